@@ -1,0 +1,259 @@
+"""config.toml as frozen typed structs. Unknown keys are refused; the error names the file and the key.
+
+The defaults below are the template's: a test holds ``config.toml`` (every knob, one comment line each) and these structs
+together. A project's own config.toml may hold only what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from engine.errors import ConfigError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Rate = Annotated[float, msgspec.Meta(gt=0.0)]
+Weight = Annotated[float, msgspec.Meta(ge=0.0)]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of config.toml."""
+
+
+class Project(_Section):
+    """Name and seed of the project."""
+
+    name: str = ""
+    seed: NotNegative = 0
+
+
+class Data(_Section):
+    """How dataset files are read, and what is held out of training."""
+
+    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt"] = "auto"
+    columns: dict[str, str] = {}
+    heldout: str = ""
+    heldout_share: Share = 0.02
+    heldout_max: NotNegative = 500
+
+
+class Model(_Section):
+    """The model that the dataset is made better for."""
+
+    name: str = ""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    max_length: Positive = 4096
+    threads: NotNegative = 0
+
+
+class Train(_Section):
+    """Supervised fine-tuning of one round."""
+
+    init: Literal["base", "previous"] = "base"
+    method: Literal["lora", "full"] = "lora"
+    epochs: Rate = 1.0
+    learning_rate: Rate = 2e-4
+    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    warmup_ratio: Share = 0.03
+    batch_size: Positive = 4
+    gradient_accumulation: Positive = 8
+    packing: bool = False
+    gradient_checkpointing: bool = True
+    weight_decay: Weight = 0.0
+    max_grad_norm: Weight = 1.0
+    lora_r: Positive = 16
+    lora_alpha: Positive = 32
+    lora_dropout: Share = 0.0
+    lora_targets: list[str] | str = "all-linear"
+    checkpoint_steps: Positive = 200
+    log_steps: Positive = 1
+
+
+class Score(_Section):
+    """The fused pass for losses and embeddings."""
+
+    token_budget: Positive = 16384
+    embed: Literal["prompt", "bare_prompt"] = "prompt"
+
+
+class Judge(_Section):
+    """Self-judgement: who rates, and how the rating is read."""
+
+    model: Literal["tuned", "base"] = "tuned"
+    mode: Literal["expected", "sampled"] = "expected"
+    token_budget: Positive = 32768
+    min_digit_mass: Share = 0.05
+    temperature: Weight = 0.1
+    top_p: Share = 0.7
+    top_k: NotNegative = 50
+    max_new_tokens: Positive = 1024
+    attempts: Positive = 2
+
+
+class Evaluate(_Section):
+    """What is measured of every round's model."""
+
+    exact_match: bool = False
+    max_new_tokens: Positive = 256
+    batch_size: Positive = 64
+
+
+class Select(_Section):
+    """Which samples are suboptimal: thresholds mean ± m·sigma, one m per axis."""
+
+    m_complexity: float = 1.0
+    m_diversity: float = 1.0
+    m_quality: float = 1.0
+    neighbours: Positive = 2
+    floor: Literal["round0", "none"] = "round0"
+    parity: Literal["ours", "reference"] = "ours"
+    remember: bool = True
+    max_share: Share = 0.5
+
+
+class Prices(_Section):
+    """The teacher's price per million tokens."""
+
+    input: Weight = 0.0
+    output: Weight = 0.0
+
+
+class Teacher(_Section):
+    """Who rewrites, how, and what it may cost."""
+
+    backend: Literal["hf"] = "hf"
+    model: str = ""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    temperature: Weight = 1.0
+    top_p: Share = 1.0
+    max_new_tokens: Positive = 2048
+    batch_size: Positive = 32
+    attempts: Positive = 3
+    budget_tokens: NotNegative = 0
+    budget_cost: Weight = 0.0
+    price_per_million: Prices = Prices()
+
+
+class Verify(_Section):
+    """The checks that every rewrite must pass before it may be merged."""
+
+    max_similarity: Share = 0.995
+    min_response_chars: NotNegative = 1
+    ngram: NotNegative = 13
+    loss_margin: float = 0.0
+    quality_margin: float = 0.0
+
+
+class Review(_Section):
+    """Who decides: a person, the checks alone, or the checks and the signals."""
+
+    policy: Literal["manual", "auto", "improved"] = "manual"
+
+
+class Merge(_Section):
+    """What the next round's dataset looks like."""
+
+    size: Literal["fixed", "grow"] = "fixed"
+    order: list[Literal["quality", "complexity"]] = ["quality", "complexity"]
+
+
+class Loop(_Section):
+    """How many rounds, and when the loop says it is done."""
+
+    rounds: Positive = 3
+    final_train: bool = True
+    min_yield: Share = 0.05
+    min_gain: float = -1.0
+
+
+class Launch(_Section):
+    """How the worker's children are started."""
+
+    grace_s: Positive = 10
+
+
+class Config(_Section):
+    """The whole of config.toml."""
+
+    project: Project = Project()
+    data: Data = Data()
+    model: Model = Model()
+    train: Train = Train()
+    score: Score = Score()
+    judge: Judge = Judge()
+    evaluate: Evaluate = Evaluate()
+    select: Select = Select()
+    teacher: Teacher = Teacher()
+    verify: Verify = Verify()
+    review: Review = Review()
+    merge: Merge = Merge()
+    loop: Loop = Loop()
+    launch: Launch = Launch()
+
+
+TEMPLATE = Path(__file__).parent / "default.toml"
+PRESETS = Path(__file__).parent / "presets"
+
+
+def parse(text: str, where: str) -> Config:
+    """Read config text. ``where`` names it in errors.
+
+    Raises:
+        ConfigError: not TOML, an unknown key, a wrong type or a value out of range; names the key and the way out.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), Config)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}. Compare with `middo-tui init`'s template.") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(str(error))} Every knob is described in config.toml.") from None
+
+
+def _explain(message: str) -> str:
+    """msgspec's ``Object contains unknown field `x` - at `$.train``` as ``[train] x: ...``."""
+    text, _, path = message.partition(" - at `$")
+    keys = path.rstrip("`").lstrip(".").split(".") if path else []
+    if "unknown field" in text:
+        keys = [*[k for k in keys if k], text.split("`")[1]]
+        text = "there is no such key"
+    place = f"[{keys[0]}] {'.'.join(keys[1:])}".rstrip() if len(keys) > 1 else "".join(keys)
+    return f"{place}: {text}." if place else f"{text}."
+
+
+def load(project: Path) -> Config:
+    """The config of a project folder.
+
+    Raises:
+        ConfigError: the file is missing, not UTF-8, or says something that cannot be used.
+    """
+    path = project / "config.toml"
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: missing. Make a project with `middo-tui init {project} --data FILE`.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+
+
+def snapshot(config: Config) -> str:
+    """The config as canonical JSON, as it is kept with the round that ran with it."""
+    return msgspec.json.encode(config, order="sorted").decode()
+
+
+def restore(text: str) -> Config:
+    """The inverse of ``snapshot``."""
+    return msgspec.json.decode(text.encode(), type=Config)
+
+
+def slice_hash(config: Config, sections: tuple[str, ...]) -> str:
+    """A short hash of the sections that a stage's result depends on."""
+    parts = [msgspec.json.encode(getattr(config, name), order="sorted") for name in sections]
+    return hashlib.blake2b(b"\x00".join(parts), digest_size=8).hexdigest()

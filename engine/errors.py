@@ -1,0 +1,69 @@
+"""The error model.
+
+One flat type per boundary; each message names the file, row or key, the reason and the way out.
+
+    MiddoError            anything a person can act on; the command line prints it without a traceback, exit 1
+    ├─ ConfigError        config.toml: unknown key, wrong type, impossible combination            exit 2
+    ├─ UsageError         a path or argument that cannot be meant                                 exit 2
+    ├─ DataError          a dataset file that cannot be read at all (single bad rows are quarantined, never raised)
+    ├─ StoreError         the project's database: missing, newer schema, network filesystem, disk full
+    ├─ ModelError         a model, tokenizer, adapter or chat template that cannot be loaded or used
+    ├─ BackendError       a backend that cannot do what its role needs
+    ├─ StageError         a stage cannot go on with the inputs it found
+    └─ WorkerError        the worker: already running, lost, cannot start
+
+What is *not* an error: a sample that fails on its own (a rating that cannot be read, a malformed reply, a row that is too
+long) is data, a row with a reason. ``Paused`` and ``Cancelled`` are ways a stage ends, not errors.
+"""
+
+from __future__ import annotations
+
+
+class MiddoError(Exception):
+    """Base of all errors that are meant for a person. ``exit_code`` is what the command line exits with."""
+
+    exit_code = 1
+
+
+class ConfigError(MiddoError):
+    """config.toml says something that cannot be used."""
+
+    exit_code = 2
+
+
+class UsageError(MiddoError):
+    """A path or argument that cannot be meant."""
+
+    exit_code = 2
+
+
+class DataError(MiddoError):
+    """A dataset file that cannot be read at all."""
+
+
+class StoreError(MiddoError):
+    """The project's database cannot be opened, written or understood."""
+
+
+class ModelError(MiddoError):
+    """A model, tokenizer, adapter or chat template that cannot be loaded or used."""
+
+
+class BackendError(MiddoError):
+    """A backend that cannot do what its role needs."""
+
+
+class StageError(MiddoError):
+    """A stage cannot go on with the inputs it found."""
+
+
+class WorkerError(MiddoError):
+    """The worker is already there, is lost, or cannot start."""
+
+
+class Paused(Exception):  # noqa: N818 - an outcome, not an error
+    """The stage stopped at a resumable point because the job's ``want`` says pause."""
+
+
+class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
+    """The stage stopped because the job's ``want`` says cancel."""

@@ -1,0 +1,1 @@
+"""One SQLite file holds everything the loop knows. Readers need only the standard library."""

@@ -1,0 +1,316 @@
+"""The store's rows as frozen dataclasses: what stages hand over and screens read.
+
+A class with ``TABLE`` can be saved by ``Ctx.save``: its fields are columns, ``KEY`` is the primary key, and saving again
+overwrites only the columns that the class has. So the signal table is one wide row per (round, sample) that the score
+and judge stages fill from their own sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+Axis = Literal["complexity", "diversity", "quality"]
+AXES: tuple[Axis, ...] = ("complexity", "diversity", "quality")
+SUBJECTS = ("prompt", "response")
+DIMENSIONS = ("clarity", "completeness", "factuality")
+RATING_COLUMNS = tuple(f"{subject}_{dimension}" for subject in SUBJECTS for dimension in DIMENSIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat. ``kind`` keeps ShareGPT's ``function_call`` and ``observation`` turns apart."""
+
+    role: str
+    content: str
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training example. Never changed: a rewrite is a new sample whose ``parent_id`` is the old one.
+
+    A sample is in the dataset of round r iff ``born_round <= r and (retired_round is None or retired_round > r)``.
+    ``input_chars``: how many trailing characters of the last user turn came from Alpaca's ``input`` column.
+    """
+
+    id: int
+    messages: tuple[Message, ...]
+    seq: int
+    parent_id: int | None = None
+    axis: str | None = None
+    born_round: int = 0
+    retired_round: int | None = None
+    source: str = ""
+    input_chars: int = 0
+
+    @property
+    def prompt(self) -> str:
+        """The last user turn."""
+        return next((m.content for m in reversed(self.messages) if m.role == "user"), "")
+
+    @property
+    def response(self) -> str:
+        """The last assistant turn."""
+        return next((m.content for m in reversed(self.messages) if m.role == "assistant"), "")
+
+    def with_last_exchange(self, prompt: str, response: str) -> tuple[Message, ...]:
+        """These messages with the last user and the last assistant turn replaced; the context before stays."""
+        out = list(self.messages)
+        for role, text in (("user", prompt), ("assistant", response)):
+            at = max(i for i, m in enumerate(out) if m.role == role)
+            out[at] = Message(role, text)
+        return tuple(out)
+
+
+def dump_messages(messages: Iterable[Message]) -> str:
+    """Canonical JSON of a conversation: what is stored and what is hashed."""
+    turns = [[m.role, m.content, m.kind] if m.kind else [m.role, m.content] for m in messages]
+    return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+
+
+def load_messages(text: str) -> tuple[Message, ...]:
+    """The inverse of ``dump_messages``."""
+    return tuple(Message(*turn) for turn in json.loads(text))
+
+
+def content_id(messages: Iterable[Message], copy: int = 0) -> int:
+    """A sample's id: 63 bits of its content's hash, so rows are matched by content, never by list position.
+
+    ``copy`` numbers exact duplicates of one dataset, which stay separate rows: a dataset leaves with as many as it came.
+    """
+    text = dump_messages(messages) + (f"\x00{copy}" if copy else "")
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+class Row(Protocol):
+    """Anything ``Ctx.save`` takes."""
+
+    TABLE: ClassVar[str]
+    KEY: ClassVar[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The score stage's part of a signal row. Losses are mean nats per response token; None with ``score_error``."""
+
+    TABLE: ClassVar[str] = "signal"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id")
+    round: int
+    sample_id: int
+    loss_before: float | None
+    loss_after: float | None
+    prompt_tokens: int
+    response_tokens: int
+    score_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """Mean cosine similarity to the k nearest other samples, and who they are (JSON list of sample ids, nearest first)."""
+
+    TABLE: ClassVar[str] = "signal"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id")
+    round: int
+    sample_id: int
+    similarity: float
+    neighbours: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """The judge stage's part of a signal row: six expected ratings (0-9), their mean, the least digit mass seen."""
+
+    TABLE: ClassVar[str] = "signal"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id")
+    round: int
+    sample_id: int
+    prompt_clarity: float | None
+    prompt_completeness: float | None
+    prompt_factuality: float | None
+    response_clarity: float | None
+    response_completeness: float | None
+    response_factuality: float | None
+    quality: float | None
+    digit_mass: float | None
+    judge_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedLoss:
+    """A loss under a model that does not change (the base), keyed by content and the model's fingerprint."""
+
+    TABLE: ClassVar[str] = "loss_cache"
+    KEY: ClassVar[tuple[str, ...]] = ("model", "sample_id")
+    model: str
+    sample_id: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Sample ``sample_id`` was selected on ``axis``: its ``value`` lies beyond ``threshold``."""
+
+    TABLE: ClassVar[str] = "selection"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id", "axis")
+    round: int
+    sample_id: int
+    axis: str
+    value: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The cut of one axis in one round, the floor it was held against and how many it selected.
+
+    ``signal`` is ``loss_before``, ``loss_after``, ``similarity`` or ``quality`` (complexity has two).
+    """
+
+    TABLE: ClassVar[str] = "threshold"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "signal")
+    round: int
+    signal: str
+    axis: str
+    mean: float
+    sigma: float
+    m: float
+    cut: float
+    floor: float | None
+
+
+RewriteState = Literal["owed", "prompted", "proposed", "failed", "rejected", "accepted", "merged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One teacher rewrite of ``sample_id`` in ``round``.
+
+    States: owed -> prompted (new prompt is there) -> proposed (answer is there) -> accepted | rejected; or failed
+    (malformed replies up to the attempt limit; ``raw`` keeps the last one). ``merged`` after the merge.
+    ``messages`` is the new conversation (canonical JSON) once proposed.
+    """
+
+    TABLE: ClassVar[str] = "rewrite"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id", "axis")
+    round: int
+    sample_id: int
+    axis: str
+    state: str
+    attempts: int = 0
+    prompt: str | None = None
+    response: str | None = None
+    messages: str | None = None
+    raw: str | None = None
+    reason: str | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The verify stage's part of a rewrite row: the same signals, now of the rewrite, and whether they are better."""
+
+    TABLE: ClassVar[str] = "rewrite"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id", "axis")
+    round: int
+    sample_id: int
+    axis: str
+    new_loss_before: float | None
+    new_loss_after: float | None
+    new_similarity: float | None
+    new_quality: float | None
+    new_ratings: str | None
+    improved: bool | None
+    verdict: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A decision on one rewrite: part of the rewrite row. ``reason`` stays None when it was accepted."""
+
+    TABLE: ClassVar[str] = "rewrite"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id", "axis")
+    round: int
+    sample_id: int
+    axis: str
+    state: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One evaluation figure of one round's model, e.g. ``heldout_loss`` or ``accuracy``."""
+
+    TABLE: ClassVar[str] = "score"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "task")
+    round: int
+    task: str
+    value: float
+    stderr: float | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvalItem:
+    """One held-out item's outcome under one round's model, so that an evaluation resumes and can be looked into."""
+
+    TABLE: ClassVar[str] = "eval_item"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "item")
+    round: int
+    item: int
+    loss: float | None
+    tokens: int
+    reply: str | None = None
+    correct: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One logged training step."""
+
+    TABLE: ClassVar[str] = "metric"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "step")
+    round: int
+    step: int
+    at: float
+    epoch: float
+    loss: float | None
+    learning_rate: float | None
+    grad_norm: float | None
+    tokens_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file or folder beside the database that counts once this row exists (it is written last)."""
+
+    TABLE: ClassVar[str] = "artifact"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "name")
+    round: int
+    name: str
+    path: str
+    meta: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One stage of one round: its state, what is wanted of it, and how far it is."""
+
+    round: int
+    stage: str
+    state: str
+    want: str
+    done: int
+    total: int
+    started_at: float | None
+    finished_at: float | None
+    input_key: str | None
+    error: str | None
+    note: str | None
+    resumed_at: int = 0
