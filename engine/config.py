@@ -72,7 +72,7 @@ class Train(_Section):
     lora_r: Positive = 16
     lora_alpha: Positive = 32
     lora_dropout: Share = 0.0
-    lora_targets: list[str] | str = "all-linear"
+    lora_targets: tuple[str, ...] | str = "all-linear"
     checkpoint_steps: Positive = 200
     log_steps: Positive = 1
 
@@ -162,7 +162,7 @@ class Merge(_Section):
     """What the next round's dataset looks like."""
 
     size: Literal["fixed", "grow"] = "fixed"
-    order: list[Literal["quality", "complexity"]] = ["quality", "complexity"]
+    order: tuple[Literal["quality", "complexity"], ...] = ("quality", "complexity")
 
 
 class Loop(_Section):

@@ -13,7 +13,7 @@ One flat type per boundary; each message names the file, row or key, the reason 
     └─ WorkerError        the worker: already running, lost, cannot start
 
 What is *not* an error: a sample that fails on its own (a rating that cannot be read, a malformed reply, a row that is too
-long) is data, a row with a reason. ``Paused`` and ``Cancelled`` are ways a stage ends, not errors.
+long) is data, a row with a reason. ``Paused``, ``Cancelled`` and ``Waiting`` are ways a stage ends, not errors.
 """
 
 from __future__ import annotations
@@ -67,3 +67,7 @@ class Paused(Exception):  # noqa: N818 - an outcome, not an error
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
     """The stage stopped because the job's ``want`` says cancel."""
+
+
+class Waiting(Exception):  # noqa: N818 - an outcome, not an error
+    """The stage waits for a person."""

@@ -300,17 +300,74 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One stage of one round: its state, what is wanted of it, and how far it is."""
+    """One stage of one round: its state and how far it is.
+
+    States: pending, running, done, paused, waiting (for a person), failed, cancelled, interrupted, stale (done, but its
+    settings have changed since). ``resumed_at``: units that were there when it last started, so that a rate can be told.
+    """
 
     round: int
     stage: str
-    state: str
-    want: str
-    done: int
-    total: int
-    started_at: float | None
-    finished_at: float | None
-    input_key: str | None
-    error: str | None
-    note: str | None
+    state: str = "pending"
+    done: int = 0
+    total: int = 0
     resumed_at: int = 0
+    started_at: float | None = None
+    finished_at: float | None = None
+    input_key: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the worker is asked for: at most ``rounds`` improvement rounds, stopping after ``until`` of ``until_round``.
+
+    ``want`` is desired state, not a queue: run, pause or cancel. ``auto``: no person decides; the policy
+    ``improved`` stands in for ``manual``.
+    """
+
+    rounds: int = 3
+    until_round: int | None = None
+    until_stage: str | None = None
+    auto: bool = False
+    want: str = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log. ``level``: info, warning, error or trace (a traceback)."""
+
+    id: int
+    at: float
+    level: str
+    round: int | None
+    stage: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One reading of the machine: a GPU (``device`` like ``cuda:0 H200``) or, without one, the CPU.
+
+    ``util`` in percent, memory in bytes, ``power`` in watts, ``temperature`` in degrees Celsius (None on a CPU).
+    """
+
+    id: int
+    at: float
+    device: str
+    util: float
+    memory_used: int
+    memory_total: int
+    power: float | None
+    temperature: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Who runs the project. Identity is pid + start time + boot id, never the pid alone."""
+
+    pid: int
+    started: float
+    boot: str
+    heartbeat: float
+    child_pid: int | None

@@ -1,0 +1,86 @@
+"""``Ctx`` over the store: what a stage sees when it runs for real."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from engine.config import Config
+from engine.errors import Cancelled, Paused
+from engine.store import read, write
+from engine.store.connect import transaction
+from engine.store.rows import Artifact, Row, Sample
+
+R = TypeVar("R")
+PROGRESS_EVERY_S = 0.5
+
+
+class StoreCtx:
+    """One stage of one round of one project. See ``engine.stage.Ctx`` for what each method promises."""
+
+    def __init__(self, db: sqlite3.Connection, project: Path, config: Config, round: int, stage: str) -> None:
+        self.project = project
+        self.config = config
+        self.round = round
+        self.stage = stage
+        self._db = db
+        self._reported = 0.0
+
+    def dataset(self) -> list[Sample]:
+        return read.dataset(self._db, self.round)
+
+    def heldout(self) -> list[Sample]:
+        return read.heldout(self._db)
+
+    def rows(self, kind: type[R], round: int | None = None) -> list[R]:
+        return read.rows(self._db, kind, self.round if round is None else round)
+
+    def save(self, rows: Sequence[Row], done: int | None = None) -> None:
+        write.save(self._db, self.round, self.stage, rows, done)
+        self._honour()
+
+    def begin(self, total: int, done: int = 0) -> None:
+        write.set_total(self._db, self.round, self.stage, total, done)
+
+    def progress(self, done: int) -> None:
+        if time.monotonic() - self._reported >= PROGRESS_EVERY_S:
+            self._reported = time.monotonic()
+            write.save(self._db, self.round, self.stage, (), done)
+        self._honour()
+
+    def wanted(self) -> str:
+        return read.plan(self._db).want
+
+    def event(self, text: str, level: str = "info") -> None:
+        write.event(self._db, text, level, self.round, self.stage)
+
+    def artifact(self, name: str, round: int | None = None) -> Path | None:
+        found = read.artifact(self._db, self.round if round is None else round, name)
+        return self.project / found[0] if found else None
+
+    def workdir(self, name: str) -> Path:
+        folder = self.project / "artifacts" / f"round-{self.round}" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def publish(self, name: str, path: Path, meta: dict[str, object]) -> None:
+        relative = path.resolve().relative_to(self.project.resolve())
+        write.save(self._db, self.round, self.stage, [Artifact(self.round, name, str(relative), json.dumps(meta))], None)
+
+    def drop_metrics_after(self, step: int) -> None:
+        with transaction(self._db):
+            self._db.execute("DELETE FROM metric WHERE round=? AND step>?", (self.round, step))
+
+    def replace(self, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]) -> None:
+        write.replace(self._db, self.round, born, retired, rows)
+
+    def _honour(self) -> None:
+        want = self.wanted()
+        if want == "pause":
+            raise Paused
+        if want == "cancel":
+            raise Cancelled

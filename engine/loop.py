@@ -1,0 +1,168 @@
+"""The loop as data: the stages in order, and what comes next as a pure function of what is there.
+
+The terminal app draws its strip from ``STAGES`` without importing any stage's code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.stage import StageSpec
+from engine.store.rows import Job, Plan
+
+STAGES: tuple[StageSpec, ...] = (
+    StageSpec("train", ("sample",), ("metric", "checkpoint"), "train", ("project", "model", "train"), 1, "engine.stages.train:run"),
+    StageSpec("score", ("sample", "checkpoint"), ("losses", "embeddings"), "diagnose", ("model", "score"), 1, "engine.stages.score:run"),
+    StageSpec("judge", ("sample", "checkpoint"), ("ratings",), "diagnose", ("model", "judge"), 1, "engine.stages.judge:run"),
+    StageSpec("evaluate", ("heldout", "checkpoint"), ("score",), "diagnose", ("model", "evaluate"), 1, "engine.stages.evaluate:run"),
+    StageSpec("select", ("losses", "embeddings", "ratings"), ("selection",), "diagnose", ("select", "merge"), 1, "engine.stages.select:run"),
+    StageSpec("rewrite", ("selection",), ("rewrite",), "rewrite", ("project", "teacher"), 1, "engine.stages.rewrite:run"),
+    StageSpec("verify", ("rewrite", "checkpoint"), ("verdict",), "verify", ("verify", "judge"), 1, "engine.stages.verify:run"),
+    StageSpec("review", ("verdict",), ("decision",), "verify", ("review",), 1, "engine.stages.review:run"),
+    StageSpec("merge", ("decision",), ("sample",), "verify", ("merge",), 1, "engine.stages.merge:run"),
+)
+NAMES: tuple[str, ...] = tuple(spec.name for spec in STAGES)
+CLOSING: tuple[str, ...] = ("train", "evaluate")
+GIVEN = frozenset({"sample", "heldout"})  # what an import provides before any stage ran
+UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "interrupted", "waiting", "stale"})
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round before."""
+
+    selected: int
+    accepted: int
+    gain: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The stop rule's bounds (section [loop] of config.toml)."""
+
+    final_train: bool
+    min_yield: float
+    min_gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run these stages of this round in one child, one after the other."""
+
+    round: int
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Begin this round. ``closing``: only train and evaluate, to measure the dataset that the loop ends with.
+
+    ``stopped``: why the stop rule ended the loop before the rounds asked for, if it did.
+    """
+
+    round: int
+    closing: bool
+    stopped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nothing to do now. ``state``: done, or until (the asked-for stage is finished)."""
+
+    state: str
+    reason: str
+
+
+def spec(name: str) -> StageSpec:
+    """The row of the loop table for ``name``; KeyError when there is none."""
+    return next(s for s in STAGES if s.name == name)
+
+
+def check(stages: Sequence[StageSpec] = STAGES) -> None:
+    """Every stage's inputs are produced by an earlier one (or imported).
+
+    Raises:
+        ValueError: names the stage and what it lacks.
+    """
+    there = set(GIVEN)
+    for stage in stages:
+        if lacking := set(stage.inputs) - there:
+            raise ValueError(f"stage {stage.name}: nothing before it produces {', '.join(sorted(lacking))}")
+        there |= set(stage.outputs)
+
+
+def stop_reason(facts: RoundFacts, limits: Limits) -> str | None:
+    """Why the loop is done after a round with these facts, or None when another round is worth it."""
+    if not facts.selected:
+        return "nothing was selected: by its own signals the dataset is as good as this loop can make it"
+    if not facts.accepted:
+        return f"none of {facts.selected} selected samples got an accepted rewrite: the dataset did not change"
+    if (share := facts.accepted / facts.selected) < limits.min_yield:
+        return f"the yield fell to {share:.0%} (accepted / selected), under loop.min_yield = {limits.min_yield:.0%}"
+    if facts.gain is not None and facts.gain < limits.min_gain:
+        return f"the measured gain fell to {facts.gain:+.3f}, under loop.min_gain = {limits.min_gain:+.3f}"
+    return None
+
+
+def stages_of(closing: bool) -> tuple[str, ...]:
+    """The stages that a round has."""
+    return CLOSING if closing else NAMES
+
+
+def next_step(
+    jobs: Sequence[Job],
+    closing: Mapping[int, str | None],
+    plan: Plan,
+    facts: RoundFacts | None,
+    limits: Limits,
+) -> Run | Open | Stop:
+    """What the worker does next.
+
+    Args:
+        jobs: all jobs of all rounds.
+        closing: the rounds that are closing ones, each with why the stop rule opened it (None: the rounds were done).
+        plan: what was asked for.
+        facts: of the newest round, once its merge is done.
+        limits: the stop rule's bounds.
+    """
+    if not jobs:
+        return Open(0, closing=False)
+    newest = max(job.round for job in jobs)
+    state = {job.stage: job.state for job in jobs if job.round == newest}
+    names = stages_of(newest in closing)
+    owed = [name for name in names if state.get(name, "pending") in UNFINISHED]
+    if plan.until_stage and plan.until_round is not None:
+        reached = newest > plan.until_round or (newest == plan.until_round and plan.until_stage not in owed and plan.until_stage in names)
+        if reached:
+            return Stop("until", f"stage {plan.until_stage} of round {plan.until_round} is done")
+    if owed:
+        return Run(newest, _group(owed, plan if plan.until_round == newest else None))
+    if newest not in closing:
+        return _after(newest, plan, facts, limits)
+    if closing[newest] or plan.rounds <= newest:
+        return Stop("done", closing[newest] or f"{newest} rounds are done")
+    return Open(newest, closing=False)  # more rounds were asked for later: the closing round becomes an ordinary one
+
+
+def _group(owed: Sequence[str], until: Plan | None) -> tuple[str, ...]:
+    """The first owed stage and those that follow it in the same child."""
+    first = spec(owed[0])
+    out: list[str] = []
+    for name in owed:
+        if spec(name).group != first.group:
+            break
+        out.append(name)
+        if until is not None and name == until.until_stage:
+            break
+    return tuple(out)
+
+
+def _after(newest: int, plan: Plan, facts: RoundFacts | None, limits: Limits) -> Open | Stop:
+    """What follows a finished ordinary round."""
+    reason = stop_reason(facts, limits) if facts else None
+    if reason is None and newest + 1 < plan.rounds:
+        return Open(newest + 1, closing=False)
+    if limits.final_train and (facts is None or facts.accepted > 0):
+        return Open(newest + 1, closing=True, stopped=reason if newest + 1 < plan.rounds else None)
+    return Stop("done", reason or f"{newest + 1} rounds are done")

@@ -1,0 +1,172 @@
+"""Reading the store: plain SQL to frozen dataclasses. Standard library only, so that ``status`` and the app stay light."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from engine.store.rows import (
+    AXES,
+    CachedLoss,
+    Event,
+    Gauge,
+    Job,
+    Losses,
+    Neighbourhood,
+    Plan,
+    Ratings,
+    Sample,
+    Verdict,
+    Worker,
+    load_messages,
+)
+
+R = TypeVar("R")
+
+# Kinds that share a wide row: when their own part of it is filled.
+PRESENT: dict[type, str] = {
+    Losses: "loss_after IS NOT NULL OR score_error IS NOT NULL",
+    Neighbourhood: "similarity IS NOT NULL",
+    Ratings: "quality IS NOT NULL OR judge_error IS NOT NULL",
+    Verdict: "verdict IS NOT NULL",
+}
+
+
+def rows(db: sqlite3.Connection, kind: type[R], round: int) -> list[R]:
+    """All rows of ``kind`` in ``round``, ordered by key; a kind without a round (``CachedLoss``) ignores it."""
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    table, key = kind.TABLE, kind.KEY  # type: ignore[attr-defined]
+    where = "1" if kind is CachedLoss else "round=:round"
+    if kind in PRESENT:
+        where += f" AND ({PRESENT[kind]})"
+    sql = f"SELECT {', '.join(names)} FROM {table} WHERE {where} ORDER BY {', '.join(key)}"  # noqa: S608
+    booleans = [f.name for f in fields(kind) if f.type in ("bool", "bool | None")]  # type: ignore[arg-type]
+    out = []
+    for row in db.execute(sql, {"round": round}):
+        values = dict(row)
+        for name in booleans:
+            values[name] = None if values[name] is None else bool(values[name])
+        out.append(kind(**values))
+    return out
+
+
+SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars"
+IN_ROUND = "born_round <= :round AND (retired_round IS NULL OR retired_round > :round)"
+
+
+def _sample(row: sqlite3.Row) -> Sample:
+    values = dict(row)
+    values["messages"] = load_messages(values["messages"])
+    return Sample(**values)
+
+
+def dataset(db: sqlite3.Connection, round: int) -> list[Sample]:
+    """D_round in ``seq`` order."""
+    return [_sample(r) for r in db.execute(f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})]  # noqa: S608
+
+
+def sample(db: sqlite3.Connection, id: int) -> Sample | None:
+    """One sample by id."""
+    row = db.execute(f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE id=?", (id,)).fetchone()  # noqa: S608
+    return _sample(row) if row else None
+
+
+def size(db: sqlite3.Connection, round: int) -> int:
+    """How many samples D_round has."""
+    return int(db.execute(f"SELECT count(*) FROM sample WHERE {IN_ROUND}", {"round": round}).fetchone()[0])  # noqa: S608
+
+
+def heldout(db: sqlite3.Connection) -> list[Sample]:
+    """The held-out samples in file order; ``id`` and ``seq`` are the item number."""
+    found = db.execute("SELECT item, messages, input_chars, source FROM heldout ORDER BY item")
+    return [
+        Sample(r["item"], load_messages(r["messages"]), seq=r["item"], source=r["source"], input_chars=r["input_chars"])
+        for r in found
+    ]
+
+
+def jobs(db: sqlite3.Connection) -> list[Job]:
+    """All jobs, by round; the order within a round is the loop's, not this function's."""
+    names = ", ".join(f.name for f in fields(Job))
+    return [Job(**dict(r)) for r in db.execute(f"SELECT {names} FROM job ORDER BY round")]  # noqa: S608
+
+
+def plan(db: sqlite3.Connection) -> Plan:
+    """What the worker is asked for; the default when nothing was asked yet."""
+    row = db.execute("SELECT rounds, until_round, until_stage, auto, want FROM plan WHERE id=1").fetchone()
+    return Plan(row["rounds"], row["until_round"], row["until_stage"], bool(row["auto"]), row["want"]) if row else Plan()
+
+
+def closing_rounds(db: sqlite3.Connection) -> dict[int, str | None]:
+    """The closing rounds, each with why the stop rule opened it."""
+    return {r["round"]: r["stopped"] for r in db.execute("SELECT round, stopped FROM round WHERE closing=1")}
+
+
+def worker(db: sqlite3.Connection) -> Worker | None:
+    """The last worker that registered, alive or not (``engine.launch.alive`` tells)."""
+    row = db.execute("SELECT pid, started, boot, heartbeat, child_pid FROM worker WHERE id=1").fetchone()
+    return Worker(**dict(row)) if row else None
+
+
+def events(db: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Event]:
+    """The newest ``limit`` log lines with an id beyond ``after``, oldest first."""
+    found = db.execute(
+        "SELECT id, at, level, round, stage, text FROM event WHERE id>? ORDER BY id DESC LIMIT ?", (after, limit)
+    ).fetchall()
+    return [Event(**dict(r)) for r in reversed(found)]
+
+
+def gauges(db: sqlite3.Connection, after: int = 0) -> list[Gauge]:
+    """Machine readings with an id beyond ``after`` (the newest 500), oldest first."""
+    found = db.execute("SELECT * FROM gauge WHERE id>? ORDER BY id DESC LIMIT 500", (after,)).fetchall()
+    return [Gauge(**dict(r)) for r in reversed(found)]
+
+
+def meta(db: sqlite3.Connection) -> dict[str, Any]:
+    """Facts of the project."""
+    return {r["key"]: json.loads(r["value"]) for r in db.execute("SELECT key, value FROM meta")}
+
+
+def artifact(db: sqlite3.Connection, round: int, name: str) -> tuple[str, dict[str, Any]] | None:
+    """Path (relative to the project) and meta of a finished artifact."""
+    row = db.execute("SELECT path, meta FROM artifact WHERE round=? AND name=?", (round, name)).fetchone()
+    return (row["path"], json.loads(row["meta"])) if row else None
+
+
+def scores(db: sqlite3.Connection, round: int) -> dict[str, tuple[float, float | None]]:
+    """Evaluation figures of a round: value and stderr by task."""
+    return {r["task"]: (r["value"], r["stderr"]) for r in db.execute("SELECT * FROM score WHERE round=? ORDER BY task", (round,))}
+
+
+def selected(db: sqlite3.Connection, round: int) -> dict[str, int]:
+    """How many samples each axis selected."""
+    found = dict(db.execute("SELECT axis, count(*) FROM selection WHERE round=? GROUP BY axis", (round,)).fetchall())
+    return {axis: int(found.get(axis, 0)) for axis in AXES}
+
+
+def rewrites(db: sqlite3.Connection, round: int) -> dict[str, dict[str, int]]:
+    """Rewrites by axis and state (merged counts as accepted)."""
+    out: dict[str, dict[str, int]] = {axis: {} for axis in AXES}
+    found = db.execute("SELECT axis, state, count(*) AS n FROM rewrite WHERE round=? GROUP BY axis, state", (round,))
+    for row in found:
+        state = "accepted" if row["state"] == "merged" else row["state"]
+        out[row["axis"]][state] = out[row["axis"]].get(state, 0) + row["n"]
+    return out
+
+
+def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float | None]:
+    """Mean loss before and after training over the round's dataset."""
+    row = db.execute("SELECT avg(loss_before), avg(loss_after) FROM signal WHERE round=?", (round,)).fetchone()
+    return row[0], row[1]
+
+
+def teacher(db: sqlite3.Connection, round: int) -> dict[str, float]:
+    """The teacher's calls, tokens and cost of a round. A rewrite is up to two calls an attempt."""
+    row = db.execute(
+        "SELECT coalesce(sum(attempts + (response IS NOT NULL)), 0), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0),"
+        " coalesce(sum(cost), 0) FROM rewrite WHERE round=?",
+        (round,),
+    ).fetchone()
+    return {"calls": int(row[0]), "tokens_in": int(row[1]), "tokens_out": int(row[2]), "cost": float(row[3])}

@@ -1,0 +1,144 @@
+"""Writing from the worker's side: rows, progress, rounds, the merge. Everything that changes together is one transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from engine.store.connect import transaction
+from engine.store.rows import Message, Row, Sample, dump_messages
+
+
+def upsert(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Insert or update rows of any row class, inside the caller's transaction. Only the class' own columns change."""
+    by_kind: dict[type, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        names = [f.name for f in fields(row)]  # type: ignore[arg-type]
+        by_kind.setdefault(type(row), []).append(tuple(getattr(row, name) for name in names))
+    for kind, values in by_kind.items():
+        db.executemany(_upsert_sql(kind), values)
+
+
+def _upsert_sql(kind: type) -> str:
+    names = [f.name for f in fields(kind)]
+    key = kind.KEY  # type: ignore[attr-defined]
+    changes = ", ".join(f"{n}=excluded.{n}" for n in names if n not in key)
+    conflict = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
+    return (
+        f"INSERT INTO {kind.TABLE} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "  # type: ignore[attr-defined]  # noqa: S608
+        f"ON CONFLICT ({', '.join(key)}) {conflict}"
+    )
+
+
+def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], done: int | None) -> None:
+    """Rows and progress in one transaction."""
+    with transaction(db):
+        upsert(db, rows)
+        if done is not None:
+            db.execute("UPDATE job SET done=? WHERE round=? AND stage=?", (done, round, stage))
+
+
+def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
+    """Insert new samples, inside the caller's transaction."""
+    db.executemany(
+        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars)"
+        " VALUES (?,?,?,?,?,?,?,?,?)",
+        (
+            (s.id, dump_messages(s.messages), s.seq, s.parent_id, s.axis, s.born_round, s.retired_round, s.source, s.input_chars)
+            for s in samples
+        ),
+    )
+
+
+def add_heldout(db: sqlite3.Connection, rows: Iterable[tuple[tuple[Message, ...], int, str]]) -> None:
+    """Append held-out samples (messages, input_chars, source), inside the caller's transaction."""
+    db.executemany(
+        "INSERT INTO heldout (messages, input_chars, source) VALUES (?,?,?)",
+        ((dump_messages(messages), chars, source) for messages, chars, source in rows),
+    )
+
+
+def replace(db: sqlite3.Connection, round: int, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]) -> None:
+    """The merge of ``round``: undo what an earlier try did, then bear, retire and record in one transaction."""
+    with transaction(db):
+        db.execute("UPDATE sample SET retired_round=NULL WHERE retired_round=?", (round + 1,))
+        db.execute("DELETE FROM sample WHERE born_round=?", (round + 1,))
+        add_samples(db, born)
+        db.executemany("UPDATE sample SET retired_round=? WHERE id=?", ((round + 1, i) for i in retired))
+        upsert(db, rows)
+
+
+def event(db: sqlite3.Connection, text: str, level: str = "info", round: int | None = None, stage: str | None = None) -> None:
+    """One line of the log."""
+    db.execute(
+        "INSERT INTO event (at, level, round, stage, text) VALUES (?,?,?,?,?)", (time.time(), level, round, stage, text)
+    )
+
+
+def open_round(db: sqlite3.Connection, round: int, config: str, names: Sequence[str], closing: bool, stopped: str | None) -> None:
+    """Begin a round, or turn a closing round into an ordinary one: jobs that are there stay."""
+    with transaction(db):
+        db.execute(
+            "INSERT INTO round (round, config, closing, started_at, stopped) VALUES (?,?,?,?,?)"
+            " ON CONFLICT (round) DO UPDATE SET closing=excluded.closing, config=excluded.config, finished_at=NULL, stopped=NULL",
+            (round, config, closing, time.time(), stopped),
+        )
+        db.executemany(
+            "INSERT OR IGNORE INTO job (round, stage, state) VALUES (?,?,'pending')", ((round, name) for name in names)
+        )
+
+
+def finish_round(db: sqlite3.Connection, round: int) -> None:
+    """Mark a round's end, once."""
+    db.execute("UPDATE round SET finished_at=? WHERE round=? AND finished_at IS NULL", (time.time(), round))
+
+
+def start_job(db: sqlite3.Connection, round: int, stage: str, input_key: str, config: str) -> None:
+    """pending, paused, failed, … → running. The first start time is kept over a resume."""
+    with transaction(db):
+        db.execute(
+            "UPDATE job SET state='running', started_at=coalesce(started_at, ?), finished_at=NULL, error=NULL, input_key=?"
+            " WHERE round=? AND stage=?",
+            (time.time(), input_key, round, stage),
+        )
+        db.execute("UPDATE round SET config=? WHERE round=?", (config, round))
+
+
+def end_job(db: sqlite3.Connection, round: int, stage: str, state: str, error: str | None = None) -> None:
+    """running → done, paused, waiting, failed, cancelled or interrupted, with its log line."""
+    with transaction(db):
+        db.execute(
+            "UPDATE job SET state=?, finished_at=?, error=? WHERE round=? AND stage=?",
+            (state, time.time(), error, round, stage),
+        )
+        if error:
+            event(db, error, "error", round, stage)
+
+
+def set_total(db: sqlite3.Connection, round: int, stage: str, total: int, done: int) -> None:
+    """A stage's units: all, and those there already."""
+    with transaction(db):
+        db.execute(
+            "UPDATE job SET total=?, done=?, resumed_at=? WHERE round=? AND stage=?", (total, done, done, round, stage)
+        )
+
+
+def interrupt(db: sqlite3.Connection) -> list[tuple[int, str]]:
+    """Jobs that a dead worker left running become interrupted; returns them."""
+    left = [(r["round"], r["stage"]) for r in db.execute("SELECT round, stage FROM job WHERE state='running'")]
+    for round, stage in left:
+        end_job(db, round, stage, "interrupted")
+        event(db, "interrupted: the worker had ended; going on from what is there", "warning", round, stage)
+    return left
+
+
+def set_meta(db: sqlite3.Connection, **values: object) -> None:
+    """Facts of the project, as JSON values."""
+    db.executemany(
+        "INSERT INTO meta (key, value) VALUES (?,?) ON CONFLICT (key) DO UPDATE SET value=excluded.value",
+        ((key, json.dumps(value)) for key, value in values.items()),
+    )
