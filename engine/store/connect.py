@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.errors import StoreError
 
 FILE = "middo.db"
+IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000
 # WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs"}
@@ -129,7 +130,7 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as one that names the file, the reason and the way out."""
     text = str(error)
     if "full" in text:
-        return StoreError(f"{path}: the disk is full; nothing was half written. Free some space and run the same command again.")
+        return StoreError(f"{path}: {IN_FULL}")
     if "locked" in text:
         return StoreError(f"{path}: locked by another process for over {BUSY_MS // 1000} s. See `middo-tui status`.")
     if "readonly" in text or "unable to open" in text:

@@ -1,0 +1,135 @@
+"""Starting the detached worker and asking whether it lives. Light imports: the app and ``status`` use it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from engine.errors import WorkerError
+from engine.store import read
+from engine.store.connect import reader
+from engine.store.rows import Worker
+
+LOCK = "worker.lock"
+HEARTBEAT_S = 1.0
+LOST_AFTER_S = 3 * HEARTBEAT_S + 2.0
+FREE_WITHIN_S = 5.0  # an orphaned child needs a moment to notice that its worker is gone
+
+
+def boot_id() -> str:
+    """Names this boot of the machine, so that a pid from before a reboot is never taken for a live worker."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else str(int(psutil.boot_time()))
+
+
+def alive(worker: Worker | None) -> bool:
+    """Whether this very process (pid, start time, boot) still runs."""
+    if worker is None or worker.boot != boot_id():
+        return False
+    try:
+        process = psutil.Process(worker.pid)
+        return abs(process.create_time() - worker.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def state(worker: Worker | None) -> str:
+    """``none``, ``running``, ``lost`` (alive but silent for over three heartbeats) or ``ended``."""
+    if worker is None:
+        return "none"
+    if not alive(worker):
+        return "ended"
+    return "lost" if time.time() - worker.heartbeat > LOST_AFTER_S else "running"
+
+
+def lock(project: Path, within_s: float = FREE_WITHIN_S) -> int:
+    """Take the project's worker lock; returns its file descriptor (the lock lasts while any process holds it).
+
+    Raises:
+        WorkerError: another worker has it.
+    """
+    fd = os.open(project / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if time.monotonic() < deadline and not _running(project):
+                time.sleep(0.05)
+                continue
+            os.close(fd)
+            raise already_running(project) from None
+
+
+def _running(project: Path) -> bool:
+    return alive(_registered(project))
+
+
+def _registered(project: Path) -> Worker | None:
+    db = reader(project)
+    try:
+        return read.worker(db)
+    finally:
+        db.close()
+
+
+def already_running(project: Path) -> WorkerError:
+    """The error for a second worker."""
+    worker = _registered(project)
+    who = f"a worker (pid {worker.pid})" if worker else "another process"
+    return WorkerError(
+        f"{project}: {who} already runs this project. Watch it with `middo-tui {project}`, stop it with"
+        f" `middo-tui pause {project}` or `middo-tui cancel {project}`."
+    )
+
+
+def start(project: Path) -> int:
+    """Start the detached worker and wait until it has taken over; returns its pid. It outlives the terminal.
+
+    Raises:
+        WorkerError: one runs already, or it ended before it was ready (the message carries its last words).
+    """
+    if _running(project):
+        raise already_running(project)
+    (project / "logs").mkdir(exist_ok=True)
+    log_path = project / "logs" / "worker.log"
+    ready_r, ready_w = os.pipe()
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine.worker", str(project), str(ready_w)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[ready_w],
+            cwd="/",
+            env=environment(),
+        )
+    os.close(ready_w)
+    with os.fdopen(ready_r, "rb") as pipe:
+        word = pipe.read().decode("utf-8", "replace")
+    if word != "ready":
+        process.wait()
+        raise WorkerError(word or f"the worker ended before it was ready (exit code {process.returncode}); see {log_path}")
+    return process.pid
+
+
+def environment() -> dict[str, str]:
+    """The worker's environment: this one, with the engine importable from anywhere and quiet libraries."""
+    root = str(Path(__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, inherited] if inherited else [root]),
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }

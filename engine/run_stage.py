@@ -1,0 +1,114 @@
+"""The child process: runs a group of stages, one after the other, and records each outcome once.
+
+``python -m engine.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the worker's: when the
+worker goes away by whatever means, the pipe closes and this process group kills itself, which frees lock and GPU.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib
+import os
+import signal
+import sqlite3
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from engine import config as configs
+from engine.config import Config
+from engine.context import StoreCtx
+from engine.errors import Cancelled, MiddoError, Paused, Waiting
+from engine.loop import spec
+from engine.stage import Ctx, StageSpec
+from engine.store import read, write
+from engine.store.connect import IN_FULL, writer
+
+
+def resolve(target: str) -> Callable[[Ctx], None]:
+    """``module:function`` → the function."""
+    module, _, name = target.partition(":")
+    run: Callable[[Ctx], None] = getattr(importlib.import_module(module), name)
+    return run
+
+
+def input_key(db: sqlite3.Connection, config: Config, round: int, stage: StageSpec) -> str:
+    """What a stage's result depends on: the dataset's ids, its slice of the config, its version."""
+    digest = hashlib.blake2b(digest_size=8)
+    for row in db.execute(f"SELECT id FROM sample WHERE {read.IN_ROUND} ORDER BY seq", {"round": round}):  # noqa: S608
+        digest.update(row[0].to_bytes(8, "big"))
+    return f"{digest.hexdigest()}:{configs.slice_hash(config, stage.config)}:{stage.version}"
+
+
+def effective(config: Config, auto: bool) -> Config:
+    """The config as this run uses it: unattended, the policy ``improved`` stands in for a person."""
+    if auto and config.review.policy == "manual":
+        return msgspec.structs.replace(config, review=msgspec.structs.replace(config.review, policy="improved"))
+    return config
+
+
+def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, name: str) -> str:
+    """Run one stage and record how it ended; returns the job's state."""
+    stage = spec(name)
+    write.start_job(db, round, name, input_key(db, config, round, stage), configs.snapshot(config))
+    error: str | None = None
+    try:
+        resolve(stage.target)(StoreCtx(db, project, config, round, name))
+        state = "done"
+    except Paused:
+        state = "paused"
+    except Cancelled:
+        state = "cancelled"
+    except Waiting:
+        state = "waiting"
+    except MiddoError as failure:
+        state, error = "failed", str(failure)
+    except Exception as failure:  # noqa: BLE001 - the boundary: whatever a stage raises becomes the job's outcome
+        state, error = "failed", explain(failure, project)
+        write.event(db, traceback.format_exc(), "trace", round, name)
+    write.end_job(db, round, name, state, error)
+    return state
+
+
+def explain(failure: BaseException, project: Path) -> str:
+    """A foreign exception as one sentence with the way out, where there is one."""
+    if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+        return f"{failure.filename or project}: {IN_FULL}"
+    kind = type(failure).__name__
+    if kind == "OutOfMemoryError" or isinstance(failure, MemoryError):
+        return (
+            "out of memory. Lower score.token_budget, train.batch_size or model.max_length in config.toml, or use"
+            " train.method = \"lora\"; then run again: it goes on where it was."
+        )
+    return f"{kind}: {failure}. The traceback is in the log."
+
+
+def die_with(fd: int) -> None:
+    """Kill this process group when the worker's end of the pipe closes."""
+
+    def wait() -> None:
+        os.read(fd, 1)
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    threading.Thread(target=wait, name="death-pipe", daemon=True).start()
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the child; exit code 0 whenever the outcome was recorded."""
+    project, round, names, death = Path(argv[0]), int(argv[1]), argv[2].split(","), int(argv[3])
+    die_with(death)
+    db = writer(project)
+    config = effective(configs.load(project), read.plan(db).auto)
+    for name in names:
+        if run_one(db, project, config, round, name) != "done" or read.plan(db).want != "run":
+            break
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,237 @@
+"""The supervisor: one per project, detached. Chooses the next job, spawns one child per group of stages, enforces what is
+wanted, samples the machine. Never imports torch: it stays small while children come and go.
+
+``python -m engine.worker PROJECT READY_FD``
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from engine import config as configs
+from engine import gauges, launch, loop
+from engine.errors import MiddoError
+from engine.loop import Limits, Open, RoundFacts, Run, Stop
+from engine.store import read, write
+from engine.store.connect import transaction, writer
+from engine.store.schema import migrate
+
+POLL_S = 0.2
+GAUGE_S = 2.0
+GAUGES_KEPT = 5_000
+MAIN_SCORES = (("accuracy", 1.0), ("heldout_loss", -1.0))  # first that is there; the sign that makes more better
+
+
+def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
+    """Facts of ``round`` for the stop rule; None before its merge."""
+    merged = db.execute("SELECT 1 FROM job WHERE round=? AND stage='merge' AND state='done'", (round,)).fetchone()
+    if merged is None:
+        return None
+    chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
+    accepted = sum(states.get("accepted", 0) for states in read.rewrites(db, round).values())
+    return RoundFacts(chosen, accepted, _gain(db, round))
+
+
+def _gain(db: sqlite3.Connection, round: int) -> float | None:
+    now, before = read.scores(db, round), read.scores(db, round - 1)
+    for task, sign in MAIN_SCORES:
+        if task in now and task in before:
+            return sign * (now[task][0] - before[task][0])
+    return None
+
+
+class Supervisor:
+    """One run of the worker over one project. ``lock`` is inherited by every child, so an orphan keeps it."""
+
+    def __init__(self, project: Path, db: sqlite3.Connection, lock: int) -> None:
+        self.project = project
+        self.db = db
+        self.lock = lock
+        self.gpus = gauges.open_gpus()
+        self.beat_at = 0.0
+        self.gauge_at = 0.0
+
+    def register(self) -> None:
+        """Say who runs the project; mark what a dead worker left as interrupted."""
+        me = psutil.Process()
+        with transaction(self.db):
+            self.db.execute(
+                "INSERT OR REPLACE INTO worker (id, pid, started, boot, heartbeat, child_pid) VALUES (1,?,?,?,?,NULL)",
+                (me.pid, me.create_time(), launch.boot_id(), time.time()),
+            )
+        write.interrupt(self.db)
+        self.mark_stale()
+
+    def mark_stale(self) -> None:
+        """Say which finished stages of the newest round were run with other settings; the person decides."""
+        config, jobs = configs.load(self.project), read.jobs(self.db)
+        newest = max((job.round for job in jobs), default=0)
+        for job in jobs:
+            if job.round != newest or job.state != "done" or not job.input_key:
+                continue
+            stage = loop.spec(job.stage)
+            if job.input_key.split(":")[1:] != [configs.slice_hash(config, stage.config), str(stage.version)]:
+                write.event(
+                    self.db,
+                    f"stale: [{'], ['.join(stage.config)}] changed since {job.stage} ran; `run --redo {job.stage}` runs it anew",
+                    "warning",
+                    job.round,
+                    job.stage,
+                )
+
+    def next_step(self) -> Run | Open | Stop:
+        """What comes next, by ``engine.loop``."""
+        config, jobs = configs.load(self.project), read.jobs(self.db)
+        newest = max((job.round for job in jobs), default=0)
+        limits = Limits(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
+        return loop.next_step(jobs, read.closing_rounds(self.db), read.plan(self.db), round_facts(self.db, newest), limits)
+
+    def run(self) -> str:
+        """Work until there is nothing to do, something is waited for, or it is stopped; returns why."""
+        while True:
+            self.beat()
+            want = read.plan(self.db).want
+            if want != "run":
+                return f"{want} was asked for"
+            step = self.next_step()
+            if isinstance(step, Stop):
+                self.close_rounds()
+                return step.reason
+            if isinstance(step, Open):
+                self.close_rounds()
+                config = configs.snapshot(configs.load(self.project))
+                write.open_round(self.db, step.round, config, loop.stages_of(step.closing), step.closing, step.stopped)
+                continue
+            state = self.child(step)
+            if state != "done":
+                return f"{state} in round {step.round}"
+
+    def close_rounds(self) -> None:
+        """Give the newest round its end, if all its stages are done."""
+        jobs = read.jobs(self.db)
+        newest = max((job.round for job in jobs), default=None)
+        if newest is not None and all(job.state == "done" for job in jobs if job.round == newest):
+            write.finish_round(self.db, newest)
+
+    def child(self, step: Run) -> str:
+        """Run one group of stages in a child; returns ``done`` or how the last one ended."""
+        death_r, death_w = os.pipe()
+        log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "engine.run_stage", str(self.project), str(step.round), ",".join(step.stages), str(death_r)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=[self.lock, death_r],
+                cwd="/",
+            )
+        os.close(death_r)
+        self.db.execute("UPDATE worker SET child_pid=? WHERE id=1", (process.pid,))
+        try:
+            self.watch(process)
+        finally:
+            os.close(death_w)
+            self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
+        return self.outcome(step, process.returncode, log_path)
+
+    def watch(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait for the child; a cancel ends its whole process group, kindly first."""
+        asked_at: float | None = None
+        grace = configs.load(self.project).launch.grace_s
+        while True:
+            try:
+                process.wait(POLL_S)
+                return
+            except subprocess.TimeoutExpired:
+                self.beat()
+            if read.plan(self.db).want != "cancel":
+                continue
+            if asked_at is None:
+                asked_at = time.monotonic()
+                os.killpg(process.pid, signal.SIGTERM)
+            elif time.monotonic() - asked_at > grace:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def outcome(self, step: Run, code: int, log_path: Path) -> str:
+        """How the group ended. A child that could not record it is recorded here."""
+        states = {job.stage: job for job in read.jobs(self.db) if job.round == step.round}
+        want = read.plan(self.db).want
+        for name in step.stages:
+            state = states[name].state
+            if state == "running" or (state == "pending" and code != 0):
+                if want == "cancel":
+                    write.end_job(self.db, step.round, name, "cancelled")
+                    return "cancelled"
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                last = log_path.read_text(errors="replace").strip().splitlines()[-1:]
+                said = f" Its last words: {last[0][:300]}" if last and code > 0 else ""
+                write.end_job(
+                    self.db, step.round, name, "failed", f"the child {how}; run again and it goes on where it was.{said}"
+                )
+                return "failed"
+            if state != "done":
+                return state if state != "pending" else "done"
+        return "done"
+
+    def beat(self) -> None:
+        """Heartbeat and gauges, each at its pace."""
+        now = time.monotonic()
+        if now - self.beat_at >= launch.HEARTBEAT_S:
+            self.beat_at = now
+            self.db.execute("UPDATE worker SET heartbeat=? WHERE id=1", (time.time(),))
+        if now - self.gauge_at >= GAUGE_S:
+            self.gauge_at = now
+            with transaction(self.db):
+                self.db.executemany(
+                    "INSERT INTO gauge (at, device, util, memory_used, memory_total, power, temperature) VALUES (?,?,?,?,?,?,?)",
+                    (
+                        (g.at, g.device, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
+                        for g in gauges.sample(self.gpus)
+                    ),
+                )
+                self.db.execute("DELETE FROM gauge WHERE id <= (SELECT max(id) FROM gauge) - ?", (GAUGES_KEPT,))
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the worker: take the lock, say ready, work, sign off."""
+    project, ready = Path(argv[0]), int(argv[1])
+    # launch.start waits for this pipe's end of file: it must not stay open in our children
+    os.set_inheritable(ready, False)
+    try:
+        lock = launch.lock(project)
+        os.set_inheritable(lock, False)
+        migrate(project)
+        db = writer(project)
+        configs.load(project)
+        supervisor = Supervisor(project, db, lock)
+        supervisor.register()
+    except MiddoError as error:
+        os.write(ready, str(error).encode())
+        os.close(ready)
+        return error.exit_code
+    os.write(ready, b"ready")
+    os.close(ready)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        reason = supervisor.run()
+    except MiddoError as error:
+        write.event(db, str(error), "error")
+        return error.exit_code
+    write.event(db, f"worker stopped: {reason}")
+    with transaction(db):
+        db.execute("DELETE FROM worker WHERE id=1")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
