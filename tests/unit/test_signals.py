@@ -1,0 +1,169 @@
+"""Selection agrees sample for sample with a naive re-implementation, and neighbours with a full similarity
+matrix.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import signals
+from engine.signals import Floats
+
+SEEDS = range(5)
+NAN = float("nan")
+
+
+def naive_complexity(before: list[float], after: list[float], m: float) -> list[bool]:
+    high_before = np.mean(before) + m * np.std(before)
+    high_after = np.mean(after) + m * np.std(after)
+    return [bool(b > high_before and a > high_after) for b, a in zip(before, after, strict=True)]
+
+
+def naive_quality(ratings: list[list[float]], m: float) -> list[bool]:
+    means = [sum(row) / len(row) for row in ratings]
+    low = statistics.mean(means) - m * statistics.stdev(means)
+    return [q < low for q in means]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("m", [0.0, 0.5, 1.0, 2.0])
+def test_every_axis_agrees_with_the_naive_rule(seed: int, m: float) -> None:
+    rng = np.random.default_rng(seed)
+    before, after = rng.gamma(2, 1, 400), rng.gamma(2, 0.7, 400)
+    similarity = rng.beta(8, 2, 400)
+    ratings = rng.integers(0, 10, (400, 6)).astype(float)
+    expected = naive_complexity(before.tolist(), after.tolist(), m)
+    assert signals.complexity(before, after, m).tolist() == expected
+    low = np.mean(similarity) - m * np.std(similarity)
+    assert signals.diversity(similarity, m).tolist() == [bool(s < low) for s in similarity]
+    assert signals.quality(ratings, m).tolist() == naive_quality(ratings.tolist(), m)
+
+
+def test_sigma_is_the_populations_for_losses_and_the_samples_for_ratings() -> None:
+    values = np.array([1.0, 2.0, 3.0, 7.0])
+    assert signals.cut(values, 1.0, "above").sigma == pytest.approx(np.std(values))
+    assert signals.cut(values, 1.0, "below", ddof=1).sigma == statistics.stdev(values.tolist())
+
+
+def test_the_cut_itself_is_not_beyond() -> None:
+    values = np.array([1.0, 3.0])
+    assert signals.cut(values, 1.0, "above").cut == 3.0
+    assert not signals.beyond(values, 3.0, "above").any()
+    assert not signals.beyond(values, 1.0, "below").any()
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, 1e-9, 0.0])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 49, 1000])
+@pytest.mark.parametrize("m", [0.0, 0.5, 1.0])
+def test_equal_values_select_nothing(value: float, count: int, m: float) -> None:
+    same = np.full(count, value)
+    assert not signals.complexity(same, same, m).any()
+    assert not signals.diversity(same, m).any()
+    assert not signals.quality(np.full((count, 6), value), m).any()
+
+
+def test_missing_values_are_never_selected_and_do_not_shift_the_cut() -> None:
+    rng = np.random.default_rng(3)
+    before, after = rng.gamma(2, 1, 60), rng.gamma(2, 1, 60)
+    gaps = np.arange(0, 60, 7)
+    holed_before, holed_after = before.copy(), after.copy()
+    holed_before[gaps] = NAN
+    holed_after[gaps] = NAN
+    kept = np.setdiff1d(np.arange(60), gaps)
+    got = signals.complexity(holed_before, holed_after, 0.5)
+    assert not got[gaps].any()
+    assert got[kept].tolist() == signals.complexity(before[kept], after[kept], 0.5).tolist()
+    ratings = rng.uniform(0, 9, (60, 6))
+    ratings[5, 2] = NAN
+    assert not signals.quality(ratings, -5.0)[5]
+    assert signals.quality(ratings, -5.0).sum() == 59
+
+
+@pytest.mark.parametrize("values", [[], [NAN], [NAN, NAN]])
+def test_nothing_known_selects_nothing(values: list[float]) -> None:
+    array = np.array(values, dtype=float)
+    assert signals.diversity(array, 1.0).tolist() == [False] * len(values)
+    assert not signals.quality(np.full((len(values), 6), NAN), 1.0).any()
+
+
+def test_one_sample_has_no_samples_sigma() -> None:
+    assert np.isnan(signals.cut(np.array([4.0]), 1.0, "below", ddof=1).cut)
+
+
+@pytest.mark.parametrize(
+    ("side", "relative", "floor", "expected"),
+    [("above", 2.0, 3.0, 3.0), ("above", 4.0, 3.0, 4.0), ("below", 2.0, 3.0, 2.0), ("below", 4.0, 3.0, 3.0)],
+)
+def test_the_stricter_of_cut_and_floor_holds(
+    side: signals.Side, relative: float, floor: float, expected: float
+) -> None:
+    assert signals.held(relative, floor, side) == expected
+    assert signals.held(relative, None, side) == relative
+
+
+def full_matrix(embeddings: Floats, k: int) -> tuple[list[list[float]], list[list[int]]]:
+    """The plain N x N way: python's stable sort keeps the lower index first among equals."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    matrix = unit @ unit.T
+    every = range(len(unit))
+    order = [sorted((j for j in every if j != i), key=lambda j: -matrix[i, j])[:k] for i in every]
+    return [[float(matrix[i, j]) for j in row] for i, row in enumerate(order)], order
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_neighbours_agree_with_the_full_matrix(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(signals, "BLOCK_COLUMNS", 11)
+    embeddings = np.random.default_rng(0).normal(size=(50, 8))
+    similarity, index = signals.neighbours(embeddings, k)
+    expected, order = full_matrix(embeddings, k)
+    assert index.tolist() == order
+    np.testing.assert_allclose(similarity, expected, atol=1e-12)
+
+
+def test_ties_go_to_the_lower_index_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "BLOCK_ROWS", 3)
+    monkeypatch.setattr(signals, "BLOCK_COLUMNS", 2)
+    _, index = signals.neighbours(np.ones((6, 4), dtype=np.float32), 2)
+    assert index.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], [0, 1]]
+
+
+def test_fewer_others_than_k_and_broken_rows() -> None:
+    rows = np.array([[1.0, 0.0], [NAN, 1.0], [0.0, 0.0], [2.0, 0.0]])
+    similarity, index = signals.neighbours(rows, 3)
+    assert index.tolist() == [[3, 2, -1], [-1, -1, -1], [0, 3, -1], [0, 2, -1]]
+    assert similarity[0, :2].tolist() == [1.0, 0.0]
+    assert np.isnan(similarity[1]).all()
+    empty, nobody = signals.neighbours(np.zeros((0, 4), dtype=np.float32), 2)
+    assert empty.shape == nobody.shape == (0, 2)
+
+
+def test_half_precision_is_scored_in_single() -> None:
+    half = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float16)
+    similarity, _ = signals.neighbours(half, 2)
+    assert similarity.dtype == np.float32
+    assert (similarity <= 1).all()
+
+
+def test_memory_does_not_grow_with_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "BLOCK_ROWS", 128)
+    monkeypatch.setattr(signals, "BLOCK_COLUMNS", 256)
+    embeddings = np.random.default_rng(2).normal(size=(4000, 4)).astype(np.float32)
+    tracemalloc.start()
+    signals.neighbours(embeddings, 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000, f"{peak} bytes; the full matrix would be {4000 * 4000 * 4}"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.floats(0, 3))
+def test_at_most_the_tail_is_selected(values: list[float], m: float) -> None:
+    """Chebyshev's bound: at most 1 / m² of any numbers lie m sigma beyond their mean."""
+    got = signals.diversity(np.array(values), m)
+    assert got.sum() <= len(values) / max(m, 1e-9) ** 2
