@@ -163,9 +163,9 @@ def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float
 
 
 def teacher(db: sqlite3.Connection, round: int) -> dict[str, float]:
-    """The teacher's calls, tokens and cost of a round. A rewrite is up to two calls an attempt."""
+    """The teacher's calls, tokens and cost of a round. A rewrite is a call for the prompt, then one for its answer."""
     row = db.execute(
-        "SELECT coalesce(sum(attempts + (response IS NOT NULL)), 0), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0),"
+        "SELECT coalesce(sum(attempts + answer_attempts), 0), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0),"
         " coalesce(sum(cost), 0) FROM rewrite WHERE round=?",
         (round,),
     ).fetchone()

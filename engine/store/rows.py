@@ -192,7 +192,8 @@ class Rewrite:
 
     States: owed -> prompted (new prompt is there) -> proposed (answer is there) -> accepted | rejected; or failed
     (malformed replies up to the attempt limit; ``raw`` keeps the last one). ``merged`` after the merge.
-    ``messages`` is the new conversation (canonical JSON) once proposed.
+    ``messages`` is the new conversation (canonical JSON) once proposed. ``attempts`` counts the calls for the prompt,
+    ``answer_attempts`` those for the answer.
     """
 
     TABLE: ClassVar[str] = "rewrite"
@@ -210,6 +211,7 @@ class Rewrite:
     tokens_in: int = 0
     tokens_out: int = 0
     cost: float = 0.0
+    answer_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,10 @@ CREATE TABLE sample (
 CREATE INDEX sample_by_parent ON sample(parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX sample_by_birth ON sample(born_round, retired_round);
 
-CREATE TABLE heldout (item INTEGER PRIMARY KEY, messages TEXT NOT NULL, input_chars INTEGER NOT NULL DEFAULT 0, source TEXT);
+CREATE TABLE heldout (
+  item INTEGER PRIMARY KEY, messages TEXT NOT NULL, input_chars INTEGER NOT NULL DEFAULT 0, source TEXT,
+  seq INTEGER -- the place in the dataset that it was held out of; NULL when it came from a file of its own
+);
 
 CREATE TABLE round (
   round INTEGER PRIMARY KEY, config TEXT NOT NULL, closing INTEGER NOT NULL DEFAULT 0,
@@ -109,7 +112,7 @@ CREATE TABLE selection (
 
 CREATE TABLE rewrite (
   round INTEGER NOT NULL, sample_id INTEGER NOT NULL, axis TEXT NOT NULL,
-  state TEXT NOT NULL DEFAULT 'owed', attempts INTEGER NOT NULL DEFAULT 0,
+  state TEXT NOT NULL DEFAULT 'owed', attempts INTEGER NOT NULL DEFAULT 0, answer_attempts INTEGER NOT NULL DEFAULT 0,
   prompt TEXT, response TEXT, messages TEXT, raw TEXT, reason TEXT,
   tokens_in INTEGER NOT NULL DEFAULT 0, tokens_out INTEGER NOT NULL DEFAULT 0, cost REAL NOT NULL DEFAULT 0,
   new_loss_before REAL, new_loss_after REAL, new_similarity REAL, new_quality REAL, new_ratings TEXT,
