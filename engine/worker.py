@@ -68,6 +68,8 @@ class Supervisor:
                 (me.pid, me.create_time(), launch.boot_id(), time.time()),
             )
         write.interrupt(self.db)
+        config = configs.load(self.project)
+        write.set_meta(self.db, name=config.project.name or self.project.resolve().name, model=config.model.name)
         self.mark_stale()
 
     def mark_stale(self) -> None:

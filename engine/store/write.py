@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from engine.store.connect import transaction
-from engine.store.rows import Message, Row, Sample, dump_messages
+from engine.store.rows import Row, Sample, dump_messages
 
 
 def upsert(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
@@ -54,11 +54,11 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
     )
 
 
-def add_heldout(db: sqlite3.Connection, rows: Iterable[tuple[tuple[Message, ...], int, str]]) -> None:
-    """Append held-out samples (messages, input_chars, source), inside the caller's transaction."""
+def add_heldout(db: sqlite3.Connection, samples: Iterable[Sample], own_file: bool) -> None:
+    """Append held-out samples, inside the caller's transaction. ``own_file``: they were never part of the dataset."""
     db.executemany(
-        "INSERT INTO heldout (messages, input_chars, source) VALUES (?,?,?)",
-        ((dump_messages(messages), chars, source) for messages, chars, source in rows),
+        "INSERT INTO heldout (messages, input_chars, source, seq) VALUES (?,?,?,?)",
+        ((dump_messages(s.messages), s.input_chars, s.source, None if own_file else s.seq) for s in samples),
     )
 
 
@@ -142,3 +142,45 @@ def set_meta(db: sqlite3.Connection, **values: object) -> None:
         "INSERT INTO meta (key, value) VALUES (?,?) ON CONFLICT (key) DO UPDATE SET value=excluded.value",
         ((key, json.dumps(value)) for key, value in values.items()),
     )
+
+
+# What a stage wrote, so that it can be run anew. Later stages of the round are reset with it.
+_WRITTEN: dict[str, tuple[str, ...]] = {
+    "train": ("DELETE FROM metric WHERE round=?", "DELETE FROM artifact WHERE round=? AND name='checkpoint'"),
+    "score": ("DELETE FROM signal WHERE round=?", "DELETE FROM artifact WHERE round=? AND name='embeddings'"),
+    "judge": (
+        "UPDATE signal SET prompt_clarity=NULL, prompt_completeness=NULL, prompt_factuality=NULL, response_clarity=NULL,"
+        " response_completeness=NULL, response_factuality=NULL, quality=NULL, digit_mass=NULL, judge_error=NULL WHERE round=?",
+    ),
+    "evaluate": ("DELETE FROM score WHERE round=?", "DELETE FROM eval_item WHERE round=?"),
+    "select": (
+        "DELETE FROM selection WHERE round=?",
+        "DELETE FROM threshold WHERE round=?",
+        "DELETE FROM rewrite WHERE round=?",
+        "DELETE FROM decision WHERE round=?",
+    ),
+    "rewrite": (
+        "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, raw=NULL, reason=NULL,"
+        " tokens_in=0, tokens_out=0, cost=0 WHERE round=?",
+    ),
+    "verify": (
+        "UPDATE rewrite SET new_loss_before=NULL, new_loss_after=NULL, new_similarity=NULL, new_quality=NULL,"
+        " new_ratings=NULL, improved=NULL, verdict=NULL,"
+        " state=CASE WHEN response IS NULL THEN state ELSE 'proposed' END WHERE round=?",
+    ),
+    "review": (),
+    "merge": (),
+}
+
+
+def reset(db: sqlite3.Connection, round: int, stages: Sequence[str]) -> None:
+    """Forget what ``stages`` of ``round`` wrote; their jobs are pending again. One transaction."""
+    with transaction(db):
+        for stage in stages:
+            for statement in _WRITTEN[stage]:
+                db.execute(statement, (round,))
+            db.execute(
+                "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, error=NULL"
+                " WHERE round=? AND stage=?",
+                (round, stage),
+            )

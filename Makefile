@@ -1,0 +1,33 @@
+# make demo · make test · make lint · make check (both) · make bench
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TEST_THREADS := OMP_NUM_THREADS=1
+
+.PHONY: demo test lint check bench clean
+
+demo: $(STAMP)
+	$(BIN)/middo-tui demo
+
+test: $(STAMP)
+	$(TEST_THREADS) $(BIN)/pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+# The stamp is written last, so a broken install is done again.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "middo-tui needs Python 3.11 or newer: make PYTHON=python3.11 demo"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) middo-demo

@@ -1,0 +1,99 @@
+"""What can be asked of a model, as three small protocols, and which backend offers what.
+
+``Scores``: losses and hidden states of given text. ``Judges``: the distribution over the rating digits.
+``Generates``: replies to chats. A chat endpoint cannot score a given answer, so they are not one protocol.
+
+Backends are named here as "module:attribute" and imported when they are first asked for: importing torch or
+an HTTP client costs seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from engine.errors import BackendError
+from engine.render import Rendered
+from engine.store.rows import Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BACKENDS: dict[str, str] = {"hf": "engine.backends.hf:load"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Mean loss in nats per response token; mean last hidden state over the prompt (float32[hidden])."""
+
+    loss: float | None
+    embedding: NDArray[np.float32] | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """Expected digit 0-9 of the next token, and how much of the probability lies on the ten digits at all."""
+
+    value: float | None
+    digit_mass: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A reply. ``finish_reason``: the model ended its turn ("stop") or ran into the limit ("length")."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    tokens_in: int
+    tokens_out: int
+    error: str | None = None
+
+
+class Scores(Protocol):
+    """Losses and prompt embeddings of given conversations."""
+
+    def score(self, rows: Sequence[Rendered], embed: bool = True) -> list[Scored]:
+        """One result per row, in order. A row that fails on its own has its reason in ``error``."""
+
+
+class Judges(Protocol):
+    """Ratings read from the distribution of the next token."""
+
+    tokenizer: Any
+
+    def rate(self, prompts: Sequence[Sequence[int]]) -> list[Rating]:
+        """One rating per prompt (token ids, generation prompt included), in order."""
+
+
+class Generates(Protocol):
+    """Replies to chats."""
+
+    def generate(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        top_k: int = 0,
+    ) -> list[Generation]:
+        """One reply per chat, in order, as one batch. Greedy at temperature 0, else drawn with ``seed``."""
+
+
+def backend(name: str) -> Callable[..., Any]:
+    """What opens a model with backend ``name``: ``load(path, adapter, dtype=..., device=..., ...)``.
+
+    Raises:
+        BackendError: there is none of this name.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"backend {name!r}: there is none of this name. Known: {', '.join(BACKENDS)}.")
+    module, _, attribute = BACKENDS[name].partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found

@@ -1,0 +1,132 @@
+"""Can this machine run this project? Each finding with the fix. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import pynvml
+
+from engine import config as configs
+from engine.config import Config
+from engine.errors import MiddoError
+from engine.gauges import open_gpus
+from engine.store.connect import FILE, database, filesystem, reader, refuse_network
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "textual", "sqlite-utils", "vllm")
+OPTIONAL = {"vllm"}
+LOW_DISK = 10 * 2**30
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, what was found, whether it stops a run, and the way out."""
+
+    name: str
+    text: str
+    bad: bool = False
+    fix: str = ""
+
+    @property
+    def mark(self) -> str:
+        """✔, ! (works, but look) or ✘ (a run would fail)."""
+        return "✘" if self.bad else ("!" if self.fix else "✔")
+
+
+def findings(project: Path | None) -> Iterator[Finding]:
+    """The machine's findings, then the project's, if one is named."""
+    yield Finding("python", f"{sys.version.split()[0]}")
+    yield from _packages()
+    yield from _gpus()
+    memory = psutil.virtual_memory()
+    yield Finding("memory", f"{memory.available / GIB:.0f} of {memory.total / GIB:.0f} GiB free · {psutil.cpu_count()} CPUs")
+    yield _disk(project or Path.cwd())
+    if project is not None:
+        yield from _project(project)
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(name, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            if name not in OPTIONAL:
+                yield Finding(name, "not installed", bad=True, fix=f"pip install {name}")
+
+
+def _gpus() -> Iterator[Finding]:
+    handles = open_gpus()
+    if not handles:
+        yield Finding("gpu", "none: everything runs on the CPU", fix="fine for the demo; a 7-8B model needs a GPU")
+    for index, handle in enumerate(handles):
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        driver = pynvml.nvmlSystemGetDriverVersion()
+        free, total = memory.free / GIB, memory.total / GIB
+        name = pynvml.nvmlDeviceGetName(handle)
+        fix = "another process holds memory: nvidia-smi shows which" if free < 0.9 * total else ""
+        yield Finding(f"gpu {index}", f"{name} · {free:.0f} of {total:.0f} GiB free · driver {driver}", fix=fix)
+
+
+def _disk(path: Path) -> Finding:
+    there = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    fix = "a full fine-tune writes checkpoints of three times the model's size" if free < LOW_DISK else ""
+    return Finding("disk", f"{free / GIB:.0f} GiB free at {there}", fix=fix)
+
+
+def _project(project: Path) -> Iterator[Finding]:
+    try:
+        refuse_network(database(project))
+        proc = Path("/proc/mounts")
+        kind = filesystem(database(project), proc.read_text(encoding="utf-8") if proc.exists() else "")
+        reader(project).close()
+        yield Finding("store", f"{project / FILE} on {kind or 'an unknown filesystem'}")
+        config = configs.load(project)
+    except MiddoError as error:
+        yield Finding("project", str(error), bad=True)
+        return
+    yield from _model("model", config.model.name)
+    if config.teacher.model:
+        yield from _model("teacher", config.teacher.model)
+    else:
+        yield Finding("teacher", "none named: the model rewrites for itself", fix="name a stronger one in [teacher] model")
+    yield _leaves(config)
+
+
+def _model(role: str, name: str) -> Iterator[Finding]:
+    if not name:
+        yield Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
+        return
+    folder = Path(name)
+    if not folder.exists():
+        if folder.is_absolute():
+            yield Finding(role, f"{name}: there is no such folder", bad=True, fix="correct the path in config.toml")
+        else:
+            yield Finding(role, f"{name}: a hub name, fetched at the first run")
+        return
+    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+    if not weights:
+        yield Finding(role, f"{name}: no *.safetensors", bad=True, fix="save the model with safe_serialization=True")
+        return
+    if not _has_template(folder):
+        yield Finding(role, f"{name}: its tokenizer has no chat template", bad=True, fix="use an instruct tokenizer, or add one")
+        return
+    yield Finding(role, f"{name} · {weights / GIB:.2f} GiB of weights · chat template")
+
+
+def _has_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").exists():
+        return True
+    settings = folder / "tokenizer_config.json"
+    return settings.exists() and "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
+
+
+def _leaves(config: Config) -> Finding:
+    return Finding("privacy", f"no text leaves this machine (teacher backend: {config.teacher.backend})")

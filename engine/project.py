@@ -1,0 +1,230 @@
+"""A project's folder: making one, adding data to it, taking the dataset out again."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import time
+
+from engine import config as configs
+from engine import formats
+from engine.config import Config
+from engine.errors import DataError, UsageError
+from engine.loop import NAMES, stages_of
+from engine.store import read, write
+from engine.store.connect import FILE, reader, transaction, writer
+from engine.store.rows import Sample, content_id
+from engine.store.schema import migrate
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What an import did: rows taken into the dataset, rows held out, exact duplicates among them, rows quarantined."""
+
+    file: str
+    format: str
+    rows: int
+    heldout: int
+    duplicates: int
+    rejected: int
+
+
+def create(project: Path, data: Sequence[Path], settings: dict[str, dict[str, object]]) -> list[Added]:
+    """Make a project folder with its config, database and the first data. All or nothing.
+
+    Raises:
+        UsageError: the folder holds a project or other files already.
+        DataError, ConfigError, StoreError: what is wrong with the data, the settings or the disk; nothing is left behind.
+    """
+    if (project / FILE).exists():
+        raise UsageError(f"{project}: is a project already. Add data with `middo-tui import {project} FILE`.")
+    if project.exists() and (not project.is_dir() or any(project.iterdir())):
+        raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
+    text = configs.render(settings)
+    config = configs.parse(text, "config.toml")
+    batches = [_read(path, config) for path in data]  # before anything is written: bad data leaves nothing behind
+    was_there = project.exists()
+    try:
+        for folder in (project, project / "artifacts", project / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+        (project / "config.toml").write_text(text, encoding="utf-8")
+        migrate(project, create=True)
+        name_project(project, config)
+        return _add(project, config, batches, heldout=_heldout_file(config))
+    except BaseException:
+        if was_there:
+            for child in project.iterdir():
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+        else:
+            shutil.rmtree(project, ignore_errors=True)
+        raise
+
+
+def name_project(project: Path, config: Config) -> None:
+    """Keep the names that the screens show: readers need no config for them."""
+    db = writer(project)
+    try:
+        with transaction(db):
+            write.set_meta(db, name=config.project.name or project.resolve().name, model=config.model.name)
+    finally:
+        db.close()
+
+
+def add(project: Path, data: Sequence[Path]) -> list[Added]:
+    """More data into round 0.
+
+    Raises:
+        UsageError: the first round has begun: its dataset is history.
+        DataError: a file cannot be read, or is in the project already; nothing is added.
+    """
+    migrate(project)
+    config = configs.load(project)
+    return _add(project, config, [_read(path, config) for path in data], heldout=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    path: Path
+    digest: str
+    content: formats.Imported
+
+
+def _read(path: Path, config: Config) -> _Batch:
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file. Check the path; relative paths start where the command runs.")
+    return _Batch(path, _digest(path), formats.read(path, config.data))
+
+
+def _digest(path: Path) -> str:
+    """Hash of a file, or of all files of a folder with their names."""
+    digest = hashlib.blake2b(digest_size=16)
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _heldout_file(config: Config) -> formats.Imported | None:
+    return formats.read(Path(config.data.heldout), config.data) if config.data.heldout else None
+
+
+def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: formats.Imported | None) -> list[Added]:
+    db = writer(project)
+    try:
+        with transaction(db):
+            if db.execute("SELECT 1 FROM job").fetchone():
+                raise UsageError(f"{project}: round 0 has begun, its dataset cannot grow. Make a new project with all files.")
+            if heldout is not None:
+                write.add_heldout(db, heldout.samples, own_file=True)
+            done = [_add_batch(db, config, batch) for batch in batches]
+            if not read.size(db, 0):
+                raise DataError(f"{project}: no row could be used. See the reasons above, or name the right columns in [data].")
+            return done
+    finally:
+        db.close()
+
+
+def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch) -> Added:
+    known = db.execute("SELECT file FROM import WHERE digest=?", (batch.digest,)).fetchone()
+    if known:
+        raise DataError(f"{batch.path}: the same content is in the project already (from {known['file']}).")
+    samples = _numbered(db, batch.content.samples)
+    held = _held_out(config, samples) if not config.data.heldout else set()
+    write.add_samples(db, (s for s in samples if s.id not in held))
+    write.add_heldout(db, (s for s in samples if s.id in held), own_file=False)
+    db.executemany(
+        "INSERT INTO quarantine (file, row, reason, raw) VALUES (?,?,?,?)",
+        ((r.file, r.row, r.reason, r.raw) for r in batch.content.rejects),
+    )
+    counts = (len(samples) - len(held), len(held), batch.content.duplicates, len(batch.content.rejects))
+    db.execute(
+        "INSERT INTO import (file, digest, format, rows, rejected, duplicates, at) VALUES (?,?,?,?,?,?,?)",
+        (str(batch.path), batch.digest, batch.content.format, len(samples), counts[3], counts[2], time()),
+    )
+    return Added(str(batch.path), batch.content.format, *counts)
+
+
+def _numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]:
+    """Samples with ids and places that are free in the project: exact copies get copy numbers."""
+    taken = {row[0] for row in db.execute("SELECT id FROM sample")}
+    top = db.execute("SELECT max(m) FROM (SELECT max(seq) AS m FROM sample UNION ALL SELECT max(seq) FROM heldout)").fetchone()[0]
+    out = []
+    for seq, sample in enumerate(samples, start=0 if top is None else top + 1):
+        copy = 0
+        while (id := content_id(sample.messages, copy)) in taken:
+            copy += 1
+        taken.add(id)
+        out.append(replace(sample, id=id, seq=seq))
+    return out
+
+
+def _held_out(config: Config, samples: Sequence[Sample]) -> set[int]:
+    """The ids to hold out: a share by the content's hash and the seed, so that file order does not matter."""
+    n = min(round(len(samples) * config.data.heldout_share), config.data.heldout_max)
+    key = config.project.seed.to_bytes(8, "big")
+    ranked = sorted(samples, key=lambda s: hashlib.blake2b(s.id.to_bytes(8, "big"), key=key).digest())
+    return {s.id for s in ranked[:n]}
+
+
+def export(project: Path, out: Path, round: int | None, format: str, provenance: bool = False) -> int:
+    """Write the dataset of ``round`` (the newest when None) with the rows that were held out of it, in its order.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        UsageError: there is no such round.
+        DataError: the format cannot hold a sample; nothing is written.
+    """
+    db = reader(project)
+    try:
+        newest = newest_dataset(db)
+        wanted = newest if round is None else round
+        if not 0 <= wanted <= newest:
+            raise UsageError(f"--round {round}: the project has datasets 0 to {newest}.")
+        held = {r["item"]: r["seq"] for r in db.execute("SELECT item, seq FROM heldout WHERE seq IS NOT NULL")}
+        extra = [replace(s, id=content_id(s.messages), seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
+        samples = sorted(read.dataset(db, wanted) + extra, key=lambda s: s.seq)
+    finally:
+        db.close()
+    formats.write(samples, out, format, provenance)
+    return len(samples)
+
+
+def newest_dataset(db: sqlite3.Connection) -> int:
+    """The number of the newest dataset: one beyond the last merged round."""
+    merged = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
+    return 0 if merged is None else int(merged) + 1
+
+
+def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
+    """Forget what ``stage`` and those after it wrote in the newest round, so that the next run does them anew.
+
+    Raises:
+        UsageError: no such stage, or the round is merged already: its dataset is what the next round stands on.
+    """
+    if stage not in NAMES:
+        raise UsageError(f"--redo {stage}: there is no such stage. There are: {', '.join(NAMES)}.")
+    db = writer(project)
+    try:
+        jobs = read.jobs(db)
+        newest = max((job.round for job in jobs), default=0)
+        names = stages_of(newest in read.closing_rounds(db))
+        if stage not in names:
+            raise UsageError(f"--redo {stage}: round {newest} only measures; it has {', '.join(names)}.")
+        if any(job.round == newest and job.stage == "merge" and job.state == "done" for job in jobs):
+            raise UsageError(f"--redo {stage}: round {newest} is merged. Run the next round, or make a new project.")
+        again = names[names.index(stage) :]
+        write.reset(db, newest, again)
+        if stage == "train":
+            shutil.rmtree(project / "artifacts" / f"round-{newest}", ignore_errors=True)
+        say(f"round {newest}: {', '.join(again)} will run anew")
+    finally:
+        db.close()

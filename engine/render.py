@@ -1,0 +1,398 @@
+"""Sample -> (token ids, loss mask, prompt span): the only chat-template code.
+
+Training, scoring, judging and generation must see the very same tokens, so all of them come from here. A
+template is run on placeholders once per sequence of roles; that tells which text it puts around each turn,
+where the assistant's reply begins (after the generation prompt) and where it ends (after the end-of-turn
+token). Each row is then rendered for real and compared with what the placeholders promised; a row that its
+template rewrites is cut by prefix renders instead.
+
+A row that cannot be rendered is data: ``Rendered.error`` says why, and its ``ids`` are empty.
+"""
+
+from __future__ import annotations
+
+import os.path
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from engine.errors import ModelError
+from engine.store.rows import Message
+
+# A template that prints today's date would render a row differently tomorrow: no loss could be compared.
+FIXED_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as tokens.
+
+    mask: True for the tokens of every assistant turn, end-of-turn token included. prompt_end: number of
+    tokens before the last assistant turn's reply. truncated: the end of the last response was cut off. error:
+    why the row cannot be used (then ids and mask are empty).
+    """
+
+    ids: list[int]
+    mask: list[bool]
+    prompt_end: int
+    truncated: bool
+    error: str | None = None
+
+    @property
+    def response_tokens(self) -> int:
+        """How many tokens the loss is a mean of."""
+        return sum(self.mask)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The text a template puts around turns: ``pieces[i]`` is before turn i, ``pieces[-1]`` after the last.
+
+    starts: assistant turn -> how many characters of ``pieces[turn]`` belong to the generation prompt.
+    ends: assistant turn -> how many characters of ``pieces[turn + 1]`` still belong to the turn.
+    """
+
+    pieces: tuple[str, ...]
+    starts: dict[int, int]
+    ends: dict[int, int]
+
+
+Span = tuple[int, int]
+Pieces = list[tuple[str, bool]]  # text, and whether it is a turn's own text
+Specials = tuple[tuple[str, str], ...]
+Turns = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A chat template with what it needs to be run: hashable, so layouts can be cached by it."""
+
+    source: str
+    variables: Specials
+    special_texts: tuple[str, ...]
+
+
+def load_tokenizer(path: str | Path) -> Any:
+    """The tokenizer in ``path``, with a chat template that works and a padding token.
+
+    Raises:
+        ModelError: unreadable, not a fast tokenizer, no chat template, or one that cannot be followed.
+    """
+    from transformers import AutoTokenizer
+
+    local = Path(path).is_dir()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=local)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(
+            f"{path}: no usable tokenizer here ({_first_line(error)}). "
+            "Give a folder or hub name that holds tokenizer.json and tokenizer_config.json."
+        ) from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"{path}: only a slow tokenizer, which reports no offsets. Add its tokenizer.json.")
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{path}: the tokenizer has no chat template. Use an instruction-tuned model, "
+            "or put a chat_template.jinja beside tokenizer.json."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+    if _layout(_template(tokenizer), ("user", "assistant")) is None:
+        raise ModelError(
+            f"{path}: the chat template does not show a user and an assistant turn as they are written. "
+            "Replace its chat_template.jinja by one that does."
+        )
+    return tokenizer
+
+
+def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rendered:
+    """A conversation with its answers, for training and scoring; at most ``max_length`` tokens.
+
+    A longer row loses the end of its response. A row that cannot be used has its reason in ``error``.
+    """
+    if not any(m.role == "assistant" for m in messages):
+        return _unusable("it has no assistant turn")
+    template = _template(tokenizer)
+    adapted = _adapt(template, messages)
+    if adapted is None:
+        roles = ", ".join(m.role for m in messages)
+        return _unusable(f"the chat template does not accept the turns {roles}")
+    turns, layout = adapted
+    cut = _cut(template, turns, layout)
+    if cut is None:
+        return _unusable("the chat template rewrites this conversation in a way that cannot be followed")
+    pieces, spans = cut
+    ids, mask, prompt_end = _encode(tokenizer, template, pieces, spans)
+    if prompt_end >= max_length:
+        return _unusable(f"the prompt alone has {prompt_end} tokens, the limit is {max_length}", prompt_end)
+    return Rendered(ids[:max_length], mask[:max_length], prompt_end, len(ids) > max_length)
+
+
+def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int) -> list[int]:
+    """A conversation with the generation prompt appended: what a model is asked to continue.
+
+    An empty list when it has more than ``max_length`` tokens or when the template does not accept it.
+    """
+    template = _template(tokenizer)
+    adapted = _adapt(template, messages)
+    if adapted is None:
+        return []
+    turns, _ = adapted
+    text = _run(template, turns, generate=True)
+    if text is None:
+        return []
+    pieces: Pieces | None = [(text, False)]
+    if _hostile(template, turns):
+        around = _pieces(template, tuple(t.role for t in turns), generate=True)
+        pieces = _interleave(around, turns, text) if around else None
+    if pieces is None:
+        return []
+    ids = [i for piece, is_content in pieces for i in _tokens(tokenizer, piece, is_content)[0]]
+    return ids if len(ids) <= max_length else []
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """The id of the token that ends an assistant turn in the chat template, None when there is none."""
+    template = _template(tokenizer)
+    layout = _layout(template, ("user", "assistant"))
+    tail = layout.pieces[-1][: layout.ends[1]] if layout else ""
+    found = _special_pattern(template.special_texts).search(tail)
+    return int(tokenizer.convert_tokens_to_ids(found.group())) if found else None
+
+
+def _unusable(reason: str, prompt_end: int = 0) -> Rendered:
+    return Rendered([], [], prompt_end, False, reason)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+_templates: WeakKeyDictionary[Any, _Template] = WeakKeyDictionary()  # reading added tokens takes milliseconds
+
+
+def _template(tokenizer: Any) -> _Template:
+    known = _templates.get(tokenizer)
+    source = tokenizer.get_chat_template()
+    if known is None or known.source != source:
+        known = _templates[tokenizer] = _read_template(tokenizer, source)
+    return known
+
+
+def _read_template(tokenizer: Any, source: str) -> _Template:
+    special = {t for t in tokenizer.all_special_tokens if t}
+    special |= {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    variables = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
+    return _Template(source, tuple(sorted(variables.items())), tuple(sorted(special)))
+
+
+@lru_cache(maxsize=64)
+def _special_pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(t) for t in sorted(texts, key=len, reverse=True)) or r"(?!)")
+
+
+def _hostile(template: _Template, turns: Turns) -> bool:
+    """Whether a turn's own text spells a special token, which must stay text."""
+    pattern = _special_pattern(template.special_texts)
+    return any(pattern.search(t.content) for t in turns)
+
+
+def _run(template: _Template, turns: Turns, generate: bool) -> str | None:
+    """The template's text for ``turns``; None when it refuses them."""
+    from jinja2.exceptions import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    chat = [{"role": t.role, "content": t.content} for t in turns]
+    try:
+        # enable_thinking: instruction data has answers without a reasoning trace, and a rating is one token.
+        texts, _ = render_jinja_template(
+            conversations=[chat],
+            chat_template=template.source,
+            add_generation_prompt=generate,
+            strftime_now=FIXED_DATE.strftime,
+            date_string=FIXED_DATE.strftime("%d %b %Y"),
+            enable_thinking=False,
+            **dict(template.variables),
+        )
+    except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError):
+        return None  # the template's way to refuse roles or orders of turns; the caller tries another mapping
+    return str(texts[0])
+
+
+def _adapt(template: _Template, messages: Sequence[Message]) -> tuple[Turns, _Layout] | None:
+    """The turns in roles that the template knows, with their layout. The mildest change that works wins."""
+    for turns in _mappings(tuple(Message(m.role, _clean(m.content)) for m in messages)):
+        roles = tuple(t.role for t in turns)
+        if (layout := _layout(template, roles)) is not None:
+            return turns, layout
+    return None
+
+
+def _mappings(turns: Turns) -> Iterator[Turns]:
+    yield turns
+    as_user = tuple(Message("user", t.content) if t.role == "tool" else t for t in turns)
+    yield as_user
+    yield _fold_system(turns)
+    yield _fold_system(as_user)
+    yield _fold_runs(as_user)
+    yield _fold_runs(_fold_system(as_user))
+
+
+def _fold_system(turns: Turns) -> Turns:
+    """System turns merged into the first user turn."""
+    system = [t.content for t in turns if t.role == "system"]
+    rest = [t for t in turns if t.role != "system"]
+    first = next((i for i, t in enumerate(rest) if t.role == "user"), None)
+    if not system or first is None:
+        return turns
+    rest[first] = Message("user", "\n\n".join([*system, rest[first].content]))
+    return tuple(rest)
+
+
+def _fold_runs(turns: Turns) -> Turns:
+    """Neighbouring turns of one role merged, for templates that insist on alternation."""
+    out: list[Message] = []
+    for turn in turns:
+        if out and out[-1].role == turn.role:
+            out[-1] = Message(turn.role, f"{out[-1].content}\n\n{turn.content}")
+        else:
+            out.append(turn)
+    return tuple(out)
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates (a broken escape in a JSON file) cannot be tokenised: they become ``?``."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _pieces(template: _Template, roles: tuple[str, ...], generate: bool) -> tuple[str, ...] | None:
+    """The text around the turns, found with placeholders; None when a turn is lost, repeated or moved."""
+    marks = [f"qZ{i}middoTurn{i}Zq" for i in range(len(roles))]
+    text = _run(template, tuple(Message(r, m) for r, m in zip(roles, marks, strict=True)), generate)
+    if text is None:
+        return None
+    out = []
+    for mark in marks:
+        before, found, text = text.partition(mark)
+        if not found or any(m in before for m in marks):
+            return None
+        out.append(before)
+    return None if any(m in text for m in marks) else (*out, text)
+
+
+@lru_cache(maxsize=4096)
+def _layout(template: _Template, roles: tuple[str, ...]) -> _Layout | None:
+    pieces = _pieces(template, roles, generate=False)
+    if pieces is None:
+        return None
+    starts, ends = {}, {}
+    for turn in (i for i, role in enumerate(roles) if role == "assistant"):
+        asked = _pieces(template, roles[:turn], generate=True) if turn else None
+        ahead = asked[-1] if asked else ""
+        consistent = asked is not None and asked[:-1] == pieces[:turn] and pieces[turn].startswith(ahead)
+        # Else the full text lacks the generation prompt (it opens a reasoning block, say): the reply begins
+        # where its own text begins.
+        starts[turn] = len(ahead) if consistent else len(pieces[turn])
+        ends[turn] = _turn_end(template, roles, turn, pieces[turn + 1])
+    return _Layout(pieces, starts, ends)
+
+
+def _turn_end(template: _Template, roles: tuple[str, ...], turn: int, after: str) -> int:
+    """How much of the text after an assistant turn belongs to it: up to the first special token, if any."""
+    alone = _pieces(template, roles[: turn + 1], generate=False)
+    tail = after if turn == len(roles) - 1 or alone is None else alone[-1]
+    own = os.path.commonprefix([tail, after])  # noqa: RUF071 - characters are meant
+    found = _special_pattern(template.special_texts).search(own)
+    return found.end() if found else len(own.rstrip())
+
+
+def _interleave(around: tuple[str, ...], turns: Turns, text: str) -> Pieces | None:
+    """``text`` cut into (piece, is it a turn's own text), when the layout with the turns' texts gives it."""
+    for contents in ([t.content for t in turns], [t.content.strip() for t in turns]):
+        parts: Pieces = [(around[0], False)]
+        for content, after in zip(contents, around[1:], strict=True):
+            parts += [(content, True), (after, False)]
+        if "".join(p for p, _ in parts) == text:
+            return parts
+    return None
+
+
+def _cut(template: _Template, turns: Turns, layout: _Layout) -> tuple[Pieces, list[Span]] | None:
+    """The pieces to tokenise and the assistant turns' spans in characters of the whole text."""
+    text = _run(template, turns, generate=False)
+    if text is None:
+        return None
+    hostile = _hostile(template, turns)
+    parts = _interleave(layout.pieces, turns, text)
+    if parts is None:
+        spans = None if hostile else _spans_by_prefix(template, turns, text)
+        return ([(text, False)], spans) if spans else None
+    spans, at = [], 0
+    for i, (piece, is_content) in enumerate(parts):
+        turn = i // 2
+        if is_content and turns[turn].role == "assistant":
+            begin = at - len(layout.pieces[turn]) + layout.starts[turn]
+            spans.append((begin, at + len(piece) + layout.ends[turn]))
+        at += len(piece)
+    return (parts if hostile else [(text, False)]), spans
+
+
+def _spans_by_prefix(template: _Template, turns: Turns, text: str) -> list[Span] | None:
+    """The assistant turns' spans in a text that the template rewrites (it strips reasoning blocks, say)."""
+    pattern = _special_pattern(template.special_texts)
+    spans = []
+    for turn in (i for i, t in enumerate(turns) if t.role == "assistant"):
+        asked = _run(template, turns[:turn], generate=True) if turn else ""
+        if asked is None or not text.startswith(asked):
+            return None
+        ended = pattern.search(text, len(asked))
+        if ended is None and turn < len(turns) - 1:
+            return None
+        spans.append((len(asked), ended.end() if ended else len(text.rstrip())))
+    return spans
+
+
+def _encode(
+    tokenizer: Any, template: _Template, pieces: Pieces, spans: list[Span]
+) -> tuple[list[int], list[bool], int]:
+    """Token ids, the mask of ``spans``, and the number of tokens before the last span."""
+    ids: list[int] = []
+    mask: list[bool] = []
+    prompt_end = base = 0
+    for piece, is_content in pieces:
+        tokens, offsets = _tokens(tokenizer, piece, is_content)
+        end = base
+        for token, (_, stop) in zip(tokens, offsets, strict=True):
+            # Byte-level tokenizers trim blanks from offsets, and the bytes of one character share an offset:
+            # tokens are taken as contiguous, and one without width belongs where the token before it does.
+            begin, end = end, max(base + stop, end)
+            inside = mask[-1] if begin == end and mask else any(begin < b and end > a for a, b in spans)
+            prompt_end += end <= spans[-1][0]
+            ids.append(token)
+            mask.append(inside)
+        base += len(piece)
+    return ids, mask, prompt_end
+
+
+def _tokens(tokenizer: Any, text: str, is_content: bool) -> tuple[list[int], list[Span]]:
+    if not text:
+        return [], []
+    out = tokenizer(
+        text,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        split_special_tokens=is_content,
+        verbose=False,
+    )
+    return out["input_ids"], out["offset_mapping"]

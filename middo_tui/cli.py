@@ -1,0 +1,346 @@
+"""The command line: a contract that scripts rely on. Each command imports only what it needs, so ``status`` loads no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.errors import MiddoError, UsageError
+from engine.loop import NAMES
+
+FOLDER = click.Path(path_type=Path)
+FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf")
+
+
+class Program(click.Group):
+    """Commands, where a first word that is none of them is a project folder for the app; errors are one line."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            if not Path(args[0]).exists():
+                raise click.UsageError(
+                    f"{args[0]}: neither a command nor a project folder. Commands: {', '.join(sorted(self.commands))}.", ctx
+                )
+            return "open", self.commands["open"], args
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MiddoError as error:
+            click.echo(f"middo-tui: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            click.echo(f"middo-tui: {error.filename or ''}: {error.strerror}.", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="middo-tui")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Make an instruction dataset better for the very model that is trained on it.
+
+    middo-tui [DIR] opens the app on a project; the commands do the same without a screen.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.exit(_open(_nearest()))
+
+
+@main.command("open", hidden=True)
+@click.argument("folder", type=FOLDER)
+def open_(folder: Path) -> None:
+    """Open the app on a project."""
+    sys.exit(_open(folder))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER, default="middo-demo")
+@click.option("--rounds", type=click.IntRange(1, 20), default=2, show_default=True, help="Rounds of diagnosing and rewriting.")
+@click.option("--plain", is_flag=True, help="Lines instead of the app (also when stdout is no terminal).")
+def demo(folder: Path, rounds: int, plain: bool) -> None:
+    """Run the whole loop on the embedded demo, end to end."""
+    from middo_tui.status import gather
+
+    if not (folder / "middo.db").exists():
+        from engine.demo.project import create_demo
+
+        for line in create_demo(folder):
+            click.echo(line)
+    elif gather(folder)["worker"]["state"] != "running":
+        click.echo(f"{folder}: going on with the demo that is there (delete the folder to begin anew)")
+    _start(folder, rounds, None, auto=True)
+    if plain or not _terminal():
+        sys.exit(_follow(folder))
+    code = _open(folder, leave_when_done=True)
+    _table(folder)
+    sys.exit(code)
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--data", multiple=True, required=True, type=FOLDER, help="Dataset file or folder; may be given again.")
+@click.option("--model", default=None, help="Folder or hub name of the model to improve the data for.")
+@click.option("--teacher", default=None, help="Folder or hub name of the model that rewrites.")
+@click.option("--preset", default=None, help="Settings of a known model, e.g. llama-3.1-8b.")
+@click.option("--heldout", default=None, type=FOLDER, help="File of held-out samples, never trained on.")
+@click.option("--format", "format_", default=None, help="auto, alpaca, sharegpt, messages or prompt.")
+@click.option("--seed", default=None, type=click.IntRange(0), help="Seed of everything random.")
+def init(
+    folder: Path,
+    data: tuple[Path, ...],
+    model: str | None,
+    teacher: str | None,
+    preset: str | None,
+    heldout: Path | None,
+    format_: str | None,
+    seed: int | None,
+) -> None:
+    """Make a project in FOLDER from dataset files."""
+    from engine import config, project
+
+    settings: dict[str, dict[str, object]] = {k: dict(v) for k, v in (config.preset(preset) if preset else {}).items()}
+
+    def put(section: str, key: str, value: object) -> None:
+        if value is not None:
+            settings.setdefault(section, {})[key] = value
+
+    put("model", "name", _model(model))
+    put("teacher", "model", _model(teacher))
+    put("data", "heldout", str(heldout.resolve()) if heldout else None)
+    put("data", "format", format_)
+    put("project", "seed", seed)
+    _say_added(project.create(folder, data, settings))
+    click.echo(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {folder}")
+
+
+@main.command("import")
+@click.argument("folder", type=FOLDER)
+@click.argument("files", nargs=-1, required=True, type=FOLDER)
+def import_(folder: Path, files: tuple[Path, ...]) -> None:
+    """Add more data to round 0."""
+    from engine import project
+
+    _say_added(project.add(folder, files))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--rounds", type=click.IntRange(1, 100), default=None, help="At most so many rounds in all (default: [loop] rounds).")
+@click.option("--until", type=click.Choice(NAMES), default=None, help="Stop after this stage.")
+@click.option("--redo", default=None, metavar="STAGE", help="First forget what STAGE and later ones did in this round.")
+@click.option("--auto", is_flag=True, help="No person reviews: accept what the signals call better.")
+@click.option("--plain", is_flag=True, help="Follow as lines, no app.")
+@click.option("--wait", is_flag=True, help="Return when the run has ended; 0 done, 4 waiting for review, 1 failed.")
+def run(folder: Path, rounds: int | None, until: str | None, redo: str | None, auto: bool, plain: bool, wait: bool) -> None:
+    """Run the loop, or go on with it, in a worker that outlives this terminal."""
+    if redo:
+        from engine import launch
+        from engine.project import redo as forget
+        from middo_tui.status import gather
+
+        if gather(folder)["worker"]["pid"]:
+            raise launch.already_running(folder)
+        forget(folder, redo, click.echo)
+    _start(folder, rounds, until, auto)
+    if plain or wait:
+        sys.exit(_follow(folder))
+    if _terminal():
+        sys.exit(_open(folder))
+    click.echo(f"{folder}: running. Watch: middo-tui {folder} · middo-tui status {folder}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER, default=".")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(folder: Path, as_json: bool) -> None:
+    """Rounds, stages, counts, scores, worker. Exit code 0 idle or done, 3 running, 4 waiting for review, 5 failed."""
+    from middo_tui.status import exit_code, gather
+
+    facts = gather(folder)
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        from middo_tui.plain import describe
+
+        click.echo(describe(facts))
+    sys.exit(exit_code(facts))
+
+
+@main.command()
+@click.argument("folder", type=FOLDER, default=".")
+def pause(folder: Path) -> None:
+    """Save at the next boundary, stop and free the GPU."""
+    _want(folder, "pause", "will stop at the next boundary")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER, default=".")
+def cancel(folder: Path) -> None:
+    """Stop now; what was saved stays, and `run` goes on from it."""
+    _want(folder, "cancel", "is being stopped")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER, default=".")
+def resume(folder: Path) -> None:
+    """Go on as last asked for."""
+    from engine import launch
+    from engine.store import commands
+
+    commands.set_want(folder, "run")
+    launch.start(folder)
+    click.echo(f"{folder}: running")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--accept", required=True, type=click.Choice(["improved", "all", "none"]), help="Which of the open rewrites.")
+def review(folder: Path, accept: str) -> None:
+    """Decide all open rewrites of the newest round, as one undoable step."""
+    from engine.store import commands
+    from middo_tui.status import gather
+
+    rounds = gather(folder)["rounds"]
+    if not rounds:
+        raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {folder}`.")
+    counts = commands.decide_open(folder, rounds[-1]["round"], accept, source="command line")
+    click.echo(f"accepted {counts['accepted']}, rejected {counts['rejected']}. Go on: middo-tui run {folder}")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option("--round", "round_", type=click.IntRange(0), default=None, help="Which dataset (default: the newest).")
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="alpaca", show_default=True)
+@click.option("--provenance", is_flag=True, help="Add id, parent, axis and round of every row.")
+def export(folder: Path, out: Path, round_: int | None, format_: str, provenance: bool) -> None:
+    """Write a dataset to OUT."""
+    from engine import project
+
+    count = project.export(folder, out, round_, format_, provenance)
+    click.echo(f"{out}: {count:,} rows ({format_})")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER, required=False)
+def doctor(folder: Path | None) -> None:
+    """Check the machine and, given a project, its model, data and disk."""
+    from engine.doctor import findings
+
+    worst = 0
+    for finding in findings(folder):
+        click.echo(f"{finding.mark} {finding.name:<12} {finding.text}")
+        if finding.fix:
+            click.echo(f"  {'':<12} → {finding.fix}")
+        worst = max(worst, int(finding.bad))
+    sys.exit(worst)
+
+
+def _terminal() -> bool:
+    return sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _nearest() -> Path:
+    """The nearest project upward from here."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "middo.db").exists():
+            return folder
+    raise UsageError(
+        "no project here. Try `middo-tui demo`, or make one: middo-tui init DIR --data FILE --model MODEL. All commands: --help"
+    )
+
+
+def _model(name: str | None) -> str | None:
+    """A model folder as an absolute path; a hub name (owner/name) as it is."""
+    if name is None:
+        return None
+    path = Path(name)
+    if path.exists():
+        if not (path / "config.json").exists():
+            raise UsageError(f"--model {name}: this folder has no config.json, so it is no model in Hugging Face format.")
+        return str(path.resolve())
+    if path.is_absolute() or name.startswith(".") or len(path.parts) != 2:
+        raise UsageError(f"--model {name}: there is no such folder, and a hub name looks like owner/name.")
+    return name
+
+
+def _open(folder: Path, leave_when_done: bool = False) -> int:
+    """The app on a project; plain facts where a terminal cannot show it."""
+    from middo_tui.status import exit_code, gather
+
+    facts = gather(folder)
+    if not _terminal():
+        from middo_tui.plain import describe
+
+        click.echo(describe(facts))
+        return exit_code(facts)
+    from middo_tui.app import MiddoApp, supported
+
+    if reason := supported():
+        raise UsageError(f"{reason} `middo-tui status {folder}` prints the same facts.")
+    return MiddoApp(folder, leave_when_done=leave_when_done).run() or 0
+
+
+def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> None:
+    """Ask for a run and start the worker (a demo that runs already is only watched)."""
+    from engine import config, launch
+    from engine.store import commands
+    from middo_tui import status as facts
+
+    now = facts.gather(folder)
+    if now["worker"]["pid"]:
+        raise launch.already_running(folder)
+    settings = config.load(folder)
+    if not settings.model.name:
+        raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Name the model to improve the data for.")
+    stop = facts.until(now, until) if until else None
+    commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)
+    launch.start(folder)
+
+
+def _follow(folder: Path) -> int:
+    from middo_tui.plain import follow
+
+    return follow(folder, click.echo)
+
+
+def _table(folder: Path) -> None:
+    from middo_tui.plain import rounds_table
+    from middo_tui.status import gather
+
+    click.echo(rounds_table(gather(folder)))
+
+
+def _want(folder: Path, want: str, done: str) -> None:
+    from engine.store import commands
+    from middo_tui.status import gather
+
+    if gather(folder)["worker"]["pid"] is None:
+        raise UsageError(f"{folder}: nothing is running.")
+    commands.set_want(folder, want)
+    click.echo(f"{folder}: {done}. Go on with `middo-tui resume {folder}`")
+
+
+def _say_added(batches: list[Any]) -> None:
+    """One line per imported file, and where to look when rows were refused."""
+    say: Callable[[str], None] = click.echo
+    for b in batches:
+        held = f", {b.heldout:,} held out" if b.heldout else ""
+        twice = f", {b.duplicates:,} exact duplicates kept" if b.duplicates else ""
+        say(f"{b.file}: {b.format}, {b.rows + b.heldout:,} rows{held}{twice}")
+        if b.rejected:
+            say(f"  {b.rejected:,} rows could not be used and lie in quarantine with file, row and reason")
+
+
+if __name__ == "__main__":
+    main()

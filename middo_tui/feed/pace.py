@@ -1,0 +1,28 @@
+"""How fast a stage goes, from what was seen lately: a stage's start holds model loading, which says nothing of its rate."""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW_S = 20.0
+
+
+class Pace:
+    """Units per second of the one stage that runs. Times are seconds of the caller's clock."""
+
+    def __init__(self, window_s: float = WINDOW_S) -> None:
+        self.window_s = window_s
+        self._stage: tuple[int, str] | None = None
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def rate(self, stage: tuple[int, str], done: int, now: float) -> float | None:
+        """Note that ``stage`` is at ``done`` and tell its rate; None until it has moved under our eyes."""
+        if stage != self._stage or (self._seen and done < self._seen[-1][1]):
+            self._stage = stage
+            self._seen.clear()
+        if not self._seen or done != self._seen[-1][1]:
+            self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > self.window_s:
+            self._seen.popleft()
+        first, last = self._seen[0], self._seen[-1]
+        return (last[1] - first[1]) / (last[0] - first[0]) if last[0] > first[0] else None

@@ -1,0 +1,226 @@
+"""From the store to a ``LoopView``: incremental, read-only, and the only place where this package's Loop screen meets SQL.
+
+``PRAGMA data_version`` (0.08 ms) says whether anything was committed at all. Then only what can have changed is read: the
+newest round's counts, events and steps beyond the last ones seen. Finished rounds are read once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from engine import config as configs
+from engine import launch
+from engine.config import Config
+from engine.errors import MiddoError
+from engine.loop import stages_of
+from engine.store import read
+from engine.store.connect import reader
+from engine.store.rows import AXES, Job, Plan
+from middo_tui import guard
+from middo_tui.feed.metrics import RoundCurve
+from middo_tui.feed.pace import Pace
+from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
+
+LOG_LINES = 50
+CURVES = 4
+NAME_LIMIT = 60
+ERROR_LIMIT = 2000
+GAUGES_OLD_S = 30.0
+STOPPED = "worker stopped: "
+
+_Rounds = dict[int, list[Job]]
+
+
+class Reader:
+    """A project's state, again and again. Used from one thread at a time. ``clock`` is wall time in seconds."""
+
+    def __init__(self, project: Path, clock: Callable[[], float] = time.time) -> None:
+        self.project = project
+        self.clock = clock
+        self._db: sqlite3.Connection | None = None
+        self._seen: tuple[int, str] | None = None
+        self._view = LoopView(project=guard.one_line(project.resolve().name, NAME_LIMIT))
+        self._curves: dict[int, RoundCurve] = {}
+        self._finished: dict[int, RoundView] = {}
+        self._log: tuple[LogLine, ...] = ()
+        self._last_event = 0
+        self._stopped = ""
+        self._pace = Pace()
+
+    def view(self) -> LoopView:
+        """What there is to show now; the very same object when nothing has changed. Trouble is part of the view."""
+        try:
+            self._db = self._db or reader(self.project)
+            worker = launch.state(read.worker(self._db))
+            seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker)
+            if seen != self._seen:
+                self._view = self._read(self._db, {"running": "running", "lost": "lost"}.get(worker, "idle"))
+                self._seen = seen
+        except (MiddoError, sqlite3.Error, OSError) as error:
+            self.close()
+            self._view = LoopView(project=self._view.project, problem=guard.clean(str(error)[:ERROR_LIMIT]).text)
+        return self._view
+
+    def close(self) -> None:
+        """Give the connection back; the next ``view`` opens another."""
+        if self._db is not None:
+            self._db.close()
+        self._db, self._seen = None, None
+
+    def _read(self, db: sqlite3.Connection, worker: str) -> LoopView:
+        db.execute("BEGIN")  # one snapshot: counts and states that belong together
+        try:
+            return self._compose(db, worker)
+        finally:
+            db.execute("ROLLBACK")
+
+    def _compose(self, db: sqlite3.Connection, worker: str) -> LoopView:
+        config = configs.load(self.project)
+        asked = db.execute("SELECT 1 FROM plan WHERE id=1").fetchone() is not None
+        plan = read.plan(db) if asked else Plan(rounds=config.loop.rounds)
+        rounds: _Rounds = {}
+        for job in read.jobs(db):
+            rounds.setdefault(job.round, []).append(job)
+        newest = max(rounds, default=None)
+        closing = read.closing_rounds(db)
+        self._read_log(db)
+        is_closing = newest in closing
+        jobs = [] if newest is None else rounds[newest]
+        stages = self._stages(newest or 0, jobs, is_closing, worker == "running")
+        done = bool(jobs) and all(stage.state == "done" for stage in stages)
+        curves = self._read_curves(db, rounds, config)
+        return LoopView(
+            project=guard.one_line(config.project.name or self.project.resolve().name, NAME_LIMIT),
+            model=guard.one_line(config.model.name.rstrip("/").rsplit("/", 1)[-1], NAME_LIMIT),
+            round=newest,
+            rounds=plan.rounds,
+            closing=is_closing,
+            worker=worker,
+            want=plan.want,
+            auto=plan.auto,
+            until=plan.until_stage or "" if plan.until_round == newest else "",
+            stages=stages,
+            curves=curves,
+            training=self._curves[newest].last if newest in self._curves else None,
+            gauges=self._gauges(db, worker),
+            table=self._table(db, rounds, closing),
+            log=self._log,
+            waiting=_waiting(db, newest) if newest is not None else Waiting(),
+            stopped=guard.one_line(self._stopped),
+            finished=done and newest is not None and _finished(newest, is_closing, plan),
+        )
+
+    def _stages(self, round: int, jobs: list[Job], closing: bool, running: bool) -> tuple[StageView, ...]:
+        held = {job.stage: job for job in jobs}
+        return tuple(self._stage(held.get(name, Job(round, name)), running) for name in stages_of(closing))
+
+    def _stage(self, job: Job, running: bool) -> StageView:
+        rate = None
+        if job.state == "running" and running:
+            rate = self._pace.rate((job.round, job.stage), job.done, self.clock())
+        error = guard.clean((job.error or "")[:ERROR_LIMIT]).text
+        return StageView(job.stage, job.state, job.done, job.total, rate, job.started_at, job.finished_at, error)
+
+    def _read_log(self, db: sqlite3.Connection) -> None:
+        fresh = read.events(db, self._last_event, LOG_LINES * 2)
+        if not fresh:
+            return
+        self._last_event = fresh[-1].id
+        for event in fresh:
+            if event.text.startswith(STOPPED):
+                self._stopped = event.text.removeprefix(STOPPED)
+        lines = [
+            LogLine(event.at, event.level, guard.one_line(event.stage or "", 20), guard.one_line(event.text))
+            for event in reversed(fresh)
+            if event.level != "trace"
+        ]
+        self._log = (*lines, *self._log)[:LOG_LINES]
+
+    def _read_curves(self, db: sqlite3.Connection, rounds: _Rounds, config: Config) -> tuple[Curve, ...]:
+        """The newest rounds' curves, newest first, that have any step."""
+        out = []
+        for round in sorted(rounds, reverse=True)[:CURVES]:
+            curve = self._curves.setdefault(round, RoundCurve(round))
+            total = next((job.total for job in rounds[round] if job.stage == "train"), 0)
+            out.append(curve.read(db, config.train.epochs, total))
+        return tuple(curve for curve in out if curve.points)
+
+    def _table(self, db: sqlite3.Connection, rounds: _Rounds, closing: dict[int, str | None]) -> tuple[RoundView, ...]:
+        newest = max(rounds, default=-1)
+        out = []
+        for round in sorted(rounds):
+            row = self._finished.get(round) or _round(db, round, rounds[round], round in closing)
+            if round < newest:
+                self._finished[round] = row
+            out.append(row)
+        return tuple(out) or (RoundView(0, read.size(db, 0)),)
+
+    def _gauges(self, db: sqlite3.Connection, worker: str) -> tuple[Gauge, ...]:
+        """The newest reading of each device, while a worker takes readings at all."""
+        if worker != "running":
+            return ()
+        newest: dict[str, Gauge] = {}
+        last = db.execute("SELECT max(id) FROM gauge").fetchone()[0] or 0
+        for g in read.gauges(db, last - 16):
+            if self.clock() - g.at <= GAUGES_OLD_S:
+                name = "CPU" if g.device == "cpu" else guard.one_line(g.device, NAME_LIMIT)
+                newest[name] = Gauge(name, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
+        return tuple(newest[name] for name in sorted(newest))
+
+
+def _finished(newest: int, closing: bool, plan: Plan) -> bool:
+    """Whether a round whose stages are all done was the last one, as far as the rows tell."""
+    if plan.until_stage == stages_of(closing)[-1] and plan.until_round == newest:
+        return False
+    return plan.rounds <= newest + (0 if closing else 1)
+
+
+def _counts(by_axis: dict[str, dict[str, int]], state: str) -> tuple[int, int, int]:
+    complexity, diversity, quality = (by_axis[axis].get(state, 0) for axis in AXES)
+    return complexity, diversity, quality
+
+
+def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -> RoundView:
+    """One row of the table. What was accepted is said once the review has begun to decide."""
+    state = {job.stage: job.state for job in jobs}
+    chosen = read.selected(db, round) if state.get("select") == "done" else None
+    rewrites, scores, teacher = read.rewrites(db, round), read.scores(db, round), read.teacher(db, round)
+    accepted = _counts(rewrites, "accepted")
+    accuracy = scores.get("accuracy", (None, None))
+    return RoundView(
+        round=round,
+        size=read.size(db, round),
+        closing=closing,
+        selected=None if chosen is None else (chosen["complexity"], chosen["diversity"], chosen["quality"]),
+        rewritten=sum(n for states in rewrites.values() for name, n in states.items() if name not in ("owed", "prompted", "failed")),
+        accepted=accepted if any(accepted) or state.get("review") == "done" else None,
+        heldout_loss=scores["heldout_loss"][0] if "heldout_loss" in scores else None,
+        accuracy=accuracy[0],
+        stderr=accuracy[1],
+        tokens=int(teacher["tokens_in"] + teacher["tokens_out"]),
+        cost=teacher["cost"],
+    )
+
+
+def _waiting(db: sqlite3.Connection, round: int) -> Waiting:
+    """The rewrites of ``round`` by what was decided."""
+    count: dict[str, int] = {}
+    better = dict.fromkeys(AXES, 0)
+    found = db.execute(
+        "SELECT axis, state, improved, count(*) AS n FROM rewrite WHERE round=? GROUP BY axis, state, improved", (round,)
+    )
+    for row in found:
+        count[row["state"]] = count.get(row["state"], 0) + row["n"]
+        if row["state"] == "proposed" and row["improved"]:
+            better[row["axis"]] += row["n"]
+    return Waiting(
+        open=count.get("proposed", 0),
+        improved=sum(better.values()),
+        accepted=count.get("accepted", 0) + count.get("merged", 0),
+        rejected=count.get("rejected", 0),
+        failed=count.get("failed", 0),
+        by_axis=(better["complexity"], better["diversity"], better["quality"]),
+    )

@@ -1,0 +1,164 @@
+"""What the Loop screen and the plain lines show, as frozen values: built once per change of the store, compared by value.
+
+Text in here has been through ``guard.one_line`` (errors through ``guard.clean``): widgets may measure and paint it as is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+NO_COUNTS: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """One stage of the shown round. ``rate``: units per second, None while it cannot be told."""
+
+    name: str
+    state: str = "pending"
+    done: int = 0
+    total: int = 0
+    rate: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: str = ""
+
+    @property
+    def share(self) -> float:
+        """Done over total, 0 to 1."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the end at the present rate."""
+        return (self.total - self.done) / self.rate if self.rate and self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundView:
+    """One row of the rounds table. Triples are complexity, diversity, quality; None: not there yet.
+
+    ``accuracy`` and ``stderr`` are shares (0 to 1). A closing round only trains and evaluates.
+    """
+
+    round: int
+    size: int
+    closing: bool = False
+    selected: tuple[int, int, int] | None = None
+    rewritten: int = 0
+    accepted: tuple[int, int, int] | None = None
+    heldout_loss: float | None = None
+    accuracy: float | None = None
+    stderr: float | None = None
+    tokens: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The loss of one round: (step, lowest, highest) of each bucket, in step order. ``last_step``: where it ends or will."""
+
+    round: int
+    points: tuple[tuple[int, float, float], ...]
+    last_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The last logged training step."""
+
+    step: int
+    epoch: float
+    epochs: float
+    loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    tokens_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """The last sample of one device: a GPU, or the CPU where there is none (no power, no temperature)."""
+
+    device: str
+    util: float
+    memory_used: int
+    memory_total: int
+    power: float | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One event, on one line."""
+
+    at: float
+    level: str
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The rewrites of the shown round as the review sees them. ``open`` wait for a decision, ``improved`` of them are better."""
+
+    open: int = 0
+    improved: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+    by_axis: tuple[int, int, int] = NO_COUNTS
+
+
+@dataclass(frozen=True, slots=True)
+class LoopView:
+    """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read.
+
+    ``until``: the stage after which this round stops, when only that much was asked for. ``stopped``: the worker's last
+    words on why it ended.
+    """
+
+    project: str = ""
+    model: str = ""
+    round: int | None = None
+    rounds: int = 0
+    closing: bool = False
+    worker: str = "idle"
+    want: str = "run"
+    auto: bool = False
+    until: str = ""
+    stages: tuple[StageView, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    training: Training | None = None
+    gauges: tuple[Gauge, ...] = ()
+    table: tuple[RoundView, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    waiting: Waiting = field(default_factory=Waiting)
+    stopped: str = ""
+    finished: bool = False
+    problem: str = ""
+
+    def stage(self, *states: str) -> StageView | None:
+        """The first stage in one of ``states``."""
+        return next((stage for stage in self.stages if stage.state in states), None)
+
+    @property
+    def state(self) -> str:
+        """In one word: running, pausing, cancelling, paused, waiting, failed, interrupted, lost, done, new or idle."""
+        if self.worker == "lost":
+            return "lost"
+        if self.worker == "running":
+            return {"pause": "pausing", "cancel": "cancelling"}.get(self.want, "running")
+        for state in ("failed", "waiting", "paused", "interrupted", "cancelled"):
+            if self.stage(state):
+                return state
+        if self.finished:
+            return "done"
+        return "interrupted" if self.stage("running") else "new" if self.round is None else "idle"
+
+    @property
+    def current(self) -> StageView | None:
+        """The stage to look at: the one that runs, else the one that holds things up, else the next one."""
+        return self.stage("running") or self.stage(
+            "failed", "waiting", "paused", "interrupted", "cancelled", "stale", "pending"
+        )

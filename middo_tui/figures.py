@@ -1,0 +1,64 @@
+"""How numbers are written: one way for each kind, everywhere, so that columns line up and units are said once."""
+
+from __future__ import annotations
+
+import time
+
+NONE = "—"
+SECOND_CUTOFF_S = 90
+MINUTE_CUTOFF_S = 5400
+
+
+def count(value: int | None) -> str:
+    """``12,345``."""
+    return NONE if value is None else f"{value:,}"
+
+
+def short(value: float) -> str:
+    """``950``, ``12.3k``, ``4.9M``: three figures and a letter, for axes and token counts."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}" if abs(value) < 999.5 * size else f"{value / size:.0f}{letter}"
+    return f"{value:.3g}"
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """A number with ``digits`` decimals, or the dash."""
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def change(value: float | None, digits: int) -> str:
+    """A signed difference with a true minus sign."""
+    return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def rate(per_s: float) -> str:
+    """``4,180/s``, or ``21/min`` when a second is too short."""
+    if per_s >= 10:
+        return f"{per_s:,.0f}/s"
+    return f"{per_s:.1f}/s" if per_s >= 1 else f"{per_s * 60:.1f}/min"
+
+
+def duration(seconds: float) -> str:
+    """``29 s``, ``21 min``, ``2 h 50 min``."""
+    whole = max(0, round(seconds))
+    if whole < SECOND_CUTOFF_S:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if whole < MINUTE_CUTOFF_S else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def clock(at: float, seconds: bool = False) -> str:
+    """Local time of day."""
+    return time.strftime("%H:%M:%S" if seconds else "%H:%M", time.localtime(at))
+
+
+def money(amount: float) -> str:
+    """Dollars, always with cents."""
+    return f"$ {amount:,.2f}"
+
+
+def gigabytes(used: int, total: int) -> str:
+    """``98 / 141 GB`` (10^9 bytes, as vendors say it)."""
+    digits = 0 if total >= 20e9 else 1
+    return f"{used / 1e9:.{digits}f} / {total / 1e9:.{digits}f} GB"

@@ -1,0 +1,107 @@
+"""Keep data from talking to the terminal.
+
+Every Textual widget passes escape sequences that are in its text straight through (OSC 52 writes the clipboard, OSC 0 the
+title, CSI moves the cursor, bidi marks reorder the line), so dataset text is hostile until it has gone through here:
+
+- ``clean`` and ``one_line`` at the edge, before any width is measured. What was invisible becomes visible, and is counted:
+  hidden characters in training data are a finding in themselves;
+- ``Guard``, a line filter over everything that is painted, as the last line: it cannot know what the text was for, so it
+  only makes sure that nothing but printable characters leaves, without changing any width.
+
+Text from data is never parsed as markup anywhere in this package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.color import Color
+from textual.filter import LineFilter
+
+TAB = "    "
+NEWLINE = "⏎"
+ELLIPSIS = "…"
+
+# Characters that draw nothing themselves, reorder what is drawn, or speak to the terminal. U+FE0F (emoji presentation)
+# and combining accents are left alone: they are ordinary in text and change nothing but the glyph before them.
+_INVISIBLE = (
+    "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e0fff"
+)
+_SURROGATES = "\ud800-\udfff"
+_HIDDEN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_INVISIBLE}{_SURROGATES}]")
+_UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f{_INVISIBLE}{_SURROGATES}]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+class Cleaned(NamedTuple):
+    """Text that is safe to paint, and how many characters of it had been hidden."""
+
+    text: str
+    hidden: int
+
+
+def _visible(match: re.Match[str]) -> str:
+    """A control picture where Unicode has one, the code point in brackets otherwise."""
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def clean(text: str) -> Cleaned:
+    """Make ``text`` safe to show over several lines: newlines stay, tabs become spaces, the rest becomes visible."""
+    text, hidden = _HIDDEN.subn(_visible, text.replace("\r\n", "\n"))
+    return Cleaned(text.replace("\t", TAB), hidden)
+
+
+def one_line(text: str, limit: int = 400) -> str:
+    """``text`` for a single row: cleaned, newlines as a sign, cut to ``limit`` characters *before* the work is done."""
+    short = text[:limit]
+    line = clean(short).text.replace("\n", NEWLINE)
+    return line + ELLIPSIS if len(text) > limit else line
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Clean ``text`` cut or padded to exactly ``width`` cells; cut text ends in an ellipsis."""
+    size = cell_len(text)
+    if size > width:
+        text = _cut(text, max(0, width - 1)) + ELLIPSIS if width > 0 else ""
+        size = cell_len(text)
+    pad = " " * max(0, width - size)
+    return pad + text if right else text + pad
+
+
+def _cut(text: str, width: int) -> str:
+    """The longest beginning of ``text`` that is no wider than ``width`` cells."""
+    if text.isascii():
+        return text[:width]
+    used = 0
+    for at, character in enumerate(text):
+        used += cell_len(character)
+        if used > width:
+            return text[:at]
+    return text
+
+
+class Guard(LineFilter):
+    """The last line: no painted segment holds anything that a terminal would act on. Widths stay as they were."""
+
+    def apply(self, segments: Sequence[Segment], background: Color) -> list[Segment]:
+        """Replace each unprintable character by as many replacement signs as the cells it was given (often none)."""
+        return [_safe(segment) for segment in segments]
+
+
+def _safe(segment: Segment) -> Segment:
+    text, style, control = segment
+    if control is not None or (text.isascii() and text.isprintable()):
+        return segment
+    return Segment(_UNPRINTABLE.sub(_placeholder, text), style)
+
+
+def _placeholder(match: re.Match[str]) -> str:
+    return _REPLACEMENT * cell_len(match.group())

@@ -1,0 +1,131 @@
+"""The facts of a project as one dictionary: what ``status`` prints, scripts read and the app shows. Loads no torch."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from engine import launch
+from engine.loop import NAMES, stages_of
+from engine.store import read
+from engine.store.connect import reader
+from engine.store.rows import AXES, Job
+
+IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
+COUNTED = ("proposed", "rejected", "accepted", "failed")
+
+
+def gather(project: Path) -> dict[str, Any]:
+    """Everything ``status --json`` promises.
+
+    Raises:
+        StoreError: there is no project at ``project``.
+    """
+    db = reader(project)
+    try:
+        jobs = read.jobs(db)
+        numbers = sorted({job.round for job in jobs})
+        closing = read.closing_rounds(db)
+        rounds = [_round(db, number, [j for j in jobs if j.round == number], number in closing) for number in numbers]
+        worker = read.worker(db)
+        alive = launch.state(worker)
+        meta = read.meta(db)
+        return {
+            "project": meta.get("name") or project.resolve().name,
+            "model": meta.get("model", ""),
+            "round": numbers[-1] if numbers else 0,
+            "rounds_wanted": read.plan(db).rounds,
+            "rounds": rounds,
+            "dataset": _dataset(db),
+            "worker": {
+                "state": alive if alive in ("running", "lost") else _idle_state(jobs),
+                "pid": worker.pid if worker and alive in ("running", "lost") else None,
+            },
+        }
+    finally:
+        db.close()
+
+
+def _idle_state(jobs: list[Job]) -> str:
+    """What a project without a worker is: idle, waiting, failed, paused, cancelled or interrupted."""
+    states = [job.state for job in jobs]
+    if "running" in states:  # its worker is gone: killed, or the machine went down
+        return "interrupted"
+    return next((s for s in ("failed", "waiting", "paused", "cancelled", "interrupted") if s in states), "idle")
+
+
+def _dataset(db: sqlite3.Connection) -> dict[str, int]:
+    """The first dataset's counts."""
+    count = db.execute("SELECT count(*), coalesce(sum(seq IS NOT NULL), 0) FROM heldout").fetchone()
+    return {
+        "imported": read.size(db, 0) + int(count[1]),
+        "heldout": int(count[0]),
+        "quarantined": int(db.execute("SELECT count(*) FROM quarantine").fetchone()[0]),
+    }
+
+
+def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) -> dict[str, Any]:
+    by_axis = read.rewrites(db, number)
+    before, after = read.mean_losses(db, number)
+    scores = read.scores(db, number)
+    by_name = {job.stage: job for job in jobs}
+    return {
+        "round": number,
+        "closing": closing,
+        "size": read.size(db, number),
+        "selected": read.selected(db, number),
+        "rewrites": {state: sum(by_axis[axis].get(state, 0) for axis in AXES) for state in COUNTED},
+        "rewrites_by_axis": {
+            axis: {
+                "rewritten": sum(n for state, n in by_axis[axis].items() if state in COUNTED),
+                "accepted": by_axis[axis].get("accepted", 0),
+            }
+            for axis in AXES
+        },
+        "scores": {task: value for task, (value, _) in scores.items()},
+        "stderr": {task: stderr for task, (_, stderr) in scores.items()},
+        "loss_before": before,
+        "loss_after": after,
+        "stages": [
+            {"name": name, "state": j.state, "done": j.done, "total": j.total, "error": j.error}
+            for name in stages_of(closing)
+            if (j := by_name.get(name))
+        ],
+        "teacher": read.teacher(db, number),
+    }
+
+
+def exit_code(status: dict[str, Any]) -> int:
+    """0 idle or done, 3 running, 4 waiting for review, 5 failed (or lost)."""
+    state = status["worker"]["state"]
+    return {"running": RUNNING, "waiting": WAITING, "failed": FAILED, "lost": FAILED}.get(state, IDLE)
+
+
+def current(status: dict[str, Any]) -> tuple[int, str] | None:
+    """Round and stage that comes next or runs now; None when the newest round has nothing left."""
+    for entry in reversed(status["rounds"]):
+        for stage in entry["stages"]:
+            if stage["state"] != "done":
+                return entry["round"], stage["name"]
+        break
+    return None
+
+
+def until(status: dict[str, Any], stage: str) -> tuple[int, str]:
+    """Which round ``--until stage`` means: the newest if the stage is still owed there, else the next."""
+    if not status["rounds"]:
+        return 0, stage
+    newest = status["rounds"][-1]
+    owed = {s["name"] for s in newest["stages"] if s["state"] != "done"}
+    names = {s["name"] for s in newest["stages"]}
+    wanted = stage in owed or stage not in names
+    return (newest["round"] if wanted else newest["round"] + 1), stage
+
+
+def next_stage(status: dict[str, Any]) -> tuple[int, str]:
+    """Round and stage that one step runs."""
+    here = current(status)
+    if here is not None:
+        return here
+    return (status["rounds"][-1]["round"] + 1 if status["rounds"] else 0), NAMES[0]

@@ -1,0 +1,99 @@
+"""One row per round, plain right-aligned text: what was selected, what was taken, what it brought, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from middo_tui import figures
+from middo_tui.feed.view import RoundView
+from middo_tui.widgets.lines import Line, Lines, Run
+
+AXIS_ROLES = ("complexity", "diversity", "quality")
+LETTERS = "CDQ"
+WIDE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table: its width includes the gap on its left."""
+
+    title: str
+    width: int
+    value: Callable[[RoundView], str]
+    role: str = ""
+
+
+def _axis(counts: tuple[int, int, int] | None, axis: int, closing: bool) -> str:
+    if counts is None:
+        return "" if closing else figures.NONE
+    return figures.count(counts[axis])
+
+
+def accuracy(row: RoundView) -> str:
+    """Per cent with its standard error: ``35.6 ±1.3``."""
+    if row.accuracy is None:
+        return figures.NONE
+    error = "" if row.stderr is None else f" ±{row.stderr * 100:.1f}"
+    return f"{row.accuracy * 100:.1f}{error}"
+
+
+def teacher(row: RoundView) -> str:
+    """Tokens, and dollars where the teacher has a price."""
+    if not row.tokens:
+        return "" if row.closing else figures.NONE
+    return figures.short(row.tokens) + (f" {figures.money(row.cost)}" if row.cost else "")
+
+
+def _accepted(row: RoundView) -> str:
+    if row.accepted is None:
+        return "" if row.closing else figures.NONE
+    return figures.count(sum(row.accepted))
+
+
+def table_columns(width: int) -> tuple[Column, ...]:
+    """The columns for a screen of ``width`` cells; from ``WIDE`` on, what was accepted is split by axis too."""
+    split = width >= WIDE
+    selected = tuple(
+        Column(f"{LETTERS[i]} sel", 7, lambda row, i=i: _axis(row.selected, i, row.closing), AXIS_ROLES[i])  # type: ignore[misc]
+        for i in range(3)
+    )
+    taken = tuple(
+        Column(f"{LETTERS[i]} acc", 7, lambda row, i=i: _axis(row.accepted, i, row.closing), AXIS_ROLES[i])  # type: ignore[misc]
+        for i in range(3)
+    )
+    return (
+        Column("round", 6, lambda row: str(row.round)),
+        Column("size", 9, lambda row: figures.count(row.size)),
+        *selected,
+        *(taken if split else (Column("accepted", 10, _accepted),)),
+        Column("heldout", 9, lambda row: figures.fixed(row.heldout_loss, 3)),
+        Column("accuracy", 12, accuracy),
+        Column("teacher", 12 if not split else 15, teacher),
+    )
+
+
+def rounds_table(rows: tuple[RoundView, ...], width: int, height: int = 0) -> list[Line]:
+    """Header and the newest rounds that fit in ``height`` rows (0: all)."""
+    columns = table_columns(width)
+    header = tuple(Run(f"{column.title:>{column.width}}", column.role or "dim") for column in columns)
+    shown = rows[-(height - 1) :] if height > 1 else rows
+    last = rows[-1].round if rows else 0
+    return [header, *(_row(row, columns, row.round == last) for row in shown)]
+
+
+def _row(row: RoundView, columns: tuple[Column, ...], newest: bool) -> Line:
+    role = "" if newest else "dim"
+    return tuple(Run(f"{column.value(row):>{column.width}}", role) for column in columns)
+
+
+class RoundsTable(Lines[tuple[RoundView, ...]]):
+    """``rounds_table`` as a widget, as high as it has rounds up to its maximum."""
+
+    DEFAULT_CSS = """
+    RoundsTable { height: auto; }
+    """
+
+    def draw(self, data: tuple[RoundView, ...], width: int, height: int) -> list[Line]:
+        """Header and rows."""
+        return rounds_table(data, width, height)
