@@ -1,6 +1,7 @@
 """config.toml as frozen typed structs. Unknown keys are refused; the error names the file and the key.
 
-The defaults below are the template's: a test holds ``config.toml`` (every knob, one comment line each) and these structs
+The defaults below are the template's: a test holds ``config.toml`` (every knob, one comment line each) and these
+structs
 together. A project's own config.toml may hold only what differs.
 """
 
@@ -28,14 +29,14 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A table of config.toml."""
 
 
-class Project(_Section):
+class Project(_Section, frozen=True):
     """Name and seed of the project."""
 
     name: str = ""
     seed: NotNegative = 0
 
 
-class Data(_Section):
+class Data(_Section, frozen=True):
     """How dataset files are read, and what is held out of training."""
 
     format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt"] = "auto"
@@ -45,7 +46,7 @@ class Data(_Section):
     heldout_max: NotNegative = 500
 
 
-class Model(_Section):
+class Model(_Section, frozen=True):
     """The model that the dataset is made better for."""
 
     name: str = ""
@@ -56,7 +57,7 @@ class Model(_Section):
     threads: NotNegative = 0
 
 
-class Train(_Section):
+class Train(_Section, frozen=True):
     """Supervised fine-tuning of one round."""
 
     init: Literal["base", "previous"] = "base"
@@ -79,14 +80,14 @@ class Train(_Section):
     log_steps: Positive = 1
 
 
-class Score(_Section):
+class Score(_Section, frozen=True):
     """The fused pass for losses and embeddings."""
 
     token_budget: Positive = 16384
     embed: Literal["prompt", "bare_prompt"] = "prompt"
 
 
-class Judge(_Section):
+class Judge(_Section, frozen=True):
     """Self-judgement: who rates, and how the rating is read."""
 
     model: Literal["tuned", "base"] = "tuned"
@@ -100,7 +101,7 @@ class Judge(_Section):
     attempts: Positive = 2
 
 
-class Evaluate(_Section):
+class Evaluate(_Section, frozen=True):
     """What is measured of every round's model."""
 
     exact_match: bool = False
@@ -108,7 +109,7 @@ class Evaluate(_Section):
     batch_size: Positive = 64
 
 
-class Select(_Section):
+class Select(_Section, frozen=True):
     """Which samples are suboptimal: thresholds mean ± m·sigma, one m per axis."""
 
     m_complexity: float = 1.0
@@ -121,14 +122,14 @@ class Select(_Section):
     max_share: Share = 0.5
 
 
-class Prices(_Section):
+class Prices(_Section, frozen=True):
     """The teacher's price per million tokens."""
 
     input: Weight = 0.0
     output: Weight = 0.0
 
 
-class Teacher(_Section):
+class Teacher(_Section, frozen=True):
     """Who rewrites, how, and what it may cost."""
 
     backend: Literal["hf"] = "hf"
@@ -144,7 +145,7 @@ class Teacher(_Section):
     price_per_million: Prices = Prices()
 
 
-class Verify(_Section):
+class Verify(_Section, frozen=True):
     """The checks that every rewrite must pass before it may be merged."""
 
     max_similarity: Share = 0.995
@@ -154,20 +155,20 @@ class Verify(_Section):
     quality_margin: float = 0.0
 
 
-class Review(_Section):
+class Review(_Section, frozen=True):
     """Who decides: a person, the checks alone, or the checks and the signals."""
 
     policy: Literal["manual", "auto", "improved"] = "manual"
 
 
-class Merge(_Section):
+class Merge(_Section, frozen=True):
     """What the next round's dataset looks like."""
 
     size: Literal["fixed", "grow"] = "fixed"
     order: tuple[Literal["quality", "complexity"], ...] = ("quality", "complexity")
 
 
-class Loop(_Section):
+class Loop(_Section, frozen=True):
     """How many rounds, and when the loop says it is done."""
 
     rounds: Positive = 3
@@ -176,13 +177,13 @@ class Loop(_Section):
     min_gain: float = -1.0
 
 
-class Launch(_Section):
+class Launch(_Section, frozen=True):
     """How the worker's children are started."""
 
     grace_s: Positive = 10
 
 
-class Config(_Section):
+class Config(_Section, frozen=True):
     """The whole of config.toml."""
 
     project: Project = Project()

@@ -69,7 +69,13 @@ class StoreCtx:
 
     def publish(self, name: str, path: Path, meta: dict[str, object]) -> None:
         relative = path.resolve().relative_to(self.project.resolve())
-        write.save(self._db, self.round, self.stage, [Artifact(self.round, name, str(relative), json.dumps(meta))], None)
+        write.save(
+            self._db,
+            self.round,
+            self.stage,
+            [Artifact(self.round, name, str(relative), json.dumps(meta))],
+            None,
+        )
 
     def drop_metrics_after(self, step: int) -> None:
         with transaction(self._db):

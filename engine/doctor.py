@@ -46,7 +46,10 @@ def findings(project: Path | None) -> Iterator[Finding]:
     yield from _packages()
     yield from _gpus()
     memory = psutil.virtual_memory()
-    yield Finding("memory", f"{memory.available / GIB:.0f} of {memory.total / GIB:.0f} GiB free · {psutil.cpu_count()} CPUs")
+    yield Finding(
+        "memory",
+        f"{memory.available / GIB:.0f} of {memory.total / GIB:.0f} GiB free · {psutil.cpu_count()} CPUs",
+    )
     yield _disk(project or Path.cwd())
     if project is not None:
         yield from _project(project)
@@ -96,7 +99,11 @@ def _project(project: Path) -> Iterator[Finding]:
     if config.teacher.model:
         yield from _model("teacher", config.teacher.model)
     else:
-        yield Finding("teacher", "none named: the model rewrites for itself", fix="name a stronger one in [teacher] model")
+        yield Finding(
+            "teacher",
+            "none named: the model rewrites for itself",
+            fix="name a stronger one in [teacher] model",
+        )
     yield _leaves(config)
 
 
@@ -116,7 +123,12 @@ def _model(role: str, name: str) -> Iterator[Finding]:
         yield Finding(role, f"{name}: no *.safetensors", bad=True, fix="save the model with safe_serialization=True")
         return
     if not _has_template(folder):
-        yield Finding(role, f"{name}: its tokenizer has no chat template", bad=True, fix="use an instruct tokenizer, or add one")
+        yield Finding(
+            role,
+            f"{name}: its tokenizer has no chat template",
+            bad=True,
+            fix="use an instruct tokenizer, or add one",
+        )
         return
     yield Finding(role, f"{name} · {weights / GIB:.2f} GiB of weights · chat template")
 

@@ -12,7 +12,8 @@ One flat type per boundary; each message names the file, row or key, the reason 
     ├─ StageError         a stage cannot go on with the inputs it found
     └─ WorkerError        the worker: already running, lost, cannot start
 
-What is *not* an error: a sample that fails on its own (a rating that cannot be read, a malformed reply, a row that is too
+What is *not* an error: a sample that fails on its own (a rating that cannot be read, a malformed reply, a row that
+is too
 long) is data, a row with a reason. ``Paused``, ``Cancelled`` and ``Waiting`` are ways a stage ends, not errors.
 """
 
@@ -61,13 +62,13 @@ class WorkerError(MiddoError):
     """The worker is already there, is lost, or cannot start."""
 
 
-class Paused(Exception):  # noqa: N818 - an outcome, not an error
+class Paused(Exception):
     """The stage stopped at a resumable point because the job's ``want`` says pause."""
 
 
-class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
+class Cancelled(Exception):
     """The stage stopped because the job's ``want`` says cancel."""
 
 
-class Waiting(Exception):  # noqa: N818 - an outcome, not an error
+class Waiting(Exception):
     """The stage waits for a person."""

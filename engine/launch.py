@@ -34,7 +34,8 @@ def alive(worker: Worker | None) -> bool:
         return False
     try:
         process = psutil.Process(worker.pid)
-        return abs(process.create_time() - worker.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - worker.started) < 1.0
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -117,7 +118,9 @@ def start(project: Path) -> int:
         word = pipe.read().decode("utf-8", "replace")
     if word != "ready":
         process.wait()
-        raise WorkerError(word or f"the worker ended before it was ready (exit code {process.returncode}); see {log_path}")
+        raise WorkerError(
+            word or f"the worker ended before it was ready (exit code {process.returncode}); see {log_path}"
+        )
     return process.pid
 
 

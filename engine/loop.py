@@ -12,13 +12,69 @@ from engine.stage import StageSpec
 from engine.store.rows import Job, Plan
 
 STAGES: tuple[StageSpec, ...] = (
-    StageSpec("train", ("sample",), ("metric", "checkpoint"), "train", ("project", "model", "train"), 1, "engine.stages.train:run"),
-    StageSpec("score", ("sample", "checkpoint"), ("losses", "embeddings"), "diagnose", ("model", "score"), 1, "engine.stages.score:run"),
-    StageSpec("judge", ("sample", "checkpoint"), ("ratings",), "diagnose", ("model", "judge"), 1, "engine.stages.judge:run"),
-    StageSpec("evaluate", ("heldout", "checkpoint"), ("score",), "diagnose", ("model", "evaluate"), 1, "engine.stages.evaluate:run"),
-    StageSpec("select", ("losses", "embeddings", "ratings"), ("selection",), "diagnose", ("select", "merge"), 1, "engine.stages.select:run"),
-    StageSpec("rewrite", ("selection",), ("rewrite",), "rewrite", ("project", "teacher"), 1, "engine.stages.rewrite:run"),
-    StageSpec("verify", ("rewrite", "checkpoint"), ("verdict",), "verify", ("verify", "judge"), 1, "engine.stages.verify:run"),
+    StageSpec(
+        "train",
+        ("sample",),
+        ("metric", "checkpoint"),
+        "train",
+        ("project", "model", "train"),
+        1,
+        "engine.stages.train:run",
+    ),
+    StageSpec(
+        "score",
+        ("sample", "checkpoint"),
+        ("losses", "embeddings"),
+        "diagnose",
+        ("model", "score"),
+        1,
+        "engine.stages.score:run",
+    ),
+    StageSpec(
+        "judge",
+        ("sample", "checkpoint"),
+        ("ratings",),
+        "diagnose",
+        ("model", "judge"),
+        1,
+        "engine.stages.judge:run",
+    ),
+    StageSpec(
+        "evaluate",
+        ("heldout", "checkpoint"),
+        ("score",),
+        "diagnose",
+        ("model", "evaluate"),
+        1,
+        "engine.stages.evaluate:run",
+    ),
+    StageSpec(
+        "select",
+        ("losses", "embeddings", "ratings"),
+        ("selection",),
+        "diagnose",
+        ("select", "merge"),
+        1,
+        "engine.stages.select:run",
+    ),
+    StageSpec(
+        "rewrite",
+        ("selection",),
+        ("rewrite",),
+        "rewrite",
+        ("project", "teacher"),
+        1,
+        "engine.stages.rewrite:run",
+    ),
+    StageSpec(
+        "verify",
+        ("rewrite", "checkpoint"),
+        ("verdict",),
+        "verify",
+        ("verify", "judge"),
+        1,
+        "engine.stages.verify:run",
+    ),
     StageSpec("review", ("verdict",), ("decision",), "verify", ("review",), 1, "engine.stages.review:run"),
     StageSpec("merge", ("decision",), ("sample",), "verify", ("merge",), 1, "engine.stages.merge:run"),
 )
@@ -30,7 +86,9 @@ UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "
 
 @dataclass(frozen=True, slots=True)
 class RoundFacts:
-    """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round before."""
+    """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round
+    before.
+    """
 
     selected: int
     accepted: int
@@ -133,7 +191,9 @@ def next_step(
     names = stages_of(newest in closing)
     owed = [name for name in names if state.get(name, "pending") in UNFINISHED]
     if plan.until_stage and plan.until_round is not None:
-        reached = newest > plan.until_round or (newest == plan.until_round and plan.until_stage not in owed and plan.until_stage in names)
+        reached = newest > plan.until_round or (
+            newest == plan.until_round and plan.until_stage not in owed and plan.until_stage in names
+        )
         if reached:
             return Stop("until", f"stage {plan.until_stage} of round {plan.until_round} is done")
     if owed:

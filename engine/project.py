@@ -38,7 +38,8 @@ def create(project: Path, data: Sequence[Path], settings: dict[str, dict[str, ob
 
     Raises:
         UsageError: the folder holds a project or other files already.
-        DataError, ConfigError, StoreError: what is wrong with the data, the settings or the disk; nothing is left behind.
+        DataError, ConfigError, StoreError: what is wrong with the data, the settings or the disk; nothing is left
+        behind.
     """
     if (project / FILE).exists():
         raise UsageError(f"{project}: is a project already. Add data with `middo-tui import {project} FILE`.")
@@ -120,12 +121,16 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
     try:
         with transaction(db):
             if db.execute("SELECT 1 FROM job").fetchone():
-                raise UsageError(f"{project}: round 0 has begun, its dataset cannot grow. Make a new project with all files.")
+                raise UsageError(
+                    f"{project}: round 0 has begun, its dataset cannot grow. Make a new project with all files."
+                )
             if heldout is not None:
                 write.add_heldout(db, heldout.samples, own_file=True)
             done = [_add_batch(db, config, batch) for batch in batches]
             if not read.size(db, 0):
-                raise DataError(f"{project}: no row could be used. See the reasons above, or name the right columns in [data].")
+                raise DataError(
+                    f"{project}: no row could be used. See the reasons above, or name the right columns in [data]."
+                )
             return done
     finally:
         db.close()
@@ -154,7 +159,9 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch) -> Added:
 def _numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]:
     """Samples with ids and places that are free in the project: exact copies get copy numbers."""
     taken = {row[0] for row in db.execute("SELECT id FROM sample")}
-    top = db.execute("SELECT max(m) FROM (SELECT max(seq) AS m FROM sample UNION ALL SELECT max(seq) FROM heldout)").fetchone()[0]
+    top = db.execute(
+        "SELECT max(m) FROM (SELECT max(seq) AS m FROM sample UNION ALL SELECT max(seq) FROM heldout)"
+    ).fetchone()[0]
     out = []
     for seq, sample in enumerate(samples, start=0 if top is None else top + 1):
         copy = 0

@@ -156,6 +156,15 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int) 
     return ids if len(ids) <= max_length else []
 
 
+def render_bare(tokenizer: Any, text: str, max_length: int) -> Rendered:
+    """A text alone, without template or special tokens: what an embedding of the bare prompt is taken from."""
+    ids, _ = _tokens(tokenizer, _clean(text), is_content=True)
+    if not ids:
+        return _unusable("the prompt is empty")
+    ids = ids[:max_length]
+    return Rendered(ids, [False] * len(ids), len(ids), False)
+
+
 def end_of_turn(tokenizer: Any) -> int | None:
     """The id of the token that ends an assistant turn in the chat template, None when there is none."""
     template = _template(tokenizer)

@@ -1,6 +1,7 @@
 """The child process: runs a group of stages, one after the other, and records each outcome once.
 
-``python -m engine.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the worker's: when the
+``python -m engine.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the worker's:
+when the
 worker goes away by whatever means, the pipe closes and this process group kills itself, which frees lock and GPU.
 """
 
@@ -83,7 +84,7 @@ def explain(failure: BaseException, project: Path) -> str:
     if kind == "OutOfMemoryError" or isinstance(failure, MemoryError):
         return (
             "out of memory. Lower score.token_budget, train.batch_size or model.max_length in config.toml, or use"
-            " train.method = \"lora\"; then run again: it goes on where it was."
+            ' train.method = "lora"; then run again: it goes on where it was.'
         )
     return f"{kind}: {failure}. The traceback is in the log."
 

@@ -1,6 +1,7 @@
 """What a stage is, and all that it may see of the world.
 
-A stage is one public function ``run(ctx)`` in one file of ``engine/stages``. It reads and writes through ``Ctx`` only, so
+A stage is one public function ``run(ctx)`` in one file of ``engine/stages``. It reads and writes through ``Ctx``
+only, so
 it can run in the worker's child, in a test or in a benchmark alike, and it never sees SQLite.
 
 Rules that make every stage resumable, whatever kills it:
@@ -56,7 +57,8 @@ class Ctx(Protocol):
         """The held-out samples, never trained on, in file order."""
 
     def rows(self, kind: type[R], round: int | None = None) -> list[R]:
-        """All rows of ``kind`` (a dataclass of ``engine.store.rows``) in ``round`` (this round when None), ordered by key.
+        """All rows of ``kind`` (a dataclass of ``engine.store.rows``) in ``round`` (this round when None), ordered
+        by key.
 
         Kinds that share a table (Losses, Neighbourhood, Ratings in ``signal``; Rewrite, Verdict in ``rewrite``) yield
         only the rows whose own part is filled.

@@ -1,4 +1,5 @@
-"""The supervisor: one per project, detached. Chooses the next job, spawns one child per group of stages, enforces what is
+"""The supervisor: one per project, detached. Chooses the next job, spawns one child per group of stages, enforces
+what is
 wanted, samples the machine. Never imports torch: it stays small while children come and go.
 
 ``python -m engine.worker PROJECT READY_FD``
@@ -27,7 +28,10 @@ from engine.store.schema import migrate
 POLL_S = 0.2
 GAUGE_S = 2.0
 GAUGES_KEPT = 5_000
-MAIN_SCORES = (("accuracy", 1.0), ("heldout_loss", -1.0))  # first that is there; the sign that makes more better
+MAIN_SCORES = (
+    ("accuracy", 1.0),
+    ("heldout_loss", -1.0),
+)  # first that is there; the sign that makes more better
 
 
 def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
@@ -83,7 +87,8 @@ class Supervisor:
             if job.input_key.split(":")[1:] != [configs.slice_hash(config, stage.config), str(stage.version)]:
                 write.event(
                     self.db,
-                    f"stale: [{'], ['.join(stage.config)}] changed since {job.stage} ran; `run --redo {job.stage}` runs it anew",
+                    f"stale: [{'], ['.join(stage.config)}] changed since {job.stage} ran;"
+                    f" `run --redo {job.stage}` runs it anew",
                     "warning",
                     job.round,
                     job.stage,
@@ -94,7 +99,9 @@ class Supervisor:
         config, jobs = configs.load(self.project), read.jobs(self.db)
         newest = max((job.round for job in jobs), default=0)
         limits = Limits(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
-        return loop.next_step(jobs, read.closing_rounds(self.db), read.plan(self.db), round_facts(self.db, newest), limits)
+        return loop.next_step(
+            jobs, read.closing_rounds(self.db), read.plan(self.db), round_facts(self.db, newest), limits
+        )
 
     def run(self) -> str:
         """Work until there is nothing to do, something is waited for, or it is stopped; returns why."""
@@ -129,7 +136,15 @@ class Supervisor:
         log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
         with log_path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "engine.run_stage", str(self.project), str(step.round), ",".join(step.stages), str(death_r)],
+                [
+                    sys.executable,
+                    "-m",
+                    "engine.run_stage",
+                    str(self.project),
+                    str(step.round),
+                    ",".join(step.stages),
+                    str(death_r),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -178,7 +193,11 @@ class Supervisor:
                 last = log_path.read_text(errors="replace").strip().splitlines()[-1:]
                 said = f" Its last words: {last[0][:300]}" if last and code > 0 else ""
                 write.end_job(
-                    self.db, step.round, name, "failed", f"the child {how}; run again and it goes on where it was.{said}"
+                    self.db,
+                    step.round,
+                    name,
+                    "failed",
+                    f"the child {how}; run again and it goes on where it was.{said}",
                 )
                 return "failed"
             if state != "done":
@@ -195,7 +214,8 @@ class Supervisor:
             self.gauge_at = now
             with transaction(self.db):
                 self.db.executemany(
-                    "INSERT INTO gauge (at, device, util, memory_used, memory_total, power, temperature) VALUES (?,?,?,?,?,?,?)",
+                    "INSERT INTO gauge (at, device, util, memory_used, memory_total, power, temperature)"
+                    " VALUES (?,?,?,?,?,?,?)",
                     (
                         (g.at, g.device, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
                         for g in gauges.sample(self.gpus)

@@ -1,4 +1,6 @@
-"""The command line: a contract that scripts rely on. Each command imports only what it needs, so ``status`` loads no torch."""
+"""The command line: a contract that scripts rely on. Each command imports only what it needs, so ``status`` loads no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,14 @@ FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf")
 class Program(click.Group):
     """Commands, where a first word that is none of them is a project folder for the app; errors are one line."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             if not Path(args[0]).exists():
                 raise click.UsageError(
-                    f"{args[0]}: neither a command nor a project folder. Commands: {', '.join(sorted(self.commands))}.", ctx
+                    f"{args[0]}: neither a command nor a project folder. Commands: {', '.join(sorted(self.commands))}.",
+                    ctx,
                 )
             return "open", self.commands["open"], args
         return super().resolve_command(ctx, args)
@@ -64,7 +69,13 @@ def open_(folder: Path) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER, default="middo-demo")
-@click.option("--rounds", type=click.IntRange(1, 20), default=2, show_default=True, help="Rounds of diagnosing and rewriting.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 20),
+    default=2,
+    show_default=True,
+    help="Rounds of diagnosing and rewriting.",
+)
 @click.option("--plain", is_flag=True, help="Lines instead of the app (also when stdout is no terminal).")
 def demo(folder: Path, rounds: int, plain: bool) -> None:
     """Run the whole loop on the embedded demo, end to end."""
@@ -134,13 +145,20 @@ def import_(folder: Path, files: tuple[Path, ...]) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--rounds", type=click.IntRange(1, 100), default=None, help="At most so many rounds in all (default: [loop] rounds).")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=None,
+    help="At most so many rounds in all (default: [loop] rounds).",
+)
 @click.option("--until", type=click.Choice(NAMES), default=None, help="Stop after this stage.")
 @click.option("--redo", default=None, metavar="STAGE", help="First forget what STAGE and later ones did in this round.")
 @click.option("--auto", is_flag=True, help="No person reviews: accept what the signals call better.")
 @click.option("--plain", is_flag=True, help="Follow as lines, no app.")
 @click.option("--wait", is_flag=True, help="Return when the run has ended; 0 done, 4 waiting for review, 1 failed.")
-def run(folder: Path, rounds: int | None, until: str | None, redo: str | None, auto: bool, plain: bool, wait: bool) -> None:
+def run(
+    folder: Path, rounds: int | None, until: str | None, redo: str | None, auto: bool, plain: bool, wait: bool
+) -> None:
     """Run the loop, or go on with it, in a worker that outlives this terminal."""
     if redo:
         from engine import launch
@@ -203,7 +221,12 @@ def resume(folder: Path) -> None:
 
 @main.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--accept", required=True, type=click.Choice(["improved", "all", "none"]), help="Which of the open rewrites.")
+@click.option(
+    "--accept",
+    required=True,
+    type=click.Choice(["improved", "all", "none"]),
+    help="Which of the open rewrites.",
+)
 def review(folder: Path, accept: str) -> None:
     """Decide all open rewrites of the newest round, as one undoable step."""
     from engine.store import commands
@@ -256,7 +279,8 @@ def _nearest() -> Path:
         if (folder / "middo.db").exists():
             return folder
     raise UsageError(
-        "no project here. Try `middo-tui demo`, or make one: middo-tui init DIR --data FILE --model MODEL. All commands: --help"
+        "no project here. Try `middo-tui demo`, or make one: middo-tui init DIR --data FILE --model MODEL. "
+        "All commands: --help"
     )
 
 
@@ -267,7 +291,9 @@ def _model(name: str | None) -> str | None:
     path = Path(name)
     if path.exists():
         if not (path / "config.json").exists():
-            raise UsageError(f"--model {name}: this folder has no config.json, so it is no model in Hugging Face format.")
+            raise UsageError(
+                f"--model {name}: this folder has no config.json, so it is no model in Hugging Face format."
+            )
         return str(path.resolve())
     if path.is_absolute() or name.startswith(".") or len(path.parts) != 2:
         raise UsageError(f"--model {name}: there is no such folder, and a hub name looks like owner/name.")

@@ -58,7 +58,12 @@ def set_auto(project: Path, auto: bool) -> None:
 
 
 def decide(
-    project: Path, round: int, keys: Sequence[tuple[int, str]], state: str, reason: str | None = None, source: str = "app"
+    project: Path,
+    round: int,
+    keys: Sequence[tuple[int, str]],
+    state: str,
+    reason: str | None = None,
+    source: str = "app",
 ) -> int:
     """Decide rewrites ``keys`` = (sample id, axis) of ``round``: accepted, rejected or proposed (undecided). One batch.
 
@@ -77,9 +82,17 @@ def decide(
 
 
 def _decide_one(
-    db: sqlite3.Connection, batch: int, round: int, key: tuple[int, str], state: str, reason: str | None, source: str
+    db: sqlite3.Connection,
+    batch: int,
+    round: int,
+    key: tuple[int, str],
+    state: str,
+    reason: str | None,
+    source: str,
 ) -> int:
-    now = db.execute("SELECT state, reason FROM rewrite WHERE round=? AND sample_id=? AND axis=?", (round, *key)).fetchone()
+    now = db.execute(
+        "SELECT state, reason FROM rewrite WHERE round=? AND sample_id=? AND axis=?", (round, *key)
+    ).fetchone()
     if now is None:
         raise StoreError(f"round {round} has no rewrite of sample {key[0]} for {key[1]}")
     if now["state"] not in OPEN or now["state"] == state:
@@ -89,7 +102,10 @@ def _decide_one(
         " VALUES (?,?,?,?,?,?,?,?,?,?)",
         (batch, time.time(), source, round, *key, now["state"], state, now["reason"], reason),
     )
-    db.execute("UPDATE rewrite SET state=?, reason=? WHERE round=? AND sample_id=? AND axis=?", (state, reason, round, *key))
+    db.execute(
+        "UPDATE rewrite SET state=?, reason=? WHERE round=? AND sample_id=? AND axis=?",
+        (state, reason, round, *key),
+    )
     return 1
 
 
@@ -110,7 +126,8 @@ def decide_open(project: Path, round: int, which: str, source: str) -> dict[str,
         with transaction(db):
             batch = db.execute("SELECT coalesce(max(batch), 0) + 1 FROM decision").fetchone()[0]
             open_ = db.execute(
-                "SELECT sample_id, axis, improved, verdict FROM rewrite WHERE round=? AND state='proposed'", (round,)
+                "SELECT sample_id, axis, improved, verdict FROM rewrite WHERE round=? AND state='proposed'",
+                (round,),
             ).fetchall()
             for row in open_:
                 good = which == "all" or (which == "improved" and bool(row["improved"]))
@@ -129,7 +146,9 @@ def undo(project: Path) -> int:
         with transaction(db):
             batch = db.execute("SELECT max(batch) FROM decision WHERE undone=0").fetchone()[0]
             taken = 0
-            for row in db.execute("SELECT * FROM decision WHERE batch=? AND undone=0 ORDER BY id DESC", (batch,)).fetchall():
+            for row in db.execute(
+                "SELECT * FROM decision WHERE batch=? AND undone=0 ORDER BY id DESC", (batch,)
+            ).fetchall():
                 key = (row["round"], row["sample_id"], row["axis"])
                 changed = db.execute(
                     "UPDATE rewrite SET state=?, reason=? WHERE round=? AND sample_id=? AND axis=? AND state<>'merged'",

@@ -13,7 +13,21 @@ FILE = "middo.db"
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000
 # WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
-NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "fuse.sshfs", "ceph", "lustre", "beegfs", "gpfs", "glusterfs"}
+NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "afs",
+    "fuse.sshfs",
+    "ceph",
+    "lustre",
+    "beegfs",
+    "gpfs",
+    "glusterfs",
+}
 
 
 def database(project: Path) -> Path:
@@ -46,14 +60,16 @@ def refuse_network(path: Path, mounts: str | None = None) -> None:
     kind = filesystem(path, mounts)
     if kind in NETWORK:
         raise StoreError(
-            f"{path}: lies on a network filesystem ({kind}), where SQLite's write-ahead log is not safe. Put the project on "
+            f"{path}: lies on a network filesystem ({kind}), where SQLite's write-ahead log is not safe. Put the "
+            f"project on "
             f"a local disk, or link the database to one: ln -s /local/disk/{FILE} {path.parent}/{FILE}"
         )
 
 
 def _missing(path: Path) -> StoreError:
     return StoreError(
-        f"{path}: there is no project here. Make one with `middo-tui init {path.parent} --data FILE`, or try `middo-tui demo`."
+        f"{path}: there is no project here. Make one with `middo-tui init {path.parent} --data FILE`,"
+        " or try `middo-tui demo`."
     )
 
 

@@ -1,4 +1,6 @@
-"""Reading the store: plain SQL to frozen dataclasses. Standard library only, so that ``status`` and the app stay light."""
+"""Reading the store: plain SQL to frozen dataclasses. Standard library only, so that ``status`` and the app stay
+light.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,10 @@ def _sample(row: sqlite3.Row) -> Sample:
 
 def dataset(db: sqlite3.Connection, round: int) -> list[Sample]:
     """D_round in ``seq`` order."""
-    return [_sample(r) for r in db.execute(f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})]  # noqa: S608
+    return [
+        _sample(r)
+        for r in db.execute(f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})  # noqa: S608
+    ]
 
 
 def sample(db: sqlite3.Connection, id: int) -> Sample | None:
@@ -82,7 +87,13 @@ def heldout(db: sqlite3.Connection) -> list[Sample]:
     """The held-out samples in file order; ``id`` and ``seq`` are the item number."""
     found = db.execute("SELECT item, messages, input_chars, source FROM heldout ORDER BY item")
     return [
-        Sample(r["item"], load_messages(r["messages"]), seq=r["item"], source=r["source"], input_chars=r["input_chars"])
+        Sample(
+            r["item"],
+            load_messages(r["messages"]),
+            seq=r["item"],
+            source=r["source"],
+            input_chars=r["input_chars"],
+        )
         for r in found
     ]
 
@@ -96,7 +107,9 @@ def jobs(db: sqlite3.Connection) -> list[Job]:
 def plan(db: sqlite3.Connection) -> Plan:
     """What the worker is asked for; the default when nothing was asked yet."""
     row = db.execute("SELECT rounds, until_round, until_stage, auto, want FROM plan WHERE id=1").fetchone()
-    return Plan(row["rounds"], row["until_round"], row["until_stage"], bool(row["auto"]), row["want"]) if row else Plan()
+    return (
+        Plan(row["rounds"], row["until_round"], row["until_stage"], bool(row["auto"]), row["want"]) if row else Plan()
+    )
 
 
 def closing_rounds(db: sqlite3.Connection) -> dict[int, str | None]:
@@ -113,7 +126,8 @@ def worker(db: sqlite3.Connection) -> Worker | None:
 def events(db: sqlite3.Connection, after: int = 0, limit: int = 200) -> list[Event]:
     """The newest ``limit`` log lines with an id beyond ``after``, oldest first."""
     found = db.execute(
-        "SELECT id, at, level, round, stage, text FROM event WHERE id>? ORDER BY id DESC LIMIT ?", (after, limit)
+        "SELECT id, at, level, round, stage, text FROM event WHERE id>? ORDER BY id DESC LIMIT ?",
+        (after, limit),
     ).fetchall()
     return [Event(**dict(r)) for r in reversed(found)]
 
@@ -137,7 +151,10 @@ def artifact(db: sqlite3.Connection, round: int, name: str) -> tuple[str, dict[s
 
 def scores(db: sqlite3.Connection, round: int) -> dict[str, tuple[float, float | None]]:
     """Evaluation figures of a round: value and stderr by task."""
-    return {r["task"]: (r["value"], r["stderr"]) for r in db.execute("SELECT * FROM score WHERE round=? ORDER BY task", (round,))}
+    return {
+        r["task"]: (r["value"], r["stderr"])
+        for r in db.execute("SELECT * FROM score WHERE round=? ORDER BY task", (round,))
+    }
 
 
 def selected(db: sqlite3.Connection, round: int) -> dict[str, int]:
@@ -165,7 +182,8 @@ def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float
 def teacher(db: sqlite3.Connection, round: int) -> dict[str, float]:
     """The teacher's calls, tokens and cost of a round. A rewrite is a call for the prompt, then one for its answer."""
     row = db.execute(
-        "SELECT coalesce(sum(attempts + answer_attempts), 0), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0),"
+        "SELECT coalesce(sum(attempts + answer_attempts), 0), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), "
+        "0),"
         " coalesce(sum(cost), 0) FROM rewrite WHERE round=?",
         (round,),
     ).fetchone()

@@ -1,6 +1,7 @@
 """The store's rows as frozen dataclasses: what stages hand over and screens read.
 
-A class with ``TABLE`` can be saved by ``Ctx.save``: its fields are columns, ``KEY`` is the primary key, and saving again
+A class with ``TABLE`` can be saved by ``Ctx.save``: its fields are columns, ``KEY`` is the primary key, and saving
+again
 overwrites only the columns that the class has. So the signal table is one wide row per (round, sample) that the score
 and judge stages fill from their own sides.
 """
@@ -80,7 +81,8 @@ def load_messages(text: str) -> tuple[Message, ...]:
 def content_id(messages: Iterable[Message], copy: int = 0) -> int:
     """A sample's id: 63 bits of its content's hash, so rows are matched by content, never by list position.
 
-    ``copy`` numbers exact duplicates of one dataset, which stay separate rows: a dataset leaves with as many as it came.
+    ``copy`` numbers exact duplicates of one dataset, which stay separate rows: a dataset leaves with as many as it
+    came.
     """
     text = dump_messages(messages) + (f"\x00{copy}" if copy else "")
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -111,7 +113,9 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """Mean cosine similarity to the k nearest other samples, and who they are (JSON list of sample ids, nearest first)."""
+    """Mean cosine similarity to the k nearest other samples, and who they are (JSON list of sample ids, nearest
+    first).
+    """
 
     TABLE: ClassVar[str] = "signal"
     KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id")
@@ -305,7 +309,8 @@ class Job:
     """One stage of one round: its state and how far it is.
 
     States: pending, running, done, paused, waiting (for a person), failed, cancelled, interrupted, stale (done, but its
-    settings have changed since). ``resumed_at``: units that were there when it last started, so that a rate can be told.
+    settings have changed since). ``resumed_at``: units that were there when it last started, so that a rate can be
+    told.
     """
 
     round: int

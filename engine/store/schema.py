@@ -12,7 +12,7 @@ from engine.store.connect import database, writer
 migrations = Migrations("middo")
 
 
-@migrations()
+@migrations()  # type: ignore[untyped-decorator]  # sqlite-utils has no types
 def m001_tables(db: Database) -> None:
     """The first schema."""
     for statement in TABLES.split(";"):
@@ -33,7 +33,8 @@ def migrate(project: Path, create: bool = False) -> None:
         ours = {m.name for m in migrations._migrations}
         if known - ours:
             raise StoreError(
-                f"{database(project)}: made by a newer middo-tui (it has {', '.join(sorted(known - ours))}). Upgrade middo-tui."
+                f"{database(project)}: made by a newer middo-tui (it has {', '.join(sorted(known - ours))})."
+                " Upgrade middo-tui."
             )
         if migrations.pending(db):
             migrations.apply(db)
@@ -68,7 +69,7 @@ CREATE INDEX sample_by_birth ON sample(born_round, retired_round);
 
 CREATE TABLE heldout (
   item INTEGER PRIMARY KEY, messages TEXT NOT NULL, input_chars INTEGER NOT NULL DEFAULT 0, source TEXT,
-  seq INTEGER -- the place in the dataset that it was held out of; NULL when it came from a file of its own
+  seq INTEGER -- the place in the dataset that it was held out of, NULL when it came from a file of its own
 );
 
 CREATE TABLE round (
@@ -97,7 +98,8 @@ CREATE INDEX signal_by_loss_after ON signal(round, loss_after);
 CREATE INDEX signal_by_similarity ON signal(round, similarity);
 CREATE INDEX signal_by_quality ON signal(round, quality);
 
-CREATE TABLE loss_cache (model TEXT NOT NULL, sample_id INTEGER NOT NULL, loss REAL NOT NULL, PRIMARY KEY (model, sample_id)) WITHOUT ROWID;
+CREATE TABLE loss_cache (model TEXT NOT NULL, sample_id INTEGER NOT NULL, loss REAL NOT NULL, PRIMARY KEY (model,
+sample_id)) WITHOUT ROWID;
 
 CREATE TABLE threshold (
   round INTEGER NOT NULL, signal TEXT NOT NULL, axis TEXT NOT NULL,
@@ -130,11 +132,13 @@ CREATE TABLE decision (
 CREATE INDEX decision_by_batch ON decision(batch);
 
 CREATE TABLE score (
-  round INTEGER NOT NULL, task TEXT NOT NULL, value REAL NOT NULL, stderr REAL, n INTEGER NOT NULL, PRIMARY KEY (round, task)
+  round INTEGER NOT NULL, task TEXT NOT NULL, value REAL NOT NULL, stderr REAL, n INTEGER NOT NULL, PRIMARY KEY
+  (round, task)
 ) WITHOUT ROWID;
 
 CREATE TABLE eval_item (
-  round INTEGER NOT NULL, item INTEGER NOT NULL, loss REAL, tokens INTEGER NOT NULL DEFAULT 0, reply TEXT, correct INTEGER,
+  round INTEGER NOT NULL, item INTEGER NOT NULL, loss REAL, tokens INTEGER NOT NULL DEFAULT 0, reply TEXT, correct
+  INTEGER,
   PRIMARY KEY (round, item)
 ) WITHOUT ROWID;
 
@@ -144,7 +148,8 @@ CREATE TABLE metric (
 ) WITHOUT ROWID;
 
 CREATE TABLE artifact (
-  round INTEGER NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL, meta TEXT NOT NULL DEFAULT '{}', PRIMARY KEY (round, name)
+  round INTEGER NOT NULL, name TEXT NOT NULL, path TEXT NOT NULL, meta TEXT NOT NULL DEFAULT '{}', PRIMARY KEY
+  (round, name)
 ) WITHOUT ROWID;
 
 CREATE TABLE event (

@@ -1,4 +1,6 @@
-"""Writing from the worker's side: rows, progress, rounds, the merge. Everything that changes together is one transaction."""
+"""Writing from the worker's side: rows, progress, rounds, the merge. Everything that changes together is one
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,17 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
         "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars)"
         " VALUES (?,?,?,?,?,?,?,?,?)",
         (
-            (s.id, dump_messages(s.messages), s.seq, s.parent_id, s.axis, s.born_round, s.retired_round, s.source, s.input_chars)
+            (
+                s.id,
+                dump_messages(s.messages),
+                s.seq,
+                s.parent_id,
+                s.axis,
+                s.born_round,
+                s.retired_round,
+                s.source,
+                s.input_chars,
+            )
             for s in samples
         ),
     )
@@ -62,7 +74,9 @@ def add_heldout(db: sqlite3.Connection, samples: Iterable[Sample], own_file: boo
     )
 
 
-def replace(db: sqlite3.Connection, round: int, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]) -> None:
+def replace(
+    db: sqlite3.Connection, round: int, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]
+) -> None:
     """The merge of ``round``: undo what an earlier try did, then bear, retire and record in one transaction."""
     with transaction(db):
         db.execute("UPDATE sample SET retired_round=NULL WHERE retired_round=?", (round + 1,))
@@ -72,23 +86,30 @@ def replace(db: sqlite3.Connection, round: int, born: Sequence[Sample], retired:
         upsert(db, rows)
 
 
-def event(db: sqlite3.Connection, text: str, level: str = "info", round: int | None = None, stage: str | None = None) -> None:
+def event(
+    db: sqlite3.Connection, text: str, level: str = "info", round: int | None = None, stage: str | None = None
+) -> None:
     """One line of the log."""
     db.execute(
-        "INSERT INTO event (at, level, round, stage, text) VALUES (?,?,?,?,?)", (time.time(), level, round, stage, text)
+        "INSERT INTO event (at, level, round, stage, text) VALUES (?,?,?,?,?)",
+        (time.time(), level, round, stage, text),
     )
 
 
-def open_round(db: sqlite3.Connection, round: int, config: str, names: Sequence[str], closing: bool, stopped: str | None) -> None:
+def open_round(
+    db: sqlite3.Connection, round: int, config: str, names: Sequence[str], closing: bool, stopped: str | None
+) -> None:
     """Begin a round, or turn a closing round into an ordinary one: jobs that are there stay."""
     with transaction(db):
         db.execute(
             "INSERT INTO round (round, config, closing, started_at, stopped) VALUES (?,?,?,?,?)"
-            " ON CONFLICT (round) DO UPDATE SET closing=excluded.closing, config=excluded.config, finished_at=NULL, stopped=NULL",
+            " ON CONFLICT (round) DO UPDATE SET closing=excluded.closing, config=excluded.config, finished_at=NULL, "
+            "stopped=NULL",
             (round, config, closing, time.time(), stopped),
         )
         db.executemany(
-            "INSERT OR IGNORE INTO job (round, stage, state) VALUES (?,?,'pending')", ((round, name) for name in names)
+            "INSERT OR IGNORE INTO job (round, stage, state) VALUES (?,?,'pending')",
+            ((round, name) for name in names),
         )
 
 
@@ -101,7 +122,8 @@ def start_job(db: sqlite3.Connection, round: int, stage: str, input_key: str, co
     """pending, paused, failed, … → running. The first start time is kept over a resume."""
     with transaction(db):
         db.execute(
-            "UPDATE job SET state='running', started_at=coalesce(started_at, ?), finished_at=NULL, error=NULL, input_key=?"
+            "UPDATE job SET state='running', started_at=coalesce(started_at, ?), finished_at=NULL, error=NULL, "
+            "input_key=?"
             " WHERE round=? AND stage=?",
             (time.time(), input_key, round, stage),
         )
@@ -123,7 +145,8 @@ def set_total(db: sqlite3.Connection, round: int, stage: str, total: int, done: 
     """A stage's units: all, and those there already."""
     with transaction(db):
         db.execute(
-            "UPDATE job SET total=?, done=?, resumed_at=? WHERE round=? AND stage=?", (total, done, done, round, stage)
+            "UPDATE job SET total=?, done=?, resumed_at=? WHERE round=? AND stage=?",
+            (total, done, done, round, stage),
         )
 
 
@@ -149,8 +172,10 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     "train": ("DELETE FROM metric WHERE round=?", "DELETE FROM artifact WHERE round=? AND name='checkpoint'"),
     "score": ("DELETE FROM signal WHERE round=?", "DELETE FROM artifact WHERE round=? AND name='embeddings'"),
     "judge": (
-        "UPDATE signal SET prompt_clarity=NULL, prompt_completeness=NULL, prompt_factuality=NULL, response_clarity=NULL,"
-        " response_completeness=NULL, response_factuality=NULL, quality=NULL, digit_mass=NULL, judge_error=NULL WHERE round=?",
+        "UPDATE signal SET prompt_clarity=NULL, prompt_completeness=NULL, prompt_factuality=NULL, "
+        "response_clarity=NULL,"
+        " response_completeness=NULL, response_factuality=NULL, quality=NULL, digit_mass=NULL, judge_error=NULL WHERE "
+        "round=?",
     ),
     "evaluate": ("DELETE FROM score WHERE round=?", "DELETE FROM eval_item WHERE round=?"),
     "select": (
@@ -160,7 +185,8 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         "DELETE FROM decision WHERE round=?",
     ),
     "rewrite": (
-        "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, raw=NULL, reason=NULL,"
+        "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, "
+        "raw=NULL, reason=NULL,"
         " tokens_in=0, tokens_out=0, cost=0 WHERE round=?",
     ),
     "verify": (
@@ -180,7 +206,8 @@ def reset(db: sqlite3.Connection, round: int, stages: Sequence[str]) -> None:
             for statement in _WRITTEN[stage]:
                 db.execute(statement, (round,))
             db.execute(
-                "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, error=NULL"
+                "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, "
+                "error=NULL"
                 " WHERE round=? AND stage=?",
                 (round, stage),
             )

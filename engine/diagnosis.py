@@ -1,0 +1,221 @@
+"""The models of a round and what they say of conversations: shared by score, judge, evaluate and verify.
+
+A round has a model before its training (the base, or the previous round's) and one after it. Samples of the dataset
+and candidates that may replace them are measured by the same functions here, so that their signals can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine import batches, models, prompts
+from engine.backends import Judges, Rating, Scored, backend
+from engine.errors import StageError
+from engine.models import ModelRef
+from engine.render import Rendered, render, render_bare, render_prompt
+from engine.stage import Ctx
+from engine.store.rows import DIMENSIONS, SUBJECTS, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from engine.backends.hf import HF
+
+Chat = Sequence[Message]
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the score stage knows of a sample, here of any conversation. All None with ``error``."""
+
+    loss_before: float | None
+    loss_after: float | None
+    embedding: NDArray[np.float32] | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """Six ratings in the order of ``RATING_COLUMNS``, their mean and the least digit mass. None with ``error``."""
+
+    ratings: tuple[float, ...] | None
+    quality: float | None
+    digit_mass: float | None
+    error: str | None = None
+
+
+def base_model(ctx: Ctx) -> ModelRef:
+    """The model that config.toml names."""
+    return ModelRef(models.locate(ctx.config.model.name, ctx.project))
+
+
+def before_model(ctx: Ctx) -> ModelRef:
+    """What this round's training starts from: the base, or the previous round's checkpoint."""
+    if ctx.config.train.init == "previous" and ctx.round > 0:
+        folder = ctx.artifact(CHECKPOINT, ctx.round - 1)
+        if folder is None:
+            raise StageError(
+                f'round {ctx.round - 1} has no checkpoint, and train.init = "previous" needs one. '
+                'Run its train stage, or set train.init = "base".'
+            )
+        return models.checkpoint(folder, ctx.project)
+    return base_model(ctx)
+
+
+def after_model(ctx: Ctx) -> ModelRef:
+    """This round's checkpoint."""
+    folder = ctx.artifact(CHECKPOINT)
+    if folder is None:
+        raise StageError(f"round {ctx.round} has no checkpoint. Run its train stage first.")
+    return models.checkpoint(folder, ctx.project)
+
+
+def open_model(ctx: Ctx, model: ModelRef) -> HF:
+    """``model`` in memory, as [model] of config.toml says; the one loaded before is freed unless it shares the base."""
+    how = ctx.config.model
+    opened: HF = backend("hf")(
+        model.base,
+        model.adapter,
+        dtype=how.dtype,
+        device=how.device,
+        threads=how.threads,
+        attention=how.attention,
+    )
+    return opened
+
+
+def loss_key(ctx: Ctx, model: ModelRef) -> str:
+    """What a cached loss depends on besides the sample: weights, template, number format and cut-off."""
+    how = ctx.config.model
+    return f"{models.fingerprint(model)}:{how.dtype}:{how.max_length}"
+
+
+def rendered(ctx: Ctx, model: HF, chats: Sequence[Chat]) -> list[Rendered]:
+    """The chats as training sees them."""
+    return [render(model.tokenizer, chat, ctx.config.model.max_length) for chat in chats]
+
+
+def embedded_rows(ctx: Ctx, model: HF, chats: Sequence[Chat], rows: Sequence[Rendered]) -> list[Rendered]:
+    """Of which tokens the prompt's embedding is the mean: the prompt span of ``rows``, or the bare last prompt."""
+    if ctx.config.score.embed == "prompt":
+        return list(rows)
+    limit = ctx.config.model.max_length
+    bare = [render_bare(model.tokenizer, last_prompt(chat), limit) for chat in chats]
+    return [row if row.error else b for row, b in zip(rows, bare, strict=True)]
+
+
+def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered]) -> list[Scored]:
+    """Losses of ``rows`` and embeddings of ``embedded``: one forward when they are the same rows."""
+    if all(row is other for row, other in zip(rows, embedded, strict=True)):
+        return model.score(rows)
+    losses = model.score(rows, embed=False)
+    means = model.score(embedded)
+    return [
+        Scored(one.loss, two.embedding, one.error or two.error) for one, two in zip(losses, means, strict=True)
+    ]
+
+
+def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
+    """Loss before and after this round's training, and prompt embedding, of each chat, in order.
+
+    Planned in batches over all ``chats``: pass the same ones again after a resume to get the same bits.
+    """
+    tuned = open_model(ctx, after_model(ctx))
+    rows = rendered(ctx, tuned, chats)
+    embedded = embedded_rows(ctx, tuned, chats, rows)
+    plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
+    after: dict[int, Scored] = {}
+    for batch in plan:
+        found = score_batch(tuned, [rows[i] for i in batch], [embedded[i] for i in batch])
+        after.update(zip(batch, found, strict=True))
+    first = open_model(ctx, before_model(ctx))
+    before: dict[int, Scored] = {}
+    for batch in plan:
+        before.update(zip(batch, first.score([rows[i] for i in batch], embed=False), strict=True))
+    return [_measured(before[i], after[i]) for i in range(len(chats))]
+
+
+def _measured(before: Scored, after: Scored) -> Measured:
+    if error := before.error or after.error:
+        return Measured(None, None, None, error)
+    return Measured(before.loss, after.loss, after.embedding)
+
+
+def judge_model(ctx: Ctx) -> HF:
+    """The model that rates, as judge.model says."""
+    return open_model(ctx, base_model(ctx) if ctx.config.judge.model == "base" else after_model(ctx))
+
+
+def judge_chats(ctx: Ctx, chat: Chat) -> list[tuple[Message, ...]]:
+    """The six requests to rate a conversation's last exchange, in the order of ``RATING_COLUMNS``."""
+    prompt, response = context(chat), last_response(chat)
+    return [
+        (Message("user", prompts.load(f"judge_{subject}", ctx.project).fill(
+            prompt=prompt, response=response, dimension=dimension
+        )),)
+        for subject in SUBJECTS
+        for dimension in DIMENSIONS
+    ]  # fmt: skip
+
+
+def judge_prompts(ctx: Ctx, judge: Judges, chat: Chat) -> list[list[int]]:
+    """``judge_chats`` as token ids; an empty list stands for one that does not fit into the model."""
+    return [render_prompt(judge.tokenizer, request, judge.positions) for request in judge_chats(ctx, chat)]
+
+
+def rate(ctx: Ctx, chats: Sequence[Chat]) -> list[Rated]:
+    """Six expected ratings of each chat's last exchange, in order; planned over all ``chats`` as ``measure`` is."""
+    judge = judge_model(ctx)
+    asked = [judge_prompts(ctx, judge, chat) for chat in chats]
+    out: dict[int, Rated] = {}
+    for batch in plan_ratings(ctx, asked):
+        out.update(zip(batch, rate_batch(ctx, judge, [asked[i] for i in batch]), strict=True))
+    return [out[i] for i in range(len(chats))]
+
+
+def plan_ratings(ctx: Ctx, asked: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
+    """Batches of samples whose six requests together stay within judge.token_budget."""
+    return batches.plan([6 * max(map(len, six)) for six in asked], ctx.config.judge.token_budget)
+
+
+def rate_batch(ctx: Ctx, judge: Judges, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
+    """Expected ratings for the six requests of each sample."""
+    fits = [all(six) for six in asked]
+    flat = [ids for six, fit in zip(asked, fits, strict=True) if fit for ids in six]
+    ratings = iter(judge.rate(flat))
+    too_long = Rated(None, None, None, f"its rating request does not fit into the model's {judge.positions} tokens")
+    return [_rated(ctx, [next(ratings) for _ in range(6)]) if fit else too_long for fit in fits]
+
+
+def _rated(ctx: Ctx, six: Sequence[Rating]) -> Rated:
+    mass = min(r.digit_mass for r in six)
+    values = tuple(r.value for r in six if r.value is not None)
+    if len(values) < len(six):
+        return Rated(None, None, None, next(r.error for r in six if r.error))
+    if mass < ctx.config.judge.min_digit_mass:
+        least = ctx.config.judge.min_digit_mass
+        return Rated(None, None, mass, f"only {mass:.1%} of the probability lies on digits (judge.min_digit_mass {least})")
+    return Rated(values, sum(values) / len(values), mass)
+
+
+def last_prompt(chat: Chat) -> str:
+    """The last user turn."""
+    return next((m.content for m in reversed(chat) if m.role == "user"), "")
+
+
+def last_response(chat: Chat) -> str:
+    """The last assistant turn."""
+    return next((m.content for m in reversed(chat) if m.role == "assistant"), "")
+
+
+def context(chat: Chat) -> str:
+    """What the last response answers: the prompt, with the turns before it spelled out when there are any."""
+    answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
+    turns = chat[:answer]
+    if len(turns) == 1:
+        return turns[0].content
+    return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)

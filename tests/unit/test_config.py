@@ -1,0 +1,85 @@
+"""config.toml: the template and the structs say the same, and every mistake is named with file and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import config
+from engine.errors import ConfigError
+
+
+def test_the_template_holds_every_knob_with_its_default() -> None:
+    text = config.TEMPLATE.read_text(encoding="utf-8")
+    assert config.parse(text, "template") == config.Config()
+    lines = text.splitlines()
+    for section in config.Config.__struct_fields__:
+        for key in type(getattr(config.Config(), section)).__struct_fields__:
+            assert any(line.startswith((f"{key} = ", f"[{section}.{key}]")) for line in lines), (section, key)
+
+
+def test_the_top_level_config_toml_is_the_template() -> None:
+    root = Path(__file__).parents[2] / "config.toml"
+    assert root.read_text(encoding="utf-8") == config.TEMPLATE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[train]\nepoch = 1", "[train] epoch: there is no such key"),
+        ('[train]\nepochs = "many"', "[train] epochs: Expected `float`, got `str`"),
+        ("[teacher.price_per_million]\ninput = -1", "[teacher] price_per_million.input"),
+        ("[train]\nlora_r = 0", "[train] lora_r"),
+        ("[trane]\nx = 1", "trane: there is no such key"),
+        ("epochs = [", "not valid TOML"),
+        ('[merge]\nsize = "huge"', "[merge] size"),
+    ],
+)
+def test_mistakes_name_file_and_key(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, "/p/config.toml")
+    assert "/p/config.toml" in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_render_puts_settings_into_the_template_and_keeps_its_comments() -> None:
+    text = config.render({"train": {"epochs": 2.5, "packing": True}, "model": {"name": 'a "quoted" \\ näme'}})
+    read = config.parse(text, "rendered")
+    assert (read.train.epochs, read.train.packing, read.model.name) == (2.5, True, 'a "quoted" \\ näme')
+    assert text.count("#") == config.TEMPLATE.read_text(encoding="utf-8").count("#")
+
+
+def test_render_refuses_a_setting_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"\[train\] epoch"):
+        config.render({"train": {"epoch": 1}})
+
+
+@pytest.mark.parametrize("name", config.presets())
+def test_presets_are_valid_settings(name: str) -> None:
+    read = config.parse(config.render(config.preset(name)), name)
+    assert read.model.name
+    assert read.train.batch_size * read.train.gradient_accumulation == 32
+
+
+def test_the_papers_presets() -> None:
+    llama = config.parse(config.render(config.preset("llama-3.1-8b")), "llama")
+    mistral = config.parse(config.render(config.preset("mistral-7b-v0.3")), "mistral")
+    assert (llama.train.learning_rate, mistral.train.learning_rate) == (2e-5, 1e-5)
+    assert (llama.train.method, llama.train.epochs, llama.model.max_length) == ("full", 1.0, 4096)
+
+
+def test_an_unknown_preset_lists_those_that_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"llama-3.1-8b"):
+        config.preset("../../etc/passwd")
+
+
+def test_a_snapshot_round_trips() -> None:
+    read = config.parse("[select]\nm_quality = 0.25", "x")
+    assert config.restore(config.snapshot(read)) == read
+
+
+def test_only_the_named_sections_count_for_a_stage() -> None:
+    one, two = config.parse("[train]\nepochs = 1", "x"), config.parse("[train]\nepochs = 2", "x")
+    assert config.slice_hash(one, ("train",)) != config.slice_hash(two, ("train",))
+    assert config.slice_hash(one, ("judge",)) == config.slice_hash(two, ("judge",))
