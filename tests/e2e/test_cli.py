@@ -1,0 +1,156 @@
+"""The command line on bad and good input: one clear message, the right exit code, nothing half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from middo_tui.cli import main
+
+ROW = {"instruction": "Name a colour.", "input": "", "output": "Blue."}
+
+
+def cli(*args: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in args], catch_exceptions=False)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{**ROW, "output": f"Colour {i}."} for i in range(60)]))
+    return path
+
+
+def refused(result: Result, code: int, *says: str) -> None:
+    assert result.exit_code == code, result.output
+    for text in says:
+        assert text in result.output
+    assert result.output.count("\n") == 1, "one message, no traceback"
+
+
+BAD_FILES: dict[str, tuple[bytes, str]] = {
+    "not JSON": (b"{not json", "JSON"),
+    "wrong columns": (b'[{"foo": 1, "bar": 2}]', "foo"),
+    "empty": (b"", "empty"),
+    "no rows": (b"[]", "no row"),
+    "mixed encodings": (json.dumps([ROW]).encode()[:-1] + ', {"instruction": "caf\xe9"}]'.encode("latin-1"), "UTF-8"),
+    "only empty rows": (b'[{"instruction": "", "input": "", "output": ""}]', "row"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_file_that_cannot_be_used_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
+    content, says = BAD_FILES[kind]
+    path = tmp_path / "bad.json"
+    path.write_bytes(content)
+    refused(cli("init", tmp_path / "P", "--data", path), 1, "bad.json", says)
+    assert not (tmp_path / "P").exists()
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    refused(cli("init", tmp_path / "P", "--data", tmp_path / "none.json"), 1, "none.json", "no such file")
+    assert not (tmp_path / "P").exists()
+
+
+def test_bad_rows_are_quarantined_with_their_row_and_reason(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.jsonl"
+    huge = json.dumps({**ROW, "output": "x" * 10_000_000})
+    rows = [json.dumps(ROW), '{"instruction": "no answer", "output": ""}', "{broken", huge, json.dumps(ROW)]
+    path.write_text("\n".join(rows))
+    done = cli("init", tmp_path / "P", "--data", path)
+    assert done.exit_code == 0, done.output
+    assert "3 rows could not be used" in done.output
+    facts = json.loads(cli("status", tmp_path / "P", "--json").output)
+    assert facts["dataset"] == {"imported": 2, "heldout": 0, "quarantined": 3}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--model", "./nowhere", "no such folder"),
+        ("--preset", "gpt-9", "llama-3.1-8b"),
+        ("--heldout", "none.json", "none.json"),
+    ],
+)
+def test_options_that_cannot_be_meant(option: str, value: str, says: str, data: Path, tmp_path: Path) -> None:
+    result = cli("init", tmp_path / "P", "--data", data, option, value)
+    assert result.exit_code in (1, 2)
+    assert says in result.output
+    assert not (tmp_path / "P").exists()
+
+
+def test_a_folder_in_use_is_not_touched(data: Path, tmp_path: Path) -> None:
+    refused(cli("init", tmp_path, "--data", data), 2, "not empty")
+    assert data.exists()
+
+
+def test_an_unknown_config_key_names_file_and_key(data: Path, tmp_path: Path) -> None:
+    project = tmp_path / "P"
+    assert cli("init", project, "--data", data).exit_code == 0
+    config = project / "config.toml"
+    config.write_text(config.read_text().replace("[train]", "[train]\nepoch = 2"))
+    refused(cli("run", project), 2, "config.toml", "[train] epoch")
+
+
+def test_a_run_without_a_model_says_so(data: Path, tmp_path: Path) -> None:
+    assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
+    refused(cli("run", tmp_path / "P"), 2, "[model] name is empty")
+
+
+def test_the_same_file_twice_is_refused(data: Path, tmp_path: Path) -> None:
+    assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
+    refused(cli("import", tmp_path / "P", data), 1, "in the project already")
+
+
+def test_import_adds_rows_and_export_gives_them_back_in_order(data: Path, tmp_path: Path) -> None:
+    more, out = tmp_path / "more.json", tmp_path / "out" / "all.json"
+    out.parent.mkdir()
+    more.write_text(json.dumps([ROW, ROW, {"instruction": "Sort.", "input": "b a", "output": "a b"}]))
+    assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
+    assert cli("import", tmp_path / "P", more).exit_code == 0
+    assert cli("export", tmp_path / "P", out).exit_code == 0
+    assert json.loads(out.read_text()) == json.loads(data.read_text()) + json.loads(more.read_text())
+
+
+def test_no_project_here(tmp_path: Path) -> None:
+    for command in ("status", "pause", "resume", "run"):
+        refused(cli(command, tmp_path), 1, "no project here")
+
+
+def test_pause_without_a_worker_says_so(data: Path, tmp_path: Path) -> None:
+    assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
+    refused(cli("pause", tmp_path / "P"), 2, "nothing is running")
+
+
+def test_a_word_that_is_neither_command_nor_folder() -> None:
+    result = cli("stauts")
+    assert result.exit_code == 2
+    assert "neither a command nor a project folder" in result.output
+
+
+def test_a_disk_that_fills_up_during_the_import(data: Path, tmp_path: Path) -> None:
+    """The file size limit of the process stands in for the disk's end: SQLite sees the same failed write."""
+    data.write_text(json.dumps([{**ROW, "output": f"{i} " + "x" * 5_000} for i in range(400)]))
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+         "from middo_tui.cli import main; main()", "init", str(tmp_path / "P"), "--data", str(data)],
+        preexec_fn=small_disk,  # noqa: PLW1509 - the test runs no threads
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "middo.db" in done.stderr
+    assert not (tmp_path / "P").exists()

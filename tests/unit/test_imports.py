@@ -1,0 +1,46 @@
+"""What the light side loads: the app and the commands a person waits for must not pull in the heavy side."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "vllm", "numpy", "pandas", "httpx", "requests", "openai")
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level names in ``sys.modules`` of a fresh interpreter that ran ``code``."""
+    probe = f"{code}\nimport sys; sys.stdout.write('\\n' + ' '.join({{m.partition('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import middo_tui.app",
+        "import middo_tui.cli",
+        "import engine.worker",
+        "import middo_tui.status, middo_tui.plain",
+    ],
+)
+def test_loads_nothing_heavy(code: str) -> None:
+    found = modules_after(code) & set(HEAVY)
+    assert not found - ({"numpy", "pandas"} if "worker" in code else set())
+
+
+def test_status_loads_nothing_heavy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    from engine.store.schema import migrate
+
+    project = tmp_path_factory.mktemp("project")
+    migrate(project, create=True)
+    code = (
+        "from middo_tui.cli import main\n"
+        f"try: main(['status', {str(project)!r}, '--json'])\n"
+        "except SystemExit as end: assert end.code == 0, end.code"
+    )
+    found = modules_after(code)
+    assert not found & set(HEAVY)
+    assert "textual" not in found
