@@ -1,0 +1,18 @@
+"""Dataset files in and out.
+
+``read`` turns a file into samples and rejects: a row that cannot be used is kept with its file, number and
+reason, never dropped silently and never an error. Only a file that cannot be read at all is one. ``write`` is
+the way back; what a format cannot hold is an error that names the sample, so nothing is lost silently there
+either.
+
+streams.py, jsonrows.py and files.py yield raw rows, shapes.py knows the columns of each format, turns.py checks
+conversations, reading.py puts them together; export.py and
+arrow.py write.
+"""
+
+from __future__ import annotations
+
+from engine.formats.export import EXPORTS, write
+from engine.formats.reading import Imported, Reject, read
+
+__all__ = ["EXPORTS", "Imported", "Reject", "read", "write"]

@@ -1,0 +1,159 @@
+"""JSON rows: arrays read one row at a time, JSON lines, and single objects that hold the rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DataError
+from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, Text, lines, text
+
+_CONTAINERS = ("data", "train", "rows", "samples", "examples", "instances")
+
+
+def loads(line: bytes | str) -> tuple[Any, str | None]:
+    """A JSON text's value, or the reason why it has none."""
+    try:
+        return json.loads(line.decode("utf-8") if isinstance(line, bytes) else line), None
+    except UnicodeDecodeError as error:
+        return None, f"not UTF-8 at byte {error.start} of the line"
+    except json.JSONDecodeError as error:
+        return None, f"not JSON: {error.msg} at character {error.pos + 1}"
+    except RecursionError:
+        return None, "nested too deeply"
+    except ValueError as error:
+        return None, f"not JSON: {error}"
+
+
+def lines_or_object(file: Text, only_lines: bool) -> Iterator[Raw]:
+    """JSON lines, or one JSON object that holds the rows (``{"data": [...]}``) or is the only row."""
+    numbered = ((n, line) for n, line in lines(file) if line is None or line.strip())
+    first = next(numbered, None)
+    if first is None:
+        raise DataError(f"{file.path}: the file holds nothing but white space.")
+    value = loads(first[1])[0] if first[1] is not None else None
+    if not only_lines and not isinstance(value, dict):
+        value, reason = loads("".join(text(file)))
+        if reason:
+            raise DataError(f"{file.path}: {reason}. It is neither one JSON value nor one JSON object per line.")
+        inner = _held(value)
+        yield from _counted([value] if inner is None else inner)
+        return
+    second = next(numbered, None)
+    if second is None and (inner := _held(value)) is not None:
+        yield from _counted(inner)
+        return
+    for number, line in chain([first], [] if second is None else [second], numbered):
+        yield _line(number, line)
+
+
+def _counted(values: list[Any]) -> Iterator[Raw]:
+    return (Raw(number, value) for number, value in enumerate(values, start=1))
+
+
+def _held(value: Any) -> list[Any] | None:
+    """The rows inside ``{"data": [...]}``, None when the object is a row itself."""
+    if not isinstance(value, dict):
+        return None
+    lists = [v for k, v in value.items() if isinstance(v, list) and k.lower() in _CONTAINERS]
+    return lists[0] if len(lists) == 1 and all(isinstance(v, dict) for v in lists[0][:5]) else None
+
+
+def _line(number: int, line: bytes | str | None) -> Raw:
+    if line is None:
+        return Raw(number, "", f"the line is longer than {MAX_ROW >> 20} MB")
+    value, reason = loads(line)
+    return Raw(number, _shown(line) if reason else value, reason)
+
+
+def _shown(line: bytes | str) -> str:
+    return line[:MAX_RAW].decode("utf-8", "backslashreplace") if isinstance(line, bytes) else line[:MAX_RAW]
+
+
+class _Window:
+    """A piece of a text stream: what was not parsed yet, with more to come."""
+
+    def __init__(self, blocks: Iterator[str]) -> None:
+        self._blocks = blocks
+        self._grow = 1
+        self.text = ""
+        self.ended = False
+
+    def more(self) -> bool:
+        """Read on, twice as much each time so that one long value costs linear time; False at the end."""
+        read = []
+        for _ in range(self._grow):
+            block = next(self._blocks, None)
+            if block is None:
+                self.ended = True
+                break
+            read.append(block)
+        self._grow *= 2
+        self.text += "".join(read)
+        return bool(read)
+
+    def cut(self, at: int) -> None:
+        """Forget what lies before ``at``."""
+        self.text, self._grow = self.text[at:], 1
+
+    def skip_space(self, at: int) -> int:
+        """The place of the next character that is not white space, reading on when needed."""
+        while True:
+            while at < len(self.text) and self.text[at] in " \t\r\n":
+                at += 1
+            if at < len(self.text) or not self.more():
+                return at
+
+
+def array(file: Text) -> Iterator[Raw]:
+    """The rows of a JSON array, one by one."""
+    window = _Window(text(file))
+    at = window.skip_space(0) + 1
+    row = 0
+    while True:
+        at = window.skip_space(at)
+        if row == 0 and window.text[at : at + 1] == "]":
+            break
+        row += 1
+        value, end = _value(file.path, window, at, row)
+        yield Raw(row, "", f"longer than {MAX_ROW >> 20} MB") if end - at > MAX_ROW else Raw(row, value)
+        at = window.skip_space(end)
+        mark = window.text[at : at + 1]
+        if mark == "]":
+            break
+        if mark != ",":
+            what = f"expected , or ] after it, found {mark!r}" if mark else "the file ends after it"
+            raise _broken(file.path, row, what)
+        window.cut(at + 1)
+        at = 0
+    at = window.skip_space(at + 1)
+    if window.text[at:]:
+        raise DataError(f"{file.path}: not JSON: there is text after the closing ]. Is it two files in one?")
+
+
+def _value(path: Path, window: _Window, at: int, row: int) -> tuple[Any, int]:
+    """The JSON value at ``at`` and where it ends, reading on while it is incomplete."""
+    decoder = json.JSONDecoder()
+    while True:
+        try:
+            value, end = decoder.raw_decode(window.text, at)
+            if end < len(window.text) or not window.more():
+                return value, end
+        except json.JSONDecodeError as error:
+            # A value that is only cut off fails in a string or at the very end; what fails elsewhere is wrong.
+            in_string = error.msg.startswith("Unterminated string")
+            cut_off = in_string or error.pos > len(window.text) - 16
+            if not (cut_off and window.more()):
+                ends = "; the file ends there" if in_string or error.pos >= len(window.text) else ""
+                raise _broken(path, row, error.msg + ends) from None
+        except RecursionError:
+            raise _broken(path, row, "nested too deeply") from None
+        except ValueError as error:
+            raise _broken(path, row, str(error)) from None
+
+
+def _broken(path: Path, row: int, what: str) -> DataError:
+    return DataError(f"{path}: not JSON in row {row}: {what}. Repair the file, or save it as one object per line.")

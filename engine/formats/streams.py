@@ -1,0 +1,136 @@
+"""Dataset files as streams of bytes, text and lines: compression, encodings and their failures.
+
+Files are read in blocks, so memory holds the rows that are kept and one block, not the file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import zstandard
+
+from engine.errors import DataError
+
+MAX_ROW = 8 << 20
+"""Longest row in bytes (characters in a JSON array): a longer one is no training example but a broken file."""
+BLOCK = 1 << 20
+MAX_RAW = 4000
+
+BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A row as it lies in the file: a value, or the reason why there is none. Rows count from 1, in line-based files by
+    line.
+    """
+
+    row: int
+    value: Any
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text file: where it is, its byte order mark and its encoding."""
+
+    path: Path
+    bom: bytes
+    encoding: str
+
+
+def _open(path: Path) -> IO[bytes]:
+    """The file's bytes; gzip and Zstandard are told by their first bytes, whatever the name says."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic.startswith(b"\x1f\x8b"):
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    if magic == b"\x28\xb5\x2f\xfd":
+        return io.BufferedReader(
+            zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True), BLOCK
+        )
+    return path.open("rb")
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """The decompressed bytes in blocks.
+
+    Raises:
+        DataError: the compressed stream is broken.
+    """
+    failures: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+    try:
+        failures = (*failures, zstandard.ZstdError)
+        with _open(path) as stream:
+            while block := stream.read(BLOCK):
+                yield block
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise DataError(f"{path}: cannot be read to its end: {error}. Is the file complete?") from None
+
+
+def text(file: Text) -> Iterator[str]:
+    """The file's text in blocks.
+
+    Raises:
+        DataError: bytes that the encoding does not allow; names their place.
+    """
+    decoder = codecs.getincrementaldecoder(file.encoding)("strict")
+    skip, done = len(file.bom), 0
+    for block in blocks(file.path):
+        if skip:
+            block, skip, done = block[skip:], 0, skip
+        yield _decoded(file, decoder, block, done)
+        done += len(block)
+    yield _decoded(file, decoder, b"", done, final=True)
+
+
+def _decoded(
+    file: Text, decoder: codecs.IncrementalDecoder, block: bytes, done: int, final: bool = False
+) -> str:
+    held = len(decoder.getstate()[0])
+    try:
+        return decoder.decode(block, final)
+    except UnicodeDecodeError as error:
+        place = done - held + error.start
+        raise DataError(
+            f"{file.path}: not {file.encoding.upper()} at byte {place} ({error.reason}). Save the file as UTF-8, for"
+            " example with `iconv -f latin1 -t utf-8`."
+        ) from None
+
+
+def lines(file: Text) -> Iterator[tuple[int, bytes | str | None]]:
+    """Numbered lines, ended by \\n only; None for a line longer than ``MAX_ROW``. UTF-8 lines come as
+    bytes.
+    """
+    if file.encoding == "utf-8":
+        yield from _split(_skip(blocks(file.path), len(file.bom)), b"\n")
+    else:
+        yield from _split(text(file), "\n")
+
+
+def _skip(stream: Iterator[bytes], count: int) -> Iterator[bytes]:
+    for block in stream:
+        yield block[count:]
+        count = 0
+
+
+def _split(stream: Iterator[Any], newline: Any) -> Iterator[tuple[int, Any]]:
+    """Cut a stream of blocks at newlines. What is left of an overlong line is read over, not kept."""
+    number, pending, overlong = 1, newline[:0], False
+    for block in stream:
+        *whole, rest = (pending + block).split(newline)
+        for line in whole:
+            yield number, None if overlong or len(line) > MAX_ROW else line
+            number, overlong = number + 1, False
+        pending = rest
+        if len(pending) > MAX_ROW:
+            pending, overlong = newline[:0], True
+    if pending or overlong:
+        yield number, None if overlong else pending
