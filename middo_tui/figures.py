@@ -55,7 +55,7 @@ def clock(at: float, seconds: bool = False) -> str:
 
 def money(amount: float) -> str:
     """Dollars, always with cents."""
-    return f"$ {amount:,.2f}"
+    return f"${amount:,.2f}"
 
 
 def gigabytes(used: int, total: int) -> str:

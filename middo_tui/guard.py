@@ -1,12 +1,13 @@
 """Keep data from talking to the terminal.
 
-Every Textual widget passes escape sequences that are in its text straight through (OSC 52 writes the clipboard, OSC 0 the
-title, CSI moves the cursor, bidi marks reorder the line), so dataset text is hostile until it has gone through here:
+Every Textual widget passes escape sequences that are in its text straight through (OSC 52 writes the clipboard, OSC
+0 the title, CSI moves the cursor, bidi marks reorder the line), so dataset text is hostile until it has gone through
+here:
 
-- ``clean`` and ``one_line`` at the edge, before any width is measured. What was invisible becomes visible, and is counted:
-  hidden characters in training data are a finding in themselves;
-- ``Guard``, a line filter over everything that is painted, as the last line: it cannot know what the text was for, so it
-  only makes sure that nothing but printable characters leaves, without changing any width.
+- ``clean`` and ``one_line`` at the edge, before any width is measured. What was invisible becomes visible, and is
+  counted: hidden characters in training data are a finding in themselves;
+- ``Guard``, a line filter over everything that is painted, as the last line: it cannot know what the text was for,
+  so it only makes sure that nothing but printable characters leaves, without changing any width.
 
 Text from data is never parsed as markup anywhere in this package.
 """

@@ -6,8 +6,8 @@ frame ends with a cursor-position request, and the next data frame is held back 
 answer cannot come before the frame was shown. With it 25 of 25 keys were answered, p95 160 ms.
 
 Only frames caused by data are held; what a key changes is painted at once. A terminal that never answers costs nothing
-but the first few requests: after ``PATIENCE_S`` the next frame goes anyway, after ``GIVE_UP`` unanswered requests no more
-are sent.
+but the first few requests: after ``PATIENCE_S`` the next frame goes anyway, after ``GIVE_UP`` unanswered requests no
+more are sent.
 """
 
 from __future__ import annotations

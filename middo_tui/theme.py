@@ -1,8 +1,8 @@
 """The colours, by meaning. A widget names a role; nothing else in this package names a colour.
 
-One accent per axis, the same everywhere and never without its letter: complexity orange C, diversity cyan D, quality green
-Q. What needs a person is violet, so it is none of the three. Under NO_COLOR the filter at the end takes every colour out
-and keeps bold, dim and underline (Textual's own filter would still send grey truecolour).
+One accent per axis, the same everywhere and never without its letter: complexity orange C, diversity cyan D, quality
+green Q. What needs a person is violet, so it is none of the three. Under NO_COLOR the filter at the end takes every
+colour out and keeps bold, dim and underline (Textual's own filter would still send grey truecolour).
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ def auto(project: Path, on: bool) -> str:
         commands.set_plan(project, configs.load(project).loop.rounds, auto=on)
     else:
         commands.set_auto(project, on)
-    return f"Auto-review is {'on: rewrites that the signals call better are accepted' if on else 'off: rounds wait for you'}."
+    says = "on: rewrites that the signals call better are accepted" if on else "off: rounds wait for you"
+    return f"Auto-review is {says}."
 
 
 def decide(project: Path, round: int, which: str) -> str:

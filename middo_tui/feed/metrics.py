@@ -1,4 +1,4 @@
-"""Loss curves of any length in bounded memory: buckets of a power of two steps that hold the least and the greatest loss.
+"""Loss curves of any length in bounded memory: buckets of 2^n steps that hold the least and the greatest loss.
 
 A bucket's place depends on the step alone, so the curve is the same whenever and however often it was read.
 """
@@ -70,6 +70,5 @@ class RoundCurve:
         for row in found:
             if row["loss"] is not None:
                 self._buckets.add(row["step"], row["loss"])
-            self.last = Training(
-                row["step"], row["epoch"], epochs, row["loss"], row["learning_rate"], row["grad_norm"], row["tokens_per_s"]
-            )
+            step, epoch, loss, rate, norm, speed = row
+            self.last = Training(step, epoch, epochs, loss, rate, norm, speed)

@@ -1,4 +1,7 @@
-"""How fast a stage goes, from what was seen lately: a stage's start holds model loading, which says nothing of its rate."""
+"""How fast a stage goes, from what was seen lately.
+
+A stage's start holds model loading, which says nothing of its rate: an average from there would be wrong for minutes.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The one thread that reads the store for the app: looks twice a second, and says something only when it is new.
 
-Idle costs one ``PRAGMA data_version`` and one look at the worker's process per half second, and no byte on the terminal.
+Idle costs one ``PRAGMA data_version`` and one look at the worker's process per half second, and no byte on the
+terminal.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From the store to a ``LoopView``: incremental, read-only, and the only place where this package's Loop screen meets SQL.
+"""From the store to a ``LoopView``: incremental and read-only; with ``metrics`` the only place here that knows SQL.
 
-``PRAGMA data_version`` (0.08 ms) says whether anything was committed at all. Then only what can have changed is read: the
-newest round's counts, events and steps beyond the last ones seen. Finished rounds are read once.
+``PRAGMA data_version`` (0.08 ms) says whether anything was committed at all. Then only what can have changed is
+read: the newest round's counts, events and steps beyond the last ones seen. Finished rounds are read once.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engine import config as configs
 from engine import launch
 from engine.config import Config
 from engine.errors import MiddoError
-from engine.loop import stages_of
+from engine.loop import Limits, Open, RoundFacts, Run, Stop, next_step, stages_of
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Job, Plan
@@ -24,12 +25,13 @@ from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
 from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
 
+REWRITTEN = ("proposed", "accepted", "rejected")
 LOG_LINES = 50
 CURVES = 4
 NAME_LIMIT = 60
 ERROR_LIMIT = 2000
 GAUGES_OLD_S = 30.0
-STOPPED = "worker stopped: "
+MAIN_SCORES = (("accuracy", 1.0), ("heldout_loss", -1.0))  # as the worker's stop rule: the sign makes more better
 
 _Rounds = dict[int, list[Job]]
 
@@ -47,7 +49,6 @@ class Reader:
         self._finished: dict[int, RoundView] = {}
         self._log: tuple[LogLine, ...] = ()
         self._last_event = 0
-        self._stopped = ""
         self._pace = Pace()
 
     def view(self) -> LoopView:
@@ -78,11 +79,12 @@ class Reader:
             db.execute("ROLLBACK")
 
     def _compose(self, db: sqlite3.Connection, worker: str) -> LoopView:
-        config = configs.load(self.project)
+        config, meta = configs.load(self.project), read.meta(db)
         asked = db.execute("SELECT 1 FROM plan WHERE id=1").fetchone() is not None
         plan = read.plan(db) if asked else Plan(rounds=config.loop.rounds)
         rounds: _Rounds = {}
-        for job in read.jobs(db):
+        all_jobs = read.jobs(db)
+        for job in all_jobs:
             rounds.setdefault(job.round, []).append(job)
         newest = max(rounds, default=None)
         closing = read.closing_rounds(db)
@@ -90,11 +92,11 @@ class Reader:
         is_closing = newest in closing
         jobs = [] if newest is None else rounds[newest]
         stages = self._stages(newest or 0, jobs, is_closing, worker == "running")
-        done = bool(jobs) and all(stage.state == "done" for stage in stages)
         curves = self._read_curves(db, rounds, config)
+        comes = next_step(all_jobs, closing, replace(plan, until_stage=None), _facts(db, newest), _limits(config))
         return LoopView(
-            project=guard.one_line(config.project.name or self.project.resolve().name, NAME_LIMIT),
-            model=guard.one_line(config.model.name.rstrip("/").rsplit("/", 1)[-1], NAME_LIMIT),
+            project=guard.one_line(_name(meta, config) or self.project.resolve().name, NAME_LIMIT),
+            model=guard.one_line(_model(meta, config), NAME_LIMIT),
             round=newest,
             rounds=plan.rounds,
             closing=is_closing,
@@ -103,14 +105,15 @@ class Reader:
             auto=plan.auto,
             until=plan.until_stage or "" if plan.until_round == newest else "",
             stages=stages,
+            earlier=self._stages(newest - 1, rounds[newest - 1], newest - 1 in closing, False) if newest else (),
             curves=curves,
             training=self._curves[newest].last if newest in self._curves else None,
             gauges=self._gauges(db, worker),
             table=self._table(db, rounds, closing),
             log=self._log,
             waiting=_waiting(db, newest) if newest is not None else Waiting(),
-            stopped=guard.one_line(self._stopped),
-            finished=done and newest is not None and _finished(newest, is_closing, plan),
+            next=_first(comes),
+            reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
         )
 
     def _stages(self, round: int, jobs: list[Job], closing: bool, running: bool) -> tuple[StageView, ...]:
@@ -129,9 +132,6 @@ class Reader:
         if not fresh:
             return
         self._last_event = fresh[-1].id
-        for event in fresh:
-            if event.text.startswith(STOPPED):
-                self._stopped = event.text.removeprefix(STOPPED)
         lines = [
             LogLine(event.at, event.level, guard.one_line(event.stage or "", 20), guard.one_line(event.text))
             for event in reversed(fresh)
@@ -166,16 +166,46 @@ class Reader:
         last = db.execute("SELECT max(id) FROM gauge").fetchone()[0] or 0
         for g in read.gauges(db, last - 16):
             if self.clock() - g.at <= GAUGES_OLD_S:
-                name = "CPU" if g.device == "cpu" else guard.one_line(g.device, NAME_LIMIT)
+                name = guard.one_line(_device(g.device), NAME_LIMIT)
                 newest[name] = Gauge(name, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
         return tuple(newest[name] for name in sorted(newest))
 
 
-def _finished(newest: int, closing: bool, plan: Plan) -> bool:
-    """Whether a round whose stages are all done was the last one, as far as the rows tell."""
-    if plan.until_stage == stages_of(closing)[-1] and plan.until_round == newest:
-        return False
-    return plan.rounds <= newest + (0 if closing else 1)
+def _device(name: str) -> str:
+    """``cuda:0 NVIDIA H200`` as ``GPU 0 H200``: there is little room, and the maker is no news."""
+    return "CPU" if name == "cpu" else name.replace("cuda:", "GPU ").replace("NVIDIA ", "")
+
+
+def _name(meta: dict[str, object], config: Config) -> str:
+    return str(meta.get("name") or config.project.name)
+
+
+def _model(meta: dict[str, object], config: Config) -> str:
+    """The last part of a hub name or of a folder's path."""
+    return str(meta.get("model") or config.model.name).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
+
+
+def _first(comes: Run | Open | Stop) -> tuple[int, str] | None:
+    """The round and stage that a worker would begin with."""
+    if isinstance(comes, Run):
+        return comes.round, comes.stages[0]
+    return (comes.round, stages_of(comes.closing)[0]) if isinstance(comes, Open) else None
+
+
+def _facts(db: sqlite3.Connection, round: int | None) -> RoundFacts | None:
+    """What the stop rule looks at, once the merge of ``round`` is done."""
+    merged = db.execute("SELECT 1 FROM job WHERE round=? AND stage='merge' AND state='done'", (round,)).fetchone()
+    if round is None or merged is None:
+        return None
+    chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
+    accepted = sum(states.get("accepted", 0) for states in read.rewrites(db, round).values())
+    now, before = read.scores(db, round), read.scores(db, round - 1)
+    gains = (sign * (now[task][0] - before[task][0]) for task, sign in MAIN_SCORES if task in now and task in before)
+    return RoundFacts(chosen, accepted, next(gains, None))
 
 
 def _counts(by_axis: dict[str, dict[str, int]], state: str) -> tuple[int, int, int]:
@@ -195,7 +225,7 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
         size=read.size(db, round),
         closing=closing,
         selected=None if chosen is None else (chosen["complexity"], chosen["diversity"], chosen["quality"]),
-        rewritten=sum(n for states in rewrites.values() for name, n in states.items() if name not in ("owed", "prompted", "failed")),
+        rewritten=sum(states.get(name, 0) for states in rewrites.values() for name in REWRITTEN),
         accepted=accepted if any(accepted) or state.get("review") == "done" else None,
         heldout_loss=scores["heldout_loss"][0] if "heldout_loss" in scores else None,
         accuracy=accuracy[0],
@@ -210,7 +240,8 @@ def _waiting(db: sqlite3.Connection, round: int) -> Waiting:
     count: dict[str, int] = {}
     better = dict.fromkeys(AXES, 0)
     found = db.execute(
-        "SELECT axis, state, improved, count(*) AS n FROM rewrite WHERE round=? GROUP BY axis, state, improved", (round,)
+        "SELECT axis, state, improved, count(*) AS n FROM rewrite WHERE round=? GROUP BY axis, state, improved",
+        (round,),
     )
     for row in found:
         count[row["state"]] = count.get(row["state"], 0) + row["n"]

@@ -1,12 +1,24 @@
-"""What the Loop screen and the plain lines show, as frozen values: built once per change of the store, compared by value.
+"""What the Loop screen and the plain lines show, as frozen values: built once per change of the store.
 
-Text in here has been through ``guard.one_line`` (errors through ``guard.clean``): widgets may measure and paint it as is.
+Text in here has been through ``guard.one_line`` (errors through ``guard.clean``): widgets may measure and paint it
+as is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+MARKS = {
+    "pending": "·",
+    "running": "▶",
+    "done": "✔",
+    "failed": "✘",
+    "paused": "⏸",
+    "interrupted": "⏸",
+    "waiting": "!",
+    "cancelled": "×",
+    "stale": "~",
+}
 NO_COUNTS: tuple[int, int, int] = (0, 0, 0)
 
 
@@ -56,7 +68,7 @@ class RoundView:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The loss of one round: (step, lowest, highest) of each bucket, in step order. ``last_step``: where it ends or will."""
+    """The loss of one round: (step, lowest, highest) of each bucket, by step. ``last_step``: where it ends or will."""
 
     round: int
     points: tuple[tuple[int, float, float], ...]
@@ -100,7 +112,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The rewrites of the shown round as the review sees them. ``open`` wait for a decision, ``improved`` of them are better."""
+    """The rewrites of the shown round by decision. ``improved`` of the ``open`` ones are better by their signals."""
 
     open: int = 0
     improved: int = 0
@@ -114,8 +126,9 @@ class Waiting:
 class LoopView:
     """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read.
 
-    ``until``: the stage after which this round stops, when only that much was asked for. ``stopped``: the worker's last
-    words on why it ended.
+    ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
+    much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
+    ``reason`` says why.
     """
 
     project: str = ""
@@ -128,14 +141,15 @@ class LoopView:
     auto: bool = False
     until: str = ""
     stages: tuple[StageView, ...] = ()
+    earlier: tuple[StageView, ...] = ()
     curves: tuple[Curve, ...] = ()
     training: Training | None = None
     gauges: tuple[Gauge, ...] = ()
     table: tuple[RoundView, ...] = ()
     log: tuple[LogLine, ...] = ()
     waiting: Waiting = field(default_factory=Waiting)
-    stopped: str = ""
-    finished: bool = False
+    next: tuple[int, str] | None = None
+    reason: str = ""
     problem: str = ""
 
     def stage(self, *states: str) -> StageView | None:
@@ -152,9 +166,11 @@ class LoopView:
         for state in ("failed", "waiting", "paused", "interrupted", "cancelled"):
             if self.stage(state):
                 return state
-        if self.finished:
-            return "done"
-        return "interrupted" if self.stage("running") else "new" if self.round is None else "idle"
+        if self.stage("running"):  # its worker is gone: killed, or the machine went down
+            return "interrupted"
+        if self.round is None:
+            return "new"
+        return "idle" if self.next else "done"
 
     @property
     def current(self) -> StageView | None:

@@ -1,8 +1,8 @@
 """A line chart in braille dots, two by four to a cell: this round's curve over the earlier ones.
 
-Down-sampling is the minimum and the maximum of each dot column, a pure function of the points: the same data always gives
-the same picture (random sampling makes curves jump). Rows that did not change are not repainted; 2.5 KB/s at 2 Hz where a
-sparkline costs 18 and plotext 11.
+Down-sampling is the minimum and the maximum of each dot column, a pure function of the points: the same data always
+gives the same picture (random sampling makes curves jump). Rows that did not change are not repainted; 2.5 KB/s at 2
+Hz where a sparkline costs 18 and plotext 11.
 """
 
 from __future__ import annotations
@@ -101,22 +101,22 @@ def nice_step(span: float, most: int) -> float:
 
 
 def bounds(curves: Sequence[Curve], rows: int) -> tuple[float, float, float]:
-    """(lowest, highest, label step) of the y axis: whole steps around the data, so that it moves seldom."""
+    """(lowest, highest, label step) of the y axis: quarter steps around the data, so that it moves seldom."""
     low = min(point[1] for curve in curves for point in curve.points)
     high = max(point[2] for curve in curves for point in curve.points)
-    step = nice_step(max(high - low, abs(high) * 0.01, 1e-6), max(2, rows))
-    return math.floor(low / step) * step, math.ceil(high / step + 1e-9) * step, step
+    step = nice_step(max(high - low, abs(high) * 0.01, 1e-6), max(2, rows // 2))
+    part = step / 4
+    return math.floor(low / part) * part, math.ceil(high / part + 1e-9) * part, step
 
 
 def y_labels(low: float, high: float, step: float, rows: int) -> dict[int, str]:
     """Row -> label, at most every second row; rows count from the top."""
     digits = max(0, -math.floor(math.log10(step)))
     labels: dict[int, str] = {}
-    for index in range(round((high - low) / step) + 1):
-        value = high - index * step
-        row = min(rows - 1, int((high - value) / (high - low) * rows))
-        if row not in labels and row - 1 not in labels:
-            labels[row] = f"{value:.{digits}f}"
+    for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
+        row = min(rows - 1, int((high - index * step) / (high - low) * rows))
+        if row not in labels and row + 1 not in labels:
+            labels[row] = f"{index * step:.{digits}f}"
     return labels
 
 
@@ -157,11 +157,13 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
     x_max = max(curve.last_step for curve in curves)
     for at in reversed(range(len(curves))):
         draw_curve(canvas, curves[at], x_max, low, high, f"series-{min(at, 3)}")
-    plot = [
-        (Run(f"{labels.get(y, ''):>{margin}} {'┤' if y in labels else '│'}", "dim"), *canvas.row(y)) for y in range(rows)
-    ]
+    plot = [(_label(labels.get(y, ""), margin), *canvas.row(y)) for y in range(rows)]
     axis = Run(" " * (margin + LABEL_GAP) + x_axis(canvas.width, x_max, chart.x_label), "dim")
     return [legend(chart), *plot, (axis,)]
+
+
+def _label(text: str, margin: int) -> Run:
+    return Run(f"{text:>{margin}} {'┤' if text else '│'}", "dim")
 
 
 class LineChart(Lines[Chart]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.lines import Line, Run
 
 SLOW_MS = 250
 
@@ -23,18 +23,10 @@ def rounded_ms(latency_ms: float) -> int:
     return max(1, round(latency_ms / step) * step)
 
 
-def link_gauge(link: LinkState, width: int) -> Line:
-    """``link 38 ms``; a slow link also says how many frames a second it gets."""
+def link_gauge(link: LinkState) -> Line:
+    """``link 38 ms``; a slow link also says how many frames a second it gets. Nothing while the terminal is mute."""
     if link.latency_ms is None:
         return ()
     slow = link.latency_ms >= SLOW_MS
     text = f"link {link.latency_ms} ms" + (f" · {link.frames_per_s:.0f} fps" if slow else "")
-    return Run(f"{text:>{max(0, width - 1)}} ", "warn" if slow else "dim"),
-
-
-class LinkGauge(Lines[LinkState]):
-    """``link_gauge`` as a widget, one row high."""
-
-    def draw(self, data: LinkState, width: int, height: int) -> list[Line]:
-        """One row."""
-        return [link_gauge(data, width)]
+    return (Run(f"  {text} ", "warn" if slow else "dim"),)

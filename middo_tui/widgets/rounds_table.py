@@ -68,8 +68,8 @@ def table_columns(width: int) -> tuple[Column, ...]:
         *selected,
         *(taken if split else (Column("accepted", 10, _accepted),)),
         Column("heldout", 9, lambda row: figures.fixed(row.heldout_loss, 3)),
-        Column("accuracy", 12, accuracy),
-        Column("teacher", 12 if not split else 15, teacher),
+        Column("accuracy", 11, accuracy),
+        Column("teacher", 13 if not split else 15, teacher),
     )
 
 

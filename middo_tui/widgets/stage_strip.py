@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from middo_tui.feed.view import StageView
+from middo_tui.feed.view import MARKS, StageView
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
-MARKS = {
-    "pending": "·",
-    "running": "▶",
-    "done": "✔",
-    "failed": "✘",
-    "paused": "⏸",
-    "interrupted": "⏸",
-    "waiting": "!",
-    "cancelled": "×",
-    "stale": "~",
-}
 ROLE = {
     "pending": "dim",
     "running": "active-strong",
@@ -43,7 +32,7 @@ def _strip(stages: tuple[StageView, ...], gap: str, between: str, letters: int) 
     runs: list[Run] = []
     for at, stage in enumerate(stages):
         percent = f"{stage.share:.0%}" if stage.state == "running" and stage.total else ""
-        separator = (between if at else " ")
+        separator = between if at else " "
         role = ROLE.get(stage.state, "")
         if stage.state == "done":
             runs.append(Run(f"{separator}{stage.name[:letters]}{gap}{MARKS['done']}", "dim"))

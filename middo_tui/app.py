@@ -1,0 +1,142 @@
+"""The terminal app: one project's screens, fed by one polling thread, paced by the line to the terminal.
+
+Opening it starts nothing and closing it stops nothing; any number may look at one project. It talks to the run only
+through the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from textual import events, on
+from textual.app import App
+from textual.filter import LineFilter
+from textual.message import Message
+from textual.timer import Timer
+
+from engine.errors import MiddoError
+from middo_tui import theme
+from middo_tui.feed.poll import StoreChanged, poll
+from middo_tui.feed.reader import Reader
+from middo_tui.feed.view import LoopView
+from middo_tui.guard import Guard, clean
+from middo_tui.notice import Notice
+from middo_tui.pacing import REQUEST, Link
+from middo_tui.screens.loop import Ask, LoopScreen
+from middo_tui.widgets.link_gauge import LinkState, rounded_ms
+
+
+def supported() -> str | None:
+    """Why this terminal cannot show the app, or None when it can."""
+    term = os.environ.get("TERM", "")
+    if term in ("", "dumb", "unknown"):
+        return f"The app needs a terminal that can move its cursor, and TERM is {term or 'not set'}."
+    return None
+
+
+class Answered(Message):
+    """What came of something that a person asked for."""
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__()
+        self.notice = notice
+
+
+class MiddoApp(App[int]):
+    """The app on ``project``. ``leave_when_done``: at the end of the run, enter leaves (``middo-tui demo``)."""
+
+    ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = None
+
+    def __init__(self, project: Path, leave_when_done: bool = False) -> None:
+        super().__init__()
+        self.project = project
+        self.leave_when_done = leave_when_done
+        self.link = Link(answers=False)
+        self.loop = LoopScreen(project, leave_when_done)
+        self._filters_last: list[LineFilter] = [Guard(), *([theme.Colourless()] if self.no_color else [])]
+        self.shown = asyncio.Event()  # set once the store has been painted
+        self._stop = Event()
+        self._pending: LoopView | None = None
+        self._retry: Timer | None = None
+        self._in_frame = False
+        self._asking = False
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """Everything painted passes the guard last."""
+        return [*super().get_line_filters(), *self._filters_last]
+
+    def on_mount(self) -> None:
+        """Show the Loop screen and begin to read."""
+        self.register_theme(theme.MIDDO)
+        self.theme = theme.MIDDO.name
+        self.link = Link(answers=not self.is_headless)
+        self.push_screen(self.loop)
+        work = partial(poll, Reader(self.project), self._stop, lambda view: self.post_message(StoreChanged(view)))
+        self.run_worker(work, group="feed", thread=True, exclusive=True, exit_on_error=False)
+
+    def on_unmount(self) -> None:
+        """Let the reading thread end."""
+        self._stop.set()
+
+    @on(StoreChanged)
+    def _changed(self, message: StoreChanged) -> None:
+        self._pending = message.view
+        self._paint()
+
+    def _paint(self) -> None:
+        """Paint the newest view if the line has taken the last frame; else it waits, and newer ones replace it."""
+        now = time.monotonic()
+        if self._pending is None or not self.loop.is_mounted:
+            return
+        if not self.link.ready(now):
+            if self._retry is None:
+                self._retry = self.set_timer(self.link.wait_s(now), self._paint_late)
+            return
+        view, self._pending = self._pending, None
+        self._in_frame = True
+        latency = self.link.latency_ms
+        fps = round(self.link.frames_per_s(now))
+        self.loop.show(view, LinkState(None if latency is None else rounded_ms(latency), fps))
+        self.shown.set()
+
+    def _paint_late(self) -> None:
+        self._retry = None
+        self._paint()
+
+    def post_display_hook(self) -> None:
+        """Behind a frame of data, ask the terminal to say when it has shown it."""
+        if self._in_frame and self._driver is not None:
+            self._in_frame = False
+            if self.link.painted(time.monotonic()):
+                self._driver.write(REQUEST)
+
+    def on_cursor_position(self, event: events.CursorPosition) -> None:
+        """The terminal has shown the last frame of data."""
+        self.link.answered(time.monotonic())
+        self._paint()
+
+    @on(Ask)
+    def _ask(self, message: Ask) -> None:
+        """Do what was asked for in a thread; one thing at a time."""
+        if self._asking:
+            return
+        self._asking = True
+        self.run_worker(partial(self._carry_out, message), group="ask", thread=True, exit_on_error=False)
+
+    def _carry_out(self, message: Ask) -> None:
+        try:
+            answer = Notice(message.verb(), "strong")
+        except MiddoError as error:
+            answer = Notice(clean(str(error)).text, "bad")
+        self.post_message(Answered(answer))
+
+    @on(Answered)
+    def _answered(self, message: Answered) -> None:
+        self._asking = False
+        self.loop.say(message.notice)

@@ -1,0 +1,131 @@
+"""The one line that says what is going on and what to do next: on the screen, and at the end of the plain lines.
+
+Every state has one, also the empty and the broken ones, and each names the way out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from middo_tui import figures
+from middo_tui.feed.view import LoopView, StageView
+
+
+class Notice(NamedTuple):
+    """A sentence and its role in ``theme.ROLES``."""
+
+    text: str
+    role: str = ""
+
+
+def notice(view: LoopView, keys: bool = True) -> Notice:
+    """What ``view`` asks for. ``keys``: name the app's keys; otherwise the sentence stands alone."""
+    if view.problem:
+        return Notice(view.problem, "bad")
+    says = {
+        "new": _new,
+        "running": _running,
+        "pausing": _pausing,
+        "cancelling": _cancelling,
+        "paused": _paused,
+        "cancelled": _cancelled,
+        "interrupted": _interrupted,
+        "lost": _lost,
+        "waiting": _waiting,
+        "failed": _failed,
+        "idle": _idle,
+        "done": _done,
+    }[view.state]
+    return says(view, keys)
+
+
+def _where(view: LoopView) -> str:
+    stage = view.current
+    if stage is None:
+        return f"round {view.round}"
+    at = f" at {stage.share:.0%}" if stage.total and stage.state != "pending" else ""
+    return f"{stage.name} of round {view.round}{at}"
+
+
+def _do(keys: bool, what: str) -> str:
+    return f"  {what}" if keys else ""
+
+
+def _new(view: LoopView, keys: bool) -> Notice:
+    size = view.table[0].size if view.table else 0
+    if not size:
+        return Notice("There is no data yet. Add some: middo-tui import DIR FILE", "decide")
+    what = _do(keys, "enter starts round 0 of the loop.")
+    return Notice(f"{size:,} samples are ready, nothing has run yet.{what}", "decide")
+
+
+def _running(view: LoopView, keys: bool) -> Notice:
+    if view.until:
+        return Notice(f"Stops after {view.until}.", "dim")
+    return Notice("Auto-review is on: rewrites that the signals call better are accepted." if view.auto else "", "dim")
+
+
+def _pausing(view: LoopView, keys: bool) -> Notice:
+    return Notice(f"Pausing: {_where(view)} stops at its next safe point and frees the machine.", "strong")
+
+
+def _cancelling(view: LoopView, keys: bool) -> Notice:
+    return Notice(f"Cancelling {_where(view)}: what is saved stays.", "strong")
+
+
+def _paused(view: LoopView, keys: bool) -> Notice:
+    return Notice(f"Paused in {_where(view)}.{_do(keys, 'enter goes on from there.')}", "decide")
+
+
+def _cancelled(view: LoopView, keys: bool) -> Notice:
+    return Notice(f"Cancelled in {_where(view)}.{_do(keys, 'enter goes on from what is saved.')}", "decide")
+
+
+def _interrupted(view: LoopView, keys: bool) -> Notice:
+    go_on = _do(keys, "enter goes on from there.")
+    return Notice(f"Interrupted: the worker ended in {_where(view)}. Nothing saved is lost.{go_on}", "decide")
+
+
+def _lost(view: LoopView, keys: bool) -> Notice:
+    text = f"The worker lives but is silent, in {_where(view)}. Look at logs/worker.log in the project."
+    return Notice(text + _do(keys, "c cancels it."), "bad")
+
+
+def _waiting(view: LoopView, keys: bool) -> Notice:
+    waiting = view.waiting
+    if not waiting.open:
+        what = _do(keys, "enter goes on with the merge.")
+        return Notice(f"Round {view.round}: everything is decided.{what}", "decide")
+    by_axis = ", ".join(f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True))
+    text = f"Round {view.round} waits for you: {waiting.open:,} rewrites, {waiting.improved:,} better by their signals"
+    return Notice(f"{text} ({by_axis}).{_do(keys, 'e accepts those and rejects the rest.')}", "decide")
+
+
+def _failed(view: LoopView, keys: bool) -> Notice:
+    stage = view.stage("failed") or StageView("stage")
+    reason = stage.error.strip() or "no reason was recorded; see logs/ in the project"
+    return Notice(f"{stage.name} failed: {reason}{_do(keys, 'enter tries again from what is saved.')}", "bad")
+
+
+def _idle(view: LoopView, keys: bool) -> Notice:
+    round, stage = view.next or (0, "train")
+    return Notice(f"Nothing is running.{_do(keys, f'enter goes on with {stage} of round {round}.')}", "decide")
+
+
+def _done(view: LoopView, keys: bool) -> Notice:
+    brought = gain(view)
+    return Notice(f"Done: {view.reason}." + (f" {brought[0].upper()}{brought[1:]}." if brought else ""), "strong")
+
+
+def gain(view: LoopView) -> str:
+    """What the rounds brought, from the first measured round to the last; empty with fewer than two."""
+    for title, scale, digits, values in (
+        ("accuracy", 100.0, 1, [row.accuracy for row in view.table]),
+        ("held-out loss", 1.0, 3, [row.heldout_loss for row in view.table]),
+    ):
+        known = [value * scale for value in values if value is not None]
+        if len(known) > 1:
+            change = figures.change(known[-1] - known[0], digits)
+            unit = " %" if scale > 1 else ""
+            return f"{title} {known[0]:.{digits}f} → {known[-1]:.{digits}f}{unit} ({change})"
+    return ""

@@ -1,0 +1,183 @@
+"""The loop as lines of text: for pipes, log files, screen readers and terminals that cannot move their cursor.
+
+A line is written only when something was reached: a stage began, ended or got noticeably further. Nothing is
+overwritten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.store.rows import AXES
+from middo_tui import figures, guard
+from middo_tui.feed.reader import Reader
+from middo_tui.feed.view import MARKS, LoopView, StageView
+from middo_tui.notice import notice
+
+EVERY_S = 0.5
+PROGRESS_EVERY_S = 5.0
+ENDED = frozenset({"done", "failed", "waiting", "paused", "cancelled"})
+CODES = {"waiting": 4, "failed": 1, "lost": 1, "interrupted": 1, "cancelled": 1}
+HEADER = ("round", "size", "selected C/D/Q", "rewritten", "accepted C/D/Q", "held-out loss", "accuracy", "change")
+Echo = Callable[[str], Any]
+
+
+class Narrator:
+    """Turns one view after another into lines. Holds what was said, so that nothing is said twice."""
+
+    def __init__(self, echo: Echo, clock: Callable[[], float] = time.time) -> None:
+        self._echo = echo
+        self._clock = clock
+        self._said: dict[tuple[int, str], str] = {}
+        self._progress: dict[tuple[int, str], int] = {}
+        self._progress_at = 0.0
+        self._first = True
+
+    def tell(self, view: LoopView) -> None:
+        """Say what is new in ``view``. What was over before the first view is not news."""
+        if view.round is None:
+            return
+        for round, stages in ((view.round - 1, view.earlier), (view.round, view.stages)):
+            for stage in stages:
+                self._stage(round, stage)
+        self._first = False
+
+    def _stage(self, round: int, stage: StageView) -> None:
+        key = (round, stage.name)
+        if stage.state != self._said.get(key, "pending"):
+            self._said[key] = stage.state
+            if not (self._first and stage.state == "done"):
+                self._line(round, stage, _event(stage))
+        now = self._clock()
+        due = now - self._progress_at >= PROGRESS_EVERY_S
+        if stage.state == "running" and stage.done and due and self._progress.get(key) != stage.done:
+            self._progress[key], self._progress_at = stage.done, now
+            self._line(round, stage, _progress(stage))
+
+    def _line(self, round: int, stage: StageView, text: str) -> None:
+        at = figures.clock(self._clock(), seconds=True)
+        self._echo(f"{at}  round {round}  {stage.name:<8}  {text}".rstrip())
+
+
+def _event(stage: StageView) -> str:
+    """What a change of state is called."""
+    mark = MARKS.get(stage.state, "?")
+    if stage.state == "running":
+        return f"{mark} started" if not stage.done else f"{mark} goes on at {figures.count(stage.done)}"
+    if stage.state == "done" and stage.started_at and stage.finished_at:
+        return f"{mark} done in {figures.duration(stage.finished_at - stage.started_at)}"
+    if stage.state == "waiting":
+        return f"{mark} waits for a person"
+    return f"{mark} {stage.state}{': ' + stage.error if stage.error else ''}"
+
+
+def _progress(stage: StageView) -> str:
+    parts = [f"{figures.count(stage.done)} / {figures.count(stage.total)}", f"{stage.share:4.0%}"]
+    if stage.rate:
+        parts.append(figures.rate(stage.rate))
+    if (left := stage.left_s) is not None:
+        parts.append(f"{figures.duration(left)} left")
+    return "  ".join(parts)
+
+
+def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
+    """Tell a run as it goes, until its worker ends; then the table of rounds and what to do next.
+
+    Returns:
+        0 done or paused, 4 waiting for review, 1 failed, cancelled or lost.
+    """
+    from middo_tui.status import gather  # the plain lines of a finished run need it, the app never does
+
+    reader, narrator = Reader(project), Narrator(echo)
+    try:
+        while (view := reader.view()).worker == "running" and not view.problem:
+            narrator.tell(view)
+            time.sleep(every_s)
+        narrator.tell(view)
+    finally:
+        reader.close()
+    if view.problem:
+        echo(view.problem)
+        return 1
+    echo("")
+    echo(rounds_table(gather(project)))
+    echo("")
+    echo(_closing_words(view, project))
+    return CODES.get(view.state, 0)
+
+
+def _closing_words(view: LoopView, project: Path) -> str:
+    ways = {
+        "waiting": f"Decide with `middo-tui review {project} --accept improved`, or in the app: `middo-tui {project}`.",
+        "new": f"Start with `middo-tui run {project}`.",
+        "done": f"Take the dataset out with `middo-tui export {project} OUT`.",
+    }
+    go_on = f"Go on with `middo-tui run {project}`."
+    return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}"
+
+
+def _triple(counts: Sequence[int]) -> str:
+    return "/".join(str(count) for count in counts)
+
+
+def _cells(entry: Mapping[str, Any], first: float | None) -> tuple[str, ...]:
+    """One row of the table; ``first`` is the first measured accuracy, that ``change`` is told against."""
+    scores, errors = entry["scores"], entry.get("stderr", {})
+    accuracy, error = scores.get("accuracy"), errors.get("accuracy")
+    by_axis = entry.get("rewrites_by_axis", {})
+    blank = entry.get("closing", False)
+    return (
+        str(entry["round"]),
+        figures.count(entry["size"]),
+        "" if blank else _triple([entry["selected"][axis] for axis in AXES]),
+        "" if blank else figures.count(sum(by_axis.get(axis, {}).get("rewritten", 0) for axis in AXES)),
+        "" if blank else _triple([by_axis.get(axis, {}).get("accepted", 0) for axis in AXES]),
+        figures.fixed(scores.get("heldout_loss"), 4),
+        figures.NONE if accuracy is None else f"{accuracy:.1%}" + (f" ±{error * 100:.1f}" if error else ""),
+        "" if accuracy is None or first is None else f"{figures.change((accuracy - first) * 100, 1)} points",
+    )
+
+
+def rounds_table(status: Mapping[str, Any]) -> str:
+    """The rounds of ``status --json`` as an aligned table; a closing round only measures."""
+    if not status["rounds"]:
+        return "No round has begun."
+    measured = [entry["scores"]["accuracy"] for entry in status["rounds"] if "accuracy" in entry["scores"]]
+    rows = [HEADER]
+    for entry in status["rounds"]:
+        seen = measured and entry["scores"].get("accuracy") is not None and entry is not status["rounds"][0]
+        rows.append(_cells(entry, measured[0] if seen else None))  # type: ignore[arg-type]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(HEADER))]
+    lines = ([f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join(" | ".join(cells).rstrip() for cells in lines)
+
+
+def describe(status: Mapping[str, Any]) -> str:
+    """``middo-tui status``: who, where, the stages of the newest round, the table."""
+    worker = status["worker"]
+    pid = f" (pid {worker['pid']})" if worker["pid"] else ""
+    lines = [
+        f"project  {guard.one_line(str(status['project']))}",
+        f"model    {guard.one_line(str(status.get('model') or figures.NONE))}",
+        f"worker   {worker['state']}{pid}",
+    ]
+    if not status["rounds"]:
+        data = status.get("dataset", {})
+        return "\n".join([*lines, f"data     {data.get('imported', 0):,} samples, nothing has run yet"])
+    newest = status["rounds"][-1]
+    lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', figures.NONE)}")
+    lines += [_stage_line(stage) for stage in newest["stages"]]
+    teacher = newest["teacher"]
+    if teacher["calls"]:
+        tokens = figures.short(teacher["tokens_in"] + teacher["tokens_out"])
+        lines.append(f"teacher  {teacher['calls']:,} calls, {tokens} tokens, {figures.money(teacher['cost'])}")
+    return "\n".join([*lines, "", rounds_table(status)])
+
+
+def _stage_line(stage: Mapping[str, Any]) -> str:
+    counts = f"{stage['done']:,} / {stage['total']:,}" if stage["total"] else ""
+    error = guard.one_line(stage.get("error") or "")
+    return f"  {MARKS.get(stage['state'], '?')} {stage['name']:<9} {stage['state']:<12} {counts}  {error}".rstrip()

@@ -1,0 +1,43 @@
+"""A question at the foot of the screen. What cannot be taken back with one key is asked about first."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from middo_tui.notice import Notice
+from middo_tui.widgets.divider import Divider
+from middo_tui.widgets.key_bar import KeyBar
+from middo_tui.widgets.paragraph import Paragraph
+
+
+class Confirm(ModalScreen[bool]):
+    """Dismisses with True on y or enter, with False on n or escape."""
+
+    DEFAULT_CSS = """
+    Confirm { align: left bottom; background: transparent; }
+    Confirm #question { height: auto; background: $background; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y,enter", "answer(True)", "yes", show=False),
+        Binding("n,escape,q", "answer(False)", "no", show=False),
+    ]
+
+    def __init__(self, question: str) -> None:
+        super().__init__()
+        self._question = question
+
+    def compose(self) -> ComposeResult:
+        """A rule, the question, the two keys."""
+        with Vertical(id="question"):
+            yield Divider()
+            yield Paragraph(Notice(self._question, "decide"))
+            yield KeyBar((("y", "yes"), ("n", "no")))
+
+    def action_answer(self, answer: bool) -> None:
+        """Close with the answer."""
+        self.dismiss(answer)

@@ -1,0 +1,47 @@
+"""The first row: which project, which round, and whether anything runs. States are words, not only colours."""
+
+from __future__ import annotations
+
+from middo_tui import guard
+from middo_tui.feed.view import LoopView
+from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
+from middo_tui.widgets.link_gauge import LinkState, link_gauge
+
+STATES = {
+    "running": ("● running", "active-strong"),
+    "pausing": ("● pausing", "active-strong"),
+    "cancelling": ("● cancelling", "active-strong"),
+    "paused": ("⏸ paused", "decide"),
+    "waiting": ("! your turn", "decide"),
+    "failed": ("✘ failed", "bad"),
+    "lost": ("? lost", "bad"),
+    "interrupted": ("⏸ interrupted", "decide"),
+    "cancelled": ("× cancelled", "decide"),
+    "done": ("✔ done", "strong"),
+    "new": ("○ idle", "dim"),
+    "idle": ("○ idle", "dim"),
+}
+
+
+def header(view: LoopView, link: LinkState, width: int) -> Line:
+    """`` middo  project · model   round 2 of 3   ● running``; names give way when it is narrow."""
+    state, role = ("✘ no data", "bad") if view.problem else STATES[view.state]
+    right = (Run(_round(view)), Run(f"   {state} ", role), *link_gauge(link))
+    left = Run(" middo  ", "active-strong")
+    names = view.project + (f" · {view.model}" if view.model else "")
+    room = max(0, width - width_of((left, *right)) - 2)
+    return spread((left, Run(guard.fit(names, room).rstrip(), "strong")), right, width)
+
+
+def _round(view: LoopView) -> str:
+    if view.round is None:
+        return ""
+    return f"closing round {view.round}" if view.closing else f"round {view.round} of {view.rounds}"
+
+
+class Header(Lines[tuple[LoopView, LinkState]]):
+    """``header`` as a widget, one row high."""
+
+    def draw(self, data: tuple[LoopView, LinkState], width: int, height: int) -> list[Line]:
+        """One row."""
+        return [header(*data, width)]
