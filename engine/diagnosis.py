@@ -114,9 +114,7 @@ def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered
         return model.score(rows)
     losses = model.score(rows, embed=False)
     means = model.score(embedded)
-    return [
-        Scored(one.loss, two.embedding, one.error or two.error) for one, two in zip(losses, means, strict=True)
-    ]
+    return [Scored(one.loss, two.embedding, one.error or two.error) for one, two in zip(losses, means, strict=True)]
 
 
 def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
@@ -198,7 +196,8 @@ def _rated(ctx: Ctx, six: Sequence[Rating]) -> Rated:
         return Rated(None, None, None, next(r.error for r in six if r.error))
     if mass < ctx.config.judge.min_digit_mass:
         least = ctx.config.judge.min_digit_mass
-        return Rated(None, None, mass, f"only {mass:.1%} of the probability lies on digits (judge.min_digit_mass {least})")
+        reason = f"only {mass:.1%} of the probability lies on digits (judge.min_digit_mass = {least})"
+        return Rated(None, None, mass, reason)
     return Rated(values, sum(values) / len(values), mass)
 
 

@@ -27,7 +27,10 @@ BACKENDS: dict[str, str] = {"hf": "engine.backends.hf:load"}
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Mean loss in nats per response token; mean last hidden state over the prompt (float32[hidden])."""
+    """Mean loss in nats per response token; mean last hidden state over the prompt (float32[hidden]).
+
+    ``loss`` is None for a row without response tokens, ``embedding`` when it was not asked for.
+    """
 
     loss: float | None
     embedding: NDArray[np.float32] | None
@@ -64,7 +67,13 @@ class Scores(Protocol):
 class Judges(Protocol):
     """Ratings read from the distribution of the next token."""
 
-    tokenizer: Any
+    @property
+    def tokenizer(self) -> Any:
+        """What prompts are rendered with."""
+
+    @property
+    def positions(self) -> int:
+        """How many tokens the model can see at most."""
 
     def rate(self, prompts: Sequence[Sequence[int]]) -> list[Rating]:
         """One rating per prompt (token ids, generation prompt included), in order."""

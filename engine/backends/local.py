@@ -1,0 +1,82 @@
+"""A local model's weights, device and number format: what training and the hf backend share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.errors import ModelError
+from engine.render import end_of_turn
+
+SMALL_MODEL = 50_000_000  # parameters; below it a second thread costs more than it brings on a CPU
+
+
+def torch_device(name: str) -> torch.device:
+    """``auto`` is cuda when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f'config.toml: [model] device = "{name}", but torch sees no GPU. Use "auto" or "cpu".')
+    return torch.device(name)
+
+
+def torch_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` is bfloat16 on a GPU and float32 on a CPU."""
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: str) -> Any:
+    """A causal language model's weights, on ``device``; never code or pickles from the model's folder.
+
+    Raises:
+        ModelError: unreadable, of an unknown family, or too large for the device.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # the log is read as lines
+    wanted = {} if attention == "auto" else {"attn_implementation": attention}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **wanted,
+        )
+        return model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(f"{path}: does not fit into the memory of {device}. Take a smaller model.") from error
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(
+            f"{path}: the model cannot be loaded ({reason}). Check its config.json and *.safetensors."
+        ) from error
+
+
+def set_threads(model: Any, device: torch.device, threads: int) -> None:
+    """Use ``threads`` CPU threads; 0 chooses one for a small model on a CPU and else leaves torch's choice."""
+    if threads:
+        torch.set_num_threads(threads)
+    elif device.type == "cpu" and sum(p.numel() for p in model.parameters()) < SMALL_MODEL:
+        torch.set_num_threads(1)
+
+
+def stops(tokenizer: Any, model: Any) -> list[int]:
+    """Ids that end a reply: the model's and tokenizer's ends of text, and the template's end of turn."""
+    found: set[int] = set()
+    for ids in (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):
+        found.update([ids] if isinstance(ids, int) else ids or [])
+    turn = end_of_turn(tokenizer)
+    return sorted(found if turn is None else found | {turn})
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that a batch was too large, on the GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

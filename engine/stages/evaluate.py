@@ -1,0 +1,98 @@
+"""What this round's model can do on held-out samples: their loss, and exact match where answers are exact.
+
+Held-out samples are never trained on, and the same ones are used in every round, so figures of different rounds may be
+compared. Every item's outcome is a row: an evaluation goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from engine import batches, diagnosis
+from engine.backends.hf import HF
+from engine.stage import Ctx
+from engine.store.rows import EvalItem, Message, Sample, Score
+
+
+def run(ctx: Ctx) -> None:
+    """The stage. Without held-out samples there is nothing to measure, and an event says so."""
+    samples = ctx.heldout()
+    if not samples:
+        ctx.event("no held-out samples: nothing to evaluate. Set data.heldout or data.heldout_share before an import.")
+        return
+    exact = ctx.config.evaluate.exact_match
+    ctx.begin(len(samples) * (2 if exact else 1))
+    model = diagnosis.open_model(ctx, diagnosis.after_model(ctx))
+    items = _losses(ctx, model, samples)
+    scores = _loss_score(ctx, items)
+    if exact:
+        scores += _accuracy(ctx, _replies(ctx, model, samples, items))
+    ctx.save(scores, len(samples) * (2 if exact else 1))
+
+
+def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalItem]:
+    """Each item's mean response loss and how many tokens it is a mean of."""
+    items = {row.item: row for row in ctx.rows(EvalItem)}
+    rows = diagnosis.rendered(ctx, model, [sample.messages for sample in samples])
+    if lost := sum(row.error is not None for row in rows):
+        reason = next(row.error for row in rows if row.error)
+        ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")
+    done = 0
+    for batch in batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget):
+        done += len(batch)
+        if all(i in items for i in batch):
+            continue
+        found = model.score([rows[i] for i in batch], embed=False)
+        new = [EvalItem(ctx.round, i, s.loss, rows[i].response_tokens) for i, s in zip(batch, found, strict=True)]
+        items |= {item.item: item for item in new}
+        ctx.save(new, done)
+    return items
+
+
+def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[Score]:
+    """The mean over all held-out response tokens; its standard error over samples, as a ratio of two sums."""
+    known = [(item.loss, item.tokens) for item in items.values() if item.loss is not None and item.tokens]
+    if not known:
+        return []
+    total = sum(tokens for _, tokens in known)
+    mean = math.fsum(loss * tokens for loss, tokens in known) / total
+    spread = math.sqrt(math.fsum((tokens * (loss - mean)) ** 2 for loss, tokens in known)) / total
+    return [Score(ctx.round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known))]
+
+
+def _replies(ctx: Ctx, model: HF, samples: Sequence[Sample], items: dict[int, EvalItem]) -> list[bool]:
+    """Greedy replies to the held-out prompts, each right or wrong; in batches of similar length."""
+    how = ctx.config.evaluate
+    order = sorted(range(len(samples)), key=lambda i: (-sum(len(m.content) for m in _asked(samples[i])), i))
+    done = len(samples)
+    for start in range(0, len(order), how.batch_size):
+        batch = order[start : start + how.batch_size]
+        done += len(batch)
+        if all(items[i].correct is not None for i in batch):
+            continue
+        chats = [_asked(samples[i]) for i in batch]
+        found = model.generate(chats, max_new_tokens=how.max_new_tokens, temperature=0.0, top_p=1.0, seed=0)
+        new = []
+        for i, reply in zip(batch, found, strict=True):
+            right = reply.error is None and _plain(reply.text) == _plain(samples[i].response)
+            new.append(EvalItem(ctx.round, i, items[i].loss, items[i].tokens, reply.error or reply.text, right))
+        items |= {item.item: item for item in new}
+        ctx.save(new, done)
+    return [bool(items[i].correct) for i in range(len(samples))]
+
+
+def _accuracy(ctx: Ctx, right: Sequence[bool]) -> list[Score]:
+    share = sum(right) / len(right)
+    return [Score(ctx.round, "accuracy", share, math.sqrt(share * (1 - share) / len(right)), len(right))]
+
+
+def _asked(sample: Sample) -> tuple[Message, ...]:
+    """The conversation up to its last answer."""
+    last = max((i for i, m in enumerate(sample.messages) if m.role == "assistant"), default=len(sample.messages))
+    return sample.messages[:last]
+
+
+def _plain(text: str) -> str:
+    """Whitespace does not count."""
+    return " ".join(text.split())

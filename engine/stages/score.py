@@ -1,0 +1,198 @@
+"""Losses before and after training and prompt embeddings of every sample: the data for complexity and diversity.
+
+Three parts: (1) losses under the model before training, only where the cache does not know them; (2) one fused pass
+under this round's checkpoint for losses and embeddings; (3) the nearest neighbours. What is done is what has a row;
+an embedding is on disk before its batch's rows are saved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import batches, diagnosis, signals
+from engine.backends import Scored
+from engine.render import Rendered
+from engine.stage import Ctx
+from engine.store.rows import CachedLoss, Losses, Neighbourhood, Sample
+
+EMBEDDINGS = "embeddings"
+LEAST, MOST = np.finfo(np.float16).min, np.finfo(np.float16).max
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a run depends on, as it is kept beside the embeddings: another model or setting starts anew.
+
+    fresh: the samples whose loss before training nobody knew when the stage began. Kept, because what is unknown
+    shrinks while the stage runs, and batches must be the same after a resume.
+    """
+
+    before: str
+    after: str
+    embed: str
+    fresh: tuple[int, ...]
+
+
+def run(ctx: Ctx) -> None:
+    """The stage. Returns at once when its artifact is there for this model and dataset."""
+    samples = ctx.dataset()
+    folder = ctx.workdir(EMBEDDINGS)
+    work = _resume(ctx, folder, samples)
+    final = folder / f"{work.after.partition(':')[0]}.npy"
+    if ctx.artifact(EMBEDDINGS) == final and len(ctx.rows(Losses)) == len(samples):
+        return
+    total = len(work.fresh) + len(samples)
+    ctx.begin(total)
+    failed = _losses_before(ctx, samples, work)
+    embedded = _fused_pass(ctx, samples, work, failed, folder)
+    ctx.save(_neighbourhoods(ctx, samples, embedded, np.load(_partial(folder), mmap_mode="r")), done=total)
+    os.replace(_partial(folder), final)
+    ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed})
+
+
+def _resume(ctx: Ctx, folder: Path, samples: Sequence[Sample]) -> _Work:
+    """The work begun before a restart, or new work when that was for another model, setting or dataset."""
+    before = diagnosis.loss_key(ctx, diagnosis.before_model(ctx))
+    after = diagnosis.loss_key(ctx, diagnosis.after_model(ctx))
+    known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == before}
+    ids = {sample.id for sample in samples}
+    note = folder / "work.json"
+    if note.exists():
+        begun = json.loads(note.read_text(encoding="utf-8"))
+        work = _Work(begun["before"], begun["after"], begun["embed"], tuple(begun["fresh"]))
+        same = (work.before, work.after, work.embed) == (before, after, ctx.config.score.embed)
+        if same and ids - known <= set(work.fresh) <= ids:
+            return work
+    _partial(folder).unlink(missing_ok=True)
+    fresh = tuple(sample.id for sample in samples if sample.id not in known)
+    work = _Work(before, after, ctx.config.score.embed, fresh)
+    text = json.dumps({"before": before, "after": after, "embed": work.embed, "fresh": fresh})
+    new = note.with_suffix(".new")
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, note)
+    return work
+
+
+def _partial(folder: Path) -> Path:
+    return folder / "embeddings.partial.npy"
+
+
+def _losses_before(ctx: Ctx, samples: Sequence[Sample], work: _Work) -> dict[int, str]:
+    """Fill the cache for the fresh samples; returns why some have no loss (sample id -> reason)."""
+    fresh = [sample for sample in samples if sample.id in set(work.fresh)]
+    if not fresh:
+        return {}
+    model = diagnosis.open_model(ctx, diagnosis.before_model(ctx))
+    rows = diagnosis.rendered(ctx, model, [sample.messages for sample in fresh])
+    usable = [i for i, row in enumerate(rows) if row.error is None]
+    known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == work.before}
+    failed: dict[int, str] = {}
+    done = len(rows) - len(usable)
+    for planned in batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget):
+        batch = [usable[j] for j in planned]
+        done += len(batch)
+        if all(fresh[i].id in known for i in batch):
+            continue
+        found = dict(zip(batch, model.score([rows[i] for i in batch], embed=False), strict=True))
+        failed |= {fresh[i].id: scored.error for i, scored in found.items() if scored.error}
+        ctx.save([CachedLoss(work.before, fresh[i].id, s.loss) for i, s in found.items() if s.loss is not None], done)
+    return failed
+
+
+def _fused_pass(
+    ctx: Ctx, samples: Sequence[Sample], work: _Work, failed: dict[int, str], folder: Path
+) -> list[Rendered]:
+    """Losses and embeddings under this round's checkpoint; returns the rows that were embedded."""
+    model = diagnosis.open_model(ctx, diagnosis.after_model(ctx))
+    chats = [sample.messages for sample in samples]
+    rows = diagnosis.rendered(ctx, model, chats)
+    embedded = diagnosis.embedded_rows(ctx, model, chats, rows)
+    usable = [i for i, row in enumerate(embedded) if row.error is None]
+    unusable = [
+        Losses(ctx.round, sample.id, None, None, row.prompt_end, 0, row.error)
+        for sample, row in zip(samples, embedded, strict=True)
+        if row.error
+    ]
+    done = len(work.fresh) + len(unusable)
+    ctx.save(unusable, done)
+    before = {row.sample_id: row.loss for row in ctx.rows(CachedLoss) if row.model == work.before}
+    saved = {row.sample_id: row.score_error for row in ctx.rows(Losses)}
+    array = _open(folder, len(samples), model.hidden_size)
+    for planned in batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget):
+        batch = [usable[j] for j in planned]
+        done += len(batch)
+        if all(samples[i].id in saved and (saved[samples[i].id] or np.isfinite(array[i]).all()) for i in batch):
+            continue
+        found = diagnosis.score_batch(model, [rows[i] for i in batch], [embedded[i] for i in batch])
+        for i, scored in zip(batch, found, strict=True):
+            if scored.embedding is not None:
+                array[i] = np.clip(scored.embedding, LEAST, MOST)
+        array.flush()
+        ids = [samples[i].id for i in batch]
+        losses = [
+            _losses(ctx, id, rows[i], scored, before.get(id), failed.get(id))
+            for id, i, scored in zip(ids, batch, found, strict=True)
+        ]
+        ctx.save([*losses, *_cached_after(ctx, work, ids, found)], done)
+    return embedded
+
+
+def _losses(ctx: Ctx, id: int, row: Rendered, scored: Scored, before: float | None, failed: str | None) -> Losses:
+    error = scored.error or failed
+    if error:
+        return Losses(ctx.round, id, None, None, row.prompt_end, row.response_tokens, error)
+    return Losses(ctx.round, id, before, scored.loss, row.prompt_end, row.response_tokens)
+
+
+def _cached_after(ctx: Ctx, work: _Work, ids: Sequence[int], found: Sequence[Scored]) -> list[CachedLoss]:
+    """With train.init = "previous" this round's loss after is the next round's loss before."""
+    if ctx.config.train.init != "previous":
+        return []
+    return [CachedLoss(work.after, id, s.loss) for id, s in zip(ids, found, strict=True) if s.loss is not None]
+
+
+def _open(folder: Path, rows: int, width: int) -> NDArray[np.float16]:
+    """The memory-mapped embeddings of this run, float16[rows, width]; NaN where nothing was computed yet."""
+    path = _partial(folder)
+    if not path.exists():
+        new = path.with_suffix(".new")
+        array = np.lib.format.open_memmap(new, mode="w+", dtype=np.float16, shape=(rows, width))
+        array[:] = np.nan
+        array.flush()
+        os.replace(new, path)
+    return np.load(path, mmap_mode="r+")
+
+
+def _neighbourhoods(
+    ctx: Ctx, samples: Sequence[Sample], embedded: Sequence[Rendered], array: NDArray[np.float16]
+) -> list[Neighbourhood]:
+    """Each sample's nearest others among *different* prompts: a copy of a prompt would always be its own neighbour."""
+    first: dict[tuple[int, ...], int] = {}
+    prompt = [tuple(row.ids[: row.prompt_end]) for row in embedded]
+    for i, row in enumerate(embedded):
+        if row.error is None and np.isfinite(array[i]).all():
+            first.setdefault(prompt[i], i)
+    unique = list(first.values())
+    k = min(ctx.config.select.neighbours, len(unique) - 1)
+    if k < 1:
+        ctx.event("fewer than two different prompts could be embedded: no neighbourhoods, so nothing on diversity")
+        return []
+    similarity, index = signals.neighbours(array[unique], k)
+    place = {prompt[i]: n for n, i in enumerate(unique)}
+    return [
+        Neighbourhood(
+            ctx.round,
+            samples[i].id,
+            float(similarity[n].mean(dtype=np.float64)),
+            json.dumps([samples[unique[j]].id for j in index[n]]),
+        )
+        for i in range(len(samples))
+        if (n := place.get(prompt[i])) is not None
+    ]

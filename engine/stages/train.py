@@ -1,0 +1,309 @@
+"""Supervised fine-tuning of one round, on exactly the tokens and the mask that scoring sees.
+
+TRL's trainer gets rows that render.py made: token ids and labels, nothing is rendered or tokenised a second time. It
+writes a checkpoint every train.checkpoint_steps and on pause; a checkpoint counts once its marker is there, written
+last, and a resumed run ends in the same bytes as an undisturbed one. The finished model is published, then the
+checkpoints go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig, PeftModel
+from transformers import PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer, pack_dataset
+
+from engine import batches, diagnosis, models
+from engine import config as configs
+from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
+from engine.diagnosis import CHECKPOINT
+from engine.errors import Paused, StageError
+from engine.models import ModelRef
+from engine.render import Rendered, load_tokenizer, render
+from engine.stage import Ctx
+from engine.store.rows import Metric
+
+IGNORED = -100  # the label of a token that is not learned
+MARKER = "complete.json"
+STEPS = "checkpoint-"
+
+
+def run(ctx: Ctx) -> None:
+    """The stage. Returns at once when this round's checkpoint is published.
+
+    Raises:
+        StageError: no sample can be rendered, or the loss is no number any more. Paused, Cancelled: as wanted.
+    """
+    if ctx.artifact(CHECKPOINT) is not None:
+        return
+    folder = ctx.workdir(CHECKPOINT)
+    start = diagnosis.before_model(ctx)
+    tokenizer = load_tokenizer(start.base)
+    rows = _rows(ctx, tokenizer)
+    key = _run_key(ctx, start)
+    resume = _newest_complete(ctx, folder, key)
+    watch = _Watch(ctx, folder, key)
+    with contextlib.redirect_stdout(sys.stderr):
+        trainer = _trainer(ctx, start, tokenizer, rows, folder)
+        trainer.add_callback(watch)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if watch.paused:
+            raise Paused
+        final = _save_final(ctx, trainer, tokenizer, start, folder)
+    losses = _losses(trainer.state)
+    meta: dict[str, object] = {
+        "method": ctx.config.train.method,
+        "base": str(start.base),
+        "fingerprint": models.fingerprint(models.checkpoint(final, ctx.project)),
+        "steps": len(losses),
+        "train_loss": math.fsum(losses) / max(len(losses), 1),
+    }
+    ctx.publish(CHECKPOINT, final, meta)
+    for old in folder.glob(f"{STEPS}*"):
+        shutil.rmtree(old)
+
+
+def _rows(ctx: Ctx, tokenizer: Any) -> list[Rendered]:
+    """The samples as tokens; those that cannot be rendered are left out, and an event counts them."""
+    limit = ctx.config.model.max_length
+    rows = [render(tokenizer, sample.messages, limit) for sample in ctx.dataset()]
+    bad = [row for row in rows if row.error]
+    if len(bad) == len(rows):
+        reason = f": {bad[0].error}" if bad else ""
+        raise StageError(f"none of {len(rows)} samples can be trained on{reason}. Check the data and model.max_length.")
+    if bad:
+        ctx.event(f"{len(bad)} of {len(rows)} samples are left out of training, e.g.: {bad[0].error}", "warning")
+    return [row for row in rows if not row.error]
+
+
+def _run_key(ctx: Ctx, start: ModelRef) -> str:
+    """What a checkpoint's continuation depends on: another model, dataset or setting must not resume from it."""
+    ids = [sample.id for sample in ctx.dataset()]
+    parts = (models.fingerprint(start), configs.slice_hash(ctx.config, ("project", "model", "train")), *ids)
+    return f"{batches.seed(*parts):08x}"
+
+
+def _newest_complete(ctx: Ctx, folder: Path, key: str) -> Path | None:
+    """The last checkpoint whose marker is there and names this run; what is torn or of another run is removed."""
+    found: list[tuple[int, Path]] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(STEPS) and _marked(path, key):
+            found.append((int(path.name.removeprefix(STEPS)), path))
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    step, newest = max(found) if found else (0, None)
+    ctx.drop_metrics_after(step)
+    if newest is not None:
+        ctx.event(f"training goes on from step {step}")
+    return newest
+
+
+def _marked(path: Path, key: str) -> bool:
+    try:
+        return bool(json.loads((path / MARKER).read_text(encoding="utf-8"))["key"] == key)
+    except (OSError, ValueError, KeyError):
+        return False  # killed while it was written
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
+    """TRL's trainer without the model card that it writes beside every checkpoint."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Nothing: a checkpoint is ours alone and gone after the run."""
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """What happens at step boundaries: metric rows, progress, pause, and the checkpoints' markers."""
+
+    def __init__(self, ctx: Ctx, folder: Path, key: str) -> None:
+        self.paused = False
+        self._ctx = ctx
+        self._folder = folder
+        self._key = key
+        self._seen = 0.0  # tokens
+        self._at = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tell how many steps there are, and which were there already."""
+        self._ctx.begin(state.max_steps, state.global_step)
+        self._at = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Ask for a checkpoint every so many steps; after the last step the result itself is saved."""
+        due = state.global_step % self._ctx.config.train.checkpoint_steps == 0
+        control.should_save = due and state.global_step < state.max_steps
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> Any:
+        """One call per step (and one with a summary at the end, which has no loss)."""
+        if "loss" not in logs:
+            return control
+        if not math.isfinite(logs["loss"]):
+            raise StageError(f"the loss is {logs['loss']} at step {state.global_step}. Lower train.learning_rate.")
+        step, every = state.global_step, self._ctx.config.train.log_steps
+        try:
+            if step % every == 0 or step == state.max_steps:
+                self._ctx.save([self._metric(state, logs, every)], step)
+            else:
+                self._ctx.progress(step)
+        except Paused:
+            if step < state.max_steps:  # else all is done but saving the result
+                self.paused = control.should_save = control.should_training_stop = True
+        return control
+
+    def _metric(self, state: Any, logs: dict[str, float], every: int) -> Metric:
+        losses = _losses(state)
+        recent = losses[-(len(losses) % every or every) :]
+        now = time.monotonic()
+        speed = (logs["num_tokens"] - self._seen) / max(now - self._at, 1e-9)
+        self._seen, self._at = logs["num_tokens"], now
+        return Metric(
+            round=self._ctx.round,
+            step=state.global_step,
+            at=time.time(),
+            epoch=state.epoch,
+            loss=math.fsum(recent) / len(recent),
+            learning_rate=logs["learning_rate"],
+            grad_norm=logs.get("grad_norm"),
+            tokens_per_s=speed,
+        )
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The checkpoint is written: make it durable, mark it, and only then remove the ones before."""
+        newest = self._folder / f"{STEPS}{state.global_step}"
+        _sync(newest)
+        (newest / MARKER).write_text(json.dumps({"key": self._key}), encoding="utf-8")
+        for path in self._folder.glob(f"{STEPS}*"):
+            if path != newest:
+                shutil.rmtree(path)
+
+
+def _losses(state: Any) -> list[float]:
+    """The loss of every step so far; the history is part of a checkpoint."""
+    return [entry["loss"] for entry in state.log_history if "loss" in entry]
+
+
+def _trainer(ctx: Ctx, start: ModelRef, tokenizer: Any, rows: Sequence[Rendered], folder: Path) -> _Trainer:
+    """TRL's trainer over the rendered rows, set up as [train] of config.toml says."""
+    disable_progress_bars()
+    device = torch_device(ctx.config.model.device)
+    model, adapter = _model(ctx, start, device)
+    set_threads(model, device, ctx.config.model.threads)
+    labels = [[i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)] for row in rows]
+    data = Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": labels})
+    if ctx.config.train.packing:
+        data = pack_dataset(data, ctx.config.model.max_length, "bfd")
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(ctx, device, folder),
+        train_dataset=data,
+        processing_class=tokenizer,
+        peft_config=adapter,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _model(ctx: Ctx, start: ModelRef, device: torch.device) -> tuple[Any, LoraConfig | None]:
+    """The model to train and, when a new adapter is to be put on it, the adapter's settings."""
+    how = ctx.config.train
+    # Full training keeps float32 weights and computes in the lower format: AdamW's small steps vanish in bfloat16.
+    dtype = torch.float32 if how.method == "full" else torch_dtype(ctx.config.model.dtype, device)
+    model = read_model(start.base, dtype, device, ctx.config.model.attention)
+    if start.adapter is not None:
+        tuned = PeftModel.from_pretrained(model, str(start.adapter), is_trainable=how.method == "lora")
+        return (tuned if how.method == "lora" else tuned.merge_and_unload()), None
+    if how.method == "full":
+        return model, None
+    adapter = LoraConfig(
+        r=how.lora_r,
+        lora_alpha=how.lora_alpha,
+        lora_dropout=how.lora_dropout,
+        target_modules=how.lora_targets if isinstance(how.lora_targets, str) else list(how.lora_targets),
+        task_type="CAUSAL_LM",
+    )
+    return model, adapter
+
+
+def _arguments(ctx: Ctx, device: torch.device, folder: Path) -> SFTConfig:
+    """[train] of config.toml in TRL's words."""
+    if device.index is not None:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU
+    how = ctx.config.train
+    dtype = torch_dtype(ctx.config.model.dtype, device)
+    arguments = SFTConfig(
+        output_dir=str(folder),
+        num_train_epochs=how.epochs,
+        learning_rate=how.learning_rate,
+        lr_scheduler_type=how.scheduler,
+        warmup_steps=how.warmup_ratio,  # below 1 it is a share of all steps
+        per_device_train_batch_size=how.batch_size,
+        gradient_accumulation_steps=how.gradient_accumulation,
+        gradient_checkpointing=how.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        weight_decay=how.weight_decay,
+        max_grad_norm=how.max_grad_norm,
+        packing=how.packing,
+        max_length=ctx.config.model.max_length,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=device.type == "cpu",
+        seed=batches.seed(ctx.config.project.seed, ctx.round, "train"),
+        logging_steps=1,  # a row is written every train.log_steps, but the history must hold every step
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # the callback asks for checkpoints
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device.type == "cuda",
+    )
+    _ = arguments.device  # counts the GPUs
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several would mean DataParallel, which TRL refuses
+    return arguments
+
+
+def _save_final(ctx: Ctx, trainer: _Trainer, tokenizer: Any, start: ModelRef, folder: Path) -> Path:
+    """The result in its final folder: all of it or nothing. An adapter, or a whole model with its tokenizer."""
+    new, final = folder / "final.new", folder / "final"
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if ctx.config.train.method == "lora":
+        model.save_pretrained(str(new))
+        (new / "README.md").unlink(missing_ok=True)
+        _sort_targets(new / "adapter_config.json")
+        models.write_note(new, start.base, ctx.project)
+    else:
+        model.to(torch_dtype(ctx.config.model.dtype, torch_device(ctx.config.model.device))).save_pretrained(str(new))
+        tokenizer.save_pretrained(str(new))
+    _sync(new)
+    os.replace(new, final)
+    return final
+
+
+def _sort_targets(path: Path) -> None:
+    """peft writes a set: the same adapter would have another file in every process."""
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(settings.get("target_modules"), list):
+        settings["target_modules"].sort()
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _sync(folder: Path) -> None:
+    """Have the files on disk before a marker or a rename says that they are."""
+    for path in folder.iterdir():
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
