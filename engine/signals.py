@@ -118,14 +118,23 @@ def neighbours(embeddings: Floats, k: int) -> tuple[Floats, Ints]:
     O(N·k) plus one block, so a memory-mapped array is read in pieces. float64 input is computed in float64,
     all else in float32.
     """
-    total = len(embeddings)
+    return against(embeddings, embeddings, k, own=np.arange(len(embeddings)))
+
+
+def against(queries: Floats, embeddings: Floats, k: int, own: Ints) -> tuple[Floats, Ints]:
+    """The ``k`` rows of ``embeddings`` ([N, D]) nearest to each of ``queries`` ([Q, D]), as ``neighbours`` gives
+    them.
+
+    ``own`` ([Q]) is the row that does not count for a query (itself, or what it would replace); -1: all count.
+    """
     kind = np.dtype(np.float64 if embeddings.dtype == np.float64 else np.float32)
-    similarity = np.full((total, k), np.nan, dtype=kind)
-    index = np.full((total, k), -1, dtype=np.int64)
-    norms, usable = _norms(embeddings, kind)
-    for rows in _spans(total, BLOCK_ROWS):
-        best, where = _nearest(embeddings, norms, usable, rows, k)
-        known = np.isfinite(best) & usable[rows, None]
+    similarity = np.full((len(queries), k), np.nan, dtype=kind)
+    index = np.full((len(queries), k), -1, dtype=np.int64)
+    table = _Table(embeddings, *_norms(embeddings, kind))
+    asked = table if queries is embeddings else _Table(queries, *_norms(queries, kind))
+    for rows in _spans(len(queries), BLOCK_ROWS):
+        best, where = _nearest(asked.unit(rows), table, own[rows], k)
+        known = np.isfinite(best) & asked.usable[rows, None]
         similarity[rows] = np.where(known, np.clip(best, -1.0, 1.0), np.nan)
         index[rows] = np.where(known, where, -1)
     return similarity, index
@@ -147,24 +156,31 @@ def _norms(embeddings: Floats, kind: np.dtype[Any]) -> tuple[Floats, Bools]:
     return norms, usable
 
 
-def _unit(embeddings: Floats, norms: Floats, usable: Bools, rows: slice) -> Floats:
-    """A block of rows scaled to length 1; unusable rows are zero."""
-    block = np.asarray(embeddings[rows], dtype=norms.dtype)
-    return np.where(usable[rows, None], block, 0) / norms[rows, None]
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Embeddings that may lie on disk, with the length of every row and whether it is finite."""
+
+    rows: Floats
+    norms: Floats
+    usable: Bools
+
+    def unit(self, which: slice) -> Floats:
+        """A block of rows scaled to length 1; unusable rows are zero."""
+        block = np.asarray(self.rows[which], dtype=self.norms.dtype)
+        return np.asarray(np.where(self.usable[which, None], block, 0) / self.norms[which, None])
 
 
-def _nearest(embeddings: Floats, norms: Floats, usable: Bools, rows: slice, k: int) -> tuple[Floats, Ints]:
-    """Best ``k`` of one block of rows against all columns, merged block by block; -inf where there is
+def _nearest(query: Floats, table: _Table, own: Ints, k: int) -> tuple[Floats, Ints]:
+    """Best ``k`` for a block of unit rows against all of ``table``, merged block by block; -inf where there is
     none.
     """
-    query = _unit(embeddings, norms, usable, rows)
-    best = np.full((len(query), k), -np.inf, dtype=norms.dtype)
+    best = np.full((len(query), k), -np.inf, dtype=table.norms.dtype)
     where = np.full((len(query), k), -1, dtype=np.int64)
-    for columns in _spans(len(norms), BLOCK_COLUMNS):
-        block = query @ _unit(embeddings, norms, usable, columns).T
-        block[:, ~usable[columns]] = -np.inf
-        own = np.arange(max(rows.start, columns.start), min(rows.stop, columns.stop))
-        block[own - rows.start, own - columns.start] = -np.inf
+    for columns in _spans(len(table.norms), BLOCK_COLUMNS):
+        block = query @ table.unit(columns).T
+        block[:, ~table.usable[columns]] = -np.inf
+        here = np.flatnonzero((own >= columns.start) & (own < columns.stop))
+        block[here, own[here] - columns.start] = -np.inf
         top, at = _top(block, k)
         best, where = _merge(best, where, top, at + columns.start)
     return best, where

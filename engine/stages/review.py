@@ -1,0 +1,55 @@
+"""Who decides on the rewrites: nobody (``auto``), the signals (``improved``) or a person (``manual``).
+
+Only rewrites that are still ``proposed`` are touched: a decision that a person took earlier stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from engine.errors import Waiting
+from engine.stage import Ctx
+from engine.store.rows import Decision, Rewrite, Verdict
+
+
+def run(ctx: Ctx) -> None:
+    """Decide by policy, or wait until a person has decided on all.
+
+    Raises:
+        Waiting: policy is "manual" and rewrites are still proposed.
+    """
+    rows = ctx.rows(Rewrite)
+    answered = [r for r in rows if r.messages is not None and r.state != "failed"]
+    open_ = [r for r in answered if r.state == "proposed"]
+    policy = ctx.config.review.policy
+    ctx.begin(len(answered), len(answered) - len(open_))
+    if policy == "manual":
+        if open_:
+            ctx.event(f"{len(open_)} rewrites wait for review")
+            raise Waiting
+    else:
+        verdicts = {(v.sample_id, v.axis): v for v in ctx.rows(Verdict)}
+        ctx.save(decide(open_, verdicts, policy), done=len(answered))
+    ctx.event(summary(ctx.rows(Rewrite), policy))
+
+
+def decide(open_: Sequence[Rewrite], verdicts: Mapping[tuple[int, str], Verdict], policy: str) -> list[Decision]:
+    """The policy's decisions: ``auto`` accepts all that the checks let through, ``improved`` what is better."""
+    out = []
+    for row in open_:
+        key = (row.sample_id, row.axis)
+        verdict = verdicts.get(key)
+        if policy == "auto" or (verdict is not None and verdict.improved):
+            out.append(Decision(row.round, *key, "accepted"))
+        else:
+            why = verdict.verdict if verdict else None
+            out.append(Decision(row.round, *key, "rejected", why or "it was never measured"))
+    return out
+
+
+def summary(rows: Sequence[Rewrite], policy: str) -> str:
+    """The log line: what is accepted and what is not."""
+    states = [r.state for r in rows]
+    accepted = states.count("accepted") + states.count("merged")
+    rejected, failed = states.count("rejected"), states.count("failed")
+    return f"review ({policy}): {accepted} accepted, {rejected} rejected, {failed} failed"

@@ -1,0 +1,250 @@
+"""Every rewrite is checked and measured by the signals that its sample was selected by, before anyone decides on it.
+
+1. Text (``engine.checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds scaffolding or
+overlaps
+   with the held-out set is rejected with the reason, and not measured.
+2. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings. What
+   cannot be measured is rejected; so is a diversity prompt whose embedding lies on another's
+   (``verify.max_similarity``).
+3. The verdict (``engine.verdicts``): is the rewrite better than what it replaces? It decides nothing by itself; the
+   review stage does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine import checks, diagnosis, prompts, signals
+from engine.checks import Corpus, Exchange, Finding, HeldOut
+from engine.diagnosis import Measured, Rated
+from engine.errors import StageError
+from engine.signals import Floats, Ints
+from engine.stage import Ctx
+from engine.stages.rewrite import TEMPLATES
+from engine.store.rows import (
+    AXES,
+    Decision,
+    Losses,
+    Neighbourhood,
+    Ratings,
+    Rewrite,
+    Row,
+    Sample,
+    Threshold,
+    Verdict,
+    dump_messages,
+    load_messages,
+)
+from engine.verdicts import Outcome, Values, outcome
+
+CHUNK = 512
+"""Rewrites that are measured and saved together: each chunk loads the models before and after training once."""
+
+Key = tuple[int, str]
+
+
+def run(ctx: Ctx) -> None:
+    """Check, measure and judge every rewrite that has an answer."""
+    data = ctx.dataset()
+    made = candidates(ctx.rows(Rewrite), data)
+    findings = inspect(ctx, data, made)
+    kept = [c for c in made if c.key not in findings]
+    judged = {(v.sample_id, v.axis) for v in ctx.rows(Verdict)}
+    done = len(findings) + sum(c.key in judged for c in kept)
+    ctx.begin(len(made), done)
+    ctx.save(rejections(made, findings), done=done)
+    if any(c.key not in judged for c in kept):
+        _measure_all(ctx, data, kept, judged, len(findings))
+    ctx.event(summary(made, ctx.rows(Rewrite), ctx.rows(Verdict)))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A rewrite with an answer: the row, the sample it came from and the conversation it would become."""
+
+    row: Rewrite
+    sample: Sample
+    new: Sample
+
+    @property
+    def key(self) -> Key:
+        """What identifies the rewrite within its round."""
+        return self.row.sample_id, self.row.axis
+
+    @property
+    def exchange(self) -> Exchange:
+        """The new prompt and response."""
+        return Exchange(self.new.prompt, self.new.response)
+
+
+def candidates(rows: Sequence[Rewrite], data: Sequence[Sample]) -> list[Candidate]:
+    """The rewrites that have an answer, by axis and place in the dataset."""
+    samples = {s.id: s for s in data}
+    out = []
+    for row in rows:
+        if row.messages is not None and row.state != "failed":
+            sample = samples[row.sample_id]
+            new = Sample(id=sample.id, messages=load_messages(row.messages), seq=sample.seq)
+            out.append(Candidate(row, sample, new))
+    return sorted(out, key=lambda c: (AXES.index(c.row.axis), c.sample.seq))
+
+
+# ------------------------------------------------------------------------------------------------- text checks
+
+
+def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Finding]:
+    """What is wrong with the text of which candidates: alone, among the others, against the held-out set."""
+    templates = {axis: checks.phrases(prompts.load(name, ctx.project).text) for axis, name in TEMPLATES.items()}
+    held = HeldOut.of([Exchange(s.prompt, s.response) for s in ctx.heldout()], ctx.config.verify.ngram)
+    known = _known(held, data, made)
+    corpus = Corpus.of({s.id: s.prompt for s in data}, [c.new.prompt for c in made])
+    out: dict[Key, Finding] = {}
+    for i, one in enumerate(made):
+        limits = checks.Limits(ctx.config.verify.min_response_chars, templates[one.row.axis])
+        original = Exchange(one.sample.prompt, one.sample.response)
+        found = checks.inspect(one.exchange, original, limits)
+        found = found or checks.evaluation_overlap(one.exchange, held, known)
+        found = found or _copy(corpus, one)
+        if found:
+            out[one.key] = found
+        else:
+            corpus.add(-1 - i, one.new.prompt)
+    return out
+
+
+def _copy(corpus: Corpus, one: Candidate) -> Finding | None:
+    """Whether the new prompt is a near copy of a sample's or of an earlier candidate's; its own original may be."""
+    own = () if one.row.axis == "diversity" else (one.sample.id,)
+    near = corpus.near(one.new.prompt, but=own)
+    if near is None:
+        return None
+    whom = f"sample {near[0]}" if near[0] >= 0 else "another rewrite of this round"
+    how = "the same as" if near[1] == 1 else f"nearly the same as ({near[1]:.0%} shared)"
+    return Finding("duplicate", f"the prompt is {how} that of {whom}")
+
+
+def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> set[str]:
+    """Of the n-grams that candidates share with the held-out set, those that the dataset holds anyway."""
+    shared = set().union(*(held.overlap(c.exchange) for c in made)) if made else set()
+    if not shared:
+        return set()
+    return set().union(*(checks.grams(f"{s.prompt}\n{s.response}", held.n) & shared for s in data))
+
+
+def rejections(made: Sequence[Candidate], findings: Mapping[Key, Finding]) -> list[Decision]:
+    """The text checks' decisions on what nobody has decided yet."""
+    return [
+        Decision(c.row.round, *c.key, "rejected", str(findings[c.key]))
+        for c in made
+        if c.key in findings and c.row.state == "proposed"
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------- signals
+
+
+def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], judged: set[Key], done: int) -> None:
+    """Measure the candidates in chunks planned over all of them; a chunk whose verdicts are there is skipped."""
+    near = _Near(ctx, data)
+    old = originals(ctx)
+    marks = {t.signal: t for t in ctx.rows(Threshold)}
+    for start in range(0, len(kept), CHUNK):
+        chunk = kept[start : start + CHUNK]
+        done += len(chunk)
+        if all(c.key in judged for c in chunk):
+            continue
+        chats = [c.new.messages for c in chunk]
+        measured, rated = diagnosis.measure(ctx, chats), diagnosis.rate(ctx, chats)
+        similarity, nearest = near.of(chunk, measured)
+        rows: list[Row] = []
+        for i, one in enumerate(chunk):
+            before = old.get(one.sample.id, Values(None, None, None))
+            found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, nearest[i])
+            rows.append(_verdict(one, measured[i], rated[i], similarity[i], found))
+            if found.rejected and one.row.state == "proposed":
+                rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))
+        ctx.save(rows, done=done)
+
+
+def originals(ctx: Ctx) -> dict[int, Values]:
+    """The signals of the dataset's samples."""
+    quality = {r.sample_id: r.quality for r in ctx.rows(Ratings)}
+    out = {id: Values(None, None, value) for id, value in quality.items()}
+    for row in ctx.rows(Losses):
+        out[row.sample_id] = Values(row.loss_before, row.loss_after, quality.get(row.sample_id))
+    return out
+
+
+class _Near:
+    """Similarity of candidates to the dataset's different prompts, as the score stage measures it."""
+
+    def __init__(self, ctx: Ctx, data: Sequence[Sample]) -> None:
+        path = ctx.artifact("embeddings")
+        if path is None:
+            raise StageError(f"round {ctx.round} has no embeddings. Run its score stage first.")
+        array = np.load(path, mmap_mode="r")
+        if len(array) != len(data):
+            raise StageError(f"{path}: {len(array)} embeddings for {len(data)} samples. Run the score stage again.")
+        first: dict[str, int] = {}
+        placed = {n.sample_id for n in ctx.rows(Neighbourhood)}
+        for i, sample in enumerate(data):
+            if sample.id in placed:
+                first.setdefault(_before_answer(sample), i)
+        self._rows = {prompt: n for n, prompt in enumerate(first)}
+        self._embeddings: Floats = array[list(first.values())] if first else np.zeros((0, array.shape[1]), np.float16)
+        self._k = ctx.config.select.neighbours
+
+    def of(self, chunk: Sequence[Candidate], measured: Sequence[Measured]) -> tuple[list[float | None], list[float]]:
+        """Per candidate the mean similarity to the k nearest, and to the nearest. What a rewrite replaces is left
+        out.
+        """
+        width = self._embeddings.shape[1]
+        rows = [np.full(width, np.nan) if m.embedding is None else m.embedding for m in measured]
+        queries = np.array(rows, dtype=np.float32).astype(self._embeddings.dtype)
+        own: Ints = np.array([self._own(c) for c in chunk], dtype=np.int64)
+        similarity, _ = signals.against(queries, self._embeddings, self._k, own)
+        known = np.isfinite(similarity)
+        pairs = list(zip(similarity, known, strict=True))
+        mean = [float(row[ok].mean(dtype=np.float64)) if ok.any() else None for row, ok in pairs]
+        return mean, [float(row[0]) if ok[0] else 0.0 for row, ok in pairs]
+
+    def _own(self, one: Candidate) -> int:
+        return -1 if one.row.axis == "diversity" else self._rows.get(_before_answer(one.sample), -1)
+
+
+def _before_answer(sample: Sample) -> str:
+    """What the prompt's embedding is made of: the turns before the last answer."""
+    last = max(i for i, m in enumerate(sample.messages) if m.role == "assistant")
+    return dump_messages(sample.messages[:last])
+
+
+def _verdict(one: Candidate, measured: Measured, rated: Rated, similarity: float | None, found: Outcome) -> Verdict:
+    ratings = json.dumps(rated.ratings) if rated.ratings else None
+    return Verdict(
+        one.row.round,
+        *one.key,
+        measured.loss_before,
+        measured.loss_after,
+        similarity,
+        rated.quality,
+        ratings,
+        found.improved,
+        found.text,
+    )
+
+
+def summary(made: Sequence[Candidate], rows: Sequence[Rewrite], verdicts: Sequence[Verdict]) -> str:
+    """The log line: how many there were, how many were rejected and for what, how many are better."""
+    mine = {c.key for c in made}
+    codes: dict[str, int] = {}
+    for row in rows:
+        if (row.sample_id, row.axis) in mine and row.state == "rejected" and row.reason:
+            code = row.reason.partition(":")[0]
+            codes[code] = codes.get(code, 0) + 1
+    better = sum(bool(v.improved) for v in verdicts)
+    text = f"{len(made)} rewrites checked: {better} improved, {sum(codes.values())} rejected"
+    return text + (f" ({', '.join(f'{code} {n}' for code, n in sorted(codes.items()))})" if codes else "")
