@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import zstandard
 
@@ -46,33 +45,42 @@ class Text:
     encoding: str
 
 
-def _open(path: Path) -> IO[bytes]:
-    """The file's bytes; gzip and Zstandard are told by their first bytes, whatever the name says."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic.startswith(b"\x1f\x8b"):
-        return cast("IO[bytes]", gzip.open(path, "rb"))
-    if magic == b"\x28\xb5\x2f\xfd":
-        return io.BufferedReader(
-            zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True), BLOCK
-        )
-    return path.open("rb")
-
-
 def blocks(path: Path) -> Iterator[bytes]:
-    """The decompressed bytes in blocks.
+    """The decompressed bytes in blocks; gzip and Zstandard are told by their first bytes, whatever the name says.
 
     Raises:
-        DataError: the compressed stream is broken.
+        DataError: the file cannot be read, or its compressed stream is broken or cut off.
     """
-    failures: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
     try:
-        failures = (*failures, zstandard.ZstdError)
-        with _open(path) as stream:
-            while block := stream.read(BLOCK):
-                yield block
+        with path.open("rb") as stream:
+            magic = stream.read(4)
+            stream.seek(0)
+            yield from _unpacked(stream, magic)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise DataError(f"{path}: cannot be read to its end: {error}. Is the file complete?") from None
+
+
+def _unpacked(stream: IO[bytes], magic: bytes) -> Iterator[bytes]:
+    if magic == b"\x28\xb5\x2f\xfd":
+        yield from _zstd(stream)
+        return
+    source = gzip.GzipFile(fileobj=stream) if magic.startswith(b"\x1f\x8b") else stream
+    while block := source.read(BLOCK):
+        yield block
+
+
+def _zstd(stream: IO[bytes]) -> Iterator[bytes]:
+    """Zstandard frames, one after the other. Its own reader takes a cut-off frame for a finished one."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    while packed := stream.read(BLOCK >> 4 or 1):
+        while packed:
+            if frame.eof:
+                frame = zstandard.ZstdDecompressor().decompressobj()
+            if block := frame.decompress(packed):
+                yield block
+            packed = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise EOFError("the last Zstandard frame is cut off")
 
 
 def text(file: Text) -> Iterator[str]:
