@@ -101,7 +101,7 @@ def _unchanged(new: Exchange, original: Exchange, limits: Limits) -> Finding | N
 _REFUSAL = re.compile(
     r"\W*(?:i(?:'|’)?m (?:really |very |so )?sorry,? but|i am sorry,? but|sorry,? (?:but )?i|i apologi[sz]e,? but"
     r"|unfortunately,? i|as an? (?:ai|language model)\b[^.\n]{0,60}?,? i)?"
-    r"\W*(?:i )?(?:can(?:'|’)?t|cannot|can not|am (?:unable|not able) to|(?:'|’)m (?:unable|not able) to"
+    r"\W*(?:i ?)?(?:can(?:'|’)?t|cannot|can not|am (?:unable|not able) to|(?:'|’)m (?:unable|not able) to"
     r"|won(?:'|’)?t|will not) (?:\w+ ){0,2}?(?:help|assist|answer|provide|fulfil+|comply|complete|do that|create"
     r"|write|generate|engage|support)\b(?! but)",
     re.IGNORECASE,
