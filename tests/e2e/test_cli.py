@@ -143,9 +143,16 @@ def test_a_disk_that_fills_up_during_the_import(data: Path, tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
     done = subprocess.run(
-        [sys.executable, "-c", "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-         "from middo_tui.cli import main; main()", "init", str(tmp_path / "P"), "--data", str(data)],
-        preexec_fn=small_disk,  # noqa: PLW1509 - the test runs no threads
+        [
+            sys.executable,
+            "-c",
+            "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);from middo_tui.cli import main; main()",
+            "init",
+            str(tmp_path / "P"),
+            "--data",
+            str(data),
+        ],
+        preexec_fn=small_disk,
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
