@@ -23,7 +23,8 @@ TEMPLATE = (
     "{{ '<|' + m['role'] + '|>\\n' + m['content'] + '<|end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
-WORDS = "sort the list of numbers red blue green small large apple pear bread name every word after it please".split()
+TEXT = "sort the list of numbers red blue green small large apple pear bread name every word"
+WORDS = TEXT.split(" ")
 BASE = """
 [model]
 name = "{model}"
@@ -65,10 +66,9 @@ def make_tokenizer(template: str = TEMPLATE) -> Any:
     raw.train_from_iterator([" ".join(WORDS)] * 20, trainer)
     out = PreTrainedTokenizerFast(
         tokenizer_object=raw,
-        pad_token="<pad>",
-        eos_token="<|end|>",
         additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
         clean_up_tokenization_spaces=False,
+        **dict(zip(("pad_token", "eos_token"), (SPECIAL[0], SPECIAL[4]), strict=True)),
     )
     out.chat_template = template
     return out

@@ -22,6 +22,7 @@ from torch.nn import functional
 from engine.backends import Generation, Rating, Scored
 from engine.backends.local import out_of_memory, read_model, set_threads, stops, torch_device, torch_dtype
 from engine.errors import ModelError
+from engine.models import ModelRef, fingerprint
 from engine.render import Rendered, load_tokenizer, render_prompt
 from engine.store.rows import Message
 
@@ -32,12 +33,12 @@ LOGITS_AT_A_TIME = 1 << 26
 DIGITS = "0123456789"
 T = TypeVar("T")
 R = TypeVar("R")
-Key = tuple[str, str, str, str]
+Key = tuple[str, ...]
 
 
 @dataclass
 class _Loaded:
-    """A model in memory with the adapters it has seen (folder -> name in peft)."""
+    """A model in memory with the adapters it has seen (fingerprint -> name in peft)."""
 
     key: Key
     path: Path
@@ -46,7 +47,7 @@ class _Loaded:
     device: torch.device
     stops: list[int]
     peft: Any = None
-    adapters: dict[Path, str] = field(default_factory=dict)
+    adapters: dict[str, str] = field(default_factory=dict)
     scale: float | None = None
     digits: list[list[int]] | None = None
 
@@ -70,13 +71,12 @@ def load(
     """
     global _last
     where = torch_device(device)
-    key = (str(path), dtype, str(where), attention)
+    # By content, not by name: a round that is trained again leaves another model in the same folder.
+    key = (fingerprint(ModelRef(Path(path))), dtype, str(where), attention)
     if _last is None or _last.key != key:
         release()
         _last = _read(Path(path), key, torch_dtype(dtype, where), where, threads)
-    if adapter is not None:
-        _add_adapter(_last, adapter)
-    return HF(_last, adapter)
+    return HF(_last, None if adapter is None else _add_adapter(_last, adapter))
 
 
 def release() -> None:
@@ -103,9 +103,11 @@ def _read(path: Path, key: Key, dtype: torch.dtype, device: torch.device, thread
     return _Loaded(key, path, tokenizer, model, device, ends)
 
 
-def _add_adapter(loaded: _Loaded, folder: Path) -> None:
-    if folder in loaded.adapters:
-        return
+def _add_adapter(loaded: _Loaded, folder: Path) -> str:
+    """Put the adapter on the model unless it is there; returns its name in peft."""
+    mark = fingerprint(ModelRef(folder))
+    if mark in loaded.adapters:
+        return loaded.adapters[mark]
     from peft import PeftModel
 
     name = f"adapter{len(loaded.adapters)}"
@@ -117,7 +119,8 @@ def _add_adapter(loaded: _Loaded, folder: Path) -> None:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: not an adapter of {loaded.path} ({error}). Run its train stage again.") from error
     loaded.peft.eval()
-    loaded.adapters[folder] = name
+    loaded.adapters[mark] = name
+    return name
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class HF:
     """A loaded model under one adapter (or none): implements Scores, Judges and Generates."""
 
     loaded: _Loaded
-    adapter: Path | None = None
+    adapter: str | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -180,7 +183,7 @@ class HF:
         if self.loaded.model is None:
             raise ModelError(f"{self.loaded.path}: was released. Load it again.")
         if self.adapter is not None:
-            peft.set_adapter(self.loaded.adapters[self.adapter])
+            peft.set_adapter(self.adapter)
         with torch.inference_mode():
             if peft is None or self.adapter is not None:
                 yield
@@ -204,11 +207,11 @@ class HF:
         ids = self._pad([row.ids for row in rows])
         hidden = self._hidden(ids)
         at = [[i for i in range(1, len(row.ids)) if row.mask[i]] for row in rows]
-        which = torch.tensor([r for r, places in enumerate(at) for _ in places], device=ids.device)
-        place = torch.tensor([i for places in at for i in places], device=ids.device)
+        which = torch.tensor([r for r, places in enumerate(at) for _ in places], dtype=torch.long, device=ids.device)
+        place = torch.tensor([i for places in at for i in places], dtype=torch.long, device=ids.device)
         losses = self._cross_entropy(hidden[which, place - 1], ids[which, place]).cpu()
         out = []
-        for i, (row, own) in enumerate(zip(rows, losses.split([len(p) for p in at]), strict=True)):
+        for i, (row, own) in enumerate(zip(rows, torch.split(losses, [len(p) for p in at]), strict=True)):
             # Before the first prompt token there is nothing to average: a conversation that opens with its
             # answer.
             mean = hidden[i, : max(row.prompt_end, 1)].float().mean(0).cpu() if embed else None
@@ -225,7 +228,7 @@ class HF:
         rows = max(1, LOGITS_AT_A_TIME // self.loaded.model.get_output_embeddings().weight.shape[0])
         parts = [
             functional.cross_entropy(self._logits(h), t, reduction="none")
-            for h, t in zip(hidden.split(rows), targets.split(rows), strict=True)
+            for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
         ]
         return torch.cat(parts)
 
@@ -253,7 +256,8 @@ class HF:
 
     def _rate(self, prompts: Sequence[Sequence[int]]) -> list[Rating]:
         if self.loaded.digits is None:
-            self.loaded.digits = digit_tokens(self.tokenizer, self.loaded.path)
+            start = render_prompt(self.tokenizer, [Message("user", "x")], 1 << 20)
+            self.loaded.digits = digit_tokens(self.tokenizer, start, self.loaded.path)
         hidden = self._hidden(self._pad(prompts))
         last = torch.tensor([len(p) - 1 for p in prompts], device=hidden.device)
         chances = self._logits(hidden[torch.arange(len(prompts), device=hidden.device), last]).softmax(-1)
@@ -287,21 +291,20 @@ class HF:
         return Generation(text, "stop", tokens_in, end + 1)
 
 
-def digit_tokens(tokenizer: Any, path: Path) -> list[list[int]]:
-    """For each digit the ids that spell it where a reply begins: bare, and with a leading blank if that is
-    one token.
+def digit_tokens(tokenizer: Any, start: Sequence[int], path: Path) -> list[list[int]]:
+    """For each digit the ids that spell it after ``start`` (where a reply begins): bare, or behind a blank.
 
     Raises:
         ModelError: this tokenizer has no single token for a digit.
     """
-    start = render_prompt(tokenizer, [Message("user", "x")], 1 << 20)
     out = []
+    before = tokenizer.decode(start)
     for digit in DIGITS:
-        forms = {tuple(tokenizer.encode(text, add_special_tokens=False)) for text in (digit, f" {digit}")}
-        # In context: a tokenizer that adds a blank to every text would hide the bare digit from a lone
-        # encode.
-        text = tokenizer.decode(start) + digit
-        forms.add(tuple(tokenizer.encode(text, add_special_tokens=False)[len(start) :]))
+        forms = [tokenizer.encode(text, add_special_tokens=False) for text in (digit, f" {digit}")]
+        # In its place: a tokenizer that adds a blank to every text would hide the bare digit from a lone encode.
+        placed = tokenizer.encode(before + digit, add_special_tokens=False)
+        if placed[: len(start)] == list(start):
+            forms.append(placed[len(start) :])
         single = sorted({form[0] for form in forms if len(form) == 1})
         if not single:
             raise ModelError(

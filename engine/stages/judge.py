@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from engine import batches, diagnosis
 from engine.backends.hf import HF
 from engine.diagnosis import Rated
 from engine.stage import Ctx
-from engine.store.rows import Message, Ratings, Sample
+from engine.store.rows import RATING_COLUMNS, Message, Ratings, Sample
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 HIGHEST = 9.0
@@ -41,8 +42,10 @@ def run(ctx: Ctx) -> None:
 
 
 def _row(ctx: Ctx, sample: Sample, rated: Rated) -> Ratings:
-    six = rated.ratings or (None,) * 6
-    return Ratings(ctx.round, sample.id, *six, rated.quality, rated.digit_mass, rated.error)
+    six: dict[str, Any] = dict(zip(RATING_COLUMNS, rated.ratings or (None,) * 6, strict=True))
+    return Ratings(
+        ctx.round, sample.id, **six, quality=rated.quality, digit_mass=rated.digit_mass, judge_error=rated.error
+    )
 
 
 def _sampled(ctx: Ctx, judge: HF, samples: Sequence[Sample]) -> list[Rated]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,16 +159,16 @@ def _cached_after(ctx: Ctx, work: _Work, ids: Sequence[int], found: Sequence[Sco
     return [CachedLoss(work.after, id, s.loss) for id, s in zip(ids, found, strict=True) if s.loss is not None]
 
 
-def _open(folder: Path, rows: int, width: int) -> NDArray[np.float16]:
+def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.float16]]:
     """The memory-mapped embeddings of this run, float16[rows, width]; NaN where nothing was computed yet."""
     path = _partial(folder)
     if not path.exists():
         new = path.with_suffix(".new")
-        array = np.lib.format.open_memmap(new, mode="w+", dtype=np.float16, shape=(rows, width))
-        array[:] = np.nan
-        array.flush()
+        with new.open("wb") as stream:
+            np.save(stream, np.full((rows, width), np.nan, dtype=np.float16))
         os.replace(new, path)
-    return np.load(path, mmap_mode="r+")
+    array: np.memmap[Any, np.dtype[np.float16]] = np.load(path, mmap_mode="r+")
+    return array
 
 
 def _neighbourhoods(

@@ -1,0 +1,305 @@
+"""Scoring: losses and embeddings equal a naive reference, and a resumed run equals an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from peft import PeftModel
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM
+
+from engine import batches, diagnosis, models
+from engine.backends import hf
+from engine.context import StoreCtx
+from engine.errors import ModelError, StageError
+from engine.render import render
+from engine.stages import score, train
+from engine.store.rows import CachedLoss, Losses, Message, Neighbourhood
+
+TOO_LONG = tiny.chat("red " * 200, "ok")
+CHATS = [
+    *tiny.chats(20),
+    (Message("system", "be brief"), *tiny.chat("sort red blue", "blue red", "again", "blue red")),
+    TOO_LONG,
+    tiny.chat("sort 0: sort the", "the sort, again"),  # the first prompt with another answer
+]
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+class KilledAt(StoreCtx):
+    """Killed instead of the n-th save."""
+
+    left = 1
+
+    def save(self, rows: Any, done: int | None = None) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+        super().save(rows, done)
+
+
+def trained(folder: Path, model: Path, extra: str = "") -> tiny.Project:
+    out = tiny.Project(folder, tiny.make_config(model, extra), CHATS)
+    train.run(out.ctx("train"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tiny.Project:
+    out = trained(tmp_path_factory.mktemp("score") / "p", tiny_model)
+    score.run(out.ctx("score"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def naive(scored: tiny.Project, tiny_model: Path) -> list[tuple[float, float, np.ndarray] | None]:
+    """Loss before, loss after and embedding of each sample, one by one, from full logits."""
+    tokenizer = tiny.make_tokenizer()
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    folder = scored.ctx("score").artifact("checkpoint")
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), folder).eval()
+    out: list[tuple[float, float, np.ndarray] | None] = []
+    for chat in CHATS:
+        row = render(tokenizer, chat, 96)
+        if row.error:
+            out.append(None)
+            continue
+        losses = []
+        for model in (base, tuned):
+            with torch.no_grad():
+                answer = model(torch.tensor([row.ids]), output_hidden_states=True)
+            each = cross_entropy(answer.logits[0, :-1], torch.tensor(row.ids[1:]), reduction="none")
+            losses.append(float(each[torch.tensor(row.mask[1:])].mean()))
+        out.append((losses[0], losses[1], answer.hidden_states[-1][0, : row.prompt_end].mean(0).numpy()))
+    return out
+
+
+@pytest.fixture(autouse=True)
+def _free() -> Iterator[None]:
+    yield
+    hf.release()
+
+
+def outcome(project: tiny.Project) -> tuple[Any, ...]:
+    ctx = project.ctx("score")
+    path = ctx.artifact("embeddings")
+    assert path is not None
+    return ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(CachedLoss), path.read_bytes()
+
+
+def test_losses_equal_the_naive_reference(scored: tiny.Project, naive: list[Any]) -> None:
+    ctx = scored.ctx("score")
+    rows = {row.sample_id: row for row in ctx.rows(Losses)}
+    assert len(rows) == len(CHATS)
+    for sample, expected in zip(ctx.dataset(), naive, strict=True):
+        row = rows[sample.id]
+        if expected is None:
+            assert (row.loss_before, row.loss_after) == (None, None)
+            assert "the prompt alone has" in str(row.score_error)
+        else:
+            assert (row.loss_before, row.loss_after) == pytest.approx(expected[:2], abs=1e-4)
+            assert row.score_error is None
+
+
+def test_embeddings_equal_naive_mean_pooling(scored: tiny.Project, naive: list[Any]) -> None:
+    path = scored.ctx("score").artifact("embeddings")
+    assert path is not None
+    array = np.load(path, mmap_mode="r")
+    assert (array.shape, array.dtype) == ((len(CHATS), 32), np.float16)
+    for row, expected in zip(array, naive, strict=True):
+        if expected is None:
+            assert np.isnan(row).all()
+        else:
+            np.testing.assert_allclose(row.astype(np.float32), expected[2], atol=2e-3)
+
+
+def test_neighbours_are_other_prompts(scored: tiny.Project, naive: list[Any]) -> None:
+    ctx = scored.ctx("score")
+    ids = [sample.id for sample in ctx.dataset()]
+    rows = {row.sample_id: row for row in ctx.rows(Neighbourhood)}
+    assert set(ids) - set(rows) == {ids[-2]}, "what has no embedding has no neighbourhood"
+    array = np.load(ctx.artifact("embeddings")).astype(np.float32)[[*range(21)]]
+    unit = array / np.linalg.norm(array, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -1)
+    for i in range(21):
+        nearest = np.argsort(-cosine[i], kind="stable")[:2]
+        assert json.loads(rows[ids[i]].neighbours) == [ids[j] for j in nearest]
+        assert rows[ids[i]].similarity == pytest.approx(cosine[i, nearest].mean(), abs=1e-3)
+    assert rows[ids[-1]].neighbours == rows[ids[0]].neighbours, "a copy of a prompt is no neighbour"
+
+
+@pytest.mark.parametrize("saves", [0, 2, 5, 8, 9])
+def test_killed_and_resumed_equals_undisturbed(
+    tmp_path: Path, tiny_model: Path, scored: tiny.Project, saves: int
+) -> None:
+    killed = trained(tmp_path / "p", tiny_model)
+    ctx = KilledAt(killed.db, killed.folder, killed.config, 0, "score")
+    ctx.left = saves
+    with pytest.raises(Killed):
+        score.run(ctx)
+    hf.release()
+    score.run(killed.ctx("score"))
+    assert outcome(killed) == outcome(scored)
+
+
+def test_running_it_again_does_nothing(scored: tiny.Project) -> None:
+    score.run(KilledAt(scored.db, scored.folder, scored.config, 0, "score"))
+
+
+def test_losses_before_come_from_the_cache(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = trained(tmp_path / "p", tiny_model)
+    score.run(one.ctx("score"))
+    config = tiny.make_config(tiny_model, "[train]\nlearning_rate = 0.02\n")
+    train.run(one.ctx("train", round=1, config=config))
+    passes: list[bool] = []
+    real = hf.HF.score
+    monkeypatch.setattr(hf.HF, "score", lambda self, rows, embed=True: passes.append(embed) or real(self, rows, embed))
+    score.run(one.ctx("score", round=1, config=config))
+    assert passes
+    assert all(passes), "no pass without embeddings: nothing under the base model"
+    first, second = (one.ctx("score").rows(Losses, round=r) for r in (0, 1))
+    assert [a.loss_before for a in first] == [b.loss_before for b in second]
+    assert [a.loss_after for a in first] != [b.loss_after for b in second]
+
+
+def test_previous_rounds_loss_after_is_this_rounds_loss_before(tmp_path: Path, tiny_model: Path) -> None:
+    one = trained(tmp_path / "p", tiny_model, '[train]\ninit = "previous"\n')
+    score.run(one.ctx("score"))
+    train.run(one.ctx("train", round=1))
+    score.run(one.ctx("score", round=1))
+    first, second = (one.ctx("score").rows(Losses, round=r) for r in (0, 1))
+    assert [a.loss_after for a in first] == [b.loss_before for b in second]
+
+
+def test_a_new_checkpoint_is_scored_anew(tmp_path: Path, tiny_model: Path) -> None:
+    one = trained(tmp_path / "p", tiny_model)
+    score.run(one.ctx("score"))
+    old = one.ctx("score").rows(Losses)
+    one.db.execute("DELETE FROM artifact WHERE name='checkpoint'")
+    config = tiny.make_config(tiny_model, "[train]\nlearning_rate = 0.02\n")
+    train.run(one.ctx("train", config=config))
+    score.run(one.ctx("score", config=config))
+    new = one.ctx("score").rows(Losses)
+    assert [a.loss_before for a in old] == [b.loss_before for b in new]
+    assert all(a.loss_after != b.loss_after for a, b in zip(old, new, strict=True) if not a.score_error)
+
+
+def test_full_training_is_scored_with_two_models(tmp_path: Path, tiny_model: Path) -> None:
+    full = trained(tmp_path / "p", tiny_model, '[train]\nmethod = "full"\n')
+    score.run(full.ctx("score"))
+    rows = [row for row in full.ctx("score").rows(Losses) if not row.score_error]
+    assert all(row.loss_before != row.loss_after for row in rows)
+
+
+def test_bare_prompts_are_embedded_without_the_template(tmp_path: Path, tiny_model: Path, scored: tiny.Project) -> None:
+    bare = trained(tmp_path / "p", tiny_model, '[score]\nembed = "bare_prompt"\n')
+    score.run(bare.ctx("score"))
+    tuned = diagnosis.open_model(bare.ctx("score"), diagnosis.after_model(bare.ctx("score")))
+    ids = tuned.tokenizer(CHATS[3][0].content, add_special_tokens=False)["input_ids"]
+    with tuned._active():
+        expected = tuned._hidden(torch.tensor([ids]))[0].mean(0).numpy()
+    array = np.load(bare.ctx("score").artifact("embeddings"))
+    np.testing.assert_allclose(array[3].astype(np.float32), expected, atol=2e-3)
+    assert [r.loss_after for r in bare.ctx("x").rows(Losses)] == pytest.approx(
+        [r.loss_after for r in scored.ctx("x").rows(Losses)], abs=1e-4
+    )
+
+
+def test_candidates_are_measured_as_samples_are(scored: tiny.Project) -> None:
+    ctx = scored.ctx("verify")
+    rows = {row.sample_id: row for row in ctx.rows(Losses)}
+    measured = diagnosis.measure(ctx, CHATS)
+    array = np.load(ctx.artifact("embeddings"))
+    for i, (sample, found) in enumerate(zip(ctx.dataset(), measured, strict=True)):
+        row = rows[sample.id]
+        assert (found.loss_before, found.loss_after) == pytest.approx((row.loss_before, row.loss_after), abs=1e-5)
+        assert found.error == row.score_error
+        if found.embedding is not None:
+            np.testing.assert_allclose(array[i], found.embedding, atol=2e-3)
+
+
+def test_one_prompt_alone_has_no_neighbourhood(tmp_path: Path, tiny_model: Path) -> None:
+    one = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), [tiny.chat("a", "b"), tiny.chat("a", "c")])
+    train.run(one.ctx("train"))
+    score.run(one.ctx("score"))
+    assert one.ctx("score").rows(Neighbourhood) == []
+    assert "fewer than two different prompts" in one.events()[-1]
+
+
+def test_without_a_checkpoint_it_says_what_to_run(tmp_path: Path, tiny_model: Path) -> None:
+    one = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), CHATS[:2])
+    with pytest.raises(StageError, match=r"round 0 has no checkpoint\. Run its train stage first"):
+        score.run(one.ctx("score"))
+
+
+def test_batches_are_planned_by_length_and_stay_in_budget() -> None:
+    lengths = [3, 9, 9, 1, 30, 4, 4, 0]
+    plan = batches.plan(lengths, 18)
+    assert plan == [[4], [1, 2], [5, 6, 0, 3], [7]]
+    assert batches.plan([], 10) == []
+    assert batches.seed("a", 1) == batches.seed("a", 1) != batches.seed("a", 2)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_no_row_is_lost(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = hf.load(tiny_model, device="cpu", threads=1)
+    rows = [render(model.tokenizer, chat, 96) for chat in CHATS[:9]]
+    expected = model.score(rows)
+    real = hf.HF._hidden
+
+    def small_memory(self: hf.HF, ids: torch.Tensor) -> torch.Tensor:
+        if ids.numel() > 60:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, ids)
+
+    monkeypatch.setattr(hf.HF, "_hidden", small_memory)
+    found = model.score(rows)
+    for row, want, got in zip(rows, expected, found, strict=True):
+        if len(row.ids) <= 60:
+            assert got.loss == pytest.approx(want.loss, abs=1e-5)
+        else:
+            assert "does not fit into memory" in str(got.error)
+
+
+def test_logits_that_cannot_be_reproduced_are_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hf.load(tiny_model, device="cpu", threads=1)
+    monkeypatch.setattr(model.loaded.model.config, "final_logit_softcapping", 1.0, raising=False)
+    with pytest.raises(ModelError, match="family 'llama' change their logits"):
+        model.score([render(model.tokenizer, CHATS[0], 96)])
+
+
+def test_the_fingerprint_follows_the_weights(tmp_path: Path, tiny_model: Path) -> None:
+    other = tiny.make_model(tmp_path / "other", seed=1)
+    copy = tiny.make_model(tmp_path / "copy")
+    marks = [models.fingerprint(models.ModelRef(folder)) for folder in (tiny_model, copy, other)]
+    assert marks[0] == marks[1] != marks[2]
+    assert models.fingerprint(models.ModelRef(copy, other)) not in marks
+    with pytest.raises(ModelError, match=r"no \*\.safetensors weights here"):
+        models.fingerprint(models.ModelRef(tmp_path))
+
+
+def test_models_are_found_beside_the_project_or_refused(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "p" / "m").mkdir(parents=True)
+    assert models.locate("m", tmp_path / "p") == tmp_path / "p" / "m"
+    assert models.locate(str(tiny_model), tmp_path) == tiny_model
+    with pytest.raises(ModelError, match="name is empty"):
+        models.locate("", tmp_path)
+    with pytest.raises(ModelError, match="no such folder, nor a hub name"):
+        models.locate("./no/such/model", tmp_path)
+    with pytest.raises(ModelError, match="torch sees no GPU"):
+        hf.load(tiny_model, device="cuda:7")
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(ModelError, match=r"broken: no \*.safetensors weights"):
+        hf.load(tmp_path / "broken", device="cpu")
