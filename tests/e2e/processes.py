@@ -40,26 +40,22 @@ def following(project: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
         process.stdout.read()  # type: ignore[union-attr]
 
 
-def read_until(process: subprocess.Popen[str], *words: str) -> str:
-    """Read lines until one holds all ``words``; AssertionError with what came when none does."""
-    seen = []
+def read_until(process: subprocess.Popen[str], *words: str) -> bool:
+    """Read lines until one holds all ``words``; False when the output ended without one."""
     assert process.stdout is not None
-    for line in process.stdout:
-        seen.append(line)
-        if all(word in line for word in words):
-            return line
-    raise AssertionError(f"no line with {words}:\n{''.join(seen)}")
+    return any(all(word in line for word in words) for line in process.stdout)
 
 
-def kill(pid: int | None) -> None:
-    """SIGKILL, and wait until the process and its children are gone. One that has ended already is no matter."""
+def kill(pid: int | None) -> bool:
+    """SIGKILL, and wait until the process and its children are gone; False when it had ended already."""
     if pid is None or not psutil.pid_exists(pid):
-        return
+        return False
     process = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
     process.kill()
     _, left = psutil.wait_procs(family, timeout=30)
     assert not left, f"still there after the kill: {left}"
+    return True
 
 
 # A child that kills itself with SIGKILL inside its k-th save: a kill at an exact point of an exact stage.

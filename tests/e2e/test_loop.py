@@ -69,11 +69,13 @@ def test_running_again_when_done_does_nothing(undisturbed: Path) -> None:
 def test_killed_in_every_stage_it_ends_in_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
     """Child and worker are killed in turn as soon as a stage is seen to begin; `run` goes on each time."""
     project = demo(tmp_path / "P")
+    landed = 0
     for number, stage in enumerate(NAMES):
         with following(project, "--rounds", "1", "--auto") as run:
-            read_until(run, f" {stage} ")
-            worker, child = who_runs(project)
-            kill(child if child and number % 2 == 0 else worker)
+            if read_until(run, f" {stage} "):
+                worker, child = who_runs(project)
+                landed += kill(child if child and number % 2 == 0 else worker)
+    assert landed >= len(NAMES) // 2, "most kills must land"
     done = cli("run", project, "--rounds", "1", "--auto", "--wait")
     assert done.returncode == 0, done.stdout + done.stderr
     assert exported(project) == exported(undisturbed)
@@ -129,7 +131,7 @@ def jobs_of(project: Path) -> list[Job]:
 def test_pause_and_resume_change_nothing(undisturbed: Path, tmp_path: Path) -> None:
     project = demo(tmp_path / "P")
     with following(project, "--rounds", "1", "--auto") as run:
-        read_until(run, " train ")
+        assert read_until(run, " train ")
         paused = cli("pause", project)
         assert paused.returncode == 0, paused.stderr
     facts = status(project)
@@ -143,7 +145,7 @@ def test_pause_and_resume_change_nothing(undisturbed: Path, tmp_path: Path) -> N
 def test_cancel_stops_a_stage_and_a_second_worker_is_refused(tmp_path: Path) -> None:
     project = demo(tmp_path / "P")
     with following(project, "--rounds", "1", "--auto") as run:
-        read_until(run, " train ")
+        assert read_until(run, " train ")
         second = cli("run", project, "--auto", "--wait")
         assert second.returncode == 1
         assert "already runs this project" in second.stderr
