@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from e2e.processes import cli, following, kill, read_until, run_child, status
 
 import engine.demo
 from engine.config import load, snapshot
@@ -19,7 +20,6 @@ from engine.loop import NAMES
 from engine.store import commands, read, write
 from engine.store.connect import reader, writer
 from engine.store.rows import Job, Rewrite
-from e2e.processes import cli, following, kill, read_until, run_child, status
 
 pytestmark = pytest.mark.slow
 ROWS, HELDOUT = 60, 20

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from engine.context import StoreCtx
 from engine.config import Config
+from engine.context import StoreCtx
 from engine.errors import Cancelled, Paused, StoreError
 from engine.store import commands, connect, read, write
 from engine.store.rows import (
@@ -60,7 +60,7 @@ def test_a_database_of_a_newer_version_is_refused(project: Path, db: sqlite3.Con
     Database(db, execute_plugins=False)["_sqlite_migrations"].insert(
         {"migration_set": "middo", "name": "m999_future", "applied_at": "x"}
     )
-    with pytest.raises(StoreError, match="newer middo-tui .*m999_future"):
+    with pytest.raises(StoreError, match=r"newer middo-tui .*m999_future"):
         migrate(project)
 
 
@@ -123,7 +123,9 @@ def test_save_honours_what_is_wanted_after_writing(project: Path, db: sqlite3.Co
     assert len(ctx.rows(Metric)) == 1
 
 
-def test_publish_stays_inside_the_project(project: Path, db: sqlite3.Connection, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_publish_stays_inside_the_project(
+    project: Path, db: sqlite3.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     ctx = StoreCtx(db, project, Config(), 0, "train")
     ctx.publish("checkpoint", ctx.workdir("checkpoint"), {"steps": 3})
     assert ctx.artifact("checkpoint") == project / "artifacts/round-0/checkpoint"
@@ -168,7 +170,8 @@ def test_accept_improved_rejects_the_rest_with_the_verdict(project: Path, db: sq
 
 
 @pytest.mark.parametrize(
-    ("path", "kind"), [("/home/u/p", "nfs4"), ("/home/u/p/local disk/x", "ext4"), ("/tmp/x", "xfs"), ("/homework", "xfs")]
+    ("path", "kind"),
+    [("/home/u/p", "nfs4"), ("/home/u/p/local disk/x", "ext4"), ("/tmp/x", "xfs"), ("/homework", "xfs")],
 )
 def test_the_filesystem_is_that_of_the_longest_mount_point(path: str, kind: str) -> None:
     mounts = "/dev/a / xfs rw 0 0\nserver:/h /home nfs4 rw 0 0\n/dev/b /home/u/p/local\\040disk ext4 rw 0 0\n"
