@@ -11,6 +11,7 @@ from typing import Any
 from engine.errors import DataError
 from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, Text, lines, text
 
+_DECODER = json.JSONDecoder()
 _CONTAINERS = ("data", "train", "rows", "samples", "examples", "instances")
 
 
@@ -95,9 +96,13 @@ class _Window:
         self.text += "".join(read)
         return bool(read)
 
-    def cut(self, at: int) -> None:
-        """Forget what lies before ``at``."""
-        self.text, self._grow = self.text[at:], 1
+    def passed(self, at: int) -> int:
+        """What lies before ``at`` is parsed; returns where that place is now. Forgets half of the text at a time."""
+        self._grow = 1
+        if at <= len(self.text) // 2:
+            return at
+        self.text = self.text[at:]
+        return 0
 
     def skip_space(self, at: int) -> int:
         """The place of the next character that is not white space, reading on when needed."""
@@ -127,8 +132,7 @@ def array(file: Text) -> Iterator[Raw]:
         if mark != ",":
             what = f"expected , or ] after it, found {mark!r}" if mark else "the file ends after it"
             raise _broken(file.path, row, what)
-        window.cut(at + 1)
-        at = 0
+        at = window.passed(at + 1)
     at = window.skip_space(at + 1)
     if window.text[at:]:
         raise DataError(f"{file.path}: not JSON: there is text after the closing ]. Is it two files in one?")
@@ -136,10 +140,9 @@ def array(file: Text) -> Iterator[Raw]:
 
 def _value(path: Path, window: _Window, at: int, row: int) -> tuple[Any, int]:
     """The JSON value at ``at`` and where it ends, reading on while it is incomplete."""
-    decoder = json.JSONDecoder()
     while True:
         try:
-            value, end = decoder.raw_decode(window.text, at)
+            value, end = _DECODER.raw_decode(window.text, at)
             if end < len(window.text) or not window.more():
                 return value, end
         except json.JSONDecodeError as error:
