@@ -205,7 +205,7 @@ def taken(
 ) -> Rewrite:
     """``row`` after a reply: one state further, or one try more, or failed when that was the ``last`` one."""
     row = _counted(row, phase, reply, how.price_per_million)
-    text, reason = read_reply(sample, phase, reply)
+    text, reason = read_reply(sample, row.axis, phase, reply)
     if text is None:
         state = "failed" if last else row.state
         return replace(row, state=state, reason=reason, raw=reply.text)
@@ -215,14 +215,16 @@ def taken(
     return replace(row, state="proposed", response=text, messages=dump_messages(new), reason=None, raw=None)
 
 
-def read_reply(sample: Sample, phase: Phase, reply: Generation) -> tuple[str | None, str | None]:
+def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tuple[str | None, str | None]:
     """The new prompt or the answer, or the reason why the reply cannot be used."""
     if reply.error:
         return None, reply.error
     if reply.finish_reason == "length":
         return None, f"the reply was cut off at {reply.tokens_out} tokens (teacher.max_new_tokens)"
     if phase is PROMPT:
-        return prompts.parse_prompt(reply.text, original=sample.prompt)
+        prompt, reason = prompts.parse_prompt(reply.text, original=sample.prompt)
+        copied = axis == "diversity" and prompt is not None and prompt.split() == sample.prompt.split()
+        return (None, "the new prompt is the core prompt") if copied else (prompt, reason)
     text = prompts.spoken(reply.text)
     return (text, None) if text else (None, "the answer is empty")
 

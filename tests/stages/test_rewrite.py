@@ -131,6 +131,13 @@ def test_a_malformed_answer_is_asked_for_again(
     assert [(r.state, r.attempts, r.answer_attempts) for r in rows(made)] == [("proposed", 1, 2)] * 7
 
 
+def test_a_new_prompt_that_is_the_core_is_asked_for_again(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = said("<prompt>ask 2  please</prompt>")
+    run(made, monkeypatch, Scripted(once(bad, lambda chat: "ask 2 please" in chat[-1].content)))
+    core = rounds.dataset(made)[2].id
+    assert [r.attempts for r in rows(made) if r.sample_id == core] == [2]
+
+
 def test_what_stays_malformed_fails_with_its_reply(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(chat: Chat, seed: int) -> Generation:
         return said("I would rather not {x}") if "ask 3 please" in chat[-1].content else well(chat, seed)
