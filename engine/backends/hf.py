@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from engine.backends import Generation, Rating, Scored
 from engine.backends.local import out_of_memory, read_model, set_threads, stops, torch_device, torch_dtype
+from engine.backends.rating import digit_tokens, last_hidden, pad
 from engine.errors import ModelError
 from engine.models import ModelRef, fingerprint
 from engine.render import Rendered, load_tokenizer, render_prompt
@@ -30,7 +31,6 @@ from engine.store.rows import Message
 # (2,000 positions, 32,000 words, CPU): 0.48 s with all logits in memory, 0.73 s chunked by its options, 0.23
 # s here.
 LOGITS_AT_A_TIME = 1 << 26
-DIGITS = "0123456789"
 T = TypeVar("T")
 R = TypeVar("R")
 Key = tuple[str, ...]
@@ -198,13 +198,8 @@ class HF:
         hidden: torch.Tensor = inner(input_ids=ids, use_cache=False).last_hidden_state
         return hidden
 
-    def _pad(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        width = max(map(len, rows))
-        padded = [[*row, *[0] * (width - len(row))] for row in rows]
-        return torch.tensor(padded, dtype=torch.long, device=self.loaded.device)
-
     def _score(self, rows: Sequence[Rendered], embed: bool) -> list[Scored]:
-        ids = self._pad([row.ids for row in rows])
+        ids = pad([row.ids for row in rows], self.loaded.device)
         hidden = self._hidden(ids)
         at = [[i for i in range(1, len(row.ids)) if row.mask[i]] for row in rows]
         which = torch.tensor([r for r, places in enumerate(at) for _ in places], dtype=torch.long, device=ids.device)
@@ -258,9 +253,7 @@ class HF:
         if self.loaded.digits is None:
             start = render_prompt(self.tokenizer, [Message("user", "x")], 1 << 20)
             self.loaded.digits = digit_tokens(self.tokenizer, start, self.loaded.path)
-        hidden = self._hidden(self._pad(prompts))
-        last = torch.tensor([len(p) - 1 for p in prompts], device=hidden.device)
-        chances = self._logits(hidden[torch.arange(len(prompts), device=hidden.device), last]).softmax(-1)
+        chances = self._logits(last_hidden(self.loaded.model, prompts, self.loaded.device)).softmax(-1)
         digits = torch.stack([chances[:, ids].sum(-1) for ids in self.loaded.digits], dim=-1).double().cpu()
         mass = digits.sum(-1)
         values = (digits * torch.arange(10.0, dtype=torch.float64)).sum(-1) / mass.clamp(min=1e-30)
@@ -289,30 +282,6 @@ class HF:
         if end is None:
             return Generation(text, "length", tokens_in, len(ids))
         return Generation(text, "stop", tokens_in, end + 1)
-
-
-def digit_tokens(tokenizer: Any, start: Sequence[int], path: Path) -> list[list[int]]:
-    """For each digit the ids that spell it after ``start`` (where a reply begins): bare, or behind a blank.
-
-    Raises:
-        ModelError: this tokenizer has no single token for a digit.
-    """
-    out = []
-    before = tokenizer.decode(start)
-    for digit in DIGITS:
-        forms = [tokenizer.encode(text, add_special_tokens=False) for text in (digit, f" {digit}")]
-        # In its place: a tokenizer that adds a blank to every text would hide the bare digit from a lone encode.
-        placed = tokenizer.encode(before + digit, add_special_tokens=False)
-        if placed[: len(start)] == list(start):
-            forms.append(placed[len(start) :])
-        single = sorted({form[0] for form in forms if len(form) == 1})
-        if not single:
-            raise ModelError(
-                f"{path}: the tokenizer has no single token for the digit {digit}, so a rating cannot be read from "
-                'the next token. Set [judge] mode = "sampled" in config.toml.'
-            )
-        out.append(single)
-    return out
 
 
 def _logit_scale(config: Any) -> float:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from engine import diagnosis
 from engine.backends import Generation, hf
+from engine.backends.rating import Group, digit_tokens, groups
 from engine.errors import ModelError
 from engine.render import render_prompt
 from engine.stages import judge, train
@@ -174,4 +175,25 @@ def test_a_tokenizer_without_single_digits_is_refused(tiny_model: Path) -> None:
             return "x"
 
     with pytest.raises(ModelError, match="no single token for the digit 0"):
-        hf.digit_tokens(Syllables(), [1, 2], tiny_model)
+        digit_tokens(Syllables(), [1, 2], tiny_model)
+
+
+def test_neighbours_that_begin_alike_are_grouped() -> None:
+    alike = [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7], [1, 2, 3, 9]]
+    assert groups([*alike, [8, 8], [8]]) == [Group(0, 3, 3), Group(3, 1, 1), Group(4, 1, 0)]
+    assert groups([[5, 5], [5, 5]]) == [Group(0, 2, 1)], "the last token stays its own"
+    assert groups([]) == []
+
+
+def test_shared_beginnings_do_not_change_a_rating(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hf.load(tiny_model, device="cpu", threads=1)
+    prompts = [
+        render_prompt(model.tokenizer, [Message("user", "red " * n + word)], 500)
+        for n in (40, 7, 1, 90)
+        for word in ("clarity", "a", "factuality of it")
+    ]
+    shared = model.rate(prompts)
+    monkeypatch.setattr("engine.backends.rating.WORTH_SHARING", 0.0)
+    alone = model.rate(prompts)
+    assert [r.value for r in shared] == pytest.approx([r.value for r in alone], abs=1e-4)
+    assert [r.digit_mass for r in shared] == pytest.approx([r.digit_mass for r in alone], abs=1e-5)
