@@ -6,7 +6,6 @@ through the store.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from functools import partial
@@ -50,17 +49,19 @@ class Answered(Message):
 class MiddoApp(App[int]):
     """The app on ``project``. ``leave_when_done``: at the end of the run, enter leaves (``middo-tui demo``)."""
 
+    CSS_PATH = "screens/loop.tcss"  # here, because a default screen's own style sheet is not loaded
     ENABLE_COMMAND_PALETTE = False
     AUTO_FOCUS = None
 
     def __init__(self, project: Path, leave_when_done: bool = False) -> None:
         super().__init__()
-        self.project = project
-        self.leave_when_done = leave_when_done
+        self.register_theme(theme.MIDDO)
+        self.set_reactive(App.theme, theme.MIDDO.name)
         self.link = Link(answers=False)
-        self.loop = LoopScreen(project, leave_when_done)
+        self._reader = Reader(project)
+        # read before the first paint: one frame instead of an empty one and a full one, 9 KB instead of 30
+        self.loop = LoopScreen(project, self._reader.view(), leave_when_done)
         self._filters_last: list[LineFilter] = [Guard(), *([theme.Colourless()] if self.no_color else [])]
-        self.shown = asyncio.Event()  # set once the store has been painted
         self._stop = Event()
         self._pending: LoopView | None = None
         self._retry: Timer | None = None
@@ -71,13 +72,16 @@ class MiddoApp(App[int]):
         """Everything painted passes the guard last."""
         return [*super().get_line_filters(), *self._filters_last]
 
-    def on_mount(self) -> None:
-        """Show the Loop screen and begin to read."""
-        self.register_theme(theme.MIDDO)
-        self.theme = theme.MIDDO.name
+    def get_default_screen(self) -> LoopScreen:
+        """The Loop screen is the first one: no other is ever painted before it."""
+        return self.loop
+
+    def on_ready(self) -> None:
+        """The first screen is there: begin to follow the store."""
         self.link = Link(answers=not self.is_headless)
-        self.push_screen(self.loop)
-        work = partial(poll, Reader(self.project), self._stop, lambda view: self.post_message(StoreChanged(view)))
+        work = partial(
+            poll, self._reader, self._stop, lambda view: self.post_message(StoreChanged(view)), self.loop.view
+        )
         self.run_worker(work, group="feed", thread=True, exclusive=True, exit_on_error=False)
 
     def on_unmount(self) -> None:
@@ -92,7 +96,7 @@ class MiddoApp(App[int]):
     def _paint(self) -> None:
         """Paint the newest view if the line has taken the last frame; else it waits, and newer ones replace it."""
         now = time.monotonic()
-        if self._pending is None or not self.loop.is_mounted:
+        if self._pending is None:
             return
         if not self.link.ready(now):
             if self._retry is None:
@@ -103,7 +107,6 @@ class MiddoApp(App[int]):
         latency = self.link.latency_ms
         fps = round(self.link.frames_per_s(now))
         self.loop.show(view, LinkState(None if latency is None else rounded_ms(latency), fps))
-        self.shown.set()
 
     def _paint_late(self) -> None:
         self._retry = None

@@ -17,8 +17,8 @@ def count(value: int | None) -> str:
 def short(value: float) -> str:
     """``950``, ``12.3k``, ``4.9M``: three figures and a letter, for axes and token counts."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}" if abs(value) < 999.5 * size else f"{value / size:.0f}{letter}"
+        if abs(value) >= size * 0.9995:  # 999.5 thousand is written 1M, not 1000k
+            return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
 
 

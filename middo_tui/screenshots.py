@@ -23,7 +23,6 @@ async def take(project: Path, out: Path) -> list[Path]:
         for page, keys in PAGES:
             app = MiddoApp(project)
             async with app.run_test(size=(width, height)) as pilot:
-                await app.shown.wait()
                 await pilot.press(*keys)
                 await pilot.pause()
                 path = out / f"{page}-{width}x{height}.svg"

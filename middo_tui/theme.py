@@ -38,6 +38,7 @@ ROLES: dict[str, Style] = {
     "active-strong": Style(color=ACTIVE, bold=True),
     "decide": Style(color=DECIDE, bold=True),
     "bad": Style(color=BAD, bold=True),
+    "error": Style(color=BAD),
     "warn": Style(color=COMPLEXITY),
     "complexity": Style(color=COMPLEXITY),
     "diversity": Style(color=DIVERSITY),

@@ -29,9 +29,17 @@ class StoreChanged(Message):
         return isinstance(message, StoreChanged)
 
 
-def poll(reader: Reader, stop: Event, post: Callable[[LoopView], object], every_s: float = EVERY_S) -> None:
-    """Post every new view until ``stop`` is set. Runs in a thread of its own, which then owns ``reader``."""
-    last: LoopView | None = None
+def poll(
+    reader: Reader,
+    stop: Event,
+    post: Callable[[LoopView], object],
+    last: LoopView | None = None,
+    every_s: float = EVERY_S,
+) -> None:
+    """Post every view that differs from ``last`` and from the one before, until ``stop`` is set.
+
+    Runs in a thread of its own, which from then on owns ``reader``.
+    """
     try:
         while True:
             view = reader.view()

@@ -1,7 +1,7 @@
 """From the store to a ``LoopView``: incremental and read-only; with ``metrics`` the only place here that knows SQL.
 
 ``PRAGMA data_version`` (0.08 ms) says whether anything was committed at all. Then only what can have changed is
-read: the newest round's counts, events and steps beyond the last ones seen. Finished rounds are read once.
+read: events and steps beyond the last ones seen, and a round's counts only when its jobs or decisions have moved.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from middo_tui.feed.pace import Pace
 from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
 
 REWRITTEN = ("proposed", "accepted", "rejected")
+COUNTED_STAGES = frozenset({"evaluate", "select", "rewrite", "verify", "review", "merge"})
 LOG_LINES = 50
 CURVES = 4
 NAME_LIMIT = 60
@@ -34,6 +35,7 @@ GAUGES_OLD_S = 30.0
 MAIN_SCORES = (("accuracy", 1.0), ("heldout_loss", -1.0))  # as the worker's stop rule: the sign makes more better
 
 _Rounds = dict[int, list[Job]]
+_Signature = tuple[object, ...]
 
 
 class Reader:
@@ -46,7 +48,7 @@ class Reader:
         self._seen: tuple[int, str] | None = None
         self._view = LoopView(project=guard.one_line(project.resolve().name, NAME_LIMIT))
         self._curves: dict[int, RoundCurve] = {}
-        self._finished: dict[int, RoundView] = {}
+        self._rows: dict[int, tuple[_Signature, RoundView]] = {}
         self._log: tuple[LogLine, ...] = ()
         self._last_event = 0
         self._pace = Pace()
@@ -111,8 +113,8 @@ class Reader:
             gauges=self._gauges(db, worker),
             table=self._table(db, rounds, closing),
             log=self._log,
-            waiting=_waiting(db, newest) if newest is not None else Waiting(),
-            next=_first(comes),
+            waiting=_waiting(db, newest or 0) if any(stage.state == "waiting" for stage in stages) else Waiting(),
+            next=_first(comes, rounds),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
         )
 
@@ -149,13 +151,12 @@ class Reader:
         return tuple(curve for curve in out if curve.points)
 
     def _table(self, db: sqlite3.Connection, rounds: _Rounds, closing: dict[int, str | None]) -> tuple[RoundView, ...]:
-        newest = max(rounds, default=-1)
         out = []
         for round in sorted(rounds):
-            row = self._finished.get(round) or _round(db, round, rounds[round], round in closing)
-            if round < newest:
-                self._finished[round] = row
-            out.append(row)
+            signature = _signature(db, rounds[round], round in closing)
+            if (known := self._rows.get(round)) is None or known[0] != signature:
+                self._rows[round] = signature, _round(db, round, rounds[round], round in closing)
+            out.append(self._rows[round][1])
         return tuple(out) or (RoundView(0, read.size(db, 0)),)
 
     def _gauges(self, db: sqlite3.Connection, worker: str) -> tuple[Gauge, ...]:
@@ -189,11 +190,14 @@ def _limits(config: Config) -> Limits:
     return Limits(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
 
 
-def _first(comes: Run | Open | Stop) -> tuple[int, str] | None:
-    """The round and stage that a worker would begin with."""
+def _first(comes: Run | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
+    """The round and stage that a worker would begin with. A round that is opened again keeps what is done in it."""
     if isinstance(comes, Run):
         return comes.round, comes.stages[0]
-    return (comes.round, stages_of(comes.closing)[0]) if isinstance(comes, Open) else None
+    if isinstance(comes, Stop):
+        return None
+    done = {job.stage for job in rounds.get(comes.round, []) if job.state == "done"}
+    return comes.round, next(name for name in stages_of(comes.closing) if name not in done)
 
 
 def _facts(db: sqlite3.Connection, round: int | None) -> RoundFacts | None:
@@ -206,6 +210,12 @@ def _facts(db: sqlite3.Connection, round: int | None) -> RoundFacts | None:
     now, before = read.scores(db, round), read.scores(db, round - 1)
     gains = (sign * (now[task][0] - before[task][0]) for task, sign in MAIN_SCORES if task in now and task in before)
     return RoundFacts(chosen, accepted, next(gains, None))
+
+
+def _signature(db: sqlite3.Connection, jobs: list[Job], closing: bool) -> _Signature:
+    """What a row of the table depends on: it is read again only when this changes, not at every training step."""
+    decided = db.execute("SELECT max(id), sum(undone) FROM decision").fetchone()
+    return closing, *decided, *((job.stage, job.state, job.done) for job in jobs if job.stage in COUNTED_STAGES)
 
 
 def _counts(by_axis: dict[str, dict[str, int]], state: str) -> tuple[int, int, int]:

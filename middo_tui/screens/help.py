@@ -13,7 +13,7 @@ from middo_tui.keys import KEYS, name
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
 
-LEGEND = "  ".join(f"{mark} {state}" for state, mark in MARKS.items() if state != "interrupted")
+LEGEND = " ".join(f"{mark} {state}" for state, mark in MARKS.items() if state != "interrupted")
 ABOUT = (
     "The run lives in its own process: leaving the app never stops it.",
     "Axes: C complexity (loss), D diversity (neighbours), Q quality (ratings).",

@@ -50,31 +50,31 @@ class Ask(Message):
 class LoopScreen(Screen[None]):
     """Header, stages, progress, notice, chart and gauges, rounds, log, keys."""
 
-    CSS_PATH = "loop.tcss"
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings()
 
-    def __init__(self, project: Path, leave_when_done: bool = False) -> None:
+    def __init__(self, project: Path, view: LoopView, leave_when_done: bool = False) -> None:
         super().__init__()
         self.project = project
         self.leave_when_done = leave_when_done
-        self.view = LoopView()
+        self.view = view
         self._said: Notice | None = None
 
     def compose(self) -> ComposeResult:
         """Top to bottom."""
-        yield Header((self.view, LinkState()))
-        yield StageStrip(())
+        view = self.view
+        yield Header((view, LinkState()))
+        yield StageStrip(view.stages)
         yield Divider()
-        yield ProgressLine(None)
-        yield Paragraph(Notice("reading the project …", "dim"), id="notice")
+        yield ProgressLine(view.current)
+        yield Paragraph(self._notice(), id="notice")
         with Horizontal(id="body"):
-            yield LineChart(_chart(self.view))
+            yield LineChart(_chart(view))
             with Vertical(id="side"):
-                yield GpuBar(())
-                yield TrainingFacts(None)
-        yield RoundsTable(())
+                yield GpuBar(view.gauges)
+                yield TrainingFacts(view.training)
+        yield RoundsTable(view.table)
         yield Divider()
-        yield LogTail(())
+        yield LogTail(view.log)
         yield KeyBar(self._footer())
         yield Paragraph(Notice(""), id="too-small")
 

@@ -106,7 +106,10 @@ def bounds(curves: Sequence[Curve], rows: int) -> tuple[float, float, float]:
     high = max(point[2] for curve in curves for point in curve.points)
     step = nice_step(max(high - low, abs(high) * 0.01, 1e-6), max(2, rows // 2))
     part = step / 4
-    return math.floor(low / part) * part, math.ceil(high / part + 1e-9) * part, step
+    low, high = math.floor(low / part) * part, math.ceil(high / part + 1e-9) * part
+    if math.floor(high / step + 1e-9) < math.ceil(low / step - 1e-9):  # no label would fall inside
+        high = math.ceil(high / step) * step
+    return low, high, step
 
 
 def y_labels(low: float, high: float, step: float, rows: int) -> dict[int, str]:

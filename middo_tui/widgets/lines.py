@@ -76,6 +76,7 @@ class Lines(Widget, Generic[T]):
         super().__init__(id=id, classes=classes)
         self._data = data
         self._lines: list[Line] = []
+        self._drawn_for = Size(0, 0)
 
     def draw(self, data: T, width: int, height: int) -> list[Line]:
         """The rows for ``data`` in ``width`` x ``height`` cells. Pure."""
@@ -95,8 +96,8 @@ class Lines(Widget, Generic[T]):
             self._redraw()
 
     def _redraw(self) -> None:
-        width, height = self.content_size
-        old, self._lines = self._lines, self.draw(self._data, width, height)
+        old = self._lines
+        self._draw_now()
         if self.styles.is_auto_height and len(old) != len(self._lines):
             self.refresh(layout=True)
             return
@@ -109,13 +110,14 @@ class Lines(Widget, Generic[T]):
         """As many rows as the data needs."""
         return len(self.draw(self._data, width, 0))
 
-    def on_resize(self) -> None:
-        """Other widths need other rows."""
-        self._lines = self.draw(self._data, *self.content_size)
-        self.refresh()
+    def _draw_now(self) -> None:
+        self._drawn_for = self.content_size
+        self._lines = self.draw(self._data, *self._drawn_for)
 
     def render_line(self, y: int) -> Strip:
         """One row, cut and padded to the widget's width."""
+        if self._drawn_for != self.content_size:  # a new size is painted whole, row by row, from here
+            self._draw_now()
         base = self.rich_style
         if y >= len(self._lines):
             return Strip.blank(self.content_size.width, base)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from middo_tui.widgets.lines import Line, Run
 
+FAST_MS = 20  # faster than this nobody can tell
 SLOW_MS = 250
 
 
@@ -19,8 +20,10 @@ class LinkState:
 
 def rounded_ms(latency_ms: float) -> int:
     """Two figures are enough, and a gauge that does not tremble costs no bytes."""
-    step = 1 if latency_ms < 20 else 10 if latency_ms < 200 else 50
-    return max(1, round(latency_ms / step) * step)
+    if latency_ms < FAST_MS:
+        return FAST_MS
+    step = 10 if latency_ms < 200 else 50
+    return round(latency_ms / step) * step
 
 
 def link_gauge(link: LinkState) -> Line:
@@ -28,5 +31,7 @@ def link_gauge(link: LinkState) -> Line:
     if link.latency_ms is None:
         return ()
     slow = link.latency_ms >= SLOW_MS
-    text = f"link {link.latency_ms} ms" + (f" · {link.frames_per_s:.0f} fps" if slow else "")
+    text = f"link {'<' if link.latency_ms <= FAST_MS else ''}{link.latency_ms} ms" + (
+        f" · {link.frames_per_s:.0f} fps" if slow else ""
+    )
     return (Run(f"  {text} ", "warn" if slow else "dim"),)

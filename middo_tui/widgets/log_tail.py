@@ -7,7 +7,7 @@ from middo_tui.feed.view import LogLine
 from middo_tui.widgets.lines import Line, Lines, Run
 
 STAGE_WIDTH = 8
-LEVEL_ROLES = {"error": "bad", "warning": "warn"}
+LEVEL_ROLES = {"error": "error", "warning": "warn"}
 
 
 def log_tail(log: tuple[LogLine, ...], width: int, height: int) -> list[Line]:

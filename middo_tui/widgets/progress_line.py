@@ -22,7 +22,7 @@ def progress_line(stage: StageView | None, width: int) -> Line:
         return ()
     name = Run(f" {stage.name:<{NAME_WIDTH}}", "strong")
     if not stage.total:
-        return name, Run("starting" if stage.state == "running" else "", "dim")
+        return name, Run({"running": "starting", "pending": "comes next"}.get(stage.state, ""), "dim")
     running = stage.state == "running"
     figures_ = [f"{figures.count(stage.done)} / {figures.count(stage.total)}", f"{stage.share:4.0%}"]
     if running and stage.rate:

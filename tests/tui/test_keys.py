@@ -1,0 +1,103 @@
+"""The key table: what the footer shows is what works, and the help page holds every key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from middo_tui import keys
+from middo_tui.feed.view import LoopView, StageView, Waiting
+from middo_tui.notice import notice
+from middo_tui.screens.help import help_lines
+from middo_tui.widgets.lines import plain, width_of
+
+RUN = StageView("judge", "running", 1, 2)
+STATES = {
+    "new": LoopView(next=(0, "train")),
+    "running": LoopView(round=0, worker="running", stages=(RUN,), next=(0, "judge")),
+    "pausing": LoopView(round=0, worker="running", want="pause", stages=(RUN,), next=(0, "judge")),
+    "cancelling": LoopView(round=0, worker="running", want="cancel", stages=(RUN,), next=(0, "judge")),
+    "lost": LoopView(round=0, worker="lost", stages=(RUN,), next=(0, "judge")),
+    "interrupted": LoopView(round=0, stages=(RUN,), next=(0, "judge")),
+    "paused": LoopView(round=0, stages=(StageView("judge", "paused"),), next=(0, "judge")),
+    "cancelled": LoopView(round=0, stages=(StageView("judge", "cancelled"),), next=(0, "judge")),
+    "failed": LoopView(round=0, stages=(StageView("judge", "failed", error="no memory left"),), next=(0, "judge")),
+    "waiting": LoopView(round=0, stages=(StageView("review", "waiting"),), next=(0, "review"), waiting=Waiting(open=3)),
+    "idle": LoopView(round=0, stages=(StageView("train", "done"),), next=(0, "score")),
+    "done": LoopView(round=2, closing=True, stages=(StageView("train", "done"),), reason="2 rounds are done"),
+}
+WORKS = {
+    "new": "run step auto",
+    "running": "pause cancel auto",
+    "pausing": "cancel auto",
+    "cancelling": "auto",
+    "lost": "cancel auto",
+    "interrupted": "run step auto",
+    "paused": "run pause step auto",
+    "cancelled": "run step auto",
+    "failed": "run step auto",
+    "waiting": "accept_improved accept_all reject_all auto",
+    "idle": "run step auto",
+    "done": "more",
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_state_is_itself_and_offers_what_works_in_it(state: str) -> None:
+    view = STATES[state]
+    assert view.state == state
+    works = {row.id for row in keys.KEYS if row.works(view)} - {"help", "quit", keys.FINISH}
+    assert works == set(WORKS[state].split())
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_but_a_quiet_run_says_something(state: str) -> None:
+    assert notice(STATES[state]).text or state == "running"
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_with_a_broken_store_only_help_and_leave_work(state: str) -> None:
+    broken = replace(STATES[state], problem="the disk is full")
+    assert [row.id for row in keys.KEYS if row.works(broken)] == ["help", "quit"]
+    assert notice(broken).text == "the disk is full"
+
+
+def test_when_everything_is_decided_enter_merges() -> None:
+    view = replace(STATES["waiting"], waiting=Waiting(accepted=3))
+    assert ("enter", "merge") in keys.footer(view)
+    assert "accept_all" not in {row.id for row in keys.KEYS if row.works(view)}
+
+
+def test_leaving_a_run_says_that_it_goes_on() -> None:
+    assert keys.footer(STATES["running"])[-1] == ("q", "leave (the run goes on)")
+    assert keys.footer(STATES["paused"])[-1] == ("q", "leave")
+
+
+def test_enter_leaves_only_where_the_app_was_opened_for_the_run() -> None:
+    assert ("enter", "leave") not in keys.footer(STATES["done"])
+    assert ("enter", "leave") in keys.footer(STATES["done"], leave_when_done=True)
+
+
+def test_a_failure_shows_its_error_and_the_way_out() -> None:
+    assert "no memory left" in notice(STATES["failed"]).text
+    assert "enter" in notice(STATES["failed"]).text
+    assert "enter" not in notice(STATES["failed"], keys=False).text
+
+
+def test_no_key_is_given_away_twice_in_one_state() -> None:
+    for view in STATES.values():
+        used = [key for row in keys.KEYS if row.works(view) and row.id != keys.FINISH for key in row.keys]
+        assert len(used) == len(set(used))
+
+
+def test_ids_are_unique_and_bound() -> None:
+    assert len(keys.BY_ID) == len(keys.KEYS)
+    assert len(keys.bindings()) == sum(len(row.keys) for row in keys.KEYS)
+
+
+def test_the_help_page_holds_every_key_and_fits_eighty_by_twenty_four() -> None:
+    page = help_lines()
+    assert all(row.help in plain(page) for row in keys.KEYS)
+    assert all(width_of(line) <= 80 for line in page)
+    assert len(page) <= 22

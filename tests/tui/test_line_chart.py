@@ -1,0 +1,106 @@
+"""The braille chart: deterministic, nothing lost, nothing outside."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from middo_tui.feed.view import Curve
+from middo_tui.widgets.line_chart import Canvas, Chart, bounds, columns, line_chart, nice_step, x_axis, y_labels
+from middo_tui.widgets.lines import plain, width_of
+
+LOSSES = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=300)
+
+
+def curve(values: list[float], round: int = 0) -> Curve:
+    return Curve(round, tuple((step, v, v) for step, v in enumerate(values)), len(values) - 1)
+
+
+def test_a_falling_line() -> None:
+    chart = Chart("loss", (curve([4.0 - step / 10 for step in range(41)], 2),))
+    assert plain(line_chart(chart, 40, 8)).split("\n") == [
+        " loss  round 2 ━",
+        " 4 ┤⣀",
+        "   │ ⠉⠉⠑⠢⠤⠤⣀",
+        "   │        ⠉⠉⠑⠒⠦⠤⣀⣀",
+        " 2 ┤               ⠈⠉⠑⠒⠤⠤⣀⡀",
+        "   │                      ⠈⠉⠑⠒⠤⠤⣄⡀",
+        " 0 ┤                             ⠈⠉⠙⠒⠤⠤⢄",
+        "    0                20             step",
+    ]
+
+
+def test_the_peak_of_a_column_is_never_lost() -> None:
+    values = [1.0] * 5000
+    values[3210] = 9.0
+    values[77] = -3.0
+    found = columns(curve(values).points, 80, 4999)
+    assert max(high for _, _, high in found) == 9.0
+    assert min(low for _, low, _ in found) == -3.0
+    assert len(found) == 80
+
+
+@given(LOSSES, st.integers(20, 120), st.integers(3, 20))
+def test_every_row_has_the_same_width_and_stays_inside(values: list[float], width: int, height: int) -> None:
+    rows = line_chart(Chart("loss", (curve(values),)), width, height)
+    assert len(rows) == height
+    assert all(width_of(row) <= width for row in rows[1:])
+    assert rows == line_chart(Chart("loss", (curve(values),)), width, height)
+
+
+@given(LOSSES)
+def test_the_axis_holds_all_values(values: list[float]) -> None:
+    low, high, step = bounds([curve(values)], 8)
+    slack = 1e-6 * max(1.0, *(abs(v) for v in values))
+    assert low <= min(values) + slack
+    assert high >= max(values) - slack
+    assert step > 0
+
+
+def test_this_round_lies_over_earlier_ones() -> None:
+    same = [2.0, 1.0, 0.5]
+    rows = line_chart(Chart("loss", (curve(same, 1), curve(same, 0))), 40, 8)
+    roles = {run.role for row in rows[1:-1] for run in row}
+    assert "series-0" in roles
+    assert "series-1" not in roles
+
+
+def test_no_points_says_what_to_expect() -> None:
+    assert "first step" in plain(line_chart(Chart("loss", (), empty="after the first step"), 60, 8))
+
+
+def test_no_room_draws_nothing() -> None:
+    assert line_chart(Chart("loss", (curve([1.0, 2.0]),)), 10, 8) == []
+    assert line_chart(Chart("loss", (curve([1.0, 2.0]),)), 60, 2) == []
+
+
+@given(st.floats(1e-6, 1e6), st.integers(1, 20))
+def test_nice_steps_are_one_two_or_five(span: float, most: int) -> None:
+    step = nice_step(span, most)
+    assert span / step <= most * (1 + 1e-6)
+    assert round(step / 10 ** math.floor(math.log10(step) + 1e-9), 6) in (1, 2, 5)
+
+
+def test_labels_keep_a_row_between_them() -> None:
+    rows = sorted(y_labels(0.0, 2.0, 0.1, 10))
+    assert all(b - a > 1 for a, b in pairwise(rows))
+
+
+def test_the_x_axis_ends_with_what_it_counts() -> None:
+    text = x_axis(60, 1625, "step")
+    assert cell_len(text) == 60
+    assert text.startswith("0")
+    assert text.endswith("step")
+    assert "1e+03" not in text
+    assert "1k" in text
+
+
+def test_dots_of_one_cell_join() -> None:
+    canvas = Canvas(1, 1)
+    canvas.column(0, 0, 3, "a")
+    canvas.column(1, 3, 0, "b")
+    assert plain([canvas.row(0)]) == "⣿"

@@ -1,0 +1,51 @@
+"""The base of all widgets: what changed is found exactly, and nothing else is painted."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from middo_tui.widgets.lines import Line, Run, changed_span, plain, spread, width_of
+
+LINES = st.lists(st.builds(Run, st.text("ab 日", max_size=4), st.sampled_from(["", "dim"])), max_size=5).map(tuple)
+
+
+def cells(line: Line) -> list[tuple[str, str]]:
+    """What each cell of a row shows: its character (empty for the second half of a wide one) and its role."""
+    return [
+        (character if at == 0 else "", run.role)
+        for run in line
+        for character in run.text
+        for at in range(cell_len(character))
+    ]
+
+
+def test_equal_rows_have_no_span() -> None:
+    assert changed_span((Run("ab"),), (Run("ab"),)) is None
+
+
+def test_only_the_run_that_changed() -> None:
+    old = (Run("loss", "dim"), Run("   "), Run("0.84"), Run(" end"))
+    new = (Run("loss", "dim"), Run("   "), Run("0.79"), Run(" end"))
+    assert changed_span(old, new) == (7, 11)
+
+
+def test_a_row_that_grew_is_painted_to_its_end() -> None:
+    assert changed_span((Run("a"),), (Run("a"), Run("bc"))) == (1, 3)
+    assert changed_span((Run("a"), Run("bc")), (Run("a"),)) == (1, 3)
+
+
+@given(LINES, LINES)
+def test_no_cell_outside_the_span_differs(old: Line, new: Line) -> None:
+    span = changed_span(old, new) or (0, 0)
+    before, after = cells(old), cells(new)
+    for at in range(max(len(before), len(after))):
+        if not span[0] <= at < span[1]:
+            assert before[at : at + 1] == after[at : at + 1]
+
+
+def test_spread_pushes_the_two_ends_apart_and_drops_the_right_one_when_it_must() -> None:
+    assert plain([spread((Run("ab"),), (Run("c"),), 6)]) == "ab   c"
+    assert plain([spread((Run("abcdef"),), (Run("c"),), 6)]) == "abcdef"
+    assert width_of(spread((Run("日"),), (Run("c"),), 6)) == 6
