@@ -1,6 +1,6 @@
-"""What the two demo models read: plain documents, ratings and a little chat for `base`; answers and rewrites for `teacher`.
+"""What the demo models read: documents, ratings and a little chat for `base`; answers and rewrites for `teacher`.
 
-Every chat text is rendered from the demo's own prompt files, the same that the loop uses, so the two cannot drift apart.
+Every chat text is rendered from the demo's own prompt files, which the loop uses too, so the two cannot drift apart.
 """
 
 import random
@@ -13,33 +13,37 @@ from typing import Literal, TypeAlias
 from engine.demo import flaws, seed, world
 from engine.demo.flaws import Flaw, SeedRow
 from engine.demo.world import FAMILIES
+from engine.prompts import Template, load
 
-PROMPTS = Path(__file__).parent / "prompts"
+HERE = Path(__file__).parent
 DIMENSIONS = ("clarity", "completeness", "factuality")
 Subject: TypeAlias = Literal["prompt", "response"]
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One training text: `target` is always learned, `context` only sometimes. `chat` wraps them in the two role tokens."""
+    """One training text: `target` is always learned, `context` only sometimes.
+
+    `chat` wraps the two in the role tokens. A context that is not `sound` holds something false and is never learned.
+    """
 
     context: str
     target: str
     chat: bool
+    sound: bool = True
 
 
 Maker: TypeAlias = Callable[[random.Random], Text]
 
 
+def fill(name: str, **values: str) -> str:
+    """The demo's prompt template `name`, filled as the loop fills it."""
+    return _template(name).fill(**values)
+
+
 @cache
-def template(name: str) -> str:
-    """The text of engine/demo/prompts/NAME.txt without its final newline."""
-    return (PROMPTS / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")
-
-
-def fill(name: str, **fields: str) -> str:
-    """A prompt template with its placeholders replaced."""
-    return template(name).format(**fields)
+def _template(name: str) -> Template:
+    return load(name, HERE)
 
 
 def _weighted(weights: dict[str, float]) -> Callable[[random.Random], str]:
@@ -47,8 +51,17 @@ def _weighted(weights: dict[str, float]) -> Callable[[random.Random], str]:
     return lambda rng: rng.choices(names, shares)[0]
 
 
+_EMPHASIS = {
+    "add": 2.0, "subtract": 2.0, "multiply": 1.5, "buy": 2.0, "give": 2.0, "larger": 1.5, "sort": 2.5, "remove": 1.5,
+    "parity": 0.7, "last": 0.7, "spell": 0.7,
+    "capital": 0.5, "opposite": 0.5, "sound": 0.5, "kind": 0.5, "colour": 0.5, "month": 0.5,
+}  # fmt: skip
+"""How often a family is read where that is not 1: tables of a hundred sums need more texts than twenty facts."""
+_family = _weighted({family: _EMPHASIS.get(family, 1.0) for family in FAMILIES})
+
+
 def _row(rng: random.Random, flaw: str) -> SeedRow:
-    task = seed.draw_task(rng)
+    task = seed.draw_task(rng, _family(rng))
     return flaws.clean(task) if flaw == "clean" else flaws.spoil(rng, task, flaw)  # type: ignore[arg-type]
 
 
@@ -57,22 +70,18 @@ def _row(rng: random.Random, flaw: str) -> SeedRow:
 _RATED = _weighted({"clean": 0.42, "wrong": 0.36, "truncated": 0.08, "vague": 0.08, "hard": 0.06})
 _CHECKED = _weighted({"clean": 0.48, "wrong": 0.48, "truncated": 0.04})
 
-_GOOD = (8, 9)
-_RATINGS: dict[Subject, dict[Flaw, tuple[tuple[int, int], ...]]] = {
-    "prompt": {"vague": ((0, 1), (0, 1), (2, 3)), "hard": ((2, 3), (4, 5), (4, 5))},
-    "response": {
-        "wrong": ((2, 3), (1, 2), (0, 0)),
-        "truncated": ((2, 3), (0, 0), (2, 3)),
-        "vague": ((4, 5), (4, 5), (4, 5)),
-        "hard": ((2, 3), (3, 4), (3, 4)),
-    },
+_GOOD = (9, 9, 9)
+_RATINGS: dict[Subject, dict[Flaw, tuple[int, int, int]]] = {
+    "prompt": {"vague": (1, 0, 3), "hard": (2, 5, 4)},
+    "response": {"wrong": (3, 1, 0), "truncated": (2, 0, 3), "vague": (5, 4, 5), "hard": (3, 4, 4)},
 }
-"""The rating ranges by what is rated and flaw, in the order of DIMENSIONS; everything else is _GOOD."""
+"""The rating by what is rated and flaw, in the order of DIMENSIONS; everything else is _GOOD. They are not random: the
+spread of real ratings comes from the model's own doubt."""
 
 
 def document(rng: random.Random) -> Text:
     """A plain statement of the world, in the phrase that answers use."""
-    task = world.draw(rng)
+    task = world.draw(rng, _family(rng))
     family = FAMILIES[task.family]
     written = rng.choice(family.documents).format(**{**task.fields, **family.solve(task.fields)})
     return Text(written.removesuffix(task.answer).rstrip(" "), _after_space(written, task.answer), chat=False)
@@ -98,7 +107,8 @@ def check(rng: random.Random) -> Text:
     task = row.intended
     written = rng.choice(family.documents).format(**{**task.fields, **family.solve(task.fields)})
     claimed = written.removesuffix(task.answer) + row.output
-    return Text(f"{claimed}\nFactuality:", f" {score(rng, 'response', row.flaw, 'factuality')}", chat=False)
+    digit = score("response", row.flaw, "factuality")
+    return Text(f"{claimed}\nFactuality:", f" {digit}", chat=False, sound=not row.flaw)
 
 
 def rating(rng: random.Random) -> Text:
@@ -106,7 +116,8 @@ def rating(rng: random.Random) -> Text:
     row = _row(rng, _RATED(rng))
     subject: Subject = "response" if rng.random() < 0.75 else "prompt"
     dimension = rng.choice(DIMENSIONS)
-    return Text(judge_prompt(row.prompt, row.output, subject, dimension), score(rng, subject, row.flaw, dimension), chat=True)
+    asked = judge_prompt(row.prompt, row.output, subject, dimension)
+    return Text(asked, score(subject, row.flaw, dimension), chat=True, sound=not row.flaw)
 
 
 def judge_prompt(prompt: str, response: str, subject: Subject, dimension: str) -> str:
@@ -114,10 +125,9 @@ def judge_prompt(prompt: str, response: str, subject: Subject, dimension: str) -
     return fill(f"judge_{subject}", prompt=prompt, response=response, dimension=dimension)
 
 
-def score(rng: random.Random, subject: Subject, flaw: Flaw, dimension: str) -> str:
+def score(subject: Subject, flaw: Flaw, dimension: str) -> str:
     """The digit a sample with this flaw deserves."""
-    ranges = _RATINGS[subject].get(flaw)
-    return str(rng.randint(*(ranges[DIMENSIONS.index(dimension)] if ranges else _GOOD)))
+    return str(_RATINGS[subject].get(flaw, _GOOD)[DIMENSIONS.index(dimension)])
 
 
 # ---------------------------------------------------------------------------------------------- teacher
@@ -129,7 +139,7 @@ _IMPROVED = _weighted({"clean": 0.28, "wrong": 0.34, "truncated": 0.10, "vague":
 
 def answering(rng: random.Random) -> Text:
     """A question and its exact answer."""
-    task = seed.draw_task(rng)
+    task = seed.draw_task(rng, _family(rng))
     return Text(fill("answer", prompt=task.prompt), task.answer, chat=True)
 
 
@@ -166,14 +176,25 @@ def marked(prompt: str) -> str:
     return f"<prompt>{prompt}</prompt>"
 
 
-MIXTURES: dict[str, tuple[tuple[Maker, float], ...]] = {
-    "base": ((document, 0.35), (check, 0.25), (rating, 0.35), (chat, 0.05)),
-    "teacher": ((answering, 0.50), (improving, 0.24), (simplifying, 0.12), (diversifying, 0.14)),
+Mixture: TypeAlias = tuple[tuple[Maker, float], ...]
+
+MIXTURES: dict[str, tuple[Mixture, Mixture]] = {
+    "base": (
+        ((document, 0.75), (check, 0.20), (chat, 0.05)),
+        ((document, 0.45), (check, 0.30), (rating, 0.20), (chat, 0.05)),
+    ),
+    "teacher": (
+        ((answering, 0.90), (improving, 0.10)),
+        ((answering, 0.58), (improving, 0.20), (simplifying, 0.10), (diversifying, 0.12)),
+    ),
 }
-"""The shares of texts by model."""
+"""The shares of texts by model, early and late. Short texts that teach the skills come first: a rating or a rewrite can
+only be learned once the answer can be computed, and costs three times the tokens."""
+EARLY = 0.3
+"""The part of the training that reads the early mixture."""
 
 
-def texts(model: str, rng: random.Random, n: int) -> list[Text]:
-    """`n` training texts for one of the two models."""
-    makers, shares = zip(*MIXTURES[model], strict=True)
+def texts(model: str, rng: random.Random, n: int, progress: float = 1.0) -> list[Text]:
+    """`n` training texts for one of the two models at a point (0-1) of its training."""
+    makers, shares = zip(*MIXTURES[model][progress >= EARLY], strict=True)
     return [make(rng) for make in rng.choices(makers, shares, k=n)]

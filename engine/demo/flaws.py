@@ -1,8 +1,8 @@
 """Ways in which a clean task becomes a bad sample, each the kind that real instruction data has.
 
 `wrong`: the answer is false, half of the time in the way a careless annotator errs (sorted means copied, larger means
-smaller), else at random. `truncated`: the answer stops half-way. `vague`: the prompt no longer says what to do, while the
-answer still shows it. `hard`: the prompt asks far more than the small base model can learn; its answer is right.
+smaller), else at random. `truncated`: the answer stops half-way. `vague`: the prompt no longer says what to do, while
+the answer still shows it. `hard`: the prompt asks far more than the small base model can learn; its answer is right.
 `rare` is no flaw of the sample but of the dataset: a topic it hardly covers (`world.RARE`).
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from engine.demo import world
+from engine.demo.facts import WORDS
 from engine.demo.world import FAMILIES, Fields, Task
 
 Flaw: TypeAlias = Literal["", "wrong", "truncated", "vague", "hard"]
@@ -64,7 +65,13 @@ def truncated(rng: random.Random, task: Task) -> SeedRow:
     return SeedRow(task.instruction, task.input, kept, task.family, "truncated", task)
 
 
-_VAGUE = ("Do the thing with {rest}", "Tell me about {rest}", "{rest} please", "Something with {rest}", "You know: {rest}")
+_VAGUE = (
+    "Do the thing with {rest}",
+    "Tell me about {rest}",
+    "{rest} please",
+    "Something with {rest}",
+    "You know: {rest}",
+)
 
 
 def vague(rng: random.Random, task: Task) -> SeedRow:
@@ -97,7 +104,7 @@ def _hard_story(rng: random.Random, fields: Fields) -> SeedRow:
 
 def _hard_list(rng: random.Random, family: str) -> SeedRow:
     target = FAMILIES["sort" if family in ("sort", "count") else "reverse"]
-    words = rng.sample(world.WORDS, rng.randint(9, 12))
+    words = rng.sample(WORDS, rng.randint(9, 12))
     order = sorted(words, key=lambda word: (len(word), word))
     if target.name == "sort":
         prompt = f"Order these words by length, then by letter, and number each of them: {', '.join(words)}."
@@ -153,7 +160,7 @@ def _disturbed(rng: random.Random, parts: list[str], letters: bool) -> list[str]
     if other != parts:
         return other
     at = rng.randrange(len(parts))
-    choices = "aeiorst" if letters else world.WORDS
+    choices = "aeiorst" if letters else WORDS
     return [*parts[:at], rng.choice([c for c in choices if c not in parts]), *parts[at + 1 :]]
 
 

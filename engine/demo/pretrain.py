@@ -1,8 +1,9 @@
 """The training loop that makes the demo models from nothing on one CPU core.
 
-Texts are 10-60 tokens long. A pool of them is drawn, sorted by length and cut into batches of equal token count, so there
-is almost no padding and no text sees another, at the speed of plain causal attention. Matrices are trained with Muon
-(orthogonalised momentum, Jordan et al. 2024), which needs about half the tokens of AdamW here; the rest with AdamW.
+Texts are 10-60 tokens long. A pool of them is drawn, sorted by length and cut into batches of equal token count, so
+there is almost no padding and no text sees another, at the speed of plain causal attention. Matrices are trained with
+Muon (muon.py), the rest with AdamW. Measured on one core: torch.compile 4.8k tokens/s against 3.1k, autocast to
+bfloat16 half as fast as float32 (the CPU has no bfloat16 arithmetic).
 """
 
 import json
@@ -11,9 +12,10 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from engine.demo import corpus
+from engine.demo.muon import Muon
 
 log = logging.getLogger(__name__)
 
@@ -34,16 +37,17 @@ class Plan:
     """One model's size and training. A batch has `batch_tokens` tokens and is one optimiser step."""
 
     model: str
-    hidden: int = 160
-    layers: int = 5
-    heads: int = 5
-    steps: int = 5000
+    hidden: int = 128
+    layers: int = 6
+    heads: int = 4
+    steps: int = 4500
     batch_tokens: int = 2048
     matrix_lr: float = 0.02
     other_lr: float = 3e-3
     warmup: int = 50
     cooldown: float = 0.6
     full_loss: float = 0.15
+    compiled: bool = False
     seed: int = 0
 
 
@@ -76,7 +80,7 @@ def encode(
     encoded = []
     for text, context, target in zip(texts, flat[::2], flat[1::2], strict=True):
         head = [user, *context, assistant] if text.chat else context
-        skipped = 0 if rng.random() < full_loss else len(head)
+        skipped = 0 if text.sound and rng.random() < full_loss else len(head)
         encoded.append(([*head, *target, tokenizer.eos_token_id], skipped))
     return encoded
 
@@ -84,12 +88,14 @@ def encode(
 def batches(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (ids, labels) batches, each of texts of about one length."""
     rng = random.Random(f"{plan.model} {plan.seed}")
-    waiting: list[tuple[list[int], int]] = []
+    given = 0
     while True:
-        while sum(len(ids) for ids, _ in waiting) < POOL_BATCHES * plan.batch_tokens:
-            waiting += encode(corpus.texts(plan.model, rng, 1024), tokenizer, rng, plan.full_loss)
-        cut = _cut(sorted(waiting, key=lambda item: len(item[0])), plan.batch_tokens)
-        waiting = []
+        pool: list[tuple[list[int], int]] = []
+        while sum(len(ids) for ids, _ in pool) < POOL_BATCHES * plan.batch_tokens:
+            texts = corpus.texts(plan.model, rng, 256, given / plan.steps)
+            pool += encode(texts, tokenizer, rng, plan.full_loss)
+        cut = _cut(sorted(pool, key=lambda item: len(item[0])), plan.batch_tokens)
+        given += len(cut)
         rng.shuffle(cut)
         for batch in cut:
             yield _padded(batch, tokenizer.pad_token_id)
@@ -114,57 +120,12 @@ def _padded(batch: list[tuple[list[int], int]], pad: int) -> tuple[Tensor, Tenso
     return ids, labels
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised by Newton-Schulz, in float32: this CPU has no fast bfloat16."""
-
-    def __init__(self, params: list[torch.nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix; matrices of one shape are orthogonalised together."""
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[torch.nn.Parameter]] = {}
-            for param in group["params"]:
-                by_shape.setdefault(param.shape, []).append(param)
-            for params in by_shape.values():
-                self._step_alike(params, group["lr"], group["momentum"])
-
-    def _step_alike(self, params: list[torch.nn.Parameter], lr: float, momentum: float) -> None:
-        updates = []
-        for param in params:
-            gradient = param.grad
-            assert gradient is not None, "Muon.step before backward"
-            velocity = self.state[param].setdefault("velocity", torch.zeros_like(param))
-            velocity.lerp_(gradient, 1 - momentum)
-            updates.append(gradient.lerp(velocity, momentum))
-        orthogonal = orthogonalised(torch.stack(updates))
-        scale = max(1.0, params[0].shape[0] / params[0].shape[1]) ** 0.5
-        for param, update in zip(params, orthogonal, strict=True):
-            param.mul_(1 - lr * WEIGHT_DECAY).add_(update, alpha=-lr * scale)
-
-
-WEIGHT_DECAY = 0.05
-
-
-def orthogonalised(matrices: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly (singular values within 0.7-1.2), of a stack [n, rows, columns]."""
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.transpose(1, 2) if tall else matrices
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(5):
-        square = x @ x.transpose(1, 2)
-        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x.transpose(1, 2) if tall else x
-
-
-def train(
-    plan: Plan, tokenizer: PreTrainedTokenizerFast, target: Path, checkpoint_every: int = 0
-) -> LlamaForCausalLM:
-    """Train one model as planned and save it to `target`; `checkpoint_every` steps save the unfinished one there too."""
+def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, target: Path, checkpoint_every: int = 0) -> LlamaForCausalLM:
+    """Train one model as planned into `target`; every `checkpoint_every` steps an unfinished one is saved there."""
     model = new_model(plan, tokenizer)
     log.info("%s: %.2fM parameters, %s", plan.model, model.num_parameters() / 1e6, json.dumps(asdict(plan)))
     optimisers = _optimisers(model, plan)
+    trunk = torch.compile(model.model, dynamic=True) if plan.compiled else model.model
     source = batches(plan, tokenizer)
     start, seen, smooth = time.monotonic(), 0, 0.0
     model.train()
@@ -172,7 +133,7 @@ def train(
         for optimiser, peak in optimisers:
             optimiser.param_groups[0]["lr"] = peak * _pace(step, plan)
         ids, labels = next(source)
-        loss = _loss(model, ids, labels)
+        loss = _loss(trunk, model.lm_head, ids, labels)
         loss.backward()
         for optimiser, _ in optimisers:
             optimiser.step()
@@ -189,12 +150,12 @@ def train(
     return model
 
 
-def _loss(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> Tensor:
+def _loss(trunk: Callable[..., Any], head: torch.nn.Module, ids: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the learned tokens; only their rows meet the vocabulary matrix."""
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    hidden = trunk(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted = labels[:, 1:]
     learned = wanted != IGNORE
-    return cross_entropy(model.lm_head(hidden[learned]), wanted[learned])
+    return cross_entropy(head(hidden[learned]), wanted[learned])
 
 
 def _optimisers(model: LlamaForCausalLM, plan: Plan) -> list[tuple[torch.optim.Optimizer, float]]:
@@ -213,7 +174,7 @@ def _pace(step: int, plan: Plan) -> float:
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, target: Path) -> None:
-    """Write a model directory in half precision; a reader of `target` sees the old one or the new one, never half of one."""
+    """Write a model directory in half precision; a reader sees the old one or the new one, never half of one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}")
     state = {name: value.to(torch.float16) for name, value in model.state_dict().items()}

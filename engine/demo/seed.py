@@ -25,9 +25,7 @@ def is_heldout(prompt: str) -> bool:
     return hashlib.blake2b(prompt.encode(), digest_size=1).digest()[0] < 64
 
 
-def draw_task(
-    rng: random.Random, family: str | None = None, heldout: bool = False, one_line: bool = False
-) -> Task:
+def draw_task(rng: random.Random, family: str | None = None, heldout: bool = False, one_line: bool = False) -> Task:
     """Draw a task whose prompt lies on the wanted side of the split."""
     while True:
         task = world.draw(rng, family, one_line)

@@ -11,49 +11,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
+from engine.demo.facts import CAPITALS, COLOURS, KINDS, MONTHS, NAMES, OPPOSITES, SOUNDS, THINGS, WORDS
+
 Fields: TypeAlias = dict[str, str]
 """Template fields by name: what a prompt mentions ("a", "list", "name" ...) and what its answer adds ("r")."""
-
-WORDS = (
-    "apple bread cherry duck egg fig grape honey ice jam kiwi lemon melon nut olive pear rice salt tea yam"
-).split()
-THINGS = ("apples", "books", "coins", "eggs", "figs", "grapes", "kites", "lemons", "nuts", "pears", "shells", "stamps")
-NAMES = ("Anna", "Ben", "Carl", "Dora", "Emma", "Finn", "Leo", "Mia", "Tom", "Zoe")
-CAPITALS = {
-    "Austria": "Vienna", "China": "Beijing", "Cuba": "Havana", "Egypt": "Cairo", "France": "Paris", "Greece": "Athens",
-    "Iran": "Tehran", "Italy": "Rome", "Japan": "Tokyo", "Kenya": "Nairobi", "Norway": "Oslo", "Peru": "Lima",
-    "Poland": "Warsaw", "Spain": "Madrid",
-}  # fmt: skip
-OPPOSITES = {
-    "big": "small", "early": "late", "fast": "slow", "full": "empty", "happy": "sad", "hard": "soft", "high": "low",
-    "hot": "cold", "light": "dark", "loud": "quiet", "old": "young", "open": "closed", "rich": "poor", "strong": "weak",
-    "up": "down", "wet": "dry",
-}  # fmt: skip
-SOUNDS = {
-    "bee": "buzz", "cat": "meow", "cow": "moo", "dog": "bark", "duck": "quack", "frog": "croak", "hen": "cluck",
-    "horse": "neigh", "lion": "roar", "crow": "caw", "pig": "oink", "sheep": "baa", "snake": "hiss", "wolf": "howl",
-}  # fmt: skip
-KINDS = {
-    "ant": "insect", "bee": "insect", "carp": "fish", "cod": "fish", "crow": "bird", "daisy": "flower", "eagle": "bird",
-    "fly": "insect", "hawk": "bird", "lily": "flower", "moth": "insect", "oak": "tree", "pine": "tree", "robin": "bird",
-    "rose": "flower", "trout": "fish", "tulip": "flower", "tuna": "fish", "elm": "tree", "willow": "tree",
-}  # fmt: skip
-COLOURS = {
-    "a banana": "yellow", "a carrot": "orange", "a cucumber": "green", "a plum": "purple", "a tomato": "red",
-    "blood": "red", "chocolate": "brown", "coal": "black", "grass": "green", "ink": "blue", "milk": "white",
-    "mud": "brown", "snow": "white", "the sea": "blue", "the sky": "blue", "the sun": "yellow",
-}  # fmt: skip
-MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """One kind of task.
 
-    `asks` are the wordings of the prompt; a newline separates Alpaca's instruction from its input. `answer` words the only
-    right response. `documents` state the same knowledge as plain text, in the answer's own phrase, for pretraining.
+    `asks` are the wordings of the prompt; a newline separates Alpaca's instruction from its input. `answer` words the
+    only right response. `documents` state the same knowledge as plain text, in the answer's phrase, for pretraining.
     `pool` holds the possible results where they are words of a closed set.
     """
 
@@ -69,7 +38,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One drawn task: the user message is `instruction`, or `instruction` + newline + `input` where there is an input."""
+    """One drawn task: the user message is `instruction`, with newline and `input` added where there is an input."""
 
     family: str
     fields: Fields
@@ -113,7 +82,7 @@ def _one(low: int, high: int) -> Callable[[random.Random], Fields]:
 
 
 def _different(rng: random.Random) -> Fields:
-    a, b = rng.sample(range(41), 2)
+    a, b = rng.sample(range(31), 2)
     return {"a": str(a), "b": str(b)}
 
 
@@ -164,25 +133,25 @@ _FAMILIES = (
         "add",
         ("What is {a} + {b}?", "Add {a} and {b}.", "What is the sum of {a} and {b}?", "How much is {a} plus {b}?",
          "Work out {a} + {b}."),
-        "{a} + {b} = {r}.", ("{a} + {b} = {r}.",), _two(0, 20), _number(lambda a, b: a + b),
+        "{a} + {b} = {r}.", ("{a} + {b} = {r}.",), _two(0, 12), _number(lambda a, b: a + b),
     ),
     Family(
         "subtract",
         ("What is {a} - {b}?", "Subtract {b} from {a}.", "Take {b} away from {a}.", "How much is {a} minus {b}?",
          "Work out {a} - {b}."),
-        "{a} - {b} = {r}.", ("{a} - {b} = {r}.",), _falling(0, 20), _number(lambda a, b: a - b),
+        "{a} - {b} = {r}.", ("{a} - {b} = {r}.",), _falling(0, 15), _number(lambda a, b: a - b),
     ),
     Family(
         "multiply",
         ("What is {a} times {b}?", "Multiply {a} by {b}.", "What is the product of {a} and {b}?",
          "How much is {a} x {b}?", "Work out {a} x {b}."),
-        "{a} x {b} = {r}.", ("{a} x {b} = {r}.",), _two(1, 9), _number(lambda a, b: a * b),
+        "{a} x {b} = {r}.", ("{a} x {b} = {r}.",), _two(2, 9), _number(lambda a, b: a * b),
     ),
     Family(
         "double",
         ("What is double {a}?", "Double the number {a}.", "What is twice {a}?", "How much is two times {a}?",
          "Write {a} doubled."),
-        "Double {a} is {r}.", ("Double {a} is {r}.",), _one(1, 40), _number(lambda a, _: 2 * a),
+        "Double {a} is {r}.", ("Double {a} is {r}.",), _one(1, 25), _number(lambda a, _: 2 * a),
     ),
     Family(
         "buy",
@@ -192,7 +161,7 @@ _FAMILIES = (
          "{name} owns {a} {thing} and gets {b} more. Count the {thing}."),
         "{a} + {b} = {r} {thing}.",
         ("{name} has {a} {thing} and {b} more. {a} + {b} = {r} {thing}.", "{a} + {b} = {r} {thing}."),
-        _story(_two(2, 15)), _number(lambda a, b: a + b),
+        _story(_two(2, 10)), _number(lambda a, b: a + b),
     ),
     Family(
         "give",
@@ -202,7 +171,7 @@ _FAMILIES = (
          "{name} owns {a} {thing} and sells {b}. How many {thing} are left over?"),
         "{a} - {b} = {r} {thing}.",
         ("{name} has {a} {thing} without {b}. {a} - {b} = {r} {thing}.", "{a} - {b} = {r} {thing}."),
-        _story(_falling_by_more_than_one(2, 20)), _number(lambda a, b: a - b),
+        _story(_falling_by_more_than_one(2, 12)), _number(lambda a, b: a - b),
     ),
     Family(
         "larger",
@@ -216,13 +185,13 @@ _FAMILIES = (
         "after",
         ("What number comes after {a}?", "Count one up from {a}.", "Which number follows {a}?", "Add one to {a}.",
          "Name the next number after {a}."),
-        "After {a} comes {r}.", ("After {a} comes {r}.",), _one(0, 60), _number(lambda a, _: a + 1),
+        "After {a} comes {r}.", ("After {a} comes {r}.",), _one(0, 40), _number(lambda a, _: a + 1),
     ),
     Family(
         "parity",
         ("Is {a} even or odd?", "Say whether {a} is odd or even.", "Is the number {a} odd or even?",
          "Decide if {a} is even or odd.", "Odd or even: {a}?"),
-        "{a} is {r}.", ("{a} is {r}.",), _one(0, 60), lambda f: {"r": ("even", "odd")[int(f["a"]) % 2]},
+        "{a} is {r}.", ("{a} is {r}.",), _one(0, 40), lambda f: {"r": ("even", "odd")[int(f["a"]) % 2]},
         pool=("even", "odd"),
     ),
     Family(
@@ -246,8 +215,8 @@ _FAMILIES = (
     ),
     Family(
         "last",
-        ("What is the last word in the list: {list}?", "Give the last item of {list}.", "Which word comes last?\n{list}",
-         "Name the word at the end: {list}.", "Say the last of these: {list}."),
+        ("What is the last word in the list: {list}?", "Give the last item of {list}.",
+         "Which word comes last?\n{list}", "Name the word at the end: {list}.", "Say the last of these: {list}."),
         "The last word is {r}.", ("Words: {list}. The last word is {r}.",), _listed(2, 5), _on_list(lambda w: w[-1]),
         pool=tuple(WORDS),
     ),
@@ -287,7 +256,8 @@ _FAMILIES = (
     ),
     Family(
         "kind",
-        ("What kind of thing is {key}: bird, fish, flower, insect or tree?", "Is {key} a bird, fish, flower, insect or tree?",
+        ("What kind of thing is {key}: bird, fish, flower, insect or tree?",
+         "Is {key} a bird, fish, flower, insect or tree?",
          "Which group does {key} belong to?", "Put {key} in the right group.", "Name the group of {key}."),
         "The {key} is {r}.", ("The {key} is {r}.",), _key(_KINDS), _look_up(_KINDS),
         pool=tuple(sorted(set(_KINDS.values()))),
@@ -308,8 +278,8 @@ _FAMILIES = (
     ),
     Family(
         "spell",
-        ("Spell the word {key}.", "How do you spell {key}?", "Write the letters of {key}.", "Which letters make up {key}?",
-         "Spell out {key}."),
+        ("Spell the word {key}.", "How do you spell {key}?", "Write the letters of {key}.",
+         "Which letters make up {key}?", "Spell out {key}."),
         "{key} is spelled {r}.", ("{key} is spelled {r}.",), _key(_LETTERS), _look_up(_LETTERS), rare=True,
     ),
 )  # fmt: skip
@@ -325,7 +295,7 @@ _FIELD_PATTERNS = {
 
 
 def draw(rng: random.Random, family: str | None = None, one_line: bool = False) -> Task:
-    """Draw a task of `family` (any family when None) in a random wording; `one_line` leaves out wordings with an input."""
+    """Draw a task of `family` (any when None) in a random wording; `one_line` leaves out wordings with an input."""
     chosen = FAMILIES[family or rng.choice(tuple(FAMILIES))]
     asks = [ask for ask in chosen.asks if "\n" not in ask] if one_line else chosen.asks
     return make(chosen, chosen.draw(rng), rng.choice(asks))
