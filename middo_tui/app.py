@@ -56,7 +56,7 @@ class MiddoApp(App[int]):
     def __init__(self, project: Path, leave_when_done: bool = False) -> None:
         super().__init__()
         self.register_theme(theme.MIDDO)
-        self.set_reactive(App.theme, theme.MIDDO.name)
+        self.theme = theme.MIDDO.name
         self.link = Link(answers=False)
         self._reader = Reader(project)
         # read before the first paint: one frame instead of an empty one and a full one, 9 KB instead of 30

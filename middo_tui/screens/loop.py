@@ -177,7 +177,7 @@ class LoopScreen(Screen[None]):
 
     def action_quit(self) -> None:
         """Leave, and say in the shell what goes on."""
-        words = f"The run goes on. Watch: middo-tui {self.project} · stop: middo-tui pause {self.project}"
+        words = f"The run goes on. Watch it: middo-tui {self.project}\nStop it: middo-tui pause {self.project}"
         self.app.exit(0, message=Text(clean(words).text) if self.view.state in keys.RUNNING else None)
 
     def _footer(self) -> tuple[tuple[str, str], ...]:

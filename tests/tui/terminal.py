@@ -74,6 +74,13 @@ class Terminal:
             if not alive or time.monotonic() > deadline:
                 raise AssertionError(f"{marker!r} never came; the end of what came: {self.seen[-2000:]!r}")
 
+    def settle(self, quiet_s: float = 1.2) -> None:
+        """Until nothing was written for ``quiet_s``: longer than the app polls."""
+        before = -1
+        while before != len(self.seen):
+            before = len(self.seen)
+            self.pump(quiet_s)
+
     def send(self, keys: bytes) -> None:
         """Type."""
         os.write(self.fd, keys)

@@ -1,0 +1,122 @@
+"""The loop as lines: each thing said once, tables aligned, codes that scripts rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from middo_tui.feed.view import LoopView, StageView
+from middo_tui.plain import Narrator, describe, follow, rounds_table
+from middo_tui.status import gather
+from tests.tui import stores
+from tests.tui.hostile import CORPUS
+from tests.tui.stores import NOON, Store
+
+
+def stage(name: str, state: str, done: int = 0, rate: float | None = None) -> StageView:
+    return StageView(name, state, done, 400, rate, NOON, NOON + 75)
+
+
+def told(*views: LoopView, seconds: float = 6.0) -> list[str]:
+    """What is said of one view after another, ``seconds`` apart, without the times of day."""
+    lines: list[str] = []
+    now = [NOON]
+    narrator = Narrator(lines.append, lambda: now[0])
+    for view in views:
+        narrator.tell(view)
+        now[0] += seconds
+    return [line[10:] for line in lines]
+
+
+def test_a_stage_is_told_from_start_to_end() -> None:
+    lines = told(
+        LoopView(round=0, stages=(stage("train", "running"),)),
+        LoopView(round=0, stages=(stage("train", "running", 100, 4.0),)),
+        LoopView(round=0, stages=(stage("train", "running", 100, 4.0),)),
+        LoopView(round=0, stages=(stage("train", "done", 400), stage("score", "running"))),
+    )
+    assert lines == [
+        "round 0  train     ▶ started",
+        "round 0  train     100 / 400   25%  4.0/s  75 s left",
+        "round 0  train     ✔ done in 75 s",
+        "round 0  score     ▶ started",
+    ]
+
+
+def test_progress_is_told_at_most_every_few_seconds() -> None:
+    views = [LoopView(round=0, stages=(stage("train", "running", done),)) for done in range(1, 50)]
+    assert len(told(*views, seconds=0.5)) == 1 + 5
+
+
+def test_the_end_of_a_round_is_told_when_the_next_has_begun() -> None:
+    lines = told(
+        LoopView(round=0, stages=(stage("verify", "running"), stage("merge", "pending"))),
+        LoopView(
+            round=1,
+            stages=(stage("train", "running"),),
+            earlier=(stage("verify", "done"), stage("merge", "done")),
+        ),
+    )
+    assert [line.split("  ")[-1].strip() for line in lines] == [
+        "▶ started",
+        "✔ done in 75 s",
+        "✔ done in 75 s",
+        "▶ started",
+    ]
+
+
+def test_what_was_over_before_is_no_news() -> None:
+    assert told(LoopView(round=0, stages=(stage("train", "done"), stage("score", "pending")))) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "says"),
+    [
+        ("finished", 0, "middo-tui export"),
+        ("waiting", 4, "middo-tui review"),
+        ("failed", 1, "the model ended every reply at once"),
+    ],
+)
+def test_following_ends_with_the_table_and_what_to_do(tmp_path: Path, make: str, code: int, says: str) -> None:
+    getattr(stores, make)(tmp_path / "p")
+    lines: list[str] = []
+    assert follow(tmp_path / "p", lines.append) == code
+    assert "selected C/D/Q" in "\n".join(lines)
+    assert says in lines[-1]
+
+
+def test_following_what_is_not_there_says_so(tmp_path: Path) -> None:
+    lines: list[str] = []
+    assert follow(tmp_path, lines.append) == 1
+    assert "middo-tui init" in lines[-1]
+
+
+def test_the_table_is_aligned(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    assert rounds_table(gather(tmp_path / "p")).split("\n") == [
+        "round | size | selected C/D/Q | rewritten | accepted C/D/Q | held-out loss |   accuracy |      change",
+        "    0 |  120 |          7/5/3 |        15 |          5/4/2 |        1.3120 | 35.6% ±1.3 |",
+        "    1 |  120 |          7/5/3 |        15 |          5/4/2 |        1.2420 | 37.7% ±1.3 | +2.1 points",
+        "    2 |  120 |                |           |                |        1.1720 | 39.8% ±1.3 | +4.2 points",
+    ]
+
+
+def test_the_status_names_what_there_is(tmp_path: Path) -> None:
+    stores.failed(tmp_path / "p")
+    text = describe(gather(tmp_path / "p"))
+    assert "worker   failed" in text
+    assert "✘ judge     failed       74 / 720  BackendError" in text
+    Store(tmp_path / "new")
+    assert "120 samples, nothing has run yet" in describe(gather(tmp_path / "new"))
+
+
+def test_hostile_text_is_harmless_in_lines_too(tmp_path: Path) -> None:
+    name = CORPUS["osc52 writes the clipboard"]
+    store = Store(tmp_path / "p", name=name).plan().round(0, 2)
+    store.job(0, "judge", "failed", 1, 2, CORPUS["csi clears the screen"] + CORPUS["bidi override"])
+    lines: list[str] = []
+    follow(tmp_path / "p", lines.append)
+    text = "\n".join([*lines, describe(gather(tmp_path / "p"))])
+    assert "\x1b" not in text
+    assert "\u202e" not in text
