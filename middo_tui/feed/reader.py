@@ -93,6 +93,8 @@ class Reader:
         self._read_log(db)
         is_closing = newest in closing
         jobs = [] if newest is None else rounds[newest]
+        if worker != "running":
+            self._pace = Pace()  # a pause is no part of the rate
         stages = self._stages(newest or 0, jobs, is_closing, worker == "running")
         curves = self._read_curves(db, rounds, config)
         comes = next_step(all_jobs, closing, replace(plan, until_stage=None), _facts(db, newest), _limits(config))

@@ -36,7 +36,7 @@ from middo_tui.widgets.training_facts import TrainingFacts
 
 LEAST = (80, 24)
 TALL, WIDE = 36, 120
-EMPTY_CHART = "the loss curve appears with the first training step"
+EMPTY_CHART = "no training step has been logged yet"
 
 
 class Ask(Message):

@@ -93,6 +93,24 @@ def test_a_worker_that_is_gone_leaves_an_interrupted_round(tmp_path: Path, reade
     assert (view.state, view.gauges, view.next) == ("interrupted", (), (1, "train"))
 
 
+def test_a_pause_is_no_part_of_the_rate(tmp_path: Path) -> None:
+    now = [0.0]
+    reader = Reader(tmp_path / "p", lambda: now[0])
+    store = stores.running(tmp_path / "p")
+
+    def rate_at(second: float, done: int) -> float | None:
+        now[0] = second
+        store.job(1, "train", "running", done, STEPS)
+        return reader.view().stages[0].rate
+
+    assert [rate_at(0, 180), rate_at(1, 190)] == [None, 10.0]
+    store.worker(alive=False)
+    assert rate_at(2, 190) is None
+    store.worker()
+    assert [rate_at(600, 190), rate_at(601, 200)] == [None, 10.0]
+    reader.close()
+
+
 def test_a_waiting_round_counts_its_rewrites(tmp_path: Path, reader: Reader) -> None:
     stores.waiting(tmp_path / "p")
     waiting = reader.view().waiting
