@@ -15,12 +15,14 @@ def wrap(text: str, width: int, most: int) -> list[str]:
     for paragraph in text.split("\n"):
         row = ""
         for word in paragraph.split(" "):
+            if not row and not word:
+                continue  # no row begins with a gap
             if row and cell_len(row) + 1 + cell_len(word) > width:
                 rows.append(row)
                 row = ""
                 if len(rows) > most:
                     break
-            row = f"{row} {word}" if row or not word else word
+            row = f"{row} {word}" if row else word
         rows.append(row)
         if len(rows) > most:
             break

@@ -180,6 +180,7 @@ def test_the_footer_keeps_help_and_leave_when_it_is_narrow() -> None:
 def test_wrapping_keeps_words_and_says_when_it_cut() -> None:
     assert wrap("one two three", 8, 4) == ["one two", "three"]
     assert wrap("a\nb", 8, 4) == ["a", "b"]
+    assert wrap("one two.  three", 8, 4) == ["one two.", "three"]
     cut = wrap(" ".join(["word"] * 50), 20, 2)
     assert len(cut) == 2
     assert cut[1].endswith("…")
