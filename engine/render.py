@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 
 from engine.errors import ModelError
 from engine.store.rows import Message
+from engine.turns import Turns, clean, mappings
 
 # A template that prints today's date would render a row differently tomorrow: no loss could be compared.
 FIXED_DATE = datetime(2024, 7, 26, tzinfo=UTC)
@@ -65,7 +66,6 @@ class _Layout:
 Span = tuple[int, int]
 Pieces = list[tuple[str, bool]]  # text, and whether it is a turn's own text
 Specials = tuple[tuple[str, str], ...]
-Turns = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,10 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     if cut is None:
         return _unusable("the chat template rewrites this conversation in a way that cannot be followed")
     pieces, spans = cut
-    ids, mask, prompt_end = _encode(tokenizer, template, pieces, spans)
+    ids, mask, prompt_end = _encode(tokenizer, pieces, spans)
+    if turns[-1].role == "assistant" and end_of_turn(tokenizer) is None and tokenizer.eos_token_id is not None:
+        # A template without an end of turn would teach the model never to stop.
+        ids, mask = [*ids, tokenizer.eos_token_id], [*mask, True]
     if prompt_end >= max_length:
         return _unusable(f"the prompt alone has {prompt_end} tokens, the limit is {max_length}", prompt_end)
     return Rendered(ids[:max_length], mask[:max_length], prompt_end, len(ids) > max_length)
@@ -158,7 +161,7 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int) 
 
 def render_bare(tokenizer: Any, text: str, max_length: int) -> Rendered:
     """A text alone, without template or special tokens: what an embedding of the bare prompt is taken from."""
-    ids, _ = _tokens(tokenizer, _clean(text), is_content=True)
+    ids, _ = _tokens(tokenizer, clean(text), is_content=True)
     if not ids:
         return _unusable("the prompt is empty")
     ids = ids[:max_length]
@@ -235,52 +238,11 @@ def _run(template: _Template, turns: Turns, generate: bool) -> str | None:
 
 def _adapt(template: _Template, messages: Sequence[Message]) -> tuple[Turns, _Layout] | None:
     """The turns in roles that the template knows, with their layout. The mildest change that works wins."""
-    for turns in _mappings(tuple(Message(m.role, _clean(m.content)) for m in messages)):
+    for turns in mappings(tuple(Message(m.role, clean(m.content)) for m in messages)):
         roles = tuple(t.role for t in turns)
         if (layout := _layout(template, roles)) is not None:
             return turns, layout
     return None
-
-
-def _mappings(turns: Turns) -> Iterator[Turns]:
-    yield turns
-    as_user = tuple(Message("user", t.content) if t.role == "tool" else t for t in turns)
-    yield as_user
-    yield _fold_system(turns)
-    yield _fold_system(as_user)
-    yield _fold_runs(as_user)
-    yield _fold_runs(_fold_system(as_user))
-
-
-def _fold_system(turns: Turns) -> Turns:
-    """System turns merged into the first user turn."""
-    system = [t.content for t in turns if t.role == "system"]
-    rest = [t for t in turns if t.role != "system"]
-    first = next((i for i, t in enumerate(rest) if t.role == "user"), None)
-    if not system or first is None:
-        return turns
-    rest[first] = Message("user", "\n\n".join([*system, rest[first].content]))
-    return tuple(rest)
-
-
-def _fold_runs(turns: Turns) -> Turns:
-    """Neighbouring turns of one role merged, for templates that insist on alternation."""
-    out: list[Message] = []
-    for turn in turns:
-        if out and out[-1].role == turn.role:
-            out[-1] = Message(turn.role, f"{out[-1].content}\n\n{turn.content}")
-        else:
-            out.append(turn)
-    return tuple(out)
-
-
-def _clean(text: str) -> str:
-    """Lone surrogates (a broken escape in a JSON file) cannot be tokenised: they become ``?``."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode("utf-8")
-    return text
 
 
 @lru_cache(maxsize=4096)
@@ -371,9 +333,7 @@ def _spans_by_prefix(template: _Template, turns: Turns, text: str) -> list[Span]
     return spans
 
 
-def _encode(
-    tokenizer: Any, template: _Template, pieces: Pieces, spans: list[Span]
-) -> tuple[list[int], list[bool], int]:
+def _encode(tokenizer: Any, pieces: Pieces, spans: list[Span]) -> tuple[list[int], list[bool], int]:
     """Token ids, the mask of ``spans``, and the number of tokens before the last span."""
     ids: list[int] = []
     mask: list[bool] = []

@@ -112,6 +112,19 @@ def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
     assert result(killed) == result(undisturbed)
 
 
+@pytest.mark.parametrize("extra", ['method = "full"\n', "packing = true\n", "gradient_checkpointing = true\n"])
+def test_other_ways_to_train_resume_to_the_same_bytes(tmp_path: Path, tiny_model: Path, extra: str) -> None:
+    whole, killed = (project(tmp_path / name, tiny_model, f"checkpoint_steps = 1\n{extra}") for name in "pq")
+    train.run(whole.ctx("train"))
+    ctx = interrupted(killed, kill=True)
+    ctx.at = 2
+    with pytest.raises(Killed):
+        train.run(ctx)
+    train.run(killed.ctx("train"))
+    assert "training goes on from step 1" in killed.events()
+    assert result(killed) == result(whole)
+
+
 def test_a_torn_checkpoint_is_discarded(tmp_path: Path, tiny_model: Path, undisturbed: tiny.Project) -> None:
     torn = project(tmp_path / "p", tiny_model)
     with pytest.raises(Killed):

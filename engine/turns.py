@@ -1,0 +1,51 @@
+"""Conversations in roles that a chat template knows: many know no system or tool, or insist on alternation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.store.rows import Message
+
+Turns = tuple[Message, ...]
+
+
+def mappings(turns: Turns) -> Iterator[Turns]:
+    """The turns as they are, then ever stronger changes of roles."""
+    yield turns
+    as_user = tuple(Message("user", t.content) if t.role == "tool" else t for t in turns)
+    yield as_user
+    yield _fold_system(turns)
+    yield _fold_system(as_user)
+    yield _fold_runs(as_user)
+    yield _fold_runs(_fold_system(as_user))
+
+
+def _fold_system(turns: Turns) -> Turns:
+    """System turns merged into the first user turn."""
+    system = [t.content for t in turns if t.role == "system"]
+    rest = [t for t in turns if t.role != "system"]
+    first = next((i for i, t in enumerate(rest) if t.role == "user"), None)
+    if not system or first is None:
+        return turns
+    rest[first] = Message("user", "\n\n".join([*system, rest[first].content]))
+    return tuple(rest)
+
+
+def _fold_runs(turns: Turns) -> Turns:
+    """Neighbouring turns of one role merged, for templates that insist on alternation."""
+    out: list[Message] = []
+    for turn in turns:
+        if out and out[-1].role == turn.role:
+            out[-1] = Message(turn.role, f"{out[-1].content}\n\n{turn.content}")
+        else:
+            out.append(turn)
+    return tuple(out)
+
+
+def clean(text: str) -> str:
+    """Lone surrogates (a broken escape in a JSON file) cannot be tokenised: they become ``?``."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
