@@ -11,6 +11,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -300,7 +301,7 @@ def restore(text: str) -> Config:
     return msgspec.json.decode(text.encode(), type=Config)
 
 
-def slice_hash(config: Config, sections: tuple[str, ...]) -> str:
-    """A short hash of the sections that a stage's result depends on."""
-    parts = [msgspec.json.encode(getattr(config, name), order="sorted") for name in sections]
+def slice_hash(config: Config, names: tuple[str, ...]) -> str:
+    """A short hash of what a stage's result depends on: sections (``train``) or single keys (``train.init``)."""
+    parts = [msgspec.json.encode(attrgetter(name)(config), order="sorted") for name in names]
     return hashlib.blake2b(b"\x00".join(parts), digest_size=8).hexdigest()

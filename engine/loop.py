@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.config import Config
 from engine.stage import StageSpec
-from engine.store.rows import Job, Plan
+from engine.store.rows import Job, Plan, RoundFacts
 
 STAGES: tuple[StageSpec, ...] = (
     StageSpec(
@@ -26,7 +27,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("sample", "checkpoint"),
         ("losses", "embeddings"),
         "diagnose",
-        ("model", "score"),
+        ("model", "score", "train.init", "select.neighbours"),
         1,
         "engine.stages.score:run",
     ),
@@ -44,7 +45,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("heldout", "checkpoint"),
         ("score",),
         "diagnose",
-        ("model", "evaluate"),
+        ("model", "evaluate", "score.token_budget"),
         1,
         "engine.stages.evaluate:run",
     ),
@@ -71,7 +72,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("rewrite", "checkpoint"),
         ("verdict",),
         "verify",
-        ("verify", "judge"),
+        ("verify", "judge", "score", "select.neighbours"),
         1,
         "engine.stages.verify:run",
     ),
@@ -85,23 +86,17 @@ UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "
 
 
 @dataclass(frozen=True, slots=True)
-class RoundFacts:
-    """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round
-    before.
-    """
-
-    selected: int
-    accepted: int
-    gain: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """The stop rule's bounds (section [loop] of config.toml)."""
 
     final_train: bool
     min_yield: float
     min_gain: float
+
+    @classmethod
+    def of(cls, config: Config) -> Limits:
+        """The bounds as the config sets them."""
+        return cls(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import psutil
 from engine import config as configs
 from engine import gauges, launch, loop
 from engine.errors import MiddoError
-from engine.loop import Limits, Open, RoundFacts, Run, Stop
+from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
 from engine.store.connect import transaction, writer
 from engine.store.schema import migrate
@@ -28,28 +28,6 @@ from engine.store.schema import migrate
 POLL_S = 0.2
 GAUGE_S = 2.0
 GAUGES_KEPT = 5_000
-MAIN_SCORES = (
-    ("accuracy", 1.0),
-    ("heldout_loss", -1.0),
-)  # first that is there; the sign that makes more better
-
-
-def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
-    """Facts of ``round`` for the stop rule; None before its merge."""
-    merged = db.execute("SELECT 1 FROM job WHERE round=? AND stage='merge' AND state='done'", (round,)).fetchone()
-    if merged is None:
-        return None
-    chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
-    accepted = sum(states.get("accepted", 0) for states in read.rewrites(db, round).values())
-    return RoundFacts(chosen, accepted, _gain(db, round))
-
-
-def _gain(db: sqlite3.Connection, round: int) -> float | None:
-    now, before = read.scores(db, round), read.scores(db, round - 1)
-    for task, sign in MAIN_SCORES:
-        if task in now and task in before:
-            return sign * (now[task][0] - before[task][0])
-    return None
 
 
 class Supervisor:
@@ -98,9 +76,8 @@ class Supervisor:
         """What comes next, by ``engine.loop``."""
         config, jobs = configs.load(self.project), read.jobs(self.db)
         newest = max((job.round for job in jobs), default=0)
-        limits = Limits(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
         return loop.next_step(
-            jobs, read.closing_rounds(self.db), read.plan(self.db), round_facts(self.db, newest), limits
+            jobs, read.closing_rounds(self.db), read.plan(self.db), read.round_facts(self.db, newest), Limits.of(config)
         )
 
     def run(self) -> str:

@@ -19,6 +19,7 @@ from engine.store.rows import (
     Neighbourhood,
     Plan,
     Ratings,
+    RoundFacts,
     Sample,
     Verdict,
     Worker,
@@ -177,6 +178,22 @@ def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float
     """Mean loss before and after training over the round's dataset."""
     row = db.execute("SELECT avg(loss_before), avg(loss_after) FROM signal WHERE round=?", (round,)).fetchone()
     return row[0], row[1]
+
+
+# The score that the loop's gain is told by: the first that is there, with the sign that makes more better.
+MAIN_SCORES = (("accuracy", 1.0), ("heldout_loss", -1.0))
+
+
+def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
+    """What the stop rule looks at, once the merge of ``round`` is done."""
+    merged = db.execute("SELECT 1 FROM job WHERE round=? AND stage='merge' AND state='done'", (round,)).fetchone()
+    if merged is None:
+        return None
+    chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
+    accepted = sum(states.get("accepted", 0) for states in rewrites(db, round).values())
+    now, before = scores(db, round), scores(db, round - 1)
+    gains = (sign * (now[task][0] - before[task][0]) for task, sign in MAIN_SCORES if task in now and task in before)
+    return RoundFacts(chosen, accepted, next(gains, None))
 
 
 def teacher(db: sqlite3.Connection, round: int) -> dict[str, float]:

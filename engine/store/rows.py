@@ -378,3 +378,14 @@ class Worker:
     boot: str
     heartbeat: float
     child_pid: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round
+    before.
+    """
+
+    selected: int
+    accepted: int
+    gain: float | None

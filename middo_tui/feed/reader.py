@@ -16,7 +16,7 @@ from engine import config as configs
 from engine import launch
 from engine.config import Config
 from engine.errors import MiddoError
-from engine.loop import Limits, Open, RoundFacts, Run, Stop, next_step, stages_of
+from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Job, Plan
@@ -32,7 +32,6 @@ CURVES = 4
 NAME_LIMIT = 60
 ERROR_LIMIT = 2000
 GAUGES_OLD_S = 30.0
-MAIN_SCORES = (("accuracy", 1.0), ("heldout_loss", -1.0))  # as the worker's stop rule: the sign makes more better
 
 _Rounds = dict[int, list[Job]]
 _Signature = tuple[object, ...]
@@ -97,7 +96,8 @@ class Reader:
             self._pace = Pace()  # a pause is no part of the rate
         stages = self._stages(newest or 0, jobs, is_closing, worker == "running")
         curves = self._read_curves(db, rounds, config)
-        comes = next_step(all_jobs, closing, replace(plan, until_stage=None), _facts(db, newest), _limits(config))
+        facts = None if newest is None else read.round_facts(db, newest)
+        comes = next_step(all_jobs, closing, replace(plan, until_stage=None), facts, Limits.of(config))
         return LoopView(
             project=guard.one_line(_name(meta, config) or self.project.resolve().name, NAME_LIMIT),
             model=guard.one_line(_model(meta, config), NAME_LIMIT),
@@ -188,10 +188,6 @@ def _model(meta: dict[str, object], config: Config) -> str:
     return str(meta.get("model") or config.model.name).rstrip("/").rsplit("/", 1)[-1]
 
 
-def _limits(config: Config) -> Limits:
-    return Limits(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
-
-
 def _first(comes: Run | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
     """The round and stage that a worker would begin with. A round that is opened again keeps what is done in it."""
     if isinstance(comes, Run):
@@ -200,18 +196,6 @@ def _first(comes: Run | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
         return None
     done = {job.stage for job in rounds.get(comes.round, []) if job.state == "done"}
     return comes.round, next(name for name in stages_of(comes.closing) if name not in done)
-
-
-def _facts(db: sqlite3.Connection, round: int | None) -> RoundFacts | None:
-    """What the stop rule looks at, once the merge of ``round`` is done."""
-    merged = db.execute("SELECT 1 FROM job WHERE round=? AND stage='merge' AND state='done'", (round,)).fetchone()
-    if round is None or merged is None:
-        return None
-    chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
-    accepted = sum(states.get("accepted", 0) for states in read.rewrites(db, round).values())
-    now, before = read.scores(db, round), read.scores(db, round - 1)
-    gains = (sign * (now[task][0] - before[task][0]) for task, sign in MAIN_SCORES if task in now and task in before)
-    return RoundFacts(chosen, accepted, next(gains, None))
 
 
 def _signature(db: sqlite3.Connection, jobs: list[Job], closing: bool) -> _Signature:

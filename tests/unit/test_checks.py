@@ -55,7 +55,7 @@ def test_each_check_has_its_code(code: str, prompt: str, response: str) -> None:
     [
         ("Name two colours.", "Red and blue."),
         ("Name three colours of the rainbow.", "red, green and blue."),  # case may be what was repaired
-        ("What is said when one refuses?", 'One says "I\'m sorry, but I can\'t help with that."'),
+        ("What is said when one refuses?", "One says \"I'm sorry, but I can't help with that.\""),
         ("Why laugh?", "I can't help but laugh at it."),
         ("Say no.", "I cannot stand it."),
         ("What is a shell?", "A program that shows a prompt: you type after it."),

@@ -83,3 +83,10 @@ def test_only_the_named_sections_count_for_a_stage() -> None:
     one, two = config.parse("[train]\nepochs = 1", "x"), config.parse("[train]\nepochs = 2", "x")
     assert config.slice_hash(one, ("train",)) != config.slice_hash(two, ("train",))
     assert config.slice_hash(one, ("judge",)) == config.slice_hash(two, ("judge",))
+
+
+def test_a_stage_may_depend_on_a_single_key_of_a_section() -> None:
+    one, two = config.parse("[select]\nneighbours = 3", "x"), config.parse("[select]\nm_quality = 2", "x")
+    names = ("score", "select.neighbours")
+    assert config.slice_hash(one, names) != config.slice_hash(two, names)
+    assert config.slice_hash(two, names) == config.slice_hash(config.Config(), names)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from engine import loop
-from engine.loop import Limits, Open, RoundFacts, Run, Stop
+from engine.config import Config, slice_hash
+from engine.loop import Limits, Open, Run, Stop
 from engine.stage import StageSpec
-from engine.store.rows import Job, Plan
+from engine.store.rows import Job, Plan, RoundFacts
 
 LIMITS = Limits(final_train=True, min_yield=0.05, min_gain=-1.0)
 GOOD = RoundFacts(selected=100, accepted=80, gain=0.05)
@@ -106,3 +107,8 @@ def test_a_low_yield_closes_the_loop_with_a_measurement() -> None:
     assert step.closing
     assert step.stopped
     assert "yield" in step.stopped
+
+
+def test_every_stage_names_settings_that_there_are() -> None:
+    for stage in loop.STAGES:
+        slice_hash(Config(), stage.config)
