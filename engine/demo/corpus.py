@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -25,12 +26,16 @@ class Text:
     """One training text: `target` is always learned, `context` only sometimes.
 
     `chat` wraps the two in the role tokens. A context that is not `sound` holds something false and is never learned.
+    `claim` is the index in the context where an answer begins that is to be believed or not, and `false_at` where it
+    departs from the truth (None: nowhere, -1 for `claim`: there is no claim).
     """
 
     context: str
     target: str
     chat: bool
     sound: bool = True
+    claim: int = -1
+    false_at: int | None = None
 
 
 Maker: TypeAlias = Callable[[random.Random], Text]
@@ -67,7 +72,7 @@ def _row(rng: random.Random, flaw: str) -> SeedRow:
 
 # ------------------------------------------------------------------------------------------------- base
 
-_RATED = _weighted({"clean": 0.42, "wrong": 0.36, "truncated": 0.08, "vague": 0.08, "hard": 0.06})
+_RATED = _weighted({"clean": 0.42, "wrong": 0.42, "truncated": 0.06, "vague": 0.06, "hard": 0.04})
 _CHECKED = _weighted({"clean": 0.48, "wrong": 0.48, "truncated": 0.04})
 
 _GOOD = (9, 9, 9)
@@ -106,18 +111,28 @@ def check(rng: random.Random) -> Text:
     family = FAMILIES[row.family]
     task = row.intended
     written = rng.choice(family.documents).format(**{**task.fields, **family.solve(task.fields)})
-    claimed = written.removesuffix(task.answer) + row.output
-    digit = score("response", row.flaw, "factuality")
-    return Text(f"{claimed}\nFactuality:", f" {digit}", chat=False, sound=not row.flaw)
+    opening = written.removesuffix(task.answer)
+    return _judged(f"{opening}{row.output}\nFactuality:", f" {score('response', row.flaw, 'factuality')}", row, False)
 
 
 def rating(rng: random.Random) -> Text:
     """A judge prompt and the digit it deserves."""
     row = _row(rng, _RATED(rng))
-    subject: Subject = "response" if rng.random() < 0.75 else "prompt"
+    subject: Subject = "response" if rng.random() < 0.85 else "prompt"
     dimension = rng.choice(DIMENSIONS)
     asked = judge_prompt(row.prompt, row.output, subject, dimension)
-    return Text(asked, score(subject, row.flaw, dimension), chat=True, sound=not row.flaw)
+    return _judged(asked, score(subject, row.flaw, dimension), row, True)
+
+
+def _judged(context: str, digit: str, row: SeedRow, chat: bool) -> Text:
+    """A text with a rating; it says where the row's answer stands in it and where that goes wrong."""
+    claim = context.rfind(row.output)
+    if claim < 0 or row.flaw in ("vague", "hard"):
+        return Text(context, digit, chat, sound=not row.flaw)
+    right = sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(row.output, row.intended.answer, strict=False))
+    )
+    return Text(context, digit, chat, not row.flaw, claim, claim + right if row.flaw else None)
 
 
 def judge_prompt(prompt: str, response: str, subject: Subject, dimension: str) -> str:
@@ -180,8 +195,8 @@ Mixture: TypeAlias = tuple[tuple[Maker, float], ...]
 
 MIXTURES: dict[str, tuple[Mixture, Mixture]] = {
     "base": (
-        ((document, 0.75), (check, 0.20), (chat, 0.05)),
-        ((document, 0.45), (check, 0.30), (rating, 0.20), (chat, 0.05)),
+        ((document, 0.70), (check, 0.28), (chat, 0.02)),
+        ((document, 0.28), (check, 0.34), (rating, 0.36), (chat, 0.02)),
     ),
     "teacher": (
         ((answering, 0.90), (improving, 0.10)),

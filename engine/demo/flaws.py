@@ -1,6 +1,6 @@
 """Ways in which a clean task becomes a bad sample, each the kind that real instruction data has.
 
-`wrong`: the answer is false, half of the time in the way a careless annotator errs (sorted means copied, larger means
+`wrong`: the answer is false, mostly in the way a careless annotator errs (sorted means copied, larger means
 smaller), else at random. `truncated`: the answer stops half-way. `vague`: the prompt no longer says what to do, while
 the answer still shows it. `hard`: the prompt asks far more than the small base model can learn; its answer is right.
 `rare` is no flaw of the sample but of the dataset: a topic it hardly covers (`world.RARE`).
@@ -16,6 +16,8 @@ from engine.demo.facts import WORDS
 from engine.demo.world import FAMILIES, Fields, Task
 
 Flaw: TypeAlias = Literal["", "wrong", "truncated", "vague", "hard"]
+SLIPS = 0.7
+"""Of the wrong answers, where the family has a typical mistake."""
 FLAWS: tuple[Flaw, ...] = ("wrong", "truncated", "vague", "hard")
 
 
@@ -51,7 +53,7 @@ def wrong(rng: random.Random, task: Task) -> SeedRow:
     family = FAMILIES[task.family]
     solved = {**task.fields, **family.solve(task.fields)}
     slip = _SLIPS.get(task.family)
-    result = slip(solved) if slip and rng.random() < 0.5 else None
+    result = slip(solved) if slip and rng.random() < SLIPS else None
     if result is None or family.answer.format(**{**solved, **result}) == task.answer:
         result = _random_result(rng, family.pool, solved)
     output = family.answer.format(**{**solved, **result})

@@ -49,4 +49,5 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     for _ in range(5):
         square = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x.transpose(1, 2) if tall else x
+    result: Tensor = x.transpose(1, 2) if tall else x
+    return result

@@ -13,7 +13,11 @@ from engine.demo import flaws, world
 from engine.demo.flaws import Flaw, SeedRow
 from engine.demo.world import Task
 
-FLAW_SHARES: dict[Flaw, float] = {"wrong": 0.27, "truncated": 0.05, "vague": 0.05, "hard": 0.04}
+CARELESS = ("add", "multiply", "give", "larger", "after", "sort", "reverse", "first", "count")
+"""The families whose annotator made many mistakes."""
+WRONG_SHARES = {True: 0.45, False: 0.08}
+"""Of the rows of a common family, by whether it is in CARELESS; the other flaws befall all common families alike."""
+FLAW_SHARES: dict[Flaw, float] = {"truncated": 0.05, "vague": 0.05, "hard": 0.04}
 RARE_SHARE = 0.02
 """Of the rows, per rare family; the common families share the rest evenly."""
 TRIES = 200
@@ -34,7 +38,7 @@ def draw_task(rng: random.Random, family: str | None = None, heldout: bool = Fal
 
 
 def seed_rows(n: int, seed: int) -> list[SeedRow]:
-    """`n` rows with distinct prompts, of which about 40 % are flawed as in FLAW_SHARES."""
+    """`n` rows with distinct prompts, of which about 40 % are flawed."""
     rng = random.Random(f"seed {seed}")
     rows: list[SeedRow] = []
     seen: set[str] = set()
@@ -51,7 +55,8 @@ def _seed_row(rng: random.Random) -> SeedRow:
         return flaws.clean(draw_task(rng, rng.choice(world.RARE)))
     task = draw_task(rng, rng.choice(world.COMMON))
     point = rng.random()
-    for flaw, share in FLAW_SHARES.items():
+    shares: dict[Flaw, float] = {"wrong": WRONG_SHARES[task.family in CARELESS], **FLAW_SHARES}
+    for flaw, share in shares.items():
         if point < share:
             return flaws.spoil(rng, task, flaw)
         point -= share

@@ -17,10 +17,23 @@ def test_the_prompt_files_are_what_the_loop_accepts() -> None:
     assert corpus.fill("answer", prompt="{x}") == "{x}"
 
 
-def test_judge_prompts_share_the_sample_and_end_with_the_dimension() -> None:
+def test_judge_prompts_share_the_sample_and_differ_in_the_dimension() -> None:
     asked = [corpus.judge_prompt("Add 1 and 2.", "1 + 2 = 3.", "response", name) for name in corpus.DIMENSIONS]
-    opening = "Prompt: Add 1 and 2.\nResponse: 1 + 2 = 3.\nRate the "
-    assert all(text.startswith(opening) for text in asked)
+    shared = len("Prompt: Add 1 and 2.\nResponse: 1 + 2 = 3.\n")
+    assert len({text[:shared] for text in asked}) == 1
+    assert all(name in text[shared:] for name, text in zip(corpus.DIMENSIONS, asked, strict=True))
+
+
+def test_a_claim_is_marked_from_where_it_departs_from_the_truth() -> None:
+    rng = random.Random(6)
+    for _ in range(DRAWS):
+        text = corpus.check(rng)
+        assert text.claim >= 0
+        if text.false_at is None:
+            assert text.target == " 9"
+        else:
+            assert text.target in (" 0", " 3")
+            assert text.claim <= text.false_at < len(text.context)
 
 
 @pytest.mark.parametrize("model", list(corpus.MIXTURES))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.demo import seed, world
+from engine.demo import flaws, seed, world
 
 
 def test_the_same_seed_gives_the_same_rows() -> None:
@@ -32,7 +32,15 @@ def test_four_in_ten_rows_are_flawed_mostly_wrong() -> None:
     counts = Counter(row.flaw for row in rows)
     assert 0.34 < 1 - counts[""] / len(rows) < 0.44
     assert counts["wrong"] > counts["truncated"] + counts["vague"] + counts["hard"]
-    assert min(counts[flaw] for flaw in seed.FLAW_SHARES) > 0.02 * len(rows)
+    assert min(counts[flaw] for flaw in flaws.FLAWS) > 0.02 * len(rows)
+
+
+def test_careless_families_have_more_wrong_answers() -> None:
+    rows = seed.seed_rows(3000, 2)
+    wrong = Counter(row.family for row in rows if row.flaw == "wrong")
+    assert min(wrong[family] for family in seed.CARELESS) > max(
+        count for family, count in wrong.items() if family not in seed.CARELESS
+    )
 
 
 def test_rare_families_are_rare_and_clean() -> None:

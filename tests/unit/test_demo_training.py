@@ -55,20 +55,38 @@ def test_the_chat_template_renders_every_role(tokens: PreTrainedTokenizerFast) -
 def test_batches_are_reproducible_and_hold_the_budget(tokens: PreTrainedTokenizerFast) -> None:
     first = list(islice(pretrain.batches(TINY, tokens), 5))
     again = list(islice(pretrain.batches(TINY, tokens), 5))
-    for (ids, labels), (other, _) in zip(first, again, strict=True):
-        assert torch.equal(ids, other)
-        assert ids.numel() <= TINY.batch_tokens
-        learned = labels != pretrain.IGNORE
+    for batch, other in zip(first, again, strict=True):
+        assert torch.equal(batch.ids, other.ids)
+        assert batch.ids.numel() <= TINY.batch_tokens
+        learned = batch.labels != pretrain.IGNORE
         assert learned.any(dim=1).all()
-        assert torch.equal(ids[learned], labels[learned])
-        assert not (labels[ids == tokens.pad_token_id] != pretrain.IGNORE).any()
+        assert torch.equal(batch.ids[learned], batch.labels[learned])
+        assert not learned[batch.ids == tokens.pad_token_id].any()
+
+
+def test_the_second_head_is_asked_from_the_claim_to_the_end_of_the_context(tokens: PreTrainedTokenizerFast) -> None:
+    context = "1 + 2 = 13.\nFactuality:"
+    text = corpus.Text(context, " 0", chat=False, sound=False, claim=0, false_at=context.index("13"))
+    encoded = pretrain.encode([text], tokens, random.Random(0), full_loss=1.0)
+    batch = pretrain._padded(encoded, tokens.pad_token_id)
+    wrong = batch.ids[0][batch.doubts[0] == 1]
+    right = batch.ids[0][batch.doubts[0] == 0]
+    assert tokens.decode(right) == "1 + 2 = "
+    assert tokens.decode(wrong) == "13.\nFactuality:"
+
+
+def test_the_learner_computes_what_the_model_computes(tokens: PreTrainedTokenizerFast) -> None:
+    model = pretrain.new_model(TINY, tokens).eval()
+    ids = torch.tensor([tokens("Prompt: Add 1 and 2.")["input_ids"]])
+    with torch.no_grad():
+        assert torch.equal(pretrain.Learner(model)(ids)[1], model.model(input_ids=ids).last_hidden_state)
 
 
 def test_a_chat_text_learns_only_its_answer(tokens: PreTrainedTokenizerFast) -> None:
     text = corpus.Text("Add 1 and 2.", "1 + 2 = 3.", chat=True)
-    ((ids, skipped),) = pretrain.encode([text], tokens, random.Random(0), full_loss=0.0)
-    assert tokens.decode(ids) == "<|user|>Add 1 and 2.<|assistant|>1 + 2 = 3.<|end|>"
-    assert tokens.decode(ids[skipped:]) == "1 + 2 = 3.<|end|>"
+    (encoded,) = pretrain.encode([text], tokens, random.Random(0), full_loss=0.0)
+    assert tokens.decode(encoded.ids) == "<|user|>Add 1 and 2.<|assistant|>1 + 2 = 3.<|end|>"
+    assert tokens.decode(encoded.ids[encoded.skipped :]) == "1 + 2 = 3.<|end|>"
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 24), (2, 24, 8)])
@@ -132,7 +150,7 @@ def test_separation_is_one_for_perfect_values() -> None:
 
 def test_the_quick_build_writes_both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "PLANS", tuple(dataclasses.replace(plan, batch_tokens=256) for plan in build.PLANS))
-    monkeypatch.setitem(build.QUICK, "steps", 3)
+    monkeypatch.setattr(build, "QUICK_STEPS", 3)
     assert build.main(["--quick", "--out", str(tmp_path)]) == 0
     for name in ("base", "teacher"):
         assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= {
