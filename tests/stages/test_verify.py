@@ -249,7 +249,8 @@ OLD = Values(3.0, 2.0, 4.0)
     [
         ("complexity", 2.0, 1.9, 4.0, None),
         ("complexity", 2.0, 1.9, 3.5, None),
-        ("complexity", 2.0, 2.0, 9.0, "loss after training is not lower"),
+        ("complexity", 3.0, 1.0, 9.0, "loss before training is not lower"),
+        ("complexity", 2.9, 9.0, 4.0, None),
         ("complexity", 2.0, 1.0, 3.4, "quality is more than 0.50 lower"),
         ("quality", 9.0, 1.4, 4.1, None),
         ("quality", 9.0, 1.4, 4.0, "quality is not higher"),
@@ -273,10 +274,10 @@ def test_margins_ask_for_more() -> None:
     limits = config.Verify(loss_margin=0.5, quality_margin=1.0)
     rated = Rated((1.0,) * 6, 5.0, 0.9)
     for axis in ("complexity", "quality"):
-        assert not verdicts.outcome(axis, OLD, Measured(1.0, 1.5, None), rated, {}, limits, 0.0).improved
+        assert not verdicts.outcome(axis, OLD, Measured(2.5, 1.5, None), rated, {}, limits, 0.0).improved
     better = Rated((1.0,) * 6, 5.1, 0.9)
     for axis in ("complexity", "quality"):
-        assert verdicts.outcome(axis, OLD, Measured(1.0, 1.4, None), better, {}, limits, 0.0).improved
+        assert verdicts.outcome(axis, OLD, Measured(2.4, 1.4, None), better, {}, limits, 0.0).improved
 
 
 def test_an_original_without_signals_raises_no_doubt() -> None:
