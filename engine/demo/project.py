@@ -12,7 +12,7 @@ from engine import project
 from engine.demo import seed as world
 
 HERE = Path(__file__).parent
-ROWS, HELDOUT = 700, 480
+ROWS, HELDOUT = 600, 480
 
 
 def settings(heldout: Path) -> dict[str, dict[str, object]]:

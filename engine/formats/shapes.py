@@ -95,9 +95,7 @@ def _prompt(row: Row) -> tuple[Turns, int]:
     asked, said = row["prompt"], row["completion"]
     before = from_list(asked, "prompt") if isinstance(asked, list) else (Message("user", text(asked, "prompt")),)
     after = (
-        from_list(said, "completion")
-        if isinstance(said, list)
-        else (Message("assistant", text(said, "completion")),)
+        from_list(said, "completion") if isinstance(said, list) else (Message("assistant", text(said, "completion")),)
     )
     return (*_head(row), *before, *after), 0
 

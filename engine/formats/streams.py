@@ -99,9 +99,7 @@ def text(file: Text) -> Iterator[str]:
     yield _decoded(file, decoder, b"", done, final=True)
 
 
-def _decoded(
-    file: Text, decoder: codecs.IncrementalDecoder, block: bytes, done: int, final: bool = False
-) -> str:
+def _decoded(file: Text, decoder: codecs.IncrementalDecoder, block: bytes, done: int, final: bool = False) -> str:
     held = len(decoder.getstate()[0])
     try:
         return decoder.decode(block, final)

@@ -89,13 +89,9 @@ def load(name: str, project: Path | None = None) -> Template:
     version, text = _read(path)
     there = set(_PLACEHOLDER.findall(text))
     if unknown := there - allowed:
-        raise ConfigError(
-            f"{path}: unknown placeholder {_braced(unknown)}. {name}.txt may have {_braced(allowed)}."
-        )
+        raise ConfigError(f"{path}: unknown placeholder {_braced(unknown)}. {name}.txt may have {_braced(allowed)}.")
     if missing := required - there:
-        raise ConfigError(
-            f"{path}: placeholder {_braced(missing)} is missing. Put it where the text belongs."
-        )
+        raise ConfigError(f"{path}: placeholder {_braced(missing)} is missing. Put it where the text belongs.")
     return Template(name, path, version, text)
 
 

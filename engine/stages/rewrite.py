@@ -142,11 +142,7 @@ def prompt_chat(sample: Sample, axis: str, template: Template, hints: str) -> Ch
 
 def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
     """The rewrites that need try number ``attempt`` of ``phase``, made or not: the same list on every resume."""
-    return [
-        r
-        for r in rows
-        if phase.tries(r) >= attempt or (r.state == phase.state and phase.tries(r) == attempt - 1)
-    ]
+    return [r for r in rows if phase.tries(r) >= attempt or (r.state == phase.state and phase.tries(r) == attempt - 1)]
 
 
 def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Generates) -> None:
@@ -200,9 +196,7 @@ def _give_up(ctx: Ctx, job: Job, phase: Phase) -> None:
 # ----------------------------------------------------------------------------------------------------- replies
 
 
-def taken(
-    sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool
-) -> Rewrite:
+def taken(sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool) -> Rewrite:
     """``row`` after a reply: one state further, or one try more, or failed when that was the ``last`` one."""
     row = _counted(row, phase, reply, how.price_per_million)
     text, reason = read_reply(sample, row.axis, phase, reply)

@@ -121,9 +121,7 @@ def _six(row: Ratings | None) -> list[float]:
     return [float("nan") if v is None else float(v) for v in values]
 
 
-def cuts(
-    values: Values, settings: configs.Select, floors: Mapping[str, float], round: int
-) -> dict[str, Threshold]:
+def cuts(values: Values, settings: configs.Select, floors: Mapping[str, float], round: int) -> dict[str, Threshold]:
     """The threshold of every signal that has values enough for one."""
     m = {"complexity": settings.m_complexity, "diversity": settings.m_diversity, "quality": settings.m_quality}
     out = {}
