@@ -99,6 +99,7 @@ def start(project: Path) -> int:
     """
     if _running(project):
         raise already_running(project)
+    project = project.resolve()  # the worker runs in /, so that it keeps no folder from being removed or unmounted
     (project / "logs").mkdir(exist_ok=True)
     log_path = project / "logs" / "worker.log"
     ready_r, ready_w = os.pipe()

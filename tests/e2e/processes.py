@@ -13,14 +13,17 @@ from typing import Any
 
 import psutil
 
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+ROOT = str(Path(__file__).parents[2])
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": ROOT}
 PROGRAM = [sys.executable, "-m", "middo_tui.cli"]
 
 
-def cli(*args: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+def cli(*args: str | Path, timeout: float = 600, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, in ``cwd``."""
     command = [*PROGRAM, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, env=ENV, timeout=timeout, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=ENV, timeout=timeout, stdin=subprocess.DEVNULL, cwd=cwd
+    )
 
 
 def status(project: Path) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_cancel_stops_a_stage_and_a_second_worker_is_refused(tmp_path: Path) -> 
 
 def test_manual_review_waits_and_goes_on_after_the_decision(tmp_path: Path) -> None:
     project = demo(tmp_path / "P")
-    waiting = cli("run", project, "--rounds", "1", "--wait")
+    waiting = cli("run", "P", "--rounds", "1", "--wait", cwd=tmp_path)  # a relative path, as people type it
     assert waiting.returncode == 4, waiting.stdout + waiting.stderr
     assert cli("status", project).returncode == 4
     open_ = status(project)["rounds"][0]["rewrites"]["proposed"]
