@@ -130,7 +130,12 @@ def _model(role: str, name: str) -> Iterator[Finding]:
             fix="use an instruct tokenizer, or add one",
         )
         return
-    yield Finding(role, f"{name} · {weights / GIB:.2f} GiB of weights · chat template")
+    yield Finding(role, f"{name} · {_size(weights)} of weights · chat template")
+
+
+def _size(weights: int) -> str:
+    """Bytes for a person: GiB, or MiB for a small model."""
+    return f"{weights / GIB:.1f} GiB" if weights >= GIB else f"{weights / 2**20:.1f} MiB"
 
 
 def _has_template(folder: Path) -> bool:

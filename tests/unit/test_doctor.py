@@ -1,0 +1,63 @@
+"""The doctor on real project folders: what would stop a run is bad, and says the way out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import engine.demo
+from engine import project
+from engine.doctor import Finding, findings
+
+BASE = Path(engine.demo.__file__).parent / "base"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"instruction": f"Count to {i}.", "input": "", "output": str(i)} for i in range(5)]))
+    return path
+
+
+def named(name: str, folder: Path) -> Finding:
+    return next(f for f in findings(folder) if f.name == name)
+
+
+def test_a_project_that_can_run(data: Path, tmp_path: Path) -> None:
+    project.create(tmp_path / "P", [data], {"model": {"name": str(BASE)}})
+    found = list(findings(tmp_path / "P"))
+    assert not [f for f in found if f.bad]
+    assert "chat template" in named("model", tmp_path / "P").text
+    assert "no text leaves this machine" in named("privacy", tmp_path / "P").text
+
+
+@pytest.mark.parametrize(
+    ("gone", "says"),
+    [
+        ("model.safetensors", "no *.safetensors"),
+        ("chat_template.jinja", "no chat template"),
+        (None, "there is no such folder"),
+    ],
+)
+def test_a_model_that_cannot_be_used(gone: str | None, says: str, data: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(BASE, model)
+    project.create(tmp_path / "P", [data], {"model": {"name": str(model)}})
+    if gone:
+        (model / gone).unlink()
+    else:
+        shutil.rmtree(model)
+    found = named("model", tmp_path / "P")
+    assert found.bad
+    assert found.mark == "✘"
+    assert says in found.text
+    assert found.fix
+
+
+def test_no_project_is_said_with_the_way_out(tmp_path: Path) -> None:
+    found = named("project", tmp_path)
+    assert found.bad
+    assert "middo-tui init" in found.text
