@@ -1,11 +1,11 @@
-# make demo · make test · make lint · make check (both) · make bench
+# make demo · make test · make lint · make check (both)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check clean
 
 demo: $(STAMP)
 	$(BIN)/middo-tui demo
