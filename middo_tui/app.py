@@ -7,6 +7,7 @@ through the store.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -75,6 +76,10 @@ class MiddoApp(App[int]):
     def get_default_screen(self) -> LoopScreen:
         """The Loop screen is the first one: no other is ever painted before it."""
         return self.loop
+
+    def on_load(self) -> None:
+        """A dropped line must end the app even under nohup: on a dead terminal it would read end-of-file for ever."""
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     def on_ready(self) -> None:
         """The first screen is there: begin to follow the store."""

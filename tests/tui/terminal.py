@@ -99,6 +99,14 @@ class Terminal:
         self._reap()
 
     def _reap(self) -> int:
+        ended = os.pidfd_open(self.pid)
+        ready, _, _ = select.select([ended], [], [], DEADLINE_S)
+        os.close(ended)
+        if not ready:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.status = -signal.SIGKILL
+            raise AssertionError(f"the app had not ended after {DEADLINE_S:.0f} s")
         _, status = os.waitpid(self.pid, 0)
         self.status = os.waitstatus_to_exitcode(status)
         return self.status

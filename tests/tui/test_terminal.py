@@ -151,10 +151,15 @@ def test_leaving_a_run_says_that_it_goes_on(tmp_path: Path, opened: Callable[...
     assert f"The run goes on. Watch it: middo-tui {tmp_path / 'p'}".encode() in said
 
 
-def test_a_dropped_line_ends_the_app_and_nothing_else(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
+@pytest.mark.parametrize("hangup", [signal.SIG_DFL, signal.SIG_IGN], ids=["plain", "nohup"])
+def test_a_dropped_line_ends_the_app_and_nothing_else(
+    hangup: signal.Handlers, tmp_path: Path, opened: Callable[..., Terminal]
+) -> None:
+    before = signal.signal(signal.SIGHUP, hangup)  # what the app inherits
     stores.running(tmp_path / "p")
     worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
     terminal = opened(tmp_path / "p")
+    signal.signal(signal.SIGHUP, before)
     terminal.wait_for("running")
     terminal.hang_up()
     assert worker.poll() is None
