@@ -20,6 +20,13 @@ def m001_tables(db: Database) -> None:
             db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m002_look_closer(db: Database) -> None:
+    """Full-text search, clusters, the rule behind a threshold, notes and edits of a review."""
+    for statement in LOOK_CLOSER:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -166,3 +173,36 @@ CREATE TABLE worker (
   heartbeat REAL NOT NULL, child_pid INTEGER
 )
 """
+
+# A conversation's words: what its turns say, without roles and JSON. The index keeps no copy of them.
+_WORDS = "(SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each({row}.messages))"
+
+LOOK_CLOSER = (
+    "CREATE VIEW sample_text AS SELECT id, " + _WORDS.format(row="sample") + " AS text FROM sample",
+    "CREATE VIRTUAL TABLE sample_fts USING fts5(text, content='sample_text', content_rowid='id')",
+    "CREATE TRIGGER sample_fts_add AFTER INSERT ON sample BEGIN INSERT INTO sample_fts (rowid, text) VALUES (new.id, "
+    + _WORDS.format(row="new")
+    + "); END",
+    "CREATE TRIGGER sample_fts_drop AFTER DELETE ON sample BEGIN INSERT INTO sample_fts (sample_fts, rowid, text)"
+    " VALUES ('delete', old.id, " + _WORDS.format(row="old") + "); END",
+    "INSERT INTO sample_fts (rowid, text) SELECT id, text FROM sample_text",
+    # -1 is noise: a sample of no cluster.
+    "ALTER TABLE signal ADD COLUMN cluster INTEGER",
+    "ALTER TABLE signal ADD COLUMN outlier REAL",
+    "CREATE INDEX signal_by_cluster ON signal(round, cluster)",
+    "CREATE INDEX signal_by_outlier ON signal(round, outlier)",
+    # change: born, kept, grew, shrank, split, merged or died (then size is 0 and cluster is below -1).
+    "CREATE TABLE cluster (round INTEGER NOT NULL, cluster INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " exemplar INTEGER, change TEXT, previous INTEGER, previous_size INTEGER, PRIMARY KEY (round, cluster))"
+    " WITHOUT ROWID",
+    "ALTER TABLE threshold ADD COLUMN rule TEXT NOT NULL DEFAULT 'sigma'",
+    "ALTER TABLE threshold ADD COLUMN detail TEXT",
+    # What the teacher wrote before a person edited it (NULL: nobody did), and a person's remark.
+    "ALTER TABLE rewrite ADD COLUMN original TEXT",
+    "ALTER TABLE rewrite ADD COLUMN note TEXT",
+    # A decision may also be an edit (the conversation before and after) or a note.
+    "ALTER TABLE decision ADD COLUMN before_messages TEXT",
+    "ALTER TABLE decision ADD COLUMN messages TEXT",
+    "ALTER TABLE decision ADD COLUMN before_note TEXT",
+    "ALTER TABLE decision ADD COLUMN note TEXT",
+)

@@ -25,7 +25,7 @@ from engine.store.rows import (
     dump_messages,
     load_messages,
 )
-from engine.store.schema import migrate
+from engine.store.schema import migrate, migrations
 
 
 def sample(text: str, seq: int, **more: object) -> Sample:
@@ -200,3 +200,23 @@ def test_a_folder_name_with_odd_characters_opens(tmp_path: Path) -> None:
     odd.mkdir()
     migrate(odd, create=True)
     assert read.jobs(connect.reader(odd)) == []
+
+
+def test_a_first_schema_project_is_brought_up_to_date_and_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as first_release:
+        first_release.setattr(migrations, "_migrations", migrations._migrations[:1])
+        migrate(tmp_path, create=True)
+    old = connect.writer(tmp_path)
+    with connect.transaction(old):
+        write.add_samples(old, [sample("Name a moon of Saturn.", seq=0)])
+    migrate(tmp_path)
+    with connect.transaction(old):
+        write.add_samples(old, [sample("Name a\nmoon of Jupiter.", seq=1)])
+    found = "SELECT count(*) FROM sample_fts WHERE sample_fts MATCH ?"
+    assert old.execute(found, ("moon",)).fetchone()[0] == 2
+    with connect.transaction(old):
+        old.execute("DELETE FROM sample WHERE seq=0")
+    assert old.execute(found, ("moon",)).fetchone()[0] == 1
+    assert old.execute(found, ("Saturn",)).fetchone()[0] == 0
