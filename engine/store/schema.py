@@ -174,17 +174,19 @@ CREATE TABLE worker (
 )
 """
 
-# A conversation's words: what its turns say, without roles and JSON. The index keeps no copy of them.
-_WORDS = "(SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each({row}.messages))"
-
+# The words of a conversation are what its turns say, without roles and JSON. The index keeps no copy of them.
 LOOK_CLOSER = (
-    "CREATE VIEW sample_text AS SELECT id, " + _WORDS.format(row="sample") + " AS text FROM sample",
+    "CREATE VIEW sample_text AS SELECT id,"
+    " (SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each(sample.messages))"
+    " AS text FROM sample",
     "CREATE VIRTUAL TABLE sample_fts USING fts5(text, content='sample_text', content_rowid='id')",
-    "CREATE TRIGGER sample_fts_add AFTER INSERT ON sample BEGIN INSERT INTO sample_fts (rowid, text) VALUES (new.id, "
-    + _WORDS.format(row="new")
-    + "); END",
+    "CREATE TRIGGER sample_fts_add AFTER INSERT ON sample BEGIN INSERT INTO sample_fts (rowid, text) VALUES (new.id,"
+    " (SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each(new.messages))"
+    "); END",
     "CREATE TRIGGER sample_fts_drop AFTER DELETE ON sample BEGIN INSERT INTO sample_fts (sample_fts, rowid, text)"
-    " VALUES ('delete', old.id, " + _WORDS.format(row="old") + "); END",
+    " VALUES ('delete', old.id,"
+    " (SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each(old.messages))"
+    "); END",
     "INSERT INTO sample_fts (rowid, text) SELECT id, text FROM sample_text",
     # -1 is noise: a sample of no cluster.
     "ALTER TABLE signal ADD COLUMN cluster INTEGER",
