@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import deque
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from threading import Event
 
@@ -20,14 +23,15 @@ from textual.message import Message
 from textual.timer import Timer
 
 from engine.errors import MiddoError
-from middo_tui import theme
+from middo_tui import keys, theme
 from middo_tui.feed.poll import StoreChanged, poll
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 from middo_tui.guard import Guard, clean
 from middo_tui.notice import Notice
 from middo_tui.pacing import REQUEST, Link
-from middo_tui.screens.loop import Ask, LoopScreen
+from middo_tui.screens.frame import Ask, Framed, Go
+from middo_tui.screens.loop import LoopScreen
 from middo_tui.widgets.link_gauge import LinkState, rounded_ms
 
 
@@ -39,12 +43,18 @@ def supported() -> str | None:
     return None
 
 
-class Answered(Message):
-    """What came of something that a person asked for."""
+SCREENS = {name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name in keys.SCREENS}
+"""Where each screen is; all but the Loop screen are imported when they are first looked at."""
+TRAIL = 20
 
-    def __init__(self, notice: Notice) -> None:
+
+class Answered(Message):
+    """What came of something that a person asked for. ``after`` is None when it went wrong."""
+
+    def __init__(self, notice: Notice, after: Callable[[], None] | None) -> None:
         super().__init__()
         self.notice = notice
+        self.after = after
 
 
 class MiddoApp(App[int]):
@@ -67,7 +77,11 @@ class MiddoApp(App[int]):
         self._pending: LoopView | None = None
         self._retry: Timer | None = None
         self._in_frame = False
-        self._asking = False
+        self._asked: deque[Ask] = deque()
+        self._trail: list[str] = [LoopScreen.NAME]
+        self._opened: dict[str, Framed] = {LoopScreen.NAME: self.loop}
+        self.view = self.loop.view
+        self.link_state = LinkState()
 
     def get_line_filters(self) -> list[LineFilter]:
         """Everything painted passes the guard last."""
@@ -111,7 +125,8 @@ class MiddoApp(App[int]):
         self._in_frame = True
         latency = self.link.latency_ms
         fps = round(self.link.frames_per_s(now))
-        self.loop.show(view, LinkState(None if latency is None else rounded_ms(latency), fps))
+        self.view, self.link_state = view, LinkState(None if latency is None else rounded_ms(latency), fps)
+        self.framed.show(view, self.link_state)
 
     def _paint_late(self) -> None:
         self._retry = None
@@ -129,22 +144,62 @@ class MiddoApp(App[int]):
         self.link.answered(time.monotonic())
         self._paint()
 
+    @property
+    def framed(self) -> Framed:
+        """The screen that is looked at, under any question or help page."""
+        return next(screen for screen in reversed(self.screen_stack) if isinstance(screen, Framed))
+
+    @on(Go)
+    def _go(self, message: Go) -> None:
+        """Another screen; an empty name is the one before."""
+        if not message.screen:
+            if len(self._trail) > 1:
+                self._trail.pop()
+        elif message.screen != self._trail[-1]:
+            self._trail = [*self._trail, message.screen][-TRAIL:]
+        name = self._trail[-1]
+        if name not in self._opened:
+            self._opened[name] = self._open(name)
+            self.install_screen(self._opened[name], name)
+        target = self._opened[name]
+        if target is not self.framed:
+            if target is self.loop:
+                self.pop_screen()
+            elif self.framed is self.loop:
+                self.push_screen(target)
+            else:
+                self.switch_screen(target)
+        if message.target is not None:
+            target.call_later(target.aim, message.target)
+
+    def _open(self, name: str) -> Framed:
+        module, _, attribute = SCREENS[name].partition(":")
+        screen: Framed = getattr(import_module(module), attribute)(self.loop.project, self.view)
+        return screen
+
     @on(Ask)
     def _ask(self, message: Ask) -> None:
-        """Do what was asked for in a thread; one thing at a time."""
-        if self._asking:
-            return
-        self._asking = True
-        self.run_worker(partial(self._carry_out, message), group="ask", thread=True, exit_on_error=False)
+        """Do what was asked for in a thread, one thing at a time, in order; no key is lost."""
+        self._asked.append(message)
+        if len(self._asked) == 1:
+            self._carry_out_next()
+
+    def _carry_out_next(self) -> None:
+        work = partial(self._carry_out, self._asked[0])
+        self.run_worker(work, group="ask", thread=True, exit_on_error=False)
 
     def _carry_out(self, message: Ask) -> None:
         try:
-            answer = Notice(message.verb(), "strong")
+            answer = Answered(Notice(message.verb(), "strong"), message.after)
         except MiddoError as error:
-            answer = Notice(clean(str(error)).text, "bad")
-        self.post_message(Answered(answer))
+            answer = Answered(Notice(clean(str(error)).text, "bad"), None)
+        self.post_message(answer)
 
     @on(Answered)
     def _answered(self, message: Answered) -> None:
-        self._asking = False
-        self.loop.say(message.notice)
+        self._asked.popleft()
+        self.framed.say(message.notice)
+        if message.after is not None:
+            message.after()
+        if self._asked:
+            self._carry_out_next()

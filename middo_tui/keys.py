@@ -1,146 +1,96 @@
-"""The key table: one row per key, from which the bindings, the footer and the help page are made.
+"""Key tables: one row per key, from which a screen's bindings, its footer and its help page are made.
 
-A key is shown in the footer only while it works, and works only while it is shown.
+A key is shown in the footer only while it works, and works only while it is shown. Each screen has a table of its own
+beside it; the keys that work everywhere are here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from textual.binding import Binding, BindingType
 
 from middo_tui.feed.view import LoopView
 
-STOPPED = frozenset({"new", "idle", "paused", "interrupted", "cancelled", "failed"})
 RUNNING = frozenset({"running", "pausing", "cancelling", "lost"})
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """``id`` names the action (and is what a remapping refers to); ``label`` is the footer's word in a given state."""
+class Key(Generic[S]):
+    """``id`` names the action (and, with the screen before it, what a remapping refers to).
+
+    ``label`` is the footer's word in a given state; a ``quiet`` key works without a place in the footer.
+    """
 
     id: str
     keys: tuple[str, ...]
     help: str
-    label: Callable[[LoopView], str]
-    works: Callable[[LoopView], bool]
+    label: Callable[[S], str]
+    works: Callable[[S], bool]
+    quiet: bool = False
 
 
-def _word(word: str) -> Callable[[LoopView], str]:
-    return lambda view: word
+def word(text: str) -> Callable[[Any], str]:
+    """The same label in every state."""
+    return lambda state: text
 
 
-def _in(*states: str) -> Callable[[LoopView], bool]:
-    return lambda view: not view.problem and view.state in states
-
-
-def _run_word(view: LoopView) -> str:
-    return {"new": "start", "failed": "retry", "idle": "go on", "waiting": "merge"}.get(view.state, "resume")
-
-
-def _may_run(view: LoopView) -> bool:
-    if view.problem:
-        return False
-    return view.state in STOPPED or (view.state == "waiting" and not view.waiting.open)
-
-
-def _always(view: LoopView) -> bool:
+def always(state: Any) -> bool:
+    """A key that works in every state."""
     return True
 
 
-def _open_review(view: LoopView) -> bool:
-    return not view.problem and view.state == "waiting" and view.waiting.open > 0
+SCREENS = ("loop", "samples", "thresholds", "review", "rounds", "lineage")
+"""By number key: 1 is the Loop screen."""
 
-
-KEYS: tuple[Key, ...] = (
-    Key(
-        id="run",
-        keys=("enter", "space"),
-        help="Start the run, go on after a pause, or try a failed stage again.",
-        label=_run_word,
-        works=_may_run,
+EVERYWHERE: tuple[Key[LoopView], ...] = (
+    *(
+        Key(f"go('{name}')", (str(number),), f"The {name.capitalize()} screen.", word(name), always, quiet=True)
+        for number, name in enumerate(SCREENS, start=1)
     ),
+    Key("back", ("escape",), "Back to the screen before.", word("back"), always, quiet=True),
+    Key("help", ("question_mark", "f1"), "This page.", word("help"), always),
     Key(
-        id="accept_improved",
-        keys=("e",),
-        help="Accept the rewrites that the signals call better, no others.",
-        label=_word("accept better"),
-        works=_open_review,
-    ),
-    Key(id="accept_all", keys=("A",), help="Accept every open rewrite.", label=_word("accept all"), works=_open_review),
-    Key(id="reject_all", keys=("R",), help="Reject every open rewrite.", label=_word("reject all"), works=_open_review),
-    Key(
-        id="pause",
-        keys=("p",),
-        help="Pause at the next safe point and free the machine; again: go on.",
-        label=lambda view: "resume" if view.state == "paused" else "pause",
-        works=_in("running", "paused"),
-    ),
-    Key(
-        id="step",
-        keys=("s",),
-        help="Run exactly the next stage, then stop.",
-        label=lambda view: f"step ({view.next[1]})" if view.next else "step",
-        works=lambda view: _in(*STOPPED)(view) and view.next is not None,
-    ),
-    Key(
-        id="cancel",
-        keys=("c",),
-        help="Stop the running stage now; what is saved stays.",
-        label=_word("cancel"),
-        works=_in("running", "pausing", "lost"),
-    ),
-    Key(
-        id="auto",
-        keys=("a",),
-        help="At the review, let the signals decide instead of a person.",
-        label=lambda view: "auto off" if view.auto else "auto on",
-        works=lambda view: not view.problem and view.state != "done",
-    ),
-    Key(
-        id="more",
-        keys=("m",),
-        help="Run one round more than planned.",
-        label=_word("one more round"),
-        works=_in("done"),
-    ),
-    Key(
-        id="finish",
-        keys=("enter",),
-        help="Leave, when the run that the app was opened for is done.",
-        label=_word("leave"),
-        works=_in("done"),
-    ),
-    Key(id="help", keys=("question_mark", "f1"), help="This page.", label=_word("help"), works=_always),
-    Key(
-        id="quit",
+        id="leave",
         keys=("q", "ctrl+q"),
         help="Leave the app. A run goes on without it.",
         label=lambda view: "leave (the run goes on)" if view.state in RUNNING else "leave",
-        works=_always,
+        works=always,
     ),
 )
-NAMES = {"question_mark": "?", "ctrl+q": "ctrl-q"}
-FINISH = "finish"  # only where the app was opened for one run (``middo-tui demo``)
-BY_ID = {key.id: key for key in KEYS}
+NAMES = {
+    "question_mark": "?",
+    "slash": "/",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "escape": "esc",
+    "down": "↓",
+    "up": "↑",
+}
 
 
-def bindings() -> list[BindingType]:
-    """Textual's bindings for every row; the ids let a keymap remap them."""
+def bindings(table: Sequence[Key[Any]], screen: str) -> list[BindingType]:
+    """Textual's bindings for every row; the ids (``loop.pause``) let a keymap remap them."""
     return [
-        Binding(key, row.id, row.help, id=f"loop.{row.id}.{key}", show=False, priority=key == "ctrl+q")
-        for row in KEYS
+        Binding(key, row.id, row.help, id=f"{screen}.{plain_id(row)}", show=False, priority=key == "ctrl+q")
+        for row in table
         for key in row.keys
     ]
 
 
+def plain_id(row: Key[Any]) -> str:
+    """``go('samples')`` as ``go-samples``: an id that can be written in a settings file."""
+    return row.id.replace("('", "-").removesuffix("')")
+
+
 def name(key: str) -> str:
     """A key as a person reads it."""
-    return NAMES.get(key, key)
+    return NAMES.get(key, key.replace("ctrl+", "ctrl-"))
 
 
-def footer(view: LoopView, leave_when_done: bool = False) -> tuple[tuple[str, str], ...]:
-    """(key, label) of what works now. ``leave_when_done``: the app was opened for one run, enter leaves at its end."""
-    shown = (row for row in KEYS if row.works(view) and (leave_when_done or row.id != FINISH))
-    return tuple((name(row.keys[0]), row.label(view)) for row in shown)
+def footer(table: Sequence[Key[S]], state: S) -> tuple[tuple[str, str], ...]:
+    """(key, label) of what works now."""
+    return tuple((name(row.keys[0]), row.label(state)) for row in table if not row.quiet and row.works(state))

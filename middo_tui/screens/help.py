@@ -1,19 +1,22 @@
-"""The help page, made from the key table, so that it cannot disagree with what the keys do."""
+"""The help page, made from the key tables, so that it cannot disagree with what the keys do."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from middo_tui.feed.view import MARKS
-from middo_tui.keys import KEYS, name
+from middo_tui.keys import EVERYWHERE, SCREENS, Key, name
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
 
 LEGEND = " ".join(f"{mark} {state}" for state, mark in MARKS.items() if state != "interrupted")
+NUMBERED = " ".join(f"{number} {screen}" for number, screen in enumerate(SCREENS, start=1))
 ABOUT = (
     "The run lives in its own process: leaving the app never stops it.",
     "Axes: C complexity (loss), D diversity (neighbours), Q quality (ratings).",
@@ -21,38 +24,63 @@ ABOUT = (
 )
 
 
-def help_lines() -> list[Line]:
-    """A row per key, then what the signs mean."""
-    rows: list[Line] = [(Run(" Keys of the Loop screen", "strong"),), ()]
-    for key in KEYS:
-        names = " ".join(name(k) for k in key.keys)
-        rows.append((Run(f"  {names:<12}", "key"), Run(key.help)))
+COLUMN = 14
+
+
+def help_lines(screen: str, table: Sequence[Key[Any]]) -> list[Line]:
+    """A row per key of the screen and of all screens, then what the signs mean."""
+    rows: list[Line] = [(Run(f" Keys of the {screen.capitalize()} screen", "strong"),), *map(_row, table)]
+    rows += [(), (Run(" Keys of every screen", "strong"),), (_numbers(), Run(NUMBERED))]
+    rows += [_row(key) for key in EVERYWHERE if not key.id.startswith("go")]
     return [*rows, (), *((Run(f" {text}", "dim"),) for text in ABOUT)]
 
 
-class HelpPage(Lines[None]):
-    """``help_lines`` as a widget."""
+def _row(key: Key[Any]) -> Line:
+    names = " ".join(name(k) for k in key.keys)
+    return (Run(f"  {names:<{COLUMN}}", "key"), Run(key.help))
+
+
+def _numbers() -> Run:
+    return Run(f"  {f'1-{len(SCREENS)}':<{COLUMN}}", "key")
+
+
+class HelpPage(Lines[tuple[Line, ...]]):
+    """``help_lines`` as a widget, as high as the page."""
 
     DEFAULT_CSS = """
-    HelpPage { height: 1fr; }
+    HelpPage { height: auto; }
     """
 
-    def draw(self, data: None, width: int, height: int) -> list[Line]:
+    def draw(self, data: tuple[Line, ...], width: int, height: int) -> list[Line]:
         """The page."""
-        return help_lines()
+        return list(data)
 
 
 class Help(ModalScreen[None]):
-    """Covers the screen until a key closes it."""
+    """Covers the screen until a key closes it; a long page scrolls."""
 
     DEFAULT_CSS = """
-    Help { background: $background; padding: 1 0 0 0; }
+    Help { background: $background; }
+    Help #page { height: 1fr; scrollbar-size: 0 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter,space,question_mark,f1", "dismiss", "back", show=False)
+        Binding("escape,q,enter,question_mark,f1", "dismiss", "back", show=False),
+        Binding("down,j", "scroll('scroll_down')", show=False),
+        Binding("up,k", "scroll('scroll_up')", show=False),
+        Binding("pagedown,space", "scroll('scroll_page_down')", show=False),
+        Binding("pageup", "scroll('scroll_page_up')", show=False),
     ]
+
+    def __init__(self, screen: str, table: Sequence[Key[Any]]) -> None:
+        super().__init__()
+        self._page = tuple(help_lines(screen, table))
 
     def compose(self) -> ComposeResult:
         """The page and the way back."""
-        yield HelpPage(None)
-        yield KeyBar((("esc", "back"),))
+        with VerticalScroll(id="page"):
+            yield HelpPage(self._page)
+        yield KeyBar((("j/k", "scroll"), ("esc", "back")))
+
+    def action_scroll(self, how: str) -> None:
+        """Move the page."""
+        getattr(self.query_one("#page"), f"action_{how}")()

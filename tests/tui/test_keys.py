@@ -10,6 +10,7 @@ from middo_tui import keys
 from middo_tui.feed.view import LoopView, StageView, Waiting
 from middo_tui.notice import notice
 from middo_tui.screens.help import help_lines
+from middo_tui.screens.loop_keys import FINISH, KEYS
 from middo_tui.widgets.lines import plain, width_of
 
 RUN = StageView("judge", "running", 1, 2)
@@ -47,7 +48,7 @@ WORKS = {
 def test_each_state_is_itself_and_offers_what_works_in_it(state: str) -> None:
     view = STATES[state]
     assert view.state == state
-    works = {row.id for row in keys.KEYS if row.works(view)} - {"help", "quit", keys.FINISH}
+    works = {row.id for row in KEYS if row.works(view)} - {FINISH}
     assert works == set(WORKS[state].split())
 
 
@@ -57,26 +58,21 @@ def test_every_state_but_a_quiet_run_says_something(state: str) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_with_a_broken_store_only_help_and_leave_work(state: str) -> None:
+def test_with_a_broken_store_no_key_of_the_loop_works(state: str) -> None:
     broken = replace(STATES[state], problem="the disk is full")
-    assert [row.id for row in keys.KEYS if row.works(broken)] == ["help", "quit"]
+    assert [row.id for row in KEYS if row.works(broken)] == []
     assert notice(broken).text == "the disk is full"
 
 
 def test_when_everything_is_decided_enter_merges() -> None:
     view = replace(STATES["waiting"], waiting=Waiting(accepted=3))
-    assert ("enter", "merge") in keys.footer(view)
-    assert "accept_all" not in {row.id for row in keys.KEYS if row.works(view)}
+    assert ("enter", "merge") in keys.footer(KEYS, view)
+    assert "accept_all" not in {row.id for row in KEYS if row.works(view)}
 
 
 def test_leaving_a_run_says_that_it_goes_on() -> None:
-    assert keys.footer(STATES["running"])[-1] == ("q", "leave (the run goes on)")
-    assert keys.footer(STATES["paused"])[-1] == ("q", "leave")
-
-
-def test_enter_leaves_only_where_the_app_was_opened_for_the_run() -> None:
-    assert ("enter", "leave") not in keys.footer(STATES["done"])
-    assert ("enter", "leave") in keys.footer(STATES["done"], leave_when_done=True)
+    assert keys.footer(keys.EVERYWHERE, STATES["running"])[-1] == ("q", "leave (the run goes on)")
+    assert keys.footer(keys.EVERYWHERE, STATES["paused"])[-1] == ("q", "leave")
 
 
 def test_a_failure_shows_its_error_and_the_way_out() -> None:
@@ -87,17 +83,18 @@ def test_a_failure_shows_its_error_and_the_way_out() -> None:
 
 def test_no_key_is_given_away_twice_in_one_state() -> None:
     for view in STATES.values():
-        used = [key for row in keys.KEYS if row.works(view) and row.id != keys.FINISH for key in row.keys]
+        used = [key for row in KEYS if row.works(view) and row.id != FINISH for key in row.keys]
         assert len(used) == len(set(used))
 
 
 def test_ids_are_unique_and_bound() -> None:
-    assert len(keys.BY_ID) == len(keys.KEYS)
-    assert len(keys.bindings()) == sum(len(row.keys) for row in keys.KEYS)
+    table = (*KEYS, *keys.EVERYWHERE)
+    assert len({row.id for row in table}) == len(table)
+    assert len(keys.bindings(table, "loop")) == sum(len(row.keys) for row in table)
 
 
-def test_the_help_page_holds_every_key_and_fits_eighty_by_twenty_four() -> None:
-    page = help_lines()
-    assert all(row.help in plain(page) for row in keys.KEYS)
+def test_the_help_page_holds_every_key_and_fits_eighty_columns() -> None:
+    page = help_lines("loop", KEYS)
+    assert all(row.help in plain(page) for row in (*KEYS, *keys.EVERYWHERE) if not row.id.startswith("go"))
+    assert all(f"{n} {screen}" in plain(page) for n, screen in enumerate(keys.SCREENS, start=1))
     assert all(width_of(line) <= 80 for line in page)
-    assert len(page) <= 22

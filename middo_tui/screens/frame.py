@@ -1,0 +1,198 @@
+"""What every screen of a project has: a header, its own body, a sentence, the keys that work now.
+
+A screen shows the store and holds no more than a cursor, a filter and a sort. It gets a new view whenever the store has
+changed and it is the one that is looked at; it asks for things by ``Ask`` and moves on by ``Go``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, cast
+
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.message import Message
+from textual.screen import Screen
+
+from middo_tui import keys
+from middo_tui.feed.view import LoopView
+from middo_tui.guard import clean
+from middo_tui.keys import Key
+from middo_tui.notice import Notice
+from middo_tui.screens.confirm import Confirm
+from middo_tui.screens.help import Help
+from middo_tui.widgets.header import Header
+from middo_tui.widgets.key_bar import KeyBar
+from middo_tui.widgets.link_gauge import LinkState
+from middo_tui.widgets.paragraph import Paragraph
+
+LEAST = (80, 24)
+TALL, WIDE = 36, 120
+
+
+class Ask(Message):
+    """A person wants something done that may block: ``verb`` is bound, takes no arguments, and says what it did.
+
+    Asked-for things are done one after the other, in order, in a thread. ``after`` is called in the app's own thread
+    once this one is done.
+    """
+
+    def __init__(self, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self.verb = verb
+        self.after = after
+
+
+class Go(Message):
+    """Show another screen, aimed at ``target`` (what it takes is the screen's own: see its ``aim``)."""
+
+    def __init__(self, screen: str, target: object = None) -> None:
+        super().__init__()
+        self.screen = screen
+        self.target = target
+
+
+class Shows(Protocol):
+    """What a screen needs of the app it is in."""
+
+    view: LoopView
+    link_state: LinkState
+
+
+class Framed(Screen[None]):
+    """A project's screen. A subclass names itself, gives its keys and its body, and paints what is new.
+
+    ``NAME`` is one of ``keys.SCREENS``; ``KEYS`` is the key table, whose rows are asked with ``state()``. ``BINDINGS``
+    of the subclass must be ``keys.bindings(KEYS, NAME)``.
+    """
+
+    NAME: ClassVar[str]
+    KEYS: ClassVar[tuple[Key[Any], ...]] = ()
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(keys.EVERYWHERE, "app")
+    DEFAULT_CSS = """
+    Framed { layout: vertical; background: $background; }
+    Framed #notice { min-height: 1; max-height: 4; }
+    Framed #too-small { display: none; height: 1fr; }
+    Framed.-small > * { display: none; }
+    Framed.-small > #too-small { display: block; }
+    """
+
+    def __init__(self, project: Path, view: LoopView) -> None:
+        super().__init__()
+        self.project = project
+        self.view = view
+        self._said: Notice | None = None
+
+    # ------------------------------------------------------------------------- for subclasses
+
+    def body(self) -> ComposeResult:
+        """The screen's own widgets, between header and notice."""
+        raise NotImplementedError(f"{type(self).__name__} shows nothing")
+
+    def state(self) -> Any:
+        """What the key table's rows are asked with; the view, unless a screen has more to say."""
+        return self.view
+
+    def changed(self, view: LoopView) -> None:
+        """The store has changed: paint what is new."""
+
+    def aim(self, target: object) -> None:
+        """Look at ``target``, which another screen asked for."""
+
+    def own_notice(self) -> Notice:
+        """The sentence above the keys, while nothing else was said."""
+        return Notice("")
+
+    def ask(self, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
+        """Have ``verb`` done in a thread, after what was asked for before."""
+        self.post_message(Ask(verb, after))
+
+    def confirm(self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
+        """Have it done if the person says yes."""
+        self.app.push_screen(Confirm(question), lambda yes: self.ask(verb, after) if yes else None)
+
+    def go(self, screen: str, target: object = None) -> None:
+        """Show another screen."""
+        self.post_message(Go(screen, target))
+
+    def state_changed(self) -> None:
+        """What ``state()`` gives is not what it was: show the keys that work now, and the notice."""
+        self.query_one(KeyBar).show(self._footer())
+        self.query_one("#notice", Paragraph).show(self._notice())
+
+    # ------------------------------------------------------------------------------ the frame
+
+    def compose(self) -> ComposeResult:
+        """Top to bottom."""
+        yield Header((self.view, LinkState()))
+        yield from self.body()
+        yield Paragraph(self._notice(), id="notice")
+        yield KeyBar(self._footer())
+        yield Paragraph(Notice(""), id="too-small")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Room decides what is shown; under the least there is only a word about it."""
+        width, height = event.size
+        small = width < LEAST[0] or height < LEAST[1]
+        self.set_class(small, "-small")
+        self.set_class(height >= TALL, "-tall")
+        self.set_class(width >= WIDE, "-wide")
+        text = f"This screen needs {LEAST[0]} x {LEAST[1]} cells; the terminal has {width} x {height}. Make it larger."
+        self.query_one("#too-small", Paragraph).show(Notice(text, "decide"))
+
+    def on_screen_resume(self) -> None:
+        """Looked at again: catch up with what changed meanwhile."""
+        app = cast(Shows, self.app)
+        self.show(app.view, app.link_state)
+
+    def show(self, view: LoopView, link: LinkState) -> None:
+        """Paint what is new in ``view``. A said sentence stays until the state of the run changes."""
+        if view.state != self.view.state:
+            self._said = None
+        self.view = view
+        self.query_one(Header).show((view, link))
+        self.changed(view)
+        self.state_changed()
+
+    def say(self, text: Notice) -> None:
+        """Show a sentence in place of the screen's own."""
+        self._said = text if text.text else None
+        self.query_one("#notice", Paragraph).show(self._notice())
+
+    def _notice(self) -> Notice:
+        if self.view.problem:
+            return Notice(self.view.problem, "bad")
+        return self._said or self.own_notice()
+
+    def _footer(self) -> tuple[tuple[str, str], ...]:
+        own = keys.footer(self.shown_keys(), self.state())
+        return (*own, ("1-6", "screens"), *keys.footer(keys.EVERYWHERE, self.view))
+
+    def shown_keys(self) -> tuple[Key[Any], ...]:
+        """The rows of the key table that exist here at all."""
+        return self.KEYS
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A key works exactly while the footer shows it."""
+        row = next((key for key in self.KEYS if key.id == action), None)
+        return True if row is None else row in self.shown_keys() and row.works(self.state())
+
+    def action_go(self, screen: str) -> None:
+        """A number key."""
+        self.go(screen)
+
+    def action_back(self) -> None:
+        """The screen before."""
+        self.go("")
+
+    def action_help(self) -> None:
+        """The key table."""
+        self.app.push_screen(Help(self.NAME, self.shown_keys()))
+
+    def action_leave(self) -> None:
+        """Leave, and say in the shell what goes on."""
+        words = f"The run goes on. Watch it: middo-tui {self.project}\nStop it: middo-tui pause {self.project}"
+        self.app.exit(0, message=Text(clean(words).text) if self.view.state in keys.RUNNING else None)

@@ -1,0 +1,91 @@
+"""The Loop screen's keys: run, pause, step, cancel, and the review in one keypress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from middo_tui.feed.view import LoopView
+from middo_tui.keys import Key, word
+
+STOPPED = frozenset({"new", "idle", "paused", "interrupted", "cancelled", "failed"})
+FINISH = "finish"  # only where the app was opened for one run (``middo-tui demo``)
+
+
+def _in(*states: str) -> Callable[[LoopView], bool]:
+    return lambda view: not view.problem and view.state in states
+
+
+def _run_word(view: LoopView) -> str:
+    return {"new": "start", "failed": "retry", "idle": "go on", "waiting": "merge"}.get(view.state, "resume")
+
+
+def _may_run(view: LoopView) -> bool:
+    if view.problem:
+        return False
+    return view.state in STOPPED or (view.state == "waiting" and not view.waiting.open)
+
+
+def _open_review(view: LoopView) -> bool:
+    return not view.problem and view.state == "waiting" and view.waiting.open > 0
+
+
+KEYS: tuple[Key[LoopView], ...] = (
+    Key(
+        id="run",
+        keys=("enter", "space"),
+        help="Start the run, go on after a pause, or try a failed stage again.",
+        label=_run_word,
+        works=_may_run,
+    ),
+    Key(
+        id="accept_improved",
+        keys=("e",),
+        help="Accept the rewrites that the signals call better, no others.",
+        label=word("accept better"),
+        works=_open_review,
+    ),
+    Key(id="accept_all", keys=("A",), help="Accept every open rewrite.", label=word("accept all"), works=_open_review),
+    Key(id="reject_all", keys=("R",), help="Reject every open rewrite.", label=word("reject all"), works=_open_review),
+    Key(
+        id="pause",
+        keys=("p",),
+        help="Pause at the next safe point and free the machine; again: go on.",
+        label=lambda view: "resume" if view.state == "paused" else "pause",
+        works=_in("running", "paused"),
+    ),
+    Key(
+        id="step",
+        keys=("s",),
+        help="Run exactly the next stage, then stop.",
+        label=lambda view: f"step ({view.next[1]})" if view.next else "step",
+        works=lambda view: _in(*STOPPED)(view) and view.next is not None,
+    ),
+    Key(
+        id="cancel",
+        keys=("c",),
+        help="Stop the running stage now; what is saved stays.",
+        label=word("cancel"),
+        works=_in("running", "pausing", "lost"),
+    ),
+    Key(
+        id="auto",
+        keys=("a",),
+        help="At the review, let the signals decide instead of a person.",
+        label=lambda view: "auto off" if view.auto else "auto on",
+        works=lambda view: not view.problem and view.state != "done",
+    ),
+    Key(
+        id="more",
+        keys=("m",),
+        help="Run one round more than planned.",
+        label=word("one more round"),
+        works=_in("done"),
+    ),
+    Key(
+        id="finish",
+        keys=("enter",),
+        help="Leave, when the run that the app was opened for is done.",
+        label=word("leave"),
+        works=_in("done"),
+    ),
+)
