@@ -182,6 +182,7 @@ class Launch(_Section, frozen=True):
     """How the worker's children are started."""
 
     grace_s: Positive = 10
+    processes: Positive = 1
 
 
 class Config(_Section, frozen=True):

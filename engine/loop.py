@@ -18,7 +18,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("sample",),
         ("metric", "checkpoint"),
         "train",
-        ("project", "model", "train"),
+        ("project", "model", "train", "launch.processes"),
         1,
         "engine.stages.train:run",
     ),
@@ -80,6 +80,7 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("merge", ("decision",), ("sample",), "verify", ("merge",), 1, "engine.stages.merge:run"),
 )
 NAMES: tuple[str, ...] = tuple(spec.name for spec in STAGES)
+SHARED = frozenset({"train", "diagnose"})  # the groups that can run in several processes
 CLOSING: tuple[str, ...] = ("train", "evaluate")
 GIVEN = frozenset({"sample", "heldout"})  # what an import provides before any stage ran
 UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "interrupted", "waiting", "stale"})
@@ -130,6 +131,11 @@ class Stop:
 def spec(name: str) -> StageSpec:
     """The row of the loop table for ``name``; KeyError when there is none."""
     return next(s for s in STAGES if s.name == name)
+
+
+def processes(config: Config, names: Sequence[str]) -> int:
+    """In how many processes these stages of one group run."""
+    return config.launch.processes if spec(names[0]).group in SHARED else 1
 
 
 def check(stages: Sequence[StageSpec] = STAGES) -> None:
