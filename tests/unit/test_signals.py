@@ -1,11 +1,8 @@
-"""Selection agrees sample for sample with a naive re-implementation, and neighbours with a full similarity
-matrix.
-"""
+"""Selection agrees sample for sample with a naive re-implementation."""
 
 from __future__ import annotations
 
 import statistics
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import signals
-from engine.signals import Floats
 
 SEEDS = range(5)
 NAN = float("nan")
@@ -105,61 +101,6 @@ def test_the_stricter_of_cut_and_floor_holds(
 ) -> None:
     assert signals.held(relative, floor, side) == expected
     assert signals.held(relative, None, side) == relative
-
-
-def full_matrix(embeddings: Floats, k: int) -> tuple[list[list[float]], list[list[int]]]:
-    """The plain N x N way: python's stable sort keeps the lower index first among equals."""
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    matrix = unit @ unit.T
-    every = range(len(unit))
-    order = [sorted((j for j in every if j != i), key=lambda j: -matrix[i, j])[:k] for i in every]
-    return [[float(matrix[i, j]) for j in row] for i, row in enumerate(order)], order
-
-
-@pytest.mark.parametrize("k", [1, 2, 5])
-def test_neighbours_agree_with_the_full_matrix(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "BLOCK_ROWS", 7)
-    monkeypatch.setattr(signals, "BLOCK_COLUMNS", 11)
-    embeddings = np.random.default_rng(0).normal(size=(50, 8))
-    similarity, index = signals.neighbours(embeddings, k)
-    expected, order = full_matrix(embeddings, k)
-    assert index.tolist() == order
-    np.testing.assert_allclose(similarity, expected, atol=1e-12)
-
-
-def test_ties_go_to_the_lower_index_across_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "BLOCK_ROWS", 3)
-    monkeypatch.setattr(signals, "BLOCK_COLUMNS", 2)
-    _, index = signals.neighbours(np.ones((6, 4), dtype=np.float32), 2)
-    assert index.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], [0, 1]]
-
-
-def test_fewer_others_than_k_and_broken_rows() -> None:
-    rows = np.array([[1.0, 0.0], [NAN, 1.0], [0.0, 0.0], [2.0, 0.0]])
-    similarity, index = signals.neighbours(rows, 3)
-    assert index.tolist() == [[3, 2, -1], [-1, -1, -1], [0, 3, -1], [0, 2, -1]]
-    assert similarity[0, :2].tolist() == [1.0, 0.0]
-    assert np.isnan(similarity[1]).all()
-    empty, nobody = signals.neighbours(np.zeros((0, 4), dtype=np.float32), 2)
-    assert empty.shape == nobody.shape == (0, 2)
-
-
-def test_half_precision_is_scored_in_single() -> None:
-    half = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float16)
-    similarity, _ = signals.neighbours(half, 2)
-    assert similarity.dtype == np.float32
-    assert (similarity <= 1).all()
-
-
-def test_memory_does_not_grow_with_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "BLOCK_ROWS", 128)
-    monkeypatch.setattr(signals, "BLOCK_COLUMNS", 256)
-    embeddings = np.random.default_rng(2).normal(size=(4000, 4)).astype(np.float32)
-    tracemalloc.start()
-    signals.neighbours(embeddings, 2)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4_000_000, f"{peak} bytes; the full matrix would be {4000 * 4000 * 4}"
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.floats(0, 3))
