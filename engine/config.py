@@ -111,8 +111,9 @@ class Evaluate(_Section, frozen=True):
 
 
 class Select(_Section, frozen=True):
-    """Which samples are suboptimal: thresholds mean ± m·sigma, one m per axis."""
+    """Which samples are suboptimal: thresholds mean ± m·sigma, one m per axis, or where two groups part."""
 
+    threshold: Literal["sigma", "mixture"] = "sigma"
     m_complexity: float = 1.0
     m_diversity: float = 1.0
     m_quality: float = 1.0
@@ -121,6 +122,11 @@ class Select(_Section, frozen=True):
     parity: Literal["ours", "reference"] = "ours"
     remember: bool = True
     max_share: Share = 0.5
+
+    def __post_init__(self) -> None:
+        """The reference knows no mixtures."""
+        if self.parity == "reference" and self.threshold == "mixture":
+            raise ValueError('threshold "mixture" and parity "reference" exclude each other')
 
 
 class Prices(_Section, frozen=True):

@@ -170,9 +170,11 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The cut of one axis in one round, the floor it was held against and how many it selected.
+    """The cut of one signal in one round and the floor it was held against.
 
-    ``signal`` is ``loss_before``, ``loss_after``, ``similarity`` or ``quality`` (complexity has two).
+    ``signal`` is ``loss_before``, ``loss_after``, ``similarity`` or ``quality`` (complexity has two). ``rule`` is
+    ``sigma`` or ``mixture``; then ``detail`` (a JSON object) tells what was found, its ``verdict`` in words, and a cut
+    that selects nothing is infinite.
     """
 
     TABLE: ClassVar[str] = "threshold"
@@ -185,6 +187,8 @@ class Threshold:
     m: float
     cut: float
     floor: float | None
+    rule: str = "sigma"
+    detail: str | None = None
 
 
 RewriteState = Literal["owed", "prompted", "proposed", "failed", "rejected", "accepted", "merged"]

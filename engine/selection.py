@@ -1,0 +1,268 @@
+"""Which samples a round selects and which rewrites it owes: pure numpy, shared by the select stage and the preview.
+
+A signal's threshold is one of two rules (``select.threshold``):
+
+- sigma: mean ± m·sigma of the round's own values, as published; it always selects somebody;
+- mixture: two groups are looked for (``engine.mixture``); without two groups the cut is infinite and selects nobody.
+
+A limit is the stricter of that cut and the floor. Complexity has two signals under the sigma rule; under the mixture
+rule only the loss before training counts, the loss after it is kept for its mean and sigma.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from engine import config as configs
+from engine import mixture, signals
+from engine.signals import Bools, Floats, Side
+from engine.store.rows import AXES, Axis, Threshold
+
+Rule = Literal["sigma", "mixture"]
+Values = Mapping[str, Floats]
+Picks = dict[Axis, Bools]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One thresholded signal: its axis, the side that is suboptimal, its sigma's ddof, the scale a mixture is
+    looked for on.
+    """
+
+    name: str
+    axis: Axis
+    side: Side
+    ddof: int = 0
+    log: bool = False
+
+
+SIGNALS = (
+    Signal("loss_before", "complexity", "above", log=True),
+    Signal("loss_after", "complexity", "above", log=True),
+    Signal("similarity", "diversity", "below"),
+    Signal("quality", "quality", "below", ddof=1),
+)
+BY_NAME = {s.name: s for s in SIGNALS}
+OF_AXIS: dict[Axis, tuple[Signal, ...]] = {axis: tuple(s for s in SIGNALS if s.axis == axis) for axis in AXES}
+UNUSED = "loss_after"  # the signal that the mixture rule does without
+
+
+def shown(axis: Axis, rule: str = "sigma") -> str:
+    """The signal whose value and threshold a selection shows: of complexity's two the last to be passed, or the only
+    one that counts.
+    """
+    return next(s.name for s in reversed(OF_AXIS[axis]) if rule == "sigma" or s.name != UNUSED)
+
+
+# ------------------------------------------------------------------------------------------------ thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier rounds say about this one's thresholds.
+
+    ``floors``: round 0's cuts by signal. ``frozen``: the first mixture threshold on the loss before training, which
+    holds as long as the base model is the one before training.
+    """
+
+    floors: Mapping[str, float]
+    frozen: Threshold | None = None
+
+    @classmethod
+    def of(cls, rounds: Sequence[Sequence[Threshold]], config: configs.Config) -> Earlier:
+        """From the thresholds of all earlier rounds, oldest first."""
+        settings = config.select
+        if settings.parity == "reference" or not rounds:
+            return cls({})
+        found = (t for rows in rounds for t in rows if t.signal == "loss_before" and t.rule == "mixture")
+        frozen = next(found, None) if config.train.init == "base" else None
+        if settings.floor == "none":
+            return cls({}, frozen)
+        return cls({t.signal: t.cut for t in rounds[0] if np.isfinite(t.cut)}, frozen)
+
+
+def cuts(values: Values, settings: configs.Select, earlier: Earlier, round: int) -> dict[str, Threshold]:
+    """The threshold of every signal that has values enough for one."""
+    m = {"complexity": settings.m_complexity, "diversity": settings.m_diversity, "quality": settings.m_quality}
+    out = {}
+    for s in SIGNALS:
+        found = sigma_cut(s, values[s.name], m[s.axis], earlier, round)
+        if found is not None:
+            mixed = settings.threshold == "mixture"
+            out[s.name] = mixture_cut(s, values[s.name], found, earlier) if mixed else found
+    return out
+
+
+def sigma_cut(s: Signal, values: Floats, m: float, earlier: Earlier, round: int) -> Threshold | None:
+    """Mean ± m·sigma; None when there are too few values to have a sigma."""
+    found = signals.cut(values, m, s.side, s.ddof)
+    if not np.isfinite(found.cut):
+        return None
+    floor = earlier.floors.get(s.name)
+    return Threshold(round, s.name, s.axis, found.mean, found.sigma, found.m, found.cut, floor)
+
+
+def mixture_cut(s: Signal, values: Floats, plain: Threshold, earlier: Earlier) -> Threshold:
+    """``plain`` (of the same values) with the mixture rule's cut; its ``m`` is the cut's distance from the mean."""
+    sign = 1.0 if s.side == "above" else -1.0
+    floor = plain.floor if s.axis != "complexity" else None
+    if s.name == UNUSED:
+        cut, detail = -sign * np.inf, {"verdict": "not part of the mixture rule"}
+    elif s.axis == "complexity" and earlier.frozen is not None:
+        cut, detail = earlier.frozen.cut, json.loads(earlier.frozen.detail or "{}")
+        detail["frozen"] = earlier.frozen.round
+    else:
+        found = mixture.split(values, s.side, log=s.log)
+        cut, detail = found.cut if found.cut is not None else sign * np.inf, found.detail()
+    m = sign * (cut - plain.mean) / (plain.sigma or 1.0)
+    row = (plain.round, plain.signal, plain.axis, plain.mean, plain.sigma, float(m), float(cut), floor)
+    return Threshold(*row, rule="mixture", detail=json.dumps(detail))
+
+
+def limit(threshold: Threshold) -> float:
+    """What a sample must be strictly beyond: the stricter of cut and floor."""
+    return signals.held(threshold.cut, threshold.floor, BY_NAME[threshold.signal].side)
+
+
+def verdict(threshold: Threshold) -> str:
+    """What the mixture rule said about a signal; empty under the sigma rule."""
+    return str(json.loads(threshold.detail).get("verdict", "")) if threshold.detail else ""
+
+
+# ------------------------------------------------------------------------------------------------- selections
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The outcome, as masks over the dataset: samples selected per axis, rewrites owed per axis, and how many rewrites
+    the cap left out.
+    """
+
+    selected: Picks
+    owed: Picks
+    capped: int
+
+    def rewrites(self) -> list[tuple[Axis, int]]:
+        """The rewrites owed, each (axis, place in the dataset), by axis and then in dataset order."""
+        return [(axis, int(i)) for axis in AXES for i in np.flatnonzero(self.owed[axis])]
+
+
+def beyond_all(values: Values, thresholds: Mapping[str, Threshold]) -> Picks:
+    """Per axis, which samples are beyond the thresholds of all of its signals."""
+    size = len(values["quality"])
+    out: Picks = {axis: np.ones(size, dtype=np.bool_) for axis in AXES}
+    for s in SIGNALS:
+        there = thresholds.get(s.name)
+        out[s.axis] &= signals.beyond(values[s.name], limit(there) if there else float("nan"), s.side)
+    return out
+
+
+def most(settings: configs.Select, size: int) -> int:
+    """How many rewrites a dataset of ``size`` samples may owe."""
+    return int(settings.max_share * size) if settings.parity == "ours" else 2 * size
+
+
+def badness(values: Values, thresholds: Mapping[str, Threshold]) -> dict[Axis, Floats]:
+    """How many sigmas a sample lies on the bad side of the mean, per axis; for complexity the milder of its two (under
+    the mixture rule: the one that counts).
+    """
+    out: dict[Axis, Floats] = {}
+    for s in SIGNALS:
+        there = thresholds.get(s.name)
+        if there is None:
+            distance: Floats = np.zeros(len(values[s.name]))
+        elif there.rule == "mixture" and s.name == UNUSED:
+            continue
+        else:
+            sign = 1.0 if s.side == "above" else -1.0
+            distance = sign * (values[s.name] - there.mean) / (there.sigma or 1.0)
+        out[s.axis] = np.minimum(out[s.axis], distance) if s.axis in out else distance
+    return out
+
+
+def choose(picks: Picks, bad: Mapping[Axis, Floats], order: Sequence[str], most: int) -> Chosen:
+    """The rewrites owed: one per replaced sample, at most ``most``, the worst first; and the selections they stand for.
+
+    Equal badness is decided by dataset order, then by axis.
+    """
+    owed = once(picks, order)
+    total = sum(int(np.count_nonzero(mask)) for mask in owed.values())
+    if total > most:
+        owed = _worst(owed, bad, most)
+    replaced = owed["complexity"] | owed["quality"]
+    selected: Picks = {a: picks[a] & (owed[a] if a == "diversity" else replaced) for a in AXES}
+    return Chosen(selected, owed, max(0, total - most))
+
+
+def once(picks: Picks, order: Sequence[str]) -> Picks:
+    """The rewrites before any cap: a replaced sample is rewritten for the first of ``order`` that selected it."""
+    first = {name: i for i, name in enumerate(order)}
+    early, late = sorted(("complexity", "quality"), key=lambda a: first.get(a, len(first)))
+    owed = dict(picks)
+    owed[late] = picks[late] & ~picks[early]  # type: ignore[index]
+    return owed
+
+
+def _worst(owed: Picks, bad: Mapping[Axis, Floats], most: int) -> Picks:
+    """The ``most`` worst of all owed rewrites."""
+    places = {axis: np.flatnonzero(owed[axis]) for axis in AXES}
+    place = np.concatenate([places[axis] for axis in AXES])
+    number = np.concatenate([np.full(len(places[axis]), i) for i, axis in enumerate(AXES)])
+    worst = -np.concatenate([bad[axis][places[axis]] for axis in AXES])
+    kept = np.lexsort((number, place, worst))[:most]
+    out: Picks = {}
+    for i, axis in enumerate(AXES):
+        out[axis] = np.zeros_like(owed[axis])
+        out[axis][place[kept[number[kept] == i]]] = True
+    return out
+
+
+# --------------------------------------------------------------------------------------------------- memory
+
+
+class Lineage(NamedTuple):
+    """Where a sample came from: what it replaced or was inspired by, for which axis, in which round it was born."""
+
+    id: int
+    parent_id: int | None
+    axis: str | None
+    born_round: int
+
+
+class Try(NamedTuple):
+    """An earlier rewrite of ``sample_id``: its state, the calls made for it, and whether the signals were better."""
+
+    round: int
+    sample_id: int
+    axis: str
+    state: str
+    attempts: int
+    improved: bool | None
+
+
+def blocked(data: Iterable[Lineage], past: Sequence[Try]) -> tuple[set[int], set[int]]:
+    """Sample ids that are not selected again: on the replacing axes, and as a core of diversity.
+
+    A rewrite that was never begun (the budget ran out) is no try.
+    """
+    tries = [t for t in past if t.attempts > 0]
+    without = {t.sample_id for t in tries if t.axis != "diversity" and t.state in ("failed", "rejected")}
+    improved = {(t.round, t.sample_id, t.axis) for t in past if t.improved}
+    for one in data:
+        replaced = one.parent_id is not None and one.axis is not None and one.axis != "diversity"
+        if replaced and (one.born_round - 1, one.parent_id, one.axis) not in improved:
+            without.add(one.id)
+    return without, {t.sample_id for t in tries if t.axis == "diversity"}
+
+
+def tried(ids: Sequence[int], data: Iterable[Lineage], past: Sequence[Try]) -> Picks:
+    """``blocked`` as masks over the dataset's ``ids``."""
+    without, used = blocked(data, past)
+    replacing = np.fromiter((id in without for id in ids), np.bool_, len(ids))
+    inspired = np.fromiter((id in used for id in ids), np.bool_, len(ids))
+    return {"complexity": replacing, "diversity": inspired, "quality": replacing}
