@@ -82,6 +82,10 @@ class Lines(Widget, Generic[T]):
         """The rows for ``data`` in ``width`` x ``height`` cells. Pure."""
         raise NotImplementedError(f"{type(self).__name__} draws nothing")
 
+    def span(self, old: Line, new: Line) -> tuple[int, int] | None:
+        """The cells [start, end) of a row to paint again; None: none."""
+        return changed_span(old, new)
+
     @property
     def data(self) -> T:
         """What is shown."""
@@ -102,7 +106,7 @@ class Lines(Widget, Generic[T]):
             self.refresh(layout=True)
             return
         for y in range(max(len(old), len(self._lines))):
-            span = changed_span(old[y] if y < len(old) else (), self._lines[y] if y < len(self._lines) else ())
+            span = self.span(old[y] if y < len(old) else (), self._lines[y] if y < len(self._lines) else ())
             if span is not None:
                 self.refresh(Region(span[0], y, span[1] - span[0], 1))
 
