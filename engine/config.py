@@ -269,18 +269,20 @@ def render(settings: Mapping[str, Mapping[str, object]]) -> str:
         key = line.partition(" = ")[0]
         if (section, key) in owed:
             owed.discard((section, key))
-            line = f"{key} = {_toml(settings[section][key])}"
+            line = f"{key} = {toml(settings[section][key])}"
         out.append(line)
     if owed:
         raise ConfigError("config.toml has no " + ", ".join(f"[{s}] {k}" for s, k in sorted(owed)))
     return "\n".join(out) + "\n"
 
 
-def _toml(value: object) -> str:
+def toml(value: object) -> str:
     """A Python value as TOML (strings as JSON strings, which TOML's basic strings are a superset of)."""
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(v) for v in value)}]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+        return f"[{', '.join(toml(v) for v in value)}]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the only one that JSON leaves raw
+    return str(value)
 
 
 def load(project: Path) -> Config:
