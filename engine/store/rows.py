@@ -115,6 +115,9 @@ class Losses:
 class Neighbourhood:
     """Mean cosine similarity to the k nearest other samples, and who they are (JSON list of sample ids, nearest
     first).
+
+    ``cluster``: a number that the cluster has in all rounds; -1: in none; None: clusters are off. ``outlier``: GLOSH
+    score, 0 (as dense as its cluster gets) to 1.
     """
 
     TABLE: ClassVar[str] = "signal"
@@ -123,6 +126,28 @@ class Neighbourhood:
     sample_id: int
     similarity: float
     neighbours: str
+    cluster: int | None = None
+    outlier: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster of one round, and what became of it since the round before.
+
+    ``change``: born, kept, grew, shrank, split, merged or died (then ``size`` is 0 and ``cluster`` -2 minus the number
+    it had). ``previous``: the cluster it goes back to. ``exemplar``: the id of its most typical sample; of a cluster
+    that died, the last one.
+    """
+
+    TABLE: ClassVar[str] = "cluster"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "cluster")
+    round: int
+    cluster: int
+    size: int
+    exemplar: int | None
+    change: str
+    previous: int | None
+    previous_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +226,9 @@ class Rewrite:
     States: owed -> prompted (new prompt is there) -> proposed (answer is there) -> accepted | rejected; or failed
     (malformed replies up to the attempt limit; ``raw`` keeps the last one). ``merged`` after the merge.
     ``messages`` is the new conversation (canonical JSON) once proposed. ``attempts`` counts the calls for the prompt,
-    ``answer_attempts`` those for the answer.
+    ``answer_attempts`` those for the answer. ``original`` is the teacher's conversation, when a person has edited it.
+    ``draw`` numbers the waves in which a person sends rewrites back to the teacher; 0 is the round's own. The column
+    ``note`` is a person's alone and no part of this row, so that no stage can write over it.
     """
 
     TABLE: ClassVar[str] = "rewrite"
@@ -220,6 +247,8 @@ class Rewrite:
     tokens_out: int = 0
     cost: float = 0.0
     answer_attempts: int = 0
+    original: str | None = None
+    draw: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,13 @@ def m002_look_closer(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m003_write_again(db: Database) -> None:
+    """Rewrites that a person sends back to the teacher, and what an edit or such a sending back replaced."""
+    for statement in WRITE_AGAIN:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -207,4 +214,11 @@ LOOK_CLOSER = (
     "ALTER TABLE decision ADD COLUMN messages TEXT",
     "ALTER TABLE decision ADD COLUMN before_note TEXT",
     "ALTER TABLE decision ADD COLUMN note TEXT",
+)
+
+WRITE_AGAIN = (
+    # Which wave of sending back a rewrite belongs to; 0: the round's own. Waves are asked for apart from each other.
+    "ALTER TABLE rewrite ADD COLUMN draw INTEGER NOT NULL DEFAULT 0",
+    # What an edit or a sending back took away (a JSON object of the rewrite's columns), so that undo can restore it.
+    "ALTER TABLE decision ADD COLUMN before_row TEXT",
 )
