@@ -1,0 +1,189 @@
+"""Training speed: our train stage against TRL as it comes and transformers' Trainer with padding.
+
+    python benchmarks/sft.py --data alpaca_1k.json --rows 320
+
+One epoch over the same rows of the same model, one process each; writes docs/benchmarks/sft.md. Tokens per second count
+the rows' own tokens, not padding, over the time of training itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from measured import machine, piece, run_piece, table  # noqa: E402
+
+DOCUMENT = ROOT / "docs" / "benchmarks" / "sft.md"
+BASE = ROOT / "engine" / "demo" / "base"
+MAX_LENGTH = 1024
+Found = tuple[Mapping[str, Any], Mapping[str, float]]
+
+
+def _rows(data: Path, count: int) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(data.read_text(encoding="utf-8"))[:count]
+    return found
+
+
+def _chats(data: Path, count: int) -> list[list[dict[str, str]]]:
+    return [
+        [
+            {"role": "user", "content": "\n\n".join(filter(None, (row["instruction"], row["input"])))},
+            {"role": "assistant", "content": row["output"] or "none"},
+        ]
+        for row in _rows(data, count)
+    ]
+
+
+def _own_tokens(data: Path, count: int) -> int:
+    """Tokens of the rows as every side trains on them, cut at MAX_LENGTH."""
+    from engine.render import load_tokenizer, render
+    from engine.store.rows import Message
+
+    tokenizer = load_tokenizer(BASE)
+    chats = ([Message(m["role"], m["content"]) for m in chat] for chat in _chats(data, count))
+    return sum(len(render(tokenizer, chat, MAX_LENGTH).ids) for chat in chats)
+
+
+def ours(packing: bool) -> Callable[[Path, Path, int], Found]:
+    """Our stage, full fine-tuning, the default batch of 4 x 8."""
+
+    def work(scratch: Path, data: Path, rows: int) -> Found:
+        from engine import config as configs
+        from engine import project
+        from engine.context import StoreCtx
+        from engine.loop import NAMES
+        from engine.stages import train
+        from engine.store import commands, write
+        from engine.store.connect import writer
+
+        folder = scratch / f"ours-{packing}"
+        source = scratch / f"ours-{packing}.json"
+        source.write_text(json.dumps(_rows(data, rows)), encoding="utf-8")
+        settings: dict[str, dict[str, object]] = {
+            "data": {"heldout_share": 0.0},
+            "model": {"name": str(BASE), "max_length": MAX_LENGTH, "device": "cpu", "threads": 1},
+            "train": {"method": "full", "packing": packing, "gradient_checkpointing": False, "learning_rate": 1e-4},
+        }
+        project.create(folder, [source], settings)
+        db = writer(folder)
+        write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
+        commands.set_plan(folder, 1)
+        start = time.perf_counter()
+        train.run(StoreCtx(db, folder, configs.load(folder), 0, "train"))
+        return {}, {"train_s": time.perf_counter() - start, "own_tokens": _own_tokens(data, rows)}
+
+    return work
+
+
+def trl(scratch: Path, data: Path, rows: int) -> Found:
+    """TRL's trainer with its own settings; only what a CPU cannot do is switched off."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+    from trl import SFTConfig, SFTTrainer
+
+    from engine.render import load_tokenizer
+
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(BASE),
+        args=SFTConfig(output_dir=str(scratch / "trl"), use_cpu=True, bf16=False, num_train_epochs=1, report_to="none"),
+        train_dataset=Dataset.from_dict({"messages": _chats(data, rows)}),
+        processing_class=load_tokenizer(BASE),
+    )
+    start = time.perf_counter()
+    trainer.train()
+    return {}, {"train_s": time.perf_counter() - start, "own_tokens": _own_tokens(data, rows)}
+
+
+def padded(scratch: Path, data: Path, rows: int) -> Found:
+    """transformers' Trainer with a padding collator, its default batch of 8."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    from engine.render import load_tokenizer, render
+    from engine.store.rows import Message
+
+    tokenizer = load_tokenizer(BASE)
+    chats = ([Message(m["role"], m["content"]) for m in chat] for chat in _chats(data, rows))
+    made = [render(tokenizer, chat, MAX_LENGTH) for chat in chats]
+    labels = [[i if on else -100 for i, on in zip(row.ids, row.mask, strict=True)] for row in made]
+    trainer = Trainer(
+        model=AutoModelForCausalLM.from_pretrained(BASE),
+        args=TrainingArguments(
+            output_dir=str(scratch / "padded"), use_cpu=True, num_train_epochs=1, report_to="none", save_strategy="no"
+        ),
+        train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in made], "labels": labels}),
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
+    start = time.perf_counter()
+    trainer.train()
+    return {}, {"train_s": time.perf_counter() - start, "own_tokens": _own_tokens(data, rows)}
+
+
+PIECES: dict[str, Callable[[Path, Path, int], Found]] = {
+    "ours": ours(packing=False),
+    "ours-packed": ours(packing=True),
+    "trl": trl,
+    "padded": padded,
+}
+NAMES = {
+    "ours": "our train stage, batch 4 x 8",
+    "ours-packed": "our train stage, packing = true",
+    "trl": "TRL's SFTTrainer as it comes",
+    "padded": "transformers' Trainer, padded batches of 8",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python benchmarks/sft.py", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="Alpaca rows as JSON")
+    parser.add_argument("--rows", type=int, default=320)
+    parser.add_argument("--document", type=Path, default=DOCUMENT)
+    parser.add_argument("--piece", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.piece:
+        run_piece(lambda: PIECES[options.piece](options.out.parent, options.data, options.rows), options.out)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="middo-sft-") as scratch:
+        how = ["--data", str(options.data), "--rows", str(options.rows)]
+        found = {name: piece(__file__, name, Path(scratch), how)[0] for name in PIECES}
+    slowest = min(f["own_tokens"] / f["train_s"] for name, f in found.items() if not name.startswith("ours"))
+    body = []
+    for name, f in found.items():
+        speed = f["own_tokens"] / f["train_s"]
+        waste = 1 - f["own_tokens"] / f["tokens"]
+        row = [
+            f"{speed:,.0f}",
+            f"{speed / slowest:.2f}",
+            f"{f['train_s']:.1f}",
+            f"{waste:.0%}",
+            f"{f['peak_mib']:,.0f}",
+        ]
+        body.append([NAMES[name], *row])
+    head = ["training", "tokens/s", "ratio", "seconds", "padding", "peak MiB"]
+    command = shlex.join(["python", "benchmarks/sft.py", *arguments])
+    about = (
+        f"One epoch over {options.rows} real Alpaca rows (cut at {MAX_LENGTH:,} tokens), the demo's 1.4M-parameter "
+        "base, full fine-tuning in float32. Ours includes loading the model, rendering, metric rows and saving."
+    )
+    text = "\n".join(
+        ["# Training speed", "", f"`{command}`", "", machine() + ".", "", about, "", table(head, body), ""]
+    )
+    options.document.parent.mkdir(parents=True, exist_ok=True)
+    options.document.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
