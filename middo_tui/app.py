@@ -10,29 +10,34 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Event
+from typing import TYPE_CHECKING, Any
 
 from textual import events, on
-from textual.app import App
-from textual.filter import LineFilter
 from textual.message import Message
+from textual.screen import Screen
 from textual.timer import Timer
 
 from engine.errors import MiddoError
-from middo_tui import keys, theme
+from middo_tui import keys
+from middo_tui.base import BaseApp
 from middo_tui.feed.poll import StoreChanged, poll
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
-from middo_tui.guard import Guard, clean
+from middo_tui.guard import clean
 from middo_tui.notice import Notice
 from middo_tui.pacing import REQUEST, Link
+from middo_tui.preferences import Preferences
 from middo_tui.screens.frame import Ask, Framed, Go
 from middo_tui.screens.loop import LoopScreen
 from middo_tui.widgets.link_gauge import LinkState, rounded_ms
+
+if TYPE_CHECKING:
+    from middo_tui.screens.palette import Command
 
 
 def supported() -> str | None:
@@ -43,7 +48,7 @@ def supported() -> str | None:
     return None
 
 
-SCREENS = {name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name in keys.SCREENS}
+SCREENS = {name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name in (*keys.SCREENS, *keys.UNNUMBERED)}
 """Where each screen is; all but the Loop screen are imported when they are first looked at."""
 TRAIL = 20
 
@@ -57,22 +62,17 @@ class Answered(Message):
         self.after = after
 
 
-class MiddoApp(App[int]):
+class MiddoApp(BaseApp[int]):
     """The app on ``project``. ``leave_when_done``: at the end of the run, enter leaves (``middo-tui demo``)."""
 
     CSS_PATH = "screens/loop.tcss"  # here, because a default screen's own style sheet is not loaded
-    ENABLE_COMMAND_PALETTE = False
-    AUTO_FOCUS = None
 
-    def __init__(self, project: Path, leave_when_done: bool = False) -> None:
-        super().__init__()
-        self.register_theme(theme.MIDDO)
-        self.theme = theme.MIDDO.name
+    def __init__(self, project: Path, leave_when_done: bool = False, preferences: Preferences | None = None) -> None:
+        super().__init__(preferences or Preferences())
         self.link = Link(answers=False)
         self._reader = Reader(project)
         # read before the first paint: one frame instead of an empty one and a full one, 9 KB instead of 30
         self.loop = LoopScreen(project, self._reader.view(), leave_when_done)
-        self._filters_last: list[LineFilter] = [Guard(), *([theme.Colourless()] if self.no_color else [])]
         self._stop = Event()
         self._pending: LoopView | None = None
         self._retry: Timer | None = None
@@ -82,10 +82,6 @@ class MiddoApp(App[int]):
         self._opened: dict[str, Framed] = {LoopScreen.NAME: self.loop}
         self.view = self.loop.view
         self.link_state = LinkState()
-
-    def get_line_filters(self) -> list[LineFilter]:
-        """Everything painted passes the guard last."""
-        return [*super().get_line_filters(), *self._filters_last]
 
     def get_default_screen(self) -> LoopScreen:
         """The Loop screen is the first one: no other is ever painted before it."""
@@ -97,6 +93,8 @@ class MiddoApp(App[int]):
 
     def on_ready(self) -> None:
         """The first screen is there: begin to follow the store."""
+        if self.preferences.warnings:
+            self.framed.say(Notice(clean("\n".join(self.preferences.warnings)).text, "warn"))
         self.link = Link(answers=not self.is_headless)
         work = partial(
             poll, self._reader, self._stop, lambda view: self.post_message(StoreChanged(view)), self.loop.view
@@ -176,6 +174,17 @@ class MiddoApp(App[int]):
         module, _, attribute = SCREENS[name].partition(":")
         screen: Framed = getattr(import_module(module), attribute)(self.loop.project, self.view)
         return screen
+
+    def painted(self) -> Iterable[Screen[Any]]:
+        """Also the screens that were left, as they come back as they were."""
+        return {*self.screen_stack, *self._opened.values()}
+
+    def perform(self, command: Command | None) -> None:
+        """Do what the palette was asked for."""
+        if command is not None and command.action:
+            self.call_later(self.run_action, command.action, self._opened[command.screen])
+        elif command is not None:
+            self.framed.ask(self.choose_theme(command.name.removeprefix("theme ")))
 
     @on(Ask)
     def _ask(self, message: Ask) -> None:

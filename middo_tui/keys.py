@@ -6,8 +6,8 @@ beside it; the keys that work everywhere are here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from textual.binding import Binding, BindingType
@@ -45,6 +45,9 @@ def always(state: Any) -> bool:
 
 SCREENS = ("loop", "samples", "thresholds", "review", "rounds", "lineage")
 """By number key: 1 is the Loop screen."""
+UNNUMBERED = ("settings",)
+ALWAYS_LEAVES = "ctrl+q"
+"""Whatever is focused or remapped."""
 
 EVERYWHERE: tuple[Key[LoopView], ...] = (
     *(
@@ -52,10 +55,12 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
         for number, name in enumerate(SCREENS, start=1)
     ),
     Key("back", ("escape",), "Back to the screen before.", word("back"), always, quiet=True),
+    Key("go('settings')", ("comma",), "The settings of the round and the theme.", word("settings"), always, quiet=True),
+    Key("palette", ("ctrl+p",), "Every command that works now, by name.", word("commands"), always, quiet=True),
     Key("help", ("question_mark", "f1"), "This page.", word("help"), always),
     Key(
         id="leave",
-        keys=("q", "ctrl+q"),
+        keys=("q", ALWAYS_LEAVES),
         help="Leave the app. A run goes on without it.",
         label=lambda view: "leave (the run goes on)" if view.state in RUNNING else "leave",
         works=always,
@@ -64,18 +69,30 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
 NAMES = {
     "question_mark": "?",
     "slash": "/",
+    "comma": ",",
+    "full_stop": ".",
+    "minus": "-",
+    "plus": "+",
+    "equals_sign": "=",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
     "escape": "esc",
     "down": "↓",
     "up": "↑",
+    "left": "←",
+    "right": "→",
+    "shift+left": "shift-←",
+    "shift+right": "shift-→",
+    "shift+tab": "shift-tab",
 }
 
 
 def bindings(table: Sequence[Key[Any]], screen: str) -> list[BindingType]:
     """Textual's bindings for every row; the ids (``loop.pause``) let a keymap remap them."""
     return [
-        Binding(key, row.id, row.help, id=f"{screen}.{plain_id(row)}", show=False, priority=key == "ctrl+q")
+        Binding(key, row.id, row.help, id=f"{screen}.{plain_id(row)}", show=False)
+        if key != ALWAYS_LEAVES
+        else Binding(key, row.id, row.help, show=False, priority=True)
         for row in table
         for key in row.keys
     ]
@@ -89,6 +106,34 @@ def plain_id(row: Key[Any]) -> str:
 def name(key: str) -> str:
     """A key as a person reads it."""
     return NAMES.get(key, key.replace("ctrl+", "ctrl-"))
+
+
+_own: dict[str, tuple[str, ...]] = {}
+
+
+def use(own: Mapping[str, tuple[str, ...]]) -> None:
+    """From now on show these keys (by ``screen.row``) in place of the usual ones; the bindings are the app's matter."""
+    _own.clear()
+    _own.update(own)
+
+
+def mine(table: Sequence[Key[S]], screen: str) -> tuple[Key[S], ...]:
+    """The table with the person's own keys, as footer, help page and palette show it."""
+    return tuple(_mine(row, _own.get(f"{screen}.{plain_id(row)}")) for row in table) if _own else tuple(table)
+
+
+def _mine(row: Key[S], own: tuple[str, ...] | None) -> Key[S]:
+    if own is None:
+        return row
+    return replace(row, keys=(*own, *(key for key in row.keys if key == ALWAYS_LEAVES)))
+
+
+def numbers() -> str:
+    """The keys that go to the numbered screens: ``1-6``, or one by one when they are not in a row."""
+    rows = mine(EVERYWHERE, "app")[: len(SCREENS)]
+    own = [name(row.keys[0]) for row in rows]
+    usual = [str(number) for number in range(1, len(SCREENS) + 1)]
+    return f"1-{len(SCREENS)}" if own == usual else " ".join(own)
 
 
 def footer(table: Sequence[Key[S]], state: S) -> tuple[tuple[str, str], ...]:

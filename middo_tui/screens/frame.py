@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from rich.text import Text
 from textual import events
@@ -28,6 +28,9 @@ from middo_tui.widgets.header import Header
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.link_gauge import LinkState
 from middo_tui.widgets.paragraph import Paragraph
+
+if TYPE_CHECKING:
+    from middo_tui.screens.palette import Command
 
 LEAST = (80, 24)
 TALL, WIDE = 36, 120
@@ -60,6 +63,10 @@ class Shows(Protocol):
 
     view: LoopView
     link_state: LinkState
+    loop: Framed
+
+    def perform(self, command: Command | None) -> None:
+        """Do what the palette was asked for."""
 
 
 class Framed(Screen[None]):
@@ -168,8 +175,8 @@ class Framed(Screen[None]):
         return self._said or self.own_notice()
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
-        own = keys.footer(self.shown_keys(), self.state())
-        return (*own, ("1-6", "screens"), *keys.footer(keys.EVERYWHERE, self.view))
+        own = keys.footer(keys.mine(self.shown_keys(), self.NAME), self.state())
+        return (*own, (keys.numbers(), "screens"), *keys.footer(keys.mine(keys.EVERYWHERE, "app"), self.view))
 
     def shown_keys(self) -> tuple[Key[Any], ...]:
         """The rows of the key table that exist here at all."""
@@ -190,7 +197,14 @@ class Framed(Screen[None]):
 
     def action_help(self) -> None:
         """The key table."""
-        self.app.push_screen(Help(self.NAME, self.shown_keys()))
+        self.app.push_screen(Help(self.NAME, keys.mine(self.shown_keys(), self.NAME)))
+
+    def action_palette(self) -> None:
+        """Every command by name."""
+        from middo_tui.screens.palette import Palette, commands
+
+        app = cast(Shows, self.app)
+        self.app.push_screen(Palette(commands(self, app.loop, self.view)), app.perform)
 
     def action_leave(self) -> None:
         """Leave, and say in the shell what goes on."""

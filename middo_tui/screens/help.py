@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from middo_tui.feed.view import MARKS
-from middo_tui.keys import EVERYWHERE, SCREENS, Key, name
+from middo_tui.keys import EVERYWHERE, SCREENS, Key, mine, name, numbers
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
 
@@ -31,7 +31,7 @@ def help_lines(screen: str, table: Sequence[Key[Any]]) -> list[Line]:
     """A row per key of the screen and of all screens, then what the signs mean."""
     rows: list[Line] = [(Run(f" Keys of the {screen.capitalize()} screen", "strong"),), *map(_row, table)]
     rows += [(), (Run(" Keys of every screen", "strong"),), (_numbers(), Run(NUMBERED))]
-    rows += [_row(key) for key in EVERYWHERE if not key.id.startswith("go")]
+    rows += [_row(key) for key in mine(EVERYWHERE, "app")[len(SCREENS) :]]
     return [*rows, (), *((Run(f" {text}", "dim"),) for text in ABOUT)]
 
 
@@ -41,7 +41,7 @@ def _row(key: Key[Any]) -> Line:
 
 
 def _numbers() -> Run:
-    return Run(f"  {f'1-{len(SCREENS)}':<{COLUMN}}", "key")
+    return Run(f"  {numbers():<{COLUMN}}", "key")
 
 
 class HelpPage(Lines[tuple[Line, ...]]):

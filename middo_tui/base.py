@@ -1,0 +1,77 @@
+"""What every app of this package is: themed, remappable, guarded, with the mouse only if it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar
+
+from textual.app import App
+from textual.filter import LineFilter
+from textual.screen import Screen
+from textual.widget import Widget
+
+from middo_tui import keys, theme
+from middo_tui.guard import Guard
+from middo_tui.preferences import Preferences, remember_theme
+
+R = TypeVar("R")
+
+
+def kept_theme(name: str) -> str:
+    """Keep the theme for the next time; says where.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    return f"Theme {name}: kept in {remember_theme(name)}."
+
+
+class BaseApp(App[R]):
+    """An app as ``preferences`` want it. Textual's own command palette stays off: ours is made from the key tables."""
+
+    ENABLE_COMMAND_PALETTE = False
+    AUTO_FOCUS = None
+
+    def __init__(self, preferences: Preferences) -> None:
+        super().__init__()
+        self.preferences = preferences
+        for known in theme.THEMES:
+            self.register_theme(known)
+        self._filters_last: list[LineFilter] = [Guard(), *([theme.Colourless()] if self.no_color else [])]
+        theme.use(preferences.theme, self.no_color)
+        self.theme = preferences.theme
+        keys.use({})
+        if preferences.keys:
+            self.remap()
+
+    def remap(self) -> None:
+        """Put the person's keys in the place of the usual ones."""
+        from middo_tui import keymap  # reads every screen's key table: only for those who need it
+
+        checked = keymap.check(self.preferences.keys)
+        keys.use(checked.keys)
+        self.preferences = keymap.warned(self.preferences, checked)
+        self.set_keymap(checked.textual())
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """Everything painted passes the guard last."""
+        return [*super().get_line_filters(), *self._filters_last]
+
+    def wear(self, name: str) -> None:
+        """Change to the theme called ``name`` and paint everything anew."""
+        theme.use(name, self.no_color)
+        self.theme = name
+        for widget in chain.from_iterable(screen.walk_children(Widget) for screen in self.painted()):
+            widget.notify_style_update()
+            widget.refresh()
+
+    def choose_theme(self, name: str) -> Callable[[], str]:
+        """Wear it now; returns what keeps it for the next time, and may block."""
+        self.wear(name)
+        return partial(kept_theme, name)
+
+    def painted(self) -> Iterable[Screen[Any]]:
+        """Every screen that has been painted and will be looked at again."""
+        return self.screen_stack

@@ -1,0 +1,132 @@
+"""A person's own keys: checked against every screen's key table, then put in place of the usual ones.
+
+An id that there is not, a key that there is not and two actions on one key of one screen are each refused with a
+sentence; what is left is used. Keys that a screen shares by itself (one works when the other does not) may go on
+sharing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from textual.keys import KEY_NAME_REPLACEMENTS, Keys, key_to_character
+
+from middo_tui import keys, preferences
+from middo_tui.keys import Key
+from middo_tui.preferences import Preferences
+
+Table = tuple[Key[Any], ...]
+Remapped = dict[str, tuple[str, ...]]
+OURS = {shown: key for key, shown in keys.NAMES.items()}
+MODIFIED = re.compile(r"^((?:ctrl|alt|shift|super|meta|hyper)[+-])+(?=.)")
+NAMED = frozenset(key.value for key in Keys) | {f"f{n}" for n in range(1, 25)}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """``keys``: what may be used, in Textual's names. ``also``: rows that share a usual key with one of those and keep
+    theirs. ``warnings``: what was refused, and why.
+    """
+
+    keys: Remapped
+    also: Remapped
+    warnings: tuple[str, ...]
+
+    def textual(self) -> dict[str, str]:
+        """As ``App.set_keymap`` takes it. It removes a remapped row's usual keys altogether, for all rows that share
+        them, so those are said again.
+        """
+        return {id: ",".join(names) for id, names in {**self.also, **self.keys}.items()}
+
+
+def tables() -> dict[str, Table]:
+    """The key table of every screen, and under ``app`` of all screens."""
+    found: dict[str, Table] = {"app": keys.EVERYWHERE}
+    for screen in (*keys.SCREENS, *keys.UNNUMBERED):
+        module = f"middo_tui.screens.{screen}_keys"
+        if find_spec(module) is not None:
+            found[screen] = import_module(module).KEYS
+    return found
+
+
+def usual(all_tables: Mapping[str, Table]) -> Remapped:
+    """Id by id the keys without any remapping."""
+    return {f"{screen}.{keys.plain_id(row)}": row.keys for screen, table in all_tables.items() for row in table}
+
+
+def check(wanted: Mapping[str, tuple[str, ...]]) -> Checked:
+    """What of ``wanted`` can be used."""
+    place = preferences.folder() / "keys.toml"
+    all_tables = tables()
+    before = usual(all_tables)
+    taken, warnings = _known(wanted, before)
+    screens = {screen: [f"{name}.{keys.plain_id(row)}" for name in ("app", screen) for row in all_tables[name]]
+               for screen in all_tables if screen != "app"}  # fmt: skip
+    while clash := _clash(taken, before, screens.values()):
+        key, one, other = clash
+        refused = [id for id in (one, other) if taken.pop(id, None)]
+        kept = " and ".join(f'"{id}"' for id in refused)
+        warnings.append(f'"{keys.name(key)}" would be {one} and {other} on one screen: {kept} keeps its usual key.')
+    also = {id: before[id] for ids in screens.values() for mine in taken for id in ids
+            if mine in ids and id not in taken and set(before[id]) & set(before[mine])}  # fmt: skip
+    return Checked(taken, also, tuple(f"{place}: {text}" for text in warnings))
+
+
+def warned(now: Preferences, checked: Checked) -> Preferences:
+    """``now`` with what was refused."""
+    return replace(now, warnings=(*now.warnings, *checked.warnings))
+
+
+def long_name(key: str) -> str | None:
+    """``?`` as ``question_mark``, ``ctrl-x`` as ``ctrl+x``; None for what is no key."""
+    found = MODIFIED.match(key)
+    modifiers = found.group().replace("-", "+") if found else ""
+    base = key[len(modifiers) :]
+    base = OURS.get(base, base)
+    if len(base) == 1 and base.isprintable():
+        named = base if base.isalnum() else re.sub(r"[ -]", "_", unicodedata.name(base, "").lower())
+        return modifiers + KEY_NAME_REPLACEMENTS.get(named, named) if named else None
+    whole = modifiers + base
+    return whole if base in NAMED or whole in NAMED or key_to_character(base) else None
+
+
+def _known(wanted: Mapping[str, tuple[str, ...]], before: Remapped) -> tuple[Remapped, list[str]]:
+    """What of ``wanted`` names an action and keys that there are."""
+    taken: Remapped = {}
+    warnings = []
+    for id, said in wanted.items():
+        names = [long_name(key) for key in said]
+        if id not in before:
+            near = get_close_matches(id, before, n=1, cutoff=0.4)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            warnings.append(f'there is no "{id}".{meant} `middo-tui keys` lists them all.')
+        elif None in names:
+            warnings.append(f'"{id}": there is no key called {said[names.index(None)]!r}.')
+        elif keys.ALWAYS_LEAVES in names:
+            warnings.append(f'"{id}": {keys.name(keys.ALWAYS_LEAVES)} always leaves the app.')
+        else:
+            taken[id] = tuple(dict.fromkeys(name for name in names if name))
+    return taken, warnings
+
+
+def _clash(taken: Remapped, before: Remapped, screens: Iterable[list[str]]) -> tuple[str, str, str] | None:
+    """The first key that two actions of a screen would have, at least one of them by remapping."""
+    for ids in screens:
+        by_key: dict[str, list[str]] = {}
+        for id in ids:
+            for key in taken.get(id, before[id]):
+                by_key.setdefault(key, []).append(id)
+        for key, owners in by_key.items():
+            fresh = [id for id in owners if id in taken]
+            if fresh and len(owners) > 1:
+                other = next(id for id in owners if id != fresh[0])
+                if not set(before[fresh[0]]) & set(before[other]):
+                    return key, fresh[0], other
+    return None

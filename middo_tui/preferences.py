@@ -1,0 +1,160 @@
+"""What a person set for themselves, for all projects: theme, mouse, keys.
+
+``$XDG_CONFIG_HOME/middo-tui/`` (``~/.config/middo-tui/`` without it) may hold ``config.toml`` with ``[app] theme`` and
+``[app] mouse``, and ``keys.toml`` with ``[keys]``. What cannot be used there is said once and left aside: a typing
+error in a settings file must not keep anybody from looking at a run.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConfigError
+from middo_tui.theme import DEFAULT, PALETTES, SIXTEEN
+
+FOLDER = "middo-tui"
+KNOWN = ("theme", "mouse")
+DEEP = ("256color", "direct", "truecolor", "kitty")
+"""Ends of a TERM that has more than 16 colours, as Rich tells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """``keys``: by id (``review.accept``) what replaces the usual keys. ``warnings``: what could not be used."""
+
+    theme: str = DEFAULT
+    mouse: bool = True
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the files are. XDG says that a relative XDG_CONFIG_HOME does not count."""
+    home = environ.get("XDG_CONFIG_HOME", "")
+    return (Path(home) if home.startswith("/") else Path("~/.config").expanduser()) / FOLDER
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Preferences:
+    """The person's files, MIDDO_THEME before them, and a theme that the terminal can show where none is named."""
+    warnings: list[str] = []
+    place = folder(environ) / "config.toml"
+    app = _table(place, "app", warnings)
+    for name in app.keys() - set(KNOWN):
+        warnings.append(f"{place}: [app] has no {name!r}. There are {' and '.join(KNOWN)}.")
+    theme = _theme(environ.get("MIDDO_THEME", ""), "MIDDO_THEME", warnings)
+    theme = theme or _theme(app.get("theme", ""), f"{place}: [app] theme", warnings)
+    mouse = app.get("mouse", True)
+    if not isinstance(mouse, bool):
+        warnings.append(f"{place}: [app] mouse is true or false, not {mouse!r}.")
+        mouse = True
+    return Preferences(
+        theme or fitting(environ), mouse, _keys(folder(environ) / "keys.toml", warnings), tuple(warnings)
+    )
+
+
+def fitting(environ: Mapping[str, str]) -> str:
+    """The default theme for this terminal: with 16 colours only, the terminal's own."""
+    if environ.get("COLORTERM", "").strip().lower() in ("truecolor", "24bit"):
+        return DEFAULT
+    return DEFAULT if environ.get("TERM", "").strip().lower().endswith(DEEP) else SIXTEEN
+
+
+def remember_theme(name: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Write ``[app] theme`` into the person's config.toml; everything else in it stays. Returns the file.
+
+    Raises:
+        ConfigError: the file is not one that this can be written into, or cannot be written.
+    """
+    place = folder(environ) / "config.toml"
+    try:
+        old = place.read_text(encoding="utf-8") if place.exists() else ""
+        text = _with_theme(old, name)
+        if tomllib.loads(text)["app"]["theme"] != name:
+            raise ConfigError(f'{place}: [app] theme cannot be written there. Write theme = "{name}" yourself.')
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = place.with_suffix(".toml.new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(place)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ConfigError(f"{place}: not valid TOML ({error}). The theme holds until you leave.") from None
+    except OSError as error:
+        raise ConfigError(f"{place}: {error.strerror}. The theme holds until you leave.") from None
+    return place
+
+
+def _with_theme(old: str, name: str) -> str:
+    """``old`` with the line ``theme = "name"`` under ``[app]``, in place of the one there was."""
+    said = f'theme = "{name}"'
+    lines = old.splitlines()
+    section, head = "", None
+    for at, line in enumerate(lines):
+        bare = line.strip()
+        if bare.startswith("["):
+            section = bare.partition("]")[0].strip("[] ")
+            head = at if section == "app" else head
+        elif section == "app" and bare.partition("=")[0].strip() == "theme":
+            lines[at] = said
+            return "\n".join(lines) + "\n"
+    if head is None:
+        return "\n".join([*lines, *([""] if lines else []), "[app]", said]) + "\n"
+    return "\n".join([*lines[: head + 1], said, *lines[head + 1 :]]) + "\n"
+
+
+def _table(place: Path, name: str, warnings: list[str]) -> dict[str, Any]:
+    """The table ``name`` of a file that need not be there."""
+    try:
+        whole = tomllib.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        warnings.append(f"{place}: not valid TOML: {error}. None of it is used.")
+        return {}
+    except OSError as error:
+        warnings.append(f"{place}: {error.strerror}. None of it is used.")
+        return {}
+    for other in whole.keys() - {name}:
+        warnings.append(f"{place}: {other!r} is not known there; it has the table [{name}].")
+    found = whole.get(name, {})
+    if not isinstance(found, dict):
+        warnings.append(f"{place}: {name} is not a table. Begin it with the line [{name}].")
+        return {}
+    return found
+
+
+def _theme(name: Any, where: str, warnings: list[str]) -> str:
+    """``name`` if it is a theme, also without ``middo-``; else nothing, and a warning when something was named."""
+    for known in (name, f"middo-{name}"):
+        if known in PALETTES:
+            return str(known)
+    if name:
+        near = get_close_matches(str(name), PALETTES, n=1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        warnings.append(f"{where}: there is no theme {name!r}.{meant} There are {', '.join(PALETTES)}.")
+    return ""
+
+
+def _keys(place: Path, warnings: list[str]) -> dict[str, tuple[str, ...]]:
+    """``[keys]``: by id a key or a list of keys. Whether the ids exist is for ``keymap`` to say."""
+    found: dict[str, tuple[str, ...]] = {}
+    for id, value in _flat(_table(place, "keys", warnings)):
+        several = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else ()
+        if several and all(isinstance(key, str) and key for key in several):
+            found[id] = several
+        else:
+            warnings.append(f'{place}: "{id}" is a key or a list of keys, for example "{id}" = "x".')
+    return found
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Ids and values; ``review.accept`` without quotes is a table in TOML, and means the same."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
