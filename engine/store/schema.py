@@ -34,6 +34,13 @@ def m003_write_again(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m004_list_samples(db: Database) -> None:
+    """What a list of half a million samples needs to begin at once, in the dataset's order and at what went wrong."""
+    for statement in LIST_SAMPLES:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -221,4 +228,11 @@ WRITE_AGAIN = (
     "ALTER TABLE rewrite ADD COLUMN draw INTEGER NOT NULL DEFAULT 0",
     # What an edit or a sending back took away (a JSON object of the rewrite's columns), so that undo can restore it.
     "ALTER TABLE decision ADD COLUMN before_row TEXT",
+)
+
+LIST_SAMPLES = (
+    # covers "who is in this round's dataset, in its order": no look at the conversations, which are most of the file
+    "CREATE INDEX sample_by_place ON sample(seq, born_round, retired_round)",
+    "CREATE INDEX signal_by_error ON signal(round, sample_id) WHERE score_error IS NOT NULL OR judge_error IS NOT NULL",
+    "CREATE INDEX rewrite_by_edit ON rewrite(round, sample_id) WHERE original IS NOT NULL",
 )
