@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from engine import batches, models, prompts
+from engine import batches, models, prompts, ranks
 from engine.backends import Judges, Rating, Scored, backend
+from engine.config import Judge, Model
 from engine.errors import StageError
 from engine.models import ModelRef
 from engine.render import Rendered, render, render_bare, render_prompt
@@ -76,7 +78,11 @@ def after_model(ctx: Ctx) -> ModelRef:
 
 def open_model(ctx: Ctx, model: ModelRef) -> HF:
     """``model`` in memory, as [model] of config.toml says; the one loaded before is freed unless it shares the base."""
-    how = ctx.config.model
+    return open_as(ctx.config.model, model)
+
+
+def open_as(how: Model, model: ModelRef) -> HF:
+    """``open_model`` for a process that has no ``Ctx``: what it takes can be sent to one."""
     opened: HF = backend("hf")(
         model.base,
         model.adapter,
@@ -117,23 +123,34 @@ def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered
     return [Scored(one.loss, two.embedding, one.error or two.error) for one, two in zip(losses, means, strict=True)]
 
 
+def score_losses(how: Model, model: ModelRef, rows: Sequence[Rendered]) -> list[Scored]:
+    """Losses of one batch, in any process."""
+    return open_as(how, model).score(rows, embed=False)
+
+
+def score_both(how: Model, model: ModelRef, batch: tuple[Sequence[Rendered], Sequence[Rendered]]) -> list[Scored]:
+    """``score_batch`` of rows and embedded rows, in any process."""
+    return score_batch(open_as(how, model), *batch)
+
+
 def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     """Loss before and after this round's training, and prompt embedding, of each chat, in order.
 
     Planned in batches over all ``chats``: pass the same ones again after a resume to get the same bits.
     """
+    how = ctx.config.model
     tuned = open_model(ctx, after_model(ctx))
     rows = rendered(ctx, tuned, chats)
     embedded = embedded_rows(ctx, tuned, chats, rows)
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
     after: dict[int, Scored] = {}
-    for batch in plan:
-        found = score_batch(tuned, [rows[i] for i in batch], [embedded[i] for i in batch])
+    both = (([rows[i] for i in batch], [embedded[i] for i in batch]) for batch in plan)
+    for batch, found in zip(plan, ranks.spread(partial(score_both, how, after_model(ctx)), both), strict=True):
         after.update(zip(batch, found, strict=True))
-    first = open_model(ctx, before_model(ctx))
     before: dict[int, Scored] = {}
-    for batch in plan:
-        before.update(zip(batch, first.score([rows[i] for i in batch], embed=False), strict=True))
+    alone = ([rows[i] for i in batch] for batch in plan)
+    for batch, found in zip(plan, ranks.spread(partial(score_losses, how, before_model(ctx)), alone), strict=True):
+        before.update(zip(batch, found, strict=True))
     return [_measured(before[i], after[i]) for i in range(len(chats))]
 
 
@@ -143,9 +160,9 @@ def _measured(before: Scored, after: Scored) -> Measured:
     return Measured(before.loss, after.loss, after.embedding)
 
 
-def judge_model(ctx: Ctx) -> HF:
+def judge_ref(ctx: Ctx) -> ModelRef:
     """The model that rates, as judge.model says."""
-    return open_model(ctx, base_model(ctx) if ctx.config.judge.model == "base" else after_model(ctx))
+    return base_model(ctx) if ctx.config.judge.model == "base" else after_model(ctx)
 
 
 def judge_chats(ctx: Ctx, chat: Chat) -> list[tuple[Message, ...]]:
@@ -167,11 +184,14 @@ def judge_prompts(ctx: Ctx, judge: Judges, chat: Chat) -> list[list[int]]:
 
 def rate(ctx: Ctx, chats: Sequence[Chat]) -> list[Rated]:
     """Six expected ratings of each chat's last exchange, in order; planned over all ``chats`` as ``measure`` is."""
-    judge = judge_model(ctx)
+    ref = judge_ref(ctx)
+    judge = open_model(ctx, ref)
     asked = [judge_prompts(ctx, judge, chat) for chat in chats]
     out: dict[int, Rated] = {}
-    for batch in plan_ratings(ctx, asked):
-        out.update(zip(batch, rate_batch(ctx, judge, [asked[i] for i in batch]), strict=True))
+    plan = plan_ratings(ctx, asked)
+    raters = partial(rate_six, ctx.config.model, ref, ctx.config.judge)
+    for batch, found in zip(plan, ranks.spread(raters, ([asked[i] for i in b] for b in plan)), strict=True):
+        out.update(zip(batch, found, strict=True))
     return [out[i] for i in range(len(chats))]
 
 
@@ -180,23 +200,27 @@ def plan_ratings(ctx: Ctx, asked: Sequence[Sequence[Sequence[int]]]) -> list[lis
     return batches.plan([6 * max(map(len, six)) for six in asked], ctx.config.judge.token_budget)
 
 
-def rate_batch(ctx: Ctx, judge: Judges, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
+def rate_batch(how: Judge, judge: Judges, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
     """Expected ratings for the six requests of each sample."""
     fits = [all(six) for six in asked]
     flat = [ids for six, fit in zip(asked, fits, strict=True) if fit for ids in six]
     ratings = iter(judge.rate(flat))
     too_long = Rated(None, None, None, f"its rating request does not fit into the model's {judge.positions} tokens")
-    return [_rated(ctx, [next(ratings) for _ in range(6)]) if fit else too_long for fit in fits]
+    return [_rated(how, [next(ratings) for _ in range(6)]) if fit else too_long for fit in fits]
 
 
-def _rated(ctx: Ctx, six: Sequence[Rating]) -> Rated:
+def rate_six(how: Model, model: ModelRef, judge: Judge, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
+    """``rate_batch`` in any process."""
+    return rate_batch(judge, open_as(how, model), asked)
+
+
+def _rated(how: Judge, six: Sequence[Rating]) -> Rated:
     mass = min(r.digit_mass for r in six)
     values = tuple(r.value for r in six if r.value is not None)
     if len(values) < len(six):
         return Rated(None, None, None, next(r.error for r in six if r.error))
-    if mass < ctx.config.judge.min_digit_mass:
-        least = ctx.config.judge.min_digit_mass
-        reason = f"only {mass:.1%} of the probability lies on digits (judge.min_digit_mass = {least})"
+    if mass < how.min_digit_mass:
+        reason = f"only {mass:.1%} of the probability lies on digits (judge.min_digit_mass = {how.min_digit_mass})"
         return Rated(None, None, mass, reason)
     return Rated(values, sum(values) / len(values), mass)
 

@@ -1,8 +1,9 @@
 """The child process: runs a group of stages, one after the other, and records each outcome once.
 
 ``python -m engine.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the worker's:
-when the
-worker goes away by whatever means, the pipe closes and this process group kills itself, which frees lock and GPU.
+when the worker goes away by whatever means, the pipe closes and this process group kills itself, which frees lock and
+GPU. As one of several processes (``engine.torchrun``) it gets the path of the launcher's socket in place of DEATH_FD;
+rank 0 does all of the above and is the only one that opens the store, the others help it.
 """
 
 from __future__ import annotations
@@ -10,25 +11,24 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib
-import os
-import signal
 import sqlite3
 import sys
-import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from engine import config as configs
+from engine import ranks
 from engine.config import Config
 from engine.context import StoreCtx
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
-from engine.loop import spec
+from engine.loop import processes, spec
 from engine.stage import Ctx, StageSpec
 from engine.store import read, write
 from engine.store.connect import IN_FULL, writer
+from engine.tether import die_with, fetch
 
 
 def resolve(target: str) -> Callable[[Ctx], None]:
@@ -89,27 +89,48 @@ def explain(failure: BaseException, project: Path) -> str:
     return f"{kind}: {failure}. The traceback is in the log."
 
 
-def die_with(fd: int) -> None:
-    """Kill this process group when the worker's end of the pipe closes."""
-
-    def wait() -> None:
-        os.read(fd, 1)
-        os.killpg(os.getpgid(0), signal.SIGKILL)
-
-    threading.Thread(target=wait, name="death-pipe", daemon=True).start()
-
-
-def main(argv: list[str]) -> int:
-    """Entry of the child; exit code 0 whenever the outcome was recorded."""
-    project, round, names, death = Path(argv[0]), int(argv[1]), argv[2].split(","), int(argv[3])
+def tie(place: str) -> None:
+    """End with the worker, and with the launcher where there is one; keep the project's lock until then."""
+    if place.isdigit():
+        die_with(int(place))
+        return
+    connection, (death, _lock) = fetch(Path(place), 2)
     die_with(death)
+    die_with(connection.detach())
+
+
+def lead(project: Path, round: int, names: Sequence[str]) -> int:
+    """Run the stages; the only process that opens the store. Returns 0 whenever the outcome was recorded."""
     db = writer(project)
     config = effective(configs.load(project), read.plan(db).auto)
+    try:
+        ranks.check(processes(config, names), config.model.device)
+    except MiddoError as error:
+        write.end_job(db, round, names[0], "failed", str(error))
+        return ranks.BROKEN if ranks.started() > 1 else 0
+    ranks.join(config.model.device)
     for name in names:
         if run_one(db, project, config, round, name) != "done" or read.plan(db).want != "run":
             break
-    return 0
+    return ranks.dismiss()
+
+
+def help_out(project: Path) -> int:
+    """Do what rank 0 hands out."""
+    ranks.join(configs.load(project).model.device)
+    return ranks.follow()
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the child."""
+    project, round, names = Path(argv[0]), int(argv[1]), argv[2].split(",")
+    tie(argv[3])
+    return lead(project, round, names) if ranks.rank() == 0 else help_out(project)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    if ranks.started() == 1:
+        sys.exit(main(sys.argv[1:]))
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    sys.exit(record(main)(sys.argv[1:]))  # tells the launcher what was raised

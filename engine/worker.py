@@ -1,6 +1,5 @@
 """The supervisor: one per project, detached. Chooses the next job, spawns one child per group of stages, enforces
-what is
-wanted, samples the machine. Never imports torch: it stays small while children come and go.
+what is wanted, samples the machine. Never imports torch: it stays small while children come and go.
 
 ``python -m engine.worker PROJECT READY_FD``
 """
@@ -24,6 +23,7 @@ from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
 from engine.store.connect import transaction, writer
 from engine.store.schema import migrate
+from engine.torchrun import RANK_FAILED
 
 POLL_S = 0.2
 GAUGE_S = 2.0
@@ -113,15 +113,7 @@ class Supervisor:
         log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
         with log_path.open("ab") as log:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "engine.run_stage",
-                    str(self.project),
-                    str(step.round),
-                    ",".join(step.stages),
-                    str(death_r),
-                ],
+                self.command(step, death_r),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -137,6 +129,14 @@ class Supervisor:
             os.close(death_w)
             self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
         return self.outcome(step, process.returncode, log_path)
+
+    def command(self, step: Run, death: int) -> list[str]:
+        """What runs the group: one process, or torchrun with as many as [launch] says."""
+        processes = loop.processes(configs.load(self.project), step.stages)
+        child = [str(self.project), str(step.round), ",".join(step.stages), str(death)]
+        if processes == 1:
+            return [sys.executable, "-m", "engine.run_stage", *child]
+        return [sys.executable, "-m", "engine.torchrun", str(processes), *child, str(self.lock)]
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the child; a cancel ends its whole process group, kindly first."""
@@ -166,16 +166,7 @@ class Supervisor:
                 if want == "cancel":
                     write.end_job(self.db, step.round, name, "cancelled")
                     return "cancelled"
-                how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-                last = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-                said = f" Its last words: {last[0][:300]}" if last and code > 0 else ""
-                write.end_job(
-                    self.db,
-                    step.round,
-                    name,
-                    "failed",
-                    f"the child {how}; run again and it goes on where it was.{said}",
-                )
+                write.end_job(self.db, step.round, name, "failed", _why(code, log_path))
                 return "failed"
             if state != "done":
                 return state if state != "pending" else "done"
@@ -199,6 +190,17 @@ class Supervisor:
                     ),
                 )
                 self.db.execute("DELETE FROM gauge WHERE id <= (SELECT max(id) FROM gauge) - ?", (GAUGES_KEPT,))
+
+
+def _why(code: int, log_path: Path) -> str:
+    """How a child ended that could not record it itself, and that nothing is lost."""
+    last = next(iter(log_path.read_text(errors="replace").strip().splitlines()[-1:]), "")
+    again = "run again and it goes on where it was."
+    if code == RANK_FAILED:
+        return f"{last[:300]}; {again}"
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    said = f" Its last words: {last[:300]}" if last and code > 0 else ""
+    return f"the child {how}; {again}{said}"
 
 
 def main(argv: list[str]) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from engine import ranks
 from engine.errors import ModelError
 from engine.render import end_of_turn
 
@@ -14,9 +15,11 @@ SMALL_MODEL = 50_000_000  # parameters; below it a second thread costs more than
 
 
 def torch_device(name: str) -> torch.device:
-    """``auto`` is cuda when there is one."""
+    """``auto`` is cuda when there is one; of several processes each has its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and ranks.size() > 1:
+        name = f"cuda:{ranks.local_rank()}"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f'config.toml: [model] device = "{name}", but torch sees no GPU. Use "auto" or "cpu".')
     return torch.device(name)

@@ -8,16 +8,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
-from engine import batches, diagnosis
+from engine import batches, diagnosis, ranks
+from engine import config as configs
 from engine.backends.hf import HF
 from engine.diagnosis import Rated
+from engine.models import ModelRef
 from engine.stage import Ctx
 from engine.store.rows import RATING_COLUMNS, Message, Ratings, Sample
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 HIGHEST = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Raters:
+    """Who rates and how: all that another process needs for it."""
+
+    model: configs.Model
+    ref: ModelRef
+    how: configs.Judge
+    seed: int
+    round: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The requests of some samples, six for each: as token ids, or as chats when ratings are drawn."""
+
+    first: int
+    asked: list[list[list[int]]]
+    chats: list[list[tuple[Message, ...]]]
 
 
 def run(ctx: Ctx) -> None:
@@ -27,18 +52,28 @@ def run(ctx: Ctx) -> None:
     ctx.begin(len(samples), sum(sample.id in rated for sample in samples))
     if all(sample.id in rated for sample in samples):
         return
-    judge = diagnosis.judge_model(ctx)
+    raters = _Raters(ctx.config.model, diagnosis.judge_ref(ctx), ctx.config.judge, ctx.config.project.seed, ctx.round)
+    judge = diagnosis.open_model(ctx, raters.ref)
     asked = [diagnosis.judge_prompts(ctx, judge, sample.messages) for sample in samples]
-    done = 0
-    for batch in diagnosis.plan_ratings(ctx, asked):
-        done += len(batch)
-        if all(samples[i].id in rated for i in batch):
-            continue
-        if ctx.config.judge.mode == "sampled":
-            found = _sampled(ctx, judge, [samples[i] for i in batch])
-        else:
-            found = diagnosis.rate_batch(ctx, judge, [asked[i] for i in batch])
+    plan = diagnosis.plan_ratings(ctx, asked)
+    ends = accumulate(map(len, plan))
+    owed = [(b, end) for b, end in zip(plan, ends, strict=True) if not all(samples[i].id in rated for i in b)]
+    work = (_batch(ctx, [samples[i] for i in batch], [asked[i] for i in batch]) for batch, _ in owed)
+    for (batch, done), found in zip(owed, ranks.spread(partial(_rate, raters), work), strict=True):
         ctx.save([_row(ctx, samples[i], one) for i, one in zip(batch, found, strict=True)], done)
+
+
+def _batch(ctx: Ctx, samples: Sequence[Sample], asked: list[list[list[int]]]) -> _Batch:
+    if ctx.config.judge.mode == "sampled":
+        return _Batch(samples[0].id, [], [diagnosis.judge_chats(ctx, sample.messages) for sample in samples])
+    return _Batch(samples[0].id, asked, [])
+
+
+def _rate(raters: _Raters, batch: _Batch) -> list[Rated]:
+    """One batch, in any process."""
+    if batch.chats:
+        return _sampled(raters, diagnosis.open_as(raters.model, raters.ref), batch)
+    return diagnosis.rate_six(raters.model, raters.ref, raters.how, batch.asked)
 
 
 def _row(ctx: Ctx, sample: Sample, rated: Rated) -> Ratings:
@@ -48,35 +83,34 @@ def _row(ctx: Ctx, sample: Sample, rated: Rated) -> Ratings:
     )
 
 
-def _sampled(ctx: Ctx, judge: HF, samples: Sequence[Sample]) -> list[Rated]:
+def _sampled(raters: _Raters, judge: HF, batch: _Batch) -> list[Rated]:
     """Ratings as the first number of a drawn reply; a reply without one is asked for again, judge.attempts times."""
-    chats = [chat for sample in samples for chat in diagnosis.judge_chats(ctx, sample.messages)]
+    chats = [chat for six in batch.chats for chat in six]
     values: dict[int, float] = {}
     replies: dict[int, str] = {}
-    for attempt in range(ctx.config.judge.attempts):
+    for attempt in range(raters.how.attempts):
         owed = [i for i in range(len(chats)) if i not in values]
         if not owed:
             break
-        for i, (text, error) in zip(
-            owed, _draw(ctx, judge, [chats[i] for i in owed], samples[0], attempt), strict=True
-        ):
+        drawn = _draw(raters, judge, [chats[i] for i in owed], batch.first, attempt)
+        for i, (text, error) in zip(owed, drawn, strict=True):
             replies[i] = error or f"no rating from 0 to 9 in the reply: {text[:200]!r}"
             if error is None and (value := first_rating(text)) is not None:
                 values[i] = value
-    return [_collect(values, replies, range(6 * n, 6 * n + 6)) for n in range(len(samples))]
+    return [_collect(values, replies, range(6 * n, 6 * n + 6)) for n in range(len(batch.chats))]
 
 
 def _draw(
-    ctx: Ctx, judge: HF, chats: Sequence[Sequence[Message]], first: Sample, attempt: int
+    raters: _Raters, judge: HF, chats: Sequence[Sequence[Message]], first: int, attempt: int
 ) -> list[tuple[str, str | None]]:
-    how = ctx.config.judge
+    how = raters.how
     replies = judge.generate(
         chats,
         max_new_tokens=how.max_new_tokens,
         temperature=how.temperature,
         top_p=how.top_p,
         top_k=how.top_k,
-        seed=batches.seed(ctx.config.project.seed, ctx.round, "judge", first.id, attempt),
+        seed=batches.seed(raters.seed, raters.round, "judge", first, attempt),
     )
     return [(reply.text, reply.error) for reply in replies]
 

@@ -4,6 +4,9 @@ TRL's trainer gets rows that render.py made: token ids and labels, nothing is re
 writes a checkpoint every train.checkpoint_steps and on pause; a checkpoint counts once its marker is there, written
 last, and a resumed run ends in the same bytes as an undisturbed one. The finished model is published, then the
 checkpoints go.
+
+In several processes (``engine.ranks``) each learns from its own share of every step's samples; rank 0 reads and writes
+all that the store and the disk hold, the others only keep step.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +29,10 @@ from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, diagnosis, models
+from engine import batches, diagnosis, models, ranks
 from engine import config as configs
 from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
+from engine.config import Config
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
@@ -38,6 +43,19 @@ from engine.store.rows import Metric
 IGNORED = -100  # the label of a token that is not learned
 MARKER = "complete.json"
 STEPS = "checkpoint-"
+WHOLE = ("project", "model", "train", "launch.processes")  # the settings that a run's result depends on
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a process needs to take part in a training run: everything that does not come from the store."""
+
+    config: Config
+    round: int
+    start: ModelRef
+    rows: Sequence[Rendered]
+    folder: Path
+    resume: Path | None
 
 
 def run(ctx: Ctx) -> None:
@@ -53,12 +71,11 @@ def run(ctx: Ctx) -> None:
     tokenizer = load_tokenizer(start.base)
     rows = _rows(ctx, tokenizer)
     key = _run_key(ctx, start)
-    resume = _newest_complete(ctx, folder, key)
+    task = _Task(ctx.config, ctx.round, start, rows, folder, _newest_complete(ctx, folder, key))
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
-        trainer = _trainer(ctx, start, tokenizer, rows, folder)
-        trainer.add_callback(watch)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        with ranks.together(_keep_step, task):
+            trainer = _train(task, watch)
         if watch.paused:
             raise Paused
         final = _save_final(ctx, trainer, tokenizer, start, folder)
@@ -73,6 +90,20 @@ def run(ctx: Ctx) -> None:
     ctx.publish(CHECKPOINT, final, meta)
     for old in folder.glob(f"{STEPS}*"):
         shutil.rmtree(old)
+
+
+def _keep_step(task: _Task) -> None:
+    """What every process but that of rank 0 does."""
+    with contextlib.redirect_stdout(sys.stderr):
+        _train(task, _Steps(task.config.train.checkpoint_steps))
+
+
+def _train(task: _Task, steps: _Steps) -> _Trainer:
+    """All steps, or those up to a pause."""
+    trainer = _trainer(task)
+    trainer.add_callback(steps)
+    trainer.train(resume_from_checkpoint=str(task.resume) if task.resume else None)
+    return trainer
 
 
 def _rows(ctx: Ctx, tokenizer: Any) -> list[Rendered]:
@@ -91,7 +122,7 @@ def _rows(ctx: Ctx, tokenizer: Any) -> list[Rendered]:
 def _run_key(ctx: Ctx, start: ModelRef) -> str:
     """What a checkpoint's continuation depends on: another model, dataset or setting must not resume from it."""
     ids = [sample.id for sample in ctx.dataset()]
-    parts = (models.fingerprint(start), configs.slice_hash(ctx.config, ("project", "model", "train")), *ids)
+    parts = (models.fingerprint(start), configs.slice_hash(ctx.config, WHOLE), *ids)
     return f"{batches.seed(*parts):08x}"
 
 
@@ -126,11 +157,39 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         """Nothing: a checkpoint is ours alone and gone after the run."""
 
 
-class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """What happens at step boundaries: metric rows, progress, pause, and the checkpoints' markers."""
+class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """What every process does at step boundaries: the same as rank 0 has decided."""
+
+    def __init__(self, checkpoint_steps: int) -> None:
+        self.paused = False
+        self._checkpoint_steps = checkpoint_steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Ask for a checkpoint every so many steps; after the last step the result itself is saved."""
+        due = state.global_step % self._checkpoint_steps == 0
+        control.should_save = due and state.global_step < state.max_steps
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> Any:
+        """One call per step (and one with a summary at the end, which has no loss)."""
+        if "loss" in logs and ranks.agree(self.pauses(state, logs)):
+            self.paused = control.should_save = control.should_training_stop = True
+        return control
+
+    def pauses(self, state: Any, logs: dict[str, float]) -> bool:
+        """Whether to pause after this step; only rank 0's answer counts."""
+        return False
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A checkpoint holds files of every process."""
+        ranks.meet()
+
+
+class _Watch(_Steps):
+    """What rank 0 does besides: metric rows, progress, the decision to pause, and the checkpoints' markers."""
 
     def __init__(self, ctx: Ctx, folder: Path, key: str) -> None:
-        self.paused = False
+        super().__init__(ctx.config.train.checkpoint_steps)
         self._ctx = ctx
         self._folder = folder
         self._key = key
@@ -142,16 +201,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
         self._ctx.begin(state.max_steps, state.global_step)
         self._at = time.monotonic()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Ask for a checkpoint every so many steps; after the last step the result itself is saved."""
-        due = state.global_step % self._ctx.config.train.checkpoint_steps == 0
-        control.should_save = due and state.global_step < state.max_steps
-        return control
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> Any:
-        """One call per step (and one with a summary at the end, which has no loss)."""
-        if "loss" not in logs:
-            return control
+    def pauses(self, state: Any, logs: dict[str, float]) -> bool:
+        """Write the step's row; after the last step all is done but saving the result, and there is no pause."""
         if not math.isfinite(logs["loss"]):
             raise StageError(f"the loss is {logs['loss']} at step {state.global_step}. Lower train.learning_rate.")
         step, every = state.global_step, self._ctx.config.train.log_steps
@@ -161,9 +212,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
             else:
                 self._ctx.progress(step)
         except Paused:
-            if step < state.max_steps:  # else all is done but saving the result
-                self.paused = control.should_save = control.should_training_stop = True
-        return control
+            return bool(step < state.max_steps)
+        return False
 
     def _metric(self, state: Any, logs: dict[str, float], every: int) -> Metric:
         losses = _losses(state)
@@ -184,6 +234,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint is written: make it durable, mark it, and only then remove the ones before."""
+        ranks.meet()
         newest = self._folder / f"{STEPS}{state.global_step}"
         _sync(newest)
         (newest / MARKER).write_text(json.dumps({"key": self._key}), encoding="utf-8")
@@ -197,33 +248,34 @@ def _losses(state: Any) -> list[float]:
     return [entry["loss"] for entry in state.log_history if "loss" in entry]
 
 
-def _trainer(ctx: Ctx, start: ModelRef, tokenizer: Any, rows: Sequence[Rendered], folder: Path) -> _Trainer:
+def _trainer(task: _Task) -> _Trainer:
     """TRL's trainer over the rendered rows, set up as [train] of config.toml says."""
     disable_progress_bars()
-    device = torch_device(ctx.config.model.device)
-    model, adapter = _model(ctx, start, device)
-    set_threads(model, device, ctx.config.model.threads)
-    labels = [[i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)] for row in rows]
-    data = Dataset.from_dict({"input_ids": [row.ids for row in rows], "labels": labels})
-    if ctx.config.train.packing:
-        data = pack_dataset(data, ctx.config.model.max_length, "bfd")
+    config = task.config
+    device = torch_device(config.model.device)
+    model, adapter = _model(config, task.start, device)
+    set_threads(model, device, config.model.threads)
+    labels = [[i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)] for row in task.rows]
+    data = Dataset.from_dict({"input_ids": [row.ids for row in task.rows], "labels": labels})
+    if config.train.packing:
+        data = pack_dataset(data, config.model.max_length, "bfd")
     trainer = _Trainer(
         model=model,
-        args=_arguments(ctx, device, folder),
+        args=_arguments(task, device),
         train_dataset=data,
-        processing_class=tokenizer,
+        processing_class=load_tokenizer(task.start.base),
         peft_config=adapter,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _model(ctx: Ctx, start: ModelRef, device: torch.device) -> tuple[Any, LoraConfig | None]:
+def _model(config: Config, start: ModelRef, device: torch.device) -> tuple[Any, LoraConfig | None]:
     """The model to train and, when a new adapter is to be put on it, the adapter's settings."""
-    how = ctx.config.train
+    how = config.train
     # Full training keeps float32 weights and computes in the lower format: AdamW's small steps vanish in bfloat16.
-    dtype = torch.float32 if how.method == "full" else torch_dtype(ctx.config.model.dtype, device)
-    model = read_model(start.base, dtype, device, ctx.config.model.attention)
+    dtype = torch.float32 if how.method == "full" else torch_dtype(config.model.dtype, device)
+    model = read_model(start.base, dtype, device, config.model.attention)
     if start.adapter is not None:
         tuned = PeftModel.from_pretrained(model, str(start.adapter), is_trainable=how.method == "lora")
         return (tuned if how.method == "lora" else tuned.merge_and_unload()), None
@@ -239,14 +291,14 @@ def _model(ctx: Ctx, start: ModelRef, device: torch.device) -> tuple[Any, LoraCo
     return model, adapter
 
 
-def _arguments(ctx: Ctx, device: torch.device, folder: Path) -> SFTConfig:
+def _arguments(task: _Task, device: torch.device) -> SFTConfig:
     """[train] of config.toml in TRL's words."""
     if device.index is not None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU
-    how = ctx.config.train
-    dtype = torch_dtype(ctx.config.model.dtype, device)
+    config, how = task.config, task.config.train
+    dtype = torch_dtype(config.model.dtype, device)
     arguments = SFTConfig(
-        output_dir=str(folder),
+        output_dir=str(task.folder),
         num_train_epochs=how.epochs,
         learning_rate=how.learning_rate,
         lr_scheduler_type=how.scheduler,
@@ -258,12 +310,12 @@ def _arguments(ctx: Ctx, device: torch.device, folder: Path) -> SFTConfig:
         weight_decay=how.weight_decay,
         max_grad_norm=how.max_grad_norm,
         packing=how.packing,
-        max_length=ctx.config.model.max_length,
+        max_length=config.model.max_length,
         dataset_kwargs={"skip_prepare_dataset": True},
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         use_cpu=device.type == "cpu",
-        seed=batches.seed(ctx.config.project.seed, ctx.round, "train"),
+        seed=batches.seed(config.project.seed, task.round, "train"),
         logging_steps=1,  # a row is written every train.log_steps, but the history must hold every step
         logging_nan_inf_filter=False,
         save_strategy="no",  # the callback asks for checkpoints

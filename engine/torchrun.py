@@ -1,0 +1,57 @@
+"""A child of several processes: torchrun starts them, and when one fails this says which and why.
+
+``python -m engine.torchrun PROCESSES PROJECT ROUND STAGE[,STAGE…] DEATH_FD LOCK_FD``. Every process runs
+``engine.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.ranks``). torchrun ends all of
+them as soon as one has failed. ``accelerate launch`` is no way to do this: on a CPU it starts one process, whatever it
+is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from engine.tether import die_with, hand_out
+
+RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
+
+
+def reason(rank: int, failure: Any, processes: int) -> str:
+    """One line for a person. ``failure``: torch's ProcessFailure."""
+    who = f"rank {rank} of {processes} (pid {failure.pid})"
+    if failure.exitcode < 0:
+        return f"{who} was killed by signal {-failure.exitcode} ({failure.signal_name()})"
+    told = failure.error_file_data["message"]  # empty, or what the process recorded of its exception
+    first = str(told["message"] if isinstance(told, dict) else told).partition("\n")[0]
+    return f"{who} ended with exit code {failure.exitcode}{first and f': {first}'}"
+
+
+def main(argv: list[str]) -> int:
+    """Entry: 0 when all processes ended well, RANK_FAILED when one did not."""
+    processes, child, death, lock = int(argv[0]), argv[1:4], int(argv[4]), int(argv[5])
+    die_with(death)
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    with tempfile.TemporaryDirectory(prefix="middo-") as folder:
+        ties = Path(folder) / "ties"
+        kept = hand_out(ties, [death, lock], processes)
+        how = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
+        try:
+            run.main([*how, "-m", "engine.run_stage", *child, str(ties)])
+        except ChildFailedError as error:
+            print(reason(*error.get_first_failure(), processes), file=sys.stderr)  # noqa: T201
+            return RANK_FAILED
+        except SignalException as error:
+            return 128 + int(error.sigval)
+        finally:
+            for connection in kept:
+                connection.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
