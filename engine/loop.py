@@ -80,7 +80,7 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("merge", ("decision",), ("sample",), "verify", ("merge",), 1, "engine.stages.merge:run"),
 )
 NAMES: tuple[str, ...] = tuple(spec.name for spec in STAGES)
-SHARED = frozenset({"train", "diagnose"})  # the groups that can run in several processes
+SHARED = frozenset({"train", "diagnose", "verify"})  # the groups that can run in several processes
 CLOSING: tuple[str, ...] = ("train", "evaluate")
 GIVEN = frozenset({"sample", "heldout"})  # what an import provides before any stage ran
 UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "interrupted", "waiting", "stale"})
