@@ -59,7 +59,8 @@ SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, retired_round,
 IN_ROUND = "born_round <= :round AND (retired_round IS NULL OR retired_round > :round)"
 
 
-def _sample(row: sqlite3.Row) -> Sample:
+def to_sample(row: sqlite3.Row) -> Sample:
+    """A row of ``SAMPLE_COLUMNS``."""
     values = dict(row)
     values["messages"] = load_messages(values["messages"])
     return Sample(**values)
@@ -68,7 +69,7 @@ def _sample(row: sqlite3.Row) -> Sample:
 def dataset(db: sqlite3.Connection, round: int) -> list[Sample]:
     """D_round in ``seq`` order."""
     return [
-        _sample(r)
+        to_sample(r)
         for r in db.execute(f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})  # noqa: S608
     ]
 
@@ -76,7 +77,7 @@ def dataset(db: sqlite3.Connection, round: int) -> list[Sample]:
 def sample(db: sqlite3.Connection, id: int) -> Sample | None:
     """One sample by id."""
     row = db.execute(f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE id=?", (id,)).fetchone()  # noqa: S608
-    return _sample(row) if row else None
+    return to_sample(row) if row else None
 
 
 def size(db: sqlite3.Connection, round: int) -> int:

@@ -1,0 +1,52 @@
+"""A round's dataset as a sequence that reads its samples when they are asked for: texts of half a million rows stay on
+disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+from engine.store.read import IN_ROUND, SAMPLE_COLUMNS, to_sample
+from engine.store.rows import Sample
+
+PAGE = 500
+
+
+class Dataset(Sequence[Sample]):
+    """D_round in ``seq`` order, as it was when this was made: 8 bytes a sample, the rest is read on demand.
+
+    Reading one by one in order is a query per ``PAGE`` samples; ``dataset[i]`` is a query of its own.
+    """
+
+    def __init__(self, db: sqlite3.Connection, round: int) -> None:
+        self._db = db
+        found = db.execute(f"SELECT id FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})  # noqa: S608
+        self.ids = array("q", (row[0] for row in found))
+        """The samples' ids, in order."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, at: int) -> Sample: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Sample]: ...
+    def __getitem__(self, at: int | slice) -> Sample | list[Sample]:
+        return self.take(self.ids[at]) if isinstance(at, slice) else self.take([self.ids[at]])[0]
+
+    def __iter__(self) -> Iterator[Sample]:
+        for start in range(0, len(self.ids), PAGE):
+            yield from self._page(self.ids[start : start + PAGE])
+
+    def take(self, ids: Sequence[int]) -> list[Sample]:
+        """The samples of these ids, in this order."""
+        return [s for start in range(0, len(ids), PAGE) for s in self._page(ids[start : start + PAGE])]
+
+    def _page(self, ids: Sequence[int]) -> list[Sample]:
+        marks = ",".join("?" * len(ids))
+        sql = f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE id IN ({marks})"  # noqa: S608 - marks only
+        found = {row["id"]: to_sample(row) for row in self._db.execute(sql, tuple(ids))}
+        return [found[id] for id in ids]
