@@ -1,19 +1,22 @@
-"""Writing from a person's side: what is wanted, and decisions. Durable when the call returns; standard library only.
+"""Writing from a person's side: what is wanted, and a review. Durable when the call returns; standard library only.
 
-Every decision is journalled. A batch (one keypress, one command) is one step of undo.
+Everything done to a rewrite is journalled (``engine.store.journal``). A batch (one keypress, one command) is one
+transaction and one step of undo. Nobody's work is written over: what changed since a person looked at it is refused.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import StoreError, UsageError
+from engine.store import journal
 from engine.store.connect import transaction, writer
-
-OPEN = ("proposed", "accepted", "rejected")  # states a person may still change; merged ones are history
+from engine.store.journal import OPEN, Change, Key, Step
 
 
 def set_plan(project: Path, rounds: int, until: tuple[int, str] | None = None, auto: bool = False) -> None:
@@ -57,56 +60,79 @@ def set_auto(project: Path, auto: bool) -> None:
         db.close()
 
 
-def decide(
-    project: Path,
-    round: int,
-    keys: Sequence[tuple[int, str]],
-    state: str,
-    reason: str | None = None,
-    source: str = "app",
-) -> int:
-    """Decide rewrites ``keys`` = (sample id, axis) of ``round``: accepted, rejected or proposed (undecided). One batch.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a person looked at when deciding. ``messages`` None: the text was not looked at."""
 
-    Returns:
-        How many changed (those already in ``state``, failed or merged do not).
+    state: str
+    messages: str | None = None
+
+
+@contextmanager
+def _review(project: Path, round: int) -> Iterator[tuple[sqlite3.Connection, int]]:
+    """One durable transaction over an open review, with the number of its batch.
+
+    Raises:
+        StoreError: the round is merged.
     """
-    if state not in OPEN:
-        raise UsageError(f"a rewrite can be accepted, rejected or proposed, not {state!r}")
     db = writer(project, durable=True)
     try:
         with transaction(db):
-            batch = db.execute("SELECT coalesce(max(batch), 0) + 1 FROM decision").fetchone()[0]
-            return sum(_decide_one(db, batch, round, key, state, reason, source) for key in keys)
+            journal.refuse_merged(db, round)
+            yield db, journal.new_batch(db)
     finally:
         db.close()
 
 
-def _decide_one(
-    db: sqlite3.Connection,
-    batch: int,
+def decide(
+    project: Path,
     round: int,
-    key: tuple[int, str],
+    keys: Sequence[Key],
     state: str,
-    reason: str | None,
-    source: str,
+    reason: str | None = None,
+    source: str = "app",
+    seen: Mapping[Key, Seen] | None = None,
 ) -> int:
-    now = db.execute(
-        "SELECT state, reason FROM rewrite WHERE round=? AND sample_id=? AND axis=?", (round, *key)
+    """Decide rewrites ``keys`` = (sample id, axis) of ``round``: accepted, rejected or proposed (undecided). One batch.
+
+    ``seen``: what the person looked at. One rewrite that has changed since is refused; of several, those are passed
+    over.
+
+    Returns:
+        How many changed (those already in ``state`` for the same reason, failed or merged do not).
+
+    Raises:
+        StoreError: the round is merged, or the only rewrite has changed since or is being checked right now.
+    """
+    if state not in OPEN:
+        raise UsageError(f"a rewrite can be accepted, rejected or proposed, not {state!r}")
+    with _review(project, round) as (db, batch):
+        changed = 0
+        for key in keys:
+            now = journal.current(db, round, key)
+            try:
+                _refuse_unseen(db, now, key, (seen or {}).get(key))
+                journal.refuse_unchecked(db, now)
+            except StoreError:
+                if len(keys) == 1:
+                    raise
+                continue
+            if now["state"] in OPEN and (now["state"], now["reason"]) != (state, reason):
+                journal.enter(db, batch, now, Change(round, key, source, state, reason))
+                changed += 1
+        return changed
+
+
+def _refuse_unseen(db: sqlite3.Connection, now: sqlite3.Row, key: Key, seen: Seen | None) -> None:
+    if seen is None or (now["state"] == seen.state and seen.messages in (None, now["messages"])):
+        return
+    last = db.execute(
+        "SELECT source FROM decision WHERE round=? AND sample_id=? AND axis=? ORDER BY id DESC LIMIT 1",
+        (now["round"], *key),
     ).fetchone()
-    if now is None:
-        raise StoreError(f"round {round} has no rewrite of sample {key[0]} for {key[1]}")
-    if now["state"] not in OPEN or now["state"] == state:
-        return 0
-    db.execute(
-        "INSERT INTO decision (batch, at, source, round, sample_id, axis, before, after, before_reason, reason)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?)",
-        (batch, time.time(), source, round, *key, now["state"], state, now["reason"], reason),
-    )
-    db.execute(
-        "UPDATE rewrite SET state=?, reason=? WHERE round=? AND sample_id=? AND axis=?",
-        (state, reason, round, *key),
-    )
-    return 1
+    what = f"is {now['state']} now" if now["state"] != seen.state else "has another text now"
+    by = f" (last changed by: {last['source']})" if last else ""
+    raise StoreError(f"this rewrite changed while you looked at it: it {what}{by}. Nothing was done; look again.")
 
 
 def decide_open(project: Path, round: int, which: str, source: str) -> dict[str, int]:
@@ -121,41 +147,108 @@ def decide_open(project: Path, round: int, which: str, source: str) -> dict[str,
     if which not in ("improved", "all", "none"):
         raise UsageError(f"--accept takes improved, all or none, not {which!r}")
     counts = {"accepted": 0, "rejected": 0}
-    db = writer(project, durable=True)
-    try:
-        with transaction(db):
-            batch = db.execute("SELECT coalesce(max(batch), 0) + 1 FROM decision").fetchone()[0]
-            open_ = db.execute(
-                "SELECT sample_id, axis, improved, verdict FROM rewrite WHERE round=? AND state='proposed'",
-                (round,),
-            ).fetchall()
-            for row in open_:
-                good = which == "all" or (which == "improved" and bool(row["improved"]))
-                state = "accepted" if good else "rejected"
-                reason = None if good else (row["verdict"] if which == "improved" else "rejected in a batch")
-                counts[state] += _decide_one(db, batch, round, (row["sample_id"], row["axis"]), state, reason, source)
-    finally:
-        db.close()
+    with _review(project, round) as (db, batch):
+        for now in db.execute("SELECT * FROM rewrite WHERE round=? AND state='proposed'", (round,)).fetchall():
+            good = which == "all" or (which == "improved" and bool(now["improved"]))
+            state = "accepted" if good else "rejected"
+            reason = None if good else (now["verdict"] if which == "improved" else "rejected in a batch")
+            key = (now["sample_id"], now["axis"])
+            journal.enter(db, batch, now, Change(round, key, source, state, reason))
+            counts[state] += 1
     return counts
 
 
-def undo(project: Path) -> int:
-    """Take the newest batch that still stands back; returns how many decisions that were (0: nothing to undo)."""
+def edit(
+    project: Path, round: int, key: Key, prompt: str, response: str, seen: Seen | None = None, source: str = "app"
+) -> bool:
+    """Put a person's text in place of the teacher's. The verdict was about the old one: verify owes a new one.
+
+    Returns:
+        Whether anything changed.
+
+    Raises:
+        UsageError: a text is empty.
+        StoreError: it changed meanwhile, has no text to edit, is merged, or is being written or checked.
+    """
+    for name, text in (("prompt", prompt), ("response", response)):
+        if not text.strip():
+            raise UsageError(f"the {name} is empty: a sample needs both a prompt and a response.")
+    with _review(project, round) as (db, batch):
+        now = journal.current(db, round, key)
+        _refuse_unseen(db, now, key, seen)
+        if now["state"] not in OPEN or now["messages"] is None:
+            raise StoreError(f"a rewrite that is {now['state']} has no text to edit.")
+        journal.refuse_busy(db, round)
+        messages = with_exchange(now["messages"], prompt, response)
+        if messages == now["messages"]:
+            return False
+        journal.enter(db, batch, now, Change(round, key, source, messages=messages))
+        return True
+
+
+def with_exchange(messages: str, prompt: str, response: str) -> str:
+    """A conversation (canonical JSON) with another last exchange."""
+    turns = json.loads(messages)
+    turns[-2:] = [["user", prompt], ["assistant", response]]
+    return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+
+
+def annotate(project: Path, round: int, key: Key, note: str, source: str = "app") -> bool:
+    """Put a person's remark beside a rewrite, in place of the one before; an empty one wipes it off.
+
+    Returns:
+        Whether anything changed.
+    """
+    with _review(project, round) as (db, batch):
+        now = journal.current(db, round, key)
+        if (now["note"] or "") == note:
+            return False
+        journal.enter(db, batch, now, Change(round, key, source, note=note))
+        return True
+
+
+def send_back(
+    project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key, Seen] | None = None, source: str = "app"
+) -> int:
+    """Have the teacher write rewrites again: they are owed to the rewrite stage, which the next run begins with.
+
+    Returns:
+        How many are sent back; failed ones may be, merged ones and those not written yet are not.
+
+    Raises:
+        StoreError: the round is merged, its rewrites are being written or checked, or the only one changed meanwhile.
+    """
+    with _review(project, round) as (db, batch):
+        journal.refuse_busy(db, round)
+        sent = 0
+        for key in keys:
+            now = journal.current(db, round, key)
+            try:
+                _refuse_unseen(db, now, key, (seen or {}).get(key))
+            except StoreError:
+                if len(keys) == 1:
+                    raise
+                continue
+            if now["state"] in (*OPEN, "failed"):
+                journal.enter(db, batch, now, Change(round, key, source, "owed"))
+                sent += 1
+        return sent
+
+
+def undo(project: Path, round: int | None = None) -> Step:
+    """Take the newest batch that stands back, of ``round`` or of any round that is not merged."""
+    return _step(project, round, journal.take_back)
+
+
+def redo(project: Path, round: int | None = None) -> Step:
+    """Do again what was undone last, unless something was decided since."""
+    return _step(project, round, journal.do_again)
+
+
+def _step(project: Path, round: int | None, how: Callable[[sqlite3.Connection, int | None], Step]) -> Step:
     db = writer(project, durable=True)
     try:
         with transaction(db):
-            batch = db.execute("SELECT max(batch) FROM decision WHERE undone=0").fetchone()[0]
-            taken = 0
-            for row in db.execute(
-                "SELECT * FROM decision WHERE batch=? AND undone=0 ORDER BY id DESC", (batch,)
-            ).fetchall():
-                key = (row["round"], row["sample_id"], row["axis"])
-                changed = db.execute(
-                    "UPDATE rewrite SET state=?, reason=? WHERE round=? AND sample_id=? AND axis=? AND state<>'merged'",
-                    (row["before"], row["before_reason"], *key),
-                )
-                taken += changed.rowcount
-                db.execute("UPDATE decision SET undone=1 WHERE id=?", (row["id"],))
-            return taken
+            return how(db, round)
     finally:
         db.close()

@@ -170,7 +170,11 @@ def set_meta(db: sqlite3.Connection, **values: object) -> None:
 # What a stage wrote, so that it can be run anew. Later stages of the round are reset with it.
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "train": ("DELETE FROM metric WHERE round=?", "DELETE FROM artifact WHERE round=? AND name='checkpoint'"),
-    "score": ("DELETE FROM signal WHERE round=?", "DELETE FROM artifact WHERE round=? AND name='embeddings'"),
+    "score": (
+        "DELETE FROM signal WHERE round=?",
+        "DELETE FROM cluster WHERE round=?",
+        "DELETE FROM artifact WHERE round=? AND name='embeddings'",
+    ),
     "judge": (
         "UPDATE signal SET prompt_clarity=NULL, prompt_completeness=NULL, prompt_factuality=NULL, "
         "response_clarity=NULL,"
@@ -187,7 +191,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     "rewrite": (
         "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, "
         "raw=NULL, reason=NULL,"
-        " tokens_in=0, tokens_out=0, cost=0 WHERE round=?",
+        " tokens_in=0, tokens_out=0, cost=0, original=NULL, draw=0 WHERE round=?",
     ),
     "verify": (
         "UPDATE rewrite SET new_loss_before=NULL, new_loss_after=NULL, new_similarity=NULL, new_quality=NULL,"
