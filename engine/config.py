@@ -82,10 +82,12 @@ class Train(_Section, frozen=True):
 
 
 class Score(_Section, frozen=True):
-    """The fused pass for losses and embeddings."""
+    """The fused pass for losses and embeddings, and the clusters that the embeddings form."""
 
     token_budget: Positive = 16384
     embed: Literal["prompt", "bare_prompt"] = "prompt"
+    clusters: bool = True
+    min_cluster_size: NotNegative = 0
 
 
 class Judge(_Section, frozen=True):

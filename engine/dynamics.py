@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Change = Literal["born", "kept", "grew", "shrank", "split", "merged", "died"]
+CHANGES: tuple[Change, ...] = ("born", "kept", "grew", "shrank", "split", "merged", "died")
 NOISE = -1
 SAME_SIZE = 0.1
 """Up to this share of change in size a cluster has been kept as it is."""
@@ -74,10 +75,8 @@ def follow(
     fates = []
     for c in sorted(new):
         before_it = heir.get(c, came.get(c))
-        if c in heir:
-            mine = heir[c]
-        else:
-            mine, number = number, number + 1
+        mine = heir.get(c, number)
+        number += c not in heir
         change: Change
         if before_it is None:
             change = "born"
@@ -87,8 +86,8 @@ def follow(
             change = "split"
         else:
             change = _by_size(len(old[before_it]), len(new[c]))
-        was = None if before_it is None else len(old[before_it])
-        fates.append(Fate(mine, c, len(new[c]), change, before_it, was))
+        size = None if before_it is None else len(old[before_it])
+        fates.append(Fate(mine, c, len(new[c]), change, before_it, size))
     ended = sorted(set(old) - set(heir.values()) - set(went))
     return fates + [Fate(-2 - p, None, 0, "died", p, len(old[p])) for p in ended]
 

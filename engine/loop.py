@@ -27,8 +27,8 @@ STAGES: tuple[StageSpec, ...] = (
         ("sample", "checkpoint"),
         ("losses", "embeddings"),
         "diagnose",
-        ("model", "score", "train.init", "select.neighbours"),
-        1,
+        ("model", "score", "train.init", "select.neighbours", "select.parity"),
+        2,
         "engine.stages.score:run",
     ),
     StageSpec(

@@ -1,8 +1,8 @@
 """Losses before and after training and prompt embeddings of every sample: the data for complexity and diversity.
 
 Three parts: (1) losses under the model before training, only where the cache does not know them; (2) one fused pass
-under this round's checkpoint for losses and embeddings; (3) the nearest neighbours. What is done is what has a row;
-an embedding is on disk before its batch's rows are saved.
+under this round's checkpoint for losses and embeddings; (3) the nearest neighbours and clusters. What is done is
+what has a row; an embedding is on disk before its batch's rows are saved.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine import batches, diagnosis, signals
+from engine import batches, diagnosis, neighbourhoods
 from engine.backends import Scored
 from engine.render import Rendered
 from engine.stage import Ctx
-from engine.store.rows import CachedLoss, Losses, Neighbourhood, Sample
+from engine.store.rows import CachedLoss, Losses, Sample
 
 EMBEDDINGS = "embeddings"
 LEAST, MOST = np.finfo(np.float16).min, np.finfo(np.float16).max
@@ -53,7 +52,7 @@ def run(ctx: Ctx) -> None:
     ctx.begin(total)
     failed = _losses_before(ctx, samples, work)
     embedded = _fused_pass(ctx, samples, work, failed, folder)
-    ctx.save(_neighbourhoods(ctx, samples, embedded, np.load(_partial(folder), mmap_mode="r")), done=total)
+    _place(ctx, samples, embedded, folder, total)
     os.replace(_partial(folder), final)
     ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed})
 
@@ -171,29 +170,9 @@ def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.flo
     return array
 
 
-def _neighbourhoods(
-    ctx: Ctx, samples: Sequence[Sample], embedded: Sequence[Rendered], array: NDArray[np.float16]
-) -> list[Neighbourhood]:
-    """Each sample's nearest others among *different* prompts: a copy of a prompt would always be its own neighbour."""
-    first: dict[tuple[int, ...], int] = {}
-    prompt = [tuple(row.ids[: row.prompt_end]) for row in embedded]
-    for i, row in enumerate(embedded):
-        if row.error is None and np.isfinite(array[i]).all():
-            first.setdefault(prompt[i], i)
-    unique = list(first.values())
-    k = min(ctx.config.select.neighbours, len(unique) - 1)
-    if k < 1:
-        ctx.event("fewer than two different prompts could be embedded: no neighbourhoods, so nothing on diversity")
-        return []
-    similarity, index = signals.neighbours(array[unique], k)
-    place = {prompt[i]: n for n, i in enumerate(unique)}
-    return [
-        Neighbourhood(
-            ctx.round,
-            samples[i].id,
-            float(similarity[n].mean(dtype=np.float64)),
-            json.dumps([samples[unique[j]].id for j in index[n]]),
-        )
-        for i in range(len(samples))
-        if (n := place.get(prompt[i])) is not None
-    ]
+def _place(ctx: Ctx, samples: Sequence[Sample], embedded: Sequence[Rendered], folder: Path, total: int) -> None:
+    """Neighbours and clusters of all samples that were embedded, saved as one."""
+    array = np.load(_partial(folder), mmap_mode="r")
+    known = (row.error is None and bool(np.isfinite(array[i]).all()) for i, row in enumerate(embedded))
+    keys = [tuple(row.ids[: row.prompt_end]) if ok else None for row, ok in zip(embedded, known, strict=True)]
+    ctx.save(neighbourhoods.rows(ctx, samples, keys, array), done=total)
