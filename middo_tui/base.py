@@ -46,6 +46,10 @@ class BaseApp(App[R]):
         if preferences.keys:
             self.remap()
 
+    def start(self) -> R | None:
+        """Run in this terminal until it is left."""
+        return self.run(mouse=self.preferences.mouse)
+
     def remap(self) -> None:
         """Put the person's keys in the place of the usual ones."""
         from middo_tui import keymap  # reads every screen's key table: only for those who need it

@@ -8,13 +8,18 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
+from middo_tui.cli_keys import keys_command
+
+if TYPE_CHECKING:
+    from middo_tui.preferences import Preferences
 
 FOLDER = click.Path(path_type=Path)
 FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf")
@@ -50,12 +55,14 @@ class Program(click.Group):
 
 @click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="middo-tui")
+@click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
 @click.pass_context
-def main(ctx: click.Context) -> None:
+def main(ctx: click.Context, no_mouse: bool) -> None:
     """Make an instruction dataset better for the very model that is trained on it.
 
     middo-tui [DIR] opens the app on a project; the commands do the same without a screen.
     """
+    ctx.obj = not no_mouse
     if ctx.invoked_subcommand is None:
         ctx.exit(_open(_nearest()))
 
@@ -268,6 +275,9 @@ def doctor(folder: Path | None) -> None:
     sys.exit(worst)
 
 
+main.add_command(keys_command)
+
+
 def _terminal() -> bool:
     return sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -314,7 +324,15 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
 
     if reason := supported():
         raise UsageError(f"{reason} `middo-tui status {folder}` prints the same facts.")
-    return MiddoApp(folder, leave_when_done=leave_when_done).run() or 0
+    return MiddoApp(folder, leave_when_done, _preferences()).start() or 0
+
+
+def _preferences() -> Preferences:
+    """The person's own, with the mouse off if this call says so."""
+    from middo_tui.preferences import load
+
+    found = load()
+    return found if click.get_current_context().find_root().obj else replace(found, mouse=False)
 
 
 def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> None:

@@ -24,7 +24,7 @@ from middo_tui.preferences import Preferences
 
 Table = tuple[Key[Any], ...]
 Remapped = dict[str, tuple[str, ...]]
-OURS = {shown: key for key, shown in keys.NAMES.items()}
+OURS = {"esc": "escape", "↓": "down", "↑": "up", "←": "left", "→": "right"}
 MODIFIED = re.compile(r"^((?:ctrl|alt|shift|super|meta|hyper)[+-])+(?=.)")
 NAMED = frozenset(key.value for key in Keys) | {f"f{n}" for n in range(1, 25)}
 
@@ -90,11 +90,11 @@ def long_name(key: str) -> str | None:
     modifiers = found.group().replace("-", "+") if found else ""
     base = key[len(modifiers) :]
     base = OURS.get(base, base)
-    if len(base) == 1 and base.isprintable():
+    if len(base) == 1:
         named = base if base.isalnum() else re.sub(r"[ -]", "_", unicodedata.name(base, "").lower())
         return modifiers + KEY_NAME_REPLACEMENTS.get(named, named) if named else None
     whole = modifiers + base
-    return whole if base in NAMED or whole in NAMED or key_to_character(base) else None
+    return whole if {base, whole} & NAMED or base in keys.NAMES or key_to_character(base) else None
 
 
 def _known(wanted: Mapping[str, tuple[str, ...]], before: Remapped) -> tuple[Remapped, list[str]]:

@@ -1,4 +1,4 @@
-"""The themes: readable by figures, every meaning told apart, switched everywhere at once, chosen by file or terminal."""
+"""The themes: readable by figures, every meaning told apart, switched everywhere, chosen by file or terminal."""
 
 from __future__ import annotations
 
@@ -181,24 +181,15 @@ def test_a_broken_file_is_not_overwritten(tmp_path: Path) -> None:
 
 # ------------------------------------------------------------------------------- at a real terminal
 
-CODE = """
-import sys
-from pathlib import Path
-from middo_tui.app import MiddoApp
-from middo_tui.preferences import load
-app = MiddoApp(Path(sys.argv[1]), preferences=load())
-sys.exit(app.run(mouse=app.preferences.mouse))
-"""
-
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     """Opens the app as the command line does; ends what a failing test left behind."""
     terminals: list[Terminal] = []
 
-    def open_one(project: Path, **env: str) -> Terminal:
+    def open_one(project: Path, *options: str, **env: str) -> Terminal:
         home = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-        terminals.append(Terminal([sys.executable, "-c", CODE, str(project)], env={**home, **env}))
+        terminals.append(Terminal([sys.executable, "-m", "middo_tui.cli", *options, str(project)], env={**home, **env}))
         return terminals[-1]
 
     yield open_one
@@ -227,19 +218,20 @@ def mouse_sequences(seen: bytes) -> int:
     return len(re.findall(rb"\x1b\[\?(?:9|1000|1001|1002|1003|1005|1006|1015|1016)[hl]", seen))
 
 
-@pytest.mark.parametrize("mouse", [True, False])
+@pytest.mark.parametrize(("options", "file", "wanted"), [
+    ((), "", True), ((), "[app]\nmouse = false\n", False), (("--no-mouse",), "", False),
+])  # fmt: skip
 def test_without_the_mouse_nothing_about_it_is_sent(
-    tmp_path: Path, opened: Callable[..., Terminal], mouse: bool
+    tmp_path: Path, opened: Callable[..., Terminal], options: tuple[str, ...], file: str, wanted: bool
 ) -> None:
-    write_config = tmp_path / "config" / "middo-tui"
-    write_config.mkdir(parents=True)
-    (write_config / "config.toml").write_text(f"[app]\nmouse = {str(mouse).lower()}\n", encoding="utf-8")
+    (tmp_path / "config").mkdir()
+    write(tmp_path / "config", file)
     stores.running(tmp_path / "p")
-    terminal = opened(tmp_path / "p")
+    terminal = opened(tmp_path / "p", *options)
     terminal.wait_for("leave (the run goes on)")
     terminal.send(b"q")
-    assert terminal.wait() == 0
-    assert (mouse_sequences(terminal.seen) > 0) is mouse
+    terminal.wait()
+    assert (mouse_sequences(terminal.seen) > 0) is wanted
 
 
 def test_the_tests_do_not_read_the_files_of_whoever_runs_them() -> None:

@@ -1,0 +1,26 @@
+"""``middo-tui keys``: every action with its id, its keys now and what it does, for whoever writes a keys.toml."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("keys")
+def keys_command() -> None:
+    """Print every key with the id that keys.toml calls it by."""
+    from middo_tui import keymap, keys, preferences
+
+    found = preferences.load()
+    checked = keymap.check(found.keys)
+    all_tables = keymap.tables()
+    keys.use(checked.keys)
+    for screen, table in all_tables.items():
+        for row in keys.mine(table, screen):
+            id = f"{screen}.{keys.plain_id(row)}"
+            mark = "*" if id in checked.keys else " "
+            shown = " ".join(keys.name(key) for key in row.keys)
+            click.echo(f"{mark} {id:<28} {shown:<18} {row.help}")
+    place = preferences.folder() / "keys.toml"
+    click.echo(f'\nYour own: {place}, for example\n  [keys]\n  "loop.pause" = "x"\n  "review.accept" = ["a", "enter"]')
+    for warning in (*found.warnings, *checked.warnings):
+        click.echo(warning, err=True)
