@@ -1,0 +1,242 @@
+"""Any OpenAI-compatible chat endpoint: many calls in flight, each result taken as soon as it is there.
+
+Batches with a barrier wait for their slowest call; here a slot is used again the moment it is free. The SDK's retries
+are the only ones (429 and 5xx, Retry-After honoured, timeouts, cut connections). What still fails is a result with an
+error; what no call can get past (a wrong key, a model that is not there) is raised. An endpoint that answers nothing
+any more is told from rows that fail on their own: see ``Endpoint.take``.
+
+The key is read from the environment variable that config.toml names; it is in no message, log or row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import threading
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+from openai.types.chat import ChatCompletion
+
+from engine.backends import Generation
+from engine.backends.limits import Bucket
+from engine.errors import BackendError
+from engine.store.rows import Message
+
+BYTES_PER_TOKEN = 3.0
+REPLY_SHARE = 0.25
+"""Until replies are known, a call is taken to use this share of ``max_new_tokens``."""
+OUTAGE_CALLS = 10
+"""At least so many calls in a row must fail without any reply before the endpoint counts as gone."""
+MESSAGE_LIMIT = 300
+FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. ``tag`` is the caller's own name for it."""
+
+    tag: Hashable
+    chat: tuple[Message, ...]
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+    @property
+    def tokens_in(self) -> int:
+        """Its prompt's tokens, estimated from bytes."""
+        return round(sum(len(m.content.encode("utf-8", "replace")) for m in self.chat) / BYTES_PER_TOKEN) + 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an endpoint may be asked for. Per-minute limits of 0 are none."""
+
+    concurrency: int = 64
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    timeout_s: float = 120.0
+    retries: int = 5
+
+
+class Endpoint:
+    """A chat endpoint in a thread of its own: ``submit`` calls, ``take`` what is done, ``close`` at the end.
+
+    Args:
+        url: the base address, such as ``http://127.0.0.1:8000/v1``.
+        model: the name that the endpoint knows the model by.
+        key_env: name of the environment variable that holds the key; empty: the endpoint wants none.
+        limits: how many calls at once and per minute, and how patient each is.
+
+    Raises:
+        BackendError: the variable is not set, or the address is none.
+    """
+
+    def __init__(self, url: str, model: str, key_env: str = "", limits: Limits | None = None) -> None:
+        self.url, self.model = url, model
+        self.limits = limits or Limits()
+        self.in_flight = 0
+        self._key = _key(key_env)
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise BackendError(f'config.toml: [teacher] url = "{url}" is no address. Example: http://127.0.0.1:8000/v1')
+        self._requests = Bucket(self.limits.requests_per_minute)
+        self._tokens = Bucket(self.limits.tokens_per_minute)
+        self._reply_tokens: float | None = None
+        self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, bool]] = queue.SimpleQueue()
+        self._held: list[tuple[Call, Generation]] = []
+        self._silent = 0
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
+        self._thread.start()
+        self._client = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+
+    async def _open(self) -> openai.AsyncOpenAI:
+        self._slots = asyncio.Semaphore(self.limits.concurrency)
+        return openai.AsyncOpenAI(
+            api_key=self._key, base_url=self.url, timeout=self.limits.timeout_s, max_retries=self.limits.retries
+        )
+
+    def submit(self, call: Call) -> None:
+        """Have ``call`` made as soon as a slot and the limits allow."""
+        self.in_flight += 1
+        asyncio.run_coroutine_threadsafe(self._run(call), self._loop)
+
+    def take(self) -> list[tuple[Call, Generation]]:
+        """Wait for at least one call to end; returns all that have ended since.
+
+        While nothing but failures without a reply comes in, they are held back: if it was the endpoint that was gone,
+        no row must pay for it with one of its tries.
+
+        Raises:
+            BackendError: no call can work (key, model), or the endpoint has stopped answering.
+        """
+        out: list[tuple[Call, Generation]] = []
+        while self.in_flight and (not out or not self._done.empty()):
+            call, result, silent = self._done.get()
+            self.in_flight -= 1
+            if isinstance(result, BaseException):
+                raise BackendError(self._fatal(result)) from result
+            self._held.append((call, result))
+            self._silent = self._silent + 1 if silent else 0
+            if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency):
+                raise BackendError(
+                    f"{self.url}: no reply to {self._silent} calls in a row (last: {result.error}). "
+                    "What came before is saved. Check the server and the network, then go on."
+                )
+            if not silent or not self.in_flight:
+                out += self._held
+                self._held = []
+        return out
+
+    def close(self) -> None:
+        """Give up what is in flight and end the thread."""
+
+        async def end() -> None:
+            for task in asyncio.all_tasks():
+                if task is not asyncio.current_task():
+                    task.cancel()
+            await self._client.close()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _run(self, call: Call) -> None:
+        async with self._slots:
+            guess = call.tokens_in + (self._reply_tokens or call.max_new_tokens * REPLY_SHARE)
+            await self._requests.take(1)
+            await self._tokens.take(guess)
+            silent = False
+            result: Generation | BaseException
+            try:
+                result = self._read(call, await self._ask(call))
+                self._tokens.give_back(guess - result.tokens_in - result.tokens_out)
+            except FATAL as error:
+                result = error
+            except openai.APIStatusError as error:
+                silent = error.status_code == 429 or error.status_code >= 500
+                result = _failed(f"the endpoint answered {error.status_code}: {self._said(error.message)}")
+            except openai.APITimeoutError:
+                silent, result = True, _failed(f"no reply within {self.limits.timeout_s:g} s")
+            except openai.APIConnectionError as error:
+                silent, result = True, _failed(f"the connection failed: {self._said(str(error.__cause__ or error))}")
+            except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError) as error:
+                result = _failed(f"the reply cannot be read: {self._said(str(error))}")
+        self._done.put((call, result, silent))
+
+    async def _ask(self, call: Call) -> ChatCompletion:
+        messages: list[Any] = [{"role": m.role, "content": m.content} for m in call.chat]
+        return await self._client.chat.completions.create(
+            model=self.model,
+            messages=messages,
+            max_tokens=call.max_new_tokens,
+            temperature=call.temperature,
+            top_p=call.top_p,
+            seed=call.seed,
+        )
+
+    def _read(self, call: Call, reply: ChatCompletion) -> Generation:
+        """A reply as a generation; a provider that does not count tokens is estimated."""
+        if not getattr(reply, "choices", None):
+            return _failed("the reply holds no choice")
+        choice = reply.choices[0]
+        text = choice.message.content or ""
+        used = reply.usage
+        tokens_in = used.prompt_tokens if used else call.tokens_in
+        tokens_out = used.completion_tokens if used else round(len(text.encode()) / BYTES_PER_TOKEN)
+        known = self._reply_tokens
+        self._reply_tokens = tokens_out if known is None else 0.9 * known + 0.1 * tokens_out
+        return Generation(text, "length" if choice.finish_reason == "length" else "stop", tokens_in, tokens_out)
+
+    def _fatal(self, error: BaseException) -> str:
+        said = self._said(getattr(error, "message", str(error)))
+        if isinstance(error, openai.NotFoundError):
+            fix = f"is there a model {self.model!r}? Check [teacher] model and url ({self.url}/models lists what is there)"
+        else:
+            fix = "check the key in the environment variable that [teacher] key_env names"
+        return f"{self.url}: {said}. No call can work: {fix}."
+
+    def _said(self, text: str) -> str:
+        """What an endpoint or a library said, short, and never with the key in it."""
+        short = " ".join(text.split())[:MESSAGE_LIMIT].rstrip(".")
+        return short.replace(self._key, "<key>") if len(self._key) > len(NO_KEY) else short
+
+
+NO_KEY = "none"
+
+
+def _key(name: str) -> str:
+    """The key in environment variable ``name``; a word that stands for none where the endpoint wants none."""
+    if not name:
+        return NO_KEY
+    if not (key := os.environ.get(name, "")):
+        raise BackendError(f"The environment variable {name} is not set, and config.toml ([teacher] key_env) names it.")
+    return key
+
+
+def _failed(reason: str) -> Generation:
+    return Generation("", "stop", 0, 0, reason)
+
+
+def available(url: str, key_env: str, timeout_s: float = 10.0) -> Sequence[str]:
+    """The models that an endpoint offers, for a check before anything is spent.
+
+    Raises:
+        BackendError: it cannot be reached or refuses the key.
+    """
+    client = openai.OpenAI(api_key=_key(key_env), base_url=url, timeout=timeout_s, max_retries=0)
+    try:
+        return [model.id for model in client.models.list()]
+    except openai.APIStatusError as error:
+        raise BackendError(f"{url}: answered {error.status_code} when asked for its models.") from None
+    except openai.OpenAIError as error:
+        raise BackendError(f"{url}: cannot be reached ({error}).") from None
+    finally:
+        client.close()

@@ -1,0 +1,163 @@
+"""A real chat endpoint on this machine that can be told to misbehave: every fault that a provider has been seen with.
+
+What happens is chosen by the first word of the last message: ``ok`` answers with the rest in capitals; the others are
+named after what they do. ``Server.seen`` counts the requests per message.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+MODEL = "teacher-8b"
+
+
+class Server:
+    """Serves until the ``with`` block ends. ``pause_s`` is how long each good reply takes."""
+
+    def __init__(self, pause_s: float = 0.0, key: str = "") -> None:
+        self.seen: Counter[str] = Counter()
+        self.bodies: list[dict[str, Any]] = []
+        self.most_at_once = 0
+        self.pause_s, self.key = pause_s, key
+        self.down = False
+        self.closing = threading.Event()
+        self._now = 0
+        self._lock = threading.Lock()
+        self._server = _Quiet(("127.0.0.1", 0), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def url(self) -> str:
+        """The base address of the API."""
+        return f"http://127.0.0.1:{self._server.server_port}/v1"
+
+    def __enter__(self) -> Server:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def came(self, text: str, body: dict[str, Any]) -> int:
+        """Count a request; how often this text was sent so far."""
+        with self._lock:
+            self.seen[text] += 1
+            self.bodies.append(body)
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+            return self.seen[text]
+
+    def went(self) -> None:
+        """A request has ended."""
+        with self._lock:
+            self._now -= 1
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is part of the tests."""
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silent."""
+
+        def do_GET(self) -> None:
+            self._send(
+                200, {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": ""}]}
+            )
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            text = body["messages"][-1]["content"]
+            times = server.came(text, body)
+            try:
+                self._answer(body, text, times)
+            finally:
+                server.went()
+
+        def _answer(self, body: dict[str, Any], text: str, times: int) -> None:
+            what = text.partition(" ")[0]
+            if server.key and self.headers["Authorization"] != f"Bearer {server.key}":
+                self._error(401, f"Incorrect API key provided: {self.headers['Authorization']}")
+            elif body["model"] != MODEL:
+                self._error(404, f"The model {body['model']} does not exist")
+            elif server.down or what == "cut" or (what == "flaky" and times == 1):
+                self._cut()
+            elif what == "busy" and times == 1:
+                self._error(429, "Rate limit reached", {"Retry-After": "0.05"})
+            elif what == "broken":
+                self._error(500, "internal error")
+            elif what == "hang":
+                server.closing.wait(30)
+            elif what == "overflow":
+                self._error(400, "This model's maximum context length is 64 tokens")
+            elif what == "half":
+                self._raw(200, b'{"id": "x", "choices": [{"index": 0, "mess')
+            elif what == "nothing":
+                self._send(200, {"id": "x", "object": "chat.completion", "choices": []})
+            else:
+                server.closing.wait(server.pause_s)
+                self._reply(
+                    "" if what == "empty" else text.partition(" ")[2].upper(), "length" if what == "long" else "stop"
+                )
+
+        def _reply(self, text: str, ends: str) -> None:
+            message = {"role": "assistant", "content": text}
+            usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+            choices = [{"index": 0, "message": message, "finish_reason": ends}]
+            self._send(
+                200,
+                {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": MODEL,
+                    "choices": choices,
+                    "usage": usage,
+                },
+            )
+
+        def _error(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+            self._send(status, {"error": {"message": text, "type": "error"}}, headers)
+
+        def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+            self._raw(status, json.dumps(body).encode(), headers)
+
+        def _raw(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _cut(self) -> None:
+            """Promise more than is sent, and hang up."""
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"id":')
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+
+    return Handler
