@@ -11,11 +11,11 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
 from middo_tui import theme
+from middo_tui.feed.bins import Bins
 from middo_tui.widgets.histogram import (
     BEYOND,
     FULL,
     LINE,
-    Bins,
     Cutting,
     Histogram,
     Scale,
@@ -104,10 +104,10 @@ def test_the_selected_side_has_its_colour_and_its_own_pattern() -> None:
     rows = histogram(cutting(2.0, "below"), 40, 8)[:-1]
     chosen = {c for row in rows for run in row if run.role == "complexity" for c in run.text}
     kept = {c for row in rows for run in row if run.role == "dim" for c in run.text}
+    assert len(chosen) > 2
+    assert len(kept) > 2
     assert chosen <= set(FULL)
-    assert kept.isdisjoint(FULL)
-    assert chosen
-    assert kept
+    assert kept & set(FULL) == {" "}
 
 
 def test_a_third_of_a_cell_shows() -> None:

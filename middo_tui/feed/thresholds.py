@@ -1,0 +1,263 @@
+"""What the Thresholds screen reads of the store besides the preview: where the round stands, the selection that is
+stored, the round before, the texts next to the cut. For threads; numpy comes with ``load`` and not before.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msgspec.structs import replace
+
+from engine import config as configs
+from engine import launch
+from engine.config import Config
+from engine.loop import spec
+from engine.store import read
+from engine.store.connect import reader
+from engine.store.rows import AXES, Axis, Threshold
+from middo_tui import guard
+from middo_tui.feed.bins import Bins, Side
+from middo_tui.feed.view import LoopView
+
+if TYPE_CHECKING:
+    from engine.preview import Near, Preview
+
+Rule = Literal["sigma", "mixture"]
+PARTS = 960
+"""How finely a histogram is read: several parts to a cell of the widest screen."""
+TEXT_LIMIT = 300
+BEGUN = "state<>'owed' OR attempts>0"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal as the screen speaks of it. The engine's own table needs numpy; a test holds the two together."""
+
+    axis: Axis
+    side: Side
+    title: str
+    stage: str
+
+
+SIGNALS: dict[str, Signal] = {
+    "loss_before": Signal("complexity", "above", "loss before", "score"),
+    "loss_after": Signal("complexity", "above", "loss after", "score"),
+    "similarity": Signal("diversity", "below", "similarity", "score"),
+    "quality": Signal("quality", "below", "rating", "judge"),
+}
+
+
+def signals_of(axis: str) -> tuple[str, ...]:
+    """Complexity has two, the other axes one."""
+    return tuple(name for name, signal in SIGNALS.items() if signal.axis == axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where ``round`` stands as far as another cut is concerned.
+
+    ``selected``: its select stage is done. ``begun``: rewrites that the teacher was asked for; ``decided``: those of
+    them that somebody decided; ``cost``: what they cost. ``newest``: no later round has begun. ``merged``: its dataset
+    has become the next round's. ``running``: a worker runs. ``reading``: it runs the very stages that end with select,
+    so the config that select will use is read already. ``stored``: the thresholds that it selected with.
+    """
+
+    round: int
+    selected: bool = False
+    begun: int = 0
+    decided: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    newest: bool = True
+    merged: bool = False
+    running: bool = False
+    reading: bool = False
+    stored: tuple[Threshold, ...] = ()
+
+    @property
+    def history(self) -> bool:
+        """Nothing can be selected anew here: the next round stands on it."""
+        return self.merged or not self.newest
+
+    @property
+    def free(self) -> bool:
+        """Select can run anew at once, and nothing is lost by it."""
+        return self.selected and not (self.history or self.running or self.begun)
+
+    def made_with(self, m: Mapping[Axis, float], rule: str) -> bool:
+        """Whether the stored selection was made with these cuts."""
+        if not self.selected or any(t.rule != rule for t in self.stored):
+            return False
+        return rule == "mixture" or all(t.m == m[axis] for t in self.stored for axis in AXES if t.axis == axis)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A round, ready to be cut, and how its signals are distributed (None: no sample has the signal)."""
+
+    round: int
+    preview: Preview
+    config: Config
+    standing: Standing
+    bins: Mapping[str, Bins | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """A sample next to the cut: its value on ``signal``, the first words of its prompt (clean)."""
+
+    id: int
+    signal: str
+    value: float
+    text: str
+
+
+def shown_round(view: LoopView) -> int | None:
+    """The newest round that has its signals, of the two newest; None when neither has."""
+    for round, stages in ((view.round, view.stages), ((view.round or 0) - 1, view.earlier)):
+        if round is not None and any(stage.name == "score" and stage.state == "done" for stage in stages):
+            return round
+    return None
+
+
+def load(project: Path, round: int) -> Loaded:
+    """All there is to know of ``round``; takes a second or two at 500k samples. For a thread: this imports numpy.
+
+    Raises:
+        StoreError, ConfigError: what cannot be read.
+    """
+    from engine.preview import Preview
+
+    preview = Preview.load(project, round)
+    bins = {name: None if name in preview.missing else _bins(preview, name) for name in SIGNALS}
+    preview.thresholds(preview.configured, preview.config.select.threshold)  # a mixture is looked for here, once
+    return Loaded(round, preview, preview.config, standing(project, round), bins)
+
+
+def _bins(preview: Preview, name: str) -> Bins:
+    found = preview.histogram(name, PARTS)
+    return Bins(found.edges[0], found.edges[-1], tuple(float(count) for count in found.counts))
+
+
+def standing(project: Path, round: int) -> Standing:
+    """Where ``round`` stands now.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    db = reader(project)
+    try:
+        db.execute("BEGIN")
+        return _standing(db, round)
+    finally:
+        db.close()
+
+
+def _standing(db: sqlite3.Connection, round: int) -> Standing:
+    jobs = read.jobs(db)
+    state = {job.stage: job.state for job in jobs if job.round == round}
+    group = spec("select").group
+    made = db.execute(
+        f"SELECT count(*), coalesce(sum(tokens_in + tokens_out), 0), coalesce(sum(cost), 0) FROM rewrite"  # noqa: S608
+        f" WHERE round=? AND ({BEGUN})",
+        (round,),
+    ).fetchone()
+    decided = db.execute(
+        "SELECT count(*) FROM (SELECT DISTINCT sample_id, axis FROM decision WHERE round=? AND undone=0)", (round,)
+    ).fetchone()[0]
+    return Standing(
+        round=round,
+        selected=state.get("select") == "done",
+        begun=made[0],
+        decided=decided,
+        tokens=made[1],
+        cost=made[2],
+        newest=round == max((job.round for job in jobs), default=0),
+        merged=state.get("merge") == "done",
+        running=launch.alive(read.worker(db)),
+        reading=any(state.get(name) == "running" and spec(name).group == group for name in state),
+        stored=tuple(read.rows(db, Threshold, round)) if "select" in state else (),
+    )
+
+
+def verdicts(stored: Iterable[Threshold]) -> dict[str, str]:
+    """What the mixture rule said, by signal, where a stored selection was made by it. Clean."""
+    found = ((t.signal, json.loads(t.detail)) for t in stored if t.rule == "mixture" and t.detail)
+    return {signal: guard.one_line(str(detail.get("verdict", ""))) for signal, detail in found}
+
+
+def before(project: Path, loaded: Loaded) -> dict[str, Bins]:
+    """The round before over the same ranges, scaled to the same size; empty when there is none.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    if not loaded.round:
+        return {}
+    db = reader(project)
+    try:
+        return {
+            name: _counted(db, loaded.round - 1, name, bins) for name, bins in loaded.bins.items() if bins is not None
+        }
+    finally:
+        db.close()
+
+
+def _counted(db: sqlite3.Connection, round: int, name: str, bins: Bins) -> Bins:
+    """``round``'s values of a signal in the same parts; one pass over an index."""
+    parts = len(bins.counts)
+    counts = [0.0] * parts
+    scale = parts / (bins.high - bins.low) if bins.high > bins.low else 0.0
+    found = db.execute(
+        f"SELECT max(0, min(?, CAST(({name} - ?) * ? AS INTEGER))) AS part, count(*) FROM signal"  # noqa: S608 - own names
+        f" WHERE round=? AND {name} IS NOT NULL GROUP BY part",
+        (parts - 1, bins.low, scale, round),
+    )
+    for part, count in found:
+        counts[part] = float(count)
+    total = sum(counts)
+    return Bins(bins.low, bins.high, tuple(counts)).scaled(sum(bins.counts) / total if total else 0.0)
+
+
+def margins(project: Path, near: Iterable[Near]) -> tuple[Margin, ...]:
+    """The samples with their prompts, in one row each.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    db = reader(project)
+    try:
+        out = []
+        for one in near:
+            sample = read.sample(db, one.id)
+            text = "" if sample is None else guard.one_line(sample.prompt.strip(), TEXT_LIMIT)
+            out.append(Margin(one.id, one.signal, one.value, text))
+        return tuple(out)
+    finally:
+        db.close()
+
+
+def stand(project: Path, round: int) -> tuple[Standing, Config]:
+    """Where ``round`` stands, and config.toml as it is now.
+
+    Raises:
+        StoreError, ConfigError: what cannot be read.
+    """
+    return standing(project, round), configs.load(project)
+
+
+def configured(config: Config) -> dict[Axis, float]:
+    """The m of every axis."""
+    select = config.select
+    return {"complexity": select.m_complexity, "diversity": select.m_diversity, "quality": select.m_quality}
+
+
+def same_but_cuts(a: Config, b: Config) -> bool:
+    """Whether two configs differ in nothing but m and the rule."""
+    select = replace(b.select, threshold=a.select.threshold, **{f"m_{axis}": m for axis, m in configured(a).items()})
+    return a == replace(b, select=select)

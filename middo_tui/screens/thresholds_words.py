@@ -1,0 +1,117 @@
+"""What the Thresholds screen says: the row above each histogram, and the one sentence about what a key would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from engine.store.rows import Threshold
+from middo_tui import figures
+from middo_tui.feed import apply
+from middo_tui.feed.thresholds import SIGNALS, Standing
+from middo_tui.feed.view import LoopView
+from middo_tui.notice import Notice
+from middo_tui.widgets.lines import Line, Run
+
+
+def digits(sigma: float) -> int:
+    """Decimals that tell a hundredth of a sigma, at most six."""
+    if not math.isfinite(sigma) or sigma <= 0:
+        return 3
+    return min(6, max(1, 2 - math.floor(math.log10(sigma))))
+
+
+def fixed(value: float, places: int) -> str:
+    """A number with a true minus sign."""
+    return f"{value:.{places}f}".replace("-", "−")
+
+
+def sigmas(m: float) -> str:
+    """m without its sign: two decimals, or as many as it was given."""
+    size = abs(m)
+    return f"{size:.2f}" if abs(round(size, 2) - size) < 1e-9 else f"{size:.4g}"
+
+
+def heading(name: str, mark: Threshold | None) -> Line:
+    """``loss before  μ + 1.00σ = 1.234  floor 1.1``, or ``→ floor 1.3`` when that holds; or the mixture rule's cut."""
+    signal = SIGNALS[name]
+    title = Run(f"{signal.title}  ", f"{signal.axis}-strong")
+    if mark is None:
+        return (title,)
+    places = digits(mark.sigma)
+    if mark.rule == "mixture":
+        found = math.isfinite(mark.cut)
+        said = f"two groups part at {fixed(mark.cut, places)}" if found else "no cut: selects nothing"
+        return (title, Run(said, "strong" if found else "dim"), *_floor(mark, places))
+    up = (mark.m >= 0) == (signal.side == "above")
+    sum_ = Run(f"μ {'+' if up else '−'} {sigmas(mark.m)}σ = ", "dim")
+    floor = _floor(mark, places)
+    held = bool(floor) and floor[0].role == "strong"
+    return (title, sum_, Run(fixed(mark.cut, places), "dim" if held else "strong"), *floor)
+
+
+def _floor(mark: Threshold, places: int) -> Line:
+    if mark.floor is None:
+        return ()
+    above = SIGNALS[mark.signal].side == "above"
+    holds = mark.floor > mark.cut if above else mark.floor < mark.cut
+    return (Run(f"{' → ' if holds else '  '}floor {fixed(mark.floor, places)}", "strong" if holds else "dim"),)
+
+
+def empty(name: str) -> str:
+    """In place of a histogram."""
+    return f"no sample has this signal: {SIGNALS[name].stage} has not run, or failed on every sample"
+
+
+def absent(view: LoopView) -> Notice:
+    """No round has its signals yet: what to do about it."""
+    round = view.round or 0
+    if not view.table or not view.table[0].size:
+        return Notice("There is no data yet. Add some: middo-tui import DIR FILE", "decide")
+    if view.state == "running":
+        stage = view.current
+        now = f"{stage.name} is at {stage.share:.0%}" if stage and stage.total else "it has just begun"
+        return Notice(f"The signals of round {round} come with its score and judge stages; {now}.", "strong")
+    return Notice(f"The signals of round {round} are not there yet: press 1, then enter to have them made.", "decide")
+
+
+def missing(names: Sequence[str]) -> str:
+    """A sentence on signals that no sample has."""
+    titles = ", ".join(SIGNALS[name].title for name in names)
+    axes = ", ".join(dict.fromkeys(SIGNALS[name].axis for name in names))
+    return f"No sample has {titles}: {axes} selects nothing." if names else ""
+
+
+def flat(marks: Mapping[str, Threshold], axis: str) -> str:
+    """A sentence on a signal that is the same for all samples."""
+    names = [SIGNALS[n].title for n, mark in marks.items() if mark.axis == axis and mark.sigma == 0]
+    return f"All samples have the same {names[0]}: no cut can part them." if names else ""
+
+
+def standing(where: Standing, moved: bool, unlike: bool, verdict: str, rule: str) -> Notice:
+    """What enter would do, or what there is: one sentence."""
+    if where.running and not (moved or unlike):
+        return Notice(f"These are the cuts of config.toml. Round {where.round} is running.", "dim")
+    if moved:
+        return Notice(f"Not written yet. enter writes it to config.toml. {apply.consequence(where)}", "decide")
+    if unlike and where.free:
+        return Notice(
+            f"Round {where.round} was selected with other cuts than config.toml's: enter selects anew.", "decide"
+        )
+    if unlike and where.begun and not where.history:
+        cost = f" ({figures.money(where.cost)})" if where.cost else ""
+        throw = "" if where.running else f" X throws them away{cost} and selects anew."
+        return Notice(f"{apply.consequence(where)}{throw}", "decide")
+    said = verdict or ("where two groups part" if rule == "mixture" else "")
+    return Notice(f"These are the cuts of config.toml{': ' + said if said else ''}.", "dim")
+
+
+def beyond(marks: Sequence[Threshold]) -> str:
+    """The selected side of these marks as a filter of the Samples screen, exact to the last digit."""
+    parts = []
+    for mark in marks:
+        above = SIGNALS[mark.signal].side == "above"
+        limit = mark.cut if mark.floor is None else (max if above else min)(mark.cut, mark.floor)
+        if math.isfinite(limit):
+            parts.append(f"{mark.signal} {'>' if above else '<'} {limit!r}")
+    return " and ".join(parts)
