@@ -40,6 +40,7 @@ lora_dropout = 0.1
 checkpoint_steps = 3
 [score]
 token_budget = 200
+min_cluster_size = 2
 [judge]
 min_digit_mass = 0.0
 token_budget = 4096

@@ -21,7 +21,8 @@ from engine.context import StoreCtx
 from engine.errors import ModelError, StageError
 from engine.render import render
 from engine.stages import score, train
-from engine.store.rows import CachedLoss, Losses, Message, Neighbourhood
+from engine.store import write
+from engine.store.rows import CachedLoss, Cluster, Losses, Message, Neighbourhood
 
 TOO_LONG = tiny.chat("red " * 200, "ok")
 CHATS = [
@@ -46,6 +47,20 @@ class KilledAt(StoreCtx):
         if self.left < 0:
             raise Killed
         super().save(rows, done)
+
+
+class KilledWithClusters(StoreCtx):
+    """Killed just before, or just after, the neighbours and clusters are saved."""
+
+    after = False
+
+    def save(self, rows: Any, done: int | None = None) -> None:
+        last = any(isinstance(row, Cluster) for row in rows)
+        if last and not self.after:
+            raise Killed
+        super().save(rows, done)
+        if last:
+            raise Killed
 
 
 def trained(folder: Path, model: Path, extra: str = "") -> tiny.Project:
@@ -94,7 +109,8 @@ def outcome(project: tiny.Project) -> tuple[Any, ...]:
     ctx = project.ctx("score")
     path = ctx.artifact("embeddings")
     assert path is not None
-    return ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(CachedLoss), path.read_bytes()
+    rows = [ctx.rows(kind) for kind in (Losses, Neighbourhood, Cluster, CachedLoss)]
+    return *rows, path.read_bytes()
 
 
 def test_losses_equal_the_naive_reference(scored: tiny.Project, naive: list[Any]) -> None:
@@ -151,6 +167,37 @@ def test_killed_and_resumed_equals_undisturbed(
     hf.release()
     score.run(killed.ctx("score"))
     assert outcome(killed) == outcome(scored)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_around_the_clusters_writes_the_same_ones(
+    tmp_path: Path, tiny_model: Path, scored: tiny.Project, after: bool
+) -> None:
+    assert len(scored.ctx("score").rows(Cluster)) > 1
+    killed = trained(tmp_path / "p", tiny_model)
+    ctx = KilledWithClusters(killed.db, killed.folder, killed.config, 0, "score")
+    ctx.after = after
+    with pytest.raises(Killed):
+        score.run(ctx)
+    hf.release()
+    score.run(killed.ctx("score"))
+    assert outcome(killed) == outcome(scored)
+
+
+def test_clusters_are_of_samples_with_an_embedding_and_reset_with_the_stage(tmp_path: Path, tiny_model: Path) -> None:
+    one = trained(tmp_path / "p", tiny_model)
+    score.run(one.ctx("score"))
+    before = outcome(one)
+    rows = one.ctx("score").rows(Neighbourhood)
+    sizes = {c.cluster: c.size for c in one.ctx("score").rows(Cluster)}
+    assert sizes == {n: sum(row.cluster == n for row in rows) for n in sizes}
+    assert {row.cluster for row in rows} <= {*sizes, -1}
+    copy = [row.cluster for row in rows if row.sample_id in (one.ctx("x").dataset()[i].id for i in (0, -1))]
+    assert copy[0] == copy[1], "the same prompt with another answer"
+    write.reset(one.db, 0, ["score"])
+    assert one.ctx("score").rows(Cluster) == one.ctx("score").rows(Neighbourhood) == []
+    score.run(one.ctx("score"))
+    assert outcome(one) == before
 
 
 def test_running_it_again_does_nothing(scored: tiny.Project) -> None:
