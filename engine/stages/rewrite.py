@@ -5,13 +5,18 @@ All prompts come first, then all answers. A phase goes through its tries: try n 
 whole, and its seed comes from what it holds, so a resumed run makes the same calls as an undisturbed one.
 
 A reply that is malformed, empty, cut off or failed is asked for again, ``teacher.attempts`` times; then the rewrite
-is ``failed`` with the reason and the raw reply, and its sample stays as it is. With a cap on tokens or cost no call
-is made that could exceed it: input is counted as one token per two bytes, output as ``max_new_tokens``. What the
-answers to the new prompts will probably need is kept back, so that no prompt is paid for that cannot be answered.
+is ``failed`` with the reason and the raw reply, and its sample stays as it is. What a person sends back is asked for
+apart from the rest, in batches and with seeds of its own (``Rewrite.draw``), so that it draws another reply and the
+batches that were answered stay what they were.
+
+With a cap on tokens or cost no call is made that could exceed it: input is counted as one token per two bytes, output
+as ``max_new_tokens``. What the answers to the new prompts will probably need is kept back, so that no prompt is paid
+for that cannot be answered.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +29,7 @@ from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
 
 TEMPLATES = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
-RETRY_TEMPERATURE = 0.7  # greedy decoding would repeat the malformed reply
+RETRY_TEMPERATURE = 0.7  # greedy decoding would repeat the reply that was malformed or sent back
 EXHAUSTED = "teacher budget exhausted"
 Chat = tuple[Message, ...]
 Key = tuple[int, str]
@@ -36,9 +41,14 @@ def run(ctx: Ctx) -> None:
     ctx.begin(2 * len(job.rows), job.settled())
     if job.waiting(PROMPT) or job.waiting(ANSWER):
         _announce(ctx, job)
-        teacher = open_teacher(ctx)
-        for phase in (PROMPT, ANSWER):
-            _phase(ctx, job, phase, teacher)
+        if ctx.config.teacher.backend == "openai":
+            from engine.stages import rewrite_stream  # it builds on this module
+
+            rewrite_stream.through_endpoint(ctx, job)
+        else:
+            teacher = open_teacher(ctx)
+            for phase in (PROMPT, ANSWER):
+                _phase(ctx, job, phase, teacher)
         ctx.event(summary(job.all()))
 
 
@@ -146,10 +156,11 @@ def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
 
 
 def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Generates) -> None:
-    """All tries of one phase; gives up what is left when the budget is exhausted."""
+    """All tries of one phase, wave by wave; gives up what is left when the budget is exhausted."""
     size = ctx.config.teacher.batch_size
-    for attempt in range(1, ctx.config.teacher.attempts + 1):
-        planned = pool(job.all(), phase, attempt)
+    waves = sorted({row.draw for row in job.all()})
+    for draw, attempt in itertools.product(waves, range(1, ctx.config.teacher.attempts + 1)):
+        planned = pool([row for row in job.all() if row.draw == draw], phase, attempt)
         for start in range(0, len(planned), size):
             batch = planned[start : start + size]
             tried = [phase.tries(r) >= attempt for r in batch]
@@ -167,12 +178,13 @@ def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Generates) -> None:
 def _ask(ctx: Ctx, job: Job, phase: Phase, attempt: int, batch: Sequence[Rewrite], teacher: Generates) -> None:
     """One batch of calls, saved whole."""
     how = ctx.config.teacher
+    wave = [draw] if (draw := batch[0].draw) else []
     replies = teacher.generate(
         [job.chat(phase, row) for row in batch],
         max_new_tokens=how.max_new_tokens,
-        temperature=how.temperature if how.temperature or attempt == 1 else RETRY_TEMPERATURE,
+        temperature=how.temperature if how.temperature or not (attempt > 1 or wave) else RETRY_TEMPERATURE,
         top_p=how.top_p,
-        seed=batches.seed(ctx.config.project.seed, ctx.round, phase.name, *_first(batch), attempt),
+        seed=batches.seed(ctx.config.project.seed, ctx.round, phase.name, *_first(batch), attempt, *wave),
     )
     last = attempt >= how.attempts
     answered = zip(batch, replies, strict=True)

@@ -8,6 +8,9 @@ overlaps
    (``verify.max_similarity``).
 3. The verdict (``engine.verdicts``): is the rewrite better than what it replaces? It decides nothing by itself; the
    review stage does.
+
+A text that a person edited or sent back for another one lost its verdict. It is measured when this stage runs next,
+apart from the rest, whose verdicts stand. What a person decided stands too; that it fails a text check is said.
 """
 
 from __future__ import annotations
@@ -18,11 +21,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine import checks, diagnosis, prompts, signals
+from engine import checks, diagnosis, prompts
 from engine.checks import Corpus, Exchange, Finding, HeldOut
 from engine.diagnosis import Measured, Rated
 from engine.errors import StageError
-from engine.signals import Floats, Ints
+from engine.nearest import Floats, Ints, against
 from engine.stage import Ctx
 from engine.stages.rewrite import TEMPLATES
 from engine.store.rows import (
@@ -59,6 +62,8 @@ def run(ctx: Ctx) -> None:
     ctx.save(rejections(made, findings), done=done)
     if any(c.key not in judged for c in kept):
         _measure_all(ctx, data, kept, judged, len(findings))
+    if doubtful := [c for c in made if c.key in findings and c.row.original is not None and c.row.state == "accepted"]:
+        ctx.event(warning(doubtful, findings), "warning")
     ctx.event(summary(made, ctx.rows(Rewrite), ctx.rows(Verdict)))
 
 
@@ -74,6 +79,11 @@ class Candidate:
     def key(self) -> Key:
         """What identifies the rewrite within its round."""
         return self.row.sample_id, self.row.axis
+
+    @property
+    def changed(self) -> bool:
+        """Whether a person edited the text or had it written again."""
+        return self.row.original is not None or self.row.draw > 0
 
     @property
     def exchange(self) -> Exchange:
@@ -144,16 +154,21 @@ def rejections(made: Sequence[Candidate], findings: Mapping[Key, Finding]) -> li
     ]
 
 
+def warning(edited: Sequence[Candidate], findings: Mapping[Key, Finding]) -> str:
+    """The log line on edited texts that a person accepted and that do not pass the checks."""
+    text = f"{len(edited)} accepted rewrites do not pass the text checks as they were edited"
+    return f"{text}: {'; '.join(f'#{c.sample.seq} {findings[c.key]}' for c in edited[:3])}"
+
+
 # ----------------------------------------------------------------------------------------------------- signals
 
 
 def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], judged: set[Key], done: int) -> None:
-    """Measure the candidates in chunks planned over all of them; a chunk whose verdicts are there is skipped."""
+    """Measure the candidates chunk by chunk; a chunk whose verdicts are there is skipped."""
     near = _Near(ctx, data)
     old = originals(ctx)
     marks = {t.signal: t for t in ctx.rows(Threshold)}
-    for start in range(0, len(kept), CHUNK):
-        chunk = kept[start : start + CHUNK]
+    for chunk in chunks(kept, judged):
         done += len(chunk)
         if all(c.key in judged for c in chunk):
             continue
@@ -168,6 +183,18 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))
         ctx.save(rows, done=done)
+
+
+def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candidate]]:
+    """Chunks planned over all texts as the teacher first wrote them, then over those that a person had changed.
+
+    Of the changed ones, only what has no verdict is measured: chunks are saved whole and in order, so those that are
+    left after a kill are chunked as they would have been.
+    """
+    first = [c for c in kept if not c.changed]
+    again = [c for c in kept if c.changed]
+    there, owed = [c for c in again if c.key in judged], [c for c in again if c.key not in judged]
+    return [part[i : i + CHUNK] for part in (first, there, owed) for i in range(0, len(part), CHUNK)]
 
 
 def originals(ctx: Ctx) -> dict[int, Values]:
@@ -206,7 +233,7 @@ class _Near:
         rows = [np.full(width, np.nan) if m.embedding is None else m.embedding for m in measured]
         queries = np.array(rows, dtype=np.float32).astype(self._embeddings.dtype)
         own: Ints = np.array([self._own(c) for c in chunk], dtype=np.int64)
-        similarity, _ = signals.against(queries, self._embeddings, self._k, own)
+        similarity, _ = against(queries, self._embeddings, self._k, own)
         known = np.isfinite(similarity)
         pairs = list(zip(similarity, known, strict=True))
         mean = [float(row[ok].mean(dtype=np.float64)) if ok.any() else None for row, ok in pairs]
