@@ -93,6 +93,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
             if (j := by_name.get(name))
         ],
         "teacher": read.teacher(db, number),
+        "clusters": read.clusters(db, number),
     }
 
 

@@ -175,6 +175,20 @@ def rewrites(db: sqlite3.Connection, round: int) -> dict[str, dict[str, int]]:
     return out
 
 
+def clusters(db: sqlite3.Connection, round: int) -> dict[str, int] | None:
+    """How many clusters a round has, how many samples are in none, and how many clusters were born, died, grew and
+    shrank; None when nobody looked for clusters.
+    """
+    if db.execute("SELECT 1 FROM signal WHERE round=? AND cluster IS NOT NULL LIMIT 1", (round,)).fetchone() is None:
+        return None
+    noise = db.execute("SELECT count(*) FROM signal WHERE round=? AND cluster=-1", (round,)).fetchone()[0]
+    found = db.execute("SELECT change, count(*) FROM cluster WHERE round=? GROUP BY change", (round,)).fetchall()
+    changes = {change: int(count) for change, count in found}
+    count = sum(n for change, n in changes.items() if change != "died")
+    told = {change: changes.get(change, 0) for change in ("born", "died", "grew", "shrank")}
+    return {"count": count, "noise": noise, **told}
+
+
 def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float | None]:
     """Mean loss before and after training over the round's dataset."""
     row = db.execute("SELECT avg(loss_before), avg(loss_after) FROM signal WHERE round=?", (round,)).fetchone()

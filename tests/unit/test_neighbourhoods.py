@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine import neighbourhoods
 from engine.store import write
 from engine.store.rows import Cluster, Neighbourhood, Sample
+from middo_tui import status
 
 REFERENCE = '[select]\nparity = "reference"\n'
 PLANE = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.2, 1]], dtype=np.float16)
@@ -91,6 +92,7 @@ def test_what_has_no_embedding_has_no_row_and_clusters_can_be_off(tmp_path: Path
     found = written(made, array, ["a", None, "c", "d"])
     assert near(made, found) == [[3, 2], [], [3, 0], [2, 0]]
     assert {row.cluster for row in found.values()} == {None}
+    assert status.gather(tmp_path)["rounds"][0]["clusters"] is None
     assert made.ctx("score").rows(Cluster) == []
 
 
@@ -154,6 +156,10 @@ def test_a_cluster_that_died_keeps_its_exemplar(tmp_path: Path) -> None:
     written(made, array[:50], round=1)
     dead = made.ctx("score", 1).rows(Cluster)[0]
     assert dead == Cluster(1, -4, 0, exemplar[2], "died", 2, 12)
+    told = [found["clusters"] for found in status.gather(tmp_path)["rounds"]]
+    noise = sum(row.cluster == -1 for row in made.ctx("score").rows(Neighbourhood))
+    assert told[0] == {"count": 3, "noise": noise, "born": 3, "died": 0, "grew": 0, "shrank": 0}
+    assert (told[1]["count"], told[1]["born"], told[1]["died"]) == (2, 0, 1)
 
 
 def test_the_same_embeddings_give_the_same_rows(tmp_path: Path) -> None:
