@@ -98,6 +98,8 @@ class Lines(Widget, Generic[T]):
         self._data = data
         if self.size:
             self._redraw()
+        else:
+            self._drawn_for = Size(0, 0)  # hidden: drawn anew when it is seen again, also at the same size
 
     def _redraw(self) -> None:
         old = self._lines

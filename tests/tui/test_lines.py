@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from textual.app import App, ComposeResult
 
-from middo_tui.widgets.lines import Line, Run, changed_span, plain, spread, width_of
+from middo_tui.widgets.lines import Line, Lines, Run, changed_span, plain, spread, width_of
 
 LINES = st.lists(st.builds(Run, st.text("ab 日", max_size=4), st.sampled_from(["", "dim"])), max_size=5).map(tuple)
 
@@ -49,3 +50,25 @@ def test_spread_pushes_the_two_ends_apart_and_drops_the_right_one_when_it_must()
     assert plain([spread((Run("ab"),), (Run("c"),), 6)]) == "ab   c"
     assert plain([spread((Run("abcdef"),), (Run("c"),), 6)]) == "abcdef"
     assert width_of(spread((Run("日"),), (Run("c"),), 6)) == 6
+
+
+class Word(Lines[str]):
+    def draw(self, data: str, width: int, height: int) -> list[Line]:
+        return [(Run(data),)]
+
+
+class OneWord(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Word("before")
+
+
+async def test_what_came_while_it_was_hidden_is_seen_when_it_is_shown_again() -> None:
+    app = OneWord()
+    async with app.run_test(size=(20, 3)) as pilot:
+        word = app.query_one(Word)
+        word.display = False
+        await pilot.pause()
+        word.show("after")
+        word.display = True
+        await pilot.pause()
+        assert word.render_line(0).text.strip() == "after"
