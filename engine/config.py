@@ -24,6 +24,7 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Rate = Annotated[float, msgspec.Meta(gt=0.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0)]
+EnvName = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")]  # never a key itself
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -141,8 +142,15 @@ class Prices(_Section, frozen=True):
 class Teacher(_Section, frozen=True):
     """Who rewrites, how, and what it may cost."""
 
-    backend: Literal["hf"] = "hf"
+    backend: Literal["hf", "openai"] = "hf"
     model: str = ""
+    url: str = ""
+    key_env: EnvName = ""
+    concurrency: Positive = 64
+    requests_per_minute: NotNegative = 0
+    tokens_per_minute: NotNegative = 0
+    timeout_s: Rate = 120.0
+    retries: NotNegative = 5
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     temperature: Weight = 1.0
     top_p: Share = 1.0

@@ -1,7 +1,8 @@
 """A real chat endpoint on this machine that can be told to misbehave: every fault that a provider has been seen with.
 
 What happens is chosen by the first word of the last message: ``ok`` answers with the rest in capitals; the others are
-named after what they do. ``Server.seen`` counts the requests per message.
+named after what they do. A server with an ``answer`` of its own replies by it instead. ``Server.seen`` counts the
+requests per message.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -20,11 +22,11 @@ MODEL = "teacher-8b"
 class Server:
     """Serves until the ``with`` block ends. ``pause_s`` is how long each good reply takes."""
 
-    def __init__(self, pause_s: float = 0.0, key: str = "") -> None:
+    def __init__(self, pause_s: float = 0.0, key: str = "", answer: Callable[[str], str] | None = None) -> None:
         self.seen: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.most_at_once = 0
-        self.pause_s, self.key = pause_s, key
+        self.pause_s, self.key, self.answer = pause_s, key, answer
         self.down = False
         self.closing = threading.Event()
         self._now = 0
@@ -72,6 +74,13 @@ class _Quiet(ThreadingHTTPServer):
         """A client that went away is part of the tests."""
 
 
+def _says(server: Server, what: str, text: str) -> tuple[str, str]:
+    """A good reply's text and how it ends."""
+    if server.answer is not None:
+        return server.answer(text), "stop"
+    return "" if what == "empty" else text.partition(" ")[2].upper(), "length" if what == "long" else "stop"
+
+
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -94,7 +103,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 server.went()
 
         def _answer(self, body: dict[str, Any], text: str, times: int) -> None:
-            what = text.partition(" ")[0]
+            what = text.partition(" ")[0] if server.answer is None else "own"
             if server.key and self.headers["Authorization"] != f"Bearer {server.key}":
                 self._error(401, f"Incorrect API key provided: {self.headers['Authorization']}")
             elif body["model"] != MODEL:
@@ -115,9 +124,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._send(200, {"id": "x", "object": "chat.completion", "choices": []})
             else:
                 server.closing.wait(server.pause_s)
-                self._reply(
-                    "" if what == "empty" else text.partition(" ")[2].upper(), "length" if what == "long" else "stop"
-                )
+                self._reply(*_says(server, what, text))
 
         def _reply(self, text: str, ends: str) -> None:
             message = {"role": "assistant", "content": text}

@@ -91,6 +91,7 @@ class Endpoint:
         self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, bool]] = queue.SimpleQueue()
         self._held: list[tuple[Call, Generation]] = []
         self._silent = 0
+        self._alive = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self._thread.start()
@@ -124,13 +125,18 @@ class Endpoint:
                 raise BackendError(self._fatal(result)) from result
             self._held.append((call, result))
             self._silent = self._silent + 1 if silent else 0
+            self._alive = self._alive or not silent
             if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency):
                 raise BackendError(
                     f"{self.url}: no reply to {self._silent} calls in a row (last: {result.error}). "
                     "What came before is saved. Check the server and the network, then go on."
                 )
-            if not silent or not self.in_flight:
+            if not silent or (self._alive and not self.in_flight):
                 out += self._held
+                self._held = []
+            elif not self.in_flight:  # it has never answered: knock again rather than blame the rows
+                for again, _ in self._held:
+                    self.submit(again)
                 self._held = []
         return out
 
@@ -198,7 +204,8 @@ class Endpoint:
     def _fatal(self, error: BaseException) -> str:
         said = self._said(getattr(error, "message", str(error)))
         if isinstance(error, openai.NotFoundError):
-            fix = f"is there a model {self.model!r}? Check [teacher] model and url ({self.url}/models lists what is there)"
+            listed = f"{self.url}/models lists what there is"
+            fix = f"is there a model {self.model!r}? Check [teacher] model and url; {listed}"
         else:
             fix = "check the key in the environment variable that [teacher] key_env names"
         return f"{self.url}: {said}. No call can work: {fix}."
