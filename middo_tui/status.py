@@ -11,6 +11,7 @@ from engine.loop import NAMES, stages_of
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Job
+from middo_tui import score_changes
 
 IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
 COUNTED = ("proposed", "rejected", "accepted", "failed")
@@ -85,6 +86,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
         },
         "scores": {task: value for task, (value, _) in scores.items()},
         "stderr": {task: stderr for task, (_, stderr) in scores.items()},
+        "score_changes": score_changes.facts(scores, read.scores(db, number - 1)),
         "loss_before": before,
         "loss_after": after,
         "stages": [

@@ -1,0 +1,329 @@
+"""What the Rounds screen shows of the store, as frozen values: every round's counts, scores, clusters and times.
+
+Counts are read whenever the rounds have moved. Distributions take about a second per round of half a million samples:
+they are read in SQL, signal by signal, once a round has them all, and never again. For threads; no numpy.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.loop import stages_of
+from engine.store import read
+from engine.store.connect import reader
+from engine.store.rows import AXES, Job, Threshold
+from middo_tui import guard
+from middo_tui.feed.bins import Bins
+from middo_tui.feed.round_config import Settings, settings
+from middo_tui.feed.shapes import MADE_BY, SIGNALS, Distribution, common, distribution
+from middo_tui.feed.view import LoopView
+from middo_tui.score_changes import Change, changes
+
+REWRITTEN = ("proposed", "accepted", "rejected")
+EXEMPLAR_LIMIT = 200
+NOISE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class AxisCounts:
+    """One axis of one round. ``accepted`` counts merged ones too; ``open`` waits for a decision."""
+
+    axis: str
+    selected: int = 0
+    rewritten: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+    open: int = 0
+
+    @property
+    def gain(self) -> float | None:
+        """The yield: accepted over selected; None when nothing was selected."""
+        return self.accepted / self.selected if self.selected else None
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """One stage. ``seconds``: from its last start to its end, None while it runs or before it did."""
+
+    name: str
+    state: str
+    seconds: float | None = None
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """One cluster and what became of it; ``text`` are the first words of its most typical sample."""
+
+    cluster: int
+    size: int
+    change: str
+    previous_size: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """What the teacher was asked in a round."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFacts:
+    """Everything about one round but its distributions. ``state``: of the loop's words, done when every stage is.
+
+    ``merged``: what it made is the next round's dataset. ``size``: samples of its dataset.
+    """
+
+    round: int
+    size: int
+    closing: bool
+    state: str
+    stage: str
+    merged: bool
+    axes: tuple[AxisCounts, ...]
+    cuts: tuple[Threshold, ...]
+    scores: tuple[Change, ...]
+    stages: tuple[StageTime, ...]
+    teacher: Teacher
+    clusters: tuple[ClusterView, ...]
+    noise: int
+    settings: Settings
+
+    @property
+    def seconds(self) -> float | None:
+        """The stages together; None before the first is done."""
+        known = [stage.seconds for stage in self.stages if stage.seconds is not None]
+        return sum(known) if known else None
+
+    def total(self, name: str) -> int:
+        """A count of ``AxisCounts`` over the axes."""
+        return sum(int(getattr(axis, name)) for axis in self.axes)
+
+    @property
+    def gain(self) -> float | None:
+        """The yield over all axes."""
+        selected = self.total("selected")
+        return self.total("accepted") / selected if selected else None
+
+    def score(self, task: str) -> Change | None:
+        """One task's figure."""
+        return next((score for score in self.scores if score.task == task), None)
+
+    def cut(self, signal: str) -> Threshold | None:
+        """The threshold on one signal."""
+        return next((cut for cut in self.cuts if cut.signal == signal), None)
+
+    def cuts_of(self, axis: str) -> tuple[Threshold, ...]:
+        """The thresholds of one axis; complexity has two, the loss before training first."""
+        return tuple(sorted((cut for cut in self.cuts if cut.axis == axis), key=lambda cut: SIGNALS.index(cut.signal)))
+
+    def selected(self) -> bool:
+        """Its select stage is done."""
+        return any(stage.name == "select" and stage.state == "done" for stage in self.stages)
+
+    def changed(self, change: str) -> int:
+        """How many clusters did that: born, died, grew, …"""
+        return sum(one.change == change for one in self.clusters)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundsView:
+    """All rounds, oldest first. ``shapes``: distributions by (round, signal), those that were read so far."""
+
+    rounds: tuple[RoundFacts, ...] = ()
+    shapes: tuple[tuple[tuple[int, str], Distribution], ...] = ()
+    complete: bool = False
+
+    def shape(self, round: int, signal: str) -> Distribution | None:
+        """One distribution, None while it is not there."""
+        return dict(self.shapes).get((round, signal))
+
+    def at(self, round: int) -> RoundFacts | None:
+        """One round."""
+        return next((one for one in self.rounds if one.round == round), None)
+
+    def overlaid(self, signal: str) -> dict[int, Bins]:
+        """The signal in every round over parts of one range, to be laid over each other."""
+        return common({round: shape for (round, name), shape in self.shapes if name == signal})
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def moved(view: LoopView) -> object:
+    """What the rounds depend on, of the view that follows the store: read again when this is another."""
+    stages = tuple((stage.name, stage.state) for stage in (*view.earlier, *view.stages))
+    return view.round, view.table, stages, view.waiting, view.worker, view.problem
+
+
+class RoundsReader:
+    """Reads one project's rounds; keeps the distributions that cannot change any more. One read at a time."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self._shapes: dict[tuple[int, str], tuple[float | None, Distribution | None]] = {}
+        self._known: dict[int, tuple[object, RoundFacts]] = {}
+
+    def read(self) -> RoundsView:
+        """The rounds as they are now, with the distributions that are known already.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        db = reader(self.project)
+        try:
+            db.execute("BEGIN")
+            by_round = _by_round(db)
+            rounds = tuple(self._facts(db, number, by_round) for number in sorted(by_round))
+            return self._view(rounds, not _owed(by_round, self._shapes))
+        finally:
+            db.close()
+
+    def measure(self, post: Callable[[RoundsView], object], stop: Callable[[], bool]) -> None:
+        """Read what distributions are still owed, newest round first; ``post`` the view after each round.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        db = reader(self.project)
+        try:
+            by_round = _by_round(db)
+            owed = _owed(by_round, self._shapes)
+            for round in sorted({round for round, _, _ in owed}, reverse=True):
+                for number, signal, finished in owed:
+                    if stop():
+                        return
+                    if number == round:
+                        self._shapes[round, signal] = finished, distribution(db, round, signal)
+                rounds = tuple(self._facts(db, number, by_round) for number in sorted(by_round))
+                post(self._view(rounds, not _owed(by_round, self._shapes)))
+        finally:
+            db.close()
+
+    def _view(self, rounds: tuple[RoundFacts, ...], complete: bool) -> RoundsView:
+        shapes = tuple((key, shape) for key, (_, shape) in sorted(self._shapes.items()) if shape is not None)
+        return RoundsView(rounds, shapes, complete)
+
+    def _facts(self, db: sqlite3.Connection, number: int, by_round: dict[int, list[Job]]) -> RoundFacts:
+        jobs = by_round[number]
+        decided = db.execute("SELECT max(id), sum(undone) FROM decision").fetchone()
+        signature = (tuple(jobs), tuple(decided), tuple(by_round.get(number - 1, ())))
+        known = self._known.get(number)
+        if known is None or known[0] != signature:
+            known = signature, _facts(db, number, jobs)
+            self._known[number] = known
+        return known[1]
+
+
+def _by_round(db: sqlite3.Connection) -> dict[int, list[Job]]:
+    out: dict[int, list[Job]] = {}
+    for job in read.jobs(db):
+        out.setdefault(job.round, []).append(job)
+    return out
+
+
+def _owed(
+    by_round: dict[int, list[Job]], known: dict[tuple[int, str], tuple[float | None, Distribution | None]]
+) -> list[tuple[int, str, float | None]]:
+    """(round, signal, when it was finished) of the distributions that are complete in the store and not yet read."""
+    out = []
+    for round, jobs in by_round.items():
+        done = {job.stage: job.finished_at for job in jobs if job.state in ("done", "stale")}
+        for signal in SIGNALS:
+            stage = MADE_BY[signal]
+            if stage in done and ((round, signal) not in known or known[round, signal][0] != done[stage]):
+                out.append((round, signal, done[stage]))
+    return out
+
+
+def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
+    row = db.execute("SELECT config, closing FROM round WHERE round=?", (number,)).fetchone()
+    closing = bool(row and row["closing"])
+    held = {job.stage: job for job in jobs}
+    stages = tuple(_stage(held.get(name, Job(number, name))) for name in stages_of(closing))
+    state, stage = _state(stages)
+    asked = read.teacher(db, number)
+    clusters = _clusters(db, number)
+    return RoundFacts(
+        round=number,
+        size=read.size(db, number),
+        closing=closing,
+        state=state,
+        stage=stage,
+        merged="merge" in held and held["merge"].state == "done",
+        axes=() if closing else _axes(db, number),
+        cuts=tuple(read.rows(db, Threshold, number)),
+        scores=tuple(_clean(one) for one in changes(read.scores(db, number), read.scores(db, number - 1))),
+        stages=stages,
+        teacher=Teacher(int(asked["calls"]), int(asked["tokens_in"]), int(asked["tokens_out"]), asked["cost"]),
+        clusters=tuple(one for one in clusters if one.cluster != NOISE),
+        noise=sum(one.size for one in clusters if one.cluster == NOISE) or _noise(db, number, bool(clusters)),
+        settings=settings(row["config"] if row else ""),
+    )
+
+
+def _clean(one: Change) -> Change:
+    return Change(guard.one_line(one.task, 40), one.value, one.stderr, one.change, one.combined)
+
+
+def _stage(job: Job) -> StageTime:
+    ended = job.state in ("done", "stale") and job.started_at is not None and job.finished_at is not None
+    seconds = max(0.0, job.finished_at - job.started_at) if ended and job.finished_at and job.started_at else None
+    return StageTime(job.stage, job.state, seconds, job.done, job.total)
+
+
+def _state(stages: tuple[StageTime, ...]) -> tuple[str, str]:
+    """The round in one word, and the stage that it is about."""
+    for state in ("running", "failed", "waiting", "paused", "interrupted", "cancelled", "stale", "pending"):
+        for stage in stages:
+            if stage.state == state:
+                return state, stage.name
+    return "done", ""
+
+
+def _axes(db: sqlite3.Connection, number: int) -> tuple[AxisCounts, ...]:
+    selected, rewrites = read.selected(db, number), read.rewrites(db, number)
+    return tuple(
+        AxisCounts(
+            axis,
+            selected[axis],
+            sum(rewrites[axis].get(state, 0) for state in REWRITTEN),
+            rewrites[axis].get("accepted", 0),
+            rewrites[axis].get("rejected", 0),
+            rewrites[axis].get("failed", 0),
+            rewrites[axis].get("proposed", 0),
+        )
+        for axis in AXES
+    )
+
+
+def _clusters(db: sqlite3.Connection, number: int) -> tuple[ClusterView, ...]:
+    """The clusters, those that changed most (in samples) first."""
+    found = db.execute(
+        "SELECT cluster, size, change, previous_size, substr(text, 1, ?) AS text FROM cluster"
+        " LEFT JOIN sample_text ON sample_text.id = exemplar WHERE round=?"
+        " ORDER BY abs(size - coalesce(previous_size, 0)) DESC, cluster",
+        (EXEMPLAR_LIMIT + 1, number),
+    )
+    return tuple(
+        ClusterView(r[0], r[1], guard.one_line(r[2] or "", 12), r[3], guard.one_line(r[4] or "", EXEMPLAR_LIMIT))
+        for r in found
+    )
+
+
+def _noise(db: sqlite3.Connection, number: int, clustered: bool) -> int:
+    """How many samples lie in no cluster; 0 where nothing was clustered."""
+    if not clustered:
+        return 0
+    found = db.execute("SELECT count(*) FROM signal WHERE round=? AND cluster=?", (number, NOISE)).fetchone()
+    return int(found[0])

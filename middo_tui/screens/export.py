@@ -1,0 +1,106 @@
+"""Asks what to write a dataset as. It goes into the project's own ``exports`` folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from middo_tui.guard import clean
+from middo_tui.notice import Notice
+from middo_tui.widgets.choices import Choices, Item, Menu
+from middo_tui.widgets.divider import Divider
+from middo_tui.widgets.key_bar import KeyBar
+from middo_tui.widgets.paragraph import Paragraph
+
+FORMATS: dict[str, tuple[str, str]] = {
+    "alpaca": (".json", "instruction, input, output"),
+    "sharegpt": (".json", "conversations of from and value"),
+    "messages": (".jsonl", "OpenAI's messages, one line each"),
+    "parquet": (".parquet", "one table of messages"),
+    "hf": ("", "a folder of the datasets library"),
+}
+"""The ending of the file and what is in it, by format."""
+
+
+class Wanted(NamedTuple):
+    """What to write: the dataset of ``round`` as ``format``."""
+
+    round: int
+    format: str
+
+
+def place(project: Path, wanted: Wanted) -> Path:
+    """Where a dataset goes."""
+    return project / "exports" / f"round-{wanted.round}-{wanted.format}{FORMATS[wanted.format][0]}"
+
+
+def export(project: Path, wanted: Wanted) -> str:
+    """Write it; says where it is.
+
+    Raises:
+        UsageError, DataError, StoreError: it cannot be written; nothing is.
+    """
+    from engine.project import export as write  # brings the file formats along: only when it is used
+
+    out = place(project, wanted)
+    count = write(project, out, wanted.round, wanted.format)
+    return f"{count:,} rows of round {wanted.round}'s dataset ({wanted.format}): {clean(str(out)).text}"
+
+
+class AskFormat(ModalScreen[Wanted | None]):
+    """A list of formats; with a dataset that ``round`` made, of that one too. Dismisses with None on escape."""
+
+    DEFAULT_CSS = """
+    AskFormat { align: left bottom; background: transparent; }
+    AskFormat #formats { height: auto; background: $background; }
+    AskFormat Choices { height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "take", "take it", show=False),
+        Binding("escape,q", "dismiss(None)", "back", show=False),
+        Binding("down,j", "move(1)", show=False),
+        Binding("up,k", "move(-1)", show=False),
+    ]
+
+    def __init__(self, round: int, made: bool) -> None:
+        super().__init__()
+        sets = [(round, f"Dataset of round {round}: what it was trained on")]
+        if made:
+            sets.append((round + 1, f"Dataset of round {round + 1}: what round {round} made of it"))
+        self._wanted: list[Wanted | None] = []
+        items = []
+        for number, heading in sets:
+            items += [Item(heading, heading=True)]
+            items += [Item(name, about) for name, (_, about) in FORMATS.items()]
+            self._wanted += [None, *(Wanted(number, name) for name in FORMATS)]
+        self._menu = Menu(tuple(items), at=1, column=10)
+
+    def compose(self) -> ComposeResult:
+        """A rule, the question, the formats, the keys."""
+        with Vertical(id="formats"):
+            yield Divider()
+            yield Paragraph(
+                Notice("Write which dataset, as what? It goes into the project's exports folder.", "decide")
+            )
+            yield Choices(self._menu)
+            yield KeyBar((("j/k", "move"), ("enter", "write it"), ("esc", "back")))
+
+    def action_move(self, by: int) -> None:
+        """Another format."""
+        self._menu = self._menu.moved(by)
+        self.query_one(Choices).show(self._menu)
+
+    def action_take(self) -> None:
+        """This one."""
+        self.dismiss(self._wanted[self._menu.at])
+
+    def on_key(self, event: events.Key) -> None:
+        """No key falls through to the screen below."""
+        if event.key.isdigit():
+            event.stop()

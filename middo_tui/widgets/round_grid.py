@@ -1,0 +1,207 @@
+"""One row per round with a cursor; what does not fit in the width is a few columns further right.
+
+The Loop screen's table shows where a run is going; this one has everything, also every evaluation task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from middo_tui import figures
+from middo_tui.feed.rounds import RoundFacts, RoundsView
+from middo_tui.feed.view import MARKS
+from middo_tui.score_changes import Change, less_is_better
+from middo_tui.theme import LETTERS
+from middo_tui.widgets.lines import Line, Lines, Run
+
+FIXED = 9
+MAIN_TASKS = ("accuracy", "heldout_loss")
+SHORT = {"heldout_loss": "heldout"}
+BETTER, WORSE, SAME = "▲", "▼", "≈"
+SIGNALS = (("loss before", "loss_before"), ("after", "loss_after"), ("quality", "quality"), ("similar", "similarity"))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """All rounds; ``at``: the row of the cursor; ``first``: how many columns are scrolled away."""
+
+    view: RoundsView
+    at: int = 0
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its width includes the gap on its left; ``role`` colours its title."""
+
+    title: str
+    width: int
+    value: Callable[[RoundFacts, RoundsView], str]
+    role: str = "dim"
+
+
+def scale(one: Change) -> float:
+    """Shares are shown in per cent: figures of at most 1 of which more is better."""
+    return 1.0 if less_is_better(one.task) or abs(one.value) > 1 else 100.0
+
+
+def figure(one: Change) -> str:
+    """The value of a task: per cent with one decimal, or three decimals."""
+    factor = scale(one)
+    return f"{one.value * factor:.{1 if factor > 1 else 3}f}"
+
+
+def amount(one: Change, value: float | None, signed: bool = True) -> str:
+    """A change or an error of a task, in the task's own unit."""
+    factor = scale(one)
+    digits = 1 if factor > 1 else 3
+    if value is None:
+        return figures.NONE
+    return figures.change(value * factor, digits) if signed else f"{value * factor:.{digits}f}"
+
+
+def mark(one: Change) -> str:
+    """Better or worse by more than the standard error, or about the same; empty where that cannot be told."""
+    if one.beyond is None:
+        return ""
+    return SAME if not one.beyond or one.better is None else BETTER if one.better else WORSE
+
+
+def tasks(view: RoundsView) -> list[str]:
+    """Every task that any round has, the main ones first."""
+    found = {score.task for one in view.rounds for score in one.scores}
+    return [*(name for name in MAIN_TASKS if name in found), *sorted(found - set(MAIN_TASKS))]
+
+
+def columns(view: RoundsView) -> list[Column]:
+    """All there are, left to right."""
+    out = [Column("size", 9, lambda row, _: figures.count(row.size))]
+    for at, (axis, letter) in enumerate(LETTERS.items()):
+        out.append(Column(f"{letter} sel", 7, lambda row, _, at=at: _selected(row, at), axis))  # type: ignore[misc]
+    out.append(Column("accepted", 10, lambda row, _: _counted(row, "accepted")))
+    out.append(Column("yield", 7, lambda row, _: _gain(row)))
+    for task in tasks(view):
+        title = SHORT.get(task, task)
+        share = any((one := row.score(task)) and scale(one) > 1 for row in view.rounds)
+        name = f"{title} %" if share else title
+        out.append(Column(name, max(14, len(name) + 2), lambda row, _, t=task: _score(row, t)))  # type: ignore[misc]
+        out.append(Column("change", 9, lambda row, _, t=task: _change(row, t)))  # type: ignore[misc]
+    for title, signal in SIGNALS:
+        out.append(Column(title, len(title) + 2, lambda row, all_, s=signal: _mean(all_, row, s)))  # type: ignore[misc]
+    for at, (axis, letter) in enumerate(LETTERS.items()):
+        out.append(Column(f"{letter} acc", 7, lambda row, _, at=at: _accepted(row, at), axis))  # type: ignore[misc]
+    out.append(Column("rejected", 10, lambda row, _: _counted(row, "rejected")))
+    out.append(Column("failed", 8, lambda row, _: _counted(row, "failed")))
+    out.append(Column("clusters", 10, lambda row, _: _clusters(row)))
+    out.append(
+        Column("time", 12, lambda row, _: figures.NONE if row.seconds is None else figures.duration(row.seconds))
+    )
+    out.append(Column("calls", 8, lambda row, _: "" if row.closing else figures.count(row.teacher.calls)))
+    out.append(Column("tokens", 8, lambda row, _: _tokens(row)))
+    out.append(Column("cost", 9, lambda row, _: "" if row.closing else figures.money(row.teacher.cost)))
+    return out
+
+
+def _selected(row: RoundFacts, at: int) -> str:
+    if row.closing:
+        return ""
+    return figures.count(row.axes[at].selected) if row.selected() else figures.NONE
+
+
+def _accepted(row: RoundFacts, at: int) -> str:
+    if row.closing:
+        return ""
+    return figures.count(row.axes[at].accepted) if row.total("rewritten") else figures.NONE
+
+
+def _counted(row: RoundFacts, name: str) -> str:
+    if row.closing:
+        return ""
+    return figures.count(row.total(name)) if row.total("rewritten") or row.total("failed") else figures.NONE
+
+
+def _gain(row: RoundFacts) -> str:
+    if row.closing:
+        return ""
+    decided = row.total("accepted") + row.total("rejected")
+    return figures.NONE if row.gain is None or not decided else f"{row.gain:.0%}"
+
+
+def _score(row: RoundFacts, task: str) -> str:
+    if (one := row.score(task)) is None:
+        return figures.NONE
+    return figure(one) + (f" ±{amount(one, one.stderr, signed=False)}" if one.stderr is not None else "")
+
+
+def _change(row: RoundFacts, task: str) -> str:
+    one = row.score(task)
+    return "" if one is None or one.change is None else f"{amount(one, one.change)} {mark(one)}".rstrip()
+
+
+def _mean(view: RoundsView, row: RoundFacts, signal: str) -> str:
+    shape = view.shape(row.round, signal)
+    return ("" if row.closing else figures.NONE) if shape is None else f"{shape.mean:.2f}"
+
+
+def _clusters(row: RoundFacts) -> str:
+    if not row.clusters:
+        return "" if row.closing else figures.NONE
+    return figures.count(sum(one.size > 0 for one in row.clusters))
+
+
+def _tokens(row: RoundFacts) -> str:
+    return "" if row.closing else figures.short(row.teacher.tokens_in + row.teacher.tokens_out)
+
+
+def fitting(all_: list[Column], first: int, width: int) -> list[Column]:
+    """The columns from ``first`` on that fit beside the fixed ones; at least one. Two cells stay for the ``›``."""
+    room = width - FIXED - 2
+    out: list[Column] = []
+    for column in all_[first:]:
+        if out and column.width > room:
+            break
+        room -= column.width
+        out.append(column)
+    return out
+
+
+def most(view: RoundsView, width: int) -> int:
+    """How many columns can be scrolled away before the last one is shown."""
+    all_ = columns(view)
+    return next((first for first in range(len(all_)) if first + len(fitting(all_, first, width)) == len(all_)), 0)
+
+
+def grid_lines(grid: Grid, width: int, height: int) -> list[Line]:
+    """Titles and the rounds around the cursor that fit in ``height`` rows (0: all)."""
+    rows = grid.view.rounds
+    if not rows:
+        return [(Run(" no round has begun", "dim"),)]
+    all_ = columns(grid.view)
+    shown = fitting(all_, grid.first, width)
+    more = grid.first + len(shown) < len(all_)
+    title = Run(f"{'‹' if grid.first else ' '}{'round':>6}  ", "dim")
+    head = (title, *(Run(f"{c.title:>{c.width}}", c.role) for c in shown), Run(" ›" if more else "  ", "dim"))
+    room = height - 1 if height > 1 else len(rows)
+    top = max(0, min(grid.at - room // 2, len(rows) - room))
+    return [head, *(_row(row, grid, shown, at, width) for at, row in enumerate(rows) if top <= at < top + room)]
+
+
+def _row(row: RoundFacts, grid: Grid, shown: list[Column], at: int, width: int) -> Line:
+    chosen = at == grid.at
+    state = MARKS.get(row.state, "?") if row.state != "pending" else MARKS["pending"]
+    text = f" {'▸' if chosen else ' '}{row.round:>5} {state}"
+    text += "".join(f"{column.value(row, grid.view):>{column.width}}" for column in shown)
+    return (Run(text.ljust(width) if chosen else text, "cursor" if chosen else ""),)
+
+
+class RoundGrid(Lines[Grid]):
+    """``grid_lines`` as a widget, as high as it has rounds up to its maximum."""
+
+    DEFAULT_CSS = """
+    RoundGrid { height: auto; max-height: 6; }
+    """
+
+    def draw(self, data: Grid, width: int, height: int) -> list[Line]:
+        """Titles and rows."""
+        return grid_lines(data, width, height)

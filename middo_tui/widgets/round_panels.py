@@ -1,0 +1,193 @@
+"""What is told of one round below the table: scores, axes, clusters, times and costs, settings. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.store.rows import AXES
+from middo_tui import figures, guard
+from middo_tui.feed.round_config import defaults, differing
+from middo_tui.feed.rounds import AxisCounts, RoundFacts, RoundsView, StageTime
+from middo_tui.feed.view import MARKS
+from middo_tui.score_changes import Change
+from middo_tui.theme import LETTERS
+from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.round_grid import amount, figure, mark, scale
+
+TABS = ("scores", "shapes", "clusters", "time and cost", "settings")
+CUT_SIGN = {"loss_before": ">", "loss_after": ">", "similarity": "<", "quality": "<"}
+NAMES = {"loss_before": "loss before", "loss_after": "after", "similarity": "similarity", "quality": "quality"}
+COUNTS = (("selected", 10), ("rewritten", 10), ("accepted", 10), ("rejected", 9), ("failed", 8), ("open", 7))
+CHANGES = ("born", "died", "grew", "shrank", "split", "merged", "kept")
+SIGNS = {"born": "+", "died": "−", "grew": "▲", "shrank": "▼", "split": "⑂", "merged": "⑃", "kept": "="}
+BAR = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A tab about ``round``. ``before``: the settings are held against the round before; ``top``: rows scrolled off."""
+
+    view: RoundsView
+    round: int | None
+    tab: str
+    before: bool = False
+    top: int = 0
+
+
+def panel_lines(panel: Panel, width: int) -> list[Line]:
+    """All rows of a tab."""
+    one = panel.view.at(panel.round) if panel.round is not None else None
+    if one is None:
+        return []
+    earlier = panel.view.at(one.round - 1)
+    if panel.tab == "scores":
+        return [*_scores(one, earlier), (), *_axes(one)]
+    if panel.tab == "clusters":
+        return _clusters(one, width)
+    if panel.tab == "time and cost":
+        return _times(one)
+    return _settings(one, earlier, panel.before, width) if panel.tab == "settings" else []
+
+
+def _scores(one: RoundFacts, earlier: RoundFacts | None) -> list[Line]:
+    if not one.scores:
+        return [(Run(" no scores yet: the evaluate stage has not run", "dim"),)]
+    was = f"round {earlier.round}" if earlier else ""
+    head = f" {'task':<18}{f'round {one.round}':>10}{'stderr':>9}{was:>11}{'change':>9}{'± of it':>9}"
+    return [(Run(head if earlier else head[:37], "dim"),), *(_score(score, earlier) for score in one.scores)]
+
+
+def _score(score: Change, earlier: RoundFacts | None) -> Line:
+    name = guard.fit(f"{score.task} %" if scale(score) > 1 else score.task, 18)
+    error = "" if score.stderr is None else f"±{amount(score, score.stderr, signed=False)}"
+    first = Run(f" {name}{figure(score):>10}{error:>9}")
+    was = earlier.score(score.task) if earlier else None
+    if score.change is None or was is None:
+        return (first,) if earlier is None else (first, Run("   not measured in the round before", "dim"))
+    combined = "" if score.combined is None else f"±{amount(score, score.combined, signed=False)}"
+    words, role = _verdict(score)
+    numbers = Run(f"{figure(was):>11}{amount(score, score.change):>9}{combined:>9}")
+    return (first, numbers, Run(f"  {mark(score)} {words}" if mark(score) else f"  {words}", role))
+
+
+def _verdict(score: Change) -> tuple[str, str]:
+    if score.beyond is None:
+        return "no error known", "dim"
+    if not score.beyond or score.better is None:
+        return "within ±", "dim"
+    return ("better", "strong") if score.better else ("worse", "bad")
+
+
+def _axes(one: RoundFacts) -> list[Line]:
+    if one.closing:
+        return [(Run(" A closing round: it trains on the last dataset and measures, and selects nothing.", "dim"),)]
+    head = Run(f" {'axis':<13}" + "".join(f"{title:>{width}}" for title, width in COUNTS) + f"{'yield':>7}", "dim")
+    rows: list[Line] = [(head,)]
+    rows += [(Run(f" {LETTERS[axis.axis]} {axis.axis:<11}", axis.axis), Run(_counts(axis))) for axis in one.axes]
+    rows.append((Run(f" {'together':<13}{_counts(one)}", "strong"),))
+    return [*rows, *([()] if one.cuts else []), *(_cuts(axis, one) for axis in AXES if any(one.cuts_of(axis)))]
+
+
+def _counts(one: RoundFacts | AxisCounts) -> str:
+    def count(name: str) -> int:
+        return one.total(name) if isinstance(one, RoundFacts) else int(getattr(one, name))
+
+    share = figures.NONE if one.gain is None else f"{one.gain:.0%}"
+    return "".join(f"{count(name):>{width},}" for name, width in COUNTS) + f"{share:>7}"
+
+
+def _cuts(axis: str, one: RoundFacts) -> Line:
+    """What was selected on an axis, in numbers: ``loss before > 2.47, loss after > 1.89   μ + 1.82 σ``."""
+    cuts = one.cuts_of(axis)
+    said = ", ".join(f"{NAMES[cut.signal]} {CUT_SIGN[cut.signal]} {cut.cut:.3f}" for cut in cuts)
+    sign = "+" if CUT_SIGN[cuts[0].signal] == ">" else "−"
+    rule = "where two groups part" if cuts[0].rule == "mixture" else f"μ {sign} {cuts[0].m:g} σ"
+    floor = ", ".join(f"{cut.floor:.3f}" for cut in cuts if cut.floor is not None)
+    held = f"   and beyond {floor} of round 0" if floor else ""
+    return (Run(f" {LETTERS[axis]} ", axis), Run(f"{said}   "), Run(rule + held, "dim"))
+
+
+def _clusters(one: RoundFacts, width: int) -> list[Line]:
+    if not one.clusters:
+        why = "a closing round is not scored" if one.closing else "no clusters: they come with the score stage"
+        return [(Run(f" {why}", "dim"),)]
+    there = sum(cluster.size > 0 for cluster in one.clusters)
+    if all(cluster.change == "born" for cluster in one.clusters):
+        said = "the first to be found"
+    else:
+        said = ", ".join(f"{one.changed(change):,} {change}" for change in CHANGES if one.changed(change))
+    head = f" {there:,} clusters: {said};  {one.noise:,} samples in none"
+    rows: list[Line] = [(Run(guard.fit(head, width).rstrip(), "strong"),)]
+    rows.append((Run(f" {'':<9}{'samples':>9}{'before':>9}{'change':>9}  its most typical sample", "dim"),))
+    for cluster in sorted(one.clusters, key=lambda c: c.change == "kept"):
+        was = cluster.previous_size
+        difference = "" if was is None else figures.change(cluster.size - was, 0)
+        numbers = f"{cluster.size:>9,}{'' if was is None else f'{was:,}':>9}{difference:>9}"
+        text = guard.fit(cluster.text, max(0, width - 41)).rstrip()
+        sign = SIGNS.get(cluster.change, "?")
+        rows.append((Run(f" {sign} {cluster.change:<7}", "strong"), Run(numbers), Run(f"  {text}", "dim")))
+    return rows
+
+
+def _times(one: RoundFacts) -> list[Line]:
+    longest = max((stage.seconds or 0.0 for stage in one.stages), default=0.0)
+    rows: list[Line] = [_time(stage, longest) for stage in one.stages]
+    total = figures.NONE if one.seconds is None else figures.duration(one.seconds)
+    rows.append((Run(f"   {'together':<12}{total:>13}", "strong"),))
+    if one.closing:
+        return rows
+    asked = one.teacher
+    rows += [(), (Run(f"   {'teacher':<12}{asked.calls:>13,} calls"),)]
+    words = f"{asked.tokens_in:,} tokens in, {asked.tokens_out:,} out"
+    rows.append(
+        (Run(f"   {'':<12}{figures.short(asked.tokens_in + asked.tokens_out):>13} tokens  "), Run(words, "dim"))
+    )
+    each = one.total("accepted")
+    price = f"  {asked.cost / each:.4f} per accepted rewrite" if each and asked.cost else ""
+    rows.append((Run(f"   {'':<12}{figures.money(asked.cost):>13}"), Run(price, "dim")))
+    return rows
+
+
+def _time(stage: StageTime, longest: float) -> Line:
+    took = figures.NONE if stage.seconds is None else figures.duration(stage.seconds)
+    bar = "━" * round(BAR * stage.seconds / longest) if stage.seconds and longest else ""
+    units = f"{stage.done:,} / {stage.total:,}" if stage.total else ""
+    name = Run(f" {MARKS.get(stage.state, '?')} {stage.name:<12}", "" if stage.state == "done" else "strong")
+    return (name, Run(f"{took:>13}"), Run(f"  {bar:<{BAR}}", "active"), Run(f"{units:>22}", "dim"))
+
+
+def _settings(one: RoundFacts, earlier: RoundFacts | None, before: bool, width: int) -> list[Line]:
+    if not one.settings:
+        return [(Run(" the settings of this round cannot be read", "dim"),)]
+    against = earlier.settings if before and earlier else defaults()
+    word = f"round {earlier.round}" if before and earlier else "default"
+    rows = differing(one.settings, against)
+    if not (before and earlier):  # what a round of an older version did not know cannot differ from its default
+        rows = tuple(row for row in rows if row[1])
+    if not rows:
+        same = f"the same as round {earlier.round}'s" if before and earlier else "all settings are the defaults"
+        return [(Run(f" {same}", "dim"),)]
+    wide = max((width - 34) // 2, 12)
+    out: list[Line] = [(Run(f" {'setting':<30}  {guard.fit(f'round {one.round}', wide)}  {word}", "dim"),)]
+    for key, now, then in rows:
+        value = guard.fit(now or "not there", wide)
+        out.append((Run(f" {guard.fit(key, 30)}  "), Run(value, "strong"), Run(f"  {guard.fit(then, wide)}", "dim")))
+    return out
+
+
+class RoundPanel(Lines[Panel]):
+    """``panel_lines`` as a widget; fills what it is given and scrolls by ``top``."""
+
+    DEFAULT_CSS = """
+    RoundPanel { height: 1fr; }
+    """
+
+    def draw(self, data: Panel, width: int, height: int) -> list[Line]:
+        """The rows from ``top`` on; the last one says when there are more."""
+        rows: Sequence[Line] = panel_lines(data, width)
+        shown = list(rows[data.top : data.top + height]) if height else list(rows)
+        left = len(rows) - data.top - len(shown)
+        if left > 0 and shown:
+            shown[-1] = (Run(f" … {left + 1:,} more rows: page down", "dim"),)
+        return shown
