@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pynvml
@@ -96,7 +97,9 @@ def _project(project: Path) -> Iterator[Finding]:
         yield Finding("project", str(error), bad=True)
         return
     yield from _model("model", config.model.name)
-    if config.teacher.model:
+    if config.teacher.backend == "openai":
+        yield _endpoint(config)
+    elif config.teacher.model:
         yield from _model("teacher", config.teacher.model)
     else:
         yield Finding(
@@ -145,5 +148,31 @@ def _has_template(folder: Path) -> bool:
     return settings.exists() and "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
 
 
+def _endpoint(config: Config) -> Finding:
+    """Whether the teacher's endpoint answers and knows the model."""
+    how = config.teacher
+    if not how.url or not how.model:
+        return Finding("teacher", "an endpoint without url or model", bad=True, fix="set [teacher] url and model")
+    from engine.backends.openai import available
+
+    try:
+        models = available(how.url, how.key_env)
+    except MiddoError as error:
+        return Finding("teacher", str(error), bad=True, fix="check [teacher] url and key_env, and that the server runs")
+    if how.model not in models:
+        listed = ", ".join(models[:5]) + (" …" if len(models) > 5 else "")
+        return Finding("teacher", f"{how.url}: no model {how.model!r}", bad=True, fix=f"it offers: {listed or 'none'}")
+    return Finding("teacher", f"{how.model} at {how.url}")
+
+
 def _leaves(config: Config) -> Finding:
-    return Finding("privacy", f"no text leaves this machine (teacher backend: {config.teacher.backend})")
+    """Which text leaves the machine, and where to."""
+    how = config.teacher
+    host = urlsplit(how.url).hostname or ""
+    if how.backend != "openai" or host in ("localhost", "127.0.0.1", "::1"):
+        return Finding("privacy", f"no text leaves this machine (teacher backend: {how.backend})")
+    return Finding(
+        "privacy",
+        f"prompts, responses and neighbours of selected samples are sent to {host}",
+        fix="serve the teacher on this machine if they must not leave it",
+    )

@@ -12,6 +12,12 @@ from engine.config import Config
 from engine.stage import StageSpec
 from engine.store.rows import Job, Plan, RoundFacts
 
+# What a rewrite's text depends on: not how fast an endpoint may be asked, nor what a budget allows.
+TEACHER = tuple(
+    f"teacher.{key}"
+    for key in ("backend", "model", "url", "dtype", "temperature", "top_p", "max_new_tokens", "batch_size", "attempts")
+)
+
 STAGES: tuple[StageSpec, ...] = (
     StageSpec(
         "train",
@@ -63,7 +69,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("selection",),
         ("rewrite",),
         "rewrite",
-        ("project", "teacher"),
+        ("project", *TEACHER),
         1,
         "engine.stages.rewrite:run",
     ),

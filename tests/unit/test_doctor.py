@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from chat_server import MODEL, Server
 
 import engine.demo
 from engine import project
 from engine.doctor import Finding, findings
+from engine.settings_file import edit
 
 BASE = Path(engine.demo.__file__).parent / "base"
 
@@ -61,3 +63,17 @@ def test_no_project_is_said_with_the_way_out(tmp_path: Path) -> None:
     found = named("project", tmp_path)
     assert found.bad
     assert "middo-tui init" in found.text
+
+
+def test_an_endpoint_is_asked_and_where_texts_go_is_said(data: Path, tmp_path: Path) -> None:
+    with Server() as server:
+        teacher: dict[str, object] = {"backend": "openai", "url": server.url, "model": MODEL}
+        project.create(tmp_path / "P", [data], {"model": {"name": str(BASE)}, "teacher": teacher})
+        assert named("teacher", tmp_path / "P").text == f"{MODEL} at {server.url}"
+        assert "no text leaves" in named("privacy", tmp_path / "P").text
+        edit(tmp_path / "P", {"teacher.model": "other"})
+        assert MODEL in named("teacher", tmp_path / "P").fix
+    assert named("teacher", tmp_path / "P").bad, "nobody listens there any more"
+    edit(tmp_path / "P", {"teacher.url": "https://api.example.com/v1", "teacher.key_env": "NO_SUCH_KEY"})
+    assert "NO_SUCH_KEY" in named("teacher", tmp_path / "P").text
+    assert "are sent to api.example.com" in named("privacy", tmp_path / "P").text
