@@ -181,10 +181,10 @@ class MiddoApp(BaseApp[int]):
 
     def perform(self, command: Command | None) -> None:
         """Do what the palette was asked for."""
-        if command is not None and command.action:
+        if command is not None and command.screen:
             self.call_later(self.run_action, command.action, self._opened[command.screen])
         elif command is not None:
-            self.framed.ask(self.choose_theme(command.name.removeprefix("theme ")))
+            self.framed.ask(self.choose_theme(command.action))
 
     @on(Ask)
     def _ask(self, message: Ask) -> None:

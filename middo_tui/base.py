@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
@@ -67,6 +68,7 @@ class BaseApp(App[R]):
         """Change to the theme called ``name`` and paint everything anew."""
         theme.use(name, self.no_color)
         self.theme = name
+        self.preferences = replace(self.preferences, theme=name)
         for widget in chain.from_iterable(screen.walk_children(Widget) for screen in self.painted()):
             widget.notify_style_update()
             widget.refresh()

@@ -1,0 +1,271 @@
+"""The Settings screen: the whole config with its defaults and meanings, edited in place, and the person's own theme."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widgets import Input
+
+from middo_tui import guard, keys, theme
+from middo_tui.base import BaseApp
+from middo_tui.feed import settings
+from middo_tui.feed.settings import Setting, Settings
+from middo_tui.feed.view import LoopView
+from middo_tui.notice import Notice
+from middo_tui.screens.frame import Framed
+from middo_tui.screens.settings_keys import KEYS, SettingsState
+from middo_tui.widgets.choices import Choices, Item, Menu
+from middo_tui.widgets.divider import Divider
+from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.paragraph import Paragraph
+
+COLUMN = 24
+CHANGED, DIFFERS = "•", "≠"
+
+
+class Loaded(Message):
+    """The settings have been read."""
+
+    def __init__(self, found: Settings) -> None:
+        super().__init__()
+        self.found = found
+
+
+def rows(found: Settings, theme_name: str, only_changed: bool) -> list[tuple[Item, Setting | None]]:
+    """A heading per section and a row per setting; the person's own theme comes first."""
+    out: list[tuple[Item, Setting | None]] = [
+        (Item("yours, for all projects", heading=True), None),
+        (Item("theme", theme_name, theme.ABOUT[theme_name]), None),
+    ]
+    for section, inside in settings.sections(found.rows):
+        shown = [row for row in inside if row.changed or row.used or not only_changed]
+        if shown:
+            out.append((Item(f"[{section}]", heading=True), None))
+            out += [(_item(row, found.round), row) for row in shown]
+    return out
+
+
+def _item(row: Setting, round: int | None) -> Item:
+    aside = f"round {round}: {_short(row.used)}" if row.used else ""
+    if row.changed and not row.used:
+        aside = f"default {_short(row.default)}"
+    mark = DIFFERS if row.used else CHANGED if row.changed else " "
+    return Item(row.name, guard.one_line(row.value), aside, mark, "active" if row.changed else "")
+
+
+def _short(value: str) -> str:
+    return guard.fit(guard.one_line(value), 16).rstrip()
+
+
+def about(row: Setting | None, found: Settings) -> str:
+    """What a setting means, what it reaches and what it was."""
+    if row is None:
+        return "Colours of all screens, kept in your own config.toml. " + ", ".join(theme.ABOUT)
+    parts = [row.help]
+    if row.stages:
+        parts.append(f"Used by {', '.join(row.stages)}.")
+    if row.name.endswith("_env") and row.value != '""':
+        there = "is set" if row.value.strip('"') in os.environ else "is not set here"
+        parts.append(f"Only the name is kept; the variable {there}.")
+    if row.changed:
+        parts.append(f"Default: {row.default}.")
+    if row.used:
+        parts.append(f"Round {found.round} last ran with {guard.one_line(row.used, 80)}.")
+    return "  ".join(part for part in parts if part)
+
+
+class SettingsScreen(Framed):
+    """A list of everything that can be set; below it what the row means, and the line to type a value in."""
+
+    NAME = "settings"
+    KEYS = KEYS
+    CSS_PATH = "settings.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+
+    def __init__(self, project: Path, view: LoopView) -> None:
+        super().__init__(project, view)
+        self._found = Settings()
+        self._rows: list[tuple[Item, Setting | None]] = []
+        self._menu = Menu((), column=COLUMN, empty="Reading config.toml …")
+        self._only_changed = False
+        self._editing: Setting | None = None
+
+    def body(self) -> ComposeResult:
+        """The list, the explanation, the line to type in."""
+        yield Paragraph(Notice(""), id="summary")
+        yield Divider()
+        yield Choices(self._menu, id="settings")
+        yield Divider()
+        yield Paragraph(Notice(""), id="about")
+        with Horizontal(id="edit"):
+            yield Paragraph(Notice(""), id="key")
+            yield Entry(id="value")
+
+    def on_screen_resume(self) -> None:
+        """config.toml may have been changed by hand meanwhile."""
+        super().on_screen_resume()
+        self.action_again()
+
+    def action_again(self) -> None:
+        """Read everything anew."""
+        self.run_worker(self._read, group="settings", thread=True, exclusive=True, exit_on_error=False)
+
+    def _read(self) -> None:
+        self.post_message(Loaded(settings.load(self.project)))
+
+    @on(Loaded)
+    def _loaded(self, message: Loaded) -> None:
+        self._found = message.found
+        self._list()
+
+    def _list(self) -> None:
+        """Show the rows with the cursor where it was."""
+        before = self._row
+        name = self._app.preferences.theme
+        self._rows = rows(self._found, name, self._only_changed)
+        at = next((i for i, (_, row) in enumerate(self._rows) if row and before and row.key == before.key), 1)
+        self._menu = Menu(tuple(item for item, _ in self._rows), at, COLUMN)
+        changed = sum(row.changed for row in self._found.rows)
+        differs = sum(bool(row.used) for row in self._found.rows)
+        text = f"Settings · {changed} not the default {CHANGED}"
+        if differs:
+            text += f" · {differs} not what round {self._found.round} last ran with {DIFFERS}"
+        self.query_one("#summary", Paragraph).show(Notice(text, "strong"))
+        self._moved()
+
+    @property
+    def _app(self) -> BaseApp[int]:
+        return cast(BaseApp[int], self.app)
+
+    @property
+    def _row(self) -> Setting | None:
+        return self._rows[self._menu.at][1] if self._rows else None
+
+    def _moved(self) -> None:
+        self.query_one("#settings", Choices).show(self._menu)
+        self.query_one("#about", Paragraph).show(Notice(about(self._row, self._found), "dim"))
+        self.state_changed()
+
+    def state(self) -> SettingsState:
+        """Where the cursor is."""
+        row = self._row
+        return SettingsState(
+            row=row is not None,
+            changed=row is not None and row.changed,
+            theme=row is None and bool(self._rows),
+            editing=self._editing is not None,
+            only_changed=self._only_changed,
+            some=bool(self._rows),
+        )
+
+    def own_notice(self) -> Notice:
+        """Why there is nothing to set, or that a run does not wait for settings."""
+        if self._found.problem:
+            return Notice(self._found.problem, "bad")
+        return Notice("")
+
+    def _footer(self) -> tuple[tuple[str, str], ...]:
+        """While a value is typed, every other key is a letter of it."""
+        return (("enter", "write it"), ("esc", "leave it")) if self._editing else super()._footer()
+
+    # ---------------------------------------------------------------------------------- the keys
+
+    def _move(self, by: int) -> None:
+        self._menu = self._menu.moved(by)
+        self._moved()
+
+    def action_down(self) -> None:
+        """One down."""
+        self._move(1)
+
+    def action_up(self) -> None:
+        """One up."""
+        self._move(-1)
+
+    def action_page_down(self) -> None:
+        """A page down."""
+        self._move(self.query_one("#settings", Choices).size.height)
+
+    def action_page_up(self) -> None:
+        """A page up."""
+        self._move(-self.query_one("#settings", Choices).size.height)
+
+    def action_next_section(self) -> None:
+        """To the first setting of the next section."""
+        self._to_section(1)
+
+    def action_previous_section(self) -> None:
+        """To the first setting of the section before."""
+        self._to_section(-1)
+
+    def _to_section(self, by: int) -> None:
+        at = self._menu.at
+        starts = [i + 1 for i, (item, _) in enumerate(self._rows) if item.heading]
+        here = max((n for n, start in enumerate(starts) if start <= at), default=0)
+        self._move(starts[(here + by) % len(starts)] - at)
+
+    def action_only_changed(self) -> None:
+        """Everything, or only what is not the default."""
+        self._only_changed = not self._only_changed
+        self._list()
+
+    def action_edit(self) -> None:
+        """Type a value; on the theme: the next one."""
+        row = self._row
+        if row is None:
+            names = list(theme.PALETTES)
+            now = self._app.preferences.theme
+            self.ask(self._app.choose_theme(names[(names.index(now) + 1) % len(names)]))
+            self._list()
+            return
+        self._editing = row
+        self.query_one("#edit").add_class("-on")
+        label = self.query_one("#key", Paragraph)
+        label.styles.width = len(row.key) + 4
+        label.show(Notice(f"{row.key} =", "key"))
+        entry = self.query_one("#value", Entry)
+        entry.value = row.value
+        entry.cursor_position = len(row.value)
+        entry.focus()
+        self.say(Notice(""))
+        self.state_changed()
+
+    @on(Input.Submitted)
+    def _write(self, event: Input.Submitted) -> None:
+        if self._editing is not None:
+            self._ask_to_write(self._editing, event.value)
+
+    def action_usual(self) -> None:
+        """Back to the default."""
+        if self._row is not None:
+            self._ask_to_write(self._row, self._row.default)
+
+    def _ask_to_write(self, row: Setting, value: str) -> None:
+        verb = partial(settings.save, self.project, row, value, self._found.ran, self._found.round)
+        self.ask(verb, self._written)
+
+    def _written(self) -> None:
+        self._close()
+        self.action_again()
+
+    def action_back(self) -> None:
+        """Out of the line, or to the screen before."""
+        if self._editing is None:
+            super().action_back()
+        else:
+            self.say(Notice(""))
+            self._close()
+
+    def _close(self) -> None:
+        self._editing = None
+        self.query_one("#edit").remove_class("-on")
+        self.set_focus(None)
+        self.state_changed()

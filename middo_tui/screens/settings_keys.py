@@ -1,0 +1,64 @@
+"""The Settings screen's keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from middo_tui.keys import Key, always, word
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsState:
+    """``row``: the cursor is on a setting of the project. ``changed``: it is not the default. ``theme``: it is on the
+    theme. ``editing``: a value is being typed. ``some``: there is something to move over.
+    """
+
+    row: bool = False
+    changed: bool = False
+    theme: bool = False
+    editing: bool = False
+    only_changed: bool = False
+    some: bool = False
+
+
+def _moves(state: SettingsState) -> bool:
+    return state.some and not state.editing
+
+
+KEYS: tuple[Key[SettingsState], ...] = (
+    Key(
+        id="edit",
+        keys=("enter",),
+        help="Change the value: type it, enter writes it to config.toml. On the theme: the next one.",
+        label=lambda state: "next theme" if state.theme else "edit",
+        works=lambda state: (state.row or state.theme) and not state.editing,
+    ),
+    Key(
+        id="usual",
+        keys=("d",),
+        help="Back to the default.",
+        label=word("default"),
+        works=lambda state: state.row and state.changed and not state.editing,
+    ),
+    Key(
+        id="only_changed",
+        keys=("c",),
+        help="Only what is not the default, or everything.",
+        label=lambda state: "all" if state.only_changed else "only changed",
+        works=lambda state: not state.editing,
+    ),
+    Key("down", ("down", "j"), "The next setting.", word("next"), _moves, quiet=True),
+    Key("up", ("up", "k"), "The setting before.", word("before"), _moves, quiet=True),
+    Key("next_section", ("right_square_bracket", "tab"), "The next section.", word("section"), _moves),
+    Key(
+        id="previous_section",
+        keys=("left_square_bracket", "shift+tab"),
+        help="The section before.",
+        label=word("section before"),
+        works=_moves,
+        quiet=True,
+    ),
+    Key("page_down", ("pagedown", "ctrl+d"), "A page down.", word("page"), _moves, quiet=True),
+    Key("page_up", ("pageup", "ctrl+u"), "A page up.", word("page"), _moves, quiet=True),
+    Key("again", ("r",), "Read config.toml again.", word("read again"), always, quiet=True),
+)
