@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def plan(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
@@ -21,6 +21,18 @@ def plan(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
             width = max(lengths[row], 1)
         batches[-1].append(row)
     return batches
+
+
+def owed(plan: Sequence[list[int]], there: Callable[[int], bool], done: int = 0) -> list[tuple[list[int], int]]:
+    """The batches of ``plan`` of which a row is not ``there``, each with how many rows are done when it is, from
+    ``done`` on.
+    """
+    out: list[tuple[list[int], int]] = []
+    for batch in plan:
+        done += len(batch)
+        if not all(map(there, batch)):
+            out.append((batch, done))
+    return out
 
 
 def seed(*parts: object) -> int:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import Any
 
 from engine import batches, diagnosis, ranks
@@ -55,9 +54,7 @@ def run(ctx: Ctx) -> None:
     raters = _Raters(ctx.config.model, diagnosis.judge_ref(ctx), ctx.config.judge, ctx.config.project.seed, ctx.round)
     judge = diagnosis.open_model(ctx, raters.ref)
     asked = [diagnosis.judge_prompts(ctx, judge, sample.messages) for sample in samples]
-    plan = diagnosis.plan_ratings(ctx, asked)
-    ends = accumulate(map(len, plan))
-    owed = [(b, end) for b, end in zip(plan, ends, strict=True) if not all(samples[i].id in rated for i in b)]
+    owed = batches.owed(diagnosis.plan_ratings(ctx, asked), lambda i: samples[i].id in rated)
     work = (_batch(ctx, [samples[i] for i in batch], [asked[i] for i in batch]) for batch, _ in owed)
     for (batch, done), found in zip(owed, ranks.spread(partial(_rate, raters), work), strict=True):
         ctx.save([_row(ctx, samples[i], one) for i, one in zip(batch, found, strict=True)], done)

@@ -11,12 +11,13 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine import batches, diagnosis, neighbourhoods
+from engine import batches, diagnosis, neighbourhoods, ranks
 from engine.backends import Scored
 from engine.render import Rendered
 from engine.stage import Ctx
@@ -89,18 +90,19 @@ def _losses_before(ctx: Ctx, samples: Sequence[Sample], work: _Work) -> dict[int
     fresh = [sample for sample in samples if sample.id in set(work.fresh)]
     if not fresh:
         return {}
-    model = diagnosis.open_model(ctx, diagnosis.before_model(ctx))
+    ref = diagnosis.before_model(ctx)
+    model = diagnosis.open_model(ctx, ref)
     rows = diagnosis.rendered(ctx, model, [sample.messages for sample in fresh])
     usable = [i for i, row in enumerate(rows) if row.error is None]
     known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == work.before}
     failed: dict[int, str] = {}
-    done = len(rows) - len(usable)
-    for planned in batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget):
-        batch = [usable[j] for j in planned]
-        done += len(batch)
-        if all(fresh[i].id in known for i in batch):
-            continue
-        found = dict(zip(batch, model.score([rows[i] for i in batch], embed=False), strict=True))
+    planned = batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget)
+    plan = [[usable[j] for j in batch] for batch in planned]
+    owed = batches.owed(plan, lambda i: fresh[i].id in known, len(rows) - len(usable))
+    score = partial(diagnosis.score_losses, ctx.config.model, ref)
+    results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
+    for (batch, done), scores in zip(owed, results, strict=True):
+        found = dict(zip(batch, scores, strict=True))
         failed |= {fresh[i].id: scored.error for i, scored in found.items() if scored.error}
         ctx.save([CachedLoss(work.before, fresh[i].id, s.loss) for i, s in found.items() if s.loss is not None], done)
     return failed
@@ -110,7 +112,8 @@ def _fused_pass(
     ctx: Ctx, samples: Sequence[Sample], work: _Work, failed: dict[int, str], folder: Path
 ) -> list[Rendered]:
     """Losses and embeddings under this round's checkpoint; returns the rows that were embedded."""
-    model = diagnosis.open_model(ctx, diagnosis.after_model(ctx))
+    ref = diagnosis.after_model(ctx)
+    model = diagnosis.open_model(ctx, ref)
     chats = [sample.messages for sample in samples]
     rows = diagnosis.rendered(ctx, model, chats)
     embedded = diagnosis.embedded_rows(ctx, model, chats, rows)
@@ -125,12 +128,16 @@ def _fused_pass(
     before = {row.sample_id: row.loss for row in ctx.rows(CachedLoss) if row.model == work.before}
     saved = {row.sample_id: row.score_error for row in ctx.rows(Losses)}
     array = _open(folder, len(samples), model.hidden_size)
-    for planned in batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget):
-        batch = [usable[j] for j in planned]
-        done += len(batch)
-        if all(samples[i].id in saved and (saved[samples[i].id] or np.isfinite(array[i]).all()) for i in batch):
-            continue
-        found = diagnosis.score_batch(model, [rows[i] for i in batch], [embedded[i] for i in batch])
+
+    def there(i: int) -> bool:
+        id = samples[i].id
+        return id in saved and bool(saved[id] or np.isfinite(array[i]).all())
+
+    planned = batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget)
+    owed = batches.owed([[usable[j] for j in batch] for batch in planned], there, done)
+    score = partial(diagnosis.score_both, ctx.config.model, ref)
+    results = ranks.spread(score, (([rows[i] for i in batch], [embedded[i] for i in batch]) for batch, _ in owed))
+    for (batch, done), found in zip(owed, results, strict=True):
         for i, scored in zip(batch, found, strict=True):
             if scored.embedding is not None:
                 array[i] = np.clip(scored.embedding, LEAST, MOST)
