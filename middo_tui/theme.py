@@ -2,7 +2,7 @@
 
 One accent per axis, the same everywhere and never without its letter: complexity orange C, diversity cyan D, quality
 green Q. What needs a person is violet, so it is none of the three. Under NO_COLOR the filter at the end takes every
-colour out and keeps bold, dim and underline (Textual's own filter would still send grey truecolour).
+colour out and keeps bold, dim, underline and strike (Textual's own filter would still send grey truecolour).
 
 ``ROLES`` is one dictionary for the whole program, filled anew when the theme changes: painting a run stays one look-up.
 """
@@ -59,6 +59,8 @@ MEANS: dict[str, str] = {
     "series-2": "old",
     "series-3": "oldest",
     "cursor": "raised bold",
+    "gone": "bad strike",
+    "came": "active underline",
 }
 """What a role is made of: colours of the palette and attributes (bold, dim, italic, underline, reverse, strike)."""
 
@@ -133,4 +135,11 @@ class Colourless(LineFilter):
 
 @lru_cache(512)
 def _plain(style: Style) -> Style:
-    return Style(bold=style.bold, dim=style.dim, italic=style.italic, underline=style.underline, reverse=style.reverse)
+    return Style(
+        bold=style.bold,
+        dim=style.dim,
+        italic=style.italic,
+        underline=style.underline,
+        reverse=style.reverse,
+        strike=style.strike,
+    )
