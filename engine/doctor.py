@@ -107,7 +107,26 @@ def _project(project: Path) -> Iterator[Finding]:
             "none named: the model rewrites for itself",
             fix="name a stronger one in [teacher] model",
         )
+    if (found := processes(config, len(open_gpus()))) is not None:
+        yield found
     yield _leaves(config)
+
+
+def processes(config: Config, gpus: int) -> Finding | None:
+    """Whether every process of [launch] has a GPU of its own, and every GPU a process; None where nothing is to say."""
+    wanted = config.launch.processes
+    if config.model.device == "cpu" or not gpus:
+        return Finding("processes", f"{wanted} on the CPU") if wanted > 1 else None
+    if wanted > gpus:
+        return Finding("processes", f"{wanted} for {gpus} GPU(s)", bad=True, fix=f"set [launch] processes = {gpus}")
+    if wanted > 1 and ":" in config.model.device:
+        text = f'{wanted}, but [model] device = "{config.model.device}" names one GPU'
+        return Finding("processes", text, bad=True, fix='set device = "auto"')
+    if wanted < gpus and ":" not in config.model.device:
+        return Finding(
+            "processes", f"{wanted} for {gpus} GPUs", fix=f"[launch] processes = {gpus} would use all of them"
+        )
+    return Finding("processes", f"{wanted}, one per GPU") if wanted > 1 else None
 
 
 def _model(role: str, name: str) -> Iterator[Finding]:

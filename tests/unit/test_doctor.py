@@ -10,8 +10,9 @@ import pytest
 from chat_server import MODEL, Server
 
 import engine.demo
+from engine import config as configs
 from engine import project
-from engine.doctor import Finding, findings
+from engine.doctor import Finding, findings, processes
 from engine.settings_file import edit
 
 BASE = Path(engine.demo.__file__).parent / "base"
@@ -77,3 +78,24 @@ def test_an_endpoint_is_asked_and_where_texts_go_is_said(data: Path, tmp_path: P
     edit(tmp_path / "P", {"teacher.url": "https://api.example.com/v1", "teacher.key_env": "NO_SUCH_KEY"})
     assert "NO_SUCH_KEY" in named("teacher", tmp_path / "P").text
     assert "are sent to api.example.com" in named("privacy", tmp_path / "P").text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "gpus", "mark", "says"),
+    [
+        (4, "auto", 2, "✘", "4 for 2 GPU(s)"),
+        (2, "cuda:1", 2, "✘", 'device = "cuda:1" names one GPU'),
+        (1, "auto", 2, "!", "1 for 2 GPUs"),
+        (2, "auto", 2, "✔", "2, one per GPU"),
+        (2, "auto", 0, "✔", "2 on the CPU"),
+        (2, "cpu", 1, "✔", "2 on the CPU"),
+        (1, "auto", 1, None, ""),
+        (1, "cuda:0", 4, None, ""),
+        (1, "auto", 0, None, ""),
+    ],
+)
+def test_every_process_has_a_gpu(wanted: int, device: str, gpus: int, mark: str | None, says: str) -> None:
+    config = configs.parse(f'[launch]\nprocesses = {wanted}\n[model]\ndevice = "{device}"\n', "config.toml")
+    found = processes(config, gpus)
+    assert (found and found.mark) == mark
+    assert found is None or says in found.text
