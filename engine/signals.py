@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from engine.nearest import Bools, Floats
+from engine.nearest import Bools as Bools
+from engine.nearest import Floats as Floats
 from engine.nearest import against as against
 from engine.nearest import neighbours as neighbours
 
