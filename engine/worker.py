@@ -22,6 +22,7 @@ from engine.errors import MiddoError
 from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
 from engine.store.connect import transaction, writer
+from engine.store.rows import Job
 from engine.store.schema import migrate
 from engine.torchrun import RANK_FAILED
 
@@ -109,6 +110,7 @@ class Supervisor:
 
     def child(self, step: Run) -> str:
         """Run one group of stages in a child; returns ``done`` or how the last one ended."""
+        before = self.jobs(step.round)
         death_r, death_w = os.pipe()
         log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
         with log_path.open("ab") as log:
@@ -128,7 +130,7 @@ class Supervisor:
         finally:
             os.close(death_w)
             self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
-        return self.outcome(step, process.returncode, log_path)
+        return self.outcome(step, before, process.returncode, log_path)
 
     def command(self, step: Run, death: int) -> list[str]:
         """What runs the group: one process, or torchrun with as many as [launch] says."""
@@ -156,13 +158,20 @@ class Supervisor:
             elif time.monotonic() - asked_at > grace:
                 os.killpg(process.pid, signal.SIGKILL)
 
-    def outcome(self, step: Run, code: int, log_path: Path) -> str:
-        """How the group ended. A child that could not record it is recorded here."""
-        states = {job.stage: job for job in read.jobs(self.db) if job.round == step.round}
+    def jobs(self, round: int) -> dict[str, Job]:
+        """The jobs of a round by stage."""
+        return {job.stage: job for job in read.jobs(self.db) if job.round == round}
+
+    def outcome(self, step: Run, before: dict[str, Job], code: int, log_path: Path) -> str:
+        """How the group ended. What a child could not record is recorded here, also when it ended before its job began.
+
+        ``before``: the round's jobs before the child was started.
+        """
+        after = self.jobs(step.round)
         want = read.plan(self.db).want
         for name in step.stages:
-            state = states[name].state
-            if state == "running" or (state == "pending" and code != 0):
+            state = after[name].state
+            if state == "running" or (code != 0 and after[name] == before[name]):
                 if want == "cancel":
                     write.end_job(self.db, step.round, name, "cancelled")
                     return "cancelled"
