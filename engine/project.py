@@ -205,6 +205,24 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
     return len(samples)
 
 
+def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, provenance: bool = True) -> int:
+    """Write the samples ``ids``, of whatever round, in that order; one that is not there is left out.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        UsageError, DataError: as ``export``.
+    """
+    db = reader(project)
+    try:
+        samples = [found for id in ids if (found := read.sample(db, id)) is not None]
+    finally:
+        db.close()
+    formats.write(samples, out, format, provenance)
+    return len(samples)
+
+
 def newest_dataset(db: sqlite3.Connection) -> int:
     """The number of the newest dataset: one beyond the last merged round."""
     merged = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]

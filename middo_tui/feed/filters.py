@@ -1,0 +1,239 @@
+"""The filter line: ``loss_after>3 quality<4 axis:C text:"word"`` to conditions in SQL, never by putting text into it.
+
+Terms are joined by *and*; a comma within a value is *or* (``axis:C,Q``), a minus before a term is *not*. A word
+that is no term is searched for in the text. What is wrong is said with what is possible instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from engine.errors import UsageError
+from engine.store.rows import AXES, RATING_COLUMNS
+
+
+class FilterError(UsageError):
+    """A filter that cannot be understood; its text says what could be written instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition on a sample of a round.
+
+    ``test`` is SQL on ``g``, its signals of the round; ``{id}`` stands for its id there. ``ids`` is SQL that gives the
+    ids themselves where that is cheaper than testing everybody. Both may name ``:round`` and ``:hidden``; ``values``
+    are for the question marks of either.
+    """
+
+    test: str
+    values: tuple[object, ...] = ()
+    ids: str | None = None
+    hidden: bool = False  # answered from a list that the reader keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A parsed filter line. ``conditions`` all hold."""
+
+    text: str
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def needs_hidden(self) -> bool:
+        """Whether the samples with hidden characters have to be known."""
+        return any(condition.hidden for condition in self.conditions)
+
+
+NUMBERS: dict[str, str] = {
+    "loss_before": "g.loss_before",
+    "loss_after": "g.loss_after",
+    "delta": "(g.loss_after - g.loss_before)",
+    "similarity": "g.similarity",
+    "outlier": "g.outlier",
+    "quality": "g.quality",
+    **{name: f"g.{name}" for name in RATING_COLUMNS},
+    "tokens": "(g.prompt_tokens + g.response_tokens)",
+    "prompt_tokens": "g.prompt_tokens",
+    "response_tokens": "g.response_tokens",
+    "cluster": "g.cluster",
+}
+INDEXED = frozenset({"loss_before", "loss_after", "similarity", "outlier", "quality", "cluster"})
+ALIASES = {
+    "before": "loss_before",
+    "after": "loss_after",
+    "sim": "similarity",
+    "round": "born",
+    "row": "seq",
+    "is": "flag",
+}
+STATES = ("owed", "prompted", "proposed", "failed", "rejected", "accepted", "merged")
+FLAGS = ("error", "truncated", "hidden", "edited", "selected")
+WORDS = ("axis", "state", "flag", "born", "seq", "id", "text")
+OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", ":": "=", "!=": "<>"}
+EXAMPLE = 'loss_after>3 quality<4 axis:C cluster:7 born:1 flag:error text:"two words"'
+
+_TERM = re.compile(
+    r"""\s*(?P<not>-)?(?:
+        (?P<name>[A-Za-z_]+)\s?(?P<op><=|>=|!=|[<>=:])\s?(?P<value>"[^"]*"|[^\s"]+)
+        | (?P<quoted>"[^"]*")
+        | (?P<word>[^\s]+)
+    )""",
+    re.VERBOSE,
+)
+
+
+def parse(text: str) -> Filter:
+    """The filter that ``text`` says; an empty text filters nothing.
+
+    Raises:
+        FilterError: a term is not understood.
+    """
+    found, at = [], 0
+    while text[at:].strip():
+        match = _TERM.match(text, at)
+        if match is None:
+            raise FilterError(f"{text[at:].strip()!r}: not understood. For example: {EXAMPLE}")
+        condition = _condition(match)
+        found.append(_negated(condition) if match["not"] else condition)
+        at = match.end()
+    return Filter(" ".join(text.split()), tuple(found))
+
+
+def _negated(condition: Condition) -> Condition:
+    return Condition(f"NOT coalesce(({condition.test}), 0)", condition.values, None, condition.hidden)
+
+
+def _member(ids: str, values: Sequence[object] = (), hidden: bool = False) -> Condition:
+    return Condition(f"{{id}} IN ({ids})", tuple(values), ids, hidden)
+
+
+def _condition(match: re.Match[str]) -> Condition:
+    if match["name"] is None:
+        word = match["quoted"] or match["word"]
+        if match["quoted"] is None and re.search(r"[<>=]|^\w+:$", word):
+            raise FilterError(f"{word!r}: a value is missing or the name is not one. For example: {EXAMPLE}")
+        return _text(word)
+    name = ALIASES.get(match["name"].lower(), match["name"].lower())
+    op, value = match["op"], match["value"].strip('"')
+    if name in NUMBERS:
+        return _number(NUMBERS[name], name, op, value)
+    if name in _WORDS:
+        if op not in (":", "=") and name not in ("born", "seq"):
+            raise FilterError(f"{name}{op}{value}: {name} is compared with a colon, like {name}:{_LIKE[name]}.")
+        return _WORDS[name](op, value if name != "text" else match["value"])
+    names = (*NUMBERS, *WORDS)
+    near = get_close_matches(name, names, 1)
+    hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}."
+    raise FilterError(f"{match['name']}: no such name. {hint}")
+
+
+def _number(sql: str, name: str, op: str, value: str) -> Condition:
+    parts = value.split(",")
+    if len(parts) > 1 and op not in (":", "="):
+        raise FilterError(f"{name}{op}{value}: a list of values goes with a colon, like {name}:1,2.")
+    numbers = []
+    for part in parts:
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            if part.lower() in ("none", "missing") and op in (":", "="):
+                return Condition(f"{sql} IS NULL")  # also of those that were not looked at yet
+            raise FilterError(f"{name}{op}{value}: {part!r} is not a number, like {name}<3.5.") from None
+    test = f"IN ({','.join('?' * len(numbers))})" if len(numbers) > 1 else f"{OPERATORS[op]} ?"
+    ids = f"SELECT g.sample_id FROM signal g WHERE g.round=:round AND {sql} {test}"  # noqa: S608
+    return Condition(f"+{sql} {test}", tuple(numbers), ids)
+
+
+def _axis(op: str, value: str) -> Condition:
+    chosen = [axis for part in value.lower().split(",") for axis in AXES if part in (axis, axis[0])]
+    if len(chosen) < len(value.split(",")):
+        raise FilterError(f"axis:{value}: there are C (complexity), D (diversity) and Q (quality).")
+    return _in("SELECT sample_id FROM selection WHERE round=:round AND axis", chosen)
+
+
+def _state(op: str, value: str) -> Condition:
+    chosen = value.lower().split(",")
+    if unknown := [part for part in chosen if part not in STATES]:
+        raise FilterError(f"state:{unknown[0]}: a rewrite can be {', '.join(STATES)}.")
+    return _in("SELECT sample_id FROM rewrite WHERE round=:round AND state", chosen)
+
+
+def _in(select: str, values: Sequence[object]) -> Condition:
+    return _member(f"{select} IN ({','.join('?' * len(values))})", values)
+
+
+TRUNCATED = (
+    "g.prompt_tokens + g.response_tokens >="
+    " (SELECT json_extract(config, '$.model.max_length') FROM round WHERE round=:round)"
+)
+_FLAGS: dict[str, Condition] = {
+    "error": _member(
+        # the plus: of all that went wrong in any round, of which there is an index, those of this round
+        "SELECT sample_id FROM signal WHERE +round=:round AND (score_error IS NOT NULL OR judge_error IS NOT NULL)"
+    ),
+    # the longest that a model reads: a response that reaches it was cut off at its end
+    "truncated": Condition(TRUNCATED, (), f"SELECT g.sample_id FROM signal g WHERE g.round=:round AND {TRUNCATED}"),  # noqa: S608
+    "edited": _member("SELECT sample_id FROM rewrite WHERE +round=:round AND original IS NOT NULL"),
+    "hidden": _member("SELECT value FROM json_each(:hidden)", hidden=True),
+    "selected": _member("SELECT sample_id FROM selection WHERE round=:round"),
+}
+
+
+def _flag(op: str, value: str) -> Condition:
+    if value.lower() not in _FLAGS:
+        raise FilterError(f"flag:{value}: there are {', '.join(FLAGS)}.")
+    return _FLAGS[value.lower()]
+
+
+def _sample_number(column: str) -> Callable[[str, str], Condition]:
+    def condition(op: str, value: str) -> Condition:
+        try:
+            number = int(value.lstrip("#").replace(",", ""))
+        except ValueError:
+            raise FilterError(f"{column}{op}{value}: {value!r} is not a whole number.") from None
+        if abs(number) >= 1 << 63:
+            raise FilterError(f"{column}{op}{value}: larger than any number of a sample.")
+        place = f"{_COLUMNS[column]} {OPERATORS[op]} ?"
+        return _member(f"SELECT id AS sample_id FROM sample WHERE {place}", (number,))  # noqa: S608
+
+    return condition
+
+
+_COLUMNS = {"born": "born_round", "seq": "seq", "id": "id"}
+
+
+def _text(value: str) -> Condition:
+    return _member("SELECT rowid FROM sample_fts WHERE sample_fts MATCH ?", (match_of(value),))
+
+
+_WORDS: dict[str, Callable[[str, str], Condition]] = {
+    "axis": _axis,
+    "state": _state,
+    "flag": _flag,
+    "born": _sample_number("born"),
+    "seq": _sample_number("seq"),
+    "id": _sample_number("id"),
+    "text": lambda op, value: _text(value),
+}
+_LIKE = {"axis": "C", "state": "accepted", "flag": "error", "born": "1", "seq": "12", "id": "12", "text": '"two words"'}
+
+
+def match_of(text: str) -> str:
+    """What a person typed as an FTS5 query: words that all occur, phrases in quotes, ``word*`` for a beginning.
+
+    Every word is quoted, so nothing that is typed is an operator or an error.
+
+    Raises:
+        FilterError: there is no letter and no digit to look for.
+    """
+    out = []
+    for phrase, word in re.findall(r'"([^"]*)"|([^\s"]+)', text.replace("\0", " ")):
+        term = phrase or word
+        if any(c.isalnum() for c in term):
+            out.append(f'"{term.rstrip("*")}"' + ("*" if term.endswith("*") and word else ""))
+    if not out:
+        raise FilterError(f"{text.strip()!r}: there is no letter and no digit in it to search for.")
+    return " ".join(out)

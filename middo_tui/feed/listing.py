@@ -1,0 +1,75 @@
+"""What the samples table reads from, and what is done with a listing: finding a place in it, writing it to a file."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from engine.errors import UsageError
+from middo_tui.feed.filters import FilterError
+from middo_tui.feed.pages import Order, Pages, SampleRow
+from middo_tui.guard import clean
+
+FORMAT, ENDING = "messages", ".jsonl"  # of all formats the one that can hold every sample
+
+
+class Listing:
+    """One order of one dataset: a ``Source`` of the table."""
+
+    def __init__(self, pages: Pages, wanted: Order) -> None:
+        self.pages = pages
+        self.wanted = wanted
+
+    def order(self) -> Iterator[array[int]]:
+        """The ids in order."""
+        return self.pages.order(self.wanted)
+
+    def rows(self, ids: Sequence[int]) -> Mapping[int, SampleRow]:
+        """Rows with the signals of the dataset's round."""
+        return self.pages.rows(ids, self.wanted.round)
+
+
+def places(ids: array[int], found: frozenset[int]) -> array[int]:
+    """Where in the order those that were found are, rising."""
+    return array("q", (at for at, id in enumerate(ids) if id in found))
+
+
+def jump(text: str, total: int) -> tuple[str, float]:
+    """What a typed place means: ``("row", 119)``, ``("share", 73.0)`` or ``("seq", 120)``.
+
+    Raises:
+        FilterError: it is none of these.
+    """
+    typed = text.strip().replace(",", "")
+    kind, digits = ("seq", typed[1:]) if typed.startswith("#") else ("share", typed[:-1])
+    if not typed.startswith("#") and not typed.endswith("%"):
+        kind, digits = "row", typed
+    try:
+        value = float(digits) if kind == "share" else int(digits)
+    except ValueError:
+        raise FilterError(f"{text.strip()!r}: type a row (1 to {total:,}), a share (73%) or a sample (#120).") from None
+    return kind, value - 1 if kind == "row" else value
+
+
+def free_name(folder: Path, stem: str) -> Path:
+    """The first of ``stem-1.jsonl``, ``stem-2.jsonl``, … that is not there."""
+    number = 1
+    while (path := folder / f"{stem}-{number}{ENDING}").exists():
+        number += 1
+    return path
+
+
+def write_listing(project: Path, ids: Sequence[int], round: int) -> str:
+    """Write ``ids`` in their order into the project's ``exports``; says where.
+
+    Raises:
+        UsageError, DataError, StoreError: nothing was written.
+    """
+    from engine.project import export_ids  # brings the file formats along: only when it is used
+
+    if not ids:
+        raise UsageError("There is nothing to write: no sample is listed.")
+    out = free_name(project / "exports", f"samples-round-{round}")
+    count = export_ids(project, ids, out, FORMAT)
+    return f"{count:,} samples, in this order: {clean(str(out)).text}"

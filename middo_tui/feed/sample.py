@@ -1,0 +1,181 @@
+"""One sample in full, as the detail pane shows it: text, signals over the rounds, neighbours, why it was chosen."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.store.rows import load_messages
+from middo_tui import guard
+from middo_tui.feed.filters import NUMBERS
+from middo_tui.feed.pages import OPENING, open_reader
+
+TURN_LIMIT = 20_000
+LINE_LIMIT = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of the conversation, clean. ``length``: characters in the store, of which the first are here."""
+
+    role: str
+    text: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A neighbour, nearest first; no text when it is gone."""
+
+    id: int
+    seq: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Why a sample was selected: its value beyond the threshold that held. ``below``: small values are selected."""
+
+    axis: str
+    value: float
+    threshold: float
+    below: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A rewrite of the sample: its state and what the signals say."""
+
+    round: int
+    axis: str
+    state: str
+    reason: str
+    quality: float | None
+    loss_before: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """Everything about one sample, seen from ``round``. Texts are clean, ``hidden`` counts what was made visible."""
+
+    id: int
+    seq: int
+    round: int
+    born: int
+    retired: int | None
+    parent: int | None
+    axis: str
+    source: str
+    turns: tuple[Turn, ...]
+    hidden: int
+    signals: Mapping[int, Mapping[str, float]]
+    errors: tuple[str, ...]
+    neighbours: tuple[Near, ...]
+    chosen: tuple[Chosen, ...]
+    rewrites: tuple[Written, ...]
+    cluster: int | None
+    cluster_size: int | None
+
+
+def read_detail(project: Path, id: int, round: int) -> Detail | None:
+    """The sample ``id`` with its signals of all rounds; None when there is no such sample.
+
+    Raises:
+        StoreError, sqlite3.Error: the store cannot be read.
+    """
+    db = open_reader(project)
+    try:
+        row = db.execute(
+            "SELECT id, seq, born_round, retired_round, parent_id, axis, source, messages FROM sample WHERE id=?", (id,)
+        ).fetchone()
+        return None if row is None else _detail(db, row, round)
+    finally:
+        db.close()
+
+
+def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Detail:
+    id = int(str(row[0]))
+    turns, hidden = _turns(str(row[7]))
+    signals, errors, near = _signals(db, id, round)
+    cluster = signals.get(round, {}).get("cluster")
+    found = db.execute("SELECT size FROM cluster WHERE round=? AND cluster=?", (round, cluster)).fetchone()
+    return Detail(
+        id=id,
+        seq=int(str(row[1])),
+        round=round,
+        born=int(str(row[2])),
+        retired=None if row[3] is None else int(str(row[3])),
+        parent=None if row[4] is None else int(str(row[4])),
+        axis=str(row[5] or ""),
+        source=guard.one_line(str(row[6]), LINE_LIMIT),
+        turns=turns,
+        hidden=hidden,
+        signals=signals,
+        errors=errors,
+        neighbours=_near(db, near),
+        chosen=_chosen(db, id, round),
+        rewrites=_rewrites(db, id),
+        cluster=None if cluster is None else int(cluster),
+        cluster_size=None if found is None else found[0],
+    )
+
+
+def _turns(messages: str) -> tuple[tuple[Turn, ...], int]:
+    out, hidden = [], 0
+    for turn in load_messages(messages):
+        shown = guard.clean(turn.content[:TURN_LIMIT])
+        rest = guard.clean(turn.content[TURN_LIMIT:]).hidden if len(turn.content) > TURN_LIMIT else 0
+        hidden += shown.hidden + rest
+        role = f"{turn.role} ({turn.kind})" if turn.kind else turn.role
+        out.append(Turn(guard.one_line(role, 40), shown.text, len(turn.content)))
+    return tuple(out), hidden
+
+
+def _signals(
+    db: sqlite3.Connection, id: int, round: int
+) -> tuple[dict[int, dict[str, float]], tuple[str, ...], list[int]]:
+    """Signals by round, the errors of ``round``, and its neighbours."""
+    columns = ", ".join(NUMBERS.values())
+    found = db.execute(
+        f"SELECT g.round, g.score_error, g.judge_error, g.neighbours, {columns} FROM signal g WHERE g.round<=?"  # noqa: S608
+        " AND g.round>=(SELECT born_round FROM sample WHERE id=?) AND g.sample_id=?",
+        (round, id, id),
+    )
+    signals: dict[int, dict[str, float]] = {}
+    errors: tuple[str, ...] = ()
+    near: list[int] = []
+    for number, score_error, judge_error, neighbours, *values in found:
+        signals[number] = {name: value for name, value in zip(NUMBERS, values, strict=True) if value is not None}
+        if number == round:
+            errors = tuple(guard.one_line(e, LINE_LIMIT) for e in (score_error, judge_error) if e)
+            near = json.loads(neighbours) if neighbours else []
+    return signals, errors, near
+
+
+def _near(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Near, ...]:
+    sql = f"SELECT s.id, s.seq, substr({OPENING}, 1, {LINE_LIMIT + 1}) FROM sample s WHERE s.id=?"  # noqa: S608
+    out = []
+    for id in ids:
+        row = db.execute(sql, (id,)).fetchone()
+        out.append(Near(id, None, "") if row is None else Near(id, row[1], guard.one_line(row[2] or "", LINE_LIMIT)))
+    return tuple(out)
+
+
+def _chosen(db: sqlite3.Connection, id: int, round: int) -> tuple[Chosen, ...]:
+    sql = "SELECT axis, value, threshold FROM selection WHERE round=? AND sample_id=? ORDER BY axis"
+    return tuple(Chosen(axis, value, cut, axis != "complexity") for axis, value, cut in db.execute(sql, (round, id)))
+
+
+def _rewrites(db: sqlite3.Connection, id: int) -> tuple[Written, ...]:
+    found = db.execute(
+        "SELECT round, axis, state, reason, verdict, new_quality, new_loss_before FROM rewrite WHERE sample_id=?"
+        " ORDER BY round, axis",
+        (id,),
+    )
+    return tuple(
+        Written(number, axis, state, guard.one_line(reason or verdict or "", LINE_LIMIT), quality, loss)
+        for number, axis, state, reason, verdict, quality, loss in found
+    )

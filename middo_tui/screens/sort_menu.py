@@ -1,0 +1,98 @@
+"""What to sort the samples by: a list with a letter for each, so that a sort is two keys."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from middo_tui.feed.pages import RISING
+from middo_tui.notice import Notice
+from middo_tui.widgets.choices import Choices, Item, Menu
+from middo_tui.widgets.divider import Divider
+from middo_tui.widgets.key_bar import KeyBar
+from middo_tui.widgets.paragraph import Paragraph
+
+
+class Sort(NamedTuple):
+    """A column of ``pages.SORTS``: its letter, its name, the head of its column, its decimals."""
+
+    name: str
+    letter: str
+    words: str
+    head: str
+    digits: int
+
+
+SORTS = (
+    Sort("seq", "s", "place in the dataset", "#", 0),
+    Sort("loss_before", "b", "loss before training", "before", 2),
+    Sort("loss_after", "a", "loss after training", "after", 2),
+    Sort("delta", "d", "change of the loss", "Δ loss", 2),
+    Sort("similarity", "n", "similarity to neighbours", "sim", 2),
+    Sort("outlier", "u", "outlier score", "outlier", 2),
+    Sort("cluster", "c", "cluster", "cluster", 0),
+    Sort("quality", "q", "quality, mean of six", "qual", 1),
+    Sort("prompt_clarity", "1", "prompt clarity", "p.clear", 1),
+    Sort("prompt_completeness", "2", "prompt completeness", "p.compl", 1),
+    Sort("prompt_factuality", "3", "prompt factuality", "p.fact", 1),
+    Sort("response_clarity", "4", "response clarity", "r.clear", 1),
+    Sort("response_completeness", "5", "response completeness", "r.compl", 1),
+    Sort("response_factuality", "6", "response factuality", "r.fact", 1),
+    Sort("tokens", "t", "length in tokens", "tokens", 0),
+)
+BY_NAME = {sort.name: sort for sort in SORTS}
+
+
+class SortMenu(ModalScreen[str | None]):
+    """Dismisses with a name of ``SORTS``, with None on escape."""
+
+    DEFAULT_CSS = """
+    SortMenu { align: left bottom; background: transparent; }
+    SortMenu #sorts { height: auto; background: $background; }
+    SortMenu Choices { height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "take", "sort", show=False),
+        Binding("escape", "dismiss(None)", "back", show=False),
+        Binding("down,j", "move(1)", show=False),
+        Binding("up,k", "move(-1)", show=False),
+    ]
+
+    def __init__(self, now: str) -> None:
+        super().__init__()
+        names = [sort.name for sort in SORTS]
+        items = (
+            Item(sort.words, "low first" if sort.name in RISING else "high first", mark=sort.letter) for sort in SORTS
+        )
+        self._menu = Menu(tuple(items), at=names.index(now), column=26)
+
+    def compose(self) -> ComposeResult:
+        """A rule, the question, the columns, the keys."""
+        with Vertical(id="sorts"):
+            yield Divider()
+            yield Paragraph(
+                Notice("Sort by what? Its letter, or enter. The same again turns the order round.", "decide")
+            )
+            yield Choices(self._menu)
+            yield KeyBar((("j/k", "move"), ("enter", "sort"), ("esc", "back")))
+
+    def action_move(self, by: int) -> None:
+        """Another column."""
+        self._menu = self._menu.moved(by)
+        self.query_one(Choices).show(self._menu)
+
+    def action_take(self) -> None:
+        """This one."""
+        self.dismiss(SORTS[self._menu.at].name)
+
+    def on_key(self, event: events.Key) -> None:
+        """A letter chooses at once."""
+        found = next((sort.name for sort in SORTS if sort.letter == event.character), None)
+        if found is not None:
+            event.stop()
+            self.dismiss(found)

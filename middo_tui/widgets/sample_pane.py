@@ -1,0 +1,170 @@
+"""The detail pane: one sample with its text, signals over the rounds, neighbours and reasons, as lines that scroll."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from middo_tui import figures, guard
+from middo_tui.feed.sample import Detail, Turn
+from middo_tui.theme import LETTERS
+from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.paragraph import wrap
+
+MOST_ROWS = 400
+SIGNALS = (
+    ("loss before", "loss_before", 3),
+    ("loss after", "loss_after", 3),
+    ("similarity", "similarity", 3),
+    ("outlier", "outlier", 2),
+    ("quality", "quality", 2),
+)
+RATINGS = (("prompt", "prompt"), ("response", "response"))
+NAME_CELLS = 13
+
+
+class Pane(NamedTuple):
+    """What is shown and from which of its lines on. ``detail`` is None while there is nothing to show."""
+
+    detail: Detail | None
+    top: int = 0
+
+
+def pane_lines(detail: Detail, width: int) -> list[Line]:
+    """All lines, for ``width`` cells."""
+    room = max(10, width - 2)
+    return [
+        *_head(detail, room),
+        *_why(detail, room),
+        *(line for turn in detail.turns for line in _turn(turn, room)),
+        *_signals(detail, room),
+        *_near(detail, room),
+        *_rewrites(detail, room),
+        *_origin(detail, room),
+    ]
+
+
+def _rule(title: str, width: int, role: str = "dim") -> Line:
+    return (Run(f" {title} ", role), Run("─" * max(0, width - len(title) - 1), "faint"))
+
+
+def _head(detail: Detail, width: int) -> Iterator[Line]:
+    runs = [Run(f" #{detail.seq:,}", "strong")]
+    for chosen in detail.chosen:
+        runs += [Run("  "), Run(f"{LETTERS[chosen.axis]} {chosen.axis}", chosen.axis)]
+    if detail.cluster is not None:
+        size = "" if detail.cluster_size is None else f" ({detail.cluster_size:,} samples)"
+        words = "no cluster" if detail.cluster < 0 else f"cluster {detail.cluster}{size}"
+        runs.append(Run(f"  {words}", "dim"))
+    yield tuple(runs)
+    if detail.hidden:
+        what = "1 hidden character" if detail.hidden == 1 else f"{detail.hidden:,} hidden characters"
+        yield (Run(f" {what}, made visible below", "warn"),)
+    for error in detail.errors:
+        yield from _text(error, width, "error", 2)
+
+
+def _why(detail: Detail, width: int) -> Iterator[Line]:
+    names = {"complexity": "loss after", "diversity": "similarity", "quality": "quality"}
+    for chosen in detail.chosen:
+        sign = "<" if chosen.below else ">"
+        text = f"selected: {names[chosen.axis]} {chosen.value:.3f} {sign} {chosen.threshold:.3f}"
+        yield (Run(f" {LETTERS[chosen.axis]} ", chosen.axis), Run(guard.fit(text, width - 2).rstrip()))
+
+
+def _turn(turn: Turn, width: int) -> Iterator[Line]:
+    cut = f" · first {len(turn.text):,} of {turn.length:,} characters" if turn.length > len(turn.text) else ""
+    yield _rule(turn.role + cut, width)
+    yield from _text(turn.text, width, "", MOST_ROWS)
+
+
+def _text(text: str, width: int, role: str, most: int) -> Iterator[Line]:
+    """Wrapped; a row's indentation stays, because texts may be code."""
+    left = most
+    for paragraph in text.split("\n"):
+        indent = " " * min(len(paragraph) - len(paragraph.lstrip(" ")), width // 2)
+        rows = wrap(paragraph.lstrip(" "), width - len(indent), max(1, left))
+        yield from ((Run(f" {indent}{row}", role),) for row in rows)
+        left -= len(rows)
+        if left <= 0:
+            yield (Run(f" {guard.ELLIPSIS}", "dim"),)
+            return
+
+
+def _signals(detail: Detail, width: int) -> Iterator[Line]:
+    if not detail.signals:
+        yield _rule("signals", width)
+        yield (Run(" none yet: its round has not been scored", "dim"),)
+        return
+    rounds = sorted(detail.signals)[-max(1, (width - NAME_CELLS) // 9) :]
+    heads = "".join(f"{f'round {r}':>9}" for r in rounds)
+    yield _rule("signals", width)
+    yield (Run(f" {'':<{NAME_CELLS}}{heads}", "dim"),)
+    for title, name, digits in SIGNALS:
+        values = (figures.fixed(detail.signals[r].get(name), digits) for r in rounds)
+        yield (Run(f" {title:<{NAME_CELLS}}", "dim"), Run("".join(f"{value:>9}" for value in values)))
+    now = detail.signals[rounds[-1]]
+    for title, subject in RATINGS:
+        rated = (figures.fixed(now.get(f"{subject}_{kind}"), 1) for kind in ("clarity", "completeness", "factuality"))
+        text = "  ".join(f"{kind} {value}" for kind, value in zip(("clear", "complete", "true"), rated, strict=True))
+        yield (Run(f" {title:<{NAME_CELLS}}", "dim"), Run(text))
+    tokens = f"{figures.fixed(now.get('prompt_tokens'), 0)} + {figures.fixed(now.get('response_tokens'), 0)}"
+    yield (Run(f" {'tokens':<{NAME_CELLS}}", "dim"), Run(tokens))
+
+
+def _near(detail: Detail, width: int) -> Iterator[Line]:
+    if detail.neighbours:
+        yield _rule("nearest", width)
+    for near in detail.neighbours:
+        seq = "gone" if near.seq is None else f"#{near.seq:,}"
+        yield (Run(f" {seq:<9}", "dim"), Run(guard.fit(near.text, width - 9).rstrip()))
+
+
+def _rewrites(detail: Detail, width: int) -> Iterator[Line]:
+    if detail.rewrites:
+        yield _rule("rewrites", width)
+    for one in detail.rewrites:
+        quality = "" if one.quality is None else f"  quality → {one.quality:.1f}"
+        yield (Run(f" {LETTERS[one.axis]} ", one.axis), Run(f"round {one.round}  {one.state}{quality}"))
+        yield from _text(one.reason, width, "dim", 3) if one.reason else ()
+
+
+def _origin(detail: Detail, width: int) -> Iterator[Line]:
+    yield _rule("origin", width)
+    born = f"came in with {detail.source}" if detail.parent is None else f"{detail.axis} {detail.source}"
+    gone = "" if detail.retired is None else f", left the dataset before round {detail.retired}"
+    yield from _text(f"{born or 'imported'} · in the dataset from round {detail.born}{gone}", width, "dim", 3)
+
+
+class SamplePane(Lines[Pane]):
+    """``pane_lines`` from a line on; ``length`` is how many there are."""
+
+    DEFAULT_CSS = """
+    SamplePane { height: 1fr; width: 1fr; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(Pane(None), id=id)
+        self._wrapped: tuple[Detail, int, list[Line]] | None = None
+
+    @property
+    def length(self) -> int:
+        """Lines that there are."""
+        return len(self._all(self.data.detail, self.content_size.width)) if self.data.detail is not None else 0
+
+    def scroll_lines(self, by: int) -> None:
+        """Show from ``by`` lines further on, as far as there are lines."""
+        top = max(0, min(self.data.top + by, self.length - self.content_size.height))
+        self.show(self.data._replace(top=top))
+
+    def draw(self, data: Pane, width: int, height: int) -> list[Line]:
+        """The lines that fit."""
+        if data.detail is None:
+            return []
+        shown = self._all(data.detail, width)[data.top :]
+        return shown[:height] if height else shown
+
+    def _all(self, detail: Detail, width: int) -> list[Line]:
+        if self._wrapped is None or self._wrapped[0] is not detail or self._wrapped[1] != width:
+            self._wrapped = detail, width, pane_lines(detail, width)
+        return self._wrapped[2]
