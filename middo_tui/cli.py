@@ -17,6 +17,8 @@ import click
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
 from middo_tui.cli_keys import keys_command
+from middo_tui.cli_lineage import lineage
+from middo_tui.cli_samples import samples
 
 if TYPE_CHECKING:
     from middo_tui.preferences import Preferences
@@ -276,6 +278,8 @@ def doctor(folder: Path | None) -> None:
 
 
 main.add_command(keys_command)
+main.add_command(lineage)
+main.add_command(samples)
 
 
 def _terminal() -> bool:

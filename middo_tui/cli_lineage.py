@@ -1,0 +1,98 @@
+"""``middo-tui lineage``: what the Lineage screen shows, as lines or as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from middo_tui.feed.lineage import Attempt, Family, Signals, Version
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("sample", metavar="SAMPLE_ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def lineage(folder: Path, sample: str, as_json: bool) -> None:
+    """Every version of a sample, with rewrites, decisions and signals. SAMPLE_ID: an id, or #120, its place."""
+    from middo_tui.feed.lineage import family, search
+
+    number = sample.removeprefix("#")
+    if not number.isdecimal() or int(number) >= 1 << 63:
+        raise UsageError(f"{sample}: a sample is named by its id or, like #120, by its place.")
+    found = None if sample.startswith("#") else family(folder, int(number))
+    if found is None and (place := search(folder, number)):
+        found = family(folder, place[0].id)
+    if found is None:
+        raise UsageError(f"{folder}: there is no sample {sample}. Held-out rows are no samples; they have no versions.")
+    if as_json:
+        click.echo(json.dumps(facts(found), ensure_ascii=False))
+    else:
+        click.echo("\n".join(lines(found)))
+
+
+def facts(family: Family) -> dict[str, Any]:
+    """The family as plain values; texts are cleaned like on the screen."""
+    return {
+        "sample": family.chosen,
+        "complete": not family.cut,
+        "versions": [asdict(version) for version in family.versions],
+    }
+
+
+def lines(family: Family) -> Iterator[str]:
+    """One line per version, and below it how it was made, what was measured and what came to nothing."""
+    for version in family.versions:
+        pad = "  " * version.depth
+        chosen = "  <- asked for" if version.id == family.chosen else ""
+        yield f"{pad}#{version.seq:,} (id {version.id})  {_origin(version, family)}  {_life(version)}{chosen}"
+        yield f"{pad}  {version.text}"
+        if version.made_by:
+            yield f"{pad}  {_decision(version.made_by)}"
+        for one in version.signals:
+            yield f"{pad}  round {one.round}: {_measured(one)}"
+        for tried in version.tried:
+            yield f"{pad}  {tried.axis} rewrite in round {tried.round}: {_decision(tried)}"
+    if family.cut:
+        yield "… and more versions"
+
+
+def _origin(version: Version, family: Family) -> str:
+    parent = family.at(version.parent)
+    if parent is None:
+        return "came with the data"
+    how = "inspired by" if version.axis == "diversity" else f"{version.axis} rewrite of"
+    return f"{how} #{parent.seq:,}"
+
+
+def _life(version: Version) -> str:
+    if version.retired is None:
+        return f"in the dataset since round {version.born}"
+    how = "replaced" if version.replaced else "retired"
+    return f"in the datasets of rounds {version.born} to {version.retired - 1}, then {how}"
+
+
+def _decision(one: Attempt) -> str:
+    who = f" by {one.by}" if one.by else ""
+    at = time.strftime(" on %Y-%m-%d %H:%M", time.localtime(one.at)) if one.at is not None else ""
+    edited = ", edited by hand" if one.edited else ""
+    said = "; ".join(word for word in (one.reason, one.verdict if one.verdict != one.reason else "", one.note) if word)
+    return f"{one.state}{who}{at}{edited}{': ' if said else ''}{said}"
+
+
+def _measured(one: Signals) -> str:
+    values = (
+        ("loss before", one.loss_before),
+        ("after", one.loss_after),
+        ("similarity", one.similarity),
+        ("quality", one.quality),
+    )
+    return ", ".join(f"{name} {value:.3f}" for name, value in values if value is not None) or "nothing was measured"
