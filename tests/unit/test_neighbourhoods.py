@@ -13,7 +13,8 @@ import rounds
 import tiny
 from numpy.typing import NDArray
 
-from engine import neighbourhoods
+from engine import loop, neighbourhoods
+from engine.config import parse, slice_hash
 from engine.store import write
 from engine.store.rows import Cluster, Neighbourhood, Sample
 from middo_tui import status
@@ -165,3 +166,9 @@ def test_a_cluster_that_died_keeps_its_exemplar(tmp_path: Path) -> None:
 def test_the_same_embeddings_give_the_same_rows(tmp_path: Path) -> None:
     one, two = (rounds.project(tmp_path / name, 62) for name in "ab")
     assert written(one, blobs(30, 20, 12)) == written(two, blobs(30, 20, 12))
+
+
+@pytest.mark.parametrize("key", ['select.parity = "reference"', "score.clusters = false", "score.min_cluster_size = 9"])
+def test_the_score_stage_says_that_it_depends_on_these_settings(key: str) -> None:
+    depends = loop.spec("score").config
+    assert slice_hash(parse(key, "x"), depends) != slice_hash(parse("", "x"), depends)
