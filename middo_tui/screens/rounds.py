@@ -305,8 +305,10 @@ class RoundsScreen(Framed):
 
     def action_samples(self) -> None:
         """The round's samples."""
+        from middo_tui.feed.pages import Order  # brings the filters along: only when it is used
+
         if self.chosen is not None:
-            self.go("samples", f"round:{self.chosen.round}")
+            self.go("samples", Order(self.chosen.round))
 
     def action_thresholds(self) -> None:
         """The round's cuts."""

@@ -455,9 +455,11 @@ class SamplesScreen(Framed):
             self.go("review", (self._order.round, row.id, row.states[0][0]))
 
     def aim(self, target: object) -> None:
-        """A filter line, or the id of a sample."""
+        """A filter line, the id of a sample, or an order."""
         round = self.view.round or 0
-        if isinstance(target, str):
+        if isinstance(target, Order):
+            self._list(target)
+        elif isinstance(target, str):
             self._list(Order(round, target, self._order.sort, self._order.down))
         elif isinstance(target, int):
             self._wanted = target
