@@ -160,6 +160,8 @@ class Framed(Screen[None]):
         if view.state != self.view.state:
             self._said = None
         self.view = view
+        if not self.is_mounted:  # pushed a moment ago; it resumes once it is there
+            return
         self.query_one(Header).show((view, link))
         self.changed(view)
         self.state_changed()
