@@ -20,7 +20,6 @@ from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 
-from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import RATING_COLUMNS
 from middo_tui import guard
@@ -106,10 +105,11 @@ class Pages:
             merged = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
             return tuple(range(1 if merged is None else merged + 2))
 
-    def size(self, round: int) -> int:
-        """Samples in the dataset of ``round``."""
+    def newest_scored(self) -> int:
+        """The newest dataset whose samples have been scored; the first when none has."""
         with self._open() as db:
-            return read.size(db, round)
+            found = db.execute("SELECT max(round) FROM job WHERE stage='score' AND state='done'").fetchone()[0]
+            return int(found or 0)
 
     def order(self, wanted: Order) -> Iterator[array[int]]:
         """The ids in order, in blocks: first up to ``FIRST`` of them as soon as they are known, then all others.

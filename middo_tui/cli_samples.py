@@ -1,0 +1,74 @@
+"""``middo-tui samples``: the Samples screen's list without a screen, with the same filters and the same order."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from middo_tui.feed.pages import SampleRow
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER, default=".")
+@click.option("--where", default="", metavar="EXPR", help="Filter, e.g. 'loss_after>3 quality<4 axis:C text:\"word\"'.")
+@click.option("--sort", default="seq", metavar="COLUMN", help="A signal, e.g. quality; worst first.")
+@click.option("--reverse", is_flag=True, help="The other way round.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="At most so many rows; 0: all.")
+@click.option(
+    "--round", "round_", type=click.IntRange(0), default=None, help="Which dataset (default: the newest scored)."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, round_: int | None, as_json: bool) -> None:
+    """List samples with their signals."""
+    from engine.errors import UsageError
+    from middo_tui.feed.pages import FIRST, RISING, Order, Pages, check_sort
+
+    pages = Pages(folder)
+    try:
+        rounds = pages.rounds()
+        round = pages.newest_scored() if round_ is None else round_
+        if round not in rounds:
+            raise UsageError(f"--round {round}: the project has datasets {rounds[0]} to {rounds[-1]}.")
+        wanted = Order(round, where, check_sort(sort), (sort not in RISING) != reverse)
+        ids = (id for block in pages.order(wanted) for id in block)
+        shown = list(islice(ids, limit or None))
+        total = len(shown) + sum(1 for _ in ids)
+        if not as_json:
+            click.echo(_HEAD)
+        for start in range(0, len(shown), FIRST):
+            page = shown[start : start + FIRST]
+            rows = pages.rows(page, round)
+            for row in (rows[id] for id in page if id in rows):
+                click.echo(_as_json(row, round) if as_json else _as_line(row))
+        if not as_json:
+            click.echo(f"{len(shown):,} of {total:,} samples of dataset {round}")
+    finally:
+        pages.close()
+
+
+_HEAD = f"{'#':>9}  {'axes':<4} {'before':>7} {'after':>7} {'sim':>6} {'qual':>5}  text"
+
+
+def _as_json(row: SampleRow, round: int) -> str:
+    facts = {"id": row.id, "seq": row.seq, "round": round, "born": row.born, "axes": row.axes}
+    states = dict(row.states)
+    return json.dumps({**facts, "rewrites": states, **row.numbers, "text": row.text}, ensure_ascii=False)
+
+
+def _as_line(row: SampleRow) -> str:
+    from middo_tui import figures
+    from middo_tui.theme import LETTERS
+
+    def number(name: str, digits: int) -> str:
+        return figures.fixed(row.number(name), digits)
+
+    axes = "".join(LETTERS[axis] for axis in row.axes)
+    losses = f"{number('loss_before', 3):>7} {number('loss_after', 3):>7}"
+    return f"{row.seq:>9,}  {axes:<4} {losses} {number('similarity', 3):>6} {number('quality', 2):>5}  {row.text}"
