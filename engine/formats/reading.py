@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -50,13 +51,11 @@ def read(path: Path, data: Data) -> Imported:
         DataError: the file cannot be read at all, or no row of it can be used; says why and what to do.
         ConfigError: [data] columns names a part that there is not.
     """
-    if unknown := sorted(set(data.columns) - shapes.COLUMNS):
-        parts = ", ".join(sorted(shapes.COLUMNS))
-        raise ConfigError(f"[data] columns: there is no part {', '.join(unknown)}. There are {parts}.")
+    check_parts(data)
     path = Path(path)
     rows = files.rows(path)
     head = list(islice(rows, LOOK_AHEAD))
-    shape = _shape(path, head, data)
+    shape = shape_of(path, head, data)
     found = _Collected(path, shape, dict(data.columns))
     for raw in chain(head, rows):
         found.take(raw)
@@ -64,6 +63,30 @@ def read(path: Path, data: Data) -> Imported:
         raise DataError(_nothing(path, shape, found.rejects))
     ignored = tuple(sorted(found.columns - {*shape.needs, *shape.may}))
     return Imported(found.samples, found.rejects, found.duplicates, shape.name, ignored)
+
+
+def check_parts(data: Data) -> None:
+    """[data] columns names only parts that there are.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if unknown := sorted(set(data.columns) - shapes.COLUMNS):
+        parts = ", ".join(sorted(shapes.COLUMNS))
+        raise ConfigError(f"[data] columns: there is no part {', '.join(unknown)}. There are {parts}.")
+
+
+def row_of(raw: Raw, mapping: Mapping[str, str]) -> dict[str, Any]:
+    """A raw row under our column names.
+
+    Raises:
+        Unusable: it has no columns.
+    """
+    if raw.reason:
+        raise Unusable(raw.reason)
+    if not isinstance(raw.value, dict):
+        raise Unusable("not an object with columns")
+    return shapes.renamed(raw.value, mapping)
 
 
 class _Collected:
@@ -85,11 +108,7 @@ class _Collected:
             self.rejects.append(Reject(self._path.name, raw.row, str(reason), shown(raw.value)))
 
     def _sample(self, raw: Raw) -> Sample:
-        if raw.reason:
-            raise Unusable(raw.reason)
-        if not isinstance(raw.value, dict):
-            raise Unusable("not an object with columns")
-        row = shapes.renamed(raw.value, self._mapping)
+        row = row_of(raw, self._mapping)
         messages, input_chars = shapes.parse(self._shape, row)
         self.columns.update(row)
         first = content_id(messages)
@@ -117,8 +136,12 @@ def shown(value: Any) -> str:
     return str(value[:MAX_RAW].encode("utf-8", "backslashreplace").decode())
 
 
-def _shape(path: Path, head: list[Raw], data: Data) -> Shape:
-    """The format of the file: the configured one, or what its first rows look like."""
+def shape_of(path: Path, head: list[Raw], data: Data) -> Shape:
+    """The format of the file: the configured one, or what its first rows look like.
+
+    Raises:
+        DataError: there are no rows, or none has the columns.
+    """
     objects = [raw.value for raw in head if raw.reason is None and isinstance(raw.value, dict)]
     if not head:
         raise DataError(f"{path}: there are no rows in it.")
