@@ -23,8 +23,8 @@ def reason(rank: int, failure: Any, processes: int) -> str:
     who = f"rank {rank} of {processes} (pid {failure.pid})"
     if failure.exitcode < 0:
         return f"{who} was killed by signal {-failure.exitcode} ({failure.signal_name()})"
-    told = failure.error_file_data["message"]  # empty, or what the process recorded of its exception
-    first = str(told["message"] if isinstance(told, dict) else told).partition("\n")[0]
+    told = failure.error_file_data["message"]  # a table when the process recorded its exception
+    first = str(told["message"]).partition("\n")[0] if isinstance(told, dict) else ""
     return f"{who} ended with exit code {failure.exitcode}{first and f': {first}'}"
 
 
