@@ -96,11 +96,24 @@ def _project(project: Path) -> Iterator[Finding]:
     except MiddoError as error:
         yield Finding("project", str(error), bad=True)
         return
-    yield from _model("model", config.model.name)
+    yield from _roles(config)
+
+
+def planned(folder: Path, config: Config) -> Iterator[Finding]:
+    """What a project that would be made in ``folder`` with ``config`` finds here."""
+    yield from findings(None)
+    if _disk(folder).text != _disk(Path.cwd()).text:
+        yield _disk(folder)
+    yield from _roles(config)
+
+
+def _roles(config: Config) -> Iterator[Finding]:
+    """Model, teacher, processes, and what leaves the machine."""
+    yield model("model", config.model.name)
     if config.teacher.backend == "openai":
         yield _endpoint(config)
     elif config.teacher.model:
-        yield from _model("teacher", config.teacher.model)
+        yield model("teacher", config.teacher.model)
     else:
         yield Finding(
             "teacher",
@@ -129,30 +142,33 @@ def processes(config: Config, gpus: int) -> Finding | None:
     return Finding("processes", f"{wanted}, one per GPU") if wanted > 1 else None
 
 
-def _model(role: str, name: str) -> Iterator[Finding]:
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+
+
+def model(role: str, name: str) -> Finding:
+    """Whether the model called ``name`` (a folder or a hub name) has all that its ``role`` needs."""
     if not name:
-        yield Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
-        return
+        return Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
     folder = Path(name)
     if not folder.exists():
         if folder.is_absolute():
-            yield Finding(role, f"{name}: there is no such folder", bad=True, fix="correct the path in config.toml")
-        else:
-            yield Finding(role, f"{name}: a hub name, fetched at the first run")
-        return
+            return Finding(role, f"{name}: there is no such folder", bad=True, fix="correct the path in config.toml")
+        return Finding(role, f"{name}: a hub name, fetched at the first run")
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
     if not weights:
-        yield Finding(role, f"{name}: no *.safetensors", bad=True, fix="save the model with safe_serialization=True")
-        return
+        return Finding(role, f"{name}: no *.safetensors", bad=True, fix="save the model with safe_serialization=True")
+    if not (folder / "config.json").exists():
+        return Finding(role, f"{name}: no config.json", bad=True, fix="name a folder in Hugging Face format")
+    if not any((folder / file).exists() for file in TOKENIZERS):
+        return Finding(role, f"{name}: no tokenizer beside the weights", bad=True, fix="save the tokenizer there too")
     if not _has_template(folder):
-        yield Finding(
+        return Finding(
             role,
             f"{name}: its tokenizer has no chat template",
             bad=True,
             fix="use an instruct tokenizer, or add one",
         )
-        return
-    yield Finding(role, f"{name} · {_size(weights)} of weights · chat template")
+    return Finding(role, f"{name} · {_size(weights)} of weights · chat template")
 
 
 def _size(weights: int) -> str:
@@ -164,7 +180,10 @@ def _has_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").exists():
         return True
     settings = folder / "tokenizer_config.json"
-    return settings.exists() and "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
+    try:
+        return "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _endpoint(config: Config) -> Finding:

@@ -33,8 +33,17 @@ class Added:
     rejected: int
 
 
-def create(project: Path, data: Sequence[Path], settings: dict[str, dict[str, object]]) -> list[Added]:
-    """Make a project folder with its config, database and the first data. All or nothing.
+def _silent(text: str) -> None:
+    """Nobody listens."""
+
+
+def create(
+    project: Path,
+    data: Sequence[Path],
+    settings: dict[str, dict[str, object]],
+    say: Callable[[str], None] = _silent,
+) -> list[Added]:
+    """Make a project folder with its config, database and the first data. All or nothing. ``say`` hears what is done.
 
     Raises:
         UsageError: the folder holds a project or other files already.
@@ -47,7 +56,10 @@ def create(project: Path, data: Sequence[Path], settings: dict[str, dict[str, ob
         raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
     text = configs.render(settings)
     config = configs.parse(text, "config.toml")
-    batches = [_read(path, config) for path in data]  # before anything is written: bad data leaves nothing behind
+    batches = []
+    for path in data:  # before anything is written: bad data leaves nothing behind
+        say(f"reading {path.name} …")
+        batches.append(_read(path, config))
     was_there = project.exists()
     try:
         for folder in (project, project / "artifacts", project / "logs"):
@@ -55,6 +67,7 @@ def create(project: Path, data: Sequence[Path], settings: dict[str, dict[str, ob
         (project / "config.toml").write_text(text, encoding="utf-8")
         migrate(project, create=True)
         name_project(project, config)
+        say(f"writing {sum(len(batch.content.samples) for batch in batches):,} samples …")
         return _add(project, config, batches, heldout=_heldout_file(config))
     except BaseException:
         if was_there:
