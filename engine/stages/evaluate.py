@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
-from engine import batches, diagnosis
+from engine import batches, diagnosis, ranks
+from engine.backends import Generation
 from engine.backends.hf import HF
+from engine.config import Model
+from engine.models import ModelRef
 from engine.stage import Ctx
 from engine.store.rows import EvalItem, Message, Sample, Score
 
@@ -27,7 +31,7 @@ def run(ctx: Ctx) -> None:
     items = _losses(ctx, model, samples)
     scores = _loss_score(ctx, items)
     if exact:
-        scores += _accuracy(ctx, _replies(ctx, model, samples, items))
+        scores += _accuracy(ctx, _replies(ctx, samples, items))
     ctx.save(scores, len(samples) * (2 if exact else 1))
 
 
@@ -38,12 +42,11 @@ def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalIte
     if lost := sum(row.error is not None for row in rows):
         reason = next(row.error for row in rows if row.error)
         ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")
-    done = 0
-    for batch in batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget):
-        done += len(batch)
-        if all(i in items for i in batch):
-            continue
-        found = model.score([rows[i] for i in batch], embed=False)
+    plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
+    owed = batches.owed(plan, lambda i: i in items)
+    score = partial(diagnosis.score_losses, ctx.config.model, diagnosis.after_model(ctx))
+    results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
+    for (batch, done), found in zip(owed, results, strict=True):
         new = [EvalItem(ctx.round, i, s.loss, rows[i].response_tokens) for i, s in zip(batch, found, strict=True)]
         items |= {item.item: item for item in new}
         ctx.save(new, done)
@@ -61,18 +64,15 @@ def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[Score]:
     return [Score(ctx.round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known))]
 
 
-def _replies(ctx: Ctx, model: HF, samples: Sequence[Sample], items: dict[int, EvalItem]) -> list[bool]:
+def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) -> list[bool]:
     """Greedy replies to the held-out prompts, each right or wrong; in batches of similar length."""
     how = ctx.config.evaluate
     order = sorted(range(len(samples)), key=lambda i: (-sum(len(m.content) for m in _asked(samples[i])), i))
-    done = len(samples)
-    for start in range(0, len(order), how.batch_size):
-        batch = order[start : start + how.batch_size]
-        done += len(batch)
-        if all(items[i].correct is not None for i in batch):
-            continue
-        chats = [_asked(samples[i]) for i in batch]
-        found = model.generate(chats, max_new_tokens=how.max_new_tokens, temperature=0.0, top_p=1.0, seed=0)
+    plan = [order[start : start + how.batch_size] for start in range(0, len(order), how.batch_size)]
+    owed = batches.owed(plan, lambda i: items[i].correct is not None, len(samples))
+    reply_to = partial(_greedy, ctx.config.model, diagnosis.after_model(ctx), how.max_new_tokens)
+    results = ranks.spread(reply_to, ([_asked(samples[i]) for i in batch] for batch, _ in owed))
+    for (batch, done), found in zip(owed, results, strict=True):
         new = []
         for i, reply in zip(batch, found, strict=True):
             right = reply.error is None and _plain(reply.text) == _plain(samples[i].response)
@@ -80,6 +80,12 @@ def _replies(ctx: Ctx, model: HF, samples: Sequence[Sample], items: dict[int, Ev
         items |= {item.item: item for item in new}
         ctx.save(new, done)
     return [bool(items[i].correct) for i in range(len(samples))]
+
+
+def _greedy(how: Model, model: ModelRef, max_new_tokens: int, chats: Sequence[Sequence[Message]]) -> list[Generation]:
+    """The replies of one batch, in any process."""
+    opened = diagnosis.open_as(how, model)
+    return opened.generate(chats, max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0, seed=0)
 
 
 def _accuracy(ctx: Ctx, right: Sequence[bool]) -> list[Score]:
