@@ -9,7 +9,7 @@ Imports numpy: load it in a thread of the screen that needs it. An object is use
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 from engine import config as configs
 from engine import projection, selection, signals
 from engine.columns import Round, read_round
+from engine.nearest import Bools, Floats
 from engine.projection import Owed, Projection
 from engine.selection import Chosen, Picks, Rule, Signal
-from engine.signals import Bools, Floats
 from engine.store.rows import AXES, Axis, Threshold
 
 Places = NDArray[np.int32]
+Bits = NDArray[np.uint64]
+PAIRS: tuple[tuple[Axis, Axis], ...] = (
+    ("complexity", "diversity"),
+    ("complexity", "quality"),
+    ("diversity", "quality"),
+)
+WALK = 4096  # samples looked at at once for the nearest to a cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,11 @@ class Column:
         out[self.order] = self.sorted
         return out
 
+    def known(self, samples: Places) -> Bools:
+        """Which of ``samples`` have a value."""
+        place = self.place[samples]
+        return (place >= 0) & (place < len(self.sorted))
+
     def first(self, limit: float) -> int:
         """The place where being beyond ``limit`` begins (above) or ends (below)."""
         return int(np.searchsorted(self.sorted, limit, side="right" if self.signal.side == "above" else "left"))
@@ -129,7 +141,7 @@ class Preview:
         self._mixed: dict[str, Threshold] = {}
         self._histograms: dict[tuple[str, int, float], Histogram] = {}
         self._picked: dict[Axis, _Picked] = {}
-        self._owed: dict[Axis, tuple[Bools, Owed]] = {}
+        self._ranks: dict[Rule, selection.Ranks] = {}
 
     @classmethod
     def load(cls, project: Path, round: int) -> Preview:
@@ -168,19 +180,19 @@ class Preview:
     def counts(self, m: Mapping[Axis, float], rule: Rule = "sigma") -> Count:
         """What the stage would select with these m (all three axes), and what rewriting that would take."""
         picked = self._picks(m, rule)
-        chosen = self.chosen(m, rule)
-        pairs = [(a, b) for i, a in enumerate(AXES) for b in AXES[i + 1 :]]
-        both = {(a, b): chosen.selected[a] & chosen.selected[b] for a, b in pairs}
-        owed = {axis: self._taken(axis, chosen.owed[axis]) for axis in AXES}
+        chosen = self._capped(picked, rule)
+        held = picked if chosen is None else {axis: _Picked((), chosen.selected[axis]) for axis in AXES}
+        both = {pair: held[pair[0]].bits & held[pair[1]].bits for pair in PAIRS}
+        owed = self._owed(picked) if chosen is None else {a: self._data.lengths.owed(chosen.owed[a]) for a in AXES}
         return Count(
             size=self.size,
             beyond={axis: picked[axis].beyond for axis in AXES},
-            selected={axis: int(np.count_nonzero(chosen.selected[axis])) for axis in AXES},
-            both={pair: int(np.count_nonzero(mask)) for pair, mask in both.items()},
-            all_three=int(np.count_nonzero(both["complexity", "diversity"] & chosen.selected["quality"])),
-            rewrites={axis: owed[axis].count for axis in AXES},
-            again=sum(one.beyond - one.fresh for one in picked.values()),
-            capped=chosen.capped,
+            selected={axis: held[axis].count for axis in AXES},
+            both={pair: _count(bits) for pair, bits in both.items()},
+            all_three=_count(both["complexity", "diversity"] & held["quality"].bits),
+            rewrites={axis: owed[axis].rewrites for axis in AXES},
+            again=sum(one.beyond - one.count for one in picked.values()),
+            capped=0 if chosen is None else chosen.capped,
             teacher=projection.project(owed, self._data.usage, self._data.lengths, self.config),
         )
 
@@ -188,41 +200,85 @@ class Preview:
         """The selection itself, as masks over the dataset."""
         picks: Picks = {axis: one.mask for axis, one in self._picks(m, rule).items()}
         most = selection.most(self.config.select, self.size)
-        order = self.config.merge.order
-        if sum(int(np.count_nonzero(mask)) for mask in picks.values()) <= most:
-            return selection.choose(picks, {}, order, most)
-        values = {name: column.values() for name, column in self._columns.items()}
-        return selection.choose(picks, selection.badness(values, self.thresholds(m, rule)), order, most)
+        return selection.choose(picks, lambda: self._ranked(rule), self.config.merge.order, most)
+
+    def _capped(self, picked: Mapping[Axis, _Picked], rule: Rule) -> Chosen | None:
+        """The choice where the cap holds; None where all that was picked is selected."""
+        twice = _count(picked["complexity"].bits & picked["quality"].bits)
+        most = selection.most(self.config.select, self.size)
+        if sum(one.count for one in picked.values()) - twice <= most:
+            return None
+        masks: Picks = {axis: one.mask for axis, one in picked.items()}
+        return selection.choose(masks, lambda: self._ranked(rule), self.config.merge.order, most)
+
+    def _owed(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, Owed]:
+        """The rewrites without a cap, with the lengths of their samples; what did not move is not summed again."""
+        early, late = selection.replacing(self.config.merge.order)
+        out: dict[Axis, Owed] = {}
+        for axis in AXES:
+            one, before = picked[axis], picked[early] if axis == late else None
+            if one.owed is None or one.before is not before:
+                mask = one.mask if before is None else one.mask & ~before.mask
+                one.owed, one.before = self._data.lengths.owed(mask), before
+            out[axis] = one.owed
+        return out
 
     def margin(self, axis: Axis, m: float, n: int, rule: Rule = "sigma") -> tuple[list[Near], list[Near]]:
         """Up to ``n`` samples just selected and up to ``n`` just kept on ``axis``, nearest to the cut first. Samples
-        that are not tried again are in neither; the cap is not looked at.
+        that are not tried again are in neither; the cap is not looked at. Both are empty where there is no cut.
         """
         marks = [t for t in self.cut(axis, m, rule) if rule == "sigma" or t.signal != selection.UNUSED]
-        if len(marks) < len(selection.OF_AXIS[axis]) and rule == "sigma":
+        there = all(s.name in self._plain for s in selection.OF_AXIS[axis])
+        if not there or not all(np.isfinite(selection.limit(mark)) for mark in marks):
             return [], []
-        distance = np.full(self.size, np.inf)
-        nearest = np.zeros(self.size, dtype=np.int8)
-        for i, mark in enumerate(marks):
-            side = 1.0 if selection.BY_NAME[mark.signal].side == "above" else -1.0
-            own = side * (self._columns[mark.signal].values() - selection.limit(mark)) / (mark.sigma or 1.0)
-            nearest[own < distance] = i
-            distance = np.minimum(distance, own)
-        open_ = np.isfinite(distance)
-        if axis in self._data.tried:
-            open_ &= ~self._data.tried[axis]
-        beyond, kept = np.flatnonzero(open_ & (distance > 0)), np.flatnonzero(open_ & (distance <= 0))
+        beyond = [near for mark in marks for near in self._beside(mark, marks, n, beyond=True)]
+        kept = [near for mark in marks for near in self._beside(mark, marks, n, beyond=False)]
+        beyond.sort(key=lambda near: near.distance)
+        kept.sort(key=lambda near: -near.distance)
+        return beyond[:n], kept[:n]
 
-        def near(places: NDArray[np.int64], sign: float) -> list[Near]:
-            first = places[np.argsort(sign * distance[places], kind="stable")[:n]]
-            out = []
-            for i in first:
-                name = marks[nearest[i]].signal
-                value = self._columns[name].values()[i]
-                out.append(Near(int(self._data.ids[i]), name, float(value), float(distance[i])))
-            return out
+    def _beside(self, mark: Threshold, marks: Sequence[Threshold], n: int, beyond: bool) -> list[Near]:
+        """Up to ``n`` samples that ``mark`` decides about, walking away from its cut."""
+        column = self._columns[mark.signal]
+        first = column.first(selection.limit(mark))
+        upwards = beyond == (column.signal.side == "above")
+        places = range(first, len(column.order)) if upwards else range(first - 1, -1, -1)
+        tried = self._data.tried.get(column.signal.axis)
+        out: list[Near] = []
+        for start in range(0, len(places), WALK):
+            part = places[start : start + WALK]
+            samples = column.order[np.arange(part.start, part.stop, part.step)]
+            away = self._distance(mark, samples)
+            mine = np.ones(len(samples), dtype=np.bool_) if tried is None else ~tried[samples]
+            for unused in (s for s in selection.OF_AXIS[column.signal.axis] if len(marks) == 1):
+                mine &= self._columns[unused.name].known(samples)
+            for other in marks:
+                if other is not mark:
+                    theirs = self._distance(other, samples)
+                    mine &= (away < theirs) | ((away == theirs) & (mark is marks[0]))
+            for i in np.flatnonzero(mine)[: n - len(out)]:
+                value = float(column.sorted[column.place[samples[i]]])
+                out.append(Near(int(self._data.ids[samples[i]]), mark.signal, value, float(away[i])))
+            if len(out) == n:
+                break
+        return out
 
-        return near(beyond, 1.0), near(kept, -1.0)
+    def _distance(self, mark: Threshold, samples: Places) -> Floats:
+        """How many sigmas ``samples`` lie beyond a limit; NaN (never the nearest) where there is no value."""
+        column = self._columns[mark.signal]
+        place = column.place[samples]
+        known = column.known(samples)
+        value = np.where(known, column.sorted[np.where(known, place, 0)], np.nan)
+        sign = 1.0 if column.signal.side == "above" else -1.0
+        return np.asarray(sign * (value - selection.limit(mark)) / (mark.sigma or 1.0))
+
+    def _ranked(self, rule: Rule) -> selection.Ranks:
+        """Who is worst, which does not depend on m."""
+        if rule not in self._ranks:
+            values = {name: column.values() for name, column in self._columns.items()}
+            marks = self.thresholds(dict.fromkeys(AXES, 0.0), rule)
+            self._ranks[rule] = selection.ranked(selection.badness(values, marks))
+        return self._ranks[rule]
 
     def histogram(self, signal: str, bins: int, trim: float = 0.001) -> Histogram:
         """The distribution of a signal over ``bins`` equal bins between its ``trim`` and 1 - ``trim`` quantiles."""
@@ -254,15 +310,9 @@ class Preview:
         for s, limit in zip(selection.OF_AXIS[axis], limits, strict=True):
             if limit is not None:
                 mask &= self._columns[s.name].beyond(limit)
-        fresh = mask & ~self._data.tried[axis] if axis in self._data.tried else mask
-        return _Picked(limits, fresh, int(np.count_nonzero(mask)), int(np.count_nonzero(fresh)))
-
-    def _taken(self, axis: Axis, mask: Bools) -> Owed:
-        """The rewrites of ``mask`` with their samples' lengths, kept for as long as the mask does not change."""
-        before = self._owed.get(axis)
-        if before is None or not np.array_equal(before[0], mask):
-            self._owed[axis] = (mask, self._data.lengths.owed(mask))
-        return self._owed[axis][1]
+        if axis in self._data.tried:
+            return _Picked(limits, mask & ~self._data.tried[axis], int(np.count_nonzero(mask)))
+        return _Picked(limits, mask)
 
     def _sigma(self, s: Signal, m: float) -> Threshold:
         plain = self._plain[s.name]
@@ -276,16 +326,26 @@ class Preview:
         return self._mixed[s.name]
 
 
-@dataclass(frozen=True, slots=True)
 class _Picked:
-    """The samples of one axis that are beyond ``limits`` and may be tried, and how many there are with and without
-    those that may not.
+    """The samples of one axis that are beyond ``limits`` and may be tried, as a mask and as bits; ``count`` of them,
+    ``beyond`` with those that may not be tried. ``owed``: the rewrites left when ``before`` has taken its own.
     """
 
-    limits: tuple[float | None, ...]
-    mask: Bools
-    beyond: int
-    fresh: int
+    def __init__(self, limits: tuple[float | None, ...], mask: Bools, beyond: int | None = None) -> None:
+        self.limits = limits
+        self.mask = mask
+        packed = np.packbits(mask)
+        self.bits: Bits = np.zeros(-(-len(packed) // 8), dtype=np.uint64)
+        self.bits.view(np.uint8)[: len(packed)] = packed
+        self.count = _count(self.bits)
+        self.beyond = self.count if beyond is None else beyond
+        self.owed: Owed | None = None
+        self.before: _Picked | None = None
+
+
+def _count(bits: Bits) -> int:
+    """How many bits are set."""
+    return int(np.bitwise_count(bits).sum())
 
 
 def _histogram(known: Floats, bins: int, trim: float) -> Histogram:

@@ -62,7 +62,7 @@ class Request(NamedTuple):
 class Owed(NamedTuple):
     """Rewrites of one axis: how many, and the tokens of their samples' prompts and responses together."""
 
-    count: int
+    rewrites: int
     prompt: float
     response: float
 
@@ -126,14 +126,14 @@ def project(owed: Mapping[Axis, Owed], usage: Usage, lengths: Lengths, config: C
     for axis in AXES:
         one, made = owed[axis], usage.of(axis)
         if made is not None:
-            share = one.count / made.rewrites
+            share = one.rewrites / made.rewrites
             calls += share * made.calls
             tokens_in += share * made.tokens_in
             tokens_out += share * made.tokens_out
         else:
             sent = lengths.requests[axis]
-            calls += 2 * one.count
-            tokens_in += one.count * sent.fixed + sent.prompts * one.prompt + sent.responses * one.response
+            calls += 2 * one.rewrites
+            tokens_in += one.rewrites * sent.fixed + sent.prompts * one.prompt + sent.responses * one.response
             tokens_out += one.prompt + one.response
     how = config.teacher
     cost = (tokens_in * how.price_per_million.input + tokens_out * how.price_per_million.output) / 1e6

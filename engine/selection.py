@@ -12,20 +12,23 @@ rule only the loss before training counts, the loss after it is kept for its mea
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine import config as configs
 from engine import mixture, signals
-from engine.signals import Bools, Floats, Side
+from engine.nearest import Bools, Floats
+from engine.signals import Side
 from engine.store.rows import AXES, Axis, Threshold
 
 Rule = Literal["sigma", "mixture"]
 Values = Mapping[str, Floats]
 Picks = dict[Axis, Bools]
+Ranks = Mapping[Axis, NDArray[np.int32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ def mixture_cut(s: Signal, values: Floats, plain: Threshold, earlier: Earlier) -
     """``plain`` (of the same values) with the mixture rule's cut; its ``m`` is the cut's distance from the mean."""
     sign = 1.0 if s.side == "above" else -1.0
     floor = plain.floor if s.axis != "complexity" else None
+    detail: dict[str, object]
     if s.name == UNUSED:
         cut, detail = -sign * np.inf, {"verdict": "not part of the mixture rule"}
     elif s.axis == "complexity" and earlier.frozen is not None:
@@ -185,41 +189,51 @@ def badness(values: Values, thresholds: Mapping[str, Threshold]) -> dict[Axis, F
     return out
 
 
-def choose(picks: Picks, bad: Mapping[Axis, Floats], order: Sequence[str], most: int) -> Chosen:
+def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most: int) -> Chosen:
     """The rewrites owed: one per replaced sample, at most ``most``, the worst first; and the selections they stand for.
 
-    Equal badness is decided by dataset order, then by axis.
+    ``ranks`` (see ``ranked``) is only asked when there are too many.
     """
     owed = once(picks, order)
     total = sum(int(np.count_nonzero(mask)) for mask in owed.values())
     if total > most:
-        owed = _worst(owed, bad, most)
+        owed = _worst(owed, ranks(), most)
     replaced = owed["complexity"] | owed["quality"]
     selected: Picks = {a: picks[a] & (owed[a] if a == "diversity" else replaced) for a in AXES}
     return Chosen(selected, owed, max(0, total - most))
 
 
+def replacing(order: Sequence[str]) -> tuple[Axis, Axis]:
+    """The two replacing axes, the one that a sample selected on both is rewritten for first."""
+    first = {name: i for i, name in enumerate(order)}
+    late = first.get("complexity", len(first)) > first.get("quality", len(first))
+    return ("quality", "complexity") if late else ("complexity", "quality")
+
+
 def once(picks: Picks, order: Sequence[str]) -> Picks:
     """The rewrites before any cap: a replaced sample is rewritten for the first of ``order`` that selected it."""
-    first = {name: i for i, name in enumerate(order)}
-    early, late = sorted(("complexity", "quality"), key=lambda a: first.get(a, len(first)))
-    owed = dict(picks)
-    owed[late] = picks[late] & ~picks[early]  # type: ignore[index]
-    return owed
+    early, late = replacing(order)
+    return {**picks, late: picks[late] & ~picks[early]}
 
 
-def _worst(owed: Picks, bad: Mapping[Axis, Floats], most: int) -> Picks:
+def ranked(bad: Mapping[Axis, Floats]) -> Ranks:
+    """The place of every sample on every axis, the worst of all first. Equal badness is decided by dataset order, then
+    by axis.
+    """
+    every = np.stack([bad[axis] for axis in AXES], axis=1)
+    places = np.empty(every.size, dtype=np.int32)
+    places[np.argsort(-every, axis=None, kind="stable")] = np.arange(every.size, dtype=np.int32)
+    by_axis = places.reshape(every.shape)
+    return {axis: np.ascontiguousarray(by_axis[:, i]) for i, axis in enumerate(AXES)}
+
+
+def _worst(owed: Picks, ranks: Ranks, most: int) -> Picks:
     """The ``most`` worst of all owed rewrites."""
-    places = {axis: np.flatnonzero(owed[axis]) for axis in AXES}
-    place = np.concatenate([places[axis] for axis in AXES])
-    number = np.concatenate([np.full(len(places[axis]), i) for i, axis in enumerate(AXES)])
-    worst = -np.concatenate([bad[axis][places[axis]] for axis in AXES])
-    kept = np.lexsort((number, place, worst))[:most]
-    out: Picks = {}
-    for i, axis in enumerate(AXES):
-        out[axis] = np.zeros_like(owed[axis])
-        out[axis][place[kept[number[kept] == i]]] = True
-    return out
+    if not most:
+        return {axis: np.zeros_like(owed[axis]) for axis in AXES}
+    every = np.concatenate([ranks[axis][owed[axis]] for axis in AXES])
+    last = np.partition(every, most - 1)[most - 1]
+    return {axis: owed[axis] & (ranks[axis] <= last) for axis in AXES}
 
 
 # --------------------------------------------------------------------------------------------------- memory

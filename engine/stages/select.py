@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from engine import selection
+from engine.nearest import Floats
 from engine.selection import SIGNALS, Chosen, Earlier, Lineage, Picks, Try, Values
-from engine.signals import Floats
 from engine.stage import Ctx
 from engine.store.rows import (
     AXES,
@@ -50,7 +50,9 @@ def run(ctx: Ctx) -> None:
     tried = remembered(ctx, data) if ours and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
     most = selection.most(settings, len(data))
-    chosen = selection.choose(fresh, selection.badness(values, thresholds), ctx.config.merge.order, most)
+    chosen = selection.choose(
+        fresh, lambda: selection.ranked(selection.badness(values, thresholds)), ctx.config.merge.order, most
+    )
     ctx.save(_rows(ctx.round, data, values, thresholds, chosen), done=1)
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
     ctx.event(describe(chosen, len(data), skipped))

@@ -203,3 +203,58 @@ def test_running_again_gives_the_same(tmp_path: Path) -> None:
     before = [made.ctx("select").rows(kind) for kind in (Selection, Threshold, Rewrite, Losses)]
     select.run(made.ctx("select"))
     assert [made.ctx("select").rows(kind) for kind in (Selection, Threshold, Rewrite, Losses)] == before
+
+
+def flawed(count: int, share: float) -> list[Signals]:
+    """A share of the samples is hard before training and rated low; the rest spreads a little."""
+    rng = np.random.default_rng(0)
+    out: list[Signals] = []
+    for i in range(count):
+        bad = i < share * count
+        noise = rng.normal(size=4)
+        out.append(
+            (
+                float(np.exp(0.3 * noise[0] + 1.6 * bad)),
+                float(np.exp(0.3 * noise[1])),
+                float(0.8 + 0.02 * noise[2]),
+                float(6.5 + 0.5 * noise[3] - 2.6 * bad),
+            )
+        )
+    return out
+
+
+def test_the_mixture_rule_takes_the_flawed_and_says_what_it_saw(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 400, 'select.threshold = "mixture"')
+    rounds.signal(made, flawed(400, 0.25))
+    select.run(made.ctx("select"))
+    found = selected(made)
+    assert len(set(found["complexity"]) & set(range(100))) > 95
+    assert len(set(found["complexity"]) - set(range(100))) < 5
+    assert len(set(found["quality"]) & set(range(100))) > 95
+    assert found["diversity"] == []
+    marks = {t.signal: t for t in made.ctx("select").rows(Threshold)}
+    assert {t.rule for t in marks.values()} == {"mixture"}
+    row = next(r for r in made.ctx("select").rows(Selection) if r.axis == "complexity")
+    assert row.threshold == marks["loss_before"].cut
+    assert any(line.startswith("loss_before: two groups") for line in made.events())
+    assert any(line.startswith("similarity: one group") for line in made.events())
+
+
+def test_on_clean_data_the_mixture_rule_selects_nothing(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 400, 'select.threshold = "mixture"')
+    rounds.signal(made, flawed(400, 0.0))
+    select.run(made.ctx("select"))
+    assert selected(made) == {"complexity": [], "diversity": [], "quality": []}
+    assert made.events()[0] == "selected complexity 0, diversity 0, quality 0 of 400 samples: 0 rewrites"
+
+
+def test_a_later_round_keeps_the_first_mixture_cut_on_complexity(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 400, 'select.threshold = "mixture"')
+    rounds.signal(made, flawed(400, 0.25))
+    select.run(made.ctx("select"))
+    rounds.open_round(made, 1)
+    rounds.signal(made, flawed(400, 0.01), round=1)
+    select.run(made.ctx("select", 1))
+    first, second = ({t.signal: t for t in made.ctx("select", r).rows(Threshold)}["loss_before"] for r in (0, 1))
+    assert second.cut == first.cut
+    assert len(set(selected(made, 1)["complexity"]) & {0, 1, 2, 3}) >= 3, "too few for a group, but beyond the cut"
