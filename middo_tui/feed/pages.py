@@ -210,7 +210,7 @@ def _few(db: sqlite3.Connection, filter: Filter, round: int, most: int) -> Condi
         found = db.execute(counted.sql, {**counted.values, "round": round}).fetchone()[0]
         if found <= most:
             best, most = condition, found
-    return best or next((condition for condition in filter.conditions if condition.hidden), None)
+    return best or next((condition for condition in filter.conditions if condition.hidden and condition.ids), None)
 
 
 def _in_passing(filter: Filter, sort: str, key: str, way: str) -> list[Statement]:
