@@ -28,8 +28,8 @@ will with you your
 COMMON = frozenset(_SMALL.split())
 
 # East Asian scripts are written without spaces: each character is a word of its own there.
-_WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-_TOKEN = re.compile(rf"([{_WIDE}]|[^\W{_WIDE}]+|[^\w\s]|(?<!\S)(?=\s)(?<![\s\S]))(\s*)")
+WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+_TOKEN = re.compile(rf"([{WIDE}]|[^\W{WIDE}]+|[^\w\s]|(?<!\S)(?=\s)(?<![\s\S]))(\s*)")
 
 
 class Part(NamedTuple):

@@ -1,0 +1,347 @@
+"""What the Review screen shows, read from the store: the queue of a round's rewrites, its counts and its pace.
+
+Read-only. Text in here has been through ``guard.one_line``. One rewrite in full is ``feed.rewrite``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+from engine.errors import MiddoError
+from engine.store import read
+from engine.store.connect import reader
+from engine.store.rows import AXES
+from middo_tui import guard
+
+Key = tuple[int, str]  # sample id, axis
+REASONS = (
+    "wrong facts",
+    "another task than the original",
+    "no better than the original",
+    "does not answer the prompt",
+    "incomplete",
+    "too long",
+    "wrong tone or format",
+    "unsafe or private",
+    "too like another sample",
+)
+"""Why a rewrite is rejected, by digit. What is not in here goes into a note."""
+HEAD = 120
+EVERY_S = 0.5
+SITTING_S = 600.0  # a longer break begins another sitting
+LEAST_PACED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One rewrite in the queue. ``improved`` None: it has no verdict."""
+
+    key: Key
+    seq: int
+    state: str
+    improved: bool | None
+    edited: bool
+    noted: bool
+    head: str
+
+    @property
+    def axis(self) -> str:
+        """What it was selected for."""
+        return self.key[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """All rewrites of the round, whatever is listed. ``edited`` ones are in the other numbers too."""
+
+    open: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+    owed: int = 0
+    edited: int = 0
+    unchecked: int = 0
+
+    @property
+    def decided(self) -> int:
+        """Accepted or rejected."""
+        return self.accepted + self.rejected
+
+    @property
+    def total(self) -> int:
+        """All that can be decided."""
+        return self.open + self.decided
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to list. ``round`` None: the newest that has rewrites."""
+
+    round: int | None = None
+    filter: str = ""
+    sort: str = "place"
+    search: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The answer to ``query``. ``hits``: places in ``rows`` that the search found. ``per_min`` None: no pace yet.
+
+    ``busy``: the stage that is writing or checking rewrites of this round. ``known``: the store was read at all.
+    """
+
+    query: Query = field(default_factory=Query)
+    round: int | None = None
+    rounds: tuple[int, ...] = ()
+    merged: bool = False
+    busy: str = ""
+    rows: tuple[Entry, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+    per_min: float | None = None
+    hits: tuple[int, ...] = ()
+    problem: str = ""
+    known: bool = True
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the open ones will take at this pace."""
+        return self.counts.open / self.per_min * 60 if self.per_min else None
+
+
+# ------------------------------------------------------------------------------------------ filter and sort
+
+
+class Sort(NamedTuple):
+    """An order of the queue that decisions do not change."""
+
+    name: str
+    help: str
+    sql: str
+
+
+_AXIS = "CASE r.axis WHEN 'complexity' THEN 0 WHEN 'diversity' THEN 1 ELSE 2 END, s.seq"
+SORTS = (
+    Sort("place", "axis, then place in the dataset", _AXIS),
+    Sort("better", "what the signals call better first", f"r.improved IS NULL, r.improved DESC, {_AXIS}"),
+    Sort("doubtful", "what the signals do not call better first", f"r.improved IS NULL, r.improved, {_AXIS}"),
+    Sort("quality", "largest gain in quality first", f"coalesce(r.new_quality - g.quality, -99) DESC, {_AXIS}"),
+    Sort("loss", "largest fall of the loss first", f"coalesce(g.loss_after - r.new_loss_after, -99) DESC, {_AXIS}"),
+    Sort("length", "longest new text first", f"coalesce(length(r.messages), 0) DESC, {_AXIS}"),
+)
+
+_EDITED = "(r.original IS NOT NULL AND r.original<>r.messages)"
+WORDS = {
+    **{axis: f"r.axis='{axis}'" for axis in AXES},
+    **{axis[0]: f"r.axis='{axis}'" for axis in AXES},
+    "open": "r.state='proposed'",
+    "accepted": "r.state IN ('accepted', 'merged')",
+    "rejected": "r.state='rejected'",
+    "failed": "r.state='failed'",
+    "owed": "r.state IN ('owed', 'prompted')",
+    "better": "r.improved=1",
+    "worse": "r.improved=0",
+    "unchecked": "(r.verdict IS NULL AND r.messages IS NOT NULL)",
+    "edited": _EDITED,
+    "noted": "r.note IS NOT NULL",
+}
+"""What a word of a filter stands for; any other word is looked for in verdict, reason and note."""
+
+
+def where(filter: str) -> tuple[str, dict[str, str]]:
+    """A filter line as SQL and its values: all words must hold."""
+    parts, values = ["r.round=:round"], {}
+    for at, word in enumerate(filter.lower().split()):
+        if word in WORDS:
+            parts.append(WORDS[word])
+        else:
+            values[f"word{at}"] = word
+            said = "coalesce(r.verdict, '') || ' ' || coalesce(r.reason, '') || ' ' || coalesce(r.note, '')"
+            parts.append(f"instr(lower({said}), :word{at}) > 0")
+    return " AND ".join(parts), values
+
+
+# --------------------------------------------------------------------------------------------------- reading
+
+
+def read_queue(db: sqlite3.Connection, query: Query, now: float) -> Queue:
+    """The queue as the store has it, in one snapshot. ``now``: wall time in seconds."""
+    db.execute("BEGIN")
+    try:
+        rounds = tuple(row[0] for row in db.execute("SELECT DISTINCT round FROM rewrite ORDER BY round"))
+        round = query.round if query.round in rounds else (rounds[-1] if rounds else None)
+        if round is None:
+            return Queue(query)
+        jobs = {job.stage: job.state for job in read.jobs(db) if job.round == round}
+        rows = tuple(_rows(db, round, query))
+        return Queue(
+            query=query,
+            round=round,
+            rounds=rounds,
+            merged=jobs.get("merge") in ("running", "done"),
+            busy=next((name for name in ("rewrite", "verify") if jobs.get(name) == "running"), ""),
+            rows=rows,
+            counts=_counts(db, round),
+            per_min=pace(_singles(db, round), now),
+            hits=_hits(db, round, query, rows),
+        )
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _rows(db: sqlite3.Connection, round: int, query: Query) -> list[Entry]:
+    condition, values = where(query.filter)
+    order = next((sort.sql for sort in SORTS if sort.name == query.sort), SORTS[0].sql)
+    sql = (
+        f"SELECT r.sample_id, r.axis, r.state, r.improved, {_EDITED} AS edited, r.note IS NOT NULL AS noted, s.seq,"  # noqa: S608 - words and orders of this file only
+        f" substr(r.prompt, 1, {HEAD}) AS head, substr(r.reason, 1, {HEAD}) AS reason FROM rewrite r"
+        " JOIN sample s ON s.id=r.sample_id"
+        " LEFT JOIN signal g ON g.round=r.round AND g.sample_id=r.sample_id"
+        f" WHERE {condition} ORDER BY {order}"
+    )
+    return [
+        Entry(
+            (row["sample_id"], row["axis"]),
+            row["seq"],
+            row["state"],
+            None if row["improved"] is None else bool(row["improved"]),
+            bool(row["edited"]),
+            bool(row["noted"]),
+            guard.one_line(row["head"] or row["reason"] or "", HEAD),
+        )
+        for row in db.execute(sql, {"round": round, **values})
+    ]
+
+
+def _counts(db: sqlite3.Connection, round: int) -> Counts:
+    found = {"edited": 0, "unchecked": 0}
+    names = {"proposed": "open", "merged": "accepted", "prompted": "owed"}
+    sql = (
+        f"SELECT state, {_EDITED} AS edited, verdict IS NULL AND messages IS NOT NULL AS unchecked, count(*) AS n"  # noqa: S608
+        " FROM rewrite r WHERE round=? GROUP BY 1, 2, 3"
+    )
+    for row in db.execute(sql, (round,)):
+        name = names.get(row["state"], row["state"])
+        found[name] = found.get(name, 0) + row["n"]
+        found["edited"] += row["n"] * row["edited"]
+        found["unchecked"] += row["n"] * row["unchecked"] * row["edited"]
+    return Counts(**found)
+
+
+def _singles(db: sqlite3.Connection, round: int) -> list[float]:
+    """When single rewrites were decided in an app, newest first: a batch says nothing of how fast a person reads."""
+    sql = (
+        "SELECT max(at) FROM decision WHERE round=? AND undone=0 AND source='app' AND after IN ('accepted', 'rejected')"
+        " AND messages IS NULL AND note IS NULL GROUP BY batch HAVING count(*)=1 ORDER BY batch DESC LIMIT 200"
+    )
+    return [row[0] for row in db.execute(sql, (round,))]
+
+
+def pace(at: list[float], now: float) -> float | None:
+    """Decisions a minute of this sitting, from their times (newest first); None before there are enough."""
+    sitting, last = [], now
+    for moment in at:
+        if last - moment > SITTING_S:
+            break
+        sitting.append(moment)
+        last = moment
+    if len(sitting) < LEAST_PACED or sitting[0] <= sitting[-1]:
+        return None
+    return (len(sitting) - 1) / (sitting[0] - sitting[-1]) * 60
+
+
+def _hits(db: sqlite3.Connection, round: int, query: Query, rows: tuple[Entry, ...]) -> tuple[int, ...]:
+    """The places of the rewrites whose old or new text holds what is searched for, in any case."""
+    if not query.search:
+        return ()
+    wanted = query.search.casefold()
+    found = set()
+    sql = (
+        "SELECT r.sample_id, r.axis, r.prompt, r.response, r.raw, t.text FROM rewrite r"
+        " JOIN sample_text t ON t.id=r.sample_id WHERE r.round=?"
+    )
+    for id, axis, *texts in db.execute(sql, (round,)):
+        if any(wanted in text.casefold() for text in texts if text):
+            found.add((id, axis))
+    return tuple(at for at, row in enumerate(rows) if row.key in found)
+
+
+class Desk:
+    """Between the screen and its reading thread: what is asked for, and when to look again."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.looks = 0
+        self._wake = Event()
+        self._closed = False
+
+    def ask(self, query: Query) -> None:
+        """List something else."""
+        self.query = query
+        self._wake.set()
+
+    def look(self) -> None:
+        """Look at the store now, and answer even if nothing is new."""
+        self.looks += 1
+        self._wake.set()
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._closed = True
+        self._wake.set()
+
+    def follow(
+        self, project: Path, post: Callable[[Queue, int], object], clock: Callable[[], float] = time.time
+    ) -> None:
+        """Post what is new, with the number of looks asked for before it was read, until closed.
+
+        Looks twice a second (0.08 ms when nothing was committed), and whenever it is woken.
+        """
+        source = _Source(project)
+        last: Queue | None = None
+        answered = 0
+        try:
+            while not self._closed:
+                looks = self.looks
+                queue = source.read(self.query, clock)
+                if queue != last or looks != answered:
+                    last, answered = queue, looks
+                    post(queue, looks)
+                self._wake.wait(EVERY_S)
+                self._wake.clear()
+        finally:
+            source.close()
+
+
+class _Source:
+    """The store, read again only when somebody has committed to it. Trouble is part of the answer."""
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self._db: sqlite3.Connection | None = None
+        self._seen: tuple[int, Query] | None = None
+        self._queue = Queue()
+
+    def read(self, query: Query, clock: Callable[[], float]) -> Queue:
+        """The queue as it is now; the very same object when nothing was committed."""
+        try:
+            self._db = self._db or reader(self._project)
+            now = (self._db.execute("PRAGMA data_version").fetchone()[0], query)
+            if now != self._seen:
+                self._queue = read_queue(self._db, query, clock())
+                self._seen = now
+        except (MiddoError, sqlite3.Error) as error:
+            self.close()
+            self._queue = Queue(query, problem=guard.one_line(str(error)))
+        return self._queue
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._db is not None:
+            self._db.close()
+        self._db, self._seen = None, None

@@ -1,0 +1,276 @@
+"""One rewrite in full, for reading: what changed, by which signals, why it was selected, what is known beside it.
+
+Everything that is said of it is a ``Block`` of clean text. The differences are found here, in the reading thread.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from engine.store import read
+from engine.store.connect import reader
+from engine.store.rows import DIMENSIONS, RATING_COLUMNS, Message, Sample, load_messages
+from middo_tui import figures, guard
+from middo_tui.feed.review import Key
+from middo_tui.word_diff import Part, diff
+
+LONGEST = 60_000
+"""Characters of a text that are shown; a longer one is cut, and that is said."""
+Parts = tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A titled stretch: a difference, or a text in one role."""
+
+    title: str
+    parts: Parts
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A signal before and after. ``better``: None when it is the same, or means nothing for this axis."""
+
+    name: str
+    old: float | None
+    new: float | None
+    digits: int
+    better: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A rewrite. ``messages``: its text as the store has it, which a decision is checked against."""
+
+    round: int
+    key: Key
+    seq: int = 0
+    state: str = ""
+    reason: str = ""
+    verdict: str = ""
+    improved: bool | None = None
+    edited: bool = False
+    note: str = ""
+    deltas: tuple[Delta, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    hidden: int = 0
+    prompt: str = ""
+    response: str = ""
+    messages: str | None = None
+    born: int = 0
+    parent: int | None = None
+
+
+def load(project: Path, round: int, keys: Sequence[Key]) -> tuple[Detail, ...]:
+    """These rewrites, in this order; those that are gone are left out."""
+    db = reader(project)
+    try:
+        found = (read_detail(db, round, key) for key in keys)
+        return tuple(detail for detail in found if detail is not None)
+    finally:
+        db.close()
+
+
+@lru_cache(64)
+def cached_diff(old: str, new: str) -> Parts:
+    """``diff``, remembered: a queue is gone through forth and back."""
+    return diff(old, new)
+
+
+def read_detail(db: sqlite3.Connection, round: int, key: Key) -> Detail | None:
+    """One rewrite with everything beside it."""
+    row = db.execute("SELECT * FROM rewrite WHERE round=? AND sample_id=? AND axis=?", (round, *key)).fetchone()
+    sample = read.sample(db, key[0])
+    if row is None or sample is None:
+        return None
+    signal = db.execute("SELECT * FROM signal WHERE round=? AND sample_id=?", (round, key[0])).fetchone()
+    cleaner = _Cleaner()
+    blocks = [
+        *_texts(row, sample, cleaner),
+        *_said(db, row, signal, cleaner),
+        *_beside(db, row, sample, signal, cleaner),
+    ]
+    edited = row["original"] is not None and row["original"] != row["messages"]
+    return Detail(
+        round=round,
+        key=key,
+        seq=sample.seq,
+        state=row["state"],
+        reason=guard.one_line(row["reason"] or ""),
+        verdict=guard.one_line(row["verdict"] or ""),
+        improved=None if row["improved"] is None else bool(row["improved"]),
+        edited=edited,
+        note=row["note"] or "",
+        deltas=_deltas(row, signal),
+        blocks=tuple(blocks),
+        hidden=cleaner.hidden,
+        prompt=row["prompt"] or "",
+        response=row["response"] or "",
+        messages=row["messages"],
+        born=sample.born_round,
+        parent=sample.parent_id,
+    )
+
+
+class _Cleaner:
+    """Cleans texts and counts what was hidden in them."""
+
+    def __init__(self) -> None:
+        self.hidden = 0
+
+    def __call__(self, text: str) -> str:
+        cleaned = guard.clean(text[:LONGEST])
+        self.hidden += cleaned.hidden
+        rest = len(text) - LONGEST
+        return cleaned.text + (f"\n… {rest:,} characters more" if rest > 0 else "")
+
+    def block(self, title: str, text: str, role: str = "") -> Block:
+        """Text that is no difference."""
+        return Block(title, (Part("same", self(text)),), role)
+
+
+def _texts(row: sqlite3.Row, sample: Sample, clean: _Cleaner) -> list[Block]:
+    """Prompt and response: what changed, or for diversity what is new and what it was inspired by."""
+    out: list[Block] = []
+    if row["messages"] is None:
+        if row["raw"]:
+            out.append(clean.block("the teacher's reply, which could not be used", row["raw"]))
+        out += [clean.block("prompt", sample.prompt, "dim"), clean.block("response", sample.response, "dim")]
+        return out
+    if row["axis"] == "diversity":
+        out += [Block(name, (Part("new", clean(row[name] or "")),)) for name in ("prompt", "response")]
+        out.append(clean.block("inspired by", sample.prompt, "dim"))
+        return out
+    for name, old in (("prompt", sample.prompt), ("response", sample.response)):
+        out.append(Block(name, cached_diff(clean(old), clean(row[name] or ""))))
+    earlier = load_messages(row["messages"])[:-2]
+    if earlier:
+        out.append(clean.block("the turns before", _turns(earlier), "dim"))
+    return out
+
+
+def _turns(messages: Sequence[Message]) -> str:
+    return "\n".join(f"{message.role}: {message.content}" for message in messages)
+
+
+def _said(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None, clean: _Cleaner) -> list[Block]:
+    """What the signals, a person and the journal say."""
+    out: list[Block] = []
+    if row["note"]:
+        out.append(clean.block("note", row["note"], "strong"))
+    if row["original"] is not None and row["original"] != row["messages"] and row["messages"] is not None:
+        first, now = load_messages(row["original"])[-2:], load_messages(row["messages"])[-2:]
+        for name, a, b in zip(("prompt", "response"), first, now, strict=True):
+            if a.content != b.content:
+                out.append(Block(f"the edit of the teacher's {name}", cached_diff(clean(a.content), clean(b.content))))
+    if row["verdict"]:
+        out.append(clean.block("verdict", row["verdict"]))
+    why = _why(db, row, signal)
+    if why:
+        out.append(clean.block("why it was selected", why))
+    return out
+
+
+def _why(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None) -> str:
+    """The signals beyond their cuts, and for quality the six ratings."""
+    found = db.execute("SELECT * FROM threshold WHERE round=? AND axis=?", (row["round"], row["axis"])).fetchall()
+    parts = []
+    for mark in found:
+        value = None if signal is None else signal[mark["signal"]]
+        if value is not None:
+            sign = ">" if mark["signal"].startswith("loss") else "<"
+            parts.append(f"{mark['signal'].replace('_', ' ')} {value:.3f} {sign} cut {mark['cut']:.3f}")
+    text = " · ".join(parts)
+    if row["axis"] == "quality" and signal is not None and signal["prompt_clarity"] is not None:
+        old = [signal[name] for name in RATING_COLUMNS]
+        new = json.loads(row["new_ratings"]) if row["new_ratings"] else None
+        text += "\n" + "\n".join(_ratings(old, new))
+    return text
+
+
+def _ratings(old: Sequence[float], new: Sequence[float] | None) -> list[str]:
+    """``prompt: clarity 2.4 → 7.0  completeness …``."""
+    out = []
+    for at, subject in enumerate(("prompt", "response")):
+        pairs = []
+        for i, dimension in enumerate(DIMENSIONS):
+            place = at * len(DIMENSIONS) + i
+            now = f" → {new[place]:.1f}" if new and len(new) > place else ""
+            pairs.append(f"{dimension} {figures.fixed(old[place], 1)}{now}")
+        out.append(f"{subject + ':':<10}{'  '.join(pairs)}")
+    return out
+
+
+def _beside(
+    db: sqlite3.Connection, row: sqlite3.Row, sample: Sample, signal: sqlite3.Row | None, clean: _Cleaner
+) -> list[Block]:
+    """Neighbours for diversity, where the sample comes from, and who decided."""
+    out: list[Block] = []
+    if row["axis"] == "diversity" and signal is not None and signal["neighbours"]:
+        near = (read.sample(db, id) for id in json.loads(signal["neighbours"]))
+        texts = [f"#{one.seq} {guard.one_line(one.prompt, 200)}" for one in near if one is not None]
+        out.append(clean.block("its nearest neighbours (the teacher's hints)", "\n".join(texts), "dim"))
+    origin = f"sample {sample.id}, #{sample.seq}, " + (
+        f"from {sample.source}"
+        if sample.parent_id is None
+        else f"a {sample.axis} rewrite of round {sample.born_round - 1}"
+    )
+    out.append(clean.block("where it comes from", origin, "dim"))
+    sql = (
+        "SELECT at, source, before, after, reason, messages, note, undone FROM decision WHERE round=? AND sample_id=?"
+        " AND axis=? ORDER BY id DESC LIMIT 8"
+    )
+    found = db.execute(sql, (row["round"], row["sample_id"], row["axis"])).fetchall()
+    if found:
+        out.append(clean.block("what was done with it", "\n".join(map(_entry, found)), "dim"))
+    return out
+
+
+def _entry(row: sqlite3.Row) -> str:
+    """One line of the journal."""
+    if row["messages"] is not None:
+        what = "edited"
+    elif row["note"] is not None:
+        what = "noted"
+    elif row["after"] == "owed":
+        what = "sent back to the teacher"
+    else:
+        what = f"{row['before']} → {row['after']}" + (f" ({row['reason']})" if row["reason"] else "")
+    return f"{figures.clock(row['at'])} {what}, by {row['source']}" + (", undone" if row["undone"] else "")
+
+
+# What is better when it rises (+1) or falls (-1), by axis; 0: shown, but no judgement.
+_BETTER = {
+    "complexity": {"quality": 1, "loss before": -1, "loss after": -1, "sim": 0},
+    "diversity": {"quality": 1, "loss before": 0, "loss after": 0, "sim": -1},
+    "quality": {"quality": 1, "loss before": -1, "loss after": -1, "sim": 0},
+}
+
+
+def _deltas(row: sqlite3.Row, signal: sqlite3.Row | None) -> tuple[Delta, ...]:
+    """The axis' own signal first."""
+    names = (
+        ("quality", "quality", 1),
+        ("loss before", "loss_before", 2),
+        ("loss after", "loss_after", 2),
+        ("sim", "similarity", 2),
+    )
+    first = {"complexity": "loss before", "diversity": "sim", "quality": "quality"}[row["axis"]]
+    out = []
+    for name, column, digits in sorted(names, key=lambda item: item[0] != first):
+        old = None if signal is None else signal[column]
+        new = row[f"new_{column}"]
+        if old is None and new is None:
+            continue
+        better = None
+        sign = _BETTER[row["axis"]][name]
+        if old is not None and new is not None and sign and round(old, digits) != round(new, digits):
+            better = (new - old) * sign > 0
+        out.append(Delta(name, old, new, digits, better))
+    return tuple(out)

@@ -1,0 +1,164 @@
+"""The Review screen's keys. While a reason for a rejection is asked for, only the keys that answer it work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from middo_tui.feed.review import REASONS, Queue
+from middo_tui.feed.view import LoopView
+from middo_tui.keys import Key, word
+
+CHANGEABLE = frozenset({"proposed", "accepted", "rejected"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewState:
+    """What decides which keys work. ``state``: of the rewrite under the cursor, '' when there is none.
+
+    ``accepts`` and ``rejects``: how many a batch would change now, and ``batch`` which ones those are.
+    """
+
+    view: LoopView
+    queue: Queue
+    state: str = ""
+    edited: bool = False
+    rejecting: bool = False
+    marked: int = 0
+    ranging: bool = False
+    batch: str = ""
+    accepts: int = 0
+    rejects: int = 0
+    split: bool = False
+    wide: bool = False
+    listing: bool = False
+
+    @property
+    def calm(self) -> bool:
+        """Whether ordinary keys work."""
+        return not self.rejecting and not self.queue.problem and not self.view.problem
+
+    @property
+    def open(self) -> bool:
+        """Whether decisions can be taken here at all."""
+        return self.calm and self.queue.round is not None and not self.queue.merged
+
+    @property
+    def goes_on(self) -> str:
+        """What enter would do: '' nothing, else a word for the footer."""
+        counts, view = self.queue.counts, self.view
+        idle = view.worker == "idle" and view.next is not None and self.queue.round == view.round
+        if not self.open or not idle or not counts.total + counts.owed:
+            return ""
+        if counts.owed:
+            return f"write {counts.owed:,} again"
+        return "" if counts.open else "merge"
+
+
+def _calm(state: ReviewState) -> bool:
+    return state.calm and bool(state.queue.rows)
+
+
+def _here(*states: str) -> Callable[[ReviewState], bool]:
+    return lambda state: state.open and state.state in states
+
+
+def _text(state: ReviewState) -> bool:
+    return state.open and state.state in CHANGEABLE and not state.queue.busy
+
+
+def _batch(verb: str, count: Callable[[ReviewState], int], rest: str) -> Callable[[ReviewState], str]:
+    return lambda state: f"{verb} {state.batch or rest} ({count(state):,})"
+
+
+KEYS: tuple[Key[ReviewState], ...] = (
+    Key("accept", ("a",), "Accept, and go to the next undecided one.", word("accept"), _here(*CHANGEABLE)),
+    Key(
+        id="reject",
+        keys=("r",),
+        help="Reject: then a digit for the reason, or r again for none.",
+        label=word("reject"),
+        works=_here(*CHANGEABLE),
+    ),
+    Key("reason('0')", ("r", "enter"), "Reject without a reason.", word("no reason"), lambda state: state.rejecting),
+    *(
+        Key(f"reason('{n}')", (str(n),), f"… {text}.", word(text), lambda state: state.rejecting, quiet=True)
+        for n, text in enumerate(REASONS, start=1)
+    ),
+    Key("go_on", ("enter",), "Go on with the run.", lambda state: state.goes_on, lambda state: bool(state.goes_on)),
+    Key("edit", ("e",), "Edit prompt and response here.", word("edit"), _text),
+    Key("undo", ("u",), "Take the last step in this round back.", word("undo"), lambda state: state.open),
+    Key("skip", ("s",), "To the next undecided one.", word("skip"), lambda state: state.open and _calm(state)),
+    Key(
+        id="accept_batch",
+        keys=("A",),
+        help="Accept the marked ones; else all open ones of the filter; else the better ones.",
+        label=_batch("accept", lambda state: state.accepts, "better"),
+        works=lambda state: state.open and state.accepts > 0,
+    ),
+    Key(
+        id="reject_batch",
+        keys=("R",),
+        help="Reject the marked ones; else all open ones of the filter; else those that are not better.",
+        label=_batch("reject", lambda state: state.rejects, "rest"),
+        works=lambda state: state.open and state.rejects > 0,
+    ),
+    Key(
+        id="view_list",
+        keys=("tab",),
+        help="Between the list and the text: what scrolls, and on a narrow screen what is seen.",
+        label=lambda state: "text" if state.listing else "list",
+        works=_calm,
+    ),
+    Key("layout", ("t",), "One column or two.", lambda state: "inline" if state.split else "split", _calm),
+    Key("filter", ("f",), "List only some of them.", word("filter"), lambda state: state.calm),
+    Key("redo", ("U",), "Do again what was undone last.", word("redo"), lambda state: state.open, quiet=True),
+    Key("editor", ("E",), "Edit in $EDITOR.", word("$EDITOR"), _text, quiet=True),
+    Key("note", ("c",), "A note on this rewrite.", word("note"), lambda s: s.open and bool(s.state), quiet=True),
+    Key(
+        id="again",
+        keys=("X",),
+        help="Have the marked ones, or this one, written again by the teacher.",
+        label=word("write again"),
+        works=lambda state: _here(*CHANGEABLE, "failed")(state) and not state.queue.busy,
+        quiet=True,
+    ),
+    Key(
+        id="recheck",
+        keys=("V",),
+        help="Check edited texts again now (runs the verify stage).",
+        label=word("check again"),
+        works=lambda s: s.open and bool(s.queue.counts.unchecked) and s.view.next == (s.queue.round, "verify"),
+        quiet=True,
+    ),
+    Key("move('1')", ("j", "down"), "The next rewrite.", word("next"), _calm, quiet=True),
+    Key("move('-1')", ("k", "up"), "The one before.", word("previous"), _calm, quiet=True),
+    Key("first", ("g", "home"), "The first rewrite.", word("first"), _calm, quiet=True),
+    Key("last", ("G", "end"), "The last rewrite.", word("last"), _calm, quiet=True),
+    Key("scroll('1')", ("ctrl+d", "pagedown"), "Half a page down.", word("down"), _calm, quiet=True),
+    Key("scroll('-1')", ("ctrl+u", "pageup"), "Half a page up.", word("up"), _calm, quiet=True),
+    Key("change('1')", ("right_square_bracket",), "The next change in the text.", word("change"), _calm, quiet=True),
+    Key("change('-1')", ("left_square_bracket",), "The change before.", word("change"), _calm, quiet=True),
+    Key("aside('1')", ("right",), "Unwrapped text: to the right.", word("right"), _calm, quiet=True),
+    Key("aside('-1')", ("left",), "Unwrapped text: to the left.", word("left"), _calm, quiet=True),
+    Key("wrap", ("w",), "Wrap long lines or not.", word("wrap"), _calm, quiet=True),
+    Key("mark", ("space",), "Mark this one for a batch.", word("mark"), _here(*CHANGEABLE, "failed"), quiet=True),
+    Key("range", ("v",), "Mark from here to where v is pressed again.", word("range"), _calm, quiet=True),
+    Key(
+        id="clear",
+        keys=("escape",),
+        help="Drop question, range, marks, search and filter, one after the other.",
+        label=lambda state: "not now" if state.rejecting else "clear",
+        works=lambda s: s.rejecting or s.ranging or bool(s.marked or s.queue.query.search or s.queue.query.filter),
+        quiet=True,
+    ),
+    Key("search", ("slash",), "Search in old and new texts.", word("search"), lambda s: s.calm, quiet=True),
+    Key("hit('1')", ("n",), "The next one found.", word("next"), lambda s: bool(s.queue.hits), quiet=True),
+    Key("hit('-1')", ("N",), "The one found before.", word("previous"), lambda s: bool(s.queue.hits), quiet=True),
+    Key("sort", ("o",), "Another order.", word("order"), _calm, quiet=True),
+    Key("copy", ("y",), "Copy the new text, cleaned, to the terminal's clipboard.", word("copy"), _calm, quiet=True),
+    Key("lineage", ("l",), "Every version of this sample.", word("lineage"), _calm, quiet=True),
+    Key("sample", ("i",), "This sample on the Samples screen.", word("sample"), _calm, quiet=True),
+    Key("round('1')", ("right_curly_bracket",), "The next round.", word("round"), lambda s: s.calm, quiet=True),
+    Key("round('-1')", ("left_curly_bracket",), "The round before.", word("round"), lambda s: s.calm, quiet=True),
+)

@@ -1,0 +1,286 @@
+"""The reading half of the Review screen: the queue as the store has it, the cursor in it, the rewrite under it.
+
+Two threads read: one follows the queue (also what other apps and the worker do to it), one reads the rewrite under the
+cursor and the next ones, so that going on shows a difference that is already there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+
+from engine.errors import MiddoError
+from middo_tui import guard
+from middo_tui.feed.review import Desk, Entry, Key, Query, Queue
+from middo_tui.feed.rewrite import Detail, load
+from middo_tui.feed.view import LoopView
+from middo_tui.notice import Notice
+from middo_tui.screens.frame import WIDE, Framed
+from middo_tui.screens.review_keys import CHANGEABLE, ReviewState
+from middo_tui.screens.review_words import own_notice
+from middo_tui.widgets.divider import Divider
+from middo_tui.widgets.queue_list import Listed, QueueList
+from middo_tui.widgets.review_bar import ReviewBar, Standing
+from middo_tui.widgets.word_diff import Page, WordDiff
+
+AHEAD = 3
+KEPT = 64
+
+
+class QueueRead(Message):
+    """The queue, and how many looks had been asked for when it was read."""
+
+    def __init__(self, queue: Queue, looks: int) -> None:
+        super().__init__()
+        self.queue = queue
+        self.looks = looks
+
+
+class DetailsRead(Message):
+    """Rewrites in full."""
+
+    def __init__(self, details: tuple[Detail, ...], problem: str = "") -> None:
+        super().__init__()
+        self.details = details
+        self.problem = problem
+
+
+class Reading(Framed):
+    """Queue, cursor, marks and the text; the subclass has the keys."""
+
+    def __init__(self, project: Path, view: LoopView) -> None:
+        super().__init__(project, view)
+        self.queue = Queue(known=False)
+        self.cursor = 0
+        self.marked: frozenset[Key] = frozenset()
+        self.range_from: Key | None = None
+        self.rejecting = False
+        self.listing = False
+        self.split: bool | None = None  # None: as wide as the screen is
+        self._desk: Desk | None = None
+        self._listed = Query()
+        self._asked: dict[Key, str] = {}
+        self._under_way = 0
+        self._looks_wanted = 0
+        self._details: dict[tuple[int, Key], Detail] = {}
+        self._wanted: Key | None = None
+
+    # ------------------------------------------------------------------------------------------ the body
+
+    def body(self) -> ComposeResult:
+        """Progress, signals and verdict; the list beside the text."""
+        yield ReviewBar(Standing(self.queue))
+        yield Divider()
+        with Horizontal(id="desk"):
+            yield QueueList(Listed(), id="queue")
+            yield WordDiff(Page())
+
+    def on_screen_resume(self) -> None:
+        """Looked at: follow the store."""
+        if self._desk is None:
+            self._desk = Desk(self._listed)
+            work = partial(self._desk.follow, self.project, self._post_queue)
+            self.run_worker(work, group="queue", thread=True, exclusive=True, exit_on_error=False)
+        super().on_screen_resume()
+
+    def on_screen_suspend(self) -> None:
+        """Another screen is looked at: leave the store alone. A question above this one changes nothing."""
+        if next(screen for screen in reversed(self.app.screen_stack) if isinstance(screen, Framed)) is not self:
+            self._stop_following()
+
+    def on_unmount(self) -> None:
+        """The app ends."""
+        self._stop_following()
+
+    def _stop_following(self) -> None:
+        if self._desk is not None:
+            self._desk.close()
+            self._desk = None
+
+    def _post_queue(self, queue: Queue, looks: int) -> None:
+        self.post_message(QueueRead(queue, looks))
+
+    def list_anew(self, query: Query) -> None:
+        """List something else; the cursor stays on its rewrite where that is listed too."""
+        self._listed = query
+        if self._desk is not None:
+            self._desk.ask(query)
+
+    @property
+    def query_now(self) -> Query:
+        """What was asked for last."""
+        return self._listed
+
+    # -------------------------------------------------------------------------------------- what was read
+
+    @on(QueueRead)
+    def _queue_read(self, message: QueueRead) -> None:
+        here = self._wanted or self.key
+        other = message.queue.round != self.queue.round
+        self.queue = message.queue
+        if not self._under_way and message.looks >= self._looks_wanted:
+            self._asked.clear()
+        if other:
+            self.marked, self.range_from, self.rejecting = frozenset(), None, False
+        places = {entry.key: at for at, entry in enumerate(self.queue.rows)}
+        self.marked &= frozenset(places)
+        if here in places:
+            self.cursor, self._wanted = places[here], None
+        elif other:
+            self.cursor = self._first_open()
+        self.cursor = max(0, min(self.cursor, len(self.queue.rows) - 1))
+        self.paint(keep_scroll=self.key == here)
+        self._read_details()
+
+    def _first_open(self) -> int:
+        rows = self.queue.rows
+        return next((at for at, entry in enumerate(rows) if self.state_of(entry) == "proposed"), 0)
+
+    def _read_details(self) -> None:
+        """The rewrite under the cursor and the next ones that will be looked at."""
+        if self.queue.round is None or self.key is None:
+            return
+        ahead = [entry.key for entry in self.queue.rows[self.cursor : self.cursor + 1 + AHEAD]]
+        following = self.next_open()
+        if following is not None and (key := self.queue.rows[following].key) not in ahead:
+            ahead.insert(1, key)
+        work = partial(self._load, self.queue.round, tuple(ahead))
+        self.run_worker(work, group="detail", thread=True, exclusive=True, exit_on_error=False)
+
+    def _load(self, round: int, wanted: tuple[Key, ...]) -> None:
+        try:
+            self.post_message(DetailsRead(load(self.project, round, wanted[:1])))
+            self.post_message(DetailsRead(load(self.project, round, wanted[1:])))
+        except (MiddoError, sqlite3.Error) as error:
+            self.post_message(DetailsRead((), guard.one_line(str(error))))
+
+    @on(DetailsRead)
+    def _details_read(self, message: DetailsRead) -> None:
+        if message.problem:
+            self.say(Notice(message.problem, "bad"))
+        for detail in message.details:
+            self._details.pop((detail.round, detail.key), None)
+            self._details[detail.round, detail.key] = detail
+        while len(self._details) > KEPT:
+            self._details.pop(next(iter(self._details)))
+        if any(detail.key == self.key for detail in message.details):
+            self.paint(keep_scroll=True)
+
+    # ------------------------------------------------------------------------------------ where we are
+
+    @property
+    def entry(self) -> Entry | None:
+        """The row under the cursor."""
+        return self.queue.rows[self.cursor] if self.cursor < len(self.queue.rows) else None
+
+    @property
+    def key(self) -> Key | None:
+        """The rewrite under the cursor."""
+        return None if self.entry is None else self.entry.key
+
+    @property
+    def detail(self) -> Detail | None:
+        """The rewrite under the cursor in full, once it was read."""
+        if self.queue.round is None or self.key is None:
+            return None
+        return self._details.get((self.queue.round, self.key))
+
+    def state_of(self, entry: Entry) -> str:
+        """As the store has it, or as it was just asked for."""
+        return self._asked.get(entry.key, entry.state)
+
+    def next_open(self) -> int | None:
+        """The next undecided rewrite below the cursor, else from the top; None when there is no other."""
+        rows = self.queue.rows
+        order = (*range(self.cursor + 1, len(rows)), *range(self.cursor))
+        return next((at for at in order if self.state_of(rows[at]) == "proposed"), None)
+
+    def batch_now(self) -> tuple[str, list[Entry], list[Entry]]:
+        """What A and R would change: a word for it, those to accept, those to reject."""
+        if self.marked:
+            chosen = [e for e in self.queue.rows if e.key in self.marked and self.state_of(e) in CHANGEABLE]
+            return (
+                "marked",
+                [e for e in chosen if self.state_of(e) != "accepted"],
+                [e for e in chosen if self.state_of(e) != "rejected"],
+            )
+        open_ = [entry for entry in self.queue.rows if self.state_of(entry) == "proposed"]
+        if self.queue.query.filter:
+            return "listed", open_, open_
+        return "", [e for e in open_ if e.improved], [e for e in open_ if e.improved is False]
+
+    @property
+    def is_split(self) -> bool:
+        """Whether old and new stand side by side."""
+        return self.size.width >= WIDE if self.split is None else self.split
+
+    def state(self) -> ReviewState:
+        """What decides which keys work."""
+        entry = self.entry
+        word, accepts, rejects = self.batch_now()
+        return ReviewState(
+            view=self.view,
+            queue=self.queue,
+            state="" if entry is None else self.state_of(entry),
+            edited=entry is not None and entry.edited,
+            rejecting=self.rejecting,
+            marked=len(self.marked),
+            ranging=self.range_from is not None,
+            batch=word,
+            accepts=len(accepts),
+            rejects=len(rejects),
+            split=self.is_split,
+            wide=self.size.width >= WIDE,
+            listing=self.listing,
+        )
+
+    def own_notice(self) -> Notice:
+        """What there is to do."""
+        return own_notice(self.state())
+
+    # ------------------------------------------------------------------------------------------ painting
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Two columns where there is room."""
+        self.call_after_refresh(self.paint, keep_scroll=True)
+
+    def paint(self, keep_scroll: bool = False) -> None:
+        """Everything that the cursor and the queue decide."""
+        entry, detail = self.entry, self.detail
+        rows = self.queue.rows
+        if self._asked:
+            rows = tuple(replace(row, state=self._asked[row.key]) if row.key in self._asked else row for row in rows)
+        place = self.cursor + 1 if rows else 0
+        state = "" if entry is None else self.state_of(entry)
+        self.query_one(ReviewBar).show(Standing(self.queue, place, detail, state, len(self.marked)))
+        self.query_one(QueueList).show(Listed(rows, self.cursor, self.in_range() | self.marked, self.listing))
+        text = self.query_one(WordDiff)
+        blocks = () if detail is None else detail.blocks
+        page = replace(text.data, blocks=blocks, split=self.is_split)
+        text.show(page if keep_scroll else replace(page, y=0, x=0))
+        self.set_class(self.listing, "-listing")
+        self.state_changed()
+
+    def in_range(self) -> frozenset[Key]:
+        """From where v was pressed to the cursor."""
+        if self.range_from is None:
+            return frozenset()
+        start = next((at for at, entry in enumerate(self.queue.rows) if entry.key == self.range_from), self.cursor)
+        low, high = sorted((start, self.cursor))
+        return frozenset(entry.key for entry in self.queue.rows[low : high + 1])
+
+    def put_cursor(self, at: int) -> None:
+        """Look at another rewrite."""
+        at = max(0, min(at, len(self.queue.rows) - 1))
+        if at != self.cursor:
+            self.cursor = at
+            self.rejecting = False
+            self.paint()
+            self._read_details()

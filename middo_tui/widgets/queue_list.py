@@ -1,0 +1,73 @@
+"""The queue as rows: what became of each rewrite, its axis, its place, the beginning of its text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from middo_tui import guard
+from middo_tui.feed.review import Entry, Key
+from middo_tui.theme import LETTERS
+from middo_tui.widgets.lines import Line, Lines, Run
+
+MARKS = {
+    "proposed": ("·", ""),
+    "accepted": ("✔", "strong"),
+    "merged": ("✔", "dim"),
+    "rejected": ("✘", "error"),
+    "failed": ("!", "warn"),
+    "owed": ("↻", "decide"),
+    "prompted": ("↻", "decide"),
+}
+BETTER = {True: ("▲", "active"), False: ("▼", "error"), None: (" ", "")}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The rows, which of them the cursor is on, and which are marked."""
+
+    rows: tuple[Entry, ...] = ()
+    cursor: int = 0
+    marked: frozenset[Key] = frozenset()
+    focused: bool = False
+
+
+def window(count: int, cursor: int, height: int) -> int:
+    """The first row to show: half pages, so that most moves repaint two rows."""
+    if count <= height:
+        return 0
+    half = max(1, height // 2)
+    return max(0, min(cursor // half * half - half // 2, count - height))
+
+
+def row(entry: Entry, here: bool, marked: bool, focused: bool, width: int) -> Line:
+    """``▸●✔ ▲Q    12 text``."""
+    mark, role = MARKS.get(entry.state, ("?", ""))
+    sign, sign_role = BETTER[entry.improved]
+    cursor = "cursor" if here and focused else "strong" if here else ""
+    flags = ("✎" if entry.edited else " ") + ("¶" if entry.noted else " ")
+    head = (
+        Run("▸" if here else " ", "key"),
+        Run("●" if marked else " ", "decide"),
+        Run(mark, role),
+        Run(sign, sign_role),
+        Run(LETTERS.get(entry.axis, "?"), entry.axis),
+        Run(f"{entry.seq:>7} {flags} ", cursor or "dim"),
+    )
+    return (*head, Run(guard.fit(entry.head, max(0, width - 16)), cursor))
+
+
+class QueueList(Lines[Listed]):
+    """``row`` for each row in the window."""
+
+    DEFAULT_CSS = """
+    QueueList { height: 1fr; }
+    """
+
+    def draw(self, data: Listed, width: int, height: int) -> list[Line]:
+        """The rows around the cursor."""
+        first = window(len(data.rows), data.cursor, height)
+        shown = data.rows[first : first + height]
+        return [
+            row(entry, first + at == data.cursor, entry.key in data.marked, data.focused, width)
+            for at, entry in enumerate(shown)
+        ]

@@ -1,0 +1,109 @@
+"""Three rows above the text: how far the review is and how fast; which rewrite this is; what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from middo_tui import figures, guard
+from middo_tui.feed.review import Counts, Queue
+from middo_tui.feed.rewrite import Delta, Detail
+from middo_tui.theme import LETTERS
+from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
+from middo_tui.widgets.queue_list import MARKS
+
+WORDS = {"proposed": "undecided", "owed": "to be written again", "prompted": "being written", "merged": "merged"}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the rows say. ``place``: of the cursor, from 1. ``state``: as decided here, also before it is stored."""
+
+    queue: Queue
+    place: int = 0
+    detail: Detail | None = None
+    state: str = ""
+    marked: int = 0
+
+
+def progress(standing: Standing, width: int) -> Line:
+    """`` Review  128 / 412   97 ✔  29 ✘  2 ✎    21/min · 13 min left     Q quality``."""
+    queue, detail = standing.queue, standing.detail
+    counts = queue.counts
+    left = [Run(" Review", "strong"), Run(f"  {counts.decided:,} / {counts.total:,}", "strong")]
+    left += [Run(f"   {counts.accepted:,} ✔", "active"), Run(f"  {counts.rejected:,} ✘", "error")]
+    left += _more(counts)
+    if queue.per_min and counts.open and not queue.merged:
+        left.append(Run(f"    {queue.per_min:.0f}/min · {figures.duration(queue.left_s or 0)} left", "dim"))
+    if standing.marked:
+        left.append(Run(f"   ● {standing.marked:,} marked", "decide"))
+    right: Line = ()
+    if detail is not None:
+        axis = detail.key[1]
+        right = (Run(f"{LETTERS.get(axis, '?')} {axis} ", f"{axis}-strong"),)
+    return spread(tuple(left), right, width)
+
+
+def _more(counts: Counts) -> list[Run]:
+    """Numbers that are mostly nought."""
+    more = ((counts.edited, "✎", ""), (counts.owed, "↻", "decide"), (counts.failed, "failed", "warn"))
+    return [Run(f"  {count:,} {sign}", role) for count, sign, role in more if count]
+
+
+def facts(standing: Standing, width: int) -> Line:
+    """`` ▸ #18233 ✔ quality 3.1 → 8.2 ▲   loss …``; the last signals give way."""
+    detail = standing.detail
+    if detail is None:
+        return ()
+    state = standing.state or detail.state
+    mark, role = MARKS.get(state, ("?", ""))
+    line: Line = (Run(" ▸ ", "key"), Run(f"#{detail.seq}", "strong"), Run(f" {mark} {WORDS.get(state, state)}", role))
+    if detail.edited:
+        checked = "edited" if detail.verdict else "edited, not re-checked"
+        line = (*line, Run(f" ✎ {checked}", "decide"))
+    for delta in detail.deltas:
+        more = _delta(delta)
+        if width_of((*line, *more)) > width:
+            break
+        line = (*line, *more)
+    if detail.hidden:
+        hidden = (Run(f"   {detail.hidden} hidden characters", "warn"),)
+        line = (*line, *hidden) if width_of((*line, *hidden)) <= width else line
+    return line
+
+
+def _delta(delta: Delta) -> Line:
+    old, new = figures.fixed(delta.old, delta.digits), figures.fixed(delta.new, delta.digits)
+    arrow, role = {True: (" ▲", "active"), False: (" ▼", "error"), None: ("", "")}[delta.better]
+    return (Run(f"   {delta.name} ", "dim"), Run(f"{old} → {new}"), Run(arrow, role))
+
+
+def verdict(standing: Standing, width: int) -> Line:
+    """What the checks, the signals or a person said, on one row."""
+    detail = standing.detail
+    if detail is None:
+        return ()
+    if detail.state in ("rejected", "failed") and detail.reason and detail.reason != detail.verdict:
+        said, role = f"{detail.state}: {detail.reason}", "error"
+    else:
+        said, role = detail.verdict or _unsaid(detail), "" if detail.improved else "dim"
+    return (Run(" " + guard.fit(said, max(0, width - 1)).rstrip(), role),)
+
+
+def _unsaid(detail: Detail) -> str:
+    if detail.state in ("owed", "prompted"):
+        return "The teacher writes it again when the run goes on."
+    if detail.edited:
+        return "Edited, not re-checked: verify looks at it again before the merge (V: now)."
+    return "No verdict: it was not measured."
+
+
+class ReviewBar(Lines[Standing]):
+    """``progress``, ``facts`` and ``verdict``, one row each."""
+
+    DEFAULT_CSS = """
+    ReviewBar { height: 3; }
+    """
+
+    def draw(self, data: Standing, width: int, height: int) -> list[Line]:
+        """Three rows."""
+        return [progress(data, width), facts(data, width), verdict(data, width)]
