@@ -1,0 +1,86 @@
+"""How the worker records what a child could not: the job, the reason, and never an older job's outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.loop import NAMES, Run
+from engine.store import commands, write
+from engine.store.connect import writer
+from engine.store.schema import migrate
+from engine.torchrun import RANK_FAILED
+from engine.worker import Supervisor
+
+STEP = Run(0, ("score", "judge"))
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Supervisor]:
+    migrate(tmp_path, create=True)
+    (tmp_path / "config.toml").write_text("", encoding="utf-8")
+    db = writer(tmp_path)
+    write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
+    commands.set_plan(tmp_path, 1)
+    yield Supervisor(tmp_path, db, lock=-1)
+    db.close()
+
+
+def log(worker: Supervisor, text: str) -> Path:
+    path = worker.project / "log"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "reason"),
+    [
+        (-9, "", "the child was killed by signal 9; run again"),
+        (
+            1,
+            "Traceback\nValueError: no",
+            "ended with exit code 1; run again and it goes on where it was. Its last words",
+        ),
+        (RANK_FAILED, "noise\nrank 1 of 2 (pid 7) was killed by signal 9 (SIGKILL)", "rank 1 of 2 (pid 7) was killed"),
+    ],
+)
+def test_the_running_job_gets_the_reason(worker: Supervisor, code: int, words: str, reason: str) -> None:
+    before = worker.jobs(0)
+    write.start_job(worker.db, 0, "score", "key", "{}")
+    assert worker.outcome(STEP, before, code, log(worker, words)) == "failed"
+    found = worker.jobs(0)
+    assert found["score"].state == "failed"
+    assert reason in str(found["score"].error)
+    assert found["judge"] == before["judge"]
+
+
+def test_a_child_that_ended_before_its_job_began_is_recorded_too(worker: Supervisor) -> None:
+    write.end_job(worker.db, 0, "score", "failed", "an older reason")
+    before = worker.jobs(0)
+    assert worker.outcome(STEP, before, -9, log(worker, "")) == "failed"
+    assert "was killed by signal 9" in str(worker.jobs(0)["score"].error)
+
+    write.end_job(worker.db, 0, "score", "interrupted")
+    commands.set_want(worker.project, "cancel")
+    assert worker.outcome(STEP, worker.jobs(0), -15, log(worker, "")) == "cancelled"
+    assert worker.jobs(0)["score"].state == "cancelled"
+
+
+def test_what_the_child_recorded_stands(worker: Supervisor) -> None:
+    before = worker.jobs(0)
+    write.start_job(worker.db, 0, "score", "key", "{}")
+    write.end_job(worker.db, 0, "score", "failed", "its own reason")
+    assert worker.outcome(STEP, before, RANK_FAILED, log(worker, "rank 0 of 2 ended with exit code 3")) == "failed"
+    assert worker.jobs(0)["score"].error == "its own reason"
+
+
+def test_groups_that_use_the_model_get_as_many_processes_as_config_toml_says(worker: Supervisor) -> None:
+    assert "engine.run_stage" in worker.command(STEP, death=5)
+    (worker.project / "config.toml").write_text("[launch]\nprocesses = 4\n", encoding="utf-8")
+    assert worker.command(STEP, death=5)[2:] == [
+        *("engine.torchrun", "4", str(worker.project), "0", "score,judge", "5", "-1"),
+    ]
+    assert "engine.run_stage" in worker.command(replace(STEP, stages=("rewrite",)), death=5)
