@@ -288,6 +288,8 @@ def render(settings: Mapping[str, Mapping[str, object]]) -> str:
 
 def toml(value: object) -> str:
     """A Python value as TOML (strings as JSON strings, which TOML's basic strings are a superset of)."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{toml(str(key))} = {toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(v) for v in value)}]"
     if isinstance(value, str | bool):
