@@ -25,9 +25,9 @@ LEAST_VALUES = 100
 OFFSET = 1e-3  # added to a loss before its logarithm: a loss of 0 is a number
 
 # What two groups must show (docs/benchmarks/thresholds.md). They are far apart: the losses of clean data form groups
-# too, of tasks that a model can do and tasks that it cannot. Measured on two worlds with known flaws, those were 3.2 to
-# 3.5 sigma apart; with 20 and 40 % wrong answers the groups were 3.9 and 4.5. At 2.5 a dataset with 5 % flaws lost half
-# of its clean samples.
+# too, of tasks that a model can do and tasks that it cannot. Measured on two worlds with known flaws, those were 3.1 to
+# 3.5 sigma apart; in one of them the groups were 3.9 and 4.5 apart with 20 and 40 % wrong answers. At 2.5 the rule took
+# half of the demo's samples when 5 % were flawed.
 EVIDENCE = 6.0  # nats of log likelihood above the best single hump
 APART = 3.6  # sigmas between the means
 VALLEY = 0.9  # density between the groups over that at the lower hump
