@@ -77,6 +77,7 @@ class Lines(Widget, Generic[T]):
         self._data = data
         self._lines: list[Line] = []
         self._drawn_for = Size(0, 0)
+        self._needed = 0
 
     def draw(self, data: T, width: int, height: int) -> list[Line]:
         """The rows for ``data`` in ``width`` x ``height`` cells. Pure."""
@@ -104,9 +105,12 @@ class Lines(Widget, Generic[T]):
     def _redraw(self) -> None:
         old = self._lines
         self._draw_now()
-        if self.styles.is_auto_height and len(old) != len(self._lines):
-            self.refresh(layout=True)
-            return
+        if self.styles.is_auto_height:
+            needed = len(self.draw(self._data, self.content_size.width, 0))
+            if needed != self._needed:  # drawn into the height it has, it may look as high as before
+                self._needed = needed
+                self.refresh(layout=True)
+                return
         for y in range(max(len(old), len(self._lines))):
             span = self.span(old[y] if y < len(old) else (), self._lines[y] if y < len(self._lines) else ())
             if span is not None:
@@ -114,7 +118,8 @@ class Lines(Widget, Generic[T]):
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many rows as the data needs."""
-        return len(self.draw(self._data, width, 0))
+        self._needed = len(self.draw(self._data, width, 0))
+        return self._needed
 
     def _draw_now(self) -> None:
         self._drawn_for = self.content_size

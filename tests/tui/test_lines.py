@@ -72,3 +72,30 @@ async def test_what_came_while_it_was_hidden_is_seen_when_it_is_shown_again() ->
         word.display = True
         await pilot.pause()
         assert word.render_line(0).text.strip() == "after"
+
+
+class Words(Lines[tuple[str, ...]]):
+    """Shows its last words in the height that it is given."""
+
+    DEFAULT_CSS = """
+    Words { height: auto; max-height: 3; }
+    """
+
+    def draw(self, data: tuple[str, ...], width: int, height: int) -> list[Line]:
+        return [(Run(word),) for word in (data[-height:] if height else data)]
+
+
+class ManyWords(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Words(("one",))
+
+
+async def test_it_grows_with_its_rows_up_to_its_most() -> None:
+    app = ManyWords()
+    async with app.run_test(size=(20, 9)) as pilot:
+        words = app.query_one(Words)
+        for data, height in ((("one", "two"), 2), (("one", "two", "three", "four"), 3), (("one",), 1)):
+            words.show(data)
+            await pilot.pause()
+            assert words.size.height == height
+            assert words.render_line(height - 1).text.strip() == data[-1]
