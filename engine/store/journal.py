@@ -253,9 +253,9 @@ def _kind(entry: sqlite3.Row) -> str:
     """edit, sent back, note or decision."""
     if entry["messages"] is not None:
         return "edit"
-    if entry["after"] == "owed":
-        return "sent back"
-    return "note" if entry["note"] is not None else "decision"
+    if entry["note"] is not None:
+        return "note"
+    return "sent back" if entry["after"] == "owed" else "decision"
 
 
 def _as_left(entry: sqlite3.Row, now: sqlite3.Row) -> bool:
