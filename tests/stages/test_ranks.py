@@ -58,6 +58,7 @@ def job(project: tiny.Project, stage: str) -> Job:
     return next(job for job in read.jobs(project.db) if job.stage == stage)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(tmp_path: Path, tiny_model: Path) -> None:
     """Also over a pause: all processes stop at the same step and go on from one checkpoint."""
     one = make(tmp_path / "one", tiny_model, 1, batch=4)
@@ -87,6 +88,7 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(tmp_pat
     assert all(bool((first[name] - second[name]).abs().max() < 1e-3) for name in first)
 
 
+@pytest.mark.slow
 def test_another_number_of_processes_than_config_toml_says_is_refused(tmp_path: Path, tiny_model: Path) -> None:
     project = make(tmp_path / "p", tiny_model, 3)
     for processes, says in ((1, "1 process started"), (2, "2 processes started")):
