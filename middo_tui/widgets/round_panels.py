@@ -15,7 +15,7 @@ from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.round_grid import amount, figure, mark, scale
 
-TABS = ("scores", "shapes", "clusters", "time and cost", "settings")
+TABS = ("scores", "shapes", "clusters", "time", "settings")
 CUT_SIGN = {"loss_before": ">", "loss_after": ">", "similarity": "<", "quality": "<"}
 NAMES = {"loss_before": "loss before", "loss_after": "after", "similarity": "similarity", "quality": "quality"}
 COUNTS = (("selected", 10), ("rewritten", 10), ("accepted", 10), ("rejected", 9), ("failed", 8), ("open", 7))
@@ -45,7 +45,7 @@ def panel_lines(panel: Panel, width: int) -> list[Line]:
         return [*_scores(one, earlier), (), *_axes(one)]
     if panel.tab == "clusters":
         return _clusters(one, width)
-    if panel.tab == "time and cost":
+    if panel.tab == "time":
         return _times(one)
     return _settings(one, earlier, panel.before, width) if panel.tab == "settings" else []
 
@@ -73,7 +73,7 @@ def _score(score: Change, earlier: RoundFacts | None) -> Line:
 
 def _verdict(score: Change) -> tuple[str, str]:
     if score.beyond is None:
-        return "no error known", "dim"
+        return "± unknown", "dim"
     if not score.beyond or score.better is None:
         return "within ±", "dim"
     return ("better", "strong") if score.better else ("worse", "bad")
@@ -81,7 +81,9 @@ def _verdict(score: Change) -> tuple[str, str]:
 
 def _axes(one: RoundFacts) -> list[Line]:
     if one.closing:
-        return [(Run(" A closing round: it trains on the last dataset and measures, and selects nothing.", "dim"),)]
+        return [(Run(" A closing round trains on the last dataset and measures; it selects nothing.", "dim"),)]
+    if not one.selected() and not one.total("rewritten"):
+        return [(Run(" nothing is selected yet: it comes with the select stage", "dim"),)]
     head = Run(f" {'axis':<13}" + "".join(f"{title:>{width}}" for title, width in COUNTS) + f"{'yield':>7}", "dim")
     rows: list[Line] = [(head,)]
     rows += [(Run(f" {LETTERS[axis.axis]} {axis.axis:<11}", axis.axis), Run(_counts(axis))) for axis in one.axes]
@@ -168,7 +170,7 @@ def _settings(one: RoundFacts, earlier: RoundFacts | None, before: bool, width: 
     if not rows:
         same = f"the same as round {earlier.round}'s" if before and earlier else "all settings are the defaults"
         return [(Run(f" {same}", "dim"),)]
-    wide = max((width - 34) // 2, 12)
+    wide = max((width - 36) // 2, 12)
     out: list[Line] = [(Run(f" {'setting':<30}  {guard.fit(f'round {one.round}', wide)}  {word}", "dim"),)]
     for key, now, then in rows:
         value = guard.fit(now or "not there", wide)
