@@ -110,7 +110,7 @@ def join(device: str) -> None:
     from torch import distributed
 
     if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine: nothing listens on its network
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank())
