@@ -219,10 +219,10 @@ def _runs(pairs: Sequence[Pair]) -> list[_Run]:
 
 
 def _island(old: Sequence[int], new: Sequence[int], before: _Run, run: _Run, after: _Run) -> bool:
-    """Whether a run is lighter than the change before it and the one after it (the heavier of what went and came)."""
+    """Whether a run is lighter than the change before and the one after it (the heavier of what went and came)."""
     ahead = max(old[run.a] - old[before.a + before.size], new[run.b] - new[before.b + before.size])
     behind = max(old[after.a] - old[run.a + run.size], new[after.b] - new[run.b + run.size])
-    return old[run.a + run.size] - old[run.a] <= min(ahead, behind)
+    return old[run.a + run.size] - old[run.a] < min(ahead, behind)
 
 
 def _parts(a: Sequence[Token], b: Sequence[Token], pairs: Sequence[Pair]) -> tuple[Part, ...]:

@@ -1,0 +1,428 @@
+"""The Review screen on real stores, by keys: a whole sitting, texts, batches, two apps, and what there is to say."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.store import commands, connect
+from engine.store.rows import Message, dump_messages
+from middo_tui import keys
+from middo_tui.app import MiddoApp
+from middo_tui.feed.review import REASONS, pace, where
+from middo_tui.screens.confirm import Confirm
+from middo_tui.screens.edit_rewrite import Box, EditRewrite
+from middo_tui.screens.review import ReviewScreen
+from middo_tui.screens.review_keys import KEYS, ReviewState
+from tests.tui import stores
+from tests.tui.hostile import CORPUS
+from tests.tui.reviews import reviewing
+from tests.tui.test_loop_screen import screen_text, settle, started, until
+
+__all__ = ["started"]  # a fixture
+
+
+def fates(project: Path, wanted: Sequence[tuple[int, str]]) -> list[tuple[str, str | None]]:
+    db = connect.reader(project)
+    try:
+        found = {(r["sample_id"], r["axis"]): (r["state"], r["reason"]) for r in db.execute("SELECT * FROM rewrite")}
+    finally:
+        db.close()
+    return [found[key] for key in wanted]
+
+
+def rewrite(project: Path, key: tuple[int, str]) -> sqlite3.Row:
+    db = connect.reader(project)
+    try:
+        row: sqlite3.Row = db.execute("SELECT * FROM rewrite WHERE sample_id=? AND axis=?", key).fetchone()
+    finally:
+        db.close()
+    return row
+
+
+async def opened(pilot: Pilot[int], first: str = "#1000") -> ReviewScreen:
+    """The Review screen with its first rewrite on it."""
+    await pilot.press("4")
+    await until(pilot, first)
+    assert isinstance(pilot.app.screen, ReviewScreen)
+    return pilot.app.screen
+
+
+async def done(pilot: Pilot[int], screen: ReviewScreen) -> None:
+    """Until everything that was asked for is in the store and read back."""
+    await settle(pilot)
+    for _ in range(2000):
+        if not screen._under_way and not screen._asked:
+            break
+        await pilot.pause(0.01)
+    assert not screen._asked
+    await pilot.pause()
+
+
+async def test_a_whole_sitting_by_keys(tmp_path: Path, started: list[Path]) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 6)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        text = screen_text(app)
+        parts = ("0 / 6", "C complexity", "loss before 3.20 → 1.40 ▲", "[-number-] {+fact+}", "improved: number 0")
+        assert [part for part in parts if part not in text] == []
+        await pilot.press("a", "r", "5", "s", "r", "r")
+        await done(pilot, screen)
+        assert fates(project, wanted)[:4] == [
+            ("accepted", None),
+            ("rejected", REASONS[4]),
+            ("proposed", None),
+            ("rejected", None),
+        ]
+        assert screen.key == wanted[4]
+        await pilot.press("u")
+        await done(pilot, screen)
+        assert screen.key == wanted[3], "undo shows what it was about"
+        assert fates(project, wanted)[3] == ("proposed", None)
+        await pilot.press("U")
+        await done(pilot, screen)
+        assert fates(project, wanted)[3] == ("rejected", None)
+        await pilot.press("g", "j", "j", "a", "a", "a")
+        await done(pilot, screen)
+        await until(pilot, "All 6 are decided: enter merges")
+        assert "enter merge" in screen_text(app)
+        assert "6 / 6   4 ✔  2 ✘" in screen_text(app)
+        await pilot.press("enter")
+        await settle(pilot)
+    assert started == [project]
+
+
+async def test_typing_ahead_loses_no_key_and_no_decision(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 9)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("a", "r", "2", "a", "r", "enter", "a", "r", "9", "a", "a", "a")
+        await done(pilot, screen)
+    states = [state for state, _ in fates(project, wanted)]
+    assert states == ["accepted", "rejected"] * 3 + ["accepted"] * 3
+
+
+async def test_a_digit_is_a_reason_only_while_one_is_asked_for(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("r")
+        await until(pilot, "Reject?")
+        assert "1-9 reason" in screen_text(app)
+        assert "screens" not in screen_text(app).split("\n")[-1]
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "Reject?" not in screen_text(app)
+        assert app.screen is screen
+        await pilot.press("1")
+        await pilot.pause()
+        assert app.screen is app.loop
+    assert fates(project, wanted) == [("proposed", None)] * 3
+
+
+async def test_an_edit_is_saved_marked_and_undone(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    before = tuple(rewrite(project, wanted[0]))
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("e")
+        await pilot.pause()
+        assert isinstance(app.screen, EditRewrite)
+        box = app.screen.query_one("#prompt", Box)
+        box.text = ""
+        await pilot.press("ctrl+s")
+        await until(pilot, "must not be empty")
+        box.text = "Which volcano is active?"
+        await pilot.press("ctrl+s")
+        await done(pilot, screen)
+        await until(pilot, "✎ edited, not re-checked")
+        assert "1 ✎" in screen_text(app)
+        assert rewrite(project, wanted[0])["response"] == "Volcano 0 is hot inside.\nIt is very hot."
+        await pilot.press("u")
+        await done(pilot, screen)
+        assert tuple(rewrite(project, wanted[0])) == before
+
+
+async def test_giving_an_edit_up_asks_once_and_changes_nothing(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    before = tuple(rewrite(project, wanted[0]))
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("e", "x", "escape")
+        await until(pilot, "esc again throws your changes away")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is screen
+        await pilot.press("e")
+        await pilot.pause()
+        await pilot.press("ctrl+s")
+        await done(pilot, screen)
+    assert tuple(rewrite(project, wanted[0])) == before
+
+
+async def test_no_editor_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDITOR", raising=False)
+    monkeypatch.delenv("VISUAL", raising=False)
+    reviewing(tmp_path / "p", 3)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("E")
+        await until(pilot, "$EDITOR is not set")
+
+
+async def test_a_batch_over_a_filter_shows_its_count_and_is_one_undo(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 60)
+    app = MiddoApp(project)
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await opened(pilot)
+        assert "A accept better (30)" in screen_text(app)
+        assert "R reject rest (30)" in screen_text(app)
+        await pilot.press("A")
+        await pilot.pause()
+        assert isinstance(app.screen, Confirm)
+        assert "Accept 30 rewrites that the signals call better?" in screen_text(app)
+        await pilot.press("n", "f", *"q worse", "enter")
+        await until(pilot, "10 listed")
+        assert "R reject listed (10)" in screen_text(app)
+        await pilot.press("R")
+        await done(pilot, screen)
+        await until(pilot, "10 rejected.")
+        assert [state for state, _ in fates(project, wanted)].count("rejected") == 10
+        await pilot.press("u")
+        await done(pilot, screen)
+        await until(pilot, "10 × decision")
+    assert fates(project, wanted) == [("proposed", None)] * 60
+
+
+async def test_marks_and_ranges(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 9)
+    app = MiddoApp(project)
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("space", "j", "v", "j", "j", "v")
+        await until(pilot, "● 4 marked")
+        assert "A accept marked (4)" in screen_text(app)
+        await pilot.press("A")
+        await done(pilot, screen)
+        states = [state for state, _ in fates(project, wanted)]
+        assert [at for at, state in enumerate(states) if state == "accepted"] == [0, 2, 3, 4]
+        await pilot.press("space", "escape")
+        await pilot.pause()
+        assert "marked" not in screen_text(app)
+        assert app.screen is screen
+
+
+async def test_search_filter_order_and_their_end(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 9)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("slash", *"FACT 7", "enter")
+        await until(pilot, "1 found")
+        await pilot.press("n")
+        await until(pilot, "#1007")
+        await pilot.press("escape", "o")
+        await until(pilot, "Order: what the signals call better first")
+        await until(pilot, "#1007")
+        await pilot.press("g")
+        await until(pilot, "#1000")
+        await pilot.press("j")
+        await until(pilot, "#1002")
+        await pilot.press("f", *"nosuchword", "enter")
+        await until(pilot, "Nothing fits the filter")
+        await pilot.press("escape")
+        await until(pilot, "[-number-]")
+        assert len(screen.queue.rows) == len(wanted)
+
+
+async def test_a_note_is_kept_and_shown(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 40)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("c", *"ask Jo [b]", "enter")
+        await done(pilot, screen)
+        await until(pilot, "ask Jo [b]")
+    assert rewrite(project, wanted[0])["note"] == "ask Jo [b]"
+
+
+async def test_what_is_sent_back_waits_for_the_teacher(tmp_path: Path, started: list[Path]) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("X")
+        await done(pilot, screen)
+        await until(pilot, "1 ↻")
+        assert fates(project, wanted)[0][0] == "owed"
+        await until(pilot, "enter write 1 again")
+        await pilot.press("k")
+        await until(pilot, "to be written again")
+        await pilot.press("enter")
+        await settle(pilot)
+    assert started == [project]
+
+
+async def test_another_app_s_decision_is_seen_and_not_written_over(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        seen = screen.detail
+        assert seen is not None
+        text = dump_messages((Message("user", "theirs"), Message("assistant", "theirs")))
+        commands.edit(project, 0, wanted[0], "theirs", "theirs", source="another app")
+        screen._details[0, wanted[0]] = seen  # as if it had not been read again yet
+        await pilot.press("a")
+        await done(pilot, screen)
+        await until(pilot, "changed while you looked at it")
+        assert rewrite(project, wanted[0])["messages"] == text
+        assert fates(project, wanted)[0] == ("proposed", None)
+        commands.decide(project, 0, wanted[1:2], "rejected", source="another app")
+        await until(pilot, "1 ✘")
+
+
+async def test_a_failed_rewrite_shows_its_reply_and_reason(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    db = connect.writer(project)
+    raw = "no tags \x1b]0;owned\x07 here"
+    sql = "UPDATE rewrite SET state='failed', raw=?, reason='no <prompt> tags', messages=NULL WHERE sample_id=?"
+    db.execute(sql, (raw, wanted[0][0]))
+    db.close()
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, "#1001")
+        await pilot.press("g")
+        await until(pilot, "could not be used")
+        text = screen_text(app)
+        assert "no tags ␛]0;owned␇ here" in text
+        assert "failed: no <prompt> tags" in text
+        assert "a accept" not in text
+        await pilot.press("a", "e")
+        await done(pilot, screen)
+    assert fates(project, wanted)[0][0] == "failed"
+
+
+async def test_before_there_are_rewrites(tmp_path: Path) -> None:
+    stores.running(tmp_path / "p")
+    db = connect.writer(tmp_path / "p")
+    db.execute("DELETE FROM rewrite")
+    db.close()
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, "There are no rewrites yet")
+        await pilot.press("a", "r", "A", "e", "u", "X", "j", "tab", "escape")
+        await pilot.pause()
+        assert app.screen is app.loop
+
+
+async def test_a_merged_round_can_only_be_read(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    db = connect.writer(project)
+    db.execute("UPDATE rewrite SET state='merged'")
+    db.execute("UPDATE job SET state='done' WHERE stage IN ('review', 'merge')")
+    db.close()
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await until(pilot, "Round 0 is merged: this is its history")
+        await pilot.press("a", "r", "u", "A", "e", "X")
+        await settle(pilot)
+    assert fates(project, wanted) == [("merged", None)] * 3
+
+
+async def test_it_can_be_aimed_at_a_rewrite(tmp_path: Path) -> None:
+    wanted = reviewing(tmp_path / "p", 9)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.loop.go("review", (0, *wanted[7]))
+        await until(pilot, "#1007")
+
+
+async def test_hostile_texts_are_shown_and_counted(tmp_path: Path) -> None:
+    corpus = [text.encode("utf-8", "replace").decode() for text in CORPUS.values()]
+    reviewing(
+        tmp_path / "p", len(corpus), old=lambda i: (f"{i} {corpus[i]}", "x"), new=lambda i: ("y", f"{corpus[i]} z")
+    )
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(140, 40)) as pilot:
+        screen = await opened(pilot)
+        for at in range(len(corpus)):
+            await until(pilot, f"#{1000 + at} ")
+            assert all(row.isprintable() for row in screen_text(app).split("\n"))
+            await pilot.press("j")
+        assert screen.cursor == len(corpus) - 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (140, 40)])
+async def test_it_fits_and_columns_follow_the_width(tmp_path: Path, size: tuple[int, int]) -> None:
+    reviewing(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=size) as pilot:
+        screen = await opened(pilot)
+        await pilot.press("t", "w", "ctrl+d", "right_square_bracket", "w", "t", "tab")
+        await pilot.pause()
+        text = screen_text(app)
+        assert max(len(row) for row in text.split("\n")) <= size[0]
+        assert "▸" in text
+        assert screen.is_split == (size[0] >= 120)
+
+
+# ------------------------------------------------------------------------------------------------- parts
+
+
+def test_the_pace_is_that_of_this_sitting() -> None:
+    assert pace([], 0.0) is None
+    assert pace([100.0, 97.0], 101.0) is None
+    assert pace([112.0, 109.0, 106.0, 103.0, 100.0], 113.0) == pytest.approx(20.0)
+    assert pace([112.0, 109.0, 106.0, -5000.0], 113.0) == pytest.approx(20.0)
+    assert pace([112.0, 109.0, 106.0], 9000.0) is None
+
+
+def test_a_filter_never_becomes_sql() -> None:
+    condition, values = where("d open '); DROP TABLE rewrite; --")
+    assert "DROP" not in condition
+    assert values["word3"] == "drop"
+
+
+def test_key_ids_are_unique_and_every_key_has_one_meaning_in_a_state() -> None:
+    assert len({row.id for row in KEYS}) == len(KEYS)
+    from middo_tui.feed.review import Counts, Entry, Queue
+    from middo_tui.feed.view import LoopView
+
+    rows = (Entry((1, "quality"), 1, "proposed", True, False, False, "x"),)
+    queue = Queue(round=0, rounds=(0,), rows=rows, counts=Counts(open=1), hits=(0,))
+    view = LoopView(round=0, next=(0, "review"))
+    for state in (
+        ReviewState(view, queue, "proposed", accepts=1, rejects=1),
+        ReviewState(view, queue, "proposed", rejecting=True),
+        ReviewState(view, queue, "failed", marked=2),
+        ReviewState(view, Queue(), ""),
+    ):
+        used = [key for row in KEYS if row.works(state) for key in row.keys]
+        assert len(used) == len(set(used)), sorted(key for key in used if used.count(key) > 1)
+    assert keys.footer(KEYS, ReviewState(view, queue, "proposed", rejecting=True))[0][1] == "no reason"
