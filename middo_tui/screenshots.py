@@ -9,10 +9,25 @@ import asyncio
 import sys
 from pathlib import Path
 
+from textual.pilot import Pilot
+
 from middo_tui.app import MiddoApp
 
 SIZES = ((80, 24), (140, 40))
-PAGES = (("loop", ()), ("help", ("question_mark",)))
+PAGES = (
+    ("loop", ()),
+    ("help", ("question_mark",)),
+    ("rounds", ("5",)),
+    ("lineage", ("6", "enter", "j")),
+)
+
+
+async def settled(pilot: Pilot[int]) -> None:
+    """Until the threads that read for a screen have read: all but the one that follows the store."""
+    await pilot.pause()
+    while reading := [work for work in pilot.app.workers if work.group != "feed" and not work.is_finished]:
+        await pilot.app.workers.wait_for_complete(reading)
+        await pilot.pause()
 
 
 async def take(project: Path, out: Path) -> list[Path]:
@@ -23,7 +38,9 @@ async def take(project: Path, out: Path) -> list[Path]:
         for page, keys in PAGES:
             app = MiddoApp(project)
             async with app.run_test(size=(width, height)) as pilot:
-                await pilot.press(*keys)
+                for key in keys:
+                    await pilot.press(key)
+                    await settled(pilot)
                 await pilot.pause()
                 path = out / f"{page}-{width}x{height}.svg"
                 path.write_text(app.export_screenshot(title=f"middo-tui · {page}"), encoding="utf-8")

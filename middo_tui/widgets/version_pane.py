@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-
-from rich.cells import cell_len
 
 from middo_tui import figures
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
+from middo_tui.feed.rewrite import Block
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.family_list import WAITING, Entry, fate
-from middo_tui.widgets.lines import Line, Lines, Run, width_of
+from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
-from middo_tui.word_diff import Part
+from middo_tui.widgets.word_diff import laid_out
 
-MARKS = {"same": ("", "", ""), "old": ("[-", "-]", "error"), "new": ("{+", "+}", "strong")}
 COLUMNS = (("loss before", "loss_before", -1), ("loss after", "loss_after", -1), ("similarity", "similarity", -1),
            ("quality", "quality", 1))  # fmt: skip
 """Title, field, and the sign of a change for the better."""
 LEAST_CHANGE = 0.005
+SPLIT = 120
+"""Cells from which on old and new text stand side by side."""
 WHO = {"app": "in the app", "command line": "on the command line", POLICY: "by the review policy"}
-_WORD = re.compile(r"\n|[^\S\n]*\S+|[^\S\n]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,60 +130,15 @@ def _arrow(value: float | None, was: float | None, sign: int) -> tuple[str, str]
     return ("▲" if value > was else "▼"), "strong" if better else "bad"
 
 
-@lru_cache(8)
 def section_lines(sections: tuple[Section, ...], width: int) -> tuple[Line, ...]:
-    """Every turn under its role; what went ``[-so-]``, what came ``{+so+}``."""
-    out: list[Line] = []
-    for section in sections:
-        same = all(part.kind == "same" for part in section.parts)
-        title = f" {section.role}{' · the same' if same and len(sections) > 1 else ''} "
-        out.append((Run(title, "key"), Run("─" * max(0, width - cell_len(title) - 1), "faint")))
-        out += wrapped(section.parts, max(4, width - 4))
-        if section.cut:
-            out.append((Run("   … it goes on; only the beginning is compared", "dim"),))
-    return tuple(out)
+    """Every turn under its role, word by word; side by side where there is room."""
+    return laid_out(tuple(_block(section, len(sections)) for section in sections), width >= SPLIT, True, width)
 
 
-def wrapped(parts: tuple[Part, ...], width: int) -> list[Line]:
-    """Marked text in rows of at most ``width`` cells, indented by three."""
-    rows: list[list[Run]] = [[Run("   ")]]
-    used = 0
-    for text, role in _words(parts, width):
-        if text == "\n" or (used and used + cell_len(text.rstrip()) > width):
-            rows.append([Run("   ")])
-            used = 0
-            text = "" if text == "\n" else text.lstrip(" ")
-        if text:
-            if rows[-1][-1].role == role and len(rows[-1]) > 1:
-                rows[-1][-1] = Run(rows[-1][-1].text + text, role)
-            else:
-                rows[-1].append(Run(text, role))
-            used = width_of(tuple(rows[-1])) - 3
-    return [tuple(row) for row in rows]
-
-
-def _words(parts: tuple[Part, ...], width: int) -> Iterator[tuple[str, str]]:
-    """Words with the space before them; a word wider than a row in pieces."""
-    for part, following in zip(parts, (*parts[1:], None), strict=True):
-        for word in _WORD.findall(_marked(part, following)):
-            role = MARKS[part.kind][2]
-            piece, size = "", 0
-            for character in word if cell_len(word) > width else ():
-                if size + cell_len(character) > width:
-                    yield piece, role
-                    piece, size = "", 0
-                piece, size = piece + character, size + cell_len(character)
-            yield piece or word, role
-
-
-def _marked(part: Part, following: Part | None) -> str:
-    """The text between its marks; white space at its end stays outside, and goes where something new follows."""
-    before, after, _ = MARKS[part.kind]
-    text = part.text.rstrip()
-    if part.kind == "same" or not text:
-        return f"{before}{part.text}{after}"
-    joined = part.kind == "old" and following is not None and following.kind == "new"
-    return f"{before}{text}{after}{'' if joined else part.text[len(text) :]}"
+def _block(section: Section, among: int) -> Block:
+    same = among > 1 and all(part.kind == "same" for part in section.parts)
+    cut = " · only the beginning is compared" if section.cut else ""
+    return Block(f"{section.role}{' · the same' if same else ''}{cut}", section.parts)
 
 
 class VersionPane(Lines[Pane]):
