@@ -52,7 +52,7 @@ def life(version: Version) -> str:
 def fate(version: Version) -> str:
     """What became of it."""
     if version.retired is None:
-        return "in"
+        return "current"
     return "replaced" if version.replaced else "retired"
 
 

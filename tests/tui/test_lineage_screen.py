@@ -165,7 +165,7 @@ def test_everything_fits(project: Path, width: int) -> None:
     assert found is not None
     rows = entries(found)
     assert len(rows) == 6
-    assert [(life(v), fate(v)) for v in found.versions][:3] == [("0", "replaced"), ("1", "replaced"), ("2-", "in")]
+    assert [(life(v), fate(v)) for v in found.versions][:3] == [("0", "replaced"), ("1", "replaced"), ("2-", "current")]
     for at, entry in enumerate(rows):
         sections = compared(project, entry.version.id, entry.attempt)
         lines = [*family_lines(Rows(rows, FIRST.id, at), width, 7), *pane_lines(Pane(found, entry, sections), width)]
