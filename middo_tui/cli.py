@@ -8,9 +8,8 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,9 +18,6 @@ from engine.loop import NAMES
 from middo_tui.cli_keys import keys_command
 from middo_tui.cli_lineage import lineage
 from middo_tui.cli_samples import samples
-
-if TYPE_CHECKING:
-    from middo_tui.preferences import Preferences
 
 FOLDER = click.Path(path_type=Path)
 FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf")
@@ -72,8 +68,9 @@ def main(ctx: click.Context, no_mouse: bool) -> None:
 @main.command("open", hidden=True)
 @click.argument("folder", type=FOLDER)
 def open_(folder: Path) -> None:
-    """Open the app on a project."""
-    sys.exit(_open(folder))
+    """Open the app on a project; the wizard where there is none yet."""
+    new = _terminal() and folder.is_dir() and not any(folder.iterdir())
+    sys.exit(_open(_made(folder) if new else folder))
 
 
 @main.command()
@@ -287,11 +284,13 @@ def _terminal() -> bool:
 
 
 def _nearest() -> Path:
-    """The nearest project upward from here."""
+    """The nearest project upward from here, or a new one."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "middo.db").exists():
             return folder
+    if _terminal():
+        return _made(None)
     raise UsageError(
         "no project here. Try `middo-tui demo`, or make one: middo-tui init DIR --data FILE --model MODEL. "
         "All commands: --help"
@@ -325,18 +324,22 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
         click.echo(describe(facts))
         return exit_code(facts)
     from middo_tui.app import MiddoApp, supported
+    from middo_tui.preferences import load
 
     if reason := supported():
         raise UsageError(f"{reason} `middo-tui status {folder}` prints the same facts.")
-    return MiddoApp(folder, leave_when_done, _preferences()).start() or 0
+    return MiddoApp(folder, leave_when_done, load(mouse=_mouse())).start() or 0
 
 
-def _preferences() -> Preferences:
-    """The person's own, with the mouse off if this call says so."""
-    from middo_tui.preferences import load
+def _made(folder: Path | None) -> Path:
+    """A new project, made step by step in this terminal; the program ends when none is made."""
+    from middo_tui.cli_new import made
 
-    found = load()
-    return found if click.get_current_context().find_root().obj else replace(found, mouse=False)
+    return made(folder, _mouse())
+
+
+def _mouse() -> bool:
+    return bool(click.get_current_context().find_root().obj)
 
 
 def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> None:

@@ -40,8 +40,11 @@ def folder(environ: Mapping[str, str] = os.environ) -> Path:
     return (Path(home) if home.startswith("/") else Path("~/.config").expanduser()) / FOLDER
 
 
-def load(environ: Mapping[str, str] = os.environ) -> Preferences:
-    """The person's files, MIDDO_THEME before them, and a theme that the terminal can show where none is named."""
+def load(environ: Mapping[str, str] = os.environ, mouse: bool = True) -> Preferences:
+    """The person's files, MIDDO_THEME before them, and a theme that the terminal can show where none is named.
+
+    ``mouse``: whether this call wants one at all.
+    """
     warnings: list[str] = []
     place = folder(environ) / "config.toml"
     app = _table(place, "app", warnings)

@@ -111,15 +111,8 @@ def _flat(config: msgspec.Struct, before: str = "") -> dict[str, str]:
         if isinstance(value, msgspec.Struct):
             out.update(_flat(value, f"{before}{name}."))
         else:
-            out[before + name] = _toml(value)
+            out[before + name] = configs.toml(value)
     return out
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict):
-        inside = ", ".join(f"{configs.toml(key)} = {configs.toml(item)}" for key, item in value.items())
-        return f"{{{inside}}}"
-    return configs.toml(value)
 
 
 def stages_of(key: str) -> tuple[str, ...]:

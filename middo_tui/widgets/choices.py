@@ -61,7 +61,7 @@ def menu_lines(menu: Menu, width: int, height: int) -> list[Line]:
     """The page of ``height`` rows that the cursor is on; all rows when ``height`` is 0."""
     if not menu.items:
         return [(Run(" " + guard.fit(menu.empty, width - 2).rstrip(), "dim"),)]
-    first = menu.at // height * height if height else 0
+    first = max(0, menu.at) // height * height if height else 0
     shown = menu.items[first : first + height] if height else menu.items
     return [_row(item, at == menu.at, menu.column, width) for at, item in enumerate(shown, start=first)]
 

@@ -1,0 +1,28 @@
+"""The wizard as the command line opens it: where there is no project yet and a terminal to ask in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from engine.errors import UsageError
+from middo_tui.app import supported
+from middo_tui.preferences import load
+from middo_tui.screens.wizard import Wizard
+
+
+def made(folder: Path | None, mouse: bool) -> Path:
+    """The folder of the project that was made; ends the program with 0 when the person left without one.
+
+    Raises:
+        UsageError: this terminal cannot show the wizard.
+    """
+    if reason := supported():
+        raise UsageError(f"{reason} Make a project with middo-tui init DIR --data FILE --model MODEL.")
+    found = Wizard(load(mouse=mouse), folder).start()
+    if found is None:
+        click.echo("No project was made. Begin again: middo-tui; or without data: middo-tui demo")
+        sys.exit(0)
+    return found

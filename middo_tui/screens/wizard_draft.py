@@ -1,0 +1,213 @@
+"""What the wizard has been told so far, and what it can offer: no widgets here, so it can be tested without a screen.
+
+Nothing in this file writes; what lists folders may block and belongs in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from engine import config as configs
+from engine.errors import UsageError
+from middo_tui import guard
+from middo_tui.widgets.choices import Item
+
+LISTED = 200
+DATA_ENDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst")
+HERE = ("localhost", "127.0.0.1", "::1")
+
+
+class Offer(NamedTuple):
+    """A row to choose and what choosing it puts in; ``open``: a folder to look into, not yet an answer."""
+
+    item: Item
+    value: str
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """``demo``: the embedded demo instead of everything else. ``format`` auto and ``columns`` empty: as detected.
+
+    ``teacher`` empty: the model itself; else a folder, a hub name, or ``URL MODEL [VARIABLE]`` of a server.
+    """
+
+    demo: bool = False
+    data: str = ""
+    format: str = "auto"
+    columns: dict[str, str] = field(default_factory=dict)
+    model: str = ""
+    teacher: str = ""
+    preset: str = ""
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The data file."""
+        return Path(self.data).expanduser()
+
+    @property
+    def place(self) -> Path:
+        """Where the project will be."""
+        return Path(self.folder).expanduser()
+
+    def reading(self) -> configs.Data:
+        """How the data is read."""
+        return configs.parse(configs.render({"data": {"format": self.format, "columns": self.columns}}), "data").data
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Everything that is not the default, by section.
+
+        Raises:
+            UsageError: the teacher cannot be meant.
+            ConfigError: there is no such preset.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        if self.preset:
+            found = {section: dict(keys) for section, keys in configs.preset(self.preset).items()}
+        found.setdefault("model", {})["name"] = self.model
+        found["data"] = {"format": self.format, **({"columns": self.columns} if self.columns else {})}
+        if self.teacher:
+            found["teacher"] = teacher(self.teacher)
+        return found
+
+
+def teacher(typed: str) -> dict[str, Any]:
+    """[teacher] as it was typed.
+
+    Raises:
+        UsageError: a server without a model, or more words than there are meanings.
+    """
+    if not typed.startswith(("http://", "https://")):
+        return {"backend": "hf", "model": model_name(typed)}
+    url, *words = typed.split()
+    if not 1 <= len(words) <= 2:
+        raise UsageError(
+            "A server is written as URL MODEL, and the name of the variable that holds its key if it has one."
+        )
+    return {"backend": "openai", "url": url, "model": words[0], "key_env": words[1] if len(words) == 2 else ""}
+
+
+def leaves(typed: str) -> str:
+    """Which text would leave the machine with this teacher."""
+    if not typed.startswith(("http://", "https://")):
+        return "No text leaves this machine."
+    host = urlsplit(typed.split()[0]).hostname or ""
+    if host in HERE:
+        return "No text leaves this machine: the server runs on it."
+    return f"Prompts, responses and neighbours of the selected samples would be sent to {guard.one_line(host)}."
+
+
+def model_name(typed: str) -> str:
+    """A model folder as an absolute path, a hub name as it is.
+
+    Raises:
+        UsageError: neither.
+    """
+    name = typed.strip()
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return str(path.resolve())
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise UsageError(f"{guard.one_line(name) or 'Nothing'}: no such folder, and a hub name looks like owner/name.")
+    return name
+
+
+# ------------------------------------------------------------------------------------------- offers
+
+
+def paths(typed: str, files: bool) -> list[Offer]:
+    """What begins as was typed: folders, and with ``files`` dataset files too; hidden ones when asked for."""
+    whole = Path(typed).expanduser() if typed else Path(".")
+    folder, start = (whole, "") if typed.endswith("/") or not typed else (whole.parent, whole.name)
+    before = typed[: len(typed) - len(start)] if start else typed
+    found = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                fits = entry.name.startswith(start) and (start.startswith(".") or not entry.name.startswith("."))
+                if fits and (offer := _offer(entry, before, files)):
+                    found.append(offer)
+    except OSError:
+        return []
+    found.sort(key=lambda offer: (offer.open, offer.value))
+    return found[:LISTED]
+
+
+def _offer(entry: os.DirEntry[str], before: str, files: bool) -> Offer | None:
+    name = guard.one_line(entry.name)
+    try:
+        if entry.is_dir():
+            place = Path(entry.path)
+            kind = "model" if (place / "config.json").is_file() else ""
+            if files and any((place / file).is_file() for file in ("state.json", "dataset_dict.json")):
+                return Offer(Item(f"{name}/", "saved by `datasets`"), before + entry.name)
+            if kind and not files:
+                return Offer(Item(f"{name}/", "a model"), before + entry.name)
+            return Offer(Item(f"{name}/", "folder"), f"{before}{entry.name}/", open=True)
+        if files and entry.name.lower().endswith(DATA_ENDS):
+            return Offer(Item(name, size(entry.stat().st_size)), before + entry.name)
+    except OSError:
+        return None
+    return None
+
+
+def common(values: list[str]) -> str:
+    """What all of them begin with."""
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    same = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[:same]
+
+
+def size(count: int) -> str:
+    """Bytes for a person."""
+    for limit, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
+        if count >= limit:
+            return f"{count / limit:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def presets() -> list[Offer]:
+    """None at all, then every preset with its one line."""
+    none = Offer(Item("none", "the defaults: LoRA, learning rate 2e-4, for a first look"), "")
+    return [none, *(Offer(Item(name, summary(name)), name) for name in configs.presets())]
+
+
+def summary(preset: str) -> str:
+    """The first line of the preset's file, without the model's name."""
+    line = (configs.PRESETS / f"{preset}.toml").read_text(encoding="utf-8").partition("\n")[0]
+    return line.removeprefix("#").partition(": ")[2] or line.removeprefix("# ")
+
+
+def preset_models() -> list[Offer]:
+    """The models that there are presets for."""
+    found: dict[str, str] = {}
+    for name in configs.presets():
+        found.setdefault(str(configs.preset(name).get("model", {}).get("name", "")), name)
+    return [Offer(Item(model, f"hub · preset {name}"), model) for model, name in found.items() if model]
+
+
+def fitting_preset(model: str) -> str:
+    """The preset made for ``model``, by the end of its name; empty when there is none."""
+    last = model.rstrip("/").rpartition("/")[2].lower()
+    for name in configs.presets():
+        known = str(configs.preset(name).get("model", {}).get("name", "")).rpartition("/")[2].lower()
+        if known and last.startswith(known):
+            return name
+    return ""
+
+
+def folder_for(data: str) -> str:
+    """A folder's name for a project on this data that is not taken."""
+    stem = re.sub(r"[^\w-]+", "-", Path(data).name.split(".")[0]).strip("-") or "data"
+    name, number = f"middo-{stem}", 2
+    while Path(name).exists():
+        name, number = f"middo-{stem}-{number}", number + 1
+    return f"./{name}"

@@ -1,0 +1,198 @@
+"""The wizard's last steps: where the project will be and whether this machine can run it, then making it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.message import Message
+
+from engine import config as configs
+from engine import doctor
+from engine.doctor import Finding
+from engine.errors import MiddoError, UsageError
+from middo_tui import guard
+from middo_tui.notice import Notice
+from middo_tui.screens import wizard_draft as drafts
+from middo_tui.screens.wizard_draft import Draft, Offer
+from middo_tui.screens.wizard_steps import EntryStep, Said, Step
+from middo_tui.widgets.choices import Choices, Item, Menu
+from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.paragraph import Paragraph
+
+DEMO_FOLDER = "middo-demo"
+ROLES = {"✘": "bad", "!": "warn", "✔": "quality"}
+
+
+class Found(Message):
+    """What the doctor says."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__()
+        self.findings = findings
+
+
+class Doing(Message):
+    """A line about what is being done."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+
+class Made(Message):
+    """The project is there."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+
+def rows(findings: tuple[Finding, ...]) -> tuple[Item, ...]:
+    """Findings as rows, what needs a look first; the fix stands under its finding."""
+    out: list[Item] = []
+    order = {"✘": 0, "!": 1, "✔": 2}
+    for found in sorted(findings, key=lambda one: order[one.mark]):
+        role = ROLES[found.mark]
+        out.append(Item(guard.one_line(found.name), guard.one_line(found.text), mark=found.mark, role=role))
+        if found.fix and found.mark != "✔":
+            out.append(Item("", f"→ {guard.one_line(found.fix)}"))
+    return tuple(out)
+
+
+class CheckStep(EntryStep):
+    """The project's folder, and what the doctor says about all of it."""
+
+    TITLE = "check"
+    QUESTION = "Where shall the project be? A new folder. Below: whether this machine can run it."
+    FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "make the project"), ("↑↓", "scroll"))
+    COLUMN = 12
+
+    def before(self) -> str:
+        """The folder."""
+        return self.draft.folder or drafts.folder_for(self.draft.data)
+
+    def on_mount(self) -> None:
+        """Ask the doctor, who may take a second."""
+        super().on_mount()
+        self.query_one(Choices).show(Menu((), column=self.COLUMN, empty="Asking the doctor …"))
+        self.run_worker(self._ask, group="doctor", thread=True, exclusive=True, exit_on_error=False)
+
+    def _ask(self) -> None:
+        try:
+            config = configs.parse(configs.render(self.draft.settings()), "the settings")
+            self.post_message(Found(tuple(doctor.planned(Path.cwd(), config))))
+        except (MiddoError, OSError) as error:
+            self.post_message(Said(Notice(guard.clean(str(error)).text, "bad")))
+
+    @on(Found)
+    def _found(self, message: Found) -> None:
+        message.stop()
+        found = rows(message.findings)
+        self.query_one(Choices).show(Menu(found, 0, self.COLUMN))
+        bad = sum(one.bad for one in message.findings)
+        if bad:
+            things = "one thing" if bad == 1 else f"{bad} things"
+            said = f"A run would fail because of {things} (✘). The project can be made all the same, and mended later."
+            self.post_message(Said(Notice(said, "decide")))
+
+    def offers(self, typed: str) -> list[Offer]:
+        """The list shows findings here."""
+        return []
+
+    def _list(self) -> None:
+        """Typing changes nothing in the findings."""
+
+    def move(self, by: int) -> None:
+        """Along the findings."""
+        choices = self.query_one(Choices)
+        choices.show(choices.data.moved(by))
+
+    def complete(self) -> None:
+        """There is nothing to complete."""
+
+    def value(self) -> str:
+        """The folder."""
+        return self.query_one(Entry).value
+
+    def answer(self, value: str) -> Draft:
+        """A folder that is new or empty."""
+        if not value.strip():
+            raise UsageError("Name a new folder for the project.")
+        draft = replace(self.draft, folder=value.strip())
+        place = draft.place
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise UsageError(f"{guard.one_line(value)}: exists and is not empty. Name a new folder.")
+        return draft
+
+
+class CreateStep(Step):
+    """Making it: the only step that writes. When it fails nothing is left behind."""
+
+    TITLE = "make"
+    QUESTION = "Making the project."
+    FOOT: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._said: tuple[str, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """What is being done, line by line."""
+        place = self.draft.folder or DEMO_FOLDER
+        yield Paragraph(Notice(f"Making {guard.one_line(place)}", "strong"), classes="question")
+        yield Choices(Menu((), column=60, empty="…"), classes="offers")
+
+    def on_mount(self) -> None:
+        """At once."""
+        self.screen.set_focus(None)
+        self.run_worker(self._make, group="make", thread=True, exclusive=True, exit_on_error=False)
+
+    def _say(self, text: str) -> None:
+        self.post_message(Doing(guard.one_line(text)))
+
+    def _make(self) -> None:
+        try:
+            self.post_message(Made(make(self.draft, self._say)))
+        except (MiddoError, OSError) as error:
+            text = f"{guard.clean(str(error)).text}  Nothing is left behind; esc goes back."
+            self.post_message(Said(Notice(text, "bad")))
+
+    @on(Doing)
+    def _doing(self, message: Doing) -> None:
+        message.stop()
+        self._said = (*self._said, message.text)
+        menu = Menu(tuple(Item(text, mark="·") for text in self._said), -1)
+        self.query_one(Choices).show(menu)
+
+    def submit(self) -> None:
+        """It is under way already."""
+
+
+def make(draft: Draft, say: Callable[[str], None]) -> Path:
+    """Make the project; returns its folder.
+
+    Raises:
+        MiddoError: why it cannot be made; nothing is left behind.
+    """
+    from engine import project
+    from engine.demo.project import create_demo
+
+    if draft.demo:
+        folder = draft.place if draft.folder else Path(DEMO_FOLDER)
+        if not (folder / "middo.db").exists():
+            say("writing the demo's data …")
+            for line in create_demo(folder):
+                say(line)
+        return folder
+    name = draft.place.resolve().name
+    settings = draft.settings()
+    settings.setdefault("project", {})["name"] = name
+    for added in project.create(draft.place, [draft.path.resolve()], settings, say):
+        held = f"{added.heldout:,} of them held out"
+        say(f"{added.rows + added.heldout:,} samples, {held}, {added.rejected:,} rows set aside")
+    return draft.place

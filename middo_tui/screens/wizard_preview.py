@@ -1,0 +1,259 @@
+"""The wizard's second step: the first rows as they will be read, the columns' parts, and the count of the whole file.
+
+The first rows come at once. The count runs behind, is given up when something changes, and may take minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Event
+from typing import ClassVar, NamedTuple
+
+from textual import on
+from textual.app import ComposeResult
+from textual.message import Message
+
+from engine.errors import MiddoError, UsageError
+from engine.formats import shapes
+from engine.formats.look import Look, Tally, look, tally
+from engine.formats.reading import Reject
+from middo_tui import guard
+from middo_tui.notice import Notice
+from middo_tui.screens.wizard_draft import Draft
+from middo_tui.screens.wizard_steps import Said, Step
+from middo_tui.widgets.choices import Choices, Item, Menu
+from middo_tui.widgets.divider import Divider
+from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.paragraph import Paragraph, wrap
+
+FORMATS = ("auto", "alpaca", "prompt", "messages", "sharegpt")
+NO_COLUMN = "—"
+TURN_ROWS = 3
+TURN_LIMIT = 2000
+
+
+class Looked(Message):
+    """The first rows have been read."""
+
+    def __init__(self, found: Look) -> None:
+        super().__init__()
+        self.found = found
+
+
+class Counted(Message):
+    """So much of the file has been counted."""
+
+    def __init__(self, found: Tally) -> None:
+        super().__init__()
+        self.found = found
+
+
+class Shown(NamedTuple):
+    """A row of the preview: which of how many, and what it is."""
+
+    number: int
+    of: int
+    row: tuple[tuple[str, str], ...]
+    """(role, text) of every turn; one pair with an empty role is a reason."""
+
+
+def preview_lines(shown: Shown | None, width: int, height: int) -> list[Line]:
+    """A conversation, turn by turn; of long turns the beginning."""
+    if shown is None:
+        return [(Run(" No rows to show yet: say which column is which, above.", "dim"),)]
+    out: list[Line] = [(Run(f" row {shown.number} of the first {shown.of}", "strong"),)]
+    for role, text in shown.row:
+        rows = wrap(text, max(10, width - 14), TURN_ROWS)
+        name = guard.fit(role or "not used", 10)
+        for at, row in enumerate(rows):
+            out.append((Run(f" {name if not at else ' ' * 10}  ", "dim" if role else "bad"), Run(row)))
+    return out[:height] if height else out
+
+
+class Preview(Lines[Shown | None]):
+    """``preview_lines`` as a widget."""
+
+    def draw(self, data: Shown | None, width: int, height: int) -> list[Line]:
+        """The conversation."""
+        return preview_lines(data, width, height)
+
+
+def counts(found: Tally | None) -> Notice:
+    """How many rows can be used, and why the others cannot."""
+    if found is None:
+        return Notice("Counting …", "dim")
+    said = f"{found.rows:,} rows" + ("" if found.ended else " so far …")
+    bad = found.rows - found.usable
+    if not bad:
+        return Notice(f"{said}: all can be used.", "quality" if found.ended else "dim")
+    reasons = "; ".join(f"{reason} ({n:,}, first in row {row:,})" for reason, n, row in found.reasons)
+    return Notice(f"{said}: {found.usable:,} can be used, {bad:,} cannot: {guard.one_line(reasons)}", "warn")
+
+
+class PreviewStep(Step):
+    """Rows of values: the shown row, the format, and each part's column; left and right change them."""
+
+    TITLE = "columns"
+    QUESTION = ""
+    FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "next"), ("↑↓", "choose"), ("←→", "change"))
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._look = Look((), "", ())
+        self._tally: Tally | None = None
+        self._row = 0
+        self._menu = Menu(())
+        self._names: tuple[str, ...] = ()
+        self._stop = Event()
+
+    def compose(self) -> ComposeResult:
+        """What it is, the values, the shown row, the counts."""
+        yield Paragraph(Notice(guard.one_line(str(self.draft.path)), "strong"), classes="question")
+        yield Choices(self._menu, classes="parts")
+        yield Divider()
+        yield Preview(None)
+        yield Divider()
+        yield Paragraph(counts(None), classes="about")
+
+    def on_mount(self) -> None:
+        """Read the first rows; there is nothing to type here."""
+        self.screen.set_focus(None)
+        self._read()
+
+    def on_unmount(self) -> None:
+        """The count may end."""
+        self._stop.set()
+
+    # ------------------------------------------------------------------------------- reading
+
+    def _read(self) -> None:
+        self._stop.set()
+        self._stop = stop = Event()
+        self._tally = None
+        draft = self.draft
+        self.run_worker(
+            lambda: self._look_and_count(draft, stop), group="look", thread=True, exclusive=True, exit_on_error=False
+        )
+
+    def _look_and_count(self, draft: Draft, stop: Event) -> None:
+        try:
+            found = look(draft.path, draft.reading())
+            if stop.is_set():
+                return
+            self.post_message(Looked(found))
+            if found.format:
+                for tallied in tally(draft.path, draft.reading()):
+                    if stop.is_set():
+                        return
+                    self.post_message(Counted(tallied))
+        except (MiddoError, OSError) as error:
+            if not stop.is_set():
+                self.post_message(Said(Notice(guard.clean(str(error)).text, "bad")))
+
+    @on(Looked)
+    def _looked(self, message: Looked) -> None:
+        message.stop()
+        self._look = message.found
+        self._row = min(self._row, max(0, len(self._look.rows) - 1))
+        self._list()
+        if self._look.problem:
+            self.post_message(Said(Notice(_what_is_missing(self.draft, self._look), "decide")))
+        else:
+            self.post_message(Said(Notice("")))
+
+    @on(Counted)
+    def _counted(self, message: Counted) -> None:
+        message.stop()
+        self._tally = message.found
+        self.query_one(".about", Paragraph).show(counts(self._tally))
+
+    def _list(self) -> None:
+        items = []
+        if self._look.rows:
+            items.append(("row", Item("row", f"{self._row + 1} of the first {len(self._look.rows)}")))
+        detected = f"{self._look.format} (detected)" if self._look.format else "not known: choose one"
+        items.append(("format", Item("format", detected if self.draft.format == "auto" else self.draft.format)))
+        for part, needed in self._parts():
+            column = self.draft.columns.get(part, part if part in self._look.columns else NO_COLUMN)
+            missing = needed and column == NO_COLUMN
+            aside, role = ("needed", "bad") if missing else ("", "")
+            items.append((part, Item(part, guard.one_line(column), aside, role=role)))
+        self._names = tuple(name for name, _ in items)
+        at = min(self._menu.at, len(items) - 1)
+        self._menu = Menu(tuple(item for _, item in items), at, 14)
+        parts = self.query_one(".parts", Choices)
+        parts.styles.height = len(items)
+        parts.show(self._menu)
+        self.query_one(Preview).show(self._shown())
+        self.query_one(".about", Paragraph).show(counts(self._tally) if self._look.format else Notice(""))
+
+    def _parts(self) -> list[tuple[str, bool]]:
+        """Parts of the format and whether each is needed."""
+        name = self.draft.format if self.draft.format != "auto" else self._look.format
+        if not name:
+            return []
+        shape = shapes.named(name)
+        return [*((part, True) for part in shape.needs), *((part, False) for part in shape.may)]
+
+    def _shown(self) -> Shown | None:
+        if not self._look.rows:
+            return None
+        row = self._look.rows[self._row]
+        if isinstance(row, Reject):
+            turns: tuple[tuple[str, str], ...] = (("", row.reason), ("row", row.raw))
+        else:
+            turns = tuple((turn.role, turn.content) for turn in row)
+        safe = tuple((guard.one_line(role, 20), guard.clean(text[:TURN_LIMIT]).text) for role, text in turns)
+        return Shown(self._row + 1, len(self._look.rows), safe)
+
+    # ------------------------------------------------------------------------------ the keys
+
+    def move(self, by: int) -> None:
+        """Another value."""
+        self._menu = self._menu.moved(by)
+        self.query_one(".parts", Choices).show(self._menu)
+
+    def change(self, by: int) -> None:
+        """Another row, format or column."""
+        if not self._names:
+            return
+        name = self._names[self._menu.at]
+        if name == "row":
+            self._row = (self._row + by) % len(self._look.rows)
+            self._list()
+            return
+        if name == "format":
+            format = FORMATS[(FORMATS.index(self.draft.format) + by) % len(FORMATS)]
+            self.draft = replace(self.draft, format=format, columns={})
+        else:
+            options = [NO_COLUMN, *self._look.columns]
+            now = self.draft.columns.get(name, name if name in self._look.columns else NO_COLUMN)
+            chosen = options[(options.index(now) + by) % len(options)]
+            columns = {part: column for part, column in self.draft.columns.items() if part != name}
+            if chosen not in (NO_COLUMN, name):
+                columns[name] = chosen
+            self.draft = replace(self.draft, columns=columns)
+        self._list()
+        self._read()
+
+    def value(self) -> str:
+        """What was read."""
+        return self._look.format
+
+    def answer(self, value: str) -> Draft:
+        """Something that can be read, with at least one row that can be used as far as that is known."""
+        if not self._look.columns:
+            raise UsageError("The file could not be read, or is still being read.")
+        if not value:
+            raise UsageError(_what_is_missing(self.draft, self._look))
+        if self._tally is not None and self._tally.ended and not self._tally.usable:
+            raise UsageError("No row can be used like this. Choose another format or columns, or esc for another file.")
+        return self.draft
+
+
+def _what_is_missing(draft: Draft, found: Look) -> str:
+    """What to do when the columns are not known."""
+    shown = guard.one_line(", ".join(found.columns[:12]), 300)
+    if draft.format == "auto":
+        return f"No known columns. There are {shown}. Choose a format (→ on its row), then say which column is which."
+    return f"Say which column is which part: ↓ to a part, → for the column. There are {shown}."

@@ -1,0 +1,310 @@
+"""The wizard's steps that ask one thing: a line to type in, and under it what can be chosen instead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Input
+
+from engine import doctor
+from engine.errors import MiddoError, UsageError
+from engine.formats.look import look
+from middo_tui import guard
+from middo_tui.notice import Notice
+from middo_tui.screens import wizard_draft as drafts
+from middo_tui.screens.wizard_draft import Draft, Offer
+from middo_tui.widgets.choices import Choices, Item, Menu
+from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.paragraph import Paragraph
+
+DEMO = "\x00demo"  # no path holds a NUL
+
+
+class Forward(Message):
+    """This step is answered."""
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self.draft = draft
+
+
+class Said(Message):
+    """Something to say at the step it belongs to."""
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__()
+        self.notice = notice
+
+
+class Step(Vertical):
+    """One step. ``enter`` answers it: in a thread (``answer``), so that nothing it looks at holds up the keys."""
+
+    TITLE: ClassVar[str]
+    QUESTION: ClassVar[str]
+    FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "next"), ("↑↓", "choose"))
+    CAN_FOCUS = False
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__()
+        self.draft = draft
+
+    def submit(self) -> None:
+        """Answer with what is there now."""
+        value = self.value()
+        self.post_message(Said(Notice("Looking …", "dim")))
+        self.run_worker(lambda: self._answer(value), group="answer", thread=True, exclusive=True, exit_on_error=False)
+
+    def _answer(self, value: str) -> None:
+        try:
+            message: Message = Forward(self.answer(value))
+        except (MiddoError, OSError) as error:
+            message = Said(Notice(guard.clean(str(error)).text, "bad"))
+        self.post_message(message)
+
+    def move(self, by: int) -> None:
+        """Another row of what can be chosen."""
+
+    def change(self, by: int) -> None:
+        """Another value of the row."""
+
+    def complete(self) -> None:
+        """Take over what is sure."""
+
+    def value(self) -> str:
+        """What is answered."""
+        raise NotImplementedError
+
+    def answer(self, value: str) -> Draft:
+        """The draft with the answer in it. Runs in a thread.
+
+        Raises:
+            MiddoError: it is no answer; the sentence says why.
+        """
+        raise NotImplementedError
+
+
+class EntryStep(Step):
+    """A line and offers. Typing narrows the offers; the arrows choose one; tab takes over what they have in common."""
+
+    FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "next"), ("tab", "complete"), ("↑↓", "choose"))
+    PLACEHOLDER: ClassVar[str] = ""
+    COLUMN: ClassVar[int] = 34
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._offers: list[Offer] = []
+        self._listed = ""
+        self._chosen = False
+
+    def compose(self) -> ComposeResult:
+        """The question, the line, the offers, what is to be said about the choice."""
+        yield Paragraph(Notice(self.QUESTION), classes="question")
+        yield Entry(self.before(), placeholder=self.PLACEHOLDER)
+        yield Choices(Menu((), column=self.COLUMN), classes="offers")
+        yield Paragraph(Notice(""), classes="about")
+
+    def on_mount(self) -> None:
+        """Type at once."""
+        entry = self.query_one(Entry)
+        entry.cursor_position = len(entry.value)
+        entry.focus()
+        self._list()
+
+    def before(self) -> str:
+        """What was answered earlier."""
+        return ""
+
+    def offers(self, typed: str) -> list[Offer]:
+        """What can be chosen after ``typed``."""
+        raise NotImplementedError
+
+    def about(self, value: str) -> str:
+        """What is to be said about an answer."""
+        return ""
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        if event.value == self._listed:  # said at the beginning, also when nobody typed
+            return
+        self._chosen = False
+        self.post_message(Said(Notice("")))
+        self._list()
+
+    def _list(self) -> None:
+        typed = self._listed = self.query_one(Entry).value
+        self._offers = self.offers(typed)
+        at = 0 if not typed and self._offers else -1
+        self.query_one(Choices).show(Menu(tuple(offer.item for offer in self._offers), at, self.COLUMN))
+        self._tell()
+
+    def _tell(self) -> None:
+        self.query_one(".about", Paragraph).show(Notice(self.about(self.value()), "dim"))
+
+    def move(self, by: int) -> None:
+        """Another offer."""
+        choices = self.query_one(Choices)
+        choices.show(choices.data.moved(by))
+        self._chosen = True
+        self._tell()
+
+    def complete(self) -> None:
+        """What the offers have in common goes into the line; the chosen one, if one was chosen."""
+        entry = self.query_one(Entry)
+        at = self.query_one(Choices).data.at
+        values = [offer.value for offer in self._offers if not offer.value.startswith("\x00")]
+        whole = self._offers[at].value if self._chosen and self._offers else drafts.common(values)
+        if not whole.startswith("\x00") and (self._chosen or len(whole) > len(entry.value)):
+            entry.value = whole
+            entry.cursor_position = len(whole)
+
+    def value(self) -> str:
+        """The chosen offer, or the line."""
+        typed = self.query_one(Entry).value
+        at = self.query_one(Choices).data.at
+        if (self._chosen or not typed) and 0 <= at < len(self._offers):
+            return self._offers[at].value
+        return typed
+
+    def submit(self) -> None:
+        """A folder is opened; anything else is the answer."""
+        at = self.query_one(Choices).data.at
+        if self._chosen and self._offers[at].open:
+            self.complete()
+        else:
+            super().submit()
+
+
+class DataStep(EntryStep):
+    """The dataset file, or the demo."""
+
+    TITLE = "data"
+    QUESTION = (
+        "Which dataset? A file (JSON, JSON lines, CSV, Parquet; also .gz or .zst) or a folder saved by `datasets`."
+        " Nothing is written before the last step."
+    )
+    PLACEHOLDER = "path, ~ is your home"
+
+    def before(self) -> str:
+        """The path."""
+        return self.draft.data
+
+    def offers(self, typed: str) -> list[Offer]:
+        """The demo for who has no data, then paths."""
+        demo = [Offer(Item("try the demo", "./middo-demo: two small models, a CPU"), DEMO)]
+        return [*([] if typed else demo), *drafts.paths(typed, files=True)]
+
+    def answer(self, value: str) -> Draft:
+        """A file that can be read."""
+        if value == DEMO:
+            return replace(self.draft, demo=True)
+        if not value.strip():
+            raise UsageError("Type the path of a dataset, or choose the demo.")
+        draft = replace(self.draft, demo=False, data=value.strip())
+        if draft.data != self.draft.data:
+            draft = replace(draft, format="auto", columns={})
+        look(draft.path, draft.reading(), most=1)
+        return draft
+
+
+class ModelStep(EntryStep):
+    """The model that the data is made better for."""
+
+    TITLE = "model"
+    QUESTION = (
+        "Which model is trained on it? A folder in Hugging Face format, or a hub name (owner/name), which is fetched"
+        " at the first run."
+    )
+    PLACEHOLDER = "folder or owner/name"
+
+    def before(self) -> str:
+        """The model."""
+        return self.draft.model
+
+    def offers(self, typed: str) -> list[Offer]:
+        """Models with presets, then folders."""
+        hub = [offer for offer in drafts.preset_models() if typed.lower() in offer.value.lower()]
+        return [*hub, *drafts.paths(typed, files=False)]
+
+    def answer(self, value: str) -> Draft:
+        """A model with weights, config, tokenizer and template."""
+        name = drafts.model_name(value)
+        found = doctor.model("model", name)
+        if found.bad:
+            raise UsageError(f"{found.text}: {found.fix}.")
+        preset = drafts.fitting_preset(name) if name != self.draft.model else self.draft.preset
+        return replace(self.draft, model=name, preset=preset)
+
+
+class TeacherStep(EntryStep):
+    """Who rewrites, and which text leaves the machine for it."""
+
+    TITLE = "teacher"
+    QUESTION = (
+        "Who rewrites what the diagnosis selects? A stronger model helps more. A folder, a hub name, or a server that"
+        " speaks OpenAI's protocol: URL MODEL, then the variable that holds its key."
+    )
+    PLACEHOLDER = "folder, owner/name, or https://… MODEL VARIABLE"
+
+    def before(self) -> str:
+        """The teacher."""
+        return self.draft.teacher
+
+    def offers(self, typed: str) -> list[Offer]:
+        """The model itself, then as for the model."""
+        if typed.startswith("http"):
+            return []
+        itself = [Offer(Item("the model itself", "rewrites for itself; needs nothing more"), "")]
+        hub = [offer for offer in drafts.preset_models() if typed.lower() in offer.value.lower()]
+        return [*([] if typed else itself), *hub, *drafts.paths(typed, files=False)]
+
+    def about(self, value: str) -> str:
+        """What leaves the machine."""
+        return drafts.leaves(value)
+
+    def answer(self, value: str) -> Draft:
+        """A model, a server, or none."""
+        typed = value.strip()
+        if typed:
+            settings = drafts.teacher(typed)
+            if settings["backend"] == "hf" and (found := doctor.model("teacher", settings["model"])).bad:
+                raise UsageError(f"{found.text}: {found.fix}.")
+        return replace(self.draft, teacher=typed)
+
+
+class PresetStep(Step):
+    """Settings of a known model."""
+
+    TITLE = "preset"
+    QUESTION = "Which settings to begin with? All of them can be changed later (key , in the app, or config.toml)."
+
+    def compose(self) -> ComposeResult:
+        """The presets, the fitting one chosen."""
+        self._offers = drafts.presets()
+        at = next((at for at, offer in enumerate(self._offers) if offer.value == self.draft.preset), 0)
+        yield Paragraph(Notice(self.QUESTION), classes="question")
+        yield Choices(Menu(tuple(offer.item for offer in self._offers), at, 22), classes="offers")
+        yield Paragraph(Notice(""), classes="about")
+
+    def on_mount(self) -> None:
+        """Say all of the chosen one's line."""
+        self.move(0)
+
+    def move(self, by: int) -> None:
+        """Another preset."""
+        choices = self.query_one(Choices)
+        choices.show(choices.data.moved(by) if by else choices.data)
+        item = choices.data.item
+        self.query_one(".about", Paragraph).show(Notice(item.text if item else "", "dim"))
+
+    def value(self) -> str:
+        """The chosen preset."""
+        return self._offers[self.query_one(Choices).data.at].value
+
+    def answer(self, value: str) -> Draft:
+        """Any of them."""
+        return replace(self.draft, preset=value)

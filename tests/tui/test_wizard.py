@@ -1,0 +1,322 @@
+"""The wizard, driven by keys at 80 x 24: real files, a real model folder, a real project, and no harm before."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+import engine.demo
+from engine import config as configs
+from engine.errors import DataError, UsageError
+from engine.formats.look import Look, Tally, look, tally
+from engine.store import read
+from engine.store.connect import reader
+from middo_tui.screens import wizard_draft as drafts
+from middo_tui.screens.wizard import STEPS, Wizard, WizardScreen
+from middo_tui.screens.wizard_draft import Draft
+from middo_tui.screens.wizard_preview import counts
+from tests.tui.hostile import CORPUS, ONE_MEGABYTE
+from tests.tui.terminal import ROOT, Terminal
+from tests.tui.test_loop_screen import screen_text, until
+from tests.tui.test_terminal import hostile_bytes
+
+BASE = Path(engine.demo.__file__).parent / "base"
+SIZES = [(80, 24), (140, 40)]
+NAMES = {"/": "slash", ".": "full_stop", "-": "minus", "_": "underscore", ":": "colon", " ": "space"}
+
+
+def typed(text: str) -> Iterable[str]:
+    """The keys of a text."""
+    return [NAMES.get(letter, letter) for letter in text]
+
+
+def alpaca(path: Path, count: int = 30) -> Path:
+    rows = [{"instruction": f"Name {i} things.", "input": "", "output": f"{i} things."} for i in range(count)]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Relative paths begin in an empty folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+async def at_step(pilot: Pilot[Path], title: str) -> None:
+    """Until this step is shown."""
+    await until(pilot, f"{title} ▶")  # type: ignore[arg-type]
+    await pilot.pause()
+
+
+def names(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_from_a_file_to_a_project_by_keys_alone(here: Path, size: tuple[int, int]) -> None:
+    alpaca(here / "cats.json")
+    app = Wizard()
+    async with app.run_test(size=size) as pilot:
+        await at_step(pilot, "data")
+        assert "▸  try the demo" in screen_text(app)
+        await pilot.press("c", "tab")
+        assert "cats.json" in screen_text(app)
+        await pilot.press("enter")
+        await at_step(pilot, "columns")
+        await until(pilot, "30 rows: all can be used")
+        assert "alpaca (detected)" in screen_text(app)
+        assert "Name 0 things." in screen_text(app)
+        await pilot.press("right")
+        assert "Name 1 things." in screen_text(app)
+        await pilot.press("enter")
+        await at_step(pilot, "model")
+        await pilot.press(*typed(str(BASE)), "enter")
+        await at_step(pilot, "teacher")
+        assert "No text leaves this machine." in screen_text(app)
+        await pilot.press("enter")
+        await at_step(pilot, "preset")
+        await pilot.press("down", "down", "down", "enter")
+        await at_step(pilot, "check")
+        await until(pilot, "privacy" if size[1] > 24 else "python")
+        assert "./middo-cats" in screen_text(app)
+        assert max(len(row) for row in screen_text(app).split("\n")) <= size[0]
+        assert names(here) == {"cats.json"}  # nothing is written before the last step
+        await pilot.press("enter")
+        while app.return_value is None:
+            await pilot.pause(0.02)
+    assert app.return_value == Path("middo-cats")
+    config = configs.load(here / "middo-cats")
+    assert (config.model.name, config.teacher.model, config.train.method) == (str(BASE), "", "full")
+    db = reader(here / "middo-cats")
+    try:
+        assert read.size(db, 0) + len(read.heldout(db)) == 30
+    finally:
+        db.close()
+
+
+async def test_unknown_columns_are_given_their_parts(here: Path) -> None:
+    rows = "".join(json.dumps({"question": f"What is {i}+1?", "answer": str(i + 1)}) + "\n" for i in range(9))
+    (here / "odd.jsonl").write_text(rows, encoding="utf-8")
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*typed("odd.jsonl"), "enter")
+        await at_step(pilot, "columns")
+        await until(pilot, "There are question, answer.")
+        await pilot.press("enter")
+        await until(pilot, "No known columns.")
+        await pilot.press("right")
+        await until(pilot, "needed")
+        await pilot.press("down", "right", "down", "right", "right")
+        await until(pilot, "9 rows: all can be used")
+        assert "What is 0+1?" in screen_text(app)
+        await pilot.press("enter")
+        await at_step(pilot, "model")
+        await pilot.press("escape")
+        await at_step(pilot, "columns")
+        await until(pilot, "9 rows: all can be used")  # what was chosen is still chosen
+        screen = app.screen
+        assert isinstance(screen, WizardScreen)
+        assert screen.draft.columns == {"instruction": "question", "output": "answer"}
+    text = configs.render(screen.draft.settings())
+    assert configs.parse(text, "x").data.columns == screen.draft.columns
+
+
+async def test_every_step_goes_back_and_the_first_one_leaves(here: Path) -> None:
+    alpaca(here / "cats.json")
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*typed("cats.json"), "enter")
+        await at_step(pilot, "columns")
+        await until(pilot, "can be used")
+        await pilot.press("enter")
+        await at_step(pilot, "model")
+        await pilot.press(*typed(str(BASE)), "enter")
+        for title in ("teacher", "preset"):
+            await at_step(pilot, title)
+            await pilot.press("enter")
+        await at_step(pilot, "check")
+        for title in ("preset", "teacher", "model", "columns", "data"):
+            await pilot.press("escape")
+            await at_step(pilot, title)
+        assert "cats.json" in screen_text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+    assert app.return_value is None
+    assert names(here) == {"cats.json"}
+
+
+async def test_the_demo_is_one_key_away(here: Path) -> None:
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_step(pilot, "data")
+        await pilot.press("enter")
+        while app.return_value is None:
+            await pilot.pause(0.02)
+    assert app.return_value == Path("middo-demo")
+    assert (here / "middo-demo" / "middo.db").exists()
+    assert (here / "middo-demo" / "prompts").is_dir()
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [
+    ("empty.json", b"", "the file is empty"),
+    ("blank.jsonl", b"\n\n", "nothing but white space"),
+    ("broken.json", b"[{", "not JSON"),
+    ("picture.png", b"\x89PNG", "not a kind of file"),
+    ("latin.json", '[{"instruction": "é"}]'.encode("latin-1"), "not UTF-8"),
+    ("cut.json.gz", gzip.compress(b"[]" * 999)[:20], "cannot be read to its end"),
+    ("none.json", b"[]", "there are no rows"),
+])  # fmt: skip
+async def test_a_file_that_cannot_be_read_is_a_sentence_at_its_step(
+    here: Path, name: str, content: bytes, says: str
+) -> None:
+    (here / name).write_bytes(content)
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*typed(name), "enter")
+        await until(pilot, name + ":")
+        assert says in " ".join(screen_text(app).split())
+        assert "data ▶" in screen_text(app)
+        await pilot.press("x")
+        await pilot.pause()
+        assert says not in " ".join(screen_text(app).split())
+
+
+async def test_what_is_not_there_or_not_a_model_is_said(here: Path) -> None:
+    alpaca(here / "cats.json")
+    (here / "hollow").mkdir()
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*typed("dogs.json"), "enter")
+        await until(pilot, "there is no such file")
+        await pilot.press(*["backspace"] * 9, *typed("cats.json"), "enter")
+        await at_step(pilot, "columns")
+        await until(pilot, "can be used")
+        await pilot.press("enter")
+        await at_step(pilot, "model")
+        await pilot.press(*typed("hollow"), "enter")
+        await until(pilot, "safetensors: save")
+        await pilot.press(*["backspace"] * 6, *typed("a b"), "enter")
+        await until(pilot, "a hub name looks like owner/name")
+
+
+async def test_hostile_rows_and_names_are_shown_as_what_they_are(here: Path) -> None:
+    evil = "\n".join(text.encode("utf-8", "replace").decode() for text in CORPUS.values())
+    rows = [
+        {"instruction": evil, "output": ONE_MEGABYTE, "x\x1b]0;owned\x07\u202e": 1},
+        {"instruction": "", "output": evil},
+    ]
+    name = "d\x1b[2J\u202e.json"
+    (here / name).write_text(json.dumps(rows), encoding="utf-8")
+    (here / os.fsdecode(b"bad\xff.json")).write_text("[]", encoding="utf-8")
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "⟨U+202E⟩")
+        await pilot.press("down", "down", "enter")
+        await at_step(pilot, "columns")
+        await until(pilot, "rows:")
+        await pilot.press("right")
+        await pilot.pause()
+        shown = screen_text(app)
+    assert not any(bad in shown for bad in ("\x1b", "\u202e", "\u200b", "\x07", "\x9b"))
+
+
+def test_no_hostile_byte_of_a_file_reaches_the_terminal(here: Path) -> None:
+    evil = "\n".join(text.encode("utf-8", "replace").decode() for text in CORPUS.values())
+    (here / "d\x1b]52;c;cm0=\x07\u202e.json").write_text(
+        json.dumps([{"instruction": evil, "output": evil, "x\x1b[2J": 1}]), encoding="utf-8"
+    )
+    env = {"XDG_CONFIG_HOME": str(here / "config"), "PYTHONPATH": str(ROOT)}
+    terminal = Terminal([sys.executable, "-m", "middo_tui.cli"], env=env)
+    try:
+        terminal.wait_for("try the demo")
+        terminal.send(b"\x1b[B\r")
+        terminal.wait_for("all can be used")
+        terminal.send(b"\x11")
+        assert terminal.wait() == 0
+    finally:
+        terminal.close()
+    assert hostile_bytes(terminal.seen) == []
+    assert b"No project was made" in terminal.seen
+
+
+async def test_a_small_terminal_is_told_so(here: Path) -> None:
+    app = Wizard()
+    async with app.run_test(size=(70, 20)) as pilot:
+        await until(pilot, "needs 80 x 24 cells")
+
+
+# --------------------------------------------------------------------------- what needs no screen
+
+
+def test_completion_narrows_folders_and_files(here: Path) -> None:
+    for name in ("one.json", "one.txt", "other.csv", ".hidden.json"):
+        (here / name).touch()
+    (here / "onefolder").mkdir()
+    assert [offer.value for offer in drafts.paths("", files=True)] == ["one.json", "other.csv", "onefolder/"]
+    assert [offer.value for offer in drafts.paths("one", files=True)] == ["one.json", "onefolder/"]
+    assert [offer.value for offer in drafts.paths(".h", files=True)] == [".hidden.json"]
+    assert [offer.value for offer in drafts.paths("o", files=False)] == ["onefolder/"]
+    assert drafts.paths("no/where/", files=True) == []
+    assert drafts.common(["one.json", "onefolder/"]) == "one"
+
+
+def test_home_is_home(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    alpaca(here / "cats.json")
+    assert [offer.value for offer in drafts.paths("~/c", files=True)] == ["~/cats.json"]
+    assert Draft(data="~/cats.json").path == here / "cats.json"
+
+
+def test_what_leaves_the_machine_is_said_for_every_kind_of_teacher() -> None:
+    assert drafts.leaves("") == "No text leaves this machine."
+    assert drafts.leaves("Qwen/Qwen2.5-7B") == "No text leaves this machine."
+    assert "runs on it" in drafts.leaves("http://localhost:8000/v1 m")
+    assert "would be sent to api.example.com" in drafts.leaves("https://api.example.com/v1 m KEY")
+
+
+def test_a_server_as_teacher() -> None:
+    found = drafts.teacher("https://api.example.com/v1 big MY_KEY")
+    assert found == {"backend": "openai", "url": "https://api.example.com/v1", "model": "big", "key_env": "MY_KEY"}
+    configs.parse(configs.render(Draft(model="a/b", teacher="https://x.example/v1 big MY_KEY").settings()), "x")
+    with pytest.raises(UsageError, match="URL MODEL"):
+        drafts.teacher("https://api.example.com/v1")
+
+
+def test_presets_have_one_line_each_and_fit_their_models() -> None:
+    assert all(offer.item.text for offer in drafts.presets())
+    assert drafts.fitting_preset("Qwen/Qwen2.5-0.5B-Instruct") == "qwen2.5-0.5b"
+    assert drafts.fitting_preset("/models/mine") == ""
+
+
+def test_a_look_reads_only_the_beginning_and_a_tally_all(here: Path) -> None:
+    rows = [{"instruction": "a", "output": "b" if i % 10 else ""} for i in range(5_000)]
+    (here / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    found = look(here / "rows.json", configs.Data(), most=5)
+    assert (found.format, found.columns, len(found.rows)) == ("alpaca", ("instruction", "output"), 5)
+    said = list(tally(here / "rows.json", configs.Data(), every=2_000))
+    assert [one.rows for one in said] == [2_000, 4_000, 5_000]
+    assert [one.ended for one in said] == [False, False, True]
+    assert said[-1] == Tally(5_000, 4_500, (("empty response", 500, 1),), ended=True)
+    assert "500 cannot: empty response (500, first in row 1)" in counts(said[-1]).text
+
+
+def test_a_look_at_unknown_columns_names_them(here: Path) -> None:
+    (here / "odd.json").write_text('[{"q": "a", "a": "b"}]', encoding="utf-8")
+    assert look(here / "odd.json", configs.Data()) == Look(
+        ("q", "a"), "", (), look(here / "odd.json", configs.Data()).problem
+    )
+    with pytest.raises(DataError):
+        look(here / "missing.json", configs.Data())
+
+
+def test_every_step_has_a_title_of_its_own() -> None:
+    assert len({step.TITLE for step in STEPS}) == len(STEPS)
