@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -36,7 +36,7 @@ class TypeLine(ModalScreen[str | None]):
     def __init__(self, question: str, typed: str = "", check: Callable[[str], object] | None = None) -> None:
         super().__init__()
         self._question = question
-        self._typed = typed
+        self._entry = Entry(typed)
         self._check = check
 
     def compose(self) -> ComposeResult:
@@ -44,12 +44,19 @@ class TypeLine(ModalScreen[str | None]):
         with Vertical(id="entry"):
             yield Divider()
             yield Paragraph(Notice(self._question, "decide"))
-            yield Entry(self._typed)
+            yield self._entry
             yield KeyBar((("enter", "take it"), ("esc", "back")))
 
     def on_mount(self) -> None:
         """Keys go to the line."""
-        self.query_one(Entry).focus()
+        self._entry.focus()
+
+    def on_key(self, event: events.Key) -> None:
+        """What was typed ahead of the line: it may come before the line can have it, and must not be lost."""
+        if not self._entry.has_focus and event.character and event.is_printable:
+            event.stop()
+            self._entry.value += event.character
+            self._entry.cursor_position = len(self._entry.value)
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:

@@ -261,7 +261,7 @@ class VTable(Widget, Generic[R]):
             return
         old, self._shown = self._shown, self._aim
         if old.top != self._shown.top:
-            self.refresh()
+            self.refresh(Region(0, 1, self.content_size.width, self._rows_high))
         else:
             self._paint_rows({old.at, self._shown.at})
 
@@ -479,9 +479,9 @@ class VTable(Widget, Generic[R]):
         key = (id, (CURSOR if under_cursor else " ") + sign, width)
         strip = self._strips.get(key)
         if strip is None:
-            runs = cells(row, self.columns, width - 2)
+            runs = cells(row, self.columns, width - 2, key[1])
             base = self.rich_style + ROLES["cursor"] if under_cursor else self.rich_style
-            segments = [Segment(key[1], base), *(Segment(text, base + ROLES[role]) for text, role in runs)]
+            segments = [Segment(text, base + ROLES[role]) for text, role in runs]
             strip = Strip(segments).adjust_cell_length(width, base)
             self._strips[key] = strip
             if len(self._strips) > STRIPS_KEPT:
@@ -493,10 +493,10 @@ class VTable(Widget, Generic[R]):
             (guard.fit(column.title, wide, right=column.right), column.title_role)
             for column, wide in zip(self.columns, widths(self.columns, width - 2), strict=True)
         ]
-        base = self.rich_style
-        segments = [Segment("  ", base)]
-        for at, (text, role) in enumerate(titles):
-            segments += [Segment(" " * (at > 0), base), Segment(text, base + ROLES[role])]
+        base, segments, lead = self.rich_style, [], "  "
+        for text, role in titles:
+            segments.append(Segment(lead + text, base + ROLES[role]))
+            lead = " "
         return Strip(segments).adjust_cell_length(width, base)
 
 
@@ -506,13 +506,13 @@ def widths(columns: Sequence[Column[Any]], width: int) -> list[int]:
     return [column.width or max(1, width - fixed) for column in columns]
 
 
-def cells(row: R, columns: Sequence[Column[R]], width: int) -> list[tuple[str, str]]:
-    """A row as (text, role) runs: neighbours of one role are one run, gaps are of no role."""
+def cells(row: R, columns: Sequence[Column[R]], width: int, signs: str = "") -> list[tuple[str, str]]:
+    """``signs`` and a row in ``width`` cells as (text, role) runs: neighbours of one role are one run, gaps of none."""
     pieces: list[tuple[str, str]] = []
     for column, wide in zip(columns, widths(columns, width), strict=True):
         role = column.role(row) if column.role is not None else ""
         pieces += [(" ", ""), (guard.fit(column.text(row), wide, right=column.right), role)]
-    out: list[tuple[str, str]] = []
+    out: list[tuple[str, str]] = [(signs, "")] if signs else []
     for text, role in pieces[1:]:
         if out and out[-1][1] == role:
             out[-1] = (out[-1][0] + text, role)
