@@ -52,12 +52,12 @@ def load(environ: Mapping[str, str] = os.environ, mouse: bool = True) -> Prefere
         warnings.append(f"{place}: [app] has no {name!r}. There are {' and '.join(KNOWN)}.")
     theme = _theme(environ.get("MIDDO_THEME", ""), "MIDDO_THEME", warnings)
     theme = theme or _theme(app.get("theme", ""), f"{place}: [app] theme", warnings)
-    mouse = app.get("mouse", True)
-    if not isinstance(mouse, bool):
-        warnings.append(f"{place}: [app] mouse is true or false, not {mouse!r}.")
-        mouse = True
+    wanted = app.get("mouse", True)
+    if not isinstance(wanted, bool):
+        warnings.append(f"{place}: [app] mouse is true or false, not {wanted!r}.")
+        wanted = True
     return Preferences(
-        theme or fitting(environ), mouse, _keys(folder(environ) / "keys.toml", warnings), tuple(warnings)
+        theme or fitting(environ), mouse and wanted, _keys(folder(environ) / "keys.toml", warnings), tuple(warnings)
     )
 
 

@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
+from textual.widgets import Input
 
 from middo_tui.base import BaseApp
 from middo_tui.notice import Notice
@@ -53,14 +54,14 @@ class Progress(Lines[int]):
         return [head, tuple(runs)]
 
 
-class WizardScreen(Screen[None]):
-    """One step at a time between a head and a foot that stay."""
+class WizardScreen(Screen[None], inherit_bindings=False):
+    """One step at a time between a head and a foot that stay. Tab completes here, it does not move the focus."""
 
     CSS_PATH = "wizard.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "forward", show=False, priority=True),
+        Binding("enter", "forward", show=False),
         Binding("escape", "back", show=False),
-        Binding("tab", "complete", show=False, priority=True),
+        Binding("tab", "complete", show=False),
         Binding("down,ctrl+n", "move(1)", show=False),
         Binding("up,ctrl+p", "move(-1)", show=False),
         Binding("pagedown", "move(10)", show=False),
@@ -125,8 +126,9 @@ class WizardScreen(Screen[None]):
     def _made(self, message: Made) -> None:
         self.app.exit(message.folder)
 
+    @on(Input.Submitted)
     def action_forward(self) -> None:
-        """Answer the step."""
+        """Answer the step. Not a priority key: it must not overtake what was typed before it."""
         if not self._busy:
             self.step.submit()
 
