@@ -84,6 +84,7 @@ class LineageScreen(Framed):
         self._text = False
         self._top = 0
         self._sections: tuple[Section, ...] | None = None
+        self._told: Entry | None = None  # what the pane shows: the one before, until the texts are compared
         self._starts: tuple[Start, ...] | None = None
         self._typed = ""
         self._menu_at = 0
@@ -168,6 +169,8 @@ class LineageScreen(Framed):
         same = self._family is not None and self._family.chosen == message.asked
         self._family, self._entries = message.family, entries(message.family)
         self._at = self._place(before if same else None, message.asked)
+        if not same:
+            self._told, self._sections, self._top = None, None, 0
         if not same or self._entry != before:
             self._look()
         self._paint()
@@ -191,7 +194,7 @@ class LineageScreen(Framed):
     @on(TextRead)
     def _text_was_read(self, message: TextRead) -> None:
         if message.entry == self._entry:
-            self._sections = message.sections
+            self._told, self._sections, self._top = message.entry, message.sections, 0
             self._paint()
 
     @on(Trouble)
@@ -202,7 +205,8 @@ class LineageScreen(Framed):
     # ------------------------------------------------------------------------------------ painting
 
     def _paint(self) -> None:
-        self.set_class(self._family is None, "-starting")
+        self.query_one(Choices).display = self._family is None
+        self.query_one("#family").display = self._family is not None
         self.query_one(Choices).show(self._menu())
         chosen = self._family.chosen if self._family else 0
         self.query_one(FamilyList).show(Rows(self._entries, chosen, self._at, not self._text))
@@ -223,7 +227,7 @@ class LineageScreen(Framed):
         return Menu(items, self._menu_at, 10, empty if self._typed or self._starts is None else NOTHING_YET)
 
     def _pane(self) -> Pane:
-        return Pane(self._family, self._entry, self._sections, self._top, self._text)
+        return Pane(self._family, self._told or self._entry, self._sections, self._top, self._text)
 
     def _length(self) -> int:
         return len(pane_lines(self._pane(), self.query_one(VersionPane).size.width or self.size.width))
@@ -259,8 +263,7 @@ class LineageScreen(Framed):
     # ------------------------------------------------------------------------------------ the keys
 
     def _look(self) -> None:
-        """Compare what the cursor is on."""
-        self._sections, self._top = None, 0
+        """Compare what the cursor is on; until that is done the pane stays as it is, and is painted once."""
         if self._entry is not None:
             self._work("text", partial(self._read_text, self._entry))
 

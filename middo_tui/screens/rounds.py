@@ -21,7 +21,7 @@ from middo_tui.feed.shapes import MADE_BY, SIGNALS
 from middo_tui.feed.view import LoopView
 from middo_tui.notice import Notice
 from middo_tui.screens.export import AskFormat, Wanted, export
-from middo_tui.screens.frame import Framed
+from middo_tui.screens.frame import TALL, Framed
 from middo_tui.screens.rounds_keys import KEYS, Looking
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
@@ -120,12 +120,18 @@ class RoundsScreen(Framed):
         self.query_one(RoundGrid).show(Grid(self._rounds, self._at(), self._first))
         chosen = self.chosen
         self.query_one(TabBar).show(Tabs(TABS, self._tab, _words(chosen)))
-        self.set_class(self.tab == "shapes", "-shapes")
+        self._show_shapes(self.tab == "shapes")
         self._top = max(0, min(self._top, self._length() - self._height()))
         self.query_one(RoundPanel).show(self._panel())
         self.query_one("#shape", Histogram).show(self._shape(chosen, SIGNALS[self._signal]))
         self.query_one("#next-shape", Histogram).show(self._shape(chosen, SIGNALS[(self._signal + 1) % len(SIGNALS)]))
         self.state_changed()
+
+    def _show_shapes(self, shapes: bool) -> None:
+        """Widget by widget: a class of the whole screen would style and paint all of it anew."""
+        self.query_one(RoundPanel).display = not shapes
+        self.query_one("#shape").display = shapes
+        self.query_one("#next-shape").display = shapes and self.size.height >= TALL
 
     def _at(self) -> int:
         """The row of the cursor."""
