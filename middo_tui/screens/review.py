@@ -8,7 +8,6 @@ person saw: a rewrite that changed meanwhile is refused, never written over.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -21,21 +20,16 @@ from engine.errors import UsageError
 from engine.store.commands import Seen
 from middo_tui import editor, guard, keys
 from middo_tui.feed import control, deciding
-from middo_tui.feed.review import REASONS, SORTS, Entry, Key, Query
+from middo_tui.feed.review import REASONS, Entry, Key
 from middo_tui.notice import Notice
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.edit_rewrite import EditRewrite, Texts
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.review_keys import KEYS
-from middo_tui.screens.review_reading import Reading
-from middo_tui.widgets.word_diff import WordDiff, changes
+from middo_tui.screens.review_moving import Moving
 
 ASKS_ABOVE = 20
 """Batches above this are asked about first."""
-FILTERS = (
-    "List only (words, all must hold): c d q · open accepted rejected failed owed · better worse · edited noted"
-    " unchecked · any other word is looked for in verdict, reason and note"
-)
 
 
 class Landed(Message):
@@ -46,7 +40,7 @@ class Landed(Message):
         self.keys = keys
 
 
-class ReviewScreen(Reading):
+class ReviewScreen(Moving):
     """Progress, signals, verdict; the list and the text."""
 
     NAME = "review"
@@ -223,18 +217,23 @@ class ReviewScreen(Reading):
         detail = self.detail
         if detail is None or detail.messages is None:
             return
+        texts: Texts | None = None
+        problem = "Nothing was changed."
         try:
             words = editor.command()
             with self.app.suspend():
-                texts = editor.edited(words, detail.prompt, detail.response)
+                try:  # an error that left this block would leave the app suspended
+                    texts = editor.edited(words, detail.prompt, detail.response)
+                except UsageError as error:
+                    problem = str(error)
         except UsageError as error:
-            self.say(Notice(guard.clean(str(error)).text, "bad"))
+            problem = str(error)
         except SuspendNotSupported:
-            self.say(Notice("This terminal cannot be lent to another program: press e to edit here.", "bad"))
+            problem = "this terminal cannot be lent to another program: press e to edit here."
+        if texts is None:
+            self.say(Notice(guard.clean(problem).text, "bad"))
         else:
             self._save(detail.key, detail.messages, texts)
-            if texts is None:
-                self.say(Notice("Nothing was changed."))
 
     def action_note(self) -> None:
         """A remark in one line."""
@@ -264,144 +263,6 @@ class ReviewScreen(Reading):
         """Only the verify stage."""
         if self.queue.round is not None:
             self.ask(partial(control.step, self.project, self.queue.round, "verify"))
-
-    # ---------------------------------------------------------------------------------- moving and listing
-
-    def action_move(self, by: str) -> None:
-        """Up and down the queue."""
-        self.put_cursor(self.cursor + int(by))
-
-    def action_first(self) -> None:
-        """To the top."""
-        self.put_cursor(0)
-
-    def action_last(self) -> None:
-        """To the end."""
-        self.put_cursor(len(self.queue.rows) - 1)
-
-    def action_scroll(self, way: str) -> None:
-        """Half a page of what has the focus."""
-        text = self.query_one(WordDiff)
-        half = max(1, self.query_one("#desk").size.height // 2) * int(way)
-        if self.listing:
-            self.put_cursor(self.cursor + half)
-        else:
-            text.show(replace(text.data, y=max(0, min(text.data.y + half, text.last))))
-
-    def action_change(self, way: str) -> None:
-        """To the next row in which a change begins."""
-        text = self.query_one(WordDiff)
-        rows, y = changes(text.rows), text.data.y
-        found = [row for row in rows if row > y] if int(way) > 0 else [row for row in rows[::-1] if row < y]
-        if found:
-            text.show(replace(text.data, y=min(found[0], text.last)))
-
-    def action_aside(self, way: str) -> None:
-        """Along long lines."""
-        text = self.query_one(WordDiff)
-        if not text.data.wrap:
-            text.show(replace(text.data, x=max(0, text.data.x + 8 * int(way))))
-
-    def action_wrap(self) -> None:
-        """Long lines."""
-        text = self.query_one(WordDiff)
-        text.show(replace(text.data, wrap=not text.data.wrap, x=0, y=0))
-
-    def action_layout(self) -> None:
-        """One column or two."""
-        self.split = not self.is_split
-        self.paint()
-
-    def action_view_list(self) -> None:
-        """The other half."""
-        self.listing = not self.listing
-        self.paint(keep_scroll=True)
-
-    def action_mark(self) -> None:
-        """This one, and on to the next."""
-        if self.key is not None:
-            self.marked ^= {self.key}
-            self.paint(keep_scroll=True)
-            self.put_cursor(self.cursor + 1)
-
-    def action_range(self) -> None:
-        """Begin, or take what is between."""
-        if self.range_from is None:
-            self.range_from = self.key
-        else:
-            self.marked |= self.in_range()
-            self.range_from = None
-        self.paint(keep_scroll=True)
-
-    def action_clear(self) -> None:
-        """What was begun last goes first."""
-        if self.rejecting:
-            self.rejecting = False
-        elif self.range_from is not None:
-            self.range_from = None
-        elif self.marked:
-            self.marked = frozenset()
-        elif self.query_now.search:
-            self.list_anew(replace(self.query_now, search=""))
-        else:
-            self.list_anew(replace(self.query_now, filter=""))
-        self.paint(keep_scroll=True)
-
-    def action_filter(self) -> None:
-        """Ask for words."""
-        self._type(FILTERS, self.query_now.filter, lambda text: replace(self.query_now, filter=" ".join(text.split())))
-
-    def action_search(self) -> None:
-        """Ask for words, and go to the first that has them."""
-        question = "Search in old and new texts (any case)"
-        self._type(question, self.query_now.search, lambda text: replace(self.query_now, search=text.strip()))
-
-    def _type(self, question: str, typed: str, query: Callable[[str], Query]) -> None:
-        def take(text: str | None) -> None:
-            if text is not None:
-                self.say(Notice(""))
-                self.list_anew(query(text))
-
-        self.app.push_screen(TypeLine(question, typed), take)
-
-    def action_hit(self, way: str) -> None:
-        """Through what was found, round and round."""
-        hits = self.queue.hits
-        ahead = [at for at in hits if at > self.cursor] or list(hits)
-        behind = [at for at in hits if at < self.cursor] or list(hits)
-        self.put_cursor(ahead[0] if int(way) > 0 else behind[-1])
-
-    def action_sort(self) -> None:
-        """The next order."""
-        names = [sort.name for sort in SORTS]
-        following = SORTS[(names.index(self.query_now.sort) + 1) % len(SORTS)]
-        self.list_anew(replace(self.query_now, sort=following.name))
-        self.say(Notice(f"Order: {following.help}.", "dim"))
-
-    def action_round(self, way: str) -> None:
-        """Another round's rewrites."""
-        rounds = self.queue.rounds
-        if self.queue.round in rounds:
-            at = rounds.index(self.queue.round) + int(way)
-            if 0 <= at < len(rounds):
-                self.list_anew(replace(self.query_now, round=rounds[at]))
-
-    def action_lineage(self) -> None:
-        """Every version of the sample."""
-        if self.key is not None:
-            self.go("lineage", self.key[0])
-
-    def action_sample(self) -> None:
-        """The sample among the others."""
-        if self.key is not None:
-            self.go("samples", self.key[0])
-
-    def aim(self, target: object) -> None:
-        """``(round, sample id, axis)``."""
-        if isinstance(target, tuple) and len(target) == 3:
-            round, id, axis = target
-            self._wanted = (int(id), str(axis))
-            self.list_anew(Query(int(round)))
 
 
 def _what(word: str, otherwise: str) -> str:
