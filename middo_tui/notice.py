@@ -94,7 +94,8 @@ def _lost(view: LoopView, keys: bool) -> Notice:
 def _waiting(view: LoopView, keys: bool) -> Notice:
     waiting = view.waiting
     if not waiting.open:
-        what = _do(keys, "enter goes on with the merge.")
+        again = view.next is not None and view.next[1] in ("rewrite", "verify")  # texts sent back, or edited
+        what = _do(keys, f"enter goes on with {view.next[1] if again and view.next else 'the merge'}.")
         return Notice(f"Round {view.round}: everything is decided.{what}", "decide")
     by_axis = ", ".join(f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True))
     text = f"Round {view.round} waits for you: {waiting.open:,} rewrites, {waiting.improved:,} better by their signals"
