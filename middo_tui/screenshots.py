@@ -17,6 +17,8 @@ SIZES = ((80, 24), (140, 40))
 PAGES = (
     ("loop", ()),
     ("help", ("question_mark",)),
+    ("settings", ("comma",)),
+    ("palette", ("ctrl+p",)),
     ("rounds", ("5",)),
     ("lineage", ("6", "enter", "j")),
 )

@@ -81,7 +81,7 @@ def _row(item: Item, chosen: bool, column: int, width: int) -> Line:
     return (
         Run(f"  {item.mark} ", item.role or "key"),
         Run(name, item.role),
-        Run(f" {text}", "dim"),
+        Run(f" {text}", item.role or "dim"),
         Run(aside, "key"),
     )
 
