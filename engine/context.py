@@ -13,6 +13,7 @@ from engine.config import Config
 from engine.errors import Cancelled, Paused
 from engine.store import read, write
 from engine.store.connect import transaction
+from engine.store.dataset import Dataset
 from engine.store.rows import Artifact, Row, Sample
 
 R = TypeVar("R")
@@ -30,8 +31,8 @@ class StoreCtx:
         self._db = db
         self._reported = 0.0
 
-    def dataset(self) -> list[Sample]:
-        return read.dataset(self._db, self.round)
+    def dataset(self) -> Dataset:
+        return Dataset(self._db, self.round)
 
     def heldout(self) -> list[Sample]:
         return read.heldout(self._db)

@@ -6,7 +6,7 @@ and candidates that may replace them are measured by the same functions here, so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from engine.errors import StageError
 from engine.models import ModelRef
 from engine.render import Rendered, render, render_bare, render_prompt
 from engine.stage import Ctx
-from engine.store.rows import DIMENSIONS, SUBJECTS, Message
+from engine.store.rows import DIMENSIONS, RATING_COLUMNS, SUBJECTS, Message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,23 +100,27 @@ def loss_key(ctx: Ctx, model: ModelRef) -> str:
     return f"{models.fingerprint(model)}:{how.dtype}:{how.max_length}"
 
 
-def rendered(ctx: Ctx, model: HF, chats: Sequence[Chat]) -> list[Rendered]:
+def rendered(ctx: Ctx, model: HF, chats: Iterable[Chat]) -> Iterator[Rendered]:
     """The chats as training sees them."""
-    return [render(model.tokenizer, chat, ctx.config.model.max_length) for chat in chats]
+    return (render(model.tokenizer, chat, ctx.config.model.max_length) for chat in chats)
 
 
-def embedded_rows(ctx: Ctx, model: HF, chats: Sequence[Chat], rows: Sequence[Rendered]) -> list[Rendered]:
-    """Of which tokens the prompt's embedding is the mean: the prompt span of ``rows``, or the bare last prompt."""
+def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Rendered]) -> Iterator[Rendered] | None:
+    """Of which tokens a prompt's embedding is the mean: None for the prompt span of ``rows``, else the bare prompts."""
     if ctx.config.score.embed == "prompt":
-        return list(rows)
+        return None
     limit = ctx.config.model.max_length
-    bare = [render_bare(model.tokenizer, last_prompt(chat), limit) for chat in chats]
-    return [row if row.error else b for row, b in zip(rows, bare, strict=True)]
+    bare = (render_bare(model.tokenizer, last_prompt(chat), limit) for chat in chats)
+    return (row if row.error else b for row, b in zip(rows, bare, strict=True))
 
 
-def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered]) -> list[Scored]:
+Both = tuple[Sequence[Rendered], Sequence[Rendered] | None]
+"""Rows whose losses are wanted, and the rows to embed; None: the same rows, in the same forward."""
+
+
+def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered] | None) -> list[Scored]:
     """Losses of ``rows`` and embeddings of ``embedded``: one forward when they are the same rows."""
-    if all(row is other for row, other in zip(rows, embedded, strict=True)):
+    if embedded is None:
         return model.score(rows)
     losses = model.score(rows, embed=False)
     means = model.score(embedded)
@@ -128,9 +132,14 @@ def score_losses(how: Model, model: ModelRef, rows: Sequence[Rendered]) -> list[
     return open_as(how, model).score(rows, embed=False)
 
 
-def score_both(how: Model, model: ModelRef, batch: tuple[Sequence[Rendered], Sequence[Rendered]]) -> list[Scored]:
+def score_both(how: Model, model: ModelRef, batch: Both) -> list[Scored]:
     """``score_batch`` of rows and embedded rows, in any process."""
     return score_batch(open_as(how, model), *batch)
+
+
+def of_batch(rows: Sequence[Rendered], embedded: Sequence[Rendered] | None, batch: Sequence[int]) -> Both:
+    """The rows of one planned batch."""
+    return [rows[i] for i in batch], None if embedded is None else [embedded[i] for i in batch]
 
 
 def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
@@ -140,11 +149,12 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     """
     how = ctx.config.model
     tuned = open_model(ctx, after_model(ctx))
-    rows = rendered(ctx, tuned, chats)
-    embedded = embedded_rows(ctx, tuned, chats, rows)
+    rows = list(rendered(ctx, tuned, chats))
+    bare = embedded_rows(ctx, tuned, chats, rows)
+    embedded = None if bare is None else list(bare)
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
     after: dict[int, Scored] = {}
-    both = (([rows[i] for i in batch], [embedded[i] for i in batch]) for batch in plan)
+    both = (of_batch(rows, embedded, batch) for batch in plan)
     for batch, found in zip(plan, ranks.spread(partial(score_both, how, after_model(ctx)), both), strict=True):
         after.update(zip(batch, found, strict=True))
     before: dict[int, Scored] = {}
@@ -165,39 +175,52 @@ def judge_ref(ctx: Ctx) -> ModelRef:
     return base_model(ctx) if ctx.config.judge.model == "base" else after_model(ctx)
 
 
-def judge_chats(ctx: Ctx, chat: Chat) -> list[tuple[Message, ...]]:
+Templates = Mapping[str, prompts.Template]
+
+
+def judge_templates(ctx: Ctx) -> Templates:
+    """The wording of a rating request, by subject."""
+    return {subject: prompts.load(f"judge_{subject}", ctx.project) for subject in SUBJECTS}
+
+
+def judge_chats(templates: Templates, chat: Chat) -> list[tuple[Message, ...]]:
     """The six requests to rate a conversation's last exchange, in the order of ``RATING_COLUMNS``."""
     prompt, response = context(chat), last_response(chat)
     return [
-        (Message("user", prompts.load(f"judge_{subject}", ctx.project).fill(
-            prompt=prompt, response=response, dimension=dimension
-        )),)
-        for subject in SUBJECTS
+        (Message("user", template.fill(prompt=prompt, response=response, dimension=dimension)),)
+        for template in templates.values()
         for dimension in DIMENSIONS
-    ]  # fmt: skip
+    ]
 
 
-def judge_prompts(ctx: Ctx, judge: Judges, chat: Chat) -> list[list[int]]:
+def judge_prompts(templates: Templates, judge: Judges, chat: Chat) -> list[list[int]]:
     """``judge_chats`` as token ids; an empty list stands for one that does not fit into the model."""
-    return [render_prompt(judge.tokenizer, request, judge.positions) for request in judge_chats(ctx, chat)]
+    return [render_prompt(judge.tokenizer, request, judge.positions) for request in judge_chats(templates, chat)]
+
+
+def judge_length(templates: Templates, judge: Judges, chat: Chat) -> int:
+    """About how many tokens the longest of the six requests has: those of the one with the longest text."""
+    longest = max(judge_chats(templates, chat), key=lambda request: len(request[-1].content))
+    return len(render_prompt(judge.tokenizer, longest, judge.positions))
 
 
 def rate(ctx: Ctx, chats: Sequence[Chat]) -> list[Rated]:
     """Six expected ratings of each chat's last exchange, in order; planned over all ``chats`` as ``measure`` is."""
     ref = judge_ref(ctx)
     judge = open_model(ctx, ref)
-    asked = [judge_prompts(ctx, judge, chat) for chat in chats]
+    templates = judge_templates(ctx)
     out: dict[int, Rated] = {}
-    plan = plan_ratings(ctx, asked)
+    plan = plan_ratings(ctx, [judge_length(templates, judge, chat) for chat in chats])
     raters = partial(rate_six, ctx.config.model, ref, ctx.config.judge)
-    for batch, found in zip(plan, ranks.spread(raters, ([asked[i] for i in b] for b in plan)), strict=True):
+    asked = ([judge_prompts(templates, judge, chats[i]) for i in batch] for batch in plan)
+    for batch, found in zip(plan, ranks.spread(raters, asked), strict=True):
         out.update(zip(batch, found, strict=True))
     return [out[i] for i in range(len(chats))]
 
 
-def plan_ratings(ctx: Ctx, asked: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
-    """Batches of samples whose six requests together stay within judge.token_budget."""
-    return batches.plan([6 * max(map(len, six)) for six in asked], ctx.config.judge.token_budget)
+def plan_ratings(ctx: Ctx, lengths: Iterable[int]) -> list[list[int]]:
+    """Batches of samples whose six requests together, by the length of the longest, stay within judge.token_budget."""
+    return batches.plan([len(RATING_COLUMNS) * length for length in lengths], ctx.config.judge.token_budget)
 
 
 def rate_batch(how: Judge, judge: Judges, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:

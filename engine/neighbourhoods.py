@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from engine import clusters, dynamics, nearest
 from engine.clusters import Clustering, Floats, Ints
 from engine.stage import Ctx
-from engine.store.rows import Cluster, Neighbourhood, Row, Sample
+from engine.store.dataset import Dataset
+from engine.store.rows import Cluster, Neighbourhood, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Prompts:
         return out
 
 
-def rows(ctx: Ctx, samples: Sequence[Sample], keys: Sequence[Hashable | None], array: NDArray[Any]) -> list[Row]:
+def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDArray[Any]) -> list[Row]:
     """The neighbourhoods of all samples that have one, and the round's clusters.
 
     Args:
@@ -94,7 +95,7 @@ def rows(ctx: Ctx, samples: Sequence[Sample], keys: Sequence[Hashable | None], a
             found = prompts.rows_near(i, near[number], index[number], settings.neighbours, copies)
             placed |= {i: found} if found else {}
     if not grouped:
-        return [_row(ctx.round, samples[i], samples, found) for i, found in placed.items()]
+        return [_row(ctx.round, i, samples.ids, found) for i, found in placed.items()]
     return _grouped(ctx, samples, prompts, placed, clusters.cluster(near, index, ctx.config.score.min_cluster_size))
 
 
@@ -102,33 +103,31 @@ Placed = dict[int, list[tuple[float, int]]]
 """Of the rows that have neighbours: their similarities and rows, nearest first."""
 
 
-def _grouped(
-    ctx: Ctx, samples: Sequence[Sample], prompts: Prompts, placed: Placed, clustering: Clustering
-) -> list[Row]:
+def _grouped(ctx: Ctx, samples: Dataset, prompts: Prompts, placed: Placed, clustering: Clustering) -> list[Row]:
     """Neighbourhoods with their clusters, and the clusters; copies of a prompt share its cluster."""
     group = {i: number for i in placed if (number := prompts.of_row[i]) is not None}
-    label = {samples[i].id: int(clustering.label[number]) for i, number in group.items()}
+    label = {samples.ids[i]: int(clustering.label[number]) for i, number in group.items()}
     fates = dynamics.follow(_before(ctx), label, _stands_for(ctx.round, samples), _used(ctx))
     numbers = {fate.found: fate.number for fate in fates if fate.found is not None} | {dynamics.NOISE: dynamics.NOISE}
     out = []
     for i, number in group.items():
         outlier = float(clustering.outlier[number])
-        named = numbers[label[samples[i].id]]
-        out.append(_row(ctx.round, samples[i], samples, placed[i], named, outlier if np.isfinite(outlier) else None))
+        named = numbers[label[samples.ids[i]]]
+        out.append(_row(ctx.round, i, samples.ids, placed[i], named, outlier if np.isfinite(outlier) else None))
     ctx.event(describe(fates, label))
     return [*out, *_clusters(ctx, fates, out)]
 
 
 def _row(
     round: int,
-    sample: Sample,
-    samples: Sequence[Sample],
+    i: int,
+    ids: Sequence[int],
     found: Sequence[tuple[float, int]],
     cluster: int | None = None,
     outlier: float | None = None,
 ) -> Neighbourhood:
     mean = float(np.mean([s for s, _ in found], dtype=np.float64))
-    return Neighbourhood(round, sample.id, mean, json.dumps([samples[j].id for _, j in found]), cluster, outlier)
+    return Neighbourhood(round, ids[i], mean, json.dumps([ids[j] for _, j in found]), cluster, outlier)
 
 
 def _device(ctx: Ctx) -> str:
@@ -149,7 +148,7 @@ def _used(ctx: Ctx) -> list[int]:
     return [row.cluster for r in range(ctx.round) for row in ctx.rows(Cluster, r)]
 
 
-def _stands_for(round: int, samples: Sequence[Sample]) -> dict[int, int]:
+def _stands_for(round: int, samples: Dataset) -> dict[int, int]:
     """The samples that the last merge put in another's place, and whose."""
     return {
         s.id: s.parent_id

@@ -25,7 +25,8 @@ class Spool(Sequence[Rendered]):
     def __init__(self, rows: Iterable[Rendered], folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the spool
         self._at = array("q")
-        self._prompt_end = array("i")
+        self.prompt_ends = array("i")
+        """Tokens before each row's last reply."""
         self._truncated = bytearray()
         self.lengths = array("i")
         """Tokens of each row; 0 for one that cannot be used."""
@@ -36,7 +37,7 @@ class Spool(Sequence[Rendered]):
         end = 0
         for row in rows:
             self._at.append(end)
-            self._prompt_end.append(row.prompt_end)
+            self.prompt_ends.append(row.prompt_end)
             self._truncated.append(row.truncated)
             self.lengths.append(len(row.ids))
             self.response_tokens.append(row.response_tokens)
@@ -65,5 +66,5 @@ class Spool(Sequence[Rendered]):
         bits = np.frombuffer(self._file.read((count + 7) // 8), dtype=np.uint8)
         mask = np.unpackbits(bits, count=count).astype(np.bool_)
         return Rendered(
-            ids.tolist(), mask.tolist(), self._prompt_end[at], bool(self._truncated[at]), self.errors.get(at)
+            ids.tolist(), mask.tolist(), self.prompt_ends[at], bool(self._truncated[at]), self.errors.get(at)
         )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from engine.config import Config
+from engine.store.dataset import Dataset
 from engine.store.rows import Row, Sample
 
 R = TypeVar("R")
@@ -50,8 +51,8 @@ class Ctx(Protocol):
     config: Config
     project: Path
 
-    def dataset(self) -> list[Sample]:
-        """D_r, in ``seq`` order."""
+    def dataset(self) -> Dataset:
+        """D_r, in ``seq`` order. Samples are read when they are asked for: go through it once, keep what is small."""
 
     def heldout(self) -> list[Sample]:
         """The held-out samples, never trained on, in file order."""

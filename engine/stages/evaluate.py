@@ -38,7 +38,7 @@ def run(ctx: Ctx) -> None:
 def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalItem]:
     """Each item's mean response loss and how many tokens it is a mean of."""
     items = {row.item: row for row in ctx.rows(EvalItem)}
-    rows = diagnosis.rendered(ctx, model, [sample.messages for sample in samples])
+    rows = list(diagnosis.rendered(ctx, model, (sample.messages for sample in samples)))
     if lost := sum(row.error is not None for row in rows):
         reason = next(row.error for row in rows if row.error)
         ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")

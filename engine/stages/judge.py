@@ -48,22 +48,26 @@ def run(ctx: Ctx) -> None:
     """The stage. Batches whose rows are all there are skipped, half-done ones are rated again as they were."""
     samples = ctx.dataset()
     rated = {row.sample_id for row in ctx.rows(Ratings)}
-    ctx.begin(len(samples), sum(sample.id in rated for sample in samples))
-    if all(sample.id in rated for sample in samples):
+    ctx.begin(len(samples), sum(id in rated for id in samples.ids))
+    if all(id in rated for id in samples.ids):
         return
     raters = _Raters(ctx.config.model, diagnosis.judge_ref(ctx), ctx.config.judge, ctx.config.project.seed, ctx.round)
     judge = diagnosis.open_model(ctx, raters.ref)
-    asked = [diagnosis.judge_prompts(ctx, judge, sample.messages) for sample in samples]
-    owed = batches.owed(diagnosis.plan_ratings(ctx, asked), lambda i: samples[i].id in rated)
-    work = (_batch(ctx, [samples[i] for i in batch], [asked[i] for i in batch]) for batch, _ in owed)
-    for (batch, done), found in zip(owed, ranks.spread(partial(_rate, raters), work), strict=True):
-        ctx.save([_row(ctx, samples[i], one) for i, one in zip(batch, found, strict=True)], done)
+    templates = diagnosis.judge_templates(ctx)
+    lengths = (diagnosis.judge_length(templates, judge, sample.messages) for sample in samples)
+    owed = batches.owed(diagnosis.plan_ratings(ctx, lengths), lambda i: samples.ids[i] in rated)
+    ids = [[samples.ids[i] for i in batch] for batch, _ in owed]
+    work = (_batch(ctx, samples.take(batch), templates, judge) for batch in ids)
+    found = ranks.spread(partial(_rate, raters), work)
+    for (_, done), batch, ratings in zip(owed, ids, found, strict=True):
+        ctx.save([_row(ctx, id, one) for id, one in zip(batch, ratings, strict=True)], done)
 
 
-def _batch(ctx: Ctx, samples: Sequence[Sample], asked: list[list[list[int]]]) -> _Batch:
+def _batch(ctx: Ctx, samples: Sequence[Sample], templates: diagnosis.Templates, judge: HF) -> _Batch:
+    chats = [sample.messages for sample in samples]
     if ctx.config.judge.mode == "sampled":
-        return _Batch(samples[0].id, [], [diagnosis.judge_chats(ctx, sample.messages) for sample in samples])
-    return _Batch(samples[0].id, asked, [])
+        return _Batch(samples[0].id, [], [diagnosis.judge_chats(templates, chat) for chat in chats])
+    return _Batch(samples[0].id, [diagnosis.judge_prompts(templates, judge, chat) for chat in chats], [])
 
 
 def _rate(raters: _Raters, batch: _Batch) -> list[Rated]:
@@ -73,11 +77,9 @@ def _rate(raters: _Raters, batch: _Batch) -> list[Rated]:
     return diagnosis.rate_six(raters.model, raters.ref, raters.how, batch.asked)
 
 
-def _row(ctx: Ctx, sample: Sample, rated: Rated) -> Ratings:
+def _row(ctx: Ctx, id: int, rated: Rated) -> Ratings:
     six: dict[str, Any] = dict(zip(RATING_COLUMNS, rated.ratings or (None,) * 6, strict=True))
-    return Ratings(
-        ctx.round, sample.id, **six, quality=rated.quality, digit_mass=rated.digit_mass, judge_error=rated.error
-    )
+    return Ratings(ctx.round, id, **six, quality=rated.quality, digit_mass=rated.digit_mass, judge_error=rated.error)
 
 
 def _sampled(raters: _Raters, judge: HF, batch: _Batch) -> list[Rated]:

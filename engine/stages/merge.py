@@ -30,7 +30,7 @@ from engine.store.rows import (
 
 def run(ctx: Ctx) -> None:
     """Write the next dataset in one transaction."""
-    data = ctx.dataset()
+    data = list(ctx.dataset())
     accepted = [r for r in ctx.rows(Rewrite) if r.state in ("accepted", "merged") and r.messages is not None]
     ctx.begin(1)
     born = births(data, accepted, _taken(ctx, data))

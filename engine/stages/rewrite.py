@@ -95,13 +95,17 @@ class Job:
     @classmethod
     def begin(cls, ctx: Ctx) -> Job:
         """Read the round's rewrites, samples, neighbours and prompt templates."""
-        samples = {s.id: s for s in ctx.dataset()}
-        rows = sorted(ctx.rows(Rewrite), key=lambda r: (AXES.index(r.axis), samples[r.sample_id].seq))
+        data, owed, near = ctx.dataset(), ctx.rows(Rewrite), ctx.rows(Neighbourhood)
+        cores = {r.sample_id for r in owed}
+        near = [n for n in near if n.sample_id in cores]
+        hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
+        samples = {s.id: s for s in data.take(sorted(cores | hints))}
+        rows = sorted(owed, key=lambda r: (AXES.index(r.axis), samples[r.sample_id].seq))
         names = (*TEMPLATES.values(), "answer")
         return cls(
             rows={(r.sample_id, r.axis): r for r in rows},
             samples=samples,
-            hints={n.sample_id: hint_text(n, samples) for n in ctx.rows(Neighbourhood)},
+            hints={n.sample_id: hint_text(n, samples) for n in near},
             templates={name: prompts.load(name, ctx.project) for name in names},
         )
 

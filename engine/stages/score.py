@@ -7,6 +7,7 @@ what has a row; an embedding is on disk before its batch's rows are saved.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ import numpy as np
 from engine import batches, diagnosis, neighbourhoods, ranks
 from engine.backends import Scored
 from engine.render import Rendered
+from engine.spool import Spool
 from engine.stage import Ctx
-from engine.store.rows import CachedLoss, Losses, Sample
+from engine.store.dataset import Dataset
+from engine.store.rows import CachedLoss, Losses
 
 EMBEDDINGS = "embeddings"
 LEAST, MOST = np.finfo(np.float16).min, np.finfo(np.float16).max
@@ -51,19 +54,19 @@ def run(ctx: Ctx) -> None:
         return
     total = len(work.fresh) + len(samples)
     ctx.begin(total)
-    failed = _losses_before(ctx, samples, work)
+    failed = _losses_before(ctx, samples, work, folder)
     embedded = _fused_pass(ctx, samples, work, failed, folder)
     _place(ctx, samples, embedded, folder, total)
     os.replace(_partial(folder), final)
     ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed})
 
 
-def _resume(ctx: Ctx, folder: Path, samples: Sequence[Sample]) -> _Work:
+def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
     """The work begun before a restart, or new work when that was for another model, setting or dataset."""
     before = diagnosis.loss_key(ctx, diagnosis.before_model(ctx))
     after = diagnosis.loss_key(ctx, diagnosis.after_model(ctx))
     known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == before}
-    ids = {sample.id for sample in samples}
+    ids = set(samples.ids)
     note = folder / "work.json"
     if note.exists():
         begun = json.loads(note.read_text(encoding="utf-8"))
@@ -72,7 +75,7 @@ def _resume(ctx: Ctx, folder: Path, samples: Sequence[Sample]) -> _Work:
         if same and ids - known <= set(work.fresh) <= ids:
             return work
     _partial(folder).unlink(missing_ok=True)
-    fresh = tuple(sample.id for sample in samples if sample.id not in known)
+    fresh = tuple(id for id in samples.ids if id not in known)
     work = _Work(before, after, ctx.config.score.embed, fresh)
     text = json.dumps({"before": before, "after": after, "embed": work.embed, "fresh": fresh})
     new = note.with_suffix(".new")
@@ -85,43 +88,43 @@ def _partial(folder: Path) -> Path:
     return folder / "embeddings.partial.npy"
 
 
-def _losses_before(ctx: Ctx, samples: Sequence[Sample], work: _Work) -> dict[int, str]:
+def _losses_before(ctx: Ctx, samples: Dataset, work: _Work, folder: Path) -> dict[int, str]:
     """Fill the cache for the fresh samples; returns why some have no loss (sample id -> reason)."""
-    fresh = [sample for sample in samples if sample.id in set(work.fresh)]
+    fresh = work.fresh
     if not fresh:
         return {}
     ref = diagnosis.before_model(ctx)
     model = diagnosis.open_model(ctx, ref)
-    rows = diagnosis.rendered(ctx, model, [sample.messages for sample in fresh])
-    usable = [i for i, row in enumerate(rows) if row.error is None]
+    wanted = set(fresh)
+    chats = (sample.messages for sample in samples if sample.id in wanted)
+    rows = Spool(diagnosis.rendered(ctx, model, chats), folder)
+    usable = [i for i in range(len(rows)) if i not in rows.errors]
     known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == work.before}
     failed: dict[int, str] = {}
-    planned = batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget)
+    planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     plan = [[usable[j] for j in batch] for batch in planned]
-    owed = batches.owed(plan, lambda i: fresh[i].id in known, len(rows) - len(usable))
+    owed = batches.owed(plan, lambda i: fresh[i] in known, len(rows) - len(usable))
     score = partial(diagnosis.score_losses, ctx.config.model, ref)
     results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
     for (batch, done), scores in zip(owed, results, strict=True):
         found = dict(zip(batch, scores, strict=True))
-        failed |= {fresh[i].id: scored.error for i, scored in found.items() if scored.error}
-        ctx.save([CachedLoss(work.before, fresh[i].id, s.loss) for i, s in found.items() if s.loss is not None], done)
+        failed |= {fresh[i]: scored.error for i, scored in found.items() if scored.error}
+        ctx.save([CachedLoss(work.before, fresh[i], s.loss) for i, s in found.items() if s.loss is not None], done)
     return failed
 
 
-def _fused_pass(
-    ctx: Ctx, samples: Sequence[Sample], work: _Work, failed: dict[int, str], folder: Path
-) -> list[Rendered]:
+def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str], folder: Path) -> Spool:
     """Losses and embeddings under this round's checkpoint; returns the rows that were embedded."""
     ref = diagnosis.after_model(ctx)
     model = diagnosis.open_model(ctx, ref)
-    chats = [sample.messages for sample in samples]
-    rows = diagnosis.rendered(ctx, model, chats)
-    embedded = diagnosis.embedded_rows(ctx, model, chats, rows)
-    usable = [i for i, row in enumerate(embedded) if row.error is None]
+    rows = Spool(diagnosis.rendered(ctx, model, (sample.messages for sample in samples)), folder)
+    bare = diagnosis.embedded_rows(ctx, model, (sample.messages for sample in samples), rows)
+    apart = None if bare is None else Spool(bare, folder)
+    embedded = rows if apart is None else apart
+    usable = [i for i in range(len(rows)) if i not in embedded.errors]
     unusable = [
-        Losses(ctx.round, sample.id, None, None, row.prompt_end, 0, row.error)
-        for sample, row in zip(samples, embedded, strict=True)
-        if row.error
+        Losses(ctx.round, samples.ids[i], None, None, embedded.prompt_ends[i], 0, error)
+        for i, error in embedded.errors.items()
     ]
     done = len(work.fresh) + len(unusable)
     ctx.save(unusable, done)
@@ -130,32 +133,32 @@ def _fused_pass(
     array = _open(folder, len(samples), model.hidden_size)
 
     def there(i: int) -> bool:
-        id = samples[i].id
+        id = samples.ids[i]
         return id in saved and bool(saved[id] or np.isfinite(array[i]).all())
 
-    planned = batches.plan([len(rows[i].ids) for i in usable], ctx.config.score.token_budget)
+    planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     owed = batches.owed([[usable[j] for j in batch] for batch in planned], there, done)
     score = partial(diagnosis.score_both, ctx.config.model, ref)
-    results = ranks.spread(score, (([rows[i] for i in batch], [embedded[i] for i in batch]) for batch, _ in owed))
+    results = ranks.spread(score, (diagnosis.of_batch(rows, apart, batch) for batch, _ in owed))
     for (batch, done), found in zip(owed, results, strict=True):
         for i, scored in zip(batch, found, strict=True):
             if scored.embedding is not None:
                 array[i] = np.clip(scored.embedding, LEAST, MOST)
         array.flush()
-        ids = [samples[i].id for i in batch]
+        ids = [samples.ids[i] for i in batch]
         losses = [
-            _losses(ctx, id, rows[i], scored, before.get(id), failed.get(id))
+            _losses(ctx, id, rows, i, scored, before.get(id), failed.get(id))
             for id, i, scored in zip(ids, batch, found, strict=True)
         ]
         ctx.save([*losses, *_cached_after(ctx, work, ids, found)], done)
     return embedded
 
 
-def _losses(ctx: Ctx, id: int, row: Rendered, scored: Scored, before: float | None, failed: str | None) -> Losses:
-    error = scored.error or failed
-    if error:
-        return Losses(ctx.round, id, None, None, row.prompt_end, row.response_tokens, error)
-    return Losses(ctx.round, id, before, scored.loss, row.prompt_end, row.response_tokens)
+def _losses(ctx: Ctx, id: int, rows: Spool, i: int, scored: Scored, before: float | None, failed: str | None) -> Losses:
+    lengths = rows.prompt_ends[i], rows.response_tokens[i]
+    if error := scored.error or failed:
+        return Losses(ctx.round, id, None, None, *lengths, error)
+    return Losses(ctx.round, id, before, scored.loss, *lengths)
 
 
 def _cached_after(ctx: Ctx, work: _Work, ids: Sequence[int], found: Sequence[Scored]) -> list[CachedLoss]:
@@ -177,9 +180,16 @@ def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.flo
     return array
 
 
-def _place(ctx: Ctx, samples: Sequence[Sample], embedded: Sequence[Rendered], folder: Path, total: int) -> None:
+def _place(ctx: Ctx, samples: Dataset, embedded: Spool, folder: Path, total: int) -> None:
     """Neighbours and clusters of all samples that were embedded, saved as one."""
     array = np.load(_partial(folder), mmap_mode="r")
-    known = (row.error is None and bool(np.isfinite(array[i]).all()) for i, row in enumerate(embedded))
-    keys = [tuple(row.ids[: row.prompt_end]) if ok else None for row, ok in zip(embedded, known, strict=True)]
+    keys = [
+        _digest(embedded[i]) if i not in embedded.errors and np.isfinite(array[i]).all() else None
+        for i in range(len(embedded))
+    ]
     ctx.save(neighbourhoods.rows(ctx, samples, keys, array), done=total)
+
+
+def _digest(row: Rendered) -> bytes:
+    """What tells a prompt from others, in 16 bytes however long it is."""
+    return hashlib.blake2b(np.array(row.ids[: row.prompt_end], dtype=np.int32).tobytes(), digest_size=16).digest()

@@ -40,7 +40,7 @@ from engine.store.rows import (
 def run(ctx: Ctx) -> None:
     """Write this round's thresholds, selections and owed rewrites in one transaction."""
     ctx.begin(1)
-    data = ctx.dataset()
+    data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
     settings = ctx.config.select
     ours = settings.parity == "ours"

@@ -52,7 +52,7 @@ Key = tuple[int, str]
 
 def run(ctx: Ctx) -> None:
     """Check, measure and judge every rewrite that has an answer."""
-    data = ctx.dataset()
+    data = list(ctx.dataset())
     made = candidates(ctx.rows(Rewrite), data)
     findings = inspect(ctx, data, made)
     kept = [c for c in made if c.key not in findings]
