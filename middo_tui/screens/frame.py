@@ -155,12 +155,17 @@ class Framed(Screen[None]):
         app = cast(Shows, self.app)
         self.show(app.view, app.link_state)
 
+    @property
+    def there(self) -> bool:
+        """All of it is mounted: what comes in can be painted."""
+        return self.is_mounted and bool(self.query(Header)) and bool(self.query(KeyBar))
+
     def show(self, view: LoopView, link: LinkState) -> None:
         """Paint what is new in ``view``. A said sentence stays until the state of the run changes."""
         if view.state != self.view.state:
             self._said = None
         self.view = view
-        if not self.is_mounted:  # pushed a moment ago; it resumes once it is there
+        if not self.there:  # pushed a moment ago (it resumes once it is there), or going
             return
         self.query_one(Header).show((view, link))
         self.changed(view)
