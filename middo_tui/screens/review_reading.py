@@ -87,7 +87,7 @@ class Reading(Framed):
         if self._desk is None:
             self._desk = Desk(self._listed)
             work = partial(self._desk.follow, self.project, self._post_queue)
-            self.run_worker(work, group="queue", thread=True, exclusive=True, exit_on_error=False)
+            self.run_worker(work, group="feed", thread=True, exclusive=True, exit_on_error=False)
         super().on_screen_resume()
 
     def on_screen_suspend(self) -> None:
