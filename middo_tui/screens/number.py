@@ -62,9 +62,9 @@ class TypeNumber(ModalScreen[float | None]):
 
     def on_key(self, event: events.Key) -> None:
         """A digit, a point or a sign."""
-        event.stop()
-        if event.character in ALLOWED and len(self._typed) < MOST:
-            self._typed += event.character or ""
+        if event.character in ALLOWED:
+            event.stop()
+            self._typed = (self._typed + (event.character or ""))[:MOST]
             self.query_one(Paragraph).show(self._said())
 
     def action_shorten(self) -> None:

@@ -27,6 +27,7 @@ from middo_tui import figures, guard, keys
 from middo_tui.feed import apply
 from middo_tui.feed import thresholds as feed
 from middo_tui.feed.bins import Bins
+from middo_tui.feed.pages import Order
 from middo_tui.feed.thresholds import SIGNALS, Loaded, Rule, Standing
 from middo_tui.feed.view import LoopView
 from middo_tui.notice import Notice
@@ -140,7 +141,8 @@ class ThresholdsScreen(Framed):
 
     @on(Read)
     def _taken(self, message: Read) -> None:
-        message.take()
+        if self.there:
+            message.take()
 
     def _failed(self, problem: str) -> None:
         self._problem, self._seeking = problem, False
@@ -291,9 +293,18 @@ class ThresholdsScreen(Framed):
         )
 
     def state_changed(self) -> None:
+        """Also give the notice its room."""
+        self._make_room()
+        super().state_changed()
+
+    def say(self, text: Notice) -> None:
+        """Also give the notice its room."""
+        super().say(text)
+        self._make_room()
+
+    def _make_room(self) -> None:
         """The notice has a place of two rows, so that what it says moves nothing else; only trouble takes more."""
         self.set_class(len(wrap(self._notice().text, max(1, self.size.width - 2), 3)) > NOTICE_ROWS, "-long")
-        super().state_changed()
 
     def own_notice(self) -> Notice:
         """What enter would do; before there are signals, how to get them."""
@@ -358,6 +369,7 @@ class ThresholdsScreen(Framed):
 
     def _turn(self, by: int) -> None:
         self.axis = AXES[(AXES.index(self.axis) + by) % len(AXES)]
+        self._said = None
         self.query_one(MarginList).show(Margins(self.axis))
         self._paint_all()
 
@@ -370,6 +382,7 @@ class ThresholdsScreen(Framed):
         """As config.toml has it."""
         if self._config is not None:
             self.m, self.rule = feed.configured(self._config), self._config.select.threshold
+            self._said = None
             self._paint_all()
 
     def action_mixture(self) -> None:
@@ -398,7 +411,7 @@ class ThresholdsScreen(Framed):
 
     def _seek(self, work: Callable[[], T], take: Callable[[T], None]) -> None:
         """Have the preview look for two groups, which may take a second; no key moves the cut meanwhile."""
-        self._seeking = True
+        self._seeking, self._said = True, None
         self.state_changed()
         self._read("seek", work, take)
 
@@ -421,8 +434,13 @@ class ThresholdsScreen(Framed):
         self._look(self._standing.round)
 
     def action_open(self) -> None:
-        """The selected side, as a filter."""
-        self.go("samples", words.beyond([m for m in self._marks().values() if m.axis == self.axis]))
+        """The selected side on the Samples screen, the worst first."""
+        name = feed.signals_of(self.axis)[0]
+        where = words.beyond([mark for mark in self._marks().values() if mark.axis == self.axis])
+        if where:
+            self.go("samples", Order(self._standing.round, where, name, down=SIGNALS[name].side == "above"))
+        else:
+            self.say(Notice(f"There is no cut on {self.axis}: nothing is selected.", "decide"))
 
 
 def takes(count: Count) -> Takes:

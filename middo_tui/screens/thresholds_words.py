@@ -113,5 +113,5 @@ def beyond(marks: Sequence[Threshold]) -> str:
         above = SIGNALS[mark.signal].side == "above"
         limit = mark.cut if mark.floor is None else (max if above else min)(mark.cut, mark.floor)
         if math.isfinite(limit):
-            parts.append(f"{mark.signal} {'>' if above else '<'} {limit!r}")
-    return " and ".join(parts)
+            parts.append(f"{mark.signal}{'>' if above else '<'}{limit!r}")
+    return " ".join(parts)

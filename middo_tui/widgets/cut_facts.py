@@ -49,7 +49,7 @@ def cut_facts(data: Facts, width: int) -> list[Line]:
     if data.before is not None:
         rows.append(_row(f"round {data.round - 1}", data.before[0], share(*data.before)))
     rows.append(())
-    rows.append(_row("C ∪ D ∪ Q", data.rewrites, "rewrites"))
+    rows.append(_row("all axes", data.rewrites, "rewrites"))
     if data.again:
         rows.append(_row("left out", data.again, "tried before"))
     if data.capped:
