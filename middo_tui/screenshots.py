@@ -19,6 +19,7 @@ PAGES = (
     ("help", ("question_mark",)),
     ("settings", ("comma",)),
     ("palette", ("ctrl+p",)),
+    ("thresholds", ("3",)),
     ("review", ("4", "j", "k", "j", "k")),
     ("rounds", ("5",)),
     ("lineage", ("6", "enter", "j")),
