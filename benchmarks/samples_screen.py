@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.tui.terminal import Terminal, open_app
 
 QUIET_S = 0.6
+CURSOR = "▸"
 MOVES = 200
 TICK = os.sysconf("SC_CLK_TCK")
 Measure = tuple[float, float, float, int]
@@ -29,9 +30,9 @@ def cpu_ms(terminal: Terminal) -> float:
 
 
 def memory_mb(terminal: Terminal) -> float:
-    """Resident memory: of its own (anonymous), and with the pages of files that it has mapped."""
+    """Resident memory."""
     text = Path(f"/proc/{terminal.pid}/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("RssAnon"))
+    return next(int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("VmRSS"))
 
 
 def press(terminal: Terminal, keys: bytes, quiet_s: float = QUIET_S) -> Measure:
@@ -86,9 +87,12 @@ def main(project: Path) -> None:
     try:
         terminal.wait_for("leave")
         terminal.settle()
-        print(f"Loop screen: {memory_mb(terminal):.0f} MB of its own")
-        report("open samples", [press(terminal, b"2", 4.0)])
-        terminal.wait_for("before")
+        print(f"Loop screen: {memory_mb(terminal):.0f} MB resident")
+        since, begun = len(terminal.seen), time.perf_counter()
+        terminal.send(b"2")
+        terminal.wait_for(CURSOR, since)
+        print(f"open samples: first rows after {(time.perf_counter() - begun) * 1000:.0f} ms")
+        terminal.settle(4.0)
         report("cursor down", [press(terminal, b"j", 0.15) for _ in range(MOVES)])
         report("half a page", [press(terminal, b"\x04", 0.3) for _ in range(20)])
         report("last row", [press(terminal, b"G")])
@@ -102,7 +106,7 @@ def main(project: Path) -> None:
         report("next found", [press(terminal, b"n") for _ in range(20)])
         report("show one", [press(terminal, b"\r")])
         report("cursor down with it", [press(terminal, b"j", 0.3) for _ in range(20)])
-        print(f"Samples screen: {memory_mb(terminal):.0f} MB of its own")
+        print(f"Samples screen: {memory_mb(terminal):.0f} MB resident")
     finally:
         terminal.close()
 

@@ -21,6 +21,7 @@ PAGES = (
     ("palette", ("ctrl+p",)),
     ("thresholds", ("3",)),
     ("review", ("4", "j", "k", "j", "k")),
+    ("samples", ("2", "o", "a", "j")),
     ("rounds", ("5",)),
     ("lineage", ("6", "enter", "j")),
 )

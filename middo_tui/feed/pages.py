@@ -157,7 +157,6 @@ def open_reader(project: Path) -> sqlite3.Connection:
     db = reader(project)
     db.row_factory = None
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    db.execute("PRAGMA mmap_size=2000000000")  # the file's own pages instead of copies of them: less memory, less work
     return db
 
 

@@ -51,9 +51,9 @@ def _rule(title: str, width: int, role: str = "dim") -> Line:
 def _head(detail: Detail, width: int) -> Iterator[Line]:
     runs = [Run(f" #{detail.seq:,}", "strong")]
     for chosen in detail.chosen:
-        runs += [Run("  "), Run(f"{LETTERS[chosen.axis]} {chosen.axis}", chosen.axis)]
+        runs += [Run("  "), Run(LETTERS[chosen.axis], chosen.axis)]
     if detail.cluster is not None:
-        size = "" if detail.cluster_size is None else f" ({detail.cluster_size:,} samples)"
+        size = "" if detail.cluster_size is None else f" of {detail.cluster_size:,} samples"
         words = "no cluster" if detail.cluster < 0 else f"cluster {detail.cluster}{size}"
         runs.append(Run(f"  {words}", "dim"))
     yield tuple(runs)
