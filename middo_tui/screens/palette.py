@@ -108,6 +108,7 @@ def menu(found: list[Command]) -> Menu:
 class Palette(ModalScreen[Command | None]):
     """Dismisses with the chosen command, or None."""
 
+    AUTO_FOCUS = "Entry"
     DEFAULT_CSS = """
     Palette { align: left bottom; background: transparent; }
     Palette #commands { height: 14; background: $background; }
@@ -133,10 +134,6 @@ class Palette(ModalScreen[Command | None]):
             yield Entry(placeholder="type to find a command")
             yield Choices(menu(self._found))
             yield KeyBar(FOOT)
-
-    def on_mount(self) -> None:
-        """Type at once."""
-        self.query_one(Entry).focus()
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
