@@ -356,7 +356,7 @@ async def test_the_selected_side_opens_on_the_samples_screen(tmp_path: Path) -> 
         await pilot.press("H", "o")
         await until(pilot, "loss_before>")
         order = app.screen._order  # type: ignore[attr-defined]
-        await pilot.press("escape")
+        await pilot.press("3")
         await until(pilot, "beyond cut")
         beyond = Preview.load(tmp_path / "p", 0).counts(screen.m).beyond["complexity"]
     assert (order.round, order.sort, order.down) == (0, "loss_before", True)
@@ -421,6 +421,27 @@ async def test_applying_after_select_selects_anew(tmp_path: Path, started: list[
     assert made.selected() == shown != before
     text = (tmp_path / "p" / "config.toml").read_text(encoding="utf-8")
     assert text.startswith("# mine\n[select]\nm_quality = 1.2  # keep\n")
+
+
+async def test_tune_apply_and_step_on_with_a_real_worker(tmp_path: Path) -> None:
+    made = Cuts(tmp_path / "p", spread())
+    made.run("select")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=NARROW) as pilot:
+        await opened(pilot)
+        await pilot.press("H", "H")
+        await pilot.pause()
+        shown = counts_shown(screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, "runs anew")
+        deadline = time.monotonic() + DEADLINE_S
+        while not (sum(made.selected().values()) and read.worker(made.db) is None):
+            assert time.monotonic() < deadline, made.events()
+            await pilot.pause(0.05)
+        assert made.selected() == shown
+        await until(pilot, "○ idle")
+        await pilot.press("1")
+        await until(pilot, "s step (rewrite)")
 
 
 async def test_cuts_that_were_changed_by_hand_can_be_selected_anew(tmp_path: Path, started: list[Path]) -> None:
