@@ -71,6 +71,7 @@ class Train(_Section, frozen=True):
     batch_size: Positive = 4
     gradient_accumulation: Positive = 8
     packing: bool = False
+    balance: bool = True
     gradient_checkpointing: bool = True
     weight_decay: Weight = 0.0
     max_grad_norm: Weight = 1.0

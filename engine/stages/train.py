@@ -18,13 +18,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, disable_progress_bars
+from datasets import Dataset, Features, List, Value, disable_progress_bars
+from datasets.arrow_writer import ArrowWriter
 from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer, pack_dataset
@@ -36,24 +36,29 @@ from engine.config import Config
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
-from engine.render import Rendered, load_tokenizer, render
+from engine.render import load_tokenizer, render
 from engine.stage import Ctx
 from engine.store.rows import Metric
 
 IGNORED = -100  # the label of a token that is not learned
 MARKER = "complete.json"
 STEPS = "checkpoint-"
+ROWS = "rows.arrow"
+COLUMNS = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
 WHOLE = ("project", "model", "train", "launch.processes")  # the settings that a run's result depends on
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What a process needs to take part in a training run: everything that does not come from the store."""
+    """What a process needs to take part in a training run: everything that does not come from the store.
+
+    rows: an Arrow file of token ids and labels, which every process maps into memory.
+    """
 
     config: Config
     round: int
     start: ModelRef
-    rows: Sequence[Rendered]
+    rows: Path
     folder: Path
     resume: Path | None
 
@@ -69,9 +74,9 @@ def run(ctx: Ctx) -> None:
     folder = ctx.workdir(CHECKPOINT)
     start = diagnosis.before_model(ctx)
     tokenizer = load_tokenizer(start.base)
-    rows = _rows(ctx, tokenizer)
     key = _run_key(ctx, start)
-    task = _Task(ctx.config, ctx.round, start, rows, folder, _newest_complete(ctx, folder, key))
+    resume = _newest_complete(ctx, folder, key)
+    task = _Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume)
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
         with ranks.together(_keep_step, task):
@@ -88,6 +93,7 @@ def run(ctx: Ctx) -> None:
         "train_loss": math.fsum(losses) / max(len(losses), 1),
     }
     ctx.publish(CHECKPOINT, final, meta)
+    task.rows.unlink()
     for old in folder.glob(f"{STEPS}*"):
         shutil.rmtree(old)
 
@@ -106,22 +112,30 @@ def _train(task: _Task, steps: _Steps) -> _Trainer:
     return trainer
 
 
-def _rows(ctx: Ctx, tokenizer: Any) -> list[Rendered]:
-    """The samples as tokens; those that cannot be rendered are left out, and an event counts them."""
-    limit = ctx.config.model.max_length
-    rows = [render(tokenizer, sample.messages, limit) for sample in ctx.dataset()]
-    bad = [row for row in rows if row.error]
-    if len(bad) == len(rows):
-        reason = f": {bad[0].error}" if bad else ""
-        raise StageError(f"none of {len(rows)} samples can be trained on{reason}. Check the data and model.max_length.")
+def _write_rows(ctx: Ctx, tokenizer: Any, path: Path) -> Path:
+    """The samples as tokens and labels in a file; what cannot be rendered is left out and counted in the log."""
+    samples, limit = ctx.dataset(), ctx.config.model.max_length
+    bad, reason = 0, ""
+    with ArrowWriter(path=str(path), features=COLUMNS) as writer:
+        for sample in samples:
+            row = render(tokenizer, sample.messages, limit)
+            if row.error:
+                bad, reason = bad + 1, reason or row.error
+            else:
+                labels = [i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)]
+                writer.write({"input_ids": row.ids, "labels": labels})
+        if bad == len(samples):
+            why = f": {reason}" if reason else ""
+            raise StageError(f"none of {bad} samples can be trained on{why}. Check the data and model.max_length.")
+        writer.finalize()
     if bad:
-        ctx.event(f"{len(bad)} of {len(rows)} samples are left out of training, e.g.: {bad[0].error}", "warning")
-    return [row for row in rows if not row.error]
+        ctx.event(f"{bad} of {len(samples)} samples are left out of training, e.g.: {reason}", "warning")
+    return path
 
 
 def _run_key(ctx: Ctx, start: ModelRef) -> str:
     """What a checkpoint's continuation depends on: another model, dataset or setting must not resume from it."""
-    ids = [sample.id for sample in ctx.dataset()]
+    ids = ctx.dataset().ids
     parts = (models.fingerprint(start), configs.slice_hash(ctx.config, WHOLE), *ids)
     return f"{batches.seed(*parts):08x}"
 
@@ -151,7 +165,14 @@ def _marked(path: Path, key: str) -> bool:
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer without the model card that it writes beside every checkpoint."""
+    """TRL's trainer without the model card that it writes beside every checkpoint, and with a seed for its sampler."""
+
+    def _get_train_sampler(self, *arguments: Any) -> Any:
+        """The sampler that balances lengths would draw the same order for every seed."""
+        sampler = super()._get_train_sampler(*arguments)
+        if hasattr(sampler, "seed"):
+            sampler.seed = self.args.seed
+        return sampler
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Nothing: a checkpoint is ours alone and gone after the run."""
@@ -255,8 +276,7 @@ def _trainer(task: _Task) -> _Trainer:
     device = torch_device(config.model.device)
     model, adapter = _model(config, task.start, device)
     set_threads(model, device, config.model.threads)
-    labels = [[i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)] for row in task.rows]
-    data = Dataset.from_dict({"input_ids": [row.ids for row in task.rows], "labels": labels})
+    data = Dataset.from_file(str(task.rows))
     if config.train.packing:
         data = pack_dataset(data, config.model.max_length, "bfd")
     trainer = _Trainer(
@@ -297,6 +317,7 @@ def _arguments(task: _Task, device: torch.device) -> SFTConfig:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU
     config, how = task.config, task.config.train
     dtype = torch_dtype(config.model.dtype, device)
+    parts = how.gradient_accumulation * ranks.size()
     arguments = SFTConfig(
         output_dir=str(task.folder),
         num_train_epochs=how.epochs,
@@ -310,6 +331,8 @@ def _arguments(task: _Task, device: torch.device) -> SFTConfig:
         weight_decay=how.weight_decay,
         max_grad_norm=how.max_grad_norm,
         packing=how.packing,
+        # Which samples share a step is still chance; within it, batches are made of like lengths.
+        train_sampling_strategy="batch_rebalance" if how.balance and not how.packing and parts > 1 else "random",
         max_length=config.model.max_length,
         dataset_kwargs={"skip_prepare_dataset": True},
         bf16=dtype == torch.bfloat16,

@@ -230,3 +230,32 @@ def test_samples_that_cannot_be_rendered_are_counted(tmp_path: Path, tiny_model:
     none = project(tmp_path / "q", tiny_model, "", chats[6:])
     with pytest.raises(StageError, match="none of 2 samples can be trained on"):
         train.run(none.ctx("train"))
+
+
+def test_balanced_batches_make_the_same_step_with_less_padding(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    collate = train._Trainer.compute_loss
+
+    def counted(self: Any, model: Any, inputs: dict[str, torch.Tensor], *more: Any, **options: Any) -> Any:
+        seen.append(inputs["input_ids"].numel())
+        return collate(self, model, inputs, *more, **options)
+
+    monkeypatch.setattr(train._Trainer, "compute_loss", counted)
+    whole = f"gradient_accumulation = {len(CHATS) // 4}\nwarmup_ratio = 0.0\nlora_dropout = 0.0\n"
+    steps, tokens = [], []
+    for balance in ("true", "false"):
+        made = tiny.Project(
+            tmp_path / balance,
+            tiny.make_config(tiny_model, f"[train]\nepochs = 1\nbalance = {balance}\n{whole}"),
+            CHATS,
+        )
+        seen.clear()
+        train.run(made.ctx("train"))
+        (step,) = made.ctx("train").rows(Metric)  # the whole dataset is one step
+        steps.append(step)
+        tokens.append(sum(seen))
+    assert tokens[0] < tokens[1]
+    assert steps[0].loss == pytest.approx(steps[1].loss, rel=1e-5)
+    assert steps[0].grad_norm == pytest.approx(steps[1].grad_norm, rel=1e-4)
