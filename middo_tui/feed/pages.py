@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from threading import Lock
@@ -28,6 +28,8 @@ from middo_tui.feed.hidden import hidden_ids
 
 FIRST = 128
 """Ids in the first block of an order: two pages, more than a screen shows."""
+BLOCK = 65_536
+"""Ids in each other block: half a megabyte, so that no thread holds much and an order that is not wanted ends soon."""
 TEXT_LIMIT = 240
 
 
@@ -112,7 +114,7 @@ class Pages:
             return int(found or 0)
 
     def order(self, wanted: Order) -> Iterator[array[int]]:
-        """The ids in order, in blocks: first up to ``FIRST`` of them as soon as they are known, then all others.
+        """The ids in order, in blocks: first up to ``FIRST`` of them as soon as they are known.
 
         Raises:
             FilterError: the filter or the sort is not understood.
@@ -265,12 +267,12 @@ def _statement(sql: str, *conditions: Condition) -> Statement:
 def _blocks(
     db: sqlite3.Connection, asked: Sequence[Statement], parameters: Mapping[str, object]
 ) -> Iterator[array[int]]:
-    """The first ``FIRST`` ids over all statements, then the rest in one block."""
-    found = (id for s in asked for id in _ids(db, s, parameters))
-    first = array("q", islice(found, FIRST))
-    yield first
-    if len(first) == FIRST:
-        yield array("q", found)
+    """The ids over all statements: ``FIRST`` of them, then in blocks of ``BLOCK``."""
+    found = chain.from_iterable(_ids(db, s, parameters) for s in asked)
+    size = FIRST
+    while block := array("q", islice(found, size)):
+        yield block
+        size = BLOCK
 
 
 def _ids(db: sqlite3.Connection, asked: Statement, parameters: Mapping[str, object]) -> Iterator[int]:

@@ -104,11 +104,20 @@ class Ordered(Message):
 
 
 class _Block(Message):
-    """From the ordering thread: ids, and the rows of the first page with the first block."""
+    """From the ordering thread: more ids, with the first of them (``begins``) their rows, at last that it is whole."""
 
-    def __init__(self, turn: int, ids: array[int], rows: Mapping[int, Any], whole: bool, problem: str = "") -> None:
+    def __init__(
+        self,
+        turn: int,
+        ids: array[int],
+        rows: Mapping[int, Any],
+        begins: bool,
+        whole: bool = False,
+        problem: str = "",
+    ) -> None:
         super().__init__()
-        self.turn, self.ids, self.rows, self.whole, self.problem = turn, ids, rows, whole, problem
+        self.turn, self.ids, self.rows = turn, ids, rows
+        self.begins, self.whole, self.problem = begins, whole, problem
 
 
 class _Page(Message):
@@ -133,6 +142,7 @@ class VTable(Widget, Generic[R]):
         self._found: frozenset[int] = frozenset()
         self._source: Source[R] | None = None
         self._ids: array[int] = array("q")
+        self._coming: array[int] = self._ids  # an order on its way; once shown, the same as the ids
         self._whole = False
         self._turn = 0  # of the order that is shown or waited for; what comes of an older one is dropped
         self._keep: int | None = None  # the id that the cursor stays on when the order comes
@@ -309,43 +319,38 @@ class VTable(Widget, Generic[R]):
 
     def _read_order(self, source: Source[R], turn: int) -> None:
         """In a thread."""
+        begins = True
         try:
-            first: array[int] | None = None
-            rest: array[int] = array("q")
             for block in source.order():
                 if turn != self._turn:
                     return
-                if first is None:
-                    first = block
-                    head = {} if self._keep is not None else source.rows(first[:PAGE])
-                    self.post_message(_Block(turn, first, head, False))
-                else:
-                    rest.extend(block)
-            self.post_message(_Block(turn, (first or array("q")) + rest, {}, True))
+                rows = source.rows(block[:PAGE]) if begins and self._keep is None else {}
+                self.post_message(_Block(turn, block, rows, begins))
+                begins = False
+            self.post_message(_Block(turn, array("q"), {}, begins, whole=True))
         except (MiddoError, sqlite3.Error, OSError) as error:
-            self.post_message(_Block(turn, array("q"), {}, True, guard.clean(str(error)).text))
+            self.post_message(_Block(turn, array("q"), {}, True, True, guard.clean(str(error)).text))
 
     @on(_Block)
     def _ordered(self, message: _Block) -> None:
-        """The beginning of an order, or all of it."""
+        """A part of an order. An order that keeps the cursor is shown when it is whole, others with their beginning."""
         message.stop()
         if message.turn != self._turn:
             return
-        kept = self._keep is not None
-        if message.problem or message.whole or not kept:
-            self._take_order(message)
-        self.post_message(Ordered(self, len(self._ids), message.whole, message.problem))
-
-    def _take_order(self, message: _Block) -> None:
-        begins = not message.whole or self._keep is not None or bool(message.problem)
-        grows = message.whole and not begins and message.ids[: len(self._ids)] == self._ids
-        self._ids, self._whole = message.ids, message.whole
-        if grows:
-            self._arrive()
-        else:
+        if message.begins:
+            self._coming = array("q")
+        self._coming.extend(message.ids)
+        self._whole = message.whole
+        if message.whole if self._keep is not None else message.begins:
+            self._ids = self._coming
             self._begin(message.rows)
-        self._keep = None if message.whole else self._keep
-        self._tell()
+        elif message.whole:
+            self._arrive()
+        if message.begins or message.whole:
+            self._tell()
+            self.post_message(Ordered(self, len(self._ids), message.whole, message.problem))
+        if message.whole:
+            self._keep = None
 
     def _begin(self, rows: Mapping[int, Any]) -> None:
         """A new order: nothing that was read holds for its positions."""
