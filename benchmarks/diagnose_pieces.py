@@ -107,7 +107,7 @@ def published_ratings(scratch: Path, data: Path, rows: int) -> Found:
     """Six drawn replies per row."""
     import reference_procedure as published
 
-    samples = _context(scratch / "alpaca", "judge").dataset()
+    samples = _context(scratch / "alpaca", "judge").dataset()[:rows]
     asked = [request for s in samples for request in published.requests(*published.chat_of(s.messages))]
     found, drawn = published.ratings(TUNED, asked, SEED)
     return {"ratings": found.reshape(-1, 6)}, {"drawn": drawn}
@@ -141,8 +141,11 @@ def our_score(scratch: Path, data: Path, rows: int) -> Found:
 
 
 def our_ratings(scratch: Path, data: Path, rows: int) -> Found:
-    """The judge stage, expected ratings."""
-    ctx = _context(scratch / "alpaca", "judge")
+    """The judge stage, expected ratings, on a project of its own."""
+    alpaca = json.loads(data.read_text(encoding="utf-8"))[:rows]
+    _create(scratch / "rated", alpaca, {"model": _model(BASE)})
+    _begin(scratch / "rated", TUNED)
+    ctx = _context(scratch / "rated", "judge")
     judge.run(ctx)
     return {}, {"rated": sum(row.quality is not None for row in ctx.rows(Ratings))}
 
@@ -182,7 +185,7 @@ def agreement(scratch: Path, data: Path, rows: int) -> Found:
         means.append([np.mean([getattr(rated[s.id], c) for c in RATING_COLUMNS], dtype=float) for s in ctx.dataset()])
     found = spearmanr(*means)
     return {"expected": np.array(means[0]), "sampled": np.array(means[1])}, {
-        "spearman": float(found.statistic), "rows": len(means[0])
+        "spearman": float(found.statistic)
     }  # fmt: skip
 
 
