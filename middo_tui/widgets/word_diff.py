@@ -21,6 +21,7 @@ from middo_tui.word_diff import WIDE
 
 ROLES = {"same": "", "old": "gone", "new": "came"}
 SIGNS = {"old": ("[-", "-]"), "new": ("{+", "+}")}
+SIGN_ROLES = {"old": "error", "new": "active"}  # a sign that is struck out itself cannot be read
 OPENING = frozenset(begin for begin, _ in SIGNS.values())
 ALL_SIGNS = frozenset(sign for pair in SIGNS.values() for sign in pair)
 INDENT = 2
@@ -127,7 +128,7 @@ def _marked(parts: Iterable[tuple[str, str]], role: str) -> list[Run]:
         body = text.strip()
         lead, trail = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
         blank = [Run(space, role) if kind == "new" or "\n" not in space else Run("", role) for space in (lead, trail)]
-        out += [blank[0], Run(begin, ROLES[kind]), Run(body, ROLES[kind]), Run(end, ROLES[kind]), blank[1]]
+        out += [blank[0], Run(begin, SIGN_ROLES[kind]), Run(body, ROLES[kind]), Run(end, SIGN_ROLES[kind]), blank[1]]
     return out
 
 

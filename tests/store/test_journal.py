@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from engine.errors import StoreError, UsageError
-from engine.loop import NAMES
+from engine.loop import NAMES, Limits, Run, next_step
 from engine.store import commands, connect, read, write
 from engine.store.commands import Seen
-from engine.store.rows import Message, Rewrite, Sample, Verdict, content_id, dump_messages
+from engine.store.rows import Message, Plan, Rewrite, Sample, Verdict, content_id, dump_messages
 from engine.store.schema import migrate
 
 KEYS = [(1, "quality"), (2, "quality"), (3, "complexity"), (4, "diversity")]
@@ -165,6 +165,22 @@ def test_what_is_sent_back_is_owed_with_its_costs_counted(project: Path) -> None
         "pending",
         "waiting",
     )
+
+
+def test_the_run_goes_on_with_what_is_owed_and_comes_back_to_the_review(project: Path) -> None:
+    def comes(plan: Plan) -> object:
+        db = connect.reader(project)
+        step = next_step(read.jobs(db), {}, plan, None, Limits(True, 0.0, 0.0))
+        db.close()
+        return step
+
+    assert comes(Plan()) == Run(0, ("review", "merge"))
+    commands.edit(project, 0, KEYS[1], "mine", "mine")
+    assert comes(Plan()) == Run(0, ("verify", "review", "merge"))
+    assert comes(Plan(until_round=0, until_stage="verify")) == Run(0, ("verify",))
+    commands.send_back(project, 0, KEYS[:1])
+    assert comes(Plan()) == Run(0, ("rewrite",))
+    assert jobs(project)["review"] == "waiting", "the review goes on meanwhile"
 
 
 def test_waves_join_until_they_begin_and_no_number_comes_twice(project: Path) -> None:
