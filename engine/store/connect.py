@@ -10,6 +10,8 @@ from pathlib import Path
 from engine.errors import StoreError
 
 FILE = "middo.db"
+NEWEST = "m004_list_samples"
+"""The last migration: a reader that does not find it has an older project before it."""
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000
 # WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
@@ -74,11 +76,26 @@ def _missing(path: Path) -> StoreError:
 
 
 def reader(project: Path) -> sqlite3.Connection:
-    """A read-only connection; rows come as ``sqlite3.Row``.
+    """A read-only connection; rows come as ``sqlite3.Row``. A project of an older version is brought up to date first.
 
     Raises:
-        StoreError: there is no database, or it is not one of ours.
+        StoreError: there is no database, it is not one of ours, or it is an older one and cannot be written.
     """
+    db = _read_only(project)
+    if not _up_to_date(db):
+        db.close()
+        from engine.store.schema import migrate  # it builds on this module, and takes 100 ms to import
+
+        migrate(project)
+        db = _read_only(project)
+    return db
+
+
+def _up_to_date(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM _sqlite_migrations WHERE name=?", (NEWEST,)).fetchone() is not None
+
+
+def _read_only(project: Path) -> sqlite3.Connection:
     path = database(project)
     if not path.is_file():
         raise _missing(project / FILE)

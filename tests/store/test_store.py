@@ -220,3 +220,13 @@ def test_a_first_schema_project_is_brought_up_to_date_and_searched(
         old.execute("DELETE FROM sample WHERE seq=0")
     assert old.execute(found, ("moon",)).fetchone()[0] == 1
     assert old.execute(found, ("Saturn",)).fetchone()[0] == 0
+
+
+def test_an_older_project_is_brought_up_to_date_by_whoever_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [m.name for m in migrations._migrations][-1] == connect.NEWEST
+    with monkeypatch.context() as first_release:
+        first_release.setattr(migrations, "_migrations", migrations._migrations[:1])
+        migrate(tmp_path, create=True)
+    assert connect.reader(tmp_path).execute("SELECT count(cluster) FROM signal").fetchone()[0] == 0
