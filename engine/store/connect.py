@@ -162,7 +162,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as one that names the file, the reason and the way out."""
     text = str(error)
-    if "full" in text:
+    if "full" in text or "disk I/O" in text:  # a file that may not grow is an I/O error to SQLite
         return StoreError(f"{path}: {IN_FULL}")
     if "locked" in text:
         return StoreError(f"{path}: locked by another process for over {BUSY_MS // 1000} s. See `middo-tui status`.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
 from engine.errors import StoreError
-from engine.store.connect import database, writer
+from engine.store.connect import database, translated, writer
 
 migrations = Migrations("middo")
 
@@ -59,6 +60,8 @@ def migrate(project: Path, create: bool = False) -> None:
             )
         if migrations.pending(db):
             migrations.apply(db)
+    except sqlite3.Error as error:
+        raise translated(error, database(project)) from error
     finally:
         connection.close()
 

@@ -135,12 +135,13 @@ def test_a_word_that_is_neither_command_nor_folder() -> None:
     assert "neither a command nor a project folder" in result.output
 
 
-def test_a_disk_that_fills_up_during_the_import(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [100_000, 200_000, 700_000])
+def test_a_disk_that_fills_up_during_the_import(data: Path, tmp_path: Path, room: int) -> None:
     """The file size limit of the process stands in for the disk's end: SQLite sees the same failed write."""
     data.write_text(json.dumps([{**ROW, "output": f"{i} " + "x" * 5_000} for i in range(400)]))
 
     def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
     done = subprocess.run(
         [
