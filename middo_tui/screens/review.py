@@ -80,6 +80,9 @@ class ReviewScreen(Moving):
         self._under_way -= 1
         if message.keys:
             self._wanted = message.keys[0]
+        if not self._under_way and self._held is not None:
+            keep_scroll, self._held = self._held, None
+            self.paint(keep_scroll)
         if self._desk is not None:
             self._desk.look()
             self._looks_wanted = self._desk.looks

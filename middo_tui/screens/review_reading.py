@@ -68,6 +68,7 @@ class Reading(Framed):
         self._listed = Query()
         self._asked: dict[Key, str] = {}
         self._under_way = 0
+        self._held: bool | None = None  # a paint that waits for the store, and whether it keeps the scroll
         self._looks_wanted = 0
         self._details: dict[tuple[int, Key], Detail] = {}
         self._wanted: Key | None = None
@@ -252,7 +253,10 @@ class Reading(Framed):
         self.call_after_refresh(self.paint, keep_scroll=True)
 
     def paint(self, keep_scroll: bool = False) -> None:
-        """Everything that the cursor and the queue decide."""
+        """Everything that the cursor and the queue decide; nothing looks decided before the store has it."""
+        if self._under_way:
+            self._held = keep_scroll and self._held is not False
+            return
         entry, detail = self.entry, self.detail
         rows = self.queue.rows
         if self._asked:

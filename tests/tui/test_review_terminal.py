@@ -155,3 +155,21 @@ def test_copying_sends_clean_text_and_only_that(tmp_path: Path, opened: Callable
     _, _, rest = terminal.seen.partition(b"\x1b]52;c;")
     text = base64.b64decode(rest.partition(b"\x07")[0]).decode()
     assert text == "new␛]0;owned␇0\n\nfine"
+
+
+def test_nothing_looks_decided_before_the_store_has_it(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
+    reviewing(tmp_path / "p", 6)
+    terminal = opened(tmp_path / "p", "#1000")
+    other = connect.writer(tmp_path / "p")
+    other.execute("BEGIN IMMEDIATE")  # somebody else writes: the decision has to wait
+    terminal.wait_for("  0 / 6")
+    since = len(terminal.seen)
+    terminal.send(b"a?")
+    terminal.wait_for("Accept, and go to", since)
+    assert b"#1001" not in terminal.seen[since:]
+    other.execute("COMMIT")
+    other.close()
+    terminal.send(b"\x1b")
+    terminal.wait_for("#1001", since)
+    terminal.wait_for("  1 / 6", since)
+    leave(terminal)
