@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/middo-tui demo
 
 test: $(STAMP)
-	$(TEST_THREADS) $(BIN)/pytest
+	$(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
