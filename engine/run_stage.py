@@ -14,7 +14,7 @@ import importlib
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -102,17 +102,30 @@ def tie(place: str) -> None:
 def lead(project: Path, round: int, names: Sequence[str]) -> int:
     """Run the stages; the only process that opens the store. Returns 0 whenever the outcome was recorded."""
     db = writer(project)
-    config = effective(configs.load(project), read.plan(db).auto)
+    config = configs.load(project)
     try:
         ranks.check(processes(config, names), config.model.device)
     except MiddoError as error:
         write.end_job(db, round, names[0], "failed", str(error))
         return ranks.BROKEN if ranks.started() > 1 else 0
     ranks.join(config.model.device)
-    for name in names:
-        if run_one(db, project, config, round, name) != "done" or read.plan(db).want != "run":
-            break
+    run_all(db, project, round, names)
     return ranks.dismiss()
+
+
+def run_all(db: sqlite3.Connection, project: Path, round: int, names: Iterable[str]) -> None:
+    """Run the stages in order, each with config.toml and the plan as they are when it begins, until one is not done.
+
+    What a person sets while one stage runs, a cut or automatic review, so holds for the next one.
+    """
+    for name in names:
+        try:
+            config = effective(configs.load(project), read.plan(db).auto)
+        except MiddoError as error:  # config.toml was broken meanwhile
+            write.end_job(db, round, name, "failed", str(error))
+            return
+        if run_one(db, project, config, round, name) != "done" or read.plan(db).want != "run":
+            return
 
 
 def help_out(project: Path) -> int:

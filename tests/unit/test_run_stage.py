@@ -1,0 +1,53 @@
+"""A child's stages: each reads the settings and the plan as they are when it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import rounds
+import tiny
+
+from engine import config as configs
+from engine.run_stage import run_all
+from engine.store import commands
+from engine.store.read import jobs
+from engine.store.rows import Selection
+
+
+def project(folder: Path) -> tiny.Project:
+    """Signals of 40 samples, all stages before select done."""
+    (folder / "config.toml").write_text("", encoding="utf-8")
+    made = tiny.Project(folder, configs.load(folder), [tiny.chat(f"ask {i} please", f"reply {i}") for i in range(40)])
+    rounds.open_round(made, 0)
+    rounds.signal(made, [(1.0 + i / 10, 0.5 + i / 20, 0.7, 6.5) for i in range(40)])
+    commands.set_plan(folder, 1)
+    return made
+
+
+def test_a_setting_changed_while_a_stage_runs_holds_for_the_next(tmp_path: Path) -> None:
+    made = project(tmp_path)
+    counts = []
+
+    def stages() -> Iterator[str]:
+        for m in (1.0, 0.2):
+            (tmp_path / "config.toml").write_text(f"[select]\nm_complexity = {m}\n", encoding="utf-8")
+            yield "select"
+            counts.append(len(made.ctx("select", 0).rows(Selection)))
+
+    run_all(made.db, tmp_path, 0, stages())
+    assert 0 < counts[0] < counts[1]
+
+
+def test_a_config_broken_while_a_stage_runs_fails_the_next_with_a_sentence(tmp_path: Path) -> None:
+    made = project(tmp_path)
+
+    def stages() -> Iterator[str]:
+        yield "select"
+        (tmp_path / "config.toml").write_text("[select\n", encoding="utf-8")
+        yield "rewrite"
+
+    run_all(made.db, tmp_path, 0, stages())
+    found = {job.stage: job for job in jobs(made.db)}
+    assert (found["select"].state, found["rewrite"].state) == ("done", "failed")
+    assert "config.toml" in str(found["rewrite"].error)
