@@ -99,7 +99,10 @@ def _waiting(view: LoopView, keys: bool) -> Notice:
         return Notice(f"Round {view.round}: everything is decided.{what}", "decide")
     by_axis = ", ".join(f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True))
     text = f"Round {view.round} waits for you: {waiting.open:,} rewrites, {waiting.improved:,} better by their signals"
-    return Notice(f"{text} ({by_axis}).{_do(keys, 'e accepts those and rejects the rest.')}", "decide")
+    return Notice(
+        f"{text} ({by_axis}).{_do(keys, '4 goes through them; e accepts the better ones and rejects the rest.')}",
+        "decide",
+    )
 
 
 def _failed(view: LoopView, keys: bool) -> Notice:

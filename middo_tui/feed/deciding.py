@@ -5,7 +5,7 @@ They block until the store has it on disk: call them in a thread, one after the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from engine.store import commands
@@ -59,11 +59,21 @@ def redo(project: Path, round: int) -> tuple[str, tuple[Key, ...]]:
     return _said("Done again", "Nothing to redo.", commands.redo(project, round))
 
 
+PLURAL = {"decision": "decisions", "edit": "edits", "note": "notes", "sent back": "sent back"}
+
+
+def _counted(count: int, kinds: Set[str]) -> str:
+    """So many of one kind, in words; of several kinds: changes."""
+    if len(kinds) > 1:
+        return f"{count:,} changes" if count > 1 else "1 change"
+    kind = "".join(kinds)
+    return f"{count:,} {kind if count == 1 else PLURAL[kind]}"
+
+
 def _said(verb: str, nothing: str, step: Step) -> tuple[str, tuple[Key, ...]]:
     if step.round is None:
         return nothing, ()
-    kind = "/".join(sorted(step.kinds))
-    what = f"1 {kind}" if len(step.keys) == 1 else f"{len(step.keys):,} × {kind}"
+    what = _counted(len(step.keys), step.kinds)
     by = "" if step.source == "app" else f" (made by: {step.source})"
     stayed = f" {step.stayed:,} had changed since and stay as they are." if step.stayed else ""
     return f"{verb}: {what}{by}.{stayed}", step.keys

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
@@ -36,6 +37,9 @@ HEAD = 120
 EVERY_S = 0.5
 SITTING_S = 600.0  # a longer break begins another sitting
 LEAST_PACED = 3
+BREAK_S = 60.0
+BREAK_TIMES = 5
+"""A gap longer than both, the second in terms of the usual gap, was a break: nobody decided anything meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +247,7 @@ def _singles(db: sqlite3.Connection, round: int) -> list[float]:
 
 
 def pace(at: list[float], now: float) -> float | None:
-    """Decisions a minute of this sitting, from their times (newest first); None before there are enough."""
+    """Decisions a minute of this sitting, from their times (newest first), without its breaks; None if too few."""
     sitting, last = [], now
     for moment in at:
         if last - moment > SITTING_S:
@@ -252,7 +256,9 @@ def pace(at: list[float], now: float) -> float | None:
         last = moment
     if len(sitting) < LEAST_PACED or sitting[0] <= sitting[-1]:
         return None
-    return (len(sitting) - 1) / (sitting[0] - sitting[-1]) * 60
+    gaps = sorted(newer - older for newer, older in pairwise(sitting))
+    worked = [gap for gap in gaps if gap <= max(BREAK_S, BREAK_TIMES * gaps[len(gaps) // 2])]
+    return len(worked) / sum(worked) * 60 if sum(worked) else None
 
 
 def _hits(db: sqlite3.Connection, round: int, query: Query, rows: tuple[Entry, ...]) -> tuple[int, ...]:

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from engine import config as configs
 from engine import launch
 from engine.config import Config
-from engine.loop import spec
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Axis, Threshold
@@ -63,8 +62,8 @@ class Standing:
 
     ``selected``: its select stage is done. ``begun``: rewrites that the teacher was asked for; ``decided``: those of
     them that somebody decided; ``cost``: what they cost. ``newest``: no later round has begun. ``merged``: its dataset
-    has become the next round's. ``running``: a worker runs. ``reading``: it runs the very stages that end with select,
-    so the config that select will use is read already. ``stored``: the thresholds that it selected with.
+    has become the next round's. ``running``: a worker runs. ``reading``: it is in select, which has read config.toml
+    already. ``stored``: the thresholds that it selected with.
     """
 
     round: int
@@ -161,7 +160,6 @@ def standing(project: Path, round: int) -> Standing:
 def _standing(db: sqlite3.Connection, round: int) -> Standing:
     jobs = read.jobs(db)
     state = {job.stage: job.state for job in jobs if job.round == round}
-    group = spec("select").group
     made = db.execute(
         f"SELECT count(*), coalesce(sum(tokens_in + tokens_out), 0), coalesce(sum(cost), 0) FROM rewrite"  # noqa: S608
         f" WHERE round=? AND ({BEGUN})",
@@ -180,7 +178,7 @@ def _standing(db: sqlite3.Connection, round: int) -> Standing:
         newest=round == max((job.round for job in jobs), default=0),
         merged=state.get("merge") == "done",
         running=launch.alive(read.worker(db)),
-        reading=any(state.get(name) == "running" and spec(name).group == group for name in state),
+        reading=state.get("select") == "running",
         stored=tuple(read.rows(db, Threshold, round)) if "select" in state else (),
     )
 

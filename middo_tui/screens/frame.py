@@ -73,10 +73,12 @@ class Framed(Screen[None]):
     """A project's screen. A subclass names itself, gives its keys and its body, and paints what is new.
 
     ``NAME`` is one of ``keys.SCREENS``; ``KEYS`` is the key table, whose rows are asked with ``state()``. ``BINDINGS``
-    of the subclass must be ``keys.bindings(KEYS, NAME)``.
+    of the subclass must be ``keys.bindings(KEYS, NAME)``. ``FOLLOWS_RUN``: what is said here is about the run, so it
+    is old as soon as the run's state is another one.
     """
 
     NAME: ClassVar[str]
+    FOLLOWS_RUN: ClassVar[bool] = False
     KEYS: ClassVar[tuple[Key[Any], ...]] = ()
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings(keys.EVERYWHERE, "app")
     DEFAULT_CSS = """
@@ -160,9 +162,14 @@ class Framed(Screen[None]):
         """All of it is mounted: what comes in can be painted."""
         return self.is_mounted and bool(self.query(Header)) and bool(self.query(KeyBar))
 
+    def on_key(self) -> None:
+        """A said sentence was read when the next key comes; this runs before what the key does."""
+        if self._said is not None:
+            self.say(Notice(""))
+
     def show(self, view: LoopView, link: LinkState) -> None:
-        """Paint what is new in ``view``. A said sentence stays until the state of the run changes."""
-        if view.state != self.view.state:
+        """Paint what is new in ``view``."""
+        if self.FOLLOWS_RUN and view.state != self.view.state:
             self._said = None
         self.view = view
         if not self.there:  # pushed a moment ago (it resumes once it is there), or going

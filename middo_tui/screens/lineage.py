@@ -27,7 +27,7 @@ from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.family_list import Entry, FamilyList, Rows, entries
 from middo_tui.widgets.version_pane import Pane, VersionPane, pane_lines
 
-NOTHING_YET = "No sample was rewritten yet: lineages begin with the first merge. / finds any sample all the same."
+NOTHING_YET = "No sample was rewritten yet: lineages begin with the first merge."
 QUESTION = "Which sample? #120 (its place), an id, or words of its text:"
 
 

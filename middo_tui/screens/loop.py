@@ -37,6 +37,7 @@ class LoopScreen(Framed):
     """Header, stages, progress, notice, chart and gauges, rounds, log, keys."""
 
     NAME = "loop"
+    FOLLOWS_RUN = True
     KEYS = KEYS
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
 

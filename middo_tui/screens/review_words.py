@@ -55,10 +55,13 @@ def _listed(state: ReviewState) -> str:
     query, parts = state.queue.query, []
     if state.ranging:
         parts.append("range: move, then v again")
+    if state.marked:
+        parts.append(f"{state.marked:,} marked: A and R are for those")
     if query.filter:
         parts.append(f"filter “{query.filter}”: {len(state.queue.rows):,} listed")
     if query.search:
-        parts.append(f"“{query.search}”: {len(state.queue.hits):,} found, n and N go through them")
+        hits = len(state.queue.hits)
+        parts.append(f"“{query.search}”: " + (f"{hits:,} found, n and N go through them" if hits else "nothing found"))
     if query.sort != "place":
         parts.append(f"order: {query.sort}")
     return " · ".join(parts)

@@ -206,7 +206,7 @@ async def test_a_batch_over_a_filter_shows_its_count_and_is_one_undo(tmp_path: P
         assert [state for state, _ in fates(project, wanted)].count("rejected") == 10
         await pilot.press("u")
         await done(pilot, screen)
-        await until(pilot, "10 × decision")
+        await until(pilot, "10 decisions")
     assert fates(project, wanted) == [("proposed", None)] * 60
 
 
@@ -401,6 +401,8 @@ def test_the_pace_is_that_of_this_sitting() -> None:
     assert pace([112.0, 109.0, 106.0, 103.0, 100.0], 113.0) == pytest.approx(20.0)
     assert pace([112.0, 109.0, 106.0, -5000.0], 113.0) == pytest.approx(20.0)
     assert pace([112.0, 109.0, 106.0], 9000.0) is None
+    assert pace([312.0, 309.0, 306.0, 106.0, 103.0], 313.0) == pytest.approx(20.0)  # a break of 200 s
+    assert pace([400.0, 300.0, 200.0], 401.0) == pytest.approx(0.6)  # slow, but no break
 
 
 def test_a_filter_never_becomes_sql() -> None:

@@ -506,9 +506,9 @@ async def test_a_merged_round_is_history(tmp_path: Path, started: list[Path]) ->
     assert sum(made.selected().values()) > 0
 
 
-async def test_stages_that_have_read_their_settings_already(tmp_path: Path) -> None:
+async def test_a_running_select_has_read_its_settings_already(tmp_path: Path) -> None:
     made = Cuts(tmp_path / "p", spread())
-    made.stand(0, "evaluate", state="running")
+    made.stand(0, "select", state="running")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
@@ -517,14 +517,27 @@ async def test_stages_that_have_read_their_settings_already(tmp_path: Path) -> N
     assert configs.load(tmp_path / "p").select.m_complexity == 0.9
 
 
+async def test_what_was_said_stays_through_the_run_until_the_next_key(tmp_path: Path) -> None:
+    made = Cuts(tmp_path / "p", spread())
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=NARROW) as pilot:
+        await opened(pilot)
+        await pilot.press("H", "enter")
+        await until(pilot, "Written to config.toml. Round 0 will select with it.")
+        made.stand(0, "evaluate", state="failed")
+        assert "Written to config.toml." in await until(pilot, "✘ failed")
+        await pilot.press("tab")
+        await pilot.pause()
+        assert "Written to config.toml." not in screen_text(app)
+
+
 async def test_a_config_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     Cuts(tmp_path / "p", spread(), 'select = {m_complexity = 1.0, floor = "none"}\n')
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
         await pilot.press("H", "enter")
-        await until(pilot, "config.toml")
-        await until(pilot, "TOML")
+        await until(pilot, "not valid TOML")
     assert configs.load(tmp_path / "p").select.m_complexity == 1.0
 
 
