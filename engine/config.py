@@ -55,6 +55,7 @@ class Model(_Section, frozen=True):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    chat_template: str = ""
     max_length: Positive = 4096
     threads: NotNegative = 0
 

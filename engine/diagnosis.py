@@ -90,6 +90,7 @@ def open_as(how: Model, model: ModelRef) -> HF:
         device=how.device,
         threads=how.threads,
         attention=how.attention,
+        chat_template=how.chat_template,
     )
     return opened
 
@@ -97,7 +98,8 @@ def open_as(how: Model, model: ModelRef) -> HF:
 def loss_key(ctx: Ctx, model: ModelRef) -> str:
     """What a cached loss depends on besides the sample: weights, template, number format and cut-off."""
     how = ctx.config.model
-    return f"{models.fingerprint(model)}:{how.dtype}:{how.max_length}"
+    parts = models.fingerprint(model), how.dtype, how.max_length, how.chat_template
+    return ":".join(str(part) for part in parts if part)
 
 
 def rendered(ctx: Ctx, model: HF, chats: Iterable[Chat]) -> Iterator[Rendered]:

@@ -109,7 +109,7 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
 
 def _roles(config: Config) -> Iterator[Finding]:
     """Model, teacher, processes, and what leaves the machine."""
-    yield model("model", config.model.name)
+    yield model("model", config.model.name, config.model.chat_template)
     if config.teacher.backend == "openai":
         yield _endpoint(config)
     elif config.teacher.model:
@@ -145,7 +145,7 @@ def processes(config: Config, gpus: int) -> Finding | None:
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
-def model(role: str, name: str) -> Finding:
+def model(role: str, name: str, chat_template: str = "") -> Finding:
     """Whether the model called ``name`` (a folder or a hub name) has all that its ``role`` needs."""
     if not name:
         return Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
@@ -161,14 +161,11 @@ def model(role: str, name: str) -> Finding:
         return Finding(role, f"{name}: no config.json", bad=True, fix="name a folder in Hugging Face format")
     if not any((folder / file).exists() for file in TOKENIZERS):
         return Finding(role, f"{name}: no tokenizer beside the weights", bad=True, fix="save the tokenizer there too")
-    if not _has_template(folder):
-        return Finding(
-            role,
-            f"{name}: its tokenizer has no chat template",
-            bad=True,
-            fix="use an instruct tokenizer, or add one",
-        )
-    return Finding(role, f"{name} · {_size(weights)} of weights · chat template")
+    if not chat_template and not _has_template(folder):
+        fix = "set [model] chat_template, or use an instruct tokenizer"
+        return Finding(role, f"{name}: its tokenizer has no chat template", bad=True, fix=fix)
+    template = f"chat template {chat_template}" if chat_template else "chat template"
+    return Finding(role, f"{name} · {_size(weights)} of weights · {template}")
 
 
 def _size(weights: int) -> str:

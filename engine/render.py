@@ -21,12 +21,17 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from engine.errors import ModelError
+from engine.errors import ConfigError, ModelError
 from engine.store.rows import Message
 from engine.turns import Turns, clean, mappings
 
 # A template that prints today's date would render a row differently tomorrow: no loss could be compared.
 FIXED_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+
+
+TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+TEMPLATES = ("alpaca", "chatml", "llama3", "mistral")
+"""Chat templates for base models, which come without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +82,14 @@ class _Template:
     special_texts: tuple[str, ...]
 
 
-def load_tokenizer(path: str | Path) -> Any:
+def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
     """The tokenizer in ``path``, with a chat template that works and a padding token.
+
+    ``chat_template`` names one of ours (``TEMPLATES``) or a file, to be used instead of the tokenizer's own.
 
     Raises:
         ModelError: unreadable, not a fast tokenizer, no chat template, or one that cannot be followed.
+        ConfigError: there is no such template.
     """
     from transformers import AutoTokenizer
 
@@ -95,19 +103,35 @@ def load_tokenizer(path: str | Path) -> Any:
         ) from error
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: only a slow tokenizer, which reports no offsets. Add its tokenizer.json.")
+    if chat_template:
+        tokenizer.chat_template = template_text(chat_template)
     if not tokenizer.chat_template:
         raise ModelError(
-            f"{path}: the tokenizer has no chat template. Use an instruction-tuned model, "
-            "or put a chat_template.jinja beside tokenizer.json."
+            f"{path}: the tokenizer has no chat template. Name one in config.toml ([model] chat_template = "
+            f"{', '.join(TEMPLATES)} or a file), or use an instruction-tuned model."
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     if _layout(_template(tokenizer), ("user", "assistant")) is None:
         raise ModelError(
             f"{path}: the chat template does not show a user and an assistant turn as they are written. "
-            "Replace its chat_template.jinja by one that does."
+            "Name one that does in config.toml ([model] chat_template)."
         )
     return tokenizer
+
+
+def template_text(name: str) -> str:
+    """The Jinja text of one of our chat templates, or of the file ``name``.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = TEMPLATE_FOLDER / f"{name}.jinja" if name in TEMPLATES else Path(name).expanduser()
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(TEMPLATES)
+        raise ConfigError(f"config.toml: [model] chat_template = {name!r}: {error}. Name a file, or {known}.") from None
 
 
 def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rendered:

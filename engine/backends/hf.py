@@ -63,6 +63,7 @@ def load(
     device: str = "auto",
     threads: int = 0,
     attention: str = "auto",
+    chat_template: str = "",
 ) -> HF:
     """The model in folder ``path``, with the LoRA ``adapter`` on top when one is given.
 
@@ -72,7 +73,7 @@ def load(
     global _last
     where = torch_device(device)
     # By content, not by name: a round that is trained again leaves another model in the same folder.
-    key = (fingerprint(ModelRef(Path(path))), dtype, str(where), attention)
+    key = (fingerprint(ModelRef(Path(path))), dtype, str(where), attention, chat_template)
     if _last is None or _last.key != key:
         release()
         _last = _read(Path(path), key, torch_dtype(dtype, where), where, threads)
@@ -93,7 +94,7 @@ def release() -> None:
 def _read(path: Path, key: Key, dtype: torch.dtype, device: torch.device, threads: int) -> _Loaded:
     from transformers import GenerationConfig
 
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, chat_template=key[4])
     model = read_model(path, dtype, device, attention=key[3]).eval().requires_grad_(False)
     set_threads(model, device, threads)
     ends = stops(tokenizer, model)

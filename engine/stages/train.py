@@ -73,7 +73,7 @@ def run(ctx: Ctx) -> None:
         return
     folder = ctx.workdir(CHECKPOINT)
     start = diagnosis.before_model(ctx)
-    tokenizer = load_tokenizer(start.base)
+    tokenizer = load_tokenizer(start.base, ctx.config.model.chat_template)
     key = _run_key(ctx, start)
     resume = _newest_complete(ctx, folder, key)
     task = _Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume)
@@ -283,7 +283,7 @@ def _trainer(task: _Task) -> _Trainer:
         model=model,
         args=_arguments(task, device),
         train_dataset=data,
-        processing_class=load_tokenizer(task.start.base),
+        processing_class=load_tokenizer(task.start.base, config.model.chat_template),
         peft_config=adapter,
     )
     trainer.remove_callback(PrinterCallback)

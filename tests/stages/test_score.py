@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from msgspec.structs import replace
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
@@ -64,7 +65,9 @@ class KilledWithClusters(StoreCtx):
 
 
 def trained(folder: Path, model: Path, extra: str = "") -> tiny.Project:
-    out = tiny.Project(folder, tiny.make_config(model, extra), CHATS)
+    config = tiny.make_config(model, extra)
+    calm = replace(config, train=replace(config.train, learning_rate=0.003))  # far from the base, all is one cluster
+    out = tiny.Project(folder, calm, CHATS)
     train.run(out.ctx("train"))
     return out
 

@@ -12,8 +12,8 @@ import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ModelError
-from engine.render import Rendered, end_of_turn, load_tokenizer, render, render_bare, render_prompt
+from engine.errors import ConfigError, ModelError
+from engine.render import TEMPLATES, Rendered, end_of_turn, load_tokenizer, render, render_bare, render_prompt
 from engine.store.rows import Message
 
 # Like Llama 2 and Mistral: no system role, strict alternation, trimmed contents, no newline after a turn.
@@ -256,3 +256,47 @@ def test_loading_names_what_is_missing(tmp_path: Path) -> None:
 def test_loading_gives_a_working_tokenizer(tiny_model: Path) -> None:
     loaded = load_tokenizer(tiny_model)
     assert render(loaded, tiny.chat("a", "b"), 50) == render(tiny.make_tokenizer(), tiny.chat("a", "b"), 50)
+
+
+SPECIALS = {
+    "chatml": ["<|im_start|>", "<|im_end|>"],
+    "llama3": ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+    "alpaca": [],
+    "mistral": ["[INST]", "[/INST]"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "learns"),
+    [
+        ("chatml", "blue<|im_end|>"),
+        ("llama3", "blue<|eot_id|>"),
+        ("alpaca", "blue<|end|>"),
+        ("mistral", " blue<|end|>"),
+    ],
+)
+def test_a_base_model_is_given_a_template_by_name(tmp_path: Path, name: str, learns: str) -> None:
+    assert set(SPECIALS) == set(TEMPLATES)
+    bare = tiny.make_tokenizer()
+    bare.chat_template = None
+    bare.add_special_tokens({"additional_special_tokens": SPECIALS[name]})
+    bare.save_pretrained(tmp_path)
+    loaded = load_tokenizer(tmp_path, name)
+    row = render(loaded, tiny.chat("red", "green", "red?", "blue"), 200)
+    assert row.error is None
+    ids = [i for i, on in zip(row.ids, row.mask, strict=True) if on]
+    assert loaded.decode(ids).endswith(learns), "the answer and the end of the turn are learned"
+    assert "green" in loaded.decode(ids)
+    asked = render_prompt(loaded, tiny.chat("red"), 200)
+    assert row.ids[: len(asked)] == asked, "a reply is asked for as it was trained"
+
+
+def test_a_template_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    bare = tiny.make_tokenizer()
+    bare.chat_template = None
+    bare.save_pretrained(tmp_path / "bare")
+    (tmp_path / "own.jinja").write_text(tiny.TEMPLATE)
+    loaded = load_tokenizer(tmp_path / "bare", str(tmp_path / "own.jinja"))
+    assert render(loaded, tiny.chat("a", "b"), 50) == render(tiny.make_tokenizer(), tiny.chat("a", "b"), 50)
+    with pytest.raises(ConfigError, match=r"none.jinja.*alpaca"):
+        load_tokenizer(tmp_path / "bare", str(tmp_path / "none.jinja"))
