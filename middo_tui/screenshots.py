@@ -17,10 +17,10 @@ SIZES = ((80, 24), (140, 40))
 PAGES = (
     ("loop", ()),
     ("help", ("question_mark",)),
-    ("settings", ("comma",)),
+    ("settings", ("comma", *(["right_square_bracket"] * 8))),
     ("palette", ("ctrl+p",)),
-    ("thresholds", ("3",)),
-    ("review", ("4", "j", "k", "j", "k")),
+    ("thresholds", ("3", "tab")),
+    ("review", ("4", "G", "k", "k")),
     ("samples", ("2", "o", "a", "j")),
     ("rounds", ("5",)),
     ("lineage", ("6", "enter", "j")),
