@@ -1,11 +1,11 @@
-# make demo · make test · make lint · make check (both)
+# make demo · make test · make lint · make check (both) · make bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check bench clean
 
 demo: $(STAMP)
 	$(BIN)/middo-tui demo
@@ -20,6 +20,13 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 check: lint test
+
+# The pages in docs/benchmarks that need neither a GPU nor a model from elsewhere.
+bench: $(STAMP)
+	$(TEST_THREADS) $(BIN)/python benchmarks/tui.py
+	$(TEST_THREADS) $(BIN)/python benchmarks/thresholds.py
+	$(TEST_THREADS) $(BIN)/python benchmarks/word_diff.py --out docs/benchmarks/word-diff.md
+	$(TEST_THREADS) $(BIN)/python benchmarks/neighbours.py
 
 # The stamp is written last, so a broken install is done again.
 $(STAMP): pyproject.toml constraints.txt

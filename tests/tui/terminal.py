@@ -34,6 +34,7 @@ class Terminal:
         self, argv: list[str], columns: int = 80, rows: int = 24, mute: bool = False, env: dict[str, str] | None = None
     ) -> None:
         self.mute = mute
+        self.most = 65536  # bytes taken at once
         self.seen = b""
         self.answered = 0
         self.status: int | None = None
@@ -51,7 +52,7 @@ class Terminal:
         if not ready:
             return True
         try:
-            data = os.read(self.fd, 65536)
+            data = os.read(self.fd, self.most)
         except OSError:  # EIO: the other side is closed
             data = b""
         self.seen += data

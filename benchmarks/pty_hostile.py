@@ -1,0 +1,146 @@
+"""Projects in which every text is hostile, looked at on every screen: what of it reaches the terminal as it is.
+
+The corpus is the tests' (``tests/tui/hostile.py``). Every column of free text in the store holds all of it: samples,
+rewrites, reasons, notes, names, errors, events, devices, scores, files; so do the settings of the rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pty_terminal import Timed
+
+from engine.store.connect import transaction, writer
+from engine.store.rows import dump_messages, load_messages
+from tests.tui import families, stores
+from tests.tui.hostile import CORPUS, NEVER
+from tests.tui.reviews import reviewing
+
+EVIL = [text.encode("utf-8", "replace").decode() for text in CORPUS.values()]
+EVERYTHING = " ".join(EVIL)
+SIZES = ((80, 24), (140, 60))
+QUIET_S = 0.35
+OWN = re.compile(rb"\x1b\]22;[a-z-]+\x07")  # Textual's own pointer shapes
+TEXTS = {
+    "import": ("file", "format"),
+    "quarantine": ("file", "reason", "raw"),
+    "heldout": ("source",),
+    "round": ("stopped",),
+    "job": ("error",),
+    "rewrite": ("reason", "verdict", "note", "raw"),
+    "decision": ("source", "reason", "note"),
+    "eval_item": ("reply",),
+    "event": ("stage", "text"),
+    "gauge": ("device",),
+}
+TOUR: dict[str, tuple[bytes, ...]] = {
+    "Loop": (b"?", b"\x1b", b"\x10", b"\x1b"),
+    "Samples": (b"2", b"\r", b"j", b"j", b"j", b"J", b"G", b"o", b"\x1b", b"f", b"flag:hidden\r", b"\x1b", b"v", b"x"),
+    "Thresholds": (b"3", b"\t", b"\t", b"l", b"m"),
+    "Review": (b"4", b"j", b"]", b"\t", b"\t", b"t", b"w", b"e", b"\x1b", b"c", b"\x1b", b"r", b"3", b"u", b"a"),
+    "Rounds": (b"5", b"\t", b"\t", b"\t", b"\t", b"j", b"t", b"d", b"l"),
+    "Lineage": (b"2", b"g", b"l", b"j", b"\r", b"j", b"\t", b"j", b"\x04"),
+    "Settings": (b"1", b",", b"j", b"j", b"\r", b"\x1b"),
+}
+"""The keys of a tour, in order; one that does nothing in a project does no harm."""
+
+
+@dataclass
+class Found:
+    """Hostile sequences by screen, bytes that were looked at, and whether the samples were said to hide something."""
+
+    hostile: dict[str, int] = field(default_factory=dict)
+    painted: int = 0
+    screens: int = 0
+    pictured: bool = False
+    marked: bool = False
+
+
+def poison(project: Path) -> None:
+    """Put the corpus into every text of the store."""
+    db = writer(project)
+    with transaction(db):
+        for table, columns in TEXTS.items():
+            for column in columns:
+                _spoil(db, table, column)
+        _spoil_conversations(db)
+        db.execute("UPDATE sample SET source=?", (EVERYTHING,))
+        db.execute("UPDATE meta SET value=? WHERE key IN ('name', 'model')", (json.dumps(EVERYTHING),))
+        db.execute("UPDATE signal SET judge_error=? WHERE sample_id % 3 = 0", (EVERYTHING,))
+        db.execute("UPDATE threshold SET detail=?", (json.dumps({"verdict": EVERYTHING}),))
+        db.execute("UPDATE score SET task=? WHERE task='accuracy'", (EVERYTHING,))
+        settings = db.execute("SELECT round, config FROM round").fetchall()
+        for row in settings:
+            config = json.loads(row["config"])
+            config["model"]["name"] = config["project"]["name"] = EVERYTHING
+            db.execute("UPDATE round SET config=? WHERE round=?", (json.dumps(config), row["round"]))
+    db.close()
+
+
+def _spoil(db: sqlite3.Connection, table: str, column: str) -> None:
+    """One entry of the corpus in each row, all of it in the last one."""
+    rows = [row[0] for row in db.execute(f"SELECT {_key(table)} FROM {table}")]  # noqa: S608 - own names
+    for at, key in enumerate(rows):
+        text = EVERYTHING if at == len(rows) - 1 else EVIL[at % len(EVIL)]
+        db.execute(f"UPDATE {table} SET {column}=? WHERE {_key(table)}=?", (text, key))  # noqa: S608 - own names
+
+
+def _key(table: str) -> str:
+    return {"round": "round", "job": "round || stage", "eval_item": "round || '.' || item"}.get(
+        table, "round || sample_id || axis" if table == "rewrite" else "rowid"
+    )
+
+
+def _spoil_conversations(db: sqlite3.Connection) -> None:
+    """Every turn of every sample and rewrite; the words before stay, so that there is a difference."""
+    for table, columns in (
+        ("sample", ("messages",)),
+        ("heldout", ("messages",)),
+        ("rewrite", ("messages", "original")),
+    ):
+        for column in columns:
+            for key, text in db.execute(f"SELECT {_key(table)}, {column} FROM {table} WHERE {column} IS NOT NULL"):  # noqa: S608 - own names
+                turns = [
+                    replace(turn, content=f"{EVERYTHING} {turn.content}\n{EVERYTHING}") for turn in load_messages(text)
+                ]
+                db.execute(f"UPDATE {table} SET {column}=? WHERE {_key(table)}=?", (dump_messages(turns), key))  # noqa: S608 - own names
+    db.execute("UPDATE rewrite SET prompt=? || prompt, response=response || ?", (EVERYTHING, EVERYTHING))
+
+
+def projects(scratch: Path) -> list[Path]:
+    """A run, a review, rounds with clusters, and a family of versions; all of it poisoned."""
+    names = [scratch / name for name in ("running", "reviewing", "measured", "family")]
+    stores.running(names[0]).db.close()
+    reviewing(names[1], 2 * len(EVIL))
+    families.measured(names[2]).db.close()
+    families.family(names[3]).db.close()
+    for project in names:
+        poison(project)
+    return names
+
+
+def look_everywhere(scratch: Path, quick: bool = False) -> Found:
+    """Every screen of every project in two sizes; ``quick``: of one project in one size."""
+    found = Found()
+    for project in projects(scratch)[1:2] if quick else projects(scratch):
+        for columns, rows in SIZES[:1] if quick else SIZES:
+            terminal = Timed(project, columns=columns, rows=rows)
+            terminal.wait_for("leave")
+            since = 0
+            for screen, keys in TOUR.items():
+                for key in keys:
+                    terminal.send(key)
+                    terminal.settle(QUIET_S)
+                painted = OWN.sub(b"", terminal.seen[since:])
+                found.hostile[screen] = found.hostile.get(screen, 0) + sum(painted.count(bad) for bad in NEVER)
+                since = len(terminal.seen)
+                found.screens += 1
+            found.painted += len(terminal.seen)
+            found.pictured |= "␛]0;owned␇".encode() in terminal.seen
+            found.marked |= b"hidden character" in terminal.seen
+            terminal.leave()
+    return found

@@ -1,0 +1,134 @@
+"""The app ended at random moments while a person decides: what of the decisions is lost, and what of the run.
+
+At every end, be it a SIGKILL, a SIGHUP or a closed terminal, three things are compared: what the terminal had been
+shown (the count of decided rewrites, the next rewrite after a key), what the store holds, and what the journal holds.
+A process in a session of its own, as a worker is, stands for the run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pty_terminal import Timed
+
+from engine.store.connect import reader
+from tests.tui.reviews import reviewing
+
+BATCH = 20
+MOST_KEYS = 8
+REWRITES = BATCH * MOST_KEYS
+LONGEST_WAIT_S = 0.25
+KEYS = (b"a", b"rr", b"r3")
+
+
+@dataclass
+class Toll:
+    """What ``kills`` ends cost. ``lost``: decisions that had been shown as taken and are not in the store.
+
+    ``torn``: ends after which rewrites and journal did not agree. ``typed`` keys decide one rewrite each; of those
+    ``stored`` were in the store at the end. ``runs``: runs that did not go on.
+    """
+
+    kills: int = 0
+    typed: int = 0
+    shown: int = 0
+    stored: int = 0
+    lost: int = 0
+    torn: int = 0
+    runs: int = 0
+
+
+def suffer(scratch: Path, kills: int, seed: int = 0) -> Toll:
+    """End the app ``kills`` times; a fresh project for every ``BATCH``."""
+    rng, toll = random.Random(seed), Toll()
+    while toll.kills < kills:
+        project = scratch / "kills"
+        shutil.rmtree(project, ignore_errors=True)
+        reviewing(project, REWRITES)
+        run = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+        for _ in range(min(BATCH, kills - toll.kills)):
+            _sitting(project, rng, toll)
+            toll.runs += run.poll() is not None
+        run.communicate(b"\n")
+    return toll
+
+
+def _sitting(project: Path, rng: random.Random, toll: Toll) -> None:
+    """Open the review, decide some, and end it at some moment."""
+    before = decided(project)[0]
+    terminal = Timed(project)
+    try:
+        terminal.wait_for("leave")
+        terminal.send(b"4")
+        terminal.wait_for("undecided")
+        since = len(terminal.seen)
+        typed = rng.randrange(1, MOST_KEYS)
+        for n in range(typed):
+            terminal.send(rng.choice(KEYS))
+            if n == typed - 1 or rng.random() < 0.6:
+                _wait(terminal, rng, before + n + 1, since)
+        _end(terminal, rng)
+        shown = _shown(terminal.seen[since:], before)
+    finally:
+        terminal.close()
+    states, agree = decided(project)
+    toll.kills += 1
+    toll.typed += typed
+    toll.shown += shown
+    toll.stored += states - before
+    toll.lost += max(0, shown - (states - before))
+    toll.torn += not agree
+
+
+def _wait(terminal: Timed, rng: random.Random, count: int, since: int) -> None:
+    """For the next rewrite to be painted, for the count to be painted, or just a moment."""
+    kind = rng.randrange(3)
+    if kind == 0:
+        terminal.wait_for(f"#{1000 + count}", since)
+    elif kind == 1:
+        terminal.wait_for(f"  {count:,} / ", since)
+    else:
+        terminal.watch(rng.random() * LONGEST_WAIT_S)
+
+
+def _end(terminal: Timed, rng: random.Random) -> None:
+    """One of three ends; what had been written until then is taken, as a terminal would have."""
+    ends: tuple[Callable[[], object], ...] = (
+        lambda: os.kill(terminal.pid, signal.SIGKILL),
+        lambda: os.kill(terminal.pid, signal.SIGHUP),
+    )
+    if rng.random() < 1 / 3:
+        terminal.hang_up()
+        return
+    rng.choice(ends)()
+    terminal.wait()
+    os.close(terminal.fd)
+
+
+def _shown(seen: bytes, before: int) -> int:
+    """How many decisions the terminal was shown: by the count, or by the rewrite that comes after them."""
+    counts = [int(found.replace(b",", b"")) - before for found in re.findall(rb"  ([\d,]+) / [\d,]+", seen)]
+    nexts = [int(found) - 1000 - before for found in re.findall(rb"#(1\d\d\d)\D", seen)]
+    return max(0, *counts, *nexts)
+
+
+def decided(project: Path) -> tuple[int, bool]:
+    """Rewrites that are decided; whether the journal says the same of every one of them."""
+    db = reader(project)
+    try:
+        states = db.execute("SELECT sample_id, axis, state FROM rewrite WHERE state IN ('accepted', 'rejected')")
+        found = {(row["sample_id"], row["axis"]): row["state"] for row in states}
+        entries = db.execute("SELECT sample_id, axis, after FROM decision WHERE undone=0 ORDER BY id")
+        said = {(row["sample_id"], row["axis"]): row["after"] for row in entries}
+        return len(found), found == said
+    finally:
+        db.close()

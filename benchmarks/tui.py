@@ -1,0 +1,190 @@
+"""The terminal app against its targets: ``python benchmarks/tui.py [--project DIR | --samples N] [--rows WORDS]``.
+
+At a pseudo terminal of 80 x 24 on a generated project (``make_project.py``), which is copied before anything is written
+to it. Prints the table and writes docs/benchmarks/tui.md. ``--quick`` measures a small project few times, to see that
+everything still runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import feed_units
+import make_project
+import pty_hostile
+import pty_kills
+import pty_live
+import pty_samples
+from measured import machine
+from targets import Row, page
+
+from engine.store.connect import FILE, reader
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "tui.md"
+Part = Callable[[], list[Row]]
+
+
+def parts(project: Path, scratch: Path, asked: argparse.Namespace) -> dict[str, Part]:
+    """What is measured, by name, in the order of the table; the last but two begins a run in the project."""
+    quick = asked.quick
+    round = newest(project)
+    what = pty_samples.listed(project, round)
+    return {
+        "first": lambda: pty_samples.first_paint(project, what, 2 if quick else 12),
+        "memory": lambda: pty_samples.memory(project, what),
+        "sort": lambda: pty_samples.sorting(project, what, 1 if quick else 12, 0.4 if quick else 1.5),
+        "cursor": lambda: pty_samples.cursor(project, what, 5 if quick else 200, 1 if quick else 20),
+        "idle": lambda: pty_live.idle(project, what, 1 if quick else 60),
+        "units": lambda: [
+            *feed_units.lists(project, round, 2 if quick else 20),
+            *feed_units.counting(project, round, 2 if quick else 20),
+            *feed_units.differences(2 if quick else 20),
+        ],
+        "start": lambda: feed_units.start(1 if quick else 15),
+        "live": lambda: pty_live.live(project, what, 2 if quick else 60, 5 if quick else 200, 1 if quick else 25),
+        "kills": lambda: kills(scratch, asked.kills),
+        "hostile": lambda: hostile(scratch, quick),
+    }
+
+
+def kills(scratch: Path, times: int) -> list[Row]:
+    """The app ended in the middle of decisions."""
+    toll = pty_kills.suffer(scratch, times)
+    return [
+        Row(
+            f"SIGKILL, SIGHUP or a closed terminal at random, {toll.kills} times: decisions lost, journals torn, runs"
+            " killed",
+            "0, 0, 0",
+            f"{toll.lost}, {toll.torn}, {toll.runs}",
+            toll.lost == toll.torn == toll.runs == 0,
+            f"{toll.typed:,} decisions typed, {toll.shown:,} of them shown as taken (by the count or the next rewrite),"
+            f" {toll.stored:,} in the store. The run is a process in a session of its own, as a worker is.",
+        )
+    ]
+
+
+def hostile(scratch: Path, quick: bool) -> list[Row]:
+    """The escape corpus on every screen."""
+    found = pty_hostile.look_everywhere(scratch, quick)
+    total = sum(found.hostile.values())
+    where = ", ".join(f"{screen} {count}" for screen, count in found.hostile.items())
+    return [
+        Row(
+            f"escape corpus x every screen ({found.screens} visits): hostile sequences",
+            "0",
+            f"{total}",
+            total == 0 and found.pictured and found.marked,
+            f"{where}; {found.painted / 1e6:.1f} MB were painted. Controls were seen as pictures, and the samples as"
+            " having hidden characters.",
+        )
+    ]
+
+
+def newest(project: Path) -> int:
+    """The round that the app shows."""
+    db = reader(project)
+    try:
+        return int(db.execute("SELECT max(round) FROM round").fetchone()[0])
+    finally:
+        db.close()
+
+
+def copied(project: Path, to: Path) -> Path:
+    """The project without its logs and artifacts, where it can be written to."""
+    to.mkdir(parents=True)
+    (to / "logs").mkdir()
+    shutil.copy(project / "config.toml", to)
+    source = sqlite3.connect(f"file:{project / FILE}?mode=ro", uri=True)
+    target = sqlite3.connect(to / FILE)
+    source.backup(target)
+    source.close()
+    target.execute("PRAGMA journal_mode=WAL")
+    target.close()
+    return to
+
+
+def words() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--project", type=Path, help="measure a copy of this one")
+    parser.add_argument("--samples", type=int, help="make one of so many samples (500,000)")
+    parser.add_argument("--rows", default="", help="only these parts, by comma: first,memory,sort,cursor,idle,units,…")
+    parser.add_argument("--kills", type=int, help="how often the app is ended (200)")
+    parser.add_argument("--quick", action="store_true", help="a small project, few repeats")
+    parser.add_argument("--scratch", type=Path, help="where to put projects (a temporary folder)")
+    parser.add_argument(
+        "--out", type=Path, help=f"the page to write ({PAGE.name} in docs/benchmarks, not with --quick)"
+    )
+    asked = parser.parse_args()
+    asked.samples = asked.samples or (2_000 if asked.quick else 500_000)
+    asked.kills = asked.kills if asked.kills is not None else (2 if asked.quick else 200)
+    asked.out = asked.out or (None if asked.quick or asked.rows else PAGE)
+    return asked
+
+
+def main() -> None:
+    """Measure, print, write."""
+    asked = words()
+    with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:
+        scratch = Path(folder)
+        if asked.project is None:
+            project = scratch / "project"
+            make_project.make(project, asked.samples)
+        else:
+            project = copied(asked.project, scratch / "project")
+        loads = [os.getloadavg()[0]]
+        rows: list[Row] = []
+        chosen = [name for name in asked.rows.split(",") if name]
+        for name, part in parts(project, scratch, asked).items():
+            if not chosen or name in chosen:
+                rows += part()
+                loads.append(os.getloadavg()[0])
+                print(f"{name}: " + "; ".join(row.figure for row in rows), file=sys.stderr, flush=True)
+        samples = sqlite3.connect(project / FILE).execute("SELECT count(*) FROM sample").fetchone()[0]
+    text = HEAD.format(samples=samples, machine=machine(), low=min(loads), high=max(loads)) + page(rows) + why(rows)
+    print(text)
+    if asked.out is not None:
+        asked.out.write_text(text, encoding="utf-8")
+
+
+def why(rows: list[Row]) -> str:
+    """What is known of the targets that may be missed, where one is."""
+    missed = [row.measure for row in rows if row.met is False]
+    said = [text for word, text in MISSED.items() if any(word in measure for measure in missed)]
+    return "\n## What is missed, and why\n\n" + "\n".join(f"- {text}" for text in said) + "\n" if said else ""
+
+
+HEAD = """# The terminal app
+
+`python benchmarks/tui.py`
+
+At a pseudo terminal of 80 x 24 on an invented project of {samples:,} samples: {machine}. The load of the machine was
+{low:.1f} to {high:.1f} (the benchmark's own included). p50 and p95 are the median and the 95 % quantile.
+
+"""
+MISSED: dict[str, str] = {
+    "to the first page": (
+        "**Re-sort, first page.** The sort menu is a modal screen of Textual's: when it closes, the whole screen is"
+        " painted once with the old order before the new one can be. `O` (the order turned round) opens no menu and"
+        " shows what the sort itself costs."
+    ),
+    "question it opens": (
+        "**A question on a 16 KB/s line.** Opening a modal screen makes Textual paint all of the terminal, about 10 KB:"
+        " 0.6 s on this line, whatever else happens. Keys that open nothing are answered within the target."
+    ),
+    "numpy": (
+        "**Memory with the Thresholds screen.** numpy alone maps some 20 MB, and the preview holds the signals of"
+        " every sample, sorted, so that a count takes a millisecond. It is loaded when that screen is first opened."
+    ),
+}
+
+
+if __name__ == "__main__":
+    main()
