@@ -113,7 +113,8 @@ class MiddoApp(BaseApp[int]):
     def _paint(self) -> None:
         """Paint the newest view if the line has taken the last frame; else it waits, and newer ones replace it."""
         now = time.monotonic()
-        if self._pending is None or not self.screen_stack:  # nothing new, or the app is closing
+        closing = not any(isinstance(screen, Framed) for screen in self.screen_stack)
+        if self._pending is None or closing:
             return
         if not self.link.ready(now):
             if self._retry is None:
