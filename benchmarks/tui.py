@@ -8,12 +8,14 @@ everything still runs.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import feed_units
@@ -29,6 +31,7 @@ from engine.store.connect import FILE, reader
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "tui.md"
 Part = Callable[[], list[Row]]
+ORDER = ("first", "memory", "sort", "cursor", "idle", "live", "units", "start", "kills", "hostile")
 
 
 def parts(project: Path, scratch: Path, asked: argparse.Namespace) -> dict[str, Part]:
@@ -110,12 +113,29 @@ def copied(project: Path, to: Path) -> Path:
     return to
 
 
+def read_kept(file: Path | None) -> dict[str, list[Row]]:
+    """The parts that were measured before."""
+    if file is None or not file.exists():
+        return {}
+    return {name: [Row(*row) for row in rows] for name, rows in json.loads(file.read_text(encoding="utf-8")).items()}
+
+
+def keep(file: Path | None, parts: dict[str, list[Row]]) -> None:
+    """Keep what was measured, for a run that goes on with it."""
+    if file is not None:
+        found = {name: [astuple(row) for row in rows] for name, rows in parts.items()}
+        file.write_text(json.dumps(found, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
 def words() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, help="measure a copy of this one")
     parser.add_argument("--samples", type=int, help="make one of so many samples (500,000)")
     parser.add_argument("--rows", default="", help="only these parts, by comma: first,memory,sort,cursor,idle,units,…")
+    parser.add_argument(
+        "--keep", type=Path, help="keep the figures here; what is in it is measured anew only by --rows"
+    )
     parser.add_argument("--kills", type=int, help="how often the app is ended (200)")
     parser.add_argument("--quick", action="store_true", help="a small project, few repeats")
     parser.add_argument("--scratch", type=Path, help="where to put projects (a temporary folder)")
@@ -125,7 +145,7 @@ def words() -> argparse.Namespace:
     asked = parser.parse_args()
     asked.samples = asked.samples or (2_000 if asked.quick else 500_000)
     asked.kills = asked.kills if asked.kills is not None else (2 if asked.quick else 200)
-    asked.out = asked.out or (None if asked.quick or asked.rows else PAGE)
+    asked.out = asked.out or (None if asked.quick or (asked.rows and not asked.keep) else PAGE)
     return asked
 
 
@@ -139,16 +159,18 @@ def main() -> None:
             make_project.make(project, asked.samples)
         else:
             project = copied(asked.project, scratch / "project")
-        loads = [os.getloadavg()[0]]
-        rows: list[Row] = []
+        kept = read_kept(asked.keep)
         chosen = [name for name in asked.rows.split(",") if name]
         for name, part in parts(project, scratch, asked).items():
-            if not chosen or name in chosen:
-                rows += part()
-                loads.append(os.getloadavg()[0])
-                print(f"{name}: " + "; ".join(row.figure for row in rows), file=sys.stderr, flush=True)
+            if name in chosen or not (chosen or name in kept):
+                first, *others = part()
+                load = f"{first.note} Load of the machine: {os.getloadavg()[0]:.1f} (the benchmark's own included)."
+                kept[name] = [replace(first, note=load.strip()), *others]
+                print(f"{name}: " + "; ".join(row.figure for row in kept[name]), file=sys.stderr, flush=True)
+                keep(asked.keep, kept)
+        rows = [row for name in ORDER for row in kept.get(name, ())]
         samples = sqlite3.connect(project / FILE).execute("SELECT count(*) FROM sample").fetchone()[0]
-    text = HEAD.format(samples=samples, machine=machine(), low=min(loads), high=max(loads)) + page(rows) + why(rows)
+    text = HEAD.format(samples=samples, machine=machine()) + page(rows) + why(rows)
     print(text)
     if asked.out is not None:
         asked.out.write_text(text, encoding="utf-8")
@@ -165,8 +187,8 @@ HEAD = """# The terminal app
 
 `python benchmarks/tui.py`
 
-At a pseudo terminal of 80 x 24 on an invented project of {samples:,} samples: {machine}. The load of the machine was
-{low:.1f} to {high:.1f} (the benchmark's own included). p50 and p95 are the median and the 95 % quantile.
+At a pseudo terminal of 80 x 24 on an invented project of {samples:,} samples: {machine}. p50 and p95 are the median and
+the 95 % quantile. Where there is no other word, a time is of the wall clock: see the load of the machine beside it.
 
 """
 MISSED: dict[str, str] = {
