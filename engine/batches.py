@@ -5,6 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 
+SHORTER = 0.08
+LEAST = 32
+"""A row shorter than the batch's longest by this share begins a new batch, once the one before holds 1/LEAST of
+the budget: a small dataset's lengths lie far apart, and without it 200 Alpaca rows are 18 % padding instead of 3 %.
+"""
+
 
 def plan(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     """Row indices in batches of at most ``token_budget`` padded tokens (a longer row is its own batch).
@@ -16,7 +22,10 @@ def plan(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     batches: list[list[int]] = []
     width = 0
     for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not batches or (len(batches[-1]) + 1) * width > token_budget:
+        full = not batches or (len(batches[-1]) + 1) * width > token_budget
+        if not full and lengths[row] < (1 - SHORTER) * width:
+            full = len(batches[-1]) * width * LEAST >= token_budget
+        if full:
             batches.append([])
             width = max(lengths[row], 1)
         batches[-1].append(row)
