@@ -118,7 +118,7 @@ def _shown(seen: bytes, before: int) -> int:
     """How many decisions the terminal was shown: by the count, or by the rewrite that comes after them."""
     counts = [int(found.replace(b",", b"")) - before for found in re.findall(rb"  ([\d,]+) / [\d,]+", seen)]
     nexts = [int(found) - 1000 - before for found in re.findall(rb"#(1\d\d\d)\D", seen)]
-    return max(0, *counts, *nexts)
+    return max([0, *counts, *nexts])
 
 
 def decided(project: Path) -> tuple[int, bool]:
