@@ -193,8 +193,8 @@ the 95 % quantile. Where there is no other word, a time is of the wall clock: se
 """
 MISSED: dict[str, str] = {
     "first paint": (
-        "**First paint.** The key imports the screen, opens the store and lists the first page; cold, Python's files and"
-        " the store's pages are read from the disk for it, beside what other processes do there."
+        "**First paint.** The key imports the screen, opens the store and lists the first page; cold, Python's files"
+        " and the store's pages are read from the disk for it, beside what other processes do there."
     ),
     "to the page": (
         "**Re-sort, the order turned round.** SQLite has the first ids after 2 ms. The rest is a thread that opens"
