@@ -64,7 +64,7 @@ class Train(_Section, frozen=True):
     """Supervised fine-tuning of one round."""
 
     init: Literal["base", "previous"] = "base"
-    method: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "qlora", "full"] = "lora"
     epochs: Rate = 1.0
     learning_rate: Rate = 2e-4
     scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"

@@ -7,7 +7,7 @@ and candidates that may replace them are measured by the same functions here, so
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -51,8 +51,17 @@ class Rated:
 
 
 def base_model(ctx: Ctx) -> ModelRef:
-    """The model that config.toml names."""
-    return ModelRef(models.locate(ctx.config.model.name, ctx.project))
+    """The model that config.toml names, in as many bits as this round trains it in."""
+    return ModelRef(models.locate(ctx.config.model.name, ctx.project), nf4=_quantised(ctx))
+
+
+def _quantised(ctx: Ctx) -> bool:
+    """Whether this round's models stand on a base of 4 bits: its checkpoint tells, before there is one config.toml.
+
+    Losses before and after training are compared, so both must come from the same weights.
+    """
+    folder = ctx.artifact(CHECKPOINT)
+    return ctx.config.train.method == "qlora" if folder is None else models.checkpoint(folder, ctx.project).nf4
 
 
 def before_model(ctx: Ctx) -> ModelRef:
@@ -64,7 +73,7 @@ def before_model(ctx: Ctx) -> ModelRef:
                 f'round {ctx.round - 1} has no checkpoint, and train.init = "previous" needs one. '
                 'Run its train stage, or set train.init = "base".'
             )
-        return models.checkpoint(folder, ctx.project)
+        return replace(models.checkpoint(folder, ctx.project), nf4=_quantised(ctx))
     return base_model(ctx)
 
 
@@ -86,6 +95,7 @@ def open_as(how: Model, model: ModelRef) -> HF:
     opened: HF = backend("hf")(
         model.base,
         model.adapter,
+        nf4=model.nf4,
         dtype=how.dtype,
         device=how.device,
         threads=how.threads,

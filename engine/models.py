@@ -1,6 +1,7 @@
 """Where a model's files are, and what identifies it: no torch here, so the light parts may ask too.
 
-A model is a base (a folder, or a hub name resolved to its local snapshot) and possibly a LoRA adapter on top.
+A model is a base (a folder, or a hub name resolved to its local snapshot), read in 4 bits or as it is, and possibly a
+LoRA adapter on top.
 Its fingerprint changes whenever its weights, its config or its tokenizer change, and is what losses are
 cached by.
 """
@@ -11,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from engine.errors import ModelError
@@ -23,10 +25,15 @@ NOTE = "middo.json"
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model to load: a local folder, and the adapter on top of it if there is one."""
+    """A model to load: a local folder, and the adapter on top of it if there is one.
+
+    nf4: the base's linear layers are quantised to 4 bits as they are read (QLoRA). The same folder so is another model,
+    with other losses and another fingerprint.
+    """
 
     base: Path
     adapter: Path | None = None
+    nf4: bool = False
 
 
 def locate(name: str, project: Path) -> Path:
@@ -74,7 +81,7 @@ def fingerprint(model: ModelRef) -> str:
     Raises:
         ModelError: a folder without safetensors weights.
     """
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(b"nf4" if model.nf4 else b"", digest_size=8)
     for folder in filter(None, (model.base, model.adapter)):
         files = [f for f in sorted(folder.iterdir()) if f.suffix in {".json", ".safetensors", ".jinja"}]
         if not any(f.suffix == ".safetensors" for f in files):
@@ -111,14 +118,28 @@ def checkpoint(folder: Path, project: Path) -> ModelRef:
     if not (folder / "adapter_config.json").exists():
         return ModelRef(folder)
     try:
-        base = json.loads((folder / NOTE).read_text(encoding="utf-8"))["base"]
+        note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+        base = note["base"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder / NOTE}: {error}. Run the round's train stage again.") from error
-    return ModelRef(locate(base, project), folder)
+    return ModelRef(locate(base, project), folder, bool(note.get("nf4", False)))
 
 
-def write_note(folder: Path, base: Path, project: Path) -> None:
-    """Keep beside an adapter which base it belongs to, relative to the project when it lies inside."""
-    inside = base.is_relative_to(project.resolve())
-    place = str(base.relative_to(project.resolve())) if inside else str(base)
-    (folder / NOTE).write_text(json.dumps({"base": place}), encoding="utf-8")
+def require_nf4() -> None:
+    """Raises ModelError when a base cannot be read in 4 bits here."""
+    try:
+        metadata.version("bitsandbytes")
+    except metadata.PackageNotFoundError:
+        raise ModelError(
+            'config.toml: [train] method = "qlora" needs bitsandbytes, which is not installed. '
+            'Install it with `pip install "middo-tui[qlora]"`, or set method = "lora".'
+        ) from None
+
+
+def write_note(folder: Path, of: ModelRef, project: Path) -> None:
+    """Keep beside an adapter which base it belongs to, relative to the project when it lies inside, and in how many
+    bits the base was read.
+    """
+    inside = of.base.is_relative_to(project.resolve())
+    place = str(of.base.relative_to(project.resolve())) if inside else str(of.base)
+    (folder / NOTE).write_text(json.dumps({"base": place} | ({"nf4": True} if of.nf4 else {})), encoding="utf-8")

@@ -75,7 +75,7 @@ def make_tokenizer(template: str = TEMPLATE) -> Any:
     return out
 
 
-def make_model(folder: Path, seed: int = 0) -> Path:
+def make_model(folder: Path, seed: int = 0, width: int = 32) -> Path:
     """A random Llama with its tokenizer, saved in ``folder``."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -86,8 +86,8 @@ def make_model(folder: Path, seed: int = 0) -> Path:
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer),
-                hidden_size=32,
-                intermediate_size=64,
+                hidden_size=width,
+                intermediate_size=2 * width,
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 num_key_value_heads=2,

@@ -59,13 +59,14 @@ def load(
     path: str | Path,
     adapter: Path | None = None,
     *,
+    nf4: bool = False,
     dtype: str = "auto",
     device: str = "auto",
     threads: int = 0,
     attention: str = "auto",
     chat_template: str = "",
 ) -> HF:
-    """The model in folder ``path``, with the LoRA ``adapter`` on top when one is given.
+    """The model in folder ``path``, in 4 bits if ``nf4``, with the LoRA ``adapter`` on top when one is given.
 
     Raises:
         ModelError: the model, tokenizer or adapter cannot be read, or does not fit into memory.
@@ -73,10 +74,10 @@ def load(
     global _last
     where = torch_device(device)
     # By content, not by name: a round that is trained again leaves another model in the same folder.
-    key = (fingerprint(ModelRef(Path(path))), dtype, str(where), attention, chat_template)
+    key = (fingerprint(ModelRef(Path(path), nf4=nf4)), dtype, str(where), attention, chat_template)
     if _last is None or _last.key != key:
         release()
-        _last = _read(Path(path), key, torch_dtype(dtype, where), where, threads)
+        _last = _read(ModelRef(Path(path), nf4=nf4), key, torch_dtype(dtype, where), where, threads)
     return HF(_last, None if adapter is None else _add_adapter(_last, adapter))
 
 
@@ -91,17 +92,17 @@ def release() -> None:
             torch.cuda.empty_cache()
 
 
-def _read(path: Path, key: Key, dtype: torch.dtype, device: torch.device, threads: int) -> _Loaded:
+def _read(of: ModelRef, key: Key, dtype: torch.dtype, device: torch.device, threads: int) -> _Loaded:
     from transformers import GenerationConfig
 
-    tokenizer = load_tokenizer(path, chat_template=key[4])
-    model = read_model(path, dtype, device, attention=key[3]).eval().requires_grad_(False)
+    tokenizer = load_tokenizer(of.base, chat_template=key[4])
+    model = read_model(of.base, dtype, device, attention=key[3], nf4=of.nf4).eval().requires_grad_(False)
     set_threads(model, device, threads)
     ends = stops(tokenizer, model)
     # The model's own generation settings (a temperature, a repetition penalty) would mix with what is asked
     # for.
     model.generation_config = GenerationConfig()
-    return _Loaded(key, path, tokenizer, model, device, ends)
+    return _Loaded(key, of.base, tokenizer, model, device, ends)
 
 
 def _add_adapter(loaded: _Loaded, folder: Path) -> str:

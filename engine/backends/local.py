@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from engine import ranks
 from engine.errors import ModelError
+from engine.models import require_nf4
 from engine.render import end_of_turn
 
 SMALL_MODEL = 50_000_000  # parameters; below it a second thread costs more than it brings on a CPU
@@ -33,8 +35,10 @@ def torch_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: str) -> Any:
+def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: str, nf4: bool = False) -> Any:
     """A causal language model's weights, on ``device``; never code or pickles from the model's folder.
+
+    nf4: its linear layers (not the head) as 4-bit NormalFloats with quantised scales, computing in ``dtype``.
 
     Raises:
         ModelError: unreadable, of an unknown family, or too large for the device.
@@ -43,7 +47,9 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()  # the log is read as lines
-    wanted = {} if attention == "auto" else {"attn_implementation": attention}
+    wanted: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
+    if nf4:
+        wanted |= _four_bits(path, dtype, device)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(path),
@@ -53,7 +59,7 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
             trust_remote_code=False,
             **wanted,
         )
-        return model.to(device)
+        return model if nf4 else model.to(device)
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{path}: does not fit into the memory of {device}. Take a smaller model.") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
@@ -61,6 +67,25 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
         raise ModelError(
             f"{path}: the model cannot be loaded ({reason}). Check its config.json and *.safetensors."
         ) from error
+
+
+def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """How transformers is told to quantise while it reads, straight to ``device``."""
+    require_nf4()
+    from transformers import BitsAndBytesConfig
+
+    settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    if "quantization_config" in settings:
+        raise ModelError(f'{path}: is quantised already. Name the unquantised model for train.method = "qlora".')
+    how = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())  # accelerate compares it with the trainer's
+    return {"quantization_config": how, "device_map": {"": device}}
 
 
 def set_threads(model: Any, device: torch.device, threads: int) -> None:

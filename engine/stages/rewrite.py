@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from engine import batches, models, prompts
+from engine import batches, diagnosis, models, prompts
 from engine import config as configs
 from engine.backends import Generates, Generation, backend
 from engine.prompts import Template
@@ -55,12 +55,14 @@ def run(ctx: Ctx) -> None:
 def open_teacher(ctx: Ctx) -> Generates:
     """The model that config.toml names as the teacher (the loop's own base when it names none)."""
     how, model = ctx.config.teacher, ctx.config.model
+    own = {"nf4": True} if not how.model and diagnosis.base_model(ctx).nf4 else {}
     found: Generates = backend(how.backend)(
         models.locate(how.model or model.name, ctx.project),
         dtype=how.dtype,
         device=model.device,
         threads=model.threads,
         attention=model.attention,
+        **own,
     )
     return found
 

@@ -18,27 +18,23 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from datasets import Dataset, Features, List, Value, disable_progress_bars
+from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
-from peft import LoraConfig, PeftModel
-from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer, pack_dataset
+from transformers import TrainerCallback
 
-from engine import batches, diagnosis, models, ranks
+from engine import batches, diagnosis, models, ranks, training
 from engine import config as configs
-from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
-from engine.config import Config
+from engine.backends.local import torch_device, torch_dtype
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
 from engine.render import load_tokenizer, render
 from engine.stage import Ctx
 from engine.store.rows import Metric
+from engine.training import Task, Trainer
 
 IGNORED = -100  # the label of a token that is not learned
 MARKER = "complete.json"
@@ -46,21 +42,6 @@ STEPS = "checkpoint-"
 ROWS = "rows.arrow"
 COLUMNS = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
 WHOLE = ("project", "model", "train", "launch.processes")  # the settings that a run's result depends on
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """What a process needs to take part in a training run: everything that does not come from the store.
-
-    rows: an Arrow file of token ids and labels, which every process maps into memory.
-    """
-
-    config: Config
-    round: int
-    start: ModelRef
-    rows: Path
-    folder: Path
-    resume: Path | None
 
 
 def run(ctx: Ctx) -> None:
@@ -76,7 +57,7 @@ def run(ctx: Ctx) -> None:
     tokenizer = load_tokenizer(start.base, ctx.config.model.chat_template)
     key = _run_key(ctx, start)
     resume = _newest_complete(ctx, folder, key)
-    task = _Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume)
+    task = Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume)
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
         with ranks.together(_keep_step, task):
@@ -98,15 +79,15 @@ def run(ctx: Ctx) -> None:
         shutil.rmtree(old)
 
 
-def _keep_step(task: _Task) -> None:
+def _keep_step(task: Task) -> None:
     """What every process but that of rank 0 does."""
     with contextlib.redirect_stdout(sys.stderr):
         _train(task, _Steps(task.config.train.checkpoint_steps))
 
 
-def _train(task: _Task, steps: _Steps) -> _Trainer:
+def _train(task: Task, steps: _Steps) -> Trainer:
     """All steps, or those up to a pause."""
-    trainer = _trainer(task)
+    trainer = training.trainer(task)
     trainer.add_callback(steps)
     trainer.train(resume_from_checkpoint=str(task.resume) if task.resume else None)
     return trainer
@@ -162,20 +143,6 @@ def _marked(path: Path, key: str) -> bool:
         return bool(json.loads((path / MARKER).read_text(encoding="utf-8"))["key"] == key)
     except (OSError, ValueError, KeyError):
         return False  # killed while it was written
-
-
-class _Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer without the model card that it writes beside every checkpoint, and with a seed for its sampler."""
-
-    def _get_train_sampler(self, *arguments: Any) -> Any:
-        """The sampler that balances lengths would draw the same order for every seed."""
-        sampler = super()._get_train_sampler(*arguments)
-        if hasattr(sampler, "seed"):
-            sampler.seed = self.args.seed
-        return sampler
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Nothing: a checkpoint is ours alone and gone after the run."""
 
 
 class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -269,97 +236,15 @@ def _losses(state: Any) -> list[float]:
     return [entry["loss"] for entry in state.log_history if "loss" in entry]
 
 
-def _trainer(task: _Task) -> _Trainer:
-    """TRL's trainer over the rendered rows, set up as [train] of config.toml says."""
-    disable_progress_bars()
-    config = task.config
-    device = torch_device(config.model.device)
-    model, adapter = _model(config, task.start, device)
-    set_threads(model, device, config.model.threads)
-    data = Dataset.from_file(str(task.rows))
-    if config.train.packing:
-        data = pack_dataset(data, config.model.max_length, "bfd")
-    trainer = _Trainer(
-        model=model,
-        args=_arguments(task, device),
-        train_dataset=data,
-        processing_class=load_tokenizer(task.start.base, config.model.chat_template),
-        peft_config=adapter,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _model(config: Config, start: ModelRef, device: torch.device) -> tuple[Any, LoraConfig | None]:
-    """The model to train and, when a new adapter is to be put on it, the adapter's settings."""
-    how = config.train
-    # Full training keeps float32 weights and computes in the lower format: AdamW's small steps vanish in bfloat16.
-    dtype = torch.float32 if how.method == "full" else torch_dtype(config.model.dtype, device)
-    model = read_model(start.base, dtype, device, config.model.attention)
-    if start.adapter is not None:
-        tuned = PeftModel.from_pretrained(model, str(start.adapter), is_trainable=how.method == "lora")
-        return (tuned if how.method == "lora" else tuned.merge_and_unload()), None
-    if how.method == "full":
-        return model, None
-    adapter = LoraConfig(
-        r=how.lora_r,
-        lora_alpha=how.lora_alpha,
-        lora_dropout=how.lora_dropout,
-        target_modules=how.lora_targets if isinstance(how.lora_targets, str) else list(how.lora_targets),
-        task_type="CAUSAL_LM",
-    )
-    return model, adapter
-
-
-def _arguments(task: _Task, device: torch.device) -> SFTConfig:
-    """[train] of config.toml in TRL's words."""
-    if device.index is not None:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU
-    config, how = task.config, task.config.train
-    dtype = torch_dtype(config.model.dtype, device)
-    parts = how.gradient_accumulation * ranks.size()
-    arguments = SFTConfig(
-        output_dir=str(task.folder),
-        num_train_epochs=how.epochs,
-        learning_rate=how.learning_rate,
-        lr_scheduler_type=how.scheduler,
-        warmup_steps=how.warmup_ratio,  # below 1 it is a share of all steps
-        per_device_train_batch_size=how.batch_size,
-        gradient_accumulation_steps=how.gradient_accumulation,
-        gradient_checkpointing=how.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        weight_decay=how.weight_decay,
-        max_grad_norm=how.max_grad_norm,
-        packing=how.packing,
-        # Which samples share a step is still chance; within it, batches are made of like lengths.
-        train_sampling_strategy="batch_rebalance" if how.balance and not how.packing and parts > 1 else "random",
-        max_length=config.model.max_length,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16,
-        use_cpu=device.type == "cpu",
-        seed=batches.seed(config.project.seed, task.round, "train"),
-        logging_steps=1,  # a row is written every train.log_steps, but the history must hold every step
-        logging_nan_inf_filter=False,
-        save_strategy="no",  # the callback asks for checkpoints
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=device.type == "cuda",
-    )
-    _ = arguments.device  # counts the GPUs
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # several would mean DataParallel, which TRL refuses
-    return arguments
-
-
-def _save_final(ctx: Ctx, trainer: _Trainer, tokenizer: Any, start: ModelRef, folder: Path) -> Path:
+def _save_final(ctx: Ctx, trainer: Trainer, tokenizer: Any, start: ModelRef, folder: Path) -> Path:
     """The result in its final folder: all of it or nothing. An adapter, or a whole model with its tokenizer."""
     new, final = folder / "final.new", folder / "final"
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if ctx.config.train.method == "lora":
+    if ctx.config.train.method != "full":
         model.save_pretrained(str(new))
         (new / "README.md").unlink(missing_ok=True)
         _sort_targets(new / "adapter_config.json")
-        models.write_note(new, start.base, ctx.project)
+        models.write_note(new, start, ctx.project)
     else:
         model.to(torch_dtype(ctx.config.model.dtype, torch_device(ctx.config.model.device))).save_pretrained(str(new))
         tokenizer.save_pretrained(str(new))

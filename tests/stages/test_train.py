@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
+from engine import training
 from engine.context import StoreCtx
 from engine.errors import Paused, StageError
 from engine.render import render
@@ -236,13 +237,13 @@ def test_balanced_batches_make_the_same_step_with_less_padding(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    collate = train._Trainer.compute_loss
+    collate = training.Trainer.compute_loss
 
     def counted(self: Any, model: Any, inputs: dict[str, torch.Tensor], *more: Any, **options: Any) -> Any:
         seen.append(inputs["input_ids"].numel())
         return collate(self, model, inputs, *more, **options)
 
-    monkeypatch.setattr(train._Trainer, "compute_loss", counted)
+    monkeypatch.setattr(training.Trainer, "compute_loss", counted)
     whole = f"gradient_accumulation = {len(CHATS) // 4}\nwarmup_ratio = 0.0\nlora_dropout = 0.0\n"
     steps, tokens = [], []
     for balance in ("true", "false"):

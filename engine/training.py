@@ -1,0 +1,143 @@
+"""TRL's trainer over rendered rows, set up as config.toml says: what every process of a training run builds.
+
+Nothing here knows the store: ``engine.stages.train`` decides when to save and what to keep.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig, PeftModel
+from transformers import PrinterCallback
+from trl import SFTConfig, SFTTrainer, pack_dataset
+
+from engine import batches, ranks
+from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
+from engine.config import Config
+from engine.models import ModelRef
+from engine.render import load_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a process needs to take part in a training run: everything that does not come from the store.
+
+    rows: an Arrow file of token ids and labels, which every process maps into memory.
+    """
+
+    config: Config
+    round: int
+    start: ModelRef
+    rows: Path
+    folder: Path
+    resume: Path | None
+
+
+class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
+    """TRL's trainer without the model card that it writes beside every checkpoint, and with a seed for its sampler."""
+
+    def _get_train_sampler(self, *arguments: Any) -> Any:
+        """The sampler that balances lengths would draw the same order for every seed."""
+        sampler = super()._get_train_sampler(*arguments)
+        if hasattr(sampler, "seed"):
+            sampler.seed = self.args.seed
+        return sampler
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Nothing: a checkpoint is ours alone and gone after the run."""
+
+
+def trainer(task: Task) -> Trainer:
+    """TRL's trainer over the rendered rows, set up as [train] of config.toml says."""
+    disable_progress_bars()
+    config = task.config
+    device = torch_device(config.model.device)
+    model, adapter = _model(config, task.start, device)
+    set_threads(model, device, config.model.threads)
+    data = Dataset.from_file(str(task.rows))
+    if config.train.packing:
+        data = pack_dataset(data, config.model.max_length, "bfd")
+    made = Trainer(
+        model=model,
+        args=_arguments(task, device),
+        train_dataset=data,
+        processing_class=load_tokenizer(task.start.base, config.model.chat_template),
+        peft_config=adapter,
+    )
+    if task.start.nf4:
+        _widen(made.model)
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def _model(config: Config, start: ModelRef, device: torch.device) -> tuple[Any, LoraConfig | None]:
+    """The model to train and, when a new adapter is to be put on it, the adapter's settings."""
+    how = config.train
+    # Full training keeps float32 weights and computes in the lower format: AdamW's small steps vanish in bfloat16.
+    dtype = torch.float32 if how.method == "full" else torch_dtype(config.model.dtype, device)
+    model = read_model(start.base, dtype, device, config.model.attention, start.nf4)
+    if start.adapter is not None:
+        tuned = PeftModel.from_pretrained(model, str(start.adapter), is_trainable=how.method != "full")
+        return (tuned.merge_and_unload() if how.method == "full" else tuned), None
+    if how.method == "full":
+        return model, None
+    adapter = LoraConfig(
+        r=how.lora_r,
+        lora_alpha=how.lora_alpha,
+        lora_dropout=how.lora_dropout,
+        target_modules=how.lora_targets if isinstance(how.lora_targets, str) else list(how.lora_targets),
+        task_type="CAUSAL_LM",
+    )
+    return model, adapter
+
+
+def _widen(model: Any) -> None:
+    """TRL makes the adapter of a quantised model bfloat16, in which AdamW's small steps vanish: back to float32."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def _arguments(task: Task, device: torch.device) -> SFTConfig:
+    """[train] of config.toml in TRL's words."""
+    if device.index is not None:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU
+    config, how = task.config, task.config.train
+    dtype = torch_dtype(config.model.dtype, device)
+    parts = how.gradient_accumulation * ranks.size()
+    arguments = SFTConfig(
+        output_dir=str(task.folder),
+        num_train_epochs=how.epochs,
+        learning_rate=how.learning_rate,
+        lr_scheduler_type=how.scheduler,
+        warmup_steps=how.warmup_ratio,  # below 1 it is a share of all steps
+        per_device_train_batch_size=how.batch_size,
+        gradient_accumulation_steps=how.gradient_accumulation,
+        gradient_checkpointing=how.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        weight_decay=how.weight_decay,
+        max_grad_norm=how.max_grad_norm,
+        packing=how.packing,
+        # Which samples share a step is still chance; within it, batches are made of like lengths.
+        train_sampling_strategy="batch_rebalance" if how.balance and not how.packing and parts > 1 else "random",
+        max_length=config.model.max_length,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        use_cpu=device.type == "cpu",
+        seed=batches.seed(config.project.seed, task.round, "train"),
+        logging_steps=1,  # a row is written every train.log_steps, but the history must hold every step
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # the callback asks for checkpoints
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=device.type == "cuda",
+    )
+    _ = arguments.device  # counts the GPUs
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several would mean DataParallel, which TRL refuses
+    return arguments
