@@ -99,8 +99,10 @@ class Lines(Widget, Generic[T]):
         self._data = data
         if self.size:
             self._redraw()
-        else:
-            self._drawn_for = Size(0, 0)  # hidden: drawn anew when it is seen again, also at the same size
+            return
+        self._drawn_for = Size(0, 0)  # hidden: drawn anew when it is seen again, also at the same size
+        if self.styles.is_auto_height:  # or there was nothing to show yet, and no room for it
+            self.refresh(layout=True)
 
     def _redraw(self) -> None:
         old = self._lines

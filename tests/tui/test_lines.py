@@ -74,6 +74,33 @@ async def test_what_came_while_it_was_hidden_is_seen_when_it_is_shown_again() ->
         assert word.render_line(0).text.strip() == "after"
 
 
+class Facts(Lines[tuple[str, ...]]):
+    """A row per word."""
+
+    DEFAULT_CSS = """
+    Facts { height: auto; }
+    """
+
+    def draw(self, data: tuple[str, ...], width: int, height: int) -> list[Line]:
+        return [(Run(word),) for word in data]
+
+
+class NoFactsYet(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Facts(())
+
+
+async def test_what_had_no_rows_gets_room_for_its_first_ones() -> None:
+    app = NoFactsYet()
+    async with app.run_test(size=(20, 5)) as pilot:
+        facts = app.query_one(Facts)
+        await pilot.pause()
+        facts.show(("one", "two"))
+        await pilot.pause()
+        assert facts.size.height == 2
+        assert [facts.render_line(y).text.strip() for y in range(2)] == ["one", "two"]
+
+
 class Words(Lines[tuple[str, ...]]):
     """Shows its last words in the height that it is given."""
 
