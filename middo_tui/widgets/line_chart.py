@@ -1,8 +1,9 @@
 """A line chart in braille dots, two by four to a cell: this round's curve over the earlier ones.
 
-Down-sampling is the minimum and the maximum of each dot column, a pure function of the points: the same data always
-gives the same picture (random sampling makes curves jump). Rows that did not change are not repainted; 2.5 KB/s at 2
-Hz where a sparkline costs 18 and plotext 11.
+A batch's loss says as much about the batch as about the model, so a curve is its running mean, and only the present
+one's single losses lie faintly behind it: minimum and maximum of each dot column. Both are pure functions of the
+points, and what was drawn stays where it is as the curve grows. Rows that did not change are not repainted; 2.5 KB/s
+at 2 Hz where a sparkline costs 18 and plotext 11.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ ACROSS, DOWN = 2, 4
 SERIES_MARKS = ("━", "─", "┈", "┈")
 LABEL_GAP = 2
 CELLS_PER_X_LABEL = 12
+SMOOTH = 40
+"""The running mean reaches back over this part of the whole curve: a 40th of it."""
+OUTLIERS = 50
+"""One in so many single losses may lie outside the picture, above and below: one spike must not flatten the curve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,15 @@ class Canvas:
         self._top = [[""] * width for _ in range(height)]
 
     def column(self, x: int, y_from: int, y_to: int, role: str) -> None:
-        """A vertical stroke of dots, both ends included; (0, 0) is the upper left dot."""
+        """A vertical stroke of dots, both ends included; (0, 0) is the upper left dot.
+
+        A cell has one colour: what another role had drawn in it goes, so that a line stays as thin as it is.
+        """
         for y in range(min(y_from, y_to), max(y_from, y_to) + 1):
-            self._bits[y // DOWN][x // ACROSS] |= DOTS[y % DOWN][x % ACROSS]
-            self._top[y // DOWN][x // ACROSS] = role
+            row, cell = y // DOWN, x // ACROSS
+            if self._top[row][cell] != role:
+                self._top[row][cell], self._bits[row][cell] = role, 0
+            self._bits[row][cell] |= DOTS[y % DOWN][x % ACROSS]
 
     def row(self, y: int) -> Line:
         """Row ``y``, neighbouring cells of one role as one run."""
@@ -70,27 +80,51 @@ def columns(points: Sequence[tuple[int, float, float]], width: int, x_max: int) 
     return out
 
 
-def draw_curve(canvas: Canvas, curve: Curve, x_max: int, low: float, high: float, role: str) -> None:
-    """One curve: a stroke per dot column, joined to the one before so that the line has no holes."""
-    bottom = canvas.height * DOWN - 1
-    scale = bottom / (high - low)
+def smoothed(curve: Curve) -> list[tuple[int, float]]:
+    """(step, running mean) of a curve: exponential, without the pull to its first value.
 
-    def dot(value: float) -> int:
-        return min(bottom, max(0, round((high - value) * scale)))
+    How far it reaches back depends on the length that the curve will have, so what was drawn does not move.
+    """
+    reach = curve.last_step / SMOOTH
+    if reach <= 1:  # so few steps that every one of them can be seen
+        return [(step, (low + high) / 2) for step, low, high in curve.points]
+    out: list[tuple[int, float]] = []
+    mean = weight = 0.0
+    before = curve.points[0][0] if curve.points else 0
+    for step, low, high in curve.points:
+        keep = math.exp(-max(1, step - before) / reach)
+        mean = keep * mean + (1 - keep) * (low + high) / 2
+        weight = keep * weight + 1 - keep
+        out.append((step, mean / weight))
+        before = step
+    return out
 
-    before: tuple[int, int, int] | None = None
-    for x, least, most in columns(curve.points, canvas.width * ACROSS, x_max):
-        top, foot = dot(most), dot(least)
+
+def draw_curve(canvas: Canvas, points: Sequence[tuple[int, float]], x_max: int, scale: Scale, role: str) -> None:
+    """A line through the points: a stroke per dot column, joined to the one before so that it has no holes."""
+    before: tuple[int, int] | None = None
+    for x, low, high in columns([(step, value, value) for step, value in points], canvas.width * ACROSS, x_max):
+        y = scale.dot((low + high) / 2)
         if before is not None:
-            x0, top0, foot0 = before
-            middle0, middle = (top0 + foot0) / 2, (top + foot) / 2
+            x0, y0 = before
             for between in range(x0 + 1, x):
-                y = round(middle0 + (middle - middle0) * (between - x0) / (x - x0))
-                canvas.column(between, y, y, role)
-            if x - x0 == 1:
-                top, foot = min(top, foot0), max(foot, top0)
-        canvas.column(x, top, foot, role)
-        before = (x, dot(most), dot(least))
+                at = round(y0 + (y - y0) * (between - x0) / (x - x0))
+                canvas.column(between, at, at, role)
+            near = y0 if x - x0 == 1 else y
+            y_from = y if near == y else near + (1 if y > near else -1)
+            canvas.column(x, y_from, y, role)
+        else:
+            canvas.column(x, y, y, role)
+        before = (x, y)
+
+
+def draw_range(canvas: Canvas, curve: Curve, x_max: int, scale: Scale, role: str) -> None:
+    """Single losses as dots; where a dot column holds several, the least and the greatest of them."""
+    for x, low, high in columns(curve.points, canvas.width * ACROSS, x_max):
+        for value in {low, high}:
+            if scale.low <= value <= scale.high:
+                y = scale.dot(value)
+                canvas.column(x, y, y, role)
 
 
 def nice_step(span: float, most: int) -> float:
@@ -100,16 +134,34 @@ def nice_step(span: float, most: int) -> float:
     return next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
 
 
-def bounds(curves: Sequence[Curve], rows: int) -> tuple[float, float, float]:
-    """(lowest, highest, label step) of the y axis: quarter steps around the data, so that it moves seldom."""
-    low = min(point[1] for curve in curves for point in curve.points)
-    high = max(point[2] for curve in curves for point in curve.points)
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The y axis: from ``low`` at the bottom to ``high`` at the top, a label every ``step``, in ``dots`` dots."""
+
+    low: float
+    high: float
+    step: float
+    dots: int = 1
+
+    def dot(self, value: float) -> int:
+        """How far from the top ``value`` lies; what is outside lies at the edge."""
+        bottom = self.dots - 1
+        return min(bottom, max(0, round((self.high - value) * bottom / (self.high - self.low))))
+
+
+def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[float], rows: int) -> Scale:
+    """Quarter steps around all ``lines`` and nearly all ``single`` values, so that the axis moves seldom."""
+    values = [value for line in lines for _, value in line]
+    ordered = sorted(single)
+    spare = len(ordered) // OUTLIERS
+    low = min([*values, *ordered[spare : spare + 1]])
+    high = max([*values, *ordered[len(ordered) - 1 - spare : len(ordered) - spare]])
     step = nice_step(max(high - low, abs(high) * 0.01, 1e-6), max(2, rows // 2))
     part = step / 4
     low, high = math.floor(low / part) * part, math.ceil(high / part + 1e-9) * part
     if math.floor(high / step + 1e-9) < math.ceil(low / step - 1e-9):  # no label would fall inside
         high = math.ceil(high / step) * step
-    return low, high, step
+    return Scale(low, high, step, rows * DOWN)
 
 
 def y_labels(low: float, high: float, step: float, rows: int) -> dict[int, str]:
@@ -153,13 +205,15 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
         return []
     if not curves:
         return [legend(chart), (Run(f" {chart.empty}", "dim"),)]
-    low, high, step = bounds(curves, rows)
-    labels = y_labels(low, high, step, rows)
+    lines = [smoothed(curve) for curve in curves]
+    scale = scale_for(lines, [value for _, *both in curves[0].points for value in both], rows)
+    labels = y_labels(scale.low, scale.high, scale.step, rows)
     margin = max(len(text) for text in labels.values()) + 1
     canvas = Canvas(width - margin - LABEL_GAP, rows)
     x_max = max(curve.last_step for curve in curves)
+    draw_range(canvas, curves[0], x_max, scale, "faint")
     for at in reversed(range(len(curves))):
-        draw_curve(canvas, curves[at], x_max, low, high, f"series-{min(at, 3)}")
+        draw_curve(canvas, lines[at], x_max, scale, f"series-{min(at, 3)}")
     plot = [(_label(labels.get(y, ""), margin), *canvas.row(y)) for y in range(rows)]
     axis = Run(" " * (margin + LABEL_GAP) + x_axis(canvas.width, x_max, chart.x_label), "dim")
     return [legend(chart), *plot, (axis,)]

@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from middo_tui.feed.view import Curve
-from middo_tui.widgets.line_chart import Canvas, Chart, bounds, columns, line_chart, nice_step, x_axis, y_labels
-from middo_tui.widgets.lines import plain, width_of
+from middo_tui.widgets.line_chart import (
+    Canvas,
+    Chart,
+    columns,
+    line_chart,
+    nice_step,
+    scale_for,
+    smoothed,
+    x_axis,
+    y_labels,
+)
+from middo_tui.widgets.lines import Run, plain, width_of
 
 LOSSES = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=300)
 
@@ -26,10 +36,10 @@ def test_a_falling_line() -> None:
         " loss  round 2 ━",
         " 4 ┤⣀",
         "   │ ⠉⠉⠑⠢⠤⠤⣀",
-        "   │        ⠉⠉⠑⠒⠦⠤⣀⣀",
+        "   │        ⠉⠉⠑⠒⠤⠤⣀⡀",
         " 2 ┤               ⠈⠉⠑⠒⠤⠤⣀⡀",
-        "   │                      ⠈⠉⠑⠒⠤⠤⣄⡀",
-        " 0 ┤                             ⠈⠉⠙⠒⠤⠤⢄",
+        "   │                      ⠈⠉⠑⠒⠤⠤⣀⡀",
+        " 0 ┤                             ⠈⠉⠑⠒⠤⠤⢄",
         "    0                20             step",
     ]
 
@@ -53,12 +63,44 @@ def test_every_row_has_the_same_width_and_stays_inside(values: list[float], widt
 
 
 @given(LOSSES)
-def test_the_axis_holds_all_values(values: list[float]) -> None:
-    low, high, step = bounds([curve(values)], 8)
+def test_the_axis_holds_the_whole_line(values: list[float]) -> None:
+    line = list(enumerate(values))
+    scale = scale_for([line], values, 8)
     slack = 1e-6 * max(1.0, *(abs(v) for v in values))
-    assert low <= min(values) + slack
-    assert high >= max(values) - slack
-    assert step > 0
+    assert scale.low <= min(values) + slack
+    assert scale.high >= max(values) - slack
+    assert scale.step > 0
+
+
+def test_one_spike_does_not_flatten_the_curve() -> None:
+    values = [1.0 + step % 7 / 10 for step in range(400)]
+    values[200] = 500.0
+    shown = curve(values)
+    scale = scale_for([smoothed(shown)], values, 8)
+    assert scale.high >= max(value for _, value in smoothed(shown))
+    assert scale.high < 100.0
+
+
+def test_the_running_mean_is_calm_and_starts_where_the_losses_start() -> None:
+    ripple = curve([2.0 + (-1.0) ** step for step in range(400)])
+    means = [value for _, value in smoothed(ripple)]
+    assert means[0] == 3.0
+    assert max(abs(value - 2.0) for value in means[40:]) < 0.1
+
+
+def test_what_was_drawn_stays_as_the_curve_grows() -> None:
+    values = [3.0 / (1 + step / 50) + (step * 7 % 11) / 20 for step in range(400)]
+    half = Curve(0, curve(values[:200]).points, 399)
+    assert smoothed(half) == smoothed(curve(values))[:200]
+
+
+def test_single_losses_lie_behind_the_line() -> None:
+    values = [2.0 + (-1.0) ** step for step in range(400)]
+    rows = line_chart(Chart("loss", (curve(values),)), 60, 12)
+    roles = {run.role for row in rows[1:-1] for run in row}
+    assert {"faint", "series-0"} <= roles
+    middle = [row for row in rows[1:-1] if any(run.role == "series-0" for run in row[-40:])]
+    assert 0 < len(middle) < len(rows) - 4
 
 
 def test_this_round_lies_over_earlier_ones() -> None:
@@ -102,5 +144,12 @@ def test_the_x_axis_ends_with_what_it_counts() -> None:
 def test_dots_of_one_cell_join() -> None:
     canvas = Canvas(1, 1)
     canvas.column(0, 0, 3, "a")
-    canvas.column(1, 3, 0, "b")
+    canvas.column(1, 3, 0, "a")
     assert plain([canvas.row(0)]) == "⣿"
+
+
+def test_a_line_takes_a_cell_for_itself() -> None:
+    canvas = Canvas(1, 1)
+    canvas.column(0, 0, 3, "faint")
+    canvas.column(1, 0, 0, "series-0")
+    assert canvas.row(0) == (Run("⠈", "series-0"),)
