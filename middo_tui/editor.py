@@ -7,27 +7,30 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from shutil import which
 
 from engine.errors import UsageError
+from middo_tui.keys import press
 
+USUAL = ("sensible-editor", "nano", "vi")
 PROMPT = "======== PROMPT (leave this line as it is) ========"
 RESPONSE = "======== RESPONSE (leave this line as it is) ========"
 
 
 def command() -> list[str]:
-    """What ``$VISUAL`` or ``$EDITOR`` says.
+    """What ``$VISUAL`` or ``$EDITOR`` says; where neither is set, an editor that is there.
 
     Raises:
-        UsageError: neither is set, or what it says cannot be read.
+        UsageError: there is none, or what is set cannot be read.
     """
-    said = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    said = os.environ.get("VISUAL") or os.environ.get("EDITOR") or next(filter(which, USUAL), "")
     try:
         words = shlex.split(said)
     except ValueError as error:
         raise UsageError(f"$EDITOR cannot be read as a command ({error}): {said}") from None
     if not words:
         raise UsageError(
-            "$EDITOR is not set: leave the app, `export EDITOR=vi`, and come back; or press e to edit here."
+            f"$EDITOR is not set and there is none of {', '.join(USUAL)}: {press('review.edit')} edits here."
         )
     return words
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from textual.binding import Binding, BindingType
@@ -69,6 +71,7 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
 NAMES = {
     "question_mark": "?",
     "slash": "/",
+    "colon": ":",
     "comma": ",",
     "full_stop": ".",
     "minus": "-",
@@ -130,12 +133,36 @@ def _mine(row: Key[S], own: tuple[str, ...] | None) -> Key[S]:
     return replace(row, keys=(*own, *(key for key in row.keys if key == ALWAYS_LEAVES)))
 
 
+def press(id: str) -> str:
+    """The key of ``review.undo`` as it is shown, the person's own if there is one: for sentences that name a key.
+
+    KeyError: there is no such id.
+    """
+    own = _own.get(id)
+    return name(own[0] if own else _usual(id))
+
+
+@cache
+def _usual(id: str) -> str:
+    screen, _, row_id = id.partition(".")
+    table = EVERYWHERE if screen == "app" else import_module(f"middo_tui.screens.{screen}_keys").KEYS
+    return {plain_id(row): row.keys[0] for row in table}[row_id]
+
+
 def numbers() -> str:
     """The keys that go to the numbered screens: ``1-6``, or one by one when they are not in a row."""
     rows = mine(EVERYWHERE, "app")[: len(SCREENS)]
     own = [name(row.keys[0]) for row in rows]
     usual = [str(number) for number in range(1, len(SCREENS) + 1)]
     return f"1-{len(SCREENS)}" if own == usual else " ".join(own)
+
+
+def idle(tables: Sequence[tuple[Sequence[Key[Any]], Any]], key: str) -> str:
+    """What the key would do if it worked: empty when it does work, or is no key of these (table, state) at all."""
+    rows = [(row, state) for table, state in tables for row in table if key in row.keys]
+    if not rows or any(row.works(state) for row, state in rows):
+        return ""
+    return rows[0][0].help
 
 
 def footer(table: Sequence[Key[S]], state: S) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from middo_tui import figures
 from middo_tui.feed.view import LoopView, StageView
+from middo_tui.keys import press
 
 
 class Notice(NamedTuple):
@@ -51,11 +52,15 @@ def _do(keys: bool, what: str) -> str:
     return f"  {what}" if keys else ""
 
 
+def _run(keys: bool, what: str) -> str:
+    return _do(keys, f"{press('loop.run')} {what}")
+
+
 def _new(view: LoopView, keys: bool) -> Notice:
     size = view.table[0].size if view.table else 0
     if not size:
         return Notice("There is no data yet. Add some: middo-tui import DIR FILE", "decide")
-    what = _do(keys, "enter starts round 0 of the loop.")
+    what = _run(keys, "starts round 0 of the loop.")
     return Notice(f"{size:,} samples are ready, nothing has run yet.{what}", "decide")
 
 
@@ -74,46 +79,45 @@ def _cancelling(view: LoopView, keys: bool) -> Notice:
 
 
 def _paused(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Paused in {_where(view)}.{_do(keys, 'enter goes on from there.')}", "decide")
+    return Notice(f"Paused in {_where(view)}.{_run(keys, 'goes on from there.')}", "decide")
 
 
 def _cancelled(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Cancelled in {_where(view)}.{_do(keys, 'enter goes on from what is saved.')}", "decide")
+    return Notice(f"Cancelled in {_where(view)}.{_run(keys, 'goes on from what is saved.')}", "decide")
 
 
 def _interrupted(view: LoopView, keys: bool) -> Notice:
-    go_on = _do(keys, "enter goes on from there.")
+    go_on = _run(keys, "goes on from there.")
     return Notice(f"Interrupted: the worker ended in {_where(view)}. Nothing saved is lost.{go_on}", "decide")
 
 
 def _lost(view: LoopView, keys: bool) -> Notice:
     text = f"The worker lives but is silent, in {_where(view)}. Look at logs/worker.log in the project."
-    return Notice(text + _do(keys, "c cancels it."), "bad")
+    return Notice(text + _do(keys, f"{press('loop.cancel')} cancels it."), "bad")
 
 
 def _waiting(view: LoopView, keys: bool) -> Notice:
     waiting = view.waiting
     if not waiting.open:
         again = view.next is not None and view.next[1] in ("rewrite", "verify")  # texts sent back, or edited
-        what = _do(keys, f"enter goes on with {view.next[1] if again and view.next else 'the merge'}.")
+        what = _run(keys, f"goes on with {view.next[1] if again and view.next else 'the merge'}.")
         return Notice(f"Round {view.round}: everything is decided.{what}", "decide")
     by_axis = ", ".join(f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True))
     text = f"Round {view.round} waits for you: {waiting.open:,} rewrites, {waiting.improved:,} better by their signals"
-    return Notice(
-        f"{text} ({by_axis}).{_do(keys, '4 goes through them; e accepts the better ones and rejects the rest.')}",
-        "decide",
-    )
+    look, accept = press("app.go-review"), press("loop.accept_improved")
+    what = _do(keys, f"{look} goes through them; {accept} accepts the better ones and rejects the rest.")
+    return Notice(f"{text} ({by_axis}).{what}", "decide")
 
 
 def _failed(view: LoopView, keys: bool) -> Notice:
     stage = view.stage("failed") or StageView("stage")
     reason = stage.error.strip() or "no reason was recorded; see logs/ in the project"
-    return Notice(f"{stage.name} failed: {reason}{_do(keys, 'enter tries again from what is saved.')}", "bad")
+    return Notice(f"{stage.name} failed: {reason}{_run(keys, 'tries again from what is saved.')}", "bad")
 
 
 def _idle(view: LoopView, keys: bool) -> Notice:
     round, stage = view.next or (0, "train")
-    return Notice(f"Nothing is running.{_do(keys, f'enter goes on with {stage} of round {round}.')}", "decide")
+    return Notice(f"Nothing is running.{_run(keys, f'goes on with {stage} of round {round}.')}", "decide")
 
 
 def _done(view: LoopView, keys: bool) -> Notice:

@@ -10,6 +10,7 @@ from engine.settings_file import edit
 from engine.store.rows import AXES, Axis
 from middo_tui.feed import control
 from middo_tui.feed.thresholds import Standing, standing
+from middo_tui.keys import press
 
 
 def apply(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
@@ -38,7 +39,8 @@ def anew(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
     """
     where = standing(project, round)
     if where.running:
-        raise UsageError(f"Round {round} is running: pause it first (1, then p). Nothing has changed.")
+        how = f"{press('app.go-loop')}, then {press('loop.pause')}"
+        raise UsageError(f"Round {round} is running: pause it first ({how}). Nothing has changed.")
     if where.history or not where.selected:
         raise UsageError(f"Round {round} cannot be selected anew: {consequence(where)} Nothing has changed.")
     edit(project, {"select.threshold": rule, **{f"select.m_{axis}": m[axis] for axis in AXES}})

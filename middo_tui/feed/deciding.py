@@ -12,6 +12,7 @@ from engine.store import commands
 from engine.store.commands import Seen
 from engine.store.journal import Step
 from middo_tui.feed.review import Key
+from middo_tui.keys import press
 
 DONE = {"accepted": "accepted", "rejected": "rejected"}
 
@@ -25,13 +26,13 @@ def decide(
         return ""
     left = len(keys) - changed
     also = f" {left:,} had been decided meanwhile and stay as they are." if left else ""
-    return f"{changed:,} {DONE[state]}.{also} u takes that back."
+    return f"{changed:,} {DONE[state]}.{also} {press('review.undo')} takes that back."
 
 
 def edit(project: Path, round: int, key: Key, prompt: str, response: str, seen: Seen) -> str:
     """A person's text in place of the teacher's."""
     if commands.edit(project, round, key, prompt, response, seen):
-        return "Edited. Its signals are those of no text now: verify checks it again before the merge (V: now)."
+        return f"Edited: verify measures it anew before the merge ({press('review.recheck')}: now)."
     return "Nothing was changed."
 
 
@@ -46,7 +47,8 @@ def send_back(project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key,
     """To be written again."""
     sent = commands.send_back(project, round, keys, seen)
     what = "1 rewrite" if sent == 1 else f"{sent:,} rewrites"
-    return f"{what} will be written again and checked when the run goes on (enter); until then u takes it back."
+    on, back = press("review.go_on"), press("review.undo")
+    return f"{what} will be written again and checked when the run goes on ({on}); until then {back} takes it back."
 
 
 def undo(project: Path, round: int) -> tuple[str, tuple[Key, ...]]:

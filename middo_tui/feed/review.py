@@ -62,7 +62,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """All rewrites of the round, whatever is listed. ``edited`` ones are in the other numbers too."""
+    """All rewrites of the round, whatever is listed. ``edited`` ones are in the other numbers too.
+
+    ``refused``: the rejected ones that the checks of verify have rejected, and nobody else.
+    """
 
     open: int = 0
     accepted: int = 0
@@ -71,6 +74,7 @@ class Counts:
     owed: int = 0
     edited: int = 0
     unchecked: int = 0
+    refused: int = 0
 
     @property
     def decided(self) -> int:
@@ -222,6 +226,14 @@ def _rows(db: sqlite3.Connection, round: int, query: Query) -> list[Entry]:
     ]
 
 
+_BY_HAND = (
+    "SELECT count(*) FROM (SELECT max(id), after FROM decision WHERE round=? AND NOT undone"
+    " AND after IN ('accepted', 'rejected', 'proposed') AND messages IS NULL AND note IS NULL"
+    " GROUP BY sample_id, axis) WHERE after='rejected'"
+)
+"""Rewrites whose newest decision is somebody's rejection."""
+
+
 def _counts(db: sqlite3.Connection, round: int) -> Counts:
     found = {"edited": 0, "unchecked": 0}
     names = {"proposed": "open", "merged": "accepted", "prompted": "owed"}
@@ -234,6 +246,7 @@ def _counts(db: sqlite3.Connection, round: int) -> Counts:
         found[name] = found.get(name, 0) + row["n"]
         found["edited"] += row["n"] * row["edited"]
         found["unchecked"] += row["n"] * row["unchecked"] * row["edited"]
+    found["refused"] = max(0, found.get("rejected", 0) - db.execute(_BY_HAND, (round,)).fetchone()[0])
     return Counts(**found)
 
 

@@ -21,6 +21,8 @@ from middo_tui.word_diff import Part, diff
 
 LONGEST = 60_000
 """Characters of a text that are shown; a longer one is cut, and that is said."""
+VERDICT = "verdict"
+"""The block that says again what the row above the text says, for where it does not fit there."""
 Parts = tuple[Part, ...]
 
 
@@ -170,7 +172,7 @@ def _said(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None, 
             if a.content != b.content:
                 out.append(Block(f"the edit of the teacher's {name}", cached_diff(clean(a.content), clean(b.content))))
     if row["verdict"]:
-        out.append(clean.block("verdict", row["verdict"]))
+        out.append(clean.block(VERDICT, row["verdict"]))
     why = _why(db, row, signal)
     if why:
         out.append(clean.block("why it was selected", why))

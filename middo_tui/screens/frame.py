@@ -115,8 +115,10 @@ class Framed(Screen[None]):
         """The sentence above the keys, while nothing else was said."""
         return Notice("")
 
-    def ask(self, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
-        """Have ``verb`` done in a thread, after what was asked for before."""
+    def ask(self, verb: Callable[[], str], after: Callable[[], None] | None = None, saying: str = "") -> None:
+        """Have ``verb`` done in a thread, after what was asked for before. ``saying``: said until it is done."""
+        if saying:
+            self.say(Notice(saying, "dim"))
         self.post_message(Ask(verb, after))
 
     def confirm(self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
@@ -162,10 +164,21 @@ class Framed(Screen[None]):
         """All of it is mounted: what comes in can be painted."""
         return self.is_mounted and bool(self.query(Header)) and bool(self.query(KeyBar))
 
-    def on_key(self) -> None:
-        """A said sentence was read when the next key comes; this runs before what the key does."""
+    def on_key(self, event: events.Key) -> None:
+        """A said sentence was read when the next key comes; this runs before what the key does.
+
+        A key that does nothing now says so: silence would look like a hung program.
+        """
         if self._said is not None:
             self.say(Notice(""))
+        would = self.would(event.key)
+        if would:
+            self.say(Notice(f"{keys.name(event.key)} does not work now. It is for: {would}", "dim"))
+
+    def would(self, key: str) -> str:
+        """What a key of this screen that does not work now is for; empty for every other key."""
+        own = keys.mine(self.shown_keys(), self.NAME)
+        return keys.idle(((own, self.state()), (keys.mine(keys.EVERYWHERE, "app"), self.view)), key)
 
     def show(self, view: LoopView, link: LinkState) -> None:
         """Paint what is new in ``view``."""

@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from middo_tui import keys
 from middo_tui.feed import control
 from middo_tui.feed.view import LoopView
-from middo_tui.keys import Key
+from middo_tui.keys import Key, press
 from middo_tui.notice import Notice, notice
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.loop_keys import FINISH, KEYS
@@ -30,6 +30,7 @@ from middo_tui.widgets.rounds_table import RoundsTable
 from middo_tui.widgets.stage_strip import StageStrip
 from middo_tui.widgets.training_facts import TrainingFacts
 
+STARTING = "Starting the worker …"
 EMPTY_CHART = "no training step has been logged yet"
 
 
@@ -82,29 +83,30 @@ class LoopScreen(Framed):
         """What the state of the run asks for."""
         text, role = notice(self.view)
         ends = self.leave_when_done and self.view.state == "done"
-        return Notice(f"{text}  Press enter to leave." if ends else text, role)
+        return Notice(f"{text}  {press('loop.finish')} leaves." if ends else text, role)
 
     def action_run(self) -> None:
         """Start, resume, retry."""
-        self.ask(partial(control.go, self.project))
+        self.ask(partial(control.go, self.project), saying=STARTING)
 
     def action_pause(self) -> None:
         """Pause, or go on."""
-        verb = control.go if self.view.state == "paused" else control.pause
-        self.ask(partial(verb, self.project))
+        paused = self.view.state == "paused"
+        verb = control.go if paused else control.pause
+        self.ask(partial(verb, self.project), saying=STARTING if paused else "")
 
     def action_step(self) -> None:
         """Exactly the next stage."""
         if self.view.next is not None:
-            self.ask(partial(control.step, self.project, *self.view.next))
+            self.ask(partial(control.step, self.project, *self.view.next), saying=STARTING)
 
     def action_more(self) -> None:
         """One round beyond the plan."""
-        self.ask(partial(control.more, self.project))
+        self.ask(partial(control.more, self.project), saying=STARTING)
 
     def action_cancel(self) -> None:
         """Stop now, after a question."""
-        question = "Stop the running stage now? What is saved stays; enter goes on from it later."
+        question = f"Stop the running stage now? What is saved stays; {press('loop.run')} goes on from it later."
         self.confirm(question, partial(control.cancel, self.project))
 
     def action_auto(self) -> None:

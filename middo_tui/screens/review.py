@@ -21,6 +21,7 @@ from engine.store.commands import Seen
 from middo_tui import editor, guard, keys
 from middo_tui.feed import control, deciding
 from middo_tui.feed.review import REASONS, Entry, Key
+from middo_tui.keys import press
 from middo_tui.notice import Notice
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.edit_rewrite import EditRewrite, Texts
@@ -55,6 +56,10 @@ class ReviewScreen(Moving):
         if row is not None:
             return row.works(self.state())
         return not self.rejecting or action == "leave"
+
+    def would(self, key: str) -> str:
+        """While a reason is asked for, the question stays."""
+        return "" if self.rejecting else super().would(key)
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
         if not self.rejecting:
@@ -144,12 +149,12 @@ class ReviewScreen(Moving):
     def _batch(self, entries: list[Entry], state: str, question: str) -> None:
         def decide(yes: bool | None) -> None:
             if yes:
-                self._decide(entries, state, "rejected in a batch" if state == "rejected" else None)
+                self._decide(entries, state, "in a batch" if state == "rejected" else None)
                 self.marked = frozenset()
                 self._go_on()
 
         if len(entries) > ASKS_ABOVE:
-            self.app.push_screen(Confirm(f"{question}  One u takes all of it back."), decide)
+            self.app.push_screen(Confirm(f"{question}  One {press('review.undo')} takes all of it back."), decide)
         else:
             decide(True)
 
@@ -232,7 +237,7 @@ class ReviewScreen(Moving):
         except UsageError as error:
             problem = str(error)
         except SuspendNotSupported:
-            problem = "this terminal cannot be lent to another program: press e to edit here."
+            problem = f"this terminal cannot be lent to another program: {press('review.edit')} edits here."
         if texts is None:
             self.say(Notice(guard.clean(problem).text, "bad"))
         else:
@@ -260,7 +265,7 @@ class ReviewScreen(Moving):
 
     def action_go_on(self) -> None:
         """Merge, or write again what was sent back, and so on to the end of the plan."""
-        self.ask(partial(control.go, self.project))
+        self.ask(partial(control.go, self.project), saying="Starting the worker …")
 
     def action_recheck(self) -> None:
         """Only the verify stage."""

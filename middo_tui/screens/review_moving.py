@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from middo_tui.feed.listing import jump
 from middo_tui.feed.review import SORTS, Query
 from middo_tui.notice import Notice
 from middo_tui.screens.line import TypeLine
@@ -106,8 +107,32 @@ class Moving(Reading):
 
     def action_search(self) -> None:
         """Ask for words, and go to the first that has them."""
-        question = "Search in old and new texts (any case)"
-        self._type(question, self.query_now.search, lambda text: replace(self.query_now, search=text.strip()))
+
+        def query(text: str) -> Query:
+            self._seeking = bool(text.strip())
+            return replace(self.query_now, search=text.strip())
+
+        self._type("Search in old and new texts (any case)", self.query_now.search, query)
+
+    def action_jump(self) -> None:
+        """Ask for a place."""
+        total = len(self.queue.rows)
+
+        def take(typed: str | None) -> None:
+            if typed is None:
+                return
+            kind, value = jump(typed, total)
+            if kind == "seq":
+                place = next((at for at, entry in enumerate(self.queue.rows) if entry.seq == value), None)
+                if place is None:
+                    self.say(Notice(f"No rewrite of #{value:.0f} is listed.", "decide"))
+                    return
+                self.put_cursor(place)
+            else:
+                self.put_cursor(round(value / 100 * (total - 1)) if kind == "share" else int(value))
+
+        question = f"Jump to a rewrite (1 to {total:,}), a share of the way (73%), or a sample (#120)."
+        self.app.push_screen(TypeLine(question, check=lambda text: jump(text, total)), take)
 
     def _type(self, question: str, typed: str, query: Callable[[str], Query]) -> None:
         def take(text: str | None) -> None:

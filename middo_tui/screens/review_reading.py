@@ -19,7 +19,7 @@ from textual.message import Message
 from engine.errors import MiddoError
 from middo_tui import guard
 from middo_tui.feed.review import Desk, Entry, Key, Query, Queue
-from middo_tui.feed.rewrite import Detail, load
+from middo_tui.feed.rewrite import VERDICT, Detail, load
 from middo_tui.feed.view import LoopView
 from middo_tui.notice import Notice
 from middo_tui.screens.frame import WIDE, Framed
@@ -27,7 +27,7 @@ from middo_tui.screens.review_keys import CHANGEABLE, ReviewState
 from middo_tui.screens.review_words import own_notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.queue_list import Listed, QueueList
-from middo_tui.widgets.review_bar import ReviewBar, Standing
+from middo_tui.widgets.review_bar import ReviewBar, Standing, says_all
 from middo_tui.widgets.word_diff import Page, WordDiff
 
 AHEAD = 3
@@ -72,6 +72,7 @@ class Reading(Framed):
         self._looks_wanted = 0
         self._details: dict[tuple[int, Key], Detail] = {}
         self._wanted: Key | None = None
+        self._seeking = False  # a search was asked for: go to the first place when it is known
 
     # ------------------------------------------------------------------------------------------ the body
 
@@ -137,8 +138,17 @@ class Reading(Framed):
         elif other:
             self.cursor = self._first_open()
         self.cursor = max(0, min(self.cursor, len(self.queue.rows) - 1))
+        self._seek()
         self.paint(keep_scroll=self.key == here)
         self._read_details()
+
+    def _seek(self) -> None:
+        """To the first place that the search found, from the cursor on; once."""
+        hits = self.queue.hits
+        if self._seeking and self.queue.query == self._listed:
+            self._seeking = False
+            if hits:
+                self.cursor = next((at for at in hits if at >= self.cursor), hits[0])
 
     def _first_open(self) -> int:
         rows = self.queue.rows
@@ -267,6 +277,8 @@ class Reading(Framed):
         self.query_one(QueueList).show(Listed(rows, self.cursor, self.in_range() | self.marked, self.listing))
         text = self.query_one(WordDiff)
         blocks = () if detail is None else detail.blocks
+        if detail is not None and says_all(detail, self.size.width):
+            blocks = tuple(block for block in blocks if block.title != VERDICT)
         page = replace(text.data, blocks=blocks, split=self.is_split)
         text.show(page if keep_scroll else replace(page, y=0, x=0))
         self.set_class(self.listing, "-listing")

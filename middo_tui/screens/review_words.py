@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from middo_tui.feed.review import REASONS
+from middo_tui.keys import press
 from middo_tui.notice import Notice
 from middo_tui.screens.review_keys import ReviewState
 
@@ -16,52 +17,82 @@ def own_notice(state: ReviewState) -> Notice:
         return Notice("")
     if state.rejecting:
         reasons = " · ".join(f"{n}\N{NO-BREAK SPACE}{text}" for n, text in enumerate(REASONS, start=1))
-        return Notice(f"Reject? {reasons} · r without a reason", "decide")
+        return Notice(f"Reject? {reasons} · {press('review.reason-0')} without a reason", "decide")
     if queue.round is None:
         return Notice(_nothing_yet(state), "decide")
     if not queue.rows:
-        return Notice(f"Nothing fits the filter “{queue.query.filter}”. f changes it, esc drops it.", "decide")
+        ways = f"{press('review.filter')} changes it, {press('review.clear')} drops it."
+        return Notice(f"Nothing fits the filter “{queue.query.filter}”. {ways}", "decide")
     if queue.merged:
-        return Notice(f"Round {queue.round} is merged: this is its history. {{ and }} change the round.", "dim")
+        ways = f"{press('review.round--1')} and {press('review.round-1')} change the round."
+        return Notice(f"Round {queue.round} is merged: this is its history. {ways}", "dim")
     return _open(state)
 
 
 def _nothing_yet(state: ReviewState) -> str:
     stage = state.view.current
     now = f" The run is at {stage.name} of round {state.view.round}." if stage and state.view.round is not None else ""
-    return f"There are no rewrites yet: they are there to decide on after rewrite and verify.{now} 1 shows the loop."
+    back = f"{press('app.go-loop')} shows the loop."
+    return f"There are no rewrites yet: they are there to decide on after rewrite and verify.{now} {back}"
 
 
 def _open(state: ReviewState) -> Notice:
-    counts, busy = state.queue.counts, state.queue.busy
+    counts, busy, on = state.queue.counts, state.queue.busy, press("review.go_on")
     if busy:
         return Notice(
             f"{busy} is at work on this round: decide on what has a verdict; texts can be changed after.", "dim"
         )
     if not counts.open and state.goes_on:
-        again = f" {counts.unchecked:,} edited texts are checked again first." if counts.unchecked else ""
         if counts.owed:
-            return Notice(
-                f"{counts.owed:,} wait to be written again: enter runs the teacher and comes back here.", "decide"
-            )
-        return Notice(f"All {counts.total:,} are decided: enter merges the accepted ones and goes on.{again}", "decide")
+            wait = f"{counts.owed:,} wait" if counts.owed > 1 else "1 waits"
+            return Notice(f"{wait} to be written again: {on} runs the teacher and comes back here.", "decide")
+        again = f" {_texts(counts.unchecked)} checked again first." if counts.unchecked else ""
+        return Notice(f"{_all(counts.total)}: {on} merges the accepted ones and goes on.{again}", "decide")
     if not counts.open:
-        return Notice(f"All {counts.total:,} are decided.", "dim")
-    return Notice(_listed(state), "dim")
+        return Notice(f"{_all(counts.total)}.", "dim")
+    return Notice(_listed(state) or _left(state), "dim")
+
+
+def _texts(count: int) -> str:
+    return "1 edited text is" if count == 1 else f"{count:,} edited texts are"
+
+
+def _all(count: int) -> str:
+    return "The only one is decided" if count == 1 else f"All {count:,} are decided"
+
+
+def _left(state: ReviewState) -> str:
+    """What is undecided, by what the signals say, and what they have decided already."""
+    better, worse, open_ = state.accepts, state.rejects, state.queue.counts.open
+    parts = [f"{open_:,} undecided", f"{better:,} better by their signals"]
+    parts += [f"{worse:,} not better"] if worse else []
+    parts += [f"{open_ - better - worse:,} not measured"] if open_ > better + worse else []
+    refused = state.queue.counts.refused
+    parts += [f"{refused:,} ✘ by the checks"] if refused else []
+    return " · ".join(parts)
 
 
 def _listed(state: ReviewState) -> str:
     """What is listed, when that is not simply everything."""
     query, parts = state.queue.query, []
     if state.ranging:
-        parts.append("range: move, then v again")
+        parts.append(f"range: move, then {press('review.range')} again")
     if state.marked:
-        parts.append(f"{state.marked:,} marked: A and R are for those")
+        parts.append(
+            f"{state.marked:,} marked: {press('review.accept_batch')} and {press('review.reject_batch')} are for those"
+        )
     if query.filter:
         parts.append(f"filter “{query.filter}”: {len(state.queue.rows):,} listed")
     if query.search:
         hits = len(state.queue.hits)
-        parts.append(f"“{query.search}”: " + (f"{hits:,} found, n and N go through them" if hits else "nothing found"))
+        parts.append(
+            f"“{query.search}”: "
+            + (
+                f"{hits:,} found, {press('review.hit-1')} and {press('review.hit--1')} go through them"
+                if hits
+                else "nothing found"
+            )
+        )
     if query.sort != "place":
         parts.append(f"order: {query.sort}")
     return " · ".join(parts)

@@ -19,6 +19,7 @@ from middo_tui.feed.bins import Bins, Side
 from middo_tui.feed.rounds import RoundFacts, RoundsReader, RoundsView, moved
 from middo_tui.feed.shapes import MADE_BY, SIGNALS
 from middo_tui.feed.view import LoopView
+from middo_tui.keys import press
 from middo_tui.notice import Notice
 from middo_tui.screens.export import AskFormat, Wanted, export
 from middo_tui.screens.frame import TALL, Framed
@@ -220,9 +221,8 @@ class RoundsScreen(Framed):
         if self._problem:
             return Notice(self._problem, "bad")
         if self._read_once and not self._rounds.rounds:
-            return Notice(
-                "Nothing has run yet: every round will be a row here. 1, then enter, starts round 0.", "decide"
-            )
+            start = f"{press('app.go-loop')}, then {press('loop.run')}, starts round 0."
+            return Notice(f"Nothing has run yet: every round will be a row here. {start}", "decide")
         return Notice("")
 
     # ------------------------------------------------------------------------------------ the keys

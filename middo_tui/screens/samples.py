@@ -23,6 +23,7 @@ from middo_tui.feed.listing import Listing, jump, places, write_listing
 from middo_tui.feed.pages import RISING, Order, Pages, SampleRow
 from middo_tui.feed.sample import Detail, read_detail
 from middo_tui.feed.view import LoopView
+from middo_tui.keys import press
 from middo_tui.notice import Notice
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.line import TypeLine
@@ -187,7 +188,8 @@ class SamplesScreen(Framed):
         if not self.table.go_to_id(wanted):
             self._pane = True
             self._problem = (
-                f"Sample {wanted} is not in the dataset of round {self._order.round}. [ and ] change the round."
+                f"Sample {wanted} is not in the dataset of round {self._order.round}."
+                f" {press('samples.older')} and {press('samples.newer')} change the round."
             )
 
     @on(Moved)
@@ -269,7 +271,11 @@ class SamplesScreen(Framed):
             return Notice(self._problem, "bad")
         if self._total == 0:
             if self._order.where:
-                return Notice("No sample passes this filter. f changes it, esc clears it.", "decide")
+                return Notice(
+                    f"No sample passes this filter. {press('samples.filter')} changes it,"
+                    f" {press('samples.back')} clears it.",
+                    "decide",
+                )
             return Notice("This dataset is empty. Add data: middo-tui import DIR FILE.", "decide")
         if self._total is None and not self.table.ids:
             return Notice("Reading …", "dim")

@@ -172,6 +172,10 @@ class SettingsScreen(Framed):
             return Notice(self._found.problem, "bad")
         return Notice("")
 
+    def would(self, key: str) -> str:
+        """While a value is typed, keys are letters of it."""
+        return "" if self._editing else super().would(key)
+
     def _footer(self) -> tuple[tuple[str, str], ...]:
         """While a value is typed, every other key is a letter of it."""
         return (("enter", "write it"), ("esc", "leave it")) if self._editing else super()._footer()

@@ -10,6 +10,7 @@ from middo_tui import figures
 from middo_tui.feed import apply
 from middo_tui.feed.thresholds import SIGNALS, Standing
 from middo_tui.feed.view import LoopView
+from middo_tui.keys import press
 from middo_tui.notice import Notice
 from middo_tui.widgets.lines import Line, Run
 
@@ -72,7 +73,8 @@ def absent(view: LoopView) -> Notice:
         stage = view.current
         now = f"{stage.name} is at {stage.share:.0%}" if stage and stage.total else "it has just begun"
         return Notice(f"The signals of round {round} come with its score and judge stages; {now}.", "strong")
-    return Notice(f"The signals of round {round} are not there yet: press 1, then enter to have them made.", "decide")
+    how = f"{press('app.go-loop')}, then {press('loop.run')}, has them made."
+    return Notice(f"The signals of round {round} are not there yet: {how}", "decide")
 
 
 def missing(names: Sequence[str]) -> str:
@@ -93,14 +95,16 @@ def standing(where: Standing, moved: bool, unlike: bool, verdict: str, rule: str
     if where.running and not (moved or unlike):
         return Notice(f"These are the cuts of config.toml. Round {where.round} is running.", "dim")
     if moved:
-        return Notice(f"Not written yet. enter writes it to config.toml. {apply.consequence(where)}", "decide")
-    if unlike and where.free:
         return Notice(
-            f"Round {where.round} was selected with other cuts than config.toml's: enter selects anew.", "decide"
+            f"Not written yet. {press('thresholds.apply')} writes it to config.toml. {apply.consequence(where)}",
+            "decide",
         )
+    if unlike and where.free:
+        do = f"{press('thresholds.apply')} selects anew."
+        return Notice(f"Round {where.round} was selected with other cuts than config.toml's: {do}", "decide")
     if unlike and where.begun and not where.history:
         cost = f" ({figures.money(where.cost)})" if where.cost else ""
-        throw = "" if where.running else f" X throws them away{cost} and selects anew."
+        throw = "" if where.running else f" {press('thresholds.anew')} throws them away{cost} and selects anew."
         return Notice(f"{apply.consequence(where)}{throw}", "decide")
     said = verdict or ("where two groups part" if rule == "mixture" else "")
     return Notice(f"These are the cuts of config.toml{': ' + said if said else ''}.", "dim")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from middo_tui import figures, guard
 from middo_tui.feed.review import Counts, Queue
 from middo_tui.feed.rewrite import Delta, Detail
+from middo_tui.keys import press
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
 from middo_tui.widgets.queue_list import MARKS
@@ -79,21 +82,28 @@ def _delta(delta: Delta) -> Line:
 
 def verdict(standing: Standing, width: int) -> Line:
     """What the checks, the signals or a person said, on one row."""
-    detail = standing.detail
-    if detail is None:
+    if standing.detail is None:
         return ()
-    if detail.state in ("rejected", "failed") and detail.reason and detail.reason != detail.verdict:
-        said, role = f"{detail.state}: {detail.reason}", "error"
-    else:
-        said, role = detail.verdict or _unsaid(detail), "" if detail.improved else "dim"
+    said, role = _said(standing.detail)
     return (Run(" " + guard.fit(said, max(0, width - 1)).rstrip(), role),)
+
+
+def _said(detail: Detail) -> tuple[str, str]:
+    if detail.state in ("rejected", "failed") and detail.reason and detail.reason != detail.verdict:
+        return f"{detail.state}: {detail.reason}", "error"
+    return detail.verdict or _unsaid(detail), "" if detail.improved else "dim"
+
+
+def says_all(detail: Detail, width: int) -> bool:
+    """Whether the verdict stands whole in the row above the text, and need not be said in it again."""
+    return _said(detail)[0] == detail.verdict and cell_len(detail.verdict) < width
 
 
 def _unsaid(detail: Detail) -> str:
     if detail.state in ("owed", "prompted"):
         return "The teacher writes it again when the run goes on."
     if detail.edited:
-        return "Edited, not re-checked: verify looks at it again before the merge (V: now)."
+        return f"Edited, not re-checked: verify looks at it again before the merge ({press('review.recheck')}: now)."
     return "No verdict: it was not measured."
 
 

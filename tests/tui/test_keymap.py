@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from middo_tui import keymap, keys, preferences
 from middo_tui.app import MiddoApp
 from middo_tui.cli import main
 from middo_tui.keymap import check, long_name
+from middo_tui.notice import notice
 from middo_tui.preferences import Preferences
 from tests.tui import stores
+from tests.tui.test_keys import STATES
 from tests.tui.test_loop_screen import screen_text, settle
 
 
@@ -141,6 +144,32 @@ async def test_moved_numbers_are_shown_one_by_one(tmp_path: Path) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.pause()
         assert "1 S 3 4 5 6 screens" in screen_text(app)
+
+
+def words(text: str) -> set[str]:
+    """What stands alone in a sentence, without its punctuation."""
+    return {word.strip(".,:;()") for word in text.replace("\N{NO-BREAK SPACE}", " ").split()}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_sentences_name_the_persons_keys(state: str) -> None:
+    usual = {"enter", "c", "e", "4"} & words(notice(STATES[state]).text)
+    keys.use({
+        "loop.run": ("f5",), "loop.cancel": ("f6",), "loop.accept_improved": ("f7",), "app.go-review": ("f8",),
+    })  # fmt: skip
+    own = words(notice(STATES[state]).text)
+    assert not own & {"enter", "c", "e", "4"}
+    assert len(own & {"f5", "f6", "f7", "f8"}) == len(usual)
+
+
+def test_every_key_that_a_sentence_names_exists() -> None:
+    found = {
+        id
+        for path in Path(keys.__file__).parent.rglob("*.py")
+        for id in re.findall(r"""press\(["']([a-z]+\.[a-z0-9_-]+)["']\)""", path.read_text(encoding="utf-8"))
+    }
+    assert "review.undo" in found
+    assert all(keys.press(id) for id in found)
 
 
 def test_every_screen_has_a_table_with_ids_of_its_own() -> None:

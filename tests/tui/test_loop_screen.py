@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 from textual.app import App
@@ -274,6 +275,32 @@ async def test_a_key_that_does_not_work_now_does_nothing(tmp_path: Path, started
     assert started == []
 
 
+async def test_a_key_that_does_not_work_now_says_what_it_is_for(tmp_path: Path) -> None:
+    stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("s")
+        await pilot.pause()
+        assert "s does not work now. It is for: Run exactly the next stage, then stop." in screen_text(app)
+        await pilot.press("f12")
+        await pilot.pause()
+        assert "does not work now" not in screen_text(app)
+
+
+async def test_starting_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(tmp_path / "p")
+    gate = Event()
+    monkeypatch.setattr(launch, "start", lambda project: gate.wait(DEADLINE_S))
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "Starting the worker …" in screen_text(app)
+        gate.set()
+        await settle(pilot)
+        assert "Starting the worker" not in screen_text(app)
+
+
 async def test_an_error_of_the_engine_is_shown_and_the_app_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +328,7 @@ async def test_the_demo_leaves_with_enter_when_the_run_is_done(tmp_path: Path) -
     app = MiddoApp(tmp_path / "p", leave_when_done=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert "Press enter to leave." in screen_text(app)
+        assert "enter leaves." in screen_text(app)
         await pilot.press("enter")
     assert app.return_value == 0
 

@@ -177,6 +177,7 @@ async def test_giving_an_edit_up_asks_once_and_changes_nothing(tmp_path: Path) -
 async def test_no_editor_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EDITOR", raising=False)
     monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
     reviewing(tmp_path / "p", 3)
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
@@ -237,7 +238,8 @@ async def test_search_filter_order_and_their_end(tmp_path: Path) -> None:
         screen = await opened(pilot)
         await pilot.press("slash", *"FACT 7", "enter")
         await until(pilot, "1 found")
-        await pilot.press("n")
+        await until(pilot, "#1007")
+        await pilot.press("g", "n")
         await until(pilot, "#1007")
         await pilot.press("escape", "o")
         await until(pilot, "Order: what the signals call better first")
