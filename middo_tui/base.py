@@ -8,7 +8,10 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
+from textual import events
 from textual.app import App
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
@@ -16,6 +19,7 @@ from textual.widget import Widget
 from middo_tui import keys, theme
 from middo_tui.guard import Guard
 from middo_tui.preferences import Preferences, remember_theme
+from middo_tui.sparing import SparingDriver
 
 R = TypeVar("R")
 
@@ -59,6 +63,20 @@ class BaseApp(App[R]):
         keys.use(checked.keys)
         self.preferences = keymap.warned(self.preferences, checked)
         self.set_keymap(checked.textual())
+
+    def get_driver_class(self) -> type[Driver]:
+        """The one that writes what changes something, in place of the usual one."""
+        usual = super().get_driver_class()
+        return SparingDriver if usual is LinuxDriver else usual
+
+    def on_resize(self, event: events.Resize) -> None:
+        """A terminal that was resized may show anything."""
+        self.forget_shown()
+
+    def forget_shown(self) -> None:
+        """Rely on nothing that the terminal was told before."""
+        if isinstance(self._driver, SparingDriver):
+            self._driver.forget()
 
     def get_line_filters(self) -> list[LineFilter]:
         """Everything painted passes the guard last."""
