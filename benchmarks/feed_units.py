@@ -18,7 +18,8 @@ from word_diff import pair
 
 from engine.preview import Preview
 from engine.store.rows import AXES
-from middo_tui.feed.pages import Order, Pages
+from middo_tui.feed.orders import Order
+from middo_tui.feed.pages import Pages
 from middo_tui.feed.rewrite import Block, cached_diff
 from middo_tui.widgets.word_diff import laid_out
 

@@ -11,7 +11,8 @@ from pty_terminal import Answer, Timed, drop_page_cache, p50, p95
 from targets import Row
 
 from middo_tui import figures
-from middo_tui.feed.pages import RISING, Order, Pages
+from middo_tui.feed.orders import RISING, Order
+from middo_tui.feed.pages import Pages
 from middo_tui.screens.sort_menu import SORTS
 from middo_tui.widgets.vtable import CURSOR
 

@@ -28,7 +28,8 @@ FOLDER = click.Path(path_type=Path)
 def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, round_: int | None, as_json: bool) -> None:
     """List samples with their signals."""
     from engine.errors import UsageError
-    from middo_tui.feed.pages import FIRST, RISING, Order, Pages, check_sort
+    from middo_tui.feed.orders import FIRST, RISING, Order, check_sort
+    from middo_tui.feed.pages import Pages
 
     pages = Pages(folder)
     try:

@@ -1,8 +1,9 @@
 """What the terminal shows already is not written again.
 
-Textual paints the whole screen whenever a question, a menu or another screen comes or goes: 10 to 21 KB at 80 x 24, more
-than a second on a slow line, mostly of what was there before. The driver here remembers every cell that it wrote and
-leaves out the rows, and the style runs at both ends of a row, that would change nothing. (curses does the same.)
+Textual paints the whole screen whenever a question, a menu or another screen comes or goes: 10 to 21 KB at 80 x 24,
+more than a second on a slow line, mostly of what was there before. The driver here remembers every cell that it wrote
+and leaves out the rows, and the style runs at both ends of a row, that would change nothing. Of a style it writes what
+differs from the run before. (curses does the same.)
 
 It speaks only the little that frames are made of: go to a place, a style, text. Whatever else is written (a cleared
 screen, another program's turn) makes it forget what it knew, and then everything is written as it comes.
@@ -19,7 +20,8 @@ from rich.cells import cell_len, get_character_cell_size
 from textual.drivers.linux_driver import LinuxDriver
 
 Cell = tuple[str, str] | None
-"""Its style (the numbers of an SGR sequence) and its character; the second cell of a wide one has none. None: unknown."""
+"""Its style (the numbers of an SGR sequence) and its character; the second cell of a wide one has none. None: it is not
+known."""
 
 _PART = re.compile(r"\x1b\[(?P<y>\d+);(?P<x>\d+)H|\x1b\[(?P<style>[\d;]*)m|(?P<text>[^\x00-\x1f\x7f]+)|(?P<end>\n)")
 _MOVES_NOTHING = re.compile(
@@ -118,7 +120,7 @@ def _painted(runs: Sequence[Run]) -> str:
 
 @lru_cache(maxsize=4096)
 def _turned(old: str, new: str) -> str:
-    """The sequence that changes style ``old`` to ``new``. Colours replace each other; all else is taken back at once."""
+    """What changes style ``old`` to ``new``. Colours replace each other; all else can only be taken back at once."""
     if old == new:
         return ""
     if not new:

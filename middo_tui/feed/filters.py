@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from engine.errors import UsageError
@@ -24,13 +24,16 @@ class Condition:
     """One condition on a sample of a round.
 
     ``test`` is SQL on ``g``, its signals of the round; ``{id}`` stands for its id there. ``ids`` is SQL that gives the
-    ids themselves where that is cheaper than testing everybody. Both may name ``:round`` and ``:hidden``; ``values``
-    are for the question marks of either.
+    ids of those that meet it, or (``out``) of those that do not; ``rest`` gives all others, where that is a list of its
+    own. Both hold for a round where every sample has its row of signals. All may name ``:round`` and ``:hidden``;
+    ``values`` are for the question marks of each.
     """
 
     test: str
+    ids: str
     values: tuple[object, ...] = ()
-    ids: str | None = None
+    rest: str | None = None
+    out: bool = False
     hidden: bool = False  # answered from a list that the reader keeps
 
 
@@ -103,11 +106,11 @@ def parse(text: str) -> Filter:
 
 
 def _negated(condition: Condition) -> Condition:
-    return Condition(f"NOT coalesce(({condition.test}), 0)", condition.values, None, condition.hidden)
+    return replace(condition, test=f"NOT coalesce(({condition.test}), 0)", out=not condition.out)
 
 
-def _member(ids: str, values: Sequence[object] = (), hidden: bool = False) -> Condition:
-    return Condition(f"{{id}} IN ({ids})", tuple(values), ids, hidden)
+def _member(ids: str, values: Sequence[object] = (), rest: str | None = None, hidden: bool = False) -> Condition:
+    return Condition(f"{{id}} IN ({ids})", ids, tuple(values), rest, hidden=hidden)
 
 
 def _condition(match: re.Match[str]) -> Condition:
@@ -135,16 +138,18 @@ def _number(sql: str, name: str, op: str, value: str) -> Condition:
     if len(parts) > 1 and op not in (":", "="):
         raise FilterError(f"{name}{op}{value}: a list of values goes with a colon, like {name}:1,2.")
     numbers = []
+    those = "SELECT g.sample_id FROM signal g WHERE g.round=:round AND"
     for part in parts:
         try:
             numbers.append(float(part))
         except ValueError:
             if part.lower() in ("none", "missing") and op in (":", "="):
-                return Condition(f"{sql} IS NULL")  # also of those that were not looked at yet
+                # the test is also met by those that were not looked at yet
+                return Condition(f"{sql} IS NULL", f"{those} {sql} IS NULL")
             raise FilterError(f"{name}{op}{value}: {part!r} is not a number, like {name}<3.5.") from None
     test = f"IN ({','.join('?' * len(numbers))})" if len(numbers) > 1 else f"{OPERATORS[op]} ?"
-    ids = f"SELECT g.sample_id FROM signal g WHERE g.round=:round AND {sql} {test}"  # noqa: S608
-    return Condition(f"+{sql} {test}", tuple(numbers), ids)
+    met = f"{sql} {test}"
+    return Condition(f"+{met}", f"{those} {met}", tuple(numbers), f"{those} NOT coalesce({met}, 0)")
 
 
 def _axis(op: str, value: str) -> Condition:
@@ -175,7 +180,7 @@ _FLAGS: dict[str, Condition] = {
         "SELECT sample_id FROM signal WHERE +round=:round AND (score_error IS NOT NULL OR judge_error IS NOT NULL)"
     ),
     # the longest that a model reads: a response that reaches it was cut off at its end
-    "truncated": Condition(TRUNCATED, (), f"SELECT g.sample_id FROM signal g WHERE g.round=:round AND {TRUNCATED}"),  # noqa: S608
+    "truncated": Condition(TRUNCATED, f"SELECT g.sample_id FROM signal g WHERE g.round=:round AND {TRUNCATED}"),  # noqa: S608
     "edited": _member("SELECT sample_id FROM rewrite WHERE +round=:round AND original IS NOT NULL"),
     "hidden": _member("SELECT value FROM json_each(:hidden)", hidden=True),
     "selected": _member("SELECT sample_id FROM selection WHERE round=:round"),
@@ -197,7 +202,8 @@ def _sample_number(column: str) -> Callable[[str, str], Condition]:
         if abs(number) >= 1 << 63:
             raise FilterError(f"{column}{op}{value}: larger than any number of a sample.")
         place = f"{_COLUMNS[column]} {OPERATORS[op]} ?"
-        return _member(f"SELECT id AS sample_id FROM sample WHERE {place}", (number,))  # noqa: S608
+        those = "SELECT id AS sample_id FROM sample WHERE"
+        return _member(f"{those} {place}", (number,), f"{those} NOT ({place})")
 
     return condition
 

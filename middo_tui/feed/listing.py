@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress, count
 from pathlib import Path
 
 from engine.errors import UsageError
 from middo_tui.feed.filters import FilterError
-from middo_tui.feed.pages import Order, Pages, SampleRow
+from middo_tui.feed.orders import Order
+from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.guard import clean
 
 FORMAT, ENDING = "messages", ".jsonl"  # of all formats the one that can hold every sample
@@ -32,7 +34,7 @@ class Listing:
 
 def places(ids: array[int], found: frozenset[int]) -> array[int]:
     """Where in the order those that were found are, rising."""
-    return array("q", (at for at, id in enumerate(ids) if id in found))
+    return array("q", compress(count(), map(found.__contains__, ids)))
 
 
 def jump(text: str, total: int) -> tuple[str, float]:
@@ -71,5 +73,5 @@ def write_listing(project: Path, ids: Sequence[int], round: int) -> str:
     if not ids:
         raise UsageError("There is nothing to write: no sample is listed.")
     out = free_name(project / "exports", f"samples-round-{round}")
-    count = export_ids(project, ids, out, FORMAT)
-    return f"{count:,} samples, in this order: {clean(str(out)).text}"
+    written = export_ids(project, ids, out, FORMAT)
+    return f"{written:,} samples, in this order: {clean(str(out)).text}"

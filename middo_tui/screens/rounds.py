@@ -311,7 +311,7 @@ class RoundsScreen(Framed):
 
     def action_samples(self) -> None:
         """The round's samples."""
-        from middo_tui.feed.pages import Order  # brings the filters along: only when it is used
+        from middo_tui.feed.orders import Order  # brings the filters along: only when it is used
 
         if self.chosen is not None:
             self.go("samples", Order(self.chosen.round))

@@ -20,7 +20,8 @@ from engine.errors import MiddoError
 from middo_tui import figures, guard, keys
 from middo_tui.feed.filters import EXAMPLE, match_of, parse
 from middo_tui.feed.listing import Listing, jump, places, write_listing
-from middo_tui.feed.pages import RISING, Order, Pages, SampleRow
+from middo_tui.feed.orders import RISING, Order
+from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.feed.sample import Detail, read_detail
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import press

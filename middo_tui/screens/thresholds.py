@@ -17,7 +17,7 @@ from engine.store.rows import AXES
 from middo_tui import figures, guard, keys
 from middo_tui.feed import apply
 from middo_tui.feed import thresholds as feed
-from middo_tui.feed.pages import Order
+from middo_tui.feed.orders import Order
 from middo_tui.feed.thresholds import SIGNALS, Rule
 from middo_tui.notice import Notice
 from middo_tui.screens import thresholds_words as words

@@ -16,7 +16,8 @@ from engine.project import export_ids
 from engine.store.connect import transaction
 from middo_tui.app import MiddoApp
 from middo_tui.feed.listing import free_name, jump
-from middo_tui.feed.pages import Order, Pages
+from middo_tui.feed.orders import Order
+from middo_tui.feed.pages import Pages
 from middo_tui.screens.frame import Go
 from middo_tui.screens.samples import SamplesScreen
 from middo_tui.widgets.sample_pane import SamplePane

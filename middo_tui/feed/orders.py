@@ -1,0 +1,300 @@
+"""The order of a list of samples: the ids of a dataset, filtered and sorted, as a stream of blocks.
+
+The first block is there as soon as SQLite has found its ids, the rest follows in arrays of eight bytes a sample. A
+sorted-by signal that was not measured comes last, whichever way the order goes.
+
+A filter is answered in one of two ways. Few samples are looked up one by one (3 µs each). Of more, the ids are read
+from an index, and the order of the whole dataset passes by them: half a million in 30 ms, where a look-up each would
+take two seconds. Whole orders are kept for a while, so that the next filter, and the other way round, need not be
+read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, filterfalse, islice
+from operator import itemgetter
+from threading import Lock
+
+from engine.store.rows import RATING_COLUMNS
+from middo_tui.feed.filters import INDEXED, NUMBERS, Condition, Filter, FilterError
+
+FIRST = 128
+"""Ids in the first block of an order: two pages, more than a screen shows."""
+BLOCK = 65_536
+"""Ids in each other block: half a megabyte, so that no thread holds much and an order that is not wanted ends soon."""
+FEW = 12_000
+"""So many samples that one condition lets through are looked up one by one; more where the order was not read yet."""
+UNREAD = 3
+KEPT = 2
+"""Whole orders that are kept: four megabytes each at half a million. The table that shows one shares it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to list: the dataset of ``round``, filtered by the line ``where``, by ``sort`` (``down``: high values first)."""  # noqa: E501
+
+    round: int
+    where: str = ""
+    sort: str = "seq"
+    down: bool = False
+
+
+SORTS: tuple[str, ...] = ("seq", *NUMBERS)
+"""What an order can be sorted by."""
+RISING = frozenset({"seq", "similarity", "quality", "cluster", *RATING_COLUMNS})
+"""Sorted small values first, unless told otherwise: there, small is what needs a look."""
+
+
+def check_sort(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        FilterError: nothing can be sorted by it; says what can.
+    """
+    if name not in SORTS:
+        raise FilterError(f"{name}: nothing to sort by. There are {', '.join(SORTS)}.")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL that gives ids in order, and the values it is given besides round and hidden."""
+
+    sql: str
+    values: Mapping[str, object]
+
+
+IN_ROUND = "s.born_round <= :round AND (s.retired_round IS NULL OR s.retired_round > :round)"
+SIGNALS = "g.round=:round AND g.sample_id"
+
+Parameters = Mapping[str, object]
+
+
+# ------------------------------------------------------------------------------------------- whole orders
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All of a dataset by a sort: the first ``measured`` ids have a value to sort by. ``state``: see ``_state``."""
+
+    state: object
+    ids: array[int]
+    measured: int
+
+
+class Kept:
+    """The whole orders that were read last. Used by any thread; what it gives is not to be changed."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._orders: dict[tuple[int, str, bool], Whole] = {}
+
+    def put(self, wanted: Order, whole: Whole) -> None:
+        """Keep it, and forget the oldest."""
+        with self._lock:
+            key = (wanted.round, wanted.sort, wanted.down)
+            others = [other for other in self._orders if other[:2] != key[:2]]
+            self._orders = {**{other: self._orders[other] for other in others[1 - KEPT :]}, key: whole}
+
+    def get(self, wanted: Order, state: object) -> Whole | None:
+        """As it was read, or turned round."""
+        with self._lock:
+            same = self._orders.get((wanted.round, wanted.sort, wanted.down))
+            other = self._orders.get((wanted.round, wanted.sort, not wanted.down))
+        if same is not None and same.state == state:
+            return same
+        return _turned(other) if other is not None and other.state == state else None
+
+
+def _turned(whole: Whole) -> Whole:
+    """The other way round, but what was not measured still comes last."""
+    return replace(whole, ids=whole.ids[: whole.measured][::-1] + whole.ids[whole.measured :])
+
+
+def _state(db: sqlite3.Connection, round: int) -> object:
+    """What a whole order of the round depends on; None while it may change at any moment."""
+    jobs = db.execute(
+        "SELECT round, stage, state, started_at, finished_at FROM job WHERE stage IN ('score', 'judge', 'merge')"
+        " AND round<=? ORDER BY round, stage",
+        (round,),
+    ).fetchall()
+    now = {stage: state for of, stage, state, *_ in jobs if of == round}
+    if now.get("score") != "done" or now.get("judge") != "done":
+        return None
+    return (*jobs, db.execute("SELECT max(seq) FROM sample").fetchone()[0])
+
+
+def _whole(db: sqlite3.Connection, wanted: Order, kept: Kept) -> Iterator[array[int]]:
+    """Everybody in order, in blocks; kept once it was read to its end."""
+    state = _state(db, wanted.round)
+    there = None if state is None else kept.get(wanted, state)
+    if there is not None:
+        kept.put(wanted, there)
+        yield there.ids[:FIRST]
+        for start in range(FIRST, len(there.ids), BLOCK):
+            yield there.ids[start : start + BLOCK]
+        return
+    ids, asked = array("q"), _of_all(wanted)
+    for block in _blocks(chain.from_iterable(_ids(db, statement, {"round": wanted.round}) for statement in asked)):
+        ids.extend(block)
+        yield block
+    if state is not None and (wanted.sort == "seq" or len(asked) > 1):
+        without = 0
+        for statement in asked[1:]:
+            without = sum(1 for _ in _ids(db, statement, {"round": wanted.round}))
+        kept.put(wanted, Whole(state, ids, len(ids) - without))
+
+
+def _of_all(wanted: Order) -> list[Statement]:
+    """What to ask, one after the other, for a dataset of which every sample has its row of signals: if there are two
+    questions, the second is for those without a value.
+    """
+    way = "DESC" if wanted.down else "ASC"
+    if wanted.sort == "seq":
+        return [Statement(f"SELECT s.id FROM sample s WHERE {IN_ROUND} ORDER BY s.seq {way}", {})]  # noqa: S608
+    key = NUMBERS[wanted.sort]
+    found = "SELECT g.sample_id FROM signal g WHERE g.round=:round"
+    if wanted.sort in INDEXED:
+        return [
+            Statement(f"{found} AND {key} IS NOT NULL ORDER BY {key} {way}", {}),
+            Statement(f"{found} AND {key} IS NULL", {}),
+        ]
+    return [Statement(f"{found} ORDER BY {key} IS NULL, {key} {way}", {})]
+
+
+# ------------------------------------------------------------------------------------------ filtered orders
+
+
+def listed(db: sqlite3.Connection, wanted: Order, asked: Filter, hidden: str, kept: Kept) -> Iterator[array[int]]:
+    """The ids in blocks: first up to ``FIRST`` of them as soon as they are known. ``hidden``: ids, as JSON."""
+    values = {"round": wanted.round, "hidden": hidden}
+    scored = _scored(db, wanted.round)
+    if not asked.conditions and (scored or wanted.sort == "seq"):
+        return _whole(db, wanted, kept)
+    if not scored:
+        return _blocks(_ids(db, _among_all(asked, wanted), values))
+    read = kept.get(wanted, _state(db, wanted.round)) is not None
+    few = _few(db, asked, values, FEW if read else FEW * UNREAD)
+    if few is not None:
+        return _blocks(_ids(db, _begin_with(asked, few, wanted), values))
+    return _passed(_whole(db, wanted, kept), _gate(db, asked, values))
+
+
+def _scored(db: sqlite3.Connection, round: int) -> bool:
+    """Whether every sample of the dataset has its row of signals: then nobody else need be asked for."""
+    done = db.execute("SELECT 1 FROM job WHERE round=? AND stage='score' AND state='done'", (round,)).fetchone()
+    return done is not None and db.execute("SELECT 1 FROM signal WHERE round=?", (round,)).fetchone() is not None
+
+
+def _few(db: sqlite3.Connection, asked: Filter, values: Parameters, most: int) -> Condition | None:
+    """The condition that the fewest samples meet, if they are few."""
+    best = None
+    for condition in asked.conditions:
+        if not condition.out and (found := _count(db, condition, condition.ids, values, most + 1)) <= most:
+            best, most = condition, found
+    return best
+
+
+def _count(db: sqlite3.Connection, condition: Condition, ids: str, values: Parameters, most: int) -> int:
+    """How many ids there are, not counting beyond ``most``."""
+    counted = _statement(f"SELECT count(*) FROM ({ids} LIMIT {max(0, most)})", condition)  # noqa: S608
+    return int(db.execute(counted.sql, {**values, **counted.values}).fetchone()[0])
+
+
+def _gate(db: sqlite3.Connection, asked: Filter, values: Parameters) -> Callable[[array[int]], Iterator[int]]:
+    """What lets through of a block those that meet all conditions.
+
+    A condition that most samples meet is known by those that do not.
+    """
+    inside: set[int] | None = None
+    outside: set[int] = set()
+    half = db.execute("SELECT max(seq) FROM sample").fetchone()[0] // 2
+    for condition in asked.conditions:
+        ids, out = condition.ids, condition.out
+        if condition.rest is not None and _count(db, condition, ids, values, half + 1) > half:
+            ids, out = condition.rest, not out
+        found = set(_ids(db, _statement(ids, condition), values))
+        if out:
+            outside |= found
+        else:
+            inside = found if inside is None else inside & found
+    if inside is None:
+        return lambda block: filterfalse(outside.__contains__, block)
+    inside -= outside
+    return lambda block: filter(inside.__contains__, block)
+
+
+def _passed(whole: Iterable[array[int]], gate: Callable[[array[int]], Iterator[int]]) -> Iterator[array[int]]:
+    """Those of an order that pass, the first ``FIRST`` together."""
+    begun, first = False, array("q")
+    for block in whole:
+        found = array("q", gate(block))
+        if begun:
+            yield found
+            continue
+        first += found
+        if len(first) >= FIRST:
+            begun = True
+            yield first[:FIRST]
+            yield first[FIRST:]
+    if not begun and first:
+        yield first
+
+
+def _among_all(asked: Filter, wanted: Order) -> Statement:
+    """Some have no signals yet: every sample of the dataset is looked at, those without come last."""
+    key, way = _key(wanted)
+    where = _tests(asked.conditions, "s.id")
+    source = f"sample s LEFT JOIN signal g ON {SIGNALS}=s.id"
+    sql = f"SELECT s.id FROM {source} WHERE {IN_ROUND}{where} ORDER BY {key} IS NULL, {key} {way}, s.seq"  # noqa: S608
+    return _statement(sql, *asked.conditions)
+
+
+def _begin_with(asked: Filter, few: Condition, wanted: Order) -> Statement:
+    """The few of one condition first; of them, those that pass the others.
+
+    SQLite is told where to begin: without statistics (which would be stale at the next round) it guesses, and a wrong
+    guess costs a second.
+    """
+    key, way = _key(wanted)
+    others = [condition for condition in asked.conditions if condition is not few]
+    source = f"few CROSS JOIN signal g ON {SIGNALS}=few.id"
+    if key == "s.seq":
+        source += " CROSS JOIN sample s ON s.id=few.id"
+    where = _tests(others, "few.id")
+    first = f"WITH few(id) AS MATERIALIZED (SELECT DISTINCT * FROM ({few.ids}))"  # noqa: S608
+    sql = f"{first} SELECT few.id FROM {source} WHERE 1{where} ORDER BY {key} IS NULL, {key} {way}"  # noqa: S608
+    return _statement(sql, few, *others)
+
+
+def _key(wanted: Order) -> tuple[str, str]:
+    return "s.seq" if wanted.sort == "seq" else NUMBERS[wanted.sort], "DESC" if wanted.down else "ASC"
+
+
+def _tests(conditions: Sequence[Condition], id: str) -> str:
+    return "".join(f" AND {condition.test.replace('{id}', id)}" for condition in conditions)
+
+
+def _statement(sql: str, *conditions: Condition) -> Statement:
+    """The SQL with a name for each question mark, in the order of ``conditions``."""
+    values: dict[str, object] = {}
+    for value in (value for condition in conditions for value in condition.values):
+        name = f"v{len(values)}"
+        sql = sql.replace("?", f":{name}", 1)
+        values[name] = value
+    return Statement(sql, values)
+
+
+def _blocks(found: Iterator[int], size: int = FIRST) -> Iterator[array[int]]:
+    """So many ids, then the others in blocks of ``BLOCK``."""
+    while block := array("q", islice(found, size)):
+        yield block
+        size = BLOCK
+
+
+def _ids(db: sqlite3.Connection, asked: Statement, parameters: Parameters) -> Iterator[int]:
+    return map(itemgetter(0), db.execute(asked.sql, {**parameters, **asked.values}))
