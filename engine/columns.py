@@ -7,7 +7,7 @@ numpy.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine import selection
-from engine.projection import Lengths, Made, Usage
+from engine import projection, selection
+from engine.projection import Made, Request, Usage
 from engine.selection import Earlier, Lineage, Picks, Try
 from engine.store import read
 from engine.store.connect import reader
-from engine.store.rows import Threshold
+from engine.store.rows import Axis, Threshold
 
 Ints = NDArray[np.int64]
 # Flat numbers are read three times as fast as rows: an id goes as two halves that a float holds exactly, a missing
@@ -35,14 +35,16 @@ SIGNALS = (
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round in dataset order: sample ids ([N]), the four signals ([N] each, NaN: missing), lengths in tokens, what
-    is not tried again per axis (empty: all may be), and what earlier rounds and rewrites say.
+    """One round in dataset order: sample ids ([N]), the four signals ([N] each, NaN: missing), the tokens of every
+    prompt (all before the last answer) and response ([2, N]), what is sent for a rewrite per axis, what is not tried
+    again per axis (empty: all may be), and what earlier rounds and rewrites say.
     """
 
     round: int
     ids: Ints
     values: selection.Values
-    lengths: Lengths
+    tokens: Ints
+    requests: Mapping[Axis, Request]
     tried: Picks = field(default_factory=dict)
     earlier: Earlier = field(default_factory=lambda: Earlier({}))
     usage: Usage = field(default_factory=Usage)
@@ -61,6 +63,7 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
         db.execute("BEGIN")  # one snapshot for all queries, whatever is written meanwhile
         ids = _ids(db, round)
         table = _signals(db, round, ids)
+        tokens = table[4:].astype(np.int64)
         select = config.select
         tried: Picks = {}
         if select.parity == "ours" and select.remember and round:
@@ -69,7 +72,8 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
             round,
             ids,
             {s.name: table[i] for i, s in enumerate(selection.SIGNALS)},
-            Lengths.of(table[4:].astype(np.float32), config, project),
+            tokens,
+            projection.requests(float(tokens[0].mean()) if tokens.size else 0.0, config, project),
             tried,
             Earlier.of([_thresholds(db, r) for r in range(round)], config),
             _usage(db, round),

@@ -1,37 +1,39 @@
 """What the select stage would select at other thresholds, told at once: the numbers behind the Thresholds screen.
 
-``Preview.load`` reads a round in one pass; after that a keypress costs a search in sorted values and a few passes over
-bit masks, not another look at the data. Everything is exactly what ``engine.stages.select`` would do with the same
-settings (one rewrite per replaced sample, memory, floors, cap), because both use ``engine.selection``.
+``Preview.load`` has ``engine.prepare`` read a round in a process of its own and lay it out in a file without a name;
+from then on a key press costs a search in sorted values and a few operations on bit planes, not another look at the
+data.
+Everything is exactly what ``engine.stages.select`` would do with the same settings (one rewrite per replaced sample,
+memory, floors, cap): means, sigmas, mixtures and ranks are the stage's own.
 
-Imports numpy: load it in a thread of the screen that needs it. An object is used by one thread at a time.
+No numpy here. An object is used by one thread at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from math import isfinite, nan
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from engine import axes, preparing, projection
 from engine import config as configs
-from engine import projection, selection, signals
-from engine.columns import Round, read_round
-from engine.nearest import Bools, Floats
-from engine.projection import Owed, Projection
-from engine.selection import Chosen, Picks, Rule, Signal
+from engine.axes import Rule, Signal
+from engine.bitplanes import Numbers, smallest
+from engine.projection import Made, Owed, Projection, Request, Usage
+from engine.sections import Sections
 from engine.store.rows import AXES, Axis, Threshold
 
-Places = NDArray[np.int32]
-Bits = NDArray[np.uint64]
 PAIRS: tuple[tuple[Axis, Axis], ...] = (
     ("complexity", "diversity"),
     ("complexity", "quality"),
     ("diversity", "quality"),
 )
-WALK = 4096  # samples looked at at once for the nearest to a cut
+Seek = Callable[[Sections], Sections]
+"""From a prepared round to what the mixture rule says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,39 +88,42 @@ class Mixed:
     verdict: str
 
 
-class Column:
-    """One signal of all samples, sorted once. ``place[i]`` is sample i's place among the known values, or a place that
-    is never beyond when it has none.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The selection itself, as sets of samples (bit i: sample i): what is selected, what is owed, how many the cap
+    left out.
     """
 
-    def __init__(self, signal: Signal, values: Floats) -> None:
+    selected: Mapping[Axis, int]
+    owed: Mapping[Axis, int]
+    capped: int
+
+
+class Column:
+    """One signal of all samples, sorted once: places are counted among the known values."""
+
+    def __init__(self, signal: Signal, laid: Sections, everybody: int) -> None:
         self.signal = signal
-        known = np.flatnonzero(np.isfinite(values))
-        order = known[np.argsort(values[known], kind="stable")]
-        self.order: Places = order.astype(np.int32)
-        self.sorted: Floats = np.ascontiguousarray(values[order], dtype=np.float64)
-        self.place: Places = np.full(len(values), -1 if signal.side == "above" else np.iinfo(np.int32).max, np.int32)
-        self.place[order] = np.arange(len(order), dtype=np.int32)
+        self.sorted = laid.floats(f"sorted {signal.name}")
+        self.order = laid.integers(f"order {signal.name}", "i")
+        self.place = laid.integers(f"place {signal.name}", "i")
+        self.known = _set(laid.part(f"known {signal.name}"))
+        self._places = _numbers(laid, f"place {signal.name}", everybody)
 
-    def values(self) -> Floats:
-        """The values in dataset order, NaN where there is none."""
-        out = np.full(len(self.place), np.nan)
-        out[self.order] = self.sorted
-        return out
-
-    def known(self, samples: Places) -> Bools:
-        """Which of ``samples`` have a value."""
-        place = self.place[samples]
-        return (place >= 0) & (place < len(self.sorted))
+    def value(self, sample: int) -> float:
+        """NaN where there is none."""
+        place = self.place[sample]
+        return self.sorted[place] if place >= 0 else nan
 
     def first(self, limit: float) -> int:
         """The place where being beyond ``limit`` begins (above) or ends (below)."""
-        return int(np.searchsorted(self.sorted, limit, side="right" if self.signal.side == "above" else "left"))
+        search = bisect_right if self.signal.side == "above" else bisect_left
+        return search(self.sorted, limit)
 
-    def beyond(self, limit: float) -> Bools:
+    def beyond(self, limit: float) -> int:
         """Which samples lie strictly beyond ``limit``."""
-        first = self.first(limit)
-        return self.place >= first if self.signal.side == "above" else self.place < first
+        low = self._places.below(self.first(limit)) & self.known
+        return self.known ^ low if self.signal.side == "above" else low
 
 
 class Preview:
@@ -126,22 +131,24 @@ class Preview:
     with each question. ``missing``: signals that no sample has; their axis selects nothing.
     """
 
-    def __init__(self, data: Round, config: configs.Config) -> None:
-        self.config = config
-        self.round = data.round
-        self.size = len(data.ids)
-        self._data = data
-        self._columns = {s.name: Column(s, data.values[s.name]) for s in selection.SIGNALS}
-        self._plain: dict[str, Threshold] = {}
-        for s in selection.SIGNALS:
-            found = selection.sigma_cut(s, data.values[s.name], 0.0, data.earlier, data.round)
-            if found is not None:
-                self._plain[s.name] = found
-        self.missing = tuple(s.name for s in selection.SIGNALS if s.name not in self._plain)
-        self._mixed: dict[str, Threshold] = {}
+    def __init__(self, laid: Sections, seek: Seek) -> None:
+        head = laid.head
+        self.config = configs.restore(head["config"])
+        self.round: int = head["round"]
+        self.size: int = head["size"]
+        self._laid, self._seek = laid, seek
+        self._everybody = (1 << self.size) - 1
+        self._columns = {s.name: Column(s, laid, self._everybody) for s in axes.SIGNALS}
+        self._plain = {name: Threshold(**mark) for name, mark in head["plain"].items() if mark is not None}
+        self.missing = tuple(s.name for s in axes.SIGNALS if s.name not in self._plain)
+        self._tried = {axis: laid.part(f"tried {axis}") for axis in AXES if laid.has(f"tried {axis}")}
+        self._tokens = [_numbers(laid, name, self._everybody) for name in ("prompt", "response")]
+        self._requests: dict[Axis, Request] = {axis: Request(*head["requests"][axis]) for axis in AXES}
+        self._usage = Usage({axis: Made(*made) for axis, made in head["made"].items()})
+        self._mixed: tuple[Sections, dict[str, Threshold]] | None = None
         self._histograms: dict[tuple[str, int, float], Histogram] = {}
         self._picked: dict[Axis, _Picked] = {}
-        self._ranks: dict[Rule, selection.Ranks] = {}
+        self._ranks: dict[Rule, list[Numbers]] = {}
 
     @classmethod
     def load(cls, project: Path, round: int) -> Preview:
@@ -151,8 +158,9 @@ class Preview:
             StoreError: there is no project, or its database cannot be read.
             ConfigError: config.toml or a rewrite prompt cannot be used.
         """
-        config = configs.load(project)
-        return cls(read_round(project, round, config), config)
+        folder = project.resolve()
+        laid = preparing.prepared(folder, "round", str(folder), str(round))
+        return cls(laid, partial(_sought, folder))
 
     @property
     def configured(self) -> dict[Axis, float]:
@@ -162,17 +170,15 @@ class Preview:
 
     def thresholds(self, m: Mapping[Axis, float], rule: Rule = "sigma") -> dict[str, Threshold]:
         """The threshold of every signal, as the stage would store it. Under the mixture rule ``m`` does not count, and
-        the first call may take a second.
+        the first call may take some seconds.
         """
-        out = {}
-        for s in selection.SIGNALS:
-            if s.name in self._plain:
-                out[s.name] = self._mixture(s) if rule == "mixture" else self._sigma(s, m[s.axis])
-        return out
+        if rule == "mixture":
+            return dict(self._mixture()[1])
+        return {name: self._sigma(plain, m[axes.BY_NAME[name].axis]) for name, plain in self._plain.items()}
 
     def cut(self, axis: Axis, m: float, rule: Rule = "sigma") -> tuple[Threshold, ...]:
         """The thresholds of one axis (complexity has two, the others one; none when its signal is missing).
-        ``engine.selection.limit`` of one is the stricter of its cut and floor.
+        ``engine.axes.limit`` of one is the stricter of its cut and floor.
         """
         found = self.thresholds(dict.fromkeys(AXES, m), rule)
         return tuple(t for t in found.values() if t.axis == axis)
@@ -180,104 +186,113 @@ class Preview:
     def counts(self, m: Mapping[Axis, float], rule: Rule = "sigma") -> Count:
         """What the stage would select with these m (all three axes), and what rewriting that would take."""
         picked = self._picks(m, rule)
-        chosen = self._capped(picked, rule)
-        held = picked if chosen is None else {axis: _Picked((), chosen.selected[axis]) for axis in AXES}
-        both = {pair: held[pair[0]].bits & held[pair[1]].bits for pair in PAIRS}
-        owed = self._owed(picked) if chosen is None else {a: self._data.lengths.owed(chosen.owed[a]) for a in AXES}
+        choice = self._capped(picked, rule)
+        held = {axis: picked[axis].samples for axis in AXES} if choice is None else choice.selected
+        both = {pair: held[pair[0]] & held[pair[1]] for pair in PAIRS}
+        owed = self._owed(picked) if choice is None else {a: self._lengths(choice.owed[a]) for a in AXES}
         return Count(
             size=self.size,
             beyond={axis: picked[axis].beyond for axis in AXES},
-            selected={axis: held[axis].count for axis in AXES},
-            both={pair: _count(bits) for pair, bits in both.items()},
-            all_three=_count(both["complexity", "diversity"] & held["quality"].bits),
+            selected={axis: held[axis].bit_count() for axis in AXES},
+            both={pair: samples.bit_count() for pair, samples in both.items()},
+            all_three=(both["complexity", "diversity"] & held["quality"]).bit_count(),
             rewrites={axis: owed[axis].rewrites for axis in AXES},
             again=sum(one.beyond - one.count for one in picked.values()),
-            capped=0 if chosen is None else chosen.capped,
-            teacher=projection.project(owed, self._data.usage, self._data.lengths, self.config),
+            capped=0 if choice is None else choice.capped,
+            teacher=projection.project(owed, self._usage, self._requests, self.config),
         )
 
-    def chosen(self, m: Mapping[Axis, float], rule: Rule = "sigma") -> Chosen:
-        """The selection itself, as masks over the dataset."""
-        picks: Picks = {axis: one.mask for axis, one in self._picks(m, rule).items()}
-        most = selection.most(self.config.select, self.size)
-        return selection.choose(picks, lambda: self._ranked(rule), self.config.merge.order, most)
+    def chosen(self, m: Mapping[Axis, float], rule: Rule = "sigma") -> Choice:
+        """The selection itself."""
+        picked = self._picks(m, rule)
+        capped = self._capped(picked, rule)
+        return capped or Choice({axis: picked[axis].samples for axis in AXES}, self._once(picked), 0)
 
-    def _capped(self, picked: Mapping[Axis, _Picked], rule: Rule) -> Chosen | None:
+    def _once(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, int]:
+        """The rewrites before any cap: a replaced sample is rewritten for the first axis that selected it."""
+        early, late = axes.replacing(self.config.merge.order)
+        owed = {axis: picked[axis].samples for axis in AXES}
+        return {**owed, late: owed[late] & ~owed[early]}
+
+    def _capped(self, picked: Mapping[Axis, _Picked], rule: Rule) -> Choice | None:
         """The choice where the cap holds; None where all that was picked is selected."""
-        twice = _count(picked["complexity"].bits & picked["quality"].bits)
-        most = selection.most(self.config.select, self.size)
-        if sum(one.count for one in picked.values()) - twice <= most:
+        twice = (picked["complexity"].samples & picked["quality"].samples).bit_count()
+        most = axes.most(self.config.select, self.size)
+        total = sum(one.count for one in picked.values()) - twice
+        if total <= most:
             return None
-        masks: Picks = {axis: one.mask for axis, one in picked.items()}
-        return selection.choose(masks, lambda: self._ranked(rule), self.config.merge.order, most)
+        owed = self._once(picked)
+        groups = [(owed[axis], ranks) for axis, ranks in zip(AXES, self._ranked(rule), strict=True)]
+        owed = dict(zip(AXES, smallest(groups, most), strict=True))
+        replaced = owed["complexity"] | owed["quality"]
+        selected = {a: picked[a].samples & (owed[a] if a == "diversity" else replaced) for a in AXES}
+        return Choice(selected, owed, total - most)
 
     def _owed(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, Owed]:
         """The rewrites without a cap, with the lengths of their samples; what did not move is not summed again."""
-        early, late = selection.replacing(self.config.merge.order)
+        early, late = axes.replacing(self.config.merge.order)
         out: dict[Axis, Owed] = {}
         for axis in AXES:
             one, before = picked[axis], picked[early] if axis == late else None
             if one.owed is None or one.before is not before:
-                mask = one.mask if before is None else one.mask & ~before.mask
-                one.owed, one.before = self._data.lengths.owed(mask), before
+                samples = one.samples if before is None else one.samples & ~before.samples
+                one.owed, one.before = self._lengths(samples), before
             out[axis] = one.owed
         return out
+
+    def _lengths(self, samples: int) -> Owed:
+        return Owed(samples.bit_count(), *(tokens.total(samples) for tokens in self._tokens))
 
     def margin(self, axis: Axis, m: float, n: int, rule: Rule = "sigma") -> tuple[list[Near], list[Near]]:
         """Up to ``n`` samples just selected and up to ``n`` just kept on ``axis``, nearest to the cut first. Samples
         that are not tried again are in neither; the cap is not looked at. Both are empty where there is no cut.
         """
-        marks = [t for t in self.cut(axis, m, rule) if rule == "sigma" or t.signal != selection.UNUSED]
-        there = all(s.name in self._plain for s in selection.OF_AXIS[axis])
-        if not there or not all(np.isfinite(selection.limit(mark)) for mark in marks):
+        marks = [t for t in self.cut(axis, m, rule) if rule == "sigma" or t.signal != axes.UNUSED]
+        there = all(s.name in self._plain for s in axes.OF_AXIS[axis])
+        if not there or not all(isfinite(axes.limit(mark)) for mark in marks):
             return [], []
         beyond = [near for mark in marks for near in self._beside(mark, marks, n, beyond=True)]
         kept = [near for mark in marks for near in self._beside(mark, marks, n, beyond=False)]
         beyond.sort(key=lambda near: near.distance)
         kept.sort(key=lambda near: -near.distance)
+        self._laid.rest()
         return beyond[:n], kept[:n]
 
     def _beside(self, mark: Threshold, marks: Sequence[Threshold], n: int, beyond: bool) -> list[Near]:
         """Up to ``n`` samples that ``mark`` decides about, walking away from its cut."""
         column = self._columns[mark.signal]
-        first = column.first(selection.limit(mark))
+        first = column.first(axes.limit(mark))
         upwards = beyond == (column.signal.side == "above")
-        places = range(first, len(column.order)) if upwards else range(first - 1, -1, -1)
-        tried = self._data.tried.get(column.signal.axis)
         out: list[Near] = []
-        for start in range(0, len(places), WALK):
-            part = places[start : start + WALK]
-            samples = column.order[np.arange(part.start, part.stop, part.step)]
-            away = self._distance(mark, samples)
-            mine = np.ones(len(samples), dtype=np.bool_) if tried is None else ~tried[samples]
-            for unused in (s for s in selection.OF_AXIS[column.signal.axis] if len(marks) == 1):
-                mine &= self._columns[unused.name].known(samples)
-            for other in marks:
-                if other is not mark:
-                    theirs = self._distance(other, samples)
-                    mine &= (away < theirs) | ((away == theirs) & (mark is marks[0]))
-            for i in np.flatnonzero(mine)[: n - len(out)]:
-                value = float(column.sorted[column.place[samples[i]]])
-                out.append(Near(int(self._data.ids[samples[i]]), mark.signal, value, float(away[i])))
-            if len(out) == n:
-                break
+        for place in range(first, len(column.order)) if upwards else range(first - 1, -1, -1):
+            sample, value = column.order[place], column.sorted[place]
+            distance = axes.away(mark, value)
+            if self._decides(sample, distance, mark, marks):
+                out.append(Near(self._ids[sample], mark.signal, value, distance))
+                if len(out) == n:
+                    break
         return out
 
-    def _distance(self, mark: Threshold, samples: Places) -> Floats:
-        """How many sigmas ``samples`` lie beyond a limit; NaN (never the nearest) where there is no value."""
-        column = self._columns[mark.signal]
-        place = column.place[samples]
-        known = column.known(samples)
-        value = np.where(known, column.sorted[np.where(known, place, 0)], np.nan)
-        sign = 1.0 if column.signal.side == "above" else -1.0
-        return np.asarray(sign * (value - selection.limit(mark)) / (mark.sigma or 1.0))
+    @property
+    def _ids(self) -> Sequence[int]:
+        return self._laid.integers("ids", "q")
 
-    def _ranked(self, rule: Rule) -> selection.Ranks:
-        """Who is worst, which does not depend on m."""
+    def _decides(self, sample: int, distance: float, mark: Threshold, marks: Sequence[Threshold]) -> bool:
+        """Whether the sample may be tried and ``mark`` is the one of ``marks`` that it is nearest to."""
+        tried = self._tried.get(axes.BY_NAME[mark.signal].axis)
+        if tried is not None and tried[sample >> 3] >> (sample & 7) & 1:
+            return False
+        if len(marks) == 1:
+            return all(self._columns[s.name].place[sample] >= 0 for s in axes.OF_AXIS[axes.BY_NAME[mark.signal].axis])
+        other = next(one for one in marks if one is not mark)
+        theirs = axes.away(other, self._columns[other.signal].value(sample))
+        return distance < theirs or (distance == theirs and mark is marks[0])
+
+    def _ranked(self, rule: Rule) -> list[Numbers]:
+        """Who is worst on each axis, which does not depend on m."""
         if rule not in self._ranks:
-            values = {name: column.values() for name, column in self._columns.items()}
-            marks = self.thresholds(dict.fromkeys(AXES, 0.0), rule)
-            self._ranks[rule] = selection.ranked(selection.badness(values, marks))
+            laid = self._laid if rule == "sigma" else self._mixture()[0]
+            self._ranks[rule] = [_numbers(laid, f"rank {axis}", self._everybody) for axis in AXES]
         return self._ranks[rule]
 
     def histogram(self, signal: str, bins: int, trim: float = 0.001) -> Histogram:
@@ -285,77 +300,81 @@ class Preview:
         key = (signal, bins, trim)
         if key not in self._histograms:
             self._histograms[key] = _histogram(self._columns[signal].sorted, bins, trim)
+            self._laid.rest()
         return self._histograms[key]
 
     def for_mixture(self, axis: Axis) -> Mixed:
-        """Where the mixture rule would cut an axis. The first call may take a second."""
-        name = selection.shown(axis, "mixture")
+        """Where the mixture rule would cut an axis. The first call may take some seconds."""
+        name = axes.shown(axis, "mixture")
         if name not in self._plain:
             return Mixed(name, None, None, "no sample has this signal")
-        found = self._mixture(selection.BY_NAME[name])
-        said = selection.verdict(found)
-        return Mixed(name, found.cut, found.m, said) if np.isfinite(found.cut) else Mixed(name, None, None, said)
+        found = self._mixture()[1][name]
+        said = axes.verdict(found)
+        return Mixed(name, found.cut, found.m, said) if isfinite(found.cut) else Mixed(name, None, None, said)
+
+    def _mixture(self) -> tuple[Sections, dict[str, Threshold]]:
+        if self._mixed is None:
+            found = self._seek(self._laid)
+            self._mixed = found, {name: Threshold(**mark) for name, mark in found.head["marks"].items()}
+        return self._mixed
+
+    def _sigma(self, plain: Threshold, m: float) -> Threshold:
+        cut = axes.relative(plain.mean, plain.sigma, m, axes.BY_NAME[plain.signal].side)
+        return Threshold(self.round, plain.signal, plain.axis, plain.mean, plain.sigma, m, cut, plain.floor)
 
     def _picks(self, m: Mapping[Axis, float], rule: Rule) -> dict[Axis, _Picked]:
         """What lies beyond the limits, per axis; an axis whose limits did not move is not looked at again."""
         marks = self.thresholds(m, rule)
         for axis in AXES:
-            limits = tuple(selection.limit(marks[s.name]) if s.name in marks else None for s in selection.OF_AXIS[axis])
+            limits = tuple(axes.limit(marks[s.name]) if s.name in marks else None for s in axes.OF_AXIS[axis])
             if axis not in self._picked or self._picked[axis].limits != limits:
                 self._picked[axis] = self._pick(axis, limits)
         return dict(self._picked)
 
     def _pick(self, axis: Axis, limits: tuple[float | None, ...]) -> _Picked:
-        mask = np.full(self.size, None not in limits)
-        for s, limit in zip(selection.OF_AXIS[axis], limits, strict=True):
-            if limit is not None:
-                mask &= self._columns[s.name].beyond(limit)
-        if axis in self._data.tried:
-            return _Picked(limits, mask & ~self._data.tried[axis], int(np.count_nonzero(mask)))
-        return _Picked(limits, mask)
-
-    def _sigma(self, s: Signal, m: float) -> Threshold:
-        plain = self._plain[s.name]
-        cut = signals.relative(plain.mean, plain.sigma, m, s.side)
-        return Threshold(self.round, s.name, s.axis, plain.mean, plain.sigma, m, cut, plain.floor)
-
-    def _mixture(self, s: Signal) -> Threshold:
-        if s.name not in self._mixed:
-            column = self._columns[s.name]
-            self._mixed[s.name] = selection.mixture_cut(s, column.sorted, self._plain[s.name], self._data.earlier)
-        return self._mixed[s.name]
+        samples = self._everybody
+        for s, limit in zip(axes.OF_AXIS[axis], limits, strict=True):
+            samples = samples & self._columns[s.name].beyond(limit) if limit is not None else 0
+        tried = self._tried.get(axis)
+        return _Picked(limits, samples, samples if tried is None else samples & ~_set(tried))
 
 
 class _Picked:
-    """The samples of one axis that are beyond ``limits`` and may be tried, as a mask and as bits; ``count`` of them,
-    ``beyond`` with those that may not be tried. ``owed``: the rewrites left when ``before`` has taken its own.
+    """The samples of one axis that are beyond ``limits`` and may be tried; ``count`` of them, ``beyond`` with those
+    that may not be tried. ``owed``: the rewrites left when ``before`` has taken its own.
     """
 
-    def __init__(self, limits: tuple[float | None, ...], mask: Bools, beyond: int | None = None) -> None:
+    def __init__(self, limits: tuple[float | None, ...], beyond: int, samples: int) -> None:
         self.limits = limits
-        self.mask = mask
-        packed = np.packbits(mask)
-        self.bits: Bits = np.zeros(-(-len(packed) // 8), dtype=np.uint64)
-        self.bits.view(np.uint8)[: len(packed)] = packed
-        self.count = _count(self.bits)
-        self.beyond = self.count if beyond is None else beyond
+        self.samples = samples
+        self.count = samples.bit_count()
+        self.beyond = beyond.bit_count()
         self.owed: Owed | None = None
         self.before: _Picked | None = None
 
 
-def _count(bits: Bits) -> int:
-    """How many bits are set."""
-    return int(np.bitwise_count(bits).sum())
+def _sought(folder: Path, laid: Sections) -> Sections:
+    file = laid.file.fileno()
+    return preparing.prepared(folder, "mixture", str(file), passing=(file,))
 
 
-def _histogram(known: Floats, bins: int, trim: float) -> Histogram:
+def _set(bits: memoryview) -> int:
+    return int.from_bytes(bits, "little")
+
+
+def _numbers(laid: Sections, name: str, everybody: int) -> Numbers:
+    part = laid.part(f"planes {name}")
+    wide = -(-everybody.bit_length() // 8)
+    return Numbers([_set(part[at : at + wide]) for at in range(0, len(part), wide)] if wide else [], everybody)
+
+
+def _histogram(known: Sequence[float], bins: int, trim: float) -> Histogram:
     """From sorted values, by searching the edges."""
     if not len(known):
-        return Histogram((0,) * bins, tuple(np.linspace(0.0, 1.0, bins + 1).tolist()))
+        return Histogram((0,) * bins, tuple(at / bins for at in range(bins + 1)))
     low, high = known[int(trim * (len(known) - 1))], known[int((1 - trim) * (len(known) - 1))]
     if low == high:
         low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, bins + 1)
-    inner = np.searchsorted(known, edges[1:-1], side="left")
-    counts = np.diff(np.concatenate([[0], inner, [len(known)]]))
-    return Histogram(tuple(counts.tolist()), tuple(edges.tolist()))
+    edges = (*(low + (high - low) * at / bins for at in range(bins)), high)
+    inner = [0, *(bisect_left(known, edge) for edge in edges[1:-1]), len(known)]
+    return Histogram(tuple(b - a for a, b in pairwise(inner)), edges)

@@ -11,12 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from engine import prompts
 from engine.config import Config
-from engine.signals import Bools
 from engine.store.rows import AXES, Axis
 
 TEMPLATES: dict[Axis, str] = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
@@ -63,40 +59,8 @@ class Owed(NamedTuple):
     """Rewrites of one axis: how many, and the tokens of their samples' prompts and responses together."""
 
     rewrites: int
-    prompt: float
-    response: float
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Tokens of every sample's prompt (all before the last answer) and response (``tokens``, [2, N]), and what is sent
-    per axis.
-    """
-
-    tokens: NDArray[np.float32]
-    requests: Mapping[Axis, Request]
-
-    @classmethod
-    def of(cls, tokens: NDArray[np.float32], config: Config, project: Path) -> Lengths:
-        """With the rewrite prompts that ``project`` uses.
-
-        Raises:
-            ConfigError: an overridden prompt lacks a placeholder.
-        """
-        mean = float(tokens[0].mean()) if tokens.size else 0.0
-        answer = prompts.load("answer", project).text
-        out: dict[Axis, Request] = {}
-        for axis in AXES:
-            text = prompts.load(TEMPLATES[axis], project).text
-            hints = text.count("{hints}") * config.select.neighbours * mean
-            fixed = len((text + answer).encode()) / BYTES_PER_TOKEN + 2 * CHAT + hints
-            out[axis] = Request(fixed, 1.0 + text.count("{prompt}"), float(text.count("{response}")))
-        return cls(tokens, out)
-
-    def owed(self, mask: Bools) -> Owed:
-        """The samples in ``mask`` ([N]). Summed in single precision: an estimate needs no more, and it is fast."""
-        prompt, response = self.tokens @ mask.astype(np.float32)
-        return Owed(int(np.count_nonzero(mask)), float(prompt), float(response))
+    prompt: int
+    response: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +84,23 @@ class Projection:
         return bool(tokens and self.tokens_in + self.tokens_out > tokens) or bool(cost and self.cost > cost)
 
 
-def project(owed: Mapping[Axis, Owed], usage: Usage, lengths: Lengths, config: Config) -> Projection:
+def requests(mean: float, config: Config, project: Path) -> dict[Axis, Request]:
+    """What is sent per axis with the rewrite prompts that ``project`` uses; prompts have ``mean`` tokens on average.
+
+    Raises:
+        ConfigError: an overridden prompt lacks a placeholder.
+    """
+    answer = prompts.load("answer", project).text
+    out: dict[Axis, Request] = {}
+    for axis in AXES:
+        text = prompts.load(TEMPLATES[axis], project).text
+        hints = text.count("{hints}") * config.select.neighbours * mean
+        fixed = len((text + answer).encode()) / BYTES_PER_TOKEN + 2 * CHAT + hints
+        out[axis] = Request(fixed, 1.0 + text.count("{prompt}"), float(text.count("{response}")))
+    return out
+
+
+def project(owed: Mapping[Axis, Owed], usage: Usage, requests: Mapping[Axis, Request], config: Config) -> Projection:
     """Calls, tokens and cost of the ``owed`` rewrites."""
     calls = tokens_in = tokens_out = 0.0
     for axis in AXES:
@@ -131,7 +111,7 @@ def project(owed: Mapping[Axis, Owed], usage: Usage, lengths: Lengths, config: C
             tokens_in += share * made.tokens_in
             tokens_out += share * made.tokens_out
         else:
-            sent = lengths.requests[axis]
+            sent = requests[axis]
             calls += 2 * one.rewrites
             tokens_in += one.rewrites * sent.fixed + sent.prompts * one.prompt + sent.responses * one.response
             tokens_out += one.prompt + one.response

@@ -1,4 +1,4 @@
-"""Which samples a round selects and which rewrites it owes: pure numpy, shared by the select stage and the preview.
+"""Which samples a round selects and which rewrites it owes: numpy, for the select stage and for preparing a preview.
 
 A signal's threshold is one of two rules (``select.threshold``):
 
@@ -14,52 +14,30 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine import config as configs
 from engine import mixture, signals
+from engine.axes import BY_NAME as BY_NAME
+from engine.axes import OF_AXIS as OF_AXIS
+from engine.axes import SIGNALS as SIGNALS
+from engine.axes import UNUSED as UNUSED
+from engine.axes import Rule as Rule
+from engine.axes import Signal as Signal
+from engine.axes import limit as limit
+from engine.axes import most as most
+from engine.axes import replacing as replacing
+from engine.axes import shown as shown
+from engine.axes import verdict as verdict
 from engine.nearest import Bools, Floats
-from engine.signals import Side
 from engine.store.rows import AXES, Axis, Threshold
 
-Rule = Literal["sigma", "mixture"]
 Values = Mapping[str, Floats]
 Picks = dict[Axis, Bools]
 Ranks = Mapping[Axis, NDArray[np.int32]]
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """One thresholded signal: its axis, the side that is suboptimal, its sigma's ddof, the scale a mixture is
-    looked for on.
-    """
-
-    name: str
-    axis: Axis
-    side: Side
-    ddof: int = 0
-    log: bool = False
-
-
-SIGNALS = (
-    Signal("loss_before", "complexity", "above", log=True),
-    Signal("loss_after", "complexity", "above", log=True),
-    Signal("similarity", "diversity", "below"),
-    Signal("quality", "quality", "below", ddof=1),
-)
-BY_NAME = {s.name: s for s in SIGNALS}
-OF_AXIS: dict[Axis, tuple[Signal, ...]] = {axis: tuple(s for s in SIGNALS if s.axis == axis) for axis in AXES}
-UNUSED = "loss_after"  # the signal that the mixture rule does without
-
-
-def shown(axis: Axis, rule: str = "sigma") -> str:
-    """The signal whose value and threshold a selection shows: of complexity's two the last to be passed, or the only
-    one that counts.
-    """
-    return next(s.name for s in reversed(OF_AXIS[axis]) if rule == "sigma" or s.name != UNUSED)
 
 
 # ------------------------------------------------------------------------------------------------ thresholds
@@ -128,16 +106,6 @@ def mixture_cut(s: Signal, values: Floats, plain: Threshold, earlier: Earlier) -
     return Threshold(*row, rule="mixture", detail=json.dumps(detail))
 
 
-def limit(threshold: Threshold) -> float:
-    """What a sample must be strictly beyond: the stricter of cut and floor."""
-    return signals.held(threshold.cut, threshold.floor, BY_NAME[threshold.signal].side)
-
-
-def verdict(threshold: Threshold) -> str:
-    """What the mixture rule said about a signal; empty under the sigma rule."""
-    return str(json.loads(threshold.detail).get("verdict", "")) if threshold.detail else ""
-
-
 # ------------------------------------------------------------------------------------------------- selections
 
 
@@ -164,11 +132,6 @@ def beyond_all(values: Values, thresholds: Mapping[str, Threshold]) -> Picks:
         there = thresholds.get(s.name)
         out[s.axis] &= signals.beyond(values[s.name], limit(there) if there else float("nan"), s.side)
     return out
-
-
-def most(settings: configs.Select, size: int) -> int:
-    """How many rewrites a dataset of ``size`` samples may owe."""
-    return int(settings.max_share * size) if settings.parity == "ours" else 2 * size
 
 
 def badness(values: Values, thresholds: Mapping[str, Threshold]) -> dict[Axis, Floats]:
@@ -201,13 +164,6 @@ def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most:
     replaced = owed["complexity"] | owed["quality"]
     selected: Picks = {a: picks[a] & (owed[a] if a == "diversity" else replaced) for a in AXES}
     return Chosen(selected, owed, max(0, total - most))
-
-
-def replacing(order: Sequence[str]) -> tuple[Axis, Axis]:
-    """The two replacing axes, the one that a sample selected on both is rewritten for first."""
-    first = {name: i for i, name in enumerate(order)}
-    late = first.get("complexity", len(first)) > first.get("quality", len(first))
-    return ("quality", "complexity") if late else ("complexity", "quality")
 
 
 def once(picks: Picks, order: Sequence[str]) -> Picks:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from engine.axes import Side as Side
+from engine.axes import held as held
+from engine.axes import relative as relative
 from engine.nearest import Bools as Bools
 from engine.nearest import Floats as Floats
 from engine.nearest import against as against
 from engine.nearest import neighbours as neighbours
-
-Side = Literal["above", "below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,6 @@ def cut(values: Floats, m: float, side: Side, ddof: int = 0) -> Cut:
     return Cut(mean, sigma, m, relative(mean, sigma, m, side))
 
 
-def relative(mean: float, sigma: float, m: float, side: Side) -> float:
-    """``m`` sigma ``above`` or ``below`` the mean."""
-    return mean + m * sigma if side == "above" else mean - m * sigma
-
-
 def _moments(known: Floats, ddof: int) -> tuple[float, float]:
     """Mean and sigma. Equal values have sigma 0 exactly: rounding of their mean must not select all of them.
 
@@ -65,13 +60,6 @@ def _moments(known: Floats, ddof: int) -> tuple[float, float]:
         values = known.tolist()
         return statistics.mean(values), statistics.stdev(values)
     return float(np.mean(known)), float(np.std(known))
-
-
-def held(cut: float, floor: float | None, side: Side) -> float:
-    """The threshold that holds: the stricter of the relative cut and the floor (None: there is no floor)."""
-    if floor is None:
-        return cut
-    return max(cut, floor) if side == "above" else min(cut, floor)
 
 
 def beyond(values: Floats, threshold: float, side: Side) -> Bools:

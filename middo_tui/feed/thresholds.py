@@ -1,5 +1,5 @@
 """What the Thresholds screen reads of the store besides the preview: where the round stands, the selection that is
-stored, the round before, the texts next to the cut. For threads; numpy comes with ``load`` and not before.
+stored, the round before, the texts next to the cut. For threads.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BEGUN = "state<>'owed' OR attempts>0"
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A signal as the screen speaks of it. The engine's own table needs numpy; a test holds the two together."""
+    """A signal as the screen speaks of it. A test holds this and the engine's own table together."""
 
     axis: Axis
     side: Side
@@ -125,7 +125,7 @@ def shown_round(view: LoopView) -> int | None:
 
 
 def load(project: Path, round: int) -> Loaded:
-    """All there is to know of ``round``; takes a second or two at 500k samples. For a thread: this imports numpy.
+    """All there is to know of ``round``; takes some seconds at 500k samples, most of them in another process.
 
     Raises:
         StoreError, ConfigError: what cannot be read.

@@ -44,6 +44,10 @@ class Terminal:
             paths = os.pathsep.join([str(ROOT), inherited.get("PYTHONPATH", "")]).rstrip(os.pathsep)
             color = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONPATH": paths}
             os.execvpe(argv[0], argv, {**inherited, **color, **(env or {})})  # noqa: S606
+        self.resize(columns, rows)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Another size."""
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def pump(self, timeout_s: float) -> bool:

@@ -106,6 +106,15 @@ CASES: dict[str, Callable[[Facts], bool]] = {
 }
 
 
+def copied(project: Path, to: Path) -> Path:
+    """A project of its own with the same store."""
+    to.mkdir()
+    (to / "config.toml").write_text((project / "config.toml").read_text())
+    with sqlite3.connect(project / "middo.db") as old, sqlite3.connect(to / "middo.db") as new:
+        old.backup(new)
+    return to
+
+
 def listed(pages: Pages, wanted: Order) -> list[int]:
     return [id for block in pages.order(wanted) for id in block]
 
@@ -116,6 +125,47 @@ def expected(rows: list[Facts], where: str, sort: str, down: bool) -> list[int]:
     measured = [row for row in passed if row[sort] is not None]
     measured.sort(key=lambda row: row[sort], reverse=down)
     return [row["sample"] for row in measured] + [row["sample"] for row in passed if row[sort] is None]
+
+
+@pytest.mark.parametrize("sort", ["seq", "quality", "cluster", "delta"])
+def test_an_order_turned_round_is_what_the_store_gives(project: Path, sort: str) -> None:
+    kept = Pages(project)
+    for down in (False, True, False):
+        read = listed(Pages(project), Order(2, "", sort, down))
+        assert listed(kept, Order(2, "", sort, down)) == read
+        passed = listed(Pages(project), Order(2, "-quality<4", sort, down))
+        assert listed(kept, Order(2, "-quality<4", sort, down)) == passed
+
+
+def test_an_order_that_is_kept_is_not_read_again_until_the_round_changes(project: Path, tmp_path: Path) -> None:
+    copy = copied(project, tmp_path / "p")
+    pages = Pages(copy)
+    before = listed(pages, Order(2, "", "quality"))
+    with sqlite3.connect(copy / "middo.db") as db:
+        db.execute("UPDATE signal SET quality=-1 WHERE round=2 AND sample_id=?", (before[-1],))
+    assert listed(pages, Order(2, "", "quality")) == before, "nothing of the round was done anew"
+    with sqlite3.connect(copy / "middo.db") as db:
+        db.execute("UPDATE job SET finished_at=finished_at+1 WHERE round=2 AND stage='judge'")
+    assert listed(pages, Order(2, "", "quality"))[0] == before[-1]
+    with sqlite3.connect(copy / "middo.db") as db:
+        db.execute("UPDATE job SET state='running' WHERE round=2 AND stage='judge'")
+        db.execute("UPDATE signal SET quality=-2 WHERE round=2 AND sample_id=?", (before[-2],))
+    assert listed(pages, Order(2, "", "quality"))[0] == before[-2], "while judge runs, nothing is kept"
+
+
+def test_a_condition_that_most_meet_is_known_by_those_that_do_not(
+    project: Path, facts: dict[int, list[Facts]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FEW", NEVER_FEW)
+    asked: list[str] = []
+    db = open_reader(project)
+    db.set_trace_callback(asked.append)
+    filter = parse("quality>=4")
+    found = [id for block in module.listed(db, Order(2, "quality>=4"), filter, "[]", module.Kept()) for id in block]
+    assert found == expected(facts[2], "quality>=4", "seq", False)
+    assert len(found) > len(facts[2]) / 2
+    assert any("NOT coalesce(" in sql for sql in asked)
+    assert not any("JOIN" in sql for sql in asked), "nobody is looked up one by one"
 
 
 @pytest.mark.parametrize("few", [NEVER_FEW, 40, ALWAYS_FEW])
@@ -151,11 +201,8 @@ def test_every_sort_puts_what_was_measured_first(
 def test_a_round_that_is_half_scored_lists_everybody(
     project: Path, facts: dict[int, list[Facts]], where: str, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "p"
-    copy.mkdir()
-    (copy / "config.toml").write_text((project / "config.toml").read_text())
-    with sqlite3.connect(project / "middo.db") as old, sqlite3.connect(copy / "middo.db") as new:
-        old.backup(new)
+    copy = copied(project, tmp_path / "p")
+    with sqlite3.connect(copy / "middo.db") as new:
         new.execute("UPDATE job SET state='running' WHERE round=2 AND stage='score'")
         new.execute("DELETE FROM signal WHERE round=2 AND sample_id % 2=0")
     pages = Pages(copy)

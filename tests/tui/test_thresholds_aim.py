@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import rounds
 
 from middo_tui.app import MiddoApp
 from middo_tui.screens.frame import Go
 from tests.tui.cuts import Cuts, spread
-from tests.tui.test_thresholds_screen import NARROW, opened, until
+from tests.tui.thresholds import NARROW, opened, until
+
+pytestmark = pytest.mark.usefixtures("prepared_here")
 
 
 async def test_an_earlier_round_can_be_looked_at(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""Prepares a round for ``engine.preview``: everything that needs numpy, in a process of its own.
+
+``python -m engine.prepare round PROJECT ROUND OUT`` and ``python -m engine.prepare mixture IN OUT`` write to file
+descriptors that the caller has opened. An array library and a round's arrays would stay in the app's memory as long as
+it lives (80 MB at half a million samples); here they go with the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import config as configs
+from engine import sections, selection
+from engine.columns import Round, read_round
+from engine.errors import MiddoError, StoreError
+from engine.nearest import Bools, Floats
+from engine.sections import Sections
+from engine.selection import Earlier, Signal
+from engine.store.rows import AXES, Threshold
+
+Parts = dict[str, bytes]
+Numbers = NDArray[np.int64]
+
+
+def prepare(data: Round, config: configs.Config, out: BinaryIO) -> None:
+    """Write all that the preview of a round needs."""
+    parts: Parts = {"ids": np.asarray(data.ids, dtype=np.int64).tobytes()}
+    plain: dict[str, Threshold | None] = {}
+    for s in selection.SIGNALS:
+        plain[s.name] = selection.sigma_cut(s, data.values[s.name], 0.0, data.earlier, data.round)
+        _column(s, data.values[s.name], parts)
+    for name, tokens in zip(("prompt", "response"), data.tokens, strict=True):
+        parts |= _planes(name, np.asarray(tokens, dtype=np.int64))
+    for axis, mask in data.tried.items():
+        parts[f"tried {axis}"] = _bits(mask)
+    parts |= _ranked(data.values, {name: mark for name, mark in plain.items() if mark is not None})
+    frozen = data.earlier.frozen
+    head = {
+        "config": configs.snapshot(config),
+        "round": data.round,
+        "size": len(data.ids),
+        "plain": {name: mark and asdict(mark) for name, mark in plain.items()},
+        "requests": data.requests,
+        "made": data.usage.made,
+        "frozen": frozen and asdict(frozen),
+    }
+    sections.write(out, head, parts)
+
+
+def mixtures(prepared: Sections, out: BinaryIO) -> None:
+    """Write where the mixture rule cuts a prepared round, and who is worst by it."""
+    size, frozen = prepared.head["size"], prepared.head["frozen"]
+    earlier = Earlier({}, None if frozen is None else Threshold(**frozen))
+    values: dict[str, Floats] = {}
+    marks: dict[str, Threshold] = {}
+    for s in selection.SIGNALS:
+        ordered = np.frombuffer(prepared.part(f"sorted {s.name}"), dtype=np.float64)
+        values[s.name] = np.full(size, np.nan)
+        values[s.name][np.frombuffer(prepared.part(f"order {s.name}"), dtype=np.int32)] = ordered
+        if (mark := prepared.head["plain"][s.name]) is not None:
+            marks[s.name] = selection.mixture_cut(s, ordered, Threshold(**mark), earlier)
+    sections.write(out, {"marks": {name: asdict(mark) for name, mark in marks.items()}}, _ranked(values, marks))
+
+
+def _column(s: Signal, values: Floats, parts: Parts) -> None:
+    """One signal: its known values sorted, whose they are, and everybody's place among them (-1: no value)."""
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    place = np.full(len(values), -1, dtype=np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    parts[f"sorted {s.name}"] = np.asarray(values[order], dtype=np.float64).tobytes()
+    parts[f"order {s.name}"] = order.astype(np.int32).tobytes()
+    parts[f"place {s.name}"] = place.tobytes()
+    parts[f"known {s.name}"] = _bits(place >= 0)
+    parts |= _planes(f"place {s.name}", np.maximum(place, 0).astype(np.int64))
+
+
+def _ranked(values: selection.Values, marks: Mapping[str, Threshold]) -> Parts:
+    """Everybody's place on every axis, the worst of all first: what a cap goes by."""
+    ranks = selection.ranked(selection.badness(values, marks))
+    planes = max(1, (3 * len(ranks[AXES[0]])).bit_length())
+    parts: Parts = {}
+    for axis in AXES:
+        parts |= _planes(f"rank {axis}", ranks[axis].astype(np.int64), planes)
+    return parts
+
+
+def _planes(name: str, numbers: Numbers, planes: int = 0) -> Parts:
+    """The bit planes of ``numbers`` (see ``engine.bitplanes``), the lowest first, one after the other."""
+    planes = planes or max(1, int(numbers.max(initial=0)).bit_length())
+    return {f"planes {name}": b"".join(_bits((numbers >> at & 1) == 0) for at in range(planes))}
+
+
+def _bits(mask: Bools) -> bytes:
+    return np.packbits(mask, bitorder="little").tobytes()
+
+
+def main(arguments: list[str]) -> int:
+    """What is asked for on the command line; what goes wrong is a line of JSON."""
+    try:
+        if arguments[0] == "round":
+            project = Path(arguments[1])
+            config = configs.load(project)
+            data = read_round(project, int(arguments[2]), config)
+            with os.fdopen(int(arguments[3]), "wb") as out:
+                prepare(data, config, out)
+        else:
+            with os.fdopen(int(arguments[1]), "rb") as prepared, os.fdopen(int(arguments[2]), "wb") as out:
+                mixtures(Sections(prepared), out)
+    except MiddoError as error:
+        return _said(error)
+    except OSError as error:
+        return _said(StoreError(f"The signals of the round cannot be laid out for the preview: {error}. Make room."))
+    return 0
+
+
+def _said(error: MiddoError) -> int:
+    told: dict[str, Any] = {"kind": type(error).__name__, "text": str(error)}
+    sys.stdout.write(json.dumps(told))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""Starts the process that prepares a preview (``engine.prepare``) and takes what it made. Light, as the app is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from engine import errors, launch
+from engine.sections import Sections
+
+
+def prepared(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Sections:
+    """Have ``engine.prepare`` do ``what``, into a file that has no name and goes with the last who holds it.
+
+    ``folder``: where there is room for it; ``passing``: open files that the process needs.
+
+    Raises:
+        MiddoError: whatever went wrong there.
+    """
+    out = _nameless(folder)
+    to = out.fileno()
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.prepare", *what, str(to)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        pass_fds=(*passing, to),
+        env={**launch.environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    if done.returncode == 0:
+        return Sections(out)
+    out.close()
+    raise _error(done)
+
+
+def _nameless(folder: Path) -> BinaryIO:
+    """A temporary file beside the project, where there is room for one; elsewhere if that may not be written to."""
+    try:
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError:
+        return tempfile.TemporaryFile()
+
+
+def _error(done: subprocess.CompletedProcess[bytes]) -> errors.MiddoError:
+    """What the process said, as the error that it was there."""
+    try:
+        told: dict[str, Any] = json.loads(done.stdout)
+        return getattr(errors, told["kind"])(told["text"])  # type: ignore[no-any-return]
+    except ValueError:
+        last = (done.stderr.decode("utf-8", "replace").splitlines() or [f"exit code {done.returncode}"])[-1]
+        return errors.StageError(f"The signals could not be laid out for the preview: {last}")
