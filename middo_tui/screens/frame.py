@@ -167,12 +167,13 @@ class Framed(Screen[None]):
     def on_key(self, event: events.Key) -> None:
         """A said sentence was read when the next key comes; this runs before what the key does.
 
-        A key that does nothing now says so: silence would look like a hung program.
+        A key that does nothing now says so: silence would look like a hung program. Where the screen says what to do
+        instead, that stays.
         """
         if self._said is not None:
             self.say(Notice(""))
         would = self.would(event.key)
-        if would:
+        if would and self._notice().role not in ("decide", "bad"):
             self.say(Notice(f"{keys.name(event.key)} does not work now. It is for: {would}", "dim"))
 
     def would(self, key: str) -> str:

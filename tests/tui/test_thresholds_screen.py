@@ -144,7 +144,7 @@ async def test_without_signals_it_says_how_to_get_them(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await pilot.press("3")
-        text = await until(pilot, "The signals of round 0 are not there yet: press 1, then enter")
+        text = await until(pilot, "The signals of round 0 are not there yet: 1, then enter")
         await pilot.press("h", "enter", "m", "o", "equals_sign")
         await pilot.pause()
         assert isinstance(app.screen, ThresholdsScreen)
