@@ -24,6 +24,7 @@ from middo_tui import guard
 from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
 from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
+from middo_tui.score_changes import changes
 
 REWRITTEN = ("proposed", "accepted", "rejected")
 COUNTED_STAGES = frozenset({"evaluate", "select", "rewrite", "verify", "review", "merge"})
@@ -228,6 +229,7 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
         stderr=accuracy[1],
         tokens=int(teacher["tokens_in"] + teacher["tokens_out"]),
         cost=teacher["cost"],
+        scores=changes(scores, read.scores(db, round - 1)),
     )
 
 

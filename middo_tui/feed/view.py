@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from middo_tui.score_changes import Change
+
 MARKS = {
     "pending": "·",
     "running": "▶",
@@ -50,7 +52,8 @@ class StageView:
 class RoundView:
     """One row of the rounds table. Triples are complexity, diversity, quality; None: not there yet.
 
-    ``accuracy`` and ``stderr`` are shares (0 to 1). A closing round only trains and evaluates.
+    ``accuracy`` and ``stderr`` are shares (0 to 1); ``scores``: every task against the round before. A closing round
+    only trains and evaluates.
     """
 
     round: int
@@ -64,6 +67,7 @@ class RoundView:
     stderr: float | None = None
     tokens: int = 0
     cost: float = 0.0
+    scores: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

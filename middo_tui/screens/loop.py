@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 
 from middo_tui import keys
 from middo_tui.feed import control
-from middo_tui.feed.view import LoopView
+from middo_tui.feed.view import LoopView, Training
 from middo_tui.keys import Key, press
 from middo_tui.notice import Notice, notice
 from middo_tui.screens.frame import Framed
@@ -27,6 +27,7 @@ from middo_tui.widgets.log_tail import LogTail
 from middo_tui.widgets.paragraph import Paragraph
 from middo_tui.widgets.progress_line import ProgressLine
 from middo_tui.widgets.rounds_table import RoundsTable
+from middo_tui.widgets.score_facts import ScoreFacts, Scores
 from middo_tui.widgets.stage_strip import StageStrip
 from middo_tui.widgets.training_facts import TrainingFacts
 
@@ -58,7 +59,8 @@ class LoopScreen(Framed):
             yield LineChart(_chart(view))
             with Vertical(id="side"):
                 yield GpuBar(view.gauges)
-                yield TrainingFacts(view.training)
+                yield TrainingFacts(_training(view))
+                yield ScoreFacts(Scores.of(view))
         yield RoundsTable(view.table)
         yield Divider()
         yield LogTail(view.log)
@@ -71,7 +73,8 @@ class LoopScreen(Framed):
         self.query_one(ProgressLine).show(view.current)
         self.query_one(LineChart).show(_chart(view))
         self.query_one(GpuBar).show(view.gauges)
-        self.query_one(TrainingFacts).show(view.training)
+        self.query_one(TrainingFacts).show(_training(view))
+        self.query_one(ScoreFacts).show(Scores.of(view))
         self.query_one(RoundsTable).show(view.table)
         self.query_one(LogTail).show(view.log)
 
@@ -136,6 +139,13 @@ class LoopScreen(Framed):
     def action_finish(self) -> None:
         """Leave at the end of a run that the app was opened for."""
         self.app.exit(0)
+
+
+def _training(view: LoopView) -> Training | None:
+    """The last step, while training is what it is about; afterwards the round's scores have the place."""
+    stage = view.current
+    training = stage is None or stage.name == "train" or not any(row.scores for row in view.table)
+    return view.training if training else None
 
 
 def _chart(view: LoopView) -> Chart:

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from middo_tui import figures
 from middo_tui.feed.rounds import RoundFacts, RoundsView
 from middo_tui.feed.view import MARKS
-from middo_tui.score_changes import Change, less_is_better
+from middo_tui.score_figures import MAIN_TASKS, SHORT, amount, figure, mark, scale
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
 
 FIXED = 9
-MAIN_TASKS = ("accuracy", "heldout_loss")
-SHORT = {"heldout_loss": "heldout"}
-BETTER, WORSE, SAME = "▲", "▼", "≈"
 SIGNALS = (("loss before", "loss_before"), ("after", "loss_after"), ("quality", "quality"), ("similar", "similarity"))
 
 
@@ -39,33 +36,6 @@ class Column:
     width: int
     value: Callable[[RoundFacts, RoundsView], str]
     role: str = "dim"
-
-
-def scale(one: Change) -> float:
-    """Shares are shown in per cent: figures of at most 1 of which more is better."""
-    return 1.0 if less_is_better(one.task) or abs(one.value) > 1 else 100.0
-
-
-def figure(one: Change) -> str:
-    """The value of a task: per cent with one decimal, or three decimals."""
-    factor = scale(one)
-    return f"{one.value * factor:.{1 if factor > 1 else 3}f}"
-
-
-def amount(one: Change, value: float | None, signed: bool = True) -> str:
-    """A change or an error of a task, in the task's own unit."""
-    factor = scale(one)
-    digits = 1 if factor > 1 else 3
-    if value is None:
-        return figures.NONE
-    return figures.change(value * factor, digits) if signed else f"{value * factor:.{digits}f}"
-
-
-def mark(one: Change) -> str:
-    """Better or worse by more than the standard error, or about the same; empty where that cannot be told."""
-    if one.beyond is None:
-        return ""
-    return SAME if not one.beyond or one.better is None else BETTER if one.better else WORSE
 
 
 def tasks(view: RoundsView) -> list[str]:

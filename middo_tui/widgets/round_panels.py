@@ -11,9 +11,9 @@ from middo_tui.feed.round_config import defaults, differing
 from middo_tui.feed.rounds import AxisCounts, RoundFacts, RoundsView, StageTime
 from middo_tui.feed.view import MARKS
 from middo_tui.score_changes import Change
+from middo_tui.score_figures import amount, figure, mark, scale
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
-from middo_tui.widgets.round_grid import amount, figure, mark, scale
 
 TABS = ("scores", "shapes", "clusters", "time", "settings")
 CUT_SIGN = {"loss_before": ">", "loss_after": ">", "similarity": "<", "quality": "<"}

@@ -8,6 +8,7 @@ from engine.loop import NAMES
 from middo_tui import figures
 from middo_tui.feed.view import Gauge, LogLine, LoopView, RoundView, StageView, Training
 from middo_tui.notice import Notice
+from middo_tui.score_changes import changes
 from middo_tui.theme import ROLES
 from middo_tui.widgets.gpu_bar import gpu_bar
 from middo_tui.widgets.header import header
@@ -19,6 +20,7 @@ from middo_tui.widgets.log_tail import log_tail
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.progress_line import progress_line
 from middo_tui.widgets.rounds_table import rounds_table
+from middo_tui.widgets.score_facts import Scores, score_facts
 from middo_tui.widgets.stage_strip import stage_strip
 from middo_tui.widgets.training_facts import training_facts
 
@@ -208,3 +210,22 @@ def test_figures() -> None:
     assert [figures.rate(r) for r in (4180.4, 9.96, 1.0, 0.35)] == ["4,180/s", "10.0/s", "1.0/s", "21.0/min"]
     assert figures.change(-0.5, 1) == "−0.5"
     assert figures.change(None, 1) == figures.NONE
+
+
+def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() -> None:
+    now = changes({"accuracy": (0.397, 0.013), "heldout_loss": (1.164, 0.01), "gsm8k": (0.4, None)},
+                  {"accuracy": (0.356, 0.013), "heldout_loss": (1.120, 0.01)})  # fmt: skip
+    first, second = RoundView(0, 9, tokens=900_000, cost=1.5), RoundView(1, 9, tokens=100_000, cost=0.5, scores=now)
+    rows = (first, second, RoundView(2, 9))
+    facts = plain(score_facts(Scores.of(LoopView(table=rows)), 32)).split("\n")
+    assert facts == [
+        "scores of round 1",
+        "accuracy %        39.7    +4.1 ▲",
+        "heldout          1.164  +0.044 ▼",
+        "gsm8k %           40.0",
+        "teacher so far  1M tokens  $2.00",
+    ]
+
+
+def test_without_scores_or_a_teacher_there_is_nothing_to_say() -> None:
+    assert score_facts(Scores.of(LoopView(table=(RoundView(0, 9),))), 32) == []

@@ -1,0 +1,37 @@
+"""How evaluation figures are written: shares in per cent, losses with three decimals, a sign for better or worse."""
+
+from __future__ import annotations
+
+from middo_tui import figures
+from middo_tui.score_changes import Change, less_is_better
+
+MAIN_TASKS = ("accuracy", "heldout_loss")
+SHORT = {"heldout_loss": "heldout"}
+BETTER, WORSE, SAME = "▲", "▼", "≈"
+
+
+def scale(one: Change) -> float:
+    """Shares are shown in per cent: figures of at most 1 of which more is better."""
+    return 1.0 if less_is_better(one.task) or abs(one.value) > 1 else 100.0
+
+
+def figure(one: Change) -> str:
+    """The value of a task: per cent with one decimal, or three decimals."""
+    factor = scale(one)
+    return f"{one.value * factor:.{1 if factor > 1 else 3}f}"
+
+
+def amount(one: Change, value: float | None, signed: bool = True) -> str:
+    """A change or an error of a task, in the task's own unit."""
+    factor = scale(one)
+    digits = 1 if factor > 1 else 3
+    if value is None:
+        return figures.NONE
+    return figures.change(value * factor, digits) if signed else f"{value * factor:.{digits}f}"
+
+
+def mark(one: Change) -> str:
+    """Better or worse by more than the standard error, or about the same; empty where that cannot be told."""
+    if one.beyond is None:
+        return ""
+    return SAME if not one.beyond or one.better is None else BETTER if one.better else WORSE

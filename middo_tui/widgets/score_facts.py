@@ -1,0 +1,70 @@
+"""What the newest measured round brought, task by task against the round before, and what the teacher took so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from middo_tui import figures, guard
+from middo_tui.feed.view import LoopView
+from middo_tui.score_changes import Change
+from middo_tui.score_figures import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
+from middo_tui.widgets.lines import Line, Lines, Run, spread
+
+CHANGE = 10
+"""Cells of the change and its sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """``round``: whose ``scores`` they are, None before the first were measured. The teacher's tokens and cost are of
+    all rounds together.
+    """
+
+    round: int | None = None
+    scores: tuple[Change, ...] = ()
+    tokens: int = 0
+    cost: float = 0.0
+
+    @classmethod
+    def of(cls, view: LoopView) -> Scores:
+        """From the rounds of a view."""
+        tokens, cost = sum(row.tokens for row in view.table), sum(row.cost for row in view.table)
+        newest = next((row for row in reversed(view.table) if row.scores), None)
+        return cls(None, (), tokens, cost) if newest is None else cls(newest.round, newest.scores, tokens, cost)
+
+
+def score_facts(data: Scores, width: int) -> list[Line]:
+    """A title, a row per task (the main ones first), and the teacher."""
+    rows: list[Line] = []
+    if data.scores:
+        rows.append((Run(f"scores of round {data.round}", "dim"),))
+        order = {task: at for at, task in enumerate(MAIN_TASKS)}
+        rows += [_row(one, width) for one in sorted(data.scores, key=lambda one: (order.get(one.task, 9), one.task))]
+    if data.tokens:
+        cost = f"  {figures.money(data.cost)}" if data.cost else ""
+        took = Run(f"{figures.short(data.tokens)} tokens{cost}")
+        rows.append(spread((Run("teacher so far", "dim"),), (took,), width))
+    return rows
+
+
+def _row(one: Change, width: int) -> Line:
+    """``accuracy %   39.7   +0.8 ▲``."""
+    sign = mark(one)
+    change = f"{amount(one, one.change)} {sign or ' '}" if one.change is not None else ""
+    role = "error" if sign == WORSE else "" if sign else "dim"
+    numbers = (Run(figure(one)), Run(f"{change:>{CHANGE}}", role))
+    name = f"{SHORT.get(one.task, one.task)}{' %' if scale(one) > 1 else ''}"
+    room = max(0, width - len(numbers[0].text) - CHANGE - 1)
+    return spread((Run(guard.fit(name, room).rstrip(), "dim"),), numbers, width)
+
+
+class ScoreFacts(Lines[Scores]):
+    """``score_facts`` as a widget."""
+
+    DEFAULT_CSS = """
+    ScoreFacts { height: auto; }
+    """
+
+    def draw(self, data: Scores, width: int, height: int) -> list[Line]:
+        """A row per fact."""
+        return score_facts(data, width)
