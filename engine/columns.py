@@ -127,10 +127,10 @@ def _thresholds(db: sqlite3.Connection, round: int) -> list[Threshold]:
 
 
 def _usage(db: sqlite3.Connection, round: int) -> Usage:
-    """What the rewrites of this and earlier rounds took."""
+    """What the rewrites of this and earlier rounds took. One that has no answer yet has not taken all."""
     found = db.execute(
         "SELECT axis, count(*), sum(attempts + answer_attempts), sum(tokens_in), sum(tokens_out) FROM rewrite"
-        " WHERE round<=? AND attempts>0 GROUP BY axis",
+        " WHERE round<=? AND attempts>0 AND state NOT IN ('owed', 'prompted') GROUP BY axis",
         (round,),
     )
     return Usage({axis: Made(*figures) for axis, *figures in found})

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import sqlite3
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
     stage = spec(name)
     write.start_job(db, round, name, input_key(db, config, round, stage), configs.snapshot(config))
     error: str | None = None
+    began = time.monotonic()
     try:
         resolve(stage.target)(StoreCtx(db, project, config, round, name))
         state = "done"
@@ -73,7 +75,15 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
         state, error = "failed", explain(failure, project)
         write.event(db, traceback.format_exc(), "trace", round, name)
     write.end_job(db, round, name, state, error)
+    if state == "done":
+        write.event(db, f"done in {lasting(time.monotonic() - began)}", "info", round, name)
     return state
+
+
+def lasting(seconds: float) -> str:
+    """``29 s``, ``21 min 04 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def explain(failure: BaseException, project: Path) -> str:

@@ -102,11 +102,15 @@ def _waiting(view: LoopView, keys: bool) -> Notice:
         again = view.next is not None and view.next[1] in ("rewrite", "verify")  # texts sent back, or edited
         what = _run(keys, f"goes on with {view.next[1] if again and view.next else 'the merge'}.")
         return Notice(f"Round {view.round}: everything is decided.{what}", "decide")
-    by_axis = ", ".join(f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True))
-    text = f"Round {view.round} waits for you: {waiting.open:,} rewrites, {waiting.improved:,} better by their signals"
+    axes = [f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True) if n]
+    better = "all" if waiting.improved == waiting.open else f"{waiting.improved:,}"
+    of = f"{better} better by their signals" + (f" ({', '.join(axes)})" if axes else "")
+    if waiting.open == 1:
+        of = "better by its signals" if waiting.improved else "not better by its signals"
+    count = "1 rewrite" if waiting.open == 1 else f"{waiting.open:,} rewrites"
     look, accept = press("app.go-review"), press("loop.accept_improved")
     what = _do(keys, f"{look} goes through them; {accept} accepts the better ones and rejects the rest.")
-    return Notice(f"{text} ({by_axis}).{what}", "decide")
+    return Notice(f"Round {view.round} waits for you: {count}, {of}.{what}", "decide")
 
 
 def _failed(view: LoopView, keys: bool) -> Notice:

@@ -82,6 +82,12 @@ class LoopScreen(Framed):
         """Leaving at the end of the run only where the app was opened for it."""
         return tuple(key for key in KEYS if self.leave_when_done or key.id != FINISH)
 
+    def _footer(self) -> tuple[tuple[str, str], ...]:
+        """When rewrites wait, the way to them comes first."""
+        footer = super()._footer()
+        asked = not self.view.problem and self.view.state == "waiting" and self.view.waiting.open
+        return ((press("app.go-review"), "review"), *footer) if asked else footer
+
     def own_notice(self) -> Notice:
         """What the state of the run asks for."""
         text, role = notice(self.view)

@@ -176,8 +176,9 @@ class Reading(Framed):
         if self._loaded is None or where.round != self._loaded.round:
             return
         self._standing = where
-        if not feed.same_but_cuts(config, self._loaded.config):
-            self._key = None  # memory, floors, cap or prices: the preview is made of them
+        rewritten = where.begun != self._loaded.standing.begun and not where.running
+        if rewritten or not feed.same_but_cuts(config, self._loaded.config):
+            self._key = None  # what a rewrite takes, memory, floors, cap or prices: the preview is made of them
             self.changed(self.view)
         self._take_config(config, keep=True)
         self._paint_all()

@@ -88,7 +88,7 @@ def _row(entry: Entry, rows: Rows, at: int, width: int) -> Line:
 
 def _tried(attempt: Attempt) -> str:
     why = attempt.reason or attempt.verdict or WAITING.get(attempt.state, "")
-    return f"in round {attempt.round}: {why}" if why else f"in round {attempt.round}"
+    return f"in round {attempt.round} · {why}" if why else f"in round {attempt.round}"
 
 
 def _measured(version: Version) -> str:

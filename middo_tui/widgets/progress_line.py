@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from middo_tui import figures
+from middo_tui import figures, guard
 from middo_tui.feed.view import StageView
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
@@ -22,7 +22,9 @@ def progress_line(stage: StageView | None, width: int) -> Line:
         return ()
     name = Run(f" {stage.name:<{NAME_WIDTH}}", "strong")
     if not stage.total:
-        return name, Run({"running": "starting", "pending": "comes next"}.get(stage.state, ""), "dim")
+        since = f" since {figures.clock(stage.started_at, seconds=True)}" if stage.started_at else ""
+        words = {"running": f"starting{since}", "pending": "comes next"}
+        return name, Run(guard.fit(words.get(stage.state, ""), width - NAME_WIDTH - 2).rstrip(), "dim")
     running = stage.state == "running"
     figures_ = [f"{figures.count(stage.done)} / {figures.count(stage.total)}", f"{stage.share:4.0%}"]
     if running and stage.rate:

@@ -53,7 +53,8 @@ def row(entry: Entry, here: bool, marked: bool, focused: bool, width: int) -> Li
         Run(LETTERS.get(entry.axis, "?"), entry.axis),
         Run(f"{entry.seq:>7} {flags} ", cursor or "dim"),
     )
-    return (*head, Run(guard.fit(entry.head, max(0, width - 16)), cursor))
+    open_ = "" if entry.state == "proposed" else "dim"  # the eye finds what is undecided
+    return (*head, Run(guard.fit(entry.head, max(0, width - 16)), cursor or open_))
 
 
 class QueueList(Lines[Listed]):

@@ -106,7 +106,7 @@ def _cuts(axis: str, one: RoundFacts) -> Line:
     sign = "+" if CUT_SIGN[cuts[0].signal] == ">" else "−"
     rule = "where two groups part" if cuts[0].rule == "mixture" else f"μ {sign} {cuts[0].m:g} σ"
     floor = ", ".join(f"{cut.floor:.3f}" for cut in cuts if cut.floor is not None)
-    held = f"   and beyond {floor} of round 0" if floor else ""
+    held = f"   floor {floor} of round 0" if floor else ""
     return (Run(f" {LETTERS[axis]} ", axis), Run(f"{said}   "), Run(rule + held, "dim"))
 
 

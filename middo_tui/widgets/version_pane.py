@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from middo_tui import figures
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
 from middo_tui.feed.rewrite import Block
+from middo_tui.keys import press
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.family_list import WAITING, Entry, fate
 from middo_tui.widgets.lines import Line, Lines, Run
@@ -98,7 +99,7 @@ def _decided(attempt: Attempt, width: int) -> list[Line]:
 
 
 def _signals(entry: Entry, parent: Version | None) -> list[Line]:
-    """A row per round, with arrows against the row above; the parent's last row first."""
+    """A row per round, with signs for better and worse than the row above; the parent's last row first."""
     rows: list[tuple[str, Signals]] = []
     if entry.attempt is not None:
         known = [one for one in entry.version.signals if one.round == entry.attempt.round]
@@ -126,8 +127,7 @@ def _signals(entry: Entry, parent: Version | None) -> list[Line]:
 def _arrow(value: float | None, was: float | None, sign: int) -> tuple[str, str]:
     if value is None or was is None or abs(value - was) < LEAST_CHANGE:
         return " ", ""
-    better = (value - was) * sign > 0
-    return ("▲" if value > was else "▼"), "strong" if better else "bad"
+    return ("▲", "active") if (value - was) * sign > 0 else ("▼", "error")
 
 
 def section_lines(sections: tuple[Section, ...], width: int) -> tuple[Line, ...]:
@@ -154,5 +154,6 @@ class VersionPane(Lines[Pane]):
         shown = rows[data.top : data.top + height] if height else rows
         left = len(rows) - data.top - len(shown)
         if left > 0 and shown:
-            shown[-1] = (Run(f" … {left + 1:,} more rows: {'j' if data.active else 'tab, then j'}", "dim"),)
+            keys = press("lineage.down") if data.active else f"{press('lineage.tab')}, then {press('lineage.down')}"
+            shown[-1] = (Run(f" … {left + 1:,} more rows: {keys}", "dim"),)
         return shown

@@ -255,6 +255,46 @@ async def test_search_filter_order_and_their_end(tmp_path: Path) -> None:
         assert len(screen.queue.rows) == len(wanted)
 
 
+async def test_a_place_can_be_jumped_to(tmp_path: Path) -> None:
+    reviewing(tmp_path / "p", 9)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        for typed, place in (("5", 4), ("100%", 8), ("#1002", 2)):
+            await pilot.press("colon", *typed, "enter")
+            await pilot.pause()
+            assert screen.cursor == place
+        await pilot.press("colon", *"#77", "enter")
+        await until(pilot, "No rewrite of #77 is listed.")
+        assert screen.cursor == 2
+
+
+async def test_what_is_undecided_is_counted_apart_from_what_the_checks_refused(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 6)
+    db = connect.writer(project)
+    with connect.transaction(db):
+        db.execute("UPDATE rewrite SET state='rejected', reason='duplicate' WHERE sample_id=?", (wanted[5][0],))
+    db.close()
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot)
+        await until(pilot, "5 undecided · 3 better by their signals · 2 not better · 1 ✘ by the checks")
+        await pilot.press("r", "2")
+        await done(pilot, screen)
+        await until(pilot, "4 undecided")
+        assert "1 ✘ by the checks" in screen_text(app)
+
+
+async def test_the_verdict_is_said_once_where_it_fits(tmp_path: Path) -> None:
+    reviewing(tmp_path / "p", 3)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(pilot)
+        await until(pilot, "why it was selected")
+        assert screen_text(app).count("improved: number 0") == 1
+
+
 async def test_a_note_is_kept_and_shown(tmp_path: Path) -> None:
     project = tmp_path / "p"
     wanted = reviewing(project, 3)

@@ -213,9 +213,23 @@ async def test_rewrites_are_kept_until_a_person_throws_them_away(tmp_path: Path,
         assert made.begin_rewrites(5) == all_
         await pilot.press("X", "y")
         await until(pilot, "○ idle")  # it waited for a review before
+        await until(pilot, "estimated from")
     assert started == [tmp_path / "p"]
     assert made.db.execute("SELECT count(*) FROM rewrite").fetchone()[0] == 0
     assert configs.load(tmp_path / "p").select.m_complexity == 0.9
+
+
+async def test_only_finished_rewrites_say_what_the_others_will_take(tmp_path: Path) -> None:
+    made = Cuts(tmp_path / "p", spread())
+    made.run("select")
+    made.begin_rewrites(5)
+    with transaction(made.db):
+        made.db.execute("UPDATE rewrite SET state='prompted', attempts=1 WHERE attempts=0")
+    made.stand(0, "rewrite", state="paused")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=NARROW) as pilot:
+        await opened(pilot)
+        await until(pilot, "from 5 rewrites so far")
 
 
 async def test_a_merged_round_is_history(tmp_path: Path, started: list[Path]) -> None:

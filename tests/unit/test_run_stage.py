@@ -9,7 +9,7 @@ import rounds
 import tiny
 
 from engine import config as configs
-from engine.run_stage import run_all
+from engine.run_stage import lasting, run_all
 from engine.store import commands
 from engine.store.read import jobs
 from engine.store.rows import Selection
@@ -51,3 +51,7 @@ def test_a_config_broken_while_a_stage_runs_fails_the_next_with_a_sentence(tmp_p
     found = {job.stage: job for job in jobs(made.db)}
     assert (found["select"].state, found["rewrite"].state) == ("done", "failed")
     assert "config.toml" in str(found["rewrite"].error)
+
+
+def test_how_long_a_stage_took_is_said_in_minutes_from_one_on() -> None:
+    assert [lasting(seconds) for seconds in (0.2, 59.4, 60, 1264)] == ["0 s", "59 s", "1 min 00 s", "21 min 04 s"]
