@@ -12,6 +12,7 @@ import rounds
 from engine import config as configs
 from engine.preview import Preview
 from engine.store import read
+from engine.store.connect import transaction
 from middo_tui.app import MiddoApp
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.number import number
