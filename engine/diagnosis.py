@@ -231,15 +231,20 @@ def rate(ctx: Ctx, chats: Sequence[Chat]) -> list[Rated]:
 
 
 def plan_ratings(ctx: Ctx, lengths: Iterable[int]) -> list[list[int]]:
-    """Batches of samples whose six requests together, by the length of the longest, stay within judge.token_budget."""
-    return batches.plan([len(RATING_COLUMNS) * length for length in lengths], ctx.config.judge.token_budget)
+    """Batches of samples by the ``lengths`` of their longest requests, within judge.token_budget.
+
+    A sample counts once, because its six requests share almost all of it; where a model cannot share, the backend
+    keeps each forward within the budget. Replies that are drawn share nothing: there a sample counts six times.
+    """
+    times = len(RATING_COLUMNS) if ctx.config.judge.mode == "sampled" else 1
+    return batches.plan([times * length for length in lengths], ctx.config.judge.token_budget)
 
 
-def rate_batch(how: Judge, judge: Judges, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
+def rate_batch(how: Judge, judge: HF, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
     """Expected ratings for the six requests of each sample."""
     fits = [all(six) for six in asked]
     flat = [ids for six, fit in zip(asked, fits, strict=True) if fit for ids in six]
-    ratings = iter(judge.rate(flat))
+    ratings = iter(judge.rate(flat, how.token_budget))
     too_long = Rated(None, None, None, f"its rating request does not fit into the model's {judge.positions} tokens")
     return [_rated(how, [next(ratings) for _ in range(6)]) if fit else too_long for fit in fits]
 

@@ -53,6 +53,8 @@ def run(ctx: Ctx) -> None:
         return
     raters = _Raters(ctx.config.model, diagnosis.judge_ref(ctx), ctx.config.judge, ctx.config.project.seed, ctx.round)
     judge = diagnosis.open_model(ctx, raters.ref)
+    if raters.how.mode == "expected" and not judge.shares:
+        ctx.event("The model's family cannot share a sample's text between its six rating requests: this takes longer.")
     templates = diagnosis.judge_templates(ctx)
     lengths = (diagnosis.judge_length(templates, judge, sample.messages) for sample in samples)
     owed = batches.owed(diagnosis.plan_ratings(ctx, lengths), lambda i: samples.ids[i] in rated)

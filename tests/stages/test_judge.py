@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from msgspec.structs import replace
 from transformers import AutoModelForCausalLM
 
 from engine import diagnosis
 from engine.backends import Generation, hf
-from engine.backends.rating import Group, digit_tokens, groups
+from engine.backends.rating import digit_tokens
 from engine.errors import ModelError
 from engine.render import render_prompt
 from engine.stages import judge, train
@@ -178,22 +179,36 @@ def test_a_tokenizer_without_single_digits_is_refused(tiny_model: Path) -> None:
         digit_tokens(Syllables(), [1, 2], tiny_model)
 
 
-def test_neighbours_that_begin_alike_are_grouped() -> None:
-    alike = [[1, 2, 3, 4, 5], [1, 2, 3, 4, 6, 7], [1, 2, 3, 9]]
-    assert groups([*alike, [8, 8], [8]]) == [Group(0, 3, 3), Group(3, 1, 1), Group(4, 1, 0)]
-    assert groups([[5, 5], [5, 5]]) == [Group(0, 2, 1)], "the last token stays its own"
-    assert groups([]) == []
-
-
-def test_shared_beginnings_do_not_change_a_rating(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_six_requests_of_a_sample_are_computed_as_one(tmp_path: Path, tiny_model: Path) -> None:
+    """A forward holds no more tokens than a batch may, and the whole stage far fewer than six requests a sample."""
+    one = project(tmp_path / "p", tiny_model, '[judge]\ntoken_budget = 150\nmodel = "base"\n')
+    ctx = one.ctx("judge")
     model = hf.load(tiny_model, device="cpu", threads=1)
-    prompts = [
-        render_prompt(model.tokenizer, [Message("user", "red " * n + word)], 500)
-        for n in (40, 7, 1, 90)
-        for word in ("clarity", "a", "factuality of it")
-    ]
-    shared = model.rate(prompts)
-    monkeypatch.setattr("engine.backends.rating.WORTH_SHARING", 0.0)
-    alone = model.rate(prompts)
-    assert [r.value for r in shared] == pytest.approx([r.value for r in alone], abs=1e-4)
-    assert [r.digit_mass for r in shared] == pytest.approx([r.digit_mass for r in alone], abs=1e-5)
+    assert model.shares
+    shapes: list[torch.Size] = []
+    model.loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
+    judge.run(ctx)
+    templates = diagnosis.judge_templates(ctx)
+    six = [ids for sample in ctx.dataset() for ids in diagnosis.judge_prompts(templates, model, sample.messages)]
+    assert all(rows * width <= 150 for rows, width in shapes)
+    assert sum(rows * width for rows, width in shapes) < 0.6 * sum(map(len, six))
+    assert not any("cannot share" in text for text in one.events())
+
+
+def test_drawn_replies_are_planned_as_six_requests_a_sample(judged: tiny.Project) -> None:
+    ctx = judged.ctx("judge")
+    assert [len(batch) for batch in diagnosis.plan_ratings(ctx, [200] * 8)] == [4] * 2
+    sampled = judged.ctx("judge", config=replace(ctx.config, judge=replace(ctx.config.judge, mode="sampled")))
+    assert [len(batch) for batch in diagnosis.plan_ratings(sampled, [60] * 6)] == [2] * 3
+
+
+def test_a_family_that_cannot_share_gets_the_same_ratings_and_says_so(
+    tmp_path: Path, tiny_model: Path, judged: tiny.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.backends.hf.can_share", lambda model, device: False)
+    other = project(tmp_path / "p", tiny_model, BUDGET + 'model = "base"\n')
+    judge.run(other.ctx("judge"))
+    theirs = {row.sample_id: values(row) for row in judged.ctx("judge").rows(Ratings)}
+    for row in other.ctx("judge").rows(Ratings):
+        assert values(row) == pytest.approx(theirs[row.sample_id], abs=1e-4)
+    assert any("cannot share" in text for text in other.events())

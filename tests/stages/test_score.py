@@ -323,6 +323,23 @@ def test_a_batch_that_does_not_fit_is_halved_and_no_row_is_lost(
             assert "does not fit into memory" in str(got.error)
 
 
+def test_on_a_cpu_a_batch_is_computed_in_parts_that_its_cache_serves(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = hf.load(tiny_model, device="cpu", threads=1)
+    rows = [render(model.tokenizer, chat, 96) for chat in CHATS[:9]]
+    whole = model.score(rows)
+    shapes: list[torch.Size] = []
+    model.loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
+    monkeypatch.setattr(hf, "CPU_TOKENS", 120)
+    parts = model.score(rows)
+    assert len(shapes) > 2
+    assert all(count * width <= 120 for count, width in shapes)
+    assert [one.loss for one in parts] == pytest.approx([one.loss for one in whole], abs=1e-5)
+    for one, other in zip(parts, whole, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, abs=1e-5)
+
+
 def test_logits_that_cannot_be_reproduced_are_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = hf.load(tiny_model, device="cpu", threads=1)
     monkeypatch.setattr(model.loaded.model.config, "final_logit_softcapping", 1.0, raising=False)

@@ -34,11 +34,19 @@ def test_every_template_loads_and_fills(name: str, project: Path | None) -> None
     assert template.label.startswith(f"{name} v")
 
 
-@pytest.mark.parametrize("name", ["judge_prompt", "judge_response"])
-def test_judges_read_the_sample_first_and_the_dimension_last(name: str) -> None:
-    text = prompts.load(name).fill(prompt="PPP", response="RRR", dimension="DDD")
-    assert text.endswith("DDD")
-    assert text.index("PPP") < text.index("completeness:")
+def test_judges_read_what_all_requests_share_first_and_the_dimension_last() -> None:
+    texts = [
+        prompts.load(name).fill(prompt=prompt, response="RRR", dimension="DDD")
+        for prompt in ("PPP", "QQQ")
+        for name in ("judge_prompt", "judge_response")
+    ]
+    assert all(text.endswith("The dimension: DDD") for text in texts)
+    instructions = texts[0][: texts[0].index("PPP")]
+    assert all(text.startswith(instructions) for text in texts), "the same for every sample"
+    assert {"clarity:", "completeness:", "factuality:"} <= set(instructions.split())
+    prompt = texts[0][: texts[0].index("Rate the prompt.")]
+    assert texts[1].startswith(prompt), "the prompt is read once for both subjects"
+    assert "RRR" not in texts[0]
 
 
 def test_a_project_overrides_one_template(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""What requests share is computed once, and that never changes what a request gets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from engine.backends import prefixes
+
+CPU = torch.device("cpu")
+FAMILIES: dict[str, tuple[bool, dict[str, Any]]] = {
+    "llama": (True, {}),
+    "qwen2": (True, {}),
+    "gpt2": (True, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}),  # learned positions
+    "mistral": (False, {"sliding_window": 16}),
+    "bloom": (False, {"n_layer": 2, "n_head": 4}),  # attention is biased by distance
+    "mpt": (False, {"d_model": 32, "n_heads": 4, "n_layers": 2}),  # the same
+}
+
+
+def model_of(family: str, attention: str = "eager") -> Any:
+    small = {
+        "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.3,
+        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(family, **small | FAMILIES[family][1])
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
+def six(start: list[int], prompt: list[int], response: list[int]) -> list[list[int]]:
+    """The requests for one sample, as the judge asks them."""
+    ends = ([7], [8, 8, 8], [9, 1])
+    return [[*start, *prompt, 3, *end] for end in ends] + [[*start, *prompt, 4, *response, 5, *end] for end in ends]
+
+
+def some_requests(samples: int, begin: int = 40) -> list[list[int]]:
+    draw = random.Random(0)
+    start = [draw.randrange(10, 290) for _ in range(begin)]
+    texts = ([draw.randrange(10, 290) for _ in range(draw.randrange(3, 60))] for _ in range(2 * samples))
+    return [request for prompt, response in zip(texts, texts, strict=False) for request in six(start, prompt, response)]
+
+
+requests_of_few_words = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=40), min_size=1, max_size=12)
+
+
+@given(requests=requests_of_few_words, begin=st.integers(0, 30))
+def test_a_tree_holds_every_request_whole(requests: list[list[int]], begin: int) -> None:
+    requests = [[1] * begin + request for request in requests]
+    root, trees = prefixes.forest(requests)
+    found = {}
+    for tree in trees:
+        for number, last in tree.last.items():
+            seen = [place for place in range(last + 1) if tree.ends[place] > last]
+            found[number] = requests[0][:root] + [tree.ids[place] for place in seen]
+            assert [tree.depth[place] for place in seen] == list(range(root, len(requests[number])))
+    assert [found[n] for n in range(len(requests))] == requests
+
+
+def test_the_six_requests_of_a_sample_are_one_row_in_which_the_texts_stand_once() -> None:
+    requests = some_requests(5)
+    root, trees = prefixes.forest(requests)
+    assert root == 40
+    assert [sorted(tree.last) for tree in sorted(trees, key=lambda t: min(t.last))] == [
+        list(range(first, first + 6)) for first in range(0, 30, 6)
+    ]
+    for tree in trees:
+        longest = max(len(requests[n]) for n in tree.last) - root
+        assert len(tree.ids) < longest + 12
+
+
+def test_a_request_too_long_for_a_mask_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = some_requests(4)
+    monkeypatch.setattr(prefixes, "LONGEST", 100)
+    root, trees = prefixes.forest(requests)
+    assert all(len(tree.last) == 1 for tree in trees if root + len(tree.ids) > 100)
+    model = model_of("llama")
+    with torch.inference_mode():
+        shared, alone = (prefixes.last_hidden(model, requests, CPU, how, 4096) for how in (True, False))
+    assert torch.allclose(shared, alone, atol=1e-4)
+
+
+def computed(model: Any) -> list[tuple[int, int]]:
+    """The shape of the tokens of every forward from now on."""
+    shapes: list[tuple[int, int]] = []
+
+    def seen(module: Any, inputs: Sequence[torch.Tensor]) -> None:
+        shapes.append((inputs[0].shape[0], inputs[0].shape[1]))
+
+    model.get_input_embeddings().register_forward_pre_hook(seen)
+    return shapes
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("begin", [0, 40])
+def test_sharing_computes_few_tokens_and_changes_nothing(attention: str, begin: int) -> None:
+    model, requests = model_of("llama", attention), some_requests(9, begin)
+    shapes = computed(model)
+    with torch.inference_mode():
+        alone = prefixes.last_hidden(model, requests, CPU, False, 800)
+        plain = sum(rows * width for rows, width in shapes)
+        assert all(rows * width <= 800 for rows, width in shapes)
+        shapes.clear()
+        shared = prefixes.last_hidden(model, requests, CPU, True, 800)
+    assert torch.allclose(shared, alone, atol=1e-4)
+    assert sum(rows * width for rows, width in shapes) < plain / 3
+    assert all(rows * (width + begin) <= 800 for rows, width in shapes[begin > 0 :]), "what is lent counts too"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_that_cannot_be_told_what_a_token_sees_compute_each_request_alone(family: str) -> None:
+    model, requests = model_of(family), some_requests(3)
+    with torch.inference_mode():
+        assert prefixes.can_share(model, CPU) is FAMILIES[family][0]
+        if FAMILIES[family][0]:
+            shared, alone = (prefixes.last_hidden(model, requests, CPU, how, 4096) for how in (True, False))
+            assert torch.allclose(shared, alone, atol=1e-4)
+
+
+def test_sixteen_bits_are_told_from_a_wrong_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("llama").to(torch.bfloat16)
+    with torch.inference_mode():
+        assert prefixes.can_share(model, CPU)
+        monkeypatch.setattr(prefixes, "_mask", lambda rows, root, dtype, device: None)
+        assert not prefixes.can_share(model, CPU)
+
+
+@settings(max_examples=25, deadline=None)
+@given(requests=requests_of_few_words)
+def test_any_requests_get_what_they_get_alone(requests: list[list[int]]) -> None:
+    with torch.inference_mode():
+        shared, alone = (prefixes.last_hidden(LLAMA, requests, CPU, how, 512) for how in (True, False))
+    assert torch.allclose(shared, alone, atol=1e-4)
+
+
+LLAMA = model_of("llama", "sdpa")
