@@ -24,6 +24,7 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Rate = Annotated[float, msgspec.Meta(gt=0.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0)]
+OWN_MODEL_ARGS = frozenset({"pretrained", "model", "peft", "lora_local_path", "tokenizer", "trust_remote_code"})
 EnvName = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")]  # never a key itself
 
 
@@ -113,6 +114,24 @@ class Evaluate(_Section, frozen=True):
     exact_match: bool = False
     max_new_tokens: Positive = 256
     batch_size: Positive = 64
+    tasks: tuple[str, ...] = ()
+    include_path: str = ""
+    backend: Literal["hf", "vllm"] = "hf"
+    limit: NotNegative = 0
+    num_fewshot: dict[str, NotNegative] = {}
+    metrics: dict[str, str] = {}
+    apply_chat_template: bool = True
+    fewshot_as_multiturn: bool = True
+    task_batch_size: NotNegative = 16
+    model_args: dict[str, str | bool | int | float] = {}
+    allow_code_execution: bool = False
+
+    def __post_init__(self) -> None:
+        """What names the model is not free, nor is code from a hub."""
+        for key in self.model_args.keys() & OWN_MODEL_ARGS:
+            raise ValueError(f"model_args.{key}: it is set by middo-tui and cannot be given here")
+        for key in (self.num_fewshot.keys() | self.metrics.keys()) - set(self.tasks):
+            raise ValueError(f"num_fewshot and metrics are by task, and {key!r} is not one of tasks")
 
 
 class Select(_Section, frozen=True):

@@ -15,12 +15,13 @@ import psutil
 import pynvml
 
 from engine import config as configs
+from engine import eval_tasks
 from engine.config import Config
 from engine.errors import MiddoError
 from engine.gauges import open_gpus
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "textual", "sqlite-utils", "vllm")
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "lm_eval", "textual", "sqlite-utils", "vllm")
 OPTIONAL = {"vllm"}
 LOW_DISK = 10 * 2**30
 GIB = 2**30
@@ -96,7 +97,7 @@ def _project(project: Path) -> Iterator[Finding]:
     except MiddoError as error:
         yield Finding("project", str(error), bad=True)
         return
-    yield from _roles(config)
+    yield from _roles(config, project)
 
 
 def planned(folder: Path, config: Config) -> Iterator[Finding]:
@@ -104,11 +105,11 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
     yield from findings(None)
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
-    yield from _roles(config)
+    yield from _roles(config, folder)
 
 
-def _roles(config: Config) -> Iterator[Finding]:
-    """Model, teacher, processes, and what leaves the machine."""
+def _roles(config: Config, folder: Path) -> Iterator[Finding]:
+    """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield model("model", config.model.name, config.model.chat_template)
     if config.teacher.backend == "openai":
         yield _endpoint(config)
@@ -123,6 +124,22 @@ def _roles(config: Config) -> Iterator[Finding]:
     if (found := processes(config, len(open_gpus()))) is not None:
         yield found
     yield _leaves(config)
+    if config.evaluate.tasks:
+        yield _evaluation(config, folder)
+
+
+def _evaluation(config: Config, folder: Path) -> Finding:
+    """Whether there are the tasks that are to be measured, and what they need."""
+    try:
+        needs = eval_tasks.check(config, folder)
+    except MiddoError as error:
+        return Finding("evaluation", str(error), bad=True)
+    fetched = [name for name, need in needs.items() if not need.local]
+    where = f"; fetched from the hub: {', '.join(fetched)}" if fetched else ""
+    code = [name for name, need in needs.items() if need.runs_code]
+    fix = f"{', '.join(code)} runs what the model wrote, as you: use a machine that may be risked" if code else ""
+    text = f"{len(needs)} task{'s' if len(needs) > 1 else ''} by lm-eval {metadata.version('lm_eval')}"
+    return Finding("evaluation", f"{text}{where}", fix=fix)
 
 
 def processes(config: Config, gpus: int) -> Finding | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import gauges, launch, loop
+from engine import eval_tasks, gauges, launch, loop
 from engine.errors import MiddoError
 from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
@@ -222,7 +222,7 @@ def main(argv: list[str]) -> int:
         os.set_inheritable(lock, False)
         migrate(project)
         db = writer(project)
-        configs.load(project)
+        eval_tasks.check(configs.load(project), project)  # not at hour three
         supervisor = Supervisor(project, db, lock)
         supervisor.register()
     except MiddoError as error:

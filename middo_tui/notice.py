@@ -131,8 +131,11 @@ def _done(view: LoopView, keys: bool) -> Notice:
 
 def gain(view: LoopView) -> str:
     """What the rounds brought, from the first measured round to the last; empty with fewer than two."""
+    task = next((row.task for row in reversed(view.table) if row.task), "")
+    scores = [row.score if row.task == task else None for row in view.table]
+    shares = all(abs(score) <= 1 for score in scores if score is not None)
     for title, scale, digits, values in (
-        ("accuracy", 100.0, 1, [row.accuracy for row in view.table]),
+        (task, 100.0 if shares else 1.0, 1, scores),
         ("held-out loss", 1.0, 3, [row.heldout_loss for row in view.table]),
     ):
         known = [value * scale for value in values if value is not None]

@@ -9,27 +9,30 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LESS_IS_BETTER = ("loss", "perplexity", "error")
-"""Endings of tasks whose figures are better when they are lower; of all others more is better."""
+from engine.store.rows import Score
 
-Scores = Mapping[str, tuple[float, float | None]]
-"""Value and standard error by task."""
+Scores = Mapping[str, Score]
+"""A round's figures by task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One task's figure. ``change``: over the round before, None without one. ``combined``: its standard error, the
-    root of both squared; ``beyond``: whether the change is larger than that (None: it cannot be told)."""
+    """One task's figure. ``change``: over the round before, None without one. ``combined``: its standard error, of the
+    differences item by item (``paired``), else the root of both figures' squared; ``beyond``: whether the change is
+    larger than that (None: it cannot be told). ``higher``: more is better."""
 
     task: str
     value: float
     stderr: float | None
     change: float | None = None
     combined: float | None = None
+    paired: bool = False
+    higher: bool = True
+    main: bool = True
 
     @property
     def beyond(self) -> bool | None:
-        """Larger than the combined standard error."""
+        """Larger than its standard error."""
         if self.change is None or self.combined is None:
             return None
         return abs(self.change) > self.combined
@@ -39,30 +42,36 @@ class Change:
         """Whether the change is one for the better; None: there is none."""
         if not self.change:
             return None
-        return (self.change < 0) == less_is_better(self.task)
+        return (self.change > 0) == self.higher
 
 
-def less_is_better(task: str) -> bool:
-    """By the task's name."""
-    return task.lower().endswith(LESS_IS_BETTER)
+def changes(now: Scores, before: Scores, paired: Mapping[str, float] | None = None) -> tuple[Change, ...]:
+    """Every task of ``now``, by name, held against ``before``; ``paired``: standard errors of changes by task."""
+    return tuple(_change(now[task], before.get(task), (paired or {}).get(task)) for task in sorted(now))
 
 
-def changes(now: Scores, before: Scores) -> tuple[Change, ...]:
-    """Every task of ``now``, by name, held against ``before``."""
-    return tuple(_change(task, *now[task], *before.get(task, (None, None))) for task in sorted(now))
-
-
-def _change(task: str, value: float, stderr: float | None, was: float | None, was_stderr: float | None) -> Change:
+def _change(one: Score, was: Score | None, paired: float | None) -> Change:
     if was is None:
-        return Change(task, value, stderr)
-    known = stderr is not None and was_stderr is not None
-    return Change(task, value, stderr, value - was, math.hypot(stderr or 0.0, was_stderr or 0.0) if known else None)
+        return Change(one.task, one.value, one.stderr, higher=one.higher, main=one.main)
+    combined = paired
+    if combined is None and one.stderr is not None and was.stderr is not None:
+        combined = math.hypot(one.stderr, was.stderr)
+    change = one.value - was.value
+    return Change(one.task, one.value, one.stderr, change, combined, paired is not None, one.higher, one.main)
 
 
-def facts(now: Scores, before: Scores) -> dict[str, dict[str, float | bool | None]]:
+def facts(
+    now: Scores, before: Scores, paired: Mapping[str, float] | None = None
+) -> dict[str, dict[str, float | bool | None]]:
     """The changes for ``status --json``: only tasks that the round before has too."""
     return {
-        one.task: {"change": one.change, "stderr": one.combined, "beyond_stderr": one.beyond}
-        for one in changes(now, before)
+        one.task: {
+            "change": one.change,
+            "stderr": one.combined,
+            "beyond_stderr": one.beyond,
+            "better": one.better,
+            "paired": one.paired,
+        }
+        for one in changes(now, before, paired)
         if one.change is not None
     }

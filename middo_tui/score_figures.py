@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from middo_tui import figures
-from middo_tui.score_changes import Change, less_is_better
+from middo_tui.score_changes import Change
 
 MAIN_TASKS = ("accuracy", "heldout_loss")
 SHORT = {"heldout_loss": "heldout"}
@@ -12,7 +12,7 @@ BETTER, WORSE, SAME = "▲", "▼", "≈"
 
 def scale(one: Change) -> float:
     """Shares are shown in per cent: figures of at most 1 of which more is better."""
-    return 1.0 if less_is_better(one.task) or abs(one.value) > 1 else 100.0
+    return 100.0 if one.higher and abs(one.value) <= 1 else 1.0
 
 
 def figure(one: Change) -> str:

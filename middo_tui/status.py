@@ -84,9 +84,9 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
             }
             for axis in AXES
         },
-        "scores": {task: value for task, (value, _) in scores.items()},
-        "stderr": {task: stderr for task, (_, stderr) in scores.items()},
-        "score_changes": score_changes.facts(scores, read.scores(db, number - 1)),
+        "scores": {task: score.value for task, score in scores.items()},
+        "stderr": {task: score.stderr for task, score in scores.items()},
+        "score_changes": score_changes.facts(scores, read.scores(db, number - 1), read.paired(db, number)),
         "loss_before": before,
         "loss_after": after,
         "stages": [

@@ -1,7 +1,7 @@
-"""What this round's model can do on held-out samples: their loss, and exact match where answers are exact.
+"""What this round's model can do: held-out loss, exact match where answers are exact, and the tasks of lm-eval.
 
 Held-out samples are never trained on, and the same ones are used in every round, so figures of different rounds may be
-compared. Every item's outcome is a row: an evaluation goes on where it was stopped.
+compared. Every item's outcome is a row: an evaluation goes on where it was stopped. For tasks see ``evaluate_tasks``.
 """
 
 from __future__ import annotations
@@ -16,23 +16,31 @@ from engine.backends.hf import HF
 from engine.config import Model
 from engine.models import ModelRef
 from engine.stage import Ctx
+from engine.stages import evaluate_tasks
 from engine.store.rows import EvalItem, Message, Sample, Score
 
 
 def run(ctx: Ctx) -> None:
-    """The stage. Without held-out samples there is nothing to measure, and an event says so."""
+    """The stage. Without held-out samples and tasks there is nothing to measure, and an event says so."""
+    evaluate_tasks.run(ctx, _heldout(ctx))
+
+
+def _heldout(ctx: Ctx) -> int:
+    """Measure the held-out samples; returns how many units of progress that took."""
     samples = ctx.heldout()
     if not samples:
         ctx.event("no held-out samples: nothing to evaluate. Set data.heldout or data.heldout_share before an import.")
-        return
+        return 0
     exact = ctx.config.evaluate.exact_match
-    ctx.begin(len(samples) * (2 if exact else 1))
+    units = len(samples) * (2 if exact else 1)
+    ctx.begin(units)
     model = diagnosis.open_model(ctx, diagnosis.after_model(ctx))
     items = _losses(ctx, model, samples)
     scores = _loss_score(ctx, items)
     if exact:
         scores += _accuracy(ctx, _replies(ctx, samples, items))
-    ctx.save(scores, len(samples) * (2 if exact else 1))
+    ctx.save(scores, units)
+    return units
 
 
 def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalItem]:
@@ -61,7 +69,7 @@ def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[Score]:
     total = sum(tokens for _, tokens in known)
     mean = math.fsum(loss * tokens for loss, tokens in known) / total
     spread = math.sqrt(math.fsum((tokens * (loss - mean)) ** 2 for loss, tokens in known)) / total
-    return [Score(ctx.round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known))]
+    return [Score(ctx.round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known), higher=False)]
 
 
 def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) -> list[bool]:

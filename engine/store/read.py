@@ -5,7 +5,9 @@ light.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from engine.store.rows import (
     Ratings,
     RoundFacts,
     Sample,
+    Score,
     Verdict,
     Worker,
     load_messages,
@@ -151,12 +154,57 @@ def artifact(db: sqlite3.Connection, round: int, name: str) -> tuple[str, dict[s
     return (row["path"], json.loads(row["meta"])) if row else None
 
 
-def scores(db: sqlite3.Connection, round: int) -> dict[str, tuple[float, float | None]]:
-    """Evaluation figures of a round: value and stderr by task."""
-    return {
-        r["task"]: (r["value"], r["stderr"])
-        for r in db.execute("SELECT * FROM score WHERE round=? ORDER BY task", (round,))
-    }
+def scores(db: sqlite3.Connection, round: int) -> dict[str, Score]:
+    """Evaluation figures of a round by task."""
+    return {score.task: score for score in rows(db, Score, round)}
+
+
+def main_task(db: sqlite3.Connection, round: int) -> Score | None:
+    """The figure to show where there is room for one: accuracy, else the first of the round's [evaluate] tasks."""
+    found = scores(db, round)
+    kept = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()
+    wanted = json.loads(kept["config"]).get("evaluate", {}).get("tasks", []) if kept else []
+    return next((found[name] for name in ("accuracy", *wanted) if name in found), None)
+
+
+def paired(db: sqlite3.Connection, round: int) -> dict[str, float]:
+    """Standard error of the change since the round before by task, from the differences of its single items.
+
+    Only where both rounds measured the same items and the figure is made of them. The same items are hard in every
+    round: their differences vary far less than what the two figures' own standard errors add up to.
+    """
+    now, before = scores(db, round), scores(db, round - 1)
+    out = {}
+    for task in now.keys() & before.keys():
+        made = {"accuracy": _ACCURACY, "heldout_loss": _HELDOUT}.get(task, _TASK)
+        found = db.execute(made, {"round": round, "before": round - 1, "task": task}).fetchall()
+        if len(found) == now[task].n == before[task].n and len(found) > 1:
+            out[task] = _spread([row[0] for row in found], [row[1] for row in found])
+    return out
+
+
+# The difference of each item between two rounds, and its weight in the figure.
+_ACCURACY = (
+    "SELECT a.correct - b.correct, 1 FROM eval_item a JOIN eval_item b USING (item)"
+    " WHERE a.round=:round AND b.round=:before AND a.correct IS NOT NULL AND b.correct IS NOT NULL"
+)
+_HELDOUT = (
+    "SELECT a.loss - b.loss, a.tokens FROM eval_item a JOIN eval_item b USING (item)"
+    " WHERE a.round=:round AND b.round=:before AND a.tokens = b.tokens AND a.tokens > 0"
+    " AND a.loss IS NOT NULL AND b.loss IS NOT NULL"
+)
+_TASK = (
+    "SELECT a.value - b.value, 1 FROM task_item a JOIN task_item b USING (task, item)"
+    " WHERE a.round=:round AND b.round=:before AND task=:task"
+)
+
+
+def _spread(differences: Sequence[float], weights: Sequence[float]) -> float:
+    """Standard error of a weighted mean over items, as a ratio of two sums."""
+    total = math.fsum(weights)
+    pairs = list(zip(differences, weights, strict=True))
+    mean = math.fsum(d * w for d, w in pairs) / total
+    return math.sqrt(math.fsum((w * (d - mean)) ** 2 for d, w in pairs)) / total
 
 
 def selected(db: sqlite3.Connection, round: int) -> dict[str, int]:
@@ -207,7 +255,9 @@ def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
     chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
     accepted = sum(states.get("accepted", 0) for states in rewrites(db, round).values())
     now, before = scores(db, round), scores(db, round - 1)
-    gains = (sign * (now[task][0] - before[task][0]) for task, sign in MAIN_SCORES if task in now and task in before)
+    gains = (
+        sign * (now[task].value - before[task].value) for task, sign in MAIN_SCORES if task in now and task in before
+    )
     return RoundFacts(chosen, accepted, next(gains, None))
 
 

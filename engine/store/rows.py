@@ -284,7 +284,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One evaluation figure of one round's model, e.g. ``heldout_loss`` or ``accuracy``."""
+    """One evaluation figure of one round's model, e.g. ``heldout_loss``, ``accuracy`` or ``gsm8k_cot``.
+
+    ``metric``: which of lm-eval's figures it is (``exact_match,strict-match``); those that do not stand for their task
+    are called ``task:metric``. ``higher``: more is better. ``source``: what was run, and a hash of how.
+    """
 
     TABLE: ClassVar[str] = "score"
     KEY: ClassVar[tuple[str, ...]] = ("round", "task")
@@ -293,6 +297,28 @@ class Score:
     value: float
     stderr: float | None
     n: int
+    metric: str = ""
+    higher: bool = True
+    source: str = ""
+
+    @property
+    def main(self) -> bool:
+        """Whether it stands for its task."""
+        return not (self.metric and self.task.endswith(f":{self.metric}"))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskItem:
+    """What one question of a task scored under one round's model; ``item`` is a hash of the question, so that rounds
+    can be compared question by question.
+    """
+
+    TABLE: ClassVar[str] = "task_item"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "task", "item")
+    round: int
+    task: str
+    item: int
+    value: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,13 @@ def m004_list_samples(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m006_evaluation_tasks(db: Database) -> None:
+    """Figures of evaluation tasks, and what each of their questions scored."""
+    for statement in EVALUATION_TASKS:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -238,4 +245,13 @@ LIST_SAMPLES = (
     "CREATE INDEX sample_by_place ON sample(seq, born_round, retired_round)",
     "CREATE INDEX signal_by_error ON signal(round, sample_id) WHERE score_error IS NOT NULL OR judge_error IS NOT NULL",
     "CREATE INDEX rewrite_by_edit ON rewrite(round, sample_id) WHERE original IS NOT NULL",
+)
+
+EVALUATION_TASKS = (
+    "ALTER TABLE score ADD COLUMN metric TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE score ADD COLUMN higher INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE score ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+    "UPDATE score SET higher=0 WHERE task='heldout_loss'",
+    "CREATE TABLE task_item (round INTEGER NOT NULL, task TEXT NOT NULL, item INTEGER NOT NULL, value REAL NOT NULL,"
+    " PRIMARY KEY (round, task, item)) WITHOUT ROWID",
 )

@@ -181,7 +181,11 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         " response_completeness=NULL, response_factuality=NULL, quality=NULL, digit_mass=NULL, judge_error=NULL WHERE "
         "round=?",
     ),
-    "evaluate": ("DELETE FROM score WHERE round=?", "DELETE FROM eval_item WHERE round=?"),
+    "evaluate": (
+        "DELETE FROM score WHERE round=?",
+        "DELETE FROM eval_item WHERE round=?",
+        "DELETE FROM task_item WHERE round=?",
+    ),
     "select": (
         "DELETE FROM selection WHERE round=?",
         "DELETE FROM threshold WHERE round=?",

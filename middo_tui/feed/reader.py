@@ -216,7 +216,7 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
     chosen = read.selected(db, round) if state.get("select") == "done" else None
     rewrites, scores, teacher = read.rewrites(db, round), read.scores(db, round), read.teacher(db, round)
     accepted = _counts(rewrites, "accepted")
-    accuracy = scores.get("accuracy", (None, None))
+    main = read.main_task(db, round)
     return RoundView(
         round=round,
         size=read.size(db, round),
@@ -224,12 +224,13 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
         selected=None if chosen is None else (chosen["complexity"], chosen["diversity"], chosen["quality"]),
         rewritten=sum(states.get(name, 0) for states in rewrites.values() for name in REWRITTEN),
         accepted=accepted if any(accepted) or state.get("review") == "done" else None,
-        heldout_loss=scores["heldout_loss"][0] if "heldout_loss" in scores else None,
-        accuracy=accuracy[0],
-        stderr=accuracy[1],
+        heldout_loss=scores["heldout_loss"].value if "heldout_loss" in scores else None,
+        task=guard.one_line(main.task, 20) if main else "",
+        score=main.value if main else None,
+        stderr=main.stderr if main else None,
         tokens=int(teacher["tokens_in"] + teacher["tokens_out"]),
         cost=teacher["cost"],
-        scores=changes(scores, read.scores(db, round - 1)),
+        scores=tuple(one for one in changes(scores, read.scores(db, round - 1), read.paired(db, round)) if one.main),
     )
 
 

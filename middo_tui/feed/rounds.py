@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.loop import stages_of
@@ -263,7 +263,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
         merged="merge" in held and held["merge"].state == "done",
         axes=() if closing else _axes(db, number),
         cuts=tuple(read.rows(db, Threshold, number)),
-        scores=tuple(_clean(one) for one in changes(read.scores(db, number), read.scores(db, number - 1))),
+        scores=tuple(_clean(one) for one in _changes(db, number)),
         stages=stages,
         teacher=Teacher(int(asked["calls"]), int(asked["tokens_in"]), int(asked["tokens_out"]), asked["cost"]),
         clusters=tuple(one for one in clusters if one.cluster != NOISE),
@@ -272,8 +272,12 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
     )
 
 
+def _changes(db: sqlite3.Connection, number: int) -> tuple[Change, ...]:
+    return changes(read.scores(db, number), read.scores(db, number - 1), read.paired(db, number))
+
+
 def _clean(one: Change) -> Change:
-    return Change(guard.one_line(one.task, 40), one.value, one.stderr, one.change, one.combined)
+    return replace(one, task=guard.one_line(one.task, 60))
 
 
 def _stage(job: Job) -> StageTime:

@@ -52,8 +52,8 @@ class StageView:
 class RoundView:
     """One row of the rounds table. Triples are complexity, diversity, quality; None: not there yet.
 
-    ``accuracy`` and ``stderr`` are shares (0 to 1); ``scores``: every task against the round before. A closing round
-    only trains and evaluates.
+    ``score`` with its ``stderr`` is the figure of ``task``, which stands for the others; ``scores``: every task against
+    the round before. A closing round only trains and evaluates.
     """
 
     round: int
@@ -63,7 +63,8 @@ class RoundView:
     rewritten: int = 0
     accepted: tuple[int, int, int] | None = None
     heldout_loss: float | None = None
-    accuracy: float | None = None
+    task: str = ""
+    score: float | None = None
     stderr: float | None = None
     tokens: int = 0
     cost: float = 0.0

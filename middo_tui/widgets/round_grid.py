@@ -39,8 +39,8 @@ class Column:
 
 
 def tasks(view: RoundsView) -> list[str]:
-    """Every task that any round has, the main ones first."""
-    found = {score.task for one in view.rounds for score in one.scores}
+    """Every task that any round has, the main ones first; one figure each, the scores tab has the others."""
+    found = {score.task for one in view.rounds for score in one.scores if score.main}
     return [*(name for name in MAIN_TASKS if name in found), *sorted(found - set(MAIN_TASKS))]
 
 

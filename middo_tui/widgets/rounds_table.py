@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from middo_tui import figures
+from middo_tui import figures, guard
 from middo_tui.feed.view import RoundView
 from middo_tui.widgets.lines import Line, Lines, Run
 
@@ -30,12 +30,13 @@ def _axis(counts: tuple[int, int, int] | None, axis: int, closing: bool) -> str:
     return figures.count(counts[axis])
 
 
-def accuracy(row: RoundView) -> str:
-    """Per cent with its standard error: ``35.6 ±1.3``."""
-    if row.accuracy is None:
+def score(row: RoundView) -> str:
+    """With its standard error, shares in per cent: ``35.6 ±1.3``."""
+    if row.score is None:
         return figures.NONE
-    error = "" if row.stderr is None else f" ±{row.stderr * 100:.1f}"
-    return f"{row.accuracy * 100:.1f}{error}"
+    scale = 100 if abs(row.score) <= 1 else 1
+    error = "" if row.stderr is None else f" ±{row.stderr * scale:.1f}"
+    return f"{row.score * scale:.1f}{error}"
 
 
 def teacher(row: RoundView) -> str:
@@ -51,8 +52,10 @@ def _accepted(row: RoundView) -> str:
     return figures.count(sum(row.accepted))
 
 
-def table_columns(width: int) -> tuple[Column, ...]:
-    """The columns for a screen of ``width`` cells; from ``WIDE`` on, what was accepted is split by axis too."""
+def table_columns(width: int, task: str = "accuracy") -> tuple[Column, ...]:
+    """The columns for a screen of ``width`` cells; from ``WIDE`` on, what was accepted is split by axis too. ``task``:
+    the one whose figure is shown.
+    """
     split = width >= WIDE
     selected = tuple(
         Column(f"{LETTERS[i]} sel", 7, lambda row, i=i: _axis(row.selected, i, row.closing), AXIS_ROLES[i])  # type: ignore[misc]
@@ -68,14 +71,14 @@ def table_columns(width: int) -> tuple[Column, ...]:
         *selected,
         *(taken if split else (Column("accepted", 10, _accepted),)),
         Column("heldout", 9, lambda row: figures.fixed(row.heldout_loss, 3)),
-        Column("accuracy", 11, accuracy),
+        Column(guard.fit(task, 10).strip(), 11, lambda row: score(row) if row.task == task else figures.NONE),
         Column("teacher", 13 if not split else 15, teacher),
     )
 
 
 def rounds_table(rows: tuple[RoundView, ...], width: int, height: int = 0) -> list[Line]:
     """Header and the newest rounds that fit in ``height`` rows (0: all)."""
-    columns = table_columns(width)
+    columns = table_columns(width, next((row.task for row in reversed(rows) if row.task), "accuracy"))
     header = tuple(Run(f"{column.title:>{column.width}}", column.role or "dim") for column in columns)
     shown = rows[-(height - 1) :] if height > 1 else rows
     last = rows[-1].round if rows else 0

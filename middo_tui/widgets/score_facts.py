@@ -10,8 +10,8 @@ from middo_tui.score_changes import Change
 from middo_tui.score_figures import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
-CHANGE = 10
-"""Cells of the change and its sign."""
+CHANGE, WITH_ERROR = 10, 16
+"""Cells of the change and its sign, and of both with the change's standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,15 @@ def score_facts(data: Scores, width: int) -> list[Line]:
 
 
 def _row(one: Change, width: int) -> Line:
-    """``accuracy %   39.7   +0.8 ▲``."""
-    sign = mark(one)
-    change = f"{amount(one, one.change)} {sign or ' '}" if one.change is not None else ""
-    role = "error" if sign == WORSE else "" if sign else "dim"
-    numbers = (Run(figure(one)), Run(f"{change:>{CHANGE}}", role))
+    """``accuracy %   39.7   +0.8 ±0.5 ▲``; without the error where the task's name needs the room."""
+    sign, value = mark(one), figure(one)
     name = f"{SHORT.get(one.task, one.task)}{' %' if scale(one) > 1 else ''}"
-    room = max(0, width - len(numbers[0].text) - CHANGE - 1)
+    cells = WITH_ERROR if len(name) + len(value) + WITH_ERROR < width else CHANGE
+    error = "" if one.combined is None or cells == CHANGE else f" ±{amount(one, one.combined, signed=False)}"
+    change = f"{amount(one, one.change)}{error} {sign or ' '}" if one.change is not None else ""
+    role = "error" if sign == WORSE else "" if sign else "dim"
+    numbers = (Run(value), Run(f"{change:>{cells}}", role))
+    room = max(0, width - len(value) - cells - 1)
     return spread((Run(guard.fit(name, room).rstrip(), "dim"),), numbers, width)
 
 

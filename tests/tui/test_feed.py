@@ -82,8 +82,8 @@ def test_a_running_round(tmp_path: Path, reader: Reader) -> None:
     assert view.training.step == 180
     assert view.gauges[0].device == "GPU 0 H200"
     first, second = view.table
-    assert (first.selected, first.accepted, first.accuracy) == ((7, 5, 3), (5, 4, 2), 0.356)
-    assert (second.selected, second.accepted, second.accuracy) == (None, None, None)
+    assert (first.selected, first.accepted, first.score) == ((7, 5, 3), (5, 4, 2), 0.356)
+    assert (second.selected, second.accepted, second.score) == (None, None, None)
     assert view.log[0].text == "resumed at 0"
 
 

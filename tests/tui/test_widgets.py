@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.loop import NAMES
+from engine.store.rows import Score
 from middo_tui import figures
 from middo_tui.feed.view import Gauge, LogLine, LoopView, RoundView, StageView, Training
 from middo_tui.notice import Notice
@@ -26,7 +27,20 @@ from middo_tui.widgets.training_facts import training_facts
 
 GPU = Gauge("GPU 0 H200", 97.0, 98_000_000_000, 141_000_000_000, 612.0, 64.0)
 ROUNDS = (
-    RoundView(0, 52_002, False, (4_011, 890, 3_204), 8_000, (3_000, 700, 2_800), 1.312, 0.356, 0.013, 4_900_000, 6.12),
+    RoundView(
+        0,
+        52_002,
+        False,
+        (4_011, 890, 3_204),
+        8_000,
+        (3_000, 700, 2_800),
+        1.312,
+        "accuracy",
+        0.356,
+        0.013,
+        4_900_000,
+        6.12,
+    ),
     RoundView(1, 52_002),
 )
 
@@ -125,7 +139,7 @@ def test_a_table_with_little_room_keeps_the_newest_rounds() -> None:
 
 
 def test_a_closing_round_says_nothing_of_selection() -> None:
-    row = rounds_table((RoundView(3, 52_002, closing=True, heldout_loss=1.1, accuracy=0.4),), 80)[1]
+    row = rounds_table((RoundView(3, 52_002, closing=True, heldout_loss=1.1, task="accuracy", score=0.4),), 80)[1]
     assert text(row).split() == ["3", "52,002", "1.100", "40.0"]
 
 
@@ -213,16 +227,29 @@ def test_figures() -> None:
 
 
 def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() -> None:
-    now = changes({"accuracy": (0.397, 0.013), "heldout_loss": (1.164, 0.01), "gsm8k": (0.4, None)},
-                  {"accuracy": (0.356, 0.013), "heldout_loss": (1.120, 0.01)})  # fmt: skip
+    def scores(**known: tuple[float, float | None]) -> dict[str, Score]:
+        return {task: Score(0, task, *one, 9, higher=task != "heldout_loss") for task, one in known.items()}
+
+    was = {"accuracy": (0.356, 0.013), "heldout_loss": (1.120, 0.01), "gpqa_diamond_cot_zeroshot": (0.3, 0.01)}
+    now = changes(
+        scores(
+            accuracy=(0.397, 0.013),
+            heldout_loss=(1.164, 0.01),
+            gsm8k=(0.4, None),
+            gpqa_diamond_cot_zeroshot=(0.2, 0.01),
+        ),
+        scores(**was),
+        {"accuracy": 0.005},
+    )
     first, second = RoundView(0, 9, tokens=900_000, cost=1.5), RoundView(1, 9, tokens=100_000, cost=0.5, scores=now)
     rows = (first, second, RoundView(2, 9))
     facts = plain(score_facts(Scores.of(LoopView(table=rows)), 32)).split("\n")
     assert facts == [
         "scores of round 1",
-        "accuracy %        39.7    +4.1 ▲",
-        "heldout          1.164  +0.044 ▼",
-        "gsm8k %           40.0",
+        "accuracy %  39.7     +4.1 ±0.5 ▲",
+        "heldout    1.164 +0.044 ±0.014 ▼",
+        "gpqa_diamond_cot… 20.0   −10.0 ▼",
+        "gsm8k %     40.0",
         "teacher so far  1M tokens  $2.00",
     ]
 

@@ -34,6 +34,8 @@ def test_the_top_level_config_toml_is_the_template() -> None:
         ("[trane]\nx = 1", "trane: there is no such key"),
         ("epochs = [", "not valid TOML"),
         ('[merge]\nsize = "huge"', "[merge] size"),
+        ("[evaluate]\nmodel_args = {trust_remote_code = true}", "model_args.trust_remote_code: it is set by middo-tui"),
+        ('[evaluate]\ntasks = ["a"]\nnum_fewshot = {b = 4}', "'b' is not one of tasks"),
     ],
 )
 def test_mistakes_name_file_and_key(text: str, says: str) -> None:

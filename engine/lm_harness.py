@@ -1,0 +1,328 @@
+"""lm-eval in a process of its own: loads a round's model once, runs tasks one by one, reports each as it ends.
+
+``python -m engine.lm_harness JOB DEATH_FD REPORT_FD``. The evaluate stage starts it as the leader of its own process
+group, so that it can be ended with all that it started (a task's code, vLLM's engine), and reads what it reports from a
+pipe. When the stage goes away by whatever means, the death pipe closes and the group kills itself. What one task raises
+is that task's failure; the others are measured all the same.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.config import Evaluate, Model
+from engine.errors import MiddoError, StageError
+from engine.eval_tasks import main_metric
+from engine.models import ModelRef
+from engine.tether import die_with
+
+EVERY_S = 0.5
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to measure: the model as a ``ModelRef``, opened as [model] says, the tasks, and how.
+
+    ``own``: the folder of a project's tasks; ``defaults``: whether lm-eval's are wanted too (finding them takes
+    seconds).
+    """
+
+    base: str
+    adapter: str | None
+    nf4: bool
+    model: Model
+    seed: int
+    tasks: tuple[str, ...]
+    own: str | None
+    defaults: bool
+    how: Evaluate
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One figure of a task. ``main``: it stands for the task. ``items``: (hash of the question, its score), when the
+    figure is their mean.
+    """
+
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    n: int
+    higher: bool
+    main: bool
+    items: tuple[tuple[int, float], ...] = ()
+
+
+class Planned(msgspec.Struct, frozen=True, tag=True):
+    """How many questions each task has."""
+
+    sizes: dict[str, int]
+
+
+class At(msgspec.Struct, frozen=True, tag=True):
+    """``share`` of this task's requests is answered."""
+
+    task: str
+    share: float
+
+
+class Measured(msgspec.Struct, frozen=True, tag=True):
+    """A task is done. ``shots``: examples before each question."""
+
+    task: str
+    figures: tuple[Figure, ...]
+    shots: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A task is not done, and why."""
+
+    task: str
+    reason: str
+
+
+Report = Planned | At | Measured | Failed
+Tell = Callable[[Report], None]
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the process."""
+    job = msgspec.json.decode(argv[0].encode(), type=Job)
+    die_with(int(argv[1]))
+    with os.fdopen(int(argv[2]), "wb", buffering=0) as pipe:
+        measure(job, lambda report: _write(pipe, report))
+    return 0
+
+
+def _write(pipe: Any, report: Report) -> None:
+    pipe.write(msgspec.json.encode(report) + b"\n")
+
+
+def measure(job: Job, tell: Tell) -> None:
+    """Run the tasks of ``job``; every one of them is told as measured or failed."""
+    loaded: dict[str, dict[str, Any]] = {}
+    manager = _manager(job)
+    for name in job.tasks:
+        _guarded(name, tell, lambda name=name: loaded.update({name: _load(manager, name, job)}))  # type: ignore[misc]
+    if not loaded:
+        return
+    tell(Planned({name: _size(tasks, job) for name, tasks in loaded.items()}))
+    models: list[Any] = []
+    for name, tasks in loaded.items():
+        tell(At(name, 0.0))
+        if not models and not _guarded(name, tell, lambda: models.append(_model(job))):
+            continue
+        _guarded(name, tell, lambda name=name, tasks=tasks: tell(_run(models[0], name, tasks, job, tell)))  # type: ignore[misc]
+
+
+def _guarded(name: str, tell: Tell, work: Callable[[], object]) -> bool:
+    """Whether ``work`` ended well; else its reason is told."""
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever a task raises is this task's failure
+        traceback.print_exc()
+        tell(Failed(name, _reason(error)))
+        return False
+    return True
+
+
+def _reason(error: BaseException) -> str:
+    kind = type(error).__name__
+    if kind == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return "out of memory. Lower [evaluate] task_batch_size"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return first[:300] if isinstance(error, MiddoError) else f"{kind}: {first[:300]}"
+
+
+def _manager(job: Job) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=job.own, include_defaults=job.defaults)
+
+
+def _load(manager: Any, name: str, job: Job) -> dict[str, Any]:
+    """The task, group or tag ``name`` with its data, set up as ``job`` says."""
+    loaded: dict[str, Any] = manager.load([name])
+    for task in loaded["tasks"].values():
+        shots = job.how.num_fewshot.get(name, task.get_config("num_fewshot") or 0)
+        task.set_config(key="num_fewshot", value=shots)
+        task.set_fewshot_seed(seed=job.seed)
+    return loaded
+
+
+def _size(loaded: Mapping[str, Any], job: Job) -> int:
+    """Questions that will be asked."""
+    sizes = (len(task.eval_docs) for task in loaded["tasks"].values())
+    return sum(min(size, job.how.limit) if job.how.limit else size for size in sizes)
+
+
+def _model(job: Job) -> Any:
+    """The round's model as lm-eval sees it, asked in the chat template that it was trained in."""
+    from lm_eval.api.registry import get_model
+
+    from engine.render import FIXED_DATE
+
+    args = {
+        "enable_thinking": False,
+        "chat_template_args": {
+            "date_string": FIXED_DATE.strftime("%d %b %Y"),
+            "strftime_now": FIXED_DATE.strftime,
+        },
+        # the template says what the text begins with; without it the tokenizer does
+        "add_bos_token": False if job.how.apply_chat_template else None,
+        "batch_size": job.how.task_batch_size or "auto",
+        **job.how.model_args,
+    }
+    if job.how.backend == "vllm":
+        return get_model("vllm")(**_vllm_args(job), **args)
+    from engine.diagnosis import open_as
+
+    opened = open_as(job.model, ModelRef(Path(job.base), Path(job.adapter) if job.adapter else None, job.nf4)).loaded
+    opened.model.generation_config.eos_token_id = opened.stops
+    # an adapter sits in the layers of the model itself, so this is the tuned one
+    return get_model("hf")(pretrained=opened.model, tokenizer=opened.tokenizer, **args)
+
+
+def _vllm_args(job: Job) -> dict[str, Any]:
+    """What vLLM loads. It reads the tokenizer from a folder, with the project's chat template in it."""
+    from peft import PeftConfig
+
+    from engine.render import load_tokenizer
+
+    folder = tempfile.mkdtemp(prefix="middo-tokenizer-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    load_tokenizer(job.base, job.model.chat_template).save_pretrained(folder)
+    args: dict[str, Any] = {"pretrained": job.base, "tokenizer": folder, "dtype": job.model.dtype, "seed": job.seed}
+    if job.adapter:
+        rank = int(PeftConfig.from_pretrained(job.adapter).r)
+        args |= {"lora_local_path": job.adapter, "max_lora_rank": max(8, rank)}
+    return args
+
+
+class _Watch:
+    """Stands in for lm-eval's cache of replies: it is told of every one, and how many there will be."""
+
+    def __init__(self, lm: Any, name: str, tell: Tell) -> None:
+        self.name, self.tell = name, tell
+        self.done = self.total = 0
+        self.told = time.monotonic()
+        for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
+            setattr(lm, kind, self._counting(getattr(type(lm), kind).__get__(lm)))
+        lm.set_cache_hook(self)
+
+    def _counting(self, run: Callable[[Sequence[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
+        def counted(requests: Sequence[Any], **more: Any) -> Any:
+            self.total += len(requests)
+            return run(requests, **more)
+
+        return counted
+
+    def add_partial(self, kind: str, request: object, reply: object) -> None:
+        """One request is answered."""
+        self.done += 1
+        if self.total and time.monotonic() - self.told >= EVERY_S:
+            self.told = time.monotonic()
+            self.tell(At(self.name, min(self.done / self.total, 1.0)))
+
+
+def _run(lm: Any, name: str, loaded: dict[str, Any], job: Job, tell: Tell) -> Measured:
+    """Measure one task, group or tag."""
+    import numpy as np
+    import torch
+    from lm_eval import evaluator
+
+    random.seed(job.seed)
+    np.random.seed(job.seed)
+    torch.manual_seed(job.seed)
+    _Watch(lm, name, tell)
+    found = evaluator.evaluate(
+        lm=lm,
+        task_dict=loaded,
+        limit=job.how.limit or None,
+        log_samples=True,
+        apply_chat_template=job.how.apply_chat_template,
+        fewshot_as_multiturn=job.how.apply_chat_template and job.how.fewshot_as_multiturn,
+        confirm_run_unsafe_code=job.how.allow_code_execution,
+    )
+    figures = tuple(figures_of(found, name, job.how.metrics.get(name, "")))
+    if not figures:
+        raise StageError(f"lm-eval gave no figure{_wish(job, name)} for it")
+    return Measured(name, figures, max((int(n) for n in found["n-shot"].values()), default=0))
+
+
+def _wish(job: Job, name: str) -> str:
+    wanted = job.how.metrics.get(name)
+    return f" called {wanted!r} ([evaluate] metrics)" if wanted else ""
+
+
+def figures_of(found: Mapping[str, Any], name: str, wanted: str = "") -> Iterable[Figure]:
+    """The figures of ``name``, of lm-eval's results: its own; of a group or tag without any, those of its tasks."""
+    own = {**found["results"], **found.get("groups", {})}
+    if _metrics(own.get(name, {})):
+        yield from _figures(found, own[name], name, list(found["samples"]), wanted)
+        return
+    for task in found["samples"]:
+        yield from _figures(found, found["results"][task], task, [task], wanted)
+
+
+def _metrics(results: Mapping[str, Any]) -> list[str]:
+    """The keys that are figures: ``metric,filter``, not their errors."""
+    return [k for k, v in results.items() if "," in k and "_stderr," not in k and isinstance(v, int | float)]
+
+
+def _figures(
+    found: Mapping[str, Any], results: Mapping[str, Any], name: str, leaves: Sequence[str], wanted: str
+) -> Iterable[Figure]:
+    names = _metrics(results)
+    main = main_metric(names, wanted)
+    if main is None:
+        return
+    directions = found["higher_is_better"].get(name, {})
+    for metric in names:
+        kind, _, kept = metric.partition(",")
+        error = results.get(f"{kind}_stderr,{kept}")
+        scored = [sample for leaf in leaves for sample in found["samples"][leaf] if sample["filter"] == kept]
+        value = float(results[metric])
+        yield Figure(
+            name,
+            metric,
+            value,
+            float(error) if isinstance(error, int | float) else None,
+            len(scored) or sum(found["n-samples"][leaf]["effective"] for leaf in leaves),
+            directions.get(kind) is not False,
+            metric == main,
+            _items(found, leaves, metric, value) if metric == main else (),
+        )
+
+
+def _items(found: Mapping[str, Any], leaves: Sequence[str], metric: str, value: float) -> tuple[tuple[int, float], ...]:
+    """What each question scored, when the figure is the mean of that; else nothing."""
+    kind, _, kept = metric.partition(",")
+    out = []
+    for leaf in leaves:
+        for sample in found["samples"][leaf]:
+            if sample["filter"] == kept:
+                if not isinstance(one := sample.get(kind), int | float):
+                    return ()
+                question = f"{leaf}\x00{sample['doc_id']}\x00{sample['doc_hash']}"
+                out.append(
+                    (int.from_bytes(hashlib.blake2b(question.encode(), digest_size=8).digest()) >> 1, float(one))
+                )
+    mean = sum(score for _, score in out) / len(out) if out else float("nan")
+    return tuple(out) if abs(mean - value) < 1e-6 else ()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

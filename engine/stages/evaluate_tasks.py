@@ -1,0 +1,235 @@
+"""The tasks of lm-eval, in a process of their own: starting it, following it, keeping what it found.
+
+The scorer's memory is given back first. Every task is saved when it is done, so a killed or paused evaluation repeats
+none. A task that fails, or takes the process down with it, leaves the others as they are; when all were tried, the
+stage fails with the reasons, and run again it tries only those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+
+from engine import diagnosis, eval_tasks, ranks
+from engine.backends import hf
+from engine.errors import StageError
+from engine.eval_tasks import TaskNeeds
+from engine.launch import environment
+from engine.lm_harness import At, Failed, Job, Measured, Planned, Report
+from engine.stage import Ctx
+from engine.store.rows import Row, Score, TaskItem
+
+POLL_S = 0.5
+END_S = 30.0
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "TORCH_NCCL_")
+"""The environment of one process of several: lm-eval would look for the others."""
+
+
+@dataclass
+class _Tally:
+    """Questions asked so far: those of finished tasks, and the share of the one that runs. ``base``: held-out units."""
+
+    base: int
+    sizes: dict[str, int]
+    done: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    now: str = ""
+
+    def at(self) -> int:
+        """Units that are done."""
+        return self.base + round(sum(self.sizes.get(name, 0) * share for name, share in self.done.items()))
+
+    @property
+    def total(self) -> int:
+        """Units in all, as far as they are known."""
+        return self.base + sum(self.sizes.values())
+
+
+def run(ctx: Ctx, base: int) -> None:
+    """Measure the tasks of [evaluate] that have no figure yet. ``base``: units that the stage has done before.
+
+    Raises:
+        ConfigError: a task that cannot be run.
+        StageError: tasks that failed, with their reasons; the others' figures are saved.
+    """
+    needs = eval_tasks.check(ctx.config, ctx.project)
+    sources = {name: source(ctx, name) for name in needs}
+    there = [row for row in ctx.rows(Score) if row.source in sources.values() and row.main]
+    done = {name: sum(row.n for row in there if row.source == sources[name]) for name in needs}
+    owed = [name for name in needs if not done[name]]
+    if not owed:
+        return
+    tally = _Tally(base, {name: n for name, n in done.items() if n}, {name: 1.0 for name, n in done.items() if n})
+    list(ranks.spread(_release, range(ranks.size())))
+    while owed:  # more than once only when a task took the process down
+        with _Process(_job(ctx, owed, needs), needs) as child:
+            _follow(ctx, child, tally, sources)
+            _blame(child, tally, owed)
+        owed = [name for name in owed if name not in tally.done and name not in tally.failed]
+    if tally.failed:
+        said = "; ".join(f"{name}: {reason}" for name, reason in tally.failed.items())
+        raise StageError(
+            f"{len(tally.failed)} of {len(needs)} evaluation tasks failed: {said}. The others are saved; run again to"
+            " try these, or take them out of [evaluate] tasks. The round's log has the traceback."
+        )
+
+
+def source(ctx: Ctx, name: str) -> str:
+    """What a task's figures depend on besides the round's model: they are measured again when it changes."""
+    how = ctx.config.evaluate
+    parts = (
+        (ctx.config.project.seed, how.backend, how.limit, how.num_fewshot.get(name), how.metrics.get(name)),
+        (how.apply_chat_template, how.fewshot_as_multiturn, ctx.config.model.chat_template, how.include_path),
+    )
+    return f"{name}:{hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).hexdigest()}"
+
+
+def _release(_: int) -> None:
+    hf.release()
+
+
+def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds]) -> Job:
+    ref = diagnosis.after_model(ctx)
+    own = eval_tasks.own_folder(ctx.config.evaluate, ctx.project)
+    return Job(
+        base=str(ref.base),
+        adapter=str(ref.adapter) if ref.adapter else None,
+        nf4=ref.nf4,
+        model=ctx.config.model,
+        seed=ctx.config.project.seed,
+        tasks=tuple(owed),
+        own=str(own) if own else None,
+        defaults=not all(need.local for need in needs.values()),
+        how=ctx.config.evaluate,
+    )
+
+
+class _Process:
+    """The running child, ended with its whole group on the way out."""
+
+    def __init__(self, job: Job, needs: Mapping[str, TaskNeeds]) -> None:
+        death, self.alive = os.pipe()
+        self.reports, report = os.pipe()
+        sys.stdout.flush()
+        self.process = subprocess.Popen(
+            # -P: a file beside the tasks, which the folder is for, must not stand in for a library
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "engine.lm_harness",
+                msgspec.json.encode(job).decode(),
+                str(death),
+                str(report),
+            ],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[death, report],
+            start_new_session=True,
+            cwd=job.own or "/",
+            env=_environment(offline=all(needs[name].local for name in job.tasks), code=job.how.allow_code_execution),
+        )
+        os.close(death)
+        os.close(report)
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):  # also what it started and left behind
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self.alive)
+        os.close(self.reports)
+
+    def ended(self) -> int:
+        """Its exit code, once it reports no more; one that does not end then is killed."""
+        try:
+            return self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def listen(self) -> Iterator[Report | None]:
+        """What it reports until it ends; None whenever there was nothing for a moment."""
+        rest = b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.reports, selectors.EVENT_READ)
+            while True:
+                if not ready.select(POLL_S):
+                    yield None
+                    continue
+                if not (read := os.read(self.reports, 1 << 20)):
+                    return
+                *lines, rest = (rest + read).split(b"\n")
+                yield from (msgspec.json.decode(line, type=Report) for line in lines)
+
+
+def _environment(offline: bool, code: bool) -> dict[str, str]:
+    own = {k: v for k, v in environment().items() if not k.startswith(TORCHRUN) and k != "HF_ALLOW_CODE_EVAL"}
+    own |= {"TQDM_MININTERVAL": "30", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    if code:
+        own["HF_ALLOW_CODE_EVAL"] = "1"
+    if offline:
+        own |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
+    return own
+
+
+def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str]) -> None:
+    """Save what is reported, show how far it is, and stop when that is wanted."""
+    for report in child.listen():
+        match report:
+            case Planned(sizes):
+                tally.sizes |= sizes
+                ctx.begin(tally.total, tally.at())
+            case At(task, share):
+                tally.now = task
+                tally.done[task] = share
+            case Measured(task):
+                tally.now = ""
+                tally.done[task] = 1.0
+                ctx.save(_rows(ctx.round, report, sources[task]), tally.at())
+                ctx.event(_said(report))
+            case Failed(task, reason):
+                tally.now = ""
+                tally.done.pop(task, None)
+                tally.failed[task] = reason
+                ctx.event(f"{task} failed: {reason}", "warning")
+        ctx.progress(tally.at())
+
+
+def _blame(child: _Process, tally: _Tally, owed: Sequence[str]) -> None:
+    """A process that ended before its work did took the task down that it was at, or all of them."""
+    left = [name for name in owed if tally.done.get(name, 0.0) < 1.0 and name not in tally.failed]
+    if not left:
+        return
+    code = child.ended()
+    how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+    for name in [tally.now] if tally.now else left:
+        tally.done.pop(name, None)
+        tally.failed[name] = f"lm-eval {how}" + ("" if tally.now else " before its first task")
+    tally.now = ""
+
+
+def _rows(round: int, found: Measured, source: str) -> list[Row]:
+    rows: list[Row] = []
+    for one in found.figures:
+        name = one.task if one.main else f"{one.task}:{one.metric}"
+        rows.append(Score(round, name, one.value, one.stderr, one.n, one.metric, one.higher, source))
+        rows += (TaskItem(round, one.task, item, score) for item, score in one.items)
+    return rows
+
+
+def _said(found: Measured) -> str:
+    main = next(one for one in found.figures if one.main)
+    error = "" if main.stderr is None else f" ± {main.stderr:.4f}"
+    shots = f", {found.shots}-shot" if found.shots else ""
+    return f"{found.task}: {main.metric} {main.value:.4f}{error} (n={main.n:,}{shots})"
