@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -32,7 +33,8 @@ class Program(click.Group):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             if not Path(args[0]).exists():
                 raise click.UsageError(
-                    f"{args[0]}: neither a command nor a project folder. Commands: {', '.join(sorted(self.commands))}.",
+                    f"{args[0]}: neither a command nor a project folder. Commands: {', '.join(sorted(self.commands))}."
+                    f" A new project there: mkdir {quote(args[0])} && middo-tui {quote(args[0])}",
                     ctx,
                 )
             return "open", self.commands["open"], args

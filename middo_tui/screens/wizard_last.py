@@ -111,6 +111,8 @@ class CheckStep(EntryStep):
         """Along the findings."""
         choices = self.query_one(Choices)
         choices.show(choices.data.moved(by))
+        item = choices.data.item
+        self.query_one(".about", Paragraph).show(Notice(item.text if item else "", "dim"))
 
     def complete(self) -> None:
         """There is nothing to complete."""

@@ -61,9 +61,10 @@ def preview_lines(shown: Shown | None, width: int, height: int) -> list[Line]:
     """A conversation, turn by turn; of long turns the beginning."""
     if shown is None:
         return [(Run(" No rows to show yet: say which column is which, above.", "dim"),)]
+    most = max(TURN_ROWS, (height - 1) // max(1, len(shown.row)))
     out: list[Line] = [(Run(f" row {shown.number} of the first {shown.of}", "strong"),)]
     for role, text in shown.row:
-        rows = wrap(text, max(10, width - 14), TURN_ROWS)
+        rows = wrap(text, max(10, width - 14), most)
         name = guard.fit(role or "not used", 10)
         for at, row in enumerate(rows):
             out.append((Run(f" {name if not at else ' ' * 10}  ", "dim" if role else "bad"), Run(row)))

@@ -195,7 +195,7 @@ class DataStep(EntryStep):
 
     def offers(self, typed: str) -> list[Offer]:
         """The demo for who has no data, then paths."""
-        demo = [Offer(Item("try the demo", "./middo-demo: two small models, a CPU"), DEMO)]
+        demo = [Offer(Item("try the demo", "./middo-demo: small models, minutes on a CPU"), DEMO)]
         return [*([] if typed else demo), *drafts.paths(typed, files=True)]
 
     def answer(self, value: str) -> Draft:

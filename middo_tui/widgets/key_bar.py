@@ -8,11 +8,13 @@ Keys = tuple[tuple[str, str], ...]
 
 
 def key_bar(keys: Keys, width: int) -> Line:
-    """`` p pause  s step``; keys that do not fit are left out from the middle, never the last two (help and leave)."""
-    shown = list(keys)
-    while len(shown) > 2 and width_of(_bar(shown)) > width:
-        shown.pop(-3)
-    return _bar(shown)
+    """`` p pause  s step``; the first ones that fit beside the last two (help and leave), which are always there."""
+    first, last = keys[:-2], list(keys[-2:])
+    shown: list[tuple[str, str]] = []
+    for key in first:
+        if width_of(_bar([*shown, key, *last])) <= width:
+            shown.append(key)
+    return _bar([*shown, *last])
 
 
 def _bar(keys: list[tuple[str, str]]) -> Line:

@@ -133,6 +133,7 @@ def test_a_word_that_is_neither_command_nor_folder() -> None:
     result = cli("stauts")
     assert result.exit_code == 2
     assert "neither a command nor a project folder" in result.output
+    assert "mkdir" in result.output
 
 
 @pytest.mark.parametrize("room", [100_000, 200_000, 700_000])

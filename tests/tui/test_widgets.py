@@ -193,6 +193,11 @@ def test_the_footer_keeps_help_and_leave_when_it_is_narrow() -> None:
     assert line.endswith("? help  q leave")
 
 
+def test_a_key_that_is_too_wide_does_not_cost_the_shorter_ones_behind_it() -> None:
+    keys = (("a", "accept"), ("A", "accept all of the better ones"), ("t", "split"), ("?", "help"), ("q", "leave"))
+    assert plain([key_bar(keys, 40)]) == " a accept  t split  ? help  q leave"
+
+
 def test_wrapping_keeps_words_and_says_when_it_cut() -> None:
     assert wrap("one two three", 8, 4) == ["one two", "three"]
     assert wrap("a\nb", 8, 4) == ["a", "b"]

@@ -21,7 +21,8 @@ from engine.store.connect import reader
 from middo_tui.screens import wizard_draft as drafts
 from middo_tui.screens.wizard import STEPS, Wizard, WizardScreen
 from middo_tui.screens.wizard_draft import Draft
-from middo_tui.screens.wizard_preview import counts
+from middo_tui.screens.wizard_preview import Shown, counts, preview_lines
+from middo_tui.widgets.lines import plain
 from tests.tui.hostile import CORPUS, ONE_MEGABYTE
 from tests.tui.terminal import ROOT, Terminal
 from tests.tui.test_loop_screen import screen_text, until
@@ -320,3 +321,10 @@ def test_a_look_at_unknown_columns_names_them(here: Path) -> None:
 
 def test_every_step_has_a_title_of_its_own() -> None:
     assert len({step.TITLE for step in STEPS}) == len(STEPS)
+
+
+def test_the_preview_shows_as_much_of_a_turn_as_there_is_room_for() -> None:
+    shown = Shown(1, 1, (("user", "short"), ("assistant", "\n".join(f"line {n}" for n in range(30)))))
+    assert "line 3" not in plain(preview_lines(shown, 60, 8))
+    assert "line 12" in plain(preview_lines(shown, 60, 31))
+    assert len(preview_lines(shown, 60, 31)) <= 31
