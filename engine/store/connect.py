@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,10 +79,15 @@ def reader(project: Path) -> sqlite3.Connection:
     """A read-only connection; rows come as ``sqlite3.Row``. A project of an older version is brought up to date first.
 
     Raises:
-        StoreError: there is no database, it is not one of ours, or it is an older one and cannot be written.
+        StoreError: there is no database, it is not one of ours, it is a newer one, or an older one that cannot be
+            written.
     """
     db = _read_only(project)
-    if not _up_to_date(db):
+    applied = [row["name"] for row in db.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+    if NEWEST in applied and applied[-1] != NEWEST:
+        db.close()
+        raise newer(project, applied[applied.index(NEWEST) + 1 :])
+    if NEWEST not in applied:
         db.close()
         from engine.store.schema import migrate  # it builds on this module, and takes 100 ms to import
 
@@ -91,8 +96,10 @@ def reader(project: Path) -> sqlite3.Connection:
     return db
 
 
-def _up_to_date(db: sqlite3.Connection) -> bool:
-    return db.execute("SELECT 1 FROM _sqlite_migrations WHERE name=?", (NEWEST,)).fetchone() is not None
+def newer(project: Path, unknown: Sequence[str]) -> StoreError:
+    """What to say of a database that has more than this version knows."""
+    has = ", ".join(unknown)
+    return StoreError(f"{database(project)}: made by a newer middo-tui (it has {has}). Upgrade middo-tui.")
 
 
 def _read_only(project: Path) -> sqlite3.Connection:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from engine.errors import StoreError
-from engine.store.connect import database, translated, writer
+from engine.store.connect import database, newer, translated, writer
 
 migrations = Migrations("middo")
 
@@ -61,10 +60,7 @@ def migrate(project: Path, create: bool = False) -> None:
         known = {m.name for m in migrations.applied(db)} | {m.name for m in migrations.pending(db)}
         ours = {m.name for m in migrations._migrations}
         if known - ours:
-            raise StoreError(
-                f"{database(project)}: made by a newer middo-tui (it has {', '.join(sorted(known - ours))})."
-                " Upgrade middo-tui."
-            )
+            raise newer(project, sorted(known - ours))
         if migrations.pending(db):
             migrations.apply(db)
     except sqlite3.Error as error:

@@ -18,7 +18,7 @@ from engine.config import Config
 from engine.errors import MiddoError
 from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
 from engine.store import read
-from engine.store.connect import reader
+from engine.store.connect import database, reader
 from engine.store.rows import AXES, Job, Plan
 from middo_tui import guard
 from middo_tui.feed.metrics import RoundCurve
@@ -46,7 +46,12 @@ class Reader:
         self.clock = clock
         self._db: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
+        self._file: tuple[int, int] | None = None
         self._view = LoopView(project=guard.one_line(project.resolve().name, NAME_LIMIT))
+        self._forget()
+
+    def _forget(self) -> None:
+        """What was read on from where it was."""
         self._curves: dict[int, RoundCurve] = {}
         self._rows: dict[int, tuple[_Signature, RoundView]] = {}
         self._log: tuple[LogLine, ...] = ()
@@ -56,6 +61,11 @@ class Reader:
     def view(self) -> LoopView:
         """What there is to show now; the very same object when nothing has changed. Trouble is part of the view."""
         try:
+            file = _identity(self.project)
+            if file != self._file:  # taken away or replaced: an open connection would go on reading what is no more
+                self.close()
+                self._forget()
+                self._file = file
             self._db = self._db or reader(self.project)
             worker = launch.state(read.worker(self._db))
             seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker)
@@ -173,6 +183,15 @@ class Reader:
                 name = guard.one_line(_device(g.device), NAME_LIMIT)
                 newest[name] = Gauge(name, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
         return tuple(newest[name] for name in sorted(newest))
+
+
+def _identity(project: Path) -> tuple[int, int] | None:
+    """Which file the database is; None when there is none."""
+    try:
+        found = database(project).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _device(name: str) -> str:

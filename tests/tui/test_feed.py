@@ -210,3 +210,16 @@ def test_polling_does_not_repeat_what_is_shown_already(tmp_path: Path, reader: R
     stop.set()
     poll(reader, stop, told.append, reader.view())
     assert told == []
+
+
+def test_a_project_that_is_taken_away_or_replaced_is_noticed(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    stores.running(project).db.close()
+    reader = Reader(project)
+    assert len(reader.view().curves) == 2
+    project.rename(tmp_path / "elsewhere")
+    assert "there is no project here" in reader.view().problem
+    Store(project, name="another").db.close()
+    view = reader.view()
+    assert (view.problem, view.project, view.curves, view.log) == ("", "another", (), ())
+    reader.close()
