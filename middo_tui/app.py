@@ -51,6 +51,8 @@ def supported() -> str | None:
 SCREENS = {name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name in (*keys.SCREENS, *keys.UNNUMBERED)}
 """Where each screen is; all but the Loop screen are imported when they are first looked at."""
 TRAIL = 20
+SLOW_S = 1.5
+SLOW = "Waiting for the database: another process is writing. What you press is done in order, none of it is lost."
 
 
 class Answered(Message):
@@ -78,6 +80,7 @@ class MiddoApp(BaseApp[int]):
         self._retry: Timer | None = None
         self._in_frame = False
         self._asked: deque[Ask] = deque()
+        self._slow: Timer | None = None
         self._trail: list[str] = [LoopScreen.NAME]
         self._opened: dict[str, Framed] = {LoopScreen.NAME: self.loop}
         self.view = self.loop.view
@@ -195,6 +198,8 @@ class MiddoApp(BaseApp[int]):
             self._carry_out_next()
 
     def _carry_out_next(self) -> None:
+        if not self._asked[0].said:
+            self._slow = self.set_timer(SLOW_S, lambda: self.framed.say(Notice(SLOW, "strong")))
         work = partial(self._carry_out, self._asked[0])
         self.run_worker(work, group="ask", thread=True, exit_on_error=False)
 
@@ -208,6 +213,9 @@ class MiddoApp(BaseApp[int]):
     @on(Answered)
     def _answered(self, message: Answered) -> None:
         self._asked.popleft()
+        if self._slow is not None:
+            self._slow.stop()
+            self._slow = None
         self.framed.say(message.notice)
         if message.after is not None:
             message.after()

@@ -43,10 +43,12 @@ class Ask(Message):
     once this one is done.
     """
 
-    def __init__(self, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
+    def __init__(self, verb: Callable[[], str], after: Callable[[], None] | None = None, said: bool = False) -> None:
+        """``said``: it was said already what is waited for."""
         super().__init__()
         self.verb = verb
         self.after = after
+        self.said = said
 
 
 class Go(Message):
@@ -119,7 +121,7 @@ class Framed(Screen[None]):
         """Have ``verb`` done in a thread, after what was asked for before. ``saying``: said until it is done."""
         if saying:
             self.say(Notice(saying, "dim"))
-        self.post_message(Ask(verb, after))
+        self.post_message(Ask(verb, after, bool(saying)))
 
     def confirm(self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
         """Have it done if the person says yes."""

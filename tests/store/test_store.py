@@ -63,7 +63,7 @@ def test_a_database_of_a_newer_version_is_refused(project: Path, db: sqlite3.Con
     with pytest.raises(StoreError, match=r"newer middo-tui .*m999_future"):
         migrate(project)
     with pytest.raises(StoreError, match=r"newer middo-tui .*m999_future"):
-        reader(project)
+        connect.reader(project)
 
 
 def test_ids_are_content_not_position() -> None:

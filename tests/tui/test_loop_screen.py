@@ -15,6 +15,7 @@ from engine import launch
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Plan
+from middo_tui import app as app_module
 from middo_tui.app import MiddoApp
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.help import Help
@@ -299,6 +300,22 @@ async def test_starting_is_said_at_once(tmp_path: Path, monkeypatch: pytest.Monk
         gate.set()
         await settle(pilot)
         assert "Starting the worker" not in screen_text(app)
+
+
+async def test_what_waits_for_a_locked_database_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "SLOW_S", 0.05)
+    store = stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        store.db.execute("BEGIN IMMEDIATE")
+        await pilot.press("p")
+        await until(pilot, "Waiting for the database")
+        assert plan(tmp_path / "p").want == "run"
+        store.db.execute("ROLLBACK")
+        await settle(pilot)
+        await until(pilot, "● pausing")
+        assert "Waiting for the database" not in screen_text(app)
+    assert plan(tmp_path / "p").want == "pause"
 
 
 async def test_an_error_of_the_engine_is_shown_and_the_app_stays(
