@@ -33,9 +33,8 @@ class Numbers:
             found = found | zeros if limit >> at & 1 else found & zeros
         return found
 
-    def total(self, samples: int) -> int:
-        """The sum of the numbers of ``samples``."""
-        size = samples.bit_count()
+    def total(self, samples: int, size: int) -> int:
+        """The sum of the numbers of ``samples``, of which there are ``size``."""
         return sum((size - (samples & zeros).bit_count()) << at for at, zeros in enumerate(self.zeros))
 
 

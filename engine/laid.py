@@ -1,0 +1,72 @@
+"""One signal of a round as ``engine.prepare`` laid it out in a file: searched, compared, counted into bins."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import nan
+
+from engine.axes import Signal
+from engine.bitplanes import Numbers
+from engine.sections import Sections
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """``counts[i]`` values lie in [edges[i], edges[i + 1]); the outermost bins hold what lies further out as well."""
+
+    counts: tuple[int, ...]
+    edges: tuple[float, ...]
+
+
+class Column:
+    """One signal of all samples, sorted once: places are counted among the known values."""
+
+    def __init__(self, signal: Signal, laid: Sections, everybody: int) -> None:
+        self.signal = signal
+        self.sorted = laid.floats(f"sorted {signal.name}")
+        self.order = laid.integers(f"order {signal.name}", "i")
+        self.place = laid.integers(f"place {signal.name}", "i")
+        self.known = members(laid.part(f"known {signal.name}"))
+        self._places = numbers(laid, f"place {signal.name}", everybody)
+
+    def value(self, sample: int) -> float:
+        """NaN where there is none."""
+        place = self.place[sample]
+        return self.sorted[place] if place >= 0 else nan
+
+    def first(self, limit: float) -> int:
+        """The place where being beyond ``limit`` begins (above) or ends (below)."""
+        search = bisect_right if self.signal.side == "above" else bisect_left
+        return search(self.sorted, limit)
+
+    def beyond(self, limit: float) -> int:
+        """Which samples lie strictly beyond ``limit``."""
+        low = self._places.below(self.first(limit)) & self.known
+        return self.known ^ low if self.signal.side == "above" else low
+
+
+def members(bits: memoryview) -> int:
+    """The set of samples whose bits these are."""
+    return int.from_bytes(bits, "little")
+
+
+def numbers(laid: Sections, name: str, everybody: int) -> Numbers:
+    """The bit planes called ``name``."""
+    part = laid.part(f"planes {name}")
+    wide = -(-everybody.bit_length() // 8)
+    return Numbers([members(part[at : at + wide]) for at in range(0, len(part), wide)] if wide else [], everybody)
+
+
+def histogram(known: Sequence[float], bins: int, trim: float) -> Histogram:
+    """From sorted values, by searching the edges."""
+    if not len(known):
+        return Histogram((0,) * bins, tuple(at / bins for at in range(bins + 1)))
+    low, high = known[int(trim * (len(known) - 1))], known[int((1 - trim) * (len(known) - 1))]
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = (*(low + (high - low) * at / bins for at in range(bins)), high)
+    inner = [0, *(bisect_left(known, edge) for edge in edges[1:-1]), len(known)]
+    return Histogram(tuple(b - a for a, b in pairwise(inner)), edges)
