@@ -1,14 +1,17 @@
 """Projects in which every text is hostile, looked at on every screen: what of it reaches the terminal as it is.
 
 The corpus is the tests' (``tests/tui/hostile.py``). Every column of free text in the store holds all of it: samples,
-rewrites, reasons, notes, names, errors, events, devices, scores, files; so do the settings of the rounds.
+rewrites, reasons, notes, names, errors, events, devices, scores, files; so do the settings of the rounds. The wizard is
+shown a folder of hostile names with a hostile file and a hostile model.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,12 +22,14 @@ from engine.store.rows import dump_messages, load_messages
 from tests.tui import families, stores
 from tests.tui.hostile import CORPUS, NEVER
 from tests.tui.reviews import reviewing
+from tests.tui.terminal import Terminal
 
 EVIL = [text.encode("utf-8", "replace").decode() for text in CORPUS.values()]
 EVERYTHING = " ".join(EVIL)
 SIZES = ((80, 24), (140, 60))
 QUIET_S = 0.35
 OWN = re.compile(rb"\x1b\]22;[a-z-]+\x07")  # Textual's own pointer shapes
+PASTED = b"\x1b[200~a\xc2\x9b31mb \xe2\x80\xaetxt \x1b[201~"  # as a terminal passes on what is pasted
 TEXTS = {
     "import": ("file", "format"),
     "quarantine": ("file", "reason", "raw"),
@@ -38,14 +43,37 @@ TEXTS = {
     "gauge": ("device",),
 }
 TOUR: dict[str, tuple[bytes, ...]] = {
-    "Loop": (b"?", b"\x1b", b"\x10", b"\x1b"),
-    "Samples": (b"2", b"\r", b"j", b"j", b"j", b"J", b"G", b"o", b"\x1b", b"f", b"flag:hidden\r", b"\x1b", b"v", b"x"),
+    "Loop": (b"?", b"\x1b", b"\x10", PASTED, b"\x1b", b"c", b"n"),
+    "Samples": (
+        *(b"2", b"\r", b"j", b"j", b"j", b"J", b"G", b"o", b"\x1b", b"f", b"flag:hidden\r", b"\x1b", b"v", b"x"),
+        *(b"/", PASTED, b"\r", b"\x1b"),
+    ),
+        b"2",
+        b"\r",
+        b"j",
+        b"j",
+        b"j",
+        b"J",
+        b"G",
+        b"o",
+        b"\x1b",
+        b"f",
+        b"flag:hidden\r",
+        b"\x1b",
+        b"v",
+        b"x",
+        b"/",
+        PASTED,
+        b"\r",
+        b"\x1b",
+    ),
     "Thresholds": (b"3", b"\t", b"\t", b"l", b"m"),
     "Review": (b"4", b"j", b"]", b"\t", b"\t", b"t", b"w", b"e", b"\x1b", b"c", b"\x1b", b"r", b"3", b"u", b"a"),
     "Rounds": (b"5", b"\t", b"\t", b"\t", b"\t", b"j", b"t", b"d", b"l"),
     "Lineage": (b"2", b"g", b"l", b"j", b"\r", b"j", b"\t", b"j", b"\x04"),
-    "Settings": (b"1", b",", b"j", b"j", b"\r", b"\x1b"),
+    "Settings": (b"1", b",", b"j", b"j", b"\r", PASTED, b"\r", b"\x1b", b"\x1b"),
 }
+WIZARD = (b"\x1b[B", b"\r", b"\x1b[C", b"\x1b[C", b"\r", b"\x1b[B", b"\x1b[B", PASTED, b"\r", b"\x1b", b"\x1b", b"\x1b")
 """The keys of a tour, in order; one that does nothing in a project does no harm."""
 
 
@@ -123,6 +151,34 @@ def projects(scratch: Path) -> list[Path]:
     return names
 
 
+def hostile_folder(folder: Path) -> Path:
+    """A folder whose names and texts are hostile: data, a model, what is neither."""
+    folder.mkdir()
+    rows = [
+        {"instruction": EVERYTHING, "output": EVERYTHING, "x\x1b]0;owned\x07\u202e": 1},
+        {"instruction": "", "output": ""},
+    ]
+    (folder / "d\x1b]52;c;cm0=\x07\u202e.json").write_text(json.dumps(rows), encoding="utf-8")
+    (folder / os.fsdecode(b"bad\xff\x9b31m.json")).write_text("[]", encoding="utf-8")
+    model = folder / "model\x1b[2J\u202e"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"model_type": EVERYTHING}), encoding="utf-8")
+    return folder
+
+
+def look_at_the_wizard(folder: Path, columns: int, rows: int) -> bytes:
+    """What the wizard writes while it walks through ``folder``."""
+    command = ["env", "-C", str(folder), f"XDG_CONFIG_HOME={folder}/none", sys.executable, "-m", "middo_tui.cli"]
+    terminal = Terminal(command, columns=columns, rows=rows)
+    terminal.wait_for("try the demo")
+    for key in WIZARD:
+        terminal.send(key)
+        terminal.settle(QUIET_S)
+    terminal.send(b"\x11")
+    terminal.wait()
+    return terminal.seen
+
+
 def look_everywhere(scratch: Path, quick: bool = False) -> Found:
     """Every screen of every project in two sizes; ``quick``: of one project in one size."""
     found = Found()
@@ -143,4 +199,10 @@ def look_everywhere(scratch: Path, quick: bool = False) -> Found:
             found.pictured |= "␛]0;owned␇".encode() in terminal.seen
             found.marked |= b"hidden character" in terminal.seen
             terminal.leave()
+    folder = hostile_folder(scratch / "wizard")
+    for columns, rows in SIZES:
+        painted = OWN.sub(b"", look_at_the_wizard(folder, columns, rows))
+        found.hostile["Wizard"] = found.hostile.get("Wizard", 0) + sum(painted.count(bad) for bad in NEVER)
+        found.painted += len(painted)
+        found.screens += 1
     return found

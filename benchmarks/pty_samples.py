@@ -95,7 +95,7 @@ def first_paint(project: Path, what: Listed, times: int) -> list[Row]:
 
 
 def memory(project: Path, what: Listed) -> list[Row]:
-    """Resident memory as one screen after the other is opened; the one with numpy comes last."""
+    """Resident memory as one screen after the other is opened; the one that holds a round comes last."""
     terminal = Timed(project)
     terminal.wait_for(LOOP_IS_THERE)
     terminal.settle(SETTLE_S)
@@ -107,7 +107,7 @@ def memory(project: Path, what: Listed) -> list[Row]:
         terminal.press(key, quiet_s=2 * SETTLE_S)
     held.append(("after Review, Rounds and Lineage too", terminal.memory))
     terminal.press(b"3", quiet_s=3 * SETTLE_S)
-    held.append(("after Thresholds too (numpy)", terminal.memory))
+    held.append(("after Thresholds too, the whole app", terminal.memory))
     terminal.leave()
     return [
         Row(

@@ -212,10 +212,6 @@ MISSED: dict[str, str] = {
         "**A question on a 16 KB/s line.** Opening a modal screen makes Textual paint all of the terminal, about 10 KB:"
         " 0.6 s on this line, whatever else happens. Keys that open nothing are answered within the target."
     ),
-    "numpy": (
-        "**Memory with the Thresholds screen.** It brings numpy, and a preview that holds the signals of every sample"
-        " sorted, so that a count takes a millisecond; some 20 MB, from when that screen is first opened."
-    ),
     "quality<4": (
         "**Filters that many samples pass.** Under 40,000 they are found by an index and looked up one by one, 3 µs"
         " each; the first page is there after the first few."
