@@ -48,32 +48,13 @@ TOUR: dict[str, tuple[bytes, ...]] = {
         *(b"2", b"\r", b"j", b"j", b"j", b"J", b"G", b"o", b"\x1b", b"f", b"flag:hidden\r", b"\x1b", b"v", b"x"),
         *(b"/", PASTED, b"\r", b"\x1b"),
     ),
-        b"2",
-        b"\r",
-        b"j",
-        b"j",
-        b"j",
-        b"J",
-        b"G",
-        b"o",
-        b"\x1b",
-        b"f",
-        b"flag:hidden\r",
-        b"\x1b",
-        b"v",
-        b"x",
-        b"/",
-        PASTED,
-        b"\r",
-        b"\x1b",
-    ),
     "Thresholds": (b"3", b"\t", b"\t", b"l", b"m"),
     "Review": (b"4", b"j", b"]", b"\t", b"\t", b"t", b"w", b"e", b"\x1b", b"c", b"\x1b", b"r", b"3", b"u", b"a"),
     "Rounds": (b"5", b"\t", b"\t", b"\t", b"\t", b"j", b"t", b"d", b"l"),
     "Lineage": (b"2", b"g", b"l", b"j", b"\r", b"j", b"\t", b"j", b"\x04"),
     "Settings": (b"1", b",", b"j", b"j", b"\r", PASTED, b"\r", b"\x1b", b"\x1b"),
 }
-WIZARD = (b"\x1b[B", b"\r", b"\x1b[C", b"\x1b[C", b"\r", b"\x1b[B", b"\x1b[B", PASTED, b"\r", b"\x1b", b"\x1b", b"\x1b")
+WIZARD = (b"\x1b[B", b"\r", b"\x1b[C", b"\r", b"\x1b[B", b"\x1b[B", PASTED, b"\r", b"\x1b", b"\x1b", b"\x1b")
 """The keys of a tour, in order; one that does nothing in a project does no harm."""
 
 
