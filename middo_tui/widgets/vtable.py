@@ -147,6 +147,7 @@ class VTable(Widget, Generic[R]):
         self._turn = 0  # of the order that is shown or waited for; what comes of an older one is dropped
         self._keep: int | None = None  # the id that the cursor stays on when the order comes
         self._pages: OrderedDict[int, dict[int, R]] = OrderedDict()
+        self._begun = PAGE  # rows of the first page that are known
         self._asked: set[int] = set()
         self._shown = Place(0, 0)
         self._aim = Place(0, 0)
@@ -267,7 +268,8 @@ class VTable(Widget, Generic[R]):
         """Show what is aimed at, if its rows are there; ask for them otherwise, and for those beyond the edges."""
         needed = self._view_pages(self._aim)
         self._ask([*needed, needed[0] - 1, needed[-1] + 1])
-        if any(page not in self._pages for page in needed):
+        begun = 0 not in needed or self._begun == PAGE or self._aim.top + self._rows_high <= self._begun
+        if not begun or any(page not in self._pages for page in needed):
             return
         old, self._shown = self._shown, self._aim
         if old.top != self._shown.top:
@@ -324,7 +326,8 @@ class VTable(Widget, Generic[R]):
             for block in source.order():
                 if turn != self._turn:
                     return
-                rows = source.rows(block[:PAGE]) if begins and self._keep is None else {}
+                seen = min(PAGE, self._rows_high) if self.content_size.height else PAGE  # no more, to be there at once
+                rows = source.rows(block[:seen]) if begins and self._keep is None else {}
                 self.post_message(_Block(turn, block, rows, begins))
                 begins = False
             self.post_message(_Block(turn, array("q"), {}, begins, whole=True))
@@ -357,8 +360,10 @@ class VTable(Widget, Generic[R]):
         self._pages.clear()
         self._asked.clear()
         self._anchor = None
+        self._begun = PAGE
         if rows:
             self._pages[0] = dict(rows)
+            self._begun = min(PAGE, len(rows))
         at = 0
         if self._keep is not None and self._keep in self._ids:
             at = self._ids.index(self._keep)
@@ -369,6 +374,8 @@ class VTable(Widget, Generic[R]):
         self._shown = Place(-1, -1)
         if self._ids:
             self._arrive()
+            if self._begun < PAGE:
+                self._read([0])  # the rest of it
         else:
             self.refresh()
 
@@ -416,6 +423,8 @@ class VTable(Widget, Generic[R]):
             changed |= {page * PAGE + i for i, id in enumerate(ids) if id in old and old[id] != new.get(id)}
             self._pages[page] = new
             self._pages.move_to_end(page)
+            if page == 0:
+                self._begun = PAGE
         while len(self._pages) > PAGES_KEPT:
             self._pages.popitem(last=False)
         if changed:
