@@ -103,8 +103,11 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
         echo(view.problem)
         return 1
     echo("")
-    echo(rounds_table(gather(project)))
-    echo("")
+    status = gather(project)
+    echo(rounds_table(status))
+    tasks = task_lines(status)
+    for line in ("", *tasks, *([""] if tasks else [])):
+        echo(line)
     echo(_closing_words(view, project))
     return CODES.get(view.state, 0)
 
@@ -155,6 +158,28 @@ def rounds_table(status: Mapping[str, Any]) -> str:
     return "\n".join(" | ".join(cells).rstrip() for cells in lines)
 
 
+def task_lines(status: Mapping[str, Any]) -> list[str]:
+    """The newest measured round's figures against the round before; none where the table has them all."""
+    measured = next((entry for entry in reversed(status["rounds"]) if entry["scores"]), None)
+    if measured is None or not measured["scores"].keys() - {"accuracy", "heldout_loss"}:
+        return []
+    names = {task: guard.one_line(task, 60) for task in measured["scores"]}
+    wide = max(len(name) for name in names.values())
+    lines = [f"scores of round {measured['round']}"]
+    for task, name in names.items():
+        error, change = measured["stderr"].get(task), measured["score_changes"].get(task)
+        line = f"  {name:<{wide}}  {measured['scores'][task]:.4f}{'' if error is None else f' ±{error:.4f}'}"
+        lines.append(line + (_change(change) if change else ""))
+    return lines
+
+
+def _change(found: Mapping[str, Any]) -> str:
+    """``  +0.0125 ±0.0177 within its error``."""
+    error, beyond = found["stderr"], found["beyond_stderr"]
+    words = "" if beyond is None else " within its error" if not beyond else " better" if found["better"] else " worse"
+    return f"  {figures.change(found['change'], 4)}{'' if error is None else f' ±{error:.4f}'}{words}"
+
+
 def describe(status: Mapping[str, Any]) -> str:
     """``middo-tui status``: who, where, the stages of the newest round, the table."""
     worker = status["worker"]
@@ -174,7 +199,8 @@ def describe(status: Mapping[str, Any]) -> str:
     if teacher["calls"]:
         tokens = figures.short(teacher["tokens_in"] + teacher["tokens_out"])
         lines.append(f"teacher  {teacher['calls']:,} calls, {tokens} tokens, {figures.money(teacher['cost'])}")
-    return "\n".join([*lines, "", rounds_table(status)])
+    tasks = task_lines(status)
+    return "\n".join([*lines, "", rounds_table(status), *(["", *tasks] if tasks else [])])
 
 
 def _stage_line(stage: Mapping[str, Any]) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.store import read, write
+from engine.store.rows import Score, TaskItem
 from middo_tui.feed.view import LoopView, StageView
-from middo_tui.plain import Narrator, describe, follow, rounds_table
+from middo_tui.plain import Narrator, describe, follow, rounds_table, task_lines
 from middo_tui.status import gather
 from tests.tui import stores
 from tests.tui.hostile import CORPUS
@@ -100,6 +102,27 @@ def test_the_table_is_aligned(tmp_path: Path) -> None:
         "    1 |  120 |          7/5/3 |        15 |          5/4/2 |        1.2420 | 37.7% ±1.3 | +2.1 points",
         "    2 |  120 |                |           |                |        1.1720 | 39.8% ±1.3 | +4.2 points",
     ]
+
+
+def test_tasks_are_told_with_their_change_and_its_error(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    assert task_lines(gather(tmp_path / "p")) == [], "the table has all there is"
+    for round, right in ((1, (1, 0, 0, 0)), (2, (1, 1, 1, 0))):
+        items = [TaskItem(round, "sums", at, score) for at, score in enumerate(right)]
+        main = Score(round, "sums", sum(right) / 4, 0.25, 4, "exact_match,none")
+        other = Score(round, "sums:ter,none", 9.0 - round, None, 4, "ter,none", higher=False)
+        write.save(store.db, round, "evaluate", [main, other, *items], None)
+    found = gather(tmp_path / "p")
+    error = (4 * 0.25) ** 0.5 / 4  # of the differences 0, 1, 1, 0
+    assert found["rounds"][2]["score_changes"]["sums"] == {
+        "change": 0.5, "stderr": error, "beyond_stderr": True, "better": True, "paired": True
+    }  # fmt: skip
+    assert task_lines(found)[3:] == [
+        "  sums           0.7500 ±0.2500  +0.5000 ±0.2500 better",
+        "  sums:ter,none  7.0000  −1.0000",
+    ]
+    assert "scores of round 2" in describe(found)
+    assert read.main_task(store.db, 2) == read.scores(store.db, 2)["accuracy"]
 
 
 def test_the_status_names_what_there_is(tmp_path: Path) -> None:
