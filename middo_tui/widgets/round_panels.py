@@ -59,7 +59,7 @@ def _scores(one: RoundFacts, earlier: RoundFacts | None) -> list[Line]:
 
 
 def _score(score: Change, earlier: RoundFacts | None) -> Line:
-    name = guard.fit(f"{score.task} %" if scale(score) > 1 else score.task, 18)
+    name = guard.fit(f"{_label(score)} %" if scale(score) > 1 else _label(score), 18)
     error = "" if score.stderr is None else f"±{amount(score, score.stderr, signed=False)}"
     first = Run(f" {name}{figure(score):>10}{error:>9}")
     was = earlier.score(score.task) if earlier else None
@@ -69,6 +69,14 @@ def _score(score: Change, earlier: RoundFacts | None) -> Line:
     words, role = _verdict(score)
     numbers = Run(f"{figure(was):>11}{amount(score, score.change):>9}{combined:>9}")
     return (first, numbers, Run(f"  {mark(score)} {words}" if mark(score) else f"  {words}", role))
+
+
+def _label(score: Change) -> str:
+    """The task; of a further figure what it is, below its task: ``gsm8k_cot:exact_match,strict-match``."""
+    if score.main:
+        return score.task
+    metric, _, kept = score.task.rpartition(":")[2].partition(",")
+    return f"  {metric if kept in ('', 'none') else kept}"
 
 
 def _verdict(score: Change) -> tuple[str, str]:

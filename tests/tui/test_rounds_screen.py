@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from engine.store import write
 from engine.store.connect import transaction
+from engine.store.rows import Score
 from middo_tui.app import MiddoApp
 from middo_tui.feed.rounds import RoundsReader, RoundsView
 from middo_tui.guard import clean
@@ -197,6 +199,19 @@ def test_the_cursor_is_on_the_page_with_many_rounds(tmp_path: Path) -> None:
     view = RoundsReader(tmp_path / "p").read()
     for at in range(12):
         assert f"▸{at:>5}" in plain(grid_lines(Grid(view, at), 80, 6))
+
+
+def test_a_task_has_one_column_and_its_other_figures_are_in_the_tab(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    strict, flexible = "exact_match,strict-match", "exact_match,flexible-extract"
+    figures = [Score(2, "gsm8k_cot", 0.5, 0.1, 9, flexible), Score(2, f"gsm8k_cot:{strict}", 0.25, 0.1, 9, strict)]
+    write.save(store.db, 2, "evaluate", [*figures, Score(2, "gsm8k_cot:ter,none", 7.0, None, 9, "ter,none")], None)
+    view = complete(tmp_path / "p")
+    assert [column.title for column in columns(view) if "gsm8k" in column.title] == ["gsm8k_cot %"]
+    told = plain(panel_lines(Panel(view, 2, "scores"), 80)).split("\n")
+    assert [line[:30].split() for line in told[2:5]] == [
+        ["gsm8k_cot", "%", "50.0"], ["strict-match", "%", "25.0"], ["ter", "7.000"]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("tab", TABS)
