@@ -68,7 +68,7 @@ def _text(state: ReviewState) -> bool:
 
 
 def _batch(verb: str, count: Callable[[ReviewState], int], rest: str) -> Callable[[ReviewState], str]:
-    return lambda state: f"{verb} {state.batch or rest} ({count(state):,})"
+    return lambda state: f"{verb} {count(state):,} {state.batch or rest}"
 
 
 KEYS: tuple[Key[ReviewState], ...] = (
@@ -100,7 +100,7 @@ KEYS: tuple[Key[ReviewState], ...] = (
         id="reject_batch",
         keys=("R",),
         help="Reject the marked ones; else all open ones of the filter; else those that are not better.",
-        label=_batch("reject", lambda state: state.rejects, "rest"),
+        label=_batch("reject", lambda state: state.rejects, "others"),
         works=lambda state: state.open and state.rejects > 0,
     ),
     Key(
