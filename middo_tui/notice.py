@@ -126,7 +126,9 @@ def _idle(view: LoopView, keys: bool) -> Notice:
 
 def _done(view: LoopView, keys: bool) -> Notice:
     brought = gain(view)
-    return Notice(f"Done: {view.reason}." + (f" {brought[0].upper()}{brought[1:]}." if brought else ""), "strong")
+    said = f"Done: {view.reason}." + (f" {brought[0].upper()}{brought[1:]}." if brought else "")
+    export, more = f"{press('app.go-rounds')}, then {press('rounds.export')},", press("loop.more")
+    return Notice(said + _do(keys, f"{export} writes the dataset; {more} runs one more round."), "strong")
 
 
 def gain(view: LoopView) -> str:

@@ -71,8 +71,8 @@ ANSI: Palette = {
     "active": "bright_blue",
     "decide": "magenta",
     "bad": "red",
-    "older": "",
-    "old": "dim",
+    "older": "dim",
+    "old": "dim blue",
     "oldest": "dim cyan",
     "raised": "reverse",
 }

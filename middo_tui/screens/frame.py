@@ -96,6 +96,7 @@ class Framed(Screen[None]):
         self.project = project
         self.view = view
         self._said: Notice | None = None
+        self._waits = False  # what is said holds until it is done
 
     # ------------------------------------------------------------------------- for subclasses
 
@@ -121,6 +122,7 @@ class Framed(Screen[None]):
         """Have ``verb`` done in a thread, after what was asked for before. ``saying``: said until it is done."""
         if saying:
             self.say(Notice(saying, "dim"))
+            self._waits = True
         self.post_message(Ask(verb, after, bool(saying)))
 
     def confirm(self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
@@ -185,7 +187,7 @@ class Framed(Screen[None]):
 
     def show(self, view: LoopView, link: LinkState) -> None:
         """Paint what is new in ``view``."""
-        if self.FOLLOWS_RUN and view.state != self.view.state:
+        if self.FOLLOWS_RUN and view.state != self.view.state and not self._waits:
             self._said = None
         self.view = view
         if not self.there:  # pushed a moment ago (it resumes once it is there), or going
@@ -196,7 +198,7 @@ class Framed(Screen[None]):
 
     def say(self, text: Notice) -> None:
         """Show a sentence in place of the screen's own."""
-        self._said = text if text.text else None
+        self._said, self._waits = text if text.text else None, False
         self.query_one("#notice", Paragraph).show(self._notice())
 
     def _notice(self) -> Notice:

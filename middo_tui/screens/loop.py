@@ -150,7 +150,7 @@ class LoopScreen(Framed):
 def _training(view: LoopView) -> Training | None:
     """The last step, while training is what it is about; afterwards the round's scores have the place."""
     stage = view.current
-    training = stage is None or stage.name == "train" or not any(row.scores for row in view.table)
+    training = (stage is not None and stage.name == "train") or not any(row.scores for row in view.table)
     return view.training if training else None
 
 

@@ -39,7 +39,9 @@ def score_facts(data: Scores, width: int) -> list[Line]:
     if data.scores:
         rows.append((Run(f"scores of round {data.round}", "dim"),))
         order = {task: at for at, task in enumerate(MAIN_TASKS)}
-        rows += [_row(one, width) for one in sorted(data.scores, key=lambda one: (order.get(one.task, 9), one.task))]
+        scores = sorted(data.scores, key=lambda one: (order.get(one.task, 9), one.task))
+        roomy = all(len(_name(one)) + len(figure(one)) + WITH_ERROR < width for one in scores)
+        rows += [_row(one, width, WITH_ERROR if roomy else CHANGE) for one in scores]
     if data.tokens:
         cost = f"  {figures.money(data.cost)}" if data.cost else ""
         took = Run(f"{figures.short(data.tokens)} tokens{cost}")
@@ -47,17 +49,19 @@ def score_facts(data: Scores, width: int) -> list[Line]:
     return rows
 
 
-def _row(one: Change, width: int) -> Line:
-    """``accuracy %   39.7   +0.8 ±0.5 ▲``; without the error where the task's name needs the room."""
+def _name(one: Change) -> str:
+    return f"{SHORT.get(one.task, one.task)}{' %' if scale(one) > 1 else ''}"
+
+
+def _row(one: Change, width: int, cells: int) -> Line:
+    """``accuracy %   39.7   +0.8 ±0.5 ▲``; without the error where a task's name needs the room."""
     sign, value = mark(one), figure(one)
-    name = f"{SHORT.get(one.task, one.task)}{' %' if scale(one) > 1 else ''}"
-    cells = WITH_ERROR if len(name) + len(value) + WITH_ERROR < width else CHANGE
     error = "" if one.combined is None or cells == CHANGE else f" ±{amount(one, one.combined, signed=False)}"
     change = f"{amount(one, one.change)}{error} {sign or ' '}" if one.change is not None else ""
     role = "error" if sign == WORSE else "" if sign else "dim"
     numbers = (Run(value), Run(f"{change:>{cells}}", role))
     room = max(0, width - len(value) - cells - 1)
-    return spread((Run(guard.fit(name, room).rstrip(), "dim"),), numbers, width)
+    return spread((Run(guard.fit(_name(one), room).rstrip(), "dim"),), numbers, width)
 
 
 class ScoreFacts(Lines[Scores]):

@@ -107,7 +107,7 @@ async def test_a_running_round_is_all_there(tmp_path: Path, size: tuple[int, int
 @pytest.mark.parametrize(("make", "parts"), [
     ("waiting", ["! your turn", "15 rewrites, 9 better", "4 review", "e accept better", "A accept all", "R reject"]),
     ("failed", ["✘ failed", "the model ended every reply at once", "enter retry"]),
-    ("finished", ["✔ done", "Accuracy 35.6 → 39.8 % (+4.2)", "closing round 2", "m one more round"]),
+    ("finished", ["✔ done", "Accuracy 35.6 → 39.8 % (+4.2)", "closing round 2", "5, then x,", "m one more round"]),
 ])  # fmt: skip
 async def test_what_needs_a_person_is_said(tmp_path: Path, make: str, parts: list[str]) -> None:
     getattr(stores, make)(tmp_path / "p")
@@ -289,13 +289,16 @@ async def test_a_key_that_does_not_work_now_says_what_it_is_for(tmp_path: Path) 
 
 
 async def test_starting_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Store(tmp_path / "p")
+    store = Store(tmp_path / "p")
     gate = Event()
     monkeypatch.setattr(launch, "start", lambda project: gate.wait(DEADLINE_S))
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("enter")
         await pilot.pause()
+        assert "Starting the worker …" in screen_text(app)
+        store.round(0).event("a round begins while it starts")
+        await until(pilot, "a round begins")
         assert "Starting the worker …" in screen_text(app)
         gate.set()
         await settle(pilot)
