@@ -14,118 +14,32 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rich.segment import Segment
 from textual import events, on
 from textual.geometry import Region
-from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.errors import MiddoError
 from middo_tui import guard
 from middo_tui.theme import ROLES
+from middo_tui.widgets.columns import Column as Column
+from middo_tui.widgets.columns import cells, header
+from middo_tui.widgets.row_pages import PAGE as PAGE
+from middo_tui.widgets.row_pages import RowPages
+from middo_tui.widgets.vtable_messages import Block, Page, Place, Source
+from middo_tui.widgets.vtable_messages import Moved as Moved
+from middo_tui.widgets.vtable_messages import Ordered as Ordered
 
-PAGE = 64
-PAGES_KEPT = 24
 STRIPS_KEPT = 512
 WHEEL_ROWS = 3
 CURSOR, MARK, FOUND = "▸", "●", "·"
 
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-
-
-class Source(Protocol[R_co]):
-    """Where rows come from. Both functions are called in threads of the table's; their order of calls is open."""
-
-    def order(self) -> Iterable[array[int]]:
-        """All ids in order, in blocks; the first block is painted before the others are there."""
-
-    def rows(self, ids: Sequence[int]) -> Mapping[int, R_co]:
-        """The rows of ``ids``; one that is gone is left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column(Generic[R]):
-    """A column: ``width`` cells without the gap on its left, 0 for one that takes what is left.
-
-    ``text`` is clean (see ``guard``). ``role`` (a key of ``theme.ROLES``) colours a cell; leave it out where it can be:
-    every coloured cell costs some thirty bytes.
-    """
-
-    title: str
-    width: int
-    text: Callable[[R], str]
-    role: Callable[[R], str] | None = None
-    right: bool = False
-    title_role: str = "dim"
-
-
-class Place(NamedTuple):
-    """What is looked at: the first row shown, and the row under the cursor. Positions in the order."""
-
-    top: int
-    at: int
-
-
-class Moved(Message):
-    """Another row is under the cursor, or the same one has changed its place. ``id`` is None in an empty table."""
-
-    def __init__(self, table: VTable[Any], id: int | None, at: int, total: int) -> None:
-        super().__init__()
-        self.table, self.id, self.at, self.total = table, id, at, total
-
-    @property
-    def control(self) -> VTable[Any]:
-        """The table."""
-        return self.table
-
-    def can_replace(self, message: Message) -> bool:
-        """Only the newest place matters."""
-        return isinstance(message, Moved) and message.table is self.table
-
-
-class Ordered(Message):
-    """The order is there: its beginning, or (``whole``) all of it; or it failed, and ``problem`` says why."""
-
-    def __init__(self, table: VTable[Any], total: int, whole: bool, problem: str = "") -> None:
-        super().__init__()
-        self.table, self.total, self.whole, self.problem = table, total, whole, problem
-
-    @property
-    def control(self) -> VTable[Any]:
-        """The table."""
-        return self.table
-
-
-class _Block(Message):
-    """From the ordering thread: more ids, with the first of them (``begins``) their rows, at last that it is whole."""
-
-    def __init__(
-        self,
-        turn: int,
-        ids: array[int],
-        rows: Mapping[int, Any],
-        begins: bool,
-        whole: bool = False,
-        problem: str = "",
-    ) -> None:
-        super().__init__()
-        self.turn, self.ids, self.rows = turn, ids, rows
-        self.begins, self.whole, self.problem = begins, whole, problem
-
-
-class _Page(Message):
-    """From a reading thread: the rows of some pages."""
-
-    def __init__(self, turn: int, pages: Sequence[int], rows: Mapping[int, Any], problem: str = "") -> None:
-        super().__init__()
-        self.turn, self.pages, self.rows, self.problem = turn, pages, rows, problem
 
 
 class VTable(Widget, Generic[R]):
@@ -146,9 +60,7 @@ class VTable(Widget, Generic[R]):
         self._whole = False
         self._turn = 0  # of the order that is shown or waited for; what comes of an older one is dropped
         self._keep: int | None = None  # the id that the cursor stays on when the order comes
-        self._pages: OrderedDict[int, dict[int, R]] = OrderedDict()
-        self._begun = PAGE  # rows of the first page that are known
-        self._asked: set[int] = set()
+        self._rows: RowPages[R] = RowPages()
         self._shown = Place(0, 0)
         self._aim = Place(0, 0)
         self._anchor: int | None = None
@@ -176,9 +88,7 @@ class VTable(Widget, Generic[R]):
     def stale(self) -> None:
         """The rows may have changed: read those in view again, and paint those that have. The order stays."""
         view = self._view_pages(self._shown)
-        for page in [page for page in self._pages if page not in view]:
-            del self._pages[page]
-        self._asked.clear()
+        self._rows.keep_only(view)
         if self._ids:
             self._read([page for page in view if page * PAGE < len(self._ids)])
 
@@ -210,7 +120,7 @@ class VTable(Widget, Generic[R]):
 
     def row(self, id: int | None) -> R | None:
         """A row that has been read and not yet been dropped."""
-        return next((page[id] for page in self._pages.values() if id in page), None) if id is not None else None
+        return None if id is None else self._rows.find(id)
 
     @property
     def marking(self) -> bool:
@@ -268,8 +178,7 @@ class VTable(Widget, Generic[R]):
         """Show what is aimed at, if its rows are there; ask for them otherwise, and for those beyond the edges."""
         needed = self._view_pages(self._aim)
         self._ask([*needed, needed[0] - 1, needed[-1] + 1])
-        begun = 0 not in needed or self._begun == PAGE or self._aim.top + self._rows_high <= self._begun
-        if not begun or any(page not in self._pages for page in needed):
+        if not self._rows.cover(needed, self._aim.top + self._rows_high):
             return
         old, self._shown = self._shown, self._aim
         if old.top != self._shown.top:
@@ -328,14 +237,14 @@ class VTable(Widget, Generic[R]):
                     return
                 seen = min(PAGE, self._rows_high) if self.content_size.height else PAGE  # no more, to be there at once
                 rows = source.rows(block[:seen]) if begins and self._keep is None else {}
-                self.post_message(_Block(turn, block, rows, begins))
+                self.post_message(Block(turn, block, rows, begins))
                 begins = False
-            self.post_message(_Block(turn, array("q"), {}, begins, whole=True))
+            self.post_message(Block(turn, array("q"), {}, begins, whole=True))
         except (MiddoError, sqlite3.Error, OSError) as error:
-            self.post_message(_Block(turn, array("q"), {}, True, True, guard.clean(str(error)).text))
+            self.post_message(Block(turn, array("q"), {}, True, True, guard.clean(str(error)).text))
 
-    @on(_Block)
-    def _ordered(self, message: _Block) -> None:
+    @on(Block)
+    def _ordered(self, message: Block) -> None:
         """A part of an order. An order that keeps the cursor is shown when it is whole, others with their beginning."""
         message.stop()
         if message.turn != self._turn:
@@ -357,13 +266,8 @@ class VTable(Widget, Generic[R]):
 
     def _begin(self, rows: Mapping[int, Any]) -> None:
         """A new order: nothing that was read holds for its positions."""
-        self._pages.clear()
-        self._asked.clear()
+        self._rows.begin(rows)
         self._anchor = None
-        self._begun = PAGE
-        if rows:
-            self._pages[0] = dict(rows)
-            self._begun = min(PAGE, len(rows))
         at = 0
         if self._keep is not None and self._keep in self._ids:
             at = self._ids.index(self._keep)
@@ -374,7 +278,7 @@ class VTable(Widget, Generic[R]):
         self._shown = Place(-1, -1)
         if self._ids:
             self._arrive()
-            if self._begun < PAGE:
+            if self._rows.begun < PAGE:
                 self._read([0])  # the rest of it
         else:
             self.refresh()
@@ -386,14 +290,14 @@ class VTable(Widget, Generic[R]):
     def _ask(self, pages: Iterable[int]) -> None:
         """Have pages read that are there and neither known nor asked for."""
         most = (len(self._ids) - 1) // PAGE
-        wanted = [p for p in pages if 0 <= p <= most and p not in self._asked and p not in self._pages]
+        wanted = [page for page in pages if 0 <= page <= most and self._rows.lacks(page)]
         if wanted:
             self._read(wanted)
 
     def _read(self, pages: Sequence[int]) -> None:
         if self._source is None:
             return
-        self._asked.update(pages)
+        self._rows.asked.update(pages)
         ids = [id for page in pages for id in self._ids[page * PAGE : (page + 1) * PAGE]]
         work = partial(self._read_pages, self._source, self._turn, tuple(pages), ids)
         self.run_worker(work, group="pages", thread=True, exit_on_error=False)
@@ -401,32 +305,23 @@ class VTable(Widget, Generic[R]):
     def _read_pages(self, source: Source[R], turn: int, pages: Sequence[int], ids: Sequence[int]) -> None:
         """In a thread."""
         try:
-            self.post_message(_Page(turn, pages, source.rows(ids)))
+            self.post_message(Page(turn, pages, source.rows(ids)))
         except (MiddoError, sqlite3.Error, OSError) as error:
-            self.post_message(_Page(turn, pages, {}, guard.clean(str(error)).text))
+            self.post_message(Page(turn, pages, {}, guard.clean(str(error)).text))
 
-    @on(_Page)
-    def _paged(self, message: _Page) -> None:
+    @on(Page)
+    def _paged(self, message: Page) -> None:
         """Rows have come."""
         message.stop()
         if message.turn != self._turn:
             return
-        self._asked.difference_update(message.pages)
+        self._rows.asked.difference_update(message.pages)
         if message.problem:
             self.post_message(Ordered(self, len(self._ids), self._whole, message.problem))
             return
-        changed = set()
+        changed: set[int] = set()
         for page in message.pages:
-            old = self._pages.get(page, {})
-            ids = self._ids[page * PAGE : (page + 1) * PAGE]
-            new = {id: message.rows[id] for id in ids if id in message.rows}
-            changed |= {page * PAGE + i for i, id in enumerate(ids) if id in old and old[id] != new.get(id)}
-            self._pages[page] = new
-            self._pages.move_to_end(page)
-            if page == 0:
-                self._begun = PAGE
-        while len(self._pages) > PAGES_KEPT:
-            self._pages.popitem(last=False)
+            changed |= self._rows.take(page, self._ids[page * PAGE : (page + 1) * PAGE], message.rows)
         if changed:
             self._strips.clear()
             self._paint_rows(changed)
@@ -478,12 +373,12 @@ class VTable(Widget, Generic[R]):
         """The header, or a row."""
         width = self.content_size.width
         if y == 0:
-            return self._header(width)
+            return header(self.columns, width, self.rich_style)
         at = self._shown.top + y - 1
         if not 0 <= at < len(self._ids):
             return Strip.blank(width, self.rich_style)
         id = self._ids[at]
-        row = self._pages.get(at // PAGE, {}).get(id)
+        row = self._rows.get(at // PAGE, id)
         if row is None:
             return Strip.blank(width, self.rich_style)
         return self._strip(id, row, at == self._shown.at, width)
@@ -501,35 +396,3 @@ class VTable(Widget, Generic[R]):
             if len(self._strips) > STRIPS_KEPT:
                 self._strips.popitem(last=False)
         return strip
-
-    def _header(self, width: int) -> Strip:
-        titles = [
-            (guard.fit(column.title, wide, right=column.right), column.title_role)
-            for column, wide in zip(self.columns, widths(self.columns, width - 2), strict=True)
-        ]
-        base, segments, lead = self.rich_style, [], "  "
-        for text, role in titles:
-            segments.append(Segment(lead + text, base + ROLES[role]))
-            lead = " "
-        return Strip(segments).adjust_cell_length(width, base)
-
-
-def widths(columns: Sequence[Column[Any]], width: int) -> list[int]:
-    """The cells of every column: what is left goes to the one of width 0."""
-    fixed = sum(column.width for column in columns) + len(columns) - 1
-    return [column.width or max(1, width - fixed) for column in columns]
-
-
-def cells(row: R, columns: Sequence[Column[R]], width: int, signs: str = "") -> list[tuple[str, str]]:
-    """``signs`` and a row in ``width`` cells as (text, role) runs: neighbours of one role are one run, gaps of none."""
-    pieces: list[tuple[str, str]] = []
-    for column, wide in zip(columns, widths(columns, width), strict=True):
-        role = column.role(row) if column.role is not None else ""
-        pieces += [(" ", ""), (guard.fit(column.text(row), wide, right=column.right), role)]
-    out: list[tuple[str, str]] = [(signs, "")] if signs else []
-    for text, role in pieces[1:]:
-        if out and out[-1][1] == role:
-            out[-1] = (out[-1][0] + text, role)
-        else:
-            out.append((text, role))
-    return out

@@ -17,7 +17,9 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.errors import StoreError
-from middo_tui.widgets.vtable import PAGE, PAGES_KEPT, Column, Moved, Ordered, VTable, cells, widths
+from middo_tui.widgets.columns import Column, cells, widths
+from middo_tui.widgets.row_pages import PAGE, PAGES_KEPT
+from middo_tui.widgets.vtable import Moved, Ordered, VTable
 
 COLUMNS: tuple[Column[str], ...] = (
     Column("id", 7, lambda row: row.split()[0], right=True),
@@ -148,7 +150,7 @@ async def test_pages_that_are_no_longer_near_are_dropped() -> None:
         for share in range(0, 101, 2):
             app.table.go_to_share(share)
             await settle(pilot)
-        assert len(app.table._pages) <= PAGES_KEPT
+        assert len(app.table._rows._pages) <= PAGES_KEPT
         assert len(app.table._strips) <= 512
 
 
