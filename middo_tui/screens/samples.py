@@ -2,290 +2,36 @@
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
-from textual import events, on
-from textual.app import ComposeResult
+from textual import on
 from textual.binding import BindingType
-from textual.containers import Container, Vertical
-from textual.message import Message
 
-from engine.errors import MiddoError
-from middo_tui import figures, guard, keys
+from middo_tui import keys
 from middo_tui.feed.filters import EXAMPLE, match_of, parse
-from middo_tui.feed.listing import Listing, jump, places, write_listing
-from middo_tui.feed.orders import RISING, Order
-from middo_tui.feed.pages import Pages, SampleRow
-from middo_tui.feed.sample import Detail, read_detail
-from middo_tui.feed.view import LoopView
-from middo_tui.keys import press
+from middo_tui.feed.listing import jump, write_listing
+from middo_tui.feed.orders import RISING
 from middo_tui.notice import Notice
-from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.line import TypeLine
-from middo_tui.screens.samples_keys import KEYS, Looking
-from middo_tui.screens.sort_menu import BY_NAME, SortMenu
-from middo_tui.theme import LETTERS
-from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.sample_pane import Pane, SamplePane
-from middo_tui.widgets.samples_bar import Listed, SamplesBar
-from middo_tui.widgets.vtable import Column, Moved, Ordered, VTable
+from middo_tui.screens.samples_keys import KEYS
+from middo_tui.screens.samples_reading import Found, Reading
+from middo_tui.screens.sort_menu import SortMenu
+from middo_tui.widgets.sample_pane import SamplePane
 
-FAILURES = (MiddoError, sqlite3.Error, OSError)
-MARKS_OF_STATES = {
-    "owed": "·",
-    "prompted": "·",
-    "proposed": "?",
-    "failed": "!",
-    "rejected": "✘",
-    "accepted": "✔",
-    "merged": "✔",
-}
-WATCHED = ("score", "judge", "select", "rewrite", "verify", "review", "merge")
 PANE_LINES = 6
 
 
-class DetailRead(Message):
-    """The sample under the cursor, in full, or why it could not be read."""
-
-    def __init__(self, id: int, detail: Detail | None, problem: str = "") -> None:
-        super().__init__()
-        self.id, self.detail, self.problem = id, detail, problem
-
-
-class Found(Message):
-    """What a search found: the ids, and their places in the order that was listed then."""
-
-    def __init__(self, text: str, ids: frozenset[int], at: array[int], problem: str = "") -> None:
-        super().__init__()
-        self.text, self.ids, self.at, self.problem = text, ids, at, problem
-
-
-class SamplesScreen(Framed):
-    """The line that says what is listed, the table, the detail pane."""
+class SamplesScreen(Reading):
+    """The table by its keys."""
 
     NAME = "samples"
     KEYS = KEYS
     CSS_PATH = "samples.tcss"
     BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
-
-    def __init__(self, project: Path, view: LoopView) -> None:
-        super().__init__(project, view)
-        self._pages = Pages(project)
-        self._order = Order(view.round or 0)
-        self._search = ""
-        self._hits: array[int] = array("q")
-        self._pane: bool | None = None  # None: as wide as the screen is
-        self._problem = ""
-        self._total: int | None = None
-        self._wanted: int | None = None  # a sample that another screen asked for
-        self._seen = _signature(view)
-        self.table: VTable[SampleRow] = VTable(self._columns(), id="rows")
-
-    # ------------------------------------------------------------------------------------------ the body
-
-    def body(self) -> ComposeResult:
-        """What is listed, the table, and beside or below it the sample under the cursor."""
-        yield SamplesBar(Listed(self._order.round))
-        with Container(id="main"):
-            yield self.table
-            with Vertical(id="detail"):
-                yield Divider(id="rule")
-                yield SamplePane(id="pane")
-
-    def on_mount(self) -> None:
-        """Begin to read."""
-        if self._wanted is None and self._total is None:
-            self._list()
-
-    def on_unmount(self) -> None:
-        """Give the connection back."""
-        self._pages.close()
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Room decides whether the pane is there from the beginning."""
-        self.call_after_refresh(self._place_pane)
-
-    @property
-    def pane_open(self) -> bool:
-        """Whether the sample under the cursor is shown in full."""
-        return self.size.width >= WIDE if self._pane is None else self._pane
-
-    def _place_pane(self) -> None:
-        self.set_class(self.pane_open, "-pane")
-        self._read_detail()
-        self.state_changed()
-
-    def _columns(self) -> tuple[Column[SampleRow], ...]:
-        shown = ["loss_before", "loss_after", "similarity", "quality"]
-        if self._order.sort not in (*shown, "seq"):
-            shown.append(self._order.sort)
-        return (
-            Column("#", 8, lambda row: figures.count(row.seq), right=True, title_role=self._title_role("seq")),
-            Column("axes", 4, _axes, _axis_role),
-            *(self._number(name) for name in shown),
-            Column("text", 0, lambda row: row.text, lambda row: "error" if row.error else ""),
-        )
-
-    def _number(self, name: str) -> Column[SampleRow]:
-        sort = BY_NAME[name]
-        mark = ("▼" if self._order.down else "▲") if name == self._order.sort else ""
-        title = mark + sort.head
-        width = max(6, len(title))
-        return Column(
-            title,
-            width,
-            lambda row: figures.fixed(row.number(name), sort.digits),
-            right=True,
-            title_role=self._title_role(name),
-        )
-
-    def _title_role(self, name: str) -> str:
-        return "active-strong" if name == self._order.sort else "dim"
-
-    # ------------------------------------------------------------------------------------------- listing
-
-    def _list(self, order: Order | None = None, keep: bool = False) -> None:
-        """List what ``order`` says (the present one when None)."""
-        self._order = order or self._order
-        self._problem = ""
-        self._hits = array("q")
-        self.table.set_columns(self._columns())
-        self.table.show(Listing(self._pages, self._order), keep)
-        self._tell()
-
-    def changed(self, view: LoopView) -> None:
-        """Rows in view are read again when a stage has written; the order stays."""
-        now = _signature(view)
-        if now != self._seen:
-            self._seen = now
-            if self._total is None or self._total == 0:
-                self._list()
-            else:
-                self.table.stale()
-                self._read_detail()
-
-    @on(Ordered)
-    def _listed(self, message: Ordered) -> None:
-        self._problem = message.problem
-        self._total = message.total if message.whole else None
-        if message.whole:
-            self._arrive()
-            if self._search:
-                self._find(self._search)
-        self._tell()
-        self.state_changed()
-
-    def _arrive(self) -> None:
-        """To the sample that another screen asked for."""
-        if self._wanted is None:
-            return
-        wanted, self._wanted = self._wanted, None
-        if not self.table.go_to_id(wanted):
-            self._pane = True
-            self._problem = (
-                f"Sample {wanted} is not in the dataset of round {self._order.round}."
-                f" {press('samples.older')} and {press('samples.newer')} change the round."
-            )
-
-    @on(Moved)
-    def _moved(self, message: Moved) -> None:
-        self._tell()
-        self._read_detail()
-        self.state_changed()
-
-    def _tell(self) -> None:
-        sort = (
-            "" if self._order.sort == "seq" else f"{BY_NAME[self._order.sort].words} {'▼' if self._order.down else '▲'}"
-        )
-        self.query_one(SamplesBar).show(
-            Listed(
-                round=self._order.round,
-                total=self._total,
-                at=self.table.at,
-                where=self._order.where,
-                sort=sort if self._order.sort in BY_NAME else "",
-                found=len(self._hits) if self._search else None,
-                marked=len(self.table.marks),
-                busy=self._total is None,
-            )
-        )
-
-    # -------------------------------------------------------------------------------------------- detail
-
-    def _read_detail(self) -> None:
-        """Have the sample under the cursor read, if it is shown."""
-        id = self.table.cursor_id
-        if not self.pane_open:
-            return
-        if id is None:
-            self.query_one(SamplePane).show(Pane(None))
-            return
-        work = partial(self._read_one, id, self._order.round)
-        self.run_worker(work, group="detail", thread=True, exclusive=True, exit_on_error=False)
-
-    def _read_one(self, id: int, round: int) -> None:
-        """In a thread."""
-        try:
-            self.post_message(DetailRead(id, read_detail(self.project, id, round)))
-        except FAILURES as error:
-            self.post_message(DetailRead(id, None, guard.clean(str(error)).text))
-
-    @on(DetailRead)
-    def _detail_read(self, message: DetailRead) -> None:
-        if message.id != self.table.cursor_id:
-            return
-        if message.problem:
-            self._problem = message.problem
-            self.state_changed()
-        pane = self.query_one(SamplePane)
-        same = pane.data.detail is not None and pane.data.detail.id == message.id
-        pane.show(Pane(message.detail, pane.data.top if same else 0))
-
-    # --------------------------------------------------------------------------------------------- state
-
-    def state(self) -> Looking:
-        """What the keys depend on."""
-        table = self.table
-        row = table.row(table.cursor_id)
-        clears = "search" if self._search else "marks" if table.marks else "filter" if self._order.where else ""
-        return Looking(
-            total=len(table.ids),
-            round=self._order.round,
-            last_round=_last_round(self.view),
-            pane=self.pane_open,
-            found=len(self._hits),
-            marked=len(table.marks),
-            rewritten=row is not None and bool(row.states),
-            clears=clears,
-            problem=bool(self._problem),
-        )
-
-    def own_notice(self) -> Notice:
-        """What is wrong, or what an empty list means."""
-        if self._problem:
-            return Notice(self._problem, "bad")
-        if self._total == 0:
-            if self._order.where:
-                return Notice(
-                    f"No sample passes this filter. {press('samples.filter')} changes it,"
-                    f" {press('samples.back')} clears it.",
-                    "decide",
-                )
-            return Notice("This dataset is empty. Add data: middo-tui import DIR FILE.", "decide")
-        if self._total is None and not self.table.ids:
-            return Notice("Reading …", "dim")
-        row = self.table.row(self.table.cursor_id)
-        if row is not None and not row.numbers and not row.error:
-            return Notice("No signals yet: the score stage of this round has not been here.", "dim")
-        return Notice("")
-
-    # ------------------------------------------------------------------------------------------- actions
 
     def action_down(self) -> None:
         """One row."""
@@ -381,18 +127,6 @@ class SamplesScreen(Framed):
         if typed is not None:
             self._find(typed.strip())
 
-    def _find(self, text: str) -> None:
-        work = partial(self._find_all, text, self.table.ids)
-        self.run_worker(work, group="search", thread=True, exclusive=True, exit_on_error=False)
-
-    def _find_all(self, text: str, ids: array[int]) -> None:
-        """In a thread."""
-        try:
-            found = self._pages.matches(text)
-            self.post_message(Found(text, found, places(ids, found)))
-        except FAILURES as error:
-            self.post_message(Found(text, frozenset(), array("q"), guard.clean(str(error)).text))
-
     @on(Found)
     def _was_found(self, message: Found) -> None:
         fresh = message.text != self._search
@@ -460,36 +194,3 @@ class SamplesScreen(Framed):
         row = self.table.row(self.table.cursor_id)
         if row is not None and row.states:
             self.go("review", (self._order.round, row.id, row.states[0][0]))
-
-    def aim(self, target: object) -> None:
-        """A filter line, the id of a sample, or an order."""
-        round = self.view.round or 0
-        if isinstance(target, Order):
-            self._list(target)
-        elif isinstance(target, str):
-            self._list(Order(round, target, self._order.sort, self._order.down))
-        elif isinstance(target, int):
-            self._wanted = target
-            self._list(Order(round))
-
-
-def _axes(row: SampleRow) -> str:
-    """The letters of the axes that selected it, and what became of its rewrites."""
-    letters = "".join(LETTERS[axis] for axis in row.axes)
-    return letters + "".join(dict.fromkeys(MARKS_OF_STATES.get(state, "") for _, state in row.states))
-
-
-def _axis_role(row: SampleRow) -> str:
-    return row.axes[0] if row.axes else ""
-
-
-def _signature(view: LoopView) -> tuple[object, ...]:
-    """What the rows of this screen depend on."""
-    stages = tuple((stage.state, stage.done) for stage in view.stages if stage.name in WATCHED)
-    return view.round, stages, view.waiting
-
-
-def _last_round(view: LoopView) -> int:
-    """The newest dataset: one beyond the last merged round."""
-    merged = any(stage.name == "merge" and stage.state == "done" for stage in view.stages)
-    return (view.round or 0) + merged
