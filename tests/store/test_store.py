@@ -224,6 +224,24 @@ def test_a_first_schema_project_is_brought_up_to_date_and_searched(
     assert old.execute(found, ("Saturn",)).fetchone()[0] == 0
 
 
+def test_the_search_index_can_be_made_anew(tmp_path: Path) -> None:
+    migrate(tmp_path, create=True)
+    db = connect.writer(tmp_path)
+    with connect.transaction(db):
+        write.add_samples(db, [sample("Name a moon of Saturn.", seq=0), sample("Name a moon of Jupiter.", seq=1)])
+    found = "SELECT count(*) FROM sample_fts WHERE sample_fts MATCH 'moon'"
+    for statement in (
+        "INSERT INTO sample_fts (sample_fts) VALUES ('delete-all')",
+        "INSERT INTO sample_fts (rowid, text) SELECT id, text FROM sample_text",
+    ):
+        db.execute(statement)
+    db.execute("INSERT INTO sample_fts (sample_fts) VALUES ('integrity-check')")
+    assert db.execute(found).fetchone()[0] == 2
+    assert {row[0] for row in db.execute("PRAGMA integrity_check")} == {"ok"}
+    with pytest.raises(sqlite3.OperationalError):  # FTS5 lets no content view use json_each
+        db.execute("INSERT INTO sample_fts (sample_fts) VALUES ('rebuild')")
+
+
 def test_an_older_project_is_brought_up_to_date_by_whoever_reads_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
