@@ -47,6 +47,8 @@ def _spent() -> float:
 def lists(project: Path, round: int, times: int) -> list[Row]:
     """Full-text search and filters: all the ids, not only the first page."""
     pages, rows = Pages(project), []
+    for _ in pages.order(Order(round)):  # as the screen has done before a filter can be typed
+        pass
 
     def filtered(where: str) -> tuple[int, list[float]]:
         sizes: list[int] = []

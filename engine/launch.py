@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from engine.errors import WorkerError
 from engine.store import read
 from engine.store.connect import reader
@@ -25,13 +23,19 @@ FREE_WITHIN_S = 5.0  # an orphaned child needs a moment to notice that its worke
 def boot_id() -> str:
     """Names this boot of the machine, so that a pid from before a reboot is never taken for a live worker."""
     path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else str(int(psutil.boot_time()))
+    if path.exists():
+        return path.read_text().strip()
+    import psutil
+
+    return str(int(psutil.boot_time()))
 
 
 def alive(worker: Worker | None) -> bool:
     """Whether this very process (pid, start time, boot) still runs."""
     if worker is None or worker.boot != boot_id():
         return False
+    import psutil  # takes 10 ms to import: only where a worker has been
+
     try:
         process = psutil.Process(worker.pid)
         same = abs(process.create_time() - worker.started) < 1.0

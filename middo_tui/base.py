@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from textual import events
 from textual.app import App
 from textual.driver import Driver
-from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
@@ -19,7 +18,6 @@ from textual.widget import Widget
 from middo_tui import keys, theme
 from middo_tui.guard import Guard
 from middo_tui.preferences import Preferences, remember_theme
-from middo_tui.sparing import SparingDriver
 
 R = TypeVar("R")
 
@@ -66,6 +64,8 @@ class BaseApp(App[R]):
 
     def get_driver_class(self) -> type[Driver]:
         """The one that writes what changes something, in place of the usual one."""
+        from middo_tui.sparing import LinuxDriver, SparingDriver  # the driver is only imported when an app is made
+
         usual = super().get_driver_class()
         return SparingDriver if usual is LinuxDriver else usual
 
@@ -75,8 +75,9 @@ class BaseApp(App[R]):
 
     def forget_shown(self) -> None:
         """Rely on nothing that the terminal was told before."""
-        if isinstance(self._driver, SparingDriver):
-            self._driver.forget()
+        forget = getattr(self._driver, "forget", None)
+        if forget is not None:
+            forget()
 
     def get_line_filters(self) -> list[LineFilter]:
         """Everything painted passes the guard last."""

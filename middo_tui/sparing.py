@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rich.cells import cell_len, get_character_cell_size
-from textual.drivers.linux_driver import LinuxDriver
+from textual.drivers.linux_driver import LinuxDriver as LinuxDriver
 
 Cell = tuple[str, str] | None
 """Its style (the numbers of an SGR sequence) and its character; the second cell of a wide one has none. None: it is not

@@ -196,7 +196,7 @@ CREATE TABLE worker (
 
 # The words of a conversation are what its turns say, without roles and JSON. The index keeps no copy of them.
 # FTS5 lets a content view use no table-valued function, so its 'rebuild', snippet() and highlight() fail here.
-# Inserting, deleting, MATCH and rank do not look at the view. To make the index anew: 'delete-all', then the INSERT below.
+# Inserting, deleting, MATCH and rank do not look at the view. To make it anew: 'delete-all', then the INSERT below.
 LOOK_CLOSER = (
     "CREATE VIEW sample_text AS SELECT id,"
     " (SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each(sample.messages))"
