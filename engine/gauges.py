@@ -1,8 +1,9 @@
-"""Reading the machine: GPUs by NVML, the CPU where there is none."""
+"""Reading the machine: GPUs by NVML, the CPU where there is none. A reading that fails is left out: it ends no run."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import psutil
 import pynvml
@@ -20,24 +21,33 @@ def open_gpus() -> list[object]:
 
 
 def sample(gpus: list[object]) -> list[Gauge]:
-    """One reading per GPU, or one of the CPU (percent since the last call). ``id`` is 0: the store numbers them."""
+    """One reading per GPU that can be read, or one of the CPU (percent since the last call). ``id`` is 0: the store
+    numbers them.
+    """
     now = time.time()
     if not gpus:
         memory = psutil.virtual_memory()
         return [Gauge(0, now, "cpu", psutil.cpu_percent(), memory.total - memory.available, memory.total, None, None)]
-    return [_gpu(index, handle, now) for index, handle in enumerate(gpus)]
+    found = (_gpu(index, handle, now) for index, handle in enumerate(gpus))
+    return [gauge for gauge in found if gauge is not None]
 
 
-def _gpu(index: int, handle: object, now: float) -> Gauge:
-    name = pynvml.nvmlDeviceGetName(handle)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return Gauge(
-        0,
-        now,
-        f"cuda:{index} {name}",
-        float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-        int(memory.used),
-        int(memory.total),
-        pynvml.nvmlDeviceGetPowerUsage(handle) / 1000.0,
-        float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)),
-    )
+def _gpu(index: int, handle: object, now: float) -> Gauge | None:
+    """None: the GPU does not say its use or memory (it fell off the bus, or is cut into instances)."""
+    try:
+        name = pynvml.nvmlDeviceGetName(handle)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        util = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    except pynvml.NVMLError:
+        return None
+    power = _known(lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000.0)
+    warmth = _known(lambda: float(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)))
+    return Gauge(0, now, f"cuda:{index} {name}", util, int(memory.used), int(memory.total), power, warmth)
+
+
+def _known(read: Callable[[], float]) -> float | None:
+    """What not every GPU can tell."""
+    try:
+        return read()
+    except pynvml.NVMLError:
+        return None

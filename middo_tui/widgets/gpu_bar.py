@@ -25,7 +25,7 @@ def _device(gauge: Gauge, width: int) -> list[Line]:
     first = spread((Run(name, "dim"),), tuple(figures_), width)
     share = gauge.memory_used / gauge.memory_total if gauge.memory_total else 0.0
     full = min(BAR, round(share * BAR))
-    label = "mem " if gauge.power is not None or gauge.temperature is not None else "RAM "
+    label = "RAM " if gauge.device == "CPU" else "mem "
     left = (Run(label, "dim"), Run("▇" * full), Run("░" * (BAR - full), "faint"))
     return [first, spread(left, (Run(figures.gigabytes(gauge.memory_used, gauge.memory_total)),), width)]
 

@@ -267,3 +267,8 @@ def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() ->
 
 def test_without_scores_or_a_teacher_there_is_nothing_to_say() -> None:
     assert score_facts(Scores.of(LoopView(table=(RoundView(0, 9),))), 32) == []
+
+
+def test_a_gpu_that_tells_little_is_still_a_gpu() -> None:
+    rows = plain(gpu_bar((Gauge("GPU 0 A100 MIG", 50.0, 5_000_000_000, 10_000_000_000),), 32)).split("\n")
+    assert rows[1].startswith("mem ")
