@@ -60,7 +60,7 @@ def _story(version: Version, parent: Version | None, width: int) -> list[Line]:
     if parent is None:
         said = f"○ #{version.seq:,} came with the data"
     elif version.axis == "diversity":
-        said = f"D #{version.seq:,} was inspired by #{parent.seq:,} in round {version.born - 1}, which stays"
+        said = f"D #{version.seq:,} was inspired by #{parent.seq:,} in round {version.born - 1}"
     else:
         letter = LETTERS.get(version.axis, "?")
         said = (

@@ -77,7 +77,7 @@ async def test_moving_tells_how_each_came_to_be(project: Path) -> None:
         await until(pilot, "why: no JSON in 3 replies")
         await until(pilot, "there is no text")
         await pilot.press("G")
-        await until(pilot, "D #122 was inspired by #120 in round 1, which stays")
+        await until(pilot, "D #122 was inspired by #120 in round 1")
         await pilot.press("g")
         await until(pilot, "came with the data")
 
