@@ -14,6 +14,7 @@ from middo_tui.feed.view import MARKS
 from middo_tui.keys import EVERYWHERE, SCREENS, Key, mine, name, numbers
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.paragraph import wrap
 
 LEGEND = " ".join(f"{mark} {state}" for state, mark in MARKS.items() if state != "interrupted")
 NUMBERED = " ".join(f"{number} {screen}" for number, screen in enumerate(SCREENS, start=1))
@@ -25,35 +26,39 @@ ABOUT = (
 
 
 COLUMN = 14
+MOST_ROWS = 4
 
 
-def help_lines(screen: str, table: Sequence[Key[Any]]) -> list[Line]:
-    """A row per key of the screen and of all screens, then what the signs mean."""
-    rows: list[Line] = [(Run(f" Keys of the {screen.capitalize()} screen", "strong"),), *map(_row, table)]
+def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80) -> list[Line]:
+    """The keys of the screen and of all screens, then what the signs mean."""
+    rows: list[Line] = [(Run(f" Keys of the {screen.capitalize()} screen", "strong"),)]
+    rows += [row for key in table for row in _rows(key, width)]
     rows += [(), (Run(" Keys of every screen", "strong"),), (_numbers(), Run(NUMBERED))]
-    rows += [_row(key) for key in mine(EVERYWHERE, "app")[len(SCREENS) :]]
+    rows += [row for key in mine(EVERYWHERE, "app")[len(SCREENS) :] for row in _rows(key, width)]
     return [*rows, (), *((Run(f" {text}", "dim"),) for text in ABOUT)]
 
 
-def _row(key: Key[Any]) -> Line:
+def _rows(key: Key[Any], width: int) -> list[Line]:
+    """The key, and beside it what it is for, in as many rows as that takes."""
     names = " ".join(name(k) for k in key.keys)
-    return (Run(f"  {names:<{COLUMN}}", "key"), Run(key.help))
+    texts = wrap(key.help, max(20, width - COLUMN - 3), MOST_ROWS)
+    return [(Run(f"  {'' if at else names:<{COLUMN}}", "key"), Run(text)) for at, text in enumerate(texts)]
 
 
 def _numbers() -> Run:
     return Run(f"  {numbers():<{COLUMN}}", "key")
 
 
-class HelpPage(Lines[tuple[Line, ...]]):
-    """``help_lines`` as a widget, as high as the page."""
+class HelpPage(Lines[tuple[str, tuple[Key[Any], ...]]]):
+    """``help_lines`` of a screen and its table as a widget, as high as the page."""
 
     DEFAULT_CSS = """
     HelpPage { height: auto; }
     """
 
-    def draw(self, data: tuple[Line, ...], width: int, height: int) -> list[Line]:
+    def draw(self, data: tuple[str, tuple[Key[Any], ...]], width: int, height: int) -> list[Line]:
         """The page."""
-        return list(data)
+        return help_lines(*data, width)
 
 
 class Help(ModalScreen[None]):
@@ -73,7 +78,7 @@ class Help(ModalScreen[None]):
 
     def __init__(self, screen: str, table: Sequence[Key[Any]]) -> None:
         super().__init__()
-        self._page = tuple(help_lines(screen, table))
+        self._page = (screen, tuple(table))
 
     def compose(self) -> ComposeResult:
         """The page and the way back."""

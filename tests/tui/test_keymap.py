@@ -17,6 +17,8 @@ from middo_tui.cli import main
 from middo_tui.keymap import check, long_name
 from middo_tui.notice import notice
 from middo_tui.preferences import Preferences
+from middo_tui.screens.help import help_lines
+from middo_tui.widgets.lines import plain, width_of
 from tests.tui import stores
 from tests.tui.test_keys import STATES
 from tests.tui.test_loop_screen import screen_text, settle
@@ -190,3 +192,11 @@ def test_the_command_line_lists_every_key_and_says_what_was_refused(
     assert "Did you mean loop.pause?" in done.stderr
     ids = {row[2:].split()[0] for row in rows if row[:2] in ("  ", "* ") and "." in row}
     assert keymap.usual(keymap.tables()).keys() <= ids
+
+
+def test_every_help_page_fits_eighty_columns_whole() -> None:
+    for screen, table in keymap.tables().items():
+        page = help_lines(screen, table, 80)
+        assert max(width_of(line) for line in page) <= 80
+        said = " ".join(plain(page).split())
+        assert all(" ".join(row.help.split()) in said for row in table if not row.id.startswith("go('")), screen
