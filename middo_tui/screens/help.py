@@ -41,7 +41,7 @@ def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80) -> list[
 def _rows(key: Key[Any], width: int) -> list[Line]:
     """The key, and beside it what it is for, in as many rows as that takes."""
     names = " ".join(name(k) for k in key.keys)
-    texts = wrap(key.help, max(20, width - COLUMN - 3), MOST_ROWS)
+    texts = wrap(key.help, max(20, width - COLUMN - 2), MOST_ROWS)
     return [(Run(f"  {'' if at else names:<{COLUMN}}", "key"), Run(text)) for at, text in enumerate(texts)]
 
 
