@@ -82,6 +82,8 @@ class Train(_Section, frozen=True):
     lora_dropout: Share = 0.0
     lora_targets: tuple[str, ...] | str = "all-linear"
     checkpoint_steps: Positive = 200
+    keep_checkpoints: NotNegative = 0
+    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     log_steps: Positive = 1
 
 
@@ -343,7 +345,18 @@ def restore(text: str) -> Config:
     return msgspec.json.decode(text.encode(), type=Config)
 
 
+# Keys that change nothing of a result: with another value a stage's work is as good as before.
+SILENT = {"train": ("keep_checkpoints", "report_to")}
+
+
+def _telling(name: str, value: object) -> object:
+    """A section without the keys that change no result."""
+    if name not in SILENT:
+        return value
+    return {key: item for key, item in msgspec.to_builtins(value).items() if key not in SILENT[name]}
+
+
 def slice_hash(config: Config, names: tuple[str, ...]) -> str:
     """A short hash of what a stage's result depends on: sections (``train``) or single keys (``train.init``)."""
-    parts = [msgspec.json.encode(attrgetter(name)(config), order="sorted") for name in names]
+    parts = [msgspec.json.encode(_telling(name, attrgetter(name)(config)), order="sorted") for name in names]
     return hashlib.blake2b(b"\x00".join(parts), digest_size=8).hexdigest()

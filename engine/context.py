@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ class StoreCtx:
         return self.project / found[0] if found else None
 
     def workdir(self, name: str) -> Path:
-        folder = self.project / "artifacts" / f"round-{self.round}" / name
+        folder = self._folder(name, self.round)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -77,6 +78,14 @@ class StoreCtx:
             [Artifact(self.round, name, str(relative), json.dumps(meta))],
             None,
         )
+
+    def withdraw(self, name: str, round: int) -> None:
+        with transaction(self._db):  # first: what has no row does not count, whatever is left of it
+            self._db.execute("DELETE FROM artifact WHERE round=? AND name=?", (round, name))
+        shutil.rmtree(self._folder(name, round))
+
+    def _folder(self, name: str, round: int) -> Path:
+        return self.project / "artifacts" / f"round-{round}" / name
 
     def drop_metrics_after(self, step: int) -> None:
         with transaction(self._db):

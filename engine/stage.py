@@ -93,6 +93,9 @@ class Ctx(Protocol):
     def publish(self, name: str, path: Path, meta: dict[str, object]) -> None:
         """Make ``path`` (inside the project) the finished artifact ``name`` of this round."""
 
+    def withdraw(self, name: str, round: int) -> None:
+        """Artifact ``name`` of ``round`` is no more: forget it, then remove its files."""
+
     def drop_metrics_after(self, step: int) -> None:
         """Forget logged training steps beyond ``step``: a resumed run logs them again."""
 

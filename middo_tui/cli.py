@@ -261,6 +261,21 @@ def export(folder: Path, out: Path, round_: int | None, format_: str, provenance
     click.echo(f"{out}: {count:,} rows ({format_})")
 
 
+@main.command("export-model")
+@click.argument("folder", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option("--round", "round_", type=click.IntRange(0), default=None, help="Which round's (default: the newest).")
+@click.option("--merged", is_flag=True, help="An adapter merged into its base: whole weights.")
+def export_model(folder: Path, out: Path, round_: int | None, merged: bool) -> None:
+    """Write a round's model to OUT: an adapter for PEFT and vLLM, or whole weights; with tokenizer and model card."""
+    from engine.fit import size
+    from engine.handover import export_model as write
+
+    made = write(folder, out, round_, merged)
+    click.echo(f"{out}: {made.kind} of round {made.round}, {size(made.size)}. Say its licence in README.md.")
+    click.echo(f"Nothing left this machine. To share it: hf upload OWNER/NAME {out}")
+
+
 @main.command()
 @click.argument("folder", type=FOLDER, required=False)
 def doctor(folder: Path | None) -> None:

@@ -83,7 +83,7 @@ def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    if device.type == "cuda" and device.index is None:
+    if str(device) == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())  # accelerate compares it with the trainer's
     return {"quantization_config": how, "device_map": {"": device}}
 

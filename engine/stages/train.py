@@ -25,7 +25,7 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, diagnosis, models, ranks, training
+from engine import batches, cards, diagnosis, models, ranks, retention, training
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.diagnosis import CHECKPOINT
@@ -74,6 +74,7 @@ def run(ctx: Ctx) -> None:
         "train_loss": math.fsum(losses) / max(len(losses), 1),
     }
     ctx.publish(CHECKPOINT, final, meta)
+    retention.prune(ctx)
     task.rows.unlink()
     for old in folder.glob(f"{STEPS}*"):
         shutil.rmtree(old)
@@ -242,12 +243,15 @@ def _save_final(ctx: Ctx, trainer: Trainer, tokenizer: Any, start: ModelRef, fol
     model = trainer.accelerator.unwrap_model(trainer.model)
     if ctx.config.train.method != "full":
         model.save_pretrained(str(new))
-        (new / "README.md").unlink(missing_ok=True)
         _sort_targets(new / "adapter_config.json")
         models.write_note(new, start, ctx.project)
     else:
         model.to(torch_dtype(ctx.config.model.dtype, torch_device(ctx.config.model.device))).save_pretrained(str(new))
         tokenizer.save_pretrained(str(new))
+    losses = _losses(trainer.state)
+    told = (math.fsum(losses) / len(losses), losses[-1]) if losses else None
+    card = cards.Made(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told)
+    (new / "README.md").write_text(cards.text(card), encoding="utf-8")
     _sync(new)
     os.replace(new, final)
     return final

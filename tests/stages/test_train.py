@@ -68,7 +68,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> t
 
 def test_the_adapter_is_published_with_its_metrics(undisturbed: tiny.Project, tiny_model: Path) -> None:
     files, meta, logged = result(undisturbed)
-    assert sorted(files) == ["adapter_config.json", "adapter_model.safetensors", "middo.json"]
+    assert sorted(files) == ["README.md", "adapter_config.json", "adapter_model.safetensors", "middo.json"]
     assert (meta["method"], meta["base"], meta["steps"]) == ("lora", str(tiny_model), 10)
     assert [row[0] for row in logged] == list(range(1, 11))
     losses = [row[2] for row in logged]

@@ -1,0 +1,109 @@
+"""The model card of a checkpoint: what it was made from and how, for whoever gets the folder. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.config import Config
+
+SAID = (
+    "epochs",
+    "learning_rate",
+    "scheduler",
+    "warmup_ratio",
+    "batch_size",
+    "gradient_accumulation",
+    "packing",
+    "weight_decay",
+    "max_grad_norm",
+)
+OF_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a checkpoint came about.
+
+    train_losses: mean loss over all steps and over the last one. scores: task -> (value, standard error or None).
+    """
+
+    config: Config
+    round: int
+    rows: int
+    steps: int
+    train_losses: tuple[float, float] | None = None
+    scores: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    merged: bool = False
+
+
+def base_name(config: Config) -> str:
+    """The base as the hub knows it, or a local folder's last name: a path of this machine is nobody's business."""
+    name = config.model.name
+    return name if not Path(name).is_absolute() else Path(name).name
+
+
+def text(made: Made) -> str:
+    """The README.md, with the licence left to whoever shares the model."""
+    config, how = made.config, made.config.train
+    whole = how.method == "full" or made.merged
+    title = f"{config.project.name or base_name(config).rpartition('/')[2]}, round {made.round}"
+    lines = [
+        "---",
+        f"base_model: {base_name(config)}",
+        f"library_name: {'transformers' if whole else 'peft'}",
+        "pipeline_tag: text-generation",
+        "tags: [middo]",
+        "# license: yours to say before you share this; the base model's and the data's terms apply",
+        "---",
+        "",
+        f"# {title}",
+        "",
+        _what(made),
+        "",
+        f"Trained on {made.rows:,} samples: the dataset of round {made.round}"
+        + (", as it was imported." if made.round == 0 else ", after the rewrites of the rounds before were merged."),
+        "",
+        "| setting | value |",
+        "|---|---|",
+        f"| method | {how.method} |",
+        f"| max_length | {config.model.max_length} |",
+        f"| seed | {config.project.seed} |",
+        *(f"| {key} | {_value(getattr(how, key))} |" for key in (*SAID, *(() if how.method == "full" else OF_LORA))),
+        f"| processes | {config.launch.processes} |",
+        f"| steps | {made.steps} |",
+    ]
+    return "\n".join([*lines, "", *_measured(made)]) + "\n"
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _what(made: Made) -> str:
+    method = made.config.train.method
+    if method == "full":
+        return f"All weights of {base_name(made.config)}, fine-tuned. It loads like any model in Hugging Face format."
+    if not made.merged:
+        base = f"{base_name(made.config)}{' in 4 bits (NF4)' if method == 'qlora' else ''}"
+        return f"A LoRA adapter for {base}. It loads with PEFT, or as a LoRA module of vLLM."
+    said = "A LoRA adapter merged into its base: it loads like any model in Hugging Face format."
+    if method == "qlora":
+        said += (
+            " The adapter was learned on a base in 4 bits and merged into the unquantised one: losses differ a little."
+        )
+    return said
+
+
+def _measured(made: Made) -> Sequence[str]:
+    out = []
+    if made.train_losses:
+        mean, last = made.train_losses
+        out += [f"Training loss: {mean:.4f} over all steps, {last:.4f} at the last.", ""]
+    if made.scores:
+        out += ["| score | value | standard error |", "|---|---:|---:|"]
+        for task, (value, error) in made.scores.items():
+            out.append(f"| {task} | {value:.4f} | {'' if error is None else f'{error:.4f}'} |")
+        out.append("")
+    return [*out, "Made with middo-tui."]

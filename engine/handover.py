@@ -1,0 +1,136 @@
+"""A round's model as a folder of its own: an adapter for PEFT and vLLM, or whole weights; with tokenizer and card.
+
+Nothing leaves the machine. Merging needs torch, which is loaded only for that, and happens on the CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine import cards, models
+from engine import config as configs
+from engine.config import Config
+from engine.diagnosis import CHECKPOINT
+from engine.errors import UsageError
+from engine.models import ModelRef
+from engine.store import read
+from engine.store.connect import reader
+
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: of which round, as an adapter or whole, and how large."""
+
+    round: int
+    kind: str
+    size: int
+
+
+def export_model(project: Path, out: Path, round: int | None = None, merged: bool = False) -> Exported:
+    """Write the model of ``round`` (the newest that has one) to the folder ``out``: all of it or nothing.
+
+    Raises:
+        UsageError: ``out`` is not empty, or the round has no checkpoint; lists those that have.
+        ModelError: the checkpoint or its base cannot be read.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out}: exists and is not empty. Name a new folder.")
+    db = reader(project)
+    try:
+        wanted, folder = _find(db, project, round)
+        made = _made(db, project, wanted)
+    finally:
+        db.close()
+    ref = models.checkpoint(folder, project)
+    new = out.with_name(f"{out.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        if ref.adapter is None:
+            shutil.copytree(folder, new)
+        elif merged:
+            _merge(ref, made.config, new)
+        else:
+            name = made.config.model.name
+            local = any(place.is_dir() for place in (project / name, Path(name).expanduser()))
+            _copy_adapter(ref.adapter, ref.base, made.config, new, str(ref.base) if local else name)
+        whole = ref.adapter is None or merged
+        (new / "README.md").write_text(cards.text(replace(made, merged=merged)), encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        os.replace(new, out)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    return Exported(wanted, "whole model" if whole else "adapter", size)
+
+
+def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int, Path]:
+    """The round and the folder of its checkpoint."""
+    rows = db.execute("SELECT round, path FROM artifact WHERE name=? ORDER BY round", (CHECKPOINT,)).fetchall()
+    there = {int(row["round"]): project / row["path"] for row in rows}
+    if not there:
+        raise UsageError(f"{project}: no round is trained yet. Start with `middo-tui run {project} --until train`.")
+    wanted = max(there) if round is None else round
+    if wanted not in there:
+        have = ", ".join(map(str, there))
+        raise UsageError(
+            f"--round {wanted}: has no checkpoint (not trained yet, or removed by train.keep_checkpoints)."
+            f" Rounds that have one: {have}."
+        )
+    return wanted, there[wanted]
+
+
+def _made(db: sqlite3.Connection, project: Path, round: int) -> cards.Made:
+    """What the card says."""
+    snapshot = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()[0]
+    config = configs.restore(snapshot) if snapshot != "{}" else configs.load(project)
+    losses = [row[0] for row in db.execute("SELECT loss FROM metric WHERE round=? ORDER BY step", (round,))]
+    (meta,) = db.execute("SELECT meta FROM artifact WHERE round=? AND name=?", (round, CHECKPOINT)).fetchone()
+    facts = json.loads(meta)
+    mean = (facts["train_loss"], losses[-1]) if losses and "train_loss" in facts else None
+    found = read.scores(db, round)
+    return cards.Made(
+        config=config,
+        round=round,
+        rows=read.size(db, round),
+        steps=int(facts.get("steps", len(losses))),
+        train_losses=mean,
+        scores={task: (score[0], score[1]) for task, score in found.items()},
+    )
+
+
+def _copy_adapter(adapter: Path, base: Path, config: Config, new: Path, base_name: str) -> None:
+    """The adapter with the tokenizer that it was trained with; a base of the hub by its name, not by its copy here."""
+    from engine.render import load_tokenizer
+
+    new.mkdir(parents=True)
+    for file in adapter.iterdir():
+        if file.name != models.NOTE:
+            shutil.copy2(file, new / file.name)
+    settings = json.loads((new / ADAPTER).read_text(encoding="utf-8"))
+    settings["base_model_name_or_path"] = base_name
+    (new / ADAPTER).write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
+    load_tokenizer(base, config.model.chat_template).save_pretrained(str(new))
+
+
+def _merge(ref: ModelRef, config: Config, new: Path) -> None:
+    """Base and adapter as one model, in the number format that scoring reads it in."""
+    import torch
+    from peft import PeftModel
+
+    from engine.backends.local import read_model, torch_dtype
+    from engine.render import load_tokenizer
+
+    cpu = torch.device("cpu")
+    where = torch.device("cuda" if torch.cuda.is_available() and config.model.device != "cpu" else "cpu")
+    model = read_model(ref.base, torch_dtype(config.model.dtype, where), cpu, config.model.attention)
+    whole = PeftModel.from_pretrained(model, str(ref.adapter)).merge_and_unload()
+    whole.save_pretrained(str(new))
+    load_tokenizer(ref.base, config.model.chat_template).save_pretrained(str(new))

@@ -1,0 +1,243 @@
+"""How much memory each stage will need, from a model's files and the settings alone: no torch, nothing is loaded.
+
+Weights are counted from the headers of the safetensors files. What a layer keeps for its backward pass was counted with
+autograd's own saved tensors (Llama's layer under sdpa, with and without autocast and adapters) and is linear in the
+tokens of a batch. ``benchmarks/memory.py`` holds the estimate against what training and scoring really take.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.config import Config
+from engine.errors import ModelError
+
+FLOAT = 4
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight; the scale of its block of 64; the scale of 256 such scales
+CONTEXT = 600 << 20  # what CUDA, its libraries and the allocator's gaps take on every GPU
+LOSS_TOKENS, LOSS_WORDS = 4096, 8192  # the tile of logits that the trainer's loss has in memory at a time
+SCORED_LOGITS = 1 << 26  # as many logits the scorer holds at a time
+HEADS = ("lm_head", "embed_out", "output")
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a model's memory depends on. Counts are of numbers, not bytes.
+
+    linear: the weights of all linear layers but the head, each as (name, outputs, inputs).
+    """
+
+    parameters: int
+    linear: tuple[tuple[str, int, int], ...]
+    layers: int
+    hidden: int
+    inner: int
+    heads_width: int
+    kv_width: int
+    words: int
+
+    @property
+    def in_layers(self) -> int:
+        """Weights that QLoRA quantises and LoRA stands beside."""
+        return sum(rows * columns for _, rows, columns in self.linear)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes on each device that a stage needs at its peak, by what for."""
+
+    stage: str
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return sum(self.parts.values())
+
+
+def read_shape(folder: Path) -> Shape:
+    """The shape of the model in ``folder``.
+
+    Raises:
+        ModelError: its config.json or weights cannot be read, or it is no decoder of a usual form.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
+        tensors: dict[str, list[int]] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            tensors |= _header(file)
+        heads = int(config["num_attention_heads"])
+        width = int(config.get("head_dim") or config["hidden_size"] // heads)
+        return Shape(
+            parameters=sum(_count(shape) for shape in tensors.values()),
+            linear=tuple((name, shape[0], shape[1]) for name, shape in tensors.items() if _quantised(name, shape)),
+            layers=int(config["num_hidden_layers"]),
+            hidden=int(config["hidden_size"]),
+            inner=int(config.get("intermediate_size") or 4 * config["hidden_size"]),
+            heads_width=heads * width,
+            kv_width=int(config.get("num_key_value_heads") or heads) * width,
+            words=int(config["vocab_size"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: no estimate of its memory ({type(error).__name__}: {error}).") from error
+
+
+def _header(file: Path) -> dict[str, list[int]]:
+    """Names and shapes of a safetensors file's tensors."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header: dict[str, Any] = json.loads(stream.read(length))
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+
+
+def _count(shape: Sequence[int]) -> int:
+    out = 1
+    for size in shape:
+        out *= size
+    return out
+
+
+def _quantised(name: str, shape: Sequence[int]) -> bool:
+    """Whether it is a linear layer's matrix inside the stack: not an embedding, not the head."""
+    parts = name.split(".")
+    return len(shape) == 2 and parts[-1] == "weight" and "embed" not in name and parts[-2] not in HEADS
+
+
+def bytes_of(dtype: str, cuda: bool) -> int:
+    """Bytes of a number of [model] dtype."""
+    return FLOAT if dtype == "float32" or (dtype == "auto" and not cuda) else 2
+
+
+def adapter(shape: Shape, config: Config) -> int:
+    """Weights of the LoRA adapter."""
+    how = config.train
+    targets = how.lora_targets
+    wanted = [
+        (rows, columns)
+        for name, rows, columns in shape.linear
+        if targets == "all-linear" or name.split(".")[-2] in ([targets] if isinstance(targets, str) else targets)
+    ]
+    return sum(how.lora_r * (rows + columns) for rows, columns in wanted)
+
+
+def weights(shape: Shape, config: Config, cuda: bool) -> int:
+    """Bytes of the frozen or scored model."""
+    size = bytes_of(config.model.dtype, cuda)
+    if config.train.method != "qlora":
+        return shape.parameters * size
+    return int(shape.in_layers * NF4) + (shape.parameters - shape.in_layers) * size
+
+
+def train(shape: Shape, config: Config, cuda: bool, longest: int, shards: int = 1) -> Need:
+    """The train stage on each device.
+
+    Args:
+        longest: tokens of the longest sample, at most model.max_length.
+        shards: over how many devices FSDP spreads weights, gradients and optimiser.
+    """
+    how = config.train
+    half = bytes_of(config.model.dtype, cuda) == 2
+    tokens = how.batch_size * (config.model.max_length if how.packing else longest)
+    parts: dict[str, int] = {}
+    if how.method == "full":
+        parts["weights in float32"] = shape.parameters * FLOAT // shards
+        trained = shape.parameters // shards
+        if half:  # autocast keeps 16-bit copies of all weights until the forward pass is over
+            copied = shape.in_layers if shards == 1 else 2 * shape.in_layers // max(shape.layers, 1)
+            parts["16-bit copies"] = copied * 2
+    else:
+        trained = adapter(shape, config)
+        parts["weights"] = weights(shape, config, cuda)
+        parts["adapter"] = trained * FLOAT
+    parts["gradients"] = trained * FLOAT
+    parts["optimiser"] = trained * 2 * FLOAT
+    parts["activations"] = _activations(shape, config, tokens, half)
+    parts["loss"] = _loss(shape, tokens, 2 if half else FLOAT, how.method == "full")
+    if cuda:
+        parts["CUDA"] = CONTEXT
+    return Need("train", parts)
+
+
+def _activations(shape: Shape, config: Config, tokens: int, half: bool) -> int:
+    """What the backward pass needs: of every layer, or with checkpointing of one and every layer's input."""
+    how = config.train
+    width = max(shape.hidden, shape.heads_width)
+    size = 2 if half else FLOAT
+    keys = shape.heads_width  # keys and values are repeated for every head where rows are padded
+    layer = (30 if half else 32) * width if how.method == "full" else 24 * width + 7 * how.lora_r * size
+    layer += 4 * shape.inner * size + 2 * keys * size
+    ends = 10 * shape.hidden  # the embedding and the last norm
+    if not how.gradient_checkpointing:
+        return tokens * (shape.layers * layer + ends)
+    stream = FLOAT if how.method == "full" or not half else 2  # of the residual stream
+    going_back = 3 * shape.inner * size  # gradients inside the layer that is computed again
+    return tokens * (shape.layers * shape.hidden * stream + layer + going_back + ends)
+
+
+def _loss(shape: Shape, tokens: int, size: int, full: bool) -> int:
+    """The loss over chunks of the vocabulary: a tile of logits and gradients of the hidden states, and of the head."""
+    tile = min(tokens, LOSS_TOKENS) * min(shape.words, LOSS_WORDS)
+    head = shape.words * shape.hidden * FLOAT if full else 0
+    return tile * (size + FLOAT) + tokens * shape.hidden * (FLOAT + size) + head
+
+
+def forward(stage: str, shape: Shape, config: Config, cuda: bool, tokens: int, logits: int) -> Need:
+    """A stage that computes no gradients.
+
+    Args:
+        tokens: padded tokens of its largest batch.
+        logits: how many logits it holds at a time.
+    """
+    size = bytes_of(config.model.dtype, cuda)
+    width = max(shape.hidden, shape.heads_width)
+    # A layer's input and what it adds, with a norm's float32 copies; queries, keys and values; the two inner products.
+    layer = max(2 * size * shape.hidden + 8 * shape.hidden, (5 * width + 3 * shape.inner) * size)
+    parts = {
+        "weights": weights(shape, config, cuda),
+        "activations": tokens * (layer + size * shape.hidden),
+        "logits": logits * (size + 2 * FLOAT),
+    }
+    if cuda:
+        parts["CUDA"] = CONTEXT
+    return Need(stage, parts)
+
+
+def score(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
+    """Scoring; also the held-out loss and the measuring of rewrites."""
+    tokens = max(config.score.token_budget, longest)
+    return forward("score", shape, config, cuda, tokens, min(SCORED_LOGITS, tokens * shape.words))
+
+
+def judge(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
+    """Expected ratings: logits of each request's last token alone."""
+    tokens = max(config.judge.token_budget, 6 * longest)
+    return forward("judge", shape, config, cuda, tokens, tokens // max(longest, 1) * shape.words)
+
+
+def generate(
+    stage: str, shape: Shape, config: Config, cuda: bool, rows: int, prompt: int, reply: int, weights: int | None = None
+) -> Need:
+    """A stage that writes replies: the cache of keys and values grows with every token."""
+    size = bytes_of(config.model.dtype, cuda)
+    found = forward(stage, shape, config, cuda, rows * prompt, rows * shape.words)
+    cache = rows * (prompt + reply) * 2 * shape.layers * shape.kv_width * size
+    parts = {**found.parts, "keys and values": cache}
+    if weights is not None:
+        parts["weights"] = weights
+    return Need(stage, parts)
+
+
+def needs(shape: Shape, config: Config, cuda: bool, longest: int, shards: int = 1) -> list[Need]:
+    """What every stage that uses the model needs on each device."""
+    longest = min(longest, config.model.max_length)
+    out = [train(shape, config, cuda, longest, shards), score(shape, config, cuda, longest)]
+    out.append(judge(shape, config, cuda, longest))
+    if config.evaluate.exact_match:
+        how = config.evaluate
+        out.append(generate("evaluate", shape, config, cuda, how.batch_size, longest, how.max_new_tokens))
+    return out
