@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import math
 import os
 import random
 import shutil
@@ -279,7 +280,11 @@ def figures_of(found: Mapping[str, Any], name: str, wanted: str = "") -> Iterabl
 
 def _metrics(results: Mapping[str, Any]) -> list[str]:
     """The keys that are figures: ``metric,filter``, not their errors."""
-    return [k for k, v in results.items() if "," in k and "_stderr," not in k and isinstance(v, int | float)]
+    return [key for key, value in results.items() if "," in key and "_stderr," not in key and _is_number(value)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _figures(
@@ -299,7 +304,7 @@ def _figures(
             name,
             metric,
             value,
-            float(error) if isinstance(error, int | float) else None,
+            float(error) if error is not None and _is_number(error) else None,
             len(scored) or sum(found["n-samples"][leaf]["effective"] for leaf in leaves),
             directions.get(kind) is not False,
             metric == main,

@@ -132,7 +132,7 @@ def test_what_a_group_and_a_wish_give() -> None:
     found: dict[str, Any] = {
         "results": {
             "a": {"alias": "a", "acc,none": 0.5, "acc_stderr,none": 0.1, "f1,none": 0.9, "f1_stderr,none": "N/A"},
-            "b": {"alias": "b", "acc,none": 1.0, "acc_stderr,none": 0.0},
+            "b": {"alias": "b", "acc,none": 1.0, "acc_stderr,none": float("nan"), "f1,none": float("nan")},
         },
         "groups": {"both": {"alias": "both", "acc,none": 0.75, "acc_stderr,none": 0.05}},
         "samples": {"a": [sample(0, 0.0), sample(1, True)], "b": [sample(0, 1.0), sample(1, 1.0)]},
@@ -147,7 +147,7 @@ def test_what_a_group_and_a_wish_give() -> None:
     assert [(f.task, f.metric, f.main, f.higher) for f in figures] == [
         ("a", "acc,none", True, True), ("a", "f1,none", False, False), ("b", "acc,none", True, True)
     ]  # fmt: skip
-    assert figures[1].stderr is None
+    assert [f.stderr for f in figures] == [0.1, None, None], "what is no number is not told as one"
     (f1, other) = sorted(lm_harness.figures_of(found, "a", "f1"), key=lambda f: not f.main)
     assert (f1.metric, f1.items, other.main) == ("f1,none", (), False), "0.9 is not the mean of its questions' 0.5"
     assert list(lm_harness.figures_of(found, "a", "bleu")) == []
