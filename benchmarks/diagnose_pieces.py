@@ -129,10 +129,9 @@ def our_score(scratch: Path, data: Path, rows: int) -> Found:
     """The score stage: both losses, embeddings, neighbours and clusters."""
     ctx = _context(scratch / "alpaca", "score")
     score.run(ctx)
-    tokenizer = load_tokenizer(BASE)
     samples = ctx.dataset()
-    own = 2 * sum(len(render(tokenizer, s.messages, MAX_LENGTH).ids) for s in samples)
     losses = {row.sample_id: row for row in ctx.rows(Losses)}
+    own = 2 * sum(row.prompt_tokens + row.response_tokens for row in losses.values())  # one turn each
     arrays = {
         f"loss_{when}": np.array([getattr(losses[s.id], f"loss_{when}") for s in samples], dtype=np.float64)
         for when in ("before", "after")

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -81,18 +82,29 @@ def fingerprint(model: ModelRef) -> str:
     Raises:
         ModelError: a folder without safetensors weights.
     """
-    digest = hashlib.blake2b(b"nf4" if model.nf4 else b"", digest_size=8)
+    files: list[tuple[Path, int, int] | None] = []
     for folder in filter(None, (model.base, model.adapter)):
-        files = [f for f in sorted(folder.iterdir()) if f.suffix in {".json", ".safetensors", ".jinja"}]
-        if not any(f.suffix == ".safetensors" for f in files):
+        found = [f for f in sorted(folder.iterdir()) if f.suffix in {".json", ".safetensors", ".jinja"}]
+        if not any(f.suffix == ".safetensors" for f in found):
             raise ModelError(f"{folder}: no *.safetensors weights here. Save the model in that format first.")
-        for file in files:
-            if file.name == NOTE:
-                continue  # where the base lies, not what the weights are
-            digest.update(f"{file.name}\x00{file.stat().st_size}\x00".encode())
-            for block in _blocks(file):
-                digest.update(block)
-        digest.update(b"\x01")
+        # The note says where the base lies, not what the weights are.
+        files += [(f, f.stat().st_size, f.stat().st_mtime_ns) for f in found if f.name != NOTE]
+        files.append(None)
+    return _digest(tuple(files), model.nf4)
+
+
+@lru_cache(maxsize=64)
+def _digest(files: tuple[tuple[Path, int, int] | None, ...], nf4: bool) -> str:
+    """The fingerprint of files with their sizes and times of change; None ends a folder. Asked for with every batch."""
+    digest = hashlib.blake2b(b"nf4" if nf4 else b"", digest_size=8)
+    for one in files:
+        if one is None:
+            digest.update(b"\x01")
+            continue
+        file, size, _ = one
+        digest.update(f"{file.name}\x00{size}\x00".encode())
+        for block in _blocks(file):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -179,7 +179,7 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int) 
         pieces = _interleave(around, turns, text) if around else None
     if pieces is None:
         return []
-    ids = [i for piece, is_content in pieces for i in _tokens(tokenizer, piece, is_content)[0]]
+    ids = [i for piece, is_content in pieces for i in _ids(tokenizer, piece, is_content)]
     return ids if len(ids) <= max_length else []
 
 
@@ -361,7 +361,7 @@ def _encode(tokenizer: Any, pieces: Pieces, spans: list[Span]) -> tuple[list[int
     """Token ids, the mask of ``spans``, and the number of tokens before the last span."""
     ids: list[int] = []
     mask: list[bool] = []
-    prompt_end = base = 0
+    prompt_end = base = span = 0
     for piece, is_content in pieces:
         tokens, offsets = _tokens(tokenizer, piece, is_content)
         end = base
@@ -369,12 +369,25 @@ def _encode(tokenizer: Any, pieces: Pieces, spans: list[Span]) -> tuple[list[int
             # Byte-level tokenizers trim blanks from offsets, and the bytes of one character share an offset:
             # tokens are taken as contiguous, and one without width belongs where the token before it does.
             begin, end = end, max(base + stop, end)
-            inside = mask[-1] if begin == end and mask else any(begin < b and end > a for a, b in spans)
+            while span < len(spans) and spans[span][1] <= begin:
+                span += 1  # spans are in order, and so are tokens
+            inside = span < len(spans) and end > spans[span][0]
+            if begin == end and mask:
+                inside = mask[-1]
             prompt_end += end <= spans[-1][0]
             ids.append(token)
             mask.append(inside)
         base += len(piece)
     return ids, mask, prompt_end
+
+
+def _ids(tokenizer: Any, text: str, is_content: bool) -> list[int]:
+    """``_tokens`` without the offsets, which take longer to hand over than to find."""
+    if not text:
+        return []
+    how = {"add_special_tokens": False, "return_attention_mask": False, "split_special_tokens": is_content}
+    found: list[int] = tokenizer(text, verbose=False, **how)["input_ids"]
+    return found
 
 
 def _tokens(tokenizer: Any, text: str, is_content: bool) -> tuple[list[int], list[Span]]:

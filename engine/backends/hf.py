@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from engine import batches
 from engine.backends import Generation, Rating, Scored
+from engine.backends.adapters import Sums, added, sums
 from engine.backends.local import out_of_memory, read_model, set_threads, stops, torch_device, torch_dtype
 from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
@@ -54,6 +55,7 @@ class _Loaded:
     stops: list[int]
     peft: Any = None
     adapters: dict[str, str] = field(default_factory=dict)
+    sums: dict[str, Sums | None] = field(default_factory=dict)
     scale: float | None = None
     digits: list[torch.Tensor] | None = None
     shares: bool | None = None
@@ -93,6 +95,7 @@ def release() -> None:
     global _last
     if _last is not None:
         _last.model = _last.peft = None
+        _last.sums.clear()
         _last = None
         gc.collect()
         if torch.cuda.is_available():
@@ -202,10 +205,17 @@ class HF:
         peft = self.loaded.peft
         if self.loaded.model is None:
             raise ModelError(f"{self.loaded.path}: was released. Load it again.")
-        if self.adapter is not None:
-            peft.set_adapter(self.adapter)
         with torch.inference_mode():
-            if peft is None or self.adapter is not None:
+            if self.adapter is not None:
+                if self.adapter not in self.loaded.sums:  # one at a time: they are as large as the model
+                    self.loaded.sums = {self.adapter: sums(peft, self.adapter)}
+                if (changed := self.loaded.sums[self.adapter]) is not None:
+                    with added(peft, changed):
+                        yield
+                    return
+                peft.set_adapter(self.adapter)
+                yield
+            elif peft is None:
                 yield
             else:
                 with peft.disable_adapter():

@@ -340,6 +340,25 @@ def test_on_a_cpu_a_batch_is_computed_in_parts_that_its_cache_serves(
         assert one.embedding == pytest.approx(other.embedding, abs=1e-5)
 
 
+def test_an_adapter_is_added_into_the_weights_and_taken_out_bit_for_bit(scored: tiny.Project) -> None:
+    ref = diagnosis.after_model(scored.ctx("score"))
+    assert ref.adapter is not None
+    hf.release()
+    base, tuned = (hf.load(ref.base, adapter, device="cpu", threads=1) for adapter in (None, ref.adapter))
+    rows = [render(base.tokenizer, chat, 96) for chat in CHATS[:9]]
+    before, weights = base.score(rows), {k: v.clone() for k, v in base.loaded.model.state_dict().items()}
+    summed = tuned.score(rows)
+    assert tuned.loaded.sums[str(tuned.adapter)], "every linear layer"
+    assert all(torch.equal(v, weights[k]) for k, v in base.loaded.model.state_dict().items())
+    assert [one.loss for one in base.score(rows)] == [one.loss for one in before]
+    tuned.loaded.sums[str(tuned.adapter)] = None
+    beside = tuned.score(rows)
+    assert [one.loss for one in summed] == pytest.approx([one.loss for one in beside], abs=1e-5)
+    assert [one.loss for one in summed] != pytest.approx([one.loss for one in before], abs=1e-3)
+    for one, other in zip(summed, beside, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, abs=1e-5)
+
+
 def test_logits_that_cannot_be_reproduced_are_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = hf.load(tiny_model, device="cpu", threads=1)
     monkeypatch.setattr(model.loaded.model.config, "final_logit_softcapping", 1.0, raising=False)
