@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from engine import environment
 from engine.errors import WorkerError
 from engine.store import read
 from engine.store.connect import reader
@@ -116,7 +117,7 @@ def start(project: Path) -> int:
             start_new_session=True,
             pass_fds=[ready_w],
             cwd="/",
-            env=environment(),
+            env=environment.for_children(),
         )
     os.close(ready_w)
     with os.fdopen(ready_r, "rb") as pipe:
@@ -127,17 +128,3 @@ def start(project: Path) -> int:
             word or f"the worker ended before it was ready (exit code {process.returncode}); see {log_path}"
         )
     return process.pid
-
-
-def environment() -> dict[str, str]:
-    """The worker's environment: this one, with the engine importable from anywhere and quiet libraries."""
-    root = str(Path(__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, inherited] if inherited else [root]),
-        "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }

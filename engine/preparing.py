@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from engine import errors, launch
+from engine import environment, errors
 from engine.sections import Sections
 
 
@@ -28,7 +28,7 @@ def prepared(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Section
         stdin=subprocess.DEVNULL,
         capture_output=True,
         pass_fds=(*passing, to),
-        env={**launch.environment(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env={**environment.for_children(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
     if done.returncode == 0:
         return Sections(out)

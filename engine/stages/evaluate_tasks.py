@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from engine import diagnosis, eval_tasks, ranks
+from engine import diagnosis, environment, eval_tasks, ranks
 from engine.backends import hf
 from engine.errors import StageError
 from engine.eval_tasks import TaskNeeds
-from engine.launch import environment
 from engine.lm_harness import At, Failed, Job, Measured, Planned, Report
 from engine.stage import Ctx
 from engine.store.rows import Row, Score, TaskItem
@@ -174,7 +173,9 @@ class _Process:
 
 
 def _environment(offline: bool, code: bool) -> dict[str, str]:
-    own = {k: v for k, v in environment().items() if not k.startswith(TORCHRUN) and k != "HF_ALLOW_CODE_EVAL"}
+    own = {
+        k: v for k, v in environment.for_children().items() if not k.startswith(TORCHRUN) and k != "HF_ALLOW_CODE_EVAL"
+    }
     own |= {"TQDM_MININTERVAL": "30", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     if code:
         own["HF_ALLOW_CODE_EVAL"] = "1"
