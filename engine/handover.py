@@ -102,7 +102,7 @@ def _made(db: sqlite3.Connection, project: Path, round: int) -> cards.Made:
         rows=read.size(db, round),
         steps=int(facts.get("steps", len(losses))),
         train_losses=mean,
-        scores={task: (score[0], score[1]) for task, score in found.items()},
+        scores={task: (score.value, score.stderr) for task, score in found.items()},
     )
 
 
