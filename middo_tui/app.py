@@ -216,7 +216,7 @@ class MiddoApp(BaseApp[int]):
         if self._slow is not None:
             self._slow.stop()
             self._slow = None
-        self.framed.say(message.notice)
+        self.framed.answer(message.notice)
         if message.after is not None:
             message.after()
         if self._asked:

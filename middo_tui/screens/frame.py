@@ -97,6 +97,7 @@ class Framed(Screen[None]):
         self.view = view
         self._said: Notice | None = None
         self._waits = False  # what is said holds until it is done
+        self._asked_in = ""  # the state of the run when it was asked for
 
     # ------------------------------------------------------------------------- for subclasses
 
@@ -122,7 +123,7 @@ class Framed(Screen[None]):
         """Have ``verb`` done in a thread, after what was asked for before. ``saying``: said until it is done."""
         if saying:
             self.say(Notice(saying, "dim"))
-            self._waits = True
+            self._waits, self._asked_in = True, self.view.state
         self.post_message(Ask(verb, after, bool(saying)))
 
     def confirm(self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
@@ -200,6 +201,13 @@ class Framed(Screen[None]):
         """Show a sentence in place of the screen's own."""
         self._said, self._waits = text if text.text else None, False
         self.query_one("#notice", Paragraph).show(self._notice())
+
+    def answer(self, notice: Notice) -> None:
+        """What was asked for is done. Without a word of its own, what was said holds until the run shows it."""
+        if self._waits and not notice.text and self.FOLLOWS_RUN and self.view.state == self._asked_in:
+            self._waits = False
+        else:
+            self.say(notice)
 
     def _notice(self) -> Notice:
         if self.view.problem:

@@ -305,6 +305,19 @@ async def test_starting_is_said_at_once(tmp_path: Path, monkeypatch: pytest.Monk
         assert "Starting the worker" not in screen_text(app)
 
 
+async def test_starting_is_said_until_the_run_is_seen(tmp_path: Path, started: list[Path]) -> None:
+    store = Store(tmp_path / "p").plan().round(0, 1)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("s")
+        await settle(pilot)
+        assert started == [tmp_path / "p"]
+        assert "Starting the worker …" in screen_text(app)
+        store.job(0, "score", "running", 0, 9).worker()
+        await until(pilot, "● running")
+        assert "Starting the worker" not in screen_text(app)
+
+
 async def test_what_waits_for_a_locked_database_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app_module, "SLOW_S", 0.05)
     store = stores.running(tmp_path / "p")
