@@ -126,9 +126,11 @@ class Framed(Screen[None]):
             self._waits, self._asked_in = True, self.view.state
         self.post_message(Ask(verb, after, bool(saying)))
 
-    def confirm(self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
+    def confirm(
+        self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None, saying: str = ""
+    ) -> None:
         """Have it done if the person says yes."""
-        self.app.push_screen(Confirm(question), lambda yes: self.ask(verb, after) if yes else None)
+        self.app.push_screen(Confirm(question), lambda yes: self.ask(verb, after, saying) if yes else None)
 
     def go(self, screen: str, target: object = None) -> None:
         """Show another screen."""

@@ -140,7 +140,7 @@ class LoopScreen(Framed):
     def _decide(self, which: str, question: str) -> None:
         if self.view.round is not None:
             verb = partial(control.decide, self.project, self.view.round, which)
-            self.confirm(f"{question}  The run then goes on.", verb)
+            self.confirm(f"{question}  The run then goes on.", verb, saying=STARTING)
 
     def action_finish(self) -> None:
         """Leave at the end of a run that the app was opened for."""
