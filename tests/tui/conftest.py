@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from engine import launch, preparing
+from tests.tui.terminal import Terminal, open_app
 
 
 @pytest.fixture
@@ -28,3 +30,17 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     monkeypatch.setattr(launch, "start", start)
     return asked
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., Terminal]]:
+    """Opens apps, and ends those that a failing test left behind."""
+    terminals: list[Terminal] = []
+
+    def open_one(project: Path, **options: object) -> Terminal:
+        terminals.append(open_app(project, **options))
+        return terminals[-1]
+
+    yield open_one
+    for terminal in terminals:
+        terminal.close()

@@ -48,19 +48,6 @@ def dump(project: Path) -> list[str]:
         db.close()
 
 
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Projects whose worker was asked to start; none is spawned: what it would do is the worker's own tests' matter."""
-    asked: list[Path] = []
-
-    def start(project: Path) -> int:
-        asked.append(project)
-        return 0
-
-    monkeypatch.setattr(launch, "start", start)
-    return asked
-
-
 async def until(pilot: Pilot[int], part: str) -> None:
     """Until ``part`` is painted; fails with what is painted instead."""
     deadline = time.monotonic() + DEADLINE_S

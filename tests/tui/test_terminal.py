@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,25 +19,11 @@ from middo_tui.pacing import GIVE_UP
 from tests.tui import stores
 from tests.tui.hostile import CORPUS, NEVER, ONE_MEGABYTE
 from tests.tui.stores import Store
-from tests.tui.terminal import REQUEST, ROOT, Terminal, open_app
+from tests.tui.terminal import REQUEST, ROOT, Terminal
 
 LIVE_FRAME_BYTES = 2_000  # 80 x 24; an average frame has 1.0 KB, two a second stay within 3 KB/s
 EVERYTHING = "\n".join(CORPUS.values())
 MARK = "the-end"
-
-
-@pytest.fixture
-def opened() -> Iterator[Callable[..., Terminal]]:
-    """Opens apps, and ends those that a failing test left behind."""
-    terminals: list[Terminal] = []
-
-    def open_one(project: Path, **options: object) -> Terminal:
-        terminals.append(open_app(project, **options))
-        return terminals[-1]
-
-    yield open_one
-    for terminal in terminals:
-        terminal.close()
 
 
 def leave(terminal: Terminal) -> None:

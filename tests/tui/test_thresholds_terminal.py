@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from tests.tui.cuts import Cuts, spread
 from tests.tui.hostile import CORPUS
-from tests.tui.terminal import Terminal, open_app
+from tests.tui.terminal import Terminal
 from tests.tui.test_terminal import hostile_bytes
 
 MOVE_BYTES = 2_300  # the cut goes to another cell, the counts change; within a cell it is some 0.3 KB
 REST_BYTES = 2_000  # the samples beside the cut, once the keys rest
 
 
-@pytest.fixture
-def at_terminal() -> Iterator[Callable[..., Terminal]]:
-    """Opens apps, and ends those that a failing test left behind."""
-    terminals: list[Terminal] = []
-
-    def open_one(project: Path, **options: object) -> Terminal:
-        terminals.append(open_app(project, **options))
-        return terminals[-1]
-
-    yield open_one
-    for terminal in terminals:
-        terminal.close()
-
-
-def test_hostile_samples_beside_the_cut_stay_text(tmp_path: Path, at_terminal: Callable[..., Terminal]) -> None:
+def test_hostile_samples_beside_the_cut_stay_text(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     texts = [text.encode("utf-8", "replace").decode() for text in CORPUS.values()]
     Cuts(tmp_path / "p", spread(len(texts)), texts=texts)
-    terminal = at_terminal(tmp_path / "p", columns=140, rows=60)
+    terminal = opened(tmp_path / "p", columns=140, rows=60)
     terminal.wait_for("leave")
     terminal.send(b"3")
     terminal.wait_for("beyond cut")
@@ -48,9 +32,9 @@ def test_hostile_samples_beside_the_cut_stay_text(tmp_path: Path, at_terminal: C
     assert b"[red]b[/red]" in terminal.seen
 
 
-def test_a_move_of_the_cut_is_few_bytes_and_rest_is_none(tmp_path: Path, at_terminal: Callable[..., Terminal]) -> None:
+def test_a_move_of_the_cut_is_few_bytes_and_rest_is_none(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     Cuts(tmp_path / "p", spread(2000))
-    terminal = at_terminal(tmp_path / "p")
+    terminal = opened(tmp_path / "p")
     terminal.wait_for("leave")
     terminal.send(b"3")
     terminal.wait_for("beyond cut")
