@@ -16,6 +16,7 @@ from pty_terminal import p50, p95
 from targets import Row
 from word_diff import pair
 
+from engine.axes import limit
 from engine.preview import Preview
 from engine.store.rows import AXES
 from middo_tui.feed.orders import Order
@@ -67,9 +68,11 @@ def lists(project: Path, round: int, times: int) -> list[Row]:
 
 
 def counting(project: Path, round: int, times: int) -> list[Row]:
-    """What a move of a cut costs on the Thresholds screen."""
+    """What a move of a cut costs on the Thresholds screen: where the cut holds and not the floor, so that it counts."""
     preview = Preview.load(project, round)
     usual = preview.configured
+    for axis in AXES:
+        usual[axis] = 0.3 + max(abs(limit(mark) - mark.mean) / mark.sigma for mark in preview.cut(axis, usual[axis]))
     rows = []
     for axis in AXES:
         moves = cpu_ms(
