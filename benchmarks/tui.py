@@ -206,9 +206,9 @@ MISSED: dict[str, str] = {
     ),
     "full order": (
         "**Re-sort, full order.** Half a million ids out of an index into an array take 150 to 160 ms of CPU where"
-        " nobody else computes, a third of it in SQLite and the rest in making Python's numbers; where cores are shared, twice"
-        " that, and two to three times as long by the clock. The first page does not wait for it, and an order that was"
-        " read is kept: the same again, or the other way round, reads nothing."
+        " nobody else computes, a third of it in SQLite and the rest in making Python's numbers. Where cores are shared"
+        " it is twice that, and two to three times as long by the clock. The first page does not wait for it; an order"
+        " that was read is kept, so that the same again, or the other way round, reads nothing."
     ),
     "question it opens": (
         "**A question on a 16 KB/s line.** Opening a modal screen makes Textual paint all of the terminal, about 10 KB:"
