@@ -23,7 +23,7 @@ from engine.errors import UsageError
 from engine.store import write
 from engine.store.connect import FILE, transaction, writer
 from engine.store.rows import Message, content_id, dump_messages
-from engine.store.schema import migrate
+from engine.store.schema import CALLS_OF_REWRITES, migrate
 
 CHUNK = 20_000
 HELDOUT_SHARE, HELDOUT_MAX = 0.01, 300
@@ -60,6 +60,7 @@ def _build(db: sqlite3.Connection, out: Path, samples: int, seed: int) -> None:
     data = write_samples(db, samples, seed)
     db.execute("CREATE INDEX building ON sample(seq)")
     settings = rounds.write_rounds(db, data, seed, config_for(out))
+    db.execute(CALLS_OF_REWRITES)
     (out / "config.toml").write_text(settings, encoding="utf-8")
     db.execute("DROP INDEX building")
     for row in derived:
@@ -73,7 +74,7 @@ def config_for(out: Path) -> dict[str, dict[str, object]]:
     return {
         "project": {"name": out.resolve().name},
         "model": {"name": "meta-llama/Llama-3.1-8B", "max_length": MAX_LENGTH},
-        "teacher.price_per_million": {"input": PRICE_IN * 1e6, "output": PRICE_OUT * 1e6},
+        "teacher": {"prices": {"": {"input": PRICE_IN * 1e6, "output": PRICE_OUT * 1e6}}},
     }
 
 

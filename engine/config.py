@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -156,10 +157,14 @@ class Select(_Section, frozen=True):
 
 
 class Prices(_Section, frozen=True):
-    """The teacher's price per million tokens."""
+    """A model's price per million tokens."""
 
     input: Weight = 0.0
     output: Weight = 0.0
+
+
+FREE = Prices()
+HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class Teacher(_Section, frozen=True):
@@ -182,7 +187,23 @@ class Teacher(_Section, frozen=True):
     attempts: Positive = 3
     budget_tokens: NotNegative = 0
     budget_cost: Weight = 0.0
-    price_per_million: Prices = Prices()
+    prices: dict[str, Prices] = {}
+
+    def __post_init__(self) -> None:
+        """A cap on money that nothing counts towards would be none."""
+        if self.budget_cost and self.model not in self.prices:
+            raise ValueError(f"budget_cost needs a price: prices = {{{toml(self.model)} = {{input = …, output = …}}}}")
+
+    @property
+    def price(self) -> Prices:
+        """What the teacher's model costs."""
+        return self.prices.get(self.model, FREE)
+
+    @property
+    def sent_to(self) -> str:
+        """The host that texts of selected samples are sent to; empty: none leaves this machine."""
+        host = (urlsplit(self.url).hostname or "") if self.backend == "openai" else ""
+        return "" if host in HERE else host
 
 
 class Verify(_Section, frozen=True):
@@ -261,13 +282,16 @@ def parse(text: str, where: str) -> Config:
         raise ConfigError(f"{where}: {_explain(str(error))} Every knob is described in config.toml.") from None
 
 
+MOVED = {"price_per_million": 'prices have names now: [teacher] prices = {"MODEL" = {input = …, output = …}}'}
+
+
 def _explain(message: str) -> str:
     """msgspec's ``Object contains unknown field `x` - at `$.train``` as ``[train] x: ...``."""
     text, _, path = message.partition(" - at `$")
     keys = path.rstrip("`").lstrip(".").split(".") if path else []
     if "unknown field" in text:
         keys = [*[k for k in keys if k], text.split("`")[1]]
-        text = "there is no such key"
+        text = MOVED.get(keys[-1], "there is no such key")
     place = f"[{keys[0]}] {'.'.join(keys[1:])}".rstrip() if len(keys) > 1 else "".join(keys)
     return f"{place}: {text}." if place else f"{text}."
 
@@ -311,6 +335,8 @@ def render(settings: Mapping[str, Mapping[str, object]]) -> str:
 
 def toml(value: object) -> str:
     """A Python value as TOML (strings as JSON strings, which TOML's basic strings are a superset of)."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.to_builtins(value)
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{toml(str(key))} = {toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

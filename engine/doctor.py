@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 import pynvml
@@ -214,14 +213,17 @@ def _endpoint(config: Config) -> Finding:
     if how.model not in models:
         listed = ", ".join(models[:5]) + (" …" if len(models) > 5 else "")
         return Finding("teacher", f"{how.url}: no model {how.model!r}", bad=True, fix=f"it offers: {listed or 'none'}")
-    return Finding("teacher", f"{how.model} at {how.url}")
+    price = f"{how.price.input:g} in, {how.price.output:g} out per million tokens"
+    if how.sent_to and how.model not in how.prices:
+        fix = "set [teacher] prices and budget_cost, so that its cost is counted and capped"
+        return Finding("teacher", f"{how.model} at {how.url} · no price", fix=fix)
+    return Finding("teacher", f"{how.model} at {how.url}" + (f" · {price}" if how.model in how.prices else ""))
 
 
 def _leaves(config: Config) -> Finding:
     """Which text leaves the machine, and where to."""
     how = config.teacher
-    host = urlsplit(how.url).hostname or ""
-    if how.backend != "openai" or host in ("localhost", "127.0.0.1", "::1"):
+    if not (host := how.sent_to):
         return Finding("privacy", f"no text leaves this machine (teacher backend: {how.backend})")
     return Finding(
         "privacy",

@@ -71,4 +71,4 @@ class Cancelled(Exception):
 
 
 class Waiting(Exception):
-    """The stage waits for a person."""
+    """The stage waits for a person, who is told what for unless the stage's name says it."""

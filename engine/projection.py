@@ -65,7 +65,7 @@ class Owed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What the owed rewrites will probably take. ``cost`` is in the currency of ``teacher.price_per_million``.
+    """What the owed rewrites will probably take. ``cost`` is in the currency of ``teacher.prices``.
 
     ``basis``: where the figures come from, in words. ``caps``: the round's hard caps on tokens and cost (0: none).
     """
@@ -116,7 +116,7 @@ def project(owed: Mapping[Axis, Owed], usage: Usage, requests: Mapping[Axis, Req
             tokens_in += one.rewrites * sent.fixed + sent.prompts * one.prompt + sent.responses * one.response
             tokens_out += one.prompt + one.response
     how = config.teacher
-    cost = (tokens_in * how.price_per_million.input + tokens_out * how.price_per_million.output) / 1e6
+    cost = (tokens_in * how.price.input + tokens_out * how.price.output) / 1e6
     basis = f"from {usage.rewrites:,} rewrites so far" if usage.made else "estimated from the samples' lengths"
     caps = (how.budget_tokens, how.budget_cost)
     return Projection(round(calls), round(tokens_in), round(tokens_out), cost, basis, caps)

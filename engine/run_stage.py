@@ -67,8 +67,8 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
         state = "paused"
     except Cancelled:
         state = "cancelled"
-    except Waiting:
-        state = "waiting"
+    except Waiting as what:
+        state, error = "waiting", str(what) or None
     except MiddoError as failure:
         state, error = "failed", str(failure)
     except Exception as failure:  # noqa: BLE001 - the boundary: whatever a stage raises becomes the job's outcome

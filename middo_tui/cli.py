@@ -163,7 +163,7 @@ def import_(folder: Path, files: tuple[Path, ...]) -> None:
 @click.option("--redo", default=None, metavar="STAGE", help="First forget what STAGE and later ones did in this round.")
 @click.option("--auto", is_flag=True, help="No person reviews: accept what the signals call better.")
 @click.option("--plain", is_flag=True, help="Follow as lines, no app.")
-@click.option("--wait", is_flag=True, help="Return when the run has ended; 0 done, 4 waiting for review, 1 failed.")
+@click.option("--wait", is_flag=True, help="Return when the run has ended; 0 done, 4 waiting for a person, 1 failed.")
 def run(
     folder: Path, rounds: int | None, until: str | None, redo: str | None, auto: bool, plain: bool, wait: bool
 ) -> None:
@@ -188,7 +188,7 @@ def run(
 @click.argument("folder", type=FOLDER, default=".")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(folder: Path, as_json: bool) -> None:
-    """Rounds, stages, counts, scores, worker. Exit code 0 idle or done, 3 running, 4 waiting for review, 5 failed."""
+    """Rounds, stages, counts, scores, worker. Exit code 0 idle or done, 3 running, 4 waiting for a person, 5 failed."""
     from middo_tui.status import exit_code, gather
 
     facts = gather(folder)

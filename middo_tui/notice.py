@@ -65,6 +65,8 @@ def _new(view: LoopView, keys: bool) -> Notice:
 
 
 def _running(view: LoopView, keys: bool) -> Notice:
+    if view.teacher and view.current is not None and view.current.name == "rewrite":
+        return Notice(f"teacher: {view.teacher}", "dim")
     if view.until:
         return Notice(f"Stops after {view.until}.", "dim")
     return Notice("Auto-review is on: rewrites that the signals call better are accepted." if view.auto else "", "dim")
@@ -97,7 +99,9 @@ def _lost(view: LoopView, keys: bool) -> Notice:
 
 
 def _waiting(view: LoopView, keys: bool) -> Notice:
-    waiting = view.waiting
+    waiting, stage = view.waiting, view.stage("waiting")
+    if stage is not None and stage.error:
+        return Notice(f"{stage.error}{_run(keys, 'goes on.')}", "decide")
     if not waiting.open:
         again = view.next is not None and view.next[1] in ("rewrite", "verify")  # texts sent back, or edited
         what = _run(keys, f"goes on with {view.next[1] if again and view.next else 'the merge'}.")
@@ -121,7 +125,8 @@ def _failed(view: LoopView, keys: bool) -> Notice:
 
 def _idle(view: LoopView, keys: bool) -> Notice:
     round, stage = view.next or (0, "train")
-    return Notice(f"Nothing is running.{_run(keys, f'goes on with {stage} of round {round}.')}", "decide")
+    ahead = f" The teacher: {view.teacher}." if stage == "rewrite" and view.teacher else ""
+    return Notice(f"Nothing is running.{_run(keys, f'goes on with {stage} of round {round}.')}{ahead}", "decide")
 
 
 def _done(view: LoopView, keys: bool) -> Notice:

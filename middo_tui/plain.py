@@ -16,6 +16,7 @@ from middo_tui import figures, guard
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import MARKS, LoopView, StageView
 from middo_tui.notice import notice
+from middo_tui.teacher_words import spending
 
 EVERY_S = 0.5
 PROGRESS_EVERY_S = 5.0
@@ -70,7 +71,7 @@ def _event(stage: StageView) -> str:
     if stage.state == "done" and stage.started_at and stage.finished_at:
         return f"{mark} done in {figures.duration(stage.finished_at - stage.started_at)}"
     if stage.state == "waiting":
-        return f"{mark} waits for a person"
+        return f"{mark} waits for a person{': ' + stage.error if stage.error else ''}"
     return f"{mark} {stage.state}{': ' + stage.error if stage.error else ''}"
 
 
@@ -119,6 +120,8 @@ def _closing_words(view: LoopView, project: Path) -> str:
         "done": f"Take the dataset out with `middo-tui export {project} OUT`.",
     }
     go_on = f"Go on with `middo-tui run {project}`."
+    if view.state == "waiting" and not view.waiting.open:
+        return f"{notice(view, keys=False).text} {go_on}"
     return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}"
 
 
@@ -195,10 +198,8 @@ def describe(status: Mapping[str, Any]) -> str:
     newest = status["rounds"][-1]
     lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', figures.NONE)}")
     lines += [_stage_line(stage) for stage in newest["stages"]]
-    teacher = newest["teacher"]
-    if teacher["calls"]:
-        tokens = figures.short(teacher["tokens_in"] + teacher["tokens_out"])
-        lines.append(f"teacher  {teacher['calls']:,} calls, {tokens} tokens, {figures.money(teacher['cost'])}")
+    if said := spending(newest["teacher"], newest["teacher"]["projected"]):
+        lines.append(f"teacher  {said}")
     tasks = task_lines(status)
     return "\n".join([*lines, "", rounds_table(status), *(["", *tasks] if tasks else [])])
 

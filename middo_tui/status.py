@@ -8,7 +8,7 @@ from typing import Any
 
 from engine import launch
 from engine.loop import NAMES, stages_of
-from engine.store import read
+from engine.store import read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, Job
 from middo_tui import score_changes
@@ -94,7 +94,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
             for name in stages_of(closing)
             if (j := by_name.get(name))
         ],
-        "teacher": read.teacher(db, number),
+        "teacher": {**teacher.asked(db, number), "projected": teacher.projected(db, number)},
         "clusters": read.clusters(db, number),
     }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,6 +29,8 @@ class Server:
         self.most_at_once = 0
         self.pause_s, self.key, self.answer = pause_s, key, answer
         self.down = False
+        self.strict: tuple[str, ...] = ()  # options that the model refuses to have set
+        self.times: list[float] = []
         self.closing = threading.Event()
         self._now = 0
         self._lock = threading.Lock()
@@ -56,6 +59,7 @@ class Server:
         with self._lock:
             self.seen[text] += 1
             self.bodies.append(body)
+            self.times.append(time.monotonic())
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
             return self.seen[text]
@@ -112,6 +116,14 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._cut()
             elif what == "busy" and times == 1:
                 self._error(429, "Rate limit reached", {"Retry-After": "0.05"})
+            elif what == "wait" and times == 1:
+                self._error(429, "Slow down", {"Retry-After": "1"})
+            elif what == "quota":
+                self._error(429, "You exceeded your current quota", code="insufficient_quota")
+            elif refused := next((name for name in server.strict if name in body), None):
+                self._error(400, f"Unsupported parameter: {refused}", code="unsupported_parameter", param=refused)
+            elif what == "drip":
+                self._drip()
             elif what == "broken":
                 self._error(500, "internal error")
             elif what == "hang":
@@ -142,8 +154,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 },
             )
 
-        def _error(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-            self._send(status, {"error": {"message": text, "type": "error"}}, headers)
+        def _error(self, status: int, text: str, headers: dict[str, str] | None = None, **more: str) -> None:
+            self._send(status, {"error": {"message": text, "type": "error", **more}}, headers)
 
         def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
             self._raw(status, json.dumps(body).encode(), headers)
@@ -156,6 +168,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def _drip(self) -> None:
+            """Never silent and never done: a byte at a time, until the client or the server has enough."""
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            while not server.closing.wait(0.05):
+                self.wfile.write(b" ")
+                self.wfile.flush()
 
         def _cut(self) -> None:
             """Promise more than is sent, and hang up."""

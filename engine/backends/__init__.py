@@ -10,7 +10,7 @@ an HTTP client costs seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -48,13 +48,19 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A reply. ``finish_reason``: the model ended its turn ("stop") or ran into the limit ("length")."""
+    """A reply. ``finish_reason``: the model ended its turn ("stop") or ran into the limit ("length").
+
+    ``error``: why there is none. ``final``: asking again would not help, or was tried often enough already.
+    ``seconds``: how long it took to come; of a batch, how long the batch took.
+    """
 
     text: str
     finish_reason: Literal["stop", "length"]
     tokens_in: int
     tokens_out: int
     error: str | None = None
+    final: bool = False
+    seconds: float = field(default=0.0, compare=False)
 
 
 class Scores(Protocol):

@@ -1,12 +1,15 @@
-"""How fast calls may go out: requests and tokens per minute, as providers count them."""
+"""How fast calls may go out: requests and tokens per minute, as providers count them, and waits that they ask for."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.utils import mktime_tz, parsedate_tz
 
 MINUTE = 60.0
+BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 8.0
 
 
 class Bucket:
@@ -41,3 +44,36 @@ class Bucket:
         """Take ``units``, when they are there."""
         if wait := self.wait_s(units):
             await asyncio.sleep(wait)
+
+
+class Gate:
+    """Shut for all calls while a provider has asked for a pause: one 429 speaks for all that would come after it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._opens = 0.0
+
+    def shut(self, seconds: float) -> None:
+        """Nobody passes for so long."""
+        self._opens = max(self._opens, self._clock() + seconds)
+
+    async def passed(self) -> None:
+        """Wait until it is open. Those who waited come through spread over a tenth of the wait, not all at once."""
+        while (wait := self._opens - self._clock()) > 0:
+            await asyncio.sleep(wait * (1 + random.random() / 10))
+
+
+def told_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a reply asks for: Retry-After-Ms, or Retry-After in seconds or as a date. None: it does not."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit)
+        except (KeyError, ValueError):
+            continue
+    date = parsedate_tz(headers.get("retry-after", ""))
+    return None if date is None else max(0.0, mktime_tz(date) - time.time())
+
+
+def backoff_s(tries: int) -> float:
+    """How long to wait after so many tries without being told: twice as long each time, never quite the same."""
+    return min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** (tries - 1)) * (0.75 + random.random() / 4)

@@ -1,9 +1,11 @@
 """Any OpenAI-compatible chat endpoint: many calls in flight, each result taken as soon as it is there.
 
-Batches with a barrier wait for their slowest call; here a slot is used again the moment it is free. The SDK's retries
-are the only ones (429 and 5xx, Retry-After honoured, timeouts, cut connections). What still fails is a result with an
-error; what no call can get past (a wrong key, a model that is not there) is raised. An endpoint that answers nothing
-any more is told from rows that fail on their own: see ``Endpoint.take``.
+Batches with a barrier wait for their slowest call; here a slot is used again the moment it is free. What passes (429,
+408, 409, 5xx, timeouts, cut connections) is tried again here and nowhere else: the SDK's own retries are off, because
+they refuse a Retry-After of more than a minute, go round the limits per minute, and know only their own call. What
+still fails is a result with an error; what no call can get past (a wrong key, a model that is not there, a quota that
+is used up) is raised. An endpoint that answers nothing any more, or nothing but refusals, is told from rows that fail
+on their own: see ``Endpoint.take``.
 
 The key is read from the environment variable that config.toml names; it is in no message, log or row.
 """
@@ -15,8 +17,9 @@ import json
 import os
 import queue
 import threading
+import time
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,7 +27,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from engine.backends import Generation
-from engine.backends.limits import Bucket
+from engine.backends.limits import Bucket, Gate, backoff_s, told_s
 from engine.errors import BackendError
 from engine.store.rows import Message
 
@@ -33,8 +36,14 @@ REPLY_SHARE = 0.25
 """Until replies are known, a call is taken to use this share of ``max_new_tokens``."""
 OUTAGE_CALLS = 10
 """At least so many calls in a row must fail without any reply before the endpoint counts as gone."""
+PATIENCE_S = 900.0
+"""So long one call waits in all when it is told to (Retry-After). Such waits are no tries, unless they are short."""
+SHORT_S = 1.0
 MESSAGE_LIMIT = 300
 FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+PASSING = frozenset({408, 409, 429})  # and all of 5xx
+NO_QUOTA = "insufficient_quota"  # a 429 that does not pass
+OPTIONAL = frozenset({"temperature", "top_p", "seed"})  # some models refuse to have them set
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +96,14 @@ class Endpoint:
             raise BackendError(f'config.toml: [teacher] url = "{url}" is no address. Example: http://127.0.0.1:8000/v1')
         self._requests = Bucket(self.limits.requests_per_minute)
         self._tokens = Bucket(self.limits.tokens_per_minute)
+        self._gate = Gate()
+        self._names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
+        self.notes: list[str] = []
         self._reply_tokens: float | None = None
-        self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, bool]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, str]] = queue.SimpleQueue()
         self._held: list[tuple[Call, Generation]] = []
-        self._silent = 0
-        self._alive = False
+        self._silent = self._refused = 0
+        self._alive = self._good = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self._thread.start()
@@ -99,9 +111,7 @@ class Endpoint:
 
     async def _open(self) -> openai.AsyncOpenAI:
         self._slots = asyncio.Semaphore(self.limits.concurrency)
-        return openai.AsyncOpenAI(
-            api_key=self._key, base_url=self.url, timeout=self.limits.timeout_s, max_retries=self.limits.retries
-        )
+        return openai.AsyncOpenAI(api_key=self._key, base_url=self.url, timeout=self.limits.timeout_s, max_retries=0)
 
     def submit(self, call: Call) -> None:
         """Have ``call`` made as soon as a slot and the limits allow."""
@@ -111,27 +121,22 @@ class Endpoint:
     def take(self) -> list[tuple[Call, Generation]]:
         """Wait for at least one call to end; returns all that have ended since.
 
-        While nothing but failures without a reply comes in, they are held back: if it was the endpoint that was gone,
-        no row must pay for it with one of its tries.
+        While nothing but failures without a reply comes in, or nothing but refusals from the start, they are held back:
+        if it was the endpoint or a setting, no row must pay for it with one of its tries.
 
         Raises:
-            BackendError: no call can work (key, model), or the endpoint has stopped answering.
+            BackendError: no call can work (key, model, quota), all are refused, or the endpoint stopped answering.
         """
         out: list[tuple[Call, Generation]] = []
         while self.in_flight and (not out or not self._done.empty()):
-            call, result, silent = self._done.get()
+            call, result, kind = self._done.get()
             self.in_flight -= 1
             if isinstance(result, BaseException):
                 raise BackendError(self._fatal(result)) from result
             self._held.append((call, result))
-            self._silent = self._silent + 1 if silent else 0
-            self._alive = self._alive or not silent
-            if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency):
-                raise BackendError(
-                    f"{self.url}: no reply to {self._silent} calls in a row (last: {result.error}). "
-                    "What came before is saved. Check the server and the network, then go on."
-                )
-            if not silent or (self._alive and not self.in_flight):
+            self._count(kind)
+            self._refuse_outage(result)
+            if kind == REPLY or (self._good and kind == REFUSED) or (self._alive and not self.in_flight):
                 out += self._held
                 self._held = []
             elif not self.in_flight:  # it has never answered: knock again rather than blame the rows
@@ -139,6 +144,24 @@ class Endpoint:
                     self.submit(again)
                 self._held = []
         return out
+
+    def _count(self, kind: str) -> None:
+        self._silent = self._silent + 1 if kind == SILENT else 0
+        self._refused = self._refused + (kind == REFUSED)
+        self._alive = self._alive or kind != SILENT
+        self._good = self._good or kind == REPLY
+
+    def _refuse_outage(self, last: Generation) -> None:
+        if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency):
+            raise BackendError(
+                f"{self.url}: no reply to {self._silent} calls in a row (last: {last.error}). "
+                "What came before is saved. Check the server and the network, then go on."
+            )
+        if not self._good and self._refused >= OUTAGE_CALLS:
+            raise BackendError(
+                f"{self.url}: the first {self._refused} calls were all refused (last: {last.error}). "
+                "Check [teacher] in config.toml against what the server takes, then go on."
+            )
 
     def close(self) -> None:
         """Give up what is in flight and end the thread."""
@@ -156,37 +179,81 @@ class Endpoint:
 
     async def _run(self, call: Call) -> None:
         async with self._slots:
+            result, kind = await self._tried(call)
+        self._done.put((call, result, kind))
+
+    async def _tried(self, call: Call) -> tuple[Generation | BaseException, str]:
+        """The call's outcome: a reply, or what it failed with in the end."""
+        tries, waited = 0, 0.0
+        while True:
             guess = call.tokens_in + (self._reply_tokens or call.max_new_tokens * REPLY_SHARE)
+            await self._gate.passed()
             await self._requests.take(1)
             await self._tokens.take(guess)
-            silent = False
-            result: Generation | BaseException
+            names, start = dict(self._names), time.monotonic()
             try:
-                result = self._read(call, await self._ask(call))
+                async with asyncio.timeout(self.limits.timeout_s):  # the SDK's timeout starts anew with every byte
+                    reply = await self._ask(call, names)
+                result = replace(self._read(call, reply), seconds=time.monotonic() - start)
                 self._tokens.give_back(guess - result.tokens_in - result.tokens_out)
+                return result, REPLY
             except FATAL as error:
-                result = error
-            except openai.APIStatusError as error:
-                silent = error.status_code == 429 or error.status_code >= 500
-                result = _failed(f"the endpoint answered {error.status_code}: {self._said(error.message)}")
-            except openai.APITimeoutError:
-                silent, result = True, _failed(f"no reply within {self.limits.timeout_s:g} s")
-            except openai.APIConnectionError as error:
-                silent, result = True, _failed(f"the connection failed: {self._said(str(error.__cause__ or error))}")
+                return error, REFUSED
+            except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
+                if _code(error) == NO_QUOTA:
+                    return error, REFUSED
+                if self._adapt(error, names):
+                    continue
+                told = _told(error)
+                if SHORT_S <= told <= PATIENCE_S - waited:
+                    self._gate.shut(told)
+                    waited += told
+                elif _passes(error) and tries < self.limits.retries and told < SHORT_S:
+                    tries += 1
+                    await asyncio.sleep(told or backoff_s(tries))
+                else:
+                    return _failed(self._why(error), final=True), SILENT if _passes(error) else REFUSED
             except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError) as error:
-                result = _failed(f"the reply cannot be read: {self._said(str(error))}")
-        self._done.put((call, result, silent))
+                return _failed(f"the reply cannot be read: {self._said(str(error))}"), REPLY
 
-    async def _ask(self, call: Call) -> ChatCompletion:
+    async def _ask(self, call: Call, names: dict[str, str]) -> ChatCompletion:
         messages: list[Any] = [{"role": m.role, "content": m.content} for m in call.chat]
-        return await self._client.chat.completions.create(
-            model=self.model,
-            messages=messages,
-            max_tokens=call.max_new_tokens,
-            temperature=call.temperature,
-            top_p=call.top_p,
-            seed=call.seed,
+        values = {
+            "max_tokens": call.max_new_tokens,
+            "temperature": call.temperature,
+            "top_p": call.top_p,
+            "seed": call.seed,
+        }
+        options: dict[str, Any] = {names[name]: value for name, value in values.items() if name in names}
+        reply: ChatCompletion = await self._client.chat.completions.create(
+            model=self.model, messages=messages, **options
         )
+        return reply
+
+    def _adapt(self, error: BaseException, names: dict[str, str]) -> bool:
+        """Whether ``error`` is about an option that this model does not take, and asking without it may work."""
+        refused = getattr(error, "param", None)
+        if getattr(error, "status_code", 0) != 400 or refused not in names.values():
+            return False
+        if names != self._names:  # another call has found out meanwhile
+            return True
+        if refused == "max_tokens":
+            self._names["max_tokens"] = "max_completion_tokens"
+            self.notes.append(f"{self.model} takes max_completion_tokens in place of max_tokens")
+        elif refused in OPTIONAL:
+            del self._names[refused]
+            self.notes.append(f"{self.model} does not let {refused} be set: its own default holds")
+        else:
+            return False
+        return True
+
+    def _why(self, error: BaseException) -> str:
+        """Why a call failed in the end."""
+        if isinstance(error, TimeoutError | openai.APITimeoutError):
+            return f"no reply within {self.limits.timeout_s:g} s"
+        if isinstance(error, openai.APIStatusError):
+            return f"the endpoint answered {error.status_code}: {self._said(error.message)}"
+        return f"the connection failed: {self._said(str(error.__cause__ or error))}"
 
     def _read(self, call: Call, reply: ChatCompletion) -> Generation:
         """A reply as a generation; a provider that does not count tokens is estimated."""
@@ -206,6 +273,8 @@ class Endpoint:
         if isinstance(error, openai.NotFoundError):
             listed = f"{self.url}/models lists what there is"
             fix = f"is there a model {self.model!r}? Check [teacher] model and url; {listed}"
+        elif _code(error) == NO_QUOTA:
+            fix = "your quota with this provider is used up. What came before is saved; go on when there is more"
         else:
             fix = "check the key in the environment variable that [teacher] key_env names"
         return f"{self.url}: {said}. No call can work: {fix}."
@@ -217,6 +286,7 @@ class Endpoint:
 
 
 NO_KEY = "none"
+REPLY, REFUSED, SILENT = "reply", "refused", "silent"
 
 
 def _key(name: str) -> str:
@@ -228,8 +298,26 @@ def _key(name: str) -> str:
     return key
 
 
-def _failed(reason: str) -> Generation:
-    return Generation("", "stop", 0, 0, reason)
+def _failed(reason: str, final: bool = False) -> Generation:
+    return Generation("", "stop", 0, 0, reason, final)
+
+
+def _code(error: BaseException) -> str:
+    """What an API calls the error, where it does."""
+    return str(getattr(error, "code", None) or getattr(error, "type", None) or "")
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the same call may work a little later."""
+    status = error.status_code if isinstance(error, openai.APIStatusError) else 500
+    return status in PASSING or status >= 500
+
+
+def _told(error: BaseException) -> float:
+    """How long an endpoint that cannot answer now asks to wait; 0: it does not say."""
+    if isinstance(error, openai.APIStatusError) and _passes(error):
+        return told_s(error.response.headers) or 0.0
+    return 0.0
 
 
 def available(url: str, key_env: str, timeout_s: float = 10.0) -> Sequence[str]:

@@ -4,29 +4,34 @@ All prompts come first, then all answers. A phase goes through its tries: try n 
 1 was malformed, in batches planned over all of them in the order (axis, place in the dataset). A batch is saved
 whole, and its seed comes from what it holds, so a resumed run makes the same calls as an undisturbed one.
 
-A reply that is malformed, empty, cut off or failed is asked for again, ``teacher.attempts`` times; then the rewrite
-is ``failed`` with the reason and the raw reply, and its sample stays as it is. What a person sends back is asked for
+A reply that is malformed, empty or cut off is asked for again, ``teacher.attempts`` times; then the rewrite is
+``failed`` with the reason and the raw reply, and its sample stays as it is. So it is at once when the backend says that
+no further try would help. What a person sends back is asked for
 apart from the rest, in batches and with seeds of its own (``Rewrite.draw``), so that it draws another reply and the
 batches that were answered stay what they were.
 
 With a cap on tokens or cost no call is made that could exceed it: input is counted as one token per two bytes, output
 as ``max_new_tokens``. What the answers to the new prompts will probably need is kept back, so that no prompt is paid
-for that cannot be answered.
+for that cannot be answered. At the cap the stage waits for a person, who may raise it; where nobody is asked, or who
+goes on with the cap as it is, keeps the originals of what could not be afforded.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from engine import batches, diagnosis, models, prompts
 from engine import config as configs
 from engine.backends import Generates, Generation, backend
+from engine.errors import Waiting
 from engine.prompts import Template
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
+from engine.store.teacher import Projected, TeacherCall, fits
 
 TEMPLATES = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
 RETRY_TEMPERATURE = 0.7  # greedy decoding would repeat the reply that was malformed or sent back
@@ -87,17 +92,25 @@ PROMPT, ANSWER = Phase("prompt", "owed"), Phase("answer", "prompted")
 
 @dataclass(slots=True)
 class Job:
-    """All rewrites of the round in their order, with what is needed to ask for them."""
+    """All rewrites of the round in their order, with what is needed to ask for them.
+
+    ``tokens``, ``money``: what the round's calls took so far, also those for rewrites that were thrown away since.
+    ``calls``: those of this run.
+    """
 
     rows: dict[Key, Rewrite]
     samples: dict[int, Sample]
     hints: dict[int, str]
     templates: dict[str, Template]
+    tokens: int = 0
+    money: float = 0.0
+    calls: int = 0
 
     @classmethod
     def begin(cls, ctx: Ctx) -> Job:
         """Read the round's rewrites, samples, neighbours and prompt templates."""
         data, owed, near = ctx.dataset(), ctx.rows(Rewrite), ctx.rows(Neighbourhood)
+        asked = ctx.rows(TeacherCall)
         cores = {r.sample_id for r in owed}
         near = [n for n in near if n.sample_id in cores]
         hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
@@ -109,6 +122,8 @@ class Job:
             samples=samples,
             hints={n.sample_id: hint_text(n, samples) for n in near},
             templates={name: prompts.load(name, ctx.project) for name in names},
+            tokens=sum(call.tokens_in + call.tokens_out for call in asked),
+            money=sum(call.cost for call in asked),
         )
 
     def all(self) -> list[Rewrite]:
@@ -173,11 +188,13 @@ def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Generates) -> None:
             if all(tried):
                 continue
             # Batches are saved whole: one that is partly there was cut by the budget, just before a restart.
-            fits = 0 if any(tried) else affordable(job, phase, batch, ctx.config.teacher)
-            if fits:
-                _ask(ctx, job, phase, attempt, batch[:fits], teacher)
-            if fits < len(batch):
-                _give_up(ctx, job, phase)
+            left = [row for row, done in zip(batch, tried, strict=True) if not done]
+            again = all(row.reason == EXHAUSTED for row in left)  # a person was asked, and may have raised the cap
+            most = 0 if any(tried) and not again else affordable(job, phase, left, ctx.config.teacher)
+            if most:
+                _ask(ctx, job, phase, attempt, left[:most], teacher)
+            if most < len(left):
+                give_up(ctx, job, job.waiting(phase))
                 return
 
 
@@ -185,6 +202,7 @@ def _ask(ctx: Ctx, job: Job, phase: Phase, attempt: int, batch: Sequence[Rewrite
     """One batch of calls, saved whole."""
     how = ctx.config.teacher
     wave = [draw] if (draw := batch[0].draw) else []
+    start = time.monotonic()
     replies = teacher.generate(
         [job.chat(phase, row) for row in batch],
         max_new_tokens=how.max_new_tokens,
@@ -194,21 +212,73 @@ def _ask(ctx: Ctx, job: Job, phase: Phase, attempt: int, batch: Sequence[Rewrite
     )
     last = attempt >= how.attempts
     answered = zip(batch, replies, strict=True)
-    made = [taken(job.samples[row.sample_id], row, phase, reply, how, last) for row, reply in answered]
-    job.update(made)
+    took = time.monotonic() - start
+    made = [
+        one
+        for row, reply in answered
+        for one in came(ctx, job, row, phase, replace(reply, seconds=reply.seconds or took), last)
+    ]
     ctx.save(made, done=job.settled())
+
+
+def came(ctx: Ctx, job: Job, row: Rewrite, phase: Phase, reply: Generation, last: bool) -> tuple[Rewrite, TeacherCall]:
+    """A reply came: ``row`` as it is then, known to ``job``, and the call for the books."""
+    how = ctx.config.teacher
+    made = taken(job.samples[row.sample_id], row, phase, reply, how, last)
+    job.update([made])
+    price = cost(reply.tokens_in, reply.tokens_out, how.price)
+    job.calls += 1
+    job.tokens += reply.tokens_in + reply.tokens_out
+    job.money += price
+    call = TeacherCall(
+        round=row.round,
+        sample_id=row.sample_id,
+        axis=row.axis,
+        step=phase.name,
+        at=time.time(),
+        model=how.model or ctx.config.model.name,
+        seconds=reply.seconds,
+        tokens_in=reply.tokens_in,
+        tokens_out=reply.tokens_out,
+        cost=price,
+        error=reply.error,
+    )
+    return made, call
 
 
 def _first(batch: Sequence[Rewrite]) -> Key:
     return batch[0].sample_id, batch[0].axis
 
 
-def _give_up(ctx: Ctx, job: Job, phase: Phase) -> None:
-    """The budget is exhausted: what still waits for ``phase`` has failed."""
-    left = [replace(r, state="failed", reason=EXHAUSTED) for r in job.waiting(phase)]
-    job.update(left)
-    ctx.event(f"{EXHAUSTED}: {len(left)} rewrites have no {phase.name}; their samples stay as they are", "warning")
-    ctx.save(left, done=job.settled())
+def give_up(ctx: Ctx, job: Job, left: Sequence[Rewrite]) -> None:
+    """The budget does not do for ``left``: a person is asked whether to raise it, else they have failed.
+
+    Raises:
+        Waiting: somebody reviews this round, and was not asked yet at this cap.
+    """
+    asked_before = not job.calls and all(row.reason == EXHAUSTED for row in left)
+    if ctx.config.review.policy == "manual" and not asked_before:
+        marked = [replace(row, reason=EXHAUSTED) for row in (*job.waiting(PROMPT), *job.waiting(ANSWER))]
+        job.update(marked)
+        ctx.save(marked, done=job.settled())
+        raise Waiting(at_cap(job, len(marked), ctx.config.teacher))
+    failed = [replace(row, state="failed", reason=EXHAUSTED) for row in left]
+    job.update(failed)
+    ctx.event(f"{EXHAUSTED}: {len(failed)} rewrites are not made; their samples stay as they are", "warning")
+    ctx.save(failed, done=job.settled())
+
+
+def at_cap(job: Job, left: int, how: configs.Teacher) -> str:
+    """What was made, what it took, and how to go on."""
+    took = f"{job.tokens:,} of {how.budget_tokens:,} tokens"
+    if how.budget_cost:
+        took = f"{job.money:,.2f} of {how.budget_cost:,.2f}"
+    knob = "budget_cost" if how.budget_cost else "budget_tokens"
+    made = sum(row.state not in ("owed", "prompted", "failed") for row in job.all())
+    return (
+        f"{EXHAUSTED}: {took} used, {made:,} rewrites made, {left:,} to go. Raise [teacher] {knob} and run again to"
+        " have them made, or run again as it is to go on without them."
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- replies
@@ -216,10 +286,10 @@ def _give_up(ctx: Ctx, job: Job, phase: Phase) -> None:
 
 def taken(sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool) -> Rewrite:
     """``row`` after a reply: one state further, or one try more, or failed when that was the ``last`` one."""
-    row = _counted(row, phase, reply, how.price_per_million)
+    row = _counted(row, phase, reply, how.price)
     text, reason = read_reply(sample, row.axis, phase, reply)
     if text is None:
-        state = "failed" if last else row.state
+        state = "failed" if last or reply.final else row.state
         return replace(row, state=state, reason=reason, raw=reply.text)
     if phase is PROMPT:
         return replace(row, state="prompted", prompt=text, reason=None, raw=None)
@@ -265,20 +335,18 @@ def affordable(job: Job, phase: Phase, batch: Sequence[Rewrite], how: configs.Te
     """How many of ``batch``, from its start, can be called without any chance to exceed a cap."""
     if not how.budget_tokens and not how.budget_cost:
         return len(batch)
-    rows = job.all()
-    tokens = float(sum(r.tokens_in + r.tokens_out for r in rows))
-    money = sum(r.cost for r in rows)
+    tokens, money = float(job.tokens), job.money
     kept = [expected_answer(job, r) for r in job.waiting(ANSWER)] if phase is PROMPT else []
     reserve_in, reserve_out = sum(a for a, _ in kept), sum(b for _, b in kept)
     for count, row in enumerate(batch):
         most_in = _bytes(job.chat(phase, row)) / 2 + 16
         tokens += most_in + how.max_new_tokens
-        money += cost(most_in, how.max_new_tokens, how.price_per_million)
+        money += cost(most_in, how.max_new_tokens, how.price)
         if phase is PROMPT:
             more_in, more_out = expected_answer(job, row)
             reserve_in, reserve_out = reserve_in + more_in, reserve_out + more_out
         over_tokens = how.budget_tokens and tokens + reserve_in + reserve_out > how.budget_tokens
-        over_cost = how.budget_cost and money + cost(reserve_in, reserve_out, how.price_per_million) > how.budget_cost
+        over_cost = how.budget_cost and money + cost(reserve_in, reserve_out, how.price) > how.budget_cost
         if over_tokens or over_cost:
             return count
     return len(batch)
@@ -295,22 +363,44 @@ def _bytes(chat: Iterable[Message]) -> int:
     return sum(len(m.content.encode()) for m in chat)
 
 
+def projected(ctx: Ctx, job: Job) -> Projected:
+    """What all of ``job`` will probably take: about four bytes a token, two calls a rewrite, as long as the old one."""
+    how = ctx.config.teacher
+    answers = [expected_answer(job, r) for r in job.all()]
+    tokens_in = sum(_bytes(job.chat(PROMPT, r)) / 4 + 16 for r in job.all()) + sum(a for a, _ in answers)
+    tokens_out = sum(len(job.samples[r.sample_id].prompt.encode()) / 4 + 16 for r in job.all())
+    tokens_out += sum(b for _, b in answers)
+    return Projected(
+        round=ctx.round,
+        rewrites=len(job.rows),
+        calls=2 * len(job.rows),
+        tokens_in=round(tokens_in),
+        tokens_out=round(tokens_out),
+        cost=cost(tokens_in, tokens_out, how.price),
+        cap_tokens=how.budget_tokens,
+        cap_cost=how.budget_cost,
+        sent_to=how.sent_to,
+    )
+
+
+def project(ctx: Ctx, job: Job) -> Projected:
+    """Reckon up and keep what the rewrites will take, for everybody to see before anything is spent."""
+    ahead = projected(ctx, job)
+    ctx.save([ahead])
+    return ahead
+
+
 def _announce(ctx: Ctx, job: Job) -> None:
     """Say what the teacher will probably use before anything is spent, and with which prompts."""
     if any(r.tokens_in for r in job.all()):
         return
-    how = ctx.config.teacher
-    asked = sum(_bytes(job.chat(PROMPT, r)) / 4 + 16 for r in job.all())
-    answers = [expected_answer(job, r) for r in job.all()]
-    tokens_in = asked + sum(a for a, _ in answers)
-    tokens_out = sum(len(job.samples[r.sample_id].prompt.encode()) / 4 + 16 for r in job.all())
-    tokens_out += sum(b for _, b in answers)
-    price = cost(tokens_in, tokens_out, how.price_per_million)
-    text = f"{len(job.rows)} rewrites, two calls each: about {round(tokens_in):,} tokens in, {round(tokens_out):,} out"
-    text += f", about {price:.2f} in cost" if price else ""
-    caps = [f"{how.budget_tokens:,} tokens"] if how.budget_tokens else []
-    caps += [f"{how.budget_cost:.2f} in cost"] if how.budget_cost else []
+    ahead = project(ctx, job)
+    text = f"{ahead.rewrites} rewrites, two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
+    text += f", about {ahead.cost:.2f} in cost" if ahead.cost else ""
+    caps = [f"{ahead.cap_tokens:,} tokens"] if ahead.cap_tokens else []
+    caps += [f"{ahead.cap_cost:.2f} in cost"] if ahead.cap_cost else []
     text += f"; capped at {' and '.join(caps)}" if caps else ""
+    text += "" if fits(ahead) else ", which will probably not do for all"
     ctx.event(f"{text}. Prompts: {', '.join(t.label for t in job.templates.values())}")
 
 

@@ -7,7 +7,7 @@ was begun is finished. A pause lets the calls in flight come home and be saved. 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from engine import batches
 from engine import config as configs
@@ -16,17 +16,17 @@ from engine.errors import ConfigError, Paused
 from engine.stage import Ctx
 from engine.stages.rewrite import (
     ANSWER,
-    EXHAUSTED,
     PROMPT,
     RETRY_TEMPERATURE,
     Job,
     Key,
     Phase,
+    came,
     cost,
     expected_answer,
-    taken,
+    give_up,
 )
-from engine.store.rows import Rewrite
+from engine.store.rows import Rewrite, Row
 
 AHEAD = 2
 """Calls handed over per slot, so that no slot waits for the store."""
@@ -89,7 +89,7 @@ class Purse:
 
     def _count(self, need: Need, sign: int) -> None:
         self.tokens += sign * (need[0] + need[1])
-        self.money += sign * cost(*need, self.how.price_per_million)
+        self.money += sign * cost(*need, self.how.price)
 
     def spent(self, key: Key, before: Rewrite, row: Rewrite) -> None:
         """A call in flight is over; ``row`` says what it took."""
@@ -110,7 +110,7 @@ def stream(ctx: Ctx, job: Job, endpoint: Endpoint) -> None:
         Paused: after the calls in flight were saved. Cancelled: at once. BackendError: no call can work any more.
     """
     how = ctx.config.teacher
-    purse = Purse(how, sum(r.tokens_in + r.tokens_out for r in job.all()), sum(r.cost for r in job.all()))
+    purse = Purse(how, job.tokens, job.money)
     for row in job.waiting(ANSWER):
         purse.put("kept", _key(row), expected_answer(job, row))
     waiting = deque(_key(row) for row in [*job.waiting(ANSWER), *job.waiting(PROMPT)])
@@ -129,20 +129,21 @@ def stream(ctx: Ctx, job: Job, endpoint: Endpoint) -> None:
                 _give_up(ctx, job, waiting)
                 continue
             break
-        made = []
+        made: list[Row] = []
         for call, reply in endpoint.take():
             key: Key = call.tag  # type: ignore[assignment]
             phase, before = flying.pop(key), job.rows[key]
-            last = phase.tries(before) + 1 >= how.attempts
-            row = taken(job.samples[before.sample_id], before, phase, reply, how, last)
+            row, entry = came(ctx, job, before, phase, reply, last=phase.tries(before) + 1 >= how.attempts)
             purse.spent(key, before, row)
             if row.state == ANSWER.state:
                 purse.put("kept", key, expected_answer(job, row))
                 waiting.appendleft(key)
             elif row.state == PROMPT.state:
                 waiting.append(key)
-            made.append(row)
-        job.update(made)
+            made += [row, entry]
+        for note in endpoint.notes:
+            ctx.event(note, "warning")
+        endpoint.notes.clear()
         try:
             ctx.save(made, done=job.settled())
         except Paused as asked:
@@ -184,12 +185,9 @@ def _call(ctx: Ctx, job: Job, phase: Phase, row: Rewrite) -> Call:
 
 
 def _give_up(ctx: Ctx, job: Job, waiting: deque[Key]) -> None:
-    """The budget is exhausted for the kind of call that is first in line: all that wait for that kind have failed."""
+    """The budget is exhausted for the kind of call that is first in line, and so for all that wait for that kind."""
     state = job.rows[waiting[0]].state
-    left = [replace(job.rows[key], state="failed", reason=EXHAUSTED) for key in waiting if job.rows[key].state == state]
-    gone = {_key(row) for row in left}
-    job.update(left)
+    gone = [key for key in waiting if job.rows[key].state == state]
+    give_up(ctx, job, [job.rows[key] for key in gone])
     for key in gone:
         waiting.remove(key)
-    ctx.event(f"{EXHAUSTED}: {len(left)} rewrites are not made; their samples stay as they are", "warning")
-    ctx.save(left, done=job.settled())

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.errors import StoreError
 
 FILE = "middo.db"
-NEWEST = "m006_evaluation_tasks"
+NEWEST = "m007_count_calls"
 """The last migration: a reader that does not find it has an older project before it."""
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000

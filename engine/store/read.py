@@ -259,14 +259,3 @@ def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
         sign * (now[task].value - before[task].value) for task, sign in MAIN_SCORES if task in now and task in before
     )
     return RoundFacts(chosen, accepted, next(gains, None))
-
-
-def teacher(db: sqlite3.Connection, round: int) -> dict[str, float]:
-    """The teacher's calls, tokens and cost of a round. A rewrite is a call for the prompt, then one for its answer."""
-    row = db.execute(
-        "SELECT coalesce(sum(attempts + answer_attempts), 0), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), "
-        "0),"
-        " coalesce(sum(cost), 0) FROM rewrite WHERE round=?",
-        (round,),
-    ).fetchone()
-    return {"calls": int(row[0]), "tokens_in": int(row[1]), "tokens_out": int(row[2]), "cost": float(row[3])}

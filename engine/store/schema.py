@@ -48,6 +48,13 @@ def m006_evaluation_tasks(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m007_count_calls(db: Database) -> None:
+    """A row per call of the teacher, and what was projected before the first."""
+    for statement in COUNT_CALLS:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -252,4 +259,26 @@ EVALUATION_TASKS = (
     "UPDATE score SET higher=0 WHERE task='heldout_loss'",
     "CREATE TABLE task_item (round INTEGER NOT NULL, task TEXT NOT NULL, item INTEGER NOT NULL, value REAL NOT NULL,"
     " PRIMARY KEY (round, task, item)) WITHOUT ROWID",
+)
+
+# Before, only a rewrite's sums were kept: they stand with its first call, its others take nothing.
+CALLS_OF_REWRITES = (
+    "INSERT INTO call (round, sample_id, axis, step, at, model, seconds, tokens_in, tokens_out, cost)"
+    " WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n"
+    " WHERE i + 1 < (SELECT max(attempts + answer_attempts) FROM rewrite))"
+    " SELECT r.round, r.sample_id, r.axis, iif(n.i < r.attempts, 'prompt', 'answer'), 0, '', 0,"
+    " iif(n.i = 0, r.tokens_in, 0), iif(n.i = 0, r.tokens_out, 0), iif(n.i = 0, r.cost, 0)"
+    " FROM rewrite r JOIN n ON n.i < r.attempts + r.answer_attempts"
+)
+
+COUNT_CALLS = (
+    "CREATE TABLE call (id INTEGER PRIMARY KEY, round INTEGER NOT NULL, sample_id INTEGER NOT NULL, axis TEXT NOT NULL,"
+    " step TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL, seconds REAL NOT NULL, tokens_in INTEGER NOT NULL,"
+    " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, error TEXT)",
+    # covers the sums of a round, which are read after every save
+    "CREATE INDEX call_by_round ON call(round, tokens_in, tokens_out, cost, seconds, error)",
+    "CREATE TABLE projection (round INTEGER PRIMARY KEY, rewrites INTEGER NOT NULL, calls INTEGER NOT NULL,"
+    " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL NOT NULL, cap_tokens INTEGER NOT NULL,"
+    " cap_cost REAL NOT NULL, sent_to TEXT NOT NULL)",
+    CALLS_OF_REWRITES,
 )

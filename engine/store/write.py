@@ -138,7 +138,7 @@ def end_job(db: sqlite3.Connection, round: int, stage: str, state: str, error: s
             (state, time.time(), error, round, stage),
         )
         if error:
-            event(db, error, "error", round, stage)
+            event(db, error, "warning" if state == "waiting" else "error", round, stage)
 
 
 def set_total(db: sqlite3.Connection, round: int, stage: str, total: int, done: int) -> None:

@@ -18,6 +18,7 @@ from engine.config import Config
 from engine.errors import MiddoError
 from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
 from engine.store import read
+from engine.store import teacher as calls
 from engine.store.connect import database, reader
 from engine.store.rows import AXES, Job, Plan
 from middo_tui import guard
@@ -25,6 +26,7 @@ from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
 from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
 from middo_tui.score_changes import changes
+from middo_tui.teacher_words import spending
 
 REWRITTEN = ("proposed", "accepted", "rejected")
 COUNTED_STAGES = frozenset({"evaluate", "select", "rewrite", "verify", "review", "merge"})
@@ -126,8 +128,11 @@ class Reader:
             gauges=self._gauges(db, worker),
             table=self._table(db, rounds, closing),
             log=self._log,
-            waiting=_waiting(db, newest or 0) if any(stage.state == "waiting" for stage in stages) else Waiting(),
+            waiting=_waiting(db, newest or 0)
+            if any((s.name, s.state) == ("review", "waiting") for s in stages)
+            else Waiting(),
             next=_first(comes, rounds),
+            teacher="" if newest is None else spending(calls.asked(db, newest), calls.projected(db, newest)),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
         )
 
@@ -233,7 +238,7 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
     """One row of the table. What was accepted is said once the review has begun to decide."""
     state = {job.stage: job.state for job in jobs}
     chosen = read.selected(db, round) if state.get("select") == "done" else None
-    rewrites, scores, teacher = read.rewrites(db, round), read.scores(db, round), read.teacher(db, round)
+    rewrites, scores, asked = read.rewrites(db, round), read.scores(db, round), calls.asked(db, round)
     accepted = _counts(rewrites, "accepted")
     main = read.main_task(db, round)
     return RoundView(
@@ -247,8 +252,8 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
         task=guard.one_line(main.task, 20) if main else "",
         score=main.value if main else None,
         stderr=main.stderr if main else None,
-        tokens=int(teacher["tokens_in"] + teacher["tokens_out"]),
-        cost=teacher["cost"],
+        tokens=asked["tokens_in"] + asked["tokens_out"],
+        cost=asked["cost"],
         scores=tuple(one for one in changes(scores, read.scores(db, round - 1), read.paired(db, round)) if one.main),
     )
 

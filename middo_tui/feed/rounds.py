@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.loop import stages_of
-from engine.store import read
+from engine.store import read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, Job, Threshold
 from middo_tui import guard
@@ -252,7 +252,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
     held = {job.stage: job for job in jobs}
     stages = tuple(_stage(held.get(name, Job(number, name))) for name in stages_of(closing))
     state, stage = _state(stages)
-    asked = read.teacher(db, number)
+    asked = teacher.asked(db, number)
     clusters = _clusters(db, number)
     return RoundFacts(
         round=number,
@@ -265,7 +265,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
         cuts=tuple(read.rows(db, Threshold, number)),
         scores=tuple(_clean(one) for one in _changes(db, number)),
         stages=stages,
-        teacher=Teacher(int(asked["calls"]), int(asked["tokens_in"]), int(asked["tokens_out"]), asked["cost"]),
+        teacher=Teacher(asked["calls"], asked["tokens_in"], asked["tokens_out"], asked["cost"]),
         clusters=tuple(one for one in clusters if one.cluster != NOISE),
         noise=sum(one.size for one in clusters if one.cluster == NOISE) or _noise(db, number, bool(clusters)),
         settings=settings(row["config"] if row else ""),

@@ -154,6 +154,7 @@ class LoopView:
     log: tuple[LogLine, ...] = ()
     waiting: Waiting = field(default_factory=Waiting)
     next: tuple[int, str] | None = None
+    teacher: str = ""
     reason: str = ""
     problem: str = ""
 

@@ -16,6 +16,8 @@ def _in(*states: str) -> Callable[[LoopView], bool]:
 
 
 def _run_word(view: LoopView) -> str:
+    if (stage := view.stage("waiting")) is not None and stage.error:
+        return "go on"
     return {"new": "start", "failed": "retry", "idle": "go on", "waiting": "merge"}.get(view.state, "resume")
 
 

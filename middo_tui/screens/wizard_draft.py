@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from engine import config as configs
 from engine.errors import UsageError
@@ -19,7 +18,6 @@ from middo_tui.widgets.choices import Item
 
 LISTED = 200
 DATA_ENDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst")
-HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class Offer(NamedTuple):
@@ -97,8 +95,8 @@ def leaves(typed: str) -> str:
     """Which text would leave the machine with this teacher."""
     if not typed.startswith(("http://", "https://")):
         return "No text leaves this machine."
-    host = urlsplit(typed.split()[0]).hostname or ""
-    if host in HERE:
+    host = configs.Teacher(backend="openai", url=typed.split()[0]).sent_to
+    if not host:
         return "No text leaves this machine: the server runs on it."
     return f"Prompts, responses and neighbours of the selected samples would be sent to {guard.one_line(host)}."
 

@@ -14,12 +14,15 @@ from rounds import Scripted, said
 
 from engine.backends import Generation
 from engine.context import StoreCtx
-from engine.errors import Paused
+from engine.errors import Paused, Waiting
 from engine.stages import rewrite
+from engine.store import teacher as teacher_store
+from engine.store import write
 from engine.store.rows import AXES, Message, Rewrite, Sample, content_id, load_messages
 
 Chat = Sequence[Message]
 SMALL = "teacher.batch_size = 2\n"
+UNATTENDED = SMALL + "review.policy = 'auto'\n"
 
 
 def asks_for_prompt(chat: Chat) -> bool:
@@ -248,11 +251,11 @@ def flaky(chat: Chat, seed: int) -> Generation:
 
 
 @pytest.mark.parametrize("budget", [0, 4000])
-@pytest.mark.parametrize("after", range(9))
+@pytest.mark.parametrize("after", range(10))
 def test_a_resumed_run_ends_in_the_same_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, budget: int
 ) -> None:
-    extra = f"{SMALL}teacher.budget_tokens = {budget}\nteacher.max_new_tokens = 100"
+    extra = f"{UNATTENDED}teacher.budget_tokens = {budget}\nteacher.max_new_tokens = 100"
     results = []
     for name in ("undisturbed", "resumed"):
         made = rounds.project(tmp_path / name, 12, extra)
@@ -272,7 +275,7 @@ def test_a_resumed_run_ends_in_the_same_rows(
 
 def test_progress_counts_prompts_and_answers(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = Stops(made.db, made.folder, made.config, 0, "rewrite")
-    ctx.left = 4
+    ctx.left = 5
     with pytest.raises(Paused):
         run(made, monkeypatch, Scripted(well), ctx)
     job = made.db.execute("SELECT done, total FROM job WHERE stage='rewrite'").fetchone()
@@ -294,7 +297,7 @@ def costly(chat: Chat, seed: int) -> Generation:
 
 @pytest.mark.parametrize("cap", [1, 500, 2000, 4000, 6000, 100_000])
 def test_no_cap_is_ever_exceeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: int) -> None:
-    made = rounds.project(tmp_path, 12, f"{SMALL}teacher.budget_tokens = {cap}\nteacher.max_new_tokens = 100")
+    made = rounds.project(tmp_path, 12, f"{UNATTENDED}teacher.budget_tokens = {cap}\nteacher.max_new_tokens = 100")
     owe(made, complexity=[1, 3, 5], quality=[0, 4])
     run(made, monkeypatch, Scripted(costly))
     assert spent(made) <= cap
@@ -306,8 +309,8 @@ def test_no_cap_is_ever_exceeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_money_is_capped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extra = f"{SMALL}teacher.budget_cost = 0.004\nteacher.max_new_tokens = 100\n"
-    extra += "teacher.price_per_million.input = 1.0\nteacher.price_per_million.output = 4.0"
+    extra = f"{UNATTENDED}teacher.budget_cost = 0.004\nteacher.max_new_tokens = 100\n"
+    extra += 'teacher.model = "t"\nteacher.prices.t = {input = 1.0, output = 4.0}'
     made = rounds.project(tmp_path, 12, extra)
     owe(made, complexity=[1, 3, 5], quality=[0, 4])
     run(made, monkeypatch, Scripted(costly))
@@ -315,6 +318,63 @@ def test_money_is_capped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < total <= 0.004
     assert total == pytest.approx(sum(r.tokens_in + 4 * r.tokens_out for r in rows(made)) / 1e6)
     assert "in cost" in made.events()[0]
+    assert teacher_store.asked(made.db, 0)["cost"] == pytest.approx(total)
+
+
+def capped(tmp_path: Path, cap: int) -> tiny.Project:
+    """Five owed rewrites, somebody who reviews, and a cap on the tokens."""
+    made = rounds.project(tmp_path, 12, f"{SMALL}teacher.budget_tokens = {cap}\nteacher.max_new_tokens = 100")
+    owe(made, complexity=[1, 3, 5], quality=[0, 4])
+    return made
+
+
+@pytest.mark.parametrize("cap", [1, 2000, 3000])
+def test_at_the_cap_a_person_is_asked_and_may_raise_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: int
+) -> None:
+    made = capped(tmp_path, cap)
+    with pytest.raises(Waiting, match=r"budget_tokens.*run again as it is to go on without"):
+        run(made, monkeypatch, Scripted(costly))
+    assert spent(made) <= cap
+    assert {r.state for r in rows(made)} <= {"owed", "prompted", "proposed"}, "nothing has failed yet"
+    before = teacher_store.asked(made.db, 0)["calls"]
+    assert (before > 0) == (cap > 1)
+    made.config = rounds.settings(made, f"{SMALL}teacher.budget_tokens = 100000\nteacher.max_new_tokens = 100")
+    teacher = run(made, monkeypatch, Scripted(costly))
+    assert [r.state for r in rows(made)] == ["proposed"] * 5
+    assert all((r.attempts, r.answer_attempts, r.reason) == (1, 1, None) for r in rows(made)), "none was asked twice"
+    assert sum(len(texts) for texts, _, _ in teacher.calls) == 10 - before
+
+
+def test_who_goes_on_with_the_same_cap_goes_on_without_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = capped(tmp_path, 3000)
+    with pytest.raises(Waiting):
+        run(made, monkeypatch, Scripted(costly))
+    run(made, monkeypatch, Scripted(costly))
+    states = [r.state for r in rows(made)]
+    assert set(states) == {"proposed", "failed"}
+    assert all(r.reason == rewrite.EXHAUSTED for r in rows(made) if r.state == "failed")
+
+
+def test_what_is_thrown_away_was_still_spent(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(made, monkeypatch, Scripted(well))
+    assert teacher_store.asked(made.db, 0)["calls"] == 14
+    write.reset(made.db, 0, ["rewrite"])
+    rounds.settings(made, f"{UNATTENDED}teacher.budget_tokens = 300\nteacher.max_new_tokens = 30")
+    again = run(made, monkeypatch, Scripted(well))
+    assert again.calls == [], "the cap is the round's, not the run's"
+    asked = teacher_store.asked(made.db, 0)
+    assert (asked["calls"], asked["tokens_in"], asked["tokens_out"]) == (14, 140, 70)
+
+
+def test_what_cannot_be_helped_is_not_asked_again(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = replace(said("", error="too long"), final=True)
+    teacher = run(made, monkeypatch, Scripted(lambda c, s: lost))
+    assert [(r.state, r.attempts, r.reason) for r in rows(made)] == [("failed", 1, "too long")] * 7
+    assert sum(len(texts) for texts, _, _ in teacher.calls) == 7
+    assert teacher_store.asked(made.db, 0)["failed"] == 7
 
 
 def test_the_projection_comes_before_anything_is_spent(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 import rounds
 import tiny
 from chat_server import MODEL, Server
 
+from engine.config import Review
 from engine.errors import BackendError, Cancelled, ConfigError, Paused
 from engine.stages import rewrite
 from engine.store.rows import AXES, Rewrite
@@ -127,6 +129,7 @@ def _wishes(made: tiny.Project, server: Server, want: str) -> Callable[[str], st
 def test_the_token_cap_is_never_exceeded(tmp_path: Path, budget: int) -> None:
     with Server(answer=teaches) as server:
         made = project(tmp_path, server, budget_tokens=budget, max_new_tokens=32)
+        made.config = msgspec.structs.replace(made.config, review=Review(policy="auto"))
         rewrite.run(made.ctx("rewrite"))
         used = sum(r.tokens_in + r.tokens_out for r in rows(made))
         assert used == 18 * sum(server.seen.values())

@@ -20,6 +20,7 @@ from engine.store import write
 from engine.store.connect import transaction, writer
 from engine.store.rows import AXES, Gauge, Message, Metric, Rewrite, Sample, Score, Selection, Verdict, content_id
 from engine.store.schema import migrate
+from engine.store.teacher import TeacherCall
 
 NOON = 1_770_000_000.0
 FOREVER = 4e9
@@ -94,11 +95,12 @@ class Store:
         return self
 
     def rewrites(self, number: int, state: str) -> Store:
-        rows: list[Rewrite | Verdict] = []
+        rows: list[Rewrite | Verdict | TeacherCall] = []
         for at, axis in enumerate(AXES):
             for i in range(1, 8 - at * 2):
                 ends = "rejected" if state == "merged" and i % 3 == 0 else state
                 rows.append(Rewrite(number, i, axis, ends, 1, "p", "r", None, None, None, 900, 310, 0.01))
+                rows.append(TeacherCall(number, i, axis, "prompt", NOON, "t", 0.4, 900, 310, 0.01))
                 verdict = "better" if i % 2 else "loss not lower"
                 rows.append(Verdict(number, i, axis, 2.0, 1.0, 0.4, 7.0, None, bool(i % 2), verdict))
         write.save(self.db, number, "verify", rows, None)

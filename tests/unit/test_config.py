@@ -29,7 +29,9 @@ def test_the_top_level_config_toml_is_the_template() -> None:
     [
         ("[train]\nepoch = 1", "[train] epoch: there is no such key"),
         ('[train]\nepochs = "many"', "[train] epochs: Expected `float`, got `str`"),
-        ("[teacher.price_per_million]\ninput = -1", "[teacher] price_per_million.input"),
+        ('[teacher]\nprices = {"gpt-4.1" = {input = -1}}', "[teacher] prices"),
+        ("[teacher.price_per_million]\ninput = 1", "prices have names now: [teacher] prices = {"),
+        ('[teacher]\nmodel = "big"\nbudget_cost = 5', 'budget_cost needs a price: prices = {"big" = {input'),
         ("[train]\nlora_r = 0", "[train] lora_r"),
         ("[trane]\nx = 1", "trane: there is no such key"),
         ("epochs = [", "not valid TOML"),

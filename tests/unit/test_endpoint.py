@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
 from chat_server import MODEL, Server
 
 from engine.backends import Generation
-from engine.backends.limits import Bucket
+from engine.backends.limits import Bucket, Gate, told_s
 from engine.backends.openai import Call, Endpoint, Limits, available
 from engine.errors import BackendError
 from engine.store.rows import Message
@@ -83,10 +85,66 @@ def test_a_call_that_fails_for_good_is_a_result_with_its_reason(
     assert server.seen[text] == calls
 
 
-def test_a_hang_ends_with_the_timeout(server: Server) -> None:
-    found = ask(server, ["hang x", "ok a"], HASTY)
-    assert found["hang x"].error == "no reply within 0.3 s"
+@pytest.mark.parametrize("text", ["hang x", "drip x"])
+def test_a_hang_ends_with_the_timeout(server: Server, text: str) -> None:
+    found = ask(server, [text, "ok a"], HASTY)
+    assert found[text].error == "no reply within 0.3 s"
     assert found["ok a"].text == "A"
+
+
+def test_who_is_told_to_wait_waits(server: Server) -> None:
+    """A wait that was asked for is no try."""
+    limits = Limits(concurrency=1, timeout_s=20, retries=0)
+    found = ask(server, ["wait a", "ok b", "ok c"], limits)
+    assert [found[text].text for text in ("wait a", "ok b", "ok c")] == ["A", "B", "C"]
+    assert server.seen["wait a"] == 2
+    assert server.times[1] - server.times[0] >= 1.0
+
+
+async def test_a_gate_holds_everybody() -> None:
+    gate = Gate()
+    await gate.passed()
+    start = time.monotonic()
+    gate.shut(0.1)
+    gate.shut(0.01)  # a shorter wait does not open it earlier
+    await asyncio.gather(gate.passed(), gate.passed())
+    assert time.monotonic() - start >= 0.1
+
+
+def test_a_wait_is_told_in_three_ways() -> None:
+    assert told_s({"retry-after": "2", "retry-after-ms": "1500"}) == 1.5
+    assert told_s({"retry-after": "2"}) == 2.0
+    assert told_s({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    assert told_s({"retry-after": "soon"}) is None
+    assert told_s({}) is None
+
+
+def test_a_used_up_quota_is_not_waited_for(server: Server) -> None:
+    with pytest.raises(BackendError, match="quota with this provider is used up"):
+        ask(server, ["ok a", "quota x"])
+    assert server.seen["quota x"] == 1
+
+
+def test_options_that_a_model_refuses_are_left_out(server: Server) -> None:
+    server.strict = ("max_tokens", "temperature", "seed")
+    endpoint = Endpoint(server.url, MODEL, limits=PATIENT)
+    for i in range(4):
+        endpoint.submit(call(f"ok {i}"))
+    done = []
+    while endpoint.in_flight:
+        done += endpoint.take()
+    endpoint.close()
+    assert {generation.text for _, generation in done} == {"0", "1", "2", "3"}
+    assert {*server.bodies[-1]} == {"model", "messages", "max_completion_tokens", "top_p"}
+    assert len(endpoint.notes) == 3
+
+
+def test_an_endpoint_that_refuses_everything_takes_no_tries(server: Server) -> None:
+    with pytest.raises(BackendError, match=r"first 10 calls were all refused.*context length"):
+        ask(server, [f"overflow {i}" for i in range(30)])
+    assert sum(server.seen.values()) <= 30
+    found = ask(server, ["overflow a", "overflow b"])
+    assert all(one.final for one in found.values()), "of a few it is the rows that are too long"
 
 
 def test_an_empty_and_a_cut_off_reply_are_told_apart(server: Server) -> None:

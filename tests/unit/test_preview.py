@@ -195,7 +195,7 @@ def test_a_round_with_nothing_to_tell(values: list[float]) -> None:
     assert preview.missing == (SIGNALS if not np.isfinite(values).any() else ())
 
 
-PRICED = "[teacher]\nbudget_tokens = 1000\n[teacher.price_per_million]\ninput = 1.0\noutput = 4.0"
+PRICED = "[teacher]\nbudget_tokens = 1000\nmodel = 'm'\nprices.m = {input = 1.0, output = 4.0}"
 
 
 def test_calls_are_projected_from_lengths_before_the_first_rewrite() -> None:

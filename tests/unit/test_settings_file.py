@@ -78,10 +78,10 @@ def test_a_value_over_several_lines_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_several_keys_at_once_and_tables_in_tables(tmp_path: Path) -> None:
     old = "[teacher]\nbudget_tokens = 5 # cap\n"
-    changes = {"teacher.price_per_million.input": 0.5, "teacher.budget_tokens": 7, "select.threshold": "mixture"}
+    changes = {"teacher.prices.m.input": 0.5, "teacher.budget_tokens": 7, "select.threshold": "mixture"}
     settings_file.edit(project(tmp_path, old), changes)
     read = config.load(tmp_path)
-    assert (read.teacher.price_per_million.input, read.teacher.budget_tokens) == (0.5, 7)
+    assert (read.teacher.prices["m"].input, read.teacher.budget_tokens) == (0.5, 7)
     assert read.select.threshold == "mixture"
     assert "# cap" in (tmp_path / "config.toml").read_text()
 
@@ -160,7 +160,7 @@ def test_a_link_stays_a_link_and_its_target_is_changed(tmp_path: Path) -> None:
                 "\n",
                 "[train]\n",
                 "epochs = 2.0\n",
-                "[teacher.price_per_million]\n",
+                "[teacher.prices.m]\n",
                 "input = 3.0\n",
                 "select.remember = true\n",
             ]

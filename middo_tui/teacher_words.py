@@ -1,0 +1,38 @@
+"""What the teacher of a round takes, in one line: calls, tokens and money so far, of how much, and where texts go.
+
+The same words on the Loop screen and in ``middo-tui status``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from middo_tui import figures, guard
+
+
+def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
+    """``asked`` and ``ahead``: as ``engine.store.teacher`` reads them. Empty when there is nothing to say yet."""
+    if ahead is None and not asked["calls"]:
+        return ""
+    tokens = asked["tokens_in"] + asked["tokens_out"]
+    calls, used, money = f"{asked['calls']:,}", figures.short(tokens), figures.money(asked["cost"])
+    if ahead is None:
+        return f"{calls} calls · {used} tokens · {money}"
+    parts = [f"{calls} of about {ahead['calls']:,} calls", f"{used} of {_about(ahead)} tokens{_cap(ahead)}"]
+    if ahead["cost"] or asked["cost"] or ahead["cap_cost"]:
+        cap = f", cap {figures.money(ahead['cap_cost'])}" if ahead["cap_cost"] else ""
+        parts.append(f"{money} of about {figures.money(ahead['cost'])}{cap}")
+    if asked["failed"]:
+        parts.append(f"{asked['failed']:,} failed")
+    if ahead["sent_to"]:
+        parts.append(f"texts go to {guard.one_line(ahead['sent_to'])}")
+    return " · ".join(parts)
+
+
+def _about(ahead: Mapping[str, Any]) -> str:
+    return f"about {figures.short(ahead['tokens_in'] + ahead['tokens_out'])}"
+
+
+def _cap(ahead: Mapping[str, Any]) -> str:
+    return f", cap {figures.short(ahead['cap_tokens'])}" if ahead["cap_tokens"] else ""
