@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import eval_tasks
+from engine import eval_tasks, fit, memory, models, trackers
 from engine.config import Config
-from engine.errors import MiddoError
+from engine.errors import MiddoError, ModelError
+from engine.finding import Finding
+from engine.fit import Device
 from engine.gauges import open_gpus
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 
@@ -24,21 +26,6 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "lm_eval", "text
 OPTIONAL = {"vllm"}
 LOW_DISK = 10 * 2**30
 GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: what was looked at, what was found, whether it stops a run, and the way out."""
-
-    name: str
-    text: str
-    bad: bool = False
-    fix: str = ""
-
-    @property
-    def mark(self) -> str:
-        """✔, ! (works, but look) or ✘ (a run would fail)."""
-        return "✘" if self.bad else ("!" if self.fix else "✔")
 
 
 def findings(project: Path | None) -> Iterator[Finding]:
@@ -90,13 +77,18 @@ def _project(project: Path) -> Iterator[Finding]:
         refuse_network(database(project))
         proc = Path("/proc/mounts")
         kind = filesystem(database(project), proc.read_text(encoding="utf-8") if proc.exists() else "")
-        reader(project).close()
+        db = reader(project)
+        try:
+            rows, longest = _data(db)
+        finally:
+            db.close()
         yield Finding("store", f"{project / FILE} on {kind or 'an unknown filesystem'}")
         config = configs.load(project)
     except MiddoError as error:
         yield Finding("project", str(error), bad=True)
         return
     yield from _roles(config, project)
+    yield from _fits(config, project, rows, longest)
 
 
 def planned(folder: Path, config: Config) -> Iterator[Finding]:
@@ -105,10 +97,46 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
     yield from _roles(config, folder)
+    yield from _fits(config, folder, 0, None)
+
+
+def _data(db: sqlite3.Connection) -> tuple[int, int | None]:
+    """How many samples the project has, and the tokens of its longest one, once they were counted."""
+    longest = db.execute("SELECT max(prompt_tokens + response_tokens) FROM signal").fetchone()[0]
+    return db.execute("SELECT count(*) FROM sample WHERE born_round = 0").fetchone()[0], longest
+
+
+def _fits(config: Config, folder: Path, rows: int, longest: int | None) -> Iterator[Finding]:
+    """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
+    place = models.on_disk(config.model.name, folder)
+    if place is None:
+        return
+    try:
+        shape = memory.read_shape(place)
+    except ModelError as error:
+        yield Finding("needs", str(error), fix="the first round shows whether it fits")
+        return
+    tokens = longest or config.model.max_length
+    yield from fit.stages(shape, config, device(config), tokens)
+    there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
+    yield fit.disk(shape, config, rows, shutil.disk_usage(there).free)
+
+
+def device(config: Config) -> Device:
+    """What each process of a stage has to itself: its GPU, or its share of the memory that is free now."""
+    handles = [] if config.model.device == "cpu" else open_gpus()
+    if not handles:
+        return Device("the CPU", psutil.virtual_memory().available // config.launch.processes, cuda=False)
+    named = config.model.device.partition(":")[2]
+    used = [int(named)] if named.isdigit() and int(named) < len(handles) else range(len(handles))
+    free = {i: int(pynvml.nvmlDeviceGetMemoryInfo(handles[i]).free) for i in list(used)[: config.launch.processes]}
+    least = min(free, key=lambda i: free[i])
+    return Device(f"GPU {least}", free[least], cuda=True)
 
 
 def _roles(config: Config, folder: Path) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
+    yield from _extras(config)
     yield model("model", config.model.name, config.model.chat_template)
     if config.teacher.backend == "openai":
         yield _endpoint(config)
@@ -156,6 +184,16 @@ def processes(config: Config, gpus: int) -> Finding | None:
             "processes", f"{wanted} for {gpus} GPUs", fix=f"[launch] processes = {gpus} would use all of them"
         )
     return Finding("processes", f"{wanted}, one per GPU") if wanted > 1 else None
+
+
+def _extras(config: Config) -> Iterator[Finding]:
+    """Packages that only some settings need."""
+    try:
+        if config.train.method == "qlora":
+            models.require_nf4()
+        trackers.require(config.train.report_to)
+    except MiddoError as error:
+        yield Finding("train", str(error), bad=True)
 
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")

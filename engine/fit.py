@@ -19,6 +19,9 @@ from engine.memory import Need, Shape
 GIB, MIB = 2**30, 2**20
 TIGHT = 0.9  # of the memory that is there: the estimate is good to about 15 %
 SHORTEST = 512  # tokens: what max_length and token_budget are not lowered beyond
+# Changed together, so that an update still sees as many samples.
+BATCH = ("train.batch_size", "train.gradient_accumulation")
+TOGETHER = dict.fromkeys(BATCH, BATCH)
 Changes = Mapping[str, object]  # "train.batch_size" -> 1
 
 
@@ -99,15 +102,10 @@ def fitting(stage: str, shape: Shape, config: Config, device: Device, longest: i
     else:
         return None
     for key in list(made):  # a later change may have made an earlier one needless
-        fewer = {k: v for k, v in made.items() if k not in (key, _with(key))}
+        fewer = {k: v for k, v in made.items() if k not in TOGETHER.get(key, (key,))}
         if fits(fewer):
             made = fewer
     return made
-
-
-def _with(key: str) -> str:
-    """The key that is changed together with ``key``, so that an update still sees as many samples."""
-    return {"train.batch_size": "train.gradient_accumulation"}.get(key, key)
 
 
 def _milder(stage: str, config: Config, longest: int) -> Iterator[dict[str, object]]:

@@ -53,6 +53,20 @@ def locate(name: str, project: Path) -> Path:
     return _from_hub(name)
 
 
+def on_disk(name: str, project: Path) -> Path | None:
+    """The local folder of the model called ``name``, or None when it is not here (yet). Asks no network."""
+    for folder in (project / name, Path(name).expanduser()):
+        if name and folder.is_dir():
+            return folder.resolve()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(WANTED), local_files_only=True))
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+
+
 def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, ranks
+from engine import batches, ranks, trackers
 from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.models import ModelRef
@@ -56,6 +56,8 @@ def trainer(task: Task) -> Trainer:
     """TRL's trainer over the rendered rows, set up as [train] of config.toml says."""
     disable_progress_bars()
     config = task.config
+    if config.train.report_to:
+        os.environ |= trackers.environment(config, task.folder.parents[2], task.round)
     device = torch_device(config.model.device)
     model, adapter = _model(config, task.start, device)
     set_threads(model, device, config.model.threads)
@@ -134,7 +136,9 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
         logging_steps=1,  # a row is written every train.log_steps, but the history must hold every step
         logging_nan_inf_filter=False,
         save_strategy="no",  # the callback asks for checkpoints
-        report_to="none",
+        report_to=list(how.report_to) if ranks.rank() == 0 and how.report_to else "none",
+        run_name=trackers.run_name(config, task.round),
+        project=trackers.project_name(config),
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
     )

@@ -278,15 +278,25 @@ def export_model(folder: Path, out: Path, round_: int | None, merged: bool) -> N
 
 @main.command()
 @click.argument("folder", type=FOLDER, required=False)
-def doctor(folder: Path | None) -> None:
-    """Check the machine and, given a project, its model, data and disk."""
+@click.option("--json", "as_json", is_flag=True, help="One JSON list.")
+def doctor(folder: Path | None, as_json: bool) -> None:
+    """Check the machine and, given a project, its model, data, memory and disk. Exit code 1 when a run would fail."""
     from engine.doctor import findings
+    from engine.fit import lines
 
-    worst = 0
+    if as_json:
+        found = list(findings(folder))
+        click.echo(json.dumps(lines(found), ensure_ascii=False))
+        sys.exit(int(any(finding.bad for finding in found)))
+    import shutil
+    import textwrap
+
+    worst, width = 0, max(shutil.get_terminal_size().columns, 60)
     for finding in findings(folder):
-        click.echo(f"{finding.mark} {finding.name:<12} {finding.text}")
-        if finding.fix:
-            click.echo(f"  {'':<12} → {finding.fix}")
+        said = [(f"{finding.mark} {finding.name:<12} ", finding.text)]
+        said += [(f"  {'':<12} → ", finding.fix)] if finding.fix else []
+        for start, text in said:
+            click.echo(textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start)))
         worst = max(worst, int(finding.bad))
     sys.exit(worst)
 

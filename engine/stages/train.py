@@ -25,7 +25,7 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, cards, diagnosis, models, ranks, retention, training
+from engine import batches, cards, diagnosis, models, ranks, retention, trackers, training
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.diagnosis import CHECKPOINT
@@ -52,6 +52,7 @@ def run(ctx: Ctx) -> None:
     """
     if ctx.artifact(CHECKPOINT) is not None:
         return
+    trackers.require(ctx.config.train.report_to)
     folder = ctx.workdir(CHECKPOINT)
     start = diagnosis.before_model(ctx)
     tokenizer = load_tokenizer(start.base, ctx.config.model.chat_template)

@@ -13,8 +13,8 @@ from textual.message import Message
 
 from engine import config as configs
 from engine import doctor
-from engine.doctor import Finding
 from engine.errors import MiddoError, UsageError
+from engine.finding import Finding
 from middo_tui import guard
 from middo_tui.notice import Notice
 from middo_tui.screens import wizard_draft as drafts

@@ -1,0 +1,146 @@
+"""The doctor's estimate of memory and disk: counted from the files, and every way out really fits."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import tiny
+
+from engine import config as configs
+from engine import fit, memory
+from engine.config import Config
+from engine.fit import GIB, Device
+from engine.memory import Shape
+
+LLAMA_8B = Shape(
+    parameters=8_030_261_248,
+    linear=tuple(
+        (f"model.layers.{layer}.{name}.weight", rows, columns)
+        for layer in range(32)
+        for name, rows, columns in (
+            ("self_attn.q_proj", 4096, 4096),
+            ("self_attn.k_proj", 1024, 4096),
+            ("self_attn.v_proj", 1024, 4096),
+            ("self_attn.o_proj", 4096, 4096),
+            ("mlp.gate_proj", 14336, 4096),
+            ("mlp.up_proj", 14336, 4096),
+            ("mlp.down_proj", 4096, 14336),
+        )
+    ),
+    layers=32,
+    hidden=4096,
+    inner=14336,
+    heads_width=4096,
+    kv_width=1024,
+    words=128_256,
+)
+
+
+def config(text: str = "") -> Config:
+    return configs.parse(text, "config.toml")
+
+
+def test_a_shape_is_counted_from_the_files(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    shape = memory.read_shape(tiny_model)
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
+    assert (shape.layers, shape.hidden, shape.inner, shape.kv_width) == (2, 32, 64, 16)
+    assert len(shape.linear) == 14
+    assert shape.in_layers == sum(p.numel() for n, p in model.named_parameters() if "proj" in n)
+
+
+def test_an_adapter_is_counted_as_peft_makes_it(tiny_model: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    for targets in ("all-linear", ["q_proj", "v_proj"]):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model)
+        made = get_peft_model(model, LoraConfig(r=8, target_modules=targets, task_type="CAUSAL_LM"))
+        trained = sum(p.numel() for p in made.parameters() if p.requires_grad)
+        how = config(f"[train]\nlora_r = 8\nlora_targets = {json.dumps(targets)}\n")
+        assert memory.adapter(memory.read_shape(tiny_model), how) == trained
+
+
+def test_four_bits_are_counted_as_bitsandbytes_keeps_them(tmp_path: Path) -> None:
+    import torch
+
+    from engine.backends.local import read_model
+
+    folder = tiny.make_model(tmp_path / "m", width=256)
+    weight = read_model(folder, torch.float32, torch.device("cpu"), "auto", nf4=True).model.layers[0].mlp.up_proj.weight
+    state = weight.quant_state
+    kept = weight.numel() + state.absmax.numel() + 4 * state.state2.absmax.numel()
+    assert kept == pytest.approx(512 * 256 * memory.NF4, rel=0.01)
+
+
+def test_checkpointing_batch_and_method_move_the_estimate() -> None:
+    def total(text: str) -> float:
+        return memory.train(LLAMA_8B, config(text), True, 4096).total / GIB
+
+    lora = total("")
+    assert total("[train]\ngradient_checkpointing = false\n") > 3 * lora
+    assert total("[train]\nbatch_size = 1\n") < lora
+    assert total('[train]\nmethod = "qlora"\n') < lora - 9
+    assert total('[train]\nmethod = "full"\n') > 16 * 8.03e9 / GIB
+    sharded = memory.train(LLAMA_8B, config('[train]\nmethod = "full"\n'), True, 4096, shards=8).total / GIB
+    assert sharded < total('[train]\nmethod = "full"\n') / 3
+
+
+@pytest.mark.parametrize(
+    ("text", "free", "first"),
+    [
+        ('[train]\nmethod = "full"\n', 78, '[train] method = "lora"'),
+        ("[train]\ngradient_checkpointing = false\n", 78, "[train] gradient_checkpointing = true"),
+        ("", 24, "[train] batch_size = "),
+        ("", 14, 'method = "qlora"'),
+    ],
+)
+def test_what_is_proposed_fits(text: str, free: int, first: str) -> None:
+    how, device = config(text), Device("GPU 0", free * GIB, cuda=True)
+    finding = next(f for f in fit.stages(LLAMA_8B, how, device, 4096) if f.name == "train")
+    assert finding.mark in "!✘"
+    wanted = fit.fitting("train", LLAMA_8B, how, device, 4096)
+    assert wanted is not None
+    assert first in fit.said(wanted)
+    assert fit.said(wanted) in finding.fix
+    after = fit.changed(how, wanted)
+    assert memory.train(LLAMA_8B, after, True, 4096).total <= free * GIB
+    assert after.train.batch_size * after.train.gradient_accumulation == 32, "an update still sees as many samples"
+
+
+def test_where_nothing_helps_it_says_so() -> None:
+    found = list(fit.stages(LLAMA_8B, config(), Device("GPU 0", 2 * GIB, cuda=True), 4096))
+    assert [f.mark for f in found] == ["✘"] * 3
+    assert all("take a smaller model" in f.fix for f in found)
+
+
+def test_the_judge_is_made_to_fit_by_its_budget() -> None:
+    how = config('[train]\nmethod = "qlora"\n[judge]\ntoken_budget = 262144\n')
+    finding = next(
+        f for f in fit.stages(LLAMA_8B, how, Device("GPU 0", 24 * GIB, cuda=True), 1024) if f.name == "judge"
+    )
+    assert "[judge] token_budget = " in finding.fix
+
+
+def test_the_disk_is_counted_by_what_is_kept() -> None:
+    how = config('[train]\nmethod = "full"\n[loop]\nrounds = 9\n')
+    everything = sum(fit.disk_need(LLAMA_8B, how, 1000, 0).values())
+    two = sum(fit.disk_need(LLAMA_8B, how, 1000, 1).values())
+    assert everything - two == 7 * 2 * LLAMA_8B.parameters
+    assert fit.disk(LLAMA_8B, how, 1000, everything).mark == "✔"
+    assert "keep_checkpoints = 1" in fit.disk(LLAMA_8B, how, 1000, two).fix
+    assert fit.disk(LLAMA_8B, how, 1000, two // 2).fix.startswith("free ")
+
+
+def test_a_broken_file_is_named(tmp_path: Path, tiny_model: Path) -> None:
+    from engine.errors import ModelError
+
+    (tmp_path / "config.json").write_text((tiny_model / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", 12) + b"no JSON here")
+    with pytest.raises(ModelError, match="no estimate of its memory"):
+        memory.read_shape(tmp_path)
