@@ -74,6 +74,7 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
     except Exception as failure:  # noqa: BLE001 - the boundary: whatever a stage raises becomes the job's outcome
         state, error = "failed", explain(failure, project)
         write.event(db, traceback.format_exc(), "trace", round, name)
+        traceback.print_exc()  # into the log file, where a person can read it
     write.end_job(db, round, name, state, error)
     if state == "done":
         write.event(db, f"done in {lasting(time.monotonic() - began)}", "info", round, name)
@@ -96,7 +97,7 @@ def explain(failure: BaseException, project: Path) -> str:
             "out of memory. Lower score.token_budget, train.batch_size or model.max_length in config.toml, or use"
             ' train.method = "lora"; then run again: it goes on where it was.'
         )
-    return f"{kind}: {failure}. The traceback is in the log."
+    return f"{kind}: {failure}. The traceback is in the project's logs folder."
 
 
 def tie(place: str) -> None:

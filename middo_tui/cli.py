@@ -195,9 +195,10 @@ def status(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
     else:
-        from middo_tui.plain import describe
+        from middo_tui.plain import describe, what_now
 
         click.echo(describe(facts))
+        click.echo(f"\n{what_now(folder)}")
     sys.exit(exit_code(facts))
 
 
@@ -346,9 +347,10 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
 
     facts = gather(folder)
     if not _terminal():
-        from middo_tui.plain import describe
+        from middo_tui.plain import describe, what_now
 
         click.echo(describe(facts))
+        click.echo(f"\n{what_now(folder)}")
         return exit_code(facts)
     from middo_tui.app import MiddoApp, supported
     from middo_tui.preferences import load

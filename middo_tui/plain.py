@@ -113,8 +113,20 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
     return CODES.get(view.state, 0)
 
 
+def what_now(project: Path) -> str:
+    """What the state of ``project`` asks for, and the command that does it."""
+    reader = Reader(project)
+    try:
+        view = reader.view()
+    finally:
+        reader.close()
+    return view.problem or _closing_words(view, project)
+
+
 def _closing_words(view: LoopView, project: Path) -> str:
     ways = {
+        **dict.fromkeys(("running", "pausing", "cancelling"), f"Watch it with `middo-tui {project}`."),
+        "lost": f"End it with `middo-tui cancel {project}`.",
         "waiting": f"Decide with `middo-tui review {project} --accept improved`, or in the app: `middo-tui {project}`.",
         "new": f"Start with `middo-tui run {project}`.",
         "done": f"Take the dataset out with `middo-tui export {project} OUT`.",
@@ -122,7 +134,7 @@ def _closing_words(view: LoopView, project: Path) -> str:
     go_on = f"Go on with `middo-tui run {project}`."
     if view.state == "waiting" and not view.waiting.open:
         return f"{notice(view, keys=False).text} {go_on}"
-    return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}"
+    return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}".strip()
 
 
 def _triple(counts: Sequence[int]) -> str:

@@ -24,7 +24,7 @@ def progress_line(stage: StageView | None, width: int) -> Line:
     if not stage.total:
         since = f" since {figures.clock(stage.started_at, seconds=True)}" if stage.started_at else ""
         words = {"running": f"starting{since}", "pending": "comes next"}
-        return name, Run(guard.fit(words.get(stage.state, ""), width - NAME_WIDTH - 2).rstrip(), "dim")
+        return name, Run(guard.fit(words.get(stage.state, stage.state), width - NAME_WIDTH - 2).rstrip(), "dim")
     running = stage.state == "running"
     figures_ = [f"{figures.count(stage.done)} / {figures.count(stage.total)}", f"{stage.share:4.0%}"]
     if running and stage.rate:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from engine.store import read, write
 from engine.store.rows import Score, TaskItem
+from middo_tui.cli import main
 from middo_tui.feed.view import LoopView, StageView
-from middo_tui.plain import Narrator, describe, follow, rounds_table, task_lines
+from middo_tui.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
 from middo_tui.status import gather
 from tests.tui import stores
 from tests.tui.hostile import CORPUS
@@ -143,3 +145,16 @@ def test_hostile_text_is_harmless_in_lines_too(tmp_path: Path) -> None:
     text = "\n".join([*lines, describe(gather(tmp_path / "p"))])
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(("make", "parts"), [
+    ("running", ["Watch it with `middo-tui"]),
+    ("waiting", ["Round 0 waits for you: 15 rewrites", "review", "--accept improved"]),
+    ("failed", ["judge failed: BackendError", "Go on with `middo-tui run"]),
+    ("finished", ["Done: 2 rounds are done", "Take the dataset out with `middo-tui export"]),
+])  # fmt: skip
+def test_the_plain_status_ends_with_what_to_do(tmp_path: Path, make: str, parts: list[str]) -> None:
+    getattr(stores, make)(tmp_path / "p").db.close()
+    said = what_now(tmp_path / "p")
+    assert [part for part in parts if part not in said] == []
+    assert CliRunner().invoke(main, ["status", str(tmp_path / "p")]).output.rstrip().endswith(said)

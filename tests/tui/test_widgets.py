@@ -7,7 +7,7 @@ import pytest
 from engine.loop import NAMES
 from engine.store.rows import Score
 from middo_tui import figures
-from middo_tui.feed.view import Gauge, LogLine, LoopView, RoundView, StageView, Training
+from middo_tui.feed.view import MARKS, Gauge, LogLine, LoopView, RoundView, StageView, Training
 from middo_tui.notice import Notice
 from middo_tui.score_changes import changes
 from middo_tui.theme import ROLES
@@ -272,3 +272,8 @@ def test_without_scores_or_a_teacher_there_is_nothing_to_say() -> None:
 def test_a_gpu_that_tells_little_is_still_a_gpu() -> None:
     rows = plain(gpu_bar((Gauge("GPU 0 A100 MIG", 50.0, 5_000_000_000, 10_000_000_000),), 32)).split("\n")
     assert rows[1].startswith("mem ")
+
+
+def test_a_stage_without_counts_says_where_it_stands() -> None:
+    said = {state: text(progress_line(StageView("train", state, started_at=0.0), 80)).split()[1] for state in MARKS}
+    assert said == {**{state: state for state in MARKS}, "running": "starting", "pending": "comes"}

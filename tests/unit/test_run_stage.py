@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import rounds
 import tiny
 
 from engine import config as configs
+from engine import run_stage
 from engine.run_stage import lasting, run_all
 from engine.store import commands
 from engine.store.read import jobs
@@ -55,3 +57,18 @@ def test_a_config_broken_while_a_stage_runs_fails_the_next_with_a_sentence(tmp_p
 
 def test_how_long_a_stage_took_is_said_in_minutes_from_one_on() -> None:
     assert [lasting(seconds) for seconds in (0.2, 59.4, 60, 1264)] == ["0 s", "59 s", "1 min 00 s", "21 min 04 s"]
+
+
+def test_what_no_stage_should_raise_leaves_its_traceback_in_the_log_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = project(tmp_path)
+
+    def broken(ctx: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(run_stage, "resolve", lambda target: broken)
+    run_all(made.db, tmp_path, 0, ["select"])
+    error = next(job.error for job in jobs(made.db) if job.stage == "select")
+    assert error == "ZeroDivisionError: a mistake of ours. The traceback is in the project's logs folder."
+    assert "ZeroDivisionError: a mistake of ours" in capfd.readouterr().err  # the worker sends this to logs/
