@@ -25,6 +25,7 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Rate = Annotated[float, msgspec.Meta(gt=0.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0)]
+Part = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 OWN_MODEL_ARGS = frozenset({"pretrained", "model", "peft", "lora_local_path", "tokenizer", "trust_remote_code"})
 EnvName = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")]  # never a key itself
 
@@ -100,6 +101,7 @@ class Score(_Section, frozen=True):
 class Judge(_Section, frozen=True):
     """Self-judgement: who rates, and how the rating is read."""
 
+    backend: Literal["hf", "vllm"] = "hf"
     model: Literal["tuned", "base"] = "tuned"
     mode: Literal["expected", "sampled"] = "expected"
     token_budget: Positive = 32768
@@ -109,6 +111,12 @@ class Judge(_Section, frozen=True):
     top_k: NotNegative = 50
     max_new_tokens: Positive = 1024
     attempts: Positive = 2
+    constrain: bool = False
+
+    def __post_init__(self) -> None:
+        """Only vLLM can keep a reply to a choice."""
+        if self.constrain and (self.backend, self.mode) != ("vllm", "sampled"):
+            raise ValueError('constrain needs backend "vllm" and mode "sampled"')
 
 
 class Evaluate(_Section, frozen=True):
@@ -170,7 +178,7 @@ HERE = ("localhost", "127.0.0.1", "::1")
 class Teacher(_Section, frozen=True):
     """Who rewrites, how, and what it may cost."""
 
-    backend: Literal["hf", "openai"] = "hf"
+    backend: Literal["hf", "vllm", "openai"] = "hf"
     model: str = ""
     url: str = ""
     key_env: EnvName = ""
@@ -204,6 +212,22 @@ class Teacher(_Section, frozen=True):
         """The host that texts of selected samples are sent to; empty: none leaves this machine."""
         host = (urlsplit(self.url).hostname or "") if self.backend == "openai" else ""
         return "" if host in HERE else host
+
+
+class VLLM(_Section, frozen=True):
+    """How vLLM runs where it judges or rewrites."""
+
+    tensor_parallel: Positive = 1
+    data_parallel: Positive = 1
+    gpu_memory_utilization: Part = 0.9
+    kv_cache_gib: Weight = 0.0
+    max_model_len: NotNegative = 0
+    max_num_seqs: NotNegative = 0
+    block_size: NotNegative = 0
+    enforce_eager: bool = False
+    prefix_caching: bool = True
+    quantization: str = ""
+    in_flight: Positive = 768
 
 
 class Verify(_Section, frozen=True):
@@ -257,6 +281,7 @@ class Config(_Section, frozen=True):
     evaluate: Evaluate = Evaluate()
     select: Select = Select()
     teacher: Teacher = Teacher()
+    vllm: VLLM = VLLM()
     verify: Verify = Verify()
     review: Review = Review()
     merge: Merge = Merge()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.backends.hf import HF
+    from engine.backends.vllm import Engine
 
 Chat = Sequence[Message]
 CHECKPOINT = "checkpoint"
@@ -101,6 +102,15 @@ def open_as(how: Model, model: ModelRef) -> HF:
         threads=how.threads,
         attention=how.attention,
         chat_template=how.chat_template,
+    )
+    return opened
+
+
+def open_engine(ctx: Ctx) -> Engine:
+    """The model that rates, in vLLM. No other model may lie in the GPU's memory; close it before one does."""
+    ref, how = judge_ref(ctx), ctx.config.model
+    opened: Engine = backend("vllm")(
+        ref.base, ref.adapter, dtype=how.dtype, chat_template=how.chat_template, settings=ctx.config.vllm
     )
     return opened
 
@@ -245,8 +255,12 @@ def rate_batch(how: Judge, judge: HF, asked: Sequence[Sequence[Sequence[int]]]) 
     fits = [all(six) for six in asked]
     flat = [ids for six, fit in zip(asked, fits, strict=True) if fit for ids in six]
     ratings = iter(judge.rate(flat, how.token_budget))
-    too_long = Rated(None, None, None, f"its rating request does not fit into the model's {judge.positions} tokens")
-    return [_rated(how, [next(ratings) for _ in range(6)]) if fit else too_long for fit in fits]
+    return [read_six(how, [next(ratings) for _ in range(6)]) if fit else too_long(judge) for fit in fits]
+
+
+def too_long(judge: Judges) -> Rated:
+    """What a sample gets whose rating request is longer than the model can see."""
+    return Rated(None, None, None, f"its rating request does not fit into the model's {judge.positions} tokens")
 
 
 def rate_six(how: Model, model: ModelRef, judge: Judge, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
@@ -254,7 +268,8 @@ def rate_six(how: Model, model: ModelRef, judge: Judge, asked: Sequence[Sequence
     return rate_batch(judge, open_as(how, model), asked)
 
 
-def _rated(how: Judge, six: Sequence[Rating]) -> Rated:
+def read_six(how: Judge, six: Sequence[Rating]) -> Rated:
+    """A sample's ratings; one that failed, or of too little digit mass, makes an error of all."""
     mass = min(r.digit_mass for r in six)
     values = tuple(r.value for r in six if r.value is not None)
     if len(values) < len(six):

@@ -5,7 +5,7 @@ The terminal app draws its strip from ``STAGES`` without importing any stage's c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from engine.config import Config
@@ -17,6 +17,8 @@ TEACHER = tuple(
     f"teacher.{key}"
     for key in ("backend", "model", "url", "dtype", "temperature", "top_p", "max_new_tokens", "batch_size", "attempts")
 )
+
+VLLM = ("vllm.max_model_len", "vllm.quantization")
 
 STAGES: tuple[StageSpec, ...] = (
     StageSpec(
@@ -42,7 +44,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("sample", "checkpoint"),
         ("ratings",),
         "diagnose",
-        ("model", "judge"),
+        ("model", "judge", *VLLM),
         1,
         "engine.stages.judge:run",
     ),
@@ -69,7 +71,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("selection",),
         ("rewrite",),
         "rewrite",
-        ("project", *TEACHER),
+        ("project", *TEACHER, *VLLM),
         1,
         "engine.stages.rewrite:run",
     ),
@@ -78,7 +80,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("rewrite", "checkpoint"),
         ("verdict",),
         "verify",
-        ("verify", "judge", "score", "select.neighbours"),
+        ("verify", "judge", "score", "select.neighbours", *VLLM),
         1,
         "engine.stages.verify:run",
     ),
@@ -87,6 +89,7 @@ STAGES: tuple[StageSpec, ...] = (
 )
 NAMES: tuple[str, ...] = tuple(spec.name for spec in STAGES)
 SHARED = frozenset({"train", "diagnose", "verify"})  # the groups that can run in several processes
+JUDGING = frozenset({"judge", "verify"})  # the stages that rate
 CLOSING: tuple[str, ...] = ("train", "evaluate")
 GIVEN = frozenset({"sample", "heldout"})  # what an import provides before any stage ran
 UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "interrupted", "waiting", "stale"})
@@ -140,8 +143,15 @@ def spec(name: str) -> StageSpec:
 
 
 def processes(config: Config, names: Sequence[str]) -> int:
-    """In how many processes these stages of one group run."""
+    """In how many processes these stages of one group run: one where vLLM works, which spreads over GPUs by itself."""
+    if config.judge.backend == "vllm" and JUDGING & set(names):
+        return 1
     return config.launch.processes if spec(names[0]).group in SHARED else 1
+
+
+def apart(config: Config) -> frozenset[str]:
+    """The stages that get a child of their own: vLLM takes the GPU's memory, so no other model may lie in it."""
+    return frozenset({"judge"} if config.judge.backend == "vllm" else ())
 
 
 def check(stages: Sequence[StageSpec] = STAGES) -> None:
@@ -181,6 +191,7 @@ def next_step(
     plan: Plan,
     facts: RoundFacts | None,
     limits: Limits,
+    apart: Set[str] = frozenset(),
 ) -> Run | Open | Stop:
     """What the worker does next.
 
@@ -190,6 +201,7 @@ def next_step(
         plan: what was asked for.
         facts: of the newest round, once its merge is done.
         limits: the stop rule's bounds.
+        apart: the stages that run in a child of their own.
     """
     if not jobs:
         return Open(0, closing=False)
@@ -204,7 +216,7 @@ def next_step(
         if reached:
             return Stop("until", f"stage {plan.until_stage} of round {plan.until_round} is done")
     if owed:
-        return Run(newest, _group(owed, plan if plan.until_round == newest else None))
+        return Run(newest, _group(owed, plan if plan.until_round == newest else None, apart))
     if newest not in closing:
         return _after(newest, plan, facts, limits)
     if closing[newest] or plan.rounds <= newest:
@@ -212,12 +224,12 @@ def next_step(
     return Open(newest, closing=False)  # more rounds were asked for later: the closing round becomes an ordinary one
 
 
-def _group(owed: Sequence[str], until: Plan | None) -> tuple[str, ...]:
+def _group(owed: Sequence[str], until: Plan | None, apart: Set[str]) -> tuple[str, ...]:
     """The first owed stage and those that follow it in the same child."""
     first = spec(owed[0])
     out: list[str] = []
     for name in owed:
-        if spec(name).group != first.group:
+        if spec(name).group != first.group or (out and apart & {name, out[-1]}):
             break
         out.append(name)
         if until is not None and name == until.until_stage:

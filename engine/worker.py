@@ -12,12 +12,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from engine import config as configs
-from engine import eval_tasks, gauges, launch, loop
+from engine import eval_tasks, gauges, launch, loop, roles
 from engine.errors import MiddoError
 from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
@@ -54,6 +55,8 @@ class Supervisor:
         config = configs.load(self.project)
         write.set_meta(self.db, name=config.project.name or self.project.resolve().name, model=config.model.name)
         self.mark_stale()
+        for line in roles.notes(config):
+            write.event(self.db, line)
 
     def mark_stale(self) -> None:
         """Say which finished stages of the newest round were run with other settings; the person decides."""
@@ -78,7 +81,12 @@ class Supervisor:
         config, jobs = configs.load(self.project), read.jobs(self.db)
         newest = max((job.round for job in jobs), default=0)
         return loop.next_step(
-            jobs, read.closing_rounds(self.db), read.plan(self.db), read.round_facts(self.db, newest), Limits.of(config)
+            jobs,
+            read.closing_rounds(self.db),
+            read.plan(self.db),
+            read.round_facts(self.db, newest),
+            Limits.of(config),
+            loop.apart(config),
         )
 
     def run(self) -> str:
@@ -129,6 +137,7 @@ class Supervisor:
             self.watch(process)
         finally:
             os.close(death_w)
+            end_group(process.pid)
             self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
         return self.outcome(step, before, process.returncode, log_path)
 
@@ -201,6 +210,12 @@ class Supervisor:
                 self.db.execute("DELETE FROM gauge WHERE id <= (SELECT max(id) FROM gauge) - ?", (GAUGES_KEPT,))
 
 
+def end_group(group: int) -> None:
+    """End what a child left behind in its process group: vLLM's engine is a process that holds the GPU's memory."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 def _why(code: int, log_path: Path) -> str:
     """How a child ended that could not record it itself, and that nothing is lost."""
     last = next(iter(log_path.read_text(errors="replace").strip().splitlines()[-1:]), "")
@@ -222,7 +237,9 @@ def main(argv: list[str]) -> int:
         os.set_inheritable(lock, False)
         migrate(project)
         db = writer(project)
-        eval_tasks.check(configs.load(project), project)  # not at hour three
+        config = configs.load(project)
+        eval_tasks.check(config, project)  # not at hour three
+        roles.check(config)
         supervisor = Supervisor(project, db, lock)
         supervisor.register()
     except MiddoError as error:

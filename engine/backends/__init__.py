@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-BACKENDS: dict[str, str] = {"hf": "engine.backends.hf:load"}
+    from engine.backends.openai import Call
+
+BACKENDS: dict[str, str] = {"hf": "engine.backends.hf:load", "vllm": "engine.backends.vllm:load"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,19 @@ class Generates(Protocol):
         top_k: int = 0,
     ) -> list[Generation]:
         """One reply per chat, in order, as one batch. Greedy at temperature 0, else drawn with ``seed``."""
+
+
+class Answers(Protocol):
+    """Replies to chats, many in flight at a time."""
+
+    notes: list[str]
+    """What a person should know of the calls so far; who reads them takes them out."""
+
+    def submit(self, call: Call) -> None:
+        """Have ``call`` answered as soon as there is room for it."""
+
+    def take(self) -> list[tuple[Call, Generation]]:
+        """Wait for at least one call to end; returns all that have ended since."""
 
 
 def backend(name: str) -> Callable[..., Any]:

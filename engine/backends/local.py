@@ -98,8 +98,13 @@ def set_threads(model: Any, device: torch.device, threads: int) -> None:
 
 def stops(tokenizer: Any, model: Any) -> list[int]:
     """Ids that end a reply: the model's and tokenizer's ends of text, and the template's end of turn."""
+    return stop_ids(tokenizer, model.generation_config.eos_token_id, model.config.eos_token_id)
+
+
+def stop_ids(tokenizer: Any, *ends: int | list[int] | None) -> list[int]:
+    """``ends``, the tokenizer's end of text, and the template's end of turn."""
     found: set[int] = set()
-    for ids in (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):
+    for ids in (*ends, tokenizer.eos_token_id):
         found.update([ids] if isinstance(ids, int) else ids or [])
     turn = end_of_turn(tokenizer)
     return sorted(found if turn is None else found | {turn})

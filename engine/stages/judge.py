@@ -51,6 +51,11 @@ def run(ctx: Ctx) -> None:
     ctx.begin(len(samples), sum(id in rated for id in samples.ids))
     if all(id in rated for id in samples.ids):
         return
+    if ctx.config.judge.backend == "vllm":
+        from engine.stages import judge_stream  # it builds on this module
+
+        judge_stream.through_engine(ctx, samples, rated)
+        return
     raters = _Raters(ctx.config.model, diagnosis.judge_ref(ctx), ctx.config.judge, ctx.config.project.seed, ctx.round)
     judge = diagnosis.open_model(ctx, raters.ref)
     if raters.how.mode == "expected" and not judge.shares:
@@ -62,7 +67,7 @@ def run(ctx: Ctx) -> None:
     work = (_batch(ctx, samples.take(batch), templates, judge) for batch in ids)
     found = ranks.spread(partial(_rate, raters), work)
     for (_, done), batch, ratings in zip(owed, ids, found, strict=True):
-        ctx.save([_row(ctx, id, one) for id, one in zip(batch, ratings, strict=True)], done)
+        ctx.save([row_of(ctx, id, one) for id, one in zip(batch, ratings, strict=True)], done)
 
 
 def _batch(ctx: Ctx, samples: Sequence[Sample], templates: diagnosis.Templates, judge: HF) -> _Batch:
@@ -79,7 +84,8 @@ def _rate(raters: _Raters, batch: _Batch) -> list[Rated]:
     return diagnosis.rate_six(raters.model, raters.ref, raters.how, batch.asked)
 
 
-def _row(ctx: Ctx, id: int, rated: Rated) -> Ratings:
+def row_of(ctx: Ctx, id: int, rated: Rated) -> Ratings:
+    """A sample's ratings as a row."""
     six: dict[str, Any] = dict(zip(RATING_COLUMNS, rated.ratings or (None,) * 6, strict=True))
     return Ratings(ctx.round, id, **six, quality=rated.quality, digit_mass=rated.digit_mass, judge_error=rated.error)
 
@@ -95,7 +101,7 @@ def _sampled(raters: _Raters, judge: HF, batch: _Batch) -> list[Rated]:
             break
         drawn = _draw(raters, judge, [chats[i] for i in owed], batch.first, attempt)
         for i, (text, error) in zip(owed, drawn, strict=True):
-            replies[i] = error or f"no rating from 0 to 9 in the reply: {text[:200]!r}"
+            replies[i] = error or no_rating(text)
             if error is None and (value := first_rating(text)) is not None:
                 values[i] = value
     return [_collect(values, replies, range(6 * n, 6 * n + 6)) for n in range(len(batch.chats))]
@@ -121,6 +127,11 @@ def first_rating(text: str) -> float | None:
     found = NUMBER.search(text)
     value = float(found.group()) if found else None
     return value if value is not None and value <= HIGHEST else None
+
+
+def no_rating(text: str) -> str:
+    """Why a reply counts as none."""
+    return f"no rating from 0 to 9 in the reply: {text[:200]!r}"
 
 
 def _collect(values: dict[int, float], replies: dict[int, str], which: range) -> Rated:

@@ -23,6 +23,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from engine import batches, diagnosis, models, prompts
 from engine import config as configs
@@ -50,6 +51,10 @@ def run(ctx: Ctx) -> None:
             from engine.stages import rewrite_stream  # it builds on this module
 
             rewrite_stream.through_endpoint(ctx, job)
+        elif ctx.config.teacher.backend == "vllm":
+            from engine.stages import rewrite_stream
+
+            rewrite_stream.through_engine(ctx, job)
         else:
             teacher = open_teacher(ctx)
             for phase in (PROMPT, ANSWER):
@@ -62,7 +67,7 @@ def open_teacher(ctx: Ctx) -> Generates:
     how, model = ctx.config.teacher, ctx.config.model
     own = {"nf4": True} if not how.model and diagnosis.base_model(ctx).nf4 else {}
     found: Generates = backend(how.backend)(
-        models.locate(how.model or model.name, ctx.project),
+        teacher_folder(ctx),
         dtype=how.dtype,
         device=model.device,
         threads=model.threads,
@@ -70,6 +75,11 @@ def open_teacher(ctx: Ctx) -> Generates:
         **own,
     )
     return found
+
+
+def teacher_folder(ctx: Ctx) -> Path:
+    """Where the local teacher lies."""
+    return models.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project)
 
 
 # -------------------------------------------------------------------------------------------------- the work

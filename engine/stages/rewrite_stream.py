@@ -1,4 +1,4 @@
-"""Rewrites through an endpoint: many calls in flight, every result saved as it comes, no barrier between batches.
+"""Rewrites through an endpoint, or vLLM in this process: many calls in flight, every result saved as it comes.
 
 A rewrite goes its own way, prompt, answer, further tries, without waiting for others; answers go first, so that what
 was begun is finished. A pause lets the calls in flight come home and be saved. What was saved is never asked for again.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from engine import batches
 from engine import config as configs
+from engine.backends import Answers, backend
 from engine.backends.openai import Call, Endpoint, Limits
 from engine.errors import ConfigError, Paused
 from engine.stage import Ctx
@@ -25,8 +27,12 @@ from engine.stages.rewrite import (
     cost,
     expected_answer,
     give_up,
+    teacher_folder,
 )
 from engine.store.rows import Rewrite, Row
+
+if TYPE_CHECKING:
+    from engine.backends.vllm import Engine
 
 AHEAD = 2
 """Calls handed over per slot, so that no slot waits for the store."""
@@ -55,9 +61,20 @@ def through_endpoint(ctx: Ctx, job: Job) -> None:
         ctx.event(
             f"the texts of {len(job.rows)} selected samples are sent to {endpoint.url} ({endpoint.model})", "warning"
         )
-        stream(ctx, job, endpoint)
+        stream(ctx, job, endpoint, AHEAD * ctx.config.teacher.concurrency)
     finally:
         endpoint.close()
+
+
+def through_engine(ctx: Ctx, job: Job) -> None:
+    """Make every owed rewrite with vLLM in this process."""
+    how = ctx.config.teacher
+    engine: Engine = backend("vllm")(teacher_folder(ctx), dtype=how.dtype, settings=ctx.config.vllm)
+    try:
+        stream(ctx, job, engine, ctx.config.vllm.in_flight)
+        ctx.event(engine.cache())
+    finally:
+        engine.close()
 
 
 @dataclass(slots=True)
@@ -103,8 +120,8 @@ class Purse:
         return bool(tokens or (self.how.budget_cost and self.money > self.how.budget_cost))
 
 
-def stream(ctx: Ctx, job: Job, endpoint: Endpoint) -> None:
-    """Make every owed rewrite through ``endpoint``.
+def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
+    """Make every owed rewrite through ``endpoint``, with at most ``ahead`` calls handed over at a time.
 
     Raises:
         Paused: after the calls in flight were saved. Cancelled: at once. BackendError: no call can work any more.
@@ -117,7 +134,7 @@ def stream(ctx: Ctx, job: Job, endpoint: Endpoint) -> None:
     flying: dict[Key, Phase] = {}
     wish: Paused | None = None
     while waiting or flying:
-        while waiting and wish is None and len(flying) < AHEAD * how.concurrency:
+        while waiting and wish is None and len(flying) < ahead:
             row = job.rows[waiting[0]]
             phase = PROMPT if row.state == PROMPT.state else ANSWER
             if not _afford(job, purse, phase, row):

@@ -168,12 +168,15 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
     near = _Near(ctx, data)
     old = originals(ctx)
     marks = {t.signal: t for t in ctx.rows(Threshold)}
-    for chunk in chunks(kept, judged):
+    planned = chunks(kept, judged)
+    ahead = _rate_ahead(ctx, [c for chunk in planned if not _whole(chunk, judged) for c in chunk], done)
+    for chunk in planned:
         done += len(chunk)
-        if all(c.key in judged for c in chunk):
+        if _whole(chunk, judged):
             continue
         chats = [c.new.messages for c in chunk]
-        measured, rated = diagnosis.measure(ctx, chats), diagnosis.rate(ctx, chats)
+        measured = diagnosis.measure(ctx, chats)
+        rated = diagnosis.rate(ctx, chats) if ahead is None else [ahead[c.key] for c in chunk]
         similarity, nearest = near.of(chunk, measured)
         rows: list[Row] = []
         for i, one in enumerate(chunk):
@@ -183,6 +186,19 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))
         ctx.save(rows, done=done)
+
+
+def _whole(chunk: Sequence[Candidate], judged: set[Key]) -> bool:
+    return all(c.key in judged for c in chunk)
+
+
+def _rate_ahead(ctx: Ctx, owed: Sequence[Candidate], done: int) -> dict[Key, Rated] | None:
+    """All ratings at once when vLLM makes them: it cannot share the GPU with the models that measure."""
+    if ctx.config.judge.backend != "vllm":
+        return None
+    from engine.stages import judge_stream
+
+    return judge_stream.ahead(ctx, [(c.key, c.new.messages) for c in owed], done)
 
 
 def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candidate]]:

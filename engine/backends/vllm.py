@@ -1,0 +1,387 @@
+"""vLLM in this process: ratings and replies of a local model, many requests at a time.
+
+Requests are handed over one by one and taken as they are done (``submit``, ``ask``, ``take``): vLLM puts together by
+itself what is computed at once, so there are no batches with a barrier, and what is done can be saved. Prompts are
+rendered here, by the code that training uses; vLLM gets token ids.
+
+A rating's digits are read from the distribution over the whole vocabulary (``logprob_token_ids``, before temperature
+and masks), so the digit mass is the true one. Figures differ from transformers' by rounding only, but which rounding
+depends on what is computed together: unlike the hf backend, a run that was resumed may differ in the last bits.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from engine import config as configs
+from engine import roles
+from engine.backends import Generation, Rating
+from engine.backends.local import stop_ids, torch_device, torch_dtype
+from engine.backends.rating import DIGITS, digit_tokens
+from engine.errors import BackendError, ModelError
+from engine.render import load_tokenizer, render_prompt
+from engine.store.rows import Message
+
+if TYPE_CHECKING:
+    from engine.backends.openai import Call
+
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Room for adapters that vLLM can set aside."""
+LEAST_LOGPROBS = 20
+TINY = 1e-6
+"""vLLM knows no top_p of 0: the likeliest token alone."""
+LOWER = (
+    "Lower [vllm] gpu_memory_utilization, max_model_len or max_num_seqs in config.toml, or split the model with"
+    " tensor_parallel; the log of the stage holds all that vLLM said."
+)
+
+
+class Running(Protocol):
+    """A vLLM engine. Results are ``vllm.RequestOutput``, or the error of a request that was refused."""
+
+    config: Any
+    """vLLM's ModelConfig."""
+
+    def add(self, name: str, ids: Sequence[int], params: Any, adapter: Any) -> None:
+        """Hand over a request: token ids, SamplingParams, LoRARequest or None. May raise what vLLM refuses it with."""
+
+    def finished(self) -> list[tuple[str, Any]]:
+        """What has ended since the last call; waits for work to be done, but maybe not for a request to end."""
+
+    def close(self) -> None:
+        """End its processes and free its memory."""
+
+
+class OneCopy:
+    """``vllm.LLM``: one copy of the model, on one GPU or split over several."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        from vllm import LLM
+
+        self._llm: Any = LLM(**args)
+        self.config = self._llm.llm_engine.model_config
+
+    def add(self, name: str, ids: Sequence[int], params: Any, adapter: Any) -> None:
+        """See ``Running``."""
+        (prompt,) = self._llm.llm_engine.renderer.render_cmpl([{"prompt_token_ids": list(ids)}])
+        self._llm.llm_engine.add_request(name, prompt, params, lora_request=adapter)
+
+    def finished(self) -> list[tuple[str, Any]]:
+        """See ``Running``: one step of the engine."""
+        return [(out.request_id, out) for out in self._llm.llm_engine.step() if out.finished]
+
+    def close(self) -> None:
+        """See ``Running``."""
+        self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request in the engine: whose it is, and whether a rating or a reply is read from it."""
+
+    tag: Any
+    rating: bool
+    tokens_in: int
+
+
+class Engine:
+    """A loaded model: implements Judges, Generates and Answers. Close it: it holds the GPU until then."""
+
+    def __init__(self, path: Path, adapter: Any, running: Running, tokenizer: Any, stops: Sequence[int]) -> None:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        self._path, self._adapter, self._running = path, adapter, running
+        self.tokenizer = tokenizer
+        self._stops = list(stops)
+        self._digits: list[list[int]] | None = None
+        self._params = SamplingParams
+        self._final = RequestOutputKind.FINAL_ONLY
+        self._one_digit = StructuredOutputsParams(choice=list(DIGITS))
+        self._waiting: dict[str, _Waiting] = {}
+        self._failed: list[tuple[Any, Any]] = []
+        self._count = 0
+        self.notes: list[str] = []
+        self.prompt_tokens = 0
+        """Tokens of all prompts that are done."""
+        self.cached_tokens = 0
+        """How many of them were not computed, because another prompt began alike."""
+
+    @property
+    def positions(self) -> int:
+        """How many tokens a prompt may have: one is left for the reply."""
+        return int(self._running.config.max_model_len) - 1
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were handed over and not taken."""
+        return len(self._waiting) + len(self._failed)
+
+    def submit(self, call: Call, top_k: int = 0, constrain: bool = False) -> None:
+        """Have ``call`` answered; ``constrain``: by a single digit and nothing else."""
+        ids = render_prompt(self.tokenizer, call.chat, self.positions)
+        if not ids:
+            reason = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
+            self._failed.append((call, Generation("", "stop", 0, 0, reason)))
+            return
+        greedy = call.temperature <= 0
+        params = self._params(
+            max_tokens=call.max_new_tokens,
+            temperature=0.0 if greedy else call.temperature,
+            top_p=1.0 if greedy else max(call.top_p, TINY),
+            top_k=0 if greedy else top_k,
+            seed=None if greedy else call.seed,
+            stop_token_ids=self._stops,
+            structured_outputs=self._one_digit if constrain else None,
+            detokenize=False,
+            output_kind=self._final,
+        )
+        self._add(_Waiting(call, False, len(ids)), ids, params)
+
+    def ask(self, tag: Any, prompt: Sequence[int]) -> None:
+        """Have a rating read from the token after ``prompt``."""
+        digits = [id for ids in self.digits() for id in ids]
+        params = self._params(
+            max_tokens=1,
+            temperature=0.0,
+            logprobs=len(digits),
+            logprob_token_ids=digits,
+            detokenize=False,
+            output_kind=self._final,
+        )
+        self._add(_Waiting(tag, True, len(prompt)), prompt, params)
+
+    def take(self) -> list[tuple[Any, Any]]:
+        """Wait for at least one request to end; returns (call or tag, Generation or Rating) of all that have.
+
+        Raises:
+            BackendError: the engine has died.
+        """
+        out, self._failed = self._failed, []
+        while self._waiting and not out:
+            for name, result in self._step():
+                out.append(self._read(self._waiting.pop(name), result))
+        return out
+
+    def rate(self, prompts: Sequence[Sequence[int]]) -> list[Rating]:
+        """See ``Judges``."""
+        for i, prompt in enumerate(prompts):
+            self.ask(i, prompt)
+        found: dict[int, Rating] = {}
+        while self.in_flight:
+            found.update(self.take())
+        return [found[i] for i in range(len(prompts))]
+
+    def generate(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        top_k: int = 0,
+    ) -> list[Generation]:
+        """See ``Generates``. Each chat draws from a seed of its own."""
+        from engine.backends.openai import Call
+
+        for i, chat in enumerate(chats):
+            self.submit(Call(i, tuple(chat), max_new_tokens, temperature, top_p, (seed + i) % 2**31), top_k)
+        found: dict[int, Generation] = {}
+        while self.in_flight:
+            found.update((call.tag, reply) for call, reply in self.take())
+        return [found[i] for i in range(len(chats))]
+
+    def digits(self) -> list[list[int]]:
+        """For each digit the ids that spell it."""
+        if self._digits is None:
+            start = render_prompt(self.tokenizer, [Message("user", "x")], 1 << 20)
+            self._digits = digit_tokens(self.tokenizer, start, self._path)
+        return self._digits
+
+    def cache(self) -> str:
+        """What the prefix cache has saved so far, as a line for the log."""
+        share = self.cached_tokens / max(self.prompt_tokens, 1)
+        return f"vLLM: {self.prompt_tokens:,} prompt tokens, {share:.0%} of them from the prefix cache"
+
+    def close(self) -> None:
+        """End the engine and free its memory; twice is once."""
+        self._waiting.clear()
+        if self._running is not None:
+            self._running.close()
+            self._running = None  # type: ignore[assignment]
+        gc.collect()
+
+    def _add(self, waiting: _Waiting, ids: Sequence[int], params: Any) -> None:
+        from vllm.exceptions import VLLMClientError
+
+        name = str(self._count)
+        self._count += 1
+        try:
+            self._running.add(name, ids, params, self._adapter)
+        except (VLLMClientError, ValueError) as error:
+            self._failed.append((waiting.tag, _refused(waiting, error)))
+            return
+        self._waiting[name] = waiting
+
+    def _step(self) -> list[tuple[str, Any]]:
+        from vllm.exceptions import VLLMError
+
+        try:
+            return self._running.finished()
+        except (VLLMError, RuntimeError) as error:
+            raise BackendError(f"{self._path}: vLLM's engine has died ({_first_line(error)}). {LOWER}") from error
+
+    def _read(self, waiting: _Waiting, result: Any) -> tuple[Any, Any]:
+        if isinstance(result, Exception):
+            return waiting.tag, _refused(waiting, result)
+        self.prompt_tokens += waiting.tokens_in
+        self.cached_tokens += result.num_cached_tokens or 0
+        one = result.outputs[0]
+        return waiting.tag, self._rating(one) if waiting.rating else self._reply(one, waiting.tokens_in)
+
+    def _rating(self, one: Any) -> Rating:
+        if not one.logprobs:
+            return Rating(None, 0.0, f"vLLM gave no probabilities (finish reason {one.finish_reason})")
+        known = one.logprobs[0]
+        chances = [math.fsum(math.exp(known[id].logprob) for id in ids) for ids in self.digits()]
+        mass = math.fsum(chances)
+        if not math.isfinite(mass):
+            return Rating(None, 0.0, "the model's probabilities are not finite numbers")
+        return Rating(math.fsum(d * p for d, p in enumerate(chances)) / max(mass, 1e-30), mass)
+
+    def _reply(self, one: Any, tokens_in: int) -> Generation:
+        if one.finish_reason not in ("stop", "length"):
+            return Generation("", "stop", tokens_in, 0, f"vLLM gave the request up (finish reason {one.finish_reason})")
+        ids = list(one.token_ids)
+        end = next((i for i, token in enumerate(ids) if token in self._stops), None)
+        text = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
+        return Generation(text, "length" if end is None else "stop", tokens_in, len(ids))
+
+
+def load(
+    path: str | Path,
+    adapter: Path | None = None,
+    *,
+    settings: configs.VLLM | None = None,
+    dtype: str = "auto",
+    chat_template: str = "",
+    quantization: str = "",
+) -> Engine:
+    """The model in folder ``path``, with the LoRA ``adapter`` on top when one is given.
+
+    ``quantization`` is what ``settings`` say unless it is given.
+
+    Raises:
+        BackendError: vLLM is not installed, or does not start. ModelError: it cannot use the model or the adapter.
+    """
+    if roles.vllm_version() is None:
+        raise BackendError(f"vLLM is not installed. Install it with `{roles.INSTALL}`.")
+    how = settings or configs.VLLM()
+    tokenizer = load_tokenizer(path, chat_template=chat_template)
+    _prepare(how)
+    args = _arguments(Path(path), adapter, how, dtype) | _given(quantization=quantization or how.quantization)
+    try:
+        running = _start(args, how.data_parallel)
+    except (RuntimeError, ValueError, OSError, ImportError, KeyError) as error:
+        raise BackendError(f"{path}: vLLM does not start ({_first_line(error)}). {LOWER}") from error
+    lora = None
+    if adapter is not None:
+        from vllm.lora.request import LoRARequest
+
+        lora = LoRARequest(adapter.name, 1, str(adapter))
+    return Engine(Path(path), lora, running, tokenizer, _stops(Path(path), tokenizer))
+
+
+def _prepare(how: configs.VLLM) -> None:
+    """What must be in the environment before vLLM is imported. What a person has set stays."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing is reported to anyone
+    if not torch.cuda.is_available() and how.data_parallel == 1:
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # on a CPU there is no GPU memory to part with
+
+
+def _arguments(path: Path, adapter: Path | None, how: configs.VLLM, dtype: str) -> dict[str, Any]:
+    """vLLM's engine arguments. [vllm] in config.toml says what each setting does."""
+    kind = torch_dtype(dtype, torch_device("auto"))
+    return {
+        "model": str(path),
+        "dtype": str(kind).removeprefix("torch."),
+        "tensor_parallel_size": how.tensor_parallel,
+        "gpu_memory_utilization": how.gpu_memory_utilization,
+        "max_model_len": how.max_model_len or -1,  # -1: as many as the memory holds, up to the model's own
+        "enforce_eager": how.enforce_eager,
+        "enable_prefix_caching": how.prefix_caching,
+        "generation_config": "vllm",  # the model's own sampling settings would mix with what is asked for
+        "trust_remote_code": False,
+        "logprobs_mode": "raw_logprobs",
+        "max_logprobs": max(LEAST_LOGPROBS, 3 * len(DIGITS)),
+        **_given(
+            kv_cache_memory_bytes=round(how.kv_cache_gib * 2**30),
+            max_num_seqs=how.max_num_seqs,
+            block_size=how.block_size,
+        ),
+        **({} if adapter is None else {"enable_lora": True, "max_loras": 1, "max_lora_rank": _rank(adapter)}),
+    }
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """Those that are set; vLLM chooses the others."""
+    return {name: value for name, value in settings.items() if value}
+
+
+def _rank(adapter: Path) -> int:
+    """The least room that holds the adapter.
+
+    Raises:
+        ModelError: its config cannot be read, or vLLM has no room of that size.
+    """
+    file = adapter / "adapter_config.json"
+    try:
+        rank = int(json.loads(file.read_text(encoding="utf-8"))["r"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{file}: {error}. Run the round's train stage again.") from error
+    room = next((size for size in LORA_RANKS if size >= rank), None)
+    if room is None:
+        raise ModelError(
+            f"{file}: rank {rank}, but vLLM takes at most {LORA_RANKS[-1]}."
+            ' Set [judge] backend = "hf", or a smaller [train] lora_r.'
+        )
+    return room
+
+
+def _start(args: dict[str, Any], copies: int) -> Running:
+    if copies == 1:
+        return OneCopy(args)
+    from engine.backends.vllm_copies import Copies
+
+    return Copies(args | {"data_parallel_size": copies})
+
+
+def _stops(path: Path, tokenizer: Any) -> list[int]:
+    """Ids that end a reply, as the hf backend knows them."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        own = GenerationConfig.from_pretrained(str(path)).eos_token_id
+    except OSError:  # a model without generation_config.json
+        own = None
+    return stop_ids(tokenizer, own, AutoConfig.from_pretrained(str(path), trust_remote_code=False).eos_token_id)
+
+
+def _refused(waiting: _Waiting, error: Exception) -> Rating | Generation:
+    reason = f"vLLM refused the request: {_first_line(error)}"
+    return Rating(None, 0.0, reason) if waiting.rating else Generation("", "stop", 0, 0, reason)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

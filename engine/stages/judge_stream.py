@@ -1,0 +1,213 @@
+"""Ratings by vLLM: requests are handed over sample by sample, and a sample's row is saved soon after its six are there.
+
+The six requests of a sample follow each other and begin alike, so all but the first of each kind find their beginning
+in the prefix cache. Seeds of drawn ratings come from sample, rating and try, not from what is computed together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from engine import batches, diagnosis, models
+from engine import config as configs
+from engine.backends import Generation, Rating
+from engine.backends.openai import Call
+from engine.diagnosis import Chat, Rated
+from engine.stage import Ctx
+from engine.stages.judge import first_rating, no_rating, row_of
+from engine.store.dataset import Dataset
+from engine.store.rows import RATING_COLUMNS, content_id
+
+if TYPE_CHECKING:
+    from engine.backends.vllm import Engine
+
+K = TypeVar("K", bound=Hashable)
+SIX = len(RATING_COLUMNS)
+GATHER = 16
+"""Samples that are saved together: a kill costs at most these and what is in flight."""
+RATINGS = "ratings"
+
+
+def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
+    """Rate every sample that is not ``rated``."""
+    owed = [id for id in samples.ids if id not in rated]
+    engine = diagnosis.open_engine(ctx)
+    try:
+        asker = Asker.of(ctx, engine)
+        done = len(samples) - len(owed)
+        for part in asker.rate(_chats(samples, owed)):
+            done += len(part)
+            ctx.save([row_of(ctx, id, one) for id, one in part], done)
+        ctx.event(engine.cache())
+    finally:
+        engine.close()
+
+
+def _chats(samples: Dataset, ids: Sequence[int]) -> Iterator[tuple[int, Chat]]:
+    rest = iter(ids)
+    while part := list(islice(rest, GATHER)):
+        yield from ((sample.id, sample.messages) for sample in samples.take(part))
+
+
+def ahead(ctx: Ctx, chats: Sequence[tuple[tuple[int, str], Chat]], done: int) -> dict[tuple[int, str], Rated]:
+    """Ratings of candidates, all before any of them is scored: vLLM must have left the GPU by then.
+
+    They have no row until they are scored, so what is rated is kept in a file that a resumed run reads.
+    """
+    kept = _Kept.open(ctx)
+    marked = [(key, chat, content_id(chat)) for key, chat in chats]
+    owed = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
+    if owed:
+        engine = diagnosis.open_engine(ctx)
+        try:
+            for part in Asker.of(ctx, engine).rate(owed):
+                kept.add(part)
+                ctx.progress(done)
+            ctx.event(engine.cache())
+        finally:
+            engine.close()
+    return {key: kept.rows[key, mark] for key, _, mark in marked}
+
+
+Marked = tuple[tuple[int, str], int]
+"""A candidate's key and its text's content id: an edited one is another text."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Ratings on disk, a line each; those of another model or way to rate are dropped."""
+
+    path: Path
+    rows: dict[Marked, Rated] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, ctx: Ctx) -> _Kept:
+        """What a run before this one has rated."""
+        how = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
+        labels = [template.hash for template in diagnosis.judge_templates(ctx).values()]
+        text = ":".join([models.fingerprint(diagnosis.judge_ref(ctx)), how, *labels])
+        name = blake2b(text.encode(), digest_size=8).hexdigest()
+        out = cls(ctx.workdir(RATINGS) / f"{name}.jsonl")
+        if out.path.exists():
+            lines = out.path.read_text(encoding="utf-8").split("\n")
+            out.rows.update(_read(line) for line in lines[:-1])  # a kill can cut the last one off
+            out.path.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
+        return out
+
+    def add(self, part: Iterable[tuple[Marked, Rated]]) -> None:
+        """Keep these too."""
+        part = list(part)
+        self.rows.update(part)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{json.dumps([*key, mark, asdict(one)])}\n" for (key, mark), one in part))
+
+
+def _read(line: str) -> tuple[Marked, Rated]:
+    sample, axis, mark, one = json.loads(line)
+    ratings = None if one["ratings"] is None else tuple(one["ratings"])
+    return ((sample, axis), mark), Rated(ratings, one["quality"], one["digit_mass"], one["error"])
+
+
+@dataclass(eq=False, slots=True)
+class _Six(Generic[K]):
+    """A sample whose requests are in the engine. ``chats``: what is asked again when a reply holds no rating."""
+
+    key: K
+    chats: Sequence[Chat] = ()
+    found: dict[int, Rating] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    """Which of six requests a result answers, and the how manieth try it is."""
+
+    six: _Six[Any]
+    column: int
+    attempt: int = 0
+
+
+@dataclass(slots=True)
+class Asker:
+    """Has an engine rate conversations, as [judge] says; ``room``: so many requests are handed over ahead."""
+
+    engine: Engine
+    templates: diagnosis.Templates
+    how: configs.Judge
+    room: int
+    seed: tuple[int, int]
+
+    @classmethod
+    def of(cls, ctx: Ctx, engine: Engine) -> Asker:
+        """For the round that ``ctx`` works on."""
+        seed = ctx.config.project.seed, ctx.round
+        return cls(engine, diagnosis.judge_templates(ctx), ctx.config.judge, ctx.config.vllm.in_flight, seed)
+
+    def rate(self, items: Iterable[tuple[K, Chat]]) -> Iterator[list[tuple[K, Rated]]]:
+        """Ratings of the items by their keys, some at a time, in the order in which they are done."""
+        rest, more, open = iter(items), True, 0
+        done: list[tuple[K, Rated]] = []
+        while more or open:
+            while more and self.engine.in_flight < self.room:
+                item = next(rest, None)
+                if item is None:
+                    more = False
+                elif (failed := self._begin(*item)) is None:
+                    open += 1
+                else:
+                    done.append((item[0], failed))
+            for tag, result in self.engine.take() if open else ():
+                six = self._note(tag if isinstance(tag, _Tag) else tag.tag, result)
+                if len(six.found) == SIX:
+                    open -= 1
+                    done.append((six.key, self._rated(six)))
+            if done and (len(done) >= GATHER or not (more or open)):
+                yield done
+                done = []
+
+    def _begin(self, key: K, chat: Chat) -> Rated | None:
+        """Hand over six requests, or say why not."""
+        if self.how.mode == "sampled":
+            six = _Six(key, diagnosis.judge_chats(self.templates, chat))
+            for column in range(SIX):
+                self._draw(_Tag(six, column))
+            return None
+        prompts = diagnosis.judge_prompts(self.templates, self.engine, chat)
+        if not all(prompts):
+            return diagnosis.too_long(self.engine)
+        six = _Six(key)
+        for column, prompt in enumerate(prompts):
+            self.engine.ask(_Tag(six, column), prompt)
+        return None
+
+    def _draw(self, tag: _Tag) -> None:
+        how = self.how
+        seed = batches.seed(*self.seed, "judge", tag.six.key, tag.column, tag.attempt)
+        chat = tuple(tag.six.chats[tag.column])
+        call = Call(tag, chat, how.max_new_tokens, how.temperature, how.top_p, seed)
+        self.engine.submit(call, top_k=how.top_k, constrain=how.constrain)
+
+    def _note(self, tag: _Tag, result: Rating | Generation) -> _Six[Any]:
+        """Take down a result; a reply without a rating is asked for again, judge.attempts times."""
+        if isinstance(result, Generation):
+            value = None if result.error else first_rating(result.text)
+            if value is None and result.error is None and tag.attempt + 1 < self.how.attempts:
+                self._draw(_Tag(tag.six, tag.column, tag.attempt + 1))
+                return tag.six
+            result = Rating(value, 0.0, (result.error or no_rating(result.text)) if value is None else None)
+        tag.six.found[tag.column] = result
+        return tag.six
+
+    def _rated(self, six: _Six[Any]) -> Rated:
+        ratings = [six.found[column] for column in range(SIX)]
+        if self.how.mode == "expected":
+            return diagnosis.read_six(self.how, ratings)
+        values = tuple(r.value for r in ratings if r.value is not None)
+        if len(values) < SIX:
+            return Rated(None, None, None, next(r.error for r in ratings if r.value is None))
+        return Rated(values, sum(values) / SIX, None)
