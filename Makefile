@@ -1,17 +1,25 @@
-# make demo · make test · make lint · make check (both) · make bench
+# make demo · make test · make lint · make check (both) · make test-vllm · make bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
+# On a CPU: nothing compiled, which takes longer than the tests; one process instead of three.
+VLLM_TEST := OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test test-vllm lint check bench clean
 
 demo: $(STAMP)
 	$(BIN)/middo-tui demo
 
 test: $(STAMP)
 	$(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadfile
+
+# Real vLLM on a CPU, in an environment of its own: it pins other versions of much. Linux on x86-64 only.
+test-vllm: $(VLLM_STAMP)
+	$(VLLM_TEST) $(VLLM_VENV)/bin/pytest tests/with_vllm
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,5 +44,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VLLM_STAMP): pyproject.toml constraints-vllm.txt
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) middo-demo
+	rm -rf $(VENV) $(VLLM_VENV) middo-demo

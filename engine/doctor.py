@@ -14,7 +14,7 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import eval_tasks, fit, memory, models, trackers
+from engine import eval_tasks, fit, memory, models, roles, trackers
 from engine.config import Config
 from engine.errors import MiddoError, ModelError
 from engine.finding import Finding
@@ -138,6 +138,8 @@ def _roles(config: Config, folder: Path) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield from _extras(config)
     yield model("model", config.model.name, config.model.chat_template)
+    if (found := vllm(config, len(open_gpus()))) is not None:
+        yield found
     if config.teacher.backend == "openai":
         yield _endpoint(config)
     elif config.teacher.model:
@@ -194,6 +196,25 @@ def _extras(config: Config) -> Iterator[Finding]:
         trackers.require(config.train.report_to)
     except MiddoError as error:
         yield Finding("train", str(error), bad=True)
+
+
+def vllm(config: Config, gpus: int) -> Finding | None:
+    """Whether vLLM is there where a role names it, and has the GPUs that it is to use; None where none does."""
+    if not (chosen := roles.vllm_roles(config)):
+        return None
+    name, version = "vllm for", roles.vllm_version()
+    if version is None:
+        return Finding(name, f"{' and '.join(chosen)}: not installed", bad=True, fix=roles.INSTALL)
+    try:
+        roles.check(config)
+    except MiddoError as error:
+        return Finding(name, str(error), bad=True, fix="correct config.toml")
+    wanted = config.vllm.tensor_parallel * config.vllm.data_parallel
+    text = f"{' and '.join(chosen)}: {version}"
+    if gpus and wanted > gpus:
+        fix = f"lower [vllm] tensor_parallel or data_parallel: there are {gpus}"
+        return Finding(name, f"{text} · {wanted} GPUs wanted", bad=True, fix=fix)
+    return Finding(name, text, fix=next(roles.notes(config), ""))
 
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")

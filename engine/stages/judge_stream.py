@@ -31,7 +31,6 @@ K = TypeVar("K", bound=Hashable)
 SIX = len(RATING_COLUMNS)
 GATHER = 16
 """Samples that are saved together: a kill costs at most these and what is in flight."""
-RATINGS = "ratings"
 
 
 def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
@@ -55,12 +54,12 @@ def _chats(samples: Dataset, ids: Sequence[int]) -> Iterator[tuple[int, Chat]]:
         yield from ((sample.id, sample.messages) for sample in samples.take(part))
 
 
-def ahead(ctx: Ctx, chats: Sequence[tuple[tuple[int, str], Chat]], done: int) -> dict[tuple[int, str], Rated]:
+def ahead(ctx: Ctx, folder: Path, chats: Sequence[tuple[Key, Chat]], done: int) -> dict[Key, Rated]:
     """Ratings of candidates, all before any of them is scored: vLLM must have left the GPU by then.
 
-    They have no row until they are scored, so what is rated is kept in a file that a resumed run reads.
+    They have no row until they are scored, so what is rated is kept in a file in ``folder`` that a resumed run reads.
     """
-    kept = _Kept.open(ctx)
+    kept = _Kept.open(ctx, folder)
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
     owed = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
     if owed:
@@ -75,7 +74,8 @@ def ahead(ctx: Ctx, chats: Sequence[tuple[tuple[int, str], Chat]], done: int) ->
     return {key: kept.rows[key, mark] for key, _, mark in marked}
 
 
-Marked = tuple[tuple[int, str], int]
+Key = tuple[int, str]
+Marked = tuple[Key, int]
 """A candidate's key and its text's content id: an edited one is another text."""
 
 
@@ -87,13 +87,13 @@ class _Kept:
     rows: dict[Marked, Rated] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, ctx: Ctx) -> _Kept:
+    def open(cls, ctx: Ctx, folder: Path) -> _Kept:
         """What a run before this one has rated."""
         how = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
         labels = [template.hash for template in diagnosis.judge_templates(ctx).values()]
         text = ":".join([models.fingerprint(diagnosis.judge_ref(ctx)), how, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
-        out = cls(ctx.workdir(RATINGS) / f"{name}.jsonl")
+        out = cls(folder / f"{name}.jsonl")
         if out.path.exists():
             lines = out.path.read_text(encoding="utf-8").split("\n")
             out.rows.update(_read(line) for line in lines[:-1])  # a kill can cut the last one off

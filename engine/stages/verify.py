@@ -16,6 +16,7 @@ apart from the rest, whose verdicts stand. What a person decided stands too; tha
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -186,10 +187,16 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))
         ctx.save(rows, done=done)
+    if ahead is not None:
+        shutil.rmtree(ctx.workdir(RATINGS))  # every verdict holds its own by now
 
 
 def _whole(chunk: Sequence[Candidate], judged: set[Key]) -> bool:
     return all(c.key in judged for c in chunk)
+
+
+RATINGS = "ratings"
+"""Where ratings are kept from when vLLM has made them until they are part of a verdict."""
 
 
 def _rate_ahead(ctx: Ctx, owed: Sequence[Candidate], done: int) -> dict[Key, Rated] | None:
@@ -198,7 +205,7 @@ def _rate_ahead(ctx: Ctx, owed: Sequence[Candidate], done: int) -> dict[Key, Rat
         return None
     from engine.stages import judge_stream
 
-    return judge_stream.ahead(ctx, [(c.key, c.new.messages) for c in owed], done)
+    return judge_stream.ahead(ctx, ctx.workdir(RATINGS), [(c.key, c.new.messages) for c in owed], done)
 
 
 def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candidate]]:

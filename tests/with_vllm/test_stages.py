@@ -1,0 +1,117 @@
+"""The stages that vLLM works for, on a fully fine-tuned checkpoint: killed in the middle, resumed, compared with hf."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from e2e.processes import run_child
+from with_vllm.conftest import copy
+
+from engine import diagnosis
+from engine.config import load
+from engine.context import StoreCtx
+from engine.loop import NAMES
+from engine.render import load_tokenizer
+from engine.store import write
+from engine.store.connect import transaction, writer
+from engine.store.rows import RATING_COLUMNS, Ratings, Rewrite
+
+
+def context(project: Path, stage: str) -> StoreCtx:
+    return StoreCtx(writer(project), project, load(project), 0, stage)
+
+
+def begin_again(project: Path, stage: str) -> None:
+    """As if the round had come to just before ``stage``."""
+    db = writer(project)
+    later = NAMES[NAMES.index(stage) :]
+    with transaction(db):
+        db.executemany("UPDATE job SET state='pending', done=0 WHERE round=0 AND stage=?", [(name,) for name in later])
+        if stage == "judge":
+            columns = ", ".join(f"{name}=NULL" for name in (*RATING_COLUMNS, "quality", "digit_mass", "judge_error"))
+            db.execute(f"UPDATE signal SET {columns}")
+        if stage == "rewrite":
+            owed = [Rewrite(r.round, r.sample_id, r.axis, "owed") for r in context(project, "x").rows(Rewrite)]
+            write.upsert(db, owed)
+            db.execute("UPDATE rewrite SET verdict=NULL")
+    db.close()
+
+
+def said(project: Path, stage: str) -> list[int]:
+    """Prompt tokens that each run of ``stage`` computed, by its line in the log."""
+    db = writer(project)
+    lines = [row[0] for row in db.execute("SELECT text FROM event WHERE stage=? AND text LIKE 'vLLM:%'", (stage,))]
+    db.close()
+    return [int(re.sub(r"\D", "", line.split(" prompt")[0])) for line in lines]
+
+
+def test_judging_goes_on_after_a_kill_and_rates_as_hf_does(by_hf: Path, tmp_path: Path) -> None:
+    project = copy(by_hf, tmp_path / "P", {"judge.backend": "vllm"})
+    begin_again(project, "judge")
+    assert run_child(project, 0, "judge", die_at=2) == -signal.SIGKILL
+    ctx = context(project, "judge")
+    before = ctx.rows(Ratings)
+    assert 0 < len(before) < len(ctx.dataset())
+    assert run_child(project, 0, "judge") == 0
+    after = {row.sample_id: row for row in ctx.rows(Ratings)}
+    theirs = {row.sample_id: row for row in context(by_hf, "judge").rows(Ratings)}
+    assert after.keys() == theirs.keys()
+    assert [after[row.sample_id] for row in before] == before
+    for id, row in after.items():
+        assert row.judge_error is None
+        assert [getattr(row, c) for c in RATING_COLUMNS] == pytest.approx(
+            [getattr(theirs[id], c) for c in RATING_COLUMNS], abs=0.05
+        )
+        assert row.digit_mass == pytest.approx(theirs[id].digit_mass, abs=0.01)
+    left = set(after) - {row.sample_id for row in before}
+    assert said(project, "judge") == [tokens(ctx, left)], "what was rated before the kill is not asked for again"
+    ((state, done, total),) = ctx._db.execute("SELECT state, done, total FROM job WHERE stage='judge'").fetchall()
+    assert (state, done, total) == ("done", len(after), len(after))
+
+
+def tokens(ctx: StoreCtx, ids: set[int]) -> int:
+    """Of all rating requests of these samples."""
+    tokenizer = load_tokenizer(diagnosis.after_model(ctx).base)
+    templates = diagnosis.judge_templates(ctx)
+
+    class Judge:
+        """What renders requests."""
+
+        positions = 2047
+
+        def __init__(self) -> None:
+            self.tokenizer = tokenizer
+
+    chats = [sample.messages for sample in ctx.dataset() if sample.id in ids]
+    return sum(len(p) for chat in chats for p in diagnosis.judge_prompts(templates, Judge(), chat))  # type: ignore[arg-type]
+
+
+def test_rewriting_goes_on_after_a_kill_and_writes_as_hf_does(by_hf: Path, tmp_path: Path) -> None:
+    project = copy(by_hf, tmp_path / "P", {"teacher.backend": "vllm", "vllm.in_flight": 8})
+    begin_again(project, "rewrite")
+    assert run_child(project, 0, "rewrite", die_at=4) == -signal.SIGKILL
+    ctx = context(project, "rewrite")
+    first = {(r.sample_id, r.axis): r for r in ctx.rows(Rewrite)}
+    settled = {key: r for key, r in first.items() if r.state in ("proposed", "failed")}
+    touched = {key: r for key, r in first.items() if r.state != "owed"}
+    assert 0 < len(touched) < len(first)
+    assert run_child(project, 0, "rewrite") == 0
+    ours = {(r.sample_id, r.axis): r for r in ctx.rows(Rewrite)}
+    assert {key: ours[key] for key in settled} == settled
+    assert all(ours[key].prompt == r.prompt for key, r in touched.items() if r.prompt)
+    theirs = {(r.sample_id, r.axis): r for r in context(by_hf, "rewrite").rows(Rewrite)}
+    assert {key: answer(r) for key, r in ours.items()} == {key: answer(r) for key, r in theirs.items()}
+    assert sum(r.tokens_in for r in ours.values()) == sum(r.tokens_in for r in theirs.values()), "no call was repeated"
+
+
+def answer(row: Rewrite) -> tuple[object, ...]:
+    """What a rewrite says, whatever was decided about it since."""
+    made = row.messages is not None and row.state != "failed"
+    row = replace(row, state="made" if made else "failed")
+    messages = json.loads(row.messages) if row.messages else None
+    return row.state, row.prompt, row.response, messages, row.attempts, row.answer_attempts
