@@ -15,7 +15,7 @@ demo: $(STAMP)
 	$(BIN)/middo-tui demo
 
 test: $(STAMP)
-	$(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadfile
+	$(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadfile -rs
 
 # Real vLLM on a CPU, in an environment of its own: it pins other versions of much. Linux on x86-64 only.
 test-vllm: $(VLLM_STAMP)

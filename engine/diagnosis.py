@@ -110,7 +110,12 @@ def open_engine(ctx: Ctx) -> Engine:
     """The model that rates, in vLLM. No other model may lie in the GPU's memory; close it before one does."""
     ref, how = judge_ref(ctx), ctx.config.model
     opened: Engine = backend("vllm")(
-        ref.base, ref.adapter, dtype=how.dtype, chat_template=how.chat_template, settings=ctx.config.vllm
+        ref.base,
+        ref.adapter,
+        dtype=how.dtype,
+        chat_template=how.chat_template,
+        quantization="bitsandbytes" if ref.nf4 else "",
+        settings=ctx.config.vllm,
     )
     return opened
 

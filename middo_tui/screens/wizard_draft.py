@@ -82,6 +82,9 @@ def teacher(typed: str) -> dict[str, Any]:
         UsageError: a server without a model, or more words than there are meanings.
     """
     if not typed.startswith(("http://", "https://")):
+        name, _, last = typed.rpartition(" ")
+        if last == "vllm" and name:
+            return {"backend": "vllm", "model": model_name(name.strip())}
         return {"backend": "hf", "model": model_name(typed)}
     url, *words = typed.split()
     if not 1 <= len(words) <= 2:

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
 
-from engine import doctor
+from engine import doctor, roles
 from engine.errors import MiddoError, UsageError
 from engine.formats.look import look
 from middo_tui import guard
@@ -245,8 +245,8 @@ class TeacherStep(EntryStep):
 
     TITLE = "teacher"
     QUESTION = (
-        "Who rewrites what the diagnosis selects? A stronger model helps more. A folder, a hub name, or a server that"
-        " speaks OpenAI's protocol: URL MODEL, then the variable that holds its key."
+        "Who rewrites what the diagnosis selects? A stronger model helps more. A folder or a hub name (with the word"
+        " vllm behind it: in vLLM, faster), or a server: URL MODEL, then the variable that holds its key."
     )
     PLACEHOLDER = "folder, owner/name, or https://… MODEL VARIABLE"
 
@@ -271,8 +271,10 @@ class TeacherStep(EntryStep):
         typed = value.strip()
         if typed:
             settings = drafts.teacher(typed)
-            if settings["backend"] == "hf" and (found := doctor.model("teacher", settings["model"])).bad:
+            if settings["backend"] != "openai" and (found := doctor.model("teacher", settings["model"])).bad:
                 raise UsageError(f"{found.text}: {found.fix}.")
+            if settings["backend"] == "vllm" and roles.vllm_version() is None:
+                raise UsageError(roles.missing(("teacher",)))
         return replace(self.draft, teacher=typed)
 
 

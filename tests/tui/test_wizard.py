@@ -284,6 +284,14 @@ def test_what_leaves_the_machine_is_said_for_every_kind_of_teacher() -> None:
     assert "would be sent to api.example.com" in drafts.leaves("https://api.example.com/v1 m KEY")
 
 
+def test_a_teacher_in_vllm() -> None:
+    assert drafts.teacher("Qwen/Qwen2.5-7B vllm") == {"backend": "vllm", "model": "Qwen/Qwen2.5-7B"}
+    assert drafts.leaves("Qwen/Qwen2.5-7B vllm") == "No text leaves this machine."
+    configs.parse(configs.render(Draft(model="a/b", teacher="a/b vllm").settings()), "x")
+    with pytest.raises(UsageError, match="no such folder"):
+        drafts.teacher("vllm")
+
+
 def test_a_server_as_teacher() -> None:
     found = drafts.teacher("https://api.example.com/v1 big MY_KEY")
     assert found == {"backend": "openai", "url": "https://api.example.com/v1", "model": "big", "key_env": "MY_KEY"}

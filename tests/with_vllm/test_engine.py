@@ -103,7 +103,7 @@ def test_what_a_sample_begins_with_is_computed_once(base: Engine) -> None:
 
 def test_draws_depend_on_the_seed_alone(base: Engine) -> None:
     asked = [chat[:1] for chat in CHATS[:6]]
-    how = {"max_new_tokens": 12, "temperature": 3.0, "top_p": 1.0}
+    how = {"max_new_tokens": 12, "temperature": 2.0, "top_p": 1.0}
     together = base.generate(asked, seed=11, **how)
     assert base.generate(asked[:2], seed=11, **how) == together[:2]
     assert base.generate(asked, seed=12, **how) != together
