@@ -132,7 +132,7 @@ class Engine:
         ids = render_prompt(self.tokenizer, call.chat, self.positions)
         if not ids:
             reason = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
-            self._failed.append((call, Generation("", "stop", 0, 0, reason)))
+            self._failed.append((call, Generation("", "stop", 0, 0, reason, final=True)))
             return
         greedy = call.temperature <= 0
         params = self._params(
@@ -380,7 +380,7 @@ def _stops(path: Path, tokenizer: Any) -> list[int]:
 
 def _refused(waiting: _Waiting, error: Exception) -> Rating | Generation:
     reason = f"vLLM refused the request: {_first_line(error)}"
-    return Rating(None, 0.0, reason) if waiting.rating else Generation("", "stop", 0, 0, reason)
+    return Rating(None, 0.0, reason) if waiting.rating else Generation("", "stop", 0, 0, reason, final=True)
 
 
 def _first_line(error: BaseException) -> str:
