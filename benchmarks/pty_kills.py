@@ -27,6 +27,8 @@ BATCH = 20
 MOST_KEYS = 8
 REWRITES = BATCH * MOST_KEYS
 LONGEST_WAIT_S = 0.25
+THIS_ONE = re.compile("(?:▸ |\x1b\\[3;4H)(?:\x1b\\[[\\d;]*m)*#(1\\d\\d\\d)\\D".encode())
+"""The number of the rewrite that is looked at, in its row; not those of its neighbours below."""
 KEYS = (b"a", b"rr", b"r3")
 
 
@@ -117,7 +119,7 @@ def _end(terminal: Timed, rng: random.Random) -> None:
 def _shown(seen: bytes, before: int) -> int:
     """How many decisions the terminal was shown: by the count, or by the rewrite that comes after them."""
     counts = [int(found.replace(b",", b"")) - before for found in re.findall(rb"  ([\d,]+) / [\d,]+", seen)]
-    nexts = [int(found) - 1000 - before for found in re.findall(rb"#(1\d\d\d)\D", seen)]
+    nexts = [int(found) - 1000 - before for found in THIS_ONE.findall(seen)]
     return max([0, *counts, *nexts])
 
 

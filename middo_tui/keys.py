@@ -59,6 +59,14 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
     Key("back", ("escape",), "Back to the screen before.", word("back"), always, quiet=True),
     Key("go('settings')", ("comma",), "The settings of the round and the theme.", word("settings"), always, quiet=True),
     Key("palette", ("ctrl+p",), "Every command that works now, by name.", word("commands"), always, quiet=True),
+    Key(
+        "redraw",
+        ("ctrl+l",),
+        "Paint everything anew, when something else wrote here.",
+        word("redraw"),
+        always,
+        quiet=True,
+    ),
     Key("help", ("question_mark", "f1"), "This page.", word("help"), always),
     Key(
         id="leave",

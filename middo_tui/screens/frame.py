@@ -67,6 +67,9 @@ class Shows(Protocol):
     link_state: LinkState
     loop: Framed
 
+    def forget_shown(self) -> None:
+        """Rely on nothing that the terminal was told before."""
+
     def perform(self, command: Command | None) -> None:
         """Do what the palette was asked for."""
 
@@ -240,6 +243,11 @@ class Framed(Screen[None]):
     def action_help(self) -> None:
         """The key table."""
         self.app.push_screen(Help(self.NAME, keys.mine(self.shown_keys(), self.NAME)))
+
+    def action_redraw(self) -> None:
+        """All of it, whatever the terminal was told before."""
+        cast(Shows, self.app).forget_shown()
+        self.refresh()
 
     def action_palette(self) -> None:
         """Every command by name."""

@@ -152,7 +152,7 @@ def test_the_apps_use_it_and_another_driver_that_was_asked_for_stays(monkeypatch
     assert BaseApp(Preferences()).driver_class is not SparingDriver
 
 
-def test_a_menu_costs_its_own_rows_and_a_resize_paints_all(tmp_path: Path) -> None:
+def test_a_menu_costs_its_own_rows_and_ctrl_l_and_a_resize_paint_all(tmp_path: Path) -> None:
     Store(tmp_path / "p")
     terminal = open_app(tmp_path / "p")
     terminal.wait_for("leave")
@@ -166,9 +166,12 @@ def test_a_menu_costs_its_own_rows_and_a_resize_paints_all(tmp_path: Path) -> No
     closed = len(terminal.seen) - start - menu
     assert 0 < menu < 5_000
     assert 0 < closed < 4_000
-    terminal.resize(90, 30)
-    terminal.settle(0.6)
-    assert b"leave" in terminal.seen[start + menu + closed :]
+    for repaints in (lambda: terminal.send(b"\x0c"), lambda: terminal.resize(90, 30)):
+        before = len(terminal.seen)
+        repaints()
+        terminal.settle(0.6)
+        assert b"leave" in terminal.seen[before:]
+        assert len(terminal.seen) - before > closed
     terminal.send(b"q")
     assert terminal.wait() == 0
 
