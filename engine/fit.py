@@ -65,8 +65,6 @@ def _finding(need: Need, shape: Shape, config: Config, device: Device, longest: 
     wanted = fitting(need.stage, shape, config, device, longest)
     if wanted is None:
         fix = "no setting makes it fit: take a smaller model, or more memory"
-        if config.train.method == "full" and device.cuda and device.shards == 1:
-            fix += ", or shard it over several GPUs ([launch] accelerate_config)"
         return Finding(need.stage, text, bad, fix)
     after = _need(need.stage, shape, changed(config, wanted), device, longest)
     return Finding(need.stage, text, bad, f"{said(wanted)}: about {size(after)}")
