@@ -200,7 +200,7 @@ def forward(stage: str, shape: Shape, config: Config, cuda: bool, tokens: int, l
     parts = {
         "weights": weights(shape, config, cuda),
         "activations": tokens * (layer + size * shape.hidden),
-        "logits": logits * (size + 2 * FLOAT),
+        "logits": logits * (2 * FLOAT + size % FLOAT),  # in float32, their logarithms, and what they were made from
     }
     if cuda:
         parts["CUDA"] = CONTEXT
