@@ -150,7 +150,7 @@ class ReviewScreen(Moving):
         def decide(yes: bool | None) -> None:
             if yes:
                 self._decide(entries, state, "in a batch" if state == "rejected" else None)
-                self.marked = frozenset()
+                self.unmark()
                 self._go_on()
 
         if len(entries) > ASKS_ABOVE:
@@ -185,8 +185,9 @@ class ReviewScreen(Moving):
 
     def action_again(self) -> None:
         """Back to the teacher."""
-        word, round = "marked" if self.marked else "", self.queue.round
-        entries = [e for e in self.queue.rows if e.key in self.marked] or ([self.entry] if self.entry else [])
+        taken, round = self.taken, self.queue.round
+        word = "marked" if taken else ""
+        entries = [e for e in self.queue.rows if e.key in taken] or ([self.entry] if self.entry else [])
         if round is None or not entries:
             return
 
@@ -195,7 +196,7 @@ class ReviewScreen(Moving):
                 chosen = [entry.key for entry in entries]
                 self._do(partial(deciding.send_back, self.project, round, chosen, self._seen(entries)))
                 self._asked.update(dict.fromkeys(chosen, "owed"))
-                self.marked = frozenset()
+                self.unmark()
                 self._go_on()
 
         if len(entries) > ASKS_ABOVE:

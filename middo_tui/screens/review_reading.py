@@ -215,8 +215,8 @@ class Reading(Framed):
 
     def batch_now(self) -> tuple[str, list[Entry], list[Entry]]:
         """What A and R would change: a word for it, those to accept, those to reject."""
-        if self.marked:
-            chosen = [e for e in self.queue.rows if e.key in self.marked and self.state_of(e) in CHANGEABLE]
+        if marked := self.taken:
+            chosen = [e for e in self.queue.rows if e.key in marked and self.state_of(e) in CHANGEABLE]
             return (
                 "marked",
                 [e for e in chosen if self.state_of(e) != "accepted"],
@@ -242,7 +242,7 @@ class Reading(Framed):
             state="" if entry is None else self.state_of(entry),
             edited=entry is not None and entry.edited,
             rejecting=self.rejecting,
-            marked=len(self.marked),
+            marked=len(self.taken),
             ranging=self.range_from is not None,
             batch=word,
             accepts=len(accepts),
@@ -273,8 +273,8 @@ class Reading(Framed):
             rows = tuple(replace(row, state=self._asked[row.key]) if row.key in self._asked else row for row in rows)
         place = self.cursor + 1 if rows else 0
         state = "" if entry is None else self.state_of(entry)
-        self.query_one(ReviewBar).show(Standing(self.queue, place, detail, state, len(self.marked)))
-        self.query_one(QueueList).show(Listed(rows, self.cursor, self.in_range() | self.marked, self.listing))
+        self.query_one(ReviewBar).show(Standing(self.queue, place, detail, state, len(self.taken)))
+        self.query_one(QueueList).show(Listed(rows, self.cursor, self.taken, self.listing))
         text = self.query_one(WordDiff)
         blocks = () if detail is None else detail.blocks
         if detail is not None and says_all(detail, self.size.width):
@@ -291,6 +291,15 @@ class Reading(Framed):
         start = next((at for at, entry in enumerate(self.queue.rows) if entry.key == self.range_from), self.cursor)
         low, high = sorted((start, self.cursor))
         return frozenset(entry.key for entry in self.queue.rows[low : high + 1])
+
+    @property
+    def taken(self) -> frozenset[Key]:
+        """What a batch is for: what is marked, also by a range that is still open."""
+        return self.marked | self.in_range()
+
+    def unmark(self) -> None:
+        """Nothing is marked any more."""
+        self.marked, self.range_from = frozenset(), None
 
     def put_cursor(self, at: int) -> None:
         """Look at another rewrite."""

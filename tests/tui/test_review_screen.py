@@ -218,6 +218,13 @@ async def test_marks_and_ranges(tmp_path: Path) -> None:
         await done(pilot, screen)
         states = [state for state, _ in fates(project, wanted)]
         assert [at for at, state in enumerate(states) if state == "accepted"] == [0, 2, 3, 4]
+        await pilot.press("g", "v", "j")
+        await until(pilot, "● 2 marked")
+        assert "R reject 2 marked" in screen_text(app)
+        await pilot.press("R")
+        await done(pilot, screen)
+        assert [state for state, _ in fates(project, wanted)][:2] == ["rejected", "rejected"]
+        assert screen.range_from is None
         await pilot.press("space", "escape")
         await pilot.pause()
         assert "marked" not in screen_text(app)
