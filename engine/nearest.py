@@ -43,7 +43,8 @@ def neighbours(embeddings: Floats, k: int, device: str = "cpu") -> tuple[Floats,
     O(N·k) plus one block, so a memory-mapped array is read in pieces. float64 input gives float64 similarities,
     all else float32. ``device``: ``cpu`` (numpy) or what torch calls a GPU.
     """
-    return against(embeddings, embeddings, k, np.arange(len(embeddings)), device)
+    every = np.arange(len(embeddings))
+    return _search(embeddings, embeddings, k, every, device, mutual=device == "cpu")
 
 
 def against(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str = "cpu") -> tuple[Floats, Ints]:
@@ -52,15 +53,25 @@ def against(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str 
 
     ``own`` ([Q]) is the row that does not count for a query (itself, or what it would replace); -1: all count.
     """
+    return _search(queries, embeddings, k, own, device, mutual=False)
+
+
+def _search(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str, mutual: bool) -> tuple[Floats, Ints]:
+    """``against``; ``mutual``: the queries are the rows, each its own, so that a similarity serves both its rows."""
     kind = np.dtype(np.float64 if embeddings.dtype == np.float64 else np.float32)
     similarity = np.full((len(queries), k), np.nan, dtype=kind)
     index = np.full((len(queries), k), -1, dtype=np.int64)
     copies = _Copies.of(embeddings, k)
     table = _Table.of(embeddings, kind, copies.first)
     asked = _Table.of(queries, kind, np.arange(len(queries)))
-    alone = copies.without(own)
-    scan = _scan if device == "cpu" else _device_scan
-    for rows, found in scan(asked, table, alone, min(k + SPARE, len(table)), device):
+    count = min(k + SPARE, len(table))
+    scanned: Iterator[tuple[slice, Ints]]
+    if mutual:
+        found_of = _mutual_scan(table, copies.without(copies.first), count)
+        scanned = ((rows, found_of[copies.of_row[rows]]) for rows in _spans(len(queries), BLOCK_ROWS))
+    else:
+        scanned = (_scan if device == "cpu" else _device_scan)(asked, table, copies.without(own), count, device)
+    for rows, found in scanned:
         near, where = copies.spread(_refined(asked, table, rows, found), found, own[rows])
         width = min(k, near.shape[1])
         near, where = _ranked(near, where, width)
@@ -185,25 +196,55 @@ def _scan(asked: _Table, table: _Table, alone: Ints, count: int, device: str) ->
         yield rows, where
 
 
-def _absorb(best: Floats, where: Ints, block: Floats, start: int) -> None:
+def _mutual_scan(table: _Table, alone: Ints, count: int) -> Ints:
+    """The ``count`` nearest rows of every row of ``table``, [N, count], -1 where there is none: of the square of
+    blocks only the half above the diagonal is computed, for its rows and its columns.
+    """
+    best = np.full((len(table), count), -np.inf, dtype=table.kind)
+    where = np.full((len(table), count), -1, dtype=np.int64)
+    side = min(BLOCK_ROWS, len(table))
+    room = np.empty((side, side), dtype=table.kind)
+    spans = list(_spans(len(table), BLOCK_ROWS))
+    for n, rows in enumerate(spans):
+        query = table.unit(rows)
+        for columns in spans[n:]:
+            other = query if columns is rows else table.unit(columns)
+            block = np.matmul(query, other.T, out=room[: len(query), : len(other)])
+            block[:, ~table.usable[columns]] = -np.inf
+            block[~table.usable[rows]] = -np.inf
+            if columns is rows:
+                itself = np.flatnonzero(alone[rows] >= 0)
+                block[itself, itself] = -np.inf
+            else:
+                _absorb(best[columns], where[columns], block, rows.start, across=True)
+            _absorb(best[rows], where[rows], block, columns.start)
+    return where
+
+
+def _absorb(best: Floats, where: Ints, block: Floats, start: int, across: bool = False) -> None:
     """Merge a block of similarities ([n, m], columns from ``start``) into the best ones so far, in place.
+
+    ``across``: the block is [m, n], and is not spoiled.
 
     Once a query knows its full number, only what is greater than the least of them is looked at: few, after the first
     blocks, so that most of a block is compared once and never ranked. Spoils ``block``.
     """
     if np.isneginf(best[:, -1]).any():
-        values, at = _top(block, best.shape[1])
+        values, at = _top(block.T.copy() if across else block, best.shape[1])
         best[:], where[:] = _merge(best, where, values, np.where(np.isneginf(values), -1, at + start))
         return
-    hits = np.flatnonzero(block > best[:, -1:])
+    hits = np.flatnonzero(block > (best[:, -1] if across else best[:, -1:]))
     if not len(hits):
         return
     line, column = np.divmod(hits, block.shape[1])
+    if across:
+        order = np.argsort(column, kind="stable")
+        line, column = column[order], line[order]
     lines, at, counts = np.unique(line, return_inverse=True, return_counts=True)
     place = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
     values = np.full((len(lines), int(counts.max())), -np.inf, dtype=best.dtype)
     index = np.full(values.shape, -1, dtype=np.int64)
-    values[at, place] = block[line, column]
+    values[at, place] = block[column, line] if across else block[line, column]
     index[at, place] = column + start
     best[lines], where[lines] = _merge(best[lines], where[lines], values, index)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,3 +134,29 @@ def test_the_public_name_stays_and_loads_no_torch() -> None:
         "signals.neighbours(np.eye(5), 2); raise SystemExit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rows_among_themselves_get_what_each_gets_as_a_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every similarity serves both of its rows; with copies, zero rows and rows that are not finite among them."""
+    monkeypatch.setattr(nearest, "BLOCK_ROWS", 16)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(-2, 3, (150, 4)).astype(np.float16)  # many copies and ties
+    rows[[3, 40, 149]] = np.nan
+    rows[[7, 8]] = 0
+    products: list[tuple[int, int]] = []
+    real = np.matmul
+
+    def counted(a: Any, b: Any, out: Any = None) -> Any:
+        products.append((len(a), b.shape[1]))
+        return real(a, b, out=out)
+
+    monkeypatch.setattr(np, "matmul", counted)
+    for k in (1, 3, 20):
+        found = nearest.neighbours(rows, k)
+        asked = nearest.against(rows, rows, k, np.arange(len(rows)))
+        assert np.array_equal(found[0], asked[0], equal_nan=True)
+        assert np.array_equal(found[1], asked[1])
+    products.clear()
+    kinds = len(np.unique(rows, axis=0))
+    nearest.neighbours(rows, 3)
+    assert sum(a * b for a, b in products) < 0.65 * kinds**2
