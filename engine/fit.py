@@ -17,7 +17,7 @@ from engine.finding import Finding
 from engine.memory import Need, Shape
 
 GIB, MIB = 2**30, 2**20
-TIGHT = 0.9  # of the memory that is there: the estimate is good to about 15 %
+TIGHT = 0.9  # of the memory that is there: the rest is for what the estimate leaves out
 SHORTEST = 512  # tokens: what max_length and token_budget are not lowered beyond
 # Changed together, so that an update still sees as many samples.
 BATCH = ("train.batch_size", "train.gradient_accumulation")
