@@ -32,6 +32,22 @@ def plan(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return batches
 
 
+def fill(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Row indices, longest first, in batches of at most ``token_budget`` tokens, padding not counted.
+
+    For work that lays a batch out by itself and gains from a large one.
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not batches or lengths[row] > room:
+            batches.append([])
+            room = token_budget
+        batches[-1].append(row)
+        room -= lengths[row]
+    return batches
+
+
 def owed(plan: Sequence[list[int]], there: Callable[[int], bool], done: int = 0) -> list[tuple[list[int], int]]:
     """The batches of ``plan`` of which a row is not ``there``, each with how many rows are done when it is, from
     ``done`` on.

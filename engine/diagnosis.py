@@ -251,8 +251,9 @@ def plan_ratings(ctx: Ctx, lengths: Iterable[int]) -> list[list[int]]:
     A sample counts once, because its six requests share almost all of it; where a model cannot share, the backend
     keeps each forward within the budget. Replies that are drawn share nothing: there a sample counts six times.
     """
-    times = len(RATING_COLUMNS) if ctx.config.judge.mode == "sampled" else 1
-    return batches.plan([times * length for length in lengths], ctx.config.judge.token_budget)
+    if ctx.config.judge.mode == "sampled":
+        return batches.plan([len(RATING_COLUMNS) * length for length in lengths], ctx.config.judge.token_budget)
+    return batches.fill(list(lengths), ctx.config.judge.token_budget)
 
 
 def rate_batch(how: Judge, judge: HF, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
