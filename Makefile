@@ -35,6 +35,7 @@ bench: $(STAMP)
 	$(TEST_THREADS) $(BIN)/python benchmarks/thresholds.py
 	$(TEST_THREADS) $(BIN)/python benchmarks/word_diff.py --out docs/benchmarks/word-diff.md
 	$(TEST_THREADS) $(BIN)/python benchmarks/neighbours.py
+	$(TEST_THREADS) $(BIN)/python benchmarks/teacher.py
 
 # The stamp is written last, so a broken install is done again.
 $(STAMP): pyproject.toml constraints.txt
