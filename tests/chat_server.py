@@ -1,8 +1,8 @@
 """A real chat endpoint on this machine that can be told to misbehave: every fault that a provider has been seen with.
 
 What happens is chosen by the first word of the last message: ``ok`` answers with the rest in capitals; the others are
-named after what they do. A server with an ``answer`` of its own replies by it instead. ``Server.seen`` counts the
-requests per message.
+named after what they do. A server with an ``answer`` of its own replies by it instead, and one with ``fault`` asks it
+for the word. ``Server.seen`` counts the requests per message, ``Server.replied`` the good replies.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Server:
 
     def __init__(self, pause_s: float = 0.0, key: str = "", answer: Callable[[str], str] | None = None) -> None:
         self.seen: Counter[str] = Counter()
+        self.replied: Counter[str] = Counter()
+        self.fault: Callable[[str], str] | None = None
         self.bodies: list[dict[str, Any]] = []
         self.most_at_once = 0
         self.pause_s, self.key, self.answer = pause_s, key, answer
@@ -64,6 +66,12 @@ class Server:
             self.most_at_once = max(self.most_at_once, self._now)
             return self.seen[text]
 
+    def word(self, text: str) -> str:
+        """What is to happen to a request."""
+        if self.fault is not None:
+            return self.fault(text)
+        return text.partition(" ")[0] if self.answer is None else "own"
+
     def went(self) -> None:
         """A request has ended."""
         with self._lock:
@@ -80,7 +88,7 @@ class _Quiet(ThreadingHTTPServer):
 
 def _says(server: Server, what: str, text: str) -> tuple[str, str]:
     """A good reply's text and how it ends."""
-    if server.answer is not None:
+    if server.answer is not None and what != "empty":
         return server.answer(text), "stop"
     return "" if what == "empty" else text.partition(" ")[2].upper(), "length" if what == "long" else "stop"
 
@@ -107,7 +115,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 server.went()
 
         def _answer(self, body: dict[str, Any], text: str, times: int) -> None:
-            what = text.partition(" ")[0] if server.answer is None else "own"
+            what = server.word(text)
             if server.key and self.headers["Authorization"] != f"Bearer {server.key}":
                 self._error(401, f"Incorrect API key provided: {self.headers['Authorization']}")
             elif body["model"] != MODEL:
@@ -124,7 +132,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._error(400, f"Unsupported parameter: {refused}", code="unsupported_parameter", param=refused)
             elif what == "drip":
                 self._drip()
-            elif what == "broken":
+            elif what == "echo":
+                self._error(400, f"{'Nobody wants this. ' * 13}Headers: {self.headers['Authorization']}")
+            elif what == "broken" or (what == "shaky" and times == 1):
                 self._error(500, "internal error")
             elif what == "hang":
                 server.closing.wait(30)
@@ -137,6 +147,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             else:
                 server.closing.wait(server.pause_s)
                 self._reply(*_says(server, what, text))
+                with server._lock:
+                    server.replied[text] += 1
 
         def _reply(self, text: str, ends: str) -> None:
             message = {"role": "assistant", "content": text}
