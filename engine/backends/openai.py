@@ -167,9 +167,10 @@ class Endpoint:
         """Give up what is in flight and end the thread."""
 
         async def end() -> None:
-            for task in asyncio.all_tasks():
-                if task is not asyncio.current_task():
-                    task.cancel()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)  # a task that is not run to its end warns
             await self._client.close()
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result()
@@ -260,7 +261,7 @@ class Endpoint:
         if not getattr(reply, "choices", None):
             return _failed("the reply holds no choice")
         choice = reply.choices[0]
-        text = choice.message.content or ""
+        text = self._without_key(choice.message.content or "")
         used = reply.usage
         tokens_in = used.prompt_tokens if used else call.tokens_in
         tokens_out = used.completion_tokens if used else round(len(text.encode()) / BYTES_PER_TOKEN)
@@ -281,8 +282,11 @@ class Endpoint:
 
     def _said(self, text: str) -> str:
         """What an endpoint or a library said, short, and never with the key in it."""
-        short = " ".join(text.split())[:MESSAGE_LIMIT].rstrip(".")
-        return short.replace(self._key, "<key>") if len(self._key) > len(NO_KEY) else short
+        return " ".join(self._without_key(text).split())[:MESSAGE_LIMIT].rstrip(".")
+
+    def _without_key(self, text: str) -> str:
+        """Before anything is cut off: half a key is a secret too."""
+        return text.replace(self._key, "<key>") if len(self._key) > len(NO_KEY) else text
 
 
 NO_KEY = "none"
