@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.config import Config
+from engine.markdown import plain, scalar
 
 SAID = (
     "epochs",
@@ -38,10 +39,14 @@ class Made:
     merged: bool = False
 
 
+def shown(model: str) -> str:
+    """A model of the hub by its name, a local one by its folder's: a path of this machine is nobody's business."""
+    return Path(model).name if Path(model).is_absolute() or model.startswith((".", "~")) else model
+
+
 def base_name(config: Config) -> str:
-    """The base as the hub knows it, or a local folder's last name: a path of this machine is nobody's business."""
-    name = config.model.name
-    return name if not Path(name).is_absolute() else Path(name).name
+    """The base model's name in the card."""
+    return shown(config.model.name)
 
 
 def text(made: Made) -> str:
@@ -51,14 +56,14 @@ def text(made: Made) -> str:
     title = f"{config.project.name or base_name(config).rpartition('/')[2]}, round {made.round}"
     lines = [
         "---",
-        f"base_model: {base_name(config)}",
+        f"base_model: {scalar(base_name(config))}",
         f"library_name: {'transformers' if whole else 'peft'}",
         "pipeline_tag: text-generation",
         "tags: [middo]",
         "# license: yours to say before you share this; the base model's and the data's terms apply",
         "---",
         "",
-        f"# {title}",
+        f"# {plain(title)}",
         "",
         _what(made),
         "",
@@ -78,15 +83,15 @@ def text(made: Made) -> str:
 
 
 def _value(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return plain(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
 def _what(made: Made) -> str:
-    method = made.config.train.method
+    method, name = made.config.train.method, plain(base_name(made.config))
     if method == "full":
-        return f"All weights of {base_name(made.config)}, fine-tuned. It loads like any model in Hugging Face format."
+        return f"All weights of {name}, fine-tuned. It loads like any model in Hugging Face format."
     if not made.merged:
-        base = f"{base_name(made.config)}{' in 4 bits (NF4)' if method == 'qlora' else ''}"
+        base = f"{name}{' in 4 bits (NF4)' if method == 'qlora' else ''}"
         return f"A LoRA adapter for {base}. It loads with PEFT, or as a LoRA module of vLLM."
     said = "A LoRA adapter merged into its base: it loads like any model in Hugging Face format."
     if method == "qlora":
@@ -104,6 +109,6 @@ def _measured(made: Made) -> Sequence[str]:
     if made.scores:
         out += ["| score | value | standard error |", "|---|---:|---:|"]
         for task, (value, error) in made.scores.items():
-            out.append(f"| {task} | {value:.4f} | {'' if error is None else f'{error:.4f}'} |")
+            out.append(f"| {plain(task)} | {value:.4f} | {'' if error is None else f'{error:.4f}'} |")
         out.append("")
     return [*out, "Made with middo-tui."]

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import time
 
 from engine import config as configs
-from engine import formats
+from engine import formats, origin
 from engine.config import Config
 from engine.errors import DataError, UsageError
 from engine.loop import NAMES, stages_of
@@ -212,9 +212,10 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         held = {r["item"]: r["seq"] for r in db.execute("SELECT item, seq FROM heldout WHERE seq IS NOT NULL")}
         extra = [replace(s, id=content_id(s.messages), seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
         samples = sorted(read.dataset(db, wanted) + extra, key=lambda s: s.seq)
+        story = origin.story(db, project, wanted) if format in formats.FOLDERS else ""
     finally:
         db.close()
-    formats.write(samples, out, format, provenance)
+    formats.write(samples, out, format, provenance, story)
     return len(samples)
 
 

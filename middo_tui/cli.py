@@ -21,7 +21,7 @@ from middo_tui.cli_lineage import lineage
 from middo_tui.cli_samples import samples
 
 FOLDER = click.Path(path_type=Path)
-FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf")
+FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
 
 
 class Program(click.Group):

@@ -6,13 +6,14 @@ the way back; what a format cannot hold is an error that names the sample, so no
 either.
 
 streams.py, jsonrows.py and files.py yield raw rows, shapes.py knows the columns of each format, turns.py checks
-conversations, reading.py puts them together; export.py and
-arrow.py write.
+conversations, reading.py puts them together; export.py,
+folders.py and arrow.py write, card.py describes.
 """
 
 from __future__ import annotations
 
 from engine.formats.export import EXPORTS, write
+from engine.formats.folders import FOLDERS
 from engine.formats.reading import Imported, Reject, read
 
-__all__ = ["EXPORTS", "Imported", "Reject", "read", "write"]
+__all__ = ["EXPORTS", "FOLDERS", "Imported", "Reject", "read", "write"]

@@ -33,7 +33,7 @@ def write_parquet(rows: list[dict[str, Any]], place: Path) -> None:
 
 
 def write_folder(rows: list[dict[str, Any]], place: Path) -> None:
-    """A folder for ``datasets.load_from_disk``, with a dataset card.
+    """A folder for ``datasets.load_from_disk``.
 
     It is written here and not by ``save_to_disk``, whose fingerprint differs from run to run: one Arrow
     stream file, the features and the state that name it.
@@ -59,31 +59,7 @@ def write_folder(rows: list[dict[str, Any]], place: Path) -> None:
         "_split": "train",
     }
     _dump(place / "state.json", state)
-    (place / "README.md").write_text(card(rows), encoding="utf-8")
 
 
 def _dump(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def card(rows: list[dict[str, Any]]) -> str:
-    """The dataset card: what is in it and where it comes from."""
-    sizes = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-    size = next((name for limit, name in sizes if len(rows) < limit), "1M<n<10M")
-    rewritten = sum(row.get("parent") is not None for row in rows)
-    provenance = (
-        f"\n`id`, `parent`, `axis` and `round` say where a row comes from: {rewritten} rows are rewrites.\n"
-        if rows and "id" in rows[0]
-        else ""
-    )
-    return (
-        f"---\ntask_categories:\n- text-generation\nsize_categories:\n- {size}\n"
-        "tags:\n- instruction-tuning\n- middo\n---\n\n"
-        "# Instruction dataset\n\n"
-        f"{len(rows)} conversations. Each row's `messages` is a list of turns with `role`, `content` and `kind`\n"
-        "(`function_call`, `observation` or `tools`; empty for plain turns).\n"
-        f"{provenance}\n"
-        "Made with middo-tui: samples that the trained model itself found too hard, of low quality or isolated were\n"
-        "rewritten by a teacher model and verified by the same signals (Middo, EMNLP 2025).\n"
-        "The license of the source data applies to it.\n"
-    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError, UsageError
-from engine.formats.arrow import write_folder, write_parquet
+from engine.formats import folders
+from engine.formats.arrow import write_parquet
 from engine.formats.shapes import split_input
 from engine.formats.turns import CALL, OBSERVATION, TOOLS
 from engine.store.rows import Message, Sample
 
-EXPORTS = ("alpaca", "sharegpt", "messages", "parquet", "hf")
+EXPORTS = ("alpaca", "sharegpt", "messages", "parquet", *folders.FOLDERS)
 
 _SHAREGPT = {
     ("system", ""): "system",
@@ -32,9 +32,10 @@ _SHAREGPT = {
 }
 
 
-def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = False) -> None:
+def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = False, story: str = "") -> None:
     """Write ``samples`` in their order to ``out``: a file (JSON; JSON lines when it ends in .jsonl), or a
-    folder for ``hf``. ``provenance`` adds id, parent, axis and round to every row.
+    folder with a card for ``hf`` and ``hub``. ``provenance`` adds id, parent, axis and round to every row. ``story``
+    is Markdown for the card: how the samples came about.
 
     Raises:
         UsageError: no such format, or ``out`` is something that must not be overwritten.
@@ -43,12 +44,12 @@ def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = 
     out = Path(out)
     if format not in EXPORTS:
         raise UsageError(f"--format {format}: there is no such format. There are {', '.join(EXPORTS)}.")
-    if out.is_dir() != (format == "hf") and out.exists():
+    if out.is_dir() != (format in folders.FOLDERS) and out.exists():
         kind = "a folder" if out.is_dir() else "a file"
         raise UsageError(f"{out}: is {kind}, which {format} does not write to. Name another path.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    if format == "hf":
-        _folder([_row(s, _plain, provenance) for s in samples], out)
+    if format in folders.FOLDERS:
+        folders.write([_row(s, _plain, provenance) for s in samples], out, format, story)
     elif format == "parquet":
         rows = [_row(s, _plain, provenance) for s in samples]
         with _beside(out) as place:
@@ -97,21 +98,6 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-def _folder(rows: list[dict[str, Any]], out: Path) -> None:
-    """A ``datasets`` folder; an older one in its place is exchanged, any other folder is left alone."""
-    ours = (out / "state.json").is_file()
-    if out.exists() and any(out.iterdir()) and not ours:
-        raise UsageError(f"{out}: is not empty and no dataset. Name a new folder.")
-    place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        write_folder(rows, place / "new")
-        if out.exists():
-            out.rename(place / "old")
-        (place / "new").rename(out)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------------------- rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -108,9 +109,14 @@ def _parquet(path: Path) -> Iterator[Raw]:
 
 
 def _arrow_folder(path: Path) -> Iterator[Raw]:
-    """Rows of a folder that ``datasets`` saved; of several splits ``train`` is read."""
+    """Rows of a folder that ``datasets`` saved, or as the hub holds it; of several splits ``train`` is read."""
     if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        raise DataError(f"{path}: not a folder saved by `datasets` (no state.json). Name the data file itself.")
+        parts = sorted(path.glob("data/train-*.parquet"))
+        if not parts:
+            raise DataError(f"{path}: not a folder saved by `datasets` (no state.json). Name the data file itself.")
+        raws = (raw for part in parts for raw in _parquet(part))
+        yield from (replace(raw, row=row) for row, raw in enumerate(raws, start=1))
+        return
     import datasets
 
     try:

@@ -23,7 +23,8 @@ FORMATS: dict[str, tuple[str, str]] = {
     "sharegpt": (".json", "conversations of from and value"),
     "messages": (".jsonl", "OpenAI's messages, one line each"),
     "parquet": (".parquet", "one table of messages"),
-    "hf": ("", "a folder of the datasets library"),
+    "hf": ("", "a folder for datasets.load_from_disk, with a card"),
+    "hub": ("", "a folder for datasets.load_dataset and hubs, with a card"),
 }
 """The ending of the file and what is in it, by format."""
 

@@ -92,9 +92,9 @@ def test_the_card_says_how_it_was_made_and_leaves_the_licence(
 ) -> None:
     export_model(lora.folder, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith(f"---\nbase_model: {tiny_model.name}\nlibrary_name: peft\n")
+    assert card.startswith(f'---\nbase_model: "{tiny_model.name}"\nlibrary_name: peft\n')
     assert "# license: yours to say" in card
-    for line in ("| method | lora |", "| lora_r | 16 |", "| heldout_loss | 1.2500 | 0.1250 |", "12 samples"):
+    for line in ("| method | lora |", "| lora_r | 16 |", r"| heldout\_loss | 1.2500 | 0.1250 |", "12 samples"):
         assert line in card, line
     assert str(tiny_model.parent) not in card, "a path of this machine"
     kept = lora.ctx("train").artifact("checkpoint")

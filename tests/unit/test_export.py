@@ -19,7 +19,7 @@ from engine.formats.turns import CALL, OBSERVATION, TOOLS
 from engine.store.rows import Message, Sample, content_id
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(str.strip)
-SUFFIX = {"parquet": ".parquet", "hf": ""}
+SUFFIX = {"parquet": ".parquet", "hf": "", "hub": ""}
 
 
 def sample(*messages: Message, **more: Any) -> Sample:
@@ -61,7 +61,7 @@ def test_plain_conversations_come_back(tmp_path: Path, format: str, conversation
     assert [s.messages for s in got] == conversations
 
 
-@pytest.mark.parametrize("format", ["sharegpt", "messages", "parquet", "hf"])
+@pytest.mark.parametrize("format", ["sharegpt", "messages", "parquet", "hf", "hub"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(conversations=st.lists(with_tools(), min_size=1, max_size=4))
 def test_tool_turns_come_back(tmp_path: Path, format: str, conversations: list[tuple[Message, ...]]) -> None:

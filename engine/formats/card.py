@@ -1,0 +1,42 @@
+"""The README.md of a dataset folder: a header that the hub and ``datasets`` read, and what is in it for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+NO_LICENCE = "# license: yours to say before you share this; the terms of the source data and of the teacher apply"
+
+
+def card(rows: list[dict[str, Any]], files: str, story: str, licence: str | None = None) -> str:
+    """The card of a folder whose rows lie in ``files`` (a glob). ``story`` is Markdown: how the rows came about.
+
+    ``licence`` is a header line that a person wrote into an older card of the same folder.
+    """
+    size = next((name for limit, name in SIZES if len(rows) < limit), "1M<n<10M")
+    header = [
+        "---",
+        "task_categories:",
+        "- text-generation",
+        "size_categories:",
+        f"- {size}",
+        "tags:",
+        "- instruction-tuning",
+        "- middo",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        f'    path: "{files}"',
+        licence or NO_LICENCE,
+        "---",
+    ]
+    body = [
+        "# Instruction dataset",
+        f"{len(rows):,} conversations. Each row's `messages` is a list of turns with `role`, `content` and `kind`"
+        " (`function_call`, `observation` or `tools`; empty for plain turns).",
+    ]
+    if rows and "id" in rows[0]:
+        rewritten = sum(row["parent"] is not None for row in rows)
+        body.append(f"`id`, `parent`, `axis` and `round` say where a row comes from: {rewritten:,} rows are rewrites.")
+    return "\n".join(header) + "\n\n" + "\n\n".join([*body, *([story] if story else [])]) + "\n"

@@ -1,0 +1,93 @@
+"""How a project's dataset came about, as the Markdown of its card: sources, rounds, models, settings."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from engine import config as configs
+from engine.cards import shown
+from engine.config import Config
+from engine.markdown import plain
+from engine.store import read
+
+
+def story(db: sqlite3.Connection, project: Path, round: int) -> str:
+    """What made the dataset of ``round``. Files and local models go by their last name: paths of this machine are
+    nobody's business.
+    """
+    row = db.execute(
+        "SELECT config FROM round WHERE round<? AND config<>'{}' ORDER BY round DESC LIMIT 1", (round,)
+    ).fetchone()
+    config = configs.restore(row[0]) if row else configs.load(project)
+    version = metadata.version("middo-tui")
+    if round == 0:
+        how = f"The dataset of round 0, as it was imported. Written by middo-tui {version}."
+    else:
+        how = (
+            f"The dataset of round {round}, made with middo-tui {version}: samples that the trained model itself found"
+            " too hard, of low quality or isolated were rewritten by a teacher model and verified by the same signals"
+            " (Middo, EMNLP 2025)."
+        )
+    parts = [how, "## Sources", _sources(db), "## Rounds", _rounds(db, round)]
+    if round:
+        parts += ["## Models and settings", _settings(config)]
+    return "\n\n".join(parts)
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _sources(db: sqlite3.Connection) -> str:
+    rows = [
+        (plain(Path(row["file"]).name), plain(row["format"]), f"{row['rows']:,}", f"{row['rejected']:,}")
+        for row in db.execute("SELECT file, format, rows, rejected FROM import ORDER BY id")
+    ]
+    return _table(("file", "format", "rows", "could not be used"), rows)
+
+
+def _rounds(db: sqlite3.Connection, last: int) -> str:
+    born = {
+        (row["born_round"], row["axis"]): row["n"]
+        for row in db.execute(
+            "SELECT born_round, axis, count(*) AS n FROM sample WHERE parent_id IS NOT NULL GROUP BY born_round, axis"
+        )
+    }
+    retired = dict(
+        db.execute(
+            "SELECT retired_round, count(*) FROM sample AS s WHERE retired_round IS NOT NULL AND NOT EXISTS"
+            " (SELECT 1 FROM sample AS c WHERE c.parent_id=s.id AND c.born_round=s.retired_round"
+            " AND c.axis<>'diversity') GROUP BY retired_round"
+        ).fetchall()
+    )
+    rows = []
+    for number in range(last + 1):
+        counts = [born.get((number, axis), 0) for axis in ("complexity", "quality", "diversity")]
+        counts = [read.size(db, number), *counts, retired.get(number, 0)]
+        rows.append((str(number), *(f"{count:,}" for count in counts)))
+    heads = ("dataset", "rows", "rewritten: complexity", "rewritten: quality", "added: diversity", "retired: redundant")
+    text = _table(heads, rows)
+    held = int(db.execute("SELECT count(*) FROM heldout WHERE seq IS NOT NULL").fetchone()[0])
+    return f"{text}\n\n{held:,} more rows were held out of training; they are in this dataset." if held else text
+
+
+def _settings(config: Config) -> str:
+    base = shown(config.model.name)
+    select, train = config.select, config.train
+    facts = [
+        ("base model", base),
+        ("judge", f"the fine-tuned {base}" if config.judge.model == "tuned" else base),
+        ("teacher", shown(config.teacher.model)),
+        ("training", f"{train.method}, epochs {train.epochs}, learning rate {train.learning_rate}"),
+        (
+            "selection",
+            f"{select.threshold}, m {select.m_complexity} (complexity), {select.m_diversity} (diversity),"
+            f" {select.m_quality} (quality), {select.neighbours} neighbours",
+        ),
+        ("seed", str(config.project.seed)),
+    ]
+    return _table(("what", "value"), [(name, plain(value)) for name, value in facts])
