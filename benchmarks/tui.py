@@ -8,6 +8,7 @@ everything still runs.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import shutil
@@ -127,6 +128,13 @@ def keep(file: Path | None, parts: dict[str, list[Row]]) -> None:
         file.write_text(json.dumps(found, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
+def compiled() -> None:
+    """Compile our modules, as installing a wheel does; else every start of the app would, where writing is off."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    for package in ("engine", "middo_tui"):
+        compileall.compile_dir(str(PAGE.parents[2] / package), quiet=1)
+
+
 def words() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -152,6 +160,7 @@ def words() -> argparse.Namespace:
 def main() -> None:
     """Measure, print, write."""
     asked = words()
+    compiled()
     with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:
         scratch = Path(folder)
         if asked.project is None:
