@@ -137,13 +137,13 @@ def device(config: Config) -> Device:
 def _roles(config: Config, folder: Path) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield from _extras(config)
-    yield model("model", config.model.name, config.model.chat_template)
+    yield model("model", config.model.name, config.model.chat_template, folder)
     if (found := vllm(config, len(open_gpus()))) is not None:
         yield found
     if config.teacher.backend == "openai":
         yield _endpoint(config)
     elif config.teacher.model:
-        yield model("teacher", config.teacher.model)
+        yield model("teacher", config.teacher.model, project=folder)
     else:
         yield Finding(
             "teacher",
@@ -220,13 +220,13 @@ def vllm(config: Config, gpus: int) -> Finding | None:
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
-def model(role: str, name: str, chat_template: str = "") -> Finding:
-    """Whether the model called ``name`` (a folder or a hub name) has all that its ``role`` needs."""
+def model(role: str, name: str, chat_template: str = "", project: Path = Path()) -> Finding:
+    """Whether the model called ``name`` (see ``models.locate``) has all that its ``role`` needs."""
     if not name:
         return Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
-    folder = Path(name)
-    if not folder.exists():
-        if folder.is_absolute():
+    folder = models.local(name, project)
+    if folder is None:
+        if Path(name).is_absolute():
             return Finding(role, f"{name}: there is no such folder", bad=True, fix="correct the path in config.toml")
         return Finding(role, f"{name}: a hub name, fetched at the first run")
     weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))

@@ -58,7 +58,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
             _merge(ref, made.config, new)
         else:
             name = made.config.model.name
-            local = any(place.is_dir() for place in (project / name, Path(name).expanduser()))
+            local = models.local(name, project) is not None
             _copy_adapter(ref.adapter, ref.base, made.config, new, str(ref.base) if local else name)
         whole = ref.adapter is None or merged
         (new / "README.md").write_text(cards.text(replace(made, merged=merged)), encoding="utf-8")

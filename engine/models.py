@@ -22,6 +22,8 @@ WANTED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt")
 SMALL = 4 << 20  # files up to this size are hashed whole
 SAMPLES, SAMPLE_BYTES = 64, 4096
 NOTE = "middo.json"
+DEMO = {f"demo:{name}": Path(__file__).parent / "demo" / name for name in ("base", "teacher")}
+"""The embedded models by names that hold wherever this package and the project lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,16 @@ class ModelRef:
     nf4: bool = False
 
 
+def local(name: str, project: Path) -> Path | None:
+    """The folder that ``name`` names: an embedded model, or a path; None: it may be a hub name."""
+    if name in DEMO:
+        return DEMO[name]
+    places = (project / name, Path(name).expanduser())
+    return next((folder.resolve() for folder in places if name and folder.is_dir()), None)
+
+
 def locate(name: str, project: Path) -> Path:
-    """The local folder of the model called ``name``: a path (also relative to the project) or a hub name.
+    """The folder of the model called ``name``: a path (also relative to the project), ``demo:base`` or a hub name.
 
     A hub model is downloaded when it is not there yet; only safetensors weights, never pickles.
 
@@ -47,17 +57,13 @@ def locate(name: str, project: Path) -> Path:
     """
     if not name:
         raise ModelError("config.toml: [model] name is empty. Give a folder or a hub name.")
-    for folder in (project / name, Path(name).expanduser()):
-        if folder.is_dir():
-            return folder.resolve()
-    return _from_hub(name)
+    return local(name, project) or _from_hub(name)
 
 
 def on_disk(name: str, project: Path) -> Path | None:
     """The local folder of the model called ``name``, or None when it is not here (yet). Asks no network."""
-    for folder in (project / name, Path(name).expanduser()):
-        if name and folder.is_dir():
-            return folder.resolve()
+    if (folder := local(name, project)) is not None:
+        return folder
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -168,4 +174,5 @@ def write_note(folder: Path, of: ModelRef, project: Path) -> None:
     """
     inside = of.base.is_relative_to(project.resolve())
     place = str(of.base.relative_to(project.resolve())) if inside else str(of.base)
+    place = next((name for name, folder in DEMO.items() if folder == of.base), place)
     (folder / NOTE).write_text(json.dumps({"base": place} | ({"nf4": True} if of.nf4 else {})), encoding="utf-8")

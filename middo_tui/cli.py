@@ -329,6 +329,10 @@ def _model(name: str | None) -> str | None:
     """A model folder as an absolute path; a hub name (owner/name) as it is."""
     if name is None:
         return None
+    from engine.models import DEMO
+
+    if name in DEMO:
+        return name
     path = Path(name)
     if path.exists():
         if not (path / "config.json").exists():

@@ -17,10 +17,8 @@ ROWS, HELDOUT = 600, 480
 
 
 def settings(heldout: Path) -> dict[str, dict[str, object]]:
-    """The demo's settings: ``demo.toml`` with the paths of the two models and the held-out file put in."""
+    """The demo's settings: ``demo.toml`` with the held-out file put in."""
     found: dict[str, dict[str, object]] = tomllib.loads((HERE / "demo.toml").read_text(encoding="utf-8"))
-    found.setdefault("model", {})["name"] = str(HERE / "base")
-    found.setdefault("teacher", {})["model"] = str(HERE / "teacher")
     found.setdefault("data", {})["heldout"] = str(heldout)
     return found
 
@@ -37,7 +35,7 @@ def create_demo(folder: Path, rows: int = ROWS, heldout: int = HELDOUT, seed: in
         made.setdefault("project", {})["seed"] = seed
         added = project.create(folder, [Path(scratch) / "seed.jsonl"], made)
         shutil.copytree(scratch, folder / "data")
-    made["data"]["heldout"] = str((folder / "data" / "heldout.jsonl").resolve())
+    made["data"]["heldout"] = "data/heldout.jsonl"
     (folder / "config.toml").write_text(configs.render(made), encoding="utf-8")
     shutil.copytree(HERE / "prompts", folder / "prompts")
     yield f"{folder}: the embedded demo, {added[0].rows:,} samples of a small world, about 40 % of them flawed;"
