@@ -8,6 +8,8 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 # On a CPU: nothing compiled, which takes longer than the tests; one process instead of three.
 VLLM_TEST := OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0
 TEST_THREADS := OMP_NUM_THREADS=1
+# The tests start some hundred processes: without bytecode on the disk each would compile every module that it imports.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-vllm lint check bench clean
 
