@@ -7,7 +7,7 @@ either.
 
 streams.py, jsonrows.py and files.py yield raw rows, shapes.py knows the columns of each format, turns.py checks
 conversations, reading.py puts them together; export.py,
-folders.py and arrow.py write, card.py describes.
+folders.py and arrow.py write; card.py and llama_factory.py describe what was written.
 """
 
 from __future__ import annotations

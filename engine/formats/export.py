@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError, UsageError
-from engine.formats import folders
+from engine.formats import folders, llama_factory
 from engine.formats.arrow import write_parquet
 from engine.formats.shapes import split_input
+from engine.formats.streams import PACKED, packing
 from engine.formats.turns import CALL, OBSERVATION, TOOLS
 from engine.store.rows import Message, Sample
 
@@ -33,9 +34,9 @@ _SHAREGPT = {
 
 
 def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = False, story: str = "") -> None:
-    """Write ``samples`` in their order to ``out``: a file (JSON; JSON lines when it ends in .jsonl), or a
-    folder with a card for ``hf`` and ``hub``. ``provenance`` adds id, parent, axis and round to every row. ``story``
-    is Markdown for the card: how the samples came about.
+    """Write ``samples`` in their order to ``out``: a file (JSON; JSON lines when it ends in .jsonl; compressed when
+    .gz or .zst follows), or a folder with a card for ``hf`` and ``hub``. ``provenance`` adds id, parent, axis and
+    round to every row. ``story`` is Markdown for the card: how the samples came about.
 
     Raises:
         UsageError: no such format, or ``out`` is something that must not be overwritten.
@@ -47,6 +48,8 @@ def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = 
     if out.is_dir() != (format in folders.FOLDERS) and out.exists():
         kind = "a folder" if out.is_dir() else "a file"
         raise UsageError(f"{out}: is {kind}, which {format} does not write to. Name another path.")
+    if out.suffix.lower() in PACKED and format in ("parquet", *folders.FOLDERS):
+        raise UsageError(f"{out}: {format} is compressed already. Leave {out.suffix} out of the name.")
     out.parent.mkdir(parents=True, exist_ok=True)
     if format in folders.FOLDERS:
         folders.write([_row(s, _plain, provenance) for s in samples], out, format, story)
@@ -61,11 +64,14 @@ def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = 
 def _json(samples: Sequence[Sample], out: Path, format: str, provenance: bool) -> None:
     shape = {"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _openai}[format]
     rows = [_row(s, shape, provenance) for s in samples]
-    info = _info(out, format, rows) if format in ("alpaca", "sharegpt") else None
-    with _beside(out) as place, place.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(_array_lines(rows, lines=out.suffix in (".jsonl", ".ndjson")))
+    info = llama_factory.merged(out, format, rows)
+    packed = out.suffix.lower() in PACKED
+    lines = (out.with_suffix("") if packed else out).suffix.lower() in (".jsonl", ".ndjson")
+    with _beside(out) as place, packing(place, out.suffix.lower()) as put:
+        for text in _array_lines(rows, lines):
+            put(text.encode("utf-8"))
     if info is not None:
-        with _beside(out.parent / "dataset_info.json") as place:
+        with _beside(out.parent / llama_factory.INFO) as place:
             place.write_text(info, encoding="utf-8")
 
 
@@ -188,35 +194,3 @@ def _tool_calls(turn: Message) -> list[dict[str, Any]] | None:
     if not isinstance(calls, list) or not calls or not all(isinstance(c, dict) and "id" in c for c in calls):
         return None
     return calls if json.dumps(calls, ensure_ascii=False) == turn.content else None
-
-
-# ------------------------------------------------------------------------------------------ LLaMA-Factory
-
-
-def _info(out: Path, format: str, rows: list[dict[str, Any]]) -> str:
-    """``dataset_info.json`` with this file's entry beside those that are there.
-
-    Raises:
-        DataError: the file that is there is not JSON: it is not ours to repair.
-    """
-    path = out.parent / "dataset_info.json"
-    known: Any = {}
-    if path.exists():
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            known = None
-        if not isinstance(known, dict):
-            raise DataError(f"{path}: not a JSON object, so this dataset cannot be added to it. Move it away.")
-    known[out.stem] = _entry(out.name, format, rows)
-    return json.dumps(known, ensure_ascii=False, indent=2) + "\n"
-
-
-def _entry(name: str, format: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    there = {column for row in rows for column in row}
-    if format == "alpaca":
-        columns = {"prompt": "instruction", "query": "input", "response": "output"}
-        columns |= {column: column for column in ("system", "history") if column in there}
-        return {"file_name": name, "columns": columns}
-    columns = {"messages": "conversations"} | ({"tools": "tools"} if "tools" in there else {})
-    return {"file_name": name, "formatting": "sharegpt", "columns": columns}

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.errors import DataError
 from engine.formats import jsonrows
-from engine.formats.streams import BOMS, MAX_RAW, MAX_ROW, Raw, Text, blocks, text
+from engine.formats.streams import BOMS, MAX_RAW, MAX_ROW, PACKED, Raw, Text, blocks, text
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".json", *LINES, ".csv", ".tsv", ".parquet")
@@ -41,7 +41,7 @@ def rows(path: Path) -> Iterator[Raw]:
 
 def _suffix(path: Path) -> str:
     """The kind of file its name promises, without what compression adds."""
-    names = [s.lower() for s in path.suffixes if s.lower() not in (".gz", ".zst")]
+    names = [s.lower() for s in path.suffixes if s.lower() not in PACKED]
     return names[-1] if names else ""
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import codecs
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,8 @@ MAX_ROW = 8 << 20
 """Longest row in bytes (characters in a JSON array): a longer one is no training example but a broken file."""
 BLOCK = 1 << 20
 MAX_RAW = 4000
+PACKED = (".gz", ".zst")
+"""The endings of compressed files."""
 
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -81,6 +84,20 @@ def _zstd(stream: IO[bytes]) -> Iterator[bytes]:
             packed = frame.unused_data if frame.eof else b""
     if not frame.eof:
         raise EOFError("the last Zstandard frame is cut off")
+
+
+@contextmanager
+def packing(path: Path, suffix: str) -> Iterator[Callable[[bytes], int]]:
+    """Writes a new file of bytes that are compressed as ``suffix`` says: the same bytes for the same content."""
+    with path.open("wb") as file:
+        if suffix == ".gz":  # neither name nor time goes into the header
+            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
+                yield stream.write
+        elif suffix == ".zst":
+            with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as stream:
+                yield stream.write
+        else:
+            yield file.write
 
 
 def text(file: Text) -> Iterator[str]:

@@ -15,6 +15,7 @@ from engine import formats
 from engine.config import Data
 from engine.errors import DataError, UsageError
 from engine.formats.shapes import join_input, split_input
+from engine.formats.streams import blocks
 from engine.formats.turns import CALL, OBSERVATION, TOOLS
 from engine.store.rows import Message, Sample, content_id
 
@@ -210,7 +211,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UnicodeEncodeError):
         formats.write([PAIR, broken], out, "messages")
     assert out.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset_info.json", "x.json"]
 
 
 def test_llama_factory_finds_the_files(tmp_path: Path) -> None:
@@ -235,3 +236,62 @@ def test_llama_factory_finds_the_files(tmp_path: Path) -> None:
         formats.write([PAIR], tmp_path / "late.json", "alpaca")
     assert not (tmp_path / "late.json").exists()
     assert info.read_text() == "not json"
+
+
+def test_llama_factory_knows_messages_by_their_tags(tmp_path: Path) -> None:
+    formats.write([PAIR], tmp_path / "chat.jsonl", "messages")
+    calls = tmp_path / "in.jsonl"
+    calls.write_text(json.dumps({"messages": OPENAI}), encoding="utf-8")
+    formats.write(formats.read(calls, Data()).samples, tmp_path / "calls.json", "messages")
+    known = json.loads((tmp_path / "dataset_info.json").read_text(encoding="utf-8"))
+    assert known["chat"] == {
+        "file_name": "chat.jsonl",
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+            "observation_tag": "tool",
+            "function_tag": "function_call",
+            "system_tag": "system",
+        },
+    }
+    assert known["calls"] == known["chat"] | {"file_name": "calls.json", "formatting": "openai"}
+
+
+def test_an_entry_of_another_file_and_what_was_added_to_ours_stay(tmp_path: Path) -> None:
+    info = tmp_path / "dataset_info.json"
+    theirs = {"hf_hub_url": "owner/x"}
+    info.write_text(json.dumps({"x": theirs, "y": {"file_name": "y.json", "num_samples": 5, "tags": {}}}))
+    for name in ("x.json", "y.json"):
+        formats.write([PAIR], tmp_path / name, "alpaca")
+    known = json.loads(info.read_text())
+    assert known["x"] == theirs
+    columns = {"prompt": "instruction", "query": "input", "response": "output"}
+    assert known["x.json"] == {"file_name": "x.json", "columns": columns}
+    assert known["y"] == {"file_name": "y.json", "num_samples": 5, "columns": columns}
+    before = info.read_bytes()
+    with pytest.raises(UsageError, match="Name another file"):
+        formats.write([PAIR], info, "alpaca")
+    assert info.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["x.json.gz", "x.jsonl.gz", "x.json.zst", "x.jsonl.zst"])
+def test_compressed_files_come_back_and_are_the_same_bytes(tmp_path: Path, name: str) -> None:
+    plain, packed, again = tmp_path / Path(name).stem, tmp_path / name, tmp_path / "again" / name
+    for out in (plain, packed, again):
+        formats.write([PAIR, CHILD], out, "sharegpt")
+    assert packed.read_bytes() == again.read_bytes()
+    assert b"".join(blocks(packed)) == plain.read_bytes()
+    assert packed.read_bytes()[:2] in (b"\x1f\x8b", b"\x28\xb5")
+    assert [s.messages for s in formats.read(packed, Data()).samples] == [PAIR.messages, CHILD.messages]
+    assert not (tmp_path / "again" / "dataset_info.json").exists(), "LLaMA-Factory reads nothing compressed"
+
+
+@pytest.mark.parametrize("format", ["parquet", "hf", "hub"])
+def test_what_is_compressed_already_is_not_packed(tmp_path: Path, format: str) -> None:
+    with pytest.raises(UsageError, match="is compressed already"):
+        formats.write([PAIR], tmp_path / "x.gz", format)
+    assert list(tmp_path.iterdir()) == []

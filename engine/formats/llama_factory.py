@@ -1,0 +1,76 @@
+"""The entry of ``dataset_info.json`` by which LLaMA-Factory finds a file and knows its columns (its data/README.md)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.errors import DataError, UsageError
+
+INFO = "dataset_info.json"
+READABLE = (".json", ".jsonl")
+"""The endings that LLaMA-Factory takes for JSON: it reads nothing compressed."""
+
+# It takes a tag that ``tags`` does not name for none at all, so all are named.
+_TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "observation_tag": "tool",
+    "function_tag": "function_call",
+    "system_tag": "system",
+}
+
+
+def merged(out: Path, format: str, rows: list[dict[str, Any]]) -> str | None:
+    """The text of the ``dataset_info.json`` beside ``out``: what is there and this file's entry, by the file's name
+    without its ending, or by its whole name where another file has that. None when LLaMA-Factory cannot read ``out``.
+
+    Raises:
+        UsageError: ``out`` is itself called so.
+        DataError: what is there is no JSON object: it is not ours to repair.
+    """
+    if out.name == INFO:
+        raise UsageError(f"{out}: this name is for the list of datasets of LLaMA-Factory. Name another file.")
+    if out.suffix not in READABLE:
+        return None
+    known = _known(out.parent / INFO)
+    name = next((n for n in (out.stem, out.name) if _same(known.get(n), out.name)), out.name)
+    kept = {key: value for key, value in known.get(name, {}).items() if key not in ("formatting", "columns", "tags")}
+    known[name] = kept | entry(out.name, format, rows)
+    return json.dumps(known, ensure_ascii=False, indent=2) + "\n"
+
+
+def _known(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        known = None
+    if not isinstance(known, dict):
+        raise DataError(f"{path}: not a JSON object, so this dataset cannot be added to it. Move it away.")
+    return known
+
+
+def _same(there: Any, file: str) -> bool:
+    """Whether an entry is free, or this file's."""
+    return there is None or (isinstance(there, dict) and there.get("file_name") == file)
+
+
+def entry(file: str, format: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What LLaMA-Factory needs to know of a file of ``format``."""
+    there = {column for row in rows for column in row}
+    tools = {"tools": "tools"} if "tools" in there else {}
+    if format == "alpaca":
+        columns = {"prompt": "instruction", "query": "input", "response": "output"}
+        columns |= {column: column for column in ("system", "history") if column in there}
+        return {"file_name": file, "columns": columns}
+    if format == "sharegpt":
+        return {"file_name": file, "formatting": "sharegpt", "columns": {"messages": "conversations"} | tools}
+    # Only its newer "openai" reads tool_calls and several results in a row; "sharegpt" is known to all versions.
+    acts = any(turn["role"] == "tool" or "tool_calls" in turn for row in rows for turn in row["messages"])
+    formatting = "openai" if acts else "sharegpt"
+    return {"file_name": file, "formatting": formatting, "columns": {"messages": "messages"} | tools, "tags": _TAGS}
