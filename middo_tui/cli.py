@@ -254,12 +254,26 @@ def review(folder: Path, accept: str) -> None:
 @click.option("--round", "round_", type=click.IntRange(0), default=None, help="Which dataset (default: the newest).")
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="alpaca", show_default=True)
 @click.option("--provenance", is_flag=True, help="Add id, parent, axis and round of every row.")
-def export(folder: Path, out: Path, round_: int | None, format_: str, provenance: bool) -> None:
+@click.option("--push", default=None, metavar="OWNER/NAME", help="Then upload it to this dataset of a hub.")
+@click.option("--private", is_flag=True, help="A dataset that --push makes is for you alone.")
+def export(
+    folder: Path, out: Path, round_: int | None, format_: str, provenance: bool, push: str | None, private: bool
+) -> None:
     """Write a dataset to OUT."""
     from engine import project
 
+    if private and not push:
+        raise UsageError("--private: is for --push, which was not asked for.")
+    address = _address(push, format_) if push else ""
     count = project.export(folder, out, round_, format_, provenance)
     click.echo(f"{out}: {count:,} rows ({format_})")
+    if push:
+        from engine.push import push as upload
+
+        seen = "private" if private else "for everyone to see"
+        click.echo(f"All text of these {count:,} rows and the card leave this machine for {address} ({seen} if new)")
+        upload(out, push, private)
+        click.echo(f"uploaded: {address}")
 
 
 @main.command("export-model")
@@ -305,6 +319,15 @@ def doctor(folder: Path | None, as_json: bool) -> None:
 main.add_command(keys_command)
 main.add_command(lineage)
 main.add_command(samples)
+
+
+def _address(push: str, format: str) -> str:
+    """Where a dataset would go; refused before anything is written."""
+    from engine.push import check
+
+    if format != "hub":
+        raise UsageError(f"--push: a hub takes --format hub, not {format}.")
+    return check(push)
 
 
 def _terminal() -> bool:

@@ -1,0 +1,58 @@
+"""A dataset folder to a hub, by huggingface_hub: the only place where a dataset leaves the machine, when asked to.
+
+The token is huggingface_hub's own business (``HF_TOKEN`` or its login); it is never read here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.errors import BackendError, UsageError
+
+
+def check(name: str) -> str:
+    """The address that a dataset ``name`` (owner/name) will have. Sends nothing.
+
+    Raises:
+        UsageError: not such a name.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise UsageError(f"--push {name}: {str(error).rstrip('.')}. A name looks like owner/name.") from None
+    if "/" not in name:
+        raise UsageError(f"--push {name}: a name looks like owner/name.")
+    return f"{constants.ENDPOINT}/datasets/{name}"
+
+
+def push(folder: Path, name: str, private: bool) -> None:
+    """Upload ``folder`` as one commit to the dataset ``name``, which is made if it is not there.
+
+    Raises:
+        BackendError: the hub cannot be reached, or refuses; ``folder`` stays and can be uploaded again.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # Which HTTP library stands below differs between versions; its base error is the first parent of theirs.
+    transport: type[Exception] = HfHubHTTPError.__bases__[0]
+    again = f"{folder} is whole; try again with: hf upload {name} {folder} --repo-type dataset"
+    api = HfApi()
+    try:
+        api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
+        api.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Upload by middo-tui")
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        why = "set HF_TOKEN to a token that may write there" if status in (401, 403) else "see the hub's status page"
+        raise BackendError(f"--push {name}: the hub answered {status}; {why}. {again}") from None
+    except ValueError:
+        raise BackendError(
+            f"--push {name}: what answered at {api.endpoint} is no hub; see HF_ENDPOINT. {again}"
+        ) from None
+    except (transport, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise BackendError(f"--push {name}: the hub cannot be reached ({reason}). {again}") from None
