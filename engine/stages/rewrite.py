@@ -349,9 +349,9 @@ def affordable(job: Job, phase: Phase, batch: Sequence[Rewrite], how: configs.Te
     kept = [expected_answer(job, r) for r in job.waiting(ANSWER)] if phase is PROMPT else []
     reserve_in, reserve_out = sum(a for a, _ in kept), sum(b for _, b in kept)
     for count, row in enumerate(batch):
-        most_in = _bytes(job.chat(phase, row)) / 2 + 16
-        tokens += most_in + how.max_new_tokens
-        money += cost(most_in, how.max_new_tokens, how.price)
+        most_in, most_out = worst(job, phase, row, how)
+        tokens += most_in + most_out
+        money += cost(most_in, most_out, how.price)
         if phase is PROMPT:
             more_in, more_out = expected_answer(job, row)
             reserve_in, reserve_out = reserve_in + more_in, reserve_out + more_out
@@ -360,6 +360,11 @@ def affordable(job: Job, phase: Phase, batch: Sequence[Rewrite], how: configs.Te
         if over_tokens or over_cost:
             return count
     return len(batch)
+
+
+def worst(job: Job, phase: Phase, row: Rewrite, how: configs.Teacher) -> tuple[float, float]:
+    """Tokens in and out that one call can take at most: one token per two bytes, and as many as it may write."""
+    return _bytes(job.chat(phase, row)) / 2 + 16, float(how.max_new_tokens)
 
 
 def expected_answer(job: Job, row: Rewrite) -> tuple[float, float]:

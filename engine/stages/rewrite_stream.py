@@ -28,6 +28,7 @@ from engine.stages.rewrite import (
     expected_answer,
     give_up,
     teacher_folder,
+    worst,
 )
 from engine.store.rows import Rewrite, Row
 
@@ -81,7 +82,7 @@ def through_engine(ctx: Ctx, job: Job) -> None:
 class Purse:
     """What was spent, what calls in flight may yet take, and what is kept back for answers to prompts that are paid.
 
-    No call is made that could exceed a cap: input is counted as one token per two bytes, output as ``max_new_tokens``.
+    No call is made that could exceed a cap: see ``worst``.
     """
 
     how: configs.Teacher
@@ -179,8 +180,7 @@ def _afford(job: Job, purse: Purse, phase: Phase, row: Rewrite) -> bool:
         return True
     key = _key(row)
     kept = purse.open.get(("kept", key))
-    most = sum(len(m.content.encode()) for m in job.chat(phase, row)) / 2 + 16, float(purse.how.max_new_tokens)
-    purse.put("held", key, most)
+    purse.put("held", key, worst(job, phase, row, purse.how))
     purse.drop("kept", key)
     if phase is PROMPT:
         purse.put("kept", key, expected_answer(job, row))
