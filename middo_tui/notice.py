@@ -64,8 +64,13 @@ def _new(view: LoopView, keys: bool) -> Notice:
     return Notice(f"{size:,} samples are ready, nothing has run yet.{what}", "decide")
 
 
+def says_teacher(view: LoopView) -> bool:
+    """Whether the screen's notice is about what the teacher takes, so that nothing beside it need be."""
+    return bool(view.teacher and view.state == "running" and view.current and view.current.name == "rewrite")
+
+
 def _running(view: LoopView, keys: bool) -> Notice:
-    if view.teacher and view.current is not None and view.current.name == "rewrite":
+    if keys and says_teacher(view):  # the plain lines have a line for it
         return Notice(f"teacher: {view.teacher}", "dim")
     if view.until:
         return Notice(f"Stops after {view.until}.", "dim")

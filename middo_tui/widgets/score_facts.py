@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from middo_tui import figures, guard
 from middo_tui.feed.view import LoopView
+from middo_tui.notice import says_teacher
 from middo_tui.score_changes import Change
 from middo_tui.score_figures import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run, spread
@@ -27,8 +28,9 @@ class Scores:
 
     @classmethod
     def of(cls, view: LoopView) -> Scores:
-        """From the rounds of a view."""
-        tokens, cost = sum(row.tokens for row in view.table), sum(row.cost for row in view.table)
+        """From the rounds of a view; without the teacher while the notice speaks of it."""
+        spent = [] if says_teacher(view) else view.table
+        tokens, cost = sum(row.tokens for row in spent), sum(row.cost for row in spent)
         newest = next((row for row in reversed(view.table) if row.scores), None)
         return cls(None, (), tokens, cost) if newest is None else cls(newest.round, newest.scores, tokens, cost)
 

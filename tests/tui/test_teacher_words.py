@@ -10,10 +10,12 @@ from tui.stores import Store
 from engine.store import write
 from engine.store.teacher import Projected
 from middo_tui.feed.reader import Reader
+from middo_tui.feed.view import LoopView
 from middo_tui.notice import notice
 from middo_tui.plain import describe
 from middo_tui.screens.loop_keys import KEYS
 from middo_tui.status import exit_code, gather
+from middo_tui.widgets.score_facts import Scores
 
 
 @pytest.fixture
@@ -47,6 +49,12 @@ def test_what_is_spent_is_shown_while_it_runs(store: Store) -> None:
     said = told(store)
     assert said.startswith("teacher: 15 of about 30 calls · 18.1k of about 29k tokens · $0.15 of about $0.40, cap")
     assert gather(store.project)["rounds"][0]["teacher"]["cost"] == pytest.approx(0.15)
+    reader = Reader(store.project)
+    view = reader.view()
+    reader.close()
+    assert Scores.of(view).tokens == 0, "it is said once on the screen"
+    assert notice(view, keys=False).text == "", "and once in the plain lines"
+    assert Scores.of(LoopView(table=view.table)).tokens > 0, "else it stands among the facts"
 
 
 def test_at_the_cap_the_screen_says_how_to_go_on_and_enter_does(store: Store) -> None:
