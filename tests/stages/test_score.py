@@ -13,6 +13,7 @@ import tiny
 import torch
 from msgspec.structs import replace
 from peft import PeftModel
+from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
@@ -23,7 +24,7 @@ from engine.errors import ModelError, StageError
 from engine.render import render
 from engine.stages import score, train
 from engine.store import write
-from engine.store.rows import CachedLoss, Cluster, Losses, Message, Neighbourhood
+from engine.store.rows import CachedLoss, Cluster, Losses, Message, Metric, Neighbourhood
 
 TOO_LONG = tiny.chat("red " * 200, "ok")
 CHATS = [
@@ -250,6 +251,26 @@ def test_full_training_is_scored_with_two_models(tmp_path: Path, tiny_model: Pat
     score.run(full.ctx("score"))
     rows = [row for row in full.ctx("score").rows(Losses) if not row.score_error]
     assert all(row.loss_before != row.loss_after for row in rows)
+
+
+def test_in_bfloat16_training_and_losses_are_near_those_of_float32(
+    tmp_path: Path, tiny_model: Path, scored: tiny.Project
+) -> None:
+    half = trained(tmp_path / "p", tiny_model, '[model]\ndtype = "bfloat16"\n')
+    score.run(half.ctx("score"))
+    model = diagnosis.open_model(half.ctx("score"), diagnosis.after_model(half.ctx("score"))).loaded.model
+    assert {p.dtype for n, p in model.named_parameters() if "lora_" not in n} == {torch.bfloat16}
+    folder = half.ctx("score").artifact("checkpoint")
+    assert folder is not None
+    adapter = load_file(folder / "adapter_model.safetensors")
+    assert {t.dtype for t in adapter.values()} == {torch.float32}
+    assert all(bool(t.isfinite().all()) for t in adapter.values())
+    assert any(bool(t.any()) for n, t in adapter.items() if "lora_B" in n), "it has learned"
+    for ours, exact in zip(half.ctx("score").rows(Losses), scored.ctx("score").rows(Losses), strict=True):
+        assert ours.loss_before == pytest.approx(exact.loss_before, rel=2e-2)
+        assert ours.loss_after == pytest.approx(exact.loss_after, rel=2e-2)
+    steps = [m.loss for m in half.ctx("train").rows(Metric)]
+    assert steps == pytest.approx([m.loss for m in scored.ctx("train").rows(Metric)], rel=2e-2)
 
 
 def test_bare_prompts_are_embedded_without_the_template(tmp_path: Path, tiny_model: Path, scored: tiny.Project) -> None:
