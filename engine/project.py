@@ -109,7 +109,11 @@ class _Batch:
 
 def _read(path: Path, config: Config) -> _Batch:
     if not path.exists():
-        raise DataError(f"{path}: there is no such file. Check the path; relative paths start where the command runs.")
+        hub = not path.is_absolute() and len(path.parts) == 2 and not path.suffix
+        way = f" A hub's dataset: hf download {path} --repo-type dataset --local-dir DIR, then name DIR." if hub else ""
+        raise DataError(
+            f"{path}: there is no such file. Check the path; relative paths start where the command runs.{way}"
+        )
     return _Batch(path, _digest(path), formats.read(path, config.data))
 
 
