@@ -20,7 +20,10 @@ FLOAT = 4
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight; the scale of its block of 64; the scale of 256 such scales
 CONTEXT = 600 << 20  # what CUDA, its libraries and the allocator's gaps take on every GPU
 LOSS_TOKENS, LOSS_WORDS = 4096, 8192  # the tile of logits that the trainer's loss has in memory at a time
-SCORED_LOGITS = 1 << 26  # as many logits the scorer holds at a time
+# As in the hf backend: logits that the scorer holds at a time; tokens of its forwards on a CPU; and how many bytes the
+# sums of weights and adapter may take there beside the weights.
+SCORED_LOGITS, CPU_TOKENS, COPY_BYTES = 1 << 26, 2048, 1 << 30
+CPU_LOSS_WORDS = 1 << 15
 HEADS = ("lm_head", "embed_out", "output")
 
 
@@ -115,14 +118,24 @@ def bytes_of(dtype: str, cuda: bool) -> int:
 
 def adapter(shape: Shape, config: Config) -> int:
     """Weights of the LoRA adapter."""
-    how = config.train
-    targets = how.lora_targets
-    wanted = [
+    return sum(config.train.lora_r * (rows + columns) for rows, columns in _adapted(shape, config))
+
+
+def _adapted(shape: Shape, config: Config) -> list[tuple[int, int]]:
+    """Outputs and inputs of the layers that the adapter stands beside."""
+    targets = config.train.lora_targets
+    return [
         (rows, columns)
         for name, rows, columns in shape.linear
         if targets == "all-linear" or name.split(".")[-2] in ([targets] if isinstance(targets, str) else targets)
     ]
-    return sum(how.lora_r * (rows + columns) for rows, columns in wanted)
+
+
+def _sums(shape: Shape, config: Config, cuda: bool) -> int:
+    """Bytes of the weights with the adapter added, which a CPU keeps beside the original ones."""
+    size = FLOAT * sum(rows * columns for rows, columns in _adapted(shape, config))
+    plain = config.train.method == "lora" and not cuda and bytes_of(config.model.dtype, cuda) == FLOAT
+    return size if plain and size <= COPY_BYTES else 0
 
 
 def weights(shape: Shape, config: Config, cuda: bool) -> int:
@@ -154,10 +167,13 @@ def train(shape: Shape, config: Config, cuda: bool, longest: int, shards: int = 
         trained = adapter(shape, config)
         parts["weights"] = weights(shape, config, cuda)
         parts["adapter"] = trained * FLOAT
-    parts["gradients"] = trained * FLOAT
     parts["optimiser"] = trained * 2 * FLOAT
     parts["activations"] = _activations(shape, config, tokens, half)
-    parts["loss"] = _loss(shape, tokens, 2 if half else FLOAT, how.method == "full")
+    parts["loss"] = _loss(shape, tokens, 2 if half else FLOAT, how.method == "full", cuda)
+    gradients = trained * FLOAT
+    if how.gradient_accumulation == 1:  # none are left from the batch before: they grow as the activations go
+        gradients = max(gradients - parts["activations"] - parts["loss"], 0)
+    parts["gradients"] = gradients
     if cuda:
         parts["CUDA"] = CONTEXT
     return Need("train", parts)
@@ -179,11 +195,14 @@ def _activations(shape: Shape, config: Config, tokens: int, half: bool) -> int:
     return tokens * (shape.layers * shape.hidden * stream + layer + going_back + ends)
 
 
-def _loss(shape: Shape, tokens: int, size: int, full: bool) -> int:
+def _loss(shape: Shape, tokens: int, size: int, full: bool, cuda: bool) -> int:
     """The loss over chunks of the vocabulary: a tile of logits and gradients of the hidden states, and of the head."""
-    tile = min(tokens, LOSS_TOKENS) * min(shape.words, LOSS_WORDS)
     head = shape.words * shape.hidden * FLOAT if full else 0
-    return tile * (size + FLOAT) + tokens * shape.hidden * (FLOAT + size) + head
+    if cuda:
+        tile = min(tokens, LOSS_TOKENS) * min(shape.words, LOSS_WORDS) * (size + FLOAT)
+    else:  # what one kernel does in place on a GPU: seven steps in float32 and a mask beside the tile
+        tile = min(tokens, LOSS_TOKENS) * min(shape.words, CPU_LOSS_WORDS) * (size + 7 * FLOAT + 1)
+    return tile + tokens * shape.hidden * (FLOAT + size) + head
 
 
 def forward(stage: str, shape: Shape, config: Config, cuda: bool, tokens: int, logits: int) -> Need:
@@ -204,12 +223,15 @@ def forward(stage: str, shape: Shape, config: Config, cuda: bool, tokens: int, l
     }
     if cuda:
         parts["CUDA"] = CONTEXT
+    elif config.train.method != "full":
+        parts["adapter"] = adapter(shape, config) * FLOAT
+        parts["weights with the adapter"] = _sums(shape, config, cuda)
     return Need(stage, parts)
 
 
 def score(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
     """Scoring; also the held-out loss and the measuring of rewrites."""
-    tokens = max(config.score.token_budget, longest)
+    tokens = max(config.score.token_budget if cuda else min(config.score.token_budget, CPU_TOKENS), longest)
     return forward("score", shape, config, cuda, tokens, min(SCORED_LOGITS, tokens * shape.words))
 
 
