@@ -174,12 +174,12 @@ def main(arguments: Sequence[str]) -> int:
             f"{speed:,.0f}",
             f"{speed / slowest:.2f}",
             f"{f['train_s']:.1f}",
-            f"{waste:.0%}",
+            f"{max(waste, 0):.0%}",
             f"{f['peak_mib']:,.0f}",
         ]
         body.append([NAMES[name], *row])
     head = ["training", "tokens/s", "ratio", "CPU seconds", "padding", "peak MiB"]
-    command = shlex.join(["python", "benchmarks/sft.py", *arguments])
+    command = shlex.join(["python", "benchmarks/sft.py", "--data", options.data.name, "--rows", str(options.rows)])
     about = (
         f"One epoch over {options.rows} real Alpaca rows (cut at {MAX_LENGTH:,} tokens), the demo's 1.4M-parameter "
         "base, full fine-tuning in float32, one thread. Activations are kept but where it is said. Ours includes "
