@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.piece:
         run_piece(lambda: PIECES[options.piece](options.out.parent, options.data, options.rows), options.out)
         return 0
-    command = shlex.join(["python", "benchmarks/diagnose.py", *arguments])
+    said = [options.data.name if Path(word) == options.data else word for word in arguments]
+    command = shlex.join(["python", "benchmarks/diagnose.py", *said])
     with tempfile.TemporaryDirectory(prefix="middo-diagnose-") as scratch:
         options.document.parent.mkdir(parents=True, exist_ok=True)
         found = compare(Path(scratch), options.data, options.rows, options.rated)
