@@ -19,11 +19,10 @@ from engine.errors import ModelError
 FLOAT = 4
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight; the scale of its block of 64; the scale of 256 such scales
 CONTEXT = 600 << 20  # what CUDA, its libraries and the allocator's gaps take on every GPU
-LOSS_TOKENS, LOSS_WORDS = 4096, 8192  # the tile of logits that the trainer's loss has in memory at a time
+LOSS_TOKENS, LOSS_WORDS = 4096, 1 << 15  # the tile of logits that TRL's fused head has in memory at a time
 # As in the hf backend: logits that the scorer holds at a time; tokens of its forwards on a CPU; and how many bytes the
 # sums of weights and adapter may take there beside the weights.
 SCORED_LOGITS, CPU_TOKENS, COPY_BYTES = 1 << 26, 2048, 1 << 30
-CPU_LOSS_WORDS = 1 << 15
 HEADS = ("lm_head", "embed_out", "output")
 
 
@@ -198,10 +197,9 @@ def _activations(shape: Shape, config: Config, tokens: int, half: bool) -> int:
 def _loss(shape: Shape, tokens: int, size: int, full: bool, cuda: bool) -> int:
     """The loss over chunks of the vocabulary: a tile of logits and gradients of the hidden states, and of the head."""
     head = shape.words * shape.hidden * FLOAT if full else 0
-    if cuda:
-        tile = min(tokens, LOSS_TOKENS) * min(shape.words, LOSS_WORDS) * (size + FLOAT)
-    else:  # what one kernel does in place on a GPU: seven steps in float32 and a mask beside the tile
-        tile = min(tokens, LOSS_TOKENS) * min(shape.words, CPU_LOSS_WORDS) * (size + 7 * FLOAT + 1)
+    tile = min(tokens, LOSS_TOKENS) * min(shape.words, LOSS_WORDS)
+    # What one kernel does in place on a GPU takes seven steps in float32 and a mask beside the tile on a CPU.
+    tile *= size + FLOAT if cuda else size + 7 * FLOAT + 1
     return tile + tokens * shape.hidden * (FLOAT + size) + head
 
 
