@@ -44,7 +44,8 @@ def demo(folder: Path) -> Path:
     list(create_demo(folder, rows=24, heldout=4, seed=7))
     config = folder / "config.toml"
     text = config.read_text(encoding="utf-8").replace("\nprocesses = 1\n", "\nprocesses = 2\n")
-    text = re.sub(r"(\[judge\][^\[]*?token_budget) = \d+", r"\1 = 1024", text)
+    text, changed = re.subn(r"(?s)(\n\[judge\]\n.*?\ntoken_budget) = \d+", r"\1 = 128", text, count=1)
+    assert changed
     config.write_text(re.sub(r"epochs = .*", "epochs = 1", text), encoding="utf-8")
     return folder
 
