@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from engine import mistakes
 from engine.errors import ConfigError
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -27,7 +28,15 @@ Rate = Annotated[float, msgspec.Meta(gt=0.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0)]
 Part = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 OWN_MODEL_ARGS = frozenset({"pretrained", "model", "peft", "lora_local_path", "tokenizer", "trust_remote_code"})
-EnvName = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")]  # never a key itself
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # what numpy takes
+EnvName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
+        description="the NAME of an environment variable (letters, digits and _), never the key itself",
+    ),
+]
+KNOBS = "Every knob is described in config.toml."
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,7 +47,7 @@ class Project(_Section, frozen=True):
     """Name and seed of the project."""
 
     name: str = ""
-    seed: NotNegative = 0
+    seed: Seed = 0
 
 
 class Data(_Section, frozen=True):
@@ -300,25 +309,14 @@ def parse(text: str, where: str) -> Config:
         ConfigError: not TOML, an unknown key, a wrong type or a value out of range; names the key and the way out.
     """
     try:
-        return msgspec.convert(tomllib.loads(text), Config)
+        tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors begin UTF-8 with a mark
+        if wrong := mistakes.unusable_number(tables):
+            raise ConfigError(f"{where}: {wrong}")
+        return msgspec.convert(tables, Config)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}. Compare with `middo-tui init`'s template.") from None
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(str(error))} Every knob is described in config.toml.") from None
-
-
-MOVED = {"price_per_million": 'prices have names now: [teacher] prices = {"MODEL" = {input = …, output = …}}'}
-
-
-def _explain(message: str) -> str:
-    """msgspec's ``Object contains unknown field `x` - at `$.train``` as ``[train] x: ...``."""
-    text, _, path = message.partition(" - at `$")
-    keys = path.rstrip("`").lstrip(".").split(".") if path else []
-    if "unknown field" in text:
-        keys = [*[k for k in keys if k], text.split("`")[1]]
-        text = MOVED.get(keys[-1], "there is no such key")
-    place = f"[{keys[0]}] {'.'.join(keys[1:])}".rstrip() if len(keys) > 1 else "".join(keys)
-    return f"{place}: {text}." if place else f"{text}."
+        raise ConfigError(f"{where}: {mistakes.explain(str(error), Config)} {KNOBS}") from None
 
 
 def presets() -> list[str]:

@@ -35,7 +35,7 @@ def edit(project: Path, changes: Mapping[str, object]) -> None:
     """
     path = (project / "config.toml").resolve()
     configs.load(project)
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         old = stream.read()
     new = edited(old, changes)
     configs.parse(new, str(project / "config.toml"))

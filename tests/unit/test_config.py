@@ -28,12 +28,31 @@ def test_the_top_level_config_toml_is_the_template() -> None:
     ("text", "says"),
     [
         ("[train]\nepoch = 1", "[train] epoch: there is no such key"),
-        ('[train]\nepochs = "many"', "[train] epochs: Expected `float`, got `str`"),
+        ('[train]\nepochs = "many"', "[train] epochs: must be a number above 0."),
         ('[teacher]\nprices = {"gpt-4.1" = {input = -1}}', "[teacher] prices"),
         ("[teacher.price_per_million]\ninput = 1", "prices have names now: [teacher] prices = {"),
         ('[teacher]\nmodel = "big"\nbudget_cost = 5', 'budget_cost needs a price: prices = {"big" = {input'),
         ("[train]\nlora_r = 0", "[train] lora_r"),
-        ("[trane]\nx = 1", "trane: there is no such key"),
+        ("[trane]\nx = 1", "trane: there is no such section. Did you mean [train]?"),
+        ("lora_r = 8", "lora_r: there is no such section. Did you mean [train] lora_r?"),
+        ("[train]\nbatchsize = 1", "[train] batchsize: there is no such key. Did you mean [train] batch_size?"),
+        ("[train]\nbatch_size = 1.5", "[train] batch_size: must be a whole number of at least 1."),
+        ("[train]\npacking = 1", "[train] packing: must be true or false."),
+        ('[train]\nmethod = "lore"', '[train] method: must be one of "lora", "qlora", "full".'),
+        ('[train]\nreport_to = "wandb"', 'must be a list of "tensorboard", "wandb", "trackio".'),
+        ('[train]\nreport_to = ["mlflow"]', 'must be a list of "tensorboard", "wandb", "trackio".'),
+        ("[train]\nlora_targets = 1", '[train] lora_targets: must be a list ["…"] or a text in quotes.'),
+        ("[vllm]\ngpu_memory_utilization = 2", "must be a number above 0 and at most 1."),
+        ("[data]\nheldout_share = -0.1", "[data] heldout_share: must be a number from 0 to 1."),
+        ("[evaluate]\nnum_fewshot = 4", "[evaluate] num_fewshot: must be a table {NAME = …}, each a whole number of"),
+        ('[teacher]\nprices = {"a" = 2}', "[teacher] prices"),
+        ("train = 3", "[train]: must be a table with init, method"),
+        ("[project]\nseed = 4294967296", "[project] seed: must be a whole number from 0 to 4294967295."),
+        ("[project]\nseed = 99999999999999999999", "[project] seed: 99999999999999999999 is too large."),
+        ("[select]\nm_quality = nan", "[select] m_quality: nan is not a number that can be used."),
+        ("[train]\nlearning_rate = inf", "[train] learning_rate: inf is not a number that can be used."),
+        ('[teacher]\nprices = {"a" = {input = inf}}', "[teacher] prices.a.input: inf is not a number"),
+        ('[teacher]\nkey_env = "sk-123"', "[teacher] key_env: must be the NAME of an environment variable"),
         ("epochs = [", "not valid TOML"),
         ('[merge]\nsize = "huge"', "[merge] size"),
         ("[evaluate]\nmodel_args = {trust_remote_code = true}", "model_args.trust_remote_code: it is set by middo-tui"),
@@ -45,6 +64,31 @@ def test_mistakes_name_file_and_key(text: str, says: str) -> None:
         config.parse(text, "/p/config.toml")
     assert "/p/config.toml" in str(caught.value)
     assert says in str(caught.value)
+
+
+def refusal(text: str) -> str:
+    """Why a config is refused; empty: it is not."""
+    try:
+        config.parse(text, "/p/config.toml")
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("section", config.Config.__struct_fields__)
+def test_whatever_is_wrong_with_a_key_is_said_with_its_name_and_in_no_jargon(section: str) -> None:
+    values = ('"x"', '""', "7", "-1", "1.5", "nan", "true", '["a"]', "[1]", "{a = 1}", "2024-01-01")
+    for key in type(getattr(config.Config(), section)).__struct_fields__:
+        said = [why for value in values if (why := refusal(f"[{section}]\n{key} = {value}"))]
+        assert len(said) > 1
+        for why in said:
+            assert f"[{section}] {key}" in why or f"[{section}]: {key}" in why
+            assert not any(word in why for word in ("`", "Expected", "regex", "enum"))
+
+
+def test_a_mark_at_the_beginning_of_the_file_is_not_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[train]\nepochs = 2\n", encoding="utf-8-sig")
+    assert config.load(tmp_path).train.epochs == 2
 
 
 def test_render_puts_settings_into_the_template_and_keeps_its_comments() -> None:

@@ -34,6 +34,12 @@ def test_in_the_whole_template_one_line_changes(tmp_path: Path) -> None:
     assert config.load(tmp_path).select.m_complexity == 0.8
 
 
+def test_a_mark_at_the_beginning_of_the_file_is_no_part_of_its_first_line(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[select]\nm_quality = 1.0\n", encoding="utf-8-sig")
+    settings_file.edit(tmp_path, {"select.m_quality": 0.5})
+    assert (tmp_path / "config.toml").read_text(encoding="utf-8") == "[select]\nm_quality = 0.5\n"
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -105,8 +111,8 @@ def test_any_number_survives(tmp_path_factory: pytest.TempPathFactory, m: float,
     ("old", "changes", "says"),
     [
         ("", {"select.m": 1.0}, r"\[select\] m: there is no such key"),
-        ("", {"selection.m_quality": 1.0}, "selection: there is no such key"),
-        ("", {"epochs": 1.0}, "epochs: there is no such key"),
+        ("", {"selection.m_quality": 1.0}, "selection: there is no such section"),
+        ("", {"epochs": 1.0}, "epochs: there is no such section"),
         ("[train]\nlora_r = 4\n", {"train.lora_r": 0}, r"\[train\] lora_r"),
         ("", {"select.m_quality": "high"}, r"\[select\] m_quality"),
         ("", {"select.threshold": "mixture", "select.parity": "reference"}, r"exclude each other"),
