@@ -4,10 +4,8 @@ torch.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -20,6 +18,7 @@ from middo_tui.cli_export import export, export_model
 from middo_tui.cli_keys import keys_command
 from middo_tui.cli_lineage import lineage
 from middo_tui.cli_samples import samples
+from middo_tui.say import clean, say, say_json
 
 FOLDER = click.Path(path_type=Path)
 
@@ -33,8 +32,11 @@ class Program(click.Group):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             if not Path(args[0]).exists():
                 raise click.UsageError(
-                    f"{args[0]}: neither a command nor a project folder. Commands: {', '.join(sorted(self.commands))}."
-                    f" A new project there: mkdir {quote(args[0])} && middo-tui {quote(args[0])}",
+                    clean(
+                        f"{args[0]}: neither a command nor a project folder. Commands:"
+                        f" {', '.join(sorted(self.commands))}."
+                        f" A new project there: mkdir {quote(args[0])} && middo-tui {quote(args[0])}"
+                    ).text,
                     ctx,
                 )
             return "open", self.commands["open"], args
@@ -44,12 +46,12 @@ class Program(click.Group):
         try:
             return super().invoke(ctx)
         except MiddoError as error:
-            click.echo(f"middo-tui: {error}", err=True)
+            say(f"middo-tui: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno is None:
                 raise
-            click.echo(f"middo-tui: {error.filename or ''}: {error.strerror}.", err=True)
+            say(f"middo-tui: {error.filename or ''}: {error.strerror}.", err=True)
             ctx.exit(1)
 
 
@@ -93,9 +95,9 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
         from engine.demo.project import create_demo
 
         for line in create_demo(folder):
-            click.echo(line)
+            say(line)
     elif gather(folder)["worker"]["state"] != "running":
-        click.echo(f"{folder}: going on with the demo that is there (delete the folder to begin anew)")
+        say(f"{folder}: going on with the demo that is there (delete the folder to begin anew)")
     _start(folder, rounds, None, auto=True)
     if plain or not _terminal():
         sys.exit(_follow(folder))
@@ -138,7 +140,7 @@ def init(
     put("data", "format", format_)
     put("project", "seed", seed)
     _say_added(project.create(folder, data, settings))
-    click.echo(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {folder}")
+    say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {folder}")
 
 
 @main.command("import")
@@ -175,13 +177,13 @@ def run(
 
         if gather(folder)["worker"]["pid"]:
             raise launch.already_running(folder)
-        forget(folder, redo, click.echo)
+        forget(folder, redo, say)
     _start(folder, rounds, until, auto)
     if plain or wait:
         sys.exit(_follow(folder))
     if _terminal():
         sys.exit(_open(folder))
-    click.echo(f"{folder}: running. Watch: middo-tui {folder} · middo-tui status {folder}")
+    say(f"{folder}: running. Watch: middo-tui {folder} · middo-tui status {folder}")
 
 
 @main.command()
@@ -193,12 +195,12 @@ def status(folder: Path, as_json: bool) -> None:
 
     facts = gather(folder)
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        say_json(facts)
     else:
         from middo_tui.plain import describe, what_now
 
-        click.echo(describe(facts))
-        click.echo(f"\n{what_now(folder)}")
+        say(describe(facts))
+        say(f"\n{what_now(folder)}")
     sys.exit(exit_code(facts))
 
 
@@ -225,7 +227,7 @@ def resume(folder: Path) -> None:
 
     commands.set_want(folder, "run")
     launch.start(folder)
-    click.echo(f"{folder}: running")
+    say(f"{folder}: running")
 
 
 @main.command()
@@ -245,7 +247,7 @@ def review(folder: Path, accept: str) -> None:
     if not rounds:
         raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {folder}`.")
     counts = commands.decide_open(folder, rounds[-1]["round"], accept, source="command line")
-    click.echo(f"accepted {counts['accepted']}, rejected {counts['rejected']}. Go on: middo-tui run {folder}")
+    say(f"accepted {counts['accepted']}, rejected {counts['rejected']}. Go on: middo-tui run {folder}")
 
 
 @main.command()
@@ -258,7 +260,7 @@ def doctor(folder: Path | None, as_json: bool) -> None:
 
     if as_json:
         found = list(findings(folder))
-        click.echo(json.dumps(lines(found), ensure_ascii=False))
+        say_json(lines(found))
         sys.exit(int(any(finding.bad for finding in found)))
     import shutil
     import textwrap
@@ -268,7 +270,7 @@ def doctor(folder: Path | None, as_json: bool) -> None:
         said = [(f"{finding.mark} {finding.name:<12} ", finding.text)]
         said += [(f"  {'':<12} → ", finding.fix)] if finding.fix else []
         for start, text in said:
-            click.echo(textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start)))
+            say(textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start)))
         worst = max(worst, int(finding.bad))
     sys.exit(worst)
 
@@ -326,8 +328,8 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
     if not _terminal():
         from middo_tui.plain import describe, what_now
 
-        click.echo(describe(facts))
-        click.echo(f"\n{what_now(folder)}")
+        say(describe(facts))
+        say(f"\n{what_now(folder)}")
         return exit_code(facts)
     from middo_tui.app import MiddoApp, supported
     from middo_tui.preferences import load
@@ -368,14 +370,14 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> N
 def _follow(folder: Path) -> int:
     from middo_tui.plain import follow
 
-    return follow(folder, click.echo)
+    return follow(folder, say)
 
 
 def _table(folder: Path) -> None:
     from middo_tui.plain import rounds_table
     from middo_tui.status import gather
 
-    click.echo(rounds_table(gather(folder)))
+    say(rounds_table(gather(folder)))
 
 
 def _want(folder: Path, want: str, done: str) -> None:
@@ -385,12 +387,11 @@ def _want(folder: Path, want: str, done: str) -> None:
     if gather(folder)["worker"]["pid"] is None:
         raise UsageError(f"{folder}: nothing is running.")
     commands.set_want(folder, want)
-    click.echo(f"{folder}: {done}. Go on with `middo-tui resume {folder}`")
+    say(f"{folder}: {done}. Go on with `middo-tui resume {folder}`")
 
 
 def _say_added(batches: list[Any]) -> None:
     """One line per imported file, and where to look when rows were refused."""
-    say: Callable[[str], None] = click.echo
     for b in batches:
         held = f", {b.heldout:,} held out" if b.heldout else ""
         twice = f", {b.duplicates:,} exact duplicates kept" if b.duplicates else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from engine.errors import UsageError
+from middo_tui.say import say
 
 FOLDER = click.Path(path_type=Path)
 FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
@@ -30,14 +31,14 @@ def export(
         raise UsageError("--private: is for --push, which was not asked for.")
     address = _address(push, format_) if push else ""
     count = project.export(folder, out, round_, format_, provenance)
-    click.echo(f"{out}: {count:,} rows ({format_})")
+    say(f"{out}: {count:,} rows ({format_})")
     if push:
         from engine.push import push as upload
 
         seen = "private" if private else "for everyone to see"
-        click.echo(f"All text of these {count:,} rows and the card leave this machine for {address} ({seen} if new)")
+        say(f"All text of these {count:,} rows and the card leave this machine for {address} ({seen} if new)")
         upload(out, push, private)
-        click.echo(f"uploaded: {address}")
+        say(f"uploaded: {address}")
 
 
 @click.command("export-model")
@@ -51,8 +52,8 @@ def export_model(folder: Path, out: Path, round_: int | None, merged: bool) -> N
     from engine.handover import export_model as write
 
     made = write(folder, out, round_, merged)
-    click.echo(f"{out}: {made.kind} of round {made.round}, {size(made.size)}. Say its licence in README.md.")
-    click.echo(f"Nothing left this machine. To share it: hf upload OWNER/NAME {out}")
+    say(f"{out}: {made.kind} of round {made.round}, {size(made.size)}. Say its licence in README.md.")
+    say(f"Nothing left this machine. To share it: hf upload OWNER/NAME {out}")
 
 
 def _address(push: str, format: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from middo_tui.say import say
+
 
 @click.command("keys")
 def keys_command() -> None:
@@ -19,8 +21,8 @@ def keys_command() -> None:
             id = f"{screen}.{keys.plain_id(row)}"
             mark = "*" if id in checked.keys else " "
             shown = " ".join(keys.name(key) for key in row.keys)
-            click.echo(f"{mark} {id:<28} {shown:<18} {row.help}")
+            say(f"{mark} {id:<28} {shown:<18} {row.help}")
     place = preferences.folder() / "keys.toml"
-    click.echo(f'\nYour own: {place}, for example\n  [keys]\n  "loop.pause" = "x"\n  "review.accept" = ["a", "enter"]')
+    say(f'\nYour own: {place}, for example\n  [keys]\n  "loop.pause" = "x"\n  "review.accept" = ["a", "enter"]')
     for warning in (*found.warnings, *checked.warnings):
-        click.echo(warning, err=True)
+        say(warning, err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.errors import UsageError
+from middo_tui.say import say, say_json
 
 if TYPE_CHECKING:
     from middo_tui.feed.lineage import Attempt, Family, Signals, Version
@@ -34,9 +34,9 @@ def lineage(folder: Path, sample: str, as_json: bool) -> None:
     if found is None:
         raise UsageError(f"{folder}: there is no sample {sample}. Held-out rows are no samples; they have no versions.")
     if as_json:
-        click.echo(json.dumps(facts(found), ensure_ascii=False))
+        say_json(facts(found))
     else:
-        click.echo("\n".join(lines(found)))
+        say("\n".join(lines(found)))
 
 
 def facts(family: Family) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import click
-
 from engine.errors import UsageError
 from middo_tui.app import supported
 from middo_tui.preferences import load
+from middo_tui.say import say
 from middo_tui.screens.wizard import Wizard
 
 
@@ -23,6 +22,6 @@ def made(folder: Path | None, mouse: bool) -> Path:
         raise UsageError(f"{reason} Make a project with middo-tui init DIR --data FILE --model MODEL.")
     found = Wizard(load(mouse=mouse), folder).start()
     if found is None:
-        click.echo("No project was made. Begin again: middo-tui; or without data: middo-tui demo")
+        say("No project was made. Begin again: middo-tui; or without data: middo-tui demo")
         sys.exit(0)
     return found

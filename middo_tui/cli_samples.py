@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from middo_tui.say import say, say_json
 
 if TYPE_CHECKING:
     from middo_tui.feed.pages import SampleRow
@@ -42,14 +43,14 @@ def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, roun
         shown = list(islice(ids, limit or None))
         total = len(shown) + sum(1 for _ in ids)
         if not as_json:
-            click.echo(_HEAD)
+            say(_HEAD)
         for start in range(0, len(shown), FIRST):
             page = shown[start : start + FIRST]
             rows = pages.rows(page, round)
             for row in (rows[id] for id in page if id in rows):
-                click.echo(_as_json(row, round) if as_json else _as_line(row))
+                say_json(_facts(row, round)) if as_json else say(_as_line(row))
         if not as_json:
-            click.echo(f"{len(shown):,} of {total:,} samples of dataset {round}")
+            say(f"{len(shown):,} of {total:,} samples of dataset {round}")
     finally:
         pages.close()
 
@@ -57,10 +58,10 @@ def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, roun
 _HEAD = f"{'#':>9}  {'axes':<4} {'before':>7} {'after':>7} {'sim':>6} {'qual':>5}  text"
 
 
-def _as_json(row: SampleRow, round: int) -> str:
+def _facts(row: SampleRow, round: int) -> dict[str, Any]:
     facts = {"id": row.id, "seq": row.seq, "round": round, "born": row.born, "axes": row.axes}
     states = dict(row.states)
-    return json.dumps({**facts, "rewrites": states, **row.numbers, "text": row.text}, ensure_ascii=False)
+    return {**facts, "rewrites": states, **row.numbers, "text": row.text}
 
 
 def _as_line(row: SampleRow) -> str:

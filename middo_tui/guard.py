@@ -16,53 +16,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-TAB = "    "
+from middo_tui.say import INVISIBLE, SURROGATES, clean, hides
+
+__all__ = ["Guard", "clean", "fit", "hides", "one_line"]
+
 NEWLINE = "⏎"
 ELLIPSIS = "…"
 
-# Characters that draw nothing themselves, reorder what is drawn, or speak to the terminal. U+FE0F (emoji presentation)
-# and combining accents are left alone: they are ordinary in text and change nothing but the glyph before them.
-_INVISIBLE = (
-    "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
-    "\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e0fff"
-)
-_SURROGATES = "\ud800-\udfff"
-_HIDDEN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_INVISIBLE}{_SURROGATES}]")
-_UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f{_INVISIBLE}{_SURROGATES}]")
+_UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f{INVISIBLE}{SURROGATES}]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-class Cleaned(NamedTuple):
-    """Text that is safe to paint, and how many characters of it had been hidden."""
-
-    text: str
-    hidden: int
-
-
-def _visible(match: re.Match[str]) -> str:
-    """A control picture where Unicode has one, the code point in brackets otherwise."""
-    code = ord(match.group())
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"⟨U+{code:04X}⟩"
-
-
-def clean(text: str) -> Cleaned:
-    """Make ``text`` safe to show over several lines: newlines stay, tabs become spaces, the rest becomes visible."""
-    text, hidden = _HIDDEN.subn(_visible, text.replace("\r\n", "\n"))
-    return Cleaned(text.replace("\t", TAB), hidden)
-
-
-def hides(text: str) -> bool:
-    """Whether ``clean`` would find a hidden character (also in a line end ``\\r\\n``): quicker, for searching."""
-    return _HIDDEN.search(text) is not None
 
 
 def one_line(text: str, limit: int = 400) -> str:

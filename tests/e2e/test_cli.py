@@ -54,6 +54,28 @@ def test_a_file_that_cannot_be_used_leaves_nothing_behind(kind: str, tmp_path: P
     assert not (tmp_path / "P").exists()
 
 
+HOSTILE = "a\x1b]0;owned\x07\x9b31m\u202eb"
+
+
+def test_no_command_lets_a_name_act_on_the_terminal(data: Path, tmp_path: Path) -> None:
+    named = data.rename(tmp_path / f"{HOSTILE}.json")
+    project = tmp_path / HOSTILE
+    said = [cli("init", project, "--data", tmp_path / f"{HOSTILE}.none").output]
+    said += [cli("init", project, "--data", named).output, cli("import", project, named).output]
+    said += [cli(*args).output for args in (("status", project), ("status", project, "--json"), ("doctor", project))]
+    (project / "config.toml").write_text('[train]\n"\\u009b31m" = 1\n')
+    said += [cli("run", project).output, cli("export", project, tmp_path / f"{HOSTILE}.out").output]
+    said += [cli(tmp_path / f"{HOSTILE} not there").output]
+    for text in said:
+        assert "\N{SYMBOL FOR ESCAPE}" in text or "\\u001b" in text or "⟨U+009B⟩" in text
+        assert not set(text) & set("\x1b\x07\x9b\u202e")
+    assert json.loads(said[4])["project"] == HOSTILE
+
+
+def test_a_file_name_that_is_no_text_is_said(tmp_path: Path) -> None:
+    refused(cli("init", tmp_path / "P", "--data", tmp_path / os.fsdecode(b"\xff.json")), 1, "⟨U+DCFF⟩.json")
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     refused(cli("init", tmp_path / "P", "--data", tmp_path / "none.json"), 1, "none.json", "no such file")
     assert not (tmp_path / "P").exists()

@@ -1,0 +1,63 @@
+"""What the commands print: text that may come from data, made visible, without loading what paints screens.
+
+``clean`` is the edge of every screen too; ``guard`` has what only screens need.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+import click
+
+TAB = "    "
+
+# Characters that draw nothing themselves, reorder what is drawn, or speak to the terminal. U+FE0F (emoji presentation)
+# and combining accents are left alone: they are ordinary in text and change nothing but the glyph before them.
+INVISIBLE = (
+    "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0e\ufeff\uffa0\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e0fff"
+)
+SURROGATES = "\ud800-\udfff"
+HIDDEN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{INVISIBLE}{SURROGATES}]")
+
+
+class Cleaned(NamedTuple):
+    """Text that is safe to paint, and how many characters of it had been hidden."""
+
+    text: str
+    hidden: int
+
+
+def _visible(match: re.Match[str]) -> str:
+    """A control picture where Unicode has one, the code point in brackets otherwise."""
+    code = ord(match.group())
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\N{SYMBOL FOR DELETE}" if code == 0x7F else f"⟨U+{code:04X}⟩"
+
+
+def clean(text: str) -> Cleaned:
+    """Make ``text`` safe to show over several lines: newlines stay, tabs become spaces, the rest becomes visible."""
+    text, hidden = HIDDEN.subn(_visible, text.replace("\r\n", "\n"))
+    return Cleaned(text.replace("\t", TAB), hidden)
+
+
+def hides(text: str) -> bool:
+    """Whether ``clean`` would find a hidden character (also in a line end ``\\r\\n``): quicker, for searching."""
+    return HIDDEN.search(text) is not None
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print ``text``, which may hold names and words from data, so that the terminal acts on none of it."""
+    click.echo(clean(text).text, err=err)
+
+
+def say_json(value: Any) -> None:
+    """Print ``value`` as one line of JSON that reads back as it was, with all that a terminal may act on escaped."""
+    click.echo(HIDDEN.sub(_escaped, json.dumps(value, ensure_ascii=False)))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return json.dumps(match.group())[1:-1]
