@@ -30,13 +30,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import openai  # noqa: E402
 from chat_server import MODEL, Server  # noqa: E402
 from e2e.processes import run_child  # noqa: E402
+from owing import owing, teaches  # noqa: E402
 
 from engine import config as configs  # noqa: E402
-from engine import project  # noqa: E402
 from engine.context import StoreCtx  # noqa: E402
-from engine.loop import NAMES  # noqa: E402
 from engine.stages import rewrite  # noqa: E402
-from engine.store import commands, read, teacher, write  # noqa: E402
+from engine.store import read, teacher  # noqa: E402
 from engine.store.connect import reader, writer  # noqa: E402
 from engine.store.rows import Rewrite  # noqa: E402
 
@@ -53,10 +52,7 @@ def serve(pipe: Connection) -> None:
 
     def answer(text: str) -> str:
         time.sleep(draw.lognormvariate(0, SPREAD) * MEDIAN_S)
-        if "<prompt>" not in text:
-            return "a good answer"
-        _, named, rest = text.rpartition("Name ")
-        return f"<prompt>Once more: {rest.split()[0] if named else text}</prompt>"
+        return teaches(text)
 
     with Server(answer=answer) as server:
         pipe.send(server.url)
@@ -83,19 +79,7 @@ def barrier(url: str, count: int) -> float:
 
 def made(home: Path, url: str, count: int, concurrency: int) -> Path:
     """A project that owes ``count`` rewrites."""
-    home.mkdir()
-    data = home / "rows.jsonl"
-    rows = (f'{{"instruction": "Name {i} things.", "input": "", "output": "Here are {i}."}}' for i in range(count))
-    data.write_text("\n".join(rows), encoding="utf-8")
-    how: dict[str, object] = {"backend": "openai", "url": url, "model": MODEL, "concurrency": concurrency}
-    place = home / "project"
-    project.create(place, [data], {"data": {"heldout_share": 0.0}, "teacher": how | {"max_new_tokens": 64}})
-    db = writer(place)
-    write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
-    commands.set_plan(place, 1)
-    write.upsert(db, [Rewrite(0, sample.id, "quality", "owed") for sample in read.dataset(db, 0)])
-    db.close()
-    return place
+    return owing(home, url, count, concurrency=concurrency, max_new_tokens=64)
 
 
 def streamed(home: Path) -> float:

@@ -10,11 +10,11 @@ import psutil
 import pytest
 from chat_server import MODEL, Server
 from e2e.processes import cli
+from owing import owing
 
-from engine import launch, project
-from engine.loop import NAMES
-from engine.store import commands, read, write
-from engine.store.connect import reader, writer
+from engine import launch
+from engine.store import read
+from engine.store.connect import reader
 from engine.store.rows import Rewrite
 
 VARIABLE, KEY = "MIDDO_TEST_TEACHER_KEY", "sk-recognisable-0123456789abcdef"
@@ -22,22 +22,9 @@ PART = KEY[:12].encode()  # a key that was cut off is looked for too
 ROWS = 12
 
 
-def made(folder: Path, url: str, model: str = MODEL) -> Path:
-    """A project whose rewrites are owed and whose stages before them are done."""
-    data = folder / "rows.jsonl"
-    row = '{{"instruction": "Name {0} things.", "input": "", "output": "Here are {0}."}}'
-    data.write_text("\n".join(row.format(i) for i in range(ROWS)), encoding="utf-8")
-    how: dict[str, object] = {"backend": "openai", "url": url, "model": model, "key_env": VARIABLE, "retries": 0}
-    home = folder / "P"
-    project.create(home, [data], {"data": {"heldout_share": 0.0}, "teacher": how})
-    db = writer(home)
-    write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
-    write.upsert(db, [Rewrite(0, sample.id, "quality", "owed") for sample in read.dataset(db, 0)])
-    for name in NAMES[: NAMES.index("rewrite")]:
-        write.end_job(db, 0, name, "done")
-    db.close()
-    commands.set_plan(home, 1, until=(0, "rewrite"))
-    return home
+def made(folder: Path, url: str) -> Path:
+    """A project whose teacher wants a key, and whose worker has rewriting left to do."""
+    return owing(folder / "P", url, ROWS, until=(0, "rewrite"), key_env=VARIABLE, retries=0)
 
 
 def work(home: Path) -> psutil.Process:
