@@ -9,7 +9,7 @@ an HTTP client costs seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from engine.backends.openai import Call
-
+BYTES_PER_TOKEN = 3.0
+"""Of a prompt or reply that nobody has counted."""
 BACKENDS: dict[str, str] = {"hf": "engine.backends.hf:load", "vllm": "engine.backends.vllm:load"}
 
 
@@ -63,6 +63,23 @@ class Generation:
     error: str | None = None
     final: bool = False
     seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. ``tag`` is the caller's own name for it."""
+
+    tag: Hashable
+    chat: tuple[Message, ...]
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+
+    @property
+    def tokens_in(self) -> int:
+        """Its prompt's tokens, estimated from bytes."""
+        return round(sum(len(m.content.encode("utf-8", "replace")) for m in self.chat) / BYTES_PER_TOKEN) + 8
 
 
 class Scores(Protocol):

@@ -18,7 +18,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,12 +26,10 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.chat import ChatCompletion
 
-from engine.backends import Generation
+from engine.backends import BYTES_PER_TOKEN, Call, Generation
 from engine.backends.limits import Bucket, Gate, backoff_s, told_s
 from engine.errors import BackendError
-from engine.store.rows import Message
 
-BYTES_PER_TOKEN = 3.0
 REPLY_SHARE = 0.25
 """Until replies are known, a call is taken to use this share of ``max_new_tokens``."""
 OUTAGE_CALLS = 10
@@ -44,23 +42,6 @@ FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFou
 PASSING = frozenset({408, 409, 429})  # and all of 5xx
 NO_QUOTA = "insufficient_quota"  # a 429 that does not pass
 OPTIONAL = frozenset({"temperature", "top_p", "seed"})  # some models refuse to have them set
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request. ``tag`` is the caller's own name for it."""
-
-    tag: Hashable
-    chat: tuple[Message, ...]
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int
-
-    @property
-    def tokens_in(self) -> int:
-        """Its prompt's tokens, estimated from bytes."""
-        return round(sum(len(m.content.encode("utf-8", "replace")) for m in self.chat) / BYTES_PER_TOKEN) + 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,21 +18,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from engine import config as configs
 from engine import roles
-from engine.backends import Generation, Rating
+from engine.backends import Call, Generation, Rating
 from engine.backends.local import stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
 from engine.errors import BackendError, ModelError
 from engine.render import load_tokenizer, render_prompt
 from engine.store.rows import Message
-
-if TYPE_CHECKING:
-    from engine.backends.openai import Call
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Room for adapters that vLLM can set aside."""
@@ -193,8 +190,6 @@ class Engine:
         top_k: int = 0,
     ) -> list[Generation]:
         """See ``Generates``. Each chat draws from a seed of its own."""
-        from engine.backends.openai import Call
-
         for i, chat in enumerate(chats):
             self.submit(Call(i, tuple(chat), max_new_tokens, temperature, top_p, (seed + i) % 2**31), top_k)
         found: dict[int, Generation] = {}

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from engine import batches, diagnosis, models
 from engine import config as configs
-from engine.backends import Generation, Rating
-from engine.backends.openai import Call
+from engine.backends import Call, Generation, Rating
 from engine.diagnosis import Chat, Rated
 from engine.stage import Ctx
 from engine.stages.judge import first_rating, no_rating, row_of

@@ -7,37 +7,23 @@ was begun is finished. A pause lets the calls in flight come home and be saved. 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine import batches, diagnosis
 from engine import config as configs
+from engine import diagnosis
 from engine.backends import Answers, backend
-from engine.backends.openai import Call, Endpoint, Limits
+from engine.backends.openai import Endpoint, Limits
 from engine.errors import ConfigError, Paused
 from engine.stage import Ctx
-from engine.stages.rewrite import (
-    ANSWER,
-    PROMPT,
-    RETRY_TEMPERATURE,
-    Job,
-    Key,
-    Phase,
-    came,
-    cost,
-    expected_answer,
-    give_up,
-    teacher_folder,
-    worst,
-)
-from engine.store.rows import Rewrite, Row
+from engine.stages.rewrite_budget import Purse, give_up
+from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Key, Phase, came, teacher_folder
+from engine.store.rows import Row
 
 if TYPE_CHECKING:
     from engine.backends.vllm import Engine
 
 AHEAD = 2
 """Calls handed over per slot, so that no slot waits for the store."""
-Need = tuple[float, float]  # tokens in and out
 
 
 def open_endpoint(how: configs.Teacher) -> Endpoint:
@@ -84,49 +70,6 @@ def through_engine(ctx: Ctx, job: Job) -> None:
         engine.close()
 
 
-@dataclass(slots=True)
-class Purse:
-    """What was spent, what calls in flight may yet take, and what is kept back for answers to prompts that are paid.
-
-    No call is made that could exceed a cap: see ``worst``.
-    """
-
-    how: configs.Teacher
-    tokens: float = 0.0
-    money: float = 0.0
-    open: dict[tuple[str, Key], Need] = field(default_factory=dict)
-
-    @property
-    def capped(self) -> bool:
-        """Whether there is any cap at all."""
-        return bool(self.how.budget_tokens or self.how.budget_cost)
-
-    def put(self, kind: str, key: Key, need: Need) -> None:
-        """Count ``need`` as gone until it is dropped: ``held`` for a call in flight, ``kept`` for an answer."""
-        self.drop(kind, key)
-        self.open[kind, key] = need
-        self._count(need, 1)
-
-    def drop(self, kind: str, key: Key) -> None:
-        """What was put is free again."""
-        self._count(self.open.pop((kind, key), (0.0, 0.0)), -1)
-
-    def _count(self, need: Need, sign: int) -> None:
-        self.tokens += sign * (need[0] + need[1])
-        self.money += sign * cost(*need, self.how.price)
-
-    def spent(self, key: Key, before: Rewrite, row: Rewrite) -> None:
-        """A call in flight is over; ``row`` says what it took."""
-        self.drop("held", key)
-        self.tokens += row.tokens_in + row.tokens_out - before.tokens_in - before.tokens_out
-        self.money += row.cost - before.cost
-
-    def over(self) -> bool:
-        """Whether the caps could be exceeded by what is counted now."""
-        tokens = self.how.budget_tokens and self.tokens > self.how.budget_tokens
-        return bool(tokens or (self.how.budget_cost and self.money > self.how.budget_cost))
-
-
 def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
     """Make every owed rewrite through ``endpoint``, with at most ``ahead`` calls handed over at a time.
 
@@ -134,20 +77,18 @@ def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
         Paused: after the calls in flight were saved. Cancelled: at once. BackendError: no call can work any more.
     """
     how = ctx.config.teacher
-    purse = Purse(how, job.tokens, job.money)
-    for row in job.waiting(ANSWER):
-        purse.put("kept", _key(row), expected_answer(job, row))
-    waiting = deque(_key(row) for row in [*job.waiting(ANSWER), *job.waiting(PROMPT)])
+    purse = Purse.begin(how, job)
+    waiting = deque(row.key for row in job.owed())
     flying: dict[Key, Phase] = {}
     wish: Paused | None = None
     while waiting or flying:
         while waiting and wish is None and len(flying) < ahead:
             row = job.rows[waiting[0]]
-            phase = PROMPT if row.state == PROMPT.state else ANSWER
-            if not _afford(job, purse, phase, row):
+            phase = Phase.of(row)
+            if not purse.afford(job, phase, row):
                 break
             flying[waiting.popleft()] = phase
-            endpoint.submit(_call(ctx, job, phase, row))
+            endpoint.submit(job.call(ctx, phase, row))
         if not flying:
             if wish is None and waiting:
                 _give_up(ctx, job, waiting)
@@ -157,10 +98,9 @@ def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
         for call, reply in endpoint.take():
             key: Key = call.tag  # type: ignore[assignment]
             phase, before = flying.pop(key), job.rows[key]
-            row, entry = came(ctx, job, before, phase, reply, last=phase.tries(before) + 1 >= how.attempts)
-            purse.spent(key, before, row)
+            row, entry = came(ctx, job, before, phase, reply, how)
+            purse.spent(job, before, row)
             if row.state == ANSWER.state:
-                purse.put("kept", key, expected_answer(job, row))
                 waiting.appendleft(key)
             elif row.state == PROMPT.state:
                 waiting.append(key)
@@ -174,37 +114,6 @@ def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
             wish = asked
     if wish is not None:
         raise wish
-
-
-def _key(row: Rewrite) -> Key:
-    return row.sample_id, row.axis
-
-
-def _afford(job: Job, purse: Purse, phase: Phase, row: Rewrite) -> bool:
-    """Hold what a call may take, when the caps allow it."""
-    if not purse.capped:
-        return True
-    key = _key(row)
-    kept = purse.open.get(("kept", key))
-    purse.put("held", key, worst(job, phase, row, purse.how))
-    purse.drop("kept", key)
-    if phase is PROMPT:
-        purse.put("kept", key, expected_answer(job, row))
-    if not purse.over():
-        return True
-    purse.drop("held", key)
-    purse.drop("kept", key)
-    if kept is not None:
-        purse.put("kept", key, kept)
-    return False
-
-
-def _call(ctx: Ctx, job: Job, phase: Phase, row: Rewrite) -> Call:
-    """The next call for ``row``; its seed depends on the row alone, not on what else is in flight."""
-    how, attempt = ctx.config.teacher, phase.tries(row) + 1
-    seed = batches.seed(ctx.config.project.seed, ctx.round, phase.name, *_key(row), attempt, row.draw)
-    temperature = how.temperature if how.temperature or attempt == 1 else RETRY_TEMPERATURE
-    return Call(_key(row), job.chat(phase, row), how.max_new_tokens, temperature, how.top_p, seed)
 
 
 def _give_up(ctx: Ctx, job: Job, waiting: deque[Key]) -> None:

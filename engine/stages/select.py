@@ -23,7 +23,8 @@ from engine import selection
 from engine.nearest import Floats
 from engine.selection import SIGNALS, Chosen, Earlier, Lineage, Picks, Try, Values
 from engine.stage import Ctx
-from engine.stages import rewrite
+from engine.stages.rewrite_budget import project
+from engine.stages.rewrite_job import Job
 from engine.store.rows import (
     AXES,
     Losses,
@@ -57,7 +58,7 @@ def run(ctx: Ctx) -> None:
     ctx.save(_rows(ctx.round, data, values, thresholds, chosen), done=1)
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
     ctx.event(describe(chosen, len(data), skipped))
-    rewrite.project(ctx, rewrite.Job.begin(ctx))
+    project(ctx, Job.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds):
         ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := selection.verdict(t))):

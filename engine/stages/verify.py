@@ -28,7 +28,7 @@ from engine.diagnosis import Measured, Rated
 from engine.errors import StageError
 from engine.nearest import Floats, Ints, against
 from engine.stage import Ctx
-from engine.stages.rewrite import TEMPLATES
+from engine.stages.rewrite_job import TEMPLATES
 from engine.store.rows import (
     AXES,
     Decision,

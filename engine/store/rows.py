@@ -185,6 +185,11 @@ class Rewrite:
     original: str | None = None
     draw: int = 0
 
+    @property
+    def key(self) -> tuple[int, str]:
+        """What tells it from the round's other rewrites: the sample and the axis."""
+        return self.sample_id, self.axis
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

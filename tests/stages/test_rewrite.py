@@ -1,8 +1,8 @@
-"""The teacher's two calls: retries, failures, context, budget, and a resumed run that makes the same calls."""
+"""The teacher's two calls: retries, failures, context, and a resumed run that makes the same calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,59 +10,23 @@ from typing import Any
 import pytest
 import rounds
 import tiny
+from rewrites import UNATTENDED, Chat, asks_for_prompt, owe, rows, run, seven, well
 from rounds import Scripted, said
 
 from engine.backends import Generation
 from engine.context import StoreCtx
-from engine.errors import Paused, Waiting
+from engine.errors import Paused
 from engine.stages import rewrite
+from engine.stages.rewrite_budget import EXHAUSTED
+from engine.stages.rewrite_job import context
 from engine.store import teacher as teacher_store
-from engine.store import write
-from engine.store.rows import AXES, Message, Rewrite, Sample, content_id, load_messages
-
-Chat = Sequence[Message]
-SMALL = "teacher.batch_size = 2\n"
-UNATTENDED = SMALL + "review.policy = 'auto'\n"
-
-
-def asks_for_prompt(chat: Chat) -> bool:
-    """Whether the request is for a new prompt: ours all name the tags, answers' requests do not."""
-    return "<prompt>" in chat[-1].content
-
-
-def well(chat: Chat, seed: int) -> Generation:
-    """A teacher that always does what it is asked; every reply depends on chat and seed."""
-    if not asks_for_prompt(chat):
-        return said(f"answer to {chat[-1].content} {seed}")
-    return said(f"<prompt>new {content_id(chat)} {seed}</prompt>")
+from engine.store.rows import Message, Sample, content_id, load_messages
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> tiny.Project:
     """Twelve samples, seven owed rewrites."""
-    out = rounds.project(tmp_path, 12, SMALL)
-    rounds.signal(out, rounds.usual(12))
-    owe(out, complexity=[1, 3, 5], diversity=[2, 3], quality=[0, 4])
-    return out
-
-
-def owe(made: tiny.Project, **axes: list[int]) -> None:
-    data = rounds.dataset(made)
-    made.ctx("select").save([Rewrite(0, data[i].id, axis, "owed") for axis, places in axes.items() for i in places])
-
-
-def run(
-    made: tiny.Project, monkeypatch: pytest.MonkeyPatch, teacher: Scripted, ctx: StoreCtx | None = None
-) -> Scripted:
-    monkeypatch.setattr(rewrite, "open_teacher", lambda _: teacher)
-    rewrite.run(ctx or made.ctx("rewrite"))
-    return teacher
-
-
-def rows(made: tiny.Project) -> list[Rewrite]:
-    """By axis and place."""
-    place = {s.id: s.seq for s in rounds.dataset(made)}
-    return sorted(made.ctx("x").rows(Rewrite), key=lambda r: (AXES.index(r.axis), place[r.sample_id]))  # type: ignore[arg-type]
+    return seven(tmp_path)
 
 
 def test_every_owed_rewrite_is_proposed(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,9 +222,7 @@ def test_a_resumed_run_ends_in_the_same_rows(
     extra = f"{UNATTENDED}teacher.budget_tokens = {budget}\nteacher.max_new_tokens = 100"
     results = []
     for name in ("undisturbed", "resumed"):
-        made = rounds.project(tmp_path / name, 12, extra)
-        rounds.signal(made, rounds.usual(12))
-        owe(made, complexity=[1, 3, 5], diversity=[2, 3], quality=[0, 4])
+        made = seven(tmp_path / name, extra)
         if name == "resumed":
             ctx = Stops(made.db, made.folder, made.config, 0, "rewrite")
             ctx.left = after
@@ -270,7 +232,7 @@ def test_a_resumed_run_ends_in_the_same_rows(
         results.append(rows(made))
     assert results[0] == results[1]
     if budget:
-        assert {r.reason for r in results[0] if r.state == "failed"} >= {rewrite.EXHAUSTED}
+        assert {r.reason for r in results[0] if r.state == "failed"} >= {EXHAUSTED}
 
 
 def test_progress_counts_prompts_and_answers(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,93 +242,6 @@ def test_progress_counts_prompts_and_answers(made: tiny.Project, monkeypatch: py
         run(made, monkeypatch, Scripted(well), ctx)
     job = made.db.execute("SELECT done, total FROM job WHERE stage='rewrite'").fetchone()
     assert (job["done"], job["total"]) == (9, 14)
-
-
-# ------------------------------------------------------------------------------------------------- budget
-
-
-def spent(made: tiny.Project) -> int:
-    return sum(r.tokens_in + r.tokens_out for r in rows(made))
-
-
-def costly(chat: Chat, seed: int) -> Generation:
-    """Uses as much as it may: a token for two bytes in, all of max_new_tokens out."""
-    size = sum(len(m.content.encode()) for m in chat)
-    return replace(well(chat, seed), tokens_in=size // 2, tokens_out=100)
-
-
-@pytest.mark.parametrize("cap", [1, 500, 2000, 4000, 6000, 100_000])
-def test_no_cap_is_ever_exceeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: int) -> None:
-    made = rounds.project(tmp_path, 12, f"{UNATTENDED}teacher.budget_tokens = {cap}\nteacher.max_new_tokens = 100")
-    owe(made, complexity=[1, 3, 5], quality=[0, 4])
-    run(made, monkeypatch, Scripted(costly))
-    assert spent(made) <= cap
-    states = [r.state for r in rows(made)]
-    assert set(states) <= {"proposed", "failed"}
-    assert all(r.reason == rewrite.EXHAUSTED for r in rows(made) if r.state == "failed")
-    assert ("failed" in states) == any(rewrite.EXHAUSTED in line for line in made.events())
-    assert ("proposed" in states) == (cap >= 2000), "what is paid for is answered"
-
-
-def test_money_is_capped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extra = f"{UNATTENDED}teacher.budget_cost = 0.004\nteacher.max_new_tokens = 100\n"
-    extra += 'teacher.model = "t"\nteacher.prices.t = {input = 1.0, output = 4.0}'
-    made = rounds.project(tmp_path, 12, extra)
-    owe(made, complexity=[1, 3, 5], quality=[0, 4])
-    run(made, monkeypatch, Scripted(costly))
-    total = sum(r.cost for r in rows(made))
-    assert 0 < total <= 0.004
-    assert total == pytest.approx(sum(r.tokens_in + 4 * r.tokens_out for r in rows(made)) / 1e6)
-    assert "in cost" in made.events()[0]
-    assert teacher_store.asked(made.db, 0)["cost"] == pytest.approx(total)
-
-
-def capped(tmp_path: Path, cap: int) -> tiny.Project:
-    """Five owed rewrites, somebody who reviews, and a cap on the tokens."""
-    made = rounds.project(tmp_path, 12, f"{SMALL}teacher.budget_tokens = {cap}\nteacher.max_new_tokens = 100")
-    owe(made, complexity=[1, 3, 5], quality=[0, 4])
-    return made
-
-
-@pytest.mark.parametrize("cap", [1, 2000, 3000])
-def test_at_the_cap_a_person_is_asked_and_may_raise_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: int
-) -> None:
-    made = capped(tmp_path, cap)
-    with pytest.raises(Waiting, match=r"budget_tokens.*run again as it is to go on without"):
-        run(made, monkeypatch, Scripted(costly))
-    assert spent(made) <= cap
-    assert {r.state for r in rows(made)} <= {"owed", "prompted", "proposed"}, "nothing has failed yet"
-    before = teacher_store.asked(made.db, 0)["calls"]
-    assert (before > 0) == (cap > 1)
-    made.config = rounds.settings(made, f"{SMALL}teacher.budget_tokens = 100000\nteacher.max_new_tokens = 100")
-    teacher = run(made, monkeypatch, Scripted(costly))
-    assert [r.state for r in rows(made)] == ["proposed"] * 5
-    assert all((r.attempts, r.answer_attempts, r.reason) == (1, 1, None) for r in rows(made)), "none was asked twice"
-    assert sum(len(texts) for texts, _, _ in teacher.calls) == 10 - before
-
-
-def test_who_goes_on_with_the_same_cap_goes_on_without_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = capped(tmp_path, 3000)
-    with pytest.raises(Waiting):
-        run(made, monkeypatch, Scripted(costly))
-    run(made, monkeypatch, Scripted(costly))
-    states = [r.state for r in rows(made)]
-    assert set(states) == {"proposed", "failed"}
-    assert all(r.reason == rewrite.EXHAUSTED for r in rows(made) if r.state == "failed")
-
-
-def test_what_is_thrown_away_was_still_spent(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(made, monkeypatch, Scripted(well))
-    assert teacher_store.asked(made.db, 0)["calls"] == 14
-    write.reset(made.db, 0, ["rewrite"])
-    rounds.settings(made, f"{UNATTENDED}teacher.budget_tokens = 300\nteacher.max_new_tokens = 30")
-    again = run(made, monkeypatch, Scripted(well))
-    assert again.calls == [], "the cap is the round's, not the run's"
-    asked = teacher_store.asked(made.db, 0)
-    assert (asked["calls"], asked["tokens_in"], asked["tokens_out"]) == (14, 140, 70)
 
 
 def test_what_cannot_be_helped_is_not_asked_again(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,5 +278,5 @@ def test_a_real_model_is_opened_and_asked(tmp_path: Path, tiny_model: Path) -> N
 
 def test_context_of_a_sample() -> None:
     sample = Sample(1, TALK, 0)
-    assert rewrite.context(sample, "quality") == TALK[:3]
-    assert rewrite.context(sample, "diversity") == TALK[:1]
+    assert context(sample, "quality") == TALK[:3]
+    assert context(sample, "diversity") == TALK[:1]

@@ -12,11 +12,14 @@ import pytest
 import rounds
 import tiny
 from chat_server import MODEL, Server
+from rewrites import rows, seven
 
 from engine.config import Review
 from engine.errors import BackendError, Cancelled, ConfigError, Paused
 from engine.stages import rewrite
-from engine.store.rows import AXES, Rewrite
+from engine.stages.rewrite_budget import EXHAUSTED
+from engine.stages.rewrite_job import RETRY_TEMPERATURE
+from engine.store import commands
 
 
 def teaches(text: str) -> str:
@@ -28,17 +31,7 @@ def project(folder: Path, server: Server, **more: object) -> tiny.Project:
     """Twelve samples, seven owed rewrites, ``server`` as the teacher."""
     settings = {"backend": "openai", "url": server.url, "model": MODEL, "concurrency": 4, "retries": 0} | more
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
-    out = rounds.project(folder, 12, f"[teacher]\n{lines}\n")
-    rounds.signal(out, rounds.usual(12))
-    data = rounds.dataset(out)
-    owed = {"complexity": [1, 3, 5], "diversity": [2, 3], "quality": [0, 4]}
-    out.ctx("select").save([Rewrite(0, data[i].id, axis, "owed") for axis, at in owed.items() for i in at])
-    return out
-
-
-def rows(made: tiny.Project) -> list[Rewrite]:
-    place = {s.id: s.seq for s in rounds.dataset(made)}
-    return sorted(made.ctx("x").rows(Rewrite), key=lambda r: (AXES.index(r.axis), place[r.sample_id]))  # type: ignore[arg-type]
+    return seven(folder, f"[teacher]\n{lines}\n")
 
 
 def test_every_owed_rewrite_is_proposed_and_counted(tmp_path: Path) -> None:
@@ -68,6 +61,19 @@ def test_a_malformed_reply_is_asked_for_again_with_another_seed(tmp_path: Path) 
         assert [(r.state, r.attempts, r.answer_attempts) for r in rows(made)] == [("proposed", 2, 1)] * 7
         seeds = [body["seed"] for body in server.bodies]
         assert len(set(seeds)) == len(seeds) == 21
+
+
+def test_a_greedy_teacher_is_made_to_say_something_else(tmp_path: Path) -> None:
+    """What a person sends back would be answered as before; so would a malformed reply."""
+    with Server(answer=teaches) as server:
+        made = project(tmp_path, server, temperature=0.0)
+        rewrite.run(made.ctx("rewrite"))
+        assert {body["temperature"] for body in server.bodies} == {0.0}
+        server.bodies.clear()
+        first = rows(made)[0]
+        assert commands.send_back(made.folder, 0, [first.key]) == 1
+        rewrite.run(made.ctx("rewrite"))
+        assert [body["temperature"] for body in server.bodies] == [RETRY_TEMPERATURE] * 2
 
 
 def test_what_never_works_fails_with_its_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_the_token_cap_is_never_exceeded(tmp_path: Path, budget: int) -> None:
         assert set(states) <= {"proposed", "failed"}
         if budget:
             assert used <= budget
-            assert all(r.reason == rewrite.EXHAUSTED for r in rows(made) if r.state == "failed")
+            assert all(r.reason == EXHAUSTED for r in rows(made) if r.state == "failed")
         else:
             assert states == {"proposed": 7}
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import rounds
 import tiny
+from rewrites import SMALL, rows, run, seven, well
 from rounds import Scripted
-from stages.test_rewrite import SMALL, owe, rows, run, well
 from stages.test_verify import diagnosed, propose
 
 from engine.errors import Paused
-from engine.stages import rewrite, verify
+from engine.stages import verify
+from engine.stages.rewrite_job import RETRY_TEMPERATURE
 from engine.store import commands, connect
 from engine.store.rows import Rewrite, Verdict
 
@@ -23,10 +24,7 @@ __all__ = ["diagnosed"]  # a fixture
 @pytest.fixture
 def made(tmp_path: Path) -> tiny.Project:
     """Twelve samples, seven owed rewrites."""
-    out = rounds.project(tmp_path, 12, SMALL)
-    rounds.signal(out, rounds.usual(12))
-    owe(out, complexity=[1, 3, 5], diversity=[2, 3], quality=[0, 4])
-    return out
+    return seven(tmp_path)
 
 
 def send_back(made: tiny.Project, *places: int) -> None:
@@ -60,16 +58,14 @@ def test_a_greedy_teacher_is_made_to_say_something_else(made: tiny.Project, monk
     rounds.settings(made, SMALL + "teacher.temperature = 0.0")
     assert {t for _, _, t in run(made, monkeypatch, Scripted(well)).calls} == {0.0}
     send_back(made, 0)
-    assert {t for _, _, t in run(made, monkeypatch, Scripted(well)).calls} == {rewrite.RETRY_TEMPERATURE}
+    assert {t for _, _, t in run(made, monkeypatch, Scripted(well)).calls} == {RETRY_TEMPERATURE}
 
 
 def test_a_wave_that_was_cut_off_goes_on_as_if_it_had_not_been(
     made: tiny.Project, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def whole(folder: Path, stopped: bool) -> list[Rewrite]:
-        other = rounds.project(folder, 12, SMALL)
-        rounds.signal(other, rounds.usual(12))
-        owe(other, complexity=[1, 3, 5], diversity=[2, 3], quality=[0, 4])
+        other = seven(folder)
         run(other, monkeypatch, Scripted(well))
         send_back(other, 0, 2, 5, 6)
         if stopped:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from chat_server import MODEL, Server
 
-from engine.backends import Generation
+from engine.backends import Call, Generation
 from engine.backends.limits import Bucket, Gate, told_s
-from engine.backends.openai import Call, Endpoint, Limits, available
+from engine.backends.openai import Endpoint, Limits, available
 from engine.errors import BackendError
 from engine.store.rows import Message
 

@@ -12,8 +12,7 @@ import pytest
 from with_vllm.conftest import DEMO, SETTINGS
 
 from engine import diagnosis, prompts
-from engine.backends import hf
-from engine.backends.openai import Call
+from engine.backends import Call, hf
 from engine.backends.vllm import Engine, load
 from engine.config import VLLM
 from engine.demo import seed

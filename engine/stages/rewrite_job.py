@@ -1,0 +1,223 @@
+"""The rewrites of a round as the stage works on them: what is owed, what the teacher is asked for it, and what a reply
+makes of it. How the calls are made (``rewrite``, ``rewrite_stream``, ``rewrite_batch``) is none of its concern.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine import batches, models, prompts
+from engine import config as configs
+from engine.backends import Call, Generation
+from engine.prompts import Template
+from engine.stage import Ctx
+from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
+from engine.store.teacher import TeacherCall
+
+TEMPLATES = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
+RETRY_TEMPERATURE = 0.7  # greedy decoding would repeat the reply that was malformed or sent back
+Chat = tuple[Message, ...]
+Key = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One of the two calls: which state waits for it."""
+
+    name: str
+    state: str
+
+    def tries(self, row: Rewrite) -> int:
+        """How often this call was made for ``row``."""
+        return row.attempts if self.state == "owed" else row.answer_attempts
+
+    @staticmethod
+    def of(row: Rewrite) -> Phase:
+        """The call that ``row`` waits for."""
+        return PROMPT if row.state == PROMPT.state else ANSWER
+
+
+PROMPT, ANSWER = Phase("prompt", "owed"), Phase("answer", "prompted")
+
+
+@dataclass(slots=True)
+class Job:
+    """All rewrites of the round in their order, with what is needed to ask for them.
+
+    ``tokens``, ``money``: what the round's calls took so far, also those for rewrites that were thrown away since.
+    ``calls``: those of this run.
+    """
+
+    rows: dict[Key, Rewrite]
+    samples: dict[int, Sample]
+    hints: dict[int, str]
+    templates: dict[str, Template]
+    tokens: int = 0
+    money: float = 0.0
+    calls: int = 0
+
+    @classmethod
+    def begin(cls, ctx: Ctx) -> Job:
+        """Read the round's rewrites, samples, neighbours and prompt templates."""
+        data, owed, near = ctx.dataset(), ctx.rows(Rewrite), ctx.rows(Neighbourhood)
+        asked = ctx.rows(TeacherCall)
+        cores = {r.sample_id for r in owed}
+        near = [n for n in near if n.sample_id in cores]
+        hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
+        samples = {s.id: s for s in data.take(sorted(cores | hints))}
+        rows = sorted(owed, key=lambda r: (AXES.index(r.axis), samples[r.sample_id].seq))
+        names = (*TEMPLATES.values(), "answer")
+        return cls(
+            rows={(r.sample_id, r.axis): r for r in rows},
+            samples=samples,
+            hints={n.sample_id: hint_text(n, samples) for n in near},
+            templates={name: prompts.load(name, ctx.project) for name in names},
+            tokens=sum(call.tokens_in + call.tokens_out for call in asked),
+            money=sum(call.cost for call in asked),
+        )
+
+    def all(self) -> list[Rewrite]:
+        """The rewrites in their order."""
+        return list(self.rows.values())
+
+    def waiting(self, phase: Phase) -> list[Rewrite]:
+        """Those that ``phase`` has not settled."""
+        return [r for r in self.all() if r.state == phase.state]
+
+    def owed(self) -> list[Rewrite]:
+        """Those that wait for a call; answers first, so that what was begun is finished."""
+        return [*self.waiting(ANSWER), *self.waiting(PROMPT)]
+
+    def settled(self) -> int:
+        """Units of progress: prompts and answers that are there or given up."""
+        return sum((r.state != "owed") + (r.state not in ("owed", "prompted")) for r in self.all())
+
+    def update(self, rows: Iterable[Rewrite]) -> None:
+        """Take the new versions of some rows."""
+        self.rows.update({(r.sample_id, r.axis): r for r in rows})
+
+    def chat(self, phase: Phase, row: Rewrite) -> Chat:
+        """What the teacher is asked for ``row``."""
+        sample = self.samples[row.sample_id]
+        if phase is ANSWER:
+            asked = self.templates["answer"].fill(prompt=row.prompt or "")
+            return (*context(sample, row.axis), Message("user", asked))
+        return prompt_chat(sample, row.axis, self.templates[TEMPLATES[row.axis]], self.hints.get(sample.id, ""))
+
+    def call(self, ctx: Ctx, phase: Phase, row: Rewrite) -> Call:
+        """The next call for ``row`` alone; its seed depends on the row, not on what else is in flight."""
+        how, attempt = ctx.config.teacher, phase.tries(row) + 1
+        seed = batches.seed(ctx.config.project.seed, ctx.round, phase.name, *row.key, attempt, row.draw)
+        temperature = how.temperature if how.temperature or (attempt == 1 and not row.draw) else RETRY_TEMPERATURE
+        return Call(row.key, self.chat(phase, row), how.max_new_tokens, temperature, how.top_p, seed)
+
+
+def hint_text(near: Neighbourhood, samples: dict[int, Sample]) -> str:
+    """The neighbours' prompts, nearest first, one per line."""
+    return "\n".join(samples[id].prompt for id in json.loads(near.neighbours) if id in samples)
+
+
+def context(sample: Sample, axis: str) -> Chat:
+    """The turns before the new exchange: for diversity only what sets the scene, else all but the last exchange."""
+    last = max(i for i, m in enumerate(sample.messages) if m.role == "user")
+    before = sample.messages[:last]
+    return tuple(m for m in before if m.role == "system") if axis == "diversity" else before
+
+
+def prompt_chat(sample: Sample, axis: str, template: Template, hints: str) -> Chat:
+    """The request for a new prompt. Earlier turns come along, a system turn does not: it is for answers."""
+    values = {"prompt": sample.prompt, "response": sample.response}
+    asked = template.fill(**values, hints=hints) if axis == "diversity" else template.fill(**values)
+    before = () if axis == "diversity" else context(sample, axis)
+    return (*(m for m in before if m.role != "system"), Message("user", asked))
+
+
+def teacher_folder(ctx: Ctx) -> Path:
+    """Where the local teacher lies."""
+    return models.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project)
+
+
+# ----------------------------------------------------------------------------------------------------- replies
+
+
+def came(
+    ctx: Ctx, job: Job, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher
+) -> tuple[Rewrite, TeacherCall]:
+    """A reply came: ``row`` as it is then, known to ``job``, and the call for the books. ``how`` has its price."""
+    made = taken(job.samples[row.sample_id], row, phase, reply, how, last=phase.tries(row) + 1 >= how.attempts)
+    job.update([made])
+    price = cost(reply.tokens_in, reply.tokens_out, how.price)
+    job.calls += 1
+    job.tokens += reply.tokens_in + reply.tokens_out
+    job.money += price
+    call = TeacherCall(
+        round=row.round,
+        sample_id=row.sample_id,
+        axis=row.axis,
+        step=phase.name,
+        at=time.time(),
+        model=how.model or ctx.config.model.name,
+        seconds=reply.seconds,
+        tokens_in=reply.tokens_in,
+        tokens_out=reply.tokens_out,
+        cost=price,
+        error=reply.error,
+    )
+    return made, call
+
+
+def taken(sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool) -> Rewrite:
+    """``row`` after a reply: one state further, or one try more, or failed when that was the ``last`` one."""
+    row = _counted(row, phase, reply, how.price)
+    text, reason = read_reply(sample, row.axis, phase, reply)
+    if text is None:
+        state = "failed" if last or reply.final else row.state
+        return replace(row, state=state, reason=reason, raw=reply.text)
+    if phase is PROMPT:
+        return replace(row, state="prompted", prompt=text, reason=None, raw=None)
+    new = (*context(sample, row.axis), Message("user", row.prompt or ""), Message("assistant", text))
+    return replace(row, state="proposed", response=text, messages=dump_messages(new), reason=None, raw=None)
+
+
+def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tuple[str | None, str | None]:
+    """The new prompt or the answer, or the reason why the reply cannot be used."""
+    if reply.error:
+        return None, reply.error
+    if reply.finish_reason == "length":
+        return None, f"the reply was cut off at {reply.tokens_out} tokens (teacher.max_new_tokens)"
+    if phase is PROMPT:
+        prompt, reason = prompts.parse_prompt(reply.text, original=sample.prompt)
+        copied = axis == "diversity" and prompt is not None and prompt.split() == sample.prompt.split()
+        return (None, "the new prompt is the core prompt") if copied else (prompt, reason)
+    text = prompts.spoken(reply.text)
+    return (text, None) if text else (None, "the answer is empty")
+
+
+def _counted(row: Rewrite, phase: Phase, reply: Generation, prices: configs.Prices) -> Rewrite:
+    """``row`` with one more call, its tokens and its cost."""
+    return replace(
+        row,
+        attempts=row.attempts + (phase is PROMPT),
+        answer_attempts=row.answer_attempts + (phase is ANSWER),
+        tokens_in=row.tokens_in + reply.tokens_in,
+        tokens_out=row.tokens_out + reply.tokens_out,
+        cost=row.cost + cost(reply.tokens_in, reply.tokens_out, prices),
+    )
+
+
+def cost(tokens_in: float, tokens_out: float, prices: configs.Prices) -> float:
+    """What so many tokens cost."""
+    return (tokens_in * prices.input + tokens_out * prices.output) / 1e6
+
+
+def summary(rows: Sequence[Rewrite]) -> str:
+    """The log line at the end: what came of it and what it took."""
+    failed = [r for r in rows if r.state == "failed"]
+    tokens_in, tokens_out = sum(r.tokens_in for r in rows), sum(r.tokens_out for r in rows)
+    made = len(rows) - len(failed)
+    text = f"{made} of {len(rows)} rewrites made with {tokens_in:,} tokens in and {tokens_out:,} out"
+    return text + (f"; {len(failed)} failed and keep their original" if failed else "")
