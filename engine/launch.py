@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from engine import environment
-from engine.errors import WorkerError
+from engine.errors import ConfigError, WorkerError
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Worker
@@ -101,6 +101,7 @@ def start(project: Path) -> int:
 
     Raises:
         WorkerError: one runs already, or it ended before it was ready (the message carries its last words).
+        ConfigError: it refused what config.toml says.
     """
     if _running(project):
         raise already_running(project)
@@ -123,8 +124,8 @@ def start(project: Path) -> int:
     with os.fdopen(ready_r, "rb") as pipe:
         word = pipe.read().decode("utf-8", "replace")
     if word != "ready":
-        process.wait()
-        raise WorkerError(
+        refused = process.wait() == ConfigError.exit_code
+        raise (ConfigError if refused else WorkerError)(
             word or f"the worker ended before it was ready (exit code {process.returncode}); see {log_path}"
         )
     return process.pid

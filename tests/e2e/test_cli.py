@@ -126,6 +126,15 @@ def test_a_run_without_a_model_says_so(data: Path, tmp_path: Path) -> None:
     refused(cli("run", tmp_path / "P"), 2, "[model] name is empty")
 
 
+def test_what_the_worker_refuses_in_config_toml_exits_as_bad_config(data: Path, tmp_path: Path) -> None:
+    project = tmp_path / "P"
+    assert cli("init", project, "--data", data, "--model", "demo:base").exit_code == 0
+    config = project / "config.toml"
+    config.write_text(config.read_text().replace("\ntasks = []", '\ntasks = ["gsm8k_kot"]'))
+    for command in (("run", project, "--wait"), ("resume", project)):
+        refused(cli(*command), 2, "[evaluate] tasks: lm-eval has no task 'gsm8k_kot'", "Did you mean gsm8k_cot")
+
+
 def test_the_same_file_twice_is_refused(data: Path, tmp_path: Path) -> None:
     assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
     refused(cli("import", tmp_path / "P", data), 1, "in the project already")
