@@ -231,29 +231,15 @@ def judge_length(templates: Templates, judge: Judges, chat: Chat) -> int:
     return len(render_prompt(judge.tokenizer, longest, judge.positions))
 
 
-def rate(ctx: Ctx, chats: Sequence[Chat]) -> list[Rated]:
-    """Six expected ratings of each chat's last exchange, in order; planned over all ``chats`` as ``measure`` is."""
-    ref = judge_ref(ctx)
-    judge = open_model(ctx, ref)
-    templates = judge_templates(ctx)
-    out: dict[int, Rated] = {}
-    plan = plan_ratings(ctx, [judge_length(templates, judge, chat) for chat in chats])
-    raters = partial(rate_six, ctx.config.model, ref, ctx.config.judge)
-    asked = ([judge_prompts(templates, judge, chats[i]) for i in batch] for batch in plan)
-    for batch, found in zip(plan, ranks.spread(raters, asked), strict=True):
-        out.update(zip(batch, found, strict=True))
-    return [out[i] for i in range(len(chats))]
-
-
-def plan_ratings(ctx: Ctx, lengths: Iterable[int]) -> list[list[int]]:
-    """Batches of samples by the ``lengths`` of their longest requests, within judge.token_budget.
+def plan_ratings(how: Judge, lengths: Iterable[int]) -> list[list[int]]:
+    """Batches of samples by the ``lengths`` of their longest requests, within ``how.token_budget``.
 
     A sample counts once, because its six requests share almost all of it; where a model cannot share, the backend
     keeps each forward within the budget. Replies that are drawn share nothing: there a sample counts six times.
     """
-    if ctx.config.judge.mode == "sampled":
-        return batches.plan([len(RATING_COLUMNS) * length for length in lengths], ctx.config.judge.token_budget)
-    return batches.fill(list(lengths), ctx.config.judge.token_budget)
+    if how.mode == "sampled":
+        return batches.plan([len(RATING_COLUMNS) * length for length in lengths], how.token_budget)
+    return batches.fill(list(lengths), how.token_budget)
 
 
 def rate_batch(how: Judge, judge: HF, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:

@@ -1,7 +1,8 @@
 """Six ratings of every sample by the model itself: the data for the quality axis.
 
 Expected ratings read the distribution of one token. The sampled mode does what the published method does: draw a
-reply and take its first number. A rating that cannot be read is a row with its reason, never a score.
+reply and take its first number. A rating that cannot be read is a row with its reason, never a score. The verify stage
+has rewrites rated by the same functions.
 """
 
 from __future__ import annotations
@@ -10,36 +11,45 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from engine import batches, diagnosis, ranks
 from engine import config as configs
 from engine.backends.hf import HF
-from engine.diagnosis import Rated
+from engine.diagnosis import Chat, Rated
 from engine.models import ModelRef
 from engine.stage import Ctx
-from engine.store.rows import RATING_COLUMNS, Message, Ratings, Sample
+from engine.store.rows import RATING_COLUMNS, Message, Ratings
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 HIGHEST = 9.0
 
 
+Key = tuple[object, ...]
+"""What a conversation to be rated is known by: seeds of drawn ratings come from it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Raters:
-    """Who rates and how: all that another process needs for it."""
+    """Who rates and how: all that another process needs for it. ``seed``: what the seeds of drawn ratings come from."""
 
     model: configs.Model
     ref: ModelRef
     how: configs.Judge
-    seed: int
-    round: int
+    seed: Key
+
+    @classmethod
+    def of(cls, ctx: Ctx, how: configs.Judge) -> _Raters:
+        return cls(ctx.config.model, diagnosis.judge_ref(ctx), how, (ctx.config.project.seed, ctx.round, "judge"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The requests of some samples, six for each: as token ids, or as chats when ratings are drawn."""
+    """The requests of some conversations, six for each: as token ids, or as chats when ratings are drawn."""
 
-    first: int
+    first: Key
     asked: list[list[list[int]]]
     chats: list[list[tuple[Message, ...]]]
 
@@ -56,25 +66,53 @@ def run(ctx: Ctx) -> None:
 
         judge_stream.through_engine(ctx, samples, rated)
         return
-    raters = _Raters(ctx.config.model, diagnosis.judge_ref(ctx), ctx.config.judge, ctx.config.project.seed, ctx.round)
+    raters = _Raters.of(ctx, ctx.config.judge)
     judge = diagnosis.open_model(ctx, raters.ref)
     if raters.how.mode == "expected" and not judge.shares:
         ctx.event("The model's family cannot share a sample's text between its six rating requests: this takes longer.")
     templates = diagnosis.judge_templates(ctx)
     lengths = (diagnosis.judge_length(templates, judge, sample.messages) for sample in samples)
-    owed = batches.owed(diagnosis.plan_ratings(ctx, lengths), lambda i: samples.ids[i] in rated)
+    owed = batches.owed(diagnosis.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
     ids = [[samples.ids[i] for i in batch] for batch, _ in owed]
-    work = (_batch(ctx, samples.take(batch), templates, judge) for batch in ids)
-    found = ranks.spread(partial(_rate, raters), work)
+    parts = ([((sample.id,), sample.messages) for sample in samples.take(batch)] for batch in ids)
+    found = ranks.spread(partial(_rate, raters), (_batch(raters.how, part, templates, judge) for part in parts))
     for (_, done), batch, ratings in zip(owed, ids, found, strict=True):
         ctx.save([row_of(ctx, id, one) for id, one in zip(batch, ratings, strict=True)], done)
 
 
-def _batch(ctx: Ctx, samples: Sequence[Sample], templates: diagnosis.Templates, judge: HF) -> _Batch:
-    chats = [sample.messages for sample in samples]
-    if ctx.config.judge.mode == "sampled":
-        return _Batch(samples[0].id, [], [diagnosis.judge_chats(templates, chat) for chat in chats])
-    return _Batch(samples[0].id, [diagnosis.judge_prompts(templates, judge, chat) for chat in chats], [])
+def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> list[Rated]:
+    """Six ratings of each chat's last exchange, in order, as ``how`` says.
+
+    Planned in batches over all ``chats``: pass the same ones again after a resume to get the same bits.
+    """
+    raters = _Raters.of(ctx, how)
+    judge = diagnosis.open_model(ctx, raters.ref)
+    templates = diagnosis.judge_templates(ctx)
+    plan = diagnosis.plan_ratings(how, [diagnosis.judge_length(templates, judge, chat) for _, chat in chats])
+    work = (_batch(how, [chats[i] for i in batch], templates, judge) for batch in plan)
+    out: dict[int, Rated] = {}
+    for batch, found in zip(plan, ranks.spread(partial(_rate, raters), work), strict=True):
+        out.update(zip(batch, found, strict=True))
+    return [out[i] for i in range(len(chats))]
+
+
+def as_judged(how: configs.Judge, rows: Sequence[Ratings]) -> configs.Judge:
+    """``how`` in the mode that ``rows`` were made in: only expected ratings have a digit mass.
+
+    Values of the two modes lie on different scales; what is compared with these rows must be on theirs.
+    """
+    masses = [row.digit_mass is not None for row in rows if row.quality is not None]
+    if not masses or (how.mode == "expected") == any(masses):
+        return how
+    other: Literal["expected", "sampled"] = "expected" if any(masses) else "sampled"
+    return msgspec.structs.replace(how, mode=other, constrain=False)
+
+
+def _batch(how: configs.Judge, part: Sequence[tuple[Key, Chat]], templates: diagnosis.Templates, judge: HF) -> _Batch:
+    chats = [chat for _, chat in part]
+    if how.mode == "sampled":
+        return _Batch(part[0][0], [], [diagnosis.judge_chats(templates, chat) for chat in chats])
+    return _Batch(part[0][0], [diagnosis.judge_prompts(templates, judge, chat) for chat in chats], [])
 
 
 def _rate(raters: _Raters, batch: _Batch) -> list[Rated]:
@@ -108,7 +146,7 @@ def _sampled(raters: _Raters, judge: HF, batch: _Batch) -> list[Rated]:
 
 
 def _draw(
-    raters: _Raters, judge: HF, chats: Sequence[Sequence[Message]], first: int, attempt: int
+    raters: _Raters, judge: HF, chats: Sequence[Sequence[Message]], first: Key, attempt: int
 ) -> list[tuple[str, str | None]]:
     how = raters.how
     replies = judge.generate(
@@ -117,7 +155,7 @@ def _draw(
         temperature=how.temperature,
         top_p=how.top_p,
         top_k=how.top_k,
-        seed=batches.seed(raters.seed, raters.round, "judge", first, attempt),
+        seed=batches.seed(*raters.seed, *first, attempt),
     )
     return [(reply.text, reply.error) for reply in replies]
 

@@ -37,7 +37,7 @@ def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
     owed = [id for id in samples.ids if id not in rated]
     engine = diagnosis.open_engine(ctx)
     try:
-        asker = Asker.of(ctx, engine)
+        asker = Asker.of(ctx, engine, ctx.config.judge)
         done = len(samples) - len(owed)
         for part in asker.rate(_chats(samples, owed)):
             done += len(part)
@@ -53,18 +53,18 @@ def _chats(samples: Dataset, ids: Sequence[int]) -> Iterator[tuple[int, Chat]]:
         yield from ((sample.id, sample.messages) for sample in samples.take(part))
 
 
-def ahead(ctx: Ctx, folder: Path, chats: Sequence[tuple[Key, Chat]], done: int) -> dict[Key, Rated]:
+def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key, Chat]], done: int) -> dict[Key, Rated]:
     """Ratings of candidates, all before any of them is scored: vLLM must have left the GPU by then.
 
     They have no row until they are scored, so what is rated is kept in a file in ``folder`` that a resumed run reads.
     """
-    kept = _Kept.open(ctx, folder)
+    kept = _Kept.open(ctx, how, folder)
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
     owed = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
     if owed:
         engine = diagnosis.open_engine(ctx)
         try:
-            for part in Asker.of(ctx, engine).rate(owed):
+            for part in Asker.of(ctx, engine, how).rate(owed):
                 kept.add(part)
                 ctx.progress(done)
             ctx.event(engine.cache())
@@ -86,11 +86,11 @@ class _Kept:
     rows: dict[Marked, Rated] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, ctx: Ctx, folder: Path) -> _Kept:
+    def open(cls, ctx: Ctx, how: configs.Judge, folder: Path) -> _Kept:
         """What a run before this one has rated."""
-        how = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
+        settings = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
         labels = [template.hash for template in diagnosis.judge_templates(ctx).values()]
-        text = ":".join([models.fingerprint(diagnosis.judge_ref(ctx)), how, *labels])
+        text = ":".join([models.fingerprint(diagnosis.judge_ref(ctx)), how.mode, settings, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
         if out.path.exists():
@@ -142,10 +142,10 @@ class Asker:
     seed: tuple[int, int]
 
     @classmethod
-    def of(cls, ctx: Ctx, engine: Engine) -> Asker:
+    def of(cls, ctx: Ctx, engine: Engine, how: configs.Judge) -> Asker:
         """For the round that ``ctx`` works on."""
         seed = ctx.config.project.seed, ctx.round
-        return cls(engine, diagnosis.judge_templates(ctx), ctx.config.judge, ctx.config.vllm.in_flight, seed)
+        return cls(engine, diagnosis.judge_templates(ctx), how, ctx.config.vllm.in_flight, seed)
 
     def rate(self, items: Iterable[tuple[K, Chat]]) -> Iterator[list[tuple[K, Rated]]]:
         """Ratings of the items by their keys, some at a time, in the order in which they are done."""

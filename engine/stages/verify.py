@@ -1,11 +1,10 @@
 """Every rewrite is checked and measured by the signals that its sample was selected by, before anyone decides on it.
 
 1. Text (``engine.checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds scaffolding or
-overlaps
-   with the held-out set is rejected with the reason, and not measured.
-2. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings. What
-   cannot be measured is rejected; so is a diversity prompt whose embedding lies on another's
-   (``verify.max_similarity``).
+   overlaps with the held-out set is rejected with the reason, and not measured.
+2. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
+   mode that the samples were rated in. What cannot be measured is rejected; so is a diversity prompt whose embedding
+   lies on another's (``verify.max_similarity``).
 3. The verdict (``engine.verdicts``): is the rewrite better than what it replaces? It decides nothing by itself; the
    review stage does.
 
@@ -24,10 +23,12 @@ import numpy as np
 
 from engine import checks, diagnosis, prompts
 from engine.checks import Corpus, Exchange, Finding, HeldOut
+from engine.config import Judge
 from engine.diagnosis import Measured, Rated
 from engine.errors import StageError
 from engine.nearest import Floats, Ints, against
 from engine.stage import Ctx
+from engine.stages.judge import as_judged, rate
 from engine.stages.rewrite_job import TEMPLATES
 from engine.store.rows import (
     AXES,
@@ -170,14 +171,15 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
     old = originals(ctx)
     marks = {t.signal: t for t in ctx.rows(Threshold)}
     planned = chunks(kept, judged)
-    ahead = _rate_ahead(ctx, [c for chunk in planned if not _whole(chunk, judged) for c in chunk], done)
+    how = as_judged(ctx.config.judge, ctx.rows(Ratings))
+    ahead = _rate_ahead(ctx, how, [c for chunk in planned if not _whole(chunk, judged) for c in chunk], done)
     for chunk in planned:
         done += len(chunk)
         if _whole(chunk, judged):
             continue
-        chats = [c.new.messages for c in chunk]
-        measured = diagnosis.measure(ctx, chats)
-        rated = diagnosis.rate(ctx, chats) if ahead is None else [ahead[c.key] for c in chunk]
+        measured = diagnosis.measure(ctx, [c.new.messages for c in chunk])
+        asked = [(c.key, c.new.messages) for c in chunk]
+        rated = rate(ctx, how, asked) if ahead is None else [ahead[key] for key, _ in asked]
         similarity, nearest = near.of(chunk, measured)
         rows: list[Row] = []
         for i, one in enumerate(chunk):
@@ -199,13 +201,13 @@ RATINGS = "ratings"
 """Where ratings are kept from when vLLM has made them until they are part of a verdict."""
 
 
-def _rate_ahead(ctx: Ctx, owed: Sequence[Candidate], done: int) -> dict[Key, Rated] | None:
+def _rate_ahead(ctx: Ctx, how: Judge, owed: Sequence[Candidate], done: int) -> dict[Key, Rated] | None:
     """All ratings at once when vLLM makes them: it cannot share the GPU with the models that measure."""
     if ctx.config.judge.backend != "vllm":
         return None
     from engine.stages import judge_stream
 
-    return judge_stream.ahead(ctx, ctx.workdir(RATINGS), [(c.key, c.new.messages) for c in owed], done)
+    return judge_stream.ahead(ctx, how, ctx.workdir(RATINGS), [(c.key, c.new.messages) for c in owed], done)
 
 
 def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candidate]]:

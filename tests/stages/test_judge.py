@@ -119,7 +119,9 @@ def test_a_request_that_does_not_fit_is_an_error(tmp_path: Path, tiny_model: Pat
 
 def test_candidates_are_rated_as_samples_are(judged: tiny.Project) -> None:
     rows = {row.sample_id: row for row in judged.ctx("x").rows(Ratings)}
-    for sample, found in zip(judged.ctx("x").dataset(), diagnosis.rate(judged.ctx("verify"), CHATS), strict=True):
+    ctx = judged.ctx("verify")
+    ratings = judge.rate(ctx, ctx.config.judge, [((i,), chat) for i, chat in enumerate(CHATS)])
+    for sample, found in zip(ctx.dataset(), ratings, strict=True):
         assert found.ratings == pytest.approx(values(rows[sample.id]), abs=1e-4)
         assert found.quality == pytest.approx(rows[sample.id].quality, abs=1e-4)
 
@@ -196,9 +198,9 @@ def test_the_six_requests_of_a_sample_are_computed_as_one(tmp_path: Path, tiny_m
 
 
 def test_drawn_replies_are_planned_as_six_requests_a_sample(judged: tiny.Project) -> None:
-    ctx = judged.ctx("judge")
-    assert [len(batch) for batch in diagnosis.plan_ratings(ctx, [200] * 8)] == [4] * 2
-    sampled = judged.ctx("judge", config=replace(ctx.config, judge=replace(ctx.config.judge, mode="sampled")))
+    how = judged.config.judge
+    assert [len(batch) for batch in diagnosis.plan_ratings(how, [200] * 8)] == [4] * 2
+    sampled = replace(how, mode="sampled")
     assert [len(batch) for batch in diagnosis.plan_ratings(sampled, [60] * 6)] == [2] * 3
 
 

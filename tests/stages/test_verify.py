@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import rounds
 import tiny
 
 from engine import config, diagnosis, verdicts
+from engine.backends import Generation, hf
 from engine.context import StoreCtx
 from engine.diagnosis import Measured, Rated
 from engine.errors import Paused, StageError
@@ -117,7 +119,9 @@ def test_good_text_is_measured_by_the_rounds_models(made: tiny.Project) -> None:
     chats = [tiny.chat("name every pear", "pear pear"), tiny.chat("list bread and apple in red", "bread apple")]
     order = ["quality", "diversity"]
     measured = dict(zip(order, diagnosis.measure(ctx, chats), strict=True))
-    rated = dict(zip(order, diagnosis.rate(ctx, chats), strict=True))
+    rated = dict(
+        zip(order, judge.rate(ctx, ctx.config.judge, list(zip([(0,), (1,)], chats, strict=True))), strict=True)
+    )
     for axis in order:
         assert got[axis].new_loss_before == pytest.approx(measured[axis].loss_before, abs=1e-5)
         assert got[axis].new_loss_after == pytest.approx(measured[axis].loss_after, abs=1e-5)
@@ -126,6 +130,41 @@ def test_good_text_is_measured_by_the_rounds_models(made: tiny.Project) -> None:
         assert got[axis].improved is not None
         assert str(got[axis].verdict).startswith(("improved: ", "not improved: "))
     assert [state for state, _ in fates(made).values()] == ["proposed", "proposed"]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_rewrites_are_rated_in_the_mode_that_the_samples_were(
+    made: tiny.Project, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """Expected and drawn ratings lie on different scales. ``changed``: config.toml names the other mode since."""
+    expected = made.ctx("x").rows(Ratings)
+    drawn: list[int] = []
+
+    def replies(self: hf.HF, chats: Sequence[Sequence[Message]], *, seed: int, **how: Any) -> list[Generation]:
+        drawn.append(seed)
+        return [Generation("hm" if len(chats) > 6 and i == 7 else "8", "stop", 1, 1) for i in range(len(chats))]
+
+    monkeypatch.setattr(hf.HF, "generate", replies)
+    propose(made, 0, "quality", "name every pear", "pear pear")
+    propose(made, 1, "quality", "name bread and apple in red", "bread apple")
+    made.ctx("judge").save([replace(row, digit_mass=None) for row in expected])
+    made.config = replace_judge(made.config, mode="expected" if changed else "sampled")
+    verify.run(made.ctx("verify"))
+    assert [json.loads(str(v.new_ratings)) for v in made.ctx("x").rows(Verdict)] == [[8.0] * 6] * 2
+    assert len(set(drawn)) == 2, "what could not be read was drawn again, from another seed"
+
+    made.db.execute("UPDATE rewrite SET verdict=NULL")
+    made.ctx("judge").save(expected)
+    made.config = replace_judge(made.config, mode="sampled" if changed else "expected")
+    verify.run(made.ctx("verify"))
+    assert all(v.new_quality != 8.0 for v in made.ctx("x").rows(Verdict))
+    assert len(drawn) == 2, "nothing is drawn where samples have expected ratings"
+
+
+def replace_judge(settings: config.Config, **values: Any) -> config.Config:
+    import msgspec
+
+    return msgspec.structs.replace(settings, judge=msgspec.structs.replace(settings.judge, **values))
 
 
 def test_similarity_is_measured_as_the_dataset_was(made: tiny.Project) -> None:
