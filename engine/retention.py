@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from engine.diagnosis import CHECKPOINT
 from engine.stage import Ctx
-from engine.store.read import MAIN_SCORES
+from engine.store.read import main_scores
 from engine.store.rows import Score
 
 
-def kept(rounds: Collection[int], scores: Mapping[int, Mapping[str, float]], keep: int) -> set[int]:
+def kept(
+    rounds: Collection[int], scores: Mapping[int, Mapping[str, Score]], keep: int, tasks: Sequence[str] = ()
+) -> set[int]:
     """The rounds whose checkpoints stay: the last ``keep``, and the best by the main score among all.
 
     Args:
-        scores: round -> task -> value, of the rounds that were evaluated.
+        scores: round -> task -> score, of the rounds that were evaluated.
+        tasks: [evaluate] tasks, one of which may be the main score.
     """
     stay = set(sorted(rounds)[-keep:])
-    for task, sign in MAIN_SCORES:
-        found = {round: sign * scores[round][task] for round in rounds if task in scores.get(round, {})}
+    for name in main_scores(tasks):
+        found = {round: scores[round][name] for round in rounds if name in scores.get(round, {})}
         if found:
-            return stay | {max(found, key=lambda round: (found[round], round))}
+            newest = found[max(found)]
+            alike = {round: one.better for round, one in found.items() if one.comparable(newest)}
+            return stay | {max(alike, key=lambda round: (alike[round], round))}
     return stay
 
 
@@ -34,8 +39,8 @@ def prune(ctx: Ctx) -> None:
     if not keep:
         return
     there = [r for r in range(ctx.round + 1) if ctx.artifact(CHECKPOINT, r) is not None]
-    scores = {r: {row.task: row.value for row in ctx.rows(Score, r)} for r in there}
-    stay = kept(there, scores, keep) | {ctx.round}
+    scores = {r: {row.task: row for row in ctx.rows(Score, r)} for r in there}
+    stay = kept(there, scores, keep, ctx.config.evaluate.tasks) | {ctx.round}
     if ctx.config.train.init == "previous":
         stay.add(ctx.round - 1)
     gone = [r for r in there if r not in stay]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -162,9 +162,29 @@ def scores(db: sqlite3.Connection, round: int) -> dict[str, Score]:
 def main_task(db: sqlite3.Connection, round: int) -> Score | None:
     """The figure to show where there is room for one: accuracy, else the first of the round's [evaluate] tasks."""
     found = scores(db, round)
+    return next((found[name] for name in main_scores(asked_tasks(db, round))[:-1] if name in found), None)
+
+
+def main_scores(tasks: Sequence[str]) -> tuple[str, ...]:
+    """The scores that can tell how good a round's model is, the first that is there: accuracy, the [evaluate]
+    ``tasks`` in their order, the held-out loss.
+    """
+    return "accuracy", *tasks, "heldout_loss"
+
+
+def asked_tasks(db: sqlite3.Connection, round: int) -> list[str]:
+    """[evaluate] tasks as ``round`` ran with them."""
     kept = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()
-    wanted = json.loads(kept["config"]).get("evaluate", {}).get("tasks", []) if kept else []
-    return next((found[name] for name in ("accuracy", *wanted) if name in found), None)
+    return list(json.loads(kept["config"]).get("evaluate", {}).get("tasks", [])) if kept else []
+
+
+def gain(now: Mapping[str, Score], before: Mapping[str, Score], tasks: Sequence[str]) -> float | None:
+    """By how much the main score got better; None where both rounds have none that was measured alike."""
+    for name in main_scores(tasks):
+        one, two = now.get(name), before.get(name)
+        if one is not None and two is not None and one.comparable(two):
+            return one.better - two.better
+    return None
 
 
 def paired(db: sqlite3.Connection, round: int) -> dict[str, float]:
@@ -243,10 +263,6 @@ def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float
     return row[0], row[1]
 
 
-# The score that the loop's gain is told by: the first that is there, with the sign that makes more better.
-MAIN_SCORES = (("accuracy", 1.0), ("heldout_loss", -1.0))
-
-
 def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
     """What the stop rule looks at, once the merge of ``round`` is done."""
     merged = db.execute("SELECT 1 FROM job WHERE round=? AND stage='merge' AND state='done'", (round,)).fetchone()
@@ -254,8 +270,4 @@ def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
         return None
     chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
     accepted = sum(states.get("accepted", 0) for states in rewrites(db, round).values())
-    now, before = scores(db, round), scores(db, round - 1)
-    gains = (
-        sign * (now[task].value - before[task].value) for task, sign in MAIN_SCORES if task in now and task in before
-    )
-    return RoundFacts(chosen, accepted, next(gains, None))
+    return RoundFacts(chosen, accepted, gain(scores(db, round), scores(db, round - 1), asked_tasks(db, round)))

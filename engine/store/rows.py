@@ -246,6 +246,15 @@ class Score:
         """Whether it stands for its task."""
         return not (self.metric and self.task.endswith(f":{self.metric}"))
 
+    @property
+    def better(self) -> float:
+        """The value with the sign that makes more better."""
+        return self.value if self.higher else -self.value
+
+    def comparable(self, other: Score) -> bool:
+        """Whether both were measured in the same way."""
+        return (self.task, self.metric, self.source) == (other.task, other.metric, other.source)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskItem:

@@ -26,7 +26,23 @@ from engine.store.rows import Score
     ],
 )
 def test_the_last_and_the_best_stay(scores: dict[int, dict[str, float]], keep: int, stay: set[int]) -> None:
-    assert kept([0, 1, 2, 3], scores, keep) == stay
+    rows = {r: {t: Score(r, t, v, None, 8, higher=t != "heldout_loss") for t, v in of.items()}
+            for r, of in scores.items()}  # fmt: skip
+    assert kept([0, 1, 2, 3], rows, keep) == stay
+
+
+def test_a_task_can_be_the_main_score() -> None:
+    """Whichever way is better, and among rounds that were asked alike."""
+
+    def measured(values: dict[int, float], higher: bool, sources: dict[int, str]) -> dict[int, dict[str, Score]]:
+        return {r: {"heldout_loss": Score(r, "heldout_loss", r, None, 8, higher=False),
+                    "sums": Score(r, "sums", value, None, 8, "m", higher, sources.get(r, "a"))}
+                for r, value in values.items()}  # fmt: skip
+
+    values = {0: 0.9, 1: 0.6, 2: 0.5, 3: 0.7}
+    assert kept([0, 1, 2, 3], measured(values, True, {}), 1, ["sums"]) == {0, 3}
+    assert kept([0, 1, 2, 3], measured(values, False, {}), 1, ["sums"]) == {2, 3}
+    assert kept([0, 1, 2], measured(values, True, {0: "b"}), 1, ["sums"]) == {1, 2}, "round 0 was asked other questions"
 
 
 def rounds(folder: Path, model: Path, extra: str) -> tiny.Project:
@@ -34,7 +50,7 @@ def rounds(folder: Path, model: Path, extra: str) -> tiny.Project:
     done = tiny.Project(folder, tiny.make_config(model, f"[train]\n{extra}"), tiny.chats(8))
     for number, loss in enumerate((2.0, 1.0, 1.5, 1.2)):
         train.run(done.ctx("train", round=number))
-        write.save(done.db, number, "evaluate", [Score(number, "heldout_loss", loss, None, 8)], None)
+        write.save(done.db, number, "evaluate", [Score(number, "heldout_loss", loss, None, 8, higher=False)], None)
     return done
 
 

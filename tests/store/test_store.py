@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from engine.store.rows import (
     Ratings,
     Rewrite,
     Sample,
+    Score,
     Verdict,
     content_id,
     dump_messages,
@@ -114,6 +116,27 @@ def test_any_round_can_be_read_back_and_a_merge_can_be_done_again(db: sqlite3.Co
     assert [s.id for s in read.dataset(db, 0)] == [s.id for s in old]
     assert [s.seq for s in read.dataset(db, 1)] == [0, 2, 3, 4, 10]
     assert read.sample(db, child.id) == child
+
+
+def test_the_loops_gain_is_told_by_the_main_score(db: sqlite3.Connection) -> None:
+    """Accuracy, else the first task of both rounds that was measured alike, else the held-out loss, turned round."""
+    wanted = {"evaluate": {"tasks": ["sums", "errors"]}}
+    write.open_round(db, 1, json.dumps(wanted), ["merge"], closing=False, stopped=None)
+    write.end_job(db, 1, "merge", "done")
+    known = {"heldout_loss": (1.0, 0.8), "errors": (0.5, 0.25), "sums": (0.5, 0.75), "accuracy": (0.125, 0.25)}
+    gains = []
+    for task, values in known.items():
+        for round, value in enumerate(values):
+            how = ("m", task != "errors", "one") if task in ("sums", "errors") else ("", task == "accuracy", "")
+            write.save(db, round, "evaluate", [Score(round, task, value, None, 8, *how)], None)
+        facts = read.round_facts(db, 1)
+        gains.append(facts.gain if facts else None)
+    assert gains == [pytest.approx(0.2), 0.25, 0.25, 0.125]
+    db.execute("DELETE FROM score WHERE task='accuracy'")
+    db.execute("UPDATE score SET source='two', value=0.1 WHERE task='sums' AND round=1")
+    facts = read.round_facts(db, 1)
+    assert facts is not None
+    assert facts.gain == 0.25, "other questions were asked in sums: errors is next"
 
 
 def test_save_honours_what_is_wanted_after_writing(project: Path, db: sqlite3.Connection) -> None:
