@@ -27,6 +27,7 @@ import msgspec
 from engine.config import Evaluate, Model
 from engine.errors import MiddoError, StageError
 from engine.eval_tasks import main_metric
+from engine.lm_replies import Replies
 from engine.models import ModelRef
 from engine.tether import die_with
 
@@ -37,7 +38,7 @@ class Job(msgspec.Struct, frozen=True):
     """What to measure: the model as a ``ModelRef``, opened as [model] says, the tasks, and how.
 
     ``own``: the folder of a project's tasks; ``defaults``: whether lm-eval's are wanted too (finding them takes
-    seconds).
+    seconds). ``kept``: for each task, the file that its replies are kept in until it is done.
     """
 
     base: str
@@ -49,6 +50,7 @@ class Job(msgspec.Struct, frozen=True):
     own: str | None
     defaults: bool
     how: Evaluate
+    kept: dict[str, str]
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -212,30 +214,17 @@ def _vllm_args(job: Job) -> dict[str, Any]:
     return args
 
 
-class _Watch:
-    """Stands in for lm-eval's cache of replies: it is told of every one, and how many there will be."""
+def _share(name: str, tell: Tell) -> Callable[[int, int], None]:
+    """Tells how much of a task is done, now and then."""
+    told = time.monotonic()
 
-    def __init__(self, lm: Any, name: str, tell: Tell) -> None:
-        self.name, self.tell = name, tell
-        self.done = self.total = 0
-        self.told = time.monotonic()
-        for kind in ("loglikelihood", "loglikelihood_rolling", "generate_until"):
-            setattr(lm, kind, self._counting(getattr(type(lm), kind).__get__(lm)))
-        lm.set_cache_hook(self)
+    def share(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= EVERY_S:
+            told = time.monotonic()
+            tell(At(name, min(done / total, 1.0)))
 
-    def _counting(self, run: Callable[[Sequence[Any]], Any]) -> Callable[[Sequence[Any]], Any]:
-        def counted(requests: Sequence[Any], **more: Any) -> Any:
-            self.total += len(requests)
-            return run(requests, **more)
-
-        return counted
-
-    def add_partial(self, kind: str, request: object, reply: object) -> None:
-        """One request is answered."""
-        self.done += 1
-        if self.total and time.monotonic() - self.told >= EVERY_S:
-            self.told = time.monotonic()
-            self.tell(At(self.name, min(self.done / self.total, 1.0)))
+    return share
 
 
 def _run(lm: Any, name: str, loaded: dict[str, Any], job: Job, tell: Tell) -> Measured:
@@ -247,7 +236,7 @@ def _run(lm: Any, name: str, loaded: dict[str, Any], job: Job, tell: Tell) -> Me
     random.seed(job.seed)
     np.random.seed(job.seed)
     torch.manual_seed(job.seed)
-    _Watch(lm, name, tell)
+    Replies(Path(job.kept[name]), _share(name, tell)).stand_in(lm)
     found = evaluator.evaluate(
         lm=lm,
         task_dict=loaded,

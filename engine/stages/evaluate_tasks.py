@@ -1,8 +1,9 @@
 """The tasks of lm-eval, in a process of their own: starting it, following it, keeping what it found.
 
 The scorer's memory is given back first. Every task is saved when it is done, so a killed or paused evaluation repeats
-none. A task that fails, or takes the process down with it, leaves the others as they are; when all were tried, the
-stage fails with the reasons, and run again it tries only those.
+none; of the one that ran, replies are kept batch by batch until it is done (``engine.lm_replies``). A task that fails,
+or takes the process down with it, leaves the others as they are; when all were tried, the stage fails with the reasons,
+and run again it tries only those.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import hashlib
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 
 import msgspec
 
-from engine import diagnosis, environment, eval_tasks, ranks
+from engine import config as configs
+from engine import diagnosis, environment, eval_tasks, models, ranks
 from engine.backends import hf
 from engine.errors import StageError
 from engine.eval_tasks import TaskNeeds
@@ -66,12 +71,14 @@ def run(ctx: Ctx, base: int) -> None:
     done = {name: sum(row.n for row in there if row.source == sources[name]) for name in needs}
     owed = [name for name in needs if not done[name]]
     if not owed:
+        _forget(ctx)
         return
     tally = _Tally(base, {name: n for name, n in done.items() if n}, {name: 1.0 for name, n in done.items() if n})
     list(ranks.spread(_release, range(ranks.size())))
+    kept = _kept(ctx, sources)
     while owed:  # more than once only when a task took the process down
-        with _Process(_job(ctx, owed, needs), needs) as child:
-            _follow(ctx, child, tally, sources)
+        with _Process(_job(ctx, owed, needs, kept), needs) as child:
+            _follow(ctx, child, tally, sources, kept)
             _blame(child, tally, owed)
         owed = [name for name in owed if name not in tally.done and name not in tally.failed]
     if tally.failed:
@@ -80,6 +87,7 @@ def run(ctx: Ctx, base: int) -> None:
             f"{len(tally.failed)} of {len(needs)} evaluation tasks failed: {said}. The others are saved; run again to"
             " try these, or take them out of [evaluate] tasks. The round's log has the traceback."
         )
+    _forget(ctx)
 
 
 def source(ctx: Ctx, name: str) -> str:
@@ -92,11 +100,29 @@ def source(ctx: Ctx, name: str) -> str:
     return f"{name}:{hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).hexdigest()}"
 
 
+REPLIES = "replies"
+"""Where the replies to a task's requests are kept until it is done."""
+
+
+def _kept(ctx: Ctx, sources: Mapping[str, str]) -> dict[str, Path]:
+    """The file of each task's replies, named by all that they depend on besides the requests' texts."""
+    how = configs.slice_hash(ctx.config, ("model", "evaluate.model_args"))
+    by = models.fingerprint(diagnosis.after_model(ctx)), how, version("lm_eval")
+    folder = ctx.workdir(REPLIES)
+    marks = {name: hashlib.blake2b(":".join((it, *by)).encode(), digest_size=8) for name, it in sources.items()}
+    return {name: folder / f"{mark.hexdigest()}.jsonl" for name, mark in marks.items()}
+
+
+def _forget(ctx: Ctx) -> None:
+    """All tasks are done: drop the replies, also those that an earlier model gave or that other settings asked for."""
+    shutil.rmtree(ctx.workdir(REPLIES))
+
+
 def _release(_: int) -> None:
     hf.release()
 
 
-def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds]) -> Job:
+def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Mapping[str, Path]) -> Job:
     ref = diagnosis.after_model(ctx)
     own = eval_tasks.own_folder(ctx.config.evaluate, ctx.project)
     return Job(
@@ -109,6 +135,7 @@ def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds]) -> Job:
         own=str(own) if own else None,
         defaults=not all(need.local for need in needs.values()),
         how=ctx.config.evaluate,
+        kept={name: str(kept[name]) for name in owed},
     )
 
 
@@ -184,7 +211,7 @@ def _environment(offline: bool, code: bool) -> dict[str, str]:
     return own
 
 
-def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str]) -> None:
+def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str], kept: Mapping[str, Path]) -> None:
     """Save what is reported, show how far it is, and stop when that is wanted."""
     for report in child.listen():
         match report:
@@ -197,8 +224,9 @@ def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str]
             case Measured(task):
                 tally.now = ""
                 tally.done[task] = 1.0
-                ctx.save(_rows(ctx.round, report, sources[task]), tally.at())
                 ctx.event(_said(report))
+                ctx.save(_rows(ctx.round, report, sources[task]), tally.at())
+                kept[task].unlink(missing_ok=True)
             case Failed(task, reason):
                 tally.now = ""
                 tally.done.pop(task, None)

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from engine import batches, diagnosis, models
+from engine import batches, diagnosis, lines, models
 from engine import config as configs
 from engine.backends import Call, Generation, Rating
 from engine.diagnosis import Chat, Rated
@@ -93,18 +93,14 @@ class _Kept:
         text = ":".join([models.fingerprint(diagnosis.judge_ref(ctx)), how.mode, settings, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
-        if out.path.exists():
-            lines = out.path.read_text(encoding="utf-8").split("\n")
-            out.rows.update(_read(line) for line in lines[:-1])  # a kill can cut the last one off
-            out.path.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
+        out.rows.update(map(_read, lines.whole(out.path)))
         return out
 
     def add(self, part: Iterable[tuple[Marked, Rated]]) -> None:
         """Keep these too."""
         part = list(part)
         self.rows.update(part)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{json.dumps([*key, mark, asdict(one)])}\n" for (key, mark), one in part))
+        lines.append(self.path, (json.dumps([*key, mark, asdict(one)]) for (key, mark), one in part))
 
 
 def _read(line: str) -> tuple[Marked, Rated]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import tiny
 import torch
@@ -20,8 +22,9 @@ from engine import config as configs
 from engine import lm_harness, models
 from engine.backends import hf
 from engine.config import Config
-from engine.errors import StageError
+from engine.errors import Paused, StageError
 from engine.lm_harness import Failed, Job, Measured, Planned, Report
+from engine.lm_replies import Replies
 from engine.render import render_prompt
 from engine.stages import evaluate, evaluate_tasks, train
 from engine.store import read, write
@@ -70,6 +73,7 @@ def job(config: Config, folder: Path, ref: models.ModelRef) -> Job:
     return Job(
         str(ref.base), str(ref.adapter) if ref.adapter else None, ref.nf4, config.model, 0, config.evaluate.tasks,
         config.evaluate.include_path, False, config.evaluate,
+        {name: str(folder / f"{name}.jsonl") for name in config.evaluate.tasks},
     )  # fmt: skip
 
 
@@ -297,6 +301,159 @@ def test_nothing_that_dies_or_fails_takes_finished_tasks_with_it(tmp_path: Path,
     assert {name: asked.count(name) for name in found} == dict.fromkeys(found, 12), "each was measured once"
     evaluate.run(one.ctx("evaluate"))
     assert len((folder / "asked").read_text().split()) == len(asked), "nothing is owed"
+
+
+# Imported by lm-eval's process: it writes down what the model is asked, and stops in front of a batch.
+COUNTING = """
+import sys
+if "engine.lm_harness" in sys.orig_argv:
+    import os, signal
+    from pathlib import Path
+    from lm_eval.models.huggingface import HFLM
+    from engine.store import commands
+    here, project = Path({here!r}), Path({project!r})
+    def counting(kind, call):
+        count = 0
+        def counted(self, given=None, *args, **more):
+            nonlocal count
+            count += 1
+            if (here / (kind + "-pause")).exists() and count == 3:
+                commands.set_want(project, "pause")
+                signal.pause()
+            if (here / (kind + "-die")).exists() and count == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+            with (here / kind).open("a") as file:
+                file.write(str(len(more["context"] if given is None else given)) + "\\n")
+            return call(self, *(() if given is None else (given,)), *args, **more)
+        return counted
+    HFLM._model_generate = counting("sums", HFLM._model_generate)
+    HFLM._model_call = counting("words", HFLM._model_call)
+"""
+
+
+def test_a_task_goes_on_after_its_last_saved_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paused amid a task whose model writes, then killed amid one whose model compares: no batch is computed twice,
+    the figures are those of an undisturbed run, and nothing is left lying about."""
+    config = settings("sums", "words")
+    config = msgspec.structs.replace(config, evaluate=msgspec.structs.replace(config.evaluate, task_batch_size=2))
+    one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
+    train.run(one.ctx("train"))
+    here = tmp_path / "here"
+    here.mkdir()
+    text = COUNTING.format(here=str(here), project=str(one.folder))
+    (here / "sitecustomize.py").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{ROOT}")
+
+    def asked() -> dict[str, list[str]]:
+        return {kind: path.read_text().split() for kind in ("sums", "words") if (path := here / kind).exists()}
+
+    (here / "sums-pause").touch()
+    with pytest.raises(Paused):
+        evaluate.run(one.ctx("evaluate"))
+    assert asked() == {"sums": ["2", "2"]}
+    (here / "sums-pause").unlink()
+    one.want("run")
+    (here / "words-die").touch()
+    with pytest.raises(StageError, match="words: lm-eval was killed by signal 9"):
+        evaluate.run(one.ctx("evaluate"))
+    assert asked() == {"sums": ["2"] * 6, "words": ["2"] * 3}
+    left = list((one.folder / "artifacts" / "round-0" / "replies").iterdir())
+    assert len(left) == 1, "the replies of a task that is done are gone"
+    kept = left[0].read_text(encoding="utf-8")
+    assert kept.count("\n") == 6
+    left[0].write_text(kept + kept.split("\n")[0][:40], encoding="utf-8")  # as a kill amid a write leaves it
+    (here / "words-die").unlink()
+    evaluate.run(one.ctx("evaluate"))
+    choices = sum(len(question["choices"]) for question in QUESTIONS["words"])
+    assert sum(map(int, asked()["words"])) == choices
+    assert not (one.folder / "artifacts" / "round-0" / "replies").exists()
+
+    monkeypatch.chdir(EXAMPLES)
+    whole = measured(job(config, tmp_path, models.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
+    expected = {figure.task: figure for report in whole if isinstance(report, Measured) for figure in report.figures}
+    found = scores(one)
+    assert {name: (row.value, row.stderr, row.n) for name, row in found.items()} == {
+        name: (figure.value, figure.stderr, figure.n) for name, figure in expected.items()
+    }
+    items = {task: {row.item: row.value for row in one.ctx("x").rows(TaskItem) if row.task == task} for task in found}
+    assert items == {name: dict(figure.items) for name, figure in expected.items()}
+
+
+def test_replies_of_another_model_or_of_other_settings_are_not_taken(tmp_path: Path, tiny_model: Path) -> None:
+    config = settings("sums", "words", model=tiny_model)
+    one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
+    train.run(one.ctx("train"))
+
+    def files(config: Config = config, round: int = 0) -> set[Path]:
+        ctx = one.ctx("evaluate", round, config)
+        sources = {name: evaluate_tasks.source(ctx, name) for name in ("sums", "words")}
+        return set(evaluate_tasks._kept(ctx, sources).values())
+
+    first = files()
+    assert len(first) == 2
+    assert files() == first
+
+    def changed(section: str, **values: Any) -> Config:
+        return msgspec.structs.replace(config, **{section: msgspec.structs.replace(getattr(config, section), **values)})
+
+    for other in (changed("evaluate", apply_chat_template=False), changed("model", dtype="float32"),
+                  changed("evaluate", model_args={"add_bos_token": True})):  # fmt: skip
+        assert not files(other) & first
+    assert files(changed("evaluate", task_batch_size=3, exact_match=True)) == first, "they change no reply"
+    train.run(one.ctx("train", 1, changed("train", learning_rate=0.01)))
+    assert not {path.name for path in files(round=1)} & {path.name for path in first}
+    checkpoint = one.ctx("x").artifact("checkpoint")
+    assert checkpoint is not None
+    shutil.copytree(one.ctx("x", 1).artifact("checkpoint") or Path(), checkpoint, dirs_exist_ok=True)
+    assert not files() & first, "the round was trained anew"
+
+
+def test_drawn_replies_and_those_that_vllm_tells_of_otherwise_are_kept_too(tmp_path: Path) -> None:
+    """Equal requests have a reply each; vLLM's model tells its cache of other settings than it was asked with."""
+
+    class Model:
+        """Numbers its replies."""
+
+        count = 0
+
+        def set_cache_hook(self, hook: Replies) -> None:
+            self.hook = hook
+
+        def generate_until(self, requests: Any) -> list[str]:
+            out = []
+            for one in requests[:stop] if stop else requests:
+                self.count += 1
+                out.append(f"reply {self.count}")
+                self.hook.add_partial("generate_until", (one.args[0], {"temperature": 1.0, "seed": 7}), out[-1])
+            return out
+
+        loglikelihood = loglikelihood_rolling = generate_until
+
+    class Request:
+        """As much of lm-eval's Instance as is looked at."""
+
+        def __init__(self, text: str, until: str = "x") -> None:
+            self.args = (text, {"until": until})
+
+    stop = 3
+    requests = [Request("a"), Request("a"), Request("b"), Request("a"), Request("c"), Request("c", "y")]
+    told: list[tuple[int, int]] = []
+    first, second = Model(), Model()
+    Replies(tmp_path / "kept", lambda *at: told.append(at)).stand_in(first)
+    with pytest.raises(StopIteration):
+        first.generate_until(requests)
+    assert told == [(1, 6), (2, 6), (3, 6)]
+    stop, second.count = 0, 100
+    Replies(tmp_path / "kept", lambda *at: told.append(at)).stand_in(second)
+    replies = second.generate_until(requests)
+    assert replies == ["reply 1", "reply 2", "reply 3", "reply 101", "reply 102", "reply 103"]
+    assert told[3:] == [(4, 6), (5, 6), (6, 6)]
+    third = Model()
+    Replies(tmp_path / "kept", lambda *at: None).stand_in(third)
+    assert third.generate_until(requests[:4]) == replies[:4]
+    assert third.generate_until(requests[4:]) == ["reply 1", "reply 2"], (
+        "whose reply it was cannot be told: asked again"
+    )
 
 
 def test_what_cannot_be_loaded_fails_every_task_with_its_reason(
