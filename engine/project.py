@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +47,7 @@ def create(
     """Make a project folder with its config, database and the first data. All or nothing. ``say`` hears what is done.
 
     Raises:
-        UsageError: the folder holds a project or other files already.
+        UsageError: the folder holds a project or other files already, or a name is not UTF-8.
         DataError, ConfigError, StoreError: what is wrong with the data, the settings or the disk; nothing is left
         behind.
     """
@@ -54,6 +55,7 @@ def create(
         raise UsageError(f"{project}: is a project already. Add data with `middo-tui import {project} FILE`.")
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
         raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
+    _named(project)
     text = configs.render(settings)
     config = configs.parse(text, "config.toml")
     batches = []
@@ -92,7 +94,7 @@ def add(project: Path, data: Sequence[Path]) -> list[Added]:
     """More data into round 0.
 
     Raises:
-        UsageError: the first round has begun: its dataset is history.
+        UsageError: the first round has begun: its dataset is history; or a file's name is not UTF-8.
         DataError: a file cannot be read, or is in the project already; nothing is added.
     """
     migrate(project)
@@ -107,6 +109,18 @@ class _Batch:
     content: formats.Imported
 
 
+def _named(path: Path) -> None:
+    """A name that is no text cannot be kept in the store or a card.
+
+    Raises:
+        UsageError: it is not UTF-8.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{path}: this name is not UTF-8. Rename it, or name a link to it.") from None
+
+
 def _read(path: Path, config: Config) -> _Batch:
     if not path.exists():
         hub = not path.is_absolute() and len(path.parts) == 2 and not path.suffix
@@ -114,6 +128,7 @@ def _read(path: Path, config: Config) -> _Batch:
         raise DataError(
             f"{path}: there is no such file. Check the path; relative paths start where the command runs.{way}"
         )
+    _named(path)
     return _Batch(path, _digest(path), formats.read(path, config.data))
 
 
@@ -122,7 +137,7 @@ def _digest(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for file in files:
-        digest.update(file.name.encode())
+        digest.update(os.fsencode(file.name))
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

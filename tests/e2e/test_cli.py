@@ -72,8 +72,13 @@ def test_no_command_lets_a_name_act_on_the_terminal(data: Path, tmp_path: Path) 
     assert json.loads(said[4])["project"] == HOSTILE
 
 
-def test_a_file_name_that_is_no_text_is_said(tmp_path: Path) -> None:
-    refused(cli("init", tmp_path / "P", "--data", tmp_path / os.fsdecode(b"\xff.json")), 1, "⟨U+DCFF⟩.json")
+def test_a_name_that_is_no_text_is_refused(data: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff")
+    named = tmp_path / f"{odd}.json"
+    named.write_bytes(data.read_bytes())
+    for project, file in ((tmp_path / "P", named), (tmp_path / odd, data), (tmp_path / odd / "P", data)):
+        refused(cli("init", project, "--data", file), 2, "⟨U+DCFF⟩", "not UTF-8. Rename it")
+        assert not project.exists()
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
