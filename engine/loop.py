@@ -220,7 +220,7 @@ def next_step(
     if newest not in closing:
         return _after(newest, plan, facts, limits)
     if closing[newest] or plan.rounds <= newest:
-        return Stop("done", closing[newest] or f"{newest} rounds are done")
+        return Stop("done", closing[newest] or _enough(newest))
     return Open(newest, closing=False)  # more rounds were asked for later: the closing round becomes an ordinary one
 
 
@@ -244,4 +244,8 @@ def _after(newest: int, plan: Plan, facts: RoundFacts | None, limits: Limits) ->
         return Open(newest + 1, closing=False)
     if limits.final_train and (facts is None or facts.accepted > 0):
         return Open(newest + 1, closing=True, stopped=reason if newest + 1 < plan.rounds else None)
-    return Stop("done", reason or f"{newest + 1} rounds are done")
+    return Stop("done", reason or _enough(newest + 1))
+
+
+def _enough(rounds: int) -> str:
+    return f"{rounds} rounds are done" if rounds != 1 else "1 round is done"

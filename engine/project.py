@@ -81,11 +81,11 @@ def create(
 
 
 def name_project(project: Path, config: Config) -> None:
-    """Keep the names that the screens show: readers need no config for them."""
+    """Keep the names that the screens show: readers need no config for them. Without a name the folder's is shown."""
     db = writer(project)
     try:
         with transaction(db):
-            write.set_meta(db, name=config.project.name or project.resolve().name, model=config.model.name)
+            write.set_meta(db, name=config.project.name, model=config.model.name)
     finally:
         db.close()
 

@@ -53,7 +53,7 @@ class Supervisor:
             )
         write.interrupt(self.db)
         config = configs.load(self.project)
-        write.set_meta(self.db, name=config.project.name or self.project.resolve().name, model=config.model.name)
+        write.set_meta(self.db, name=config.project.name, model=config.model.name)
         self.mark_stale()
         for line in roles.notes(config):
             write.event(self.db, line)

@@ -4,6 +4,7 @@ torch.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ class Program(click.Group):
             say(f"middo-tui: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
-            if error.errno is None:
+            if error.errno in (None, errno.EPIPE):  # click ends quietly when nobody reads on
                 raise
             say(f"middo-tui: {error.filename or ''}: {error.strerror}.", err=True)
             ctx.exit(1)

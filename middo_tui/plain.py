@@ -147,12 +147,15 @@ def _cells(entry: Mapping[str, Any], first: float | None) -> tuple[str, ...]:
     accuracy, error = scores.get("accuracy"), errors.get("accuracy")
     by_axis = entry.get("rewrites_by_axis", {})
     blank = entry.get("closing", False)
+    state = {stage["name"]: stage["state"] for stage in entry["stages"]}
+    taken = [by_axis.get(axis, {}).get("accepted", 0) for axis in AXES]
+    chosen, decided = state.get("select") == "done", any(taken) or state.get("review") == "done"
     return (
         str(entry["round"]),
         figures.count(entry["size"]),
-        "" if blank else _triple([entry["selected"][axis] for axis in AXES]),
+        "" if blank else _triple([entry["selected"][axis] for axis in AXES]) if chosen else figures.NONE,
         "" if blank else figures.count(sum(by_axis.get(axis, {}).get("rewritten", 0) for axis in AXES)),
-        "" if blank else _triple([by_axis.get(axis, {}).get("accepted", 0) for axis in AXES]),
+        "" if blank else _triple(taken) if decided else figures.NONE,
         figures.fixed(scores.get("heldout_loss"), 4),
         figures.NONE if accuracy is None else f"{accuracy:.1%}" + (f" ±{error * 100:.1f}" if error else ""),
         "" if accuracy is None or first is None else f"{figures.change((accuracy - first) * 100, 1)} points",
@@ -206,7 +209,9 @@ def describe(status: Mapping[str, Any]) -> str:
     ]
     if not status["rounds"]:
         data = status.get("dataset", {})
-        return "\n".join([*lines, f"data     {data.get('imported', 0):,} samples, nothing has run yet"])
+        size, held, bad = (data.get(name, 0) for name in ("imported", "heldout", "quarantined"))
+        more = [f"{held:,} held out"] * bool(held) + [f"{bad:,} in quarantine"] * bool(bad)
+        return "\n".join([*lines, f"data     {', '.join([f'{size:,} samples', *more])}, nothing has run yet"])
     newest = status["rounds"][-1]
     lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', figures.NONE)}")
     lines += [_stage_line(stage) for stage in newest["stages"]]

@@ -10,7 +10,7 @@ from engine import launch
 from engine.loop import NAMES, stages_of
 from engine.store import read, teacher
 from engine.store.connect import reader
-from engine.store.rows import AXES, Job
+from engine.store.rows import AXES, REWRITTEN, Job
 from middo_tui import score_changes
 
 IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
@@ -79,7 +79,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
         "rewrites": {state: sum(by_axis[axis].get(state, 0) for axis in AXES) for state in COUNTED},
         "rewrites_by_axis": {
             axis: {
-                "rewritten": sum(n for state, n in by_axis[axis].items() if state in COUNTED),
+                "rewritten": sum(n for state, n in by_axis[axis].items() if state in REWRITTEN),
                 "accepted": by_axis[axis].get("accepted", 0),
             }
             for axis in AXES

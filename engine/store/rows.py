@@ -19,6 +19,7 @@ from engine.store.conversation import load_messages as load_messages
 
 Axis = Literal["complexity", "diversity", "quality"]
 AXES: tuple[Axis, ...] = ("complexity", "diversity", "quality")
+REWRITTEN = ("proposed", "accepted", "rejected")  # states of a rewrite whose text is there (merged counts as accepted)
 SUBJECTS = ("prompt", "response")
 DIMENSIONS = ("clarity", "completeness", "factuality")
 RATING_COLUMNS = tuple(f"{subject}_{dimension}" for subject in SUBJECTS for dimension in DIMENSIONS)

@@ -20,7 +20,7 @@ from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
 from engine.store import read
 from engine.store import teacher as calls
 from engine.store.connect import database, reader
-from engine.store.rows import AXES, Job, Plan
+from engine.store.rows import AXES, REWRITTEN, Job, Plan
 from middo_tui import guard
 from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
@@ -28,7 +28,6 @@ from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, Stag
 from middo_tui.score_changes import changes
 from middo_tui.teacher_words import spending
 
-REWRITTEN = ("proposed", "accepted", "rejected")
 COUNTED_STAGES = frozenset({"evaluate", "select", "rewrite", "verify", "review", "merge"})
 LOG_LINES = 50
 CURVES = 4
@@ -205,7 +204,7 @@ def _device(name: str) -> str:
 
 
 def _name(meta: dict[str, object], config: Config) -> str:
-    return str(meta.get("name") or config.project.name)
+    return config.project.name or str(meta.get("name") or "")
 
 
 def _model(meta: dict[str, object], config: Config) -> str:

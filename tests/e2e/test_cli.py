@@ -81,6 +81,17 @@ def test_a_name_that_is_no_text_is_refused(data: Path, tmp_path: Path) -> None:
         assert not project.exists()
 
 
+def test_a_reader_that_goes_away_is_no_error(data: Path, tmp_path: Path) -> None:
+    project = tmp_path / "P"
+    assert cli("init", project, "--data", data).exit_code == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "middo_tui.cli", "status", str(project)]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.stderr == b""
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     refused(cli("init", tmp_path / "P", "--data", tmp_path / "none.json"), 1, "none.json", "no such file")
     assert not (tmp_path / "P").exists()

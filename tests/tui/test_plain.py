@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from engine import project, settings_file
 from engine.store import read, write
 from engine.store.rows import Score, TaskItem
 from middo_tui.cli import main
+from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
 from middo_tui.status import gather
@@ -104,6 +106,44 @@ def test_the_table_is_aligned(tmp_path: Path) -> None:
         "    1 |  120 |          7/5/3 |        15 |          5/4/2 |        1.2420 | 37.7% ±1.3 | +2.1 points",
         "    2 |  120 |                |           |                |        1.1720 | 39.8% ±1.3 | +4.2 points",
     ]
+
+
+def test_the_table_says_nothing_of_what_is_not_known_yet(tmp_path: Path) -> None:
+    def cells() -> list[str]:
+        return [cell.strip() for cell in rounds_table(gather(tmp_path / "p")).split("\n")[1].split("|")]
+
+    store = stores.failed(tmp_path / "p")
+    assert cells()[2:5] == ["—", "0", "—"]
+    store.job(0, "select", "done", 1, 1).job(0, "review", "done", 1, 1)
+    assert cells()[2:5] == ["0/0/0", "0", "0/0/0"]
+
+
+def test_a_rewrite_that_failed_is_not_counted_as_rewritten(tmp_path: Path) -> None:
+    store = stores.waiting(tmp_path / "p")
+    before = gather(tmp_path / "p")["rounds"][-1]
+    with store.db:
+        item = store.db.execute("SELECT round, sample_id, axis FROM rewrite WHERE state='proposed'").fetchone()
+        where = "round=? AND sample_id=? AND axis=?"
+        store.db.execute(f"UPDATE rewrite SET state='failed' WHERE {where}", tuple(item))
+    after = gather(tmp_path / "p")["rounds"][-1]
+    assert after["rewrites"]["failed"] == before["rewrites"]["failed"] + 1
+    count = sum(axis["rewritten"] for axis in after["rewrites_by_axis"].values())
+    assert count == sum(axis["rewritten"] for axis in before["rewrites_by_axis"].values()) - 1
+    view = Reader(tmp_path / "p").view()
+    assert view.table[-1].rewritten == count
+
+
+def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"instruction": "a", "output": "b"}\n' * 100 + "{broken\n", encoding="utf-8")
+    project.create(tmp_path / "one", [data], {})
+    (tmp_path / "one").rename(tmp_path / "two")
+    text = describe(gather(tmp_path / "two"))
+    assert "project  two\n" in text
+    assert "data     100 samples, 2 held out, 1 in quarantine, nothing has run yet" in text
+    assert Reader(tmp_path / "two").view().project == "two"
+    settings_file.edit(tmp_path / "two", {"project.name": "mine"})
+    assert Reader(tmp_path / "two").view().project == "mine"
 
 
 def test_tasks_are_told_with_their_change_and_its_error(tmp_path: Path) -> None:

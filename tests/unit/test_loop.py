@@ -70,6 +70,11 @@ def test_rounds_are_a_total_and_end_with_a_closing_one() -> None:
     assert loop.next_step(ended, {2: None}, plan, None, LIMITS) == Stop("done", "2 rounds are done")
 
 
+def test_one_round_is_not_rounds() -> None:
+    ended = jobs(0, 9) + jobs(1, 2, closing=True)
+    assert loop.next_step(ended, {1: None}, Plan(rounds=1), None, LIMITS) == Stop("done", "1 round is done")
+
+
 def test_asking_for_more_rounds_turns_the_closing_round_into_an_ordinary_one() -> None:
     ended = jobs(0, 9) + jobs(1, 2, closing=True)
     assert loop.next_step(ended, {1: None}, Plan(rounds=3), None, LIMITS) == Open(1, closing=False)
