@@ -115,6 +115,7 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
 @click.option("--preset", default=None, help="Settings of a known model, e.g. llama-3.1-8b.")
 @click.option("--heldout", default=None, type=FOLDER, help="File of held-out samples, never trained on.")
 @click.option("--format", "format_", default=None, help="auto, alpaca, sharegpt, messages or prompt.")
+@click.option("--column", "columns", multiple=True, metavar="OURS=YOURS", help="E.g. instruction=question.")
 @click.option("--seed", default=None, type=click.IntRange(0), help="Seed of everything random.")
 def init(
     folder: Path,
@@ -124,6 +125,7 @@ def init(
     preset: str | None,
     heldout: Path | None,
     format_: str | None,
+    columns: tuple[str, ...],
     seed: int | None,
 ) -> None:
     """Make a project in FOLDER from dataset files."""
@@ -139,6 +141,7 @@ def init(
     put("teacher", "model", _model(teacher))
     put("data", "heldout", str(heldout.resolve()) if heldout else None)
     put("data", "format", format_)
+    put("data", "columns", dict(map(_pair, columns)) or None)
     put("project", "seed", seed)
     _say_added(project.create(folder, data, settings))
     say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {folder}")
@@ -319,6 +322,14 @@ def _model(name: str | None) -> str | None:
     if path.is_absolute() or name.startswith(".") or len(path.parts) != 2:
         raise UsageError(f"--model {name}: there is no such folder, and a hub name looks like owner/name.")
     return name
+
+
+def _pair(column: str) -> tuple[str, str]:
+    """``instruction=question`` as the two names."""
+    ours, said, yours = column.partition("=")
+    if not (ours and said and yours):
+        raise UsageError(f"--column {column}: say which of your columns is ours, e.g. instruction=question.")
+    return ours, yours
 
 
 def _open(folder: Path, leave_when_done: bool = False) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from engine.config import Data
@@ -166,10 +167,13 @@ def _found(columns: list[str]) -> str:
 def _wrong_columns(path: Path, columns: list[str], wanted: Shape | None) -> str:
     """What was found, what each format needs, and how to say which column is which."""
     expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in (shapes.SHAPES if wanted is None else (wanted,)))
-    part = (wanted or shapes.named("alpaca")).needs[0]
+    parts = (wanted or shapes.named("alpaca")).needs
+    pairs = list(zip(parts, [*columns, *(["name"] * len(parts))], strict=False))
+    known = ", ".join(f'{ours} = "{yours}"' for ours, yours in pairs)
+    given = " ".join(f"--column {ours}={quote(yours)}" for ours, yours in pairs)
     return (
-        f"{path}: no known format. {_found(columns)} Expected {expected}. Name them in [data] of config.toml, for"
-        f' example columns = {{{part} = "{columns[0] if columns else "name"}"}}.'
+        f"{path}: no known format. {_found(columns)} Expected {expected}. Say which is which: with init, for example"
+        f" {given}; in a project's config.toml [data] columns = {{{known}}}."
     )
 
 

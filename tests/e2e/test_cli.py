@@ -92,6 +92,25 @@ def test_a_reader_that_goes_away_is_no_error(data: Path, tmp_path: Path) -> None
     assert done.stderr == b""
 
 
+def test_odd_columns_are_named_as_the_error_says(tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("the question,answer\nName a colour.,Blue.\n")
+    refused(
+        cli("init", tmp_path / "P", "--data", path), 1, "--column instruction='the question' --column output=answer"
+    )
+    refused(
+        cli("init", tmp_path / "P", "--data", path, "--column", "instruction"), 2, "--column instruction: say which"
+    )
+    refused(cli("init", tmp_path / "P", "--data", path, "--column", "answr=answer"), 2, "answr")
+    named = ("--column", "instruction=the question", "--column", "output=answer")
+    assert cli("init", tmp_path / "P", "--data", path, *named).exit_code == 0
+    more = tmp_path / "more.csv"
+    more.write_text("the question,answer\nName a fruit.,A fig.\n")
+    assert cli("import", tmp_path / "P", more).exit_code == 0
+    assert cli("export", tmp_path / "P", tmp_path / "out.json").exit_code == 0
+    assert [row["output"] for row in json.loads((tmp_path / "out.json").read_text())] == ["Blue.", "A fig."]
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     refused(cli("init", tmp_path / "P", "--data", tmp_path / "none.json"), 1, "none.json", "no such file")
     assert not (tmp_path / "P").exists()
