@@ -95,15 +95,12 @@ def test_a_reader_that_goes_away_is_no_error(data: Path, tmp_path: Path) -> None
 def test_odd_columns_are_named_as_the_error_says(tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     path.write_text("the question,answer\nName a colour.,Blue.\n")
-    refused(
-        cli("init", tmp_path / "P", "--data", path), 1, "--column instruction='the question' --column output=answer"
-    )
-    refused(
-        cli("init", tmp_path / "P", "--data", path, "--column", "instruction"), 2, "--column instruction: say which"
-    )
-    refused(cli("init", tmp_path / "P", "--data", path, "--column", "answr=answer"), 2, "answr")
+    plain = ("init", tmp_path / "P", "--data", path)
+    refused(cli(*plain), 1, "--column instruction='the question' --column output=answer")
+    refused(cli(*plain, "--column", "instruction"), 2, "--column instruction: say which")
+    refused(cli(*plain, "--column", "answr=answer"), 2, "answr")
     named = ("--column", "instruction=the question", "--column", "output=answer")
-    assert cli("init", tmp_path / "P", "--data", path, *named).exit_code == 0
+    assert cli(*plain, *named).exit_code == 0
     more = tmp_path / "more.csv"
     more.write_text("the question,answer\nName a fruit.,A fig.\n")
     assert cli("import", tmp_path / "P", more).exit_code == 0
