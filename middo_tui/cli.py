@@ -35,7 +35,7 @@ class Program(click.Group):
                 raise click.UsageError(
                     clean(
                         f"{args[0]}: neither a command nor a project folder. Commands:"
-                        f" {', '.join(sorted(self.commands))}."
+                        f" {', '.join(sorted(name for name, one in self.commands.items() if not one.hidden))}."
                         f" A new project there: mkdir {quote(args[0])} && middo-tui {quote(args[0])}"
                     ).text,
                     ctx,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from engine import config as configs
 from engine.errors import UsageError
+from engine.models import DEMO
 from middo_tui import guard
 from middo_tui.widgets.choices import Item
 
@@ -105,13 +106,15 @@ def leaves(typed: str) -> str:
 
 
 def model_name(typed: str) -> str:
-    """A model folder as an absolute path, a hub name as it is.
+    """A model folder as an absolute path; a hub name, or an embedded model's, as it is.
 
     Raises:
         UsageError: neither.
     """
     name = typed.strip()
     path = Path(name).expanduser()
+    if name in DEMO:
+        return name
     if name and path.is_dir():
         return str(path.resolve())
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):

@@ -257,4 +257,9 @@ def _what_is_missing(draft: Draft, found: Look) -> str:
     shown = guard.one_line(", ".join(found.columns[:12]), 300)
     if draft.format == "auto":
         return f"No known columns. There are {shown}. Choose a format (→ on its row), then say which column is which."
+    parts: dict[str, list[str]] = {}
+    for ours, yours in draft.columns.items():
+        parts.setdefault(yours, []).append(ours)
+    if twice := next((yours for yours, ours in parts.items() if len(ours) > 1), None):
+        return f"{guard.one_line(twice, 60)} cannot be both {' and '.join(parts[twice])}: → for another column."
     return f"Say which column is which part: ↓ to a part, → for the column. There are {shown}."

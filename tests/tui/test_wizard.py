@@ -116,7 +116,9 @@ async def test_unknown_columns_are_given_their_parts(here: Path) -> None:
         await until(pilot, "No known columns.")
         await pilot.press("right")
         await until(pilot, "needed")
-        await pilot.press("down", "right", "down", "right", "right")
+        await pilot.press("down", "right", "down", "right")
+        await until(pilot, "question cannot be both instruction and output")
+        await pilot.press("right")
         await until(pilot, "9 rows: all can be used")
         assert "What is 0+1?" in screen_text(app)
         await pilot.press("enter")
@@ -290,6 +292,11 @@ def test_a_teacher_in_vllm() -> None:
     configs.parse(configs.render(Draft(model="a/b", teacher="a/b vllm").settings()), "x")
     with pytest.raises(UsageError, match="no such folder"):
         drafts.teacher("vllm")
+
+
+def test_the_embedded_models_have_names_here_too() -> None:
+    assert Draft(model=drafts.model_name("demo:base")).settings()["model"]["name"] == "demo:base"
+    assert drafts.teacher("demo:teacher")["model"] == "demo:teacher"
 
 
 def test_a_server_as_teacher() -> None:
