@@ -151,7 +151,10 @@ def shape_of(path: Path, head: list[Raw], data: Data) -> Shape:
     columns = list(dict.fromkeys(name for row in objects for name in row))
     for part, name in data.columns.items():
         if name not in columns:
-            raise DataError(f"{path}: [data] columns maps {part} to {name!r}, which is not there. {_found(columns)}")
+            raise DataError(
+                f"{path}: [data] columns maps {part} to {name!r}, which is not there. {_found(columns)} [data] says"
+                " how the next file is read: change it for this one."
+            )
     rows = [shapes.renamed(row, data.columns) for row in objects]
     shape = shapes.detect(rows) if data.format == "auto" else shapes.named(data.format)
     if shape is None or not any(shape.fits(row) for row in rows):

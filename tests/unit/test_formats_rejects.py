@@ -207,7 +207,7 @@ def test_a_format_that_does_not_fit_and_wrong_mappings(tmp_path: Path) -> None:
     path = put(tmp_path, [GOOD])
     with pytest.raises(DataError, match="Expected sharegpt: conversations"):
         read(path, format="sharegpt")
-    with pytest.raises(DataError, match="maps output to 'answer', which is not there"):
+    with pytest.raises(DataError, match=r"maps output to 'answer', which is not there.*change it for this one"):
         read(path, columns={"output": "answer"})
     with pytest.raises(ConfigError, match="there is no part question"):
         read(path, columns={"question": "instruction"})
