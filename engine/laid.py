@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise, takewhile
 from math import nan
+
+from pyroaring import BitMap
 
 from engine.axes import Signal
 from engine.bitplanes import Numbers
@@ -24,12 +26,12 @@ class Histogram:
 class Column:
     """One signal of all samples, sorted once: places are counted among the known values."""
 
-    def __init__(self, signal: Signal, laid: Sections, everybody: int) -> None:
+    def __init__(self, signal: Signal, laid: Sections, everybody: BitMap) -> None:
         self.signal = signal
         self.sorted = laid.floats(f"sorted {signal.name}")
         self.order = laid.integers(f"order {signal.name}", "i")
         self.place = laid.integers(f"place {signal.name}", "i")
-        self.known = members(laid.part(f"known {signal.name}"))
+        self.known = members(laid, f"known {signal.name}")
         self._places = numbers(laid, f"place {signal.name}", everybody)
 
     def value(self, sample: int) -> float:
@@ -42,22 +44,21 @@ class Column:
         search = bisect_right if self.signal.side == "above" else bisect_left
         return search(self.sorted, limit)
 
-    def beyond(self, limit: float) -> int:
+    def beyond(self, limit: float) -> BitMap:
         """Which samples lie strictly beyond ``limit``."""
         low = self._places.below(self.first(limit)) & self.known
-        return self.known ^ low if self.signal.side == "above" else low
+        return self.known - low if self.signal.side == "above" else low
 
 
-def members(bits: memoryview) -> int:
-    """The set of samples whose bits these are."""
-    return int.from_bytes(bits, "little")
+def members(laid: Sections, name: str) -> BitMap:
+    """The set of samples called ``name``."""
+    return BitMap.deserialize(bytes(laid.part(name)))
 
 
-def numbers(laid: Sections, name: str, everybody: int) -> Numbers:
+def numbers(laid: Sections, name: str, everybody: BitMap) -> Numbers:
     """The bit planes called ``name``."""
-    part = laid.part(f"planes {name}")
-    wide = -(-everybody.bit_length() // 8)
-    return Numbers([members(part[at : at + wide]) for at in range(0, len(part), wide)] if wide else [], everybody)
+    planes = takewhile(laid.has, (f"plane {at} {name}" for at in count()))
+    return Numbers([members(laid, plane) for plane in planes], everybody)
 
 
 def histogram(known: Sequence[float], bins: int, trim: float) -> Histogram:

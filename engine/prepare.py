@@ -30,6 +30,9 @@ from engine.store.rows import AXES, Threshold
 Parts = dict[str, bytes]
 Numbers = NDArray[np.int64]
 
+# Of the Roaring bitmaps' portable format: its first word, samples per part, and the longest list.
+ROARING, PART, LISTED = 12346, 1 << 16, 4096
+
 
 def prepare(data: Round, config: configs.Config, out: BinaryIO) -> None:
     """Write all that the preview of a round needs."""
@@ -41,7 +44,7 @@ def prepare(data: Round, config: configs.Config, out: BinaryIO) -> None:
     for name, tokens in zip(("prompt", "response"), data.tokens, strict=True):
         parts |= _planes(name, np.asarray(tokens, dtype=np.int64))
     for axis, mask in data.tried.items():
-        parts[f"tried {axis}"] = _bits(mask)
+        parts[f"tried {axis}"] = members(mask)
     parts |= _ranked(data.values, {name: mark for name, mark in plain.items() if mark is not None})
     frozen = data.earlier.frozen
     head = {
@@ -80,7 +83,7 @@ def _column(s: Signal, values: Floats, parts: Parts) -> None:
     parts[f"sorted {s.name}"] = np.asarray(values[order], dtype=np.float64).tobytes()
     parts[f"order {s.name}"] = order.astype(np.int32).tobytes()
     parts[f"place {s.name}"] = place.tobytes()
-    parts[f"known {s.name}"] = _bits(place >= 0)
+    parts[f"known {s.name}"] = members(place >= 0)
     parts |= _planes(f"place {s.name}", np.maximum(place, 0).astype(np.int64))
 
 
@@ -95,13 +98,35 @@ def _ranked(values: selection.Values, marks: Mapping[str, Threshold]) -> Parts:
 
 
 def _planes(name: str, numbers: Numbers, planes: int = 0) -> Parts:
-    """The bit planes of ``numbers`` (see ``engine.bitplanes``), the lowest first, one after the other."""
+    """The bit planes of ``numbers`` (see ``engine.bitplanes``), the lowest first."""
     planes = planes or max(1, int(numbers.max(initial=0)).bit_length())
-    return {f"planes {name}": b"".join(_bits((numbers >> at & 1) == 0) for at in range(planes))}
+    return {f"plane {at} {name}": members((numbers >> at & 1) == 0) for at in range(planes)}
 
 
-def _bits(mask: Bools) -> bytes:
-    return np.packbits(mask, bitorder="little").tobytes()
+def members(mask: Bools) -> bytes:
+    """The samples of a set, as ``engine.laid.members`` reads them: the portable format of Roaring bitmaps, written
+    here because packing bits is ten times as fast as adding half of all samples to a bitmap one by one.
+
+    Samples are split by their upper 16 bits; the lower ones of a part are a list, or 65,536 bits where that is shorter.
+    """
+    parts = np.zeros((-(-len(mask) // PART), PART), dtype=np.bool_)
+    parts.reshape(-1)[: len(mask)] = mask
+    sizes = parts.sum(axis=1)
+    keys = np.flatnonzero(sizes)
+    held = [
+        np.packbits(part, bitorder="little").tobytes()
+        if size > LISTED
+        else np.flatnonzero(part).astype("<u2").tobytes()
+        for part, size in zip(parts[keys], sizes[keys], strict=True)
+    ]
+    described = np.stack([keys, sizes[keys] - 1], axis=1).astype("<u2").tobytes()
+    begin = 8 + 8 * len(keys) + np.cumsum([0, *map(len, held)])[:-1]
+    return (
+        np.array([ROARING, len(keys)], dtype="<u4").tobytes()
+        + described
+        + begin.astype("<u4").tobytes()
+        + b"".join(held)
+    )
 
 
 def main(arguments: list[str]) -> int:

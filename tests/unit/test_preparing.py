@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rounds as stored
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
-from engine import preparing
+from engine import prepare, preparing
 from engine.bitplanes import Numbers, smallest
 from engine.errors import ConfigError, StageError, StoreError
 from engine.preview import Preview
@@ -64,26 +65,34 @@ values = st.lists(st.integers(0, 40), max_size=30)
 
 
 def planes(numbers: list[int], width: int = 6) -> Numbers:
-    zeros = [sum(1 << i for i, number in enumerate(numbers) if not number >> at & 1) for at in range(width)]
-    return Numbers(zeros, (1 << len(numbers)) - 1)
+    zeros = [BitMap(i for i, number in enumerate(numbers) if not number >> at & 1) for at in range(width)]
+    return Numbers(zeros, BitMap(range(len(numbers))))
 
 
-def sets(samples: int, size: int) -> list[int]:
-    return [i for i in range(size) if samples >> i & 1]
-
-
-@given(values, st.integers(-2, 70), st.integers(0, 1 << 30))
-def test_planes_compare_and_sum_like_the_numbers(numbers: list[int], limit: int, some: int) -> None:
+@given(values, st.integers(-2, 70), st.sets(st.integers(0, 29)))
+def test_planes_compare_and_sum_like_the_numbers(numbers: list[int], limit: int, some: set[int]) -> None:
     made = planes(numbers)
-    assert sets(made.below(limit), len(numbers)) == [i for i, number in enumerate(numbers) if number < limit]
-    some &= made.everybody
-    assert made.total(some, some.bit_count()) == sum(numbers[i] for i in sets(some, len(numbers)))
+    assert list(made.below(limit)) == [i for i, number in enumerate(numbers) if number < limit]
+    there = BitMap(some) & made.everybody
+    assert made.total(there) == sum(numbers[i] for i in there)
 
 
-@given(st.permutations(range(24)), st.integers(0, 24), st.lists(st.integers(0, 255), min_size=3, max_size=3))
-def test_the_smallest_over_several_groups(order: list[int], most: int, held: list[int]) -> None:
+held = st.lists(st.sets(st.integers(0, 7)), min_size=3, max_size=3)
+
+
+@given(st.permutations(range(24)), st.integers(0, 24), held)
+def test_the_smallest_over_several_groups(order: list[int], most: int, held: list[set[int]]) -> None:
     numbers = [list(part) for part in np.array(order).reshape(3, 8).tolist()]
-    found = smallest([(samples, planes(part)) for samples, part in zip(held, numbers, strict=True)], most)
-    there = sorted(numbers[g][i] for g in range(3) for i in sets(held[g], 8))[:most]
-    assert sorted(numbers[g][i] for g in range(3) for i in sets(found[g], 8)) == there
-    assert all(found[g] & ~held[g] == 0 for g in range(3))
+    found = smallest([(BitMap(samples), planes(part)) for samples, part in zip(held, numbers, strict=True)], most)
+    there = sorted(numbers[g][i] for g in range(3) for i in held[g])[:most]
+    assert sorted(numbers[g][i] for g in range(3) for i in found[g]) == there
+    assert all(found[g] <= BitMap(held[g]) for g in range(3))
+
+
+@given(st.integers(0, 200_000), st.sampled_from([0.0, 1e-4, 0.04, 0.07, 0.5, 1.0]), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_sets_are_written_as_the_library_reads_them(size: int, share: float, seed: int) -> None:
+    mask = np.random.default_rng(seed).random(size) < share
+    mask[: size // 3] = False  # a part may be empty
+    written = prepare.members(mask)
+    assert BitMap.deserialize(written) == BitMap(np.flatnonzero(mask).tolist())

@@ -9,6 +9,7 @@ import pytest
 import rounds as stored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
 from engine import config as configs
 from engine import selection
@@ -34,8 +35,8 @@ def made(values: dict[str, list[float]], **extra: object) -> Round:
     return Round(1, np.arange(100, 100 + size), arrays, tokens, SENT, **extra)  # type: ignore[arg-type]
 
 
-def bits(mask: Bools) -> int:
-    return sum(1 << at for at in np.flatnonzero(mask).tolist())
+def members(mask: Bools) -> BitMap:
+    return BitMap(np.flatnonzero(mask).tolist())
 
 
 def stage(data: Round, config: configs.Config) -> tuple[selection.Chosen, Picks, Picks]:
@@ -97,8 +98,8 @@ def test_counts_are_the_stages(
         assert found.capped == chosen.capped
         assert found.again == sum(int((picks[a] & ~fresh[a]).sum()) for a in AXES)
         mine = preview.chosen({"complexity": c, "diversity": d, "quality": q})
-        assert mine.selected == {a: bits(chosen.selected[a]) for a in AXES}
-        assert mine.owed == {a: bits(chosen.owed[a]) for a in AXES}
+        assert mine.selected == {a: members(chosen.selected[a]) for a in AXES}
+        assert mine.owed == {a: members(chosen.owed[a]) for a in AXES}
 
 
 @settings(max_examples=150, deadline=None)
