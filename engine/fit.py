@@ -72,7 +72,7 @@ def _finding(need: Need, shape: Shape, config: Config, device: Device, longest: 
 
 def said(changes: Changes) -> str:
     """Keys to set, as they stand in config.toml."""
-    from engine.config import toml
+    from engine.template import toml
 
     sections: dict[str, list[str]] = {}
     for path, value in changes.items():

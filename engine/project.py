@@ -12,7 +12,7 @@ from pathlib import Path
 from time import time
 
 from engine import config as configs
-from engine import formats, origin
+from engine import formats, origin, template
 from engine.config import Config
 from engine.errors import DataError, UsageError
 from engine.loop import NAMES, stages_of
@@ -56,7 +56,7 @@ def create(
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
         raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
     _named(project)
-    text = configs.render(settings)
+    text = template.render(settings)
     config = configs.parse(text, "config.toml")
     batches = []
     for path in data:  # before anything is written: bad data leaves nothing behind

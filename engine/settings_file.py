@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as configs
+from engine import template
 from engine.errors import ConfigError
 
 Keys = tuple[str, ...]
@@ -56,7 +57,7 @@ def edited(text: str, changes: Mapping[str, object]) -> str:
         lines[-1] += end
     for name, value in changes.items():
         keys = tuple(name.split("."))
-        _set(lines, keys, configs.toml(value), end)
+        _set(lines, keys, template.toml(value), end)
     return "".join(lines)
 
 

@@ -129,9 +129,9 @@ def init(
     seed: int | None,
 ) -> None:
     """Make a project in FOLDER from dataset files."""
-    from engine import config, project
+    from engine import project, template
 
-    settings: dict[str, dict[str, object]] = {k: dict(v) for k, v in (config.preset(preset) if preset else {}).items()}
+    settings = {section: dict(keys) for section, keys in (template.preset(preset) if preset else {}).items()}
 
     def put(section: str, key: str, value: object) -> None:
         if value is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from engine import config as configs
-from engine import settings_file
+from engine import settings_file, template
 from engine.config import Config
 from engine.errors import ConfigError, MiddoError
 from engine.loop import STAGES
@@ -111,7 +111,7 @@ def _flat(config: msgspec.Struct, before: str = "") -> dict[str, str]:
         if isinstance(value, msgspec.Struct):
             out.update(_flat(value, f"{before}{name}."))
         else:
-            out[before + name] = configs.toml(value)
+            out[before + name] = template.toml(value)
     return out
 
 
@@ -125,7 +125,7 @@ def comments() -> dict[str, str]:
     """The comment above each key of the template; one comment may stand for the keys that follow it."""
     found: dict[str, str] = {}
     section, said, fresh = "", "", True
-    for line in configs.TEMPLATE.read_text(encoding="utf-8").splitlines():
+    for line in template.TEMPLATE.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section, said = line.strip("[]"), ""
         elif line.startswith("#"):

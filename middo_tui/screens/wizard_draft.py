@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import config as configs
+from engine import template
 from engine.errors import UsageError
 from engine.models import DEMO
 from middo_tui import guard
@@ -57,7 +58,7 @@ class Draft:
 
     def reading(self) -> configs.Data:
         """How the data is read."""
-        return configs.parse(configs.render({"data": {"format": self.format, "columns": self.columns}}), "data").data
+        return configs.parse(template.render({"data": {"format": self.format, "columns": self.columns}}), "data").data
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Everything that is not the default, by section.
@@ -68,7 +69,7 @@ class Draft:
         """
         found: dict[str, dict[str, Any]] = {}
         if self.preset:
-            found = {section: dict(keys) for section, keys in configs.preset(self.preset).items()}
+            found = {section: dict(keys) for section, keys in template.preset(self.preset).items()}
         found.setdefault("model", {})["name"] = self.model
         found["data"] = {"format": self.format, **({"columns": self.columns} if self.columns else {})}
         if self.teacher:
@@ -181,28 +182,28 @@ def size(count: int) -> str:
 def presets() -> list[Offer]:
     """None at all, then every preset with its one line."""
     none = Offer(Item("none", "the defaults: LoRA, learning rate 2e-4, for a first look"), "")
-    return [none, *(Offer(Item(name, summary(name)), name) for name in configs.presets())]
+    return [none, *(Offer(Item(name, summary(name)), name) for name in template.presets())]
 
 
 def summary(preset: str) -> str:
     """The first line of the preset's file, without the model's name."""
-    line = (configs.PRESETS / f"{preset}.toml").read_text(encoding="utf-8").partition("\n")[0]
+    line = (template.PRESETS / f"{preset}.toml").read_text(encoding="utf-8").partition("\n")[0]
     return line.removeprefix("#").partition(": ")[2] or line.removeprefix("# ")
 
 
 def preset_models() -> list[Offer]:
     """The models that there are presets for."""
     found: dict[str, str] = {}
-    for name in configs.presets():
-        found.setdefault(str(configs.preset(name).get("model", {}).get("name", "")), name)
+    for name in template.presets():
+        found.setdefault(str(template.preset(name).get("model", {}).get("name", "")), name)
     return [Offer(Item(model, f"hub · preset {name}"), model) for model, name in found.items() if model]
 
 
 def fitting_preset(model: str) -> str:
     """The preset made for ``model``, by the end of its name; empty when there is none."""
     last = model.rstrip("/").rpartition("/")[2].lower()
-    for name in configs.presets():
-        known = str(configs.preset(name).get("model", {}).get("name", "")).rpartition("/")[2].lower()
+    for name in template.presets():
+        known = str(template.preset(name).get("model", {}).get("name", "")).rpartition("/")[2].lower()
         if known and last.startswith(known):
             return name
     return ""

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from engine import config as configs
-from engine import doctor
+from engine import doctor, template
 from engine.errors import MiddoError, UsageError
 from engine.finding import Finding
 from middo_tui import guard
@@ -84,7 +84,7 @@ class CheckStep(EntryStep):
 
     def _ask(self) -> None:
         try:
-            config = configs.parse(configs.render(self.draft.settings()), "the settings")
+            config = configs.parse(template.render(self.draft.settings()), "the settings")
             self.post_message(Found(tuple(doctor.planned(Path.cwd(), config))))
         except (MiddoError, OSError) as error:
             self.post_message(Said(Notice(guard.clean(str(error)).text, "bad")))

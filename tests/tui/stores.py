@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import launch
+from engine import launch, template
 from engine.loop import CLOSING, NAMES
 from engine.store import write
 from engine.store.connect import transaction, writer
@@ -36,7 +36,7 @@ class Store:
         self.project = project
         (project / "logs").mkdir(parents=True)
         settings: dict[str, dict[str, object]] = {"project": {"name": name}, "model": {"name": model}}
-        (project / "config.toml").write_text(configs.render(settings), encoding="utf-8")
+        (project / "config.toml").write_text(template.render(settings), encoding="utf-8")
         migrate(project, create=True)
         self.db: sqlite3.Connection = writer(project)
         self.config = configs.snapshot(configs.load(project))

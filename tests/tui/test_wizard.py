@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 
 import engine.demo
 from engine import config as configs
+from engine import template
 from engine.errors import DataError, UsageError
 from engine.formats.look import Look, Tally, look, tally
 from engine.store import read
@@ -129,7 +130,7 @@ async def test_unknown_columns_are_given_their_parts(here: Path) -> None:
         screen = app.screen
         assert isinstance(screen, WizardScreen)
         assert screen.draft.columns == {"instruction": "question", "output": "answer"}
-    text = configs.render(screen.draft.settings())
+    text = template.render(screen.draft.settings())
     assert configs.parse(text, "x").data.columns == screen.draft.columns
 
 
@@ -289,7 +290,7 @@ def test_what_leaves_the_machine_is_said_for_every_kind_of_teacher() -> None:
 def test_a_teacher_in_vllm() -> None:
     assert drafts.teacher("Qwen/Qwen2.5-7B vllm") == {"backend": "vllm", "model": "Qwen/Qwen2.5-7B"}
     assert drafts.leaves("Qwen/Qwen2.5-7B vllm") == "No text leaves this machine."
-    configs.parse(configs.render(Draft(model="a/b", teacher="a/b vllm").settings()), "x")
+    configs.parse(template.render(Draft(model="a/b", teacher="a/b vllm").settings()), "x")
     with pytest.raises(UsageError, match="no such folder"):
         drafts.teacher("vllm")
 
@@ -302,7 +303,7 @@ def test_the_embedded_models_have_names_here_too() -> None:
 def test_a_server_as_teacher() -> None:
     found = drafts.teacher("https://api.example.com/v1 big MY_KEY")
     assert found == {"backend": "openai", "url": "https://api.example.com/v1", "model": "big", "key_env": "MY_KEY"}
-    configs.parse(configs.render(Draft(model="a/b", teacher="https://x.example/v1 big MY_KEY").settings()), "x")
+    configs.parse(template.render(Draft(model="a/b", teacher="https://x.example/v1 big MY_KEY").settings()), "x")
     with pytest.raises(UsageError, match="URL MODEL"):
         drafts.teacher("https://api.example.com/v1")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import config
+from engine import config, template
 from engine.errors import ConfigError
 
 
 def test_the_template_holds_every_knob_with_its_default() -> None:
-    text = config.TEMPLATE.read_text(encoding="utf-8")
+    text = template.TEMPLATE.read_text(encoding="utf-8")
     assert config.parse(text, "template") == config.Config()
     lines = text.splitlines()
     for section in config.Config.__struct_fields__:
@@ -21,7 +21,7 @@ def test_the_template_holds_every_knob_with_its_default() -> None:
 
 def test_the_top_level_config_toml_is_the_template() -> None:
     root = Path(__file__).parents[2] / "config.toml"
-    assert root.read_text(encoding="utf-8") == config.TEMPLATE.read_text(encoding="utf-8")
+    assert root.read_text(encoding="utf-8") == template.TEMPLATE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -92,34 +92,34 @@ def test_a_mark_at_the_beginning_of_the_file_is_not_a_mistake(tmp_path: Path) ->
 
 
 def test_render_puts_settings_into_the_template_and_keeps_its_comments() -> None:
-    text = config.render({"train": {"epochs": 2.5, "packing": True}, "model": {"name": 'a "quoted" \\ näme'}})
+    text = template.render({"train": {"epochs": 2.5, "packing": True}, "model": {"name": 'a "quoted" \\ näme'}})
     read = config.parse(text, "rendered")
     assert (read.train.epochs, read.train.packing, read.model.name) == (2.5, True, 'a "quoted" \\ näme')
-    assert text.count("#") == config.TEMPLATE.read_text(encoding="utf-8").count("#")
+    assert text.count("#") == template.TEMPLATE.read_text(encoding="utf-8").count("#")
 
 
 def test_render_refuses_a_setting_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"\[train\] epoch"):
-        config.render({"train": {"epoch": 1}})
+        template.render({"train": {"epoch": 1}})
 
 
-@pytest.mark.parametrize("name", config.presets())
+@pytest.mark.parametrize("name", template.presets())
 def test_presets_are_valid_settings(name: str) -> None:
-    read = config.parse(config.render(config.preset(name)), name)
+    read = config.parse(template.render(template.preset(name)), name)
     assert read.model.name
     assert read.train.batch_size * read.train.gradient_accumulation == 32
 
 
 def test_the_papers_presets() -> None:
-    llama = config.parse(config.render(config.preset("llama-3.1-8b")), "llama")
-    mistral = config.parse(config.render(config.preset("mistral-7b-v0.3")), "mistral")
+    llama = config.parse(template.render(template.preset("llama-3.1-8b")), "llama")
+    mistral = config.parse(template.render(template.preset("mistral-7b-v0.3")), "mistral")
     assert (llama.train.learning_rate, mistral.train.learning_rate) == (2e-5, 1e-5)
     assert (llama.train.method, llama.train.epochs, llama.model.max_length) == ("full", 1.0, 4096)
 
 
 def test_an_unknown_preset_lists_those_that_there_are() -> None:
     with pytest.raises(ConfigError, match=r"llama-3.1-8b"):
-        config.preset("../../etc/passwd")
+        template.preset("../../etc/passwd")
 
 
 def test_a_snapshot_round_trips() -> None:

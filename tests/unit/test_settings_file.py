@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import config, settings_file
+from engine import config, settings_file, template
 from engine.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def after(folder: Path, text: str, **changes: object) -> str:
 
 
 def test_in_the_whole_template_one_line_changes(tmp_path: Path) -> None:
-    old = config.TEMPLATE.read_text(encoding="utf-8")
+    old = template.TEMPLATE.read_text(encoding="utf-8")
     new = after(tmp_path, old, select__m_complexity=0.8)
     changed = [(a, b) for a, b in zip(old.splitlines(), new.splitlines(), strict=True) if a != b]
     assert changed == [("m_complexity = 1.0", "m_complexity = 0.8")]
