@@ -91,6 +91,7 @@ class Train(_Section, frozen=True):
     lora_alpha: Positive = 32
     lora_dropout: Share = 0.0
     lora_targets: tuple[str, ...] | str = "all-linear"
+    liger: Literal["auto", "off"] = "auto"
     checkpoint_steps: Positive = 200
     keep_checkpoints: NotNegative = 0
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
@@ -275,6 +276,12 @@ class Launch(_Section, frozen=True):
 
     grace_s: Positive = 10
     processes: Positive = 1
+    accelerate_config: str = ""
+
+    def __post_init__(self) -> None:
+        """One process has nobody to share with."""
+        if self.accelerate_config and self.processes == 1:
+            raise ValueError("accelerate_config needs processes = as many as its num_processes, two or more")
 
 
 class Config(_Section, frozen=True):
@@ -340,7 +347,7 @@ def restore(text: str) -> Config:
 
 
 # Keys that change nothing of a result: with another value a stage's work is as good as before.
-SILENT = {"train": ("keep_checkpoints", "report_to")}
+SILENT = {"train": ("keep_checkpoints", "report_to", "liger")}
 
 
 def _telling(name: str, value: object) -> object:

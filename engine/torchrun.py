@@ -3,16 +3,20 @@
 ``python -m engine.torchrun PROCESSES PROJECT ROUND STAGE[,STAGE…] DEATH_FD LOCK_FD``. Every process runs
 ``engine.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.ranks``). torchrun ends all of
 them as soon as one has failed. ``accelerate launch`` is no way to do this: on a CPU it starts one process, whatever it
-is asked for.
+is asked for. Training by an accelerate config gets the environment that it would make (``engine.accelerating``).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from engine import config as configs
+from engine import sharding
+from engine.errors import MiddoError
 from engine.tether import die_with, hand_out
 
 RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
@@ -28,10 +32,28 @@ def reason(rank: int, failure: Any, processes: int) -> str:
     return f"{who} ended with exit code {failure.exitcode}{first and f': {first}'}"
 
 
+def spread_training(project: Path) -> None:
+    """Have every process find what the project's accelerate config asks for, where there is one.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    if (plan := sharding.plan(configs.load(project), project)) is not None:
+        from engine.accelerating import environment
+
+        os.environ |= environment(plan)
+
+
 def main(argv: list[str]) -> int:
     """Entry: 0 when all processes ended well, RANK_FAILED when one did not."""
     processes, child, death, lock = int(argv[0]), argv[1:4], int(argv[4]), int(argv[5])
     die_with(death)
+    try:
+        if "train" in argv[3].split(","):
+            spread_training(Path(argv[1]))
+    except MiddoError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return RANK_FAILED
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -16,11 +16,12 @@ from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, ranks, trackers
+from engine import batches, ranks, spreading, trackers
 from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.models import ModelRef
 from engine.render import load_tokenizer
+from engine.sharding import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Task:
     """What a process needs to take part in a training run: everything that does not come from the store.
 
     rows: an Arrow file of token ids and labels, which every process maps into memory.
+    plan: how the model is spread over the processes; None: each has a whole copy.
     """
 
     config: Config
@@ -36,6 +38,7 @@ class Task:
     rows: Path
     folder: Path
     resume: Path | None
+    plan: Plan | None = None
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
@@ -59,30 +62,37 @@ def trainer(task: Task) -> Trainer:
     if config.train.report_to:
         os.environ |= trackers.environment(config, task.folder.parents[2], task.round)
     device = torch_device(config.model.device)
-    model, adapter = _model(config, task.start, device)
+    arguments = _arguments(task, device)  # before the model: ZeRO-3 has its weights split while they are read
+    split = task.plan is not None and task.plan.weights  # then a whole copy may be too large for the GPU
+    model, adapter = _model(config, task.start, torch.device("cpu") if split else device, device)
     set_threads(model, device, config.model.threads)
     data = Dataset.from_file(str(task.rows))
     if config.train.packing:
         data = pack_dataset(data, config.model.max_length, "bfd")
     made = Trainer(
         model=model,
-        args=_arguments(task, device),
+        args=arguments,
         train_dataset=data,
         processing_class=load_tokenizer(task.start.base, config.model.chat_template),
         peft_config=adapter,
     )
+    spreading.check(made.accelerator, task.plan)
     if task.start.nf4:
         _widen(made.model)
     made.remove_callback(PrinterCallback)
     return made
 
 
-def _model(config: Config, start: ModelRef, device: torch.device) -> tuple[Any, LoraConfig | None]:
-    """The model to train and, when a new adapter is to be put on it, the adapter's settings."""
+def _model(config: Config, start: ModelRef, place: torch.device, device: torch.device) -> tuple[Any, LoraConfig | None]:
+    """The model to train and, when a new adapter is to be put on it, the adapter's settings.
+
+    Args:
+        place: where its weights are read to. device: where it will compute.
+    """
     how = config.train
     # Full training keeps float32 weights and computes in the lower format: AdamW's small steps vanish in bfloat16.
     dtype = torch.float32 if how.method == "full" else torch_dtype(config.model.dtype, device)
-    model = read_model(start.base, dtype, device, config.model.attention, start.nf4)
+    model = read_model(start.base, dtype, place, config.model.attention, start.nf4)
     if start.adapter is not None:
         tuned = PeftModel.from_pretrained(model, str(start.adapter), is_trainable=how.method != "full")
         return (tuned.merge_and_unload() if how.method == "full" else tuned), None
@@ -112,6 +122,7 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
     config, how = task.config, task.config.train
     dtype = torch_dtype(config.model.dtype, device)
     parts = how.gradient_accumulation * ranks.size()
+    zero = task.plan is not None and task.plan.zero > 0
     arguments = SFTConfig(
         output_dir=str(task.folder),
         num_train_epochs=how.epochs,
@@ -120,7 +131,7 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
         warmup_steps=how.warmup_ratio,  # below 1 it is a share of all steps
         per_device_train_batch_size=how.batch_size,
         gradient_accumulation_steps=how.gradient_accumulation,
-        gradient_checkpointing=how.gradient_checkpointing,
+        gradient_checkpointing=how.gradient_checkpointing and not (task.plan and task.plan.checkpointing),
         gradient_checkpointing_kwargs={"use_reentrant": False},
         weight_decay=how.weight_decay,
         max_grad_norm=how.max_grad_norm,
@@ -131,7 +142,8 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
         dataset_kwargs={"skip_prepare_dataset": True},
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
-        use_cpu=device.type == "cpu",
+        use_cpu=device.type == "cpu" and not zero,
+        ddp_backend="gloo" if device.type == "cpu" and zero else None,  # told so, DeepSpeed also works on a CPU
         seed=batches.seed(config.project.seed, task.round, "train"),
         logging_steps=1,  # a row is written every train.log_steps, but the history must hold every step
         logging_nan_inf_filter=False,

@@ -25,13 +25,14 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, cards, diagnosis, models, ranks, retention, trackers, training
+from engine import batches, cards, diagnosis, models, ranks, retention, sharding, spreading, trackers, training
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
 from engine.render import load_tokenizer, render
+from engine.sharding import Plan
 from engine.stage import Ctx
 from engine.store.rows import Metric
 from engine.training import Task, Trainer
@@ -56,16 +57,17 @@ def run(ctx: Ctx) -> None:
     folder = ctx.workdir(CHECKPOINT)
     start = diagnosis.before_model(ctx)
     tokenizer = load_tokenizer(start.base, ctx.config.model.chat_template)
-    key = _run_key(ctx, start)
+    plan = sharding.plan(ctx.config, ctx.project)
+    key = _run_key(ctx, start, plan)
     resume = _newest_complete(ctx, folder, key)
-    task = Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume)
+    task = Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume, plan)
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
         with ranks.together(_keep_step, task):
-            trainer = _train(task, watch)
+            trainer, state = _train(task, watch)
         if watch.paused:
             raise Paused
-        final = _save_final(ctx, trainer, tokenizer, start, folder)
+        final = _save_final(ctx, trainer, state, tokenizer, start, folder)
     losses = _losses(trainer.state)
     meta: dict[str, object] = {
         "method": ctx.config.train.method,
@@ -87,12 +89,14 @@ def _keep_step(task: Task) -> None:
         _train(task, _Steps(task.config.train.checkpoint_steps))
 
 
-def _train(task: Task, steps: _Steps) -> Trainer:
-    """All steps, or those up to a pause."""
+def _train(task: Task, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
+    """All steps, or those up to a pause; and, where the model lies in parts, its weights put together for rank 0."""
     trainer = training.trainer(task)
     trainer.add_callback(steps)
     trainer.train(resume_from_checkpoint=str(task.resume) if task.resume else None)
-    return trainer
+    if steps.paused or task.plan is None or not task.plan.kind:
+        return trainer, None
+    return trainer, spreading.whole(trainer, trained=task.config.train.method != "full")
 
 
 def _write_rows(ctx: Ctx, tokenizer: Any, path: Path) -> Path:
@@ -116,10 +120,10 @@ def _write_rows(ctx: Ctx, tokenizer: Any, path: Path) -> Path:
     return path
 
 
-def _run_key(ctx: Ctx, start: ModelRef) -> str:
+def _run_key(ctx: Ctx, start: ModelRef, plan: Plan | None) -> str:
     """What a checkpoint's continuation depends on: another model, dataset or setting must not resume from it."""
     ids = ctx.dataset().ids
-    parts = (models.fingerprint(start), configs.slice_hash(ctx.config, WHOLE), *ids)
+    parts = (models.fingerprint(start), configs.slice_hash(ctx.config, WHOLE), *([plan.key] if plan else []), *ids)
     return f"{batches.seed(*parts):08x}"
 
 
@@ -238,16 +242,27 @@ def _losses(state: Any) -> list[float]:
     return [entry["loss"] for entry in state.log_history if "loss" in entry]
 
 
-def _save_final(ctx: Ctx, trainer: Trainer, tokenizer: Any, start: ModelRef, folder: Path) -> Path:
-    """The result in its final folder: all of it or nothing. An adapter, or a whole model with its tokenizer."""
+def _save_final(
+    ctx: Ctx, trainer: Trainer, state: dict[str, Any] | None, tokenizer: Any, start: ModelRef, folder: Path
+) -> Path:
+    """The result in its final folder: all of it or nothing. An adapter, or a whole model with its tokenizer.
+
+    Args:
+        state: the weights by name; None: the model holds them.
+    """
     new, final = folder / "final.new", folder / "final"
     model = trainer.accelerator.unwrap_model(trainer.model)
+    dtype = torch_dtype(ctx.config.model.dtype, torch_device(ctx.config.model.device))
     if ctx.config.train.method != "full":
-        model.save_pretrained(str(new))
+        model.save_pretrained(str(new), state_dict=state)
         _sort_targets(new / "adapter_config.json")
         models.write_note(new, start, ctx.project)
+    elif state is None:
+        model.to(dtype).save_pretrained(str(new))
     else:
-        model.to(torch_dtype(ctx.config.model.dtype, torch_device(ctx.config.model.device))).save_pretrained(str(new))
+        model.config.dtype = dtype
+        model.save_pretrained(str(new), state_dict={name: value.to(dtype) for name, value in state.items()})
+    if ctx.config.train.method == "full":
         tokenizer.save_pretrained(str(new))
     losses = _losses(trainer.state)
     told = (math.fsum(losses) / len(losses), losses[-1]) if losses else None
@@ -268,7 +283,7 @@ def _sort_targets(path: Path) -> None:
 
 def _sync(folder: Path) -> None:
     """Have the files on disk before a marker or a rename says that they are."""
-    for path in folder.iterdir():
+    for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())

@@ -1,0 +1,230 @@
+"""How training is spread over its processes by an accelerate config ([launch] accelerate_config). Loads no torch.
+
+The file is what ``accelerate config`` writes. It says whether every process holds a whole copy of the model (DDP), or
+a part of weights, gradients and optimiser (FSDP, DeepSpeed's ZeRO). Only training reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from engine.config import Config
+from engine.errors import ConfigError
+
+COPIES = ("MULTI_GPU", "MULTI_CPU")
+STRATEGIES = (
+    "FULL_SHARD",
+    "SHARD_GRAD_OP",
+    "NO_SHARD",
+    "HYBRID_SHARD",
+    "HYBRID_SHARD_ZERO2",
+)  # accelerate counts from 1
+MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an accelerate config asks for.
+
+    kind: what accelerate's ``distributed_type`` must be once it runs.
+    fsdp, zero: FSDP's version, ZeRO's stage; 0: not that.
+    weights, gradients, optimiser: whether each process holds only its part of them.
+    checkpointing: FSDP computes activations anew by itself, in place of train.gradient_checkpointing.
+    key: changes with what the files say.
+    """
+
+    file: Path
+    kind: str
+    fsdp: int = 0
+    zero: int = 0
+    weights: bool = False
+    gradients: bool = False
+    optimiser: bool = False
+    checkpointing: bool = False
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        if self.fsdp:
+            return f"FSDP{self.fsdp}"
+        return f"DeepSpeed ZeRO-{self.zero}" if self.zero else "DDP"
+
+
+def plan(config: Config, project: Path) -> Plan | None:
+    """What the accelerate config of ``project`` asks for; None when config.toml names none.
+
+    Raises:
+        ConfigError: the file cannot be read or used, or says something else than config.toml; names file, key, reason
+            and the way out.
+    """
+    if not (named := config.launch.accelerate_config):
+        return None
+    file = (project / Path(named).expanduser()).resolve()
+    text = _text(file, "config.toml: [launch] accelerate_config names it")
+    found = _Reading(file, _mapping(file, text, "YAML"))
+    found.agree_on_processes(config.launch.processes)
+    found.refuse_the_unknown()
+    kind = str(found.said.get("distributed_type"))
+    if kind in COPIES:
+        made = Plan(file, "", key=_key(text))
+    elif kind == "FSDP":
+        made = found.fsdp(_key(text))
+    elif kind == "DEEPSPEED":
+        made = found.deepspeed(config, text)
+    else:
+        raise found.wrong("distributed_type", f"is {kind}", f"Use {', '.join(COPIES)}, FSDP or DEEPSPEED")
+    _agree(found, made, config)
+    return made
+
+
+def check(config: Config, project: Path, gpus: int) -> Plan | None:
+    """The plan, where this machine can carry it out.
+
+    Args:
+        gpus: how many GPUs there are.
+
+    Raises:
+        ConfigError: as ``plan``; also what this machine lacks for it.
+    """
+    made = plan(config, project)
+    if made is None:
+        return None
+    if made.zero and find_spec("deepspeed") is None:
+        raise ConfigError(
+            f"{made.file}: distributed_type: DEEPSPEED needs the package deepspeed, which is not installed."
+            " Install it with `pip install deepspeed`, or name an FSDP config in [launch] accelerate_config."
+        )
+    if made.fsdp and (config.model.device == "cpu" or not gpus):
+        raise ConfigError(
+            f"{made.file}: distributed_type: FSDP needs GPUs: on a CPU accelerate would split nothing."
+            ' Set [launch] accelerate_config = "" in config.toml.'
+        )
+    return made
+
+
+class _Reading:
+    """One accelerate config while it is understood."""
+
+    def __init__(self, file: Path, said: Mapping[str, Any]) -> None:
+        self.file = file
+        self.said = said
+
+    def wrong(self, key: str, reason: str, way: str) -> ConfigError:
+        """The error for one of its keys."""
+        return ConfigError(f"{self.file}: {key} {reason}. {way}.")
+
+    def agree_on_processes(self, processes: int) -> None:
+        """The world size must be that of config.toml, on this machine alone."""
+        if (machines := self.said.get("num_machines", 1)) != 1:
+            raise self.wrong("num_machines", f"is {machines}, but a run uses one machine", "Set num_machines: 1")
+        said = self.said.get("num_processes")
+        if said != processes:
+            raise self.wrong(
+                "num_processes",
+                f"is {said}, but config.toml says [launch] processes = {processes}" if said else "is missing",
+                f"Set num_processes: {processes}" + (f", or processes = {said} in config.toml" if said else ""),
+            )
+
+    def refuse_the_unknown(self) -> None:
+        """Ways to split a model that were never tried with this program's trainer and checkpoints."""
+        for key in ("parallelism_config", "megatron_lm_config", "fp8_config"):
+            if self.said.get(key):
+                raise self.wrong(key, "is not supported", "Take it out")
+
+    def part(self, key: str) -> Mapping[str, Any]:
+        """One of its tables."""
+        found = self.said.get(key) or {}
+        if not isinstance(found, Mapping):
+            raise self.wrong(key, "is no table of keys", "Compare it with what `accelerate config` writes")
+        return found
+
+    def fsdp(self, key: str) -> Plan:
+        """FullyShardedDataParallel."""
+        how = self.part("fsdp_config")
+        version = how.get("fsdp_version", 1)
+        if version not in (1, 2):
+            raise self.wrong("fsdp_config.fsdp_version", f"is {version!r}", "Use 2, or 1")
+        if version == 1:
+            strategy = how.get("fsdp_sharding_strategy", how.get("fsdp_reshard_after_forward", "FULL_SHARD"))
+            strategy = STRATEGIES[strategy - 1] if strategy in range(1, len(STRATEGIES) + 1) else str(strategy).upper()
+            if strategy not in STRATEGIES[:2]:
+                way = "Use FULL_SHARD or SHARD_GRAD_OP, or distributed_type: MULTI_GPU for whole copies"
+                raise self.wrong("fsdp_config.fsdp_sharding_strategy", f"is {strategy}", way)
+        again = bool(how.get("fsdp_activation_checkpointing"))
+        return Plan(self.file, "FSDP", version, 0, True, True, True, again, key)
+
+    def deepspeed(self, config: Config, text: str) -> Plan:
+        """DeepSpeed, set up here or in a JSON file of its own."""
+        how = self.part("deepspeed_config")
+        if other := how.get("deepspeed_config_file"):
+            file = (self.file.parent / str(other)).resolve()
+            more = _text(file, f"{self.file}: deepspeed_config_file names it")
+            text += more
+            said = _mapping(file, more, "JSON")
+            zero = said.get("zero_optimization") or {}
+            given = _Reading(file, said)
+            stage, name = zero.get("stage", 0), "zero_optimization.stage"
+        else:
+            said, given = how, self
+            stage, name = how.get("zero_stage", 2), "deepspeed_config.zero_stage"
+        if stage not in (1, 2, 3):
+            raise given.wrong(name, f"is {stage!r}", "Use 1, 2 or 3")
+        pairs = {"gradient_accumulation_steps": "gradient_accumulation", "gradient_clipping": "max_grad_norm"}
+        for key, ours in pairs.items():
+            wanted = getattr(config.train, ours)
+            if (value := said.get(key, "auto")) not in ("auto", wanted):
+                reason = f"is {value}, but config.toml says [train] {ours} = {wanted}"
+                raise given.wrong(key, reason, f'Leave it out, or set it to "auto" or {wanted}')
+        return Plan(self.file, "DEEPSPEED", 0, stage, stage == 3, stage >= 2, True, False, _key(text))
+
+
+def _agree(found: _Reading, made: Plan, config: Config) -> None:
+    """Formats and methods that do not go with the plan."""
+    said = found.said.get("mixed_precision")
+    dtype = config.model.dtype
+    if said and str(said) != "no" and dtype != "auto" and str(said) != MIXED[dtype]:
+        reason = f'is {said}, but config.toml says [model] dtype = "{dtype}"'
+        raise found.wrong("mixed_precision", reason, "Leave it out: dtype decides")
+    if config.train.method == "qlora" and made.kind:
+        raise ConfigError(
+            f'{found.file}: {made.name} does not split the 4-bit weights of [train] method = "qlora".'
+            ' Set method = "lora" in config.toml, or [launch] accelerate_config = "".'
+        )
+
+
+def _text(file: Path, whence: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: {error.strerror} ({whence}). Correct the path; `accelerate config` makes one."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+
+
+def _mapping(file: Path, text: str, what: str) -> Mapping[str, Any]:
+    """A YAML or JSON file that holds a table."""
+    import yaml
+
+    try:
+        read = json.loads(text) if what == "JSON" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{file}: not valid {what}: {reason}. Compare it with the examples in docs/examples."
+        ) from None
+    if not isinstance(read, Mapping):
+        raise ConfigError(f"{file}: holds no table of keys. Compare it with the examples in docs/examples.")
+    return read
+
+
+def _key(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
