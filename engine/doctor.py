@@ -14,12 +14,13 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import eval_tasks, fit, memory, models, roles, trackers
+from engine import eval_tasks, fit, kernels, memory, models, roles, sharding, trackers
 from engine.config import Config
 from engine.errors import MiddoError, ModelError
 from engine.finding import Finding
 from engine.fit import Device
 from engine.gauges import open_gpus
+from engine.memory import Split
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "lm_eval", "textual", "sqlite-utils", "vllm")
@@ -117,26 +118,35 @@ def _fits(config: Config, folder: Path, rows: int, longest: int | None) -> Itera
         yield Finding("needs", str(error), fix="the first round shows whether it fits")
         return
     tokens = longest or config.model.max_length
-    yield from fit.stages(shape, config, device(config), tokens)
+    try:
+        plan = sharding.plan(config, folder)
+    except MiddoError:  # said above
+        plan = None
+    yield from fit.stages(shape, config, device(config, plan), tokens)
     there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     yield fit.disk(shape, config, rows, shutil.disk_usage(there).free)
 
 
-def device(config: Config) -> Device:
-    """What each process of a stage has to itself: its GPU, or its share of the memory that is free now."""
+def device(config: Config, plan: sharding.Plan | None = None) -> Device:
+    """What each process of a stage has to itself: its GPU, or its share of the memory that is free now.
+
+    Args:
+        plan: how training is spread.
+    """
+    split = Split.of(plan, config.launch.processes)
     handles = [] if config.model.device == "cpu" else open_gpus()
     if not handles:
-        return Device("the CPU", psutil.virtual_memory().available // config.launch.processes, cuda=False)
+        return Device("the CPU", psutil.virtual_memory().available // config.launch.processes, False, split)
     named = config.model.device.partition(":")[2]
     used = [int(named)] if named.isdigit() and int(named) < len(handles) else range(len(handles))
     free = {i: int(pynvml.nvmlDeviceGetMemoryInfo(handles[i]).free) for i in list(used)[: config.launch.processes]}
     least = min(free, key=lambda i: free[i])
-    return Device(f"GPU {least}", free[least], cuda=True)
+    return Device(f"GPU {least}", free[least], True, split)
 
 
 def _roles(config: Config, folder: Path) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
-    yield from _extras(config)
+    yield from _extras(config, len(open_gpus()))
     yield model("model", config.model.name, config.model.chat_template, folder)
     if (found := vllm(config, len(open_gpus()))) is not None:
         yield found
@@ -151,6 +161,8 @@ def _roles(config: Config, folder: Path) -> Iterator[Finding]:
             fix="name a stronger one in [teacher] model",
         )
     if (found := processes(config, len(open_gpus()))) is not None:
+        yield found
+    if (found := training(config, folder, len(open_gpus()))) is not None:
         yield found
     yield _leaves(config)
     if config.evaluate.tasks:
@@ -188,8 +200,27 @@ def processes(config: Config, gpus: int) -> Finding | None:
     return Finding("processes", f"{wanted}, one per GPU") if wanted > 1 else None
 
 
-def _extras(config: Config) -> Iterator[Finding]:
-    """Packages that only some settings need."""
+def training(config: Config, folder: Path, gpus: int) -> Finding | None:
+    """How an accelerate config spreads training, and what is missing for it; None where none is named."""
+    try:
+        plan = sharding.check(config, folder, gpus)
+    except MiddoError as error:
+        return Finding("training", str(error), bad=True)
+    if plan is None:
+        return None
+    parts = [name for name in ("weights", "gradients", "optimiser") if getattr(plan, name)]
+    how = f"{', '.join(parts)} split over" if parts else "a whole copy in each of"
+    text = f"{plan.name} by {config.launch.accelerate_config}: {how} {config.launch.processes} processes"
+    fix = "only training is split: scoring and judging need the whole model in each GPU" if plan.weights else ""
+    return Finding("training", text, fix=fix)
+
+
+def _extras(config: Config, gpus: int) -> Iterator[Finding]:
+    """Packages that only some settings need, or use where they are."""
+    found = kernels.possible(config, gpus > 0 and config.model.device != "cpu")
+    yield Finding(
+        "liger", found.why, fix=f"{kernels.INSTALL} makes training faster" if kernels.INSTALL in found.why else ""
+    )
     try:
         if config.train.method == "qlora":
             models.require_nf4()

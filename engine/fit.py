@@ -14,7 +14,7 @@ import msgspec
 from engine import memory
 from engine.config import Config
 from engine.finding import Finding
-from engine.memory import Need, Shape
+from engine.memory import WHOLE, Need, Shape, Split
 
 GIB, MIB = 2**30, 2**20
 TIGHT = 0.9  # of the memory that is there: the rest is for what the estimate leaves out
@@ -32,7 +32,7 @@ class Device:
     name: str
     free: int
     cuda: bool
-    shards: int = 1
+    split: Split = WHOLE
 
 
 def size(count: float) -> str:
@@ -51,7 +51,7 @@ def changed(config: Config, changes: Changes) -> Config:
 
 def stages(shape: Shape, config: Config, device: Device, longest: int) -> Iterator[Finding]:
     """A finding for every stage that uses the local model."""
-    for need in memory.needs(shape, config, device.cuda, longest, device.shards):
+    for need in memory.needs(shape, config, device.cuda, longest, device.split):
         yield _finding(need, shape, config, device, longest)
 
 
@@ -82,7 +82,7 @@ def said(changes: Changes) -> str:
 
 
 def _need(stage: str, shape: Shape, config: Config, device: Device, longest: int) -> int:
-    found = memory.needs(shape, config, device.cuda, longest, device.shards)
+    found = memory.needs(shape, config, device.cuda, longest, device.split)
     return next(need.total for need in found if need.stage == stage)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.config import Config
 from engine.errors import ModelError
+from engine.sharding import Plan
 
 FLOAT = 4
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight; the scale of its block of 64; the scale of 256 such scales
@@ -59,6 +60,29 @@ class Need:
     def total(self) -> int:
         """All parts together."""
         return sum(self.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Over how many devices training spreads what it holds. ``zero``: by DeepSpeed, whose optimiser has the float32."""
+
+    weights: int = 1
+    gradients: int = 1
+    optimiser: int = 1
+    zero: bool = False
+
+    @classmethod
+    def of(cls, plan: Plan | None, processes: int) -> Split:
+        """As an accelerate config says."""
+        if plan is None:
+            return WHOLE
+        weights, gradients, optimiser = (
+            processes if part else 1 for part in (plan.weights, plan.gradients, plan.optimiser)
+        )
+        return cls(weights, gradients, optimiser, plan.zero > 0)
+
+
+WHOLE = Split()
 
 
 def read_shape(folder: Path) -> Shape:
@@ -145,37 +169,47 @@ def weights(shape: Shape, config: Config, cuda: bool) -> int:
     return int(shape.in_layers * NF4) + (shape.parameters - shape.in_layers) * size
 
 
-def train(shape: Shape, config: Config, cuda: bool, longest: int, shards: int = 1) -> Need:
+def train(shape: Shape, config: Config, cuda: bool, longest: int, split: Split = WHOLE) -> Need:
     """The train stage on each device.
 
     Args:
         longest: tokens of the longest sample, at most model.max_length.
-        shards: over how many devices FSDP spreads weights, gradients and optimiser.
     """
     how = config.train
     half = bytes_of(config.model.dtype, cuda) == 2
     tokens = how.batch_size * (config.model.max_length if how.packing else longest)
-    parts: dict[str, int] = {}
-    if how.method == "full":
-        parts["weights in float32"] = shape.parameters * FLOAT // shards
-        trained = shape.parameters // shards
-        if half:  # autocast keeps 16-bit copies of all weights until the forward pass is over
-            copied = shape.in_layers if shards == 1 else 2 * shape.in_layers // max(shape.layers, 1)
-            parts["16-bit copies"] = copied * 2
-    else:
-        trained = adapter(shape, config)
-        parts["weights"] = weights(shape, config, cuda)
-        parts["adapter"] = trained * FLOAT
-    parts["optimiser"] = trained * 2 * FLOAT
+    parts, trained = _held(shape, config, cuda, split)
+    parts["optimiser"] = trained * 2 * FLOAT // split.optimiser
     parts["activations"] = _activations(shape, config, tokens, half)
     parts["loss"] = _loss(shape, tokens, 2 if half else FLOAT, how.method == "full", cuda)
-    gradients = trained * FLOAT
+    gradients = trained * FLOAT // split.gradients
     if how.gradient_accumulation == 1:  # none are left from the batch before: they grow as the activations go
         gradients = max(gradients - parts["activations"] - parts["loss"], 0)
     parts["gradients"] = gradients
     if cuda:
         parts["CUDA"] = CONTEXT
     return Need("train", parts)
+
+
+def _held(shape: Shape, config: Config, cuda: bool, split: Split) -> tuple[dict[str, int], int]:
+    """Weights, by what for, and how many numbers are trained."""
+    size = bytes_of(config.model.dtype, cuda)
+    parts: dict[str, int] = {}
+    if config.train.method != "full":
+        trained = adapter(shape, config)
+        parts["weights"] = weights(shape, config, cuda) // split.weights
+        parts["adapter"] = trained * FLOAT // split.weights
+    else:
+        trained = shape.parameters
+        in_float = split.optimiser if split.zero and size == 2 else split.weights
+        parts["weights in float32"] = trained * FLOAT // in_float
+        if size == 2 and split.zero:
+            parts["weights in 16 bits"] = trained * 2 // split.weights
+        elif size == 2 and split.weights == 1:  # autocast keeps 16-bit copies of all until the forward pass is over
+            parts["16-bit copies"] = shape.in_layers * 2
+    if split.weights > 1:  # one layer computes while the next one comes; the head is there from forward to backward
+        parts["layers put together"] = size * (2 * shape.in_layers // max(shape.layers, 1) + shape.words * shape.hidden)
+    return parts, trained
 
 
 def _activations(shape: Shape, config: Config, tokens: int, half: bool) -> int:
@@ -252,10 +286,10 @@ def generate(
     return Need(stage, parts)
 
 
-def needs(shape: Shape, config: Config, cuda: bool, longest: int, shards: int = 1) -> list[Need]:
+def needs(shape: Shape, config: Config, cuda: bool, longest: int, split: Split = WHOLE) -> list[Need]:
     """What every stage that uses the model needs on each device."""
     longest = min(longest, config.model.max_length)
-    out = [train(shape, config, cuda, longest, shards), score(shape, config, cuda, longest)]
+    out = [train(shape, config, cuda, longest, split), score(shape, config, cuda, longest)]
     out.append(judge(shape, config, cuda, longest))
     if config.evaluate.exact_match:
         how = config.evaluate

@@ -99,7 +99,7 @@ def check(config: Config, project: Path, gpus: int) -> Plan | None:
     if made.zero and find_spec("deepspeed") is None:
         raise ConfigError(
             f"{made.file}: distributed_type: DEEPSPEED needs the package deepspeed, which is not installed."
-            " Install it with `pip install deepspeed`, or name an FSDP config in [launch] accelerate_config."
+            ' Install it with `pip install "middo-tui[deepspeed]"`, or name an FSDP config.'
         )
     if made.fsdp and (config.model.device == "cpu" or not gpus):
         raise ConfigError(

@@ -59,7 +59,7 @@ def _gathered(value: torch.Tensor) -> Iterator[torch.Tensor]:
     if isinstance(value, DTensor):
         yield value.full_tensor()
     elif hasattr(value, "ds_id"):  # ZeRO-3's
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero import GatheredParameters
 
         with GatheredParameters([value]):
             yield value

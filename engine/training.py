@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, ranks, spreading, trackers
+from engine import batches, kernels, ranks, spreading, trackers
 from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.models import ModelRef
@@ -123,6 +123,7 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
     dtype = torch_dtype(config.model.dtype, device)
     parts = how.gradient_accumulation * ranks.size()
     zero = task.plan is not None and task.plan.zero > 0
+    liger = kernels.liger(config, device.type == "cuda", task.start.base).used
     arguments = SFTConfig(
         output_dir=str(task.folder),
         num_train_epochs=how.epochs,
@@ -153,6 +154,8 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
         project=trackers.project_name(config),
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
+        use_liger_kernel=liger,
+        liger_kernel_config=kernels.KERNELS if liger else None,
     )
     _ = arguments.device  # counts the GPUs
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several would mean DataParallel, which TRL refuses

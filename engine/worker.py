@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import eval_tasks, gauges, launch, loop, roles
+from engine import eval_tasks, gauges, launch, loop, roles, sharding
 from engine.errors import MiddoError
 from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
@@ -240,6 +240,7 @@ def main(argv: list[str]) -> int:
         config = configs.load(project)
         eval_tasks.check(config, project)  # not at hour three
         roles.check(config)
+        sharding.check(config, project, len(gauges.open_gpus()))
         supervisor = Supervisor(project, db, lock)
         supervisor.register()
     except MiddoError as error:

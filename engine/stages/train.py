@@ -25,7 +25,7 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, cards, diagnosis, models, ranks, retention, sharding, spreading, trackers, training
+from engine import batches, cards, diagnosis, kernels, models, ranks, retention, sharding, spreading, trackers, training
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.diagnosis import CHECKPOINT
@@ -58,6 +58,7 @@ def run(ctx: Ctx) -> None:
     start = diagnosis.before_model(ctx)
     tokenizer = load_tokenizer(start.base, ctx.config.model.chat_template)
     plan = sharding.plan(ctx.config, ctx.project)
+    _tell(ctx, start, plan)
     key = _run_key(ctx, start, plan)
     resume = _newest_complete(ctx, folder, key)
     task = Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume, plan)
@@ -81,6 +82,18 @@ def run(ctx: Ctx) -> None:
     task.rows.unlink()
     for old in folder.glob(f"{STEPS}*"):
         shutil.rmtree(old)
+
+
+def _tell(ctx: Ctx, start: ModelRef, plan: Plan | None) -> None:
+    """Say which kernels the model has and how it is spread; what goes without saying only in the stage's log file."""
+    cuda = torch_device(ctx.config.model.device).type == "cuda"
+    liger = f"Liger's kernels: {kernels.liger(ctx.config, cuda, start.base).why}"
+    if cuda:
+        ctx.event(liger)
+    else:
+        sys.stderr.write(f"{liger}\n")
+    if plan is not None:
+        ctx.event(f"training runs as {plan.name}, by {plan.file.name}")
 
 
 def _keep_step(task: Task) -> None:

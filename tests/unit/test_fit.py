@@ -87,8 +87,6 @@ def test_checkpointing_batch_and_method_move_the_estimate() -> None:
     assert total("[train]\nbatch_size = 1\n") < lora
     assert total('[train]\nmethod = "qlora"\n') < lora - 9
     assert total('[train]\nmethod = "full"\n') > 16 * 8.03e9 / GIB
-    sharded = memory.train(LLAMA_8B, config('[train]\nmethod = "full"\n'), True, 4096, shards=8).total / GIB
-    assert sharded < total('[train]\nmethod = "full"\n') / 3
 
 
 @pytest.mark.parametrize(
