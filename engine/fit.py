@@ -62,12 +62,14 @@ def _finding(need: Need, shape: Shape, config: Config, device: Device, longest: 
     if need.total <= device.free * TIGHT:
         return Finding(need.stage, text)
     bad = need.total > device.free
+    split = need.stage == "train" and config.launch.processes > 1 and device.split == WHOLE
+    other = "; or split it over the GPUs: [launch] accelerate_config" if split else ""
     wanted = fitting(need.stage, shape, config, device, longest)
     if wanted is None:
-        fix = "no setting makes it fit: take a smaller model, or more memory"
+        fix = "no setting makes it fit: take a smaller model, or more memory" + other
         return Finding(need.stage, text, bad, fix)
     after = _need(need.stage, shape, changed(config, wanted), device, longest)
-    return Finding(need.stage, text, bad, f"{said(wanted)}: about {size(after)}")
+    return Finding(need.stage, text, bad, f"{said(wanted)}: about {size(after)}{other}")
 
 
 def said(changes: Changes) -> str:
@@ -93,7 +95,7 @@ def fitting(stage: str, shape: Shape, config: Config, device: Device, longest: i
     def fits(changes: Changes) -> bool:
         return _need(stage, shape, changed(config, changes), device, longest) <= device.free * TIGHT
 
-    for step in _milder(stage, config, longest):
+    for step in _milder(stage, config, longest, device.split == WHOLE):
         made |= step
         if fits(made):
             break
@@ -106,10 +108,14 @@ def fitting(stage: str, shape: Shape, config: Config, device: Device, longest: i
     return made
 
 
-def _milder(stage: str, config: Config, longest: int) -> Iterator[dict[str, object]]:
-    """Changes to try, one after the other, each on top of those before."""
+def _milder(stage: str, config: Config, longest: int, whole: bool) -> Iterator[dict[str, object]]:
+    """Changes to try, one after the other, each on top of those before.
+
+    Args:
+        whole: every process holds a whole copy; 4-bit weights cannot be split.
+    """
     if stage == "train":
-        yield from _milder_training(config, longest)
+        yield from _milder_training(config, longest, whole)
     elif stage == "evaluate":
         rows = config.evaluate.batch_size
         while rows > 1:
@@ -122,11 +128,11 @@ def _milder(stage: str, config: Config, longest: int) -> Iterator[dict[str, obje
             yield {f"{stage}.token_budget": budget}
     if config.model.dtype == "float32":
         yield {"model.dtype": "bfloat16"}
-    if stage != "train" and config.train.method == "lora":
+    if stage != "train" and config.train.method == "lora" and whole:
         yield {"train.method": "qlora"}
 
 
-def _milder_training(config: Config, longest: int) -> Iterator[dict[str, object]]:
+def _milder_training(config: Config, longest: int, whole: bool) -> Iterator[dict[str, object]]:
     how = config.train
     if not how.gradient_checkpointing:
         yield {"train.gradient_checkpointing": True}
@@ -135,7 +141,8 @@ def _milder_training(config: Config, longest: int) -> Iterator[dict[str, object]
         batch, gathered = batch // 2, gathered * 2
         yield {"train.batch_size": batch, "train.gradient_accumulation": gathered}
     for method in {"full": ("lora", "qlora"), "lora": ("qlora",), "qlora": ()}[how.method]:
-        yield {"train.method": method}
+        if whole or method != "qlora":
+            yield {"train.method": method}
     length = min(config.model.max_length, longest)
     while length // 2 >= SHORTEST:
         length //= 2

@@ -13,7 +13,7 @@ from engine import config as configs
 from engine import fit, memory
 from engine.config import Config
 from engine.fit import GIB, Device
-from engine.memory import Shape
+from engine.memory import WHOLE, Shape, Split
 
 LLAMA_8B = Shape(
     parameters=8_030_261_248,
@@ -87,6 +87,39 @@ def test_checkpointing_batch_and_method_move_the_estimate() -> None:
     assert total("[train]\nbatch_size = 1\n") < lora
     assert total('[train]\nmethod = "qlora"\n') < lora - 9
     assert total('[train]\nmethod = "full"\n') > 16 * 8.03e9 / GIB
+
+
+def test_what_is_split_is_divided_by_the_number_of_devices() -> None:
+    full = config('[train]\nmethod = "full"\n')
+
+    def parts(split: Split, how: Config = full) -> dict[str, int]:
+        return dict(memory.train(LLAMA_8B, how, True, 1024, split).parts)
+
+    copies, fsdp = parts(WHOLE), parts(Split(4, 4, 4))
+    weights = LLAMA_8B.parameters * 4
+    for name in ("weights in float32", "optimiser", "gradients"):
+        assert fsdp[name] == pytest.approx(copies[name] / 4, abs=4), name
+    assert copies["optimiser"] == 2 * weights
+    assert "layers put together" not in copies
+    assert LLAMA_8B.words * LLAMA_8B.hidden * 2 < fsdp["layers put together"] < 2 * LLAMA_8B.parameters
+    zero2, zero3 = (parts(Split(n, 4, 4, zero=True)) for n in (1, 4))
+    assert (zero2["weights in 16 bits"], zero3["weights in 16 bits"]) == (weights // 2, weights // 8)
+    assert zero2["optimiser"] == zero3["optimiser"] == weights // 2
+    assert zero2["gradients"] == weights // 4
+    lora = parts(Split(4, 4, 4), config())
+    assert lora["weights"] == LLAMA_8B.parameters // 2
+    assert lora["activations"] == parts(WHOLE, config())["activations"], "every device has its own samples"
+
+
+def test_splitting_is_proposed_and_then_not_what_it_cannot_do() -> None:
+    how = config('[train]\nmethod = "full"\n[launch]\nprocesses = 4\n')
+    whole = next(fit.stages(LLAMA_8B, how, Device("GPU 0", 78 * GIB, cuda=True), 1024))
+    assert whole.bad
+    assert whole.fix.endswith("or split it over the GPUs: [launch] accelerate_config")
+    split = Device("GPU 0", 78 * GIB, True, Split(4, 4, 4))
+    assert next(fit.stages(LLAMA_8B, how, split, 1024)).mark == "✔"
+    tight = Device("GPU 0", 9 * GIB, True, Split(4, 4, 4))
+    assert not [f for f in fit.stages(LLAMA_8B, config(), tight, 1024) if "qlora" in f.fix]
 
 
 @pytest.mark.parametrize(
