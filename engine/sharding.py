@@ -25,6 +25,7 @@ STRATEGIES = (
     "HYBRID_SHARD",
     "HYBRID_SHARD_ZERO2",
 )  # accelerate counts from 1
+PARTS = "SHARDED_STATE_DICT"
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -148,17 +149,16 @@ class _Reading:
     def fsdp(self, key: str) -> Plan:
         """FullyShardedDataParallel."""
         how = self.part("fsdp_config")
-        version = how.get("fsdp_version", 1)
-        if version not in (1, 2):
-            raise self.wrong("fsdp_config.fsdp_version", f"is {version!r}", "Use 2, or 1")
-        if version == 1:
-            strategy = how.get("fsdp_sharding_strategy", how.get("fsdp_reshard_after_forward", "FULL_SHARD"))
-            strategy = STRATEGIES[strategy - 1] if strategy in range(1, len(STRATEGIES) + 1) else str(strategy).upper()
-            if strategy not in STRATEGIES[:2]:
-                way = "Use FULL_SHARD or SHARD_GRAD_OP, or distributed_type: MULTI_GPU for whole copies"
-                raise self.wrong("fsdp_config.fsdp_sharding_strategy", f"is {strategy}", way)
+        if (version := how.get("fsdp_version", 1)) != 2:
+            # accelerate 1.15 reads no state of FSDP1's optimiser from a checkpoint in parts: a resumed run learns
+            # something else, and nothing says so.
+            reason = f"is {version!r}, whose runs cannot go on where they were (without the key it is 1)"
+            raise self.wrong("fsdp_config.fsdp_version", reason, "Set fsdp_version: 2")
+        if (kind := how.get("fsdp_state_dict_type", PARTS)) != PARTS:
+            way = f"Set it to {PARTS}; the finished checkpoint is in one piece all the same"
+            raise self.wrong("fsdp_config.fsdp_state_dict_type", f"is {kind}", way)
         again = bool(how.get("fsdp_activation_checkpointing"))
-        return Plan(self.file, "FSDP", version, 0, True, True, True, again, key)
+        return Plan(self.file, "FSDP", 2, 0, True, True, True, again, key)
 
     def deepspeed(self, config: Config, text: str) -> Plan:
         """DeepSpeed, set up here or in a JSON file of its own."""

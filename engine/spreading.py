@@ -24,8 +24,7 @@ def check(accelerator: Any, plan: Plan | None) -> None:
         return
     kind = accelerator.distributed_type.value
     stage = _zero(accelerator)
-    version = 2 if accelerator.is_fsdp2 else 1
-    if kind != plan.kind or (plan.zero and stage != plan.zero) or (plan.fsdp and version != plan.fsdp):
+    if kind != plan.kind or stage != plan.zero or (plan.fsdp and not accelerator.is_fsdp2):
         raise StageError(
             f"{plan.file} asks for {plan.name}, but accelerate runs {kind} here: the model would not be split as asked."
             " FSDP needs a GPU for each process. Correct the file,"
@@ -39,12 +38,8 @@ def whole(trainer: Any, trained: bool) -> dict[str, torch.Tensor] | None:
     Args:
         trained: only what was trained, i.e. an adapter.
     """
-    accelerator, model = trainer.accelerator, trainer.model
-    if accelerator.distributed_type.value == "FSDP" and not accelerator.is_fsdp2:
-        state = accelerator.get_state_dict(model)  # the parts have no names of their own
-        return state if ranks.rank() == 0 else None
     found: dict[str, torch.Tensor] = {}
-    for name, value in accelerator.unwrap_model(model).state_dict(keep_vars=True).items():
+    for name, value in trainer.accelerator.unwrap_model(trainer.model).state_dict(keep_vars=True).items():
         if trained and not value.requires_grad:
             continue
         with _gathered(value) as all_of_it:

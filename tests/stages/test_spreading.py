@@ -133,7 +133,7 @@ def same(found: tiny.Project, expected: tiny.Project) -> None:
     assert left == ["final"]
 
 
-def killed_and_resumed(project: tiny.Project, flag: Path) -> Path:
+def killed(project: tiny.Project, flag: Path) -> Path:
     """A run whose rank 0 dies by SIGKILL; returns the checkpoint that the next run goes on from."""
     flag.touch()
     code, log = launch(project.folder, "train", 2)
@@ -158,15 +158,14 @@ def in_parts(checkpoint: Path) -> dict[str, int]:
     return {name: len(weight.chunks) for name, weight in stored.items() if hasattr(weight, "chunks")}
 
 
-@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize(("method", "weights"), [("full", 21), ("lora", 28)])
 def test_fsdp_learns_what_whole_copies_learn_also_over_a_kill(
-    method: str, fsdp: Path, tmp_path: Path, tiny_model: Path, whole: Whole
+    method: str, weights: int, fsdp: Path, tmp_path: Path, tiny_model: Path, whole: Whole
 ) -> None:
     project = spread(tmp_path, tiny_model, method, "fsdp.yaml")
-    checkpoint = killed_and_resumed(project, fsdp)
-    parts = in_parts(checkpoint)
+    parts = in_parts(killed(project, fsdp))
     assert set(parts.values()) == {2}, "every weight lies half in each process"
-    assert len(parts) == (21 if method == "full" else 28)
+    assert len(parts) == weights
     finish(project)
     assert "training goes on from step 2" in project.events()
     assert "training runs as FSDP2, by spread.yaml" in project.events()
@@ -207,7 +206,7 @@ def test_deepspeed_learns_what_whole_copies_learn_also_over_a_kill(
 ) -> None:
     monkeypatch.setitem(test_ranks.ENV, "DS_ACCELERATOR", "cpu")
     project = spread(tmp_path, tiny_model, method, example)
-    checkpoint = killed_and_resumed(project, flag)
+    checkpoint = killed(project, flag)
     states = sorted(path.name for path in checkpoint.glob("global_step2/*optim_states.pt"))
     assert len(states) == 2, "each process has its part of the optimiser"
     finish(project)

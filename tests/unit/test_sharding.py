@@ -19,6 +19,7 @@ from engine.memory import WHOLE, Split
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "accelerate"
 FSDP = "distributed_type: FSDP\nnum_processes: 2\n"
+TWO = FSDP + "fsdp_config: {fsdp_version: 2}\n"
 ZERO = "distributed_type: DEEPSPEED\nnum_processes: 2\n"
 
 
@@ -69,10 +70,14 @@ def test_without_a_file_nothing_is_planned(tmp_path: Path) -> None:
         ("distributed_type: MEGATRON_LM\nnum_processes: 2\n", "distributed_type is MEGATRON_LM", "FSDP or DEEPSPEED"),
         ("num_processes: 2\n", "distributed_type is None", "FSDP or DEEPSPEED"),
         (FSDP + "parallelism_config: {parallelism_config_tp_size: 2}\n", "parallelism_config is not supp", "Take it"),
-        (FSDP + "fsdp_config: {fsdp_version: 3}\n", "fsdp_config.fsdp_version is 3", "Use 2, or 1"),
+        (FSDP + "fsdp_config: {fsdp_version: 3}\n", "fsdp_config.fsdp_version is 3", "Set fsdp_version: 2"),
+        (FSDP, "fsdp_config.fsdp_version is 1", "Set fsdp_version: 2"),
         (FSDP + "fsdp_config: 7\n", "fsdp_config is no table", "accelerate config"),
-        (FSDP + "fsdp_config: {fsdp_sharding_strategy: NO_SHARD}\n", "sharding_strategy is NO_SHARD", "MULTI_GPU"),
-        (FSDP + "fsdp_config: {fsdp_sharding_strategy: 3}\n", "sharding_strategy is NO_SHARD", "MULTI_GPU"),
+        (
+            FSDP + "fsdp_config: {fsdp_version: 2, fsdp_state_dict_type: FULL_STATE_DICT}\n",
+            "fsdp_state_dict_type is FULL_STATE_DICT",
+            "Set it to SHARDED_STATE_DICT",
+        ),
         (ZERO + "deepspeed_config: {zero_stage: 0}\n", "zero_stage is 0", "Use 1, 2 or 3"),
         (
             ZERO + "deepspeed_config: {zero_stage: 2, gradient_accumulation_steps: 3}\n",
@@ -99,10 +104,10 @@ def test_what_does_not_go_with_config_toml_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="not UTF-8"):
         sharding.plan(asked(), tmp_path)
-    file.write_text(FSDP + "mixed_precision: bf16\n", encoding="utf-8")
+    file.write_text(TWO + "mixed_precision: bf16\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r'mixed_precision is bf16, .*dtype = "float32"'):
         sharding.plan(asked(extra='[model]\ndtype = "float32"\n'), tmp_path)
-    with pytest.raises(ConfigError, match=r'FSDP1 does not split the 4-bit weights of .*method = "qlora"'):
+    with pytest.raises(ConfigError, match=r'FSDP2 does not split the 4-bit weights of .*method = "qlora"'):
         sharding.plan(asked(extra='[train]\nmethod = "qlora"\n'), tmp_path)
     with pytest.raises(ConfigError, match="accelerate_config needs processes"):
         asked(processes=1)
@@ -125,7 +130,7 @@ def test_a_json_file_of_deepspeeds_is_looked_for_beside_the_yaml(tmp_path: Path)
 
 
 def test_what_accelerate_refuses_is_said_with_the_file(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(FSDP + "colour: red\n", encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(TWO + "colour: red\n", encoding="utf-8")
     plan = sharding.plan(asked(), tmp_path)
     assert plan is not None
     with pytest.raises(ConfigError, match=r"a\.yaml: accelerate cannot use it: .*unknown keys \(\['colour'\]\)"):
@@ -133,14 +138,14 @@ def test_what_accelerate_refuses_is_said_with_the_file(tmp_path: Path) -> None:
 
 
 def test_the_machine_must_be_able_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.yaml").write_text(FSDP, encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(TWO, encoding="utf-8")
     with pytest.raises(ConfigError, match="needs GPUs: on a CPU accelerate would split nothing"):
         sharding.check(asked(), tmp_path, gpus=0)
     with pytest.raises(ConfigError, match="needs GPUs"):
         sharding.check(asked(extra='[model]\ndevice = "cpu"\n'), tmp_path, gpus=2)
     found = doctor.training(asked(), tmp_path, 2)
     assert found is not None
-    assert found.text == "FSDP1 by a.yaml: weights, gradients, optimiser split over 2 processes"
+    assert found.text == "FSDP2 by a.yaml: weights, gradients, optimiser split over 2 processes"
     assert "only training is split" in found.fix
     (tmp_path / "a.yaml").write_text(ZERO, encoding="utf-8")
     monkeypatch.setattr(sharding, "find_spec", lambda name: None)
