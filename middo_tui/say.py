@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any, NamedTuple
 
 import click
@@ -51,12 +52,20 @@ def hides(text: str) -> bool:
 
 def say(text: str, err: bool = False) -> None:
     """Print ``text``, which may hold names and words from data, so that the terminal acts on none of it."""
-    click.echo(clean(text).text, err=err)
+    text = clean(text).text
+    try:
+        click.echo(text, err=err)
+    except UnicodeEncodeError:  # a locale without these characters
+        code = (sys.stderr if err else sys.stdout).encoding
+        click.echo(text.encode(code, "replace").decode(code), err=err)
 
 
 def say_json(value: Any) -> None:
     """Print ``value`` as one line of JSON that reads back as it was, with all that a terminal may act on escaped."""
-    click.echo(HIDDEN.sub(_escaped, json.dumps(value, ensure_ascii=False)))
+    try:
+        click.echo(HIDDEN.sub(_escaped, json.dumps(value, ensure_ascii=False)))
+    except UnicodeEncodeError:
+        click.echo(json.dumps(value))
 
 
 def _escaped(match: re.Match[str]) -> str:
