@@ -169,12 +169,14 @@ def check(stages: Sequence[StageSpec] = STAGES) -> None:
 
 def stop_reason(facts: RoundFacts, limits: Limits) -> str | None:
     """Why the loop is done after a round with these facts, or None when another round is worth it."""
-    if not facts.selected:
+    if not facts.rewrites:
         return "nothing was selected: by its own signals the dataset is as good as this loop can make it"
     if not facts.accepted:
-        return f"none of {facts.selected} selected samples got an accepted rewrite: the dataset did not change"
-    if (share := facts.accepted / facts.selected) < limits.min_yield:
-        return f"the yield fell to {share:.0%} (accepted / selected), under loop.min_yield = {limits.min_yield:.0%}"
+        return f"none of {facts.rewrites} rewrites was accepted: the dataset did not change"
+    if (share := facts.accepted / facts.rewrites) < limits.min_yield:
+        return (
+            f"the yield fell to {share:.0%} (accepted of all rewrites), under loop.min_yield = {limits.min_yield:.0%}"
+        )
     if facts.gain is not None and facts.gain < limits.min_gain:
         return f"the measured gain fell to {facts.gain:+.3f}, under loop.min_gain = {limits.min_gain:+.3f}"
     return None

@@ -268,6 +268,7 @@ def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
     merged = db.execute("SELECT 1 FROM job WHERE round=? AND stage='merge' AND state='done'", (round,)).fetchone()
     if merged is None:
         return None
-    chosen = db.execute("SELECT count(DISTINCT sample_id) FROM selection WHERE round=?", (round,)).fetchone()[0]
-    accepted = sum(states.get("accepted", 0) for states in rewrites(db, round).values())
-    return RoundFacts(chosen, accepted, gain(scores(db, round), scores(db, round - 1), asked_tasks(db, round)))
+    counts = rewrites(db, round).values()
+    made = sum(sum(states.values()) for states in counts)
+    accepted = sum(states.get("accepted", 0) for states in counts)
+    return RoundFacts(made, accepted, gain(scores(db, round), scores(db, round - 1), asked_tasks(db, round)))

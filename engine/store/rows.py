@@ -395,6 +395,6 @@ class RoundFacts:
     before.
     """
 
-    selected: int
+    rewrites: int
     accepted: int
     gain: float | None

@@ -40,8 +40,13 @@ class AxisCounts:
 
     @property
     def gain(self) -> float | None:
-        """The yield: accepted over selected; None when nothing was selected."""
-        return self.accepted / self.selected if self.selected else None
+        """The yield: accepted of all rewrites, also those that failed; None while nothing is decided."""
+        return _gain(self.accepted, self.rejected, self.failed, self.open)
+
+
+def _gain(accepted: int, rejected: int, failed: int, open: int) -> float | None:
+    decided = accepted + rejected or (failed and not open)
+    return accepted / (accepted + rejected + failed + open) if decided else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +115,8 @@ class RoundFacts:
 
     @property
     def gain(self) -> float | None:
-        """The yield over all axes."""
-        selected = self.total("selected")
-        return self.total("accepted") / selected if selected else None
+        """The yield over all axes, as the stop rule counts it."""
+        return _gain(*map(self.total, ("accepted", "rejected", "failed", "open")))
 
     def score(self, task: str) -> Change | None:
         """One task's figure."""

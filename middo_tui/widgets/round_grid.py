@@ -94,8 +94,7 @@ def _counted(row: RoundFacts, name: str) -> str:
 def _gain(row: RoundFacts) -> str:
     if row.closing:
         return ""
-    decided = row.total("accepted") + row.total("rejected")
-    return figures.NONE if row.gain is None or not decided else f"{row.gain:.0%}"
+    return figures.NONE if row.gain is None else f"{row.gain:.0%}"
 
 
 def _score(row: RoundFacts, task: str) -> str:

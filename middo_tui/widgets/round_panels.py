@@ -55,7 +55,7 @@ def _scores(one: RoundFacts, earlier: RoundFacts | None) -> list[Line]:
         return [(Run(" no scores yet: the evaluate stage has not run", "dim"),)]
     was = f"round {earlier.round}" if earlier else ""
     head = f" {'task':<18}{f'round {one.round}':>10}{'stderr':>9}{was:>11}{'change':>9}{'± of it':>9}"
-    return [(Run(head if earlier else head[:37], "dim"),), *(_score(score, earlier) for score in one.scores)]
+    return [(Run(head if earlier else head[:38], "dim"),), *(_score(score, earlier) for score in one.scores)]
 
 
 def _score(score: Change, earlier: RoundFacts | None) -> Line:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.store import read
 from engine.store.rows import Score
 from middo_tui import score_changes
 from middo_tui.feed import rounds
@@ -37,13 +38,26 @@ def test_a_project_that_never_ran_has_no_rounds(tmp_path: Path) -> None:
 
 
 def test_a_round_is_counted_by_axis(tmp_path: Path) -> None:
-    families.measured(tmp_path / "p", 1)
+    store = families.measured(tmp_path / "p", 1)
     (one,) = RoundsReader(tmp_path / "p").read().rounds
     assert (one.state, one.size, one.merged) == ("done", stores.SIZE, True)
     counts = [(a.axis, a.selected, a.rewritten, a.accepted, a.rejected, a.failed) for a in one.axes]
     assert counts == [("complexity", 7, 7, 5, 2, 0), ("diversity", 5, 5, 4, 1, 0), ("quality", 3, 3, 2, 1, 0)]
     assert one.gain == one.total("accepted") / one.total("selected")
+    facts = read.round_facts(store.db, 0)
+    assert facts is not None
+    assert one.gain == facts.accepted / facts.rewrites, "what the stop rule goes by"
     assert one.teacher.cost == pytest.approx(0.15)
+
+
+def test_the_yield_is_that_of_all_rewrites_once_some_are_decided(tmp_path: Path) -> None:
+    store = stores.waiting(tmp_path / "p")
+    assert RoundsReader(tmp_path / "p").read().rounds[0].gain is None
+    for state, gain in (("failed", 0.0), ("rejected", 0.0), ("accepted", 1.0)):
+        with store.db:
+            store.db.execute("UPDATE rewrite SET state=?", (state,))
+        one = RoundsReader(tmp_path / "p").read().rounds[0]
+        assert [one.gain, *(axis.gain for axis in one.axes)] == [gain] * 4
 
 
 @pytest.mark.parametrize(("make", "state", "stage"), [

@@ -49,8 +49,9 @@ async def test_every_round_is_a_row_and_the_newest_is_told(tmp_path: Path, size:
     async with app.run_test(size=size) as pilot:
         await opened(pilot, "[scores]")
         await until(pilot, "accuracy %              39.8")
+        await until(pilot, "▸    2 ✔")
         text = screen_text(app)
-        for part in ("▸    2 ✔", "C complexity", "better", "where two groups part"):
+        for part in ("C complexity", "better", "where two groups part"):
             assert part in text
         await pilot.press("k", "k")
         await until(pilot, "▸    0 ✔")
@@ -66,6 +67,14 @@ async def test_a_project_that_never_ran_says_what_to_do(tmp_path: Path) -> None:
         for key in ("j", "l", "tab", "enter", "x", "t", "d", "pagedown"):
             await pilot.press(key)
         assert isinstance(app.screen, RoundsScreen)
+
+
+async def test_of_a_single_round_the_scores_have_their_error(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p", 1)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await until(pilot, "round 0   stderr")
 
 
 async def test_tabs_go_round_and_shapes_change_their_signal(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from engine.stage import StageSpec
 from engine.store.rows import Job, Plan, RoundFacts
 
 LIMITS = Limits(final_train=True, min_yield=0.05, min_gain=-1.0)
-GOOD = RoundFacts(selected=100, accepted=80, gain=0.05)
+GOOD = RoundFacts(rewrites=100, accepted=80, gain=0.05)
 
 
 def jobs(round: int, done: int, closing: bool = False, then: str = "pending") -> list[Job]:
@@ -89,7 +89,7 @@ def test_a_closing_round_that_the_stop_rule_opened_stays_the_end() -> None:
     ("facts", "says"),
     [
         (RoundFacts(0, 0, None), "nothing was selected"),
-        (RoundFacts(50, 0, None), "none of 50 selected"),
+        (RoundFacts(50, 0, None), "none of 50 rewrites was accepted"),
         (RoundFacts(100, 4, None), "the yield fell to 4%"),
         (RoundFacts(100, 50, -1.5), "gain fell to -1.500"),
     ],
