@@ -12,9 +12,10 @@ import os
 import re
 import sqlite3
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
 from pty_terminal import Timed
 
 from engine.store.connect import transaction, writer

@@ -17,7 +17,7 @@ from engine.store.connect import transaction
 from engine.store.dataset import Dataset
 from engine.store.rows import Artifact, Row, Sample
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Row)
 PROGRESS_EVERY_S = 0.5
 
 

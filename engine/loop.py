@@ -6,7 +6,8 @@ The terminal app draws its strip from ``STAGES`` without importing any stage's c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.config import Config
 from engine.stage import StageSpec
@@ -95,8 +96,7 @@ GIVEN = frozenset({"sample", "heldout"})  # what an import provides before any s
 UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "interrupted", "waiting", "stale"})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The stop rule's bounds (section [loop] of config.toml)."""
 
     final_train: bool
@@ -109,16 +109,14 @@ class Limits:
         return cls(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Run these stages of this round in one child, one after the other."""
 
     round: int
     stages: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Struct, frozen=True):
     """Begin this round. ``closing``: only train and evaluate, to measure the dataset that the loop ends with.
 
     ``stopped``: why the stop rule ended the loop before the rounds asked for, if it did.
@@ -129,8 +127,7 @@ class Open:
     stopped: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """Nothing to do now. ``state``: done, or until (the asked-for stage is finished)."""
 
     state: str

@@ -11,11 +11,11 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from engine import config as configs

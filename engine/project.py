@@ -7,9 +7,11 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import time
+
+from msgspec.structs import replace
 
 from engine import config as configs
 from engine import formats, origin, template

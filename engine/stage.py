@@ -14,19 +14,19 @@ Rules that make every stage resumable, whatever kills it:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from engine.config import Config
 from engine.store.dataset import Dataset
 from engine.store.rows import Row, Sample
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Row)
 
 
-@dataclass(frozen=True, slots=True)
-class StageSpec:
+class StageSpec(Struct, frozen=True):
     """One row of the loop table.
 
     ``group``: consecutive stages of one group run in one child process, one after the other, because they need the same
@@ -58,7 +58,7 @@ class Ctx(Protocol):
         """The held-out samples, never trained on, in file order."""
 
     def rows(self, kind: type[R], round: int | None = None) -> list[R]:
-        """All rows of ``kind`` (a dataclass of ``engine.store.rows``) in ``round`` (this round when None), ordered
+        """All rows of ``kind`` (a class of ``engine.store.rows``) in ``round`` (this round when None), ordered
         by key.
 
         Kinds that share a table (Losses, Neighbourhood, Ratings in ``signal``; Rewrite, Verdict in ``rewrite``) yield

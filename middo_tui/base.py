@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from textual import events
 from textual.app import App
 from textual.driver import Driver

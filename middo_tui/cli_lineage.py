@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from engine.errors import UsageError
 from middo_tui.say import say, say_json
@@ -44,7 +44,7 @@ def facts(family: Family) -> dict[str, Any]:
     return {
         "sample": family.chosen,
         "complete": not family.cut,
-        "versions": [asdict(version) for version in family.versions],
+        "versions": [msgspec.to_builtins(version) for version in family.versions],
     }
 
 

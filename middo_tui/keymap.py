@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, key_to_character
 
 from middo_tui import keys, preferences
@@ -29,8 +30,7 @@ MODIFIED = re.compile(r"^((?:ctrl|alt|shift|super|meta|hyper)[+-])+(?=.)")
 NAMED = frozenset(key.value for key in Keys) | {f"f{n}" for n in range(1, 25)}
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """``keys``: what may be used, in Textual's names. ``also``: rows that share a usual key with one of those and keep
     theirs. ``warnings``: what was refused, and why.
     """

@@ -7,11 +7,12 @@ beside it; the keys that work everywhere are here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
 from textual.binding import Binding, BindingType
 
 from middo_tui.feed.view import LoopView
@@ -20,8 +21,7 @@ RUNNING = frozenset({"running", "pausing", "cancelling", "lost"})
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True)
-class Key(Generic[S]):
+class Key(Struct, Generic[S], frozen=True):
     """``id`` names the action (and, with the screen before it, what a remapping refers to).
 
     ``label`` is the footer's word in a given state; a ``quiet`` key works without a place in the footer.

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
 
 from engine.errors import ConfigError
 from middo_tui.theme import DEFAULT, PALETTES, SIXTEEN
@@ -24,8 +25,7 @@ DEEP = ("256color", "direct", "truecolor", "kitty")
 """Ends of a TERM that has more than 16 colours, as Rich tells them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preferences:
+class Preferences(Struct, frozen=True):
     """``keys``: by id (``review.accept``) what replaces the usual keys. ``warnings``: what could not be used."""
 
     theme: str = DEFAULT

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.store.rows import Score
 
@@ -15,8 +16,7 @@ Scores = Mapping[str, Score]
 """A round's figures by task."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One task's figure. ``change``: over the round before, None without one. ``combined``: its standard error, of the
     differences item by item (``paired``), else the root of both figures' squared; ``beyond``: whether the change is
     larger than that (None: it cannot be told). ``higher``: more is better."""

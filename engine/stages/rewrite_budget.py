@@ -9,7 +9,9 @@ goes on with the cap as it is, keeps the originals of what could not be afforded
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from engine import config as configs
 from engine.errors import Waiting

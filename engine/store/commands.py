@@ -10,8 +10,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from engine.errors import StoreError, UsageError
 from engine.store import journal
@@ -60,8 +61,7 @@ def set_auto(project: Path, auto: bool) -> None:
         db.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What a person looked at when deciding. ``messages`` None: the text was not looked at."""
 
     state: str

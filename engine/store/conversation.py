@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One turn of a chat. ``kind`` keeps ShareGPT's ``function_call`` and ``observation`` turns apart."""
 
     role: str
@@ -17,8 +17,7 @@ class Message:
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One training example. Never changed: a rewrite is a new sample whose ``parent_id`` is the old one.
 
     A sample is in the dataset of round r iff ``born_round <= r and (retired_round is None or retired_round > r)``.

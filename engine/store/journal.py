@@ -2,8 +2,7 @@
 
 Four kinds of entry share the table ``decision``: a decision proper (the state changes), an edit (``messages`` is set),
 a note (``note`` is set, '' when it was wiped off) and a sending back to the teacher (the state becomes ``owed``). A
-batch is one keypress or one command, and one step of undo. Everything here runs inside the caller's transaction;
-standard library only.
+batch is one keypress or one command, and one step of undo. Everything here runs inside the caller's transaction
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from engine.errors import StoreError
 
@@ -42,8 +42,7 @@ VERDICT = TEXT[8:]
 _NO_VERDICT: dict[str, object] = dict.fromkeys(VERDICT)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What a person does to one rewrite. ``state`` None: it stays as it is."""
 
     round: int
@@ -55,8 +54,7 @@ class Change:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """What an undo or a redo did: the rewrites it changed, and how many it left because they had changed since."""
 
     keys: tuple[Key, ...] = ()

@@ -1,6 +1,4 @@
-"""Reading the store: plain SQL to frozen dataclasses. Standard library only, so that ``status`` and the app stay
-light.
-"""
+"""Reading the store: plain SQL to frozen structs. Light imports only, for ``status`` and the app."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, TypeVar
 
 from engine.store.rows import (
@@ -22,6 +19,7 @@ from engine.store.rows import (
     Plan,
     Ratings,
     RoundFacts,
+    Row,
     Sample,
     Score,
     Verdict,
@@ -29,7 +27,7 @@ from engine.store.rows import (
     load_messages,
 )
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Row)
 
 # Kinds that share a wide row: when their own part of it is filled.
 PRESENT: dict[type, str] = {
@@ -42,13 +40,13 @@ PRESENT: dict[type, str] = {
 
 def rows(db: sqlite3.Connection, kind: type[R], round: int) -> list[R]:
     """All rows of ``kind`` in ``round``, ordered by key; a kind without a round (``CachedLoss``) ignores it."""
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    table, key = kind.TABLE, kind.KEY  # type: ignore[attr-defined]
+    names = kind.__struct_fields__
+    table, key = kind.TABLE, kind.KEY
     where = "1" if kind is CachedLoss else "round=:round"
     if kind in PRESENT:
         where += f" AND ({PRESENT[kind]})"
     sql = f"SELECT {', '.join(names)} FROM {table} WHERE {where} ORDER BY {', '.join(key)}"  # noqa: S608
-    booleans = [f.name for f in fields(kind) if f.type in ("bool", "bool | None")]  # type: ignore[arg-type]
+    booleans = [name for name in names if kind.__annotations__[name] in ("bool", "bool | None")]
     out = []
     for row in db.execute(sql, {"round": round}):
         values = dict(row)
@@ -105,7 +103,7 @@ def heldout(db: sqlite3.Connection) -> list[Sample]:
 
 def jobs(db: sqlite3.Connection) -> list[Job]:
     """All jobs, by round; the order within a round is the loop's, not this function's."""
-    names = ", ".join(f.name for f in fields(Job))
+    names = ", ".join(Job.__struct_fields__)
     return [Job(**dict(r)) for r in db.execute(f"SELECT {names} FROM job ORDER BY round")]  # noqa: S608
 
 

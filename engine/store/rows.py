@@ -1,15 +1,17 @@
-"""The store's rows as frozen dataclasses: what stages hand over and screens read.
+"""The store's rows as frozen structs: what stages hand over and screens read.
 
 A class with ``TABLE`` can be saved by ``Ctx.save``: its fields are columns, ``KEY`` is the primary key, and saving
-again
-overwrites only the columns that the class has. So the signal table is one wide row per (round, sample) that the score
-and judge stages fill from their own sides.
+again overwrites only the columns that the class has. So the signal table is one wide row per (round, sample) that the
+score and judge stages fill from their own sides.
+
+Structs and not dataclasses, whose methods Python would compile anew in every process: the app loads all of these.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
+
+from msgspec import Struct
 
 from engine.store.conversation import Message as Message
 from engine.store.conversation import Sample as Sample
@@ -25,15 +27,14 @@ DIMENSIONS = ("clarity", "completeness", "factuality")
 RATING_COLUMNS = tuple(f"{subject}_{dimension}" for subject in SUBJECTS for dimension in DIMENSIONS)
 
 
-class Row(Protocol):
+class Row(Struct, frozen=True):
     """Anything ``Ctx.save`` takes."""
 
     TABLE: ClassVar[str]
     KEY: ClassVar[tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(Row, frozen=True):
     """The score stage's part of a signal row. Losses are mean nats per response token; None with ``score_error``."""
 
     TABLE: ClassVar[str] = "signal"
@@ -47,8 +48,7 @@ class Losses:
     score_error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbourhood:
+class Neighbourhood(Row, frozen=True):
     """Mean cosine similarity to the k nearest other samples, and who they are (JSON list of sample ids, nearest
     first).
 
@@ -66,8 +66,7 @@ class Neighbourhood:
     outlier: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
+class Cluster(Row, frozen=True):
     """A cluster of one round, and what became of it since the round before.
 
     ``change``: born, kept, grew, shrank, split, merged or died (then ``size`` is 0 and ``cluster`` -2 minus the number
@@ -86,8 +85,7 @@ class Cluster:
     previous_size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ratings:
+class Ratings(Row, frozen=True):
     """The judge stage's part of a signal row: six expected ratings (0-9), their mean, the least digit mass seen."""
 
     TABLE: ClassVar[str] = "signal"
@@ -105,8 +103,7 @@ class Ratings:
     judge_error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CachedLoss:
+class CachedLoss(Row, frozen=True):
     """A loss under a model that does not change (the base), keyed by content and the model's fingerprint."""
 
     TABLE: ClassVar[str] = "loss_cache"
@@ -116,8 +113,7 @@ class CachedLoss:
     loss: float
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Row, frozen=True):
     """Sample ``sample_id`` was selected on ``axis``: its ``value`` lies beyond ``threshold``."""
 
     TABLE: ClassVar[str] = "selection"
@@ -129,8 +125,7 @@ class Selection:
     threshold: float
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(Row, frozen=True):
     """The cut of one signal in one round and the floor it was held against.
 
     ``signal`` is ``loss_before``, ``loss_after``, ``similarity`` or ``quality`` (complexity has two). ``rule`` is
@@ -155,8 +150,7 @@ class Threshold:
 RewriteState = Literal["owed", "prompted", "proposed", "failed", "rejected", "accepted", "merged"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Row, frozen=True):
     """One teacher rewrite of ``sample_id`` in ``round``.
 
     States: owed -> prompted (new prompt is there) -> proposed (answer is there) -> accepted | rejected; or failed
@@ -192,8 +186,7 @@ class Rewrite:
         return self.sample_id, self.axis
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Row, frozen=True):
     """The verify stage's part of a rewrite row: the same signals, now of the rewrite, and whether they are better."""
 
     TABLE: ClassVar[str] = "rewrite"
@@ -210,8 +203,7 @@ class Verdict:
     verdict: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Row, frozen=True):
     """A decision on one rewrite: part of the rewrite row. ``reason`` stays None when it was accepted."""
 
     TABLE: ClassVar[str] = "rewrite"
@@ -223,8 +215,7 @@ class Decision:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Row, frozen=True):
     """One evaluation figure of one round's model, e.g. ``heldout_loss``, ``accuracy`` or ``gsm8k_cot``.
 
     ``metric``: which of lm-eval's figures it is (``exact_match,strict-match``); those that do not stand for their task
@@ -257,8 +248,7 @@ class Score:
         return (self.task, self.metric, self.source) == (other.task, other.metric, other.source)
 
 
-@dataclass(frozen=True, slots=True)
-class TaskItem:
+class TaskItem(Row, frozen=True):
     """What one question of a task scored under one round's model; ``item`` is a hash of the question, so that rounds
     can be compared question by question.
     """
@@ -271,8 +261,7 @@ class TaskItem:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class EvalItem:
+class EvalItem(Row, frozen=True):
     """One held-out item's outcome under one round's model, so that an evaluation resumes and can be looked into."""
 
     TABLE: ClassVar[str] = "eval_item"
@@ -285,8 +274,7 @@ class EvalItem:
     correct: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Row, frozen=True):
     """One logged training step."""
 
     TABLE: ClassVar[str] = "metric"
@@ -301,8 +289,7 @@ class Metric:
     tokens_per_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(Row, frozen=True):
     """A file or folder beside the database that counts once this row exists (it is written last)."""
 
     TABLE: ClassVar[str] = "artifact"
@@ -313,8 +300,7 @@ class Artifact:
     meta: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One stage of one round: its state and how far it is.
 
     States: pending, running, done, paused, waiting (for a person), failed, cancelled, interrupted, stale (done, but its
@@ -334,8 +320,7 @@ class Job:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What the worker is asked for: at most ``rounds`` improvement rounds, stopping after ``until`` of ``until_round``.
 
     ``want`` is desired state, not a queue: run, pause or cancel. ``auto``: no person decides; the policy
@@ -349,8 +334,7 @@ class Plan:
     want: str = "run"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One line of the log. ``level``: info, warning, error or trace (a traceback)."""
 
     id: int
@@ -361,8 +345,7 @@ class Event:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(Struct, frozen=True):
     """One reading of the machine: a GPU (``device`` like ``cuda:0 H200``) or, without one, the CPU.
 
     ``util`` in percent, memory in bytes, ``power`` in watts, ``temperature`` in degrees Celsius (None on a CPU).
@@ -378,8 +361,7 @@ class Gauge:
     temperature: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
+class Worker(Struct, frozen=True):
     """Who runs the project. Identity is pid + start time + boot id, never the pid alone."""
 
     pid: int
@@ -389,8 +371,7 @@ class Worker:
     child_pid: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RoundFacts:
+class RoundFacts(Struct, frozen=True):
     """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round
     before.
     """

@@ -1,18 +1,18 @@
 """What the teacher will be asked and was asked: a projection before anything is spent, then one row per call.
 
 Calls are never changed and never forgotten: when rewrites are thrown away and made anew, what the first ones took still
-counts towards the round's caps. Standard library only.
+counts towards the round's caps. Light imports only.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from engine.store.rows import Row
 
-@dataclass(frozen=True, slots=True)
-class TeacherCall:
+
+class TeacherCall(Row, frozen=True):
     """One call that came back: with a reply, or with the ``error`` that it failed with in the end.
 
     ``step``: prompt or answer. ``model``: by the name that has a price. ``cost``: in the currency of the prices.
@@ -36,8 +36,7 @@ class TeacherCall:
     id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Projected:
+class Projected(Row, frozen=True):
     """What all rewrites of a round will probably take, as it was reckoned before the first call.
 
     ``sent_to``: the host that texts are sent to; empty: they stay on this machine.

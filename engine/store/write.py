@@ -8,8 +8,9 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import Any
+
+from msgspec.structs import astuple
 
 from engine.store.connect import transaction
 from engine.store.rows import Row, Sample, dump_messages
@@ -17,21 +18,19 @@ from engine.store.rows import Row, Sample, dump_messages
 
 def upsert(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
     """Insert or update rows of any row class, inside the caller's transaction. Only the class' own columns change."""
-    by_kind: dict[type, list[tuple[Any, ...]]] = {}
+    by_kind: dict[type[Row], list[tuple[Any, ...]]] = {}
     for row in rows:
-        names = [f.name for f in fields(row)]  # type: ignore[arg-type]
-        by_kind.setdefault(type(row), []).append(tuple(getattr(row, name) for name in names))
+        by_kind.setdefault(type(row), []).append(astuple(row))
     for kind, values in by_kind.items():
         db.executemany(_upsert_sql(kind), values)
 
 
-def _upsert_sql(kind: type) -> str:
-    names = [f.name for f in fields(kind)]
-    key = kind.KEY  # type: ignore[attr-defined]
+def _upsert_sql(kind: type[Row]) -> str:
+    names, key = kind.__struct_fields__, kind.KEY
     changes = ", ".join(f"{n}=excluded.{n}" for n in names if n not in key)
     conflict = f"DO UPDATE SET {changes}" if changes else "DO NOTHING"
     return (
-        f"INSERT INTO {kind.TABLE} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "  # type: ignore[attr-defined]  # noqa: S608
+        f"INSERT INTO {kind.TABLE} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "  # noqa: S608
         f"ON CONFLICT ({', '.join(key)}) {conflict}"
     )
 

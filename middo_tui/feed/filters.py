@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.errors import UsageError
 from engine.store.rows import AXES, RATING_COLUMNS
@@ -19,8 +21,7 @@ class FilterError(UsageError):
     """A filter that cannot be understood; its text says what could be written instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """One condition on a sample of a round.
 
     ``test`` is SQL on ``g``, its signals of the round; ``{id}`` stands for its id there. ``ids`` is SQL that gives the
@@ -37,8 +38,7 @@ class Condition:
     hidden: bool = False  # answered from a list that the reader keeps
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """A parsed filter line. ``conditions`` all hold."""
 
     text: str

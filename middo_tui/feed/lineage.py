@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from engine.store.connect import reader
 from engine.store.rows import AXES, Message, load_messages
@@ -29,8 +30,7 @@ POLICY = "policy"
 ENDED = ("accepted", "merged", "rejected")
 
 
-@dataclass(frozen=True, slots=True)
-class Signals:
+class Signals(Struct, frozen=True):
     """What was measured of a sample in one round; None where it was not."""
 
     round: int
@@ -40,8 +40,7 @@ class Signals:
     quality: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One rewrite of ``sample``. ``by``: app, command line or policy, with ``at`` (None for a policy), once decided.
 
     ``reason`` is why it was refused or failed, ``note`` a person's remark; ``measured`` are the rewrite's own signals.
@@ -62,8 +61,7 @@ class Attempt:
     written: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """One sample of the family. ``made_by``: the rewrite that it is; ``tried``: rewrites of it that made no sample.
 
     ``depth``: rewrites between it and the first one. ``text``: how its prompt begins, clean; ``hidden``: characters in
@@ -85,8 +83,7 @@ class Version:
     replaced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """``versions``: parents before their children, each child with its own behind it. ``chosen``: who was asked for."""
 
     chosen: int
@@ -98,8 +95,7 @@ class Family:
         return next((version for version in self.versions if version.id == id), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """A family to begin with: its first sample, rewrites in a row, samples in all, how the prompt begins."""
 
     id: int
@@ -109,8 +105,7 @@ class Start:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """One turn of a conversation against the same turn of another; ``cut``: it goes on beyond what was compared."""
 
     role: str

@@ -14,10 +14,11 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, filterfalse, islice
 from operator import itemgetter
 from threading import Lock
+
+from msgspec import Struct
 
 from engine.store.rows import RATING_COLUMNS
 from middo_tui.feed.filters import INDEXED, NUMBERS, Condition, Filter, FilterError
@@ -33,8 +34,7 @@ KEPT = 2
 """Whole orders that are kept: four megabytes each at half a million. The table that shows one shares it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What to list: the dataset of ``round``, filtered by the line ``where``, by ``sort`` (``down``: high values first)."""  # noqa: E501
 
     round: int
@@ -60,8 +60,7 @@ def check_sort(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """SQL that gives ids in order, and the values it is given besides round and hidden."""
 
     sql: str
@@ -77,8 +76,7 @@ Parameters = Mapping[str, object]
 # ------------------------------------------------------------------------------------------- whole orders
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Struct, frozen=True):
     """All of a dataset by a sort: the first ``measured`` ids have a value to sort by. ``state``: see ``_state``."""
 
     state: object

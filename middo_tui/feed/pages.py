@@ -13,10 +13,11 @@ import sqlite3
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
 from threading import Lock
+
+from msgspec import Struct
 
 from engine.store.connect import reader
 from middo_tui import guard
@@ -27,8 +28,7 @@ from middo_tui.feed.orders import Kept, Order, check_sort, listed
 TEXT_LIMIT = 240
 
 
-@dataclass(frozen=True, slots=True)
-class SampleRow:
+class SampleRow(Struct, frozen=True):
     """One row of the list. ``axes`` that selected it and ``states`` (axis, state) of its rewrites may be empty."""
 
     id: int

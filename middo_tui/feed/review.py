@@ -8,11 +8,12 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from engine.errors import MiddoError
 from engine.store import read
@@ -42,8 +43,7 @@ BREAK_TIMES = 5
 """A gap longer than both, the second in terms of the usual gap, was a break: nobody decided anything meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One rewrite in the queue. ``improved`` None: it has no verdict."""
 
     key: Key
@@ -60,8 +60,7 @@ class Entry:
         return self.key[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """All rewrites of the round, whatever is listed. ``edited`` ones are in the other numbers too.
 
     ``refused``: the rejected ones that the checks of verify have rejected, and nobody else.
@@ -87,8 +86,7 @@ class Counts:
         return self.open + self.decided
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """What to list. ``round`` None: the newest that has rewrites."""
 
     round: int | None = None
@@ -97,8 +95,7 @@ class Query:
     search: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Struct, frozen=True):
     """The answer to ``query``. ``hits``: places in ``rows`` that the search found. ``per_min`` None: no pace yet.
 
     ``busy``: the stage that is writing or checking rewrites of this round. ``known``: the store was read at all.

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+
+from msgspec import Struct
 
 from engine.store import read
 from engine.store.connect import reader
@@ -26,8 +27,7 @@ VERDICT = "verdict"
 Parts = tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """A titled stretch: a difference, or a text in one role."""
 
     title: str
@@ -35,8 +35,7 @@ class Block:
     role: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """A signal before and after. ``better``: None when it is the same, or means nothing for this axis."""
 
     name: str
@@ -46,8 +45,7 @@ class Delta:
     better: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(Struct, frozen=True):
     """A rewrite. ``messages``: its text as the store has it, which a decision is checked against."""
 
     round: int

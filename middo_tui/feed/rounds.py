@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.loop import stages_of
 from engine.store import read, teacher
@@ -26,8 +28,7 @@ EXEMPLAR_LIMIT = 200
 NOISE = -1
 
 
-@dataclass(frozen=True, slots=True)
-class AxisCounts:
+class AxisCounts(Struct, frozen=True):
     """One axis of one round. ``accepted`` counts merged ones too; ``open`` waits for a decision."""
 
     axis: str
@@ -49,8 +50,7 @@ def _gain(accepted: int, rejected: int, failed: int, open: int) -> float | None:
     return accepted / (accepted + rejected + failed + open) if decided else None
 
 
-@dataclass(frozen=True, slots=True)
-class StageTime:
+class StageTime(Struct, frozen=True):
     """One stage. ``seconds``: from its last start to its end, None while it runs or before it did."""
 
     name: str
@@ -60,8 +60,7 @@ class StageTime:
     total: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterView:
+class ClusterView(Struct, frozen=True):
     """One cluster and what became of it; ``text`` are the first words of its most typical sample."""
 
     cluster: int
@@ -71,8 +70,7 @@ class ClusterView:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Teacher:
+class Teacher(Struct, frozen=True):
     """What the teacher was asked in a round."""
 
     calls: int = 0
@@ -81,8 +79,7 @@ class Teacher:
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class RoundFacts:
+class RoundFacts(Struct, frozen=True):
     """Everything about one round but its distributions. ``state``: of the loop's words, done when every stage is.
 
     ``merged``: what it made is the next round's dataset. ``size``: samples of its dataset.
@@ -139,8 +136,7 @@ class RoundFacts:
         return sum(one.change == change for one in self.clusters)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundsView:
+class RoundsView(Struct, frozen=True):
     """All rounds, oldest first. ``shapes``: distributions by (round, signal), those that were read so far."""
 
     rounds: tuple[RoundFacts, ...] = ()

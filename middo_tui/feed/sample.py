@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from engine.store.rows import load_messages
 from middo_tui import guard
@@ -17,8 +18,7 @@ TURN_LIMIT = 20_000
 LINE_LIMIT = 160
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """A turn of the conversation, clean. ``length``: characters in the store, of which the first are here."""
 
     role: str
@@ -26,8 +26,7 @@ class Turn:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
+class Near(Struct, frozen=True):
     """A neighbour, nearest first; no text when it is gone."""
 
     id: int
@@ -35,8 +34,7 @@ class Near:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """Why a sample was selected: its value beyond the threshold that held. ``below``: small values are selected."""
 
     axis: str
@@ -45,8 +43,7 @@ class Chosen:
     below: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A rewrite of the sample: its state and what the signals say."""
 
     round: int
@@ -57,8 +54,7 @@ class Written:
     loss_before: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(Struct, frozen=True):
     """Everything about one sample, seen from ``round``. Texts are clean, ``hidden`` counts what was made visible."""
 
     id: int

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sqlite3
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import msgspec
+from msgspec import Struct
 
 from engine import config as configs
 from engine import settings_file, template
@@ -24,8 +24,7 @@ from engine.store.connect import reader
 from middo_tui import guard
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """One key of config.toml, dotted. Values are TOML text as it is: clean it before it is shown.
 
     ``used``: what the newest round last ran with where that differs. ``stages``: those whose result depends on it.
@@ -54,8 +53,7 @@ class Setting:
         return self.value != self.default
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """All settings. ``round``: the newest round, None before the first; ``ran``: its stages that are done.
 
     ``problem``: why there are none.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from middo_tui.feed.bins import Bins
 
@@ -32,8 +33,7 @@ SELECT at, (SELECT count(*) FROM signal WHERE round = :round
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(Struct, frozen=True):
     """One signal over one round's dataset; the quantiles are exact, ``bins`` count ``PARTS`` parts from end to end."""
 
     count: int

@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import config as configs
@@ -33,8 +33,7 @@ TEXT_LIMIT = 300
 BEGUN = "state<>'owed' OR attempts>0"
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """A signal as the screen speaks of it. A test holds this and the engine's own table together."""
 
     axis: Axis
@@ -56,8 +55,7 @@ def signals_of(axis: str) -> tuple[str, ...]:
     return tuple(name for name, signal in SIGNALS.items() if signal.axis == axis)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """Where ``round`` stands as far as another cut is concerned.
 
     ``selected``: its select stage is done. ``begun``: rewrites that the teacher was asked for; ``decided``: those of
@@ -95,8 +93,7 @@ class Standing:
         return rule == "mixture" or all(t.m == m[axis] for t in self.stored for axis in AXES if t.axis == axis)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A round, ready to be cut, and how its signals are distributed (None: no sample has the signal)."""
 
     round: int
@@ -106,8 +103,7 @@ class Loaded:
     bins: Mapping[str, Bins | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Margin:
+class Margin(Struct, frozen=True):
     """A sample next to the cut: its value on ``signal``, the first words of its prompt (clean)."""
 
     id: int

@@ -6,7 +6,7 @@ as is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from middo_tui.score_changes import Change
 
@@ -24,8 +24,7 @@ MARKS = {
 NO_COUNTS: tuple[int, int, int] = (0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class StageView:
+class StageView(Struct, frozen=True):
     """One stage of the shown round. ``rate``: units per second, None while it cannot be told."""
 
     name: str
@@ -48,8 +47,7 @@ class StageView:
         return (self.total - self.done) / self.rate if self.rate and self.total else None
 
 
-@dataclass(frozen=True, slots=True)
-class RoundView:
+class RoundView(Struct, frozen=True):
     """One row of the rounds table. Triples are complexity, diversity, quality; None: not there yet.
 
     ``score`` with its ``stderr`` is the figure of ``task``, which stands for the others; ``scores``: every task against
@@ -71,8 +69,7 @@ class RoundView:
     scores: tuple[Change, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
+class Curve(Struct, frozen=True):
     """The loss of one round: (step, lowest, highest) of each bucket, by step. ``last_step``: where it ends or will."""
 
     round: int
@@ -80,8 +77,7 @@ class Curve:
     last_step: int
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
+class Training(Struct, frozen=True):
     """The last logged training step."""
 
     step: int
@@ -93,8 +89,7 @@ class Training:
     tokens_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
+class Gauge(Struct, frozen=True):
     """The last sample of one device: a GPU, or the CPU where there is none (no power, no temperature)."""
 
     device: str
@@ -105,8 +100,7 @@ class Gauge:
     temperature: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(Struct, frozen=True):
     """One event, on one line."""
 
     at: float
@@ -115,8 +109,7 @@ class LogLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """The rewrites of the shown round by decision. ``improved`` of the ``open`` ones are better by their signals."""
 
     open: int = 0
@@ -127,8 +120,7 @@ class Waiting:
     by_axis: tuple[int, int, int] = NO_COUNTS
 
 
-@dataclass(frozen=True, slots=True)
-class LoopView:
+class LoopView(Struct, frozen=True):
     """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read.
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui.keys import Key, always, word
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """What the keys depend on. ``family``: one is shown, otherwise samples to begin with; ``rows``: of either.
 
     ``text``: the keys scroll the text; ``rewrite``: what the cursor is on is, or was made by, a rewrite.

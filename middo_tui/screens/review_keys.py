@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from middo_tui.feed.review import REASONS, Queue
 from middo_tui.feed.view import LoopView
@@ -12,8 +13,7 @@ from middo_tui.keys import Key, word
 CHANGEABLE = frozenset({"proposed", "accepted", "rejected"})
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewState:
+class ReviewState(Struct, frozen=True):
     """What decides which keys work. ``state``: of the rewrite under the cursor, '' when there is none.
 
     ``accepts`` and ``rejects``: how many a batch would change now, and ``batch`` which ones those are.

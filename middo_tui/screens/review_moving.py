@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from middo_tui.feed.listing import jump
 from middo_tui.feed.review import SORTS, Query

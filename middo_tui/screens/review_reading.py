@@ -7,10 +7,10 @@ cursor and the next ones, so that going on shows a difference that is already th
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Horizontal

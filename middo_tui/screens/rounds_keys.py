@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from middo_tui.feed.rounds import RoundFacts
 from middo_tui.keys import Key, word
 
 
-@dataclass(frozen=True, slots=True)
-class Looking:
+class Looking(Struct, frozen=True):
     """What the keys depend on. ``tab``: what is shown of the round; ``scrolls``: more of it than fits;
     ``columns``: the table has more columns than fit; ``before``: settings are held against the round before."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from middo_tui.keys import Key, always, word
 
 
-@dataclass(frozen=True, slots=True)
-class Looking:
+class Looking(Struct, frozen=True):
     """What the keys depend on. ``clears``: what escape would clear, empty when it goes back."""
 
     total: int = 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui.keys import Key, always, word
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsState:
+class SettingsState(Struct, frozen=True):
     """``row``: the cursor is on a setting of the project. ``changed``: it is not the default. ``theme``: it is on the
     theme. ``editing``: a value is being typed. ``some``: there is something to move over.
     """

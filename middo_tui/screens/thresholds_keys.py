@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui.keys import Key, word
 
@@ -10,8 +10,7 @@ NEAR, FAR = 0.01, 0.1
 """Sigmas per key press."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tuning:
+class Tuning(Struct, frozen=True):
     """What the keys depend on. ``ready``: the signals are there. ``seeking``: two groups are being looked for.
 
     ``moved``: the cuts are not those of config.toml. ``unlike``: the stored selection was made with other cuts.

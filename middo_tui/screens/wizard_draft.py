@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from engine import config as configs
 from engine import template
@@ -30,8 +31,7 @@ class Offer(NamedTuple):
     open: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """``demo``: the embedded demo instead of everything else. ``format`` auto and ``columns`` empty: as detected.
 
     ``teacher`` empty: the model itself; else a folder, a hub name, or ``URL MODEL [VARIABLE]`` of a server.

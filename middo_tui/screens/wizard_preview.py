@@ -5,10 +5,10 @@ The first rows come at once. The count runs behind, is given up when something c
 
 from __future__ import annotations
 
-from dataclasses import replace
 from threading import Event
 from typing import ClassVar, NamedTuple
 
+from msgspec.structs import replace
 from textual import on
 from textual.app import ComposeResult
 from textual.message import Message

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui import figures
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 
-@dataclass(frozen=True, slots=True)
-class Axes:
+class Axes(Struct, frozen=True):
     """``selected``: samples per axis in the order of ``theme.LETTERS``. ``on``: the axis that is cut."""
 
     on: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
 from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
@@ -16,8 +16,7 @@ from middo_tui.theme import ROLES
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Column(Generic[R]):
+class Column(Struct, Generic[R], frozen=True):
     """A column: ``width`` cells without the gap on its left, 0 for one that takes what is left.
 
     ``text`` is clean (see ``guard``). ``role`` (a key of ``theme.ROLES``) colours a cell; leave it out where it can be:

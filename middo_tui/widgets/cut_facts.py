@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui import figures
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
@@ -11,8 +11,7 @@ LABEL = 10
 NUMBER = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """``selected`` of ``size`` samples on the axis of colour ``role``; ``beyond`` the cut before memory and cap.
 
     ``before``: selected and size of the round before, None when there is none. ``again``: beyond a cut, but tried

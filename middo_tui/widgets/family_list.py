@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from rich.cells import cell_len
 
 from middo_tui import figures, guard
@@ -17,16 +16,14 @@ STATES = {"rejected": "✘", "failed": "✘", "accepted": "✔", "proposed": "?"
 WAITING = {"proposed": "waits for a decision", "prompted": "being rewritten", "owed": "to be rewritten"}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A row: a version, or a rewrite of it that made no sample."""
 
     version: Version
     attempt: Attempt | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """The entries of a family and the one that the cursor is on. ``active``: keys move it."""
 
     entries: tuple[Entry, ...]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, groupby, pairwise
 
+from msgspec import Struct
 from textual import events
 from textual.message import Message
 
@@ -31,8 +31,7 @@ CELLS_PER_LABEL = 10
 LEAST_WIDTH = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Cutting:
+class Cutting(Struct, frozen=True):
     """What is drawn. ``side`` of the cut is selected, and only what is beyond ``floor`` too; no cut selects nothing.
 
     ``role``: the axis' colour. ``earlier``: an earlier round's values, faint, over the same range. ``heading``: a row
@@ -78,8 +77,7 @@ def levels(values: Sequence[float], top: float, rows: int) -> list[int]:
     return [min(most, max(1, round(v / top * most))) if v > 1e-9 and top > 0 else 0 for v in values]
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """Values over ``width`` cells."""
 
     low: float

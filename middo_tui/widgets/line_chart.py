@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from middo_tui import figures
 from middo_tui.feed.view import Curve
@@ -29,8 +30,7 @@ OUTLIERS = 50
 """One in so many single losses may lie outside the picture, above and below: one spike must not flatten the curve."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
+class Chart(Struct, frozen=True):
     """What is drawn. ``curves``: the present one first, then earlier ones."""
 
     title: str
@@ -134,8 +134,7 @@ def nice_step(span: float, most: int) -> float:
     return next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """The y axis: from ``low`` at the bottom to ``high`` at the top, a label every ``step``, in ``dots`` dots."""
 
     low: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui.widgets.lines import Line, Run
 
@@ -10,8 +10,7 @@ FAST_MS = 20  # faster than this nobody can tell
 SLOW_MS = 250
 
 
-@dataclass(frozen=True, slots=True)
-class LinkState:
+class LinkState(Struct, frozen=True):
     """``latency_ms`` None: the terminal has not answered (yet)."""
 
     latency_ms: int | None = None

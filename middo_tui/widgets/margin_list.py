@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui import guard
 from middo_tui.feed.thresholds import Margin
@@ -11,8 +11,7 @@ from middo_tui.widgets.lines import Line, Lines, Run
 SHORT = {"loss_before": "before ", "loss_after": "after  "}
 
 
-@dataclass(frozen=True, slots=True)
-class Margins:
+class Margins(Struct, frozen=True):
     """Nearest to the cut first. ``digits``: of the values; ``role``: the axis' colour. ``known``: looked up."""
 
     role: str

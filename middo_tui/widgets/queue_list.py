@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui import guard
 from middo_tui.feed.review import Entry, Key
@@ -21,8 +21,7 @@ MARKS = {
 BETTER = {True: ("▲", "active"), False: ("▼", "error"), None: (" ", "")}
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """The rows, which of them the cursor is on, and which are marked."""
 
     rows: tuple[Entry, ...] = ()

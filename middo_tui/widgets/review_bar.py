@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from msgspec import Struct
 from rich.cells import cell_len
 
 from middo_tui import figures, guard
@@ -17,8 +16,7 @@ from middo_tui.widgets.queue_list import MARKS
 WORDS = {"proposed": "undecided", "owed": "to be written again", "prompted": "being written", "merged": "merged"}
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """What the rows say. ``place``: of the cursor, from 1. ``state``: as decided here, also before it is stored."""
 
     queue: Queue

@@ -6,7 +6,8 @@ The Loop screen's table shows where a run is going; this one has everything, als
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from middo_tui import figures
 from middo_tui.feed.rounds import RoundFacts, RoundsView
@@ -19,8 +20,7 @@ FIXED = 9
 SIGNALS = (("loss before", "loss_before"), ("after", "loss_after"), ("quality", "quality"), ("similar", "similarity"))
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
+class Grid(Struct, frozen=True):
     """All rounds; ``at``: the row of the cursor; ``first``: how many columns are scrolled away."""
 
     view: RoundsView
@@ -28,8 +28,7 @@ class Grid:
     first: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column: its width includes the gap on its left; ``role`` colours its title."""
 
     title: str

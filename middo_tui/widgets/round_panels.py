@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from engine.store.rows import AXES
 from middo_tui import figures, guard
@@ -24,8 +25,7 @@ SIGNS = {"born": "+", "died": "−", "grew": "▲", "shrank": "▼", "split": "�
 BAR = 24
 
 
-@dataclass(frozen=True, slots=True)
-class Panel:
+class Panel(Struct, frozen=True):
     """A tab about ``round``. ``before``: the settings are held against the round before; ``top``: rows scrolled off."""
 
     view: RoundsView

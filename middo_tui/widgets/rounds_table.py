@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from middo_tui import figures, guard
 from middo_tui.feed.view import RoundView
@@ -14,8 +15,7 @@ LETTERS = "CDQ"
 WIDE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """A column of the table: its width includes the gap on its left."""
 
     title: str

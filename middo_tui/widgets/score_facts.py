@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui import figures, guard
 from middo_tui.feed.view import LoopView
@@ -15,8 +15,7 @@ CHANGE, WITH_ERROR = 10, 16
 """Cells of the change and its sign, and of both with the change's standard error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(Struct, frozen=True):
     """``round``: whose ``scores`` they are, None before the first were measured. The teacher's tokens and cost are of
     all rounds together.
     """

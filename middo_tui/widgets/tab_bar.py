@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 
-@dataclass(frozen=True, slots=True)
-class Tabs:
+class Tabs(Struct, frozen=True):
     """Names, the shown one, and a word at the right edge."""
 
     names: tuple[str, ...]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from middo_tui import figures
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 
-@dataclass(frozen=True, slots=True)
-class Takes:
+class Takes(Struct, frozen=True):
     """Projected over all axes. ``cap_tokens``, ``cap_cost``: the round's budget (0: none). ``basis``: whence it is."""
 
     calls: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from middo_tui import figures
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
@@ -24,8 +25,7 @@ SPLIT = 120
 WHO = {"app": "in the app", "command line": "on the command line", POLICY: "by the review policy"}
 
 
-@dataclass(frozen=True, slots=True)
-class Pane:
+class Pane(Struct, frozen=True):
     """What is told. ``sections``: None while they are compared; ``top``: rows scrolled off."""
 
     family: Family | None = None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
 
+from msgspec import Struct
 from rich.cells import cell_len
 
 from middo_tui import guard
@@ -30,8 +30,7 @@ _PIECE = re.compile(rf"\n|[^\S\n]+|[^\s{WIDE}]+|[{WIDE}]")
 _LEAST_COLUMN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """What is shown, and how. ``x`` and ``y`` are the first column and row that are seen."""
 
     blocks: tuple[Block, ...] = ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import rounds
 import tiny
+from msgspec.structs import replace
 
 from engine import config, diagnosis, verdicts
 from engine.backends import Generation, hf

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from msgspec import Struct
+from msgspec.structs import astuple
 
 from engine.store import write
 from engine.store.connect import reader, transaction
@@ -194,9 +195,8 @@ def strings(value: object) -> Iterator[str]:
     elif isinstance(value, tuple):
         for one in value:
             yield from strings(one)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from strings(getattr(value, field.name))
+    elif isinstance(value, Struct):
+        yield from strings(astuple(value))
 
 
 # ------------------------------------------------------------------------------------------ without a screen

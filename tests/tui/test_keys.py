@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from middo_tui import keys
 from middo_tui.feed.view import LoopView, StageView, Waiting

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rounds
 import tiny
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from engine import loop, neighbourhoods

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from e2e.processes import run_child
+from msgspec.structs import replace
 from with_vllm.conftest import copy
 
 from engine import diagnosis
