@@ -81,9 +81,18 @@ def sample(db: sqlite3.Connection, id: int) -> Sample | None:
     return to_sample(row) if row else None
 
 
+# All there are, less those born later and those that have left: both are few and found in the index, and a whole table
+# SQLite counts by its pages. Asking each of half a million samples takes five times as long.
+SIZE = (
+    "SELECT (SELECT count(*) FROM sample) - (SELECT count(*) FROM sample WHERE born_round > :round)"
+    " - (WITH RECURSIVE born(round) AS (SELECT 0 UNION ALL SELECT round + 1 FROM born WHERE round < :round)"
+    " SELECT count(*) FROM born CROSS JOIN sample ON born_round = born.round AND retired_round <= :round)"
+)
+
+
 def size(db: sqlite3.Connection, round: int) -> int:
     """How many samples D_round has."""
-    return int(db.execute(f"SELECT count(*) FROM sample WHERE {IN_ROUND}", {"round": round}).fetchone()[0])  # noqa: S608
+    return int(db.execute(SIZE, {"round": round}).fetchone()[0])
 
 
 def heldout(db: sqlite3.Connection) -> list[Sample]:

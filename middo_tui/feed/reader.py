@@ -170,8 +170,9 @@ class Reader:
 
     def _table(self, db: sqlite3.Connection, rounds: _Rounds, closing: dict[int, str | None]) -> tuple[RoundView, ...]:
         out = []
+        decided = tuple(db.execute("SELECT max(id), sum(undone) FROM decision").fetchone())
         for round in sorted(rounds):
-            signature = _signature(db, rounds[round], round in closing)
+            signature = decided, round in closing, *_counted(rounds[round])
             if (known := self._rows.get(round)) is None or known[0] != signature:
                 self._rows[round] = signature, _round(db, round, rounds[round], round in closing)
             out.append(self._rows[round][1])
@@ -223,10 +224,9 @@ def _first(comes: Run | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
     return comes.round, next(name for name in stages_of(comes.closing) if name not in done)
 
 
-def _signature(db: sqlite3.Connection, jobs: list[Job], closing: bool) -> _Signature:
-    """What a row of the table depends on: it is read again only when this changes, not at every training step."""
-    decided = db.execute("SELECT max(id), sum(undone) FROM decision").fetchone()
-    return closing, *decided, *((job.stage, job.state, job.done) for job in jobs if job.stage in COUNTED_STAGES)
+def _counted(jobs: list[Job]) -> _Signature:
+    """How far the stages are that a row of the table counts: training is none, so a step has nothing read again."""
+    return tuple((job.stage, job.state, job.done) for job in jobs if job.stage in COUNTED_STAGES)
 
 
 def _counts(by_axis: dict[str, dict[str, int]], state: str) -> tuple[int, int, int]:

@@ -48,6 +48,26 @@ def test_reading_in_order_is_a_query_per_page(db: sqlite3.Connection) -> None:
     assert len(asked) == 3
 
 
+def test_the_size_of_every_round_is_told_without_looking_at_the_samples(db: sqlite3.Connection) -> None:
+    children = [sample(f"{born}-{left}", born, left) for born in (1, 2, 4) for left in (None, *range(born + 1, 7))]
+    with connect.transaction(db):
+        write.add_samples(db, children)
+    steps: list[None] = []
+    for round in range(8):
+        holds = len(read.dataset(db, round))
+        db.set_progress_handler(lambda: steps.append(None), 1)
+        assert read.size(db, round) == holds
+        db.set_progress_handler(None, 0)
+    assert len(steps) < 8 * COUNT, "SQLite's steps: rounds 1 and on look at those that left, a seventh"
+
+
+def sample(text: str, born: int, left: int | None) -> Sample:
+    """A sample that came in one round and left in another."""
+    chat = (Message("user", text), Message("assistant", text))
+    id = content_id(chat)
+    return Sample(id, chat, seq=COUNT + 1 + id % 10**9, born_round=born, retired_round=left)
+
+
 def test_an_empty_dataset_and_a_place_beyond_its_end(db: sqlite3.Connection) -> None:
     with pytest.raises(IndexError):
         Dataset(db, 0)[COUNT]
