@@ -10,8 +10,25 @@ from collections.abc import Mapping, Sequence, Set
 from msgspec import Struct
 
 from engine.config import Config
-from engine.stage import StageSpec
 from engine.store.rows import Job, Plan, RoundFacts
+
+
+class StageSpec(Struct, frozen=True):
+    """One row of the loop table.
+
+    ``group``: consecutive stages of one group run in one child process, one after the other, because they need the same
+    model in memory; the group boundary is where the GPU must change hands. ``config``: the sections of config.toml that
+    the stage's result depends on. ``version`` is raised when the stage's meaning changes.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    group: str
+    config: tuple[str, ...]
+    version: int
+    target: str
+
 
 # What a rewrite's text depends on: not how fast an endpoint may be asked, nor what a budget allows.
 TEACHER = tuple(

@@ -25,8 +25,8 @@ from engine import ranks
 from engine.config import Config
 from engine.context import StoreCtx
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
-from engine.loop import processes, spec
-from engine.stage import Ctx, StageSpec
+from engine.loop import StageSpec, processes, spec
+from engine.stage import Ctx
 from engine.store import read, write
 from engine.store.connect import IN_FULL, writer
 from engine.tether import die_with, fetch

@@ -17,30 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from msgspec import Struct
-
 from engine.config import Config
 from engine.store.dataset import Dataset
 from engine.store.rows import Row, Sample
 
 R = TypeVar("R", bound=Row)
-
-
-class StageSpec(Struct, frozen=True):
-    """One row of the loop table.
-
-    ``group``: consecutive stages of one group run in one child process, one after the other, because they need the same
-    model in memory; the group boundary is where the GPU must change hands. ``config``: the sections of config.toml that
-    the stage's result depends on. ``version`` is raised when the stage's meaning changes.
-    """
-
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    group: str
-    config: tuple[str, ...]
-    version: int
-    target: str
 
 
 class Ctx(Protocol):

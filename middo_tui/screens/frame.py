@@ -22,8 +22,6 @@ from middo_tui.feed.view import LoopView
 from middo_tui.guard import clean
 from middo_tui.keys import Key
 from middo_tui.notice import Notice
-from middo_tui.screens.confirm import Confirm
-from middo_tui.screens.help import Help
 from middo_tui.widgets.header import Header
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.link_gauge import LinkState
@@ -133,6 +131,8 @@ class Framed(Screen[None]):
         self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None, saying: str = ""
     ) -> None:
         """Have it done if the person says yes."""
+        from middo_tui.screens.confirm import Confirm  # a second screen can wait until it is asked for
+
         self.app.push_screen(Confirm(question), lambda yes: self.ask(verb, after, saying) if yes else None)
 
     def go(self, screen: str, target: object = None) -> None:
@@ -242,6 +242,8 @@ class Framed(Screen[None]):
 
     def action_help(self) -> None:
         """The key table."""
+        from middo_tui.screens.help import Help
+
         self.app.push_screen(Help(self.NAME, keys.mine(self.shown_keys(), self.NAME)))
 
     def action_redraw(self) -> None:

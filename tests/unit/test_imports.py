@@ -31,6 +31,30 @@ def test_loads_nothing_heavy(code: str) -> None:
     assert not found - ({"numpy", "pandas"} if "worker" in code else set())
 
 
+def probed(code: str) -> list[str]:
+    """The words that ``code`` prints in a fresh interpreter in which the app was imported."""
+    code = f"import sys, middo_tui.app\n{code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_of_the_screens_the_app_loads_the_first() -> None:
+    screens = "middo_tui.screens."
+    loaded = {name.removeprefix(screens) for name in probed("print(*sys.modules)") if name.startswith(screens)}
+    assert loaded == {"frame", "loop", "loop_keys"}
+
+
+def test_the_app_has_no_class_compiled_when_it_starts() -> None:
+    """A dataclass is source code that Python compiles in every process: 1.5 ms each, a struct takes a hundredth."""
+    ours = "{name: module for name, module in sys.modules.items() if name.startswith(('engine', 'middo_tui'))}"
+    found = probed(
+        f"for name, module in {ours}.items():\n"
+        "    for value in vars(module).values():\n"
+        "        if '__dataclass_fields__' in getattr(value, '__dict__', {}) and value.__module__ == name:\n"
+        "            print(f'{name}.{value.__name__}')"
+    )
+    assert found == []
+
+
 def test_status_loads_nothing_heavy(tmp_path_factory: pytest.TempPathFactory) -> None:
     from engine.store.schema import migrate
 

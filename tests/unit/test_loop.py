@@ -6,8 +6,7 @@ import pytest
 
 from engine import loop
 from engine.config import Config, slice_hash
-from engine.loop import Limits, Open, Run, Stop
-from engine.stage import StageSpec
+from engine.loop import Limits, Open, Run, StageSpec, Stop
 from engine.store.rows import Job, Plan, RoundFacts
 
 LIMITS = Limits(final_train=True, min_yield=0.05, min_gain=-1.0)
