@@ -5,6 +5,7 @@ torch.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ import click
 
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
+from engine.store.connect import reader
+from middo_tui.cli_control import cancel, pause, resume
 from middo_tui.cli_export import export, export_model
 from middo_tui.cli_keys import keys_command
 from middo_tui.cli_lineage import lineage
@@ -90,14 +93,14 @@ def open_(folder: Path) -> None:
 @click.option("--plain", is_flag=True, help="Lines instead of the app (also when stdout is no terminal).")
 def demo(folder: Path, rounds: int, plain: bool) -> None:
     """Run the whole loop on the embedded demo, end to end."""
-    from middo_tui.status import gather
+    from middo_tui.status import standing
 
     if not (folder / "middo.db").exists():
         from engine.demo.project import create_demo
 
         for line in create_demo(folder):
             say(line)
-    elif gather(folder)["worker"]["state"] != "running":
+    elif standing(folder).state != "running":
         say(f"{folder}: going on with the demo that is there (delete the folder to begin anew)")
     _start(folder, rounds, None, auto=True)
     if plain or not _terminal():
@@ -177,9 +180,9 @@ def run(
     if redo:
         from engine import launch
         from engine.project import redo as forget
-        from middo_tui.status import gather
+        from middo_tui.status import standing
 
-        if gather(folder)["worker"]["pid"]:
+        if standing(folder).pid:
             raise launch.already_running(folder)
         forget(folder, redo, say)
     _start(folder, rounds, until, auto)
@@ -209,32 +212,6 @@ def status(folder: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("folder", type=FOLDER, default=".")
-def pause(folder: Path) -> None:
-    """Save at the next boundary, stop and free the GPU."""
-    _want(folder, "pause", "will stop at the next boundary")
-
-
-@main.command()
-@click.argument("folder", type=FOLDER, default=".")
-def cancel(folder: Path) -> None:
-    """Stop now; what was saved stays, and `run` goes on from it."""
-    _want(folder, "cancel", "is being stopped")
-
-
-@main.command()
-@click.argument("folder", type=FOLDER, default=".")
-def resume(folder: Path) -> None:
-    """Go on as last asked for."""
-    from engine import launch
-    from engine.store import commands
-
-    commands.set_want(folder, "run")
-    launch.start(folder)
-    say(f"{folder}: running")
-
-
-@main.command()
 @click.argument("folder", type=FOLDER)
 @click.option(
     "--accept",
@@ -245,12 +222,12 @@ def resume(folder: Path) -> None:
 def review(folder: Path, accept: str) -> None:
     """Decide all open rewrites of the newest round, as one undoable step."""
     from engine.store import commands
-    from middo_tui.status import gather
+    from middo_tui.status import standing
 
-    rounds = gather(folder)["rounds"]
-    if not rounds:
+    jobs = standing(folder).jobs
+    if not jobs:
         raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {folder}`.")
-    counts = commands.decide_open(folder, rounds[-1]["round"], accept, source="command line")
+    counts = commands.decide_open(folder, jobs[-1].round, accept, source="command line")
     say(f"accepted {counts['accepted']}, rejected {counts['rejected']}. Go on: middo-tui run {folder}")
 
 
@@ -279,6 +256,8 @@ def doctor(folder: Path | None, as_json: bool) -> None:
     sys.exit(worst)
 
 
+for command in (pause, resume, cancel):
+    main.add_command(command)
 main.add_command(export)
 main.add_command(export_model)
 main.add_command(keys_command)
@@ -334,15 +313,16 @@ def _pair(column: str) -> tuple[str, str]:
 
 def _open(folder: Path, leave_when_done: bool = False) -> int:
     """The app on a project; plain facts where a terminal cannot show it."""
-    from middo_tui.status import exit_code, gather
-
-    facts = gather(folder)
     if not _terminal():
         from middo_tui.plain import describe, what_now
+        from middo_tui.status import exit_code, gather
 
+        facts = gather(folder)
         say(describe(facts))
         say(f"\n{what_now(folder)}")
         return exit_code(facts)
+    reader(folder).close()  # what cannot be read is an error in the shell, not a screen
+    gc.disable()  # until the app starts: what an import makes is no garbage
     from middo_tui.app import MiddoApp, supported
     from middo_tui.preferences import load
 
@@ -368,13 +348,13 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> N
     from engine.store import commands
     from middo_tui import status as facts
 
-    now = facts.gather(folder)
-    if now["worker"]["pid"]:
+    now = facts.standing(folder)
+    if now.pid:
         raise launch.already_running(folder)
     settings = config.load(folder)
     if not settings.model.name:
         raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Name the model to improve the data for.")
-    stop = facts.until(now, until) if until else None
+    stop = facts.until(now.jobs, until) if until else None
     commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)
     launch.start(folder)
 
@@ -390,16 +370,6 @@ def _table(folder: Path) -> None:
     from middo_tui.status import gather
 
     say(rounds_table(gather(folder)))
-
-
-def _want(folder: Path, want: str, done: str) -> None:
-    from engine.store import commands
-    from middo_tui.status import gather
-
-    if gather(folder)["worker"]["pid"] is None:
-        raise UsageError(f"{folder}: nothing is running.")
-    commands.set_want(folder, want)
-    say(f"{folder}: {done}. Go on with `middo-tui resume {folder}`")
 
 
 def _say_added(batches: list[Any]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine import launch
-from engine.loop import NAMES, stages_of
+from engine.loop import stages_of
 from engine.store import read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job
@@ -15,6 +16,35 @@ from middo_tui import score_changes
 
 IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
 COUNTED = ("proposed", "rejected", "accepted", "failed")
+
+
+class Standing(NamedTuple):
+    """Where a project stands: what ``gather`` says of the worker, and the jobs, few for any number of samples."""
+
+    state: str
+    pid: int | None
+    jobs: list[Job]
+
+
+def standing(project: Path) -> Standing:
+    """What commands need to know before they do something.
+
+    Raises:
+        StoreError: there is no project at ``project``.
+    """
+    db = reader(project)
+    try:
+        return _standing(db, read.jobs(db))
+    finally:
+        db.close()
+
+
+def _standing(db: sqlite3.Connection, jobs: list[Job]) -> Standing:
+    worker = read.worker(db)
+    alive = launch.state(worker)
+    if worker is not None and alive in ("running", "lost"):
+        return Standing(alive, worker.pid, jobs)
+    return Standing(_idle_state(jobs), None, jobs)
 
 
 def gather(project: Path) -> dict[str, Any]:
@@ -29,8 +59,7 @@ def gather(project: Path) -> dict[str, Any]:
         numbers = sorted({job.round for job in jobs})
         closing = read.closing_rounds(db)
         rounds = [_round(db, number, [j for j in jobs if j.round == number], number in closing) for number in numbers]
-        worker = read.worker(db)
-        alive = launch.state(worker)
+        now = _standing(db, jobs)
         meta = read.meta(db)
         return {
             "project": meta.get("name") or project.resolve().name,
@@ -39,10 +68,7 @@ def gather(project: Path) -> dict[str, Any]:
             "rounds_wanted": read.plan(db).rounds,
             "rounds": rounds,
             "dataset": _dataset(db),
-            "worker": {
-                "state": alive if alive in ("running", "lost") else _idle_state(jobs),
-                "pid": worker.pid if worker and alive in ("running", "lost") else None,
-            },
+            "worker": {"state": now.state, "pid": now.pid},
         }
     finally:
         db.close()
@@ -105,30 +131,8 @@ def exit_code(status: dict[str, Any]) -> int:
     return {"running": RUNNING, "waiting": WAITING, "failed": FAILED, "lost": FAILED}.get(state, IDLE)
 
 
-def current(status: dict[str, Any]) -> tuple[int, str] | None:
-    """Round and stage that comes next or runs now; None when the newest round has nothing left."""
-    for entry in reversed(status["rounds"]):
-        for stage in entry["stages"]:
-            if stage["state"] != "done":
-                return entry["round"], stage["name"]
-        break
-    return None
-
-
-def until(status: dict[str, Any], stage: str) -> tuple[int, str]:
+def until(jobs: Sequence[Job], stage: str) -> tuple[int, str]:
     """Which round ``--until stage`` means: the newest if the stage is still owed there, else the next."""
-    if not status["rounds"]:
-        return 0, stage
-    newest = status["rounds"][-1]
-    owed = {s["name"] for s in newest["stages"] if s["state"] != "done"}
-    names = {s["name"] for s in newest["stages"]}
-    wanted = stage in owed or stage not in names
-    return (newest["round"] if wanted else newest["round"] + 1), stage
-
-
-def next_stage(status: dict[str, Any]) -> tuple[int, str]:
-    """Round and stage that one step runs."""
-    here = current(status)
-    if here is not None:
-        return here
-    return (status["rounds"][-1]["round"] + 1 if status["rounds"] else 0), NAMES[0]
+    newest = max((job.round for job in jobs), default=0)
+    state = {job.stage: job.state for job in jobs if job.round == newest}
+    return (newest + 1 if state.get(stage) == "done" else newest), stage

@@ -22,7 +22,7 @@ CODE = """
 import sys
 from pathlib import Path
 from middo_tui.app import MiddoApp
-sys.exit(MiddoApp(Path(sys.argv[1])).run())
+sys.exit(MiddoApp(Path(sys.argv[1])).start())
 """
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -61,6 +61,28 @@ def test_no_hostile_byte_reaches_the_terminal(tmp_path: Path, opened: Callable[.
     assert len(terminal.seen) < 200_000  # the megabyte was cut before it was painted
 
 
+COMMAND = """
+import gc, sys
+from middo_tui.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    print("left", end.code, "middo_tui.status" in sys.modules, gc.isenabled(), gc.get_freeze_count() > 10_000)
+"""
+
+
+def test_the_command_opens_the_app_without_gathering_what_status_prints(tmp_path: Path) -> None:
+    """That goes through all signals of all rounds; the collector then has no more than the app itself to go through."""
+    stores.failed(tmp_path / "p")
+    terminal = Terminal([sys.executable, "-c", COMMAND, str(tmp_path / "p")])
+    try:
+        terminal.wait_for("enter")
+        leave(terminal)
+        assert b"left 0 False True True" in terminal.seen
+    finally:
+        terminal.close()
+
+
 def test_no_hostile_byte_of_a_device_reaches_the_terminal(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     store = stores.running(tmp_path / "p")
     store.gauge(Gauge(0, 0, "cuda:1\x1b]0;owned\x07\u202e\x9b2J", 1.0, 1, 2, None, None))
