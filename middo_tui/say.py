@@ -10,8 +10,6 @@ import re
 import sys
 from typing import Any, NamedTuple
 
-import click
-
 TAB = "    "
 
 # Characters that draw nothing themselves, reorder what is drawn, or speak to the terminal. U+FE0F (emoji presentation)
@@ -52,6 +50,8 @@ def hides(text: str) -> bool:
 
 def say(text: str, err: bool = False) -> None:
     """Print ``text``, which may hold names and words from data, so that the terminal acts on none of it."""
+    import click  # here, because the app cleans text too and prints none
+
     text = clean(text).text
     try:
         click.echo(text, err=err)
@@ -62,6 +62,8 @@ def say(text: str, err: bool = False) -> None:
 
 def say_json(value: Any) -> None:
     """Print ``value`` as one line of JSON that reads back as it was, with all that a terminal may act on escaped."""
+    import click
+
     try:
         click.echo(HIDDEN.sub(_escaped, json.dumps(value, ensure_ascii=False)))
     except UnicodeEncodeError:

@@ -43,6 +43,10 @@ def test_of_the_screens_the_app_loads_the_first() -> None:
     assert loaded == {"frame", "loop", "loop_keys"}
 
 
+def test_the_app_loads_no_command_line() -> None:
+    assert not {"click", "argparse"} & set(probed("print(*sys.modules)"))
+
+
 def test_the_app_has_no_class_compiled_when_it_starts() -> None:
     """A dataclass is source code that Python compiles in every process: 1.5 ms each, a struct takes a hundredth."""
     ours = "{name: module for name, module in sys.modules.items() if name.startswith(('engine', 'middo_tui'))}"
