@@ -9,7 +9,7 @@ from pty_terminal import Timed, p50, p95
 from pty_training import Training
 from targets import Row
 
-from middo_tui.widgets.vtable import CURSOR
+from middo_tui.widgets.vtable_rows import CURSOR
 
 LIVE_BYTES_S, TRAINING_CURSOR_MS, LINK_MS = 3_000, 20, 250
 LINK_BYTES_S = 16_000

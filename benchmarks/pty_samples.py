@@ -14,7 +14,7 @@ from middo_tui import figures
 from middo_tui.feed.orders import RISING, Order
 from middo_tui.feed.pages import Pages
 from middo_tui.screens.sort_menu import SORTS
-from middo_tui.widgets.vtable import CURSOR
+from middo_tui.widgets.vtable_rows import CURSOR
 
 LOOP_IS_THERE = "leave"
 SETTLE_S = 1.2  # longer than the app polls: nothing more comes by itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +41,9 @@ MARKS_OF_STATES = {
     "accepted": "✔",
     "merged": "✔",
 }
+HOLD_S = 0.06
+"""So long nothing is painted when another order is asked for: it is there sooner, as a rule, and Textual waits 17 to 33
+ms from one frame to the next."""
 WATCHED = ("score", "judge", "select", "rewrite", "verify", "review", "merge")
 
 
@@ -73,6 +77,7 @@ class Reading(Framed):
         self._total: int | None = None
         self._wanted: int | None = None  # a sample that another screen asked for
         self._seen = _signature(view)
+        self._held, self._holds = ExitStack(), False
         self.table: VTable[SampleRow] = VTable(self._columns(), id="rows")
 
     # ------------------------------------------------------------------------------------------ the body
@@ -93,6 +98,7 @@ class Reading(Framed):
 
     def on_unmount(self) -> None:
         """Give the connection back."""
+        self._held.close()
         self._pages.close()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -143,9 +149,23 @@ class Reading(Framed):
         self._order = order or self._order
         self._problem = ""
         self._hits = array("q")
-        self.table.set_columns(self._columns())
-        self.table.show(Listing(self._pages, self._order), keep)
+        self._hold()
+        self.table.show(Listing(self._pages, self._order), keep, self._columns())
         self._tell()
+
+    def _hold(self) -> None:
+        """Paint nothing until the new rows are there, if that is soon: one frame, not one with the old ones first."""
+        self._let_go()
+        self._held.enter_context(self.app.batch_update())
+        self._holds = True
+        self.set_timer(HOLD_S, self._let_go)
+
+    def _let_go(self) -> None:
+        """Paint again. What was held back is not known to Textual any more, so all of it."""
+        if self._holds:
+            self._holds = False
+            self._held.close()
+            self.refresh()
 
     def changed(self, view: LoopView) -> None:
         """Rows in view are read again when a stage has written; the order stays."""
@@ -160,6 +180,8 @@ class Reading(Framed):
 
     @on(Ordered)
     def _listed(self, message: Ordered) -> None:
+        if not self.table.is_old:
+            self._let_go()
         self._problem = message.problem
         self._total = message.total if message.whole else None
         if message.whole:
@@ -194,13 +216,13 @@ class Reading(Framed):
         self.query_one(SamplesBar).show(
             Listed(
                 round=self._order.round,
-                total=self._total,
+                total=self._total if self.table.whole else None,
                 at=self.table.at,
                 where=self._order.where,
                 sort=sort if self._order.sort in BY_NAME else "",
                 found=len(self._hits) if self._search else None,
                 marked=len(self.table.marks),
-                busy=self._total is None,
+                busy=not self.table.whole,
             )
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from textual.message import Message
 
 if TYPE_CHECKING:
-    from middo_tui.widgets.vtable import VTable
+    from middo_tui.widgets.vtable_rows import TableRows
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -34,12 +34,12 @@ class Place(NamedTuple):
 class Moved(Message):
     """Another row is under the cursor, or the same one has changed its place. ``id`` is None in an empty table."""
 
-    def __init__(self, table: VTable[Any], id: int | None, at: int, total: int) -> None:
+    def __init__(self, table: TableRows[Any], id: int | None, at: int, total: int) -> None:
         super().__init__()
         self.table, self.id, self.at, self.total = table, id, at, total
 
     @property
-    def control(self) -> VTable[Any]:
+    def control(self) -> TableRows[Any]:
         """The table."""
         return self.table
 
@@ -51,12 +51,12 @@ class Moved(Message):
 class Ordered(Message):
     """The order is there: its beginning, or (``whole``) all of it; or it failed, and ``problem`` says why."""
 
-    def __init__(self, table: VTable[Any], total: int, whole: bool, problem: str = "") -> None:
+    def __init__(self, table: TableRows[Any], total: int, whole: bool, problem: str = "") -> None:
         super().__init__()
         self.table, self.total, self.whole, self.problem = table, total, whole, problem
 
     @property
-    def control(self) -> VTable[Any]:
+    def control(self) -> TableRows[Any]:
         """The table."""
         return self.table
 

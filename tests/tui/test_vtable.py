@@ -17,6 +17,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from engine.errors import StoreError
+from middo_tui.widgets import vtable_rows
 from middo_tui.widgets.columns import Column, cells, widths
 from middo_tui.widgets.row_pages import PAGE, PAGES_KEPT
 from middo_tui.widgets.vtable import Moved, Ordered, VTable
@@ -298,3 +299,27 @@ def test_a_row_is_exactly_as_wide_as_the_table(text: str, short: str, width: int
     assert sum(cell_len(part) for part, _ in runs) == width
     assert sum(widths(columns, width)) + 2 == width
     assert all(a[1] != b[1] for a, b in pairwise(runs))
+
+
+async def test_the_beginning_of_an_order_is_painted_before_the_rest_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vtable_rows, "PAINT_S", 30.0)
+    drawn: list[int] = []
+    before_the_rest: list[int] = []
+
+    class Noting(Numbers):
+        def order(self) -> Iterator[array[int]]:
+            yield self.ids[:128]
+            before_the_rest.extend(drawn)
+            yield self.ids[128:]
+
+    app = TableApp(Noting(range(1, 1001)))
+    strip = app.table._strip
+
+    def counted(id: int, *how: Any) -> Any:
+        drawn.append(id)
+        return strip(id, *how)
+
+    monkeypatch.setattr(app.table, "_strip", counted)
+    async with app.run_test(size=(60, 24)) as pilot:
+        await settle(pilot)
+        assert before_the_rest[:23] == list(range(1, 24))
