@@ -19,6 +19,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from engine.config import Evaluate, Model
 from engine.errors import MiddoError, StageError
 from engine.eval_tasks import main_metric
 from engine.lm_replies import Replies
+from engine.lm_team import Team
 from engine.models import ModelRef
 from engine.tether import die_with
 
@@ -39,6 +41,7 @@ class Job(msgspec.Struct, frozen=True):
 
     ``own``: the folder of a project's tasks; ``defaults``: whether lm-eval's are wanted too (finding them takes
     seconds). ``kept``: for each task, the file that its replies are kept in until it is done.
+    ``processes``: how many hold the model, one per GPU.
     """
 
     base: str
@@ -51,6 +54,7 @@ class Job(msgspec.Struct, frozen=True):
     defaults: bool
     how: Evaluate
     kept: dict[str, str]
+    processes: int = 1
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -123,11 +127,12 @@ def measure(job: Job, tell: Tell) -> None:
         return
     tell(Planned({name: _size(tasks, job) for name, tasks in loaded.items()}))
     models: list[Any] = []
+    team = _team(job) if job.processes > 1 else None
     for name, tasks in loaded.items():
         tell(At(name, 0.0))
         if not models and not _guarded(name, tell, lambda: models.append(_model(job))):
             continue
-        _guarded(name, tell, lambda name=name, tasks=tasks: tell(_run(models[0], name, tasks, job, tell)))  # type: ignore[misc]
+        _guarded(name, tell, lambda name=name, tasks=tasks: tell(_run(models[0], team, name, tasks, job, tell)))  # type: ignore[misc]
 
 
 def _guarded(name: str, tell: Tell, work: Callable[[], object]) -> bool:
@@ -227,7 +232,20 @@ def _share(name: str, tell: Tell) -> Callable[[int, int], None]:
     return share
 
 
-def _run(lm: Any, name: str, loaded: dict[str, Any], job: Job, tell: Tell) -> Measured:
+def _team(job: Job) -> Team:
+    return Team(job.processes, max(job.how.task_batch_size, 1), partial(_model_on, job), _reason)
+
+
+def _model_on(job: Job, number: int) -> Any:
+    """The model on GPU ``number``, where there are any."""
+    import torch
+
+    if job.model.device != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(number)
+    return _model(job)
+
+
+def _run(lm: Any, team: Team | None, name: str, loaded: dict[str, Any], job: Job, tell: Tell) -> Measured:
     """Measure one task, group or tag."""
     import numpy as np
     import torch
@@ -236,7 +254,7 @@ def _run(lm: Any, name: str, loaded: dict[str, Any], job: Job, tell: Tell) -> Me
     random.seed(job.seed)
     np.random.seed(job.seed)
     torch.manual_seed(job.seed)
-    Replies(Path(job.kept[name]), _share(name, tell)).stand_in(lm)
+    Replies(Path(job.kept[name]), _share(name, tell)).stand_in(lm, team)
     found = evaluator.evaluate(
         lm=lm,
         task_dict=loaded,

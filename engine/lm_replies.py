@@ -7,12 +7,15 @@ lm-eval tells its cache of every reply as soon as a batch is done; ``Replies`` s
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine import lines
+from engine.lm_team import Team
 
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 Requests = Sequence[Any]
@@ -34,11 +37,14 @@ class Replies:
             key, reply = json.loads(line)
             self._there[key].append(tuple(reply) if isinstance(reply, list) else reply)
         self._keys: dict[Any, str | None] = {}
+        self._lock = threading.Lock()
 
-    def stand_in(self, lm: Any) -> None:
-        """Come between lm-eval and its model ``lm``."""
+    def stand_in(self, lm: Any, team: Team | None = None) -> None:
+        """Come between lm-eval and its model ``lm``, which ``team`` helps to answer."""
         for kind in KINDS:
-            setattr(lm, kind, self._answering(kind, getattr(type(lm), kind).__get__(lm)))
+            run = getattr(type(lm), kind).__get__(lm)
+            helped = partial(team.answer, kind, own=run, keep=self.add_partial) if team else run
+            setattr(lm, kind, self._answering(kind, helped))
         lm.set_cache_hook(self)
 
     def _answering(self, kind: str, run: Callable[[Requests], Sequence[Any]]) -> Callable[[Requests], list[Any]]:
@@ -56,11 +62,12 @@ class Replies:
 
     def add_partial(self, kind: str, request: Sequence[Any], reply: Any) -> None:
         """One request is answered (what lm-eval calls)."""
-        self._done += 1
         if (key := self._keys.get(request[0])) is None:
             key = _key(kind, request)
-        lines.append(self._path, [json.dumps([key, reply])])
-        self._tell(self._done, self._total)
+        with self._lock:
+            self._done += 1
+            lines.append(self._path, [json.dumps([key, reply])])
+            self._tell(self._done, self._total)
 
 
 def _key(kind: str, request: Sequence[Any]) -> str:

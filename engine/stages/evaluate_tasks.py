@@ -136,6 +136,7 @@ def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Ma
         defaults=not all(need.local for need in needs.values()),
         how=ctx.config.evaluate,
         kept={name: str(kept[name]) for name in owed},
+        processes=ctx.config.launch.processes if ctx.config.evaluate.backend == "hf" else 1,
     )
 
 

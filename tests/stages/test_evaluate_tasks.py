@@ -379,6 +379,76 @@ def test_a_task_goes_on_after_its_last_saved_batch(tmp_path: Path, monkeypatch: 
     assert items == {name: dict(figure.items) for name, figure in expected.items()}
 
 
+# Imported by lm-eval's processes: each writes down how much it answers. The first waits in its second part until the
+# helper is at its first one, where it may have to die.
+TEAM = """
+import sys
+if "engine.lm_harness" in sys.orig_argv or "--multiprocessing-fork" in sys.orig_argv:
+    import multiprocessing, os, signal
+    from pathlib import Path
+    from lm_eval.models.huggingface import HFLM
+    here = Path({here!r})
+    def counting(kind, call):
+        count = 0
+        def counted(self, requests, *args, **more):
+            nonlocal count
+            count += 1
+            if multiprocessing.parent_process() is None:
+                if count == 2:
+                    (here / (kind + "-fifo")).read_text()
+            elif count == 1:
+                with (here / (kind + "-fifo")).open("w"):
+                    if (here / (kind + "-die")).exists():
+                        (here / (kind + "-die")).unlink()
+                        os.kill(os.getpid(), signal.SIGKILL)
+            replies = call(self, requests, *args, **more)
+            with (here / kind).open("a") as file:
+                file.write(str(os.getpid()) + " " + str(len(requests)) + "\\n")
+            return replies
+        return counted
+    for kind in ("generate_until", "loglikelihood"):
+        setattr(HFLM, kind, counting(kind, getattr(HFLM, kind)))
+"""
+
+
+def test_two_processes_answer_one_task_and_one_that_dies_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """[launch] processes = 2: the figures are those of one process. A dead one fails its task and no other; one process
+    can do the rest."""
+    config = settings("words", "sums")
+    config = msgspec.structs.replace(
+        config, evaluate=msgspec.structs.replace(config.evaluate, task_batch_size=1), launch=configs.Launch(processes=2)
+    )
+    one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
+    train.run(one.ctx("train"))
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "sitecustomize.py").write_text(TEAM.format(here=str(here)), encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{ROOT}")
+    for kind in ("generate_until", "loglikelihood"):
+        os.mkfifo(here / f"{kind}-fifo")
+    (here / "loglikelihood-die").touch()
+    with pytest.raises(StageError, match=r"1 of 2 .*words: lm-eval's process 2 \(pid \d+\) was killed by signal 9"):
+        evaluate.run(one.ctx("evaluate"))
+    assert scores(one).keys() == {"sums"}, "a task that comes after gets a helper anew"
+    alone = msgspec.structs.replace(config, launch=configs.Launch())
+    evaluate.run(one.ctx("evaluate", config=alone))
+    choices = sum(len(question["choices"]) for question in QUESTIONS["words"])
+    for kind, count in (("generate_until", 12), ("loglikelihood", choices)):
+        told = [line.split() for line in (here / kind).read_text().splitlines()]
+        assert sum(int(n) for _, n in told) == count, "each request was answered once"
+        assert len({pid for pid, _ in told}) == 2, "both have answered some, of words one after the other"
+
+    monkeypatch.chdir(EXAMPLES)
+    whole = measured(job(alone, tmp_path, models.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
+    expected = {figure.task: figure for report in whole if isinstance(report, Measured) for figure in report.figures}
+    found = scores(one)
+    assert {name: (row.value, row.stderr, row.n) for name, row in found.items()} == {
+        name: (figure.value, figure.stderr, figure.n) for name, figure in expected.items()
+    }
+
+
 def test_replies_of_another_model_or_of_other_settings_are_not_taken(tmp_path: Path, tiny_model: Path) -> None:
     config = settings("sums", "words", model=tiny_model)
     one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
