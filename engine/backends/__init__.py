@@ -125,12 +125,17 @@ class Answers(Protocol):
 
     notes: list[str]
     """What a person should know of the calls so far; who reads them takes them out."""
+    paid: bool
+    """Whether a call in flight costs money, so that it is worth waiting for when the work is to stop."""
 
     def submit(self, call: Call) -> None:
         """Have ``call`` answered as soon as there is room for it."""
 
     def take(self) -> list[tuple[Call, Generation]]:
-        """Wait for at least one call to end; returns all that have ended since."""
+        """Wait for at least one call to end, or for a moment; returns all that have ended since."""
+
+    def stopping(self) -> str:
+        """What a pause means for the calls in flight, as a line for the log."""
 
 
 def backend(name: str) -> Callable[..., Any]:

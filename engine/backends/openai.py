@@ -80,6 +80,7 @@ class Endpoint:
         self._gate = Gate()
         self._names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
         self.notes: list[str] = []
+        self.paid = True
         self._reply_tokens: float | None = None
         self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, str]] = queue.SimpleQueue()
         self._held: list[tuple[Call, Generation]] = []
@@ -143,6 +144,10 @@ class Endpoint:
                 f"{self.url}: the first {self._refused} calls were all refused (last: {last.error}). "
                 "Check [teacher] in config.toml against what the server takes, then go on."
             )
+
+    def stopping(self) -> str:
+        """What a pause means for the calls in flight, as a line for the log."""
+        return f"pausing: {self.in_flight:,} calls in flight are waited for, since they are paid for"
 
     def close(self) -> None:
         """Give up what is in flight and end the thread."""

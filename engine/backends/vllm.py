@@ -15,10 +15,11 @@ import gc
 import json
 import math
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -27,6 +28,7 @@ from engine import roles
 from engine.backends import Call, Generation, Rating
 from engine.backends.local import stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
+from engine.backends.vllm_running import OneCopy, Running, given_up
 from engine.errors import BackendError, ModelError
 from engine.render import load_tokenizer, render_prompt
 from engine.store.rows import Message
@@ -34,52 +36,14 @@ from engine.store.rows import Message
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Room for adapters that vLLM can set aside."""
 LEAST_LOGPROBS = 20
+PATIENCE_S = 0.5
+"""How long to wait for a request to end before saying that none has."""
 TINY = 1e-6
 """vLLM knows no top_p of 0: the likeliest token alone."""
 LOWER = (
     "Lower [vllm] gpu_memory_utilization, max_model_len or max_num_seqs in config.toml, or split the model with"
     " tensor_parallel; the log of the stage holds all that vLLM said."
 )
-
-
-class Running(Protocol):
-    """A vLLM engine. Results are ``vllm.RequestOutput``, or the error of a request that was refused."""
-
-    config: Any
-    """vLLM's ModelConfig."""
-
-    def add(self, name: str, ids: Sequence[int], params: Any, adapter: Any) -> None:
-        """Hand over a request: token ids, SamplingParams, LoRARequest or None. May raise what vLLM refuses it with."""
-
-    def finished(self) -> list[tuple[str, Any]]:
-        """What has ended since the last call; waits for work to be done, but maybe not for a request to end."""
-
-    def close(self) -> None:
-        """End its processes and free its memory."""
-
-
-class OneCopy:
-    """``vllm.LLM``: one copy of the model, on one GPU or split over several."""
-
-    def __init__(self, args: dict[str, Any]) -> None:
-        from vllm import LLM
-
-        self._llm: Any = LLM(**args)
-        self.config = self._llm.llm_engine.model_config
-
-    def add(self, name: str, ids: Sequence[int], params: Any, adapter: Any) -> None:
-        """See ``Running``."""
-        (prompt,) = self._llm.llm_engine.renderer.render_cmpl([{"prompt_token_ids": list(ids)}])
-        self._llm.llm_engine.add_request(name, prompt, params, lora_request=adapter)
-
-    def finished(self) -> list[tuple[str, Any]]:
-        """See ``Running``: one step of the engine."""
-        return [(out.request_id, out) for out in self._llm.llm_engine.step() if out.finished]
-
-    def close(self) -> None:
-        """See ``Running``."""
-        self._llm.llm_engine.engine_core.shutdown()
-        self._llm = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +72,9 @@ class Engine:
         self._waiting: dict[str, _Waiting] = {}
         self._failed: list[tuple[Any, Any]] = []
         self._count = 0
+        self._given_up = False
         self.notes: list[str] = []
+        self.paid = False
         self.prompt_tokens = 0
         """Tokens of all prompts that are done."""
         self.cached_tokens = 0
@@ -161,13 +127,18 @@ class Engine:
     def take(self) -> list[tuple[Any, Any]]:
         """Wait for at least one request to end; returns (call or tag, Generation or Rating) of all that have.
 
+        None when that takes long: replies may take minutes, and who waits for them may be asked to stop.
+
         Raises:
             BackendError: the engine has died.
         """
         out, self._failed = self._failed, []
+        until = time.monotonic() + PATIENCE_S
         while self._waiting and not out:
             for name, result in self._step():
                 out.append(self._read(self._waiting.pop(name), result))
+            if time.monotonic() >= until:
+                break
         return out
 
     def rate(self, prompts: Sequence[Sequence[int]]) -> list[Rating]:
@@ -209,8 +180,12 @@ class Engine:
         share = self.cached_tokens / max(self.prompt_tokens, 1)
         return f"vLLM: {self.prompt_tokens:,} prompt tokens, {share:.0%} of them from the prefix cache"
 
+    def stopping(self) -> str:
+        """What a pause means for the requests in flight, as a line for the log."""
+        return f"pausing: {self.in_flight:,} requests in flight are given up, and made again when the run goes on"
+
     def close(self) -> None:
-        """End the engine and free its memory; twice is once."""
+        """End the engine and free its memory; twice is once. Requests in flight are given up."""
         self._waiting.clear()
         if self._running is not None:
             self._running.close()
@@ -233,9 +208,15 @@ class Engine:
         from vllm.exceptions import VLLMError
 
         try:
-            return self._running.finished()
+            if self._given_up:
+                raise RuntimeError("it gave its requests up")
+            ended = self._running.finished()
         except (VLLMError, RuntimeError) as error:
-            raise BackendError(f"{self._path}: vLLM's engine has died ({_first_line(error)}). {LOWER}") from error
+            why = self._running.died() or _first_line(error)
+            raise BackendError(f"{self._path}: vLLM's engine has died ({why}). {LOWER}") from error
+        good = [(name, result) for name, result in ended if not given_up(result)]
+        self._given_up = len(good) < len(ended)
+        return good
 
     def _read(self, waiting: _Waiting, result: Any) -> tuple[Any, Any]:
         if isinstance(result, Exception):

@@ -10,11 +10,16 @@ import asyncio
 import queue
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from engine.backends.vllm_running import fallen
+
+WAIT_S = 0.1
 
 
 class Copies:
-    """See ``engine.backends.vllm.Running``."""
+    """See ``engine.backends.vllm_running.Running``."""
 
     def __init__(self, args: dict[str, Any]) -> None:
         self._done: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
@@ -55,18 +60,28 @@ class Copies:
         """
         from vllm.exceptions import VLLMClientError
 
-        out = [self._done.get()]
+        refused = VLLMClientError, ValueError
+        out: list[tuple[str, Any]] = []
+        with suppress(queue.Empty):
+            out.append(self._done.get(timeout=WAIT_S))
         while not self._done.empty():
             out.append(self._done.get())
-        for _, result in out:
-            if isinstance(result, Exception) and not isinstance(result, VLLMClientError | ValueError):
-                raise result
-        return out
+        fatal = [one for one in out if isinstance(one[1], Exception) and not isinstance(one[1], refused)]
+        if len(fatal) == len(out) > 0:
+            raise fatal[0][1]
+        for one in fatal:  # what came before is taken first
+            self._done.put(one)
+        return [one for one in out if one not in fatal]
+
+    def died(self) -> str:
+        """See ``Running``."""
+        return fallen(self._engine.engine_core)
 
     def close(self) -> None:
         """See ``Running``."""
         self._loop.call_soon_threadsafe(self._engine.shutdown)
         self._end()
+        self._engine = None  # else it shuts down once more when the interpreter ends, and complains
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -7,6 +7,7 @@ in the prefix cache. Seeds of drawn ratings come from sample, rating and try, no
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -18,6 +19,7 @@ from engine import batches, diagnosis, lines, models
 from engine import config as configs
 from engine.backends import Call, Generation, Rating
 from engine.diagnosis import Chat, Rated
+from engine.errors import Paused
 from engine.stage import Ctx
 from engine.stages.judge import first_rating, no_rating, row_of
 from engine.store.dataset import Dataset
@@ -30,6 +32,8 @@ K = TypeVar("K", bound=Hashable)
 SIX = len(RATING_COLUMNS)
 GATHER = 16
 """Samples that are saved together: a kill costs at most these and what is in flight."""
+GIVE_S = 1.0
+"""No longer than this is anything kept back, for fewer samples than that."""
 
 
 def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
@@ -43,6 +47,9 @@ def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
             done += len(part)
             ctx.save([row_of(ctx, id, one) for id, one in part], done)
         ctx.event(engine.cache())
+    except Paused:
+        ctx.event(engine.stopping())
+        raise
     finally:
         engine.close()
 
@@ -68,6 +75,9 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
                 kept.add(part)
                 ctx.progress(done)
             ctx.event(engine.cache())
+        except Paused:
+            ctx.event(engine.stopping())
+            raise
         finally:
             engine.close()
     return {key: kept.rows[key, mark] for key, _, mark in marked}
@@ -144,8 +154,12 @@ class Asker:
         return cls(engine, diagnosis.judge_templates(ctx), how, ctx.config.vllm.in_flight, seed)
 
     def rate(self, items: Iterable[tuple[K, Chat]]) -> Iterator[list[tuple[K, Rated]]]:
-        """Ratings of the items by their keys, some at a time, in the order in which they are done."""
+        """Ratings of the items by their keys, some at a time, in the order in which they are done.
+
+        None at all now and then while they take long: who waits may be asked to stop.
+        """
         rest, more, open = iter(items), True, 0
+        given = time.monotonic()
         done: list[tuple[K, Rated]] = []
         while more or open:
             while more and self.engine.in_flight < self.room:
@@ -161,9 +175,10 @@ class Asker:
                 if len(six.found) == SIX:
                     open -= 1
                     done.append((six.key, self._rated(six)))
-            if done and (len(done) >= GATHER or not (more or open)):
+            if len(done) >= GATHER or not (more or open) or time.monotonic() - given >= GIVE_S:
                 yield done
                 done = []
+                given = time.monotonic()
 
     def _begin(self, key: K, chat: Chat) -> Rated | None:
         """Hand over six requests, or say why not."""

@@ -1,7 +1,8 @@
 """Rewrites through an endpoint, or vLLM in this process: many calls in flight, every result saved as it comes.
 
 A rewrite goes its own way, prompt, answer, further tries, without waiting for others; answers go first, so that what
-was begun is finished. A pause lets the calls in flight come home and be saved. What was saved is never asked for again.
+was begun is finished. A pause lets the calls in flight come home and be saved where they are paid for; vLLM's are given
+up, which may take minutes to end. What was saved is never asked for again.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
     """Make every owed rewrite through ``endpoint``, with at most ``ahead`` calls handed over at a time.
 
     Raises:
-        Paused: after the calls in flight were saved. Cancelled: at once. BackendError: no call can work any more.
+        Paused: all that came is saved, also the calls in flight if they are paid for. Cancelled: at once.
+        BackendError: no call can work any more.
     """
     how = ctx.config.teacher
     purse = Purse.begin(how, job)
@@ -111,7 +113,11 @@ def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
         try:
             ctx.save(made, done=job.settled())
         except Paused as asked:
+            if wish is None and flying:
+                ctx.event(endpoint.stopping())
             wish = asked
+            if not endpoint.paid:
+                break
     if wish is not None:
         raise wish
 

@@ -65,6 +65,7 @@ def kill(pid: int | None) -> bool:
 SUICIDE = """
 import os, signal, sys
 from engine import context, run_stage
+{also}
 k, calls, save = int(sys.argv[1]), 0, context.StoreCtx.save
 def dying(self, rows, done=None):
     global calls
@@ -77,11 +78,15 @@ sys.exit(run_stage.main(sys.argv[2:]))
 """
 
 
-def run_child(project: Path, round: int, stages: str, die_at: int = 0, before: bool = False) -> int:
-    """Run stages in a child of ours (no worker); with ``die_at`` it dies in that save. Returns the exit code."""
+def run_child(project: Path, round: int, stages: str, die_at: int = 0, before: bool = False, also: str = "") -> int:
+    """Run stages in a child of ours (no worker); with ``die_at`` it dies in that save. Returns the exit code.
+
+    ``also``: what else it does before the stages, as Python code; ``sys.argv[2]`` is the project.
+    """
     alive_r, alive_w = os.pipe()
     try:
-        command = [sys.executable, "-c", SUICIDE.format(before=before), str(die_at), str(project), str(round), stages]
+        program = SUICIDE.format(before=before, also=also)
+        command = [sys.executable, "-c", program, str(die_at), str(project), str(round), stages]
         return subprocess.run([*command, str(alive_r)], env=ENV, pass_fds=[alive_r], timeout=600).returncode
     finally:
         os.close(alive_r)

@@ -17,7 +17,8 @@ from engine.config import load
 from engine.context import StoreCtx
 from engine.loop import NAMES
 from engine.render import load_tokenizer
-from engine.store import write
+from engine.settings_file import edit
+from engine.store import commands, write
 from engine.store.connect import transaction, writer
 from engine.store.rows import RATING_COLUMNS, Ratings, Rewrite
 
@@ -50,13 +51,57 @@ def said(project: Path, stage: str) -> list[int]:
     return [int(re.sub(r"\D", "", line.split(" prompt")[0])) for line in lines]
 
 
-def test_judging_goes_on_after_a_kill_and_rates_as_hf_does(by_hf: Path, tmp_path: Path) -> None:
+# In the child: a pause is asked for before step {at} of vLLM's engine, and every step says how many requests it ended.
+# What is taken is looked at after every step, as it is where a step takes long.
+PAUSING = """
+from pathlib import Path
+from engine.backends import vllm
+from engine.stages import judge_stream
+from engine.store import commands
+vllm.PATIENCE_S = judge_stream.GIVE_S = 0.0
+steps, step = 0, vllm.Engine._step
+def pausing(self):
+    global steps
+    steps += 1
+    if steps == {at}:
+        commands.set_want(Path(sys.argv[2]), "pause")
+    ended = step(self)
+    with open({steps!r}, "a") as file:
+        file.write(f"{{len(ended)}}\\n")
+    return ended
+vllm.Engine._step = pausing
+"""
+
+
+def paused(project: Path, stage: str, at: int) -> tuple[list[int], int]:
+    """Run ``stage`` in a child that is asked to pause in step ``at`` of its engine.
+
+    Returns how many requests each of its steps ended, and how many it gave up by its own word.
+    """
+    steps = project / f"steps-{stage}"
+    steps.unlink(missing_ok=True)
+    assert run_child(project, 0, stage, also=PAUSING.format(at=at, steps=str(steps))) == 0
+    db = writer(project)
+    ((state,),) = db.execute("SELECT state FROM job WHERE stage=?", (stage,)).fetchall()
+    *_, (said,) = db.execute("SELECT text FROM event WHERE stage=? AND text LIKE 'pausing:%'", (stage,)).fetchall()
+    db.close()
+    assert state == "paused"
+    commands.set_want(project, "run")
+    return [int(line) for line in steps.read_text().split()], int(re.sub(r"\D", "", said.split(" requests")[0]))
+
+
+def test_judging_goes_on_after_kill_and_pause_and_rates_as_hf_does(by_hf: Path, tmp_path: Path) -> None:
     project = copy(by_hf, tmp_path / "P", {"judge.backend": "vllm"})
     begin_again(project, "judge")
     assert run_child(project, 0, "judge", die_at=2) == -signal.SIGKILL
     ctx = context(project, "judge")
+    killed = ctx.rows(Ratings)
+    assert 0 < len(killed) < len(ctx.dataset())
+    ended, given_up = paused(project, "judge", at=1)
     before = ctx.rows(Ratings)
-    assert 0 < len(before) < len(ctx.dataset())
+    assert len(ended) == 1, "no step more is made once a pause is asked for"
+    assert [row for row in before if row.sample_id in {r.sample_id for r in killed}] == killed
+    assert given_up == 6 * (len(ctx.dataset()) - len(killed)) - sum(ended) > 0
     assert run_child(project, 0, "judge") == 0
     after = {row.sample_id: row for row in ctx.rows(Ratings)}
     theirs = {row.sample_id: row for row in context(by_hf, "judge").rows(Ratings)}
@@ -91,7 +136,7 @@ def tokens(ctx: StoreCtx, ids: set[int]) -> int:
     return sum(len(p) for chat in chats for p in diagnosis.judge_prompts(templates, Judge(), chat))  # type: ignore[arg-type]
 
 
-def test_rewriting_goes_on_after_a_kill_and_writes_as_hf_does(by_hf: Path, tmp_path: Path) -> None:
+def test_rewriting_goes_on_after_kill_and_pause_and_writes_as_hf_does(by_hf: Path, tmp_path: Path) -> None:
     project = copy(by_hf, tmp_path / "P", {"teacher.backend": "vllm", "vllm.in_flight": 8})
     begin_again(project, "rewrite")
     assert run_child(project, 0, "rewrite", die_at=4) == -signal.SIGKILL
@@ -100,6 +145,20 @@ def test_rewriting_goes_on_after_a_kill_and_writes_as_hf_does(by_hf: Path, tmp_p
     settled = {key: r for key, r in first.items() if r.state in ("proposed", "failed")}
     touched = {key: r for key, r in first.items() if r.state != "owed"}
     assert 0 < len(touched) < len(first)
+
+    edit(project, {"vllm.in_flight": 768})
+    ended, given_up = paused(project, "rewrite", at=3)
+    owed = [r for r in first.values() if r.state in ("owed", "prompted")]
+    assert (len(ended), sum(ended), given_up) == (3, 0, len(owed)), "it waits for no reply"
+    assert ctx.rows(Rewrite) == list(first.values())
+    ended, given_up = paused(project, "rewrite", at=20)
+    second = {(r.sample_id, r.axis): r for r in ctx.rows(Rewrite)}
+    calls = [sum(r.attempts + r.answer_attempts for r in rows.values()) for rows in (first, second)]
+    assert (len(ended), sum(ended)) == (20, calls[1] - calls[0]), "every reply that came is saved"
+    assert calls[1] > calls[0]
+    assert given_up > 0
+    settled = {key: r for key, r in second.items() if r.state in ("proposed", "failed")}
+    touched = {key: r for key, r in second.items() if r.state != "owed"}
     assert run_child(project, 0, "rewrite") == 0
     ours = {(r.sample_id, r.axis): r for r in ctx.rows(Rewrite)}
     assert {key: ours[key] for key in settled} == settled
