@@ -268,7 +268,7 @@ def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
     """Forget what ``stage`` and those after it wrote in the newest round, so that the next run does them anew.
 
     Raises:
-        UsageError: no such stage, or the round is merged already: its dataset is what the next round stands on.
+        UsageError: no such stage, or the round is merged already, and made another dataset.
     """
     if stage not in NAMES:
         raise UsageError(f"--redo {stage}: there is no such stage. There are: {', '.join(NAMES)}.")
@@ -279,7 +279,8 @@ def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
         names = stages_of(newest in read.closing_rounds(db))
         if stage not in names:
             raise UsageError(f"--redo {stage}: round {newest} only measures; it has {', '.join(names)}.")
-        if any(job.round == newest and job.stage == "merge" and job.state == "done" for job in jobs):
+        merged = read.round_facts(db, newest)
+        if merged is not None and merged.accepted:
             raise UsageError(f"--redo {stage}: round {newest} is merged. Run the next round, or make a new project.")
         again = names[names.index(stage) :]
         write.reset(db, newest, again)

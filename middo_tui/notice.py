@@ -138,7 +138,11 @@ def _done(view: LoopView, keys: bool) -> Notice:
     brought = gain(view)
     said = f"Done: {view.reason}." + (f" {brought[0].upper()}{brought[1:]}." if brought else "")
     export, more = f"{press('app.go-rounds')}, then {press('rounds.export')},", press("loop.more")
-    return Notice(said + _do(keys, f"{export} writes the dataset; {more} runs one more round."), "strong")
+    if view.unchanged:
+        on = "with other settings `middo-tui run DIR --redo select` (or rewrite) does this round anew."
+    else:
+        on = "the rule that ended the loop lets no further round run." if view.final else f"{more} runs one more round."
+    return Notice(said + _do(keys, f"{export} writes the dataset; {on}"), "strong")
 
 
 def gain(view: LoopView) -> str:

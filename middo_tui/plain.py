@@ -134,7 +134,8 @@ def _closing_words(view: LoopView, project: Path) -> str:
     go_on = f"Go on with `middo-tui run {project}`."
     if view.state == "waiting" and not view.waiting.open:
         return f"{notice(view, keys=False).text} {go_on}"
-    return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}".strip()
+    anew = f" With other settings: `middo-tui run {project} --redo select` (or rewrite)." if view.unchanged else ""
+    return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}{anew}".strip()
 
 
 def _triple(counts: Sequence[int]) -> str:

@@ -110,7 +110,9 @@ class Reader:
         stages = self._stages(newest or 0, jobs, is_closing, worker == "running")
         curves = self._read_curves(db, rounds, config)
         facts = None if newest is None else read.round_facts(db, newest)
-        comes = next_step(all_jobs, closing, replace(plan, until_stage=None), facts, Limits.of(config))
+        limits, plan_on = Limits.of(config), replace(plan, until_stage=None)
+        comes = next_step(all_jobs, closing, plan_on, facts, limits)
+        longer = replace(plan_on, rounds=max(plan.rounds, newest or 0) + 2)
         return LoopView(
             project=guard.one_line(_name(meta, config) or self.project.resolve().name, NAME_LIMIT),
             model=guard.one_line(_model(meta, config), NAME_LIMIT),
@@ -134,6 +136,7 @@ class Reader:
             next=_first(comes, rounds),
             teacher="" if newest is None else spending(calls.asked(db, newest), calls.projected(db, newest)),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
+            final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
 
     def _stages(self, round: int, jobs: list[Job], closing: bool, running: bool) -> tuple[StageView, ...]:

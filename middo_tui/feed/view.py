@@ -125,7 +125,7 @@ class LoopView(Struct, frozen=True):
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
-    ``reason`` says why.
+    ``reason`` says why; ``final``: asking for more rounds would bring none.
     """
 
     project: str = ""
@@ -148,7 +148,13 @@ class LoopView(Struct, frozen=True):
     next: tuple[int, str] | None = None
     teacher: str = ""
     reason: str = ""
+    final: bool = False
     problem: str = ""
+
+    @property
+    def unchanged(self) -> bool:
+        """The loop ended because its newest round made no other dataset: that round can be done anew."""
+        return self.final and not self.closing
 
     def stage(self, *states: str) -> StageView | None:
         """The first stage in one of ``states``."""

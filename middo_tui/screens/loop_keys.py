@@ -81,7 +81,7 @@ KEYS: tuple[Key[LoopView], ...] = (
         keys=("m",),
         help="Run one round more than planned.",
         label=word("one more round"),
-        works=_in("done"),
+        works=lambda view: _in("done")(view) and not view.final,
     ),
     Key(
         id="finish",

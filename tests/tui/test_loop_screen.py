@@ -105,6 +105,21 @@ async def test_what_needs_a_person_is_said(tmp_path: Path, make: str, parts: lis
     assert [part for part in parts if part not in text] == []
 
 
+async def test_no_further_round_is_offered_where_none_would_run(tmp_path: Path, started: list[Path]) -> None:
+    store = stores.Store(tmp_path / "p").plan(rounds=3).round(0, 9)
+    with store.db:
+        store.db.execute("UPDATE rewrite SET state='failed'")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "--redo select` (or rewrite)" in " ".join(screen_text(app).split())
+        assert "one more round" not in screen_text(app)
+        await pilot.press("m")
+        await settle(pilot)
+    assert plan(tmp_path / "p").rounds == 3
+    assert started == []
+
+
 async def test_a_folder_without_a_project_says_what_to_do(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path)
     async with app.run_test(size=(80, 24)) as pilot:

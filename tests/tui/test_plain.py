@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine import project, settings_file
+from engine.errors import UsageError
 from engine.store import read, write
 from engine.store.rows import Score, TaskItem
 from middo_tui.cli import main
@@ -144,6 +145,22 @@ def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> No
     assert Reader(tmp_path / "two").view().project == "two"
     settings_file.edit(tmp_path / "two", {"project.name": "mine"})
     assert Reader(tmp_path / "two").view().project == "mine"
+
+
+def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
+    store = Store(tmp_path / "p").plan(rounds=3).round(0, 9)
+    with pytest.raises(UsageError, match="round 0 is merged"):
+        project.redo(tmp_path / "p", "rewrite", str)
+    assert not Reader(tmp_path / "p").view().final
+    with store.db:
+        store.db.execute("UPDATE rewrite SET state='failed'")
+    view = Reader(tmp_path / "p").view()
+    assert (view.state, view.final, view.unchanged) == ("done", True, True)
+    assert "none of 15 rewrites was accepted" in (text := what_now(tmp_path / "p"))
+    assert "--redo select` (or rewrite)" in text
+    project.redo(tmp_path / "p", "rewrite", str)
+    view = Reader(tmp_path / "p").view()
+    assert (view.state, view.next, view.final) == ("idle", (0, "rewrite"), False)
 
 
 def test_tasks_are_told_with_their_change_and_its_error(tmp_path: Path) -> None:
