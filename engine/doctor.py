@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import eval_tasks, fit, kernels, memory, models, roles, sharding, trackers
+from engine import endpoint, eval_tasks, fit, kernels, memory, models, roles, sharding, trackers
 from engine.config import Config
+from engine.endpoint import Asked
 from engine.errors import MiddoError, ModelError
 from engine.finding import Finding
 from engine.fit import Device
@@ -29,8 +31,11 @@ LOW_DISK = 10 * 2**30
 GIB = 2**30
 
 
-def findings(project: Path | None) -> Iterator[Finding]:
-    """The machine's findings, then the project's, if one is named."""
+def findings(project: Path | None, ask: bool = False) -> Iterator[Finding]:
+    """The machine's findings, then the project's, if one is named.
+
+    ask: also send a fixed sentence to a teacher's endpoint that is not on this machine.
+    """
     yield Finding("python", f"{sys.version.split()[0]}")
     yield from _packages()
     yield from _gpus()
@@ -41,7 +46,7 @@ def findings(project: Path | None) -> Iterator[Finding]:
     )
     yield _disk(project or Path.cwd())
     if project is not None:
-        yield from _project(project)
+        yield from _project(project, ask)
 
 
 def _packages() -> Iterator[Finding]:
@@ -73,14 +78,14 @@ def _disk(path: Path) -> Finding:
     return Finding("disk", f"{free / GIB:.0f} GiB free at {there}", fix=fix)
 
 
-def _project(project: Path) -> Iterator[Finding]:
+def _project(project: Path, ask: bool) -> Iterator[Finding]:
     try:
         refuse_network(database(project))
         proc = Path("/proc/mounts")
         kind = filesystem(database(project), proc.read_text(encoding="utf-8") if proc.exists() else "")
         db = reader(project)
         try:
-            rows, longest = _data(db)
+            data = _data(db)
         finally:
             db.close()
         yield Finding("store", f"{project / FILE} on {kind or 'an unknown filesystem'}")
@@ -88,8 +93,8 @@ def _project(project: Path) -> Iterator[Finding]:
     except MiddoError as error:
         yield Finding("project", str(error), bad=True)
         return
-    yield from _roles(config, project)
-    yield from _fits(config, project, rows, longest)
+    yield from _roles(config, project, Asked(ask, data.longest or config.model.max_length, data.system))
+    yield from _fits(config, project, data)
 
 
 def planned(folder: Path, config: Config) -> Iterator[Finding]:
@@ -97,17 +102,29 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
     yield from findings(None)
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
-    yield from _roles(config, folder)
-    yield from _fits(config, folder, 0, None)
+    yield from _roles(config, folder, Asked(longest=config.model.max_length))
+    yield from _fits(config, folder, Data())
 
 
-def _data(db: sqlite3.Connection) -> tuple[int, int | None]:
-    """How many samples the project has, and the tokens of its longest one, once they were counted."""
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A project's samples: how many, the tokens of the longest one once they were counted, any system message."""
+
+    rows: int = 0
+    longest: int | None = None
+    system: bool = False
+
+
+def _data(db: sqlite3.Connection) -> Data:
     longest = db.execute("SELECT max(prompt_tokens + response_tokens) FROM signal").fetchone()[0]
-    return db.execute("SELECT count(*) FROM sample WHERE born_round = 0").fetchone()[0], longest
+    rows = db.execute("SELECT count(*) FROM sample WHERE born_round = 0").fetchone()[0]
+    system = db.execute("""SELECT EXISTS (SELECT 1 FROM sample WHERE messages LIKE '[{"role":"system"%')""").fetchone()[
+        0
+    ]
+    return Data(rows, longest, bool(system))
 
 
-def _fits(config: Config, folder: Path, rows: int, longest: int | None) -> Iterator[Finding]:
+def _fits(config: Config, folder: Path, data: Data) -> Iterator[Finding]:
     """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
     place = models.on_disk(config.model.name, folder)
     if place is None:
@@ -117,14 +134,14 @@ def _fits(config: Config, folder: Path, rows: int, longest: int | None) -> Itera
     except ModelError as error:
         yield Finding("needs", str(error), fix="the first round shows whether it fits")
         return
-    tokens = longest or config.model.max_length
+    tokens = data.longest or config.model.max_length
     try:
         plan = sharding.plan(config, folder)
     except MiddoError:  # said above
         plan = None
     yield from fit.stages(shape, config, device(config, plan), tokens)
     there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
-    yield fit.disk(shape, config, rows, shutil.disk_usage(there).free)
+    yield fit.disk(shape, config, data.rows, shutil.disk_usage(there).free)
 
 
 def device(config: Config, plan: sharding.Plan | None = None) -> Device:
@@ -144,14 +161,14 @@ def device(config: Config, plan: sharding.Plan | None = None) -> Device:
     return Device(f"GPU {least}", free[least], True, split)
 
 
-def _roles(config: Config, folder: Path) -> Iterator[Finding]:
+def _roles(config: Config, folder: Path, asked: Asked) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield from _extras(config, len(open_gpus()))
     yield model("model", config.model.name, config.model.chat_template, folder)
     if (found := vllm(config, len(open_gpus()))) is not None:
         yield found
     if config.teacher.backend == "openai":
-        yield _endpoint(config)
+        yield from endpoint.findings(config, asked)
     elif config.teacher.model:
         yield model("teacher", config.teacher.model, project=folder)
     else:
@@ -287,27 +304,6 @@ def _has_template(folder: Path) -> bool:
         return "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-
-
-def _endpoint(config: Config) -> Finding:
-    """Whether the teacher's endpoint answers and knows the model."""
-    how = config.teacher
-    if not how.url or not how.model:
-        return Finding("teacher", "an endpoint without url or model", bad=True, fix="set [teacher] url and model")
-    from engine.backends.openai import available
-
-    try:
-        models = available(how.url, how.key_env)
-    except MiddoError as error:
-        return Finding("teacher", str(error), bad=True, fix="check [teacher] url and key_env, and that the server runs")
-    if how.model not in models:
-        listed = ", ".join(models[:5]) + (" …" if len(models) > 5 else "")
-        return Finding("teacher", f"{how.url}: no model {how.model!r}", bad=True, fix=f"it offers: {listed or 'none'}")
-    price = f"{how.price.input:g} in, {how.price.output:g} out per million tokens"
-    if how.sent_to and how.model not in how.prices:
-        fix = "set [teacher] prices and budget_cost, so that its cost is counted and capped"
-        return Finding("teacher", f"{how.model} at {how.url} · no price", fix=fix)
-    return Finding("teacher", f"{how.model} at {how.url}" + (f" · {price}" if how.model in how.prices else ""))
 
 
 def _leaves(config: Config) -> Finding:

@@ -9,6 +9,7 @@ One flat type per boundary; each message names the file, row or key, the reason 
     ├─ StoreError         the project's database: missing, newer schema, network filesystem, disk full
     ├─ ModelError         a model, tokenizer, adapter or chat template that cannot be loaded or used
     ├─ BackendError       a backend that cannot do what its role needs
+    │  └─ EndpointError   what an endpoint said to one request, with its HTTP status
     ├─ StageError         a stage cannot go on with the inputs it found
     └─ WorkerError        the worker: already running, lost, cannot start
 
@@ -52,6 +53,14 @@ class ModelError(MiddoError):
 
 class BackendError(MiddoError):
     """A backend that cannot do what its role needs."""
+
+
+class EndpointError(BackendError):
+    """What an endpoint said to one request. ``status``: of HTTP; 0 without a reply, 200 for one that is no good."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StageError(MiddoError):

@@ -286,7 +286,9 @@ def generate(
     return Need(stage, parts)
 
 
-def needs(shape: Shape, config: Config, cuda: bool, longest: int, split: Split = WHOLE) -> list[Need]:
+def needs(
+    shape: Shape, config: Config, cuda: bool, longest: int, split: Split = WHOLE, teacher: Shape | None = None
+) -> list[Need]:
     """What every stage that uses the model needs on each device."""
     longest = min(longest, config.model.max_length)
     out = [train(shape, config, cuda, longest, split), score(shape, config, cuda, longest)]
@@ -294,4 +296,7 @@ def needs(shape: Shape, config: Config, cuda: bool, longest: int, split: Split =
     if config.evaluate.exact_match:
         how = config.evaluate
         out.append(generate("evaluate", shape, config, cuda, how.batch_size, longest, how.max_new_tokens))
+    if teacher is not None:
+        how2 = config.teacher
+        out.append(generate("rewrite", shape, config, cuda, how2.batch_size, longest, how2.max_new_tokens))
     return out

@@ -234,20 +234,25 @@ def review(folder: Path, accept: str) -> None:
 @main.command()
 @click.argument("folder", type=FOLDER, required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON list.")
-def doctor(folder: Path | None, as_json: bool) -> None:
-    """Check the machine and, given a project, its model, data, memory and disk. Exit code 1 when a run would fail."""
+@click.option("--ask", is_flag=True, help="Also send one fixed sentence to a teacher that is not on this machine.")
+def doctor(folder: Path | None, as_json: bool, ask: bool) -> None:
+    """Check the machine and, given a project, its model, teacher, data, memory and disk. Exit code 1 when a run would
+    fail.
+    """
     from engine.doctor import findings
     from engine.fit import lines
 
+    if ask and folder is None:
+        raise UsageError("--ask needs the project whose teacher is to be asked: middo-tui doctor --ask DIR")
     if as_json:
-        found = list(findings(folder))
+        found = list(findings(folder, ask))
         say_json(lines(found))
         sys.exit(int(any(finding.bad for finding in found)))
     import shutil
     import textwrap
 
     worst, width = 0, max(shutil.get_terminal_size().columns, 60)
-    for finding in findings(folder):
+    for finding in findings(folder, ask):
         said = [(f"{finding.mark} {finding.name:<12} ", finding.text)]
         said += [(f"  {'':<12} → ", finding.fix)] if finding.fix else []
         for start, text in said:

@@ -32,6 +32,9 @@ class Server:
         self.pause_s, self.key, self.answer = pause_s, key, answer
         self.down = False
         self.strict: tuple[str, ...] = ()  # options that the model refuses to have set
+        self.counts = True  # whether replies report their tokens
+        self.context: int | None = None  # tokens that the model sees, as vLLM's server says them
+        self.listed: tuple[str, ...] | None = (MODEL,)  # None: there is no list of models
         self.times: list[float] = []
         self.closing = threading.Event()
         self._now = 0
@@ -88,6 +91,8 @@ class _Quiet(ThreadingHTTPServer):
 
 def _says(server: Server, what: str, text: str) -> tuple[str, str]:
     """A good reply's text and how it ends."""
+    if what == "thinks":
+        return "", "length"
     if server.answer is not None and what != "empty":
         return server.answer(text), "stop"
     return "" if what == "empty" else text.partition(" ")[2].upper(), "length" if what == "long" else "stop"
@@ -101,9 +106,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             """Silent."""
 
         def do_GET(self) -> None:
-            self._send(
-                200, {"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": ""}]}
-            )
+            if server.listed is None:
+                self._error(404, "Not found")
+                return
+            more = {"max_model_len": server.context} if server.context else {}
+            data = [{"id": name, "object": "model", "created": 0, "owned_by": "", **more} for name in server.listed]
+            self._send(200, {"object": "list", "data": data})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -153,6 +161,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def _reply(self, text: str, ends: str) -> None:
             message = {"role": "assistant", "content": text}
             usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+            counted = {"usage": usage} if server.counts else {}
             choices = [{"index": 0, "message": message, "finish_reason": ends}]
             self._send(
                 200,
@@ -162,7 +171,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                     "created": 0,
                     "model": MODEL,
                     "choices": choices,
-                    "usage": usage,
+                    **counted,
                 },
             )
 

@@ -18,7 +18,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from openai.types.chat import ChatCompletion
 
 from engine.backends import BYTES_PER_TOKEN, Call, Generation
 from engine.backends.limits import Bucket, Gate, backoff_s, told_s
-from engine.errors import BackendError
+from engine.errors import BackendError, EndpointError
 
 REPLY_SHARE = 0.25
 """Until replies are known, a call is taken to use this share of ``max_new_tokens``."""
@@ -39,8 +39,10 @@ PATIENCE_S = 900.0
 SHORT_S = 1.0
 MESSAGE_LIMIT = 300
 FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+UNREADABLE = (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError)
 PASSING = frozenset({408, 409, 429})  # and all of 5xx
 NO_QUOTA = "insufficient_quota"  # a 429 that does not pass
+PAYMENT, TIMEOUT = 402, 408  # statuses that say the same where an endpoint says it otherwise, or nothing
 OPTIONAL = frozenset({"temperature", "top_p", "seed"})  # some models refuse to have them set
 
 
@@ -81,6 +83,8 @@ class Endpoint:
         self._names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
         self.notes: list[str] = []
         self.paid = True
+        self.estimates = False
+        """Whether a reply came without a count of its tokens."""
         self._reply_tokens: float | None = None
         self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, str]] = queue.SimpleQueue()
         self._held: list[tuple[Call, Generation]] = []
@@ -149,6 +153,31 @@ class Endpoint:
         """What a pause means for the calls in flight, as a line for the log."""
         return f"pausing: {self.in_flight:,} calls in flight are waited for, since they are paid for"
 
+    def try_out(self, call: Call) -> Generation:
+        """Have one call made now, once, and wait for it: for a check, not for work.
+
+        Raises:
+            EndpointError: why it cannot work.
+        """
+        return asyncio.run_coroutine_threadsafe(self._once(call), self._loop).result()
+
+    async def _once(self, call: Call) -> Generation:
+        while True:
+            names, start = dict(self._names), time.monotonic()
+            try:
+                async with asyncio.timeout(self.limits.timeout_s):
+                    reply = await self._ask(call, names)
+                made = replace(self._read(call, reply), seconds=time.monotonic() - start)
+            except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
+                if not self._adapt(error, names):
+                    raise EndpointError(self._why(error), _status(error)) from None
+                continue
+            except UNREADABLE as error:
+                made = _failed(self._unreadable(error))
+            if made.error:
+                raise EndpointError(made.error, 200)
+            return made
+
     def close(self) -> None:
         """Give up what is in flight and end the thread."""
 
@@ -200,8 +229,8 @@ class Endpoint:
                     await asyncio.sleep(told or backoff_s(tries))
                 else:
                     return _failed(self._why(error), final=True), SILENT if _passes(error) else REFUSED
-            except (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError) as error:
-                return _failed(f"the reply cannot be read: {self._said(str(error))}"), REPLY
+            except UNREADABLE as error:
+                return _failed(self._unreadable(error)), REPLY
 
     async def _ask(self, call: Call, names: dict[str, str]) -> ChatCompletion:
         messages: list[Any] = [{"role": m.role, "content": m.content} for m in call.chat]
@@ -242,6 +271,9 @@ class Endpoint:
             return f"the endpoint answered {error.status_code}: {self._said(error.message)}"
         return f"the connection failed: {self._said(str(error.__cause__ or error))}"
 
+    def _unreadable(self, error: BaseException) -> str:
+        return f"the reply cannot be read: {self._said(str(error))}"
+
     def _read(self, call: Call, reply: ChatCompletion) -> Generation:
         """A reply as a generation; a provider that does not count tokens is estimated."""
         if not getattr(reply, "choices", None):
@@ -249,6 +281,9 @@ class Endpoint:
         choice = reply.choices[0]
         text = self._without_key(choice.message.content or "")
         used = reply.usage
+        if used is None and not self.estimates:
+            self.estimates = True
+            self.notes.append(f"{self.model}'s server counts no tokens: they are estimated, for caps and cost too")
         tokens_in = used.prompt_tokens if used else call.tokens_in
         tokens_out = used.completion_tokens if used else round(len(text.encode()) / BYTES_PER_TOKEN)
         known = self._reply_tokens
@@ -292,6 +327,13 @@ def _failed(reason: str, final: bool = False) -> Generation:
     return Generation("", "stop", 0, 0, reason, final)
 
 
+def _status(error: BaseException) -> int:
+    """The HTTP status that says what happened; 0 for a connection that failed."""
+    if isinstance(error, TimeoutError | openai.APITimeoutError):
+        return TIMEOUT
+    return PAYMENT if _code(error) == NO_QUOTA else int(getattr(error, "status_code", 0))
+
+
 def _code(error: BaseException) -> str:
     """What an API calls the error, where it does."""
     return str(getattr(error, "code", None) or getattr(error, "type", None) or "")
@@ -310,18 +352,28 @@ def _told(error: BaseException) -> float:
     return 0.0
 
 
-def available(url: str, key_env: str, timeout_s: float = 10.0) -> Sequence[str]:
-    """The models that an endpoint offers, for a check before anything is spent.
+def available(url: str, key_env: str, timeout_s: float = 10.0) -> dict[str, int | None]:
+    """The models that an endpoint offers, each with how many tokens it can see where the endpoint says so.
 
     Raises:
-        BackendError: it cannot be reached or refuses the key.
+        BackendError: the key's variable is not set. EndpointError: it cannot be reached, or lists no models.
     """
     client = openai.OpenAI(api_key=_key(key_env), base_url=url, timeout=timeout_s, max_retries=0)
     try:
-        return [model.id for model in client.models.list()]
+        return {model.id: _context(model.model_extra or {}) for model in client.models.list()}
     except openai.APIStatusError as error:
-        raise BackendError(f"{url}: answered {error.status_code} when asked for its models.") from None
-    except openai.OpenAIError as error:
-        raise BackendError(f"{url}: cannot be reached ({error}).") from None
+        raise EndpointError(
+            f"{url}: answered {error.status_code} when asked for its models.", error.status_code
+        ) from None
+    except openai.APIConnectionError as error:
+        raise EndpointError(f"{url}: cannot be reached ({error.__cause__ or error}).", 0) from None
+    except (*UNREADABLE, TypeError, AttributeError) as error:
+        raise EndpointError(f"{url}: no list of models came back ({type(error).__name__}).", 200) from None
     finally:
         client.close()
+
+
+def _context(more: Mapping[str, Any]) -> int | None:
+    """Tokens of a request with its reply, as vLLM and SGLang, or routers, say it beside a model's name."""
+    found = more.get("max_model_len") or more.get("context_length")
+    return found if isinstance(found, int) else None

@@ -228,6 +228,8 @@ def test_a_bucket_lets_out_what_flows_in() -> None:
 
 
 def test_what_an_endpoint_offers_can_be_asked(server: Server) -> None:
-    assert available(server.url, "") == [MODEL]
+    assert available(server.url, "") == {MODEL: None}
+    server.context = 8192
+    assert available(server.url, "") == {MODEL: 8192}
     with pytest.raises(BackendError, match="cannot be reached"):
         available("http://127.0.0.1:9/v1", "", timeout_s=1)
