@@ -30,6 +30,7 @@ import msgspec
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+import random_llama  # noqa: E402
 from measured import machine, piece, run_piece, table  # noqa: E402
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from engine.render import Rendered
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "gpu.md"
-TOKENIZER = ROOT / "engine" / "demo" / "base"
 PADDED_BATCH = 8
 MAX_LENGTH = 2048
 GIB = 2**30
@@ -51,15 +51,9 @@ PEAKS = {
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(random_llama.Llama):
     """A Llama's shape; ``scored``, ``trained``: rows of a measurement."""
 
-    hidden: int
-    inner: int
-    layers: int
-    heads: int
-    key_heads: int
-    words: int
     scored: int
     trained: int
 
@@ -99,32 +93,11 @@ def flops(shape: Shape, some: Sequence[Rendered], training: bool) -> float:
 
 
 def make_model(scratch: Path, name: str) -> Path:
-    """The model in ``scratch``, made where it is fastest."""
+    """The model in ``scratch``."""
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    shape, folder = SHAPES[name], scratch / "model"
-    config = LlamaConfig(
-        vocab_size=shape.words,
-        hidden_size=shape.hidden,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.key_heads,
-        max_position_embeddings=8192,
-        bos_token_id=None,
-        eos_token_id=4,
-    )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.device(device):
-        torch.set_default_dtype(torch.bfloat16 if device == "cuda" else torch.float32)
-        model = LlamaForCausalLM(config)
-        torch.set_default_dtype(torch.float32)
-    model.save_pretrained(folder)
-    del model
-    torch.cuda.empty_cache()  # the pieces run in processes of their own
-    AutoTokenizer.from_pretrained(TOKENIZER).save_pretrained(folder)
-    return folder
+    dtype = "bfloat16" if torch.cuda.is_available() else "float32"
+    return random_llama.write(scratch / "model", SHAPES[name], dtype)
 
 
 def settings(folder: Path) -> Config:

@@ -1,10 +1,10 @@
-"""The doctor's estimate of memory against what the train and score stages really take.
+"""The doctor's estimate of memory against what the stages really take.
 
     python benchmarks/memory.py                  # on a CPU: two small shapes
     python benchmarks/memory.py --device cuda    # torch.cuda.max_memory_allocated at an 8B shape, random weights
 
-Each row is a real stage in a process of its own, over samples that all fill model.max_length; writes
-docs/benchmarks/memory.md.
+Each row is a real stage in a process of its own (of rewrite: one batch of its teacher), over samples that all are as
+long as the longest; writes docs/benchmarks/memory.md.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import shlex
 import sys
 import tempfile
@@ -24,76 +25,95 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+import random_llama  # noqa: E402
 from measured import machine, piece, run_piece, table  # noqa: E402
 
 from engine import memory  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "memory.md"
-BASE = ROOT / "engine" / "demo" / "base"
 MIB = 2**20
+SIZES = {
+    "125M": random_llama.Llama(768, 2048, 12, 12, 4, 32_000),
+    "246M": random_llama.Llama(1024, 2816, 16, 16, 4, 32_000),
+    "8B": random_llama.Llama(4096, 14_336, 32, 32, 8, 128_256),
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class Size:
-    """A Llama's shape."""
+class Row:
+    """What is measured: a stage over samples of ``length`` tokens.
 
-    hidden: int
-    inner: int
-    layers: int
-    heads: int
-    kv: int
-    words: int
-
-
-SIZES = {
-    "125M": Size(768, 2048, 12, 12, 4, 32_000),
-    "246M": Size(1024, 2816, 16, 16, 4, 32_000),
-    "8B": Size(4096, 14_336, 32, 32, 8, 128_256),
-}
-# name -> shape, method, gradient checkpointing, batch size, tokens per sample, stage
-ON_CPU: dict[str, tuple[str, str, bool, int, int, str]] = {
-    f"{size}-{method}-{'checkpointed' if kept else 'whole'}": (size, method, kept, 2, 256, "train")
-    for size in ("125M", "246M")
-    for method in ("full", "lora")
-    for kept in (True, False)
-} | {f"{size}-score": (size, "lora", True, 2, 256, "score") for size in ("125M", "246M")}
-ON_CUDA: dict[str, tuple[str, str, bool, int, int, str]] = {
-    "8B-lora-checkpointed": ("8B", "lora", True, 4, 2048, "train"),
-    "8B-lora-whole": ("8B", "lora", False, 1, 2048, "train"),
-    "8B-qlora-checkpointed": ("8B", "qlora", True, 4, 2048, "train"),
-    "8B-score": ("8B", "lora", True, 4, 2048, "score"),
-}
-
-
-def make_model(folder: Path, size: Size) -> None:
-    """A Llama with random weights and the demo's tokenizer.
-
-    In bfloat16: weights that are read as they are stay a mapped file on a CPU, which its allocator does not count.
+    batch: samples of a training batch, replies of a rewriting one. budget: tokens of a batch that scores or rates.
     """
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    config = LlamaConfig(
-        vocab_size=size.words,
-        hidden_size=size.hidden,
-        intermediate_size=size.inner,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.kv,
-        max_position_embeddings=8192,
-        tie_word_embeddings=False,
-    )
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = LlamaForCausalLM(config)
-    torch.set_default_dtype(before)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(BASE).save_pretrained(folder)
+    size: str
+    stage: str
+    length: int
+    method: str = "lora"
+    dtype: str = "auto"
+    batch: int = 2
+    gathered: int = 1
+    checkpointed: bool = True
+    budget: int = 1024
+    reply: int = 32
+
+    @property
+    def name(self) -> str:
+        """Everything about it."""
+        return "-".join(str(value) for value in dataclasses.astuple(self))
+
+    @property
+    def said(self) -> str:
+        """The settings, for a person."""
+        kind = "" if self.dtype == "auto" else f", {self.dtype}"
+        if self.stage == "train":
+            times = f" × {self.gathered} gathered" if self.gathered > 1 else ""
+            kept = "checkpointing" if self.checkpointed else "no checkpointing"
+            return f"{self.method}{kind}, {kept}, {self.batch} × {self.length}{times}"
+        if self.stage == "rewrite":
+            return f"{self.batch} requests of {self.length} tokens, {self.reply} more written{kind}"
+        return f"samples of {self.length} tokens, batches of {self.budget}{kind}"
 
 
-def make_project(folder: Path, model: Path, how: tuple[str, str, bool, int, int, str], device: str) -> Any:
-    """A project of rows that are all cut at model.max_length, with a round opened."""
+def _rows(size: str) -> list[Row]:
+    """What is measured of a small shape on a CPU."""
+    out = []
+    for method in ("full", "lora"):
+        out += [
+            Row(size, "train", 256, method),
+            Row(size, "train", 256, method, checkpointed=False),
+            Row(size, "train", 256, method, "bfloat16"),
+            Row(size, "train", 256, method, gathered=2),
+        ]
+    for stage in ("score", "judge"):
+        out += [Row(size, stage, 512, dtype=dtype, budget=2048) for dtype in ("auto", "bfloat16")]
+    return [*out, Row(size, "judge", 64, budget=2048), Row(size, "rewrite", 512, batch=8)]
+
+
+ON_CPU = [*_rows("125M"), *_rows("246M")]
+ON_CUDA = [
+    Row("8B", "train", 2048, batch=4),
+    Row("8B", "train", 2048, batch=4, gathered=2),
+    Row("8B", "train", 2048, batch=1, checkpointed=False),
+    Row("8B", "train", 2048, "qlora", batch=4),
+    Row("8B", "score", 2048, budget=16_384),
+    Row("8B", "judge", 2048, budget=32_768),
+    Row("8B", "rewrite", 2048, batch=32, reply=512),
+]
+
+
+def text_of(tokens: int) -> str:
+    """A text that the demo's tokenizer makes about so many tokens of."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(random_llama.TOKENIZER)
+    word = "one two three "
+    each = len(tokenizer(word * 100)["input_ids"]) / 100
+    return word * round(tokens / each)
+
+
+def make_project(folder: Path, model: Path, how: Row, device: str) -> Any:
+    """A project of rows that are all as long as the longest, with a round opened."""
     from engine import config as configs
     from engine import project
     from engine.context import StoreCtx
@@ -101,27 +121,36 @@ def make_project(folder: Path, model: Path, how: tuple[str, str, bool, int, int,
     from engine.store import commands, write
     from engine.store.connect import writer
 
-    _, method, kept, batch, length, stage = how
-    rows = [{"instruction": f"Count to {i}.", "input": "", "output": "one two three " * length} for i in range(4)]
+    text = text_of(how.length if how.stage in ("judge", "rewrite") else 3 * how.length)  # training and scoring cut it
+    count = 2 * how.batch * how.gathered if how.stage == "train" else max(4, 2 * how.budget // how.length)
     source = folder.with_suffix(".json")
-    source.write_text(json.dumps(rows[: max(2 * batch, 2)] if stage == "train" else rows * 8), encoding="utf-8")
+    rows = [{"instruction": f"Count to {i}.", "input": "", "output": text} for i in range(count)]
+    source.write_text(json.dumps(rows), encoding="utf-8")
     settings: dict[str, dict[str, object]] = {
         "data": {"heldout_share": 0.0},
-        "model": {"name": str(model), "max_length": length, "device": device, "threads": 1},
+        "model": {
+            "name": str(model),
+            "max_length": how.length,
+            "device": device,
+            "threads": 1,
+            "dtype": how.dtype,
+        },
         "train": {
-            "method": method,
-            "batch_size": batch,
-            "gradient_accumulation": 1,
-            "gradient_checkpointing": kept,
+            "method": how.method,
+            "batch_size": how.batch,
+            "gradient_accumulation": how.gathered,
+            "gradient_checkpointing": how.checkpointed,
             "checkpoint_steps": 1000,
         },
-        "score": {"token_budget": 4 * length, "clusters": False},
+        "score": {"token_budget": how.budget, "clusters": False},
+        "judge": {"token_budget": how.budget, "min_digit_mass": 0.0},
+        "teacher": {"batch_size": how.batch, "max_new_tokens": how.reply, "dtype": how.dtype},
     }
     project.create(folder, [source], settings)
     db = writer(folder)
     write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
     commands.set_plan(folder, 1)
-    return StoreCtx(db, folder, configs.load(folder), 0, stage)
+    return StoreCtx(db, folder, configs.load(folder), 0, how.stage)
 
 
 class Peak:
@@ -160,23 +189,41 @@ class Peak:
 
 def work(name: str, device: str, scratch: Path) -> tuple[Mapping[str, Any], Mapping[str, float]]:
     """Run one stage; returns estimate and measured peak in bytes."""
-    from engine.stages import score, train
+    from engine.stages import judge, score, train
 
     os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"  # what other threads allocate the profiler does not see
-    how = (ON_CPU | ON_CUDA)[name]
-    model = scratch / how[0]
-    if not model.exists():
-        make_model(model, SIZES[how[0]])
-    ctx = make_project(scratch / name, model, how, device)
+    how = next(row for row in ON_CPU + ON_CUDA if row.name == name)
     cuda = device == "cuda"
-    if how[-1] == "score":
+    read_as_float = how.dtype == "auto" or (how.stage == "train" and how.method == "full")
+    # Weights that a CPU reads as they are stay a mapped file, which its allocator does not count.
+    stored = "bfloat16" if cuda or read_as_float else "float32"
+    model = scratch / f"{how.size}-{stored}"
+    if not model.exists():
+        random_llama.write(model, SIZES[how.size], stored)
+    ctx = make_project(scratch / name, model, how, device)
+    if how.stage in ("score", "judge"):
         _untrained(ctx)
+    stages = {"train": train.run, "score": score.run, "judge": judge.run, "rewrite": partial(_rewrite, how)}
     with Peak(cuda) as peak:
-        {"train": train, "score": score}[how[-1]].run(ctx)
+        stages[how.stage](ctx)
     shape = memory.read_shape(model)
-    estimate = {"train": memory.train, "score": memory.score}[how[-1]](shape, ctx.config, cuda, how[4])
+    found = memory.needs(shape, ctx.config, cuda, how.length, teacher=shape)
+    estimate = next(need for need in found if need.stage == how.stage)
     parts = {k: v for k, v in estimate.parts.items() if k != "CUDA"}
     return {}, {"peak": peak.bytes, "estimate": sum(parts.values()), **{f"part {k}": v for k, v in parts.items()}}
+
+
+def _rewrite(how: Row, ctx: Any) -> None:
+    """A batch of requests to the teacher, as the stage sends them."""
+    from engine.stages import rewrite
+    from engine.store.rows import Message
+
+    teacher = rewrite.open_teacher(ctx)
+    chats = [[Message("user", f"Count to {i}. {text_of(how.length)}")] for i in range(how.batch)]
+    asked = ctx.config.teacher
+    teacher.generate(
+        chats, max_new_tokens=asked.max_new_tokens, temperature=asked.temperature, top_p=asked.top_p, seed=0
+    )
 
 
 def _untrained(ctx: Any) -> None:
@@ -203,7 +250,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python benchmarks/memory.py", description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--only", nargs="*", help="rows to measure")
+    parser.add_argument("--only", help="measure the rows whose names match this regular expression, e.g. ^125M-judge")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     parser.add_argument("--piece", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -213,25 +260,24 @@ def main(arguments: Sequence[str]) -> int:
         run_piece(job, options.out)
         return 0
     rows = {"cpu": ON_CPU, "cuda": ON_CUDA}[options.device]
+    chosen = [row for row in rows if options.only is None or re.search(options.only, row.name)]
+    command = shlex.join(["python", "benchmarks/memory.py", *arguments])
     with tempfile.TemporaryDirectory(prefix="middo-memory-") as scratch:
-        names = [name for name in rows if not options.only or name in options.only]
-        found = {name: piece(__file__, name, Path(scratch), ["--device", options.device])[0] for name in names}
-    text = report(shlex.join(["python", "benchmarks/memory.py", *arguments]), options.device, rows, found)
+        found = [(row, piece(__file__, row.name, Path(scratch), ["--device", options.device])[0]) for row in chosen]
+    text = report(command, options.device, found)
     options.document.parent.mkdir(parents=True, exist_ok=True)
     options.document.write_text(text, encoding="utf-8")
     return 0
 
 
-def report(command: str, device: str, rows: Mapping[str, Any], found: Mapping[str, Mapping[str, float]]) -> str:
+def report(command: str, device: str, found: Sequence[tuple[Row, Mapping[str, float]]]) -> str:
     """The page."""
     body = []
-    for name, f in found.items():
-        size, method, kept, batch, length, stage = rows[name]
-        how = f"{method}, {'checkpointing' if kept else 'no checkpointing'}, {batch} × {length}"
+    for row, f in found:
         parts = [f"{k.removeprefix('part ')} {v / MIB:,.0f}" for k, v in f.items() if k.startswith("part ")]
         off = f["estimate"] / f["peak"] - 1
-        row = [size, stage, how if stage == "train" else f"batches of {4 * length} tokens"]
-        body.append([*row, f"{f['estimate'] / MIB:,.0f}", f"{f['peak'] / MIB:,.0f}", f"{off:+.0%}", " · ".join(parts)])
+        sizes = [f"{f['estimate'] / MIB:,.0f}", f"{f['peak'] / MIB:,.0f}", f"{off:+.0%}"]
+        body.append([row.size, row.stage, row.said, *sizes, " · ".join(parts)])
     head = ["model", "stage", "settings", "estimate MiB", "measured MiB", "off by", "the estimate's parts, MiB"]
     measured = "torch.cuda.max_memory_allocated" if device == "cuda" else "the CPU allocator's count"
     about = (
