@@ -22,7 +22,7 @@ from engine.errors import MiddoError, ModelError
 from engine.finding import Finding
 from engine.fit import Device
 from engine.gauges import open_gpus
-from engine.memory import Split
+from engine.memory import Shape, Split
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "lm_eval", "textual", "sqlite-utils", "vllm")
@@ -139,9 +139,21 @@ def _fits(config: Config, folder: Path, data: Data) -> Iterator[Finding]:
         plan = sharding.plan(config, folder)
     except MiddoError:  # said above
         plan = None
-    yield from fit.stages(shape, config, device(config, plan), tokens)
+    known = fit.Models(shape, _teacher(config, folder, shape))
+    yield from fit.stages(known, config, device(config, plan), tokens)
     there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     yield fit.disk(shape, config, data.rows, shutil.disk_usage(there).free)
+
+
+def _teacher(config: Config, folder: Path, own: Shape) -> Shape | None:
+    """The shape of a teacher on this machine; None where it is elsewhere, not here yet, or cannot be read."""
+    if not config.teacher.model:
+        return own
+    place = None if config.teacher.backend == "openai" else models.on_disk(config.teacher.model, folder)
+    try:
+        return None if place is None else memory.read_shape(place)
+    except ModelError:  # its files are looked at by themselves
+        return None
 
 
 def device(config: Config, plan: sharding.Plan | None = None) -> Device:

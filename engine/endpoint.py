@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.config import Config, Teacher
 from engine.errors import BackendError, EndpointError
 from engine.finding import Finding
+from engine.memory import REQUEST
 
 if TYPE_CHECKING:
     from engine.backends import Generation
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SYSTEM, SENTENCE = "You are a helpful assistant.", "Reply with the single word OK."
 REPLY = 64  # tokens: a model that thinks first may need some before it says anything
 PATIENCE_S = 60.0  # a server that has to read the model first takes its time
-TEMPLATE = 350  # tokens of a rewriting request beside the sample: instructions and chat template
 UNLISTED = (404, 405, 501)  # there is no list of models here, which a chat endpoint need not have
 
 
@@ -84,12 +84,12 @@ def _there(how: Teacher, sees: int | None) -> Finding:
 
 def _room(how: Teacher, sees: int | None, longest: int) -> Iterator[Finding]:
     """Whether requests fit into what the model sees; nothing where they do, or the endpoint does not say."""
-    if sees is None or sees >= longest + TEMPLATE + how.max_new_tokens:
+    if sees is None or sees >= longest + REQUEST + how.max_new_tokens:
         return
-    none = sees < TEMPLATE + how.max_new_tokens
+    none = sees < REQUEST + how.max_new_tokens
     who = "every request" if none else f"requests of the longest samples ({longest:,} tokens)"
     text = f"it sees {sees:,} tokens: {who} with [teacher] max_new_tokens = {how.max_new_tokens} will be refused"
-    fits = sees - longest - TEMPLATE if sees > longest + TEMPLATE + REPLY else max(sees // 2, 1)
+    fits = sees - longest - REQUEST if sees > longest + REQUEST + REPLY else max(sees // 2, 1)
     fix = f"set [teacher] max_new_tokens = {fits}, or have it see more (vLLM: --max-model-len)"
     yield Finding("context", text, bad=none, fix=fix)
 

@@ -22,6 +22,8 @@ SHORTEST = 512  # tokens: what max_length and token_budget are not lowered beyon
 # Changed together, so that an update still sees as many samples.
 BATCH = ("train.batch_size", "train.gradient_accumulation")
 TOGETHER = dict.fromkeys(BATCH, BATCH)
+# What the hf backend halves by itself when a batch does not fit a GPU.
+HALVED = {"score.token_budget", "judge.token_budget", "evaluate.batch_size", "teacher.batch_size"}
 Changes = Mapping[str, object]  # "train.batch_size" -> 1
 
 
@@ -49,13 +51,25 @@ def changed(config: Config, changes: Changes) -> Config:
     return config
 
 
-def stages(shape: Shape, config: Config, device: Device, longest: int) -> Iterator[Finding]:
-    """A finding for every stage that uses the local model."""
-    for need in memory.needs(shape, config, device.cuda, longest, device.split):
-        yield _finding(need, shape, config, device, longest)
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The shapes of the loop's own model and of a local teacher, where it is known."""
+
+    own: Shape
+    teacher: Shape | None = None
 
 
-def _finding(need: Need, shape: Shape, config: Config, device: Device, longest: int) -> Finding:
+def stages(models: Models, config: Config, device: Device, longest: int) -> Iterator[Finding]:
+    """A finding for every stage that has a model in its own process."""
+    for need in _needs(models, config, device, longest):
+        yield _finding(need, models, config, device, longest)
+
+
+def _needs(models: Models, config: Config, device: Device, longest: int) -> list[Need]:
+    return memory.needs(models.own, config, device.cuda, longest, device.split, models.teacher)
+
+
+def _finding(need: Need, models: Models, config: Config, device: Device, longest: int) -> Finding:
     largest = sorted(need.parts.items(), key=lambda part: -part[1])[:3]
     parts = ", ".join(f"{name} {size(count)}" for name, count in largest)
     text = f"about {size(need.total)} of {size(device.free)} on {device.name} ({parts})"
@@ -64,12 +78,15 @@ def _finding(need: Need, shape: Shape, config: Config, device: Device, longest: 
     bad = need.total > device.free
     split = need.stage == "train" and config.launch.processes > 1 and device.split == WHOLE
     other = "; or split it over the GPUs: [launch] accelerate_config" if split else ""
-    wanted = fitting(need.stage, shape, config, device, longest)
+    wanted = fitting(need.stage, models, config, device, longest)
     if wanted is None:
         fix = "no setting makes it fit: take a smaller model, or more memory" + other
         return Finding(need.stage, text, bad, fix)
-    after = _need(need.stage, shape, changed(config, wanted), device, longest)
-    return Finding(need.stage, text, bad, f"{said(wanted)}: about {size(after)}{other}")
+    after = _need(need.stage, models, changed(config, wanted), device, longest)
+    fix = f"{said(wanted)}: about {size(after)}{other}"
+    if bad and device.cuda and need.stage != "train" and wanted.keys() <= HALVED:
+        return Finding(need.stage, text, fix=f"{fix}; as it is, batches that do not fit are tried again in halves")
+    return Finding(need.stage, text, bad, fix)
 
 
 def said(changes: Changes) -> str:
@@ -83,17 +100,16 @@ def said(changes: Changes) -> str:
     return "set " + "; ".join(f"[{section}] {', '.join(keys)}" for section, keys in sections.items())
 
 
-def _need(stage: str, shape: Shape, config: Config, device: Device, longest: int) -> int:
-    found = memory.needs(shape, config, device.cuda, longest, device.split)
-    return next(need.total for need in found if need.stage == stage)
+def _need(stage: str, models: Models, config: Config, device: Device, longest: int) -> int:
+    return next(need.total for need in _needs(models, config, device, longest) if need.stage == stage)
 
 
-def fitting(stage: str, shape: Shape, config: Config, device: Device, longest: int) -> Changes | None:
+def fitting(stage: str, models: Models, config: Config, device: Device, longest: int) -> Changes | None:
     """The mildest changes with which ``stage`` fits, or None. What changes no result comes first."""
     made: dict[str, object] = {}
 
     def fits(changes: Changes) -> bool:
-        return _need(stage, shape, changed(config, changes), device, longest) <= device.free * TIGHT
+        return _need(stage, models, changed(config, changes), device, longest) <= device.free * TIGHT
 
     for step in _milder(stage, config, longest, device.split == WHOLE):
         made |= step
@@ -116,19 +132,22 @@ def _milder(stage: str, config: Config, longest: int, whole: bool) -> Iterator[d
     """
     if stage == "train":
         yield from _milder_training(config, longest, whole)
-    elif stage == "evaluate":
-        rows = config.evaluate.batch_size
+    elif stage in ("evaluate", "rewrite"):
+        section = "teacher" if stage == "rewrite" else stage
+        rows = getattr(config, section).batch_size
         while rows > 1:
             rows //= 2
-            yield {"evaluate.batch_size": rows}
+            yield {f"{section}.batch_size": rows}
     else:
         budget = getattr(config, stage).token_budget
         while budget // 2 >= max(SHORTEST, longest):
             budget //= 2
             yield {f"{stage}.token_budget": budget}
-    if config.model.dtype == "float32":
-        yield {"model.dtype": "bfloat16"}
-    if stage != "train" and config.train.method == "lora" and whole:
+    section = "teacher" if stage == "rewrite" else "model"
+    if getattr(config, section).dtype == "float32":
+        yield {f"{section}.dtype": "bfloat16"}
+    own = stage not in ("train", "rewrite") or (stage == "rewrite" and not config.teacher.model)
+    if own and config.train.method == "lora" and whole:
         yield {"train.method": "qlora"}
 
 

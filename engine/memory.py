@@ -2,7 +2,8 @@
 
 Weights are counted from the headers of the safetensors files. What a layer keeps for its backward pass was counted with
 autograd's own saved tensors (Llama's layer under sdpa, with and without autocast and adapters) and is linear in the
-tokens of a batch. ``benchmarks/memory.py`` holds the estimate against what training and scoring really take.
+tokens of a batch; what a forward without gradients holds, from the tensors that live at its peak.
+``benchmarks/memory.py`` holds the estimate against what the stages really take.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from engine.config import Config
 from engine.errors import ModelError
@@ -24,6 +27,9 @@ LOSS_TOKENS, LOSS_WORDS = 4096, 1 << 15  # the tile of logits that TRL's fused h
 # As in the hf backend: logits that the scorer holds at a time; tokens of its forwards on a CPU; and how many bytes the
 # sums of weights and adapter may take there beside the weights.
 SCORED_LOGITS, CPU_TOKENS, COPY_BYTES = 1 << 26, 2048, 1 << 30
+# Tokens beside the sample: what all rating requests begin with, what tells a sample's six apart, a request to rewrite.
+INSTRUCTIONS, ENDS, REQUEST = 160, 60, 350
+SIX, PROBED = 6, 1440  # requests; tokens that the judge tries sharing with before it begins
 HEADS = ("lm_head", "embed_out", "output")
 
 
@@ -237,66 +243,116 @@ def _loss(shape: Shape, tokens: int, size: int, full: bool, cuda: bool) -> int:
     return tile + tokens * shape.hidden * (FLOAT + size) + head
 
 
-def forward(stage: str, shape: Shape, config: Config, cuda: bool, tokens: int, logits: int) -> Need:
-    """A stage that computes no gradients.
+def _widest(shape: Shape, config: Config, cuda: bool, tuned: bool) -> tuple[int, int]:
+    """Bytes a token at the two widest places of a forward without gradients: in the inner product and in attention.
 
-    Args:
-        tokens: padded tokens of its largest batch.
-        logits: how many logits it holds at a time.
+    Beside them live the layer's input, what it was embedded from and the norm's output. The inner product has two
+    factors and itself. Where an adapter stands beside the weights it computes in float32: widest is its sum with them.
     """
     size = bytes_of(config.model.dtype, cuda)
-    width = max(shape.hidden, shape.heads_width)
-    # A layer's input and what it adds, with a norm's float32 copies; queries, keys and values; the two inner products.
-    layer = max(2 * size * shape.hidden + 8 * shape.hidden, (5 * width + 3 * shape.inner) * size)
+    inner = (3 * shape.inner + 4 * shape.hidden) * size
+    attention = (3 * shape.hidden + 6 * shape.heads_width) * size
+    if not tuned or config.train.method == "full" or _sums(shape, config, cuda):
+        return inner, attention
+    widened = 0 if cuda or size == FLOAT else FLOAT  # a CPU widens the 16-bit addend first
+    inner = shape.inner * (2 * size + 2 * FLOAT + widened) + shape.hidden * (4 * size + FLOAT)
+    return inner, attention + shape.heads_width * (2 * FLOAT + widened)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a forward without gradients is made of, at its largest.
+
+    tokens: padding included. logits: how many are held at a time. mask: bytes of the mask that attention is told by,
+    for as long as the forward takes. widened: bytes that it takes besides while attention computes.
+    """
+
+    tokens: int
+    logits: int
+    mask: int = 0
+    widened: int = 0
+
+
+def forward(stage: str, shape: Shape, config: Config, cuda: bool, batch: Batch, tuned: bool = True) -> Need:
+    """A stage that computes no gradients; ``tuned``: with the adapter of [train]."""
+    size = bytes_of(config.model.dtype, cuda)
+    inner, attention = _widest(shape, config, cuda, tuned)
+    through = max(batch.tokens * inner, batch.tokens * attention + batch.widened) + batch.mask
+    # In float32, and their logarithms; the hidden states of all tokens and of those that are predicted.
+    after = batch.logits * 2 * FLOAT + 2 * batch.tokens * shape.hidden * size
     parts = {
         "weights": weights(shape, config, cuda),
-        "activations": tokens * (layer + size * shape.hidden),
-        "logits": logits * (2 * FLOAT + size % FLOAT),  # in float32, their logarithms, and what they were made from
+        "activations" if through > after else "logits": max(through, after),
     }
-    if cuda:
-        parts["CUDA"] = CONTEXT
-    elif config.train.method != "full":
+    if tuned and config.train.method != "full":
         parts["adapter"] = adapter(shape, config) * FLOAT
         parts["weights with the adapter"] = _sums(shape, config, cuda)
+    if cuda:
+        parts["CUDA"] = CONTEXT
     return Need(stage, parts)
+
+
+def _at_a_time(token_budget: int, cuda: bool) -> int:
+    """Most tokens of a forward that scores or rates."""
+    return token_budget if cuda else min(token_budget, CPU_TOKENS)
 
 
 def score(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
     """Scoring; also the held-out loss and the measuring of rewrites."""
-    tokens = max(config.score.token_budget if cuda else min(config.score.token_budget, CPU_TOKENS), longest)
-    return forward("score", shape, config, cuda, tokens, min(SCORED_LOGITS, tokens * shape.words))
+    tokens = max(_at_a_time(config.score.token_budget, cuda), longest)
+    return forward("score", shape, config, cuda, Batch(tokens, min(SCORED_LOGITS, tokens * shape.words)))
 
 
 def judge(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
-    """Expected ratings: logits of each request's last token alone."""
-    tokens = max(config.judge.token_budget, 6 * longest)
-    return forward("judge", shape, config, cuda, tokens, tokens // max(longest, 1) * shape.words)
+    """Ratings. Expected ones: a sample's six requests are one row with a mask, without what all samples share."""
+    how, tuned = config.judge, config.judge.model == "tuned"
+    if how.mode == "sampled":
+        whole = longest + INSTRUCTIONS
+        rows = SIX * max(how.token_budget // (SIX * whole), 1)
+        return generate("judge", shape, config, cuda, rows, whole, how.max_new_tokens, tuned)
+    own = longest + ENDS
+    rows = max(_at_a_time(how.token_budget, cuda) // (INSTRUCTIONS + own), 1)
+    logits = min(SCORED_LOGITS, SIX * max(how.token_budget // (longest + INSTRUCTIONS), 1) * shape.words)
+    mask = rows * own * (INSTRUCTIONS + own) * bytes_of(config.model.dtype, cuda)
+    return forward("judge", shape, config, cuda, Batch(max(rows * own, PROBED), logits, mask), tuned)
 
 
 def generate(
-    stage: str, shape: Shape, config: Config, cuda: bool, rows: int, prompt: int, reply: int, weights: int | None = None
+    stage: str, shape: Shape, config: Config, cuda: bool, rows: int, prompt: int, reply: int, tuned: bool
 ) -> Need:
     """A stage that writes replies: the cache of keys and values grows with every token."""
     size = bytes_of(config.model.dtype, cuda)
-    found = forward(stage, shape, config, cuda, rows * prompt, rows * shape.words)
+    mask = rows * prompt * prompt  # truth values, because prompts are padded; attention makes numbers of them
+    found = forward(stage, shape, config, cuda, Batch(rows * prompt, rows * shape.words, mask, mask * size), tuned)
     cache = rows * (prompt + reply) * 2 * shape.layers * shape.kv_width * size
-    parts = {**found.parts, "keys and values": cache}
-    if weights is not None:
-        parts["weights"] = weights
-    return Need(stage, parts)
+    return Need(stage, {**found.parts, "keys and values": cache})
+
+
+def rewrite(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
+    """A local teacher of ``shape`` that writes a batch; the loop's own base where config.toml names none."""
+    how = config.teacher
+    model = msgspec.structs.replace(config.model, dtype=how.dtype)
+    method = config.train.method if not how.model else "full"  # a teacher of its own is read as it is
+    config = msgspec.structs.replace(config, model=model, train=msgspec.structs.replace(config.train, method=method))
+    prompt = longest + REQUEST
+    return generate("rewrite", shape, config, cuda, how.batch_size, prompt, how.max_new_tokens, tuned=False)
 
 
 def needs(
     shape: Shape, config: Config, cuda: bool, longest: int, split: Split = WHOLE, teacher: Shape | None = None
 ) -> list[Need]:
-    """What every stage that uses the model needs on each device."""
+    """What every stage that has a model in this process needs on each device.
+
+    Args:
+        teacher: the shape of a local teacher; None where there is none, or it is not known.
+    """
     longest = min(longest, config.model.max_length)
     out = [train(shape, config, cuda, longest, split), score(shape, config, cuda, longest)]
-    out.append(judge(shape, config, cuda, longest))
+    if config.judge.backend == "hf":
+        out.append(judge(shape, config, cuda, longest))
     if config.evaluate.exact_match:
         how = config.evaluate
-        out.append(generate("evaluate", shape, config, cuda, how.batch_size, longest, how.max_new_tokens))
-    if teacher is not None:
-        how2 = config.teacher
-        out.append(generate("rewrite", shape, config, cuda, how2.batch_size, longest, how2.max_new_tokens))
+        out.append(generate("evaluate", shape, config, cuda, how.batch_size, longest, how.max_new_tokens, tuned=True))
+    if config.teacher.backend == "hf" and teacher is not None:
+        out.append(rewrite(teacher, config, cuda, longest))
     return out

@@ -118,7 +118,7 @@ def test_a_context_that_is_too_small_is_known_before_anything_is_refused(server:
     assert "context" not in found(server, asked=Asked(longest=1000))
     said = found(server, asked=Asked(longest=3000))["context"]
     assert said.mark == "!"
-    assert f"max_new_tokens = {4096 - 3000 - endpoint.TEMPLATE}" in said.fix
+    assert f"max_new_tokens = {4096 - 3000 - endpoint.REQUEST}" in said.fix
     said = found(server, "max_new_tokens = 4096\n", Asked(longest=1000))["context"]
     assert said.bad, "no request at all would be taken"
     assert "--max-model-len" in said.fix

@@ -12,7 +12,7 @@ import tiny
 from engine import config as configs
 from engine import fit, memory
 from engine.config import Config
-from engine.fit import GIB, Device
+from engine.fit import GIB, Device, Models
 from engine.memory import WHOLE, Shape, Split
 
 LLAMA_8B = Shape(
@@ -113,13 +113,13 @@ def test_what_is_split_is_divided_by_the_number_of_devices() -> None:
 
 def test_splitting_is_proposed_and_then_not_what_it_cannot_do() -> None:
     how = config('[train]\nmethod = "full"\n[launch]\nprocesses = 4\n')
-    whole = next(fit.stages(LLAMA_8B, how, Device("GPU 0", 78 * GIB, cuda=True), 1024))
+    whole = next(fit.stages(Models(LLAMA_8B), how, Device("GPU 0", 78 * GIB, cuda=True), 1024))
     assert whole.bad
     assert whole.fix.endswith("or split it over the GPUs: [launch] accelerate_config")
     split = Device("GPU 0", 78 * GIB, True, Split(4, 4, 4))
-    assert next(fit.stages(LLAMA_8B, how, split, 1024)).mark == "✔"
+    assert next(fit.stages(Models(LLAMA_8B), how, split, 1024)).mark == "✔"
     tight = Device("GPU 0", 9 * GIB, True, Split(4, 4, 4))
-    assert not [f for f in fit.stages(LLAMA_8B, config(), tight, 1024) if "qlora" in f.fix]
+    assert not [f for f in fit.stages(Models(LLAMA_8B), config(), tight, 1024) if "qlora" in f.fix]
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_splitting_is_proposed_and_then_not_what_it_cannot_do() -> None:
 )
 def test_what_is_proposed_fits(text: str, free: int, first: str) -> None:
     how, device = config(text), Device("GPU 0", free * GIB, cuda=True)
-    finding = next(f for f in fit.stages(LLAMA_8B, how, device, 4096) if f.name == "train")
+    finding = next(f for f in fit.stages(Models(LLAMA_8B), how, device, 4096) if f.name == "train")
     assert finding.mark in "!✘"
-    wanted = fit.fitting("train", LLAMA_8B, how, device, 4096)
+    wanted = fit.fitting("train", Models(LLAMA_8B), how, device, 4096)
     assert wanted is not None
     assert first in fit.said(wanted)
     assert fit.said(wanted) in finding.fix
@@ -145,7 +145,7 @@ def test_what_is_proposed_fits(text: str, free: int, first: str) -> None:
 
 
 def test_where_nothing_helps_it_says_so() -> None:
-    found = list(fit.stages(LLAMA_8B, config(), Device("GPU 0", 2 * GIB, cuda=True), 4096))
+    found = list(fit.stages(Models(LLAMA_8B), config(), Device("GPU 0", 2 * GIB, cuda=True), 4096))
     assert [f.mark for f in found] == ["✘"] * 3
     assert all("take a smaller model" in f.fix for f in found)
 
@@ -153,7 +153,7 @@ def test_where_nothing_helps_it_says_so() -> None:
 def test_the_judge_is_made_to_fit_by_its_budget() -> None:
     how = config('[train]\nmethod = "qlora"\n[judge]\ntoken_budget = 262144\n')
     finding = next(
-        f for f in fit.stages(LLAMA_8B, how, Device("GPU 0", 24 * GIB, cuda=True), 1024) if f.name == "judge"
+        f for f in fit.stages(Models(LLAMA_8B), how, Device("GPU 0", 24 * GIB, cuda=True), 1024) if f.name == "judge"
     )
     assert "[judge] token_budget = " in finding.fix
 
