@@ -220,7 +220,7 @@ def padded_training(folder: Path, name: str) -> Found:
     shape, config = SHAPES[name], settings(folder)
     some = rows(shape, shape.trained)
     how, device = config.train, torch_device("auto")
-    model, adapter = training._model(config, ModelRef(folder), device)
+    model, adapter = training._model(config, ModelRef(folder), device, device)
     model = get_peft_model(model, adapter)
     model.enable_input_require_grads()
     labels = [[i if on else -100 for i, on in zip(row.ids, row.mask, strict=True)] for row in some]

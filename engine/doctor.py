@@ -24,6 +24,7 @@ from engine.fit import Device
 from engine.gauges import open_gpus
 from engine.memory import Shape, Split
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
+from engine.store.conversation import Message, dump_messages
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "lm_eval", "textual", "sqlite-utils", "vllm")
 OPTIONAL = {"vllm"}
@@ -118,10 +119,9 @@ class Data:
 def _data(db: sqlite3.Connection) -> Data:
     longest = db.execute("SELECT max(prompt_tokens + response_tokens) FROM signal").fetchone()[0]
     rows = db.execute("SELECT count(*) FROM sample WHERE born_round = 0").fetchone()[0]
-    system = db.execute("""SELECT EXISTS (SELECT 1 FROM sample WHERE messages LIKE '[{"role":"system"%')""").fetchone()[
-        0
-    ]
-    return Data(rows, longest, bool(system))
+    first = dump_messages([Message("system", "")])[: -len('""]]')]
+    system = db.execute("SELECT EXISTS (SELECT 1 FROM sample WHERE substr(messages, 1, ?) = ?)", (len(first), first))
+    return Data(rows, longest, bool(system.fetchone()[0]))
 
 
 def _fits(config: Config, folder: Path, data: Data) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from engine.finding import Finding
 from engine.memory import REQUEST
 
 if TYPE_CHECKING:
-    from engine.backends import Generation
-    from engine.backends.openai import Call, Endpoint
+    from engine.backends import Call, Generation
+    from engine.backends.openai import Endpoint
 
 SYSTEM, SENTENCE = "You are a helpful assistant.", "Reply with the single word OK."
 REPLY = 64  # tokens: a model that thinks first may need some before it says anything
@@ -106,7 +106,7 @@ def _not_asked(how: Teacher, asked: Asked) -> Finding:
 
 def _call(how: Teacher, asked: Asked) -> Call:
     """As the rewrite stage calls, but short."""
-    from engine.backends.openai import Call
+    from engine.backends import Call
     from engine.store.rows import Message
 
     chat = (*([Message("system", SYSTEM)] if asked.system else []), Message("user", SENTENCE))

@@ -81,6 +81,18 @@ def test_an_endpoint_is_asked_and_where_texts_go_is_said(data: Path, tmp_path: P
     assert "are sent to api.example.com" in named("privacy", tmp_path / "P").text
 
 
+def test_a_system_message_is_sent_where_samples_have_one(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
+    for name, own in (("with", turns), ("without", turns[1:])):
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"messages": own}] * 5))
+        with Server() as server:
+            teacher: dict[str, object] = {"backend": "openai", "url": server.url, "model": MODEL}
+            settings: dict[str, dict[str, object]] = {"model": {"name": str(BASE)}, "teacher": teacher}
+            project.create(tmp_path / name, [tmp_path / f"{name}.json"], settings)
+            assert named("reply", tmp_path / name).mark == "✔"
+            assert server.bodies[0]["messages"][0]["role"] == ("system" if own is turns else "user")
+
+
 @pytest.mark.parametrize(
     ("wanted", "device", "gpus", "mark", "says"),
     [

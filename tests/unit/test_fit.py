@@ -175,3 +175,38 @@ def test_a_broken_file_is_named(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", 12) + b"no JSON here")
     with pytest.raises(ModelError, match="no estimate of its memory"):
         memory.read_shape(tmp_path)
+
+
+def needed(stage: str, text: str, longest: int = 2048) -> dict[str, int]:
+    found = memory.needs(LLAMA_8B, config(text), True, longest, teacher=LLAMA_8B)
+    return dict(next(need for need in found if need.stage == stage).parts)
+
+
+def test_a_sample_is_rated_as_one_row_and_not_as_six() -> None:
+    alone = needed("judge", "[judge]\ntoken_budget = 4096\n", 4096)["activations"]
+    assert alone < 2 * (4096 + memory.ENDS) * 3 * LLAMA_8B.inner * 2 * 2, "one forward of one sample"
+    sampled = needed("judge", '[judge]\nmode = "sampled"\ntoken_budget = 4096\n', 4096)
+    assert sampled["activations"] > 5 * alone, "replies that are drawn share nothing"
+    assert sampled["keys and values"] >= 6 * (4096 + 1024) * 2 * 32 * 1024 * 2
+
+
+def test_a_teacher_writes_with_the_weights_that_it_has() -> None:
+    weights = 8_030_261_248 * 2
+    cache = 32 * (2048 + memory.REQUEST + 2048) * 2 * 32 * 1024 * 2
+    own = '[teacher]\nmodel = "teacher"\n[train]\nmethod = "qlora"\n'
+    assert needed("rewrite", own)["weights"] == weights, "a model of its own is not read in 4 bits"
+    assert needed("rewrite", own)["keys and values"] == cache
+    assert needed("rewrite", '[train]\nmethod = "qlora"\n')["weights"] < weights / 2
+    assert needed("rewrite", '[teacher]\ndtype = "float32"\n')["weights"] == 2 * weights
+    there = {need.stage for need in memory.needs(LLAMA_8B, config('[teacher]\nbackend = "vllm"\n'), True, 9)}
+    assert there == {"train", "score", "judge"}
+
+
+def test_what_halves_itself_ends_no_run() -> None:
+    how, device = config('[teacher]\nmodel = "teacher"\n'), Device("GPU 0", 24 * GIB, cuda=True)
+    finding = next(f for f in fit.stages(Models(LLAMA_8B, LLAMA_8B), how, device, 2048) if f.name == "rewrite")
+    assert finding.mark == "!"
+    assert "[teacher] batch_size = " in finding.fix
+    assert "in halves" in finding.fix
+    tight = Device("GPU 0", 12 * GIB, cuda=True)
+    assert next(f for f in fit.stages(Models(LLAMA_8B, LLAMA_8B), how, tight, 2048) if f.name == "rewrite").bad
