@@ -10,6 +10,7 @@ from pathlib import Path
 from engine import config as configs
 from engine.cards import shown
 from engine.config import Config
+from engine.hub.names import SCHEME
 from engine.markdown import plain
 from engine.store import read
 
@@ -44,10 +45,15 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def _sources(db: sqlite3.Connection) -> str:
     rows = [
-        (plain(Path(row["file"]).name), plain(row["format"]), f"{row['rows']:,}", f"{row['rejected']:,}")
+        (plain(_called(row["file"])), plain(row["format"]), f"{row['rows']:,}", f"{row['rejected']:,}")
         for row in db.execute("SELECT file, format, rows, rejected FROM import ORDER BY id")
     ]
     return _table(("file", "format", "rows", "could not be used"), rows)
+
+
+def _called(file: str) -> str:
+    """A file by its last name, a hub's dataset by its name, commit and split."""
+    return file if file.startswith(SCHEME) else Path(file).name
 
 
 def _rounds(db: sqlite3.Connection, last: int) -> str:

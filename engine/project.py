@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +16,8 @@ from engine import config as configs
 from engine import formats, origin, template
 from engine.config import Config
 from engine.errors import DataError, UsageError
+from engine.hub.fetch import get
+from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
 from engine.store import read, write
 from engine.store.connect import FILE, reader, transaction, writer
@@ -40,9 +41,18 @@ def _silent(text: str) -> None:
     """Nobody listens."""
 
 
+def require_new(project: Path) -> None:
+    """Raises UsageError when the folder holds a project or other files already, or its name is not UTF-8."""
+    if (project / FILE).exists():
+        raise UsageError(f"{project}: is a project already. Add data with `middo-tui import {project} FILE`.")
+    if project.exists() and (not project.is_dir() or any(project.iterdir())):
+        raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
+    _named(project)
+
+
 def create(
     project: Path,
-    data: Sequence[Path],
+    data: Sequence[Path | formats.Source],
     settings: dict[str, dict[str, object]],
     say: Callable[[str], None] = _silent,
 ) -> list[Added]:
@@ -53,17 +63,13 @@ def create(
         DataError, ConfigError, StoreError: what is wrong with the data, the settings or the disk; nothing is left
         behind.
     """
-    if (project / FILE).exists():
-        raise UsageError(f"{project}: is a project already. Add data with `middo-tui import {project} FILE`.")
-    if project.exists() and (not project.is_dir() or any(project.iterdir())):
-        raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
-    _named(project)
+    require_new(project)
     text = template.render(settings)
     config = configs.parse(text, "config.toml")
     batches = []
-    for path in data:  # before anything is written: bad data leaves nothing behind
-        say(f"reading {path.name} …")
-        batches.append(_read(path, config))
+    for source in map(formats.source_of, data):  # before anything is written: bad data leaves nothing behind
+        say(f"reading {source.files[0][0]} …")
+        batches.append(_read(source, config))
     was_there = project.exists()
     try:
         for folder in (project, project / "artifacts", project / "logs"):
@@ -92,7 +98,21 @@ def name_project(project: Path, config: Config) -> None:
         db.close()
 
 
-def add(project: Path, data: Sequence[Path]) -> list[Added]:
+def require_growing(project: Path) -> None:
+    """Raises UsageError when the first round has begun: its dataset is history. StoreError: there is no project."""
+    db = reader(project)
+    try:
+        _require_growing(db, project)
+    finally:
+        db.close()
+
+
+def _require_growing(db: sqlite3.Connection, project: Path) -> None:
+    if db.execute("SELECT 1 FROM job").fetchone():
+        raise UsageError(f"{project}: round 0 has begun, its dataset cannot grow. Make a new project with all files.")
+
+
+def add(project: Path, data: Sequence[Path | formats.Source]) -> list[Added]:
     """More data into round 0.
 
     Raises:
@@ -101,12 +121,12 @@ def add(project: Path, data: Sequence[Path]) -> list[Added]:
     """
     migrate(project)
     config = configs.load(project)
-    return _add(project, config, [_read(path, config) for path in data], heldout=None)
+    return _add(project, config, [_read(formats.source_of(one), config) for one in data], heldout=None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    path: Path
+    source: formats.Source
     digest: str
     content: formats.Imported
 
@@ -123,41 +143,27 @@ def _named(path: Path) -> None:
         raise UsageError(f"{path}: this name is not UTF-8. Rename it, or name a link to it.") from None
 
 
-def _read(path: Path, config: Config) -> _Batch:
-    if not path.exists():
-        hub = not path.is_absolute() and len(path.parts) == 2 and not path.suffix
-        way = f" A hub's dataset: hf download {path} --repo-type dataset --local-dir DIR, then name DIR." if hub else ""
-        raise DataError(
-            f"{path}: there is no such file. Check the path; relative paths start where the command runs.{way}"
-        )
-    _named(path)
-    return _Batch(path, _digest(path), formats.read(path, config.data))
-
-
-def _digest(path: Path) -> str:
-    """Hash of a file, or of all files of a folder with their names."""
-    digest = hashlib.blake2b(digest_size=16)
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    for file in files:
-        digest.update(os.fsencode(file.name))
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+def _read(source: formats.Source, config: Config) -> _Batch:
+    for _, path in source.files:
+        if not path.exists():
+            raise DataError(
+                f"{path}: there is no such file. Check the path; relative paths start where the command runs."
+            )
+        _named(path)
+    return _Batch(source, source.digest(), formats.read(source, config.data))
 
 
 def _heldout_file(config: Config) -> formats.Imported | None:
-    return formats.read(Path(config.data.heldout), config.data) if config.data.heldout else None
+    if not config.data.heldout:
+        return None
+    return formats.read(get(config.data.heldout, HELDOUT_SPLIT), config.data)
 
 
 def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: formats.Imported | None) -> list[Added]:
     db = writer(project)
     try:
         with transaction(db):
-            if db.execute("SELECT 1 FROM job").fetchone():
-                raise UsageError(
-                    f"{project}: round 0 has begun, its dataset cannot grow. Make a new project with all files."
-                )
+            _require_growing(db, project)
             if heldout is not None:
                 write.add_heldout(db, heldout.samples, own_file=True)
             done = [_add_batch(db, config, batch) for batch in batches]
@@ -173,7 +179,7 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
 def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch) -> Added:
     known = db.execute("SELECT file FROM import WHERE digest=?", (batch.digest,)).fetchone()
     if known:
-        raise DataError(f"{batch.path}: the same content is in the project already (from {known['file']}).")
+        raise DataError(f"{batch.source.name}: the same content is in the project already (from {known['file']}).")
     samples = _numbered(db, batch.content.samples)
     held = _held_out(config, samples) if not config.data.heldout else set()
     write.add_samples(db, (s for s in samples if s.id not in held))
@@ -185,9 +191,9 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch) -> Added:
     counts = (len(samples) - len(held), len(held), batch.content.duplicates, len(batch.content.rejects))
     db.execute(
         "INSERT INTO import (file, digest, format, rows, rejected, duplicates, at) VALUES (?,?,?,?,?,?,?)",
-        (str(batch.path), batch.digest, batch.content.format, len(samples), counts[3], counts[2], time()),
+        (batch.source.name, batch.digest, batch.content.format, len(samples), counts[3], counts[2], time()),
     )
-    return Added(str(batch.path), batch.content.format, *counts)
+    return Added(batch.source.name, batch.content.format, *counts)
 
 
 def _numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import BackendError, UsageError
+from engine.hub.errors import transport
 
 
 def check(name: str) -> str:
@@ -38,8 +39,6 @@ def push(folder: Path, name: str, private: bool) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    # Which HTTP library stands below differs between versions; its base error is the first parent of theirs.
-    transport: type[Exception] = HfHubHTTPError.__bases__[0]
     again = f"{folder} is whole; try again with: hf upload {name} {folder} --repo-type dataset"
     api = HfApi()
     try:
@@ -53,6 +52,6 @@ def push(folder: Path, name: str, private: bool) -> None:
         raise BackendError(
             f"--push {name}: what answered at {api.endpoint} is no hub; see HF_ENDPOINT. {again}"
         ) from None
-    except (transport, OSError) as error:
+    except (transport(), OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise BackendError(f"--push {name}: the hub cannot be reached ({reason}). {again}") from None

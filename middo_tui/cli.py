@@ -18,6 +18,7 @@ from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
 from engine.store.connect import reader
 from middo_tui.cli_control import cancel, pause, resume
+from middo_tui.cli_data import import_, init
 from middo_tui.cli_export import export, export_model
 from middo_tui.cli_keys import keys_command
 from middo_tui.cli_lineage import lineage
@@ -108,56 +109,6 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
     code = _open(folder, leave_when_done=True)
     _table(folder)
     sys.exit(code)
-
-
-@main.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--data", multiple=True, required=True, type=FOLDER, help="Dataset file or folder; may be given again.")
-@click.option("--model", default=None, help="Folder or hub name of the model to improve the data for.")
-@click.option("--teacher", default=None, help="Folder or hub name of the model that rewrites.")
-@click.option("--preset", default=None, help="Settings of a known model, e.g. llama-3.1-8b.")
-@click.option("--heldout", default=None, type=FOLDER, help="File of held-out samples, never trained on.")
-@click.option("--format", "format_", default=None, help="auto, alpaca, sharegpt, messages or prompt.")
-@click.option("--column", "columns", multiple=True, metavar="OURS=YOURS", help="E.g. instruction=question.")
-@click.option("--seed", default=None, type=click.IntRange(0), help="Seed of everything random.")
-def init(
-    folder: Path,
-    data: tuple[Path, ...],
-    model: str | None,
-    teacher: str | None,
-    preset: str | None,
-    heldout: Path | None,
-    format_: str | None,
-    columns: tuple[str, ...],
-    seed: int | None,
-) -> None:
-    """Make a project in FOLDER from dataset files."""
-    from engine import project, template
-
-    settings = {section: dict(keys) for section, keys in (template.preset(preset) if preset else {}).items()}
-
-    def put(section: str, key: str, value: object) -> None:
-        if value is not None:
-            settings.setdefault(section, {})[key] = value
-
-    put("model", "name", _model(model))
-    put("teacher", "model", _model(teacher))
-    put("data", "heldout", str(heldout.resolve()) if heldout else None)
-    put("data", "format", format_)
-    put("data", "columns", dict(map(_pair, columns)) or None)
-    put("project", "seed", seed)
-    _say_added(project.create(folder, data, settings))
-    say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {folder}")
-
-
-@main.command("import")
-@click.argument("folder", type=FOLDER)
-@click.argument("files", nargs=-1, required=True, type=FOLDER)
-def import_(folder: Path, files: tuple[Path, ...]) -> None:
-    """Add more data to round 0."""
-    from engine import project
-
-    _say_added(project.add(folder, files))
 
 
 @main.command()
@@ -261,7 +212,7 @@ def doctor(folder: Path | None, as_json: bool, ask: bool) -> None:
     sys.exit(worst)
 
 
-for command in (pause, resume, cancel):
+for command in (init, import_, pause, resume, cancel):
     main.add_command(command)
 main.add_command(export)
 main.add_command(export_model)
@@ -286,34 +237,6 @@ def _nearest() -> Path:
         "no project here. Try `middo-tui demo`, or make one: middo-tui init DIR --data FILE --model MODEL. "
         "All commands: --help"
     )
-
-
-def _model(name: str | None) -> str | None:
-    """A model folder as an absolute path; a hub name (owner/name) as it is."""
-    if name is None:
-        return None
-    from engine.models import DEMO
-
-    if name in DEMO:
-        return name
-    path = Path(name)
-    if path.exists():
-        if not (path / "config.json").exists():
-            raise UsageError(
-                f"--model {name}: this folder has no config.json, so it is no model in Hugging Face format."
-            )
-        return str(path.resolve())
-    if path.is_absolute() or name.startswith(".") or len(path.parts) != 2:
-        raise UsageError(f"--model {name}: there is no such folder, and a hub name looks like owner/name.")
-    return name
-
-
-def _pair(column: str) -> tuple[str, str]:
-    """``instruction=question`` as the two names."""
-    ours, said, yours = column.partition("=")
-    if not (ours and said and yours):
-        raise UsageError(f"--column {column}: say which of your columns is ours, e.g. instruction=question.")
-    return ours, yours
 
 
 def _open(folder: Path, leave_when_done: bool = False) -> int:
@@ -375,16 +298,6 @@ def _table(folder: Path) -> None:
     from middo_tui.status import gather
 
     say(rounds_table(gather(folder)))
-
-
-def _say_added(batches: list[Any]) -> None:
-    """One line per imported file, and where to look when rows were refused."""
-    for b in batches:
-        held = f", {b.heldout:,} held out" if b.heldout else ""
-        twice = f", {b.duplicates:,} exact duplicates kept" if b.duplicates else ""
-        say(f"{b.file}: {b.format}, {b.rows + b.heldout:,} rows{held}{twice}")
-        if b.rejected:
-            say(f"  {b.rejected:,} rows could not be used and lie in quarantine with file, row and reason")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ reason, never dropped silently and never an error. Only a file that cannot be re
 the way back; what a format cannot hold is an error that names the sample, so nothing is lost silently there
 either.
 
-streams.py, jsonrows.py and files.py yield raw rows, shapes.py knows the columns of each format, turns.py checks
-conversations, reading.py puts them together; export.py,
-folders.py and arrow.py write; card.py and llama_factory.py describe what was written.
+source.py is what is read as one dataset. streams.py, jsonrows.py and files.py yield raw rows, shapes.py knows the
+columns of each format, turns.py checks conversations, reading.py puts them together; export.py, folders.py and
+arrow.py write; card.py and llama_factory.py describe what was written.
 """
 
 from __future__ import annotations
@@ -15,5 +15,6 @@ from __future__ import annotations
 from engine.formats.export import EXPORTS, write
 from engine.formats.folders import FOLDERS
 from engine.formats.reading import Imported, Reject, read
+from engine.formats.source import Source, source_of
 
-__all__ = ["EXPORTS", "FOLDERS", "Imported", "Reject", "read", "write"]
+__all__ = ["EXPORTS", "FOLDERS", "Imported", "Reject", "Source", "read", "source_of", "write"]

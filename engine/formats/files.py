@@ -10,15 +10,27 @@ import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from engine.errors import DataError
 from engine.formats import jsonrows
+from engine.formats.source import Source
 from engine.formats.streams import BOMS, MAX_RAW, MAX_ROW, PACKED, Raw, Text, blocks, text
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".json", *LINES, ".csv", ".tsv", ".parquet")
+
+
+def named_rows(source: Source) -> Iterator[tuple[str, Raw]]:
+    """All rows of a source, each with the name of its file.
+
+    Raises:
+        DataError: as ``rows``.
+    """
+    for name, path in source.files:
+        for raw in rows(path):
+            yield name, raw
 
 
 def rows(path: Path) -> Iterator[Raw]:
@@ -39,7 +51,7 @@ def rows(path: Path) -> Iterator[Raw]:
     return _text_rows(path, head)
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: PurePath) -> str:
     """The kind of file its name promises, without what compression adds."""
     names = [s.lower() for s in path.suffixes if s.lower() not in PACKED]
     return names[-1] if names else ""
@@ -49,7 +61,7 @@ def _text_rows(path: Path, head: bytes) -> Iterator[Raw]:
     bom, encoding = next((b for b in BOMS if head.startswith(b[0])), (b"", "utf-8"))
     file = Text(path, bom, encoding)
     start = head[len(bom) :].decode(encoding, "replace").lstrip()[:1]
-    suffix = _suffix(path)
+    suffix = suffix_of(path)
     if suffix in (".csv", ".tsv"):
         return _csv(file)
     if start == "[":

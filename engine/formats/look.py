@@ -14,6 +14,7 @@ from engine.config import Data
 from engine.errors import ConfigError, DataError
 from engine.formats import files, shapes
 from engine.formats.reading import LOOK_AHEAD, Reject, check_parts, row_of, shape_of, shown
+from engine.formats.source import Source, source_of
 from engine.formats.turns import Turns, Unusable
 
 REASONS = 5
@@ -45,33 +46,34 @@ class Tally:
     ended: bool = False
 
 
-def look(path: Path, data: Data, most: int = 20) -> Look:
+def look(found: Path | Source, data: Data, most: int = 20) -> Look:
     """The first ``most`` rows, as ``data`` says they are read.
 
     Raises:
         DataError: the file cannot be read at all.
     """
-    head = list(islice(files.rows(path), LOOK_AHEAD))
+    source = source_of(found)
+    head = list(islice(files.named_rows(source), LOOK_AHEAD))
     if not head:
-        raise DataError(f"{path}: there are no rows in it.")
-    columns = tuple(dict.fromkeys(name for raw in head if isinstance(raw.value, dict) for name in raw.value))
+        raise DataError(f"{source.name}: there are no rows in it.")
+    columns = tuple(dict.fromkeys(name for _, raw in head if isinstance(raw.value, dict) for name in raw.value))
     try:
         check_parts(data)
-        shape = shape_of(path, head, data)
+        shape = shape_of(source.name, head, data)
     except (DataError, ConfigError) as error:
         if not columns:
             raise
         return Look(columns, "", (), str(error))
     rows: list[Turns | Reject] = []
-    for raw in head[:most]:
+    for file, raw in head[:most]:
         try:
             rows.append(shapes.parse(shape, row_of(raw, data.columns))[0])
         except Unusable as reason:
-            rows.append(Reject(path.name, raw.row, str(reason), shown(raw.value)))
+            rows.append(Reject(file, raw.row, str(reason), shown(raw.value)))
     return Look(columns, shape.name, tuple(rows))
 
 
-def tally(path: Path, data: Data, every: int = 2000) -> Iterator[Tally]:
+def tally(found: Path | Source, data: Data, every: int = 2000) -> Iterator[Tally]:
     """How many rows can be used: again and again while reading, at last for the whole file.
 
     Raises:
@@ -79,13 +81,14 @@ def tally(path: Path, data: Data, every: int = 2000) -> Iterator[Tally]:
         ConfigError: [data] columns names a part that there is not.
     """
     check_parts(data)
-    rows = files.rows(path)
+    source = source_of(found)
+    rows = files.named_rows(source)
     head = list(islice(rows, LOOK_AHEAD))
-    shape = shape_of(path, head, data)
+    shape = shape_of(source.name, head, data)
     count = usable = 0
     reasons: Counter[str] = Counter()
     first: dict[str, int] = {}
-    for raw in chain(head, rows):
+    for _, raw in chain(head, rows):
         count += 1
         try:
             shapes.parse(shape, row_of(raw, data.columns))

@@ -14,6 +14,7 @@ from engine.config import Data
 from engine.errors import ConfigError, DataError
 from engine.formats import files, shapes
 from engine.formats.shapes import Shape
+from engine.formats.source import Source, source_of
 from engine.formats.streams import MAX_RAW, Raw
 from engine.formats.turns import Unusable
 from engine.store.rows import Sample, content_id
@@ -45,25 +46,25 @@ class Imported:
     ignored: tuple[str, ...] = ()
 
 
-def read(path: Path, data: Data) -> Imported:
-    """Read a dataset file or folder. Samples have seq from 0 and ids that number exact duplicates.
+def read(found: Path | Source, data: Data) -> Imported:
+    """Read a dataset file, a folder or a source. Samples have seq from 0 and ids that number exact duplicates.
 
     Raises:
-        DataError: the file cannot be read at all, or no row of it can be used; says why and what to do.
+        DataError: it cannot be read at all, or no row of it can be used; says why and what to do.
         ConfigError: [data] columns names a part that there is not.
     """
     check_parts(data)
-    path = Path(path)
-    rows = files.rows(path)
+    source = source_of(found)
+    rows = files.named_rows(source)
     head = list(islice(rows, LOOK_AHEAD))
-    shape = shape_of(path, head, data)
-    found = _Collected(path, shape, dict(data.columns))
-    for raw in chain(head, rows):
-        found.take(raw)
-    if not found.samples:
-        raise DataError(_nothing(path, shape, found.rejects))
-    ignored = tuple(sorted(found.columns - {*shape.needs, *shape.may}))
-    return Imported(found.samples, found.rejects, found.duplicates, shape.name, ignored)
+    shape = shape_of(source.name, head, data)
+    kept = _Collected(shape, dict(data.columns))
+    for file, raw in chain(head, rows):
+        kept.take(file, raw)
+    if not kept.samples:
+        raise DataError(_nothing(source.name, shape, kept.rejects))
+    ignored = tuple(sorted(kept.columns - {*shape.needs, *shape.may}))
+    return Imported(kept.samples, kept.rejects, kept.duplicates, shape.name, ignored)
 
 
 def check_parts(data: Data) -> None:
@@ -93,22 +94,22 @@ def row_of(raw: Raw, mapping: Mapping[str, str]) -> dict[str, Any]:
 class _Collected:
     """Samples and rejects as they come in."""
 
-    def __init__(self, path: Path, shape: Shape, mapping: dict[str, str]) -> None:
-        self._path, self._shape, self._mapping = path, shape, mapping
+    def __init__(self, shape: Shape, mapping: dict[str, str]) -> None:
+        self._shape, self._mapping = shape, mapping
         self._copies: dict[int, int] = {}
         self.samples: list[Sample] = []
         self.rejects: list[Reject] = []
         self.columns: set[str] = set()
         self.duplicates = 0
 
-    def take(self, raw: Raw) -> None:
+    def take(self, file: str, raw: Raw) -> None:
         """Keep a row as a sample, or as a reject with its reason."""
         try:
-            self.samples.append(self._sample(raw))
+            self.samples.append(self._sample(file, raw))
         except Unusable as reason:
-            self.rejects.append(Reject(self._path.name, raw.row, str(reason), shown(raw.value)))
+            self.rejects.append(Reject(file, raw.row, str(reason), shown(raw.value)))
 
-    def _sample(self, raw: Raw) -> Sample:
+    def _sample(self, file: str, raw: Raw) -> Sample:
         row = row_of(raw, self._mapping)
         messages, input_chars = shapes.parse(self._shape, row)
         self.columns.update(row)
@@ -120,7 +121,7 @@ class _Collected:
             id=content_id(messages, copy) if copy else first,
             messages=messages,
             seq=len(self.samples),
-            source=f"{self._path.name}:{raw.row}",
+            source=f"{file}:{raw.row}",
             input_chars=input_chars,
         )
 
@@ -137,28 +138,29 @@ def shown(value: Any) -> str:
     return str(value[:MAX_RAW].encode("utf-8", "backslashreplace").decode())
 
 
-def shape_of(path: Path, head: list[Raw], data: Data) -> Shape:
-    """The format of the file: the configured one, or what its first rows look like.
+def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
+    """The format of the source ``name``: the configured one, or what its first rows look like.
 
     Raises:
         DataError: there are no rows, or none has the columns.
     """
-    objects = [raw.value for raw in head if raw.reason is None and isinstance(raw.value, dict)]
+    objects = [raw.value for _, raw in head if raw.reason is None and isinstance(raw.value, dict)]
     if not head:
-        raise DataError(f"{path}: there are no rows in it.")
+        raise DataError(f"{name}: there are no rows in it.")
     if not objects:
-        raise DataError(_nothing(path, None, [Reject(path.name, r.row, r.reason or "not an object", "") for r in head]))
-    columns = list(dict.fromkeys(name for row in objects for name in row))
-    for part, name in data.columns.items():
-        if name not in columns:
+        why = [Reject(file, raw.row, raw.reason or "not an object", "") for file, raw in head]
+        raise DataError(_nothing(name, None, why))
+    columns = list(dict.fromkeys(column for row in objects for column in row))
+    for part, column in data.columns.items():
+        if column not in columns:
             raise DataError(
-                f"{path}: [data] columns maps {part} to {name!r}, which is not there. {_found(columns)} [data] says"
+                f"{name}: [data] columns maps {part} to {column!r}, which is not there. {_found(columns)} [data] says"
                 " how the next file is read: change it for this one."
             )
     rows = [shapes.renamed(row, data.columns) for row in objects]
     shape = shapes.detect(rows) if data.format == "auto" else shapes.named(data.format)
     if shape is None or not any(shape.fits(row) for row in rows):
-        raise DataError(_wrong_columns(path, columns, shape))
+        raise DataError(_wrong_columns(name, columns, shape))
     return shape
 
 
@@ -167,7 +169,7 @@ def _found(columns: list[str]) -> str:
     return f"The columns are {', '.join(columns[:20])}{more}."
 
 
-def _wrong_columns(path: Path, columns: list[str], wanted: Shape | None) -> str:
+def _wrong_columns(source: str, columns: list[str], wanted: Shape | None) -> str:
     """What was found, what each format needs, and how to say which column is which."""
     expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in (shapes.SHAPES if wanted is None else (wanted,)))
     parts = (wanted or shapes.named("alpaca")).needs
@@ -175,12 +177,12 @@ def _wrong_columns(path: Path, columns: list[str], wanted: Shape | None) -> str:
     known = ", ".join(f'{ours} = "{yours}"' for ours, yours in pairs)
     given = " ".join(f"--column {ours}={quote(yours)}" for ours, yours in pairs)
     return (
-        f"{path}: no known format. {_found(columns)} Expected {expected}. Say which is which: with init, for example"
+        f"{source}: no known format. {_found(columns)} Expected {expected}. Say which is which: with init, for example"
         f" {given}; in a project's config.toml [data] columns = {{{known}}}."
     )
 
 
-def _nothing(path: Path, shape: Shape | None, rejects: list[Reject]) -> str:
+def _nothing(source: str, shape: Shape | None, rejects: list[Reject]) -> str:
     """Why no row could be used, by the most frequent reasons."""
     reasons: dict[str, list[int]] = {}
     for reject in rejects:
@@ -188,4 +190,4 @@ def _nothing(path: Path, shape: Shape | None, rejects: list[Reject]) -> str:
     common = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[1][0]))[:3]
     said = "; ".join(f"{reason} ({len(rows)}, first in row {rows[0]})" for reason, rows in common)
     known = f" (read as {shape.name})" if shape else ""
-    return f"{path}: none of {len(rejects)} rows can be used{known}: {said}."
+    return f"{source}: none of {len(rejects)} rows can be used{known}: {said}."

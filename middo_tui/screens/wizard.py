@@ -75,7 +75,7 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         super().__init__()
         self.draft = draft
         self._at = 0
-        self._busy = False
+        self._busy = self._stops = False
 
     def compose(self) -> ComposeResult:
         """Head, step, sentence, keys."""
@@ -93,6 +93,8 @@ class WizardScreen(Screen[None], inherit_bindings=False):
 
     def _foot(self) -> tuple[tuple[str, str], ...]:
         back = "leave" if not self._at else "back"
+        if self._stops:
+            return (("esc", "give up the transfer"), ("ctrl-q", "leave"))
         return (*STEPS[self._at].FOOT, ("esc", back), ("ctrl-q", "leave"))
 
     def on_resize(self, event: events.Resize) -> None:
@@ -104,12 +106,15 @@ class WizardScreen(Screen[None], inherit_bindings=False):
 
     @on(Said)
     def _said(self, message: Said) -> None:
-        self._busy = message.notice.text == "Looking …"
+        self._busy = message.busy
+        if message.stops != self._stops:
+            self._stops = message.stops
+            self.query_one(KeyBar).show(self._foot())
         self.query_one("#said", Paragraph).show(message.notice)
 
     @on(Forward)
     async def _forward(self, message: Forward) -> None:
-        self._busy = False
+        self._busy = self._stops = False
         self.draft = message.draft
         await self._show(LAST if self.draft.demo else self._at + 1)
 
@@ -136,6 +141,9 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         """The step before; at the first one, leave."""
         if self._at == LAST and self.app.workers and any(w.group == "make" and w.is_running for w in self.app.workers):
             return  # what is being written is finished, or undone by itself
+        if self._stops:
+            self.step.stop()
+            return
         if not self._at:
             self.app.exit(None)
             return

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from engine import config as configs
 from engine import template
 from engine.errors import UsageError
+from engine.formats import Source, source_of
 from engine.models import DEMO
 from middo_tui import guard
 from middo_tui.widgets.choices import Item
@@ -34,11 +35,14 @@ class Offer(NamedTuple):
 class Draft(Struct, frozen=True):
     """``demo``: the embedded demo instead of everything else. ``format`` auto and ``columns`` empty: as detected.
 
+    ``fetched``: what ``data`` is when it is a hub's dataset; None for a path.
+
     ``teacher`` empty: the model itself; else a folder, a hub name, or ``URL MODEL [VARIABLE]`` of a server.
     """
 
     demo: bool = False
     data: str = ""
+    fetched: Source | None = None
     format: str = "auto"
     columns: dict[str, str] = field(default_factory=dict)
     model: str = ""
@@ -47,9 +51,9 @@ class Draft(Struct, frozen=True):
     folder: str = ""
 
     @property
-    def path(self) -> Path:
-        """The data file."""
-        return Path(self.data).expanduser()
+    def source(self) -> Source:
+        """The data, as its rows are read."""
+        return self.fetched or source_of(Path(self.data).expanduser())
 
     @property
     def place(self) -> Path:

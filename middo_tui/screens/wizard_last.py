@@ -194,7 +194,8 @@ def make(draft: Draft, say: Callable[[str], None]) -> Path:
     name = draft.place.resolve().name
     settings = draft.settings()
     settings.setdefault("project", {})["name"] = name
-    for added in project.create(draft.place, [draft.path.resolve()], settings, say):
+    data = draft.fetched or draft.source.files[0][1].resolve()
+    for added in project.create(draft.place, [data], settings, say):
         held = f"{added.heldout:,} of them held out"
         say(f"{added.rows + added.heldout:,} samples, {held}, {added.rejected:,} rows set aside")
     return draft.place

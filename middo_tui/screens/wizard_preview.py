@@ -109,7 +109,7 @@ class PreviewStep(Step):
 
     def compose(self) -> ComposeResult:
         """What it is, the values, the shown row, the counts."""
-        yield Paragraph(Notice(guard.one_line(str(self.draft.path)), "strong"), classes="question")
+        yield Paragraph(Notice(guard.one_line(self.draft.source.name), "strong"), classes="question")
         yield Choices(self._menu, classes="parts")
         yield Divider()
         yield Preview(None)
@@ -138,12 +138,12 @@ class PreviewStep(Step):
 
     def _look_and_count(self, draft: Draft, stop: Event) -> None:
         try:
-            found = look(draft.path, draft.reading())
+            found = look(draft.source, draft.reading())
             if stop.is_set():
                 return
             self.post_message(Looked(found))
             if found.format:
-                for tallied in tally(draft.path, draft.reading()):
+                for tallied in tally(draft.source, draft.reading()):
                     if stop.is_set():
                         return
                     self.post_message(Counted(tallied))

@@ -13,8 +13,12 @@ from textual.widgets import Input
 
 from engine import doctor, roles
 from engine.errors import MiddoError, UsageError
+from engine.formats import Source
 from engine.formats.look import look
-from middo_tui import guard
+from engine.hub.fetch import Fetch, Progress, named
+from engine.hub.layout import Undecided
+from engine.hub.names import Name
+from middo_tui import figures, guard
 from middo_tui.notice import Notice
 from middo_tui.screens import wizard_draft as drafts
 from middo_tui.screens.wizard_draft import Draft, Offer
@@ -34,11 +38,21 @@ class Forward(Message):
 
 
 class Said(Message):
-    """Something to say at the step it belongs to."""
+    """Something to say at the step it belongs to. ``busy``: it is being answered; ``stops``: and esc gives that up."""
 
-    def __init__(self, notice: Notice) -> None:
+    def __init__(self, notice: Notice, busy: bool = False, stops: bool = False) -> None:
         super().__init__()
         self.notice = notice
+        self.busy = busy
+        self.stops = stops
+
+
+class Choose(Message):
+    """The answer leaves something open; these are whole ones."""
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        super().__init__()
+        self.choices = choices
 
 
 class Step(Vertical):
@@ -56,7 +70,7 @@ class Step(Vertical):
     def submit(self) -> None:
         """Answer with what is there now."""
         value = self.value()
-        self.post_message(Said(Notice("Looking …", "dim")))
+        self.post_message(Said(Notice("Looking …", "dim"), busy=True))
         self.run_worker(lambda: self._answer(value), group="answer", thread=True, exclusive=True, exit_on_error=False)
 
     def _answer(self, value: str) -> None:
@@ -74,6 +88,9 @@ class Step(Vertical):
 
     def complete(self) -> None:
         """Take over what is sure."""
+
+    def stop(self) -> None:
+        """Give up what is under way."""
 
     def value(self) -> str:
         """What is answered."""
@@ -180,35 +197,79 @@ class EntryStep(Step):
 
 
 class DataStep(EntryStep):
-    """The dataset file, or the demo."""
+    """The dataset file, a hub's dataset, or the demo. Nothing can be typed while one is fetched; esc gives that up."""
 
     TITLE = "data"
     QUESTION = (
-        "Which dataset? A file (JSON, JSON lines, CSV, Parquet; also .gz or .zst) or a folder saved by `datasets`."
-        " Nothing is written before the last step."
+        "Which dataset? A file (JSON, JSON lines, CSV, Parquet; also .gz or .zst), a folder saved by `datasets`, or"
+        " owner/name of a hub, which is fetched now. No project is written before the last step."
     )
-    PLACEHOLDER = "path, ~ is your home"
+    PLACEHOLDER = "path, ~ is your home; or owner/name[:CONFIG][@REVISION] [SPLIT]"
+
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._choices: tuple[str, ...] = ()
+        self._fetch: Fetch | None = None
 
     def before(self) -> str:
-        """The path."""
+        """What was typed."""
         return self.draft.data
 
     def offers(self, typed: str) -> list[Offer]:
-        """The demo for who has no data, then paths."""
+        """The demo for who has no data; what a hub's dataset leaves open; then paths."""
         demo = [Offer(Item("try the demo", "./middo-demo: small models, minutes on a CPU"), DEMO)]
-        return [*([] if typed else demo), *drafts.paths(typed, files=True)]
+        open_ = [Offer(Item(guard.one_line(text), "hub"), text) for text in self._choices if text.startswith(typed)]
+        return [*([] if typed else demo), *(open_ if typed else []), *drafts.paths(typed, files=True)]
+
+    def on_unmount(self) -> None:
+        """Nobody waits for it any more."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Give up what is being fetched."""
+        if self._fetch is not None:
+            self._fetch.stop()
 
     def answer(self, value: str) -> Draft:
-        """A file that can be read."""
-        if value == DEMO:
+        """Data that can be read."""
+        text = value.strip()
+        if text == DEMO:
             return replace(self.draft, demo=True)
-        if not value.strip():
-            raise UsageError("Type the path of a dataset, or choose the demo.")
-        draft = replace(self.draft, demo=False, data=value.strip())
+        if not text:
+            raise UsageError("Type the path or the name of a dataset, or choose the demo.")
+        draft = replace(self.draft, demo=False, data=text)
         if draft.data != self.draft.data:
-            draft = replace(draft, format="auto", columns={})
-        look(draft.path, draft.reading(), most=1)
+            draft = replace(draft, fetched=None, format="auto", columns={})
+        if draft.fetched is None and isinstance(found := named(text), Name):
+            draft = replace(draft, fetched=self._fetched(found))
+        look(draft.source, draft.reading(), most=1)
         return draft
+
+    def _fetched(self, name: Name) -> Source:
+        self.post_message(Said(Notice(f"{name}: looking it up …", "dim"), busy=True, stops=True))
+        self._fetch = Fetch(name)
+        try:
+            return self._fetch.wait(self._progress)
+        except Undecided as error:
+            self.post_message(Choose(error.choices))
+            raise
+
+    def _progress(self, progress: Progress) -> None:
+        self.post_message(Said(Notice(figures.transfer(progress), "dim"), busy=True, stops=True))
+
+    @on(Said)
+    def _hold(self, message: Said) -> None:
+        entry = self.query_one(Entry)
+        if message.stops != entry.disabled:
+            entry.disabled = message.stops
+            if not message.stops:
+                entry.focus()
+
+    @on(Choose)
+    def _open(self, message: Choose) -> None:
+        message.stop()
+        self._choices = message.choices
+        self._list()
 
 
 class ModelStep(EntryStep):

@@ -7,61 +7,20 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hub_server import Hub, serving
 
 ROWS = [{"instruction": f"Say {n}.", "input": "", "output": str(n)} for n in range(4)]
 TOKEN = "hf_" + "x" * 20
 
 
-class Hub(BaseHTTPRequestHandler):
-    """What create_repo and upload_folder ask for. Keeps what came."""
-
-    seen: list[tuple[str, str, bytes]]
-    status = 200
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        type(self).seen.append((self.path, self.headers.get("Authorization", ""), body))
-        here = f"http://{self.headers['Host']}/datasets/o/n"
-        answer: dict[str, Any] = {"url": here, "name": "o/n", "id": "o/n"}
-        if "/preupload/" in self.path:
-            files = [{"path": f["path"], "uploadMode": "regular"} for f in json.loads(body)["files"]]
-            answer = {"files": [f | {"shouldIgnore": False} for f in files]}
-        elif "/commit/" in self.path:
-            answer = {"commitUrl": f"{here}/commit/{'1' * 40}", "commitOid": "1" * 40, "pullRequestUrl": None}
-        elif "validate-yaml" in self.path:
-            answer = {"errors": [], "warnings": []}
-        self.reply(answer)
-
-    def do_GET(self) -> None:
-        self.reply({"id": "o/n", "sha": "0", "siblings": []})
-
-    def reply(self, answer: dict[str, Any]) -> None:
-        body = json.dumps(answer).encode()
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
-
-
 @pytest.fixture
-def hub() -> Iterator[tuple[type[Hub], str]]:
-    kind = type("OneHub", (Hub,), {"seen": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield kind, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def hub() -> Iterator[Hub]:
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture
@@ -85,25 +44,25 @@ def export(made: Path, *args: str, **environment: str) -> subprocess.CompletedPr
 PUSH = ("--format", "hub", "--push", "o/n")
 
 
-def test_a_dataset_is_uploaded_with_its_card(made: Path, hub: tuple[type[Hub], str]) -> None:
-    kind, address = hub
-    done = export(made, *PUSH, "--private", HF_ENDPOINT=address)
+def test_a_dataset_is_uploaded_with_its_card(made: Path, hub: Hub) -> None:
+    done = export(made, *PUSH, "--private", HF_ENDPOINT=hub.address)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert said[1] == (
-        f"All text of these 4 rows and the card leave this machine for {address}/datasets/o/n (private if new)"
+        f"All text of these 4 rows and the card leave this machine for {hub.address}/datasets/o/n (private if new)"
     )
-    create = next(json.loads(body) for path, _, body in kind.seen if path == "/api/repos/create")
+    create = next(json.loads(body) for _, path, _, body in hub.seen if path == "/api/repos/create")
     assert (create["type"], create.get("private", create.get("visibility"))) in (
         ("dataset", True),
         ("dataset", "private"),
     )
-    (commit,) = [body for path, _, body in kind.seen if "/commit/" in path]
+    (commit,) = [body for _, path, _, body in hub.seen if "/commit/" in path]
     lines = [json.loads(line)["value"] for line in commit.splitlines() if b'"file"' in line]
     sent = {line["path"]: base64.b64decode(line["content"]) for line in lines}
     out = made.parent / "out"
     assert sent == {str(f.relative_to(out)): f.read_bytes() for f in out.rglob("*") if f.is_file()}
-    assert {token for _, token, _ in kind.seen} == {f"Bearer {TOKEN}"}
+    sent_by = {headers.get("authorization") for verb, _, headers, _ in hub.seen if verb == "POST"}
+    assert sent_by == {f"Bearer {TOKEN}"}
     assert TOKEN not in done.stdout + done.stderr
     assert all(TOKEN.encode() not in file.read_bytes() for file in made.rglob("*") if file.is_file())
 
@@ -121,10 +80,9 @@ def test_without_a_hub_one_sentence_says_so(made: Path, environment: dict[str, s
     assert (made.parent / "out" / "README.md").is_file()
 
 
-def test_a_refusal_names_the_token_variable(made: Path, hub: tuple[type[Hub], str]) -> None:
-    kind, address = hub
-    kind.status = 403
-    done = export(made, *PUSH, HF_ENDPOINT=address)
+def test_a_refusal_names_the_token_variable(made: Path, hub: Hub) -> None:
+    hub.upload_status = 403
+    done = export(made, *PUSH, HF_ENDPOINT=hub.address)
     assert done.returncode == 1
     assert "the hub answered 403; set HF_TOKEN" in done.stderr
     assert TOKEN not in done.stderr

@@ -6,10 +6,13 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from hub_server import Hub, Repository, serving
+from msgspec.structs import replace
 from textual.pilot import Pilot
 
 import engine.demo
@@ -22,6 +25,7 @@ from engine.store.connect import reader
 from middo_tui.screens import wizard_draft as drafts
 from middo_tui.screens.wizard import STEPS, Wizard, WizardScreen
 from middo_tui.screens.wizard_draft import Draft
+from middo_tui.screens.wizard_last import make
 from middo_tui.screens.wizard_preview import Shown, counts, preview_lines
 from middo_tui.widgets.lines import plain
 from tests.tui.hostile import CORPUS, ONE_MEGABYTE
@@ -101,6 +105,62 @@ async def test_from_a_file_to_a_project_by_keys_alone(here: Path, size: tuple[in
     db = reader(here / "middo-cats")
     try:
         assert read.size(db, 0) + len(read.heldout(db)) == 30
+    finally:
+        db.close()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with a dataset of two configurations; the processes that ask it find it in their environment."""
+    rows = alpaca(tmp_path / "rows.json").read_bytes()
+    card = "---\nconfigs:\n" + "".join(f"- config_name: {n}\n  data_files: {n}.json\n" for n in ("en", "de")) + "---\n"
+    with serving() as found:
+        found.datasets["o/rows"] = Repository({"main": {"README.md": card.encode(), "en.json": rows, "de.json": rows}})
+        monkeypatch.setenv("HF_ENDPOINT", found.address)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+        yield found
+
+
+async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
+    """What is open is offered; a transfer can be given up, begun anew, and is not asked for again at the end."""
+    go = hub.datasets["o/rows"].wait = threading.Event()
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_step(pilot, "data")
+        await pilot.press(*typed("o/none"), "enter")
+        await until(pilot, "private one set")
+        await pilot.press("ctrl+u", *typed("o/rows"), "enter")
+        go.set()  # the card may come
+        await until(pilot, "o/rows:de")
+        assert "Choose one" in screen_text(app)
+        go.clear()
+        await pilot.press("down", "down", "enter")
+        await until(pilot, "o/rows:de: 0.0 of 0.0 MB")
+        await pilot.press("x", "enter")
+        assert "esc give up the transfer" in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, "o/rows:de: given up")
+        assert "o/rowsx" not in screen_text(app)  # nothing could be typed meanwhile
+        go.set()
+        await pilot.press("enter")
+        await at_step(pilot, "columns")
+        await until(pilot, "30 rows: all can be used")
+        commit = hub.datasets["o/rows"].commit("main")
+        assert f"hf://datasets/o/rows:de@{commit} train" in screen_text(app)
+        screen = app.screen
+        assert isinstance(screen, WizardScreen)
+        asked = len(hub.seen)
+        await pilot.press("escape")
+        await at_step(pilot, "data")
+        await pilot.press("enter")
+        await at_step(pilot, "columns")
+        made = make(replace(screen.draft, model=str(BASE), folder="P"), lambda text: None)
+    assert len(hub.seen) == asked
+    db = reader(here / made)
+    try:
+        assert [row["file"] for row in db.execute("SELECT file FROM import")] == [
+            f"hf://datasets/o/rows:de@{commit} train"
+        ]
     finally:
         db.close()
 
@@ -277,7 +337,7 @@ def test_home_is_home(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(here))
     alpaca(here / "cats.json")
     assert [offer.value for offer in drafts.paths("~/c", files=True)] == ["~/cats.json"]
-    assert Draft(data="~/cats.json").path == here / "cats.json"
+    assert Draft(data="~/cats.json").source.files[0][1] == here / "cats.json"
 
 
 def test_what_leaves_the_machine_is_said_for_every_kind_of_teacher() -> None:

@@ -12,7 +12,7 @@ import yaml
 
 from engine import formats, project
 from engine.config import Data
-from engine.errors import DataError, UsageError
+from engine.errors import UsageError
 from engine.markdown import plain
 from engine.store.rows import Message, content_id, dump_messages
 
@@ -120,10 +120,3 @@ def test_a_hub_folder_is_exchanged_but_never_someone_elses(made: Path, tmp_path:
 def test_names_are_words_to_markdown() -> None:
     assert plain("a\n# b\u202e") == r"a \# b"
     assert len(plain("x" * 5000)) == 200
-
-
-@pytest.mark.parametrize(("name", "told"), [("owner/name", True), ("owner/name.json", False), ("/owner/name", False)])
-def test_a_name_of_a_hub_is_told_the_way(tmp_path: Path, name: str, told: bool) -> None:
-    with pytest.raises(DataError, match="there is no such file") as caught:
-        project.create(tmp_path / "P", [Path(name)], {})
-    assert (f"hf download {name} --repo-type dataset" in str(caught.value)) == told

@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "vllm", "numpy", "pandas", "httpx", "requests", "openai")
+HEAVY = (
+    *("torch", "transformers", "trl", "peft", "vllm", "numpy"),
+    *("datasets", "pandas", "pyarrow", "fsspec", "huggingface_hub", "httpx", "httpx2", "requests", "openai"),
+)
 
 
 def modules_after(code: str) -> set[str]:
@@ -22,13 +25,14 @@ def modules_after(code: str) -> set[str]:
     [
         "import middo_tui.app",
         "import middo_tui.cli",
+        "import middo_tui.screens.wizard, engine.hub.fetch",
         "import engine.worker",
         "import middo_tui.status, middo_tui.plain",
     ],
 )
 def test_loads_nothing_heavy(code: str) -> None:
     found = modules_after(code) & set(HEAVY)
-    assert not found - ({"numpy", "pandas"} if "worker" in code else set())
+    assert not found - ({"numpy", "pandas", "pyarrow"} if "worker" in code else set())
 
 
 def probed(code: str) -> list[str]:

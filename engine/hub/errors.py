@@ -1,0 +1,81 @@
+"""Why a hub did not give what was asked for, in one sentence with the way out. The same for datasets and models."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+OFFLINE = "HF_HUB_OFFLINE is set"
+
+
+def why(error: Exception, address: str) -> str:
+    """What ``error``, raised by huggingface_hub, means. ``address`` is the page of what was asked for.
+
+    Raises:
+        Exception: ``error`` itself, when it is nothing that huggingface_hub raises on its way.
+    """
+    from huggingface_hub import constants, errors
+
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    if isinstance(error, errors.HFValidationError):
+        return f"{reason}. A hub's name looks like owner/name."
+    if isinstance(error, errors.GatedRepoError):
+        return f"it is gated. Ask for access at {address}, then set HF_TOKEN to your token, or log in: hf auth login"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"there is no such revision. {address} lists its branches and tags."
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return (
+            f"there is no such path here, and the hub ({constants.ENDPOINT}) has none of this name that you may see."
+            " Check the spelling; for a private one set HF_TOKEN."
+        )
+    if isinstance(error, errors.HfHubHTTPError):
+        return f"{_answered(error)}. Try again later."
+    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        return f"{_unreachable(error)}, and not all of it is in the cache ({constants.HF_HUB_CACHE}). {_once()}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full. {room(Path(constants.HF_HUB_CACHE))}"
+    if isinstance(error, OSError | transport()):
+        return f"the transfer broke off ({reason}). Files that came whole stay in the cache; try again."
+    if isinstance(error, ValueError):
+        return f"what answers at {constants.ENDPOINT} is no hub. See HF_ENDPOINT."
+    raise error
+
+
+def transport() -> type[Exception]:
+    """The base of what the HTTP library raises. Which library that is differs between versions of huggingface_hub: its
+    base error is the first parent of theirs.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__[0]
+
+
+def room(cache: Path) -> str:
+    """How to get room for what comes from a hub."""
+    return f"Free some space, or set HF_HOME to a folder on a larger disk (the cache is {cache})."
+
+
+def _answered(error: HfHubHTTPError) -> str:
+    from huggingface_hub import constants
+
+    return f"the hub ({constants.ENDPOINT}) answered {error.response.status_code}"
+
+
+def _unreachable(error: Exception) -> str:
+    """Why the cache had to do: huggingface_hub keeps that as the cause."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error.__cause__, HfHubHTTPError):
+        return _answered(error.__cause__)
+    return OFFLINE if constants.is_offline_mode() else f"the hub ({constants.ENDPOINT}) cannot be reached"
+
+
+def _once() -> str:
+    from huggingface_hub import constants
+
+    return "Fetch it once without it." if constants.is_offline_mode() else "Check the network and HF_ENDPOINT."

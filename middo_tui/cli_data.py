@@ -1,0 +1,173 @@
+"""``middo-tui init`` and ``import``: from dataset files, or datasets of a hub, to a project."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.errors import UsageError
+from middo_tui import figures
+from middo_tui.say import say
+
+if TYPE_CHECKING:
+    from engine.formats import Source
+    from engine.hub.fetch import Progress, Said
+
+FOLDER = click.Path(path_type=Path)
+EVERY_S = 10.0
+DATA = "Dataset file or folder, or owner/name of a hub; may be given again."
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--data", multiple=True, required=True, help=DATA)
+@click.option("--split", default=None, help="Split of a hub's dataset (default: train).")
+@click.option("--model", default=None, help="Folder or hub name of the model to improve the data for.")
+@click.option("--teacher", default=None, help="Folder or hub name of the model that rewrites.")
+@click.option("--preset", default=None, help="Settings of a known model, e.g. llama-3.1-8b.")
+@click.option("--heldout", default=None, help="Held-out samples, never trained on: a file, or owner/name of a hub.")
+@click.option("--heldout-split", default=None, help="Its split, if it is a hub's (default: test).")
+@click.option("--format", "format_", default=None, help="auto, alpaca, sharegpt, messages or prompt.")
+@click.option("--column", "columns", multiple=True, metavar="OURS=YOURS", help="E.g. instruction=question.")
+@click.option("--seed", default=None, type=click.IntRange(0), help="Seed of everything random.")
+def init(
+    folder: Path,
+    data: tuple[str, ...],
+    split: str | None,
+    model: str | None,
+    teacher: str | None,
+    preset: str | None,
+    heldout: str | None,
+    heldout_split: str | None,
+    format_: str | None,
+    columns: tuple[str, ...],
+    seed: int | None,
+) -> None:
+    """Make a project in FOLDER from dataset files or datasets of a hub."""
+    from engine import config, project, template
+
+    settings = {section: dict(keys) for section, keys in (template.preset(preset) if preset else {}).items()}
+
+    def put(section: str, key: str, value: object) -> None:
+        if value is not None:
+            settings.setdefault(section, {})[key] = value
+
+    put("model", "name", _model(model))
+    put("teacher", "model", _model(teacher))
+    put("data", "format", format_)
+    put("data", "columns", dict(map(_pair, columns)) or None)
+    put("project", "seed", seed)
+    config.parse(template.render(settings), "the options")
+    project.require_new(folder)
+    found = _found(data, split, "--split")
+    put("data", "heldout", _heldout(heldout, heldout_split))
+    _say_added(project.create(folder, found, settings))
+    say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {folder}")
+
+
+@click.command("import")
+@click.argument("folder", type=FOLDER)
+@click.argument("data", nargs=-1, required=True)
+@click.option("--split", default=None, help="Split of a hub's dataset (default: train).")
+def import_(folder: Path, data: tuple[str, ...], split: str | None) -> None:
+    """Add more data to round 0."""
+    from engine import project
+
+    project.require_growing(folder)
+    _say_added(project.add(folder, _found(data, split, "--split")))
+
+
+def _found(texts: Sequence[str], split: str | None, option: str, default: str = "") -> list[Path | Source]:
+    """The data that ``texts`` mean; everything is understood before anything is fetched."""
+    from engine.hub.fetch import Fetch, named
+    from engine.hub.names import Name
+
+    wanted = [named(text, split or default) for text in texts]
+    if split and not any(isinstance(one, Name) for one in wanted):
+        raise UsageError(f"{option} {split}: is for a hub's dataset, and {', '.join(texts)} is on this machine.")
+    out: list[Path | Source] = []
+    for one in wanted:
+        if isinstance(one, Path):
+            out.append(one)
+        else:
+            say(f"{one}: looking it up …", err=True)
+            with _telling() as said:
+                out.append(Fetch(one).wait(said))
+    return out
+
+
+def _heldout(text: str | None, split: str | None) -> str | None:
+    """[data] heldout: an absolute path, or a hub's dataset with its commit."""
+    if text is None:
+        if split:
+            raise UsageError(f"--heldout-split {split}: is for --heldout, which was not given.")
+        return None
+    from engine.hub.names import HELDOUT_SPLIT
+
+    (found,) = _found([text], split, "--heldout-split", HELDOUT_SPLIT)
+    return str(found.resolve()) if isinstance(found, Path) else found.name
+
+
+@contextmanager
+def _telling() -> Iterator[Said]:
+    """How far a transfer is: a line that changes, or one now and then where stderr is no terminal."""
+    terminal = sys.stderr.isatty()
+    last = time.monotonic()
+
+    def said(progress: Progress) -> None:
+        nonlocal last
+        if terminal:
+            click.echo(f"\r\x1b[2K{figures.transfer(progress)}", nl=False, err=True)
+        elif time.monotonic() >= last + EVERY_S:
+            last = time.monotonic()
+            say(figures.transfer(progress), err=True)
+
+    try:
+        yield said
+    finally:
+        if terminal:
+            click.echo("\r\x1b[2K", nl=False, err=True)
+
+
+def _model(name: str | None) -> str | None:
+    """A model folder as an absolute path; a hub name (owner/name) as it is."""
+    if name is None:
+        return None
+    from engine.models import DEMO
+
+    if name in DEMO:
+        return name
+    path = Path(name)
+    if path.exists():
+        if not (path / "config.json").exists():
+            raise UsageError(
+                f"--model {name}: this folder has no config.json, so it is no model in Hugging Face format."
+            )
+        return str(path.resolve())
+    if path.is_absolute() or name.startswith(".") or len(path.parts) != 2:
+        raise UsageError(f"--model {name}: there is no such folder, and a hub name looks like owner/name.")
+    return name
+
+
+def _pair(column: str) -> tuple[str, str]:
+    """``instruction=question`` as the two names."""
+    ours, said, yours = column.partition("=")
+    if not (ours and said and yours):
+        raise UsageError(f"--column {column}: say which of your columns is ours, e.g. instruction=question.")
+    return ours, yours
+
+
+def _say_added(batches: list[Any]) -> None:
+    """One line per imported file, and where to look when rows were refused."""
+    for b in batches:
+        held = f", {b.heldout:,} held out" if b.heldout else ""
+        twice = f", {b.duplicates:,} exact duplicates kept" if b.duplicates else ""
+        say(f"{b.file}: {b.format}, {b.rows + b.heldout:,} rows{held}{twice}")
+        if b.rejected:
+            say(f"  {b.rejected:,} rows could not be used and lie in quarantine with file, row and reason")
