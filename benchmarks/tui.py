@@ -214,13 +214,13 @@ MISSED: dict[str, str] = {
         " that are seen, from anywhere in a gigabyte; then the way back to the app, and painting 2.7 KB."
     ),
     "to the first page": (
-        "**Re-sort, first page, by the menu.** The sort menu is a modal screen of Textual's: when it closes, the screen"
-        " below is laid out and painted with the old order before the new one can be."
+        "**Re-sort, first page, by the menu.** The new rows come with the frame in which the menu closes: some 15 ms of"
+        " CPU, most of it Textual's, twice that by the clock where cores are shared."
     ),
     "full order": (
-        "**Re-sort, full order.** Half a million ids out of an index into an array take 150 to 160 ms of CPU where"
-        " nobody else computes, a third of it in SQLite and the rest in making Python's numbers. Where cores are shared"
-        " it is twice that, and two to three times as long by the clock. The first page does not wait for it; an order"
+        "**Re-sort, full order.** Half a million ids out of an index into an array take 110 to 120 ms of CPU where"
+        " nobody else computes, two thirds of it in SQLite and the rest in making Python's numbers; it is begun when"
+        " the first page is painted. Where cores are shared it is two to three times as long by the clock. An order"
         " that was read is kept, so that the same again, or the other way round, reads nothing."
     ),
     "question it opens": (
@@ -236,8 +236,7 @@ MISSED: dict[str, str] = {
         " (word-diff.md). The next three are prefetched, so it is waited for once."
     ),
     "import of the app": (
-        "**Start.** A quarter of it is frozen dataclasses, whose methods Python compiles anew in every process; the"
-        " rest is msgspec with the configuration, sqlite3 and the app's own modules, none over a few per cent. In CPU"
+        "**Start.** msgspec with the configuration, sqlite3 and the app's own modules, none over a few per cent. In CPU"
         " time, which doubles where the cores are shared: compare with what bare Textual takes in the same processes."
     ),
 }

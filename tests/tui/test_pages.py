@@ -302,6 +302,30 @@ def test_a_page_is_three_queries_whatever_its_size(project: Path) -> None:
     assert len(asked) == 6
 
 
+@pytest.mark.parametrize("sort", SORTS)
+def test_an_order_of_many_blocks_is_the_same(project: Path, sort: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where many share a value (a cluster, none at all), so that a block ends among them."""
+    wanted = [Order(2, "", sort, down) for down in (False, True)]
+    whole = [listed(Pages(project), one) for one in wanted]
+    monkeypatch.setattr(module, "BLOCK", 7)
+    parts = [list(Pages(project).order(one)) for one in wanted]
+    assert [[id for block in part for id in block] for part in parts] == whole
+    assert all(len(part) > (600 - FIRST) // 7 for part in parts)
+
+
+def test_what_a_stage_writes_between_two_blocks_moves_nobody(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = copied(project, tmp_path / "p")
+    whole = listed(Pages(copy), Order(2, "", "quality"))
+    monkeypatch.setattr(module, "BLOCK", 7)
+    blocks = Pages(copy).order(Order(2, "", "quality"))
+    found = list(next(blocks))
+    with sqlite3.connect(copy / "middo.db") as db:
+        db.execute("UPDATE signal SET quality=10-quality WHERE round=2")
+    assert found + [id for block in blocks for id in block] == whole
+
+
 def test_the_first_block_is_short_and_the_second_is_the_rest(project: Path) -> None:
     blocks = list(Pages(project).order(Order(2, "", "quality")))
     assert [len(block) for block in blocks] == [FIRST, 600 - FIRST]
