@@ -213,8 +213,9 @@ def _name(meta: dict[str, object], config: Config) -> str:
 
 
 def _model(meta: dict[str, object], config: Config) -> str:
-    """The last part of a hub name or of a folder's path."""
-    return str(meta.get("model") or config.model.name).rstrip("/").rsplit("/", 1)[-1]
+    """The last part of a hub name, of a folder's path or of an embedded model's name."""
+    name = str(meta.get("model") or config.model.name)
+    return name.removeprefix("demo:").rstrip("/").rsplit("/", 1)[-1]
 
 
 def _first(comes: Run | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:

@@ -69,6 +69,15 @@ def test_a_new_project(tmp_path: Path, reader: Reader) -> None:
     assert [stage.state for stage in view.stages] == ["pending"] * 9
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("demo:base", "base"), ("owner/Llama-3.1-8B", "Llama-3.1-8B"), ("/models/my:own/", "my:own"), ("gpt2", "gpt2")],
+)
+def test_a_model_is_known_by_the_last_part_of_its_name(tmp_path: Path, reader: Reader, name: str, shown: str) -> None:
+    Store(tmp_path / "p", model=name)
+    assert reader.view().model == shown
+
+
 def test_a_running_round(tmp_path: Path, reader: Reader) -> None:
     stores.running(tmp_path / "p")
     view = reader.view()
