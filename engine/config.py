@@ -331,6 +331,8 @@ def load(project: Path) -> Config:
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
+        if (project / "middo.db").exists():
+            raise ConfigError(f"{path}: missing. Put it back; it needs no more than [model] name.") from None
         raise ConfigError(f"{path}: missing. Make a project with `middo-tui init {project} --data FILE`.") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None

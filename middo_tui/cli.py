@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from shlex import quote
@@ -56,7 +57,12 @@ class Program(click.Group):
         except OSError as error:
             if error.errno in (None, errno.EPIPE):  # click ends quietly when nobody reads on
                 raise
-            say(f"middo-tui: {error.filename or ''}: {error.strerror}.", err=True)
+            say(f"middo-tui: {f'{error.filename}: ' if error.filename else ''}{error.strerror}.", err=True)
+            ctx.exit(1)
+        except sqlite3.Error as error:
+            from engine.store.connect import FILE, translated
+
+            say(f"middo-tui: {translated(error, Path(FILE))}", err=True)
             ctx.exit(1)
 
 

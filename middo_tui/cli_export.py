@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from engine.errors import UsageError
+from engine.errors import DataError, UsageError
 from middo_tui.say import say
 
 FOLDER = click.Path(path_type=Path)
@@ -30,7 +33,8 @@ def export(
     if private and not push:
         raise UsageError("--private: is for --push, which was not asked for.")
     address = _address(push, format_) if push else ""
-    count = project.export(folder, out, round_, format_, provenance)
+    with _writing(out):
+        count = project.export(folder, out, round_, format_, provenance)
     say(f"{out}: {count:,} rows ({format_})")
     if push:
         from engine.push import push as upload
@@ -51,9 +55,24 @@ def export_model(folder: Path, out: Path, round_: int | None, merged: bool) -> N
     from engine.fit import size
     from engine.handover import export_model as write
 
-    made = write(folder, out, round_, merged)
+    with _writing(out):
+        made = write(folder, out, round_, merged)
     say(f"{out}: {made.kind} of round {made.round}, {size(made.size)}. Say its licence in README.md.")
     say(f"Nothing left this machine. To share it: hf upload OWNER/NAME {out}")
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """What the disk refuses is said of OUT, not of the file that is written first and then takes its place.
+
+    Raises:
+        DataError: OUT cannot be written, and why; nothing of it is there.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise DataError(f"{out}: cannot be written: {why}. Nothing was half written.") from None
 
 
 def _address(push: str, format: str) -> str:

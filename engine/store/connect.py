@@ -83,7 +83,11 @@ def reader(project: Path) -> sqlite3.Connection:
             written.
     """
     db = _read_only(project)
-    applied = [row["name"] for row in db.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+    try:
+        applied = [row["name"] for row in db.execute("SELECT name FROM _sqlite_migrations ORDER BY id")]
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise translated(error, database(project)) from error
     if NEWEST in applied and applied[-1] != NEWEST:
         db.close()
         raise newer(project, applied[applied.index(NEWEST) + 1 :])

@@ -81,6 +81,32 @@ def test_a_name_that_is_no_text_is_refused(data: Path, tmp_path: Path) -> None:
         assert not project.exists()
 
 
+@pytest.mark.parametrize("page", [1, 2, 8])
+def test_a_damaged_database_is_said_without_a_traceback(page: int, data: Path, tmp_path: Path) -> None:
+    project = tmp_path / "P"
+    assert cli("init", project, "--data", data).exit_code == 0
+    with (project / "middo.db").open("r+b") as stream:
+        stream.seek(4096 * page)
+        stream.write(b"\xff" * 4096)
+    for args in (("status", project), ("samples", project), ("export", project, tmp_path / "out.json")):
+        done = cli(*args)
+        assert done.exit_code in (0, 1)
+        if done.exit_code:
+            assert "middo.db: " in (last := done.output.splitlines()[-1])
+            assert "restore it from a copy" in last
+
+
+def test_what_cannot_be_written_is_named_as_it_was_asked_for(data: Path, tmp_path: Path) -> None:
+    assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
+    refused(cli("export", tmp_path / "P", "/proc/out.json"), 1, "/proc/out.json: cannot be written")
+
+
+def test_a_project_without_its_config_is_not_told_to_begin_anew(data: Path, tmp_path: Path) -> None:
+    assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
+    (tmp_path / "P" / "config.toml").unlink()
+    refused(cli("run", tmp_path / "P"), 2, "config.toml: missing. Put it back")
+
+
 def test_a_locale_with_few_characters_gets_what_it_has(data: Path, tmp_path: Path) -> None:
     named = data.rename(tmp_path / "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n.json")
     environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
