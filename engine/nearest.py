@@ -30,6 +30,8 @@ DEVICE_COLUMNS = 65536
 """Columns of a block on a GPU, whose memory it fills better: 256 MiB of float32."""
 SPARE = 4
 """Candidates beyond the k that are wanted: as many as could be misplaced by the scan's rounding."""
+FEW = 0.1
+"""Under this share of queries that find something in a block, their lines are looked at alone."""
 REFINED_BYTES = 16 * 2**20
 """Of candidate rows that are held in double precision at a time."""
 
@@ -204,14 +206,15 @@ def _mutual_scan(table: _Table, alone: Ints, count: int) -> Ints:
     where = np.full((len(table), count), -1, dtype=np.int64)
     side = min(BLOCK_ROWS, len(table))
     room = np.empty((side, side), dtype=table.kind)
-    spans = list(_spans(len(table), BLOCK_ROWS))
+    spans, usable = list(_spans(len(table), BLOCK_ROWS)), table.usable.all()
     for n, rows in enumerate(spans):
         query = table.unit(rows)
         for columns in spans[n:]:
             other = query if columns is rows else table.unit(columns)
             block = np.matmul(query, other.T, out=room[: len(query), : len(other)])
-            block[:, ~table.usable[columns]] = -np.inf
-            block[~table.usable[rows]] = -np.inf
+            if not usable:
+                block[:, ~table.usable[columns]] = -np.inf
+                block[~table.usable[rows]] = -np.inf
             if columns is rows:
                 itself = np.flatnonzero(alone[rows] >= 0)
                 block[itself, itself] = -np.inf
@@ -226,27 +229,40 @@ def _absorb(best: Floats, where: Ints, block: Floats, start: int, across: bool =
 
     ``across``: the block is [m, n], and is not spoiled.
 
-    Once a query knows its full number, only what is greater than the least of them is looked at: few, after the first
-    blocks, so that most of a block is compared once and never ranked. Spoils ``block``.
+    Once a query knows its full number, only what is greater than the least of them is looked at: few queries find any
+    in a block, after the first ones, and a block's greatest tell which. Spoils ``block``.
     """
     if np.isneginf(best[:, -1]).any():
         values, at = _top(block.T.copy() if across else block, best.shape[1])
         best[:], where[:] = _merge(best, where, values, np.where(np.isneginf(values), -1, at + start))
         return
-    hits = np.flatnonzero(block > (best[:, -1] if across else best[:, -1:]))
-    if not len(hits):
+    least = best[:, -1]
+    lines = np.flatnonzero(block.max(axis=0 if across else 1) > least)
+    if not len(lines):
         return
-    line, column = np.divmod(hits, block.shape[1])
-    if across:
-        order = np.argsort(column, kind="stable")
-        line, column = column[order], line[order]
-    lines, at, counts = np.unique(line, return_inverse=True, return_counts=True)
-    place = np.arange(len(hits)) - np.repeat(np.cumsum(counts) - counts, counts)
+    part = block.T if across else block
+    if len(lines) < FEW * len(best):
+        part, least = part[lines], least[lines]
+        line, column = np.divmod(np.flatnonzero(part > least[:, None]), part.shape[1])
+    else:
+        lines = np.arange(len(best))
+        line, column = _hits(block, least, across)
+    counts = np.bincount(line, minlength=len(lines))
+    place = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
     values = np.full((len(lines), int(counts.max())), -np.inf, dtype=best.dtype)
     index = np.full(values.shape, -1, dtype=np.int64)
-    values[at, place] = block[column, line] if across else block[line, column]
-    index[at, place] = column + start
+    values[line, place] = part[line, column]
+    index[line, place] = column + start
     best[lines], where[lines] = _merge(best[lines], where[lines], values, index)
+
+
+def _hits(block: Floats, least: Floats, across: bool) -> tuple[Ints, Ints]:
+    """Line by line, where a block exceeds the ``least`` of its lines (its columns, ``across``)."""
+    line, column = np.divmod(np.flatnonzero(block > (least if across else least[:, None])), block.shape[1])
+    if across:
+        order = np.argsort(column, kind="stable")
+        return column[order], line[order]
+    return line, column
 
 
 def _top(block: Floats, k: int) -> tuple[Floats, Ints]:
