@@ -22,6 +22,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import ConfigError, ModelError
+from engine.pieces import Pieces, Span, encode, ids_of, tokens_of
 from engine.store.rows import Message
 from engine.turns import Turns, clean, mappings
 
@@ -68,8 +69,6 @@ class _Layout:
     ends: dict[int, int]
 
 
-Span = tuple[int, int]
-Pieces = list[tuple[str, bool]]  # text, and whether it is a turn's own text
 Specials = tuple[tuple[str, str], ...]
 
 
@@ -151,7 +150,7 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     if cut is None:
         return _unusable("the chat template rewrites this conversation in a way that cannot be followed")
     pieces, spans = cut
-    ids, mask, prompt_end = _encode(tokenizer, pieces, spans)
+    ids, mask, prompt_end = encode(tokenizer, pieces, spans)
     if turns[-1].role == "assistant" and end_of_turn(tokenizer) is None and tokenizer.eos_token_id is not None:
         # A template without an end of turn would teach the model never to stop.
         ids, mask = [*ids, tokenizer.eos_token_id], [*mask, True]
@@ -179,13 +178,13 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int) 
         pieces = _interleave(around, turns, text) if around else None
     if pieces is None:
         return []
-    ids = [i for piece, is_content in pieces for i in _ids(tokenizer, piece, is_content)]
+    ids = [i for piece, is_content in pieces for i in ids_of(tokenizer, piece, is_content)]
     return ids if len(ids) <= max_length else []
 
 
 def render_bare(tokenizer: Any, text: str, max_length: int) -> Rendered:
     """A text alone, without template or special tokens: what an embedding of the bare prompt is taken from."""
-    ids, _ = _tokens(tokenizer, clean(text), is_content=True)
+    ids, _ = tokens_of(tokenizer, clean(text), is_content=True)
     if not ids:
         return _unusable("the prompt is empty")
     ids = ids[:max_length]
@@ -355,50 +354,3 @@ def _spans_by_prefix(template: _Template, turns: Turns, text: str) -> list[Span]
             return None
         spans.append((len(asked), ended.end() if ended else len(text.rstrip())))
     return spans
-
-
-def _encode(tokenizer: Any, pieces: Pieces, spans: list[Span]) -> tuple[list[int], list[bool], int]:
-    """Token ids, the mask of ``spans``, and the number of tokens before the last span."""
-    ids: list[int] = []
-    mask: list[bool] = []
-    prompt_end = base = span = 0
-    for piece, is_content in pieces:
-        tokens, offsets = _tokens(tokenizer, piece, is_content)
-        end = base
-        for token, (_, stop) in zip(tokens, offsets, strict=True):
-            # Byte-level tokenizers trim blanks from offsets, and the bytes of one character share an offset:
-            # tokens are taken as contiguous, and one without width belongs where the token before it does.
-            begin, end = end, max(base + stop, end)
-            while span < len(spans) and spans[span][1] <= begin:
-                span += 1  # spans are in order, and so are tokens
-            inside = span < len(spans) and end > spans[span][0]
-            if begin == end and mask:
-                inside = mask[-1]
-            prompt_end += end <= spans[-1][0]
-            ids.append(token)
-            mask.append(inside)
-        base += len(piece)
-    return ids, mask, prompt_end
-
-
-def _ids(tokenizer: Any, text: str, is_content: bool) -> list[int]:
-    """``_tokens`` without the offsets, which take longer to hand over than to find."""
-    if not text:
-        return []
-    how = {"add_special_tokens": False, "return_attention_mask": False, "split_special_tokens": is_content}
-    found: list[int] = tokenizer(text, verbose=False, **how)["input_ids"]
-    return found
-
-
-def _tokens(tokenizer: Any, text: str, is_content: bool) -> tuple[list[int], list[Span]]:
-    if not text:
-        return [], []
-    out = tokenizer(
-        text,
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        split_special_tokens=is_content,
-        verbose=False,
-    )
-    return out["input_ids"], out["offset_mapping"]

@@ -1,4 +1,7 @@
-"""The tables, as append-only migrations. Never edit one that was released: add another."""
+"""The tables, as append-only migrations. Never edit one that was released: add another.
+
+Nor rename one: every store holds the names of those that it has had (there is no m005).
+"""
 
 from __future__ import annotations
 

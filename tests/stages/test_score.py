@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from engine import batches, diagnosis, models
+from engine import batches, diagnosis
 from engine.backends import hf
 from engine.context import StoreCtx
 from engine.errors import ModelError, StageError
@@ -385,28 +385,3 @@ def test_logits_that_cannot_be_reproduced_are_refused(tiny_model: Path, monkeypa
     monkeypatch.setattr(model.loaded.model.config, "final_logit_softcapping", 1.0, raising=False)
     with pytest.raises(ModelError, match="family 'llama' change their logits"):
         model.score([render(model.tokenizer, CHATS[0], 96)])
-
-
-def test_the_fingerprint_follows_the_weights(tmp_path: Path, tiny_model: Path) -> None:
-    other = tiny.make_model(tmp_path / "other", seed=1)
-    copy = tiny.make_model(tmp_path / "copy")
-    marks = [models.fingerprint(models.ModelRef(folder)) for folder in (tiny_model, copy, other)]
-    assert marks[0] == marks[1] != marks[2]
-    assert models.fingerprint(models.ModelRef(copy, other)) not in marks
-    with pytest.raises(ModelError, match=r"no \*\.safetensors weights here"):
-        models.fingerprint(models.ModelRef(tmp_path))
-
-
-def test_models_are_found_beside_the_project_or_refused(tmp_path: Path, tiny_model: Path) -> None:
-    (tmp_path / "p" / "m").mkdir(parents=True)
-    assert models.locate("m", tmp_path / "p") == tmp_path / "p" / "m"
-    assert models.locate(str(tiny_model), tmp_path) == tiny_model
-    with pytest.raises(ModelError, match="name is empty"):
-        models.locate("", tmp_path)
-    with pytest.raises(ModelError, match="no such folder, nor a hub name"):
-        models.locate("./no/such/model", tmp_path)
-    with pytest.raises(ModelError, match="torch sees no GPU"):
-        hf.load(tiny_model, device="cuda:7")
-    (tmp_path / "broken").mkdir()
-    with pytest.raises(ModelError, match=r"broken: no \*.safetensors weights"):
-        hf.load(tmp_path / "broken", device="cpu")
