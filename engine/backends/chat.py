@@ -1,0 +1,201 @@
+"""What a chat endpoint is asked and how its replies are read, whichever way the calls travel: one by one (``openai``)
+or as batches (``openai_batches``).
+
+The key is read from the environment variable that config.toml names; it is in no message, log or row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import openai
+from openai.types.chat import ChatCompletion
+
+from engine.backends import BYTES_PER_TOKEN, Call, Generation
+from engine.backends.limits import told_s
+from engine.errors import BackendError
+
+R = TypeVar("R")
+MESSAGE_LIMIT = 300
+FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+PASSING = frozenset({408, 409, 429})  # and all of 5xx
+NO_QUOTA = "insufficient_quota"  # a 429 that does not pass
+OPTIONAL = frozenset({"temperature", "top_p", "seed"})  # some models refuse to have them set
+NO_KEY = "none"
+
+
+class Chat:
+    """One model at one endpoint, with a client that works in a thread of its own.
+
+    Args:
+        url: the base address, such as ``http://127.0.0.1:8000/v1``.
+        model: the name that the endpoint knows the model by.
+        key_env: name of the environment variable that holds the key; empty: the endpoint wants none.
+        timeout_s: how long it may be silent.
+
+    Raises:
+        BackendError: the variable is not set, or the address is none.
+    """
+
+    def __init__(self, url: str, model: str, key_env: str, timeout_s: float) -> None:
+        self.url, self.model, self.timeout_s = url, model, timeout_s
+        self._key = key_in(key_env)
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise BackendError(f'config.toml: [teacher] url = "{url}" is no address. Example: http://127.0.0.1:8000/v1')
+        self.names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
+        """By which name each option is sent; those that the model refuses are not there."""
+        self.notes: list[str] = []
+        self.estimates = False
+        """Whether a reply came without a count of its tokens."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
+        self._thread.start()
+        self.client = self.start(self._open()).result()
+
+    async def _open(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(api_key=self._key, base_url=self.url, timeout=self.timeout_s, max_retries=0)
+
+    def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        """Have ``work`` done in the thread of the client."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """Give up what is in flight and end the thread."""
+
+        async def end() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)  # a task that is not run to its end warns
+            await self.client.close()
+
+        self.start(end()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def body(self, call: Call, names: Mapping[str, str]) -> dict[str, Any]:
+        """A request's parameters, its options by their ``names``."""
+        values = {
+            "max_tokens": call.max_new_tokens,
+            "temperature": call.temperature,
+            "top_p": call.top_p,
+            "seed": call.seed,
+        }
+        return {
+            "model": self.model,
+            "messages": [{"role": m.role, "content": m.content} for m in call.chat],
+            **{names[name]: value for name, value in values.items() if name in names},
+        }
+
+    def adapt(self, status: int, refused: str | None, names: Mapping[str, str]) -> bool:
+        """Whether a refusal is about an option that this model does not take, and asking without it may work.
+
+        ``names``: by which the options were sent. ``refused``: the parameter that the endpoint names.
+        """
+        if status != 400 or refused not in names.values():
+            return False
+        if refused not in self.names.values():  # another call has found out meanwhile
+            return True
+        if refused == "max_tokens":
+            self.names["max_tokens"] = "max_completion_tokens"
+            self.notes.append(f"{self.model} takes max_completion_tokens in place of max_tokens")
+        elif refused in OPTIONAL:
+            del self.names[refused]
+            self.notes.append(f"{self.model} does not let {refused} be set: its own default holds")
+        else:
+            return False
+        return True
+
+    def read(self, reply: ChatCompletion, tokens_in: int) -> Generation:
+        """A reply as a generation. Tokens that a provider does not count are estimated: ``tokens_in``, from bytes."""
+        if not getattr(reply, "choices", None):
+            return failed("the reply holds no choice")
+        choice, used = reply.choices[0], getattr(reply, "usage", None)
+        text = self.without_key(choice.message.content or "")
+        if used is not None:
+            tokens_in, tokens_out = used.prompt_tokens, used.completion_tokens
+        else:
+            if not self.estimates:
+                self.notes.append(f"{self.model}'s server counts no tokens: they are estimated, for caps and cost too")
+            self.estimates = True
+            tokens_out = round(len(text.encode()) / BYTES_PER_TOKEN)
+        return Generation(text, "length" if choice.finish_reason == "length" else "stop", tokens_in, tokens_out)
+
+    def fatal(self, error: BaseException) -> str:
+        """Why no call can work, and what there is to do."""
+        said = self.said(getattr(error, "message", str(error)))
+        return self.hopeless(said, getattr(error, "status_code", 0), code(error))
+
+    def hopeless(self, said: str, status: int, kind: str) -> str:
+        """The same of a refusal that came in other ways than as an exception."""
+        if status == 404:
+            listed = f"{self.url}/models lists what there is"
+            fix = f"is there a model {self.model!r}? Check [teacher] model and url; {listed}"
+        elif kind == NO_QUOTA:
+            fix = "your quota with this provider is used up. What came before is saved; go on when there is more"
+        else:
+            fix = "check the key in the environment variable that [teacher] key_env names"
+        return f"{self.url}: {said}. No call can work: {fix}."
+
+    def why(self, error: BaseException) -> str:
+        """Why a call failed in the end."""
+        if isinstance(error, TimeoutError | openai.APITimeoutError):
+            return f"no reply within {self.timeout_s:g} s"
+        if isinstance(error, openai.APIStatusError):
+            return f"the endpoint answered {error.status_code}: {self.said(error.message)}"
+        return f"the connection failed: {self.said(str(error.__cause__ or error))}"
+
+    def unreadable(self, error: BaseException) -> str:
+        """Why a reply is of no use."""
+        return f"the reply cannot be read: {self.said(str(error))}"
+
+    def said(self, text: str) -> str:
+        """What an endpoint or a library said, short, and never with the key in it."""
+        return " ".join(self.without_key(text).split())[:MESSAGE_LIMIT].rstrip(".")
+
+    def without_key(self, text: str) -> str:
+        """Before anything is cut off: half a key is a secret too."""
+        return text.replace(self._key, "<key>") if len(self._key) > len(NO_KEY) else text
+
+
+def key_in(name: str) -> str:
+    """The key in environment variable ``name``; a word that stands for none where the endpoint wants none."""
+    if not name:
+        return NO_KEY
+    if not (key := os.environ.get(name, "")):
+        raise BackendError(f"The environment variable {name} is not set, and config.toml ([teacher] key_env) names it.")
+    return key
+
+
+def failed(reason: str, final: bool = False) -> Generation:
+    """A call without a reply that can be used."""
+    return Generation("", "stop", 0, 0, reason, final)
+
+
+def code(error: BaseException) -> str:
+    """What an API calls the error, where it does."""
+    return str(getattr(error, "code", None) or getattr(error, "type", None) or "")
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same call may work a little later."""
+    return passing(error.status_code) if isinstance(error, openai.APIStatusError) else True
+
+
+def passing(status: int) -> bool:
+    """Whether an endpoint that answers so may answer otherwise a little later."""
+    return status in PASSING or status >= 500
+
+
+def told(error: BaseException) -> float:
+    """How long an endpoint that cannot answer now asks to wait; 0: it does not say."""
+    if isinstance(error, openai.APIStatusError) and passes(error):
+        return told_s(error.response.headers) or 0.0
+    return 0.0
