@@ -196,6 +196,8 @@ class Teacher(_Section, frozen=True):
     tokens_per_minute: NotNegative = 0
     timeout_s: Rate = 120.0
     retries: NotNegative = 5
+    batch: bool = False
+    batch_price: Share = 0.5
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     temperature: Weight = 1.0
     top_p: Share = 1.0
@@ -207,14 +209,18 @@ class Teacher(_Section, frozen=True):
     prices: dict[str, Prices] = {}
 
     def __post_init__(self) -> None:
-        """A cap on money that nothing counts towards would be none."""
+        """A cap on money that nothing counts towards would be none, and only an endpoint takes batches of calls."""
+        if self.batch and self.backend != "openai":
+            raise ValueError(f'batch = true needs backend = "openai", not "{self.backend}"')
         if self.budget_cost and self.model not in self.prices:
             raise ValueError(f"budget_cost needs a price: prices = {{{toml(self.model)} = {{input = …, output = …}}}}")
 
     @property
     def price(self) -> Prices:
-        """What the teacher's model costs."""
-        return self.prices.get(self.model, FREE)
+        """What the teacher's model costs, the way that it is asked."""
+        full = self.prices.get(self.model, FREE)
+        share = self.batch_price if self.batch else 1.0
+        return Prices(input=full.input * share, output=full.output * share)
 
     @property
     def sent_to(self) -> str:

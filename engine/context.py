@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from engine.config import Config
@@ -56,6 +61,23 @@ class StoreCtx:
 
     def wanted(self) -> str:
         return read.plan(self._db).want
+
+    @contextmanager
+    def own_cancel(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # in tests: nobody sends signals to a thread
+            yield
+            return
+
+        def told(number: int, frame: FrameType | None) -> None:
+            if self.wanted() != "cancel":  # the machine goes down
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+
+        before = signal.signal(signal.SIGTERM, told)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def event(self, text: str, level: str = "info") -> None:
         write.event(self._db, text, level, self.round, self.stage)

@@ -325,6 +325,6 @@ def _leaves(config: Config) -> Finding:
         return Finding("privacy", f"no text leaves this machine (teacher backend: {how.backend})")
     return Finding(
         "privacy",
-        f"prompts, responses and neighbours of selected samples are sent to {host}",
+        f"prompts, responses and neighbours of selected samples are sent to {host}{' as files' if how.batch else ''}",
         fix="serve the teacher on this machine if they must not leave it",
     )

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from engine.config import Config, Teacher
 from engine.errors import BackendError, EndpointError
 from engine.finding import Finding
@@ -57,13 +59,16 @@ def findings(config: Config, asked: Asked) -> Iterator[Finding]:
     except BackendError as error:
         yield Finding("teacher", str(error), bad=True, fix=_set_key(how))
         return
-    reply = _reply(how, offered, asked) if may_ask else _not_asked(how, asked)
+    alone = msgspec.structs.replace(how, batch=False)  # which has another price
+    reply = _reply(alone, offered, asked) if may_ask else _not_asked(alone, asked)
     # A name that is not listed may be known all the same: Ollama's without a tag, a router's patterns.
     if offered and how.model not in offered and (not may_ask or reply.bad):
         yield Finding("teacher", f"{how.url}: no model {how.model!r}", True, _others(offered) + _or_ask(may_ask))
         return
     sees = offered.get(how.model)
     yield _there(how, sees)
+    if how.batch:
+        yield _batches(how)
     yield from _room(how, sees, asked.longest)
     yield reply
 
@@ -74,12 +79,24 @@ def _or_ask(may_ask: bool) -> str:
 
 def _there(how: Teacher, sees: int | None) -> Finding:
     text = f"{how.model} at {how.url}" + (f" · sees {sees:,} tokens" if sees else "")
+    way = " in batches" if how.batch else ""
     if how.model in how.prices:
-        return Finding("teacher", f"{text} · {how.price.input:g} in, {how.price.output:g} out per million tokens")
+        return Finding("teacher", f"{text} · {how.price.input:g} in, {how.price.output:g} out per million tokens{way}")
     if how.sent_to:
         fix = "set [teacher] prices and budget_cost, so that its cost is counted and capped"
         return Finding("teacher", f"{text} · no price", fix=fix)
     return Finding("teacher", text)
+
+
+def _batches(how: Teacher) -> Finding:
+    """Whether it takes calls as batches."""
+    from engine.backends.openai_batches import check
+
+    try:
+        check(how.url, how.key_env)
+    except BackendError as error:
+        return Finding("batches", str(error), bad=True, fix="set [teacher] batch = false")
+    return Finding("batches", "calls can be given away as batches, for results within a day")
 
 
 def _room(how: Teacher, sees: int | None, longest: int) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ Rules that make every stage resumable, whatever kills it:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -61,6 +62,11 @@ class Ctx(Protocol):
 
     def wanted(self) -> str:
         """``run``, ``pause`` or ``cancel``, without raising: for loops that must reach a boundary first."""
+
+    def own_cancel(self) -> AbstractContextManager[None]:
+        """Within it a cancel does not end the process at once: the stage sees it in ``wanted`` and ends itself, within
+        ``launch.grace_s``. For stages that have something to call off elsewhere.
+        """
 
     def event(self, text: str, level: str = "info") -> None:
         """A line for the log that a person reads."""

@@ -57,6 +57,11 @@ def clock(at: float, seconds: bool = False) -> str:
     return time.strftime("%H:%M:%S" if seconds else "%H:%M", time.localtime(at))
 
 
+def day(at: float) -> str:
+    """``Sat 14:05``: local time of a day near by."""
+    return time.strftime("%a %H:%M", time.localtime(at))
+
+
 def money(amount: float) -> str:
     """Dollars, always with cents."""
     return f"${amount:,.2f}"

@@ -71,6 +71,9 @@ def says_teacher(view: LoopView) -> bool:
 
 def _running(view: LoopView, keys: bool) -> Notice:
     if keys and says_teacher(view):  # the plain lines have a line for it
+        if view.batch:
+            leave = f"It may take hours: {press('app.leave')} leaves, the terminal can be closed, the run goes on."
+            return Notice(f"{view.batch[0].upper()}{view.batch[1:]}. {leave} Teacher: {view.teacher}", "dim")
         return Notice(f"teacher: {view.teacher}", "dim")
     if view.until:
         return Notice(f"Stops after {view.until}.", "dim")
@@ -82,11 +85,13 @@ def _pausing(view: LoopView, keys: bool) -> Notice:
 
 
 def _cancelling(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Cancelling {_where(view)}: what is saved stays.", "strong")
+    ended = " The provider is asked to end its batch; what it has done is taken in." if view.batch else ""
+    return Notice(f"Cancelling {_where(view)}: what is saved stays.{ended}", "strong")
 
 
 def _paused(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Paused in {_where(view)}.{_run(keys, 'goes on from there.')}", "decide")
+    out = f" The provider goes on with its {view.batch}." if view.batch else ""
+    return Notice(f"Paused in {_where(view)}.{out}{_run(keys, 'goes on from there.')}", "decide")
 
 
 def _cancelled(view: LoopView, keys: bool) -> Notice:

@@ -16,13 +16,14 @@ from middo_tui import figures, guard
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import MARKS, LoopView, StageView
 from middo_tui.notice import notice
-from middo_tui.teacher_words import spending
+from middo_tui.teacher_words import batch, spending
 
 EVERY_S = 0.5
 PROGRESS_EVERY_S = 5.0
 ENDED = frozenset({"done", "failed", "waiting", "paused", "cancelled"})
 CODES = {"waiting": 4, "failed": 1, "lost": 1, "interrupted": 1, "cancelled": 1}
 HEADER = ("round", "size", "selected C/D/Q", "rewritten", "accepted C/D/Q", "held-out loss", "accuracy", "change")
+HOURS = "it may take hours, and the run goes on when the terminal is closed"
 Echo = Callable[[str], Any]
 
 
@@ -36,6 +37,7 @@ class Narrator:
         self._progress: dict[tuple[int, str], int] = {}
         self._progress_at = 0.0
         self._first = True
+        self._batch = ""
 
     def tell(self, view: LoopView) -> None:
         """Say what is new in ``view``. What was over before the first view is not news."""
@@ -44,6 +46,9 @@ class Narrator:
         for round, stages in ((view.round - 1, view.earlier), (view.round, view.stages)):
             for stage in stages:
                 self._stage(round, stage)
+        if view.batch and view.state == "running" and (named := view.batch.partition(":")[0]) != self._batch:
+            self._batch = named
+            self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  {view.batch}; {HOURS}")
         self._first = False
 
     def _stage(self, round: int, stage: StageView) -> None:
@@ -218,6 +223,8 @@ def describe(status: Mapping[str, Any]) -> str:
     lines += [_stage_line(stage) for stage in newest["stages"]]
     if said := spending(newest["teacher"], newest["teacher"]["projected"]):
         lines.append(f"teacher  {said}")
+    if said := batch(newest["teacher"]["batch"], time.time()):
+        lines.append(f"batch    {said}")
     tasks = task_lines(status)
     return "\n".join([*lines, "", rounds_table(status), *(["", *tasks] if tasks else [])])
 

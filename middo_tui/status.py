@@ -120,7 +120,11 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
             for name in stages_of(closing)
             if (j := by_name.get(name))
         ],
-        "teacher": {**teacher.asked(db, number), "projected": teacher.projected(db, number)},
+        "teacher": {
+            **teacher.asked(db, number),
+            "projected": teacher.projected(db, number),
+            "batch": teacher.batches(db, number),
+        },
         "clusters": read.clusters(db, number),
     }
 

@@ -30,6 +30,21 @@ def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
     return " · ".join(parts)
 
 
+def batch(facts: Mapping[str, Any] | None, now: float) -> str:
+    """``batch of 2,000 calls: 812 done · 1 h 12 min so far, until Sat 14:05 at the latest``; empty: none is out.
+
+    ``facts``: as ``engine.store.teacher`` reads them. ``now``: wall time in seconds.
+    """
+    if facts is None:
+        return ""
+    many = "batch" if facts["batches"] == 1 else f"{facts['batches']:,} batches"
+    done = f"{facts['completed']:,} done" + (f", {facts['failed']:,} failed" if facts["failed"] else "")
+    if facts["cancelling"]:
+        done += ", being ended"
+    until = f", until {figures.day(facts['until'])} at the latest" if facts["until"] else ""
+    return f"{many} of {facts['calls']:,} calls: {done} · {figures.duration(now - facts['since'])} so far{until}"
+
+
 def _about(ahead: Mapping[str, Any]) -> str:
     return f"about {figures.short(ahead['tokens_in'] + ahead['tokens_out'])}"
 

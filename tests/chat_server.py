@@ -39,8 +39,12 @@ class Server:
         self.closing = threading.Event()
         self._now = 0
         self._lock = threading.Lock()
-        self._server = _Quiet(("127.0.0.1", 0), _handler(self))
+        self._server = _Quiet(("127.0.0.1", 0), self.handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        """What answers the requests."""
+        return handler(self)
 
     @property
     def url(self) -> str:
@@ -89,7 +93,7 @@ class _Quiet(ThreadingHTTPServer):
         """A client that went away is part of the tests."""
 
 
-def _says(server: Server, what: str, text: str) -> tuple[str, str]:
+def says(server: Server, what: str, text: str) -> tuple[str, str]:
     """A good reply's text and how it ends."""
     if what == "thinks":
         return "", "length"
@@ -98,9 +102,19 @@ def _says(server: Server, what: str, text: str) -> tuple[str, str]:
     return "" if what == "empty" else text.partition(" ")[2].upper(), "length" if what == "long" else "stop"
 
 
-def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+def completion(text: str, ends: str) -> dict[str, Any]:
+    """A good reply as the API gives it: 11 tokens in, 7 out."""
+    message = {"role": "assistant", "content": text}
+    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    choices = [{"index": 0, "message": message, "finish_reason": ends}]
+    facts = {"id": "x", "object": "chat.completion", "created": 0, "model": MODEL}
+    return {**facts, "choices": choices, "usage": usage}
+
+
+def handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else a reply's body waits 40 ms for its headers to be acknowledged
 
         def log_message(self, format: str, *args: Any) -> None:
             """Silent."""
@@ -154,26 +168,13 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._send(200, {"id": "x", "object": "chat.completion", "choices": []})
             else:
                 server.closing.wait(server.pause_s)
-                self._reply(*_says(server, what, text))
+                self._reply(*says(server, what, text))
                 with server._lock:
                     server.replied[text] += 1
 
         def _reply(self, text: str, ends: str) -> None:
-            message = {"role": "assistant", "content": text}
-            usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-            counted = {"usage": usage} if server.counts else {}
-            choices = [{"index": 0, "message": message, "finish_reason": ends}]
-            self._send(
-                200,
-                {
-                    "id": "x",
-                    "object": "chat.completion",
-                    "created": 0,
-                    "model": MODEL,
-                    "choices": choices,
-                    **counted,
-                },
-            )
+            said = completion(text, ends)
+            self._send(200, said if server.counts else {name: said[name] for name in said if name != "usage"})
 
         def _error(self, status: int, text: str, headers: dict[str, str] | None = None, **more: str) -> None:
             self._send(status, {"error": {"message": text, "type": "error", **more}}, headers)

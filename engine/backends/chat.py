@@ -120,7 +120,7 @@ class Chat:
         choice, used = reply.choices[0], getattr(reply, "usage", None)
         text = self.without_key(choice.message.content or "")
         if used is not None:
-            tokens_in, tokens_out = used.prompt_tokens, used.completion_tokens
+            tokens_in, tokens_out = int(used.prompt_tokens), int(used.completion_tokens)
         else:
             if not self.estimates:
                 self.notes.append(f"{self.model}'s server counts no tokens: they are estimated, for caps and cost too")

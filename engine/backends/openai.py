@@ -71,7 +71,6 @@ class Endpoint:
         self._tokens = Bucket(self.limits.tokens_per_minute)
         self._gate = Gate()
         self.paid = True
-        self.paid = True
         self._slots = asyncio.Semaphore(self.limits.concurrency)
         self._reply_tokens: float | None = None
         self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, str]] = queue.SimpleQueue()

@@ -27,27 +27,43 @@ from engine.stage import Ctx
 from engine.stages.rewrite_budget import EXHAUSTED, affordable, announce, give_up
 from engine.stages.rewrite_job import ANSWER, PROMPT, RETRY_TEMPERATURE, Job, Phase, came, summary, teacher_folder
 from engine.store.rows import Rewrite
+from engine.store.teacher import TeacherBatch
 
 
 def run(ctx: Ctx) -> None:
     """Make every owed rewrite of the round, or record why there is none."""
-    job = Job.begin(ctx)
+    job, how = Job.begin(ctx), ctx.config.teacher
+    away = [batch for batch in ctx.rows(TeacherBatch) if batch.pending]
     ctx.begin(2 * len(job.rows), job.settled())
-    if job.waiting(PROMPT) or job.waiting(ANSWER):
+    if not job.owed() and not away:
+        return
+    if job.owed():
         announce(ctx, job)
-        if ctx.config.teacher.backend == "openai":
-            from engine.stages import rewrite_stream  # the SDK takes long to load
+    for url in sorted({batch.url for batch in away if (how.backend, how.url) != ("openai", batch.url)}):
+        ctx.event(f"batches at {url} are left there: [teacher] names another teacher now", "warning")
+    if how.backend == "openai":
+        _ask_endpoint(ctx, job, any(batch.url == how.url for batch in away))
+    elif how.backend == "vllm" and job.owed():
+        from engine.stages import rewrite_stream  # the SDK takes long to load
 
-            rewrite_stream.through_endpoint(ctx, job)
-        elif ctx.config.teacher.backend == "vllm":
-            from engine.stages import rewrite_stream
+        rewrite_stream.through_engine(ctx, job)
+    elif job.owed():
+        teacher = open_teacher(ctx)
+        for phase in (PROMPT, ANSWER):
+            _phase(ctx, job, phase, teacher)
+    ctx.event(summary(job.all()))
 
-            rewrite_stream.through_engine(ctx, job)
-        else:
-            teacher = open_teacher(ctx)
-            for phase in (PROMPT, ANSWER):
-                _phase(ctx, job, phase, teacher)
-        ctx.event(summary(job.all()))
+
+def _ask_endpoint(ctx: Ctx, job: Job, away: bool) -> None:
+    """By batches, or one by one. ``away``: batches are with it, whichever way the rest is asked."""
+    if ctx.config.teacher.batch or away:
+        from engine.stages import rewrite_batch  # the SDK takes long to load
+
+        rewrite_batch.through_batches(ctx, job)
+    if not ctx.config.teacher.batch and job.owed():
+        from engine.stages import rewrite_stream
+
+        rewrite_stream.through_endpoint(ctx, job)
 
 
 def open_teacher(ctx: Ctx) -> Generates:

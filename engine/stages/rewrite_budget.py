@@ -95,6 +95,7 @@ def announce(ctx: Ctx, job: Job) -> None:
     ahead = project(ctx, job)
     text = f"{ahead.rewrites} rewrites, two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
     text += f", about {ahead.cost:.2f} in cost" if ahead.cost else ""
+    text += " as batches" if ahead.cost and ctx.config.teacher.batch else ""
     caps = [f"{ahead.cap_tokens:,} tokens"] if ahead.cap_tokens else []
     caps += [f"{ahead.cap_cost:.2f} in cost"] if ahead.cap_cost else []
     text += f"; capped at {' and '.join(caps)}" if caps else ""
@@ -144,10 +145,17 @@ class Purse:
     def spent(self, job: Job, before: Rewrite, row: Rewrite) -> None:
         """A call in flight is over; ``row`` says what it took. What is kept for its answer follows from its state."""
         self.drop("held", row.key)
+        self.drop("kept", row.key)
         self.tokens += row.tokens_in + row.tokens_out - before.tokens_in - before.tokens_out
         self.money += row.cost - before.cost
         if row.state == ANSWER.state:
             self.put("kept", row.key, expected_answer(job, row))
+
+    def paid(self, name: Hashable, tokens: int, money: float) -> None:
+        """A call in flight is over whose rewrite is no more."""
+        self.drop("held", name)
+        self.tokens += tokens
+        self.money += money
 
     def afford(self, job: Job, phase: Phase, row: Rewrite) -> bool:
         """Hold what a call may take, when the caps allow it."""

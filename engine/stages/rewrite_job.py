@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from engine import batches, models, prompts
 from engine import config as configs
 from engine.backends import Call, Generation
+from engine.errors import ConfigError
 from engine.prompts import Template
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
@@ -102,6 +103,26 @@ class Job:
         """Take the new versions of some rows."""
         self.rows.update({(r.sample_id, r.axis): r for r in rows})
 
+    def book(self, ctx: Ctx, key: Key, step: str, reply: Generation, how: configs.Teacher) -> TeacherCall:
+        """A call came back, also one whose rewrite is no more: count it. ``how`` has its price."""
+        price = cost(reply.tokens_in, reply.tokens_out, how.price)
+        self.calls += 1
+        self.tokens += reply.tokens_in + reply.tokens_out
+        self.money += price
+        return TeacherCall(
+            round=ctx.round,
+            sample_id=key[0],
+            axis=key[1],
+            step=step,
+            at=time.time(),
+            model=how.model or ctx.config.model.name,
+            seconds=reply.seconds,
+            tokens_in=reply.tokens_in,
+            tokens_out=reply.tokens_out,
+            cost=price,
+            error=reply.error,
+        )
+
     def chat(self, phase: Phase, row: Rewrite) -> Chat:
         """What the teacher is asked for ``row``."""
         sample = self.samples[row.sample_id]
@@ -138,6 +159,18 @@ def prompt_chat(sample: Sample, axis: str, template: Template, hints: str) -> Ch
     return (*(m for m in before if m.role != "system"), Message("user", asked))
 
 
+def require_endpoint(how: configs.Teacher) -> configs.Teacher:
+    """``how``, if it names an endpoint.
+
+    Raises:
+        ConfigError: the url or the model's name is missing.
+    """
+    if not how.url or not how.model:
+        lacking = "url" if not how.url else "model"
+        raise ConfigError(f'config.toml: [teacher] backend = "openai" needs {lacking}. Name it, or set backend = "hf".')
+    return how
+
+
 def teacher_folder(ctx: Ctx) -> Path:
     """Where the local teacher lies."""
     return models.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project)
@@ -152,24 +185,7 @@ def came(
     """A reply came: ``row`` as it is then, known to ``job``, and the call for the books. ``how`` has its price."""
     made = taken(job.samples[row.sample_id], row, phase, reply, how, last=phase.tries(row) + 1 >= how.attempts)
     job.update([made])
-    price = cost(reply.tokens_in, reply.tokens_out, how.price)
-    job.calls += 1
-    job.tokens += reply.tokens_in + reply.tokens_out
-    job.money += price
-    call = TeacherCall(
-        round=row.round,
-        sample_id=row.sample_id,
-        axis=row.axis,
-        step=phase.name,
-        at=time.time(),
-        model=how.model or ctx.config.model.name,
-        seconds=reply.seconds,
-        tokens_in=reply.tokens_in,
-        tokens_out=reply.tokens_out,
-        cost=price,
-        error=reply.error,
-    )
-    return made, call
+    return made, job.book(ctx, row.key, phase.name, reply, how)
 
 
 def taken(sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool) -> Rewrite:

@@ -14,10 +14,10 @@ from engine import config as configs
 from engine import diagnosis
 from engine.backends import Answers, backend
 from engine.backends.openai import Endpoint, Limits
-from engine.errors import ConfigError, Paused
+from engine.errors import Paused
 from engine.stage import Ctx
 from engine.stages.rewrite_budget import Purse, give_up
-from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Key, Phase, came, teacher_folder
+from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Key, Phase, came, require_endpoint, teacher_folder
 from engine.store.rows import Row
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ def open_endpoint(how: configs.Teacher) -> Endpoint:
     Raises:
         ConfigError: the url or the model's name is missing. BackendError: the key is not there.
     """
-    if not how.url or not how.model:
-        lacking = "url" if not how.url else "model"
-        raise ConfigError(f'config.toml: [teacher] backend = "openai" needs {lacking}. Name it, or set backend = "hf".')
+    require_endpoint(how)
     limits = Limits(
         how.concurrency, how.requests_per_minute, how.tokens_per_minute, timeout_s=how.timeout_s, retries=how.retries
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.errors import StoreError
 
 FILE = "middo.db"
-NEWEST = "m007_count_calls"
+NEWEST = "m008_provider_batches"
 """The last migration: a reader that does not find it has an older project before it."""
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000

@@ -58,6 +58,13 @@ def m007_count_calls(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m008_provider_batches(db: Database) -> None:
+    """Calls that a provider works on together, and which of them are in the books."""
+    for statement in PROVIDER_BATCHES:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -284,4 +291,15 @@ COUNT_CALLS = (
     " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL NOT NULL, cap_tokens INTEGER NOT NULL,"
     " cap_cost REAL NOT NULL, sent_to TEXT NOT NULL)",
     CALLS_OF_REWRITES,
+)
+
+PROVIDER_BATCHES = (
+    "CREATE TABLE batch (token TEXT PRIMARY KEY, round INTEGER NOT NULL, url TEXT NOT NULL, model TEXT NOT NULL,"
+    " state TEXT NOT NULL, calls INTEGER NOT NULL, planned_at REAL NOT NULL, options TEXT NOT NULL, id TEXT, file TEXT,"
+    " status TEXT NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, created_at REAL, expires_at REAL,"
+    " ended_at REAL, error TEXT) WITHOUT ROWID",
+    "CREATE TABLE batch_call (token TEXT NOT NULL, name TEXT NOT NULL, round INTEGER NOT NULL,"
+    " sample_id INTEGER NOT NULL, axis TEXT NOT NULL, step TEXT NOT NULL, tokens_in INTEGER NOT NULL,"
+    " tokens_out INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (token, name)) WITHOUT ROWID",
+    "CREATE INDEX batch_call_by_round ON batch_call(round)",
 )

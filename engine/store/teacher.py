@@ -1,5 +1,7 @@
 """What the teacher will be asked and was asked: a projection before anything is spent, then one row per call.
 
+Batches that a provider works on are kept with their calls before anything is sent, so that none is given away twice.
+
 Calls are never changed and never forgotten: when rewrites are thrown away and made anew, what the first ones took still
 counts towards the round's caps. Light imports only.
 """
@@ -10,6 +12,8 @@ import sqlite3
 from typing import Any, ClassVar
 
 from engine.store.rows import Row
+
+PENDING = ("new", "open", "cancelling")
 
 
 class TeacherCall(Row, frozen=True):
@@ -55,6 +59,63 @@ class Projected(Row, frozen=True):
     sent_to: str = ""
 
 
+class TeacherBatch(Row, frozen=True):
+    """Calls that were given to a provider together, for results within a day.
+
+    States: new (told to nobody yet, or not known to have arrived) -> open (the provider has it) -> done (what came of
+    it is saved); cancelling instead of open when its end was asked for; dropped: it never came to be.
+
+    ``token``: our name for it, which it also carries at the provider. ``id``, ``file``: the provider's names for it and
+    for its requests. ``calls``: how many. ``status``, ``completed``, ``failed``: what the provider last said of it.
+    ``planned_at``: by our clock; the other times by the provider's. ``options``: the names of a request's options, as
+    JSON. ``error``: what the provider calls its reason for refusing it.
+    """
+
+    TABLE: ClassVar[str] = "batch"
+    KEY: ClassVar[tuple[str, ...]] = ("token",)
+    token: str
+    round: int
+    url: str
+    model: str
+    state: str
+    calls: int
+    planned_at: float
+    options: str
+    id: str | None = None
+    file: str | None = None
+    status: str = ""
+    completed: int = 0
+    failed: int = 0
+    created_at: float | None = None
+    expires_at: float | None = None
+    ended_at: float | None = None
+    error: str | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether something may yet come of it."""
+        return self.state in PENDING
+
+
+class BatchCall(Row, frozen=True):
+    """One call of a batch. ``name``: its custom_id there. ``tokens_in``, ``tokens_out``: what it can take at most.
+
+    ``done``: its result is in the books.
+    """
+
+    TABLE: ClassVar[str] = "batch_call"
+    KEY: ClassVar[tuple[str, ...]] = ("token", "name")
+    token: str
+    name: str
+    round: int
+    sample_id: int
+    axis: str
+    step: str
+    tokens_in: int
+    tokens_out: int
+    done: bool = False
+
+
 def asked(db: sqlite3.Connection, round: int) -> dict[str, Any]:
     """The teacher's calls, tokens and cost of a round, how many calls failed, and how long one took on average."""
     row = db.execute(
@@ -76,6 +137,32 @@ def projected(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
     """The projection of a round; None before its select stage is done."""
     row = db.execute("SELECT * FROM projection WHERE round=?", (round,)).fetchone()
     return None if row is None else {name: row[name] for name in row.keys() if name != "round"}  # noqa: SIM118
+
+
+def batches(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
+    """The batches of a round that a provider works on, together; None: there are none.
+
+    ``since``: when the first one was made. ``until``: when the last one ends at the latest, None while the provider has
+    not said.
+    """
+    found = db.execute(
+        "SELECT id, calls, completed, failed, status, state, coalesce(created_at, planned_at) AS since, expires_at"
+        " FROM batch WHERE round=? AND state IN ('open', 'cancelling') ORDER BY since",
+        (round,),
+    ).fetchall()
+    if not found:
+        return None
+    return {
+        "batches": len(found),
+        "ids": [row["id"] for row in found],
+        "status": found[0]["status"] if len({row["status"] for row in found}) == 1 else "in_progress",
+        "cancelling": any(row["state"] == "cancelling" for row in found),
+        "calls": sum(row["calls"] for row in found),
+        "completed": sum(row["completed"] for row in found),
+        "failed": sum(row["failed"] for row in found),
+        "since": found[0]["since"],
+        "until": max((row["expires_at"] for row in found if row["expires_at"]), default=None),
+    }
 
 
 def fits(ahead: Projected) -> bool:

@@ -27,7 +27,7 @@ from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
 from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
 from middo_tui.score_changes import changes
-from middo_tui.teacher_words import spending
+from middo_tui.teacher_words import batch, spending
 
 COUNTED_STAGES = frozenset({"evaluate", "select", "rewrite", "verify", "review", "merge"})
 LOG_LINES = 50
@@ -135,6 +135,7 @@ class Reader:
             else Waiting(),
             next=_first(comes, rounds),
             teacher="" if newest is None else spending(calls.asked(db, newest), calls.projected(db, newest)),
+            batch="" if newest is None else batch(calls.batches(db, newest), self.clock()),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )

@@ -125,7 +125,8 @@ class LoopView(Struct, frozen=True):
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
-    ``reason`` says why; ``final``: asking for more rounds would bring none.
+    ``reason`` says why; ``final``: asking for more rounds would bring none. ``batch``: the calls that a provider works
+    on as batches, in words.
     """
 
     project: str = ""
@@ -147,6 +148,7 @@ class LoopView(Struct, frozen=True):
     waiting: Waiting = field(default_factory=Waiting)
     next: tuple[int, str] | None = None
     teacher: str = ""
+    batch: str = ""
     reason: str = ""
     final: bool = False
     problem: str = ""

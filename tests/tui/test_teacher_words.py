@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
-from tui.stores import Store
+from tui.stores import NOON, Store
 
 from engine.store import write
-from engine.store.teacher import Projected
+from engine.store.teacher import Projected, TeacherBatch
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 from middo_tui.notice import notice
-from middo_tui.plain import describe
+from middo_tui.plain import Narrator, describe
 from middo_tui.screens.loop_keys import KEYS
 from middo_tui.status import exit_code, gather
+from middo_tui.widgets.paragraph import Paragraph, wrap
 from middo_tui.widgets.score_facts import Scores
 
 
@@ -69,3 +71,58 @@ def test_at_the_cap_the_screen_says_how_to_go_on_and_enter_does(store: Store) ->
     run = next(key for key in KEYS if key.id == "run")
     assert run.works(view)
     assert not next(key for key in KEYS if key.id == "accept_improved").works(view), "it is not the review that waits"
+
+
+OTHER = {"token": "u"}
+
+
+def batch(**more: object) -> TeacherBatch:
+    """A batch of 2,000 calls that the provider made at noon."""
+    facts = {
+        "state": "open",
+        "status": "in_progress",
+        "completed": 812,
+        "created_at": NOON,
+        "expires_at": NOON + 86_400,
+    }
+    told = {"token": "t", "round": 0, "url": "https://api.example/v1", "model": "m", "calls": 2_000, "id": "batch_1"}
+    return TeacherBatch(planned_at=NOON, options="{}", **(told | facts | more))  # type: ignore[arg-type]
+
+
+def seen(store: Store, after_s: float) -> LoopView:
+    reader = Reader(store.project, clock=lambda: NOON + after_s)
+    try:
+        return reader.view()
+    finally:
+        reader.close()
+
+
+def test_a_batch_says_how_far_it_is_and_that_nobody_need_wait(store: Store) -> None:
+    store.job(0, "rewrite", "running", 812, 4_000).worker()
+    write.save(store.db, 0, "rewrite", [batch()], None)
+    view = seen(store, 4_320)
+    until = time.strftime("%a %H:%M", time.localtime(NOON + 86_400))
+    said = f"atch of 2,000 calls: 812 done · 72 min so far, until {until} at the latest"
+    assert notice(view).text.startswith(f"B{said}. It may take hours: q leaves, the terminal can be closed")
+    shown = wrap(notice(view).text, 78, Paragraph.MOST)
+    assert "…" not in "".join(shown), "all of it fits at 80 columns"
+    assert "texts go to api." in " ".join(shown)
+    lines: list[str] = []
+    teller = Narrator(lines.append, clock=lambda: NOON)
+    teller.tell(view)
+    teller.tell(seen(store, 8_640))
+    assert sum("batch of 2,000 calls" in line for line in lines) == 1, "once for each batch"
+    assert f"b{said}" in next(line for line in lines if "batch of" in line)
+    facts = gather(store.project)["rounds"][0]["teacher"]["batch"]
+    assert (facts["calls"], facts["completed"], facts["failed"], facts["ids"]) == (2_000, 812, 0, ["batch_1"])
+    assert (facts["since"], facts["until"], facts["cancelling"]) == (NOON, NOON + 86_400, False)
+    assert "batch    batch of 2,000 calls: 812 done" in describe(gather(store.project))
+
+
+def test_a_pause_says_that_the_batch_goes_on(store: Store) -> None:
+    store.job(0, "rewrite", "paused", 812, 4_000)
+    write.save(store.db, 0, "rewrite", [batch(failed=3), batch(**OTHER, id="batch_2", state="cancelling")], None)
+    said = notice(seen(store, 60)).text
+    assert "The provider goes on with its 2 batches of 4,000 calls: 1,624 done, 3 failed, being ended · 60 s" in said
+    write.save(store.db, 0, "rewrite", [batch(state="done"), batch(**OTHER, state="dropped")], None)
+    assert "provider" not in notice(seen(store, 60)).text

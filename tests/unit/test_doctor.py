@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from batch_server import BatchServer
 from chat_server import MODEL, Server
 
 import engine.demo
@@ -91,6 +92,22 @@ def test_a_system_message_is_sent_where_samples_have_one(tmp_path: Path) -> None
             project.create(tmp_path / name, [tmp_path / f"{name}.json"], settings)
             assert named("reply", tmp_path / name).mark == "✔"
             assert server.bodies[0]["messages"][0]["role"] == ("system" if own is turns else "user")
+
+
+def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_path: Path) -> None:
+    with BatchServer() as server:
+        how: dict[str, object] = {"backend": "openai", "url": server.url, "model": MODEL, "batch": True}
+        prices = {MODEL: {"input": 1.0, "output": 4.0}}
+        project.create(tmp_path / "P", [data], {"model": {"name": str(BASE)}, "teacher": how | {"prices": prices}})
+        assert named("teacher", tmp_path / "P").text.endswith("0.5 in, 2 out per million tokens in batches")
+        assert named("batches", tmp_path / "P").mark == "✔"
+        server.without = True
+        found = named("batches", tmp_path / "P")
+    assert found.bad
+    assert "the server has no batches" in found.text
+    assert "batch = false" in found.fix
+    edit(tmp_path / "P", {"teacher.url": "https://api.example.com/v1"})
+    assert "are sent to api.example.com as files" in named("privacy", tmp_path / "P").text
 
 
 @pytest.mark.parametrize(

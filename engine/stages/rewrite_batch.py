@@ -1,0 +1,327 @@
+"""Rewrites through a provider's batch API: files of calls, cheaper, with results within a day.
+
+All calls that are owed go out together, in as many batches as their size and the caps need; what comes back owes the
+next ones (answers to new prompts, further tries), which are the next batch. A batch is in the store with all its calls
+before anything leaves the machine, and carries our token at the provider: whatever kills the stage, the next run finds
+it there and gives no call away twice.
+
+A pause leaves the batches to the provider. A cancel calls them off there and takes in what they had done.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Sequence
+
+from engine.backends.openai_batches import CROWDED, Batches, Crowded, Standing, Stopped, Unreachable
+from engine.errors import BackendError, Cancelled
+from engine.stage import Ctx
+from engine.stages.batch_books import Books, Flight, call_name
+from engine.stages.rewrite_budget import give_up, worst
+from engine.stages.rewrite_job import Job, Phase, require_endpoint
+from engine.store.rows import Rewrite
+from engine.store.teacher import BatchCall, TeacherBatch
+
+MOST_CALLS, MOST_BYTES = 50_000, 100_000_000
+"""Of one batch. Providers take 200 MB; the client holds a file in memory twice."""
+FIRST_POLL_S, LONGEST_POLL_S, GROWTH = 5.0, 300.0, 1.5
+WINDOW_S, LATE_S = 86_400.0, 3600.0
+"""How long a batch may take where the provider does not say, and so long more it is waited for."""
+
+
+def through_batches(ctx: Ctx, job: Job) -> None:
+    """Make every owed rewrite by batches; without ``teacher.batch`` only call off and take in what is out.
+
+    Raises:
+        Paused: at once. Cancelled: when the batches are called off. BackendError: no batch can work any more.
+    """
+    how = require_endpoint(ctx.config.teacher)
+    client = Batches(
+        how.url,
+        how.model,
+        how.key_env,
+        timeout_s=how.timeout_s,
+        retries=how.retries,
+        stop=lambda: ctx.wanted() != "run",
+    )
+    try:
+        with ctx.own_cancel():
+            Desk(Books(ctx, job, client)).work()
+    finally:
+        client.close()
+
+
+class Desk:
+    """Gives batches away, watches them, and has their results taken in."""
+
+    def __init__(self, books: Books) -> None:
+        self.books, self.ctx, self.job, self.client = books, books.ctx, books.job, books.client
+        self.how, self.gives = books.how, books.ctx.config.teacher.batch
+        self.most = MOST_CALLS
+        self.fresh = True  # something is owed that was not looked at
+        self.crowded = self.silent = False
+
+    def work(self) -> None:
+        """Until nothing is owed and nothing is out."""
+        try:
+            self._heeding(self.begin)
+            self._heeding(self.go_on)
+        except Cancelled:
+            self.call_off()
+            raise
+
+    def _heeding(self, step: Callable[[], None]) -> None:
+        """Do ``step``. What it was stopped for is raised; it begins again when that is not wanted any more."""
+        while True:
+            try:
+                return step()
+            except Stopped:
+                self.ctx.progress(self.books.done())
+
+    # ------------------------------------------------------------------------------------------------ what is out
+
+    def begin(self) -> None:
+        """Take up what earlier runs gave away."""
+        self.books.flights.clear()
+        calls: dict[str, list[BatchCall]] = {}
+        for call in self.ctx.rows(BatchCall):
+            calls.setdefault(call.token, []).append(call)
+        known = sorted(self.ctx.rows(TeacherBatch), key=lambda batch: batch.planned_at)
+        for batch in (b for b in known if b.url == self.how.url):
+            self._learn(batch)
+            if batch.pending:
+                flight = Flight.of(batch, calls.get(batch.token, []))
+                self.books.flights.append(flight)
+                for call in flight.calls.values():
+                    self.books.hold(call)
+        if self.gives:
+            self.client.ready()  # before any text is sent
+            if self.job.owed():
+                where = f"{self.how.url} ({self.how.model})"
+                text = f"the texts of {len(self.job.rows)} selected samples are sent to {where} as batches"
+                self.ctx.event(f"{text}: files that are deleted there when their results are here", "warning")
+
+    def _learn(self, batch: TeacherBatch) -> None:
+        """What earlier batches have taught: options that the model does not take, and how much is too much."""
+        if batch.model == self.how.model:
+            self.client.chat.names = json.loads(batch.options)
+        if batch.error == CROWDED:
+            self.most = min(self.most, max(1, batch.calls // 2))
+
+    def find(self) -> None:
+        """A run ended between planning a batch and keeping its id: it was made, or it never came to be."""
+        for flight in [flight for flight in self.books.flights if flight.batch.id is None]:
+            found = self.client.find(flight.batch.token, flight.batch.planned_at)
+            if found is not None:
+                self.books.note(flight, found, state="open")
+                self.ctx.event(f"batch {found.id} had been made; it goes on")
+                continue
+            if flight.batch.file:
+                self.client.forget(flight.batch.file)
+            self.books.end(flight, "dropped")
+
+    # ------------------------------------------------------------------------------------------------ giving away
+
+    def go_on(self) -> None:
+        """Give away what is owed, look, wait, and so on."""
+        self.find()
+        if not self.gives:
+            self.ask_to_end()
+        looks = 0
+        while True:
+            if self.gives and self.fresh and not self.crowded:
+                self.give_away()
+                looks = 0
+            if not self.books.flights:
+                return
+            if not self.look():
+                self.client.rest(min(LONGEST_POLL_S, FIRST_POLL_S * GROWTH**looks))
+                looks += 1
+
+    def give_away(self) -> None:
+        """Give away all that is owed and that the caps allow, as batches."""
+        while not self.crowded:
+            away = {name for flight in self.books.flights for name in flight.calls}
+            waiting = [row for row in self.job.owed() if call_name(self.job, row) not in away]
+            if chunk := self._chunk(waiting):
+                self._send(chunk)
+            elif waiting and not self.books.flights:
+                give_up(self.ctx, self.job, [row for row in waiting if row.state == waiting[0].state])
+            else:
+                self.fresh = False
+                return
+
+    def _chunk(self, waiting: Sequence[Rewrite]) -> list[tuple[BatchCall, bytes]]:
+        """As many calls as one batch may hold and the caps allow, from the start of ``waiting``."""
+        chunk: list[tuple[BatchCall, bytes]] = []
+        token, size = uuid.uuid4().hex, 0
+        for row in waiting[: self.most]:
+            phase, name = Phase.of(row), call_name(self.job, row)
+            line = self.client.line(name, self.job.call(self.ctx, phase, row))
+            size += len(line)
+            if (chunk and size > MOST_BYTES) or not self.books.purse.afford(self.job, phase, row):
+                break
+            most_in, most_out = worst(self.job, phase, row, self.how)
+            call = BatchCall(token, name, self.ctx.round, *row.key, phase.name, round(most_in), round(most_out))
+            chunk.append((call, line))
+        return chunk
+
+    def _send(self, chunk: Sequence[tuple[BatchCall, bytes]]) -> None:
+        """Keep a batch, upload it, make it."""
+        calls, lines = [call for call, _ in chunk], [line for _, line in chunk]
+        token, options = calls[0].token, json.dumps(self.client.chat.names)
+        where = self.how.url, self.how.model
+        batch = TeacherBatch(token, self.ctx.round, *where, "new", len(calls), time.time(), options)
+        flight = self.books.begin(batch, calls)
+        try:
+            file = self.client.upload(token, lines)
+            self.books.keep(flight, file=file)
+            made = self.client.create(file, token, {"middo_round": str(self.ctx.round)}, batch.planned_at)
+        except Crowded:
+            self.books.keep(flight, error=CROWDED)
+            self.books.end(flight, "dropped")
+            self._too_many(len(calls))
+            return
+        self.books.note(flight, made, state="open")
+        until = f"by {clock(made.expires_at)}" if made.expires_at else "within a day"
+        self.ctx.event(f"batch {made.id}: {len(calls):,} calls were given away, with results {until} at the latest")
+
+    def _too_many(self, calls: int) -> None:
+        """Too much waits at the provider: wait until a batch of ours has ended, or try fewer at a time."""
+        self.fresh = True
+        if self.books.flights:
+            self.crowded = True
+            return
+        if calls == 1:
+            raise BackendError(
+                f"{self.how.url}: the provider takes no more calls in batches now, not even one. Wait until others of"
+                " yours are done there, then go on."
+            )
+        self.most = max(1, calls // 2)
+        self.ctx.event(
+            f"the provider takes no batch of {calls:,} calls now: at most {self.most:,} at a time", "warning"
+        )
+
+    # --------------------------------------------------------------------------------------------------- watching
+
+    def look(self) -> bool:
+        """Ask for every batch that is out and take in those that are over; whether one was."""
+        ended = False
+        for flight in list(self.books.flights):
+            standing = self._standing(flight)
+            if standing is None:
+                continue
+            self.books.note(flight, standing)
+            if standing.over:
+                self.take_in(flight, standing)
+                ended = True
+        return ended
+
+    def _standing(self, flight: Flight) -> Standing | None:
+        """How a batch stands; None: the provider cannot be reached now.
+
+        Raises:
+            BackendError: it knows no such batch, or was silent for too long.
+        """
+        batch = flight.batch
+        ends = (batch.expires_at or batch.planned_at + WINDOW_S) + LATE_S
+        try:
+            found = self.client.look(str(batch.id))
+        except Unreachable as error:
+            if time.time() > ends:
+                raise
+            if not self.silent:
+                self.ctx.event(f"{error}. The batch goes on there, and is asked for again", "warning")
+            self.silent = True
+            return None
+        if self.silent:
+            self.ctx.event(f"{self.how.url} answers again")
+        self.silent = False
+        if found is None and time.time() <= ends:
+            raise BackendError(
+                f"{self.how.url}: there is no batch {batch.id} for this key, but {len(flight.calls):,} calls were given"
+                f" away with it. Set the key that made it, or wait until {clock(ends)}: then they are made anew."
+            )
+        return found or Standing(str(batch.id), "expired")
+
+    def take_in(self, flight: Flight, standing: Standing) -> None:
+        """Read what came of a batch that is over, and say what that means for the rest."""
+        began = flight.batch.created_at or flight.batch.planned_at
+        took = max(0.0, (standing.ended_at or time.time()) - began)
+        files = [file for file in (standing.output, standing.errors) if file]
+        for file in files:
+            self.books.read(flight, file, took)
+        outage, ordered = self.books.settle(flight), flight.batch.state == "cancelling"
+        nothing = not flight.said and len(flight.calls) == len(flight.names)
+        self.books.end(flight, "done")
+        self.fresh, self.crowded = True, False
+        self._tell(flight, standing)
+        for file in (*files, *([flight.batch.file] if flight.batch.file else [])):
+            self.client.forget(file)
+        if standing.code == CROWDED:
+            self._too_many(flight.batch.calls)
+        elif why := _wrong(standing, outage, flight.hopeless, nothing and not ordered, ordered):
+            raise BackendError(why if flight.hopeless else f"{self.how.url}: batch {standing.id} {why}")
+
+    def _tell(self, flight: Flight, standing: Standing) -> None:
+        """What came of a batch, for the log."""
+        back = len(flight.names) - len(flight.calls)
+        self.ctx.event(f"batch {standing.id} is {standing.status}: {back:,} of {len(flight.names):,} calls came back")
+        if flight.strange:
+            said = "lines of its results are about no call of this batch, or cannot be read: they are ignored"
+            self.ctx.event(f"batch {standing.id}: {flight.strange:,} {said}", "warning")
+        for note in self.client.chat.notes:
+            self.ctx.event(note, "warning")
+        self.client.chat.notes.clear()
+
+    # ------------------------------------------------------------------------------------------------ calling off
+
+    def ask_to_end(self) -> None:
+        """Have all batches ended early; what they have done stays there to be taken in."""
+        for flight in self.books.flights:
+            if flight.batch.state != "cancelling":
+                self.client.cancel(str(flight.batch.id))
+                self.books.keep(flight, state="cancelling")
+
+    def call_off(self) -> None:
+        """End the batches at the provider, and take in what they had done, while there is time."""
+        self.books.leaving = True
+        ends = time.monotonic() + max(1.0, self.ctx.config.launch.grace_s - 2.0)
+        self.client.stop = lambda: time.monotonic() > ends
+        try:
+            self.find()
+            self.ask_to_end()
+            while self.books.flights:
+                if not self.look():
+                    self.client.rest(min(1.0, FIRST_POLL_S))
+        except Stopped:
+            pass
+        except BackendError as error:
+            self.ctx.event(str(error), "warning")
+        if left := len(self.books.flights):
+            what = "1 batch is" if left == 1 else f"{left} batches are"
+            self.ctx.event(f"{what} being ended at {self.how.url}: the next run takes in what was done", "warning")
+
+
+def _wrong(standing: Standing, outage: str, hopeless: str, nothing: bool, ordered: bool) -> str:
+    """Why the stage cannot go on after a batch that ended so; empty: it can."""
+    if hopeless:
+        return hopeless
+    if outage:
+        return f"failed in all its calls (last: {outage}). No try was taken for them. Check [teacher], then go on."
+    if standing.status == "failed":
+        return (
+            f"was refused: {standing.why or 'no reason was given'}. Check [teacher] against what it takes, then go on."
+        )
+    if standing.status == "cancelled" and not ordered:
+        return "was cancelled at the provider. What it had done is saved; run again to have the rest made."
+    if nothing:
+        return f"is {standing.status} without a single result. Run again to try anew, or set [teacher] batch = false."
+    return ""
+
+
+def clock(at: float) -> str:
+    """``Sat 14:05``, local time: a batch's window ends tomorrow."""
+    return time.strftime("%a %H:%M", time.localtime(at))
