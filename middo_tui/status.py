@@ -130,9 +130,10 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
 
 
 def exit_code(status: dict[str, Any]) -> int:
-    """0 idle or done, 3 running, 4 waiting for review, 5 failed (or lost)."""
+    """0 idle or done, 3 running, 4 waiting for review, 5 failed, lost or interrupted."""
     state = status["worker"]["state"]
-    return {"running": RUNNING, "waiting": WAITING, "failed": FAILED, "lost": FAILED}.get(state, IDLE)
+    codes = {"running": RUNNING, "waiting": WAITING, "failed": FAILED, "lost": FAILED, "interrupted": FAILED}
+    return codes.get(state, IDLE)
 
 
 def until(jobs: Sequence[Job], stage: str) -> tuple[int, str]:

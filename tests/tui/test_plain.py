@@ -15,7 +15,7 @@ from middo_tui.cli import main
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
-from middo_tui.status import gather
+from middo_tui.status import exit_code, gather
 from tests.tui import stores
 from tests.tui.hostile import CORPUS
 from tests.tui.stores import NOON, Store
@@ -145,6 +145,14 @@ def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> No
     assert Reader(tmp_path / "two").view().project == "two"
     settings_file.edit(tmp_path / "two", {"project.name": "mine"})
     assert Reader(tmp_path / "two").view().project == "mine"
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("running", 5), ("interrupted", 5), ("failed", 5), ("waiting", 4), ("paused", 0), ("done", 0)]
+)
+def test_the_exit_code_of_a_project_whose_worker_is_gone(state: str, code: int, tmp_path: Path) -> None:
+    Store(tmp_path / "p").plan().round(0, 1).job(0, "score", state, 3, 9)
+    assert exit_code(gather(tmp_path / "p")) == code
 
 
 def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
