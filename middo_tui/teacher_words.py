@@ -13,7 +13,7 @@ from middo_tui import figures, guard
 
 def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
     """``asked`` and ``ahead``: as ``engine.store.teacher`` reads them. Empty when there is nothing to say yet."""
-    if ahead is None and not asked["calls"]:
+    if not asked["calls"] and not (ahead and ahead["calls"]):
         return ""
     tokens = asked["tokens_in"] + asked["tokens_out"]
     calls, used, money = f"{asked['calls']:,}", figures.short(tokens), figures.money(asked["cost"])

@@ -46,6 +46,13 @@ def test_the_projection_is_shown_before_the_first_call(store: Store) -> None:
     assert "\x1b" not in lines
 
 
+def test_where_nothing_is_to_be_asked_nothing_is_said(tmp_path: Path) -> None:
+    store = Store(tmp_path / "P").plan().round(0, 5)
+    write.save(store.db, 0, "select", [Projected(0, 0, 0, 0, 0, 0.0, 0, 0.0, "")], None)
+    assert "teacher" not in describe(gather(store.project))
+    assert "teacher" not in told(store).lower()
+
+
 def test_what_is_spent_is_shown_while_it_runs(store: Store) -> None:
     store.rewrites(0, "proposed").job(0, "rewrite", "running", 10, 30).worker()
     said = told(store)
