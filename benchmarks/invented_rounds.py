@@ -301,7 +301,7 @@ def _measurements(db: sqlite3.Connection, rng: random.Random, round: int, size: 
         )
         for step in range(1, STEPS + 1)
     ]
-    rows.append(Score(round, "heldout_loss", 1.312 - 0.06 * round, 0.01, 300))
+    rows.append(Score(round, "heldout_loss", 1.312 - 0.06 * round, 0.01, 300, higher=False))
     rows.append(Score(round, "accuracy", 0.356 + 0.019 * round, 0.013, 300))
     rows.append(Score(round, "gsm8k", 0.301 + 0.011 * round, 0.012, 1319))
     write.upsert(db, rows)

@@ -32,21 +32,22 @@ MOST_ROWS = 4
 def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80) -> list[Line]:
     """The keys of the screen and of all screens, then what the signs mean."""
     rows: list[Line] = [(Run(f" Keys of the {screen.capitalize()} screen", "strong"),)]
-    rows += [row for key in table for row in _rows(key, width)]
-    rows += [(), (Run(" Keys of every screen", "strong"),), (_numbers(), Run(NUMBERED))]
-    rows += [row for key in mine(EVERYWHERE, "app")[len(SCREENS) :] for row in _rows(key, width)]
+    everywhere = mine(EVERYWHERE, "app")[len(SCREENS) :]
+    column = max(COLUMN, *(len(_names(key)) + 1 for key in (*table, *everywhere)))
+    rows += [row for key in table for row in _rows(key, column, width)]
+    rows += [(), (Run(" Keys of every screen", "strong"),), (Run(f"  {numbers():<{column}}", "key"), Run(NUMBERED))]
+    rows += [row for key in everywhere for row in _rows(key, column, width)]
     return [*rows, (), *((Run(f" {text}", "dim"),) for text in ABOUT)]
 
 
-def _rows(key: Key[Any], width: int) -> list[Line]:
+def _names(key: Key[Any]) -> str:
+    return " ".join(name(k) for k in key.keys)
+
+
+def _rows(key: Key[Any], column: int, width: int) -> list[Line]:
     """The key, and beside it what it is for, in as many rows as that takes."""
-    names = " ".join(name(k) for k in key.keys)
-    texts = wrap(key.help, max(20, width - COLUMN - 2), MOST_ROWS)
-    return [(Run(f"  {'' if at else names:<{COLUMN}}", "key"), Run(text)) for at, text in enumerate(texts)]
-
-
-def _numbers() -> Run:
-    return Run(f"  {numbers():<{COLUMN}}", "key")
+    texts = wrap(key.help, max(20, width - column - 2), MOST_ROWS)
+    return [(Run(f"  {'' if at else _names(key):<{column}}", "key"), Run(text)) for at, text in enumerate(texts)]
 
 
 class HelpPage(Lines[tuple[str, tuple[Key[Any], ...]]]):

@@ -22,22 +22,30 @@ class Listed(NamedTuple):
 
 
 def samples_bar(data: Listed, width: int) -> Line:
-    """One row; the filter is cut where there is no room, the place never is."""
+    """One row. Without room the order is left out (its column has a sign), then the filter is cut; never the place."""
     total = "…" if data.total is None else figures.count(data.total)
     place = f"{figures.count(data.at + 1)} / {total}" if data.total else total
     place = f"{place:>{2 * len(total) + 3}}"
-    left = [Run(" Samples", "strong"), Run(f"  dataset of round {data.round}", "dim")]
-    if data.sort:
-        left.append(Run(f"  by {data.sort}"))
-    if data.marked:
-        left.append(Run(f"  {data.marked:,} marked", "decide"))
-    if data.found is not None:
-        left.append(Run(f"  {data.found:,} found", "active"))
-    room = width - width_of(tuple(left)) - len(place) - 4
-    if data.where and room > 3:
-        left += [Run("  "), Run(guard.fit(data.where, room).rstrip(), "active-strong")]
-    gap = width - width_of(tuple(left)) - len(place) - 1
+    where = guard.fit(data.where, width).rstrip()
+    room = width - len(place) - 2
+    for dataset, sort in (("dataset of round", data.sort), ("dataset of round", ""), ("round", "")):
+        left = _left(data, dataset, sort)
+        if width_of((*left, Run(f"  {where}"))) <= room:
+            break
+    if where and (room := room - width_of(left) - 2) > 3:
+        left = (*left, Run("  "), Run(guard.fit(where, room).rstrip(), "active-strong"))
+    gap = width - width_of(left) - len(place) - 1
     return (*left, Run(" " * max(1, gap)), Run(place, "dim" if data.busy else ""))
+
+
+def _left(data: Listed, dataset: str, sort: str) -> Line:
+    return (
+        Run(" Samples", "strong"),
+        Run(f"  {dataset} {data.round}", "dim"),
+        *([Run(f"  by {sort}")] if sort else []),
+        *([Run(f"  {data.marked:,} marked", "decide")] if data.marked else []),
+        *([Run(f"  {data.found:,} found", "active")] if data.found is not None else []),
+    )
 
 
 class SamplesBar(Lines[Listed]):

@@ -198,5 +198,7 @@ def test_every_help_page_fits_eighty_columns_whole() -> None:
     for screen, table in keymap.tables().items():
         page = help_lines(screen, table, 80)
         assert max(width_of(line) for line in page) <= 80
+        keys = [line[0].text for line in page if line and line[0].role == "key"]
+        assert all(text.endswith(" ") for text in keys), "a gap between the keys and what they are for"
         said = " ".join(plain(page).split())
         assert all(" ".join(row.help.split()) in said for row in table if not row.id.startswith("go('")), screen

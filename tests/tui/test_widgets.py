@@ -21,6 +21,7 @@ from middo_tui.widgets.log_tail import log_tail
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.progress_line import progress_line
 from middo_tui.widgets.rounds_table import rounds_table
+from middo_tui.widgets.samples_bar import Listed, samples_bar
 from middo_tui.widgets.score_facts import Scores, score_facts
 from middo_tui.widgets.stage_strip import stage_strip
 from middo_tui.widgets.training_facts import training_facts
@@ -169,6 +170,27 @@ def test_training_facts_show_only_what_is_known() -> None:
 @pytest.mark.parametrize(("latency", "shown"), [(0.4, 20), (19.0, 20), (38.0, 40), (183.0, 180), (812.0, 800)])
 def test_the_link_gauge_does_not_tremble(latency: float, shown: int) -> None:
     assert rounded_ms(latency) == shown
+
+
+@pytest.mark.parametrize(
+    ("where", "found", "kept"),
+    [
+        ("", None, ("dataset of round 2", "by quality, mean of six ▼", "1 / 500,000")),
+        ("quality<4", 665, ("dataset of round 2", "665 found", "quality<4", "1 / 500,000")),
+        (
+            "-quality<4 tokens>9 axis:C,Q",
+            665,
+            ("round 2", "665 found", "-quality<4 tokens>9 axis:C,Q", "1 / 500,000"),
+        ),
+        ("x" * 90, 12_665, ("round 2", "12,665 found", "xxxxxxxx…", "1 / 500,000")),
+    ],
+)
+def test_the_samples_bar_keeps_the_place_and_cuts_the_filter_last(
+    where: str, found: int | None, kept: tuple[str, ...]
+) -> None:
+    bar = samples_bar(Listed(2, 500_000, where=where, sort="quality, mean of six ▼", found=found), 80)
+    assert width_of(bar) <= 80
+    assert [part for part in kept if part not in plain([bar])] == []
 
 
 def test_the_link_gauge_is_silent_until_the_terminal_answers() -> None:
