@@ -15,7 +15,7 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import endpoint, eval_tasks, fit, kernels, memory, models, roles, sharding, trackers
+from engine import endpoint, eval_tasks, fit, kernels, memory, models, roles, sharding, trackers, versions
 from engine.config import Config
 from engine.endpoint import Asked
 from engine.errors import MiddoError, ModelError
@@ -26,8 +26,6 @@ from engine.memory import Shape, Split
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 from engine.store.conversation import Message, dump_messages
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "lm_eval", "textual", "sqlite-utils", "vllm")
-OPTIONAL = {"vllm"}
 LOW_DISK = 10 * 2**30
 GIB = 2**30
 
@@ -38,7 +36,7 @@ def findings(project: Path | None, ask: bool = False) -> Iterator[Finding]:
     ask: also send a fixed sentence to a teacher's endpoint that is not on this machine.
     """
     yield Finding("python", f"{sys.version.split()[0]}")
-    yield from _packages()
+    yield from versions.findings()
     yield from _gpus()
     memory = psutil.virtual_memory()
     yield Finding(
@@ -48,15 +46,6 @@ def findings(project: Path | None, ask: bool = False) -> Iterator[Finding]:
     yield _disk(project or Path.cwd())
     if project is not None:
         yield from _project(project, ask)
-
-
-def _packages() -> Iterator[Finding]:
-    for name in PACKAGES:
-        try:
-            yield Finding(name, metadata.version(name))
-        except metadata.PackageNotFoundError:
-            if name not in OPTIONAL:
-                yield Finding(name, "not installed", bad=True, fix=f"pip install {name}")
 
 
 def _gpus() -> Iterator[Finding]:
