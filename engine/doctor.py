@@ -15,7 +15,7 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import endpoint, eval_tasks, fit, kernels, memory, models, roles, sharding, trackers, versions
+from engine import endpoint, eval_tasks, fit, kernels, memory, models, roles, serving, sharding, trackers, versions
 from engine.config import Config
 from engine.endpoint import Asked
 from engine.errors import MiddoError, ModelError
@@ -130,6 +130,10 @@ def _fits(config: Config, folder: Path, data: Data) -> Iterator[Finding]:
         plan = None
     known = fit.Models(shape, _teacher(config, folder, shape))
     yield from fit.stages(known, config, device(config, plan), tokens)
+    if (taken := gpus(config)) is not None:
+        for role in roles.vllm_roles(config):
+            if (served := known.teacher if role == "teacher" else shape) is not None:
+                yield serving.finding(served, config, role, taken, min(tokens, config.model.max_length))
     there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     yield fit.disk(shape, config, data.rows, shutil.disk_usage(there).free)
 
@@ -160,6 +164,17 @@ def device(config: Config, plan: sharding.Plan | None = None) -> Device:
     free = {i: int(pynvml.nvmlDeviceGetMemoryInfo(handles[i]).free) for i in list(used)[: config.launch.processes]}
     least = min(free, key=lambda i: free[i])
     return Device(f"GPU {least}", free[least], True, split)
+
+
+def gpus(config: Config) -> serving.Gpus | None:
+    """The GPUs that vLLM finds, the one with least free memory for all that it takes; None without any."""
+    handles = [] if config.model.device == "cpu" else open_gpus()
+    if not handles:
+        return None
+    found = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
+    taken = range(min(len(found), config.vllm.tensor_parallel * config.vllm.data_parallel))
+    least = min(taken, key=lambda i: int(found[i].free))
+    return serving.Gpus(f"GPU {least}", len(found), int(found[least].free), int(found[least].total))
 
 
 def _roles(config: Config, folder: Path, asked: Asked) -> Iterator[Finding]:

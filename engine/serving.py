@@ -1,0 +1,146 @@
+"""What vLLM has for a role: weights, what it computes in, and how many requests the keys and values left over hold.
+
+vLLM takes a share of each GPU, all at once, and fills what weights and its largest batch leave of it with keys and
+values. As in vLLM 0.33: it refuses to start where less than its share is free, and [vllm] kv_cache_gib sets the keys
+and values whatever the share. What it computes in was read from
+its source, and has not been held against a GPU. Loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine import memory
+from engine.config import Config
+from engine.finding import Finding
+from engine.fit import Changes, changed, said, size
+from engine.memory import Shape
+
+GIB = 2**30
+LARGE = 70 * GIB  # a GPU's memory from which vLLM computes more at a time
+TOKENS, SEQUENCES = {False: 8192, True: 16384}, {False: 256, True: 1024}
+SAMPLER = 12  # bytes a logit while vLLM draws: in 16 bits, in float32, sorted
+GRAPHS = GIB  # about what CUDA graphs take
+FEW = 8  # requests at a time below which vLLM gains little
+HIGHEST = 0.95  # the share that is proposed at most
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs that there are: how many, and of the one with least free among those that vLLM takes, its bytes."""
+
+    name: str
+    count: int
+    free: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes on each GPU. request: tokens of the longest one with its reply; a_token: bytes of one's keys and values."""
+
+    share: int
+    weights: int
+    working: int
+    cache: int
+    a_token: int
+    request: int
+
+    @property
+    def at_a_time(self) -> int:
+        """How many of the longest requests fit at a time."""
+        return max(self.cache, 0) // (self.a_token * self.request)
+
+
+def request(config: Config, role: str, longest: int) -> int:
+    """Tokens of the longest request of ``role`` with its reply."""
+    if role == "teacher":
+        return longest + memory.REQUEST + config.teacher.max_new_tokens
+    drawn = config.judge.max_new_tokens if config.judge.mode == "sampled" else 1
+    return longest + memory.INSTRUCTIONS + memory.ENDS + drawn
+
+
+def room(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int) -> Room:
+    """What there is on each GPU when vLLM fills ``role`` with a model of ``shape``."""
+    how, parts = config.vllm, config.vllm.tensor_parallel
+    number = memory.bytes_of(config.teacher.dtype if role == "teacher" else config.model.dtype, cuda=True)
+    own = role == "judge" or not config.teacher.model
+    weights = _weights(shape, how.quantization, number, own and config.train.method == "qlora")
+    adapter = memory.adapter(shape, config) * number if role == "judge" and config.train.method != "full" else 0
+    large = gpus.total >= LARGE
+    computed = TOKENS[large] * (3 * shape.inner // parts + 4 * shape.hidden) * number
+    drawn = (how.max_num_seqs or SEQUENCES[large]) * shape.words * SAMPLER
+    working = max(computed, drawn) + memory.CONTEXT + (0 if how.enforce_eager else GRAPHS)
+    share = int(gpus.total * how.gpu_memory_utilization)
+    held = (weights + adapter) // parts
+    return Room(
+        share=share,
+        weights=held,
+        working=working,
+        cache=round(how.kv_cache_gib * GIB) or share - held - working,
+        a_token=2 * shape.layers * -(-shape.kv_width // parts) * number,
+        request=request(config, role, longest),
+    )
+
+
+def _weights(shape: Shape, quantization: str, number: int, nf4: bool) -> int:
+    """Bytes of all weights; quantisations that are not known here are counted as none."""
+    each = {"bitsandbytes": memory.NF4, "fp8": 1.0}.get("bitsandbytes" if nf4 else quantization, float(number))
+    return int(shape.in_layers * each) + (shape.parameters - shape.in_layers) * number
+
+
+def finding(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int) -> Finding:
+    """Whether vLLM starts and can serve the longest request, and how many at a time."""
+    there = room(shape, config, role, gpus, longest)
+    name = "rewrite" if role == "teacher" else role
+    parts = f"weights {size(there.weights)}, working memory {size(there.working)}"
+    text = f"vLLM takes {size(there.share)} of {size(gpus.total)} on {gpus.name} ({parts}): "
+    if there.share > gpus.free:
+        left = int(100 * gpus.free / gpus.total) / 100
+        fix = f"set [vllm] gpu_memory_utilization = {left:g}, or end what holds the rest (nvidia-smi shows it)"
+        return Finding(name, f"{text}only {size(gpus.free)} are free, and it does not start so", bad=True, fix=fix)
+    limit = config.vllm.max_model_len
+    if 0 < limit < there.request:
+        fix = f"set [vllm] max_model_len = {there.request}, or 0"
+        return Finding(name, f"{text}requests of {there.request:,} tokens are refused (max_model_len)", fix=fix)
+    over = there.weights + there.working + max(there.cache, 0) > (
+        gpus.free if config.vllm.kv_cache_gib else there.share
+    )
+    if there.at_a_time and not over:
+        tokens = there.cache // there.a_token
+        text += f"{size(there.cache)} left for keys and values, {tokens:,} tokens, {there.at_a_time:,} of the longest"
+        text += f" requests ({there.request:,}) at a time"
+        few = "few at a time are slow: " if there.at_a_time < FEW else ""
+        wanted = _enough(shape, config, role, gpus, longest, FEW) if few else None
+        return Finding(name, text, fix=f"{few}{said(wanted)}" if wanted else "")
+    wanted = _enough(shape, config, role, gpus, longest, 1)
+    text += "more than there is" if over else f"no room for a request of {there.request:,} tokens with its reply"
+    return Finding(name, text, True, said(wanted) if wanted else "take a smaller model, or more or larger GPUs")
+
+
+def _enough(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int, requests: int) -> Changes | None:
+    """The mildest changes with which so many requests fit at a time, or None."""
+    made: dict[str, object] = {}
+    for step in _milder(config, gpus):
+        made |= step
+        there = room(shape, changed(config, made), role, gpus, longest)
+        if there.at_a_time >= requests and there.share <= gpus.free and there.weights + there.working < there.share:
+            return made
+    return None
+
+
+def _milder(config: Config, gpus: Gpus) -> Iterator[dict[str, object]]:
+    """Changes to try, each on top of those before."""
+    how = config.vllm
+    if how.kv_cache_gib:
+        yield {"vllm.kv_cache_gib": 0.0}
+    highest = min(HIGHEST, int(100 * gpus.free / gpus.total) / 100)
+    if how.gpu_memory_utilization < highest:
+        yield {"vllm.gpu_memory_utilization": highest}
+    parts = how.tensor_parallel
+    while parts * 2 * how.data_parallel <= gpus.count:
+        parts *= 2
+        yield {"vllm.tensor_parallel": parts}
+    if not how.quantization and config.train.method != "qlora":
+        yield {"vllm.quantization": "fp8"}
