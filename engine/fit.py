@@ -147,7 +147,7 @@ def _milder(stage: str, config: Config, longest: int, whole: bool) -> Iterator[d
     if getattr(config, section).dtype == "float32":
         yield {f"{section}.dtype": "bfloat16"}
     own = stage not in ("train", "rewrite") or (stage == "rewrite" and not config.teacher.model)
-    if own and config.train.method == "lora" and whole:
+    if own and config.train.method != "qlora" and whole:
         yield {"train.method": "qlora"}
 
 

@@ -149,7 +149,8 @@ class Chat:
         if isinstance(error, TimeoutError | openai.APITimeoutError):
             return f"no reply within {self.timeout_s:g} s"
         if isinstance(error, openai.APIStatusError):
-            return f"the endpoint answered {error.status_code}: {self.said(error.message)}"
+            said = error.message.removeprefix(f"Error code: {error.status_code} - ")
+            return f"the endpoint answered {error.status_code}: {self.said(said)}"
         return f"the connection failed: {self.said(str(error.__cause__ or error))}"
 
     def unreadable(self, error: BaseException) -> str:

@@ -46,7 +46,12 @@ def test_options_that_the_model_refuses_are_named(server: Server) -> None:
 @pytest.mark.parametrize(
     ("fault", "mark", "says", "fix"),
     [
-        ("overflow", "✘", "This model's maximum context length is 64 tokens", "change what it names in [teacher]"),
+        (
+            "overflow",
+            "✘",
+            "answered 400: This model's maximum context length is 64 tokens",
+            "change what it names in [teacher]",
+        ),
         ("broken", "!", "answered 500", "see its log"),
         ("quota", "✘", "exceeded your current quota", "your account with the provider"),
         ("cut", "✘", "the connection failed", "usually ends in /v1"),

@@ -180,6 +180,15 @@ def test_a_teacher_writes_with_the_weights_that_it_has() -> None:
     assert there == {"train", "score", "judge"}
 
 
+def test_a_full_fine_tune_whose_model_does_not_fit_to_be_scored_is_told_of_four_bits() -> None:
+    how = config('[train]\nmethod = "full"\n')
+    finding = next(
+        f for f in fit.stages(Models(LLAMA_8B), how, Device("GPU 0", 9 * GIB, True), 512) if f.name == "score"
+    )
+    assert finding.bad
+    assert '[train] method = "qlora"' in finding.fix
+
+
 def test_what_halves_itself_ends_no_run() -> None:
     how, device = config('[teacher]\nmodel = "teacher"\n'), Device("GPU 0", 24 * GIB, cuda=True)
     finding = next(f for f in fit.stages(Models(LLAMA_8B, LLAMA_8B), how, device, 2048) if f.name == "rewrite")
