@@ -15,6 +15,7 @@ from engine import batches, models, prompts, ranks
 from engine.backends import Judges, Rating, Scored, backend
 from engine.config import Judge, Model
 from engine.errors import StageError
+from engine.hub.telling import telling
 from engine.models import ModelRef
 from engine.render import Rendered, render, render_bare, render_prompt
 from engine.stage import Ctx
@@ -53,7 +54,7 @@ class Rated:
 
 def base_model(ctx: Ctx) -> ModelRef:
     """The model that config.toml names, in as many bits as this round trains it in."""
-    return ModelRef(models.locate(ctx.config.model.name, ctx.project), nf4=_quantised(ctx))
+    return ModelRef(models.locate(ctx.config.model.name, ctx.project, telling(ctx)), nf4=_quantised(ctx))
 
 
 def _quantised(ctx: Ctx) -> bool:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.errors import ModelError
+from engine.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from engine.hub.fetch import Progress
 
 WANTED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt")
 SMALL = 4 << 20  # files up to this size are hashed whole
@@ -47,17 +51,18 @@ def local(name: str, project: Path) -> Path | None:
     return next((folder.resolve() for folder in places if name and folder.is_dir()), None)
 
 
-def locate(name: str, project: Path) -> Path:
+def locate(name: str, project: Path, said: Callable[[Progress], None] = lambda _: None) -> Path:
     """The folder of the model called ``name``: a path (also relative to the project), ``demo:base`` or a hub name.
 
-    A hub model is downloaded when it is not there yet; only safetensors weights, never pickles.
+    A hub model is downloaded when it is not there yet; only safetensors weights, never pickles. ``said`` hears how far
+    that is; what it raises ends it.
 
     Raises:
         ModelError: there is no such folder and no such model within reach.
     """
     if not name:
         raise ModelError("config.toml: [model] name is empty. Give a folder or a hub name.")
-    return local(name, project) or _from_hub(name)
+    return local(name, project) or _from_hub(name, said)
 
 
 def on_disk(name: str, project: Path) -> Path | None:
@@ -73,23 +78,22 @@ def on_disk(name: str, project: Path) -> Path | None:
         return None
 
 
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def _from_hub(name: str, said: Callable[[Progress], None]) -> Path:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not declared so
+
+    from engine.hub.fetch import Fetch
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED), local_files_only=True))
+        validate_repo_id(name)
     except HFValidationError:
         raise ModelError(f"{name}: no such folder, nor a hub name (owner/model). Check the path.") from None
-    except LocalEntryNotFoundError:
-        pass
+    if (found := on_disk(name, Path())) is not None:
+        return found
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(
-            f"{name}: no such folder, and it could not be fetched from the hub ({error}). "
-            "Check the name, the network, and `hf auth login` for gated models."
-        ) from error
+        return Fetch(f"hf://{name}").wait(said).files[0][1]
+    except DataError as error:
+        raise ModelError(str(error)) from None
 
 
 def fingerprint(model: ModelRef) -> str:

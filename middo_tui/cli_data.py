@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.errors import UsageError
-from middo_tui import figures
 from middo_tui.say import say
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def _found(texts: Sequence[str], split: str | None, option: str, default: str = 
         else:
             say(f"{one}: looking it up …", err=True)
             with _telling() as said:
-                out.append(Fetch(one).wait(said))
+                out.append(Fetch(one.written).wait(said))
     return out
 
 
@@ -123,10 +122,10 @@ def _telling() -> Iterator[Said]:
     def said(progress: Progress) -> None:
         nonlocal last
         if terminal:
-            click.echo(f"\r\x1b[2K{figures.transfer(progress)}", nl=False, err=True)
+            click.echo(f"\r\x1b[2K{progress}", nl=False, err=True)
         elif time.monotonic() >= last + EVERY_S:
             last = time.monotonic()
-            say(figures.transfer(progress), err=True)
+            say(str(progress), err=True)
 
     try:
         yield said

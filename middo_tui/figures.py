@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from engine.hub.fetch import Progress
 
 NONE = "—"
 SECOND_CUTOFF_S = 90
@@ -71,9 +67,3 @@ def gigabytes(used: int, total: int) -> str:
     """``98 / 141 GB`` (10^9 bytes, as vendors say it)."""
     digits = 0 if total >= 20e9 else 1
     return f"{used / 1e9:.{digits}f} / {total / 1e9:.{digits}f} GB"
-
-
-def transfer(progress: Progress) -> str:
-    """``owner/name: 12.3 of 45.6 MB, 20 s left``."""
-    left = "" if progress.left_s is None else f", {duration(progress.left_s)} left"
-    return f"{progress.name}: {progress.done / 1e6:,.1f} of {progress.total / 1e6:,.1f} MB{left}"

@@ -22,7 +22,8 @@ from urllib.parse import unquote, urlsplit
 class Repository:
     """``fault``: "gated" (401) or "forbidden" (403) for its files, "broken" (500) for everything. ``cut``: a connection
     ends after so many bytes of a body, ``cuts`` times; with ``reset`` it does not end well, for files called so.
-    ``wait``: bodies stop in their middle until it is set. ``sizes``: what is said of files that are said to be larger.
+    ``wait``: bodies of data stop in their middle until it is set. ``sizes``: what is said of files that are not so
+    large.
     """
 
     revisions: dict[str, dict[str, bytes]]
@@ -166,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
             return
-        if found.wait is not None:
+        if found.wait is not None and path not in ("README.md", "config.json"):
             half = len(rest) // 2
             self.wfile.write(rest[:half])
             self.wfile.flush()

@@ -1,5 +1,5 @@
-"""The process that fetches a dataset of a hub: ``python -m engine.hub.download NAME``. It writes JSON lines: how far
-it is, at last what was found or why nothing was.
+"""The process that fetches a dataset or a model of a hub: ``python -m engine.hub.download hf://…``. It writes JSON
+lines: how far it is, at last what was found or why nothing was.
 
 A process of its own, so that the app loads no HTTP and no Arrow, and what is on its way can be given up at any time.
 """
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -38,24 +39,26 @@ from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # public, 
 
 from engine.errors import DataError, MiddoError
 from engine.hub import errors
-from engine.hub.layout import Chosen, Undecided, choose
+from engine.hub.layout import Undecided, choose
 from engine.hub.names import SCHEME, Name, parse
+from engine.models import WANTED
 
 CARD = "README.md"
 EVERY_S = 0.5
 
 
-def main(text: str) -> int:
-    """Fetch ``text``; 0 when it is here."""
+def main(address: str) -> int:
+    """Fetch ``hf://datasets/…``, or a model by ``hf://owner/name``; 0 when it is here."""
     try:
-        if (name := parse(text)) is None:
-            raise DataError(f"{text}: a hub's dataset is written {SCHEME}owner/name.")
-        _tell(found=fetch(name))
+        with _telling():
+            name = parse(address) if address.startswith(SCHEME) else None
+            found = fetch(name) if name else fetch_model(address.removeprefix("hf://"))
     except Undecided as error:
         _tell(kind="Undecided", text=str(error), choices=error.choices)
     except MiddoError as error:
         _tell(kind=type(error).__name__, text=str(error))
     else:
+        _tell(found=found)
         return 0
     return 1
 
@@ -69,62 +72,100 @@ def fetch(name: Name) -> dict[str, Any]:
     Raises:
         DataError: why it cannot be had.
     """
-    try:
-        away = _unreachable(name)
-        folder = Path(_snapshot(name, name.revision or None, [CARD], away))
-        pinned = replace(name, revision=folder.name)
-        tree = _tree(pinned)
+    with _explained(str(name), f"datasets/{name.repo}"):
+        repository = _Repository("dataset", name.repo, name.revision or None)
+        folder = repository.snapshot([CARD])
+        tree = repository.tree(folder.name)
         chosen = choose(name, list(tree), _card(name, folder / CARD))
-        _download(name, pinned, chosen, tree, away)
+        repository.download(str(name), folder.name, {file: tree[file] for file in chosen.files})
+    files = [(f"{name.repo}/{file}", str(folder / file)) for file in chosen.files]
+    return {"name": replace(chosen.name, revision=folder.name).written, "files": files}
+
+
+def fetch_model(name: str) -> dict[str, Any]:
+    """Have the files of the model ``name`` in the cache: its weights as safetensors, never pickles or code.
+
+    Returns:
+        ``name``; ``files``: its folder.
+
+    Raises:
+        DataError: why it cannot be had.
+    """
+    with _explained(name, name):
+        repository = _Repository("model", name, None)
+        folder = repository.snapshot(["config.json"])
+        tree = repository.tree(folder.name)
+        wanted = {file: size for file, size in tree.items() if any(fnmatch(file, pattern) for pattern in WANTED)}
+        repository.download(name, folder.name, wanted)
+    return {"name": name, "files": [(name, str(folder))]}
+
+
+@contextmanager
+def _explained(name: str, page: str) -> Iterator[None]:
+    try:
+        yield
     except MiddoError:
         raise
     except Exception as error:  # why() raises again what it does not know
-        raise DataError(f"{name}: {errors.why(error, f'{constants.ENDPOINT}/datasets/{name.repo}')}") from error
-    files = [(f"{name.repo}/{file}", str(folder / file)) for file in chosen.files]
-    return {"name": replace(chosen.name, revision=pinned.revision).written, "files": files}
+        raise DataError(f"{name}: {errors.why(error, f'{constants.ENDPOINT}/{page}')}") from error
 
 
-def _unreachable(name: Name) -> Exception | None:
-    """Why the cache must do. Asked once: huggingface_hub would try for every file, again and again.
+class _Repository:
+    """A repository of a hub, or what is in the cache of it when the hub cannot be reached.
+
+    That is asked once: huggingface_hub would try for every file, again and again.
 
     Raises:
         HfHubHTTPError: the hub was reached and says no.
     """
-    try:
-        HfApi().dataset_info(name.repo, revision=name.revision or None)
-    except HfHubHTTPError as error:
-        if error.response.status_code < 500:
-            raise
-        return error
-    except (errors.transport(), OfflineModeIsEnabled) as error:
-        return error
-    return None
 
+    def __init__(self, kind: str, name: str, revision: str | None) -> None:
+        self._kind, self._name, self._revision = kind, name, revision
+        self._away: Exception | None = None
+        try:
+            HfApi().repo_info(name, repo_type=kind, revision=revision)
+        except HfHubHTTPError as error:
+            if error.response.status_code < 500:
+                raise
+            self._away = error
+        except (errors.transport(), OfflineModeIsEnabled) as error:
+            self._away = error
 
-def _snapshot(
-    name: Name, revision: str | None, patterns: list[str], away: Exception | None, bar: type[tqdm] | None = None
-) -> str:
-    try:
-        return snapshot_download(
-            name.repo,
-            repo_type="dataset",
-            revision=revision,
-            allow_patterns=patterns,
-            local_files_only=away is not None,
-            tqdm_class=bar or _Silent,
-        )
-    except LocalEntryNotFoundError as error:
-        raise error from away
+    def snapshot(self, patterns: list[str], commit: str | None = None, bar: type[tqdm] | None = None) -> Path:
+        """The folder of the commit, with the files that fit ``patterns``."""
+        try:
+            found = snapshot_download(
+                self._name,
+                repo_type=self._kind,
+                revision=commit or self._revision,
+                allow_patterns=patterns,
+                local_files_only=self._away is not None,
+                tqdm_class=bar or _Silent,
+            )
+        except LocalEntryNotFoundError as error:
+            raise error from self._away
+        return Path(found)
 
+    def tree(self, commit: str) -> dict[str, int]:
+        """The names and sizes of all files of a commit."""
+        try:
+            found = get_cached_repo_tree(self._name, repo_type=self._kind, revision=commit)
+        except CachedRepoTreeNotFoundError:
+            listed = HfApi().list_repo_tree(self._name, repo_type=self._kind, revision=commit, recursive=True)
+            found = [file for file in listed if isinstance(file, RepoFile)]
+        return {file.path: file.size for file in found}
 
-def _tree(pinned: Name) -> dict[str, int]:
-    """The names and sizes of all files of a commit."""
-    where: dict[str, Any] = {"repo_type": "dataset", "revision": pinned.revision}
-    try:
-        return {file.path: file.size for file in get_cached_repo_tree(pinned.repo, **where)}
-    except CachedRepoTreeNotFoundError:
-        found = HfApi().list_repo_tree(pinned.repo, recursive=True, **where)
-        return {file.path: file.size for file in found if isinstance(file, RepoFile)}
+    def download(self, name: str, commit: str, sizes: Mapping[str, int]) -> None:
+        """Have these files of a commit here, and tell how far that is."""
+        missing = sum(size for file, size in sizes.items() if not self._is_here(file, commit))
+        if self._away is None:
+            _require_room(name, missing)
+        _Bytes.total = missing
+        _tell(done=0, total=missing)
+        self.snapshot([glob.escape(file) for file in sizes], commit, _Bytes)
+
+    def _is_here(self, file: str, commit: str) -> bool:
+        return isinstance(try_to_load_from_cache(self._name, file, repo_type=self._kind, revision=commit), str)
 
 
 def _card(name: Name, path: Path) -> Mapping[str, Any]:
@@ -142,19 +183,7 @@ def _card(name: Name, path: Path) -> Mapping[str, Any]:
     return found
 
 
-def _download(wanted: Name, pinned: Name, chosen: Chosen, tree: Mapping[str, int], away: Exception | None) -> None:
-    missing = sum(tree[file] for file in chosen.files if not _is_here(pinned, file))
-    if away is None:
-        _require_room(wanted, missing)
-    with _telling(missing):
-        _snapshot(pinned, pinned.revision, [glob.escape(file) for file in chosen.files], away, _Bytes)
-
-
-def _is_here(pinned: Name, file: str) -> bool:
-    return isinstance(try_to_load_from_cache(pinned.repo, file, repo_type="dataset", revision=pinned.revision), str)
-
-
-def _require_room(name: Name, wanted: int) -> None:
+def _require_room(name: str, wanted: int) -> None:
     cache = Path(constants.HF_HUB_CACHE)
     free = shutil.disk_usage(next(place for place in (cache, *cache.parents) if place.is_dir())).free
     if wanted > free:
@@ -173,9 +202,9 @@ class _Silent(tqdm):
 
 
 class _Bytes(_Silent):
-    """Counts the bytes that have come."""
+    """Counts the bytes that have come; ``total`` is 0 until it is known."""
 
-    done = 0
+    done = total = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._counts = kwargs.get("name") == "huggingface_hub.snapshot_download"
@@ -189,16 +218,14 @@ class _Bytes(_Silent):
 
 
 @contextmanager
-def _telling(total: int) -> Iterator[None]:
-    """Tell how many of ``total`` bytes have come, now and then, also while none come."""
+def _telling() -> Iterator[None]:
+    """Tell how many bytes have come, now and then, also while none come."""
     ended = Event()
 
     def tell() -> None:
         while not ended.wait(EVERY_S):
-            _tell(done=_Bytes.done, total=total)
+            _tell(done=_Bytes.done, total=_Bytes.total)
 
-    _Bytes.done = 0
-    _tell(done=0, total=total)
     teller = Thread(target=tell)
     teller.start()
     try:

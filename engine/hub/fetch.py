@@ -1,4 +1,4 @@
-"""Starts the process that fetches a dataset of a hub (``engine.hub.download``) and hears how far it is."""
+"""Starts the process that fetches what is on a hub (``engine.hub.download``) and hears how far it is."""
 
 from __future__ import annotations
 
@@ -21,12 +21,21 @@ from engine.hub.names import FORM, SCHEME, Name, parse
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``done`` of ``total`` bytes have come; ``left_s`` is None until that can be told."""
+    """``done`` of ``total`` bytes have come. ``total`` is 0 and ``left_s`` None until they can be told."""
 
     name: str
     done: int
     total: int
     left_s: float | None
+
+    def __str__(self) -> str:
+        """``owner/name: 12.3 of 45.6 MB, 20 s left``."""
+        if not self.total:
+            return f"{self.name}: looking it up …"
+        text = f"{self.name}: {self.done / 1e6:,.1f} of {self.total / 1e6:,.1f} MB"
+        if self.left_s is None:
+            return text
+        return f"{text}, {self.left_s:.0f} s left" if self.left_s < 90 else f"{text}, {self.left_s / 60:.0f} min left"
 
 
 Said = Callable[[Progress], None]
@@ -37,14 +46,14 @@ class Stopped(DataError):
 
 
 class Fetch:
-    """A dataset of a hub on its way here."""
+    """A dataset (``hf://datasets/…``) or a model (``hf://owner/name``) of a hub on its way here."""
 
-    def __init__(self, name: Name) -> None:
-        self._name = name
+    def __init__(self, address: str) -> None:
+        self._name = address.removeprefix(SCHEME).removeprefix("hf://")
         self._stopped = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed when the process has ended
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "engine.hub.download", name.written],
+            [sys.executable, "-m", "engine.hub.download", address],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -53,7 +62,7 @@ class Fetch:
         )
 
     def wait(self, said: Said) -> Source:
-        """The files, when they are here.
+        """The files, when they are here; of a model its folder.
 
         Raises:
             DataError: why it cannot be had.
@@ -69,8 +78,9 @@ class Fetch:
                 told = json.loads(line)
                 if "done" in told:
                     now = time.monotonic()
-                    begun = begun or (now, told["done"])
-                    said(Progress(str(self._name), told["done"], told["total"], _left(told, begun, now)))
+                    if begun is None and told["total"]:
+                        begun = now, told["done"]
+                    said(Progress(self._name, told["done"], told["total"], _left(told, begun, now)))
             self._process.wait()
             if "found" in told:
                 found = told["found"]
@@ -102,7 +112,9 @@ class Fetch:
         return DataError(f"{self._name}: could not be fetched: {last}")
 
 
-def _left(told: dict[str, Any], begun: tuple[float, int], now: float) -> float | None:
+def _left(told: dict[str, Any], begun: tuple[float, int] | None, now: float) -> float | None:
+    if begun is None:
+        return None
     came, took = told["done"] - begun[1], now - begun[0]
     return took * (told["total"] - told["done"]) / came if came > 0 else None
 
@@ -132,4 +144,4 @@ def get(text: str, split: str = "", said: Said = lambda _: None) -> Source:
         DataError: it is neither a path nor a dataset, or cannot be had.
     """
     found = named(text, split)
-    return source_of(found) if isinstance(found, Path) else Fetch(found).wait(said)
+    return source_of(found) if isinstance(found, Path) else Fetch(found.written).wait(said)

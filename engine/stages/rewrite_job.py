@@ -16,6 +16,7 @@ from engine import batches, models, prompts
 from engine import config as configs
 from engine.backends import Call, Generation
 from engine.errors import ConfigError
+from engine.hub.telling import telling
 from engine.prompts import Template
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
@@ -173,7 +174,7 @@ def require_endpoint(how: configs.Teacher) -> configs.Teacher:
 
 def teacher_folder(ctx: Ctx) -> Path:
     """Where the local teacher lies."""
-    return models.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project)
+    return models.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project, telling(ctx))
 
 
 # ----------------------------------------------------------------------------------------------------- replies

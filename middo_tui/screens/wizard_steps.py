@@ -18,7 +18,7 @@ from engine.formats.look import look
 from engine.hub.fetch import Fetch, Progress, named
 from engine.hub.layout import Undecided
 from engine.hub.names import Name
-from middo_tui import figures, guard
+from middo_tui import guard
 from middo_tui.notice import Notice
 from middo_tui.screens import wizard_draft as drafts
 from middo_tui.screens.wizard_draft import Draft, Offer
@@ -247,7 +247,7 @@ class DataStep(EntryStep):
 
     def _fetched(self, name: Name) -> Source:
         self.post_message(Said(Notice(f"{name}: looking it up …", "dim"), busy=True, stops=True))
-        self._fetch = Fetch(name)
+        self._fetch = Fetch(name.written)
         try:
             return self._fetch.wait(self._progress)
         except Undecided as error:
@@ -255,7 +255,7 @@ class DataStep(EntryStep):
             raise
 
     def _progress(self, progress: Progress) -> None:
-        self.post_message(Said(Notice(figures.transfer(progress), "dim"), busy=True, stops=True))
+        self.post_message(Said(Notice(str(progress), "dim"), busy=True, stops=True))
 
     @on(Said)
     def _hold(self, message: Said) -> None:

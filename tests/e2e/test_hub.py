@@ -23,7 +23,6 @@ from hub_server import Hub, Repository, serving
 from engine import formats, project
 from engine.config import Data
 from engine.hub.fetch import Fetch, Progress, Stopped
-from engine.hub.names import Name
 from engine.project import create
 from middo_tui.cli import main
 
@@ -256,7 +255,7 @@ def test_what_is_given_up_leaves_nothing_half(hub: Hub, tmp_path: Path) -> None:
     """In the middle of a body of which no more comes."""
     go = threading.Event()
     hub.datasets["o/slow"] = Repository({"main": {"train.jsonl": b"x" * (40 << 20)}}, wait=go)
-    fetch = Fetch(Name("o/slow"))
+    fetch = Fetch("hf://datasets/o/slow")
     heard: list[Progress] = []
 
     def said(progress: Progress) -> None:
@@ -269,7 +268,53 @@ def test_what_is_given_up_leaves_nothing_half(hub: Hub, tmp_path: Path) -> None:
             fetch.wait(said)
     finally:
         go.set()
-    assert {progress.total for progress in heard} == {40 << 20}
+    assert {progress.total for progress in heard} <= {0, 40 << 20}
     assert heard[0].left_s is None
     assert (heard[-1].left_s or 0) > 0
     assert not list((tmp_path / "home").rglob("*.incomplete"))
+
+
+LOCATE = """
+import json, sys
+from pathlib import Path
+from engine.errors import ModelError
+from engine.models import locate
+for name in json.loads(sys.argv[1]):
+    heard = []
+    try:
+        folder = locate(name, Path("P"), heard.append)
+        print(json.dumps(["found", sorted(file.name for file in folder.iterdir()), [str(one) for one in heard]]))
+    except ModelError as error:
+        print(json.dumps(["error", str(error), []]))
+"""
+
+
+def test_a_model_is_fetched_with_its_progress_or_a_reason(hub: Hub) -> None:
+    files = {"config.json": b"{}", "model.safetensors": bytes(3_000_000), "pytorch_model.bin": b"pickled", "m.py": b"x"}
+    hub.models |= {
+        "o/model": Repository({"main": files}),
+        "o/gated": Repository({"main": files}, fault="forbidden"),
+        "o/huge": Repository({"main": files}, sizes={"model.safetensors": 1 << 60}),
+    }
+    names = ["o/model", "o/model", "o/gated", "o/huge", "o/none", "./none"]
+    env = {**os.environ, "PYTHONPATH": ROOT}
+    done = subprocess.run(
+        [sys.executable, "-c", LOCATE, json.dumps(names)], env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    first, again, *wrong = [json.loads(line) for line in done.stdout.splitlines()]
+    assert first[:2] == again[:2] == ["found", ["config.json", "model.safetensors"]]
+    assert next(said for said in first[2] if "looking" not in said) == "o/model: 0.0 of 3.0 MB"
+    assert again[2] == []
+    expected = (
+        f"o/gated: it is gated. Ask for access at {hub.address}/o/gated, then set HF_TOKEN",
+        "MiB on the disk",
+        "there is no such path here, and the hub",
+        "no such folder, nor a hub name",
+    )
+    for (kind, text, _), said in zip(wrong, expected, strict=True):
+        assert kind == "error"
+        assert said in text
+        assert len(text.splitlines()) == 1
+    fetched = {path.rpartition("/")[2] for path in hub.asked("/o/model/resolve/")}
+    assert fetched == {"config.json", "model.safetensors"}  # no pickles, no code

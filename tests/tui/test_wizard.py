@@ -130,10 +130,8 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
         await pilot.press(*typed("o/none"), "enter")
         await until(pilot, "private one set")
         await pilot.press("ctrl+u", *typed("o/rows"), "enter")
-        go.set()  # the card may come
         await until(pilot, "o/rows:de")
         assert "Choose one" in screen_text(app)
-        go.clear()
         await pilot.press("down", "down", "enter")
         await until(pilot, "o/rows:de: 0.0 of 0.0 MB")
         await pilot.press("x", "enter")

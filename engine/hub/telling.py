@@ -1,0 +1,34 @@
+"""What a stage says while a model is fetched: lines of the log, and an ear for pause and cancel."""
+
+from __future__ import annotations
+
+import time
+
+from engine.errors import Cancelled, Paused
+from engine.hub.fetch import Progress, Said
+from engine.stage import Ctx
+
+EVERY_S = 30.0
+
+
+def telling(ctx: Ctx) -> Said:
+    """Says at once what is fetched, then now and then how far it is.
+
+    Raises:
+        Paused, Cancelled: in the returned function, when the job's ``want`` asks for it.
+    """
+    last: float | None = None
+
+    def said(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if progress.total and (last is None or now >= last + EVERY_S):
+            last = now
+            ctx.event(f"fetching {progress}")
+        want = ctx.wanted()
+        if want == "pause":
+            raise Paused
+        if want == "cancel":
+            raise Cancelled
+
+    return said
