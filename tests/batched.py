@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import pytest
 import tiny
 from batch_server import BatchServer
 from chat_server import MODEL, Server
 from rewrites import rows, seven
 
+from engine.backends import limits
 from engine.config import Teacher
 from engine.context import StoreCtx
-from engine.stages import rewrite
+from engine.stages import rewrite, rewrite_batch
 from engine.store import teacher
 from engine.store.teacher import TeacherBatch
 
@@ -25,6 +28,18 @@ def teaches(text: str) -> str:
     place = re.search(r"(ask|again) (\d+)", text)
     assert place is not None
     return f"<prompt>again {place[2]}</prompt>" if "<prompt>" in text else f"an\u2028swer\x85 to {place[2]}"
+
+
+@pytest.fixture
+def server() -> Iterator[BatchServer]:
+    with BatchServer(answer=teaches) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewrite_batch, "FIRST_POLL_S", 0.0)
+    monkeypatch.setattr(limits, "BACKOFF_S", 0.0)
 
 
 def teach(made: tiny.Project, server: Server, **more: object) -> tiny.Project:

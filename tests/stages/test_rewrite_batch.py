@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import rounds
 from batch_server import BatchServer
-from batched import PROPOSED, batches, checked, ends, project, run, teach, teaches
+from batched import PROPOSED, batches, checked, ends, no_waiting, project, run, server, teach, teaches
 from chat_server import MODEL
 from rewrites import rows
 
-from engine.backends import limits
 from engine.errors import BackendError, Waiting
 from engine.stages import rewrite_batch
 from engine.stages.rewrite_budget import EXHAUSTED
@@ -23,17 +21,7 @@ from engine.store import teacher, write
 from engine.store.rows import Rewrite, load_messages
 from engine.store.teacher import BatchCall
 
-
-@pytest.fixture
-def server() -> Iterator[BatchServer]:
-    with BatchServer(answer=teaches) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrite_batch, "FIRST_POLL_S", 0.0)
-    monkeypatch.setattr(limits, "BACKOFF_S", 0.0)
+__all__ = ["no_waiting", "server"]  # fixtures
 
 
 def test_prompts_then_answers_each_as_one_batch(tmp_path: Path, server: BatchServer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +10,17 @@ import msgspec
 import pytest
 import tiny
 from batch_server import BatchServer
-from batched import PROPOSED, batches, checked, ends, project, run, teach, teaches
+from batched import PROPOSED, batches, checked, ends, no_waiting, project, run, server, teach, teaches
 from chat_server import MODEL
 from rewrites import rows
 
-from engine.backends import limits
 from engine.backends.openai_batches import Batches
 from engine.context import StoreCtx
 from engine.errors import BackendError, Cancelled, Paused
 from engine.stages import batch_books, rewrite_batch
 from engine.store import teacher, write
 
-
-@pytest.fixture
-def server() -> Iterator[BatchServer]:
-    with BatchServer(answer=teaches) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrite_batch, "FIRST_POLL_S", 0.0)
-    monkeypatch.setattr(limits, "BACKOFF_S", 0.0)
+__all__ = ["no_waiting", "server"]  # fixtures
 
 
 def wish(made: tiny.Project, server: BatchServer, step: str, want: str) -> None:
@@ -44,6 +32,18 @@ def wish(made: tiny.Project, server: BatchServer, step: str, want: str) -> None:
             made.want(want)
 
     server.watch = watch
+
+
+def left_out(folder: Path, server: BatchServer) -> tiny.Project:
+    """A project that was paused while its first batch was out; when it goes on, the server is done with it."""
+    made = project(folder, server)
+    server.stands = lambda batch: "in_progress"
+    wish(made, server, "look", "pause")
+    with pytest.raises(Paused):
+        run(made)
+    made.want("run")
+    server.stands = lambda batch: "completed"
+    return made
 
 
 @pytest.mark.parametrize("step", ["upload", "create", "look", "content"])
@@ -138,13 +138,8 @@ def test_a_cancel_that_takes_long_is_taken_in_by_the_next_run(tmp_path: Path, se
 def test_without_batch_what_is_out_is_called_off_and_the_rest_asked_one_by_one(
     tmp_path: Path, server: BatchServer
 ) -> None:
-    made = project(tmp_path, server)
-    server.stands, server.share = lambda batch: "in_progress", 0.5
-    wish(made, server, "look", "pause")
-    with pytest.raises(Paused):
-        run(made)
-    made.want("run")
-    server.stands = lambda batch: "completed"
+    made = left_out(tmp_path, server)
+    server.share = 0.5
     teach(made, server, batch=False, prices={MODEL: {"input": 1e6}})
     run(made)
     checked(made, server, 14)
@@ -153,14 +148,8 @@ def test_without_batch_what_is_out_is_called_off_and_the_rest_asked_one_by_one(
 
 
 def test_rewrites_that_were_thrown_away_meanwhile_are_paid_all_the_same(tmp_path: Path, server: BatchServer) -> None:
-    made = project(tmp_path, server)
-    server.stands = lambda batch: "in_progress"
-    wish(made, server, "look", "pause")
-    with pytest.raises(Paused):
-        run(made)
+    made = left_out(tmp_path, server)
     write.reset(made.db, 0, ["select", "rewrite"])
-    made.want("run")
-    server.stands = lambda batch: "completed"
     run(made)
     assert rows(made) == []
     asked = teacher.asked(made.db, 0)
@@ -169,13 +158,7 @@ def test_rewrites_that_were_thrown_away_meanwhile_are_paid_all_the_same(tmp_path
 
 
 def test_batches_at_another_address_are_left_and_found_again(tmp_path: Path, server: BatchServer) -> None:
-    made = project(tmp_path, server)
-    server.stands = lambda batch: "in_progress"
-    wish(made, server, "look", "pause")
-    with pytest.raises(Paused):
-        run(made)
-    made.want("run")
-    server.stands = lambda batch: "completed"
+    made = left_out(tmp_path, server)
     with BatchServer(answer=teaches) as other:
         run(teach(made, other))
         assert other.replied.total() == 14
@@ -186,16 +169,11 @@ def test_batches_at_another_address_are_left_and_found_again(tmp_path: Path, ser
 
 
 def test_a_batch_that_this_key_cannot_see_is_not_paid_twice(tmp_path: Path, server: BatchServer) -> None:
-    made = project(tmp_path, server)
-    server.stands = lambda batch: "in_progress"
-    wish(made, server, "look", "pause")
-    with pytest.raises(Paused):
-        run(made)
-    made.want("run")
+    made = left_out(tmp_path, server)
     hidden = server.batches.pop("batch_0")
     with pytest.raises(BackendError, match=r"no batch batch_0 for this key, but 7 calls.*made anew"):
         run(made)
-    server.batches["batch_0"], server.stands = hidden, lambda batch: "completed"
+    server.batches["batch_0"] = hidden
     run(made)
     checked(made, server, 14)
 
@@ -232,7 +210,7 @@ def test_a_death_in_any_save_of_a_batch_repeats_no_call(
 
     server.stands = second_look
     for point in (3, 4, 5, 6, 7, 8, 9, 11, 15, 21, 22):
-        at, before = divmod(point + 1, 2)[0], point % 2 == 1
+        at, before = (point + 1) // 2, point % 2 == 1
         made = project(tmp_path / str(point), server)
         server.replied.clear()
         ctx = Dies(made.db, made.folder, made.config, 0, "rewrite")
