@@ -303,6 +303,15 @@ def test_nothing_that_dies_or_fails_takes_finished_tasks_with_it(tmp_path: Path,
     assert len((folder / "asked").read_text().split()) == len(asked), "nothing is owed"
 
 
+def imported(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str, **names: str) -> Path:
+    """A new folder with ``program`` in it, which every Python process that is started from here on runs first."""
+    here = folder / "here"
+    here.mkdir()
+    (here / "sitecustomize.py").write_text(program.format(here=str(here), **names), encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{ROOT}")
+    return here
+
+
 # Imported by lm-eval's process: it writes down what the model is asked, and stops in front of a batch.
 COUNTING = """
 import sys
@@ -338,11 +347,7 @@ def test_a_task_goes_on_after_its_last_saved_batch(tmp_path: Path, monkeypatch: 
     config = msgspec.structs.replace(config, evaluate=msgspec.structs.replace(config.evaluate, task_batch_size=2))
     one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
     train.run(one.ctx("train"))
-    here = tmp_path / "here"
-    here.mkdir()
-    text = COUNTING.format(here=str(here), project=str(one.folder))
-    (here / "sitecustomize.py").write_text(text, encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{ROOT}")
+    here = imported(monkeypatch, tmp_path, COUNTING, project=str(one.folder))
 
     def asked() -> dict[str, list[str]]:
         return {kind: path.read_text().split() for kind in ("sums", "words") if (path := here / kind).exists()}
@@ -422,10 +427,7 @@ def test_two_processes_answer_one_task_and_one_that_dies_is_named(
     )
     one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
     train.run(one.ctx("train"))
-    here = tmp_path / "here"
-    here.mkdir()
-    (here / "sitecustomize.py").write_text(TEAM.format(here=str(here)), encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{ROOT}")
+    here = imported(monkeypatch, tmp_path, TEAM)
     for kind in ("generate_until", "loglikelihood"):
         os.mkfifo(here / f"{kind}-fifo")
     (here / "loglikelihood-die").touch()
