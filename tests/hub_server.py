@@ -20,8 +20,9 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Repository:
-    """``fault``: "gated" (401) or "forbidden" (403) for its files, "broken" (500) for everything. ``cut``: a connection
-    ends after so many bytes of a body, ``cuts`` times; with ``reset`` it does not end well, for files called so.
+    """``fault``: "gated" (401) or "forbidden" (403) for its files, "denied" (403) or "broken" (500) for everything.
+
+    ``cut``: a connection ends after so many bytes of a body, ``cuts`` times; ``reset``: that file's does not end well.
     ``wait``: bodies of data stop in their middle until it is set. ``sizes``: what is said of files that are not so
     large.
     """
@@ -98,8 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind, found, rest = self._repository(path)
         if found is None:
             self._refuse(404, "RepoNotFound")
-        elif found.fault == "broken":
-            self._refuse(500, "")
+        elif found.fault in ("broken", "denied"):
+            self._refuse(500 if found.fault == "broken" else 403, "")
         elif path.startswith("api/"):
             self._api(kind, found, rest)
         elif rest.startswith("resolve/"):

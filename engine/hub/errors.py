@@ -33,7 +33,8 @@ def why(error: Exception, address: str) -> str:
             " Check the spelling; for a private one set HF_TOKEN."
         )
     if isinstance(error, errors.HfHubHTTPError):
-        return f"{_answered(error)}. Try again later."
+        refused = error.response.status_code in (401, 403)
+        return f"{_answered(error)}. {'Set HF_TOKEN to a token that may read it.' if refused else 'Try again later.'}"
     if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
         return f"{_unreachable(error)}, and not all of it is in the cache ({constants.HF_HUB_CACHE}). {_once()}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from engine.errors import DataError
 from engine.formats.files import LINES, SUFFIXES, suffix_of
-from engine.hub.names import SPLIT, Name
+from engine.hub.names import SPLIT, Name, parse
 
 KINDS = dict.fromkeys((".json", *LINES), "json") | {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 CONVERTED = "refs/convert/parquet"
@@ -97,7 +97,7 @@ def _config(wanted: Name, configs: Configs) -> str:
         marked = [name for name, keys in configs.items() if name == "default" or keys.get("default") is True]
         if len(configs) == 1 or len(marked) == 1:
             return (marked or list(configs))[0]
-    choices = tuple(str(replace(wanted, config=name)) for name in configs)
+    choices = _written([replace(wanted, config=name) for name in configs])
     what = f"there is no configuration {wanted.config}" if wanted.config else "it has several configurations"
     raise Undecided(f"{wanted}: {what}. Choose one: {_few(choices)}.", choices)
 
@@ -106,9 +106,14 @@ def _split(wanted: Name, patterns: Mapping[str, Sequence[str]]) -> str:
     split = wanted.split or SPLIT
     if split in patterns:
         return split
-    choices = tuple(str(replace(wanted, split=str(name))) for name in patterns)
+    choices = _written([replace(wanted, split=str(name)) for name in patterns])
     there = _few([str(name) for name in patterns])
     raise Undecided(f"{wanted}: there is no split {split}. There are {there}.", choices)
+
+
+def _written(names: Sequence[Name]) -> tuple[str, ...]:
+    """Those that can be written: a card may call a configuration anything."""
+    return tuple(str(name) for name in names if parse(name.written) == name)
 
 
 def _default(folder: str) -> Mapping[str, Sequence[str]]:

@@ -51,7 +51,7 @@ def parse(text: str) -> Name | None:
     plain = text.strip()
     said = plain.startswith(SCHEME)
     found = _WRITTEN.fullmatch(plain.removeprefix(SCHEME))
-    if found is None or (found["before"] and found["after"]):
+    if found is None or not plain.isprintable() or (found["before"] and found["after"]):
         return None
     repo = found["repo"]
     if not said and (suffix_of(PurePath(repo)) in SUFFIXES or Path(repo).parent.is_dir()):
