@@ -42,9 +42,9 @@ def call_name(job: Job, row: Rewrite) -> str:
 class Flight:
     """A batch that is out, with those of its calls that are not in the books yet, by name.
 
-    ``names``: all of them. ``held``: failures that wait for a sign that not all calls fail. ``said``: how many calls
-    the results said anything of. ``strange``: lines that are about no call of this batch, or that cannot be read.
-    ``hopeless``: why no call can work.
+    ``names``: all of them. ``held``: failures that wait for a sign that not all calls fail (a refusal where others have
+    worked is the row's own). ``said``: how many calls the results said anything of. ``strange``: lines that are about
+    no call of this batch, or that cannot be read. ``hopeless``: why no call can work.
     """
 
     batch: TeacherBatch
@@ -148,6 +148,7 @@ class Books:
     def read(self, flight: Flight, file: str, took: float) -> None:
         """One file of results, from its start again when it breaks off. ``took``: seconds that the batch ran."""
         tries = 0
+        self.good = self.good or len(flight.calls) < len(flight.names)  # an earlier run has read some of it
         while True:
             try:
                 for line in self.client.lines(file):
@@ -180,7 +181,7 @@ class Books:
         if found.reply is None:
             return
         reply = changed(found.reply, seconds=took)
-        if self.good:
+        if self.good or (reply.final and self.job.tokens):
             self._book(flight, found.name, reply)
         else:
             flight.held[found.name] = reply

@@ -118,9 +118,13 @@ class Desk:
                 self.books.note(flight, found, state="open")
                 self.ctx.event(f"batch {found.id} had been made; it goes on")
                 continue
-            if flight.batch.file:
-                self.client.forget(flight.batch.file)
-            self.books.end(flight, "dropped")
+            self._drop(flight)
+
+    def _drop(self, flight: Flight) -> None:
+        """It never came to be: its calls are owed as before, and its file is of no use."""
+        if flight.batch.file:
+            self.client.forget(flight.batch.file)
+        self.books.end(flight, "dropped")
 
     # ------------------------------------------------------------------------------------------------ giving away
 
@@ -181,7 +185,7 @@ class Desk:
             made = self.client.create(file, token, {"middo_round": str(self.ctx.round)}, batch.planned_at)
         except Crowded:
             self.books.keep(flight, error=CROWDED)
-            self.books.end(flight, "dropped")
+            self._drop(flight)
             self._too_many(len(calls))
             return
         self.books.note(flight, made, state="open")

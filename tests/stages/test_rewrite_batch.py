@@ -184,6 +184,17 @@ def test_calls_that_all_fail_take_no_tries(tmp_path: Path, server: BatchServer) 
     assert ends(made) == PROPOSED
 
 
+def test_refusals_of_all_that_is_left_are_final_where_others_have_worked(tmp_path: Path, server: BatchServer) -> None:
+    """Else a round whose last rewrites are too long would never end."""
+    made = project(tmp_path, server)
+    run(made)
+    late = [s.id for s in rounds.dataset(made) if s.seq not in (0, 4)]
+    made.ctx("select").save([Rewrite(0, id, "quality", "owed") for id in late])
+    server.fault = lambda text: "overflow"
+    run(made)
+    assert {(r.state, r.attempts) for r in rows(made) if r.axis == "quality" and r.sample_id in late} == {("failed", 1)}
+
+
 def test_options_that_a_model_refuses_are_left_out_of_the_next_batch(tmp_path: Path, server: BatchServer) -> None:
     server.strict = ("max_tokens", "seed")
     made = project(tmp_path, server)
@@ -204,6 +215,7 @@ def test_too_many_tokens_waiting_makes_smaller_batches(tmp_path: Path, server: B
     assert sizes[:2] == [7, 3], "half of what was too much"
     assert all(size <= 3 for size in sizes[1:])
     assert any("at most 3 at a time" in line for line in made.events())
+    assert set(server.deleted) == server.files.keys(), "also those of which no batch was made"
     write.reset(made.db, 0, ["rewrite"])
     run(made)
     assert all(batch.calls <= 3 for batch in batches(made)[len(sizes) :]), "it is remembered"

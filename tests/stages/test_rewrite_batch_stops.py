@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import rounds
 import tiny
 from batch_server import BatchServer
 from batched import PROPOSED, batches, checked, ends, no_waiting, project, run, server, teach, teaches
@@ -19,6 +21,7 @@ from engine.context import StoreCtx
 from engine.errors import BackendError, Cancelled, Paused
 from engine.stages import batch_books, rewrite_batch
 from engine.store import teacher, write
+from engine.store.rows import Rewrite
 
 __all__ = ["no_waiting", "server"]  # fixtures
 
@@ -176,6 +179,22 @@ def test_a_batch_that_this_key_cannot_see_is_not_paid_twice(tmp_path: Path, serv
     server.batches["batch_0"] = hidden
     run(made)
     checked(made, server, 14)
+
+
+def test_a_death_among_the_results_makes_no_outage_of_the_failures_that_follow(
+    tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_books, "SAVED", 1)
+    made = teach(rounds.project(tmp_path, 12), server, attempts=1)
+    made.ctx("select").save([Rewrite(0, s.id, "quality", "owed") for s in rounds.dataset(made)])
+    server.fault = lambda text: "own" if re.search(r"(ask|again) [01]\b", text) else "broken"
+    ctx = Dies(made.db, made.folder, made.config, 0, "rewrite")
+    ctx.left = 7  # the second good result is saved
+    with pytest.raises(Died):
+        run(made, ctx)
+    assert teacher.asked(made.db, 0)["calls"] == 2
+    run(made)
+    assert Counter(r.state for r in rows(made)) == {"proposed": 2, "failed": 10}
 
 
 class Dies(StoreCtx):

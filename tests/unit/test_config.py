@@ -32,6 +32,7 @@ def test_the_top_level_config_toml_is_the_template() -> None:
         ('[teacher]\nprices = {"gpt-4.1" = {input = -1}}', "[teacher] prices"),
         ("[teacher.price_per_million]\ninput = 1", "prices have names now: [teacher] prices = {"),
         ('[teacher]\nmodel = "big"\nbudget_cost = 5', 'budget_cost needs a price: prices = {"big" = {input'),
+        ("[teacher]\nbatch = true", 'batch = true needs backend = "openai", not "hf"'),
         ("[train]\nlora_r = 0", "[train] lora_r"),
         ("[trane]\nx = 1", "trane: there is no such section. Did you mean [train]?"),
         ("lora_r = 8", "lora_r: there is no such section. Did you mean [train] lora_r?"),
