@@ -11,6 +11,7 @@ import hashlib
 import tomllib
 from operator import attrgetter
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -339,7 +340,9 @@ def load(project: Path) -> Config:
     except FileNotFoundError:
         if (project / "middo.db").exists():
             raise ConfigError(f"{path}: missing. Put it back; it needs no more than [model] name.") from None
-        raise ConfigError(f"{path}: missing. Make a project with `middo-tui init {project} --data FILE`.") from None
+        raise ConfigError(
+            f"{path}: missing. Make a project with `middo-tui init {quote(str(project))} --data FILE`."
+        ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
 

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from engine import cards, models
 from engine import config as configs
@@ -76,7 +77,9 @@ def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int
     rows = db.execute("SELECT round, path FROM artifact WHERE name=? ORDER BY round", (CHECKPOINT,)).fetchall()
     there = {int(row["round"]): project / row["path"] for row in rows}
     if not there:
-        raise UsageError(f"{project}: no round is trained yet. Start with `middo-tui run {project} --until train`.")
+        raise UsageError(
+            f"{project}: no round is trained yet. Start with `middo-tui run {quote(str(project))} --until train`."
+        )
     wanted = max(there) if round is None else round
     if wanted not in there:
         have = ", ".join(map(str, there))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shlex import quote
 
 from engine import environment
 from engine.errors import ConfigError, WorkerError
@@ -91,8 +92,8 @@ def already_running(project: Path) -> WorkerError:
     worker = _registered(project)
     who = f"a worker (pid {worker.pid})" if worker else "another process"
     return WorkerError(
-        f"{project}: {who} already runs this project. Watch it with `middo-tui {project}`, stop it with"
-        f" `middo-tui pause {project}` or `middo-tui cancel {project}`."
+        f"{project}: {who} already runs this project. Watch it with `middo-tui {quote(str(project))}`, stop it with"
+        f" `middo-tui pause {quote(str(project))}` or `middo-tui cancel {quote(str(project))}`."
     )
 
 

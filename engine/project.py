@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from time import time
 
 from msgspec.structs import replace
@@ -44,7 +45,9 @@ def _silent(text: str) -> None:
 def require_new(project: Path) -> None:
     """Raises UsageError when the folder holds a project or other files already, or its name is not UTF-8."""
     if (project / FILE).exists():
-        raise UsageError(f"{project}: is a project already. Add data with `middo-tui import {project} FILE`.")
+        raise UsageError(
+            f"{project}: is a project already. Add data with `middo-tui import {quote(str(project))} FILE`."
+        )
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
         raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
     _named(project)

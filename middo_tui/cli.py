@@ -147,7 +147,7 @@ def run(
         sys.exit(_follow(folder))
     if _terminal():
         sys.exit(_open(folder))
-    say(f"{folder}: running. Watch: middo-tui {folder} · middo-tui status {folder}")
+    say(f"{folder}: running. Watch: middo-tui {quote(str(folder))} · middo-tui status {quote(str(folder))}")
 
 
 @main.command()
@@ -183,9 +183,9 @@ def review(folder: Path, accept: str) -> None:
 
     jobs = standing(folder).jobs
     if not jobs:
-        raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {folder}`.")
+        raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {quote(str(folder))}`.")
     counts = commands.decide_open(folder, jobs[-1].round, accept, source="command line")
-    say(f"accepted {counts['accepted']}, rejected {counts['rejected']}. Go on: middo-tui run {folder}")
+    say(f"accepted {counts['accepted']}, rejected {counts['rejected']}. Go on: middo-tui run {quote(str(folder))}")
 
 
 @main.command()
@@ -261,7 +261,7 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
     from middo_tui.preferences import load
 
     if reason := supported():
-        raise UsageError(f"{reason} `middo-tui status {folder}` prints the same facts.")
+        raise UsageError(f"{reason} `middo-tui status {quote(str(folder))}` prints the same facts.")
     return MiddoApp(folder, leave_when_done, load(mouse=_mouse())).start() or 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -43,4 +44,4 @@ def _want(folder: Path, want: str, done: str) -> None:
     if standing(folder).pid is None:
         raise UsageError(f"{folder}: nothing is running.")
     commands.set_want(folder, want)
-    say(f"{folder}: {done}. Go on with `middo-tui resume {folder}`")
+    say(f"{folder}: {done}. Go on with `middo-tui resume {quote(str(folder))}`")

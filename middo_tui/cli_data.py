@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,7 +68,7 @@ def init(
     found = _found(data, split, "--split")
     put("data", "heldout", _heldout(heldout, heldout_split))
     _say_added(project.create(folder, found, settings))
-    say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {folder}")
+    say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {quote(str(folder))}")
 
 
 @click.command("import")

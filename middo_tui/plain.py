@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from engine.store.rows import AXES
@@ -129,17 +130,18 @@ def what_now(project: Path) -> str:
 
 
 def _closing_words(view: LoopView, project: Path) -> str:
+    at = quote(str(project))
     ways = {
-        **dict.fromkeys(("running", "pausing", "cancelling"), f"Watch it with `middo-tui {project}`."),
-        "lost": f"End it with `middo-tui cancel {project}`.",
-        "waiting": f"Decide with `middo-tui review {project} --accept improved`, or in the app: `middo-tui {project}`.",
-        "new": f"Start with `middo-tui run {project}`.",
-        "done": f"Take the dataset out with `middo-tui export {project} OUT`.",
+        **dict.fromkeys(("running", "pausing", "cancelling"), f"Watch it with `middo-tui {at}`."),
+        "lost": f"End it with `middo-tui cancel {at}`.",
+        "waiting": f"Decide with `middo-tui review {at} --accept improved`, or in the app: `middo-tui {at}`.",
+        "new": f"Start with `middo-tui run {at}`.",
+        "done": f"Take the dataset out with `middo-tui export {at} OUT`.",
     }
-    go_on = f"Go on with `middo-tui run {project}`."
+    go_on = f"Go on with `middo-tui run {at}`."
     if view.state == "waiting" and not view.waiting.open:
         return f"{notice(view, keys=False).text} {go_on}"
-    anew = f" With other settings: `middo-tui run {project} --redo select` (or rewrite)." if view.unchanged else ""
+    anew = f" With other settings: `middo-tui run {at} --redo select` (or rewrite)." if view.unchanged else ""
     return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}{anew}".strip()
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from engine.errors import StoreError
 
@@ -70,7 +71,7 @@ def refuse_network(path: Path, mounts: str | None = None) -> None:
 
 def _missing(path: Path) -> StoreError:
     return StoreError(
-        f"{path}: there is no project here. Make one with `middo-tui init {path.parent} --data FILE`,"
+        f"{path}: there is no project here. Make one with `middo-tui init {quote(str(path.parent))} --data FILE`,"
         " or try `middo-tui demo`."
     )
 

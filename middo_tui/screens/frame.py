@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from rich.text import Text
@@ -260,5 +261,6 @@ class Framed(Screen[None]):
 
     def action_leave(self) -> None:
         """Leave, and say in the shell what goes on."""
-        words = f"The run goes on. Watch it: middo-tui {self.project}\nStop it: middo-tui pause {self.project}"
+        at = quote(str(self.project))
+        words = f"The run goes on. Watch it: middo-tui {at}\nStop it: middo-tui pause {at}"
         self.app.exit(0, message=Text(clean(words).text) if self.view.state in keys.RUNNING else None)

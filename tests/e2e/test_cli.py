@@ -107,6 +107,16 @@ def test_a_project_without_its_config_is_not_told_to_begin_anew(data: Path, tmp_
     refused(cli("run", tmp_path / "P"), 2, "config.toml: missing. Put it back")
 
 
+def test_commands_that_are_named_can_be_copied(data: Path, tmp_path: Path) -> None:
+    project = tmp_path / "My Project [1]"
+    there = f"'{project}'"
+    assert f"Make one with `middo-tui init {there}" in cli("status", project).output
+    assert cli("init", project, "--data", data).output.endswith(f"Next: middo-tui run {there}\n")
+    assert f"`middo-tui run {there}`" in cli("status", project).output
+    refused(cli("export-model", project, tmp_path / "out"), 2, f"`middo-tui run {there} --until train`")
+    refused(cli("review", project, "--accept", "all"), 2, f"`middo-tui run {there}`")
+
+
 def test_a_locale_with_few_characters_gets_what_it_has(data: Path, tmp_path: Path) -> None:
     named = data.rename(tmp_path / "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n.json")
     environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
