@@ -116,6 +116,8 @@ class LoopScreen(Framed):
     def action_cancel(self) -> None:
         """Stop now, after a question."""
         question = f"Stop the running stage now? What is saved stays; {press('loop.run')} goes on from it later."
+        if self.view.batch:
+            question += f" The batch is ended at the provider too ({press('loop.pause')} leaves it there)."
         self.confirm(question, partial(control.cancel, self.project))
 
     def action_auto(self) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from tui.stores import NOON, Store
+from tui.test_loop_screen import screen_text
 
 from engine.store import write
 from engine.store.teacher import Projected, TeacherBatch
+from middo_tui.app import MiddoApp
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 from middo_tui.notice import notice
@@ -124,6 +126,16 @@ def test_a_batch_says_how_far_it_is_and_that_nobody_need_wait(store: Store) -> N
     assert (facts["calls"], facts["completed"], facts["failed"], facts["ids"]) == (2_000, 812, 0, ["batch_1"])
     assert (facts["since"], facts["until"], facts["cancelling"]) == (NOON, NOON + 86_400, False)
     assert "batch    batch of 2,000 calls: 812 done" in describe(gather(store.project))
+
+
+async def test_a_cancel_says_first_that_it_ends_the_batch_too(store: Store) -> None:
+    store.job(0, "rewrite", "running", 812, 4_000).worker()
+    write.save(store.db, 0, "rewrite", [batch()], None)
+    app = MiddoApp(store.project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("c")
+        await pilot.pause()
+        assert "The batch is ended at the provider too (p leaves it there)" in " ".join(screen_text(app).split())
 
 
 def test_a_pause_says_that_the_batch_goes_on(store: Store) -> None:
