@@ -44,7 +44,8 @@ def whole(trainer: Any, trained: bool) -> dict[str, torch.Tensor] | None:
             continue
         with _gathered(value) as all_of_it:
             if ranks.rank() == 0:
-                found[name] = all_of_it.detach().cpu().clone()
+                # DeepSpeed computes with adapters in 16 bits; saved they are float32, as always.
+                found[name] = all_of_it.detach().to("cpu", torch.float32 if trained else None, copy=True)
     return found if ranks.rank() == 0 else None
 
 
