@@ -14,11 +14,13 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from engine import batches, kernels, ranks, spreading, trackers
 from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
+from engine.errors import ConfigError
 from engine.models import ModelRef
 from engine.render import load_tokenizer
 from engine.sharding import Plan
@@ -62,9 +64,10 @@ def trainer(task: Task) -> Trainer:
     if config.train.report_to:
         os.environ |= trackers.environment(config, task.folder.parents[2], task.round)
     device = torch_device(config.model.device)
-    arguments = _arguments(task, device)  # before the model: ZeRO-3 has its weights split while they are read
-    split = task.plan is not None and task.plan.weights  # then a whole copy may be too large for the GPU
-    model, adapter = _model(config, task.start, torch.device("cpu") if split else device, device)
+    arguments = _arguments(task, device)  # before the model: ZeRO-3 splits its weights while they are read
+    # To be split later, they wait on the CPU: a whole copy may be too large for the GPU.
+    waiting = task.plan is not None and task.plan.weights and not is_deepspeed_zero3_enabled()
+    model, adapter = _model(config, task.start, torch.device("cpu") if waiting else device, device)
     set_threads(model, device, config.model.threads)
     data = Dataset.from_file(str(task.rows))
     if config.train.packing:
@@ -94,6 +97,12 @@ def _model(config: Config, start: ModelRef, place: torch.device, device: torch.d
     dtype = torch.float32 if how.method == "full" else torch_dtype(config.model.dtype, device)
     model = read_model(start.base, dtype, place, config.model.attention, start.nf4)
     if start.adapter is not None:
+        if how.method == "full" and is_deepspeed_zero3_enabled():
+            raise ConfigError(
+                'config.toml: [train] method = "full" goes on from an adapter (init = "previous"), which cannot be'
+                " merged into weights that ZeRO-3 splits while it reads them."
+                ' Set init = "base", or zero3_init_flag: false in the accelerate config.'
+            )
         tuned = PeftModel.from_pretrained(model, str(start.adapter), is_trainable=how.method != "full")
         return (tuned.merge_and_unload() if how.method == "full" else tuned), None
     if how.method == "full":

@@ -7,6 +7,8 @@ its checkpoints and our stage are the real ones. DeepSpeed works on a CPU as it 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -181,6 +183,37 @@ def test_what_would_not_be_split_is_refused(flag: Path, tmp_path: Path, tiny_mod
     assert refused.state == "failed"
     assert "asks for FSDP2, but accelerate runs MULTI_CPU here" in str(refused.error), log
     assert not project.ctx("train").rows(Metric)
+
+
+def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tiny_model: Path, whole: Whole) -> None:
+    """The real command in place of our launcher: the same as torchrun, and its one process for a CPU is refused."""
+    from engine.tether import hand_out
+
+    project = spread(tmp_path, tiny_model, "lora", "ddp.yaml")
+    file = project.folder / "spread.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
+    command += ["--main_process_port", "0", "--module", "engine.run_stage", str(project.folder), "0", "train"]
+
+    def run(name: str) -> str:
+        alive, end = os.pipe()
+        kept = hand_out(tmp_path / name, [alive, alive], 2)
+        done = subprocess.run(
+            [*command, str(tmp_path / name)], env=test_ranks.ENV, capture_output=True, text=True, timeout=300
+        )
+        for connection in kept:
+            connection.close()
+        os.close(alive)
+        os.close(end)
+        return done.stderr
+
+    said = file.read_text(encoding="utf-8")
+    file.write_text(said.replace("MULTI_GPU", "MULTI_CPU") + "use_cpu: true\n", encoding="utf-8")
+    log = run("one")
+    assert str(job(project, "train").error).startswith("1 process started, but this stage is to run in 2"), log
+    file.write_text(said, encoding="utf-8")
+    log = run("two")
+    assert job(project, "train").state == "done", log
+    same(project, whole("lora"))
 
 
 def test_whole_copies_by_an_accelerate_config(flag: Path, tmp_path: Path, tiny_model: Path, whole: Whole) -> None:
