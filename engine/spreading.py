@@ -32,21 +32,27 @@ def check(accelerator: Any, plan: Plan | None) -> None:
         )
 
 
-def whole(trainer: Any, trained: bool) -> dict[str, torch.Tensor] | None:
+def whole(trainer: Any, dtype: torch.dtype, trained: bool) -> dict[str, torch.Tensor] | None:
     """The weights by name, on the CPU of rank 0; None in the other processes. All must call it.
 
+    Weights that are one in the model are one here.
+
     Args:
+        dtype: what they become (DeepSpeed may have computed with them in 16 bits).
         trained: only what was trained, i.e. an adapter.
     """
-    found: dict[str, torch.Tensor] = {}
+    first = ranks.rank() == 0
+    names: dict[str, int] = {}
+    found: dict[int, torch.Tensor | None] = {}
     for name, value in trainer.accelerator.unwrap_model(trainer.model).state_dict(keep_vars=True).items():
         if trained and not value.requires_grad:
             continue
-        with _gathered(value) as all_of_it:
-            if ranks.rank() == 0:
-                # DeepSpeed computes with adapters in 16 bits; saved they are float32, as always.
-                found[name] = all_of_it.detach().to("cpu", torch.float32 if trained else None, copy=True)
-    return found if ranks.rank() == 0 else None
+        names[name] = id(value)
+        if id(value) not in found:
+            with _gathered(value) as all_of_it:
+                kind = dtype if value.is_floating_point() else value.dtype
+                found[id(value)] = all_of_it.detach().to("cpu", kind, copy=True) if first else None
+    return {name: weight for name, key in names.items() if (weight := found[key]) is not None} if first else None
 
 
 @contextmanager

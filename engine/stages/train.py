@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
@@ -28,6 +29,7 @@ from transformers import TrainerCallback
 from engine import batches, cards, diagnosis, kernels, models, ranks, retention, sharding, spreading, trackers, training
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
+from engine.config import Config
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
@@ -109,7 +111,8 @@ def _train(task: Task, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
     trainer.train(resume_from_checkpoint=str(task.resume) if task.resume else None)
     if steps.paused or task.plan is None or not task.plan.kind:
         return trainer, None
-    return trainer, spreading.whole(trainer, trained=task.config.train.method != "full")
+    adapter = task.config.train.method != "full"
+    return trainer, spreading.whole(trainer, torch.float32 if adapter else _final_dtype(task.config), adapter)
 
 
 def _write_rows(ctx: Ctx, tokenizer: Any, path: Path) -> Path:
@@ -265,16 +268,15 @@ def _save_final(
     """
     new, final = folder / "final.new", folder / "final"
     model = trainer.accelerator.unwrap_model(trainer.model)
-    dtype = torch_dtype(ctx.config.model.dtype, torch_device(ctx.config.model.device))
     if ctx.config.train.method != "full":
         model.save_pretrained(str(new), state_dict=state)
         _sort_targets(new / "adapter_config.json")
         models.write_note(new, start, ctx.project)
     elif state is None:
-        model.to(dtype).save_pretrained(str(new))
+        model.to(_final_dtype(ctx.config)).save_pretrained(str(new))
     else:
-        model.config.dtype = dtype
-        model.save_pretrained(str(new), state_dict={name: value.to(dtype) for name, value in state.items()})
+        model.config.dtype = _final_dtype(ctx.config)
+        model.save_pretrained(str(new), state_dict=state)
     if ctx.config.train.method == "full":
         tokenizer.save_pretrained(str(new))
     losses = _losses(trainer.state)
@@ -284,6 +286,11 @@ def _save_final(
     _sync(new)
     os.replace(new, final)
     return final
+
+
+def _final_dtype(config: Config) -> torch.dtype:
+    """What a whole model is saved as."""
+    return torch_dtype(config.model.dtype, torch_device(config.model.device))
 
 
 def _sort_targets(path: Path) -> None:

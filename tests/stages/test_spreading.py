@@ -12,16 +12,19 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
+import torch
 import yaml
 from safetensors.torch import load_file
 from stages import test_ranks
 from stages.test_ranks import job, launch, make
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine import config as configs
+from engine import spreading
 from engine.stages import train
 from engine.store.rows import Metric
 
@@ -222,6 +225,23 @@ def test_whole_copies_by_an_accelerate_config(flag: Path, tmp_path: Path, tiny_m
     file.write_text(file.read_text(encoding="utf-8").replace("MULTI_GPU", "MULTI_CPU"), encoding="utf-8")
     finish(project)
     same(project, whole("lora"))
+
+
+def test_weights_that_are_one_stay_one(tmp_path: Path, tiny_model: Path) -> None:
+    """A model whose head is its embedding is saved with one of them, as it is without an accelerate config."""
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True))
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(unwrap_model=lambda model: model), model=model)
+    state = spreading.whole(trainer, torch.bfloat16, trained=False)
+    assert state is not None
+    assert state["lm_head.weight"] is state["model.embed_tokens.weight"]
+    assert {weight.dtype for weight in state.values()} == {torch.bfloat16}
+    model.save_pretrained(tmp_path / "new", state_dict=state)
+    assert "lm_head.weight" not in load_file(tmp_path / "new" / "model.safetensors")
+    model.requires_grad_(False)
+    model.lm_head.weight.requires_grad_(True)
+    learned = spreading.whole(trainer, torch.float32, trained=True)
+    assert learned is not None
+    assert learned.keys() == {"lm_head.weight", "model.embed_tokens.weight"}
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
