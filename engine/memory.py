@@ -264,13 +264,15 @@ class Batch:
     """What a forward without gradients is made of, at its largest.
 
     tokens: padding included. logits: how many are held at a time. mask: bytes of the mask that attention is told by,
-    for as long as the forward takes. widened: bytes that it takes besides while attention computes.
+    for as long as the forward takes. widened: bytes that it takes besides while attention computes. copied: bytes of
+    the head's copies while it computes logits.
     """
 
     tokens: int
     logits: int
     mask: int = 0
     widened: int = 0
+    copied: int = 0
 
 
 def forward(stage: str, shape: Shape, config: Config, cuda: bool, batch: Batch, tuned: bool = True) -> Need:
@@ -279,7 +281,7 @@ def forward(stage: str, shape: Shape, config: Config, cuda: bool, batch: Batch, 
     inner, attention = _widest(shape, config, cuda, tuned)
     through = max(batch.tokens * inner, batch.tokens * attention + batch.widened) + batch.mask
     # In float32, and their logarithms; the hidden states of all tokens and of those that are predicted.
-    after = batch.logits * 2 * FLOAT + 2 * batch.tokens * shape.hidden * size
+    after = batch.logits * 2 * FLOAT + 2 * batch.tokens * shape.hidden * size + batch.copied
     parts = {
         "weights": weights(shape, config, cuda),
         "activations" if through > after else "logits": max(through, after),
@@ -323,7 +325,10 @@ def generate(
     """A stage that writes replies: the cache of keys and values grows with every token."""
     size = bytes_of(config.model.dtype, cuda)
     mask = rows * prompt * prompt  # truth values, because prompts are padded; attention makes numbers of them
-    found = forward(stage, shape, config, cuda, Batch(rows * prompt, rows * shape.words, mask, mask * size), tuned)
+    # In 16 bits a CPU multiplies the last states, which lie apart, with a copy of the head for each row.
+    copied = 0 if cuda or size == FLOAT else rows * shape.words * shape.hidden * size
+    batch = Batch(rows * prompt, rows * shape.words, mask, mask * size, copied)
+    found = forward(stage, shape, config, cuda, batch, tuned)
     cache = rows * (prompt + reply) * 2 * shape.layers * shape.kv_width * size
     return Need(stage, {**found.parts, "keys and values": cache})
 
