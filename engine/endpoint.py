@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SYSTEM, SENTENCE = "You are a helpful assistant.", "Reply with the single word OK."
 REPLY = 64  # tokens: a model that thinks first may need some before it says anything
 PATIENCE_S = 60.0  # a server that has to read the model first takes its time
+OR_ASK = "; or try it with doctor --ask"
 UNLISTED = (404, 405, 501)  # there is no list of models here, which a chat endpoint need not have
 
 
@@ -53,8 +54,9 @@ def findings(config: Config, asked: Asked) -> Iterator[Finding]:
     try:
         offered = available(how.url, how.key_env)
     except EndpointError as error:
-        if error.status not in UNLISTED or not may_ask:
-            yield Finding("teacher", str(error), True, _way_out(how, error, offered) + _or_ask(may_ask))
+        unlisted = error.status in UNLISTED
+        if not (unlisted and may_ask):
+            yield Finding("teacher", str(error), True, _way_out(how, error, offered) + (OR_ASK if unlisted else ""))
             return
     except BackendError as error:
         yield Finding("teacher", str(error), bad=True, fix=_set_key(how))
@@ -63,7 +65,10 @@ def findings(config: Config, asked: Asked) -> Iterator[Finding]:
     reply = _reply(alone, offered, asked) if may_ask else _not_asked(alone, asked)
     # A name that is not listed may be known all the same: Ollama's without a tag, a router's patterns.
     if offered and how.model not in offered and (not may_ask or reply.bad):
-        yield Finding("teacher", f"{how.url}: no model {how.model!r}", True, _others(offered) + _or_ask(may_ask))
+        fix = _others(offered)
+        yield Finding("teacher", f"{how.url}: no model {how.model!r}", True, fix + ("" if may_ask else OR_ASK))
+        if reply.bad and reply.fix != fix:
+            yield reply
         return
     sees = offered.get(how.model)
     yield _there(how, sees)
@@ -71,10 +76,6 @@ def findings(config: Config, asked: Asked) -> Iterator[Finding]:
         yield _batches(how)
     yield from _room(how, sees, asked.longest)
     yield reply
-
-
-def _or_ask(may_ask: bool) -> str:
-    return "" if may_ask else "; or try it with doctor --ask"
 
 
 def _there(how: Teacher, sees: int | None) -> Finding:

@@ -112,6 +112,8 @@ def test_a_model_that_is_not_listed_may_be_there_all_the_same(server: Server) ->
     assert list(said) == ["teacher"]
     assert said["teacher"].bad
     assert said["teacher"].fix == f"set [teacher] model to one that it offers: {MODEL}"
+    with Server(key="sk-right-0123456789") as locked:
+        assert "key_env" in found(locked, model="other")["reply"].fix, "what else is wrong is not kept back"
     server.listed = (f"{MODEL}:latest",)
     assert found(server)["reply"].mark == "✔", "as with Ollama, which knows a name without its tag"
     server.listed = None
@@ -141,5 +143,16 @@ def test_nothing_is_sent_to_another_machine_unless_a_person_says_so(
     assert "--ask" in said.fix
     assert "in cost" in said.fix
     assert "--ask" in found(server, model="other")["teacher"].fix
+    server.listed = None
+    assert "--ask" in found(server, price)["teacher"].fix, "without a list only a request can tell"
+    server.listed = (MODEL,)
     assert found(server, price, Asked(anyway=True))["reply"].mark == "✔"
     assert len(server.bodies) == 1
+
+
+def test_a_server_that_is_not_there_is_told_with_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configs, "HERE", ())
+    text = '[teacher]\nbackend = "openai"\nurl = "http://127.0.0.1:9/v1"\nmodel = "x"\n'
+    (said,) = endpoint.findings(configs.parse(text, "config.toml"), Asked())
+    assert said.bad
+    assert said.fix == "check that the server runs and [teacher] url, which usually ends in /v1"
