@@ -36,6 +36,9 @@ EnvName = Annotated[
         description="the NAME of an environment variable (letters, digits and _), never the key itself",
     ),
 ]
+Device = Annotated[
+    str, msgspec.Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
+]
 KNOBS = "Every knob is described in config.toml."
 
 
@@ -65,7 +68,7 @@ class Model(_Section, frozen=True):
 
     name: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: str = "auto"
+    device: Device = "auto"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     chat_template: str = ""
     max_length: Positive = 4096

@@ -180,6 +180,8 @@ def gpus(config: Config) -> serving.Gpus | None:
 def _roles(config: Config, folder: Path, asked: Asked) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield from _extras(config, len(open_gpus()))
+    if (found := _named_gpu(config, len(open_gpus()))) is not None:
+        yield found
     yield model("model", config.model.name, config.model.chat_template, folder)
     if (found := vllm(config, len(open_gpus()))) is not None:
         yield found
@@ -214,6 +216,16 @@ def _evaluation(config: Config, folder: Path) -> Finding:
     fix = f"{', '.join(code)} runs what the model wrote, as you: use a machine that may be risked" if code else ""
     text = f"{len(needs)} task{'s' if len(needs) > 1 else ''} by lm-eval {metadata.version('lm_eval')}"
     return Finding("evaluation", f"{text}{where}", fix=fix)
+
+
+def _named_gpu(config: Config, gpus: int) -> Finding | None:
+    """A GPU that config.toml names and that is not there; None where it is, or none is named."""
+    name = config.model.device
+    number = int(name.partition(":")[2] or 0)
+    if not name.startswith("cuda") or number < gpus:
+        return None
+    there = f"there {'is' if gpus == 1 else 'are'} only {gpus} (numbered from 0)" if gpus else "there is no GPU"
+    return Finding("device", f'[model] device = "{name}", but {there}', bad=True, fix='set device = "auto"')
 
 
 def processes(config: Config, gpus: int) -> Finding | None:
@@ -303,6 +315,13 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
     if not chat_template and not _has_template(folder):
         fix = "set [model] chat_template, or use an instruct tokenizer"
         return Finding(role, f"{name}: its tokenizer has no chat template", bad=True, fix=fix)
+    if chat_template:
+        from engine.render import template_text
+
+        try:
+            template_text(chat_template)
+        except MiddoError as error:
+            return Finding(role, str(error), bad=True, fix="correct [model] chat_template")
     template = f"chat template {chat_template}" if chat_template else "chat template"
     return Finding(role, f"{name} · {_size(weights)} of weights · {template}")
 

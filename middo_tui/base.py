@@ -76,6 +76,15 @@ class BaseApp(App[R]):
         usual = super().get_driver_class()
         return SparingDriver if usual is LinuxDriver else usual
 
+    def on_mount(self) -> None:
+        """Watch for the return from the shell (ctrl-z, fg)."""
+        self.app_resume_signal.subscribe(self, self._paint_anew)
+
+    def _paint_anew(self, _: object) -> None:
+        self.forget_shown()
+        for screen in self.painted():
+            screen.refresh()
+
     def on_resize(self, event: events.Resize) -> None:
         """A terminal that was resized may show anything."""
         self.forget_shown()

@@ -67,6 +67,14 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
         always,
         quiet=True,
     ),
+    Key(
+        "suspend",
+        ("ctrl+z",),
+        "Back to the shell for a while; `fg` there returns.",
+        word("shell"),
+        always,
+        quiet=True,
+    ),
     Key("help", ("question_mark", "f1"), "This page.", word("help"), always),
     Key(
         id="leave",

@@ -57,12 +57,15 @@ class Endpoint:
         model: the name that the endpoint knows the model by.
         key_env: name of the environment variable that holds the key; empty: the endpoint wants none.
         limits: how many calls at once and per minute, and how patient each is.
+        answered: it has taken such calls before, so one that is refused is so for its own sake.
 
     Raises:
         BackendError: the variable is not set, or the address is none.
     """
 
-    def __init__(self, url: str, model: str, key_env: str = "", limits: Limits | None = None) -> None:
+    def __init__(
+        self, url: str, model: str, key_env: str = "", limits: Limits | None = None, answered: bool = False
+    ) -> None:
         self.limits = limits or Limits()
         self.chat = Chat(url, model, key_env, self.limits.timeout_s)
         self.url, self.model, self.notes = url, model, self.chat.notes
@@ -76,7 +79,7 @@ class Endpoint:
         self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, str]] = queue.SimpleQueue()
         self._held: list[tuple[Call, Generation]] = []
         self._silent = self._refused = 0
-        self._alive = self._good = False
+        self._alive, self._good = False, answered
 
     def submit(self, call: Call) -> None:
         """Have ``call`` made as soon as a slot and the limits allow."""

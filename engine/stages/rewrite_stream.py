@@ -27,8 +27,8 @@ AHEAD = 2
 """Calls handed over per slot, so that no slot waits for the store."""
 
 
-def open_endpoint(how: configs.Teacher) -> Endpoint:
-    """The endpoint that [teacher] names.
+def open_endpoint(how: configs.Teacher, answered: bool = False) -> Endpoint:
+    """The endpoint that [teacher] names; ``answered``: it took such calls before.
 
     Raises:
         ConfigError: the url or the model's name is missing. BackendError: the key is not there.
@@ -37,12 +37,12 @@ def open_endpoint(how: configs.Teacher) -> Endpoint:
     limits = Limits(
         how.concurrency, how.requests_per_minute, how.tokens_per_minute, timeout_s=how.timeout_s, retries=how.retries
     )
-    return Endpoint(how.url, how.model, how.key_env, limits)
+    return Endpoint(how.url, how.model, how.key_env, limits, answered)
 
 
 def through_endpoint(ctx: Ctx, job: Job) -> None:
     """Make every owed rewrite, and say where texts are sent before the first one is."""
-    endpoint = open_endpoint(ctx.config.teacher)
+    endpoint = open_endpoint(ctx.config.teacher, answered=job.tokens > 0)
     try:
         ctx.event(
             f"the texts of {len(job.rows)} selected samples are sent to {endpoint.url} ({endpoint.model})", "warning"

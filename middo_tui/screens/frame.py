@@ -252,6 +252,10 @@ class Framed(Screen[None]):
         cast(Shows, self.app).forget_shown()
         self.refresh()
 
+    def action_suspend(self) -> None:
+        """Stop this process as a shell's ctrl-z does; the run is another's."""
+        self.app.action_suspend_process()
+
     def action_palette(self) -> None:
         """Every command by name."""
         from middo_tui.screens.palette import Palette, commands

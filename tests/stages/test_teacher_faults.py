@@ -105,3 +105,19 @@ def test_a_wrong_model_name_stops_the_stage_at_once(tmp_path: Path) -> None:
         assert {(row.state, row.attempts) for row in made.ctx("x").rows(Rewrite)} == {("owed", 0)}
         assert teacher.asked(made.db, 0)["calls"] == 0
         assert server.seen.total() < ROWS
+
+
+def test_rows_that_are_refused_end_no_run_where_others_were_made(tmp_path: Path) -> None:
+    """Left alone after a stop, they are all that a new run sees of the endpoint."""
+    with Server(answer=teaches) as server:
+        made = project(tmp_path, server, budget_tokens=700, max_new_tokens=32)
+        with pytest.raises(Waiting):
+            rewrite.run(made.ctx("rewrite"))
+        server.fault = lambda text: "overflow"
+        made.config = msgspec.structs.replace(
+            made.config, teacher=msgspec.structs.replace(made.config.teacher, budget_tokens=0)
+        )
+        rewrite.run(made.ctx("rewrite"))
+        states = Counter(row.state for row in made.ctx("x").rows(Rewrite))
+    assert set(states) == {"proposed", "failed"}
+    assert states["failed"] > 10

@@ -53,6 +53,7 @@ def test_the_top_level_config_toml_is_the_template() -> None:
         ("[select]\nm_quality = nan", "[select] m_quality: nan is not a number that can be used."),
         ("[train]\nlearning_rate = inf", "[train] learning_rate: inf is not a number that can be used."),
         ('[teacher]\nprices = {"a" = {input = inf}}', "[teacher] prices.a.input: inf is not a number"),
+        ('[model]\ndevice = "gpu"', '[model] device: must be "auto", "cpu", "cuda" or "cuda:N"'),
         ('[teacher]\nkey_env = "sk-123"', "[teacher] key_env: must be the NAME of an environment variable"),
         ("epochs = [", "not valid TOML"),
         ('[merge]\nsize = "huge"', "[merge] size"),

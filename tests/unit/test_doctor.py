@@ -111,6 +111,24 @@ def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "name", "says"),
+    [
+        ("chat_template", "nope", "model", "chat_template = 'nope': [Errno 2] No such file"),
+        ("device", "cuda:1", "device", 'device = "cuda:1", but there is no GPU'),
+    ],
+)
+def test_a_setting_of_the_model_that_is_not_there(
+    key: str, value: str, name: str, says: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.doctor.open_gpus", list)
+    project.create(tmp_path / "P", [data], {"model": {"name": str(BASE), key: value}})
+    found = named(name, tmp_path / "P")
+    assert found.bad
+    assert says in found.text
+    assert found.fix
+
+
+@pytest.mark.parametrize(
     ("wanted", "device", "gpus", "mark", "says"),
     [
         (4, "auto", 2, "✘", "4 for 2 GPU(s)"),
