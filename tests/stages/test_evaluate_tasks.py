@@ -23,7 +23,7 @@ from engine import lm_harness, models
 from engine.backends import hf
 from engine.config import Config
 from engine.errors import Paused, StageError
-from engine.lm_harness import Failed, Job, Measured, Planned, Report
+from engine.lm_harness import Failed, Figure, Job, Measured, Planned, Report
 from engine.lm_replies import Replies
 from engine.render import render_prompt
 from engine.stages import evaluate, evaluate_tasks, train
@@ -374,14 +374,21 @@ def test_a_task_goes_on_after_its_last_saved_batch(tmp_path: Path, monkeypatch: 
     assert not (one.folder / "artifacts" / "round-0" / "replies").exists()
 
     monkeypatch.chdir(EXAMPLES)
-    whole = measured(job(config, tmp_path, models.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
+    expected = as_undisturbed(one, config, tmp_path)
+    items = {
+        task: {row.item: row.value for row in one.ctx("x").rows(TaskItem) if row.task == task} for task in expected
+    }
+    assert items == {name: dict(figure.items) for name, figure in expected.items()}
+
+
+def as_undisturbed(one: tiny.Project, config: Config, folder: Path) -> dict[str, Figure]:
+    """Hold the project's scores against those of one process that nobody stops; returns these."""
+    whole = measured(job(config, folder, models.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
     expected = {figure.task: figure for report in whole if isinstance(report, Measured) for figure in report.figures}
-    found = scores(one)
-    assert {name: (row.value, row.stderr, row.n) for name, row in found.items()} == {
+    assert {name: (row.value, row.stderr, row.n) for name, row in scores(one).items()} == {
         name: (figure.value, figure.stderr, figure.n) for name, figure in expected.items()
     }
-    items = {task: {row.item: row.value for row in one.ctx("x").rows(TaskItem) if row.task == task} for task in found}
-    assert items == {name: dict(figure.items) for name, figure in expected.items()}
+    return expected
 
 
 # Imported by lm-eval's processes: each writes down how much it answers. The first waits in its second part until the
@@ -443,12 +450,7 @@ def test_two_processes_answer_one_task_and_one_that_dies_is_named(
         assert len({pid for pid, _ in told}) == 2, "both have answered some, of words one after the other"
 
     monkeypatch.chdir(EXAMPLES)
-    whole = measured(job(alone, tmp_path, models.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
-    expected = {figure.task: figure for report in whole if isinstance(report, Measured) for figure in report.figures}
-    found = scores(one)
-    assert {name: (row.value, row.stderr, row.n) for name, row in found.items()} == {
-        name: (figure.value, figure.stderr, figure.n) for name, figure in expected.items()
-    }
+    as_undisturbed(one, alone, tmp_path)
 
 
 def test_replies_of_another_model_or_of_other_settings_are_not_taken(tmp_path: Path, tiny_model: Path) -> None:
