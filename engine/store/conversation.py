@@ -10,11 +10,25 @@ from msgspec import Struct
 
 
 class Message(Struct, frozen=True):
-    """One turn of a chat. ``kind`` keeps ShareGPT's ``function_call`` and ``observation`` turns apart."""
+    """One turn of a chat.
+
+    kind: keeps ShareGPT's ``function_call`` and ``observation`` turns apart, and the leading turn that holds tool
+    definitions. thinking: the reasoning that came in a field of its own (``reasoning_content``, ``thinking``).
+    tool_calls: an assistant's calls as the JSON text of OpenAI's list. tool_call_id, name: which call a tool's
+    result answers, and the tool. train: False for a turn that is not to be learned (``weight: 0``, ``train: false``).
+    """
 
     role: str
     content: str
     kind: str = ""
+    thinking: str = ""
+    tool_calls: str = ""
+    tool_call_id: str = ""
+    name: str = ""
+    train: bool = True
+
+
+_FIELDS = ("thinking", "tool_calls", "tool_call_id", "name", "train")
 
 
 class Sample(Struct, frozen=True):
@@ -22,6 +36,7 @@ class Sample(Struct, frozen=True):
 
     A sample is in the dataset of round r iff ``born_round <= r and (retired_round is None or retired_round > r)``.
     ``input_chars``: how many trailing characters of the last user turn came from Alpaca's ``input`` column.
+    ``extra``: the row's other columns as a JSON object, "" when there are none: kept for the export, no part of the id.
     """
 
     id: int
@@ -33,6 +48,7 @@ class Sample(Struct, frozen=True):
     retired_round: int | None = None
     source: str = ""
     input_chars: int = 0
+    extra: str = ""
 
     @property
     def prompt(self) -> str:
@@ -54,14 +70,24 @@ class Sample(Struct, frozen=True):
 
 
 def dump_messages(messages: Iterable[Message]) -> str:
-    """Canonical JSON of a conversation: what is stored and what is hashed."""
-    turns = [[m.role, m.content, m.kind] if m.kind else [m.role, m.content] for m in messages]
-    return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
+    """Canonical JSON of a conversation: what is stored and what is hashed.
+
+    A turn is [role, content], [role, content, kind] or [role, content, kind, {its other fields}]: the shortest that
+    holds it, so that ids do not change when a field is added.
+    """
+    return json.dumps([_turn(m) for m in messages], ensure_ascii=False, separators=(",", ":"))
+
+
+def _turn(message: Message) -> list[object]:
+    fields = {name: value for name in _FIELDS if (value := getattr(message, name)) not in ("", True)}
+    if fields:
+        return [message.role, message.content, message.kind, fields]
+    return [message.role, message.content, message.kind] if message.kind else [message.role, message.content]
 
 
 def load_messages(text: str) -> tuple[Message, ...]:
     """The inverse of ``dump_messages``."""
-    return tuple(Message(*turn) for turn in json.loads(text))
+    return tuple(Message(*turn[:3], **(turn[3] if len(turn) > 3 else {})) for turn in json.loads(text))
 
 
 def content_id(messages: Iterable[Message], copy: int = 0) -> int:

@@ -56,7 +56,7 @@ def rows(db: sqlite3.Connection, kind: type[R], round: int) -> list[R]:
     return out
 
 
-SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars"
+SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra"
 IN_ROUND = "born_round <= :round AND (retired_round IS NULL OR retired_round > :round)"
 
 
@@ -97,7 +97,7 @@ def size(db: sqlite3.Connection, round: int) -> int:
 
 def heldout(db: sqlite3.Connection) -> list[Sample]:
     """The held-out samples in file order; ``id`` and ``seq`` are the item number."""
-    found = db.execute("SELECT item, messages, input_chars, source FROM heldout ORDER BY item")
+    found = db.execute("SELECT item, messages, input_chars, source, extra FROM heldout ORDER BY item")
     return [
         Sample(
             r["item"],
@@ -105,6 +105,7 @@ def heldout(db: sqlite3.Connection) -> list[Sample]:
             seq=r["item"],
             source=r["source"],
             input_chars=r["input_chars"],
+            extra=r["extra"],
         )
         for r in found
     ]

@@ -65,6 +65,13 @@ def m008_provider_batches(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m009_keep_columns(db: Database) -> None:
+    """A row's other columns, which leave with it again."""
+    for statement in KEEP_COLUMNS:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -302,4 +309,9 @@ PROVIDER_BATCHES = (
     " sample_id INTEGER NOT NULL, axis TEXT NOT NULL, step TEXT NOT NULL, tokens_in INTEGER NOT NULL,"
     " tokens_out INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (token, name)) WITHOUT ROWID",
     "CREATE INDEX batch_call_by_round ON batch_call(round)",
+)
+
+KEEP_COLUMNS = (
+    "ALTER TABLE sample ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE heldout ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
 )

@@ -46,8 +46,8 @@ def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], do
 def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
     """Insert new samples, inside the caller's transaction."""
     db.executemany(
-        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars)"
-        " VALUES (?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?)",
         (
             (
                 s.id,
@@ -59,6 +59,7 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
                 s.retired_round,
                 s.source,
                 s.input_chars,
+                s.extra,
             )
             for s in samples
         ),
@@ -68,8 +69,8 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
 def add_heldout(db: sqlite3.Connection, samples: Iterable[Sample], own_file: bool) -> None:
     """Append held-out samples, inside the caller's transaction. ``own_file``: they were never part of the dataset."""
     db.executemany(
-        "INSERT INTO heldout (messages, input_chars, source, seq) VALUES (?,?,?,?)",
-        ((dump_messages(s.messages), s.input_chars, s.source, None if own_file else s.seq) for s in samples),
+        "INSERT INTO heldout (messages, input_chars, source, seq, extra) VALUES (?,?,?,?,?)",
+        ((dump_messages(s.messages), s.input_chars, s.source, None if own_file else s.seq, s.extra) for s in samples),
     )
 
 
