@@ -234,8 +234,12 @@ def test_a_first_schema_project_is_brought_up_to_date_and_searched(
         first_release.setattr(migrations, "_migrations", migrations._migrations[:1])
         migrate(tmp_path, create=True)
     old = connect.writer(tmp_path)
+    first = sample("Name a moon of Saturn.", seq=0)
     with connect.transaction(old):
-        write.add_samples(old, [sample("Name a moon of Saturn.", seq=0)])
+        old.execute(
+            "INSERT INTO sample (id, messages, seq, born_round) VALUES (?, ?, 0, 0)",
+            (first.id, dump_messages(first.messages)),
+        )
     migrate(tmp_path)
     with connect.transaction(old):
         write.add_samples(old, [sample("Name a\nmoon of Jupiter.", seq=1)])
