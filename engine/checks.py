@@ -97,11 +97,14 @@ def _unchanged(new: Exchange, original: Exchange, limits: Limits) -> Finding | N
     return Finding("unchanged", "prompt and response are the original's") if same else None
 
 
+# What may stand before a refusal's words, never given back: two such runs side by side would be tried at every length.
+_SIGNS = r"(?:[^\w'’]|['’](?!m ))*+"
 # Only at the start, where an assistant that refuses does so; a text about refusals says it elsewhere.
 _REFUSAL = re.compile(
-    r"\W*(?:i(?:'|’)?m (?:really |very |so )?sorry,? but|i am sorry,? but|sorry,? (?:but )?i|i apologi[sz]e,? but"
+    _SIGNS + r"(?:i(?:'|’)?m (?:really |very |so )?sorry,? but|i am sorry,? but|sorry,? (?:but )?i|i apologi[sz]e,? but"
     r"|unfortunately,? i|as an? (?:ai|language model)\b[^.\n]{0,60}?,? i)?"
-    r"\W*(?:i ?)?(?:can(?:'|’)?t|cannot|can not|am (?:unable|not able) to|(?:'|’)m (?:unable|not able) to"
+    + _SIGNS
+    + r"(?:i ?)?(?:can(?:'|’)?t|cannot|can not|am (?:unable|not able) to|(?:'|’)m (?:unable|not able) to"
     r"|won(?:'|’)?t|will not) (?:\w+ ){0,2}?(?:help|assist|answer|provide|fulfil+|comply|complete|do that|create"
     r"|write|generate|engage|support)\b(?! but)",
     re.IGNORECASE,

@@ -19,12 +19,12 @@ from engine.config import Config, Evaluate
 from engine.errors import ConfigError
 
 _NAMED = tuple(
-    re.compile(rb"^[\"']?%s[\"']?:[ \t]*[\"']?([^\s\"'#\[{-][^\n\"'#]*?)[\"']?[ \t]*(?:#.*)?\r?$" % key, re.M)
+    re.compile(rb"^[\"']?%s[\"']?:[ \t]*[\"']?([^\s\"'#\[{-][^\n\"'#]*+)[\"']?[ \t]*+(?:#.*)?\r?$" % key, re.M)
     for key in (b"task", b"group")  # a file that says both is a task
 )
 _INCLUDED = re.compile(rb"^[\"']?include[\"']?:[ \t]*[\"']?([^\s\"'#]+)", re.M)
 _TAGGED = re.compile(rb"^[\"']?tag[\"']?:[ \t]*(.*(?:\n[ \t]*-[ \t]*.*)*)", re.M)
-_WORD = re.compile(rb"[\w./-]*\w")
+_WORD = re.compile(rb"[\w./-]+")
 LOCAL_FORMATS = frozenset({"json", "csv", "parquet", "text", "arrow"})
 MAIN_METRICS = (
     "acc_norm",
@@ -141,7 +141,8 @@ def _scan(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def _tags(text: bytes) -> list[str]:
-    return [_text(word) for block in _TAGGED.findall(text) for word in _WORD.findall(block)]
+    words = (word.rstrip(b"./-") for block in _TAGGED.findall(text) for word in _WORD.findall(block))
+    return [_text(word) for word in words if word]
 
 
 def _text(found: bytes) -> str:

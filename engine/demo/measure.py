@@ -5,7 +5,6 @@ They tell whether a freshly built pair of models is fit for the demo (report.py)
 
 import copy
 import random
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from engine.demo import corpus, world
 from engine.demo.flaws import SeedRow
 from engine.demo.pretrain import IGNORE
+from engine.prompts import tagged
 
 Floats = NDArray[np.float64]
 BATCH = 64
 NEW_TOKENS = 64
 DIGITS = "0123456789"
-MARKED = re.compile(r"<prompt>(.*?)</prompt>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,7 @@ def separation(values: Floats, flaws: Sequence[str]) -> dict[str, float]:
 
 def rewritten_prompt(reply: str) -> str | None:
     """The one marked prompt of a teacher's reply, or None when the reply is malformed."""
-    found = MARKED.findall(reply)
+    found = tagged(reply)
     return found[0].strip() or None if len(found) == 1 else None
 
 

@@ -38,7 +38,6 @@ SCAFFOLDING = re.compile(
     r"|<\|[a-z_]+\|>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>",
     re.IGNORECASE | re.MULTILINE,
 )
-_TAGGED = re.compile(r"<prompt>(.*?)</prompt>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?prompt>", re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 
@@ -117,13 +116,25 @@ def _braced(names: Iterable[str]) -> str:
 
 def spoken(reply: str) -> str:
     """A reply without the thinking that a reasoning model puts before it, stripped."""
-    return _THOUGHT.sub("", reply, count=1).strip() if _THOUGHT.match(reply) else reply.strip()
+    thought = _THOUGHT.match(reply)
+    return reply[thought.end() if thought else 0 :].strip()
+
+
+def tagged(text: str) -> list[str]:
+    """What stands between each <prompt> and the next </prompt>, in one pass whatever a reply repeats."""
+    out, start = [], None
+    for tag in _TAG.finditer(text):
+        closing = tag[0].startswith("</")
+        if closing and start is not None:
+            out.append(text[start : tag.start()])
+        start = None if closing else tag.end() if start is None else start
+    return out
 
 
 def scaffolding(text: str, original: str = "") -> str | None:
     """The first piece of scaffolding in ``text`` that ``original`` does not hold itself, or None."""
     known = original.lower()
-    pieces = (match[0].strip() for match in SCAFFOLDING.finditer(text))
+    pieces = dict.fromkeys(match[0].strip() for match in SCAFFOLDING.finditer(text))  # each looked for once
     return next((piece for piece in pieces if piece.lower() not in known), None)
 
 
@@ -135,10 +146,10 @@ def parse_prompt(reply: str, original: str = "") -> tuple[str | None, str | None
     text = spoken(reply)
     if not text:
         return None, "the reply is empty"
-    found = _TAGGED.findall(text)
+    found = tagged(text)
     if len(_TAG.findall(text)) != 2 or len(found) != 1:
         return None, f"expected exactly one <prompt>…</prompt>, found {len(found)}"
-    prompt = str(found[0]).strip()
+    prompt = found[0].strip()
     if not prompt:
         return None, "the text between <prompt> and </prompt> is empty"
     if left := scaffolding(prompt, original):

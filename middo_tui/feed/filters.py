@@ -86,6 +86,8 @@ _TERM = re.compile(
     )""",
     re.VERBOSE,
 )
+_NO_WORD = re.compile(r"[<>=]|^\w+:$")
+_SEARCHED = re.compile(r'"([^"]*)"|([^\s"]+)')
 
 
 def parse(text: str) -> Filter:
@@ -94,8 +96,8 @@ def parse(text: str) -> Filter:
     Raises:
         FilterError: a term is not understood.
     """
-    found, at = [], 0
-    while text[at:].strip():
+    found, at, end = [], 0, len(text.rstrip())
+    while at < end:
         match = _TERM.match(text, at)
         if match is None:
             raise FilterError(f"{text[at:].strip()!r}: not understood. For example: {EXAMPLE}")
@@ -116,7 +118,7 @@ def _member(ids: str, values: Sequence[object] = (), rest: str | None = None, hi
 def _condition(match: re.Match[str]) -> Condition:
     if match["name"] is None:
         word = match["quoted"] or match["word"]
-        if match["quoted"] is None and re.search(r"[<>=]|^\w+:$", word):
+        if match["quoted"] is None and _NO_WORD.search(word):
             raise FilterError(f"{word!r}: a value is missing or the name is not one. For example: {EXAMPLE}")
         return _text(word)
     name = ALIASES.get(match["name"].lower(), match["name"].lower())
@@ -236,7 +238,7 @@ def match_of(text: str) -> str:
         FilterError: there is no letter and no digit to look for.
     """
     out = []
-    for phrase, word in re.findall(r'"([^"]*)"|([^\s"]+)', text.replace("\0", " ")):
+    for phrase, word in _SEARCHED.findall(text.replace("\0", " ")):
         term = phrase or word
         if any(c.isalnum() for c in term):
             out.append(f'"{term.rstrip("*")}"' + ("*" if term.endswith("*") and word else ""))
