@@ -77,8 +77,19 @@ def _rounds(db: sqlite3.Connection, last: int) -> str:
         rows.append((str(number), *(f"{count:,}" for count in counts)))
     heads = ("dataset", "rows", "rewritten: complexity", "rewritten: quality", "added: diversity", "retired: redundant")
     text = _table(heads, rows)
-    held = int(db.execute("SELECT count(*) FROM heldout WHERE seq IS NOT NULL").fetchone()[0])
-    return f"{text}\n\n{held:,} more rows were held out of training; they are in this dataset." if held else text
+    return "\n\n".join([text, *_heldout(db, last)])
+
+
+def _heldout(db: sqlite3.Connection, round: int) -> list[str]:
+    """What was held out, and how much of it the other rows give away."""
+    every, own = db.execute("SELECT count(*), count(seq) FROM heldout").fetchone()
+    if not every:
+        return []
+    both = read.overlap(db, round)
+    where = f"{own:,} more rows were held out of training; they are in this dataset." if own else ""
+    apart = f"{every - own:,} held-out rows came from data of their own; they are not in this dataset."
+    counted = f"Held-out prompts that rows trained on have too: {both:,} of {every:,}."
+    return [" ".join(filter(None, [where, apart if every > own else "", counted]))]
 
 
 def _settings(config: Config) -> str:

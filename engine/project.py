@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -15,20 +14,26 @@ from msgspec.structs import replace
 
 from engine import config as configs
 from engine import formats, origin, template
+from engine import heldout as heldouts
 from engine.config import Config
 from engine.errors import DataError, UsageError
+from engine.formats.reading import shown
 from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
-from engine.store import read, write
+from engine.store import asked, read, write
 from engine.store.connect import FILE, reader, transaction, writer
-from engine.store.rows import Sample, content_id
+from engine.store.rows import Sample, content_id, load_messages
 from engine.store.schema import migrate
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What an import did: rows taken into the dataset, rows held out, exact duplicates among them, rows quarantined."""
+    """What an import did: rows taken into the dataset, rows held out, exact duplicates among them, rows quarantined.
+
+    copies: of the rows held out, those whose prompt another file's held-out row has. barred: of the rows quarantined,
+    those whose prompt is in the held-out file.
+    """
 
     file: str
     format: str
@@ -36,6 +41,20 @@ class Added:
     heldout: int
     duplicates: int
     rejected: int
+    copies: int = 0
+    barred: int = 0
+    none_held: bool = False
+
+    def overlaps(self) -> list[str]:
+        """What a person must hear of the rows on both sides."""
+        out = []
+        if self.copies:
+            out.append(f"{self.copies:,} rows are held out because the same prompts are held out already")
+        if self.barred:
+            out.append(f"{self.barred:,} rows are left out because their prompts are in the held-out data")
+        if self.none_held:
+            out.append("no row is held out: all copies of a prompt go together, and too few prompts are different")
+        return out
 
 
 def _silent(text: str) -> None:
@@ -169,34 +188,75 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
             _require_growing(db, project)
             if heldout is not None:
                 write.add_heldout(db, heldout.samples, own_file=True)
-            done = [_add_batch(db, config, batch) for batch in batches]
+            known = _known(db, drawing=_draws(config))
+            done = [_add_batch(db, config, batch, known) for batch in batches]
             if not read.size(db, 0):
-                raise DataError(
-                    f"{project}: no row could be used. See the reasons above, or name the right columns in [data]."
-                )
+                barred = sum(added.barred for added in done)
+                why = f"the prompts of all {barred:,} are held out" if barred else "see the reasons above"
+                raise DataError(f"{project}: no row could be used: {why}. Or name the right columns in [data].")
             return done
     finally:
         db.close()
 
 
-def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch) -> Added:
-    known = db.execute("SELECT file FROM import WHERE digest=?", (batch.digest,)).fetchone()
-    if known:
-        raise DataError(f"{batch.source.name}: the same content is in the project already (from {known['file']}).")
+def _draws(config: Config) -> bool:
+    """Whether rows of the data are held out."""
+    return not config.data.heldout and config.data.heldout_share > 0 and config.data.heldout_max > 0
+
+
+def _known(db: sqlite3.Connection, drawing: bool) -> heldouts.Known:
+    """The prompts on both sides; those that are trained on only where somebody asks."""
+    known = heldouts.Known()
+    for row in db.execute("SELECT item, messages, seq FROM heldout ORDER BY item"):
+        prompt = asked.key(load_messages(row["messages"]))
+        known.held.setdefault(prompt, row["item"])
+        if row["seq"] is None:
+            known.own.add(prompt)
+    if drawing:
+        for row in db.execute("SELECT messages FROM sample"):
+            known.trained |= asked.keys(load_messages(row["messages"]))
+    return known
+
+
+def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: heldouts.Known) -> Added:
+    twice = db.execute("SELECT file FROM import WHERE digest=?", (batch.digest,)).fetchone()
+    if twice:
+        raise DataError(f"{batch.source.name}: the same content is in the project already (from {twice['file']}).")
     samples = _numbered(db, batch.content.samples)
-    held = _held_out(config, samples) if not config.data.heldout else set()
-    write.add_samples(db, (s for s in samples if s.id not in held))
-    write.add_heldout(db, (s for s in samples if s.id in held), own_file=False)
-    db.executemany(
-        "INSERT INTO quarantine (file, row, reason, raw) VALUES (?,?,?,?)",
-        ((r.file, r.row, r.reason, r.raw) for r in batch.content.rejects),
+    most = min(round(len(samples) * config.data.heldout_share), config.data.heldout_max) if _draws(config) else 0
+    made = heldouts.split(samples, known, most, config.project.seed)
+    known.learn(made)
+    write.add_samples(db, made.trained)
+    write.add_heldout(db, made.held, own_file=False)
+    set_aside = [(r.file, r.row, r.reason, r.raw) for r in batch.content.rejects]
+    set_aside += [_barred(sample, item) for sample, item in made.barred]
+    db.executemany("INSERT INTO quarantine (file, row, reason, raw) VALUES (?,?,?,?)", set_aside)
+    added = Added(
+        batch.source.name,
+        batch.content.format,
+        len(made.trained),
+        len(made.held),
+        batch.content.duplicates,
+        len(set_aside),
+        made.copies,
+        len(made.barred),
+        bool(most) and not made.held and not known.held,
     )
-    counts = (len(samples) - len(held), len(held), batch.content.duplicates, len(batch.content.rejects))
+    taken = added.rows + added.heldout
     db.execute(
         "INSERT INTO import (file, digest, format, rows, rejected, duplicates, at) VALUES (?,?,?,?,?,?,?)",
-        (batch.source.name, batch.digest, batch.content.format, len(samples), counts[3], counts[2], time()),
+        (added.file, batch.digest, added.format, taken, added.rejected, added.duplicates, time()),
     )
-    return Added(batch.source.name, batch.content.format, *counts)
+    for text in added.overlaps():
+        write.event(db, f"{added.file}: {text}", "warning")
+    return added
+
+
+def _barred(sample: Sample, item: int) -> tuple[str, int, str, str]:
+    """A row for the quarantine whose prompt is in the held-out file."""
+    file, _, row = sample.source.rpartition(":")
+    reason = f"its prompt is held out (item {item} of [data] heldout), so it must not be trained on"
+    return file, int(row), reason, shown([[m.role, m.content] for m in sample.messages])
 
 
 def _numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]:
@@ -205,22 +265,23 @@ def _numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]
     top = db.execute(
         "SELECT max(m) FROM (SELECT max(seq) AS m FROM sample UNION ALL SELECT max(seq) FROM heldout)"
     ).fetchone()[0]
-    out = []
-    for seq, sample in enumerate(samples, start=0 if top is None else top + 1):
-        copy = 0
-        while (id := content_id(sample.messages, copy)) in taken:
+    start = 0 if top is None else top + 1
+    return [replace(s, seq=seq) for seq, s in enumerate(_with_ids(samples, taken), start=start)]
+
+
+def _with_ids(samples: Iterable[Sample], taken: set[int]) -> list[Sample]:
+    """The samples under ids that are not ``taken``."""
+    used, out = set(taken), []
+    copies: dict[int, int] = {}
+    for sample in samples:
+        first = content_id(sample.messages)
+        copy = copies.get(first, 0)
+        while (id := content_id(sample.messages, copy) if copy else first) in used:
             copy += 1
-        taken.add(id)
-        out.append(replace(sample, id=id, seq=seq))
+        copies[first] = copy + 1
+        used.add(id)
+        out.append(replace(sample, id=id))
     return out
-
-
-def _held_out(config: Config, samples: Sequence[Sample]) -> set[int]:
-    """The ids to hold out: a share by the content's hash and the seed, so that file order does not matter."""
-    n = min(round(len(samples) * config.data.heldout_share), config.data.heldout_max)
-    key = config.project.seed.to_bytes(8, "big")
-    ranked = sorted(samples, key=lambda s: hashlib.blake2b(s.id.to_bytes(8, "big"), key=key).digest())
-    return {s.id for s in ranked[:n]}
 
 
 def export(project: Path, out: Path, round: int | None, format: str, provenance: bool = False) -> int:
@@ -240,8 +301,10 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         if not 0 <= wanted <= newest:
             raise UsageError(f"--round {round}: the project has datasets 0 to {newest}.")
         held = {r["item"]: r["seq"] for r in db.execute("SELECT item, seq FROM heldout WHERE seq IS NOT NULL")}
-        extra = [replace(s, id=content_id(s.messages), seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
-        samples = sorted(read.dataset(db, wanted) + extra, key=lambda s: s.seq)
+        samples = read.dataset(db, wanted)
+        away = [replace(s, seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
+        samples += _with_ids(away, {s.id for s in samples})
+        samples.sort(key=lambda s: s.seq)
         story = origin.story(db, project, wanted) if format in formats.FOLDERS else ""
     finally:
         db.close()

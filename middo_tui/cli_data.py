@@ -169,5 +169,7 @@ def _say_added(batches: list[Any]) -> None:
         held = f", {b.heldout:,} held out" if b.heldout else ""
         twice = f", {b.duplicates:,} exact duplicates kept" if b.duplicates else ""
         say(f"{b.file}: {b.format}, {b.rows + b.heldout:,} rows{held}{twice}")
+        for text in b.overlaps():
+            say(f"  {text}")
         if b.rejected:
             say(f"  {b.rejected:,} rows could not be used and lie in quarantine with file, row and reason")

@@ -217,9 +217,11 @@ def describe(status: Mapping[str, Any]) -> str:
     ]
     if not status["rounds"]:
         data = status.get("dataset", {})
-        size, held, bad = (data.get(name, 0) for name in ("imported", "heldout", "quarantined"))
-        more = [f"{held:,} held out"] * bool(held) + [f"{bad:,} in quarantine"] * bool(bad)
-        return "\n".join([*lines, f"data     {', '.join([f'{size:,} samples', *more])}, nothing has run yet"])
+        size, bad = (data.get(name, 0) for name in ("imported", "quarantined"))
+        more = [f"{bad:,} in quarantine"] * bool(bad)
+        lines.append(f"data     {', '.join([f'{size:,} samples', *more])}, nothing has run yet")
+        return "\n".join([*lines, *heldout(data)])
+    lines += heldout(status.get("dataset", {}))
     newest = status["rounds"][-1]
     lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', figures.NONE)}")
     lines += [_stage_line(stage) for stage in newest["stages"]]
@@ -229,6 +231,20 @@ def describe(status: Mapping[str, Any]) -> str:
         lines.append(f"batch    {said}")
     tasks = task_lines(status)
     return "\n".join([*lines, "", rounds_table(status), *(["", *tasks] if tasks else [])])
+
+
+def heldout(data: Mapping[str, int]) -> list[str]:
+    """How many samples are held out, and whether the figures measured on them can be believed."""
+    held, both = data.get("heldout", 0), data.get("overlap", 0)
+    if not held:
+        return []
+    said = f"heldout  {held:,} samples, the prompts of {both:,} are trained on too"
+    if not both:
+        return [said]
+    return [
+        f"{said}: figures are too good",
+        "         Make a new project of the same files: init keeps copies together now",
+    ]
 
 
 def _stage_line(stage: Mapping[str, Any]) -> str:

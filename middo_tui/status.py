@@ -67,7 +67,7 @@ def gather(project: Path) -> dict[str, Any]:
             "round": numbers[-1] if numbers else 0,
             "rounds_wanted": read.plan(db).rounds,
             "rounds": rounds,
-            "dataset": _dataset(db),
+            "dataset": _dataset(db, numbers[-1] if numbers else 0),
             "worker": {"state": now.state, "pid": now.pid},
         }
     finally:
@@ -82,12 +82,13 @@ def _idle_state(jobs: list[Job]) -> str:
     return next((s for s in ("failed", "waiting", "paused", "cancelled", "interrupted") if s in states), "idle")
 
 
-def _dataset(db: sqlite3.Connection) -> dict[str, int]:
-    """The first dataset's counts."""
+def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, int]:
+    """The first dataset's counts, and how many held-out prompts the newest one trains on (none should be)."""
     count = db.execute("SELECT count(*), coalesce(sum(seq IS NOT NULL), 0) FROM heldout").fetchone()
     return {
         "imported": read.size(db, 0) + int(count[1]),
         "heldout": int(count[0]),
+        "overlap": read.overlap(db, newest),
         "quarantined": int(db.execute("SELECT count(*) FROM quarantine").fetchone()[0]),
     }
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.stage import Ctx
+from engine.store import asked
 from engine.store.rows import (
     AXES,
     Decision,
@@ -33,6 +34,8 @@ def run(ctx: Ctx) -> None:
     data = list(ctx.dataset())
     accepted = [r for r in ctx.rows(Rewrite) if r.state in ("accepted", "merged") and r.messages is not None]
     ctx.begin(1)
+    held = given_away(accepted, ctx.heldout())
+    accepted = [r for r in accepted if r.key not in held]
     born = births(data, accepted, _taken(ctx, data))
     replaced = [s.parent_id for s in born if s.axis != "diversity" and s.parent_id is not None]
     added = len(born) - len(replaced)
@@ -41,11 +44,21 @@ def run(ctx: Ctx) -> None:
         untouched = _retirable(ctx, data)
         redundant = most_redundant(untouched, _redundancy(ctx), added)
     merged = [Decision(ctx.round, r.sample_id, r.axis, "merged") for r in accepted]
-    ctx.replace(born, [*replaced, *redundant], merged)
+    refused = [Decision(ctx.round, *key, "rejected", f"evaluation: {reason}") for key, reason in held.items()]
+    ctx.replace(born, [*replaced, *redundant], [*merged, *refused])
     ctx.save([], done=1)
     ctx.event(describe(len(data), len(replaced), added, len(redundant)))
+    if held:
+        ctx.event(f"{len(held)} accepted rewrites are left out: their prompts are held out", "warning")
     if len(redundant) < added and ctx.config.merge.size == "fixed":
         ctx.event(f"only {len(redundant)} samples could be retired for {added} added ones", "warning")
+
+
+def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[tuple[int, str], str]:
+    """The rewrites that would train on a held-out prompt, whoever accepted them, each with the reason."""
+    held = {asked.key(s.messages): s.id for s in heldout}
+    found = ((r.key, asked.item(load_messages(r.messages or "[]"), held)) for r in accepted)
+    return {key: f"the prompt is that of item {item} of the held-out set" for key, item in found if item is not None}
 
 
 def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int]) -> list[Sample]:

@@ -30,6 +30,7 @@ from engine.nearest import Floats, Ints, against
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.stages.rewrite_job import TEMPLATES
+from engine.store import asked
 from engine.store.rows import (
     AXES,
     Decision,
@@ -111,21 +112,28 @@ def candidates(rows: Sequence[Rewrite], data: Sequence[Sample]) -> list[Candidat
 def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Finding]:
     """What is wrong with the text of which candidates: alone, among the others, against the held-out set."""
     templates = {axis: checks.phrases(prompts.load(name, ctx.project).text) for axis, name in TEMPLATES.items()}
-    held = HeldOut.of([Exchange(s.prompt, s.response) for s in ctx.heldout()], ctx.config.verify.ngram)
+    heldout = ctx.heldout()
+    held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ctx.config.verify.ngram)
     known = _known(held, data, made)
     corpus = Corpus.of({s.id: s.prompt for s in data}, [c.new.prompt for c in made])
+    prompts_held = {asked.key(s.messages): s.id for s in heldout}
     out: dict[Key, Finding] = {}
     for i, one in enumerate(made):
         limits = checks.Limits(ctx.config.verify.min_response_chars, templates[one.row.axis])
         original = Exchange(one.sample.prompt, one.sample.response)
         found = checks.inspect(one.exchange, original, limits)
-        found = found or checks.evaluation_overlap(one.exchange, held, known)
+        found = found or _held_out(one, prompts_held) or checks.evaluation_overlap(one.exchange, held, known)
         found = found or _copy(corpus, one)
         if found:
             out[one.key] = found
         else:
             corpus.add(-1 - i, one.new.prompt)
     return out
+
+
+def _held_out(one: Candidate, held: Mapping[asked.Key, int]) -> Finding | None:
+    item = asked.item(one.new.messages, held)
+    return None if item is None else Finding("evaluation", f"the prompt is that of item {item} of the held-out set")
 
 
 def _copy(corpus: Corpus, one: Candidate) -> Finding | None:
@@ -178,8 +186,8 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         if _whole(chunk, judged):
             continue
         measured = diagnosis.measure(ctx, [c.new.messages for c in chunk])
-        asked = [(c.key, c.new.messages) for c in chunk]
-        rated = rate(ctx, how, asked) if ahead is None else [ahead[key] for key, _ in asked]
+        chats = [(c.key, c.new.messages) for c in chunk]
+        rated = rate(ctx, how, chats) if ahead is None else [ahead[key] for key, _ in chats]
         similarity, nearest = near.of(chunk, measured)
         rows: list[Row] = []
         for i, one in enumerate(chunk):

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from engine.store.rows import (
     AXES,
-    CachedLoss,
     Event,
     Gauge,
     Job,
@@ -39,10 +38,10 @@ PRESENT: dict[type, str] = {
 
 
 def rows(db: sqlite3.Connection, kind: type[R], round: int) -> list[R]:
-    """All rows of ``kind`` in ``round``, ordered by key; a kind without a round (``CachedLoss``) ignores it."""
+    """All rows of ``kind`` in ``round``, ordered by key; a kind without a round ignores it."""
     names = kind.__struct_fields__
     table, key = kind.TABLE, kind.KEY
-    where = "1" if kind is CachedLoss else "round=:round"
+    where = "round=:round" if "round" in names else "1"
     if kind in PRESENT:
         where += f" AND ({PRESENT[kind]})"
     sql = f"SELECT {', '.join(names)} FROM {table} WHERE {where} ORDER BY {', '.join(key)}"  # noqa: S608
@@ -109,6 +108,12 @@ def heldout(db: sqlite3.Connection) -> list[Sample]:
         )
         for r in found
     ]
+
+
+def overlap(db: sqlite3.Connection, round: int) -> int:
+    """How many held-out prompts D_round is trained on too; above 0 only in projects of older versions."""
+    sql = f"SELECT count(DISTINCT item) FROM overlap JOIN sample ON id=sample_id WHERE {IN_ROUND}"  # noqa: S608
+    return int(db.execute(sql, {"round": round}).fetchone()[0])
 
 
 def jobs(db: sqlite3.Connection) -> list[Job]:

@@ -113,6 +113,17 @@ class CachedLoss(Row, frozen=True):
     loss: float
 
 
+class Overlap(Row, frozen=True):
+    """Sample ``sample_id`` may be trained on although its prompt is that of the held-out ``item``: only in projects of
+    older versions.
+    """
+
+    TABLE: ClassVar[str] = "overlap"
+    KEY: ClassVar[tuple[str, ...]] = ("sample_id",)
+    sample_id: int
+    item: int
+
+
 class Selection(Row, frozen=True):
     """Sample ``sample_id`` was selected on ``axis``: its ``value`` lies beyond ``threshold``."""
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
+from engine.store import asked
 from engine.store.connect import database, newer, translated, writer
+from engine.store.conversation import load_messages
 
 migrations = Migrations("middo")
 
@@ -70,6 +72,19 @@ def m009_keep_columns(db: Database) -> None:
     """A row's other columns, which leave with it again."""
     for statement in KEEP_COLUMNS:
         db.conn.execute(statement)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m010_both_sides(db: Database) -> None:
+    """Samples that are trained on although their prompt is held out; older versions let them in."""
+    for statement in BOTH_SIDES:
+        db.conn.execute(statement)
+    held = {asked.key(load_messages(text)): item for item, text in db.conn.execute(HELD_OUT)}
+    if held:
+        rows = db.conn.execute("SELECT id, messages FROM sample")
+        found = ((id, asked.item(load_messages(text), held)) for id, text in rows)
+        both = [(id, item) for id, item in found if item is not None]
+        db.conn.executemany("INSERT INTO overlap (sample_id, item) VALUES (?,?)", both)
 
 
 def migrate(project: Path, create: bool = False) -> None:
@@ -315,3 +330,7 @@ KEEP_COLUMNS = (
     "ALTER TABLE sample ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE heldout ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
 )
+
+HELD_OUT = "SELECT item, messages FROM heldout ORDER BY item DESC"
+
+BOTH_SIDES = ("CREATE TABLE overlap (sample_id INTEGER PRIMARY KEY, item INTEGER NOT NULL)",)

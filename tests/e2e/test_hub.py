@@ -119,8 +119,11 @@ def test_a_project_from_a_hub_is_the_one_from_its_files(
     assert done.exit_code == 0, done.stderr
     commit = hub.datasets["o/rows"].commit("main")
     name = f"hf://datasets/o/rows@{commit} train"
-    assert done.stdout.splitlines()[0] == f"{name}: alpaca, 40 rows"
-    assert imports("P") == [(name, 40)]
+    assert done.stdout.splitlines()[:2] == [
+        f"{name}: alpaca, 37 rows",
+        "  3 rows are left out because their prompts are in the held-out data",
+    ]
+    assert imports("P") == [(name, 37)]
     assert f'heldout = "hf://datasets/o/rows@{commit} test"' in Path("P/config.toml").read_text()
     sent = {headers.get("authorization") for _, path, headers, _ in hub.seen if "/datasets/" in path}
     assert sent == {f"Bearer {TOKEN}"}
@@ -137,8 +140,8 @@ def test_a_project_from_a_hub_is_the_one_from_its_files(
         assert Path(f"P.{format}").read_bytes() == Path(f"Q.{format}").read_bytes()
     for format in formats.FOLDERS:
         project.export(Path("P"), Path(format), 0, format)
-        assert f"| {name} | alpaca | 40 | 0 |" in Path(format, "README.md").read_text()
-        assert len(formats.read(Path(format), Data()).samples) == 40
+        assert f"| {name} | alpaca | 37 | 3 |" in Path(format, "README.md").read_text()
+        assert len(formats.read(Path(format), Data()).samples) == 37
     db = sqlite3.connect("P/middo.db")
     last = db.execute("SELECT source FROM sample ORDER BY seq DESC LIMIT 1").fetchone()[0]
     db.close()

@@ -94,6 +94,17 @@ def test_a_resumed_evaluation_equals_an_undisturbed_one(tmp_path: Path, tiny_mod
     assert scores(one) == found
 
 
+def test_copies_of_a_held_out_sample_are_measured_once(tmp_path: Path, tiny_model: Path) -> None:
+    held = tiny.chats(3)
+    figures = []
+    for name, heldout in (("once", held), ("twice", [*held, *held])):
+        one = project(tmp_path / name, tiny_model, heldout=heldout)
+        evaluate.run(one.ctx("evaluate"))
+        found = scores(one)["heldout_loss"]
+        figures.append((found.value, found.stderr, found.n))
+    assert figures[0] == figures[1]
+
+
 def test_without_heldout_samples_there_is_no_score(tmp_path: Path, tiny_model: Path) -> None:
     one = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), tiny.chats(4))
     evaluate.run(one.ctx("evaluate"))

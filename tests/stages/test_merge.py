@@ -64,6 +64,23 @@ def test_grow_retires_nothing(made: tiny.Project) -> None:
     assert len(prompts(made, 1)) == 11
 
 
+def test_a_held_out_prompt_is_never_merged_whoever_accepted_it(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 4, heldout=[tiny.chat("Name a secret colour.", "red")])
+    rounds.signal(made, rounds.usual(4))
+    accept(made, 0, "quality", "name a SECRET colour")
+    accept(made, 1, "quality", "name another colour")
+    merge.run(made.ctx("merge"))
+    assert "name a SECRET colour" not in prompts(made, 1)
+    assert prompts(made, 1)[0] == "ask 0 please", "its original stays"
+    states = {r.prompt: (r.state, r.reason) for r in made.ctx("x").rows(Rewrite)}
+    assert states["name another colour"] == ("merged", None)
+    assert states["name a SECRET colour"] == (
+        "rejected",
+        "evaluation: the prompt is that of item 1 of the held-out set",
+    )
+    assert "1 accepted rewrites are left out: their prompts are held out" in made.events()
+
+
 @pytest.mark.parametrize("state", ["failed", "rejected", "proposed", "owed"])
 def test_what_is_not_accepted_leaves_its_original(made: tiny.Project, state: str) -> None:
     accept(made, 1, "quality", "better 1", state)

@@ -100,6 +100,16 @@ def test_bad_text_is_rejected_and_not_measured(made: tiny.Project) -> None:
     assert "6 rewrites checked: 0 improved, 6 rejected (duplicate 2, " in made.events()[-1]
 
 
+def test_a_held_out_prompt_does_not_come_back_in_other_words_around_it(made: tiny.Project) -> None:
+    propose(made, 0, "complexity", "«Name a secret\u200b colour»", "blue")
+    row = made.ctx("rewrite").rows(Rewrite)[0]
+    turns = (*tiny.chat("name a secret colour", "blue", "and another", "green"),)
+    made.ctx("rewrite").save([replace(row, sample_id=rounds.dataset(made)[1].id, messages=dump_messages(turns))])
+    verify.run(made.ctx("verify"))
+    reason = "evaluation: the prompt is that of item 1 of the held-out set"
+    assert fates(made) == {(i, "complexity"): ("rejected", reason) for i in (0, 1)}
+
+
 def test_a_rewrite_may_keep_its_own_prompt_but_not_anothers(made: tiny.Project) -> None:
     data = rounds.dataset(made)
     propose(made, 1, "quality", data[1].prompt, "something else")

@@ -136,12 +136,13 @@ def test_a_rewrite_that_failed_is_not_counted_as_rewritten(tmp_path: Path) -> No
 
 def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
-    data.write_text('{"instruction": "a", "output": "b"}\n' * 100 + "{broken\n", encoding="utf-8")
+    rows = "".join(f'{{"instruction": "a {i}", "output": "b"}}\n' for i in range(100))
+    data.write_text(rows + "{broken\n", encoding="utf-8")
     project.create(tmp_path / "one", [data], {})
     (tmp_path / "one").rename(tmp_path / "two")
     text = describe(gather(tmp_path / "two"))
     assert "project  two\n" in text
-    assert "data     100 samples, 2 held out, 1 in quarantine, nothing has run yet" in text
+    assert "data     100 samples, 1 in quarantine, nothing has run yet" in text
     assert Reader(tmp_path / "two").view().project == "two"
     settings_file.edit(tmp_path / "two", {"project.name": "mine"})
     assert Reader(tmp_path / "two").view().project == "mine"

@@ -1,0 +1,190 @@
+"""What is held out is not trained on: prompts are told by what they ask, and every way of data into a project is
+checked.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+from engine import heldout, project
+from engine.errors import DataError
+from engine.store import asked, read
+from engine.store.connect import reader, writer
+from engine.store.rows import Message, Sample, content_id
+from engine.store.schema import migrate
+from middo_tui import plain
+from middo_tui.status import gather
+
+WORDS = ["red", "blue", "green", "small", "large", "apple", "pear", "bread"]
+
+
+def row(number: int, answer: str = "") -> dict[str, str]:
+    return {"instruction": f"Name the {WORDS[number % 8]} thing {number}.", "output": answer or f"Thing {number}."}
+
+
+def rows(count: int) -> list[dict[str, str]]:
+    return [row(i) for i in range(count)]
+
+
+def put(path: Path, content: list[dict[str, str]]) -> Path:
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def sides(folder: Path) -> tuple[list[Sample], list[Sample], int]:
+    """What is trained on, what is held out, and how many held-out samples have a prompt that is trained on."""
+    db = reader(folder)
+    trained, held = read.dataset(db, 0), read.heldout(db)
+    db.close()
+    known = {key for sample in trained for key in asked.keys(sample.messages)}
+    return trained, held, sum(asked.key(sample.messages) in known for sample in held)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "what is  THE\tcode of item 7",
+        "“What is the code of item 7?”",
+        "What is the code of item 7?\n",
+        "What is\u200b the code of item ７？",
+        "  (What is the code of item 7 ?!) ",
+    ],
+)
+def test_the_same_question_is_known_however_it_is_written(other: str) -> None:
+    assert asked.key(tiny.chat(other, "a")) == asked.key(tiny.chat("What is the code of item 7?", "b"))
+
+
+@pytest.mark.parametrize(
+    "other", ["What is the code of item 17?", "What is the code of item -7?", "Code of item 7", "?"]
+)
+def test_other_questions_are_others(other: str) -> None:
+    assert asked.key(tiny.chat(other, "a")) != asked.key(tiny.chat("What is the code of item 7?", "a"))
+    assert asked.key(tiny.chat("Explain C#", "a")) != asked.key(tiny.chat("Explain C", "a"))
+    assert asked.key(tiny.chat("?", "a")) != asked.key(tiny.chat("!", "a"))
+
+
+def test_a_question_is_known_behind_a_system_turn_and_within_a_conversation() -> None:
+    alone = asked.key(tiny.chat("Where is Rome?", "In Italy."))
+    assert alone in asked.keys((Message("system", "Be brief."), *tiny.chat("where is Rome", "There.")))
+    assert alone in asked.keys(tiny.chat("Hi", "Hello", "Where is Rome?", "In Italy.", "Thanks", "Welcome"))
+
+
+def test_the_last_words_of_a_conversation_are_no_question_without_it() -> None:
+    one, two = tiny.chat("Sing.", "La", "Go on", "La la"), tiny.chat("Count.", "1", "Go on", "2")
+    assert asked.key(one) not in asked.keys(two)
+    assert asked.key(one) in asked.keys((*one, *tiny.chat("Again", "La la la")))
+
+
+def test_all_copies_are_held_out_or_none(tmp_path: Path) -> None:
+    """1,000 rows written twice: not one of the 40 held-out rows is trained on."""
+    data = put(tmp_path / "twice.json", rows(1000) + rows(1000))
+    (added,) = project.create(tmp_path / "P", [data], {})
+    trained, held, both = sides(tmp_path / "P")
+    assert (len(trained), len(held), both) == (1960, 40, 0)
+    assert (added.rows, added.heldout, added.duplicates, added.copies) == (1960, 40, 1000, 0)
+    assert project.export(tmp_path / "P", tmp_path / "out.json", None, "alpaca") == 2000
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert [w["output"] for w in written] == [r["output"] for r in rows(1000) + rows(1000)]
+
+
+def test_copies_with_other_answers_and_typography_stay_together(tmp_path: Path) -> None:
+    shouted = [{**r, "instruction": r["instruction"].upper().rstrip("."), "output": "No idea."} for r in rows(200)]
+    project.create(tmp_path / "P", [put(tmp_path / "a.json", rows(200) + shouted)], {})
+    assert [len(side) for side in sides(tmp_path / "P")[:2]] == [392, 8]
+    assert sides(tmp_path / "P")[2] == 0
+
+
+def test_without_copies_the_same_rows_are_held_out_as_ever() -> None:
+    samples = [Sample(content_id(chat), chat, i) for i, chat in enumerate(tiny.chats(100))]
+    made = heldout.split(samples, heldout.Known(), 5, seed=3)
+    ranked = heldout.split(list(reversed(samples)), heldout.Known(), 5, seed=3)
+    assert len(made.held) == 5
+    assert {s.id for s in made.held} == {s.id for s in ranked.held}, "the order in the file does not matter"
+
+
+def test_a_later_import_is_checked_in_both_directions(tmp_path: Path) -> None:
+    first, second = rows(300), [row(i, "Another answer.") for i in range(600)]
+    project.create(tmp_path / "P", [put(tmp_path / "a.json", first)], {})
+    held_before = {asked.key(s.messages) for s in sides(tmp_path / "P")[1]}
+    (added,) = project.add(tmp_path / "P", [put(tmp_path / "b.json", second)])
+    trained, held, both = sides(tmp_path / "P")
+    assert both == 0, "neither a copy of a held-out row is trained on nor one of a trained row held out"
+    assert (added.copies, len(trained) + len(held)) == (6, 900)
+    assert added.heldout > added.copies, "rows that are new may be held out"
+    assert held_before <= {asked.key(s.messages) for s in held}
+    db = reader(tmp_path / "P")
+    assert [e.text for e in read.events(db)] == [f"{tmp_path / 'b.json'}: {added.overlaps()[0]}"]
+    db.close()
+    assert "6 rows are held out because" in added.overlaps()[0]
+
+
+def test_two_files_at_once_are_checked_against_each_other(tmp_path: Path) -> None:
+    data = [put(tmp_path / "a.json", rows(300)), put(tmp_path / "b.json", [row(i, "Other.") for i in range(300)])]
+    project.create(tmp_path / "P", data, {})
+    assert sides(tmp_path / "P")[2] == 0
+
+
+def test_rows_whose_prompts_a_file_of_its_own_holds_out_are_set_aside(tmp_path: Path) -> None:
+    own = put(tmp_path / "held.json", [row(i, "Right.") for i in range(10)])
+    settings: dict[str, dict[str, object]] = {"data": {"heldout": str(own)}}
+    (added,) = project.create(tmp_path / "P", [put(tmp_path / "a.json", rows(100))], settings)
+    trained, held, both = sides(tmp_path / "P")
+    assert (len(trained), len(held), both) == (90, 10, 0)
+    assert (added.barred, added.rejected) == (10, 10)
+    (later,) = project.add(tmp_path / "P", [put(tmp_path / "b.json", [row(i, "Again.") for i in range(5, 20)])])
+    assert (later.barred, later.rows, sides(tmp_path / "P")[2]) == (5, 10, 0)
+    db = reader(tmp_path / "P")
+    found = db.execute("SELECT file, row, reason, raw FROM quarantine ORDER BY id LIMIT 1").fetchone()
+    db.close()
+    assert tuple(found[:2]) == ("a.json", 1)
+    assert "held out (item 1 of" in found["reason"]
+    assert "thing 0" in found["raw"]
+
+
+def test_data_that_is_all_held_out_is_refused(tmp_path: Path) -> None:
+    own = put(tmp_path / "held.json", rows(10))
+    data = put(tmp_path / "a.json", [row(i, "x") for i in range(10)])
+    with pytest.raises(DataError, match="the prompts of all 10 are held out"):
+        project.create(tmp_path / "P", [data], {"data": {"heldout": str(own)}})
+    assert not (tmp_path / "P").exists()
+
+
+def test_rows_of_one_prompt_cannot_be_held_out_and_that_is_said(tmp_path: Path) -> None:
+    same = [{"instruction": "Name a colour.", "output": f"Colour {i}."} for i in range(100)]
+    (added,) = project.create(tmp_path / "P", [put(tmp_path / "a.json", same)], {})
+    assert added.heldout == 0
+    assert added.overlaps()[0].startswith("no row is held out: all copies of a prompt go together")
+
+
+def test_status_says_how_many_are_on_both_sides(tmp_path: Path) -> None:
+    project.create(tmp_path / "P", [put(tmp_path / "a.json", rows(100))], {})
+    status = gather(tmp_path / "P")
+    assert status["dataset"] == {"imported": 100, "heldout": 2, "overlap": 0, "quarantined": 0}
+    assert "heldout  2 samples, the prompts of 0 are trained on too" in plain.describe(status)
+    project.export(tmp_path / "P", tmp_path / "hub", None, "hub")
+    assert "Held-out prompts that rows trained on have too: 0 of 2." in (tmp_path / "hub" / "README.md").read_text()
+
+
+def test_a_project_of_an_older_version_is_told_of_its_overlap(tmp_path: Path) -> None:
+    """What older versions let in is counted when the store is brought up to date."""
+    project.create(tmp_path / "P", [put(tmp_path / "a.json", rows(100))], {})
+    db = writer(tmp_path / "P")
+    item = read.heldout(db)[0]
+    copy = content_id(item.messages, 1)
+    db.execute(
+        "INSERT INTO sample (id, messages, seq, born_round) SELECT ?, messages, 900, 0 FROM heldout LIMIT 1", (copy,)
+    )
+    db.execute("DELETE FROM _sqlite_migrations WHERE name='m010_both_sides'")
+    db.execute("DROP TABLE overlap")
+    db.close()
+    migrate(tmp_path / "P")
+    status = gather(tmp_path / "P")
+    assert status["dataset"]["overlap"] == 1
+    assert "the prompts of 1 are trained on too: figures are too good" in plain.describe(status)
+    db = reader(tmp_path / "P")
+    assert [tuple(r) for r in db.execute("SELECT sample_id, item FROM overlap")] == [(copy, item.id)]
+    db.close()
