@@ -34,7 +34,7 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the score stage knows of a sample, here of any conversation. All None with ``error``."""
+    """What the score stage knows of a sample's last exchange, here of any conversation's. All None with ``error``."""
 
     loss_before: float | None
     loss_after: float | None
@@ -152,7 +152,10 @@ def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered
         return model.score(rows)
     losses = model.score(rows, embed=False)
     means = model.score(embedded)
-    return [Scored(one.loss, two.embedding, one.error or two.error) for one, two in zip(losses, means, strict=True)]
+    return [
+        Scored(one.loss, two.embedding, one.error or two.error, one.conversation)
+        for one, two in zip(losses, means, strict=True)
+    ]
 
 
 def score_losses(how: Model, model: ModelRef, rows: Sequence[Rendered]) -> list[Scored]:

@@ -54,7 +54,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("losses", "embeddings"),
         "diagnose",
         ("model", "score", "train.init", "select.neighbours", "select.parity"),
-        2,
+        3,
         "engine.stages.score:run",
     ),
     StageSpec(

@@ -55,6 +55,11 @@ class Rendered:
         """How many tokens the loss is a mean of."""
         return sum(self.mask)
 
+    @property
+    def reply_tokens(self) -> int:
+        """How many of them are the last answer's; all of them where that one is not to be learned."""
+        return sum(self.mask[self.prompt_end :]) or self.response_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class _Layout:

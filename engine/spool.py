@@ -32,6 +32,8 @@ class Spool(Sequence[Rendered]):
         """Tokens of each row; 0 for one that cannot be used."""
         self.response_tokens = array("i")
         """Tokens that the loss of each row is a mean of."""
+        self.reply_tokens = array("i")
+        """Tokens of the last answer among them."""
         self.errors: dict[int, str] = {}
         """Why a row cannot be used, by its place."""
         end = 0
@@ -41,6 +43,7 @@ class Spool(Sequence[Rendered]):
             self._truncated.append(row.truncated)
             self.lengths.append(len(row.ids))
             self.response_tokens.append(row.response_tokens)
+            self.reply_tokens.append(row.reply_tokens)
             if row.error is not None:
                 self.errors[len(self._at) - 1] = row.error
             end += self._file.write(np.array(row.ids, dtype=TOKEN).tobytes())

@@ -29,14 +29,21 @@ BACKENDS: dict[str, str] = {"hf": "engine.backends.hf:load", "vllm": "engine.bac
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Mean loss in nats per response token; mean last hidden state over the prompt (float32[hidden]).
+    """Mean loss in nats per token of the last answer; mean last hidden state over the prompt (float32[hidden]).
 
-    ``loss`` is None for a row without response tokens, ``embedding`` when it was not asked for.
+    ``loss`` is None for a row without response tokens, ``embedding`` when it was not asked for. ``conversation``: the
+    mean over the tokens of all answers, where there are others than the last.
     """
 
     loss: float | None
     embedding: NDArray[np.float32] | None
     error: str | None = None
+    conversation: float | None = None
+
+    @property
+    def whole(self) -> float | None:
+        """The mean over all answers, however many there are."""
+        return self.loss if self.conversation is None else self.conversation
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,15 @@ def _add_adapter(loaded: _Loaded, folder: Path) -> str:
     return name
 
 
+def _losses(own: torch.Tensor, last: int, embedding: Any) -> Scored:
+    """Means of a row's losses, float32[response tokens]: over the ``last`` ones, and over all where these are more."""
+    if not len(own):
+        return Scored(None, embedding)
+    if last >= len(own):
+        return Scored(float(own.mean()), embedding)
+    return Scored(float(own[-last:].mean()), embedding, conversation=float(own.mean()))
+
+
 @dataclass(frozen=True)
 class HF:
     """A loaded model under one adapter (or none): implements Scores, Judges and Generates."""
@@ -251,8 +260,7 @@ class HF:
             mean = hidden[i, : max(row.prompt_end, 1)].float().mean(0).cpu() if embed else None
             finite = bool(own.isfinite().all()) and (mean is None or bool(mean.isfinite().all()))
             if finite:
-                loss = float(own.mean()) if len(own) else None
-                out.append(Scored(loss, None if mean is None else mean.numpy()))
+                out.append(_losses(own, row.reply_tokens, None if mean is None else mean.numpy()))
             else:
                 out.append(Scored(None, None, "the model's loss or hidden state is not a finite number"))
         return out

@@ -62,7 +62,7 @@ def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalIte
     score = partial(diagnosis.score_losses, ctx.config.model, diagnosis.after_model(ctx))
     results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
     for (batch, done), found in zip(owed, results, strict=True):
-        new = [EvalItem(ctx.round, i, s.loss, rows[i].response_tokens) for i, s in zip(batch, found, strict=True)]
+        new = [EvalItem(ctx.round, i, s.whole, rows[i].response_tokens) for i, s in zip(batch, found, strict=True)]
         items |= {item.item: item for item in new}
         ctx.save(new, done)
     return items

@@ -1,5 +1,8 @@
 """Losses before and after training and prompt embeddings of every sample: the data for complexity and diversity.
 
+A conversation's loss is that of its last answer, which is what is rated and rewritten; the mean over all its answers is
+kept beside it.
+
 Three parts: (1) losses under the model before training, only where the cache does not know them; (2) one fused pass
 under this round's checkpoint for losses and embeddings; (3) the nearest neighbours and clusters. What is done is
 what has a row; an embedding is on disk before its batch's rows are saved.
@@ -109,7 +112,8 @@ def _losses_before(ctx: Ctx, samples: Dataset, work: _Work, folder: Path) -> dic
     for (batch, done), scores in zip(owed, results, strict=True):
         found = dict(zip(batch, scores, strict=True))
         failed |= {fresh[i]: scored.error for i, scored in found.items() if scored.error}
-        ctx.save([CachedLoss(work.before, fresh[i], s.loss) for i, s in found.items() if s.loss is not None], done)
+        cached = [_cached(work.before, fresh[i], s) for i, s in found.items()]
+        ctx.save([row for row in cached if row is not None], done)
     return failed
 
 
@@ -128,7 +132,7 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
     ]
     done = len(work.fresh) + len(unusable)
     ctx.save(unusable, done)
-    before = {row.sample_id: row.loss for row in ctx.rows(CachedLoss) if row.model == work.before}
+    before = {row.sample_id: row for row in ctx.rows(CachedLoss) if row.model == work.before}
     saved = {row.sample_id: row.score_error for row in ctx.rows(Losses)}
     array = _open(folder, len(samples), model.hidden_size)
 
@@ -154,18 +158,26 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
     return embedded
 
 
-def _losses(ctx: Ctx, id: int, rows: Spool, i: int, scored: Scored, before: float | None, failed: str | None) -> Losses:
-    lengths = rows.prompt_ends[i], rows.response_tokens[i]
+def _losses(
+    ctx: Ctx, id: int, rows: Spool, i: int, scored: Scored, before: CachedLoss | None, failed: str | None
+) -> Losses:
+    lengths = rows.prompt_ends[i], rows.reply_tokens[i]
     if error := scored.error or failed:
         return Losses(ctx.round, id, None, None, *lengths, error)
-    return Losses(ctx.round, id, before, scored.loss, *lengths)
+    first, all_first = (before.loss, before.conversation) if before else (None, None)
+    return Losses(ctx.round, id, first, scored.loss, *lengths, None, all_first, scored.conversation)
+
+
+def _cached(model: str, id: int, scored: Scored) -> CachedLoss | None:
+    return None if scored.loss is None else CachedLoss(model, id, scored.loss, scored.conversation)
 
 
 def _cached_after(ctx: Ctx, work: _Work, ids: Sequence[int], found: Sequence[Scored]) -> list[CachedLoss]:
     """With train.init = "previous" this round's loss after is the next round's loss before."""
     if ctx.config.train.init != "previous":
         return []
-    return [CachedLoss(work.after, id, s.loss) for id, s in zip(ids, found, strict=True) if s.loss is not None]
+    rows = (_cached(work.after, id, s) for id, s in zip(ids, found, strict=True))
+    return [row for row in rows if row is not None]
 
 
 def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.float16]]:

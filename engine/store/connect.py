@@ -11,7 +11,7 @@ from shlex import quote
 from engine.errors import StoreError
 
 FILE = "middo.db"
-NEWEST = "m010_both_sides"
+NEWEST = "m011_last_exchange"
 """The last migration: a reader that does not find it has an older project before it."""
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000

@@ -35,7 +35,11 @@ class Row(Struct, frozen=True):
 
 
 class Losses(Row, frozen=True):
-    """The score stage's part of a signal row. Losses are mean nats per response token; None with ``score_error``."""
+    """The score stage's part of a signal row. Losses are mean nats per token of the last answer; None with
+    ``score_error``.
+
+    ``conversation_before``, ``conversation_after``: the means over the tokens of all answers; None where there is one.
+    """
 
     TABLE: ClassVar[str] = "signal"
     KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id")
@@ -46,6 +50,8 @@ class Losses(Row, frozen=True):
     prompt_tokens: int
     response_tokens: int
     score_error: str | None = None
+    conversation_before: float | None = None
+    conversation_after: float | None = None
 
 
 class Neighbourhood(Row, frozen=True):
@@ -104,13 +110,16 @@ class Ratings(Row, frozen=True):
 
 
 class CachedLoss(Row, frozen=True):
-    """A loss under a model that does not change (the base), keyed by content and the model's fingerprint."""
+    """A loss under a model that does not change (the base), keyed by content and the model's fingerprint: of the last
+    answer, and of all where there are more (``conversation``).
+    """
 
     TABLE: ClassVar[str] = "loss_cache"
     KEY: ClassVar[tuple[str, ...]] = ("model", "sample_id")
     model: str
     sample_id: int
     loss: float
+    conversation: float | None = None
 
 
 class Overlap(Row, frozen=True):

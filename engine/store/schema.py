@@ -87,6 +87,23 @@ def m010_both_sides(db: Database) -> None:
         db.conn.executemany("INSERT INTO overlap (sample_id, item) VALUES (?,?)", both)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m011_last_exchange(db: Database) -> None:
+    """Losses of a conversation's last answer, those of all its answers beside them.
+
+    What was measured before is the mean over all answers: of conversations with several it is kept as that, too, and
+    forgotten where it would be taken for the last answer's.
+    """
+    for statement in LAST_EXCHANGE:
+        db.conn.execute(statement)
+    rows = db.conn.execute(SEVERAL_ASSISTANTS)
+    several = [(id,) for id, text in rows if sum(m.role == "assistant" for m in load_messages(text)) > 1]
+    db.conn.execute("CREATE TEMP TABLE several (id INTEGER PRIMARY KEY)")
+    db.conn.executemany("INSERT INTO several (id) VALUES (?)", several)
+    for statement in OF_SEVERAL:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -334,3 +351,18 @@ KEEP_COLUMNS = (
 HELD_OUT = "SELECT item, messages FROM heldout ORDER BY item DESC"
 
 BOTH_SIDES = ("CREATE TABLE overlap (sample_id INTEGER PRIMARY KEY, item INTEGER NOT NULL)",)
+
+LAST_EXCHANGE = (
+    "ALTER TABLE signal ADD COLUMN conversation_before REAL",
+    "ALTER TABLE signal ADD COLUMN conversation_after REAL",
+    "ALTER TABLE loss_cache ADD COLUMN conversation REAL",
+)
+
+SEVERAL_ASSISTANTS = 'SELECT id, messages FROM sample WHERE messages LIKE \'%["assistant",%["assistant",%\''
+
+OF_SEVERAL = (
+    "UPDATE signal SET conversation_before=loss_before, conversation_after=loss_after"
+    " WHERE sample_id IN (SELECT id FROM several)",
+    "DELETE FROM loss_cache WHERE sample_id IN (SELECT id FROM several)",
+    "DROP TABLE several",
+)

@@ -53,6 +53,8 @@ class Filter(Struct, frozen=True):
 NUMBERS: dict[str, str] = {
     "loss_before": "g.loss_before",
     "loss_after": "g.loss_after",
+    "conversation_before": "g.conversation_before",
+    "conversation_after": "g.conversation_after",
     "delta": "(g.loss_after - g.loss_before)",
     "similarity": "g.similarity",
     "outlier": "g.outlier",

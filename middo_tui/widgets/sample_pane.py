@@ -15,10 +15,13 @@ MOST_ROWS = 400
 SIGNALS = (
     ("loss before", "loss_before", 3),
     ("loss after", "loss_after", 3),
+    ("all answers", "conversation_before", 3),
+    ("… after", "conversation_after", 3),
     ("similarity", "similarity", 3),
     ("outlier", "outlier", 2),
     ("quality", "quality", 2),
 )
+OF_CONVERSATIONS = ("conversation_before", "conversation_after")
 RATINGS = (("prompt", "prompt"), ("response", "response"))
 NAME_CELLS = 13
 
@@ -101,6 +104,8 @@ def _signals(detail: Detail, width: int) -> Iterator[Line]:
     yield _rule("signals", width)
     yield (Run(f" {'':<{NAME_CELLS}}{heads}", "dim"),)
     for title, name, digits in SIGNALS:
+        if name in OF_CONVERSATIONS and not any(name in detail.signals[r] for r in rounds):
+            continue
         values = (figures.fixed(detail.signals[r].get(name), digits) for r in rounds)
         yield (Run(f" {title:<{NAME_CELLS}}", "dim"), Run("".join(f"{value:>9}" for value in values)))
     now = detail.signals[rounds[-1]]

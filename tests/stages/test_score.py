@@ -81,13 +81,13 @@ def scored(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tiny.P
 
 
 @pytest.fixture(scope="module")
-def naive(scored: tiny.Project, tiny_model: Path) -> list[tuple[float, float, np.ndarray] | None]:
-    """Loss before, loss after and embedding of each sample, one by one, from full logits."""
+def naive(scored: tiny.Project, tiny_model: Path) -> list[tuple[Any, ...] | None]:
+    """Loss before and after of the last answer, embedding, losses of all answers, of each sample from full logits."""
     tokenizer = tiny.make_tokenizer()
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     folder = scored.ctx("score").artifact("checkpoint")
     tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), folder).eval()
-    out: list[tuple[float, float, np.ndarray] | None] = []
+    out: list[tuple[Any, ...] | None] = []
     for chat in CHATS:
         row = render(tokenizer, chat, 96)
         if row.error:
@@ -98,8 +98,10 @@ def naive(scored: tiny.Project, tiny_model: Path) -> list[tuple[float, float, np
             with torch.no_grad():
                 answer = model(torch.tensor([row.ids]), output_hidden_states=True)
             each = cross_entropy(answer.logits[0, :-1], torch.tensor(row.ids[1:]), reduction="none")
-            losses.append(float(each[torch.tensor(row.mask[1:])].mean()))
-        out.append((losses[0], losses[1], answer.hidden_states[-1][0, : row.prompt_end].mean(0).numpy()))
+            last = [i >= row.prompt_end and learned for i, learned in enumerate(row.mask)]
+            losses.append([float(each[torch.tensor(mask[1:])].mean()) for mask in (last, row.mask)])
+        embedding = answer.hidden_states[-1][0, : row.prompt_end].mean(0).numpy()
+        out.append((losses[0][0], losses[1][0], embedding, losses[0][1], losses[1][1]))
     return out
 
 
@@ -129,6 +131,22 @@ def test_losses_equal_the_naive_reference(scored: tiny.Project, naive: list[Any]
         else:
             assert (row.loss_before, row.loss_after) == pytest.approx(expected[:2], abs=1e-4)
             assert row.score_error is None
+            whole = (row.conversation_before, row.conversation_after)
+            several = sum(m.role == "assistant" for m in sample.messages) > 1
+            assert whole == (pytest.approx(expected[3:], abs=1e-4) if several else (None, None))
+
+
+def test_a_conversation_is_measured_by_its_last_answer(scored: tiny.Project, naive: list[Any]) -> None:
+    """As it is rated and rewritten; how hard its other answers are changes nothing."""
+    ctx = scored.ctx("score")
+    (sample,) = (s for s in ctx.dataset() if len(s.messages) == 5)
+    row = next(r for r in ctx.rows(Losses) if r.sample_id == sample.id)
+    assert row.conversation_before is not None
+    assert abs(row.conversation_before - float(str(row.loss_before))) > 0.01
+    rendered = render(tiny.make_tokenizer(), sample.messages, 96)
+    assert row.prompt_tokens + row.response_tokens == len(rendered.ids) - 1, "a line break ends the row"
+    again = next(c for c in ctx.rows(CachedLoss) if c.sample_id == sample.id)
+    assert (again.loss, again.conversation) == (row.loss_before, row.conversation_before)
 
 
 def test_embeddings_equal_naive_mean_pooling(scored: tiny.Project, naive: list[Any]) -> None:
