@@ -112,7 +112,7 @@ def start(project: Path) -> int:
     ready_r, ready_w = os.pipe()
     with log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.worker", str(project), str(ready_w)],
+            [sys.executable, "-m", "engine.worker", str(project), str(ready_w), environment.told()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

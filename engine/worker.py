@@ -1,7 +1,7 @@
 """The supervisor: one per project, detached. Chooses the next job, spawns one child per group of stages, enforces
 what is wanted, samples the machine. Never imports torch: it stays small while children come and go.
 
-``python -m engine.worker PROJECT READY_FD``
+``python -m engine.worker PROJECT READY_FD [SAID]``; SAID is a line for the log.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from engine import config as configs
-from engine import eval_tasks, gauges, launch, loop, roles, sharding
+from engine import environment, eval_tasks, gauges, launch, loop, roles, sharding
+from engine.config import Config
 from engine.errors import MiddoError
 from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
@@ -130,6 +132,7 @@ class Supervisor:
                 start_new_session=True,
                 pass_fds=[self.lock, death_r],
                 cwd="/",
+                env=surroundings(configs.load(self.project), step.stages),
             )
         os.close(death_r)
         self.db.execute("UPDATE worker SET child_pid=? WHERE id=1", (process.pid,))
@@ -210,6 +213,20 @@ class Supervisor:
                 self.db.execute("DELETE FROM gauge WHERE id <= (SELECT max(id) FROM gauge) - ?", (GAUGES_KEPT,))
 
 
+def surroundings(config: Config, stages: Sequence[str]) -> dict[str, str]:
+    """The environment of the child that runs ``stages``: keys and tokens only where they are used.
+
+    The teacher's key is the rewrite stage's, the hub's token everybody's who may have to fetch a model or a task, and
+    trackers of the train stage read keys under names of their own.
+    """
+    known = {config.teacher.key_env} - {""}
+    needed = known if "rewrite" in stages else set()
+    own = environment.for_children()
+    if "train" in stages and config.train.report_to:
+        return {name: value for name, value in own.items() if name not in known}
+    return environment.without_secrets(own, but={*needed, "HF_TOKEN"}, known=known)
+
+
 def end_group(group: int) -> None:
     """End what a child left behind in its process group: vLLM's engine is a process that holds the GPU's memory."""
     with suppress(ProcessLookupError):
@@ -243,6 +260,8 @@ def main(argv: list[str]) -> int:
         sharding.check(config, project, len(gauges.open_gpus()))
         supervisor = Supervisor(project, db, lock)
         supervisor.register()
+        if said := "".join(argv[2:]):
+            write.event(db, f"environment: {said}")
     except MiddoError as error:
         os.write(ready, str(error).encode())
         os.close(ready)

@@ -34,8 +34,6 @@ from engine.store.rows import Row, Score, TaskItem
 
 POLL_S = 0.5
 END_S = 30.0
-TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "TORCH_NCCL_")
-"""The environment of one process of several: lm-eval would look for the others."""
 
 
 @dataclass
@@ -76,10 +74,12 @@ def run(ctx: Ctx, base: int) -> None:
     tally = _Tally(base, {name: n for name, n in done.items() if n}, {name: 1.0 for name, n in done.items() if n})
     list(ranks.spread(_release, range(ranks.size())))
     kept = _kept(ctx, sources)
-    while owed:  # more than once only when a task took the process down
-        with _Process(_job(ctx, owed, needs, kept), needs) as child:
+    while owed:  # again when a task took the process down
+        # Tasks that run what the model wrote come last, in a process that knows no key or token.
+        now = [name for name in owed if not needs[name].runs_code] or owed
+        with _Process(_job(ctx, now, needs, kept), needs) as child:
             _follow(ctx, child, tally, sources, kept)
-            _blame(child, tally, owed)
+            _blame(child, tally, now)
         owed = [name for name in owed if name not in tally.done and name not in tally.failed]
     if tally.failed:
         said = "; ".join(f"{name}: {reason}" for name, reason in tally.failed.items())
@@ -148,21 +148,16 @@ class _Process:
         self.reports, report = os.pipe()
         sys.stdout.flush()
         self.process = subprocess.Popen(
-            # -P: a file beside the tasks, which the folder is for, must not stand in for a library
-            [
-                sys.executable,
-                "-P",
-                "-m",
-                "engine.lm_harness",
-                msgspec.json.encode(job).decode(),
-                str(death),
-                str(report),
-            ],
+            # A file beside the tasks, which the folder is for, never stands in for a library: PYTHONSAFEPATH.
+            [sys.executable, "-m", "engine.lm_harness", msgspec.json.encode(job).decode(), str(death), str(report)],
             stdin=subprocess.DEVNULL,
             pass_fds=[death, report],
             start_new_session=True,
             cwd=job.own or "/",
-            env=_environment(offline=all(needs[name].local for name in job.tasks), code=job.how.allow_code_execution),
+            env=_environment(
+                offline=all(needs[name].local for name in job.tasks),
+                code=any(needs[name].runs_code for name in job.tasks),
+            ),
         )
         os.close(death)
         os.close(report)
@@ -201,12 +196,11 @@ class _Process:
 
 
 def _environment(offline: bool, code: bool) -> dict[str, str]:
-    own = {
-        k: v for k, v in environment.for_children().items() if not k.startswith(TORCHRUN) and k != "HF_ALLOW_CODE_EVAL"
-    }
+    """What lm-eval's process finds. ``code``: it runs what the model wrote, and so gets no key and no token."""
+    own = environment.for_children()
     own |= {"TQDM_MININTERVAL": "30", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     if code:
-        own["HF_ALLOW_CODE_EVAL"] = "1"
+        own = environment.without_secrets(own) | {"HF_ALLOW_CODE_EVAL": "1"}
     if offline:
         own |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_EVALUATE_OFFLINE": "1"}
     return own

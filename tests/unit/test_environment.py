@@ -1,0 +1,97 @@
+"""What a run's processes find in their environment, and that they import nothing from the folder they stand in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import config as configs
+from engine import environment
+from engine.stages.evaluate_tasks import _environment
+from engine.worker import surroundings
+
+LEFT = {
+    "ACCELERATE_MIXED_PRECISION": "bf16",
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "DS_ACCELERATOR": "cpu",
+    "TORCHELASTIC_RUN_ID": "none",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
+    "NVIDIA_TF32_OVERRIDE": "1",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    "HF_DATASETS_IN_MEMORY_MAX_SIZE": "1",
+    "HF_ALLOW_CODE_EVAL": "1",
+    "TRANSFORMERS_VERBOSITY": "debug",
+    "WORLD_SIZE": "2",
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "MASTER_ADDR": "10.0.0.1",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "PMI_SIZE": "4",
+    "USE_TORCH": "0",
+}
+KEPT = {
+    "HF_HOME": "/cache",
+    "HF_HUB_OFFLINE": "1",
+    "HF_ENDPOINT": "http://localhost",
+    "HF_TOKEN_PATH": "/cache/token",
+    "CUDA_VISIBLE_DEVICES": "0",
+    "NCCL_SOCKET_IFNAME": "lo",
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+}
+NAMES = ("HF_TOKEN", "WANDB_API_KEY", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "OWN_PASS")
+SECRET = dict.fromkeys(NAMES, "a key")
+PLAIN = {"PATH": "/bin", "LD_LIBRARY_PATH": "/lib", "OMP_NUM_THREADS": "1", "https_proxy": "http://p", "LOCAL_X": "1"}
+
+
+def test_what_steers_a_library_is_left_out_and_said() -> None:
+    before = LEFT | KEPT | SECRET | PLAIN
+    found = environment.for_children(before)
+    assert not LEFT.keys() & found.keys()
+    assert (KEPT | SECRET | PLAIN).items() <= found.items()
+    said = environment.told(before)
+    assert said == f"left out: {', '.join(sorted(LEFT))}; kept: {', '.join(sorted(KEPT))}"
+    assert environment.told(PLAIN) == ""
+
+
+def test_keys_go_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRET.items():
+        monkeypatch.setenv(name, value)
+    asked = '[teacher]\nbackend = "openai"\nmodel = "m"\nurl = "http://localhost/v1"\nkey_env = "OWN_PASS"\n'
+    config = configs.parse(asked, "config.toml")
+    assert SECRET.keys() & surroundings(config, ("rewrite",)).keys() == {"HF_TOKEN", "OWN_PASS"}
+    assert SECRET.keys() & surroundings(config, ("score", "judge")).keys() == {"HF_TOKEN"}
+    assert SECRET.keys() & surroundings(config, ("train",)).keys() == {"HF_TOKEN"}
+    tracked = configs.parse(asked + '[train]\nreport_to = ["wandb"]\n', "config.toml")
+    assert SECRET.keys() & surroundings(tracked, ("train",)).keys() == SECRET.keys() - {"OWN_PASS"}
+    assert SECRET.keys() & _environment(offline=False, code=False).keys() >= {"HF_TOKEN"}
+
+
+def test_code_of_the_model_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As lm-eval's process has its environment from a child that was given none but the hub's token."""
+    config = configs.parse('[teacher]\nkey_env = "OWN_PASS"\n', "config.toml")
+    for name, value in SECRET.items():
+        monkeypatch.setenv(name, value)
+    child = surroundings(config, ("score", "judge", "evaluate", "select"))
+    for name in SECRET:
+        monkeypatch.delenv(name)
+    for name in SECRET.keys() & child.keys():
+        monkeypatch.setenv(name, child[name])
+    assert not SECRET.keys() & _environment(offline=False, code=True).keys()
+
+
+@pytest.mark.parametrize("module", ["engine.worker", "engine.prepare", "engine.hub.download", "engine.torchrun"])
+def test_a_strangers_folder_is_no_place_to_import_from(module: str, tmp_path: Path) -> None:
+    """Also by way of a PYTHONPATH that means the folder one is in."""
+    trap = f"open({str(tmp_path / 'sprung')!r}, 'w')\nraise SystemExit(77)\n"
+    (tmp_path / "engine").mkdir()
+    for name in ("engine/__init__.py", "datasets.py", "torch.py", "numpy.py", "msgspec.py", "psutil.py"):
+        (tmp_path / name).write_text(trap)
+    own = environment.for_children({**os.environ, "PYTHONPATH": os.pathsep.join(["", "."])})
+    done = subprocess.run([sys.executable, "-m", module], cwd=tmp_path, env=own, capture_output=True, text=True)
+    assert not (tmp_path / "sprung").exists()
+    assert "IndexError" in done.stderr, "it came as far as reading what it was asked for"
