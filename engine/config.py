@@ -106,7 +106,7 @@ class Score(_Section, frozen=True):
     """The fused pass for losses and embeddings, and the clusters that the embeddings form."""
 
     token_budget: Positive = 16384
-    embed: Literal["prompt", "bare_prompt"] = "prompt"
+    embed: Literal["prompt", "in_template", "bare_prompt"] = "prompt"
     clusters: bool = True
     min_cluster_size: NotNegative = 0
 

@@ -134,12 +134,21 @@ def rendered(ctx: Ctx, model: HF, chats: Iterable[Chat]) -> Iterator[Rendered]:
 
 
 def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Rendered]) -> Iterator[Rendered] | None:
-    """Of which tokens a prompt's embedding is the mean: None for the prompt span of ``rows``, else the bare prompts."""
-    if ctx.config.score.embed == "prompt":
+    """What a prompt's embedding is made of: None for its own tokens in ``rows``, else the prompts by themselves."""
+    how, limit = ctx.config.score.embed, ctx.config.model.max_length
+    if how == "in_template":
         return None
-    limit = ctx.config.model.max_length
-    bare = (render_bare(model.tokenizer, last_prompt(chat), limit) for chat in chats)
-    return (row if row.error else b for row, b in zip(rows, bare, strict=True))
+    texts = (last_prompt(chat) if how == "bare_prompt" else said(chat) for chat in chats)
+    bare = (render_bare(model.tokenizer, text, limit) for text in texts)
+    # Where nobody says anything there is only the template.
+    lone = how == "prompt"
+    return (row if row.error or (lone and b.error) else b for row, b in zip(rows, bare, strict=True))
+
+
+def said(chat: Chat) -> str:
+    """What the turns before the last answer say, but for system prompts and tool definitions."""
+    answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
+    return "\n\n".join(m.content for m in chat[:answer] if m.role != "system" and m.content)
 
 
 Both = tuple[Sequence[Rendered], Sequence[Rendered] | None]

@@ -54,7 +54,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("losses", "embeddings"),
         "diagnose",
         ("model", "score", "train.init", "select.neighbours", "select.parity"),
-        3,
+        4,
         "engine.stages.score:run",
     ),
     StageSpec(
@@ -99,7 +99,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("verdict",),
         "verify",
         ("verify", "judge", "score", "select.neighbours", *VLLM),
-        1,
+        2,
         "engine.stages.verify:run",
     ),
     StageSpec("review", ("verdict",), ("decision",), "verify", ("review",), 1, "engine.stages.review:run"),

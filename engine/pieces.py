@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from typing import Any
 
 Span = tuple[int, int]
@@ -9,28 +11,38 @@ Pieces = list[tuple[str, bool]]
 """Text, and whether it is a turn's own text."""
 
 
-def encode(tokenizer: Any, pieces: Pieces, spans: list[Span]) -> tuple[list[int], list[bool], int]:
-    """Token ids, the mask of ``spans``, and the number of tokens before the last span."""
+def encode(tokenizer: Any, pieces: Pieces) -> tuple[list[int], list[int], list[int]]:
+    """Token ids, and where each token begins and ends in the text: both never fall.
+
+    Byte-level tokenizers trim blanks from offsets, and the bytes of one character share an offset: tokens are taken as
+    contiguous.
+    """
     ids: list[int] = []
-    mask: list[bool] = []
-    prompt_end = base = span = 0
+    begins: list[int] = []
+    ends: list[int] = []
+    base = end = 0
     for piece, is_content in pieces:
         tokens, offsets = tokens_of(tokenizer, piece, is_content)
         end = base
-        for token, (_, stop) in zip(tokens, offsets, strict=True):
-            # Byte-level tokenizers trim blanks from offsets, and the bytes of one character share an offset:
-            # tokens are taken as contiguous, and one without width belongs where the token before it does.
-            begin, end = end, max(base + stop, end)
-            while span < len(spans) and spans[span][1] <= begin:
-                span += 1  # spans are in order, and so are tokens
-            inside = span < len(spans) and end > spans[span][0]
-            if begin == end and mask:
-                inside = mask[-1]
-            prompt_end += end <= spans[-1][0]
-            ids.append(token)
-            mask.append(inside)
+        ids += tokens
+        for _, stop in offsets:
+            begins.append(end)
+            end = max(base + stop, end)
+            ends.append(end)
         base += len(piece)
-    return ids, mask, prompt_end
+    return ids, begins, ends
+
+
+def covered(begins: list[int], ends: list[int], spans: Iterable[Span]) -> list[bool]:
+    """Which tokens share a character with one of ``spans``; one without width is where the token before it is."""
+    out = [False] * len(ends)
+    for start, stop in spans:
+        first, last = bisect_right(ends, start), bisect_left(begins, stop)
+        while first < last < len(ends) and begins[last] == ends[last]:
+            last += 1
+        if first < last:
+            out[first:last] = [True] * (last - first)
+    return out
 
 
 def ids_of(tokenizer: Any, text: str, is_content: bool) -> list[int]:

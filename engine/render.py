@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import os.path
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import ConfigError, ModelError
-from engine.pieces import Pieces, Span, encode, ids_of, tokens_of
+from engine.pieces import Pieces, Span, covered, encode, ids_of, tokens_of
 from engine.store.rows import Message
 from engine.turns import Turns, clean, mappings
 
@@ -41,7 +42,9 @@ class Rendered:
 
     mask: True for the tokens of every assistant turn, end-of-turn token included. prompt_end: number of
     tokens before the last assistant turn's reply. truncated: the end of the last response was cut off. error:
-    why the row cannot be used (then ids and mask are empty).
+    why the row cannot be used (then ids and mask are empty). own: True for the prompt's tokens that the embedding is
+    the mean of: what its turns say, not what the template puts around them, nor the system prompt. Empty: all of the
+    prompt.
     """
 
     ids: list[int]
@@ -49,6 +52,7 @@ class Rendered:
     prompt_end: int
     truncated: bool
     error: str | None = None
+    own: list[bool] = field(default_factory=list)
 
     @property
     def response_tokens(self) -> int:
@@ -154,14 +158,18 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     cut = _cut(template, turns, layout)
     if cut is None:
         return _unusable("the chat template rewrites this conversation in a way that cannot be followed")
-    pieces, spans = cut
-    ids, mask, prompt_end = encode(tokenizer, pieces, spans)
+    pieces, spans, said = cut
+    ids, begins, ends = encode(tokenizer, pieces)
+    mask = covered(begins, ends, spans)
+    prompt_end = bisect_right(ends, spans[-1][0])
+    own = covered(begins, ends, said)[:prompt_end]
+    own = own if any(own) else []
     if turns[-1].role == "assistant" and end_of_turn(tokenizer) is None and tokenizer.eos_token_id is not None:
         # A template without an end of turn would teach the model never to stop.
         ids, mask = [*ids, tokenizer.eos_token_id], [*mask, True]
     if prompt_end >= max_length:
         return _unusable(f"the prompt alone has {prompt_end} tokens, the limit is {max_length}", prompt_end)
-    return Rendered(ids[:max_length], mask[:max_length], prompt_end, len(ids) > max_length)
+    return Rendered(ids[:max_length], mask[:max_length], prompt_end, len(ids) > max_length, None, own)
 
 
 def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int) -> list[int]:
@@ -326,8 +334,10 @@ def _interleave(around: tuple[str, ...], turns: Turns, text: str) -> Pieces | No
     return None
 
 
-def _cut(template: _Template, turns: Turns, layout: _Layout) -> tuple[Pieces, list[Span]] | None:
-    """The pieces to tokenise and the assistant turns' spans in characters of the whole text."""
+def _cut(template: _Template, turns: Turns, layout: _Layout) -> tuple[Pieces, list[Span], list[Span]] | None:
+    """The pieces to tokenise, and in characters of the whole text: the assistant turns' spans, and what turns but the
+    system's say.
+    """
     text = _run(template, turns, generate=False)
     if text is None:
         return None
@@ -335,15 +345,17 @@ def _cut(template: _Template, turns: Turns, layout: _Layout) -> tuple[Pieces, li
     parts = _interleave(layout.pieces, turns, text)
     if parts is None:
         spans = None if hostile else _spans_by_prefix(template, turns, text)
-        return ([(text, False)], spans) if spans else None
-    spans, at = [], 0
+        return ([(text, False)], spans, []) if spans else None
+    spans, said, at = [], [], 0
     for i, (piece, is_content) in enumerate(parts):
         turn = i // 2
         if is_content and turns[turn].role == "assistant":
             begin = at - len(layout.pieces[turn]) + layout.starts[turn]
             spans.append((begin, at + len(piece) + layout.ends[turn]))
+        if is_content and turns[turn].role != "system":
+            said.append((at, at + len(piece)))
         at += len(piece)
-    return (parts if hostile else [(text, False)]), spans
+    return (parts if hostile else [(text, False)]), spans, said
 
 
 def _spans_by_prefix(template: _Template, turns: Turns, text: str) -> list[Span] | None:

@@ -1,6 +1,6 @@
 """Rendered rows on disk: half a million conversations are planned over at once, but never held in memory as lists.
 
-A token in a Python list takes 8 to 36 bytes, here it takes 4 on disk and none in memory; a row takes 33 bytes of memory
+A token in a Python list takes 8 to 36 bytes, here it takes 4 on disk and none in memory; a row takes 37 bytes of memory
 whatever its length.
 """
 
@@ -27,6 +27,7 @@ class Spool(Sequence[Rendered]):
         self._at = array("q")
         self.prompt_ends = array("i")
         """Tokens before each row's last reply."""
+        self._own = array("i")
         self._truncated = bytearray()
         self.lengths = array("i")
         """Tokens of each row; 0 for one that cannot be used."""
@@ -41,6 +42,7 @@ class Spool(Sequence[Rendered]):
             self._at.append(end)
             self.prompt_ends.append(row.prompt_end)
             self._truncated.append(row.truncated)
+            self._own.append(len(row.own))
             self.lengths.append(len(row.ids))
             self.response_tokens.append(row.response_tokens)
             self.reply_tokens.append(row.reply_tokens)
@@ -48,6 +50,7 @@ class Spool(Sequence[Rendered]):
                 self.errors[len(self._at) - 1] = row.error
             end += self._file.write(np.array(row.ids, dtype=TOKEN).tobytes())
             end += self._file.write(np.packbits(np.array(row.mask, dtype=np.bool_)).tobytes())
+            end += self._file.write(np.packbits(np.array(row.own, dtype=np.bool_)).tobytes())
         self._file.flush()
 
     def __len__(self) -> int:
@@ -63,11 +66,13 @@ class Spool(Sequence[Rendered]):
         if not -len(self) <= at < len(self):
             raise IndexError(f"row {at} of {len(self)}")
         at %= len(self)
-        count = self.lengths[at]
         self._file.seek(self._at[at])
-        ids = np.frombuffer(self._file.read(count * TOKEN.itemsize), dtype=TOKEN)
+        ids = np.frombuffer(self._file.read(self.lengths[at] * TOKEN.itemsize), dtype=TOKEN)
+        mask, own = self._bits(self.lengths[at]), self._bits(self._own[at])
+        return Rendered(ids.tolist(), mask, self.prompt_ends[at], bool(self._truncated[at]), self.errors.get(at), own)
+
+    def _bits(self, count: int) -> list[bool]:
+        """The next ``count`` truth values of the file."""
         bits = np.frombuffer(self._file.read((count + 7) // 8), dtype=np.uint8)
-        mask = np.unpackbits(bits, count=count).astype(np.bool_)
-        return Rendered(
-            ids.tolist(), mask.tolist(), self.prompt_ends[at], bool(self._truncated[at]), self.errors.get(at)
-        )
+        found: list[bool] = np.unpackbits(bits, count=count).astype(np.bool_).tolist()
+        return found

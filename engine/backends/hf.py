@@ -255,9 +255,7 @@ class HF:
         losses = self._cross_entropy(hidden[which, place - 1], ids[which, place]).cpu()
         out = []
         for i, (row, own) in enumerate(zip(rows, torch.split(losses, [len(p) for p in at]), strict=True)):
-            # Before the first prompt token there is nothing to average: a conversation that opens with its
-            # answer.
-            mean = hidden[i, : max(row.prompt_end, 1)].float().mean(0).cpu() if embed else None
+            mean = _prompt_mean(hidden[i], row).cpu() if embed else None
             finite = bool(own.isfinite().all()) and (mean is None or bool(mean.isfinite().all()))
             if finite:
                 out.append(_losses(own, row.reply_tokens, None if mean is None else mean.numpy()))
@@ -349,6 +347,15 @@ class HF:
         if end is None:
             return Generation(text, "length", tokens_in, len(ids))
         return Generation(text, "stop", tokens_in, end + 1)
+
+
+def _prompt_mean(hidden: torch.Tensor, row: Rendered) -> torch.Tensor:
+    """The mean of a row's hidden states [tokens, width] over the prompt's own tokens, float32[width]."""
+    if row.own:
+        at = [i for i, on in enumerate(row.own) if on]
+        return hidden[torch.tensor(at, device=hidden.device)].float().mean(0)
+    # Before the first prompt token there is nothing to average: a conversation that opens with its answer.
+    return hidden[: max(row.prompt_end, 1)].float().mean(0)
 
 
 def _logit_scale(config: Any) -> float:

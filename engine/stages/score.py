@@ -30,6 +30,8 @@ from engine.store.dataset import Dataset
 from engine.store.rows import CachedLoss, Losses
 
 EMBEDDINGS = "embeddings"
+POOLING = 2
+"""Raised when an embedding becomes the mean of other tokens: what was begun before is not gone on with."""
 LEAST, MOST = np.finfo(np.float16).min, np.finfo(np.float16).max
 
 
@@ -69,17 +71,18 @@ def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
     before = diagnosis.loss_key(ctx, diagnosis.before_model(ctx))
     after = diagnosis.loss_key(ctx, diagnosis.after_model(ctx))
     known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == before}
+    embed = f"{ctx.config.score.embed}:{POOLING}"
     ids = set(samples.ids)
     note = folder / "work.json"
     if note.exists():
         begun = json.loads(note.read_text(encoding="utf-8"))
         work = _Work(begun["before"], begun["after"], begun["embed"], tuple(begun["fresh"]))
-        same = (work.before, work.after, work.embed) == (before, after, ctx.config.score.embed)
+        same = (work.before, work.after, work.embed) == (before, after, embed)
         if same and ids - known <= set(work.fresh) <= ids:
             return work
     _partial(folder).unlink(missing_ok=True)
     fresh = tuple(id for id in samples.ids if id not in known)
-    work = _Work(before, after, ctx.config.score.embed, fresh)
+    work = _Work(before, after, embed, fresh)
     text = json.dumps({"before": before, "after": after, "embed": work.embed, "fresh": fresh})
     new = note.with_suffix(".new")
     new.write_text(text, encoding="utf-8")

@@ -277,9 +277,9 @@ class _Near:
 
 
 def _before_answer(sample: Sample) -> str:
-    """What the prompt's embedding is made of: the turns before the last answer."""
+    """What tells prompts apart: the turns before the last answer, but for the system's, which no embedding reads."""
     last = max(i for i, m in enumerate(sample.messages) if m.role == "assistant")
-    return dump_messages(sample.messages[:last])
+    return dump_messages(m for m in sample.messages[:last] if m.role != "system")
 
 
 def _verdict(one: Candidate, measured: Measured, rated: Rated, similarity: float | None, found: Outcome) -> Verdict:

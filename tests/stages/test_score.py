@@ -100,8 +100,10 @@ def naive(scored: tiny.Project, tiny_model: Path) -> list[tuple[Any, ...] | None
             each = cross_entropy(answer.logits[0, :-1], torch.tensor(row.ids[1:]), reduction="none")
             last = [i >= row.prompt_end and learned for i, learned in enumerate(row.mask)]
             losses.append([float(each[torch.tensor(mask[1:])].mean()) for mask in (last, row.mask)])
-        embedding = answer.hidden_states[-1][0, : row.prompt_end].mean(0).numpy()
-        out.append((losses[0][0], losses[1][0], embedding, losses[0][1], losses[1][1]))
+        said = tokenizer("\n\n".join(m.content for m in chat[:-1] if m.role != "system"), return_tensors="pt")
+        with torch.no_grad():
+            states = tuned(said["input_ids"], output_hidden_states=True).hidden_states[-1]
+        out.append((losses[0][0], losses[1][0], states[0].mean(0).numpy(), losses[0][1], losses[1][1]))
     return out
 
 
@@ -149,7 +151,7 @@ def test_a_conversation_is_measured_by_its_last_answer(scored: tiny.Project, nai
     assert (again.loss, again.conversation) == (row.loss_before, row.conversation_before)
 
 
-def test_embeddings_equal_naive_mean_pooling(scored: tiny.Project, naive: list[Any]) -> None:
+def test_embeddings_are_the_mean_of_what_the_prompt_says(scored: tiny.Project, naive: list[Any]) -> None:
     path = scored.ctx("score").artifact("embeddings")
     assert path is not None
     array = np.load(path, mmap_mode="r")
@@ -229,7 +231,7 @@ def test_running_it_again_does_nothing(scored: tiny.Project) -> None:
 def test_losses_before_come_from_the_cache(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = trained(tmp_path / "p", tiny_model)
     score.run(one.ctx("score"))
-    config = tiny.make_config(tiny_model, "[train]\nlearning_rate = 0.02\n")
+    config = tiny.make_config(tiny_model, "[train]\nlearning_rate = 0.02\n[score]\nembed = 'in_template'\n")
     train.run(one.ctx("train", round=1, config=config))
     passes: list[bool] = []
     real = hf.HF.score

@@ -14,8 +14,9 @@ from engine.spool import Spool
 
 tokens = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.booleans()), max_size=40)
 rows = st.builds(
-    lambda pairs, end, cut, error: Rendered([i for i, _ in pairs], [m for _, m in pairs], end, cut, error),
+    lambda pairs, own, end, cut, error: Rendered([i for i, _ in pairs], [m for _, m in pairs], end, cut, error, own),
     tokens,
+    st.lists(st.booleans(), max_size=20),
     st.integers(0, 2**31 - 1),
     st.booleans(),
     st.none() | st.text(),
