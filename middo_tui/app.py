@@ -174,6 +174,14 @@ class MiddoApp(BaseApp[int]):
         if message.target is not None:
             target.call_later(target.aim, message.target)
 
+    def say_how_to_quit(self, words: Notice) -> None:
+        """In the place for sentences, where there is one."""
+        if self.screen is not self.framed:
+            super().say_how_to_quit(words)
+            return
+        goes_on = " The run goes on without it." if self.view.state in keys.RUNNING else ""
+        self.framed.say(Notice(f"{keys.press('app.leave')} quits the app.{goes_on}", "decide"))
+
     def _open(self, name: str) -> Framed:
         module, _, attribute = SCREENS[name].partition(":")
         screen: Framed = getattr(import_module(module), attribute)(self.loop.project, self.view)

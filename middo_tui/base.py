@@ -18,7 +18,9 @@ from textual.widget import Widget
 
 from middo_tui import keys, theme
 from middo_tui.guard import Guard
+from middo_tui.notice import Notice
 from middo_tui.preferences import Preferences, remember_theme
+from middo_tui.typed_ahead import TypedAhead
 
 R = TypeVar("R")
 
@@ -41,6 +43,7 @@ class BaseApp(App[R]):
     def __init__(self, preferences: Preferences) -> None:
         super().__init__()
         self.preferences = preferences
+        self._typed_ahead = TypedAhead(self, super().on_event)
         for known in theme.THEMES:
             self.register_theme(known)
         self._filters_last: list[LineFilter] = [Guard(), *([theme.Colourless()] if self.no_color else [])]
@@ -68,6 +71,25 @@ class BaseApp(App[R]):
         keys.use(checked.keys)
         self.preferences = keymap.warned(self.preferences, checked)
         self.set_keymap(checked.textual())
+
+    async def on_event(self, event: events.Event) -> None:
+        """What is typed waits for its turn; everything else is as in any app."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self._typed_ahead.take(event)
+        else:
+            await super().on_event(event)
+
+    def action_help_quit(self) -> None:
+        """ctrl-c, which ends most programs: say what ends this one."""
+        self.say_how_to_quit(Notice(f"{keys.name(keys.ALWAYS_LEAVES)} quits the app."))
+
+    def key_ctrl_c(self) -> None:
+        """The same in a question or an input: those know no bindings of the app."""
+        self.action_help_quit()
+
+    def say_how_to_quit(self, words: Notice) -> None:
+        """Show ``words``; over a question or an input, in a corner."""
+        self.notify(words.text, markup=False)
 
     def get_driver_class(self) -> type[Driver]:
         """The one that writes what changes something, in place of the usual one."""

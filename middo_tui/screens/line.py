@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import events, on
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -45,18 +45,11 @@ class TypeLine(ModalScreen[str | None]):
             yield Divider()
             yield Paragraph(Notice(self._question, "decide"))
             yield self._entry
-            yield KeyBar((("enter", "take it"), ("esc", "back")))
+            yield KeyBar((("enter", "apply"), ("esc", "back")))
 
     def on_mount(self) -> None:
         """Keys go to the line."""
         self._entry.focus()
-
-    def on_key(self, event: events.Key) -> None:
-        """What was typed ahead of the line: it may come before the line can have it, and must not be lost."""
-        if not self._entry.has_focus and event.character and event.is_printable:
-            event.stop()
-            self._entry.value += event.character
-            self._entry.cursor_position = len(self._entry.value)
 
     @on(Input.Submitted)
     def _submitted(self, message: Input.Submitted) -> None:

@@ -208,7 +208,7 @@ class ReviewScreen(Moving):
 
     def action_edit(self) -> None:
         """Here, in two boxes."""
-        detail = self.detail
+        detail = self.detail_now()
         if detail is not None and detail.messages is not None:
             self.app.push_screen(
                 EditRewrite(detail.prompt, detail.response), partial(self._save, detail.key, detail.messages)
@@ -223,7 +223,7 @@ class ReviewScreen(Moving):
 
     def action_editor(self) -> None:
         """In the person's own editor, with the app out of the way."""
-        detail = self.detail
+        detail = self.detail_now()
         if detail is None or detail.messages is None:
             return
         texts: Texts | None = None
@@ -246,7 +246,7 @@ class ReviewScreen(Moving):
 
     def action_note(self) -> None:
         """A remark in one line."""
-        detail, round = self.detail, self.queue.round
+        detail, round = self.detail_now(), self.queue.round
         if detail is None or round is None:
             return
 

@@ -203,6 +203,16 @@ class Reading(Framed):
             return None
         return self._details.get((self.queue.round, self.key))
 
+    def detail_now(self) -> Detail | None:
+        """``detail``, read at once if need be: what is typed behind a key that opens an input belongs into it."""
+        if self.detail is None and self.queue.round is not None and self.key is not None:
+            try:
+                for detail in load(self.project, self.queue.round, (self.key,)):
+                    self._details[detail.round, detail.key] = detail
+            except (MiddoError, sqlite3.Error) as error:
+                self.say(Notice(guard.one_line(str(error)), "bad"))
+        return self.detail
+
     def state_of(self, entry: Entry) -> str:
         """As the store has it, or as it was just asked for."""
         return self._asked.get(entry.key, entry.state)

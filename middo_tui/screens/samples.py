@@ -59,20 +59,9 @@ class SamplesScreen(Reading):
 
     def action_jump(self) -> None:
         """Ask for a place."""
-        total = len(self.table.ids)
-        question = f"Jump to a row (1 to {total:,}), a share of the way (73%), or a sample (#120)."
-        self.app.push_screen(TypeLine(question, check=lambda text: jump(text, total)), self._jump)
-
-    def _jump(self, typed: str | None) -> None:
-        if typed is None:
-            return
-        kind, value = jump(typed, len(self.table.ids))
-        if kind == "share":
-            self.table.go_to_share(value)
-        elif kind == "row":
-            self.table.go_to(int(value))
-        else:
-            self._list(replace(self._order, where=f"seq:{int(value)}"))
+        rows = "120" if self._total is None else f"1 to {self._total:,}"
+        question = f"Jump to a row ({rows}), a share of the way (73%), or a sample (#120)."
+        self.app.push_screen(TypeLine(question, check=lambda text: jump(text, len(self.table.ids))), self._jump)
 
     def action_pane(self) -> None:
         """Show or hide the sample under the cursor."""

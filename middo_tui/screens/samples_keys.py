@@ -10,7 +10,9 @@ from middo_tui.keys import Key, always, word
 
 
 class Looking(Struct, frozen=True):
-    """What the keys depend on. ``clears``: what escape would clear, empty when it goes back."""
+    """What the keys depend on. ``clears``: what escape would clear, empty when it goes back. ``reading``: there
+    is no list yet.
+    """
 
     total: int = 0
     round: int = 0
@@ -21,10 +23,16 @@ class Looking(Struct, frozen=True):
     rewritten: bool = False
     clears: str = ""
     problem: bool = False
+    reading: bool = False
 
 
 def _some(state: Looking) -> bool:
     return state.total > 0
+
+
+def _some_soon(state: Looking) -> bool:
+    """Also while the list is being read: what is typed ahead must not become other keys."""
+    return state.total > 0 or state.reading
 
 
 def _paned(state: Looking) -> bool:
@@ -41,10 +49,10 @@ def _some_and(test: Callable[[Looking], bool]) -> Callable[[Looking], bool]:
 
 KEYS: tuple[Key[Looking], ...] = (
     Key("filter", ("f",), "Filter, for example: quality<4 axis:C born:1.", word("filter"), always),
-    Key("search", ("slash",), "Search the texts for words.", word("search"), _some),
+    Key("search", ("slash",), "Search the texts for words.", word("search"), _some_soon),
     Key("next_found", ("n",), "To the next row that was found.", word("next"), _found),
     Key("previous_found", ("N",), "To the one before.", word("before"), _found, quiet=True),
-    Key("sort", ("o",), "Sort by a signal, worst first.", word("sort"), _some),
+    Key("sort", ("o",), "Sort by a signal, worst first.", word("sort"), _some_soon),
     Key("turn", ("O",), "Turn the order round.", word("turn"), _some, quiet=True),
     Key(
         id="pane",
@@ -74,8 +82,8 @@ KEYS: tuple[Key[Looking], ...] = (
     Key("half_up", ("ctrl+u", "pageup"), "Half a page up.", word("up"), _some, quiet=True),
     Key("first", ("g", "home"), "The first row.", word("first"), _some, quiet=True),
     Key("last", ("G", "end"), "The last row.", word("last"), _some, quiet=True),
-    Key("jump", ("colon",), "To a row (120), a share of the way (73%) or a sample (#120).", word("jump"), _some,
-        quiet=True),
+    Key("jump", ("colon",), "To a row (120), a share of the way (73%) or a sample (#120).", word("jump"),
+        _some_soon, quiet=True),
     Key("mark", ("space",), "Mark this row, or take the mark away.", word("mark"), _some, quiet=True),
     Key("range", ("v",), "Mark every row from here on; again, or space: end.", word("range"), _some, quiet=True),
     Key("pane_down", ("J",), "Scroll the shown sample down.", word("scroll"), _paned, quiet=True),

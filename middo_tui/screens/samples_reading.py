@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
@@ -15,7 +16,7 @@ from textual.message import Message
 
 from engine.errors import MiddoError
 from middo_tui import figures, guard
-from middo_tui.feed.listing import Listing, places
+from middo_tui.feed.listing import Listing, jump, places
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.feed.sample import Detail, read_detail
@@ -76,6 +77,7 @@ class Reading(Framed):
         self._problem = ""
         self._total: int | None = None
         self._wanted: int | None = None  # a sample that another screen asked for
+        self._jumps: str = ""  # where to, typed before the list was there
         self._seen = _signature(view)
         self._held, self._holds = ExitStack(), False
         self.table: VTable[SampleRow] = VTable(self._columns(), id="rows")
@@ -186,10 +188,27 @@ class Reading(Framed):
         self._total = message.total if message.whole else None
         if message.whole:
             self._arrive()
+            if self._jumps:
+                self._jump(self._jumps)
             if self._search:
                 self._find(self._search)
         self._tell()
         self.state_changed()
+
+    def _jump(self, typed: str | None) -> None:
+        """To a place in the list; a list that is still being read goes there as soon as it is there."""
+        self._jumps = ""
+        if typed is None:
+            return
+        kind, value = jump(typed, len(self.table.ids))
+        if kind == "seq":
+            self._list(replace(self._order, where=f"seq:{int(value)}"))
+        elif self._total is None:
+            self._jumps = typed
+        elif kind == "share":
+            self.table.go_to_share(value)
+        else:
+            self.table.go_to(int(value))
 
     def _arrive(self) -> None:
         """To the sample that another screen asked for."""
@@ -274,6 +293,7 @@ class Reading(Framed):
             rewritten=row is not None and bool(row.states),
             clears=clears,
             problem=bool(self._problem),
+            reading=self._total is None and not self._problem,
         )
 
     def own_notice(self) -> Notice:

@@ -1,0 +1,63 @@
+"""Keys reach the app one by one: each is done before the next is handed out.
+
+Textual hands a key to whatever has the focus when it arrives. Of ``f`` and six letters that arrive at once, the letters
+would go to the screen on which ``f`` is about to open an input, and be lost. Here a key waits until the one before it
+has passed the widget it was meant for, all of that widget's parents and the app, and until the screen that it may have
+opened has put the focus where it belongs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from textual import events
+from textual.app import App
+from textual.dom import DOMNode
+from textual.message_pump import MessagePump
+
+Typed = events.Key | events.Paste
+
+
+class TypedAhead:
+    """The keys that wait. ``handle`` is how the app treats a key when it is its turn."""
+
+    def __init__(self, app: App[object], handle: Callable[[Typed], Awaitable[None]]) -> None:
+        self._app = app
+        self._handle = handle
+        self._waiting: deque[Typed] = deque()
+        self._under_way = False
+
+    async def take(self, event: Typed) -> None:
+        """Do what was typed now, or when it is its turn."""
+        self._waiting.append(event)
+        if not self._under_way:
+            await self._next()
+
+    async def _next(self) -> None:
+        """Hand out the key that waits longest."""
+        self._under_way = bool(self._waiting)
+        if self._waiting:
+            target = self._app.focused or self._app.screen
+            await self._handle(self._waiting.popleft())
+            # behind the key itself, then behind what it made its target say (``Input.Submitted``, ``Go``)
+            self._follow(target, lambda: self._follow(target, self._settled))
+
+    def _follow(self, pump: MessagePump, then: Callable[[], None]) -> None:
+        """Go the key's own way from ``pump`` up to the app, behind it in every queue, then on with ``then``."""
+
+        def passed() -> None:
+            parent = pump.parent if isinstance(pump, DOMNode) else None
+            if pump is self._app:
+                then()
+            else:
+                self._follow(self._app if parent is None else parent, then)
+
+        if not pump.call_later(passed):  # it is closing, and drops the key too
+            passed()
+
+    def _settled(self) -> None:
+        """The key is done. A screen that it opened takes the focus first: behind that, the next key."""
+        screen = self._app.screen_stack[-1] if self._app.screen_stack else self._app
+        if screen is self._app or not screen.call_later(self._app.call_later, self._next):
+            self._app.call_later(self._next)
