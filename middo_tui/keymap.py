@@ -110,7 +110,7 @@ def _known(wanted: Mapping[str, tuple[str, ...]], before: Remapped) -> tuple[Rem
         elif None in names:
             warnings.append(f'"{id}": there is no key called {said[names.index(None)]!r}.')
         elif keys.ALWAYS_LEAVES in names:
-            warnings.append(f'"{id}": {keys.name(keys.ALWAYS_LEAVES)} always leaves the app.')
+            warnings.append(f'"{id}": {keys.name(keys.ALWAYS_LEAVES)} always quits the app.')
         else:
             taken[id] = tuple(dict.fromkeys(name for name in names if name))
     return taken, warnings

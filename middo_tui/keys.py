@@ -79,8 +79,8 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
     Key(
         id="leave",
         keys=("q", ALWAYS_LEAVES),
-        help="Leave the app. A run goes on without it.",
-        label=lambda view: "leave (the run goes on)" if view.state in RUNNING else "leave",
+        help="Quit the app. A run goes on without it.",
+        label=lambda view: "quit (the run goes on)" if view.state in RUNNING else "quit",
         works=always,
     ),
 )

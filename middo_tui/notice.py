@@ -72,7 +72,7 @@ def says_teacher(view: LoopView) -> bool:
 def _running(view: LoopView, keys: bool) -> Notice:
     if keys and says_teacher(view):  # the plain lines have a line for it
         if view.batch:
-            leave = f"It may take hours: {press('app.leave')} leaves, the terminal can be closed, the run goes on."
+            leave = f"It may take hours: {press('app.leave')} quits, the terminal can be closed, the run goes on."
             return Notice(f"{view.batch[0].upper()}{view.batch[1:]}. {leave} Teacher: {view.teacher}", "dim")
         return Notice(f"teacher: {view.teacher}", "dim")
     if view.until:

@@ -85,9 +85,9 @@ def remember_theme(name: str, environ: Mapping[str, str] = os.environ) -> Path:
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(place)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{place}: not valid TOML ({error}). The theme holds until you leave.") from None
+        raise ConfigError(f"{place}: not valid TOML ({error}). The theme holds until you quit.") from None
     except OSError as error:
-        raise ConfigError(f"{place}: {error.strerror}. The theme holds until you leave.") from None
+        raise ConfigError(f"{place}: {error.strerror}. The theme holds until you quit.") from None
     return place
 
 

@@ -16,15 +16,15 @@ from middo_tui.widgets.paragraph import Paragraph
 
 
 class Confirm(ModalScreen[bool]):
-    """Dismisses with True on y or enter, with False on n or escape."""
+    """Dismisses with True on y alone. Enter, which is often pressed by habit, answers no, as the keys below say."""
 
     DEFAULT_CSS = """
     Confirm { align: left bottom; background: transparent; }
     Confirm #question { height: auto; background: $background; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "answer(True)", "yes", show=False),
-        Binding("n,escape,q", "answer(False)", "no", show=False),
+        Binding("y", "answer(True)", "yes", show=False),
+        Binding("n,enter,escape,q", "answer(False)", "no", show=False),
     ]
 
     def __init__(self, question: str) -> None:
@@ -32,11 +32,11 @@ class Confirm(ModalScreen[bool]):
         self._question = question
 
     def compose(self) -> ComposeResult:
-        """A rule, the question, the two keys."""
+        """A rule, the question, the keys of both answers."""
         with Vertical(id="question"):
             yield Divider()
             yield Paragraph(Notice(self._question, "decide"))
-            yield KeyBar((("y", "yes"), ("n", "no")))
+            yield KeyBar((("y", "yes"), ("enter", "no")))
 
     def action_answer(self, answer: bool) -> None:
         """Close with the answer."""

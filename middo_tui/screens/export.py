@@ -63,7 +63,7 @@ class AskFormat(ModalScreen[Wanted | None]):
     AskFormat Choices { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "take", "take it", show=False),
+        Binding("enter", "take", "write", show=False),
         Binding("escape,q", "dismiss(None)", "back", show=False),
         Binding("down,j", "move(1)", show=False),
         Binding("up,k", "move(-1)", show=False),

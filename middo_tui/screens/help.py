@@ -71,10 +71,12 @@ class Help(ModalScreen[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,enter,question_mark,f1", "dismiss", "back", show=False),
-        Binding("down,j", "scroll('scroll_down')", show=False),
-        Binding("up,k", "scroll('scroll_up')", show=False),
-        Binding("pagedown,space", "scroll('scroll_page_down')", show=False),
-        Binding("pageup", "scroll('scroll_page_up')", show=False),
+        Binding("down,j", "scroll('down')", show=False),
+        Binding("up,k", "scroll('up')", show=False),
+        Binding("pagedown,space,ctrl+d", "scroll('page_down')", show=False),
+        Binding("pageup,ctrl+u", "scroll('page_up')", show=False),
+        Binding("home,g", "scroll('home')", show=False),
+        Binding("end,G", "scroll('end')", show=False),
     ]
 
     def __init__(self, screen: str, table: Sequence[Key[Any]]) -> None:
@@ -85,8 +87,17 @@ class Help(ModalScreen[None]):
         """The page and the way back."""
         with VerticalScroll(id="page"):
             yield HelpPage(self._page)
-        yield KeyBar((("j/k", "scroll"), ("esc", "back")))
+        yield KeyBar((("j/k", "scroll"), ("space", "page"), ("esc", "back")))
 
-    def action_scroll(self, how: str) -> None:
-        """Move the page."""
-        getattr(self.query_one("#page"), f"action_{how}")()
+    def action_scroll(self, where: str) -> None:
+        """Move the page: a line, a screenful, or to an end of it."""
+        page = self.query_one("#page", VerticalScroll)
+        moves = {
+            "down": page.scroll_down,
+            "up": page.scroll_up,
+            "page_down": page.scroll_page_down,
+            "page_up": page.scroll_page_up,
+            "home": page.scroll_home,
+            "end": page.scroll_end,
+        }
+        moves[where](animate=False)

@@ -92,7 +92,7 @@ class LoopScreen(Framed):
         """What the state of the run asks for."""
         text, role = notice(self.view)
         ends = self.leave_when_done and self.view.state == "done"
-        return Notice(f"{text}  {press('loop.finish')} leaves." if ends else text, role)
+        return Notice(f"{text}  {press('loop.finish')} quits." if ends else text, role)
 
     def action_run(self) -> None:
         """Start, resume, retry."""

@@ -86,8 +86,8 @@ KEYS: tuple[Key[LoopView], ...] = (
     Key(
         id="finish",
         keys=("enter",),
-        help="Leave, when the run that the app was opened for is done.",
-        label=word("leave"),
+        help="Quit, when the run that the app was opened for is done.",
+        label=word("quit"),
         works=_in("done"),
     ),
 )

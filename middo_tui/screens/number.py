@@ -39,7 +39,7 @@ class TypeNumber(ModalScreen[float | None]):
     TypeNumber #entry { height: auto; background: $background; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "take", "take it", show=False),
+        Binding("enter", "take", "apply", show=False),
         Binding("escape", "dismiss(None)", "back", show=False),
         Binding("backspace", "shorten", "delete", show=False),
     ]
@@ -55,7 +55,7 @@ class TypeNumber(ModalScreen[float | None]):
         with Vertical(id="entry"):
             yield Divider()
             yield Paragraph(self._said())
-            yield KeyBar((("enter", "take it"), ("backspace", "delete"), ("esc", "back")))
+            yield KeyBar((("enter", "apply"), ("backspace", "delete"), ("esc", "back")))
 
     def _said(self, wrong: str = "") -> Notice:
         return Notice(f"{self._question} {self._typed}{CURSOR}  {wrong}".rstrip(), "bad" if wrong else "decide")

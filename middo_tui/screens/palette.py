@@ -23,7 +23,7 @@ from middo_tui.widgets.entry import Entry
 from middo_tui.widgets.key_bar import KeyBar
 
 LEFT_OUT = frozenset({"palette", "back"})
-FOOT = (("enter", "do it"), ("↑↓", "choose"), ("esc", "back"))
+FOOT = (("enter", "run"), ("↑↓", "choose"), ("esc", "back"))
 
 
 class Command(NamedTuple):

@@ -92,10 +92,10 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         return self.query_one(Step)
 
     def _foot(self) -> tuple[tuple[str, str], ...]:
-        back = "leave" if not self._at else "back"
+        back = "quit" if not self._at else "back"
         if self._stops:
-            return (("esc", "give up the transfer"), ("ctrl-q", "leave"))
-        return (*STEPS[self._at].FOOT, ("esc", back), ("ctrl-q", "leave"))
+            return (("esc", "stop the transfer"), ("ctrl-q", "quit"))
+        return (*STEPS[self._at].FOOT, ("esc", back), ("ctrl-q", "quit"))
 
     def on_resize(self, event: events.Resize) -> None:
         """Under the least size there is only a word about it."""

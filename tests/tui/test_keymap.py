@@ -97,7 +97,7 @@ def test_a_refused_key_that_would_clash_by_going_back_takes_the_other_with_it() 
 
 
 def test_leaving_by_ctrl_q_cannot_be_taken_away() -> None:
-    assert "always leaves" in check({"loop.pause": ("ctrl-q",)}).warnings[0]
+    assert "always quits" in check({"loop.pause": ("ctrl-q",)}).warnings[0]
     keys.use({"app.leave": ("x",)})
     assert keys.mine(keys.EVERYWHERE, "app")[-1].keys == ("x", "ctrl+q")
 

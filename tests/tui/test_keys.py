@@ -70,8 +70,8 @@ def test_when_everything_is_decided_enter_merges() -> None:
 
 
 def test_leaving_a_run_says_that_it_goes_on() -> None:
-    assert keys.footer(keys.EVERYWHERE, STATES["running"])[-1] == ("q", "leave (the run goes on)")
-    assert keys.footer(keys.EVERYWHERE, STATES["paused"])[-1] == ("q", "leave")
+    assert keys.footer(keys.EVERYWHERE, STATES["running"])[-1] == ("q", "quit (the run goes on)")
+    assert keys.footer(keys.EVERYWHERE, STATES["paused"])[-1] == ("q", "quit")
 
 
 def test_a_failure_shows_its_error_and_the_way_out() -> None:

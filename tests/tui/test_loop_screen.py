@@ -85,7 +85,7 @@ async def test_a_running_round_is_all_there(tmp_path: Path, size: tuple[int, int
         "35.6 ±1.3",
         "checkpoint saved",
         "p pause",
-        "q leave (the run goes on)",
+        "q quit (the run goes on)",
     )
     assert [part for part in parts if part not in text] == []
     assert max(len(row) for row in text.split("\n")) <= size[0]
@@ -209,7 +209,7 @@ async def test_pause_only_says_what_is_wanted(tmp_path: Path, started: list[Path
     assert started == []
 
 
-@pytest.mark.parametrize(("answer", "want"), [("y", "cancel"), ("enter", "cancel"), ("n", "run"), ("escape", "run")])
+@pytest.mark.parametrize(("answer", "want"), [("y", "cancel"), ("enter", "run"), ("n", "run"), ("escape", "run")])
 async def test_cancel_asks_first(tmp_path: Path, answer: str, want: str) -> None:
     stores.running(tmp_path / "p")
     app = MiddoApp(tmp_path / "p")
@@ -363,7 +363,7 @@ async def test_the_demo_leaves_with_enter_when_the_run_is_done(tmp_path: Path) -
     app = MiddoApp(tmp_path / "p", leave_when_done=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert "enter leaves." in screen_text(app)
+        assert "enter quits." in screen_text(app)
         await pilot.press("enter")
     assert app.return_value == 0
 
@@ -384,3 +384,29 @@ async def test_two_apps_may_look_at_one_project(tmp_path: Path) -> None:
         store.event("seen by both")
         await until(first, "seen by both")
         await until(second, "seen by both")
+
+
+async def test_the_help_page_scrolls_by_every_key_that_scrolls(tmp_path: Path) -> None:
+    stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4", "question_mark")
+        await pilot.pause()
+        page = app.screen.query_one("#page")
+        for down, up in (
+            ("space", "pageup"),
+            ("pagedown", "ctrl+u"),
+            ("ctrl+d", "home"),
+            ("end", "g"),
+            ("j", "k"),
+            ("down", "up"),
+        ):
+            await pilot.press(down)
+            await pilot.pause()
+            assert page.scroll_y > 0, down
+            await pilot.press(up)
+            await pilot.pause()
+            assert page.scroll_y == 0, up
+        await pilot.press("q")
+        await pilot.pause()
+        assert not isinstance(app.screen, Help)

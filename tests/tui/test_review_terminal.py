@@ -32,7 +32,7 @@ def opened() -> Iterator[Callable[..., Terminal]]:
 
     def open_one(project: Path, first: str, **options: object) -> Terminal:
         terminals.append(open_app(project, **options))
-        terminals[-1].wait_for("leave")
+        terminals[-1].wait_for("quit")
         terminals[-1].send(b"4")
         terminals[-1].wait_for(first)
         return terminals[-1]

@@ -91,7 +91,7 @@ async def test_the_list_is_all_there(project: Path, size: tuple[int, int]) -> No
             "qual",
             "f filter",
             "/ search",
-            "q leave",
+            "q quit",
         ):
             assert part in text
         assert max(map(cell_len, text.split("\n"))) <= size[0]
@@ -335,7 +335,7 @@ def opened() -> Iterator[list[Terminal]]:
 def in_samples(project: Path, opened: list[Terminal], marker: str, **options: Any) -> Terminal:
     terminal = open_app(project, **options)
     opened.append(terminal)
-    terminal.wait_for("leave")
+    terminal.wait_for("quit")
     terminal.settle()
     since = len(terminal.seen)
     terminal.send(b"2")

@@ -155,7 +155,7 @@ def test_the_apps_use_it_and_another_driver_that_was_asked_for_stays(monkeypatch
 def test_a_menu_costs_its_own_rows_and_ctrl_l_and_a_resize_paint_all(tmp_path: Path) -> None:
     Store(tmp_path / "p")
     terminal = open_app(tmp_path / "p")
-    terminal.wait_for("leave")
+    terminal.wait_for("quit")
     terminal.settle()
     start = len(terminal.seen)
     terminal.send(b"\x10")
@@ -170,7 +170,7 @@ def test_a_menu_costs_its_own_rows_and_ctrl_l_and_a_resize_paint_all(tmp_path: P
         before = len(terminal.seen)
         repaints()
         terminal.settle(0.6)
-        assert b"leave" in terminal.seen[before:]
+        assert b"quit" in terminal.seen[before:]
         assert len(terminal.seen) - before > closed
     terminal.send(b"q")
     assert terminal.wait() == 0

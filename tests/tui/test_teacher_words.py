@@ -112,7 +112,7 @@ def test_a_batch_says_how_far_it_is_and_that_nobody_need_wait(store: Store) -> N
     view = seen(store, 4_320)
     until = time.strftime("%a %H:%M", time.localtime(NOON + 86_400))
     said = f"atch of 2,000 calls: 812 done · 72 min so far, until {until} at the latest"
-    assert notice(view).text.startswith(f"B{said}. It may take hours: q leaves, the terminal can be closed")
+    assert notice(view).text.startswith(f"B{said}. It may take hours: q quits, the terminal can be closed")
     shown = wrap(notice(view).text, 78, Paragraph.MOST)
     assert "…" not in "".join(shown), "all of it fits at 80 columns"
     assert "texts go to api." in " ".join(shown)

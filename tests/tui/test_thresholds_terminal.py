@@ -18,7 +18,7 @@ def test_hostile_samples_beside_the_cut_stay_text(tmp_path: Path, opened: Callab
     texts = [text.encode("utf-8", "replace").decode() for text in CORPUS.values()]
     Cuts(tmp_path / "p", spread(len(texts)), texts=texts)
     terminal = opened(tmp_path / "p", columns=140, rows=60)
-    terminal.wait_for("leave")
+    terminal.wait_for("quit")
     terminal.send(b"3")
     terminal.wait_for("beyond cut")
     for keys in (b"\t", b"\t", b"HHHHHHHHHHHHHHHHHHHHHH", b"\t", b"HHHHHHHHHHHHHHHHHHHH"):
@@ -35,7 +35,7 @@ def test_hostile_samples_beside_the_cut_stay_text(tmp_path: Path, opened: Callab
 def test_a_move_of_the_cut_is_few_bytes_and_rest_is_none(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     Cuts(tmp_path / "p", spread(2000))
     terminal = opened(tmp_path / "p")
-    terminal.wait_for("leave")
+    terminal.wait_for("quit")
     terminal.send(b"3")
     terminal.wait_for("beyond cut")
     terminal.settle()

@@ -209,15 +209,15 @@ def test_the_header_fits_whatever_the_names(width: int) -> None:
 
 
 def test_the_footer_keeps_help_and_leave_when_it_is_narrow() -> None:
-    keys = (*((letter, "a rather long label") for letter in "abcdef"), ("?", "help"), ("q", "leave"))
+    keys = (*((letter, "a rather long label") for letter in "abcdef"), ("?", "help"), ("q", "quit"))
     line = text(key_bar(keys, 60))
     assert len(line) <= 60
-    assert line.endswith("? help  q leave")
+    assert line.endswith("? help  q quit")
 
 
 def test_a_key_that_is_too_wide_does_not_cost_the_shorter_ones_behind_it() -> None:
-    keys = (("a", "accept"), ("A", "accept all of the better ones"), ("t", "split"), ("?", "help"), ("q", "leave"))
-    assert plain([key_bar(keys, 40)]) == " a accept  t split  ? help  q leave"
+    keys = (("a", "accept"), ("A", "accept all of the better ones"), ("t", "split"), ("?", "help"), ("q", "quit"))
+    assert plain([key_bar(keys, 40)]) == " a accept  t split  ? help  q quit"
 
 
 def test_wrapping_keeps_words_and_says_when_it_cut() -> None:
@@ -236,7 +236,7 @@ def test_every_role_that_is_used_exists() -> None:
     chart = line_chart(Chart("loss", ()), 40, 8)
     lines = [
         header(view, LinkState(900, 1), 80), stage_strip(view.stages, 80), *gpu_bar((GPU,), 40), *log_tail(log, 80, 9),
-        *rounds_table(ROUNDS, 80), *chart, key_bar((("q", "leave"),), 80), progress_line(view.current, 80),
+        *rounds_table(ROUNDS, 80), *chart, key_bar((("q", "quit"),), 80), progress_line(view.current, 80),
     ]  # fmt: skip
     assert {run.role for line in lines for run in line} <= set(ROLES)
     assert Notice("x").role in ROLES
