@@ -56,7 +56,8 @@ class Project(_Section, frozen=True):
 class Data(_Section, frozen=True):
     """How dataset files are read, and what is held out of training."""
 
-    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt"] = "auto"
+    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt", "preference"] = "auto"
+    encoding: str = "auto"
     columns: dict[str, str] = {}
     heldout: str = ""
     heldout_share: Share = 0.02

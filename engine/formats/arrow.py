@@ -7,22 +7,50 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
+from engine.formats.files import without_nulls
 
 _FINGERPRINT = "middo"
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
-    """The rows as an Arrow table: the same columns and types whatever the rows hold."""
+    """The rows as an Arrow table: the same columns and types whatever the conversations hold."""
     import pyarrow as pa
 
-    turn = pa.struct([("role", pa.string()), ("content", pa.string()), ("kind", pa.string())])
-    fields = [("messages", pa.list_(turn))]
-    if rows and "id" in rows[0]:
-        fields += [("id", pa.int64()), ("parent", pa.int64()), ("axis", pa.string()), ("round", pa.int64())]
+    names = list(rows[0]) if rows else ["messages"]
     try:
-        return pa.Table.from_pylist(rows, schema=pa.schema(fields))
+        columns = [_column(name, [row[name] for row in rows]) for name in names]
+        return pa.Table.from_arrays(columns, names=names)
     except (pa.ArrowException, UnicodeEncodeError) as error:
         raise DataError(f"the samples cannot be written as a table: {error}.") from None
+
+
+def _column(name: str, values: list[Any]) -> Any:
+    import pyarrow as pa
+
+    known = {"tools": pa.string(), "id": pa.int64(), "parent": pa.int64(), "axis": pa.string(), "round": pa.int64()}
+    if name == "messages":
+        keys = next((list(turn) for turns in values for turn in turns), ["role", "content", "kind"])
+        turn = pa.struct([(key, pa.int64() if key == "weight" else pa.string()) for key in keys])
+        return pa.array(values, pa.list_(turn))
+    if name in known:
+        try:
+            return pa.array(values, known[name])
+        except (pa.ArrowException, TypeError):
+            pass  # a column of this name that the rows came with
+    return _other(values)
+
+
+def _other(values: list[Any]) -> Any:
+    """A column that the rows came with: in the type that holds all of its values, else as JSON text."""
+    import pyarrow as pa
+
+    try:
+        made = pa.array(values)
+        if not pa.types.is_null(made.type) and [without_nulls(v) for v in made.to_pylist()] == [*map(without_nulls, values)]:
+            return made
+    except (pa.ArrowException, OverflowError):
+        pass
+    return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], pa.string())
 
 
 def write_parquet(rows: list[dict[str, Any]], place: Path) -> None:

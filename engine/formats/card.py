@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine import markdown
+from engine.formats.shaping import PROVENANCE
+
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 NO_LICENCE = "# license: yours to say before you share this; the terms of the source data and of the teacher apply"
 
@@ -31,12 +34,31 @@ def card(rows: list[dict[str, Any]], files: str, story: str, licence: str | None
         licence or NO_LICENCE,
         "---",
     ]
+    there = list(rows[0]) if rows else []
     body = [
         "# Instruction dataset",
         f"{len(rows):,} conversations. Each row's `messages` is a list of turns with `role`, `content` and `kind`"
-        " (`function_call`, `observation` or `tools`; empty for plain turns).",
+        " (`function_call` or `observation`; empty for plain turns)."
+        + (f" Turns also have {_listed(more)}." if (more := _turn_columns(rows)) else "")
+        + (" `tools` is JSON text." if "tools" in there else ""),
     ]
-    if rows and "id" in rows[0]:
+    if _traced(there):
         rewritten = sum(row["parent"] is not None for row in rows)
         body.append(f"`id`, `parent`, `axis` and `round` say where a row comes from: {rewritten:,} rows are rewrites.")
+    ours = {"messages", "tools", *(PROVENANCE if _traced(there) else ())}
+    if others := [name for name in there if name not in ours]:
+        body.append(f"Columns of the source data, empty for rewrites: {_listed(others)}.")
     return "\n".join(header) + "\n\n" + "\n\n".join([*body, *([story] if story else [])]) + "\n"
+
+
+def _traced(columns: list[str]) -> bool:
+    return set(PROVENANCE) <= set(columns)
+
+
+def _turn_columns(rows: list[dict[str, Any]]) -> list[str]:
+    first = next((turn for row in rows for turn in row["messages"]), {})
+    return [name for name in first if name not in ("role", "content", "kind")]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(markdown.plain(name) for name in names)

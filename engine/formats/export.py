@@ -17,26 +17,16 @@ from typing import Any
 from engine.errors import DataError, UsageError
 from engine.formats import folders, llama_factory
 from engine.formats.arrow import write_parquet
-from engine.formats.shapes import split_input
+from engine.formats.shaping import rows_of
 from engine.formats.streams import PACKED, packing
-from engine.formats.turns import CALL, OBSERVATION, TOOLS
-from engine.store.rows import Message, Sample
+from engine.store.rows import Sample
 
 EXPORTS = ("alpaca", "sharegpt", "messages", "parquet", *folders.FOLDERS)
-
-_SHAREGPT = {
-    ("system", ""): "system",
-    ("user", ""): "human",
-    ("assistant", ""): "gpt",
-    ("assistant", CALL): "function_call",
-    ("tool", OBSERVATION): "observation",
-}
-
 
 def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = False, story: str = "") -> None:
     """Write ``samples`` in their order to ``out``: a file (JSON; JSON lines when it ends in .jsonl; compressed when
     .gz or .zst follows), or a folder with a card for ``hf`` and ``hub``. ``provenance`` adds id, parent, axis and
-    round to every row. ``story`` is Markdown for the card: how the samples came about.
+    round to every row. The columns that the rows came with go along. ``story`` is Markdown for the card: how the samples came about.
 
     Raises:
         UsageError: no such format, or ``out`` is something that must not be overwritten.
@@ -51,19 +41,17 @@ def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = 
     if out.suffix.lower() in PACKED and format in ("parquet", *folders.FOLDERS):
         raise UsageError(f"{out}: {format} is compressed already. Leave {out.suffix} out of the name.")
     out.parent.mkdir(parents=True, exist_ok=True)
+    rows = rows_of(samples, format, provenance)
     if format in folders.FOLDERS:
-        folders.write([_row(s, _plain, provenance) for s in samples], out, format, story)
+        folders.write(rows, out, format, story)
     elif format == "parquet":
-        rows = [_row(s, _plain, provenance) for s in samples]
         with _beside(out) as place:
             write_parquet(rows, place)
     else:
-        _json(samples, out, format, provenance)
+        _json(rows, out, format)
 
 
-def _json(samples: Sequence[Sample], out: Path, format: str, provenance: bool) -> None:
-    shape = {"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _openai}[format]
-    rows = [_row(s, shape, provenance) for s in samples]
+def _json(rows: list[dict[str, Any]], out: Path, format: str) -> None:
     info = llama_factory.merged(out, format, rows)
     packed = out.suffix.lower() in PACKED
     lines = (out.with_suffix("") if packed else out).suffix.lower() in (".jsonl", ".ndjson")
@@ -104,93 +92,3 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
-
-
-# ------------------------------------------------------------------------------------------------- rows
-
-
-def _row(sample: Sample, shape: Any, provenance: bool) -> dict[str, Any]:
-    row: dict[str, Any] = shape(sample)
-    if provenance:
-        row |= {"id": sample.id, "parent": sample.parent_id, "axis": sample.axis, "round": sample.born_round}
-    return row
-
-
-def _refuse(sample: Sample, format: str, what: str, instead: str) -> DataError:
-    where = f" ({sample.source})" if sample.source else ""
-    return DataError(f"sample {sample.id}{where}: {format} cannot hold {what}. Use --format {instead}.")
-
-
-def _alpaca(sample: Sample) -> dict[str, Any]:
-    """instruction, input, output; history and system where there are any."""
-    if any(m.kind for m in sample.messages):
-        raise _refuse(sample, "alpaca", "tool calls", "sharegpt")
-    turns = list(sample.messages)
-    system = turns.pop(0).content if turns[0].role == "system" else None
-    if system == "":
-        raise _refuse(sample, "alpaca", "an empty system turn", "sharegpt")
-    if [m.role for m in turns] != ["user", "assistant"] * (len(turns) // 2) or not turns:
-        raise _refuse(sample, "alpaca", "this order of turns", "messages")
-    instruction, extra = split_input(turns[-2].content, sample.input_chars)
-    row: dict[str, Any] = {"instruction": instruction, "input": extra, "output": turns[-1].content}
-    if system is not None:
-        row["system"] = system
-    if len(turns) > 2:
-        row["history"] = [[turns[i].content, turns[i + 1].content] for i in range(0, len(turns) - 2, 2)]
-    return row
-
-
-def _sharegpt(sample: Sample) -> dict[str, Any]:
-    """conversations of from/value; tool definitions in a column of their own."""
-    row: dict[str, Any] = {"conversations": []}
-    for i, turn in enumerate(sample.messages):
-        if turn.kind == TOOLS and i == 0:
-            row["tools"] = turn.content
-        elif (turn.role, turn.kind) in _SHAREGPT:
-            row["conversations"].append({"from": _SHAREGPT[turn.role, turn.kind], "value": turn.content})
-        else:
-            raise _refuse(sample, "sharegpt", f"a {turn.role} turn of kind {turn.kind!r}", "messages")
-    return row
-
-
-def _plain(sample: Sample) -> dict[str, Any]:
-    """messages of role/content/kind, the same columns in every row, as tables need it."""
-    return {"messages": [{"role": m.role, "content": m.content, "kind": m.kind} for m in sample.messages]}
-
-
-def _openai(sample: Sample) -> dict[str, Any]:
-    """OpenAI's messages. Calls that came as ``tool_calls`` go as such; other kinds keep a ``kind`` of their
-    own.
-    """
-    pending: list[str] = []
-    turns = [m for i, m in enumerate(sample.messages) if not (i == 0 and m.kind == TOOLS)]
-    row: dict[str, Any] = {"messages": [_openai_turn(m, pending) for m in turns]}
-    if len(turns) < len(sample.messages):
-        row["tools"] = sample.messages[0].content
-    return row
-
-
-def _openai_turn(turn: Message, pending: list[str]) -> dict[str, Any]:
-    calls = _tool_calls(turn)
-    if calls is not None:
-        pending[:] = [str(call["id"]) for call in calls]
-        return {"role": "assistant", "content": None, "tool_calls": calls}
-    out = {"role": turn.role, "content": turn.content}
-    if turn.role == "tool" and pending:
-        out["tool_call_id"] = pending.pop(0)
-    if turn.kind and (turn.role, turn.kind) != ("tool", OBSERVATION):
-        out["kind"] = turn.kind
-    return out
-
-
-def _tool_calls(turn: Message) -> list[dict[str, Any]] | None:
-    """The calls of a function-call turn if it holds OpenAI's and would be read back as the same text."""
-    if turn.kind != CALL:
-        return None
-    try:
-        calls = json.loads(turn.content)
-    except ValueError:
-        return None
-    if not isinstance(calls, list) or not calls or not all(isinstance(c, dict) and "id" in c for c in calls):
-        return None
-    return calls if json.dumps(calls, ensure_ascii=False) == turn.content else None

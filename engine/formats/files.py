@@ -6,34 +6,33 @@ brings along is ever run.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path, PurePath
 from typing import Any
 
 from engine.errors import DataError
-from engine.formats import jsonrows
+from engine.formats import csvrows, jsonrows
+from engine.formats.encodings import AUTO, MARKS, text_file
 from engine.formats.source import Source
-from engine.formats.streams import BOMS, MAX_RAW, MAX_ROW, PACKED, Raw, Text, blocks, text
+from engine.formats.streams import PACKED, Raw, blocks
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".json", *LINES, ".csv", ".tsv", ".parquet")
 
 
-def named_rows(source: Source) -> Iterator[tuple[str, Raw]]:
-    """All rows of a source, each with the name of its file.
+def named_rows(source: Source, encoding: str = AUTO) -> Iterator[tuple[str, Raw]]:
+    """All rows of a source, each with the name of its file. ``encoding`` is that of text files.
 
     Raises:
         DataError: as ``rows``.
     """
     for name, path in source.files:
-        for raw in rows(path):
+        for raw in rows(path, encoding):
             yield name, raw
 
 
-def rows(path: Path) -> Iterator[Raw]:
+def rows(path: Path, encoding: str = AUTO) -> Iterator[Raw]:
     """All rows of a file or of a ``datasets`` folder.
 
     Raises:
@@ -48,7 +47,7 @@ def rows(path: Path) -> Iterator[Raw]:
         raise DataError(f"{path}: the file is empty.")
     if head.startswith(b"PAR1"):
         return _parquet(path)
-    return _text_rows(path, head)
+    return _text_rows(path, head, encoding)
 
 
 def suffix_of(path: PurePath) -> str:
@@ -57,52 +56,39 @@ def suffix_of(path: PurePath) -> str:
     return names[-1] if names else ""
 
 
-def _text_rows(path: Path, head: bytes) -> Iterator[Raw]:
-    bom, encoding = next((b for b in BOMS if head.startswith(b[0])), (b"", "utf-8"))
-    file = Text(path, bom, encoding)
-    start = head[len(bom) :].decode(encoding, "replace").lstrip()[:1]
+def _text_rows(path: Path, head: bytes, encoding: str) -> Iterator[Raw]:
     suffix = suffix_of(path)
+    if suffix not in SUFFIXES and b"\0" in head[:64].strip(b"\0") and not head.startswith(MARKS):
+        raise _unknown(path)
+    file = text_file(path, head, encoding)
+    start = head[len(file.bom) :].decode(file.encoding, "replace").lstrip()[:1]
     if suffix in (".csv", ".tsv"):
-        return _csv(file)
+        return csvrows.rows(file)
     if start == "[":
         return jsonrows.array(file)
     if start == "{" or suffix in LINES:
         return jsonrows.lines_or_object(file, only_lines=suffix in LINES)
     if suffix not in SUFFIXES:
-        raise DataError(
-            f"{path}: not a kind of file that can be read. There are JSON, JSON lines, CSV, Parquet (each also as .gz"
-            " or .zst) and folders saved by `datasets`."
-        )
+        raise _unknown(path)
     raise DataError(f"{path}: not JSON: it begins with {start!r}, expected [ or {{. Is it the right file?")
 
 
-def _csv(file: Text) -> Iterator[Raw]:
-    """Rows of a CSV file by its header line; the separator is the header's: comma, semicolon or tab."""
-    lines = _csv_lines(text(file))
-    header = next(lines, "")
-    separator = max(",;\t", key=header.count)
-    csv.field_size_limit(MAX_ROW)
-    reader = csv.reader(chain([header], lines), delimiter=separator, strict=True)
-    try:
-        names = next(reader)
-        for number, fields in enumerate((f for f in reader if f), start=1):
-            if len(fields) != len(names):
-                reason = f"{len(fields)} fields, the header has {len(names)}"
-                yield Raw(number, separator.join(fields)[:MAX_RAW], reason)
-            else:
-                yield Raw(number, dict(zip(names, fields, strict=True)))
-    except csv.Error as error:
-        raise DataError(f"{file.path}: not CSV in line {reader.line_num}: {error}.") from None
+def _unknown(path: Path) -> DataError:
+    return DataError(
+        f"{path}: not a kind of file that can be read. There are JSON, JSON lines, CSV, Parquet (each also as .gz"
+        " or .zst) and folders saved by `datasets`."
+    )
 
 
-def _csv_lines(stream: Iterator[str]) -> Iterator[str]:
-    """Lines with their ends kept, as csv wants them."""
-    pending = ""
-    for block in stream:
-        *whole, pending = (pending + block).split("\n")
-        yield from (line + "\n" for line in whole)
-    if pending:
-        yield pending
+def without_nulls(value: Any) -> Any:
+    """A value of an Arrow table without the nulls inside it: a struct has all keys that any row has, so a null there
+    says only that another row has the key. The empty halves of an image's bytes and path stay.
+    """
+    if isinstance(value, dict):
+        if {*value} == {"bytes", "path"}:
+            return value
+        return {key: without_nulls(one) for key, one in value.items() if one is not None}
+    return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
 def _parquet(path: Path) -> Iterator[Raw]:
@@ -115,7 +101,7 @@ def _parquet(path: Path) -> Iterator[Raw]:
             for batch in file.iter_batches(batch_size=1024):
                 for value in batch.to_pylist():
                     row += 1
-                    yield Raw(row, value)
+                    yield Raw(row, {name: without_nulls(one) for name, one in value.items()})
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read: {error}.") from None
 
@@ -141,8 +127,7 @@ def _arrow_folder(path: Path) -> Iterator[Raw]:
             raise DataError(f"{path}: has splits {', '.join(found)} and none is called train. Name one: {path}/SPLIT.")
         found = found[name]
     row = 0
-    for batch in found.with_format(None).iter(batch_size=1024):
-        columns: dict[str, list[Any]] = dict(batch)
-        for values in zip(*columns.values(), strict=True):
+    for table in found.with_format("arrow").iter(batch_size=1024):  # as stored: images are not decoded
+        for value in table.to_pylist():
             row += 1
-            yield Raw(row, dict(zip(columns, values, strict=True)))
+            yield Raw(row, {name: without_nulls(one) for name, one in value.items()})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
+from engine.formats import tables
 from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, Text, lines, text
 
 _DECODER = json.JSONDecoder()
@@ -40,11 +41,11 @@ def lines_or_object(file: Text, only_lines: bool) -> Iterator[Raw]:
         value, reason = loads("".join(text(file)))
         if reason:
             raise DataError(f"{file.path}: {reason}. It is neither one JSON value nor one JSON object per line.")
-        inner = _held(value)
+        inner = _held(file.path, value)
         yield from _counted([value] if inner is None else inner)
         return
     second = next(numbered, None)
-    if second is None and (inner := _held(value)) is not None:
+    if second is None and (inner := _held(file.path, value)) is not None:
         yield from _counted(inner)
         return
     for number, line in chain([first], [] if second is None else [second], numbered):
@@ -55,12 +56,17 @@ def _counted(values: list[Any]) -> Iterator[Raw]:
     return (Raw(number, value) for number, value in enumerate(values, start=1))
 
 
-def _held(value: Any) -> list[Any] | None:
-    """The rows inside ``{"data": [...]}``, None when the object is a row itself."""
+def _held(path: Path, value: Any) -> list[Any] | None:
+    """The rows inside ``{"data": [...]}`` or of a table by columns, None when the object is a row itself."""
     if not isinstance(value, dict):
         return None
     lists = [v for k, v in value.items() if isinstance(v, list) and k.lower() in _CONTAINERS]
-    return lists[0] if len(lists) == 1 and all(isinstance(v, dict) for v in lists[0][:5]) else None
+    if len(lists) == 1 and lists[0] and all(isinstance(v, dict) for v in lists[0][:5]):
+        return lists[0]
+    try:
+        return tables.rows_of(value)
+    except tables.Ragged as error:
+        raise DataError(f"{path}: {error}. Is the file complete?") from None
 
 
 def _line(number: int, line: bytes | str | None) -> Raw:

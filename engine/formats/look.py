@@ -6,14 +6,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from engine.config import Data
 from engine.errors import ConfigError, DataError
-from engine.formats import files, shapes
-from engine.formats.reading import LOOK_AHEAD, Reject, check_parts, row_of, shape_of, shown
+from engine.formats import files, hints
+from engine.formats.parsing import Parser
+from engine.formats.reading import LOOK_AHEAD, Reject, check_parts, open_source, shape_of, shown
 from engine.formats.source import Source, source_of
 from engine.formats.turns import Turns, Unusable
 
@@ -25,12 +26,14 @@ class Look:
     """The first rows of a file. ``format`` is empty when it cannot be told, and then ``problem`` says what is missing.
 
     ``columns`` are the file's own names. ``rows``: conversations and what cannot be used, in the file's order.
+    ``guess``: where the format cannot be told, which column is probably which part (ours -> theirs).
     """
 
     columns: tuple[str, ...]
     format: str
     rows: tuple[Turns | Reject, ...]
     problem: str = ""
+    guess: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +56,23 @@ def look(found: Path | Source, data: Data, most: int = 20) -> Look:
         DataError: the file cannot be read at all.
     """
     source = source_of(found)
-    head = list(islice(files.named_rows(source), LOOK_AHEAD))
+    head = list(islice(files.named_rows(source, data.encoding), LOOK_AHEAD))
     if not head:
         raise DataError(f"{source.name}: there are no rows in it.")
-    columns = tuple(dict.fromkeys(name for _, raw in head if isinstance(raw.value, dict) for name in raw.value))
+    objects = [raw.value for _, raw in head if raw.reason is None and isinstance(raw.value, dict)]
+    columns = tuple(dict.fromkeys(name for row in objects for name in row))
     try:
         check_parts(data)
         shape = shape_of(source.name, head, data)
     except (DataError, ConfigError) as error:
         if not columns:
             raise
-        return Look(columns, "", (), str(error))
+        return Look(columns, "", (), str(error), hints.guess(columns, objects, None))
+    parser = Parser(shape, objects, data)
     rows: list[Turns | Reject] = []
     for file, raw in head[:most]:
         try:
-            rows.append(shapes.parse(shape, row_of(raw, data.columns))[0])
+            rows.append(parser.parse(raw).messages)
         except Unusable as reason:
             rows.append(Reject(file, raw.row, str(reason), shown(raw.value)))
     return Look(columns, shape.name, tuple(rows))
@@ -80,18 +85,14 @@ def tally(found: Path | Source, data: Data, every: int = 2000) -> Iterator[Tally
         DataError: the file cannot be read to its end.
         ConfigError: [data] columns names a part that there is not.
     """
-    check_parts(data)
-    source = source_of(found)
-    rows = files.named_rows(source)
-    head = list(islice(rows, LOOK_AHEAD))
-    shape = shape_of(source.name, head, data)
+    opened = open_source(source_of(found), data)
     count = usable = 0
     reasons: Counter[str] = Counter()
     first: dict[str, int] = {}
-    for _, raw in chain(head, rows):
+    for _, raw in opened.rows:
         count += 1
         try:
-            shapes.parse(shape, row_of(raw, data.columns))
+            opened.parser.parse(raw)
             usable += 1
         except Unusable as reason:
             reasons[str(reason)] += 1

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from engine.config import Data
 from engine.errors import ConfigError, DataError
-from engine.formats import files, shapes
+from engine.formats import files, hints, shapes
+from engine.formats.parsing import Parser
 from engine.formats.shapes import Shape
 from engine.formats.source import Source, source_of
 from engine.formats.streams import MAX_RAW, Raw
@@ -35,15 +36,44 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What a file held. ``duplicates``: samples whose content was there before (they are kept). ``ignored``:
-    columns that no part of a sample comes from.
+    """What a file held. ``duplicates``: samples whose content was there before (they are kept). ``kept``: columns that
+    no part of a conversation comes from, which the samples carry along. ``lost``: fields of turns that they do not.
     """
 
     samples: list[Sample]
     rejects: list[Reject]
     duplicates: int
     format: str
-    ignored: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+    def reasons(self, most: int = 3) -> tuple[tuple[str, int], ...]:
+        """The most frequent reasons of the rejects as (reason, rows)."""
+        return tuple(Counter(reject.reason for reject in self.rejects).most_common(most))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source that was begun to read: how its rows are read, the first of them, and all of them."""
+
+    parser: Parser
+    head: list[tuple[str, Raw]]
+    rows: Iterator[tuple[str, Raw]]
+
+
+def open_source(source: Source, data: Data) -> Opened:
+    """Look at the first rows of a source.
+
+    Raises:
+        DataError: it cannot be read, or its format cannot be told; says why and what to do.
+        ConfigError: [data] columns names a part that there is not, or [data] encoding no encoding.
+    """
+    check_parts(data)
+    rows = files.named_rows(source, data.encoding)
+    head = list(islice(rows, LOOK_AHEAD))
+    shape = shape_of(source.name, head, data)
+    objects = [raw.value for _, raw in head if raw.reason is None and isinstance(raw.value, dict)]
+    return Opened(Parser(shape, objects, data), head, chain(head, rows))
 
 
 def read(found: Path | Source, data: Data) -> Imported:
@@ -53,18 +83,21 @@ def read(found: Path | Source, data: Data) -> Imported:
         DataError: it cannot be read at all, or no row of it can be used; says why and what to do.
         ConfigError: [data] columns names a part that there is not.
     """
-    check_parts(data)
     source = source_of(found)
-    rows = files.named_rows(source)
-    head = list(islice(rows, LOOK_AHEAD))
-    shape = shape_of(source.name, head, data)
-    kept = _Collected(shape, dict(data.columns))
-    for file, raw in chain(head, rows):
+    opened = open_source(source, data)
+    kept = _Collected(opened.parser)
+    for file, raw in opened.rows:
         kept.take(file, raw)
     if not kept.samples:
-        raise DataError(_nothing(source.name, shape, kept.rejects))
-    ignored = tuple(sorted(kept.columns - {*shape.needs, *shape.may}))
-    return Imported(kept.samples, kept.rejects, kept.duplicates, shape.name, ignored)
+        raise DataError(_nothing(source.name, opened.parser.shape, kept.rejects))
+    return Imported(
+        kept.samples,
+        kept.rejects,
+        kept.duplicates,
+        " + ".join(name for name, _ in kept.formats.most_common()),
+        tuple(kept.columns),
+        tuple(sorted(kept.lost)),
+    )
 
 
 def check_parts(data: Data) -> None:
@@ -78,28 +111,17 @@ def check_parts(data: Data) -> None:
         raise ConfigError(f"[data] columns: there is no part {', '.join(unknown)}. There are {parts}.")
 
 
-def row_of(raw: Raw, mapping: Mapping[str, str]) -> dict[str, Any]:
-    """A raw row under our column names.
-
-    Raises:
-        Unusable: it has no columns.
-    """
-    if raw.reason:
-        raise Unusable(raw.reason)
-    if not isinstance(raw.value, dict):
-        raise Unusable("not an object with columns")
-    return shapes.renamed(raw.value, mapping)
-
-
 class _Collected:
     """Samples and rejects as they come in."""
 
-    def __init__(self, shape: Shape, mapping: dict[str, str]) -> None:
-        self._shape, self._mapping = shape, mapping
+    def __init__(self, parser: Parser) -> None:
+        self._parser = parser
         self._copies: dict[int, int] = {}
         self.samples: list[Sample] = []
         self.rejects: list[Reject] = []
-        self.columns: set[str] = set()
+        self.columns: dict[str, None] = {}
+        self.lost: set[str] = set()
+        self.formats: Counter[str] = Counter()
         self.duplicates = 0
 
     def take(self, file: str, raw: Raw) -> None:
@@ -110,19 +132,21 @@ class _Collected:
             self.rejects.append(Reject(file, raw.row, str(reason), shown(raw.value)))
 
     def _sample(self, file: str, raw: Raw) -> Sample:
-        row = row_of(raw, self._mapping)
-        messages, input_chars = shapes.parse(self._shape, row)
-        self.columns.update(row)
-        first = content_id(messages)
+        row = self._parser.parse(raw)
+        self.formats[row.format] += 1
+        self.columns |= dict.fromkeys(json.loads(row.extra) if row.extra else ())
+        self.lost |= row.lost
+        first = content_id(row.messages)
         copy = self._copies.get(first, 0)
         self._copies[first] = copy + 1
         self.duplicates += copy > 0
         return Sample(
-            id=content_id(messages, copy) if copy else first,
-            messages=messages,
+            id=content_id(row.messages, copy) if copy else first,
+            messages=row.messages,
             seq=len(self.samples),
             source=f"{file}:{raw.row}",
-            input_chars=input_chars,
+            input_chars=row.input_chars,
+            extra=row.extra,
         )
 
 
@@ -148,46 +172,32 @@ def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
     if not head:
         raise DataError(f"{name}: there are no rows in it.")
     if not objects:
-        why = [Reject(file, raw.row, raw.reason or "not an object", "") for file, raw in head]
+        why = [Reject(file, raw.row, raw.reason or "not an object with columns", "") for file, raw in head]
         raise DataError(_nothing(name, None, why))
     columns = list(dict.fromkeys(column for row in objects for column in row))
     for part, column in data.columns.items():
         if column not in columns:
             raise DataError(
-                f"{name}: [data] columns maps {part} to {column!r}, which is not there. {_found(columns)} [data] says"
-                " how the next file is read: change it for this one."
+                f"{name}: {part} is mapped to {column!r}, which is not there. {hints.found(columns)} Columns for one"
+                f" import: --column; for the next ones: [data] in config.toml. {hints.advice(columns, objects, None)}"
             )
     rows = [shapes.renamed(row, data.columns) for row in objects]
     shape = shapes.detect(rows) if data.format == "auto" else shapes.named(data.format)
-    if shape is None or not any(shape.fits(row) for row in rows):
-        raise DataError(_wrong_columns(name, columns, shape))
+    if shape is None or not any(shape.named(row) for row in rows):
+        needed = (shape,) if shape else shapes.SHAPES
+        expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in needed)
+        raise DataError(
+            f"{name}: no known format. {hints.found(columns)} Expected {expected}. {hints.advice(columns, objects, shape)}"
+        )
     return shape
-
-
-def _found(columns: list[str]) -> str:
-    more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
-    return f"The columns are {', '.join(columns[:20])}{more}."
-
-
-def _wrong_columns(source: str, columns: list[str], wanted: Shape | None) -> str:
-    """What was found, what each format needs, and how to say which column is which."""
-    expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in (shapes.SHAPES if wanted is None else (wanted,)))
-    parts = (wanted or shapes.named("alpaca")).needs
-    pairs = list(zip(parts, [*columns, *(["name"] * len(parts))], strict=False))
-    known = ", ".join(f'{ours} = "{yours}"' for ours, yours in pairs)
-    given = " ".join(f"--column {ours}={quote(yours)}" for ours, yours in pairs)
-    return (
-        f"{source}: no known format. {_found(columns)} Expected {expected}. Say which is which: with init, for example"
-        f" {given}; in a project's config.toml [data] columns = {{{known}}}."
-    )
 
 
 def _nothing(source: str, shape: Shape | None, rejects: list[Reject]) -> str:
     """Why no row could be used, by the most frequent reasons."""
-    reasons: dict[str, list[int]] = {}
+    first: dict[str, int] = {}
     for reject in rejects:
-        reasons.setdefault(reject.reason, []).append(reject.row)
-    common = sorted(reasons.items(), key=lambda item: (-len(item[1]), item[1][0]))[:3]
-    said = "; ".join(f"{reason} ({len(rows)}, first in row {rows[0]})" for reason, rows in common)
+        first.setdefault(reject.reason, reject.row)
+    common = Counter(reject.reason for reject in rejects).most_common(3)
+    said = "; ".join(f"{reason} ({n}, first in row {first[reason]})" for reason, n in common)
     known = f" (read as {shape.name})" if shape else ""
     return f"{source}: none of {len(rejects)} rows can be used{known}: {said}."

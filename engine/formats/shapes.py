@@ -8,40 +8,51 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.formats import turns
-from engine.formats.turns import TOOLS, Turns, Unusable, from_list, text
+from engine.formats.turns import TOOLS, Turns, Unusable, from_list
+from engine.formats.values import filled, text
 from engine.store.rows import Message
 
 Row = Mapping[str, Any]
+Parsed = tuple[Turns, int]
+
+REASONING = ("reasoning_content", "thinking")
+"""Columns with the reasoning before the answer in another column. (``reasoning`` is as often something else.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A dataset format: the columns it needs, those it may have, and its parser (row -> turns,
-    input_chars).
+    """A dataset format: the columns it needs, those it may have, what its values must be like, and its parser.
+
+    ``parse``: row -> turns, input_chars. ``unused``: which of a row's columns of this format say nothing of the
+    conversation, and are kept like any other column.
     """
 
     name: str
     needs: tuple[str, ...]
     may: tuple[str, ...]
-    parse: Callable[[Row], tuple[Turns, int]]
+    usable: Callable[[Row], bool]
+    parse: Callable[[Row], Parsed]
+    unused: Callable[[Row], frozenset[str]] = lambda row: frozenset()
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """All columns that this format knows."""
+        return frozenset((*self.needs, *self.may))
+
+    def lacks(self, row: Row) -> list[str]:
+        """The needed columns that the row does not have; ``response`` may stand for ``completion``."""
+        return [n for n in self.needs if n not in row and not (n == "completion" and "response" in row)]
+
+    def named(self, row: Row) -> bool:
+        """Whether the row has the columns, whatever is in them."""
+        return not self.lacks(row)
 
     def fits(self, row: Row) -> bool:
-        """Whether the row has the columns that this format needs."""
-        return all(name in row for name in self.needs)
+        """Whether the row's values are such as this format needs: an empty column is as good as none."""
+        return self.named(row) and self.usable(row)
 
 
-def _alpaca(row: Row) -> tuple[Turns, int]:
-    instruction, extra = text(row["instruction"], "instruction"), text(row.get("input"), "input")
-    out = _head(row)
-    for i, pair in enumerate(_decoded(row.get("history"), "history")):
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise Unusable(f"history[{i}] is not a pair of prompt and response")
-        out += [
-            Message("user", text(pair[0], f"history[{i}][0]")),
-            Message("assistant", text(pair[1], f"history[{i}][1]")),
-        ]
-    out += [Message("user", join_input(instruction, extra)), Message("assistant", text(row["output"], "output"))]
-    return tuple(out), len(extra)
+# -------------------------------------------------------------------------------------------- parts of a row
 
 
 def join_input(instruction: str, extra: str) -> str:
@@ -61,7 +72,7 @@ def split_input(content: str, chars: int) -> tuple[str, str]:
 def _head(row: Row) -> list[Message]:
     """Tool definitions and system text that stand in columns of their own."""
     out = []
-    if tools := row.get("tools"):
+    if filled(tools := row.get("tools")):
         said = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
         out.append(Message("system", text(said, "tools"), TOOLS))
     if system := text(row.get("system"), "system"):
@@ -69,9 +80,23 @@ def _head(row: Row) -> list[Message]:
     return out
 
 
+def _asked(row: Row) -> tuple[list[Message], int]:
+    """All before Alpaca's last answer."""
+    instruction, extra = text(row["instruction"], "instruction"), text(row.get("input"), "input")
+    out = _head(row)
+    for i, pair in enumerate(_decoded(row.get("history"), "history")):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise Unusable(f"history[{i}] is not a pair of prompt and response")
+        out += [
+            Message("user", text(pair[0], f"history[{i}][0]")),
+            Message("assistant", text(pair[1], f"history[{i}][1]")),
+        ]
+    return [*out, Message("user", join_input(instruction, extra))], len(extra)
+
+
 def _decoded(value: Any, name: str) -> list[Any]:
     """A list, or the JSON text of one (as CSV and Parquet hold it); a missing one is empty."""
-    if value is None or value == "":
+    if not filled(value):
         return []
     if isinstance(value, str):
         try:
@@ -83,69 +108,159 @@ def _decoded(value: Any, name: str) -> list[Any]:
     return value
 
 
-def _sharegpt(row: Row) -> tuple[Turns, int]:
-    return (*_head(row), *from_list(row["conversations"], "conversations")), 0
+def turns_in(value: Any) -> list[Any]:
+    """A list of turns, also as JSON text; empty when it is none."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return []
+    return value if isinstance(value, list) and value and isinstance(value[0], dict) else []
 
 
-def _messages(row: Row) -> tuple[Turns, int]:
-    return (*_head(row), *from_list(row["messages"], "messages")), 0
+def _said(row: Row, name: str) -> tuple[Message, ...]:
+    """An answer in a column: text, a turn, or a list of turns. The row's reasoning belongs to a text."""
+    value = row.get(name)
+    if isinstance(value, dict):
+        return (turns.turn_of(value, name),)
+    if isinstance(value, list) or turns_in(value):
+        return from_list(value, name)
+    return (Message("assistant", text(value, name), thinking=turns.thinking(row, "", REASONING)),)
 
 
-def _prompt(row: Row) -> tuple[Turns, int]:
-    asked, said = row["prompt"], row["completion"]
+# --------------------------------------------------------------------------------------------------- formats
+
+
+def _alpaca(row: Row) -> Parsed:
+    before, chars = _asked(row)
+    answer = Message("assistant", text(row["output"], "output"), thinking=turns.thinking(row, "", REASONING))
+    return (*before, answer), chars
+
+
+def _is_alpaca(row: Row) -> bool:
+    return filled(row["output"]) and (filled(row["instruction"]) or filled(row.get("input")))
+
+
+def _list_of(column: str) -> Callable[[Row], Parsed]:
+    return lambda row: ((*_head(row), *from_list(row[column], column)), 0)
+
+
+def _is_list_of(column: str) -> Callable[[Row], bool]:
+    def usable(row: Row) -> bool:
+        found = turns_in(row[column])
+        open_ended = bool(found) and found[-1].get("role", found[-1].get("from")) in ("user", "human")
+        return bool(found) and not (open_ended and filled(row.get("chosen")))
+
+    return usable
+
+
+def _completion(row: Row) -> str:
+    """The column of the answer to ``prompt``: ``response`` may stand for ``completion``."""
+    return "response" if not filled(row.get("completion")) and "response" in row else "completion"
+
+
+def _prompt(row: Row) -> Parsed:
+    asked = row["prompt"]
     before = from_list(asked, "prompt") if isinstance(asked, list) else (Message("user", text(asked, "prompt")),)
-    after = (
-        from_list(said, "completion") if isinstance(said, list) else (Message("assistant", text(said, "completion")),)
-    )
-    return (*_head(row), *before, *after), 0
+    return (*_head(row), *before, *_said(row, _completion(row))), 0
 
+
+def _is_prompt(row: Row) -> bool:
+    return filled(row["prompt"]) and filled(row.get(_completion(row)))
+
+
+def _unused_answer(row: Row) -> frozenset[str]:
+    return frozenset({"completion", "response"}) - {_completion(row)}
+
+
+def _basis(row: Row) -> str:
+    """The column that a preference row's prompt stands in; "" when ``chosen`` holds all of the conversation."""
+    chosen = turns_in(row.get("chosen"))
+    if chosen and chosen[0].get("role", chosen[0].get("from")) not in ("assistant", "gpt", "model"):
+        return ""
+    return next((c for c in ("messages", "conversations", "prompt", "instruction") if filled(row.get(c))), "")
+
+
+def _preference(row: Row) -> Parsed:
+    basis, chars = _basis(row), 0
+    before: Iterable[Message] = _head(row)
+    if basis == "instruction":
+        before, chars = _asked(row)
+    elif basis == "prompt" and not turns_in(row["prompt"]):
+        before = [*_head(row), Message("user", text(row["prompt"], "prompt"))]
+    elif basis:
+        before = [*_head(row), *from_list(row[basis], basis)]
+    return (*before, *_said(row, "chosen")), chars
+
+
+def _unused_by_preference(row: Row) -> frozenset[str]:
+    basis = _basis(row)
+    used = {"chosen", basis}
+    return _PREFERENCE - used - ({"input", "history"} if basis == "instruction" else set())
+
+
+_MORE = ("system", "tools", *REASONING)
+_PREFERENCE = frozenset({"chosen", "rejected", "prompt", "instruction", "input", "history", "messages", "conversations"})
 
 # In the order in which a row that fits several is taken: the richer format first.
 SHAPES: tuple[Shape, ...] = (
-    Shape("messages", ("messages",), ("system", "tools"), _messages),
-    Shape("sharegpt", ("conversations",), ("system", "tools"), _sharegpt),
-    Shape("alpaca", ("instruction", "output"), ("input", "system", "history", "tools"), _alpaca),
-    Shape("prompt", ("prompt", "completion"), ("system", "tools"), _prompt),
+    Shape("messages", ("messages",), ("system", "tools"), _is_list_of("messages"), _list_of("messages")),
+    Shape(
+        "sharegpt", ("conversations",), ("system", "tools"), _is_list_of("conversations"), _list_of("conversations")
+    ),
+    Shape("alpaca", ("instruction", "output"), ("input", "history", *_MORE), _is_alpaca, _alpaca),
+    Shape("prompt", ("prompt", "completion"), ("response", *_MORE), _is_prompt, _prompt, _unused_answer),
+    Shape(
+        "preference",
+        ("chosen", "rejected"),
+        ("prompt", "instruction", "input", "history", "messages", "conversations", *_MORE),
+        lambda row: filled(row["chosen"]),
+        _preference,
+        _unused_by_preference,
+    ),
 )
-COLUMNS = frozenset(name for shape in SHAPES for name in (*shape.needs, *shape.may))
+COLUMNS = frozenset(name for shape in SHAPES for name in shape.columns)
 
 
-def parse(shape: Shape, row: Row) -> tuple[Turns, int]:
+def parse(shape: Shape, row: Row) -> Parsed:
     """A row's conversation and how many characters of its last prompt are Alpaca's input.
 
     Raises:
         Unusable: with the reason.
     """
-    if missing := [name for name in shape.needs if name not in row]:
+    if missing := shape.lacks(row):
         raise Unusable(f"no column {', '.join(missing)}")
     found, input_chars = shape.parse(row)
     turns.check(found)
     return found, input_chars
 
 
-def renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The row under our column names; ``columns`` maps ours to the file's. ``response`` may stand for
-    ``completion``.
-    """
-    theirs = {name: ours for ours, name in columns.items()}
-    kept = {k: v for k, v in row.items() if k not in columns or k in theirs}
-    out = {theirs.get(k, k): v for k, v in kept.items()}
-    if "prompt" in out and "response" in out and "completion" not in out:
-        out["completion"] = out.pop("response")
-    return out
+def shape_for(shape: Shape, row: Row) -> Shape:
+    """The format to read a row with, in a file of ``shape``: another one where only that one's columns are filled."""
+    return shape if shape.fits(row) else next((other for other in SHAPES if other.fits(row)), shape)
 
 
 def detect(rows: Iterable[Row]) -> Shape | None:
-    """The format that most of ``rows`` fit, None when none fits any."""
-    counts = {shape.name: 0 for shape in SHAPES}
-    for row in rows:
-        first = next((shape.name for shape in SHAPES if shape.fits(row)), None)
-        if first:
-            counts[first] += 1
-    best = max(SHAPES, key=lambda shape: counts[shape.name])
-    return best if counts[best.name] else None
+    """The format that the values of most of ``rows`` fit; where none fits, the one whose columns are there."""
+    rows = list(rows)
+    for test in (Shape.fits, Shape.named):
+        counts = {shape.name: 0 for shape in SHAPES}
+        for row in rows:
+            first = next((shape.name for shape in SHAPES if test(shape, row)), None)
+            if first:
+                counts[first] += 1
+        best = max(SHAPES, key=lambda shape: counts[shape.name])
+        if counts[best.name]:
+            return best
+    return None
 
 
 def named(name: str) -> Shape:
     """The format called ``name``."""
     return next(shape for shape in SHAPES if shape.name == name)
+
+
+def renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
+    """The row under our column names; ``columns`` maps ours to the file's."""
+    theirs = {name: ours for ours, name in columns.items()}
+    return {theirs.get(k, k): v for k, v in row.items() if k not in columns or k in theirs}

@@ -25,8 +25,6 @@ MAX_RAW = 4000
 PACKED = (".gz", ".zst")
 """The endings of compressed files."""
 
-BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-
 
 @dataclass(frozen=True, slots=True)
 class Raw:
@@ -101,12 +99,13 @@ def packing(path: Path, suffix: str) -> Iterator[Callable[[bytes], int]]:
 
 
 def text(file: Text) -> Iterator[str]:
-    """The file's text in blocks.
+    """The file's text in blocks. Single bytes that the encoding does not allow come as U+DC80 to U+DCFF, so that their
+    row can be refused and not the file.
 
     Raises:
-        DataError: bytes that the encoding does not allow; names their place.
+        DataError: what the encoding does not allow, and no row can be blamed for; names its place.
     """
-    decoder = codecs.getincrementaldecoder(file.encoding)("strict")
+    decoder = codecs.getincrementaldecoder(file.encoding)("surrogateescape")
     skip, done = len(file.bom), 0
     for block in blocks(file.path):
         if skip:
@@ -123,8 +122,8 @@ def _decoded(file: Text, decoder: codecs.IncrementalDecoder, block: bytes, done:
     except UnicodeDecodeError as error:
         place = done - held + error.start
         raise DataError(
-            f"{file.path}: not {file.encoding.upper()} at byte {place} ({error.reason}). Save the file as UTF-8, for"
-            " example with `iconv -f latin1 -t utf-8`."
+            f"{file.path}: not {file.encoding.upper()} at byte {place} ({error.reason}). Is --encoding right, and the"
+            " file complete?"
         ) from None
 
 

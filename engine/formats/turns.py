@@ -1,8 +1,7 @@
 """Conversations: turning a row's turns into messages, and what makes a conversation unusable.
 
 A conversation is: an optional system turn (with tool definitions before it), then user and assistant turns in
-alternation. An assistant turn may be a function call; then the tool's observations and another assistant turn
-follow.
+alternation. An assistant turn may call tools; then their results and another assistant turn follow.
 """
 
 from __future__ import annotations
@@ -11,6 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from engine.formats import calls
+from engine.formats.values import Unusable as Unusable
+from engine.formats.values import kind_of, text
 from engine.store.rows import Message
 
 Turns = tuple[Message, ...]
@@ -28,42 +30,39 @@ ROLES: dict[str, tuple[str, str]] = {
     "observation": ("tool", OBSERVATION),
     "tool": ("tool", OBSERVATION),
 }
+# Rarer names of the same, which the error above a wrong role need not list.
+_ALSO: dict[str, tuple[str, str]] = {
+    "developer": ("system", ""),
+    "model": ("assistant", ""),
+    "bot": ("assistant", ""),
+    "chatgpt": ("assistant", ""),
+    "tool_call": ("assistant", CALL),
+    "function": ("tool", OBSERVATION),
+    "tool_response": ("tool", OBSERVATION),
+    "ipython": ("tool", OBSERVATION),
+}
 
-# What may follow what. The state is the role, an assistant's call being its own.
+THINKING = ("reasoning_content", "reasoning", "thinking")
+"""The fields that hold an answer's reasoning, in the order in which they are looked at."""
+_WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
+_DETAILS = ("train_detail", "training_detail")
+_KNOWN = frozenset(
+    ("role", "from", "content", "value", "kind", "name", "tool_calls", "function_call", "tool_call_id")
+    + THINKING
+    + _WEIGHTS
+    + _DETAILS
+)
+
+# What may follow what. The state is the role, an assistant's call being its own. A plain answer may call a tool in
+# its text (Hermes: <tool_call>), in whatever notation its model has: so a result may follow it.
 _FOLLOWS: dict[str, frozenset[str]] = {
     "start": frozenset({"system", "user"}),
     "system": frozenset({"user"}),
     "user": frozenset({"assistant", CALL}),
-    "assistant": frozenset({"user"}),
+    "assistant": frozenset({"user", "tool"}),
     CALL: frozenset({"tool"}),
     "tool": frozenset({"tool", "assistant", CALL}),
 }
-
-
-class Unusable(Exception):
-    """This row cannot be used; the message is the reason. Caught where rows are read, never seen outside."""
-
-
-def text(value: Any, name: str) -> str:
-    """``value`` as text; a missing one is empty.
-
-    Raises:
-        Unusable: it is something else than text, or holds half of a surrogate pair (a broken \\u escape).
-    """
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Unusable(f"{name} is {_kind(value)}, expected text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise Unusable(f"{name} has a lone surrogate at character {error.start + 1}: a broken \\u escape") from None
-    return value
-
-
-def _kind(value: Any) -> str:
-    names = {str: "text", bool: "true/false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
 
 
 def from_list(value: Any, name: str) -> Turns:
@@ -78,52 +77,97 @@ def from_list(value: Any, name: str) -> Turns:
         except ValueError:
             raise Unusable(f"{name} is text, expected a list of turns") from None
     if not isinstance(value, list):
-        raise Unusable(f"{name} is {_kind(value)}, expected a list of turns")
-    calls: list[str] = []
-    return tuple(_turn(turn, f"{name}[{i}]", calls) for i, turn in enumerate(value))
+        raise Unusable(f"{name} is {kind_of(value)}, expected a list of turns")
+    return tuple(turn_of(turn, f"{name}[{i}]") for i, turn in enumerate(value))
 
 
-def _turn(turn: Any, where: str, calls: list[str]) -> Message:
-    """One turn. ``calls`` are the ids of OpenAI tool calls that no result was seen of yet."""
+def turn_of(turn: Any, where: str) -> Message:
+    """One turn.
+
+    Raises:
+        Unusable: it is none, or holds what a conversation here cannot.
+    """
     if not isinstance(turn, dict):
-        raise Unusable(f"{where} is {_kind(turn)}, expected an object with role and content")
-    who = turn.get("role", turn.get("from"))
-    said = turn.get("content", turn.get("value"))
-    if not isinstance(who, str) or who not in ROLES:
+        raise Unusable(f"{where} is {kind_of(turn)}, expected an object with role and content")
+    role, kind = _role(turn, where)
+    said = turn.get("content") if turn.get("content") is not None else turn.get("value")
+    content, thought = _parts(said, where)
+    made = calls.made(turn, where, role)
+    return Message(
+        role,
+        content,
+        text(turn.get("kind"), f"{where}.kind") or (CALL if made else kind),
+        thinking(turn, where) or thought,
+        made,
+        text(turn.get("tool_call_id"), f"{where}.tool_call_id") if role == "tool" else "",
+        text(turn.get("name"), f"{where}.name"),
+        _learned(turn, where, role),
+    )
+
+
+def _role(turn: dict[str, Any], where: str) -> tuple[str, str]:
+    who = turn.get("role") if turn.get("role") is not None else turn.get("from")
+    found = (ROLES.get(who.lower()) or _ALSO.get(who.lower())) if isinstance(who, str) else None
+    if found is None:
         raise Unusable(f"{where} has the role {who!r}, expected one of {', '.join(ROLES)}")
-    role, kind = ROLES[who]
-    if turn.get("tool_calls"):
-        return _calls(turn["tool_calls"], said, where, role, calls)
-    _check_result(turn, where, calls)
-    given = turn.get("kind") or kind
-    return Message(role, _parts(said, where), text(given, f"{where}.kind"))
+    return found
 
 
-def _parts(said: Any, where: str) -> str:
-    """A turn's text; OpenAI's list of text parts is joined."""
+def _parts(said: Any, where: str) -> tuple[str, str]:
+    """A turn's text and reasoning; OpenAI's list of parts is joined."""
     if not isinstance(said, list):
-        return text(said, where)
-    if any(not isinstance(part, dict) or part.get("type") != "text" for part in said):
-        raise Unusable(f"{where} has parts that are not text")
-    return "".join(text(part.get("text"), where) for part in said)
+        return text(said, where), ""
+    out = {"text": "", "thinking": ""}
+    for part in said:
+        kind = part.get("type") or "text" if isinstance(part, dict) else "text"
+        if not isinstance(part, dict) or kind not in ("text", "input_text", "output_text", "thinking", "reasoning"):
+            found = kind if isinstance(part, dict) else kind_of(part)
+            raise Unusable(f"{where} has parts that are not text: {str(found)[:40]}")
+        name = "thinking" if kind in ("thinking", "reasoning") else "text"
+        held = part.get("thinking", part.get("text")) if name == "thinking" else part.get("text")
+        out[name] += _parts(held, where)[0]
+    return out["text"], out["thinking"]
 
 
-def _calls(tool_calls: Any, said: Any, where: str, role: str, calls: list[str]) -> Message:
-    """OpenAI's ``tool_calls`` as one turn: their canonical JSON is the content."""
-    if role != "assistant" or not isinstance(tool_calls, list) or not all(isinstance(c, dict) for c in tool_calls):
-        raise Unusable(f"{where} has tool_calls that are not an assistant's list of calls")
-    if said:
-        raise Unusable(f"{where} has both text and tool_calls")
-    calls[:] = [str(call.get("id", "")) for call in tool_calls]
-    return Message(role, text(json.dumps(tool_calls, ensure_ascii=False), where), CALL)
+def thinking(fields: Any, where: str, names: Sequence[str] = THINKING) -> str:
+    """The reasoning that stands in a field of its own, whatever of ``names`` that is called.
+
+    Raises:
+        Unusable: two such fields that differ.
+    """
+    found = {text(fields.get(name), f"{where}.{name}" if where else name) for name in names} - {""}
+    if len(found) > 1:
+        raise Unusable(f"{where or 'the row'} has two different reasonings ({', '.join(names)})")
+    return found.pop() if found else ""
 
 
-def _check_result(turn: dict[str, Any], where: str, calls: list[str]) -> None:
-    """Results must come in the order of their calls: the ids are not kept, the order is."""
-    wanted = turn.get("tool_call_id")
-    expected = calls.pop(0) if calls and turn.get("role") == "tool" else None
-    if wanted is not None and wanted != expected:
-        raise Unusable(f"{where} answers the call {wanted!r}, expected {expected!r}: results must be in order")
+def _learned(turn: dict[str, Any], where: str, role: str) -> bool:
+    """Whether an assistant's turn is to be learned: false for ``weight: 0``, ``train: false`` and the like."""
+    if role != "assistant":
+        return True  # never learned, whatever is written there
+    marks = {key: truth(turn[key]) for key in _WEIGHTS if turn.get(key) is not None}
+    for key in _DETAILS:
+        for part in turn.get(key) or ():
+            marks[f"{key} of a part"] = truth(part.get("train")) if isinstance(part, dict) else None
+    for key, mark in marks.items():
+        if mark is None:
+            raise Unusable(f"{where} has {key} {turn.get(key)!r}: a turn is learned (1) or not (0), nothing between")
+    if len(set(marks.values())) > 1:
+        raise Unusable(f"{where} is marked both as learned and as not: {', '.join(marks)}")
+    return all(marks.values())
+
+
+def truth(value: Any) -> bool | None:
+    """True or false as files write it: true, 1, "True", "0"; None for anything else."""
+    if isinstance(value, str):
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+    return bool(value) if isinstance(value, (bool, int, float)) and value in (0, 1) else None
+
+
+def unknown_fields(value: Any) -> set[str]:
+    """Fields of a list's turns that no part of a conversation comes from."""
+    turns = value if isinstance(value, list) else [value]
+    return {k for turn in turns if isinstance(turn, dict) for k, v in turn.items() if v is not None} - _KNOWN
 
 
 def check(turns: Sequence[Message]) -> None:
@@ -142,10 +186,14 @@ def check(turns: Sequence[Message]) -> None:
             what = "prompt" if now == "user" else "response"
             raise Unusable(f"empty {what}" + (f" (turn {number})" if len(rest) > 2 else ""))
         state = now
-    if not any(turn.role == "assistant" for turn in rest):
+    calls.check(rest)
+    answers = [turn for turn in rest if turn.role == "assistant"]
+    if not answers:
         raise Unusable("no assistant turn")
     if state not in ("assistant", CALL):
         raise Unusable(f"unbalanced conversation: it ends with a {state} turn")
+    if not any(turn.train for turn in answers):
+        raise Unusable("no assistant turn is to be learned: all have weight 0 or train false")
 
 
 def _wrong_order(now: str, state: str, number: int) -> str:

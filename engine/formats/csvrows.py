@@ -1,0 +1,89 @@
+"""Rows of CSV files. A row that is not CSV is refused alone: what follows it is read on from its second line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+
+from engine.errors import DataError
+from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, Text, text
+
+
+class _Lines:
+    """The lines of a text, of which those of the current row can be read again."""
+
+    def __init__(self, blocks: Iterator[str]) -> None:
+        self._blocks = blocks
+        self._waiting: list[str] = []
+        self._pending = ""
+        self.row: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if not self._waiting:
+            self._fill()
+        line = self._waiting.pop()
+        self.row.append(line)
+        return line
+
+    def _fill(self) -> None:
+        for block in self._blocks:
+            *whole, self._pending = (self._pending + block).split("\n")
+            if whole:
+                self._waiting = [line + "\n" for line in reversed(whole)]
+                return
+        if not self._pending:
+            raise StopIteration
+        self._waiting, self._pending = [self._pending], ""
+
+    def again(self) -> str:
+        """Give back all lines of the current row but its first, which is returned."""
+        first, *rest = self.row
+        self._waiting.extend(reversed(rest))
+        return first
+
+
+def rows(file: Text) -> Iterator[Raw]:
+    """Rows of a CSV file by its header line; the separator is the header's: comma, semicolon or tab.
+
+    Raises:
+        DataError: the header cannot be read, or names a column twice.
+    """
+    lines = _Lines(text(file))
+    header = next(lines, "")
+    separator = max(",;\t", key=header.count)
+    names = _header(file, header, separator)
+    csv.field_size_limit(MAX_ROW)
+    number = 0
+    while True:
+        lines.row.clear()
+        try:
+            fields = next(csv.reader(lines, delimiter=separator, strict=True), None)
+        except csv.Error as error:
+            number += 1
+            yield Raw(number, lines.again()[:MAX_RAW], f"not CSV: {error}")
+            continue
+        if fields is None:
+            return
+        if not fields:
+            continue
+        number += 1
+        if len(fields) != len(names):
+            reason = f"{len(fields)} fields, the header has {len(names)}"
+            yield Raw(number, separator.join(fields)[:MAX_RAW], reason)
+        else:
+            yield Raw(number, dict(zip(names, fields, strict=True)))
+
+
+def _header(file: Text, line: str, separator: str) -> list[str]:
+    """The columns' names; one without a name (the row numbers that pandas writes) is called by its place."""
+    try:
+        names = next(csv.reader([line], delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{file.path}: not CSV in line 1, which names the columns: {error}.") from None
+    names = [name or f"column {place}" for place, name in enumerate(names, start=1)]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"{file.path}: the header names the column {twice!r} twice. Rename one of them.")
+    return names

@@ -1,0 +1,128 @@
+"""Which column of a file is which part, told by names and tried on the first rows: a hint that is given works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import product
+from shlex import quote
+from typing import Any
+
+from engine.config import Data
+from engine.formats import shapes
+from engine.formats.parsing import Parser
+from engine.formats.shapes import Shape
+from engine.formats.streams import Raw
+from engine.formats.turns import Unusable
+
+# What people call a part, the likeliest first. Names are compared in lower case, words joined by _.
+_PROMPT = ("instruction", "instructions", "prompt", "question", "query", "user_prompt", "request", "problem", "task")
+_PROMPT += ("user", "human", "user_message", "user_input", "q", "input", "inputs", "input_text", "source", "text_in")
+_PROMPT += ("original_question", "problem_statement", "document", "article", "title")
+_INPUT = ("input", "context", "contexts", "passage", "background", "paragraph", "document", "article", "reference")
+_OUTPUT = ("output", "outputs", "response", "answer", "completion", "target", "targets", "reply", "assistant", "solution")
+_OUTPUT += ("gpt", "bot", "a", "output_text", "model_answer", "expected_output", "generation", "generated_text", "result")
+_OUTPUT += ("assistant_response", "final_answer", "answer_text", "summary", "text_out", "chosen", "long_answer")
+_TURNS = ("messages", "conversations", "conversation", "message", "dialog", "dialogue", "dialogs", "dialogues", "chat")
+_TURNS += ("turns", "chats", "chat_history", "history", "data")
+_NAMES: dict[str, tuple[str, ...]] = {
+    "messages": _TURNS,
+    "conversations": _TURNS,
+    "instruction": _PROMPT,
+    "prompt": _PROMPT,
+    "input": _INPUT,
+    "output": _OUTPUT,
+    "completion": _OUTPUT,
+    "chosen": ("chosen", "preferred", "chosen_response", "answer_chosen", "accepted", "response_chosen"),
+    "rejected": ("rejected", "dispreferred", "rejected_response", "answer_rejected", "response_rejected"),
+    "system": ("system", "system_prompt", "system_message", "system_instruction"),
+    "tools": ("tools", "functions", "available_tools"),
+}
+_KINDS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("messages", ("messages",), ("system", "tools")),
+    ("sharegpt", ("conversations",), ("system", "tools")),
+    ("preference", ("prompt", "chosen", "rejected"), ("system",)),
+    ("alpaca", ("instruction", "output"), ("input", "system", "tools")),
+    ("prompt", ("prompt", "completion"), ("system", "tools")),
+)
+"""Format, the parts that a hint must find for it, and those that it adds when there are columns for them."""
+_TRIED = 20
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
+
+
+def found(columns: Sequence[str]) -> str:
+    """The columns of a file, for a sentence."""
+    more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
+    return f"The columns are {', '.join(columns[:20])}{more}."
+
+
+def advice(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Shape | None) -> str:
+    """What to write so that the file is read, tried on its rows; how to say it where no name says enough."""
+    pairs = guess(columns, rows, wanted)
+    if not pairs:
+        parts = (wanted or shapes.named("alpaca")).needs
+        return "Map your columns: " + " ".join(f"--column {part}=NAME" for part in parts) + "."
+    pairs = {ours: yours for ours, yours in pairs.items() if ours != yours} or pairs
+    given = " ".join(f"--column {quote(f'{ours}={yours}')}" for ours, yours in pairs.items())
+    known = ", ".join(f"{ours} = {_toml(yours)}" for ours, yours in pairs.items())
+    return f"By their names: {given} (in config.toml: [data] columns = {{{known}}})."
+
+
+def _toml(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def guess(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Shape | None) -> dict[str, str]:
+    """The mapping (ours -> theirs) with which most of ``rows`` can be read; {} when no column's name says enough.
+
+    A part whose column has its very name is in it too.
+    """
+    named = {column: _WORD.sub("_", column.strip()).lower().strip("_") for column in columns}
+    best: dict[str, str] = {}
+    most = 0
+    for kind, needs, adds in _KINDS:
+        if kind != wanted.name if wanted else kind == "sharegpt":
+            continue
+        for chosen in _candidates(named, needs):
+            pairs = chosen | _added(named, adds, set(chosen.values()))
+            asked = Data(columns=pairs, format=wanted.name if wanted else "auto")  # type: ignore[arg-type]
+            usable = _usable(rows[:_TRIED], asked)
+            if usable > most:
+                best, most = pairs, usable
+    return best
+
+
+def _candidates(named: Mapping[str, str], needs: Sequence[str]) -> list[dict[str, str]]:
+    """Every choice of a column for each needed part, the likeliest names first, no column twice."""
+    options = []
+    for part in needs:
+        ranked = [c for c, name in named.items() if name in _NAMES[part]]
+        options.append(sorted(ranked, key=lambda c: _NAMES[part].index(named[c]))[:4])
+    made = [dict(zip(needs, chosen, strict=True)) for chosen in product(*options)]
+    return [pairs for pairs in made if len(set(pairs.values())) == len(pairs)]
+
+
+def _added(named: Mapping[str, str], parts: Sequence[str], taken: set[str]) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for part in parts:
+        free = [c for c, name in named.items() if name in _NAMES[part] and c not in taken]
+        if free:
+            out[part] = min(free, key=lambda c: _NAMES[part].index(named[c]))
+            taken.add(out[part])
+    return out
+
+
+def _usable(rows: Sequence[Mapping[str, Any]], data: Data) -> int:
+    """How many rows an import with this mapping could use."""
+    shape = shapes.detect([shapes.renamed(row, data.columns) for row in rows])
+    if shape is None:
+        return 0
+    parser = Parser(shape if data.format == "auto" else shapes.named(data.format), rows, data)
+    count = 0
+    for row in rows:
+        try:
+            parser.parse(Raw(0, row))
+            count += 1
+        except Unusable:
+            continue
+    return count

@@ -1,0 +1,105 @@
+"""One file's rows -> conversations: which format each is read as, what is left out for what it is, what is kept beside."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.config import Data
+from engine.formats import media, shapes, turns
+from engine.formats.shapes import Shape
+from engine.formats.streams import Raw
+from engine.formats.turns import Turns, Unusable
+from engine.formats.values import filled, missing, text
+
+LABELS = ("label", "kto_tag")
+"""Columns that say whether an answer is good (KTO), where all they hold is true and false."""
+
+_TALK = frozenset({"messages", "conversations", "prompt", "completion", "response", "chosen"})
+"""Columns that may hold turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A row as a conversation. ``extra``: its other columns as a JSON object, "" for none. ``lost``: fields of its turns
+    that have no place in a conversation.
+    """
+
+    messages: Turns
+    input_chars: int
+    format: str
+    extra: str
+    lost: frozenset[str]
+
+
+class Parser:
+    """Reads the rows of a file of one format; where that was detected, each row by the columns that it fills."""
+
+    def __init__(self, shape: Shape, head: Sequence[Mapping[str, Any]], data: Data) -> None:
+        self.shape = shape
+        self._any = data.format == "auto"
+        self._columns = data.columns
+        self._theirs = {name: ours for ours, name in data.columns.items()}
+        self._labels = [name for name in LABELS if _tells(name, [row.get(name) for row in head])]
+
+    def parse(self, raw: Raw) -> Parsed:
+        """The conversation of a row.
+
+        Raises:
+            Unusable: with the reason.
+        """
+        if raw.reason:
+            raise Unusable(raw.reason)
+        if not isinstance(raw.value, dict):
+            raise Unusable("not an object with columns")
+        for name in self._labels:
+            if turns.truth(raw.value.get(name)) is False:
+                raise Unusable(f"{name} is false: this marks a bad answer (rename the column if it means something else)")
+        media.refuse_row(raw.value)
+        row = shapes.renamed(raw.value, self._columns)
+        shape = shapes.shape_for(self.shape, row) if self._any else self.shape
+        messages, input_chars = shapes.parse(shape, row)
+        media.refuse_turns(messages, raw.value)
+        lost = {field for name in shape.columns & _TALK for field in turns.unknown_fields(row.get(name))}
+        return Parsed(messages, input_chars, shape.name, self._extra(raw.value, row, shape), frozenset(lost))
+
+    def _extra(self, raw: Mapping[str, Any], row: Mapping[str, Any], shape: Shape) -> str:
+        """The columns that no part of the conversation comes from, by the file's names, in its order."""
+        used = shape.columns - shape.unused(row)
+        out = {}
+        for name, value in raw.items():
+            ours = self._theirs.get(name, None if name in self._columns else name)
+            if ours in used or (ours in shapes.COLUMNS and not filled(value)):
+                continue
+            out[name] = _plain(value, name)
+        return json.dumps(out, ensure_ascii=False) if out else ""
+
+
+def _tells(name: str, values: Sequence[Any]) -> bool:
+    """Whether a column of this name says good or bad: a class of 0 to 9 that is called label does not."""
+    there = [turns.truth(value) for value in values if filled(value)]
+    return bool(there) and None not in there
+
+
+def _plain(value: Any, name: str) -> Any:
+    """A value as JSON has it: times as ISO 8601, bytes in base64, NaN as null.
+
+    Raises:
+        Unusable: text that cannot be stored.
+    """
+    if isinstance(value, str):
+        return text(value, name)
+    if isinstance(value, dict):
+        return {text(str(key), name): _plain(one, name) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one, name) for one in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if missing(value) or value in (float("inf"), float("-inf")):
+        return None
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

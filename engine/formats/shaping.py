@@ -1,0 +1,206 @@
+"""Samples as the rows of each format. What a format cannot hold is refused with the sample's id and a format that can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from engine.errors import DataError
+from engine.formats import shapes
+from engine.formats.shapes import split_input
+from engine.formats.turns import CALL, OBSERVATION, TOOLS
+from engine.store.rows import Message, Sample
+
+Row = dict[str, Any]
+PROVENANCE = ("id", "parent", "axis", "round")
+
+_SHAREGPT = {
+    ("system", ""): "system",
+    ("user", ""): "human",
+    ("assistant", ""): "gpt",
+    ("assistant", CALL): "function_call",
+    ("tool", OBSERVATION): "observation",
+}
+# What the columns that came along must not be called: they would be read as part of the conversation.
+_RESERVED = {
+    "alpaca": shapes.named("alpaca").columns | {"messages", "conversations"},
+    "sharegpt": shapes.named("sharegpt").columns | {"messages"},
+    "messages": shapes.named("messages").columns,
+}
+
+
+def rows_of(samples: Sequence[Sample], format: str, provenance: bool) -> list[Row]:
+    """The rows of ``samples`` in ``format`` (tables of all kinds: ``messages`` with the same columns in every row), with
+    the columns that they came with. One whose name is taken is called ``original_`` and its name.
+
+    Raises:
+        DataError: a sample that the format cannot hold.
+    """
+    table = format not in ("alpaca", "sharegpt", "messages")
+    if table:
+        rows = _table(samples)
+    else:
+        rows = [{"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _openai}[format](s) for s in samples]
+    if provenance:
+        for row, s in zip(rows, samples, strict=True):
+            row |= zip(PROVENANCE, (s.id, s.parent_id, s.axis, s.born_round), strict=True)
+    extras = [json.loads(s.extra) if s.extra else {} for s in samples]
+    taken = _RESERVED["messages" if table else format] | (set(PROVENANCE) if provenance else set())
+    names = _free(dict.fromkeys(name for extra in extras for name in extra), taken)
+    for row, extra in zip(rows, extras, strict=True):
+        row |= {new: extra.get(old) for old, new in names.items() if table or old in extra}
+    return rows
+
+
+def _free(names: Sequence[str] | dict[str, None], taken: set[str] | frozenset[str]) -> dict[str, str]:
+    """What each of ``names`` is called in the file."""
+    used = set(taken) | (set(names) - set(taken))
+    out = {}
+    for name in names:
+        new = name
+        if name in taken:
+            while new in used:
+                new = f"original_{new}"
+            used.add(new)
+        out[name] = new
+    return out
+
+
+def _refuse(sample: Sample, format: str, what: str, instead: str) -> DataError:
+    where = f" ({sample.source})" if sample.source else ""
+    return DataError(f"sample {sample.id}{where}: {format} cannot hold {what}. Use --format {instead}.")
+
+
+# ---------------------------------------------------------------------------------------------------- formats
+
+
+def _alpaca(sample: Sample) -> Row:
+    """instruction, input, output; history, system and reasoning_content where there are any."""
+    if any(m.kind or m.tool_calls or m.role == "tool" for m in sample.messages):
+        instead = "messages" if any(m.tool_calls for m in sample.messages) else "sharegpt"
+        raise _refuse(sample, "alpaca", "tool calls", instead)
+    turns = list(sample.messages)
+    system = turns.pop(0).content if turns[0].role == "system" else None
+    if system == "":
+        raise _refuse(sample, "alpaca", "an empty system turn", "sharegpt")
+    if [m.role for m in turns] != ["user", "assistant"] * (len(turns) // 2) or not turns:
+        raise _refuse(sample, "alpaca", "this order of turns", "messages")
+    if any(not m.train for m in turns):
+        raise _refuse(sample, "alpaca", "a turn that is not to be learned", "messages")
+    if any(m.thinking for m in turns[:-1]):
+        raise _refuse(sample, "alpaca", "the reasoning of an earlier turn", "messages")
+    if any(m.name for m in sample.messages):
+        raise _refuse(sample, "alpaca", "the name of a turn's speaker", "messages")
+    instruction, extra = split_input(turns[-2].content, sample.input_chars)
+    row: Row = {"instruction": instruction, "input": extra, "output": turns[-1].content}
+    if turns[-1].thinking:
+        row["reasoning_content"] = turns[-1].thinking
+    if system is not None:
+        row["system"] = system
+    if len(turns) > 2:
+        row["history"] = [[turns[i].content, turns[i + 1].content] for i in range(0, len(turns) - 2, 2)]
+    return row
+
+
+def _sharegpt(sample: Sample) -> Row:
+    """conversations of from/value; tool definitions in a column of their own."""
+    row: Row = {"conversations": []}
+    for i, turn in enumerate(sample.messages):
+        if turn.kind == TOOLS and i == 0:
+            row["tools"] = turn.content
+        elif turn.tool_calls:
+            raise _refuse(sample, "sharegpt", "OpenAI's tool_calls", "messages")
+        elif (turn.role, turn.kind) in _SHAREGPT:
+            said = {"from": _SHAREGPT[turn.role, turn.kind], "value": turn.content}
+            row["conversations"].append(said | _fields(turn) | ({} if turn.train else {"train": False}))
+        else:
+            raise _refuse(sample, "sharegpt", f"a {turn.role} turn of kind {turn.kind!r}", "messages")
+    return row
+
+
+def _fields(turn: Message) -> Row:
+    """What a turn has besides role and text."""
+    found = {"reasoning_content": turn.thinking, "tool_call_id": turn.tool_call_id, "name": turn.name}
+    return {key: value for key, value in found.items() if value}
+
+
+def _openai(sample: Sample) -> Row:
+    """OpenAI's messages. Calls that came as ``tool_calls`` go as such; other kinds keep a ``kind`` of their
+    own.
+    """
+    row, turns = _without_tools(sample)
+    pending: list[str] = []
+    row["messages"] = [_openai_turn(turn, pending) for turn in turns]
+    if "tools" in row:
+        row["tools"] = _exact(row["tools"])
+    return row
+
+
+def _without_tools(sample: Sample) -> tuple[Row, tuple[Message, ...]]:
+    """A row with a place for the turns, and the text of the tool definitions; and the turns after these."""
+    head = sample.messages[0]
+    if head.kind == TOOLS:
+        return {"messages": [], "tools": head.content}, sample.messages[1:]
+    return {"messages": []}, sample.messages
+
+
+def _exact(text: str) -> Any:
+    """JSON text as its value, if that would be read back as the same text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, list) and json.dumps(value, ensure_ascii=False) == text else text
+
+
+def _openai_turn(turn: Message, pending: list[str]) -> Row:
+    old = None if turn.tool_calls else _old_calls(turn)
+    calls = json.loads(turn.tool_calls) if turn.tool_calls else old
+    out: Row = {"role": turn.role, "content": turn.content}
+    if calls is not None:
+        out |= {"content": (None if old else turn.content) or None, "tool_calls": calls}
+    if old is not None:
+        pending[:] = [str(call["id"]) for call in old if "id" in call]
+    out |= _fields(turn) | ({} if turn.train else {"weight": 0})
+    if turn.role == "tool" and pending and not turn.tool_call_id:
+        out["tool_call_id"] = pending.pop(0)
+    implied = OBSERVATION if turn.role == "tool" else CALL if calls is not None else ""
+    return out | ({"kind": turn.kind} if turn.kind != implied else {})
+
+
+def _old_calls(turn: Message) -> list[Row] | None:
+    """OpenAI's calls of a turn of an older project, which kept them as its content: exactly these, and nothing else."""
+    calls = _exact(turn.content) if turn.kind == CALL else None
+    if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
+        return None
+    return calls if all("id" in call or isinstance(call.get("function"), dict) for call in calls) else None
+
+
+def _table(samples: Sequence[Sample]) -> list[Row]:
+    """messages of role/content/kind and what any turn has besides, ``tools`` where any row has them: the same columns in
+    every row, as tables need it. Calls and tools are JSON text.
+    """
+    split = [_without_tools(sample) for sample in samples]
+    there = {key for _, turns in split for turn in turns for key in _cells(turn)}
+    keys = [key for key in ("reasoning_content", "tool_calls", "tool_call_id", "name", "weight") if key in there]
+    tools = any("tools" in row for row, _ in split)
+    rows = []
+    for row, turns in split:
+        cells = [{"role": m.role, "content": m.content, "kind": m.kind} | _row_of(m, keys) for m in turns]
+        rows.append({"messages": cells} | ({"tools": row.get("tools")} if tools else {}))
+    return rows
+
+
+def _cells(turn: Message) -> Row:
+    found = _fields(turn)
+    if turn.tool_calls:
+        found["tool_calls"] = turn.tool_calls
+    return found if turn.train else found | {"weight": 0}
+
+
+def _row_of(turn: Message, keys: Sequence[str]) -> Row:
+    found = _cells(turn)
+    if "weight" in keys and turn.role == "assistant":
+        found.setdefault("weight", 1)
+    return {key: found.get(key) for key in keys}

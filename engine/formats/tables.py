@@ -1,0 +1,49 @@
+"""JSON that holds a table by columns, as pandas and ``datasets`` write it: {"instruction": [...], "output": [...]}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.formats.shapes import COLUMNS
+
+
+class Ragged(Exception):
+    """Columns of different lengths; the message says which."""
+
+
+def rows_of(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """The rows of an object that holds a table; None when it is no table but, say, a row itself.
+
+    Known are lists by column, pandas' objects by column (``{"output": {"0": …}}``) and by row
+    (``{"0": {"output": …}}``), and its ``split`` (``columns`` and ``data``).
+
+    Raises:
+        Ragged: lists of different lengths.
+    """
+    if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
+        names = [str(name) for name in value["columns"]]
+        return [dict(zip(names, row, strict=False)) for row in value["data"] if isinstance(row, list)]
+    inner = list(value.values())
+    if value and all(isinstance(column, list) for column in inner):
+        return _of_lists(value)
+    if value and all(isinstance(one, dict) for one in inner):
+        return _of_objects(value)
+    return None
+
+
+def _of_lists(value: dict[str, list[Any]]) -> list[dict[str, Any]] | None:
+    if any(isinstance(one, dict) and ({"role", "from"} & {*one}) for column in value.values() for one in column[:1]):
+        return None  # a list of turns: this is a row
+    lengths = {name: len(column) for name, column in value.items()}
+    if len(set(lengths.values())) > 1:
+        raise Ragged("its columns have different lengths: " + ", ".join(f"{n} {k}" for n, k in lengths.items()))
+    return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
+
+
+def _of_objects(value: dict[str, dict[str, Any]]) -> list[dict[str, Any]] | None:
+    known = {name.lower() for name in COLUMNS}
+    by_row = any(key.lower() in known for one in list(value.values())[:5] for key in one)
+    if by_row or (all(key.isdigit() for key in value) and not all(k.isdigit() for one in value.values() for k in one)):
+        return list(value.values())
+    places = list(dict.fromkeys(place for column in value.values() for place in column))
+    return [{name: column[place] for name, column in value.items() if place in column} for place in places]
