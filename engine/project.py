@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -32,7 +32,8 @@ class Added:
     """What an import did: rows taken into the dataset, rows held out, exact duplicates among them, rows quarantined.
 
     copies: of the rows held out, those whose prompt another file's held-out row has. barred: of the rows quarantined,
-    those whose prompt is in the held-out file.
+    those whose prompt is in the held-out file. notes: what a person must know of columns and turns. reasons: the most
+    frequent ones of the rows quarantined.
     """
 
     file: str
@@ -44,6 +45,8 @@ class Added:
     copies: int = 0
     barred: int = 0
     none_held: bool = False
+    notes: tuple[str, ...] = ()
+    reasons: tuple[tuple[str, int], ...] = ()
 
     def overlaps(self) -> list[str]:
         """What a person must hear of the rows on both sides."""
@@ -134,8 +137,10 @@ def _require_growing(db: sqlite3.Connection, project: Path) -> None:
         raise UsageError(f"{project}: round 0 has begun, its dataset cannot grow. Make a new project with all files.")
 
 
-def add(project: Path, data: Sequence[Path | formats.Source]) -> list[Added]:
-    """More data into round 0.
+def add(
+    project: Path, data: Sequence[Path | formats.Source], reading: Mapping[str, object] | None = None
+) -> list[Added]:
+    """More data into round 0. ``reading``: keys of [data] that hold for this import alone, e.g. its columns.
 
     Raises:
         UsageError: the first round has begun: its dataset is history; or a file's name is not UTF-8.
@@ -143,6 +148,7 @@ def add(project: Path, data: Sequence[Path | formats.Source]) -> list[Added]:
     """
     migrate(project)
     config = configs.load(project)
+    config = replace(config, data=replace(config.data, **(reading or {})))
     return _add(project, config, [_read(formats.source_of(one), config) for one in data], heldout=None)
 
 
@@ -241,6 +247,8 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
         made.copies,
         len(made.barred),
         bool(most) and not made.held and not known.held,
+        batch.content.notes(),
+        batch.content.reasons(),
     )
     taken = added.rows + added.heldout
     db.execute(
@@ -249,6 +257,8 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
     )
     for text in added.overlaps():
         write.event(db, f"{added.file}: {text}", "warning")
+    for text in added.notes:
+        write.event(db, f"{added.file}: {text}")
     return added
 
 

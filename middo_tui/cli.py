@@ -23,6 +23,7 @@ from middo_tui.cli_data import import_, init
 from middo_tui.cli_export import export, export_model
 from middo_tui.cli_keys import keys_command
 from middo_tui.cli_lineage import lineage
+from middo_tui.cli_quarantine import quarantine
 from middo_tui.cli_samples import samples
 from middo_tui.say import clean, say, say_json
 
@@ -224,6 +225,7 @@ main.add_command(export)
 main.add_command(export_model)
 main.add_command(keys_command)
 main.add_command(lineage)
+main.add_command(quarantine)
 main.add_command(samples)
 
 

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path)
 EVERY_S = 10.0
 DATA = "Dataset file or folder, or owner/name of a hub; may be given again."
+FORMATS = ("auto", "alpaca", "sharegpt", "messages", "prompt", "preference")
+FORMAT = click.option("--format", "format_", type=click.Choice(FORMATS), default=None, help="Format (default: auto).")
+ENCODING = click.option("--encoding", default=None, help="Of text files that are not UTF-8, e.g. gb18030 or cp1252.")
+COLUMN = click.option(
+    "--column", "columns", multiple=True, metavar="OURS=YOURS", help="Map your columns, e.g. instruction=question."
+)
 
 
 @click.command()
@@ -33,8 +39,9 @@ DATA = "Dataset file or folder, or owner/name of a hub; may be given again."
 @click.option("--preset", default=None, help="Settings of a known model, e.g. llama-3.1-8b.")
 @click.option("--heldout", default=None, help="Held-out samples, never trained on: a file, or owner/name of a hub.")
 @click.option("--heldout-split", default=None, help="Its split, if it is a hub's (default: test).")
-@click.option("--format", "format_", default=None, help="auto, alpaca, sharegpt, messages or prompt.")
-@click.option("--column", "columns", multiple=True, metavar="OURS=YOURS", help="E.g. instruction=question.")
+@FORMAT
+@ENCODING
+@COLUMN
 @click.option("--seed", default=None, type=click.IntRange(0), help="Seed of everything random.")
 def init(
     folder: Path,
@@ -46,6 +53,7 @@ def init(
     heldout: str | None,
     heldout_split: str | None,
     format_: str | None,
+    encoding: str | None,
     columns: tuple[str, ...],
     seed: int | None,
 ) -> None:
@@ -60,14 +68,14 @@ def init(
 
     put("model", "name", _model(model))
     put("teacher", "model", _model(teacher))
-    put("data", "format", format_)
-    put("data", "columns", dict(map(_pair, columns)) or None)
+    for key, value in _reading(format_, encoding, columns).items():
+        put("data", key, value)
     put("project", "seed", seed)
     config.parse(template.render(settings), "the options")
     project.require_new(folder)
     found = _found(data, split, "--split")
     put("data", "heldout", _heldout(heldout, heldout_split))
-    _say_added(project.create(folder, found, settings))
+    _say_added(folder, project.create(folder, found, settings))
     say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {quote(str(folder))}")
 
 
@@ -75,12 +83,29 @@ def init(
 @click.argument("folder", type=FOLDER)
 @click.argument("data", nargs=-1, required=True)
 @click.option("--split", default=None, help="Split of a hub's dataset (default: train).")
-def import_(folder: Path, data: tuple[str, ...], split: str | None) -> None:
-    """Add more data to round 0."""
+@FORMAT
+@ENCODING
+@COLUMN
+def import_(
+    folder: Path,
+    data: tuple[str, ...],
+    split: str | None,
+    format_: str | None,
+    encoding: str | None,
+    columns: tuple[str, ...],
+) -> None:
+    """Add more data to round 0. Options hold for these files; [data] in config.toml for what they do not say."""
     from engine import project
 
+    reading = _reading(format_, encoding, columns)
     project.require_growing(folder)
-    _say_added(project.add(folder, _found(data, split, "--split")))
+    _say_added(folder, project.add(folder, _found(data, split, "--split"), reading))
+
+
+def _reading(format: str | None, encoding: str | None, columns: Sequence[str]) -> dict[str, object]:
+    """The keys of [data] that the options say."""
+    said = {"format": format, "encoding": encoding, "columns": dict(map(_pair, columns)) or None}
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def _found(texts: Sequence[str], split: str | None, option: str, default: str = "") -> list[Path | Source]:
@@ -163,7 +188,7 @@ def _pair(column: str) -> tuple[str, str]:
     return ours, yours
 
 
-def _say_added(batches: list[Any]) -> None:
+def _say_added(folder: Path, batches: list[Any]) -> None:
     """One line per imported file, and where to look when rows were refused."""
     for b in batches:
         held = f", {b.heldout:,} held out" if b.heldout else ""
@@ -171,5 +196,9 @@ def _say_added(batches: list[Any]) -> None:
         say(f"{b.file}: {b.format}, {b.rows + b.heldout:,} rows{held}{twice}")
         for text in b.overlaps():
             say(f"  {text}")
+        for text in b.notes:
+            say(f"  {text}")
         if b.rejected:
-            say(f"  {b.rejected:,} rows could not be used and lie in quarantine with file, row and reason")
+            why = "; ".join(f"{reason} ({rows:,})" for reason, rows in b.reasons)
+            say(f"  {b.rejected:,} rows are in quarantine{f': {why}' if why else ''}")
+            say(f"  List them: middo-tui quarantine {quote(str(folder))}")

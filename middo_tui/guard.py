@@ -22,22 +22,12 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-from middo_tui.say import INVISIBLE, SURROGATES, clean, hides
+from middo_tui.say import ELLIPSIS, INVISIBLE, SURROGATES, clean, hides, one_line
 
-__all__ = ["Guard", "clean", "fit", "hides", "one_line"]
-
-NEWLINE = "⏎"
-ELLIPSIS = "…"
+__all__ = ["ELLIPSIS", "Guard", "clean", "fit", "hides", "one_line"]
 
 _UNPRINTABLE = re.compile(f"[\x00-\x1f\x7f-\x9f{INVISIBLE}{SURROGATES}]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-
-
-def one_line(text: str, limit: int = 400) -> str:
-    """``text`` for a single row: cleaned, newlines as a sign, cut to ``limit`` characters *before* the work is done."""
-    short = text[:limit]
-    line = clean(short).text.replace("\n", NEWLINE)
-    return line + ELLIPSIS if len(text) > limit else line
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:

@@ -11,6 +11,8 @@ import sys
 from typing import Any, NamedTuple
 
 TAB = "    "
+NEWLINE = "⏎"
+ELLIPSIS = "…"
 
 # Characters that draw nothing themselves, reorder what is drawn, or speak to the terminal. U+FE0F (emoji presentation)
 # and combining accents are left alone: they are ordinary in text and change nothing but the glyph before them.
@@ -41,6 +43,13 @@ def clean(text: str) -> Cleaned:
     """Make ``text`` safe to show over several lines: newlines stay, tabs become spaces, the rest becomes visible."""
     text, hidden = HIDDEN.subn(_visible, text.replace("\r\n", "\n"))
     return Cleaned(text.replace("\t", TAB), hidden)
+
+
+def one_line(text: str, limit: int = 400) -> str:
+    """``text`` for a single row: cleaned, newlines as a sign, cut to ``limit`` characters *before* the work is done."""
+    short = text[:limit]
+    line = clean(short).text.replace("\n", NEWLINE)
+    return line + ELLIPSIS if len(text) > limit else line
 
 
 def hides(text: str) -> bool:

@@ -29,9 +29,7 @@ def _column(name: str, values: list[Any]) -> Any:
 
     known = {"tools": pa.string(), "id": pa.int64(), "parent": pa.int64(), "axis": pa.string(), "round": pa.int64()}
     if name == "messages":
-        keys = next((list(turn) for turns in values for turn in turns), ["role", "content", "kind"])
-        turn = pa.struct([(key, pa.int64() if key == "weight" else pa.string()) for key in keys])
-        return pa.array(values, pa.list_(turn))
+        return _turns(values)
     if name in known:
         try:
             return pa.array(values, known[name])
@@ -40,13 +38,47 @@ def _column(name: str, values: list[Any]) -> Any:
     return _other(values)
 
 
+def _turns(values: list[list[dict[str, Any]]]) -> Any:
+    """Lists of turns. Calls of OpenAI's common form are structs, which trainers can use as they are; where one call of
+    the file has another form, all are JSON text, which loses nothing.
+    """
+    import pyarrow as pa
+
+    calls = [turn["tool_calls"] for turns in values for turn in turns if turn.get("tool_calls")]
+    function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+    call = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", function)])
+    types = {"weight": pa.int64(), "tool_calls": pa.list_(call)}
+    if not all(_common(one) for made in calls for one in made):
+        types["tool_calls"] = pa.string()
+        values = [[_as_text(turn) for turn in turns] for turns in values]
+    keys = next((list(turn) for turns in values for turn in turns), ["role", "content", "kind"])
+    return pa.array(values, pa.list_(pa.struct([(key, types.get(key, pa.string())) for key in keys])))
+
+
+def _common(call: dict[str, Any]) -> bool:
+    """Whether a call is read back from a struct as the same JSON text."""
+    function = call.get("function")
+    if not isinstance(function, dict) or list(function) != ["name", "arguments"]:
+        return False
+    order = [key for key in ("id", "type", "function") if key in call]
+    texts = [*function.values(), *(value for key, value in call.items() if key != "function")]
+    return list(call) == order and all(isinstance(text, str) for text in texts)
+
+
+def _as_text(turn: dict[str, Any]) -> dict[str, Any]:
+    calls = turn.get("tool_calls")
+    return turn | {"tool_calls": json.dumps(calls, ensure_ascii=False)} if calls else turn
+
+
 def _other(values: list[Any]) -> Any:
     """A column that the rows came with: in the type that holds all of its values, else as JSON text."""
     import pyarrow as pa
 
     try:
         made = pa.array(values)
-        if not pa.types.is_null(made.type) and [without_nulls(v) for v in made.to_pylist()] == [*map(without_nulls, values)]:
+        if not pa.types.is_null(made.type) and [without_nulls(v) for v in made.to_pylist()] == [
+            *map(without_nulls, values)
+        ]:
             return made
     except (pa.ArrowException, OverflowError):
         pass

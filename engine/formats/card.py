@@ -56,7 +56,7 @@ def _traced(columns: list[str]) -> bool:
 
 
 def _turn_columns(rows: list[dict[str, Any]]) -> list[str]:
-    first = next((turn for row in rows for turn in row["messages"]), {})
+    first: dict[str, Any] = next((turn for row in rows for turn in row["messages"]), {})
     return [name for name in first if name not in ("role", "content", "kind")]
 
 

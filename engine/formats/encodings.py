@@ -31,7 +31,7 @@ _SHOWN = 3
 def text_file(path: Path, head: bytes, asked: str = AUTO) -> Text:
     """How to read the text file whose first block is ``head``.
 
-    A UTF-8 file with a few wrong bytes is read: their rows are refused one by one. So is one that is asked for as UTF-8.
+    A UTF-8 file with a few wrong bytes is read, and their rows are refused one by one; so is any asked for as UTF-8.
 
     Raises:
         DataError: not UTF-8 as a whole; names what it probably is, and how to say so.
@@ -55,27 +55,28 @@ def _name(asked: str) -> str:
         name = codecs.lookup(asked).name
         b"".decode(name)  # refuses what is a codec, but no encoding of text
     except (LookupError, ValueError):
-        raise ConfigError(f"[data] encoding: there is no encoding {asked!r}. For example: utf-8, gb18030, cp1252.") from None
+        raise ConfigError(f"[data] encoding: there is no encoding {asked!r}. E.g. utf-8, gb18030, cp1252.") from None
     return {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(name, name)
 
 
 def _wide(head: bytes) -> str:
     """UTF-16 or UTF-32 without a mark: JSON and CSV begin with ASCII, whose other bytes are zero."""
     zeros = tuple(byte == 0 for byte in head[:4])
-    wide = {
+    wide: dict[tuple[bool, ...], str] = {
         (False, True, True, True): "utf-32-le",
         (True, True, True, False): "utf-32-be",
         (False, True, False, True): "utf-16-le",
         (True, False, True, False): "utf-16-be",
     }
     # The second character need not be ASCII.
-    short = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
-    return wide.get(zeros, "") or (short.get(zeros[:2], "") if head[:2].strip(b"\0") in (b"{", b"[") else "")
+    short: dict[tuple[bool, ...], str] = {(False, True): "utf-16-le", (True, False): "utf-16-be"}
+    begins = head[:2].strip(b"\0") in (b"{", b"[")
+    return wide.get(zeros, "") or (short.get(zeros[:2], "") if begins else "")
 
 
 @dataclass(frozen=True, slots=True)
 class _Wrong:
-    """Bytes that are not UTF-8: where the first is, why, what surrounds it, and whether that is so all over the file."""
+    """Bytes that are not UTF-8: where the first is, why, what surrounds it, and whether all of the file is so."""
 
     at: int
     reason: str

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.errors import DataError, UsageError
+from engine.errors import UsageError
 from engine.formats import folders, llama_factory
 from engine.formats.arrow import write_parquet
 from engine.formats.shaping import rows_of
@@ -23,10 +23,12 @@ from engine.store.rows import Sample
 
 EXPORTS = ("alpaca", "sharegpt", "messages", "parquet", *folders.FOLDERS)
 
+
 def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = False, story: str = "") -> None:
     """Write ``samples`` in their order to ``out``: a file (JSON; JSON lines when it ends in .jsonl; compressed when
     .gz or .zst follows), or a folder with a card for ``hf`` and ``hub``. ``provenance`` adds id, parent, axis and
-    round to every row. The columns that the rows came with go along. ``story`` is Markdown for the card: how the samples came about.
+    round to every row. The columns that the rows came with go along. ``story`` is Markdown for
+    the card: how the samples came about.
 
     Raises:
         UsageError: no such format, or ``out`` is something that must not be overwritten.

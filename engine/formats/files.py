@@ -58,7 +58,7 @@ def suffix_of(path: PurePath) -> str:
 
 def _text_rows(path: Path, head: bytes, encoding: str) -> Iterator[Raw]:
     suffix = suffix_of(path)
-    if suffix not in SUFFIXES and b"\0" in head[:64].strip(b"\0") and not head.startswith(MARKS):
+    if suffix not in SUFFIXES and not head.startswith(MARKS) and head.lstrip(b"\0 \t\r\n")[:1] not in (b"[", b"{"):
         raise _unknown(path)
     file = text_file(path, head, encoding)
     start = head[len(file.bom) :].decode(file.encoding, "replace").lstrip()[:1]

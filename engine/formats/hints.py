@@ -15,16 +15,26 @@ from engine.formats.shapes import Shape
 from engine.formats.streams import Raw
 from engine.formats.turns import Unusable
 
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # What people call a part, the likeliest first. Names are compared in lower case, words joined by _.
-_PROMPT = ("instruction", "instructions", "prompt", "question", "query", "user_prompt", "request", "problem", "task")
-_PROMPT += ("user", "human", "user_message", "user_input", "q", "input", "inputs", "input_text", "source", "text_in")
-_PROMPT += ("original_question", "problem_statement", "document", "article", "title")
-_INPUT = ("input", "context", "contexts", "passage", "background", "paragraph", "document", "article", "reference")
-_OUTPUT = ("output", "outputs", "response", "answer", "completion", "target", "targets", "reply", "assistant", "solution")
-_OUTPUT += ("gpt", "bot", "a", "output_text", "model_answer", "expected_output", "generation", "generated_text", "result")
-_OUTPUT += ("assistant_response", "final_answer", "answer_text", "summary", "text_out", "chosen", "long_answer")
-_TURNS = ("messages", "conversations", "conversation", "message", "dialog", "dialogue", "dialogs", "dialogues", "chat")
-_TURNS += ("turns", "chats", "chat_history", "history", "data")
+_PROMPT = _words(
+    "instruction instructions prompt question query user_prompt request problem task user human user_message"
+    " user_input q input inputs input_text source text_in original_question problem_statement document article title"
+)
+_INPUT = _words("input context contexts passage background paragraph document article reference")
+_OUTPUT = _words(
+    "output outputs response answer completion target targets reply assistant solution gpt bot a output_text"
+    " model_answer expected_output generation generated_text result assistant_response final_answer answer_text summary"
+    " text_out chosen long_answer"
+)
+_TURNS = _words(
+    "messages conversations conversation message dialog dialogue dialogs dialogues chat turns chats chat_history"
+    " history data"
+)
 _NAMES: dict[str, tuple[str, ...]] = {
     "messages": _TURNS,
     "conversations": _TURNS,
@@ -60,12 +70,14 @@ def advice(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Sh
     """What to write so that the file is read, tried on its rows; how to say it where no name says enough."""
     pairs = guess(columns, rows, wanted)
     if not pairs:
+        expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in ((wanted,) if wanted else shapes.SHAPES))
         parts = (wanted or shapes.named("alpaca")).needs
-        return "Map your columns: " + " ".join(f"--column {part}=NAME" for part in parts) + "."
+        mapped = " ".join(f"--column {part}=NAME" for part in parts)
+        return f"Expected {expected}. Map your columns: {mapped}."
     pairs = {ours: yours for ours, yours in pairs.items() if ours != yours} or pairs
     given = " ".join(f"--column {quote(f'{ours}={yours}')}" for ours, yours in pairs.items())
     known = ", ".join(f"{ours} = {_toml(yours)}" for ours, yours in pairs.items())
-    return f"By their names: {given} (in config.toml: [data] columns = {{{known}}})."
+    return f"Try {given} (in config.toml: [data] columns = {{{known}}})."
 
 
 def _toml(text: str) -> str:

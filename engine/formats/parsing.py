@@ -1,4 +1,4 @@
-"""One file's rows -> conversations: which format each is read as, what is left out for what it is, what is kept beside."""
+"""One file's rows -> conversations: the format that each is read as, what is refused, what is kept beside."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _TALK = frozenset({"messages", "conversations", "prompt", "completion", "respons
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A row as a conversation. ``extra``: its other columns as a JSON object, "" for none. ``lost``: fields of its turns
-    that have no place in a conversation.
+    """A row as a conversation. ``extra``: its other columns as a JSON object, "" for none. ``lost``: fields of its
+    turns that have no place in a conversation.
     """
 
     messages: Turns
@@ -57,7 +57,7 @@ class Parser:
             raise Unusable("not an object with columns")
         for name in self._labels:
             if turns.truth(raw.value.get(name)) is False:
-                raise Unusable(f"{name} is false: this marks a bad answer (rename the column if it means something else)")
+                raise Unusable(f"{name} is false: a bad answer (KTO). Rename the column if it means something else")
         media.refuse_row(raw.value)
         row = shapes.renamed(raw.value, self._columns)
         shape = shapes.shape_for(self.shape, row) if self._any else self.shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -50,6 +50,26 @@ class Imported:
     def reasons(self, most: int = 3) -> tuple[tuple[str, int], ...]:
         """The most frequent reasons of the rejects as (reason, rows)."""
         return tuple(Counter(reject.reason for reject in self.rejects).most_common(most))
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person must know of columns and turns that mean something, a sentence each."""
+        out = []
+        if self.kept:
+            out.append(f"kept with every row, and exported again: {_names(self.kept)}")
+        if any(name.startswith("rejected") for name in self.kept):
+            out.append("preference data: chosen answers are learned, rejected ones are only kept")
+        if masked := sum(not turn.train for sample in self.samples for turn in sample.messages):
+            out.append(
+                f"{masked:,} assistant turns have weight 0 or train false: context, not learned; exported as such"
+            )
+        if self.lost:
+            out.append(f"not kept: the turns' {_names(self.lost)}")
+        return tuple(out)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return ", ".join(names[:12]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +204,7 @@ def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
     rows = [shapes.renamed(row, data.columns) for row in objects]
     shape = shapes.detect(rows) if data.format == "auto" else shapes.named(data.format)
     if shape is None or not any(shape.named(row) for row in rows):
-        needed = (shape,) if shape else shapes.SHAPES
-        expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in needed)
-        raise DataError(
-            f"{name}: no known format. {hints.found(columns)} Expected {expected}. {hints.advice(columns, objects, shape)}"
-        )
+        raise DataError(f"{name}: no known format. {hints.found(columns)} {hints.advice(columns, objects, shape)}")
     return shape
 
 

@@ -200,14 +200,14 @@ def _unused_by_preference(row: Row) -> frozenset[str]:
 
 
 _MORE = ("system", "tools", *REASONING)
-_PREFERENCE = frozenset({"chosen", "rejected", "prompt", "instruction", "input", "history", "messages", "conversations"})
+_PREFERENCE = frozenset(
+    {"chosen", "rejected", "prompt", "instruction", "input", "history", "messages", "conversations"}
+)
 
 # In the order in which a row that fits several is taken: the richer format first.
 SHAPES: tuple[Shape, ...] = (
     Shape("messages", ("messages",), ("system", "tools"), _is_list_of("messages"), _list_of("messages")),
-    Shape(
-        "sharegpt", ("conversations",), ("system", "tools"), _is_list_of("conversations"), _list_of("conversations")
-    ),
+    Shape("sharegpt", ("conversations",), ("system", "tools"), _is_list_of("conversations"), _list_of("conversations")),
     Shape("alpaca", ("instruction", "output"), ("input", "history", *_MORE), _is_alpaca, _alpaca),
     Shape("prompt", ("prompt", "completion"), ("response", *_MORE), _is_prompt, _prompt, _unused_answer),
     Shape(

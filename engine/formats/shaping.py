@@ -1,4 +1,4 @@
-"""Samples as the rows of each format. What a format cannot hold is refused with the sample's id and a format that can."""
+"""Samples as rows of each format. What one cannot hold is refused, with the sample's id and a format that can."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _RESERVED = {
 
 
 def rows_of(samples: Sequence[Sample], format: str, provenance: bool) -> list[Row]:
-    """The rows of ``samples`` in ``format`` (tables of all kinds: ``messages`` with the same columns in every row), with
-    the columns that they came with. One whose name is taken is called ``original_`` and its name.
+    """The rows of ``samples`` in ``format``, with the columns that they came with: one whose name is taken is called
+    ``original_`` and its name. Tables of all kinds have ``messages``, and the same columns in every row.
 
     Raises:
         DataError: a sample that the format cannot hold.
@@ -178,8 +178,8 @@ def _old_calls(turn: Message) -> list[Row] | None:
 
 
 def _table(samples: Sequence[Sample]) -> list[Row]:
-    """messages of role/content/kind and what any turn has besides, ``tools`` where any row has them: the same columns in
-    every row, as tables need it. Calls and tools are JSON text.
+    """messages of role/content/kind and what any turn has besides, ``tools`` where any row has them: the same fields in
+    every turn and row, as tables need it. ``tools`` is JSON text, calls are values.
     """
     split = [_without_tools(sample) for sample in samples]
     there = {key for _, turns in split for turn in turns for key in _cells(turn)}
@@ -195,7 +195,7 @@ def _table(samples: Sequence[Sample]) -> list[Row]:
 def _cells(turn: Message) -> Row:
     found = _fields(turn)
     if turn.tool_calls:
-        found["tool_calls"] = turn.tool_calls
+        found["tool_calls"] = json.loads(turn.tool_calls)
     return found if turn.train else found | {"weight": 0}
 
 

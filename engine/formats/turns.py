@@ -47,10 +47,8 @@ THINKING = ("reasoning_content", "reasoning", "thinking")
 _WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
 _DETAILS = ("train_detail", "training_detail")
 _KNOWN = frozenset(
-    ("role", "from", "content", "value", "kind", "name", "tool_calls", "function_call", "tool_call_id")
-    + THINKING
-    + _WEIGHTS
-    + _DETAILS
+    {"role", "from", "content", "value", "kind", "name", "tool_calls", "function_call", "tool_call_id"}
+    | {*THINKING, *_WEIGHTS, *_DETAILS}
 )
 
 # What may follow what. The state is the role, an assistant's call being its own. A plain answer may call a tool in

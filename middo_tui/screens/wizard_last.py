@@ -198,6 +198,6 @@ def make(draft: Draft, say: Callable[[str], None]) -> Path:
     for added in project.create(draft.place, [data], settings, say):
         held = f"{added.heldout:,} of them held out"
         say(f"{added.rows + added.heldout:,} samples, {held}, {added.rejected:,} rows set aside")
-        for text in added.overlaps():
+        for text in (*added.overlaps(), *added.notes):
             say(text)
     return draft.place

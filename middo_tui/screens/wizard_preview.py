@@ -26,7 +26,8 @@ from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import Paragraph, wrap
 
-FORMATS = ("auto", "alpaca", "prompt", "messages", "sharegpt")
+FORMATS = ("auto", "alpaca", "prompt", "messages", "sharegpt", "preference")
+GUESSED = "The columns are mapped by their names. Check the rows below; ↓ and → to change."
 NO_COLUMN = "—"
 TURN_ROWS = 3
 TURN_LIMIT = 2000
@@ -106,6 +107,7 @@ class PreviewStep(Step):
         self._menu = Menu(())
         self._names: tuple[str, ...] = ()
         self._stop = Event()
+        self._guessed = False
 
     def compose(self) -> ComposeResult:
         """What it is, the values, the shown row, the counts."""
@@ -155,12 +157,19 @@ class PreviewStep(Step):
     def _looked(self, message: Looked) -> None:
         message.stop()
         self._look = message.found
+        if message.found.guess and not self._guessed and self.draft.format == "auto" and not self.draft.columns:
+            self._guessed = True
+            named = {ours: yours for ours, yours in message.found.guess.items() if ours != yours}
+            self.draft = replace(self.draft, columns=named)
+            self._read()
+            return
         self._row = min(self._row, max(0, len(self._look.rows) - 1))
         self._list()
         if self._look.problem:
             self.post_message(Said(Notice(_what_is_missing(self.draft, self._look), "decide")))
         else:
-            self.post_message(Said(Notice("")))
+            known = self._guessed and self.draft.columns
+            self.post_message(Said(Notice(GUESSED, "decide") if known else Notice("")))
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
@@ -194,7 +203,8 @@ class PreviewStep(Step):
         if not name:
             return []
         shape = shapes.named(name)
-        return [*((part, True) for part in shape.needs), *((part, False) for part in shape.may)]
+        more = [part for part in shape.may if part != "reasoning_content"]  # another name of thinking
+        return [*((part, True) for part in shape.needs), *((part, False) for part in more)]
 
     def _shown(self) -> Shown | None:
         if not self._look.rows:

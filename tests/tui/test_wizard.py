@@ -163,35 +163,6 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
         db.close()
 
 
-async def test_unknown_columns_are_given_their_parts(here: Path) -> None:
-    rows = "".join(json.dumps({"question": f"What is {i}+1?", "answer": str(i + 1)}) + "\n" for i in range(9))
-    (here / "odd.jsonl").write_text(rows, encoding="utf-8")
-    app = Wizard()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press(*typed("odd.jsonl"), "enter")
-        await at_step(pilot, "columns")
-        await until(pilot, "There are question, answer.")
-        await pilot.press("enter")
-        await until(pilot, "No known columns.")
-        await pilot.press("right")
-        await until(pilot, "needed")
-        await pilot.press("down", "right", "down", "right")
-        await until(pilot, "question cannot be both instruction and output")
-        await pilot.press("right")
-        await until(pilot, "9 rows: all can be used")
-        assert "What is 0+1?" in screen_text(app)
-        await pilot.press("enter")
-        await at_step(pilot, "model")
-        await pilot.press("escape")
-        await at_step(pilot, "columns")
-        await until(pilot, "9 rows: all can be used")  # what was chosen is still chosen
-        screen = app.screen
-        assert isinstance(screen, WizardScreen)
-        assert screen.draft.columns == {"instruction": "question", "output": "answer"}
-    text = template.render(screen.draft.settings())
-    assert configs.parse(text, "x").data.columns == screen.draft.columns
-
-
 async def test_every_step_goes_back_and_the_first_one_leaves(here: Path) -> None:
     alpaca(here / "cats.json")
     app = Wizard()
@@ -387,7 +358,7 @@ def test_a_look_reads_only_the_beginning_and_a_tally_all(here: Path) -> None:
 def test_a_look_at_unknown_columns_names_them(here: Path) -> None:
     (here / "odd.json").write_text('[{"q": "a", "a": "b"}]', encoding="utf-8")
     assert look(here / "odd.json", configs.Data()) == Look(
-        ("q", "a"), "", (), look(here / "odd.json", configs.Data()).problem
+        ("q", "a"), "", (), look(here / "odd.json", configs.Data()).problem, {"instruction": "q", "output": "a"}
     )
     with pytest.raises(DataError):
         look(here / "missing.json", configs.Data())

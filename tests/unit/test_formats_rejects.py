@@ -157,7 +157,11 @@ def test_a_shown_row_is_bounded_and_valid(tmp_path: Path) -> None:
         ("x.json", b'[{"instruction": "a", "output": "b"}] {}', "text after the closing"),
         ("x.json", b"[" * 100_000, "nested too deeply"),
         ("x.json", b'{"a": }', "neither one JSON value nor"),
-        ("x.json", b'[{"instruction": "caf\xe9", "output": "b"}]', r"not UTF-8 at byte 21 .*As cp1252 it reads \"café\".*--encoding cp1252"),
+        (
+            "x.json",
+            b'[{"instruction": "caf\xe9", "output": "b"}]',
+            r"not UTF-8 at byte 21 .*As cp1252 it reads \"café\".*--encoding cp1252",
+        ),
         ("x.csv", b"instruction,output\na,caf\xe9\n", "not UTF-8 at byte 24"),
         ("x.csv", b'instruction,output\n"a,b\n', "not CSV"),
         ("x.json", b"\xff\xfe[\x00\x00", "not UTF-16-LE"),

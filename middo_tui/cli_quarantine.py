@@ -1,0 +1,48 @@
+"""``middo-tui quarantine``: the rows that an import could not use, with file, row and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import click
+from msgspec.structs import asdict
+
+from middo_tui.say import one_line, say, say_json
+
+FOLDER = click.Path(path_type=Path)
+EXCERPT = 300
+
+
+@click.command()
+@click.argument("folder", type=FOLDER, default=".")
+@click.option("--reason", default="", metavar="WORDS", help="Only reasons with these words.")
+@click.option("--file", "file_", default="", metavar="WORDS", help="Only files whose names contain this.")
+@click.option("--counts", is_flag=True, help="Rows per reason instead of the rows.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="At most so many; 0: all.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the row's text.")
+def quarantine(folder: Path, reason: str, file_: str, counts: bool, limit: int, as_json: bool) -> None:
+    """List rows that could not be imported, and why. Exit code 0, also when there are none."""
+    from engine.store import quarantine as held
+    from engine.store.connect import reader
+
+    db = reader(folder)
+    try:
+        db.row_factory = None
+        total = held.count(db, reason, file_)
+        found: Iterable[held.Reason | held.Refused] = (
+            held.reasons(db, reason, file_) if counts else held.refused(db, reason, file_)
+        )
+        for one in islice(found, limit or None):
+            if as_json:
+                say_json(asdict(one))
+            elif isinstance(one, held.Reason):
+                say(one_line(f"{one.rows:>9,}  {one.reason} (first: {one.file}, row {one.row})", 2 * EXCERPT))
+            else:
+                say(one_line(f"{one.file}, row {one.row}: {one.reason}", 2 * EXCERPT))
+                say(f"    {one_line(one.raw, EXCERPT)}")
+        if not as_json:
+            say(f"{total:,} rows in quarantine" + (" match" if reason or file_ else ""))
+    finally:
+        db.close()
