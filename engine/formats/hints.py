@@ -108,18 +108,24 @@ def _candidates(named: Mapping[str, str], needs: Sequence[str]) -> list[dict[str
     """Every choice of a column for each needed part, the likeliest names first, no column twice."""
     options = []
     for part in needs:
-        ranked = [c for c, name in named.items() if name in _NAMES[part]]
-        options.append(sorted(ranked, key=lambda c: _NAMES[part].index(named[c]))[:4])
+        ranks = {column: rank for column, name in named.items() if (rank := _rank(name, _NAMES[part])) is not None}
+        options.append(sorted(ranks, key=ranks.__getitem__)[:4])
     made = [dict(zip(needs, chosen, strict=True)) for chosen in product(*options)]
     return [pairs for pairs in made if len(set(pairs.values())) == len(pairs)]
+
+
+def _rank(name: str, known: Sequence[str]) -> int | None:
+    """How likely a column is a part: by its whole name, else by its last word (``the_question``)."""
+    last = name.rpartition("_")[2]
+    return known.index(name) if name in known else len(known) + known.index(last) if last in known else None
 
 
 def _added(named: Mapping[str, str], parts: Sequence[str], taken: set[str]) -> dict[str, str]:
     out: dict[str, str] = {}
     for part in parts:
-        free = [c for c, name in named.items() if name in _NAMES[part] and c not in taken]
+        free = {c: _NAMES[part].index(name) for c, name in named.items() if name in _NAMES[part] and c not in taken}
         if free:
-            out[part] = min(free, key=lambda c: _NAMES[part].index(named[c]))
+            out[part] = min(free, key=free.__getitem__)
             taken.add(out[part])
     return out
 

@@ -169,7 +169,7 @@ def test_bad_rows_are_quarantined_with_their_row_and_reason(tmp_path: Path) -> N
     path.write_text("\n".join(rows))
     done = cli("init", tmp_path / "P", "--data", path)
     assert done.exit_code == 0, done.output
-    assert "3 rows could not be used" in done.output
+    assert "3 rows are in quarantine" in done.output
     facts = json.loads(cli("status", tmp_path / "P", "--json").output)
     assert facts["dataset"] == {"imported": 2, "heldout": 0, "overlap": 0, "quarantined": 3}
 
