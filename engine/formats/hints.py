@@ -75,7 +75,7 @@ def advice(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Sh
         mapped = " ".join(f"--column {part}=NAME" for part in parts)
         return f"Expected {expected}. Map your columns: {mapped}."
     pairs = {ours: yours for ours, yours in pairs.items() if ours != yours} or pairs
-    given = " ".join(f"--column {quote(f'{ours}={yours}')}" for ours, yours in pairs.items())
+    given = " ".join(f"--column {ours}={quote(yours)}" for ours, yours in pairs.items())
     known = ", ".join(f"{ours} = {_toml(yours)}" for ours, yours in pairs.items())
     return f"Try {given} (in config.toml: [data] columns = {{{known}}})."
 
