@@ -18,7 +18,6 @@ from typing import TypeVar
 from engine.config import Config
 from engine.errors import Cancelled, Paused
 from engine.store import read, write
-from engine.store.connect import transaction
 from engine.store.dataset import Dataset
 from engine.store.rows import Artifact, Row, Sample
 
@@ -102,16 +101,14 @@ class StoreCtx:
         )
 
     def withdraw(self, name: str, round: int) -> None:
-        with transaction(self._db):  # first: what has no row does not count, whatever is left of it
-            self._db.execute("DELETE FROM artifact WHERE round=? AND name=?", (round, name))
+        write.withdraw(self._db, round, name)  # first: what has no row does not count, whatever is left of it
         shutil.rmtree(self._folder(name, round))
 
     def _folder(self, name: str, round: int) -> Path:
         return self.project / "artifacts" / f"round-{round}" / name
 
     def drop_metrics_after(self, step: int) -> None:
-        with transaction(self._db):
-            self._db.execute("DELETE FROM metric WHERE round=? AND step>?", (self.round, step))
+        write.drop_metrics_after(self._db, self.round, step)
 
     def replace(self, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]) -> None:
         write.replace(self._db, self.round, born, retired, rows)

@@ -6,12 +6,14 @@ One flat type per boundary; each message names the file, row or key, the reason 
     ├─ ConfigError        config.toml: unknown key, wrong type, impossible combination            exit 2
     ├─ UsageError         a path or argument that cannot be meant                                 exit 2
     ├─ DataError          a dataset file that cannot be read at all (single bad rows are quarantined, never raised)
-    ├─ StoreError         the project's database: missing, newer schema, network filesystem, disk full
+    ├─ StoreError         the project's database: missing, newer schema, network filesystem
+    │  └─ StoreBlocked    locked by another program, or the disk is full: the same may be tried again
     ├─ ModelError         a model, tokenizer, adapter or chat template that cannot be loaded or used
     ├─ BackendError       a backend that cannot do what its role needs
     │  └─ EndpointError   what an endpoint said to one request, with its HTTP status
     ├─ StageError         a stage cannot go on with the inputs it found
     └─ WorkerError        the worker: already running, lost, cannot start
+       └─ WorkerGone      its project was removed, moved or replaced while it ran
 
 What is *not* an error: a sample that fails on its own (a rating that cannot be read, a malformed reply, a row that
 is too
@@ -47,6 +49,16 @@ class StoreError(MiddoError):
     """The project's database cannot be opened, written or understood."""
 
 
+class StoreBlocked(StoreError):
+    """Another program holds the database, or the disk is full: nothing was done, and waiting helps. ``trouble``:
+    ``locked`` or ``full``.
+    """
+
+    def __init__(self, message: str, trouble: str) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+
+
 class ModelError(MiddoError):
     """A model, tokenizer, adapter or chat template that cannot be loaded or used."""
 
@@ -69,6 +81,10 @@ class StageError(MiddoError):
 
 class WorkerError(MiddoError):
     """The worker is already there, is lost, or cannot start."""
+
+
+class WorkerGone(WorkerError):
+    """The project's folder or database is no longer the one that this worker was started for."""
 
 
 class Paused(Exception):

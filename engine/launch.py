@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -14,11 +15,13 @@ from engine import environment
 from engine.errors import ConfigError, WorkerError
 from engine.store import read
 from engine.store.connect import reader
+from engine.store.patience import WORDS
 from engine.store.rows import Worker
 
 LOCK = "worker.lock"
 HEARTBEAT_S = 1.0
 LOST_AFTER_S = 3 * HEARTBEAT_S + 2.0
+NOTE_BYTES = 16
 FREE_WITHIN_S = 5.0  # an orphaned child needs a moment to notice that its worker is gone
 
 
@@ -66,6 +69,8 @@ def lock(project: Path, within_s: float = FREE_WITHIN_S) -> int:
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError):  # a full disk: then there is no note, and the run is only seen to be silent
+                note(fd, "")
             return fd
         except BlockingIOError:
             if time.monotonic() < deadline and not _running(project):
@@ -73,6 +78,23 @@ def lock(project: Path, within_s: float = FREE_WITHIN_S) -> int:
                 continue
             os.close(fd)
             raise already_running(project) from None
+
+
+def note(lock: int, word: str) -> None:
+    """Write down what the worker waits for, where its own database cannot hold it: over bytes of the lock that are
+    there already, so that it needs no space.
+    """
+    os.pwrite(lock, word.encode().ljust(NOTE_BYTES), 0)
+
+
+def noted(project: Path) -> str:
+    """What the worker of ``project`` waits for (a key of ``patience.WORDS``); empty: nothing."""
+    try:
+        with (project / LOCK).open("rb") as file:
+            word = file.read(NOTE_BYTES).strip().decode("ascii", "replace")
+    except OSError:
+        return ""
+    return word if word in WORDS else ""
 
 
 def _running(project: Path) -> bool:

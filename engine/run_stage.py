@@ -11,11 +11,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib
+import os
 import sqlite3
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -28,8 +30,10 @@ from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
 from engine.stage import Ctx
 from engine.store import read, write
-from engine.store.connect import IN_FULL, writer
+from engine.store.connect import patient
+from engine.store.patience import FULL, WAITED, WORDS, lasting
 from engine.tether import die_with, fetch
+from engine.torchrun import NO_SPACE
 
 
 def resolve(target: str) -> Callable[[Ctx], None]:
@@ -70,8 +74,14 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
     except Waiting as what:
         state, error = "waiting", str(what) or None
     except MiddoError as failure:
+        if no_space(failure):
+            tell(f"{name}: {failure}")
+            return FULL
         state, error = "failed", str(failure)
     except Exception as failure:  # noqa: BLE001 - the boundary: whatever a stage raises becomes the job's outcome
+        if no_space(failure):  # the job goes on when the worker has seen space
+            tell(f"{name}: {failure}")
+            return FULL
         state, error = "failed", explain(failure, project)
         write.event(db, traceback.format_exc(), "trace", round, name)
         traceback.print_exc()  # into the log file, where a person can read it
@@ -81,16 +91,43 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
     return state
 
 
-def lasting(seconds: float) -> str:
-    """``29 s``, ``21 min 04 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+def no_space(failure: BaseException | None) -> bool:
+    """Whether a full disk is behind ``failure``. Writers of weights have errors of their own for it."""
+    while failure is not None:
+        if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+            return True
+        if any(said in str(failure) for said in ("No space left on device", "PytorchStreamWriter failed writing")):
+            return True
+        failure = failure.__cause__ or failure.__context__
+    return False
+
+
+def tell(line: str) -> None:
+    """A line for the child's log, which may lie on the full disk."""
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode())
+
+
+class Told:
+    """What a child says of the waits of its connection (``engine.store.patience.Watch``)."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def waits(self, trouble: str) -> None:
+        """It begins, or goes on."""
+        if trouble != self._said:
+            self._said = trouble
+            tell(f"{WORDS[trouble]} …")
+
+    def over(self, trouble: str, seconds: float) -> None:
+        """It has ended; the worker, which waited as well, has a line in the log for it."""
+        self._said = ""
+        tell(f"waited {lasting(seconds)}: {WAITED[trouble]}")
 
 
 def explain(failure: BaseException, project: Path) -> str:
     """A foreign exception as one sentence with the way out, where there is one."""
-    if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
-        return f"{failure.filename or project}: {IN_FULL}"
     kind = type(failure).__name__
     if kind == "OutOfMemoryError" or isinstance(failure, MemoryError):
         return (
@@ -112,7 +149,7 @@ def tie(place: str) -> None:
 
 def lead(project: Path, round: int, names: Sequence[str]) -> int:
     """Run the stages; the only process that opens the store. Returns 0 whenever the outcome was recorded."""
-    db = writer(project)
+    db = patient(project, Told())
     config = configs.load(project)
     try:
         ranks.check(processes(config, names), config.model.device)
@@ -120,12 +157,14 @@ def lead(project: Path, round: int, names: Sequence[str]) -> int:
         write.end_job(db, round, names[0], "failed", str(error))
         return ranks.BROKEN if ranks.started() > 1 else 0
     ranks.join(config.model.device)
-    run_all(db, project, round, names)
-    return ranks.dismiss()
+    full = run_all(db, project, round, names) == FULL
+    ended = ranks.dismiss()
+    return NO_SPACE if full else ended
 
 
-def run_all(db: sqlite3.Connection, project: Path, round: int, names: Iterable[str]) -> None:
+def run_all(db: sqlite3.Connection, project: Path, round: int, names: Iterable[str]) -> str:
     """Run the stages in order, each with config.toml and the plan as they are when it begins, until one is not done.
+    Returns the last one's state.
 
     What a person sets while one stage runs, a cut or automatic review, so holds for the next one.
     """
@@ -134,9 +173,11 @@ def run_all(db: sqlite3.Connection, project: Path, round: int, names: Iterable[s
             config = effective(configs.load(project), read.plan(db).auto)
         except MiddoError as error:  # config.toml was broken meanwhile
             write.end_job(db, round, name, "failed", str(error))
-            return
-        if run_one(db, project, config, round, name) != "done" or read.plan(db).want != "run":
-            return
+            return "failed"
+        state = run_one(db, project, config, round, name)
+        if state != "done" or read.plan(db).want != "run":
+            return state
+    return "done"
 
 
 def help_out(project: Path) -> int:

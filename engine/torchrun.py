@@ -20,6 +20,7 @@ from engine.errors import MiddoError
 from engine.tether import die_with, hand_out
 
 RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
+NO_SPACE = 75  # the exit code of a child that found the disk full: it is started again when there is space
 
 
 def reason(rank: int, failure: Any, processes: int) -> str:
@@ -65,6 +66,8 @@ def main(argv: list[str]) -> int:
         try:
             run.main([*how, "-m", "engine.run_stage", *child, str(ties)])
         except ChildFailedError as error:
+            if any(failure.exitcode == NO_SPACE for failure in error.failures.values()):
+                return NO_SPACE
             print(reason(*error.get_first_failure(), processes), file=sys.stderr)  # noqa: T201
             return RANK_FAILED
         except SignalException as error:

@@ -7,8 +7,8 @@ what is wanted, samples the machine. Never imports torch: it stays small while c
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -21,41 +21,66 @@ import psutil
 from engine import config as configs
 from engine import environment, eval_tasks, gauges, launch, loop, roles, sharding
 from engine.config import Config
-from engine.errors import MiddoError
+from engine.errors import MiddoError, WorkerGone
 from engine.loop import Limits, Open, Run, Stop
 from engine.store import read, write
-from engine.store.connect import transaction, writer
+from engine.store.connect import database, patient, transaction
+from engine.store.patience import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
 from engine.store.rows import Job
 from engine.store.schema import migrate
-from engine.torchrun import RANK_FAILED
+from engine.torchrun import NO_SPACE, RANK_FAILED
 
 POLL_S = 0.2
 GAUGE_S = 2.0
 GAUGES_KEPT = 5_000
+ROOM = 64 << 20
+"""How many bytes of the disk must have become free before a child that found none is started again."""
 
 
 class Supervisor:
     """One run of the worker over one project. ``lock`` is inherited by every child, so an orphan keeps it."""
 
-    def __init__(self, project: Path, db: sqlite3.Connection, lock: int) -> None:
+    def __init__(self, project: Path, db: Patient, lock: int) -> None:
         self.project = project
         self.db = db
         self.lock = lock
         self.gpus = gauges.open_gpus()
         self.beat_at = 0.0
         self.gauge_at = 0.0
+        self.place = _place(project)
+        self.noted = ""
+        self.full_at: int | None = None  # free bytes when a child last found too few
+        db.watch = self
+
+    def here(self) -> None:
+        """Raises WorkerGone when the project's folder or its database is not the one that this worker began with."""
+        now = _place(self.project)
+        if now != self.place:
+            how = "is gone" if now is None else "is another one now"
+            raise WorkerGone(f"{self.project}: the project {how}. Its worker ends; start it where the project is.")
+
+    def waits(self, trouble: str) -> None:
+        """The database cannot be written now (``engine.store.patience.Watch``)."""
+        self.here()
+        if trouble != self.noted:
+            self.noted = trouble
+            launch.note(self.lock, trouble)
+            _log(f"{WORDS[trouble]} …")
+
+    def over(self, trouble: str, seconds: float) -> None:
+        """It can be written again."""
+        self.noted = ""
+        launch.note(self.lock, "")
+        write.event(self.db, f"waited {lasting(seconds)}: {WAITED[trouble]}", "warning")
 
     def register(self) -> None:
         """Say who runs the project; mark what a dead worker left as interrupted."""
         me = psutil.Process()
-        with transaction(self.db):
-            self.db.execute(
-                "INSERT OR REPLACE INTO worker (id, pid, started, boot, heartbeat, child_pid) VALUES (1,?,?,?,?,NULL)",
-                (me.pid, me.create_time(), launch.boot_id(), time.time()),
-            )
+        write.register(self.db, me.pid, me.create_time(), launch.boot_id())
         write.interrupt(self.db)
         config = configs.load(self.project)
-        write.set_meta(self.db, name=config.project.name, model=config.model.name)
+        with transaction(self.db):
+            write.set_meta(self.db, name=config.project.name, model=config.model.name)
         self.mark_stale()
         for line in roles.notes(config):
             write.event(self.db, line)
@@ -108,7 +133,9 @@ class Supervisor:
                 write.open_round(self.db, step.round, config, loop.stages_of(step.closing), step.closing, step.stopped)
                 continue
             state = self.child(step)
-            if state != "done":
+            if state == FULL:
+                self.await_space()
+            elif state != "done":
                 return f"{state} in round {step.round}"
 
     def close_rounds(self) -> None:
@@ -141,7 +168,7 @@ class Supervisor:
         finally:
             os.close(death_w)
             end_group(process.pid)
-            self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
+        self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
         return self.outcome(step, before, process.returncode, log_path)
 
     def command(self, step: Run, death: int) -> list[str]:
@@ -183,6 +210,9 @@ class Supervisor:
         want = read.plan(self.db).want
         for name in step.stages:
             state = after[name].state
+            if state == "running" and code == NO_SPACE:
+                write.end_job(self.db, step.round, name, "interrupted")
+                return FULL
             if state == "running" or (code != 0 and after[name] == before[name]):
                 if want == "cancel":
                     write.end_job(self.db, step.round, name, "cancelled")
@@ -193,24 +223,46 @@ class Supervisor:
                 return state if state != "pending" else "done"
         return "done"
 
+    def await_space(self) -> None:
+        """Wait until more of the disk is free than when a child found too little, or something else is wanted."""
+        least = ROOM if self.full_at is None else self.full_at + ROOM
+        began = time.monotonic()
+        self.full_at = shutil.disk_usage(self.project).free
+        while shutil.disk_usage(self.project).free < least and read.plan(self.db).want == "run":
+            self.waits(FULL)
+            self.beat()
+            time.sleep(PAUSE_S)
+        self.over(FULL, time.monotonic() - began)
+
     def beat(self) -> None:
         """Heartbeat and gauges, each at its pace."""
+        self.here()
         now = time.monotonic()
         if now - self.beat_at >= launch.HEARTBEAT_S:
             self.beat_at = now
             self.db.execute("UPDATE worker SET heartbeat=? WHERE id=1", (time.time(),))
         if now - self.gauge_at >= GAUGE_S:
             self.gauge_at = now
-            with transaction(self.db):
-                self.db.executemany(
-                    "INSERT INTO gauge (at, device, util, memory_used, memory_total, power, temperature)"
-                    " VALUES (?,?,?,?,?,?,?)",
-                    (
-                        (g.at, g.device, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
-                        for g in gauges.sample(self.gpus)
-                    ),
-                )
-                self.db.execute("DELETE FROM gauge WHERE id <= (SELECT max(id) FROM gauge) - ?", (GAUGES_KEPT,))
+            readings = [
+                (g.at, g.device, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
+                for g in gauges.sample(self.gpus)
+            ]
+            write.gauges(self.db, readings, GAUGES_KEPT)
+
+
+def _place(project: Path) -> tuple[int, int, int, int] | None:
+    """What tells this project's folder and database from others at the same path; None: they are not there."""
+    try:
+        folder, file = project.stat(), database(project).stat()
+    except OSError:
+        return None
+    return folder.st_dev, folder.st_ino, file.st_dev, file.st_ino
+
+
+def _log(line: str) -> None:
+    """A line for logs/worker.log, which may lie on a full disk or be gone."""
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode())
 
 
 def surroundings(config: Config, stages: Sequence[str]) -> dict[str, str]:
@@ -253,7 +305,7 @@ def main(argv: list[str]) -> int:
         lock = launch.lock(project)
         os.set_inheritable(lock, False)
         migrate(project)
-        db = writer(project)
+        db = patient(project, None)
         config = configs.load(project)
         eval_tasks.check(config, project)  # not at hour three
         roles.check(config)
@@ -270,14 +322,15 @@ def main(argv: list[str]) -> int:
     os.close(ready)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        reason = supervisor.run()
-    except MiddoError as error:
-        write.event(db, str(error), "error")
+        reason, code = f"worker stopped: {supervisor.run()}", 0
+    except WorkerGone as error:
+        _log(str(error))
         return error.exit_code
-    write.event(db, f"worker stopped: {reason}")
-    with transaction(db):
-        db.execute("DELETE FROM worker WHERE id=1")
-    return 0
+    except MiddoError as error:
+        reason, code = str(error), error.exit_code
+    write.event(db, reason, "error" if code else "info")
+    write.sign_off(db)
+    return code
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from textual.binding import Binding, BindingType
 
 from middo_tui.feed.view import LoopView
 
-RUNNING = frozenset({"running", "pausing", "cancelling", "lost"})
+RUNNING = frozenset({"running", "pausing", "cancelling", "lost", "locked", "full"})
 S = TypeVar("S")
 
 

@@ -32,6 +32,8 @@ def notice(view: LoopView, keys: bool = True) -> Notice:
         "cancelled": _cancelled,
         "interrupted": _interrupted,
         "lost": _lost,
+        "locked": _held,
+        "full": _held,
         "waiting": _waiting,
         "failed": _failed,
         "idle": _idle,
@@ -70,6 +72,11 @@ def says_teacher(view: LoopView) -> bool:
 
 
 def _running(view: LoopView, keys: bool) -> Notice:
+    if view.held:
+        ways = _do(
+            keys, f"{press('loop.pause')} pauses it, {press('loop.cancel')} stops it now; it can go on from there."
+        )
+        return Notice(f"{view.held} Look at logs/ in the project.{ways}", "bad")
     if keys and says_teacher(view):  # the plain lines have a line for it
         if view.batch:
             leave = f"It may take hours: {press('app.leave')} quits, the terminal can be closed, the run goes on."
@@ -106,6 +113,11 @@ def _interrupted(view: LoopView, keys: bool) -> Notice:
 def _lost(view: LoopView, keys: bool) -> Notice:
     text = f"The worker lives but is silent, in {_where(view)}. Look at logs/worker.log in the project."
     return Notice(text + _do(keys, f"{press('loop.cancel')} cancels it."), "bad")
+
+
+def _held(view: LoopView, keys: bool) -> Notice:
+    out = "Free some space" if view.state == "full" else "End that program"
+    return Notice(f"{view.held} {out}: {_where(view)} then goes on by itself, nothing is lost.", "bad")
 
 
 def _waiting(view: LoopView, keys: bool) -> Notice:

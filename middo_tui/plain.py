@@ -132,7 +132,7 @@ def what_now(project: Path) -> str:
 def _closing_words(view: LoopView, project: Path) -> str:
     at = quote(str(project))
     ways = {
-        **dict.fromkeys(("running", "pausing", "cancelling"), f"Watch it with `middo-tui {at}`."),
+        **dict.fromkeys(("running", "pausing", "cancelling", "locked", "full"), f"Watch it with `middo-tui {at}`."),
         "lost": f"End it with `middo-tui cancel {at}`.",
         "waiting": f"Decide with `middo-tui review {at} --accept improved`, or in the app: `middo-tui {at}`.",
         "new": f"Start with `middo-tui run {at}`.",
@@ -213,8 +213,10 @@ def describe(status: Mapping[str, Any]) -> str:
     lines = [
         f"project  {guard.one_line(str(status['project']))}",
         f"model    {guard.one_line(str(status.get('model') or figures.NONE))}",
-        f"worker   {worker['state']}{pid}",
+        f"worker   {worker['state']}{pid}" + (f": {worker['trouble']}" if worker.get("trouble") else ""),
     ]
+    if status.get("config"):
+        lines.append(f"config   {guard.one_line(status['config'])}")
     if not status["rounds"]:
         data = status.get("dataset", {})
         size, bad = (data.get(name, 0) for name in ("imported", "quarantined"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import launch
+from engine import config, launch
+from engine import standing as standings
+from engine.errors import ConfigError
 from engine.loop import stages_of
 from engine.store import read, teacher
 from engine.store.connect import reader
@@ -19,11 +22,15 @@ COUNTED = ("proposed", "rejected", "accepted", "failed")
 
 
 class Standing(NamedTuple):
-    """Where a project stands: what ``gather`` says of the worker, and the jobs, few for any number of samples."""
+    """Where a project stands: what ``gather`` says of the worker, and the jobs, few for any number of samples.
+
+    ``trouble``: what holds a live worker up, as a sentence; None: nothing.
+    """
 
     state: str
     pid: int | None
     jobs: list[Job]
+    trouble: str | None = None
 
 
 def standing(project: Path) -> Standing:
@@ -34,17 +41,19 @@ def standing(project: Path) -> Standing:
     """
     db = reader(project)
     try:
-        return _standing(db, read.jobs(db))
+        return _standing(db, project, read.jobs(db))
     finally:
         db.close()
 
 
-def _standing(db: sqlite3.Connection, jobs: list[Job]) -> Standing:
+def _standing(db: sqlite3.Connection, project: Path, jobs: list[Job]) -> Standing:
     worker = read.worker(db)
     alive = launch.state(worker)
     if worker is not None and alive in ("running", "lost"):
-        return Standing(alive, worker.pid, jobs)
-    return Standing(_idle_state(jobs), None, jobs)
+        held = standings.trouble(db, project, alive, jobs, time.time())
+        waits = held is not None and held.word != standings.STALLED  # silent, but not lost: its database is held
+        return Standing("running" if waits else alive, worker.pid, jobs, held.text if held else None)
+    return Standing(_idle_state(jobs, alive == "ended"), None, jobs)
 
 
 def gather(project: Path) -> dict[str, Any]:
@@ -59,7 +68,7 @@ def gather(project: Path) -> dict[str, Any]:
         numbers = sorted({job.round for job in jobs})
         closing = read.closing_rounds(db)
         rounds = [_round(db, number, [j for j in jobs if j.round == number], number in closing) for number in numbers]
-        now = _standing(db, jobs)
+        now = _standing(db, project, jobs)
         meta = read.meta(db)
         return {
             "project": meta.get("name") or project.resolve().name,
@@ -68,18 +77,32 @@ def gather(project: Path) -> dict[str, Any]:
             "rounds_wanted": read.plan(db).rounds,
             "rounds": rounds,
             "dataset": _dataset(db, numbers[-1] if numbers else 0),
-            "worker": {"state": now.state, "pid": now.pid},
+            "config": _wrong_config(project),
+            "worker": {"state": now.state, "pid": now.pid, "trouble": now.trouble},
         }
     finally:
         db.close()
 
 
-def _idle_state(jobs: list[Job]) -> str:
-    """What a project without a worker is: idle, waiting, failed, paused, cancelled or interrupted."""
+def _wrong_config(project: Path) -> str | None:
+    """Why config.toml cannot be used; None: it can."""
+    try:
+        config.load(project)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _idle_state(jobs: list[Job], cut_short: bool) -> str:
+    """What a project without a worker is: idle, waiting, failed, paused, cancelled or interrupted.
+
+    ``cut_short``: the last worker ended without signing off, which it does also when it was killed between two stages.
+    """
     states = [job.state for job in jobs]
     if "running" in states:  # its worker is gone: killed, or the machine went down
         return "interrupted"
-    return next((s for s in ("failed", "waiting", "paused", "cancelled", "interrupted") if s in states), "idle")
+    ended = "interrupted" if cut_short else "idle"
+    return next((s for s in ("failed", "waiting", "paused", "cancelled", "interrupted") if s in states), ended)
 
 
 def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, int]:

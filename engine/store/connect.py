@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import TypeVar
 
-from engine.errors import StoreError
+from engine.errors import StoreBlocked, StoreError
+from engine.store.patience import FULL, LOCKED, LOOK_MS, Patient, Watch, trouble
 
+C = TypeVar("C", bound=sqlite3.Connection)
 FILE = "middo.db"
-NEWEST = "m011_last_exchange"
+NEWEST = "m012_see_progress"
 """The last migration: a reader that does not find it has an older project before it."""
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000
@@ -125,6 +128,19 @@ def _read_only(project: Path) -> sqlite3.Connection:
     return db
 
 
+def patient(project: Path, watch: Watch | None) -> Patient:
+    """The worker's and the children's connection: it outlasts locks and a full disk, and tells ``watch`` (which may be
+    set later).
+
+    Raises:
+        StoreError: as ``writer``.
+    """
+    db = _writer(project, Patient)
+    db.execute(f"PRAGMA busy_timeout={LOOK_MS}")
+    db.watch = watch
+    return db
+
+
 def writer(project: Path, create: bool = False, durable: bool = False) -> sqlite3.Connection:
     """A read-write connection in WAL mode, autocommit (use ``transaction``).
 
@@ -134,11 +150,16 @@ def writer(project: Path, create: bool = False, durable: bool = False) -> sqlite
     Raises:
         StoreError: missing, on a network filesystem, or not a database.
     """
+    return _writer(project, sqlite3.Connection, create, durable)
+
+
+def _writer(project: Path, kind: type[C], create: bool = False, durable: bool = False) -> C:
     path = database(project)
     if not create and not path.is_file():
         raise _missing(project / FILE)
     refuse_network(path)
-    db = sqlite3.connect(f"file:{_quote(path)}?mode={'rwc' if create else 'rw'}", uri=True, isolation_level=None)
+    uri = f"file:{_quote(path)}?mode={'rwc' if create else 'rw'}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None, factory=kind)
     db.row_factory = sqlite3.Row
     try:
         db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
@@ -173,11 +194,15 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as one that names the file, the reason and the way out."""
-    text = str(error)
-    if "full" in text or "disk I/O" in text:  # a file that may not grow is an I/O error to SQLite
-        return StoreError(f"{path}: {IN_FULL}")
-    if "locked" in text:
-        return StoreError(f"{path}: locked by another process for over {BUSY_MS // 1000} s. See `middo-tui status`.")
+    text, found = str(error), trouble(error)
+    if found == FULL:
+        return StoreBlocked(f"{path}: {IN_FULL}", FULL)
+    if found == LOCKED:
+        return StoreBlocked(
+            f"{path}: locked by another program for over {BUSY_MS // 1000} s; nothing was done. End that program, then"
+            " do it again.",
+            LOCKED,
+        )
     if "readonly" in text or "unable to open" in text:
         return StoreError(f"{path}: cannot be written ({text}). Check the owner and the rights of the folder.")
     return StoreError(f"{path}: {text}. If the file is damaged, restore it from a copy.")

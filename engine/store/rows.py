@@ -325,7 +325,7 @@ class Job(Struct, frozen=True):
 
     States: pending, running, done, paused, waiting (for a person), failed, cancelled, interrupted, stale (done, but its
     settings have changed since). ``resumed_at``: units that were there when it last started, so that a rate can be
-    told.
+    told. ``moved``: wall times of its last start and last steps, a JSON list, oldest first.
     """
 
     round: int
@@ -338,6 +338,7 @@ class Job(Struct, frozen=True):
     finished_at: float | None = None
     input_key: str | None = None
     error: str | None = None
+    moved: str = "[]"
 
 
 class Plan(Struct, frozen=True):

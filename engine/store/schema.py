@@ -104,6 +104,13 @@ def m011_last_exchange(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m012_see_progress(db: Database) -> None:
+    """When a stage moved on lately, so that one that has stopped moving can be told."""
+    for statement in SEE_PROGRESS:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -365,4 +372,9 @@ OF_SEVERAL = (
     " WHERE sample_id IN (SELECT id FROM several)",
     "DELETE FROM loss_cache WHERE sample_id IN (SELECT id FROM several)",
     "DROP TABLE several",
+)
+
+SEE_PROGRESS = (
+    # wall times of its start and its last steps, a JSON list, oldest first
+    "ALTER TABLE job ADD COLUMN moved TEXT NOT NULL DEFAULT '[]'",
 )

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from engine.store.connect import transaction
+from engine.store.patience import outlasting
 from engine.store.rows import Row, Sample, dump_messages
 
 
@@ -35,12 +36,22 @@ def _upsert_sql(kind: type[Row]) -> str:
     )
 
 
+STEPS_KEPT = 32
+"""How many of a stage's last steps are kept with their times."""
+_MOVE = (
+    "UPDATE job SET done=:done, moved=CASE WHEN done=:done THEN moved"
+    " WHEN json_array_length(moved) > :kept THEN json_insert(json_remove(moved, '$[0]'), '$[#]', :now)"
+    " ELSE json_insert(moved, '$[#]', :now) END WHERE round=:round AND stage=:stage"
+)
+
+
+@outlasting
 def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], done: int | None) -> None:
     """Rows and progress in one transaction."""
     with transaction(db):
         upsert(db, rows)
         if done is not None:
-            db.execute("UPDATE job SET done=? WHERE round=? AND stage=?", (done, round, stage))
+            db.execute(_MOVE, {"done": done, "round": round, "stage": stage, "now": time.time(), "kept": STEPS_KEPT})
 
 
 def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
@@ -74,6 +85,7 @@ def add_heldout(db: sqlite3.Connection, samples: Iterable[Sample], own_file: boo
     )
 
 
+@outlasting
 def replace(
     db: sqlite3.Connection, round: int, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]
 ) -> None:
@@ -96,6 +108,7 @@ def event(
     )
 
 
+@outlasting
 def open_round(
     db: sqlite3.Connection, round: int, config: str, names: Sequence[str], closing: bool, stopped: str | None
 ) -> None:
@@ -118,18 +131,19 @@ def finish_round(db: sqlite3.Connection, round: int) -> None:
     db.execute("UPDATE round SET finished_at=? WHERE round=? AND finished_at IS NULL", (time.time(), round))
 
 
+@outlasting
 def start_job(db: sqlite3.Connection, round: int, stage: str, input_key: str, config: str) -> None:
     """pending, paused, failed, … → running. The first start time is kept over a resume."""
     with transaction(db):
         db.execute(
-            "UPDATE job SET state='running', started_at=coalesce(started_at, ?), finished_at=NULL, error=NULL, "
-            "input_key=?"
-            " WHERE round=? AND stage=?",
-            (time.time(), input_key, round, stage),
+            "UPDATE job SET state='running', started_at=coalesce(started_at, :now), finished_at=NULL, error=NULL, "
+            "input_key=:key, moved=json_array(:now) WHERE round=:round AND stage=:stage",
+            {"now": time.time(), "key": input_key, "round": round, "stage": stage},
         )
         db.execute("UPDATE round SET config=? WHERE round=?", (config, round))
 
 
+@outlasting
 def end_job(db: sqlite3.Connection, round: int, stage: str, state: str, error: str | None = None) -> None:
     """running → done, paused, waiting, failed, cancelled or interrupted, with its log line."""
     with transaction(db):
@@ -141,6 +155,7 @@ def end_job(db: sqlite3.Connection, round: int, stage: str, state: str, error: s
             event(db, error, "warning" if state == "waiting" else "error", round, stage)
 
 
+@outlasting
 def set_total(db: sqlite3.Connection, round: int, stage: str, total: int, done: int) -> None:
     """A stage's units: all, and those there already."""
     with transaction(db):
@@ -159,8 +174,43 @@ def interrupt(db: sqlite3.Connection) -> list[tuple[int, str]]:
     return left
 
 
+def withdraw(db: sqlite3.Connection, round: int, name: str) -> None:
+    """An artifact counts no more."""
+    db.execute("DELETE FROM artifact WHERE round=? AND name=?", (round, name))
+
+
+def drop_metrics_after(db: sqlite3.Connection, round: int, step: int) -> None:
+    """Steps that a checkpoint does not have are trained again."""
+    db.execute("DELETE FROM metric WHERE round=? AND step>?", (round, step))
+
+
+def register(db: sqlite3.Connection, pid: int, started: float, boot: str) -> None:
+    """Say which process runs the project."""
+    db.execute(
+        "INSERT OR REPLACE INTO worker (id, pid, started, boot, heartbeat, child_pid) VALUES (1,?,?,?,?,NULL)",
+        (pid, started, boot, time.time()),
+    )
+
+
+def sign_off(db: sqlite3.Connection) -> None:
+    """Nobody runs the project any more; a worker that was killed leaves its row."""
+    db.execute("DELETE FROM worker WHERE id=1")
+
+
+@outlasting
+def gauges(db: sqlite3.Connection, readings: Sequence[tuple[object, ...]], keep: int) -> None:
+    """Readings of the machine (a row of ``gauge`` without its id); the newest ``keep`` stay."""
+    with transaction(db):
+        db.executemany(
+            "INSERT INTO gauge (at, device, util, memory_used, memory_total, power, temperature)"
+            " VALUES (?,?,?,?,?,?,?)",
+            readings,
+        )
+        db.execute("DELETE FROM gauge WHERE id <= (SELECT max(id) FROM gauge) - ?", (keep,))
+
+
 def set_meta(db: sqlite3.Connection, **values: object) -> None:
-    """Facts of the project, as JSON values."""
+    """Facts of the project, as JSON values, inside the caller's transaction."""
     db.executemany(
         "INSERT INTO meta (key, value) VALUES (?,?) ON CONFLICT (key) DO UPDATE SET value=excluded.value",
         ((key, json.dumps(value)) for key, value in values.items()),
@@ -207,6 +257,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
 }
 
 
+@outlasting
 def reset(db: sqlite3.Connection, round: int, stages: Sequence[str]) -> None:
     """Forget what ``stages`` of ``round`` wrote; their jobs are pending again. One transaction."""
     with transaction(db):

@@ -14,9 +14,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import launch
+from engine import launch, standing
 from engine.config import Config
-from engine.errors import MiddoError
+from engine.errors import ConfigError, MiddoError
 from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
 from engine.store import read
 from engine.store import teacher as calls
@@ -58,6 +58,7 @@ class Reader:
         self._rows: dict[int, tuple[_Signature, RoundView]] = {}
         self._log: tuple[LogLine, ...] = ()
         self._last_event = 0
+        self._jobs: list[Job] = []
         self._pace = Pace()
 
     def view(self) -> LoopView:
@@ -70,13 +71,20 @@ class Reader:
                 self._file = file
             self._db = self._db or reader(self.project)
             worker = launch.state(read.worker(self._db))
+            held = standing.trouble(self._db, self.project, worker, self._jobs, self.clock())
             seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker)
             if seen != self._seen:
-                self._view = self._read(self._db, {"running": "running", "lost": "lost"}.get(worker, "idle"))
+                self._view = self._read(self._db, worker)
                 self._seen = seen
+                held = standing.trouble(self._db, self.project, worker, self._jobs, self.clock())
+            word, text = (held.word, f"{held.text[0].upper()}{held.text[1:]}.") if held else ("", "")
+            if (word, text) != (self._view.trouble, self._view.held):
+                self._view = replace(self._view, trouble=word, held=text)
         except (MiddoError, sqlite3.Error, OSError) as error:
             self.close()
-            self._view = LoopView(project=self._view.project, problem=guard.clean(str(error)[:ERROR_LIMIT]).text)
+            wrong = "config.toml" if isinstance(error, ConfigError) else "no data"
+            said = guard.clean(str(error)[:ERROR_LIMIT]).text
+            self._view = LoopView(project=self._view.project, problem=said, wrong=wrong)
         return self._view
 
     def close(self) -> None:
@@ -92,12 +100,13 @@ class Reader:
         finally:
             db.execute("ROLLBACK")
 
-    def _compose(self, db: sqlite3.Connection, worker: str) -> LoopView:
+    def _compose(self, db: sqlite3.Connection, found: str) -> LoopView:
+        worker = found if found in ("running", "lost") else "idle"
         config, meta = configs.load(self.project), read.meta(db)
         asked = db.execute("SELECT 1 FROM plan WHERE id=1").fetchone() is not None
         plan = read.plan(db) if asked else Plan(rounds=config.loop.rounds)
         rounds: _Rounds = {}
-        all_jobs = read.jobs(db)
+        self._jobs = all_jobs = read.jobs(db)
         for job in all_jobs:
             rounds.setdefault(job.round, []).append(job)
         newest = max(rounds, default=None)
@@ -137,6 +146,7 @@ class Reader:
             teacher="" if newest is None else spending(calls.asked(db, newest), calls.projected(db, newest)),
             batch="" if newest is None else batch(calls.batches(db, newest), self.clock()),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
+            cut_short=found == "ended",
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
 

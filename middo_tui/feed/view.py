@@ -121,7 +121,9 @@ class Waiting(Struct, frozen=True):
 
 
 class LoopView(Struct, frozen=True):
-    """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read.
+    """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read;
+    ``wrong``: what of it, in a few words. ``trouble``: what holds a live worker up (locked, full or stalled), ``held``
+    the same as a sentence. ``cut_short``: the last worker ended without signing off.
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
@@ -152,6 +154,10 @@ class LoopView(Struct, frozen=True):
     reason: str = ""
     final: bool = False
     problem: str = ""
+    wrong: str = ""
+    trouble: str = ""
+    held: str = ""
+    cut_short: bool = False
 
     @property
     def unchanged(self) -> bool:
@@ -164,7 +170,9 @@ class LoopView(Struct, frozen=True):
 
     @property
     def state(self) -> str:
-        """In one word: running, pausing, cancelling, paused, waiting, failed, interrupted, lost, done, new or idle."""
+        """In one word, a key of ``header.STATES``."""
+        if self.trouble in ("locked", "full"):
+            return self.trouble
         if self.worker == "lost":
             return "lost"
         if self.worker == "running":
@@ -172,7 +180,7 @@ class LoopView(Struct, frozen=True):
         for state in ("failed", "waiting", "paused", "interrupted", "cancelled"):
             if self.stage(state):
                 return state
-        if self.stage("running"):  # its worker is gone: killed, or the machine went down
+        if self.stage("running") or (self.cut_short and self.next):  # its worker was killed, or the machine went down
             return "interrupted"
         if self.round is None:
             return "new"

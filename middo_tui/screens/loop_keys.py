@@ -67,7 +67,7 @@ KEYS: tuple[Key[LoopView], ...] = (
         keys=("c",),
         help="Stop the running stage now; what is saved stays.",
         label=word("cancel"),
-        works=_in("running", "pausing", "lost"),
+        works=_in("running", "pausing", "lost", "locked", "full"),
     ),
     Key(
         id="auto",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.standing import STALLED
 from middo_tui import guard
 from middo_tui.feed.view import LoopView
 from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
@@ -11,6 +12,8 @@ STATES = {
     "running": ("● running", "active-strong"),
     "pausing": ("● pausing", "active-strong"),
     "cancelling": ("● cancelling", "active-strong"),
+    "locked": ("● waiting: database locked", "bad"),
+    "full": ("● waiting: disk full", "bad"),
     "paused": ("‖ paused", "decide"),
     "waiting": ("! your turn", "decide"),
     "failed": ("✘ failed", "bad"),
@@ -25,7 +28,9 @@ STATES = {
 
 def header(view: LoopView, link: LinkState, width: int) -> Line:
     """`` middo  project · model   round 2 of 3   ● running``; names give way when it is narrow."""
-    state, role = ("✘ no data", "bad") if view.problem else STATES[view.state]
+    state, role = (f"✘ {view.wrong or 'no data'}", "bad") if view.problem else STATES[view.state]
+    if view.trouble == STALLED and not view.problem:
+        state, role = f"{state}, stalled", "bad"
     right = (Run(_round(view)), Run(f"   {state} ", role), *link_gauge(link))
     left = Run(" middo  ", "active-strong")
     names = view.project + (f" · {view.model}" if view.model else "")

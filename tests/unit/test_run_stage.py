@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import tiny
 
 from engine import config as configs
 from engine import run_stage
-from engine.run_stage import lasting, run_all
+from engine.errors import MiddoError
+from engine.run_stage import run_all
+from engine.stage import Ctx
 from engine.store import commands
+from engine.store.patience import lasting
 from engine.store.read import jobs
 from engine.store.rows import Selection
 
@@ -72,3 +76,26 @@ def test_what_no_stage_should_raise_leaves_its_traceback_in_the_log_file(
     error = next(job.error for job in jobs(made.db) if job.stage == "select")
     assert error == "ZeroDivisionError: a mistake of ours. The traceback is in the project's logs folder."
     assert "ZeroDivisionError: a mistake of ours" in capfd.readouterr().err  # the worker sends this to logs/
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        MiddoError("cannot be written"),
+    ],
+)
+def test_a_stage_that_finds_the_disk_full_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """The worker starts it again when there is space: its job is still the running one, without an error."""
+    made = project(tmp_path)
+
+    def stage(ctx: Ctx) -> None:
+        raise failure from (OSError(errno.ENOSPC, "full") if isinstance(failure, MiddoError) else None)
+
+    monkeypatch.setattr(run_stage, "resolve", lambda target: stage)
+    assert run_all(made.db, tmp_path, 0, ["select"]) == "full"
+    found = next(job for job in jobs(made.db) if job.stage == "select")
+    assert (found.state, found.error) == ("running", None)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from engine import launch
+from engine.errors import WorkerGone
 from engine.loop import NAMES, Run
-from engine.store import commands, write
-from engine.store.connect import writer
+from engine.store import commands, patience, read, write
+from engine.store.connect import patient, writer
 from engine.store.schema import migrate
-from engine.torchrun import RANK_FAILED
+from engine.torchrun import NO_SPACE, RANK_FAILED
 from engine.worker import Supervisor
 
 STEP = Run(0, ("score", "judge"))
@@ -22,7 +26,7 @@ STEP = Run(0, ("score", "judge"))
 def worker(tmp_path: Path) -> Iterator[Supervisor]:
     migrate(tmp_path, create=True)
     (tmp_path / "config.toml").write_text("", encoding="utf-8")
-    db = writer(tmp_path)
+    db = patient(tmp_path, None)
     write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
     commands.set_plan(tmp_path, 1)
     yield Supervisor(tmp_path, db, lock=-1)
@@ -84,3 +88,53 @@ def test_groups_that_use_the_model_get_as_many_processes_as_config_toml_says(wor
         *("engine.torchrun", "4", str(worker.project), "0", "score,judge", "5", "-1"),
     ]
     assert "engine.run_stage" in worker.command(replace(STEP, stages=("rewrite",)), death=5)
+
+
+def test_a_worker_that_waits_for_the_database_notes_it_where_no_database_is_needed(
+    worker: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    worker.db.execute("PRAGMA busy_timeout=1")
+    worker.lock = launch.lock(worker.project)
+    other = writer(worker.project)
+    other.execute("BEGIN IMMEDIATE")
+    seen = []
+    waits = worker.waits
+
+    def watched(trouble: str) -> None:
+        waits(trouble)
+        seen.append(launch.noted(worker.project))
+        if len(seen) == 2:
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr(worker, "waits", watched)
+    worker.beat()
+    assert seen == ["locked", "locked"]
+    assert launch.noted(worker.project) == ""
+    assert "the database was locked by another program" in read.events(worker.db)[-1].text
+    other.close()
+    os.close(worker.lock)
+
+
+def test_a_child_that_found_the_disk_full_is_started_again_and_nothing_has_failed(worker: Supervisor) -> None:
+    before = worker.jobs(0)
+    write.start_job(worker.db, 0, "score", "key", "{}")
+    assert worker.outcome(STEP, before, NO_SPACE, log(worker, "")) == "full"
+    assert worker.jobs(0)["score"].state == "interrupted"
+    assert worker.next_step() == Run(0, ("train",))
+    worker.lock = launch.lock(worker.project)
+    worker.await_space()  # there is space: it goes on at once
+    assert worker.full_at is not None
+    assert "the disk was full" in read.events(worker.db)[-1].text
+    os.close(worker.lock)
+
+
+def test_a_worker_whose_project_was_removed_moved_or_replaced_ends(worker: Supervisor) -> None:
+    worker.here()
+    elsewhere = worker.project.with_name("elsewhere")
+    worker.project.rename(elsewhere)
+    with pytest.raises(WorkerGone, match="is gone"):
+        worker.beat()
+    shutil.copytree(elsewhere, worker.project)
+    with pytest.raises(WorkerGone, match="is another one now"):
+        worker.waits("locked")

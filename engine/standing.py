@@ -1,0 +1,61 @@
+"""What holds a run up, told from what is stored: a database that is locked, a full disk, a stage that does not move.
+
+Light imports: the app and ``status`` use it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from engine import launch
+from engine.store import teacher
+from engine.store.patience import FULL, LOCKED, WORDS, lasting
+from engine.store.rows import Job
+
+STALLED = "stalled"
+STEPS = 10
+"""A stage is stalled after so many times its median step without progress,"""
+LEAST_S = 300.0
+"""but not before this: a stage's last part (neighbours, a checkpoint) is one long step."""
+FIRST_S = 1800.0
+"""Until it has made two steps, nobody knows how long one takes."""
+
+
+class Trouble(NamedTuple):
+    """``word``: locked, full or stalled. ``text``: the sentence, without a full stop."""
+
+    word: str
+    text: str
+
+
+def trouble(db: sqlite3.Connection, project: Path, worker: str, jobs: Sequence[Job], now: float) -> Trouble | None:
+    """What holds the run up at ``now`` (wall time, seconds). ``worker``: its ``launch.state``."""
+    if worker not in ("running", "lost"):
+        return None
+    word = launch.noted(project)
+    if word in (LOCKED, FULL):
+        return Trouble(word, WORDS[word])
+    found = next((job for job in jobs if job.state == "running"), None)
+    if worker == "lost" or found is None:
+        return None
+    silent = stalled_s(found, now)
+    if silent is None or teacher.batches(db, found.round) is not None:  # a provider's batch may take a day
+        return None
+    return Trouble(STALLED, f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}")
+
+
+def stalled_s(job: Job, now: float) -> float | None:
+    """For how long a running stage has made no progress, when that is far longer than its steps take; else None."""
+    times: list[float] = json.loads(job.moved)
+    if not times:
+        return None
+    steps = [later - earlier for earlier, later in pairwise(times)]
+    limit = FIRST_S if len(steps) < 2 else max(LEAST_S, STEPS * median(steps))
+    silent = now - times[-1]
+    return silent if silent > limit else None
