@@ -22,7 +22,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 
-from engine.errors import MiddoError
+from engine.errors import MiddoError, StoreBlocked
 from middo_tui import keys
 from middo_tui.base import BaseApp
 from middo_tui.feed.poll import StoreChanged, poll
@@ -53,6 +53,8 @@ SCREENS = {name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name 
 TRAIL = 20
 SLOW_S = 1.5
 SLOW = "Waiting for the database: another process is writing. What you press is done in order, none of it is lost."
+FULL = "The disk is full: waiting for space. What you press is done in order, none of it is lost."
+AGAIN_S = 0.5
 
 
 class Answered(Message):
@@ -62,6 +64,14 @@ class Answered(Message):
         super().__init__()
         self.notice = notice
         self.after = after
+
+
+class Held(Message):
+    """What was asked for has to wait for the database, or for space on the disk."""
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__()
+        self.notice = notice
 
 
 class MiddoApp(BaseApp[int]):
@@ -80,6 +90,7 @@ class MiddoApp(BaseApp[int]):
         self._retry: Timer | None = None
         self._in_frame = False
         self._asked: deque[Ask] = deque()
+        self.undone = 0
         self._slow: Timer | None = None
         self._trail: list[str] = [LoopScreen.NAME]
         self._opened: dict[str, Framed] = {LoopScreen.NAME: self.loop}
@@ -202,6 +213,7 @@ class MiddoApp(BaseApp[int]):
     def _ask(self, message: Ask) -> None:
         """Do what was asked for in a thread, one thing at a time, in order; no key is lost."""
         self._asked.append(message)
+        self.undone += 1
         if len(self._asked) == 1:
             self._carry_out_next()
 
@@ -212,11 +224,26 @@ class MiddoApp(BaseApp[int]):
         self.run_worker(work, group="ask", thread=True, exit_on_error=False)
 
     def _carry_out(self, message: Ask) -> None:
-        try:
-            answer = Answered(Notice(message.verb(), "strong"), message.after)
-        except MiddoError as error:
-            answer = Answered(Notice(clean(str(error)).text, "bad"), None)
+        """Ask until the database can be written, or the app is left (then ``undone`` tells what was lost)."""
+        answer: Answered | None = None
+        said_at = 0.0
+        while answer is None:
+            try:
+                answer = Answered(Notice(message.verb(), "strong"), message.after)
+            except StoreBlocked as error:
+                if self._stop.wait(AGAIN_S):
+                    return
+                if time.monotonic() - said_at >= SLOW_S:  # again, as a key pressed meanwhile may have taken it away
+                    said_at = time.monotonic()
+                    self.post_message(Held(Notice(FULL if error.trouble == "full" else SLOW, "strong")))
+            except MiddoError as error:
+                answer = Answered(Notice(clean(str(error)).text, "bad"), None)
+        self.undone -= 1
         self.post_message(answer)
+
+    @on(Held)
+    def _held(self, message: Held) -> None:
+        self.framed.say(message.notice)
 
     @on(Answered)
     def _answered(self, message: Answered) -> None:

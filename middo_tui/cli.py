@@ -264,7 +264,12 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
 
     if reason := supported():
         raise UsageError(f"{reason} `middo-tui status {quote(str(folder))}` prints the same facts.")
-    return MiddoApp(folder, leave_when_done, load(mouse=_mouse())).start() or 0
+    app = MiddoApp(folder, leave_when_done, load(mouse=_mouse()))
+    code = app.start() or 0
+    if app.undone:
+        what = "1 thing that you asked for was" if app.undone == 1 else f"{app.undone} things that you asked for were"
+        say(f"{what} not done: the database could not be written. Open the app again and look.", err=True)
+    return code
 
 
 def _made(folder: Path | None) -> Path:

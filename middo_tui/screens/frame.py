@@ -36,7 +36,8 @@ TALL, WIDE = 36, 120
 
 
 class Ask(Message):
-    """A person wants something done that may block: ``verb`` is bound, takes no arguments, and says what it did.
+    """A person wants something done that may block: ``verb`` is bound, takes no arguments, and says what it did. It
+    is called again while it raises ``StoreBlocked``.
 
     Asked-for things are done one after the other, in order, in a thread. ``after`` is called in the app's own thread
     once this one is done.

@@ -16,7 +16,7 @@ from textual.app import SuspendNotSupported
 from textual.binding import BindingType
 from textual.message import Message
 
-from engine.errors import UsageError
+from engine.errors import StoreBlocked, UsageError
 from engine.store.commands import Seen
 from middo_tui import editor, guard, keys
 from middo_tui.feed import control, deciding
@@ -72,10 +72,15 @@ class ReviewScreen(Moving):
         """Have ``verb`` done after what was asked for before, then read again. ``look_at`` is filled by the verb."""
 
         def work() -> str:
+            again = False
             try:
                 return verb()
+            except StoreBlocked:
+                again = True  # the app has it done again until the database can be written
+                raise
             finally:
-                self.post_message(Landed(tuple(look_at or ())))
+                if not again:
+                    self.post_message(Landed(tuple(look_at or ())))
 
         self._under_way += 1
         self.ask(work)

@@ -12,9 +12,11 @@ import pytest
 from engine import launch
 from engine.loop import NAMES
 from engine.standing import FIRST_S, LEAST_S, stalled_s
-from engine.store import read, write
+from engine.store import connect, read, write
 from engine.store.connect import FILE
 from engine.store.rows import Job
+from middo_tui import app as app_module
+from middo_tui.app import MiddoApp
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 from middo_tui.notice import notice
@@ -22,7 +24,11 @@ from middo_tui.plain import describe
 from middo_tui.status import gather
 from middo_tui.widgets.header import header
 from middo_tui.widgets.link_gauge import LinkState
+from tests.tui import stores
+from tests.tui.reviews import reviewing
 from tests.tui.stores import NOON, Store
+from tests.tui.test_loop_screen import settle, until
+from tests.tui.test_review_screen import fates
 
 
 @pytest.fixture
@@ -156,3 +162,44 @@ def test_a_missing_config_is_said_as_that(store: Store, reader: Reader) -> None:
     assert "config.toml: missing" in describe(gather(store.project))
     os.replace(store.project / FILE, store.project / "away.db")
     assert "✘ no data" in first_row(reader.view())
+
+
+async def test_a_decision_outlasts_a_lock_that_is_longer_than_sqlite_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Path]
+) -> None:
+    monkeypatch.setattr(connect, "BUSY_MS", 1)
+    monkeypatch.setattr(app_module, "AGAIN_S", 0.01)
+    monkeypatch.setattr(app_module, "SLOW_S", 0.1)
+    project = tmp_path / "p"
+    wanted = reviewing(project, 6)
+    other = connect.writer(project)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, "#1000")
+        other.execute("BEGIN IMMEDIATE")
+        await pilot.press("a", "r", "r")
+        await until(pilot, "none of it is lost")
+        while app.undone < 2:
+            await pilot.pause(0.01)
+        other.execute("ROLLBACK")
+        await settle(pilot)
+        while app.undone:
+            await pilot.pause(0.01)
+    assert fates(project, wanted)[:2] == [("accepted", None), ("rejected", None)]
+    other.close()
+
+
+async def test_what_was_not_done_when_the_app_was_left_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "BUSY_MS", 1)
+    store = stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        store.db.execute("BEGIN IMMEDIATE")
+        await pilot.press("p")
+        await until(pilot, "none of it is lost")
+    assert app.undone == 1
+    store.db.execute("ROLLBACK")
+    assert read.plan(store.db).want == "run"
