@@ -47,7 +47,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_undisturbed_run_reports_every_stage_and_the_table(undisturbed: Path) -> None:
     facts = status(undisturbed)
-    assert facts["worker"] == {"state": "idle", "pid": None}
+    assert facts["worker"] == {"state": "idle", "pid": None, "trouble": None}
     assert [r["closing"] for r in facts["rounds"]] == [False, True]
     assert [s["name"] for s in facts["rounds"][0]["stages"]] == list(NAMES)
     assert all(s["state"] == "done" for r in facts["rounds"] for s in r["stages"])
