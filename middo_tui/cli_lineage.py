@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("sample", metavar="SAMPLE_ID")
+@click.argument("sample", metavar="SAMPLE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def lineage(folder: Path, sample: str, as_json: bool) -> None:
-    """Every version of a sample, with rewrites, decisions and signals. SAMPLE_ID: an id, or #120, its place."""
+    """Every version of a sample, with rewrites, decisions and signals.
+
+    SAMPLE: #120, or an id as in exports with --provenance.
+    """
     from middo_tui.feed.lineage import family, search
 
     number = sample.removeprefix("#")
@@ -53,7 +56,7 @@ def lines(family: Family) -> Iterator[str]:
     for version in family.versions:
         pad = "  " * version.depth
         chosen = "  <- asked for" if version.id == family.chosen else ""
-        yield f"{pad}#{version.seq:,} (id {version.id})  {_origin(version, family)}  {_life(version)}{chosen}"
+        yield f"{pad}#{version.seq}  {_origin(version, family)}  {_life(version)}{chosen}"
         yield f"{pad}  {version.text}"
         if version.made_by:
             yield f"{pad}  {_decision(version.made_by)}"
@@ -70,7 +73,7 @@ def _origin(version: Version, family: Family) -> str:
     if parent is None:
         return "came with the data"
     how = "inspired by" if version.axis == "diversity" else f"{version.axis} rewrite of"
-    return f"{how} #{parent.seq:,}"
+    return f"{how} #{parent.seq}"
 
 
 def _life(version: Version) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from textual import events
 from textual.app import App
@@ -22,7 +23,7 @@ Typed = events.Key | events.Paste
 class TypedAhead:
     """The keys that wait. ``handle`` is how the app treats a key when it is its turn."""
 
-    def __init__(self, app: App[object], handle: Callable[[Typed], Awaitable[None]]) -> None:
+    def __init__(self, app: App[Any], handle: Callable[[Typed], Awaitable[None]]) -> None:
         self._app = app
         self._handle = handle
         self._waiting: deque[Typed] = deque()

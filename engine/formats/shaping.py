@@ -69,7 +69,7 @@ def _free(names: Sequence[str] | dict[str, None], taken: set[str] | frozenset[st
 
 def _refuse(sample: Sample, format: str, what: str, instead: str) -> DataError:
     where = f" ({sample.source})" if sample.source else ""
-    return DataError(f"sample {sample.id}{where}: {format} cannot hold {what}. Use --format {instead}.")
+    return DataError(f"#{sample.seq}{where}: {format} cannot hold {what}. Use --format {instead}.")
 
 
 # ---------------------------------------------------------------------------------------------------- formats

@@ -82,7 +82,7 @@ def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int])
                 parent_id=row.sample_id,
                 axis=row.axis,
                 born_round=row.round + 1,
-                source=f"rewrite of {row.sample_id}",
+                source=f"rewrite of #{parents[row.sample_id].seq}",
             )
         )
     return out

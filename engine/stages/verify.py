@@ -116,6 +116,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ctx.config.verify.ngram)
     known = _known(held, data, made)
     corpus = Corpus.of({s.id: s.prompt for s in data}, [c.new.prompt for c in made])
+    places = {s.id: s.seq for s in data}
     prompts_held = {asked.key(s.messages): s.id for s in heldout}
     out: dict[Key, Finding] = {}
     for i, one in enumerate(made):
@@ -123,7 +124,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
         original = Exchange(one.sample.prompt, one.sample.response)
         found = checks.inspect(one.exchange, original, limits)
         found = found or _held_out(one, prompts_held) or checks.evaluation_overlap(one.exchange, held, known)
-        found = found or _copy(corpus, one)
+        found = found or _copy(corpus, one, places)
         if found:
             out[one.key] = found
         else:
@@ -136,13 +137,16 @@ def _held_out(one: Candidate, held: Mapping[asked.Key, int]) -> Finding | None:
     return None if item is None else Finding("evaluation", f"the prompt is that of item {item} of the held-out set")
 
 
-def _copy(corpus: Corpus, one: Candidate) -> Finding | None:
-    """Whether the new prompt is a near copy of a sample's or of an earlier candidate's; its own original may be."""
+def _copy(corpus: Corpus, one: Candidate, places: Mapping[int, int]) -> Finding | None:
+    """Whether the new prompt is a near copy of a sample's or of an earlier candidate's; its own original may be.
+
+    ``places``: of the dataset's samples, by id.
+    """
     own = () if one.row.axis == "diversity" else (one.sample.id,)
     near = corpus.near(one.new.prompt, but=own)
     if near is None:
         return None
-    whom = f"sample {near[0]}" if near[0] >= 0 else "another rewrite of this round"
+    whom = f"#{places[near[0]]}" if near[0] in places else "another rewrite of this round"
     how = "the same as" if near[1] == 1 else f"nearly the same as ({near[1]:.0%} shared)"
     return Finding("duplicate", f"the prompt is {how} that of {whom}")
 

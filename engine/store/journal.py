@@ -104,7 +104,9 @@ def current(db: sqlite3.Connection, round: int, key: Key) -> sqlite3.Row:
         "SELECT * FROM rewrite WHERE round=? AND sample_id=? AND axis=?", (round, *key)
     ).fetchone()
     if now is None:
-        raise StoreError(f"round {round} has no rewrite of sample {key[0]} for {key[1]}")
+        place = db.execute("SELECT seq FROM sample WHERE id=?", (key[0],)).fetchone()
+        whom = f"#{place['seq']}" if place else f"a sample with the id {key[0]}, which is not in this project,"
+        raise StoreError(f"round {round} has no rewrite of {whom} for {key[1]}")
     return now
 
 

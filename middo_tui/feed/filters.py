@@ -1,7 +1,8 @@
 """The filter line: ``loss_after>3 quality<4 axis:C text:"word"`` to conditions in SQL, never by putting text into it.
 
-Terms are joined by *and*; a comma within a value is *or* (``axis:C,Q``), a minus before a term is *not*. A word
-that is no term is searched for in the text. What is wrong is said with what is possible instead.
+Terms are joined by *and*; a comma within a value is *or* (``axis:C,Q``), a minus before a term is *not*. ``#120`` is
+the sample of that number; any other word that is no term is searched for in the text. What is wrong is said with what
+is possible instead.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ _TERM = re.compile(
     re.VERBOSE,
 )
 _NO_WORD = re.compile(r"[<>=]|^\w+:$")
+_PLACE = re.compile(r"#\d[\d,]*")
 _SEARCHED = re.compile(r'"([^"]*)"|([^\s"]+)')
 
 
@@ -120,6 +122,8 @@ def _member(ids: str, values: Sequence[object] = (), rest: str | None = None, hi
 def _condition(match: re.Match[str]) -> Condition:
     if match["name"] is None:
         word = match["quoted"] or match["word"]
+        if match["quoted"] is None and _PLACE.fullmatch(word):
+            return _WORDS["seq"](":", word)
         if match["quoted"] is None and _NO_WORD.search(word):
             raise FilterError(f"{word!r}: a value is missing or the name is not one. For example: {EXAMPLE}")
         return _text(word)

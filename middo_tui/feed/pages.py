@@ -108,6 +108,12 @@ class Pages:
         with self._open() as db:
             return _rows(db, ids, round)
 
+    def seq(self, id: int) -> int | None:
+        """The number by which a person knows the sample; None when there is no such sample."""
+        with self._open() as db:
+            found = db.execute("SELECT seq FROM sample WHERE id=?", (id,)).fetchone()
+            return None if found is None else int(found[0])
+
     def matches(self, text: str) -> frozenset[int]:
         """Samples whose text holds all words of ``text``.
 

@@ -216,7 +216,7 @@ def _beside(
         near = (read.sample(db, id) for id in json.loads(signal["neighbours"]))
         texts = [f"#{one.seq} {guard.one_line(one.prompt, 200)}" for one in near if one is not None]
         out.append(clean.block("its nearest neighbours (the teacher's hints)", "\n".join(texts), "dim"))
-    origin = f"sample {sample.id}, #{sample.seq}, " + (
+    origin = f"#{sample.seq}, " + (
         f"from {sample.source}"
         if sample.parent_id is None
         else f"a {sample.axis} rewrite of round {sample.born_round - 1}"
@@ -245,23 +245,26 @@ def _entry(row: sqlite3.Row) -> str:
     return f"{figures.clock(row['at'])} {what}, by {row['source']}" + (", undone" if row["undone"] else "")
 
 
-# What is better when it rises (+1) or falls (-1), by axis; 0: shown, but no judgement.
-_BETTER = {
-    "complexity": {"quality": 1, "loss before": -1, "loss after": -1, "sim": 0},
-    "diversity": {"quality": 1, "loss before": 0, "loss after": 0, "sim": -1},
-    "quality": {"quality": 1, "loss before": -1, "loss after": -1, "sim": 0},
-}
+JUDGED = {"complexity": ("loss_before", -1), "quality": ("quality", 1)}
+"""The signal that an axis is judged by, and whether more (1) or less (-1) of it is better. A rewrite for diversity is
+another sample, not a better one: how similar it is to its neighbours is neither."""
+
+
+def direction(axis: str | None, signal: str) -> int:
+    """Whether more of ``signal`` is better (1) or worse (-1) for a rewrite of ``axis``; 0 where neither is said."""
+    judged, sign = JUDGED.get(axis or "", ("", 0))
+    return sign if signal == judged else 0
 
 
 def _deltas(row: sqlite3.Row, signal: sqlite3.Row | None) -> tuple[Delta, ...]:
     """The axis' own signal first."""
     names = (
         ("quality", "quality", 1),
-        ("loss before", "loss_before", 2),
-        ("loss after", "loss_after", 2),
+        ("base loss", "loss_before", 2),
+        ("tuned loss", "loss_after", 2),
         ("sim", "similarity", 2),
     )
-    first = {"complexity": "loss before", "diversity": "sim", "quality": "quality"}[row["axis"]]
+    first = {"complexity": "base loss", "diversity": "sim", "quality": "quality"}[row["axis"]]
     out = []
     for name, column, digits in sorted(names, key=lambda item: item[0] != first):
         old = None if signal is None else signal[column]
@@ -269,7 +272,7 @@ def _deltas(row: sqlite3.Row, signal: sqlite3.Row | None) -> tuple[Delta, ...]:
         if old is None and new is None:
             continue
         better = None
-        sign = _BETTER[row["axis"]][name]
+        sign = direction(row["axis"], column)
         if old is not None and new is not None and sign and round(old, digits) != round(new, digits):
             better = (new - old) * sign > 0
         out.append(Delta(name, old, new, digits, better))

@@ -65,6 +65,7 @@ class Detail(Struct, frozen=True):
     parent: int | None
     axis: str
     source: str
+    parent_seq: int | None
     turns: tuple[Turn, ...]
     hidden: int
     signals: Mapping[int, Mapping[str, float]]
@@ -92,6 +93,12 @@ def read_detail(project: Path, id: int, round: int) -> Detail | None:
         db.close()
 
 
+def _place(db: sqlite3.Connection, id: int) -> int | None:
+    """The number by which a person knows the sample."""
+    found = db.execute("SELECT seq FROM sample WHERE id=?", (id,)).fetchone()
+    return None if found is None else int(found[0])
+
+
 def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Detail:
     id = int(str(row[0]))
     turns, hidden = _turns(str(row[7]))
@@ -107,6 +114,7 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Detail
         parent=None if row[4] is None else int(str(row[4])),
         axis=str(row[5] or ""),
         source=guard.one_line(str(row[6]), LINE_LIMIT),
+        parent_seq=None if row[4] is None else _place(db, int(str(row[4]))),
         turns=turns,
         hidden=hidden,
         signals=signals,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from middo_tui.feed.review import REASONS
+from middo_tui.feed.review import REASONS, Queue
 from middo_tui.keys import press
 from middo_tui.notice import Notice
 from middo_tui.screens.review_keys import ReviewState
@@ -23,10 +23,14 @@ def own_notice(state: ReviewState) -> Notice:
     if not queue.rows:
         ways = f"{press('review.filter')} changes it, {press('review.clear')} drops it."
         return Notice(f"Nothing fits the filter “{queue.query.filter}”. {ways}", "decide")
-    if queue.merged:
-        ways = f"{press('review.round--1')} and {press('review.round-1')} change the round."
-        return Notice(f"Round {queue.round} is merged: this is its history. {ways}", "dim")
-    return _open(state)
+    said = _merged(queue) if queue.merged else _open(state)
+    listed = _listed(state)
+    return said._replace(text=f"{listed}. {said.text}") if listed and listed != said.text else said
+
+
+def _merged(queue: Queue) -> Notice:
+    ways = f"{press('review.round--1')} and {press('review.round-1')} change the round."
+    return Notice(f"Round {queue.round} is merged: this is its history. {ways}", "dim")
 
 
 def _nothing_yet(state: ReviewState) -> str:
@@ -68,7 +72,7 @@ def _left(state: ReviewState) -> str:
     parts += [f"{worse:,} not better"] if worse else []
     parts += [f"{open_ - better - worse:,} not measured"] if open_ > better + worse else []
     refused = state.queue.counts.refused
-    parts += [f"{refused:,} ✘ by the checks"] if refused else []
+    parts += [f"{refused:,} failed checks"] if refused else []
     return " · ".join(parts)
 
 
@@ -79,10 +83,11 @@ def _listed(state: ReviewState) -> str:
         parts.append(f"range: move, then {press('review.range')} again")
     if state.marked:
         parts.append(
-            f"{state.marked:,} marked: {press('review.accept_batch')} and {press('review.reject_batch')} are for those"
+            f"{state.marked:,} marked: {press('review.accept_batch')} and {press('review.reject_batch')} apply to these"
         )
     if query.filter:
-        parts.append(f"filter “{query.filter}”: {len(state.queue.rows):,} listed")
+        clear = "" if query.search else f", {press('review.clear')} clears it"
+        parts.append(f"filter “{query.filter}”: {len(state.queue.rows):,} listed{clear}")
     if query.search:
         hits = len(state.queue.hits)
         parts.append(

@@ -217,8 +217,10 @@ class Reading(Framed):
         wanted, self._wanted = self._wanted, None
         if not self.table.go_to_id(wanted):
             self._pane = True
+            seq = self._pages.seq(wanted)
+            which = "The sample that was asked for" if seq is None else f"#{seq}"
             self._problem = (
-                f"Sample {wanted} is not in the dataset of round {self._order.round}."
+                f"{which} is not in the dataset of round {self._order.round}."
                 f" {press('samples.older')} and {press('samples.newer')} change the round."
             )
 

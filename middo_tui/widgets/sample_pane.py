@@ -136,7 +136,8 @@ def _rewrites(detail: Detail, width: int) -> Iterator[Line]:
 
 def _origin(detail: Detail, width: int) -> Iterator[Line]:
     yield _rule("origin", width)
-    born = f"came in with {detail.source}" if detail.parent is None else f"{detail.axis} {detail.source}"
+    made = f"{detail.axis} rewrite" + ("" if detail.parent_seq is None else f" of #{detail.parent_seq}")
+    born = f"came in with {detail.source}" if detail.parent is None else made
     gone = "" if detail.retired is None else f", left the dataset before round {detail.retired}"
     yield from _text(f"{born or 'imported'} · in the dataset from round {detail.born}{gone}", width, "dim", 3)
 

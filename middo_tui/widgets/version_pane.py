@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from middo_tui import figures
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
-from middo_tui.feed.rewrite import Block
+from middo_tui.feed.rewrite import Block, direction
 from middo_tui.keys import press
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.family_list import WAITING, Entry, fate
@@ -16,9 +16,9 @@ from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.word_diff import laid_out
 
-COLUMNS = (("loss before", "loss_before", -1), ("loss after", "loss_after", -1), ("similarity", "similarity", -1),
-           ("quality", "quality", 1))  # fmt: skip
-"""Title, field, and the sign of a change for the better."""
+COLUMNS = (("base loss", "loss_before"), ("tuned loss", "loss_after"), ("similarity", "similarity"),
+           ("quality", "quality"))  # fmt: skip
+"""Title and field."""
 LEAST_CHANGE = 0.005
 SPLIT = 120
 """Cells from which on old and new text stand side by side."""
@@ -99,7 +99,10 @@ def _decided(attempt: Attempt, width: int) -> list[Line]:
 
 
 def _signals(entry: Entry, parent: Version | None) -> list[Line]:
-    """A row per round, with signs for better and worse than the row above; the parent's last row first."""
+    """A row per round, the parent's last row first.
+
+    The signal that the axis is judged by has a sign for better or worse than in the row above.
+    """
     rows: list[tuple[str, Signals]] = []
     if entry.attempt is not None:
         known = [one for one in entry.version.signals if one.round == entry.attempt.round]
@@ -108,16 +111,17 @@ def _signals(entry: Entry, parent: Version | None) -> list[Line]:
         if parent is not None and parent.signals:
             rows.append((f"#{parent.seq:,}", parent.signals[-1]))
         rows += [(f"round {one.round}", one) for one in entry.version.signals]
-    rows = [(name, one) for name, one in rows if any(getattr(one, field) is not None for _, field, _ in COLUMNS)]
+    rows = [(name, one) for name, one in rows if any(getattr(one, field) is not None for _, field in COLUMNS)]
     if not rows:
         return []
-    out: list[Line] = [(Run(f" {'':<10}" + "".join(f"{title:>13}" for title, _, _ in COLUMNS), "dim"),)]
+    out: list[Line] = [(Run(f" {'':<10}" + "".join(f"{title:>13}" for title, _ in COLUMNS), "dim"),)]
+    axis = entry.version.axis if entry.attempt is None else entry.attempt.axis
     before: Signals | None = None
     for name, one in rows:
         runs = [Run(f" {name:<10}", "dim")]
-        for _, field, sign in COLUMNS:
+        for _, field in COLUMNS:
             value, was = getattr(one, field), getattr(before, field) if before else None
-            arrow, role = _arrow(value, was, sign)
+            arrow, role = _arrow(value, was, direction(axis, field))
             runs += [Run(f"{figures.fixed(value, 2):>11}"), Run(f" {arrow}", role)]
         out.append(tuple(runs))
         before = one
@@ -125,7 +129,7 @@ def _signals(entry: Entry, parent: Version | None) -> list[Line]:
 
 
 def _arrow(value: float | None, was: float | None, sign: int) -> tuple[str, str]:
-    if value is None or was is None or abs(value - was) < LEAST_CHANGE:
+    if not sign or value is None or was is None or abs(value - was) < LEAST_CHANGE:
         return " ", ""
     return ("▲", "active") if (value - was) * sign > 0 else ("▼", "error")
 

@@ -49,7 +49,7 @@ def test_replacing_axes_replace_and_diversity_adds(made: tiny.Project) -> None:
         old[1].id,
         "quality",
         1,
-        f"rewrite of {old[1].id}",
+        f"rewrite of #{old[1].seq}",
     )
     assert [s.seq for s in rounds.dataset(made, 1)[-4:]] == [10, 11, 12, 13]
     assert born.id == content_id(born.messages)

@@ -95,7 +95,7 @@ def test_bad_text_is_rejected_and_not_measured(made: tiny.Project) -> None:
         (5, "complexity"): ("rejected", "scaffolding"),
         (6, "diversity"): ("rejected", "duplicate"),
     }
-    assert f"sample {data[3].id}" in str(fates(made)[2, "quality"][1])
+    assert f"#{data[3].seq}" in str(fates(made)[2, "quality"][1])
     assert made.ctx("verify").rows(Verdict) == []
     assert "6 rewrites checked: 0 improved, 6 rejected (duplicate 2, " in made.events()[-1]
 

@@ -96,6 +96,8 @@ CASES: dict[str, Callable[[Facts], bool]] = {
     "-flag:hidden axis:D": lambda row: count(row["messages"]) == 0 and "diversity" in row["axes"],
     "born:1": lambda row: row["born_round"] == 1,
     "born>0 axis:C": lambda row: row["born_round"] > 0 and "complexity" in row["axes"],
+    "#49": lambda row: row["seq"] == 49,
+    "-#49 seq:#48": lambda row: row["seq"] == 48,
     "seq<50": lambda row: row["seq"] < 50,
     "glaciers": lambda row: "glaciers" in row["text"],
     'text:"common mistakes"': lambda row: "common mistakes" in row["text"],

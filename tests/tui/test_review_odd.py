@@ -67,6 +67,10 @@ async def test_a_merged_round_can_only_be_read(tmp_path: Path) -> None:
         await until(pilot, "Round 0 is merged: this is its history")
         await pilot.press("a", "r", "u", "A", "e", "X")
         await settle(pilot)
+        await pilot.press("f", "q", "enter")
+        await until(pilot, "filter “q”: 1 listed, esc clears it. Round 0 is merged")
+        await pilot.press("escape")
+        await until(pilot, " Round 0 is merged: this is its history")
     assert fates(project, wanted) == [("merged", None)] * 3
 
 

@@ -64,7 +64,7 @@ async def test_a_whole_sitting_by_keys(tmp_path: Path, started: list[Path]) -> N
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
         text = screen_text(app)
-        parts = ("0 / 6", "C complexity", "loss before 3.20 → 1.40 ▲", "[-number-] {+fact+}", "improved: number 0")
+        parts = ("0 / 6", "C complexity", "base loss 3.20 → 1.40 ▲", "[-number-] {+fact+}", "improved: number 0")
         assert [part for part in parts if part not in text] == []
         await pilot.press("a", "r", "5", "s", "r", "r")
         await done(pilot, screen)
@@ -280,11 +280,11 @@ async def test_what_is_undecided_is_counted_apart_from_what_the_checks_refused(t
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
-        await until(pilot, "5 undecided · 3 better by their signals · 2 not better · 1 ✘ by the checks")
+        await until(pilot, "5 undecided · 3 better by their signals · 2 not better · 1 failed checks")
         await pilot.press("r", "2")
         await done(pilot, screen)
         await until(pilot, "4 undecided")
-        assert "1 ✘ by the checks" in screen_text(app)
+        assert "1 failed checks" in screen_text(app)
 
 
 async def test_the_verdict_is_said_once_where_it_fits(tmp_path: Path) -> None:
@@ -344,3 +344,18 @@ async def test_another_app_s_decision_is_seen_and_not_written_over(tmp_path: Pat
         assert fates(project, wanted)[0] == ("proposed", None)
         commands.decide(project, 0, wanted[1:2], "rejected", source="another app")
         await until(pilot, "1 ✘")
+
+
+async def test_signs_for_better_and_worse_stand_only_where_the_axis_judges(tmp_path: Path) -> None:
+    """A rewrite for diversity lies nearer to its neighbours as a rule: that is neither better nor worse."""
+    reviewing(tmp_path / "p", 6)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await pilot.press("4")
+        for axis, signed in (("complexity", "base loss"), ("diversity", ""), ("quality", "quality")):
+            await until(pilot, f"{axis[0].upper()} {axis}")
+            facts = next(row for row in screen_text(app).split("\n") if row.startswith(" ▸ #"))
+            signals = [part.strip() for part in facts.split("   ") if "→" in part]
+            assert len(signals) == 4
+            assert all((part[-1] in "▲▼") == bool(signed and part.startswith(signed)) for part in signals), signals
+            await pilot.press("j", "j")

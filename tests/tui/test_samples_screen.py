@@ -272,6 +272,7 @@ async def test_other_screens_aim_by_a_filter_or_a_sample(project: Path) -> None:
         app.post_message(Go("samples", 12345))
         await settle(pilot)
         assert "is not in the dataset of round 2" in painted(app)
+        assert "12345" not in painted(app)
 
 
 async def test_before_the_first_round(tmp_path: Path) -> None:
