@@ -32,7 +32,9 @@ def _column(name: str, values: list[Any]) -> Any:
         return _turns(values)
     if name in known:
         try:
-            return pa.array(values, known[name])
+            made = pa.array(values, known[name])
+            if _same(made.to_pylist(), values):
+                return made
         except (pa.ArrowException, TypeError):
             pass  # a column of this name that the rows came with
     return _other(values)
@@ -76,13 +78,16 @@ def _other(values: list[Any]) -> Any:
 
     try:
         made = pa.array(values)
-        if not pa.types.is_null(made.type) and [without_nulls(v) for v in made.to_pylist()] == [
-            *map(without_nulls, values)
-        ]:
+        # Parquet has no struct without fields.
+        if not pa.types.is_null(made.type) and "struct<>" not in str(made.type) and _same(made.to_pylist(), values):
             return made
     except (pa.ArrowException, OverflowError):
         pass
     return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], pa.string())
+
+
+def _same(made: list[Any], values: list[Any]) -> bool:
+    return [without_nulls(value) for value in made] == [without_nulls(value) for value in values]
 
 
 def write_parquet(rows: list[dict[str, Any]], place: Path) -> None:

@@ -26,6 +26,7 @@ _WINDOW = 4 << 20
 _COMMON = ("gb18030", "cp1252", "cp932", "cp949", "euc_jp", "big5", "cp1251", "koi8_r", "cp1250", "iso8859_2", "cp1254")
 """The encodings that are guessed at; of two that read equally well the one before is said first."""
 _SHOWN = 3
+_WORDS = 24
 
 
 def text_file(path: Path, head: bytes, asked: str = AUTO) -> Text:
@@ -53,7 +54,7 @@ def text_file(path: Path, head: bytes, asked: str = AUTO) -> Text:
 def _name(asked: str) -> str:
     try:
         name = codecs.lookup(asked).name
-        b"".decode(name)  # refuses what is a codec, but no encoding of text
+        "a".encode(name)  # refuses what is a codec, but no encoding of text
     except (LookupError, ValueError):
         raise ConfigError(f"[data] encoding: there is no encoding {asked!r}. E.g. utf-8, gb18030, cp1252.") from None
     return {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(name, name)
@@ -120,10 +121,15 @@ def _judged(at: int, reason: str, window: bytes, start: int) -> _Wrong:
 def _advice(path: Path, found: _Wrong) -> str:
     from charset_normalizer import from_bytes  # slow to load, and seldom needed
 
-    matches = from_bytes(found.window[: 1 << 16], cp_isolation=list(_COMMON))
-    ranked = {name: (m.chaos, -m.coherence) for m in matches for name in m.could_be_from_charset if name in _COMMON}
+    matches = from_bytes(found.window[: 1 << 16], cp_isolation=list(_COMMON), threshold=0.5)
+    # In coarse steps: between texts of a few words, finer ones are noise.
+    ranked = {
+        name: (round(match.chaos, 1), -round(2 * match.coherence))
+        for match in matches
+        for name in match.could_be_from_charset
+    }
     readings: dict[str, str] = {}
-    for name in sorted(_COMMON, key=lambda name: (ranked.get(name, (2.0, 0.0)), _COMMON.index(name))):
+    for name in sorted(_COMMON, key=lambda name: (ranked.get(name, (2.0, 0)), _COMMON.index(name))):
         text = _reading(found.window, name)
         if text and text not in readings.values() and len(readings) < _SHOWN:
             readings[name] = text
@@ -137,12 +143,12 @@ def _advice(path: Path, found: _Wrong) -> str:
 
 
 def _reading(window: bytes, name: str) -> str:
-    """The first words that are not ASCII, as ``name`` reads them; "" when it cannot."""
+    """Some words that are not ASCII, as ``name`` reads them; "" when it cannot read the text."""
     try:
         text = window.decode(name)
     except UnicodeDecodeError as error:
         if error.start < min(len(window) - 4, 1 << 16):
             return ""
         text = window[: error.start].decode(name)
-    found = re.search(r"\w*[^\x00-\x7f][\w \u0080-\uffff]{0,15}", text)
-    return found.group()[:24] if found else ""
+    found = dict.fromkeys(re.findall(r"\w*[^\x00-\x7f]\w*", text[: 1 << 14]))
+    return " ".join(found)[:_WORDS].strip()

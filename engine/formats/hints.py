@@ -22,8 +22,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 # What people call a part, the likeliest first. Names are compared in lower case, words joined by _.
 _PROMPT = _words(
-    "instruction instructions prompt question query user_prompt request problem task user human user_message"
-    " user_input q input inputs input_text source text_in original_question problem_statement document article title"
+    "instruction instructions prompt question query user_prompt request problem user human user_message user_input q"
+    " input inputs input_text source text_in original_question problem_statement document article title task"
 )
 _INPUT = _words("input context contexts passage background paragraph document article reference")
 _OUTPUT = _words(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,8 @@ class Shape:
 
     def lacks(self, row: Row) -> list[str]:
         """The needed columns that the row does not have; ``response`` may stand for ``completion``."""
-        return [n for n in self.needs if n not in row and not (n == "completion" and "response" in row)]
+        missing = [n for n in self.needs if n not in row and not (n == "completion" and "response" in row)]
+        return ["prompt"] if self.name == "preference" and not missing and not _has_prompt(row) else missing
 
     def named(self, row: Row) -> bool:
         """Whether the row has the columns, whatever is in them."""
@@ -175,10 +177,33 @@ def _unused_answer(row: Row) -> frozenset[str]:
 
 def _basis(row: Row) -> str:
     """The column that a preference row's prompt stands in; "" when ``chosen`` holds all of the conversation."""
-    chosen = turns_in(row.get("chosen"))
-    if chosen and chosen[0].get("role", chosen[0].get("from")) not in ("assistant", "gpt", "model"):
+    if _is_whole(row.get("chosen")):
         return ""
     return next((c for c in ("messages", "conversations", "prompt", "instruction") if filled(row.get(c))), "")
+
+
+def _has_prompt(row: Row) -> bool:
+    return _is_whole(row["chosen"]) or any(c in row for c in ("messages", "conversations", "prompt", "instruction"))
+
+
+_SPEAKER = re.compile(r"\s*\n\n(Human|Assistant): ?")
+
+
+def _is_whole(chosen: Any) -> bool:
+    """Whether an answer is all of its conversation: turns from the first on, or Anthropic's text of them."""
+    if isinstance(chosen, str) and chosen.lstrip().startswith("Human:"):
+        return True
+    found = turns_in(chosen)
+    return bool(found) and found[0].get("role", found[0].get("from")) not in ("assistant", "gpt", "model")
+
+
+def _spoken(chosen: str) -> tuple[Message, ...]:
+    """Turns that are written as ``Human:`` and ``Assistant:`` after empty lines."""
+    _, *parts = _SPEAKER.split("\n\n" + chosen.lstrip())
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return tuple(
+        Message("user" if who == "Human" else "assistant", text(said, "chosen").strip()) for who, said in pairs
+    )
 
 
 def _preference(row: Row) -> Parsed:
@@ -190,6 +215,8 @@ def _preference(row: Row) -> Parsed:
         before = [*_head(row), Message("user", text(row["prompt"], "prompt"))]
     elif basis:
         before = [*_head(row), *from_list(row[basis], basis)]
+    elif isinstance(row["chosen"], str) and _is_whole(row["chosen"]):
+        return (*before, *_spoken(row["chosen"])), 0
     return (*before, *_said(row, "chosen")), chars
 
 
