@@ -130,12 +130,12 @@ def loss_key(ctx: Ctx, model: ModelRef) -> str:
 
 def rendered(ctx: Ctx, model: HF, chats: Iterable[Chat]) -> Iterator[Rendered]:
     """The chats as training sees them."""
-    return (render(model.tokenizer, chat, ctx.config.model.max_length) for chat in chats)
+    return (render(model.tokenizer, chat, min(ctx.config.model.max_length, model.positions)) for chat in chats)
 
 
 def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Rendered]) -> Iterator[Rendered] | None:
     """What a prompt's embedding is made of: None for its own tokens in ``rows``, else the prompts by themselves."""
-    how, limit = ctx.config.score.embed, ctx.config.model.max_length
+    how, limit = ctx.config.score.embed, min(ctx.config.model.max_length, model.positions)
     if how == "in_template":
         return None
     texts = (last_prompt(chat) if how == "bare_prompt" else said(chat) for chat in chats)

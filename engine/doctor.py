@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import sys
@@ -15,14 +14,29 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import endpoint, eval_tasks, fit, kernels, memory, models, roles, serving, sharding, trackers, versions
+from engine import (
+    endpoint,
+    eval_tasks,
+    fit,
+    kernels,
+    memory,
+    model_checking,
+    model_folder,
+    models,
+    roles,
+    serving,
+    sharding,
+    trackers,
+    versions,
+)
 from engine.config import Config
 from engine.endpoint import Asked
 from engine.errors import MiddoError, ModelError
-from engine.finding import Finding
+from engine.finding import Finding, refused
 from engine.fit import Device
 from engine.gauges import open_gpus
 from engine.memory import Shape, Split
+from engine.model_folder import local_models
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 from engine.store.conversation import Message, dump_messages
 
@@ -182,14 +196,12 @@ def _roles(config: Config, folder: Path, asked: Asked) -> Iterator[Finding]:
     yield from _extras(config, len(open_gpus()))
     if (found := _named_gpu(config, len(open_gpus()))) is not None:
         yield found
-    yield model("model", config.model.name, config.model.chat_template, folder)
+    yield from _models(config, folder)
     if (found := vllm(config, len(open_gpus()))) is not None:
         yield found
     if config.teacher.backend == "openai":
         yield from endpoint.findings(config, asked)
-    elif config.teacher.model:
-        yield model("teacher", config.teacher.model, project=folder)
-    else:
+    elif not config.teacher.model:
         yield Finding(
             "teacher",
             "none named: the model rewrites for itself",
@@ -293,52 +305,46 @@ def vllm(config: Config, gpus: int) -> Finding | None:
     return Finding(name, text, fix=next(roles.notes(config), ""))
 
 
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
-
-
 def model(role: str, name: str, chat_template: str = "", project: Path = Path()) -> Finding:
-    """Whether the model called ``name`` (see ``models.locate``) has all that its ``role`` needs."""
+    """Whether the model called ``name`` (see ``models.locate``) has all files that its ``role`` needs."""
     if not name:
         return Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
-    folder = models.local(name, project)
+    folder = models.on_disk(name, project)
     if folder is None:
         if Path(name).is_absolute():
             return Finding(role, f"{name}: there is no such folder", bad=True, fix="correct the path in config.toml")
         return Finding(role, f"{name}: a hub name, fetched at the first run")
-    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-    if not weights:
-        return Finding(role, f"{name}: no *.safetensors", bad=True, fix="save the model with safe_serialization=True")
-    if not (folder / "config.json").exists():
-        return Finding(role, f"{name}: no config.json", bad=True, fix="name a folder in Hugging Face format")
-    if not any((folder / file).exists() for file in TOKENIZERS):
-        return Finding(role, f"{name}: no tokenizer beside the weights", bad=True, fix="save the tokenizer there too")
-    if not chat_template and not _has_template(folder):
-        fix = "set [model] chat_template, or use an instruct tokenizer"
-        return Finding(role, f"{name}: its tokenizer has no chat template", bad=True, fix=fix)
-    if chat_template:
-        from engine.render import template_text
+    try:
+        model_folder.check(folder)
+        if chat_template:
+            from engine.render import template_text
 
-        try:
             template_text(chat_template)
-        except MiddoError as error:
-            return Finding(role, str(error), bad=True, fix="correct [model] chat_template")
+        elif not model_folder.has_template(folder):
+            fix = "set [model] chat_template, or use an instruct tokenizer"
+            return Finding(role, f"{name}: its tokenizer has no chat template", bad=True, fix=fix)
+        weights = sum(file.stat().st_size for file in model_folder.weight_files(folder))
+    except MiddoError as error:
+        return refused(role, error)
     template = f"chat template {chat_template}" if chat_template else "chat template"
     return Finding(role, f"{name} · {_size(weights)} of weights · {template}")
+
+
+def _models(config: Config, folder: Path) -> Iterator[Finding]:
+    """The model and a local teacher: their files, and where those are whole, whether a run can use them."""
+    looked: dict[str, list[Finding]] | None = None
+    for role, name, template in local_models(config):
+        found = model(role, name, template, folder)
+        more: list[Finding] = []
+        if not found.bad and models.on_disk(name, folder) is not None:
+            looked = model_checking.findings(config, folder) if looked is None else looked
+            more = looked.get(role, [])
+        yield from [*([] if any(f.bad for f in more) else [found]), *more]
 
 
 def _size(weights: int) -> str:
     """Bytes for a person: GiB, or MiB for a small model."""
     return f"{weights / GIB:.1f} GiB" if weights >= GIB else f"{weights / 2**20:.1f} MiB"
-
-
-def _has_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").exists():
-        return True
-    settings = folder / "tokenizer_config.json"
-    try:
-        return "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
 
 
 def _leaves(config: Config) -> Finding:

@@ -23,3 +23,9 @@ class Finding:
     def level(self) -> str:
         """The mark for scripts: ok, look or bad."""
         return {"✔": "ok", "!": "look", "✘": "bad"}[self.mark]
+
+
+def refused(name: str, error: Exception) -> Finding:
+    """What stops a run, as the error that it would end with says: its first sentence, then the way out."""
+    text, _, fix = str(error).partition(". ")
+    return Finding(name, text, bad=True, fix=fix.removesuffix("."))

@@ -8,14 +8,13 @@ tokens of a batch; what a forward without gradients holds, from the tensors that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from engine import model_folder
 from engine.config import Config
 from engine.errors import ModelError
 from engine.sharding import Plan
@@ -98,11 +97,11 @@ def read_shape(folder: Path) -> Shape:
         ModelError: its config.json or weights cannot be read, or it is no decoder of a usual form.
     """
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = model_folder.read_json(folder / "config.json")
         config = config.get("text_config", config)
         tensors: dict[str, list[int]] = {}
-        for file in sorted(folder.glob("*.safetensors")):
-            tensors |= _header(file)
+        for file in model_folder.weight_files(folder):
+            tensors |= {name: entry["shape"] for name, entry in model_folder.header(file).items()}
         heads = int(config["num_attention_heads"])
         width = int(config.get("head_dim") or config["hidden_size"] // heads)
         return Shape(
@@ -117,14 +116,6 @@ def read_shape(folder: Path) -> Shape:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder}: no estimate of its memory ({type(error).__name__}: {error}).") from error
-
-
-def _header(file: Path) -> dict[str, list[int]]:
-    """Names and shapes of a safetensors file's tensors."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header: dict[str, Any] = json.loads(stream.read(length))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
 
 
 def _count(shape: Sequence[int]) -> int:

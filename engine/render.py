@@ -111,8 +111,17 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
         ) from error
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: only a slow tokenizer, which reports no offsets. Add its tokenizer.json.")
+    if _loses_spaces(tokenizer):
+        tokenizer = _as_written(path)
     if chat_template:
         tokenizer.chat_template = template_text(chat_template)
+    elif isinstance(tokenizer.chat_template, dict):
+        if "default" not in tokenizer.chat_template:
+            raise ModelError(
+                f"{path}: the tokenizer has chat templates named {', '.join(sorted(tokenizer.chat_template))}, and no"
+                " default. Save the wanted one as a file and name it in config.toml ([model] chat_template)."
+            )
+        tokenizer.chat_template = tokenizer.chat_template["default"]
     if not tokenizer.chat_template:
         raise ModelError(
             f"{path}: the tokenizer has no chat template. Name one in config.toml ([model] chat_template = "
@@ -124,6 +133,27 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
         raise ModelError(
             f"{path}: the chat template does not show a user and an assistant turn as they are written. "
             "Name one that does in config.toml ([model] chat_template)."
+        )
+    return tokenizer
+
+
+def _loses_spaces(tokenizer: Any) -> bool:
+    """Whether it makes the same tokens of words with spaces and without."""
+    spaced, joined = (tokenizer.encode(text, add_special_tokens=False) for text in ("one two six", "onetwosix"))
+    return bool(spaced == joined)
+
+
+def _as_written(path: str | Path) -> Any:
+    """The tokenizer as its tokenizer.json says, not as transformers builds it for the class that its config names.
+
+    A Llama tokenizer class around a byte-level tokenizer.json (DeepSeek's models have that) loses all spaces.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=Path(path).is_dir())
+    if _loses_spaces(tokenizer):
+        raise ModelError(
+            f"{path}: the tokenizer loses the spaces between words. Take the tokenizer.json that belongs to the model."
         )
     return tokenizer
 

@@ -18,7 +18,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from engine import batches, kernels, ranks, spreading, trackers
-from engine.backends.local import read_model, set_threads, torch_device, torch_dtype
+from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.models import ModelRef
@@ -71,7 +71,7 @@ def trainer(task: Task) -> Trainer:
     set_threads(model, device, config.model.threads)
     data = Dataset.from_file(str(task.rows))
     if config.train.packing:
-        data = pack_dataset(data, config.model.max_length, "bfd")
+        data = pack_dataset(data, longest(config, task.start.base), "bfd")
     made = Trainer(
         model=model,
         args=arguments,
@@ -84,6 +84,14 @@ def trainer(task: Task) -> Trainer:
         _widen(made.model)
     made.remove_callback(PrinterCallback)
     return made
+
+
+def longest(config: Config, base: Path) -> int:
+    """Tokens of a row at most: as [model] max_length says, or as many as the model in ``base`` sees."""
+    from transformers import AutoConfig
+
+    own = AutoConfig.from_pretrained(str(base), trust_remote_code=False, local_files_only=True)
+    return min(config.model.max_length, positions(own))
 
 
 def _model(config: Config, start: ModelRef, place: torch.device, device: torch.device) -> tuple[Any, LoraConfig | None]:
@@ -148,7 +156,7 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
         packing=how.packing,
         # Which samples share a step is still chance; within it, batches are made of like lengths.
         train_sampling_strategy="batch_rebalance" if how.balance and not how.packing and parts > 1 else "random",
-        max_length=config.model.max_length,
+        max_length=longest(config, task.start.base),
         dataset_kwargs={"skip_prepare_dataset": True},
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, eval_tasks, gauges, launch, loop, roles, sharding
+from engine import environment, eval_tasks, gauges, launch, loop, model_folder, roles, sharding
 from engine.config import Config
 from engine.errors import MiddoError, WorkerGone
 from engine.loop import Limits, Open, Run, Stop
@@ -309,6 +309,7 @@ def main(argv: list[str]) -> int:
         config = configs.load(project)
         eval_tasks.check(config, project)  # not at hour three
         roles.check(config)
+        model_folder.check_all(config, project)
         sharding.check(config, project, len(gauges.open_gpus()))
         supervisor = Supervisor(project, db, lock)
         supervisor.register()

@@ -22,10 +22,19 @@ from torch.nn import functional
 from engine import batches
 from engine.backends import Generation, Rating, Scored
 from engine.backends.adapters import Sums, added, sums
-from engine.backends.local import out_of_memory, read_model, set_threads, stops, torch_device, torch_dtype
+from engine.backends.local import (
+    out_of_memory,
+    positions,
+    read_model,
+    set_threads,
+    stops,
+    torch_device,
+    torch_dtype,
+)
 from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
 from engine.errors import ModelError
+from engine.model_check import belong_together
 from engine.models import ModelRef, fingerprint
 from engine.render import Rendered, load_tokenizer, render_prompt
 from engine.store.rows import Message
@@ -108,6 +117,7 @@ def _read(of: ModelRef, key: Key, dtype: torch.dtype, device: torch.device, thre
     tokenizer = load_tokenizer(of.base, chat_template=key[4])
     model = read_model(of.base, dtype, device, attention=key[3], nf4=of.nf4).eval().requires_grad_(False)
     set_threads(model, device, threads)
+    belong_together(tokenizer, model, of.base)
     ends = stops(tokenizer, model)
     # The model's own generation settings (a temperature, a repetition penalty) would mix with what is asked
     # for.
@@ -159,12 +169,12 @@ class HF:
     @property
     def positions(self) -> int:
         """How many tokens the model can see at most."""
-        return int(getattr(self.loaded.model.config, "max_position_embeddings", None) or 1 << 20)
+        return positions(self.loaded.model.config)
 
     @property
     def hidden_size(self) -> int:
         """Width of an embedding."""
-        return int(self.loaded.model.config.get_text_config().hidden_size)
+        return int(self.loaded.model.get_output_embeddings().weight.shape[1])  # OPT-350m's is not its hidden_size
 
     @property
     def shares(self) -> bool:

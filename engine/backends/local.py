@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine import ranks
+from engine import model_folder, ranks
 from engine.errors import ModelError
 from engine.models import require_nf4
 from engine.render import end_of_turn
@@ -38,6 +38,9 @@ def torch_dtype(name: str, device: torch.device) -> torch.dtype:
 def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: str, nf4: bool = False) -> Any:
     """A causal language model's weights, on ``device``; never code or pickles from the model's folder.
 
+    On torch's meta device, names and shapes alone are read. Every weight must be there: what transformers would draw at
+    random, because the files do not have it, is refused.
+
     nf4: its linear layers (not the head) as 4-bit NormalFloats with quantised scales, computing in ``dtype``.
 
     Raises:
@@ -50,15 +53,20 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
     wanted: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
     if nf4:
         wanted |= _four_bits(path, dtype, device)
+    elif device.type == "meta":
+        wanted |= {"device_map": "meta"}
+    model_folder.check(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             str(path),
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
             **wanted,
         )
+        _refuse_random(path, sorted(found["missing_keys"]))
         return model if nf4 else model.to(device)
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{path}: does not fit into the memory of {device}. Take a smaller model.") from error
@@ -67,6 +75,14 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
         raise ModelError(
             f"{path}: the model cannot be loaded ({reason}). Check its config.json and *.safetensors."
         ) from error
+
+
+def _refuse_random(path: Path, missing: list[str]) -> None:
+    if missing:
+        raise ModelError(
+            f"{path}: its files lack {len(missing)} of the weights ({missing[0]}{', …' if len(missing) > 1 else ''})."
+            " Take the config.json that belongs to these weights, or fetch them again."
+        )
 
 
 def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
@@ -98,7 +114,18 @@ def set_threads(model: Any, device: torch.device, threads: int) -> None:
 
 def stops(tokenizer: Any, model: Any) -> list[int]:
     """Ids that end a reply: the model's and tokenizer's ends of text, and the template's end of turn."""
-    return stop_ids(tokenizer, model.generation_config.eos_token_id, model.config.eos_token_id)
+    return stop_ids(tokenizer, model.generation_config.eos_token_id, ends(model.config))
+
+
+def ends(config: Any) -> int | list[int] | None:
+    """The ends of text that a model's config names; of one that also sees images, its text part's."""
+    own: int | list[int] | None = getattr(config, "eos_token_id", None)
+    return getattr(config.get_text_config(), "eos_token_id", None) if own is None else own
+
+
+def positions(config: Any) -> int:
+    """How many tokens a model can see at most."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
 
 
 def stop_ids(tokenizer: Any, *ends: int | list[int] | None) -> list[int]:

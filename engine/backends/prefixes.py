@@ -18,6 +18,7 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from engine import batches
+from engine.backends.local import positions
 
 WORTH_SHARING = 0.9
 """Share when the tokens to compute fall to this part or less: attention by a mask has a cost of its own."""
@@ -199,6 +200,10 @@ def _before(one: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return torch.cat([one.expand(len(rows), -1, -1, -1), rows], dim=-2)
 
 
+PROBED = 260
+"""Tokens of the longest row that sharing is tried with."""
+
+
 def can_share(model: Any, device: torch.device) -> bool:
     """Whether this model gives the same states when beginnings are shared, tried on a few tokens."""
     layers = DynamicCache(config=model.config).layers
@@ -206,6 +211,8 @@ def can_share(model: Any, device: torch.device) -> bool:
         return False  # sliding windows, which a few tokens do not show, and recurrent layers
     if model.config.model_type in BY_DISTANCE or getattr(model.config, "alibi", False):
         return False
+    if positions(model.config) < PROBED:
+        return False  # its requests are short as well
     size = model.get_input_embeddings().num_embeddings
     start, *words = ([(7 * i * i + 3 * i) % size for i in range(first, first + 120)] for first in (1, 200, 400, 600))
     # Long branches: a bias by distance shows only where place and position lie far apart.

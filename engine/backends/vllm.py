@@ -26,7 +26,7 @@ import torch
 from engine import config as configs
 from engine import roles
 from engine.backends import Call, Generation, Rating
-from engine.backends.local import stop_ids, torch_device, torch_dtype
+from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
 from engine.backends.vllm_running import OneCopy, Running, given_up
 from engine.errors import BackendError, ModelError
@@ -351,7 +351,7 @@ def _stops(path: Path, tokenizer: Any) -> list[int]:
         own = GenerationConfig.from_pretrained(str(path)).eos_token_id
     except OSError:  # a model without generation_config.json
         own = None
-    return stop_ids(tokenizer, own, AutoConfig.from_pretrained(str(path), trust_remote_code=False).eos_token_id)
+    return stop_ids(tokenizer, own, ends(AutoConfig.from_pretrained(str(path), trust_remote_code=False)))
 
 
 def _refused(waiting: _Waiting, error: Exception) -> Rating | Generation:

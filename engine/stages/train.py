@@ -26,7 +26,20 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, cards, diagnosis, kernels, models, ranks, retention, sharding, spreading, trackers, training
+from engine import (
+    batches,
+    cards,
+    diagnosis,
+    kernels,
+    model_check,
+    models,
+    ranks,
+    retention,
+    sharding,
+    spreading,
+    trackers,
+    training,
+)
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.config import Config
@@ -58,12 +71,16 @@ def run(ctx: Ctx) -> None:
     trackers.require(ctx.config.train.report_to)
     folder = ctx.workdir(CHECKPOINT)
     start = diagnosis.before_model(ctx)
+    for said in model_check.check(ctx.config, ctx.project):
+        ctx.event(said, "warning")
     tokenizer = load_tokenizer(start.base, ctx.config.model.chat_template)
     plan = sharding.plan(ctx.config, ctx.project)
     _tell(ctx, start, plan)
     key = _run_key(ctx, start, plan)
     resume = _newest_complete(ctx, folder, key)
-    task = Task(ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, folder / ROWS), folder, resume, plan)
+    task = Task(
+        ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, start.base, folder / ROWS), folder, resume, plan
+    )
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
         with ranks.together(_keep_step, task):
@@ -115,9 +132,9 @@ def _train(task: Task, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
     return trainer, spreading.whole(trainer, torch.float32 if adapter else _final_dtype(task.config), adapter)
 
 
-def _write_rows(ctx: Ctx, tokenizer: Any, path: Path) -> Path:
+def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
     """The samples as tokens and labels in a file; what cannot be rendered is left out and counted in the log."""
-    samples, limit = ctx.dataset(), ctx.config.model.max_length
+    samples, limit = ctx.dataset(), training.longest(ctx.config, base)
     bad, reason = 0, ""
     with ArrowWriter(path=str(path), features=COLUMNS) as writer:
         for sample in samples:

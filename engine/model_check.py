@@ -1,0 +1,125 @@
+"""Whether a model can be used as a run uses it: tokenizer, template, config and weights are held against each other.
+
+The weights' names and shapes are read, not the weights: seconds for a model of any size. The train stage asks before
+it renders a row; ``python -m engine.model_check CONFIG FOLDER`` asks for the doctor, in a process that may load torch
+(``engine.model_checking``), and prints what it found as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine import config as configs
+from engine import model_folder, models
+from engine.config import Config
+from engine.errors import MiddoError, ModelError
+from engine.model_folder import local_models
+
+TALK = ({"role": "user", "content": "One two?"}, {"role": "assistant", "content": "Three, four."})
+
+
+def usable(folder: Path, chat_template: str = "") -> Any:
+    """Load all of the model in ``folder`` but its numbers, as a run would; returns it (on torch's meta device).
+
+    Raises:
+        ModelError, ConfigError: it cannot be used; names the file or the setting, why, and the way out.
+    """
+    import torch
+
+    from engine.backends.local import read_model
+    from engine.render import load_tokenizer
+
+    model_folder.check(folder)
+    tokenizer = load_tokenizer(folder, chat_template)
+    meta = torch.device("meta")
+    model = read_model(folder, torch.float32, meta, "auto")
+    belong_together(tokenizer, model, folder)
+    return model
+
+
+def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
+    """Refuse a model that has no embedding for a token that its tokenizer uses.
+
+    Special tokens that neither the template nor padding uses may lie outside: some models ship one for another of
+    their family, and no text of a dataset becomes one.
+
+    Raises:
+        ModelError: names the token and its id.
+    """
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    used: dict[int, str] = {}
+    for kind in ("pad", "eos", "bos"):
+        if (token := getattr(tokenizer, f"{kind}_token_id")) is not None:
+            used[token] = f"its {kind} token"
+    used |= dict.fromkeys(_template_ids(tokenizer), "a token of its chat template")
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    used |= dict.fromkeys({*tokenizer.get_vocab().values()} - special - used.keys(), "a token")
+    outside = [(token, what) for token, what in used.items() if token >= rows]
+    if not outside:
+        return
+    token, what = min(outside)
+    raise ModelError(
+        f"{folder}: {what}, {tokenizer.convert_ids_to_tokens(token)!r}, has the number {token}, but the model has only"
+        f" {rows} embeddings. Take the tokenizer that belongs to these weights, or call"
+        " model.resize_token_embeddings(len(tokenizer)) and save the model again."
+    )
+
+
+def _template_ids(tokenizer: Any) -> list[int]:
+    from engine.render import render
+    from engine.store.rows import Message
+
+    return render(tokenizer, [Message(turn["role"], turn["content"]) for turn in TALK], 1 << 20).ids
+
+
+def check(config: Config, project: Path) -> list[str]:
+    """Refuse a config whose model or local teacher cannot be used; returns what a person should know of them.
+
+    What is not on this machine yet is not looked at.
+
+    Raises:
+        ModelError, ConfigError: as ``usable``.
+    """
+    said: list[str] = []
+    for role, name, template in local_models(config):
+        if (folder := models.on_disk(name, project)) is not None:
+            model = usable(folder, template)
+            said += [] if role == "teacher" else notes(config, folder, model)
+    return said
+
+
+def notes(config: Config, folder: Path, model: Any) -> list[str]:
+    """What a person may not expect of training this model with these settings."""
+    from engine.backends.local import positions
+
+    seen = positions(model.config)
+    if config.model.max_length <= seen:
+        return []
+    return [
+        f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their end."
+        f" Set max_length = {seen}, which is what holds."
+    ]
+
+
+def main(argv: list[str]) -> int:
+    """Entry of the process: for each role its error, or its notes."""
+    config, project = configs.restore(argv[0]), Path(argv[1])
+    out = []
+    for role, name, template in local_models(config):
+        found: dict[str, object] = {"role": role, "error": "", "notes": []}
+        try:
+            if (folder := models.on_disk(name, project)) is not None:
+                model = usable(folder, template)
+                found["notes"] = [] if role == "teacher" else notes(config, folder, model)
+        except MiddoError as error:
+            found["error"] = str(error)
+        out.append(found)
+    print(json.dumps(out))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""Starts the process that looks at a project's models (``engine.model_check``) and reads what it found. Light."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from engine import config as configs
+from engine import environment
+from engine.config import Config
+from engine.errors import ModelError
+from engine.finding import Finding, refused
+
+
+def findings(config: Config, folder: Path) -> dict[str, list[Finding]]:
+    """What is wrong with the model and a local teacher, or should be known of them, by role; none when all is well.
+
+    Args:
+        folder: the project's, which relative names are looked up from.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.model_check", configs.snapshot(config), str(folder.resolve())],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=environment.without_secrets(environment.for_children()),
+    )
+    try:
+        found = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        last = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
+        return {"model": [Finding("model", f"cannot be looked at: {last[:300]}", bad=True, fix="run doctor again")]}
+    return {one["role"]: list(_told(one["role"], one["error"], one["notes"])) for one in found}
+
+
+def _told(role: str, error: str, notes: list[str]) -> list[Finding]:
+    if error:
+        return [refused(role, ModelError(error))]
+    return [Finding(role, text, fix=fix.removesuffix(".")) for text, _, fix in (note.partition(". ") for note in notes)]
