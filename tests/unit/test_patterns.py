@@ -1,13 +1,14 @@
 """Every pattern of the program is linear in what it reads: a text that repeats itself holds up nothing.
 
-A quadratic pattern needs hours for ``LONG`` characters, all of them together need seconds: the limit of the process
-that runs them lies far from both.
+A quadratic pattern needs hours for ``LONG`` characters, all of them together need 20 s: the limit on the processor's
+time lies far from both.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from middo_tui.feed import filters
 
 ROOT = Path(__file__).parents[2]
 LONG = 300_000
-WITHIN_S = 150.0
+CPU_S = 120
 PUMPS = (
     *"-'’ \n\t.a_Zé1\"#<[{|=:/\\,\x1b;漢",
     "<prompt>", "<think>", "<|", "- ", "a ", "a.", "a, ", "\n-", "a:", "a:\"", "\x1b[", "\x1b[1;", "a\n", "task: a\n",
@@ -36,7 +37,10 @@ BEGINNINGS = {
     "_WRITTEN": ("", "a/b", "a/b:c", "a/b "),
     "_TERM": ("", "a:", '"'),
 }
-AT_ONE_PLACE = {"_REFUSAL", "_THOUGHT", "_VERSION", "KEY", "HEADER", "_WRITTEN", "_TERM", "_MOVES_NOTHING", "MODIFIED"}
+AT_ONE_PLACE = {
+    *("_REFUSAL", "_THOUGHT", "_VERSION", "KEY", "HEADER", "_WRITTEN", "_TERM", "_MOVES_NOTHING", "MODIFIED"),
+    *("STEERING", "KEPT", "SECRET", "NOT_SECRET"),
+}
 """Patterns that are only asked about one place of a text, by ``match`` or ``fullmatch``."""
 
 
@@ -73,6 +77,7 @@ def attack(name: str, pattern: re.Pattern[str] | re.Pattern[bytes]) -> int:
 
 
 def main() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))  # of work, not of time: a busy machine fails nothing
     for name, pattern in patterns():
         print(f"{name}: {attack(name, pattern)} texts", flush=True)  # noqa: T201
     for pump in PUMPS:
@@ -91,7 +96,7 @@ def main() -> None:
 
 
 def test_no_pattern_and_no_check_takes_more_than_linear_time() -> None:
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=WITHIN_S, check=False)
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     seen = {line.partition(":")[0] for line in done.stdout.splitlines()}
     assert {"_REFUSAL", "SCAFFOLDING", "_NAMED", "_TERM", "_TOKEN", "_UNPRINTABLE"} <= seen
