@@ -87,7 +87,7 @@ class StoreCtx:
 
     def workdir(self, name: str) -> Path:
         folder = self._folder(name, self.round)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
     def publish(self, name: str, path: Path, meta: dict[str, object]) -> None:

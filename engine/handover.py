@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from engine import cards, models
+from engine import cards, models, private
 from engine import config as configs
 from engine.config import Config
 from engine.diagnosis import CHECKPOINT
@@ -54,7 +54,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
     shutil.rmtree(new, ignore_errors=True)
     try:
         if ref.adapter is None:
-            shutil.copytree(folder, new)
+            private.copy(folder, new)
         elif merged:
             _merge(ref, made.config, new)
         else:
@@ -116,7 +116,7 @@ def _copy_adapter(adapter: Path, base: Path, config: Config, new: Path, base_nam
     new.mkdir(parents=True)
     for file in adapter.iterdir():
         if file.name != models.NOTE:
-            shutil.copy2(file, new / file.name)
+            private.copy(file, new / file.name)
     settings = json.loads((new / ADAPTER).read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = base_name
     (new / ADAPTER).write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")

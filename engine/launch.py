@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
-from engine import environment
+from engine import environment, private
 from engine.errors import ConfigError, WorkerError
 from engine.store import read
 from engine.store.connect import reader
@@ -64,7 +64,7 @@ def lock(project: Path, within_s: float = FREE_WITHIN_S) -> int:
     Raises:
         WorkerError: another worker has it.
     """
-    fd = os.open(project / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(project / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -129,10 +129,11 @@ def start(project: Path) -> int:
     if _running(project):
         raise already_running(project)
     project = project.resolve()  # the worker runs in /, so that it keeps no folder from being removed or unmounted
-    (project / "logs").mkdir(exist_ok=True)
+    private.tighten(project)
+    (project / "logs").mkdir(mode=0o700, exist_ok=True)
     log_path = project / "logs" / "worker.log"
     ready_r, ready_w = os.pipe()
-    with log_path.open("ab") as log:
+    with open(log_path, "ab", opener=private.opener) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "engine.worker", str(project), str(ready_w), environment.told()],
             stdin=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from time import time
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import formats, origin, template
+from engine import formats, origin, private, template
 from engine import heldout as heldouts
 from engine.config import Config
 from engine.errors import DataError, UsageError
@@ -98,11 +98,12 @@ def create(
     was_there = project.exists()
     try:
         for folder in (project, project / "artifacts", project / "logs"):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (project / "config.toml").write_text(text, encoding="utf-8")
         migrate(project, create=True)
         name_project(project, config)
         say(f"writing {sum(len(batch.content.samples) for batch in batches):,} samples …")
+        private.tighten(project)
         return _add(project, config, batches, heldout=_heldout_file(config))
     except BaseException:
         if was_there:

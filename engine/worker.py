@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, eval_tasks, gauges, launch, loop, model_folder, roles, sharding
+from engine import environment, eval_tasks, gauges, launch, loop, model_folder, private, roles, sharding
 from engine.config import Config
 from engine.errors import MiddoError, WorkerGone
 from engine.loop import Limits, Open, Run, Stop
@@ -150,7 +150,7 @@ class Supervisor:
         before = self.jobs(step.round)
         death_r, death_w = os.pipe()
         log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
-        with log_path.open("ab") as log:
+        with open(log_path, "ab", opener=private.opener) as log:
             process = subprocess.Popen(
                 self.command(step, death_r),
                 stdin=subprocess.DEVNULL,
@@ -168,6 +168,7 @@ class Supervisor:
         finally:
             os.close(death_w)
             end_group(process.pid)
+        private.tighten(self.project)  # checkpoints and caches, as libraries wrote them
         self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
         return self.outcome(step, before, process.returncode, log_path)
 

@@ -14,7 +14,9 @@ from shlex import quote
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
+from engine import private
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
 from engine.store.connect import reader
@@ -264,7 +266,10 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
 
     if reason := supported():
         raise UsageError(f"{reason} `middo-tui status {quote(str(folder))}` prints the same facts.")
-    app = MiddoApp(folder, leave_when_done, load(mouse=_mouse()))
+    preferences = load(mouse=_mouse())
+    if said := private.note(folder):
+        preferences = replace(preferences, warnings=(*preferences.warnings, said))
+    app = MiddoApp(folder, leave_when_done, preferences)
     code = app.start() or 0
     if app.undone:
         what = "1 thing that you asked for was" if app.undone == 1 else f"{app.undone} things that you asked for were"
@@ -295,6 +300,8 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> N
     settings = config.load(folder)
     if not settings.model.name:
         raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Name the model to improve the data for.")
+    if said := private.note(folder):
+        say(said)
     stop = facts.until(now.jobs, until) if until else None
     commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)
     launch.start(folder)

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import project, template
+from engine import private, project, template
 from engine.demo import seed as world
 
 HERE = Path(__file__).parent
@@ -37,5 +37,6 @@ def create_demo(folder: Path, rows: int = ROWS, heldout: int = HELDOUT, seed: in
     made["data"]["heldout"] = "data/heldout.jsonl"
     (folder / "config.toml").write_text(template.render(made), encoding="utf-8")
     shutil.copytree(HERE / "prompts", folder / "prompts")
+    private.tighten(folder)
     yield f"{folder}: the embedded demo, {added[0].rows:,} samples of a small world, about 40 % of them flawed;"
     yield f"  {heldout:,} clean held-out questions; a base model to improve the data for, and a teacher that rewrites"

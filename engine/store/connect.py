@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -158,6 +159,8 @@ def _writer(project: Path, kind: type[C], create: bool = False, durable: bool = 
     if not create and not path.is_file():
         raise _missing(project / FILE)
     refuse_network(path)
+    if create:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log beside it gets the same rights from SQLite
     uri = f"file:{_quote(path)}?mode={'rwc' if create else 'rw'}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, factory=kind)
     db.row_factory = sqlite3.Row

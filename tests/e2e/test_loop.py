@@ -59,6 +59,12 @@ def test_an_undisturbed_run_reports_every_stage_and_the_table(undisturbed: Path)
     assert facts["rounds"][1]["size"] == facts["rounds"][0]["size"], "merge.size = fixed"
 
 
+def test_nobody_else_can_read_what_a_run_left(undisturbed: Path) -> None:
+    places = [undisturbed, *undisturbed.rglob("*")]
+    assert len(places) > 30
+    assert [path for path in places if path.lstat().st_mode & 0o077 and not path.is_symlink()] == []
+
+
 def test_running_again_when_done_does_nothing(undisturbed: Path) -> None:
     before = exported(undisturbed)
     done = cli("run", undisturbed, "--rounds", "1", "--auto", "--wait")
