@@ -222,16 +222,18 @@ def work(name: str, device: str, scratch: Path) -> tuple[Mapping[str, Any], Mapp
 
 def _rewrite(how: Row, ctx: Any) -> None:
     """A batch of requests to the teacher, as the stage sends them."""
+    from engine.backends import Call
     from engine.stages import rewrite
     from engine.store.rows import Message
 
     teacher = rewrite.open_teacher(ctx)
     lengths = [how.length + memory.REQUEST - 4 * i for i in range(how.batch)]  # not all alike: then there is a mask
-    chats = [[Message("user", text_of(length))] for length in lengths]
     asked = ctx.config.teacher
-    teacher.generate(
-        chats, max_new_tokens=asked.max_new_tokens, temperature=asked.temperature, top_p=asked.top_p, seed=0
-    )
+    calls = [
+        Call(n, (Message("user", text_of(n)),), asked.max_new_tokens, asked.temperature, asked.top_p, 0)
+        for n in lengths
+    ]
+    teacher.write(calls, rows=how.batch, watch=lambda _: None, keep=ctx.workdir("writing") / "replies.safetensors")
 
 
 def _untrained(ctx: Any) -> None:

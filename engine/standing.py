@@ -47,6 +47,9 @@ def trouble(db: sqlite3.Connection, project: Path, worker: str, jobs: Sequence[J
     silent = stalled_s(found, now)
     if silent is None or teacher.batches(db, found.round) is not None:  # a provider's batch may take a day
         return None
+    writing = teacher.underway(db, found.round) if found.stage == "rewrite" else None
+    if writing is not None and now - writing["at"] < LEAST_S:  # long replies move on token by token
+        return None
     return Trouble(STALLED, f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}")
 
 

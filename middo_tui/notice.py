@@ -81,6 +81,8 @@ def _running(view: LoopView, keys: bool) -> Notice:
         if view.batch:
             leave = f"It may take hours: {press('app.leave')} quits, the terminal can be closed, the run goes on."
             return Notice(f"{view.batch[0].upper()}{view.batch[1:]}. {leave} Teacher: {view.teacher}", "dim")
+        if view.writing:
+            return Notice(f"{view.writing[0].upper()}{view.writing[1:]}. Teacher: {view.teacher}", "dim")
         return Notice(f"teacher: {view.teacher}", "dim")
     if view.until:
         return Notice(f"Stops after {view.until}.", "dim")

@@ -17,7 +17,7 @@ from middo_tui import figures, guard
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import MARKS, LoopView, StageView
 from middo_tui.notice import notice
-from middo_tui.teacher_words import batch, spending
+from middo_tui.teacher_words import batch, spending, writing
 
 EVERY_S = 0.5
 PROGRESS_EVERY_S = 5.0
@@ -50,6 +50,9 @@ class Narrator:
         if view.batch and view.state == "running" and (named := view.batch.partition(":")[0]) != self._batch:
             self._batch = named
             self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  {view.batch}; {HOURS}")
+        if view.writing and self._clock() - self._progress_at >= PROGRESS_EVERY_S:
+            self._progress_at = self._clock()
+            self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  rewrite   {view.writing}")
         self._first = False
 
     def _stage(self, round: int, stage: StageView) -> None:
@@ -231,6 +234,8 @@ def describe(status: Mapping[str, Any]) -> str:
         lines.append(f"teacher  {said}")
     if said := batch(newest["teacher"]["batch"], time.time()):
         lines.append(f"batch    {said}")
+    if said := writing(newest["teacher"]["writing"]) if worker["state"] == "running" else "":
+        lines.append(f"writing  {said}")
     tasks = task_lines(status)
     return "\n".join([*lines, "", rounds_table(status), *(["", *tasks] if tasks else [])])
 

@@ -148,6 +148,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
             **teacher.asked(db, number),
             "projected": teacher.projected(db, number),
             "batch": teacher.batches(db, number),
+            "writing": teacher.underway(db, number),
         },
         "clusters": read.clusters(db, number),
     }

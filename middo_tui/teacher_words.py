@@ -45,6 +45,29 @@ def batch(facts: Mapping[str, Any] | None, now: float) -> str:
     return f"{many} of {facts['calls']:,} calls: {done} · {figures.duration(now - facts['since'])} so far{until}"
 
 
+def writing(facts: Mapping[str, Any] | None) -> str:
+    """``writing prompts: 12 of 60 whole · 3.4k tokens, 84 a second · 2 min so far, about 6 min left · “… the text”``.
+
+    Empty: a teacher on this machine writes nothing. ``facts``: as ``engine.store.teacher`` reads them.
+    """
+    if facts is None:
+        return ""
+    if facts["step"] == "load":
+        return "the teacher is being loaded"
+    again = f", try {facts['attempt']}" if facts["attempt"] > 1 else ""
+    speed = f", {facts['per_s']:,.{0 if facts['per_s'] >= 10 else 1}f} a second" if facts["per_s"] else ""
+    parts = [
+        f"writing {facts['step']}s{again}: {facts['done']:,} of {facts['total']:,} whole",
+        f"{figures.short(facts['tokens'])} tokens{speed}",
+        f"{figures.duration(facts['seconds'])} so far",
+    ]
+    if facts["left_s"] is not None:
+        parts[-1] += f", about {figures.duration(facts['left_s'])} left"
+    if facts["text"]:
+        parts.append(f"“… {guard.one_line(facts['text'])}”")
+    return " · ".join(parts)
+
+
 def _about(ahead: Mapping[str, Any]) -> str:
     return f"about {figures.short(ahead['tokens_in'] + ahead['tokens_out'])}"
 

@@ -49,7 +49,9 @@ def well(chat: Chat, seed: int) -> Generation:
 def run(
     made: tiny.Project, monkeypatch: pytest.MonkeyPatch, teacher: Scripted, ctx: StoreCtx | None = None
 ) -> Scripted:
+    """The stage with ``teacher``, in pieces of teacher.batch_size calls."""
     monkeypatch.setattr(rewrite, "open_teacher", lambda _: teacher)
+    monkeypatch.setattr(rewrite, "PLANNED", 1)
     rewrite.run(ctx or made.ctx("rewrite"))
     return teacher
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tiny
 
-from engine.backends import Generation
+from engine.backends import Call, Generation
 from engine.config import Config
 from engine.loop import NAMES
 from engine.store import read, write
@@ -66,6 +66,7 @@ class Scripted:
     def __init__(self, answer: object) -> None:
         self.answer = answer
         self.calls: list[tuple[tuple[str, ...], int, float]] = []
+        self.notes: list[str] = []
 
     def generate(
         self,
@@ -80,6 +81,11 @@ class Scripted:
         """See ``engine.backends.Generates``."""
         self.calls.append((tuple(chat[-1].content for chat in chats), seed, temperature))
         return [self.answer(chat, seed) for chat in chats]  # type: ignore[operator]
+
+    def write(self, calls: Sequence[Call], *, rows: int, watch: object, keep: Path) -> list[Generation]:
+        """See ``engine.backends.Writes``."""
+        self.calls.append((tuple(call.chat[-1].content for call in calls), calls[0].seed, calls[0].temperature))
+        return [self.answer(call.chat, call.seed) for call in calls]  # type: ignore[operator]
 
 
 def said(text: str, cut_off: bool = False, error: str | None = None) -> Generation:

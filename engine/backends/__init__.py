@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.errors import BackendError
@@ -89,6 +90,23 @@ class Call:
         return round(sum(len(m.content.encode("utf-8", "replace")) for m in self.chat) / BYTES_PER_TOKEN) + 8
 
 
+@dataclass(frozen=True, slots=True)
+class Going:
+    """Replies on their way: how many of them are whole, and the tokens that were written, also of whole ones alone.
+
+    ``kept``: those tokens of it that an earlier run had written. ``text``: what the reply that is furthest on its way
+    says so far. ``replies``: those that are whole.
+    """
+
+    done: int
+    total: int
+    tokens: int
+    whole: int
+    kept: int
+    text: Callable[[], str]
+    replies: Callable[[], list[Generation]]
+
+
 class Scores(Protocol):
     """Losses and prompt embeddings of given conversations."""
 
@@ -125,6 +143,22 @@ class Generates(Protocol):
         top_k: int = 0,
     ) -> list[Generation]:
         """One reply per chat, in order, as one batch. Greedy at temperature 0, else drawn with ``seed``."""
+
+
+class Writes(Protocol):
+    """Replies to calls, as many at a time as there is room for; one that has ended makes room for the next."""
+
+    notes: list[str]
+    """What a person should know of the calls so far; who reads them takes them out."""
+
+    def write(
+        self, calls: Sequence[Call], *, rows: int, watch: Callable[[Going], None], keep: Path
+    ) -> list[Generation]:
+        """One reply per call, in order, ``rows`` at a time; each is drawn with its call's own seed.
+
+        ``watch`` is called every few moments. When it raises ``Paused``, what was written so far is kept in the file
+        ``keep``, and the same calls go on from there.
+        """
 
 
 class Answers(Protocol):

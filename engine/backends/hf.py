@@ -9,7 +9,6 @@ row that does not fit is a result with an error, so no row is ever lost.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +19,11 @@ import torch
 from torch.nn import functional
 
 from engine import batches
-from engine.backends import Generation, Rating, Scored
+from engine.backends import Call, Generation, Going, Rating, Scored, replying
 from engine.backends.adapters import Sums, added, sums
+from engine.backends.drawing import Sampling
 from engine.backends.local import (
+    give_back,
     out_of_memory,
     positions,
     read_model,
@@ -33,6 +34,7 @@ from engine.backends.local import (
 )
 from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
+from engine.backends.replies import Asked
 from engine.errors import ModelError
 from engine.model_check import belong_together
 from engine.models import ModelRef, fingerprint
@@ -68,6 +70,8 @@ class _Loaded:
     scale: float | None = None
     digits: list[torch.Tensor] | None = None
     shares: bool | None = None
+    refills: bool | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 _last: _Loaded | None = None
@@ -106,9 +110,7 @@ def release() -> None:
         _last.model = _last.peft = None
         _last.sums.clear()
         _last = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()
 
 
 def _read(of: ModelRef, key: Key, dtype: torch.dtype, device: torch.device, threads: int) -> _Loaded:
@@ -209,14 +211,36 @@ class HF:
         seed: int,
         top_k: int = 0,
     ) -> list[Generation]:
-        """See ``Generates``."""
-        how = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
-        prompts = [render_prompt(self.tokenizer, chat, self.positions - 1) for chat in chats]
-        usable = [ids for ids in prompts if ids]
-        with self._active(), _seeded(seed, self.loaded.device):
-            done = iter(_halving(usable, lambda part: self._reply(part, max_new_tokens, how), _no_reply))
+        """See ``Generates``. A reply's seed is of its place among the chats."""
+        calls = [
+            Call(place, tuple(chat), max_new_tokens, temperature, top_p, batches.seed(seed, place))
+            for place, chat in enumerate(chats)
+        ]
+        return self._replies(calls, Sampling(temperature, top_p, top_k), len(chats), _unwatched, None)
+
+    def write(
+        self, calls: Sequence[Call], *, rows: int, watch: Callable[[Going], None], keep: Path
+    ) -> list[Generation]:
+        """See ``Writes``. All calls draw in the same way."""
+        how = {Sampling(call.temperature, call.top_p) for call in calls}
+        (one,) = how
+        return self._replies(calls, one, rows, watch, keep)
+
+    def _replies(
+        self, calls: Sequence[Call], how: Sampling, rows: int, watch: Callable[[Going], None], keep: Path | None
+    ) -> list[Generation]:
+        prompts = [render_prompt(self.tokenizer, call.chat, self.positions - 1) for call in calls]
+        limits = [min(call.max_new_tokens, self.positions - len(ids)) for call, ids in zip(calls, prompts, strict=True)]
+        asked = [Asked(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids]
+        with self._active():
+            found = iter(replying.written(self.loaded, asked, how, rows, watch, keep))
         too_long = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
-        return [next(done) if ids else _no_reply(too_long) for ids in prompts]
+        return [next(found) if ids else Generation("", "stop", 0, 0, too_long) for ids in prompts]
+
+    @property
+    def notes(self) -> list[str]:
+        """See ``Writes``."""
+        return self.loaded.notes
 
     @contextmanager
     def _active(self) -> Iterator[None]:
@@ -334,30 +358,6 @@ class HF:
         whole = logits.logsumexp(-1, keepdim=True)
         return torch.stack([(logits[:, ids] - whole).exp().sum(-1) for ids in digits], dim=-1)
 
-    def _reply(self, prompts: Sequence[list[int]], max_new_tokens: int, how: dict[str, float]) -> list[Generation]:
-        from transformers import GenerationConfig
-
-        width = max(map(len, prompts))
-        pad = self.tokenizer.pad_token_id
-        ids = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=self.loaded.device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.loaded.device)
-        sampling = {"do_sample": True, **how} if how["temperature"] > 0 else {"do_sample": False}
-        settings = GenerationConfig(
-            max_new_tokens=min(max_new_tokens, self.positions - width),
-            eos_token_id=self.loaded.stops or None,
-            pad_token_id=pad,
-            **sampling,
-        )
-        out = self.loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        return [self._read_reply(row, len(p)) for row, p in zip(out[:, width:].tolist(), prompts, strict=True)]
-
-    def _read_reply(self, ids: list[int], tokens_in: int) -> Generation:
-        end = next((i for i, token in enumerate(ids) if token in self.loaded.stops), None)
-        text = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
-        if end is None:
-            return Generation(text, "length", tokens_in, len(ids))
-        return Generation(text, "stop", tokens_in, end + 1)
-
 
 def _prompt_mean(hidden: torch.Tensor, row: Rendered) -> torch.Tensor:
     """The mean of a row's hidden states [tokens, width] over the prompt's own tokens, float32[width]."""
@@ -377,16 +377,8 @@ def _logit_scale(config: Any) -> float:
     return 1.0 if divisor is None else 1.0 / float(divisor)
 
 
-def _no_reply(reason: str) -> Generation:
-    return Generation("", "stop", 0, 0, reason)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from ``seed`` inside, and leave the generators as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+def _unwatched(_: Going) -> None:
+    """Nobody looks on."""
 
 
 def _halving(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], failed: Callable[[str], R]) -> list[R]:
@@ -400,8 +392,6 @@ def _halving(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], failed:
             raise
     if len(items) == 1:
         return [failed("it does not fit into memory on its own: lower model.max_length")]
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    give_back()
     middle = len(items) // 2
     return _halving(items[:middle], work, failed) + _halving(items[middle:], work, failed)

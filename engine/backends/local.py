@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,10 @@ def stop_ids(tokenizer: Any, *ends: int | list[int] | None) -> list[int]:
 def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a batch was too large, on the GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def give_back() -> None:
+    """Return memory that nothing holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

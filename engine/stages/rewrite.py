@@ -1,33 +1,40 @@
 """The teacher rewrites what was selected, in two calls each: first a new prompt, then its answer.
 
 All prompts come first, then all answers. A phase goes through its tries: try n is made of every rewrite whose try n -
-1 was malformed, in batches planned over all of them in the order (axis, place in the dataset). A batch is saved
-whole, and its seed comes from what it holds, so a resumed run makes the same calls as an undisturbed one.
+1 was malformed, in pieces planned over all of them in the order (axis, place in the dataset). A piece is more replies
+than are written at a time, so that one that has ended makes room for the next. It is saved whole, and what each reply
+draws comes from its own seed, so a resumed run makes the same calls as an undisturbed one. A pause does not wait for a
+piece: replies on their way are kept in a file as they are, and go on from there.
 
 A reply that is malformed, empty or cut off is asked for again, ``teacher.attempts`` times; then the rewrite is
 ``failed`` with the reason and the raw reply, and its sample stays as it is. So it is at once when the backend says that
 no further try would help. What a person sends back is asked for
-apart from the rest, in batches and with seeds of its own (``Rewrite.draw``), so that it draws another reply and the
-batches that were answered stay what they were.
+apart from the rest, in pieces and with seeds of its own (``Rewrite.draw``), so that it draws another reply and the
+pieces that were answered stay what they were.
 
 What a reply makes of a rewrite is in ``rewrite_job``, what it may cost in ``rewrite_budget``. Endpoints and vLLM have
-no such batches: ``rewrite_stream``.
+no such pieces: ``rewrite_stream``.
 """
 
 from __future__ import annotations
 
 import itertools
-import time
+import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 
-from engine import batches, diagnosis
-from engine.backends import Generates, backend
+from engine import diagnosis
+from engine.backends import Writes, backend
 from engine.stage import Ctx
 from engine.stages.rewrite_budget import EXHAUSTED, affordable, announce, give_up
-from engine.stages.rewrite_job import ANSWER, PROMPT, RETRY_TEMPERATURE, Job, Phase, came, summary, teacher_folder
+from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Phase, came, summary, teacher_folder
+from engine.stages.rewrite_progress import Meter
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
+
+KEPT = "writing"
+"""The folder of replies that a pause kept on their way."""
+PLANNED = 4
+"""Replies planned together for each that is written at a time: with fewer, more places stay empty at the end."""
 
 
 def run(ctx: Ctx) -> None:
@@ -48,9 +55,12 @@ def run(ctx: Ctx) -> None:
 
         rewrite_stream.through_engine(ctx, job)
     elif job.owed():
+        meter = Meter(ctx, job)
+        meter.loading()
         teacher = open_teacher(ctx)
         for phase in (PROMPT, ANSWER):
-            _phase(ctx, job, phase, teacher)
+            _phase(ctx, job, phase, teacher, meter)
+        shutil.rmtree(ctx.workdir(KEPT))
     ctx.event(summary(job.all()))
 
 
@@ -66,11 +76,11 @@ def _ask_endpoint(ctx: Ctx, job: Job, away: bool) -> None:
         rewrite_stream.through_endpoint(ctx, job)
 
 
-def open_teacher(ctx: Ctx) -> Generates:
+def open_teacher(ctx: Ctx) -> Writes:
     """The model that config.toml names as the teacher (the loop's own base when it names none)."""
     how, model = ctx.config.teacher, ctx.config.model
     own = {"nf4": True} if not how.model and diagnosis.base_model(ctx).nf4 else {}
-    found: Generates = backend(how.backend)(
+    found: Writes = backend(how.backend)(
         teacher_folder(ctx),
         dtype=how.dtype,
         device=model.device,
@@ -89,45 +99,46 @@ def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
     return [r for r in rows if phase.tries(r) >= attempt or (r.state == phase.state and phase.tries(r) == attempt - 1)]
 
 
-def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Generates) -> None:
+def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Writes, meter: Meter) -> None:
     """All tries of one phase, wave by wave; gives up what is left when the budget is exhausted."""
-    size = ctx.config.teacher.batch_size
+    how = ctx.config.teacher
+    # Towards a cap every call of a piece counts as its worst until it is made: large pieces would leave much unused.
+    size = how.batch_size * (1 if how.budget_tokens or how.budget_cost else PLANNED)
     waves = sorted({row.draw for row in job.all()})
-    for draw, attempt in itertools.product(waves, range(1, ctx.config.teacher.attempts + 1)):
+    for draw, attempt in itertools.product(waves, range(1, how.attempts + 1)):
         planned = pool([row for row in job.all() if row.draw == draw], phase, attempt)
         for start in range(0, len(planned), size):
             batch = planned[start : start + size]
             tried = [phase.tries(r) >= attempt for r in batch]
             if all(tried):
                 continue
-            # Batches are saved whole: one that is partly there was cut by the budget, just before a restart.
+            # Pieces are saved whole: one that is partly there was cut by the budget, just before a restart.
             left = [row for row, done in zip(batch, tried, strict=True) if not done]
             again = all(row.reason == EXHAUSTED for row in left)  # a person was asked, and may have raised the cap
-            most = 0 if any(tried) and not again else affordable(job, phase, left, ctx.config.teacher)
+            most = 0 if any(tried) and not again else affordable(job, phase, left, how)
             if most:
-                _ask(ctx, job, phase, attempt, left[:most], teacher)
+                _ask(ctx, job, phase, attempt, left[:most], teacher, meter)
             if most < len(left):
                 give_up(ctx, job, job.waiting(phase))
                 return
 
 
-def _ask(ctx: Ctx, job: Job, phase: Phase, attempt: int, batch: Sequence[Rewrite], teacher: Generates) -> None:
-    """One batch of calls, saved whole."""
+def _ask(
+    ctx: Ctx, job: Job, phase: Phase, attempt: int, batch: Sequence[Rewrite], teacher: Writes, meter: Meter
+) -> None:
+    """One piece of calls, saved whole."""
     how = ctx.config.teacher
-    wave = [draw] if (draw := batch[0].draw) else []
-    start = time.monotonic()
-    replies = teacher.generate(
-        [job.chat(phase, row) for row in batch],
-        max_new_tokens=how.max_new_tokens,
-        temperature=how.temperature if how.temperature or not (attempt > 1 or wave) else RETRY_TEMPERATURE,
-        top_p=how.top_p,
-        seed=batches.seed(ctx.config.project.seed, ctx.round, phase.name, *batch[0].key, attempt, *wave),
-    )
-    answered = zip(batch, replies, strict=True)
-    took = time.monotonic() - start
-    made = [
-        one
-        for row, reply in answered
-        for one in came(ctx, job, row, phase, replace(reply, seconds=reply.seconds or took), how)
-    ]
+    try:
+        replies = teacher.write(
+            [job.call(ctx, phase, row) for row in batch],
+            rows=how.batch_size,
+            watch=meter.of(phase, attempt, batch),
+            keep=ctx.workdir(KEPT) / "replies.safetensors",
+        )
+    finally:
+        for note in teacher.notes:
+            ctx.event(note, "warning")
+        teacher.notes.clear()
+    meter.came(replies)
+    made = [one for row, reply in zip(batch, replies, strict=True) for one in came(ctx, job, row, phase, reply, how)]
     ctx.save(made, done=job.settled())

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -23,6 +23,8 @@ from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dum
 from engine.store.teacher import TeacherCall
 
 TEMPLATES = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
+FIRST = 8
+"""Replies of which one should be in the form, else a person is told."""
 RETRY_TEMPERATURE = 0.7  # greedy decoding would repeat the reply that was malformed or sent back
 Chat = tuple[Message, ...]
 Key = tuple[int, str]
@@ -53,7 +55,8 @@ class Job:
     """All rewrites of the round in their order, with what is needed to ask for them.
 
     ``tokens``, ``money``: what the round's calls took so far, also those for rewrites that were thrown away since.
-    ``calls``: those of this run.
+    ``calls``: those of this run. ``unheard``: it is not known yet whether the teacher gets replies into the form;
+    ``heard``: the replies that were looked at for that.
     """
 
     rows: dict[Key, Rewrite]
@@ -63,6 +66,8 @@ class Job:
     tokens: int = 0
     money: float = 0.0
     calls: int = 0
+    unheard: bool = True
+    heard: set[object] = field(default_factory=set)
 
     @classmethod
     def begin(cls, ctx: Ctx) -> Job:
@@ -124,6 +129,26 @@ class Job:
             error=reply.error,
         )
 
+    def hear(self, ctx: Ctx, which: object, reason: str | None) -> None:
+        """A reply came, malformed for a ``reason`` or well: when none of the first is well, say so now."""
+        if not self.unheard:
+            return
+        self.heard.add(which)
+        if reason is None:
+            self.unheard = False
+        elif len(self.heard) >= FIRST:
+            self.unheard = False
+            ctx.event(
+                f"none of the teacher's first {len(self.heard)} replies can be used (the last one: {reason})."
+                " If it goes on like this, name a stronger teacher, or write simpler prompts in the prompts folder.",
+                "warning",
+            )
+
+    def expected_reply(self, how: configs.Teacher) -> float:
+        """Tokens of a reply, before any was seen: as long as the old prompts and answers, four bytes a token."""
+        texts = [len(text.encode()) for s in self.samples.values() for text in (s.prompt, s.response)]
+        return min(float(how.max_new_tokens), sum(texts) / max(1, len(texts)) / 4 + 16)
+
     def chat(self, phase: Phase, row: Rewrite) -> Chat:
         """What the teacher is asked for ``row``."""
         sample = self.samples[row.sample_id]
@@ -184,7 +209,9 @@ def came(
     ctx: Ctx, job: Job, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher
 ) -> tuple[Rewrite, TeacherCall]:
     """A reply came: ``row`` as it is then, known to ``job``, and the call for the books. ``how`` has its price."""
-    made = taken(job.samples[row.sample_id], row, phase, reply, how, last=phase.tries(row) + 1 >= how.attempts)
+    attempt = phase.tries(row) + 1
+    made = taken(job.samples[row.sample_id], row, phase, reply, how, last=attempt >= how.attempts)
+    job.hear(ctx, (row.key, phase.name, attempt), made.reason)
     job.update([made])
     return made, job.book(ctx, row.key, phase.name, reply, how)
 

@@ -111,6 +111,13 @@ def m012_see_progress(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m013_under_way(db: Database) -> None:
+    """What a teacher on this machine is writing."""
+    for statement in UNDER_WAY:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -377,4 +384,10 @@ OF_SEVERAL = (
 SEE_PROGRESS = (
     # wall times of its start and its last steps, a JSON list, oldest first
     "ALTER TABLE job ADD COLUMN moved TEXT NOT NULL DEFAULT '[]'",
+)
+
+UNDER_WAY = (
+    "CREATE TABLE underway (round INTEGER PRIMARY KEY, step TEXT NOT NULL, attempt INTEGER NOT NULL,"
+    " done INTEGER NOT NULL, total INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, at REAL NOT NULL,"
+    " per_s REAL, left_s REAL, text TEXT NOT NULL)",
 )

@@ -59,6 +59,29 @@ class Projected(Row, frozen=True):
     sent_to: str = ""
 
 
+class UnderWay(Row, frozen=True):
+    """What a teacher on this machine is writing: where it stood at ``at``, and how long it will take.
+
+    ``done`` of ``total``: replies of this piece of work that are whole. ``tokens``: written since the stage was begun
+    or gone on with, in ``seconds``; ``per_s``: as fast as of late. ``left_s``: seconds until all rewrites are made.
+    ``text``: the end of what is being written.
+    """
+
+    TABLE: ClassVar[str] = "underway"
+    KEY: ClassVar[tuple[str, ...]] = ("round",)
+    round: int
+    step: str
+    attempt: int
+    done: int
+    total: int
+    tokens: int
+    seconds: float
+    at: float
+    per_s: float | None = None
+    left_s: float | None = None
+    text: str = ""
+
+
 class TeacherBatch(Row, frozen=True):
     """Calls that were given to a provider together, for results within a day.
 
@@ -136,6 +159,15 @@ def asked(db: sqlite3.Connection, round: int) -> dict[str, Any]:
 def projected(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
     """The projection of a round; None before its select stage is done."""
     row = db.execute("SELECT * FROM projection WHERE round=?", (round,)).fetchone()
+    return None if row is None else {name: row[name] for name in row.keys() if name != "round"}  # noqa: SIM118
+
+
+def underway(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
+    """What a teacher on this machine is writing for a round; None while it writes nothing."""
+    row = db.execute(
+        "SELECT underway.* FROM underway JOIN job USING (round) WHERE round=? AND stage='rewrite' AND state='running'",
+        (round,),
+    ).fetchone()
     return None if row is None else {name: row[name] for name in row.keys() if name != "round"}  # noqa: SIM118
 
 

@@ -27,7 +27,7 @@ from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
 from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
 from middo_tui.score_changes import changes
-from middo_tui.teacher_words import batch, spending
+from middo_tui.teacher_words import batch, spending, writing
 
 COUNTED_STAGES = frozenset({"evaluate", "select", "rewrite", "verify", "review", "merge"})
 LOG_LINES = 50
@@ -116,7 +116,7 @@ class Reader:
         jobs = [] if newest is None else rounds[newest]
         if worker != "running":
             self._pace = Pace()  # a pause is no part of the rate
-        stages = self._stages(newest or 0, jobs, is_closing, worker == "running")
+        stages = self._stages(db, newest or 0, jobs, is_closing, worker == "running")
         curves = self._read_curves(db, rounds, config)
         facts = None if newest is None else read.round_facts(db, newest)
         limits, plan_on = Limits.of(config), replace(plan, until_stage=None)
@@ -133,7 +133,7 @@ class Reader:
             auto=plan.auto,
             until=plan.until_stage or "" if plan.until_round == newest else "",
             stages=stages,
-            earlier=self._stages(newest - 1, rounds[newest - 1], newest - 1 in closing, False) if newest else (),
+            earlier=self._stages(db, newest - 1, rounds[newest - 1], newest - 1 in closing, False) if newest else (),
             curves=curves,
             training=self._curves[newest].last if newest in self._curves else None,
             gauges=self._gauges(db, worker),
@@ -145,19 +145,25 @@ class Reader:
             next=_first(comes, rounds),
             teacher="" if newest is None else spending(calls.asked(db, newest), calls.projected(db, newest)),
             batch="" if newest is None else batch(calls.batches(db, newest), self.clock()),
+            writing="" if newest is None or worker != "running" else writing(calls.underway(db, newest)),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
             cut_short=found == "ended",
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
 
-    def _stages(self, round: int, jobs: list[Job], closing: bool, running: bool) -> tuple[StageView, ...]:
+    def _stages(
+        self, db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool, running: bool
+    ) -> tuple[StageView, ...]:
         held = {job.stage: job for job in jobs}
-        return tuple(self._stage(held.get(name, Job(round, name)), running) for name in stages_of(closing))
+        return tuple(self._stage(db, held.get(name, Job(round, name)), running) for name in stages_of(closing))
 
-    def _stage(self, job: Job, running: bool) -> StageView:
+    def _stage(self, db: sqlite3.Connection, job: Job, running: bool) -> StageView:
         rate = None
         if job.state == "running" and running:
             rate = self._pace.rate((job.round, job.stage), job.done, self.clock())
+            if job.stage == "rewrite" and (facts := calls.underway(db, job.round)) and facts["left_s"]:
+                # Replies come whole at long intervals: who writes them knows better how long it takes.
+                rate = (job.total - job.done) / facts["left_s"]
         error = guard.clean((job.error or "")[:ERROR_LIMIT]).text
         return StageView(job.stage, job.state, job.done, job.total, rate, job.started_at, job.finished_at, error)
 

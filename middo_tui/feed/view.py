@@ -128,7 +128,7 @@ class LoopView(Struct, frozen=True):
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
     ``reason`` says why; ``final``: asking for more rounds would bring none. ``batch``: the calls that a provider works
-    on as batches, in words.
+    on as batches, in words; ``writing``: what a teacher on this machine writes.
     """
 
     project: str = ""
@@ -151,6 +151,7 @@ class LoopView(Struct, frozen=True):
     next: tuple[int, str] | None = None
     teacher: str = ""
     batch: str = ""
+    writing: str = ""
     reason: str = ""
     final: bool = False
     problem: str = ""

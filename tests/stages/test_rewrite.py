@@ -237,7 +237,7 @@ def test_a_resumed_run_ends_in_the_same_rows(
 
 def test_progress_counts_prompts_and_answers(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = Stops(made.db, made.folder, made.config, 0, "rewrite")
-    ctx.left = 5
+    ctx.left = 6
     with pytest.raises(Paused):
         run(made, monkeypatch, Scripted(well), ctx)
     job = made.db.execute("SELECT done, total FROM job WHERE stage='rewrite'").fetchone()

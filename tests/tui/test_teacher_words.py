@@ -18,6 +18,7 @@ from middo_tui.notice import notice
 from middo_tui.plain import Narrator, describe
 from middo_tui.screens.loop_keys import KEYS
 from middo_tui.status import exit_code, gather
+from middo_tui.teacher_words import writing
 from middo_tui.widgets.paragraph import Paragraph, wrap
 from middo_tui.widgets.score_facts import Scores
 
@@ -145,3 +146,16 @@ def test_a_pause_says_that_the_batch_goes_on(store: Store) -> None:
     assert "The provider goes on with its 2 batches of 4,000 calls: 1,624 done, 3 failed, being ended · 60 s" in said
     write.save(store.db, 0, "rewrite", [batch(state="done"), batch(**OTHER, state="dropped")], None)
     assert "provider" not in notice(seen(store, 60)).text
+
+
+def test_what_a_teacher_here_writes_in_words() -> None:
+    facts = {"step": "prompt", "attempt": 1, "done": 12, "total": 60, "tokens": 3412, "seconds": 130.0, "at": 0.0}
+    facts |= {"per_s": 84.2, "left_s": 360.0, "text": "Name\n\x1b[31mthree"}
+    assert writing(facts) == (
+        "writing prompts: 12 of 60 whole · 3.41k tokens, 84 a second · 2 min so far, about 6 min left"
+        " · “… Name⏎␛[31mthree”"
+    )
+    slow = facts | {"step": "answer", "attempt": 2, "per_s": 0.52, "left_s": None, "text": ""}
+    assert writing(slow) == "writing answers, try 2: 12 of 60 whole · 3.41k tokens, 0.5 a second · 2 min so far"
+    assert writing(facts | {"step": "load"}) == "the teacher is being loaded"
+    assert writing(None) == ""

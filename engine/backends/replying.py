@@ -1,0 +1,106 @@
+"""Replies of a loaded model: in fewer rows where so many do not fit, kept over a pause, and read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from engine import batches
+from engine.backends import Generation, Going, kept
+from engine.backends.drawing import Sampling
+from engine.backends.local import give_back, out_of_memory
+from engine.backends.replies import Asked, Watch, Writer, Writing, can_refill
+from engine.errors import Paused
+
+if TYPE_CHECKING:
+    from engine.backends.hf import _Loaded
+
+NO_ROOM = "there is no room on the disk to keep the replies that were begun: they are written again from their start"
+ALONE = "it does not fit into memory on its own: lower model.max_length"
+KEEP_EVERY_S, SMALL = 120.0, 1 << 30
+"""How often replies on their way are kept in case the process is killed, as long as they take no more bytes."""
+
+
+def written(
+    loaded: _Loaded, asked: Sequence[Asked], how: Sampling, rows: int, watch: Callable[[Going], None], keep: Path | None
+) -> list[Generation]:
+    """The replies to what is ``asked``, in order. ``keep``: the file for those on their way; None: they are short.
+
+    Raises:
+        Paused: from ``watch``; the same call goes on from what was kept.
+    """
+    if loaded.refills is None:
+        loaded.refills = can_refill(loaded.model, loaded.device)
+    key = str(batches.seed(*loaded.key, loaded.device, torch.__version__, torch.get_num_threads(), asked, how, rows))
+    work = (kept.taken(keep, key, asked, loaded.device) if keep else None) or Writing.begin(asked)
+    try:
+        _write(loaded, work, how, rows, _Watched(loaded, keep, key, work.tokens, watch))
+    except Paused:
+        if keep is not None and not kept.keep(work, keep, key):
+            loaded.notes.append(NO_ROOM)
+        raise
+    if keep is not None:
+        keep.unlink(missing_ok=True)
+    return [_read(loaded, work, number) for number in range(len(asked))]
+
+
+def _write(loaded: _Loaded, work: Writing, how: Sampling, rows: int, watch: Watch) -> None:
+    """Until all have ended, in half as many rows after each attempt that did not fit into memory."""
+    while True:
+        writer = Writer(loaded.model, loaded.device, loaded.stops, loaded.tokenizer.pad_token_id, rows)
+        try:
+            return (writer.write if loaded.refills else writer.write_whole)(work, how, watch)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+        if rows == 1:
+            work.fail(ALONE)
+        work.start_again()
+        rows = max(1, rows // 2)
+        give_back()
+
+
+class _Watched:
+    """Tells who looks on, and now and then keeps what is on its way."""
+
+    def __init__(
+        self, loaded: _Loaded, path: Path | None, key: str, before: int, watch: Callable[[Going], None]
+    ) -> None:
+        self.loaded, self.path, self.key, self.before, self.watch = loaded, path, key, before, watch
+        self.kept_at = time.monotonic()
+
+    def __call__(self, work: Writing) -> None:
+        """After every forward."""
+        if self.path is not None and time.monotonic() - self.kept_at >= KEEP_EVERY_S:
+            if work.slots is not None and work.slots.nbytes <= SMALL:
+                kept.keep(work, self.path, self.key)
+            self.kept_at = time.monotonic()
+        open = [n for n in work.open if n >= 0 and not work.ended[n]]
+        longest = max(open, key=lambda n: (len(work.written[n]), -n), default=0)
+        decode = self.loaded.tokenizer.decode
+        self.watch(
+            Going(
+                work.done,
+                len(work.asked),
+                work.tokens,
+                sum(len(own) for own, ended in zip(work.written, work.ended, strict=True) if ended),
+                self.before,
+                lambda: str(decode(work.written[longest], skip_special_tokens=True)),
+                lambda: [_read(self.loaded, work, n) for n, ended in enumerate(work.ended) if ended],
+            )
+        )
+
+
+def _read(loaded: _Loaded, work: Writing, number: int) -> Generation:
+    """A reply that is whole."""
+    if number in work.errors:
+        return Generation("", "stop", 0, 0, work.errors[number])
+    ids, tokens_in = work.written[number], len(work.asked[number].ids)
+    ended = bool(ids) and ids[-1] in loaded.stops
+    text = loaded.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
+    seconds = work.seconds[number]
+    return Generation(text, "stop" if ended else "length", tokens_in, len(ids), seconds=seconds)
