@@ -120,6 +120,10 @@ def turns_in(value: Any) -> list[Any]:
     return value if isinstance(value, list) and value and isinstance(value[0], dict) else []
 
 
+def _speaker(turn: Any) -> Any:
+    return turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
+
+
 def _said(row: Row, name: str) -> tuple[Message, ...]:
     """An answer in a column: text, a turn, or a list of turns. The row's reasoning belongs to a text."""
     value = row.get(name)
@@ -150,8 +154,7 @@ def _list_of(column: str) -> Callable[[Row], Parsed]:
 def _is_list_of(column: str) -> Callable[[Row], bool]:
     def usable(row: Row) -> bool:
         found = turns_in(row[column])
-        open_ended = bool(found) and found[-1].get("role", found[-1].get("from")) in ("user", "human")
-        return bool(found) and not (open_ended and filled(row.get("chosen")))
+        return bool(found) and not (_speaker(found[-1]) in ("user", "human") and filled(row.get("chosen")))
 
     return usable
 
@@ -194,7 +197,7 @@ def _is_whole(chosen: Any) -> bool:
     if isinstance(chosen, str) and chosen.lstrip().startswith("Human:"):
         return True
     found = turns_in(chosen)
-    return bool(found) and found[0].get("role", found[0].get("from")) not in ("assistant", "gpt", "model")
+    return bool(found) and _speaker(found[0]) not in ("assistant", "gpt", "model")
 
 
 def _spoken(chosen: str) -> tuple[Message, ...]:
