@@ -258,6 +258,7 @@ class Verify(_Section, frozen=True):
     ngram: NotNegative = 13
     loss_margin: float = 0.0
     quality_margin: float = 0.0
+    on_topic: Share = 0.9
 
 
 class Review(_Section, frozen=True):

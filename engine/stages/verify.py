@@ -5,8 +5,8 @@
 2. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
    mode that the samples were rated in. What cannot be measured is rejected; so is a diversity prompt whose embedding
    lies on another's (``verify.max_similarity``).
-3. The verdict (``engine.verdicts``): is the rewrite better than what it replaces? It decides nothing by itself; the
-   review stage does.
+3. The verdict (``engine.verdicts``): is the rewrite better than what it replaces, and as good as what nobody selected?
+   It decides nothing by itself; the review stage does.
 
 A text that a person edited or sent back for another one lost its verdict. It is measured when this stage runs next,
 apart from the rest, whose verdicts stand. What a person decided stands too; that it fails a text check is said.
@@ -18,10 +18,11 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 
 import numpy as np
 
-from engine import checks, diagnosis, prompts
+from engine import checks, diagnosis, prompts, topics
 from engine.checks import Corpus, Exchange, Finding, HeldOut
 from engine.config import Judge
 from engine.diagnosis import Measured, Rated
@@ -40,12 +41,14 @@ from engine.store.rows import (
     Rewrite,
     Row,
     Sample,
+    Selection,
     Threshold,
     Verdict,
     dump_messages,
     load_messages,
 )
-from engine.verdicts import Outcome, Values, outcome
+from engine.topics import Topics
+from engine.verdicts import Outcome, Placed, Values, outcome
 
 CHUNK = 512
 """Rewrites that are measured and saved together: each chunk loads the models before and after training once."""
@@ -179,7 +182,7 @@ def warning(edited: Sequence[Candidate], findings: Mapping[Key, Finding]) -> str
 
 def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], judged: set[Key], done: int) -> None:
     """Measure the candidates chunk by chunk; a chunk whose verdicts are there is skipped."""
-    near = _Near(ctx, data)
+    near, beside = _Near(ctx, data), Beside(ctx, data)
     old = originals(ctx)
     marks = {t.signal: t for t in ctx.rows(Threshold)}
     planned = chunks(kept, judged)
@@ -196,8 +199,9 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         rows: list[Row] = []
         for i, one in enumerate(chunk):
             before = old.get(one.sample.id, Values(None, None, None))
-            found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, nearest[i])
-            rows.append(_verdict(one, measured[i], rated[i], similarity[i], found))
+            placed = beside.place(one, similarity[i], nearest[i])
+            found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed)
+            rows.append(_verdict(one, measured[i], rated[i], placed, found))
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))
         ctx.save(rows, done=done)
@@ -286,18 +290,48 @@ def _before_answer(sample: Sample) -> str:
     return dump_messages(m for m in sample.messages[:last] if m.role != "system")
 
 
-def _verdict(one: Candidate, measured: Measured, rated: Rated, similarity: float | None, found: Outcome) -> Verdict:
+class Beside:
+    """What a rewrite is held against besides its original: random samples, and those that nobody selected."""
+
+    def __init__(self, ctx: Ctx, data: Sequence[Sample]) -> None:
+        self._samples = {s.id: s for s in data}
+        drawn = nsmallest(topics.REFERENCES, self._samples)  # ids are hashes: the smallest are random ones
+        self._topics = Topics.of((id, _exchange(self._samples[id])) for id in drawn)
+        near = ctx.rows(Neighbourhood)
+        self._hints = {row.sample_id: json.loads(row.neighbours) for row in near}
+        selected = {row.sample_id for row in ctx.rows(Selection)}
+        kept = [row.similarity for row in near if row.sample_id not in selected]
+        self._usual = float(np.median(kept)) if kept else None
+
+    def place(self, one: Candidate, similarity: float | None, nearest: float) -> Placed:
+        """Where ``one`` lies. What inspired a new prompt are the core and the hints that the teacher had."""
+        added = one.row.axis == "diversity"
+        hints = self._hints.get(one.sample.id, []) if added else []
+        sources = [one.sample, *(self._samples[id] for id in hints if id in self._samples)]
+        but = {s.id for s in sources}
+        shares = [self._topics.share(_exchange(s), one.exchange, but) for s in sources]
+        known = [share for share in shares if share is not None]
+        return Placed(similarity, nearest, self._usual if added else None, max(known, default=None))
+
+
+def _exchange(sample: Sample) -> Exchange:
+    return Exchange(sample.prompt, sample.response)
+
+
+def _verdict(one: Candidate, measured: Measured, rated: Rated, placed: Placed, found: Outcome) -> Verdict:
     ratings = json.dumps(rated.ratings) if rated.ratings else None
     return Verdict(
         one.row.round,
         *one.key,
         measured.loss_before,
         measured.loss_after,
-        similarity,
+        placed.similarity,
         rated.quality,
         ratings,
         found.improved,
         found.text,
+        placed.on_topic,
+        placed.usual,
     )
 
 

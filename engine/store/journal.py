@@ -37,6 +37,8 @@ TEXT = (
     "new_ratings",
     "improved",
     "verdict",
+    "on_topic",
+    "usual_similarity",
 )
 VERDICT = TEXT[8:]
 _NO_VERDICT: dict[str, object] = dict.fromkeys(VERDICT)

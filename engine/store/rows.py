@@ -207,7 +207,11 @@ class Rewrite(Row, frozen=True):
 
 
 class Verdict(Row, frozen=True):
-    """The verify stage's part of a rewrite row: the same signals, now of the rewrite, and whether they are better."""
+    """The verify stage's part of a rewrite row: the same signals, now of the rewrite, and whether they are better.
+
+    ``on_topic``: the share of random samples that have less to do with the original. ``usual_similarity``: the median
+    of the samples that nobody selected, for diversity.
+    """
 
     TABLE: ClassVar[str] = "rewrite"
     KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id", "axis")
@@ -221,6 +225,8 @@ class Verdict(Row, frozen=True):
     new_ratings: str | None
     improved: bool | None
     verdict: str | None
+    on_topic: float | None = None
+    usual_similarity: float | None = None
 
 
 class Decision(Row, frozen=True):

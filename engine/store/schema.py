@@ -118,6 +118,13 @@ def m013_under_way(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m014_beat_chance(db: Database) -> None:
+    """What a verdict holds a rewrite against besides its original."""
+    for statement in BEAT_CHANCE:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -390,4 +397,9 @@ UNDER_WAY = (
     "CREATE TABLE underway (round INTEGER PRIMARY KEY, step TEXT NOT NULL, attempt INTEGER NOT NULL,"
     " done INTEGER NOT NULL, total INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, at REAL NOT NULL,"
     " per_s REAL, left_s REAL, text TEXT NOT NULL)",
+)
+
+BEAT_CHANCE = (
+    "ALTER TABLE rewrite ADD COLUMN on_topic REAL",
+    "ALTER TABLE rewrite ADD COLUMN usual_similarity REAL",
 )

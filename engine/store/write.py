@@ -251,7 +251,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     ),
     "verify": (
         "UPDATE rewrite SET new_loss_before=NULL, new_loss_after=NULL, new_similarity=NULL, new_quality=NULL,"
-        " new_ratings=NULL, improved=NULL, verdict=NULL,"
+        " new_ratings=NULL, improved=NULL, verdict=NULL, on_topic=NULL, usual_similarity=NULL,"
         " state=CASE WHEN response IS NULL THEN state ELSE 'proposed' END WHERE round=?",
     ),
     "review": (),

@@ -247,7 +247,7 @@ def _entry(row: sqlite3.Row) -> str:
 
 JUDGED = {"complexity": ("loss_before", -1), "quality": ("quality", 1)}
 """The signal that an axis is judged by, and whether more (1) or less (-1) of it is better. A rewrite for diversity is
-another sample, not a better one: how similar it is to its neighbours is neither."""
+another sample, not a better one: it is held against what is usual, never against the core that inspired it."""
 
 
 def direction(axis: str | None, signal: str) -> int:
@@ -273,6 +273,8 @@ def _deltas(row: sqlite3.Row, signal: sqlite3.Row | None) -> tuple[Delta, ...]:
             continue
         better = None
         sign = direction(row["axis"], column)
+        if name == "sim" and row["axis"] == "diversity":
+            name, old, digits, sign = "usual sim", row["usual_similarity"], 3, -1
         if old is not None and new is not None and sign and round(old, digits) != round(new, digits):
             better = (new - old) * sign > 0
         out.append(Delta(name, old, new, digits, better))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -28,11 +29,12 @@ from engine.store.rows import (
     Neighbourhood,
     Ratings,
     Rewrite,
+    Selection,
     Threshold,
     Verdict,
     dump_messages,
 )
-from engine.verdicts import Values
+from engine.verdicts import Placed, Values
 
 HELDOUT = [tiny.chat("name a secret colour", "red")]
 
@@ -140,6 +142,29 @@ def test_good_text_is_measured_by_the_rounds_models(made: tiny.Project) -> None:
         assert got[axis].improved is not None
         assert str(got[axis].verdict).startswith(("improved: ", "not improved: "))
     assert [state for state, _ in fates(made).values()] == ["proposed", "proposed"]
+
+
+def test_a_verdict_keeps_what_the_rewrite_was_held_against(tmp_path: Path, tiny_model: Path) -> None:
+    topics = ("apple", "pear", "bread", "small", "large", "green", "blue", "red")
+    chats = [tiny.chat(f"sort the {topics[i % 8]} list number{i}", f"{topics[i % 8]} {i}") for i in range(32)]
+    made = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), chats)
+    rounds.open_round(made, 0)
+    for stage in (train, score, judge, select):
+        stage.run(made.ctx(stage.__name__.rpartition(".")[2]))
+    made.db.execute("DELETE FROM rewrite")
+    propose(made, 8, "quality", "sort an apple list, number8", "apple 8, apple")
+    propose(made, 9, "quality", "name every word", "red")
+    propose(made, 16, "diversity", "which apple is large", "an apple")
+    verify.run(made.ctx("verify"))
+    got = {(v.sample_id, v.axis): v for v in made.ctx("x").rows(Verdict)}
+    place = [s.id for s in rounds.dataset(made)]
+    assert got[place[8], "quality"].on_topic == 1.0
+    assert got[place[9], "quality"].on_topic == 0.0
+    assert "100% of random samples have as much to do" in str(got[place[9], "quality"].verdict)
+    selected = {row.sample_id for row in made.ctx("x").rows(Selection)}
+    kept = [n.similarity for n in made.ctx("x").rows(Neighbourhood) if n.sample_id not in selected]
+    assert got[place[16], "diversity"].usual_similarity == pytest.approx(np.median(kept))
+    assert got[place[8], "quality"].usual_similarity is None
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -293,48 +318,83 @@ MARKS = {
 OLD = Values(3.0, 2.0, 4.0)
 
 
+KEPT = Placed(0.9, 0.95, usual=0.95, on_topic=0.97)
+
+
+def judged(
+    axis: str,
+    before: float,
+    after: float,
+    quality: float,
+    placed: Placed = KEPT,
+    old: Values = OLD,
+    marks: Any = MARKS,
+    **limits: float,
+) -> verdicts.Outcome:
+    rated = Rated((1.0,) * 6, quality, 0.9)
+    return verdicts.outcome(axis, old, Measured(before, after, None), rated, marks, config.Verify(**limits), placed)
+
+
 @pytest.mark.parametrize(
     ("axis", "before", "after", "quality", "doubt"),
     [
-        ("complexity", 2.0, 1.9, 4.0, None),
-        ("complexity", 2.0, 1.9, 3.5, None),
+        ("complexity", 2.0, 1.9, 5.0, None),
+        ("complexity", 2.5, 9.0, 9.0, None),
         ("complexity", 3.0, 1.0, 9.0, "loss before training is not lower"),
-        ("complexity", 2.9, 9.0, 4.0, None),
+        ("complexity", 2.6, 1.0, 9.0, "loss before training is above this round's limit 2.500"),
+        ("complexity", 2.0, 1.0, 4.9, "quality is under this round's limit 5.00"),
         ("complexity", 2.0, 1.0, 3.4, "quality is more than 0.50 lower"),
-        ("quality", 9.0, 1.4, 4.1, None),
+        ("quality", 9.0, 1.4, 5.0, None),
+        ("quality", 9.0, 1.4, 4.1, "quality is under this round's limit 5.00"),
         ("quality", 9.0, 1.4, 4.0, "quality is not higher"),
         ("quality", 9.0, 1.41, 9.0, "loss after training is above mean + 2 sigma = 1.400"),
         ("diversity", 3.0, 9.0, 5.0, None),
         ("diversity", 3.1, 9.0, 5.0, "loss before training is above mean + 2 sigma = 3.000"),
-        ("diversity", 3.0, 9.0, 4.9, "quality is under this round's cut 5.00"),
+        ("diversity", 3.0, 9.0, 4.9, "quality is under this round's limit 5.00"),
     ],
 )
 def test_what_improved_means(axis: str, before: float, after: float, quality: float, doubt: str | None) -> None:
-    got = verdicts.outcome(
-        axis, OLD, Measured(before, after, None), Rated((1.0,) * 6, quality, 0.9), MARKS, config.Verify(), 0.5
-    )
+    got = judged(axis, before, after, quality)
     assert got.improved is (doubt is None)
     assert doubt is None or doubt in got.text
     assert got.rejected is None
     assert f"{quality:.2f}" in got.text
 
 
+@pytest.mark.parametrize("axis", ["complexity", "diversity", "quality"])
+def test_what_has_to_do_with_something_else_is_no_improvement(axis: str) -> None:
+    elsewhere = dataclasses.replace(KEPT, on_topic=0.9)
+    got = judged(axis, 1.0, 0.5, 8.0, elsewhere)
+    assert not got.improved
+    assert "10% of random samples have as much to do with the original" in got.text
+    assert judged(axis, 1.0, 0.5, 8.0, elsewhere, on_topic=0.0).improved, "off"
+    assert judged(axis, 1.0, 0.5, 8.0, dataclasses.replace(KEPT, on_topic=None)).improved, "too few samples to tell"
+
+
+def test_what_is_added_must_lie_sparser_than_most() -> None:
+    got = judged("diversity", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, similarity=0.99))
+    assert not got.improved
+    assert "it lies no sparser than most samples (similarity 0.990 (usual 0.950)" in got.text
+    assert judged("quality", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, similarity=0.99)).improved, (
+        "it takes another's place"
+    )
+
+
+def test_the_floor_is_a_limit_too() -> None:
+    floored = {**MARKS, "quality": Threshold(1, "quality", "quality", 8.0, 0.5, 1.0, 7.5, 5.0)}
+    assert judged("quality", 1.0, 0.5, 6.0, marks=floored).improved, "7.5 selects nobody: the floor holds"
+
+
 def test_margins_ask_for_more() -> None:
-    limits = config.Verify(loss_margin=0.5, quality_margin=1.0)
-    rated = Rated((1.0,) * 6, 5.0, 0.9)
+    limits = {"loss_margin": 0.5, "quality_margin": 1.0}
     for axis in ("complexity", "quality"):
-        assert not verdicts.outcome(axis, OLD, Measured(2.5, 1.5, None), rated, {}, limits, 0.0).improved
-    better = Rated((1.0,) * 6, 5.1, 0.9)
-    for axis in ("complexity", "quality"):
-        assert verdicts.outcome(axis, OLD, Measured(2.4, 1.4, None), better, {}, limits, 0.0).improved
+        assert not judged(axis, 2.5, 1.5, 5.0, marks={}, **limits).improved
+        assert judged(axis, 2.4, 1.4, 5.1, marks={}, **limits).improved
 
 
 def test_an_original_without_signals_raises_no_doubt() -> None:
-    nothing = Values(None, None, None)
-    rated = Rated((1.0,) * 6, 5.0, 0.9)
     for axis in ("complexity", "quality", "diversity"):
-        got = verdicts.outcome(axis, nothing, Measured(1.0, 1.0, None), rated, {}, config.Verify(), 0.0)
-        assert got.improved
+        assert judged(axis, 1.0, 1.0, 5.0, Placed(None, 0.0), Values(None, None, None), {}).improved
 
 
 @pytest.mark.parametrize(
@@ -346,7 +406,7 @@ def test_an_original_without_signals_raises_no_doubt() -> None:
     ],
 )
 def test_no_signal_no_merge(measured: Measured, rated: Rated) -> None:
-    got = verdicts.outcome("quality", OLD, measured, rated, MARKS, config.Verify(), 0.0)
+    got = verdicts.outcome("quality", OLD, measured, rated, MARKS, config.Verify(), KEPT)
     assert got.rejected is not None
     assert got.rejected.code == "unmeasured"
     assert not got.improved

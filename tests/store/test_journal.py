@@ -52,9 +52,10 @@ def project(tmp_path: Path) -> Path:
 
 
 def dump(project: Path) -> list[tuple[object, ...]]:
-    """All rewrites, whole; of a wave (the last column) only whether there is one, since no wave comes twice."""
+    """All rewrites, whole; of a wave only whether there is one, since no wave comes twice."""
     db = connect.reader(project)
-    found = [(*tuple(row)[:-1], row["draw"] > 0) for row in db.execute("SELECT * FROM rewrite ORDER BY sample_id")]
+    rows = map(dict, db.execute("SELECT * FROM rewrite ORDER BY sample_id"))
+    found = [tuple({**row, "draw": row["draw"] > 0}.values()) for row in rows]
     db.close()
     return found
 

@@ -12,10 +12,10 @@ import tiny
 
 from engine import heldout, project
 from engine.errors import DataError
-from engine.store import asked, read
-from engine.store.connect import reader, writer
+from engine.store import asked, read, write
+from engine.store.connect import reader, transaction, writer
 from engine.store.rows import Message, Sample, content_id
-from engine.store.schema import migrate
+from engine.store.schema import migrate, migrations
 from middo_tui import plain
 from middo_tui.status import gather
 
@@ -169,22 +169,22 @@ def test_status_says_how_many_are_on_both_sides(tmp_path: Path) -> None:
     assert "Held-out prompts that rows trained on have too: 0 of 2." in (tmp_path / "hub" / "README.md").read_text()
 
 
-def test_a_project_of_an_older_version_is_told_of_its_overlap(tmp_path: Path) -> None:
+def test_a_project_of_an_older_version_is_told_of_its_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What older versions let in is counted when the store is brought up to date."""
-    project.create(tmp_path / "P", [put(tmp_path / "a.json", rows(100))], {})
-    db = writer(tmp_path / "P")
-    item = read.heldout(db)[0]
-    copy = content_id(item.messages, 1)
-    db.execute(
-        "INSERT INTO sample (id, messages, seq, born_round) SELECT ?, messages, 900, 0 FROM heldout LIMIT 1", (copy,)
-    )
-    db.execute("DELETE FROM _sqlite_migrations WHERE name='m010_both_sides'")
-    db.execute("DROP TABLE overlap")
+    with monkeypatch.context() as older:
+        names = [m.name for m in migrations._migrations]
+        older.setattr(migrations, "_migrations", migrations._migrations[: names.index("m010_both_sides")])
+        migrate(tmp_path, create=True)
+    one, two, three = tiny.chats(3)
+    trained = tiny.samples([one, two, (Message("system", "Be brief."), *three)])
+    db = writer(tmp_path)
+    with transaction(db):
+        write.add_samples(db, trained)
+        write.add_heldout(db, tiny.samples([tiny.chat("unseen", "a"), three]), own_file=False)
     db.close()
-    migrate(tmp_path / "P")
-    status = gather(tmp_path / "P")
+    status = gather(tmp_path)
     assert status["dataset"]["overlap"] == 1
     assert "the prompts of 1 are trained on too: figures are too good" in plain.describe(status)
-    db = reader(tmp_path / "P")
-    assert [tuple(r) for r in db.execute("SELECT sample_id, item FROM overlap")] == [(copy, item.id)]
+    db = reader(tmp_path)
+    assert [tuple(r) for r in db.execute("SELECT sample_id, item FROM overlap")] == [(trained[2].id, 2)]
     db.close()
