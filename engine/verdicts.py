@@ -94,13 +94,13 @@ def outcome(
 def _off_topic(placed: Placed, limits: Verify) -> list[str]:
     if placed.on_topic is None or placed.on_topic > limits.on_topic or not limits.on_topic:
         return []
-    return [f"{1 - placed.on_topic:.0%} of random samples have as much to do with the original"]
+    return [f"{1 - placed.on_topic:.0%} of random samples share as much with the original"]
 
 
 def _complexity(old: Values, new: Values, marks: Mapping[str, Threshold], limits: Verify, placed: Placed) -> list[str]:
     doubts = _beyond("loss_before", new.loss_before, marks)
     if old.loss_before is not None and not _number(new.loss_before) < old.loss_before - limits.loss_margin:
-        doubts.append("its loss before training is not lower")
+        doubts.append("its base loss is not lower")
     half = marks["quality"].sigma / 2 if "quality" in marks else 0.0
     if old.quality is not None and _number(new.quality) < old.quality - half:
         return [*doubts, f"its quality is more than {half:.2f} lower"]
@@ -117,7 +117,7 @@ def _quality(old: Values, new: Values, marks: Mapping[str, Threshold], limits: V
 def _diversity(old: Values, new: Values, marks: Mapping[str, Threshold], limits: Verify, placed: Placed) -> list[str]:
     doubts = []
     if placed.usual is not None and placed.similarity is not None and placed.similarity >= placed.usual:
-        doubts.append("it lies no sparser than most samples")
+        doubts.append("it is no sparser than the median sample that was kept")
     return doubts + _beyond("quality", new.quality, marks) + _too_hard("loss_before", new.loss_before, marks)
 
 
@@ -130,8 +130,8 @@ def _beyond(signal: str, value: float | None, marks: Mapping[str, Threshold]) ->
         return []
     bound = limit(marks[signal])
     if signal == "quality":
-        return [f"its quality is under this round's limit {bound:.2f}"] if _number(value) < bound else []
-    return [f"its loss before training is above this round's limit {bound:.3f}"] if _number(value) > bound else []
+        return [f"its quality is below the threshold {bound:.2f}"] if _number(value) < bound else []
+    return [f"its base loss is above the threshold {bound:.3f}"] if _number(value) > bound else []
 
 
 def _too_hard(signal: str, value: float | None, marks: Mapping[str, Threshold]) -> list[str]:
@@ -139,8 +139,8 @@ def _too_hard(signal: str, value: float | None, marks: Mapping[str, Threshold]) 
     if signal not in marks:
         return []
     bound = marks[signal].mean + 2 * marks[signal].sigma
-    when = "before" if signal == "loss_before" else "after"
-    return [f"its loss {when} training is above mean + 2 sigma = {bound:.3f}"] if _number(value) > bound else []
+    which = "base" if signal == "loss_before" else "tuned"
+    return [f"its {which} loss is above mean + 2 sigma = {bound:.3f}"] if _number(value) > bound else []
 
 
 def _number(value: float | None) -> float:
@@ -149,15 +149,19 @@ def _number(value: float | None) -> float:
 
 def describe(axis: str, old: Values, new: Values, placed: Placed) -> str:
     """The numbers that the verdict stands on."""
-    topic = "" if placed.on_topic is None else f", more to do with the original than {placed.on_topic:.0%} of samples"
+    topic = (
+        ""
+        if placed.on_topic is None
+        else f", shares more with the original than {placed.on_topic:.0%} of random samples"
+    )
     if axis == "diversity":
-        sparse = f"similarity {_shown(placed.similarity, 3)} (usual {_shown(placed.usual, 3)})"
-        quality, loss = f"quality {_number(new.quality):.2f}", f"loss before training {_number(new.loss_before):.3f}"
+        sparse = f"similarity {_shown(placed.similarity, 3)} (median kept {_shown(placed.usual, 3)})"
+        quality, loss = f"quality {_number(new.quality):.2f}", f"base loss {_number(new.loss_before):.3f}"
         return f"{sparse}, {quality}, {loss}{topic}"
     rated = ("quality", old.quality, new.quality, 2)
-    shown = [("loss before training", old.loss_before, new.loss_before, 3), rated]
+    shown = [("base loss", old.loss_before, new.loss_before, 3), rated]
     if axis == "quality":
-        shown = [rated, ("loss after training", old.loss_after, new.loss_after, 3)]
+        shown = [rated, ("tuned loss", old.loss_after, new.loss_after, 3)]
     return ", ".join(f"{name} {_shown(a, n)} → {_shown(b, n)}" for name, a, b, n in shown) + topic
 
 

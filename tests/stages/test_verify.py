@@ -160,7 +160,7 @@ def test_a_verdict_keeps_what_the_rewrite_was_held_against(tmp_path: Path, tiny_
     place = [s.id for s in rounds.dataset(made)]
     assert got[place[8], "quality"].on_topic == 1.0
     assert got[place[9], "quality"].on_topic == 0.0
-    assert "100% of random samples have as much to do" in str(got[place[9], "quality"].verdict)
+    assert "100% of random samples share as much" in str(got[place[9], "quality"].verdict)
     selected = {row.sample_id for row in made.ctx("x").rows(Selection)}
     kept = [n.similarity for n in made.ctx("x").rows(Neighbourhood) if n.sample_id not in selected]
     assert got[place[16], "diversity"].usual_similarity == pytest.approx(np.median(kept))
@@ -340,17 +340,17 @@ def judged(
     [
         ("complexity", 2.0, 1.9, 5.0, None),
         ("complexity", 2.5, 9.0, 9.0, None),
-        ("complexity", 3.0, 1.0, 9.0, "loss before training is not lower"),
-        ("complexity", 2.6, 1.0, 9.0, "loss before training is above this round's limit 2.500"),
-        ("complexity", 2.0, 1.0, 4.9, "quality is under this round's limit 5.00"),
+        ("complexity", 3.0, 1.0, 9.0, "base loss is not lower"),
+        ("complexity", 2.6, 1.0, 9.0, "base loss is above the threshold 2.500"),
+        ("complexity", 2.0, 1.0, 4.9, "quality is below the threshold 5.00"),
         ("complexity", 2.0, 1.0, 3.4, "quality is more than 0.50 lower"),
         ("quality", 9.0, 1.4, 5.0, None),
-        ("quality", 9.0, 1.4, 4.1, "quality is under this round's limit 5.00"),
+        ("quality", 9.0, 1.4, 4.1, "quality is below the threshold 5.00"),
         ("quality", 9.0, 1.4, 4.0, "quality is not higher"),
-        ("quality", 9.0, 1.41, 9.0, "loss after training is above mean + 2 sigma = 1.400"),
+        ("quality", 9.0, 1.41, 9.0, "tuned loss is above mean + 2 sigma = 1.400"),
         ("diversity", 3.0, 9.0, 5.0, None),
-        ("diversity", 3.1, 9.0, 5.0, "loss before training is above mean + 2 sigma = 3.000"),
-        ("diversity", 3.0, 9.0, 4.9, "quality is under this round's limit 5.00"),
+        ("diversity", 3.1, 9.0, 5.0, "base loss is above mean + 2 sigma = 3.000"),
+        ("diversity", 3.0, 9.0, 4.9, "quality is below the threshold 5.00"),
     ],
 )
 def test_what_improved_means(axis: str, before: float, after: float, quality: float, doubt: str | None) -> None:
@@ -366,7 +366,7 @@ def test_what_has_to_do_with_something_else_is_no_improvement(axis: str) -> None
     elsewhere = dataclasses.replace(KEPT, on_topic=0.9)
     got = judged(axis, 1.0, 0.5, 8.0, elsewhere)
     assert not got.improved
-    assert "10% of random samples have as much to do with the original" in got.text
+    assert "10% of random samples share as much with the original" in got.text
     assert judged(axis, 1.0, 0.5, 8.0, elsewhere, on_topic=0.0).improved, "off"
     assert judged(axis, 1.0, 0.5, 8.0, dataclasses.replace(KEPT, on_topic=None)).improved, "too few samples to tell"
 
@@ -374,7 +374,7 @@ def test_what_has_to_do_with_something_else_is_no_improvement(axis: str) -> None
 def test_what_is_added_must_lie_sparser_than_most() -> None:
     got = judged("diversity", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, similarity=0.99))
     assert not got.improved
-    assert "it lies no sparser than most samples (similarity 0.990 (usual 0.950)" in got.text
+    assert "it is no sparser than the median sample that was kept (similarity 0.990 (median kept 0.950)" in got.text
     assert judged("quality", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, similarity=0.99)).improved, (
         "it takes another's place"
     )
