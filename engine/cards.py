@@ -28,6 +28,7 @@ class Made:
     """How a checkpoint came about.
 
     train_losses: mean loss over all steps and over the last one. scores: task -> (value, standard error or None).
+    rows_too: the adapter also holds rows of the embedding.
     """
 
     config: Config
@@ -37,6 +38,7 @@ class Made:
     train_losses: tuple[float, float] | None = None
     scores: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     merged: bool = False
+    rows_too: bool = False
 
 
 def shown(model: str) -> str:
@@ -92,6 +94,11 @@ def _what(made: Made) -> str:
         return f"All weights of {name}, fine-tuned. It loads like any model in Hugging Face format."
     if not made.merged:
         base = f"{name}{' in 4 bits (NF4)' if method == 'qlora' else ''}"
+        if made.rows_too:
+            return (
+                f"A LoRA adapter for {base}, with rows of the embedding for tokens that the base never learned."
+                " It loads with PEFT; vLLM wants it merged."
+            )
         return f"A LoRA adapter for {base}. It loads with PEFT, or as a LoRA module of vLLM."
     said = "A LoRA adapter merged into its base: it loads like any model in Hugging Face format."
     if method == "qlora":

@@ -62,7 +62,9 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
             local = models.local(name, project) is not None
             _copy_adapter(ref.adapter, ref.base, made.config, new, str(ref.base) if local else name)
         whole = ref.adapter is None or merged
-        (new / "README.md").write_text(cards.text(replace(made, merged=merged)), encoding="utf-8")
+        (new / "README.md").write_text(
+            cards.text(replace(made, merged=merged, rows_too=models.holds_rows(folder))), encoding="utf-8"
+        )
         if out.exists():
             out.rmdir()
         os.replace(new, out)

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as configs
-from engine import model_folder, models
+from engine import model_folder, models, sharding, untrained
 from engine.config import Config
 from engine.errors import MiddoError, ModelError
 from engine.model_folder import local_models
 
-TALK = ({"role": "user", "content": "One two?"}, {"role": "assistant", "content": "Three, four."})
 
-
-def usable(folder: Path, chat_template: str = "") -> Any:
-    """Load all of the model in ``folder`` but its numbers, as a run would; returns it (on torch's meta device).
+def usable(folder: Path, chat_template: str = "") -> tuple[Any, Any]:
+    """Load all of the model in ``folder`` but its numbers, as a run would: tokenizer, and model on the meta device.
 
     Raises:
         ModelError, ConfigError: it cannot be used; names the file or the setting, why, and the way out.
@@ -37,7 +35,7 @@ def usable(folder: Path, chat_template: str = "") -> Any:
     meta = torch.device("meta")
     model = read_model(folder, torch.float32, meta, "auto")
     belong_together(tokenizer, model, folder)
-    return model
+    return tokenizer, model
 
 
 def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
@@ -54,7 +52,7 @@ def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
     for kind in ("pad", "eos", "bos"):
         if (token := getattr(tokenizer, f"{kind}_token_id")) is not None:
             used[token] = f"its {kind} token"
-    used |= dict.fromkeys(_template_ids(tokenizer), "a token of its chat template")
+    used |= dict.fromkeys(untrained.template_ids(tokenizer), "a token of its chat template")
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     used |= dict.fromkeys({*tokenizer.get_vocab().values()} - special - used.keys(), "a token")
     outside = [(token, what) for token, what in used.items() if token >= rows]
@@ -68,13 +66,6 @@ def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
     )
 
 
-def _template_ids(tokenizer: Any) -> list[int]:
-    from engine.render import render
-    from engine.store.rows import Message
-
-    return render(tokenizer, [Message(turn["role"], turn["content"]) for turn in TALK], 1 << 20).ids
-
-
 def check(config: Config, project: Path) -> list[str]:
     """Refuse a config whose model or local teacher cannot be used; returns what a person should know of them.
 
@@ -86,22 +77,29 @@ def check(config: Config, project: Path) -> list[str]:
     said: list[str] = []
     for role, name, template in local_models(config):
         if (folder := models.on_disk(name, project)) is not None:
-            model = usable(folder, template)
-            said += [] if role == "teacher" else notes(config, folder, model)
+            tokenizer, model = usable(folder, template)
+            said += [] if role == "teacher" else notes(config, project, folder, tokenizer, model)
     return said
 
 
-def notes(config: Config, folder: Path, model: Any) -> list[str]:
-    """What a person may not expect of training this model with these settings."""
+def notes(config: Config, project: Path, folder: Path, tokenizer: Any, model: Any) -> list[str]:
+    """What a person may not expect of training this model with these settings.
+
+    Raises:
+        ConfigError: it cannot be trained with them.
+    """
     from engine.backends.local import positions
 
-    seen = positions(model.config)
-    if config.model.max_length <= seen:
-        return []
-    return [
-        f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their end."
-        f" Set max_length = {seen}, which is what holds."
-    ]
+    found = untrained.find(folder, model, tokenizer)
+    plan = sharding.plan(config, project)
+    untrained.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
+    said = untrained.said(found, config)
+    if config.model.max_length > (seen := positions(model.config)):
+        said.append(
+            f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their"
+            f" end. Set max_length = {seen}, which is what holds."
+        )
+    return said
 
 
 def main(argv: list[str]) -> int:
@@ -112,8 +110,8 @@ def main(argv: list[str]) -> int:
         found: dict[str, object] = {"role": role, "error": "", "notes": []}
         try:
             if (folder := models.on_disk(name, project)) is not None:
-                model = usable(folder, template)
-                found["notes"] = [] if role == "teacher" else notes(config, folder, model)
+                tokenizer, model = usable(folder, template)
+                found["notes"] = [] if role == "teacher" else notes(config, project, folder, tokenizer, model)
         except MiddoError as error:
             found["error"] = str(error)
         out.append(found)

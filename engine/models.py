@@ -161,6 +161,16 @@ def checkpoint(folder: Path, project: Path) -> ModelRef:
     return ModelRef(locate(base, project), folder, bool(note.get("nf4", False)))
 
 
+def holds_rows(adapter: Path) -> bool:
+    """Whether an adapter also holds rows of the embedding (``engine.untrained``), which vLLM loads from none."""
+    try:
+        return bool(
+            json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["trainable_token_indices"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def require_nf4() -> None:
     """Raises ModelError when a base cannot be read in 4 bits here."""
     try:

@@ -17,7 +17,7 @@ from transformers import PrinterCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, kernels, ranks, spreading, trackers
+from engine import batches, kernels, ranks, spreading, trackers, untrained
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.errors import ConfigError
@@ -82,6 +82,9 @@ def trainer(task: Task) -> Trainer:
     spreading.check(made.accelerator, task.plan)
     if task.start.nf4:
         _widen(made.model)
+    head = made.model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        head.register_parameter("bias", None)  # TRL's fused head asks for it, and PEFT's wrapper of rows has none
     made.remove_callback(PrinterCallback)
     return made
 
@@ -115,11 +118,14 @@ def _model(config: Config, start: ModelRef, place: torch.device, device: torch.d
         return (tuned.merge_and_unload() if how.method == "full" else tuned), None
     if how.method == "full":
         return model, None
+    tokenizer = load_tokenizer(start.base, config.model.chat_template)
+    rows = untrained.trainable(untrained.find(start.base, model, tokenizer), model)
     adapter = LoraConfig(
         r=how.lora_r,
         lora_alpha=how.lora_alpha,
         lora_dropout=how.lora_dropout,
         target_modules=how.lora_targets if isinstance(how.lora_targets, str) else list(how.lora_targets),
+        trainable_token_indices=rows,
         task_type="CAUSAL_LM",
     )
     return model, adapter

@@ -56,7 +56,7 @@ Key = tuple[str, ...]
 
 @dataclass
 class _Loaded:
-    """A model in memory with the adapters it has seen (fingerprint -> name in peft)."""
+    """A model in memory with the adapters it has seen (fingerprint -> name in peft). ``head``: its words, its width."""
 
     key: Key
     path: Path
@@ -64,6 +64,7 @@ class _Loaded:
     model: Any
     device: torch.device
     stops: list[int]
+    head: tuple[int, int]
     peft: Any = None
     adapters: dict[str, str] = field(default_factory=dict)
     sums: dict[str, Sums | None] = field(default_factory=dict)
@@ -124,7 +125,8 @@ def _read(of: ModelRef, key: Key, dtype: torch.dtype, device: torch.device, thre
     # The model's own generation settings (a temperature, a repetition penalty) would mix with what is asked
     # for.
     model.generation_config = GenerationConfig()
-    return _Loaded(key, of.base, tokenizer, model, device, ends)
+    words, width = model.get_output_embeddings().weight.shape
+    return _Loaded(key, of.base, tokenizer, model, device, ends, (words, width))
 
 
 def _add_adapter(loaded: _Loaded, folder: Path) -> str:
@@ -176,7 +178,7 @@ class HF:
     @property
     def hidden_size(self) -> int:
         """Width of an embedding."""
-        return int(self.loaded.model.get_output_embeddings().weight.shape[1])  # OPT-350m's is not its hidden_size
+        return self.loaded.head[1]  # OPT-350m's is not its hidden_size
 
     @property
     def shares(self) -> bool:
@@ -308,7 +310,7 @@ class HF:
 
     def _logit_rows(self) -> int:
         """Of how many positions the logits are held at a time."""
-        return max(1, LOGITS_AT_A_TIME // int(self.loaded.model.get_output_embeddings().weight.shape[0]))
+        return max(1, LOGITS_AT_A_TIME // self.loaded.head[0])
 
     def _at_a_time(self, token_budget: int) -> int:
         """Most tokens in one forward: on a CPU no more than its cache serves well."""

@@ -213,7 +213,7 @@ def can_share(model: Any, device: torch.device) -> bool:
         return False
     if positions(model.config) < PROBED:
         return False  # its requests are short as well
-    size = model.get_input_embeddings().num_embeddings
+    size = int(model.config.get_text_config().vocab_size)
     start, *words = ([(7 * i * i + 3 * i) % size for i in range(first, first + 120)] for first in (1, 200, 400, 600))
     # Long branches: a bias by distance shows only where place and position lie far apart.
     ends = [words[0] + words[1], words[0] + words[2], words[1][:90] + words[2], words[1][:90] + words[0], words[2]]

@@ -30,6 +30,7 @@ from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
 from engine.backends.vllm_running import OneCopy, Running, given_up
 from engine.errors import BackendError, ModelError
+from engine.models import holds_rows
 from engine.render import load_tokenizer, render_prompt
 from engine.store.rows import Message
 
@@ -326,6 +327,11 @@ def _rank(adapter: Path) -> int:
         rank = int(json.loads(file.read_text(encoding="utf-8"))["r"])
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{file}: {error}. Run the round's train stage again.") from error
+    if holds_rows(adapter):
+        raise ModelError(
+            f"{file}: trains rows of the embedding as well, which vLLM loads from no adapter."
+            ' Set the backend to "hf", or merge it: middo-tui export-model … --merged.'
+        )
     room = next((size for size in LORA_RANKS if size >= rank), None)
     if room is None:
         raise ModelError(

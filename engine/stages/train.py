@@ -298,7 +298,8 @@ def _save_final(
         tokenizer.save_pretrained(str(new))
     losses = _losses(trainer.state)
     told = (math.fsum(losses) / len(losses), losses[-1]) if losses else None
-    card = cards.Made(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told)
+    rows = models.holds_rows(new)
+    card = cards.Made(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told, rows_too=rows)
     (new / "README.md").write_text(cards.text(card), encoding="utf-8")
     _sync(new)
     os.replace(new, final)
