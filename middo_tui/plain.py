@@ -114,7 +114,8 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
         return 1
     echo("")
     status = gather(project)
-    echo(rounds_table(status))
+    for line in (rounds_table(status), *errors_note(status)):
+        echo(line)
     tasks = task_lines(status)
     for line in ("", *tasks, *([""] if tasks else [])):
         echo(line)
@@ -187,6 +188,12 @@ def rounds_table(status: Mapping[str, Any]) -> str:
     return "\n".join(" | ".join(cells).rstrip() for cells in lines)
 
 
+def errors_note(status: Mapping[str, Any]) -> list[str]:
+    """What the ± of the table holds; nothing where there is none."""
+    shown = any(entry.get("stderr", {}).get("accuracy") for entry in status["rounds"])
+    return ["± standard error over the held-out questions; it leaves out what training again would change"] * shown
+
+
 def task_lines(status: Mapping[str, Any]) -> list[str]:
     """The newest measured round's figures against the round before; none where the table has them all."""
     measured = next((entry for entry in reversed(status["rounds"]) if entry["scores"]), None)
@@ -237,7 +244,7 @@ def describe(status: Mapping[str, Any]) -> str:
     if said := writing(newest["teacher"]["writing"]) if worker["state"] == "running" else "":
         lines.append(f"writing  {said}")
     tasks = task_lines(status)
-    return "\n".join([*lines, "", rounds_table(status), *(["", *tasks] if tasks else [])])
+    return "\n".join([*lines, "", rounds_table(status), *errors_note(status), *(["", *tasks] if tasks else [])])
 
 
 def heldout(data: Mapping[str, int]) -> list[str]:

@@ -205,6 +205,16 @@ def test_packing_learns_the_same_tokens(tmp_path: Path, tiny_model: Path) -> Non
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
+def test_a_later_round_trains_with_the_same_seed(tmp_path: Path, tiny_model: Path) -> None:
+    """On the same dataset it is the same training: rounds differ by their data alone."""
+    one = project(tmp_path / "p", tiny_model)
+    losses = []
+    for round in (0, 3):
+        train.run(one.ctx("train", round=round))
+        losses.append([m.loss for m in one.ctx("train").rows(Metric, round=round)])
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_training_goes_on_from_the_previous_round(tmp_path: Path, tiny_model: Path, method: str) -> None:
     extra = f'init = "previous"\nmethod = "{method}"\n'
