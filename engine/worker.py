@@ -128,6 +128,8 @@ class Supervisor:
                 self.close_rounds()
                 return step.reason
             if isinstance(step, Open):
+                if self.holds(step.round):
+                    continue
                 self.close_rounds()
                 config = configs.snapshot(configs.load(self.project))
                 write.open_round(self.db, step.round, config, loop.stages_of(step.closing), step.closing, step.stopped)
@@ -137,6 +139,16 @@ class Supervisor:
                 self.await_space()
             elif state != "done":
                 return f"{state} in round {step.round}"
+
+    def holds(self, round: int) -> bool:
+        """Whether ``round`` is not to begin yet, because the merge before it can still be undone; waits a moment."""
+        merge = self.jobs(round - 1).get("merge")
+        until = (merge.finished_at or 0.0) + read.plan(self.db).hold_s if merge is not None else 0.0
+        holds = until > time.time()
+        self.db.execute("UPDATE worker SET holds_until=? WHERE id=1", (until if holds else None,))
+        if holds:
+            time.sleep(POLL_S)
+        return holds
 
     def close_rounds(self) -> None:
         """Give the newest round its end, if all its stages are done."""

@@ -20,7 +20,7 @@ from engine import private
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
 from engine.store.connect import reader
-from middo_tui.cli_control import cancel, pause, resume
+from middo_tui.cli_control import cancel, nothing_to_run, pause, resume, undo
 from middo_tui.cli_data import import_, init
 from middo_tui.cli_export import export, export_model
 from middo_tui.cli_keys import keys_command
@@ -40,16 +40,20 @@ class Program(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             if not Path(args[0]).exists():
-                raise click.UsageError(
-                    clean(
-                        f"{args[0]}: neither a command nor a project folder. Commands:"
-                        f" {', '.join(sorted(name for name, one in self.commands.items() if not one.hidden))}."
-                        f" A new project there: mkdir {quote(args[0])} && middo-tui {quote(args[0])}"
-                    ).text,
-                    ctx,
-                )
+                raise click.UsageError(clean(self._meant(args[0])).text, ctx)
             return "open", self.commands["open"], args
         return super().resolve_command(ctx, args)
+
+    def _meant(self, word: str) -> str:
+        """What to say of a word that is no command and no folder."""
+        from difflib import get_close_matches
+
+        names = sorted(name for name, one in self.commands.items() if not one.hidden)
+        said = f"{word}: neither a command nor a project folder."
+        if near := get_close_matches(word, names, n=1):
+            return f"{said} Did you mean `middo-tui {near[0]}`?"
+        new = f"A new project there: mkdir {quote(word)} && middo-tui {quote(word)}"
+        return f"{said} Commands: {', '.join(names)}. {new}"
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -89,6 +93,22 @@ def open_(folder: Path) -> None:
     """Open the app on a project; the wizard where there is none yet."""
     new = _terminal() and folder.is_dir() and not any(folder.iterdir())
     sys.exit(_open(_made(folder) if new else folder))
+
+
+@main.command("help", hidden=True)
+@click.argument("name", required=False)
+@click.pass_context
+def help_(ctx: click.Context, name: str | None) -> None:
+    """Show the help of a command, or of all of them."""
+    root = ctx.find_root()
+    if name is None:
+        say(root.get_help())
+        return
+    _, command, _ = main.resolve_command(root, [name])
+    if command is None or name not in main.commands:
+        raise UsageError(f"{name}: no command. All commands: middo-tui --help")
+    with click.Context(command, info_name=name, parent=root) as inner:
+        say(command.get_help(inner))
 
 
 @main.command()
@@ -145,11 +165,14 @@ def run(
         if standing(folder).pid:
             raise launch.already_running(folder)
         forget(folder, redo, say)
-    _start(folder, rounds, until, auto)
+    over = _start(folder, rounds, until, auto)
     if plain or wait:
         sys.exit(_follow(folder))
     if _terminal():
         sys.exit(_open(folder))
+    if over:
+        say(over)
+        return
     say(f"{folder}: running. Watch: middo-tui {quote(str(folder))} · middo-tui status {quote(str(folder))}")
 
 
@@ -188,7 +211,9 @@ def review(folder: Path, accept: str) -> None:
     if not jobs:
         raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {quote(str(folder))}`.")
     counts = commands.decide_open(folder, jobs[-1].round, accept, source="command line")
-    say(f"accepted {counts['accepted']}, rejected {counts['rejected']}. Go on: middo-tui run {quote(str(folder))}")
+    at = quote(str(folder))
+    said = f"accepted {counts['accepted']}, rejected {counts['rejected']}."
+    say(f"{said} Go on: middo-tui run {at} · Undo: middo-tui undo {at}")
 
 
 @main.command()
@@ -221,7 +246,7 @@ def doctor(folder: Path | None, as_json: bool, ask: bool) -> None:
     sys.exit(worst)
 
 
-for command in (init, import_, pause, resume, cancel):
+for command in (init, import_, pause, resume, cancel, undo):
     main.add_command(command)
 main.add_command(export)
 main.add_command(export_model)
@@ -288,8 +313,12 @@ def _mouse() -> bool:
     return bool(click.get_current_context().find_root().obj)
 
 
-def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> None:
-    """Ask for a run and start the worker (a demo that runs already is only watched)."""
+def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> str:
+    """Ask for a run, and start the worker if there is something to do.
+
+    Returns:
+        Why there is nothing to do; empty when the worker runs.
+    """
     from engine import config, launch
     from engine.store import commands
     from middo_tui import status as facts
@@ -304,13 +333,21 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> N
         say(said)
     stop = facts.until(now.jobs, until) if until else None
     commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)
-    launch.start(folder)
+    over = nothing_to_run(folder)
+    if not over:
+        launch.start(folder)
+    return over
 
 
 def _follow(folder: Path) -> int:
     from middo_tui.plain import follow
 
-    return follow(folder, say)
+    try:
+        return follow(folder, say)
+    except KeyboardInterrupt:
+        at = quote(str(folder))
+        say(f"\nThe run goes on. Watch it: middo-tui {at} · Pause it: middo-tui pause {at}")
+        return 130
 
 
 def _table(folder: Path) -> None:

@@ -84,6 +84,10 @@ def _running(view: LoopView, keys: bool) -> Notice:
         if view.writing:
             return Notice(f"{view.writing[0].upper()}{view.writing[1:]}. Teacher: {view.teacher}", "dim")
         return Notice(f"teacher: {view.teacher}", "dim")
+    if view.holds_until is not None:
+        at = figures.clock(view.holds_until, seconds=True)
+        what = _do(keys, f"{press('loop.undo')} undoes the merge; {press('loop.run')} begins at once.")
+        return Notice(f"Round {view.undo} is merged. The next round begins at {at}.{what}", "decide")
     if view.until:
         return Notice(f"Stops after {view.until}.", "dim")
     return Notice("Auto-review is on: rewrites that the signals call better are accepted." if view.auto else "", "dim")

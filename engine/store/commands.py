@@ -20,9 +20,12 @@ from engine.store.connect import transaction, writer
 from engine.store.journal import OPEN, Change, Key, Step
 
 
-def set_plan(project: Path, rounds: int, until: tuple[int, str] | None = None, auto: bool = False) -> None:
+def set_plan(
+    project: Path, rounds: int, until: tuple[int, str] | None = None, auto: bool = False, hold_s: float = 0.0
+) -> None:
     """Ask for at most ``rounds`` rounds, up to and including stage ``until`` = (round, stage). Asking for more rounds
-    than before lifts the stop rule's last verdict."""
+    than before lifts the stop rule's last verdict. ``hold_s``: how long a merge can be undone before the next round
+    begins."""
     db = writer(project, durable=True)
     try:
         with transaction(db):
@@ -30,10 +33,11 @@ def set_plan(project: Path, rounds: int, until: tuple[int, str] | None = None, a
             if before is not None and rounds > before["rounds"]:
                 db.execute("UPDATE round SET stopped=NULL")
             db.execute(
-                "INSERT INTO plan (id, rounds, until_round, until_stage, auto, want) VALUES (1,?,?,?,?,'run')"
+                "INSERT INTO plan (id, rounds, until_round, until_stage, auto, hold_s, want) VALUES (1,?,?,?,?,?,'run')"
                 " ON CONFLICT (id) DO UPDATE SET rounds=excluded.rounds, until_round=excluded.until_round,"
-                " until_stage=excluded.until_stage, auto=excluded.auto, want='run'",
-                (rounds, until[0] if until else None, until[1] if until else None, auto),
+                " until_stage=excluded.until_stage, auto=excluded.auto, hold_s=excluded.hold_s,"
+                " want='run'",
+                (rounds, until[0] if until else None, until[1] if until else None, auto, hold_s),
             )
     finally:
         db.close()
@@ -47,6 +51,16 @@ def set_want(project: Path, want: str) -> None:
     try:
         with transaction(db):
             db.execute("UPDATE plan SET want=? WHERE id=1", (want,))
+    finally:
+        db.close()
+
+
+def begin_now(project: Path) -> None:
+    """Do not wait any longer between the merge and the next round."""
+    db = writer(project, durable=True)
+    try:
+        with transaction(db):
+            db.execute("UPDATE plan SET hold_s=0 WHERE id=1")
     finally:
         db.close()
 

@@ -124,9 +124,11 @@ def jobs(db: sqlite3.Connection) -> list[Job]:
 
 def plan(db: sqlite3.Connection) -> Plan:
     """What the worker is asked for; the default when nothing was asked yet."""
-    row = db.execute("SELECT rounds, until_round, until_stage, auto, want FROM plan WHERE id=1").fetchone()
-    return (
-        Plan(row["rounds"], row["until_round"], row["until_stage"], bool(row["auto"]), row["want"]) if row else Plan()
+    row = db.execute("SELECT rounds, until_round, until_stage, auto, want, hold_s FROM plan WHERE id=1").fetchone()
+    if row is None:
+        return Plan()
+    return Plan(
+        row["rounds"], row["until_round"], row["until_stage"], bool(row["auto"]), row["want"], float(row["hold_s"])
     )
 
 
@@ -137,7 +139,7 @@ def closing_rounds(db: sqlite3.Connection) -> dict[int, str | None]:
 
 def worker(db: sqlite3.Connection) -> Worker | None:
     """The last worker that registered, alive or not (``engine.launch.alive`` tells)."""
-    row = db.execute("SELECT pid, started, boot, heartbeat, child_pid FROM worker WHERE id=1").fetchone()
+    row = db.execute("SELECT pid, started, boot, heartbeat, child_pid, holds_until FROM worker WHERE id=1").fetchone()
     return Worker(**dict(row)) if row else None
 
 

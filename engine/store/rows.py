@@ -351,7 +351,8 @@ class Plan(Struct, frozen=True):
     """What the worker is asked for: at most ``rounds`` improvement rounds, stopping after ``until`` of ``until_round``.
 
     ``want`` is desired state, not a queue: run, pause or cancel. ``auto``: no person decides; the policy
-    ``improved`` stands in for ``manual``.
+    ``improved`` stands in for ``manual``. ``hold_s``: so many seconds lie between a merge and the next round, in which
+    the merge can be undone.
     """
 
     rounds: int = 3
@@ -359,6 +360,7 @@ class Plan(Struct, frozen=True):
     until_stage: str | None = None
     auto: bool = False
     want: str = "run"
+    hold_s: float = 0.0
 
 
 class Event(Struct, frozen=True):
@@ -389,13 +391,17 @@ class Gauge(Struct, frozen=True):
 
 
 class Worker(Struct, frozen=True):
-    """Who runs the project. Identity is pid + start time + boot id, never the pid alone."""
+    """Who runs the project. Identity is pid + start time + boot id, never the pid alone.
+
+    ``holds_until``: wall time at which it begins the next round; None while it does not wait for that.
+    """
 
     pid: int
     started: float
     boot: str
     heartbeat: float
     child_pid: int | None
+    holds_until: float | None = None
 
 
 class RoundFacts(Struct, frozen=True):

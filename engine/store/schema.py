@@ -126,6 +126,13 @@ def m014_beat_chance(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m015_hold_after_merge(db: Database) -> None:
+    """How long a merge that the app asked for can be undone before the next round begins."""
+    for statement in HOLD_AFTER_MERGE:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -278,4 +285,9 @@ UNDER_WAY = (
 BEAT_CHANCE = (
     "ALTER TABLE rewrite ADD COLUMN on_topic REAL",
     "ALTER TABLE rewrite ADD COLUMN usual_similarity REAL",
+)
+
+HOLD_AFTER_MERGE = (
+    "ALTER TABLE plan ADD COLUMN hold_s REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE worker ADD COLUMN holds_until REAL",
 )

@@ -112,8 +112,14 @@ def event(
 def open_round(
     db: sqlite3.Connection, round: int, config: str, names: Sequence[str], closing: bool, stopped: str | None
 ) -> None:
-    """Begin a round, or turn a closing round into an ordinary one: jobs that are there stay."""
+    """Begin a round, or turn a closing round into an ordinary one: jobs that are there stay.
+
+    Nothing is begun when the merge before it was undone a moment ago.
+    """
     with transaction(db):
+        merge = db.execute("SELECT state FROM job WHERE round=? AND stage='merge'", (round - 1,)).fetchone()
+        if merge is not None and merge["state"] != "done":
+            return
         db.execute(
             "INSERT INTO round (round, config, closing, started_at, stopped) VALUES (?,?,?,?,?)"
             " ON CONFLICT (round) DO UPDATE SET closing=excluded.closing, config=excluded.config, finished_at=NULL, "

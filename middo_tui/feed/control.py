@@ -14,8 +14,12 @@ from engine.errors import UsageError
 from engine.store import commands, read
 from engine.store.connect import reader
 from engine.store.rows import Plan
+from engine.store.unmerge import undo_merge
+from middo_tui.keys import press
 
-WORDS = {"improved": "accepted the better ones", "all": "accepted all", "none": "rejected all"}
+HOLD_S = 20.0
+"""After a merge that was asked for in the app, so long the next round does not begin: the merge can be undone."""
+WHICH = ("improved", "all", "none")
 
 
 def _plan(project: Path) -> tuple[Plan, bool]:
@@ -41,9 +45,37 @@ def go(project: Path) -> str:
         WorkerError, StoreError, ConfigError: it cannot; the message says why and what to do.
     """
     plan, running = _plan(project)
-    commands.set_plan(project, plan.rounds, auto=plan.auto)
+    commands.set_plan(project, plan.rounds, auto=plan.auto, hold_s=0.0 if plan.auto else HOLD_S)
     _start(project, running)
     return ""
+
+
+def begin_now(project: Path) -> str:
+    """Begin the next round without waiting any longer."""
+    commands.begin_now(project)
+    return ""
+
+
+def undo(project: Path) -> str:
+    """Take the newest merge back.
+
+    Raises:
+        UsageError: there is none, or the next round has begun.
+    """
+    round = undo_merge(project, launch.alive)
+    return (
+        f"The merge of round {round} is undone. {press('app.go-review')} changes decisions;"
+        f" {press('loop.run')} merges again."
+    )
+
+
+def undo_review(project: Path, round: int) -> str:
+    """Take the last step of the review back."""
+    step = commands.undo(project, round)
+    if not step.keys:
+        return "There is nothing to undo."
+    count = len(step.keys)
+    return f"Undone: {'1 rewrite is' if count == 1 else f'{count:,} rewrites are'} as before."
 
 
 def step(project: Path, round: int, stage: str) -> str:
@@ -90,11 +122,9 @@ def auto(project: Path, on: bool) -> str:
 
 
 def decide(project: Path, round: int, which: str) -> str:
-    """Decide every open rewrite of ``round`` (``improved``, ``all`` or ``none`` are accepted), then go on."""
-    if which not in WORDS:
+    """Accept the ``improved``, ``all`` or ``none`` of the open rewrites of ``round``. Nothing is merged yet."""
+    if which not in WHICH:
         raise UsageError(f"accept {which!r}: it is improved, all or none")
     counts = commands.decide_open(project, round, which, "app")
-    _, running = _plan(project)
-    commands.set_want(project, "run")
-    _start(project, running)
-    return f"{WORDS[which].capitalize()}: {counts['accepted']:,} accepted, {counts['rejected']:,} rejected."
+    done = f"Accepted {counts['accepted']:,}, rejected {counts['rejected']:,}."
+    return f"{done} {press('loop.run')} merges, {press('loop.undo')} takes this back."

@@ -21,7 +21,8 @@ from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
 from engine.store import read
 from engine.store import teacher as calls
 from engine.store.connect import database, reader
-from engine.store.rows import AXES, REWRITTEN, Job, Plan
+from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
+from engine.store.unmerge import undoable
 from middo_tui import guard
 from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
@@ -147,6 +148,8 @@ class Reader:
             batch="" if newest is None else batch(calls.batches(db, newest), self.clock()),
             writing="" if newest is None or worker != "running" else writing(calls.underway(db, newest)),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
+            undo=undoable(db, worker != "idle"),
+            holds_until=_held(read.worker(db)) if worker == "running" else None,
             cut_short=found == "ended",
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
@@ -209,6 +212,10 @@ class Reader:
                 name = guard.one_line(_device(g.device), NAME_LIMIT)
                 newest[name] = Gauge(name, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
         return tuple(newest[name] for name in sorted(newest))
+
+
+def _held(worker: Worker | None) -> float | None:
+    return None if worker is None else worker.holds_until
 
 
 def _identity(project: Path) -> tuple[int, int] | None:

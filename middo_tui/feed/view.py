@@ -128,7 +128,8 @@ class LoopView(Struct, frozen=True):
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
     ``reason`` says why; ``final``: asking for more rounds would bring none. ``batch``: the calls that a provider works
-    on as batches, in words; ``writing``: what a teacher on this machine writes.
+    on as batches, in words; ``writing``: what a teacher on this machine writes. ``undo``: the round whose merge can be
+    undone; ``holds_until``: when the next one begins, wall time, while the worker waits for that.
     """
 
     project: str = ""
@@ -154,6 +155,8 @@ class LoopView(Struct, frozen=True):
     writing: str = ""
     reason: str = ""
     final: bool = False
+    undo: int | None = None
+    holds_until: float | None = None
     problem: str = ""
     wrong: str = ""
     trouble: str = ""

@@ -95,7 +95,10 @@ class LoopScreen(Framed):
         return Notice(f"{text}  {press('loop.finish')} quits." if ends else text, role)
 
     def action_run(self) -> None:
-        """Start, resume, retry."""
+        """Start, resume, retry; or begin the next round without waiting."""
+        if self.view.holds_until is not None:
+            self.ask(partial(control.begin_now, self.project))
+            return
         self.ask(partial(control.go, self.project), saying=STARTING)
 
     def action_pause(self) -> None:
@@ -142,7 +145,14 @@ class LoopScreen(Framed):
     def _decide(self, which: str, question: str) -> None:
         if self.view.round is not None:
             verb = partial(control.decide, self.project, self.view.round, which)
-            self.confirm(f"{question}  The run then goes on.", verb, saying=STARTING)
+            self.confirm(f"{question}  {press('loop.undo')} takes it back until the merge.", verb)
+
+    def action_undo(self) -> None:
+        """The merge, or the last step of the review."""
+        if self.view.undo is not None:
+            self.ask(partial(control.undo, self.project))
+        elif self.view.round is not None:
+            self.ask(partial(control.undo_review, self.project, self.view.round))
 
     def action_finish(self) -> None:
         """Leave at the end of a run that the app was opened for."""

@@ -16,6 +16,8 @@ def _in(*states: str) -> Callable[[LoopView], bool]:
 
 
 def _run_word(view: LoopView) -> str:
+    if view.holds_until is not None:
+        return "next round now"
     if (stage := view.stage("waiting")) is not None and stage.error:
         return "go on"
     return {"new": "start", "failed": "retry", "idle": "go on", "waiting": "merge"}.get(view.state, "resume")
@@ -24,11 +26,19 @@ def _run_word(view: LoopView) -> str:
 def _may_run(view: LoopView) -> bool:
     if view.problem:
         return False
+    if view.holds_until is not None and view.state == "running":
+        return True
     return view.state in STOPPED or (view.state == "waiting" and not view.waiting.open)
 
 
 def _open_review(view: LoopView) -> bool:
     return not view.problem and view.state == "waiting" and view.waiting.open > 0
+
+
+def _may_undo(view: LoopView) -> bool:
+    if view.problem or view.state in ("pausing", "cancelling"):
+        return False
+    return view.undo is not None or (view.state == "waiting" and view.waiting.accepted + view.waiting.rejected > 0)
 
 
 KEYS: tuple[Key[LoopView], ...] = (
@@ -48,6 +58,13 @@ KEYS: tuple[Key[LoopView], ...] = (
     ),
     Key(id="accept_all", keys=("A",), help="Accept every open rewrite.", label=word("accept all"), works=_open_review),
     Key(id="reject_all", keys=("R",), help="Reject every open rewrite.", label=word("reject all"), works=_open_review),
+    Key(
+        id="undo",
+        keys=("u",),
+        help="Undo the last decision, or the merge before the next round.",
+        label=lambda view: "undo merge" if view.undo is not None else "undo",
+        works=_may_undo,
+    ),
     Key(
         id="pause",
         keys=("p",),
@@ -73,7 +90,7 @@ KEYS: tuple[Key[LoopView], ...] = (
         id="auto",
         keys=("a",),
         help="At the review, let the signals decide instead of a person.",
-        label=lambda view: "auto off" if view.auto else "auto on",
+        label=lambda view: "turn auto off" if view.auto else "turn auto on",
         works=lambda view: not view.problem and view.state != "done",
     ),
     Key(

@@ -164,7 +164,10 @@ class ReviewScreen(Moving):
             decide(True)
 
     def action_undo(self) -> None:
-        """One step back, and look at what it was about."""
+        """One step back, and look at what it was about; in a merged round, the merge."""
+        if self.state().unmerges:
+            self._do(partial(control.undo, self.project))
+            return
         self._step(deciding.undo)
 
     def action_redo(self) -> None:

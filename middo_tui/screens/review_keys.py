@@ -44,6 +44,11 @@ class ReviewState(Struct, frozen=True):
         return self.calm and self.queue.round is not None and not self.queue.merged
 
     @property
+    def unmerges(self) -> bool:
+        """Whether this round is merged, and that can still be undone."""
+        return self.calm and self.queue.merged and self.queue.round is not None and self.view.undo == self.queue.round
+
+    @property
     def goes_on(self) -> str:
         """What enter would do: '' nothing, else a word for the footer."""
         counts, view = self.queue.counts, self.view
@@ -87,7 +92,13 @@ KEYS: tuple[Key[ReviewState], ...] = (
     ),
     Key("go_on", ("enter",), "Go on with the run.", lambda state: state.goes_on, lambda state: bool(state.goes_on)),
     Key("edit", ("e",), "Edit prompt and response here.", word("edit"), _text),
-    Key("undo", ("u",), "Take the last step in this round back.", word("undo"), lambda state: state.open),
+    Key(
+        "undo",
+        ("u",),
+        "Take the last step in this round back, the merge too until the next round has begun.",
+        lambda state: "undo merge" if state.unmerges else "undo",
+        lambda state: state.open or state.unmerges,
+    ),
     Key("skip", ("s",), "To the next undecided one.", word("skip"), lambda state: state.open and _calm(state)),
     Key(
         id="accept_batch",

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from middo_tui.cli import main
+from tests.tui import stores
 
 ROW = {"instruction": "Name a colour.", "input": "", "output": "Blue."}
 
@@ -242,7 +243,7 @@ def test_pause_without_a_worker_says_so(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_word_that_is_neither_command_nor_folder() -> None:
-    result = cli("stauts")
+    result = cli("my-new-project")
     assert result.exit_code == 2
     assert "neither a command nor a project folder" in result.output
     assert "mkdir" in result.output
@@ -275,3 +276,34 @@ def test_a_disk_that_fills_up_during_the_import(data: Path, tmp_path: Path, room
     assert "Traceback" not in done.stderr
     assert "middo.db" in done.stderr
     assert not (tmp_path / "P").exists()
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("statu", "status"), ("exprot", "export"), ("resum", "resume")])
+def test_a_mistyped_command_suggests_the_nearest(typed: str, meant: str) -> None:
+    result = cli(typed, "P")
+    assert result.exit_code == 2
+    assert f"Did you mean `middo-tui {meant}`?" in result.output
+
+
+def test_help_is_a_word_too() -> None:
+    assert cli("help").output == cli("--help").output
+    assert cli("help", "export").output.startswith("Usage: main export")
+    assert "neither a command nor a project" in cli("help", "nothing").output
+
+
+def test_a_finished_project_is_not_said_to_run(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "P")
+    for command in (("resume",), ("run", "--rounds", "2")):
+        result = cli(*command, tmp_path / "P")
+        assert result.exit_code == 0
+        assert "nothing to run. Done: " in result.output
+        assert "running" not in result.output
+        assert "--rounds 3" in result.output
+
+
+def test_what_waits_for_a_person_is_not_said_to_run(tmp_path: Path) -> None:
+    stores.waiting(tmp_path / "P")
+    assert "15 rewrites" in cli("resume", tmp_path / "P").output
+    assert "Undo: middo-tui undo" in cli("review", tmp_path / "P", "--accept", "improved").output
+    assert "15 rewrites of round 0 as before" in cli("undo", tmp_path / "P").output
+    refused(cli("undo", tmp_path / "P"), 2, "nothing to undo")

@@ -17,6 +17,7 @@ from engine.store.connect import reader
 from engine.store.rows import Plan
 from middo_tui import app as app_module
 from middo_tui.app import MiddoApp
+from middo_tui.feed import control
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.help import Help
 from tests.tui import stores
@@ -173,7 +174,7 @@ async def test_enter_and_space_start_the_run(tmp_path: Path, started: list[Path]
         await pilot.press(key)
         await settle(pilot)
     assert started == [tmp_path / "p"]
-    assert plan(tmp_path / "p") == Plan(rounds=3, want="run")
+    assert plan(tmp_path / "p") == Plan(rounds=3, want="run", hold_s=control.HOLD_S)
 
 
 async def test_enter_takes_a_pause_and_a_step_back(tmp_path: Path, started: list[Path]) -> None:
@@ -226,21 +227,39 @@ async def test_cancel_asks_first(tmp_path: Path, answer: str, want: str) -> None
 
 
 @pytest.mark.parametrize(("key", "accepted", "rejected"), [("e", 9, 6), ("A", 15, 0), ("R", 0, 15)])
-async def test_the_three_decisions(tmp_path: Path, started: list[Path], key: str, accepted: int, rejected: int) -> None:
+async def test_the_three_decisions_wait_for_enter_and_can_be_undone(
+    tmp_path: Path, started: list[Path], key: str, accepted: int, rejected: int
+) -> None:
     stores.waiting(tmp_path / "p")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press(key)
-        await pilot.pause()
-        await pilot.press("y")
-        await pilot.pause()
+        for decision in (key, "u", key):
+            await pilot.press(decision)
+            await pilot.pause()
+            if decision == "u":
+                await until(pilot, "Undone: 15 rewrites are as before.")
+                await until(pilot, "A accept all")
+                assert counts(tmp_path / "p") == {"proposed": 15}
+                continue
+            await pilot.press("y")
+            await until(pilot, f"Accepted {accepted}, rejected {rejected}. enter merges, u takes this back.")
+            await until(pilot, "u undo")
+        assert started == []
+        assert {"accepted": 0, "rejected": 0, **counts(tmp_path / "p")} == {"accepted": accepted, "rejected": rejected}
+        await until(pilot, "enter merge")
+        await pilot.press("enter")
         await settle(pilot)
-        assert f"{accepted} accepted, {rejected} rejected" in screen_text(app)
-    db = reader(tmp_path / "p")
-    counts = dict(db.execute("SELECT state, count(*) FROM rewrite WHERE round=0 GROUP BY state").fetchall())
-    db.close()
-    assert (counts.get("accepted", 0), counts.get("rejected", 0)) == (accepted, rejected)
-    assert started == [tmp_path / "p"]
+        assert started == [tmp_path / "p"]
+    assert plan(tmp_path / "p").hold_s > 0
+
+
+def counts(project: Path) -> dict[str, int]:
+    """Rewrites of round 0 by state."""
+    db = reader(project)
+    try:
+        return dict(db.execute("SELECT state, count(*) FROM rewrite WHERE round=0 GROUP BY state").fetchall())
+    finally:
+        db.close()
 
 
 async def test_a_decision_can_be_thought_over(tmp_path: Path, started: list[Path]) -> None:

@@ -65,13 +65,33 @@ async def test_a_merged_round_can_only_be_read(tmp_path: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot)
         await until(pilot, "Round 0 is merged: this is its history")
-        await pilot.press("a", "r", "u", "A", "e", "X")
+        await pilot.press("a", "r", "A", "e", "X")
         await settle(pilot)
         await pilot.press("f", "q", "enter")
         await until(pilot, "filter “q”: 1 listed, esc clears it. Round 0 is merged")
         await pilot.press("escape")
         await until(pilot, " Round 0 is merged: this is its history")
     assert fates(project, wanted) == [("merged", None)] * 3
+
+
+async def test_a_merge_is_undone_by_the_key_that_undoes(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    wanted = reviewing(project, 3)
+    db = connect.writer(project)
+    db.execute("UPDATE rewrite SET state='merged'")
+    db.execute("UPDATE job SET state='done' WHERE stage IN ('review', 'merge')")
+    db.close()
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await until(pilot, "u undo merge")
+        await pilot.press("u")
+        await until(pilot, "The merge of round 0 is undone")
+        await until(pilot, "enter merge")
+        assert fates(project, wanted) == [("accepted", None)] * 3
+        await pilot.press("r", "r")
+        await settle(pilot)
+    assert fates(project, wanted)[0][0] == "rejected"
 
 
 async def test_it_can_be_aimed_at_a_rewrite(tmp_path: Path) -> None:
