@@ -47,7 +47,7 @@ def always(state: Any) -> bool:
 
 SCREENS = ("loop", "samples", "thresholds", "review", "rounds", "lineage")
 """By number key: 1 is the Loop screen."""
-UNNUMBERED = ("settings",)
+UNNUMBERED = ("settings", "quarantine")
 ALWAYS_LEAVES = "ctrl+q"
 """Whatever is focused or remapped."""
 
@@ -58,6 +58,14 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
     ),
     Key("back", ("escape",), "Back to the screen before.", word("back"), always, quiet=True),
     Key("go('settings')", ("comma",), "The settings of the round and the theme.", word("settings"), always, quiet=True),
+    Key(
+        "go('quarantine')",
+        ("exclamation_mark",),
+        "The rows that could not be imported, and why.",
+        word("quarantine"),
+        always,
+        quiet=True,
+    ),
     Key("palette", ("ctrl+p",), "Every command that works now, by name.", word("commands"), always, quiet=True),
     Key(
         "redraw",
@@ -89,6 +97,7 @@ NAMES = {
     "slash": "/",
     "colon": ":",
     "comma": ",",
+    "exclamation_mark": "!",
     "full_stop": ".",
     "minus": "-",
     "plus": "+",

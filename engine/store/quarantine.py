@@ -27,13 +27,13 @@ class Reason(Struct, frozen=True):
     row: int | None
 
 
-def refused(db: sqlite3.Connection, reason: str = "", file: str = "", after: int = 0) -> Iterator[Refused]:
-    """The rows whose reason and file contain these words, in the order of their import, after the id ``after``."""
+def refused(db: sqlite3.Connection, reason: str = "", file: str = "", exact: str = "") -> Iterator[Refused]:
+    """The rows whose reason and file contain these words, in the order of their import; ``exact`` is a whole reason."""
     sql = (
         "SELECT id, file, row, reason, ifnull(raw, '') FROM quarantine"
-        " WHERE id>? AND instr(lower(reason), lower(?)) AND instr(lower(file), lower(?)) ORDER BY id"
+        " WHERE instr(lower(reason), lower(?)) AND instr(lower(file), lower(?)) AND ? IN ('', reason) ORDER BY id"
     )
-    return (Refused(*row) for row in db.execute(sql, (after, reason, file)))
+    return (Refused(*row) for row in db.execute(sql, (reason, file, exact)))
 
 
 def count(db: sqlite3.Connection, reason: str = "", file: str = "") -> int:
