@@ -6,6 +6,9 @@ Nothing here knows the store: ``engine.stages.train`` decides when to save and w
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from transformers import PrinterCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, kernels, ranks, spreading, trackers, untrained
+from engine import batches, kernels, packing, ranks, spreading, trackers, untrained
+from engine.backends import heads
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.errors import ConfigError
@@ -43,8 +47,14 @@ class Task:
     plan: Plan | None = None
 
 
+NOT_ALONE = ["out_proj", "conv1d"]
+"""Layers of Mamba whose weights its kernels read without calling them: peft refuses an adapter on them."""
+
+
 class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer without the model card that it writes beside every checkpoint, and with a seed for its sampler."""
+
+    _total_train_tokens: int
 
     def _get_train_sampler(self, *arguments: Any) -> Any:
         """The sampler that balances lengths would draw the same order for every seed."""
@@ -52,6 +62,16 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         if hasattr(sampler, "seed"):
             sampler.seed = self.args.seed
         return sampler
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *arguments: Any, **options: Any) -> Any:
+        """Of packed rows TRL counts the tokens as if there were one row."""
+        before = self._total_train_tokens
+        out = super().compute_loss(model, inputs, *arguments, **options)
+        if "position_ids" in inputs:
+            count = torch.tensor(inputs["input_ids"].numel(), device=inputs["input_ids"].device)
+            self._total_train_tokens = before + self.accelerator.gather_for_metrics(count).sum().item()
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return out
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Nothing: a checkpoint is ours alone and gone after the run."""
@@ -70,15 +90,28 @@ def trainer(task: Task) -> Trainer:
     model, adapter = _model(config, task.start, torch.device("cpu") if waiting else device, device)
     set_threads(model, device, config.model.threads)
     data = Dataset.from_file(str(task.rows))
+    tokenizer = load_tokenizer(task.start.base, config.model.chat_template)
+    flash = packing.flash(model.config.get_text_config()._attn_implementation)
+    # ZeRO-3 leaves no process a whole model, and flash attention does not run on the CPU.
+    tried = not is_deepspeed_zero3_enabled() and not (waiting and flash)
+    dtype = torch_dtype(config.model.dtype, device)
+    collate = None
     if config.train.packing:
         data = pack_dataset(data, longest(config, task.start.base), "bfd")
-    made = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=data,
-        processing_class=load_tokenizer(task.start.base, config.model.chat_template),
-        peft_config=adapter,
-    )
+        collate = packing.collator(tokenizer.pad_token_id, flash)
+        if tried:
+            packing.require_apart(model, collate, dtype)
+    with _own_settings(model), _refusals(adapter):
+        made = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=data,
+            data_collator=collate,
+            processing_class=tokenizer,
+            peft_config=adapter,
+        )
+    if tried:
+        heads.require_fused(made.model, task.start.base, dtype)
     spreading.check(made.accelerator, task.plan)
     if task.start.nf4:
         _widen(made.model)
@@ -126,9 +159,48 @@ def _model(config: Config, start: ModelRef, place: torch.device, device: torch.d
         lora_dropout=how.lora_dropout,
         target_modules=how.lora_targets if isinstance(how.lora_targets, str) else list(how.lora_targets),
         trainable_token_indices=rows,
+        exclude_modules=NOT_ALONE if how.lora_targets == "all-linear" and _scans(model) else None,
         task_type="CAUSAL_LM",
     )
     return model, adapter
+
+
+def _scans(model: Any) -> bool:
+    """Whether peft holds the model for a Mamba."""
+    return model.config.model_type in {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
+
+
+@contextmanager
+def _own_settings(model: Any) -> Iterator[None]:
+    """Put back what the trainers write into a model's configuration, which a saved model would keep: that it gives its
+    routers' logits, by which every loss holds the balance of its experts, and that it works without a cache. Training
+    asks for both in each forward, whatever the configuration says. TRL reads a cap of the logits by Gemma's name only.
+    """
+    config = model.config.get_text_config()
+    if hasattr(config, "num_local_experts") and not hasattr(config, "num_experts"):  # TRL knows the other name only
+        type(config).attribute_map = type(config).attribute_map | {"num_experts": "num_local_experts"}
+    missing = object()
+    before = {name: getattr(config, name, missing) for name in (heads.CAPS[0], "output_router_logits", "use_cache")}
+    if (cap := heads.cap(config)) is not None:
+        setattr(config, heads.CAPS[0], cap)
+    yield
+    for name, value in before.items():
+        if value is not missing:
+            setattr(config, name, value)
+        elif name in vars(config):
+            delattr(config, name)
+
+
+@contextmanager
+def _refusals(adapter: LoraConfig | None) -> Iterator[None]:
+    """What peft does not take as a target, as an error of config.toml."""
+    try:
+        yield
+    except ValueError as error:
+        if adapter is None or not re.search(r"\[PEFT|[Tt]arget.?modules", str(error)):
+            raise
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise ConfigError(f"config.toml: [train] lora_targets: {reason}. Name others.") from error
 
 
 def _widen(model: Any) -> None:
@@ -159,7 +231,6 @@ def _arguments(task: Task, device: torch.device) -> SFTConfig:
         gradient_checkpointing_kwargs={"use_reentrant": False},
         weight_decay=how.weight_decay,
         max_grad_norm=how.max_grad_norm,
-        packing=how.packing,
         # Which samples share a step is still chance; within it, batches are made of like lengths.
         train_sampling_strategy="batch_rebalance" if how.balance and not how.packing and parts > 1 else "random",
         max_length=longest(config, task.start.base),

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from engine import batches
-from engine.backends import Call, Generation, Going, Rating, Scored, replying
+from engine.backends import Call, Generation, Going, Rating, Scored, heads, padding, replying
 from engine.backends.adapters import Sums, added, sums
 from engine.backends.drawing import Sampling
 from engine.backends.local import (
@@ -68,10 +68,11 @@ class _Loaded:
     peft: Any = None
     adapters: dict[str, str] = field(default_factory=dict)
     sums: dict[str, Sums | None] = field(default_factory=dict)
-    scale: float | None = None
+    to_logits: heads.Head | None = None
     digits: list[torch.Tensor] | None = None
     shares: bool | None = None
     refills: bool | None = None
+    together: padding.Together | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -318,27 +319,10 @@ class HF:
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits in float32 as the model itself would give them, its family's scaling and capping included."""
-        model = self.loaded.model
-        if self.loaded.scale is None:
-            self.loaded.scale = _logit_scale(model.config.get_text_config())
-            self._check_head()
-        logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
-        if self.loaded.scale != 1.0:
-            logits = logits * self.loaded.scale
-        cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
-
-    def _check_head(self) -> None:
-        """Compare once with the model's own forward, so that no family is scored wrongly in silence."""
-        ids = torch.arange(4, device=self.loaded.device)[None]
-        ours = self._logits(self._hidden(ids)[0])
-        theirs = self.loaded.model(input_ids=ids, use_cache=False).logits[0].float()
-        if not torch.allclose(ours, theirs, rtol=0.05, atol=0.05):
-            family = self.loaded.model.config.model_type
-            raise ModelError(
-                f"{self.loaded.path}: models of the family {family!r} change their logits in a way that the "
-                "scorer does not know. Choose another model, or report it."
-            )
+        loaded = self.loaded
+        if loaded.to_logits is None:
+            loaded.to_logits = heads.read(loaded.model, loaded.path)
+        return loaded.to_logits.logits(loaded.model, hidden)
 
     def _rate(self, prompts: Sequence[Sequence[int]], token_budget: int) -> list[Rating]:
         loaded = self.loaded
@@ -368,15 +352,6 @@ def _prompt_mean(hidden: torch.Tensor, row: Rendered) -> torch.Tensor:
         return hidden[torch.tensor(at, device=hidden.device)].float().mean(0)
     # Before the first prompt token there is nothing to average: a conversation that opens with its answer.
     return hidden[: max(row.prompt_end, 1)].float().mean(0)
-
-
-def _logit_scale(config: Any) -> float:
-    """What a family multiplies its logits by (Cohere, Granite, Falcon-H1); 1 for the rest."""
-    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
-        if (scale := getattr(config, name, None)) is not None:
-            return float(scale)
-    divisor = getattr(config, "logits_scaling", None)
-    return 1.0 if divisor is None else 1.0 / float(divisor)
 
 
 def _unwatched(_: Going) -> None:

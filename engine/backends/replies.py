@@ -5,7 +5,7 @@ an eighth of the places are free. So the same requests are computed in the same 
 whenever they are begun again, or gone on with from what a pause kept. What a row draws follows from its own seed.
 
 Families that keep something else than the keys and values of all tokens (recurrent layers) are found by trying it once;
-theirs are written by transformers' own loop, a batch at a time.
+theirs are written by transformers' own loop, a batch at a time, of prompts that the family can take together.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from engine.backends.drawing import Sampling, draw, numbers
+from engine.backends.padding import Together, left
 from engine.backends.slots import Slots, Unfit
 from engine.errors import Cancelled, Paused
 
@@ -230,11 +231,17 @@ class Writer:
 
     # ----------------------------------------------------------------------------------- families that cannot refill
 
-    def write_whole(self, work: Writing, how: Sampling, watch: Watch) -> None:
-        """The same for a family that does not fit into slots: batches of similar prompts, each to its slowest."""
+    def write_whole(self, work: Writing, how: Sampling, watch: Watch, together: Together = "any") -> None:
+        """The same for a family that does not fit into slots: batches of similar prompts, each to its slowest.
+
+        Args:
+            together: which prompts the family takes in one batch.
+        """
         self._since = time.monotonic()
         while work.queue:
-            work.open = which = [work.queue.pop() for _ in range(min(self.rows, len(work.queue)))]
+            work.open = which = [work.queue.pop()]
+            while work.queue and len(which) < self.rows and self._alike(work, which[0], work.queue[-1], together):
+                which.append(work.queue.pop())
             try:
                 self._batch(work, which, how, watch)
             except (Paused, Cancelled):
@@ -242,11 +249,15 @@ class Writer:
                 raise
             work.open = []
 
+    @staticmethod
+    def _alike(work: Writing, one: int, other: int, together: Together) -> bool:
+        lengths = {len(work.asked[number].ids) for number in (one, other)}
+        return together == "any" or (together == "alike" and len(lengths) == 1)
+
     def _batch(self, work: Writing, which: Sequence[int], how: Sampling, watch: Watch) -> None:
         from transformers import GenerationConfig, LogitsProcessorList
 
-        width = max(len(work.asked[n].ids) for n in which)
-        rows = [work.asked[n].ids for n in which]
+        ids, mask = left([work.asked[n].ids for n in which], self.pad, self.device)
         settings = GenerationConfig(
             max_new_tokens=max(work.asked[n].limit for n in which),
             eos_token_id=[*self.stops] or None,
@@ -254,7 +265,7 @@ class Writer:
             do_sample=False,
         )
 
-        def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        def choose(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             """Write down what each row draws, and have the greedy loop take it."""
             self._count(work)
             watch(work)
@@ -270,8 +281,8 @@ class Writer:
             return chosen
 
         self.model.generate(
-            input_ids=torch.tensor([[self.pad] * (width - len(r)) + r for r in rows], device=self.device),
-            attention_mask=torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=self.device),
+            input_ids=ids,
+            attention_mask=mask,
             generation_config=settings,
             logits_processor=LogitsProcessorList([choose]),
         )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine import batches
-from engine.backends import Generation, Going, kept
+from engine.backends import Generation, Going, kept, padding
 from engine.backends.drawing import Sampling
-from engine.backends.local import give_back, out_of_memory
+from engine.backends.local import give_back, out_of_memory, positions
 from engine.backends.replies import Asked, Watch, Writer, Writing, can_refill
 from engine.errors import Paused
 
@@ -53,7 +53,11 @@ def _write(loaded: _Loaded, work: Writing, how: Sampling, rows: int, watch: Watc
     while True:
         writer = Writer(loaded.model, loaded.device, loaded.stops, loaded.tokenizer.pad_token_id, rows)
         try:
-            return (writer.write if loaded.refills else writer.write_whole)(work, how, watch)
+            return (
+                writer.write(work, how, watch)
+                if loaded.refills
+                else writer.write_whole(work, how, watch, _which(loaded))
+            )
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -62,6 +66,14 @@ def _write(loaded: _Loaded, work: Writing, how: Sampling, rows: int, watch: Watc
         work.start_again()
         rows = max(1, rows // 2)
         give_back()
+
+
+def _which(loaded: _Loaded) -> padding.Together:
+    """Which prompts can be answered in one batch, tried once."""
+    if loaded.together is None:
+        pad, most = loaded.tokenizer.pad_token_id, positions(loaded.model.config)
+        loaded.together = padding.together(loaded.model, pad, most, loaded.device)
+    return loaded.together
 
 
 class _Watched:

@@ -10,12 +10,13 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from small_models import model_of
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaModel
 
 from engine import training
 from engine.context import StoreCtx
-from engine.errors import Paused, StageError
+from engine.errors import ModelError, Paused, StageError
 from engine.render import render
 from engine.stages import train
 from engine.store.rows import Artifact, Metric
@@ -213,6 +214,51 @@ def test_a_later_round_trains_with_the_same_seed(tmp_path: Path, tiny_model: Pat
         train.run(one.ctx("train", round=round))
         losses.append([m.loss for m in one.ctx("train").rows(Metric, round=round)])
     assert losses[0] == losses[1]
+
+
+def test_a_packed_batch_is_as_many_rows_as_it_should_be(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a batch as one row would cost attention the square of all its tokens."""
+    seen: list[tuple[int, ...]] = []
+    forward = LlamaModel.forward
+
+    def noted(self: Any, input_ids: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+        seen.append(tuple(input_ids.shape))
+        assert options.get("attention_mask") is None, "with one, transformers sees no boundaries"
+        return forward(self, input_ids, *arguments, **options)
+
+    one = project(tmp_path / "p", tiny_model, "packing = true\ngradient_accumulation = 1\n", tiny.chats(24))
+    monkeypatch.setattr(LlamaModel, "forward", noted)
+    train.run(one.ctx("train"))
+    assert max(rows for rows, _ in seen) == 4, "train.batch_size"
+    assert max(width for _, width in seen) <= 96, "model.max_length"
+    assert all(m.tokens_per_s and m.tokens_per_s > 0 for m in one.ctx("train").rows(Metric))
+
+
+def test_a_family_that_mixes_packed_samples_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    folder = tmp_path / "opt"
+    model = model_of("opt", words=len(tiny.make_tokenizer()))
+    model.save_pretrained(folder)
+    tiny.make_tokenizer().save_pretrained(folder)
+    one = project(tmp_path / "p", folder, "packing = true\n", tiny.chats(8))
+    with pytest.raises(ModelError, match=r"'opt' let packed samples see each other\. Set \[train\] packing = false"):
+        train.run(one.ctx("train"))
+
+
+def test_a_model_of_experts_is_saved_with_its_own_settings(tmp_path: Path) -> None:
+    """TRL has a router's logits returned; a saved model that does so adds the experts' balance to every loss."""
+    folder = tmp_path / "moe"
+    model = model_of("qwen2_moe", words=len(tiny.make_tokenizer()))
+    model.config.eos_token_id = tiny.make_tokenizer().eos_token_id
+    model.save_pretrained(folder)
+    tiny.make_tokenizer().save_pretrained(folder)
+    one = project(tmp_path / "p", folder, 'method = "full"\n', tiny.chats(8))
+    train.run(one.ctx("train"))
+    final = one.ctx("train").artifact("checkpoint")
+    assert final is not None
+    before, after = (json.loads((place / "config.json").read_text()) for place in (folder, final))
+    assert {key for key in before if before[key] != after.get(key)} == set()
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

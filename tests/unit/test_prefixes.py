@@ -10,31 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForCausalLM
+from small_models import model_of
 
 from engine.backends import prefixes
 
 CPU = torch.device("cpu")
-FAMILIES: dict[str, tuple[bool, dict[str, Any]]] = {
-    "llama": (True, {}),
-    "qwen2": (True, {}),
-    "gpt2": (True, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512}),  # learned positions
-    "mistral": (False, {"sliding_window": 16}),
-    "bloom": (False, {"n_layer": 2, "n_head": 4}),  # attention is biased by distance
-    "mpt": (False, {"d_model": 32, "n_heads": 4, "n_layers": 2}),  # the same
-}
-
-
-def model_of(family: str, attention: str = "eager") -> Any:
-    small = {
-        "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 512, "initializer_range": 0.3,
-        "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
-    }  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = AutoConfig.for_model(family, **small | FAMILIES[family][1])
-        return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+FAMILIES = {"llama": True, "qwen2": True, "gpt2": True, "mistral": False, "bloom": False, "mpt": False}
 
 
 def six(start: list[int], prompt: list[int], response: list[int]) -> list[list[int]]:
@@ -120,8 +101,8 @@ def test_sharing_computes_few_tokens_and_changes_nothing(attention: str, begin: 
 def test_families_that_cannot_be_told_what_a_token_sees_compute_each_request_alone(family: str) -> None:
     model, requests = model_of(family), some_requests(3)
     with torch.inference_mode():
-        assert prefixes.can_share(model, CPU) is FAMILIES[family][0]
-        if FAMILIES[family][0]:
+        assert prefixes.can_share(model, CPU) is FAMILIES[family]
+        if FAMILIES[family]:
             shared, alone = (prefixes.last_hidden(model, requests, CPU, how, 4096) for how in (True, False))
             assert torch.allclose(shared, alone, atol=1e-4)
 

@@ -1,0 +1,109 @@
+"""Several samples in one row of a batch, none of which sees another (train.packing).
+
+With flash attention a whole batch is one row, whose kernel computes each sample by itself. Every other kind of
+attention computes the whole row and masks it afterwards, which costs the square of its length: there each packed row
+stays a row. Whether a family keeps to the boundaries is tried before training, on the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from engine.errors import ModelError
+
+IGNORED = -100
+LEAST_ERROR = 1e-3
+"""By which share logits may differ from those of the sample alone, or by 8 roundings of the number format if that is
+more.
+"""
+
+Rows = Sequence[Mapping[str, Any]]
+Collate = Callable[[Rows], dict[str, Any]]
+
+
+def collator(pad: int, flat: bool) -> Collate:
+    """Makes a batch of rows with ``input_ids``, ``labels`` and ``seq_lengths``.
+
+    Args:
+        pad: the token that fills up shorter rows.
+        flat: attention is told the samples' lengths (``flash``), so that the whole batch can be one row.
+    """
+    if flat:
+        made: Collate = DataCollatorForLanguageModeling(pad_token_id=pad, padding_free=True)
+        return made
+    return lambda rows: side_by_side(rows, pad)
+
+
+def flash(attention: str) -> bool:
+    """Whether this kind of attention is told the samples' lengths and computes each by itself.
+
+    Args:
+        attention: as a model's configuration names it.
+    """
+    return attention.startswith("flash")
+
+
+def side_by_side(rows: Rows, pad: int) -> dict[str, torch.Tensor]:
+    """``input_ids``, ``labels`` and ``position_ids``, int64[rows, longest].
+
+    Positions begin anew with every sample, from which transformers reads the boundaries; only where there is no
+    attention mask, which is why padding is a row of samples of one token.
+    """
+    width = max(len(row["input_ids"]) for row in rows)
+    ids, labels, places = [], [], []
+    for row in rows:
+        rest = width - len(row["input_ids"])
+        starts = [place for length in row["seq_lengths"] for place in range(length)]
+        learned = [i if place else IGNORED for i, place in zip(row["labels"], starts, strict=True)]
+        ids.append([*row["input_ids"], *[pad] * rest])
+        labels.append([*learned, *[IGNORED] * rest])
+        places.append([*starts, *[0] * rest])
+    return {
+        "input_ids": torch.tensor(ids),
+        "labels": torch.tensor(labels),
+        "position_ids": torch.tensor(places),
+    }
+
+
+def require_apart(model: Any, collate: Collate, dtype: torch.dtype) -> None:
+    """Refuse a model in which packed samples see each other.
+
+    Args:
+        collate: as training does it. dtype: what training computes in.
+
+    Raises:
+        ModelError: names the family.
+    """
+    if not _apart(model, collate, dtype):
+        raise ModelError(
+            f"models of the family {model.config.model_type!r} let packed samples see each other."
+            " Set [train] packing = false in config.toml."
+        )
+
+
+def _apart(model: Any, collate: Collate, dtype: torch.dtype) -> bool:
+    size = model.get_input_embeddings().num_embeddings
+    first, second = ([(7 * i * i + 3 * i) % size for i in range(start, start + 30)] for start in (1, 200))
+    row = {"input_ids": first + second, "labels": first + second, "seq_lengths": [len(first), len(second)]}
+    inputs = {
+        name: value.to(model.device) if isinstance(value, torch.Tensor) else value
+        for name, value in collate([row]).items()
+        if name != "labels"
+    }
+    alone = torch.tensor([second], device=model.device)
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+            expected = model(input_ids=alone, use_cache=False).logits[0].float()
+            found = model(**inputs, use_cache=False).logits[0, len(first) :].float()
+    except TypeError:  # a forward that takes no positions cannot know of boundaries
+        return False
+    finally:
+        model.train(training)
+    most = max(LEAST_ERROR, 8 * torch.finfo(dtype).eps)
+    return bool((found - expected).norm() <= most * expected.norm())
