@@ -21,7 +21,7 @@ from engine.formats.reading import shown
 from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
-from engine.store import asked, read, write
+from engine.store import asked, read, search, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.rows import Sample, content_id, load_messages
 from engine.store.schema import migrate
@@ -201,7 +201,8 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
                 barred = sum(added.barred for added in done)
                 why = f"the prompts of all {barred:,} are held out" if barred else "see the reasons above"
                 raise DataError(f"{project}: no row could be used: {why}. Or name the right columns in [data].")
-            return done
+        search.catch_up(db)
+        return done
     finally:
         db.close()
 

@@ -14,7 +14,7 @@ from statistics import median
 from typing import NamedTuple
 
 from engine import launch
-from engine.store import teacher
+from engine.store import read, teacher
 from engine.store.patience import FULL, LOCKED, WORDS, lasting
 from engine.store.rows import Job
 
@@ -34,23 +34,27 @@ class Trouble(NamedTuple):
     text: str
 
 
-def trouble(db: sqlite3.Connection, project: Path, worker: str, jobs: Sequence[Job], now: float) -> Trouble | None:
-    """What holds the run up at ``now`` (wall time, seconds). ``worker``: its ``launch.state``."""
-    if worker not in ("running", "lost"):
-        return None
+def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: float) -> tuple[str, Trouble | None]:
+    """How the worker is (``launch.state``), and what holds a live one up at ``now`` (wall time, seconds).
+
+    One that waits for its database cannot say that it lives, and is running all the same.
+    """
+    state = launch.state(read.worker(db))
+    if state not in ("running", "lost"):
+        return state, None
     word = launch.noted(project)
     if word in (LOCKED, FULL):
-        return Trouble(word, WORDS[word])
+        return "running", Trouble(word, WORDS[word])
     found = next((job for job in jobs if job.state == "running"), None)
-    if worker == "lost" or found is None:
-        return None
+    if state == "lost" or found is None:
+        return state, None
     silent = stalled_s(found, now)
     if silent is None or teacher.batches(db, found.round) is not None:  # a provider's batch may take a day
-        return None
+        return state, None
     writing = teacher.underway(db, found.round) if found.stage == "rewrite" else None
     if writing is not None and now - writing["at"] < LEAST_S:  # long replies move on token by token
-        return None
-    return Trouble(STALLED, f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}")
+        return state, None
+    return state, Trouble(STALLED, f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}")
 
 
 def stalled_s(job: Job, now: float) -> float | None:

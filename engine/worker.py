@@ -23,7 +23,7 @@ from engine import environment, eval_tasks, gauges, launch, loop, model_folder, 
 from engine.config import Config
 from engine.errors import MiddoError, WorkerGone
 from engine.loop import Limits, Open, Run, Stop
-from engine.store import read, write
+from engine.store import read, search, write
 from engine.store.connect import database, patient, transaction
 from engine.store.patience import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
 from engine.store.rows import Job
@@ -126,6 +126,8 @@ class Supervisor:
             step = self.next_step()
             if isinstance(step, Stop):
                 self.close_rounds()
+                while search.index(self.db):
+                    self.beat()
                 return step.reason
             if isinstance(step, Open):
                 if self.holds(step.round):
@@ -248,8 +250,9 @@ class Supervisor:
         self.over(FULL, time.monotonic() - began)
 
     def beat(self) -> None:
-        """Heartbeat and gauges, each at its pace."""
+        """Heartbeat and gauges, each at its pace; and a part of the index of words, where a merge brought samples."""
         self.here()
+        search.index(self.db)
         now = time.monotonic()
         if now - self.beat_at >= launch.HEARTBEAT_S:
             self.beat_at = now

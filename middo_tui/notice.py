@@ -168,6 +168,12 @@ def _done(view: LoopView, keys: bool) -> Notice:
     return Notice(said + _do(keys, f"{export} writes the dataset; {on}"), "strong")
 
 
+def unindexed(count: int) -> str:
+    """Why a search for words may miss a sample."""
+    what = "1 new sample is" if count == 1 else f"{count:,} new samples are"
+    return f"The index of words is still being built: {what} not found by their words yet."
+
+
 def gain(view: LoopView) -> str:
     """What the rounds brought, from the first measured round to the last; empty with fewer than two."""
     task = next((row.task for row in reversed(view.table) if row.task), "")

@@ -39,6 +39,7 @@ class Narrator:
         self._progress_at = 0.0
         self._first = True
         self._batch = ""
+        self._held = ""
 
     def tell(self, view: LoopView) -> None:
         """Say what is new in ``view``. What was over before the first view is not news."""
@@ -47,6 +48,10 @@ class Narrator:
         for round, stages in ((view.round - 1, view.earlier), (view.round, view.stages)):
             for stage in stages:
                 self._stage(round, stage)
+        if view.trouble != self._held:
+            self._held = view.trouble
+            if view.held:
+                self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  {view.held}")
         if view.batch and view.state == "running" and (named := view.batch.partition(":")[0]) != self._batch:
             self._batch = named
             self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  {view.batch}; {HOURS}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import config, launch
+from engine import config
 from engine import standing as standings
 from engine.errors import ConfigError
 from engine.loop import stages_of
@@ -48,12 +48,10 @@ def standing(project: Path) -> Standing:
 
 def _standing(db: sqlite3.Connection, project: Path, jobs: list[Job]) -> Standing:
     worker = read.worker(db)
-    alive = launch.state(worker)
-    if worker is not None and alive in ("running", "lost"):
-        held = standings.trouble(db, project, alive, jobs, time.time())
-        waits = held is not None and held.word != standings.STALLED  # silent, but not lost: its database is held
-        return Standing("running" if waits else alive, worker.pid, jobs, held.text if held else None)
-    return Standing(_idle_state(jobs, alive == "ended"), None, jobs)
+    state, held = standings.worker(db, project, jobs, time.time())
+    if worker is not None and state in ("running", "lost"):
+        return Standing(state, worker.pid, jobs, held.text if held else None)
+    return Standing(_idle_state(jobs, state == "ended"), None, jobs)
 
 
 def gather(project: Path) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from engine.store.dataset import Dataset
 from engine.store.rows import CachedLoss, Losses
 
 EMBEDDINGS = "embeddings"
+PART = 2_000
+"""Neighbourhoods per transaction."""
 POOLING = 2
 """Raised when an embedding becomes the mean of other tokens: what was begun before is not gone on with."""
 LEAST, MOST = np.finfo(np.float16).min, np.finfo(np.float16).max
@@ -196,13 +198,16 @@ def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.flo
 
 
 def _place(ctx: Ctx, samples: Dataset, embedded: Spool, folder: Path, total: int) -> None:
-    """Neighbours and clusters of all samples that were embedded, saved as one."""
+    """Neighbours and clusters of all samples that were embedded, saved in parts: nothing holds the database long."""
     array = np.load(_partial(folder), mmap_mode="r")
     keys = [
         _digest(embedded[i]) if i not in embedded.errors and np.isfinite(array[i]).all() else None
         for i in range(len(embedded))
     ]
-    ctx.save(neighbourhoods.rows(ctx, samples, keys, array), done=total)
+    found = neighbourhoods.rows(ctx, samples, keys, array)
+    for start in range(0, len(found), PART):  # until the artifact is published a resumed run places all of them anew
+        ctx.save(found[start : start + PART])
+    ctx.save([], done=total)
 
 
 def _digest(row: Rendered) -> bytes:

@@ -1,9 +1,7 @@
 """The store's rows as frozen structs: what stages hand over and screens read.
 
 A class with ``TABLE`` can be saved by ``Ctx.save``: its fields are columns, ``KEY`` is the primary key, and saving
-again overwrites only the columns that the class has. So the signal table is one wide row per (round, sample) that the
-score and judge stages fill from their own sides.
-
+again overwrites only the columns that the class has. So the score and judge stages fill one wide signal row each.
 Structs and not dataclasses, whose methods Python would compile anew in every process: the app loads all of these.
 """
 
@@ -330,8 +328,8 @@ class Job(Struct, frozen=True):
     """One stage of one round: its state and how far it is.
 
     States: pending, running, done, paused, waiting (for a person), failed, cancelled, interrupted, stale (done, but its
-    settings have changed since). ``resumed_at``: units that were there when it last started, so that a rate can be
-    told. ``moved``: wall times of its last start and last steps, a JSON list, oldest first.
+    settings have changed since). ``resumed_at``: units that were there when it last started, to tell a rate by.
+    ``moved``: wall times of its last start and last steps, a JSON list, oldest first.
     """
 
     round: int

@@ -13,6 +13,7 @@ from sqlite_utils import Database, Migrations
 from engine.store import asked
 from engine.store.connect import database, newer, translated, writer
 from engine.store.conversation import load_messages
+from engine.store.search import INDEX_LATER
 from engine.store.tables import TABLES
 
 migrations = Migrations("middo")
@@ -130,6 +131,13 @@ def m014_beat_chance(db: Database) -> None:
 def m015_hold_after_merge(db: Database) -> None:
     """How long a merge that the app asked for can be undone before the next round begins."""
     for statement in HOLD_AFTER_MERGE:
+        db.conn.execute(statement)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m016_index_later(db: Database) -> None:
+    """The words of new samples are indexed after the transaction that brought them."""
+    for statement in INDEX_LATER:
         db.conn.execute(statement)
 
 

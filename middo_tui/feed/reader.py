@@ -14,11 +14,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import launch, standing
+from engine import standing
 from engine.config import Config
 from engine.errors import ConfigError, MiddoError
 from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
-from engine.store import read
+from engine.store import read, search
 from engine.store import teacher as calls
 from engine.store.connect import database, reader
 from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
@@ -71,13 +71,12 @@ class Reader:
                 self._forget()
                 self._file = file
             self._db = self._db or reader(self.project)
-            worker = launch.state(read.worker(self._db))
-            held = standing.trouble(self._db, self.project, worker, self._jobs, self.clock())
+            worker, held = standing.worker(self._db, self.project, self._jobs, self.clock())
             seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker)
             if seen != self._seen:
                 self._view = self._read(self._db, worker)
                 self._seen = seen
-                held = standing.trouble(self._db, self.project, worker, self._jobs, self.clock())
+                worker, held = standing.worker(self._db, self.project, self._jobs, self.clock())
             word, text = (held.word, f"{held.text[0].upper()}{held.text[1:]}.") if held else ("", "")
             if (word, text) != (self._view.trouble, self._view.held):
                 self._view = replace(self._view, trouble=word, held=text)
@@ -151,6 +150,7 @@ class Reader:
             undo=undoable(db, worker != "idle"),
             holds_until=_held(read.worker(db)) if worker == "running" else None,
             cut_short=found == "ended",
+            unindexed=search.owed(db),
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
 

@@ -123,7 +123,8 @@ class Waiting(Struct, frozen=True):
 class LoopView(Struct, frozen=True):
     """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read;
     ``wrong``: what of it, in a few words. ``trouble``: what holds a live worker up (locked, full or stalled), ``held``
-    the same as a sentence. ``cut_short``: the last worker ended without signing off.
+    the same as a sentence. ``unindexed``: samples that a search for words does not find yet.
+    ``cut_short``: the last worker ended without signing off.
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
@@ -162,6 +163,7 @@ class LoopView(Struct, frozen=True):
     trouble: str = ""
     held: str = ""
     cut_short: bool = False
+    unindexed: int = 0
 
     @property
     def unchanged(self) -> bool:

@@ -18,7 +18,7 @@ from middo_tui.feed import lineage
 from middo_tui.feed.lineage import Family, Section, Start
 from middo_tui.feed.rounds import moved
 from middo_tui.feed.view import LoopView
-from middo_tui.notice import Notice
+from middo_tui.notice import Notice, unindexed
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.lineage_keys import KEYS, Place
@@ -251,6 +251,8 @@ class LineageScreen(Framed):
         """What the list is, or that a family is larger than what is shown."""
         if self._problem:
             return Notice(self._problem, "bad")
+        if self._family is None and self._typed and self.view.unindexed:
+            return Notice(unindexed(self.view.unindexed), "decide")
         if self._family is None and self._starts:
             found = (
                 f"Samples with these words: {guard.one_line(self._typed, 60)}" if self._typed else "Changed most often:"

@@ -22,7 +22,7 @@ from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.feed.sample import Detail, read_detail
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import press
-from middo_tui.notice import Notice
+from middo_tui.notice import Notice, unindexed
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.samples_keys import Looking
 from middo_tui.screens.sort_menu import BY_NAME
@@ -302,6 +302,8 @@ class Reading(Framed):
         """What is wrong, or what an empty list means."""
         if self._problem:
             return Notice(self._problem, "bad")
+        if self.view.unindexed and (self._order.where or self._search):
+            return Notice(unindexed(self.view.unindexed), "decide")
         if self._total == 0:
             if self._order.where:
                 return Notice(

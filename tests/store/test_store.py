@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from engine.config import Config
 from engine.context import StoreCtx
 from engine.errors import Cancelled, Paused, StoreError
-from engine.store import commands, connect, read, write
+from engine.store import commands, connect, read, search, write
 from engine.store.rows import (
     Losses,
     Message,
@@ -243,10 +243,12 @@ def test_a_first_schema_project_is_brought_up_to_date_and_searched(
     migrate(tmp_path)
     with connect.transaction(old):
         write.add_samples(old, [sample("Name a\nmoon of Jupiter.", seq=1)])
+    search.catch_up(old)
     found = "SELECT count(*) FROM sample_fts WHERE sample_fts MATCH ?"
     assert old.execute(found, ("moon",)).fetchone()[0] == 2
     with connect.transaction(old):
         old.execute("DELETE FROM sample WHERE seq=0")
+    search.catch_up(old)
     assert old.execute(found, ("moon",)).fetchone()[0] == 1
     assert old.execute(found, ("Saturn",)).fetchone()[0] == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.store import write
+from engine.store import search, write
 from engine.store.connect import transaction
 from engine.store.rows import (
     Cluster,
@@ -73,6 +73,7 @@ def decide(store: Store, number: int, sample: Sample, axis: str, after: str, sou
 
 def bear(store: Store, number: int, born: list[Sample], retired: list[Sample]) -> None:
     write.replace(store.db, number, born, [sample.id for sample in retired], [])
+    search.catch_up(store.db)
 
 
 def measured(project: Path, rounds: int = 2) -> Store:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.store import write
+from engine.store import search, write
 from engine.store.connect import transaction
 from engine.store.rows import (
     AXES,
@@ -45,6 +45,7 @@ def reviewing(project: Path, count: int = 3 * PER_AXIS, old: Any = old_text, new
         samples.append(Sample(content_id(messages), messages, seq=1000 + i, source=f"data.json:{i + 1}"))
     with transaction(store.db):
         write.add_samples(store.db, samples)
+    search.catch_up(store.db)
     rows: list[Any] = [
         Threshold(0, "loss_before", "complexity", 1.0, 0.5, 1.0, 1.5, None),
         Threshold(0, "loss_after", "complexity", 1.0, 0.5, 1.0, 1.4, None),

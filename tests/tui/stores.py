@@ -16,7 +16,7 @@ import psutil
 from engine import config as configs
 from engine import launch, template
 from engine.loop import CLOSING, NAMES
-from engine.store import write
+from engine.store import search, write
 from engine.store.connect import transaction, writer
 from engine.store.rows import AXES, Gauge, Message, Metric, Rewrite, Sample, Score, Selection, Verdict, content_id
 from engine.store.schema import migrate
@@ -42,6 +42,7 @@ class Store:
         self.config = configs.snapshot(configs.load(project))
         with transaction(self.db):
             write.add_samples(self.db, (_sample(i) for i in range(SIZE)))
+        search.catch_up(self.db)
 
     def plan(
         self, rounds: int = TRAIN_ROUNDS, want: str = "run", auto: bool = False, until: str | None = None

@@ -1,0 +1,162 @@
+"""How long the store's one writer is held: the longest write transaction of every large save, over invented rows.
+
+``python benchmarks/store.py [--samples 500000] [--births 50000] [--out docs/benchmarks/store.md]``: builds a project in
+a temporary folder, and times every transaction from its first write to its commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.config import Config, snapshot
+from engine.loop import NAMES
+from engine.stages.score import PART
+from engine.store import commands, connect, journal, read, search, write
+from engine.store import patience as waiting
+from engine.store.connect import writer
+from engine.store.rows import Decision, Losses, Message, Neighbourhood, Ratings, Rewrite, Row, Sample, content_id
+from engine.store.schema import migrate
+
+WORDS = ("red", "green", "blue", "small", "large", "list", "sort", "name", "number", "every", "reply", "pear", "bread")
+
+
+class Clock:
+    """The transactions of one kind: how many, how long in all, and the longest."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    @contextmanager
+    def transaction(self, db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        """``connect.transaction``, timed while it holds the writer."""
+        with plain(db):
+            began = time.perf_counter()
+            yield db
+        self.seconds.append(time.perf_counter() - began)
+
+
+plain = connect.transaction
+clock = Clock()
+
+
+def timed(name: str, work: Callable[[], object]) -> str:
+    """A row of the table."""
+    global clock
+    clock.seconds.clear()
+    began = time.perf_counter()
+    work()
+    whole, parts = time.perf_counter() - began, clock.seconds
+    row = f"| {name} | {len(parts):,} | {max(parts):.2f} s | {whole:.1f} s |"
+    print(row, flush=True)
+    return row
+
+
+def chat(rng: random.Random, words: int) -> tuple[Message, ...]:
+    """An invented exchange."""
+    return Message("user", " ".join(rng.choices(WORDS, k=30))), Message(
+        "assistant", " ".join(rng.choices(WORDS, k=words))
+    )
+
+
+def samples(rng: random.Random, count: int, first: int, born: int) -> list[Sample]:
+    """Invented samples with places from ``first`` on."""
+    chats = [chat(rng, 120) for _ in range(count)]
+    return [Sample(content_id(c, i), c, first + i, born_round=born) for i, c in enumerate(chats)]
+
+
+def neighbourhoods(rng: random.Random, ids: Sequence[int]) -> list[Row]:
+    """Invented neighbours and clusters of all samples."""
+    return [
+        Neighbourhood(0, id, rng.random(), json.dumps(rng.choices(ids, k=2)), rng.randrange(500), rng.random())
+        for id in ids
+    ]
+
+
+def save(db: sqlite3.Connection, rows: Sequence[Row], part: int) -> None:
+    """In parts, as the score stage does."""
+    for start in range(0, len(rows), part):
+        write.save(db, 0, "score", rows[start : start + part], start)
+
+
+def measure(project: Path, count: int, births: int) -> list[str]:
+    """The table's rows."""
+    rng = random.Random(7)
+    migrate(project, create=True)
+    db = writer(project)
+    write.open_round(db, 0, snapshot(Config()), NAMES, closing=False, stopped=None)
+    commands.set_plan(project, 1)
+    data = samples(rng, count, 0, 0)
+    out = []
+
+    def add() -> None:
+        with clock.transaction(db):
+            write.add_samples(db, data)
+
+    out.append(timed(f"import of {count:,} rows (all or nothing, before the first round)", add))
+    out.append(timed(f"index of the words of {count:,}", lambda: search.catch_up(db)))
+    ids = [sample.id for sample in data]
+    losses = [Losses(0, id, rng.random(), rng.random(), 30, 120) for id in ids]
+    out.append(timed(f"losses of {count:,}", lambda: save(db, losses, PART)))
+    ratings = [Ratings(0, id, 5, 5, 5, 5, 5, 5, rng.random() * 9, 1.0) for id in ids]
+    out.append(timed(f"ratings of {count:,}", lambda: save(db, ratings, PART)))
+    rows = neighbourhoods(rng, ids)
+    out.append(timed(f"neighbours and clusters of {count:,}", lambda: save(db, rows, PART)))
+    owed = [Rewrite(0, id, "quality", "proposed", prompt="p", response="r", messages="[]") for id in ids[:births]]
+    out.append(timed(f"selection: {births:,} rewrites", lambda: write.save(db, 0, "select", owed, 1)))
+    out.append(
+        timed(
+            f"decision of {births:,} rewrites, one step of undo", lambda: commands.decide_open(project, 0, "all", "app")
+        )
+    )
+    out.append(timed("the same undone", lambda: commands.undo(project, 0)))
+    born = samples(rng, births, count, 1)
+    merged: list[Row] = [Decision(0, id, "quality", "merged") for id in ids[:births]]
+    out.append(
+        timed(f"merge of {births:,} births, one transaction", lambda: write.replace(db, 0, born, ids[:births], merged))
+    )
+    out.append(timed(f"index of the words of {births:,}", lambda: search.catch_up(db)))
+    out.append(timed("the same merge again", lambda: write.replace(db, 0, born, ids[:births], merged)))
+    out.append(timed("`run --redo score`", lambda: write.reset(db, 0, ["score"])))
+    assert len(read.dataset(db, 1)) == count
+    db.close()
+    return out
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=500_000)
+    parser.add_argument("--births", type=int, default=50_000)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    for module in (connect, write, commands, journal, search, waiting):
+        if hasattr(module, "transaction"):
+            module.transaction = clock.transaction  # type: ignore[attr-defined]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder), asked.samples, asked.births)
+    if asked.out:
+        head = PAGE.format(machine=f"{platform.machine()}, SQLite {sqlite3.sqlite_version}")
+        asked.out.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+
+
+PAGE = """# How long the database is held
+
+SQLite has one writer. While a transaction of ours holds it, a decision in the app waits, so none should take more than
+2 s. `python benchmarks/store.py --out docs/benchmarks/store.md` times every transaction of the large saves over
+invented rows ({machine}).
+
+| what | transactions | the longest | all |
+|---|---|---|---|
+"""
+
+if __name__ == "__main__":
+    main()

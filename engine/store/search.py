@@ -1,0 +1,70 @@
+"""The index of the samples' words, which follows them: a merge does not hold the database while it is built.
+
+Triggers note what is owed (``engine.store.schema``); ``index`` pays a part of it, in a transaction of its own. Killed
+anywhere it goes on: the worker does a part whenever it looks after its child, and who imports does all at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from engine.store.connect import transaction
+from engine.store.patience import outlasting
+
+# The migration m016_index_later. What is owed: the ids whose words are not in sample_fts yet, and the conversations of
+# samples that are gone while their words still are. An id that leaves and comes back the same owes nothing.
+INDEX_LATER = (
+    "DROP TRIGGER sample_fts_add",
+    "DROP TRIGGER sample_fts_drop",
+    "CREATE TABLE unindexed (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE unlisted (id INTEGER PRIMARY KEY, messages TEXT NOT NULL)",
+    "CREATE TRIGGER sample_comes AFTER INSERT ON sample BEGIN"
+    " INSERT INTO unindexed (id) SELECT new.id"
+    " WHERE NOT EXISTS (SELECT 1 FROM unlisted WHERE id=new.id AND messages=new.messages);"
+    " DELETE FROM unlisted WHERE id=new.id AND messages=new.messages; END",
+    "CREATE TRIGGER sample_goes AFTER DELETE ON sample BEGIN"
+    " INSERT INTO unlisted (id, messages) SELECT old.id, old.messages"
+    " WHERE NOT EXISTS (SELECT 1 FROM unindexed WHERE id=old.id);"
+    " DELETE FROM unindexed WHERE id=old.id; END",
+    # undone=1 of a round is looked for at every entry of a batch
+    "CREATE INDEX decision_to_redo ON decision(round) WHERE undone=1",
+)
+PART = 500
+"""Samples per transaction: a tenth of a second."""
+_GONE = "SELECT id FROM unlisted ORDER BY id LIMIT :part"
+_NEW = "SELECT id FROM unindexed ORDER BY id LIMIT :part"
+# The words as they went in (see the view sample_text), else they would stay.
+_TEXT = "(SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each(unlisted.messages))"
+_FORGET = (
+    f"INSERT INTO sample_fts (sample_fts, rowid, text) SELECT 'delete', id, {_TEXT} FROM unlisted"  # noqa: S608
+    f" WHERE id IN ({_GONE})"
+)
+_LEARN = f"INSERT INTO sample_fts (rowid, text) SELECT id, text FROM sample_text WHERE id IN ({_NEW})"  # noqa: S608
+
+
+def owed(db: sqlite3.Connection) -> int:
+    """How many samples are not found by their words yet."""
+    return int(db.execute("SELECT count(*) FROM unindexed").fetchone()[0])
+
+
+def index(db: sqlite3.Connection, part: int = PART) -> bool:
+    """Pay a part of what is owed; returns whether there is more."""
+    values = {"part": part}
+    for table, which, pay in (("unlisted", _GONE, _FORGET), ("unindexed", _NEW, _LEARN)):  # an id may be in both
+        if db.execute(f"SELECT 1 FROM {table}").fetchone():  # noqa: S608
+            _pay(db, pay, f"DELETE FROM {table} WHERE id IN ({which})", values)  # noqa: S608
+            return True
+    return False
+
+
+@outlasting
+def _pay(db: sqlite3.Connection, pay: str, settle: str, values: dict[str, int]) -> None:
+    with transaction(db):
+        db.execute(pay, values)
+        db.execute(settle, values)
+
+
+def catch_up(db: sqlite3.Connection) -> None:
+    """Pay all that is owed."""
+    while index(db):
+        pass
