@@ -27,7 +27,7 @@ from engine.render import Rendered
 from engine.spool import Spool
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
-from engine.store.rows import CachedLoss, Losses
+from engine.store.rows import CachedLoss, Losses, Neighbourhood
 
 EMBEDDINGS = "embeddings"
 PART = 2_000
@@ -205,6 +205,7 @@ def _place(ctx: Ctx, samples: Dataset, embedded: Spool, folder: Path, total: int
         for i in range(len(embedded))
     ]
     found = neighbourhoods.rows(ctx, samples, keys, array)
+    found.sort(key=lambda row: row.sample_id if isinstance(row, Neighbourhood) else -1)  # as they lie in the file
     for start in range(0, len(found), PART):  # until the artifact is published a resumed run places all of them anew
         ctx.save(found[start : start + PART])
     ctx.save([], done=total)
