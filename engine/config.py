@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine import mistakes
+from engine.chat import named
 from engine.errors import ConfigError
 from engine.template import toml
 
@@ -362,18 +363,29 @@ def restore(text: str) -> Config:
     return msgspec.json.decode(text.encode(), type=Config)
 
 
+def placed(config: Config, project: Path) -> Config:
+    """The config with names of files that mean the same from every folder."""
+    template = named.place(config.model.chat_template, project)
+    return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, chat_template=template))
+
+
 # Keys that change nothing of a result: with another value a stage's work is as good as before.
 SILENT = {"train": ("keep_checkpoints", "report_to", "liger")}
 
 
 def _telling(name: str, value: object) -> object:
-    """A section without the keys that change no result."""
+    """A section without the keys that change no result, and with what a file holds in place of its name."""
+    if isinstance(value, Model) and value.chat_template:
+        return msgspec.structs.replace(value, chat_template=named.content_key(value.chat_template))
     if name not in SILENT:
         return value
     return {key: item for key, item in msgspec.to_builtins(value).items() if key not in SILENT[name]}
 
 
 def slice_hash(config: Config, names: tuple[str, ...]) -> str:
-    """A short hash of what a stage's result depends on: sections (``train``) or single keys (``train.init``)."""
+    """A short hash of what a stage's result depends on: sections (``train``) or single keys (``train.init``).
+
+    ``config`` must be ``placed``.
+    """
     parts = [msgspec.json.encode(_telling(name, attrgetter(name)(config)), order="sorted") for name in names]
     return hashlib.blake2b(b"\x00".join(parts), digest_size=8).hexdigest()

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+from engine import config as configs
 from engine.config import Config
 from engine.errors import Cancelled, Paused
 from engine.store import read, write
@@ -30,7 +31,7 @@ class StoreCtx:
 
     def __init__(self, db: sqlite3.Connection, project: Path, config: Config, round: int, stage: str) -> None:
         self.project = project
-        self.config = config
+        self.config = configs.placed(config, project)
         self.round = round
         self.stage = stage
         self._db = db

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from engine import batches, models, prompts, ranks
 from engine.backends import Judges, Rating, Scored, backend
+from engine.chat.forms import without_reasoning
+from engine.chat.named import content_key
 from engine.config import Judge, Model
 from engine.errors import StageError
 from engine.hub.telling import telling
 from engine.models import ModelRef
-from engine.render import Rendered, render, render_bare, render_prompt
+from engine.render import Rendered, learned, render, render_bare, render_prompt
 from engine.stage import Ctx
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, SUBJECTS, Message
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 Chat = Sequence[Message]
 CHECKPOINT = "checkpoint"
+RENDERING = "r2"
+"""Raised when conversations become other tokens: a loss that was cached before is not one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def open_engine(ctx: Ctx) -> Engine:
 def loss_key(ctx: Ctx, model: ModelRef) -> str:
     """What a cached loss depends on besides the sample: weights, template, number format and cut-off."""
     how = ctx.config.model
-    parts = models.fingerprint(model), how.dtype, how.max_length, how.chat_template
+    parts = models.fingerprint(model), how.dtype, how.max_length, content_key(how.chat_template), RENDERING
     return ":".join(str(part) for part in parts if part)
 
 
@@ -138,7 +142,7 @@ def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Ren
     how, limit = ctx.config.score.embed, min(ctx.config.model.max_length, model.positions)
     if how == "in_template":
         return None
-    texts = (last_prompt(chat) if how == "bare_prompt" else said(chat) for chat in chats)
+    texts = (last_prompt(learned(chat)) if how == "bare_prompt" else said(learned(chat)) for chat in chats)
     bare = (render_bare(model.tokenizer, text, limit) for text in texts)
     # Where nobody says anything there is only the template.
     lone = how == "prompt"
@@ -148,7 +152,7 @@ def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Ren
 def said(chat: Chat) -> str:
     """What the turns before the last answer say, but for system prompts and tool definitions."""
     answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
-    return "\n\n".join(m.content for m in chat[:answer] if m.role != "system" and m.content)
+    return "\n\n".join(filter(None, (_told(m) for m in chat[:answer] if m.role != "system")))
 
 
 Both = tuple[Sequence[Rendered], Sequence[Rendered] | None]
@@ -224,8 +228,11 @@ def judge_templates(ctx: Ctx) -> Templates:
 
 
 def judge_chats(templates: Templates, chat: Chat) -> list[tuple[Message, ...]]:
-    """The six requests to rate a conversation's last exchange, in the order of ``RATING_COLUMNS``."""
-    prompt, response = context(chat), last_response(chat)
+    """The six requests to rate a conversation's last exchange, in the order of ``RATING_COLUMNS``.
+
+    What is rated is the last answer that is learned, without the reasoning before it.
+    """
+    prompt, response = context(learned(chat)), last_response(learned(chat))
     return [
         (Message("user", template.fill(prompt=prompt, response=response, dimension=dimension)),)
         for template in templates.values()
@@ -292,7 +299,13 @@ def last_prompt(chat: Chat) -> str:
 
 def last_response(chat: Chat) -> str:
     """The last assistant turn."""
-    return next((m.content for m in reversed(chat) if m.role == "assistant"), "")
+    return next((_told(m) for m in reversed(chat) if m.role == "assistant"), "")
+
+
+def _told(turn: Message) -> str:
+    """What a reader is told by a turn: its answer and its calls."""
+    said = without_reasoning(turn.content) if turn.role == "assistant" else turn.content
+    return "\n".join(filter(None, (said, turn.tool_calls))) if turn.tool_calls else said
 
 
 def context(chat: Chat) -> str:
@@ -301,4 +314,4 @@ def context(chat: Chat) -> str:
     turns = chat[:answer]
     if len(turns) == 1:
         return turns[0].content
-    return "\n\n".join(f"{turn.role.capitalize()}: {turn.content}" for turn in turns)
+    return "\n\n".join(f"{turn.role.capitalize()}: {_told(turn)}" for turn in turns)

@@ -196,7 +196,7 @@ def _roles(config: Config, folder: Path, asked: Asked) -> Iterator[Finding]:
     yield from _extras(config, len(open_gpus()))
     if (found := _named_gpu(config, len(open_gpus()))) is not None:
         yield found
-    yield from _models(config, folder)
+    yield from _models(configs.placed(config, folder), folder)
     if (found := vllm(config, len(open_gpus()))) is not None:
         yield found
     if config.teacher.backend == "openai":

@@ -95,7 +95,7 @@ def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int
 def _made(db: sqlite3.Connection, project: Path, round: int) -> cards.Made:
     """What the card says."""
     snapshot = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()[0]
-    config = configs.restore(snapshot) if snapshot != "{}" else configs.load(project)
+    config = configs.placed(configs.restore(snapshot) if snapshot != "{}" else configs.load(project), project)
     losses = [row[0] for row in db.execute("SELECT loss FROM metric WHERE round=? ORDER BY step", (round,))]
     (meta,) = db.execute("SELECT meta FROM artifact WHERE round=? AND name=?", (round, CHECKPOINT)).fetchone()
     facts = json.loads(meta)

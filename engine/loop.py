@@ -45,7 +45,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("metric", "checkpoint"),
         "train",
         ("project", "model", "train", "launch.processes"),
-        1,
+        2,
         "engine.stages.train:run",
     ),
     StageSpec(
@@ -63,7 +63,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("ratings",),
         "diagnose",
         ("model", "judge", *VLLM),
-        1,
+        2,
         "engine.stages.judge:run",
     ),
     StageSpec(
@@ -72,7 +72,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("score",),
         "diagnose",
         ("model", "evaluate", "score.token_budget"),
-        1,
+        2,
         "engine.stages.evaluate:run",
     ),
     StageSpec(
@@ -98,7 +98,7 @@ STAGES: tuple[StageSpec, ...] = (
         ("rewrite", "checkpoint"),
         ("verdict",),
         "verify",
-        ("verify", "judge", "score", "select.neighbours", *VLLM),
+        ("model", "verify", "judge", "score", "select.neighbours", *VLLM),
         2,
         "engine.stages.verify:run",
     ),

@@ -74,6 +74,7 @@ def check(config: Config, project: Path) -> list[str]:
     Raises:
         ModelError, ConfigError: as ``usable``.
     """
+    config = configs.placed(config, project)
     said: list[str] = []
     for role, name, template in local_models(config):
         if (folder := models.on_disk(name, project)) is not None:
@@ -89,11 +90,12 @@ def notes(config: Config, project: Path, folder: Path, tokenizer: Any, model: An
         ConfigError: it cannot be trained with them.
     """
     from engine.backends.local import positions
+    from engine.render import note
 
     found = untrained.find(folder, model, tokenizer)
     plan = sharding.plan(config, project)
     untrained.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
-    said = untrained.said(found, config)
+    said = [*filter(None, [note(tokenizer)]), *untrained.said(found, config)]
     if config.model.max_length > (seen := positions(model.config)):
         said.append(
             f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their"
@@ -104,7 +106,8 @@ def notes(config: Config, project: Path, folder: Path, tokenizer: Any, model: An
 
 def main(argv: list[str]) -> int:
     """Entry of the process: for each role its error, or its notes."""
-    config, project = configs.restore(argv[0]), Path(argv[1])
+    project = Path(argv[1])
+    config = configs.placed(configs.restore(argv[0]), project)
     out = []
     for role, name, template in local_models(config):
         found: dict[str, object] = {"role": role, "error": "", "notes": []}

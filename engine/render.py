@@ -1,50 +1,52 @@
-"""Sample -> (token ids, loss mask, prompt span): the only chat-template code.
+"""Conversations as the tokens that a model is trained on and scored by, and as the prompts that it is asked.
 
-Training, scoring, judging and generation must see the very same tokens, so all of them come from here. A
-template is run on placeholders once per sequence of roles; that tells which text it puts around each turn,
-where the assistant's reply begins (after the generation prompt) and where it ends (after the end-of-turn
-token). Each row is then rendered for real and compared with what the placeholders promised; a row that its
-template rewrites is cut by prefix renders instead.
-
-A row that cannot be rendered is data: ``Rendered.error`` says why, and its ``ids`` are empty.
+Everything goes through the tokenizer's own chat template, tools, calls and reasoning in its own arguments where it
+knows them: the tokens are those of ``apply_chat_template``. Text that spells a special token stays text.
 """
 
 from __future__ import annotations
 
-import os.path
-import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from engine.errors import ConfigError, ModelError
-from engine.pieces import Pieces, Span, covered, encode, ids_of, tokens_of
+from engine.chat.forms import Form, forms, reasons
+from engine.chat.layout import Laid, Layout, lay, lay_asked, layout, opening
+from engine.chat.loading import end_of_turn, load_tokenizer, note
+from engine.chat.named import TEMPLATE_FOLDER, TEMPLATES, template_text
+from engine.chat.prefixes import spans_by_prefix
+from engine.chat.template import FIXED_DATE, Template, special_pattern, template_of
+from engine.pieces import covered, encode, ids_of, tokens_of
 from engine.store.rows import Message
-from engine.turns import Turns, clean, mappings
+from engine.turns import clean
 
-# A template that prints today's date would render a row differently tomorrow: no loss could be compared.
-FIXED_DATE = datetime(2024, 7, 26, tzinfo=UTC)
-
-
-TEMPLATE_FOLDER = Path(__file__).parent / "templates"
-TEMPLATES = ("alpaca", "chatml", "llama3", "mistral")
-"""Chat templates for base models, which come without one."""
+__all__ = [
+    "FIXED_DATE",
+    "TEMPLATES",
+    "TEMPLATE_FOLDER",
+    "Rendered",
+    "end_of_turn",
+    "learned",
+    "load_tokenizer",
+    "note",
+    "render",
+    "render_bare",
+    "render_prompt",
+    "template_text",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A conversation as tokens.
 
-    mask: True for the tokens of every assistant turn, end-of-turn token included. prompt_end: number of
-    tokens before the last assistant turn's reply. truncated: the end of the last response was cut off. error:
-    why the row cannot be used (then ids and mask are empty). own: True for the prompt's tokens that the embedding is
-    the mean of: what its turns say, not what the template puts around them, nor the system prompt. Empty: all of the
-    prompt.
+    mask: True for the tokens of every assistant turn that is learned, end-of-turn token included. prompt_end: number of
+    tokens before the last such turn's reply. truncated: the end of the last response was cut off. error: why the row
+    cannot be used (then ids and mask are empty). own: True for the prompt's tokens that are what its turns say, not
+    what the template puts around them, nor the system prompt. Empty: all of the prompt. note: what of the row the
+    template could not be told as it is.
     """
 
     ids: list[int]
@@ -53,6 +55,7 @@ class Rendered:
     truncated: bool
     error: str | None = None
     own: list[bool] = field(default_factory=list)
+    note: str = ""
 
     @property
     def response_tokens(self) -> int:
@@ -65,111 +68,14 @@ class Rendered:
         return sum(self.mask[self.prompt_end :]) or self.response_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The text a template puts around turns: ``pieces[i]`` is before turn i, ``pieces[-1]`` after the last.
-
-    starts: assistant turn -> how many characters of ``pieces[turn]`` belong to the generation prompt.
-    ends: assistant turn -> how many characters of ``pieces[turn + 1]`` still belong to the turn.
-    """
-
-    pieces: tuple[str, ...]
-    starts: dict[int, int]
-    ends: dict[int, int]
+NO_REASONING = "the chat template shows no reasoning of this answer: it is left out"
 
 
-Specials = tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """A chat template with what it needs to be run: hashable, so layouts can be cached by it."""
-
-    source: str
-    variables: Specials
-    special_texts: tuple[str, ...]
-
-
-def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
-    """The tokenizer in ``path``, with a chat template that works and a padding token.
-
-    ``chat_template`` names one of ours (``TEMPLATES``) or a file, to be used instead of the tokenizer's own.
-
-    Raises:
-        ModelError: unreadable, not a fast tokenizer, no chat template, or one that cannot be followed.
-        ConfigError: there is no such template.
-    """
-    from transformers import AutoTokenizer
-
-    local = Path(path).is_dir()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=local)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ModelError(
-            f"{path}: no usable tokenizer here ({_first_line(error)}). "
-            "Give a folder or hub name that holds tokenizer.json and tokenizer_config.json."
-        ) from error
-    if not tokenizer.is_fast:
-        raise ModelError(f"{path}: only a slow tokenizer, which reports no offsets. Add its tokenizer.json.")
-    if _loses_spaces(tokenizer):
-        tokenizer = _as_written(path)
-    if chat_template:
-        tokenizer.chat_template = template_text(chat_template)
-    elif isinstance(tokenizer.chat_template, dict):
-        if "default" not in tokenizer.chat_template:
-            raise ModelError(
-                f"{path}: the tokenizer has chat templates named {', '.join(sorted(tokenizer.chat_template))}, and no"
-                " default. Save the wanted one as a file and name it in config.toml ([model] chat_template)."
-            )
-        tokenizer.chat_template = tokenizer.chat_template["default"]
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{path}: the tokenizer has no chat template. Name one in config.toml ([model] chat_template = "
-            f"{', '.join(TEMPLATES)} or a file), or use an instruction-tuned model."
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
-    if _layout(_template(tokenizer), ("user", "assistant")) is None:
-        raise ModelError(
-            f"{path}: the chat template does not show a user and an assistant turn as they are written. "
-            "Name one that does in config.toml ([model] chat_template)."
-        )
-    return tokenizer
-
-
-def _loses_spaces(tokenizer: Any) -> bool:
-    """Whether it makes the same tokens of words with spaces and without."""
-    spaced, joined = (tokenizer.encode(text, add_special_tokens=False) for text in ("one two six", "onetwosix"))
-    return bool(spaced == joined)
-
-
-def _as_written(path: str | Path) -> Any:
-    """The tokenizer as its tokenizer.json says, not as transformers builds it for the class that its config names.
-
-    A Llama tokenizer class around a byte-level tokenizer.json (DeepSeek's models have that) loses all spaces.
-    """
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=Path(path).is_dir())
-    if _loses_spaces(tokenizer):
-        raise ModelError(
-            f"{path}: the tokenizer loses the spaces between words. Take the tokenizer.json that belongs to the model."
-        )
-    return tokenizer
-
-
-def template_text(name: str) -> str:
-    """The Jinja text of one of our chat templates, or of the file ``name``.
-
-    Raises:
-        ConfigError: there is neither.
-    """
-    path = TEMPLATE_FOLDER / f"{name}.jinja" if name in TEMPLATES else Path(name).expanduser()
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        known = ", ".join(TEMPLATES)
-        raise ConfigError(f"config.toml: [model] chat_template = {name!r}: {error}. Name a file, or {known}.") from None
+def learned(messages: Sequence[Message]) -> Sequence[Message]:
+    """A conversation up to its last answer that is to be learned: answers behind it change nothing of its loss."""
+    answers = [i for i, m in enumerate(messages) if m.role == "assistant"]
+    last = max((i for i in answers if messages[i].train), default=-1)
+    return messages[: last + 1] if answers and last < answers[-1] else messages
 
 
 def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rendered:
@@ -179,48 +85,61 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     """
     if not any(m.role == "assistant" for m in messages):
         return _unusable("it has no assistant turn")
-    template = _template(tokenizer)
-    adapted = _adapt(template, messages)
+    if not any(m.role == "assistant" and m.train for m in messages):
+        return _unusable("none of its answers is to be learned (weight 0 or train false)")
+    messages = learned(messages)
+    template, thinking = template_of(tokenizer), _thinks(messages)
+    adapted = _adapt(template, messages, thinking)
     if adapted is None:
         roles = ", ".join(m.role for m in messages)
         return _unusable(f"the chat template does not accept the turns {roles}")
-    turns, layout = adapted
-    cut = _cut(template, turns, layout)
-    if cut is None:
+    form, found = adapted
+    laid = _followed(template, form, found, thinking)
+    if laid is None:
         return _unusable("the chat template rewrites this conversation in a way that cannot be followed")
-    pieces, spans, said = cut
+    return _encoded(tokenizer, form, laid, max_length, _note(form, laid, thinking))
+
+
+def _encoded(tokenizer: Any, form: Form, laid: Laid, max_length: int, told: str) -> Rendered:
+    """The tokens of a conversation whose turns' places are known."""
+    hostile = _spells_special(template_of(tokenizer), form)
+    spans = [span for turn, span in sorted(laid.turns.items()) if form.trained[turn]]
+    said = [span for leaf, span in laid.leaves if form.leaves[leaf].part != "system"]
+    pieces = laid.pieces if hostile else [(laid.text, False)]
     ids, begins, ends = encode(tokenizer, pieces)
     mask = covered(begins, ends, spans)
     prompt_end = bisect_right(ends, spans[-1][0])
-    own = covered(begins, ends, said)[:prompt_end]
-    own = own if any(own) else []
-    if turns[-1].role == "assistant" and end_of_turn(tokenizer) is None and tokenizer.eos_token_id is not None:
+    if form.roles[-1] == "assistant" and end_of_turn(tokenizer) is None and tokenizer.eos_token_id is not None:
         # A template without an end of turn would teach the model never to stop.
-        ids, mask = [*ids, tokenizer.eos_token_id], [*mask, True]
+        stop = len(mask) - next((i for i, on in enumerate(reversed(mask)) if on), 0)
+        ids, mask = [*ids[:stop], tokenizer.eos_token_id], [*mask[:stop], True]
     if prompt_end >= max_length:
         return _unusable(f"the prompt alone has {prompt_end} tokens, the limit is {max_length}", prompt_end)
-    return Rendered(ids[:max_length], mask[:max_length], prompt_end, len(ids) > max_length, None, own)
+    own = covered(begins, ends, said)[:prompt_end]
+    own = own if any(own) else []
+    return Rendered(ids[:max_length], mask[:max_length], prompt_end, len(ids) > max_length, None, own, told)
 
 
-def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int) -> list[int]:
+def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int, *, thinking: bool = False) -> list[int]:
     """A conversation with the generation prompt appended: what a model is asked to continue.
+
+    thinking: whether a reasoning trace is wanted first; then the prompt is that of rows that have one.
 
     An empty list when it has more than ``max_length`` tokens or when the template does not accept it.
     """
-    template = _template(tokenizer)
-    adapted = _adapt(template, messages)
+    template = template_of(tokenizer)
+    adapted = _adapt(template, messages, thinking)
     if adapted is None:
         return []
-    turns, _ = adapted
-    text = _run(template, turns, generate=True)
-    if text is None:
+    form, _ = adapted
+    pieces = lay_asked(template, form, thinking)
+    if pieces is None or (len(pieces) == 1 and _spells_special(template, form)):
         return []
-    pieces: Pieces | None = [(text, False)]
-    if _hostile(template, turns):
-        around = _pieces(template, tuple(t.role for t in turns), generate=True)
-        pieces = _interleave(around, turns, text) if around else None
-    if pieces is None:
-        return []
+    if extra := _opening(template, thinking):
+        last, kind = pieces[-1]
+        pieces[-1] = (last.removesuffix(extra), kind)
+    if not _spells_special(template, form):
+        pieces = [("".join(piece for piece, _ in pieces), False)]
     ids = [i for piece, is_content in pieces for i in ids_of(tokenizer, piece, is_content)]
     return ids if len(ids) <= max_length else []
 
@@ -234,170 +153,67 @@ def render_bare(tokenizer: Any, text: str, max_length: int) -> Rendered:
     return Rendered(ids, [False] * len(ids), len(ids), False)
 
 
-def end_of_turn(tokenizer: Any) -> int | None:
-    """The id of the token that ends an assistant turn in the chat template, None when there is none."""
-    template = _template(tokenizer)
-    layout = _layout(template, ("user", "assistant"))
-    tail = layout.pieces[-1][: layout.ends[1]] if layout else ""
-    found = _special_pattern(template.special_texts).search(tail)
-    return int(tokenizer.convert_tokens_to_ids(found.group())) if found else None
-
-
 def _unusable(reason: str, prompt_end: int = 0) -> Rendered:
     return Rendered([], [], prompt_end, False, reason)
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _thinks(messages: Sequence[Message]) -> bool:
+    """Whether the last answer has a reasoning trace: so is the template told."""
+    return next((reasons(m) for m in reversed(messages) if m.role == "assistant"), False)
 
 
-_templates: WeakKeyDictionary[Any, _Template] = WeakKeyDictionary()  # reading added tokens takes milliseconds
+def _adapt(template: Template, messages: Sequence[Message], thinking: bool) -> tuple[Form, Layout] | None:
+    """The form that the template takes, with its layout. The fullest that works wins."""
+    pattern = special_pattern(template.special_texts)
+    for form in forms(messages, _reasoning_by(template), lambda text: bool(pattern.search(text))):
+        if (found := layout(template, form, thinking)) is not None:
+            return form, found
+    return None
 
 
-def _template(tokenizer: Any) -> _Template:
-    known = _templates.get(tokenizer)
-    source = tokenizer.get_chat_template()
-    if known is None or known.source != source:
-        known = _templates[tokenizer] = _read_template(tokenizer, source)
-    return known
-
-
-def _read_template(tokenizer: Any, source: str) -> _Template:
-    special = {t for t in tokenizer.all_special_tokens if t}
-    special |= {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
-    variables = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-    return _Template(source, tuple(sorted(variables.items())), tuple(sorted(special)))
+REASONED = (Message("user", "U"), Message("assistant", "A", thinking="R"))
 
 
 @lru_cache(maxsize=64)
-def _special_pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(t) for t in sorted(texts, key=len, reverse=True)) or r"(?!)")
+def _reasoning_by(template: Template) -> str:
+    """Where the template takes reasoning: see ``forms``."""
+    texts = {}
+    for how in ("field", "content"):
+        form = next(forms(REASONED, how, lambda _: False))
+        found = layout(template, form, thinking=True)
+        if found is not None and any(form.leaves[leaf].part == "reasoning" for leaf in found.marks):
+            texts[how] = "".join(found.own)
+    if "field" not in texts:
+        return "content" if "content" in texts and "</think>" in template.source else ""
+    doubled = texts.get("content", "").count("<think>") > texts["field"].count("<think>")
+    return "field alone" if doubled else "field"
 
 
-def _hostile(template: _Template, turns: Turns) -> bool:
-    """Whether a turn's own text spells a special token, which must stay text."""
-    pattern = _special_pattern(template.special_texts)
-    return any(pattern.search(t.content) for t in turns)
+@lru_cache(maxsize=64)
+def _opening(template: Template, thinking: bool) -> str:
+    """What the template would ask with and no answer is trained behind."""
+    chat = REASONED if thinking else (REASONED[0], Message("assistant", "A"))
+    return opening(template, next(forms(chat, _reasoning_by(template), lambda _: False)), thinking)
 
 
-def _run(template: _Template, turns: Turns, generate: bool) -> str | None:
-    """The template's text for ``turns``; None when it refuses them."""
-    from jinja2.exceptions import TemplateError
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    chat = [{"role": t.role, "content": t.content} for t in turns]
-    try:
-        # enable_thinking: instruction data has answers without a reasoning trace, and a rating is one token.
-        texts, _ = render_jinja_template(
-            conversations=[chat],
-            chat_template=template.source,
-            add_generation_prompt=generate,
-            strftime_now=FIXED_DATE.strftime,
-            date_string=FIXED_DATE.strftime("%d %b %Y"),
-            enable_thinking=False,
-            **dict(template.variables),
-        )
-    except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError):
-        return None  # the template's way to refuse roles or orders of turns; the caller tries another mapping
-    return str(texts[0])
+def _spells_special(template: Template, form: Form) -> bool:
+    """Whether the form's own text spells a special token, which must stay text."""
+    pattern = special_pattern(template.special_texts)
+    return any(pattern.search(leaf.text) for leaf in form.leaves)
 
 
-def _adapt(template: _Template, messages: Sequence[Message]) -> tuple[Turns, _Layout] | None:
-    """The turns in roles that the template knows, with their layout. The mildest change that works wins."""
-    for turns in mappings(tuple(Message(m.role, clean(m.content)) for m in messages)):
-        roles = tuple(t.role for t in turns)
-        if (layout := _layout(template, roles)) is not None:
-            return turns, layout
-    return None
+def _followed(template: Template, form: Form, found: Layout, thinking: bool) -> Laid | None:
+    """The form's text with the places of its turns, by its layout or, where the template rewrites it, by prefixes."""
+    laid = lay(template, form, found, thinking)
+    if laid is not None or _spells_special(template, form):
+        return laid
+    return spans_by_prefix(template, form, thinking)
 
 
-@lru_cache(maxsize=4096)
-def _pieces(template: _Template, roles: tuple[str, ...], generate: bool) -> tuple[str, ...] | None:
-    """The text around the turns, found with placeholders; None when a turn is lost, repeated or moved."""
-    marks = [f"qZ{i}middoTurn{i}Zq" for i in range(len(roles))]
-    text = _run(template, tuple(Message(r, m) for r, m in zip(roles, marks, strict=True)), generate)
-    if text is None:
-        return None
-    out = []
-    for mark in marks:
-        before, found, text = text.partition(mark)
-        if not found or any(m in before for m in marks):
-            return None
-        out.append(before)
-    return None if any(m in text for m in marks) else (*out, text)
-
-
-@lru_cache(maxsize=4096)
-def _layout(template: _Template, roles: tuple[str, ...]) -> _Layout | None:
-    pieces = _pieces(template, roles, generate=False)
-    if pieces is None:
-        return None
-    starts, ends = {}, {}
-    for turn in (i for i, role in enumerate(roles) if role == "assistant"):
-        asked = _pieces(template, roles[:turn], generate=True) if turn else None
-        ahead = asked[-1] if asked else ""
-        consistent = asked is not None and asked[:-1] == pieces[:turn] and pieces[turn].startswith(ahead)
-        # Else the full text lacks the generation prompt (it opens a reasoning block, say): the reply begins
-        # where its own text begins.
-        starts[turn] = len(ahead) if consistent else len(pieces[turn])
-        ends[turn] = _turn_end(template, roles, turn, pieces[turn + 1])
-    return _Layout(pieces, starts, ends)
-
-
-def _turn_end(template: _Template, roles: tuple[str, ...], turn: int, after: str) -> int:
-    """How much of the text after an assistant turn belongs to it: up to the first special token, if any."""
-    alone = _pieces(template, roles[: turn + 1], generate=False)
-    tail = after if turn == len(roles) - 1 or alone is None else alone[-1]
-    own = os.path.commonprefix([tail, after])  # noqa: RUF071 - characters are meant
-    found = _special_pattern(template.special_texts).search(own)
-    return found.end() if found else len(own.rstrip())
-
-
-def _interleave(around: tuple[str, ...], turns: Turns, text: str) -> Pieces | None:
-    """``text`` cut into (piece, is it a turn's own text), when the layout with the turns' texts gives it."""
-    for contents in ([t.content for t in turns], [t.content.strip() for t in turns]):
-        parts: Pieces = [(around[0], False)]
-        for content, after in zip(contents, around[1:], strict=True):
-            parts += [(content, True), (after, False)]
-        if "".join(p for p, _ in parts) == text:
-            return parts
-    return None
-
-
-def _cut(template: _Template, turns: Turns, layout: _Layout) -> tuple[Pieces, list[Span], list[Span]] | None:
-    """The pieces to tokenise, and in characters of the whole text: the assistant turns' spans, and what turns but the
-    system's say.
-    """
-    text = _run(template, turns, generate=False)
-    if text is None:
-        return None
-    hostile = _hostile(template, turns)
-    parts = _interleave(layout.pieces, turns, text)
-    if parts is None:
-        spans = None if hostile else _spans_by_prefix(template, turns, text)
-        return ([(text, False)], spans, []) if spans else None
-    spans, said, at = [], [], 0
-    for i, (piece, is_content) in enumerate(parts):
-        turn = i // 2
-        if is_content and turns[turn].role == "assistant":
-            begin = at - len(layout.pieces[turn]) + layout.starts[turn]
-            spans.append((begin, at + len(piece) + layout.ends[turn]))
-        if is_content and turns[turn].role != "system":
-            said.append((at, at + len(piece)))
-        at += len(piece)
-    return (parts if hostile else [(text, False)]), spans, said
-
-
-def _spans_by_prefix(template: _Template, turns: Turns, text: str) -> list[Span] | None:
-    """The assistant turns' spans in a text that the template rewrites (it strips reasoning blocks, say)."""
-    pattern = _special_pattern(template.special_texts)
-    spans = []
-    for turn in (i for i, t in enumerate(turns) if t.role == "assistant"):
-        asked = _run(template, turns[:turn], generate=True) if turn else ""
-        if asked is None or not text.startswith(asked):
-            return None
-        ended = pattern.search(text, len(asked))
-        if ended is None and turn < len(turns) - 1:
-            return None
-        spans.append((len(asked), ended.end() if ended else len(text.rstrip())))
-    return spans
+def _note(form: Form, laid: Laid, thinking: bool) -> str:
+    """What of a row the template could not be told."""
+    if form.note or not thinking:
+        return form.note
+    last = max(laid.turns)
+    shown = any(form.leaves[leaf].part == "reasoning" and form.leaves[leaf].turn == last for leaf, _ in laid.leaves)
+    return "" if shown else NO_REASONING

@@ -61,7 +61,9 @@ def effective(config: Config, auto: bool) -> Config:
 def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, name: str) -> str:
     """Run one stage and record how it ended; returns the job's state."""
     stage = spec(name)
-    write.start_job(db, round, name, input_key(db, config, round, stage), configs.snapshot(config))
+    write.start_job(
+        db, round, name, input_key(db, configs.placed(config, project), round, stage), configs.snapshot(config)
+    )
     error: str | None = None
     began = time.monotonic()
     try:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import structs
+
 from engine.store.rows import Message
+
+FOLDED = "folded:"
+"""The kind of a user turn that begins with the system prompt, with the length of that in characters."""
 
 Turns = tuple[Message, ...]
 
@@ -12,7 +17,7 @@ Turns = tuple[Message, ...]
 def mappings(turns: Turns) -> Iterator[Turns]:
     """The turns as they are, then ever stronger changes of roles."""
     yield turns
-    as_user = tuple(Message("user", t.content) if t.role == "tool" else t for t in turns)
+    as_user = tuple(structs.replace(t, role="user") if t.role == "tool" else t for t in turns)
     yield as_user
     yield _fold_system(turns)
     yield _fold_system(as_user)
@@ -27,7 +32,8 @@ def _fold_system(turns: Turns) -> Turns:
     first = next((i for i, t in enumerate(rest) if t.role == "user"), None)
     if not system or first is None:
         return turns
-    rest[first] = Message("user", "\n\n".join([*system, rest[first].content]))
+    head = "\n\n".join(system)
+    rest[first] = structs.replace(rest[first], content=f"{head}\n\n{rest[first].content}", kind=f"{FOLDED}{len(head)}")
     return tuple(rest)
 
 
@@ -35,8 +41,8 @@ def _fold_runs(turns: Turns) -> Turns:
     """Neighbouring turns of one role merged, for templates that insist on alternation."""
     out: list[Message] = []
     for turn in turns:
-        if out and out[-1].role == turn.role:
-            out[-1] = Message(turn.role, f"{out[-1].content}\n\n{turn.content}")
+        if out and out[-1].role == turn.role and out[-1].train == turn.train:
+            out[-1] = structs.replace(out[-1], content=f"{out[-1].content}\n\n{turn.content}")
         else:
             out.append(turn)
     return tuple(out)

@@ -87,7 +87,7 @@ class Supervisor:
 
     def mark_stale(self) -> None:
         """Say which finished stages of the newest round were run with other settings; the person decides."""
-        config, jobs = configs.load(self.project), read.jobs(self.db)
+        config, jobs = configs.placed(configs.load(self.project), self.project), read.jobs(self.db)
         newest = max((job.round for job in jobs), default=0)
         for job in jobs:
             if job.round != newest or job.state != "done" or not job.input_key:

@@ -75,7 +75,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``tag`` is the caller's own name for it."""
+    """One request. ``tag`` is the caller's own name for it; ``thinking``: see ``Generates``."""
 
     tag: Hashable
     chat: tuple[Message, ...]
@@ -83,6 +83,7 @@ class Call:
     temperature: float
     top_p: float
     seed: int
+    thinking: bool = False
 
     @property
     def tokens_in(self) -> int:
@@ -141,8 +142,12 @@ class Generates(Protocol):
         top_p: float,
         seed: int,
         top_k: int = 0,
+        thinking: Sequence[bool] = (),
     ) -> list[Generation]:
-        """One reply per chat, in order, as one batch. Greedy at temperature 0, else drawn with ``seed``."""
+        """One reply per chat, in order, as one batch. Greedy at temperature 0, else drawn with ``seed``.
+
+        thinking: of each chat whether its reply is to begin with a reasoning trace; none is when it is empty.
+        """
 
 
 class Writes(Protocol):

@@ -35,6 +35,7 @@ from engine.backends.local import (
 from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
 from engine.backends.replies import Asked
+from engine.chat.named import content_key
 from engine.errors import ModelError
 from engine.model_check import belong_together
 from engine.models import ModelRef, fingerprint
@@ -98,7 +99,14 @@ def load(
     global _last
     where = torch_device(device)
     # By content, not by name: a round that is trained again leaves another model in the same folder.
-    key = (fingerprint(ModelRef(Path(path), nf4=nf4)), dtype, str(where), attention, chat_template)
+    key = (
+        fingerprint(ModelRef(Path(path), nf4=nf4)),
+        dtype,
+        str(where),
+        attention,
+        chat_template,
+        content_key(chat_template),
+    )
     if _last is None or _last.key != key:
         release()
         _last = _read(ModelRef(Path(path), nf4=nf4), key, torch_dtype(dtype, where), where, threads)
@@ -213,11 +221,12 @@ class HF:
         top_p: float,
         seed: int,
         top_k: int = 0,
+        thinking: Sequence[bool] = (),
     ) -> list[Generation]:
         """See ``Generates``. A reply's seed is of its place among the chats."""
         calls = [
-            Call(place, tuple(chat), max_new_tokens, temperature, top_p, batches.seed(seed, place))
-            for place, chat in enumerate(chats)
+            Call(place, tuple(chat), max_new_tokens, temperature, top_p, batches.seed(seed, place), thinks)
+            for place, (chat, thinks) in enumerate(zip(chats, thinking or [False] * len(chats), strict=True))
         ]
         return self._replies(calls, Sampling(temperature, top_p, top_k), len(chats), _unwatched, None)
 
@@ -232,7 +241,7 @@ class HF:
     def _replies(
         self, calls: Sequence[Call], how: Sampling, rows: int, watch: Callable[[Going], None], keep: Path | None
     ) -> list[Generation]:
-        prompts = [render_prompt(self.tokenizer, call.chat, self.positions - 1) for call in calls]
+        prompts = [render_prompt(self.tokenizer, c.chat, self.positions - 1, thinking=c.thinking) for c in calls]
         limits = [min(call.max_new_tokens, self.positions - len(ids)) for call, ids in zip(calls, prompts, strict=True)]
         asked = [Asked(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids]
         with self._active():

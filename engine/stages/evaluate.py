@@ -13,11 +13,17 @@ from functools import partial
 from engine import batches, diagnosis, ranks
 from engine.backends import Generation
 from engine.backends.hf import HF
+from engine.chat.forms import reasons, without_reasoning
 from engine.config import Model
+from engine.diagnosis import last_response
 from engine.models import ModelRef
+from engine.render import learned
 from engine.stage import Ctx
 from engine.stages import evaluate_tasks
 from engine.store.rows import EvalItem, Message, Overlap, Sample, Score
+
+Asked = tuple[tuple[Message, ...], bool]
+"""A conversation, and whether its reply is to begin with a reasoning trace."""
 
 
 def run(ctx: Ctx) -> None:
@@ -86,21 +92,23 @@ def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) ->
     plan = [order[start : start + how.batch_size] for start in range(0, len(order), how.batch_size)]
     owed = batches.owed(plan, lambda i: items[i].correct is not None, len(samples))
     reply_to = partial(_greedy, ctx.config.model, diagnosis.after_model(ctx), how.max_new_tokens)
-    results = ranks.spread(reply_to, ([_asked(samples[i]) for i in batch] for batch, _ in owed))
+    results = ranks.spread(reply_to, ([(_asked(samples[i]), _thinks(samples[i])) for i in batch] for batch, _ in owed))
     for (batch, done), found in zip(owed, results, strict=True):
         new = []
         for i, reply in zip(batch, found, strict=True):
-            right = reply.error is None and _plain(reply.text) == _plain(samples[i].response)
+            wanted = last_response(learned(samples[i].messages))
+            right = reply.error is None and _plain(without_reasoning(reply.text)) == _plain(wanted)
             new.append(EvalItem(ctx.round, i, items[i].loss, items[i].tokens, reply.error or reply.text, right))
         items |= {item.item: item for item in new}
         ctx.save(new, done)
     return [bool(items[i].correct) for i in range(len(samples))]
 
 
-def _greedy(how: Model, model: ModelRef, max_new_tokens: int, chats: Sequence[Sequence[Message]]) -> list[Generation]:
+def _greedy(how: Model, model: ModelRef, max_new_tokens: int, asked: Sequence[Asked]) -> list[Generation]:
     """The replies of one batch, in any process."""
     opened = diagnosis.open_as(how, model)
-    return opened.generate(chats, max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0, seed=0)
+    chats, thinking = zip(*asked, strict=True)
+    return opened.generate(chats, max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0, seed=0, thinking=thinking)
 
 
 def _accuracy(ctx: Ctx, right: Sequence[bool]) -> list[Score]:
@@ -109,9 +117,14 @@ def _accuracy(ctx: Ctx, right: Sequence[bool]) -> list[Score]:
 
 
 def _asked(sample: Sample) -> tuple[Message, ...]:
-    """The conversation up to its last answer."""
-    last = max((i for i, m in enumerate(sample.messages) if m.role == "assistant"), default=len(sample.messages))
-    return sample.messages[:last]
+    """The conversation up to its last answer that is learned."""
+    turns = tuple(learned(sample.messages))
+    return turns[: max((i for i, m in enumerate(turns) if m.role == "assistant"), default=len(turns))]
+
+
+def _thinks(sample: Sample) -> bool:
+    """Whether that answer has a reasoning trace: then one is asked for."""
+    return next((reasons(m) for m in reversed(learned(sample.messages)) if m.role == "assistant"), False)
 
 
 def _plain(text: str) -> str:

@@ -26,6 +26,7 @@ import msgspec
 from engine import config as configs
 from engine import diagnosis, environment, eval_tasks, models, ranks
 from engine.backends import hf
+from engine.chat.named import content_key
 from engine.errors import StageError
 from engine.eval_tasks import TaskNeeds
 from engine.lm_harness import At, Failed, Job, Measured, Planned, Report
@@ -93,9 +94,15 @@ def run(ctx: Ctx, base: int) -> None:
 def source(ctx: Ctx, name: str) -> str:
     """What a task's figures depend on besides the round's model: they are measured again when it changes."""
     how = ctx.config.evaluate
+    template = content_key(ctx.config.model.chat_template)
     parts = (
         (ctx.config.project.seed, how.backend, how.limit, how.num_fewshot.get(name), how.metrics.get(name)),
-        (how.apply_chat_template, how.fewshot_as_multiturn, ctx.config.model.chat_template, how.include_path),
+        (
+            how.apply_chat_template,
+            how.fewshot_as_multiturn,
+            template,
+            how.include_path,
+        ),
     )
     return f"{name}:{hashlib.blake2b(msgspec.json.encode(parts), digest_size=6).hexdigest()}"
 

@@ -18,6 +18,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from engine.config import Config
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
-from engine.render import load_tokenizer, render
+from engine.render import load_tokenizer, note, render
 from engine.sharding import Plan
 from engine.stage import Ctx
 from engine.store.rows import Metric
@@ -135,7 +136,9 @@ def _train(task: Task, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
 def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
     """The samples as tokens and labels in a file; what cannot be rendered is left out and counted in the log."""
     samples, limit = ctx.dataset(), training.longest(ctx.config, base)
-    bad, reason = 0, ""
+    bad, reason, notes = 0, "", Counter[str]()
+    if changed := note(tokenizer):
+        ctx.event(changed, "warning")
     with ArrowWriter(path=str(path), features=COLUMNS) as writer:
         for sample in samples:
             row = render(tokenizer, sample.messages, limit)
@@ -144,10 +147,13 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
             else:
                 labels = [i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)]
                 writer.write({"input_ids": row.ids, "labels": labels})
+                notes.update([row.note] if row.note else [])
         if bad == len(samples):
             why = f": {reason}" if reason else ""
             raise StageError(f"none of {bad} samples can be trained on{why}. Check the data and model.max_length.")
         writer.finalize()
+    for text, count in sorted(notes.items()):
+        ctx.event(f"{count} of {len(samples)} samples: {text}", "warning")
     if bad:
         ctx.event(f"{bad} of {len(samples)} samples are left out of training, e.g.: {reason}", "warning")
     return path

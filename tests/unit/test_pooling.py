@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny
+from chat_templates import tokenizer_of
 from scipy.stats import spearmanr
 
 from engine import diagnosis
@@ -20,15 +19,7 @@ from engine.nearest import neighbours
 from engine.render import Rendered, render
 from engine.store.rows import Message
 
-MARKUP = re.compile(r"<[|｜][^|｜\s]{2,30}[|｜]>")
 SYSTEM = "You are a helpful assistant. " + " ".join(tiny.WORDS[i % len(tiny.WORDS)] for i in range(36))
-
-
-def template(family: str) -> str:
-    package = importlib.util.find_spec("trl")
-    assert package is not None
-    assert package.submodule_search_locations
-    return (Path(package.submodule_search_locations[0]) / "chat_templates" / f"{family}.jinja").read_text()
 
 
 def make_model(folder: Path, family: str) -> Path:
@@ -36,9 +27,7 @@ def make_model(folder: Path, family: str) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-    source = template(family)
-    tokenizer = tiny.make_tokenizer(source)
-    tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(MARKUP.findall(source)))})
+    tokenizer = tokenizer_of(family)
     config, kind = (LlamaConfig, LlamaForCausalLM) if family.startswith("llama") else (Qwen2Config, Qwen2ForCausalLM)
     with torch.random.fork_rng():
         torch.manual_seed(3)

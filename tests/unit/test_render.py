@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import tiny
+from chat_templates import STRICT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,13 +17,6 @@ from engine.errors import ConfigError, ModelError
 from engine.render import TEMPLATES, Rendered, end_of_turn, load_tokenizer, render, render_bare, render_prompt
 from engine.store.rows import Message
 
-# Like Llama 2 and Mistral: no system role, strict alternation, trimmed contents, no newline after a turn.
-STRICT = (
-    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
-    "{{ raise_exception('roles must alternate') }}{% endif %}"
-    "{% if m['role'] == 'user' %}{{ '<|user|> ' + m['content'] | trim + ' <|assistant|>' }}"
-    "{% else %}{{ ' ' + m['content'] | trim + '<|end|>' }}{% endif %}{% endfor %}"
-)
 # Like Qwen 3: the last answer gets an empty reasoning block, earlier answers lose theirs, reasoning is split off.
 THINKING = (
     "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m['role'] == 'user' %}{% set ns.last = loop.index0 %}"

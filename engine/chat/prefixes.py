@@ -1,0 +1,25 @@
+"""Where the assistant's turns lie in a text that its template rewrites: behind what generation would be given."""
+
+from __future__ import annotations
+
+from engine.chat.forms import Form
+from engine.chat.layout import Laid
+from engine.chat.template import Template, run, special_pattern
+
+
+def spans_by_prefix(template: Template, form: Form, thinking: bool) -> Laid | None:
+    """The whole text with the spans of its assistant turns; None when they cannot be told."""
+    text = run(template, form.chat, form.tools, generate=False, thinking=thinking)
+    if text is None:
+        return None
+    pattern = special_pattern(template.special_texts)
+    spans = {}
+    for turn in (i for i, role in enumerate(form.roles) if role == "assistant"):
+        asked = run(template, form.chat[:turn], form.tools, generate=True, thinking=thinking) if turn else ""
+        if asked is None or not text.startswith(asked):
+            return None
+        ended = pattern.search(text, len(asked))
+        if ended is None and turn < len(form.roles) - 1:
+            return None
+        spans[turn] = (len(asked), ended.end() if ended else len(text.rstrip()))
+    return Laid([(text, False)], spans, ())

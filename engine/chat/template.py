@@ -1,0 +1,81 @@
+"""A tokenizer's chat template, and running it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+# A template that prints today's date would render a row differently tomorrow: no loss could be compared.
+FIXED_DATE = datetime(2024, 7, 26, tzinfo=UTC)
+
+Specials = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A chat template with what it needs to be run: hashable, so layouts can be cached by it."""
+
+    source: str
+    variables: Specials
+    special_texts: tuple[str, ...]
+
+
+_templates: WeakKeyDictionary[Any, Template] = WeakKeyDictionary()  # reading added tokens takes milliseconds
+
+
+def template_of(tokenizer: Any) -> Template:
+    """The template that ``tokenizer`` has now."""
+    known = _templates.get(tokenizer)
+    source = tokenizer.get_chat_template()
+    if known is None or known.source != source:
+        known = _templates[tokenizer] = _read(tokenizer, source)
+    return known
+
+
+def _read(tokenizer: Any, source: str) -> Template:
+    special = {t for t in tokenizer.all_special_tokens if t}
+    special |= {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    variables = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
+    return Template(source, tuple(sorted(variables.items())), tuple(sorted(special)))
+
+
+@lru_cache(maxsize=64)
+def special_pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds any of ``texts``; nothing when there are none."""
+    return re.compile("|".join(re.escape(t) for t in sorted(texts, key=len, reverse=True)) or r"(?!)")
+
+
+def run(
+    template: Template,
+    chat: Sequence[dict[str, Any]],
+    tools: Sequence[dict[str, Any]] | None,
+    *,
+    generate: bool,
+    thinking: bool,
+) -> str | None:
+    """The template's text for ``chat``; None when it refuses it.
+
+    thinking: whether the reply has a reasoning trace, as the templates of reasoning models are told.
+    """
+    from jinja2.exceptions import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    try:
+        texts, _ = render_jinja_template(
+            conversations=[list(chat)],
+            tools=list(tools) if tools else None,
+            chat_template=template.source,
+            add_generation_prompt=generate,
+            strftime_now=FIXED_DATE.strftime,
+            date_string=FIXED_DATE.strftime("%d %b %Y"),
+            enable_thinking=thinking,
+            **dict(template.variables),
+        )
+    except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError):
+        return None  # the template's way to refuse roles or orders of turns; the caller tries another form
+    return str(texts[0])
