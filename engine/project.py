@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -195,8 +196,11 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
             _require_growing(db, project)
             if heldout is not None:
                 write.add_heldout(db, heldout.samples, own_file=True)
+                _set_aside(db, heldout)
             known = _known(db, drawing=_draws(config))
             done = [_add_batch(db, config, batch, known) for batch in batches]
+            if heldout is not None:
+                done[0] = dataclasses.replace(done[0], notes=(*done[0].notes, *_of_heldout(config, heldout)))
             if not read.size(db, 0):
                 barred = sum(added.barred for added in done)
                 why = f"the prompts of all {barred:,} are held out" if barred else "see the reasons above"
@@ -236,16 +240,15 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
     known.learn(made)
     write.add_samples(db, made.trained)
     write.add_heldout(db, made.held, own_file=False)
-    set_aside = [(r.file, r.row, r.reason, r.raw) for r in batch.content.rejects]
-    set_aside += [_barred(sample, item) for sample, item in made.barred]
-    db.executemany("INSERT INTO quarantine (file, row, reason, raw) VALUES (?,?,?,?)", set_aside)
+    barred = [_barred(sample, item) for sample, item in made.barred]
+    _set_aside(db, batch.content, barred)
     added = Added(
         batch.source.name,
         batch.content.format,
         len(made.trained),
         len(made.held),
         batch.content.duplicates,
-        len(set_aside),
+        len(batch.content.rejects) + len(barred),
         made.copies,
         len(made.barred),
         bool(most) and not made.held and not known.held,
@@ -262,6 +265,24 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
     for text in added.notes:
         write.event(db, f"{added.file}: {text}")
     return added
+
+
+def _set_aside(
+    db: sqlite3.Connection, content: formats.Imported, more: Sequence[tuple[str, int, str, str]] = ()
+) -> None:
+    """Put rows that cannot be used into quarantine; ``more``: file, row, reason and text of others."""
+    rows = [(reject.file, reject.row, reject.reason, reject.raw) for reject in content.rejects]
+    db.executemany("INSERT INTO quarantine (file, row, reason, raw) VALUES (?,?,?,?)", [*rows, *more])
+
+
+def _of_heldout(config: Config, heldout: formats.Imported) -> list[str]:
+    """What a person must know of the held-out data's file."""
+    name = config.data.heldout
+    out = [f"held out: {len(heldout.samples):,} rows of {name}"]
+    if heldout.rejects:
+        why = "; ".join(f"{reason} ({rows:,})" for reason, rows in heldout.reasons())
+        out.append(f"{len(heldout.rejects):,} of its rows are in quarantine: {why}")
+    return out
 
 
 def _barred(sample: Sample, item: int) -> tuple[str, int, str, str]:

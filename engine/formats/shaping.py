@@ -113,10 +113,16 @@ def _sharegpt(sample: Sample) -> Row:
             raise _refuse(sample, "sharegpt", "OpenAI's tool_calls", "messages")
         elif (turn.role, turn.kind) in _SHAREGPT:
             said = {"from": _SHAREGPT[turn.role, turn.kind], "value": turn.content}
-            row["conversations"].append(said | _fields(turn) | ({} if turn.train else {"train": False}))
+            mark = {"train": turn.train} if turn.role == "assistant" and _masks(sample) else {}
+            row["conversations"].append(said | _fields(turn) | mark)
         else:
             raise _refuse(sample, "sharegpt", f"a {turn.role} turn of kind {turn.kind!r}", "messages")
     return row
+
+
+def _masks(sample: Sample) -> bool:
+    """Whether the sample has a turn that is not to be learned: then every answer is marked, as such files do it."""
+    return not all(turn.train for turn in sample.messages)
 
 
 def _fields(turn: Message) -> Row:
@@ -132,6 +138,9 @@ def _openai(sample: Sample) -> Row:
     row, turns = _without_tools(sample)
     pending: list[str] = []
     row["messages"] = [_openai_turn(turn, pending) for turn in turns]
+    if _masks(sample):
+        for said, turn in zip(row["messages"], turns, strict=True):
+            said |= {"weight": int(turn.train)} if turn.role == "assistant" else {}
     if "tools" in row:
         row["tools"] = _exact(row["tools"])
     return row
@@ -162,7 +171,7 @@ def _openai_turn(turn: Message, pending: list[str]) -> Row:
         out |= {"content": (None if old else turn.content) or None, "tool_calls": calls}
     if old is not None:
         pending[:] = [str(call["id"]) for call in old if "id" in call]
-    out |= _fields(turn) | ({} if turn.train else {"weight": 0})
+    out |= _fields(turn)
     if turn.role == "tool" and pending and not turn.tool_call_id:
         out["tool_call_id"] = pending.pop(0)
     implied = OBSERVATION if turn.role == "tool" else CALL if calls is not None else ""

@@ -58,7 +58,7 @@ def test_the_mark_leaves_with_the_turn(tmp_path: Path, format: str, turns: str, 
     out = tmp_path / "out.json"
     formats.write(found.samples, out, format)
     row = json.loads(out.read_text())[0]
-    assert [turn.get(key) for turn in row[turns]] == [None, value, None, None]
+    assert [turn.get(key) for turn in row[turns]] == [None, value, None, not value]
     with pytest.raises(DataError, match=r"a turn that is not to be learned\. Use --format messages"):
         formats.write(found.samples, out, "alpaca")
 

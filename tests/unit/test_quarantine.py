@@ -80,3 +80,12 @@ def test_an_import_has_columns_format_and_encoding_of_its_own(project: Path, tmp
     assert "Frage" not in (project / "config.toml").read_text()
     wrong = run("import", project, path, "--encoding", "cp1252", "--column", "frage")
     assert wrong.exit_code == 2
+
+
+def test_rows_of_the_held_out_file_are_set_aside_too(tmp_path: Path) -> None:
+    data = put(tmp_path, [GOOD | {"input": str(n)} for n in range(5)], "a.json")
+    own = put(tmp_path, [GOOD, {"instruction": "x", "output": ""}], "own.json")
+    said = run("init", tmp_path / "P", "--data", data, "--heldout", own)
+    assert said.exit_code == 0, said.output
+    assert f"held out: 1 rows of {own}\n  1 of its rows are in quarantine: empty response (1)\n" in said.output
+    assert run("quarantine", tmp_path / "P").output.startswith("own.json, row 2: empty response\n")
