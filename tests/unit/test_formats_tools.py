@@ -28,8 +28,8 @@ def call(name: str = "add", id: str | None = None, **arguments: Any) -> dict[str
 
 def asked(*turns: dict[str, Any], **columns: Any) -> dict[str, Any]:
     """A row in which these turns come between a question and its answer."""
-    ends = [{"role": "user", "content": "1 + 1?"}], [{"role": "assistant", "content": "2"}]
-    return {"messages": [*ends[0], *turns, *ends[1]], **columns}
+    answer = {"role": "assistant", "content": "2"} | ({"weight": 1} if any("weight" in turn for turn in turns) else {})
+    return {"messages": [{"role": "user", "content": "1 + 1?"}, *turns, answer], **columns}
 
 
 def assistant(calls: Any, content: str | None = None, **more: Any) -> dict[str, Any]:
