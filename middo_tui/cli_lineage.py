@@ -79,7 +79,8 @@ def _origin(version: Version, family: Family) -> str:
 def _life(version: Version) -> str:
     if version.retired is None:
         return f"in the dataset since round {version.born}"
-    how = "replaced" if version.replaced else "retired"
+    why = f" ({version.redundant_to})" if version.redundant_to else ""
+    how = "replaced" if version.replaced else f"retired{why}"
     return f"in the datasets of rounds {version.born} to {version.retired - 1}, then {how}"
 
 

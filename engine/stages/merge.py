@@ -1,17 +1,19 @@
 """The next round's dataset: accepted rewrites replace their samples, diversity adds, redundant samples may leave.
 
 With ``merge.size = "fixed"`` as many samples are retired as diversity adds: the most redundant ones that nobody
-selected this round (exact copies first, then highest similarity to their neighbours, then lowest loss after
-training). A sample whose nearest neighbour has just been retired is passed over at first: what it was redundant to is
-gone. Samples that the last merge brought are never retired. A rewrite that failed or was rejected leaves its original
-in place.
+selected this round (exact copies first, then highest similarity to their neighbours, then lowest tuned loss). Each has
+a *keeper*: the copy or nearest neighbour that it is redundant to, which stays. So no two near-duplicates leave
+together: at first nothing is retired beside anything that leaves, replaced samples included; where that does not give
+enough, its nearest neighbour must stay. Samples that the last merge brought are never retired. A rewrite that failed or
+was rejected leaves its original in place.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from engine.stage import Ctx
 from engine.store import asked
@@ -20,6 +22,7 @@ from engine.store.rows import (
     Decision,
     Losses,
     Neighbourhood,
+    Retirement,
     Rewrite,
     Sample,
     Selection,
@@ -39,15 +42,15 @@ def run(ctx: Ctx) -> None:
     born = births(data, accepted, _taken(ctx, data))
     replaced = [s.parent_id for s in born if s.axis != "diversity" and s.parent_id is not None]
     added = len(born) - len(replaced)
-    redundant: list[int] = []
+    redundant: dict[int, Kept] = {}
     if ctx.config.merge.size == "fixed" and added:
-        untouched = _retirable(ctx, data)
-        redundant = most_redundant(untouched, _redundancy(ctx), added)
+        redundant = most_redundant(_retirable(ctx, data), _redundancy(ctx), added, replaced)
     merged = [Decision(ctx.round, r.sample_id, r.axis, "merged") for r in accepted]
     refused = [Decision(ctx.round, *key, "rejected", f"evaluation: {reason}") for key, reason in held.items()]
-    ctx.replace(born, [*replaced, *redundant], [*merged, *refused])
+    why = [Retirement(id, ctx.round + 1, kept.reason, kept.id) for id, kept in redundant.items()]
+    ctx.replace(born, [*replaced, *redundant], [*merged, *refused, *why])
     ctx.save([], done=1)
-    ctx.event(describe(len(data), len(replaced), added, len(redundant)))
+    ctx.event(describe(len(data), len(replaced), added, list(redundant.values())))
     if held:
         ctx.event(f"{len(held)} accepted rewrites are left out: their prompts are held out", "warning")
     if len(redundant) < added and ctx.config.merge.size == "fixed":
@@ -90,43 +93,68 @@ def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int])
 
 @dataclass(frozen=True, slots=True)
 class Redundancy:
-    """How redundant a sample is: similarity to its neighbours, loss after training, its nearest neighbour."""
+    """How redundant a sample is: similarity to its neighbours, tuned loss, its nearest neighbours, nearest first."""
 
     similarity: float
     loss_after: float
-    nearest: int | None
+    near: tuple[int, ...]
 
 
-def most_redundant(samples: Sequence[Sample], known: Mapping[int, Redundancy], count: int) -> list[int]:
-    """Up to ``count`` ids to retire, the most redundant first; equals by place in the dataset."""
-    seen: set[str] = set()
-    copies: list[Sample] = []
-    rest: list[Sample] = []
-    for sample in sorted(samples, key=lambda s: s.seq):
-        text = dump_messages(sample.messages)
-        (copies if text in seen else rest).append(sample)
-        seen.add(text)
+class Kept(NamedTuple):
+    """Why a sample is redundant, and to which one that stays."""
+
+    reason: Literal["copy", "near"]
+    id: int
+
+
+def most_redundant(
+    samples: Sequence[Sample], known: Mapping[int, Redundancy], count: int, leaving: Iterable[int] = ()
+) -> dict[int, Kept]:
+    """Up to ``count`` ids to retire with what they are redundant to, the most redundant first; equals by place in the
+    dataset. ``leaving``: samples that are replaced.
+    """
+    copies, rest = _copies(samples, set(leaving))
+    out = dict(list(copies.items())[:count])
     ranked = [s for s in rest if s.id in known]
     ranked.sort(key=lambda s: (-known[s.id].similarity, known[s.id].loss_after, s.seq))
-    out = [s.id for s in copies[:count]]
-    gone = set(out)
-    passed_over = []
-    for sample in ranked:
-        if len(out) == count:
-            break
-        if known[sample.id].nearest in gone:
-            passed_over.append(sample.id)
+    gone, keepers = {*leaving, *out}, {kept.id for kept in out.values()}
+    beside = {near for id in gone if id in known for near in known[id].near}
+    for strict in (True, False):
+        for id in (s.id for s in ranked if s.id not in gone):
+            if len(out) == count:
+                return out
+            near = known[id].near
+            touches = id in beside or not gone.isdisjoint(near)
+            if not near or near[0] in gone or id in keepers or (strict and touches):
+                continue
+            out[id] = Kept("near", near[0])
+            keepers.add(near[0])
+            gone.add(id)
+            beside.update(near)
+    return out
+
+
+def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, Kept], list[Sample]]:
+    """Exact copies of samples that stay, each with the first of them; and all others. In order of place."""
+    first: dict[str, int] = {}
+    copies: dict[int, Kept] = {}
+    rest: list[Sample] = []
+    for sample in sorted((s for s in samples if s.id not in leaving), key=lambda s: s.seq):
+        kept = first.setdefault(dump_messages(sample.messages), sample.id)
+        if kept == sample.id:
+            rest.append(sample)
         else:
-            out.append(sample.id)
-            gone.add(sample.id)
-    return out + passed_over[: count - len(out)]
+            copies[sample.id] = Kept("copy", kept)
+    return copies, rest
 
 
-def describe(size: int, replaced: int, added: int, retired: int) -> str:
-    """The log line: what changed, and the new size."""
+def describe(size: int, replaced: int, added: int, retired: Sequence[Kept]) -> str:
+    """The log line: what changed, why samples left, and the new size."""
+    copies = sum(kept.reason == "copy" for kept in retired)
+    why = f" ({copies} exact copies, {len(retired) - copies} nearest to one that stays)" if retired else ""
     return (
-        f"{replaced} samples replaced, {added} added, {retired} redundant ones retired:"
-        f" {size} → {size + added - retired} samples"
+        f"{replaced} samples replaced, {added} added, {len(retired)} redundant ones retired{why}:"
+        f" {size} → {size + added - len(retired)} samples"
     )
 
 
@@ -145,9 +173,7 @@ def _redundancy(ctx: Ctx) -> dict[int, Redundancy]:
     for row in ctx.rows(Neighbourhood):
         near = json.loads(row.neighbours)
         loss = losses.get(row.sample_id)
-        out[row.sample_id] = Redundancy(
-            row.similarity, float("inf") if loss is None else loss, near[0] if near else None
-        )
+        out[row.sample_id] = Redundancy(row.similarity, float("inf") if loss is None else loss, tuple(near))
     return out
 
 

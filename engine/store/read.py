@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from engine.store.rows import (
@@ -114,6 +114,16 @@ def overlap(db: sqlite3.Connection, round: int) -> int:
     """How many held-out prompts D_round is trained on too; above 0 only in projects of older versions."""
     sql = f"SELECT count(DISTINCT item) FROM overlap JOIN sample ON id=sample_id WHERE {IN_ROUND}"  # noqa: S608
     return int(db.execute(sql, {"round": round}).fetchone()[0])
+
+
+def redundant_to(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, str]:
+    """Why samples among ``ids`` were retired as redundant, in words; older merges did not keep it."""
+    found = db.execute(
+        "SELECT sample_id, reason, k.seq FROM retirement JOIN sample s ON s.id=sample_id AND s.retired_round=round"
+        " JOIN sample k ON k.id=kept WHERE sample_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(ids)),),
+    )
+    return {id: f"{'exact copy of' if reason == 'copy' else 'nearest to'} #{seq:,}" for id, reason, seq in found}
 
 
 def jobs(db: sqlite3.Connection) -> list[Job]:

@@ -239,6 +239,19 @@ class Decision(Row, frozen=True):
     reason: str | None = None
 
 
+class Retirement(Row, frozen=True):
+    """Why a sample left the dataset before ``round``, and which one stays for it: an exact ``copy``, or its ``near``est
+    neighbour.
+    """
+
+    TABLE: ClassVar[str] = "retirement"
+    KEY: ClassVar[tuple[str, ...]] = ("sample_id",)
+    sample_id: int
+    round: int
+    reason: str
+    kept: int
+
+
 class Score(Row, frozen=True):
     """One evaluation figure of one round's model, e.g. ``heldout_loss``, ``accuracy`` or ``gsm8k_cot``.
 

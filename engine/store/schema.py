@@ -141,6 +141,13 @@ def m016_index_later(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m017_why_retired(db: Database) -> None:
+    """What a retired sample was redundant to."""
+    for statement in WHY_RETIRED:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -298,4 +305,9 @@ BEAT_CHANCE = (
 HOLD_AFTER_MERGE = (
     "ALTER TABLE plan ADD COLUMN hold_s REAL NOT NULL DEFAULT 0",
     "ALTER TABLE worker ADD COLUMN holds_until REAL",
+)
+
+WHY_RETIRED = (
+    "CREATE TABLE retirement (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL,"
+    " kept INTEGER NOT NULL)",
 )

@@ -93,6 +93,7 @@ def replace(
     with transaction(db):
         db.execute("UPDATE sample SET retired_round=NULL WHERE retired_round=?", (round + 1,))
         db.execute("DELETE FROM sample WHERE born_round=?", (round + 1,))
+        db.execute("DELETE FROM retirement WHERE round=?", (round + 1,))
         add_samples(db, sorted(born, key=lambda sample: sample.id))  # as they lie in the file: a third of the time
         db.executemany("UPDATE sample SET retired_round=? WHERE id=?", ((round + 1, i) for i in sorted(retired)))
         upsert(db, rows)

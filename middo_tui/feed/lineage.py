@@ -2,7 +2,7 @@
 
 A rewrite never changes a sample: it makes a new one. For complexity and quality that one takes the old one's place; for
 diversity the old one stays and the new one was only inspired by it. What was tried and came to nothing is part of the
-story. Five queries per family, whatever its size. For threads.
+story. Six queries per family, whatever its size. For threads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Message, load_messages
 from middo_tui import guard
@@ -81,6 +82,7 @@ class Version(Struct, frozen=True):
     made_by: Attempt | None
     tried: tuple[Attempt, ...]
     replaced: bool
+    redundant_to: str = ""
 
 
 class Family(Struct, frozen=True):
@@ -146,7 +148,9 @@ def _family(db: sqlite3.Connection, id: int) -> Family | None:
     cut = len(found) > MOST
     rows = {row["id"]: row for row in found[:MOST]}
     signals, attempts = _signals(db, rows), _attempts(db, rows)
-    versions = [_version(rows, row, signals, attempts) for row in _ordered(rows, root[0])]
+    why = read.redundant_to(db, rows)
+    ordered = _ordered(rows, root[0])
+    versions = [_version(rows, row, signals, attempts, why.get(row["id"], "")) for row in ordered]
     return Family(id, tuple(versions), cut)
 
 
@@ -173,6 +177,7 @@ def _version(
     row: sqlite3.Row,
     signals: Mapping[int, list[Signals]],
     attempts: Mapping[int, list[Attempt]],
+    redundant: str,
 ) -> Version:
     id, parent, axis, born = row["id"], row["parent_id"], row["axis"] or "", row["born_round"]
     messages = load_messages(row["messages"])
@@ -194,6 +199,7 @@ def _version(
         made_by=made[0] if made else None,
         tried=tuple(tried),
         replaced=any(axis != "diversity" and born == row["retired_round"] for axis, born in mine),
+        redundant_to=redundant,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.store import read
 from engine.store.rows import load_messages
 from middo_tui import guard
 from middo_tui.feed.filters import NUMBERS
@@ -75,6 +76,7 @@ class Detail(Struct, frozen=True):
     rewrites: tuple[Written, ...]
     cluster: int | None
     cluster_size: int | None
+    redundant_to: str = ""
 
 
 def read_detail(project: Path, id: int, round: int) -> Detail | None:
@@ -124,6 +126,7 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Detail
         rewrites=_rewrites(db, id),
         cluster=None if cluster is None else int(cluster),
         cluster_size=None if found is None else found[0],
+        redundant_to=read.redundant_to(db, [id]).get(id, ""),
     )
 
 

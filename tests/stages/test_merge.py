@@ -10,8 +10,10 @@ import rounds
 import tiny
 
 from engine.stages import merge
-from engine.stages.merge import Redundancy
-from engine.store.rows import Losses, Message, Rewrite, Sample, Selection, content_id, dump_messages
+from engine.stages.merge import Kept, Redundancy
+from engine.store.rows import Losses, Message, Retirement, Rewrite, Sample, Selection, content_id, dump_messages
+from middo_tui.feed.sample import read_detail
+from middo_tui.widgets.sample_pane import pane_lines
 
 
 def accept(made: tiny.Project, place: int, axis: str, prompt: str, state: str = "accepted", round: int = 0) -> None:
@@ -40,7 +42,7 @@ def test_replacing_axes_replace_and_diversity_adds(made: tiny.Project) -> None:
     accept(made, 2, "complexity", "simpler 2")
     accept(made, 3, "diversity", "other 3")
     merge.run(made.ctx("merge"))
-    kept = [f"ask {i} please" for i in (3, 4, 5, 6, 7, 8)]
+    kept = [f"ask {i} please" for i in (3, 4, 5, 6, 8, 9)]  # 9 and 8 lie beside what is replaced
     assert prompts(made, 1) == [*kept, "simpler 2", "other 3", "better 0", "better 1"]
     assert len(rounds.dataset(made, 0)) == 10
     old = rounds.dataset(made)
@@ -54,7 +56,10 @@ def test_replacing_axes_replace_and_diversity_adds(made: tiny.Project) -> None:
     assert [s.seq for s in rounds.dataset(made, 1)[-4:]] == [10, 11, 12, 13]
     assert born.id == content_id(born.messages)
     assert {r.state for r in made.ctx("x").rows(Rewrite)} == {"merged"}
-    assert made.events() == ["3 samples replaced, 1 added, 1 redundant ones retired: 10 → 10 samples"]
+    assert made.events() == [
+        "3 samples replaced, 1 added, 1 redundant ones retired (0 exact copies, 1 nearest to one that stays):"
+        " 10 → 10 samples"
+    ]
 
 
 def test_grow_retires_nothing(made: tiny.Project) -> None:
@@ -92,11 +97,15 @@ def test_what_is_not_accepted_leaves_its_original(made: tiny.Project, state: str
 def test_running_again_changes_nothing(made: tiny.Project) -> None:
     accept(made, 1, "quality", "better 1")
     accept(made, 3, "diversity", "other 3")
+
+    def stored() -> list[list[tuple[object, ...]]]:
+        tables = ("* FROM sample", "* FROM rewrite", "* FROM retirement", "round, stage, state, done, total FROM job")
+        return [[*map(tuple, made.db.execute(f"SELECT {one}"))] for one in tables]
+
     merge.run(made.ctx("merge"))
-    kept = ("* FROM sample", "* FROM rewrite", "round, stage, state, done, total FROM job")
-    before = [[*map(tuple, made.db.execute(f"SELECT {what}"))] for what in kept]
+    before = stored()
     merge.run(made.ctx("merge"))
-    assert [[*map(tuple, made.db.execute(f"SELECT {what}"))] for what in kept] == before
+    assert stored() == before
 
 
 def test_the_most_redundant_leave_but_never_selected_or_new_ones(made: tiny.Project) -> None:
@@ -147,39 +156,87 @@ def sample(id: int, text: str = "") -> Sample:
     return Sample(id, (Message("user", text or f"ask {id}"), Message("assistant", "x")), seq=id)
 
 
+def ids(found: dict[int, Kept]) -> list[int]:
+    return list(found)
+
+
+def apart(similarity: float, loss: float, near: int) -> Redundancy:
+    """A sample whose nearest neighbour nobody would retire."""
+    return Redundancy(similarity, loss, (near,))
+
+
 def test_highest_similarity_then_lowest_loss_then_place() -> None:
     known = {
-        1: Redundancy(0.5, 0.1, None),
-        2: Redundancy(0.9, 0.7, None),
-        3: Redundancy(0.9, 0.3, None),
-        4: Redundancy(0.9, 0.3, None),
+        i: apart(s, loss, 100 + i) for i, (s, loss) in enumerate(((0.5, 0.1), (0.9, 0.7), (0.9, 0.3), (0.9, 0.3)), 1)
     }
     samples = [sample(i) for i in known]
     random.Random(0).shuffle(samples)
-    assert merge.most_redundant(samples, known, 9) == [3, 4, 2, 1]
-    assert merge.most_redundant(samples, known, 2) == [3, 4]
+    assert ids(merge.most_redundant(samples, known, 9)) == [3, 4, 2, 1]
+    assert ids(merge.most_redundant(samples, known, 2)) == [3, 4]
 
 
-def test_a_sample_is_not_redundant_to_what_is_gone() -> None:
-    known = {
-        1: Redundancy(0.99, 0.1, 2),
-        2: Redundancy(0.99, 0.2, 1),
-        3: Redundancy(0.5, 0.1, 1),
-        4: Redundancy(0.4, 0.1, 5),
-    }
+def test_two_near_duplicates_never_leave_together() -> None:
+    known = {1: apart(0.99, 0.1, 2), 2: apart(0.99, 0.2, 1), 3: apart(0.5, 0.1, 1), 4: apart(0.4, 0.1, 5)}
     samples = [sample(i) for i in known]
-    assert merge.most_redundant(samples, known, 2) == [1, 4]
-    assert merge.most_redundant(samples, known, 3) == [1, 4, 2], "only then those passed over"
+    assert ids(merge.most_redundant(samples, known, 2)) == [1, 4]
+    assert ids(merge.most_redundant(samples, known, 9)) == [1, 4], "rather too few: 2 is what is left of 1, 1 of 3"
 
 
-def test_exact_copies_leave_first() -> None:
-    known = {i: Redundancy(0.9 - i / 10, 0.1, None) for i in range(1, 4)}
+def test_each_has_a_keeper_that_stays(made: tiny.Project) -> None:
+    """On many random neighbourhoods: whoever is retired has its nearest neighbour left."""
+    draw = random.Random(0)
+    for _ in range(200):
+        people = range(1, 31)
+        known = {
+            i: Redundancy(draw.random(), 0.1, tuple(draw.sample([j for j in people if j != i], 2))) for i in people
+        }
+        leaving = draw.sample(people, 5)
+        texts = [sample(i, "twin" if draw.random() < 0.2 else "") for i in people if i not in leaving]
+        found = merge.most_redundant(texts, known, 12, leaving)
+        gone = {*leaving, *found}
+        assert not gone & {kept.id for kept in found.values()}
+        assert all(kept.reason == "copy" or kept.id == known[id].near[0] for id, kept in found.items())
+
+
+def test_what_is_nearest_to_a_replaced_sample_stays() -> None:
+    known = {1: apart(0.99, 0.1, 2), 3: apart(0.5, 0.1, 4)}
+    assert ids(merge.most_redundant([sample(1), sample(3)], known, 2, leaving=[2])) == [3]
+
+
+def test_beside_what_leaves_only_where_there_is_nothing_else() -> None:
+    known = {1: Redundancy(0.99, 0.1, (5, 2)), 2: Redundancy(0.98, 0.1, (6, 1)), 3: apart(0.5, 0.1, 7)}
+    samples = [sample(i) for i in known]
+    assert ids(merge.most_redundant(samples, known, 2)) == [1, 3]
+    assert merge.most_redundant(samples, known, 3)[2] == Kept("near", 6), "its nearest neighbour stays"
+
+
+def test_exact_copies_leave_first_and_the_first_of_them_stays() -> None:
+    known = {i: apart(0.9 - i / 10, 0.1, 100 + i) for i in range(1, 4)}
     samples = [sample(1), sample(2, "twin"), sample(3, "twin"), sample(4, "twin")]
-    assert merge.most_redundant(samples, known, 3) == [3, 4, 1]
+    assert ids(merge.most_redundant(samples, known, 3)) == [3, 4, 1]
+    found = merge.most_redundant(samples, known, 9)
+    assert found == {3: Kept("copy", 2), 4: Kept("copy", 2), 1: Kept("near", 101)}
+
+
+def test_why_a_sample_was_retired_is_kept_and_said(made: tiny.Project) -> None:
+    accept(made, 0, "diversity", "other 0")
+    merge.run(made.ctx("merge"))
+    old = rounds.dataset(made)
+    assert made.ctx("x").rows(Retirement, 1) == [Retirement(old[9].id, 1, "near", old[0].id)]
+    assert (
+        "0 samples replaced, 1 added, 1 redundant ones retired (0 exact copies, 1 nearest to one that stays)"
+        in (made.events()[-1])
+    )
+    detail = read_detail(made.folder, old[9].id, 1)
+    assert detail is not None
+    assert detail.redundant_to == "nearest to #0"
+    assert "redundant (nearest to #0)" in "".join(run.text for line in pane_lines(detail, 120) for run in line)
+    merge.run(made.ctx("merge"))
+    assert len(made.ctx("x").rows(Retirement, 1)) == 1
 
 
 def test_samples_without_a_neighbourhood_stay() -> None:
-    assert merge.most_redundant([sample(1), sample(2)], {}, 2) == []
+    assert merge.most_redundant([sample(1), sample(2)], {}, 2) == {}
 
 
 def test_losses_tell_every_id_there_ever_was(made: tiny.Project) -> None:
