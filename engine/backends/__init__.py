@@ -96,7 +96,8 @@ class Going:
     """Replies on their way: how many of them are whole, and the tokens that were written, also of whole ones alone.
 
     ``kept``: those tokens of it that an earlier run had written. ``text``: what the reply that is furthest on its way
-    says so far. ``replies``: those that are whole.
+    says so far. ``replies``: those that are whole. ``open``: how many are being written, a token of each in ``step_s``
+    seconds; ``reading_s``: how long it takes to read one more prompt.
     """
 
     done: int
@@ -104,6 +105,9 @@ class Going:
     tokens: int
     whole: int
     kept: int
+    open: int
+    reading_s: float
+    step_s: float
     text: Callable[[], str]
     replies: Callable[[], list[Generation]]
 

@@ -23,7 +23,7 @@ SPARE = 1 << 30
 
 def keep(work: Writing, path: Path, key: str) -> bool:
     """Write ``work`` to ``path``; False: the disk has no room for it. ``key``: what it belongs to."""
-    tensors = {} if work.slots is None else {name: one.cpu() for name, one in work.slots.tensors().items()}
+    tensors = {} if work.slots is None else work.slots.tensors(work.alive)
     path.parent.mkdir(parents=True, exist_ok=True)
     if sum(one.nbytes for one in tensors.values()) + SPARE > shutil.disk_usage(path.parent).free:
         path.unlink(missing_ok=True)

@@ -54,8 +54,8 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
     wanted: dict[str, Any] = {} if attention == "auto" else {"attn_implementation": attention}
     if nf4:
         wanted |= _four_bits(path, dtype, device)
-    elif device.type == "meta":
-        wanted |= {"device_map": "meta"}
+    else:
+        wanted |= _straight(device)
     model_folder.check(path)
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
@@ -68,7 +68,7 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
             **wanted,
         )
         _refuse_random(path, sorted(found["missing_keys"]))
-        return model if nf4 else model.to(device)
+        return model if "device_map" in wanted else model.to(device)
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{path}: does not fit into the memory of {device}. Take a smaller model.") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
@@ -86,6 +86,22 @@ def _refuse_random(path: Path, missing: list[str]) -> None:
         )
 
 
+def _straight(device: torch.device) -> dict[str, Any]:
+    """How transformers is told to read each weight to ``device``: a whole model in this process's memory first would be
+    32 GB for 8B in float32, once for each process. For the CPU it reads so by itself; ZeRO-3 has its own way.
+    """
+    from transformers.integrations import is_deepspeed_zero3_enabled
+
+    if device.type == "cpu" or is_deepspeed_zero3_enabled():
+        return {}
+    return {"device_map": {"": _numbered(device)}}
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """accelerate compares it with the trainer's, which has a number."""
+    return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
+
+
 def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """How transformers is told to quantise while it reads, straight to ``device``."""
     require_nf4()
@@ -100,9 +116,7 @@ def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-    if str(device) == "cuda":
-        device = torch.device("cuda", torch.cuda.current_device())  # accelerate compares it with the trainer's
-    return {"quantization_config": how, "device_map": {"": device}}
+    return {"quantization_config": how, "device_map": {"": _numbered(device)}}
 
 
 def set_threads(model: Any, device: torch.device, threads: int) -> None:

@@ -48,6 +48,7 @@ class Writing:
     ``queue``: requests that nobody has read yet, the next one last. ``open``: who is in which slot; -1: nobody.
     ``filling``: slots are free, and the next requests are put into them until there is none. ``seconds``: from reading
     each request until its reply was whole. ``errors``: why a request has no reply.
+    ``read``: prompts that this process has read, in ``read_s`` seconds; ``step_s``: how long the last step took.
     """
 
     asked: Sequence[Asked]
@@ -59,6 +60,9 @@ class Writing:
     slots: Slots | None = None
     seconds: list[float] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)
+    read: int = 0
+    read_s: float = 0.0
+    step_s: float = 0.0
 
     @classmethod
     def begin(cls, asked: Sequence[Asked]) -> Writing:
@@ -120,19 +124,22 @@ class Writer:
         while work.queue or work.alive:
             if work.queue and self._wants_more(work):
                 self._read(work, how)
-            elif work.slots is not None:
+                work.read_s += self._count(work)
+                watch(work)
+            if work.slots is not None and work.alive:  # also between two readings, so that nobody waits for all
                 self._shrink(work, work.slots)
                 self._step(work, work.slots, how)
-            self._count(work)
-            watch(work)
+                work.step_s = self._count(work)
+                watch(work)
 
-    def _count(self, work: Writing) -> None:
-        """The seconds of a forward go to everybody who was written in it."""
+    def _count(self, work: Writing) -> float:
+        """The seconds of a forward, which go to everybody who was written in it."""
         now = time.monotonic()
         for number in work.open:
             if number >= 0:
                 work.seconds[number] += now - self._since
-        self._since = now
+        took, self._since = now - self._since, now
+        return took
 
     def _wants_more(self, work: Writing) -> bool:
         """Whether the next prompts are to be read now: not for every place that becomes free, which would cost more."""
@@ -148,6 +155,7 @@ class Writer:
             work.slots, work.open = Slots(rows, self.device), [-1] * rows
         free = [slot for slot, number in enumerate(work.open) if number < 0]
         which = self._next(work, len(free))
+        work.read += len(which)
         slots = free[: len(which)]
         for slot, number in zip(slots, which, strict=True):
             work.open[slot] = number
@@ -267,7 +275,7 @@ class Writer:
 
         def choose(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             """Write down what each row draws, and have the greedy loop take it."""
-            self._count(work)
+            work.step_s = self._count(work)
             watch(work)
             alive = [row for row, n in enumerate(which) if not work.ended[n]]
             drawn = self._drawn(work, [which[row] for row in alive], scores[alive], how)

@@ -101,6 +101,9 @@ class _Watched:
                 work.tokens,
                 sum(len(own) for own, ended in zip(work.written, work.ended, strict=True) if ended),
                 self.before,
+                len(open),
+                work.read_s / max(1, work.read),
+                work.step_s,
                 lambda: str(decode(work.written[longest], skip_special_tokens=True)),
                 lambda: [_read(self.loaded, work, n) for n, ended in enumerate(work.ended) if ended],
             )

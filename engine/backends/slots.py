@@ -114,28 +114,39 @@ class Slots:
 
     # -------------------------------------------------------------------------------------------- kept over a pause
 
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """All that is in use, for ``restore``."""
-        out = {"mask": self.mask[:, self.start : self.end].contiguous()}
+    def tensors(self, used: Sequence[int]) -> dict[str, torch.Tensor]:
+        """All that the slots ``used`` may see, for ``restore``: keys and values are [tokens, heads, width]."""
+        mask = self.mask[:, self.start : self.end].contiguous()
+        own = mask.clone()
+        own[[slot for slot in range(self.rows) if slot not in used]] = False
+        out = {"mask": mask, "own": own}
         for i, layer in enumerate(self.layers):
-            out[f"keys {i}"] = layer.keys[:, :, self.start : self.end].contiguous()
-            out[f"values {i}"] = layer.values[:, :, self.start : self.end].contiguous()
+            for name, of in (("keys", layer.keys), ("values", layer.values)):
+                out[f"{name} {i}"] = of[:, :, self.start : self.end].transpose(1, 2)[own].cpu()
         return out
 
     @classmethod
     def restore(cls, kept: dict[str, torch.Tensor], device: torch.device) -> Slots:
-        """As it was when ``tensors`` were taken."""
+        """As it was when ``tensors`` were taken; what nobody may see is 0."""
         rows, width = kept["mask"].shape
         slots = cls(rows, device)
         slots.mask, slots.end = kept["mask"].to(device), width
-        count = sum(name.startswith("keys ") for name in kept)
-        for i in range(count):
-            layer = _Layer(slots, kept[f"keys {i}"], kept[f"values {i}"])
-            layer.keys, layer.values = kept[f"keys {i}"].to(device), kept[f"values {i}"].to(device)
+        own = kept["own"].to(device)
+        for i in range(sum(name.startswith("keys ") for name in kept)):
+            keys, values = (_spread(kept[f"{name} {i}"].to(device), own) for name in ("keys", "values"))
+            layer = _Layer(slots, keys, values)
+            layer.keys, layer.values = keys, values
             slots.layers.append(layer)
         slots.cache.layers = slots.layers
         slots.room()
         return slots
+
+
+def _spread(tokens: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """[tokens, heads, width] at the places that ``own`` ([slots, columns]) names: [slots, heads, columns, width]."""
+    out = tokens.new_zeros((*own.shape, *tokens.shape[1:]))
+    out[own] = tokens
+    return out.transpose(1, 2).contiguous()
 
 
 def _moved(of: torch.Tensor, rows: int, old: slice, end: int) -> torch.Tensor:

@@ -87,13 +87,21 @@ class Meter:
             seconds=now - began,
             at=time.time(),
             per_s=per_s,
-            left_s=self._left(going) / per_s if per_s else None,
+            left_s=self._left_s(going),
             text=going.text()[-SHOWN:],
         )
 
-    def _left(self, going: Going) -> float:
-        """Tokens that are still to be written: what is owed, as long as replies were so far, less what is begun."""
-        replies, whole = self.replies + going.done, self.whole + going.whole
-        mean = whole / replies if replies >= FEW else self.job.expected_reply(self.ctx.config.teacher)
+    def _left_s(self, going: Going) -> float | None:
+        """Seconds until all is made: prompts to read, and steps for what is still to be written.
+
+        That is what is owed, as long as replies were so far, less what is begun. A step takes about as long for all
+        places as for those that are taken now.
+        """
+        if not going.step_s:
+            return None
+        how, replies, whole = self.ctx.config.teacher, self.replies + going.done, self.whole + going.whole
+        mean = whole / replies if replies >= FEW else self.job.expected_reply(how)
         owed = 2 * len(self.job.rows) - self.job.settled() - going.done
-        return max(0.0, owed * mean - (going.tokens - going.whole))
+        tokens = max(0.0, owed * mean - (going.tokens - going.whole))
+        unread = max(0, owed - going.open)
+        return unread * going.reading_s + tokens * going.step_s / max(1, min(how.batch_size, owed))

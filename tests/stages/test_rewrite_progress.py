@@ -78,7 +78,20 @@ class Slow(Scripted):
             tokens = second * len(calls)
             replies = found if whole else []
             done, total = len(replies), len(calls)
-            watch(Going(done, total, tokens, tokens * whole, 0, lambda: "the \x1b text", lambda of=replies: of))
+            watch(
+                Going(
+                    done,
+                    total,
+                    tokens,
+                    tokens * whole,
+                    0,
+                    len(calls),
+                    0.0,
+                    1.0,
+                    lambda: "the \x1b text",
+                    lambda of=replies: of,
+                )
+            )
             self.look()
         return found
 
@@ -108,7 +121,6 @@ def test_what_is_written_is_said_every_second(
     assert len(seen) == 8 * 5, "four pieces of prompts, four of answers"
     first, later = seen[0], seen[6]
     assert (first["step"], first["done"], first["total"], first["tokens"]) == ("prompt", 0, 2, 2)
-    assert first["left_s"] is None
     assert first["text"] == "the \x1b text"
     assert (later["tokens"], later["seconds"], later["per_s"]) == (14, 6.0, 2.0)
     assert seen[20]["step"] == "answer"
