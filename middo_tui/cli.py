@@ -261,13 +261,21 @@ def _terminal() -> bool:
 
 
 def _nearest() -> Path:
-    """The nearest project upward from here, or a new one."""
+    """The nearest project upward from here; else one that is chosen of those in this folder, or a new one."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "middo.db").exists():
             return folder
+    from middo_tui.feed.home import projects
+
+    found = projects(Path.cwd())
     if _terminal():
-        return _made(None)
+        from middo_tui.cli_new import chosen
+
+        return (chosen(found, _mouse()) if found else None) or _made(None)
+    if found:
+        names = ", ".join(one.folder.name for one in found[:5]) + (", …" if len(found) > 5 else "")
+        raise UsageError(f"no project here, but in it: {names}. Open one: middo-tui {quote(found[0].folder.name)}")
     raise UsageError(
         "no project here. Try `middo-tui demo`, or make one: middo-tui init DIR --data FILE --model MODEL. "
         "All commands: --help"

@@ -7,9 +7,26 @@ from pathlib import Path
 
 from engine.errors import UsageError
 from middo_tui.app import supported
+from middo_tui.feed.home import Project
 from middo_tui.preferences import load
 from middo_tui.say import say
 from middo_tui.screens.wizard import Wizard
+
+
+def chosen(found: list[Project], mouse: bool) -> Path | None:
+    """The project that the person opens; None for a new one. Ends the program with 0 when they quit.
+
+    Raises:
+        UsageError: this terminal cannot show the list.
+    """
+    from middo_tui.screens.home import NEW, Home
+
+    if reason := supported():
+        raise UsageError(f"{reason} Name a project: middo-tui status {found[0].folder.name}")
+    folder = Home(found, load(mouse=mouse)).start()
+    if folder is None:
+        sys.exit(0)
+    return None if folder == NEW else folder
 
 
 def made(folder: Path | None, mouse: bool) -> Path:

@@ -18,6 +18,7 @@ from engine.errors import UsageError
 from engine.formats import Source, source_of
 from engine.models import DEMO
 from middo_tui import guard
+from middo_tui.feed.home import inside_project, is_project
 from middo_tui.widgets.choices import Item
 
 LISTED = 200
@@ -136,6 +137,8 @@ def paths(typed: str, files: bool) -> list[Offer]:
     folder, start = (whole, "") if typed.endswith("/") or not typed else (whole.parent, whole.name)
     before = typed[: len(typed) - len(start)] if start else typed
     found = []
+    if files and inside_project(folder.resolve()):  # what a project holds is no dataset to begin another with
+        return []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -154,6 +157,8 @@ def _offer(entry: os.DirEntry[str], before: str, files: bool) -> Offer | None:
         if entry.is_dir():
             place = Path(entry.path)
             kind = "model" if (place / "config.json").is_file() else ""
+            if files and is_project(place):
+                return None
             if files and any((place / file).is_file() for file in ("state.json", "dataset_dict.json")):
                 return Offer(Item(f"{name}/", "saved by `datasets`"), before + entry.name)
             if kind and not files:
@@ -201,6 +206,27 @@ def preset_models() -> list[Offer]:
     for name in template.presets():
         found.setdefault(str(template.preset(name).get("model", {}).get("name", "")), name)
     return [Offer(Item(model, f"hub · preset {name}"), model) for model, name in found.items() if model]
+
+
+def base_models() -> list[Offer]:
+    """What can be fine-tuned without a folder of one's own."""
+    return [*preset_models(), Offer(Item("demo:base", "embedded, for the demo's data alone"), "demo:base")]
+
+
+INSTRUCT = (
+    ("Qwen/Qwen2.5-7B-Instruct", "15 GB of weights"),
+    ("Qwen/Qwen2.5-14B-Instruct", "30 GB of weights"),
+    ("Qwen/Qwen2.5-3B-Instruct", "6 GB of weights"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "16 GB of weights; accept its licence on the Hub first"),
+    ("mistralai/Mistral-7B-Instruct-v0.3", "15 GB of weights"),
+    ("demo:teacher", "embedded, for the demo's data alone"),
+)
+"""Models that follow instructions, which a teacher must; with a word about each."""
+
+
+def teachers() -> list[Offer]:
+    """Models that can rewrite."""
+    return [Offer(Item(name, text), name) for name, text in INSTRUCT]
 
 
 def fitting_preset(model: str) -> str:

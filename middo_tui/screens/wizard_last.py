@@ -68,7 +68,7 @@ class CheckStep(EntryStep):
     """The project's folder, and what the doctor says about all of it."""
 
     TITLE = "check"
-    QUESTION = "Where shall the project be? A new folder. Below: whether this machine can run it."
+    QUESTION = "Project folder? A new one. Below: whether this machine can run it."
     FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "make the project"), ("↑↓", "scroll"))
     COLUMN = 12
 
@@ -97,7 +97,7 @@ class CheckStep(EntryStep):
         bad = sum(one.bad for one in message.findings)
         if bad:
             things = "one thing" if bad == 1 else f"{bad} things"
-            said = f"A run would fail because of {things} (✘). The project can be made all the same, and mended later."
+            said = f"A run would fail because of {things} (✘). The project can be made all the same; fix it later."
             self.post_message(Said(Notice(said, "decide")))
 
     def offers(self, typed: str) -> list[Offer]:

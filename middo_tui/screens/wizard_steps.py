@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shlex import quote
 from typing import ClassVar
 
 from msgspec.structs import replace
@@ -13,12 +15,14 @@ from textual.widgets import Input
 
 from engine import doctor, roles
 from engine.errors import MiddoError, UsageError
+from engine.finding import Finding
 from engine.formats import Source
 from engine.formats.look import look
 from engine.hub.fetch import Fetch, Progress, named
 from engine.hub.layout import Undecided
 from engine.hub.names import Name
 from middo_tui import guard
+from middo_tui.feed.home import is_project
 from middo_tui.notice import Notice
 from middo_tui.screens import wizard_draft as drafts
 from middo_tui.screens.wizard_draft import Draft, Offer
@@ -237,6 +241,8 @@ class DataStep(EntryStep):
             return replace(self.draft, demo=True)
         if not text:
             raise UsageError("Type the path or the name of a dataset, or choose the demo.")
+        if is_project(Path(text).expanduser()):
+            raise UsageError(f"{guard.one_line(text)}: a project, not a dataset. Open it: middo-tui {quote(text)}")
         draft = replace(self.draft, demo=False, data=text)
         if draft.data != self.draft.data:
             draft = replace(draft, fetched=None, format="auto", columns={})
@@ -277,7 +283,7 @@ class ModelStep(EntryStep):
 
     TITLE = "model"
     QUESTION = (
-        "Which model is trained on it? A folder in Hugging Face format, or a hub name (owner/name), which is fetched"
+        "Which model will you fine-tune? A folder in Hugging Face format, or a hub name (owner/name), which is fetched"
         " at the first run."
     )
     PLACEHOLDER = "folder or owner/name"
@@ -288,7 +294,7 @@ class ModelStep(EntryStep):
 
     def offers(self, typed: str) -> list[Offer]:
         """Models with presets, then folders."""
-        hub = [offer for offer in drafts.preset_models() if typed.lower() in offer.value.lower()]
+        hub = [offer for offer in drafts.base_models() if typed.lower() in offer.value.lower()]
         return [*hub, *drafts.paths(typed, files=False)]
 
     def answer(self, value: str) -> Draft:
@@ -296,7 +302,7 @@ class ModelStep(EntryStep):
         name = drafts.model_name(value)
         found = doctor.model("model", name)
         if found.bad:
-            raise UsageError(f"{found.text}: {found.fix}.")
+            raise UsageError(_sentences(found))
         preset = drafts.fitting_preset(name) if name != self.draft.model else self.draft.preset
         return replace(self.draft, model=name, preset=preset)
 
@@ -306,8 +312,8 @@ class TeacherStep(EntryStep):
 
     TITLE = "teacher"
     QUESTION = (
-        "Who rewrites what the diagnosis selects? A stronger model helps more. A folder or a hub name (with the word"
-        " vllm behind it: in vLLM, faster), or a server: URL MODEL, then the variable that holds its key."
+        "Which teacher model? It rewrites what is selected; a stronger one helps more. A folder or a Hub name (append"
+        " vllm to run it in vLLM, faster), or a server: URL MODEL, then the variable that holds its key."
     )
     PLACEHOLDER = "folder, owner/name, or https://… MODEL VARIABLE"
 
@@ -316,11 +322,11 @@ class TeacherStep(EntryStep):
         return self.draft.teacher
 
     def offers(self, typed: str) -> list[Offer]:
-        """The model itself, then as for the model."""
+        """The model itself, models that follow instructions, then folders."""
         if typed.startswith("http"):
             return []
         itself = [Offer(Item("the model itself", "rewrites for itself; needs nothing more"), "")]
-        hub = [offer for offer in drafts.preset_models() if typed.lower() in offer.value.lower()]
+        hub = [offer for offer in drafts.teachers() if typed.lower() in offer.value.lower()]
         return [*([] if typed else itself), *hub, *drafts.paths(typed, files=False)]
 
     def about(self, value: str) -> str:
@@ -333,7 +339,7 @@ class TeacherStep(EntryStep):
         if typed:
             settings = drafts.teacher(typed)
             if settings["backend"] != "openai" and (found := doctor.model("teacher", settings["model"])).bad:
-                raise UsageError(f"{found.text}: {found.fix}.")
+                raise UsageError(_sentences(found))
             if settings["backend"] == "vllm" and roles.vllm_version() is None:
                 raise UsageError(roles.missing(("teacher",)))
         return replace(self.draft, teacher=typed)
@@ -371,3 +377,9 @@ class PresetStep(Step):
     def answer(self, value: str) -> Draft:
         """Any of them."""
         return replace(self.draft, preset=value)
+
+
+def _sentences(found: Finding) -> str:
+    """What is wrong, then what to do."""
+    fix = found.fix.rstrip(".")
+    return f"{found.text.rstrip('.')}. {fix[:1].upper()}{fix[1:]}."

@@ -135,7 +135,7 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
         await pilot.press("down", "down", "enter")
         await until(pilot, "o/rows:de: 0.0 of 0.0 MB")
         await pilot.press("x", "enter")
-        assert "esc give up the transfer" in screen_text(app)
+        assert "esc stop the transfer" in screen_text(app)
         await pilot.press("escape")
         await until(pilot, "o/rows:de: given up")
         assert "o/rowsx" not in screen_text(app)  # nothing could be typed meanwhile
@@ -236,7 +236,7 @@ async def test_what_is_not_there_or_not_a_model_is_said(here: Path) -> None:
         await pilot.press("enter")
         await at_step(pilot, "model")
         await pilot.press(*typed("hollow"), "enter")
-        await until(pilot, "safetensors: save")
+        await until(pilot, "safe_serialization=True")
         await pilot.press(*["backspace"] * 6, *typed("a b"), "enter")
         await until(pilot, "a hub name looks like owner/name")
 

@@ -1,0 +1,64 @@
+"""The projects in a folder, for who calls the program without naming one. Reads only; light."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.errors import MiddoError
+from engine.store.connect import FILE
+from middo_tui import guard
+from middo_tui.status import standing
+
+MOST = 100
+
+
+class Project(NamedTuple):
+    """``state``: in words, clean. ``used``: when something last wrote to it, wall time."""
+
+    folder: Path
+    state: str
+    used: float
+
+
+def is_project(folder: Path) -> bool:
+    """Whether there is a store in ``folder``."""
+    return (folder / FILE).is_file()
+
+
+def inside_project(folder: Path) -> bool:
+    """Whether ``folder`` is a project or lies in one."""
+    return any(map(is_project, (folder, *folder.parents)))
+
+
+def projects(here: Path) -> list[Project]:
+    """The projects directly in ``here``, the last used first; at most ``MOST``."""
+    try:
+        folders = [folder for folder in here.iterdir() if is_project(folder)]
+    except OSError:
+        return []
+    used = {folder: _used(folder) for folder in folders}
+    newest = sorted(folders, key=lambda folder: (-used[folder], folder.name))[:MOST]
+    return [Project(folder, _state(folder), used[folder]) for folder in newest]
+
+
+def _used(folder: Path) -> float:
+    """The newest of the store and its write-ahead log."""
+    times = []
+    for name in (FILE, f"{FILE}-wal"):
+        try:
+            times.append((folder / name).stat().st_mtime)
+        except OSError:
+            continue
+    return max(times, default=0.0)
+
+
+def _state(folder: Path) -> str:
+    try:
+        now = standing(folder)
+    except (MiddoError, OSError) as error:
+        return f"cannot be read: {guard.one_line(str(error))}"
+    if not now.jobs:
+        return "nothing has run yet"
+    state = {"waiting": "your turn", "lost": "silent"}.get(now.state, now.state)
+    return f"{state}, round {max(job.round for job in now.jobs)}"

@@ -1,0 +1,92 @@
+"""The projects in this folder: the first screen of a program that was called without one. Enter opens."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from middo_tui import figures, guard
+from middo_tui.base import BaseApp
+from middo_tui.feed.home import Project
+from middo_tui.notice import Notice
+from middo_tui.preferences import Preferences
+from middo_tui.widgets.choices import Choices, Item, Menu
+from middo_tui.widgets.divider import Divider
+from middo_tui.widgets.key_bar import KeyBar
+from middo_tui.widgets.paragraph import Paragraph
+
+NEW = Path()
+"""What the app ends with when a new project is wanted."""
+
+
+class HomeScreen(Screen[None]):
+    """A row per project, and one for a new one."""
+
+    DEFAULT_CSS = """
+    HomeScreen { layout: vertical; background: $background; }
+    HomeScreen Choices { height: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", show=False),
+        Binding("n", "new", show=False),
+        Binding("down,j", "move(1)", show=False),
+        Binding("up,k", "move(-1)", show=False),
+        Binding("pagedown,ctrl+d", "move(10)", show=False),
+        Binding("pageup,ctrl+u", "move(-10)", show=False),
+        Binding("home,g", "move(-1000)", show=False),
+        Binding("end,G", "move(1000)", show=False),
+        Binding("q,escape,ctrl+q", "leave", show=False),
+    ]
+
+    def __init__(self, found: list[Project], now: float) -> None:
+        super().__init__()
+        self._found = found
+        items = [Item(guard.one_line(one.folder.name), one.state, _ago(now - one.used)) for one in found]
+        self._menu = Menu((*items, Item("new project", "from a dataset of yours, step by step", mark="+")), column=28)
+
+    def compose(self) -> ComposeResult:
+        """What this is, the projects, the keys."""
+        where = guard.one_line(str(Path.cwd()))
+        yield Paragraph(Notice(f"middo  projects in {where}", "strong"))
+        yield Divider()
+        yield Choices(self._menu)
+        yield KeyBar((("enter", "open"), ("j/k", "move"), ("n", "new project"), ("q", "quit")))
+
+    def action_move(self, by: int) -> None:
+        """Another project."""
+        self._menu = self._menu.moved(by)
+        self.query_one(Choices).show(self._menu)
+
+    def action_open(self) -> None:
+        """This one."""
+        at = self._menu.at
+        self.app.exit(self._found[at].folder if at < len(self._found) else NEW)
+
+    def action_new(self) -> None:
+        """Another one, with the wizard."""
+        self.app.exit(NEW)
+
+    def action_leave(self) -> None:
+        """None of them."""
+        self.app.exit(None)
+
+
+class Home(BaseApp[Path]):
+    """Ends with the folder of a project, with ``NEW``, or with None."""
+
+    def __init__(self, found: list[Project], preferences: Preferences | None = None) -> None:
+        super().__init__(preferences or Preferences())
+        self._first = HomeScreen(found, time.time())
+
+    def on_mount(self) -> None:
+        """The only screen."""
+        self.push_screen(self._first)
+
+
+def _ago(seconds: float) -> str:
+    return f"{figures.duration(seconds)} ago" if seconds >= 60 else "just now"
