@@ -49,6 +49,7 @@ class Supervisor:
         self.gauge_at = 0.0
         self.place = _place(project)
         self.noted = ""
+        self.over_now = False
         self.full_at: int | None = None  # free bytes when a child last found too few
         db.watch = self
 
@@ -68,9 +69,8 @@ class Supervisor:
             _log(f"{WORDS[trouble]} …")
 
     def over(self, trouble: str, seconds: float) -> None:
-        """It can be written again."""
-        self.noted = ""
-        launch.note(self.lock, "")
+        """It can be written again; the note stays until the heartbeat is fresh, or the worker would seem lost between."""
+        self.beat_at, self.over_now = 0.0, True
         write.event(self.db, f"waited {lasting(seconds)}: {WAITED[trouble]}", "warning")
 
     def register(self) -> None:
@@ -257,6 +257,9 @@ class Supervisor:
         if now - self.beat_at >= launch.HEARTBEAT_S:
             self.beat_at = now
             self.db.execute("UPDATE worker SET heartbeat=? WHERE id=1", (time.time(),))
+            if self.over_now:
+                self.noted, self.over_now = "", False
+                launch.note(self.lock, "")
         if now - self.gauge_at >= GAUGE_S:
             self.gauge_at = now
             readings = [

@@ -138,3 +138,15 @@ def test_a_worker_whose_project_was_removed_moved_or_replaced_ends(worker: Super
     shutil.copytree(elsewhere, worker.project)
     with pytest.raises(WorkerGone, match="is another one now"):
         worker.waits("locked")
+
+
+def test_the_note_of_a_wait_stays_until_the_heartbeat_is_fresh(worker: Supervisor) -> None:
+    """Else a worker would seem lost for a moment after every wait, and who follows it would stop."""
+    worker.lock = launch.lock(worker.project)
+    worker.beat()
+    worker.waits("locked")
+    worker.over("locked", 60.0)  # what waited was another statement than the heartbeat's
+    assert launch.noted(worker.project) == "locked"
+    worker.beat()
+    assert launch.noted(worker.project) == ""
+    os.close(worker.lock)
