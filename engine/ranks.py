@@ -27,7 +27,9 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 FOREVER = timedelta(days=30)
-"""How long a process waits for another: rank 0 may be busy on its own for hours, and torchrun sees to the dead."""
+"""How long a process waits for an order: rank 0 may be busy on its own for hours, and torchrun sees to the dead."""
+ORDINARY = timedelta(minutes=30)
+"""How long it waits for another in the middle of a step: who does not come then hangs, and all are ended."""
 END_S = 10.0
 """How long a process that lost another waits for torchrun to end it, so that the lost one is named as the cause."""
 BROKEN = 3
@@ -35,6 +37,7 @@ BROKEN = 3
 
 _size = 1
 _broken = False
+_orders: Any = None  # the group that orders and answers go through; tensors of a step go through the default one
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def check(processes: int, device: str) -> None:
 
 def join(device: str) -> None:
     """Meet the other processes that torchrun started; nothing without it."""
-    global _size
+    global _size, _orders
     if started() == 1:
         return
     import torch
@@ -114,7 +117,8 @@ def join(device: str) -> None:
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank())
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=FOREVER)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=ORDINARY)
+    _orders = distributed.new_group(backend="gloo", timeout=FOREVER)
     _size = distributed.get_world_size()
 
 
@@ -198,7 +202,7 @@ def _tell(what: object) -> None:
     from torch import distributed
 
     with _blaming_the_dead():
-        distributed.broadcast_object_list([what], src=0)
+        distributed.broadcast_object_list([what], src=0, group=_orders)
 
 
 def _hear() -> Any:
@@ -206,7 +210,7 @@ def _hear() -> Any:
 
     heard: list[Any] = [None]
     with _blaming_the_dead():
-        distributed.broadcast_object_list(heard, src=0)
+        distributed.broadcast_object_list(heard, src=0, group=_orders)
     return heard[0]
 
 
@@ -215,7 +219,7 @@ def _collect(mine: Any) -> list[Any]:
 
     found: list[Any] = [None] * _size
     with _blaming_the_dead():
-        distributed.gather_object(mine, found, dst=0)
+        distributed.gather_object(mine, found, dst=0, group=_orders)
     return found
 
 
@@ -223,7 +227,7 @@ def _give(mine: Any) -> None:
     from torch import distributed
 
     with _blaming_the_dead():
-        distributed.gather_object(mine, None, dst=0)
+        distributed.gather_object(mine, None, dst=0, group=_orders)
 
 
 def _leave() -> None:

@@ -69,7 +69,7 @@ class Supervisor:
             _log(f"{WORDS[trouble]} …")
 
     def over(self, trouble: str, seconds: float) -> None:
-        """It can be written again; the note stays until the heartbeat is fresh, or the worker would seem lost between."""
+        """It can be written again. The note stays until the heartbeat is fresh: between, the worker would seem lost."""
         self.beat_at, self.over_now = 0.0, True
         write.event(self.db, f"waited {lasting(seconds)}: {WAITED[trouble]}", "warning")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,35 @@ def test_another_number_of_processes_than_config_toml_says_is_refused(tmp_path: 
         assert f"{says}, but this stage is to run in 3 (config.toml: [launch] processes)" in str(refused.error)
         assert (code == 0) == (processes == 1), "the others must not wait for ever"
         assert not project.ctx("train").rows(Metric)
+
+
+# Rank 1 waits for an order. Rank 0 asks for a collective that rank 1 never comes to, and then gives the order.
+LATE = """
+import operator, sys
+from datetime import timedelta
+from engine import ranks
+ranks.ORDINARY = timedelta(seconds=1)
+ranks.END_S = 0.0
+ranks.join("cpu")
+if ranks.rank():
+    sys.exit(ranks.follow())
+import torch
+try:
+    torch.distributed.all_reduce(torch.ones(1))
+except RuntimeError as error:
+    print("ended:", "imed out" in str(error))
+print(list(ranks.spread(operator.neg, [1, 2, 3])))
+ranks.dismiss()
+"""
+
+
+@pytest.mark.slow
+def test_a_step_waits_for_an_ordinary_time_and_an_order_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE, encoding="utf-8")
+    how = ["--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2", str(tmp_path / "late.py")]
+    command = [sys.executable, "-m", "torch.distributed.run", *how]
+    done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["ended: True", "[-1, -2, -3]"], done.stderr
 
 
 @contextmanager
