@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from engine import config as configs
 from engine import projection, selection
+from engine.nearest import Bools
 from engine.projection import Made, Request, Usage
 from engine.selection import Earlier, Lineage, Picks, Try
 from engine.store import read
@@ -37,7 +38,8 @@ SIGNALS = (
 class Round:
     """One round in dataset order: sample ids ([N]), the four signals ([N] each, NaN: missing), the tokens of every
     prompt (all before the last answer) and response ([2, N]), what is sent for a rewrite per axis, what is not tried
-    again per axis (empty: all may be), and what earlier rounds and rewrites say.
+    again per axis (empty: all may be), what a rewrite would lose something of (None: nothing), and what earlier rounds
+    and rewrites say.
     """
 
     round: int
@@ -46,6 +48,7 @@ class Round:
     tokens: Ints
     requests: Mapping[Axis, Request]
     tried: Picks = field(default_factory=dict)
+    unwritable: Bools | None = None
     earlier: Earlier = field(default_factory=lambda: Earlier({}))
     usage: Usage = field(default_factory=Usage)
 
@@ -75,6 +78,7 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
             tokens,
             projection.requests(float(tokens[0].mean()) if tokens.size else 0.0, config, project),
             tried,
+            _unwritable(db, ids),
             Earlier.of([_thresholds(db, r) for r in range(round)], config),
             _usage(db, round),
         )
@@ -87,6 +91,10 @@ def _ids(db: sqlite3.Connection, round: int) -> Ints:
     inside = _column(db.execute(f"SELECT id FROM sample WHERE {read.IN_ROUND}", {"round": round}))  # noqa: S608
     placed = _column(db.execute("SELECT id FROM sample ORDER BY seq"))
     return placed[np.isin(placed, inside)] if len(inside) < len(placed) else placed
+
+
+def _unwritable(db: sqlite3.Connection, ids: Ints) -> Bools:
+    return np.isin(ids, _column(db.execute("SELECT id FROM sample WHERE unwritable<>''")))
 
 
 def _column(rows: Iterable[tuple[int]]) -> Ints:

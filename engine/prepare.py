@@ -43,6 +43,8 @@ def prepare(data: Round, config: configs.Config, out: BinaryIO) -> None:
         _column(s, data.values[s.name], parts)
     for name, tokens in zip(("prompt", "response"), data.tokens, strict=True):
         parts |= _planes(name, np.asarray(tokens, dtype=np.int64))
+    if data.unwritable is not None:
+        parts["unwritable"] = members(data.unwritable)
     for axis, mask in data.tried.items():
         parts[f"tried {axis}"] = members(mask)
     parts |= _ranked(data.values, {name: mark for name, mark in plain.items() if mark is not None})

@@ -41,9 +41,10 @@ Seek = Callable[[Sections], Sections]
 class Count:
     """What a round would select and rewrite.
 
-    ``beyond``: samples beyond the axis' limits. ``selected``: those of them that memory and cap leave, as the stage
-    would store them. ``both``: selected on two axes. ``rewrites``: owed per axis (a replaced sample once). ``again``:
-    beyond, but not tried again (over all axes). ``capped``: rewrites left out by ``select.max_share``.
+    ``beyond``: samples beyond the axis' limits, without those that a rewrite would lose something of. ``selected``:
+    those of them that memory and cap leave, as the stage would store them. ``both``: selected on two axes.
+    ``rewrites``: owed per axis (a replaced sample once). ``again``: beyond, but not tried again (over all axes).
+    ``capped``: rewrites left out by ``select.max_share``.
     """
 
     size: int
@@ -105,6 +106,7 @@ class Preview:
         self._columns = {s.name: Column(s, laid, self._everybody) for s in axes.SIGNALS}
         self._plain = {name: Threshold(**mark) for name, mark in head["plain"].items() if mark is not None}
         self.missing = tuple(s.name for s in axes.SIGNALS if s.name not in self._plain)
+        self._fixed = members(laid, "unwritable") if laid.has("unwritable") else BitMap()
         self._tried = {axis: members(laid, f"tried {axis}") for axis in AXES if laid.has(f"tried {axis}")}
         self._tokens = [numbers(laid, name, self._everybody) for name in ("prompt", "response")]
         self._requests: dict[Axis, Request] = {axis: Request(*head["requests"][axis]) for axis in AXES}
@@ -247,7 +249,7 @@ class Preview:
     def _decides(self, sample: int, distance: float, mark: Threshold, marks: Sequence[Threshold]) -> bool:
         """Whether the sample may be tried and ``mark`` is the one of ``marks`` that it is nearest to."""
         tried = self._tried.get(axes.BY_NAME[mark.signal].axis)
-        if tried is not None and sample in tried:
+        if sample in self._fixed or (tried is not None and sample in tried):
             return False
         if len(marks) == 1:
             return all(self._columns[s.name].place[sample] >= 0 for s in axes.OF_AXIS[axes.BY_NAME[mark.signal].axis])
@@ -299,7 +301,7 @@ class Preview:
         return dict(self._picked)
 
     def _pick(self, axis: Axis, limits: tuple[float | None, ...]) -> _Picked:
-        samples = self._everybody
+        samples = self._everybody - self._fixed
         for s, limit in zip(axes.OF_AXIS[axis], limits, strict=True):
             samples = samples & self._columns[s.name].beyond(limit) if limit is not None else BitMap()
         tried = self._tried.get(axis)

@@ -65,7 +65,10 @@ def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[t
 
 
 def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int]) -> list[Sample]:
-    """The accepted rewrites as samples, by axis and place of their parent; places go on after the dataset's last."""
+    """The accepted rewrites as samples, by axis and place of their parent; places go on after the dataset's last.
+
+    What takes another's place keeps its row's other columns (an id, a source).
+    """
     parents = {s.id: s for s in data}
     ordered = sorted(accepted, key=lambda r: (AXES.index(r.axis), parents[r.sample_id].seq))
     used = set(taken)
@@ -85,6 +88,7 @@ def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int])
                 parent_id=row.sample_id,
                 axis=row.axis,
                 born_round=row.round + 1,
+                extra="" if row.axis == "diversity" else parents[row.sample_id].extra,
                 source=f"rewrite of #{parents[row.sample_id].seq}",
             )
         )

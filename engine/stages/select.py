@@ -15,6 +15,7 @@ configurable with parity "reference"; the reference scripts use 1.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -36,6 +37,7 @@ from engine.store.rows import (
     Selection,
     Threshold,
     Verdict,
+    unwritable,
 )
 
 
@@ -48,7 +50,7 @@ def run(ctx: Ctx) -> None:
     ours = settings.parity == "ours"
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
     thresholds = selection.cuts(values, settings, earlier, ctx.round)
-    picks = selection.beyond_all(values, thresholds)
+    picks, lost = writable(selection.beyond_all(values, thresholds), data)
     tried = remembered(ctx, data) if ours and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
     most = selection.most(settings, len(data))
@@ -58,11 +60,28 @@ def run(ctx: Ctx) -> None:
     ctx.save(_rows(ctx.round, data, values, thresholds, chosen), done=1)
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
     ctx.event(describe(chosen, len(data), skipped))
+    if lost:
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(lost.items()))
+        ctx.event(
+            f"{sum(lost.values())} samples past a threshold are not rewritten, as that would lose something: {why}"
+        )
     project(ctx, Job.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds):
         ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := selection.verdict(t))):
         ctx.event(text)
+
+
+def writable(picks: Picks, data: Sequence[Sample]) -> tuple[Picks, Counter[str]]:
+    """``picks`` without the samples that a rewrite would lose something of, and how many there were by reason.
+
+    They may inspire nothing either: what a call or its result is about is not in the prompt. As neighbours their
+    prompts are hints like others.
+    """
+    reasons = [unwritable(s.messages) for s in data]
+    fixed = np.fromiter((bool(reason) for reason in reasons), np.bool_, len(reasons))
+    beyond = np.logical_or.reduce([picks[axis] for axis in AXES]) & fixed
+    return {axis: picks[axis] & ~fixed for axis in AXES}, Counter(reasons[i] for i in np.flatnonzero(beyond))
 
 
 def gather(

@@ -15,7 +15,7 @@ from engine.store.patience import FULL, LOCKED, LOOK_MS, Patient, Watch, trouble
 
 C = TypeVar("C", bound=sqlite3.Connection)
 FILE = "middo.db"
-NEWEST = "m017_why_retired"
+NEWEST = "m018_unwritable"
 """The last migration: a reader that does not find it has an older project before it."""
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -67,6 +67,24 @@ class Sample(Struct, frozen=True):
             at = max(i for i, m in enumerate(out) if m.role == role)
             out[at] = Message(role, text)
         return tuple(out)
+
+
+def unwritable(messages: Sequence[Message]) -> str:
+    """Why a rewrite of the last exchange would lose something of the conversation; "" when it would not.
+
+    A rewrite is a new prompt and a new answer in plain text, behind the turns that came before the last prompt.
+    """
+    asked = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
+    answers = messages[asked + 1 :]
+    if asked < 0 or not any(m.role == "assistant" for m in answers):
+        return "no question with its answer at the end"
+    if any(m.tool_calls or m.kind or m.role not in ("user", "assistant") for m in messages[asked:]):
+        return "tool calls"
+    if len(answers) > 1:
+        return "several answers in a row"
+    if answers[0].thinking:
+        return "reasoning in a field of its own"
+    return "" if answers[0].train else "an answer that is not learned"
 
 
 def dump_messages(messages: Iterable[Message]) -> str:

@@ -16,6 +16,7 @@ from engine.store.conversation import Sample as Sample
 from engine.store.conversation import content_id as content_id
 from engine.store.conversation import dump_messages as dump_messages
 from engine.store.conversation import load_messages as load_messages
+from engine.store.conversation import unwritable as unwritable
 
 Axis = Literal["complexity", "diversity", "quality"]
 AXES: tuple[Axis, ...] = ("complexity", "diversity", "quality")

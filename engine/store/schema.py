@@ -12,7 +12,7 @@ from sqlite_utils import Database, Migrations
 
 from engine.store import asked
 from engine.store.connect import database, newer, translated, writer
-from engine.store.conversation import load_messages
+from engine.store.conversation import load_messages, unwritable
 from engine.store.search import INDEX_LATER
 from engine.store.tables import TABLES
 
@@ -146,6 +146,15 @@ def m017_why_retired(db: Database) -> None:
     """What a retired sample was redundant to."""
     for statement in WHY_RETIRED:
         db.conn.execute(statement)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m018_unwritable(db: Database) -> None:
+    """Samples that a rewrite would lose something of, with the reason."""
+    for statement in UNWRITABLE:
+        db.conn.execute(statement)
+    rows = ((unwritable(load_messages(text)), id) for id, text in db.conn.execute("SELECT id, messages FROM sample"))
+    db.conn.executemany("UPDATE sample SET unwritable=? WHERE id=?", [row for row in rows if row[0]])
 
 
 def migrate(project: Path, create: bool = False) -> None:
@@ -310,4 +319,9 @@ HOLD_AFTER_MERGE = (
 WHY_RETIRED = (
     "CREATE TABLE retirement (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL,"
     " kept INTEGER NOT NULL)",
+)
+
+UNWRITABLE = (
+    "ALTER TABLE sample ADD COLUMN unwritable TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX sample_unwritable ON sample(id) WHERE unwritable<>''",
 )

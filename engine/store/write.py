@@ -14,7 +14,7 @@ from msgspec.structs import astuple
 
 from engine.store.connect import transaction
 from engine.store.patience import outlasting
-from engine.store.rows import Row, Sample, dump_messages
+from engine.store.rows import Row, Sample, dump_messages, unwritable
 
 
 def upsert(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
@@ -57,8 +57,8 @@ def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], do
 def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
     """Insert new samples, inside the caller's transaction."""
     db.executemany(
-        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra,"
+        " unwritable) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
         (
             (
                 s.id,
@@ -71,6 +71,7 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
                 s.source,
                 s.input_chars,
                 s.extra,
+                unwritable(s.messages),
             )
             for s in samples
         ),

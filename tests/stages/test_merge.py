@@ -62,6 +62,15 @@ def test_replacing_axes_replace_and_diversity_adds(made: tiny.Project) -> None:
     ]
 
 
+def test_a_rewrite_keeps_the_other_columns_of_the_row_whose_place_it_takes(made: tiny.Project) -> None:
+    made.db.execute("""UPDATE sample SET extra='{"id":"row-1"}'""")
+    accept(made, 1, "quality", "better 1")
+    accept(made, 3, "diversity", "other 3")
+    merge.run(made.ctx("merge"))
+    born = {s.prompt: s.extra for s in rounds.dataset(made, 1) if s.born_round == 1}
+    assert born == {"better 1": '{"id":"row-1"}', "other 3": ""}
+
+
 def test_grow_retires_nothing(made: tiny.Project) -> None:
     made.config = rounds.settings(made, 'merge.size = "grow"')
     accept(made, 3, "diversity", "other 3")
