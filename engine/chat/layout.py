@@ -90,7 +90,7 @@ def _layout(
     for turn in (i for i, role in enumerate(roles) if role == "assistant"):
         begin = _begin(template, key, whole, parts, turn, thinking)
         turns[turn] = (begin, _end(template, key, whole, parts, turn, begin, thinking))
-    if not _apart(whole, parts, turns):
+    if not _apart(whole, parts, turns) or not _shows_calls(whole, key, turns):
         return None
     cuts = [0, *(at for _, begin, end in whole.found for at in (begin, end)), len(whole.text)]
     own = tuple(whole.text[a:b] for a, b in zip(cuts[::2], cuts[1::2], strict=True))
@@ -113,6 +113,16 @@ def _shows_tools(template: Template, whole: _Marked, key: str, turns: int, think
         return True
     without = _run(template, json.dumps([chat, None], ensure_ascii=False), turns, False, thinking)
     return without is None or without.text != whole.text
+
+
+def _shows_calls(whole: _Marked, key: str, turns: dict[int, Span]) -> bool:
+    """Whether each turn has the names of what it calls: a call without arguments has nothing else to be missed by."""
+    chat = json.loads(key)[0]
+    return all(
+        call["function"]["name"] in whole.text[begin:end]
+        for turn, (begin, end) in turns.items()
+        for call in chat[turn].get("tool_calls", ())
+    )
 
 
 def _apart(whole: _Marked, parts: tuple[tuple[int, str], ...], turns: dict[int, Span]) -> bool:

@@ -47,7 +47,7 @@ from engine.config import Config
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
-from engine.render import load_tokenizer, note, render
+from engine.render import load_tokenizer, render
 from engine.sharding import Plan
 from engine.stage import Ctx
 from engine.store.rows import Metric
@@ -137,8 +137,6 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
     """The samples as tokens and labels in a file; what cannot be rendered is left out and counted in the log."""
     samples, limit = ctx.dataset(), training.longest(ctx.config, base)
     bad, reason, notes = 0, "", Counter[str]()
-    if changed := note(tokenizer):
-        ctx.event(changed, "warning")
     with ArrowWriter(path=str(path), features=COLUMNS) as writer:
         for sample in samples:
             row = render(tokenizer, sample.messages, limit)
