@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from engine.errors import StoreBlocked, StoreError
@@ -115,18 +117,57 @@ def _read_only(project: Path) -> sqlite3.Connection:
     path = database(project)
     if not path.is_file():
         raise _missing(project / FILE)
-    db = sqlite3.connect(f"file:{_quote(path)}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
-    db.row_factory = sqlite3.Row
-    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    db = None
     try:
-        known = db.execute("SELECT 1 FROM sqlite_master WHERE name='job'").fetchone()
+        db = _opened(path, "mode=ro")
+        known = _is_ours(db)
     except sqlite3.DatabaseError as error:
-        db.close()
-        raise StoreError(f"{path}: not a readable database: {error}. Restore it from a copy.") from None
-    if known is None:
+        if db is not None:
+            db.close()
+        if os.access(path.parent, os.W_OK) or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise StoreError(f"{path}: not a readable database: {error}. Restore it from a copy.") from None
+        db = _frozen(path)  # SQLite keeps what readers share beside the file, and cannot here
+        known = _is_ours(db)
+    if not known:
         db.close()
         raise StoreError(f"{path}: not a middo-tui project. Make one with `middo-tui init`.")
     return db
+
+
+def _opened(path: Path, how: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"file:{_quote(path)}?{how}", uri=True, check_same_thread=False, isolation_level=None)
+    db.row_factory = sqlite3.Row
+    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+    return db
+
+
+def _is_ours(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name='job'").fetchone() is not None
+
+
+_copies: dict[Path, TemporaryDirectory[str]] = {}
+"""Of databases on read-only disks whose log holds what the file does not; gone when the program ends."""
+
+
+def _frozen(path: Path) -> sqlite3.Connection:
+    """A database in a folder that nobody can write: as it is, or a copy of it where its log has to be read as well.
+
+    Raises:
+        StoreError: it is not readable.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        if not log.exists() or not log.stat().st_size:
+            return _opened(path, "immutable=1")
+        if path not in _copies:
+            _copies[path] = TemporaryDirectory(prefix="middo-")
+            for each in (path, log):
+                shutil.copyfile(each, Path(_copies[path].name) / each.name)
+        return _opened(Path(_copies[path].name) / path.name, "mode=rw")
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise StoreError(
+            f"{path}: not readable here: {error}. Copy the project to a disk that can be written."
+        ) from None
 
 
 def patient(project: Path, watch: Watch | None) -> Patient:

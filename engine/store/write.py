@@ -55,7 +55,7 @@ def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], do
 
 
 def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
-    """Insert new samples, inside the caller's transaction."""
+    """Insert new samples, inside the caller's transaction; in the order of the file, which is far faster."""
     db.executemany(
         "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra,"
         " unwritable) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
@@ -73,7 +73,7 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
                 s.extra,
                 unwritable(s.messages),
             )
-            for s in samples
+            for s in sorted(samples, key=lambda sample: sample.id)
         ),
     )
 
@@ -95,7 +95,7 @@ def replace(
         db.execute("UPDATE sample SET retired_round=NULL WHERE retired_round=?", (round + 1,))
         db.execute("DELETE FROM sample WHERE born_round=?", (round + 1,))
         db.execute("DELETE FROM retirement WHERE round=?", (round + 1,))
-        add_samples(db, sorted(born, key=lambda sample: sample.id))  # as they lie in the file: a third of the time
+        add_samples(db, born)
         db.executemany("UPDATE sample SET retired_round=? WHERE id=?", ((round + 1, i) for i in sorted(retired)))
         upsert(db, rows)
 
