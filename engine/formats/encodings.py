@@ -29,13 +29,21 @@ _SHOWN = 3
 _WORDS = 24
 
 
+class EncodingUnknown(DataError):
+    """A file that is not UTF-8. ``likely``: encodings in which it reads as text, the likeliest first."""
+
+    def __init__(self, text: str, likely: tuple[str, ...]) -> None:
+        super().__init__(text)
+        self.likely = likely
+
+
 def text_file(path: Path, head: bytes, asked: str = AUTO) -> Text:
     """How to read the text file whose first block is ``head``.
 
     A UTF-8 file with a few wrong bytes is read, and their rows are refused one by one; so is any asked for as UTF-8.
 
     Raises:
-        DataError: not UTF-8 as a whole; names what it probably is, and how to say so.
+        EncodingUnknown: not UTF-8 as a whole; names what it probably is, and how to say so.
         ConfigError: there is no encoding ``asked``.
     """
     bom, marked = next((b for b in _BOMS if head.startswith(b[0])), (b"", ""))
@@ -47,7 +55,7 @@ def text_file(path: Path, head: bytes, asked: str = AUTO) -> Text:
         return Text(path, b"", wide)
     found = _wrong(path)
     if found is not None and found.whole:
-        raise DataError(_advice(path, found))
+        raise _advice(path, found)
     return Text(path, b"", "utf-8")
 
 
@@ -118,7 +126,7 @@ def _judged(at: int, reason: str, window: bytes, start: int) -> _Wrong:
     return _Wrong(at, reason, window, wrong > right and (bad > 1 or 2 * bad >= lines))
 
 
-def _advice(path: Path, found: _Wrong) -> str:
+def _advice(path: Path, found: _Wrong) -> EncodingUnknown:
     from charset_normalizer import from_bytes  # slow to load, and seldom needed
 
     matches = from_bytes(found.window[: 1 << 16], cp_isolation=list(_COMMON), threshold=0.5)
@@ -136,9 +144,10 @@ def _advice(path: Path, found: _Wrong) -> str:
     first = next(iter(readings), "cp1252")
     shown = "; ".join(f'as {name} it reads "{text}"' for name, text in readings.items())
     asked = f" Which encoding is it? A{shown[1:]}." if shown else ""
-    return (
+    return EncodingUnknown(
         f"{path}: not UTF-8 at byte {found.at} ({found.reason}).{asked} Name the right one, e.g. --encoding {first};"
-        " with --encoding utf-8 only the rows with wrong bytes are left out."
+        " with --encoding utf-8 only the rows with wrong bytes are left out.",
+        tuple(readings),
     )
 
 

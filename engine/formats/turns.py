@@ -44,7 +44,8 @@ _ALSO: dict[str, tuple[str, str]] = {
 
 THINKING = ("reasoning_content", "reasoning", "thinking")
 """The fields that hold an answer's reasoning, in the order in which they are looked at."""
-_WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
+_WEIGHTS = ("weight", "loss_weight", "train", "training")
+_FLAGS = ("loss", "trainable")  # numbers are measured losses or the like
 _DETAILS = ("train_detail", "training_detail")
 _KNOWN = frozenset(
     {"role", "from", "content", "value", "kind", "name", "tool_calls", "function_call", "tool_call_id"}
@@ -144,6 +145,7 @@ def _learned(turn: dict[str, Any], where: str, role: str) -> bool:
     if role != "assistant":
         return True  # never learned, whatever is written there
     marks = {key: truth(turn[key]) for key in _WEIGHTS if turn.get(key) is not None}
+    marks |= {key: turn[key] for key in _FLAGS if isinstance(turn.get(key), bool)}
     for key in _DETAILS:
         for part in turn.get(key) or ():
             marks[f"{key} of a part"] = truth(part.get("train")) if isinstance(part, dict) else None
@@ -165,7 +167,8 @@ def truth(value: Any) -> bool | None:
 def unknown_fields(value: Any) -> set[str]:
     """Fields of a list's turns that no part of a conversation comes from."""
     turns = value if isinstance(value, list) else [value]
-    return {k for turn in turns if isinstance(turn, dict) for k, v in turn.items() if v is not None} - _KNOWN
+    there = {(k, type(v)) for turn in turns if isinstance(turn, dict) for k, v in turn.items() if v is not None}
+    return {k for k, kind in there if k not in _KNOWN and not (k in _FLAGS and kind is bool)}
 
 
 def check(turns: Sequence[Message]) -> None:

@@ -36,6 +36,8 @@ class Offer(NamedTuple):
 class Draft(Struct, frozen=True):
     """``demo``: the embedded demo instead of everything else. ``format`` auto and ``columns`` empty: as detected.
 
+    ``encodings``: those that a file may have which is not UTF-8; it is read in the first.
+
     ``fetched``: what ``data`` is when it is a hub's dataset; None for a path.
 
     ``teacher`` empty: the model itself; else a folder, a hub name, or ``URL MODEL [VARIABLE]`` of a server.
@@ -46,6 +48,7 @@ class Draft(Struct, frozen=True):
     fetched: Source | None = None
     format: str = "auto"
     columns: dict[str, str] = field(default_factory=dict)
+    encodings: tuple[str, ...] = ()
     model: str = ""
     teacher: str = ""
     preset: str = ""
@@ -63,7 +66,10 @@ class Draft(Struct, frozen=True):
 
     def reading(self) -> configs.Data:
         """How the data is read."""
-        return configs.parse(template.render({"data": {"format": self.format, "columns": self.columns}}), "data").data
+        return configs.parse(template.render({"data": self._data() | {"columns": self.columns}}), "data").data
+
+    def _data(self) -> dict[str, Any]:
+        return {"format": self.format, **({"encoding": self.encodings[0]} if self.encodings else {})}
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """Everything that is not the default, by section.
@@ -76,7 +82,7 @@ class Draft(Struct, frozen=True):
         if self.preset:
             found = {section: dict(keys) for section, keys in template.preset(self.preset).items()}
         found.setdefault("model", {})["name"] = self.model
-        found["data"] = {"format": self.format, **({"columns": self.columns} if self.columns else {})}
+        found["data"] = self._data() | ({"columns": self.columns} if self.columns else {})
         if self.teacher:
             found["teacher"] = teacher(self.teacher)
         return found

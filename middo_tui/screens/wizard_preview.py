@@ -27,6 +27,7 @@ from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import Paragraph, wrap
 
 FORMATS = ("auto", "alpaca", "prompt", "messages", "sharegpt", "preference")
+ENCODED = "The file is not UTF-8: check that the rows below are read right, or → for another encoding."
 GUESSED = "The columns are mapped by their names. Check the rows below; ↓ and → to change."
 NO_COLUMN = "—"
 TURN_ROWS = 3
@@ -168,8 +169,9 @@ class PreviewStep(Step):
         if self._look.problem:
             self.post_message(Said(Notice(_what_is_missing(self.draft, self._look), "decide")))
         else:
-            known = self._guessed and self.draft.columns
-            self.post_message(Said(Notice(GUESSED, "decide") if known else Notice("")))
+            guessed = [ENCODED] if self.draft.encodings else []
+            guessed += [GUESSED] if self._guessed and self.draft.columns else []
+            self.post_message(Said(Notice(" ".join(guessed), "decide")))
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
@@ -182,6 +184,8 @@ class PreviewStep(Step):
         if self._look.rows:
             items.append(("row", Item("row", f"{self._row + 1} of the first {len(self._look.rows)}")))
         detected = f"{self._look.format} (detected)" if self._look.format else "not known: choose one"
+        if self.draft.encodings:
+            items.append(("encoding", Item("encoding", self.draft.encodings[0], "→ for another")))
         items.append(("format", Item("format", detected if self.draft.format == "auto" else self.draft.format)))
         for part, needed in self._parts():
             column = self.draft.columns.get(part, part if part in self._look.columns else NO_COLUMN)
@@ -233,7 +237,10 @@ class PreviewStep(Step):
             self._row = (self._row + by) % len(self._look.rows)
             self._list()
             return
-        if name == "format":
+        if name == "encoding":
+            names = self.draft.encodings
+            self.draft = replace(self.draft, encodings=(*names[by:], *names[:by]))
+        elif name == "format":
             format = FORMATS[(FORMATS.index(self.draft.format) + by) % len(FORMATS)]
             self.draft = replace(self.draft, format=format, columns={})
         else:

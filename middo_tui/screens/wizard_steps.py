@@ -17,6 +17,7 @@ from engine import doctor, roles
 from engine.errors import MiddoError, UsageError
 from engine.finding import Finding
 from engine.formats import Source
+from engine.formats.encodings import EncodingUnknown
 from engine.formats.look import look
 from engine.hub.fetch import Fetch, Progress, named
 from engine.hub.layout import Undecided
@@ -245,10 +246,16 @@ class DataStep(EntryStep):
             raise UsageError(f"{guard.one_line(text)}: a project, not a dataset. Open it: middo-tui {quote(text)}")
         draft = replace(self.draft, demo=False, data=text)
         if draft.data != self.draft.data:
-            draft = replace(draft, fetched=None, format="auto", columns={})
+            draft = replace(draft, fetched=None, format="auto", columns={}, encodings=())
         if draft.fetched is None and isinstance(found := named(text), Name):
             draft = replace(draft, fetched=self._fetched(found))
-        look(draft.source, draft.reading(), most=1)
+        try:
+            look(draft.source, draft.reading(), most=1)
+        except EncodingUnknown as unknown:
+            if not unknown.likely:
+                raise
+            draft = replace(draft, encodings=unknown.likely)
+            look(draft.source, draft.reading(), most=1)
         return draft
 
     def _fetched(self, name: Name) -> Source:

@@ -56,3 +56,25 @@ async def test_columns_with_telling_names_are_mapped_and_said(here: Path) -> Non
         await pilot.press("enter")
         await at_step(pilot, "model")
         assert screen.draft.columns == {"input": "context", "output": "response"}
+
+
+async def test_a_file_that_is_not_utf_8_is_shown_in_its_likely_encodings(here: Path) -> None:
+    rows = "".join(f"请用一句话描述天气{i},今天天气很好{i}\n" for i in range(9))
+    (here / "gbk.csv").write_bytes(("instruction,output\n" + rows).encode("gbk"))
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(*typed("gbk.csv"), "enter")
+        await at_step(pilot, "columns")
+        await until(pilot, "The file is not UTF-8")
+        await until(pilot, "今天天气很好0")
+        assert "gb18030" in screen_text(app)
+        await pilot.press("down", "right")
+        await until(pilot, "euc_jp")
+        await pilot.press("left")
+        await until(pilot, "今天天气很好0")
+        await until(pilot, "9 rows: all can be used")
+        await pilot.press("enter")
+        await at_step(pilot, "model")
+        screen = app.screen
+        assert isinstance(screen, WizardScreen)
+        assert screen.draft.settings()["data"]["encoding"] == "gb18030"

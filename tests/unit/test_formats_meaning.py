@@ -37,6 +37,7 @@ def talk(*answers: dict[str, Any], column: str = "messages") -> dict[str, Any]:
         {"train": "false"},
         {"training": False},
         {"loss": False},
+        {"trainable": False},
         {"weight": 0, "train": False},
         {"train_detail": [{"begin_offset": 0, "end_offset": 3, "train": False}]},
     ],
@@ -172,10 +173,10 @@ def test_reasoning_that_alpaca_cannot_hold_is_refused(tmp_path: Path) -> None:
 
 def test_two_reasonings_are_a_reason_and_unknown_fields_are_named(tmp_path: Path) -> None:
     two = talk({"content": "1", "thinking": "One.", "reasoning": "Two."})
-    odd = talk({"content": "1", "timestamp": 5, "refusal": None})
+    odd = talk({"content": "1", "timestamp": 5, "refusal": None, "loss": 2.31})
     found = read(put(tmp_path, [odd, two]))
     assert reasons(found)[0][1].startswith("messages[1] has two different reasonings")
-    assert found.notes() == ("not kept: the turns' timestamp",)
+    assert found.notes() == ("not kept: the turns' loss, timestamp",)
 
 
 # ----------------------------------------------------------------------------------------- images, audio, video
