@@ -204,7 +204,6 @@ async def test_the_demo_is_one_key_away(here: Path) -> None:
     ("blank.jsonl", b"\n\n", "nothing but white space"),
     ("broken.json", b"[{", "not JSON"),
     ("picture.png", b"\x89PNG", "not a kind of file"),
-    ("latin.json", '[{"instruction": "é"}]'.encode("latin-1"), "not UTF-8"),
     ("cut.json.gz", gzip.compress(b"[]" * 999, mtime=0)[:20], "cannot be read to its end"),
     ("none.json", b"[]", "there are no rows"),
 ])  # fmt: skip
