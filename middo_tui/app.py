@@ -205,7 +205,10 @@ class MiddoApp(BaseApp[int]):
     def perform(self, command: Command | None) -> None:
         """Do what the palette was asked for."""
         if command is not None and command.screen:
-            self.call_later(self.run_action, command.action, self._opened[command.screen])
+            if command.screen not in (self.framed.NAME, LoopScreen.NAME):
+                self._go(Go(command.screen))
+            screen = self._opened[command.screen]
+            screen.call_later(screen.do_soon, command.action)
         elif command is not None:
             self.framed.ask(self.choose_theme(command.action))
 

@@ -101,6 +101,7 @@ class Framed(Screen[None]):
         self._said: Notice | None = None
         self._waits = False  # what is said holds until it is done
         self._asked_in = ""  # the state of the run when it was asked for
+        self._owed = ""  # an action that was chosen by name, until it works here
 
     # ------------------------------------------------------------------------- for subclasses
 
@@ -141,10 +142,27 @@ class Framed(Screen[None]):
         """Show another screen."""
         self.post_message(Go(screen, target))
 
+    def do_soon(self, action: str) -> None:
+        """Do ``action``, as soon as what it needs was read; the next key drops it."""
+        self._owed = action
+        self._do_owed()
+        row = next((row for row in self.shown_keys() if row.id == self._owed), None)
+        if row is not None:
+            self.say(Notice(f"Unavailable here now: {row.help}", "dim"))
+
+    def _do_owed(self) -> None:
+        action = self._owed
+        row = next((row for row in self.KEYS if row.id == action), None)
+        if action and self.there and (row is None or (row in self.shown_keys() and row.works(self.state()))):
+            self._owed = ""
+            self.say(Notice(""))
+            self.app.call_later(self.app.run_action, action, self)
+
     def state_changed(self) -> None:
         """What ``state()`` gives is not what it was: show the keys that work now, and the notice."""
         self.query_one(KeyBar).show(self._footer())
         self.query_one("#notice", Paragraph).show(self._notice())
+        self._do_owed()
 
     # ------------------------------------------------------------------------------ the frame
 
@@ -182,11 +200,12 @@ class Framed(Screen[None]):
         A key that does nothing now says so: silence would look like a hung program. Where the screen says what to do
         instead, that stays.
         """
+        self._owed = ""
         if self._said is not None:
             self.say(Notice(""))
         would = self.would(event.key)
         if would and self._notice().role not in ("decide", "bad"):
-            self.say(Notice(f"{keys.name(event.key)} does not work now. It is for: {would}", "dim"))
+            self.say(Notice(f"{keys.name(event.key)} is unavailable here: {would}", "dim"))
 
     def would(self, key: str) -> str:
         """What a key of this screen that does not work now is for; empty for every other key."""

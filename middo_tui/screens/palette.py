@@ -6,6 +6,7 @@ Textual's own palette stays off: it knows nothing of what works in which state, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from textual import on
@@ -23,6 +24,8 @@ from middo_tui.widgets.entry import Entry
 from middo_tui.widgets.key_bar import KeyBar
 
 LEFT_OUT = frozenset({"palette", "back"})
+MOVES = frozenset(["back", "down", "up", "left", "right", "tab", "next_axis", "next_found", "older", "newer", "signal"])
+"""Rows of other screens that mean nothing without looking at them."""
 FOOT = (("enter", "run"), ("↑↓", "choose"), ("esc", "back"))
 
 
@@ -49,13 +52,16 @@ class Screenlike(Protocol):
 
 
 def commands(here: Screenlike, loop: Screenlike, view: Any) -> list[Command]:
-    """What works now: here, everywhere, on the Loop screen, and the themes."""
+    """What works now: here, everywhere, on the Loop screen; what the other screens are for; the themes."""
     found = list(_of(here.NAME, here.shown_keys(), here.state()))
     found += _of("app", tuple(row for row in keys.EVERYWHERE if row.id not in LEFT_OUT), view, here.NAME)
     if loop is not here:
         found += [
             command._replace(name=f"run: {command.name}", key="") for command in _of(loop.NAME, loop.shown_keys(), view)
         ]
+    for screen in (*keys.SCREENS, *keys.UNNUMBERED):
+        if screen not in (here.NAME, loop.NAME):
+            found += _elsewhere(screen)
     return [*found, *(Command(f"theme {name}", text, "", "", name) for name, text in theme.ABOUT.items())]
 
 
@@ -63,6 +69,14 @@ def _of(screen: str, table: tuple[Key[Any], ...], state: Any, on: str = "") -> I
     for row in keys.mine(table, screen):
         if row.works(state):
             yield Command(row.label(state), row.help, keys.name(row.keys[0]), on or screen, row.id)
+
+
+def _elsewhere(screen: str) -> Iterable[Command]:
+    """What the screen called ``screen`` is for. Whether it works is only known there."""
+    table: tuple[Key[Any], ...] = import_module(f"middo_tui.screens.{screen}_keys").KEYS
+    for row in table:
+        if not row.quiet and "(" not in row.id and row.id not in MOVES:
+            yield Command(f"{screen}: {row.id.replace('_', ' ')}", row.help, "", screen, row.id)
 
 
 def match(command: Command, typed: str) -> int | None:

@@ -115,3 +115,26 @@ async def test_escape_does_nothing_and_nothing_fits_says_so(tmp_path: Path) -> N
         await pilot.pause()
         assert app.screen is app.loop
         assert want(tmp_path / "p") == "run"
+
+
+@pytest.mark.parametrize("start", ["1", "2", "3", "4", "6", "comma"])
+async def test_export_is_found_and_done_from_every_screen(tmp_path: Path, start: str) -> None:
+    stores.finished(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press(start, "ctrl+p", *"export data")
+        await until(pilot, "rounds: export")
+        await pilot.press("enter")
+        await until(pilot, "Write which dataset, as what?")
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.framed.NAME == "rounds"
+
+
+async def test_what_does_not_work_there_says_so(tmp_path: Path) -> None:
+    stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("ctrl+p", *"lineage: review", "enter")
+        await until(pilot, "Unavailable here now: The rewrite that made it")
+        assert app.framed.NAME == "lineage"
