@@ -29,11 +29,12 @@ ROLES = {"✘": "bad", "!": "warn", "✔": "quality"}
 
 
 class Found(Message):
-    """What the doctor says."""
+    """What the doctor says; so far, unless it is the ``whole``."""
 
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
+    def __init__(self, findings: tuple[Finding, ...], whole: bool = True) -> None:
         super().__init__()
         self.findings = findings
+        self.whole = whole
 
 
 class Doing(Message):
@@ -85,7 +86,11 @@ class CheckStep(EntryStep):
     def _ask(self) -> None:
         try:
             config = configs.parse(template.render(self.draft.settings()), "the settings")
-            self.post_message(Found(tuple(doctor.planned(Path.cwd(), config))))
+            found: list[Finding] = []
+            for one in doctor.planned(Path.cwd(), config):  # reading the model may take a while
+                found.append(one)
+                self.post_message(Found(tuple(found), whole=False))
+            self.post_message(Found(tuple(found)))
         except (MiddoError, OSError) as error:
             self.post_message(Said(Notice(guard.clean(str(error)).text, "bad")))
 
@@ -93,7 +98,12 @@ class CheckStep(EntryStep):
     def _found(self, message: Found) -> None:
         message.stop()
         found = rows(message.findings)
-        self.query_one(Choices).show(Menu(found, 0, self.COLUMN))
+        choices = self.query_one(Choices)
+        choices.show(Menu(found, max(0, choices.data.at), self.COLUMN))
+        if not message.whole:
+            self.post_message(Said(Notice("Asking the doctor …", "dim")))
+            return
+        self.post_message(Said(Notice("")))
         bad = sum(one.bad for one in message.findings)
         if bad:
             things = "one thing" if bad == 1 else f"{bad} things"

@@ -92,7 +92,7 @@ async def test_from_a_file_to_a_project_by_keys_alone(here: Path, size: tuple[in
         await at_step(pilot, "preset")
         await pilot.press("down", "down", "down", "enter")
         await at_step(pilot, "check")
-        await until(pilot, "privacy" if size[1] > 24 else "python")
+        await until(pilot, "python")
         assert "./middo-cats" in screen_text(app)
         assert max(len(row) for row in screen_text(app).split("\n")) <= size[0]
         assert names(here) == {"cats.json"}  # nothing is written before the last step
