@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from engine.finding import Finding, refused
 from engine.fit import Device
 from engine.gauges import open_gpus
 from engine.memory import Shape, Split
+from engine.model_checking import Looked
 from engine.model_folder import local_models
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 from engine.store.conversation import Message, dump_messages
@@ -97,8 +98,9 @@ def _project(project: Path, ask: bool) -> Iterator[Finding]:
     except MiddoError as error:
         yield Finding("project", str(error), bad=True)
         return
-    yield from _roles(config, project, Asked(ask, data.longest or config.model.max_length, data.system))
-    yield from _fits(config, project, data)
+    looked = _looked(config, project)
+    yield from _roles(config, project, Asked(ask, data.longest or config.model.max_length, data.system), looked)
+    yield from _fits(config, project, data, looked)
 
 
 def planned(folder: Path, config: Config) -> Iterator[Finding]:
@@ -106,8 +108,9 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
     yield from findings(None)
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
-    yield from _roles(config, folder, Asked(longest=config.model.max_length))
-    yield from _fits(config, folder, Data())
+    looked = _looked(config, folder)
+    yield from _roles(config, folder, Asked(longest=config.model.max_length), looked)
+    yield from _fits(config, folder, Data(), looked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +130,13 @@ def _data(db: sqlite3.Connection) -> Data:
     return Data(rows, longest, bool(system.fetchone()[0]))
 
 
-def _fits(config: Config, folder: Path, data: Data) -> Iterator[Finding]:
+def _fits(config: Config, folder: Path, data: Data, looked: Mapping[str, Looked]) -> Iterator[Finding]:
     """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
     place = models.on_disk(config.model.name, folder)
     if place is None:
         return
     try:
-        shape = memory.read_shape(place)
+        shape = replace(memory.read_shape(place), rows=looked["model"].rows if "model" in looked else 0)
     except ModelError as error:
         yield Finding("needs", str(error), fix="the first round shows whether it fits")
         return
@@ -191,12 +194,12 @@ def gpus(config: Config) -> serving.Gpus | None:
     return serving.Gpus(f"GPU {least}", len(found), int(found[least].free), int(found[least].total))
 
 
-def _roles(config: Config, folder: Path, asked: Asked) -> Iterator[Finding]:
+def _roles(config: Config, folder: Path, asked: Asked, looked: Mapping[str, Looked]) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield from _extras(config, len(open_gpus()))
     if (found := _named_gpu(config, len(open_gpus()))) is not None:
         yield found
-    yield from _models(configs.placed(config, folder), folder)
+    yield from _models(configs.placed(config, folder), folder, looked)
     if (found := vllm(config, len(open_gpus()))) is not None:
         yield found
     if config.teacher.backend == "openai":
@@ -330,15 +333,19 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
     return Finding(role, f"{name} · {_size(weights)} of weights · {template}")
 
 
-def _models(config: Config, folder: Path) -> Iterator[Finding]:
+def _looked(config: Config, folder: Path) -> dict[str, Looked]:
+    """What loading tells of the models, where the files of one are whole."""
+    for role, name, template in local_models(configs.placed(config, folder)):
+        if models.on_disk(name, folder) is not None and not model(role, name, template, folder).bad:
+            return model_checking.look(config, folder)
+    return {}
+
+
+def _models(config: Config, folder: Path, looked: Mapping[str, Looked]) -> Iterator[Finding]:
     """The model and a local teacher: their files, and where those are whole, whether a run can use them."""
-    looked: dict[str, list[Finding]] | None = None
     for role, name, template in local_models(config):
         found = model(role, name, template, folder)
-        more: list[Finding] = []
-        if not found.bad and models.on_disk(name, folder) is not None:
-            looked = model_checking.findings(config, folder) if looked is None else looked
-            more = looked.get(role, [])
+        more = looked[role].findings if role in looked and not found.bad else ()
         yield from [*([] if any(f.bad for f in more) else [found]), *more]
 
 

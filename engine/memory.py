@@ -36,7 +36,8 @@ HEADS = ("lm_head", "embed_out", "output")
 class Shape:
     """What a model's memory depends on. Counts are of numbers, not bytes.
 
-    linear: the weights of all linear layers but the head, each as (name, outputs, inputs).
+    linear: the weights of all linear layers but the head, each as (name, outputs, inputs). rows: how many of the
+    embedding are trained beside an adapter.
     """
 
     parameters: int
@@ -47,6 +48,7 @@ class Shape:
     heads_width: int
     kv_width: int
     words: int
+    rows: int = 0
 
     @property
     def in_layers(self) -> int:
@@ -196,6 +198,8 @@ def _held(shape: Shape, config: Config, cuda: bool, split: Split) -> tuple[dict[
         trained = adapter(shape, config)
         parts["weights"] = weights(shape, config, cuda) // split.weights
         parts["adapter"] = trained * FLOAT // split.weights
+        if shape.rows:  # embedding and head with the trained rows put in, and the gradients of both
+            parts["embeddings with trained rows"] = 4 * shape.words * shape.hidden * size
     else:
         trained = shape.parameters
         in_float = split.optimiser if split.zero and size == 2 else split.weights

@@ -15,7 +15,7 @@ from typing import Any
 from engine import config as configs
 from engine import model_folder, models, sharding, untrained
 from engine.config import Config
-from engine.errors import MiddoError, ModelError
+from engine.errors import ConfigError, MiddoError, ModelError
 from engine.model_folder import local_models
 
 
@@ -47,6 +47,7 @@ def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
     Raises:
         ModelError: names the token and its id.
     """
+    _refuse_reader(model.config, folder)
     rows = int(model.get_input_embeddings().weight.shape[0])
     used: dict[int, str] = {}
     for kind in ("pad", "eos", "bos"):
@@ -66,6 +67,27 @@ def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
     )
 
 
+def _refuse_reader(config: Any, folder: Path) -> None:
+    """A model that reads both ways would be trained on answers that it sees."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as READERS
+
+    reads = config.model_type in READERS and not getattr(config, "is_decoder", False)
+    if reads or getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{folder}: a {config.model_type} model reads its whole text at once and cannot continue one."
+            " Name a causal language model."
+        )
+
+
+def _refuse_quantised(config: Config, folder: Path) -> None:
+    """Weights that are quantised already are neither trained themselves nor quantised once more."""
+    if "quantization_config" in model_folder.read_json(folder / "config.json") and config.train.method != "lora":
+        raise ConfigError(
+            f'config.toml: [train] method = "{config.train.method}" needs unquantised weights, and those of {folder}'
+            ' are quantised. Name the unquantised model, or set method = "lora".'
+        )
+
+
 def check(config: Config, project: Path) -> list[str]:
     """Refuse a config whose model or local teacher cannot be used; returns what a person should know of them.
 
@@ -79,12 +101,12 @@ def check(config: Config, project: Path) -> list[str]:
     for role, name, template in local_models(config):
         if (folder := models.on_disk(name, project)) is not None:
             tokenizer, model = usable(folder, template)
-            said += [] if role == "teacher" else notes(config, project, folder, tokenizer, model)
+            said += [] if role == "teacher" else trained(config, project, folder, tokenizer, model)[0]
     return said
 
 
-def notes(config: Config, project: Path, folder: Path, tokenizer: Any, model: Any) -> list[str]:
-    """What a person may not expect of training this model with these settings.
+def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: Any) -> tuple[list[str], int]:
+    """What a person may not expect of training this model with these settings; how many rows go with its adapter.
 
     Raises:
         ConfigError: it cannot be trained with them.
@@ -92,6 +114,7 @@ def notes(config: Config, project: Path, folder: Path, tokenizer: Any, model: An
     from engine.backends.local import positions
     from engine.render import note
 
+    _refuse_quantised(config, folder)
     found = untrained.find(folder, model, tokenizer)
     plan = sharding.plan(config, project)
     untrained.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
@@ -101,20 +124,21 @@ def notes(config: Config, project: Path, folder: Path, tokenizer: Any, model: An
             f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their"
             f" end. Set max_length = {seen}, which is what holds."
         )
-    return said
+    return said, 0 if config.train.method == "full" else len(found.ids)
 
 
 def main(argv: list[str]) -> int:
-    """Entry of the process: for each role its error, or its notes."""
+    """Entry of the process: for each role its error, or its notes and the rows that are trained beside an adapter."""
     project = Path(argv[1])
     config = configs.placed(configs.restore(argv[0]), project)
     out = []
     for role, name, template in local_models(config):
-        found: dict[str, object] = {"role": role, "error": "", "notes": []}
+        found: dict[str, object] = {"role": role, "error": "", "notes": [], "rows": 0}
         try:
             if (folder := models.on_disk(name, project)) is not None:
                 tokenizer, model = usable(folder, template)
-                found["notes"] = [] if role == "teacher" else notes(config, project, folder, tokenizer, model)
+                if role == "model":
+                    found["notes"], found["rows"] = trained(config, project, folder, tokenizer, model)
         except MiddoError as error:
             found["error"] = str(error)
         out.append(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine import config as configs
@@ -14,8 +15,16 @@ from engine.errors import ModelError
 from engine.finding import Finding, refused
 
 
-def findings(config: Config, folder: Path) -> dict[str, list[Finding]]:
-    """What is wrong with the model and a local teacher, or should be known of them, by role; none when all is well.
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found of the model of a role. ``rows``: how many of its embedding are trained beside an adapter."""
+
+    findings: tuple[Finding, ...] = ()
+    rows: int = 0
+
+
+def look(config: Config, folder: Path) -> dict[str, Looked]:
+    """What is wrong with the model and a local teacher, or should be known of them, by role.
 
     Args:
         folder: the project's, which relative names are looked up from.
@@ -32,8 +41,9 @@ def findings(config: Config, folder: Path) -> dict[str, list[Finding]]:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         last = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
-        return {"model": [Finding("model", f"cannot be looked at: {last[:300]}", bad=True, fix="run doctor again")]}
-    return {one["role"]: list(_told(one["role"], one["error"], one["notes"])) for one in found}
+        broken = Finding("model", f"cannot be looked at: {last[:300]}", bad=True, fix="run doctor again")
+        return {"model": Looked((broken,))}
+    return {one["role"]: Looked(tuple(_told(one["role"], one["error"], one["notes"])), one["rows"]) for one in found}
 
 
 def _told(role: str, error: str, notes: list[str]) -> list[Finding]:

@@ -99,6 +99,10 @@ BAD: dict[str, tuple[Make, str]] = {
     "pad_outside": (lambda f: _tokens(f, True, pads=True), "its pad token, '<new>', has the number"),
     "text_outside": (lambda f: _tokens(f, False), "a token, '<new>', has the number"),
     "template_outside": (_template_token, "a token of its chat template, '<new>'"),
+    "reads_both_ways": (
+        lambda f: _random(f, "Bert", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64),
+        "reads its whole text at once",
+    ),
     "template_missing": (lambda f: _template(f, None), "no chat template"),
     "template_null": (_null, "no chat template"),
     "template_empty": (lambda f: f.joinpath("chat_template.jinja").write_text("") and None, "no chat template"),
@@ -133,9 +137,7 @@ def _random(folder: Path, kind: str, **settings: Any) -> None:
     config = getattr(transformers, f"{kind}Config")(**common | {"pad_token_id": 0, "bos_token_id": None} | settings)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        getattr(transformers, f"{kind}LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")(config).save_pretrained(
-            folder
-        )
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 
 
 def _nested(folder: Path) -> None:

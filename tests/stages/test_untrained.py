@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from engine import config as configs
-from engine import diagnosis, handover, model_check, models, untrained
+from engine import diagnosis, handover, memory, model_check, model_checking, models, untrained
 from engine.backends import hf
 from engine.backends.vllm import _rank
 from engine.errors import ConfigError, ModelError
@@ -138,6 +142,30 @@ def test_what_they_do_not_go_with_is_refused(settings: str, words: str, tmp_path
     with pytest.raises(ConfigError, match=words):
         model_check.check(configs.parse(text + '"lora"\n', "config.toml"), tmp_path)
     model_check.check(configs.parse(text + '"full"\n', "config.toml"), tmp_path)
+
+
+@pytest.mark.parametrize(("method", "refused"), [("full", True), ("qlora", True), ("lora", False)])
+def test_weights_that_are_quantised_already(method: str, refused: bool, tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "m"))
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"quantization_config": {"quant_method": "own"}}))
+    config = tiny.make_config(folder, f'[train]\nmethod = "{method}"\n')
+    with pytest.raises(ConfigError, match="needs unquantised weights") if refused else nullcontext():
+        model_check._refuse_quantised(config, folder)
+
+
+def test_the_doctor_counts_their_memory(tmp_path: Path) -> None:
+    folder = base(tmp_path / "m", tied=True)
+    config = tiny.make_config(folder, EXTRA.format(epochs=1))
+    (looked,) = model_checking.look(config, tmp_path).values()
+    assert looked.rows == 2
+    (found,) = looked.findings
+    assert found.mark == "!"
+    assert "the base never learned <|im_start|>, <|im_end|>" in found.text
+    assert found.fix.startswith("LoRA trains the rows of these tokens as well")
+    shape = memory.read_shape(folder)
+    more = memory.train(replace(shape, rows=2), config, False, 96).total - memory.train(shape, config, False, 96).total
+    assert more == 4 * 4 * shape.words * shape.hidden
 
 
 def test_training_in_parts_is_refused(tmp_path: Path) -> None:
