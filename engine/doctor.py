@@ -133,7 +133,7 @@ def _data(db: sqlite3.Connection) -> Data:
 def _fits(config: Config, folder: Path, data: Data, looked: Mapping[str, Looked]) -> Iterator[Finding]:
     """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
     place = models.on_disk(config.model.name, folder)
-    if place is None:
+    if place is None or model("model", config.model.name, "alpaca", folder).bad:  # said above
         return
     try:
         shape = replace(memory.read_shape(place), rows=looked["model"].rows if "model" in looked else 0)

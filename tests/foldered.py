@@ -169,6 +169,7 @@ GOOD: dict[str, Make] = {
     "plain": lambda f: None,
     "shards": _sharded,
     "template_list": lambda f: _template(f, [{"name": "default", "template": tiny.TEMPLATE}]),
+    "template_of_parts": lambda f: _template(f, ASKS_PARTS),
     "unused_token_outside": lambda f: _tokens(f, True),
     "spaces_lost": lambda f: changed(f / "tokenizer_config.json", tokenizer_class="LlamaTokenizerFast"),
     "nested": _nested,
