@@ -22,7 +22,7 @@ from engine.projection import Made, Request, Usage
 from engine.selection import Earlier, Lineage, Picks, Try
 from engine.store import read
 from engine.store.connect import reader
-from engine.store.rows import Axis, Threshold
+from engine.store.rows import Axis, Threshold, load_messages
 
 Ints = NDArray[np.int64]
 # Flat numbers are read three times as fast as rows: an id goes as two halves that a float holds exactly, a missing
@@ -76,7 +76,9 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
             ids,
             {s.name: table[i] for i, s in enumerate(selection.SIGNALS)},
             tokens,
-            projection.requests(float(tokens[0].mean()) if tokens.size else 0.0, config, project),
+            projection.requests(
+                float(tokens[0].mean()) if tokens.size else 0.0, config, project, _examples(db, round, ids)
+            ),
             tried,
             _unwritable(db, ids),
             Earlier.of([_thresholds(db, r) for r in range(round)], config),
@@ -84,6 +86,19 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
         )
     finally:
         db.close()
+
+
+def _examples(db: sqlite3.Connection, round: int, ids: Ints) -> list[tuple[str, int]]:
+    """What stands before the last answer of the first samples, and its tokens."""
+    out = []
+    for id in ids[: projection.EXAMPLES].tolist():
+        sql = (
+            "SELECT messages, prompt_tokens FROM sample JOIN signal ON sample_id=id"
+            " WHERE id=? AND round=? AND prompt_tokens>0"
+        )
+        for text, tokens in db.execute(sql, (id, round)):
+            out.append((projection.before_answer(load_messages(text)), int(tokens)))
+    return out
 
 
 def _ids(db: sqlite3.Connection, round: int) -> Ints:

@@ -1,23 +1,27 @@
 """What a number of rewrites will take of the teacher: calls, tokens and money, before any is spent.
 
 Learned from the rewrites made so far when there are any, else estimated from the lengths of the samples and of the
-rewrite prompts (two calls: a new prompt as long as the old one, then an answer as long as the old one).
+rewrite prompts (two calls: a new prompt as long as the old one, then an answer as long as the old one). The samples'
+tokens are those that the score stage counted, chat template included; the rewrite prompts' are counted by the teacher's
+tokenizer where it lies on this machine. The select stage, the log and every screen ask ``project``, so they agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
-from engine import prompts
+from engine import models, prompts
 from engine.config import Config
-from engine.store.rows import AXES, Axis
+from engine.store.rows import AXES, Axis, Message
 
 TEMPLATES: dict[Axis, str] = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
 BYTES_PER_TOKEN = 4
-CHAT = 16  # tokens that a chat template puts around one request, as the rewrite stage counts them
+TAGS = "<prompt></prompt>"
+"""What is put around a new prompt."""
 
 
 class Made(NamedTuple):
@@ -48,11 +52,15 @@ class Usage:
 
 
 class Request(NamedTuple):
-    """Tokens that both calls of one rewrite send: ``fixed`` plus so many times the sample's prompt and response."""
+    """Tokens that both calls of one rewrite send: ``fixed`` plus so many times the sample's prompt and response.
+
+    ``tags``: what comes back beside a new prompt and an answer as long as the old ones.
+    """
 
     fixed: float
     prompts: float
     responses: float
+    tags: float = 0.0
 
 
 class Owed(NamedTuple):
@@ -84,20 +92,61 @@ class Projection:
         return bool(tokens and self.tokens_in + self.tokens_out > tokens) or bool(cost and self.cost > cost)
 
 
-def requests(mean: float, config: Config, project: Path) -> dict[Axis, Request]:
+EXAMPLES = 8
+"""Samples by which it is told what a chat template puts around a prompt."""
+
+
+def requests(
+    mean: float, config: Config, project: Path, examples: Sequence[tuple[str, int]] = ()
+) -> dict[Axis, Request]:
     """What is sent per axis with the rewrite prompts that ``project`` uses; prompts have ``mean`` tokens on average.
+
+    Args:
+        examples: what stands before a sample's last answer, and its tokens with what the chat template puts around it.
 
     Raises:
         ConfigError: an overridden prompt lacks a placeholder.
     """
+    count = _counter(config, project)
+    around = median([max(0.0, tokens - count(text)) for text, tokens in examples]) if examples else 0.0
     answer = prompts.load("answer", project).text
     out: dict[Axis, Request] = {}
     for axis in AXES:
         text = prompts.load(TEMPLATES[axis], project).text
-        hints = text.count("{hints}") * config.select.neighbours * mean
-        fixed = len((text + answer).encode()) / BYTES_PER_TOKEN + 2 * CHAT + hints
-        out[axis] = Request(fixed, 1.0 + text.count("{prompt}"), float(text.count("{response}")))
+        hints = text.count("{hints}") * config.select.neighbours * max(0.0, mean - around)
+        fixed = count(_bare(text)) + count(_bare(answer)) + hints
+        # A sample's tokens hold what the chat template puts around it: sent with both calls, never written.
+        out[axis] = Request(
+            fixed, 1.0 + text.count("{prompt}"), float(text.count("{response}")), count(TAGS) + 1 - around
+        )
     return out
+
+
+def before_answer(messages: Sequence[Message]) -> str:
+    """The texts before the last answer, together."""
+    return "\n".join(message.content for message in messages[:-1])
+
+
+def _bare(text: str) -> str:
+    for name in ("{prompt}", "{response}", "{hints}"):
+        text = text.replace(name, "")
+    return text.strip()
+
+
+def _counter(config: Config, project: Path) -> Callable[[str], float]:
+    """Counts the tokens of a text as the teacher does, where its tokenizer is on this machine; else from bytes."""
+    named = config.teacher.model if config.teacher.backend != "openai" else ""
+    place = models.on_disk(named or config.model.name, project)
+    file = None if place is None else place / "tokenizer.json"
+    if file is None or not file.is_file():
+        return lambda text: len(text.encode()) / BYTES_PER_TOKEN
+    from tokenizers import Tokenizer
+
+    try:
+        read = Tokenizer.from_file(str(file))
+    except Exception:  # noqa: BLE001 - the library raises nothing narrower; the doctor says what is wrong with the file
+        return lambda text: len(text.encode()) / BYTES_PER_TOKEN
+    return lambda text: float(len(read.encode(text, add_special_tokens=False).ids))
 
 
 def project(owed: Mapping[Axis, Owed], usage: Usage, requests: Mapping[Axis, Request], config: Config) -> Projection:
@@ -114,7 +163,7 @@ def project(owed: Mapping[Axis, Owed], usage: Usage, requests: Mapping[Axis, Req
             sent = requests[axis]
             calls += 2 * one.rewrites
             tokens_in += one.rewrites * sent.fixed + sent.prompts * one.prompt + sent.responses * one.response
-            tokens_out += one.prompt + one.response
+            tokens_out += one.rewrites * sent.tags + one.prompt + one.response
     how = config.teacher
     cost = (tokens_in * how.price.input + tokens_out * how.price.output) / 1e6
     basis = f"from {usage.rewrites:,} rewrites so far" if usage.made else "estimated from the samples' lengths"

@@ -8,16 +8,18 @@ goes on with the cap as it is, keeps the originals of what could not be afforded
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from engine import config as configs
+from engine import projection
 from engine.errors import Waiting
+from engine.projection import Made, Owed, Usage
 from engine.stage import Ctx
 from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Phase, context, cost
-from engine.store.rows import Message, Rewrite
+from engine.store.rows import AXES, Axis, Losses, Message, Rewrite
 from engine.store.teacher import Projected, fits
 
 EXHAUSTED = "teacher budget exhausted"
@@ -62,23 +64,54 @@ def _bytes(chat: Iterable[Message]) -> int:
 
 
 def projected(ctx: Ctx, job: Job) -> Projected:
-    """What all of ``job`` will probably take: about four bytes a token, two calls a rewrite, as long as the old one."""
+    """What all of ``job`` will probably take, as ``projection.project`` says it on every screen."""
     how = ctx.config.teacher
-    answers = [expected_answer(job, r) for r in job.all()]
-    tokens_in = sum(_bytes(job.chat(PROMPT, r)) / 4 + 16 for r in job.all()) + sum(a for a, _ in answers)
-    tokens_out = sum(len(job.samples[r.sample_id].prompt.encode()) / 4 + 16 for r in job.all())
-    tokens_out += sum(b for _, b in answers)
+    known = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in ctx.rows(Losses)}
+    tokens = list(known.values())
+    mean = sum(prompt for prompt, _ in tokens) / max(1, len(tokens))
+    owed = dict.fromkeys(AXES, Owed(0, 0, 0))
+    for row in job.all():
+        one, (prompt, response) = owed[axis_of(row)], known.get(row.sample_id, (0, 0))
+        owed[axis_of(row)] = Owed(one.rewrites + 1, one.prompt + prompt, one.response + response)
+    sent = projection.requests(mean, ctx.config, ctx.project, _examples(ctx, known))
+    made = projection.project(owed, _usage(ctx), sent, ctx.config)
     return Projected(
         round=ctx.round,
         rewrites=len(job.rows),
-        calls=2 * len(job.rows),
-        tokens_in=round(tokens_in),
-        tokens_out=round(tokens_out),
-        cost=cost(tokens_in, tokens_out, how.price),
+        calls=made.calls,
+        tokens_in=made.tokens_in,
+        tokens_out=made.tokens_out,
+        cost=made.cost,
         cap_tokens=how.budget_tokens,
         cap_cost=how.budget_cost,
         sent_to=how.sent_to,
     )
+
+
+def _examples(ctx: Ctx, known: Mapping[int, tuple[int, int]]) -> list[tuple[str, int]]:
+    """What stands before the last answer of the first samples, and its tokens."""
+    data = ctx.dataset()
+    first = list(data.take(data.ids[: projection.EXAMPLES]))
+    counted = [(projection.before_answer(s.messages), known[s.id][0]) for s in first if s.id in known]
+    return [(text, tokens) for text, tokens in counted if tokens]
+
+
+def axis_of(row: Rewrite) -> Axis:
+    """The row's axis as one of the three."""
+    return next(axis for axis in AXES if axis == row.axis)
+
+
+def _usage(ctx: Ctx) -> Usage:
+    """What the rewrites of earlier rounds took, by axis."""
+    made: dict[str, Made] = {}
+    for row in (row for round in range(ctx.round) for row in ctx.rows(Rewrite, round)):
+        if row.attempts and row.state not in ("owed", "prompted"):
+            one = made.get(row.axis, Made(0, 0, 0, 0))
+            calls = one.calls + row.attempts + row.answer_attempts
+            made[row.axis] = Made(
+                one.rewrites + 1, calls, one.tokens_in + row.tokens_in, one.tokens_out + row.tokens_out
+            )
+    return Usage(made)
 
 
 def project(ctx: Ctx, job: Job) -> Projected:
