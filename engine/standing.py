@@ -39,10 +39,10 @@ def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: floa
 
     One that waits for its database cannot say that it lives, and is running all the same.
     """
+    word = launch.noted(project)  # before the heartbeat, which is fresh when the note is taken away
     state = launch.state(read.worker(db))
     if state not in ("running", "lost"):
         return state, None
-    word = launch.noted(project)
     if word in (LOCKED, FULL):
         return "running", Trouble(word, WORDS[word])
     found = next((job for job in jobs if job.state == "running"), None)
