@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from families_made import FAMILIES, make  # noqa: E402
+from families_page import page  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "families.md"
 TARGETS = "all-linear"
@@ -107,7 +108,8 @@ def losses(folder: Path, scratch: Path) -> Figures:
     scored = hf.load(folder, device="cpu").score(rows)
     if bad := next((one.error for one in scored if one.error), None):
         raise ValueError(bad)
-    means = [state[: row.prompt_end].mean(0) for state, row in zip(plain.states(model, rows), rows, strict=True)]
+    places = [[i for i, own in enumerate(row.own) if own] or list(range(row.prompt_end)) for row in rows]
+    means = [state[at].mean(0) for state, at in zip(plain.states(model, rows), places, strict=True)]
     off = [
         float((torch_of(one.embedding) - mean).abs().max() / mean.norm())
         for one, mean in zip(scored, means, strict=True)
@@ -323,6 +325,7 @@ def main(arguments: Sequence[str]) -> int:
                 [sys.executable, __file__, "--piece", name, "--out", str(target)], check=True, env=environment
             )
         found[name] = json.loads(target.read_text(encoding="utf-8"))
+    options.document.write_text(page(found, {name: family.kind for name, family in FAMILIES.items()}), encoding="utf-8")
     print(json.dumps(found, indent=1))
     return 0
 

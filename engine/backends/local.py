@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from engine.errors import ModelError
 from engine.models import require_nf4
 from engine.render import end_of_turn
 
+OF_THE_DEVICE = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS|HIP error|NCCL|same device")
 SMALL_MODEL = 50_000_000  # parameters; below it a second thread costs more than it brings on a CPU
 
 
@@ -155,6 +157,19 @@ def stop_ids(tokenizer: Any, *ends: int | list[int] | None) -> list[int]:
 def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that a batch was too large, on the GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def failed(error: BaseException, device: torch.device) -> bool:
+    """Whether ``error`` says something of the device or of us, and nothing of the model's family: no memory, tensors on
+    two devices, or a CUDA context that has died, after which whatever comes next fails too.
+    """
+    if out_of_memory(error) or isinstance(error, torch.AcceleratorError) or OF_THE_DEVICE.search(str(error)):
+        return True
+    try:
+        torch.zeros(1, device=device).add(1).item()  # a failed kernel may be told by the next one only
+    except RuntimeError:
+        return True
+    return False
 
 
 def give_back() -> None:

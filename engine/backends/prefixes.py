@@ -18,7 +18,7 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from engine import batches
-from engine.backends.local import positions
+from engine.backends.local import failed, positions
 
 WORTH_SHARING = 0.9
 """Share when the tokens to compute fall to this part or less: attention by a mask has a cost of its own."""
@@ -200,6 +200,28 @@ def _before(one: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return torch.cat([one.expand(len(rows), -1, -1, -1), rows], dim=-2)
 
 
+READ = ("sdpa", "eager")
+"""Kinds of attention that are told by a mask what each token sees; flash attention computes something else, or fails
+on the GPU in a way that ends the process's use of it.
+"""
+
+
+def reads_masks(model: Any) -> bool:
+    """Whether the model's attention can be told what each token sees."""
+    return model.config.get_text_config()._attn_implementation in READ
+
+
+def why_alone(model: Any) -> str:
+    """Why requests share nothing, for the log."""
+    if reads_masks(model):
+        return "The model's family cannot share a sample's text between its six rating requests: this takes longer."
+    kind = model.config.get_text_config()._attn_implementation
+    return (
+        f"{kind} cannot share a sample's text between its six rating requests: this takes longer."
+        ' Set [model] attention = "sdpa" to compare.'
+    )
+
+
 PROBED = 260
 """Tokens of the longest row that sharing is tried with."""
 
@@ -210,6 +232,8 @@ def can_share(model: Any, device: torch.device) -> bool:
     if not layers or any(type(layer) is not DynamicLayer for layer in layers):
         return False  # sliding windows, which a few tokens do not show, and recurrent layers
     if model.config.model_type in BY_DISTANCE or getattr(model.config, "alibi", False):
+        return False
+    if not reads_masks(model):
         return False
     if positions(model.config) < PROBED:
         return False  # its requests are short as well
@@ -222,9 +246,9 @@ def can_share(model: Any, device: torch.device) -> bool:
     alone = _in_order(_alone(model, requests, range(len(requests)), device, 1 << 20), len(requests)).float()
     try:
         found = _in_order(_together(model, requests, root, trees, device, 1 << 20), len(requests)).float()
-    except torch.OutOfMemoryError:
-        raise
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, NotImplementedError):
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, NotImplementedError) as error:
+        if failed(error, device):
+            raise
         return False  # a family's own way to refuse such a mask or cache
     most = max(LEAST_ERROR, 8 * torch.finfo(model.dtype).eps)
     return bool((found - alone).norm() <= most * alone.norm())

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from engine.backends.drawing import Sampling, draw, numbers
+from engine.backends.local import failed
 from engine.backends.padding import Together, left
 from engine.backends.slots import Slots, Unfit
 from engine.errors import Cancelled, Paused
@@ -30,6 +31,7 @@ LEAST_ERROR = 1e-3
 GATHERED = 8
 """The next prompts are read when one in so many places is free."""
 Watch = Callable[["Writing"], None]
+REFUSALS = (Unfit, TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,9 +313,9 @@ def can_refill(model: Any, device: torch.device) -> bool:
     writer, work = _Noting(model, device), Writing.begin(asked)
     try:
         writer.write(work, Sampling(), lambda _: None)
-    except torch.OutOfMemoryError:
-        raise
-    except (Unfit, TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError, NotImplementedError):
+    except REFUSALS as error:
+        if failed(error, device):
+            raise
         return False  # a family's own way to refuse such a mask or cache
     most = max(LEAST_ERROR, 8 * torch.finfo(model.dtype).eps)
     for number, one in enumerate(asked):

@@ -18,6 +18,7 @@ import msgspec
 from engine import batches, diagnosis, ranks
 from engine import config as configs
 from engine.backends.hf import HF
+from engine.backends.prefixes import why_alone
 from engine.diagnosis import Chat, Rated
 from engine.models import ModelRef
 from engine.stage import Ctx
@@ -69,7 +70,7 @@ def run(ctx: Ctx) -> None:
     raters = _Raters.of(ctx, ctx.config.judge)
     judge = diagnosis.open_model(ctx, raters.ref)
     if raters.how.mode == "expected" and not judge.shares:
-        ctx.event("The model's family cannot share a sample's text between its six rating requests: this takes longer.")
+        ctx.event(why_alone(judge.loaded.model))
     templates = diagnosis.judge_templates(ctx)
     lengths = (diagnosis.judge_length(templates, judge, sample.messages) for sample in samples)
     owed = batches.owed(diagnosis.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)

@@ -124,3 +124,49 @@ def test_any_requests_get_what_they_get_alone(requests: list[list[int]]) -> None
 
 
 LLAMA = model_of("llama", "sdpa")
+
+
+def test_attention_that_reads_no_mask_computes_each_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flash attention does: a mask of ours would fail on the GPU, or not be read."""
+    model = model_of("llama", "sdpa")
+    monkeypatch.setattr(model.config, "_attn_implementation_internal", "flash_attention_2")
+    shapes = computed(model)
+    assert not prefixes.can_share(model, CPU)
+    assert shapes == [], "it is not even tried"
+    assert prefixes.why_alone(model).startswith("flash_attention_2 cannot share")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("device-side assert triggered"),
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("Expected all tensors to be on the same device, but found at least two devices"),
+    ],
+)
+def test_a_failure_of_the_device_is_not_the_familys(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise error
+
+    model = model_of("llama", "sdpa")
+    monkeypatch.setattr(prefixes, "_mask", broken)
+    with pytest.raises(type(error), match=str(error)):
+        prefixes.can_share(model, CPU)
+
+
+def test_a_device_that_is_gone_is_noticed_whatever_was_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("something of the family's")
+
+    model = model_of("llama", "sdpa")
+    monkeypatch.setattr(prefixes, "_mask", broken)
+    assert not prefixes.can_share(model, CPU)
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, **how: _dead() if size == (1,) else zeros(*size, **how))
+    with pytest.raises(ValueError, match="of the family's"):
+        prefixes.can_share(model, CPU)
+
+
+def _dead() -> Any:
+    raise RuntimeError("unspecified launch failure")
