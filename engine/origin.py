@@ -88,7 +88,7 @@ def _heldout(db: sqlite3.Connection, round: int) -> list[str]:
     both = read.overlap(db, round)
     where = f"{own:,} more rows were held out of training; they are in this dataset." if own else ""
     apart = f"{every - own:,} held-out rows came from data of their own; they are not in this dataset."
-    counted = f"Held-out prompts that rows trained on have too: {both:,} of {every:,}."
+    counted = f"Held-out prompts that are also in the training data: {both:,} of {every:,}."
     return [" ".join(filter(None, [where, apart if every > own else "", counted]))]
 
 

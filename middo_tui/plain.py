@@ -257,11 +257,11 @@ def heldout(data: Mapping[str, int]) -> list[str]:
     held, both = data.get("heldout", 0), data.get("overlap", 0)
     if not held:
         return []
-    said = f"heldout  {held:,} samples, the prompts of {both:,} are trained on too"
+    said = f"heldout  {held:,} samples, {both:,} of their prompts are also in the training data"
     if not both:
         return [said]
     return [
-        f"{said}: figures are too good",
+        f"{said}: scores are too good",
         "         Make a new project of the same files: init keeps copies together now",
     ]
 

@@ -38,7 +38,7 @@ def _heldout(ctx: Ctx) -> int:
         ctx.event("no held-out samples: nothing to evaluate. Set data.heldout or data.heldout_share before an import.")
         return 0
     if both := len({row.item for row in ctx.rows(Overlap)}):
-        ctx.event(f"{both} held-out prompts are trained on too: the figures measured on them are too good", "warning")
+        ctx.event(f"{both} held-out prompts are also in the training data: held-out scores are too good", "warning")
     exact = ctx.config.evaluate.exact_match
     units = len(samples) * (2 if exact else 1)
     ctx.begin(units)

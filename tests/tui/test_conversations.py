@@ -9,8 +9,8 @@ import pytest
 import tiny
 from click.testing import CliRunner
 
-from engine.store import connect, read, write
-from engine.store.rows import CachedLoss, Losses
+from engine.store import connect, read
+from engine.store.rows import CachedLoss, Losses, dump_messages
 from engine.store.schema import migrate, migrations
 from middo_tui.cli import main
 from middo_tui.feed.sample import read_detail
@@ -45,8 +45,9 @@ def test_older_projects_keep_what_was_measured_of_all_answers(tmp_path: Path, mo
         migrate(tmp_path, create=True)
     db = connect.writer(tmp_path)
     one, two = tiny.samples([ONE, TWO])
-    with connect.transaction(db):
-        write.add_samples(db, [one, two])
+    for sample in (one, two):
+        sql = "INSERT INTO sample (id, messages, seq, born_round) VALUES (?,?,?,0)"
+        db.execute(sql, (sample.id, dump_messages(sample.messages), sample.seq))
     for id in (one.id, two.id):
         db.execute("INSERT INTO signal (round, sample_id, loss_before, loss_after) VALUES (0,?,2.0,1.0)", (id,))
         db.execute("INSERT INTO loss_cache (model, sample_id, loss) VALUES ('base',?,2.0)", (id,))

@@ -14,7 +14,7 @@ from engine import heldout, project
 from engine.errors import DataError
 from engine.store import asked, read, write
 from engine.store.connect import reader, transaction, writer
-from engine.store.rows import Message, Sample, content_id
+from engine.store.rows import Message, Sample, content_id, dump_messages
 from engine.store.schema import migrate, migrations
 from middo_tui import plain
 from middo_tui.status import gather
@@ -164,9 +164,11 @@ def test_status_says_how_many_are_on_both_sides(tmp_path: Path) -> None:
     project.create(tmp_path / "P", [put(tmp_path / "a.json", rows(100))], {})
     status = gather(tmp_path / "P")
     assert status["dataset"] == {"imported": 100, "heldout": 2, "overlap": 0, "quarantined": 0}
-    assert "heldout  2 samples, the prompts of 0 are trained on too" in plain.describe(status)
+    assert "heldout  2 samples, 0 of their prompts are also in the training data" in plain.describe(status)
     project.export(tmp_path / "P", tmp_path / "hub", None, "hub")
-    assert "Held-out prompts that rows trained on have too: 0 of 2." in (tmp_path / "hub" / "README.md").read_text()
+    assert (
+        "Held-out prompts that are also in the training data: 0 of 2." in (tmp_path / "hub" / "README.md").read_text()
+    )
 
 
 def test_a_project_of_an_older_version_is_told_of_its_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,16 +177,18 @@ def test_a_project_of_an_older_version_is_told_of_its_overlap(tmp_path: Path, mo
         names = [m.name for m in migrations._migrations]
         older.setattr(migrations, "_migrations", migrations._migrations[: names.index("m010_both_sides")])
         migrate(tmp_path, create=True)
-    one, two, three = tiny.chats(3)
-    trained = tiny.samples([one, two, (Message("system", "Be brief."), *three)])
+    first, second, three = tiny.chats(3)
+    trained = tiny.samples([first, second, (Message("system", "Be brief."), *three)])
     db = writer(tmp_path)
     with transaction(db):
-        write.add_samples(db, trained)
+        for one in trained:
+            sql = "INSERT INTO sample (id, messages, seq, born_round) VALUES (?,?,?,0)"
+            db.execute(sql, (one.id, dump_messages(one.messages), one.seq))
         write.add_heldout(db, tiny.samples([tiny.chat("unseen", "a"), three]), own_file=False)
     db.close()
     status = gather(tmp_path)
     assert status["dataset"]["overlap"] == 1
-    assert "the prompts of 1 are trained on too: figures are too good" in plain.describe(status)
+    assert "1 of their prompts are also in the training data: scores are too good" in plain.describe(status)
     db = reader(tmp_path)
     assert [tuple(r) for r in db.execute("SELECT sample_id, item FROM overlap")] == [(trained[2].id, 2)]
     db.close()
