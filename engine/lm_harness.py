@@ -41,7 +41,8 @@ class Job(msgspec.Struct, frozen=True):
 
     ``own``: the folder of a project's tasks; ``defaults``: whether lm-eval's are wanted too (finding them takes
     seconds). ``kept``: for each task, the file that its replies are kept in until it is done.
-    ``processes``: how many hold the model, one per GPU.
+    ``processes``: how many hold the model, one per GPU. ``thinking``: whether replies begin with a reasoning trace, as
+    the answers do that it was trained on.
     """
 
     base: str
@@ -55,6 +56,7 @@ class Job(msgspec.Struct, frozen=True):
     how: Evaluate
     kept: dict[str, str]
     processes: int = 1
+    thinking: bool = False
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -183,7 +185,7 @@ def _model(job: Job) -> Any:
     from engine.render import FIXED_DATE
 
     args = {
-        "enable_thinking": False,
+        "enable_thinking": job.thinking,
         "chat_template_args": {
             "date_string": FIXED_DATE.strftime("%d %b %Y"),
             "strftime_now": FIXED_DATE.strftime,

@@ -35,6 +35,7 @@ __all__ = [
     "render_bare",
     "render_prompt",
     "template_text",
+    "thinks",
 ]
 
 
@@ -88,7 +89,7 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     if not any(m.role == "assistant" and m.train for m in messages):
         return _unusable("none of its answers is to be learned (weight 0 or train false)")
     messages = learned(messages)
-    template, thinking = template_of(tokenizer), _thinks(messages)
+    template, thinking = template_of(tokenizer), thinks(messages)
     adapted = _adapt(template, messages, thinking)
     if adapted is None:
         roles = ", ".join(m.role for m in messages)
@@ -157,9 +158,9 @@ def _unusable(reason: str, prompt_end: int = 0) -> Rendered:
     return Rendered([], [], prompt_end, False, reason)
 
 
-def _thinks(messages: Sequence[Message]) -> bool:
-    """Whether the last answer has a reasoning trace: so is the template told."""
-    return next((reasons(m) for m in reversed(messages) if m.role == "assistant"), False)
+def thinks(messages: Sequence[Message]) -> bool:
+    """Whether the last answer that is learned has a reasoning trace: so is the template told."""
+    return next((reasons(m) for m in reversed(learned(messages)) if m.role == "assistant"), False)
 
 
 def _adapt(template: Template, messages: Sequence[Message], thinking: bool) -> tuple[Form, Layout] | None:

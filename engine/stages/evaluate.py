@@ -13,11 +13,11 @@ from functools import partial
 from engine import batches, diagnosis, ranks
 from engine.backends import Generation
 from engine.backends.hf import HF
-from engine.chat.forms import reasons, without_reasoning
+from engine.chat.forms import without_reasoning
 from engine.config import Model
 from engine.diagnosis import last_response
 from engine.models import ModelRef
-from engine.render import learned
+from engine.render import learned, thinks
 from engine.stage import Ctx
 from engine.stages import evaluate_tasks
 from engine.store.rows import EvalItem, Message, Overlap, Sample, Score
@@ -92,7 +92,9 @@ def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) ->
     plan = [order[start : start + how.batch_size] for start in range(0, len(order), how.batch_size)]
     owed = batches.owed(plan, lambda i: items[i].correct is not None, len(samples))
     reply_to = partial(_greedy, ctx.config.model, diagnosis.after_model(ctx), how.max_new_tokens)
-    results = ranks.spread(reply_to, ([(_asked(samples[i]), _thinks(samples[i])) for i in batch] for batch, _ in owed))
+    results = ranks.spread(
+        reply_to, ([(_asked(samples[i]), thinks(samples[i].messages)) for i in batch] for batch, _ in owed)
+    )
     for (batch, done), found in zip(owed, results, strict=True):
         new = []
         for i, reply in zip(batch, found, strict=True):
@@ -120,11 +122,6 @@ def _asked(sample: Sample) -> tuple[Message, ...]:
     """The conversation up to its last answer that is learned."""
     turns = tuple(learned(sample.messages))
     return turns[: max((i for i, m in enumerate(turns) if m.role == "assistant"), default=len(turns))]
-
-
-def _thinks(sample: Sample) -> bool:
-    """Whether that answer has a reasoning trace: then one is asked for."""
-    return next((reasons(m) for m in reversed(learned(sample.messages)) if m.role == "assistant"), False)
 
 
 def _plain(text: str) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from engine.chat.named import content_key
 from engine.errors import StageError
 from engine.eval_tasks import TaskNeeds
 from engine.lm_harness import At, Failed, Job, Measured, Planned, Report
+from engine.render import thinks
 from engine.stage import Ctx
 from engine.store.rows import Row, Score, TaskItem
 
@@ -144,7 +146,18 @@ def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Ma
         how=ctx.config.evaluate,
         kept={name: str(kept[name]) for name in owed},
         processes=ctx.config.launch.processes if ctx.config.evaluate.backend == "hf" else 1,
+        thinking=_thinks(ctx),
     )
+
+
+LOOKED_AT = 1000
+"""Samples that tell whether a dataset's answers have reasoning traces."""
+
+
+def _thinks(ctx: Ctx) -> bool:
+    """Whether most answers that the model was trained on begin with reasoning: then a task's do too."""
+    rows = [thinks(sample.messages) for sample in islice(ctx.dataset(), LOOKED_AT)]
+    return 2 * sum(rows) > len(rows)
 
 
 class _Process:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from chat_templates import tokenizer_of
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
@@ -22,6 +23,17 @@ from engine.store.rows import EvalItem, Message, Score
 
 HELDOUT = [*tiny.chats(30)[20:], tiny.chat("red " * 200, "ok")]
 FULL = '[train]\nmethod = "full"\n'
+LEARNED = """
+[train]
+method = "full"
+epochs = 30
+learning_rate = 0.005
+gradient_accumulation = 1
+checkpoint_steps = 1000
+[evaluate]
+exact_match = true
+max_new_tokens = 40
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -208,3 +220,19 @@ def test_backends_are_named(tiny_model: Path) -> None:
     assert "hf" in BACKENDS
     with pytest.raises(BackendError, match="backend 'nope': there is none of this name"):
         backend("nope")
+
+
+def test_a_reply_is_asked_for_as_its_row_was_trained_and_compared_without_reasoning(tmp_path: Path) -> None:
+    folder, tokenizer = tiny.make_model(tmp_path / "m"), tokenizer_of("qwen3")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    rows = [(chat[0], Message("assistant", f"<think>\nred\n</think>\n\n{chat[1].content}")) for chat in tiny.chats(4)]
+    config = tiny.make_config(folder, LEARNED)
+    one = tiny.Project(tmp_path / "p", config, [*rows, *rows], heldout=rows[:1])
+    train.run(one.ctx("train"))
+    evaluate.run(one.ctx("evaluate"))
+    (first,) = one.ctx("evaluate").rows(EvalItem)
+    assert str(first.reply).startswith("<think>\nred\n</think>")
+    assert first.correct
