@@ -1,9 +1,9 @@
 """What rewriting may take: a projection before anything is spent, caps that no call can exceed, and what is done there.
 
-With a cap on tokens or cost no call is made that could exceed it: input is counted as one token per two bytes, output
-as ``max_new_tokens``. What the answers to the new prompts will probably need is kept back, so that no prompt is paid
-for that cannot be answered. At the cap the stage waits for a person, who may raise it; where nobody is asked, or who
-goes on with the cap as it is, keeps the originals of what could not be afforded.
+With a cap on tokens or cost no call is made that could exceed it: input is counted as one token per byte, since no
+tokenizer makes more of it, output as ``max_new_tokens``. What the answers to the new prompts will probably need is kept
+back, so that no prompt is paid for that cannot be answered. At the cap the stage waits for a person, who may raise it;
+where nobody is asked, or who goes on with the cap as it is, keeps the originals of what could not be afforded.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def affordable(job: Job, phase: Phase, batch: Sequence[Rewrite], how: configs.Te
 
 
 def worst(job: Job, phase: Phase, row: Rewrite, how: configs.Teacher) -> tuple[float, float]:
-    """Tokens in and out that one call can take at most: one token per two bytes, and as many as it may write."""
-    return _bytes(job.chat(phase, row)) / 2 + 16, float(how.max_new_tokens)
+    """Tokens in and out that one call can take at most: one token per byte, and as many as it may write."""
+    chat = job.chat(phase, row)
+    return float(_bytes(chat) + 16 * len(chat)), float(how.max_new_tokens)
 
 
 def expected_answer(job: Job, row: Rewrite) -> tuple[float, float]:

@@ -259,8 +259,8 @@ def test_a_cap_makes_batches_smaller(tmp_path: Path, server: BatchServer) -> Non
 
 
 def test_at_the_cap_a_person_is_asked(tmp_path: Path, server: BatchServer) -> None:
-    made = project(tmp_path, server, budget_tokens=700, max_new_tokens=32)
-    with pytest.raises(Waiting, match="of 700 tokens used"):
+    made = project(tmp_path, server, budget_tokens=1100, max_new_tokens=32)
+    with pytest.raises(Waiting, match="of 1,100 tokens used"):
         run(made)
     used = sum(r.tokens_in + r.tokens_out for r in rows(made))
     assert 0 < used == 18 * server.replied.total() <= 700
