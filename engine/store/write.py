@@ -119,8 +119,8 @@ def open_round(
     Nothing is begun when the merge before it was undone a moment ago.
     """
     with transaction(db):
-        merge = db.execute("SELECT state FROM job WHERE round=? AND stage='merge'", (round - 1,)).fetchone()
-        if merge is not None and merge["state"] != "done":
+        review = db.execute("SELECT state FROM job WHERE round=? AND stage='review'", (round - 1,)).fetchone()
+        if review is not None and review["state"] == "waiting":
             return
         db.execute(
             "INSERT INTO round (round, config, closing, started_at, stopped) VALUES (?,?,?,?,?)"
