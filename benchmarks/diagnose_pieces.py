@@ -16,11 +16,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import diagnosis, project, signals
+from engine import diagnosis, project
 from engine.context import StoreCtx
 from engine.demo.project import create_demo
 from engine.loop import NAMES
 from engine.render import load_tokenizer, render
+from engine.selection import thresholds
 from engine.stages import judge, score
 from engine.store import commands, write
 from engine.store.connect import transaction, writer
@@ -152,7 +153,7 @@ def our_ratings(scratch: Path, data: Path, rows: int) -> Found:
 def our_neighbours(scratch: Path, data: Path, rows: int) -> Found:
     """The neighbours alone, which the score stage has done too."""
     embedded = np.load(scratch / "published-embeddings.npz")["embeddings"]
-    similarity, index = signals.neighbours(embedded, NEIGHBOURS)
+    similarity, index = thresholds.neighbours(embedded, NEIGHBOURS)
     return {"similarity": similarity, "index": index}, {}
 
 

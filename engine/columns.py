@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine import projection, selection
+from engine import projection
 from engine.nearest import Bools
 from engine.projection import Made, Request, Usage
-from engine.selection import Earlier, Lineage, Picks, Try
+from engine.selection import choose
+from engine.selection.choose import Earlier, Lineage, Picks, Try
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Axis, Threshold, load_messages
@@ -44,7 +45,7 @@ class Round:
 
     round: int
     ids: Ints
-    values: selection.Values
+    values: choose.Values
     tokens: Ints
     requests: Mapping[Axis, Request]
     tried: Picks = field(default_factory=dict)
@@ -70,11 +71,11 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
         select = config.select
         tried: Picks = {}
         if select.parity == "ours" and select.remember and round:
-            tried = selection.tried(ids.tolist(), _lineages(db, round), _tries(db, round))
+            tried = choose.tried(ids.tolist(), _lineages(db, round), _tries(db, round))
         return Round(
             round,
             ids,
-            {s.name: table[i] for i, s in enumerate(selection.SIGNALS)},
+            {s.name: table[i] for i, s in enumerate(choose.SIGNALS)},
             tokens,
             projection.requests(
                 float(tokens[0].mean()) if tokens.size else 0.0, config, project, _examples(db, round, ids)

@@ -19,12 +19,13 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine import sections, selection
+from engine import sections
 from engine.columns import Round, read_round
 from engine.errors import MiddoError, StoreError
 from engine.nearest import Bools, Floats
 from engine.sections import Sections
-from engine.selection import Earlier, Signal
+from engine.selection import choose
+from engine.selection.choose import Earlier, Signal
 from engine.store.rows import AXES, Threshold
 
 Parts = dict[str, bytes]
@@ -38,8 +39,8 @@ def prepare(data: Round, config: configs.Config, out: BinaryIO) -> None:
     """Write all that the preview of a round needs."""
     parts: Parts = {"ids": np.asarray(data.ids, dtype=np.int64).tobytes()}
     plain: dict[str, Threshold | None] = {}
-    for s in selection.SIGNALS:
-        plain[s.name] = selection.sigma_cut(s, data.values[s.name], 0.0, data.earlier, data.round)
+    for s in choose.SIGNALS:
+        plain[s.name] = choose.sigma_cut(s, data.values[s.name], 0.0, data.earlier, data.round)
         _column(s, data.values[s.name], parts)
     for name, tokens in zip(("prompt", "response"), data.tokens, strict=True):
         parts |= _planes(name, np.asarray(tokens, dtype=np.int64))
@@ -67,12 +68,12 @@ def mixtures(prepared: Sections, out: BinaryIO) -> None:
     earlier = Earlier({}, None if frozen is None else Threshold(**frozen))
     values: dict[str, Floats] = {}
     marks: dict[str, Threshold] = {}
-    for s in selection.SIGNALS:
+    for s in choose.SIGNALS:
         ordered = np.frombuffer(prepared.part(f"sorted {s.name}"), dtype=np.float64)
         values[s.name] = np.full(size, np.nan)
         values[s.name][np.frombuffer(prepared.part(f"order {s.name}"), dtype=np.int32)] = ordered
         if (mark := prepared.head["plain"][s.name]) is not None:
-            marks[s.name] = selection.mixture_cut(s, ordered, Threshold(**mark), earlier)
+            marks[s.name] = choose.mixture_cut(s, ordered, Threshold(**mark), earlier)
     sections.write(out, {"marks": {name: asdict(mark) for name, mark in marks.items()}}, _ranked(values, marks))
 
 
@@ -89,9 +90,9 @@ def _column(s: Signal, values: Floats, parts: Parts) -> None:
     parts |= _planes(f"place {s.name}", np.maximum(place, 0).astype(np.int64))
 
 
-def _ranked(values: selection.Values, marks: Mapping[str, Threshold]) -> Parts:
+def _ranked(values: choose.Values, marks: Mapping[str, Threshold]) -> Parts:
     """Everybody's place on every axis, the worst of all first: what a cap goes by."""
-    ranks = selection.ranked(selection.badness(values, marks))
+    ranks = choose.ranked(choose.badness(values, marks))
     planes = max(1, (3 * len(ranks[AXES[0]])).bit_length())
     parts: Parts = {}
     for axis in AXES:

@@ -1,7 +1,7 @@
 """Which samples are rewritten this round, and why.
 
-Per axis a sample is selected when it lies beyond the round's cut (``engine.selection``: mean ± m·sigma, or a mixture's
-cut). On top of that, unless ``select.parity`` is "reference":
+Per axis a sample is selected when it lies beyond the round's cut (``engine.selection.choose``: mean ± m·sigma, or a
+mixture's cut). On top of that, unless ``select.parity`` is "reference":
 
 - floor: a later round selects only what is also beyond round 0's cut, because a relative cut keeps selecting after the
   data is clean;
@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from engine import selection
 from engine.nearest import Floats
-from engine.selection import SIGNALS, Chosen, Earlier, Lineage, Picks, Try, Values
+from engine.selection import choose
+from engine.selection.choose import SIGNALS, Chosen, Earlier, Lineage, Picks, Try, Values
 from engine.stage import Ctx
 from engine.stages.rewrite_budget import project
 from engine.stages.rewrite_job import Job
@@ -49,13 +49,13 @@ def run(ctx: Ctx) -> None:
     settings = ctx.config.select
     ours = settings.parity == "ours"
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
-    thresholds = selection.cuts(values, settings, earlier, ctx.round)
-    picks, lost = writable(selection.beyond_all(values, thresholds), data)
+    thresholds = choose.cuts(values, settings, earlier, ctx.round)
+    picks, lost = writable(choose.beyond_all(values, thresholds), data)
     tried = remembered(ctx, data) if ours and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
-    most = selection.most(settings, len(data))
-    chosen = selection.choose(
-        fresh, lambda: selection.ranked(selection.badness(values, thresholds)), ctx.config.merge.order, most
+    most = choose.most(settings, len(data))
+    chosen = choose.choose(
+        fresh, lambda: choose.ranked(choose.badness(values, thresholds)), ctx.config.merge.order, most
     )
     ctx.save(_rows(ctx.round, data, values, thresholds, chosen), done=1)
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
@@ -68,7 +68,7 @@ def run(ctx: Ctx) -> None:
     project(ctx, Job.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds):
         ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
-    for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := selection.verdict(t))):
+    for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := choose.verdict(t))):
         ctx.event(text)
 
 
@@ -127,7 +127,7 @@ def remembered(ctx: Ctx, data: Sequence[Sample]) -> Picks:
         for row in ctx.rows(Rewrite, r)
     ]
     lineage = (Lineage(s.id, s.parent_id, s.axis, s.born_round) for s in data)
-    return selection.tried([s.id for s in data], lineage, past)
+    return choose.tried([s.id for s in data], lineage, past)
 
 
 def _rows(
@@ -138,8 +138,8 @@ def _rows(
         places = np.flatnonzero(chosen.selected[axis])
         if len(places):
             rule = next(t.rule for t in thresholds.values() if t.axis == axis)
-            name = selection.shown(axis, rule)
-            limit = selection.limit(thresholds[name])
+            name = choose.shown(axis, rule)
+            limit = choose.limit(thresholds[name])
             out += [Selection(round, data[i].id, axis, float(values[name][i]), limit) for i in places]
     out += [Rewrite(round, data[i].id, axis, "owed") for axis, i in chosen.rewrites()]
     return out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import selection
+from engine.selection import choose
 from engine.store.connect import reader, transaction
 from engine.store.rows import Threshold
 from middo_tui.feed import thresholds as feed
@@ -42,7 +42,7 @@ def test_the_filter_is_exact_and_leaves_out_what_selects_nothing() -> None:
 
 def test_the_signals_are_the_engines() -> None:
     assert {name: (s.axis, s.side) for name, s in feed.SIGNALS.items()} == {
-        s.name: (s.axis, s.side) for s in selection.SIGNALS
+        s.name: (s.axis, s.side) for s in choose.SIGNALS
     }
 
 

@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
 from engine import clusters
 from engine.clusters import Clustering, Floats, Ints, cluster
-from engine.signals import neighbours
+from engine.selection.thresholds import neighbours
 
 NAN = float("nan")
 

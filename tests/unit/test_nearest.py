@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from engine import nearest, signals
+from engine import nearest
 from engine.nearest import Floats, Ints
+from engine.selection import thresholds
 
 NAN = float("nan")
 
@@ -128,7 +129,7 @@ def test_a_file_is_read_in_pieces(tmp_path: Path) -> None:
 
 
 def test_the_public_name_stays_and_loads_no_torch() -> None:
-    assert signals.neighbours is nearest.neighbours
+    assert thresholds.neighbours is nearest.neighbours
     code = (
         "import sys, numpy as np; from engine import signals;"
         "signals.neighbours(np.eye(5), 2); raise SystemExit('torch' in sys.modules)"

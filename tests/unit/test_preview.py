@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from engine import config as configs
-from engine import selection
 from engine.columns import Round
 from engine.nearest import Bools
 from engine.preview import Preview
 from engine.projection import Made, Request, Usage
-from engine.selection import Earlier, Picks
+from engine.selection import choose
+from engine.selection.choose import Earlier, Picks
 from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
 from tests.previews import previewed
@@ -39,16 +39,14 @@ def members(mask: Bools) -> BitMap:
     return BitMap(np.flatnonzero(mask).tolist())
 
 
-def stage(data: Round, config: configs.Config) -> tuple[selection.Chosen, Picks, Picks]:
+def stage(data: Round, config: configs.Config) -> tuple[choose.Chosen, Picks, Picks]:
     """What the select stage does with a round: its choice, what was beyond, and what of it may be tried."""
-    thresholds = selection.cuts(data.values, config.select, data.earlier, data.round)
-    picks = selection.beyond_all(data.values, thresholds)
+    thresholds = choose.cuts(data.values, config.select, data.earlier, data.round)
+    picks = choose.beyond_all(data.values, thresholds)
     fresh: Picks = {a: picks[a] & ~data.tried[a] if a in data.tried else picks[a] for a in AXES}
-    most = selection.most(config.select, len(data.ids))
+    most = choose.most(config.select, len(data.ids))
     return (
-        selection.choose(
-            fresh, lambda: selection.ranked(selection.badness(data.values, thresholds)), config.merge.order, most
-        ),
+        choose.choose(fresh, lambda: choose.ranked(choose.badness(data.values, thresholds)), config.merge.order, most),
         picks,
         fresh,
     )
@@ -108,13 +106,13 @@ def test_the_margin_is_what_lies_nearest_to_the_cut(data: Round, axis: Axis, m: 
     preview = previewed(data, configs.Config())
     marks = preview.cut(axis, m)
     beyond, kept = preview.margin(axis, m, n)
-    if len(marks) < len(selection.OF_AXIS[axis]):
+    if len(marks) < len(choose.OF_AXIS[axis]):
         assert (beyond, kept) == ([], [])
         return
     away = np.full(len(data.ids), np.inf)
     for mark in marks:
-        sign = 1 if selection.BY_NAME[mark.signal].side == "above" else -1
-        away = np.minimum(away, sign * (data.values[mark.signal] - selection.limit(mark)) / (mark.sigma or 1.0))
+        sign = 1 if choose.BY_NAME[mark.signal].side == "above" else -1
+        away = np.minimum(away, sign * (data.values[mark.signal] - choose.limit(mark)) / (mark.sigma or 1.0))
     may = np.isfinite(away) & (~data.tried[axis] if axis in data.tried else True)
     assert [near.distance for near in beyond] == sorted(away[may & (away > 0)])[:n]
     assert [near.distance for near in kept] == sorted(away[may & (away <= 0)], reverse=True)[:n]

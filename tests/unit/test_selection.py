@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import config as configs
-from engine import selection
 from engine.nearest import Bools, Floats
-from engine.selection import Earlier, Picks
+from engine.selection import choose
+from engine.selection.choose import Earlier, Picks
 from engine.store.rows import AXES, Axis, Threshold
 
 NAN = float("nan")
@@ -79,10 +79,10 @@ def test_parity_selects_what_the_reference_selects(
     text = f'[select]\nparity = "reference"\nm_complexity = {c}\nm_diversity = {d}\nm_quality = {q}\nmax_share = 0.0'
     config = configs.parse(text, "x")
     later = Earlier.of([[Threshold(0, name, "complexity", 0, 1, 1, 1e9, None) for name in NAMES]], config)
-    thresholds = selection.cuts(arrays(columns), config.select, later, round=1)
-    picks = selection.beyond_all(arrays(columns), thresholds)
+    thresholds = choose.cuts(arrays(columns), config.select, later, round=1)
+    picks = choose.beyond_all(arrays(columns), thresholds)
     size = len(columns["quality"])
-    chosen = selection.choose(picks, lambda: pytest.fail("there is no cap"), (), selection.most(config.select, size))
+    chosen = choose.choose(picks, lambda: pytest.fail("there is no cap"), (), choose.most(config.select, size))
     assert {a: np.flatnonzero(chosen.selected[a]).tolist() for a in AXES} == reference(columns, c, d, q)
 
 
@@ -92,7 +92,7 @@ def test_a_constant_signal_selects_nobody(value: float, m: float) -> None:
     text = f'[select]\nparity = "reference"\nm_complexity = {m}\nm_diversity = {m}\nm_quality = {m}'
     settings = configs.parse(text, "x").select
     columns = arrays({name: [value] * 49 for name in NAMES})
-    picks = selection.beyond_all(columns, selection.cuts(columns, settings, Earlier({}), 0))
+    picks = choose.beyond_all(columns, choose.cuts(columns, settings, Earlier({}), 0))
     assert not any(mask.any() for mask in picks.values())
 
 
@@ -126,7 +126,7 @@ def test_the_worst_are_kept_and_nobody_is_rewritten_twice(
     picks: Picks = {axis: mask() for axis in AXES}
     far = st.lists(st.sampled_from([0.0, 1.0, 1.0, 2.5, -1.0]), min_size=size, max_size=size)
     bad: dict[Axis, Floats] = {axis: np.array(data.draw(far), dtype=np.float64) for axis in AXES}
-    chosen = selection.choose(picks, lambda: selection.ranked(bad), order, most)
+    chosen = choose.choose(picks, lambda: choose.ranked(bad), order, most)
     kept, selected = plain_choice(picks, bad, order, most)
     assert set(chosen.rewrites()) == kept
     assert {a: np.flatnonzero(chosen.selected[a]).tolist() for a in AXES} == selected
@@ -150,16 +150,16 @@ def two_groups(size: int = 1_000) -> dict[str, Floats]:
 
 def test_under_the_mixture_rule_a_signal_without_two_groups_selects_nobody() -> None:
     values = two_groups()
-    marks = selection.cuts(values, MIXTURE.select, Earlier({}), 0)
-    picks = selection.beyond_all(values, marks)
+    marks = choose.cuts(values, MIXTURE.select, Earlier({}), 0)
+    picks = choose.beyond_all(values, marks)
     assert picks["complexity"][:200].mean() > 0.97
     assert picks["complexity"][200:].mean() < 0.03
     assert not picks["diversity"].any()
     assert not picks["quality"].any()
     assert (marks["similarity"].cut, marks["quality"].cut) == (-np.inf, -np.inf)
     assert {t.rule for t in marks.values()} == {"mixture"}
-    assert selection.verdict(marks["loss_before"]).startswith("two groups")
-    assert selection.verdict(marks["quality"]).startswith("one group")
+    assert choose.verdict(marks["loss_before"]).startswith("two groups")
+    assert choose.verdict(marks["quality"]).startswith("one group")
     found = json.loads(marks["loss_before"].detail or "")
     assert found["weights"][1] == pytest.approx(0.2, abs=0.02)
     assert found["separation"] > 4
@@ -170,24 +170,24 @@ def test_under_the_mixture_rule_a_signal_without_two_groups_selects_nobody() -> 
 def test_a_sample_without_a_loss_after_is_not_selected_by_its_loss_before() -> None:
     values = two_groups()
     values["loss_after"][0] = NAN
-    assert not selection.beyond_all(values, selection.cuts(values, MIXTURE.select, Earlier({}), 0))["complexity"][0]
+    assert not choose.beyond_all(values, choose.cuts(values, MIXTURE.select, Earlier({}), 0))["complexity"][0]
 
 
 def test_the_first_mixture_cut_on_the_loss_before_is_frozen_while_the_base_is_the_model_before() -> None:
-    marks = list(selection.cuts(two_groups(), MIXTURE.select, Earlier({}), 0).values())
+    marks = list(choose.cuts(two_groups(), MIXTURE.select, Earlier({}), 0).values())
     cut = next(t.cut for t in marks if t.signal == "loss_before")
     other = two_groups()
     other["loss_before"] = other["loss_before"] * 3
-    later = selection.cuts(other, MIXTURE.select, Earlier.of([marks, []], MIXTURE), 2)["loss_before"]
+    later = choose.cuts(other, MIXTURE.select, Earlier.of([marks, []], MIXTURE), 2)["loss_before"]
     assert later.cut == cut
     assert json.loads(later.detail or "")["frozen"] == 0
     previous = configs.parse('[select]\nthreshold = "mixture"\n[train]\ninit = "previous"', "x")
-    moved = selection.cuts(other, MIXTURE.select, Earlier.of([marks, []], previous), 2)["loss_before"]
+    moved = choose.cuts(other, MIXTURE.select, Earlier.of([marks, []], previous), 2)["loss_before"]
     assert moved.cut == pytest.approx(3 * cut, rel=0.05)
 
 
 def test_a_cut_that_selected_nobody_is_no_floor() -> None:
-    marks = list(selection.cuts(two_groups(), MIXTURE.select, Earlier({}), 0).values())
+    marks = list(choose.cuts(two_groups(), MIXTURE.select, Earlier({}), 0).values())
     floors = Earlier.of([marks], configs.Config()).floors
     assert set(floors) == {"loss_before"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import signals
+from engine.selection import thresholds
 
 SEEDS = range(5)
 NAN = float("nan")
@@ -35,23 +35,23 @@ def test_every_axis_agrees_with_the_naive_rule(seed: int, m: float) -> None:
     similarity = rng.beta(8, 2, 400)
     ratings = rng.integers(0, 10, (400, 6)).astype(float)
     expected = naive_complexity(before.tolist(), after.tolist(), m)
-    assert signals.complexity(before, after, m).tolist() == expected
+    assert thresholds.complexity(before, after, m).tolist() == expected
     low = np.mean(similarity) - m * np.std(similarity)
-    assert signals.diversity(similarity, m).tolist() == [bool(s < low) for s in similarity]
-    assert signals.quality(ratings, m).tolist() == naive_quality(ratings.tolist(), m)
+    assert thresholds.diversity(similarity, m).tolist() == [bool(s < low) for s in similarity]
+    assert thresholds.quality(ratings, m).tolist() == naive_quality(ratings.tolist(), m)
 
 
 def test_sigma_is_the_populations_for_losses_and_the_samples_for_ratings() -> None:
     values = np.array([1.0, 2.0, 3.0, 7.0])
-    assert signals.cut(values, 1.0, "above").sigma == pytest.approx(np.std(values))
-    assert signals.cut(values, 1.0, "below", ddof=1).sigma == statistics.stdev(values.tolist())
+    assert thresholds.cut(values, 1.0, "above").sigma == pytest.approx(np.std(values))
+    assert thresholds.cut(values, 1.0, "below", ddof=1).sigma == statistics.stdev(values.tolist())
 
 
 def test_the_cut_itself_is_not_beyond() -> None:
     values = np.array([1.0, 3.0])
-    assert signals.cut(values, 1.0, "above").cut == 3.0
-    assert not signals.beyond(values, 3.0, "above").any()
-    assert not signals.beyond(values, 1.0, "below").any()
+    assert thresholds.cut(values, 1.0, "above").cut == 3.0
+    assert not thresholds.beyond(values, 3.0, "above").any()
+    assert not thresholds.beyond(values, 1.0, "below").any()
 
 
 @pytest.mark.parametrize("value", [0.1, 0.7, 1 / 3, 1e-9, 0.0])
@@ -59,9 +59,9 @@ def test_the_cut_itself_is_not_beyond() -> None:
 @pytest.mark.parametrize("m", [0.0, 0.5, 1.0])
 def test_equal_values_select_nothing(value: float, count: int, m: float) -> None:
     same = np.full(count, value)
-    assert not signals.complexity(same, same, m).any()
-    assert not signals.diversity(same, m).any()
-    assert not signals.quality(np.full((count, 6), value), m).any()
+    assert not thresholds.complexity(same, same, m).any()
+    assert not thresholds.diversity(same, m).any()
+    assert not thresholds.quality(np.full((count, 6), value), m).any()
 
 
 def test_missing_values_are_never_selected_and_do_not_shift_the_cut() -> None:
@@ -72,24 +72,24 @@ def test_missing_values_are_never_selected_and_do_not_shift_the_cut() -> None:
     holed_before[gaps] = NAN
     holed_after[gaps] = NAN
     kept = np.setdiff1d(np.arange(60), gaps)
-    got = signals.complexity(holed_before, holed_after, 0.5)
+    got = thresholds.complexity(holed_before, holed_after, 0.5)
     assert not got[gaps].any()
-    assert got[kept].tolist() == signals.complexity(before[kept], after[kept], 0.5).tolist()
+    assert got[kept].tolist() == thresholds.complexity(before[kept], after[kept], 0.5).tolist()
     ratings = rng.uniform(0, 9, (60, 6))
     ratings[5, 2] = NAN
-    assert not signals.quality(ratings, -5.0)[5]
-    assert signals.quality(ratings, -5.0).sum() == 59
+    assert not thresholds.quality(ratings, -5.0)[5]
+    assert thresholds.quality(ratings, -5.0).sum() == 59
 
 
 @pytest.mark.parametrize("values", [[], [NAN], [NAN, NAN]])
 def test_nothing_known_selects_nothing(values: list[float]) -> None:
     array = np.array(values, dtype=float)
-    assert signals.diversity(array, 1.0).tolist() == [False] * len(values)
-    assert not signals.quality(np.full((len(values), 6), NAN), 1.0).any()
+    assert thresholds.diversity(array, 1.0).tolist() == [False] * len(values)
+    assert not thresholds.quality(np.full((len(values), 6), NAN), 1.0).any()
 
 
 def test_one_sample_has_no_samples_sigma() -> None:
-    assert np.isnan(signals.cut(np.array([4.0]), 1.0, "below", ddof=1).cut)
+    assert np.isnan(thresholds.cut(np.array([4.0]), 1.0, "below", ddof=1).cut)
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_one_sample_has_no_samples_sigma() -> None:
     [("above", 2.0, 3.0, 3.0), ("above", 4.0, 3.0, 4.0), ("below", 2.0, 3.0, 2.0), ("below", 4.0, 3.0, 3.0)],
 )
 def test_the_stricter_of_cut_and_floor_holds(
-    side: signals.Side, relative: float, floor: float, expected: float
+    side: thresholds.Side, relative: float, floor: float, expected: float
 ) -> None:
-    assert signals.held(relative, floor, side) == expected
-    assert signals.held(relative, None, side) == relative
+    assert thresholds.held(relative, floor, side) == expected
+    assert thresholds.held(relative, None, side) == relative
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.floats(0, 3))
 def test_at_most_the_tail_is_selected(values: list[float], m: float) -> None:
     """Chebyshev's bound: at most 1 / m² of any numbers lie m sigma beyond their mean."""
-    got = signals.diversity(np.array(values), m)
+    got = thresholds.diversity(np.array(values), m)
     assert got.sum() <= len(values) / max(m, 1e-9) ** 2

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.nearest import Floats
-from engine.signals import Side
+from engine.selection.thresholds import Side
 
 BINS = 256
 REACH = 12.0  # robust sigmas; values further out count as lying there

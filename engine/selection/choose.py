@@ -3,7 +3,8 @@
 A signal's threshold is one of two rules (``select.threshold``):
 
 - sigma: mean ± m·sigma of the round's own values, as published; it always selects somebody;
-- mixture: two groups are looked for (``engine.mixture``); without two groups the cut is infinite and selects nobody.
+- mixture: two groups are looked for (``engine.selection.mixture``); without two groups the cut is infinite and selects
+  nobody.
 
 A limit is the stricter of that cut and the floor. Complexity has two signals under the sigma rule; under the mixture
 rule only the loss before training counts, the loss after it is kept for its mean and sigma.
@@ -20,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine import mixture, signals
 from engine.axes import BY_NAME as BY_NAME
 from engine.axes import OF_AXIS as OF_AXIS
 from engine.axes import SIGNALS as SIGNALS
@@ -33,6 +33,8 @@ from engine.axes import replacing as replacing
 from engine.axes import shown as shown
 from engine.axes import verdict as verdict
 from engine.nearest import Bools, Floats
+from engine.selection import mixture
+from engine.selection import thresholds as signals
 from engine.store.rows import AXES, Axis, Threshold
 
 Values = Mapping[str, Floats]

@@ -1,0 +1,1 @@
+"""Which samples a round rewrites: thresholds, floors, memory and caps."""
