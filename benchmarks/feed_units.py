@@ -17,7 +17,7 @@ from targets import Row
 from word_diff import pair
 
 from engine.axes import limit
-from engine.preview import Preview
+from engine.selection.preview.counts import Preview
 from engine.store.rows import AXES
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages

@@ -14,10 +14,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.columns import Round
 from engine.config import Config
-from engine.preview import Preview
 from engine.projection import Request
+from engine.selection.preview.counts import Preview
+from engine.selection.preview.round_arrays import Round
 from engine.store.rows import AXES, Axis
 from tests.previews import previewed
 

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 from engine import config as configs
-from engine.columns import Round, read_round
-from engine.prepare import mixtures, prepare
-from engine.preview import Preview
 from engine.sections import Sections
+from engine.selection.preview.build import mixtures, prepare
+from engine.selection.preview.counts import Preview
+from engine.selection.preview.round_arrays import Round, read_round
 
 
 def previewed(data: Round, config: configs.Config) -> Preview:
@@ -28,7 +28,8 @@ def sought(laid: Sections) -> Sections:
 
 
 def in_this_process(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Sections:
-    """In place of ``engine.preparing.prepared``: without the half second that a process takes to begin."""
+    """In place of ``engine.selection.preview.build_process.prepared``: without the half second that a process takes to
+    begin."""
     if what[0] == "mixture":
         return sought(Sections(os.fdopen(os.dup(passing[0]), "rb")))
     config = configs.load(folder)

@@ -24,7 +24,7 @@ from middo_tui.feed.bins import Bins, Side
 from middo_tui.feed.view import LoopView
 
 if TYPE_CHECKING:
-    from engine.preview import Near, Preview
+    from engine.selection.preview.counts import Near, Preview
 
 Rule = Literal["sigma", "mixture"]
 PARTS = 960
@@ -126,7 +126,7 @@ def load(project: Path, round: int) -> Loaded:
     Raises:
         StoreError, ConfigError: what cannot be read.
     """
-    from engine.preview import Preview
+    from engine.selection.preview.counts import Preview
 
     preview = Preview.load(project, round)
     bins = {name: None if name in preview.missing else _bins(preview, name) for name in SIGNALS}

@@ -28,7 +28,7 @@ from middo_tui.widgets.histogram import Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins
 
 if TYPE_CHECKING:
-    from engine.preview import Mixed
+    from engine.selection.preview.counts import Mixed
 
 T = TypeVar("T")
 MOST_SIGMAS = 20.0

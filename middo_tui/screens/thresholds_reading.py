@@ -37,7 +37,7 @@ from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.teacher_line import Takes, TeacherLine
 
 if TYPE_CHECKING:
-    from engine.preview import Count
+    from engine.selection.preview.counts import Count
 
 T = TypeVar("T")
 REST_S = 0.08

@@ -16,9 +16,9 @@ from rounds import Scripted
 
 from engine import projection
 from engine.backends import Generation
-from engine.columns import read_round
 from engine.projection import Owed
 from engine.render import load_tokenizer, render_prompt
+from engine.selection.preview.round_arrays import read_round
 from engine.stages.rewrite_budget import projected
 from engine.stages.rewrite_job import Job
 from engine.store import teacher as teacher_store

@@ -12,7 +12,7 @@ from previews import previewed
 from rounds import Signals
 
 from engine import template
-from engine.columns import read_round
+from engine.selection.preview.round_arrays import read_round
 from engine.stages import select
 from engine.store import connect
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Selection, dump_messages, unwritable

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch, preparing
+from engine import launch
+from engine.selection.preview import build_process
 from tests.tui.terminal import Terminal, open_app
 
 
@@ -16,7 +17,7 @@ def prepared_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Previews are prepared in this process: without the half second that another takes to begin."""
     from tests.previews import in_this_process  # brings numpy along
 
-    monkeypatch.setattr(preparing, "prepared", in_this_process)
+    monkeypatch.setattr(build_process, "prepared", in_this_process)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import rounds
 
 from engine import config as configs
-from engine.preview import Preview
+from engine.selection.preview.counts import Preview
 from engine.store import read
 from engine.store.connect import transaction
 from middo_tui.app import MiddoApp

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import rounds
 
-from engine.preview import Preview
+from engine.selection.preview.counts import Preview
 from middo_tui.app import MiddoApp
 from middo_tui.feed import thresholds as feed
 from middo_tui.screens.thresholds import ThresholdsScreen

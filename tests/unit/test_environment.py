@@ -84,7 +84,9 @@ def test_code_of_the_model_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None
     assert not SECRET.keys() & _environment(offline=False, code=True).keys()
 
 
-@pytest.mark.parametrize("module", ["engine.worker", "engine.prepare", "engine.hub.download", "engine.torchrun"])
+@pytest.mark.parametrize(
+    "module", ["engine.worker", "engine.selection.preview.build", "engine.hub.download", "engine.torchrun"]
+)
 def test_a_strangers_folder_is_no_place_to_import_from(module: str, tmp_path: Path) -> None:
     """Also by way of a PYTHONPATH that means the folder one is in."""
     trap = f"open({str(tmp_path / 'sprung')!r}, 'w')\nraise SystemExit(77)\n"

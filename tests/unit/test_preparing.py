@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from engine import prepare, preparing
-from engine.bitplanes import Numbers, smallest
 from engine.errors import ConfigError, StageError, StoreError
-from engine.preview import Preview
+from engine.selection.preview import build, build_process
+from engine.selection.preview.bitplanes import Numbers, smallest
+from engine.selection.preview.counts import Preview
 from engine.store.rows import AXES
 
 
@@ -31,7 +31,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_caller_loads_no_array_library(project: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from engine.preview import Preview;"
+        "import sys; from pathlib import Path; from engine.selection.preview.counts import Preview;"
         f"found = Preview.load(Path({str(project)!r}), 0);"
         "found.counts(found.configured); found.margin('complexity', 1.0, 3); found.histogram('quality', 9);"
         "found.for_mixture('complexity'); found.counts(found.configured, 'mixture');"
@@ -53,11 +53,11 @@ def test_what_is_wrong_is_said_as_it_is_there(project: Path) -> None:
 
 def test_a_process_that_falls_says_why(project: Path) -> None:
     with pytest.raises(StageError, match="invalid literal"):
-        preparing.prepared(project, "round", str(project), "not a number")
+        build_process.prepared(project, "round", str(project), "not a number")
 
 
 def test_a_folder_that_may_not_be_written_is_no_hindrance(project: Path) -> None:
-    preview = Preview(preparing.prepared(project / "gone", "round", str(project), "0"), pytest.fail)
+    preview = Preview(build_process.prepared(project / "gone", "round", str(project), "0"), pytest.fail)
     assert preview.counts(dict.fromkeys(AXES, 2.0)).selected["complexity"] == 1
 
 
@@ -94,5 +94,5 @@ def test_the_smallest_over_several_groups(order: list[int], most: int, held: lis
 def test_sets_are_written_as_the_library_reads_them(size: int, share: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random(size) < share
     mask[: size // 3] = False  # a part may be empty
-    written = prepare.members(mask)
+    written = build.members(mask)
     assert BitMap.deserialize(written) == BitMap(np.flatnonzero(mask).tolist())

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from engine import config as configs
-from engine.columns import Round
 from engine.nearest import Bools
-from engine.preview import Preview
 from engine.projection import Made, Request, Usage
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
+from engine.selection.preview.counts import Preview
+from engine.selection.preview.round_arrays import Round
 from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
 from tests.previews import previewed

@@ -1,10 +1,9 @@
 """What the select stage would select at other thresholds, told at once: the numbers behind the Thresholds screen.
 
-``Preview.load`` has ``engine.prepare`` read a round in a process of its own and lay it out in a file without a name;
-from then on a key press costs a search in sorted values and some hundred operations on bitmaps, not another look at
-the data.
-Everything is exactly what ``engine.stages.select`` would do with the same settings (one rewrite per replaced sample,
-memory, floors, cap): means, sigmas, mixtures and ranks are the stage's own.
+``Preview.load`` has ``engine.selection.preview.build`` read a round in a process of its own and lay it out in a file
+without a name; from then on a key press costs a search in sorted values and some hundred operations on bitmaps, not
+another look at the data. Everything is exactly what ``engine.stages.select`` would do with the same settings (one
+rewrite per replaced sample, memory, floors, cap): means, sigmas, mixtures and ranks are the stage's own.
 
 No numpy here. An object is used by one thread at a time.
 """
@@ -19,13 +18,14 @@ from pathlib import Path
 
 from pyroaring import BitMap
 
-from engine import axes, preparing, projection
+from engine import axes, projection
 from engine import config as configs
 from engine.axes import Rule
-from engine.bitplanes import Numbers, smallest
-from engine.laid import Column, Histogram, histogram, members, numbers
 from engine.projection import Made, Owed, Projection, Request, Usage
 from engine.sections import Sections
+from engine.selection.preview import build_process
+from engine.selection.preview.bitplanes import Numbers, smallest
+from engine.selection.preview.sorted_signal import Column, Histogram, histogram, members, numbers
 from engine.store.rows import AXES, Axis, Threshold
 
 PAIRS: tuple[tuple[Axis, Axis], ...] = (
@@ -125,7 +125,7 @@ class Preview:
             ConfigError: config.toml or a rewrite prompt cannot be used.
         """
         folder = project.resolve()
-        laid = preparing.prepared(folder, "round", str(folder), str(round))
+        laid = build_process.prepared(folder, "round", str(folder), str(round))
         return cls(laid, partial(_sought, folder))
 
     @property
@@ -327,4 +327,4 @@ def _samples(picked: Mapping[Axis, _Picked]) -> dict[Axis, BitMap]:
 
 def _sought(folder: Path, laid: Sections) -> Sections:
     file = laid.file.fileno()
-    return preparing.prepared(folder, "mixture", str(file), passing=(file,))
+    return build_process.prepared(folder, "mixture", str(file), passing=(file,))

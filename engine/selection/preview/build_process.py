@@ -1,4 +1,5 @@
-"""Starts the process that prepares a preview (``engine.prepare``) and takes what it made. Light, as the app is."""
+"""Starts the process that prepares a preview (``engine.selection.preview.build``) and takes what it made. Light, as the
+app is."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from engine.sections import Sections
 
 
 def prepared(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Sections:
-    """Have ``engine.prepare`` do ``what``, into a file that has no name and goes with the last who holds it.
+    """Have ``engine.selection.preview.build`` do ``what``, into a file that has no name and goes with the last who
+    holds it.
 
     ``folder``: where there is room for it; ``passing``: open files that the process needs.
 
@@ -24,7 +26,7 @@ def prepared(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Section
     out = _nameless(folder)
     to = out.fileno()
     done = subprocess.run(
-        [sys.executable, "-m", "engine.prepare", *what, str(to)],
+        [sys.executable, "-m", "engine.selection.preview.build", *what, str(to)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         pass_fds=(*passing, to),

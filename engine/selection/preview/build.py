@@ -1,8 +1,8 @@
-"""Prepares a round for ``engine.preview``: everything that needs numpy, in a process of its own.
+"""Prepares a round for ``engine.selection.preview.counts``: everything that needs numpy, in a process of its own.
 
-``python -m engine.prepare round PROJECT ROUND OUT`` and ``python -m engine.prepare mixture IN OUT`` write to file
-descriptors that the caller has opened. An array library and a round's arrays would stay in the app's memory as long as
-it lives (80 MB at half a million samples); here they go with the process.
+``python -m engine.selection.preview.build round PROJECT ROUND OUT`` and ``python -m engine.selection.preview.build
+mixture IN OUT`` write to file descriptors that the caller has opened. An array library and a round's arrays would stay
+in the app's memory as long as it lives (80 MB at half a million samples); here they go with the process.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from engine import config as configs
 from engine import sections
-from engine.columns import Round, read_round
 from engine.errors import MiddoError, StoreError
 from engine.nearest import Bools, Floats
 from engine.sections import Sections
 from engine.selection import choose
 from engine.selection.choose import Earlier, Signal
+from engine.selection.preview.round_arrays import Round, read_round
 from engine.store.rows import AXES, Threshold
 
 Parts = dict[str, bytes]
@@ -101,14 +101,15 @@ def _ranked(values: choose.Values, marks: Mapping[str, Threshold]) -> Parts:
 
 
 def _planes(name: str, numbers: Numbers, planes: int = 0) -> Parts:
-    """The bit planes of ``numbers`` (see ``engine.bitplanes``), the lowest first."""
+    """The bit planes of ``numbers`` (see ``engine.selection.preview.bitplanes``), the lowest first."""
     planes = planes or max(1, int(numbers.max(initial=0)).bit_length())
     return {f"plane {at} {name}": members((numbers >> at & 1) == 0) for at in range(planes)}
 
 
 def members(mask: Bools) -> bytes:
-    """The samples of a set, as ``engine.laid.members`` reads them: the portable format of Roaring bitmaps, written
-    here because packing bits is ten times as fast as adding half of all samples to a bitmap one by one.
+    """The samples of a set, as ``engine.selection.preview.sorted_signal.members`` reads them: the portable format of
+    Roaring bitmaps, written here because packing bits is ten times as fast as adding half of all samples to a bitmap
+    one by one.
 
     Samples are split by their upper 16 bits; the lower ones of a part are a list, or 65,536 bits where that is shorter.
     """

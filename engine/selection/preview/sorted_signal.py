@@ -1,4 +1,5 @@
-"""One signal of a round as ``engine.prepare`` laid it out in a file: searched, compared, counted into bins."""
+"""One signal of a round as ``engine.selection.preview.build`` laid it out in a file: searched, compared, counted into
+bins."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from math import nan
 from pyroaring import BitMap
 
 from engine.axes import Signal
-from engine.bitplanes import Numbers
 from engine.sections import Sections
+from engine.selection.preview.bitplanes import Numbers
 
 
 @dataclass(frozen=True, slots=True)
