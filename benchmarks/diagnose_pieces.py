@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from engine import config as configs
 from engine import diagnosis, project
-from engine.context import StoreCtx
 from engine.demo.project import create_demo
 from engine.loop import NAMES
 from engine.render import load_tokenizer, render
+from engine.runtime.context import StoreCtx
 from engine.selection import thresholds
 from engine.stages import judge, score
 from engine.store import commands, write

@@ -229,9 +229,9 @@ def trained(
 
     from engine import training as trainers
     from engine.config import Config
-    from engine.context import StoreCtx
     from engine.diagnosis import CHECKPOINT
     from engine.loop import NAMES
+    from engine.runtime.context import StoreCtx
     from engine.stages import train
     from engine.store import commands, connect, write
     from engine.store.rows import Metric, Sample, content_id

@@ -18,8 +18,8 @@ from types import TracebackType
 
 import psutil
 
-from engine import launch
 from engine.loop import NAMES
+from engine.runtime import launch
 from engine.store import write
 from engine.store.connect import transaction, writer
 

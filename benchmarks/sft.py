@@ -60,8 +60,8 @@ def ours(packing: bool) -> Callable[[Path, Path, int], Found]:
     def work(scratch: Path, data: Path, rows: int) -> Found:
         from engine import config as configs
         from engine import project
-        from engine.context import StoreCtx
         from engine.loop import NAMES
+        from engine.runtime.context import StoreCtx
         from engine.stages import train
         from engine.store import commands, write
         from engine.store.connect import writer

@@ -33,7 +33,7 @@ from e2e.processes import run_child  # noqa: E402
 from owing import owing, teaches  # noqa: E402
 
 from engine import config as configs  # noqa: E402
-from engine.context import StoreCtx  # noqa: E402
+from engine.runtime.context import StoreCtx  # noqa: E402
 from engine.stages import rewrite  # noqa: E402
 from engine.store import read, teacher  # noqa: E402
 from engine.store.connect import reader, writer  # noqa: E402

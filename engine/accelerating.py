@@ -27,7 +27,7 @@ def environment(plan: Plan) -> dict[str, str]:
 
     try:
         asked = launch.launch_command_parser().parse_args(
-            ["--config_file", str(plan.file), "--main_process_port", "0", "--module", "engine.run_stage"]
+            ["--config_file", str(plan.file), "--main_process_port", "0", "--module", "engine.runtime.run_stage"]
         )
         asked, said, mixed = launch._validate_launch_command(asked)
         if plan.zero:

@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Row)
 
 
 class Ctx(Protocol):
-    """A stage's whole world. Implemented over the store by ``engine.context.StoreCtx``."""
+    """A stage's whole world. Implemented over the store by ``engine.runtime.context.StoreCtx``."""
 
     round: int
     stage: str

@@ -1,9 +1,10 @@
 """A child of several processes: torchrun starts them, and when one fails this says which and why.
 
 ``python -m engine.torchrun PROCESSES PROJECT ROUND STAGE[,STAGE…] DEATH_FD LOCK_FD``. Every process runs
-``engine.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.ranks``). torchrun ends all of
-them as soon as one has failed. ``accelerate launch`` is no way to do this: on a CPU it starts one process, whatever it
-is asked for. Training by an accelerate config gets the environment that it would make (``engine.accelerating``).
+``engine.runtime.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.ranks``). torchrun ends
+all of them as soon as one has failed. ``accelerate launch`` is no way to do this: on a CPU it starts one process,
+whatever it is asked for. Training by an accelerate config gets the environment that it would make
+(``engine.accelerating``).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def main(argv: list[str]) -> int:
         kept = hand_out(ties, [death, lock], processes)
         how = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
         try:
-            run.main([*how, "-m", "engine.run_stage", *child, str(ties)])
+            run.main([*how, "-m", "engine.runtime.run_stage", *child, str(ties)])
         except ChildFailedError as error:
             if any(failure.exitcode == NO_SPACE for failure in error.failures.values()):
                 return NO_SPACE

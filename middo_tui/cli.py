@@ -158,8 +158,8 @@ def run(
 ) -> None:
     """Run the loop, or go on with it, in a worker that outlives this terminal."""
     if redo:
-        from engine import launch
         from engine.project import redo as forget
+        from engine.runtime import launch
         from middo_tui.status import standing
 
         if standing(folder).pid:
@@ -327,7 +327,8 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
     Returns:
         Why there is nothing to do; empty when the worker runs.
     """
-    from engine import config, launch
+    from engine import config
+    from engine.runtime import launch
     from engine.store import commands
     from middo_tui import status as facts
 

@@ -29,7 +29,7 @@ def cancel(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 def resume(folder: Path) -> None:
     """Resume the run as last asked for."""
-    from engine import launch
+    from engine.runtime import launch
     from engine.store import commands
     from middo_tui.status import standing
 
@@ -45,7 +45,7 @@ def resume(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 def undo(folder: Path) -> None:
     """Undo the last step of the review, or the merge until the next round has begun."""
-    from engine import launch
+    from engine.runtime import launch
     from engine.store import commands
     from engine.store.connect import reader
     from engine.store.unmerge import undo_merge, undoable

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine import config
-from engine import standing as standings
 from engine.errors import ConfigError
 from engine.loop import stages_of
+from engine.runtime import stalls as standings
 from engine.store import read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job

@@ -15,7 +15,7 @@ from rewrites import rows, seven
 
 from engine.backends import limits
 from engine.config import Teacher
-from engine.context import StoreCtx
+from engine.runtime.context import StoreCtx
 from engine.stages import rewrite, rewrite_batch
 from engine.store import teacher
 from engine.store.teacher import TeacherBatch

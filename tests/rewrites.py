@@ -11,7 +11,7 @@ import tiny
 from rounds import Scripted, said
 
 from engine.backends import Generation
-from engine.context import StoreCtx
+from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
 from engine.store.rows import AXES, Message, Rewrite, content_id
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import Config
-from engine.context import StoreCtx
+from engine.runtime.context import StoreCtx
 from engine.store import commands, connect, write
 from engine.store.rows import Message, Sample, content_id
 from engine.store.schema import migrate

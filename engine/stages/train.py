@@ -35,7 +35,6 @@ from engine import (
     model_check,
     models,
     ranks,
-    retention,
     sharding,
     spreading,
     trackers,
@@ -48,6 +47,7 @@ from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
 from engine.render import load_tokenizer, render
+from engine.runtime import retention
 from engine.sharding import Plan
 from engine.stage import Ctx
 from engine.store.rows import Metric

@@ -148,7 +148,7 @@ def closing_rounds(db: sqlite3.Connection) -> dict[int, str | None]:
 
 
 def worker(db: sqlite3.Connection) -> Worker | None:
-    """The last worker that registered, alive or not (``engine.launch.alive`` tells)."""
+    """The last worker that registered, alive or not (``engine.runtime.launch.alive`` tells)."""
     row = db.execute("SELECT pid, started, boot, heartbeat, child_pid, holds_until FROM worker WHERE id=1").fetchone()
     return Worker(**dict(row)) if row else None
 

@@ -44,7 +44,7 @@ def undoable(db: sqlite3.Connection, alive: bool) -> int | None:
 def undo_merge(project: Path, alive: Callable[[Worker | None], bool]) -> int:
     """Take the newest merge back; returns its round. A worker that waits to begin the next round ends.
 
-    ``alive``: whether a worker runs (``engine.launch.alive``); asked inside the transaction.
+    ``alive``: whether a worker runs (``engine.runtime.launch.alive``); asked inside the transaction.
 
     Raises:
         UsageError: nothing is merged, or the next round has begun.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import config as configs
-from engine import launch
 from engine.errors import UsageError
+from engine.runtime import launch
 from engine.store import commands, read
 from engine.store.connect import reader
 from engine.store.rows import Plan

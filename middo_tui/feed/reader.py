@@ -14,10 +14,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import standing
 from engine.config import Config
 from engine.errors import ConfigError, MiddoError
 from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
+from engine.runtime import stalls
 from engine.store import read, search
 from engine.store import teacher as calls
 from engine.store.connect import database, reader
@@ -71,12 +71,12 @@ class Reader:
                 self._forget()
                 self._file = file
             self._db = self._db or reader(self.project)
-            worker, held = standing.worker(self._db, self.project, self._jobs, self.clock())
+            worker, held = stalls.worker(self._db, self.project, self._jobs, self.clock())
             seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker)
             if seen != self._seen:
                 self._view = self._read(self._db, worker)
                 self._seen = seen
-                worker, held = standing.worker(self._db, self.project, self._jobs, self.clock())
+                worker, held = stalls.worker(self._db, self.project, self._jobs, self.clock())
             word, text = (held.word, f"{held.text[0].upper()}{held.text[1:]}.") if held else ("", "")
             if (word, text) != (self._view.trouble, self._view.held):
                 self._view = replace(self._view, trouble=word, held=text)

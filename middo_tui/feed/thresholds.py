@@ -14,8 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import launch
 from engine.config import Config
+from engine.runtime import launch
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Axis, Threshold

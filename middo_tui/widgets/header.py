@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.standing import STALLED
+from engine.runtime.stalls import STALLED
 from middo_tui import guard
 from middo_tui.feed.view import LoopView
 from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of

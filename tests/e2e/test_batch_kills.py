@@ -14,7 +14,7 @@ from e2e.processes import cli, run_child, status
 from e2e.test_secrets import KEY, VARIABLE, leaks
 from owing import owing, teaches
 
-from engine import launch
+from engine.runtime import launch
 from engine.store import commands, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import Rewrite

@@ -9,7 +9,8 @@ import psutil
 import pytest
 import tiny
 
-from engine import launch, project
+from engine import project
+from engine.runtime import launch
 from engine.store import commands, read
 from engine.store.connect import reader
 

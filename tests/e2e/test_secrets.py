@@ -12,7 +12,7 @@ from chat_server import MODEL, Server
 from e2e.processes import cli
 from owing import owing
 
-from engine import launch
+from engine.runtime import launch
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Rewrite

@@ -243,7 +243,7 @@ STAGE = """
 import sys
 from pathlib import Path
 from engine import config
-from engine.context import StoreCtx
+from engine.runtime.context import StoreCtx
 from engine.stages import evaluate
 from engine.store.connect import writer
 folder = Path(sys.argv[1])

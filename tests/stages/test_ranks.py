@@ -43,7 +43,7 @@ def launch(project: Path, stages: str, processes: int) -> tuple[int, str]:
     """Run stages of round 0 as the worker does; returns exit code and log."""
     death_r, death_w = os.pipe()
     child = [str(project), "0", stages, str(death_r)]
-    command = ["engine.run_stage", *child]
+    command = ["engine.runtime.run_stage", *child]
     if processes > 1:
         command = ["engine.torchrun", str(processes), *child, str(death_r)]
     with Popen(

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from engine import config as configs
-from engine.retention import kept
+from engine.runtime.retention import kept
 from engine.stages import train
 from engine.store import write
 from engine.store.rows import Score

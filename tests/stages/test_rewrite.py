@@ -14,8 +14,8 @@ from rewrites import UNATTENDED, Chat, asks_for_prompt, owe, rows, run, seven, w
 from rounds import Scripted, said
 
 from engine.backends import Generation
-from engine.context import StoreCtx
 from engine.errors import Paused
+from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
 from engine.stages.rewrite_budget import EXHAUSTED
 from engine.stages.rewrite_job import context

@@ -17,8 +17,8 @@ from chat_server import MODEL
 from rewrites import rows
 
 from engine.backends.openai_batches import Batches
-from engine.context import StoreCtx
 from engine.errors import BackendError, Cancelled, Paused
+from engine.runtime.context import StoreCtx
 from engine.stages import batch_books, rewrite_batch
 from engine.store import teacher, write
 from engine.store.rows import Rewrite

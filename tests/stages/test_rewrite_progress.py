@@ -13,8 +13,8 @@ from rewrites import Chat, asks_for_prompt, owe, rows, run, seven, well
 from rounds import Scripted, said
 
 from engine.backends import Call, Generation, Going, hf
-from engine.context import StoreCtx
 from engine.errors import Paused
+from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
 from engine.store import read
 from engine.store import teacher as teacher_store

@@ -19,9 +19,9 @@ from transformers import AutoModelForCausalLM
 
 from engine import batches, diagnosis
 from engine.backends import hf
-from engine.context import StoreCtx
 from engine.errors import ModelError, StageError
 from engine.render import render
+from engine.runtime.context import StoreCtx
 from engine.stages import score, train
 from engine.store import write
 from engine.store.rows import CachedLoss, Cluster, Losses, Message, Metric, Neighbourhood

@@ -195,7 +195,7 @@ def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tin
     project = spread(tmp_path, tiny_model, "lora", "ddp.yaml")
     file = project.folder / "spread.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file)]
-    command += ["--main_process_port", "0", "--module", "engine.run_stage", str(project.folder), "0", "train"]
+    command += ["--main_process_port", "0", "--module", "engine.runtime.run_stage", str(project.folder), "0", "train"]
 
     def run(name: str) -> str:
         alive, end = os.pipe()

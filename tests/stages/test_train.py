@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaModel
 
 from engine import training
-from engine.context import StoreCtx
 from engine.errors import ModelError, Paused, StageError
 from engine.render import render
+from engine.runtime.context import StoreCtx
 from engine.stages import train
 from engine.store.rows import Artifact, Metric
 

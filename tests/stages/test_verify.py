@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from engine import config, diagnosis, verdicts
 from engine.backends import Generation, hf
-from engine.context import StoreCtx
 from engine.diagnosis import Measured, Rated
 from engine.errors import Paused, StageError
+from engine.runtime.context import StoreCtx
 from engine.stages import judge, score, select, train, verify
 from engine.store import connect
 from engine.store.rows import (

@@ -10,8 +10,8 @@ import pytest
 from sqlite_utils import Database
 
 from engine.config import Config
-from engine.context import StoreCtx
 from engine.errors import Cancelled, Paused, StoreError
+from engine.runtime.context import StoreCtx
 from engine.store import commands, connect, read, search, write
 from engine.store.rows import (
     Losses,

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch
 from engine.errors import UsageError
 from engine.loop import NAMES, Open
+from engine.runtime import launch
+from engine.runtime.worker import Supervisor
 from engine.store import commands, write
 from engine.store.connect import patient, writer
 from engine.store.rows import AXES, Decision, Message, Rewrite, Sample, content_id, dump_messages
 from engine.store.schema import migrate
 from engine.store.unmerge import undo_merge, undoable
-from engine.worker import Supervisor
 
 NEVER = 1e12
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch
+from engine.runtime import launch
 from engine.selection.preview import build_process
 from tests.tui.terminal import Terminal, open_app
 

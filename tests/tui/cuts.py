@@ -10,7 +10,7 @@ import rounds
 import tiny
 
 from engine import config as configs
-from engine.run_stage import run_one
+from engine.runtime.run_stage import run_one
 from engine.store.connect import transaction
 from engine.store.rows import Message, Selection
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import launch, template
+from engine import template
 from engine.loop import CLOSING, NAMES
+from engine.runtime import launch
 from engine.store import search, write
 from engine.store.connect import transaction, writer
 from engine.store.rows import AXES, Gauge, Message, Metric, Rewrite, Sample, Score, Selection, Verdict, content_id

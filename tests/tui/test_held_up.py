@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch
 from engine.loop import NAMES
-from engine.standing import FIRST_S, LEAST_S, stalled_s
+from engine.runtime import launch
+from engine.runtime.stalls import FIRST_S, LEAST_S, stalled_s
 from engine.store import connect, read, write
 from engine.store.connect import FILE
 from engine.store.rows import Job

@@ -11,7 +11,7 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 
-from engine import launch
+from engine.runtime import launch
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Plan

@@ -26,7 +26,7 @@ def modules_after(code: str) -> set[str]:
         "import middo_tui.app",
         "import middo_tui.cli",
         "import middo_tui.screens.wizard, engine.hub.fetch",
-        "import engine.worker",
+        "import engine.runtime.worker",
         "import middo_tui.status, middo_tui.plain",
     ],
 )

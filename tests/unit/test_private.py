@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch, private
+from engine import private
 from engine import project as projects
+from engine.runtime import launch
 from engine.store import connect
 
 

@@ -15,8 +15,8 @@ from engine.config import Config
 from engine.doctor import vllm
 from engine.errors import BackendError, ConfigError
 from engine.loop import Run
+from engine.runtime.worker import end_group
 from engine.store.rows import Job, Plan
-from engine.worker import end_group
 
 LIMITS = loop.Limits(final_train=True, min_yield=0.05, min_gain=-1.0)
 JUDGE = '[judge]\nbackend = "vllm"\n'

@@ -11,9 +11,9 @@ import rounds
 import tiny
 
 from engine import config as configs
-from engine import run_stage
 from engine.errors import MiddoError
-from engine.run_stage import run_all
+from engine.runtime import run_stage
+from engine.runtime.run_stage import run_all
 from engine.stage import Ctx
 from engine.store import commands
 from engine.store.patience import lasting

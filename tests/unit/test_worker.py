@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine import launch
 from engine.errors import WorkerGone
 from engine.loop import NAMES, Run
+from engine.runtime import launch
+from engine.runtime.worker import Supervisor
 from engine.store import commands, patience, read, write
 from engine.store.connect import patient, writer
 from engine.store.schema import migrate
 from engine.torchrun import NO_SPACE, RANK_FAILED
-from engine.worker import Supervisor
 
 STEP = Run(0, ("score", "judge"))
 
@@ -82,12 +82,12 @@ def test_what_the_child_recorded_stands(worker: Supervisor) -> None:
 
 
 def test_groups_that_use_the_model_get_as_many_processes_as_config_toml_says(worker: Supervisor) -> None:
-    assert "engine.run_stage" in worker.command(STEP, death=5)
+    assert "engine.runtime.run_stage" in worker.command(STEP, death=5)
     (worker.project / "config.toml").write_text("[launch]\nprocesses = 4\n", encoding="utf-8")
     assert worker.command(STEP, death=5)[2:] == [
         *("engine.torchrun", "4", str(worker.project), "0", "score,judge", "5", "-1"),
     ]
-    assert "engine.run_stage" in worker.command(replace(STEP, stages=("rewrite",)), death=5)
+    assert "engine.runtime.run_stage" in worker.command(replace(STEP, stages=("rewrite",)), death=5)
 
 
 def test_a_worker_that_waits_for_the_database_notes_it_where_no_database_is_needed(

@@ -14,9 +14,9 @@ from with_vllm.conftest import copy
 
 from engine import diagnosis
 from engine.config import load
-from engine.context import StoreCtx
 from engine.loop import NAMES
 from engine.render import load_tokenizer
+from engine.runtime.context import StoreCtx
 from engine.settings_file import edit
 from engine.store import commands, write
 from engine.store.connect import transaction, writer

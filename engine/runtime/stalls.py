@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from engine import launch
+from engine.runtime import launch
 from engine.store import read, teacher
 from engine.store.patience import FULL, LOCKED, WORDS, lasting
 from engine.store.rows import Job

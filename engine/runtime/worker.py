@@ -1,7 +1,7 @@
 """The supervisor: one per project, detached. Chooses the next job, spawns one child per group of stages, enforces
 what is wanted, samples the machine. Never imports torch: it stays small while children come and go.
 
-``python -m engine.worker PROJECT READY_FD [SAID]``; SAID is a line for the log.
+``python -m engine.runtime.worker PROJECT READY_FD [SAID]``; SAID is a line for the log.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, eval_tasks, gauges, launch, loop, model_folder, private, roles, sharding
+from engine import environment, eval_tasks, gauges, loop, model_folder, private, roles, sharding
 from engine.config import Config
 from engine.errors import MiddoError, WorkerGone
 from engine.loop import Limits, Open, Run, Stop
+from engine.runtime import launch
 from engine.store import read, search, write
 from engine.store.connect import database, patient, transaction
 from engine.store.patience import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
@@ -191,7 +192,7 @@ class Supervisor:
         processes = loop.processes(configs.load(self.project), step.stages)
         child = [str(self.project), str(step.round), ",".join(step.stages), str(death)]
         if processes == 1:
-            return [sys.executable, "-m", "engine.run_stage", *child]
+            return [sys.executable, "-m", "engine.runtime.run_stage", *child]
         return [sys.executable, "-m", "engine.torchrun", str(processes), *child, str(self.lock)]
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:

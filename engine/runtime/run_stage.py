@@ -1,6 +1,7 @@
 """The child process: runs a group of stages, one after the other, and records each outcome once.
 
-``python -m engine.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the worker's:
+``python -m engine.runtime.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the
+worker's:
 when the worker goes away by whatever means, the pipe closes and this process group kills itself, which frees lock and
 GPU. As one of several processes (``engine.torchrun``) it gets the path of the launcher's socket in place of DEATH_FD;
 rank 0 does all of the above and is the only one that opens the store, the others help it.
@@ -25,9 +26,9 @@ import msgspec
 from engine import config as configs
 from engine import ranks
 from engine.config import Config
-from engine.context import StoreCtx
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
+from engine.runtime.context import StoreCtx
 from engine.stage import Ctx
 from engine.store import read, write
 from engine.store.connect import patient
