@@ -59,8 +59,8 @@ def ours(packing: bool) -> Callable[[Path, Path, int], Found]:
 
     def work(scratch: Path, data: Path, rows: int) -> Found:
         from engine import config as configs
-        from engine import project
         from engine.loop import NAMES
+        from engine.project import folder as project
         from engine.runtime.context import StoreCtx
         from engine.stages import train
         from engine.store import commands, write

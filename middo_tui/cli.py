@@ -158,7 +158,7 @@ def run(
 ) -> None:
     """Run the loop, or go on with it, in a worker that outlives this terminal."""
     if redo:
-        from engine.project import redo as forget
+        from engine.project.folder import redo as forget
         from engine.runtime import launch
         from middo_tui.status import standing
 

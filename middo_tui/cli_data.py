@@ -58,7 +58,8 @@ def init(
     seed: int | None,
 ) -> None:
     """Make a project in FOLDER from dataset files or datasets of a hub."""
-    from engine import config, project, template
+    from engine import config, template
+    from engine.project import folder as project
 
     settings = {section: dict(keys) for section, keys in (template.preset(preset) if preset else {}).items()}
 
@@ -95,7 +96,7 @@ def import_(
     columns: tuple[str, ...],
 ) -> None:
     """Add more data to round 0. Options hold for these files; [data] in config.toml for what they do not say."""
-    from engine import project
+    from engine.project import folder as project
 
     reading = _reading(format_, encoding, columns)
     project.require_growing(folder)

@@ -28,7 +28,7 @@ def export(
     folder: Path, out: Path, round_: int | None, format_: str, provenance: bool, push: str | None, private: bool
 ) -> None:
     """Write a dataset to OUT."""
-    from engine import project
+    from engine.project import folder as project
 
     if private and not push:
         raise UsageError("--private: is for --push, which was not asked for.")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from chat_server import MODEL
 
-from engine import project
 from engine.loop import NAMES
+from engine.project import folder
 from engine.store import commands, read, write
 from engine.store.connect import writer
 from engine.store.rows import Rewrite
@@ -20,7 +20,7 @@ def owing(home: Path, url: str, count: int, until: tuple[int, str] | None = None
     data = home.with_suffix(".jsonl")
     data.write_text("\n".join(ROW.format(i) for i in range(count)), encoding="utf-8")
     how = {"backend": "openai", "url": url, "model": MODEL} | teacher
-    project.create(home, [data], {"data": {"heldout_share": 0.0}, "teacher": how})
+    folder.create(home, [data], {"data": {"heldout_share": 0.0}, "teacher": how})
     db = writer(home)
     write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
     write.upsert(db, [Rewrite(0, sample.id, "quality", "owed") for sample in read.dataset(db, 0)])

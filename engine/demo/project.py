@@ -8,8 +8,9 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import private, project, template
+from engine import private, template
 from engine.demo import seed as world
+from engine.project import folder as project
 
 HERE = Path(__file__).parent
 ROWS, HELDOUT = 600, 480

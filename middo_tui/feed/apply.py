@@ -49,7 +49,7 @@ def anew(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
 
 
 def _redo(project: Path, round: int) -> None:
-    from engine.project import redo  # brings the file formats along: only when it is used
+    from engine.project.folder import redo  # brings the file formats along: only when it is used
 
     redo(project, "select", lambda said: None)
     control.step(project, round, "select")

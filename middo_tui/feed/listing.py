@@ -68,7 +68,7 @@ def write_listing(project: Path, ids: Sequence[int], round: int) -> str:
     Raises:
         UsageError, DataError, StoreError: nothing was written.
     """
-    from engine.project import export_ids  # brings the file formats along: only when it is used
+    from engine.project.folder import export_ids  # brings the file formats along: only when it is used
 
     if not ids:
         raise UsageError("There is nothing to write: no sample is listed.")

@@ -47,7 +47,7 @@ def export(project: Path, wanted: Wanted) -> str:
     Raises:
         UsageError, DataError, StoreError: it cannot be written; nothing is.
     """
-    from engine.project import export as write  # brings the file formats along: only when it is used
+    from engine.project.folder import export as write  # brings the file formats along: only when it is used
 
     out = place(project, wanted)
     count = write(project, out, wanted.round, wanted.format)

@@ -191,8 +191,8 @@ def make(draft: Draft, say: Callable[[str], None]) -> Path:
     Raises:
         MiddoError: why it cannot be made; nothing is left behind.
     """
-    from engine import project
     from engine.demo.project import create_demo
+    from engine.project import folder as project
 
     if draft.demo:
         folder = draft.place if draft.folder else Path(DEMO_FOLDER)

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import tiny
 
-from engine import project
+from engine.project import folder as project
 from engine.runtime import launch
 from engine.store import commands, read
 from engine.store.connect import reader

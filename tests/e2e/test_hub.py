@@ -20,10 +20,11 @@ from click.testing import CliRunner, Result
 from e2e.processes import ROOT
 from hub_server import Hub, Repository, serving
 
-from engine import formats, project
+from engine import formats
 from engine.config import Data
 from engine.hub.fetch import Fetch, Progress, Stopped
-from engine.project import create
+from engine.project import folder as project
+from engine.project.folder import create
 from middo_tui.cli import main
 
 TOKEN = "hf_" + "x" * 20

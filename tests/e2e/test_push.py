@@ -25,11 +25,11 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    from engine import project
+    from engine.project import folder
 
     source = tmp_path / "in.json"
     source.write_text(json.dumps(ROWS), encoding="utf-8")
-    project.create(tmp_path / "P", [source], {})
+    folder.create(tmp_path / "P", [source], {})
     return tmp_path / "P"
 
 

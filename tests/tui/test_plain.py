@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from engine import project, settings_file
+from engine import settings_file
 from engine.errors import UsageError
+from engine.project import folder
 from engine.store import read, write
 from engine.store.rows import Score, TaskItem
 from middo_tui.cli import main
@@ -138,7 +139,7 @@ def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> No
     data = tmp_path / "rows.jsonl"
     rows = "".join(f'{{"instruction": "a {i}", "output": "b"}}\n' for i in range(100))
     data.write_text(rows + "{broken\n", encoding="utf-8")
-    project.create(tmp_path / "one", [data], {})
+    folder.create(tmp_path / "one", [data], {})
     (tmp_path / "one").rename(tmp_path / "two")
     text = describe(gather(tmp_path / "two"))
     assert "project  two\n" in text
@@ -159,7 +160,7 @@ def test_the_exit_code_of_a_project_whose_worker_is_gone(state: str, code: int, 
 def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
     store = Store(tmp_path / "p").plan(rounds=3).round(0, 9)
     with pytest.raises(UsageError, match="round 0 is merged"):
-        project.redo(tmp_path / "p", "rewrite", str)
+        folder.redo(tmp_path / "p", "rewrite", str)
     assert not Reader(tmp_path / "p").view().final
     with store.db:
         store.db.execute("UPDATE rewrite SET state='failed'")
@@ -167,7 +168,7 @@ def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
     assert (view.state, view.final, view.unchanged) == ("done", True, True)
     assert "none of 15 rewrites was accepted" in (text := what_now(tmp_path / "p"))
     assert "--redo select` (or rewrite)" in text
-    project.redo(tmp_path / "p", "rewrite", str)
+    folder.redo(tmp_path / "p", "rewrite", str)
     view = Reader(tmp_path / "p").view()
     assert (view.state, view.next, view.final) == ("idle", (0, "rewrite"), False)
 

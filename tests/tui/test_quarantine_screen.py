@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import project
+from engine.project import folder as project
 from middo_tui.app import MiddoApp
 from middo_tui.screens.quarantine import MOST, Held, load, summary
 from tests.tui.test_loop_screen import screen_text, until

@@ -13,7 +13,7 @@ from textual import events
 from textual.app import App
 from textual.pilot import Pilot
 
-from engine.project import export_ids
+from engine.project.folder import export_ids
 from engine.store.connect import transaction
 from middo_tui.app import MiddoApp
 from middo_tui.feed.listing import free_name, jump

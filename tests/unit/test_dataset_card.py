@@ -10,10 +10,11 @@ import datasets
 import pytest
 import yaml
 
-from engine import formats, project
+from engine import formats
 from engine.config import Data
 from engine.errors import UsageError
 from engine.markdown import plain
+from engine.project import folder as project
 from engine.store.rows import Message, content_id, dump_messages
 
 HOSTILE = "a|b <img src=x> [x](y) \x1b[31m #.json"

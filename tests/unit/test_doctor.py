@@ -12,9 +12,9 @@ from chat_server import MODEL, Server
 
 import engine.demo
 from engine import config as configs
-from engine import project
 from engine.doctor import findings, processes
 from engine.finding import Finding
+from engine.project import folder as project
 from engine.settings_file import edit
 
 BASE = Path(engine.demo.__file__).parent / "base"

@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from engine import formats, project
+from engine import formats
 from engine.config import Data
 from engine.formats.shapes import COLUMNS
+from engine.project import folder as project
 from engine.store.rows import Sample
 from tests.datafiles import GOOD, HI, put, read, reasons
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from engine import heldout, project
 from engine.errors import DataError
+from engine.project import folder as project
+from engine.project import heldout
 from engine.store import asked, read, write
 from engine.store.connect import reader, transaction, writer
 from engine.store.rows import Message, Sample, content_id, dump_messages

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import private
-from engine import project as projects
+from engine.project import folder as projects
 from engine.runtime import launch
 from engine.store import connect
 

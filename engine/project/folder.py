@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from engine import config as configs
 from engine import formats, origin, private, template
-from engine import heldout as heldouts
 from engine.config import Config
 from engine.errors import DataError, UsageError
 from engine.formats.reading import shown
 from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
+from engine.project import heldout as heldouts
 from engine.store import asked, read, search, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.rows import Sample, content_id, load_messages
