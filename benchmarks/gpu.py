@@ -274,7 +274,7 @@ def _named(part: str, name: str) -> bool:
 
 def estimates(folder: Path, name: str) -> dict[str, int]:
     """What the doctor says a stage needs, in bytes."""
-    from engine import memory
+    from engine.doctor import memory
 
     shape, config, has_card = SHAPES[name], settings(folder), card(None)[0] != "no GPU"
     held = memory.read_shape(folder)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 import random_llama  # noqa: E402
 from measured import machine, piece, run_piece, table  # noqa: E402
 
-from engine import memory  # noqa: E402
+from engine.doctor import memory  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "memory.md"
 MIB = 2**20
@@ -294,7 +294,7 @@ def report(command: str, device: str, found: Sequence[tuple[Row, Mapping[str, fl
     about = (
         "Llama shapes with random weights; every sample fills the context. Measured: "
         f"the most bytes of tensors at a time in the whole stage ({measured}). "
-        "The estimate is `engine/memory.py`'s, without what CUDA itself takes."
+        "The estimate is `engine/doctor/memory.py`'s, without what CUDA itself takes."
     )
     return "\n".join(
         [

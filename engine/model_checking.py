@@ -11,8 +11,8 @@ from pathlib import Path
 from engine import config as configs
 from engine import environment
 from engine.config import Config
+from engine.doctor.finding import Finding, refused
 from engine.errors import ModelError
-from engine.finding import Finding, refused
 
 
 @dataclass(frozen=True, slots=True)

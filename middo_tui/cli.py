@@ -224,8 +224,8 @@ def doctor(folder: Path | None, as_json: bool, ask: bool) -> None:
     """Check the machine and, given a project, its model, teacher, data, memory and disk. Exit code 1 when a run would
     fail.
     """
-    from engine.doctor import findings
-    from engine.fit import lines
+    from engine.doctor.fit import lines
+    from engine.doctor.report import findings
 
     if ask and folder is None:
         raise UsageError("--ask needs the project whose teacher is to be asked: middo-tui doctor --ask DIR")

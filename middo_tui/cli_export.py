@@ -52,7 +52,7 @@ def export(
 @click.option("--merged", is_flag=True, help="An adapter merged into its base: whole weights.")
 def export_model(folder: Path, out: Path, round_: int | None, merged: bool) -> None:
     """Write a round's model to OUT: an adapter for PEFT and vLLM, or whole weights; with tokenizer and model card."""
-    from engine.fit import size
+    from engine.doctor.fit import size
     from engine.handover import export_model as write
 
     with _writing(out):

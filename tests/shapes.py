@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.memory import Shape
+from engine.doctor.memory import Shape
 
 LLAMA_8B = Shape(
     parameters=8_030_261_248,

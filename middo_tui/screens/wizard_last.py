@@ -12,9 +12,10 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from engine import config as configs
-from engine import doctor, template
+from engine import template
+from engine.doctor import report
+from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
-from engine.finding import Finding
 from middo_tui import guard
 from middo_tui.notice import Notice
 from middo_tui.screens import wizard_draft as drafts
@@ -87,7 +88,7 @@ class CheckStep(EntryStep):
         try:
             config = configs.parse(template.render(self.draft.settings()), "the settings")
             found: list[Finding] = []
-            for one in doctor.planned(Path.cwd(), config):  # reading the model may take a while
+            for one in report.planned(Path.cwd(), config):  # reading the model may take a while
                 found.append(one)
                 self.post_message(Found(tuple(found), whole=False))
             self.post_message(Found(tuple(found)))

@@ -13,9 +13,10 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
 
-from engine import doctor, roles
+from engine import roles
+from engine.doctor import report
+from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
-from engine.finding import Finding
 from engine.formats import Source
 from engine.formats.encodings import EncodingUnknown
 from engine.formats.look import look
@@ -307,7 +308,7 @@ class ModelStep(EntryStep):
     def answer(self, value: str) -> Draft:
         """A model with weights, config, tokenizer and template."""
         name = drafts.model_name(value)
-        found = doctor.model("model", name)
+        found = report.model("model", name)
         if found.bad:
             raise UsageError(_sentences(found))
         preset = drafts.fitting_preset(name) if name != self.draft.model else self.draft.preset
@@ -345,7 +346,7 @@ class TeacherStep(EntryStep):
         typed = value.strip()
         if typed:
             settings = drafts.teacher(typed)
-            if settings["backend"] != "openai" and (found := doctor.model("teacher", settings["model"])).bad:
+            if settings["backend"] != "openai" and (found := report.model("teacher", settings["model"])).bad:
                 raise UsageError(_sentences(found))
             if settings["backend"] == "vllm" and roles.vllm_version() is None:
                 raise UsageError(roles.missing(("teacher",)))

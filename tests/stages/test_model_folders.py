@@ -11,8 +11,9 @@ import tiny
 from foldered import BAD, GOOD
 
 from engine import config as configs
-from engine import doctor, model_check
+from engine import model_check
 from engine.config import Config
+from engine.doctor import report
 from engine.errors import ConfigError, ModelError
 from engine.stages import judge, score, train
 
@@ -26,7 +27,7 @@ def folder(tmp_path: Path, tiny_model: Path) -> Path:
 
 def said(config: Config, project: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What stops a run, by the doctor: of the files, or of what a process of its own finds; empty when nothing does."""
-    found = doctor.model("model", config.model.name, config.model.chat_template, project)
+    found = report.model("model", config.model.name, config.model.chat_template, project)
     if found.bad:
         return f"{found.text}. {found.fix}"
     model_check.main([configs.snapshot(config), str(project)])

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from engine import config as configs
-from engine import diagnosis, handover, memory, model_check, model_checking, models, untrained
+from engine import diagnosis, handover, model_check, model_checking, models, untrained
 from engine.backends import hf
 from engine.backends.vllm import _rank
+from engine.doctor import memory
 from engine.errors import ConfigError, ModelError
 from engine.render import load_tokenizer
 from engine.stages import judge, score, train

@@ -8,9 +8,9 @@ import pytest
 from chat_server import MODEL, Server
 
 from engine import config as configs
-from engine import endpoint
-from engine.endpoint import SENTENCE, SYSTEM, Asked
-from engine.finding import Finding
+from engine.doctor import endpoint
+from engine.doctor.endpoint import SENTENCE, SYSTEM, Asked
+from engine.doctor.finding import Finding
 
 
 @pytest.fixture

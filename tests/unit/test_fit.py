@@ -11,10 +11,10 @@ import tiny
 from shapes import LLAMA_8B
 
 from engine import config as configs
-from engine import fit, memory
 from engine.config import Config
-from engine.fit import GIB, Device, Models
-from engine.memory import WHOLE, Split
+from engine.doctor import fit, memory
+from engine.doctor.fit import GIB, Device, Models
+from engine.doctor.memory import WHOLE, Split
 
 
 def config(text: str = "") -> Config:

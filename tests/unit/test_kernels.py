@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from engine import doctor, kernels, training
+from engine import kernels, training
 from engine.config import Config, Model, Train
+from engine.doctor import report
 from engine.errors import ModelError
 from engine.models import ModelRef
 from engine.training import Task
@@ -62,10 +63,10 @@ def test_not_installed_is_no_error(tmp_path: Path) -> None:
     if kernels.version() is not None:
         pytest.skip("liger-kernel is installed here")
     assert kernels.liger(AUTO, True, base(tmp_path, "llama")).why.startswith("not used: not installed (pip install")
-    (found,) = (f for f in doctor._extras(AUTO, 1) if f.name == "liger")
+    (found,) = (f for f in report._extras(AUTO, 1) if f.name == "liger")
     assert not found.bad
     assert kernels.INSTALL in found.fix
-    (found,) = (f for f in doctor._extras(AUTO, 0) if f.name == "liger")
+    (found,) = (f for f in report._extras(AUTO, 0) if f.name == "liger")
     assert (found.mark, found.text) == ("✔", "not used: its kernels need a GPU")
 
 

@@ -12,7 +12,7 @@ from engine import config as configs
 from engine import loop, roles
 from engine.backends.vllm import load
 from engine.config import Config
-from engine.doctor import vllm
+from engine.doctor.report import vllm
 from engine.errors import BackendError, ConfigError
 from engine.loop import Run
 from engine.runtime.worker import end_group

@@ -6,10 +6,10 @@ import pytest
 from shapes import LLAMA_8B
 
 from engine import config as configs
-from engine import fit, memory, serving
 from engine.config import Config
-from engine.fit import GIB
-from engine.serving import Gpus
+from engine.doctor import fit, memory, vllm_memory
+from engine.doctor.fit import GIB
+from engine.doctor.vllm_memory import Gpus
 
 JUDGE, TEACHER = '[judge]\nbackend = "vllm"\n', '[teacher]\nbackend = "vllm"\nmodel = "teacher"\n'
 
@@ -23,7 +23,7 @@ def gpus(free: float, total: float, count: int = 1) -> Gpus:
 
 
 def test_the_share_is_weights_working_memory_and_keys_and_values() -> None:
-    there = serving.room(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
+    there = vllm_memory.room(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
     assert there.share == int(0.9 * 80 * GIB)
     assert there.weights == 2 * LLAMA_8B.parameters
     assert there.cache == there.share - there.weights - there.working
@@ -33,35 +33,35 @@ def test_the_share_is_weights_working_memory_and_keys_and_values() -> None:
 
 
 def test_a_model_in_parts_leaves_more_for_keys_and_values_of_which_each_has_a_part() -> None:
-    whole = serving.room(LLAMA_8B, config(JUDGE), "judge", gpus(23, 24), 1024)
-    half = serving.room(LLAMA_8B, config(f"{JUDGE}[vllm]\ntensor_parallel = 2\n"), "judge", gpus(23, 24, 2), 1024)
+    whole = vllm_memory.room(LLAMA_8B, config(JUDGE), "judge", gpus(23, 24), 1024)
+    half = vllm_memory.room(LLAMA_8B, config(f"{JUDGE}[vllm]\ntensor_parallel = 2\n"), "judge", gpus(23, 24, 2), 1024)
     assert half.weights == whole.weights // 2
     assert half.a_token == whole.a_token // 2
     assert half.at_a_time > 2 * whole.at_a_time
-    four = serving.room(LLAMA_8B, config(f'{JUDGE}[train]\nmethod = "qlora"\n'), "judge", gpus(23, 24), 1024)
+    four = vllm_memory.room(LLAMA_8B, config(f'{JUDGE}[train]\nmethod = "qlora"\n'), "judge", gpus(23, 24), 1024)
     assert four.weights < whole.weights / 2, "the loop's own base is read in 4 bits"
 
 
 def test_keys_and_values_can_be_set() -> None:
     text = f"{TEACHER}[vllm]\nkv_cache_gib = 4\n"
-    assert serving.room(LLAMA_8B, config(text), "teacher", gpus(79, 80), 1024).cache == 4 * GIB
-    much = serving.finding(LLAMA_8B, config(f"{TEACHER}[vllm]\nkv_cache_gib = 70\n"), "teacher", gpus(79, 80), 1024)
+    assert vllm_memory.room(LLAMA_8B, config(text), "teacher", gpus(79, 80), 1024).cache == 4 * GIB
+    much = vllm_memory.finding(LLAMA_8B, config(f"{TEACHER}[vllm]\nkv_cache_gib = 70\n"), "teacher", gpus(79, 80), 1024)
     assert much.bad
     assert "kv_cache_gib = 0" in much.fix
 
 
 def test_a_gpu_that_others_use_is_refused_with_the_share_that_is_free() -> None:
-    said = serving.finding(LLAMA_8B, config(TEACHER), "teacher", gpus(60, 80), 1024)
+    said = vllm_memory.finding(LLAMA_8B, config(TEACHER), "teacher", gpus(60, 80), 1024)
     assert said.bad
     assert "only 60.0 GiB are free" in said.text
     assert "gpu_memory_utilization = 0.75" in said.fix
     lower = config(f"{TEACHER}[vllm]\ngpu_memory_utilization = 0.75\n")
-    assert serving.finding(LLAMA_8B, lower, "teacher", gpus(60, 80), 1024).mark == "✔"
+    assert vllm_memory.finding(LLAMA_8B, lower, "teacher", gpus(60, 80), 1024).mark == "✔"
 
 
 def test_what_fits_says_how_many_requests_at_a_time() -> None:
-    said = serving.finding(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
-    there = serving.room(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
+    said = vllm_memory.finding(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
+    there = vllm_memory.room(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
     assert said.mark == "✔"
     assert f"{there.at_a_time} of the longest requests (3,422) at a time" in said.text
 
@@ -70,22 +70,22 @@ def test_what_fits_says_how_many_requests_at_a_time() -> None:
 def test_what_is_proposed_is_enough(free: float, count: int, fix: str) -> None:
     how, there = config(TEACHER), gpus(free, free, count)
     longest = 1024 if count == 1 else 60_000
-    said = serving.finding(LLAMA_8B, how, "teacher", there, longest)
+    said = vllm_memory.finding(LLAMA_8B, how, "teacher", there, longest)
     assert said.mark in "!✘"
     assert fix in said.fix
-    wanted = serving._enough(LLAMA_8B, how, "teacher", there, longest, 1)
+    wanted = vllm_memory._enough(LLAMA_8B, how, "teacher", there, longest, 1)
     assert wanted
-    assert serving.finding(LLAMA_8B, fit.changed(how, wanted), "teacher", there, longest).mark in "✔!"
+    assert vllm_memory.finding(LLAMA_8B, fit.changed(how, wanted), "teacher", there, longest).mark in "✔!"
 
 
 def test_where_nothing_helps_it_says_so() -> None:
-    said = serving.finding(LLAMA_8B, config(JUDGE), "judge", gpus(7.9, 8), 4096)
+    said = vllm_memory.finding(LLAMA_8B, config(JUDGE), "judge", gpus(7.9, 8), 4096)
     assert said.bad
     assert "smaller model" in said.fix
 
 
 def test_a_limit_that_refuses_the_longest_is_named() -> None:
     text = f"{TEACHER}[vllm]\nmax_model_len = 2048\n"
-    said = serving.finding(LLAMA_8B, config(text), "teacher", gpus(79, 80), 1024)
+    said = vllm_memory.finding(LLAMA_8B, config(text), "teacher", gpus(79, 80), 1024)
     assert said.mark == "!"
     assert "max_model_len = 3422" in said.fix

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from engine import config as configs
-from engine import doctor, sharding
+from engine import sharding
 from engine.accelerating import NOT_OURS, environment
+from engine.doctor import report
+from engine.doctor.memory import WHOLE, Split
 from engine.errors import ConfigError
-from engine.memory import WHOLE, Split
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "accelerate"
 FSDP = "distributed_type: FSDP\nnum_processes: 2\n"
@@ -143,17 +144,17 @@ def test_the_machine_must_be_able_to(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sharding.check(asked(), tmp_path, gpus=0)
     with pytest.raises(ConfigError, match="needs GPUs"):
         sharding.check(asked(extra='[model]\ndevice = "cpu"\n'), tmp_path, gpus=2)
-    found = doctor.training(asked(), tmp_path, 2)
+    found = report.training(asked(), tmp_path, 2)
     assert found is not None
     assert found.text == "FSDP2 by a.yaml: weights, gradients, optimiser split over 2 processes"
     assert "only training is split" in found.fix
     (tmp_path / "a.yaml").write_text(ZERO, encoding="utf-8")
     monkeypatch.setattr(sharding, "find_spec", lambda name: None)
-    found = doctor.training(asked(), tmp_path, 2)
+    found = report.training(asked(), tmp_path, 2)
     assert found is not None
     assert found.bad
     assert 'pip install "middo-tui[deepspeed]"' in found.text
-    assert doctor.training(configs.Config(), tmp_path, 2) is None
+    assert report.training(configs.Config(), tmp_path, 2) is None
 
 
 SHOW = "import json, os\nif os.environ.get('RANK', '0') == '0': print('ENV' + json.dumps(dict(os.environ)))\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from engine import versions
-from engine.finding import Finding
+from engine.doctor import versions
+from engine.doctor.finding import Finding
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 ASKED = [

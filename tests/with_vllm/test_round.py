@@ -10,7 +10,7 @@ from e2e.processes import cli, status
 from with_vllm.conftest import Server, make
 from with_vllm.test_stages import answer, context
 
-from engine.doctor import findings
+from engine.doctor.report import findings
 from engine.store.rows import RATING_COLUMNS, Ratings, Rewrite, Selection, Verdict
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.config import Config, Teacher
+from engine.doctor.finding import Finding
+from engine.doctor.memory import REQUEST
 from engine.errors import BackendError, EndpointError
-from engine.finding import Finding
-from engine.memory import REQUEST
 
 if TYPE_CHECKING:
     from engine.backends import Call, Generation

@@ -14,28 +14,15 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import (
-    endpoint,
-    eval_tasks,
-    fit,
-    kernels,
-    memory,
-    model_checking,
-    model_folder,
-    models,
-    roles,
-    serving,
-    sharding,
-    trackers,
-    versions,
-)
+from engine import eval_tasks, kernels, model_checking, model_folder, models, roles, sharding, trackers
 from engine.config import Config
-from engine.endpoint import Asked
+from engine.doctor import endpoint, fit, memory, versions, vllm_memory
+from engine.doctor.endpoint import Asked
+from engine.doctor.finding import Finding, refused
+from engine.doctor.fit import Device
+from engine.doctor.memory import Shape, Split
 from engine.errors import MiddoError, ModelError
-from engine.finding import Finding, refused
-from engine.fit import Device
 from engine.gauges import open_gpus
-from engine.memory import Shape, Split
 from engine.model_checking import Looked
 from engine.model_folder import local_models
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
@@ -150,7 +137,7 @@ def _fits(config: Config, folder: Path, data: Data, looked: Mapping[str, Looked]
     if (taken := gpus(config)) is not None:
         for role in roles.vllm_roles(config):
             if (served := known.teacher if role == "teacher" else shape) is not None:
-                yield serving.finding(served, config, role, taken, min(tokens, config.model.max_length))
+                yield vllm_memory.finding(served, config, role, taken, min(tokens, config.model.max_length))
     there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     yield fit.disk(shape, config, data.rows, shutil.disk_usage(there).free)
 
@@ -183,7 +170,7 @@ def device(config: Config, plan: sharding.Plan | None = None) -> Device:
     return Device(f"GPU {least}", free[least], True, split)
 
 
-def gpus(config: Config) -> serving.Gpus | None:
+def gpus(config: Config) -> vllm_memory.Gpus | None:
     """The GPUs that vLLM finds, the one with least free memory for all that it takes; None without any."""
     handles = [] if config.model.device == "cpu" else open_gpus()
     if not handles:
@@ -191,7 +178,7 @@ def gpus(config: Config) -> serving.Gpus | None:
     found = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
     taken = range(min(len(found), config.vllm.tensor_parallel * config.vllm.data_parallel))
     least = min(taken, key=lambda i: int(found[i].free))
-    return serving.Gpus(f"GPU {least}", len(found), int(found[least].free), int(found[least].total))
+    return vllm_memory.Gpus(f"GPU {least}", len(found), int(found[least].free), int(found[least].total))
 
 
 def _roles(config: Config, folder: Path, asked: Asked, looked: Mapping[str, Looked]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from engine.finding import Finding
+from engine.doctor.finding import Finding
 
 SELF = "middo-tui"
 TOLD = frozenset({"torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm-eval", "openai", "textual"})

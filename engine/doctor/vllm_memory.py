@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine import memory
 from engine.config import Config
-from engine.finding import Finding
-from engine.fit import Changes, changed, said, size
-from engine.memory import Shape
+from engine.doctor import memory
+from engine.doctor.finding import Finding
+from engine.doctor.fit import Changes, changed, said, size
+from engine.doctor.memory import Shape
 
 GIB = 2**30
 LARGE = 70 * GIB  # a GPU's memory from which vLLM computes more at a time

@@ -1,6 +1,6 @@
 """Does the loop fit into memory and onto the disk, stage by stage, and which settings make it fit? Loads no torch.
 
-Every change that is proposed was tried on the estimate (``engine.memory``) first: with it the stage fits.
+Every change that is proposed was tried on the estimate (``engine.doctor.memory``) first: with it the stage fits.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from functools import partial
 
 import msgspec
 
-from engine import memory
 from engine.config import Config
-from engine.finding import Finding
-from engine.memory import WHOLE, Need, Shape, Split
+from engine.doctor import memory
+from engine.doctor.finding import Finding
+from engine.doctor.memory import WHOLE, Need, Shape, Split
 
 GIB, MIB = 2**30, 2**20
 TIGHT = 0.9  # of the memory that is there: the rest is for what the estimate leaves out
