@@ -15,10 +15,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.config import Config
-from engine.projection import Request
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round
 from engine.store.rows import AXES, Axis
+from engine.teacher.forecast import Request
 from tests.previews import previewed
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "preview.md"

@@ -16,9 +16,10 @@ from rewrites import rows, seven
 from engine.backends import limits
 from engine.config import Teacher
 from engine.runtime.context import StoreCtx
-from engine.stages import rewrite, rewrite_batch
+from engine.stages import rewrite
 from engine.store import teacher
 from engine.store.teacher import TeacherBatch
+from engine.teacher import batch as rewrite_batch
 
 PROPOSED = {("proposed", 1, 1)}
 

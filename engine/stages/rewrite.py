@@ -25,11 +25,11 @@ from collections.abc import Sequence
 from engine import diagnosis
 from engine.backends import Writes, backend
 from engine.stage import Ctx
-from engine.stages.rewrite_budget import EXHAUSTED, affordable, announce, give_up
-from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Phase, came, summary, teacher_folder
-from engine.stages.rewrite_progress import Meter
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
+from engine.teacher.budget import EXHAUSTED, affordable, announce, give_up
+from engine.teacher.job import ANSWER, PROMPT, Job, Phase, came, summary, teacher_folder
+from engine.teacher.progress import Meter
 
 KEPT = "writing"
 """The folder of replies that a pause kept on their way."""
@@ -51,9 +51,9 @@ def run(ctx: Ctx) -> None:
     if how.backend == "openai":
         _ask_endpoint(ctx, job, any(batch.url == how.url for batch in away))
     elif how.backend == "vllm" and job.owed():
-        from engine.stages import rewrite_stream  # the SDK takes long to load
+        from engine.teacher import stream  # the SDK takes long to load
 
-        rewrite_stream.through_engine(ctx, job)
+        stream.through_engine(ctx, job)
     elif job.owed():
         meter = Meter(ctx, job)
         meter.loading()
@@ -67,13 +67,13 @@ def run(ctx: Ctx) -> None:
 def _ask_endpoint(ctx: Ctx, job: Job, away: bool) -> None:
     """By batches, or one by one. ``away``: batches are with it, whichever way the rest is asked."""
     if ctx.config.teacher.batch or away:
-        from engine.stages import rewrite_batch  # the SDK takes long to load
+        from engine.teacher import batch as rewrite_batch  # the SDK takes long to load
 
         rewrite_batch.through_batches(ctx, job)
     if not ctx.config.teacher.batch and job.owed():
-        from engine.stages import rewrite_stream
+        from engine.teacher import stream
 
-        rewrite_stream.through_endpoint(ctx, job)
+        stream.through_endpoint(ctx, job)
 
 
 def open_teacher(ctx: Ctx) -> Writes:

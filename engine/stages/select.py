@@ -24,8 +24,6 @@ from engine.nearest import Floats
 from engine.selection import choose
 from engine.selection.choose import SIGNALS, Chosen, Earlier, Lineage, Picks, Try, Values
 from engine.stage import Ctx
-from engine.stages.rewrite_budget import project
-from engine.stages.rewrite_job import Job
 from engine.store.rows import (
     AXES,
     Losses,
@@ -39,6 +37,8 @@ from engine.store.rows import (
     Verdict,
     unwritable,
 )
+from engine.teacher.budget import project
+from engine.teacher.job import Job
 
 
 def run(ctx: Ctx) -> None:

@@ -30,7 +30,6 @@ from engine.errors import StageError
 from engine.nearest import Floats, Ints, against
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
-from engine.stages.rewrite_job import TEMPLATES
 from engine.store import asked
 from engine.store.rows import (
     AXES,
@@ -47,6 +46,7 @@ from engine.store.rows import (
     dump_messages,
     load_messages,
 )
+from engine.teacher.job import TEMPLATES
 from engine.topics import Topics
 from engine.verdicts import Outcome, Placed, Values, outcome
 

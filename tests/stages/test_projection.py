@@ -14,15 +14,15 @@ import tiny
 from rewrites import Chat, asks_for_prompt, owe, run
 from rounds import Scripted
 
-from engine import projection
 from engine.backends import Generation
-from engine.projection import Owed
 from engine.render import load_tokenizer, render_prompt
 from engine.selection.preview.round_arrays import read_round
-from engine.stages.rewrite_budget import projected
-from engine.stages.rewrite_job import Job
 from engine.store import teacher as teacher_store
 from engine.store.rows import AXES, Losses, Message, Neighbourhood
+from engine.teacher import forecast
+from engine.teacher.budget import projected
+from engine.teacher.forecast import Owed
+from engine.teacher.job import Job
 
 OWED = {"complexity": [0, 3, 6, 9], "diversity": [1, 4, 7], "quality": [2, 5, 8, 10, 11]}
 
@@ -100,5 +100,5 @@ def test_stage_and_thresholds_screen_say_the_same(tmp_path: Path, tiny_model: Pa
         axis: Owed(len(OWED[axis]), *(int(seen.tokens[i][OWED[axis]].sum()) for i in (0, 1)))  # by place in the dataset
         for axis in AXES
     }
-    shown = projection.project(owed, seen.usage, seen.requests, made.config)
+    shown = forecast.project(owed, seen.usage, seen.requests, made.config)
     assert (shown.calls, shown.tokens_in, shown.tokens_out) == (ahead.calls, ahead.tokens_in, ahead.tokens_out)

@@ -17,10 +17,10 @@ from engine.backends import Generation
 from engine.errors import Paused
 from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
-from engine.stages.rewrite_budget import EXHAUSTED
-from engine.stages.rewrite_job import context
 from engine.store import teacher as teacher_store
 from engine.store.rows import Message, Sample, content_id, load_messages
+from engine.teacher.budget import EXHAUSTED
+from engine.teacher.job import context
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from chat_server import MODEL
 from rewrites import rows
 
 from engine.errors import BackendError, Waiting
-from engine.stages import rewrite_batch
-from engine.stages.rewrite_budget import EXHAUSTED
 from engine.store import teacher, write
 from engine.store.rows import Rewrite, load_messages
 from engine.store.teacher import BatchCall
+from engine.teacher import batch as rewrite_batch
+from engine.teacher.budget import EXHAUSTED
 
 __all__ = ["no_waiting", "server"]  # fixtures
 

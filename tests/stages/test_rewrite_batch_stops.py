@@ -19,9 +19,10 @@ from rewrites import rows
 from engine.backends.openai_batches import Batches
 from engine.errors import BackendError, Cancelled, Paused
 from engine.runtime.context import StoreCtx
-from engine.stages import batch_books, rewrite_batch
 from engine.store import teacher, write
 from engine.store.rows import Rewrite
+from engine.teacher import batch as rewrite_batch
+from engine.teacher import batch_ledger
 
 __all__ = ["no_waiting", "server"]  # fixtures
 
@@ -184,7 +185,7 @@ def test_a_batch_that_this_key_cannot_see_is_not_paid_twice(tmp_path: Path, serv
 def test_a_death_among_the_results_makes_no_outage_of_the_failures_that_follow(
     tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_books, "SAVED", 1)
+    monkeypatch.setattr(batch_ledger, "SAVED", 1)
     made = teach(rounds.project(tmp_path, 12), server, attempts=1)
     made.ctx("select").save([Rewrite(0, s.id, "quality", "owed") for s in rounds.dataset(made)])
     server.fault = lambda text: "own" if re.search(r"(ask|again) [01]\b", text) else "broken"
@@ -220,7 +221,7 @@ def test_a_death_in_any_save_of_a_batch_repeats_no_call(
     tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the projection: planned, uploaded, made, looked at, over, results in parts, done; before and after each."""
-    monkeypatch.setattr(batch_books, "SAVED", 2)
+    monkeypatch.setattr(batch_ledger, "SAVED", 2)
     looks = Counter[str]()
 
     def second_look(batch: dict[str, Any]) -> str:

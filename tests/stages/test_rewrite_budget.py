@@ -13,9 +13,9 @@ from rounds import Scripted
 
 from engine.backends import Generation
 from engine.errors import Waiting
-from engine.stages.rewrite_budget import EXHAUSTED
 from engine.store import teacher as teacher_store
 from engine.store import write
+from engine.teacher.budget import EXHAUSTED
 
 
 @pytest.fixture

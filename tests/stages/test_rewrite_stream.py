@@ -17,9 +17,9 @@ from rewrites import rows, seven
 from engine.config import Review
 from engine.errors import BackendError, Cancelled, ConfigError, Paused
 from engine.stages import rewrite
-from engine.stages.rewrite_budget import EXHAUSTED
-from engine.stages.rewrite_job import RETRY_TEMPERATURE
 from engine.store import commands
+from engine.teacher.budget import EXHAUSTED
+from engine.teacher.job import RETRY_TEMPERATURE
 
 
 def teaches(text: str) -> str:

@@ -14,9 +14,9 @@ from stages.test_verify import diagnosed, propose
 
 from engine.errors import Paused
 from engine.stages import verify
-from engine.stages.rewrite_job import RETRY_TEMPERATURE
 from engine.store import commands, connect
 from engine.store.rows import Rewrite, Verdict
+from engine.teacher.job import RETRY_TEMPERATURE
 
 __all__ = ["diagnosed"]  # a fixture
 

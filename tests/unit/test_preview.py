@@ -13,13 +13,13 @@ from pyroaring import BitMap
 
 from engine import config as configs
 from engine.nearest import Bools
-from engine.projection import Made, Request, Usage
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round
 from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
+from engine.teacher.forecast import Made, Request, Usage
 from tests.previews import previewed
 
 FEW = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 5.0, float("nan")])  # few values: ties, also on the cut

@@ -18,15 +18,16 @@ from pathlib import Path
 
 from pyroaring import BitMap
 
-from engine import axes, projection
+from engine import axes
 from engine import config as configs
 from engine.axes import Rule
-from engine.projection import Made, Owed, Projection, Request, Usage
 from engine.sections import Sections
 from engine.selection.preview import build_process
 from engine.selection.preview.bitplanes import Numbers, smallest
 from engine.selection.preview.sorted_signal import Column, Histogram, histogram, members, numbers
 from engine.store.rows import AXES, Axis, Threshold
+from engine.teacher import forecast
+from engine.teacher.forecast import Made, Owed, Projection, Request, Usage
 
 PAIRS: tuple[tuple[Axis, Axis], ...] = (
     ("complexity", "diversity"),
@@ -167,7 +168,7 @@ class Preview:
             rewrites={axis: owed[axis].rewrites for axis in AXES},
             again=sum(one.beyond - len(one.samples) for one in picked.values()),
             capped=0 if choice is None else choice.capped,
-            teacher=projection.project(owed, self._usage, self._requests, self.config),
+            teacher=forecast.project(owed, self._usage, self._requests, self.config),
         )
 
     def chosen(self, m: Mapping[Axis, float], rule: Rule = "sigma") -> Choice:

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine import projection
 from engine.nearest import Bools
-from engine.projection import Made, Request, Usage
 from engine.selection import choose
 from engine.selection.choose import Earlier, Lineage, Picks, Try
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Axis, Threshold, load_messages
+from engine.teacher import forecast
+from engine.teacher.forecast import Made, Request, Usage
 
 Ints = NDArray[np.int64]
 # Flat numbers are read three times as fast as rows: an id goes as two halves that a float holds exactly, a missing
@@ -77,7 +77,7 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
             ids,
             {s.name: table[i] for i, s in enumerate(choose.SIGNALS)},
             tokens,
-            projection.requests(
+            forecast.requests(
                 float(tokens[0].mean()) if tokens.size else 0.0, config, project, _examples(db, round, ids)
             ),
             tried,
@@ -92,13 +92,13 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
 def _examples(db: sqlite3.Connection, round: int, ids: Ints) -> list[tuple[str, int]]:
     """What stands before the last answer of the first samples, and its tokens."""
     out = []
-    for id in ids[: projection.EXAMPLES].tolist():
+    for id in ids[: forecast.EXAMPLES].tolist():
         sql = (
             "SELECT messages, prompt_tokens FROM sample JOIN signal ON sample_id=id"
             " WHERE id=? AND round=? AND prompt_tokens>0"
         )
         for text, tokens in db.execute(sql, (id, round)):
-            out.append((projection.before_answer(load_messages(text)), int(tokens)))
+            out.append((forecast.before_answer(load_messages(text)), int(tokens)))
     return out
 
 

@@ -20,10 +20,10 @@ from engine.backends.openai import OUTAGE_CALLS
 from engine.backends.openai_batches import Batches, Standing, Unreachable
 from engine.errors import Cancelled, Paused
 from engine.stage import Ctx
-from engine.stages.rewrite_budget import Purse, expected_answer
-from engine.stages.rewrite_job import PROMPT, Job, Phase, came
 from engine.store.rows import Rewrite, Row, content_id
 from engine.store.teacher import BatchCall, TeacherBatch
+from engine.teacher.budget import Purse, expected_answer
+from engine.teacher.job import PROMPT, Job, Phase, came
 
 SAVED = 100
 """Results per transaction."""

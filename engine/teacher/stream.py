@@ -16,9 +16,9 @@ from engine.backends import Answers, backend
 from engine.backends.openai import Endpoint, Limits
 from engine.errors import Paused
 from engine.stage import Ctx
-from engine.stages.rewrite_budget import Purse, give_up
-from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Key, Phase, came, require_endpoint, teacher_folder
 from engine.store.rows import Row
+from engine.teacher.budget import Purse, give_up
+from engine.teacher.job import ANSWER, PROMPT, Job, Key, Phase, came, require_endpoint, teacher_folder
 
 if TYPE_CHECKING:
     from engine.backends.vllm import Engine

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from engine.backends import Generation, Going
 from engine.stage import Ctx
-from engine.stages.rewrite_job import Job, Phase, read_reply
 from engine.store.rows import Rewrite
 from engine.store.teacher import UnderWay
+from engine.teacher.job import Job, Phase, read_reply
 
 EVERY_S, WINDOW_S = 1.0, 30.0
 FEW = 3

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import projection
 from engine.errors import Waiting
-from engine.projection import Made, Owed, Usage
 from engine.stage import Ctx
-from engine.stages.rewrite_job import ANSWER, PROMPT, Job, Phase, context, cost
 from engine.store.rows import AXES, Axis, Losses, Message, Rewrite
 from engine.store.teacher import Projected, fits
+from engine.teacher import forecast
+from engine.teacher.forecast import Made, Owed, Usage
+from engine.teacher.job import ANSWER, PROMPT, Job, Phase, context, cost
 
 EXHAUSTED = "teacher budget exhausted"
 Need = tuple[float, float]  # tokens in and out
@@ -74,8 +74,8 @@ def projected(ctx: Ctx, job: Job) -> Projected:
     for row in job.all():
         one, (prompt, response) = owed[axis_of(row)], known.get(row.sample_id, (0, 0))
         owed[axis_of(row)] = Owed(one.rewrites + 1, one.prompt + prompt, one.response + response)
-    sent = projection.requests(mean, ctx.config, ctx.project, _examples(ctx, known))
-    made = projection.project(owed, _usage(ctx), sent, ctx.config)
+    sent = forecast.requests(mean, ctx.config, ctx.project, _examples(ctx, known))
+    made = forecast.project(owed, _usage(ctx), sent, ctx.config)
     return Projected(
         round=ctx.round,
         rewrites=len(job.rows),
@@ -92,8 +92,8 @@ def projected(ctx: Ctx, job: Job) -> Projected:
 def _examples(ctx: Ctx, known: Mapping[int, tuple[int, int]]) -> list[tuple[str, int]]:
     """What stands before the last answer of the first samples, and its tokens."""
     data = ctx.dataset()
-    first = list(data.take(data.ids[: projection.EXAMPLES]))
-    counted = [(projection.before_answer(s.messages), known[s.id][0]) for s in first if s.id in known]
+    first = list(data.take(data.ids[: forecast.EXAMPLES]))
+    counted = [(forecast.before_answer(s.messages), known[s.id][0]) for s in first if s.id in known]
     return [(text, tokens) for text, tokens in counted if tokens]
 
 

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from engine.backends.openai_batches import CROWDED, Batches, Crowded, Standing, Stopped, Unreachable
 from engine.errors import BackendError, Cancelled
 from engine.stage import Ctx
-from engine.stages.batch_books import Books, Flight, call_name
-from engine.stages.rewrite_budget import give_up, worst
-from engine.stages.rewrite_job import Job, Phase, require_endpoint
 from engine.store.rows import Rewrite
 from engine.store.teacher import BatchCall, TeacherBatch
+from engine.teacher.batch_ledger import Books, Flight, call_name
+from engine.teacher.budget import give_up, worst
+from engine.teacher.job import Job, Phase, require_endpoint
 
 MOST_CALLS, MOST_BYTES = 50_000, 100_000_000
 """Of one batch. Providers take 200 MB; the client holds a file in memory twice."""

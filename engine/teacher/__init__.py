@@ -1,0 +1,1 @@
+"""Asking a teacher for rewrites: jobs, streams, batches, budget and forecast."""
