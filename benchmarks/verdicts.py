@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from engine import config as configs  # noqa: E402
-from engine.checks import Exchange  # noqa: E402
 from engine.demo.project import create_demo  # noqa: E402
 from engine.diagnosis import Measured, Rated  # noqa: E402
 from engine.loop import NAMES  # noqa: E402
@@ -36,8 +35,9 @@ from engine.stages import verify  # noqa: E402
 from engine.store import write  # noqa: E402
 from engine.store.connect import writer  # noqa: E402
 from engine.store.rows import AXES, Neighbourhood, Rewrite, Sample, Threshold  # noqa: E402
-from engine.topics import REFERENCES, Topics  # noqa: E402
-from engine.verdicts import Placed, Values, outcome  # noqa: E402
+from engine.verification.text_checks import Exchange  # noqa: E402
+from engine.verification.topics import REFERENCES, Topics  # noqa: E402
+from engine.verification.verdicts import Placed, Values, outcome  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "verdicts.md"
 DRAWS = 8
@@ -168,7 +168,7 @@ def page(found: dict[tuple[str, bool], list[tuple[bool, bool]]], seeds: int, top
         'How often something is called "improved": the demo\'s rewrites of round 0 that passed the text checks'
         f" (seeds 0 to {seeds - 1}), and {DRAWS} samples of the dataset drawn at random in place of each, with their"
         " own signals (they were trained on, which flatters them). *before*: held against the original alone; *now*:"
-        " the rule of `engine/verdicts.py`."
+        " the rule of `engine/verification/verdicts.py`."
     )
     why = (
         "About 60 % of the demo's samples have no flaw, and a rewrite is as good as one of them, not better: no bound"

@@ -1,12 +1,12 @@
 """Every rewrite is checked and measured by the signals that its sample was selected by, before anyone decides on it.
 
-1. Text (``engine.checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds scaffolding or
-   overlaps with the held-out set is rejected with the reason, and not measured.
+1. Text (``engine.verification.text_checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds
+   scaffolding or overlaps with the held-out set is rejected with the reason, and not measured.
 2. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
    mode that the samples were rated in. What cannot be measured is rejected; so is a diversity prompt whose embedding
    lies on another's (``verify.max_similarity``).
-3. The verdict (``engine.verdicts``): is the rewrite better than what it replaces, and as good as what nobody selected?
-   It decides nothing by itself; the review stage does.
+3. The verdict (``engine.verification.verdicts``): is the rewrite better than what it replaces, and as good as what
+   nobody selected? It decides nothing by itself; the review stage does.
 
 A text that a person edited or sent back for another one lost its verdict. It is measured when this stage runs next,
 apart from the rest, whose verdicts stand. What a person decided stands too; that it fails a text check is said.
@@ -22,8 +22,7 @@ from heapq import nsmallest
 
 import numpy as np
 
-from engine import checks, diagnosis, prompts, topics
-from engine.checks import Corpus, Exchange, Finding, HeldOut
+from engine import diagnosis, prompts
 from engine.config import Judge
 from engine.diagnosis import Measured, Rated
 from engine.errors import StageError
@@ -47,8 +46,10 @@ from engine.store.rows import (
     load_messages,
 )
 from engine.teacher.job import TEMPLATES
-from engine.topics import Topics
-from engine.verdicts import Outcome, Placed, Values, outcome
+from engine.verification import text_checks, topics
+from engine.verification.text_checks import Corpus, Exchange, Finding, HeldOut
+from engine.verification.topics import Topics
+from engine.verification.verdicts import Outcome, Placed, Values, outcome
 
 CHUNK = 512
 """Rewrites that are measured and saved together: each chunk loads the models before and after training once."""
@@ -114,7 +115,7 @@ def candidates(rows: Sequence[Rewrite], data: Sequence[Sample]) -> list[Candidat
 
 def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Finding]:
     """What is wrong with the text of which candidates: alone, among the others, against the held-out set."""
-    templates = {axis: checks.phrases(prompts.load(name, ctx.project).text) for axis, name in TEMPLATES.items()}
+    templates = {axis: text_checks.phrases(prompts.load(name, ctx.project).text) for axis, name in TEMPLATES.items()}
     heldout = ctx.heldout()
     held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ctx.config.verify.ngram)
     known = _known(held, data, made)
@@ -123,10 +124,10 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     prompts_held = {asked.key(s.messages): s.id for s in heldout}
     out: dict[Key, Finding] = {}
     for i, one in enumerate(made):
-        limits = checks.Limits(ctx.config.verify.min_response_chars, templates[one.row.axis])
+        limits = text_checks.Limits(ctx.config.verify.min_response_chars, templates[one.row.axis])
         original = Exchange(one.sample.prompt, one.sample.response)
-        found = checks.inspect(one.exchange, original, limits)
-        found = found or _held_out(one, prompts_held) or checks.evaluation_overlap(one.exchange, held, known)
+        found = text_checks.inspect(one.exchange, original, limits)
+        found = found or _held_out(one, prompts_held) or text_checks.evaluation_overlap(one.exchange, held, known)
         found = found or _copy(corpus, one, places)
         if found:
             out[one.key] = found
@@ -159,7 +160,7 @@ def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> 
     shared = set().union(*(held.overlap(c.exchange) for c in made)) if made else set()
     if not shared:
         return set()
-    return set().union(*(checks.grams(f"{s.prompt}\n{s.response}", held.n) & shared for s in data))
+    return set().union(*(text_checks.grams(f"{s.prompt}\n{s.response}", held.n) & shared for s in data))
 
 
 def rejections(made: Sequence[Candidate], findings: Mapping[Key, Finding]) -> list[Decision]:

@@ -15,7 +15,7 @@ import rounds
 import tiny
 from msgspec.structs import replace
 
-from engine import config, diagnosis, verdicts
+from engine import config, diagnosis
 from engine.backends import Generation, hf
 from engine.diagnosis import Measured, Rated
 from engine.errors import Paused, StageError
@@ -34,7 +34,8 @@ from engine.store.rows import (
     Verdict,
     dump_messages,
 )
-from engine.verdicts import Placed, Values
+from engine.verification import verdicts
+from engine.verification.verdicts import Placed, Values
 
 HELDOUT = [tiny.chat("name a secret colour", "red")]
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import checks
-from engine.checks import Corpus, Exchange, HeldOut, Limits
+from engine.verification import text_checks
+from engine.verification.text_checks import Corpus, Exchange, HeldOut, Limits
 
 OLD = Exchange("Name three colours of the rainbow.", "Red, green and blue.")
 LIMITS = Limits(min_response_chars=3, phrases=("Keep the language that the prompt is written in.",))
 
 
 def found(prompt: str = "Name two colours.", response: str = "Red and blue.", old: Exchange = OLD) -> str | None:
-    finding = checks.inspect(Exchange(prompt, response), old, LIMITS)
+    finding = text_checks.inspect(Exchange(prompt, response), old, LIMITS)
     return finding.code if finding else None
 
 
@@ -86,25 +86,25 @@ def test_a_loop_that_was_there_before_is_content() -> None:
 
 
 def test_a_finding_reads_as_code_and_sentence() -> None:
-    finding = checks.inspect(Exchange("", ""), OLD, LIMITS)
+    finding = text_checks.inspect(Exchange("", ""), OLD, LIMITS)
     assert str(finding) == "empty: the prompt is empty"
 
 
 @given(st.text(), st.text(), st.text(), st.text())
 def test_any_text_can_be_checked(a: str, b: str, c: str, d: str) -> None:
-    checks.inspect(Exchange(a, b), Exchange(c, d), LIMITS)
+    text_checks.inspect(Exchange(a, b), Exchange(c, d), LIMITS)
 
 
 def test_repetition_is_found_in_linear_time() -> None:
     rng = random.Random(0)
     text = " ".join(rng.choice("abcdefgh") * rng.randint(1, 3) for _ in range(20_000))
-    assert checks.repeated(text) is None
-    assert checks.repeated(text + " x y z" * 30) is not None
+    assert text_checks.repeated(text) is None
+    assert text_checks.repeated(text + " x y z" * 30) is not None
 
 
 def test_long_lines_of_a_template_are_told() -> None:
     template = "Short.\n- Keep the language that the prompt is written in.\n{prompt} " + "x" * 50
-    assert checks.phrases(template) == ("- Keep the language that the prompt is written in.",)
+    assert text_checks.phrases(template) == ("- Keep the language that the prompt is written in.",)
 
 
 # ---------------------------------------------------------------------------------------------- duplicates
@@ -122,7 +122,7 @@ def test_long_lines_of_a_template_are_told() -> None:
     ],
 )
 def test_normalised_text(a: str, b: str, same: bool) -> None:
-    assert (checks.normalise(a) == checks.normalise(b)) is same
+    assert (text_checks.normalise(a) == text_checks.normalise(b)) is same
 
 
 def test_copies_and_near_copies_are_found() -> None:
@@ -144,9 +144,9 @@ def test_near_copies_agree_with_comparing_all(seed: int) -> None:
     texts = {i: " ".join(rng.choice("abc") for _ in range(rng.randint(1, 8))) for i in range(12)}
     asked = " ".join(rng.choice("abc") for _ in range(rng.randint(1, 8)))
     corpus = Corpus.of(texts, [asked], threshold=0.6)
-    own = checks.shingled(asked)
-    close = [i for i, text in texts.items() if checks.jaccard(own, checks.shingled(text)) >= 0.6]
-    exact = [i for i, text in texts.items() if checks.normalise(text) == checks.normalise(asked)]
+    own = text_checks.shingled(asked)
+    close = [i for i, text in texts.items() if text_checks.jaccard(own, text_checks.shingled(text)) >= 0.6]
+    exact = [i for i, text in texts.items() if text_checks.normalise(text) == text_checks.normalise(asked)]
     got = corpus.near(asked)
     assert (got is None) == (not close)
     assert got is None or got[0] == (exact or close)[0]
@@ -160,7 +160,7 @@ HELD = [Exchange("Write a poem about the moon over the sea at night.", "The moon
 def test_a_held_out_prompt_may_not_be_asked() -> None:
     held = HeldOut.of(HELD, 13)
     new = Exchange("write a poem about the moon, over the sea at night", "x")
-    finding = checks.evaluation_overlap(new, held, set())
+    finding = text_checks.evaluation_overlap(new, held, set())
     assert finding is not None
     assert finding.code == "evaluation"
 
@@ -168,8 +168,8 @@ def test_a_held_out_prompt_may_not_be_asked() -> None:
 def test_thirteen_words_in_a_row_may_not_be_shared() -> None:
     held = HeldOut.of(HELD, 13)
     twelve, thirteen = " ".join(map(str, range(12))), " ".join(map(str, range(13)))
-    assert checks.evaluation_overlap(Exchange("Count.", twelve), held, set()) is None
+    assert text_checks.evaluation_overlap(Exchange("Count.", twelve), held, set()) is None
     new = Exchange("Count.", thirteen)
-    assert checks.evaluation_overlap(new, held, set()) is not None
-    assert checks.evaluation_overlap(new, held, held.overlap(new)) is None, "wording that the dataset holds anyway"
-    assert checks.evaluation_overlap(new, HeldOut.of(HELD, 0), set()) is None
+    assert text_checks.evaluation_overlap(new, held, set()) is not None
+    assert text_checks.evaluation_overlap(new, held, held.overlap(new)) is None, "wording that the dataset holds anyway"
+    assert text_checks.evaluation_overlap(new, HeldOut.of(HELD, 0), set()) is None

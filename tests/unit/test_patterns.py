@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import checks, prompts
+from engine import prompts
+from engine.verification import text_checks
 from middo_tui.feed import filters
 
 ROOT = Path(__file__).parents[2]
@@ -82,12 +83,12 @@ def main() -> None:
         print(f"{name}: {attack(name, pattern)} texts", flush=True)  # noqa: T201
     for pump in PUMPS:
         text = pump * (LONG // len(pump))
-        new = checks.Exchange(text, text)
-        checks.inspect(
-            new, checks.Exchange("a", "b"), checks.Limits(phrases=("a line of the request's template, long",))
+        new = text_checks.Exchange(text, text)
+        text_checks.inspect(
+            new, text_checks.Exchange("a", "b"), text_checks.Limits(phrases=("a line of the request's template, long",))
         )
-        checks.inspect(new, new, checks.Limits())
-        checks.shingled(text)
+        text_checks.inspect(new, new, text_checks.Limits())
+        text_checks.shingled(text)
         prompts.parse_prompt(text, text)
         for asked in (filters.parse, filters.match_of):
             with suppress(filters.FilterError):

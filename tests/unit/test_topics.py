@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from engine.checks import Exchange
-from engine.topics import REFERENCES, Topics, terms
+from engine.verification.text_checks import Exchange
+from engine.verification.topics import REFERENCES, Topics, terms
 
 NAMES = [f"{a}{b}" for a in "bdfgklmnprst" for b in ("ana", "eko", "iru", "osti", "umba", "yle", "aro", "ilo")]
 

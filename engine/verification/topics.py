@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.checks import Exchange, words
+from engine.verification.text_checks import Exchange, words
 
 REFERENCES = 256
 """Random samples that a rewrite is held against: a share of 0.9 is then known to within 0.02."""

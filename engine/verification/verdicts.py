@@ -29,10 +29,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.axes import limit
-from engine.checks import Finding
 from engine.config import Verify
 from engine.diagnosis import Measured, Rated
 from engine.store.rows import Threshold
+from engine.verification.text_checks import Finding
 
 
 @dataclass(frozen=True, slots=True)
