@@ -14,7 +14,7 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import eval_tasks, kernels, model_checking, model_folder, models, roles, sharding, trackers
+from engine import kernels, model_checking, model_folder, models, roles, sharding, trackers
 from engine.config import Config
 from engine.doctor import endpoint, fit, memory, versions, vllm_memory
 from engine.doctor.endpoint import Asked
@@ -22,6 +22,7 @@ from engine.doctor.finding import Finding, refused
 from engine.doctor.fit import Device
 from engine.doctor.memory import Shape, Split
 from engine.errors import MiddoError, ModelError
+from engine.evaluation import task_index
 from engine.gauges import open_gpus
 from engine.model_checking import Looked
 from engine.model_folder import local_models
@@ -209,7 +210,7 @@ def _roles(config: Config, folder: Path, asked: Asked, looked: Mapping[str, Look
 def _evaluation(config: Config, folder: Path) -> Finding:
     """Whether there are the tasks that are to be measured, and what they need."""
     try:
-        needs = eval_tasks.check(config, folder)
+        needs = task_index.check(config, folder)
     except MiddoError as error:
         return Finding("evaluation", str(error), bad=True)
     fetched = [name for name, need in needs.items() if not need.local]

@@ -19,9 +19,10 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, eval_tasks, gauges, loop, model_folder, private, roles, sharding
+from engine import environment, gauges, loop, model_folder, private, roles, sharding
 from engine.config import Config
 from engine.errors import MiddoError, WorkerGone
+from engine.evaluation import task_index
 from engine.loop import Limits, Open, Run, Stop
 from engine.runtime import launch
 from engine.store import read, search, write
@@ -327,7 +328,7 @@ def main(argv: list[str]) -> int:
         migrate(project)
         db = patient(project, None)
         config = configs.load(project)
-        eval_tasks.check(config, project)  # not at hour three
+        task_index.check(config, project)  # not at hour three
         roles.check(config)
         model_folder.check_all(config, project)
         sharding.check(config, project, len(gauges.open_gpus()))

@@ -16,10 +16,10 @@ from engine.backends.hf import HF
 from engine.chat.forms import without_reasoning
 from engine.config import Model
 from engine.diagnosis import last_response
+from engine.evaluation import run_tasks
 from engine.models import ModelRef
 from engine.render import learned, thinks
 from engine.stage import Ctx
-from engine.stages import evaluate_tasks
 from engine.store.rows import EvalItem, Message, Overlap, Sample, Score
 
 Asked = tuple[tuple[Message, ...], bool]
@@ -28,7 +28,7 @@ Asked = tuple[tuple[Message, ...], bool]
 
 def run(ctx: Ctx) -> None:
     """The stage. Without held-out samples and tasks there is nothing to measure, and an event says so."""
-    evaluate_tasks.run(ctx, _heldout(ctx))
+    run_tasks.run(ctx, _heldout(ctx))
 
 
 def _heldout(ctx: Ctx) -> int:

@@ -19,14 +19,15 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from engine import config as configs
-from engine import lm_harness, models
+from engine import models
 from engine.backends import hf
 from engine.config import Config
 from engine.errors import Paused, StageError
-from engine.lm_harness import Failed, Figure, Job, Measured, Planned, Report
-from engine.lm_replies import Replies
+from engine.evaluation import harness, run_tasks
+from engine.evaluation.harness import Failed, Figure, Job, Measured, Planned, Report
+from engine.evaluation.reply_cache import Replies
 from engine.render import render_prompt
-from engine.stages import evaluate, evaluate_tasks, train
+from engine.stages import evaluate, train
 from engine.store import read, write
 from engine.store.rows import Message, Score, TaskItem
 
@@ -65,7 +66,7 @@ def scores(one: tiny.Project, round: int = 0) -> dict[str, Score]:
 def measured(job: Job) -> list[Report]:
     """In this process: what the child would tell."""
     told: list[Report] = []
-    lm_harness.measure(job, told.append)
+    harness.measure(job, told.append)
     return told
 
 
@@ -143,18 +144,18 @@ def test_what_a_group_and_a_wish_give() -> None:
         "n-samples": {"a": {"effective": 2}, "b": {"effective": 2}},
         "higher_is_better": {"a": {"acc": True, "f1": False}},
     }
-    (both,) = lm_harness.figures_of(found, "both")
+    (both,) = harness.figures_of(found, "both")
     assert (both.task, both.value, both.stderr, both.n) == ("both", 0.75, 0.05, 4)
     assert [score for _, score in both.items] == [0.0, 1.0, 1.0, 1.0]
     assert len({item for item, _ in both.items}) == 4
-    figures = list(lm_harness.figures_of(found, "some_tag"))
+    figures = list(harness.figures_of(found, "some_tag"))
     assert [(f.task, f.metric, f.main, f.higher) for f in figures] == [
         ("a", "acc,none", True, True), ("a", "f1,none", False, False), ("b", "acc,none", True, True)
     ]  # fmt: skip
     assert [f.stderr for f in figures] == [0.1, None, None], "what is no number is not told as one"
-    (f1, other) = sorted(lm_harness.figures_of(found, "a", "f1"), key=lambda f: not f.main)
+    (f1, other) = sorted(harness.figures_of(found, "a", "f1"), key=lambda f: not f.main)
     assert (f1.metric, f1.items, other.main) == ("f1,none", (), False), "0.9 is not the mean of its questions' 0.5"
-    assert list(lm_harness.figures_of(found, "a", "bleu")) == []
+    assert list(harness.figures_of(found, "a", "bleu")) == []
 
 
 # ------------------------------------------------------------------------------------------- two rounds
@@ -198,7 +199,7 @@ def test_the_child_runs_code_and_asks_the_network_only_with_leave(monkeypatch: p
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.delenv("HF_DATASETS_OFFLINE", raising=False)
-    shut, open_ = evaluate_tasks._environment(offline=True, code=False), evaluate_tasks._environment(False, True)
+    shut, open_ = run_tasks._environment(offline=True, code=False), run_tasks._environment(False, True)
     assert (shut["HF_DATASETS_OFFLINE"], shut["HF_HUB_OFFLINE"]) == ("1", "1")
     assert not {"HF_ALLOW_CODE_EVAL", "RANK", "LOCAL_RANK"} & shut.keys()
     assert open_["HF_ALLOW_CODE_EVAL"] == "1"
@@ -315,7 +316,7 @@ def imported(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str, **name
 # Imported by lm-eval's process: it writes down what the model is asked, and stops in front of a batch.
 COUNTING = """
 import sys
-if "engine.lm_harness" in sys.orig_argv:
+if "engine.evaluation.harness" in sys.orig_argv:
     import os, signal
     from pathlib import Path
     from lm_eval.models.huggingface import HFLM
@@ -395,7 +396,7 @@ def as_undisturbed(one: tiny.Project, config: Config, folder: Path) -> dict[str,
 # helper is at its first one, where it may have to die.
 TEAM = """
 import sys
-if "engine.lm_harness" in sys.orig_argv or "--multiprocessing-fork" in sys.orig_argv:
+if "engine.evaluation.harness" in sys.orig_argv or "--multiprocessing-fork" in sys.orig_argv:
     import multiprocessing, os, signal
     from pathlib import Path
     from lm_eval.models.huggingface import HFLM
@@ -460,8 +461,8 @@ def test_replies_of_another_model_or_of_other_settings_are_not_taken(tmp_path: P
 
     def files(config: Config = config, round: int = 0) -> set[Path]:
         ctx = one.ctx("evaluate", round, config)
-        sources = {name: evaluate_tasks.source(ctx, name) for name in ("sums", "words")}
-        return set(evaluate_tasks._kept(ctx, sources).values())
+        sources = {name: run_tasks.source(ctx, name) for name in ("sums", "words")}
+        return set(run_tasks._kept(ctx, sources).values())
 
     first = files()
     assert len(first) == 2

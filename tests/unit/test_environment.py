@@ -11,8 +11,8 @@ import pytest
 
 from engine import config as configs
 from engine import environment
+from engine.evaluation.run_tasks import _environment
 from engine.runtime.worker import surroundings
-from engine.stages.evaluate_tasks import _environment
 
 LEFT = {
     "ACCELERATE_MIXED_PRECISION": "bf16",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import eval_tasks
 from engine.config import Config, Evaluate, Train
 from engine.errors import ConfigError
+from engine.evaluation import task_index
 
 NAMED = (
     "mmlu_generative",
@@ -35,13 +35,13 @@ def task(folder: Path, name: str, text: str) -> Path:
 
 
 def test_the_tasks_of_the_method_are_there_and_say_what_runs_code(tmp_path: Path) -> None:
-    needs = eval_tasks.check(asked(*NAMED, allow_code_execution=True), tmp_path)
+    needs = task_index.check(asked(*NAMED, allow_code_execution=True), tmp_path)
     assert [name for name, need in needs.items() if need.runs_code] == ["humaneval_instruct", "mbpp_instruct"]
     assert not any(need.local for need in needs.values())
 
 
 def test_tags_are_known_also_where_an_included_file_gives_them(tmp_path: Path) -> None:
-    found = eval_tasks.index(eval_tasks.harness())
+    found = task_index.index(task_index.harness())
     assert len(found["chain_of_thought"]) > 1
     assert len(found["afrimmlu_tasks_prompt_1"]) > 1
     assert "scrolls_qasper" in found
@@ -49,22 +49,22 @@ def test_tags_are_known_also_where_an_included_file_gives_them(tmp_path: Path) -
 
 def test_a_typo_gets_near_names(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        eval_tasks.check(asked("hellaswag", "gsm8k_cott"), tmp_path)
+        task_index.check(asked("hellaswag", "gsm8k_cott"), tmp_path)
     assert "lm-eval has no task 'gsm8k_cott'. Did you mean gsm8k_cot" in str(caught.value)
     folder = task(tmp_path / "tasks", "mine", "task: my_sums\ndataset_path: json\n")
     with pytest.raises(ConfigError) as caught:
-        eval_tasks.check(asked("my_sum", include_path="tasks"), tmp_path)
+        task_index.check(asked("my_sum", include_path="tasks"), tmp_path)
     assert f"neither lm-eval nor {folder} has a task 'my_sum'. Did you mean my_sums" in str(caught.value)
 
 
 def test_code_is_run_only_with_leave(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"humaneval_instruct runs code .* Set allow_code_execution = true"):
-        eval_tasks.check(asked("hellaswag", "humaneval_instruct"), tmp_path)
+        task_index.check(asked("hellaswag", "humaneval_instruct"), tmp_path)
     folder = task(tmp_path / "tasks", "base", "unsafe_code: true\n")
     task(folder, "code", "include: base.yaml\ntask: my_code\ndataset_path: json\nfilter: !function utils.f\n")
     task(folder, "both", "group: both\ntask: [{group: inner, task: [my_code]}, hellaswag]\n")
     with pytest.raises(ConfigError, match="both runs code"):
-        eval_tasks.check(asked("both", include_path="tasks"), tmp_path)
+        task_index.check(asked("both", include_path="tasks"), tmp_path)
 
 
 def test_only_tasks_whose_data_lie_here_are_local(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_only_tasks_whose_data_lie_here_are_local(tmp_path: Path) -> None:
     task(folder, "web", "task: web\ndataset_path: json\ndataset_kwargs: {data_files: 'https://example.org/x.json'}\n")
     task(folder, "hub", "task: hub\ndataset_path: owner/name\n")
     task(folder, "mixed", "group: mixed\ntask: [here, hub]\n")
-    needs = eval_tasks.check(asked("here", "web", "hub", "mixed", include_path="tasks"), tmp_path)
+    needs = task_index.check(asked("here", "web", "hub", "mixed", include_path="tasks"), tmp_path)
     assert [name for name, need in needs.items() if need.local] == ["here"]
 
 
@@ -87,34 +87,34 @@ def test_only_tasks_whose_data_lie_here_are_local(tmp_path: Path) -> None:
 def test_a_broken_task_file_is_named(tmp_path: Path, text: str, says: str) -> None:
     task(tmp_path / "tasks", "mine", text)
     with pytest.raises(ConfigError, match=says):
-        eval_tasks.check(asked("mine", include_path="tasks"), tmp_path)
+        task_index.check(asked("mine", include_path="tasks"), tmp_path)
 
 
 def test_a_missing_folder_and_backend_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="nowhere is no folder"):
-        eval_tasks.check(asked("hellaswag", include_path="nowhere"), tmp_path)
-    find = eval_tasks.find_spec
-    monkeypatch.setattr(eval_tasks, "find_spec", lambda name: None if name == "vllm" else find(name))
+        task_index.check(asked("hellaswag", include_path="nowhere"), tmp_path)
+    find = task_index.find_spec
+    monkeypatch.setattr(task_index, "find_spec", lambda name: None if name == "vllm" else find(name))
     with pytest.raises(ConfigError, match="vllm is not installed"):
-        eval_tasks.check(asked("hellaswag", backend="vllm"), tmp_path)
+        task_index.check(asked("hellaswag", backend="vllm"), tmp_path)
     monkeypatch.setattr(
-        eval_tasks, "find_spec", find if find("vllm") else lambda name: find("json" if name == "vllm" else name)
+        task_index, "find_spec", find if find("vllm") else lambda name: find("json" if name == "vllm" else name)
     )
     with pytest.raises(ConfigError, match="4 bits"):
-        eval_tasks.check(
+        task_index.check(
             Config(train=Train(method="qlora"), evaluate=Evaluate(tasks=("hellaswag",), backend="vllm")), tmp_path
         )
 
 
 def test_the_figure_that_stands_for_a_task() -> None:
     gsm = ["exact_match,strict-match", "exact_match,flexible-extract"]
-    assert eval_tasks.main_metric(gsm) == "exact_match,flexible-extract"
-    assert eval_tasks.main_metric(gsm, "exact_match,strict-match") == "exact_match,strict-match"
-    assert eval_tasks.main_metric(["acc,none", "acc_norm,none"]) == "acc_norm,none"
-    assert eval_tasks.main_metric(["acc,none", "acc_norm,none"], "acc") == "acc,none"
-    assert eval_tasks.main_metric(["bleu,none", "ter,none"]) == "bleu,none"
-    assert eval_tasks.main_metric(["acc,none"], "f1") is None
-    assert eval_tasks.main_metric([]) is None
+    assert task_index.main_metric(gsm) == "exact_match,flexible-extract"
+    assert task_index.main_metric(gsm, "exact_match,strict-match") == "exact_match,strict-match"
+    assert task_index.main_metric(["acc,none", "acc_norm,none"]) == "acc_norm,none"
+    assert task_index.main_metric(["acc,none", "acc_norm,none"], "acc") == "acc,none"
+    assert task_index.main_metric(["bleu,none", "ter,none"]) == "bleu,none"
+    assert task_index.main_metric(["acc,none"], "f1") is None
+    assert task_index.main_metric([]) is None
 
 
 def test_looking_loads_neither_lm_eval_nor_torch() -> None:

@@ -1,9 +1,9 @@
 """lm-eval in a process of its own: loads a round's model once, runs tasks one by one, reports each as it ends.
 
-``python -m engine.lm_harness JOB DEATH_FD REPORT_FD``. The evaluate stage starts it as the leader of its own process
-group, so that it can be ended with all that it started (a task's code, vLLM's engine), and reads what it reports from a
-pipe. When the stage goes away by whatever means, the death pipe closes and the group kills itself. What one task raises
-is that task's failure; the others are measured all the same.
+``python -m engine.evaluation.harness JOB DEATH_FD REPORT_FD``. The evaluate stage starts it as the leader of its own
+process group, so that it can be ended with all that it started (a task's code, vLLM's engine), and reads what it
+reports from a pipe. When the stage goes away by whatever means, the death pipe closes and the group kills itself. What
+one task raises is that task's failure; the others are measured all the same.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import msgspec
 
 from engine.config import Evaluate, Model
 from engine.errors import MiddoError, StageError
-from engine.eval_tasks import main_metric
-from engine.lm_replies import Replies
-from engine.lm_team import Team
+from engine.evaluation.reply_cache import Replies
+from engine.evaluation.task_index import main_metric
+from engine.evaluation.team import Team
 from engine.models import ModelRef
 from engine.tether import die_with
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import lines
-from engine.lm_team import Team
+from engine.evaluation.team import Team
 
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 Requests = Sequence[Any]

@@ -1,9 +1,9 @@
 """The tasks of lm-eval, in a process of their own: starting it, following it, keeping what it found.
 
 The scorer's memory is given back first. Every task is saved when it is done, so a killed or paused evaluation repeats
-none; of the one that ran, replies are kept batch by batch until it is done (``engine.lm_replies``). A task that fails,
-or takes the process down with it, leaves the others as they are; when all were tried, the stage fails with the reasons,
-and run again it tries only those.
+none; of the one that ran, replies are kept batch by batch until it is done (``engine.evaluation.reply_cache``). A task
+that fails, or takes the process down with it, leaves the others as they are; when all were tried, the stage fails with
+the reasons, and run again it tries only those.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from pathlib import Path
 import msgspec
 
 from engine import config as configs
-from engine import diagnosis, environment, eval_tasks, models, ranks
+from engine import diagnosis, environment, models, ranks
 from engine.backends import hf
 from engine.chat.named import content_key
 from engine.errors import StageError
-from engine.eval_tasks import TaskNeeds
-from engine.lm_harness import At, Failed, Job, Measured, Planned, Report
+from engine.evaluation import task_index
+from engine.evaluation.harness import At, Failed, Job, Measured, Planned, Report
+from engine.evaluation.task_index import TaskNeeds
 from engine.render import thinks
 from engine.stage import Ctx
 from engine.store.rows import Row, Score, TaskItem
@@ -66,7 +67,7 @@ def run(ctx: Ctx, base: int) -> None:
         ConfigError: a task that cannot be run.
         StageError: tasks that failed, with their reasons; the others' figures are saved.
     """
-    needs = eval_tasks.check(ctx.config, ctx.project)
+    needs = task_index.check(ctx.config, ctx.project)
     sources = {name: source(ctx, name) for name in needs}
     there = [row for row in ctx.rows(Score) if row.source in sources.values() and row.main]
     done = {name: sum(row.n for row in there if row.source == sources[name]) for name in needs}
@@ -133,7 +134,7 @@ def _release(_: int) -> None:
 
 def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Mapping[str, Path]) -> Job:
     ref = diagnosis.after_model(ctx)
-    own = eval_tasks.own_folder(ctx.config.evaluate, ctx.project)
+    own = task_index.own_folder(ctx.config.evaluate, ctx.project)
     return Job(
         base=str(ref.base),
         adapter=str(ref.adapter) if ref.adapter else None,
@@ -169,7 +170,14 @@ class _Process:
         sys.stdout.flush()
         self.process = subprocess.Popen(
             # A file beside the tasks, which the folder is for, never stands in for a library: PYTHONSAFEPATH.
-            [sys.executable, "-m", "engine.lm_harness", msgspec.json.encode(job).decode(), str(death), str(report)],
+            [
+                sys.executable,
+                "-m",
+                "engine.evaluation.harness",
+                msgspec.json.encode(job).decode(),
+                str(death),
+                str(report),
+            ],
             stdin=subprocess.DEVNULL,
             pass_fds=[death, report],
             start_new_session=True,

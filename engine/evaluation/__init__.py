@@ -1,0 +1,1 @@
+"""lm-eval's tasks, run in processes of their own."""
