@@ -37,7 +37,7 @@ def export(
         count = project.export(folder, out, round_, format_, provenance)
     say(f"{out}: {count:,} rows ({format_})")
     if push:
-        from engine.push import push as upload
+        from engine.release.push_to_hub import push as upload
 
         seen = "private" if private else "for everyone to see"
         say(f"All text of these {count:,} rows and the card leave this machine for {address} ({seen} if new)")
@@ -53,7 +53,7 @@ def export(
 def export_model(folder: Path, out: Path, round_: int | None, merged: bool) -> None:
     """Write a round's model to OUT: an adapter for PEFT and vLLM, or whole weights; with tokenizer and model card."""
     from engine.doctor.fit import size
-    from engine.handover import export_model as write
+    from engine.release.export_model import export_model as write
 
     with _writing(out):
         made = write(folder, out, round_, merged)
@@ -77,7 +77,7 @@ def _writing(out: Path) -> Iterator[None]:
 
 def _address(push: str, format: str) -> str:
     """Where a dataset would go; refused before anything is written."""
-    from engine.push import check
+    from engine.release.push_to_hub import check
 
     if format != "hub":
         raise UsageError(f"--push: a hub takes --format hub, not {format}.")

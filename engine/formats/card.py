@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine import markdown
+from engine.formats import markdown_escape
 from engine.formats.shaping import PROVENANCE
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -61,4 +61,4 @@ def _turn_columns(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(markdown.plain(name) for name in names)
+    return ", ".join(markdown_escape.plain(name) for name in names)

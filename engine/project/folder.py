@@ -14,7 +14,7 @@ from time import time
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import formats, origin, private, template
+from engine import formats, private, template
 from engine.config import Config
 from engine.errors import DataError, UsageError
 from engine.formats.reading import shown
@@ -22,6 +22,7 @@ from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
 from engine.project import heldout as heldouts
+from engine.release import dataset_card
 from engine.store import asked, read, search, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.rows import Sample, content_id, load_messages
@@ -338,7 +339,7 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         away = [replace(s, seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
         samples += _with_ids(away, {s.id for s in samples})
         samples.sort(key=lambda s: s.seq)
-        story = origin.story(db, project, wanted) if format in formats.FOLDERS else ""
+        story = dataset_card.story(db, project, wanted) if format in formats.FOLDERS else ""
     finally:
         db.close()
     formats.write(samples, out, format, provenance, story)

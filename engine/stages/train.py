@@ -27,25 +27,14 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import (
-    batches,
-    cards,
-    diagnosis,
-    kernels,
-    model_check,
-    models,
-    ranks,
-    sharding,
-    spreading,
-    trackers,
-    training,
-)
+from engine import batches, diagnosis, kernels, model_check, models, ranks, sharding, spreading, trackers, training
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.config import Config
 from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
+from engine.release import model_card
 from engine.render import load_tokenizer, render
 from engine.runtime import retention
 from engine.sharding import Plan
@@ -303,8 +292,8 @@ def _save_final(
     losses = _losses(trainer.state)
     told = (math.fsum(losses) / len(losses), losses[-1]) if losses else None
     rows = models.holds_rows(new)
-    card = cards.Made(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told, rows_too=rows)
-    (new / "README.md").write_text(cards.text(card), encoding="utf-8")
+    card = model_card.Made(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told, rows_too=rows)
+    (new / "README.md").write_text(model_card.text(card), encoding="utf-8")
     _sync(new)
     os.replace(new, final)
     return final

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine import diagnosis
 from engine.errors import UsageError
-from engine.handover import export_model
+from engine.release.export_model import export_model
 from engine.render import render
 from engine.stages import train
 from engine.store import write

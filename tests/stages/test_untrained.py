@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from engine import config as configs
-from engine import diagnosis, handover, model_check, model_checking, models, untrained
+from engine import diagnosis, model_check, model_checking, models, untrained
 from engine.backends import hf
 from engine.backends.vllm import _rank
 from engine.doctor import memory
 from engine.errors import ConfigError, ModelError
+from engine.release import export_model
 from engine.render import load_tokenizer
 from engine.stages import judge, score, train
 from engine.store import write
@@ -101,8 +102,8 @@ def test_lora_learns_them_and_they_stay(tied: bool, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="vLLM loads from no adapter"):
         _rank(ref.adapter)
     project.db.execute("UPDATE round SET config=?", (configs.snapshot(project.config),))
-    handover.export_model(project.folder, tmp_path / "adapter")
-    handover.export_model(project.folder, tmp_path / "whole", merged=True)
+    export_model.export_model(project.folder, tmp_path / "adapter")
+    export_model.export_model(project.folder, tmp_path / "whole", merged=True)
     assert "vLLM wants it merged" in (tmp_path / "adapter" / "README.md").read_text()
     ids = torch.tensor([load_tokenizer(tmp_path / "whole").encode("<|im_start|>user\nsort 1<|im_end|>")])
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")

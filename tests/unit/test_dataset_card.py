@@ -13,7 +13,7 @@ import yaml
 from engine import formats
 from engine.config import Data
 from engine.errors import UsageError
-from engine.markdown import plain
+from engine.formats.markdown_escape import plain
 from engine.project import folder as project
 from engine.store.rows import Message, content_id, dump_messages
 

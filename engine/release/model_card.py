@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.config import Config
-from engine.markdown import plain, scalar
+from engine.formats.markdown_escape import plain, scalar
 
 SAID = (
     "epochs",

@@ -8,10 +8,10 @@ from importlib import metadata
 from pathlib import Path
 
 from engine import config as configs
-from engine.cards import shown
 from engine.config import Config
+from engine.formats.markdown_escape import plain
 from engine.hub.names import SCHEME
-from engine.markdown import plain
+from engine.release.model_card import shown
 from engine.store import read
 
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from engine import cards, models, private
 from engine import config as configs
+from engine import models, private
 from engine.config import Config
 from engine.diagnosis import CHECKPOINT
 from engine.errors import UsageError
 from engine.models import ModelRef
+from engine.release import model_card
 from engine.store import read
 from engine.store.connect import reader
 
@@ -63,7 +64,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
             _copy_adapter(ref.adapter, ref.base, made.config, new, str(ref.base) if local else name)
         whole = ref.adapter is None or merged
         (new / "README.md").write_text(
-            cards.text(replace(made, merged=merged, rows_too=models.holds_rows(folder))), encoding="utf-8"
+            model_card.text(replace(made, merged=merged, rows_too=models.holds_rows(folder))), encoding="utf-8"
         )
         if out.exists():
             out.rmdir()
@@ -92,7 +93,7 @@ def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int
     return wanted, there[wanted]
 
 
-def _made(db: sqlite3.Connection, project: Path, round: int) -> cards.Made:
+def _made(db: sqlite3.Connection, project: Path, round: int) -> model_card.Made:
     """What the card says."""
     snapshot = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()[0]
     config = configs.placed(configs.restore(snapshot) if snapshot != "{}" else configs.load(project), project)
@@ -101,7 +102,7 @@ def _made(db: sqlite3.Connection, project: Path, round: int) -> cards.Made:
     facts = json.loads(meta)
     mean = (facts["train_loss"], losses[-1]) if losses and "train_loss" in facts else None
     found = read.scores(db, round)
-    return cards.Made(
+    return model_card.Made(
         config=config,
         round=round,
         rows=read.size(db, round),
