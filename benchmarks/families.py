@@ -128,8 +128,9 @@ def ratings(folder: Path, scratch: Path) -> Figures:
     """The judge's ratings and how much of the probability lies on digits; requests share what they begin with."""
     import families_plain as plain
 
-    from engine import diagnosis, prompts
+    from engine import prompts
     from engine.backends import hf
+    from engine.signals import diagnosis
 
     judge = hf.load(folder, device="cpu")
     templates = {name: prompts.load(f"judge_{name}") for name in diagnosis.SUBJECTS}
@@ -229,9 +230,9 @@ def trained(
 
     from engine import training as trainers
     from engine.config import Config
-    from engine.diagnosis import CHECKPOINT
     from engine.loop import NAMES
     from engine.runtime.context import StoreCtx
+    from engine.signals.diagnosis import CHECKPOINT
     from engine.stages import train
     from engine.store import commands, connect, write
     from engine.store.rows import Metric, Sample, content_id

@@ -16,8 +16,8 @@ from pty_terminal import p50, p95
 from targets import Row
 from word_diff import pair
 
-from engine.axes import limit
 from engine.selection.preview.counts import Preview
+from engine.signals.axes import limit
 from engine.store.rows import AXES
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages

@@ -241,7 +241,8 @@ def _untrained(ctx: Any) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from engine import diagnosis, models
+    from engine import models
+    from engine.signals import diagnosis
 
     folder = ctx.workdir("checkpoint") / "final"
     base = diagnosis.base_model(ctx)

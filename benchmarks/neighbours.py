@@ -20,8 +20,8 @@ from typing import Any
 import measured
 import numpy as np
 
-from engine import clusters, nearest
-from engine.nearest import Floats, Ints
+from engine.signals import clusters, nearest
+from engine.signals.nearest import Floats, Ints
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "neighbours.md"
 SIZES = (1_000, 10_000, 50_000)

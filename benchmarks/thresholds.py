@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from engine.nearest import Bools, Floats
 from engine.selection import mixture
 from engine.selection.thresholds import Side
+from engine.signals.nearest import Bools, Floats
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "thresholds.md"
 SIZES = (300, 1_000, 10_000, 100_000)

@@ -28,9 +28,9 @@ sys.path.insert(0, str(ROOT))
 
 from engine import config as configs  # noqa: E402
 from engine.demo.project import create_demo  # noqa: E402
-from engine.diagnosis import Measured, Rated  # noqa: E402
 from engine.loop import NAMES  # noqa: E402
 from engine.runtime.context import StoreCtx  # noqa: E402
+from engine.signals.diagnosis import Measured, Rated  # noqa: E402
 from engine.stages import verify  # noqa: E402
 from engine.store import write  # noqa: E402
 from engine.store.connect import writer  # noqa: E402

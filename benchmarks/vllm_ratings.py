@@ -14,10 +14,11 @@ from pathlib import Path
 
 from measured import machine, table
 
-from engine import diagnosis, prompts
+from engine import prompts
 from engine.backends import vllm
 from engine.config import VLLM
 from engine.demo import seed
+from engine.signals import diagnosis
 from engine.store.rows import SUBJECTS, Message
 
 BASE = Path(diagnosis.__file__).parent / "demo" / "base"

@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from engine import config as configs
-from engine import diagnosis, environment, models, ranks
+from engine import environment, models, ranks
 from engine.backends import hf
 from engine.chat.named import content_key
 from engine.errors import StageError
@@ -33,6 +33,7 @@ from engine.evaluation import task_index
 from engine.evaluation.harness import At, Failed, Job, Measured, Planned, Report
 from engine.evaluation.task_index import TaskNeeds
 from engine.render import thinks
+from engine.signals import diagnosis
 from engine.stage import Ctx
 from engine.store.rows import Row, Score, TaskItem
 

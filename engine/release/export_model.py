@@ -16,10 +16,10 @@ from shlex import quote
 from engine import config as configs
 from engine import models, private
 from engine.config import Config
-from engine.diagnosis import CHECKPOINT
 from engine.errors import UsageError
 from engine.models import ModelRef
 from engine.release import model_card
+from engine.signals.diagnosis import CHECKPOINT
 from engine.store import read
 from engine.store.connect import reader
 

@@ -21,20 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine.axes import BY_NAME as BY_NAME
-from engine.axes import OF_AXIS as OF_AXIS
-from engine.axes import SIGNALS as SIGNALS
-from engine.axes import UNUSED as UNUSED
-from engine.axes import Rule as Rule
-from engine.axes import Signal as Signal
-from engine.axes import limit as limit
-from engine.axes import most as most
-from engine.axes import replacing as replacing
-from engine.axes import shown as shown
-from engine.axes import verdict as verdict
-from engine.nearest import Bools, Floats
 from engine.selection import mixture
 from engine.selection import thresholds as signals
+from engine.signals.axes import BY_NAME as BY_NAME
+from engine.signals.axes import OF_AXIS as OF_AXIS
+from engine.signals.axes import SIGNALS as SIGNALS
+from engine.signals.axes import UNUSED as UNUSED
+from engine.signals.axes import Rule as Rule
+from engine.signals.axes import Signal as Signal
+from engine.signals.axes import limit as limit
+from engine.signals.axes import most as most
+from engine.signals.axes import replacing as replacing
+from engine.signals.axes import shown as shown
+from engine.signals.axes import verdict as verdict
+from engine.signals.nearest import Bools, Floats
 from engine.store.rows import AXES, Axis, Threshold
 
 Values = Mapping[str, Floats]

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.nearest import Floats
 from engine.selection.thresholds import Side
+from engine.signals.nearest import Floats
 
 BINS = 256
 REACH = 12.0  # robust sigmas; values further out count as lying there

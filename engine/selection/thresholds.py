@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.axes import Side as Side
-from engine.axes import held as held
-from engine.axes import relative as relative
-from engine.nearest import Bools as Bools
-from engine.nearest import Floats as Floats
-from engine.nearest import against as against
-from engine.nearest import neighbours as neighbours
+from engine.signals.axes import Side as Side
+from engine.signals.axes import held as held
+from engine.signals.axes import relative as relative
+from engine.signals.nearest import Bools as Bools
+from engine.signals.nearest import Floats as Floats
+from engine.signals.nearest import against as against
+from engine.signals.nearest import neighbours as neighbours
 
 
 @dataclass(frozen=True, slots=True)

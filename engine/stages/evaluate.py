@@ -10,15 +10,16 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from engine import batches, diagnosis, ranks
+from engine import batches, ranks
 from engine.backends import Generation
 from engine.backends.hf import HF
 from engine.chat.forms import without_reasoning
 from engine.config import Model
-from engine.diagnosis import last_response
 from engine.evaluation import run_tasks
 from engine.models import ModelRef
 from engine.render import learned, thinks
+from engine.signals import diagnosis
+from engine.signals.diagnosis import last_response
 from engine.stage import Ctx
 from engine.store.rows import EvalItem, Message, Overlap, Sample, Score
 

@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine import batches, diagnosis, ranks
+from engine import batches, ranks
 from engine import config as configs
 from engine.backends.hf import HF
 from engine.backends.prefixes import why_alone
-from engine.diagnosis import Chat, Rated
 from engine.models import ModelRef
+from engine.signals import diagnosis
+from engine.signals.diagnosis import Chat, Rated
 from engine.stage import Ctx
 from engine.store.rows import RATING_COLUMNS, Message, Ratings
 
@@ -63,9 +64,9 @@ def run(ctx: Ctx) -> None:
     if all(id in rated for id in samples.ids):
         return
     if ctx.config.judge.backend == "vllm":
-        from engine.stages import judge_stream  # it builds on this module
+        from engine.signals import rating_stream  # it builds on this module
 
-        judge_stream.through_engine(ctx, samples, rated)
+        rating_stream.through_engine(ctx, samples, rated)
         return
     raters = _Raters.of(ctx, ctx.config.judge)
     judge = diagnosis.open_model(ctx, raters.ref)

@@ -22,8 +22,8 @@ import itertools
 import shutil
 from collections.abc import Sequence
 
-from engine import diagnosis
 from engine.backends import Writes, backend
+from engine.signals import diagnosis
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from engine import batches, diagnosis, neighbourhoods, ranks
+from engine import batches, ranks
 from engine.backends import Scored
 from engine.render import Rendered
+from engine.signals import diagnosis, neighbourhoods
 from engine.spool import Spool
 from engine.stage import Ctx
 from engine.store.dataset import Dataset

@@ -20,9 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from engine.nearest import Floats
 from engine.selection import choose
 from engine.selection.choose import SIGNALS, Chosen, Earlier, Lineage, Picks, Try, Values
+from engine.signals.nearest import Floats
 from engine.stage import Ctx
 from engine.store.rows import (
     AXES,

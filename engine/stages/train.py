@@ -27,17 +27,18 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, diagnosis, kernels, model_check, models, ranks, sharding, spreading, trackers, training
+from engine import batches, kernels, model_check, models, ranks, sharding, spreading, trackers, training
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.config import Config
-from engine.diagnosis import CHECKPOINT
 from engine.errors import Paused, StageError
 from engine.models import ModelRef
 from engine.release import model_card
 from engine.render import load_tokenizer, render
 from engine.runtime import retention
 from engine.sharding import Plan
+from engine.signals import diagnosis
+from engine.signals.diagnosis import CHECKPOINT
 from engine.stage import Ctx
 from engine.store.rows import Metric
 from engine.training import Task, Trainer

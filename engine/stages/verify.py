@@ -22,11 +22,12 @@ from heapq import nsmallest
 
 import numpy as np
 
-from engine import diagnosis, prompts
+from engine import prompts
 from engine.config import Judge
-from engine.diagnosis import Measured, Rated
 from engine.errors import StageError
-from engine.nearest import Floats, Ints, against
+from engine.signals import diagnosis
+from engine.signals.diagnosis import Measured, Rated
+from engine.signals.nearest import Floats, Ints, against
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.store import asked
@@ -222,9 +223,9 @@ def _rate_ahead(ctx: Ctx, how: Judge, owed: Sequence[Candidate], done: int) -> d
     """All ratings at once when vLLM makes them: it cannot share the GPU with the models that measure."""
     if ctx.config.judge.backend != "vllm":
         return None
-    from engine.stages import judge_stream
+    from engine.signals import rating_stream
 
-    return judge_stream.ahead(ctx, how, ctx.workdir(RATINGS), [(c.key, c.new.messages) for c in owed], done)
+    return rating_stream.ahead(ctx, how, ctx.workdir(RATINGS), [(c.key, c.new.messages) for c in owed], done)
 
 
 def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candidate]]:

@@ -11,10 +11,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from engine import config as configs
-from engine import diagnosis
 from engine.backends import Answers, backend
 from engine.backends.openai import Endpoint, Limits
 from engine.errors import Paused
+from engine.signals import diagnosis
 from engine.stage import Ctx
 from engine.store.rows import Row
 from engine.teacher.budget import Purse, give_up

@@ -28,9 +28,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.axes import limit
 from engine.config import Verify
-from engine.diagnosis import Measured, Rated
+from engine.signals.axes import limit
+from engine.signals.diagnosis import Measured, Rated
 from engine.store.rows import Threshold
 from engine.verification.text_checks import Finding
 

@@ -11,10 +11,10 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine import diagnosis
 from engine.errors import UsageError
 from engine.release.export_model import export_model
 from engine.render import render
+from engine.signals import diagnosis
 from engine.stages import train
 from engine.store import write
 from engine.store.rows import Score

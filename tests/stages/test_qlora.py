@@ -12,12 +12,13 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from engine import diagnosis, models
+from engine import models
 from engine.backends import hf
 from engine.backends.local import read_model
 from engine.errors import ModelError, Paused
 from engine.models import ModelRef
 from engine.render import render
+from engine.signals import diagnosis
 from engine.stages import score, train
 from engine.store.rows import Artifact, CachedLoss, Losses, Metric
 

@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from engine import config as configs
-from engine import diagnosis, model_check, model_checking, models, untrained
+from engine import model_check, model_checking, models, untrained
 from engine.backends import hf
 from engine.backends.vllm import _rank
 from engine.doctor import memory
 from engine.errors import ConfigError, ModelError
 from engine.release import export_model
 from engine.render import load_tokenizer
+from engine.signals import diagnosis
 from engine.stages import judge, score, train
 from engine.store import write
 from engine.store.rows import Message

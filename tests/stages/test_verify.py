@@ -15,11 +15,12 @@ import rounds
 import tiny
 from msgspec.structs import replace
 
-from engine import config, diagnosis
+from engine import config
 from engine.backends import Generation, hf
-from engine.diagnosis import Measured, Rated
 from engine.errors import Paused, StageError
 from engine.runtime.context import StoreCtx
+from engine.signals import diagnosis
+from engine.signals.diagnosis import Measured, Rated
 from engine.stages import judge, score, select, train, verify
 from engine.store import connect
 from engine.store.rows import (

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import connected_components
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
-from engine import clusters
-from engine.clusters import Clustering, Floats, Ints, cluster
 from engine.selection.thresholds import neighbours
+from engine.signals import clusters
+from engine.signals.clusters import Clustering, Floats, Ints, cluster
 
 NAN = float("nan")
 

@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import dynamics
-from engine.dynamics import Fate, follow
+from engine.signals import cluster_changes
+from engine.signals.cluster_changes import Fate, follow
 
 
 def labels(*groups: range | list[int], noise: range | list[int] = ()) -> dict[int, int]:  # type: ignore[assignment]
@@ -93,7 +93,7 @@ def test_nothing_at_all() -> None:
 @given(st.dictionaries(st.integers(0, 60), st.integers(-1, 5)), st.dictionaries(st.integers(0, 60), st.integers(-1, 5)))
 def test_every_cluster_is_told_of_once_and_numbers_are_unique(before: dict[int, int], now: dict[int, int]) -> None:
     found = follow(before, now, {})
-    assert [f.found for f in found if f.found is not None] == sorted(dynamics.groups(now))
+    assert [f.found for f in found if f.found is not None] == sorted(cluster_changes.groups(now))
     assert len({f.number for f in found}) == len(found)
     assert all((f.number >= 0) == (f.found is not None) for f in found)
     assert all((f.previous is None) == (f.change == "born") for f in found)

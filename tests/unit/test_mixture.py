@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from engine.nearest import Floats
 from engine.selection import mixture
+from engine.signals.nearest import Floats
 
 Draw = Callable[[np.random.Generator, int], Floats]
 ONE: dict[str, Draw] = {

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from engine import nearest
-from engine.nearest import Floats, Ints
 from engine.selection import thresholds
+from engine.signals import nearest
+from engine.signals.nearest import Floats, Ints
 
 NAN = float("nan")
 

@@ -13,8 +13,9 @@ import tiny
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from engine import loop, neighbourhoods
+from engine import loop
 from engine.config import parse, slice_hash
+from engine.signals import neighbourhoods
 from engine.store import write
 from engine.store.rows import Cluster, Neighbourhood, Sample
 from middo_tui import status

@@ -12,11 +12,11 @@ import tiny
 from chat_templates import tokenizer_of
 from scipy.stats import spearmanr
 
-from engine import diagnosis
 from engine.config import Config
 from engine.models import ModelRef
-from engine.nearest import neighbours
 from engine.render import Rendered, render
+from engine.signals import diagnosis
+from engine.signals.nearest import neighbours
 from engine.store.rows import Message
 
 SYSTEM = "You are a helpful assistant. " + " ".join(tiny.WORDS[i % len(tiny.WORDS)] for i in range(36))

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from engine import config as configs
-from engine.nearest import Bools
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round
+from engine.signals.nearest import Bools
 from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
 from engine.teacher.forecast import Made, Request, Usage

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import config as configs
-from engine.nearest import Bools, Floats
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
+from engine.signals.nearest import Bools, Floats
 from engine.store.rows import AXES, Axis, Threshold
 
 NAN = float("nan")

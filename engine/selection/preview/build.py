@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from engine import config as configs
 from engine import sections
 from engine.errors import MiddoError, StoreError
-from engine.nearest import Bools, Floats
 from engine.sections import Sections
 from engine.selection import choose
 from engine.selection.choose import Earlier, Signal
 from engine.selection.preview.round_arrays import Round, read_round
+from engine.signals.nearest import Bools, Floats
 from engine.store.rows import AXES, Threshold
 
 Parts = dict[str, bytes]

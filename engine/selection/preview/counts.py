@@ -18,13 +18,13 @@ from pathlib import Path
 
 from pyroaring import BitMap
 
-from engine import axes
 from engine import config as configs
-from engine.axes import Rule
 from engine.sections import Sections
 from engine.selection.preview import build_process
 from engine.selection.preview.bitplanes import Numbers, smallest
 from engine.selection.preview.sorted_signal import Column, Histogram, histogram, members, numbers
+from engine.signals import axes
+from engine.signals.axes import Rule
 from engine.store.rows import AXES, Axis, Threshold
 from engine.teacher import forecast
 from engine.teacher.forecast import Made, Owed, Projection, Request, Usage
@@ -145,7 +145,7 @@ class Preview:
 
     def cut(self, axis: Axis, m: float, rule: Rule = "sigma") -> tuple[Threshold, ...]:
         """The thresholds of one axis (complexity has two, the others one; none when its signal is missing).
-        ``engine.axes.limit`` of one is the stricter of its cut and floor.
+        ``engine.signals.axes.limit`` of one is the stricter of its cut and floor.
         """
         found = self.thresholds(dict.fromkeys(AXES, m), rule)
         return tuple(t for t in found.values() if t.axis == axis)

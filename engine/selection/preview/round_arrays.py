@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine.nearest import Bools
 from engine.selection import choose
 from engine.selection.choose import Earlier, Lineage, Picks, Try
+from engine.signals.nearest import Bools
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Axis, Threshold, load_messages

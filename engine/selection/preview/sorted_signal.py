@@ -11,9 +11,9 @@ from math import nan
 
 from pyroaring import BitMap
 
-from engine.axes import Signal
 from engine.sections import Sections
 from engine.selection.preview.bitplanes import Numbers
+from engine.signals.axes import Signal
 
 
 @dataclass(frozen=True, slots=True)

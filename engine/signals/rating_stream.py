@@ -15,11 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from engine import batches, diagnosis, lines, models
+from engine import batches, lines, models
 from engine import config as configs
 from engine.backends import Call, Generation, Rating
-from engine.diagnosis import Chat, Rated
 from engine.errors import Paused
+from engine.signals import diagnosis
+from engine.signals.diagnosis import Chat, Rated
 from engine.stage import Ctx
 from engine.stages.judge import first_rating, no_rating, row_of
 from engine.store.dataset import Dataset

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import clusters, dynamics, nearest
-from engine.clusters import Clustering, Floats, Ints
+from engine.signals import cluster_changes, clusters, nearest
+from engine.signals.clusters import Clustering, Floats, Ints
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.rows import Cluster, Neighbourhood, Row
@@ -107,8 +107,10 @@ def _grouped(ctx: Ctx, samples: Dataset, prompts: Prompts, placed: Placed, clust
     """Neighbourhoods with their clusters, and the clusters; copies of a prompt share its cluster."""
     group = {i: number for i in placed if (number := prompts.of_row[i]) is not None}
     label = {samples.ids[i]: int(clustering.label[number]) for i, number in group.items()}
-    fates = dynamics.follow(_before(ctx), label, _stands_for(ctx.round, samples), _used(ctx))
-    numbers = {fate.found: fate.number for fate in fates if fate.found is not None} | {dynamics.NOISE: dynamics.NOISE}
+    fates = cluster_changes.follow(_before(ctx), label, _stands_for(ctx.round, samples), _used(ctx))
+    numbers = {fate.found: fate.number for fate in fates if fate.found is not None} | {
+        cluster_changes.NOISE: cluster_changes.NOISE
+    }
     out = []
     for i, number in group.items():
         outlier = float(clustering.outlier[number])
@@ -157,7 +159,7 @@ def _stands_for(round: int, samples: Dataset) -> dict[int, int]:
     }
 
 
-def _clusters(ctx: Ctx, fates: Sequence[dynamics.Fate], placed: Sequence[Neighbourhood]) -> list[Cluster]:
+def _clusters(ctx: Ctx, fates: Sequence[cluster_changes.Fate], placed: Sequence[Neighbourhood]) -> list[Cluster]:
     """The round's cluster rows. A cluster's exemplar is the least outlying of its members, of equals the one that is
     most like its neighbours; a cluster that died keeps the one it had.
     """
@@ -188,12 +190,12 @@ def _centrality(row: Neighbourhood) -> tuple[float, float]:
     return (1.0 if row.outlier is None else row.outlier, -row.similarity)
 
 
-def describe(fates: Sequence[dynamics.Fate], label: Mapping[int, int]) -> str:
+def describe(fates: Sequence[cluster_changes.Fate], label: Mapping[int, int]) -> str:
     """The log line: how many clusters, how many samples of none, and what changed."""
     living = sum(fate.found is not None for fate in fates)
-    noise = sum(value == dynamics.NOISE for value in label.values())
+    noise = sum(value == cluster_changes.NOISE for value in label.values())
     text = f"{living} clusters of {len(label) - noise} samples, {noise} samples in none"
     if all(fate.change == "born" for fate in fates):
         return text
-    counts = {change: sum(fate.change == change for fate in fates) for change in dynamics.CHANGES}
+    counts = {change: sum(fate.change == change for fate in fates) for change in cluster_changes.CHANGES}
     return f"{text}: " + ", ".join(f"{n} {change}" for change, n in counts.items() if n)
