@@ -228,7 +228,6 @@ def trained(
     import msgspec
     from peft import get_peft_model_state_dict
 
-    from engine import training as trainers
     from engine.config import Config
     from engine.loop import NAMES
     from engine.runtime.context import StoreCtx
@@ -237,6 +236,7 @@ def trained(
     from engine.store import commands, connect, write
     from engine.store.rows import Metric, Sample, content_id
     from engine.store.schema import migrate
+    from engine.training import trainer as trainers
 
     settings = SETTINGS.format(
         model=json.dumps(str(folder)), method=method, packing=str(packing).lower(), epochs=epochs, rows=ROWS, rate=RATE

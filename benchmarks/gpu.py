@@ -191,7 +191,7 @@ def our_training(packing: bool) -> Callable[[Path, str], Found]:
 
     def work(folder: Path, name: str) -> Found:
         from engine.models import ModelRef
-        from engine.training import Task, trainer
+        from engine.training.trainer import Task, trainer
 
         shape, config = SHAPES[name], settings(folder)
         config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, packing=packing))
@@ -212,10 +212,10 @@ def padded_training(folder: Path, name: str) -> Found:
     from peft import get_peft_model
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-    from engine import training
     from engine.backends.local import torch_device
     from engine.models import ModelRef
     from engine.render import load_tokenizer
+    from engine.training import trainer as training
 
     shape, config = SHAPES[name], settings(folder)
     some = rows(shape, shape.trained)

@@ -14,7 +14,7 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import kernels, model_checking, model_folder, models, roles, sharding, trackers
+from engine import model_checking, model_folder, models, roles, sharding
 from engine.config import Config
 from engine.doctor import endpoint, fit, memory, versions, vllm_memory
 from engine.doctor.endpoint import Asked
@@ -28,6 +28,7 @@ from engine.model_checking import Looked
 from engine.model_folder import local_models
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 from engine.store.conversation import Message, dump_messages
+from engine.training import liger, trackers
 
 LOW_DISK = 10 * 2**30
 GIB = 2**30
@@ -265,9 +266,9 @@ def training(config: Config, folder: Path, gpus: int) -> Finding | None:
 
 def _extras(config: Config, gpus: int) -> Iterator[Finding]:
     """Packages that only some settings need, or use where they are."""
-    found = kernels.possible(config, gpus > 0 and config.model.device != "cpu")
+    found = liger.possible(config, gpus > 0 and config.model.device != "cpu")
     yield Finding(
-        "liger", found.why, fix=f"{kernels.INSTALL} makes training faster" if kernels.INSTALL in found.why else ""
+        "liger", found.why, fix=f"{liger.INSTALL} makes training faster" if liger.INSTALL in found.why else ""
     )
     try:
         if config.train.method == "qlora":

@@ -27,7 +27,7 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, kernels, model_check, models, ranks, sharding, spreading, trackers, training
+from engine import batches, model_check, models, ranks, sharding, spreading
 from engine import config as configs
 from engine.backends.local import torch_device, torch_dtype
 from engine.config import Config
@@ -41,7 +41,10 @@ from engine.signals import diagnosis
 from engine.signals.diagnosis import CHECKPOINT
 from engine.stage import Ctx
 from engine.store.rows import Metric
-from engine.training import Task, Trainer
+from engine.training import liger as kernels
+from engine.training import trackers
+from engine.training import trainer as training
+from engine.training.trainer import Task, Trainer
 
 IGNORED = -100  # the label of a token that is not learned
 MARKER = "complete.json"

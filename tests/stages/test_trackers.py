@@ -8,10 +8,10 @@ import pytest
 import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from engine import trackers
 from engine.errors import ConfigError
 from engine.stages import train
 from engine.store.rows import Metric
+from engine.training import trackers
 
 
 def project(folder: Path, model: Path, extra: str = "") -> tiny.Project:

@@ -14,12 +14,12 @@ from small_models import model_of
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaModel
 
-from engine import training
 from engine.errors import ModelError, Paused, StageError
 from engine.render import render
 from engine.runtime.context import StoreCtx
 from engine.stages import train
 from engine.store.rows import Artifact, Metric
+from engine.training import trainer
 
 CHATS = tiny.chats(40)  # batches of 4, two per step: 5 steps an epoch
 
@@ -293,13 +293,13 @@ def test_balanced_batches_make_the_same_step_with_less_padding(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    collate = training.Trainer.compute_loss
+    collate = trainer.Trainer.compute_loss
 
     def counted(self: Any, model: Any, inputs: dict[str, torch.Tensor], *more: Any, **options: Any) -> Any:
         seen.append(inputs["input_ids"].numel())
         return collate(self, model, inputs, *more, **options)
 
-    monkeypatch.setattr(training.Trainer, "compute_loss", counted)
+    monkeypatch.setattr(trainer.Trainer, "compute_loss", counted)
     whole = f"gradient_accumulation = {len(CHATS) // 4}\nwarmup_ratio = 0.0\nlora_dropout = 0.0\n"
     steps, tokens = [], []
     for balance in ("true", "false"):

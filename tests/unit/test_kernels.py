@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import tiny
 
-from engine import kernels, training
 from engine.config import Config, Model, Train
 from engine.doctor import report
 from engine.errors import ModelError
 from engine.models import ModelRef
-from engine.training import Task
+from engine.training import liger, trainer
+from engine.training.trainer import Task
 
 
 @pytest.fixture
@@ -54,25 +54,25 @@ AUTO, OFF = Config(), Config(train=Train(liger="off"))
 def test_used_where_it_can_be(
     config: Config, cuda: bool, kind: str, used: bool, why: str, installed: Path, tmp_path: Path
 ) -> None:
-    found = kernels.liger(config, cuda, base(tmp_path, kind))
+    found = liger.liger(config, cuda, base(tmp_path, kind))
     assert (found.used, found.why) == (used, why)
     assert ("liger_kernel" in sys.modules) == (cuda and config is AUTO), "imported only where it is needed"
 
 
 def test_not_installed_is_no_error(tmp_path: Path) -> None:
-    if kernels.version() is not None:
+    if liger.version() is not None:
         pytest.skip("liger-kernel is installed here")
-    assert kernels.liger(AUTO, True, base(tmp_path, "llama")).why.startswith("not used: not installed (pip install")
+    assert liger.liger(AUTO, True, base(tmp_path, "llama")).why.startswith("not used: not installed (pip install")
     (found,) = (f for f in report._extras(AUTO, 1) if f.name == "liger")
     assert not found.bad
-    assert kernels.INSTALL in found.fix
+    assert liger.INSTALL in found.fix
     (found,) = (f for f in report._extras(AUTO, 0) if f.name == "liger")
     assert (found.mark, found.text) == ("✔", "not used: its kernels need a GPU")
 
 
 def test_an_unreadable_model_is_named(installed: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere.config\.json"):
-        kernels.liger(AUTO, True, tmp_path / "nowhere")
+        liger.liger(AUTO, True, tmp_path / "nowhere")
 
 
 def test_what_reaches_the_trainer(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,10 +81,10 @@ def test_what_reaches_the_trainer(tiny_model: Path, tmp_path: Path, monkeypatch:
 
     config = Config(model=Model(name=str(tiny_model), device="cpu"))
     task = Task(config, 0, ModelRef(tiny_model), tmp_path / "rows", tmp_path, None)
-    plain = training._arguments(task, torch.device("cpu"))
+    plain = trainer._arguments(task, torch.device("cpu"))
     assert (plain.use_liger_kernel, plain.liger_kernel_config) == (False, None)
-    monkeypatch.setattr(kernels, "liger", lambda *_: kernels.Liger(True, ""))
-    asked = training._arguments(task, torch.device("cpu"))
+    monkeypatch.setattr(liger, "liger", lambda *_: liger.Liger(True, ""))
+    asked = trainer._arguments(task, torch.device("cpu"))
     assert asked.use_liger_kernel
     wanted = {name for name, on in asked.liger_kernel_config.items() if on}
     assert wanted == {"rope", "rms_norm", "swiglu", "geglu"}

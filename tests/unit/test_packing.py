@@ -8,8 +8,8 @@ import pytest
 import torch
 from small_models import model_of
 
-from engine import packing
 from engine.errors import ModelError
+from engine.training import packing
 
 ROWS: list[dict[str, Any]] = [
     {"input_ids": [5, 6, 7, 8, 9], "labels": [5, -100, 7, 8, 9], "seq_lengths": [3, 2]},

@@ -20,7 +20,7 @@ from transformers import PrinterCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, kernels, packing, ranks, spreading, trackers, untrained
+from engine import batches, ranks, spreading, untrained
 from engine.backends import heads
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
@@ -28,6 +28,8 @@ from engine.errors import ConfigError
 from engine.models import ModelRef
 from engine.render import load_tokenizer
 from engine.sharding import Plan
+from engine.training import liger as kernels
+from engine.training import packing, trackers
 
 
 @dataclass(frozen=True, slots=True)

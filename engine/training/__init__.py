@@ -1,0 +1,1 @@
+"""TRL's trainer, set up as config.toml says."""
