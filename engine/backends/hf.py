@@ -19,9 +19,9 @@ import torch
 from torch.nn import functional
 
 from engine import batches
-from engine.backends import Call, Generation, Going, Rating, Scored, heads, padding, replying
+from engine.backends import Call, Generation, Going, Rating, Scored, generation, left_padding, lm_head
 from engine.backends.adapters import Sums, added, sums
-from engine.backends.drawing import Sampling
+from engine.backends.continuous_batching import Asked
 from engine.backends.local import (
     give_back,
     out_of_memory,
@@ -34,7 +34,7 @@ from engine.backends.local import (
 )
 from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
-from engine.backends.replies import Asked
+from engine.backends.sampling import Sampling
 from engine.chat.named import content_key
 from engine.errors import ModelError
 from engine.model_check import belong_together
@@ -69,11 +69,11 @@ class _Loaded:
     peft: Any = None
     adapters: dict[str, str] = field(default_factory=dict)
     sums: dict[str, Sums | None] = field(default_factory=dict)
-    to_logits: heads.Head | None = None
+    to_logits: lm_head.Head | None = None
     digits: list[torch.Tensor] | None = None
     shares: bool | None = None
     refills: bool | None = None
-    together: padding.Together | None = None
+    together: left_padding.Together | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -245,7 +245,7 @@ class HF:
         limits = [min(call.max_new_tokens, self.positions - len(ids)) for call, ids in zip(calls, prompts, strict=True)]
         asked = [Asked(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids]
         with self._active():
-            found = iter(replying.written(self.loaded, asked, how, rows, watch, keep))
+            found = iter(generation.written(self.loaded, asked, how, rows, watch, keep))
         too_long = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
         return [next(found) if ids else Generation("", "stop", 0, 0, too_long) for ids in prompts]
 
@@ -330,7 +330,7 @@ class HF:
         """Logits in float32 as the model itself would give them, its family's scaling and capping included."""
         loaded = self.loaded
         if loaded.to_logits is None:
-            loaded.to_logits = heads.read(loaded.model, loaded.path)
+            loaded.to_logits = lm_head.read(loaded.model, loaded.path)
         return loaded.to_logits.logits(loaded.model, hidden)
 
     def _rate(self, prompts: Sequence[Sequence[int]], token_budget: int) -> list[Rating]:

@@ -24,8 +24,7 @@ from typing import Any
 import torch
 
 from engine import config as configs
-from engine import roles
-from engine.backends import Call, Generation, Rating
+from engine.backends import Call, Generation, Rating, roles
 from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
 from engine.backends.vllm_running import OneCopy, Running, given_up

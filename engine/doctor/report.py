@@ -14,7 +14,8 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import model_checking, model_folder, models, roles, sharding
+from engine import model_checking, model_folder, models, sharding
+from engine.backends import roles
 from engine.config import Config
 from engine.doctor import endpoint, fit, memory, versions, vllm_memory
 from engine.doctor.endpoint import Asked

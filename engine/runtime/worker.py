@@ -19,7 +19,8 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, gauges, loop, model_folder, private, roles, sharding
+from engine import environment, gauges, loop, model_folder, private, sharding
+from engine.backends import roles
 from engine.config import Config
 from engine.errors import MiddoError, WorkerGone
 from engine.evaluation import task_index

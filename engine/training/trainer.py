@@ -21,7 +21,7 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from engine import batches, ranks, spreading, untrained
-from engine.backends import heads
+from engine.backends import lm_head
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.errors import ConfigError
@@ -113,7 +113,7 @@ def trainer(task: Task) -> Trainer:
             peft_config=adapter,
         )
     if tried:
-        heads.require_fused(made.model, task.start.base, dtype)
+        lm_head.require_fused(made.model, task.start.base, dtype)
     spreading.check(made.accelerator, task.plan)
     if task.start.nf4:
         _widen(made.model)
@@ -182,9 +182,9 @@ def _own_settings(model: Any) -> Iterator[None]:
     if hasattr(config, "num_local_experts") and not hasattr(config, "num_experts"):  # TRL knows the other name only
         type(config).attribute_map = type(config).attribute_map | {"num_experts": "num_local_experts"}
     missing = object()
-    before = {name: getattr(config, name, missing) for name in (heads.CAPS[0], "output_router_logits", "use_cache")}
-    if (cap := heads.cap(config)) is not None:
-        setattr(config, heads.CAPS[0], cap)
+    before = {name: getattr(config, name, missing) for name in (lm_head.CAPS[0], "output_router_logits", "use_cache")}
+    if (cap := lm_head.cap(config)) is not None:
+        setattr(config, lm_head.CAPS[0], cap)
     yield
     for name, value in before.items():
         if value is not missing:

@@ -13,7 +13,7 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
 
-from engine import roles
+from engine.backends import roles
 from engine.doctor import report
 from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, MambaConfig, MistralConfig, OPTConfig
 
 from engine.backends import Call, Generation, Going, hf
-from engine.backends.replies import can_refill
+from engine.backends.continuous_batching import can_refill
 from engine.errors import Paused
 from engine.render import render_prompt
 

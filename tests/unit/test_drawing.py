@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from engine.backends.drawing import NUCLEUS, Sampling, draw, numbers
+from engine.backends.sampling import NUCLEUS, Sampling, draw, numbers
 
 
 def shares(logits: torch.Tensor, how: Sampling) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from small_models import model_of
 from torch.nn import functional
 
-from engine.backends import heads, hf
+from engine.backends import hf, lm_head
 from engine.errors import ModelError
 from engine.render import render
 
@@ -21,7 +21,7 @@ CAPPED = ("gemma2", "recurrent_gemma")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_logits_are_the_models_own(family: str, dtype: torch.dtype) -> None:
     model = model_of(family).to(dtype)
-    head = heads.read(model, Path("there"))
+    head = lm_head.read(model, Path("there"))
     ids = torch.tensor([[5, 9, 40, 77, 200]])
     with torch.no_grad():
         inner = getattr(model, model.base_model_prefix)
@@ -35,9 +35,9 @@ def test_logits_are_the_models_own(family: str, dtype: torch.dtype) -> None:
     ("family", "dtype"), [(CAPPED[0], torch.float32), (CAPPED[0], torch.bfloat16), (CAPPED[1], torch.float32)]
 )
 def test_a_cap_that_nobody_knows_is_found(family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "CAPS", ())
+    monkeypatch.setattr(lm_head, "CAPS", ())
     with pytest.raises(ModelError, match=f"there: models of the family '{family}' change their logits"):
-        heads.read(model_of(family).to(dtype), Path("there"))
+        lm_head.read(model_of(family).to(dtype), Path("there"))
 
 
 def test_a_refused_model_stays_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_a_refused_model_stays_refused(tmp_path: Path, monkeypatch: pytest.Monke
     rows = [render(tokenizer, tiny.chat("sort red", "red"), 96)]
     loss = model.score(rows)[0].loss
     hf.release()
-    monkeypatch.setattr(heads, "MULTIPLIES", "")
+    monkeypatch.setattr(lm_head, "MULTIPLIES", "")
     model = hf.load(tmp_path, device="cpu")
     for _ in range(2):
         with pytest.raises(ModelError, match="family 'hyperclovax' change their logits"):

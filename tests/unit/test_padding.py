@@ -9,7 +9,7 @@ import tiny
 import torch
 from small_models import model_of
 
-from engine.backends import hf, padding
+from engine.backends import hf, left_padding
 
 CPU = torch.device("cpu")
 
@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
     ],
 )
 def test_families_that_take_padding_for_text_are_found(family: str, which: str) -> None:
-    assert padding.together(model_of(family), 0, 512, CPU) == which
-    assert padding.together(model_of(family).to(torch.bfloat16), 0, 512, CPU) == which
+    assert left_padding.together(model_of(family), 0, 512, CPU) == which
+    assert left_padding.together(model_of(family).to(torch.bfloat16), 0, 512, CPU) == which
 
 
 @pytest.mark.parametrize("family", ["mamba", "rwkv", "llama", "recurrent_gemma"])

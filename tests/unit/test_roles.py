@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine import config as configs
-from engine import loop, roles
+from engine import loop
+from engine.backends import roles
 from engine.backends.vllm import load
 from engine.config import Config
 from engine.doctor.report import vllm

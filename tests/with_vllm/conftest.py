@@ -21,7 +21,7 @@ from e2e import processes
 from e2e.processes import cli
 
 import engine.demo
-from engine import roles
+from engine.backends import roles
 from engine.demo.project import create_demo
 from engine.settings_file import edit
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine import batches
-from engine.backends import Generation, Going, kept, padding
-from engine.backends.drawing import Sampling
+from engine.backends import Generation, Going, left_padding, paused_replies
+from engine.backends.continuous_batching import Asked, Watch, Writer, Writing, can_refill
 from engine.backends.local import give_back, out_of_memory, positions
-from engine.backends.replies import Asked, Watch, Writer, Writing, can_refill
+from engine.backends.sampling import Sampling
 from engine.errors import Paused
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def written(
     if loaded.refills is None:
         loaded.refills = can_refill(loaded.model, loaded.device)
     key = str(batches.seed(*loaded.key, loaded.device, torch.__version__, torch.get_num_threads(), asked, how, rows))
-    work = (kept.taken(keep, key, asked, loaded.device) if keep else None) or Writing.begin(asked)
+    work = (paused_replies.taken(keep, key, asked, loaded.device) if keep else None) or Writing.begin(asked)
     try:
         _write(loaded, work, how, rows, _Watched(loaded, keep, key, work.tokens, watch))
     except Paused:
-        if keep is not None and not kept.keep(work, keep, key):
+        if keep is not None and not paused_replies.keep(work, keep, key):
             loaded.notes.append(NO_ROOM)
         raise
     if keep is not None:
@@ -68,11 +68,11 @@ def _write(loaded: _Loaded, work: Writing, how: Sampling, rows: int, watch: Watc
         give_back()
 
 
-def _which(loaded: _Loaded) -> padding.Together:
+def _which(loaded: _Loaded) -> left_padding.Together:
     """Which prompts can be answered in one batch, tried once."""
     if loaded.together is None:
         pad, most = loaded.tokenizer.pad_token_id, positions(loaded.model.config)
-        loaded.together = padding.together(loaded.model, pad, most, loaded.device)
+        loaded.together = left_padding.together(loaded.model, pad, most, loaded.device)
     return loaded.together
 
 
@@ -89,7 +89,7 @@ class _Watched:
         """After every forward."""
         if self.path is not None and time.monotonic() - self.kept_at >= KEEP_EVERY_S:
             if work.slots is not None and work.slots.nbytes <= SMALL:
-                kept.keep(work, self.path, self.key)
+                paused_replies.keep(work, self.path, self.key)
             self.kept_at = time.monotonic()
         open = [n for n in work.open if n >= 0 and not work.ended[n]]
         longest = max(open, key=lambda n: (len(work.written[n]), -n), default=0)

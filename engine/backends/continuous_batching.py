@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from engine.backends.drawing import Sampling, draw, numbers
+from engine.backends.kv_slots import Slots, Unfit
+from engine.backends.left_padding import Together, left
 from engine.backends.local import failed
-from engine.backends.padding import Together, left
-from engine.backends.slots import Slots, Unfit
+from engine.backends.sampling import Sampling, draw, numbers
 from engine.errors import Cancelled, Paused
 
 READ_CPU, READ_GPU = 1024, 1 << 14

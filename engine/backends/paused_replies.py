@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine.backends.replies import Asked, Writing
-from engine.backends.slots import Slots
+from engine.backends.continuous_batching import Asked, Writing
+from engine.backends.kv_slots import Slots
 
 SPARE = 1 << 30
 """Bytes that are left free on the disk."""
