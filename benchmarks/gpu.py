@@ -190,7 +190,7 @@ def our_training(packing: bool) -> Callable[[Path, str], Found]:
     """The train stage's trainer at its defaults: LoRA, batches of 4 x 8, checkpointed gradients."""
 
     def work(folder: Path, name: str) -> Found:
-        from engine.models import ModelRef
+        from engine.models.locate import ModelRef
         from engine.training.trainer import Task, trainer
 
         shape, config = SHAPES[name], settings(folder)
@@ -213,7 +213,7 @@ def padded_training(folder: Path, name: str) -> Found:
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     from engine.backends.local import torch_device
-    from engine.models import ModelRef
+    from engine.models.locate import ModelRef
     from engine.render import load_tokenizer
     from engine.training import trainer as training
 

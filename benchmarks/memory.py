@@ -241,7 +241,7 @@ def _untrained(ctx: Any) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from engine import models
+    from engine.models import locate
     from engine.signals import diagnosis
 
     folder = ctx.workdir("checkpoint") / "final"
@@ -253,7 +253,7 @@ def _untrained(ctx: Any) -> None:
     adapted = get_peft_model(model, LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM"))
     state = {k: torch.zeros(v.shape) for k, v in adapted.state_dict().items() if "lora_" in k}
     adapted.save_pretrained(str(folder), state_dict=state)
-    models.write_note(folder, base, ctx.project)
+    locate.write_note(folder, base, ctx.project)
     ctx.publish("checkpoint", folder, {})
 
 

@@ -165,7 +165,7 @@ def _model(name: str | None) -> str | None:
     """A model folder as an absolute path; a hub name (owner/name) as it is."""
     if name is None:
         return None
-    from engine.models import DEMO
+    from engine.models.locate import DEMO
 
     if name in DEMO:
         return name

@@ -32,13 +32,13 @@ from engine.backends.local import (
     torch_device,
     torch_dtype,
 )
+from engine.backends.model_check import belong_together
 from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
 from engine.backends.sampling import Sampling
 from engine.chat.named import content_key
 from engine.errors import ModelError
-from engine.model_check import belong_together
-from engine.models import ModelRef, fingerprint
+from engine.models.locate import ModelRef, fingerprint
 from engine.render import Rendered, load_tokenizer, render_prompt
 from engine.store.rows import Message
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from engine import model_folder, ranks
+from engine import ranks
 from engine.errors import ModelError
-from engine.models import require_nf4
+from engine.models import folder
+from engine.models.locate import require_nf4
 from engine.render import end_of_turn
 
 OF_THE_DEVICE = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS|HIP error|NCCL|same device")
@@ -58,7 +59,7 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
         wanted |= _four_bits(path, dtype, device)
     else:
         wanted |= _straight(device)
-    model_folder.check(path)
+    folder.check(path)
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             str(path),

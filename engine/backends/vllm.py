@@ -29,7 +29,7 @@ from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
 from engine.backends.vllm_running import OneCopy, Running, given_up
 from engine.errors import BackendError, ModelError
-from engine.models import holds_rows
+from engine.models.locate import holds_rows
 from engine.render import load_tokenizer, render_prompt
 from engine.store.rows import Message
 

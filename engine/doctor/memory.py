@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine import model_folder
 from engine.config import Config
 from engine.errors import ModelError
+from engine.models import folder as model_folder
 from engine.sharding import Plan
 
 FLOAT = 4

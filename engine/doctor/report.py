@@ -14,19 +14,21 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import model_checking, model_folder, models, sharding
+from engine import sharding
 from engine.backends import roles
 from engine.config import Config
-from engine.doctor import endpoint, fit, memory, versions, vllm_memory
+from engine.doctor import endpoint, fit, memory, model_check_process, versions, vllm_memory
 from engine.doctor.endpoint import Asked
 from engine.doctor.finding import Finding, refused
 from engine.doctor.fit import Device
 from engine.doctor.memory import Shape, Split
+from engine.doctor.model_check_process import Looked
 from engine.errors import MiddoError, ModelError
 from engine.evaluation import task_index
 from engine.gauges import open_gpus
-from engine.model_checking import Looked
-from engine.model_folder import local_models
+from engine.models import folder as model_folder
+from engine.models import locate
+from engine.models.folder import local_models
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 from engine.store.conversation import Message, dump_messages
 from engine.training import liger, trackers
@@ -122,7 +124,7 @@ def _data(db: sqlite3.Connection) -> Data:
 
 def _fits(config: Config, folder: Path, data: Data, looked: Mapping[str, Looked]) -> Iterator[Finding]:
     """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
-    place = models.on_disk(config.model.name, folder)
+    place = locate.on_disk(config.model.name, folder)
     if place is None or model("model", config.model.name, "alpaca", folder).bad:  # said above
         return
     try:
@@ -149,7 +151,7 @@ def _teacher(config: Config, folder: Path, own: Shape) -> Shape | None:
     """The shape of a teacher on this machine; None where it is elsewhere, not here yet, or cannot be read."""
     if not config.teacher.model:
         return own
-    place = None if config.teacher.backend == "openai" else models.on_disk(config.teacher.model, folder)
+    place = None if config.teacher.backend == "openai" else locate.on_disk(config.teacher.model, folder)
     try:
         return None if place is None else memory.read_shape(place)
     except ModelError:  # its files are looked at by themselves
@@ -273,7 +275,7 @@ def _extras(config: Config, gpus: int) -> Iterator[Finding]:
     )
     try:
         if config.train.method == "qlora":
-            models.require_nf4()
+            locate.require_nf4()
         trackers.require(config.train.report_to)
     except MiddoError as error:
         yield Finding("train", str(error), bad=True)
@@ -302,7 +304,7 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
     """Whether the model called ``name`` (see ``models.locate``) has all files that its ``role`` needs."""
     if not name:
         return Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
-    folder = models.on_disk(name, project)
+    folder = locate.on_disk(name, project)
     if folder is None:
         if Path(name).is_absolute():
             return Finding(role, f"{name}: there is no such folder", bad=True, fix="correct the path in config.toml")
@@ -326,8 +328,8 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
 def _looked(config: Config, folder: Path) -> dict[str, Looked]:
     """What loading tells of the models, where the files of one are whole."""
     for role, name, template in local_models(configs.placed(config, folder)):
-        if models.on_disk(name, folder) is not None and not model(role, name, template, folder).bad:
-            return model_checking.look(config, folder)
+        if locate.on_disk(name, folder) is not None and not model(role, name, template, folder).bad:
+            return model_check_process.look(config, folder)
     return {}
 
 

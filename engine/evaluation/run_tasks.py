@@ -25,13 +25,14 @@ from pathlib import Path
 import msgspec
 
 from engine import config as configs
-from engine import environment, models, ranks
+from engine import environment, ranks
 from engine.backends import hf
 from engine.chat.named import content_key
 from engine.errors import StageError
 from engine.evaluation import task_index
 from engine.evaluation.harness import At, Failed, Job, Measured, Planned, Report
 from engine.evaluation.task_index import TaskNeeds
+from engine.models import locate
 from engine.render import thinks
 from engine.signals import diagnosis
 from engine.stage import Ctx
@@ -118,7 +119,7 @@ REPLIES = "replies"
 def _kept(ctx: Ctx, sources: Mapping[str, str]) -> dict[str, Path]:
     """The file of each task's replies, named by all that they depend on besides the requests' texts."""
     how = configs.slice_hash(ctx.config, ("model", "evaluate.model_args"))
-    by = models.fingerprint(diagnosis.after_model(ctx)), how, version("lm_eval")
+    by = locate.fingerprint(diagnosis.after_model(ctx)), how, version("lm_eval")
     folder = ctx.workdir(REPLIES)
     marks = {name: hashlib.blake2b(":".join((it, *by)).encode(), digest_size=8) for name, it in sources.items()}
     return {name: folder / f"{mark.hexdigest()}.jsonl" for name, mark in marks.items()}

@@ -41,7 +41,7 @@ from engine.errors import DataError, MiddoError
 from engine.hub import errors
 from engine.hub.layout import Undecided, choose
 from engine.hub.names import SCHEME, Name, parse
-from engine.models import WANTED
+from engine.models.locate import WANTED
 
 CARD = "README.md"
 EVERY_S = 0.5

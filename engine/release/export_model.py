@@ -14,10 +14,11 @@ from pathlib import Path
 from shlex import quote
 
 from engine import config as configs
-from engine import models, private
+from engine import private
 from engine.config import Config
 from engine.errors import UsageError
-from engine.models import ModelRef
+from engine.models import locate
+from engine.models.locate import ModelRef
 from engine.release import model_card
 from engine.signals.diagnosis import CHECKPOINT
 from engine.store import read
@@ -50,7 +51,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
         made = _made(db, project, wanted)
     finally:
         db.close()
-    ref = models.checkpoint(folder, project)
+    ref = locate.checkpoint(folder, project)
     new = out.with_name(f"{out.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     try:
@@ -60,11 +61,11 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
             _merge(ref, made.config, new)
         else:
             name = made.config.model.name
-            local = models.local(name, project) is not None
+            local = locate.local(name, project) is not None
             _copy_adapter(ref.adapter, ref.base, made.config, new, str(ref.base) if local else name)
         whole = ref.adapter is None or merged
         (new / "README.md").write_text(
-            model_card.text(replace(made, merged=merged, rows_too=models.holds_rows(folder))), encoding="utf-8"
+            model_card.text(replace(made, merged=merged, rows_too=locate.holds_rows(folder))), encoding="utf-8"
         )
         if out.exists():
             out.rmdir()
@@ -118,7 +119,7 @@ def _copy_adapter(adapter: Path, base: Path, config: Config, new: Path, base_nam
 
     new.mkdir(parents=True)
     for file in adapter.iterdir():
-        if file.name != models.NOTE:
+        if file.name != locate.NOTE:
             private.copy(file, new / file.name)
     settings = json.loads((new / ADAPTER).read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = base_name

@@ -19,12 +19,13 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, gauges, loop, model_folder, private, sharding
+from engine import environment, gauges, loop, private, sharding
 from engine.backends import roles
 from engine.config import Config
 from engine.errors import MiddoError, WorkerGone
 from engine.evaluation import task_index
 from engine.loop import Limits, Open, Run, Stop
+from engine.models import folder as model_folder
 from engine.runtime import launch
 from engine.store import read, search, write
 from engine.store.connect import database, patient, transaction

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engine import batches, models, prompts, ranks
+from engine import batches, prompts, ranks
 from engine.backends import Judges, Rating, Scored, backend
 from engine.chat.forms import without_reasoning
 from engine.chat.named import content_key
 from engine.config import Judge, Model
 from engine.errors import StageError
 from engine.hub.telling import telling
-from engine.models import ModelRef
+from engine.models import locate
+from engine.models.locate import ModelRef
 from engine.render import Rendered, learned, render, render_bare, render_prompt
 from engine.stage import Ctx
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, SUBJECTS, Message
@@ -58,7 +59,7 @@ class Rated:
 
 def base_model(ctx: Ctx) -> ModelRef:
     """The model that config.toml names, in as many bits as this round trains it in."""
-    return ModelRef(models.locate(ctx.config.model.name, ctx.project, telling(ctx)), nf4=_quantised(ctx))
+    return ModelRef(locate.locate(ctx.config.model.name, ctx.project, telling(ctx)), nf4=_quantised(ctx))
 
 
 def _quantised(ctx: Ctx) -> bool:
@@ -67,7 +68,7 @@ def _quantised(ctx: Ctx) -> bool:
     Losses before and after training are compared, so both must come from the same weights.
     """
     folder = ctx.artifact(CHECKPOINT)
-    return ctx.config.train.method == "qlora" if folder is None else models.checkpoint(folder, ctx.project).nf4
+    return ctx.config.train.method == "qlora" if folder is None else locate.checkpoint(folder, ctx.project).nf4
 
 
 def before_model(ctx: Ctx) -> ModelRef:
@@ -79,7 +80,7 @@ def before_model(ctx: Ctx) -> ModelRef:
                 f'round {ctx.round - 1} has no checkpoint, and train.init = "previous" needs one. '
                 'Run its train stage, or set train.init = "base".'
             )
-        return replace(models.checkpoint(folder, ctx.project), nf4=_quantised(ctx))
+        return replace(locate.checkpoint(folder, ctx.project), nf4=_quantised(ctx))
     return base_model(ctx)
 
 
@@ -88,7 +89,7 @@ def after_model(ctx: Ctx) -> ModelRef:
     folder = ctx.artifact(CHECKPOINT)
     if folder is None:
         raise StageError(f"round {ctx.round} has no checkpoint. Run its train stage first.")
-    return models.checkpoint(folder, ctx.project)
+    return locate.checkpoint(folder, ctx.project)
 
 
 def open_model(ctx: Ctx, model: ModelRef) -> HF:
@@ -128,7 +129,7 @@ def open_engine(ctx: Ctx) -> Engine:
 def loss_key(ctx: Ctx, model: ModelRef) -> str:
     """What a cached loss depends on besides the sample: weights, template, number format and cut-off."""
     how = ctx.config.model
-    parts = models.fingerprint(model), how.dtype, how.max_length, content_key(how.chat_template), RENDERING
+    parts = locate.fingerprint(model), how.dtype, how.max_length, content_key(how.chat_template), RENDERING
     return ":".join(str(part) for part in parts if part)
 
 

@@ -15,10 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from engine import batches, lines, models
+from engine import batches, lines
 from engine import config as configs
 from engine.backends import Call, Generation, Rating
 from engine.errors import Paused
+from engine.models import locate
 from engine.signals import diagnosis
 from engine.signals.diagnosis import Chat, Rated
 from engine.stage import Ctx
@@ -101,7 +102,7 @@ class _Kept:
         """What a run before this one has rated."""
         settings = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
         labels = [template.hash for template in diagnosis.judge_templates(ctx).values()]
-        text = ":".join([models.fingerprint(diagnosis.judge_ref(ctx)), how.mode, settings, *labels])
+        text = ":".join([locate.fingerprint(diagnosis.judge_ref(ctx)), how.mode, settings, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
         out.rows.update(map(_read, lines.whole(out.path)))

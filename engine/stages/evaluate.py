@@ -16,7 +16,7 @@ from engine.backends.hf import HF
 from engine.chat.forms import without_reasoning
 from engine.config import Model
 from engine.evaluation import run_tasks
-from engine.models import ModelRef
+from engine.models.locate import ModelRef
 from engine.render import learned, thinks
 from engine.signals import diagnosis
 from engine.signals.diagnosis import last_response

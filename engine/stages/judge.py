@@ -19,7 +19,7 @@ from engine import batches, ranks
 from engine import config as configs
 from engine.backends.hf import HF
 from engine.backends.prefixes import why_alone
-from engine.models import ModelRef
+from engine.models.locate import ModelRef
 from engine.signals import diagnosis
 from engine.signals.diagnosis import Chat, Rated
 from engine.stage import Ctx

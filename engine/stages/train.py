@@ -27,12 +27,14 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, model_check, models, ranks, sharding, spreading
+from engine import batches, ranks, sharding, spreading
 from engine import config as configs
+from engine.backends import model_check
 from engine.backends.local import torch_device, torch_dtype
 from engine.config import Config
 from engine.errors import Paused, StageError
-from engine.models import ModelRef
+from engine.models import locate
+from engine.models.locate import ModelRef
 from engine.release import model_card
 from engine.render import load_tokenizer, render
 from engine.runtime import retention
@@ -86,7 +88,7 @@ def run(ctx: Ctx) -> None:
     meta: dict[str, object] = {
         "method": ctx.config.train.method,
         "base": str(start.base),
-        "fingerprint": models.fingerprint(models.checkpoint(final, ctx.project)),
+        "fingerprint": locate.fingerprint(locate.checkpoint(final, ctx.project)),
         "steps": len(losses),
         "train_loss": math.fsum(losses) / max(len(losses), 1),
     }
@@ -153,7 +155,7 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
 def _run_key(ctx: Ctx, start: ModelRef, plan: Plan | None) -> str:
     """What a checkpoint's continuation depends on: another model, dataset or setting must not resume from it."""
     ids = ctx.dataset().ids
-    parts = (models.fingerprint(start), configs.slice_hash(ctx.config, WHOLE), *([plan.key] if plan else []), *ids)
+    parts = (locate.fingerprint(start), configs.slice_hash(ctx.config, WHOLE), *([plan.key] if plan else []), *ids)
     return f"{batches.seed(*parts):08x}"
 
 
@@ -285,7 +287,7 @@ def _save_final(
     if ctx.config.train.method != "full":
         model.save_pretrained(str(new), state_dict=state)
         _sort_targets(new / "adapter_config.json")
-        models.write_note(new, start, ctx.project)
+        locate.write_note(new, start, ctx.project)
     elif state is None:
         model.to(_final_dtype(ctx.config)).save_pretrained(str(new))
     else:
@@ -295,7 +297,7 @@ def _save_final(
         tokenizer.save_pretrained(str(new))
     losses = _losses(trainer.state)
     told = (math.fsum(losses) / len(losses), losses[-1]) if losses else None
-    rows = models.holds_rows(new)
+    rows = locate.holds_rows(new)
     card = model_card.Made(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told, rows_too=rows)
     (new / "README.md").write_text(model_card.text(card), encoding="utf-8")
     _sync(new)

@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from engine import models, prompts
+from engine import prompts
 from engine.config import Config
+from engine.models import locate
 from engine.store.rows import AXES, Axis, Message
 
 TEMPLATES: dict[Axis, str] = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
@@ -136,7 +137,7 @@ def _bare(text: str) -> str:
 def _counter(config: Config, project: Path) -> Callable[[str], float]:
     """Counts the tokens of a text as the teacher does, where its tokenizer is on this machine; else from bytes."""
     named = config.teacher.model if config.teacher.backend != "openai" else ""
-    place = models.on_disk(named or config.model.name, project)
+    place = locate.on_disk(named or config.model.name, project)
     file = None if place is None else place / "tokenizer.json"
     if file is None or not file.is_file():
         return lambda text: len(text.encode()) / BYTES_PER_TOKEN

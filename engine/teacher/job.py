@@ -12,11 +12,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine import batches, models, prompts
+from engine import batches, prompts
 from engine import config as configs
 from engine.backends import Call, Generation
 from engine.errors import ConfigError
 from engine.hub.telling import telling
+from engine.models import locate
 from engine.prompts import Template
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
@@ -199,7 +200,7 @@ def require_endpoint(how: configs.Teacher) -> configs.Teacher:
 
 def teacher_folder(ctx: Ctx) -> Path:
     """Where the local teacher lies."""
-    return models.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project, telling(ctx))
+    return locate.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project, telling(ctx))
 
 
 # ----------------------------------------------------------------------------------------------------- replies

@@ -20,12 +20,13 @@ from transformers import PrinterCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, ranks, spreading, untrained
+from engine import batches, ranks, spreading
 from engine.backends import lm_head
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
 from engine.errors import ConfigError
-from engine.models import ModelRef
+from engine.models import untrained_tokens
+from engine.models.locate import ModelRef
 from engine.render import load_tokenizer
 from engine.sharding import Plan
 from engine.training import liger as kernels
@@ -154,7 +155,7 @@ def _model(config: Config, start: ModelRef, place: torch.device, device: torch.d
     if how.method == "full":
         return model, None
     tokenizer = load_tokenizer(start.base, config.model.chat_template)
-    rows = untrained.trainable(untrained.find(start.base, model, tokenizer), model)
+    rows = untrained_tokens.trainable(untrained_tokens.find(start.base, model, tokenizer), model)
     adapter = LoraConfig(
         r=how.lora_r,
         lora_alpha=how.lora_alpha,

@@ -16,7 +16,7 @@ from engine import config as configs
 from engine import template
 from engine.errors import UsageError
 from engine.formats import Source, source_of
-from engine.models import DEMO
+from engine.models.locate import DEMO
 from middo_tui import guard
 from middo_tui.feed.home import inside_project, is_project
 from middo_tui.widgets.choices import Item

@@ -284,7 +284,7 @@ LOCATE = """
 import json, sys
 from pathlib import Path
 from engine.errors import ModelError
-from engine.models import locate
+from engine.models.locate import locate
 for name in json.loads(sys.argv[1]):
     heard = []
     try:

@@ -8,9 +8,9 @@ from pathlib import Path
 from e2e.processes import ROOT, cli, run_child
 
 from engine import config as configs
-from engine import models
 from engine.demo.project import create_demo
 from engine.loop import NAMES
+from engine.models import locate
 from engine.store import commands, read, write
 from engine.store.connect import reader, writer
 from engine.store.rows import Rewrite
@@ -48,9 +48,9 @@ def test_a_moved_demo_runs(tmp_path: Path) -> None:
 
 
 def test_paths_work_as_before(tmp_path: Path) -> None:
-    base = models.DEMO["demo:base"]
-    assert models.locate("demo:base", tmp_path) == models.locate(str(base), tmp_path) == base
-    assert models.local("demo:other", tmp_path) is None
+    base = locate.DEMO["demo:base"]
+    assert locate.locate("demo:base", tmp_path) == locate.locate(str(base), tmp_path) == base
+    assert locate.local("demo:other", tmp_path) is None
     (tmp_path / "m").mkdir()
-    models.write_note(tmp_path / "m", models.ModelRef(base), tmp_path)
-    assert str(base) not in (tmp_path / "m" / models.NOTE).read_text(encoding="utf-8")
+    locate.write_note(tmp_path / "m", locate.ModelRef(base), tmp_path)
+    assert str(base) not in (tmp_path / "m" / locate.NOTE).read_text(encoding="utf-8")

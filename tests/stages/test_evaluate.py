@@ -14,9 +14,9 @@ from chat_templates import tokenizer_of
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from engine import models
 from engine.backends import BACKENDS, Generation, backend, hf
 from engine.errors import BackendError
+from engine.models import locate
 from engine.render import render, render_prompt
 from engine.stages import evaluate, train
 from engine.store.rows import EvalItem, Message, Score
@@ -212,7 +212,7 @@ def test_the_base_and_the_tuned_model_share_their_weights(tmp_path: Path, tiny_m
     assert tuned.loaded is base.loaded
     assert tuned.score([row])[0].loss != alone
     assert base.score([row])[0].loss == pytest.approx(alone, abs=1e-6)
-    assert models.checkpoint(folder, tmp_path) == models.ModelRef(tiny_model, folder)
+    assert locate.checkpoint(folder, tmp_path) == locate.ModelRef(tiny_model, folder)
 
 
 def test_backends_are_named(tiny_model: Path) -> None:

@@ -19,13 +19,13 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from engine import config as configs
-from engine import models
 from engine.backends import hf
 from engine.config import Config
 from engine.errors import Paused, StageError
 from engine.evaluation import harness, run_tasks
 from engine.evaluation.harness import Failed, Figure, Job, Measured, Planned, Report
 from engine.evaluation.reply_cache import Replies
+from engine.models import locate
 from engine.render import render_prompt
 from engine.stages import evaluate, train
 from engine.store import read, write
@@ -70,7 +70,7 @@ def measured(job: Job) -> list[Report]:
     return told
 
 
-def job(config: Config, folder: Path, ref: models.ModelRef) -> Job:
+def job(config: Config, folder: Path, ref: locate.ModelRef) -> Job:
     return Job(
         str(ref.base), str(ref.adapter) if ref.adapter else None, ref.nf4, config.model, 0, config.evaluate.tasks,
         config.evaluate.include_path, False, config.evaluate,
@@ -112,7 +112,7 @@ def test_lm_eval_sees_the_tuned_model_in_the_trained_template(
     config = settings("sums", "words", method=method)
     one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
     train.run(one.ctx("train"))
-    ref = models.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)
+    ref = locate.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)
     told = measured(job(config, one.folder, ref))
     planned, *_ = told
     assert planned == Planned({"sums": 12, "words": 12})
@@ -384,7 +384,7 @@ def test_a_task_goes_on_after_its_last_saved_batch(tmp_path: Path, monkeypatch: 
 
 def as_undisturbed(one: tiny.Project, config: Config, folder: Path) -> dict[str, Figure]:
     """Hold the project's scores against those of one process that nobody stops; returns these."""
-    whole = measured(job(config, folder, models.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
+    whole = measured(job(config, folder, locate.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
     expected = {figure.task: figure for report in whole if isinstance(report, Measured) for figure in report.figures}
     assert {name: (row.value, row.stderr, row.n) for name, row in scores(one).items()} == {
         name: (figure.value, figure.stderr, figure.n) for name, figure in expected.items()
@@ -536,7 +536,7 @@ def test_what_cannot_be_loaded_fails_every_task_with_its_reason(
 ) -> None:
     monkeypatch.chdir(EXAMPLES)
     config = settings("sums", "words")
-    told = measured(job(config, tmp_path, models.ModelRef(tmp_path / "nowhere")))
+    told = measured(job(config, tmp_path, locate.ModelRef(tmp_path / "nowhere")))
     failed = [report for report in told if isinstance(report, Failed)]
     assert [report.task for report in failed] == ["sums", "words"]
     assert all(str(tmp_path / "nowhere") in report.reason for report in failed)

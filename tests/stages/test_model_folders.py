@@ -11,7 +11,7 @@ import tiny
 from foldered import BAD, GOOD
 
 from engine import config as configs
-from engine import model_check
+from engine.backends import model_check
 from engine.config import Config
 from engine.doctor import report
 from engine.errors import ConfigError, ModelError

@@ -12,11 +12,11 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from engine import models
 from engine.backends import hf
 from engine.backends.local import read_model
 from engine.errors import ModelError, Paused
-from engine.models import ModelRef
+from engine.models import locate
+from engine.models.locate import ModelRef
 from engine.render import render
 from engine.signals import diagnosis
 from engine.stages import score, train
@@ -75,7 +75,7 @@ def test_both_losses_come_from_the_quantised_base(trained: tiny.Project, model: 
 
 
 def test_losses_of_4_bits_are_cached_apart(trained: tiny.Project, model: Path) -> None:
-    assert models.fingerprint(ModelRef(model)) != models.fingerprint(ModelRef(model, nf4=True))
+    assert locate.fingerprint(ModelRef(model)) != locate.fingerprint(ModelRef(model, nf4=True))
     ctx = trained.ctx("score")
     score.run(ctx)
     small = diagnosis.loss_key(ctx, diagnosis.before_model(ctx))

@@ -10,7 +10,7 @@ import tiny
 from engine import config as configs
 from engine.backends import hf
 from engine.loop import spec
-from engine.models import ModelRef
+from engine.models.locate import ModelRef
 from engine.signals import diagnosis
 from engine.stages import train
 from engine.store.rows import Message

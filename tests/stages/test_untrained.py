@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from engine import config as configs
-from engine import model_check, model_checking, models, untrained
-from engine.backends import hf
+from engine.backends import hf, model_check
 from engine.backends.vllm import _rank
-from engine.doctor import memory
+from engine.doctor import memory, model_check_process
 from engine.errors import ConfigError, ModelError
+from engine.models import locate, untrained_tokens
 from engine.release import export_model
 from engine.render import load_tokenizer
 from engine.signals import diagnosis
@@ -61,9 +61,9 @@ def rows_of(adapter: Path) -> list[torch.Tensor]:
     return [value for name, value in load_file(adapter / "adapter_model.safetensors").items() if "delta" in name]
 
 
-def found(folder: Path, template: str = "chatml") -> untrained.Untrained:
+def found(folder: Path, template: str = "chatml") -> untrained_tokens.Untrained:
     tokenizer, model = model_check.usable(folder, template)
-    return untrained.find(folder, model, tokenizer)
+    return untrained_tokens.find(folder, model, tokenizer)
 
 
 @pytest.mark.parametrize("rows", ["zero", "mean"])
@@ -77,7 +77,7 @@ def test_they_are_found(tied: bool, rows: str, tmp_path: Path) -> None:
 def test_learned_ones_are_not(tmp_path: Path, tiny_model: Path) -> None:
     assert found(base(tmp_path / "m", tied=False, rows="trained")).ids == ()
     assert found(tiny_model, "").ids == ()
-    assert found(models.DEMO["demo:base"], "").ids == ()
+    assert found(locate.DEMO["demo:base"], "").ids == ()
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -160,7 +160,7 @@ def test_weights_that_are_quantised_already(method: str, refused: bool, tiny_mod
 def test_the_doctor_counts_their_memory(tmp_path: Path) -> None:
     folder = base(tmp_path / "m", tied=True)
     config = tiny.make_config(folder, EXTRA.format(epochs=1))
-    (looked,) = model_checking.look(config, tmp_path).values()
+    (looked,) = model_check_process.look(config, tmp_path).values()
     assert looked.rows == 2
     (found,) = looked.findings
     assert found.mark == "!"
@@ -175,4 +175,4 @@ def test_training_in_parts_is_refused(tmp_path: Path) -> None:
     folder = base(tmp_path / "m", tied=True)
     _, model = model_check.usable(folder, "chatml")
     with pytest.raises(ConfigError, match="FSDP2 splits them over processes"):
-        untrained.require(found(folder), configs.Config(), model, "FSDP2")
+        untrained_tokens.require(found(folder), configs.Config(), model, "FSDP2")

@@ -12,7 +12,7 @@ import tiny
 from engine.config import Config, Model, Train
 from engine.doctor import report
 from engine.errors import ModelError
-from engine.models import ModelRef
+from engine.models.locate import ModelRef
 from engine.training import liger, trainer
 from engine.training.trainer import Task
 

@@ -7,29 +7,29 @@ from pathlib import Path
 import pytest
 import tiny
 
-from engine import models
 from engine.backends import hf
 from engine.errors import ModelError
+from engine.models import locate
 
 
 def test_the_fingerprint_follows_the_weights(tmp_path: Path, tiny_model: Path) -> None:
     other = tiny.make_model(tmp_path / "other", seed=1)
     copy = tiny.make_model(tmp_path / "copy")
-    marks = [models.fingerprint(models.ModelRef(folder)) for folder in (tiny_model, copy, other)]
+    marks = [locate.fingerprint(locate.ModelRef(folder)) for folder in (tiny_model, copy, other)]
     assert marks[0] == marks[1] != marks[2]
-    assert models.fingerprint(models.ModelRef(copy, other)) not in marks
+    assert locate.fingerprint(locate.ModelRef(copy, other)) not in marks
     with pytest.raises(ModelError, match=r"no \*\.safetensors weights here"):
-        models.fingerprint(models.ModelRef(tmp_path))
+        locate.fingerprint(locate.ModelRef(tmp_path))
 
 
 def test_models_are_found_beside_the_project_or_refused(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "p" / "m").mkdir(parents=True)
-    assert models.locate("m", tmp_path / "p") == tmp_path / "p" / "m"
-    assert models.locate(str(tiny_model), tmp_path) == tiny_model
+    assert locate.locate("m", tmp_path / "p") == tmp_path / "p" / "m"
+    assert locate.locate(str(tiny_model), tmp_path) == tiny_model
     with pytest.raises(ModelError, match="name is empty"):
-        models.locate("", tmp_path)
+        locate.locate("", tmp_path)
     with pytest.raises(ModelError, match="no such folder, nor a hub name"):
-        models.locate("./no/such/model", tmp_path)
+        locate.locate("./no/such/model", tmp_path)
     with pytest.raises(ModelError, match="torch sees no GPU"):
         hf.load(tiny_model, device="cuda:7")
     (tmp_path / "broken").mkdir()

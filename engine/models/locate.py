@@ -26,7 +26,7 @@ WANTED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt")
 SMALL = 4 << 20  # files up to this size are hashed whole
 SAMPLES, SAMPLE_BYTES = 64, 4096
 NOTE = "middo.json"
-DEMO = {f"demo:{name}": Path(__file__).parent / "demo" / name for name in ("base", "teacher")}
+DEMO = {f"demo:{name}": Path(__file__).parents[1] / "demo" / name for name in ("base", "teacher")}
 """The embedded models by names that hold wherever this package and the project lie."""
 
 
@@ -162,7 +162,8 @@ def checkpoint(folder: Path, project: Path) -> ModelRef:
 
 
 def holds_rows(adapter: Path) -> bool:
-    """Whether an adapter also holds rows of the embedding (``engine.untrained``), which vLLM loads from none."""
+    """Whether an adapter also holds rows of the embedding (``engine.models.untrained_tokens``), which vLLM loads from
+    none."""
     try:
         return bool(
             json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["trainable_token_indices"]

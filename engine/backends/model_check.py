@@ -1,8 +1,8 @@
 """Whether a model can be used as a run uses it: tokenizer, template, config and weights are held against each other.
 
-The weights' names and shapes are read, not the weights: seconds for a model of any size. The train stage asks before
-it renders a row; ``python -m engine.model_check CONFIG FOLDER`` asks for the doctor, in a process that may load torch
-(``engine.model_checking``), and prints what it found as JSON.
+The weights' names and shapes are read, not the weights: seconds for a model of any size. The train stage asks before it
+renders a row; ``python -m engine.backends.model_check CONFIG FOLDER`` asks for the doctor, in a process that may load
+torch (``engine.doctor.model_check_process``), and prints what it found as JSON.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as configs
-from engine import model_folder, models, sharding, untrained
+from engine import sharding
 from engine.config import Config
 from engine.errors import ConfigError, MiddoError, ModelError
-from engine.model_folder import local_models
+from engine.models import folder as model_folder
+from engine.models import locate, untrained_tokens
+from engine.models.folder import local_models
 
 
 def usable(folder: Path, chat_template: str = "") -> tuple[Any, Any]:
@@ -53,7 +55,7 @@ def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
     for kind in ("pad", "eos", "bos"):
         if (token := getattr(tokenizer, f"{kind}_token_id")) is not None:
             used[token] = f"its {kind} token"
-    used |= dict.fromkeys(untrained.template_ids(tokenizer), "a token of its chat template")
+    used |= dict.fromkeys(untrained_tokens.template_ids(tokenizer), "a token of its chat template")
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     used |= dict.fromkeys({*tokenizer.get_vocab().values()} - special - used.keys(), "a token")
     outside = [(token, what) for token, what in used.items() if token >= rows]
@@ -99,7 +101,7 @@ def check(config: Config, project: Path) -> list[str]:
     config = configs.placed(config, project)
     said: list[str] = []
     for role, name, template in local_models(config):
-        if (folder := models.on_disk(name, project)) is not None:
+        if (folder := locate.on_disk(name, project)) is not None:
             tokenizer, model = usable(folder, template)
             said += [] if role == "teacher" else trained(config, project, folder, tokenizer, model)[0]
     return said
@@ -115,10 +117,10 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
     from engine.render import note
 
     _refuse_quantised(config, folder)
-    found = untrained.find(folder, model, tokenizer)
+    found = untrained_tokens.find(folder, model, tokenizer)
     plan = sharding.plan(config, project)
-    untrained.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
-    said = [*filter(None, [note(tokenizer)]), *untrained.said(found, config)]
+    untrained_tokens.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
+    said = [*filter(None, [note(tokenizer)]), *untrained_tokens.said(found, config)]
     if config.model.max_length > (seen := positions(model.config)):
         said.append(
             f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their"
@@ -135,7 +137,7 @@ def main(argv: list[str]) -> int:
     for role, name, template in local_models(config):
         found: dict[str, object] = {"role": role, "error": "", "notes": [], "rows": 0}
         try:
-            if (folder := models.on_disk(name, project)) is not None:
+            if (folder := locate.on_disk(name, project)) is not None:
                 tokenizer, model = usable(folder, template)
                 if role == "model":
                     found["notes"], found["rows"] = trained(config, project, folder, tokenizer, model)

@@ -1,7 +1,7 @@
 """Whether the files of a model's folder are whole and belong together: what can be told without loading anything.
 
 The doctor and a run's worker ask here before anything is computed, and both say what is wrong in the same words.
-``engine.model_check`` goes on where libraries must be loaded for it.
+``engine.backends.model_check`` goes on where libraries must be loaded for it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine import models
 from engine.config import Config
 from engine.errors import ModelError
+from engine.models import locate
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -166,5 +166,5 @@ def check_all(config: Config, project: Path) -> None:
         ModelError: as ``check``.
     """
     for _, name, _ in local_models(config):
-        if (folder := models.on_disk(name, project)) is not None:
+        if (folder := locate.on_disk(name, project)) is not None:
             check(folder)

@@ -1,4 +1,5 @@
-"""Starts the process that looks at a project's models (``engine.model_check``) and reads what it found. Light."""
+"""Starts the process that looks at a project's models (``engine.backends.model_check``) and reads what it found.
+Light."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def look(config: Config, folder: Path) -> dict[str, Looked]:
         folder: the project's, which relative names are looked up from.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "engine.model_check", configs.snapshot(config), str(folder.resolve())],
+        [sys.executable, "-m", "engine.backends.model_check", configs.snapshot(config), str(folder.resolve())],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
