@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from engine import ranks
+from engine.distributed import ranks
 from engine.errors import ModelError
 from engine.models import folder
 from engine.models.locate import require_nf4

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as configs
-from engine import sharding
 from engine.config import Config
+from engine.distributed import sharding
 from engine.errors import ConfigError, MiddoError, ModelError
 from engine.models import folder as model_folder
 from engine.models import locate, untrained_tokens

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from engine.config import Config
+from engine.distributed.sharding import Plan
 from engine.errors import ModelError
 from engine.models import folder as model_folder
-from engine.sharding import Plan
 
 FLOAT = 4
 NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight; the scale of its block of 64; the scale of 256 such scales

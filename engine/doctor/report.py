@@ -14,9 +14,9 @@ import psutil
 import pynvml
 
 from engine import config as configs
-from engine import sharding
 from engine.backends import roles
 from engine.config import Config
+from engine.distributed import sharding
 from engine.doctor import endpoint, fit, memory, model_check_process, versions, vllm_memory
 from engine.doctor.endpoint import Asked
 from engine.doctor.finding import Finding, refused

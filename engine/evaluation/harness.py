@@ -26,12 +26,12 @@ from typing import Any
 import msgspec
 
 from engine.config import Evaluate, Model
+from engine.distributed.lifeline import die_with
 from engine.errors import MiddoError, StageError
 from engine.evaluation.reply_cache import Replies
 from engine.evaluation.task_index import main_metric
 from engine.evaluation.team import Team
 from engine.models.locate import ModelRef
-from engine.tether import die_with
 
 EVERY_S = 0.5
 

@@ -25,9 +25,10 @@ from pathlib import Path
 import msgspec
 
 from engine import config as configs
-from engine import environment, ranks
+from engine import environment
 from engine.backends import hf
 from engine.chat.named import content_key
+from engine.distributed import ranks
 from engine.errors import StageError
 from engine.evaluation import task_index
 from engine.evaluation.harness import At, Failed, Job, Measured, Planned, Report

@@ -3,8 +3,8 @@
 ``python -m engine.runtime.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the
 worker's:
 when the worker goes away by whatever means, the pipe closes and this process group kills itself, which frees lock and
-GPU. As one of several processes (``engine.torchrun``) it gets the path of the launcher's socket in place of DEATH_FD;
-rank 0 does all of the above and is the only one that opens the store, the others help it.
+GPU. As one of several processes (``engine.distributed.torchrun``) it gets the path of the launcher's socket in place of
+DEATH_FD; rank 0 does all of the above and is the only one that opens the store, the others help it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from pathlib import Path
 import msgspec
 
 from engine import config as configs
-from engine import ranks
 from engine.config import Config
+from engine.distributed import ranks
+from engine.distributed.lifeline import die_with, fetch
+from engine.distributed.torchrun import NO_SPACE
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
 from engine.runtime.context import StoreCtx
@@ -33,8 +35,6 @@ from engine.stage import Ctx
 from engine.store import read, write
 from engine.store.connect import patient
 from engine.store.patience import FULL, WAITED, WORDS, lasting
-from engine.tether import die_with, fetch
-from engine.torchrun import NO_SPACE
 
 
 def resolve(target: str) -> Callable[[Ctx], None]:

@@ -19,9 +19,11 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, gauges, loop, private, sharding
+from engine import environment, gauges, loop, private
 from engine.backends import roles
 from engine.config import Config
+from engine.distributed import sharding
+from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import MiddoError, WorkerGone
 from engine.evaluation import task_index
 from engine.loop import Limits, Open, Run, Stop
@@ -32,7 +34,6 @@ from engine.store.connect import database, patient, transaction
 from engine.store.patience import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
 from engine.store.rows import Job
 from engine.store.schema import migrate
-from engine.torchrun import NO_SPACE, RANK_FAILED
 
 POLL_S = 0.2
 GAUGE_S = 2.0
@@ -196,7 +197,7 @@ class Supervisor:
         child = [str(self.project), str(step.round), ",".join(step.stages), str(death)]
         if processes == 1:
             return [sys.executable, "-m", "engine.runtime.run_stage", *child]
-        return [sys.executable, "-m", "engine.torchrun", str(processes), *child, str(self.lock)]
+        return [sys.executable, "-m", "engine.distributed.torchrun", str(processes), *child, str(self.lock)]
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:
         """Wait for the child; a cancel ends its whole process group, kindly first."""

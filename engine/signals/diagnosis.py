@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engine import batches, prompts, ranks
+from engine import batches, prompts
 from engine.backends import Judges, Rating, Scored, backend
 from engine.chat.forms import without_reasoning
 from engine.chat.named import content_key
 from engine.config import Judge, Model
+from engine.distributed import ranks
 from engine.errors import StageError
 from engine.hub.telling import telling
 from engine.models import locate

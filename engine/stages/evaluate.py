@@ -10,11 +10,12 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from engine import batches, ranks
+from engine import batches
 from engine.backends import Generation
 from engine.backends.hf import HF
 from engine.chat.forms import without_reasoning
 from engine.config import Model
+from engine.distributed import ranks
 from engine.evaluation import run_tasks
 from engine.models.locate import ModelRef
 from engine.render import learned, thinks

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from engine import batches, ranks
+from engine import batches
 from engine.backends import Scored
+from engine.distributed import ranks
 from engine.render import Rendered
 from engine.signals import diagnosis, neighbourhoods
 from engine.spool import Spool

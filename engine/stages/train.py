@@ -5,8 +5,8 @@ writes a checkpoint every train.checkpoint_steps and on pause; a checkpoint coun
 last, and a resumed run ends in the same bytes as an undisturbed one. The finished model is published, then the
 checkpoints go.
 
-In several processes (``engine.ranks``) each learns from its own share of every step's samples; rank 0 reads and writes
-all that the store and the disk hold, the others only keep step.
+In several processes (``engine.distributed.ranks``) each learns from its own share of every step's samples; rank 0 reads
+and writes all that the store and the disk hold, the others only keep step.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches, ranks, sharding, spreading
+from engine import batches
 from engine import config as configs
 from engine.backends import model_check
 from engine.backends.local import torch_device, torch_dtype
 from engine.config import Config
+from engine.distributed import gather_weights, ranks, sharding
+from engine.distributed.sharding import Plan
 from engine.errors import Paused, StageError
 from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.release import model_card
 from engine.render import load_tokenizer, render
 from engine.runtime import retention
-from engine.sharding import Plan
 from engine.signals import diagnosis
 from engine.signals.diagnosis import CHECKPOINT
 from engine.stage import Ctx
@@ -125,7 +126,7 @@ def _train(task: Task, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
     if steps.paused or task.plan is None or not task.plan.kind:
         return trainer, None
     adapter = task.config.train.method != "full"
-    return trainer, spreading.whole(trainer, torch.float32 if adapter else _final_dtype(task.config), adapter)
+    return trainer, gather_weights.whole(trainer, torch.float32 if adapter else _final_dtype(task.config), adapter)
 
 
 def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:

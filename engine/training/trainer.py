@@ -20,15 +20,16 @@ from transformers import PrinterCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches, ranks, spreading
+from engine import batches
 from engine.backends import lm_head
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.config import Config
+from engine.distributed import gather_weights, ranks
+from engine.distributed.sharding import Plan
 from engine.errors import ConfigError
 from engine.models import untrained_tokens
 from engine.models.locate import ModelRef
 from engine.render import load_tokenizer
-from engine.sharding import Plan
 from engine.training import liger as kernels
 from engine.training import packing, trackers
 
@@ -115,7 +116,7 @@ def trainer(task: Task) -> Trainer:
         )
     if tried:
         lm_head.require_fused(made.model, task.start.base, dtype)
-    spreading.check(made.accelerator, task.plan)
+    gather_weights.check(made.accelerator, task.plan)
     if task.start.nf4:
         _widen(made.model)
     head = made.model.get_output_embeddings()

@@ -15,7 +15,7 @@ import tiny
 from safetensors.torch import load_file
 
 from engine import config as configs
-from engine import ranks
+from engine.distributed import ranks
 from engine.errors import ConfigError, StageError
 from engine.stages import train
 from engine.store import read
@@ -45,7 +45,7 @@ def launch(project: Path, stages: str, processes: int) -> tuple[int, str]:
     child = [str(project), "0", stages, str(death_r)]
     command = ["engine.runtime.run_stage", *child]
     if processes > 1:
-        command = ["engine.torchrun", str(processes), *child, str(death_r)]
+        command = ["engine.distributed.torchrun", str(processes), *child, str(death_r)]
     with Popen(
         [sys.executable, "-m", *command], env=ENV, pass_fds=[death_r], stdout=PIPE, stderr=STDOUT, text=True
     ) as process:

@@ -24,7 +24,7 @@ from stages.test_ranks import job, launch, make
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from engine import config as configs
-from engine import spreading
+from engine.distributed import gather_weights
 from engine.stages import train
 from engine.store.rows import Metric
 
@@ -190,7 +190,7 @@ def test_what_would_not_be_split_is_refused(flag: Path, tmp_path: Path, tiny_mod
 
 def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tiny_model: Path, whole: Whole) -> None:
     """The real command in place of our launcher: the same as torchrun, and its one process for a CPU is refused."""
-    from engine.tether import hand_out
+    from engine.distributed.lifeline import hand_out
 
     project = spread(tmp_path, tiny_model, "lora", "ddp.yaml")
     file = project.folder / "spread.yaml"
@@ -231,7 +231,7 @@ def test_weights_that_are_one_stay_one(tmp_path: Path, tiny_model: Path) -> None
     """A model whose head is its embedding is saved with one of them, as it is without an accelerate config."""
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tiny_model, tie_word_embeddings=True))
     trainer = SimpleNamespace(accelerator=SimpleNamespace(unwrap_model=lambda model: model), model=model)
-    state = spreading.whole(trainer, torch.bfloat16, trained=False)
+    state = gather_weights.whole(trainer, torch.bfloat16, trained=False)
     assert state is not None
     assert state["lm_head.weight"] is state["model.embed_tokens.weight"]
     assert {weight.dtype for weight in state.values()} == {torch.bfloat16}
@@ -239,7 +239,7 @@ def test_weights_that_are_one_stay_one(tmp_path: Path, tiny_model: Path) -> None
     assert "lm_head.weight" not in load_file(tmp_path / "new" / "model.safetensors")
     model.requires_grad_(False)
     model.lm_head.weight.requires_grad_(True)
-    learned = spreading.whole(trainer, torch.float32, trained=True)
+    learned = gather_weights.whole(trainer, torch.float32, trained=True)
     assert learned is not None
     assert learned.keys() == {"lm_head.weight", "model.embed_tokens.weight"}
 

@@ -85,7 +85,8 @@ def test_code_of_the_model_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "module", ["engine.runtime.worker", "engine.selection.preview.build", "engine.hub.download", "engine.torchrun"]
+    "module",
+    ["engine.runtime.worker", "engine.selection.preview.build", "engine.hub.download", "engine.distributed.torchrun"],
 )
 def test_a_strangers_folder_is_no_place_to_import_from(module: str, tmp_path: Path) -> None:
     """Also by way of a PYTHONPATH that means the folder one is in."""

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from engine import config as configs
-from engine import sharding
-from engine.accelerating import NOT_OURS, environment
+from engine.distributed import sharding
+from engine.distributed.accelerate_env import NOT_OURS, environment
 from engine.doctor import report
 from engine.doctor.memory import WHOLE, Split
 from engine.errors import ConfigError

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ErrorHandler, ProcessFailure
 
-from engine.tether import fetch, hand_out
-from engine.torchrun import reason
+from engine.distributed.lifeline import fetch, hand_out
+from engine.distributed.torchrun import reason
 
 ROOT = str(Path(__file__).parents[2])
 CHILD = """
 import sys
 from pathlib import Path
-from engine.tether import die_with, fetch
+from engine.distributed.lifeline import die_with, fetch
 connection, (given,) = fetch(Path(sys.argv[1]), 1)
 die_with({which})
 print("tied", flush=True)

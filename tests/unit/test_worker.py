@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import WorkerGone
 from engine.loop import NAMES, Run
 from engine.runtime import launch
@@ -17,7 +18,6 @@ from engine.runtime.worker import Supervisor
 from engine.store import commands, patience, read, write
 from engine.store.connect import patient, writer
 from engine.store.schema import migrate
-from engine.torchrun import NO_SPACE, RANK_FAILED
 
 STEP = Run(0, ("score", "judge"))
 
@@ -85,7 +85,7 @@ def test_groups_that_use_the_model_get_as_many_processes_as_config_toml_says(wor
     assert "engine.runtime.run_stage" in worker.command(STEP, death=5)
     (worker.project / "config.toml").write_text("[launch]\nprocesses = 4\n", encoding="utf-8")
     assert worker.command(STEP, death=5)[2:] == [
-        *("engine.torchrun", "4", str(worker.project), "0", "score,judge", "5", "-1"),
+        *("engine.distributed.torchrun", "4", str(worker.project), "0", "score,judge", "5", "-1"),
     ]
     assert "engine.runtime.run_stage" in worker.command(replace(STEP, stages=("rewrite",)), death=5)
 

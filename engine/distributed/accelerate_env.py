@@ -1,7 +1,7 @@
 """What ``accelerate launch --config_file`` would put into the environment of every process that it starts.
 
-The processes themselves are started by torchrun (``engine.torchrun``), as accelerate does it too: they so stay tied to
-the worker, and ``accelerate launch`` would start a single process where there is no GPU.
+The processes themselves are started by torchrun (``engine.distributed.torchrun``), as accelerate does it too: they so
+stay tied to the worker, and ``accelerate launch`` would start a single process where there is no GPU.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from engine.distributed.sharding import Plan
 from engine.errors import ConfigError
-from engine.sharding import Plan
 
 # torchrun says where processes meet; [model] dtype says how they compute; ours are found without a folder "/".
 NOT_OURS = ("MASTER_ADDR", "MASTER_PORT", "ACCELERATE_MIXED_PRECISION", "PYTHONPATH")

@@ -1,10 +1,10 @@
 """A child of several processes: torchrun starts them, and when one fails this says which and why.
 
-``python -m engine.torchrun PROCESSES PROJECT ROUND STAGE[,STAGE…] DEATH_FD LOCK_FD``. Every process runs
-``engine.runtime.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.ranks``). torchrun ends
-all of them as soon as one has failed. ``accelerate launch`` is no way to do this: on a CPU it starts one process,
-whatever it is asked for. Training by an accelerate config gets the environment that it would make
-(``engine.accelerating``).
+``python -m engine.distributed.torchrun PROCESSES PROJECT ROUND STAGE[,STAGE…] DEATH_FD LOCK_FD``. Every process runs
+``engine.runtime.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.distributed.ranks``).
+torchrun ends all of them as soon as one has failed. ``accelerate launch`` is no way to do this: on a CPU it starts one
+process, whatever it is asked for. Training by an accelerate config gets the environment that it would make
+(``engine.distributed.accelerate_env``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as configs
-from engine import sharding
+from engine.distributed import sharding
+from engine.distributed.lifeline import die_with, hand_out
 from engine.errors import MiddoError
-from engine.tether import die_with, hand_out
 
 RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
 NO_SPACE = 75  # the exit code of a child that found the disk full: it is started again when there is space
@@ -41,7 +41,7 @@ def spread_training(project: Path) -> None:
         ConfigError: it cannot be used.
     """
     if (plan := sharding.plan(configs.load(project), project)) is not None:
-        from engine.accelerating import environment
+        from engine.distributed.accelerate_env import environment
 
         os.environ |= environment(plan)
 

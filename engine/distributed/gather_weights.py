@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from engine import ranks
+from engine.distributed import ranks
+from engine.distributed.sharding import Plan
 from engine.errors import StageError
-from engine.sharding import Plan
 
 
 def check(accelerator: Any, plan: Plan | None) -> None:

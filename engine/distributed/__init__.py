@@ -1,0 +1,1 @@
+"""One stage in several processes."""
