@@ -16,10 +16,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from engine import config as configs
+from engine.chat.render import load_tokenizer, render
 from engine.demo.project import create_demo
 from engine.loop import NAMES
 from engine.project import folder as project
-from engine.render import load_tokenizer, render
 from engine.runtime.context import StoreCtx
 from engine.selection import thresholds
 from engine.signals import diagnosis

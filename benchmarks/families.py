@@ -84,7 +84,7 @@ def chats() -> list[Any]:
 
 def rows_of(folder: Path) -> list[Any]:
     """The chats as tokens."""
-    from engine.render import load_tokenizer, render
+    from engine.chat.render import load_tokenizer, render
 
     tokenizer = load_tokenizer(folder)
     found = [render(tokenizer, chat, 256) for chat in chats()]
@@ -128,8 +128,8 @@ def ratings(folder: Path, scratch: Path) -> Figures:
     """The judge's ratings and how much of the probability lies on digits; requests share what they begin with."""
     import families_plain as plain
 
-    from engine import prompts
     from engine.backends import hf
+    from engine.chat import prompts
     from engine.signals import diagnosis
 
     judge = hf.load(folder, device="cpu")
@@ -155,7 +155,7 @@ def replies(folder: Path, scratch: Path) -> Figures:
     import families_plain as plain
 
     from engine.backends import hf
-    from engine.render import render_prompt
+    from engine.chat.render import render_prompt
 
     model = hf.load(folder, device="cpu")
     asked = [chat[:1] for chat in chats()]

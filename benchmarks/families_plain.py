@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from engine.render import Rendered
+from engine.chat.render import Rendered
 
 IGNORED = -100
 

@@ -34,8 +34,8 @@ import random_llama  # noqa: E402
 from measured import machine, piece, run_piece, table  # noqa: E402
 
 if TYPE_CHECKING:
+    from engine.chat.render import Rendered
     from engine.config import Config
-    from engine.render import Rendered
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "gpu.md"
 PADDED_BATCH = 8
@@ -66,7 +66,7 @@ SHAPES = {
 
 def rows(shape: Shape, count: int) -> list[Rendered]:
     """Rows of random words whose lengths are spread as instruction data's are: 20 to 2,048 tokens, half under 250."""
-    from engine.render import Rendered
+    from engine.chat.render import Rendered
 
     draw = random.Random(0)
     out = []
@@ -129,8 +129,8 @@ def watched(some: Sequence[Rendered], shape: Shape, training: bool) -> Iterator[
 
 def our_scoring(folder: Path, name: str) -> Found:
     """The scorer: losses and embeddings of one pass, planned as the score stage plans."""
-    from engine import batches
     from engine.backends import hf
+    from engine.chat import batches
 
     shape, config = SHAPES[name], settings(folder)
     some = rows(shape, shape.scored)
@@ -213,8 +213,8 @@ def padded_training(folder: Path, name: str) -> Found:
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     from engine.backends.local import torch_device
+    from engine.chat.render import load_tokenizer
     from engine.models.locate import ModelRef
-    from engine.render import load_tokenizer
     from engine.training import trainer as training
 
     shape, config = SHAPES[name], settings(folder)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
 
-from engine.render import Rendered, load_tokenizer, render_bare
+from engine.chat.render import Rendered, load_tokenizer, render_bare
 from engine.store.rows import DIMENSIONS, Message
 
 LOSS_BATCH = 8

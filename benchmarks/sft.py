@@ -46,7 +46,7 @@ def _chats(data: Path, count: int) -> list[list[dict[str, str]]]:
 
 def _own_tokens(data: Path, count: int) -> int:
     """Tokens of the rows as every side trains on them, cut at MAX_LENGTH."""
-    from engine.render import load_tokenizer, render
+    from engine.chat.render import load_tokenizer, render
     from engine.store.rows import Message
 
     tokenizer = load_tokenizer(BASE)
@@ -93,7 +93,7 @@ def trl(**changed: bool) -> Callable[[Path, Path, int], Found]:
         from transformers import AutoModelForCausalLM
         from trl import SFTConfig, SFTTrainer
 
-        from engine.render import load_tokenizer
+        from engine.chat.render import load_tokenizer
 
         own = {"use_cpu": True, "bf16": False, "num_train_epochs": 1, "report_to": "none", **changed}
         trainer = SFTTrainer(
@@ -114,7 +114,7 @@ def padded(scratch: Path, data: Path, rows: int) -> Found:
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-    from engine.render import load_tokenizer, render
+    from engine.chat.render import load_tokenizer, render
     from engine.store.rows import Message
 
     tokenizer = load_tokenizer(BASE)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from measured import machine, table
 
-from engine import prompts
 from engine.backends import vllm
+from engine.chat import prompts
 from engine.config import VLLM
 from engine.demo import seed
 from engine.signals import diagnosis

@@ -15,8 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from engine.chat.render import Rendered
 from engine.errors import BackendError
-from engine.render import Rendered
 from engine.store.rows import Message
 
 if TYPE_CHECKING:

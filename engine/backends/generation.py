@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from engine import batches
 from engine.backends import Generation, Going, left_padding, paused_replies
 from engine.backends.continuous_batching import Asked, Watch, Writer, Writing, can_refill
 from engine.backends.local import give_back, out_of_memory, positions
 from engine.backends.sampling import Sampling
+from engine.chat import batches
 from engine.errors import Paused
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import torch
 from torch.nn import functional
 
-from engine import batches
 from engine.backends import Call, Generation, Going, Rating, Scored, generation, left_padding, lm_head
 from engine.backends.adapters import Sums, added, sums
 from engine.backends.continuous_batching import Asked
@@ -36,10 +35,11 @@ from engine.backends.model_check import belong_together
 from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
 from engine.backends.sampling import Sampling
+from engine.chat import batches
 from engine.chat.named import content_key
+from engine.chat.render import Rendered, load_tokenizer, render_prompt
 from engine.errors import ModelError
 from engine.models.locate import ModelRef, fingerprint
-from engine.render import Rendered, load_tokenizer, render_prompt
 from engine.store.rows import Message
 
 # Logits held at a time by the scorer. torch 2.13's linear_cross_entropy was measured against these chunks

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from engine.chat.render import end_of_turn
 from engine.distributed import ranks
 from engine.errors import ModelError
 from engine.models import folder
 from engine.models.locate import require_nf4
-from engine.render import end_of_turn
 
 OF_THE_DEVICE = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS|HIP error|NCCL|same device")
 SMALL_MODEL = 50_000_000  # parameters; below it a second thread costs more than it brings on a CPU

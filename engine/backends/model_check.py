@@ -30,7 +30,7 @@ def usable(folder: Path, chat_template: str = "") -> tuple[Any, Any]:
     import torch
 
     from engine.backends.local import read_model
-    from engine.render import load_tokenizer
+    from engine.chat.render import load_tokenizer
 
     model_folder.check(folder)
     tokenizer = load_tokenizer(folder, chat_template)
@@ -114,7 +114,7 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
         ConfigError: it cannot be trained with them.
     """
     from engine.backends.local import positions
-    from engine.render import note
+    from engine.chat.render import note
 
     _refuse_quantised(config, folder)
     found = untrained_tokens.find(folder, model, tokenizer)

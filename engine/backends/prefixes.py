@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from engine import batches
 from engine.backends.local import failed, positions
+from engine.chat import batches
 
 WORTH_SHARING = 0.9
 """Share when the tokens to compute fall to this part or less: attention by a mask has a cost of its own."""

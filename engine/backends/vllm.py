@@ -28,9 +28,9 @@ from engine.backends import Call, Generation, Rating, roles
 from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
 from engine.backends.vllm_running import OneCopy, Running, given_up
+from engine.chat.render import load_tokenizer, render_prompt
 from engine.errors import BackendError, ModelError
 from engine.models.locate import holds_rows
-from engine.render import load_tokenizer, render_prompt
 from engine.store.rows import Message
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)

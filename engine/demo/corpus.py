@@ -11,10 +11,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from engine.chat.prompts import Template, load
 from engine.demo import flaws, seed, world
 from engine.demo.flaws import Flaw, SeedRow
 from engine.demo.world import FAMILIES
-from engine.prompts import Template, load
 
 HERE = Path(__file__).parent
 DIMENSIONS = ("clarity", "completeness", "factuality")

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from engine.chat.prompts import tagged
 from engine.demo import corpus, world
 from engine.demo.flaws import SeedRow
 from engine.demo.pretrain import IGNORE
-from engine.prompts import tagged
 
 Floats = NDArray[np.float64]
 BATCH = 64

@@ -312,7 +312,7 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
     try:
         model_folder.check(folder)
         if chat_template:
-            from engine.render import template_text
+            from engine.chat.render import template_text
 
             template_text(chat_template)
         elif not model_folder.has_template(folder):

@@ -182,7 +182,7 @@ def _model(job: Job) -> Any:
     """The round's model as lm-eval sees it, asked in the chat template that it was trained in."""
     from lm_eval.api.registry import get_model
 
-    from engine.render import FIXED_DATE
+    from engine.chat.render import FIXED_DATE
 
     args = {
         "enable_thinking": job.thinking,
@@ -209,7 +209,7 @@ def _vllm_args(job: Job) -> dict[str, Any]:
     """What vLLM loads. It reads the tokenizer from a folder, with the project's chat template in it."""
     from peft import PeftConfig
 
-    from engine.render import load_tokenizer
+    from engine.chat.render import load_tokenizer
 
     folder = tempfile.mkdtemp(prefix="middo-tokenizer-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -28,13 +28,13 @@ from engine import config as configs
 from engine import environment
 from engine.backends import hf
 from engine.chat.named import content_key
+from engine.chat.render import thinks
 from engine.distributed import ranks
 from engine.errors import StageError
 from engine.evaluation import task_index
 from engine.evaluation.harness import At, Failed, Job, Measured, Planned, Report
 from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
-from engine.render import thinks
 from engine.signals import diagnosis
 from engine.stage import Ctx
 from engine.store.rows import Row, Score, TaskItem

@@ -115,7 +115,7 @@ def _made(db: sqlite3.Connection, project: Path, round: int) -> model_card.Made:
 
 def _copy_adapter(adapter: Path, base: Path, config: Config, new: Path, base_name: str) -> None:
     """The adapter with the tokenizer that it was trained with; a base of the hub by its name, not by its copy here."""
-    from engine.render import load_tokenizer
+    from engine.chat.render import load_tokenizer
 
     new.mkdir(parents=True)
     for file in adapter.iterdir():
@@ -133,7 +133,7 @@ def _merge(ref: ModelRef, config: Config, new: Path) -> None:
     from peft import PeftModel
 
     from engine.backends.local import read_model, torch_dtype
-    from engine.render import load_tokenizer
+    from engine.chat.render import load_tokenizer
 
     cpu = torch.device("cpu")
     where = torch.device("cuda" if torch.cuda.is_available() and config.model.device != "cpu" else "cpu")

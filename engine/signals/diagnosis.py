@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engine import batches, prompts
 from engine.backends import Judges, Rating, Scored, backend
-from engine.chat.forms import without_reasoning
+from engine.chat import batches, prompts
 from engine.chat.named import content_key
+from engine.chat.render import Rendered, learned, render, render_bare, render_prompt
+from engine.chat.template_inputs import without_reasoning
 from engine.config import Judge, Model
 from engine.distributed import ranks
 from engine.errors import StageError
 from engine.hub.telling import telling
 from engine.models import locate
 from engine.models.locate import ModelRef
-from engine.render import Rendered, learned, render, render_bare, render_prompt
 from engine.stage import Ctx
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, SUBJECTS, Message
 

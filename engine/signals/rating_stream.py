@@ -15,9 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from engine import batches, lines
 from engine import config as configs
+from engine import lines
 from engine.backends import Call, Generation, Rating
+from engine.chat import batches
 from engine.errors import Paused
 from engine.models import locate
 from engine.signals import diagnosis

@@ -10,15 +10,15 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from engine import batches
 from engine.backends import Generation
 from engine.backends.hf import HF
-from engine.chat.forms import without_reasoning
+from engine.chat import batches
+from engine.chat.render import learned, thinks
+from engine.chat.template_inputs import without_reasoning
 from engine.config import Model
 from engine.distributed import ranks
 from engine.evaluation import run_tasks
 from engine.models.locate import ModelRef
-from engine.render import learned, thinks
 from engine.signals import diagnosis
 from engine.signals.diagnosis import last_response
 from engine.stage import Ctx

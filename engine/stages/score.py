@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from engine import batches
 from engine.backends import Scored
+from engine.chat import batches
+from engine.chat.render import Rendered
+from engine.chat.rendered_rows import Spool
 from engine.distributed import ranks
-from engine.render import Rendered
 from engine.signals import diagnosis, neighbourhoods
-from engine.spool import Spool
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.rows import CachedLoss, Losses, Neighbourhood

@@ -27,10 +27,11 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import batches
 from engine import config as configs
 from engine.backends import model_check
 from engine.backends.local import torch_device, torch_dtype
+from engine.chat import batches
+from engine.chat.render import load_tokenizer, render
 from engine.config import Config
 from engine.distributed import gather_weights, ranks, sharding
 from engine.distributed.sharding import Plan
@@ -38,7 +39,6 @@ from engine.errors import Paused, StageError
 from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.release import model_card
-from engine.render import load_tokenizer, render
 from engine.runtime import retention
 from engine.signals import diagnosis
 from engine.signals.diagnosis import CHECKPOINT

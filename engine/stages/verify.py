@@ -22,7 +22,7 @@ from heapq import nsmallest
 
 import numpy as np
 
-from engine import prompts
+from engine.chat import prompts
 from engine.config import Judge
 from engine.errors import StageError
 from engine.signals import diagnosis

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from engine import prompts
+from engine.chat import prompts
 from engine.config import Config
 from engine.models import locate
 from engine.store.rows import AXES, Axis, Message

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine import batches, prompts
 from engine import config as configs
 from engine.backends import Call, Generation
+from engine.chat import batches, prompts
+from engine.chat.prompts import Template
 from engine.errors import ConfigError
 from engine.hub.telling import telling
 from engine.models import locate
-from engine.prompts import Template
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
 from engine.store.teacher import TeacherCall

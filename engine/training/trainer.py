@@ -20,16 +20,16 @@ from transformers import PrinterCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine import batches
 from engine.backends import lm_head
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
+from engine.chat import batches
+from engine.chat.render import load_tokenizer
 from engine.config import Config
 from engine.distributed import gather_weights, ranks
 from engine.distributed.sharding import Plan
 from engine.errors import ConfigError
 from engine.models import untrained_tokens
 from engine.models.locate import ModelRef
-from engine.render import load_tokenizer
 from engine.training import liger as kernels
 from engine.training import packing, trackers
 

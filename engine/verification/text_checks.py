@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.prompts import scaffolding
+from engine.chat.prompts import scaffolding
 
 Words = list[str]
 

@@ -15,9 +15,9 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
 from engine.backends import BACKENDS, Generation, backend, hf
+from engine.chat.render import render, render_prompt
 from engine.errors import BackendError
 from engine.models import locate
-from engine.render import render, render_prompt
 from engine.stages import evaluate, train
 from engine.store.rows import EvalItem, Message, Score
 

@@ -20,13 +20,13 @@ from torch.nn.functional import cross_entropy
 
 from engine import config as configs
 from engine.backends import hf
+from engine.chat.render import render_prompt
 from engine.config import Config
 from engine.errors import Paused, StageError
 from engine.evaluation import harness, run_tasks
 from engine.evaluation.harness import Failed, Figure, Job, Measured, Planned, Report
 from engine.evaluation.reply_cache import Replies
 from engine.models import locate
-from engine.render import render_prompt
 from engine.stages import evaluate, train
 from engine.store import read, write
 from engine.store.rows import Message, Score, TaskItem

@@ -11,9 +11,9 @@ import torch
 from peft import AutoPeftModelForCausalLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine.chat.render import render
 from engine.errors import UsageError
 from engine.release.export_model import export_model
-from engine.render import render
 from engine.signals import diagnosis
 from engine.stages import train
 from engine.store import write

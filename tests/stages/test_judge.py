@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from engine.backends import Generation, hf
 from engine.backends.rating import digit_tokens
+from engine.chat.render import render_prompt
 from engine.errors import ModelError
-from engine.render import render_prompt
 from engine.signals import diagnosis
 from engine.stages import judge, train
 from engine.store.rows import RATING_COLUMNS, Message, Ratings

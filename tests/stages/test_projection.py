@@ -15,7 +15,7 @@ from rewrites import Chat, asks_for_prompt, owe, run
 from rounds import Scripted
 
 from engine.backends import Generation
-from engine.render import load_tokenizer, render_prompt
+from engine.chat.render import load_tokenizer, render_prompt
 from engine.selection.preview.round_arrays import read_round
 from engine.store import teacher as teacher_store
 from engine.store.rows import AXES, Losses, Message, Neighbourhood

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from engine.backends import hf
 from engine.backends.local import read_model
+from engine.chat.render import render
 from engine.errors import ModelError, Paused
 from engine.models import locate
 from engine.models.locate import ModelRef
-from engine.render import render
 from engine.signals import diagnosis
 from engine.stages import score, train
 from engine.store.rows import Artifact, CachedLoss, Losses, Metric

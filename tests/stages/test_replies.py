@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, MambaCon
 
 from engine.backends import Call, Generation, Going, hf
 from engine.backends.continuous_batching import can_refill
+from engine.chat.render import render_prompt
 from engine.errors import Paused
-from engine.render import render_prompt
 
 SIZES = {"vocab_size": 340, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}
 FAMILIES = {

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from engine import batches
 from engine.backends import hf
+from engine.chat import batches
+from engine.chat.render import render
 from engine.errors import ModelError, StageError
-from engine.render import render
 from engine.runtime.context import StoreCtx
 from engine.signals import diagnosis
 from engine.stages import score, train

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from engine.backends import hf
-from engine.render import TEMPLATES
+from engine.chat.render import TEMPLATES
 from engine.stages import evaluate, train
 from engine.store.rows import EvalItem, Score
 

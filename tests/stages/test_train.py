@@ -14,8 +14,8 @@ from small_models import model_of
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaModel
 
+from engine.chat.render import render
 from engine.errors import ModelError, Paused, StageError
-from engine.render import render
 from engine.runtime.context import StoreCtx
 from engine.stages import train
 from engine.store.rows import Artifact, Metric

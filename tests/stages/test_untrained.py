@@ -19,11 +19,11 @@ from transformers import AutoModelForCausalLM
 from engine import config as configs
 from engine.backends import hf, model_check
 from engine.backends.vllm import _rank
+from engine.chat.render import load_tokenizer
 from engine.doctor import memory, model_check_process
 from engine.errors import ConfigError, ModelError
 from engine.models import locate, untrained_tokens
 from engine.release import export_model
-from engine.render import load_tokenizer
 from engine.signals import diagnosis
 from engine.stages import judge, score, train
 from engine.store import write

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import batches
+from engine.chat import batches
 
 
 @given(lengths=st.lists(st.integers(0, 3000), max_size=200), budget=st.integers(1, 20_000))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from chat_templates import ALL, CHATS, WEATHER, Turn, messages, tokenizer_of
 
-from engine.render import FIXED_DATE, Rendered, end_of_turn, render, render_prompt
+from engine.chat.render import FIXED_DATE, Rendered, end_of_turn, render, render_prompt
 
 
 def own_ids(tokenizer: Any, chat: list[Turn], tools: bool, thinking: bool) -> list[int]:

@@ -10,8 +10,8 @@ import pytest
 import tiny
 from chat_templates import CALL, CHATS, STRICT, WEATHER, messages, tokenizer_of
 
+from engine.chat.render import end_of_turn, load_tokenizer, note, render, render_prompt
 from engine.errors import ModelError
-from engine.render import end_of_turn, load_tokenizer, note, render, render_prompt
 from engine.store.rows import Message
 
 

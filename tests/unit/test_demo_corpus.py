@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from engine.chat.prompts import PLACEHOLDERS, load
 from engine.demo import corpus, flaws, seed, world
 from engine.demo.measure import rewritten_prompt
-from engine.prompts import PLACEHOLDERS, load
 
 DRAWS = 150
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.render import Rendered
+from engine.chat.render import Rendered
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

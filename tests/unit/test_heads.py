@@ -11,8 +11,8 @@ from small_models import model_of
 from torch.nn import functional
 
 from engine.backends import hf, lm_head
+from engine.chat.render import render
 from engine.errors import ModelError
-from engine.render import render
 
 CAPPED = ("gemma2", "recurrent_gemma")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import prompts
+from engine.chat import prompts
 from engine.verification import text_checks
 from middo_tui.feed import filters
 

@@ -12,9 +12,9 @@ import tiny
 from chat_templates import tokenizer_of
 from scipy.stats import spearmanr
 
+from engine.chat.render import Rendered, render
 from engine.config import Config
 from engine.models.locate import ModelRef
-from engine.render import Rendered, render
 from engine.signals import diagnosis
 from engine.signals.nearest import neighbours
 from engine.store.rows import Message

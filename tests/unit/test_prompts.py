@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import prompts
+from engine.chat import prompts
 from engine.errors import ConfigError
 
 DEMO = Path(prompts.__file__).parent.parent / "demo"

@@ -13,8 +13,8 @@ from chat_templates import STRICT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.chat.render import TEMPLATES, Rendered, end_of_turn, load_tokenizer, render, render_bare, render_prompt
 from engine.errors import ConfigError, ModelError
-from engine.render import TEMPLATES, Rendered, end_of_turn, load_tokenizer, render, render_bare, render_prompt
 from engine.store.rows import Message
 
 # Like Qwen 3: the last answer gets an empty reasoning block, earlier answers lose theirs, reasoning is split off.

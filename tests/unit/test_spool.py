@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.render import Rendered
-from engine.spool import Spool
+from engine.chat.render import Rendered
+from engine.chat.rendered_rows import Spool
 
 tokens = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.booleans()), max_size=40)
 rows = st.builds(

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from with_vllm.conftest import DEMO, SETTINGS
 
-from engine import prompts
 from engine.backends import Call, hf
 from engine.backends.vllm import Engine, load
+from engine.chat import prompts
+from engine.chat.render import render_prompt
 from engine.config import VLLM
 from engine.demo import seed
-from engine.render import render_prompt
 from engine.signals import diagnosis
 from engine.store.rows import SUBJECTS, Message
 

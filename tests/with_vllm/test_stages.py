@@ -12,9 +12,9 @@ from e2e.processes import run_child
 from msgspec.structs import replace
 from with_vllm.conftest import copy
 
+from engine.chat.render import load_tokenizer
 from engine.config import load
 from engine.loop import NAMES
-from engine.render import load_tokenizer
 from engine.runtime.context import StoreCtx
 from engine.settings_file import edit
 from engine.signals import diagnosis

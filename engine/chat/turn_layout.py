@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.chat.forms import MARK, Form, Leaf
 from engine.chat.template import Template, run, special_pattern
-from engine.pieces import Pieces, Span
+from engine.chat.template_inputs import MARK, Form, Leaf
+from engine.chat.token_spans import Pieces, Span
 
 Place = tuple[int, int]
 """A place in a text with marks: behind how many of them, and how many characters further."""

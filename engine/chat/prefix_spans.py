@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.chat.forms import Form
-from engine.chat.layout import Laid
 from engine.chat.template import Template, run, special_pattern
+from engine.chat.template_inputs import Form
+from engine.chat.turn_layout import Laid
 
 
 def spans_by_prefix(template: Template, form: Form, thinking: bool) -> Laid | None:

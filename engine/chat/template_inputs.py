@@ -2,7 +2,7 @@
 
 Templates differ in what they know: roles, tools, calls with arguments as an object or text, a field for reasoning. What
 one does not know is told as text. Every form comes with its leaves: the strings of the data in it, which ``marked``
-replaces by marks, so that the template's own text can be told from theirs (``engine.chat.layout``).
+replaces by marks, so that the template's own text can be told from theirs (``engine.chat.turn_layout``).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from msgspec import structs
 
+from engine.chat.roles import FOLDED, clean, mappings
 from engine.store.rows import Message
-from engine.turns import FOLDED, clean, mappings
 
 CALL, TOOLS = "function_call", "tools"
 THINK = re.compile(r"(</?think>)")

@@ -14,7 +14,7 @@ from typing import overload
 
 import numpy as np
 
-from engine.render import Rendered
+from engine.chat.render import Rendered
 
 TOKEN = np.dtype(np.int32)
 
