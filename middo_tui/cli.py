@@ -16,9 +16,9 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
-from engine import private
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
+from engine.store import permissions
 from engine.store.connect import reader
 from middo_tui.cli_control import cancel, nothing_to_run, pause, resume, undo
 from middo_tui.cli_data import import_, init
@@ -300,7 +300,7 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
     if reason := supported():
         raise UsageError(f"{reason} `middo-tui status {quote(str(folder))}` prints the same facts.")
     preferences = load(mouse=_mouse())
-    if said := private.note(folder):
+    if said := permissions.note(folder):
         preferences = replace(preferences, warnings=(*preferences.warnings, said))
     app = MiddoApp(folder, leave_when_done, preferences)
     code = app.start() or 0
@@ -338,7 +338,7 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
     settings = config.load(folder)
     if not settings.model.name:
         raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Name the model to improve the data for.")
-    if said := private.note(folder):
+    if said := permissions.note(folder):
         say(said)
     stop = facts.until(now.jobs, until) if until else None
     commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from engine import config as configs
-from engine.sections import Sections
+from engine.files.mapped_file import Sections
 from engine.selection.preview.build import mixtures, prepare
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round, read_round

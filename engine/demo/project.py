@@ -8,9 +8,10 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import private, template
+from engine import template
 from engine.demo import seed as world
 from engine.project import folder as project
+from engine.store import permissions
 
 HERE = Path(__file__).parent
 ROWS, HELDOUT = 600, 480
@@ -38,6 +39,6 @@ def create_demo(folder: Path, rows: int = ROWS, heldout: int = HELDOUT, seed: in
     made["data"]["heldout"] = "data/heldout.jsonl"
     (folder / "config.toml").write_text(template.render(made), encoding="utf-8")
     shutil.copytree(HERE / "prompts", folder / "prompts")
-    private.tighten(folder)
+    permissions.tighten(folder)
     yield f"{folder}: the embedded demo, {added[0].rows:,} samples of a small world, about 40 % of them flawed;"
     yield f"  {heldout:,} clean held-out questions; a base model to improve the data for, and a teacher that rewrites"

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine import lines
 from engine.evaluation.team import Team
+from engine.files import append_log
 
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 Requests = Sequence[Any]
@@ -33,7 +33,7 @@ class Replies:
         self._path, self._tell = path, tell
         self._done = self._total = 0
         self._there: dict[str, list[Any]] = defaultdict(list)
-        for line in lines.whole(path):
+        for line in append_log.whole(path):
             key, reply = json.loads(line)
             self._there[key].append(tuple(reply) if isinstance(reply, list) else reply)
         self._keys: dict[Any, str | None] = {}
@@ -66,7 +66,7 @@ class Replies:
             key = _key(kind, request)
         with self._lock:
             self._done += 1
-            lines.append(self._path, [json.dumps([key, reply])])
+            append_log.append(self._path, [json.dumps([key, reply])])
             self._tell(self._done, self._total)
 
 

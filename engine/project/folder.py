@@ -14,7 +14,7 @@ from time import time
 from msgspec.structs import replace
 
 from engine import config as configs
-from engine import formats, private, template
+from engine import formats, template
 from engine.config import Config
 from engine.errors import DataError, UsageError
 from engine.formats.reading import shown
@@ -23,7 +23,7 @@ from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
 from engine.project import heldout as heldouts
 from engine.release import dataset_card
-from engine.store import asked, read, search, write
+from engine.store import asked, permissions, read, search, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.rows import Sample, content_id, load_messages
 from engine.store.schema import migrate
@@ -105,7 +105,7 @@ def create(
         migrate(project, create=True)
         name_project(project, config)
         say(f"writing {sum(len(batch.content.samples) for batch in batches):,} samples …")
-        private.tighten(project)
+        permissions.tighten(project)
         return _add(project, config, batches, heldout=_heldout_file(config))
     except BaseException:
         if was_there:

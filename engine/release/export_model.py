@@ -14,14 +14,13 @@ from pathlib import Path
 from shlex import quote
 
 from engine import config as configs
-from engine import private
 from engine.config import Config
 from engine.errors import UsageError
 from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.release import model_card
 from engine.signals.diagnosis import CHECKPOINT
-from engine.store import read
+from engine.store import permissions, read
 from engine.store.connect import reader
 
 ADAPTER = "adapter_config.json"
@@ -56,7 +55,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
     shutil.rmtree(new, ignore_errors=True)
     try:
         if ref.adapter is None:
-            private.copy(folder, new)
+            permissions.copy(folder, new)
         elif merged:
             _merge(ref, made.config, new)
         else:
@@ -120,7 +119,7 @@ def _copy_adapter(adapter: Path, base: Path, config: Config, new: Path, base_nam
     new.mkdir(parents=True)
     for file in adapter.iterdir():
         if file.name != locate.NOTE:
-            private.copy(file, new / file.name)
+            permissions.copy(file, new / file.name)
     settings = json.loads((new / ADAPTER).read_text(encoding="utf-8"))
     settings["base_model_name_or_path"] = base_name
     (new / ADAPTER).write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
-from engine import environment, private
+from engine import environment
 from engine.errors import ConfigError, WorkerError
-from engine.store import read
+from engine.store import permissions, read
 from engine.store.connect import reader
 from engine.store.patience import WORDS
 from engine.store.rows import Worker
@@ -129,11 +129,11 @@ def start(project: Path) -> int:
     if _running(project):
         raise already_running(project)
     project = project.resolve()  # the worker runs in /, so that it keeps no folder from being removed or unmounted
-    private.tighten(project)
+    permissions.tighten(project)
     (project / "logs").mkdir(mode=0o700, exist_ok=True)
     log_path = project / "logs" / "worker.log"
     ready_r, ready_w = os.pipe()
-    with open(log_path, "ab", opener=private.opener) as log:
+    with open(log_path, "ab", opener=permissions.opener) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "engine.runtime.worker", str(project), str(ready_w), environment.told()],
             stdin=subprocess.DEVNULL,

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, gauges, loop, private
+from engine import environment, gauges, loop
 from engine.backends import roles
 from engine.config import Config
 from engine.distributed import sharding
@@ -29,7 +29,7 @@ from engine.evaluation import task_index
 from engine.loop import Limits, Open, Run, Stop
 from engine.models import folder as model_folder
 from engine.runtime import launch
-from engine.store import read, search, write
+from engine.store import permissions, read, search, write
 from engine.store.connect import database, patient, transaction
 from engine.store.patience import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
 from engine.store.rows import Job
@@ -169,7 +169,7 @@ class Supervisor:
         before = self.jobs(step.round)
         death_r, death_w = os.pipe()
         log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
-        with open(log_path, "ab", opener=private.opener) as log:
+        with open(log_path, "ab", opener=permissions.opener) as log:
             process = subprocess.Popen(
                 self.command(step, death_r),
                 stdin=subprocess.DEVNULL,
@@ -187,7 +187,7 @@ class Supervisor:
         finally:
             os.close(death_w)
             end_group(process.pid)
-        private.tighten(self.project)  # checkpoints and caches, as libraries wrote them
+        permissions.tighten(self.project)  # checkpoints and caches, as libraries wrote them
         self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
         return self.outcome(step, before, process.returncode, log_path)
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from engine import config as configs
-from engine import lines
 from engine.backends import Call, Generation, Rating
 from engine.chat import batches
 from engine.errors import Paused
+from engine.files import append_log
 from engine.models import locate
 from engine.signals import diagnosis
 from engine.signals.diagnosis import Chat, Rated
@@ -106,14 +106,14 @@ class _Kept:
         text = ":".join([locate.fingerprint(diagnosis.judge_ref(ctx)), how.mode, settings, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
-        out.rows.update(map(_read, lines.whole(out.path)))
+        out.rows.update(map(_read, append_log.whole(out.path)))
         return out
 
     def add(self, part: Iterable[tuple[Marked, Rated]]) -> None:
         """Keep these too."""
         part = list(part)
         self.rows.update(part)
-        lines.append(self.path, (json.dumps([*key, mark, asdict(one)]) for (key, mark), one in part))
+        append_log.append(self.path, (json.dumps([*key, mark, asdict(one)]) for (key, mark), one in part))
 
 
 def _read(line: str) -> tuple[Marked, Rated]:

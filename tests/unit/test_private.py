@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import private
 from engine.project import folder as projects
 from engine.runtime import launch
-from engine.store import connect
+from engine.store import connect, permissions
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
@@ -45,7 +44,7 @@ def test_a_new_project_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
     assert {rights(path) for path in places if path.is_file()} == {0o600}
     assert {rights(path) for path in (project, *places) if path.is_dir()} == {0o700}
     db.close()
-    assert private.tighten(project) == 0
+    assert permissions.tighten(project) == 0
 
 
 def test_an_older_project_is_tightened_when_it_is_opened_and_that_is_said(tmp_path: Path) -> None:
@@ -57,10 +56,10 @@ def test_an_older_project_is_tightened_when_it_is_opened_and_that_is_said(tmp_pa
     for path in (project, project / "logs"):
         path.chmod(0o755)
     (project / connect.FILE).chmod(0o664)
-    assert private.note(project).startswith(f"3 files and folders of {project} could be read by other users")
+    assert permissions.note(project).startswith(f"3 files and folders of {project} could be read by other users")
     assert [rights(p) for p in (project, project / "logs", project / connect.FILE)] == [0o700, 0o700, 0o600]
     assert rights(outside) == 0o644, "a link is not followed"
-    assert private.note(project) == ""
+    assert permissions.note(project) == ""
 
 
 def test_a_linked_database_is_tightened_where_it_lies(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_a_linked_database_is_tightened_where_it_lies(tmp_path: Path) -> None:
     (project / connect.FILE).rename(disk)
     disk.chmod(0o644)
     (project / connect.FILE).symlink_to(disk)
-    assert private.tighten(project) == 1
+    assert permissions.tighten(project) == 1
     assert rights(disk) == 0o600
 
 
@@ -77,8 +76,8 @@ def test_what_leaves_a_project_has_the_rights_of_a_new_file(tmp_path: Path, umas
     inside = project / "artifacts" / "model"
     inside.mkdir()
     (inside / "weights").write_text("…", encoding="utf-8")
-    private.tighten(project)
-    private.copy(inside, tmp_path / "out")
+    permissions.tighten(project)
+    permissions.copy(inside, tmp_path / "out")
     assert rights(tmp_path / "out") == 0o777 & ~umask
     assert rights(tmp_path / "out" / "weights") == 0o666 & ~umask
     projects.export(project, tmp_path / "out.jsonl", None, "messages")

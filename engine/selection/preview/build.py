@@ -19,9 +19,9 @@ from msgspec.structs import asdict
 from numpy.typing import NDArray
 
 from engine import config as configs
-from engine import sections
 from engine.errors import MiddoError, StoreError
-from engine.sections import Sections
+from engine.files import mapped_file
+from engine.files.mapped_file import Sections
 from engine.selection import choose
 from engine.selection.choose import Earlier, Signal
 from engine.selection.preview.round_arrays import Round, read_round
@@ -59,7 +59,7 @@ def prepare(data: Round, config: configs.Config, out: BinaryIO) -> None:
         "made": data.usage.made,
         "frozen": frozen and asdict(frozen),
     }
-    sections.write(out, head, parts)
+    mapped_file.write(out, head, parts)
 
 
 def mixtures(prepared: Sections, out: BinaryIO) -> None:
@@ -74,7 +74,7 @@ def mixtures(prepared: Sections, out: BinaryIO) -> None:
         values[s.name][np.frombuffer(prepared.part(f"order {s.name}"), dtype=np.int32)] = ordered
         if (mark := prepared.head["plain"][s.name]) is not None:
             marks[s.name] = choose.mixture_cut(s, ordered, Threshold(**mark), earlier)
-    sections.write(out, {"marks": {name: asdict(mark) for name, mark in marks.items()}}, _ranked(values, marks))
+    mapped_file.write(out, {"marks": {name: asdict(mark) for name, mark in marks.items()}}, _ranked(values, marks))
 
 
 def _column(s: Signal, values: Floats, parts: Parts) -> None:

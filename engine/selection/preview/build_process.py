@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from engine import environment, errors
-from engine.sections import Sections
+from engine.files.mapped_file import Sections
 
 
 def prepared(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Sections:

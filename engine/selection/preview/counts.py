@@ -19,7 +19,7 @@ from pathlib import Path
 from pyroaring import BitMap
 
 from engine import config as configs
-from engine.sections import Sections
+from engine.files.mapped_file import Sections
 from engine.selection.preview import build_process
 from engine.selection.preview.bitplanes import Numbers, smallest
 from engine.selection.preview.sorted_signal import Column, Histogram, histogram, members, numbers

@@ -11,7 +11,7 @@ from math import nan
 
 from pyroaring import BitMap
 
-from engine.sections import Sections
+from engine.files.mapped_file import Sections
 from engine.selection.preview.bitplanes import Numbers
 from engine.signals.axes import Signal
 
