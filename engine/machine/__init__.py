@@ -1,0 +1,1 @@
+"""What this machine is doing: readings of its GPUs, or of the CPU."""
