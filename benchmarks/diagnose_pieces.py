@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from engine import config as configs
 from engine.chat.render import load_tokenizer, render
+from engine.config import schema as configs
 from engine.demo.project import create_demo
 from engine.loop import NAMES
 from engine.project import folder as project

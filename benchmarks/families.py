@@ -228,7 +228,7 @@ def trained(
     import msgspec
     from peft import get_peft_model_state_dict
 
-    from engine.config import Config
+    from engine.config.schema import Config
     from engine.loop import NAMES
     from engine.runtime.context import StoreCtx
     from engine.signals.diagnosis import CHECKPOINT

@@ -35,7 +35,7 @@ from measured import machine, piece, run_piece, table  # noqa: E402
 
 if TYPE_CHECKING:
     from engine.chat.render import Rendered
-    from engine.config import Config
+    from engine.config.schema import Config
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "gpu.md"
 PADDED_BATCH = 8
@@ -102,7 +102,7 @@ def make_model(scratch: Path, name: str) -> Path:
 
 def settings(folder: Path) -> Config:
     """Our defaults, for the model in ``folder``."""
-    from engine.config import Config
+    from engine.config.schema import Config
 
     model = {"name": str(folder), "max_length": MAX_LENGTH}
     return msgspec.convert({"model": model}, Config)

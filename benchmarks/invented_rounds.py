@@ -18,8 +18,8 @@ from invented_data import HOUR, ROUNDS, SIDES, START, Data, Floats
 from invented_rewrites import rewrites
 from numpy.typing import NDArray
 
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from engine.loop import NAMES
 from engine.store import write
 from engine.store.connect import transaction
@@ -47,7 +47,7 @@ def write_rounds(db: sqlite3.Connection, data: Data, seed: int, settings: dict[s
         marks = {name: (float(np.nanmean(found[name])), float(np.nanstd(found[name]))) for name in SIDES}
         if round == 0:
             settings["select"] = {f"m_{axis}": m for axis, m in strictness(found, marks).items()}
-            text = template.render(settings)
+            text = defaults.render(settings)
         config = configs.parse(text, "config.toml")
         m = {axis: getattr(config.select, f"m_{axis}") for axis in AXES}
         with transaction(db):

@@ -121,7 +121,7 @@ def text_of(tokens: int) -> str:
 
 def make_project(folder: Path, model: Path, how: Row, device: str) -> Any:
     """A project of rows that are all as long as the longest, with a round opened."""
-    from engine import config as configs
+    from engine.config import schema as configs
     from engine.loop import NAMES
     from engine.project import folder as project
     from engine.runtime.context import StoreCtx

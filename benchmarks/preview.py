@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round
 from engine.store.rows import AXES, Axis

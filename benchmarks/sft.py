@@ -58,7 +58,7 @@ def ours(packing: bool) -> Callable[[Path, Path, int], Found]:
     """Our stage, full fine-tuning, the default batch of 4 x 8."""
 
     def work(scratch: Path, data: Path, rows: int) -> Found:
-        from engine import config as configs
+        from engine.config import schema as configs
         from engine.loop import NAMES
         from engine.project import folder as project
         from engine.runtime.context import StoreCtx

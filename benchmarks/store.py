@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.config import Config, snapshot
+from engine.config.schema import Config, snapshot
 from engine.loop import NAMES
 from engine.stages.score import PART
 from engine.store import commands, connect, journal, read, search, write

@@ -32,7 +32,7 @@ from chat_server import MODEL, Server  # noqa: E402
 from e2e.processes import run_child  # noqa: E402
 from owing import owing, teaches  # noqa: E402
 
-from engine import config as configs  # noqa: E402
+from engine.config import schema as configs  # noqa: E402
 from engine.runtime.context import StoreCtx  # noqa: E402
 from engine.stages import rewrite  # noqa: E402
 from engine.store import read, teacher  # noqa: E402

@@ -26,7 +26,7 @@ from measured import machine, table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from engine import config as configs  # noqa: E402
+from engine.config import schema as configs  # noqa: E402
 from engine.demo.project import create_demo  # noqa: E402
 from engine.loop import NAMES  # noqa: E402
 from engine.runtime.context import StoreCtx  # noqa: E402

@@ -16,7 +16,7 @@ from measured import machine, table
 
 from engine.backends import vllm
 from engine.chat import prompts
-from engine.config import VLLM
+from engine.config.schema import VLLM
 from engine.demo import seed
 from engine.signals import diagnosis
 from engine.store.rows import SUBJECTS, Message

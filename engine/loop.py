@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from msgspec import Struct
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.store.rows import Job, Plan, RoundFacts
 
 

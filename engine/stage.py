@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.store.dataset import Dataset
 from engine.store.rows import Row, Sample
 

@@ -327,7 +327,7 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
     Returns:
         Why there is nothing to do; empty when the worker runs.
     """
-    from engine import config
+    from engine.config import schema
     from engine.runtime import launch
     from engine.store import commands
     from middo_tui import status as facts
@@ -335,7 +335,7 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
     now = facts.standing(folder)
     if now.pid:
         raise launch.already_running(folder)
-    settings = config.load(folder)
+    settings = schema.load(folder)
     if not settings.model.name:
         raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Name the model to improve the data for.")
     if said := permissions.note(folder):

@@ -74,7 +74,7 @@ def undo(folder: Path) -> None:
 
 def nothing_to_run(folder: Path) -> str:
     """Why a run would end at once; empty when there is something to do."""
-    from engine import config as configs
+    from engine.config import schema as configs
     from middo_tui.feed.reader import Reader
     from middo_tui.plain import what_now
 

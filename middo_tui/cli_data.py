@@ -58,10 +58,10 @@ def init(
     seed: int | None,
 ) -> None:
     """Make a project in FOLDER from dataset files or datasets of a hub."""
-    from engine import config, template
+    from engine.config import defaults, schema
     from engine.project import folder as project
 
-    settings = {section: dict(keys) for section, keys in (template.preset(preset) if preset else {}).items()}
+    settings = {section: dict(keys) for section, keys in (defaults.preset(preset) if preset else {}).items()}
 
     def put(section: str, key: str, value: object) -> None:
         if value is not None:
@@ -72,7 +72,7 @@ def init(
     for key, value in _reading(format_, encoding, columns).items():
         put("data", key, value)
     put("project", "seed", seed)
-    config.parse(template.render(settings), "the options")
+    schema.parse(defaults.render(settings), "the options")
     project.require_new(folder)
     found = _found(data, split, "--split")
     put("data", "heldout", _heldout(heldout, heldout_split))

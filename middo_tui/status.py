@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine import config
+from engine.config import schema
 from engine.errors import ConfigError
 from engine.loop import stages_of
 from engine.runtime import stalls as standings
@@ -85,7 +85,7 @@ def gather(project: Path) -> dict[str, Any]:
 def _wrong_config(project: Path) -> str | None:
     """Why config.toml cannot be used; None: it can."""
     try:
-        config.load(project)
+        schema.load(project)
     except ConfigError as error:
         return str(error)
     return None

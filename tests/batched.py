@@ -14,7 +14,7 @@ from chat_server import MODEL, Server
 from rewrites import rows, seven
 
 from engine.backends import limits
-from engine.config import Teacher
+from engine.config.schema import Teacher
 from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
 from engine.store import teacher

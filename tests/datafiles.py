@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.formats import Imported
 from engine.store.rows import Message
 

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.files.mapped_file import Sections
 from engine.selection.preview.build import mixtures, prepare
 from engine.selection.preview.counts import Preview

@@ -9,7 +9,7 @@ from pathlib import Path
 import tiny
 
 from engine.backends import Call, Generation
-from engine.config import Config
+from engine.config.schema import Config
 from engine.loop import NAMES
 from engine.store import read, write
 from engine.store.rows import Losses, Message, Neighbourhood, Ratings, Row, Sample

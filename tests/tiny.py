@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.runtime.context import StoreCtx
 from engine.store import commands, connect, write
 from engine.store.rows import Message, Sample, content_id

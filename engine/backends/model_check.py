@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.distributed import sharding
 from engine.errors import ConfigError, MiddoError, ModelError
 from engine.models import folder as model_folder

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import BackendError, ConfigError
 from engine.machine.gauges import open_gpus
 

@@ -23,12 +23,12 @@ from typing import Any
 
 import torch
 
-from engine import config as configs
 from engine.backends import Call, Generation, Rating, roles
 from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, digit_tokens
 from engine.backends.vllm_running import OneCopy, Running, given_up
 from engine.chat.render import load_tokenizer, render_prompt
+from engine.config import schema as configs
 from engine.errors import BackendError, ModelError
 from engine.models.locate import holds_rows
 from engine.store.rows import Message

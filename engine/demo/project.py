@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import template
+from engine.config import defaults
 from engine.demo import seed as world
 from engine.project import folder as project
 from engine.store import permissions
@@ -37,7 +37,7 @@ def create_demo(folder: Path, rows: int = ROWS, heldout: int = HELDOUT, seed: in
         added = project.create(folder, [Path(scratch) / "seed.jsonl"], made)
         shutil.copytree(scratch, folder / "data")
     made["data"]["heldout"] = "data/heldout.jsonl"
-    (folder / "config.toml").write_text(template.render(made), encoding="utf-8")
+    (folder / "config.toml").write_text(defaults.render(made), encoding="utf-8")
     shutil.copytree(HERE / "prompts", folder / "prompts")
     permissions.tighten(folder)
     yield f"{folder}: the embedded demo, {added[0].rows:,} samples of a small world, about 40 % of them flawed;"

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import ConfigError
 
 COPIES = ("MULTI_GPU", "MULTI_CPU")

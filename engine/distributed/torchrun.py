@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.distributed import sharding
 from engine.distributed.lifeline import die_with, hand_out
 from engine.errors import MiddoError

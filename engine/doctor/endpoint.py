@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.config import Config, Teacher
+from engine.config.schema import Config, Teacher
 from engine.doctor.finding import Finding
 from engine.doctor.memory import REQUEST
 from engine.errors import BackendError, EndpointError

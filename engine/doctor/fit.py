@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.doctor import memory
 from engine.doctor.finding import Finding
 from engine.doctor.memory import WHOLE, Need, Shape, Split
@@ -91,7 +91,7 @@ def _finding(need: Need, models: Models, config: Config, device: Device, longest
 
 def said(changes: Changes) -> str:
     """Keys to set, as they stand in config.toml."""
-    from engine.template import toml
+    from engine.config.defaults import toml
 
     sections: dict[str, list[str]] = {}
     for path, value in changes.items():

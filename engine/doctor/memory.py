@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.distributed.sharding import Plan
 from engine.errors import ModelError
 from engine.models import folder as model_folder

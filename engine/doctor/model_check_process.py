@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import config as configs
 from engine import environment
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.doctor.finding import Finding, refused
 from engine.errors import ModelError
 

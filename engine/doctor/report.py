@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pynvml
 
-from engine import config as configs
 from engine.backends import roles
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.distributed import sharding
 from engine.doctor import endpoint, fit, memory, model_check_process, versions, vllm_memory
 from engine.doctor.endpoint import Asked

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.doctor import memory
 from engine.doctor.finding import Finding
 from engine.doctor.fit import Changes, changed, said, size

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import Evaluate, Model
+from engine.config.schema import Evaluate, Model
 from engine.distributed.lifeline import die_with
 from engine.errors import MiddoError, StageError
 from engine.evaluation.reply_cache import Replies

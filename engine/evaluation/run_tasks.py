@@ -24,11 +24,11 @@ from pathlib import Path
 
 import msgspec
 
-from engine import config as configs
 from engine import environment
 from engine.backends import hf
 from engine.chat.named import content_key
 from engine.chat.render import thinks
+from engine.config import schema as configs
 from engine.distributed import ranks
 from engine.errors import StageError
 from engine.evaluation import task_index

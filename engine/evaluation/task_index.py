@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config, Evaluate
+from engine.config.schema import Config, Evaluate
 from engine.errors import ConfigError
 
 _NAMED = tuple(

@@ -8,7 +8,7 @@ from itertools import product
 from shlex import quote
 from typing import Any
 
-from engine.config import Data
+from engine.config.schema import Data
 from engine.formats import shapes
 from engine.formats.parsing import Parser
 from engine.formats.shapes import Shape

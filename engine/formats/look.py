@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import ConfigError, DataError
 from engine.formats import files, hints
 from engine.formats.parsing import Parser

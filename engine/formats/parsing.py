@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import Data
+from engine.config.schema import Data
 from engine.formats import media, shapes, turns
 from engine.formats.shapes import Shape
 from engine.formats.streams import Raw

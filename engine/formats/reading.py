@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import ConfigError, DataError
 from engine.formats import files, hints, shapes
 from engine.formats.parsing import Parser

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import ModelError
 from engine.models import locate
 

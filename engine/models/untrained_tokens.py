@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.chat.render import end_of_turn, render
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import ConfigError
 from engine.models import folder as model_folder
 from engine.store.rows import Message

@@ -13,9 +13,10 @@ from time import time
 
 from msgspec.structs import replace
 
-from engine import config as configs
-from engine import formats, template
-from engine.config import Config
+from engine import formats
+from engine.config import defaults
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.errors import DataError, UsageError
 from engine.formats.reading import shown
 from engine.hub.fetch import get
@@ -91,7 +92,7 @@ def create(
         behind.
     """
     require_new(project)
-    text = template.render(settings)
+    text = defaults.render(settings)
     config = configs.parse(text, "config.toml")
     batches = []
     for source in map(formats.source_of, data):  # before anything is written: bad data leaves nothing behind

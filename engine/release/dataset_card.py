@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.formats.markdown_escape import plain
 from engine.hub.names import SCHEME
 from engine.release.model_card import shown

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.errors import UsageError
 from engine.models import locate
 from engine.models.locate import ModelRef

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.formats.markdown_escape import plain, scalar
 
 SAID = (

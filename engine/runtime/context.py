@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.errors import Cancelled, Paused
 from engine.store import read, write
 from engine.store.dataset import Dataset

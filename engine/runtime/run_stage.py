@@ -23,8 +23,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.distributed import ranks
 from engine.distributed.lifeline import die_with, fetch
 from engine.distributed.torchrun import NO_SPACE

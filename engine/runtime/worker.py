@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psutil
 
-from engine import config as configs
 from engine import environment, loop
 from engine.backends import roles
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.distributed import sharding
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import MiddoError, WorkerGone

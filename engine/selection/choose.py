@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.selection import mixture
 from engine.selection import thresholds as signals
 from engine.signals.axes import BY_NAME as BY_NAME

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from engine.store.rows import AXES, Axis, Threshold
 
 if TYPE_CHECKING:
-    from engine import config as configs
+    from engine.config import schema as configs
 
 Side = Literal["above", "below"]
 Rule = Literal["sigma", "mixture"]

@@ -16,7 +16,7 @@ from engine.chat import batches, prompts
 from engine.chat.named import content_key
 from engine.chat.render import Rendered, learned, render, render_bare, render_prompt
 from engine.chat.template_inputs import without_reasoning
-from engine.config import Judge, Model
+from engine.config.schema import Judge, Model
 from engine.distributed import ranks
 from engine.errors import StageError
 from engine.hub.telling import telling

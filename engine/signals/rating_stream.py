@@ -15,9 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from engine import config as configs
 from engine.backends import Call, Generation, Rating
 from engine.chat import batches
+from engine.config import schema as configs
 from engine.errors import Paused
 from engine.files import append_log
 from engine.models import locate

@@ -15,7 +15,7 @@ from engine.backends.hf import HF
 from engine.chat import batches
 from engine.chat.render import learned, thinks
 from engine.chat.template_inputs import without_reasoning
-from engine.config import Model
+from engine.config.schema import Model
 from engine.distributed import ranks
 from engine.evaluation import run_tasks
 from engine.models.locate import ModelRef

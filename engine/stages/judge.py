@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine import config as configs
 from engine.backends.hf import HF
 from engine.backends.prefixes import why_alone
 from engine.chat import batches
+from engine.config import schema as configs
 from engine.distributed import ranks
 from engine.models.locate import ModelRef
 from engine.signals import diagnosis

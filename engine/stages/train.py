@@ -27,12 +27,12 @@ from datasets import Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
-from engine import config as configs
 from engine.backends import model_check
 from engine.backends.local import torch_device, torch_dtype
 from engine.chat import batches
 from engine.chat.render import load_tokenizer, render
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.distributed import gather_weights, ranks, sharding
 from engine.distributed.sharding import Plan
 from engine.errors import Paused, StageError

@@ -23,7 +23,7 @@ from heapq import nsmallest
 import numpy as np
 
 from engine.chat import prompts
-from engine.config import Judge
+from engine.config.schema import Judge
 from engine.errors import StageError
 from engine.signals import diagnosis
 from engine.signals.diagnosis import Measured, Rated

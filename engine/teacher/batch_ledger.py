@@ -14,10 +14,10 @@ from dataclasses import replace as changed
 
 from msgspec.structs import replace
 
-from engine import config as configs
 from engine.backends import Generation
 from engine.backends.openai import OUTAGE_CALLS
 from engine.backends.openai_batches import Batches, Standing, Unreachable
+from engine.config import schema as configs
 from engine.errors import Cancelled, Paused
 from engine.stage import Ctx
 from engine.store.rows import Rewrite, Row, content_id

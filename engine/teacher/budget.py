@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.errors import Waiting
 from engine.stage import Ctx
 from engine.store.rows import AXES, Axis, Losses, Message, Rewrite

@@ -15,7 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 from engine.chat import prompts
-from engine.config import Config
+from engine.config.schema import Config
 from engine.models import locate
 from engine.store.rows import AXES, Axis, Message
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine import config as configs
 from engine.backends import Call, Generation
 from engine.chat import batches, prompts
 from engine.chat.prompts import Template
+from engine.config import schema as configs
 from engine.errors import ConfigError
 from engine.hub.telling import telling
 from engine.models import locate

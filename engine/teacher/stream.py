@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from engine import config as configs
 from engine.backends import Answers, backend
 from engine.backends.openai import Endpoint, Limits
+from engine.config import schema as configs
 from engine.errors import Paused
 from engine.signals import diagnosis
 from engine.stage import Ctx

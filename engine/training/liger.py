@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import ModelError
 
 INSTALL = 'pip install "middo-tui[liger]"'

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import ConfigError
 
 

@@ -24,7 +24,7 @@ from engine.backends import lm_head
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.chat import batches
 from engine.chat.render import load_tokenizer
-from engine.config import Config
+from engine.config.schema import Config
 from engine.distributed import gather_weights, ranks
 from engine.distributed.sharding import Plan
 from engine.errors import ConfigError

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from engine.config import Verify
+from engine.config.schema import Verify
 from engine.signals.axes import limit
 from engine.signals.diagnosis import Measured, Rated
 from engine.store.rows import Threshold

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from engine.config.edit import edit
 from engine.errors import UsageError
-from engine.settings_file import edit
 from engine.store.rows import AXES, Axis
 from middo_tui.feed import control
 from middo_tui.feed.thresholds import Standing, standing

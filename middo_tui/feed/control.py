@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.errors import UsageError
 from engine.runtime import launch
 from engine.store import commands, read

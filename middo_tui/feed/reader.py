@@ -13,8 +13,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.errors import ConfigError, MiddoError
 from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
 from engine.runtime import stalls

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 
-from engine import config as configs
+from engine.config import schema as configs
 from middo_tui import guard
 
 VALUE_LIMIT = 200

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from engine import config as configs
-from engine import settings_file, template
-from engine.config import Config
+from engine.config import defaults, edit
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.errors import ConfigError, MiddoError
 from engine.loop import STAGES
 from engine.store import read
@@ -109,7 +109,7 @@ def _flat(config: msgspec.Struct, before: str = "") -> dict[str, str]:
         if isinstance(value, msgspec.Struct):
             out.update(_flat(value, f"{before}{name}."))
         else:
-            out[before + name] = template.toml(value)
+            out[before + name] = defaults.toml(value)
     return out
 
 
@@ -123,7 +123,7 @@ def comments() -> dict[str, str]:
     """The comment above each key of the template; one comment may stand for the keys that follow it."""
     found: dict[str, str] = {}
     section, said, fresh = "", "", True
-    for line in template.TEMPLATE.read_text(encoding="utf-8").splitlines():
+    for line in defaults.TEMPLATE.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section, said = line.strip("[]"), ""
         elif line.startswith("#"):
@@ -163,7 +163,7 @@ def save(project: Path, setting: Setting, typed: str, ran: tuple[str, ...], roun
     Raises:
         ConfigError: it cannot be that; nothing has changed.
     """
-    settings_file.edit(project, {setting.key: value_of(setting.value, typed)})
+    edit.edit(project, {setting.key: value_of(setting.value, typed)})
     stale = [stage for stage in setting.stages if stage in ran]
     said = guard.one_line(f"{setting.key} = {typed.strip()} is written.")
     if not stale:

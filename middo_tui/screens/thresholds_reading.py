@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.worker import get_current_worker
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import MiddoError
 from engine.store.rows import AXES, Axis, Threshold
 from middo_tui import guard

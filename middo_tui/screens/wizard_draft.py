@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, field
 
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from engine.errors import UsageError
 from engine.formats import Source, source_of
 from engine.models.locate import DEMO
@@ -66,7 +66,7 @@ class Draft(Struct, frozen=True):
 
     def reading(self) -> configs.Data:
         """How the data is read."""
-        return configs.parse(template.render({"data": self._data() | {"columns": self.columns}}), "data").data
+        return configs.parse(defaults.render({"data": self._data() | {"columns": self.columns}}), "data").data
 
     def _data(self) -> dict[str, Any]:
         return {"format": self.format, **({"encoding": self.encodings[0]} if self.encodings else {})}
@@ -80,7 +80,7 @@ class Draft(Struct, frozen=True):
         """
         found: dict[str, dict[str, Any]] = {}
         if self.preset:
-            found = {section: dict(keys) for section, keys in template.preset(self.preset).items()}
+            found = {section: dict(keys) for section, keys in defaults.preset(self.preset).items()}
         found.setdefault("model", {})["name"] = self.model
         found["data"] = self._data() | ({"columns": self.columns} if self.columns else {})
         if self.teacher:
@@ -197,20 +197,20 @@ def size(count: int) -> str:
 def presets() -> list[Offer]:
     """None at all, then every preset with its one line."""
     none = Offer(Item("none", "the defaults: LoRA, learning rate 2e-4, for a first look"), "")
-    return [none, *(Offer(Item(name, summary(name)), name) for name in template.presets())]
+    return [none, *(Offer(Item(name, summary(name)), name) for name in defaults.presets())]
 
 
 def summary(preset: str) -> str:
     """The first line of the preset's file, without the model's name."""
-    line = (template.PRESETS / f"{preset}.toml").read_text(encoding="utf-8").partition("\n")[0]
+    line = (defaults.PRESETS / f"{preset}.toml").read_text(encoding="utf-8").partition("\n")[0]
     return line.removeprefix("#").partition(": ")[2] or line.removeprefix("# ")
 
 
 def preset_models() -> list[Offer]:
     """The models that there are presets for."""
     found: dict[str, str] = {}
-    for name in template.presets():
-        found.setdefault(str(template.preset(name).get("model", {}).get("name", "")), name)
+    for name in defaults.presets():
+        found.setdefault(str(defaults.preset(name).get("model", {}).get("name", "")), name)
     return [Offer(Item(model, f"hub · preset {name}"), model) for model, name in found.items() if model]
 
 
@@ -238,8 +238,8 @@ def teachers() -> list[Offer]:
 def fitting_preset(model: str) -> str:
     """The preset made for ``model``, by the end of its name; empty when there is none."""
     last = model.rstrip("/").rpartition("/")[2].lower()
-    for name in template.presets():
-        known = str(template.preset(name).get("model", {}).get("name", "")).rpartition("/")[2].lower()
+    for name in defaults.presets():
+        known = str(defaults.preset(name).get("model", {}).get("name", "")).rpartition("/")[2].lower()
         if known and last.startswith(known):
             return name
     return ""

@@ -11,8 +11,8 @@ from textual import on
 from textual.app import ComposeResult
 from textual.message import Message
 
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from engine.doctor import report
 from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
@@ -86,7 +86,7 @@ class CheckStep(EntryStep):
 
     def _ask(self) -> None:
         try:
-            config = configs.parse(template.render(self.draft.settings()), "the settings")
+            config = configs.parse(defaults.render(self.draft.settings()), "the settings")
             found: list[Finding] = []
             for one in report.planned(Path.cwd(), config):  # reading the model may take a while
                 found.append(one)

@@ -21,7 +21,7 @@ from e2e.processes import ROOT
 from hub_server import Hub, Repository, serving
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.hub.fetch import Fetch, Progress, Stopped
 from engine.project import folder as project
 from engine.project.folder import create

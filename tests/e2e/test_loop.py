@@ -14,7 +14,7 @@ import pytest
 from e2e.processes import cli, following, kill, read_until, run_child, status
 
 import engine.demo
-from engine.config import load, snapshot
+from engine.config.schema import load, snapshot
 from engine.demo.project import create_demo
 from engine.loop import NAMES
 from engine.store import commands, read, write

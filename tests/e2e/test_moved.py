@@ -7,7 +7,7 @@ from pathlib import Path
 
 from e2e.processes import ROOT, cli, run_child
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.demo.project import create_demo
 from engine.loop import NAMES
 from engine.models import locate

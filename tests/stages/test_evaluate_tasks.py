@@ -18,10 +18,10 @@ import tiny
 import torch
 from torch.nn.functional import cross_entropy
 
-from engine import config as configs
 from engine.backends import hf
 from engine.chat.render import render_prompt
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.errors import Paused, StageError
 from engine.evaluation import harness, run_tasks
 from engine.evaluation.harness import Failed, Figure, Job, Measured, Planned, Report

@@ -10,9 +10,9 @@ import pytest
 import tiny
 from foldered import BAD, GOOD
 
-from engine import config as configs
 from engine.backends import model_check
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.doctor import report
 from engine.errors import ConfigError, ModelError
 from engine.stages import judge, score, train

@@ -14,7 +14,7 @@ import pytest
 import tiny
 from safetensors.torch import load_file
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.distributed import ranks
 from engine.errors import ConfigError, StageError
 from engine.stages import train

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.runtime.retention import kept
 from engine.stages import train
 from engine.store import write

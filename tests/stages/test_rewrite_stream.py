@@ -14,7 +14,7 @@ import tiny
 from chat_server import MODEL, Server
 from rewrites import rows, seven
 
-from engine.config import Review
+from engine.config.schema import Review
 from engine.errors import BackendError, Cancelled, ConfigError, Paused
 from engine.stages import rewrite
 from engine.store import commands

@@ -11,7 +11,7 @@ import tiny
 from previews import previewed
 from rounds import Signals
 
-from engine import template
+from engine.config import defaults
 from engine.selection.preview.round_arrays import read_round
 from engine.stages import select
 from engine.store import connect
@@ -70,7 +70,7 @@ def project(folder: Path) -> tiny.Project:
     made = tiny.Project(folder, tiny.make_config(folder / "no-model", "[select]\nmax_share = 1.0\n"), chats)
     rounds.open_round(made, 0)
     rounds.signal(made, rounds.usual(40, **{f"s{i}": ALL for i in range(6)}))
-    (folder / "config.toml").write_text(template.render({"select": {"max_share": 1.0}}), encoding="utf-8")
+    (folder / "config.toml").write_text(defaults.render({"select": {"max_share": 1.0}}), encoding="utf-8")
     return made
 
 

@@ -23,7 +23,7 @@ from stages import test_ranks
 from stages.test_ranks import job, launch, make
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.distributed import gather_weights
 from engine.stages import train
 from engine.store.rows import Metric

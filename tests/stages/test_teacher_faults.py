@@ -12,7 +12,7 @@ import rounds
 import tiny
 from chat_server import MODEL, Server
 
-from engine.config import Teacher
+from engine.config.schema import Teacher
 from engine.errors import BackendError, Waiting
 from engine.stages import rewrite
 from engine.store import teacher

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from engine import config as configs
 from engine.backends import hf
+from engine.config import schema as configs
 from engine.loop import spec
 from engine.models.locate import ModelRef
 from engine.signals import diagnosis

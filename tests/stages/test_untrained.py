@@ -16,10 +16,10 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from engine import config as configs
 from engine.backends import hf, model_check
 from engine.backends.vllm import _rank
 from engine.chat.render import load_tokenizer
+from engine.config import schema as configs
 from engine.doctor import memory, model_check_process
 from engine.errors import ConfigError, ModelError
 from engine.models import locate, untrained_tokens

@@ -15,8 +15,8 @@ import rounds
 import tiny
 from msgspec.structs import replace
 
-from engine import config
 from engine.backends import Generation, hf
+from engine.config import schema
 from engine.errors import Paused, StageError
 from engine.runtime.context import StoreCtx
 from engine.signals import diagnosis
@@ -198,7 +198,7 @@ def test_rewrites_are_rated_in_the_mode_that_the_samples_were(
     assert len(drawn) == 2, "nothing is drawn where samples have expected ratings"
 
 
-def replace_judge(settings: config.Config, **values: Any) -> config.Config:
+def replace_judge(settings: schema.Config, **values: Any) -> schema.Config:
     import msgspec
 
     return msgspec.structs.replace(settings, judge=msgspec.structs.replace(settings.judge, **values))
@@ -224,7 +224,7 @@ def test_a_diversity_prompt_on_top_of_another_is_rejected(made: tiny.Project) ->
     assert fates(made)[2, "quality"][0] == "proposed"
 
 
-def replace_verify(settings: config.Config, **values: Any) -> config.Config:
+def replace_verify(settings: schema.Config, **values: Any) -> schema.Config:
     import msgspec
 
     return msgspec.structs.replace(settings, verify=msgspec.structs.replace(settings.verify, **values))
@@ -334,7 +334,7 @@ def judged(
     **limits: float,
 ) -> verdicts.Outcome:
     rated = Rated((1.0,) * 6, quality, 0.9)
-    return verdicts.outcome(axis, old, Measured(before, after, None), rated, marks, config.Verify(**limits), placed)
+    return verdicts.outcome(axis, old, Measured(before, after, None), rated, marks, schema.Verify(**limits), placed)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ def test_an_original_without_signals_raises_no_doubt() -> None:
     ],
 )
 def test_no_signal_no_merge(measured: Measured, rated: Rated) -> None:
-    got = verdicts.outcome("quality", OLD, measured, rated, MARKS, config.Verify(), KEPT)
+    got = verdicts.outcome("quality", OLD, measured, rated, MARKS, schema.Verify(), KEPT)
     assert got.rejected is not None
     assert got.rejected.code == "unmeasured"
     assert not got.improved

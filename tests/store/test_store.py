@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from engine.config import Config
+from engine.config.schema import Config
 from engine.errors import Cancelled, Paused, StoreError
 from engine.runtime.context import StoreCtx
 from engine.store import commands, connect, read, search, write

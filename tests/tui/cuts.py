@@ -9,7 +9,7 @@ from pathlib import Path
 import rounds
 import tiny
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.runtime.run_stage import run_one
 from engine.store.connect import transaction
 from engine.store.rows import Message, Selection

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from engine.loop import CLOSING, NAMES
 from engine.runtime import launch
 from engine.store import search, write
@@ -37,7 +37,7 @@ class Store:
         self.project = project
         (project / "logs").mkdir(parents=True)
         settings: dict[str, dict[str, object]] = {"project": {"name": name}, "model": {"name": model}}
-        (project / "config.toml").write_text(template.render(settings), encoding="utf-8")
+        (project / "config.toml").write_text(defaults.render(settings), encoding="utf-8")
         migrate(project, create=True)
         self.db: sqlite3.Connection = writer(project)
         self.config = configs.snapshot(configs.load(project))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from engine import settings_file
+from engine.config import edit
 from engine.errors import UsageError
 from engine.project import folder
 from engine.store import read, write
@@ -145,7 +145,7 @@ def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> No
     assert "project  two\n" in text
     assert "data     100 samples, 1 in quarantine, nothing has run yet" in text
     assert Reader(tmp_path / "two").view().project == "two"
-    settings_file.edit(tmp_path / "two", {"project.name": "mine"})
+    edit.edit(tmp_path / "two", {"project.name": "mine"})
     assert Reader(tmp_path / "two").view().project == "mine"
 
 

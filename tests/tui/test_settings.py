@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from engine.errors import ConfigError
 from engine.store.connect import transaction
 from middo_tui import theme
@@ -191,7 +191,7 @@ def _good(place: Path) -> Path:
 async def test_hostile_values_are_shown_as_what_they_are(tmp_path: Path) -> None:
     stores.waiting(tmp_path / "p")
     name = "".join(CORPUS[key] for key in ("bidi override", "rich markup", "zero width"))
-    text = template.render({"project": {"name": name}, "model": {"name": CORPUS["osc0 sets the title"]}})
+    text = defaults.render({"project": {"name": name}, "model": {"name": CORPUS["osc0 sets the title"]}})
     (tmp_path / "p" / "config.toml").write_text(text, encoding="utf-8")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(140, 40)) as pilot:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import rounds
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.selection.preview.counts import Preview
 from engine.store import read
 from engine.store.connect import transaction

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from textual.pilot import Pilot
 
 import engine.demo
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from engine.errors import DataError, UsageError
 from engine.formats.look import Look, Tally, look, tally
 from engine.store import read
@@ -318,7 +318,7 @@ def test_what_leaves_the_machine_is_said_for_every_kind_of_teacher() -> None:
 def test_a_teacher_in_vllm() -> None:
     assert drafts.teacher("Qwen/Qwen2.5-7B vllm") == {"backend": "vllm", "model": "Qwen/Qwen2.5-7B"}
     assert drafts.leaves("Qwen/Qwen2.5-7B vllm") == "No text leaves this machine."
-    configs.parse(template.render(Draft(model="a/b", teacher="a/b vllm").settings()), "x")
+    configs.parse(defaults.render(Draft(model="a/b", teacher="a/b vllm").settings()), "x")
     with pytest.raises(UsageError, match="no such folder"):
         drafts.teacher("vllm")
 
@@ -331,7 +331,7 @@ def test_the_embedded_models_have_names_here_too() -> None:
 def test_a_server_as_teacher() -> None:
     found = drafts.teacher("https://api.example.com/v1 big MY_KEY")
     assert found == {"backend": "openai", "url": "https://api.example.com/v1", "model": "big", "key_env": "MY_KEY"}
-    configs.parse(template.render(Draft(model="a/b", teacher="https://x.example/v1 big MY_KEY").settings()), "x")
+    configs.parse(defaults.render(Draft(model="a/b", teacher="https://x.example/v1 big MY_KEY").settings()), "x")
     with pytest.raises(UsageError, match="URL MODEL"):
         drafts.teacher("https://api.example.com/v1")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from middo_tui.screens.wizard import Wizard, WizardScreen
 from tests.tui.test_loop_screen import screen_text, until
 from tests.tui.test_wizard import at_step, typed
@@ -38,7 +38,7 @@ async def test_unknown_columns_are_given_their_parts(here: Path) -> None:
         screen = app.screen
         assert isinstance(screen, WizardScreen)
         assert screen.draft.columns == {"instruction": "frage", "output": "antwort"}
-    text = template.render(screen.draft.settings())
+    text = defaults.render(screen.draft.settings())
     assert configs.parse(text, "x").data.columns == screen.draft.columns
 
 

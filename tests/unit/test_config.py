@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from engine import config, template
+from engine.config import defaults, schema
 from engine.errors import ConfigError
 
 
 def test_the_template_holds_every_knob_with_its_default() -> None:
-    text = template.TEMPLATE.read_text(encoding="utf-8")
-    assert config.parse(text, "template") == config.Config()
+    text = defaults.TEMPLATE.read_text(encoding="utf-8")
+    assert schema.parse(text, "template") == schema.Config()
     lines = text.splitlines()
-    for section in config.Config.__struct_fields__:
-        for key in type(getattr(config.Config(), section)).__struct_fields__:
+    for section in schema.Config.__struct_fields__:
+        for key in type(getattr(schema.Config(), section)).__struct_fields__:
             assert any(line.startswith((f"{key} = ", f"[{section}.{key}]")) for line in lines), (section, key)
 
 
 def test_the_top_level_config_toml_is_the_template() -> None:
     root = Path(__file__).parents[2] / "config.toml"
-    assert root.read_text(encoding="utf-8") == template.TEMPLATE.read_text(encoding="utf-8")
+    assert root.read_text(encoding="utf-8") == defaults.TEMPLATE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_top_level_config_toml_is_the_template() -> None:
 )
 def test_mistakes_name_file_and_key(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.parse(text, "/p/config.toml")
+        schema.parse(text, "/p/config.toml")
     assert "/p/config.toml" in str(caught.value)
     assert says in str(caught.value)
 
@@ -71,16 +71,16 @@ def test_mistakes_name_file_and_key(text: str, says: str) -> None:
 def refusal(text: str) -> str:
     """Why a config is refused; empty: it is not."""
     try:
-        config.parse(text, "/p/config.toml")
+        schema.parse(text, "/p/config.toml")
     except ConfigError as error:
         return str(error)
     return ""
 
 
-@pytest.mark.parametrize("section", config.Config.__struct_fields__)
+@pytest.mark.parametrize("section", schema.Config.__struct_fields__)
 def test_whatever_is_wrong_with_a_key_is_said_with_its_name_and_in_no_jargon(section: str) -> None:
     values = ('"x"', '""', "7", "-1", "1.5", "nan", "true", '["a"]', "[1]", "{a = 1}", "2024-01-01")
-    for key in type(getattr(config.Config(), section)).__struct_fields__:
+    for key in type(getattr(schema.Config(), section)).__struct_fields__:
         said = [why for value in values if (why := refusal(f"[{section}]\n{key} = {value}"))]
         assert len(said) > 1
         for why in said:
@@ -90,53 +90,53 @@ def test_whatever_is_wrong_with_a_key_is_said_with_its_name_and_in_no_jargon(sec
 
 def test_a_mark_at_the_beginning_of_the_file_is_not_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[train]\nepochs = 2\n", encoding="utf-8-sig")
-    assert config.load(tmp_path).train.epochs == 2
+    assert schema.load(tmp_path).train.epochs == 2
 
 
 def test_render_puts_settings_into_the_template_and_keeps_its_comments() -> None:
-    text = template.render({"train": {"epochs": 2.5, "packing": True}, "model": {"name": 'a "quoted" \\ näme'}})
-    read = config.parse(text, "rendered")
+    text = defaults.render({"train": {"epochs": 2.5, "packing": True}, "model": {"name": 'a "quoted" \\ näme'}})
+    read = schema.parse(text, "rendered")
     assert (read.train.epochs, read.train.packing, read.model.name) == (2.5, True, 'a "quoted" \\ näme')
-    assert text.count("#") == template.TEMPLATE.read_text(encoding="utf-8").count("#")
+    assert text.count("#") == defaults.TEMPLATE.read_text(encoding="utf-8").count("#")
 
 
 def test_render_refuses_a_setting_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"\[train\] epoch"):
-        template.render({"train": {"epoch": 1}})
+        defaults.render({"train": {"epoch": 1}})
 
 
-@pytest.mark.parametrize("name", template.presets())
+@pytest.mark.parametrize("name", defaults.presets())
 def test_presets_are_valid_settings(name: str) -> None:
-    read = config.parse(template.render(template.preset(name)), name)
+    read = schema.parse(defaults.render(defaults.preset(name)), name)
     assert read.model.name
     assert read.train.batch_size * read.train.gradient_accumulation == 32
 
 
 def test_the_papers_presets() -> None:
-    llama = config.parse(template.render(template.preset("llama-3.1-8b")), "llama")
-    mistral = config.parse(template.render(template.preset("mistral-7b-v0.3")), "mistral")
+    llama = schema.parse(defaults.render(defaults.preset("llama-3.1-8b")), "llama")
+    mistral = schema.parse(defaults.render(defaults.preset("mistral-7b-v0.3")), "mistral")
     assert (llama.train.learning_rate, mistral.train.learning_rate) == (2e-5, 1e-5)
     assert (llama.train.method, llama.train.epochs, llama.model.max_length) == ("full", 1.0, 4096)
 
 
 def test_an_unknown_preset_lists_those_that_there_are() -> None:
     with pytest.raises(ConfigError, match=r"llama-3.1-8b"):
-        template.preset("../../etc/passwd")
+        defaults.preset("../../etc/passwd")
 
 
 def test_a_snapshot_round_trips() -> None:
-    read = config.parse("[select]\nm_quality = 0.25", "x")
-    assert config.restore(config.snapshot(read)) == read
+    read = schema.parse("[select]\nm_quality = 0.25", "x")
+    assert schema.restore(schema.snapshot(read)) == read
 
 
 def test_only_the_named_sections_count_for_a_stage() -> None:
-    one, two = config.parse("[train]\nepochs = 1", "x"), config.parse("[train]\nepochs = 2", "x")
-    assert config.slice_hash(one, ("train",)) != config.slice_hash(two, ("train",))
-    assert config.slice_hash(one, ("judge",)) == config.slice_hash(two, ("judge",))
+    one, two = schema.parse("[train]\nepochs = 1", "x"), schema.parse("[train]\nepochs = 2", "x")
+    assert schema.slice_hash(one, ("train",)) != schema.slice_hash(two, ("train",))
+    assert schema.slice_hash(one, ("judge",)) == schema.slice_hash(two, ("judge",))
 
 
 def test_a_stage_may_depend_on_a_single_key_of_a_section() -> None:
-    one, two = config.parse("[select]\nneighbours = 3", "x"), config.parse("[select]\nm_quality = 2", "x")
+    one, two = schema.parse("[select]\nneighbours = 3", "x"), schema.parse("[select]\nm_quality = 2", "x")
     names = ("score", "select.neighbours")
-    assert config.slice_hash(one, names) != config.slice_hash(two, names)
-    assert config.slice_hash(two, names) == config.slice_hash(config.Config(), names)
+    assert schema.slice_hash(one, names) != schema.slice_hash(two, names)
+    assert schema.slice_hash(two, names) == schema.slice_hash(schema.Config(), names)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import UsageError
 from engine.formats.markdown_escape import plain
 from engine.project import folder as project

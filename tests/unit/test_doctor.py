@@ -11,11 +11,11 @@ from batch_server import BatchServer
 from chat_server import MODEL, Server
 
 import engine.demo
-from engine import config as configs
+from engine.config import schema as configs
+from engine.config.edit import edit
 from engine.doctor.finding import Finding
 from engine.doctor.report import findings, processes
 from engine.project import folder as project
-from engine.settings_file import edit
 
 BASE = Path(engine.demo.__file__).parent / "base"
 

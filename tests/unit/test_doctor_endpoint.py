@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from chat_server import MODEL, Server
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.doctor import endpoint
 from engine.doctor.endpoint import SENTENCE, SYSTEM, Asked
 from engine.doctor.finding import Finding

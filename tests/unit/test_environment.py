@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import config as configs
 from engine import environment
+from engine.config import schema as configs
 from engine.evaluation.run_tasks import _environment
 from engine.runtime.worker import surroundings
 

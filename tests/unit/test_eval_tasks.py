@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Config, Evaluate, Train
+from engine.config.schema import Config, Evaluate, Train
 from engine.errors import ConfigError
 from engine.evaluation import task_index
 
@@ -119,7 +119,7 @@ def test_the_figure_that_stands_for_a_task() -> None:
 
 def test_looking_loads_neither_lm_eval_nor_torch() -> None:
     code = (
-        "import sys; from pathlib import Path; from engine import eval_tasks; from engine.config import *;"
+        "import sys; from pathlib import Path; from engine import eval_tasks; from engine.config.schema import *;"
         "eval_tasks.check(Config(evaluate=Evaluate(tasks=('hellaswag',))), Path('.'));"
         "print(sorted({'lm_eval', 'torch', 'datasets', 'transformers', 'numpy'} & set(sys.modules)))"
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import DataError, UsageError
 from engine.formats.shapes import join_input, split_input
 from engine.formats.streams import blocks

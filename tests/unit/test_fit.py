@@ -10,8 +10,8 @@ import pytest
 import tiny
 from shapes import LLAMA_8B
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.doctor import fit, memory
 from engine.doctor.fit import GIB, Device, Models
 from engine.doctor.memory import WHOLE, Split

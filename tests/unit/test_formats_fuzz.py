@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import DataError
 from engine.formats import hints, shapes
 from engine.formats.parsing import Parser

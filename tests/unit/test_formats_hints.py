@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import DataError
 from engine.formats.look import look
 from engine.store.rows import Message

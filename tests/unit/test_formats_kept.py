@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.formats.shapes import COLUMNS
 from engine.project import folder as project
 from engine.store.rows import Sample

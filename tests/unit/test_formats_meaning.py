@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import DataError
 from engine.store.rows import Message
 from tests.datafiles import HI, put, read, reasons

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import formats
-from engine.config import Data
+from engine.config.schema import Data
 from engine.errors import DataError
 from engine.formats.turns import CALL, OBSERVATION, TOOLS
 from engine.store.rows import Message, Sample, content_id

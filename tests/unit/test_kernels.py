@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from engine.config import Config, Model, Train
+from engine.config.schema import Config, Model, Train
 from engine.doctor import report
 from engine.errors import ModelError
 from engine.models.locate import ModelRef

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine import loop
-from engine.config import Config, slice_hash
+from engine.config.schema import Config, slice_hash
 from engine.loop import Limits, Open, Run, StageSpec, Stop
 from engine.store.rows import Job, Plan, RoundFacts
 

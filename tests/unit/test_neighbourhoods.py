@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from engine import loop
-from engine.config import parse, slice_hash
+from engine.config.schema import parse, slice_hash
 from engine.signals import neighbourhoods
 from engine.store import write
 from engine.store.rows import Cluster, Neighbourhood, Sample

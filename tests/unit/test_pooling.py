@@ -13,7 +13,7 @@ from chat_templates import tokenizer_of
 from scipy.stats import spearmanr
 
 from engine.chat.render import Rendered, render
-from engine.config import Config
+from engine.config.schema import Config
 from engine.models.locate import ModelRef
 from engine.signals import diagnosis
 from engine.signals.nearest import neighbours

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
 from engine.selection.preview.counts import Preview

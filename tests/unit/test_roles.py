@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import config as configs
 from engine import loop
 from engine.backends import roles
 from engine.backends.vllm import load
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.doctor.report import vllm
 from engine.errors import BackendError, ConfigError
 from engine.loop import Run

@@ -10,7 +10,7 @@ import pytest
 import rounds
 import tiny
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.errors import MiddoError
 from engine.runtime import run_stage
 from engine.runtime.run_stage import run_all

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
 from engine.signals.nearest import Bools, Floats

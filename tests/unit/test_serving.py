@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from shapes import LLAMA_8B
 
-from engine import config as configs
-from engine.config import Config
+from engine.config import schema as configs
+from engine.config.schema import Config
 from engine.doctor import fit, memory, vllm_memory
 from engine.doctor.fit import GIB
 from engine.doctor.vllm_memory import Gpus

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import config, settings_file, template
+from engine.config import defaults, edit, schema
 from engine.errors import ConfigError
 
 
@@ -22,21 +22,21 @@ def project(folder: Path, text: str) -> Path:
 def after(folder: Path, text: str, **changes: object) -> str:
     """``text`` with section__key = value set through the file."""
     made = project(folder, text)
-    settings_file.edit(made, {name.replace("__", "."): value for name, value in changes.items()})
+    edit.edit(made, {name.replace("__", "."): value for name, value in changes.items()})
     return (made / "config.toml").read_bytes().decode()
 
 
 def test_in_the_whole_template_one_line_changes(tmp_path: Path) -> None:
-    old = template.TEMPLATE.read_text(encoding="utf-8")
+    old = defaults.TEMPLATE.read_text(encoding="utf-8")
     new = after(tmp_path, old, select__m_complexity=0.8)
     changed = [(a, b) for a, b in zip(old.splitlines(), new.splitlines(), strict=True) if a != b]
     assert changed == [("m_complexity = 1.0", "m_complexity = 0.8")]
-    assert config.load(tmp_path).select.m_complexity == 0.8
+    assert schema.load(tmp_path).select.m_complexity == 0.8
 
 
 def test_a_mark_at_the_beginning_of_the_file_is_no_part_of_its_first_line(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[select]\nm_quality = 1.0\n", encoding="utf-8-sig")
-    settings_file.edit(tmp_path, {"select.m_quality": 0.5})
+    edit.edit(tmp_path, {"select.m_quality": 0.5})
     assert (tmp_path / "config.toml").read_text(encoding="utf-8") == "[select]\nm_quality = 0.5\n"
 
 
@@ -73,7 +73,7 @@ def test_a_mark_at_the_beginning_of_the_file_is_no_part_of_its_first_line(tmp_pa
 )
 def test_wherever_the_key_is_or_belongs(tmp_path: Path, old: str, new: str) -> None:
     assert after(tmp_path, old, select__m_quality=0.5) == new
-    assert config.load(tmp_path).select.m_quality == 0.5
+    assert schema.load(tmp_path).select.m_quality == 0.5
 
 
 def test_a_value_over_several_lines_is_replaced_whole(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_a_value_over_several_lines_is_replaced_whole(tmp_path: Path) -> None:
 def test_several_keys_at_once_and_tables_in_tables(tmp_path: Path) -> None:
     old = "[teacher]\nbudget_tokens = 5 # cap\n"
     changes = {"teacher.prices.m.input": 0.5, "teacher.budget_tokens": 7, "select.threshold": "mixture"}
-    settings_file.edit(project(tmp_path, old), changes)
-    read = config.load(tmp_path)
+    edit.edit(project(tmp_path, old), changes)
+    read = schema.load(tmp_path)
     assert (read.teacher.prices["m"].input, read.teacher.budget_tokens) == (0.5, 7)
     assert read.select.threshold == "mixture"
     assert "# cap" in (tmp_path / "config.toml").read_text()
@@ -96,7 +96,7 @@ def test_several_keys_at_once_and_tables_in_tables(tmp_path: Path) -> None:
 def test_any_string_survives(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("p")
     after(folder, "[project]\nname = 'old' # my # name\nseed = 3\n", project__name=text)
-    assert (config.load(folder).project.name, config.load(folder).project.seed) == (text, 3)
+    assert (schema.load(folder).project.name, schema.load(folder).project.seed) == (text, 3)
     assert "# my # name" in (folder / "config.toml").read_text(encoding="utf-8")
 
 
@@ -104,7 +104,7 @@ def test_any_string_survives(tmp_path_factory: pytest.TempPathFactory, text: str
 def test_any_number_survives(tmp_path_factory: pytest.TempPathFactory, m: float, packing: bool) -> None:
     folder = tmp_path_factory.mktemp("p")
     after(folder, "", select__m_quality=m, train__packing=packing)
-    assert (config.load(folder).select.m_quality, config.load(folder).train.packing) == (m, packing)
+    assert (schema.load(folder).select.m_quality, schema.load(folder).train.packing) == (m, packing)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_what_cannot_be_is_refused_and_the_file_stays(
 ) -> None:
     made = project(tmp_path, old)
     with pytest.raises(ConfigError, match=says):
-        settings_file.edit(made, changes)
+        edit.edit(made, changes)
     assert (made / "config.toml").read_bytes() == old.encode()
     assert os.listdir(made) == ["config.toml"]
 
@@ -134,13 +134,13 @@ def test_what_cannot_be_is_refused_and_the_file_stays(
 def test_all_or_nothing(tmp_path: Path) -> None:
     made = project(tmp_path, "[select]\nm_quality = 1\n")
     with pytest.raises(ConfigError):
-        settings_file.edit(made, {"select.m_quality": 0.5, "train.lora_r": -1})
+        edit.edit(made, {"select.m_quality": 0.5, "train.lora_r": -1})
     assert (made / "config.toml").read_text() == "[select]\nm_quality = 1\n"
 
 
 def test_a_missing_file_says_how_to_make_a_project(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="middo-tui init"):
-        settings_file.edit(tmp_path, {"select.m_quality": 0.5})
+        edit.edit(tmp_path, {"select.m_quality": 0.5})
 
 
 def test_a_link_stays_a_link_and_its_target_is_changed(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_link_stays_a_link_and_its_target_is_changed(tmp_path: Path) -> None:
     target.chmod(0o640)
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "config.toml").symlink_to("../shared/config.toml")
-    settings_file.edit(tmp_path / "p", {"select.m_quality": 0.5})
+    edit.edit(tmp_path / "p", {"select.m_quality": 0.5})
     assert (tmp_path / "p" / "config.toml").is_symlink()
     assert target.read_text() == "[select]\nm_quality = 0.5\n"
     assert target.stat().st_mode & 0o777 == 0o640
@@ -177,7 +177,7 @@ def test_a_link_stays_a_link_and_its_target_is_changed(tmp_path: Path) -> None:
 def test_any_file_reads_the_same_but_for_the_change(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     text = "".join(lines)
     try:
-        config.parse(text, "x")
+        schema.parse(text, "x")
     except ConfigError:
         return
     folder = tmp_path_factory.mktemp("p")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.distributed import sharding
 from engine.distributed.accelerate_env import NOT_OURS, environment
 from engine.doctor import report

@@ -22,8 +22,8 @@ from e2e.processes import cli
 
 import engine.demo
 from engine.backends import roles
+from engine.config.edit import edit
 from engine.demo.project import create_demo
-from engine.settings_file import edit
 
 HERE = Path(__file__).parent
 DEMO = Path(engine.demo.__file__).parent

@@ -11,7 +11,7 @@ from e2e.processes import run_child
 from with_vllm.conftest import copy
 from with_vllm.test_stages import answer, begin_again, context
 
-from engine.settings_file import edit
+from engine.config.edit import edit
 from engine.store.connect import writer
 from engine.store.rows import Rewrite
 

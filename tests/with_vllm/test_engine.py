@@ -15,7 +15,7 @@ from engine.backends import Call, hf
 from engine.backends.vllm import Engine, load
 from engine.chat import prompts
 from engine.chat.render import render_prompt
-from engine.config import VLLM
+from engine.config.schema import VLLM
 from engine.demo import seed
 from engine.signals import diagnosis
 from engine.store.rows import SUBJECTS, Message

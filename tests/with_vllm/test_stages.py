@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from with_vllm.conftest import copy
 
 from engine.chat.render import load_tokenizer
-from engine.config import load
+from engine.config.edit import edit
+from engine.config.schema import load
 from engine.loop import NAMES
 from engine.runtime.context import StoreCtx
-from engine.settings_file import edit
 from engine.signals import diagnosis
 from engine.store import commands, write
 from engine.store.connect import transaction, writer

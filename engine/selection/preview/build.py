@@ -18,7 +18,7 @@ import numpy as np
 from msgspec.structs import asdict
 from numpy.typing import NDArray
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.errors import MiddoError, StoreError
 from engine.files import mapped_file
 from engine.files.mapped_file import Sections

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pyroaring import BitMap
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.files.mapped_file import Sections
 from engine.selection.preview import build_process
 from engine.selection.preview.bitplanes import Numbers, smallest

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import config as configs
+from engine.config import schema as configs
 from engine.selection import choose
 from engine.selection.choose import Earlier, Lineage, Picks, Try
 from engine.signals.nearest import Bools

@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine import mistakes
 from engine.chat import named
+from engine.config import errors
+from engine.config.defaults import toml
 from engine.errors import ConfigError
-from engine.template import toml
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -325,13 +325,13 @@ def parse(text: str, where: str) -> Config:
     """
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors begin UTF-8 with a mark
-        if wrong := mistakes.unusable_number(tables):
+        if wrong := errors.unusable_number(tables):
             raise ConfigError(f"{where}: {wrong}")
         return msgspec.convert(tables, Config)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}. Compare with `middo-tui init`'s template.") from None
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{where}: {mistakes.explain(str(error), Config)} {KNOBS}") from None
+        raise ConfigError(f"{where}: {errors.explain(str(error), Config)} {KNOBS}") from None
 
 
 def load(project: Path) -> Config:

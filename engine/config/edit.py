@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import config as configs
-from engine import template
+from engine.config import defaults
+from engine.config import schema as configs
 from engine.errors import ConfigError
 
 Keys = tuple[str, ...]
@@ -57,7 +57,7 @@ def edited(text: str, changes: Mapping[str, object]) -> str:
         lines[-1] += end
     for name, value in changes.items():
         keys = tuple(name.split("."))
-        _set(lines, keys, template.toml(value), end)
+        _set(lines, keys, defaults.toml(value), end)
     return "".join(lines)
 
 

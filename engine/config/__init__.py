@@ -1,0 +1,1 @@
+"""config.toml: its schema, defaults and presets, editing it, and errors that name the key."""
