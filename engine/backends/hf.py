@@ -36,8 +36,8 @@ from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import digit_tokens
 from engine.backends.sampling import Sampling
 from engine.chat import batches
-from engine.chat.named import content_key
 from engine.chat.render import Rendered, load_tokenizer, render_prompt
+from engine.config.named_templates import content_key
 from engine.errors import ModelError
 from engine.models.locate import ModelRef, fingerprint
 from engine.store.rows import Message

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from engine.chat.named import TEMPLATE_FOLDER, TEMPLATES, template_text
 from engine.chat.prefix_spans import spans_by_prefix
 from engine.chat.roles import clean
 from engine.chat.template import FIXED_DATE, Template, special_pattern, template_of
@@ -20,6 +19,7 @@ from engine.chat.template_inputs import Form, forms, reasons
 from engine.chat.token_spans import covered, encode, ids_of, tokens_of
 from engine.chat.tokenizer import end_of_turn, load_tokenizer, note
 from engine.chat.turn_layout import Laid, Layout, lay, lay_asked, layout, opening
+from engine.config.named_templates import TEMPLATE_FOLDER, TEMPLATES, template_text
 from engine.store.rows import Message
 
 __all__ = [

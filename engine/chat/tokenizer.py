@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from engine.chat.named import TEMPLATES, template_text
 from engine.chat.template import special_pattern, template_of
 from engine.chat.template_inputs import forms
 from engine.chat.turn_layout import end_text, layout, tail_text
+from engine.config.named_templates import TEMPLATES, template_text
 from engine.errors import ModelError
 from engine.store.rows import Message
 

@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.chat import named
-from engine.config import errors
+from engine.config import errors, named_templates
 from engine.config.defaults import toml
 from engine.errors import ConfigError
 
@@ -365,7 +364,7 @@ def restore(text: str) -> Config:
 
 def placed(config: Config, project: Path) -> Config:
     """The config with names of files that mean the same from every folder."""
-    template = named.place(config.model.chat_template, project)
+    template = named_templates.place(config.model.chat_template, project)
     return msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, chat_template=template))
 
 
@@ -376,7 +375,7 @@ SILENT = {"train": ("keep_checkpoints", "report_to", "liger")}
 def _telling(name: str, value: object) -> object:
     """A section without the keys that change no result, and with what a file holds in place of its name."""
     if isinstance(value, Model) and value.chat_template:
-        return msgspec.structs.replace(value, chat_template=named.content_key(value.chat_template))
+        return msgspec.structs.replace(value, chat_template=named_templates.content_key(value.chat_template))
     if name not in SILENT:
         return value
     return {key: item for key, item in msgspec.to_builtins(value).items() if key not in SILENT[name]}

@@ -26,9 +26,9 @@ import msgspec
 
 from engine import environment
 from engine.backends import hf
-from engine.chat.named import content_key
 from engine.chat.render import thinks
 from engine.config import schema as configs
+from engine.config.named_templates import content_key
 from engine.distributed import ranks
 from engine.errors import StageError
 from engine.evaluation import task_index

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from engine.backends import Judges, Rating, Scored, backend
 from engine.chat import batches, prompts
-from engine.chat.named import content_key
 from engine.chat.render import Rendered, learned, render, render_bare, render_prompt
 from engine.chat.template_inputs import without_reasoning
+from engine.config.named_templates import content_key
 from engine.config.schema import Judge, Model
 from engine.distributed import ranks
 from engine.errors import StageError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.errors import ConfigError
 
-TEMPLATE_FOLDER = Path(__file__).parents[1] / "templates"
+TEMPLATE_FOLDER = Path(__file__).parents[1] / "chat" / "templates"
 TEMPLATES = ("alpaca", "chatml", "llama3", "mistral")
 """Chat templates for base models, which come without one."""
 
