@@ -21,7 +21,7 @@ from engine.config.schema import Config, snapshot
 from engine.loop import NAMES
 from engine.stages.score import PART
 from engine.store import commands, connect, journal, read, search, write
-from engine.store import patience as waiting
+from engine.store import lock_wait as waiting
 from engine.store.connect import writer
 from engine.store.rows import Decision, Losses, Message, Neighbourhood, Ratings, Rewrite, Row, Sample, content_id
 from engine.store.schema import migrate

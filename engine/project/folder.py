@@ -24,7 +24,7 @@ from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
 from engine.project import heldout as heldouts
 from engine.release import dataset_card
-from engine.store import asked, permissions, read, search, write
+from engine.store import permissions, prompt_keys, read, search, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.rows import Sample, content_id, load_messages
 from engine.store.schema import migrate
@@ -222,13 +222,13 @@ def _known(db: sqlite3.Connection, drawing: bool) -> heldouts.Known:
     """The prompts on both sides; those that are trained on only where somebody asks."""
     known = heldouts.Known()
     for row in db.execute("SELECT item, messages, seq FROM heldout ORDER BY item"):
-        prompt = asked.key(load_messages(row["messages"]))
+        prompt = prompt_keys.key(load_messages(row["messages"]))
         known.held.setdefault(prompt, row["item"])
         if row["seq"] is None:
             known.own.add(prompt)
     if drawing:
         for row in db.execute("SELECT messages FROM sample"):
-            known.trained |= asked.keys(load_messages(row["messages"]))
+            known.trained |= prompt_keys.keys(load_messages(row["messages"]))
     return known
 
 

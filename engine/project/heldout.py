@@ -1,5 +1,5 @@
-"""What is held out stays out: it is told by its prompt (``engine.store.asked``), so all copies of one are on the same
-side.
+"""What is held out stays out: it is told by its prompt (``engine.store.prompt_keys``), so all copies of one are on the
+same side.
 
 A conversation trains the answers to every prompt in it; a held-out one is measured by its last. So a sample may be
 trained on when none of its prompts is the last one of a held-out sample; and a held-out sample that is a single
@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from engine.store.asked import Key, key, keys
+from engine.store.prompt_keys import Key, key, keys
 from engine.store.rows import Sample
 
 

@@ -15,7 +15,7 @@ from engine import environment
 from engine.errors import ConfigError, WorkerError
 from engine.store import permissions, read
 from engine.store.connect import reader
-from engine.store.patience import WORDS
+from engine.store.lock_wait import WORDS
 from engine.store.rows import Worker
 
 LOCK = "worker.lock"

@@ -34,7 +34,7 @@ from engine.runtime.context import StoreCtx
 from engine.stage import Ctx
 from engine.store import read, write
 from engine.store.connect import patient
-from engine.store.patience import FULL, WAITED, WORDS, lasting
+from engine.store.lock_wait import FULL, WAITED, WORDS, lasting
 
 
 def resolve(target: str) -> Callable[[Ctx], None]:
@@ -112,7 +112,7 @@ def tell(line: str) -> None:
 
 
 class Told:
-    """What a child says of the waits of its connection (``engine.store.patience.Watch``)."""
+    """What a child says of the waits of its connection (``engine.store.lock_wait.Watch``)."""
 
     def __init__(self) -> None:
         self._said = ""

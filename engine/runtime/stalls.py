@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from engine.runtime import launch
 from engine.store import read, teacher
-from engine.store.patience import FULL, LOCKED, WORDS, lasting
+from engine.store.lock_wait import FULL, LOCKED, WORDS, lasting
 from engine.store.rows import Job
 
 STALLED = "stalled"

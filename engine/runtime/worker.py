@@ -32,7 +32,7 @@ from engine.models import folder as model_folder
 from engine.runtime import launch
 from engine.store import permissions, read, search, write
 from engine.store.connect import database, patient, transaction
-from engine.store.patience import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
+from engine.store.lock_wait import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
 from engine.store.rows import Job
 from engine.store.schema import migrate
 
@@ -67,7 +67,7 @@ class Supervisor:
             raise WorkerGone(f"{self.project}: the project {how}. Its worker ends; start it where the project is.")
 
     def waits(self, trouble: str) -> None:
-        """The database cannot be written now (``engine.store.patience.Watch``)."""
+        """The database cannot be written now (``engine.store.lock_wait.Watch``)."""
         self.here()
         if trouble != self.noted:
             self.noted = trouble

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from engine.stage import Ctx
-from engine.store import asked
+from engine.store import prompt_keys
 from engine.store.rows import (
     AXES,
     Decision,
@@ -59,8 +59,8 @@ def run(ctx: Ctx) -> None:
 
 def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[tuple[int, str], str]:
     """The rewrites that would train on a held-out prompt, whoever accepted them, each with the reason."""
-    held = {asked.key(s.messages): s.id for s in heldout}
-    found = ((r.key, asked.item(load_messages(r.messages or "[]"), held)) for r in accepted)
+    held = {prompt_keys.key(s.messages): s.id for s in heldout}
+    found = ((r.key, prompt_keys.item(load_messages(r.messages or "[]"), held)) for r in accepted)
     return {key: f"the prompt is that of item {item} of the held-out set" for key, item in found if item is not None}
 
 

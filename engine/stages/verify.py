@@ -30,7 +30,7 @@ from engine.signals.diagnosis import Measured, Rated
 from engine.signals.nearest import Floats, Ints, against
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
-from engine.store import asked
+from engine.store import prompt_keys
 from engine.store.rows import (
     AXES,
     Decision,
@@ -122,7 +122,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     known = _known(held, data, made)
     corpus = Corpus.of({s.id: s.prompt for s in data}, [c.new.prompt for c in made])
     places = {s.id: s.seq for s in data}
-    prompts_held = {asked.key(s.messages): s.id for s in heldout}
+    prompts_held = {prompt_keys.key(s.messages): s.id for s in heldout}
     out: dict[Key, Finding] = {}
     for i, one in enumerate(made):
         limits = text_checks.Limits(ctx.config.verify.min_response_chars, templates[one.row.axis])
@@ -137,8 +137,8 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     return out
 
 
-def _held_out(one: Candidate, held: Mapping[asked.Key, int]) -> Finding | None:
-    item = asked.item(one.new.messages, held)
+def _held_out(one: Candidate, held: Mapping[prompt_keys.Key, int]) -> Finding | None:
+    item = prompt_keys.item(one.new.messages, held)
     return None if item is None else Finding("evaluation", f"the prompt is that of item {item} of the held-out set")
 
 

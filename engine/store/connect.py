@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from engine.errors import StoreBlocked, StoreError
-from engine.store.patience import FULL, LOCKED, LOOK_MS, Patient, Watch, trouble
+from engine.store.lock_wait import FULL, LOCKED, LOOK_MS, Patient, Watch, trouble
 
 C = TypeVar("C", bound=sqlite3.Connection)
 FILE = "middo.db"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlite_utils import Database, Migrations
 
-from engine.store import asked
+from engine.store import prompt_keys
 from engine.store.connect import database, newer, translated, writer
 from engine.store.conversation import load_messages, unwritable
 from engine.store.search import INDEX_LATER
@@ -81,10 +81,10 @@ def m010_both_sides(db: Database) -> None:
     """Samples that are trained on although their prompt is held out; older versions let them in."""
     for statement in BOTH_SIDES:
         db.conn.execute(statement)
-    held = {asked.key(load_messages(text)): item for item, text in db.conn.execute(HELD_OUT)}
+    held = {prompt_keys.key(load_messages(text)): item for item, text in db.conn.execute(HELD_OUT)}
     if held:
         rows = db.conn.execute("SELECT id, messages FROM sample")
-        found = ((id, asked.item(load_messages(text), held)) for id, text in rows)
+        found = ((id, prompt_keys.item(load_messages(text), held)) for id, text in rows)
         both = [(id, item) for id, item in found if item is not None]
         db.conn.executemany("INSERT INTO overlap (sample_id, item) VALUES (?,?)", both)
 

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import astuple
 
 from engine.store.connect import transaction
-from engine.store.patience import outlasting
+from engine.store.lock_wait import outlasting
 from engine.store.rows import Row, Sample, dump_messages, unwritable
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StoreBlocked, WorkerGone
-from engine.store import commands, connect, patience, read, write
+from engine.store import commands, connect, lock_wait, read, write
 from engine.store.rows import Losses, Message, Sample, content_id
 from engine.store.schema import migrate
 
@@ -37,7 +37,7 @@ class Watched:
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "LOOK_MS", 1)
     monkeypatch.setattr(connect, "BUSY_MS", 1)
-    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    monkeypatch.setattr(lock_wait, "PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -131,4 +131,4 @@ def test_a_person_gets_a_sentence_that_says_nothing_was_done(project: Path, othe
     "error", [sqlite3.OperationalError("no such table: x"), ValueError("full"), OSError(28, "full")]
 )
 def test_other_errors_are_not_waited_for(error: Exception) -> None:
-    assert patience.trouble(error) is None
+    assert lock_wait.trouble(error) is None

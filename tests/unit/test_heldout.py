@@ -13,7 +13,7 @@ import tiny
 from engine.errors import DataError
 from engine.project import folder as project
 from engine.project import heldout
-from engine.store import asked, read, write
+from engine.store import prompt_keys, read, write
 from engine.store.connect import reader, transaction, writer
 from engine.store.rows import Message, Sample, content_id, dump_messages
 from engine.store.schema import migrate, migrations
@@ -41,8 +41,8 @@ def sides(folder: Path) -> tuple[list[Sample], list[Sample], int]:
     db = reader(folder)
     trained, held = read.dataset(db, 0), read.heldout(db)
     db.close()
-    known = {key for sample in trained for key in asked.keys(sample.messages)}
-    return trained, held, sum(asked.key(sample.messages) in known for sample in held)
+    known = {key for sample in trained for key in prompt_keys.keys(sample.messages)}
+    return trained, held, sum(prompt_keys.key(sample.messages) in known for sample in held)
 
 
 @pytest.mark.parametrize(
@@ -56,28 +56,28 @@ def sides(folder: Path) -> tuple[list[Sample], list[Sample], int]:
     ],
 )
 def test_the_same_question_is_known_however_it_is_written(other: str) -> None:
-    assert asked.key(tiny.chat(other, "a")) == asked.key(tiny.chat("What is the code of item 7?", "b"))
+    assert prompt_keys.key(tiny.chat(other, "a")) == prompt_keys.key(tiny.chat("What is the code of item 7?", "b"))
 
 
 @pytest.mark.parametrize(
     "other", ["What is the code of item 17?", "What is the code of item -7?", "Code of item 7", "?"]
 )
 def test_other_questions_are_others(other: str) -> None:
-    assert asked.key(tiny.chat(other, "a")) != asked.key(tiny.chat("What is the code of item 7?", "a"))
-    assert asked.key(tiny.chat("Explain C#", "a")) != asked.key(tiny.chat("Explain C", "a"))
-    assert asked.key(tiny.chat("?", "a")) != asked.key(tiny.chat("!", "a"))
+    assert prompt_keys.key(tiny.chat(other, "a")) != prompt_keys.key(tiny.chat("What is the code of item 7?", "a"))
+    assert prompt_keys.key(tiny.chat("Explain C#", "a")) != prompt_keys.key(tiny.chat("Explain C", "a"))
+    assert prompt_keys.key(tiny.chat("?", "a")) != prompt_keys.key(tiny.chat("!", "a"))
 
 
 def test_a_question_is_known_behind_a_system_turn_and_within_a_conversation() -> None:
-    alone = asked.key(tiny.chat("Where is Rome?", "In Italy."))
-    assert alone in asked.keys((Message("system", "Be brief."), *tiny.chat("where is Rome", "There.")))
-    assert alone in asked.keys(tiny.chat("Hi", "Hello", "Where is Rome?", "In Italy.", "Thanks", "Welcome"))
+    alone = prompt_keys.key(tiny.chat("Where is Rome?", "In Italy."))
+    assert alone in prompt_keys.keys((Message("system", "Be brief."), *tiny.chat("where is Rome", "There.")))
+    assert alone in prompt_keys.keys(tiny.chat("Hi", "Hello", "Where is Rome?", "In Italy.", "Thanks", "Welcome"))
 
 
 def test_the_last_words_of_a_conversation_are_no_question_without_it() -> None:
     one, two = tiny.chat("Sing.", "La", "Go on", "La la"), tiny.chat("Count.", "1", "Go on", "2")
-    assert asked.key(one) not in asked.keys(two)
-    assert asked.key(one) in asked.keys((*one, *tiny.chat("Again", "La la la")))
+    assert prompt_keys.key(one) not in prompt_keys.keys(two)
+    assert prompt_keys.key(one) in prompt_keys.keys((*one, *tiny.chat("Again", "La la la")))
 
 
 def test_all_copies_are_held_out_or_none(tmp_path: Path) -> None:
@@ -110,13 +110,13 @@ def test_without_copies_the_same_rows_are_held_out_as_ever() -> None:
 def test_a_later_import_is_checked_in_both_directions(tmp_path: Path) -> None:
     first, second = rows(300), [row(i, "Another answer.") for i in range(600)]
     project.create(tmp_path / "P", [put(tmp_path / "a.json", first)], {})
-    held_before = {asked.key(s.messages) for s in sides(tmp_path / "P")[1]}
+    held_before = {prompt_keys.key(s.messages) for s in sides(tmp_path / "P")[1]}
     (added,) = project.add(tmp_path / "P", [put(tmp_path / "b.json", second)])
     trained, held, both = sides(tmp_path / "P")
     assert both == 0, "neither a copy of a held-out row is trained on nor one of a trained row held out"
     assert (added.copies, len(trained) + len(held)) == (6, 900)
     assert added.heldout > added.copies, "rows that are new may be held out"
-    assert held_before <= {asked.key(s.messages) for s in held}
+    assert held_before <= {prompt_keys.key(s.messages) for s in held}
     db = reader(tmp_path / "P")
     assert [e.text for e in read.events(db)] == [f"{tmp_path / 'b.json'}: {added.overlaps()[0]}"]
     db.close()

@@ -16,7 +16,7 @@ from engine.runtime import run_stage
 from engine.runtime.run_stage import run_all
 from engine.stage import Ctx
 from engine.store import commands
-from engine.store.patience import lasting
+from engine.store.lock_wait import lasting
 from engine.store.read import jobs
 from engine.store.rows import Selection
 

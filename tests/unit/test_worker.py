@@ -15,7 +15,7 @@ from engine.errors import WorkerGone
 from engine.loop import NAMES, Run
 from engine.runtime import launch
 from engine.runtime.worker import Supervisor
-from engine.store import commands, patience, read, write
+from engine.store import commands, lock_wait, read, write
 from engine.store.connect import patient, writer
 from engine.store.schema import migrate
 
@@ -93,7 +93,7 @@ def test_groups_that_use_the_model_get_as_many_processes_as_config_toml_says(wor
 def test_a_worker_that_waits_for_the_database_notes_it_where_no_database_is_needed(
     worker: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    monkeypatch.setattr(lock_wait, "PAUSE_S", 0.0)
     worker.db.execute("PRAGMA busy_timeout=1")
     worker.lock = launch.lock(worker.project)
     other = writer(worker.project)
