@@ -17,10 +17,10 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from middo_tui import keys, theme
-from middo_tui.guard import Guard
 from middo_tui.notice import Notice
 from middo_tui.preferences import Preferences, remember_theme
-from middo_tui.typed_ahead import TypedAhead
+from middo_tui.terminal.guard import Guard
+from middo_tui.terminal.typed_ahead import TypedAhead
 
 R = TypeVar("R")
 
@@ -93,7 +93,10 @@ class BaseApp(App[R]):
 
     def get_driver_class(self) -> type[Driver]:
         """The one that writes what changes something, in place of the usual one."""
-        from middo_tui.sparing import LinuxDriver, SparingDriver  # the driver is only imported when an app is made
+        from middo_tui.terminal.delta_driver import (  # the driver is only imported when an app is made
+            LinuxDriver,
+            SparingDriver,
+        )
 
         usual = super().get_driver_class()
         return SparingDriver if usual is LinuxDriver else usual

@@ -27,7 +27,7 @@ from middo_tui.cli_keys import keys_command
 from middo_tui.cli_lineage import lineage
 from middo_tui.cli_quarantine import quarantine
 from middo_tui.cli_samples import samples
-from middo_tui.say import clean, say, say_json
+from middo_tui.terminal.console import clean, say, say_json
 
 FOLDER = click.Path(path_type=Path)
 
@@ -187,7 +187,7 @@ def status(folder: Path, as_json: bool) -> None:
     if as_json:
         say_json(facts)
     else:
-        from middo_tui.plain import describe, what_now
+        from middo_tui.terminal.plain import describe, what_now
 
         say(describe(facts))
         say(f"\n{what_now(folder)}")
@@ -285,8 +285,8 @@ def _nearest() -> Path:
 def _open(folder: Path, leave_when_done: bool = False) -> int:
     """The app on a project; plain facts where a terminal cannot show it."""
     if not _terminal():
-        from middo_tui.plain import describe, what_now
         from middo_tui.status import exit_code, gather
+        from middo_tui.terminal.plain import describe, what_now
 
         facts = gather(folder)
         say(describe(facts))
@@ -349,7 +349,7 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
 
 
 def _follow(folder: Path) -> int:
-    from middo_tui.plain import follow
+    from middo_tui.terminal.plain import follow
 
     try:
         return follow(folder, say)
@@ -360,8 +360,8 @@ def _follow(folder: Path) -> int:
 
 
 def _table(folder: Path) -> None:
-    from middo_tui.plain import rounds_table
     from middo_tui.status import gather
+    from middo_tui.terminal.plain import rounds_table
 
     say(rounds_table(gather(folder)))
 

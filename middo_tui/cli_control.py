@@ -8,7 +8,7 @@ from shlex import quote
 import click
 
 from engine.errors import UsageError
-from middo_tui.say import say
+from middo_tui.terminal.console import say
 
 
 @click.command()
@@ -76,7 +76,7 @@ def nothing_to_run(folder: Path) -> str:
     """Why a run would end at once; empty when there is something to do."""
     from engine.config import schema as configs
     from middo_tui.feed.reader import Reader
-    from middo_tui.plain import what_now
+    from middo_tui.terminal.plain import what_now
 
     view = Reader(folder)
     try:

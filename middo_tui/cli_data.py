@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.errors import UsageError
-from middo_tui.say import say
+from middo_tui.terminal.console import say
 
 if TYPE_CHECKING:
     from engine.formats import Source

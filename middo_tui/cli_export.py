@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from engine.errors import DataError, UsageError
-from middo_tui.say import say
+from middo_tui.terminal.console import say
 
 FOLDER = click.Path(path_type=Path)
 FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")

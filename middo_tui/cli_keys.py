@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from middo_tui.say import say
+from middo_tui.terminal.console import say
 
 
 @click.command("keys")

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from engine.errors import UsageError
-from middo_tui.say import say, say_json
+from middo_tui.terminal.console import say, say_json
 
 if TYPE_CHECKING:
     from middo_tui.feed.lineage import Attempt, Family, Signals, Version

@@ -9,8 +9,8 @@ from engine.errors import UsageError
 from middo_tui.app import supported
 from middo_tui.feed.home import Project
 from middo_tui.preferences import load
-from middo_tui.say import say
 from middo_tui.screens.wizard import Wizard
+from middo_tui.terminal.console import say
 
 
 def chosen(found: list[Project], mouse: bool) -> Path | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from msgspec.structs import asdict
 
-from middo_tui.say import one_line, say, say_json
+from middo_tui.terminal.console import one_line, say, say_json
 
 FOLDER = click.Path(path_type=Path)
 EXCERPT = 300

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from middo_tui.say import say, say_json
+from middo_tui.terminal.console import say, say_json
 
 if TYPE_CHECKING:
     from middo_tui.feed.pages import SampleRow

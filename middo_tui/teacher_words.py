@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from middo_tui import figures, guard
+from middo_tui import figures
+from middo_tui.terminal import guard
 
 
 def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:

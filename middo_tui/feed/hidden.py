@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
-from middo_tui import guard
+from middo_tui.terminal import guard
 
 # JSON writes C0 controls as escapes; everything else that is hidden is there as it is, which is the rarer case.
 ESCAPES = ("\\u00", "\\b", "\\f", "\\r")

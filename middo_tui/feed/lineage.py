@@ -17,7 +17,7 @@ from msgspec import Struct
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Message, load_messages
-from middo_tui import guard
+from middo_tui.terminal import guard
 from middo_tui.word_diff import Part, diff
 
 SIGNALS = ("loss_before", "loss_after", "similarity", "quality")

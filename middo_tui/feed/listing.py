@@ -11,7 +11,7 @@ from engine.errors import UsageError
 from middo_tui.feed.filters import FilterError
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
-from middo_tui.guard import clean
+from middo_tui.terminal.guard import clean
 
 FORMAT, ENDING = "messages", ".jsonl"  # of all formats the one that can hold every sample
 

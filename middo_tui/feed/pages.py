@@ -20,10 +20,10 @@ from threading import Lock
 from msgspec import Struct
 
 from engine.store.connect import reader
-from middo_tui import guard
 from middo_tui.feed.filters import NUMBERS, match_of, parse
 from middo_tui.feed.hidden import hidden_ids
 from middo_tui.feed.orders import Kept, Order, check_sort, listed
+from middo_tui.terminal import guard
 
 TEXT_LIMIT = 240
 

@@ -19,7 +19,7 @@ from engine.errors import MiddoError
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES
-from middo_tui import guard
+from middo_tui.terminal import guard
 
 Key = tuple[int, str]  # sample id, axis
 REASONS = (

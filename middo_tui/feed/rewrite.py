@@ -16,8 +16,9 @@ from msgspec import Struct
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, Message, Sample, load_messages
-from middo_tui import figures, guard
+from middo_tui import figures
 from middo_tui.feed.review import Key
+from middo_tui.terminal import guard
 from middo_tui.word_diff import Part, diff
 
 LONGEST = 60_000

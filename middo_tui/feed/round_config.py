@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from engine.config import schema as configs
-from middo_tui import guard
+from middo_tui.terminal import guard
 
 VALUE_LIMIT = 200
 

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from engine.store import read
 from engine.store.rows import load_messages
-from middo_tui import guard
 from middo_tui.feed.filters import NUMBERS
 from middo_tui.feed.pages import OPENING, open_reader
+from middo_tui.terminal import guard
 
 TURN_LIMIT = 20_000
 LINE_LIMIT = 160

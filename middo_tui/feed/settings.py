@@ -21,7 +21,7 @@ from engine.errors import ConfigError, MiddoError
 from engine.loop import STAGES
 from engine.store import read
 from engine.store.connect import reader
-from middo_tui import guard
+from middo_tui.terminal import guard
 
 
 class Setting(Struct, frozen=True):

@@ -19,9 +19,9 @@ from engine.runtime import launch
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Axis, Threshold
-from middo_tui import guard
 from middo_tui.feed.bins import Bins, Side
 from middo_tui.feed.view import LoopView
+from middo_tui.terminal import guard
 
 if TYPE_CHECKING:
     from engine.selection.preview.counts import Near, Preview

@@ -18,7 +18,7 @@ from textual.message import Message
 
 from engine.errors import StoreBlocked, UsageError
 from engine.store.commands import Seen
-from middo_tui import editor, guard, keys
+from middo_tui import keys
 from middo_tui.feed import control, deciding
 from middo_tui.feed.review import REASONS, Entry, Key
 from middo_tui.keys import press
@@ -28,6 +28,7 @@ from middo_tui.screens.edit_rewrite import EditRewrite, Texts
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.review_keys import KEYS
 from middo_tui.screens.review_moving import Moving
+from middo_tui.terminal import editor, guard
 
 ASKS_ABOVE = 20
 """Batches above this are asked about first."""

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine.errors import MiddoError
-from middo_tui import figures, guard, keys
+from middo_tui import figures, keys
 from middo_tui.feed.bins import Bins, Side
 from middo_tui.feed.rounds import RoundFacts, RoundsReader, RoundsView, moved
 from middo_tui.feed.shapes import MADE_BY, SIGNALS
@@ -24,6 +24,7 @@ from middo_tui.notice import Notice
 from middo_tui.screens.export import AskFormat, Wanted, export
 from middo_tui.screens.frame import TALL, Framed
 from middo_tui.screens.rounds_keys import KEYS, Looking
+from middo_tui.terminal import guard
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
 from middo_tui.widgets.lines import Line, Run, width_of

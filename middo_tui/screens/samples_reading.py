@@ -15,7 +15,7 @@ from textual.containers import Container, Vertical
 from textual.message import Message
 
 from engine.errors import MiddoError
-from middo_tui import figures, guard
+from middo_tui import figures
 from middo_tui.feed.listing import Listing, jump, places
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
@@ -26,6 +26,7 @@ from middo_tui.notice import Notice, unindexed
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.samples_keys import Looking
 from middo_tui.screens.sort_menu import BY_NAME
+from middo_tui.terminal import guard
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.sample_pane import Pane, SamplePane

@@ -14,7 +14,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input
 
-from middo_tui import guard, keys, theme
+from middo_tui import keys, theme
 from middo_tui.base import BaseApp
 from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
@@ -22,6 +22,7 @@ from middo_tui.feed.view import LoopView
 from middo_tui.notice import Notice
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.settings_keys import KEYS, SettingsState
+from middo_tui.terminal import guard
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.entry import Entry

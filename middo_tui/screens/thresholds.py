@@ -14,7 +14,7 @@ from textual import on
 from textual.binding import BindingType
 
 from engine.store.rows import AXES
-from middo_tui import figures, guard, keys
+from middo_tui import figures, keys
 from middo_tui.feed import apply
 from middo_tui.feed import thresholds as feed
 from middo_tui.feed.orders import Order
@@ -24,6 +24,7 @@ from middo_tui.screens import thresholds_words as words
 from middo_tui.screens.number import TypeNumber
 from middo_tui.screens.thresholds_keys import FAR, KEYS, NEAR
 from middo_tui.screens.thresholds_reading import Reading
+from middo_tui.terminal import guard
 from middo_tui.widgets.histogram import Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins
 

@@ -18,7 +18,6 @@ from textual.worker import get_current_worker
 from engine.config.schema import Config
 from engine.errors import MiddoError
 from engine.store.rows import AXES, Axis, Threshold
-from middo_tui import guard
 from middo_tui.feed import thresholds as feed
 from middo_tui.feed.bins import Bins
 from middo_tui.feed.thresholds import SIGNALS, Loaded, Rule, Standing
@@ -27,6 +26,7 @@ from middo_tui.notice import Notice
 from middo_tui.screens import thresholds_words as words
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.thresholds_keys import Tuning
+from middo_tui.terminal import guard
 from middo_tui.theme import LETTERS
 from middo_tui.widgets.axes_bar import Axes, AxesBar
 from middo_tui.widgets.cut_facts import CutFacts, Facts

@@ -17,8 +17,8 @@ from engine.config import schema as configs
 from engine.errors import UsageError
 from engine.formats import Source, source_of
 from engine.models.locate import DEMO
-from middo_tui import guard
 from middo_tui.feed.home import inside_project, is_project
+from middo_tui.terminal import guard
 from middo_tui.widgets.choices import Item
 
 LISTED = 200

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
-from middo_tui import guard
+from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run
 
 

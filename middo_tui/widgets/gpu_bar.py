@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from middo_tui import figures, guard
+from middo_tui import figures
 from middo_tui.feed.view import Gauge
+from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 BAR = 9

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from engine.runtime.stalls import STALLED
-from middo_tui import guard
 from middo_tui.feed.view import LoopView
+from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
 from middo_tui.widgets.link_gauge import LinkState, link_gauge
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from middo_tui import figures, guard
+from middo_tui import figures
 from middo_tui.feed.view import RoundView
+from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run
 
 AXIS_ROLES = ("complexity", "diversity", "quality")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from middo_tui import figures, guard
+from middo_tui import figures
+from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 

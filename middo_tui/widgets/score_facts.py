@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui import figures, guard
+from middo_tui import figures
 from middo_tui.feed.view import LoopView
 from middo_tui.notice import says_teacher
 from middo_tui.score_changes import Change
 from middo_tui.score_figures import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
+from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 CHANGE, WITH_ERROR = 10, 16

@@ -20,7 +20,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.errors import MiddoError
-from middo_tui import guard
+from middo_tui.terminal import guard
 from middo_tui.theme import ROLES
 from middo_tui.widgets.columns import Column as Column
 from middo_tui.widgets.columns import cells, header

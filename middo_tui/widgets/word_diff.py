@@ -14,8 +14,8 @@ from itertools import zip_longest
 from msgspec import Struct
 from rich.cells import cell_len
 
-from middo_tui import guard
 from middo_tui.feed.rewrite import Block, Parts
+from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 from middo_tui.word_diff import WIDE
 

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 
-from middo_tui import guard
+from middo_tui.terminal import guard
 from tests.tui.hostile import CORPUS, ONE_MEGABYTE
 
 MARKUP = {"rich markup", "textual markup", "unclosed markup"}

@@ -10,8 +10,8 @@ from textual.pilot import Pilot
 from engine.store.rows import Sample
 from middo_tui.app import MiddoApp
 from middo_tui.feed.lineage import compared, family
-from middo_tui.guard import clean
 from middo_tui.screens.lineage import LineageScreen
+from middo_tui.terminal.guard import clean
 from middo_tui.widgets.family_list import Rows, entries, family_lines, fate, life
 from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.version_pane import Pane, pane_lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from middo_tui.pacing import GIVE_UP, PATIENCE_S, Link
+from middo_tui.terminal.pacing import GIVE_UP, PATIENCE_S, Link
 
 
 def test_a_frame_waits_for_the_answer_to_the_one_before() -> None:

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.store.rows import RATING_COLUMNS
-from middo_tui import guard
 from middo_tui.cli import main
 from middo_tui.feed import orders as module
 from middo_tui.feed.filters import FLAGS, STATES, FilterError, match_of, parse
@@ -24,6 +23,7 @@ from middo_tui.feed.hidden import count, hidden_ids
 from middo_tui.feed.orders import FIRST, SORTS, Order
 from middo_tui.feed.pages import Pages, open_reader
 from middo_tui.feed.sample import read_detail
+from middo_tui.terminal import guard
 from tests.tui import invented
 from tests.tui.hostile import CORPUS
 from tests.tui.stores import SIZE, Store

@@ -13,9 +13,9 @@ from engine.store.connect import transaction
 from engine.store.rows import Score
 from middo_tui.app import MiddoApp
 from middo_tui.feed.rounds import RoundsReader, RoundsView
-from middo_tui.guard import clean
 from middo_tui.screens.export import AskFormat, Wanted, place
 from middo_tui.screens.rounds import RoundsScreen
+from middo_tui.terminal.guard import clean
 from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.round_grid import Grid, columns, fitting, grid_lines, most
 from middo_tui.widgets.round_panels import TABS, Panel, panel_lines

@@ -15,7 +15,7 @@ import pytest
 from engine.store.connect import transaction
 from engine.store.rows import Gauge
 from middo_tui.app import supported
-from middo_tui.pacing import GIVE_UP
+from middo_tui.terminal.pacing import GIVE_UP
 from tests.tui import stores
 from tests.tui.hostile import CORPUS, NEVER, ONE_MEGABYTE
 from tests.tui.stores import Store

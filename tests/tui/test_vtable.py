@@ -287,7 +287,7 @@ async def test_the_wheel_and_a_click_move_the_cursor() -> None:
 @given(st.text(max_size=30), st.text(max_size=10), st.integers(20, 120))
 @settings(max_examples=100, deadline=None)
 def test_a_row_is_exactly_as_wide_as_the_table(text: str, short: str, width: int) -> None:
-    from middo_tui.guard import one_line
+    from middo_tui.terminal.guard import one_line
 
     row = one_line(text)
     columns: tuple[Column[str], ...] = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from middo_tui.feed.rewrite import Block
-from middo_tui.guard import clean
+from middo_tui.terminal.guard import clean
 from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.word_diff import Page, WordDiff, changes, flow, laid_out
 from middo_tui.word_diff import MOST_EDITS, Part, diff, myers, tokens

@@ -22,7 +22,7 @@ from rich.segment import Segment
 from textual.color import Color
 from textual.filter import LineFilter
 
-from middo_tui.say import ELLIPSIS, INVISIBLE, SURROGATES, clean, hides, one_line
+from middo_tui.terminal.console import ELLIPSIS, INVISIBLE, SURROGATES, clean, hides, one_line
 
 __all__ = ["ELLIPSIS", "Guard", "clean", "fit", "hides", "one_line"]
 

@@ -13,11 +13,12 @@ from shlex import quote
 from typing import Any
 
 from engine.store.rows import AXES
-from middo_tui import figures, guard
+from middo_tui import figures
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import MARKS, LoopView, StageView
 from middo_tui.notice import notice
 from middo_tui.teacher_words import batch, spending, writing
+from middo_tui.terminal import guard
 
 EVERY_S = 0.5
 PROGRESS_EVERY_S = 5.0

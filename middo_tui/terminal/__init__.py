@@ -1,0 +1,1 @@
+"""What goes to the terminal and what comes from it: cleaned, paced, and never twice."""
