@@ -16,9 +16,10 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 
-from middo_tui import keys, theme
+from middo_tui import keys
+from middo_tui.look import theme
+from middo_tui.look.preferences import Preferences, remember_theme
 from middo_tui.notice import Notice
-from middo_tui.preferences import Preferences, remember_theme
 from middo_tui.terminal.guard import Guard
 from middo_tui.terminal.typed_ahead import TypedAhead
 

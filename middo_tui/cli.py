@@ -295,7 +295,7 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
     reader(folder).close()  # what cannot be read is an error in the shell, not a screen
     gc.disable()  # until the app starts: what an import makes is no garbage
     from middo_tui.app import MiddoApp, supported
-    from middo_tui.preferences import load
+    from middo_tui.look.preferences import load
 
     if reason := supported():
         raise UsageError(f"{reason} `middo-tui status {quote(str(folder))}` prints the same facts.")

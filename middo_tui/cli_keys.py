@@ -10,7 +10,8 @@ from middo_tui.terminal.console import say
 @click.command("keys")
 def keys_command() -> None:
     """Print every key with the id that keys.toml calls it by."""
-    from middo_tui import keymap, keys, preferences
+    from middo_tui import keymap, keys
+    from middo_tui.look import preferences
 
     found = preferences.load()
     checked = keymap.check(found.keys)

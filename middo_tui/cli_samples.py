@@ -66,7 +66,7 @@ def _facts(row: SampleRow, round: int) -> dict[str, Any]:
 
 def _as_line(row: SampleRow) -> str:
     from middo_tui import figures
-    from middo_tui.theme import LETTERS
+    from middo_tui.look.theme import LETTERS
 
     def number(name: str, digits: int) -> str:
         return figures.fixed(row.number(name), digits)

@@ -13,8 +13,8 @@ from textual.screen import Screen
 from middo_tui import figures
 from middo_tui.base import BaseApp
 from middo_tui.feed.home import Project
+from middo_tui.look.preferences import Preferences
 from middo_tui.notice import Notice
-from middo_tui.preferences import Preferences
 from middo_tui.terminal import guard
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider

@@ -16,8 +16,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from middo_tui import keys, theme
+from middo_tui import keys
 from middo_tui.keys import Key
+from middo_tui.look import theme
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.entry import Entry

@@ -22,12 +22,12 @@ from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.feed.sample import Detail, read_detail
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import press
+from middo_tui.look.theme import LETTERS
 from middo_tui.notice import Notice, unindexed
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.samples_keys import Looking
 from middo_tui.screens.sort_menu import BY_NAME
 from middo_tui.terminal import guard
-from middo_tui.theme import LETTERS
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.sample_pane import Pane, SamplePane
 from middo_tui.widgets.samples_bar import Listed, SamplesBar

@@ -14,11 +14,12 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input
 
-from middo_tui import keys, theme
+from middo_tui import keys
 from middo_tui.base import BaseApp
 from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
 from middo_tui.feed.view import LoopView
+from middo_tui.look import theme
 from middo_tui.notice import Notice
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.settings_keys import KEYS, SettingsState

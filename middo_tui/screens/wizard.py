@@ -17,8 +17,8 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from middo_tui.base import BaseApp
+from middo_tui.look.preferences import Preferences
 from middo_tui.notice import Notice
-from middo_tui.preferences import Preferences
 from middo_tui.screens.frame import LEAST
 from middo_tui.screens.wizard_draft import Draft
 from middo_tui.screens.wizard_last import CheckStep, CreateStep, Made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from middo_tui import figures
-from middo_tui.theme import LETTERS
+from middo_tui.look.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 

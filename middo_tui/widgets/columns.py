@@ -10,8 +10,8 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from middo_tui.look.theme import ROLES
 from middo_tui.terminal import guard
-from middo_tui.theme import ROLES
 
 R = TypeVar("R")
 

@@ -7,8 +7,8 @@ from rich.cells import cell_len
 
 from middo_tui import figures
 from middo_tui.feed.lineage import Attempt, Family, Version
+from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
-from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
 
 TREE = 17

@@ -17,7 +17,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from middo_tui.theme import ROLES
+from middo_tui.look.theme import ROLES
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from middo_tui.feed.review import Entry, Key
+from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
-from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
 
 MARKS = {

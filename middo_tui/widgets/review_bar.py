@@ -9,8 +9,8 @@ from middo_tui import figures
 from middo_tui.feed.review import Counts, Queue
 from middo_tui.feed.rewrite import Delta, Detail
 from middo_tui.keys import press
+from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
-from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
 from middo_tui.widgets.queue_list import MARKS
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 from middo_tui import figures
 from middo_tui.feed.rounds import RoundFacts, RoundsView
 from middo_tui.feed.view import MARKS
+from middo_tui.look.theme import LETTERS
 from middo_tui.score_figures import MAIN_TASKS, SHORT, amount, figure, mark, scale
-from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
 
 FIXED = 9

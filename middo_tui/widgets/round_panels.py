@@ -11,10 +11,10 @@ from middo_tui import figures
 from middo_tui.feed.round_config import defaults, differing
 from middo_tui.feed.rounds import AxisCounts, RoundFacts, RoundsView, StageTime
 from middo_tui.feed.view import MARKS
+from middo_tui.look.theme import LETTERS
 from middo_tui.score_changes import Change
 from middo_tui.score_figures import amount, figure, mark, scale
 from middo_tui.terminal import guard
-from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
 
 TABS = ("scores", "shapes", "clusters", "time", "settings")

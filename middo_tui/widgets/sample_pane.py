@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from middo_tui import figures
 from middo_tui.feed.sample import Detail, Turn
+from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
-from middo_tui.theme import LETTERS
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 

@@ -10,7 +10,7 @@ from middo_tui import figures
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
 from middo_tui.feed.rewrite import Block, direction
 from middo_tui.keys import press
-from middo_tui.theme import LETTERS
+from middo_tui.look.theme import LETTERS
 from middo_tui.widgets.family_list import WAITING, Entry, fate
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap

@@ -20,8 +20,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from engine.errors import MiddoError
+from middo_tui.look.theme import ROLES
 from middo_tui.terminal import guard
-from middo_tui.theme import ROLES
 from middo_tui.widgets.columns import Column as Column
 from middo_tui.widgets.columns import cells, header
 from middo_tui.widgets.row_pages import PAGE as PAGE

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from middo_tui import theme
 from middo_tui.feed.bins import Bins
+from middo_tui.look import theme
 from middo_tui.widgets.histogram import (
     BEYOND,
     FULL,

@@ -11,12 +11,13 @@ from click.testing import CliRunner
 
 from engine.store import read
 from engine.store.connect import reader
-from middo_tui import keymap, keys, preferences
+from middo_tui import keymap, keys
 from middo_tui.app import MiddoApp
 from middo_tui.cli import main
 from middo_tui.keymap import check, long_name
+from middo_tui.look import preferences
+from middo_tui.look.preferences import Preferences
 from middo_tui.notice import notice
-from middo_tui.preferences import Preferences
 from middo_tui.screens.help import help_lines
 from middo_tui.widgets.lines import plain, width_of
 from tests.tui import stores

@@ -8,8 +8,9 @@ import pytest
 
 from engine.store import read
 from engine.store.connect import reader
-from middo_tui import keys, theme
+from middo_tui import keys
 from middo_tui.app import MiddoApp
+from middo_tui.look import theme
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.palette import Command, Palette, commands, filtered, match
 from middo_tui.screens.settings import SettingsScreen

@@ -12,10 +12,10 @@ from engine.config import defaults
 from engine.config import schema as configs
 from engine.errors import ConfigError
 from engine.store.connect import transaction
-from middo_tui import theme
 from middo_tui.app import MiddoApp
 from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
+from middo_tui.look import theme
 from middo_tui.screens.settings import SettingsScreen, about
 from tests.tui import stores
 from tests.tui.hostile import CORPUS

@@ -14,10 +14,10 @@ from rich.style import Style
 from textual.color import Color
 
 from engine.errors import ConfigError
-from middo_tui import preferences, theme
 from middo_tui.app import MiddoApp
-from middo_tui.palettes import ANSI, COLOURLESS
-from middo_tui.preferences import Preferences
+from middo_tui.look import preferences, theme
+from middo_tui.look.palettes import ANSI, COLOURLESS
+from middo_tui.look.preferences import Preferences
 from tests.tui import stores
 from tests.tui.terminal import Terminal
 

@@ -8,9 +8,9 @@ from engine.loop import NAMES
 from engine.store.rows import Score
 from middo_tui import figures
 from middo_tui.feed.view import MARKS, Gauge, LogLine, LoopView, RoundView, StageView, Training
+from middo_tui.look.theme import ROLES
 from middo_tui.notice import Notice
 from middo_tui.score_changes import changes
-from middo_tui.theme import ROLES
 from middo_tui.widgets.gpu_bar import gpu_bar
 from middo_tui.widgets.header import header
 from middo_tui.widgets.key_bar import key_bar

@@ -122,7 +122,7 @@ def test_changes_are_marked_by_signs_and_strokes_not_by_colour_alone() -> None:
     assert "keep this [-old-] {+new+} word here now" in plain(lines)
     roles = {run.text: run.role for run in lines[1]}
     assert (roles["old"], roles["new"]) == ("gone", "came")
-    from middo_tui import theme
+    from middo_tui.look import theme
 
     assert theme.ROLES["gone"].strike
     assert theme.ROLES["came"].underline

@@ -18,8 +18,8 @@ from textual.color import Color
 from textual.filter import LineFilter
 from textual.theme import Theme
 
-from middo_tui import palettes
-from middo_tui.palettes import Palette
+from middo_tui.look import palettes
+from middo_tui.look.palettes import Palette
 
 PALETTES: dict[str, Palette] = {
     "middo": palettes.DARK,

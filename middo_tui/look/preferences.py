@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from engine.errors import ConfigError
-from middo_tui.theme import DEFAULT, PALETTES, SIXTEEN
+from middo_tui.look.theme import DEFAULT, PALETTES, SIXTEEN
 
 FOLDER = "middo-tui"
 KNOWN = ("theme", "mouse")

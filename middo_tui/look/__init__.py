@@ -1,0 +1,1 @@
+"""Colors and user preferences."""
