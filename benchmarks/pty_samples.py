@@ -10,10 +10,10 @@ from pathlib import Path
 from pty_terminal import Answer, Timed, drop_page_cache, p50, p95
 from targets import Row
 
-from middo_tui import figures
 from middo_tui.feed.orders import RISING, Order
 from middo_tui.feed.pages import Pages
 from middo_tui.screens.sort_menu import SORTS
+from middo_tui.text import number_format
 from middo_tui.widgets.vtable_rows import CURSOR
 
 LOOP_IS_THERE = "leave"
@@ -53,7 +53,7 @@ def listed(project: Path, round: int, sorts: tuple[str, ...] = INDEXED_SORTS) ->
 
 def under_cursor(seq: int) -> str:
     """How the row of sample ``seq`` begins while the cursor is on it."""
-    return f"{CURSOR} {figures.count(seq):>8}"
+    return f"{CURSOR} {number_format.count(seq):>8}"
 
 
 def open_samples(project: Path, what: Listed, bytes_per_s: float | None = None) -> Timed:

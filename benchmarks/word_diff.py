@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from middo_tui.feed.rewrite import Block
+from middo_tui.text.word_diff import diff
 from middo_tui.widgets.word_diff import laid_out
-from middo_tui.word_diff import diff
 
 WORDS = 3_000
 VOCABULARY = 2_000

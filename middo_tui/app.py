@@ -29,11 +29,11 @@ from middo_tui.feed.poll import StoreChanged, poll
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 from middo_tui.look.preferences import Preferences
-from middo_tui.notice import Notice
 from middo_tui.screens.frame import Ask, Framed, Go
 from middo_tui.screens.loop import LoopScreen
 from middo_tui.terminal.guard import clean
 from middo_tui.terminal.pacing import REQUEST, Link
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.link_gauge import LinkState, rounded_ms
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from textual.widget import Widget
 from middo_tui import keys
 from middo_tui.look import theme
 from middo_tui.look.preferences import Preferences, remember_theme
-from middo_tui.notice import Notice
 from middo_tui.terminal.guard import Guard
 from middo_tui.terminal.typed_ahead import TypedAhead
+from middo_tui.text.notice import Notice
 
 R = TypeVar("R")
 

@@ -123,7 +123,7 @@ def help_(ctx: click.Context, name: str | None) -> None:
 @click.option("--plain", is_flag=True, help="Lines instead of the app (also when stdout is no terminal).")
 def demo(folder: Path, rounds: int, plain: bool) -> None:
     """Run the whole loop on the embedded demo, end to end."""
-    from middo_tui.status import standing
+    from middo_tui.text.status import standing
 
     if not (folder / "middo.db").exists():
         from engine.demo.project import create_demo
@@ -160,7 +160,7 @@ def run(
     if redo:
         from engine.project.folder import redo as forget
         from engine.runtime import launch
-        from middo_tui.status import standing
+        from middo_tui.text.status import standing
 
         if standing(folder).pid:
             raise launch.already_running(folder)
@@ -181,7 +181,7 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(folder: Path, as_json: bool) -> None:
     """Rounds, stages, counts, scores, worker. Exit code 0 idle or done, 3 running, 4 waiting for a person, 5 failed."""
-    from middo_tui.status import exit_code, gather
+    from middo_tui.text.status import exit_code, gather
 
     facts = gather(folder)
     if as_json:
@@ -205,7 +205,7 @@ def status(folder: Path, as_json: bool) -> None:
 def review(folder: Path, accept: str) -> None:
     """Decide all open rewrites of the newest round, as one undoable step."""
     from engine.store import commands
-    from middo_tui.status import standing
+    from middo_tui.text.status import standing
 
     jobs = standing(folder).jobs
     if not jobs:
@@ -285,8 +285,8 @@ def _nearest() -> Path:
 def _open(folder: Path, leave_when_done: bool = False) -> int:
     """The app on a project; plain facts where a terminal cannot show it."""
     if not _terminal():
-        from middo_tui.status import exit_code, gather
         from middo_tui.terminal.plain import describe, what_now
+        from middo_tui.text.status import exit_code, gather
 
         facts = gather(folder)
         say(describe(facts))
@@ -330,7 +330,7 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
     from engine.config import schema
     from engine.runtime import launch
     from engine.store import commands
-    from middo_tui import status as facts
+    from middo_tui.text import status as facts
 
     now = facts.standing(folder)
     if now.pid:
@@ -360,8 +360,8 @@ def _follow(folder: Path) -> int:
 
 
 def _table(folder: Path) -> None:
-    from middo_tui.status import gather
     from middo_tui.terminal.plain import rounds_table
+    from middo_tui.text.status import gather
 
     say(rounds_table(gather(folder)))
 

@@ -31,7 +31,7 @@ def resume(folder: Path) -> None:
     """Resume the run as last asked for."""
     from engine.runtime import launch
     from engine.store import commands
-    from middo_tui.status import standing
+    from middo_tui.text.status import standing
 
     if standing(folder).pid is None and (said := nothing_to_run(folder)):
         say(said)
@@ -49,7 +49,7 @@ def undo(folder: Path) -> None:
     from engine.store import commands
     from engine.store.connect import reader
     from engine.store.unmerge import undo_merge, undoable
-    from middo_tui.status import standing
+    from middo_tui.text.status import standing
 
     db = reader(folder)
     try:
@@ -94,7 +94,7 @@ def nothing_to_run(folder: Path) -> str:
 
 def _want(folder: Path, want: str, done: str) -> None:
     from engine.store import commands
-    from middo_tui.status import standing
+    from middo_tui.text.status import standing
 
     if standing(folder).pid is None:
         raise UsageError(f"{folder}: nothing is running.")

@@ -65,11 +65,11 @@ def _facts(row: SampleRow, round: int) -> dict[str, Any]:
 
 
 def _as_line(row: SampleRow) -> str:
-    from middo_tui import figures
     from middo_tui.look.theme import LETTERS
+    from middo_tui.text import number_format
 
     def number(name: str, digits: int) -> str:
-        return figures.fixed(row.number(name), digits)
+        return number_format.fixed(row.number(name), digits)
 
     axes = "".join(LETTERS[axis] for axis in row.axes)
     losses = f"{number('loss_before', 3):>7} {number('loss_after', 3):>7}"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from engine.errors import MiddoError
 from engine.store.connect import FILE
-from middo_tui.status import standing
 from middo_tui.terminal import guard
+from middo_tui.text.status import standing
 
 MOST = 100
 

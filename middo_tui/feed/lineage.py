@@ -18,7 +18,7 @@ from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import AXES, Message, load_messages
 from middo_tui.terminal import guard
-from middo_tui.word_diff import Part, diff
+from middo_tui.text.word_diff import Part, diff
 
 SIGNALS = ("loss_before", "loss_after", "similarity", "quality")
 MOST = 400

@@ -26,9 +26,9 @@ from engine.store.unmerge import undoable
 from middo_tui.feed.metrics import RoundCurve
 from middo_tui.feed.pace import Pace
 from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
-from middo_tui.score_changes import changes
-from middo_tui.teacher_words import batch, spending, writing
 from middo_tui.terminal import guard
+from middo_tui.text.score_changes import changes
+from middo_tui.text.teacher_wording import batch, spending, writing
 
 COUNTED_STAGES = frozenset({"evaluate", "select", "rewrite", "verify", "review", "merge"})
 LOG_LINES = 50

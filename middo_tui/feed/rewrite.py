@@ -16,10 +16,10 @@ from msgspec import Struct
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, Message, Sample, load_messages
-from middo_tui import figures
 from middo_tui.feed.review import Key
 from middo_tui.terminal import guard
-from middo_tui.word_diff import Part, diff
+from middo_tui.text import number_format
+from middo_tui.text.word_diff import Part, diff
 
 LONGEST = 60_000
 """Characters of a text that are shown; a longer one is cut, and that is said."""
@@ -203,7 +203,7 @@ def _ratings(old: Sequence[float], new: Sequence[float] | None) -> list[str]:
         for i, dimension in enumerate(DIMENSIONS):
             place = at * len(DIMENSIONS) + i
             now = f" → {new[place]:.1f}" if new and len(new) > place else ""
-            pairs.append(f"{dimension} {figures.fixed(old[place], 1)}{now}")
+            pairs.append(f"{dimension} {number_format.fixed(old[place], 1)}{now}")
         out.append(f"{subject + ':':<10}{'  '.join(pairs)}")
     return out
 
@@ -243,7 +243,7 @@ def _entry(row: sqlite3.Row) -> str:
         what = "sent back to the teacher"
     else:
         what = f"{row['before']} → {row['after']}" + (f" ({row['reason']})" if row["reason"] else "")
-    return f"{figures.clock(row['at'])} {what}, by {row['source']}" + (", undone" if row["undone"] else "")
+    return f"{number_format.clock(row['at'])} {what}, by {row['source']}" + (", undone" if row["undone"] else "")
 
 
 JUDGED = {"complexity": ("loss_before", -1), "quality": ("quality", 1)}

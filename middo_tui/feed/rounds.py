@@ -21,8 +21,8 @@ from middo_tui.feed.bins import Bins
 from middo_tui.feed.round_config import Settings, settings
 from middo_tui.feed.shapes import MADE_BY, SIGNALS, Distribution, common, distribution
 from middo_tui.feed.view import LoopView
-from middo_tui.score_changes import Change, changes
 from middo_tui.terminal import guard
+from middo_tui.text.score_changes import Change, changes
 
 EXEMPLAR_LIMIT = 200
 NOISE = -1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from middo_tui.score_changes import Change
+from middo_tui.text.score_changes import Change
 
 MARKS = {
     "pending": "·",

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import TextArea
 
-from middo_tui.notice import Notice
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.paragraph import Paragraph
 

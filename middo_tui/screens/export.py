@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from middo_tui.notice import Notice
 from middo_tui.terminal.guard import clean
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar

@@ -21,8 +21,8 @@ from textual.screen import Screen
 from middo_tui import keys
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import Key
-from middo_tui.notice import Notice
 from middo_tui.terminal.guard import clean
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.header import Header
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.link_gauge import LinkState

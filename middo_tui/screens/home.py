@@ -10,12 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from middo_tui import figures
 from middo_tui.base import BaseApp
 from middo_tui.feed.home import Project
 from middo_tui.look.preferences import Preferences
-from middo_tui.notice import Notice
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
@@ -90,4 +90,4 @@ class Home(BaseApp[Path]):
 
 
 def _ago(seconds: float) -> str:
-    return f"{figures.duration(seconds)} ago" if seconds >= 60 else "just now"
+    return f"{number_format.duration(seconds)} ago" if seconds >= 60 else "just now"

@@ -13,8 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from engine.errors import MiddoError
-from middo_tui.notice import Notice
 from middo_tui.terminal.guard import clean
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.entry import Entry
 from middo_tui.widgets.key_bar import KeyBar

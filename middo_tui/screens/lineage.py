@@ -18,11 +18,11 @@ from middo_tui.feed import lineage
 from middo_tui.feed.lineage import Family, Section, Start
 from middo_tui.feed.rounds import moved
 from middo_tui.feed.view import LoopView
-from middo_tui.notice import Notice, unindexed
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.lineage_keys import KEYS, Place
 from middo_tui.terminal import guard
+from middo_tui.text.notice import Notice, unindexed
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.family_list import Entry, FamilyList, Rows, entries

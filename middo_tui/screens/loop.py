@@ -14,9 +14,9 @@ from middo_tui import keys
 from middo_tui.feed import control
 from middo_tui.feed.view import LoopView, Training
 from middo_tui.keys import Key, press
-from middo_tui.notice import Notice, notice
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.loop_keys import FINISH, KEYS
+from middo_tui.text.notice import Notice, notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.gpu_bar import GpuBar
 from middo_tui.widgets.header import Header

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from middo_tui.notice import Notice
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.paragraph import Paragraph

@@ -19,10 +19,10 @@ from engine.store.connect import reader
 from engine.store.quarantine import Reason, Refused, reasons, refused
 from middo_tui import keys
 from middo_tui.feed.view import LoopView
-from middo_tui.notice import Notice
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.quarantine_keys import KEYS, QuarantineState
 from middo_tui.terminal import guard
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.paragraph import Paragraph

@@ -22,13 +22,13 @@ from middo_tui import keys
 from middo_tui.feed import control, deciding
 from middo_tui.feed.review import REASONS, Entry, Key
 from middo_tui.keys import press
-from middo_tui.notice import Notice
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.edit_rewrite import EditRewrite, Texts
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.review_keys import KEYS
 from middo_tui.screens.review_moving import Moving
 from middo_tui.terminal import editor, guard
+from middo_tui.text.notice import Notice
 
 ASKS_ABOVE = 20
 """Batches above this are asked about first."""

@@ -14,17 +14,18 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine.errors import MiddoError
-from middo_tui import figures, keys
+from middo_tui import keys
 from middo_tui.feed.bins import Bins, Side
 from middo_tui.feed.rounds import RoundFacts, RoundsReader, RoundsView, moved
 from middo_tui.feed.shapes import MADE_BY, SIGNALS
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import press
-from middo_tui.notice import Notice
 from middo_tui.screens.export import AskFormat, Wanted, export
 from middo_tui.screens.frame import TALL, Framed
 from middo_tui.screens.rounds_keys import KEYS, Looking
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
 from middo_tui.widgets.lines import Line, Run, width_of
@@ -334,7 +335,7 @@ class RoundsScreen(Framed):
 
 
 def _with_change(now: float, was: float | None) -> str:
-    return f"{now:.3f}" + ("" if was is None else f" ({figures.change(now - was, 3)})")
+    return f"{now:.3f}" + ("" if was is None else f" ({number_format.change(now - was, 3)})")
 
 
 def _words(chosen: RoundFacts | None) -> str:

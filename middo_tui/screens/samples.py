@@ -15,11 +15,11 @@ from middo_tui import keys
 from middo_tui.feed.filters import EXAMPLE, match_of, parse
 from middo_tui.feed.listing import jump, write_listing
 from middo_tui.feed.orders import RISING
-from middo_tui.notice import Notice
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.samples_keys import KEYS
 from middo_tui.screens.samples_reading import Found, Reading
 from middo_tui.screens.sort_menu import SortMenu
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.sample_pane import SamplePane
 
 PANE_LINES = 6

@@ -15,7 +15,6 @@ from textual.containers import Container, Vertical
 from textual.message import Message
 
 from engine.errors import MiddoError
-from middo_tui import figures
 from middo_tui.feed.listing import Listing, jump, places
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
@@ -23,11 +22,12 @@ from middo_tui.feed.sample import Detail, read_detail
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import press
 from middo_tui.look.theme import LETTERS
-from middo_tui.notice import Notice, unindexed
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.samples_keys import Looking
 from middo_tui.screens.sort_menu import BY_NAME
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.notice import Notice, unindexed
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.sample_pane import Pane, SamplePane
 from middo_tui.widgets.samples_bar import Listed, SamplesBar
@@ -123,7 +123,7 @@ class Reading(Framed):
         if self._order.sort not in (*shown, "seq"):
             shown.append(self._order.sort)
         return (
-            Column("#", 8, lambda row: figures.count(row.seq), right=True, title_role=self._title_role("seq")),
+            Column("#", 8, lambda row: number_format.count(row.seq), right=True, title_role=self._title_role("seq")),
             Column("axes", 4, _axes, _axis_role),
             *(self._number(name) for name in shown),
             Column("text", 0, lambda row: row.text, lambda row: "error" if row.error else ""),
@@ -137,7 +137,7 @@ class Reading(Framed):
         return Column(
             title,
             width,
-            lambda row: figures.fixed(row.number(name), sort.digits),
+            lambda row: number_format.fixed(row.number(name), sort.digits),
             right=True,
             title_role=self._title_role(name),
         )

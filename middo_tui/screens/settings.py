@@ -20,10 +20,10 @@ from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
 from middo_tui.feed.view import LoopView
 from middo_tui.look import theme
-from middo_tui.notice import Notice
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.settings_keys import KEYS, SettingsState
 from middo_tui.terminal import guard
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.entry import Entry

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from middo_tui.feed.orders import RISING
-from middo_tui.notice import Notice
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar

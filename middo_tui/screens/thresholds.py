@@ -14,17 +14,18 @@ from textual import on
 from textual.binding import BindingType
 
 from engine.store.rows import AXES
-from middo_tui import figures, keys
+from middo_tui import keys
 from middo_tui.feed import apply
 from middo_tui.feed import thresholds as feed
 from middo_tui.feed.orders import Order
 from middo_tui.feed.thresholds import SIGNALS, Rule
-from middo_tui.notice import Notice
 from middo_tui.screens import thresholds_words as words
 from middo_tui.screens.number import TypeNumber
 from middo_tui.screens.thresholds_keys import FAR, KEYS, NEAR
 from middo_tui.screens.thresholds_reading import Reading
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.histogram import Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins
 
@@ -142,7 +143,7 @@ class ThresholdsScreen(Reading):
     def action_anew(self) -> None:
         """Throw the round's rewrites away and select anew."""
         where = self._standing
-        cost = f", {figures.money(where.cost)}" if where.cost else ""
+        cost = f", {number_format.money(where.cost)}" if where.cost else ""
         question = (
             f"Throw {where.begun:,} rewrites of round {where.round} away ({where.decided:,} decided{cost}) and select"
             " it anew with these cuts? This cannot be undone."

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from engine.store.rows import Threshold
-from middo_tui import figures
 from middo_tui.feed import apply
 from middo_tui.feed.thresholds import SIGNALS, Standing
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import press
-from middo_tui.notice import Notice
+from middo_tui.text import number_format
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.lines import Line, Run
 
 
@@ -103,7 +103,7 @@ def standing(where: Standing, moved: bool, unlike: bool, verdict: str, rule: str
         do = f"{press('thresholds.apply')} selects anew."
         return Notice(f"Round {where.round} was selected with other cuts than config.toml's: {do}", "decide")
     if unlike and where.begun and not where.history:
-        cost = f" ({figures.money(where.cost)})" if where.cost else ""
+        cost = f" ({number_format.money(where.cost)})" if where.cost else ""
         throw = "" if where.running else f" {press('thresholds.anew')} throws them away{cost} and selects anew."
         return Notice(f"{apply.consequence(where)}{throw}", "decide")
     said = verdict or ("where two groups part" if rule == "mixture" else "")

@@ -13,12 +13,12 @@ from shlex import quote
 from typing import Any
 
 from engine.store.rows import AXES
-from middo_tui import figures
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import MARKS, LoopView, StageView
-from middo_tui.notice import notice
-from middo_tui.teacher_words import batch, spending, writing
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.notice import notice
+from middo_tui.text.teacher_wording import batch, spending, writing
 
 EVERY_S = 0.5
 PROGRESS_EVERY_S = 5.0
@@ -52,13 +52,15 @@ class Narrator:
         if view.trouble != self._held:
             self._held = view.trouble
             if view.held:
-                self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  {view.held}")
+                self._echo(f"{number_format.clock(self._clock(), seconds=True)}  round {view.round}  {view.held}")
         if view.batch and view.state == "running" and (named := view.batch.partition(":")[0]) != self._batch:
             self._batch = named
-            self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  {view.batch}; {HOURS}")
+            self._echo(f"{number_format.clock(self._clock(), seconds=True)}  round {view.round}  {view.batch}; {HOURS}")
         if view.writing and self._clock() - self._progress_at >= PROGRESS_EVERY_S:
             self._progress_at = self._clock()
-            self._echo(f"{figures.clock(self._clock(), seconds=True)}  round {view.round}  rewrite   {view.writing}")
+            self._echo(
+                f"{number_format.clock(self._clock(), seconds=True)}  round {view.round}  rewrite   {view.writing}"
+            )
         self._first = False
 
     def _stage(self, round: int, stage: StageView) -> None:
@@ -74,7 +76,7 @@ class Narrator:
             self._line(round, stage, _progress(stage))
 
     def _line(self, round: int, stage: StageView, text: str) -> None:
-        at = figures.clock(self._clock(), seconds=True)
+        at = number_format.clock(self._clock(), seconds=True)
         self._echo(f"{at}  round {round}  {stage.name:<8}  {text}".rstrip())
 
 
@@ -82,20 +84,20 @@ def _event(stage: StageView) -> str:
     """What a change of state is called."""
     mark = MARKS.get(stage.state, "?")
     if stage.state == "running":
-        return f"{mark} started" if not stage.done else f"{mark} goes on at {figures.count(stage.done)}"
+        return f"{mark} started" if not stage.done else f"{mark} goes on at {number_format.count(stage.done)}"
     if stage.state == "done" and stage.started_at and stage.finished_at:
-        return f"{mark} done in {figures.duration(stage.finished_at - stage.started_at)}"
+        return f"{mark} done in {number_format.duration(stage.finished_at - stage.started_at)}"
     if stage.state == "waiting":
         return f"{mark} waits for a person{': ' + stage.error if stage.error else ''}"
     return f"{mark} {stage.state}{': ' + stage.error if stage.error else ''}"
 
 
 def _progress(stage: StageView) -> str:
-    parts = [f"{figures.count(stage.done)} / {figures.count(stage.total)}", f"{stage.share:4.0%}"]
+    parts = [f"{number_format.count(stage.done)} / {number_format.count(stage.total)}", f"{stage.share:4.0%}"]
     if stage.rate:
-        parts.append(figures.rate(stage.rate))
+        parts.append(number_format.rate(stage.rate))
     if (left := stage.left_s) is not None:
-        parts.append(f"{figures.duration(left)} left")
+        parts.append(f"{number_format.duration(left)} left")
     return "  ".join(parts)
 
 
@@ -105,7 +107,7 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
     Returns:
         0 done or paused, 4 waiting for review, 1 failed, cancelled or lost.
     """
-    from middo_tui.status import gather  # the plain lines of a finished run need it, the app never does
+    from middo_tui.text.status import gather  # the plain lines of a finished run need it, the app never does
 
     reader, narrator = Reader(project), Narrator(echo)
     try:
@@ -170,13 +172,13 @@ def _cells(entry: Mapping[str, Any], first: float | None) -> tuple[str, ...]:
     chosen, decided = state.get("select") == "done", any(taken) or state.get("review") == "done"
     return (
         str(entry["round"]),
-        figures.count(entry["size"]),
-        "" if blank else _triple([entry["selected"][axis] for axis in AXES]) if chosen else figures.NONE,
-        "" if blank else figures.count(sum(by_axis.get(axis, {}).get("rewritten", 0) for axis in AXES)),
-        "" if blank else _triple(taken) if decided else figures.NONE,
-        figures.fixed(scores.get("heldout_loss"), 4),
-        figures.NONE if accuracy is None else f"{accuracy:.1%}" + (f" ±{error * 100:.1f}" if error else ""),
-        "" if accuracy is None or first is None else f"{figures.change((accuracy - first) * 100, 1)} points",
+        number_format.count(entry["size"]),
+        "" if blank else _triple([entry["selected"][axis] for axis in AXES]) if chosen else number_format.NONE,
+        "" if blank else number_format.count(sum(by_axis.get(axis, {}).get("rewritten", 0) for axis in AXES)),
+        "" if blank else _triple(taken) if decided else number_format.NONE,
+        number_format.fixed(scores.get("heldout_loss"), 4),
+        number_format.NONE if accuracy is None else f"{accuracy:.1%}" + (f" ±{error * 100:.1f}" if error else ""),
+        "" if accuracy is None or first is None else f"{number_format.change((accuracy - first) * 100, 1)} points",
     )
 
 
@@ -219,7 +221,7 @@ def _change(found: Mapping[str, Any]) -> str:
     """``  +0.0125 ±0.0177 within its error``."""
     error, beyond = found["stderr"], found["beyond_stderr"]
     words = "" if beyond is None else " within its error" if not beyond else " better" if found["better"] else " worse"
-    return f"  {figures.change(found['change'], 4)}{'' if error is None else f' ±{error:.4f}'}{words}"
+    return f"  {number_format.change(found['change'], 4)}{'' if error is None else f' ±{error:.4f}'}{words}"
 
 
 def describe(status: Mapping[str, Any]) -> str:
@@ -228,7 +230,7 @@ def describe(status: Mapping[str, Any]) -> str:
     pid = f" (pid {worker['pid']})" if worker["pid"] else ""
     lines = [
         f"project  {guard.one_line(str(status['project']))}",
-        f"model    {guard.one_line(str(status.get('model') or figures.NONE))}",
+        f"model    {guard.one_line(str(status.get('model') or number_format.NONE))}",
         f"worker   {worker['state']}{pid}" + (f": {worker['trouble']}" if worker.get("trouble") else ""),
     ]
     if status.get("config"):
@@ -241,7 +243,7 @@ def describe(status: Mapping[str, Any]) -> str:
         return "\n".join([*lines, *heldout(data)])
     lines += heldout(status.get("dataset", {}))
     newest = status["rounds"][-1]
-    lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', figures.NONE)}")
+    lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', number_format.NONE)}")
     lines += [_stage_line(stage) for stage in newest["stages"]]
     if said := spending(newest["teacher"], newest["teacher"]["projected"]):
         lines.append(f"teacher  {said}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui import figures
 from middo_tui.look.theme import LETTERS
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 
@@ -26,7 +26,7 @@ def axes_bar(data: Axes, width: int) -> Line:
         runs += [
             Run(" "),
             Run(name, f"{axis}-strong" if on else axis),
-            Run(figures.count(count), "strong" if on else ""),
+            Run(number_format.count(count), "strong" if on else ""),
         ]
         runs.append(Run("]" if on else " ", f"{axis}-strong" if on else axis))
     return spread(tuple(runs), (Run(f"{data.title} ", "dim"),), width)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui import figures
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 LABEL = 10
@@ -34,7 +34,7 @@ class Facts(Struct, frozen=True):
 def share(part: int, whole: int) -> str:
     """``3.7 %``; what is there at all is never 0."""
     if not whole:
-        return figures.NONE
+        return number_format.NONE
     percent = 100 * part / whole
     return f"{percent:.1f} %" if percent >= 0.1 or not part else "<0.1 %"
 
@@ -57,7 +57,7 @@ def cut_facts(data: Facts, width: int) -> list[Line]:
 
 
 def _row(label: str, value: int, more: str, role: str = "") -> Line:
-    number = Run(f"{figures.count(value):>{NUMBER}}", f"{role}-strong" if role else "")
+    number = Run(f"{number_format.count(value):>{NUMBER}}", f"{role}-strong" if role else "")
     return (Run(f" {label:<{LABEL}}", "dim"), number, Run(f"  {more}", "" if role else "dim"))
 
 
@@ -66,7 +66,7 @@ def _overlaps(overlaps: tuple[tuple[str, int], ...], width: int) -> list[Line]:
     rows: list[Line] = []
     row: Line = (Run(" both", "dim"),)
     for letters, count in overlaps:
-        more = (Run(f"  {'∩'.join(letters)} ", "dim"), Run(figures.count(count)))
+        more = (Run(f"  {'∩'.join(letters)} ", "dim"), Run(number_format.count(count)))
         if width_of((*row, *more)) > width:
             rows.append(row)
             row = (Run(" " * 5),)

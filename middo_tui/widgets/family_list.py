@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec import Struct
 from rich.cells import cell_len
 
-from middo_tui import figures
 from middo_tui.feed.lineage import Attempt, Family, Version
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run
 
 TREE = 17
@@ -90,11 +90,11 @@ def _tried(attempt: Attempt) -> str:
 
 
 def _measured(version: Version) -> str:
-    losses = quality = figures.NONE
+    losses = quality = number_format.NONE
     if version.signals:
         first, last = version.signals[0], version.signals[-1]
-        losses = f"{figures.fixed(first.loss_before, 2)} → {figures.fixed(last.loss_after, 2)}"
-        quality = figures.fixed(last.quality, 2)
+        losses = f"{number_format.fixed(first.loss_before, 2)} → {number_format.fixed(last.loss_after, 2)}"
+        quality = number_format.fixed(last.quality, 2)
     return f"{life(version):<8}{fate(version):<10}{losses:<21}{quality:>8}  {version.text}"
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from middo_tui import figures
 from middo_tui.feed.view import Gauge
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 BAR = 9
@@ -28,7 +28,7 @@ def _device(gauge: Gauge, width: int) -> list[Line]:
     full = min(BAR, round(share * BAR))
     label = "RAM " if gauge.device == "CPU" else "mem "
     left = (Run(label, "dim"), Run("▇" * full), Run("░" * (BAR - full), "faint"))
-    return [first, spread(left, (Run(figures.gigabytes(gauge.memory_used, gauge.memory_total)),), width)]
+    return [first, spread(left, (Run(number_format.gigabytes(gauge.memory_used, gauge.memory_total)),), width)]
 
 
 class GpuBar(Lines[tuple[Gauge, ...]]):

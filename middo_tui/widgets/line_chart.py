@@ -14,8 +14,8 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from middo_tui import figures
 from middo_tui.feed.view import Curve
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run
 
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -180,7 +180,7 @@ def x_axis(width: int, x_max: int, label: str) -> str:
     step = nice_step(max(1, x_max), max(1, width // CELLS_PER_X_LABEL))
     limit = width - len(label) - 1
     for index in range(int(x_max / step) + 1):
-        text = figures.short(index * step)
+        text = number_format.short(index * step)
         at = int(index * step * (width - 1) / max(1, x_max))
         if at + len(text) < limit:
             cells[at : at + len(text)] = text

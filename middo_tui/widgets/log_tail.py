@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from middo_tui import figures
 from middo_tui.feed.view import LogLine
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run
 
 STAGE_WIDTH = 8
@@ -16,7 +16,7 @@ def log_tail(log: tuple[LogLine, ...], width: int, height: int) -> list[Line]:
     room = max(0, width - 11 - STAGE_WIDTH - 1)
     return [
         (
-            Run(f" {figures.clock(line.at, seconds=True)} {guard.fit(line.stage, STAGE_WIDTH)} ", "dim"),
+            Run(f" {number_format.clock(line.at, seconds=True)} {guard.fit(line.stage, STAGE_WIDTH)} ", "dim"),
             Run(guard.fit(_marked(line), room).rstrip(), LEVEL_ROLES.get(line.level, "")),
         )
         for line in log[:height]

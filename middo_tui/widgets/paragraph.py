@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from middo_tui.notice import Notice
 from middo_tui.terminal import guard
+from middo_tui.text.notice import Notice
 from middo_tui.widgets.lines import Line, Lines, Run
 
 

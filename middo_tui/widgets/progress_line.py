@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from middo_tui import figures
 from middo_tui.feed.view import StageView
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 NAME_WIDTH = 9
@@ -23,15 +23,15 @@ def progress_line(stage: StageView | None, width: int) -> Line:
         return ()
     name = Run(f" {stage.name:<{NAME_WIDTH}}", "strong")
     if not stage.total:
-        since = f" since {figures.clock(stage.started_at, seconds=True)}" if stage.started_at else ""
+        since = f" since {number_format.clock(stage.started_at, seconds=True)}" if stage.started_at else ""
         words = {"running": f"starting{since}", "pending": "comes next"}
         return name, Run(guard.fit(words.get(stage.state, stage.state), width - NAME_WIDTH - 2).rstrip(), "dim")
     running = stage.state == "running"
-    figures_ = [f"{figures.count(stage.done)} / {figures.count(stage.total)}", f"{stage.share:4.0%}"]
+    figures_ = [f"{number_format.count(stage.done)} / {number_format.count(stage.total)}", f"{stage.share:4.0%}"]
     if running and stage.rate:
-        figures_.append(figures.rate(stage.rate))
+        figures_.append(number_format.rate(stage.rate))
     if running and (left := stage.left_s) is not None:
-        figures_.append(f"{figures.duration(left)} left")
+        figures_.append(f"{number_format.duration(left)} left")
     while len(figures_) > 1 and width < width_of((name,)) + LEAST_BAR + _room(figures_):
         figures_.pop()
     tail = tuple(Run(f"  {text}") for text in figures_)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from msgspec import Struct
 from rich.cells import cell_len
 
-from middo_tui import figures
 from middo_tui.feed.review import Counts, Queue
 from middo_tui.feed.rewrite import Delta, Detail
 from middo_tui.keys import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
 from middo_tui.widgets.queue_list import MARKS
 
@@ -35,7 +35,7 @@ def progress(standing: Standing, width: int) -> Line:
     left += [Run(f"   {counts.accepted:,} ✔", "active"), Run(f"  {counts.rejected:,} ✘", "error")]
     left += _more(counts)
     if queue.per_min and counts.open and not queue.merged:
-        left.append(Run(f"    {queue.per_min:.0f}/min · {figures.duration(queue.left_s or 0)} left", "dim"))
+        left.append(Run(f"    {queue.per_min:.0f}/min · {number_format.duration(queue.left_s or 0)} left", "dim"))
     if standing.marked:
         left.append(Run(f"   ● {standing.marked:,} marked", "decide"))
     right: Line = ()
@@ -74,7 +74,7 @@ def facts(standing: Standing, width: int) -> Line:
 
 
 def _delta(delta: Delta) -> Line:
-    old, new = figures.fixed(delta.old, delta.digits), figures.fixed(delta.new, delta.digits)
+    old, new = number_format.fixed(delta.old, delta.digits), number_format.fixed(delta.new, delta.digits)
     arrow, role = {True: (" ▲", "active"), False: (" ▼", "error"), None: ("", "")}[delta.better]
     return (Run(f"   {delta.name} ", "dim"), Run(f"{old} → {new}"), Run(arrow, role))
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from middo_tui import figures
 from middo_tui.feed.rounds import RoundFacts, RoundsView
 from middo_tui.feed.view import MARKS
 from middo_tui.look.theme import LETTERS
-from middo_tui.score_figures import MAIN_TASKS, SHORT, amount, figure, mark, scale
+from middo_tui.text import number_format
+from middo_tui.text.score_format import MAIN_TASKS, SHORT, amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run
 
 FIXED = 9
@@ -45,7 +45,7 @@ def tasks(view: RoundsView) -> list[str]:
 
 def columns(view: RoundsView) -> list[Column]:
     """All there are, left to right."""
-    out = [Column("size", 9, lambda row, _: figures.count(row.size))]
+    out = [Column("size", 9, lambda row, _: number_format.count(row.size))]
     for at, (axis, letter) in enumerate(LETTERS.items()):
         out.append(Column(f"{letter} sel", 7, lambda row, _, at=at: _selected(row, at), axis))  # type: ignore[misc]
     out.append(Column("accepted", 10, lambda row, _: _counted(row, "accepted")))
@@ -64,41 +64,45 @@ def columns(view: RoundsView) -> list[Column]:
     out.append(Column("failed", 8, lambda row, _: _counted(row, "failed")))
     out.append(Column("clusters", 10, lambda row, _: _clusters(row)))
     out.append(
-        Column("time", 12, lambda row, _: figures.NONE if row.seconds is None else figures.duration(row.seconds))
+        Column(
+            "time",
+            12,
+            lambda row, _: number_format.NONE if row.seconds is None else number_format.duration(row.seconds),
+        )
     )
-    out.append(Column("calls", 8, lambda row, _: "" if row.closing else figures.count(row.teacher.calls)))
+    out.append(Column("calls", 8, lambda row, _: "" if row.closing else number_format.count(row.teacher.calls)))
     out.append(Column("tokens", 8, lambda row, _: _tokens(row)))
-    out.append(Column("cost", 9, lambda row, _: "" if row.closing else figures.money(row.teacher.cost)))
+    out.append(Column("cost", 9, lambda row, _: "" if row.closing else number_format.money(row.teacher.cost)))
     return out
 
 
 def _selected(row: RoundFacts, at: int) -> str:
     if row.closing:
         return ""
-    return figures.count(row.axes[at].selected) if row.selected() else figures.NONE
+    return number_format.count(row.axes[at].selected) if row.selected() else number_format.NONE
 
 
 def _accepted(row: RoundFacts, at: int) -> str:
     if row.closing:
         return ""
-    return figures.count(row.axes[at].accepted) if row.total("rewritten") else figures.NONE
+    return number_format.count(row.axes[at].accepted) if row.total("rewritten") else number_format.NONE
 
 
 def _counted(row: RoundFacts, name: str) -> str:
     if row.closing:
         return ""
-    return figures.count(row.total(name)) if row.total("rewritten") or row.total("failed") else figures.NONE
+    return number_format.count(row.total(name)) if row.total("rewritten") or row.total("failed") else number_format.NONE
 
 
 def _gain(row: RoundFacts) -> str:
     if row.closing:
         return ""
-    return figures.NONE if row.gain is None else f"{row.gain:.0%}"
+    return number_format.NONE if row.gain is None else f"{row.gain:.0%}"
 
 
 def _score(row: RoundFacts, task: str) -> str:
     if (one := row.score(task)) is None:
-        return figures.NONE
+        return number_format.NONE
     return figure(one) + (f" ±{amount(one, one.stderr, signed=False)}" if one.stderr is not None else "")
 
 
@@ -109,17 +113,17 @@ def _change(row: RoundFacts, task: str) -> str:
 
 def _mean(view: RoundsView, row: RoundFacts, signal: str) -> str:
     shape = view.shape(row.round, signal)
-    return ("" if row.closing else figures.NONE) if shape is None else f"{shape.mean:.2f}"
+    return ("" if row.closing else number_format.NONE) if shape is None else f"{shape.mean:.2f}"
 
 
 def _clusters(row: RoundFacts) -> str:
     if not row.clusters:
-        return "" if row.closing else figures.NONE
-    return figures.count(sum(one.size > 0 for one in row.clusters))
+        return "" if row.closing else number_format.NONE
+    return number_format.count(sum(one.size > 0 for one in row.clusters))
 
 
 def _tokens(row: RoundFacts) -> str:
-    return "" if row.closing else figures.short(row.teacher.tokens_in + row.teacher.tokens_out)
+    return "" if row.closing else number_format.short(row.teacher.tokens_in + row.teacher.tokens_out)
 
 
 def fitting(all_: list[Column], first: int, width: int) -> list[Column]:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from engine.store.rows import AXES
-from middo_tui import figures
 from middo_tui.feed.round_config import defaults, differing
 from middo_tui.feed.rounds import AxisCounts, RoundFacts, RoundsView, StageTime
 from middo_tui.feed.view import MARKS
 from middo_tui.look.theme import LETTERS
-from middo_tui.score_changes import Change
-from middo_tui.score_figures import amount, figure, mark, scale
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.score_changes import Change
+from middo_tui.text.score_format import amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run
 
 TABS = ("scores", "shapes", "clusters", "time", "settings")
@@ -104,7 +104,7 @@ def _counts(one: RoundFacts | AxisCounts) -> str:
     def count(name: str) -> int:
         return one.total(name) if isinstance(one, RoundFacts) else int(getattr(one, name))
 
-    share = figures.NONE if one.gain is None else f"{one.gain:.0%}"
+    share = number_format.NONE if one.gain is None else f"{one.gain:.0%}"
     return "".join(f"{count(name):>{width},}" for name, width in COUNTS) + f"{share:>7}"
 
 
@@ -133,7 +133,7 @@ def _clusters(one: RoundFacts, width: int) -> list[Line]:
     rows.append((Run(f" {'':<9}{'samples':>9}{'before':>9}{'change':>9}  its most typical sample", "dim"),))
     for cluster in sorted(one.clusters, key=lambda c: c.change == "kept"):
         was = cluster.previous_size
-        difference = "" if was is None else figures.change(cluster.size - was, 0)
+        difference = "" if was is None else number_format.change(cluster.size - was, 0)
         numbers = f"{cluster.size:>9,}{'' if was is None else f'{was:,}':>9}{difference:>9}"
         text = guard.fit(cluster.text, max(0, width - 41)).rstrip()
         sign = SIGNS.get(cluster.change, "?")
@@ -144,7 +144,7 @@ def _clusters(one: RoundFacts, width: int) -> list[Line]:
 def _times(one: RoundFacts) -> list[Line]:
     longest = max((stage.seconds or 0.0 for stage in one.stages), default=0.0)
     rows: list[Line] = [_time(stage, longest) for stage in one.stages]
-    total = figures.NONE if one.seconds is None else figures.duration(one.seconds)
+    total = number_format.NONE if one.seconds is None else number_format.duration(one.seconds)
     rows.append((Run(f"   {'together':<12}{total:>13}", "strong"),))
     if one.closing:
         return rows
@@ -152,16 +152,16 @@ def _times(one: RoundFacts) -> list[Line]:
     rows += [(), (Run(f"   {'teacher':<12}{asked.calls:>13,} calls"),)]
     words = f"{asked.tokens_in:,} tokens in, {asked.tokens_out:,} out"
     rows.append(
-        (Run(f"   {'':<12}{figures.short(asked.tokens_in + asked.tokens_out):>13} tokens  "), Run(words, "dim"))
+        (Run(f"   {'':<12}{number_format.short(asked.tokens_in + asked.tokens_out):>13} tokens  "), Run(words, "dim"))
     )
     each = one.total("accepted")
     price = f"  {asked.cost / each:.4f} per accepted rewrite" if each and asked.cost else ""
-    rows.append((Run(f"   {'':<12}{figures.money(asked.cost):>13}"), Run(price, "dim")))
+    rows.append((Run(f"   {'':<12}{number_format.money(asked.cost):>13}"), Run(price, "dim")))
     return rows
 
 
 def _time(stage: StageTime, longest: float) -> Line:
-    took = figures.NONE if stage.seconds is None else figures.duration(stage.seconds)
+    took = number_format.NONE if stage.seconds is None else number_format.duration(stage.seconds)
     bar = "━" * round(BAR * stage.seconds / longest) if stage.seconds and longest else ""
     units = f"{stage.done:,} / {stage.total:,}" if stage.total else ""
     name = Run(f" {MARKS.get(stage.state, '?')} {stage.name:<12}", "" if stage.state == "done" else "strong")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from middo_tui import figures
 from middo_tui.feed.view import RoundView
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run
 
 AXIS_ROLES = ("complexity", "diversity", "quality")
@@ -27,14 +27,14 @@ class Column(Struct, frozen=True):
 
 def _axis(counts: tuple[int, int, int] | None, axis: int, closing: bool) -> str:
     if counts is None:
-        return "" if closing else figures.NONE
-    return figures.count(counts[axis])
+        return "" if closing else number_format.NONE
+    return number_format.count(counts[axis])
 
 
 def score(row: RoundView) -> str:
     """With its standard error, shares in per cent: ``35.6 ±1.3``."""
     if row.score is None:
-        return figures.NONE
+        return number_format.NONE
     scale = 100 if abs(row.score) <= 1 else 1
     error = "" if row.stderr is None else f" ±{row.stderr * scale:.1f}"
     return f"{row.score * scale:.1f}{error}"
@@ -43,14 +43,14 @@ def score(row: RoundView) -> str:
 def teacher(row: RoundView) -> str:
     """Tokens, and dollars where the teacher has a price."""
     if not row.tokens:
-        return "" if row.closing else figures.NONE
-    return figures.short(row.tokens) + (f" {figures.money(row.cost)}" if row.cost else "")
+        return "" if row.closing else number_format.NONE
+    return number_format.short(row.tokens) + (f" {number_format.money(row.cost)}" if row.cost else "")
 
 
 def _accepted(row: RoundView) -> str:
     if row.accepted is None:
-        return "" if row.closing else figures.NONE
-    return figures.count(sum(row.accepted))
+        return "" if row.closing else number_format.NONE
+    return number_format.count(sum(row.accepted))
 
 
 def table_columns(width: int, task: str = "accuracy") -> tuple[Column, ...]:
@@ -68,11 +68,11 @@ def table_columns(width: int, task: str = "accuracy") -> tuple[Column, ...]:
     )
     return (
         Column("round", 6, lambda row: str(row.round)),
-        Column("size", 9, lambda row: figures.count(row.size)),
+        Column("size", 9, lambda row: number_format.count(row.size)),
         *selected,
         *(taken if split else (Column("accepted", 10, _accepted),)),
-        Column("heldout", 9, lambda row: figures.fixed(row.heldout_loss, 3)),
-        Column(guard.fit(task, 10).strip(), 11, lambda row: score(row) if row.task == task else figures.NONE),
+        Column("heldout", 9, lambda row: number_format.fixed(row.heldout_loss, 3)),
+        Column(guard.fit(task, 10).strip(), 11, lambda row: score(row) if row.task == task else number_format.NONE),
         Column("teacher", 13 if not split else 15, teacher),
     )
 

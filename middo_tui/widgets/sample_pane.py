@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from middo_tui import figures
 from middo_tui.feed.sample import Detail, Turn
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 
@@ -107,14 +107,18 @@ def _signals(detail: Detail, width: int) -> Iterator[Line]:
     for title, name, digits in SIGNALS:
         if name in OF_CONVERSATIONS and not any(name in detail.signals[r] for r in rounds):
             continue
-        values = (figures.fixed(detail.signals[r].get(name), digits) for r in rounds)
+        values = (number_format.fixed(detail.signals[r].get(name), digits) for r in rounds)
         yield (Run(f" {title:<{NAME_CELLS}}", "dim"), Run("".join(f"{value:>9}" for value in values)))
     now = detail.signals[rounds[-1]]
     for title, subject in RATINGS:
-        rated = (figures.fixed(now.get(f"{subject}_{kind}"), 1) for kind in ("clarity", "completeness", "factuality"))
+        rated = (
+            number_format.fixed(now.get(f"{subject}_{kind}"), 1) for kind in ("clarity", "completeness", "factuality")
+        )
         text = "  ".join(f"{kind} {value}" for kind, value in zip(("clear", "complete", "true"), rated, strict=True))
         yield (Run(f" {title:<{NAME_CELLS}}", "dim"), Run(text))
-    tokens = f"{figures.fixed(now.get('prompt_tokens'), 0)} + {figures.fixed(now.get('response_tokens'), 0)}"
+    tokens = (
+        f"{number_format.fixed(now.get('prompt_tokens'), 0)} + {number_format.fixed(now.get('response_tokens'), 0)}"
+    )
     yield (Run(f" {'tokens':<{NAME_CELLS}}", "dim"), Run(tokens))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from middo_tui import figures
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 
@@ -24,8 +24,8 @@ class Listed(NamedTuple):
 
 def samples_bar(data: Listed, width: int) -> Line:
     """One row. Without room the order is left out (its column has a sign), then the filter is cut; never the place."""
-    total = "…" if data.total is None else figures.count(data.total)
-    place = f"{figures.count(data.at + 1)} / {total}" if data.total else total
+    total = "…" if data.total is None else number_format.count(data.total)
+    place = f"{number_format.count(data.at + 1)} / {total}" if data.total else total
     place = f"{place:>{2 * len(total) + 3}}"
     where = guard.fit(data.where, width).rstrip()
     room = width - len(place) - 2

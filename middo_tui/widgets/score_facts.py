@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui import figures
 from middo_tui.feed.view import LoopView
-from middo_tui.notice import says_teacher
-from middo_tui.score_changes import Change
-from middo_tui.score_figures import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.notice import says_teacher
+from middo_tui.text.score_changes import Change
+from middo_tui.text.score_format import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 CHANGE, WITH_ERROR = 10, 16
@@ -45,8 +45,8 @@ def score_facts(data: Scores, width: int) -> list[Line]:
         roomy = all(len(_name(one)) + len(figure(one)) + WITH_ERROR < width for one in scores)
         rows += [_row(one, width, WITH_ERROR if roomy else CHANGE) for one in scores]
     if data.tokens:
-        cost = f"  {figures.money(data.cost)}" if data.cost else ""
-        took = Run(f"{figures.short(data.tokens)} tokens{cost}")
+        cost = f"  {number_format.money(data.cost)}" if data.cost else ""
+        took = Run(f"{number_format.short(data.tokens)} tokens{cost}")
         rows.append(spread((Run("teacher so far", "dim"),), (took,), width))
     return rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui import figures
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 
@@ -21,9 +21,9 @@ class Takes(Struct, frozen=True):
 
 def teacher_line(data: Takes, width: int) -> Line:
     """`` teacher  6,120 calls ≈ 4.9M tokens ≈ $2.40   budget left $17.60   estimated from the samples' lengths``."""
-    amount = f"{data.calls:,} calls ≈ {figures.short(data.tokens)} tokens"
+    amount = f"{data.calls:,} calls ≈ {number_format.short(data.tokens)} tokens"
     if data.cost or data.cap_cost:
-        amount += f" ≈ {figures.money(data.cost)}"
+        amount += f" ≈ {number_format.money(data.cost)}"
     runs: Line = (Run(" teacher  ", "dim"), Run(amount))
     for more in (_budget(data), Run(f"   {data.basis}", "dim")):
         if more.text.strip() and width_of((*runs, more)) < width:
@@ -36,10 +36,10 @@ def _budget(data: Takes) -> Run:
     over: list[str] = []
     if data.cap_cost:
         rest = data.cap_cost - data.cost
-        (left if rest >= 0 else over).append(figures.money(abs(rest)))
+        (left if rest >= 0 else over).append(number_format.money(abs(rest)))
     if data.cap_tokens:
         rest = data.cap_tokens - data.tokens
-        (left if rest >= 0 else over).append(f"{figures.short(abs(rest))} tokens")
+        (left if rest >= 0 else over).append(f"{number_format.short(abs(rest))} tokens")
     if over:
         return Run(f"   over the budget by {', '.join(over)}", "bad")
     return Run(f"   budget left {', '.join(left)}" if left else "", "dim")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from middo_tui import figures
 from middo_tui.feed.view import Training
+from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, spread
 
 
@@ -16,7 +16,7 @@ def training_facts(training: Training | None, width: int) -> list[Line]:
         ("loss", None if training.loss is None else f"{training.loss:.4f}"),
         ("tok/s", None if training.tokens_per_s is None else f"{training.tokens_per_s:,.0f}"),
         ("lr", None if rate is None else f"{rate:.2e}"),
-        ("epoch", f"{training.epoch:.2f} / {figures.short(training.epochs)}"),
+        ("epoch", f"{training.epoch:.2f} / {number_format.short(training.epochs)}"),
         ("grad", None if training.grad_norm is None else f"{training.grad_norm:.3f}"),
     )
     return [spread((Run(label, "dim"),), (Run(value),), width) for label, value in rows if value is not None]

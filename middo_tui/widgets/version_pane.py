@@ -6,11 +6,11 @@ import time
 
 from msgspec import Struct
 
-from middo_tui import figures
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
 from middo_tui.feed.rewrite import Block, direction
 from middo_tui.keys import press
 from middo_tui.look.theme import LETTERS
+from middo_tui.text import number_format
 from middo_tui.widgets.family_list import WAITING, Entry, fate
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
@@ -123,7 +123,7 @@ def _signals(entry: Entry, parent: Version | None) -> list[Line]:
         for _, field in COLUMNS:
             value, was = getattr(one, field), getattr(before, field) if before else None
             arrow, role = _arrow(value, was, direction(axis, field))
-            runs += [Run(f"{figures.fixed(value, 2):>11}"), Run(f" {arrow}", role)]
+            runs += [Run(f"{number_format.fixed(value, 2):>11}"), Run(f" {arrow}", role)]
         out.append(tuple(runs))
         before = one
     return [*out, ()]

@@ -16,8 +16,8 @@ from rich.cells import cell_len
 
 from middo_tui.feed.rewrite import Block, Parts
 from middo_tui.terminal import guard
+from middo_tui.text.word_diff import WIDE
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
-from middo_tui.word_diff import WIDE
 
 ROLES = {"same": "", "old": "gone", "new": "came"}
 SIGNS = {"old": ("[-", "-]"), "new": ("{+", "+}")}

@@ -13,7 +13,7 @@ import pytest
 from engine.store import commands, read, write
 from engine.store.connect import FILE, reader, writer
 from middo_tui.feed.reader import Reader
-from middo_tui.status import gather
+from middo_tui.text.status import gather
 from tests.tui.stores import SIZE, Store
 
 NOBODY = 65534

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from engine.store import read
 from engine.store.rows import Score
-from middo_tui import score_changes
 from middo_tui.feed import rounds
 from middo_tui.feed.bins import Bins
 from middo_tui.feed.round_config import defaults, differing, settings
 from middo_tui.feed.rounds import RoundsReader, RoundsView
 from middo_tui.feed.shapes import SHOWN, SIGNALS, common, distribution, rebinned
-from middo_tui.status import gather
+from middo_tui.text import score_changes
+from middo_tui.text.status import gather
 from tests.tui import families, stores
 from tests.tui.stores import Store
 

@@ -17,8 +17,8 @@ from middo_tui.cli import main
 from middo_tui.keymap import check, long_name
 from middo_tui.look import preferences
 from middo_tui.look.preferences import Preferences
-from middo_tui.notice import notice
 from middo_tui.screens.help import help_lines
+from middo_tui.text.notice import notice
 from middo_tui.widgets.lines import plain, width_of
 from tests.tui import stores
 from tests.tui.test_keys import STATES

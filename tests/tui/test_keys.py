@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from middo_tui import keys
 from middo_tui.feed.view import LoopView, StageView, Waiting
-from middo_tui.notice import notice
 from middo_tui.screens.help import help_lines
 from middo_tui.screens.loop_keys import FINISH, KEYS
+from middo_tui.text.notice import notice
 from middo_tui.widgets.lines import plain, width_of
 
 RUN = StageView("judge", "running", 1, 2)

@@ -15,8 +15,8 @@ from engine.store.rows import Score, TaskItem
 from middo_tui.cli import main
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView, StageView
-from middo_tui.status import exit_code, gather
 from middo_tui.terminal.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
+from middo_tui.text.status import exit_code, gather
 from tests.tui import stores
 from tests.tui.hostile import CORPUS
 from tests.tui.stores import NOON, Store

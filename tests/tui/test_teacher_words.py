@@ -14,11 +14,11 @@ from engine.store.teacher import Projected, TeacherBatch
 from middo_tui.app import MiddoApp
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
-from middo_tui.notice import notice
 from middo_tui.screens.loop_keys import KEYS
-from middo_tui.status import exit_code, gather
-from middo_tui.teacher_words import writing
 from middo_tui.terminal.plain import Narrator, describe
+from middo_tui.text.notice import notice
+from middo_tui.text.status import exit_code, gather
+from middo_tui.text.teacher_wording import writing
 from middo_tui.widgets.paragraph import Paragraph, wrap
 from middo_tui.widgets.score_facts import Scores
 

@@ -67,7 +67,7 @@ from middo_tui.cli import main
 try:
     main(sys.argv[1:])
 except SystemExit as end:
-    print("left", end.code, "middo_tui.status" in sys.modules, gc.isenabled(), gc.get_freeze_count() > 10_000)
+    print("left", end.code, "middo_tui.text.status" in sys.modules, gc.isenabled(), gc.get_freeze_count() > 10_000)
 """
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from engine.loop import NAMES
 from engine.store.rows import Score
-from middo_tui import figures
 from middo_tui.feed.view import MARKS, Gauge, LogLine, LoopView, RoundView, StageView, Training
 from middo_tui.look.theme import ROLES
-from middo_tui.notice import Notice
-from middo_tui.score_changes import changes
+from middo_tui.text import number_format
+from middo_tui.text.notice import Notice
+from middo_tui.text.score_changes import changes
 from middo_tui.widgets.gpu_bar import gpu_bar
 from middo_tui.widgets.header import header
 from middo_tui.widgets.key_bar import key_bar
@@ -243,14 +243,20 @@ def test_every_role_that_is_used_exists() -> None:
 
 
 def test_figures() -> None:
-    assert figures.count(1234567) == "1,234,567"
-    assert [figures.short(v) for v in (0, 950, 1_625, 12_345, 4_900_000, 999_999, 2e9)] == [
+    assert number_format.count(1234567) == "1,234,567"
+    assert [number_format.short(v) for v in (0, 950, 1_625, 12_345, 4_900_000, 999_999, 2e9)] == [
         "0", "950", "1.62k", "12.3k", "4.9M", "1M", "2G",
     ]  # fmt: skip
-    assert [figures.duration(s) for s in (0.2, 29, 89, 1260, 10_200)] == ["0 s", "29 s", "89 s", "21 min", "2 h 50 min"]
-    assert [figures.rate(r) for r in (4180.4, 9.96, 1.0, 0.35)] == ["4,180/s", "10.0/s", "1.0/s", "21.0/min"]
-    assert figures.change(-0.5, 1) == "−0.5"
-    assert figures.change(None, 1) == figures.NONE
+    assert [number_format.duration(s) for s in (0.2, 29, 89, 1260, 10_200)] == [
+        "0 s",
+        "29 s",
+        "89 s",
+        "21 min",
+        "2 h 50 min",
+    ]
+    assert [number_format.rate(r) for r in (4180.4, 9.96, 1.0, 0.35)] == ["4,180/s", "10.0/s", "1.0/s", "21.0/min"]
+    assert number_format.change(-0.5, 1) == "−0.5"
+    assert number_format.change(None, 1) == number_format.NONE
 
 
 def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() -> None:

@@ -27,7 +27,7 @@ def modules_after(code: str) -> set[str]:
         "import middo_tui.cli",
         "import middo_tui.screens.wizard, engine.hub.fetch",
         "import engine.runtime.worker",
-        "import middo_tui.status, middo_tui.terminal.plain",
+        "import middo_tui.text.status, middo_tui.terminal.plain",
     ],
 )
 def test_loads_nothing_heavy(code: str) -> None:

@@ -18,7 +18,7 @@ from engine.config.schema import parse, slice_hash
 from engine.signals import neighbourhoods
 from engine.store import write
 from engine.store.rows import Cluster, Neighbourhood, Sample
-from middo_tui import status
+from middo_tui.text import status
 
 REFERENCE = '[select]\nparity = "reference"\n'
 PLANE = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.2, 1]], dtype=np.float16)

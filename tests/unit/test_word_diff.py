@@ -11,9 +11,9 @@ from rich.cells import cell_len
 
 from middo_tui.feed.rewrite import Block
 from middo_tui.terminal.guard import clean
+from middo_tui.text.word_diff import MOST_EDITS, Part, diff, myers, tokens
 from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.word_diff import Page, WordDiff, changes, flow, laid_out
-from middo_tui.word_diff import MOST_EDITS, Part, diff, myers, tokens
 from tests.tui.hostile import CORPUS
 
 WORDS = st.lists(

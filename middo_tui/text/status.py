@@ -15,7 +15,7 @@ from engine.runtime import stalls as standings
 from engine.store import read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job
-from middo_tui import score_changes
+from middo_tui.text import score_changes
 
 IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
 COUNTED = ("proposed", "rejected", "accepted", "failed")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from middo_tui import figures
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.keys import press
+from middo_tui.text import number_format
 
 
 class Notice(NamedTuple):
@@ -85,7 +85,7 @@ def _running(view: LoopView, keys: bool) -> Notice:
             return Notice(f"{view.writing[0].upper()}{view.writing[1:]}. Teacher: {view.teacher}", "dim")
         return Notice(f"teacher: {view.teacher}", "dim")
     if view.holds_until is not None:
-        at = figures.clock(view.holds_until, seconds=True)
+        at = number_format.clock(view.holds_until, seconds=True)
         what = _do(keys, f"{press('loop.undo')} undoes the merge; {press('loop.run')} begins at once.")
         return Notice(f"Round {view.undo} is merged. The next round begins at {at}.{what}", "decide")
     if view.until:
@@ -185,7 +185,7 @@ def gain(view: LoopView) -> str:
     ):
         known = [value * scale for value in values if value is not None]
         if len(known) > 1:
-            change = figures.change(known[-1] - known[0], digits)
+            change = number_format.change(known[-1] - known[0], digits)
             unit = " %" if scale > 1 else ""
             return f"{title} {known[0]:.{digits}f} → {known[-1]:.{digits}f}{unit} ({change})"
     return ""

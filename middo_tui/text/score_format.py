@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from middo_tui import figures
-from middo_tui.score_changes import Change
+from middo_tui.text import number_format
+from middo_tui.text.score_changes import Change
 
 MAIN_TASKS = ("accuracy", "heldout_loss")
 SHORT = {"heldout_loss": "heldout"}
@@ -26,8 +26,8 @@ def amount(one: Change, value: float | None, signed: bool = True) -> str:
     factor = scale(one)
     digits = 1 if factor > 1 else 3
     if value is None:
-        return figures.NONE
-    return figures.change(value * factor, digits) if signed else f"{value * factor:.{digits}f}"
+        return number_format.NONE
+    return number_format.change(value * factor, digits) if signed else f"{value * factor:.{digits}f}"
 
 
 def mark(one: Change) -> str:

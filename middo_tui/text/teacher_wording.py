@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from middo_tui import figures
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 
 
 def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
@@ -17,13 +17,13 @@ def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
     if not asked["calls"] and not (ahead and ahead["calls"]):
         return ""
     tokens = asked["tokens_in"] + asked["tokens_out"]
-    calls, used, money = f"{asked['calls']:,}", figures.short(tokens), figures.money(asked["cost"])
+    calls, used, money = f"{asked['calls']:,}", number_format.short(tokens), number_format.money(asked["cost"])
     if ahead is None:
         return f"{calls} calls · {used} tokens · {money}"
     parts = [f"{calls} of about {ahead['calls']:,} calls", f"{used} of {_about(ahead)} tokens{_cap(ahead)}"]
     if ahead["cost"] or asked["cost"] or ahead["cap_cost"]:
-        cap = f", cap {figures.money(ahead['cap_cost'])}" if ahead["cap_cost"] else ""
-        parts.append(f"{money} of about {figures.money(ahead['cost'])}{cap}")
+        cap = f", cap {number_format.money(ahead['cap_cost'])}" if ahead["cap_cost"] else ""
+        parts.append(f"{money} of about {number_format.money(ahead['cost'])}{cap}")
     if asked["failed"]:
         parts.append(f"{asked['failed']:,} failed")
     if ahead["sent_to"]:
@@ -42,8 +42,8 @@ def batch(facts: Mapping[str, Any] | None, now: float) -> str:
     done = f"{facts['completed']:,} done" + (f", {facts['failed']:,} failed" if facts["failed"] else "")
     if facts["cancelling"]:
         done += ", being ended"
-    until = f", until {figures.day(facts['until'])} at the latest" if facts["until"] else ""
-    return f"{many} of {facts['calls']:,} calls: {done} · {figures.duration(now - facts['since'])} so far{until}"
+    until = f", until {number_format.day(facts['until'])} at the latest" if facts["until"] else ""
+    return f"{many} of {facts['calls']:,} calls: {done} · {number_format.duration(now - facts['since'])} so far{until}"
 
 
 def writing(facts: Mapping[str, Any] | None) -> str:
@@ -59,19 +59,19 @@ def writing(facts: Mapping[str, Any] | None) -> str:
     speed = f", {facts['per_s']:,.{0 if facts['per_s'] >= 10 else 1}f} a second" if facts["per_s"] else ""
     parts = [
         f"writing {facts['step']}s{again}: {facts['done']:,} of {facts['total']:,} whole",
-        f"{figures.short(facts['tokens'])} tokens{speed}",
-        f"{figures.duration(facts['seconds'])} so far",
+        f"{number_format.short(facts['tokens'])} tokens{speed}",
+        f"{number_format.duration(facts['seconds'])} so far",
     ]
     if facts["left_s"] is not None:
-        parts[-1] += f", about {figures.duration(facts['left_s'])} left"
+        parts[-1] += f", about {number_format.duration(facts['left_s'])} left"
     if facts["text"]:
         parts.append(f"“… {guard.one_line(facts['text'])}”")
     return " · ".join(parts)
 
 
 def _about(ahead: Mapping[str, Any]) -> str:
-    return f"about {figures.short(ahead['tokens_in'] + ahead['tokens_out'])}"
+    return f"about {number_format.short(ahead['tokens_in'] + ahead['tokens_out'])}"
 
 
 def _cap(ahead: Mapping[str, Any]) -> str:
-    return f", cap {figures.short(ahead['cap_tokens'])}" if ahead["cap_tokens"] else ""
+    return f", cap {number_format.short(ahead['cap_tokens'])}" if ahead["cap_tokens"] else ""

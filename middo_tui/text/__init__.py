@@ -1,0 +1,1 @@
+"""Numbers and facts in words: formats, notices, status, differences between texts."""
