@@ -23,11 +23,11 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from engine.errors import MiddoError, StoreBlocked
-from middo_tui import keys
 from middo_tui.base import BaseApp
 from middo_tui.feed.poll import StoreChanged, poll
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
+from middo_tui.keys import tables
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.frame import Ask, Framed, Go
 from middo_tui.screens.loop import LoopScreen
@@ -48,7 +48,9 @@ def supported() -> str | None:
     return None
 
 
-SCREENS = {name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name in (*keys.SCREENS, *keys.UNNUMBERED)}
+SCREENS = {
+    name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name in (*tables.SCREENS, *tables.UNNUMBERED)
+}
 """Where each screen is; all but the Loop screen are imported when they are first looked at."""
 TRAIL = 20
 SLOW_S = 1.5
@@ -190,8 +192,8 @@ class MiddoApp(BaseApp[int]):
         if self.screen is not self.framed:
             super().say_how_to_quit(words)
             return
-        goes_on = " The run goes on without it." if self.view.state in keys.RUNNING else ""
-        self.framed.say(Notice(f"{keys.press('app.leave')} quits the app.{goes_on}", "decide"))
+        goes_on = " The run goes on without it." if self.view.state in tables.RUNNING else ""
+        self.framed.say(Notice(f"{tables.press('app.leave')} quits the app.{goes_on}", "decide"))
 
     def _open(self, name: str) -> Framed:
         module, _, attribute = SCREENS[name].partition(":")

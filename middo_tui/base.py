@@ -16,7 +16,7 @@ from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.widget import Widget
 
-from middo_tui import keys
+from middo_tui.keys import tables
 from middo_tui.look import theme
 from middo_tui.look.preferences import Preferences, remember_theme
 from middo_tui.terminal.guard import Guard
@@ -50,7 +50,7 @@ class BaseApp(App[R]):
         self._filters_last: list[LineFilter] = [Guard(), *([theme.Colourless()] if self.no_color else [])]
         theme.use(preferences.theme, self.no_color)
         self.theme = preferences.theme
-        keys.use({})
+        tables.use({})
         if preferences.keys:
             self.remap()
 
@@ -66,10 +66,10 @@ class BaseApp(App[R]):
 
     def remap(self) -> None:
         """Put the person's keys in the place of the usual ones."""
-        from middo_tui import keymap  # reads every screen's key table: only for those who need it
+        from middo_tui.keys import keymap  # reads every screen's key table: only for those who need it
 
         checked = keymap.check(self.preferences.keys)
-        keys.use(checked.keys)
+        tables.use(checked.keys)
         self.preferences = keymap.warned(self.preferences, checked)
         self.set_keymap(checked.textual())
 
@@ -82,7 +82,7 @@ class BaseApp(App[R]):
 
     def action_help_quit(self) -> None:
         """ctrl-c, which ends most programs: say what ends this one."""
-        self.say_how_to_quit(Notice(f"{keys.name(keys.ALWAYS_LEAVES)} quits the app."))
+        self.say_how_to_quit(Notice(f"{tables.name(tables.ALWAYS_LEAVES)} quits the app."))
 
     def key_ctrl_c(self) -> None:
         """The same in a question or an input: those know no bindings of the app."""

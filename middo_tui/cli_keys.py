@@ -10,18 +10,18 @@ from middo_tui.terminal.console import say
 @click.command("keys")
 def keys_command() -> None:
     """Print every key with the id that keys.toml calls it by."""
-    from middo_tui import keymap, keys
+    from middo_tui.keys import keymap, tables
     from middo_tui.look import preferences
 
     found = preferences.load()
     checked = keymap.check(found.keys)
     all_tables = keymap.tables()
-    keys.use(checked.keys)
+    tables.use(checked.keys)
     for screen, table in all_tables.items():
-        for row in keys.mine(table, screen):
-            id = f"{screen}.{keys.plain_id(row)}"
+        for row in tables.mine(table, screen):
+            id = f"{screen}.{tables.plain_id(row)}"
             mark = "*" if id in checked.keys else " "
-            shown = " ".join(keys.name(key) for key in row.keys)
+            shown = " ".join(tables.name(key) for key in row.keys)
             say(f"{mark} {id:<28} {shown:<18} {row.help}")
     place = preferences.folder() / "keys.toml"
     say(f'\nYour own: {place}, for example\n  [keys]\n  "loop.pause" = "x"\n  "review.accept" = ["a", "enter"]')

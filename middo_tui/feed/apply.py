@@ -10,7 +10,7 @@ from engine.errors import UsageError
 from engine.store.rows import AXES, Axis
 from middo_tui.feed import control
 from middo_tui.feed.thresholds import Standing, standing
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 
 
 def apply(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:

@@ -15,7 +15,7 @@ from engine.store import commands, read
 from engine.store.connect import reader
 from engine.store.rows import Plan
 from engine.store.unmerge import undo_merge
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 
 HOLD_S = 20.0
 """After a merge that was asked for in the app, so long the next round does not begin: the merge can be undone."""

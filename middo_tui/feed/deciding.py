@@ -12,7 +12,7 @@ from engine.store import commands
 from engine.store.commands import Seen
 from engine.store.journal import Step
 from middo_tui.feed.review import Key
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 
 DONE = {"accepted": "accepted", "rejected": "rejected"}
 

@@ -18,9 +18,9 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.screen import Screen
 
-from middo_tui import keys
 from middo_tui.feed.view import LoopView
-from middo_tui.keys import Key
+from middo_tui.keys import tables
+from middo_tui.keys.tables import Key
 from middo_tui.terminal.guard import clean
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.header import Header
@@ -85,7 +85,7 @@ class Framed(Screen[None]):
     NAME: ClassVar[str]
     FOLLOWS_RUN: ClassVar[bool] = False
     KEYS: ClassVar[tuple[Key[Any], ...]] = ()
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(keys.EVERYWHERE, "app")
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(tables.EVERYWHERE, "app")
     DEFAULT_CSS = """
     Framed { layout: vertical; background: $background; }
     Framed #notice { min-height: 1; max-height: 4; }
@@ -205,12 +205,12 @@ class Framed(Screen[None]):
             self.say(Notice(""))
         would = self.would(event.key)
         if would and self._notice().role not in ("decide", "bad"):
-            self.say(Notice(f"{keys.name(event.key)} is unavailable here: {would}", "dim"))
+            self.say(Notice(f"{tables.name(event.key)} is unavailable here: {would}", "dim"))
 
     def would(self, key: str) -> str:
         """What a key of this screen that does not work now is for; empty for every other key."""
-        own = keys.mine(self.shown_keys(), self.NAME)
-        return keys.idle(((own, self.state()), (keys.mine(keys.EVERYWHERE, "app"), self.view)), key)
+        own = tables.mine(self.shown_keys(), self.NAME)
+        return tables.idle(((own, self.state()), (tables.mine(tables.EVERYWHERE, "app"), self.view)), key)
 
     def show(self, view: LoopView, link: LinkState) -> None:
         """Paint what is new in ``view``."""
@@ -241,8 +241,8 @@ class Framed(Screen[None]):
         return self._said or self.own_notice()
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
-        own = keys.footer(keys.mine(self.shown_keys(), self.NAME), self.state())
-        return (*own, (keys.numbers(), "screens"), *keys.footer(keys.mine(keys.EVERYWHERE, "app"), self.view))
+        own = tables.footer(tables.mine(self.shown_keys(), self.NAME), self.state())
+        return (*own, (tables.numbers(), "screens"), *tables.footer(tables.mine(tables.EVERYWHERE, "app"), self.view))
 
     def shown_keys(self) -> tuple[Key[Any], ...]:
         """The rows of the key table that exist here at all."""
@@ -265,7 +265,7 @@ class Framed(Screen[None]):
         """The key table."""
         from middo_tui.screens.help import Help
 
-        self.app.push_screen(Help(self.NAME, keys.mine(self.shown_keys(), self.NAME)))
+        self.app.push_screen(Help(self.NAME, tables.mine(self.shown_keys(), self.NAME)))
 
     def action_redraw(self) -> None:
         """All of it, whatever the terminal was told before."""
@@ -287,4 +287,4 @@ class Framed(Screen[None]):
         """Leave, and say in the shell what goes on."""
         at = quote(str(self.project))
         words = f"The run goes on. Watch it: middo-tui {at}\nStop it: middo-tui pause {at}"
-        self.app.exit(0, message=Text(clean(words).text) if self.view.state in keys.RUNNING else None)
+        self.app.exit(0, message=Text(clean(words).text) if self.view.state in tables.RUNNING else None)

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from middo_tui.feed.view import MARKS
-from middo_tui.keys import EVERYWHERE, SCREENS, Key, mine, name, numbers
+from middo_tui.keys.tables import EVERYWHERE, SCREENS, Key, mine, name, numbers
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap

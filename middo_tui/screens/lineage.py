@@ -13,11 +13,11 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from engine.errors import MiddoError
-from middo_tui import keys
 from middo_tui.feed import lineage
 from middo_tui.feed.lineage import Family, Section, Start
 from middo_tui.feed.rounds import moved
 from middo_tui.feed.view import LoopView
+from middo_tui.keys import tables
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.lineage_keys import KEYS, Place
@@ -73,7 +73,7 @@ class LineageScreen(Framed):
     NAME = "lineage"
     KEYS = KEYS
     CSS_PATH = "lineage.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui.keys import Key, always, word
+from middo_tui.keys.tables import Key, always, word
 
 
 class Place(Struct, frozen=True):

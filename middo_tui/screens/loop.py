@@ -10,10 +10,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
-from middo_tui import keys
 from middo_tui.feed import control
 from middo_tui.feed.view import LoopView, Training
-from middo_tui.keys import Key, press
+from middo_tui.keys import tables
+from middo_tui.keys.tables import Key, press
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.loop_keys import FINISH, KEYS
 from middo_tui.text.notice import Notice, notice
@@ -41,7 +41,7 @@ class LoopScreen(Framed):
     NAME = "loop"
     FOLLOWS_RUN = True
     KEYS = KEYS
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def __init__(self, project: Path, view: LoopView, leave_when_done: bool = False) -> None:
         super().__init__(project, view)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from middo_tui.feed.view import LoopView
-from middo_tui.keys import Key, word
+from middo_tui.keys.tables import Key, word
 
 STOPPED = frozenset({"new", "idle", "paused", "interrupted", "cancelled", "failed"})
 FINISH = "finish"  # only where the app was opened for one run (``middo-tui demo``)

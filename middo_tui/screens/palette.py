@@ -16,8 +16,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from middo_tui import keys
-from middo_tui.keys import Key
+from middo_tui.keys import tables
+from middo_tui.keys.tables import Key
 from middo_tui.look import theme
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
@@ -55,21 +55,21 @@ class Screenlike(Protocol):
 def commands(here: Screenlike, loop: Screenlike, view: Any) -> list[Command]:
     """What works now: here, everywhere, on the Loop screen; what the other screens are for; the themes."""
     found = list(_of(here.NAME, here.shown_keys(), here.state()))
-    found += _of("app", tuple(row for row in keys.EVERYWHERE if row.id not in LEFT_OUT), view, here.NAME)
+    found += _of("app", tuple(row for row in tables.EVERYWHERE if row.id not in LEFT_OUT), view, here.NAME)
     if loop is not here:
         found += [
             command._replace(name=f"run: {command.name}", key="") for command in _of(loop.NAME, loop.shown_keys(), view)
         ]
-    for screen in (*keys.SCREENS, *keys.UNNUMBERED):
+    for screen in (*tables.SCREENS, *tables.UNNUMBERED):
         if screen not in (here.NAME, loop.NAME):
             found += _elsewhere(screen)
     return [*found, *(Command(f"theme {name}", text, "", "", name) for name, text in theme.ABOUT.items())]
 
 
 def _of(screen: str, table: tuple[Key[Any], ...], state: Any, on: str = "") -> Iterable[Command]:
-    for row in keys.mine(table, screen):
+    for row in tables.mine(table, screen):
         if row.works(state):
-            yield Command(row.label(state), row.help, keys.name(row.keys[0]), on or screen, row.id)
+            yield Command(row.label(state), row.help, tables.name(row.keys[0]), on or screen, row.id)
 
 
 def _elsewhere(screen: str) -> Iterable[Command]:

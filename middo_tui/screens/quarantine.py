@@ -17,8 +17,8 @@ from textual.message import Message
 from engine.errors import MiddoError
 from engine.store.connect import reader
 from engine.store.quarantine import Reason, Refused, reasons, refused
-from middo_tui import keys
 from middo_tui.feed.view import LoopView
+from middo_tui.keys import tables
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.quarantine_keys import KEYS, QuarantineState
 from middo_tui.terminal import guard
@@ -85,7 +85,7 @@ class QuarantineScreen(Framed):
     NAME = "quarantine"
     KEYS = KEYS
     CSS_PATH = "quarantine.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)

@@ -18,10 +18,10 @@ from textual.message import Message
 
 from engine.errors import StoreBlocked, UsageError
 from engine.store.commands import Seen
-from middo_tui import keys
 from middo_tui.feed import control, deciding
 from middo_tui.feed.review import REASONS, Entry, Key
-from middo_tui.keys import press
+from middo_tui.keys import tables
+from middo_tui.keys.tables import press
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.edit_rewrite import EditRewrite, Texts
 from middo_tui.screens.line import TypeLine
@@ -48,7 +48,7 @@ class ReviewScreen(Moving):
     NAME = "review"
     KEYS = KEYS
     CSS_PATH = "review.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [*keys.bindings(KEYS, NAME), *keys.bindings(keys.EVERYWHERE, "app")]
+    BINDINGS: ClassVar[list[BindingType]] = [*tables.bindings(KEYS, NAME), *tables.bindings(tables.EVERYWHERE, "app")]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Rows with a parameter are told apart by it; a question about a reason takes all keys but leaving."""
@@ -65,7 +65,7 @@ class ReviewScreen(Moving):
     def _footer(self) -> tuple[tuple[str, str], ...]:
         if not self.rejecting:
             return super()._footer()
-        return (("1-9", "reason"), *keys.footer(keys.mine(KEYS, self.NAME), self.state()), ("esc", "not now"))
+        return (("1-9", "reason"), *tables.footer(tables.mine(KEYS, self.NAME), self.state()), ("esc", "not now"))
 
     # ---------------------------------------------------------------------------------------- deciding
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from middo_tui.feed.review import REASONS, Queue
 from middo_tui.feed.view import LoopView
-from middo_tui.keys import Key, word
+from middo_tui.keys.tables import Key, word
 
 CHANGEABLE = frozenset({"proposed", "accepted", "rejected"})
 

@@ -14,12 +14,12 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from engine.errors import MiddoError
-from middo_tui import keys
 from middo_tui.feed.bins import Bins, Side
 from middo_tui.feed.rounds import RoundFacts, RoundsReader, RoundsView, moved
 from middo_tui.feed.shapes import MADE_BY, SIGNALS
 from middo_tui.feed.view import LoopView
-from middo_tui.keys import press
+from middo_tui.keys import tables
+from middo_tui.keys.tables import press
 from middo_tui.screens.export import AskFormat, Wanted, export
 from middo_tui.screens.frame import TALL, Framed
 from middo_tui.screens.rounds_keys import KEYS, Looking
@@ -58,7 +58,7 @@ class RoundsScreen(Framed):
     NAME = "rounds"
     KEYS = KEYS
     CSS_PATH = "rounds.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)

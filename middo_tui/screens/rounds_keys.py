@@ -7,7 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from middo_tui.feed.rounds import RoundFacts
-from middo_tui.keys import Key, word
+from middo_tui.keys.tables import Key, word
 
 
 class Looking(Struct, frozen=True):

@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from textual import on
 from textual.binding import BindingType
 
-from middo_tui import keys
 from middo_tui.feed.filters import EXAMPLE, match_of, parse
 from middo_tui.feed.listing import jump, write_listing
 from middo_tui.feed.orders import RISING
+from middo_tui.keys import tables
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.samples_keys import KEYS
 from middo_tui.screens.samples_reading import Found, Reading
@@ -31,7 +31,7 @@ class SamplesScreen(Reading):
     NAME = "samples"
     KEYS = KEYS
     CSS_PATH = "samples.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def action_down(self) -> None:
         """One row."""

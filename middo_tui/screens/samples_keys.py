@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from middo_tui.keys import Key, always, word
+from middo_tui.keys.tables import Key, always, word
 
 
 class Looking(Struct, frozen=True):

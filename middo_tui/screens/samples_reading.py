@@ -20,7 +20,7 @@ from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.feed.sample import Detail, read_detail
 from middo_tui.feed.view import LoopView
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.samples_keys import Looking

@@ -14,11 +14,11 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input
 
-from middo_tui import keys
 from middo_tui.base import BaseApp
 from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
 from middo_tui.feed.view import LoopView
+from middo_tui.keys import tables
 from middo_tui.look import theme
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.settings_keys import KEYS, SettingsState
@@ -90,7 +90,7 @@ class SettingsScreen(Framed):
     NAME = "settings"
     KEYS = KEYS
     CSS_PATH = "settings.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)

@@ -14,11 +14,11 @@ from textual import on
 from textual.binding import BindingType
 
 from engine.store.rows import AXES
-from middo_tui import keys
 from middo_tui.feed import apply
 from middo_tui.feed import thresholds as feed
 from middo_tui.feed.orders import Order
 from middo_tui.feed.thresholds import SIGNALS, Rule
+from middo_tui.keys import tables
 from middo_tui.screens import thresholds_words as words
 from middo_tui.screens.number import TypeNumber
 from middo_tui.screens.thresholds_keys import FAR, KEYS, NEAR
@@ -42,7 +42,7 @@ class ThresholdsScreen(Reading):
     NAME = "thresholds"
     CSS_PATH = "thresholds.tcss"
     KEYS = KEYS
-    BINDINGS: ClassVar[list[BindingType]] = keys.bindings(KEYS, NAME)
+    BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def _set(self, m: float) -> None:
         """Cut the axis at ``m`` sigmas."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui.keys import Key, word
+from middo_tui.keys.tables import Key, word
 
 NEAR, FAR = 0.01, 0.1
 """Sigmas per key press."""

@@ -9,7 +9,7 @@ from engine.store.rows import Threshold
 from middo_tui.feed import apply
 from middo_tui.feed.thresholds import SIGNALS, Standing
 from middo_tui.feed.view import LoopView
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.lines import Line, Run

@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import which
 
 from engine.errors import UsageError
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 
 USUAL = ("sensible-editor", "nano", "vi")
 PROMPT = "======== PROMPT (leave this line as it is) ========"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from middo_tui.feed.view import LoopView, StageView
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 from middo_tui.text import number_format
 
 

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from middo_tui.feed.review import Counts, Queue
 from middo_tui.feed.rewrite import Delta, Detail
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
 from middo_tui.feed.rewrite import Block, direction
-from middo_tui.keys import press
+from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.text import number_format
 from middo_tui.widgets.family_list import WAITING, Entry, fate

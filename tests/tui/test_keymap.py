@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from engine.store import read
 from engine.store.connect import reader
-from middo_tui import keymap, keys
 from middo_tui.app import MiddoApp
 from middo_tui.cli import main
-from middo_tui.keymap import check, long_name
+from middo_tui.keys import keymap, tables
+from middo_tui.keys.keymap import check, long_name
 from middo_tui.look import preferences
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.help import help_lines
@@ -28,7 +28,7 @@ from tests.tui.test_loop_screen import screen_text, settle
 @pytest.fixture(autouse=True)
 def _usual_keys() -> Iterator[None]:
     yield
-    keys.use({})
+    tables.use({})
 
 
 def load(place: Path, text: str) -> Preferences:
@@ -99,8 +99,8 @@ def test_a_refused_key_that_would_clash_by_going_back_takes_the_other_with_it() 
 
 def test_leaving_by_ctrl_q_cannot_be_taken_away() -> None:
     assert "always quits" in check({"loop.pause": ("ctrl-q",)}).warnings[0]
-    keys.use({"app.leave": ("x",)})
-    assert keys.mine(keys.EVERYWHERE, "app")[-1].keys == ("x", "ctrl+q")
+    tables.use({"app.leave": ("x",)})
+    assert tables.mine(tables.EVERYWHERE, "app")[-1].keys == ("x", "ctrl+q")
 
 
 async def test_bindings_footer_help_and_palette_all_have_the_persons_key(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def words(text: str) -> set[str]:
 @pytest.mark.parametrize("state", STATES)
 def test_sentences_name_the_persons_keys(state: str) -> None:
     usual = {"enter", "c", "e", "4"} & words(notice(STATES[state]).text)
-    keys.use({
+    tables.use({
         "loop.run": ("f5",), "loop.cancel": ("f6",), "loop.accept_improved": ("f7",), "app.go-review": ("f8",),
     })  # fmt: skip
     own = words(notice(STATES[state]).text)
@@ -168,16 +168,16 @@ def test_sentences_name_the_persons_keys(state: str) -> None:
 def test_every_key_that_a_sentence_names_exists() -> None:
     found = {
         id
-        for path in Path(keys.__file__).parent.rglob("*.py")
+        for path in Path(tables.__file__).parent.rglob("*.py")
         for id in re.findall(r"""press\(["']([a-z]+\.[a-z0-9_-]+)["']\)""", path.read_text(encoding="utf-8"))
     }
     assert "review.undo" in found
-    assert all(keys.press(id) for id in found)
+    assert all(tables.press(id) for id in found)
 
 
 def test_every_screen_has_a_table_with_ids_of_its_own() -> None:
     for screen, table in keymap.tables().items():
-        ids = [keys.plain_id(row) for row in table]
+        ids = [tables.plain_id(row) for row in table]
         assert len(ids) == len(set(ids)), screen
 
 

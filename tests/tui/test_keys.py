@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from middo_tui import keys
 from middo_tui.feed.view import LoopView, StageView, Waiting
+from middo_tui.keys import tables
 from middo_tui.screens.help import help_lines
 from middo_tui.screens.loop_keys import FINISH, KEYS
 from middo_tui.text.notice import notice
@@ -65,13 +65,13 @@ def test_with_a_broken_store_no_key_of_the_loop_works(state: str) -> None:
 
 def test_when_everything_is_decided_enter_merges() -> None:
     view = replace(STATES["waiting"], waiting=Waiting(accepted=3))
-    assert ("enter", "merge") in keys.footer(KEYS, view)
+    assert ("enter", "merge") in tables.footer(KEYS, view)
     assert "accept_all" not in {row.id for row in KEYS if row.works(view)}
 
 
 def test_leaving_a_run_says_that_it_goes_on() -> None:
-    assert keys.footer(keys.EVERYWHERE, STATES["running"])[-1] == ("q", "quit (the run goes on)")
-    assert keys.footer(keys.EVERYWHERE, STATES["paused"])[-1] == ("q", "quit")
+    assert tables.footer(tables.EVERYWHERE, STATES["running"])[-1] == ("q", "quit (the run goes on)")
+    assert tables.footer(tables.EVERYWHERE, STATES["paused"])[-1] == ("q", "quit")
 
 
 def test_a_failure_shows_its_error_and_the_way_out() -> None:
@@ -87,15 +87,15 @@ def test_no_key_is_given_away_twice_in_one_state() -> None:
 
 
 def test_ids_are_unique_and_bound() -> None:
-    table = (*KEYS, *keys.EVERYWHERE)
+    table = (*KEYS, *tables.EVERYWHERE)
     assert len({row.id for row in table}) == len(table)
-    assert len(keys.bindings(table, "loop")) == sum(len(row.keys) for row in table)
+    assert len(tables.bindings(table, "loop")) == sum(len(row.keys) for row in table)
 
 
 def test_the_help_page_holds_every_key_and_fits_eighty_columns() -> None:
     page = help_lines("loop", KEYS)
-    assert all(row.help in plain(page) for row in (*KEYS, *keys.EVERYWHERE) if not row.id.startswith("go"))
-    assert all(f"{n} {screen}" in plain(page) for n, screen in enumerate(keys.SCREENS, start=1))
+    assert all(row.help in plain(page) for row in (*KEYS, *tables.EVERYWHERE) if not row.id.startswith("go"))
+    assert all(f"{n} {screen}" in plain(page) for n, screen in enumerate(tables.SCREENS, start=1))
     assert all(width_of(line) <= 80 for line in page)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from engine.store import read
 from engine.store.connect import reader
-from middo_tui import keys
 from middo_tui.app import MiddoApp
+from middo_tui.keys import tables
 from middo_tui.look import theme
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.palette import Command, Palette, commands, filtered, match
@@ -48,7 +48,7 @@ async def test_it_holds_exactly_what_works(tmp_path: Path, make: str) -> None:
         loop = app.loop
         found = commands(loop, loop, loop.view)
         here = {c.action for c in found if c.screen == "loop"}
-        everywhere = {row.id for row in keys.EVERYWHERE} - {"palette", "back"}
+        everywhere = {row.id for row in tables.EVERYWHERE} - {"palette", "back"}
         assert here == {row.id for row in loop.shown_keys() if row.works(loop.view)} | everywhere
         assert {c.name for c in found if not c.screen} == {f"theme {name}" for name in theme.PALETTES}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine.store import connect
-from middo_tui import keys
 from middo_tui.app import MiddoApp
 from middo_tui.feed.review import pace, where
+from middo_tui.keys import tables
 from middo_tui.screens.review_keys import KEYS, ReviewState
 from tests.tui import stores
 from tests.tui.hostile import CORPUS
@@ -166,4 +166,4 @@ def test_key_ids_are_unique_and_every_key_has_one_meaning_in_a_state() -> None:
     ):
         used = [key for row in KEYS if row.works(state) for key in row.keys]
         assert len(used) == len(set(used)), sorted(key for key in used if used.count(key) > 1)
-    assert keys.footer(KEYS, ReviewState(view, queue, "proposed", rejecting=True))[0][1] == "no reason"
+    assert tables.footer(KEYS, ReviewState(view, queue, "proposed", rejecting=True))[0][1] == "no reason"

@@ -19,8 +19,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys, key_to_character
 
-from middo_tui import keys
-from middo_tui.keys import Key
+from middo_tui.keys import tables as keys
+from middo_tui.keys.tables import Key
 from middo_tui.look import preferences
 from middo_tui.look.preferences import Preferences
 

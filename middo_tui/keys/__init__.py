@@ -1,0 +1,1 @@
+"""Key tables, and remapping them."""
