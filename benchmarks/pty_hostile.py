@@ -150,7 +150,15 @@ def hostile_folder(folder: Path) -> Path:
 
 def look_at_the_wizard(folder: Path, columns: int, rows: int) -> bytes:
     """What the wizard writes while it walks through ``folder``."""
-    command = ["env", "-C", str(folder), f"XDG_CONFIG_HOME={folder}/none", sys.executable, "-m", "middo_tui.cli"]
+    command = [
+        "env",
+        "-C",
+        str(folder),
+        f"XDG_CONFIG_HOME={folder}/none",
+        sys.executable,
+        "-m",
+        "middo_tui.cli.commands",
+    ]
     terminal = Terminal(command, columns=columns, rows=rows)
     terminal.wait_for("try the demo")
     for key in WIZARD:

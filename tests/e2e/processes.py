@@ -15,7 +15,7 @@ import psutil
 
 ROOT = str(Path(__file__).parents[2])
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": ROOT}
-PROGRAM = [sys.executable, "-m", "middo_tui.cli"]
+PROGRAM = [sys.executable, "-m", "middo_tui.cli.commands"]
 
 
 def cli(*args: str | Path, timeout: float = 600, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ from engine.config.schema import Data
 from engine.hub.fetch import Fetch, Progress, Stopped
 from engine.project import folder as project
 from engine.project.folder import create
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 
 TOKEN = "hf_" + "x" * 20
 ROWS = [{"instruction": f"Say {n}.", "input": "", "output": str(n), "text": "unused"} for n in range(40)]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from engine.store import connect, read
 from engine.store.rows import CachedLoss, Losses, dump_messages
 from engine.store.schema import migrate, migrations
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 from middo_tui.feed.sample import read_detail
 from middo_tui.widgets.sample_pane import pane_lines
 

@@ -15,7 +15,7 @@ from msgspec.structs import astuple
 from engine.store import write
 from engine.store.connect import reader, transaction
 from engine.store.rows import Message, Sample, content_id
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 from middo_tui.feed import lineage
 from middo_tui.feed.lineage import compared, family, most_changed, search
 from middo_tui.terminal import guard

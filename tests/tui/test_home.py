@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.errors import UsageError
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 from middo_tui.feed.home import inside_project, projects
 from middo_tui.screens import wizard_draft as drafts
 from middo_tui.screens.home import NEW, Home
@@ -65,7 +65,7 @@ async def test_keys_choose(here: Path, keys: list[str], ends: str | None) -> Non
 
 
 def test_from_the_list_into_a_project(here: Path) -> None:
-    code = "from middo_tui.cli import main; main()"
+    code = "from middo_tui.cli.commands import main; main()"
     terminal = Terminal([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)})
     try:
         terminal.wait_for("projects in")

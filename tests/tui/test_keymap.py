@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from engine.store import read
 from engine.store.connect import reader
 from middo_tui.app import MiddoApp
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 from middo_tui.keys import keymap, tables
 from middo_tui.keys.keymap import check, long_name
 from middo_tui.look import preferences

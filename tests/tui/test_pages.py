@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.store.rows import RATING_COLUMNS
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 from middo_tui.feed import orders as module
 from middo_tui.feed.filters import FLAGS, STATES, FilterError, match_of, parse
 from middo_tui.feed.hidden import count, hidden_ids

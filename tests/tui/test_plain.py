@@ -12,7 +12,7 @@ from engine.errors import UsageError
 from engine.project import folder
 from engine.store import read, write
 from engine.store.rows import Score, TaskItem
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.terminal.plain import Narrator, describe, follow, rounds_table, task_lines, what_now

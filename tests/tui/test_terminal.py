@@ -63,7 +63,7 @@ def test_no_hostile_byte_reaches_the_terminal(tmp_path: Path, opened: Callable[.
 
 COMMAND = """
 import gc, sys
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 try:
     main(sys.argv[1:])
 except SystemExit as end:

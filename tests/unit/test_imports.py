@@ -24,7 +24,7 @@ def modules_after(code: str) -> set[str]:
     "code",
     [
         "import middo_tui.app",
-        "import middo_tui.cli",
+        "import middo_tui.cli.commands",
         "import middo_tui.screens.wizard, engine.hub.fetch",
         "import engine.runtime.worker",
         "import middo_tui.text.status, middo_tui.terminal.plain",
@@ -69,7 +69,7 @@ def test_status_loads_nothing_heavy(tmp_path_factory: pytest.TempPathFactory) ->
     project = tmp_path_factory.mktemp("project")
     migrate(project, create=True)
     code = (
-        "from middo_tui.cli import main\n"
+        "from middo_tui.cli.commands import main\n"
         f"try: main(['status', {str(project)!r}, '--json'])\n"
         "except SystemExit as end: assert end.code == 0, end.code"
     )

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from engine.store import read
 from engine.store.connect import reader
-from middo_tui.cli import main
+from middo_tui.cli.commands import main
 from tests.datafiles import GOOD, put
 
 ESCAPE = "\x1b]0;owned\x07"

@@ -20,13 +20,13 @@ from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
 from engine.store import permissions
 from engine.store.connect import reader
-from middo_tui.cli_control import cancel, nothing_to_run, pause, resume, undo
-from middo_tui.cli_data import import_, init
-from middo_tui.cli_export import export, export_model
-from middo_tui.cli_keys import keys_command
-from middo_tui.cli_lineage import lineage
-from middo_tui.cli_quarantine import quarantine
-from middo_tui.cli_samples import samples
+from middo_tui.cli.control import cancel, nothing_to_run, pause, resume, undo
+from middo_tui.cli.data import import_, init
+from middo_tui.cli.export import export, export_model
+from middo_tui.cli.keys import keys_command
+from middo_tui.cli.lineage import lineage
+from middo_tui.cli.quarantine import quarantine
+from middo_tui.cli.samples import samples
 from middo_tui.terminal.console import clean, say, say_json
 
 FOLDER = click.Path(path_type=Path)
@@ -270,7 +270,7 @@ def _nearest() -> Path:
 
     found = projects(Path.cwd())
     if _terminal():
-        from middo_tui.cli_new import chosen
+        from middo_tui.cli.new import chosen
 
         return (chosen(found, _mouse()) if found else None) or _made(None)
     if found:
@@ -312,7 +312,7 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
 
 def _made(folder: Path | None) -> Path:
     """A new project, made step by step in this terminal; the program ends when none is made."""
-    from middo_tui.cli_new import made
+    from middo_tui.cli.new import made
 
     return made(folder, _mouse())
 
