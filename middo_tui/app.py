@@ -23,7 +23,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from engine.errors import MiddoError, StoreBlocked
-from middo_tui.base import BaseApp
+from middo_tui.base_app import BaseApp
 from middo_tui.feed.poll import StoreChanged, poll
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView

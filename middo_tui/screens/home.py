@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from middo_tui.base import BaseApp
+from middo_tui.base_app import BaseApp
 from middo_tui.feed.home import Project
 from middo_tui.look.preferences import Preferences
 from middo_tui.terminal import guard

@@ -14,7 +14,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input
 
-from middo_tui.base import BaseApp
+from middo_tui.base_app import BaseApp
 from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
 from middo_tui.feed.view import LoopView

@@ -16,7 +16,7 @@ from textual.containers import Container
 from textual.screen import Screen
 from textual.widgets import Input
 
-from middo_tui.base import BaseApp
+from middo_tui.base_app import BaseApp
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.frame import LEAST
 from middo_tui.screens.wizard_draft import Draft

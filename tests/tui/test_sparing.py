@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import get_character_cell_size
 
 from middo_tui.app import MiddoApp
-from middo_tui.base import BaseApp
+from middo_tui.base_app import BaseApp
 from middo_tui.look.preferences import Preferences
 from middo_tui.terminal.delta_driver import Shown, SparingDriver
 from tests.tui.stores import Store
