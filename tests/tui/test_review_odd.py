@@ -10,7 +10,7 @@ from engine.store import connect
 from middo_tui.app import MiddoApp
 from middo_tui.feed.review import pace, where
 from middo_tui.keys import tables
-from middo_tui.screens.review_keys import KEYS, ReviewState
+from middo_tui.screens.review.keys import KEYS, ReviewState
 from tests.tui import stores
 from tests.tui.hostile import CORPUS
 from tests.tui.reviews import reviewing

@@ -14,8 +14,8 @@ from engine.store.rows import Message, dump_messages
 from middo_tui.app import MiddoApp
 from middo_tui.feed.review import REASONS
 from middo_tui.screens.confirm import Confirm
-from middo_tui.screens.edit_rewrite import Box, EditRewrite
-from middo_tui.screens.review import ReviewScreen
+from middo_tui.screens.review.edit import Box, EditRewrite
+from middo_tui.screens.review.screen import ReviewScreen
 from tests.tui.reviews import reviewing
 from tests.tui.test_loop_screen import screen_text, settle, until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from middo_tui.feed.review import REASONS, Queue
 from middo_tui.keys.tables import press
-from middo_tui.screens.review_keys import ReviewState
+from middo_tui.screens.review.keys import ReviewState
 from middo_tui.text.notice import Notice
 
 

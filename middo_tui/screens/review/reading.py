@@ -21,8 +21,8 @@ from middo_tui.feed.review import Desk, Entry, Key, Query, Queue
 from middo_tui.feed.rewrite import VERDICT, Detail, load
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
-from middo_tui.screens.review_keys import CHANGEABLE, ReviewState
-from middo_tui.screens.review_words import own_notice
+from middo_tui.screens.review.keys import CHANGEABLE, ReviewState
+from middo_tui.screens.review.wording import own_notice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider

@@ -23,10 +23,10 @@ from middo_tui.feed.review import REASONS, Entry, Key
 from middo_tui.keys import tables
 from middo_tui.keys.tables import press
 from middo_tui.screens.confirm import Confirm
-from middo_tui.screens.edit_rewrite import EditRewrite, Texts
 from middo_tui.screens.line import TypeLine
-from middo_tui.screens.review_keys import KEYS
-from middo_tui.screens.review_moving import Moving
+from middo_tui.screens.review.edit import EditRewrite, Texts
+from middo_tui.screens.review.keys import KEYS
+from middo_tui.screens.review.navigation import Moving
 from middo_tui.terminal import editor, guard
 from middo_tui.text.notice import Notice
 

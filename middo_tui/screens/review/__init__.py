@@ -1,0 +1,1 @@
+"""The Review screen: rewrites as diffs, and decisions."""
