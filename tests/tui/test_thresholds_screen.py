@@ -11,7 +11,7 @@ import rounds
 from engine.selection.preview.counts import Preview
 from middo_tui.app import MiddoApp
 from middo_tui.feed import thresholds as feed
-from middo_tui.screens.thresholds import ThresholdsScreen
+from middo_tui.screens.thresholds.screen import ThresholdsScreen
 from middo_tui.widgets.histogram import Histogram
 from tests.tui import stores
 from tests.tui.cuts import Cuts, spread

@@ -12,7 +12,7 @@ from engine.selection import choose
 from engine.store.connect import reader, transaction
 from engine.store.rows import Threshold
 from middo_tui.feed import thresholds as feed
-from middo_tui.screens import thresholds_words as words
+from middo_tui.screens.thresholds import wording as words
 from middo_tui.widgets.lines import plain
 from tests.tui.cuts import Cuts, spread
 from tests.tui.terminal import ROOT
@@ -52,7 +52,7 @@ def test_verdicts_of_a_stored_mixture_are_clean() -> None:
 
 
 def test_opening_the_screen_imports_no_numpy() -> None:
-    code = "import sys, middo_tui.screens.thresholds; print('numpy' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, middo_tui.screens.thresholds.screen; print('numpy' in sys.modules or 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from engine.store.rows import Threshold
 from middo_tui.feed import thresholds as feed
-from middo_tui.screens.thresholds import ThresholdsScreen
+from middo_tui.screens.thresholds.screen import ThresholdsScreen
 
 DEADLINE_S = 30.0
 NARROW, LARGE = (80, 24), (140, 40)

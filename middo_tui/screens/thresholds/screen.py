@@ -19,10 +19,10 @@ from middo_tui.feed import thresholds as feed
 from middo_tui.feed.orders import Order
 from middo_tui.feed.thresholds import SIGNALS, Rule
 from middo_tui.keys import tables
-from middo_tui.screens import thresholds_words as words
 from middo_tui.screens.number import TypeNumber
-from middo_tui.screens.thresholds_keys import FAR, KEYS, NEAR
-from middo_tui.screens.thresholds_reading import Reading
+from middo_tui.screens.thresholds import wording as words
+from middo_tui.screens.thresholds.keys import FAR, KEYS, NEAR
+from middo_tui.screens.thresholds.reading import Reading
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice

@@ -23,9 +23,9 @@ from middo_tui.feed.bins import Bins
 from middo_tui.feed.thresholds import SIGNALS, Loaded, Rule, Standing
 from middo_tui.feed.view import LoopView
 from middo_tui.look.theme import LETTERS
-from middo_tui.screens import thresholds_words as words
 from middo_tui.screens.frame import Framed
-from middo_tui.screens.thresholds_keys import Tuning
+from middo_tui.screens.thresholds import wording as words
+from middo_tui.screens.thresholds.keys import Tuning
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.axes_bar import Axes, AxesBar

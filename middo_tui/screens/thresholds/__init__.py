@@ -1,0 +1,1 @@
+"""The Thresholds screen: where each axis selects."""
