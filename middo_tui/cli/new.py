@@ -9,7 +9,7 @@ from engine.errors import UsageError
 from middo_tui.app import supported
 from middo_tui.feed.home import Project
 from middo_tui.look.preferences import load
-from middo_tui.screens.wizard import Wizard
+from middo_tui.screens.wizard.screen import Wizard
 from middo_tui.terminal.console import say
 
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from engine.errors import UsageError
 from middo_tui.cli.commands import main
 from middo_tui.feed.home import inside_project, projects
-from middo_tui.screens import wizard_draft as drafts
 from middo_tui.screens.home import NEW, Home
-from middo_tui.screens.wizard_draft import Draft
-from middo_tui.screens.wizard_steps import DataStep
+from middo_tui.screens.wizard import draft as drafts
+from middo_tui.screens.wizard.draft import Draft
+from middo_tui.screens.wizard.steps import DataStep
 from tests.tui import stores
 from tests.tui.terminal import ROOT, Terminal
 from tests.tui.test_loop_screen import screen_text

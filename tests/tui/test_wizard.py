@@ -22,11 +22,11 @@ from engine.errors import DataError, UsageError
 from engine.formats.look import Look, Tally, look, tally
 from engine.store import read
 from engine.store.connect import reader
-from middo_tui.screens import wizard_draft as drafts
-from middo_tui.screens.wizard import STEPS, Wizard, WizardScreen
-from middo_tui.screens.wizard_draft import Draft
-from middo_tui.screens.wizard_last import make
-from middo_tui.screens.wizard_preview import Shown, counts, preview_lines
+from middo_tui.screens.wizard import draft as drafts
+from middo_tui.screens.wizard.draft import Draft
+from middo_tui.screens.wizard.last_step import make
+from middo_tui.screens.wizard.preview import Shown, counts, preview_lines
+from middo_tui.screens.wizard.screen import STEPS, Wizard, WizardScreen
 from middo_tui.widgets.lines import plain
 from tests.tui.hostile import CORPUS, ONE_MEGABYTE
 from tests.tui.terminal import ROOT, Terminal

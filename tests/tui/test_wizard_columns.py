@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.config import defaults
 from engine.config import schema as configs
-from middo_tui.screens.wizard import Wizard, WizardScreen
+from middo_tui.screens.wizard.screen import Wizard, WizardScreen
 from tests.tui.test_loop_screen import screen_text, until
 from tests.tui.test_wizard import at_step, typed
 from tests.tui.test_wizard import here as here  # a fixture

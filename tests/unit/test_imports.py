@@ -25,7 +25,7 @@ def modules_after(code: str) -> set[str]:
     [
         "import middo_tui.app",
         "import middo_tui.cli.commands",
-        "import middo_tui.screens.wizard, engine.hub.fetch",
+        "import middo_tui.screens.wizard.screen, engine.hub.fetch",
         "import engine.runtime.worker",
         "import middo_tui.text.status, middo_tui.terminal.plain",
     ],

@@ -16,9 +16,9 @@ from engine.config import schema as configs
 from engine.doctor import report
 from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
-from middo_tui.screens import wizard_draft as drafts
-from middo_tui.screens.wizard_draft import Draft, Offer
-from middo_tui.screens.wizard_steps import EntryStep, Said, Step
+from middo_tui.screens.wizard import draft as drafts
+from middo_tui.screens.wizard.draft import Draft, Offer
+from middo_tui.screens.wizard.steps import EntryStep, Said, Step
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu

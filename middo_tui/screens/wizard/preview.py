@@ -17,8 +17,8 @@ from engine.errors import MiddoError, UsageError
 from engine.formats import shapes
 from engine.formats.look import Look, Tally, look, tally
 from engine.formats.reading import Reject
-from middo_tui.screens.wizard_draft import Draft
-from middo_tui.screens.wizard_steps import Said, Step
+from middo_tui.screens.wizard.draft import Draft
+from middo_tui.screens.wizard.steps import Said, Step
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu

@@ -19,10 +19,10 @@ from textual.widgets import Input
 from middo_tui.base_app import BaseApp
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.frame import LEAST
-from middo_tui.screens.wizard_draft import Draft
-from middo_tui.screens.wizard_last import CheckStep, CreateStep, Made
-from middo_tui.screens.wizard_preview import PreviewStep
-from middo_tui.screens.wizard_steps import DataStep, Forward, ModelStep, PresetStep, Said, Step, TeacherStep
+from middo_tui.screens.wizard.draft import Draft
+from middo_tui.screens.wizard.last_step import CheckStep, CreateStep, Made
+from middo_tui.screens.wizard.preview import PreviewStep
+from middo_tui.screens.wizard.steps import DataStep, Forward, ModelStep, PresetStep, Said, Step, TeacherStep
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar

@@ -24,8 +24,8 @@ from engine.hub.fetch import Fetch, Progress, named
 from engine.hub.layout import Undecided
 from engine.hub.names import Name
 from middo_tui.feed.home import is_project
-from middo_tui.screens import wizard_draft as drafts
-from middo_tui.screens.wizard_draft import Draft, Offer
+from middo_tui.screens.wizard import draft as drafts
+from middo_tui.screens.wizard.draft import Draft, Offer
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
