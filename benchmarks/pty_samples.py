@@ -12,7 +12,7 @@ from targets import Row
 
 from middo_tui.feed.orders import RISING, Order
 from middo_tui.feed.pages import Pages
-from middo_tui.screens.sort_menu import SORTS
+from middo_tui.screens.samples.sort_menu import SORTS
 from middo_tui.text import number_format
 from middo_tui.widgets.vtable_rows import CURSOR
 

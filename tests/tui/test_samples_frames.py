@@ -14,7 +14,7 @@ from textual.strip import Strip
 from middo_tui.app import MiddoApp
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages
-from middo_tui.screens import samples_reading
+from middo_tui.screens.samples import reading
 from tests.tui import invented
 from tests.tui.test_samples_screen import first, painted, press, screen, settle
 
@@ -26,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def test_the_old_rows_are_not_painted_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples_reading, "HOLD_S", 30.0)
+    monkeypatch.setattr(reading, "HOLD_S", 30.0)
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
         await press(pilot, "2", "o")
@@ -46,9 +46,9 @@ async def test_the_old_rows_are_not_painted_again(project: Path, monkeypatch: py
         assert set(frames) == {first(project, sort="quality", down=True)}
 
 
-def screen_of(app: MiddoApp) -> samples_reading.Reading:
+def screen_of(app: MiddoApp) -> reading.Reading:
     """The Samples screen, also below a question."""
-    return next(shown for shown in app.screen_stack if isinstance(shown, samples_reading.Reading))
+    return next(shown for shown in app.screen_stack if isinstance(shown, reading.Reading))
 
 
 async def test_an_order_that_takes_its_time_is_said_to_be_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

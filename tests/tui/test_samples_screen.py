@@ -20,7 +20,7 @@ from middo_tui.feed.listing import free_name, jump
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages
 from middo_tui.screens.frame import Go
-from middo_tui.screens.samples import SamplesScreen
+from middo_tui.screens.samples.screen import SamplesScreen
 from middo_tui.widgets.sample_pane import SamplePane
 from tests.tui import invented, stores
 from tests.tui.hostile import CORPUS, NEVER, ONE_MEGABYTE

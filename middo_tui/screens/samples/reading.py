@@ -23,8 +23,8 @@ from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.screens.frame import WIDE, Framed
-from middo_tui.screens.samples_keys import Looking
-from middo_tui.screens.sort_menu import BY_NAME
+from middo_tui.screens.samples.keys import Looking
+from middo_tui.screens.samples.sort_menu import BY_NAME
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice, unindexed

@@ -16,9 +16,9 @@ from middo_tui.feed.listing import jump, write_listing
 from middo_tui.feed.orders import RISING
 from middo_tui.keys import tables
 from middo_tui.screens.line import TypeLine
-from middo_tui.screens.samples_keys import KEYS
-from middo_tui.screens.samples_reading import Found, Reading
-from middo_tui.screens.sort_menu import SortMenu
+from middo_tui.screens.samples.keys import KEYS
+from middo_tui.screens.samples.reading import Found, Reading
+from middo_tui.screens.samples.sort_menu import SortMenu
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.sample_pane import SamplePane
 

@@ -1,0 +1,1 @@
+"""The Samples screen: a round's dataset as a table."""
