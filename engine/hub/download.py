@@ -40,8 +40,7 @@ from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # public, 
 from engine.errors import DataError, MiddoError
 from engine.hub import errors
 from engine.hub.layout import Undecided, choose
-from engine.hub.names import SCHEME, Name, parse
-from engine.models.locate import WANTED
+from engine.hub.names import MODEL_FILES, SCHEME, Name, parse
 
 CARD = "README.md"
 EVERY_S = 0.5
@@ -95,7 +94,7 @@ def fetch_model(name: str) -> dict[str, Any]:
         repository = _Repository("model", name, None)
         folder = repository.snapshot(["config.json"])
         tree = repository.tree(folder.name)
-        wanted = {file: size for file, size in tree.items() if any(fnmatch(file, pattern) for pattern in WANTED)}
+        wanted = {file: size for file, size in tree.items() if any(fnmatch(file, pattern) for pattern in MODEL_FILES)}
         repository.download(name, folder.name, wanted)
     return {"name": name, "files": [(name, str(folder))]}
 

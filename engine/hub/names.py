@@ -11,6 +11,8 @@ from engine.formats.files import SUFFIXES, suffix_of
 SCHEME = "hf://datasets/"
 SPLIT, HELDOUT_SPLIT = "train", "test"
 """The split that is read when none is named: as the dataset, and as its held-out samples."""
+MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt")
+"""What is fetched of a model: weights as safetensors, never pickles or code."""
 FORM = "owner/name, owner/name:CONFIG, owner/name@REVISION"
 _WRITTEN = re.compile(
     r"(?P<repo>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)"

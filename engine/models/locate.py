@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import DataError, ModelError
+from engine.hub.names import MODEL_FILES
 
 if TYPE_CHECKING:
     from engine.hub.fetch import Progress
 
-WANTED = ("*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt")
 SMALL = 4 << 20  # files up to this size are hashed whole
 SAMPLES, SAMPLE_BYTES = 64, 4096
 NOTE = "middo.json"
@@ -73,7 +73,7 @@ def on_disk(name: str, project: Path) -> Path | None:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED), local_files_only=True))
+        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES), local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError):
         return None
 

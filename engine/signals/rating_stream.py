@@ -23,8 +23,8 @@ from engine.files import append_log
 from engine.models import locate
 from engine.signals import diagnosis
 from engine.signals.diagnosis import Chat, Rated
+from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.stage import Ctx
-from engine.stages.judge import first_rating, no_rating, row_of
 from engine.store.dataset import Dataset
 from engine.store.rows import RATING_COLUMNS, content_id
 

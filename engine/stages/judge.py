@@ -7,11 +7,10 @@ has rewrites rated by the same functions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -23,12 +22,9 @@ from engine.distributed import ranks
 from engine.models.locate import ModelRef
 from engine.signals import diagnosis
 from engine.signals.diagnosis import Chat, Rated
+from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.stage import Ctx
-from engine.store.rows import RATING_COLUMNS, Message, Ratings
-
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
-HIGHEST = 9.0
-
+from engine.store.rows import Message, Ratings
 
 Key = tuple[object, ...]
 """What a conversation to be rated is known by: seeds of drawn ratings come from it."""
@@ -125,12 +121,6 @@ def _rate(raters: _Raters, batch: _Batch) -> list[Rated]:
     return diagnosis.rate_six(raters.model, raters.ref, raters.how, batch.asked)
 
 
-def row_of(ctx: Ctx, id: int, rated: Rated) -> Ratings:
-    """A sample's ratings as a row."""
-    six: dict[str, Any] = dict(zip(RATING_COLUMNS, rated.ratings or (None,) * 6, strict=True))
-    return Ratings(ctx.round, id, **six, quality=rated.quality, digit_mass=rated.digit_mass, judge_error=rated.error)
-
-
 def _sampled(raters: _Raters, judge: HF, batch: _Batch) -> list[Rated]:
     """Ratings as the first number of a drawn reply; a reply without one is asked for again, judge.attempts times."""
     chats = [chat for six in batch.chats for chat in six]
@@ -161,18 +151,6 @@ def _draw(
         seed=batches.seed(*raters.seed, *first, attempt),
     )
     return [(reply.text, reply.error) for reply in replies]
-
-
-def first_rating(text: str) -> float | None:
-    """The first number of a reply, when it is one of the scale 0 to 9."""
-    found = NUMBER.search(text)
-    value = float(found.group()) if found else None
-    return value if value is not None and value <= HIGHEST else None
-
-
-def no_rating(text: str) -> str:
-    """Why a reply counts as none."""
-    return f"no rating from 0 to 9 in the reply: {text[:200]!r}"
 
 
 def _collect(values: dict[int, float], replies: dict[int, str], which: range) -> Rated:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from middo_tui.cli.commands import main
+from middo_tui.cli import main
 from tests.tui import stores
 
 ROW = {"instruction": "Name a colour.", "input": "", "output": "Blue."}
@@ -261,7 +261,7 @@ def test_a_disk_that_fills_up_during_the_import(data: Path, tmp_path: Path, room
         [
             sys.executable,
             "-c",
-            "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);from middo_tui.cli.commands import main; main()",
+            "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);from middo_tui.cli import main; main()",
             "init",
             str(tmp_path / "P"),
             "--data",
