@@ -189,7 +189,7 @@ def _has_prompt(row: Row) -> bool:
     return _is_whole(row["chosen"]) or any(c in row for c in ("messages", "conversations", "prompt", "instruction"))
 
 
-_SPEAKER = re.compile(r"\s*\n\n(Human|Assistant): ?")
+_SPEAKER = re.compile(r"\n\n(Human|Assistant): ?")
 
 
 def _is_whole(chosen: Any) -> bool:
