@@ -49,7 +49,8 @@ def supported() -> str | None:
 
 
 SCREENS = {
-    name: f"middo_tui.screens.{name}:{name.capitalize()}Screen" for name in (*tables.SCREENS, *tables.UNNUMBERED)
+    name: f"middo_tui.screens.{name}{'.screen' if name in tables.FOLDERS else ''}:{name.capitalize()}Screen"
+    for name in (*tables.SCREENS, *tables.UNNUMBERED)
 }
 """Where each screen is; all but the Loop screen are imported when they are first looked at."""
 TRAIL = 20

@@ -11,8 +11,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from msgspec import Struct
@@ -49,12 +47,8 @@ class Checked(Struct, frozen=True):
 
 def tables() -> dict[str, Table]:
     """The key table of every screen, and under ``app`` of all screens."""
-    found: dict[str, Table] = {"app": keys.EVERYWHERE}
-    for screen in (*keys.SCREENS, *keys.UNNUMBERED):
-        module = f"middo_tui.screens.{screen}_keys"
-        if find_spec(module) is not None:
-            found[screen] = import_module(module).KEYS
-    return found
+    screens = (*keys.SCREENS, *keys.UNNUMBERED)
+    return {"app": keys.EVERYWHERE, **{screen: keys.of_screen(screen) for screen in screens}}
 
 
 def usual(all_tables: Mapping[str, Table]) -> Remapped:

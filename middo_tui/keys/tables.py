@@ -48,6 +48,8 @@ def always(state: Any) -> bool:
 SCREENS = ("loop", "samples", "thresholds", "review", "rounds", "lineage")
 """By number key: 1 is the Loop screen."""
 UNNUMBERED = ("settings", "quarantine")
+FOLDERS = frozenset({"samples", "thresholds", "review"})
+"""Screens with a folder of their own."""
 ALWAYS_LEAVES = "ctrl+q"
 """Whatever is focused or remapped."""
 
@@ -170,8 +172,20 @@ def press(id: str) -> str:
 @cache
 def _usual(id: str) -> str:
     screen, _, row_id = id.partition(".")
-    table = EVERYWHERE if screen == "app" else import_module(f"middo_tui.screens.{screen}_keys").KEYS
+    table = EVERYWHERE if screen == "app" else of_screen(screen)
     return {plain_id(row): row.keys[0] for row in table}[row_id]
+
+
+def of_screen(screen: str) -> tuple[Key[Any], ...]:
+    """The key table of a screen. It is imported when it is first asked for.
+
+    ModuleNotFoundError: there is no such screen.
+    """
+    folder = "middo_tui.screens"
+    found: tuple[Key[Any], ...] = import_module(
+        f"{folder}.{screen}.keys" if screen in FOLDERS else f"{folder}.{screen}_keys"
+    ).KEYS
+    return found
 
 
 def numbers() -> str:

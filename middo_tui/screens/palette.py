@@ -6,7 +6,6 @@ Textual's own palette stays off: it knows nothing of what works in which state, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from textual import on
@@ -74,8 +73,7 @@ def _of(screen: str, table: tuple[Key[Any], ...], state: Any, on: str = "") -> I
 
 def _elsewhere(screen: str) -> Iterable[Command]:
     """What the screen called ``screen`` is for. Whether it works is only known there."""
-    table: tuple[Key[Any], ...] = import_module(f"middo_tui.screens.{screen}_keys").KEYS
-    for row in table:
+    for row in tables.of_screen(screen):
         if not row.quiet and "(" not in row.id and row.id not in MOVES:
             yield Command(f"{screen}: {row.id.replace('_', ' ')}", row.help, "", screen, row.id)
 
