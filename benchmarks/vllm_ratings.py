@@ -21,7 +21,7 @@ from engine.demo import seed
 from engine.signals import diagnosis
 from engine.store.rows import SUBJECTS, Message
 
-BASE = Path(diagnosis.__file__).parent / "demo" / "base"
+BASE = Path(seed.__file__).parent / "base"
 ENV = {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 BLOCK = 32
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
+from middo_tui.app import MiddoApp
 from middo_tui.feed.view import LoopView, StageView, Waiting
 from middo_tui.keys import tables
 from middo_tui.screens.help import help_lines
@@ -107,3 +110,9 @@ def test_the_help_page_holds_every_key_and_fits_eighty_columns() -> None:
 ])  # fmt: skip
 def test_what_waits_is_counted_in_words_that_fit_the_number(waiting: Waiting, said: str) -> None:
     assert said in notice(replace(STATES["waiting"], waiting=waiting)).text
+
+
+@pytest.mark.parametrize("screen", [*tables.SCREENS, *tables.UNNUMBERED])
+def test_each_screen_is_found_by_its_name_with_the_table_that_it_binds(screen: str, tmp_path: Path) -> None:
+    opened = MiddoApp(tmp_path)._open(screen)
+    assert (screen, tables.of_screen(screen)) == (opened.NAME, opened.KEYS)

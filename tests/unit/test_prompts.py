@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import engine.demo
 from engine.chat import prompts
 from engine.errors import ConfigError
 
-DEMO = Path(prompts.__file__).parent.parent / "demo"
+DEMO = Path(engine.demo.__file__).parent
 
 
 def override(project: Path, name: str, text: str) -> Path:
