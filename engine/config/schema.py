@@ -60,6 +60,7 @@ class Data(_Section, frozen=True):
     encoding: str = "auto"
     columns: dict[str, str] = {}
     heldout: str = ""
+    allow_overlap: bool = False
     heldout_share: Share = 0.02
     heldout_max: NotNegative = 500
 

@@ -23,44 +23,12 @@ from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
 from engine.project import heldout as heldouts
+from engine.project.added import Added
 from engine.release import dataset_card
 from engine.store import permissions, prompt_keys, read, search, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.rows import Sample, content_id, load_messages
 from engine.store.schema import migrate
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What an import did: rows taken into the dataset, rows held out, exact duplicates among them, rows quarantined.
-
-    copies: of the rows held out, those whose prompt another file's held-out row has. barred: of the rows quarantined,
-    those whose prompt is in the held-out file. notes: what a person must know of columns and turns. reasons: the most
-    frequent ones of the rows quarantined.
-    """
-
-    file: str
-    format: str
-    rows: int
-    heldout: int
-    duplicates: int
-    rejected: int
-    copies: int = 0
-    barred: int = 0
-    none_held: bool = False
-    notes: tuple[str, ...] = ()
-    reasons: tuple[tuple[str, int], ...] = ()
-
-    def overlaps(self) -> list[str]:
-        """What a person must hear of the rows on both sides."""
-        out = []
-        if self.copies:
-            out.append(f"{self.copies:,} rows are held out because the same prompts are held out already")
-        if self.barred:
-            out.append(f"{self.barred:,} rows are left out because their prompts are in the held-out data")
-        if self.none_held:
-            out.append("no row is held out: all copies of a prompt go together, and too few prompts are different")
-        return out
 
 
 def _silent(text: str) -> None:
@@ -205,12 +173,21 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
                 done[0] = dataclasses.replace(done[0], notes=(*done[0].notes, *_of_heldout(config, heldout)))
             if not read.size(db, 0):
                 barred = sum(added.barred for added in done)
-                why = f"the prompts of all {barred:,} are held out" if barred else "see the reasons above"
-                raise DataError(f"{project}: no row could be used: {why}. Or name the right columns in [data].")
+                raise DataError(f"{project}: no row could be used: {_nothing(barred)}")
         search.catch_up(db)
         return done
     finally:
         db.close()
+
+
+def _nothing(barred: int) -> str:
+    """Why an import has no row to train on, and the way out. ``barred``: rows whose prompts are held out."""
+    if not barred:
+        return "see the reasons above. Or name the right columns in [data]."
+    return (
+        f"the prompts of all {barred:,} are held out. Name other held-out data, or, to measure memorisation on"
+        " purpose, give --allow-overlap."
+    )
 
 
 def _draws(config: Config) -> bool:
@@ -238,10 +215,12 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
         raise DataError(f"{batch.source.name}: the same content is in the project already (from {twice['file']}).")
     samples = _numbered(db, batch.content.samples)
     most = min(round(len(samples) * config.data.heldout_share), config.data.heldout_max) if _draws(config) else 0
-    made = heldouts.split(samples, known, most, config.project.seed)
+    made = heldouts.split(samples, known, most, config.project.seed, config.data.allow_overlap)
     known.learn(made)
     write.add_samples(db, made.trained)
     write.add_heldout(db, made.held, own_file=False)
+    if made.both:
+        _note_overlap(db, made.both)
     barred = [_barred(sample, item) for sample, item in made.barred]
     _set_aside(db, batch.content, barred)
     added = Added(
@@ -256,6 +235,7 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
         bool(most) and not made.held and not known.held,
         batch.content.notes(),
         batch.content.reasons(),
+        len(made.both),
     )
     taken = added.rows + added.heldout
     db.execute(
@@ -267,6 +247,15 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
     for text in added.notes:
         write.event(db, f"{added.file}: {text}")
     return added
+
+
+def _note_overlap(db: sqlite3.Connection, both: Sequence[Sample]) -> None:
+    """Keep which held-out items the samples of a batch have the prompts of: status and card name them."""
+    items: dict[prompt_keys.Key, list[int]] = {}
+    for row in db.execute("SELECT item, messages FROM heldout"):
+        items.setdefault(prompt_keys.key(load_messages(row["messages"])), []).append(row["item"])
+    found = [(s.id, item) for s in both for key in prompt_keys.keys(s.messages) for item in items.get(key, ())]
+    db.executemany("INSERT OR IGNORE INTO overlap (sample_id, item) VALUES (?,?)", found)
 
 
 def _set_aside(

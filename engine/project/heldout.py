@@ -21,13 +21,15 @@ class Split:
     """The samples of an import, in its order.
 
     held: held out, copies of prompts that are held out already (``copies`` many) among them. barred: left out, each
-    with the held-out item that has its prompt, because that item comes from a file of its own.
+    with the held-out item that has its prompt, because that item comes from a file of its own. both: of those trained
+    on, the ones whose prompts are held out, where a person allowed that.
     """
 
     trained: list[Sample]
     held: list[Sample]
     barred: list[tuple[Sample, int]]
     copies: int
+    both: list[Sample] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -48,11 +50,18 @@ class Known:
             self.trained |= keys(sample.messages)
 
 
-def split(samples: Sequence[Sample], known: Known, most: int, seed: int) -> Split:
+def split(samples: Sequence[Sample], known: Known, most: int, seed: int, overlap: bool = False) -> Split:
     """Which of ``samples`` are held out: up to ``most``, by the hash of content and ``seed``, so that file order does
     not matter; all copies of a prompt or none. Prompts that do not fit into ``most``, or are trained on, stay.
+
+    ``overlap``: rows whose prompts are held out already are trained on all the same.
     """
     asked = [keys(s.messages) for s in samples]
+    if overlap:
+        both = {i for i, every in enumerate(asked) if not every.isdisjoint(known.held)}
+        held = _drawn(samples, asked, known.trained, both, most, seed)
+        trained = [s for i, s in enumerate(samples) if i not in held]
+        return Split(trained, [samples[i] for i in sorted(held)], [], 0, [samples[i] for i in sorted(both)])
     barred = {i: known.held[k] for i, every in enumerate(asked) for k in every if k in known.own}
     joined = {i for i, every in enumerate(asked) if i not in barred and not every.isdisjoint(known.held)}
     held = joined | _drawn(samples, asked, known.trained, {*joined, *barred}, most - len(joined), seed)

@@ -89,7 +89,8 @@ def _heldout(db: sqlite3.Connection, round: int) -> list[str]:
     where = f"{own:,} more rows were held out of training; they are in this dataset." if own else ""
     apart = f"{every - own:,} held-out rows came from data of their own; they are not in this dataset."
     counted = f"Held-out prompts that are also in the training data: {both:,} of {every:,}."
-    return [" ".join(filter(None, [where, apart if every > own else "", counted]))]
+    known = "Scores on those measure memorisation, not what the model does with new prompts." if both else ""
+    return [" ".join(filter(None, [where, apart if every > own else "", counted, known]))]
 
 
 def _settings(config: Config) -> str:

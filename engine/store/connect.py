@@ -17,7 +17,7 @@ from engine.store.lock_wait import FULL, LOCKED, LOOK_MS, Patient, Watch, troubl
 
 C = TypeVar("C", bound=sqlite3.Connection)
 FILE = "middo.db"
-NEWEST = "m018_unwritable"
+NEWEST = "m019_every_overlap"
 """The last migration: a reader that does not find it has an older project before it."""
 IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
 BUSY_MS = 30_000

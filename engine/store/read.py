@@ -111,7 +111,7 @@ def heldout(db: sqlite3.Connection) -> list[Sample]:
 
 
 def overlap(db: sqlite3.Connection, round: int) -> int:
-    """How many held-out prompts D_round is trained on too; above 0 only in projects of older versions."""
+    """How many held-out prompts D_round is trained on too: 0 but for [data] allow_overlap and older versions."""
     sql = f"SELECT count(DISTINCT item) FROM overlap JOIN sample ON id=sample_id WHERE {IN_ROUND}"  # noqa: S608
     return int(db.execute(sql, {"round": round}).fetchone()[0])
 

@@ -122,12 +122,12 @@ class CachedLoss(Row, frozen=True):
 
 
 class Overlap(Row, frozen=True):
-    """Sample ``sample_id`` may be trained on although its prompt is that of the held-out ``item``: only in projects of
-    older versions.
+    """Sample ``sample_id`` is trained on although its prompt is that of the held-out ``item``: [data] allow_overlap, or
+    a project of an older version.
     """
 
     TABLE: ClassVar[str] = "overlap"
-    KEY: ClassVar[tuple[str, ...]] = ("sample_id",)
+    KEY: ClassVar[tuple[str, ...]] = ("sample_id", "item")
     sample_id: int
     item: int
 

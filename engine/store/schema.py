@@ -157,6 +157,13 @@ def m018_unwritable(db: Database) -> None:
     db.conn.executemany("UPDATE sample SET unwritable=? WHERE id=?", [row for row in rows if row[0]])
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m019_every_overlap(db: Database) -> None:
+    """All held-out items whose prompts a sample has, not one of them."""
+    for statement in EVERY_OVERLAP:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -324,4 +331,12 @@ WHY_RETIRED = (
 UNWRITABLE = (
     "ALTER TABLE sample ADD COLUMN unwritable TEXT NOT NULL DEFAULT ''",
     "CREATE INDEX sample_unwritable ON sample(id) WHERE unwritable<>''",
+)
+
+EVERY_OVERLAP = (
+    "ALTER TABLE overlap RENAME TO overlap_before",
+    "CREATE TABLE overlap (sample_id INTEGER NOT NULL, item INTEGER NOT NULL, PRIMARY KEY (sample_id, item))"
+    " WITHOUT ROWID",
+    "INSERT INTO overlap SELECT sample_id, item FROM overlap_before",
+    "DROP TABLE overlap_before",
 )

@@ -29,6 +29,8 @@ COLUMN = click.option(
     "--column", "columns", multiple=True, metavar="OURS=YOURS", help="Map your columns, e.g. instruction=question."
 )
 
+OVERLAP = click.option("--allow-overlap", is_flag=True, help="Train on held-out prompts, too, to measure memorisation.")
+
 
 @click.command()
 @click.argument("folder", type=FOLDER)
@@ -42,6 +44,7 @@ COLUMN = click.option(
 @FORMAT
 @ENCODING
 @COLUMN
+@OVERLAP
 @click.option("--seed", default=None, type=click.IntRange(0), help="Seed of everything random.")
 def init(
     folder: Path,
@@ -55,6 +58,7 @@ def init(
     format_: str | None,
     encoding: str | None,
     columns: tuple[str, ...],
+    allow_overlap: bool,
     seed: int | None,
 ) -> None:
     """Make a project in FOLDER from dataset files or datasets of a hub."""
@@ -69,7 +73,7 @@ def init(
 
     put("model", "name", _model(model))
     put("teacher", "model", _model(teacher))
-    for key, value in _reading(format_, encoding, columns).items():
+    for key, value in _reading(format_, encoding, columns, allow_overlap).items():
         put("data", key, value)
     put("project", "seed", seed)
     schema.parse(defaults.render(settings), "the options")
@@ -87,6 +91,7 @@ def init(
 @FORMAT
 @ENCODING
 @COLUMN
+@OVERLAP
 def import_(
     folder: Path,
     data: tuple[str, ...],
@@ -94,18 +99,26 @@ def import_(
     format_: str | None,
     encoding: str | None,
     columns: tuple[str, ...],
+    allow_overlap: bool,
 ) -> None:
     """Add more data to round 0. Options hold for these files; [data] in config.toml for what they do not say."""
     from engine.project import folder as project
 
-    reading = _reading(format_, encoding, columns)
+    reading = _reading(format_, encoding, columns, allow_overlap)
     project.require_growing(folder)
     _say_added(folder, project.add(folder, _found(data, split, "--split"), reading))
 
 
-def _reading(format: str | None, encoding: str | None, columns: Sequence[str]) -> dict[str, object]:
+def _reading(
+    format: str | None, encoding: str | None, columns: Sequence[str], allow_overlap: bool
+) -> dict[str, object]:
     """The keys of [data] that the options say."""
-    said = {"format": format, "encoding": encoding, "columns": dict(map(_pair, columns)) or None}
+    said = {
+        "format": format,
+        "encoding": encoding,
+        "columns": dict(map(_pair, columns)) or None,
+        "allow_overlap": allow_overlap or None,
+    }
     return {key: value for key, value in said.items() if value is not None}
 
 

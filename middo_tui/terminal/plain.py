@@ -264,8 +264,8 @@ def heldout(data: Mapping[str, int]) -> list[str]:
     if not both:
         return [said]
     return [
-        f"{said}: scores are too good",
-        "         Make a new project of the same files: init keeps copies together now",
+        f"{said}: scores measure memorisation",
+        "         Not wanted? Make a new project of the same files without allow_overlap: init keeps the two apart",
     ]
 
 

@@ -149,9 +149,44 @@ def test_rows_whose_prompts_a_file_of_its_own_holds_out_are_set_aside(tmp_path: 
 def test_data_that_is_all_held_out_is_refused(tmp_path: Path) -> None:
     own = put(tmp_path / "held.json", rows(10))
     data = put(tmp_path / "a.json", [row(i, "x") for i in range(10)])
-    with pytest.raises(DataError, match="the prompts of all 10 are held out"):
+    with pytest.raises(DataError, match=r"the prompts of all 10 are held out\. .* give --allow-overlap"):
         project.create(tmp_path / "P", [data], {"data": {"heldout": str(own)}})
     assert not (tmp_path / "P").exists()
+
+
+def test_an_overlap_that_is_asked_for_is_trained_on_and_told_everywhere(tmp_path: Path) -> None:
+    """To measure memorisation: the data are whole, and whoever reads a score learns what it measures."""
+    own = put(tmp_path / "held.json", [*rows(10), row(3, "Another.")])
+    several = {"messages": [{"role": r, "content": c} for i in range(3) for r, c in turn_pair(i)]}
+    (tmp_path / "m.json").write_text(json.dumps([several]))
+    data = [put(tmp_path / "a.json", [row(i, "x") for i in range(5, 10)]), tmp_path / "m.json"]
+    folder, allowed = tmp_path / "P", {"data": {"heldout": str(own), "allow_overlap": True}}
+    added = project.create(folder, data, allowed)
+    assert [(one.rows, one.both, one.barred, one.rejected) for one in added] == [(5, 5, 0, 0), (1, 1, 0, 0)]
+    assert "5 rows are trained on although their prompts are held out" in added[0].overlaps()[0]
+    (later,) = project.add(folder, [put(tmp_path / "b.json", [row(3, "x"), row(99)])])
+    assert (later.rows, later.both) == (2, 1)
+    status = gather(folder)
+    assert status["dataset"] == {"imported": 8, "heldout": 11, "overlap": 10, "quarantined": 0}
+    assert "10 of their prompts are also in the training data: scores measure memorisation" in plain.describe(status)
+    project.export(folder, tmp_path / "hub", None, "hub")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "also in the training data: 10 of 11. Scores on those measure memorisation" in card
+
+
+def turn_pair(number: int) -> list[tuple[str, str]]:
+    return [("user", row(number)["instruction"]), ("assistant", "x")]
+
+
+def test_what_is_drawn_from_the_data_stays_whole_where_an_overlap_is_allowed(tmp_path: Path) -> None:
+    """Copies within a file go together still; only a later import may ask what is held out."""
+    put(tmp_path / "a.json", [row(i % 100, f"{i}") for i in range(200)])
+    (first,) = project.create(tmp_path / "P", [tmp_path / "a.json"], {})
+    assert (first.both, sides(tmp_path / "P")[2]) == (0, 0)
+    later = put(tmp_path / "b.json", [row(i, "later") for i in range(100)])
+    (added,) = project.add(tmp_path / "P", [later], {"allow_overlap": True})
+    assert (added.rows, added.both) == (100, first.heldout // 2)
+    assert gather(tmp_path / "P")["dataset"]["overlap"] == first.heldout
 
 
 def test_rows_of_one_prompt_cannot_be_held_out_and_that_is_said(tmp_path: Path) -> None:
@@ -189,7 +224,7 @@ def test_a_project_of_an_older_version_is_told_of_its_overlap(tmp_path: Path, mo
     db.close()
     status = gather(tmp_path)
     assert status["dataset"]["overlap"] == 1
-    assert "1 of their prompts are also in the training data: scores are too good" in plain.describe(status)
+    assert "1 of their prompts are also in the training data: scores measure memorisation" in plain.describe(status)
     db = reader(tmp_path)
     assert [tuple(r) for r in db.execute("SELECT sample_id, item FROM overlap")] == [(trained[2].id, 2)]
     db.close()

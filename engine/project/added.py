@@ -1,0 +1,45 @@
+"""What an import did, for the person who asked for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What an import did: rows taken into the dataset, rows held out, exact duplicates among them, rows quarantined.
+
+    copies: of the rows held out, those whose prompt another file's held-out row has. barred: of the rows quarantined,
+    those whose prompt is in the held-out file. both: rows that are trained on although their prompts are held out, as
+    [data] allow_overlap asks. notes: what a person must know of columns and turns. reasons: the most frequent ones of
+    the rows quarantined.
+    """
+
+    file: str
+    format: str
+    rows: int
+    heldout: int
+    duplicates: int
+    rejected: int
+    copies: int = 0
+    barred: int = 0
+    none_held: bool = False
+    notes: tuple[str, ...] = ()
+    reasons: tuple[tuple[str, int], ...] = ()
+    both: int = 0
+
+    def overlaps(self) -> list[str]:
+        """What a person must hear of the rows on both sides."""
+        out = []
+        if self.copies:
+            out.append(f"{self.copies:,} rows are held out because the same prompts are held out already")
+        if self.barred:
+            out.append(f"{self.barred:,} rows are left out because their prompts are in the held-out data")
+        if self.both:
+            out.append(
+                f"{self.both:,} rows are trained on although their prompts are held out (allow_overlap): scores on"
+                " those measure memorisation"
+            )
+        if self.none_held:
+            out.append("no row is held out: all copies of a prompt go together, and too few prompts are different")
+        return out
