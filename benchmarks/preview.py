@@ -19,7 +19,7 @@ from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round
 from engine.store.rows import AXES, Axis
 from engine.teacher.forecast import Request
-from tests.previews import previewed
+from tests.support.previews import previewed
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "preview.md"
 REPEATS = 40

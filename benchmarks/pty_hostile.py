@@ -1,8 +1,8 @@
 """Projects in which every text is hostile, looked at on every screen: what of it reaches the terminal as it is.
 
-The corpus is the tests' (``tests/tui/hostile.py``). Every column of free text in the store holds all of it: samples,
-rewrites, reasons, notes, names, errors, events, devices, scores, files; so do the settings of the rounds. The wizard is
-shown a folder of hostile names with a hostile file and a hostile model.
+The corpus is the tests' (``tests/support/hostile.py``). Every column of free text in the store holds all of it:
+samples, rewrites, reasons, notes, names, errors, events, devices, scores, files; so do the settings of the rounds. The
+wizard is shown a folder of hostile names with a hostile file and a hostile model.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pty_terminal import Timed
 
 from engine.store.connect import transaction, writer
 from engine.store.rows import dump_messages, load_messages
-from tests.tui import families, stores
-from tests.tui.hostile import CORPUS, NEVER
-from tests.tui.reviews import reviewing
-from tests.tui.terminal import Terminal
+from tests.support import families, stores
+from tests.support.hostile import CORPUS, NEVER
+from tests.support.reviews import reviewing
+from tests.support.terminal import Terminal
 
 EVIL = [text.encode("utf-8", "replace").decode() for text in CORPUS.values()]
 EVERYTHING = " ".join(EVIL)

@@ -21,7 +21,7 @@ from pathlib import Path
 from pty_terminal import Timed
 
 from engine.store.connect import reader
-from tests.tui.reviews import reviewing
+from tests.support.reviews import reviewing
 
 BATCH = 20
 MOST_KEYS = 8

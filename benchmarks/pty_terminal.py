@@ -1,6 +1,6 @@
 """A terminal with a clock: when each byte of the app came, what it cost, how much memory it holds; a slow line.
 
-The tests' terminal (``tests/tui/terminal.py``) counts bytes and never looks at a clock; benchmarks do.
+The tests' terminal (``tests/support/terminal.py``) counts bytes and never looks at a clock; benchmarks do.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.tui.terminal import CODE, DEADLINE_S, Terminal
+from tests.support.terminal import CODE, DEADLINE_S, Terminal
 
 PAGE_CACHE = Path("/proc/sys/vm/drop_caches")
 BURST_BYTES = 2_048

@@ -25,12 +25,9 @@ from typing import NamedTuple
 from measured import machine, table
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 import openai  # noqa: E402
-from chat_server import MODEL, Server  # noqa: E402
-from e2e.processes import run_child  # noqa: E402
-from owing import owing, teaches  # noqa: E402
 
 from engine.config import schema as configs  # noqa: E402
 from engine.runtime.context import StoreCtx  # noqa: E402
@@ -38,6 +35,9 @@ from engine.stages import rewrite  # noqa: E402
 from engine.store import read, teacher  # noqa: E402
 from engine.store.connect import reader, writer  # noqa: E402
 from engine.store.rows import Rewrite  # noqa: E402
+from tests.support.chat_server import MODEL, Server  # noqa: E402
+from tests.support.pending_project import owing, teaches  # noqa: E402
+from tests.support.processes import run_child  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "teacher.md"
 THREADS = 10

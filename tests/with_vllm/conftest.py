@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e import processes
-from e2e.processes import cli
 
 import engine.demo
 from engine.backends import roles
 from engine.config.edit import edit
 from engine.demo.project import create_demo
+from tests.support import processes
+from tests.support.processes import cli
 
 HERE = Path(__file__).parent
 DEMO = Path(engine.demo.__file__).parent

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
-from e2e.processes import run_child
-from with_vllm.conftest import copy
-from with_vllm.test_stages import answer, begin_again, context
 
 from engine.config.edit import edit
 from engine.store.connect import writer
 from engine.store.rows import Rewrite
+from tests.support.processes import run_child
+from tests.with_vllm.conftest import copy
+from tests.with_vllm.test_stages import answer, begin_again, context
 
 CORES = sorted(os.sched_getaffinity(0))[:2]
 # In the child: vLLM in several processes, as on GPUs.

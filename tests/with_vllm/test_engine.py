@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from with_vllm.conftest import DEMO, SETTINGS
 
 from engine.backends import Call, hf
 from engine.backends.vllm import Engine, load
@@ -19,6 +18,7 @@ from engine.config.schema import VLLM
 from engine.demo import seed
 from engine.signals import diagnosis
 from engine.store.rows import SUBJECTS, Message
+from tests.with_vllm.conftest import DEMO, SETTINGS
 
 BASE = DEMO / "base"
 CHATS = [(Message("user", row.prompt), Message("assistant", row.output)) for row in seed.seed_rows(24, 5)]

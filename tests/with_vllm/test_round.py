@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from e2e.processes import cli, status
-from with_vllm.conftest import Server, make
-from with_vllm.test_stages import answer, context
 
 from engine.doctor.report import findings
 from engine.store.rows import RATING_COLUMNS, Ratings, Rewrite, Selection, Verdict
+from tests.support.processes import cli, status
+from tests.with_vllm.conftest import Server, make
+from tests.with_vllm.test_stages import answer, context
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from e2e.processes import run_child
 from msgspec.structs import replace
-from with_vllm.conftest import copy
 
 from engine.chat.render import load_tokenizer
 from engine.config.edit import edit
@@ -21,6 +19,8 @@ from engine.signals import diagnosis
 from engine.store import commands, write
 from engine.store.connect import transaction, writer
 from engine.store.rows import RATING_COLUMNS, Ratings, Rewrite
+from tests.support.processes import run_child
+from tests.with_vllm.conftest import copy
 
 
 def context(project: Path, stage: str) -> StoreCtx:

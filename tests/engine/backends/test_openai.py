@@ -1,0 +1,235 @@
+"""The OpenAI-compatible backend against a real server that misbehaves in every way that providers do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from engine.backends import Call, Generation
+from engine.backends.limits import Bucket, Gate, told_s
+from engine.backends.openai import Endpoint, Limits, available
+from engine.errors import BackendError
+from engine.store.rows import Message
+from tests.support.chat_server import MODEL, Server
+
+PATIENT = Limits(concurrency=8, timeout_s=20, retries=2)
+HASTY = Limits(concurrency=8, timeout_s=0.3, retries=0)
+
+
+def call(text: str, tag: object = None) -> Call:
+    return Call(tag if tag is not None else text, (Message("user", text),), 32, 0.5, 0.9, 7)  # type: ignore[arg-type]
+
+
+def ask(server: Server, texts: list[str], limits: Limits = PATIENT, model: str = MODEL) -> dict[str, Generation]:
+    """Everything at once; results by text."""
+    endpoint = Endpoint(server.url, model, limits=limits)
+    try:
+        for text in texts:
+            endpoint.submit(call(text))
+        out: dict[str, Generation] = {}
+        while endpoint.in_flight:
+            for done, generation in endpoint.take():
+                assert done.tag not in out, "one result for each call"
+                out[str(done.tag)] = generation
+        return out
+    finally:
+        endpoint.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        yield running
+
+
+def test_a_good_reply_comes_with_its_tokens_and_what_was_asked_is_sent(server: Server) -> None:
+    found = ask(server, ["ok hello there"])["ok hello there"]
+    assert found == Generation("HELLO THERE", "stop", 11, 7)
+    sent = server.bodies[0]
+    assert (sent["model"], sent["max_tokens"], sent["temperature"], sent["top_p"], sent["seed"]) == (
+        MODEL,
+        32,
+        0.5,
+        0.9,
+        7,
+    )
+    assert sent["messages"] == [{"role": "user", "content": "ok hello there"}]
+
+
+@pytest.mark.parametrize("text", ["busy once", "flaky once"])
+def test_what_passes_is_tried_again_by_the_client(server: Server, text: str) -> None:
+    assert ask(server, [text])[text].text == "ONCE"
+    assert server.seen[text] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "calls"),
+    [
+        ("broken x", "answered 500", 3),
+        ("overflow x", "maximum context length", 1),
+        ("half x", "cannot be read", 1),
+        ("nothing x", "no choice", 1),
+        ("cut x", "connection failed", 3),
+    ],
+)
+def test_a_call_that_fails_for_good_is_a_result_with_its_reason(
+    server: Server, text: str, reason: str, calls: int
+) -> None:
+    found = ask(server, ["ok a", text, "ok b"])
+    assert reason in (found[text].error or "")
+    assert found["ok a"].text == "A"
+    assert found["ok b"].text == "B"
+    assert server.seen[text] == calls
+
+
+@pytest.mark.parametrize("text", ["hang x", "drip x"])
+def test_a_hang_ends_with_the_timeout(server: Server, text: str) -> None:
+    found = ask(server, [text, "ok a"], HASTY)
+    assert found[text].error == "no reply within 0.3 s"
+    assert found["ok a"].text == "A"
+
+
+def test_who_is_told_to_wait_waits(server: Server) -> None:
+    """A wait that was asked for is no try."""
+    limits = Limits(concurrency=1, timeout_s=20, retries=0)
+    found = ask(server, ["wait a", "ok b", "ok c"], limits)
+    assert [found[text].text for text in ("wait a", "ok b", "ok c")] == ["A", "B", "C"]
+    assert server.seen["wait a"] == 2
+    assert server.times[1] - server.times[0] >= 1.0
+
+
+async def test_a_gate_holds_everybody() -> None:
+    gate = Gate()
+    await gate.passed()
+    start = time.monotonic()
+    gate.shut(0.1)
+    gate.shut(0.01)  # a shorter wait does not open it earlier
+    await asyncio.gather(gate.passed(), gate.passed())
+    assert time.monotonic() - start >= 0.1
+
+
+def test_a_wait_is_told_in_three_ways() -> None:
+    assert told_s({"retry-after": "2", "retry-after-ms": "1500"}) == 1.5
+    assert told_s({"retry-after": "2"}) == 2.0
+    assert told_s({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    assert told_s({"retry-after": "soon"}) is None
+    assert told_s({}) is None
+
+
+def test_a_used_up_quota_is_not_waited_for(server: Server) -> None:
+    with pytest.raises(BackendError, match="quota with this provider is used up"):
+        ask(server, ["ok a", "quota x"])
+    assert server.seen["quota x"] == 1
+
+
+def test_options_that_a_model_refuses_are_left_out(server: Server) -> None:
+    server.strict = ("max_tokens", "temperature", "seed")
+    endpoint = Endpoint(server.url, MODEL, limits=PATIENT)
+    for i in range(4):
+        endpoint.submit(call(f"ok {i}"))
+    done = []
+    while endpoint.in_flight:
+        done += endpoint.take()
+    endpoint.close()
+    assert {generation.text for _, generation in done} == {"0", "1", "2", "3"}
+    assert {*server.bodies[-1]} == {"model", "messages", "max_completion_tokens", "top_p"}
+    assert len(endpoint.notes) == 3
+
+
+def test_an_endpoint_that_refuses_everything_takes_no_tries(server: Server) -> None:
+    with pytest.raises(BackendError, match=r"first 10 calls were all refused.*context length"):
+        ask(server, [f"overflow {i}" for i in range(30)])
+    assert sum(server.seen.values()) <= 30
+    found = ask(server, ["overflow a", "overflow b"])
+    assert all(one.final for one in found.values()), "of a few it is the rows that are too long"
+
+
+def test_an_empty_and_a_cut_off_reply_are_told_apart(server: Server) -> None:
+    found = ask(server, ["empty x", "long story"])
+    assert found["empty x"] == Generation("", "stop", 11, 7)
+    assert found["long story"].finish_reason == "length"
+
+
+def test_a_wrong_model_stops_everything_and_says_what_there_is_to_do(server: Server) -> None:
+    with pytest.raises(BackendError, match=r"does not exist.*model 'gpt-99'.*/models"):
+        ask(server, ["ok a"], model="gpt-99")
+
+
+def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(key="sk-right-0123456789") as server:
+        monkeypatch.setenv("SOME_KEY", "sk-right-0123456789")
+        endpoint = Endpoint(server.url, MODEL, "SOME_KEY")
+        endpoint.submit(call("ok a"))
+        assert endpoint.take()[0][1].text == "A"
+        endpoint.close()
+        monkeypatch.setenv("SOME_KEY", "sk-wrong-9876543210")
+        endpoint = Endpoint(server.url, MODEL, "SOME_KEY")
+        endpoint.submit(call("ok a"))
+        with pytest.raises(BackendError, match="key_env") as told:
+            endpoint.take()
+        endpoint.close()
+        assert "9876543210" not in str(told.value)
+
+
+def test_a_missing_key_and_a_wrong_address_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    with pytest.raises(BackendError, match="NO_SUCH_KEY"):
+        Endpoint("http://127.0.0.1:1/v1", MODEL, "NO_SUCH_KEY")
+    with pytest.raises(BackendError, match="is no address"):
+        Endpoint("localhost:8000", MODEL)
+
+
+def test_an_outage_is_told_from_rows_that_fail(server: Server) -> None:
+    server.down = True
+    with pytest.raises(BackendError, match="no reply to 20 calls in a row"):
+        ask(server, [f"ok {i}" for i in range(40)], Limits(concurrency=10, retries=0))
+
+
+def test_failures_wait_for_a_sign_of_life_before_they_count(server: Server) -> None:
+    limits = Limits(concurrency=1, retries=0)
+    endpoint = Endpoint(server.url, MODEL, limits=limits)
+    for text in ("broken a", "broken b", "ok c", "ok d"):
+        endpoint.submit(call(text))
+    first = endpoint.take()
+    while not any(done.tag == "ok c" for done, _ in first):
+        first += endpoint.take()
+    assert [done.tag for done, _ in first][:3] == ["broken a", "broken b", "ok c"]
+    while endpoint.in_flight:
+        endpoint.take()
+    endpoint.close()
+
+
+def test_no_more_calls_at_once_than_allowed() -> None:
+    with Server(pause_s=0.02) as server:
+        found = ask(server, [f"ok {i}" for i in range(30)], Limits(concurrency=5))
+        assert len(found) == 30
+        assert 1 < server.most_at_once <= 5
+
+
+def test_closing_gives_up_what_is_in_flight() -> None:
+    with Server() as server:
+        endpoint = Endpoint(server.url, MODEL)
+        endpoint.submit(call("hang x"))
+        endpoint.close()
+
+
+def test_a_bucket_lets_out_what_flows_in() -> None:
+    now = [0.0]
+    bucket = Bucket(60, burst_s=2, clock=lambda: now[0])
+    assert [bucket.wait_s(1) for _ in range(4)] == [0.0, 0.0, 1.0, 2.0]
+    now[0] = 3.0
+    assert bucket.wait_s(1) == 0.0
+    bucket.give_back(1)
+    assert bucket.wait_s(1) == 0.0
+    assert Bucket(0).wait_s(1e9) == 0.0
+
+
+def test_what_an_endpoint_offers_can_be_asked(server: Server) -> None:
+    assert available(server.url, "") == {MODEL: None}
+    server.context = 8192
+    assert available(server.url, "") == {MODEL: 8192}
+    with pytest.raises(BackendError, match="cannot be reached"):
+        available("http://127.0.0.1:9/v1", "", timeout_s=1)

@@ -1,0 +1,37 @@
+"""Where a model is found, and what tells two of them apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.backends import hf
+from engine.errors import ModelError
+from engine.models import locate
+from tests.support import tiny
+
+
+def test_the_fingerprint_follows_the_weights(tmp_path: Path, tiny_model: Path) -> None:
+    other = tiny.make_model(tmp_path / "other", seed=1)
+    copy = tiny.make_model(tmp_path / "copy")
+    marks = [locate.fingerprint(locate.ModelRef(folder)) for folder in (tiny_model, copy, other)]
+    assert marks[0] == marks[1] != marks[2]
+    assert locate.fingerprint(locate.ModelRef(copy, other)) not in marks
+    with pytest.raises(ModelError, match=r"no \*\.safetensors weights here"):
+        locate.fingerprint(locate.ModelRef(tmp_path))
+
+
+def test_models_are_found_beside_the_project_or_refused(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "p" / "m").mkdir(parents=True)
+    assert locate.locate("m", tmp_path / "p") == tmp_path / "p" / "m"
+    assert locate.locate(str(tiny_model), tmp_path) == tiny_model
+    with pytest.raises(ModelError, match="name is empty"):
+        locate.locate("", tmp_path)
+    with pytest.raises(ModelError, match="no such folder, nor a hub name"):
+        locate.locate("./no/such/model", tmp_path)
+    with pytest.raises(ModelError, match="torch sees no GPU"):
+        hf.load(tiny_model, device="cuda:7")
+    (tmp_path / "broken").mkdir()
+    with pytest.raises(ModelError, match=r"broken: no \*.safetensors weights"):
+        hf.load(tmp_path / "broken", device="cpu")

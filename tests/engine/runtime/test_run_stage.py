@@ -1,0 +1,100 @@
+"""A child's stages: each reads the settings and the plan as they are when it begins."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.config import schema as configs
+from engine.errors import MiddoError
+from engine.runtime import run_stage
+from engine.runtime.run_stage import run_all
+from engine.stage import Ctx
+from engine.store import commands
+from engine.store.lock_wait import lasting
+from engine.store.read import jobs
+from engine.store.rows import Selection
+from tests.support import rounds, tiny
+
+
+def project(folder: Path) -> tiny.Project:
+    """Signals of 40 samples, all stages before select done."""
+    (folder / "config.toml").write_text("", encoding="utf-8")
+    made = tiny.Project(folder, configs.load(folder), [tiny.chat(f"ask {i} please", f"reply {i}") for i in range(40)])
+    rounds.open_round(made, 0)
+    rounds.signal(made, [(1.0 + i / 10, 0.5 + i / 20, 0.7, 6.5) for i in range(40)])
+    commands.set_plan(folder, 1)
+    return made
+
+
+def test_a_setting_changed_while_a_stage_runs_holds_for_the_next(tmp_path: Path) -> None:
+    made = project(tmp_path)
+    counts = []
+
+    def stages() -> Iterator[str]:
+        for m in (1.0, 0.2):
+            (tmp_path / "config.toml").write_text(f"[select]\nm_complexity = {m}\n", encoding="utf-8")
+            yield "select"
+            counts.append(len(made.ctx("select", 0).rows(Selection)))
+
+    run_all(made.db, tmp_path, 0, stages())
+    assert 0 < counts[0] < counts[1]
+
+
+def test_a_config_broken_while_a_stage_runs_fails_the_next_with_a_sentence(tmp_path: Path) -> None:
+    made = project(tmp_path)
+
+    def stages() -> Iterator[str]:
+        yield "select"
+        (tmp_path / "config.toml").write_text("[select\n", encoding="utf-8")
+        yield "rewrite"
+
+    run_all(made.db, tmp_path, 0, stages())
+    found = {job.stage: job for job in jobs(made.db)}
+    assert (found["select"].state, found["rewrite"].state) == ("done", "failed")
+    assert "config.toml" in str(found["rewrite"].error)
+
+
+def test_how_long_a_stage_took_is_said_in_minutes_from_one_on() -> None:
+    assert [lasting(seconds) for seconds in (0.2, 59.4, 60, 1264)] == ["0 s", "59 s", "1 min 00 s", "21 min 04 s"]
+
+
+def test_what_no_stage_should_raise_leaves_its_traceback_in_the_log_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = project(tmp_path)
+
+    def broken(ctx: object) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(run_stage, "resolve", lambda target: broken)
+    run_all(made.db, tmp_path, 0, ["select"])
+    error = next(job.error for job in jobs(made.db) if job.stage == "select")
+    assert error == "ZeroDivisionError: a mistake of ours. The traceback is in the project's logs folder."
+    assert "ZeroDivisionError: a mistake of ours" in capfd.readouterr().err  # the worker sends this to logs/
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        MiddoError("cannot be written"),
+    ],
+)
+def test_a_stage_that_finds_the_disk_full_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """The worker starts it again when there is space: its job is still the running one, without an error."""
+    made = project(tmp_path)
+
+    def stage(ctx: Ctx) -> None:
+        raise failure from (OSError(errno.ENOSPC, "full") if isinstance(failure, MiddoError) else None)
+
+    monkeypatch.setattr(run_stage, "resolve", lambda target: stage)
+    assert run_all(made.db, tmp_path, 0, ["select"]) == "full"
+    found = next(job for job in jobs(made.db) if job.stage == "select")
+    assert (found.state, found.error) == ("running", None)

@@ -1,0 +1,253 @@
+"""The Rounds screen on real stores, driven by keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.store import write
+from engine.store.connect import transaction
+from engine.store.rows import Score
+from middo_tui.app import MiddoApp
+from middo_tui.feed.rounds import RoundsReader, RoundsView
+from middo_tui.screens.export import AskFormat, Wanted, place
+from middo_tui.screens.rounds import RoundsScreen
+from middo_tui.terminal.guard import clean
+from middo_tui.widgets.lines import plain, width_of
+from middo_tui.widgets.round_grid import Grid, columns, fitting, grid_lines, most
+from middo_tui.widgets.round_panels import TABS, Panel, panel_lines
+from tests.middo_tui.screens.test_loop import screen_text, settle, until
+from tests.support import families, stores
+from tests.support.hostile import CORPUS
+from tests.support.stores import Store
+
+SIZES = [(80, 24), (140, 40)]
+
+
+def complete(project: Path) -> RoundsView:
+    reader = RoundsReader(project)
+    views = [reader.read()]
+    reader.measure(views.append, lambda: False)
+    return views[-1]
+
+
+async def opened(pilot: Pilot[int], part: str) -> RoundsScreen:
+    """The screen once ``part`` is painted."""
+    await pilot.press("5")
+    await until(pilot, part)
+    assert isinstance(pilot.app.screen, RoundsScreen)
+    return pilot.app.screen
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_round_is_a_row_and_the_newest_is_told(tmp_path: Path, size: tuple[int, int]) -> None:
+    families.measured(tmp_path / "p", 3)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot, "[scores]")
+        await until(pilot, "accuracy %              39.8")
+        await until(pilot, "▸    2 ✔")
+        text = screen_text(app)
+        for part in ("C complexity", "better", "where two groups part"):
+            assert part in text
+        await pilot.press("k", "k")
+        await until(pilot, "▸    0 ✔")
+        assert "round 0 · done" in screen_text(app)
+
+
+async def test_a_project_that_never_ran_says_what_to_do(tmp_path: Path) -> None:
+    Store(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "no round has begun")
+        await until(pilot, "Nothing has run yet")
+        for key in ("j", "l", "tab", "enter", "x", "t", "d", "pagedown"):
+            await pilot.press(key)
+        assert isinstance(app.screen, RoundsScreen)
+
+
+async def test_of_a_single_round_the_scores_have_their_error(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p", 1)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await until(pilot, "round 0   stderr")
+
+
+async def test_tabs_go_round_and_shapes_change_their_signal(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("tab")
+        await until(pilot, "loss before  mean")
+        assert "⠒⠒" in screen_text(app)
+        for name in ("loss after  mean", "similarity  mean", "quality  mean", "loss before  mean"):
+            await pilot.press("right_square_bracket")
+            await until(pilot, name)
+        await pilot.press("tab")
+        await until(pilot, "1 grew")
+        await pilot.press("tab")
+        await until(pilot, "per accepted rewrite")
+        await pilot.press("tab")
+        await until(pilot, "[settings]")
+        await pilot.press("tab")
+        await until(pilot, "[scores]")
+        await pilot.press("shift+tab")
+        await until(pilot, "[settings]")
+
+
+async def test_settings_are_held_against_the_defaults_and_the_round_before(tmp_path: Path) -> None:
+    store = families.measured(tmp_path / "p")
+    changed = json.loads(store.config)
+    changed["train"]["epochs"] = 7.0
+    with transaction(store.db):
+        store.db.execute("UPDATE round SET config=? WHERE round=1", (json.dumps(changed),))
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("shift+tab")
+        await until(pilot, "train.epochs")
+        assert "model.name" in screen_text(app)
+        await pilot.press("d")
+        await until(pilot, "d to defaults")
+        assert "train.epochs" in screen_text(app)
+        assert "model.name" not in screen_text(app)
+
+
+async def test_a_new_score_is_seen_without_a_key(tmp_path: Path) -> None:
+    store = stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "round 1 · running in train")
+        assert "no scores yet" in screen_text(app)
+        store.job(1, "train", "done", 400, 400).job(1, "score", "running", 3, 9)
+        await until(pilot, "round 1 · running in score")
+
+
+async def test_the_cursor_stays_on_its_round_and_follows_only_from_the_end(tmp_path: Path) -> None:
+    store = families.measured(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, "round 1 · done")
+        store.round(2)
+        await until(pilot, "round 2 · pending in train")
+        await pilot.press("k")
+        store.round(3)
+        await until(pilot, "      3 ·")
+        assert screen.chosen is not None
+        assert screen.chosen.round == 1
+
+
+async def test_going_on_to_samples_and_thresholds(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        screen = await opened(pilot, "[scores]")
+        await pilot.press("k")
+        went: list[tuple[str, object]] = []
+        screen.go = lambda name, target=None: went.append((name, target))  # type: ignore[method-assign]
+        await pilot.press("enter", "t")
+        assert [(name, getattr(target, "round", target)) for name, target in went] == [
+            ("samples", 0),
+            ("thresholds", 0),
+        ]
+
+
+async def test_a_dataset_is_written_and_its_place_told(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("x")
+        await until(pilot, "what round 1 made of it")
+        await pilot.press("3", "j", "j", "enter")
+        await settle(pilot)
+        await until(pilot, "120 rows of round 1's dataset (messages)")
+    out = place(tmp_path / "p", Wanted(1, "messages"))
+    assert len(out.read_text(encoding="utf-8").splitlines()) == stores.SIZE
+
+
+async def test_the_question_can_be_left(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("x")
+        await pilot.pause()
+        assert isinstance(app.screen, AskFormat)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert isinstance(app.screen, RoundsScreen)
+    assert not (tmp_path / "p" / "exports").exists()
+
+
+# ------------------------------------------------------------------------------------------------ drawing
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 140, 200])
+def test_the_table_fits_and_every_column_can_be_reached(tmp_path: Path, width: int) -> None:
+    families.measured(tmp_path / "p")
+    view = complete(tmp_path / "p")
+    seen = set()
+    for first in range(most(view, width) + 1):
+        lines = grid_lines(Grid(view, 1, first), width, 6)
+        assert all(width_of(line) <= width for line in lines)
+        seen |= {column.title for column in fitting(columns(view), first, width)}
+    assert seen == {column.title for column in columns(view)}
+    assert "›" not in plain(grid_lines(Grid(view, 0, most(view, width)), width, 6))
+
+
+def test_the_cursor_is_on_the_page_with_many_rounds(tmp_path: Path) -> None:
+    store = Store(tmp_path / "p")
+    for number in range(12):
+        store.round(number)
+    view = RoundsReader(tmp_path / "p").read()
+    for at in range(12):
+        assert f"▸{at:>5}" in plain(grid_lines(Grid(view, at), 80, 6))
+
+
+def test_a_task_has_one_column_and_its_other_figures_are_in_the_tab(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    strict, flexible = "exact_match,strict-match", "exact_match,flexible-extract"
+    figures = [Score(2, "gsm8k_cot", 0.5, 0.1, 9, flexible), Score(2, f"gsm8k_cot:{strict}", 0.25, 0.1, 9, strict)]
+    write.save(store.db, 2, "evaluate", [*figures, Score(2, "gsm8k_cot:ter,none", 7.0, None, 9, "ter,none")], None)
+    view = complete(tmp_path / "p")
+    assert [column.title for column in columns(view) if "gsm8k" in column.title] == ["gsm8k_cot %"]
+    told = plain(panel_lines(Panel(view, 2, "scores"), 80)).split("\n")
+    assert [line[:30].split() for line in told[2:5]] == [
+        ["gsm8k_cot", "%", "50.0"], ["strict-match", "%", "25.0"], ["ter", "7.000"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("tab", TABS)
+@pytest.mark.parametrize("make", ["running", "waiting", "failed", "finished"])
+def test_every_tab_has_something_to_say_and_fits(tmp_path: Path, make: str, tab: str) -> None:
+    getattr(stores, make)(tmp_path / "p")
+    view = complete(tmp_path / "p")
+    for one in view.rounds:
+        lines = panel_lines(Panel(view, one.round, tab), 80)
+        assert tab == "shapes" or plain(lines).strip()
+        assert all(width_of(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize("name", [name for name in CORPUS if name != "lone surrogate"])
+def test_hostile_texts_are_shown_clean(tmp_path: Path, name: str) -> None:
+    store = families.measured(tmp_path / "p", 1)
+    evil = CORPUS[name]
+    settings = json.loads(store.config)
+    settings["model"]["name"] = evil
+    with transaction(store.db):
+        store.db.execute("UPDATE round SET config=?", (json.dumps(settings),))
+        store.db.execute("UPDATE score SET task=? WHERE task='accuracy'", (evil,))
+        store.db.execute(
+            "UPDATE sample SET messages=? WHERE id IN (SELECT exemplar FROM cluster)", (json.dumps([["user", evil]]),)
+        )
+    view = complete(tmp_path / "p")
+    painted = plain(grid_lines(Grid(view), 200, 6))
+    painted += "".join(plain(panel_lines(Panel(view, 0, tab), 80)) for tab in TABS)
+    assert clean(painted).hidden == 0
+    assert "a" in painted

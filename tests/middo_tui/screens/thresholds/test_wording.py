@@ -1,0 +1,70 @@
+"""What the Thresholds screen reads and says, without the screen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.selection import choose
+from engine.store.connect import reader, transaction
+from engine.store.rows import Threshold
+from middo_tui.feed import thresholds as feed
+from middo_tui.screens.thresholds import wording as words
+from middo_tui.widgets.lines import plain
+from tests.support import ROOT
+from tests.support.threshold_projects import Cuts, spread
+from tests.support.thresholds_screen import mark
+
+pytestmark = pytest.mark.usefixtures("prepared_here")
+
+
+@pytest.mark.parametrize(("found", "text"), [
+    (mark("loss_after", 1.5), "loss after  μ + 1.00σ = 1.500"),
+    (mark("loss_after", 1.5, 1.25), "loss after  μ + 1.00σ = 1.500  floor 1.250"),
+    (mark("loss_after", 1.5, 1.75), "loss after  μ + 1.00σ = 1.500 → floor 1.750"),
+    (mark("quality", 0.5, 0.25), "rating  μ − 1.00σ = 0.500 → floor 0.250"),
+    (mark("quality", 0.5, rule="mixture"), "rating  two groups part at 0.500"),
+    (mark("quality", float("-inf"), rule="mixture"), "rating  no cut: selects nothing"),
+])  # fmt: skip
+def test_headings(found: Threshold, text: str) -> None:
+    assert plain([words.heading(found.signal, found)]) == text
+
+
+def test_the_filter_is_exact_and_leaves_out_what_selects_nothing() -> None:
+    assert words.beyond([mark("loss_before", 0.1 + 0.2, 0.1), mark("loss_after", 1.5, 2.5)]) == (
+        "loss_before>0.30000000000000004 loss_after>2.5"
+    )
+    assert words.beyond([mark("quality", float("-inf"))]) == ""
+
+
+def test_the_signals_are_the_engines() -> None:
+    assert {name: (s.axis, s.side) for name, s in feed.SIGNALS.items()} == {
+        s.name: (s.axis, s.side) for s in choose.SIGNALS
+    }
+
+
+def test_verdicts_of_a_stored_mixture_are_clean() -> None:
+    stored = [mark("quality", 0.5, rule="mixture"), mark("similarity", 0.5)]
+    assert feed.verdicts(stored) == {"quality": "why"}
+
+
+def test_opening_the_screen_imports_no_numpy() -> None:
+    code = "import sys, middo_tui.screens.thresholds.screen; print('numpy' in sys.modules or 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_store_is_only_read_before_enter(tmp_path: Path) -> None:
+    made = Cuts(tmp_path / "p", spread())
+    before = made.db.execute("PRAGMA data_version").fetchone()[0]
+    feed.load(tmp_path / "p", 0)
+    feed.stand(tmp_path / "p", 0)
+    assert made.db.execute("PRAGMA data_version").fetchone()[0] == before
+    with transaction(made.db):
+        made.db.execute("DELETE FROM signal")
+    db = reader(tmp_path / "p")
+    assert feed.load(tmp_path / "p", 0).preview.missing == tuple(feed.SIGNALS)
+    db.close()

@@ -1,0 +1,227 @@
+"""The loop as lines: each thing said once, tables aligned, codes that scripts rely on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from engine.config import edit
+from engine.errors import UsageError
+from engine.project import folder
+from engine.store import read, write
+from engine.store.rows import Score, TaskItem
+from middo_tui.cli.commands import main
+from middo_tui.feed.reader import Reader
+from middo_tui.feed.view import LoopView, StageView
+from middo_tui.terminal.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
+from middo_tui.text.status import exit_code, gather
+from tests.support import stores
+from tests.support.hostile import CORPUS
+from tests.support.stores import NOON, Store
+
+
+def stage(name: str, state: str, done: int = 0, rate: float | None = None) -> StageView:
+    return StageView(name, state, done, 400, rate, NOON, NOON + 75)
+
+
+def told(*views: LoopView, seconds: float = 6.0) -> list[str]:
+    """What is said of one view after another, ``seconds`` apart, without the times of day."""
+    lines: list[str] = []
+    now = [NOON]
+    narrator = Narrator(lines.append, lambda: now[0])
+    for view in views:
+        narrator.tell(view)
+        now[0] += seconds
+    return [line[10:] for line in lines]
+
+
+def test_a_stage_is_told_from_start_to_end() -> None:
+    lines = told(
+        LoopView(round=0, stages=(stage("train", "running"),)),
+        LoopView(round=0, stages=(stage("train", "running", 100, 4.0),)),
+        LoopView(round=0, stages=(stage("train", "running", 100, 4.0),)),
+        LoopView(round=0, stages=(stage("train", "done", 400), stage("score", "running"))),
+    )
+    assert lines == [
+        "round 0  train     ▶ started",
+        "round 0  train     100 / 400   25%  4.0/s  75 s left",
+        "round 0  train     ✔ done in 75 s",
+        "round 0  score     ▶ started",
+    ]
+
+
+def test_progress_is_told_at_most_every_few_seconds() -> None:
+    views = [LoopView(round=0, stages=(stage("train", "running", done),)) for done in range(1, 50)]
+    assert len(told(*views, seconds=0.5)) == 1 + 5
+
+
+def test_the_end_of_a_round_is_told_when_the_next_has_begun() -> None:
+    lines = told(
+        LoopView(round=0, stages=(stage("verify", "running"), stage("merge", "pending"))),
+        LoopView(
+            round=1,
+            stages=(stage("train", "running"),),
+            earlier=(stage("verify", "done"), stage("merge", "done")),
+        ),
+    )
+    assert [line.split("  ")[-1].strip() for line in lines] == [
+        "▶ started",
+        "✔ done in 75 s",
+        "✔ done in 75 s",
+        "▶ started",
+    ]
+
+
+def test_what_was_over_before_is_no_news() -> None:
+    assert told(LoopView(round=0, stages=(stage("train", "done"), stage("score", "pending")))) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "says"),
+    [
+        ("finished", 0, "middo-tui export"),
+        ("waiting", 4, "middo-tui review"),
+        ("failed", 1, "the model ended every reply at once"),
+    ],
+)
+def test_following_ends_with_the_table_and_what_to_do(tmp_path: Path, make: str, code: int, says: str) -> None:
+    getattr(stores, make)(tmp_path / "p")
+    lines: list[str] = []
+    assert follow(tmp_path / "p", lines.append) == code
+    assert "selected C/D/Q" in "\n".join(lines)
+    assert says in lines[-1]
+
+
+def test_following_what_is_not_there_says_so(tmp_path: Path) -> None:
+    lines: list[str] = []
+    assert follow(tmp_path, lines.append) == 1
+    assert "middo-tui init" in lines[-1]
+
+
+def test_the_table_is_aligned(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    assert rounds_table(gather(tmp_path / "p")).split("\n") == [
+        "round | size | selected C/D/Q | rewritten | accepted C/D/Q | held-out loss |   accuracy |      change",
+        "    0 |  120 |          7/5/3 |        15 |          5/4/2 |        1.3120 | 35.6% ±1.3 |",
+        "    1 |  120 |          7/5/3 |        15 |          5/4/2 |        1.2420 | 37.7% ±1.3 | +2.1 points",
+        "    2 |  120 |                |           |                |        1.1720 | 39.8% ±1.3 | +4.2 points",
+    ]
+
+
+def test_the_table_says_nothing_of_what_is_not_known_yet(tmp_path: Path) -> None:
+    def cells() -> list[str]:
+        return [cell.strip() for cell in rounds_table(gather(tmp_path / "p")).split("\n")[1].split("|")]
+
+    store = stores.failed(tmp_path / "p")
+    assert cells()[2:5] == ["—", "0", "—"]
+    store.job(0, "select", "done", 1, 1).job(0, "review", "done", 1, 1)
+    assert cells()[2:5] == ["0/0/0", "0", "0/0/0"]
+
+
+def test_a_rewrite_that_failed_is_not_counted_as_rewritten(tmp_path: Path) -> None:
+    store = stores.waiting(tmp_path / "p")
+    before = gather(tmp_path / "p")["rounds"][-1]
+    with store.db:
+        item = store.db.execute("SELECT round, sample_id, axis FROM rewrite WHERE state='proposed'").fetchone()
+        where = "round=? AND sample_id=? AND axis=?"
+        store.db.execute(f"UPDATE rewrite SET state='failed' WHERE {where}", tuple(item))
+    after = gather(tmp_path / "p")["rounds"][-1]
+    assert after["rewrites"]["failed"] == before["rewrites"]["failed"] + 1
+    count = sum(axis["rewritten"] for axis in after["rewrites_by_axis"].values())
+    assert count == sum(axis["rewritten"] for axis in before["rewrites_by_axis"].values()) - 1
+    view = Reader(tmp_path / "p").view()
+    assert view.table[-1].rewritten == count
+
+
+def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    rows = "".join(f'{{"instruction": "a {i}", "output": "b"}}\n' for i in range(100))
+    data.write_text(rows + "{broken\n", encoding="utf-8")
+    folder.create(tmp_path / "one", [data], {})
+    (tmp_path / "one").rename(tmp_path / "two")
+    text = describe(gather(tmp_path / "two"))
+    assert "project  two\n" in text
+    assert "data     100 samples, 1 in quarantine, nothing has run yet" in text
+    assert Reader(tmp_path / "two").view().project == "two"
+    edit.edit(tmp_path / "two", {"project.name": "mine"})
+    assert Reader(tmp_path / "two").view().project == "mine"
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("running", 5), ("interrupted", 5), ("failed", 5), ("waiting", 4), ("paused", 0), ("done", 0)]
+)
+def test_the_exit_code_of_a_project_whose_worker_is_gone(state: str, code: int, tmp_path: Path) -> None:
+    Store(tmp_path / "p").plan().round(0, 1).job(0, "score", state, 3, 9)
+    assert exit_code(gather(tmp_path / "p")) == code
+
+
+def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
+    store = Store(tmp_path / "p").plan(rounds=3).round(0, 9)
+    with pytest.raises(UsageError, match="round 0 is merged"):
+        folder.redo(tmp_path / "p", "rewrite", str)
+    assert not Reader(tmp_path / "p").view().final
+    with store.db:
+        store.db.execute("UPDATE rewrite SET state='failed'")
+    view = Reader(tmp_path / "p").view()
+    assert (view.state, view.final, view.unchanged) == ("done", True, True)
+    assert "none of 15 rewrites was accepted" in (text := what_now(tmp_path / "p"))
+    assert "--redo select` (or rewrite)" in text
+    folder.redo(tmp_path / "p", "rewrite", str)
+    view = Reader(tmp_path / "p").view()
+    assert (view.state, view.next, view.final) == ("idle", (0, "rewrite"), False)
+
+
+def test_tasks_are_told_with_their_change_and_its_error(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    assert task_lines(gather(tmp_path / "p")) == [], "the table has all there is"
+    for round, right in ((1, (1, 0, 0, 0)), (2, (1, 1, 1, 0))):
+        items = [TaskItem(round, "sums", at, score) for at, score in enumerate(right)]
+        main = Score(round, "sums", sum(right) / 4, 0.25, 4, "exact_match,none")
+        other = Score(round, "sums:ter,none", 9.0 - round, None, 4, "ter,none", higher=False)
+        write.save(store.db, round, "evaluate", [main, other, *items], None)
+    found = gather(tmp_path / "p")
+    error = (4 * 0.25) ** 0.5 / 4  # of the differences 0, 1, 1, 0
+    assert found["rounds"][2]["score_changes"]["sums"] == {
+        "change": 0.5, "stderr": error, "beyond_stderr": True, "better": True, "paired": True
+    }  # fmt: skip
+    assert task_lines(found)[3:] == [
+        "  sums           0.7500 ±0.2500  +0.5000 ±0.2500 better",
+        "  sums:ter,none  7.0000  −1.0000",
+    ]
+    assert "scores of round 2" in describe(found)
+    assert read.main_task(store.db, 2) == read.scores(store.db, 2)["accuracy"]
+
+
+def test_the_status_names_what_there_is(tmp_path: Path) -> None:
+    stores.failed(tmp_path / "p")
+    text = describe(gather(tmp_path / "p"))
+    assert "worker   failed" in text
+    assert "✘ judge     failed       74 / 720  BackendError" in text
+    Store(tmp_path / "new")
+    assert "120 samples, nothing has run yet" in describe(gather(tmp_path / "new"))
+
+
+def test_hostile_text_is_harmless_in_lines_too(tmp_path: Path) -> None:
+    name = CORPUS["osc52 writes the clipboard"]
+    store = Store(tmp_path / "p", name=name).plan().round(0, 2)
+    store.job(0, "judge", "failed", 1, 2, CORPUS["csi clears the screen"] + CORPUS["bidi override"])
+    lines: list[str] = []
+    follow(tmp_path / "p", lines.append)
+    text = "\n".join([*lines, describe(gather(tmp_path / "p"))])
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(("make", "parts"), [
+    ("running", ["Watch it with `middo-tui"]),
+    ("waiting", ["Round 0 waits for you: 15 rewrites", "review", "--accept improved"]),
+    ("failed", ["judge failed: BackendError", "Go on with `middo-tui run"]),
+    ("finished", ["Done: 2 rounds are done", "Take the dataset out with `middo-tui export"]),
+])  # fmt: skip
+def test_the_plain_status_ends_with_what_to_do(tmp_path: Path, make: str, parts: list[str]) -> None:
+    getattr(stores, make)(tmp_path / "p").db.close()
+    said = what_now(tmp_path / "p")
+    assert [part for part in parts if part not in said] == []
+    assert CliRunner().invoke(main, ["status", str(tmp_path / "p")]).output.rstrip().endswith(said)

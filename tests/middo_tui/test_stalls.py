@@ -1,0 +1,205 @@
+"""What holds a run up is said on every screen's first row, beneath it and by ``status``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.loop import NAMES
+from engine.runtime import launch
+from engine.runtime.stalls import FIRST_S, LEAST_S, stalled_s
+from engine.store import connect, read, write
+from engine.store.connect import FILE
+from engine.store.rows import Job
+from middo_tui import app as app_module
+from middo_tui.app import MiddoApp
+from middo_tui.feed.reader import Reader
+from middo_tui.feed.view import LoopView
+from middo_tui.terminal.plain import describe
+from middo_tui.text.notice import notice
+from middo_tui.text.status import gather
+from middo_tui.widgets.header import header
+from middo_tui.widgets.link_gauge import LinkState
+from tests.middo_tui.screens.review.test_screen import fates
+from tests.middo_tui.screens.test_loop import settle, until
+from tests.support import stores
+from tests.support.reviews import reviewing
+from tests.support.stores import NOON, Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Round 0 in its score stage, with a live worker."""
+    return running(Store(tmp_path / "p").plan().round(0, done=1))
+
+
+def running(store: Store) -> Store:
+    write.start_job(store.db, 0, "score", "key", store.config)
+    return store.worker()
+
+
+@pytest.fixture
+def reader(store: Store) -> Iterator[Reader]:
+    made = Reader(store.project, clock=lambda: NOON)
+    yield made
+    made.close()
+
+
+def first_row(view: LoopView) -> str:
+    return "".join(run.text for run in header(view, LinkState(), 120))
+
+
+def moved(store: Store, *times: float) -> None:
+    with store.db:
+        store.db.execute("UPDATE job SET moved=? WHERE stage='score'", (json.dumps(times),))
+
+
+def job(*times: float) -> Job:
+    return Job(0, "score", "running", moved=json.dumps(times))
+
+
+def test_a_stage_is_stalled_after_ten_times_its_median_step_and_never_before_the_least() -> None:
+    slow = job(*(NOON + 100.0 * i for i in range(6)))
+    assert stalled_s(slow, NOON + 500 + 1_000) is None
+    assert stalled_s(slow, NOON + 500 + 1_001) == 1_001
+    quick = job(NOON, NOON + 1, NOON + 2, NOON + 3)
+    assert stalled_s(quick, NOON + 3 + LEAST_S) is None
+    assert stalled_s(quick, NOON + 4 + LEAST_S) == LEAST_S + 1
+    assert stalled_s(job(NOON), NOON + FIRST_S) is None
+    assert stalled_s(job(NOON), NOON + FIRST_S + 1) == FIRST_S + 1
+    assert stalled_s(job(), NOON) is None
+
+
+def test_steps_are_kept_with_their_times_and_a_new_start_forgets_them(store: Store) -> None:
+    def times() -> list[float]:
+        found = next(j for j in read.jobs(store.db) if j.stage == "score")
+        return list(json.loads(found.moved))
+
+    assert len(times()) == 1
+    for done in (1, 1, 2):
+        write.save(store.db, 0, "score", [], done)
+    assert len(times()) == 3, "what changed nothing is no step"
+    for done in range(3, 80):
+        write.save(store.db, 0, "score", [], done)
+    assert len(times()) == write.STEPS_KEPT + 1
+    assert times() == sorted(times())
+    write.start_job(store.db, 0, "score", "key", "{}")
+    assert len(times()) == 1
+
+
+def test_a_stalled_stage_is_said_everywhere_though_nothing_is_written(store: Store, reader: Reader) -> None:
+    now = [NOON]
+    reader.clock = lambda: now[0]
+    moved(store, NOON - 3, NOON - 2, NOON - 1)
+    view = reader.view()
+    assert "stalled" not in first_row(view)
+    now[0] += 600
+    view = reader.view()
+    assert "● running, stalled" in first_row(view)
+    assert "Score of round 0 has made no progress for 10 min 01 s." in notice(view).text
+    assert reader.view() is view, "nothing new, nothing to paint"
+    moved(store, *(NOON + 600 + i for i in range(3)))
+    assert "stalled" not in first_row(reader.view())
+
+
+def test_status_says_it_too(store: Store) -> None:
+    moved(store, 1.0, 2.0, 3.0)  # long before now
+    worker = gather(store.project)["worker"]
+    assert worker["state"] == "running"
+    assert worker["trouble"].startswith("score of round 0 has made no progress for ")
+    assert worker["trouble"] in describe(gather(store.project))
+
+
+@pytest.mark.parametrize(
+    ("word", "row", "says"),
+    [
+        ("locked", "● waiting: database locked", "aiting for the database, locked by another program"),
+        ("full", "● waiting: disk full", "aiting for space: the disk is full"),
+    ],
+)
+def test_a_database_that_is_held_is_said_without_the_database(
+    store: Store, reader: Reader, word: str, row: str, says: str
+) -> None:
+    assert reader.view().state == "running"
+    lock = launch.lock(store.project)
+    launch.note(lock, word)
+    view = reader.view()
+    assert row in first_row(view)
+    assert says in notice(view).text
+    worker = gather(store.project)["worker"]
+    assert (worker["state"], worker["pid"]) == ("running", os.getpid())
+    assert says in worker["trouble"]
+    launch.note(lock, "")
+    assert reader.view().state == "running"
+    assert gather(store.project)["worker"]["trouble"] is None
+    os.close(lock)
+
+
+def test_a_worker_killed_between_two_stages_was_interrupted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "p").plan().round(0, done=len(NAMES) - 3).worker()
+    with store.db:
+        store.db.execute("UPDATE worker SET boot='another boot of the machine'")
+    reader = Reader(store.project)
+    view = reader.view()
+    assert view.state == "interrupted"
+    assert "Interrupted: the worker ended in" in notice(view).text
+    assert gather(store.project)["worker"]["state"] == "interrupted"
+    write.sign_off(store.db)
+    assert reader.view().state == "idle"
+    assert gather(store.project)["worker"]["state"] == "idle"
+    reader.close()
+
+
+def test_a_missing_config_is_said_as_that(store: Store, reader: Reader) -> None:
+    (store.project / "config.toml").unlink()
+    view = reader.view()
+    assert "✘ config.toml" in first_row(view)
+    assert "config.toml: missing" in notice(view).text
+    assert "config.toml: missing" in describe(gather(store.project))
+    os.replace(store.project / FILE, store.project / "away.db")
+    assert "✘ no data" in first_row(reader.view())
+
+
+async def test_a_decision_outlasts_a_lock_that_is_longer_than_sqlite_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Path]
+) -> None:
+    monkeypatch.setattr(connect, "BUSY_MS", 1)
+    monkeypatch.setattr(app_module, "AGAIN_S", 0.01)
+    monkeypatch.setattr(app_module, "SLOW_S", 0.1)
+    project = tmp_path / "p"
+    wanted = reviewing(project, 6)
+    other = connect.writer(project)
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4")
+        await until(pilot, "#1000")
+        other.execute("BEGIN IMMEDIATE")
+        await pilot.press("a", "r", "r")
+        await until(pilot, "none of it is lost")
+        while app.undone < 2:
+            await pilot.pause(0.01)
+        other.execute("ROLLBACK")
+        await settle(pilot)
+        while app.undone:
+            await pilot.pause(0.01)
+    assert fates(project, wanted)[:2] == [("accepted", None), ("rejected", None)]
+    other.close()
+
+
+async def test_what_was_not_done_when_the_app_was_left_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "BUSY_MS", 1)
+    store = stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        store.db.execute("BEGIN IMMEDIATE")
+        await pilot.press("p")
+        await until(pilot, "none of it is lost")
+    assert app.undone == 1
+    store.db.execute("ROLLBACK")
+    assert read.plan(store.db).want == "run"
