@@ -1,4 +1,3 @@
-# make demo · make test · make lint · make check (both) · make test-vllm · make bench
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,28 +10,35 @@ TEST_THREADS := OMP_NUM_THREADS=1
 # The tests start some hundred processes: without bytecode on the disk each would compile every module that it imports.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-vllm lint check bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-vllm lint check reference bench clean
 
-demo: $(STAMP)
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## run the whole loop on the embedded demo
 	$(BIN)/middo-tui demo
 
-test: $(STAMP)
+test: $(STAMP)  ## run the tests, except those with real vLLM
 	$(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadfile -rs
 
 # Real vLLM on a CPU, in an environment of its own: it pins other versions of much. Linux on x86-64 only.
-test-vllm: $(VLLM_STAMP)
+test-vllm: $(VLLM_STAMP)  ## run the tests with real vLLM on a CPU, in .venv-vllm
 	$(VLLM_TEST) $(VLLM_VENV)/bin/pytest tests/with_vllm
 
-lint: $(STAMP)
+lint: $(STAMP)  ## ruff, mypy and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test
+check: lint test  ## lint and test: what CI runs, except vLLM
+
+reference: $(STAMP)  ## write docs/REFERENCE.md from the code
+	$(BIN)/python -m middo_tui.cli.reference > docs/REFERENCE.md
 
 # The pages in docs/benchmarks that need neither a GPU nor a model from elsewhere.
-bench: $(STAMP)
+bench: $(STAMP)  ## measure what needs neither a GPU nor a downloaded model
 	$(TEST_THREADS) $(BIN)/python benchmarks/tui.py
 	$(TEST_THREADS) $(BIN)/python benchmarks/thresholds.py
 	$(TEST_THREADS) $(BIN)/python benchmarks/word_diff.py --out docs/benchmarks/word-diff.md
@@ -53,5 +59,5 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-clean:
+clean:  ## remove the environments and the demo
 	rm -rf $(VENV) $(VLLM_VENV) middo-demo

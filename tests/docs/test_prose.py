@@ -1,0 +1,93 @@
+"""What the pages name in their prose is there: links and anchors, commands, settings, files, images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.config.schema import Config
+from middo_tui.cli.commands import main
+from middo_tui.keys import keymap
+from tests.support import doc_blocks as blocks
+
+ROOT = blocks.ROOT
+PAGES = [page for page in blocks.pages() if page.name != "CHANGELOG.md"]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+RUN = re.compile(r"(?:[A-Z_]+=\S+ )?(?:\.venv/bin/|middo-tui |make |python )")
+SETTING = re.compile(r"(?:\[(\w+)\] (\w+)|([a-z]+)\.([a-z]\w+))(?: = .*)?")
+SOURCE = re.compile(r"[\w.*-]+(?:/[\w.*-]+)*/[\w*-]+\.(?:py|toml|jinja|txt|tcss|svg|yaml|md)|[\w-]+(?:/[\w-]+)*/")
+SECTIONS = {name: type(value).__struct_fields__ for name, value in msgspec.structs.asdict(Config()).items()}
+KEY_IDS = frozenset(keymap.usual(keymap.tables()))
+HOMES = ("", "engine", "middo_tui", "tests", "docs")
+MADE = ("artifacts/", "logs/", "exports/", "prompts/", "data/", "checkpoint/", "owner/")
+"""Beginnings of paths that are in a project and not in the repository."""
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)", blocks.FENCE.sub("", text), re.M)
+    plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head).lower() for head in heads)
+    return {re.sub(r"[^\w\- ]", "", head).replace(" ", "-") for head in plain}
+
+
+def dead_links(page: Path, text: str) -> Iterator[str]:
+    """Links to files or headings that are not there."""
+    for link in LINK.findall(blocks.FENCE.sub("", text)):
+        target, _, anchor = link.partition("#")
+        if re.match(r"https?:|mailto:", link):
+            continue
+        found = page if not target else page.parent / target
+        if not found.exists() or (anchor and anchor not in anchors(found.read_text(encoding="utf-8"))):
+            yield link
+
+
+def strange(text: str) -> Iterator[str]:
+    """Commands, settings and files of the prose that are not there."""
+    for code in CODE.findall(blocks.FENCE.sub("", text)):
+        if RUN.match(code) and "…" not in code and any(_fails(words) for words in blocks.commands(code)):
+            yield code
+        if found := SETTING.fullmatch(code):
+            section, key = found[1] or found[3], found[2] or found[4]
+            if section in SECTIONS and key not in (*SECTIONS[section], "py") and code not in KEY_IDS:
+                yield code
+        if SOURCE.fullmatch(code) and not code.startswith(MADE) and not any(_there(home, code) for home in HOMES):
+            yield code
+
+
+def _fails(words: list[str]) -> bool:
+    """Whether a command is not there; one of ours may be called by its name alone."""
+    named = len(words) == 2 and words[0] == "middo-tui" and words[1] in main.commands
+    return not named and blocks.command(words) != ""
+
+
+def _there(home: str, code: str) -> bool:
+    return any(True for _ in (ROOT / home).glob(code.rstrip("/")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_only_what_there_is(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert [*dead_links(page, text), *strange(text)] == []
+
+
+@pytest.mark.parametrize("text", [
+    "[a](nowhere.md)", "[a](docs/METHOD.md#no-such-heading)", "![a](docs/screenshots/none.svg)", "[a](#no-such)",
+    "`middo-tui stauts`", "`middo-tui run my-project --wiat`", "`[train] epocs`", "`train.epocs`", "`select.cut = 1`",
+    "`make chekc`", "`OMP_NUM_THREADS=1 .venv/bin/pytest tests/no.py`",
+    "`engine/laid.py`", "`stages/cut.py`", "`engine/hall/`",
+])  # fmt: skip
+def test_what_is_not_there_is_found(text: str) -> None:
+    page = ROOT / "README.md"
+    assert len([*dead_links(page, text), *strange(text)]) == 1
+
+
+def test_what_is_there_passes() -> None:
+    text = "# A head\n[a](docs/METHOD.md#clusters) [b](#a-head) `train.epochs` `[select] floor` `engine/store/`"
+    text += " `stages/train.py` `middo-tui status my-project --json` `train.py` `artifacts/round-0/checkpoint`"
+    assert [*dead_links(ROOT / "README.md", text.replace("[b](#a-head)", "")), *strange(text)] == []
+    assert "a-head" in anchors(text)
