@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from engine.backends import lm_head
 from engine.backends.kv_slots import Slots, Unfit
 from engine.backends.left_padding import Together, left
 from engine.backends.local import failed
@@ -305,7 +306,7 @@ def _plain(model: Any) -> Any:
 
 def can_refill(model: Any, device: torch.device) -> bool:
     """Whether this model writes the same in slots as from whole forwards, tried on a few tokens."""
-    size = model.get_input_embeddings().num_embeddings
+    size = lm_head.words(model)
     asked = [
         Asked([(11 * i * i + 5 * i + n) % size for i in range(1, n + 1)], most, 0)
         for n, most in ((9, 4), (5, 8), (7, 6))

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import torch
 
+from engine.backends import lm_head
+
 SHORT, LONG, STEPS = 4, 60, 3
 """Tokens of the two prompts, and of the replies."""
 MOST_ERROR = {torch.float32: 1e-2}
@@ -38,7 +40,7 @@ def together(model: Any, pad: int, positions: int, device: torch.device) -> Toge
     Args:
         positions: how many tokens it sees at most.
     """
-    size = model.get_input_embeddings().num_embeddings
+    size = lm_head.words(model)
     long = min(LONG, positions - STEPS)
     short, other, longer = ([(7 * i * i + 3 * i) % size for i in range(9, 9 + n)] for n in (SHORT, SHORT, long))
     other = other[::-1]

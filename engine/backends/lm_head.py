@@ -79,9 +79,15 @@ def _scale(config: Any) -> float:
     return float(scaling) if config.model_type == MULTIPLIES else 1.0 / float(scaling)
 
 
+def words(model: Any) -> int:
+    """How many rows the embedding has; PEFT wraps one whose rows are trained (``engine.models.untrained_tokens``)."""
+    embedding = model.get_input_embeddings()
+    return int(getattr(embedding, "original_module", embedding).num_embeddings)
+
+
 def probe(model: Any) -> torch.Tensor:
     """A few token ids, int64[1, tokens], on the model's device."""
-    size = model.get_input_embeddings().num_embeddings
+    size = words(model)
     return torch.tensor([[(7 * i * i + 3 * i) % size for i in range(1, 1 + PROBED)]], device=model.device)
 
 

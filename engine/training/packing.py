@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from engine.backends import lm_head
 from engine.errors import ModelError
 
 IGNORED = -100
@@ -86,7 +87,7 @@ def require_apart(model: Any, collate: Collate, dtype: torch.dtype) -> None:
 
 
 def _apart(model: Any, collate: Collate, dtype: torch.dtype) -> bool:
-    size = model.get_input_embeddings().num_embeddings
+    size = lm_head.words(model)
     first, second = ([(7 * i * i + 3 * i) % size for i in range(start, start + 30)] for start in (1, 200))
     row = {"input_ids": first + second, "labels": first + second, "seq_lengths": [len(first), len(second)]}
     inputs = {

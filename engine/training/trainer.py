@@ -114,14 +114,14 @@ def trainer(task: Task) -> Trainer:
             processing_class=tokenizer,
             peft_config=adapter,
         )
+    head = made.model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        head.register_parameter("bias", None)  # TRL's fused head asks for it, and PEFT's wrapper of rows has none
     if tried:
         lm_head.require_fused(made.model, task.start.base, dtype)
     gather_weights.check(made.accelerator, task.plan)
     if task.start.nf4:
         _widen(made.model)
-    head = made.model.get_output_embeddings()
-    if not hasattr(head, "bias"):
-        head.register_parameter("bias", None)  # TRL's fused head asks for it, and PEFT's wrapper of rows has none
     made.remove_callback(PrinterCallback)
     return made
 

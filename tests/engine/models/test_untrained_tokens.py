@@ -27,6 +27,7 @@ from engine.signals import diagnosis
 from engine.stages import judge, score, train
 from engine.store import write
 from engine.store.rows import Message
+from engine.training import trainer
 from tests.support import tiny
 
 CHATML = ("<|im_start|>", "<|im_end|>")
@@ -116,6 +117,37 @@ def test_lora_learns_them_and_they_stay(tied: bool, tmp_path: Path) -> None:
     merged = hf.load(tmp_path / "whole", device="cpu").generate(asked, **how)  # type: ignore[arg-type]
     ours = diagnosis.open_model(ctx, ref)
     assert ours.generate(asked, **how) == merged  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_loss_of_training_sees_rows_that_have_moved(tied: bool, tmp_path: Path) -> None:
+    """TRL computes it from the head's weight, not by calling the head: loss and gradients are those of the logits."""
+    folder = base(tmp_path / "m", tied)
+    project = tiny.Project(tmp_path / "P", tiny.make_config(folder, EXTRA.format(epochs=1)), tiny.chats(8))
+    ctx = project.ctx("train")
+    work = ctx.workdir("checkpoint")
+    rows = train._write_rows(ctx, load_tokenizer(folder, "chatml"), folder, work / "rows.arrow")
+    made = trainer.trainer(trainer.Task(project.config, 0, locate.ModelRef(folder), rows, work, None))
+    model = made.model.eval()
+    deltas = {name: value for name, value in model.named_parameters() if "delta" in name}
+    assert len(deltas) == (1 if tied else 2)
+    with torch.no_grad():
+        for value in deltas.values():
+            value.copy_(torch.randn_like(value))
+    batch = next(iter(made.get_train_dataloader()))
+    labels = batch.pop("labels")
+    learned = labels[:, 1:] != -100
+
+    def gradients(loss: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(loss, list(deltas.values())))
+
+    ours = -model(**batch, labels=labels, fused_lm_head=True).log_probs[learned]
+    logits = model(**batch, use_cache=False).logits[:, :-1]
+    theirs = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels[:, 1:], reduction="none")[learned]
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    for one, other in zip(gradients(ours.mean()), gradients(theirs.mean()), strict=True):
+        assert one.norm() > 0.1
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_the_next_round_goes_on_from_them(tmp_path: Path) -> None:
