@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.errors import UsageError
-from engine.store import read
+from engine.store import read, write
 from engine.store.connect import transaction, writer
 from engine.store.rows import Worker
 
 FORGET_MERGE = (
     "UPDATE sample SET retired_round=NULL WHERE retired_round=:after",
     "DELETE FROM sample WHERE born_round=:after",
+    "DELETE FROM retirement WHERE round=:after",
     "DELETE FROM job WHERE round=:after",
     "DELETE FROM round WHERE round=:after",
     "UPDATE rewrite SET state='accepted' WHERE round=:round AND state='merged'",
@@ -66,6 +67,7 @@ def undo_merge(project: Path, alive: Callable[[Worker | None], bool]) -> int:
                 db.execute(statement, {"round": round, "after": round + 1})
             if runs:
                 db.execute("UPDATE plan SET want='pause' WHERE id=1")
+            write.event(db, f"the merge of round {round} was undone; its decisions stand", round=round, stage="merge")
             return round
     finally:
         db.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import schema as configs
-from engine.errors import UsageError
+from engine.errors import UsageError, WorkerError
 from engine.runtime import launch
 from engine.store import commands, read
 from engine.store.connect import reader
@@ -34,8 +34,14 @@ def _plan(project: Path) -> tuple[Plan, bool]:
 
 
 def _start(project: Path, running: bool) -> None:
-    if not running:
+    """Have a worker, this one or one that somebody else started in the same moment: both were asked for the same."""
+    if running:
+        return
+    try:
         launch.start(project)
+    except WorkerError:
+        if not _plan(project)[1]:
+            raise
 
 
 def go(project: Path) -> str:

@@ -52,7 +52,7 @@ class Pages:
         self.project = project
         self._db: sqlite3.Connection | None = None
         self._lock = Lock()
-        self._hidden: tuple[int, str] = (-1, "[]")
+        self._hidden: tuple[tuple[object, ...] | None, str] = (None, "[]")
         self._kept = Kept()
 
     @contextmanager
@@ -97,10 +97,12 @@ class Pages:
             db.close()
 
     def _with_hidden(self, db: sqlite3.Connection) -> str:
-        """The ids of samples with hidden characters, as JSON. Samples never change, so it is looked for once."""
-        newest = db.execute("SELECT count(*) FROM sample").fetchone()[0]
-        if self._hidden[0] != newest:
-            self._hidden = newest, json.dumps(hidden_ids(db))
+        """The ids of samples with hidden characters, as JSON. Looked for again after an import or a merge, also one
+        in place of another that was undone.
+        """
+        which = tuple(db.execute(SAMPLES_SINCE).fetchone())
+        if self._hidden[0] != which:
+            self._hidden = which, json.dumps(hidden_ids(db))
         return self._hidden[1]
 
     def rows(self, ids: Sequence[int], round: int) -> dict[int, SampleRow]:
@@ -133,6 +135,7 @@ def open_reader(project: Path) -> sqlite3.Connection:
     return db
 
 
+SAMPLES_SINCE = "SELECT (SELECT count(*) FROM sample), (SELECT max(finished_at) FROM job WHERE stage='merge')"
 # The turn to know a sample by: the first that is not the system's.
 OPENING = (
     "json_extract(s.messages, CASE json_extract(s.messages, '$[0][0]') WHEN 'system' THEN '$[1][1]' ELSE '$[0][1]' END)"

@@ -117,6 +117,9 @@ class Reader:
         if worker != "running":
             self._pace = Pace()  # a pause is no part of the rate
         stages = self._stages(db, newest or 0, jobs, is_closing, worker == "running")
+        reviewing = any((s.name, s.state) == ("review", "waiting") for s in stages)
+        waits = _waiting(db, newest or 0) if reviewing else Waiting()
+        stages = tuple(_decided(s, waits) if reviewing and s.name == "review" else s for s in stages)
         curves = self._read_curves(db, rounds, config)
         facts = None if newest is None else read.round_facts(db, newest)
         limits, plan_on = Limits.of(config), replace(plan, until_stage=None)
@@ -139,9 +142,7 @@ class Reader:
             gauges=self._gauges(db, worker),
             table=self._table(db, rounds, closing),
             log=self._log,
-            waiting=_waiting(db, newest or 0)
-            if any((s.name, s.state) == ("review", "waiting") for s in stages)
-            else Waiting(),
+            waiting=waits,
             next=_first(comes, rounds),
             teacher="" if newest is None else spending(calls.asked(db, newest), calls.projected(db, newest)),
             batch="" if newest is None else batch(calls.batches(db, newest), self.clock()),
@@ -284,6 +285,12 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
         cost=asked["cost"],
         scores=tuple(one for one in changes(scores, read.scores(db, round - 1), read.paired(db, round)) if one.main),
     )
+
+
+def _decided(review: StageView, waits: Waiting) -> StageView:
+    """The review by what is decided now: its job counts only what was decided when the stage stopped for a person."""
+    closed = waits.accepted + waits.rejected + waits.failed
+    return replace(review, done=closed, total=closed + waits.open)
 
 
 def _waiting(db: sqlite3.Connection, round: int) -> Waiting:

@@ -102,6 +102,7 @@ class Framed(Screen[None]):
         self._waits = False  # what is said holds until it is done
         self._asked_in = ""  # the state of the run when it was asked for
         self._owed = ""  # an action that was chosen by name, until it works here
+        self._dead = ""  # a key that does nothing now, while that is said
 
     # ------------------------------------------------------------------------- for subclasses
 
@@ -160,6 +161,8 @@ class Framed(Screen[None]):
 
     def state_changed(self) -> None:
         """What ``state()`` gives is not what it was: show the keys that work now, and the notice."""
+        if self._dead and not self.would(self._dead):
+            self.say(Notice(""))
         self.query_one(KeyBar).show(self._footer())
         self.query_one("#notice", Paragraph).show(self._notice())
         self._do_owed()
@@ -206,6 +209,7 @@ class Framed(Screen[None]):
         would = self.would(event.key)
         if would and self._notice().role not in ("decide", "bad"):
             self.say(Notice(f"{tables.name(event.key)} is unavailable here: {would}", "dim"))
+            self._dead = event.key
 
     def would(self, key: str) -> str:
         """What a key of this screen that does not work now is for; empty for every other key."""
@@ -225,7 +229,7 @@ class Framed(Screen[None]):
 
     def say(self, text: Notice) -> None:
         """Show a sentence in place of the screen's own."""
-        self._said, self._waits = text if text.text else None, False
+        self._said, self._waits, self._dead = text if text.text else None, False, ""
         self.query_one("#notice", Paragraph).show(self._notice())
 
     def answer(self, notice: Notice) -> None:

@@ -12,9 +12,9 @@ from engine.errors import UsageError
 from engine.loop import NAMES, Open
 from engine.runtime import launch
 from engine.runtime.worker import Supervisor
-from engine.store import commands, write
+from engine.store import commands, read, write
 from engine.store.connect import patient, writer
-from engine.store.rows import AXES, Decision, Message, Rewrite, Sample, content_id, dump_messages
+from engine.store.rows import AXES, Decision, Message, Retirement, Rewrite, Sample, content_id, dump_messages
 from engine.store.schema import migrate
 from engine.store.unmerge import undo_merge, undoable
 
@@ -53,8 +53,9 @@ def merge(project: Path) -> sqlite3.Connection:
     """As the merge stage does; the connection."""
     db = writer(project)
     merged = [Decision(0, one.parent_id or 0, one.axis or "", "merged") for one in NEW]
+    gone = Retirement(OLD[3].id, 1, "near-duplicate", OLD[2].id)
     write.start_job(db, 0, "merge", "key", "{}")
-    write.replace(db, 0, NEW, [OLD[0].id, OLD[3].id], merged)
+    write.replace(db, 0, NEW, [OLD[0].id, OLD[3].id], [*merged, gone])
     write.end_job(db, 0, "merge", "done")
     write.finish_round(db, 0)
     return db
@@ -62,7 +63,7 @@ def merge(project: Path) -> sqlite3.Connection:
 
 def content(db: sqlite3.Connection) -> list[str]:
     """What a merge changes, and the words to search for."""
-    tables = ("sample ORDER BY id", "rewrite ORDER BY sample_id, axis", "round")
+    tables = ("sample ORDER BY id", "rewrite ORDER BY sample_id, axis", "retirement", "round")
     rows = [str(tuple(row)) for table in tables for row in db.execute(f"SELECT * FROM {table}")]
     found = db.execute("SELECT rowid FROM sample_fts WHERE sample_fts MATCH 'new OR old' ORDER BY rowid").fetchall()
     return [*rows, str([row[0] for row in found])]
@@ -77,6 +78,7 @@ def test_all_is_as_it_was_before_the_merge_and_can_be_merged_again(project: Path
     assert undo_merge(project, launch.alive) == 0
     states = dict(db.execute("SELECT stage, state FROM job WHERE stage IN ('review', 'merge')").fetchall())
     assert states == {"review": "waiting", "merge": "pending"}
+    assert [event.text for event in read.events(db, 0, 9)] == ["the merge of round 0 was undone; its decisions stand"]
     assert [line for line in content(db) if "{}" not in line] == [line for line in before if "{}" not in line]
     merge(project).close()
     assert content(db)[:-2] == after[:-2]

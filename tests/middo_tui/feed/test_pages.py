@@ -333,6 +333,18 @@ def test_the_first_block_is_short_and_the_second_is_the_rest(project: Path) -> N
     assert [len(block) for block in blocks] == [FIRST, 600 - FIRST]
 
 
+def test_hidden_characters_are_looked_for_again_when_another_merge_takes_the_place_of_one(tmp_path: Path) -> None:
+    store = Store(tmp_path / "p").round(0, 9)
+    pages = Pages(tmp_path / "p")
+    assert listed(pages, Order(1, "flag:hidden")) == []
+    old = store.db.execute("SELECT max(id) FROM sample").fetchone()[0]
+    store.db.execute("DELETE FROM sample WHERE id=?", (old,))
+    messages = json.dumps([["user", "a\x07"], ["assistant", "b"]])
+    store.db.execute("INSERT INTO sample (id, messages, seq, born_round) VALUES (7, ?, 999, 1)", (messages,))
+    store.db.execute("UPDATE job SET finished_at=finished_at+9 WHERE stage='merge'")
+    assert listed(pages, Order(1, "flag:hidden")) == [7]
+
+
 @pytest.mark.parametrize("name", CORPUS)
 def test_hidden_characters_are_found_and_counted_and_never_shown(tmp_path: Path, name: str) -> None:
     text = CORPUS[name].encode("utf-8", "replace").decode()
