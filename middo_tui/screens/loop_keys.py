@@ -31,6 +31,11 @@ def _may_run(view: LoopView) -> bool:
     return view.state in STOPPED or (view.state == "waiting" and not view.waiting.open)
 
 
+def _may_pause(view: LoopView) -> bool:
+    """Also while the run waits for the database or the disk: it pauses once it can."""
+    return _in("running", "paused")(view) or (_in("locked", "full")(view) and view.want == "run")
+
+
 def _open_review(view: LoopView) -> bool:
     return not view.problem and view.state == "waiting" and view.waiting.open > 0
 
@@ -70,7 +75,7 @@ KEYS: tuple[Key[LoopView], ...] = (
         keys=("p",),
         help="Pause at the next safe point and free the machine; again: go on.",
         label=lambda view: "resume" if view.state == "paused" else "pause",
-        works=_in("running", "paused"),
+        works=_may_pause,
     ),
     Key(
         id="step",

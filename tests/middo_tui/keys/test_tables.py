@@ -20,6 +20,12 @@ STATES = {
     "new": LoopView(next=(0, "train")),
     "running": LoopView(round=0, worker="running", stages=(RUN,), next=(0, "judge")),
     "pausing": LoopView(round=0, worker="running", want="pause", stages=(RUN,), next=(0, "judge")),
+    "locked": LoopView(
+        round=0, worker="running", trouble="locked", held="Waiting for it.", stages=(RUN,), next=(0, "judge")
+    ),
+    "full": LoopView(
+        round=0, worker="running", want="pause", trouble="full", held="No room.", stages=(RUN,), next=(0, "judge")
+    ),
     "cancelling": LoopView(round=0, worker="running", want="cancel", stages=(RUN,), next=(0, "judge")),
     "lost": LoopView(round=0, worker="lost", stages=(RUN,), next=(0, "judge")),
     "interrupted": LoopView(round=0, stages=(RUN,), next=(0, "judge")),
@@ -34,6 +40,8 @@ WORKS = {
     "new": "run step auto",
     "running": "pause cancel auto",
     "pausing": "cancel auto",
+    "locked": "pause cancel auto",
+    "full": "cancel auto",
     "cancelling": "auto",
     "lost": "cancel auto",
     "interrupted": "run step auto",
