@@ -5,6 +5,23 @@
 
 Backends are named here as "module:attribute" and imported when they are first asked for: importing torch or
 an HTTP client costs seconds.
+
+The roles, and who can fill them (``roles``; a run whose roles cannot be filled is refused before it begins): ``hf``
+scores, judges and writes; ``vllm`` judges and writes; ``openai`` (any endpoint) only writes.
+
+- ``hf`` works in batches that are planned over whole rounds and saved whole: the same bytes after any resume. A local
+  teacher writes replies in slots (``continuous_batching``, ``kv_slots``): the longest prompts first, as many at a
+  time as ``batch_size``; a reply that has ended makes room for the next. Each draws with its own seed (``sampling``).
+  A pause keeps unfinished replies in a file with their keys and values (``paused_replies``): computed again, these
+  would differ by roundings, and now and then a reply with them. They are also kept every two minutes while they take
+  less than 1 GiB, in case the process is killed. Families with recurrent layers are found by a trial; theirs are
+  written a batch at a time.
+- ``vllm`` (``vllm.LLM`` in the stage's child, ``AsyncLLM`` for more than one copy) takes requests one by one and gives
+  results as they are done. Prompts are rendered here and handed over as token ids. The digits' probabilities come from
+  the raw distribution (``logprob_token_ids``). Seeds come from the row, not from what is computed together.
+- ``openai``: ``chat`` says what is asked and reads the reply, ``openai`` sends calls one by one, ``openai_batches`` as
+  files of a provider's batch API. A batch is a row with its calls before it is uploaded, and carries that row's token
+  at the provider, so a stage that was killed at any point sends no call twice.
 """
 
 from __future__ import annotations

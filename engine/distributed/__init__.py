@@ -1,1 +1,23 @@
-"""One stage in several processes."""
+"""One stage in several processes.
+
+The child of a group of stages is torchrun with N processes on this machine (``torchrun``), one per GPU: nccl between
+GPUs, gloo on a CPU and for everything that is not a tensor.
+
+- Rank 0 is the child that it always was: it alone opens the store, runs the stages' code and writes artifacts. The
+  others sit in ``ranks`` and do what it hands them; they know no stage, no store and no plan.
+- ``ranks.spread`` deals out whole batches and returns the results in the order of the batches. Batches are planned as
+  for one process, so results have the same bits for any number of processes on a CPU.
+- ``ranks.together`` has all processes train in step. After every step rank 0 says whether to pause, so all stop at the
+  same step; a checkpoint is complete when every process has written its part.
+- Orders wait forever (rank 0 may be busy); a collective of a training step waits for 30 minutes, so a process that
+  hangs ends the stage, which resumes from its checkpoint.
+- What one process raises ends all. ``torchrun`` says which rank failed and why. A process that only noticed a lost
+  connection waits to be ended, so that the cause is named and not the symptom.
+- torchrun closes inherited files and gives each rank a session of its own, so the ranks fetch the lock and the death
+  pipe from their launcher over a socket (``lifeline``).
+- What the processes send each other stays on the loopback interface. torchrun's own rendezvous, two ports without a
+  password, listens on every interface while they run.
+- ``sharding`` reads an accelerate config (FSDP, DeepSpeed) and refuses without torch; ``accelerate_env`` makes the
+  environment that ``accelerate launch`` would make; ``gather_weights`` compares what accelerate does with what was
+  asked for, and puts the weights together in rank 0, one by one. Nothing after training knows that it was split.
+"""
