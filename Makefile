@@ -39,11 +39,11 @@ reference: $(STAMP)  ## write docs/REFERENCE.md from the code
 
 # The pages in docs/benchmarks that need neither a GPU nor a model from elsewhere.
 bench: $(STAMP)  ## measure what needs neither a GPU nor a downloaded model
-	$(TEST_THREADS) $(BIN)/python benchmarks/tui.py
-	$(TEST_THREADS) $(BIN)/python benchmarks/thresholds.py
-	$(TEST_THREADS) $(BIN)/python benchmarks/word_diff.py --out docs/benchmarks/word-diff.md
-	$(TEST_THREADS) $(BIN)/python benchmarks/neighbours.py
-	$(TEST_THREADS) $(BIN)/python benchmarks/teacher.py
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.app.tui
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.thresholds
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.app.word_diff --out docs/benchmarks/word-diff.md
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.neighbours
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.teacher
 
 # The stamp is written last, so a broken install is done again.
 $(STAMP): pyproject.toml constraints.txt

@@ -1,7 +1,8 @@
 """One measured piece of work in a process of its own: wall time, CPU time, padded tokens, peak memory.
 
-`python SCRIPT --piece NAME --out FILE …` runs a piece and writes its figures as JSON and its arrays as .npz; the parent
-puts the figures side by side. A process each, because peak memory never falls and a warm cache would help the second.
+`python -m MODULE --piece NAME --out FILE …` runs a piece and writes its figures as JSON and its arrays as .npz; the
+parent puts the figures side by side. A process each, because peak memory never falls and a warm cache would help
+the second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks import ROOT
 
 Arrays = Mapping[str, Any]
 WARM = ("transformers.models.llama.modeling_llama", "transformers.generation", "engine.backends.hf", "hdbscan")
@@ -56,11 +59,16 @@ def run_piece(work: Callable[[], tuple[Arrays, Mapping[str, float]]], out: Path)
     out.write_text(json.dumps(figures), encoding="utf-8")
 
 
+def module_of(script: str) -> str:
+    """The name to run a file of the benchmarks by: ``python -m NAME`` from the repository's folder."""
+    return ".".join(Path(script).relative_to(ROOT).with_suffix("").parts)
+
+
 def piece(script: str, name: str, out: Path, options: Sequence[str]) -> tuple[dict[str, float], Any]:
     """Run piece ``name`` of ``script`` in a fresh process; returns its figures and arrays."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     target = out / f"{name}.json"
-    command = [sys.executable, script, "--piece", name, "--out", str(target), *options]
+    command = [sys.executable, "-m", module_of(script), "--piece", name, "--out", str(target), *options]
     subprocess.run(command, check=True, env=environment)
     figures = json.loads(target.read_text(encoding="utf-8"))
     sys.stderr.write(f"{name}: {figures['wall_s']:.1f} s\n")

@@ -3,7 +3,7 @@
 Weights are counted from the headers of the safetensors files. What a layer keeps for its backward pass was counted with
 autograd's own saved tensors (Llama's layer under sdpa, with and without autocast and adapters) and is linear in the
 tokens of a batch; what a forward without gradients holds, from the tensors that live at its peak.
-``benchmarks/memory.py`` holds the estimate against what the stages really take.
+``benchmarks/engine/memory.py`` holds the estimate against what the stages really take.
 """
 
 from __future__ import annotations

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.engine import gpu
 from engine.chat.render import Rendered
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import gpu
 
 
 def test_it_measures_our_own_scorer_and_trainer(tmp_path: Path) -> None:
@@ -24,7 +20,7 @@ def test_it_measures_our_own_scorer_and_trainer(tmp_path: Path) -> None:
     assert found["our-scoring"]["own"] == sum(len(row.ids) for row in gpu.rows(gpu.SHAPES["tiny"], 24))
     assert found["our-training"]["flops"] == found["padded-training"]["flops"]
     assert all(one["seconds"] > 0 and one["peak"] > 1 << 20 for one in found.values())
-    page = gpu.report("python benchmarks/gpu.py", "tiny", found, gpu.estimates(folder, "tiny"), 1e12)
+    page = gpu.report("python -m benchmarks.engine.gpu", "tiny", found, gpu.estimates(folder, "tiny"), 1e12)
     lines = {line.split(" | ")[0]: line.split(" | ") for line in page.splitlines()}
     ours = lines[f"| {gpu.NAMES['our-scoring']}"]
     expected = found["our-scoring"]["own"] / found["our-scoring"]["seconds"]

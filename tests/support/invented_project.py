@@ -11,7 +11,6 @@ from tests.support import ROOT
 
 def make(project: Path, samples: int = 600) -> Path:
     """Three rounds over ``samples`` samples; the last one waits for review."""
-    script = ROOT / "benchmarks" / "make_project.py"
-    command = [sys.executable, str(script), "--samples", str(samples), str(project)]
+    command = [sys.executable, "-m", "benchmarks.world.project", "--samples", str(samples), str(project)]
     subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return project

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from benchmarks import ROOT
+
 TOKENIZER = ROOT / "engine" / "demo" / "base"
 OURS = ROOT / "engine" / "templates"
 MARKUP = re.compile(r"<[|｜]?/?[A-Za-z_][A-Za-z_0-9▁]*[|｜]?>|\[/?[A-Z_]+\]")

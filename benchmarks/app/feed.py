@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pty_terminal import p50, p95
-from targets import Row
-from word_diff import pair
-
+from benchmarks import ROOT
+from benchmarks.app.target_table import Row
+from benchmarks.app.timed_terminal import p50, p95
+from benchmarks.app.word_diff import pair
 from engine.selection.preview.counts import Preview
 from engine.signals.axes import limit
 from engine.store.rows import AXES
@@ -27,7 +27,6 @@ from middo_tui.widgets.word_diff import laid_out
 SEARCH_MS, FILTER_MS, COUNT_MS, DIFF_MS, PREFETCHED_MS, START_MS = 50, 120, 2, 100, 1, 60
 SEARCHES = ("volcanoes", '"common mistakes"')
 FILTERS = ("quality<4", "axis:C", "cluster:7", "loss_after>2 quality<5 axis:C")
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def cpu_ms(work: Callable[[int], object], times: int) -> list[float]:

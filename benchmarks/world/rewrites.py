@@ -7,9 +7,8 @@ import random
 import sqlite3
 from typing import Any
 
-import invented_texts as texts
-from invented_data import HOUR, PRICE_IN, PRICE_OUT, ROUNDS, SIDES, START, Data
-
+from benchmarks.world import texts
+from benchmarks.world.dataset import HOUR, PRICE_IN, PRICE_OUT, ROUNDS, SIDES, START, Data
 from engine.store.rows import AXES, Sample, dump_messages, load_messages
 
 

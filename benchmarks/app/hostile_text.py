@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
-from pty_terminal import Timed
 
+from benchmarks.app.timed_terminal import Timed
 from engine.store.connect import transaction, writer
 from engine.store.rows import dump_messages, load_messages
 from tests.support import families, stores

@@ -1,7 +1,7 @@
 """The doctor's estimate of memory against what the stages really take.
 
-    python benchmarks/memory.py                  # on a CPU: two small shapes
-    python benchmarks/memory.py --device cuda    # torch.cuda.max_memory_allocated at an 8B shape, random weights
+    python -m benchmarks.engine.memory                  # on a CPU: two small shapes
+    python -m benchmarks.engine.memory --device cuda    # torch.cuda.max_memory_allocated at an 8B shape, random weights
 
 Each row is a real stage in a process of its own (of rewrite: one batch of its teacher), over samples that all are as
 long as the longest; writes docs/benchmarks/memory.md.
@@ -22,13 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-import random_llama  # noqa: E402
-from measured import machine, piece, run_piece, table  # noqa: E402
-
-from engine.doctor import memory  # noqa: E402
+from benchmarks import ROOT
+from benchmarks.measured import machine, piece, run_piece, table
+from benchmarks.world import random_llama
+from engine.doctor import memory
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "memory.md"
 MIB = 2**20
@@ -259,7 +256,7 @@ def _untrained(ctx: Any) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/memory.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.memory", description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--only", help="measure the rows whose names match this regular expression, e.g. ^125M-judge")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
@@ -272,7 +269,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     rows = {"cpu": ON_CPU, "cuda": ON_CUDA}[options.device]
     chosen = [row for row in rows if options.only is None or re.search(options.only, row.name)]
-    command = shlex.join(["python", "benchmarks/memory.py", *arguments])
+    command = shlex.join(["python", "-m", "benchmarks.engine.memory", *arguments])
     with tempfile.TemporaryDirectory(prefix="middo-memory-") as scratch:
         found: list[tuple[Row, Mapping[str, float]]] = []
         for row in chosen:

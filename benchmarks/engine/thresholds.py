@@ -1,7 +1,7 @@
 """How often the mixture rule errs: on one group it should cut nothing off, on two it should find them.
 
-`python benchmarks/thresholds.py [REPEATS]` prints the tables and writes docs/benchmarks/thresholds.md. Seeded; some
-minutes on one core.
+`python -m benchmarks.engine.thresholds [REPEATS]` prints the tables and writes docs/benchmarks/thresholds.md. Seeded;
+some minutes on one core.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
+from benchmarks import ROOT
 from engine.selection import mixture
 from engine.selection.thresholds import Side
 from engine.signals.nearest import Bools, Floats
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "thresholds.md"
+PAGE = ROOT / "docs" / "benchmarks" / "thresholds.md"
 SIZES = (300, 1_000, 10_000, 100_000)
 SHARES = (0.05, 0.1, 0.2, 0.4)
 SEPARATIONS = (2.0, 3.0, 3.5, 4.0, 4.5, 5.0)
@@ -134,7 +135,7 @@ def few(size: int, repeats: int) -> int:
 
 HEAD = f"""# The mixture rule
 
-`python benchmarks/thresholds.py {{repeats}}`
+`python -m benchmarks.engine.thresholds {{repeats}}`
 
 How often `select.threshold = "mixture"` finds two groups: {{repeats}} draws a cell, {{few}} from 10,000 values on. It
 wants {mixture.EVIDENCE:.0f} nats over the best single hump, means {mixture.APART} sigma apart, a valley under

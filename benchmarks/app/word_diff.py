@@ -1,4 +1,4 @@
-"""How long a word difference takes, beside difflib: ``python benchmarks/word_diff.py [--out FILE]``.
+"""How long a word difference takes, beside difflib: ``python -m benchmarks.app.word_diff [--out FILE]``.
 
 Texts of 3,000 invented words, as unevenly frequent as those of a language (Zipf), of which a share was replaced. CPU
 time of the fastest of some tries, because the wall clock of a shared machine says little.
@@ -71,7 +71,7 @@ def report(found: list[tuple[str, float, float, float, int]]) -> str:
         "",
         f"Texts of {WORDS:,} words from a vocabulary of {VOCABULARY:,} (frequencies by Zipf), a share of them replaced."
         f" CPU milliseconds, fastest of {TRIES} (difflib: once), Python {platform.python_version()}. Made by"
-        " `python benchmarks/word_diff.py --out docs/benchmarks/word-diff.md`.",
+        " `python -m benchmarks.app.word_diff --out docs/benchmarks/word-diff.md`.",
         "",
         "| words replaced | diff, ms | difflib on words, ms | laying out at 80 columns, ms | parts shown |",
         "|---:|---:|---:|---:|---:|",

@@ -7,9 +7,8 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
-from pty_terminal import Answer, Timed, drop_page_cache, p50, p95
-from targets import Row
-
+from benchmarks.app.target_table import Row
+from benchmarks.app.timed_terminal import Answer, Timed, drop_page_cache, p50, p95
 from middo_tui.feed.orders import RISING, Order
 from middo_tui.feed.pages import Pages
 from middo_tui.screens.samples.sort_menu import SORTS

@@ -18,8 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pty_terminal import Timed
-
+from benchmarks.app.timed_terminal import Timed
 from engine.store.connect import reader
 from tests.support.reviews import reviewing
 

@@ -1,4 +1,4 @@
-"""A large project to measure the app on: ``python benchmarks/make_project.py --samples 500000 OUT``.
+"""A large project to measure the app on: ``python -m benchmarks.world.project --samples 500000 OUT``.
 
 Three rounds: two are merged, the third waits for review. Signals have the shapes that real ones have (log-normal
 losses, a low tail of ratings, clusters with noise), thresholds and selections agree with them, rewrites are in every
@@ -15,10 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import invented_rounds as rounds
-import invented_texts as texts
-from invented_data import MAX_LENGTH, PRICE_IN, PRICE_OUT, START, Data
-
+from benchmarks.world import rounds, texts
+from benchmarks.world.dataset import MAX_LENGTH, PRICE_IN, PRICE_OUT, START, Data
 from engine.errors import UsageError
 from engine.store import write
 from engine.store.connect import FILE, transaction, writer

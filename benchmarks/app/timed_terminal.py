@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from tests.support.terminal import CODE, DEADLINE_S, Terminal
 
 PAGE_CACHE = Path("/proc/sys/vm/drop_caches")

@@ -1,7 +1,7 @@
 """How long the store's one writer is held: the longest write transaction of every large save, over invented rows.
 
-``python benchmarks/store.py [--samples 500000] [--births 50000] [--out docs/benchmarks/store.md]``: builds a project in
-a temporary folder, and times every transaction from its first write to its commit.
+``python -m benchmarks.engine.store [--samples 500000] [--births 50000] [--out docs/benchmarks/store.md]``: builds a
+project in a temporary folder, and times every transaction from its first write to its commit.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def main() -> None:
 PAGE = """# How long the database is held
 
 SQLite has one writer. While a transaction of ours holds it, a decision in the app waits, so none should take more than
-2 s. `python benchmarks/store.py --out docs/benchmarks/store.md` times every transaction of the large saves over
+2 s. `python -m benchmarks.engine.store --out docs/benchmarks/store.md` times every transaction of the large saves over
 invented rows ({machine}).
 
 | what | transactions | the longest | of it at work | all |

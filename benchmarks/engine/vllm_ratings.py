@@ -1,6 +1,6 @@
 """What the prefix cache saves when vLLM rates: the same requests with it and without, each in a fresh process.
 
-`make .venv-vllm/.installed && .venv-vllm/bin/python benchmarks/vllm_ratings.py --out docs/benchmarks/vllm.md`
+`make .venv-vllm/.installed && .venv-vllm/bin/python -m benchmarks.engine.vllm_ratings --out docs/benchmarks/vllm.md`
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measured import machine, table
-
+from benchmarks.measured import machine, module_of, table
 from engine.backends import vllm
 from engine.chat import prompts
 from engine.config.schema import VLLM
@@ -50,7 +49,15 @@ def run_piece(rows: int, alpaca: Path | None, cached: bool) -> dict[str, float]:
 
 def measure(rows: int, alpaca: Path | None, cached: bool) -> dict[str, float]:
     """``run_piece`` in a process of its own."""
-    command = [sys.executable, __file__, "--rows", str(rows), "--piece", "cached" if cached else "plain"]
+    command = [
+        sys.executable,
+        "-m",
+        module_of(__file__),
+        "--rows",
+        str(rows),
+        "--piece",
+        "cached" if cached else "plain",
+    ]
     command += ["--data", str(alpaca)] if alpaca else []
     done = subprocess.run(command, env=os.environ | ENV, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -86,9 +93,10 @@ def main() -> None:
         line(name, measure(args.rows, data, False), measure(args.rows, data, True)) for name, data in sources
     ]  # fmt: skip
     head = ("data", "rows", "prompt tokens", "from the cache", "times fewer computed", "means apart")
+    options = " --data alpaca_1k.json" if args.data else ""
     text = f"""# Ratings through vLLM: what the prefix cache saves
 
-`.venv-vllm/bin/python benchmarks/vllm_ratings.py --rows {args.rows}{" --data alpaca_1k.json" if args.data else ""}`
+`.venv-vllm/bin/python -m benchmarks.engine.vllm_ratings --rows {args.rows}{options}`
 
 {machine()}. Tokens, not times: they are exact whatever else the machine does.
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from benchmarks import ROOT
 from engine.chat.render import load_tokenizer, render
 from engine.config import schema as configs
 from engine.demo.project import create_demo
@@ -28,7 +29,7 @@ from engine.store import commands, write
 from engine.store.connect import transaction, writer
 from engine.store.rows import RATING_COLUMNS, Artifact, Losses, Neighbourhood, Ratings
 
-DEMO = Path(__file__).parents[1] / "engine" / "demo"
+DEMO = ROOT / "engine" / "demo"
 BASE, TUNED = DEMO / "base", DEMO / "teacher"
 MAX_LENGTH, GROWTH_LENGTH = 2048, 64
 NEIGHBOURS = 2
@@ -85,7 +86,7 @@ def make_projects(scratch: Path, data: Path, rows: int) -> Found:
 
 def published_embeddings(scratch: Path, data: Path, rows: int) -> Found:
     """One prompt at a time."""
-    import reference_procedure as published
+    from benchmarks.engine import reference_procedure as published
 
     prompts = [diagnosis.last_prompt(s.messages) for s in _context(scratch / "alpaca", "score").dataset()]
     return {"embeddings": published.embeddings(TUNED, prompts, MAX_LENGTH)}, {}
@@ -95,7 +96,7 @@ def published_loss(path: Path) -> Callable[[Path, Path, int], Found]:
     """One loss pass under the model in ``path``."""
 
     def work(scratch: Path, data: Path, rows: int) -> Found:
-        import reference_procedure as published
+        from benchmarks.engine import reference_procedure as published
 
         tokenizer = load_tokenizer(path)
         samples = _context(scratch / "alpaca", "score").dataset()
@@ -107,7 +108,7 @@ def published_loss(path: Path) -> Callable[[Path, Path, int], Found]:
 
 def published_ratings(scratch: Path, data: Path, rows: int) -> Found:
     """Six drawn replies per row."""
-    import reference_procedure as published
+    from benchmarks.engine import reference_procedure as published
 
     samples = _context(scratch / "alpaca", "judge").dataset()[:rows]
     asked = [request for s in samples for request in published.requests(*published.chat_of(s.messages))]
@@ -117,7 +118,7 @@ def published_ratings(scratch: Path, data: Path, rows: int) -> Found:
 
 def published_neighbours(scratch: Path, data: Path, rows: int) -> Found:
     """The whole matrix."""
-    import reference_procedure as published
+    from benchmarks.engine import reference_procedure as published
 
     embedded = np.load(scratch / "published-embeddings.npz")["embeddings"]
     similarity, index = published.nearest(embedded, NEIGHBOURS)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from measured import machine, table
+from benchmarks.measured import machine, table
 
 Figures = dict[str, Any]
 HEAD = (
@@ -48,7 +48,7 @@ def page(found: Mapping[str, Figures], kinds: Mapping[str, str]) -> str:
     ]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("transformers", "trl", "peft"))
     rows = [[name, *_cells(own)] for name, own in found.items()]
-    text = ["# Model families", "", "`python benchmarks/families.py`", "", f"{machine()}, {versions}.", said]
+    text = ["# Model families", "", "`python -m benchmarks.engine.families`", "", f"{machine()}, {versions}.", said]
     text += [f"{len(found)} variants of {len({kinds[name] for name in found})} architectures.", ""]
     return "\n".join([*text, table(HEAD, rows), *(["", "✘ means:", "", *notes] if notes else []), ""])
 

@@ -1,6 +1,6 @@
 """Training speed: our train stage against TRL as it comes and transformers' Trainer with padding.
 
-    python benchmarks/sft.py --data alpaca_1k.json --rows 320
+    python -m benchmarks.engine.sft --data alpaca_1k.json --rows 320
 
 One epoch over the same rows of the same model, one process each; writes docs/benchmarks/sft.md. Tokens per second count
 the rows' own tokens, not padding, over the CPU time of training itself, which other work on the machine disturbs least.
@@ -18,10 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from measured import machine, piece, run_piece, table  # noqa: E402
+from benchmarks import ROOT
+from benchmarks.measured import machine, piece, run_piece, table
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "sft.md"
 BASE = ROOT / "engine" / "demo" / "base"
@@ -152,7 +150,7 @@ NAMES = {
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/sft.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.sft", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Alpaca rows as JSON")
     parser.add_argument("--rows", type=int, default=320)
     parser.add_argument("--document", type=Path, default=DOCUMENT)
@@ -179,7 +177,9 @@ def main(arguments: Sequence[str]) -> int:
         ]
         body.append([NAMES[name], *row])
     head = ["training", "tokens/s", "ratio", "CPU seconds", "padding", "peak MiB"]
-    command = shlex.join(["python", "benchmarks/sft.py", "--data", options.data.name, "--rows", str(options.rows)])
+    command = shlex.join(
+        ["python", "-m", "benchmarks.engine.sft", "--data", options.data.name, "--rows", str(options.rows)]
+    )
     about = (
         f"One epoch over {options.rows} real Alpaca rows (cut at {MAX_LENGTH:,} tokens), the demo's 1.4M-parameter "
         "base, full fine-tuning in float32, one thread. Activations are kept but where it is said. Ours includes "

@@ -12,12 +12,12 @@ import random
 import sqlite3
 from typing import Any
 
-import invented_texts as texts
 import numpy as np
-from invented_data import HOUR, ROUNDS, SIDES, START, Data, Floats
-from invented_rewrites import rewrites
 from numpy.typing import NDArray
 
+from benchmarks.world import texts
+from benchmarks.world.dataset import HOUR, ROUNDS, SIDES, START, Data, Floats
+from benchmarks.world.rewrites import rewrites
 from engine.config import defaults
 from engine.config import schema as configs
 from engine.loop import NAMES

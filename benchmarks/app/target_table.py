@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from measured import table
+from benchmarks.measured import table
 
 
 @dataclass(frozen=True, slots=True)

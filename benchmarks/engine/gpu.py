@@ -1,7 +1,7 @@
 """Scoring and LoRA fine-tuning at the shape of Llama-3.1-8B with random weights, against padded batches in file order.
 
-    python benchmarks/gpu.py --scratch /dev/shm              # one GPU, about 35 GB in the scratch folder's place
-    python benchmarks/gpu.py --shape tiny --document x.md    # anywhere, to see that it runs
+    python -m benchmarks.engine.gpu --scratch /dev/shm              # one GPU, about 35 GB in the scratch folder's place
+    python -m benchmarks.engine.gpu --shape tiny --document x.md    # anywhere, to see that it runs
 
 Writes docs/benchmarks/gpu.md. Ours are the scorer and the trainer themselves; each measurement has a process of its own
 and a warm-up before the clock. Tokens a second count the rows' own tokens, never padding. The share of the card's peak
@@ -27,11 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-import random_llama  # noqa: E402
-from measured import machine, piece, run_piece, table  # noqa: E402
+from benchmarks import ROOT
+from benchmarks.measured import machine, piece, run_piece, table
+from benchmarks.world import random_llama
 
 if TYPE_CHECKING:
     from engine.chat.render import Rendered
@@ -317,7 +315,7 @@ def report(
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/gpu.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.gpu", description=__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="llama-3.1-8b")
     parser.add_argument("--peak-tflops", type=float, help="the card's dense bf16 peak, where its name is not known")
     parser.add_argument("--scratch", type=Path, help="where the model is written; /dev/shm is fastest")
@@ -330,7 +328,7 @@ def main(arguments: Sequence[str]) -> int:
         run_piece(lambda: PIECES[options.piece](folder, options.shape), options.out)
         return 0
     scratch = Path(tempfile.mkdtemp(prefix="middo-gpu-", dir=options.scratch))
-    command = shlex.join(["python", "benchmarks/gpu.py", *arguments])
+    command = shlex.join(["python", "-m", "benchmarks.engine.gpu", *arguments])
     _, peak = card(options.peak_tflops)
     try:
         folder = make_model(scratch, options.shape)

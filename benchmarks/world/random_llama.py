@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-TOKENIZER = Path(__file__).parents[1] / "engine" / "demo" / "base"
+from benchmarks import ROOT
+
+TOKENIZER = ROOT / "engine" / "demo" / "base"
 END = 4  # "<|end|>" of the demo's tokenizer
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pty_samples import LOOP_IS_THERE, SETTLE_S, Listed, latency
-from pty_terminal import Timed, p50, p95
-from pty_training import Training
-from targets import Row
-
+from benchmarks.app.samples_screen import LOOP_IS_THERE, SETTLE_S, Listed, latency
+from benchmarks.app.target_table import Row
+from benchmarks.app.timed_terminal import Timed, p50, p95
+from benchmarks.world.live_training import Training
 from middo_tui.widgets.vtable_rows import CURSOR
 
 LIVE_BYTES_S, TRAINING_CURSOR_MS, LINK_MS = 3_000, 20, 250

@@ -1,6 +1,6 @@
 """Rewrites through an endpoint: our stage against ten threads that wait for each other, as the published client does.
 
-    python benchmarks/teacher.py --rewrites 1000
+    python -m benchmarks.engine.teacher --rewrites 1000
 
 A real local server answers each call after a time drawn from a log-normal distribution (median 0.2 s, a long tail, as
 chat endpoints have). Our stage runs with its default concurrency, and with as many calls in flight as the other client
@@ -22,22 +22,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from measured import machine, table
+import openai
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-import openai  # noqa: E402
-
-from engine.config import schema as configs  # noqa: E402
-from engine.runtime.context import StoreCtx  # noqa: E402
-from engine.stages import rewrite  # noqa: E402
-from engine.store import read, teacher  # noqa: E402
-from engine.store.connect import reader, writer  # noqa: E402
-from engine.store.rows import Rewrite  # noqa: E402
-from tests.support.chat_server import MODEL, Server  # noqa: E402
-from tests.support.pending_project import owing, teaches  # noqa: E402
-from tests.support.processes import run_child  # noqa: E402
+from benchmarks import ROOT
+from benchmarks.measured import machine, table
+from engine.config import schema as configs
+from engine.runtime.context import StoreCtx
+from engine.stages import rewrite
+from engine.store import read, teacher
+from engine.store.connect import reader, writer
+from engine.store.rows import Rewrite
+from tests.support.chat_server import MODEL, Server
+from tests.support.pending_project import owing, teaches
+from tests.support.processes import run_child
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "teacher.md"
 THREADS = 10
@@ -129,7 +126,7 @@ def count(pipe: Connection) -> int:
 
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/teacher.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.teacher", description=__doc__)
     parser.add_argument("--rewrites", type=int, default=1000)
     parser.add_argument("--concurrency", type=int, default=configs.Teacher().concurrency)
     parser.add_argument("--document", type=Path, default=DOCUMENT)
@@ -156,7 +153,7 @@ def main(arguments: list[str]) -> int:
     document = [
         "# Rewrites through an endpoint",
         "",
-        f"`{shlex.join(['python', 'benchmarks/teacher.py', *arguments])}`",
+        f"`{shlex.join(['python', '-m', 'benchmarks.engine.teacher', *arguments])}`",
         "",
         machine() + ". Other work ran on it at the same time.",
         "",

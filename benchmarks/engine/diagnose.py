@@ -1,6 +1,6 @@
 """Our diagnosis against the published procedure: one machine, one model, the same rows, each piece in its own process.
 
-    python benchmarks/diagnose.py --data alpaca_1k.json --rows 300 --growth 1000 10000 100000
+    python -m benchmarks.engine.diagnose --data alpaca_1k.json --rows 300 --growth 1000 10000 100000
 
 writes docs/benchmarks/diagnose.md. Ours are the real stages, store writes included. The model after training is stood
 in for by the demo's teacher, which has the base's shape and tokenizer.
@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from diagnose_pieces import PIECES  # noqa: E402
-from measured import machine, piece, run_piece, table  # noqa: E402
+from benchmarks import ROOT
+from benchmarks.engine.diagnose_pieces import PIECES
+from benchmarks.measured import machine, piece, run_piece, table
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "diagnose.md"
 Results = dict[str, tuple[dict[str, float], Any]]
@@ -37,7 +35,7 @@ OURS = {"losses and embeddings": ("our-score",), "ratings": ("our-ratings",), "n
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/diagnose.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.diagnose", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="Alpaca rows as JSON")
     parser.add_argument("--rows", type=int, default=300, help="rows of the comparison")
     parser.add_argument("--rated", type=int, default=24, help="of these, rows that are rated: drawing takes long")
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         run_piece(lambda: PIECES[options.piece](options.out.parent, options.data, options.rows), options.out)
         return 0
     said = [options.data.name if Path(word) == options.data else word for word in arguments]
-    command = shlex.join(["python", "benchmarks/diagnose.py", *said])
+    command = shlex.join(["python", "-m", "benchmarks.engine.diagnose", *said])
     with tempfile.TemporaryDirectory(prefix="middo-diagnose-") as scratch:
         options.document.parent.mkdir(parents=True, exist_ok=True)
         found = compare(Path(scratch), options.data, options.rows, options.rated)
@@ -91,7 +89,7 @@ def report(command: str, found: Results, grown: Sequence[tuple[int, dict[str, fl
     lines += [
         f"{found['our-score'][0]['rows']:.0f} real Alpaca rows, {found['our-ratings'][0]['rows']:.0f} of them rated;",
         "the demo's 1.4M-parameter models in float32. The published procedure is rewritten",
-        "in `benchmarks/reference_procedure.py`: embeddings one prompt at a time, two loss passes in batches of 8 in",
+        "in `reference_procedure.py`: embeddings one prompt at a time, two loss passes in batches of 8 in",
         "file order with all logits, six sampled judgements of up to 1,024 tokens per row, the whole N x N matrix of",
         "similarities. Ours are the stages themselves with their store writes; the score stage's time holds its own",
         "neighbours and clusters, which are also shown alone. Tokens are those that went through the model, padding",

@@ -1,6 +1,6 @@
 """Does a verdict beat chance? Real rewrites against samples drawn at random in their place, by the rule and without it.
 
-    python benchmarks/verdicts.py --seeds 3 --rows alpaca_1k.json
+    python -m benchmarks.engine.verdicts --seeds 3 --rows alpaca_1k.json
 
 The demo's first round is run up to its verdicts, with its real teacher. Every rewrite that passed the text checks gets
 a verdict; then every sample that was selected gets random other samples in its rewrite's place, with their own signals.
@@ -14,30 +14,26 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from measured import machine, table
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from engine.config import schema as configs  # noqa: E402
-from engine.demo.project import create_demo  # noqa: E402
-from engine.loop import NAMES  # noqa: E402
-from engine.runtime.context import StoreCtx  # noqa: E402
-from engine.signals.diagnosis import Measured, Rated  # noqa: E402
-from engine.stages import verify  # noqa: E402
-from engine.store import write  # noqa: E402
-from engine.store.connect import writer  # noqa: E402
-from engine.store.rows import AXES, Neighbourhood, Rewrite, Sample, Threshold  # noqa: E402
-from engine.verification.text_checks import Exchange  # noqa: E402
-from engine.verification.topics import REFERENCES, Topics  # noqa: E402
-from engine.verification.verdicts import Placed, Values, outcome  # noqa: E402
+from benchmarks import ROOT
+from benchmarks.measured import machine, table
+from engine.config import schema as configs
+from engine.demo.project import create_demo
+from engine.loop import NAMES
+from engine.runtime.context import StoreCtx
+from engine.signals.diagnosis import Measured, Rated
+from engine.stages import verify
+from engine.store import write
+from engine.store.connect import writer
+from engine.store.rows import AXES, Neighbourhood, Rewrite, Sample, Threshold
+from engine.verification.text_checks import Exchange
+from engine.verification.topics import REFERENCES, Topics
+from engine.verification.verdicts import Placed, Values, outcome
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "verdicts.md"
 DRAWS = 8
@@ -176,7 +172,7 @@ def page(found: dict[tuple[str, bool], list[tuple[bool, bool]]], seeds: int, top
         " that a rewrite has to do with its original. A rewrite for diversity is added, so it must also lie in a"
         " sparser place than most samples; the demo's teacher often writes in the dense middle."
     )
-    head = ["# Verdicts against chance", f"Made by `benchmarks/verdicts.py`, {machine()}."]
+    head = ["# Verdicts against chance", f"Made by `benchmarks/engine/verdicts.py`, {machine()}."]
     return "\n\n".join([*head, said, table(heads, rows), why, *topical])
 
 

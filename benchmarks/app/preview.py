@@ -1,6 +1,6 @@
 """What a keypress on the Thresholds screen costs at 500k samples, in processor time.
 
-`python benchmarks/preview.py [SAMPLES]` prints the table and writes docs/benchmarks/preview.md. Seeded.
+`python -m benchmarks.app.preview [SAMPLES]` prints the table and writes docs/benchmarks/preview.md. Seeded.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks import ROOT
 from engine.config.schema import Config
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round
@@ -21,7 +19,7 @@ from engine.store.rows import AXES, Axis
 from engine.teacher.forecast import Request
 from tests.support.previews import previewed
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "preview.md"
+PAGE = ROOT / "docs" / "benchmarks" / "preview.md"
 REPEATS = 40
 
 
@@ -75,7 +73,7 @@ def main(size: int) -> str:
     for axis in AXES:
         rows.append((f"mixture, {axis}, first", spent(lambda _, a=axis: preview.for_mixture(a), 1)))
     lines = [f"| {name} | {figures} |" for name, figures in rows]
-    head = f"# The threshold preview\n\n`python benchmarks/preview.py {size}`\n\n"
+    head = f"# The threshold preview\n\n`python -m benchmarks.app.preview {size}`\n\n"
     head += f"Milliseconds of processor time at {size:,} samples, on one thread.\n\n"
     return head + "\n".join(["| | median | 95 % |", "| --- | --- | --- |", *lines]) + "\n"
 

@@ -1,4 +1,5 @@
-"""A run to look at: ``python benchmarks/pty_training.py PROJECT`` writes what a training writes, ten times a second.
+"""A run to look at: ``python -m benchmarks.world.live_training PROJECT`` writes what a training writes, ten times a
+second.
 
 A step and the job's progress every tick, the machine's gauges and the heartbeat twice a second, a line of the log once
 a second. Ends when its standard input does.
@@ -18,6 +19,7 @@ from types import TracebackType
 
 import psutil
 
+from benchmarks.measured import module_of
 from engine.loop import NAMES
 from engine.runtime import launch
 from engine.store import write
@@ -101,7 +103,7 @@ class Training:
         self.project = project
 
     def __enter__(self) -> Training:
-        command = [sys.executable, str(Path(__file__).resolve()), str(self.project)]
+        command = [sys.executable, "-m", module_of(__file__), str(self.project)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"training\n"

@@ -1,9 +1,10 @@
 """Nearest neighbours and clusters: time and peak memory by size, against the full N x N matrix that the reference
 makes.
 
-`python benchmarks/neighbours.py` writes docs/benchmarks/neighbours.md; `--sizes 1000 500000` measures others (half a
-million rows: ten minutes). One thread and a process for each figure, in seconds of CPU time, which other work on the
-machine disturbs least; embeddings in half precision as the store keeps them: blobs with a fifth of noise among them.
+`python -m benchmarks.engine.neighbours` writes docs/benchmarks/neighbours.md; `--sizes 1000 500000` measures others
+(half a million rows: ten minutes). One thread and a process for each figure, in seconds of CPU time, which other
+work on the machine disturbs least; embeddings in half precision as the store keeps them: blobs with a fifth of noise
+among them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import measured
 import numpy as np
 
+from benchmarks import ROOT, measured
 from engine.signals import clusters, nearest
 from engine.signals.nearest import Floats, Ints
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks" / "neighbours.md"
+PAGE = ROOT / "docs" / "benchmarks" / "neighbours.md"
 SIZES = (1_000, 10_000, 50_000)
 FULL_MATRIX_MAX = 20_000
 """The largest size whose N x N matrix (1.6 GB here) is made; 52,000 rows would take 10.8 GB."""
@@ -216,7 +217,7 @@ def main(arguments: argparse.Namespace) -> None:
         lines = [
             "# Nearest neighbours and clusters",
             "",
-            f"By `python benchmarks/neighbours.py` on {measured.machine()}; seconds of CPU time."
+            f"By `python -m benchmarks.engine.neighbours` on {measured.machine()}; seconds of CPU time."
             f" {arguments.note}".rstrip(),
             "",
             *by_size(arguments.sizes, Path(folder)),

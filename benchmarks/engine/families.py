@@ -1,10 +1,10 @@
 """Our numbers against plain transformers, family by family: losses, embeddings, ratings, replies and training.
 
-    python benchmarks/families.py
+    python -m benchmarks.engine.families
 
-Tiny models with random weights of real architectures, each with its chat template (benchmarks/families_made.py). Every
-family has a process of its own, and its figures are kept in --folder: a second call measures only what is missing.
-Writes docs/benchmarks/families.md and prints the figures as JSON.
+Tiny models with random weights of real architectures, each with its chat template (benchmarks/world/family_models.py).
+Every family has a process of its own, and its figures are kept in --folder: a second call measures only what is
+missing. Writes docs/benchmarks/families.md and prints the figures as JSON.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from families_made import FAMILIES, make  # noqa: E402
-from families_page import page  # noqa: E402
+from benchmarks import ROOT
+from benchmarks.engine.families_page import page
+from benchmarks.measured import module_of
+from benchmarks.world.family_models import FAMILIES, make
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "families.md"
 TARGETS = "all-linear"
@@ -100,8 +99,7 @@ def apart(ours: Sequence[float], plain: Sequence[float]) -> float:
 
 def losses(folder: Path, scratch: Path) -> Figures:
     """The scorer's losses and embeddings, rows of unlike lengths in one batch."""
-    import families_plain as plain
-
+    from benchmarks.engine import plain_transformers as plain
     from engine.backends import hf
 
     rows, model = rows_of(folder), plain.read(folder)
@@ -126,8 +124,7 @@ def torch_of(array: Any) -> Any:
 
 def ratings(folder: Path, scratch: Path) -> Figures:
     """The judge's ratings and how much of the probability lies on digits; requests share what they begin with."""
-    import families_plain as plain
-
+    from benchmarks.engine import plain_transformers as plain
     from engine.backends import hf
     from engine.chat import prompts
     from engine.signals import diagnosis
@@ -152,8 +149,7 @@ def ratings(folder: Path, scratch: Path) -> Figures:
 
 def replies(folder: Path, scratch: Path) -> Figures:
     """Greedy replies: all prompts as one batch against one prompt at a time."""
-    import families_plain as plain
-
+    from benchmarks.engine import plain_transformers as plain
     from engine.backends import hf
     from engine.chat.render import render_prompt
 
@@ -174,9 +170,9 @@ def training(method: str) -> Callable[[Path, Path], Figures]:
     """Our train stage against a plain loop from the same adapter: the steps' losses, and those of what was saved."""
 
     def work(folder: Path, scratch: Path) -> Figures:
-        import families_plain as plain
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
+        from benchmarks.engine import plain_transformers as plain
         from engine.backends import hf
 
         rows = rows_of(folder)
@@ -210,7 +206,7 @@ def training(method: str) -> Callable[[Path, Path], Figures]:
 
 def packed(folder: Path, scratch: Path) -> Figures:
     """The first step's loss with the rows packed, against the same rows padded."""
-    import families_plain as plain
+    from benchmarks.engine import plain_transformers as plain
 
     told, *_ = trained(folder, scratch / "packed", "lora", packing=True, epochs=1)
     model = plain.read(folder)
@@ -303,7 +299,7 @@ def measure(name: str, out: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python benchmarks/families.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.families", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "middo-families")
     parser.add_argument("--only", nargs="*", default=list(FAMILIES), help="families to measure anew")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
@@ -323,7 +319,9 @@ def main(arguments: Sequence[str]) -> int:
         if not target.exists():
             sys.stderr.write(f"{name}\n")
             subprocess.run(
-                [sys.executable, __file__, "--piece", name, "--out", str(target)], check=True, env=environment
+                [sys.executable, "-m", module_of(__file__), "--piece", name, "--out", str(target)],
+                check=True,
+                env=environment,
             )
         found[name] = json.loads(target.read_text(encoding="utf-8"))
     options.document.write_text(page(found, {name: family.kind for name, family in FAMILIES.items()}), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The terminal app against its targets: ``python benchmarks/tui.py [--project DIR | --samples N] [--rows WORDS]``.
+"""The terminal app against its targets: ``python -m benchmarks.app.tui [--project DIR | --samples N] [--rows WORDS]``.
 
-At a pseudo terminal of 80 x 24 on a generated project (``make_project.py``), which is copied before anything is written
-to it. Prints the table and writes docs/benchmarks/tui.md. ``--quick`` measures a small project few times, to see that
-everything still runs.
+At a pseudo terminal of 80 x 24 on a generated project (``world/project.py``), which is copied before anything is
+written to it. Prints the table and writes docs/benchmarks/tui.md. ``--quick`` measures a small project few times, to
+see that everything still runs.
 """
 
 from __future__ import annotations
@@ -19,18 +19,15 @@ from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
 
-import feed_units
-import make_project
-import pty_hostile
-import pty_kills
-import pty_live
-import pty_samples
-from measured import machine
-from targets import Row, page
-
+from benchmarks import ROOT
+from benchmarks.app import feed, hostile_text, live_run, samples_screen
+from benchmarks.app import kills as pty_kills
+from benchmarks.app.target_table import Row, page
+from benchmarks.measured import machine
+from benchmarks.world import project as make_project
 from engine.store.connect import FILE, reader
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "tui.md"
+PAGE = ROOT / "docs" / "benchmarks" / "tui.md"
 Part = Callable[[], list[Row]]
 ORDER = ("first", "memory", "sort", "cursor", "idle", "live", "units", "start", "kills", "hostile")
 
@@ -39,20 +36,20 @@ def parts(project: Path, scratch: Path, asked: argparse.Namespace) -> dict[str, 
     """What is measured, by name, in the order of the table; the last but two begins a run in the project."""
     quick = asked.quick
     round = newest(project)
-    what = pty_samples.listed(project, round)
+    what = samples_screen.listed(project, round)
     return {
-        "first": lambda: pty_samples.first_paint(project, what, 2 if quick else 12),
-        "memory": lambda: pty_samples.memory(project, what),
-        "sort": lambda: pty_samples.sorting(project, what, 1 if quick else 12, 0.4 if quick else 1.5),
-        "cursor": lambda: pty_samples.cursor(project, what, 5 if quick else 200, 1 if quick else 20),
-        "idle": lambda: pty_live.idle(project, what, 1 if quick else 60),
+        "first": lambda: samples_screen.first_paint(project, what, 2 if quick else 12),
+        "memory": lambda: samples_screen.memory(project, what),
+        "sort": lambda: samples_screen.sorting(project, what, 1 if quick else 12, 0.4 if quick else 1.5),
+        "cursor": lambda: samples_screen.cursor(project, what, 5 if quick else 200, 1 if quick else 20),
+        "idle": lambda: live_run.idle(project, what, 1 if quick else 60),
         "units": lambda: [
-            *feed_units.lists(project, round, 2 if quick else 20),
-            *feed_units.counting(project, round, 2 if quick else 20),
-            *feed_units.differences(2 if quick else 20),
+            *feed.lists(project, round, 2 if quick else 20),
+            *feed.counting(project, round, 2 if quick else 20),
+            *feed.differences(2 if quick else 20),
         ],
-        "start": lambda: feed_units.start(1 if quick else 15),
-        "live": lambda: pty_live.live(project, what, 2 if quick else 60, 5 if quick else 200, 1 if quick else 25),
+        "start": lambda: feed.start(1 if quick else 15),
+        "live": lambda: live_run.live(project, what, 2 if quick else 60, 5 if quick else 200, 1 if quick else 25),
         "kills": lambda: kills(scratch, asked.kills),
         "hostile": lambda: hostile(scratch, quick),
     }
@@ -76,7 +73,7 @@ def kills(scratch: Path, times: int) -> list[Row]:
 
 def hostile(scratch: Path, quick: bool) -> list[Row]:
     """The escape corpus on every screen."""
-    found = pty_hostile.look_everywhere(scratch, quick)
+    found = hostile_text.look_everywhere(scratch, quick)
     total = sum(found.hostile.values())
     where = ", ".join(f"{screen} {count}" for screen, count in found.hostile.items())
     return [
@@ -194,7 +191,7 @@ def why(rows: list[Row]) -> str:
 
 HEAD = """# The terminal app
 
-`python benchmarks/tui.py`
+`python -m benchmarks.app.tui`
 
 At a pseudo terminal of 80 x 24 on an invented project of {samples:,} samples: {machine}. p50 and p95 are the median and
 the 95 % quantile. Where there is no other word, a time is of the wall clock: see the load of the machine beside it.
