@@ -47,7 +47,7 @@ def card(rows: list[dict[str, Any]], files: str, story: str, licence: str | None
         body.append(f"`id`, `parent`, `axis` and `round` say where a row comes from: {rewritten:,} rows are rewrites.")
     ours = {"messages", "tools", *(PROVENANCE if _traced(there) else ())}
     if others := [name for name in there if name not in ours]:
-        body.append(f"Columns of the source data, empty for rewrites: {_listed(others)}.")
+        body.append(f"Columns of the source data, empty for samples that were added: {_listed(others)}.")
     return "\n".join(header) + "\n\n" + "\n\n".join([*body, *([story] if story else [])]) + "\n"
 
 

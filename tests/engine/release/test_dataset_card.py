@@ -13,6 +13,7 @@ import yaml
 from engine import formats
 from engine.config.schema import Data
 from engine.errors import UsageError
+from engine.formats.card import card
 from engine.formats.markdown_escape import plain
 from engine.project import folder as project
 from engine.store.rows import Message, content_id, dump_messages
@@ -121,3 +122,9 @@ def test_a_hub_folder_is_exchanged_but_never_someone_elses(made: Path, tmp_path:
 def test_names_are_words_to_markdown() -> None:
     assert plain("a\n# b\u202e") == r"a \# b"
     assert len(plain("x" * 5000)) == 200
+
+
+def test_the_card_says_which_rows_lack_the_sources_columns() -> None:
+    """A rewrite has the columns of the row whose place it takes; only an added sample has none."""
+    rows = [{"messages": [{"role": "user", "content": "Hi"}], "source": "web"}]
+    assert "empty for samples that were added: source." in card(rows, "data/train-*.parquet", "")
