@@ -91,3 +91,21 @@ def test_what_is_there_passes() -> None:
     text += " `stages/train.py` `middo-tui status my-project --json` `train.py` `artifacts/round-0/checkpoint`"
     assert [*dead_links(ROOT / "README.md", text.replace("[b](#a-head)", "")), *strange(text)] == []
     assert "a-head" in anchors(text)
+
+
+@pytest.mark.parametrize(("page", "lines"), [("README.md", 100), ("docs/ARCHITECTURE.md", 150)])
+def test_the_first_pages_stay_short(page: str, lines: int) -> None:
+    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) <= lines
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    found, ahead = set(), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in found or page.suffix != ".md":
+            continue
+        found.add(page)
+        links = LINK.findall(page.read_text(encoding="utf-8"))
+        targets = (link.partition("#")[0] for link in links if not link.startswith("http"))
+        ahead += [(page.parent / target).resolve() for target in targets if target]
+    assert {page.relative_to(ROOT) for page in blocks.pages()} - {page.relative_to(ROOT) for page in found} == set()
