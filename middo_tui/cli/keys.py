@@ -24,6 +24,6 @@ def keys_command() -> None:
             shown = " ".join(tables.name(key) for key in row.keys)
             say(f"{mark} {id:<28} {shown:<18} {row.help}")
     place = preferences.folder() / "keys.toml"
-    say(f'\nYour own: {place}, for example\n  [keys]\n  "loop.pause" = "x"\n  "review.accept" = ["a", "enter"]')
+    say(f'\nYour own: {place}, for example\n  [keys]\n  "loop.pause" = "x"\n  "app.help" = ["f1", "f2"]')
     for warning in (*found.warnings, *checked.warnings):
         say(warning, err=True)

@@ -195,6 +195,13 @@ def test_the_command_line_lists_every_key_and_says_what_was_refused(
     assert keymap.usual(keymap.tables()).keys() <= ids
 
 
+def test_the_example_that_is_printed_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    example = CliRunner().invoke(main, ["keys"]).stdout.partition(", for example\n")[2]
+    found = check(load(tmp_path, example).keys)
+    assert (len(found.keys), found.warnings) == (2, ())
+
+
 def test_every_help_page_fits_eighty_columns_whole() -> None:
     for screen, table in keymap.tables().items():
         page = help_lines(screen, table, 80)
