@@ -11,7 +11,7 @@ import pytest
 
 from engine.config.schema import Config
 from middo_tui.cli.commands import main
-from middo_tui.keys import keymap
+from middo_tui.keys import keymap, tables
 from tests.support import doc_blocks as blocks
 
 ROOT = blocks.ROOT
@@ -109,3 +109,29 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         targets = (link.partition("#")[0] for link in links if not link.startswith("http"))
         ahead += [(page.parent / target).resolve() for target in targets if target]
     assert {page.relative_to(ROOT) for page in blocks.pages()} - {page.relative_to(ROOT) for page in found} == set()
+
+
+def keys_named(text: str) -> set[str]:
+    """The keys in the first column of the tables of keys, as the app writes them."""
+    found: set[str] = set()
+    for table in re.findall(r"^\| key \|.*\n\|[-| ]+\n((?:\|.*\n)+)", text, re.M):
+        for row in table.splitlines():
+            cell = row.split("|")[1]
+            found |= set(CODE.findall(cell))
+            found |= {key.lower() for key in re.findall(r"\b(?:Enter|Space|Tab|Esc|Ctrl-[A-Z])", CODE.sub("", cell))}
+    return found
+
+
+@pytest.mark.parametrize(("page", "screens"), [
+    ("start.md", ("app", "loop")), ("tune.md", ("app", "samples", "thresholds")), ("review.md", ("app", "review")),
+])  # fmt: skip
+def test_the_keys_of_the_guide_are_those_of_the_app(page: str, screens: tuple[str, ...]) -> None:
+    named = keys_named((ROOT / "docs" / "guide" / page).read_text(encoding="utf-8"))
+    all_tables = keymap.tables()
+    there = {tables.name(key) for screen in screens for row in all_tables[screen] for key in row.keys}
+    assert len(named) > 10
+    assert named - there == set()
+
+
+def test_a_key_that_the_app_does_not_have_is_found() -> None:
+    assert keys_named("| key | what |\n|---|---|\n| `ä` · Ctrl-Y | x |\n") == {"ä", "ctrl-y"}
