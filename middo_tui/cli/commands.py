@@ -187,7 +187,7 @@ def status(folder: Path, as_json: bool) -> None:
     if as_json:
         say_json(facts)
     else:
-        from middo_tui.terminal.plain import describe, what_now
+        from middo_tui.cli.plain import describe, what_now
 
         say(describe(facts))
         say(f"\n{what_now(folder)}")
@@ -285,7 +285,7 @@ def _nearest() -> Path:
 def _open(folder: Path, leave_when_done: bool = False) -> int:
     """The app on a project; plain facts where a terminal cannot show it."""
     if not _terminal():
-        from middo_tui.terminal.plain import describe, what_now
+        from middo_tui.cli.plain import describe, what_now
         from middo_tui.text.status import exit_code, gather
 
         facts = gather(folder)
@@ -349,7 +349,7 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
 
 
 def _follow(folder: Path) -> int:
-    from middo_tui.terminal.plain import follow
+    from middo_tui.cli.plain import follow
 
     try:
         return follow(folder, say)
@@ -360,7 +360,7 @@ def _follow(folder: Path) -> int:
 
 
 def _table(folder: Path) -> None:
-    from middo_tui.terminal.plain import rounds_table
+    from middo_tui.cli.plain import rounds_table
     from middo_tui.text.status import gather
 
     say(rounds_table(gather(folder)))

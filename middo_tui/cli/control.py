@@ -75,8 +75,8 @@ def undo(folder: Path) -> None:
 def nothing_to_run(folder: Path) -> str:
     """Why a run would end at once; empty when there is something to do."""
     from engine.config import schema as configs
+    from middo_tui.cli.plain import what_now
     from middo_tui.feed.reader import Reader
-    from middo_tui.terminal.plain import what_now
 
     view = Reader(folder)
     try:

@@ -14,10 +14,10 @@ import msgspec
 
 from engine.config import defaults, errors
 from engine.config.schema import Config
+from middo_tui.cli import plain
 from middo_tui.cli.commands import main
 from middo_tui.feed.settings import comments, stages_of
 from middo_tui.keys import keymap, tables
-from middo_tui.terminal import plain
 from middo_tui.text import status
 
 HEAD = """\

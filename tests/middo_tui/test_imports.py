@@ -27,7 +27,7 @@ def modules_after(code: str) -> set[str]:
         "import middo_tui.cli.commands",
         "import middo_tui.screens.wizard.screen, engine.hub.fetch",
         "import engine.runtime.worker",
-        "import middo_tui.text.status, middo_tui.terminal.plain",
+        "import middo_tui.text.status, middo_tui.cli.plain",
     ],
 )
 def test_loads_nothing_heavy(code: str) -> None:

@@ -24,10 +24,11 @@ from middo_tui.keys import tables
 from middo_tui.keys.tables import press
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.line import TypeLine
+from middo_tui.screens.review import external_editor
 from middo_tui.screens.review.edit import EditRewrite, Texts
 from middo_tui.screens.review.keys import KEYS
 from middo_tui.screens.review.navigation import Moving
-from middo_tui.terminal import editor, guard
+from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 
 ASKS_ABOVE = 20
@@ -238,10 +239,10 @@ class ReviewScreen(Moving):
         texts: Texts | None = None
         problem = "Nothing was changed."
         try:
-            words = editor.command()
+            words = external_editor.command()
             with self.app.suspend():
                 try:  # an error that left this block would leave the app suspended
-                    texts = editor.edited(words, detail.prompt, detail.response)
+                    texts = external_editor.edited(words, detail.prompt, detail.response)
                 except UsageError as error:
                     problem = str(error)
         except UsageError as error:

@@ -16,7 +16,7 @@ from engine.store import prompt_keys, read, write
 from engine.store.connect import reader, transaction, writer
 from engine.store.rows import Message, Sample, content_id, dump_messages
 from engine.store.schema import migrate, migrations
-from middo_tui.terminal import plain
+from middo_tui.cli import plain
 from middo_tui.text.status import gather
 from tests.support import tiny
 

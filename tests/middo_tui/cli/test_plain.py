@@ -13,9 +13,9 @@ from engine.project import folder
 from engine.store import read, write
 from engine.store.rows import Score, TaskItem
 from middo_tui.cli.commands import main
+from middo_tui.cli.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView, StageView
-from middo_tui.terminal.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
 from middo_tui.text.status import exit_code, gather
 from tests.support import stores
 from tests.support.hostile import CORPUS

@@ -1,4 +1,4 @@
-"""Pictures of the screens for the documentation: ``python -m middo_tui.look.screenshots OUT_DIR PROJECT``.
+"""Pictures of the screens for the documentation: ``python -m middo_tui.cli.screenshots OUT_DIR PROJECT``.
 
 Headless and without a worker: what is in the store is what is painted, at the two sizes that the screens are made for.
 """
@@ -56,7 +56,7 @@ async def take(project: Path, out: Path) -> list[Path]:
 def main(argv: list[str]) -> int:
     """OUT_DIR PROJECT."""
     if len(argv) != 2:
-        sys.stderr.write("usage: python -m middo_tui.look.screenshots OUT_DIR PROJECT\n")
+        sys.stderr.write("usage: python -m middo_tui.cli.screenshots OUT_DIR PROJECT\n")
         return 2
     for path in asyncio.run(take(Path(argv[1]), Path(argv[0]))):
         sys.stdout.write(f"{path}\n")
