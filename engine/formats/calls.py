@@ -9,6 +9,9 @@ from typing import Any
 from engine.formats.values import Unusable, text
 from engine.store.rows import Message
 
+CALL = "function_call"
+"""The kind of an assistant's turn that calls tools."""
+
 
 def made(turn: dict[str, Any], where: str, role: str) -> str:
     """A turn's calls as JSON text of OpenAI's list, "" when it makes none. Ids and arguments stay as they came.

@@ -29,7 +29,7 @@ _INPUT = _words("input context contexts passage background paragraph document ar
 _OUTPUT = _words(
     "output outputs response answer completion target targets reply assistant solution gpt bot a output_text"
     " model_answer expected_output generation generated_text result assistant_response final_answer answer_text summary"
-    " text_out chosen long_answer"
+    " text_out chosen long_answer answers"
 )
 _TURNS = _words(
     "messages conversations conversation message dialog dialogue dialogs dialogues chat turns chats chat_history"

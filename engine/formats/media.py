@@ -23,26 +23,44 @@ _WORDS = (
     "video",
     "videos",
 )
+_ENDS = ("path", "paths", "url", "urls", "file", "files", "bytes", "base64", "b64", "data")
 COLUMNS = frozenset(
     [
         *_WORDS,
-        *(f"{word}_{end}" for word in _WORDS for end in ("path", "paths", "url", "urls", "file", "files", "bytes")),
+        *(f"{word}_{end}" for word in _WORDS for end in _ENDS),
+        "pixel_values",
     ]
 )
 """Columns that hold such, in lower case. Those of ``datasets`` have any name: their values tell."""
-_HOLDERS = re.compile(r"<(image|images|audio|video)>|<\|(image_pad|image|video_pad|audio|vision_start)\|>")
-_ALONE = re.compile(r"(\A|\n)(<(image|audio|video)>|<\|(image_pad|image|video_pad|vision_start)\|>)+(\n|\Z)")
+_MODELS = r"<\|(?:image_pad|image|video_pad|audio_bos|AUDIO|audio|vision_start)\|>|<IMG_CONTEXT>"
+_HOLDERS = re.compile(rf"<(?:image|images|audio|video|image_\d+)>|{_MODELS}", re.IGNORECASE)
+_ALONE = re.compile(
+    rf"(?:\A|\n)(?:<(?:image|audio|video)>|{_MODELS})+(?:\n|\Z)|\A(?:<image>|<image_\d+>|{_MODELS})|<image>\Z"
+    r"|<img>[^<>\s]{1,500}</img>|<img><IMG_CONTEXT>",
+    re.IGNORECASE,
+)
+_ONLY = re.compile(rf"(?:<(?:image|images|audio|video)>|{_MODELS})", re.IGNORECASE)
+_BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"ID3", b"OggS", b"fLaC")
 
 
 def refuse_row(row: Mapping[str, Any]) -> None:
     """Raises Unusable when a column holds an image, a sound or a film."""
     for name, value in row.items():
-        if (name.lower() in COLUMNS and filled(value) and not isinstance(value, (bool, int, float))) or _is_file(value):
+        if (name.lower() in COLUMNS and _something(value)) or _is_file(value):
             raise Unusable(f"has an image, audio or video in {name}: only text can be learned")
 
 
+def _something(value: Any) -> bool:
+    """Whether a column of media has any: neither a number nor a list of nothing."""
+    if isinstance(value, list):
+        return any(filled(one) for one in value)
+    return filled(value) and not isinstance(value, (bool, int, float))
+
+
 def _is_file(value: Any) -> bool:
-    """``datasets`` keeps an image or a sound as its bytes and path."""
+    """``datasets`` keeps an image or a sound as its bytes and path; others as its bytes alone."""
+    if isinstance(value, bytes):
+        return value.startswith(_BEGINNINGS)
     if isinstance(value, list):
         return any(_is_file(one) for one in value[:1])
     return isinstance(value, dict) and ({*value} == {"bytes", "path"} or {*value} >= {"array", "sampling_rate"})
@@ -50,11 +68,16 @@ def _is_file(value: Any) -> bool:
 
 def refuse_turns(turns: tuple[Message, ...], row: Mapping[str, Any]) -> None:
     """Raises Unusable when a turn has a placeholder of an image: anywhere in it if the row has such a column (be it
-    empty), else on a line of its own, as no text about HTML has it.
+    empty), else on a line of its own or at an end, as no text about HTML has it. An answer may talk of one, but not
+    be one.
     """
     pattern = _HOLDERS if any(name.lower() in COLUMNS for name in row) else _ALONE
     for turn in turns:
-        if turn.role in ("user", "system", "tool") and (found := pattern.search(turn.content)):
+        if turn.role == "assistant":
+            found = _ONLY.fullmatch(turn.content.strip())
+        else:
+            found = pattern.search(turn.content.strip())
+        if found:
             raise Unusable(
                 f"has a placeholder of an image, audio or video, {found.group().strip()}: only text can be learned"
             )

@@ -15,8 +15,13 @@ from engine.formats.streams import Raw
 from engine.formats.turns import Turns, Unusable
 from engine.formats.values import filled, missing, text
 
-LABELS = ("label", "kto_tag")
-"""Columns that say whether an answer is good (KTO), where all they hold is true and false."""
+LABELS = frozenset(
+    ("label", "kto_tag", "kto_label", "is_good", "is_chosen", "is_preferred", "is_desirable", "desirable")
+)
+"""Columns that say whether an answer is good (KTO), in lower case, where all they hold is true and false."""
+_GOOD, _BAD = {"good", "desirable", "chosen", "accepted"}, {"bad", "undesirable", "rejected"}
+_UNHEEDED = frozenset({"weight", "loss_weight", "train", "is_train", "learn"})
+"""Columns that may say a row is not to be learned. They are kept, and a person is told."""
 
 _TALK = frozenset({"messages", "conversations", "prompt", "completion", "response", "chosen"})
 """Columns that may hold turns."""
@@ -43,7 +48,8 @@ class Parser:
         self._any = data.format == "auto"
         self._columns = data.columns
         self._theirs = {name: ours for ours, name in data.columns.items()}
-        self._labels = [name for name in LABELS if _tells(name, [row.get(name) for row in head])]
+        columns = dict.fromkeys(name for row in head for name in row if name.lower() in LABELS)
+        self._labels = [name for name in columns if _tells([row.get(name) for row in head])]
 
     def parse(self, raw: Raw) -> Parsed:
         """The conversation of a row.
@@ -56,8 +62,9 @@ class Parser:
         if not isinstance(raw.value, dict):
             raise Unusable("not an object with columns")
         for name in self._labels:
-            if turns.truth(raw.value.get(name)) is False:
-                raise Unusable(f"{name} is false: a bad answer (KTO). Rename the column if it means something else")
+            if _good(value := raw.value.get(name)) is False:
+                said = value if isinstance(value, str) and turns.truth(value) is None else "false"
+                raise Unusable(f"{name} is {said}: a bad answer (KTO). Rename the column if it means something else")
         media.refuse_row(raw.value)
         row = shapes.renamed(raw.value, self._columns)
         shape = shapes.shape_for(self.shape, row) if self._any else self.shape
@@ -78,10 +85,22 @@ class Parser:
         return json.dumps(out, ensure_ascii=False) if out else ""
 
 
-def _tells(name: str, values: Sequence[Any]) -> bool:
-    """Whether a column of this name says good or bad: a class of 0 to 9 that is called label does not."""
-    there = [turns.truth(value) for value in values if filled(value)]
+def _good(value: Any) -> bool | None:
+    """What a label says of an answer; None for anything else."""
+    if isinstance(value, str) and (word := value.strip().lower()) in _GOOD | _BAD:
+        return word in _GOOD
+    return turns.truth(value)
+
+
+def _tells(values: Sequence[Any]) -> bool:
+    """Whether a column of such a name says good or bad: a class of 0 to 9 that is called label does not."""
+    there = [_good(value) for value in values if filled(value)]
     return bool(there) and None not in there
+
+
+def unheeded(extra: Mapping[str, Any]) -> bool:
+    """Whether a row's other columns seem to say that it is not to be learned."""
+    return any(name.lower() in _UNHEEDED and turns.truth(value) is False for name, value in extra.items())
 
 
 def _plain(value: Any, name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from engine.config.schema import Data
 from engine.errors import ConfigError, DataError
 from engine.formats import files, hints, shapes
-from engine.formats.parsing import Parser
+from engine.formats.parsing import Parser, unheeded
 from engine.formats.shapes import Shape
 from engine.formats.source import Source, source_of
 from engine.formats.streams import MAX_RAW, Raw
@@ -38,6 +38,7 @@ class Reject:
 class Imported:
     """What a file held. ``duplicates``: samples whose content was there before (they are kept). ``kept``: columns that
     no part of a conversation comes from, which the samples carry along. ``lost``: fields of turns that they do not.
+    ``unheeded``: rows with a column that seems to say not to learn them.
     """
 
     samples: list[Sample]
@@ -46,6 +47,7 @@ class Imported:
     format: str
     kept: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    unheeded: int = 0
 
     def reasons(self, most: int = 3) -> tuple[tuple[str, int], ...]:
         """The most frequent reasons of the rejects as (reason, rows)."""
@@ -59,12 +61,24 @@ class Imported:
         if any(name.startswith("rejected") for name in self.kept):
             out.append("preference data: chosen answers are learned, rejected ones are only kept")
         if masked := sum(not turn.train for sample in self.samples for turn in sample.messages):
-            out.append(
-                f"{masked:,} assistant turns have weight 0 or train false: context, not learned; exported as such"
-            )
+            turns = "1 assistant turn has" if masked == 1 else f"{masked:,} assistant turns have"
+            out.append(f"{turns} weight 0 or train false: context, not learned; exported as such")
         if self.lost:
             out.append(f"not kept: the turns' {_names(self.lost)}")
+        if marks := [name for name in self.lost if name.lower() in MARKS]:
+            out.append(
+                f"answers are learned whatever {_names(marks)} says: mark those that must not be by weight 0 or train"
+                " false"
+            )
+        if self.unheeded:
+            out.append(f"rows with a column weight 0 or train false are learned like others: {self.unheeded:,}")
         return tuple(out)
+
+
+MARKS = {"weight", "loss_weight", "train", "training", "is_train", "is_training", "trainable", "learn", "ignore"} | {
+    *("mask", "masked", "loss_mask", "loss_scale", "label")
+}
+"""Fields of a turn that may say whether it is learned, in lower case."""
 
 
 def _names(names: Sequence[str]) -> str:
@@ -117,6 +131,7 @@ def read(found: Path | Source, data: Data) -> Imported:
         " + ".join(name for name, _ in kept.formats.most_common()),
         tuple(kept.columns),
         tuple(sorted(kept.lost)),
+        kept.unheeded,
     )
 
 
@@ -143,6 +158,7 @@ class _Collected:
         self.lost: set[str] = set()
         self.formats: Counter[str] = Counter()
         self.duplicates = 0
+        self.unheeded = 0
 
     def take(self, file: str, raw: Raw) -> None:
         """Keep a row as a sample, or as a reject with its reason."""
@@ -154,7 +170,9 @@ class _Collected:
     def _sample(self, file: str, raw: Raw) -> Sample:
         row = self._parser.parse(raw)
         self.formats[row.format] += 1
-        self.columns |= dict.fromkeys(json.loads(row.extra) if row.extra else ())
+        extra = json.loads(row.extra) if row.extra else {}
+        self.columns |= dict.fromkeys(extra)
+        self.unheeded += unheeded(extra)
         self.lost |= row.lost
         first = content_id(row.messages)
         copy = self._copies.get(first, 0)

@@ -74,12 +74,25 @@ def split_input(content: str, chars: int) -> tuple[str, str]:
 def _head(row: Row) -> list[Message]:
     """Tool definitions and system text that stand in columns of their own."""
     out = []
-    if filled(tools := row.get("tools")):
+    if tools := _tools(row):
         said = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
         out.append(Message("system", text(said, "tools"), TOOLS))
     if system := text(row.get("system"), "system"):
         out.append(Message("system", system))
     return out
+
+
+def _tools(row: Row) -> Any:
+    """Tool definitions, also as OpenAI's older ``functions``; None when there are none (``"[]"`` says so, too)."""
+    tools = row.get("tools")
+    if isinstance(tools, str) and tools.strip() in ("[]", "{}", "null", '""'):
+        tools = None
+    if filled(tools):
+        return tools
+    functions = row.get("functions")
+    if isinstance(functions, list) and functions and all(isinstance(one, dict) for one in functions):
+        return [{"type": "function", "function": one} for one in functions]
+    return None
 
 
 def _asked(row: Row) -> tuple[list[Message], int]:
@@ -120,6 +133,24 @@ def turns_in(value: Any) -> list[Any]:
     return value if isinstance(value, list) and value and isinstance(value[0], dict) else []
 
 
+def _calls(row: Row, name: str) -> str:
+    """The text of an answer that is nothing but calls of the row's tools (xLAM: ``[{"name": …, "arguments": …}]``); ""
+    for any other.
+    """
+    value = row.get(name)
+    if _tools(row) is None:
+        return ""
+    try:
+        found = json.loads(value) if isinstance(value, str) and value.lstrip()[:1] == "[" else value
+    except ValueError:
+        return ""
+    if not isinstance(found, list) or not found:
+        return ""
+    if not all(isinstance(one, dict) and {*one} >= {"name", "arguments"} for one in found):
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _speaker(turn: Any) -> Any:
     return turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
 
@@ -129,9 +160,15 @@ def _said(row: Row, name: str) -> tuple[Message, ...]:
     value = row.get(name)
     if isinstance(value, dict):
         return (turns.turn_of(value, name),)
+    if calls := _calls(row, name):
+        return (Message("assistant", text(calls, name), turns.CALL, turns.thinking(row, "", REASONING)),)
     if isinstance(value, list) or turns_in(value):
         return from_list(value, name)
-    return (Message("assistant", text(value, name), thinking=turns.thinking(row, "", REASONING)),)
+    return _answer(row, name)
+
+
+def _answer(row: Row, name: str) -> tuple[Message, ...]:
+    return (Message("assistant", text(row.get(name), name), thinking=turns.thinking(row, "", REASONING)),)
 
 
 # --------------------------------------------------------------------------------------------------- formats
@@ -139,8 +176,8 @@ def _said(row: Row, name: str) -> tuple[Message, ...]:
 
 def _alpaca(row: Row) -> Parsed:
     before, chars = _asked(row)
-    answer = Message("assistant", text(row["output"], "output"), thinking=turns.thinking(row, "", REASONING))
-    return (*before, answer), chars
+    answer = _said(row, "output") if _calls(row, "output") else _answer(row, "output")
+    return (*before, *answer), chars
 
 
 def _is_alpaca(row: Row) -> bool:
@@ -229,6 +266,12 @@ def _unused_by_preference(row: Row) -> frozenset[str]:
     return _PREFERENCE - used - ({"input", "history"} if basis == "instruction" else set())
 
 
+def _unused_tools(row: Row) -> frozenset[str]:
+    """``functions`` where they say nothing, or ``tools`` are there as well."""
+    used = _tools(row) is not None and row.get("tools") in (None, "", [], "[]")
+    return frozenset() if used else frozenset({"functions"})
+
+
 _MORE = ("system", "tools", *REASONING)
 _PREFERENCE = frozenset(
     {"chosen", "rejected", "prompt", "instruction", "input", "history", "messages", "conversations"}
@@ -236,7 +279,14 @@ _PREFERENCE = frozenset(
 
 # In the order in which a row that fits several is taken: the richer format first.
 SHAPES: tuple[Shape, ...] = (
-    Shape("messages", ("messages",), ("system", "tools"), _is_list_of("messages"), _list_of("messages")),
+    Shape(
+        "messages",
+        ("messages",),
+        ("system", "tools", "functions"),
+        _is_list_of("messages"),
+        _list_of("messages"),
+        _unused_tools,
+    ),
     Shape("sharegpt", ("conversations",), ("system", "tools"), _is_list_of("conversations"), _list_of("conversations")),
     Shape("alpaca", ("instruction", "output"), ("input", "history", *_MORE), _is_alpaca, _alpaca),
     Shape("prompt", ("prompt", "completion"), ("response", *_MORE), _is_prompt, _prompt, _unused_answer),

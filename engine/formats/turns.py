@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.formats import calls
+from engine.formats.calls import CALL as CALL
+from engine.formats.joined_turns import joined
 from engine.formats.values import Unusable as Unusable
-from engine.formats.values import kind_of, text
+from engine.formats.values import filled, kind_of, text
 from engine.store.rows import Message
 
 Turns = tuple[Message, ...]
 
-CALL, OBSERVATION, TOOLS = "function_call", "observation", "tools"
+OBSERVATION, TOOLS = "observation", "tools"
 
 # What a turn's role is called in files -> our role and kind.
 ROLES: dict[str, tuple[str, str]] = {
@@ -36,13 +38,20 @@ _ALSO: dict[str, tuple[str, str]] = {
     "model": ("assistant", ""),
     "bot": ("assistant", ""),
     "chatgpt": ("assistant", ""),
+    "ai": ("assistant", ""),
+    "chatbot": ("assistant", ""),
+    "prompter": ("user", ""),
     "tool_call": ("assistant", CALL),
+    "tool_calls": ("assistant", CALL),
     "function": ("tool", OBSERVATION),
+    "function_response": ("tool", OBSERVATION),
+    "function_result": ("tool", OBSERVATION),
     "tool_response": ("tool", OBSERVATION),
+    "tool_result": ("tool", OBSERVATION),
     "ipython": ("tool", OBSERVATION),
 }
 
-THINKING = ("reasoning_content", "reasoning", "thinking")
+THINKING = ("reasoning_content", "reasoning", "thinking", "thought", "think")
 """The fields that hold an answer's reasoning, in the order in which they are looked at."""
 _WEIGHTS = ("weight", "loss_weight", "train", "training")
 _FLAGS = ("loss", "trainable")  # numbers are measured losses or the like
@@ -51,6 +60,9 @@ _KNOWN = frozenset(
     {"role", "from", "content", "value", "kind", "name", "tool_calls", "function_call", "tool_call_id"}
     | {*THINKING, *_WEIGHTS, *_DETAILS}
 )
+
+_PAIRS = (("human", "assistant"), ("user", "assistant"), ("human", "gpt"), ("input", "output"), ("prompt", "response"))
+"""Fields of an entry that holds a question and its answer."""
 
 # What may follow what. The state is the role, an assistant's call being its own. A plain answer may call a tool in
 # its text (Hermes: <tool_call>), in whatever notation its model has: so a result may follow it.
@@ -77,7 +89,32 @@ def from_list(value: Any, name: str) -> Turns:
             raise Unusable(f"{name} is text, expected a list of turns") from None
     if not isinstance(value, list):
         raise Unusable(f"{name} is {kind_of(value)}, expected a list of turns")
-    return tuple(turn_of(turn, f"{name}[{i}]") for i, turn in enumerate(value))
+    return joined([turn for i, one in enumerate(value) for turn in _turns_of(one, f"{name}[{i}]")])
+
+
+def _turns_of(turn: Any, where: str) -> list[Message]:
+    """An entry of a list: a turn, with the tools that a system turn defines before it, or a pair of both speakers."""
+    if isinstance(turn, dict) and turn.get("role", turn.get("from")) is None and (pair := _pair(turn, where)):
+        return pair
+    made = turn_of(turn, where)
+    if made.role == "system" and filled(tools := turn.get("tools")):
+        said = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
+        return [Message("system", text(said, f"{where}.tools"), TOOLS), *([made] if made.content else [])]
+    return [made]
+
+
+def _pair(turn: dict[str, Any], where: str) -> list[Message]:
+    """``{"human": …, "assistant": …}`` (Firefly, MOSS) and ``{"input": …, "output": …}`` (XTuner) as turns."""
+    for asks, answers in _PAIRS:
+        if asks in turn and answers in turn:
+            system = text(turn.get("system"), f"{where}.system")
+            learned = turn.get("output_with_loss") if answers == "output" else None
+            return [
+                *([Message("system", system)] if system else []),
+                Message("user", text(turn[asks], f"{where}.{asks}")),
+                turn_of({"role": "assistant", "content": turn[answers], "train": learned}, where),
+            ]
+    return []
 
 
 def turn_of(turn: Any, where: str) -> Message:
@@ -90,13 +127,13 @@ def turn_of(turn: Any, where: str) -> Message:
         raise Unusable(f"{where} is {kind_of(turn)}, expected an object with role and content")
     role, kind = _role(turn, where)
     said = turn.get("content") if turn.get("content") is not None else turn.get("value")
-    content, thought = _parts(said, where)
+    content, thought = _parts(_result(said) if role == "tool" else said, where)
     made = calls.made(turn, where, role)
     return Message(
         role,
         content,
         text(turn.get("kind"), f"{where}.kind") or (CALL if made else kind),
-        thinking(turn, where) or thought,
+        _reasoning(thinking(turn, where) or thought, content, where),
         made,
         text(turn.get("tool_call_id"), f"{where}.tool_call_id") if role == "tool" else "",
         text(turn.get("name"), f"{where}.name"),
@@ -106,10 +143,18 @@ def turn_of(turn: Any, where: str) -> Message:
 
 def _role(turn: dict[str, Any], where: str) -> tuple[str, str]:
     who = turn.get("role") if turn.get("role") is not None else turn.get("from")
-    found = (ROLES.get(who.lower()) or _ALSO.get(who.lower())) if isinstance(who, str) else None
+    called = who.strip().lower().replace("-", "_").replace(" ", "_") if isinstance(who, str) else ""
+    found = ROLES.get(called) or _ALSO.get(called)
     if found is None:
         raise Unusable(f"{where} has the role {who!r}, expected one of {', '.join(ROLES)}")
     return found
+
+
+def _result(said: Any) -> Any:
+    """A tool's result as text: an object, a number or a list of such is told as JSON."""
+    if isinstance(said, list) and any(isinstance(part, dict) and "type" in part for part in said):
+        return said
+    return json.dumps(said, ensure_ascii=False) if isinstance(said, (list, dict, bool, int)) else said
 
 
 def _parts(said: Any, where: str) -> tuple[str, str]:
@@ -118,7 +163,7 @@ def _parts(said: Any, where: str) -> tuple[str, str]:
         return text(said, where), ""
     out = {"text": "", "thinking": ""}
     for part in said:
-        kind = part.get("type") or "text" if isinstance(part, dict) else "text"
+        kind = part.get("type") or ("text" if "text" in part else "no type") if isinstance(part, dict) else "text"
         if not isinstance(part, dict) or kind not in ("text", "input_text", "output_text", "thinking", "reasoning"):
             found = kind if isinstance(part, dict) else kind_of(part)
             raise Unusable(f"{where} has parts that are not text: {str(found)[:40]}")
@@ -140,6 +185,20 @@ def thinking(fields: Any, where: str, names: Sequence[str] = THINKING) -> str:
     return found.pop() if found else ""
 
 
+def _reasoning(thought: str, content: str, where: str) -> str:
+    """The reasoning of a field, unless the same stands before the answer between tags: it would be learned twice.
+
+    Raises:
+        Unusable: another one stands there.
+    """
+    start, tag, _ = content.partition("</think>")
+    if not thought.strip() or not tag:
+        return thought
+    if start.replace("<think>", "", 1).strip() != thought.strip():
+        raise Unusable(f"{where} has two different reasonings: in a field and between <think> tags")
+    return ""
+
+
 def _learned(turn: dict[str, Any], where: str, role: str) -> bool:
     """Whether an assistant's turn is to be learned: false for ``weight: 0``, ``train: false`` and the like."""
     if role != "assistant":
@@ -147,11 +206,13 @@ def _learned(turn: dict[str, Any], where: str, role: str) -> bool:
     marks = {key: truth(turn[key]) for key in _WEIGHTS if turn.get(key) is not None}
     marks |= {key: turn[key] for key in _FLAGS if isinstance(turn.get(key), bool)}
     for key in _DETAILS:
-        for part in turn.get(key) or ():
-            marks[f"{key} of a part"] = truth(part.get("train")) if isinstance(part, dict) else None
+        for i, part in enumerate(turn.get(key) or ()):
+            marks[f"{key} of part {i + 1}"] = truth(part.get("train")) if isinstance(part, dict) else None
     for key, mark in marks.items():
         if mark is None:
-            raise Unusable(f"{where} has {key} {turn.get(key)!r}: a turn is learned (1) or not (0), nothing between")
+            raise Unusable(
+                f"{where} has {key} {turn.get(key, '')!r}: a turn is learned (1) or not (0), nothing between"
+            )
     if len(set(marks.values())) > 1:
         raise Unusable(f"{where} is marked both as learned and as not: {', '.join(marks)}")
     return all(marks.values())
@@ -167,8 +228,21 @@ def truth(value: Any) -> bool | None:
 def unknown_fields(value: Any) -> set[str]:
     """Fields of a list's turns that no part of a conversation comes from."""
     turns = value if isinstance(value, list) else [value]
-    there = {(k, type(v)) for turn in turns if isinstance(turn, dict) for k, v in turn.items() if v is not None}
-    return {k for k, kind in there if k not in _KNOWN and not (k in _FLAGS and kind is bool)}
+    out = set()
+    for turn in turns:
+        if not isinstance(turn, dict):
+            continue
+        known = _KNOWN
+        if turn.get("role", turn.get("from")) is None:
+            known = _KNOWN | {"system", "output_with_loss"} | {name for pair in _PAIRS for name in pair}
+        elif turn.get("role", turn.get("from")) == "system":
+            known = _KNOWN | {"tools"}
+        out |= {k for k, v in turn.items() if v is not None and k not in known and not _is_flag(k, v)}
+    return out
+
+
+def _is_flag(key: str, value: Any) -> bool:
+    return key in _FLAGS and isinstance(value, bool)
 
 
 def check(turns: Sequence[Message]) -> None:
@@ -186,6 +260,8 @@ def check(turns: Sequence[Message]) -> None:
         if not turn.content.strip() and now in ("user", "assistant"):
             what = "prompt" if now == "user" else "response"
             raise Unusable(f"empty {what}" + (f" (turn {number})" if len(rest) > 2 else ""))
+        if now == "assistant" and turn.train:
+            _check_answer(turn.content, number)
         state = now
     calls.check(rest)
     answers = [turn for turn in rest if turn.role == "assistant"]
@@ -197,9 +273,18 @@ def check(turns: Sequence[Message]) -> None:
         raise Unusable("no assistant turn is to be learned: all have weight 0 or train false")
 
 
+def _check_answer(content: str, number: int) -> None:
+    """Refuse an answer that is cut off in its reasoning, or at its end: who learns it never answers."""
+    said = content.strip()
+    if said.startswith("<think>") and "</think>" not in said:
+        raise Unusable(f"turn {number} is cut off in its reasoning: </think> is missing")
+    if said.startswith("<think>") and said.endswith("</think>"):
+        raise Unusable(f"turn {number} has reasoning, but no answer after </think>")
+
+
 def _wrong_order(now: str, state: str, number: int) -> str:
     if state == "start":
         return f"the conversation begins with the {now} turn, expected system or user"
     if now == state:
         return f"two {now} turns in a row (turn {number})"
-    return f"a {now} turn follows the {state} turn (turn {number})"
+    return f"{'an' if now[0] == 'a' else 'a'} {now} turn follows the {state} turn (turn {number})"

@@ -47,7 +47,7 @@ def test_a_marked_answer_is_not_learned(tmp_path: Path, mark: dict[str, Any], co
     row = talk({"content": "Wrong.", **mark}, {"content": "Right.", "weight": 1}, column=column)
     found = read(put(tmp_path, [row]))
     assert [m.train for m in found.samples[0].messages] == [True, False, True, True]
-    assert found.notes() == ("1 assistant turns have weight 0 or train false: context, not learned; exported as such",)
+    assert found.notes() == ("1 assistant turn has weight 0 or train false: context, not learned; exported as such",)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,11 @@ def test_the_mark_leaves_with_the_turn(tmp_path: Path, format: str, turns: str, 
         ({"weight": 0.5}, "messages[1] has weight 0.5: a turn is learned (1) or not (0), nothing between"),
         ({"weight": [1]}, "messages[1] has weight [1]: a turn is learned"),
         ({"weight": 1, "train": False}, "messages[1] is marked both as learned and as not: weight, train"),
-        ({"train_detail": [{"train": "partly"}]}, "messages[1] has train_detail of a part"),
+        ({"train_detail": [{"train": "partly"}]}, "messages[1] has train_detail of part 1"),
+        (
+            {"train_detail": [{"train": False}, {"train": True}]},
+            "messages[1] is marked both as learned and as not: train_detail of part 1, train_detail of part 2",
+        ),
         ({"weight": 0}, "no assistant turn is to be learned: all have weight 0 or train false"),
     ],
 )

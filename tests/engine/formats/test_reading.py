@@ -48,11 +48,11 @@ from tests.support.data_files import ADD, CALLS, GOOD, HI, TURN, put, read, reas
                     {"from": "observation", "value": "1"},
                     TURN[1],
                 ],
-                "tools": "[]",
+                "tools": "[{}]",
             },
             "sharegpt",
             (
-                Message("system", "[]", "tools"),
+                Message("system", "[{}]", "tools"),
                 Message("user", "Hi"),
                 Message("assistant", "f()", "function_call"),
                 Message("tool", "1", "observation"),
