@@ -244,6 +244,12 @@ class MiddoApp(BaseApp[int]):
                     self.post_message(Held(Notice(FULL if error.trouble == "full" else SLOW, "strong")))
             except MiddoError as error:
                 answer = Answered(Notice(clean(str(error)).text, "bad"), None)
+            except OSError as error:
+                place = f"{error.filename}: " if error.filename else ""
+                answer = Answered(Notice(clean(f"{place}{error.strerror or error}.").text, "bad"), None)
+            except Exception as error:  # noqa: BLE001 - a fault of ours: said, and what was asked for next is done
+                said = f"{type(error).__name__}: {error}. This is a fault in middo-tui; please report it."
+                answer = Answered(Notice(clean(said).text, "bad"), None)
         self.undone -= 1
         self.post_message(answer)
 

@@ -80,6 +80,10 @@ class BaseApp(App[R]):
         else:
             await super().on_event(event)
 
+    def has_read(self) -> None:
+        """A screen has something new to show: what was typed may have waited for it."""
+        self.call_later(self._typed_ahead.look_again)
+
     def action_help_quit(self) -> None:
         """ctrl-c, which ends most programs: say what ends this one."""
         self.say_how_to_quit(Notice(f"{tables.name(tables.ALWAYS_LEAVES)} quits the app."))

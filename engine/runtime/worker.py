@@ -145,6 +145,7 @@ class Supervisor:
             state = self.child(step)
             if state == FULL:
                 self.await_space()
+                self.stopped_in(step)
             elif state != "done":
                 return f"{state} in round {step.round}"
 
@@ -243,6 +244,13 @@ class Supervisor:
             if state != "done":
                 return state if state != "pending" else "done"
         return "done"
+
+    def stopped_in(self, step: Run) -> None:
+        """What was asked for while there was no space is how the stage that waited has ended."""
+        ends = {"pause": "paused", "cancel": "cancelled"}.get(read.plan(self.db).want)
+        for name, job in self.jobs(step.round).items():
+            if ends is not None and name in step.stages and job.state == "interrupted":
+                write.end_job(self.db, step.round, name, ends)
 
     def await_space(self) -> None:
         """Wait until more of the disk is free than when a child found too little, or something else is wanted."""

@@ -288,8 +288,10 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
 
 
 def _decided(review: StageView, waits: Waiting) -> StageView:
-    """The review by what is decided now: its job counts only what was decided when the stage stopped for a person."""
-    closed = waits.accepted + waits.rejected + waits.failed
+    """The review by what is decided now, as the Review screen counts: its job says what was decided when the stage
+    stopped for a person.
+    """
+    closed = waits.accepted + waits.rejected
     return replace(review, done=closed, total=closed + waits.open)
 
 

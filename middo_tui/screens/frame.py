@@ -70,6 +70,9 @@ class Shows(Protocol):
     def forget_shown(self) -> None:
         """Rely on nothing that the terminal was told before."""
 
+    def has_read(self) -> None:
+        """A screen has something new to show."""
+
     def perform(self, command: Command | None) -> None:
         """Do what the palette was asked for."""
 
@@ -166,6 +169,16 @@ class Framed(Screen[None]):
         self.query_one(KeyBar).show(self._footer())
         self.query_one("#notice", Paragraph).show(self._notice())
         self._do_owed()
+        cast(Shows, self.app).has_read()
+
+    @property
+    def reading(self) -> bool:
+        """Nothing of what this screen is about has been read yet."""
+        return False
+
+    def too_early(self, key: str) -> bool:
+        """Whether ``key`` does nothing now, and may do something once the screen has read what it shows."""
+        return self.reading and bool(self.would(key))
 
     # ------------------------------------------------------------------------------ the frame
 

@@ -124,6 +124,11 @@ class LineageScreen(Framed):
         if isinstance(target, int):
             self._read(target)
 
+    @property
+    def reading(self) -> bool:
+        """Nothing was read yet, nor is it known why not."""
+        return self._starts is None and self._family is None and not self._problem
+
     def _read(self, id: int) -> None:
         self._wanted = id
         self._work("family", partial(self._read_family, id))

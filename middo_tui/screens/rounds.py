@@ -136,6 +136,11 @@ class RoundsScreen(Framed):
         self.query_one("#shape").display = shapes
         self.query_one("#next-shape").display = shapes and self.size.height >= TALL
 
+    @property
+    def reading(self) -> bool:
+        """Nothing was read yet, nor is it known why not."""
+        return not self._read_once
+
     def _at(self) -> int:
         """The row of the cursor."""
         numbers = [one.round for one in self._rounds.rounds]

@@ -3,7 +3,8 @@
 Textual hands a key to whatever has the focus when it arrives. Of ``f`` and six letters that arrive at once, the letters
 would go to the screen on which ``f`` is about to open an input, and be lost. Here a key waits until the one before it
 has passed the widget it was meant for, all of that widget's parents and the app, and until the screen that it may have
-opened has put the focus where it belongs.
+opened has put the focus where it belongs. A key that does nothing until that screen has read what it shows waits for
+it too, for ``MOST_S`` at most.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from textual import events
 from textual.app import App
 from textual.dom import DOMNode
 from textual.message_pump import MessagePump
+from textual.timer import Timer
 
 Typed = events.Key | events.Paste
+MOST_S = 2.0
+"""So long a key waits for a screen to have read what it shows."""
 
 
 class TypedAhead:
@@ -28,6 +32,7 @@ class TypedAhead:
         self._handle = handle
         self._waiting: deque[Typed] = deque()
         self._under_way = False
+        self._held: Timer | None = None
 
     async def take(self, event: Typed) -> None:
         """Do what was typed now, or when it is its turn."""
@@ -36,8 +41,27 @@ class TypedAhead:
             await self._next()
 
     async def _next(self) -> None:
-        """Hand out the key that waits longest."""
+        """Hand out the key that waits longest, unless it comes too early for the screen."""
         self._under_way = bool(self._waiting)
+        if self._too_early():
+            self._held = self._app.set_timer(MOST_S, self._hand_out)
+        else:
+            await self._hand_out()
+
+    def _too_early(self) -> bool:
+        key = self._waiting[0] if self._waiting else None
+        asks = getattr(self._app.screen, "too_early", None) if self._app.screen_stack else None
+        return isinstance(key, events.Key) and asks is not None and bool(asks(key.key))
+
+    async def look_again(self) -> None:
+        """A screen has read something: a key that waited for it may be due."""
+        if self._held is not None and not self._too_early():
+            await self._hand_out()
+
+    async def _hand_out(self) -> None:
+        if self._held is not None:
+            self._held.stop()
+            self._held = None
         if self._waiting:
             target = self._app.focused or self._app.screen
             await self._handle(self._waiting.popleft())

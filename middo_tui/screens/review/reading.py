@@ -122,6 +122,11 @@ class Reading(Framed):
 
     # -------------------------------------------------------------------------------------- what was read
 
+    @property
+    def reading(self) -> bool:
+        """Nothing was read yet, nor is it known why not."""
+        return not self.queue.known
+
     @on(QueueRead)
     def _queue_read(self, message: QueueRead) -> None:
         here = self._wanted or self.key

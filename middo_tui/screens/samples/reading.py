@@ -281,6 +281,11 @@ class Reading(Framed):
 
     # --------------------------------------------------------------------------------------------- state
 
+    @property
+    def reading(self) -> bool:
+        """Nothing was read yet, nor is it known why not."""
+        return self._total is None and not self.table.ids and not self._problem
+
     def state(self) -> Looking:
         """What the keys depend on."""
         table = self.table

@@ -125,6 +125,11 @@ class Reading(Framed):
             self._signature = signature
             self._look(round)
 
+    @property
+    def reading(self) -> bool:
+        """Nothing was read yet, nor is it known why not."""
+        return self._loaded is None and not self._problem and self._round_of(self.view) is not None
+
     def _look(self, round: int) -> None:
         """See where the round stands, and what config.toml says now."""
         self._read("stand", partial(feed.stand, self.project, round), self._take_standing)

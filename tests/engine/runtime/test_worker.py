@@ -124,6 +124,11 @@ def test_a_child_that_found_the_disk_full_is_started_again_and_nothing_has_faile
     assert worker.next_step() == Run(0, ("train",))
     worker.lock = launch.lock(worker.project)
     worker.await_space()  # there is space: it goes on at once
+    worker.stopped_in(STEP)
+    assert worker.jobs(STEP.round)[STEP.stages[0]].state == "interrupted"
+    commands.set_want(worker.project, "pause")
+    worker.stopped_in(STEP)
+    assert worker.jobs(STEP.round)[STEP.stages[0]].state == "paused"
     assert worker.full_at is not None
     assert "the disk was full" in read.events(worker.db)[-1].text
     os.close(worker.lock)

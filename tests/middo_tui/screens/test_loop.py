@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 
 from engine.runtime import launch
 from engine.store import read
-from engine.store.connect import reader, writer
+from engine.store.connect import reader
 from engine.store.rows import Plan
 from middo_tui import app as app_module
 from middo_tui.app import MiddoApp
@@ -375,50 +375,6 @@ async def test_an_error_of_the_engine_is_shown_and_the_app_stays(
         await pilot.press("escape")
         await pilot.pause()
         assert app.screen is app.loop
-
-
-async def test_a_run_that_another_window_started_in_the_same_moment_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = Store(tmp_path / "p")
-
-    def other_is_first(project: Path) -> int:
-        store.db = writer(project)  # of this thread
-        store.worker()
-        raise launch.already_running(project)
-
-    monkeypatch.setattr(launch, "start", other_is_first)
-    app = MiddoApp(tmp_path / "p")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("enter")
-        await settle(pilot)
-        await until(pilot, "● running")
-        assert "already runs this project" not in screen_text(app)
-
-
-async def test_a_key_is_not_called_unavailable_any_longer_than_it_is(tmp_path: Path) -> None:
-    store = stores.running(tmp_path / "p")
-    app = MiddoApp(tmp_path / "p")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("s")
-        await until(pilot, "s is unavailable here")
-        store.job(1, "train", "paused", 180, 600)
-        store.db.execute("DELETE FROM worker")
-        await until(pilot, "‖ paused")
-        assert "is unavailable here" not in screen_text(app)
-
-
-async def test_the_bar_of_a_review_counts_what_was_decided_since(tmp_path: Path) -> None:
-    stores.waiting(tmp_path / "p")
-    app = MiddoApp(tmp_path / "p")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, "0 / 15")
-        await pilot.press("A", "y")
-        await settle(pilot)
-        await until(pilot, "15 / 15  100%")
-        await pilot.press("u")
-        await settle(pilot)
-        await until(pilot, "0 / 15")
 
 
 async def test_the_demo_leaves_with_enter_when_the_run_is_done(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 from engine.store import connect
 from middo_tui.app import MiddoApp
 from middo_tui.screens.line import TypeLine
+from middo_tui.screens.review.screen import ReviewScreen
+from middo_tui.terminal import typed_ahead
 from middo_tui.widgets.entry import Entry
-from tests.middo_tui.screens.test_loop import screen_text
+from tests.middo_tui.screens.test_loop import screen_text, until
 from tests.support import stores
 from tests.support.reviews import reviewing
 from tests.support.terminal import Terminal
@@ -54,6 +56,38 @@ def test_a_note_typed_in_one_burst_is_kept(tmp_path: Path, opened: Callable[...,
         assert db.execute("SELECT count(*) FROM rewrite WHERE state<>'proposed'").fetchone()[0] == 0
     finally:
         db.close()
+
+
+def test_a_key_right_behind_the_one_that_opens_a_screen_is_for_that_screen(
+    tmp_path: Path, opened: Callable[..., Terminal]
+) -> None:
+    """Also where the screen has read nothing yet: ``a`` on the screen before would turn auto on."""
+    reviewing(tmp_path / "p")
+    terminal = opened(tmp_path / "p")
+    terminal.wait_for("quit")
+    terminal.send(b"4aa")
+    terminal.wait_for("2 \u2714")
+    terminal.send(b"q")
+    assert terminal.wait() == 0
+    db = connect.reader(tmp_path / "p")
+    try:
+        assert db.execute("SELECT count(*) FROM rewrite WHERE state='accepted'").fetchone()[0] == 2
+        assert db.execute("SELECT auto FROM plan").fetchone()[0] == 0
+    finally:
+        db.close()
+
+
+async def test_a_screen_that_reads_nothing_holds_its_keys_up_only_so_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.waiting(tmp_path / "p")
+    monkeypatch.setattr(typed_ahead, "MOST_S", 0.1)
+    monkeypatch.setattr(ReviewScreen, "reading", True)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("4", "J", "1")
+        await until(pilot, "Round 0 waits for you")
+        assert app.screen is app.loop
 
 
 @pytest.mark.parametrize("closes", ["enter", "escape"])
