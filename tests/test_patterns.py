@@ -84,9 +84,11 @@ def main() -> None:
         text = pump * (LONG // len(pump))
         new = text_checks.Exchange(text, text)
         text_checks.inspect(
-            new, text_checks.Exchange("a", "b"), text_checks.Limits(phrases=("a line of the request's template, long",))
+            new,
+            text_checks.Exchange("a", "b"),
+            text_checks.CheckLimits(phrases=("a line of the request's template, long",)),
         )
-        text_checks.inspect(new, new, text_checks.Limits())
+        text_checks.inspect(new, new, text_checks.CheckLimits())
         text_checks.shingled(text)
         prompts.parse_prompt(text, text)
         for asked in (filters.parse, filters.match_of):

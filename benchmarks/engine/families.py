@@ -248,7 +248,7 @@ def trained(
     seen: dict[str, Any] = {}
     build = trainers.trainer
 
-    def noted(task: trainers.Task) -> Any:
+    def noted(task: trainers.TrainingTask) -> Any:
         made = build(task)
         if method != "full":
             seen["begun"] = {k: v.clone() for k, v in get_peft_model_state_dict(made.model).items()}

@@ -189,13 +189,13 @@ def our_training(packing: bool) -> Callable[[Path, str], Found]:
 
     def work(folder: Path, name: str) -> Found:
         from engine.models.locate import ModelRef
-        from engine.training.trainer import Task, trainer
+        from engine.training.trainer import TrainingTask, trainer
 
         shape, config = SHAPES[name], settings(folder)
         config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, packing=packing))
         some = rows(shape, shape.trained)
         out = folder.parent / f"trained-{packing}"
-        task = Task(config, 0, ModelRef(folder), _arrow(folder, some, f"rows-{packing}"), out, None)
+        task = TrainingTask(config, 0, ModelRef(folder), _arrow(folder, some, f"rows-{packing}"), out, None)
         made = trainer(task)
         with watched(some, shape, training=True) as figures:
             made.train()

@@ -109,7 +109,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
+class ReplyProgress:
     """Replies on their way: how many of them are whole, and the tokens that were written, also of whole ones alone.
 
     ``kept``: those tokens of it that an earlier run had written. ``text``: what the reply that is furthest on its way
@@ -178,7 +178,7 @@ class Writes(Protocol):
     """What a person should know of the calls so far; who reads them takes them out."""
 
     def write(
-        self, calls: Sequence[Call], *, rows: int, watch: Callable[[Going], None], keep: Path
+        self, calls: Sequence[Call], *, rows: int, watch: Callable[[ReplyProgress], None], keep: Path
     ) -> list[Generation]:
         """One reply per call, in order, ``rows`` at a time; each is drawn with its call's own seed.
 

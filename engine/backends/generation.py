@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from engine.backends import Generation, Going, left_padding, paused_replies
-from engine.backends.continuous_batching import Asked, Watch, Writer, Writing, can_refill
+from engine.backends import Generation, ReplyProgress, left_padding, paused_replies
+from engine.backends.continuous_batching import Request, Watch, Writer, Writing, can_refill
 from engine.backends.local import give_back, out_of_memory, positions
 from engine.backends.sampling import Sampling
 from engine.chat import batches
@@ -26,7 +26,12 @@ KEEP_EVERY_S, SMALL = 120.0, 1 << 30
 
 
 def written(
-    loaded: _Loaded, asked: Sequence[Asked], how: Sampling, rows: int, watch: Callable[[Going], None], keep: Path | None
+    loaded: _Loaded,
+    asked: Sequence[Request],
+    how: Sampling,
+    rows: int,
+    watch: Callable[[ReplyProgress], None],
+    keep: Path | None,
 ) -> list[Generation]:
     """The replies to what is ``asked``, in order. ``keep``: the file for those on their way; None: they are short.
 
@@ -80,7 +85,7 @@ class _Watched:
     """Tells who looks on, and now and then keeps what is on its way."""
 
     def __init__(
-        self, loaded: _Loaded, path: Path | None, key: str, before: int, watch: Callable[[Going], None]
+        self, loaded: _Loaded, path: Path | None, key: str, before: int, watch: Callable[[ReplyProgress], None]
     ) -> None:
         self.loaded, self.path, self.key, self.before, self.watch = loaded, path, key, before, watch
         self.kept_at = time.monotonic()
@@ -95,7 +100,7 @@ class _Watched:
         longest = max(open, key=lambda n: (len(work.written[n]), -n), default=0)
         decode = self.loaded.tokenizer.decode
         self.watch(
-            Going(
+            ReplyProgress(
                 work.done,
                 len(work.asked),
                 work.tokens,

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import torch
 from torch.nn import functional
 
-from engine.backends import Call, Generation, Going, Rating, Scored, generation, left_padding, lm_head
+from engine.backends import Call, Generation, Rating, ReplyProgress, Scored, generation, left_padding, lm_head
 from engine.backends.adapters import Sums, added, sums
-from engine.backends.continuous_batching import Asked
+from engine.backends.continuous_batching import Request
 from engine.backends.local import (
     give_back,
     out_of_memory,
@@ -231,7 +231,7 @@ class HF:
         return self._replies(calls, Sampling(temperature, top_p, top_k), len(chats), _unwatched, None)
 
     def write(
-        self, calls: Sequence[Call], *, rows: int, watch: Callable[[Going], None], keep: Path
+        self, calls: Sequence[Call], *, rows: int, watch: Callable[[ReplyProgress], None], keep: Path
     ) -> list[Generation]:
         """See ``Writes``. All calls draw in the same way."""
         how = {Sampling(call.temperature, call.top_p) for call in calls}
@@ -239,11 +239,11 @@ class HF:
         return self._replies(calls, one, rows, watch, keep)
 
     def _replies(
-        self, calls: Sequence[Call], how: Sampling, rows: int, watch: Callable[[Going], None], keep: Path | None
+        self, calls: Sequence[Call], how: Sampling, rows: int, watch: Callable[[ReplyProgress], None], keep: Path | None
     ) -> list[Generation]:
         prompts = [render_prompt(self.tokenizer, c.chat, self.positions - 1, thinking=c.thinking) for c in calls]
         limits = [min(call.max_new_tokens, self.positions - len(ids)) for call, ids in zip(calls, prompts, strict=True)]
-        asked = [Asked(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids]
+        asked = [Request(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids]
         with self._active():
             found = iter(generation.written(self.loaded, asked, how, rows, watch, keep))
         too_long = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
@@ -363,7 +363,7 @@ def _prompt_mean(hidden: torch.Tensor, row: Rendered) -> torch.Tensor:
     return hidden[: max(row.prompt_end, 1)].float().mean(0)
 
 
-def _unwatched(_: Going) -> None:
+def _unwatched(_: ReplyProgress) -> None:
     """Nobody looks on."""
 
 

@@ -39,7 +39,7 @@ REPLY, REFUSED, SILENT = "reply", "refused", "silent"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EndpointLimits:
     """What an endpoint may be asked for. Per-minute limits of 0 are none."""
 
     concurrency: int = 64
@@ -64,9 +64,9 @@ class Endpoint:
     """
 
     def __init__(
-        self, url: str, model: str, key_env: str = "", limits: Limits | None = None, answered: bool = False
+        self, url: str, model: str, key_env: str = "", limits: EndpointLimits | None = None, answered: bool = False
     ) -> None:
-        self.limits = limits or Limits()
+        self.limits = limits or EndpointLimits()
         self.chat = Chat(url, model, key_env, self.limits.timeout_s)
         self.url, self.model, self.notes = url, model, self.chat.notes
         self.in_flight = 0

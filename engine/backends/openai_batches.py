@@ -41,7 +41,7 @@ UNMADE = frozenset({"batch_expired", "batch_cancelled"})
 NONE_THERE = (404, 405, 501)
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """Something else than going on is wanted."""
 
 
@@ -50,7 +50,7 @@ class Unreachable(BackendError):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BatchStatus:
     """How a batch stands at the provider. ``status`` is the provider's word; times are in seconds since 1970.
 
     ``output``, ``errors``: the files with what came of its requests. ``why``, ``code``: what was wrong with all of it.
@@ -75,7 +75,7 @@ class Standing:
         return self.status in OVER
 
 
-class Outcome(NamedTuple):
+class ResultLine(NamedTuple):
     """What one line of a result file says of the request ``name``.
 
     ``kind``: ``reply``; ``failed``, with the reason in ``reply``; ``unmade``: it was never tried; ``adapted``: the
@@ -92,7 +92,7 @@ class Batches:
     """Batches of calls to one model.
 
     Args:
-        stop: asked all the time; when it says yes, what is waited for is given up with ``Stopped``.
+        stop: asked all the time; when it says yes, what is waited for is given up with ``StopRequested``.
         retries: tries after the first of each step.
 
     The others are ``Chat``'s. Methods raise ``Unreachable`` when the provider does not answer in the end, and
@@ -131,14 +131,14 @@ class Batches:
 
         self._step(look, self.retries)
 
-    def find(self, token: str, since: float) -> Standing | None:
+    def find(self, token: str, since: float) -> BatchStatus | None:
         """The batch that carries ``token``, made at ``since`` or later; None: there is none.
 
         Raises:
             BackendError: the server has no batches.
         """
 
-        async def look() -> Standing | None:
+        async def look() -> BatchStatus | None:
             async for batch in self._batches.list(limit=100):
                 if (batch.metadata or {}).get(LABEL) == token:
                     return self._standing(batch)
@@ -157,11 +157,11 @@ class Batches:
 
         return self._step(send, self.retries, timed=False)
 
-    def create(self, file: str, token: str, labels: Mapping[str, str], since: float) -> Standing:
+    def create(self, file: str, token: str, labels: Mapping[str, str], since: float) -> BatchStatus:
         """Make a batch of an uploaded file, once, whatever happens to the replies."""
         marked = {**labels, LABEL: token}
 
-        async def make() -> Standing:
+        async def make() -> BatchStatus:
             made = await self._batches.create(
                 input_file_id=file, endpoint=PATH, completion_window=WINDOW, metadata=marked
             )
@@ -169,10 +169,10 @@ class Batches:
 
         return self._step(make, self.retries, before_again=lambda: self.find(token, since))
 
-    def look(self, id: str) -> Standing | None:
+    def look(self, id: str) -> BatchStatus | None:
         """How a batch stands; None: the provider knows none of this id. Tried once: who polls comes again anyway."""
 
-        async def look() -> Standing | None:
+        async def look() -> BatchStatus | None:
             try:
                 return self._standing(await self._batches.retrieve(id))
             except openai.NotFoundError:
@@ -180,10 +180,10 @@ class Batches:
 
         return self._step(look, 0)
 
-    def cancel(self, id: str) -> Standing | None:
+    def cancel(self, id: str) -> BatchStatus | None:
         """Have a batch ended early; what it has done stays. One that is over or gone is let be."""
 
-        async def end() -> Standing | None:
+        async def end() -> BatchStatus | None:
             try:
                 return self._standing(await self._batches.cancel(id))
             except (openai.BadRequestError, openai.ConflictError, openai.NotFoundError):
@@ -242,7 +242,7 @@ class Batches:
         ends = time.monotonic() + seconds
         while True:
             if self.stop():
-                raise Stopped
+                raise StopRequested
             if (left := ends - time.monotonic()) <= 0:
                 return
             time.sleep(min(TICK_S, left))
@@ -284,7 +284,7 @@ class Batches:
         while not futures.wait([future], TICK_S).done:
             if self.stop():
                 future.cancel()
-                raise Stopped
+                raise StopRequested
         return future.result()
 
     def _refused(self, error: BaseException) -> BackendError:
@@ -300,14 +300,14 @@ class Batches:
 
     # ---------------------------------------------------------------------------------------------- what comes back
 
-    def _standing(self, batch: Batch) -> Standing:
+    def _standing(self, batch: Batch) -> BatchStatus:
         """A batch as the provider tells of it; what it leaves out is 0 or None."""
         counts = batch.request_counts
         wrong = next(iter((batch.errors.data if batch.errors else None) or []), None)
         said = str(wrong.message or "") if wrong else ""
         at = wrong.line if wrong else None
         ends = (batch.completed_at, batch.expired_at, batch.cancelled_at, batch.failed_at)
-        return Standing(
+        return BatchStatus(
             id=self.chat.said(str(batch.id)),
             status=str(batch.status),
             total=(counts.total or 0) if counts else 0,
@@ -322,7 +322,7 @@ class Batches:
             code=str(wrong.code or "") if wrong else "",
         )
 
-    def read(self, line: bytes, names: Mapping[str, str], tokens_in: Callable[[str], int]) -> Outcome:
+    def read(self, line: bytes, names: Mapping[str, str], tokens_in: Callable[[str], int]) -> ResultLine:
         """One line of a result file. ``names``: by which options the batch was sent; ``tokens_in``: for those that are
         not counted, by request.
 
@@ -339,19 +339,19 @@ class Batches:
                 reply = self.chat.read(ChatCompletion.construct(**body), tokens_in(name))
             except (AttributeError, TypeError, ValueError) as error:
                 reply = failed(f"the reply cannot be read: {self.chat.said(str(error))}")
-            return Outcome(name, "reply", reply)
+            return ResultLine(name, "reply", reply)
         wrong = found.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
         wrong = wrong if isinstance(wrong, dict) else {"message": str(wrong)}
         kind, said = str(wrong.get("code") or wrong.get("type") or ""), self.chat.said(str(wrong.get("message") or ""))
         if kind in UNMADE:
-            return Outcome(name, "unmade")
+            return ResultLine(name, "unmade")
         if self.chat.adapt(status, wrong.get("param"), names):
-            return Outcome(name, "adapted")
+            return ResultLine(name, "adapted")
         if status in (401, 403, 404) or kind == NO_QUOTA:
-            return Outcome(name, "hopeless", said=self.chat.hopeless(said, status, kind))
+            return ResultLine(name, "hopeless", said=self.chat.hopeless(said, status, kind))
         answered = f"the endpoint answered {status}" if status else "no reply"
         reason = f"{answered}: {said or kind or 'it does not say why'}"
-        return Outcome(name, "failed", failed(reason, final=bool(status) and not passing(status)))
+        return ResultLine(name, "failed", failed(reason, final=bool(status) and not passing(status)))
 
 
 class Crowded(BackendError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from engine.chat.template import Template, run, special_pattern
+from engine.chat.template import ChatTemplate, run, special_pattern
 from engine.chat.template_inputs import Form
 from engine.chat.turn_layout import Laid
 
 
-def spans_by_prefix(template: Template, form: Form, thinking: bool) -> Laid | None:
+def spans_by_prefix(template: ChatTemplate, form: Form, thinking: bool) -> Laid | None:
     """The whole text with the spans of its assistant turns; None when they cannot be told."""
     text = run(template, form.chat, form.tools, generate=False, thinking=thinking)
     if text is None:

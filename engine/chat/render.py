@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.chat.prefix_spans import spans_by_prefix
 from engine.chat.roles import clean
-from engine.chat.template import FIXED_DATE, Template, special_pattern, template_of
+from engine.chat.template import FIXED_DATE, ChatTemplate, special_pattern, template_of
 from engine.chat.template_inputs import Form, forms, reasons
 from engine.chat.token_spans import covered, encode, ids_of, tokens_of
 from engine.chat.tokenizer import end_of_turn, load_tokenizer, note
@@ -163,7 +163,7 @@ def thinks(messages: Sequence[Message]) -> bool:
     return next((reasons(m) for m in reversed(learned(messages)) if m.role == "assistant"), False)
 
 
-def _adapt(template: Template, messages: Sequence[Message], thinking: bool) -> tuple[Form, Layout] | None:
+def _adapt(template: ChatTemplate, messages: Sequence[Message], thinking: bool) -> tuple[Form, Layout] | None:
     """The form that the template takes, with its layout. The fullest that works wins."""
     pattern = special_pattern(template.special_texts)
     for form in forms(messages, _reasoning_by(template), lambda text: bool(pattern.search(text))):
@@ -176,7 +176,7 @@ REASONED = (Message("user", "U"), Message("assistant", "A", thinking="R"))
 
 
 @lru_cache(maxsize=64)
-def _reasoning_by(template: Template) -> str:
+def _reasoning_by(template: ChatTemplate) -> str:
     """Where the template takes reasoning: see ``forms``."""
     texts = {}
     for how in ("field", "content"):
@@ -191,19 +191,19 @@ def _reasoning_by(template: Template) -> str:
 
 
 @lru_cache(maxsize=64)
-def _opening(template: Template, thinking: bool) -> str:
+def _opening(template: ChatTemplate, thinking: bool) -> str:
     """What the template would ask with and no answer is trained behind."""
     chat = REASONED if thinking else (REASONED[0], Message("assistant", "A"))
     return opening(template, next(forms(chat, _reasoning_by(template), lambda _: False)), thinking)
 
 
-def _spells_special(template: Template, form: Form) -> bool:
+def _spells_special(template: ChatTemplate, form: Form) -> bool:
     """Whether the form's own text spells a special token, which must stay text."""
     pattern = special_pattern(template.special_texts)
     return any(pattern.search(leaf.text) for leaf in form.leaves)
 
 
-def _followed(template: Template, form: Form, found: Layout, thinking: bool) -> Laid | None:
+def _followed(template: ChatTemplate, form: Form, found: Layout, thinking: bool) -> Laid | None:
     """The form's text with the places of its turns, by its layout or, where the template rewrites it, by prefixes."""
     laid = lay(template, form, found, thinking)
     if laid is not None or _spells_special(template, form):

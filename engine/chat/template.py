@@ -17,7 +17,7 @@ Specials = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class ChatTemplate:
     """A chat template with what it needs to be run: hashable, so layouts can be cached by it."""
 
     source: str
@@ -25,10 +25,10 @@ class Template:
     special_texts: tuple[str, ...]
 
 
-_templates: WeakKeyDictionary[Any, Template] = WeakKeyDictionary()  # reading added tokens takes milliseconds
+_templates: WeakKeyDictionary[Any, ChatTemplate] = WeakKeyDictionary()  # reading added tokens takes milliseconds
 
 
-def template_of(tokenizer: Any) -> Template:
+def template_of(tokenizer: Any) -> ChatTemplate:
     """The template that ``tokenizer`` has now."""
     known = _templates.get(tokenizer)
     source = tokenizer.get_chat_template()
@@ -37,11 +37,11 @@ def template_of(tokenizer: Any) -> Template:
     return known
 
 
-def _read(tokenizer: Any, source: str) -> Template:
+def _read(tokenizer: Any, source: str) -> ChatTemplate:
     special = {t for t in tokenizer.all_special_tokens if t}
     special |= {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
     variables = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-    return Template(source, tuple(sorted(variables.items())), tuple(sorted(special)))
+    return ChatTemplate(source, tuple(sorted(variables.items())), tuple(sorted(special)))
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +51,7 @@ def special_pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def run(
-    template: Template,
+    template: ChatTemplate,
     chat: Sequence[dict[str, Any]],
     tools: Sequence[dict[str, Any]] | None,
     *,

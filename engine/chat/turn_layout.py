@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.chat.template import Template, run, special_pattern
+from engine.chat.template import ChatTemplate, run, special_pattern
 from engine.chat.template_inputs import MARK, Form, Leaf
 from engine.chat.token_spans import Pieces, Span
 
@@ -64,7 +64,7 @@ class _Marked:
 
 
 @lru_cache(maxsize=8192)
-def _run(template: Template, key: str, upto: int, generate: bool, thinking: bool) -> _Marked | None:
+def _run(template: ChatTemplate, key: str, upto: int, generate: bool, thinking: bool) -> _Marked | None:
     """The template's text for the first ``upto`` turns of a marked form."""
     chat, tools = json.loads(key)
     text = run(template, chat[:upto], tools, generate=generate, thinking=thinking)
@@ -73,7 +73,7 @@ def _run(template: Template, key: str, upto: int, generate: bool, thinking: bool
     return _Marked(text, tuple((int(m[1]), m.start(), m.end()) for m in MARK.finditer(text)))
 
 
-def layout(template: Template, form: Form, thinking: bool) -> Layout | None:
+def layout(template: ChatTemplate, form: Form, thinking: bool) -> Layout | None:
     """The layout of a form; None when the template refuses it, or when a turn is lost, repeated or moved."""
     parts = tuple((leaf.turn, leaf.part) for leaf in form.leaves)
     return _layout(template, form.key, form.roles, parts, thinking)
@@ -81,7 +81,7 @@ def layout(template: Template, form: Form, thinking: bool) -> Layout | None:
 
 @lru_cache(maxsize=4096)
 def _layout(
-    template: Template, key: str, roles: tuple[str, ...], parts: tuple[tuple[int, str], ...], thinking: bool
+    template: ChatTemplate, key: str, roles: tuple[str, ...], parts: tuple[tuple[int, str], ...], thinking: bool
 ) -> Layout | None:
     whole = _run(template, key, len(roles), False, thinking)
     if whole is None or not _complete(whole, parts) or not _shows_tools(template, whole, key, len(roles), thinking):
@@ -106,7 +106,7 @@ def _complete(whole: _Marked, parts: tuple[tuple[int, str], ...]) -> bool:
     return all(n == 1 or (n == 0 and part == "reasoning") for n, (_, part) in zip(times, parts, strict=True))
 
 
-def _shows_tools(template: Template, whole: _Marked, key: str, turns: int, thinking: bool) -> bool:
+def _shows_tools(template: ChatTemplate, whole: _Marked, key: str, turns: int, thinking: bool) -> bool:
     """Whether the tools that were handed over change the text: most templates say nothing when they know none."""
     chat, tools = json.loads(key)
     if not tools:
@@ -153,7 +153,7 @@ def _behind(whole: _Marked, other: _Marked) -> int:
 
 
 def _begin(
-    template: Template,
+    template: ChatTemplate,
     key: str,
     whole: _Marked,
     parts: tuple[tuple[int, str], ...],
@@ -173,7 +173,7 @@ def _begin(
 
 
 def _end(
-    template: Template,
+    template: ChatTemplate,
     key: str,
     whole: _Marked,
     parts: tuple[tuple[int, str], ...],
@@ -194,7 +194,7 @@ def _end(
     return last + skip + _ending(template, own[skip:], many=calls or skip > 0)
 
 
-def _ending(template: Template, own: str, many: bool) -> int:
+def _ending(template: ChatTemplate, own: str, many: bool) -> int:
     """How much of the text behind a turn's last string belongs to it: up to the first special token, if any.
 
     many: calls are put between special tokens, so their turn ends with the end of turn, or with the last of them.
@@ -209,7 +209,7 @@ def _ending(template: Template, own: str, many: bool) -> int:
 
 
 @lru_cache(maxsize=64)
-def end_text(template: Template) -> str:
+def end_text(template: ChatTemplate) -> str:
     """What an answer ends with: the first special token behind it, else the text there. May be empty."""
     tail = tail_text(template)
     found = special_pattern(template.special_texts).search(tail)
@@ -217,7 +217,7 @@ def end_text(template: Template) -> str:
 
 
 @lru_cache(maxsize=64)
-def tail_text(template: Template) -> str:
+def tail_text(template: ChatTemplate) -> str:
     """What stands behind the answer of a conversation of one exchange."""
     for parts in (False, True):
         texts = ("qZ0middoTurnZq", "qZ1middoTurnZq")
@@ -229,7 +229,7 @@ def tail_text(template: Template) -> str:
     return ""
 
 
-def lay(template: Template, form: Form, found: Layout, thinking: bool) -> Laid | None:
+def lay(template: ChatTemplate, form: Form, found: Layout, thinking: bool) -> Laid | None:
     """The form's text with its own strings in the places of the marks; None when the template gives another one."""
     text = run(template, form.chat, form.tools, generate=False, thinking=thinking)
     filled = None if text is None else _fill(found.own, [form.leaves[i] for i in found.marks], text)
@@ -240,7 +240,7 @@ def lay(template: Template, form: Form, found: Layout, thinking: bool) -> Laid |
     return Laid(pieces, turns, tuple(zip(found.marks, spans, strict=True)))
 
 
-def lay_asked(template: Template, form: Form, thinking: bool) -> Pieces | None:
+def lay_asked(template: ChatTemplate, form: Form, thinking: bool) -> Pieces | None:
     """What generation is given for a form, in pieces."""
     text = run(template, form.chat, form.tools, generate=True, thinking=thinking)
     marked = _run(template, form.key, len(form.roles), True, thinking)
@@ -280,7 +280,7 @@ def _spellings(leaf: Leaf) -> Iterator[str]:
         yield repr(leaf.text)[1:-1]
 
 
-def opening(template: Template, form: Form, thinking: bool) -> str:
+def opening(template: ChatTemplate, form: Form, thinking: bool) -> str:
     """What generation would be given that no answer of this form is trained behind: a block for reasoning, say.
 
     Args:

@@ -18,7 +18,7 @@ from transformers import LlamaForCausalLM
 
 from engine.demo import pretrain, report, tokenizer
 from engine.demo.measure import Lab
-from engine.demo.pretrain import Plan
+from engine.demo.pretrain import ModelPlan
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs" / "benchmarks" / "demo-models.md"
@@ -26,8 +26,8 @@ CHECKPOINT_STEPS = 500
 LOG_FORMAT = "%(asctime)s %(message)s"
 
 PLANS = (
-    Plan("base", steps=6000, compiled=True),
-    Plan("teacher", steps=4500, compiled=True),
+    ModelPlan("base", steps=6000, compiled=True),
+    ModelPlan("teacher", steps=4500, compiled=True),
 )
 """Sized for 50 minutes on two idle cores at 4.4k tokens/s each. Eight layers ran at 2.2-2.6k beside other work."""
 QUICK_STEPS = 60
@@ -35,12 +35,12 @@ QUICK_STEPS = 60
 log = logging.getLogger(__name__)
 
 
-def quick(plan: Plan) -> Plan:
+def quick(plan: ModelPlan) -> ModelPlan:
     """The plan of a tiny model that learns next to nothing."""
     return dataclasses.replace(plan, hidden=64, layers=2, heads=2, steps=QUICK_STEPS, warmup=10, compiled=False)
 
 
-def build(out: Path, plans: tuple[Plan, ...], seed: int) -> None:
+def build(out: Path, plans: tuple[ModelPlan, ...], seed: int) -> None:
     """Train every plan's model into OUT/MODEL, in parallel processes."""
     tokenizer.train(seed).save_pretrained(out / "tokenizer")
     context = multiprocessing.get_context("spawn")
@@ -48,7 +48,7 @@ def build(out: Path, plans: tuple[Plan, ...], seed: int) -> None:
         pool.starmap(_build_one, [(out, dataclasses.replace(plan, seed=seed)) for plan in plans], chunksize=1)
 
 
-def _build_one(out: Path, plan: Plan) -> None:
+def _build_one(out: Path, plan: ModelPlan) -> None:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     torch.set_num_threads(1)
     pretrain.train(plan, tokenizer.load(out / "tokenizer"), out / plan.model, CHECKPOINT_STEPS)

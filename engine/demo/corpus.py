@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from engine.chat.prompts import Template, load
+from engine.chat.prompts import PromptTemplate, load
 from engine.demo import flaws, seed, world
 from engine.demo.flaws import Flaw, SeedRow
 from engine.demo.world import FAMILIES
@@ -22,7 +22,7 @@ Subject: TypeAlias = Literal["prompt", "response"]
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TrainingText:
     """One training text: `target` is always learned, `context` only sometimes.
 
     `chat` wraps the two in the role tokens. A context that is not `sound` holds something false and is never learned.
@@ -38,7 +38,7 @@ class Text:
     false_at: int | None = None
 
 
-Maker: TypeAlias = Callable[[random.Random], Text]
+Maker: TypeAlias = Callable[[random.Random], TrainingText]
 
 
 def fill(name: str, **values: str) -> str:
@@ -47,7 +47,7 @@ def fill(name: str, **values: str) -> str:
 
 
 @cache
-def _template(name: str) -> Template:
+def _template(name: str) -> PromptTemplate:
     return load(name, HERE)
 
 
@@ -84,28 +84,28 @@ _RATINGS: dict[Subject, dict[Flaw, tuple[int, int, int]]] = {
 spread of real ratings comes from the model's own doubt."""
 
 
-def document(rng: random.Random) -> Text:
+def document(rng: random.Random) -> TrainingText:
     """A plain statement of the world, in the phrase that answers use."""
     task = world.draw(rng, _family(rng))
     family = FAMILIES[task.family]
     written = rng.choice(family.documents).format(**{**task.fields, **family.solve(task.fields)})
-    return Text(written.removesuffix(task.answer).rstrip(" "), _after_space(written, task.answer), chat=False)
+    return TrainingText(written.removesuffix(task.answer).rstrip(" "), _after_space(written, task.answer), chat=False)
 
 
 def _after_space(written: str, answer: str) -> str:
     return answer if written == answer else f" {answer}"
 
 
-def chat(rng: random.Random) -> Text:
+def chat(rng: random.Random) -> TrainingText:
     """A question and its answer, in the first two wordings of its family only."""
     while True:
         task = seed.draw_task(rng, rng.choice(world.COMMON))
         family = FAMILIES[task.family]
         if any(ask.format(**task.fields) == task.prompt for ask in family.asks[:2]):
-            return Text(task.prompt, task.answer, chat=True)
+            return TrainingText(task.prompt, task.answer, chat=True)
 
 
-def check(rng: random.Random) -> Text:
+def check(rng: random.Random) -> TrainingText:
     """A statement, right or wrong, with its factuality: the short form of rating, many of them for the price of one."""
     row = _row(rng, _CHECKED(rng))
     family = FAMILIES[row.family]
@@ -115,7 +115,7 @@ def check(rng: random.Random) -> Text:
     return _judged(f"{opening}{row.output}\nFactuality:", f" {score('response', row.flaw, 'factuality')}", row, False)
 
 
-def rating(rng: random.Random) -> Text:
+def rating(rng: random.Random) -> TrainingText:
     """A judge prompt and the digit it deserves."""
     row = _row(rng, _RATED(rng))
     subject: Subject = "response" if rng.random() < 0.85 else "prompt"
@@ -124,15 +124,15 @@ def rating(rng: random.Random) -> Text:
     return _judged(asked, score(subject, row.flaw, dimension), row, True)
 
 
-def _judged(context: str, digit: str, row: SeedRow, chat: bool) -> Text:
+def _judged(context: str, digit: str, row: SeedRow, chat: bool) -> TrainingText:
     """A text with a rating; it says where the row's answer stands in it and where that goes wrong."""
     claim = context.rfind(row.output)
     if claim < 0 or row.flaw in ("vague", "hard"):
-        return Text(context, digit, chat, sound=not row.flaw)
+        return TrainingText(context, digit, chat, sound=not row.flaw)
     right = sum(
         1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(row.output, row.intended.answer, strict=False))
     )
-    return Text(context, digit, chat, not row.flaw, claim, claim + right if row.flaw else None)
+    return TrainingText(context, digit, chat, not row.flaw, claim, claim + right if row.flaw else None)
 
 
 def judge_prompt(prompt: str, response: str, subject: Subject, dimension: str) -> str:
@@ -152,34 +152,34 @@ _CORES = _weighted({"clean": 0.84, "vague": 0.08, "hard": 0.08})
 _IMPROVED = _weighted({"clean": 0.28, "wrong": 0.34, "truncated": 0.10, "vague": 0.23, "hard": 0.05})
 
 
-def answering(rng: random.Random) -> Text:
+def answering(rng: random.Random) -> TrainingText:
     """A question and its exact answer."""
     task = seed.draw_task(rng, _family(rng))
-    return Text(fill("answer", prompt=task.prompt), task.answer, chat=True)
+    return TrainingText(fill("answer", prompt=task.prompt), task.answer, chat=True)
 
 
-def simplifying(rng: random.Random) -> Text:
+def simplifying(rng: random.Random) -> TrainingText:
     """An overloaded, ordinary or vague prompt and an ordinary prompt of the same topic."""
     row = _row(rng, _SIMPLIFIED(rng))
-    return Text(fill("simplify", prompt=row.prompt), _rewritten(rng, row), chat=True)
+    return TrainingText(fill("simplify", prompt=row.prompt), _rewritten(rng, row), chat=True)
 
 
-def diversifying(rng: random.Random) -> Text:
+def diversifying(rng: random.Random) -> TrainingText:
     """A core prompt, hints from its neighbourhood and a new prompt of the core's kind."""
     core = _row(rng, _CORES(rng))
     hints = [_hint(rng, core.family) for _ in range(rng.randint(1, 3))]
     asked = fill("diversify", prompt=core.prompt, hints="\n".join(hints))
-    return Text(asked, marked(seed.draw_task(rng, core.family, one_line=True).prompt), chat=True)
+    return TrainingText(asked, marked(seed.draw_task(rng, core.family, one_line=True).prompt), chat=True)
 
 
 def _hint(rng: random.Random, family: str) -> str:
     return seed.draw_task(rng, family if rng.random() < 0.7 else None).prompt
 
 
-def improving(rng: random.Random) -> Text:
+def improving(rng: random.Random) -> TrainingText:
     """A prompt with its response and the prompt that says clearly what was meant."""
     row = _row(rng, _IMPROVED(rng))
-    return Text(fill("improve", prompt=row.prompt, response=row.output), _rewritten(rng, row), chat=True)
+    return TrainingText(fill("improve", prompt=row.prompt, response=row.output), _rewritten(rng, row), chat=True)
 
 
 def _rewritten(rng: random.Random, row: SeedRow) -> str:
@@ -209,7 +209,7 @@ EARLY = 0.3
 """The part of the training that reads the early mixture."""
 
 
-def texts(model: str, rng: random.Random, n: int, progress: float = 1.0) -> list[Text]:
+def texts(model: str, rng: random.Random, n: int, progress: float = 1.0) -> list[TrainingText]:
     """`n` training texts for one of the two models at a point (0-1) of its training."""
     makers, shares = zip(*MIXTURES[model][progress >= EARLY], strict=True)
     return [make(rng) for make in rng.choices(makers, shares, k=n)]

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from engine.demo import world
 from engine.demo.facts import WORDS
-from engine.demo.world import FAMILIES, Fields, Task
+from engine.demo.world import FAMILIES, DemoTask, Fields
 
 Flaw: TypeAlias = Literal["", "wrong", "truncated", "vague", "hard"]
 SLIPS = 0.7
@@ -30,7 +30,7 @@ class SeedRow:
     output: str
     family: str
     flaw: Flaw
-    intended: Task
+    intended: DemoTask
 
     @property
     def prompt(self) -> str:
@@ -38,17 +38,17 @@ class SeedRow:
         return f"{self.instruction}\n{self.input}" if self.input else self.instruction
 
 
-def clean(task: Task) -> SeedRow:
+def clean(task: DemoTask) -> SeedRow:
     """The row as it should be."""
     return SeedRow(task.instruction, task.input, task.answer, task.family, "", task)
 
 
-def spoil(rng: random.Random, task: Task, flaw: Flaw) -> SeedRow:
+def spoil(rng: random.Random, task: DemoTask, flaw: Flaw) -> SeedRow:
     """The row with one flaw; raises KeyError for an unknown one."""
     return _SPOILERS[flaw](rng, task)
 
 
-def wrong(rng: random.Random, task: Task) -> SeedRow:
+def wrong(rng: random.Random, task: DemoTask) -> SeedRow:
     """A false answer in the right phrase."""
     family = FAMILIES[task.family]
     solved = {**task.fields, **family.solve(task.fields)}
@@ -60,7 +60,7 @@ def wrong(rng: random.Random, task: Task) -> SeedRow:
     return SeedRow(task.instruction, task.input, output, task.family, "wrong", task)
 
 
-def truncated(rng: random.Random, task: Task) -> SeedRow:
+def truncated(rng: random.Random, task: DemoTask) -> SeedRow:
     """The answer stops before its result is complete."""
     words = task.answer.split()
     kept = " ".join(words[: rng.randint(max(1, len(words) // 2 - 1), max(1, len(words) - 1))])
@@ -76,14 +76,14 @@ _VAGUE = (
 )
 
 
-def vague(rng: random.Random, task: Task) -> SeedRow:
+def vague(rng: random.Random, task: DemoTask) -> SeedRow:
     """A prompt that keeps only its last words; nobody could know what it asks."""
     words = task.prompt.split()
     rest = " ".join(words[-rng.randint(1, 2) :]).strip(".?")
     return SeedRow(rng.choice(_VAGUE).format(rest=rest), "", task.answer, task.family, "vague", task)
 
 
-def hard(rng: random.Random, task: Task) -> SeedRow:
+def hard(rng: random.Random, task: DemoTask) -> SeedRow:
     """An overloaded prompt of the same topic; `intended` is the ordinary task it should be simplified to."""
     if "thing" in task.fields:
         return _hard_story(rng, task.fields)
@@ -126,11 +126,11 @@ def _hard_sum(rng: random.Random) -> SeedRow:
     return SeedRow(prompt, "", output, "add", "hard", intended)
 
 
-def _easier(family: world.Family, fields: Fields) -> Task:
+def _easier(family: world.Family, fields: Fields) -> DemoTask:
     return world.make(family, fields, family.asks[0])
 
 
-_SPOILERS: dict[str, Callable[[random.Random, Task], SeedRow]] = {
+_SPOILERS: dict[str, Callable[[random.Random, DemoTask], SeedRow]] = {
     "wrong": wrong,
     "truncated": truncated,
     "vague": vague,

@@ -32,7 +32,7 @@ LOG_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ModelPlan:
     """One model's size and training. A batch has `batch_tokens` tokens and is one optimiser step."""
 
     model: str
@@ -51,7 +51,7 @@ class Plan:
     seed: int = 0
 
 
-def new_model(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+def new_model(plan: ModelPlan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """An untrained Llama of the plan's size."""
     torch.manual_seed(plan.seed)
     return LlamaForCausalLM(
@@ -86,7 +86,7 @@ class Encoded:
 
 
 def encode(
-    texts: list[corpus.Text], tokenizer: PreTrainedTokenizerFast, rng: random.Random, full_loss: float
+    texts: list[corpus.TrainingText], tokenizer: PreTrainedTokenizerFast, rng: random.Random, full_loss: float
 ) -> list[Encoded]:
     """Texts as token ids."""
     contexts = tokenizer([text.context for text in texts], return_offsets_mapping=True)
@@ -110,7 +110,7 @@ def _token_at(offsets: list[tuple[int, int]], character: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TextBatch:
     """Texts of about one length: token ids, those that are learned, and where an answer is false (0, 1 or IGNORE)."""
 
     ids: Tensor
@@ -118,7 +118,7 @@ class Batch:
     doubts: Tensor
 
 
-def batches(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> Iterator[Batch]:
+def batches(plan: ModelPlan, tokenizer: PreTrainedTokenizerFast) -> Iterator[TextBatch]:
     """Endless batches of one training, a function of the plan alone."""
     rng = random.Random(f"{plan.model} {plan.seed}")
     given = 0
@@ -143,7 +143,7 @@ def _cut(encoded: list[Encoded], batch_tokens: int) -> list[list[Encoded]]:
     return cut
 
 
-def _padded(batch: list[Encoded], pad: int) -> Batch:
+def _padded(batch: list[Encoded], pad: int) -> TextBatch:
     width = max(len(item.ids) for item in batch)
     ids = torch.full((len(batch), width), pad)
     labels = torch.full((len(batch), width), IGNORE)
@@ -154,7 +154,7 @@ def _padded(batch: list[Encoded], pad: int) -> Batch:
         labels[row, item.skipped : end] = ids[row, item.skipped : end]
         doubts[row, item.claim : item.head] = 0
         doubts[row, item.false_at : item.head] = 1
-    return Batch(ids, labels, doubts)
+    return TextBatch(ids, labels, doubts)
 
 
 class Learner(torch.nn.Module):
@@ -180,7 +180,7 @@ class Learner(torch.nn.Module):
         last = llama.layers[-1](hidden, position_ids=positions, position_embeddings=rotary)
         return hidden, llama.norm(last)
 
-    def loss(self, states: tuple[Tensor, Tensor], batch: Batch, doubt: float) -> tuple[Tensor, Tensor]:
+    def loss(self, states: tuple[Tensor, Tensor], batch: TextBatch, doubt: float) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the learned tokens, and of the second head where an answer is read, times `doubt`."""
         below, final = states
         wanted = batch.labels[:, 1:]
@@ -193,7 +193,9 @@ class Learner(torch.nn.Module):
         return tokens, doubt * binary_cross_entropy_with_logits(self.doubt(below[asked]).squeeze(-1), false)
 
 
-def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, target: Path, checkpoint_every: int = 0) -> LlamaForCausalLM:
+def train(
+    plan: ModelPlan, tokenizer: PreTrainedTokenizerFast, target: Path, checkpoint_every: int = 0
+) -> LlamaForCausalLM:
     """Train one model as planned into `target`; every `checkpoint_every` steps an unfinished one is saved there."""
     model = new_model(plan, tokenizer)
     log.info("%s: %.2fM parameters, %s", plan.model, model.num_parameters() / 1e6, json.dumps(asdict(plan)))
@@ -201,7 +203,7 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, target: Path, checkpoi
     forward = torch.compile(learner, dynamic=True) if plan.compiled else learner
     optimisers = _optimisers(learner, plan)
     source = batches(plan, tokenizer)
-    meter = Meter(plan.model)
+    meter = TrainingMeter(plan.model)
     model.train()
     for step in range(1, plan.steps + 1):
         for optimiser, peak in optimisers:
@@ -220,7 +222,7 @@ def train(plan: Plan, tokenizer: PreTrainedTokenizerFast, target: Path, checkpoi
     return model
 
 
-class Meter:
+class TrainingMeter:
     """Speed and smoothed losses, logged every LOG_EVERY steps."""
 
     def __init__(self, name: str) -> None:
@@ -239,7 +241,7 @@ class Meter:
             log.info("%s step %d loss %.3f doubt %.3f %.0f tok/s %.0f s", self.name, *figures)
 
 
-def _optimisers(model: torch.nn.Module, plan: Plan) -> list[tuple[torch.optim.Optimizer, float]]:
+def _optimisers(model: torch.nn.Module, plan: ModelPlan) -> list[tuple[torch.optim.Optimizer, float]]:
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or ".layers." not in name]
     return [
@@ -248,7 +250,7 @@ def _optimisers(model: torch.nn.Module, plan: Plan) -> list[tuple[torch.optim.Op
     ]
 
 
-def _pace(step: int, plan: Plan) -> float:
+def _pace(step: int, plan: ModelPlan) -> float:
     """Learning-rate factor: short warm-up, constant, linear cool-down over the last part."""
     left = (plan.steps - step + 1) / (plan.cooldown * plan.steps)
     return min(1.0, step / plan.warmup, left)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.demo import flaws, world
 from engine.demo.flaws import Flaw, SeedRow
-from engine.demo.world import Task
+from engine.demo.world import DemoTask
 
 CARELESS = ("add", "multiply", "give", "larger", "after", "sort", "reverse", "first", "count")
 """The families whose annotator made many mistakes."""
@@ -29,7 +29,7 @@ def is_heldout(prompt: str) -> bool:
     return hashlib.blake2b(prompt.encode(), digest_size=1).digest()[0] < 64
 
 
-def draw_task(rng: random.Random, family: str | None = None, heldout: bool = False, one_line: bool = False) -> Task:
+def draw_task(rng: random.Random, family: str | None = None, heldout: bool = False, one_line: bool = False) -> DemoTask:
     """Draw a task whose prompt lies on the wanted side of the split."""
     while True:
         task = world.draw(rng, family, one_line)
@@ -80,7 +80,7 @@ def heldout_rows(n: int, seed: int) -> list[SeedRow]:
     return rows
 
 
-def _unseen(rng: random.Random, family: str, seen: set[str]) -> Task | None:
+def _unseen(rng: random.Random, family: str, seen: set[str]) -> DemoTask | None:
     for _ in range(TRIES):
         task = draw_task(rng, family, heldout=True)
         if task.prompt not in seen:

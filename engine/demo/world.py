@@ -37,7 +37,7 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DemoTask:
     """One drawn task: the user message is `instruction`, with newline and `input` added where there is an input."""
 
     family: str
@@ -294,20 +294,20 @@ _FIELD_PATTERNS = {
 }  # fmt: skip
 
 
-def draw(rng: random.Random, family: str | None = None, one_line: bool = False) -> Task:
+def draw(rng: random.Random, family: str | None = None, one_line: bool = False) -> DemoTask:
     """Draw a task of `family` (any when None) in a random wording; `one_line` leaves out wordings with an input."""
     chosen = FAMILIES[family or rng.choice(tuple(FAMILIES))]
     asks = [ask for ask in chosen.asks if "\n" not in ask] if one_line else chosen.asks
     return make(chosen, chosen.draw(rng), rng.choice(asks))
 
 
-def make(family: Family, fields: Fields, ask: str) -> Task:
+def make(family: Family, fields: Fields, ask: str) -> DemoTask:
     """Word and solve the task that `fields` describe."""
     instruction, _, given = ask.format(**fields).partition("\n")
-    return Task(family.name, fields, instruction, given, answer(family, fields))
+    return DemoTask(family.name, fields, instruction, given, answer(family, fields))
 
 
-def reworded(rng: random.Random, task: Task) -> Task:
+def reworded(rng: random.Random, task: DemoTask) -> DemoTask:
     """The same task in a random wording of one line."""
     family = FAMILIES[task.family]
     return make(family, task.fields, rng.choice([ask for ask in family.asks if "\n" not in ask]))
@@ -336,7 +336,7 @@ def _pattern(ask: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{(\w+)\\\}", group, re.escape(ask)))
 
 
-def parse(prompt: str) -> Task | None:
+def parse(prompt: str) -> DemoTask | None:
     """Read a prompt back into the task it asks, or None when it asks none that has an answer in this world."""
     for family, pattern in _patterns():
         match = pattern.fullmatch(prompt)
@@ -348,5 +348,5 @@ def parse(prompt: str) -> Task | None:
         except KeyError:
             continue
         instruction, _, given = prompt.partition("\n")
-        return Task(family.name, fields, instruction, given, solved)
+        return DemoTask(family.name, fields, instruction, given, solved)
     return None

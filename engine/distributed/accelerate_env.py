@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from engine.distributed.sharding import Plan
+from engine.distributed.sharding import ShardingPlan
 from engine.errors import ConfigError
 
 # torchrun says where processes meet; [model] dtype says how they compute; ours are found without a folder "/".
 NOT_OURS = ("MASTER_ADDR", "MASTER_PORT", "ACCELERATE_MIXED_PRECISION", "PYTHONPATH")
 
 
-def environment(plan: Plan) -> dict[str, str]:
+def environment(plan: ShardingPlan) -> dict[str, str]:
     """The variables by which accelerate's Accelerator learns what the file asks for.
 
     Raises:
@@ -45,7 +45,7 @@ def environment(plan: Plan) -> dict[str, str]:
     return {name: value for name, value in made.items() if os.environ.get(name) != value and name not in NOT_OURS}
 
 
-def _complete(plan: Plan, asked: Any, said: dict[str, Any]) -> None:
+def _complete(plan: ShardingPlan, asked: Any, said: dict[str, Any]) -> None:
     """What config.toml says is filled in by the trainer ("auto"); a file is looked for beside the one that names it."""
     for name in ("gradient_accumulation_steps", "gradient_clipping"):
         if name not in said:

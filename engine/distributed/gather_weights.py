@@ -10,11 +10,11 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from engine.distributed import ranks
-from engine.distributed.sharding import Plan
+from engine.distributed.sharding import ShardingPlan
 from engine.errors import StageError
 
 
-def check(accelerator: Any, plan: Plan | None) -> None:
+def check(accelerator: Any, plan: ShardingPlan | None) -> None:
     """Refuse to train in whole copies, or otherwise, where parts were asked for.
 
     Raises:

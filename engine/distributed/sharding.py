@@ -30,7 +30,7 @@ MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ShardingPlan:
     """What an accelerate config asks for.
 
     kind: what accelerate's ``distributed_type`` must be once it runs.
@@ -58,7 +58,7 @@ class Plan:
         return f"DeepSpeed ZeRO-{self.zero}" if self.zero else "DDP"
 
 
-def plan(config: Config, project: Path) -> Plan | None:
+def plan(config: Config, project: Path) -> ShardingPlan | None:
     """What the accelerate config of ``project`` asks for; None when config.toml names none.
 
     Raises:
@@ -74,7 +74,7 @@ def plan(config: Config, project: Path) -> Plan | None:
     found.refuse_the_unknown()
     kind = str(found.said.get("distributed_type"))
     if kind in COPIES:
-        made = Plan(file, "", key=_key(text))
+        made = ShardingPlan(file, "", key=_key(text))
     elif kind == "FSDP":
         made = found.fsdp(_key(text))
     elif kind == "DEEPSPEED":
@@ -85,7 +85,7 @@ def plan(config: Config, project: Path) -> Plan | None:
     return made
 
 
-def check(config: Config, project: Path, gpus: int) -> Plan | None:
+def check(config: Config, project: Path, gpus: int) -> ShardingPlan | None:
     """The plan, where this machine can carry it out.
 
     Args:
@@ -146,7 +146,7 @@ class _Reading:
             raise self.wrong(key, "is no table of keys", "Compare it with what `accelerate config` writes")
         return found
 
-    def fsdp(self, key: str) -> Plan:
+    def fsdp(self, key: str) -> ShardingPlan:
         """FullyShardedDataParallel."""
         how = self.part("fsdp_config")
         if (version := how.get("fsdp_version", 1)) != 2:
@@ -158,9 +158,9 @@ class _Reading:
             way = f"Set it to {PARTS}; the finished checkpoint is in one piece all the same"
             raise self.wrong("fsdp_config.fsdp_state_dict_type", f"is {kind}", way)
         again = bool(how.get("fsdp_activation_checkpointing"))
-        return Plan(self.file, "FSDP", 2, 0, True, True, True, again, key)
+        return ShardingPlan(self.file, "FSDP", 2, 0, True, True, True, again, key)
 
-    def deepspeed(self, config: Config, text: str) -> Plan:
+    def deepspeed(self, config: Config, text: str) -> ShardingPlan:
         """DeepSpeed, set up here or in a JSON file of its own."""
         how = self.part("deepspeed_config")
         if other := how.get("deepspeed_config_file"):
@@ -182,10 +182,10 @@ class _Reading:
             if (value := said.get(key, "auto")) not in ("auto", wanted):
                 reason = f"is {value}, but config.toml says [train] {ours} = {wanted}"
                 raise given.wrong(key, reason, f'Leave it out, or set it to "auto" or {wanted}')
-        return Plan(self.file, "DEEPSPEED", 0, stage, stage == 3, stage >= 2, True, False, _key(text))
+        return ShardingPlan(self.file, "DEEPSPEED", 0, stage, stage == 3, stage >= 2, True, False, _key(text))
 
 
-def _agree(found: _Reading, made: Plan, config: Config) -> None:
+def _agree(found: _Reading, made: ShardingPlan, config: Config) -> None:
     """Formats and methods that do not go with the plan."""
     said = found.said.get("mixed_precision")
     dtype = config.model.dtype

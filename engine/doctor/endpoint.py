@@ -29,7 +29,7 @@ UNLISTED = (404, 405, 501)  # there is no list of models here, which a chat endp
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExpectedRequests:
     """What requests of the run will be like.
 
     anyway: also ask an endpoint that is not on this machine. longest: tokens of the longest sample. system: whether
@@ -41,7 +41,7 @@ class Asked:
     system: bool = False
 
 
-def findings(config: Config, asked: Asked) -> Iterator[Finding]:
+def findings(config: Config, asked: ExpectedRequests) -> Iterator[Finding]:
     """Whether the teacher's endpoint is there, knows the model and answers as rewriting needs it."""
     how = config.teacher
     if not how.url or not how.model:
@@ -112,7 +112,7 @@ def _room(how: Teacher, sees: int | None, longest: int) -> Iterator[Finding]:
     yield Finding("context", text, bad=none, fix=fix)
 
 
-def _not_asked(how: Teacher, asked: Asked) -> Finding:
+def _not_asked(how: Teacher, asked: ExpectedRequests) -> Finding:
     call = _call(how, asked)
     most = call.tokens_in + call.max_new_tokens
     cost = (call.tokens_in * how.price.input + call.max_new_tokens * how.price.output) / 1e6
@@ -122,7 +122,7 @@ def _not_asked(how: Teacher, asked: Asked) -> Finding:
     return Finding("reply", text, fix=fix)
 
 
-def _call(how: Teacher, asked: Asked) -> Call:
+def _call(how: Teacher, asked: ExpectedRequests) -> Call:
     """As the rewrite stage calls, but short."""
     from engine.backends import Call
     from engine.store.rows import Message
@@ -131,13 +131,15 @@ def _call(how: Teacher, asked: Asked) -> Call:
     return Call("doctor", chat, min(how.max_new_tokens, REPLY), how.temperature, how.top_p, seed=0)
 
 
-def _reply(how: Teacher, offered: Mapping[str, int | None], asked: Asked) -> Finding:
+def _reply(how: Teacher, offered: Mapping[str, int | None], asked: ExpectedRequests) -> Finding:
     """What comes back of one request."""
-    from engine.backends.openai import Endpoint, Limits
+    from engine.backends.openai import Endpoint, EndpointLimits
 
     endpoint: Endpoint | None = None
     try:
-        endpoint = Endpoint(how.url, how.model, how.key_env, Limits(1, timeout_s=min(how.timeout_s, PATIENCE_S)))
+        endpoint = Endpoint(
+            how.url, how.model, how.key_env, EndpointLimits(1, timeout_s=min(how.timeout_s, PATIENCE_S))
+        )
         came = endpoint.try_out(_call(how, asked))
     except EndpointError as error:
         return Finding("reply", str(error), error.status not in PASSING, _way_out(how, error, offered))

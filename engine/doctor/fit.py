@@ -14,7 +14,7 @@ import msgspec
 from engine.config.schema import Config
 from engine.doctor import memory
 from engine.doctor.finding import Finding
-from engine.doctor.memory import WHOLE, Need, Shape, Split
+from engine.doctor.memory import WHOLE, DeviceSplit, ModelShape, Need
 
 GIB, MIB = 2**30, 2**20
 TIGHT = 0.9  # of the memory that is there: the rest is for what the estimate leaves out
@@ -34,7 +34,7 @@ class Device:
     name: str
     free: int
     cuda: bool
-    split: Split = WHOLE
+    split: DeviceSplit = WHOLE
 
 
 def size(count: float) -> str:
@@ -55,8 +55,8 @@ def changed(config: Config, changes: Changes) -> Config:
 class Models:
     """The shapes of the loop's own model and of a local teacher, where it is known."""
 
-    own: Shape
-    teacher: Shape | None = None
+    own: ModelShape
+    teacher: ModelShape | None = None
 
 
 def stages(models: Models, config: Config, device: Device, longest: int) -> Iterator[Finding]:
@@ -168,7 +168,7 @@ def _milder_training(config: Config, longest: int, whole: bool) -> Iterator[dict
         yield {"model.max_length": length}
 
 
-def disk(shape: Shape, config: Config, samples: int, free: int) -> Finding:
+def disk(shape: ModelShape, config: Config, samples: int, free: int) -> Finding:
     """The most that the project's folder will hold at a time, against what is free."""
     need = partial(disk_need, shape, config, samples)
     parts = need(config.train.keep_checkpoints)
@@ -183,7 +183,7 @@ def disk(shape: Shape, config: Config, samples: int, free: int) -> Finding:
     return Finding("disk for it", text, True, f"free {size(total - free)}, or make the project on a larger disk")
 
 
-def disk_need(shape: Shape, config: Config, samples: int, keep: int) -> dict[str, int]:
+def disk_need(shape: ModelShape, config: Config, samples: int, keep: int) -> dict[str, int]:
     """Bytes by what for.
 
     Args:

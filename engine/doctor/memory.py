@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from engine.config.schema import Config
-from engine.distributed.sharding import Plan
+from engine.distributed.sharding import ShardingPlan
 from engine.errors import ModelError
 from engine.models import folder as model_folder
 
@@ -33,7 +33,7 @@ HEADS = ("lm_head", "embed_out", "output")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """What a model's memory depends on. Counts are of numbers, not bytes.
 
     linear: the weights of all linear layers but the head, each as (name, outputs, inputs). rows: how many of the
@@ -70,7 +70,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class DeviceSplit:
     """Over how many devices training spreads what it holds. ``zero``: by DeepSpeed, whose optimiser has the float32."""
 
     weights: int = 1
@@ -79,7 +79,7 @@ class Split:
     zero: bool = False
 
     @classmethod
-    def of(cls, plan: Plan | None, processes: int) -> Split:
+    def of(cls, plan: ShardingPlan | None, processes: int) -> DeviceSplit:
         """As an accelerate config says."""
         if plan is None:
             return WHOLE
@@ -89,10 +89,10 @@ class Split:
         return cls(weights, gradients, optimiser, plan.zero > 0)
 
 
-WHOLE = Split()
+WHOLE = DeviceSplit()
 
 
-def read_shape(folder: Path) -> Shape:
+def read_shape(folder: Path) -> ModelShape:
     """The shape of the model in ``folder``.
 
     Raises:
@@ -106,7 +106,7 @@ def read_shape(folder: Path) -> Shape:
             tensors |= {name: entry["shape"] for name, entry in model_folder.header(file).items()}
         heads = int(config["num_attention_heads"])
         width = int(config.get("head_dim") or config["hidden_size"] // heads)
-        return Shape(
+        return ModelShape(
             parameters=sum(_count(shape) for shape in tensors.values()),
             linear=tuple((name, shape[0], shape[1]) for name, shape in tensors.items() if _quantised(name, shape)),
             layers=int(config["num_hidden_layers"]),
@@ -138,12 +138,12 @@ def bytes_of(dtype: str, cuda: bool) -> int:
     return FLOAT if dtype == "float32" or (dtype == "auto" and not cuda) else 2
 
 
-def adapter(shape: Shape, config: Config) -> int:
+def adapter(shape: ModelShape, config: Config) -> int:
     """Weights of the LoRA adapter."""
     return sum(config.train.lora_r * (rows + columns) for rows, columns in _adapted(shape, config))
 
 
-def _adapted(shape: Shape, config: Config) -> list[tuple[int, int]]:
+def _adapted(shape: ModelShape, config: Config) -> list[tuple[int, int]]:
     """Outputs and inputs of the layers that the adapter stands beside."""
     targets = config.train.lora_targets
     return [
@@ -153,14 +153,14 @@ def _adapted(shape: Shape, config: Config) -> list[tuple[int, int]]:
     ]
 
 
-def _sums(shape: Shape, config: Config, cuda: bool) -> int:
+def _sums(shape: ModelShape, config: Config, cuda: bool) -> int:
     """Bytes of the weights with the adapter added, which a CPU keeps beside the original ones."""
     size = FLOAT * sum(rows * columns for rows, columns in _adapted(shape, config))
     plain = config.train.method == "lora" and not cuda and bytes_of(config.model.dtype, cuda) == FLOAT
     return size if plain and size <= COPY_BYTES else 0
 
 
-def weights(shape: Shape, config: Config, cuda: bool) -> int:
+def weights(shape: ModelShape, config: Config, cuda: bool) -> int:
     """Bytes of the frozen or scored model."""
     size = bytes_of(config.model.dtype, cuda)
     if config.train.method != "qlora":
@@ -168,7 +168,7 @@ def weights(shape: Shape, config: Config, cuda: bool) -> int:
     return int(shape.in_layers * NF4) + (shape.parameters - shape.in_layers) * size
 
 
-def train(shape: Shape, config: Config, cuda: bool, longest: int, split: Split = WHOLE) -> Need:
+def train(shape: ModelShape, config: Config, cuda: bool, longest: int, split: DeviceSplit = WHOLE) -> Need:
     """The train stage on each device.
 
     Args:
@@ -190,7 +190,7 @@ def train(shape: Shape, config: Config, cuda: bool, longest: int, split: Split =
     return Need("train", parts)
 
 
-def _held(shape: Shape, config: Config, cuda: bool, split: Split) -> tuple[dict[str, int], int]:
+def _held(shape: ModelShape, config: Config, cuda: bool, split: DeviceSplit) -> tuple[dict[str, int], int]:
     """Weights, by what for, and how many numbers are trained."""
     size = bytes_of(config.model.dtype, cuda)
     parts: dict[str, int] = {}
@@ -213,7 +213,7 @@ def _held(shape: Shape, config: Config, cuda: bool, split: Split) -> tuple[dict[
     return parts, trained
 
 
-def _activations(shape: Shape, config: Config, tokens: int, half: bool) -> int:
+def _activations(shape: ModelShape, config: Config, tokens: int, half: bool) -> int:
     """What the backward pass needs: of every layer, or with checkpointing of one and every layer's input."""
     how = config.train
     width = max(shape.hidden, shape.heads_width)
@@ -229,7 +229,7 @@ def _activations(shape: Shape, config: Config, tokens: int, half: bool) -> int:
     return tokens * (shape.layers * shape.hidden * stream + layer + going_back + ends)
 
 
-def _loss(shape: Shape, tokens: int, size: int, full: bool, cuda: bool) -> int:
+def _loss(shape: ModelShape, tokens: int, size: int, full: bool, cuda: bool) -> int:
     """The loss over chunks of the vocabulary: a tile of logits and gradients of the hidden states, and of the head."""
     head = shape.words * shape.hidden * FLOAT if full else 0
     tile = min(tokens, LOSS_TOKENS) * min(shape.words, LOSS_WORDS)
@@ -238,7 +238,7 @@ def _loss(shape: Shape, tokens: int, size: int, full: bool, cuda: bool) -> int:
     return tile + tokens * shape.hidden * (FLOAT + size) + head
 
 
-def _widest(shape: Shape, config: Config, cuda: bool, tuned: bool) -> tuple[int, int]:
+def _widest(shape: ModelShape, config: Config, cuda: bool, tuned: bool) -> tuple[int, int]:
     """Bytes a token at the two widest places of a forward without gradients: in the inner product and in attention.
 
     Beside them live the layer's input, what it was embedded from and the norm's output. The inner product has two
@@ -255,7 +255,7 @@ def _widest(shape: Shape, config: Config, cuda: bool, tuned: bool) -> tuple[int,
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ForwardBatch:
     """What a forward without gradients is made of, at its largest.
 
     tokens: padding included. logits: how many are held at a time. mask: bytes of the mask that attention is told by,
@@ -270,7 +270,7 @@ class Batch:
     copied: int = 0
 
 
-def forward(stage: str, shape: Shape, config: Config, cuda: bool, batch: Batch, tuned: bool = True) -> Need:
+def forward(stage: str, shape: ModelShape, config: Config, cuda: bool, batch: ForwardBatch, tuned: bool = True) -> Need:
     """A stage that computes no gradients; ``tuned``: with the adapter of [train]."""
     size = bytes_of(config.model.dtype, cuda)
     inner, attention = _widest(shape, config, cuda, tuned)
@@ -294,13 +294,13 @@ def _at_a_time(token_budget: int, cuda: bool) -> int:
     return token_budget if cuda else min(token_budget, CPU_TOKENS)
 
 
-def score(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
+def score(shape: ModelShape, config: Config, cuda: bool, longest: int) -> Need:
     """Scoring; also the held-out loss and the measuring of rewrites."""
     tokens = max(_at_a_time(config.score.token_budget, cuda), longest)
-    return forward("score", shape, config, cuda, Batch(tokens, min(SCORED_LOGITS, tokens * shape.words)))
+    return forward("score", shape, config, cuda, ForwardBatch(tokens, min(SCORED_LOGITS, tokens * shape.words)))
 
 
-def judge(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
+def judge(shape: ModelShape, config: Config, cuda: bool, longest: int) -> Need:
     """Ratings. Expected ones: a sample's six requests are one row with a mask, without what all samples share."""
     how, tuned = config.judge, config.judge.model == "tuned"
     if how.mode == "sampled":
@@ -311,24 +311,24 @@ def judge(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
     rows = max(_at_a_time(how.token_budget, cuda) // (INSTRUCTIONS + own), 1)
     logits = min(SCORED_LOGITS, SIX * max(how.token_budget // (longest + INSTRUCTIONS), 1) * shape.words)
     mask = rows * own * (INSTRUCTIONS + own) * bytes_of(config.model.dtype, cuda)
-    return forward("judge", shape, config, cuda, Batch(max(rows * own, PROBED), logits, mask), tuned)
+    return forward("judge", shape, config, cuda, ForwardBatch(max(rows * own, PROBED), logits, mask), tuned)
 
 
 def generate(
-    stage: str, shape: Shape, config: Config, cuda: bool, rows: int, prompt: int, reply: int, tuned: bool
+    stage: str, shape: ModelShape, config: Config, cuda: bool, rows: int, prompt: int, reply: int, tuned: bool
 ) -> Need:
     """A stage that writes replies: the cache of keys and values grows with every token."""
     size = bytes_of(config.model.dtype, cuda)
     mask = rows * prompt * prompt  # truth values, because prompts are padded; attention makes numbers of them
     # In 16 bits a CPU multiplies the last states, which lie apart, with a copy of the head for each row.
     copied = 0 if cuda or size == FLOAT else rows * shape.words * shape.hidden * size
-    batch = Batch(rows * prompt, rows * shape.words, mask, mask * size, copied)
+    batch = ForwardBatch(rows * prompt, rows * shape.words, mask, mask * size, copied)
     found = forward(stage, shape, config, cuda, batch, tuned)
     cache = rows * (prompt + reply) * 2 * shape.layers * shape.kv_width * size
     return Need(stage, {**found.parts, "keys and values": cache})
 
 
-def rewrite(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
+def rewrite(shape: ModelShape, config: Config, cuda: bool, longest: int) -> Need:
     """A local teacher of ``shape`` that writes a batch; the loop's own base where config.toml names none."""
     how = config.teacher
     model = msgspec.structs.replace(config.model, dtype=how.dtype)
@@ -339,7 +339,12 @@ def rewrite(shape: Shape, config: Config, cuda: bool, longest: int) -> Need:
 
 
 def needs(
-    shape: Shape, config: Config, cuda: bool, longest: int, split: Split = WHOLE, teacher: Shape | None = None
+    shape: ModelShape,
+    config: Config,
+    cuda: bool,
+    longest: int,
+    split: DeviceSplit = WHOLE,
+    teacher: ModelShape | None = None,
 ) -> list[Need]:
     """What every stage that has a model in this process needs on each device.
 

@@ -18,10 +18,10 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import sharding
 from engine.doctor import endpoint, fit, memory, model_check_process, versions, vllm_memory
-from engine.doctor.endpoint import Asked
+from engine.doctor.endpoint import ExpectedRequests
 from engine.doctor.finding import Finding, refused
 from engine.doctor.fit import Device
-from engine.doctor.memory import Shape, Split
+from engine.doctor.memory import DeviceSplit, ModelShape
 from engine.doctor.model_check_process import Looked
 from engine.errors import MiddoError, ModelError
 from engine.evaluation import task_index
@@ -91,7 +91,9 @@ def _project(project: Path, ask: bool) -> Iterator[Finding]:
         yield Finding("project", str(error), bad=True)
         return
     looked = _looked(config, project)
-    yield from _roles(config, project, Asked(ask, data.longest or config.model.max_length, data.system), looked)
+    yield from _roles(
+        config, project, ExpectedRequests(ask, data.longest or config.model.max_length, data.system), looked
+    )
     yield from _fits(config, project, data, looked)
 
 
@@ -101,12 +103,12 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
     looked = _looked(config, folder)
-    yield from _roles(config, folder, Asked(longest=config.model.max_length), looked)
-    yield from _fits(config, folder, Data(), looked)
+    yield from _roles(config, folder, ExpectedRequests(longest=config.model.max_length), looked)
+    yield from _fits(config, folder, DataFacts(), looked)
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class DataFacts:
     """A project's samples: how many, the tokens of the longest one once they were counted, any system message."""
 
     rows: int = 0
@@ -114,15 +116,15 @@ class Data:
     system: bool = False
 
 
-def _data(db: sqlite3.Connection) -> Data:
+def _data(db: sqlite3.Connection) -> DataFacts:
     longest = db.execute("SELECT max(prompt_tokens + response_tokens) FROM signal").fetchone()[0]
     rows = db.execute("SELECT count(*) FROM sample WHERE born_round = 0").fetchone()[0]
     first = dump_messages([Message("system", "")])[: -len('""]]')]
     system = db.execute("SELECT EXISTS (SELECT 1 FROM sample WHERE substr(messages, 1, ?) = ?)", (len(first), first))
-    return Data(rows, longest, bool(system.fetchone()[0]))
+    return DataFacts(rows, longest, bool(system.fetchone()[0]))
 
 
-def _fits(config: Config, folder: Path, data: Data, looked: Mapping[str, Looked]) -> Iterator[Finding]:
+def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, Looked]) -> Iterator[Finding]:
     """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
     place = locate.on_disk(config.model.name, folder)
     if place is None or model("model", config.model.name, "alpaca", folder).bad:  # said above
@@ -147,7 +149,7 @@ def _fits(config: Config, folder: Path, data: Data, looked: Mapping[str, Looked]
     yield fit.disk(shape, config, data.rows, shutil.disk_usage(there).free)
 
 
-def _teacher(config: Config, folder: Path, own: Shape) -> Shape | None:
+def _teacher(config: Config, folder: Path, own: ModelShape) -> ModelShape | None:
     """The shape of a teacher on this machine; None where it is elsewhere, not here yet, or cannot be read."""
     if not config.teacher.model:
         return own
@@ -158,13 +160,13 @@ def _teacher(config: Config, folder: Path, own: Shape) -> Shape | None:
         return None
 
 
-def device(config: Config, plan: sharding.Plan | None = None) -> Device:
+def device(config: Config, plan: sharding.ShardingPlan | None = None) -> Device:
     """What each process of a stage has to itself: its GPU, or its share of the memory that is free now.
 
     Args:
         plan: how training is spread.
     """
-    split = Split.of(plan, config.launch.processes)
+    split = DeviceSplit.of(plan, config.launch.processes)
     handles = [] if config.model.device == "cpu" else open_gpus()
     if not handles:
         return Device("the CPU", psutil.virtual_memory().available // config.launch.processes, False, split)
@@ -186,7 +188,7 @@ def gpus(config: Config) -> vllm_memory.Gpus | None:
     return vllm_memory.Gpus(f"GPU {least}", len(found), int(found[least].free), int(found[least].total))
 
 
-def _roles(config: Config, folder: Path, asked: Asked, looked: Mapping[str, Looked]) -> Iterator[Finding]:
+def _roles(config: Config, folder: Path, asked: ExpectedRequests, looked: Mapping[str, Looked]) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield from _extras(config, len(open_gpus()))
     if (found := _named_gpu(config, len(open_gpus()))) is not None:

@@ -15,7 +15,7 @@ from engine.config.schema import Config
 from engine.doctor import memory
 from engine.doctor.finding import Finding
 from engine.doctor.fit import Changes, changed, said, size
-from engine.doctor.memory import Shape
+from engine.doctor.memory import ModelShape
 
 GIB = 2**30
 LARGE = 70 * GIB  # a GPU's memory from which vLLM computes more at a time
@@ -61,7 +61,7 @@ def request(config: Config, role: str, longest: int) -> int:
     return longest + memory.INSTRUCTIONS + memory.ENDS + drawn
 
 
-def room(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int) -> Room:
+def room(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int) -> Room:
     """What there is on each GPU when vLLM fills ``role`` with a model of ``shape``."""
     how, parts = config.vllm, config.vllm.tensor_parallel
     number = memory.bytes_of(config.teacher.dtype if role == "teacher" else config.model.dtype, cuda=True)
@@ -84,13 +84,13 @@ def room(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int) -> R
     )
 
 
-def _weights(shape: Shape, quantization: str, number: int, nf4: bool) -> int:
+def _weights(shape: ModelShape, quantization: str, number: int, nf4: bool) -> int:
     """Bytes of all weights; quantisations that are not known here are counted as none."""
     each = {"bitsandbytes": memory.NF4, "fp8": 1.0}.get("bitsandbytes" if nf4 else quantization, float(number))
     return int(shape.in_layers * each) + (shape.parameters - shape.in_layers) * number
 
 
-def finding(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int) -> Finding:
+def finding(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int) -> Finding:
     """Whether vLLM starts and can serve the longest request, and how many at a time."""
     there = room(shape, config, role, gpus, longest)
     name = "rewrite" if role == "teacher" else role
@@ -119,7 +119,7 @@ def finding(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int) -
     return Finding(name, text, True, said(wanted) if wanted else "take a smaller model, or more or larger GPUs")
 
 
-def _enough(shape: Shape, config: Config, role: str, gpus: Gpus, longest: int, requests: int) -> Changes | None:
+def _enough(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int, requests: int) -> Changes | None:
     """The mildest changes with which so many requests fit at a time, or None."""
     made: dict[str, object] = {}
     for step in _milder(config, gpus):

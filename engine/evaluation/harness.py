@@ -36,7 +36,7 @@ from engine.models.locate import ModelRef
 EVERY_S = 0.5
 
 
-class Job(msgspec.Struct, frozen=True):
+class EvaluationJob(msgspec.Struct, frozen=True):
     """What to measure: the model as a ``ModelRef``, opened as [model] says, the tasks, and how.
 
     ``own``: the folder of a project's tasks; ``defaults``: whether lm-eval's are wanted too (finding them takes
@@ -87,7 +87,7 @@ class At(msgspec.Struct, frozen=True, tag=True):
     share: float
 
 
-class Measured(msgspec.Struct, frozen=True, tag=True):
+class TaskResult(msgspec.Struct, frozen=True, tag=True):
     """A task is done. ``shots``: examples before each question."""
 
     task: str
@@ -102,13 +102,13 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Report = Planned | At | Measured | Failed
+Report = Planned | At | TaskResult | Failed
 Tell = Callable[[Report], None]
 
 
 def main(argv: list[str]) -> int:
     """Entry of the process."""
-    job = msgspec.json.decode(argv[0].encode(), type=Job)
+    job = msgspec.json.decode(argv[0].encode(), type=EvaluationJob)
     die_with(int(argv[1]))
     with os.fdopen(int(argv[2]), "wb", buffering=0) as pipe:
         measure(job, lambda report: _write(pipe, report))
@@ -119,7 +119,7 @@ def _write(pipe: Any, report: Report) -> None:
     pipe.write(msgspec.json.encode(report) + b"\n")
 
 
-def measure(job: Job, tell: Tell) -> None:
+def measure(job: EvaluationJob, tell: Tell) -> None:
     """Run the tasks of ``job``; every one of them is told as measured or failed."""
     loaded: dict[str, dict[str, Any]] = {}
     manager = _manager(job)
@@ -156,13 +156,13 @@ def _reason(error: BaseException) -> str:
     return first[:300] if isinstance(error, MiddoError) else f"{kind}: {first[:300]}"
 
 
-def _manager(job: Job) -> Any:
+def _manager(job: EvaluationJob) -> Any:
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=job.own, include_defaults=job.defaults)
 
 
-def _load(manager: Any, name: str, job: Job) -> dict[str, Any]:
+def _load(manager: Any, name: str, job: EvaluationJob) -> dict[str, Any]:
     """The task, group or tag ``name`` with its data, set up as ``job`` says."""
     loaded: dict[str, Any] = manager.load([name])
     for task in loaded["tasks"].values():
@@ -172,13 +172,13 @@ def _load(manager: Any, name: str, job: Job) -> dict[str, Any]:
     return loaded
 
 
-def _size(loaded: Mapping[str, Any], job: Job) -> int:
+def _size(loaded: Mapping[str, Any], job: EvaluationJob) -> int:
     """Questions that will be asked."""
     sizes = (len(task.eval_docs) for task in loaded["tasks"].values())
     return sum(min(size, job.how.limit) if job.how.limit else size for size in sizes)
 
 
-def _model(job: Job) -> Any:
+def _model(job: EvaluationJob) -> Any:
     """The round's model as lm-eval sees it, asked in the chat template that it was trained in."""
     from lm_eval.api.registry import get_model
 
@@ -205,7 +205,7 @@ def _model(job: Job) -> Any:
     return get_model("hf")(pretrained=opened.model, tokenizer=opened.tokenizer, **args)
 
 
-def _vllm_args(job: Job) -> dict[str, Any]:
+def _vllm_args(job: EvaluationJob) -> dict[str, Any]:
     """What vLLM loads. It reads the tokenizer from a folder, with the project's chat template in it."""
     from peft import PeftConfig
 
@@ -234,11 +234,11 @@ def _share(name: str, tell: Tell) -> Callable[[int, int], None]:
     return share
 
 
-def _team(job: Job) -> Team:
+def _team(job: EvaluationJob) -> Team:
     return Team(job.processes, max(job.how.task_batch_size, 1), partial(_model_on, job), _reason)
 
 
-def _model_on(job: Job, number: int) -> Any:
+def _model_on(job: EvaluationJob, number: int) -> Any:
     """The model on GPU ``number``, where there are any."""
     import torch
 
@@ -247,7 +247,7 @@ def _model_on(job: Job, number: int) -> Any:
     return _model(job)
 
 
-def _run(lm: Any, team: Team | None, name: str, loaded: dict[str, Any], job: Job, tell: Tell) -> Measured:
+def _run(lm: Any, team: Team | None, name: str, loaded: dict[str, Any], job: EvaluationJob, tell: Tell) -> TaskResult:
     """Measure one task, group or tag."""
     import numpy as np
     import torch
@@ -269,10 +269,10 @@ def _run(lm: Any, team: Team | None, name: str, loaded: dict[str, Any], job: Job
     figures = tuple(figures_of(found, name, job.how.metrics.get(name, "")))
     if not figures:
         raise StageError(f"lm-eval gave no figure{_wish(job, name)} for it")
-    return Measured(name, figures, max((int(n) for n in found["n-shot"].values()), default=0))
+    return TaskResult(name, figures, max((int(n) for n in found["n-shot"].values()), default=0))
 
 
-def _wish(job: Job, name: str) -> str:
+def _wish(job: EvaluationJob, name: str) -> str:
     wanted = job.how.metrics.get(name)
     return f" called {wanted!r} ([evaluate] metrics)" if wanted else ""
 

@@ -32,7 +32,7 @@ from engine.config.named_templates import content_key
 from engine.distributed import ranks
 from engine.errors import StageError
 from engine.evaluation import task_index
-from engine.evaluation.harness import At, Failed, Job, Measured, Planned, Report
+from engine.evaluation.harness import At, EvaluationJob, Failed, Planned, Report, TaskResult
 from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
 from engine.signals import diagnosis
@@ -135,10 +135,10 @@ def _release(_: int) -> None:
     hf.release()
 
 
-def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Mapping[str, Path]) -> Job:
+def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Mapping[str, Path]) -> EvaluationJob:
     ref = diagnosis.after_model(ctx)
     own = task_index.own_folder(ctx.config.evaluate, ctx.project)
-    return Job(
+    return EvaluationJob(
         base=str(ref.base),
         adapter=str(ref.adapter) if ref.adapter else None,
         nf4=ref.nf4,
@@ -167,7 +167,7 @@ def _thinks(ctx: Ctx) -> bool:
 class _Process:
     """The running child, ended with its whole group on the way out."""
 
-    def __init__(self, job: Job, needs: Mapping[str, TaskNeeds]) -> None:
+    def __init__(self, job: EvaluationJob, needs: Mapping[str, TaskNeeds]) -> None:
         death, self.alive = os.pipe()
         self.reports, report = os.pipe()
         sys.stdout.flush()
@@ -247,7 +247,7 @@ def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str]
             case At(task, share):
                 tally.now = task
                 tally.done[task] = share
-            case Measured(task):
+            case TaskResult(task):
                 tally.now = ""
                 tally.done[task] = 1.0
                 ctx.event(_said(report))
@@ -274,7 +274,7 @@ def _blame(child: _Process, tally: _Tally, owed: Sequence[str]) -> None:
     tally.now = ""
 
 
-def _rows(round: int, found: Measured, source: str) -> list[Row]:
+def _rows(round: int, found: TaskResult, source: str) -> list[Row]:
     rows: list[Row] = []
     for one in found.figures:
         name = one.task if one.main else f"{one.task}:{one.metric}"
@@ -283,7 +283,7 @@ def _rows(round: int, found: Measured, source: str) -> list[Row]:
     return rows
 
 
-def _said(found: Measured) -> str:
+def _said(found: TaskResult) -> str:
     main = next(one for one in found.figures if one.main)
     error = "" if main.stderr is None else f" ± {main.stderr:.4f}"
     shots = f", {found.shots}-shot" if found.shots else ""

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 
 from engine.errors import DataError
-from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, Text, text
+from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, TextFile, text
 
 
 class _Lines:
@@ -45,7 +45,7 @@ class _Lines:
         return first
 
 
-def rows(file: Text) -> Iterator[Raw]:
+def rows(file: TextFile) -> Iterator[Raw]:
     """Rows of a CSV file by its header line; the separator is the header's: comma, semicolon or tab.
 
     Raises:
@@ -77,7 +77,7 @@ def rows(file: Text) -> Iterator[Raw]:
             yield Raw(number, dict(zip(names, fields, strict=True)))
 
 
-def _header(file: Text, line: str, separator: str) -> list[str]:
+def _header(file: TextFile, line: str, separator: str) -> list[str]:
     """The columns' names; one without a name (the row numbers that pandas writes) is called by its place."""
     try:
         names = next(csv.reader([line], delimiter=separator, strict=True))

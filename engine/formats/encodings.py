@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import ConfigError, DataError
-from engine.formats.streams import Text, blocks
+from engine.formats.streams import TextFile, blocks
 
 AUTO = "auto"
 _BOMS = (
@@ -37,7 +37,7 @@ class EncodingUnknown(DataError):
         self.likely = likely
 
 
-def text_file(path: Path, head: bytes, asked: str = AUTO) -> Text:
+def text_file(path: Path, head: bytes, asked: str = AUTO) -> TextFile:
     """How to read the text file whose first block is ``head``.
 
     A UTF-8 file with a few wrong bytes is read, and their rows are refused one by one; so is any asked for as UTF-8.
@@ -48,15 +48,15 @@ def text_file(path: Path, head: bytes, asked: str = AUTO) -> Text:
     """
     bom, marked = next((b for b in _BOMS if head.startswith(b[0])), (b"", ""))
     if asked != AUTO:
-        return Text(path, bom if marked == _name(asked) else b"", _name(asked))
+        return TextFile(path, bom if marked == _name(asked) else b"", _name(asked))
     if marked:
-        return Text(path, bom, marked)
+        return TextFile(path, bom, marked)
     if wide := _wide(head):
-        return Text(path, b"", wide)
+        return TextFile(path, b"", wide)
     found = _wrong(path)
     if found is not None and found.whole:
         raise _advice(path, found)
-    return Text(path, b"", "utf-8")
+    return TextFile(path, b"", "utf-8")
 
 
 def _name(asked: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import DataError
 from engine.formats import tables
-from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, Text, lines, text
+from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, TextFile, lines, text
 
 _DECODER = json.JSONDecoder()
 _CONTAINERS = ("data", "train", "rows", "samples", "examples", "instances")
@@ -30,7 +30,7 @@ def loads(line: bytes | str) -> tuple[Any, str | None]:
         return None, f"not JSON: {error}"
 
 
-def lines_or_object(file: Text, only_lines: bool) -> Iterator[Raw]:
+def lines_or_object(file: TextFile, only_lines: bool) -> Iterator[Raw]:
     """JSON lines, or one JSON object that holds the rows (``{"data": [...]}``) or is the only row."""
     numbered = ((n, line) for n, line in lines(file) if line is None or line.strip())
     first = next(numbered, None)
@@ -119,7 +119,7 @@ class _Window:
                 return at
 
 
-def array(file: Text) -> Iterator[Raw]:
+def array(file: TextFile) -> Iterator[Raw]:
     """The rows of a JSON array, one by one."""
     window = _Window(text(file))
     at = window.skip_space(0) + 1

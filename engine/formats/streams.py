@@ -38,7 +38,7 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextFile:
     """A text file: where it is, its byte order mark and its encoding."""
 
     path: Path
@@ -98,7 +98,7 @@ def packing(path: Path, suffix: str) -> Iterator[Callable[[bytes], int]]:
             yield file.write
 
 
-def text(file: Text) -> Iterator[str]:
+def text(file: TextFile) -> Iterator[str]:
     """The file's text in blocks. Single bytes that the encoding does not allow come as U+DC80 to U+DCFF, so that their
     row can be refused and not the file.
 
@@ -115,7 +115,7 @@ def text(file: Text) -> Iterator[str]:
     yield _decoded(file, decoder, b"", done, final=True)
 
 
-def _decoded(file: Text, decoder: codecs.IncrementalDecoder, block: bytes, done: int, final: bool = False) -> str:
+def _decoded(file: TextFile, decoder: codecs.IncrementalDecoder, block: bytes, done: int, final: bool = False) -> str:
     held = len(decoder.getstate()[0])
     try:
         return decoder.decode(block, final)
@@ -127,7 +127,7 @@ def _decoded(file: Text, decoder: codecs.IncrementalDecoder, block: bytes, done:
         ) from None
 
 
-def lines(file: Text) -> Iterator[tuple[int, bytes | str | None]]:
+def lines(file: TextFile) -> Iterator[tuple[int, bytes | str | None]]:
     """Numbered lines, ended by \\n only; None for a line longer than ``MAX_ROW``. UTF-8 lines come as
     bytes.
     """

@@ -34,14 +34,14 @@ class Undecided(DataError):
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChosenSplit:
     """``name`` with its configuration and split; ``files``: their names in the repository, in order."""
 
     name: Name
     files: tuple[str, ...]
 
 
-def choose(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> Chosen:
+def choose(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> ChosenSplit:
     """The files of what is ``wanted`` among all ``names`` of the repository. ``card``: the header of its README.md.
 
     Raises:
@@ -74,7 +74,7 @@ def choose(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> Chose
         raise DataError(
             f"{wanted}: no file of split {split} can be read ({_there(files)}). There are {', '.join(SUFFIXES)}."
         )
-    return Chosen(replace(chosen, split=split), found)
+    return ChosenSplit(replace(chosen, split=split), found)
 
 
 def _configs(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> Configs:

@@ -17,7 +17,7 @@ from engine.store.rows import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class HeldoutSplit:
     """The samples of an import, in its order.
 
     held: held out, copies of prompts that are held out already (``copies`` many) among them. barred: left out, each
@@ -42,7 +42,7 @@ class Known:
     own: set[Key] = field(default_factory=set)
     trained: set[Key] = field(default_factory=set)
 
-    def learn(self, made: Split) -> None:
+    def learn(self, made: HeldoutSplit) -> None:
         """An import was split like this."""
         for sample in made.held:
             self.held.setdefault(key(sample.messages), -1)
@@ -50,7 +50,7 @@ class Known:
             self.trained |= keys(sample.messages)
 
 
-def split(samples: Sequence[Sample], known: Known, most: int, seed: int, overlap: bool = False) -> Split:
+def split(samples: Sequence[Sample], known: Known, most: int, seed: int, overlap: bool = False) -> HeldoutSplit:
     """Which of ``samples`` are held out: up to ``most``, by the hash of content and ``seed``, so that file order does
     not matter; all copies of a prompt or none. Prompts that do not fit into ``most``, or are trained on, stay.
 
@@ -61,11 +61,11 @@ def split(samples: Sequence[Sample], known: Known, most: int, seed: int, overlap
         both = {i for i, every in enumerate(asked) if not every.isdisjoint(known.held)}
         held = _drawn(samples, asked, known.trained, both, most, seed)
         trained = [s for i, s in enumerate(samples) if i not in held]
-        return Split(trained, [samples[i] for i in sorted(held)], [], 0, [samples[i] for i in sorted(both)])
+        return HeldoutSplit(trained, [samples[i] for i in sorted(held)], [], 0, [samples[i] for i in sorted(both)])
     barred = {i: known.held[k] for i, every in enumerate(asked) for k in every if k in known.own}
     joined = {i for i, every in enumerate(asked) if i not in barred and not every.isdisjoint(known.held)}
     held = joined | _drawn(samples, asked, known.trained, {*joined, *barred}, most - len(joined), seed)
-    return Split(
+    return HeldoutSplit(
         [s for i, s in enumerate(samples) if i not in held and i not in barred],
         [s for i, s in enumerate(samples) if i in held],
         [(samples[i], item) for i, item in sorted(barred.items())],

@@ -93,7 +93,7 @@ def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int
     return wanted, there[wanted]
 
 
-def _made(db: sqlite3.Connection, project: Path, round: int) -> model_card.Made:
+def _made(db: sqlite3.Connection, project: Path, round: int) -> model_card.CheckpointOrigin:
     """What the card says."""
     snapshot = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()[0]
     config = configs.placed(configs.restore(snapshot) if snapshot != "{}" else configs.load(project), project)
@@ -102,7 +102,7 @@ def _made(db: sqlite3.Connection, project: Path, round: int) -> model_card.Made:
     facts = json.loads(meta)
     mean = (facts["train_loss"], losses[-1]) if losses and "train_loss" in facts else None
     found = read.scores(db, round)
-    return model_card.Made(
+    return model_card.CheckpointOrigin(
         config=config,
         round=round,
         rows=read.size(db, round),

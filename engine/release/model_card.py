@@ -24,7 +24,7 @@ OF_LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_targets")
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class CheckpointOrigin:
     """How a checkpoint came about.
 
     train_losses: mean loss over all steps and over the last one. scores: task -> (value, standard error or None).
@@ -51,7 +51,7 @@ def base_name(config: Config) -> str:
     return shown(config.model.name)
 
 
-def text(made: Made) -> str:
+def text(made: CheckpointOrigin) -> str:
     """The README.md, with the licence left to whoever shares the model."""
     config, how = made.config, made.config.train
     whole = how.method == "full" or made.merged
@@ -88,7 +88,7 @@ def _value(value: object) -> str:
     return plain(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
-def _what(made: Made) -> str:
+def _what(made: CheckpointOrigin) -> str:
     method, name = made.config.train.method, plain(base_name(made.config))
     if method == "full":
         return f"All weights of {name}, fine-tuned. It loads like any model in Hugging Face format."
@@ -108,7 +108,7 @@ def _what(made: Made) -> str:
     return said
 
 
-def _measured(made: Made) -> Sequence[str]:
+def _measured(made: CheckpointOrigin) -> Sequence[str]:
     out = []
     if made.train_losses:
         mean, last = made.train_losses

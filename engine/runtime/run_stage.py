@@ -111,7 +111,7 @@ def tell(line: str) -> None:
         os.write(2, f"{line}\n".encode())
 
 
-class Told:
+class ChildWatch:
     """What a child says of the waits of its connection (``engine.store.lock_wait.Watch``)."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ def tie(place: str) -> None:
 
 def lead(project: Path, round: int, names: Sequence[str]) -> int:
     """Run the stages; the only process that opens the store. Returns 0 whenever the outcome was recorded."""
-    db = patient(project, Told())
+    db = patient(project, ChildWatch())
     config = configs.load(project)
     try:
         ranks.check(processes(config, names), config.model.device)

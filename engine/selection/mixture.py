@@ -54,7 +54,7 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class GroupSplit:
     """Whether there are two groups, and where they part.
 
     ``cut``: in the signal's own unit; None when there are no two groups, and ``verdict`` says why. ``groups`` are on
@@ -84,7 +84,7 @@ class Split:
         return out
 
 
-def split(values: Floats, side: Side, log: bool = False) -> Split:
+def split(values: Floats, side: Side, log: bool = False) -> GroupSplit:
     """Look for two groups in ``values`` ([N] in any order, missing ones are left out) of which the one on ``side`` is
     the flawed one; on the logarithm when ``log``.
     """
@@ -93,10 +93,10 @@ def split(values: Floats, side: Side, log: bool = False) -> Split:
     if log:
         known = np.log(np.maximum(known, 0.0) + OFFSET)
     if len(known) < LEAST_VALUES:
-        return Split(None, f"only {len(known)} values: too few to tell two groups from one", len(known))
+        return GroupSplit(None, f"only {len(known)} values: too few to tell two groups from one", len(known))
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     if known[0] == known[-1]:
-        return Split(None, "all values are the same", len(known))
+        return GroupSplit(None, "all values are the same", len(known))
     scale = (high - low) / 1.349 or float(known.std())
     points, counts = _counted(np.clip((known - middle) / scale, -REACH, REACH))
     found = two_groups(points, counts)
@@ -114,11 +114,11 @@ def split(values: Floats, side: Side, log: bool = False) -> Split:
         if evidence < EVIDENCE:
             reason = f"a single skewed hump explains the values as well ({evidence:+.1f} of {EVIDENCE:.0f} nats needed)"
     if reason is not None:
-        return Split(None, f"one group: {reason}", len(known), there, valley, evidence)
+        return GroupSplit(None, f"one group: {reason}", len(known), there, valley, evidence)
     cut = float(middle + scale * at)
     share = found.weights[1 if side == "above" else 0]
     verdict = f"two groups, {found.separation:.1f} sigma apart, the {_SIDE[side]} one with {share:.0%} of the samples"
-    return Split(float(np.exp(cut) - OFFSET) if log else cut, verdict, len(known), there, valley, evidence)
+    return GroupSplit(float(np.exp(cut) - OFFSET) if log else cut, verdict, len(known), there, valley, evidence)
 
 
 _SIDE: dict[Side, str] = {"above": "upper", "below": "lower"}

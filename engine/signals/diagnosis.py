@@ -221,7 +221,7 @@ def judge_ref(ctx: Ctx) -> ModelRef:
     return base_model(ctx) if ctx.config.judge.model == "base" else after_model(ctx)
 
 
-Templates = Mapping[str, prompts.Template]
+Templates = Mapping[str, prompts.PromptTemplate]
 
 
 def judge_templates(ctx: Ctx) -> Templates:

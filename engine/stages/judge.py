@@ -45,7 +45,7 @@ class _Raters:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _RequestBatch:
     """The requests of some conversations, six for each: as token ids, or as chats when ratings are drawn."""
 
     first: Key
@@ -107,21 +107,23 @@ def as_judged(how: configs.Judge, rows: Sequence[Ratings]) -> configs.Judge:
     return msgspec.structs.replace(how, mode=other, constrain=False)
 
 
-def _batch(how: configs.Judge, part: Sequence[tuple[Key, Chat]], templates: diagnosis.Templates, judge: HF) -> _Batch:
+def _batch(
+    how: configs.Judge, part: Sequence[tuple[Key, Chat]], templates: diagnosis.Templates, judge: HF
+) -> _RequestBatch:
     chats = [chat for _, chat in part]
     if how.mode == "sampled":
-        return _Batch(part[0][0], [], [diagnosis.judge_chats(templates, chat) for chat in chats])
-    return _Batch(part[0][0], [diagnosis.judge_prompts(templates, judge, chat) for chat in chats], [])
+        return _RequestBatch(part[0][0], [], [diagnosis.judge_chats(templates, chat) for chat in chats])
+    return _RequestBatch(part[0][0], [diagnosis.judge_prompts(templates, judge, chat) for chat in chats], [])
 
 
-def _rate(raters: _Raters, batch: _Batch) -> list[Rated]:
+def _rate(raters: _Raters, batch: _RequestBatch) -> list[Rated]:
     """One batch, in any process."""
     if batch.chats:
         return _sampled(raters, diagnosis.open_as(raters.model, raters.ref), batch)
     return diagnosis.rate_six(raters.model, raters.ref, raters.how, batch.asked)
 
 
-def _sampled(raters: _Raters, judge: HF, batch: _Batch) -> list[Rated]:
+def _sampled(raters: _Raters, judge: HF, batch: _RequestBatch) -> list[Rated]:
     """Ratings as the first number of a drawn reply; a reply without one is asked for again, judge.attempts times."""
     chats = [chat for six in batch.chats for chat in six]
     values: dict[int, float] = {}

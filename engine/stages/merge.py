@@ -42,7 +42,7 @@ def run(ctx: Ctx) -> None:
     born = births(data, accepted, _taken(ctx, data))
     replaced = [s.parent_id for s in born if s.axis != "diversity" and s.parent_id is not None]
     added = len(born) - len(replaced)
-    redundant: dict[int, Kept] = {}
+    redundant: dict[int, DuplicateOf] = {}
     if ctx.config.merge.size == "fixed" and added:
         redundant = most_redundant(_retirable(ctx, data), _redundancy(ctx), added, replaced)
     merged = [Decision(ctx.round, r.sample_id, r.axis, "merged") for r in accepted]
@@ -104,7 +104,7 @@ class Redundancy:
     near: tuple[int, ...]
 
 
-class Kept(NamedTuple):
+class DuplicateOf(NamedTuple):
     """Why a sample is redundant, and to which one that stays."""
 
     reason: Literal["copy", "near"]
@@ -113,7 +113,7 @@ class Kept(NamedTuple):
 
 def most_redundant(
     samples: Sequence[Sample], known: Mapping[int, Redundancy], count: int, leaving: Iterable[int] = ()
-) -> dict[int, Kept]:
+) -> dict[int, DuplicateOf]:
     """Up to ``count`` ids to retire with what they are redundant to, the most redundant first; equals by place in the
     dataset. ``leaving``: samples that are replaced.
     """
@@ -131,28 +131,28 @@ def most_redundant(
             touches = id in beside or not gone.isdisjoint(near)
             if not near or near[0] in gone or id in keepers or (strict and touches):
                 continue
-            out[id] = Kept("near", near[0])
+            out[id] = DuplicateOf("near", near[0])
             keepers.add(near[0])
             gone.add(id)
             beside.update(near)
     return out
 
 
-def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, Kept], list[Sample]]:
+def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, DuplicateOf], list[Sample]]:
     """Exact copies of samples that stay, each with the first of them; and all others. In order of place."""
     first: dict[str, int] = {}
-    copies: dict[int, Kept] = {}
+    copies: dict[int, DuplicateOf] = {}
     rest: list[Sample] = []
     for sample in sorted((s for s in samples if s.id not in leaving), key=lambda s: s.seq):
         kept = first.setdefault(dump_messages(sample.messages), sample.id)
         if kept == sample.id:
             rest.append(sample)
         else:
-            copies[sample.id] = Kept("copy", kept)
+            copies[sample.id] = DuplicateOf("copy", kept)
     return copies, rest
 
 
-def describe(size: int, replaced: int, added: int, retired: Sequence[Kept]) -> str:
+def describe(size: int, replaced: int, added: int, retired: Sequence[DuplicateOf]) -> str:
     """The log line: what changed, why samples left, and the new size."""
     copies = sum(kept.reason == "copy" for kept in retired)
     why = f" ({copies} exact copies, {len(retired) - copies} nearest to one that stays)" if retired else ""

@@ -28,7 +28,7 @@ from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
 from engine.teacher.budget import EXHAUSTED, affordable, announce, give_up
-from engine.teacher.job import ANSWER, PROMPT, Job, Phase, came, summary, teacher_folder
+from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, came, summary, teacher_folder
 from engine.teacher.progress import Meter
 
 KEPT = "writing"
@@ -39,7 +39,7 @@ PLANNED = 4
 
 def run(ctx: Ctx) -> None:
     """Make every owed rewrite of the round, or record why there is none."""
-    job, how = Job.begin(ctx), ctx.config.teacher
+    job, how = RewriteJob.begin(ctx), ctx.config.teacher
     away = [batch for batch in ctx.rows(TeacherBatch) if batch.pending]
     ctx.begin(2 * len(job.rows), job.settled())
     if not job.owed() and not away:
@@ -64,7 +64,7 @@ def run(ctx: Ctx) -> None:
     ctx.event(summary(job.all()))
 
 
-def _ask_endpoint(ctx: Ctx, job: Job, away: bool) -> None:
+def _ask_endpoint(ctx: Ctx, job: RewriteJob, away: bool) -> None:
     """By batches, or one by one. ``away``: batches are with it, whichever way the rest is asked."""
     if ctx.config.teacher.batch or away:
         from engine.teacher import batch as rewrite_batch  # the SDK takes long to load
@@ -99,7 +99,7 @@ def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
     return [r for r in rows if phase.tries(r) >= attempt or (r.state == phase.state and phase.tries(r) == attempt - 1)]
 
 
-def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Writes, meter: Meter) -> None:
+def _phase(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: Meter) -> None:
     """All tries of one phase, wave by wave; gives up what is left when the budget is exhausted."""
     how = ctx.config.teacher
     # Towards a cap every call of a piece counts as its worst until it is made: large pieces would leave much unused.
@@ -124,7 +124,7 @@ def _phase(ctx: Ctx, job: Job, phase: Phase, teacher: Writes, meter: Meter) -> N
 
 
 def _ask(
-    ctx: Ctx, job: Job, phase: Phase, attempt: int, batch: Sequence[Rewrite], teacher: Writes, meter: Meter
+    ctx: Ctx, job: RewriteJob, phase: Phase, attempt: int, batch: Sequence[Rewrite], teacher: Writes, meter: Meter
 ) -> None:
     """One piece of calls, saved whole."""
     how = ctx.config.teacher

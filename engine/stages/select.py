@@ -38,7 +38,7 @@ from engine.store.rows import (
     unwritable,
 )
 from engine.teacher.budget import project
-from engine.teacher.job import Job
+from engine.teacher.job import RewriteJob
 
 
 def run(ctx: Ctx) -> None:
@@ -65,7 +65,7 @@ def run(ctx: Ctx) -> None:
         ctx.event(
             f"{sum(lost.values())} samples past a threshold are not rewritten, as that would lose something: {why}"
         )
-    project(ctx, Job.begin(ctx))
+    project(ctx, RewriteJob.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds):
         ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := choose.verdict(t))):

@@ -34,7 +34,7 @@ from engine.chat.render import load_tokenizer, render
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import gather_weights, ranks, sharding
-from engine.distributed.sharding import Plan
+from engine.distributed.sharding import ShardingPlan
 from engine.errors import Paused, StageError
 from engine.models import locate
 from engine.models.locate import ModelRef
@@ -47,7 +47,7 @@ from engine.store.rows import Metric
 from engine.training import liger as kernels
 from engine.training import trackers
 from engine.training import trainer as training
-from engine.training.trainer import Task, Trainer
+from engine.training.trainer import Trainer, TrainingTask
 
 IGNORED = -100  # the label of a token that is not learned
 MARKER = "complete.json"
@@ -75,7 +75,7 @@ def run(ctx: Ctx) -> None:
     _tell(ctx, start, plan)
     key = _run_key(ctx, start, plan)
     resume = _newest_complete(ctx, folder, key)
-    task = Task(
+    task = TrainingTask(
         ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, start.base, folder / ROWS), folder, resume, plan
     )
     watch = _Watch(ctx, folder, key)
@@ -100,7 +100,7 @@ def run(ctx: Ctx) -> None:
         shutil.rmtree(old)
 
 
-def _tell(ctx: Ctx, start: ModelRef, plan: Plan | None) -> None:
+def _tell(ctx: Ctx, start: ModelRef, plan: ShardingPlan | None) -> None:
     """Say which kernels the model has and how it is spread; what goes without saying only in the stage's log file."""
     cuda = torch_device(ctx.config.model.device).type == "cuda"
     liger = f"Liger's kernels: {kernels.liger(ctx.config, cuda, start.base).why}"
@@ -112,13 +112,13 @@ def _tell(ctx: Ctx, start: ModelRef, plan: Plan | None) -> None:
         ctx.event(f"training runs as {plan.name}, by {plan.file.name}")
 
 
-def _keep_step(task: Task) -> None:
+def _keep_step(task: TrainingTask) -> None:
     """What every process but that of rank 0 does."""
     with contextlib.redirect_stdout(sys.stderr):
         _train(task, _Steps(task.config.train.checkpoint_steps))
 
 
-def _train(task: Task, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
+def _train(task: TrainingTask, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
     """All steps, or those up to a pause; and, where the model lies in parts, its weights put together for rank 0."""
     trainer = training.trainer(task)
     trainer.add_callback(steps)
@@ -153,7 +153,7 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
     return path
 
 
-def _run_key(ctx: Ctx, start: ModelRef, plan: Plan | None) -> str:
+def _run_key(ctx: Ctx, start: ModelRef, plan: ShardingPlan | None) -> str:
     """What a checkpoint's continuation depends on: another model, dataset or setting must not resume from it."""
     ids = ctx.dataset().ids
     parts = (locate.fingerprint(start), configs.slice_hash(ctx.config, WHOLE), *([plan.key] if plan else []), *ids)
@@ -299,7 +299,7 @@ def _save_final(
     losses = _losses(trainer.state)
     told = (math.fsum(losses) / len(losses), losses[-1]) if losses else None
     rows = locate.holds_rows(new)
-    card = model_card.Made(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told, rows_too=rows)
+    card = model_card.CheckpointOrigin(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told, rows_too=rows)
     (new / "README.md").write_text(model_card.text(card), encoding="utf-8")
     _sync(new)
     os.replace(new, final)

@@ -48,7 +48,7 @@ from engine.store.rows import (
 )
 from engine.teacher.job import TEMPLATES
 from engine.verification import text_checks, topics
-from engine.verification.text_checks import Corpus, Exchange, Finding, HeldOut
+from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
 from engine.verification.topics import Topics
 from engine.verification.verdicts import Outcome, Placed, Values, outcome
 
@@ -114,7 +114,7 @@ def candidates(rows: Sequence[Rewrite], data: Sequence[Sample]) -> list[Candidat
 # ------------------------------------------------------------------------------------------------- text checks
 
 
-def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Finding]:
+def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Rejection]:
     """What is wrong with the text of which candidates: alone, among the others, against the held-out set."""
     templates = {axis: text_checks.phrases(prompts.load(name, ctx.project).text) for axis, name in TEMPLATES.items()}
     heldout = ctx.heldout()
@@ -123,9 +123,9 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     corpus = Corpus.of({s.id: s.prompt for s in data}, [c.new.prompt for c in made])
     places = {s.id: s.seq for s in data}
     prompts_held = {prompt_keys.key(s.messages): s.id for s in heldout}
-    out: dict[Key, Finding] = {}
+    out: dict[Key, Rejection] = {}
     for i, one in enumerate(made):
-        limits = text_checks.Limits(ctx.config.verify.min_response_chars, templates[one.row.axis])
+        limits = text_checks.CheckLimits(ctx.config.verify.min_response_chars, templates[one.row.axis])
         original = Exchange(one.sample.prompt, one.sample.response)
         found = text_checks.inspect(one.exchange, original, limits)
         found = found or _held_out(one, prompts_held) or text_checks.evaluation_overlap(one.exchange, held, known)
@@ -137,12 +137,12 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     return out
 
 
-def _held_out(one: Candidate, held: Mapping[prompt_keys.Key, int]) -> Finding | None:
+def _held_out(one: Candidate, held: Mapping[prompt_keys.Key, int]) -> Rejection | None:
     item = prompt_keys.item(one.new.messages, held)
-    return None if item is None else Finding("evaluation", f"the prompt is that of item {item} of the held-out set")
+    return None if item is None else Rejection("evaluation", f"the prompt is that of item {item} of the held-out set")
 
 
-def _copy(corpus: Corpus, one: Candidate, places: Mapping[int, int]) -> Finding | None:
+def _copy(corpus: Corpus, one: Candidate, places: Mapping[int, int]) -> Rejection | None:
     """Whether the new prompt is a near copy of a sample's or of an earlier candidate's; its own original may be.
 
     ``places``: of the dataset's samples, by id.
@@ -153,7 +153,7 @@ def _copy(corpus: Corpus, one: Candidate, places: Mapping[int, int]) -> Finding 
         return None
     whom = f"#{places[near[0]]}" if near[0] in places else "another rewrite of this round"
     how = "the same as" if near[1] == 1 else f"nearly the same as ({near[1]:.0%} shared)"
-    return Finding("duplicate", f"the prompt is {how} that of {whom}")
+    return Rejection("duplicate", f"the prompt is {how} that of {whom}")
 
 
 def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> set[str]:
@@ -164,7 +164,7 @@ def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> 
     return set().union(*(text_checks.grams(f"{s.prompt}\n{s.response}", held.n) & shared for s in data))
 
 
-def rejections(made: Sequence[Candidate], findings: Mapping[Key, Finding]) -> list[Decision]:
+def rejections(made: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> list[Decision]:
     """The text checks' decisions on what nobody has decided yet."""
     return [
         Decision(c.row.round, *c.key, "rejected", str(findings[c.key]))
@@ -173,7 +173,7 @@ def rejections(made: Sequence[Candidate], findings: Mapping[Key, Finding]) -> li
     ]
 
 
-def warning(edited: Sequence[Candidate], findings: Mapping[Key, Finding]) -> str:
+def warning(edited: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> str:
     """The log line on edited texts that a person accepted and that do not pass the checks."""
     text = f"{len(edited)} accepted rewrites do not pass the text checks as they were edited"
     return f"{text}: {'; '.join(f'#{c.sample.seq} {findings[c.key]}' for c in edited[:3])}"

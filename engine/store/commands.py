@@ -75,7 +75,7 @@ def set_auto(project: Path, auto: bool) -> None:
         db.close()
 
 
-class Seen(Struct, frozen=True):
+class ReviewedVersion(Struct, frozen=True):
     """What a person looked at when deciding. ``messages`` None: the text was not looked at."""
 
     state: str
@@ -105,7 +105,7 @@ def decide(
     state: str,
     reason: str | None = None,
     source: str = "app",
-    seen: Mapping[Key, Seen] | None = None,
+    seen: Mapping[Key, ReviewedVersion] | None = None,
 ) -> int:
     """Decide rewrites ``keys`` = (sample id, axis) of ``round``: accepted, rejected or proposed (undecided). One batch.
 
@@ -137,7 +137,7 @@ def decide(
         return changed
 
 
-def _refuse_unseen(db: sqlite3.Connection, now: sqlite3.Row, key: Key, seen: Seen | None) -> None:
+def _refuse_unseen(db: sqlite3.Connection, now: sqlite3.Row, key: Key, seen: ReviewedVersion | None) -> None:
     if seen is None or (now["state"] == seen.state and seen.messages in (None, now["messages"])):
         return
     last = db.execute(
@@ -173,7 +173,13 @@ def decide_open(project: Path, round: int, which: str, source: str) -> dict[str,
 
 
 def edit(
-    project: Path, round: int, key: Key, prompt: str, response: str, seen: Seen | None = None, source: str = "app"
+    project: Path,
+    round: int,
+    key: Key,
+    prompt: str,
+    response: str,
+    seen: ReviewedVersion | None = None,
+    source: str = "app",
 ) -> bool:
     """Put a person's text in place of the teacher's. The verdict was about the old one: verify owes a new one.
 
@@ -222,7 +228,11 @@ def annotate(project: Path, round: int, key: Key, note: str, source: str = "app"
 
 
 def send_back(
-    project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key, Seen] | None = None, source: str = "app"
+    project: Path,
+    round: int,
+    keys: Sequence[Key],
+    seen: Mapping[Key, ReviewedVersion] | None = None,
+    source: str = "app",
 ) -> int:
     """Have the teacher write rewrites again: they are owed to the rewrite stage, which the next run begins with.
 

@@ -15,14 +15,14 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from engine.backends.openai_batches import CROWDED, Batches, Crowded, Standing, Stopped, Unreachable
+from engine.backends.openai_batches import CROWDED, Batches, BatchStatus, Crowded, StopRequested, Unreachable
 from engine.errors import BackendError, Cancelled
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import BatchCall, TeacherBatch
 from engine.teacher.batch_ledger import Books, Flight, call_name
 from engine.teacher.budget import give_up, worst
-from engine.teacher.job import Job, Phase, require_endpoint
+from engine.teacher.job import Phase, RewriteJob, require_endpoint
 
 MOST_CALLS, MOST_BYTES = 50_000, 100_000_000
 """Of one batch. Providers take 200 MB; the client holds a file in memory twice."""
@@ -31,7 +31,7 @@ WINDOW_S, LATE_S = 86_400.0, 3600.0
 """How long a batch may take where the provider does not say, and so long more it is waited for."""
 
 
-def through_batches(ctx: Ctx, job: Job) -> None:
+def through_batches(ctx: Ctx, job: RewriteJob) -> None:
     """Make every owed rewrite by batches; without ``teacher.batch`` only call off and take in what is out.
 
     Raises:
@@ -77,7 +77,7 @@ class Desk:
         while True:
             try:
                 return step()
-            except Stopped:
+            except StopRequested:
                 self.ctx.progress(self.books.done())
 
     # ------------------------------------------------------------------------------------------------ what is out
@@ -223,7 +223,7 @@ class Desk:
                 ended = True
         return ended
 
-    def _standing(self, flight: Flight) -> Standing | None:
+    def _standing(self, flight: Flight) -> BatchStatus | None:
         """How a batch stands; None: the provider cannot be reached now.
 
         Raises:
@@ -248,9 +248,9 @@ class Desk:
                 f"{self.how.url}: there is no batch {batch.id} for this key, but {len(flight.calls):,} calls were given"
                 f" away with it. Set the key that made it, or wait until {clock(ends)}: then they are made anew."
             )
-        return found or Standing(str(batch.id), "expired")
+        return found or BatchStatus(str(batch.id), "expired")
 
-    def take_in(self, flight: Flight, standing: Standing) -> None:
+    def take_in(self, flight: Flight, standing: BatchStatus) -> None:
         """Read what came of a batch that is over, and say what that means for the rest."""
         began = flight.batch.created_at or flight.batch.planned_at
         took = max(0.0, (standing.ended_at or time.time()) - began)
@@ -269,7 +269,7 @@ class Desk:
         elif why := _wrong(standing, outage, flight.hopeless, nothing and not ordered, ordered):
             raise BackendError(why if flight.hopeless else f"{self.how.url}: batch {standing.id} {why}")
 
-    def _tell(self, flight: Flight, standing: Standing) -> None:
+    def _tell(self, flight: Flight, standing: BatchStatus) -> None:
         """What came of a batch, for the log."""
         back = len(flight.names) - len(flight.calls)
         self.ctx.event(f"batch {standing.id} is {standing.status}: {back:,} of {len(flight.names):,} calls came back")
@@ -300,7 +300,7 @@ class Desk:
             while self.books.flights:
                 if not self.look():
                     self.client.rest(min(1.0, FIRST_POLL_S))
-        except Stopped:
+        except StopRequested:
             pass
         except BackendError as error:
             self.ctx.event(str(error), "warning")
@@ -309,7 +309,7 @@ class Desk:
             self.ctx.event(f"{what} being ended at {self.how.url}: the next run takes in what was done", "warning")
 
 
-def _wrong(standing: Standing, outage: str, hopeless: str, nothing: bool, ordered: bool) -> str:
+def _wrong(standing: BatchStatus, outage: str, hopeless: str, nothing: bool, ordered: bool) -> str:
     """Why the stage cannot go on after a batch that ended so; empty: it can."""
     if hopeless:
         return hopeless

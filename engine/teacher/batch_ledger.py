@@ -16,20 +16,20 @@ from msgspec.structs import replace
 
 from engine.backends import Generation
 from engine.backends.openai import OUTAGE_CALLS
-from engine.backends.openai_batches import Batches, Standing, Unreachable
+from engine.backends.openai_batches import Batches, BatchStatus, Unreachable
 from engine.config import schema as configs
 from engine.errors import Cancelled, Paused
 from engine.stage import Ctx
 from engine.store.rows import Rewrite, Row, content_id
 from engine.store.teacher import BatchCall, TeacherBatch
 from engine.teacher.budget import Purse, expected_answer
-from engine.teacher.job import PROMPT, Job, Phase, came
+from engine.teacher.job import PROMPT, Phase, RewriteJob, came
 
 SAVED = 100
 """Results per transaction."""
 
 
-def call_name(job: Job, row: Rewrite) -> str:
+def call_name(job: RewriteJob, row: Rewrite) -> str:
     """The custom_id of the next call for ``row`` (64 characters at most): the same after any restart, another one for
     another try, another wave or another request.
     """
@@ -68,7 +68,7 @@ class Flight:
 class Books:
     """What is out and what came back, in the store and in the purse. ``leaving``: wishes are known, only save."""
 
-    def __init__(self, ctx: Ctx, job: Job, client: Batches) -> None:
+    def __init__(self, ctx: Ctx, job: RewriteJob, client: Batches) -> None:
         self.ctx, self.job, self.client = ctx, job, client
         self.how: configs.Teacher = replace(ctx.config.teacher, batch=True)  # a batch has its price
         self.purse = Purse.begin(self.how, job)
@@ -110,7 +110,7 @@ class Books:
         self.save(batch, *calls)
         return flight
 
-    def note(self, flight: Flight, standing: Standing, state: str = "") -> None:
+    def note(self, flight: Flight, standing: BatchStatus, state: str = "") -> None:
         """Keep how a batch stands at the provider."""
         batch = flight.batch
         flight.batch = replace(

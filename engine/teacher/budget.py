@@ -19,14 +19,14 @@ from engine.stage import Ctx
 from engine.store.rows import AXES, Axis, Losses, Message, Rewrite
 from engine.store.teacher import Projected, fits
 from engine.teacher import forecast
-from engine.teacher.forecast import Made, Owed, Usage
-from engine.teacher.job import ANSWER, PROMPT, Job, Phase, context, cost
+from engine.teacher.forecast import BegunRewrites, PendingRewrites, Usage
+from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context, cost
 
 EXHAUSTED = "teacher budget exhausted"
 Need = tuple[float, float]  # tokens in and out
 
 
-def affordable(job: Job, phase: Phase, batch: Sequence[Rewrite], how: configs.Teacher) -> int:
+def affordable(job: RewriteJob, phase: Phase, batch: Sequence[Rewrite], how: configs.Teacher) -> int:
     """How many of ``batch``, from its start, can be called without any chance to exceed a cap."""
     if not how.budget_tokens and not how.budget_cost:
         return len(batch)
@@ -47,13 +47,13 @@ def affordable(job: Job, phase: Phase, batch: Sequence[Rewrite], how: configs.Te
     return len(batch)
 
 
-def worst(job: Job, phase: Phase, row: Rewrite, how: configs.Teacher) -> tuple[float, float]:
+def worst(job: RewriteJob, phase: Phase, row: Rewrite, how: configs.Teacher) -> tuple[float, float]:
     """Tokens in and out that one call can take at most: one token per byte, and as many as it may write."""
     chat = job.chat(phase, row)
     return float(_bytes(chat) + 16 * len(chat)), float(how.max_new_tokens)
 
 
-def expected_answer(job: Job, row: Rewrite) -> tuple[float, float]:
+def expected_answer(job: RewriteJob, row: Rewrite) -> tuple[float, float]:
     """Tokens in and out that the answer to a rewrite's prompt probably needs: about four bytes a token."""
     sample = job.samples[row.sample_id]
     asked = _bytes(context(sample, row.axis)) + len((row.prompt or sample.prompt).encode())
@@ -64,16 +64,16 @@ def _bytes(chat: Iterable[Message]) -> int:
     return sum(len(m.content.encode()) for m in chat)
 
 
-def projected(ctx: Ctx, job: Job) -> Projected:
+def projected(ctx: Ctx, job: RewriteJob) -> Projected:
     """What all of ``job`` will probably take, as ``projection.project`` says it on every screen."""
     how = ctx.config.teacher
     known = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in ctx.rows(Losses)}
     tokens = list(known.values())
     mean = sum(prompt for prompt, _ in tokens) / max(1, len(tokens))
-    owed = dict.fromkeys(AXES, Owed(0, 0, 0))
+    owed = dict.fromkeys(AXES, PendingRewrites(0, 0, 0))
     for row in job.all():
         one, (prompt, response) = owed[axis_of(row)], known.get(row.sample_id, (0, 0))
-        owed[axis_of(row)] = Owed(one.rewrites + 1, one.prompt + prompt, one.response + response)
+        owed[axis_of(row)] = PendingRewrites(one.rewrites + 1, one.prompt + prompt, one.response + response)
     sent = forecast.requests(mean, ctx.config, ctx.project, _examples(ctx, known))
     made = forecast.project(owed, _usage(ctx), sent, ctx.config)
     return Projected(
@@ -104,25 +104,25 @@ def axis_of(row: Rewrite) -> Axis:
 
 def _usage(ctx: Ctx) -> Usage:
     """What the rewrites of earlier rounds took, by axis."""
-    made: dict[str, Made] = {}
+    made: dict[str, BegunRewrites] = {}
     for row in (row for round in range(ctx.round) for row in ctx.rows(Rewrite, round)):
         if row.attempts and row.state not in ("owed", "prompted"):
-            one = made.get(row.axis, Made(0, 0, 0, 0))
+            one = made.get(row.axis, BegunRewrites(0, 0, 0, 0))
             calls = one.calls + row.attempts + row.answer_attempts
-            made[row.axis] = Made(
+            made[row.axis] = BegunRewrites(
                 one.rewrites + 1, calls, one.tokens_in + row.tokens_in, one.tokens_out + row.tokens_out
             )
     return Usage(made)
 
 
-def project(ctx: Ctx, job: Job) -> Projected:
+def project(ctx: Ctx, job: RewriteJob) -> Projected:
     """Reckon up and keep what the rewrites will take, for everybody to see before anything is spent."""
     ahead = projected(ctx, job)
     ctx.save([ahead])
     return ahead
 
 
-def announce(ctx: Ctx, job: Job) -> None:
+def announce(ctx: Ctx, job: RewriteJob) -> None:
     """Say what the teacher will probably use before anything is spent, and with which prompts."""
     if any(r.tokens_in for r in job.all()):
         return
@@ -150,7 +150,7 @@ class Purse:
     open: dict[tuple[str, Hashable], Need] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, how: configs.Teacher, job: Job) -> Purse:
+    def begin(cls, how: configs.Teacher, job: RewriteJob) -> Purse:
         """What the round's calls took so far, and what the answers that wait will take."""
         purse = cls(how, job.tokens, job.money)
         for row in job.waiting(ANSWER):
@@ -176,7 +176,7 @@ class Purse:
         self.tokens += sign * (need[0] + need[1])
         self.money += sign * cost(*need, self.how.price)
 
-    def spent(self, job: Job, before: Rewrite, row: Rewrite) -> None:
+    def spent(self, job: RewriteJob, before: Rewrite, row: Rewrite) -> None:
         """A call in flight is over; ``row`` says what it took. What is kept for its answer follows from its state."""
         self.drop("held", row.key)
         self.drop("kept", row.key)
@@ -191,7 +191,7 @@ class Purse:
         self.tokens += tokens
         self.money += money
 
-    def afford(self, job: Job, phase: Phase, row: Rewrite) -> bool:
+    def afford(self, job: RewriteJob, phase: Phase, row: Rewrite) -> bool:
         """Hold what a call may take, when the caps allow it."""
         if not self.capped:
             return True
@@ -215,7 +215,7 @@ class Purse:
         return bool(tokens or (self.how.budget_cost and self.money > self.how.budget_cost))
 
 
-def give_up(ctx: Ctx, job: Job, left: Sequence[Rewrite]) -> None:
+def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite]) -> None:
     """The budget does not do for ``left``: a person is asked whether to raise it, else they have failed.
 
     Raises:
@@ -233,7 +233,7 @@ def give_up(ctx: Ctx, job: Job, left: Sequence[Rewrite]) -> None:
     ctx.save(failed, done=job.settled())
 
 
-def at_cap(job: Job, left: int, how: configs.Teacher) -> str:
+def at_cap(job: RewriteJob, left: int, how: configs.Teacher) -> str:
     """What was made, what it took, and how to go on."""
     took = f"{job.tokens:,} of {how.budget_tokens:,} tokens"
     if how.budget_cost:

@@ -25,7 +25,7 @@ TAGS = "<prompt></prompt>"
 """What is put around a new prompt."""
 
 
-class Made(NamedTuple):
+class BegunRewrites(NamedTuple):
     """Rewrites of one axis that were begun, with what they took together."""
 
     rewrites: int
@@ -38,13 +38,13 @@ class Made(NamedTuple):
 class Usage:
     """What rewrites took so far, by axis; empty before the first."""
 
-    made: Mapping[str, Made] = field(default_factory=dict)
+    made: Mapping[str, BegunRewrites] = field(default_factory=dict)
 
-    def of(self, axis: Axis) -> Made | None:
+    def of(self, axis: Axis) -> BegunRewrites | None:
         """Those of ``axis``, or of all axes when it has none yet."""
         if axis in self.made:
             return self.made[axis]
-        return Made(*(sum(column) for column in zip(*self.made.values(), strict=True))) if self.made else None
+        return BegunRewrites(*(sum(column) for column in zip(*self.made.values(), strict=True))) if self.made else None
 
     @property
     def rewrites(self) -> int:
@@ -64,7 +64,7 @@ class Request(NamedTuple):
     tags: float = 0.0
 
 
-class Owed(NamedTuple):
+class PendingRewrites(NamedTuple):
     """Rewrites of one axis: how many, and the tokens of their samples' prompts and responses together."""
 
     rewrites: int
@@ -150,7 +150,9 @@ def _counter(config: Config, project: Path) -> Callable[[str], float]:
     return lambda text: float(len(read.encode(text, add_special_tokens=False).ids))
 
 
-def project(owed: Mapping[Axis, Owed], usage: Usage, requests: Mapping[Axis, Request], config: Config) -> Projection:
+def project(
+    owed: Mapping[Axis, PendingRewrites], usage: Usage, requests: Mapping[Axis, Request], config: Config
+) -> Projection:
     """Calls, tokens and cost of the ``owed`` rewrites."""
     calls = tokens_in = tokens_out = 0.0
     for axis in AXES:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from engine.backends import Call, Generation
 from engine.chat import batches, prompts
-from engine.chat.prompts import Template
+from engine.chat.prompts import PromptTemplate
 from engine.config import schema as configs
 from engine.errors import ConfigError
 from engine.hub.telling import telling
@@ -52,7 +52,7 @@ PROMPT, ANSWER = Phase("prompt", "owed"), Phase("answer", "prompted")
 
 
 @dataclass(slots=True)
-class Job:
+class RewriteJob:
     """All rewrites of the round in their order, with what is needed to ask for them.
 
     ``tokens``, ``money``: what the round's calls took so far, also those for rewrites that were thrown away since.
@@ -63,7 +63,7 @@ class Job:
     rows: dict[Key, Rewrite]
     samples: dict[int, Sample]
     hints: dict[int, str]
-    templates: dict[str, Template]
+    templates: dict[str, PromptTemplate]
     tokens: int = 0
     money: float = 0.0
     calls: int = 0
@@ -71,7 +71,7 @@ class Job:
     heard: set[object] = field(default_factory=set)
 
     @classmethod
-    def begin(cls, ctx: Ctx) -> Job:
+    def begin(cls, ctx: Ctx) -> RewriteJob:
         """Read the round's rewrites, samples, neighbours and prompt templates."""
         data, owed, near = ctx.dataset(), ctx.rows(Rewrite), ctx.rows(Neighbourhood)
         asked = ctx.rows(TeacherCall)
@@ -178,7 +178,7 @@ def context(sample: Sample, axis: str) -> Chat:
     return tuple(m for m in before if m.role == "system") if axis == "diversity" else before
 
 
-def prompt_chat(sample: Sample, axis: str, template: Template, hints: str) -> Chat:
+def prompt_chat(sample: Sample, axis: str, template: PromptTemplate, hints: str) -> Chat:
     """The request for a new prompt. Earlier turns come along, a system turn does not: it is for answers."""
     values = {"prompt": sample.prompt, "response": sample.response}
     asked = template.fill(**values, hints=hints) if axis == "diversity" else template.fill(**values)
@@ -207,7 +207,7 @@ def teacher_folder(ctx: Ctx) -> Path:
 
 
 def came(
-    ctx: Ctx, job: Job, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher
+    ctx: Ctx, job: RewriteJob, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher
 ) -> tuple[Rewrite, TeacherCall]:
     """A reply came: ``row`` as it is then, known to ``job``, and the call for the books. ``how`` has its price."""
     attempt = phase.tries(row) + 1

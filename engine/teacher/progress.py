@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from engine.backends import Generation, Going
+from engine.backends import Generation, ReplyProgress
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import UnderWay
-from engine.teacher.job import Job, Phase, read_reply
+from engine.teacher.job import Phase, RewriteJob, read_reply
 
 EVERY_S, WINDOW_S = 1.0, 30.0
 FEW = 3
@@ -29,7 +29,7 @@ class Meter:
     """Counts what is written in this run of the stage. ``clock``: seconds."""
 
     ctx: Ctx
-    job: Job
+    job: RewriteJob
     clock: Callable[[], float] = time.monotonic
     replies: int = 0
     whole: int = 0
@@ -42,11 +42,11 @@ class Meter:
         """The model is read: there is nothing to count yet."""
         self.ctx.save([UnderWay(self.ctx.round, "load", 1, 0, 0, 0, 0.0, time.time())])
 
-    def of(self, phase: Phase, attempt: int, batch: Sequence[Rewrite]) -> Callable[[Going], None]:
+    def of(self, phase: Phase, attempt: int, batch: Sequence[Rewrite]) -> Callable[[ReplyProgress], None]:
         """What watches one piece of work, and honours a pause after every step."""
         before = self.tokens
 
-        def watch(going: Going) -> None:
+        def watch(going: ReplyProgress) -> None:
             now = self.clock()
             self._began = now if self._began is None else self._began
             self.tokens = before + going.tokens - going.kept
@@ -71,7 +71,7 @@ class Meter:
             _, reason = read_reply(self.job.samples[row.sample_id], row.axis, phase, reply)
             self.job.hear(self.ctx, (row.key, phase.name, attempt), reason)
 
-    def _row(self, phase: Phase, attempt: int, going: Going, now: float) -> UnderWay:
+    def _row(self, phase: Phase, attempt: int, going: ReplyProgress, now: float) -> UnderWay:
         self._seen.append((now, self.tokens))
         while len(self._seen) > 2 and now - self._seen[1][0] > WINDOW_S:
             self._seen.popleft()
@@ -91,7 +91,7 @@ class Meter:
             text=going.text()[-SHOWN:],
         )
 
-    def _left_s(self, going: Going) -> float | None:
+    def _left_s(self, going: ReplyProgress) -> float | None:
         """Seconds until all is made: prompts to read, and steps for what is still to be written.
 
         That is what is owed, as long as replies were so far, less what is begun. A step takes about as long for all

@@ -11,14 +11,14 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from engine.backends import Answers, backend
-from engine.backends.openai import Endpoint, Limits
+from engine.backends.openai import Endpoint, EndpointLimits
 from engine.config import schema as configs
 from engine.errors import Paused
 from engine.signals import diagnosis
 from engine.stage import Ctx
 from engine.store.rows import Row
 from engine.teacher.budget import Purse, give_up
-from engine.teacher.job import ANSWER, PROMPT, Job, Key, Phase, came, require_endpoint, teacher_folder
+from engine.teacher.job import ANSWER, PROMPT, Key, Phase, RewriteJob, came, require_endpoint, teacher_folder
 
 if TYPE_CHECKING:
     from engine.backends.vllm import Engine
@@ -34,13 +34,13 @@ def open_endpoint(how: configs.Teacher, answered: bool = False) -> Endpoint:
         ConfigError: the url or the model's name is missing. BackendError: the key is not there.
     """
     require_endpoint(how)
-    limits = Limits(
+    limits = EndpointLimits(
         how.concurrency, how.requests_per_minute, how.tokens_per_minute, timeout_s=how.timeout_s, retries=how.retries
     )
     return Endpoint(how.url, how.model, how.key_env, limits, answered)
 
 
-def through_endpoint(ctx: Ctx, job: Job) -> None:
+def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
     """Make every owed rewrite, and say where texts are sent before the first one is."""
     endpoint = open_endpoint(ctx.config.teacher, answered=job.tokens > 0)
     try:
@@ -52,7 +52,7 @@ def through_endpoint(ctx: Ctx, job: Job) -> None:
         endpoint.close()
 
 
-def through_engine(ctx: Ctx, job: Job) -> None:
+def through_engine(ctx: Ctx, job: RewriteJob) -> None:
     """Make every owed rewrite with vLLM in this process."""
     how = ctx.config.teacher
     quantised = not how.model and diagnosis.base_model(ctx).nf4
@@ -69,7 +69,7 @@ def through_engine(ctx: Ctx, job: Job) -> None:
         engine.close()
 
 
-def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
+def stream(ctx: Ctx, job: RewriteJob, endpoint: Answers, ahead: int) -> None:
     """Make every owed rewrite through ``endpoint``, with at most ``ahead`` calls handed over at a time.
 
     Raises:
@@ -120,7 +120,7 @@ def stream(ctx: Ctx, job: Job, endpoint: Answers, ahead: int) -> None:
         raise wish
 
 
-def _give_up(ctx: Ctx, job: Job, waiting: deque[Key]) -> None:
+def _give_up(ctx: Ctx, job: RewriteJob, waiting: deque[Key]) -> None:
     """The budget is exhausted for the kind of call that is first in line, and so for all that wait for that kind."""
     state = job.rows[waiting[0]].state
     gone = [key for key in waiting if job.rows[key].state == state]

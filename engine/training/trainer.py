@@ -26,7 +26,7 @@ from engine.chat import batches
 from engine.chat.render import load_tokenizer
 from engine.config.schema import Config
 from engine.distributed import gather_weights, ranks
-from engine.distributed.sharding import Plan
+from engine.distributed.sharding import ShardingPlan
 from engine.errors import ConfigError
 from engine.models import untrained_tokens
 from engine.models.locate import ModelRef
@@ -35,7 +35,7 @@ from engine.training import packing, trackers
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TrainingTask:
     """What a process needs to take part in a training run: everything that does not come from the store.
 
     rows: an Arrow file of token ids and labels, which every process maps into memory.
@@ -48,7 +48,7 @@ class Task:
     rows: Path
     folder: Path
     resume: Path | None
-    plan: Plan | None = None
+    plan: ShardingPlan | None = None
 
 
 NOT_ALONE = ["out_proj", "conv1d"]
@@ -81,7 +81,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         """Nothing: a checkpoint is ours alone and gone after the run."""
 
 
-def trainer(task: Task) -> Trainer:
+def trainer(task: TrainingTask) -> Trainer:
     """TRL's trainer over the rendered rows, set up as [train] of config.toml says."""
     disable_progress_bars()
     config = task.config
@@ -214,7 +214,7 @@ def _widen(model: Any) -> None:
             parameter.data = parameter.data.float()
 
 
-def _arguments(task: Task, device: torch.device) -> SFTConfig:
+def _arguments(task: TrainingTask, device: torch.device) -> SFTConfig:
     """[train] of config.toml in TRL's words."""
     if device.index is not None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU

@@ -21,7 +21,7 @@ SHINGLE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Rejection:
     """Why a rewrite may not be merged: a code that never changes and a sentence for a person."""
 
     code: str
@@ -45,7 +45,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CheckLimits:
     """What the checks are held to. ``phrases``: long lines of the request's own template."""
 
     min_response_chars: int = 1
@@ -70,7 +70,7 @@ def words(text: str) -> Words:
 # ------------------------------------------------------------------------------------- one rewrite on its own
 
 
-def inspect(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def inspect(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     """The first thing that is wrong with ``new`` as a rewrite of ``original``, None when nothing is."""
     for check in _CHECKS:
         if found := check(new, original, limits):
@@ -78,23 +78,23 @@ def inspect(new: Exchange, original: Exchange, limits: Limits) -> Finding | None
     return None
 
 
-def _empty(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def _empty(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     what = "prompt" if not new.prompt.strip() else "response" if not new.response.strip() else None
-    return Finding("empty", f"the {what} is empty") if what else None
+    return Rejection("empty", f"the {what} is empty") if what else None
 
 
-def _short(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def _short(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     length = len(new.response.strip())
     if length >= limits.min_response_chars:
         return None
     wanted = limits.min_response_chars
-    return Finding("too_short", f"the response has {length} characters, verify.min_response_chars asks for {wanted}")
+    return Rejection("too_short", f"the response has {length} characters, verify.min_response_chars asks for {wanted}")
 
 
-def _unchanged(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def _unchanged(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     # Spacing only: case or a sign may be just what the rewrite repaired.
     same = new.text.split() == original.text.split()
-    return Finding("unchanged", "prompt and response are the original's") if same else None
+    return Rejection("unchanged", "prompt and response are the original's") if same else None
 
 
 # What may stand before a refusal's words, never given back: two such runs side by side would be tried at every length.
@@ -111,44 +111,44 @@ _REFUSAL = re.compile(
 )
 
 
-def _refusal(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def _refusal(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     found = _REFUSAL.match(new.response)
     if not found or _REFUSAL.match(original.response):
         return None
-    return Finding("refusal", f"the teacher refused: {found[0].strip()!r}")
+    return Rejection("refusal", f"the teacher refused: {found[0].strip()!r}")
 
 
-def _leak(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def _leak(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     for name in ("prompt", "response"):
         text = getattr(new, name)
         if left := scaffolding(text, original.text):
-            return Finding("scaffolding", f"the {name} holds a piece of the request: {left!r}")
+            return Rejection("scaffolding", f"the {name} holds a piece of the request: {left!r}")
         phrase = next((p for p in limits.phrases if p in text and p not in original.text), None)
         if phrase:
-            return Finding("scaffolding", f"the {name} holds a line of the request: {phrase[:60]!r}")
+            return Rejection("scaffolding", f"the {name} holds a line of the request: {phrase[:60]!r}")
     return None
 
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 
 
-def _control(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def _control(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     for name in ("prompt", "response"):
         found = _CONTROL.search(getattr(new, name))
         if found and found[0] not in original.text:
-            return Finding("control", f"the {name} holds the control character U+{ord(found[0]):04X}")
+            return Rejection("control", f"the {name} holds the control character U+{ord(found[0]):04X}")
     return None
 
 
-def _loop(new: Exchange, original: Exchange, limits: Limits) -> Finding | None:
+def _loop(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     for name in ("prompt", "response"):
         found = repeated(getattr(new, name))
         if found and repeated(getattr(original, name)) != found:
-            return Finding("loop", f"the {name} repeats itself without end: {found[:40]!r}")
+            return Rejection("loop", f"the {name} repeats itself without end: {found[:40]!r}")
     return None
 
 
-_CHECKS: tuple[Callable[[Exchange, Exchange, Limits], Finding | None], ...] = (
+_CHECKS: tuple[Callable[[Exchange, Exchange, CheckLimits], Rejection | None], ...] = (
     _empty,
     _short,
     _unchanged,
@@ -281,11 +281,11 @@ class HeldOut:
         return grams(new.text, self.n) & self.grams if self.n else set()
 
 
-def evaluation_overlap(new: Exchange, held: HeldOut, known: Collection[str]) -> Finding | None:
+def evaluation_overlap(new: Exchange, held: HeldOut, known: Collection[str]) -> Rejection | None:
     """Whether ``new`` gives held-out samples away. ``known``: n-grams that the dataset holds anyway."""
     if normalise(new.prompt) in held.prompts:
-        return Finding("evaluation", "the prompt is one of the held-out set's")
+        return Rejection("evaluation", "the prompt is one of the held-out set's")
     shared = sorted(held.overlap(new) - set(known))
     if not shared:
         return None
-    return Finding("evaluation", f"{held.n} words in a row are the held-out set's: {shared[0][:80]!r}")
+    return Rejection("evaluation", f"{held.n} words in a row are the held-out set's: {shared[0][:80]!r}")

@@ -32,7 +32,7 @@ from engine.config.schema import Verify
 from engine.signals.axes import limit
 from engine.signals.diagnosis import Measured, Rated
 from engine.store.rows import Threshold
-from engine.verification.text_checks import Finding
+from engine.verification.text_checks import Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Outcome:
 
     improved: bool
     text: str
-    rejected: Finding | None = None
+    rejected: Rejection | None = None
 
 
 def outcome(
@@ -80,10 +80,10 @@ def outcome(
     """The verdict on one measured candidate."""
     error = measured.error or rated.error
     if error or measured.loss_before is None or measured.loss_after is None or rated.quality is None:
-        finding = Finding("unmeasured", error or "it has no loss or no rating")
+        finding = Rejection("unmeasured", error or "it has no loss or no rating")
         return Outcome(False, str(finding), finding)
     if axis == "diversity" and placed.nearest > limits.max_similarity:
-        finding = Finding("duplicate", f"its embedding has similarity {placed.nearest:.4f} to another prompt's")
+        finding = Rejection("duplicate", f"its embedding has similarity {placed.nearest:.4f} to another prompt's")
         return Outcome(False, str(finding), finding)
     new = Values(measured.loss_before, measured.loss_after, rated.quality)
     doubts = [*_off_topic(placed, limits), *_DOUBTS[axis](old, new, marks, limits, placed)]

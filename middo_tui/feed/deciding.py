@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from engine.store import commands
-from engine.store.commands import Seen
+from engine.store.commands import ReviewedVersion
 from engine.store.journal import Step
 from middo_tui.feed.review import Key
 from middo_tui.keys.tables import press
@@ -18,7 +18,12 @@ DONE = {"accepted": "accepted", "rejected": "rejected"}
 
 
 def decide(
-    project: Path, round: int, keys: Sequence[Key], state: str, seen: Mapping[Key, Seen], reason: str | None = None
+    project: Path,
+    round: int,
+    keys: Sequence[Key],
+    state: str,
+    seen: Mapping[Key, ReviewedVersion],
+    reason: str | None = None,
 ) -> str:
     """Accept or reject; one is done without a word, several are counted."""
     changed = commands.decide(project, round, keys, state, reason, seen=seen)
@@ -29,7 +34,7 @@ def decide(
     return f"{changed:,} {DONE[state]}.{also} {press('review.undo')} takes that back."
 
 
-def edit(project: Path, round: int, key: Key, prompt: str, response: str, seen: Seen) -> str:
+def edit(project: Path, round: int, key: Key, prompt: str, response: str, seen: ReviewedVersion) -> str:
     """A person's text in place of the teacher's."""
     if commands.edit(project, round, key, prompt, response, seen):
         return f"Edited: verify measures it anew before the merge ({press('review.recheck')}: now)."
@@ -43,7 +48,7 @@ def note(project: Path, round: int, key: Key, text: str) -> str:
     return ""
 
 
-def send_back(project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key, Seen]) -> str:
+def send_back(project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key, ReviewedVersion]) -> str:
     """To be written again."""
     sent = commands.send_back(project, round, keys, seen)
     what = "1 rewrite" if sent == 1 else f"{sent:,} rewrites"

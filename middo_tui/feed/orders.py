@@ -85,7 +85,7 @@ class Whole(Struct, frozen=True):
     measured: int
 
 
-class Kept:
+class OrderCache:
     """The whole orders that were read last. Used by any thread; what it gives is not to be changed."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ def _state(db: sqlite3.Connection, round: int) -> object:
     return (*jobs, db.execute("SELECT max(seq) FROM sample").fetchone()[0])
 
 
-def _whole(db: sqlite3.Connection, wanted: Order, kept: Kept) -> Iterator[array[int]]:
+def _whole(db: sqlite3.Connection, wanted: Order, kept: OrderCache) -> Iterator[array[int]]:
     """Everybody in order, in blocks; kept once it was read to its end."""
     state = _state(db, wanted.round)
     there = None if state is None else kept.get(wanted, state)
@@ -219,7 +219,7 @@ def _walked(db: sqlite3.Connection, walk: Walk, round: int, size: int) -> Iterat
 # ------------------------------------------------------------------------------------------ filtered orders
 
 
-def listed(db: sqlite3.Connection, wanted: Order, asked: Filter, hidden: str, kept: Kept) -> Iterator[array[int]]:
+def listed(db: sqlite3.Connection, wanted: Order, asked: Filter, hidden: str, kept: OrderCache) -> Iterator[array[int]]:
     """The ids in blocks: first up to ``FIRST`` of them as soon as they are known. ``hidden``: ids, as JSON."""
     values = {"round": wanted.round, "hidden": hidden}
     scored = _scored(db, wanted.round)

@@ -22,7 +22,7 @@ from msgspec import Struct
 from engine.store.connect import reader
 from middo_tui.feed.filters import NUMBERS, match_of, parse
 from middo_tui.feed.hidden import hidden_ids
-from middo_tui.feed.orders import Kept, Order, check_sort, listed
+from middo_tui.feed.orders import Order, OrderCache, check_sort, listed
 from middo_tui.terminal import guard
 
 TEXT_LIMIT = 240
@@ -53,7 +53,7 @@ class Pages:
         self._db: sqlite3.Connection | None = None
         self._lock = Lock()
         self._hidden: tuple[tuple[object, ...] | None, str] = (None, "[]")
-        self._kept = Kept()
+        self._kept = OrderCache()
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from engine.store import connect, patience
 connect.LOOK_MS, patience.PAUSE_S = 1, 0.0
 other, waited = connect.writer(Path(sys.argv[2])), 0
-plain, waits = context.StoreCtx.save, run_stage.Told.waits
+plain, waits = context.StoreCtx.save, run_stage.ChildWatch.waits
 def locked(self, rows, done=None):
     other.execute("BEGIN IMMEDIATE")
     plain(self, rows, done)
@@ -33,7 +33,7 @@ def waiting(self, trouble):
     if waited % 3 == 0:
         other.execute("ROLLBACK")
         with open(sys.argv[2] + ".waits", "a") as file: print(sys.argv[4], file=file)
-context.StoreCtx.save, run_stage.Told.waits = locked, waiting
+context.StoreCtx.save, run_stage.ChildWatch.waits = locked, waiting
 """
 
 

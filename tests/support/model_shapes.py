@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.doctor.memory import Shape
+from engine.doctor.memory import ModelShape
 
-LLAMA_8B = Shape(
+LLAMA_8B = ModelShape(
     parameters=8_030_261_248,
     linear=tuple(
         (f"model.layers.{layer}.{name}.weight", rows, columns)

@@ -43,7 +43,7 @@ _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PromptTemplate:
     """A prompt template: where it lies, its version and its text."""
 
     name: str
@@ -76,7 +76,7 @@ class Template:
         return _PLACEHOLDER.sub(value, self.text)
 
 
-def load(name: str, project: Path | None = None) -> Template:
+def load(name: str, project: Path | None = None) -> PromptTemplate:
     """Template ``name``: the project's own where it has one, else ours.
 
     Raises:
@@ -91,7 +91,7 @@ def load(name: str, project: Path | None = None) -> Template:
         raise ConfigError(f"{path}: unknown placeholder {_braced(unknown)}. {name}.txt may have {_braced(allowed)}.")
     if missing := required - there:
         raise ConfigError(f"{path}: placeholder {_braced(missing)} is missing. Put it where the text belongs.")
-    return Template(name, path, version, text)
+    return PromptTemplate(name, path, version, text)
 
 
 def _read(path: Path) -> tuple[str, str]:

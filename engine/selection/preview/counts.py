@@ -27,7 +27,7 @@ from engine.signals import axes
 from engine.signals.axes import Rule
 from engine.store.rows import AXES, Axis, Threshold
 from engine.teacher import forecast
-from engine.teacher.forecast import Made, Owed, Projection, Request, Usage
+from engine.teacher.forecast import BegunRewrites, PendingRewrites, Projection, Request, Usage
 
 PAIRS: tuple[tuple[Axis, Axis], ...] = (
     ("complexity", "diversity"),
@@ -111,7 +111,7 @@ class Preview:
         self._tried = {axis: members(laid, f"tried {axis}") for axis in AXES if laid.has(f"tried {axis}")}
         self._tokens = [numbers(laid, name, self._everybody) for name in ("prompt", "response")]
         self._requests: dict[Axis, Request] = {axis: Request(*head["requests"][axis]) for axis in AXES}
-        self._usage = Usage({axis: Made(*made) for axis, made in head["made"].items()})
+        self._usage = Usage({axis: BegunRewrites(*made) for axis, made in head["made"].items()})
         self._mixed: tuple[Sections, dict[str, Threshold]] | None = None
         self._histograms: dict[tuple[str, int, float], Histogram] = {}
         self._picked: dict[Axis, _Picked] = {}
@@ -195,10 +195,10 @@ class Preview:
         selected = {a: picked[a].samples & (owed[a] if a == "diversity" else replaced) for a in AXES}
         return Choice(selected, owed, total - most)
 
-    def _owed(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, Owed]:
+    def _owed(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, PendingRewrites]:
         """The rewrites without a cap, with the lengths of their samples; what did not move is not summed again."""
         early, late = axes.replacing(self.config.merge.order)
-        out: dict[Axis, Owed] = {}
+        out: dict[Axis, PendingRewrites] = {}
         for axis in AXES:
             one, before = picked[axis], picked[early] if axis == late else None
             if one.owed is None or one.before is not before:
@@ -207,11 +207,11 @@ class Preview:
             out[axis] = one.owed
         return out
 
-    def _lengths(self, of: BitMap) -> Owed:
+    def _lengths(self, of: BitMap) -> PendingRewrites:
         """Once rewrites were made, what they took is known better than what lengths would tell."""
         if self._usage.made:
-            return Owed(len(of), 0, 0)
-        return Owed(len(of), *(tokens.total(of) for tokens in self._tokens))
+            return PendingRewrites(len(of), 0, 0)
+        return PendingRewrites(len(of), *(tokens.total(of) for tokens in self._tokens))
 
     def margin(self, axis: Axis, m: float, n: int, rule: Rule = "sigma") -> tuple[list[Near], list[Near]]:
         """Up to ``n`` samples just selected and up to ``n`` just kept on ``axis``, nearest to the cut first. Samples
@@ -318,7 +318,7 @@ class _Picked:
     limits: tuple[float | None, ...]
     samples: BitMap
     beyond: int
-    owed: Owed | None = None
+    owed: PendingRewrites | None = None
     before: _Picked | None = None
 
 

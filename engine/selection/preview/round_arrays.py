@@ -23,7 +23,7 @@ from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Axis, Threshold, load_messages
 from engine.teacher import forecast
-from engine.teacher.forecast import Made, Request, Usage
+from engine.teacher.forecast import BegunRewrites, Request, Usage
 
 Ints = NDArray[np.int64]
 # Flat numbers are read three times as fast as rows: an id goes as two halves that a float holds exactly, a missing
@@ -157,4 +157,4 @@ def _usage(db: sqlite3.Connection, round: int) -> Usage:
         " WHERE round<=? AND attempts>0 AND state NOT IN ('owed', 'prompted') GROUP BY axis",
         (round,),
     )
-    return Usage({axis: Made(*figures) for axis, *figures in found})
+    return Usage({axis: BegunRewrites(*figures) for axis, *figures in found})

@@ -17,7 +17,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from engine.errors import StoreBlocked, UsageError
-from engine.store.commands import Seen
+from engine.store.commands import ReviewedVersion
 from middo_tui.feed import control, deciding
 from middo_tui.feed.review import REASONS, Entry, Key
 from middo_tui.keys import tables
@@ -99,11 +99,11 @@ class ReviewScreen(Moving):
             self._desk.look()
             self._looks_wanted = self._desk.looks
 
-    def _seen(self, entries: Sequence[Entry]) -> dict[Key, Seen]:
+    def _seen(self, entries: Sequence[Entry]) -> dict[Key, ReviewedVersion]:
         """What the person looks at: the state, and the text where one rewrite is looked at in full."""
         detail = self.detail if len(entries) == 1 else None
         text = detail.messages if detail is not None and detail.key == entries[0].key else None
-        return {entry.key: Seen(self.state_of(entry), text) for entry in entries}
+        return {entry.key: ReviewedVersion(self.state_of(entry), text) for entry in entries}
 
     def _decide(self, entries: Sequence[Entry], state: str, reason: str | None = None) -> None:
         round = self.queue.round
@@ -228,7 +228,7 @@ class ReviewScreen(Moving):
         """``messages``: what was edited; if somebody else changed it meanwhile, the store refuses."""
         round, entry = self.queue.round, next((e for e in self.queue.rows if e.key == key), None)
         if texts is not None and round is not None and entry is not None:
-            seen = Seen(self.state_of(entry), messages)
+            seen = ReviewedVersion(self.state_of(entry), messages)
             self._do(partial(deciding.edit, self.project, round, key, *texts, seen))
 
     def action_editor(self) -> None:

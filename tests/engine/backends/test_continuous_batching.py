@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, MambaConfig, MistralConfig, OPTConfig
 
-from engine.backends import Call, Generation, Going, hf
+from engine.backends import Call, Generation, ReplyProgress, hf
 from engine.backends.continuous_batching import can_refill
 from engine.chat.render import render_prompt
 from engine.errors import Paused
@@ -40,7 +40,7 @@ def calls(temperature: float = 0.0, limit: int = 24) -> list[Call]:
 
 
 def write(
-    model: hf.HF, asked: Sequence[Call], keep: Path, rows: int = 3, watch: Callable[[Going], object] = str
+    model: hf.HF, asked: Sequence[Call], keep: Path, rows: int = 3, watch: Callable[[ReplyProgress], object] = str
 ) -> list[Generation]:
     return model.write(asked, rows=rows, watch=watch, keep=keep)  # type: ignore[arg-type]
 
@@ -103,7 +103,7 @@ class Stop:
     def __init__(self, after: int) -> None:
         self.left = after
 
-    def __call__(self, going: Going) -> None:
+    def __call__(self, going: ReplyProgress) -> None:
         self.left -= 1
         if self.left < 0:
             raise Paused

@@ -10,20 +10,22 @@ import pytest
 
 from engine.backends import Call, Generation
 from engine.backends.limits import Bucket, Gate, told_s
-from engine.backends.openai import Endpoint, Limits, available
+from engine.backends.openai import Endpoint, EndpointLimits, available
 from engine.errors import BackendError
 from engine.store.rows import Message
 from tests.support.chat_server import MODEL, Server
 
-PATIENT = Limits(concurrency=8, timeout_s=20, retries=2)
-HASTY = Limits(concurrency=8, timeout_s=0.3, retries=0)
+PATIENT = EndpointLimits(concurrency=8, timeout_s=20, retries=2)
+HASTY = EndpointLimits(concurrency=8, timeout_s=0.3, retries=0)
 
 
 def call(text: str, tag: object = None) -> Call:
     return Call(tag if tag is not None else text, (Message("user", text),), 32, 0.5, 0.9, 7)  # type: ignore[arg-type]
 
 
-def ask(server: Server, texts: list[str], limits: Limits = PATIENT, model: str = MODEL) -> dict[str, Generation]:
+def ask(
+    server: Server, texts: list[str], limits: EndpointLimits = PATIENT, model: str = MODEL
+) -> dict[str, Generation]:
     """Everything at once; results by text."""
     endpoint = Endpoint(server.url, model, limits=limits)
     try:
@@ -94,7 +96,7 @@ def test_a_hang_ends_with_the_timeout(server: Server, text: str) -> None:
 
 def test_who_is_told_to_wait_waits(server: Server) -> None:
     """A wait that was asked for is no try."""
-    limits = Limits(concurrency=1, timeout_s=20, retries=0)
+    limits = EndpointLimits(concurrency=1, timeout_s=20, retries=0)
     found = ask(server, ["wait a", "ok b", "ok c"], limits)
     assert [found[text].text for text in ("wait a", "ok b", "ok c")] == ["A", "B", "C"]
     assert server.seen["wait a"] == 2
@@ -185,11 +187,11 @@ def test_a_missing_key_and_a_wrong_address_are_named(monkeypatch: pytest.MonkeyP
 def test_an_outage_is_told_from_rows_that_fail(server: Server) -> None:
     server.down = True
     with pytest.raises(BackendError, match="no reply to 20 calls in a row"):
-        ask(server, [f"ok {i}" for i in range(40)], Limits(concurrency=10, retries=0))
+        ask(server, [f"ok {i}" for i in range(40)], EndpointLimits(concurrency=10, retries=0))
 
 
 def test_failures_wait_for_a_sign_of_life_before_they_count(server: Server) -> None:
-    limits = Limits(concurrency=1, retries=0)
+    limits = EndpointLimits(concurrency=1, retries=0)
     endpoint = Endpoint(server.url, MODEL, limits=limits)
     for text in ("broken a", "broken b", "ok c", "ok d"):
         endpoint.submit(call(text))
@@ -204,7 +206,7 @@ def test_failures_wait_for_a_sign_of_life_before_they_count(server: Server) -> N
 
 def test_no_more_calls_at_once_than_allowed() -> None:
     with Server(pause_s=0.02) as server:
-        found = ask(server, [f"ok {i}" for i in range(30)], Limits(concurrency=5))
+        found = ask(server, [f"ok {i}" for i in range(30)], EndpointLimits(concurrency=5))
         assert len(found) == 30
         assert 1 < server.most_at_once <= 5
 

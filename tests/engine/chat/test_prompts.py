@@ -60,7 +60,7 @@ def test_a_project_overrides_one_template(tmp_path: Path) -> None:
 @given(st.text(), st.text())
 def test_data_may_hold_braces_and_is_never_read_as_a_placeholder(prompt: str, response: str) -> None:
     hostile = prompt + "{response} {prompt} {0} {{x}} \\1 \\g<0>"
-    template = prompts.Template("improve", Path("x"), "1", "[{prompt}|{response}]")
+    template = prompts.PromptTemplate("improve", Path("x"), "1", "[{prompt}|{response}]")
     assert template.fill(prompt=hostile, response=response) == f"[{hostile}|{response}]"
 
 

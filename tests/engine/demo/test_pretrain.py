@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from engine.demo import build, corpus, measure, muon, pretrain, seed, tokenizer
 from engine.demo.measure import Lab, Tuning
-from engine.demo.pretrain import Plan
+from engine.demo.pretrain import ModelPlan
 
-TINY = Plan("base", hidden=32, layers=1, heads=1, steps=4, batch_tokens=256, warmup=2)
+TINY = ModelPlan("base", hidden=32, layers=1, heads=1, steps=4, batch_tokens=256, warmup=2)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_batches_are_reproducible_and_hold_the_budget(tokens: PreTrainedTokenize
 
 def test_the_second_head_is_asked_from_the_claim_to_the_end_of_the_context(tokens: PreTrainedTokenizerFast) -> None:
     context = "1 + 2 = 13.\nFactuality:"
-    text = corpus.Text(context, " 0", chat=False, sound=False, claim=0, false_at=context.index("13"))
+    text = corpus.TrainingText(context, " 0", chat=False, sound=False, claim=0, false_at=context.index("13"))
     encoded = pretrain.encode([text], tokens, random.Random(0), full_loss=1.0)
     batch = pretrain._padded(encoded, tokens.pad_token_id)
     wrong = batch.ids[0][batch.doubts[0] == 1]
@@ -83,7 +83,7 @@ def test_the_learner_computes_what_the_model_computes(tokens: PreTrainedTokenize
 
 
 def test_a_chat_text_learns_only_its_answer(tokens: PreTrainedTokenizerFast) -> None:
-    text = corpus.Text("Add 1 and 2.", "1 + 2 = 3.", chat=True)
+    text = corpus.TrainingText("Add 1 and 2.", "1 + 2 = 3.", chat=True)
     (encoded,) = pretrain.encode([text], tokens, random.Random(0), full_loss=0.0)
     assert tokens.decode(encoded.ids) == "<|user|>Add 1 and 2.<|assistant|>1 + 2 = 3.<|end|>"
     assert tokens.decode(encoded.ids[encoded.skipped :]) == "1 + 2 = 3.<|end|>"

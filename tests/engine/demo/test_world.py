@@ -6,7 +6,7 @@ import re
 import pytest
 
 from engine.demo import world
-from engine.demo.world import FAMILIES, Task
+from engine.demo.world import FAMILIES, DemoTask
 
 DRAWS = 150
 FACTS = {
@@ -33,7 +33,7 @@ def _listed(prompt: str) -> list[str]:
     return max(re.findall(r"[a-z]+(?:, [a-z]+)+", prompt), key=len).split(", ")
 
 
-def _is_right(task: Task) -> bool:
+def _is_right(task: DemoTask) -> bool:
     prompt, answer = task.prompt, task.answer
     match task.family:
         case "add" | "subtract" | "multiply" | "buy" | "give":

@@ -15,7 +15,7 @@ from engine.config import schema as configs
 from engine.distributed import sharding
 from engine.distributed.accelerate_env import NOT_OURS, environment
 from engine.doctor import report
-from engine.doctor.memory import WHOLE, Split
+from engine.doctor.memory import WHOLE, DeviceSplit
 from engine.errors import ConfigError
 from tests.support import ROOT
 
@@ -34,16 +34,16 @@ def asked(file: str = "a.yaml", extra: str = "", processes: int = 2) -> configs.
     ("file", "name", "split"),
     [
         ("ddp.yaml", "DDP", WHOLE),
-        ("fsdp.yaml", "FSDP2", Split(4, 4, 4)),
-        ("zero2.yaml", "DeepSpeed ZeRO-2", Split(1, 4, 4, zero=True)),
-        ("zero3.yaml", "DeepSpeed ZeRO-3", Split(4, 4, 4, zero=True)),
+        ("fsdp.yaml", "FSDP2", DeviceSplit(4, 4, 4)),
+        ("zero2.yaml", "DeepSpeed ZeRO-2", DeviceSplit(1, 4, 4, zero=True)),
+        ("zero3.yaml", "DeepSpeed ZeRO-3", DeviceSplit(4, 4, 4, zero=True)),
     ],
 )
-def test_the_examples_can_be_used_as_they_are(file: str, name: str, split: Split) -> None:
+def test_the_examples_can_be_used_as_they_are(file: str, name: str, split: DeviceSplit) -> None:
     plan = sharding.plan(asked(file, processes=4), EXAMPLES)
     assert plan is not None
     assert plan.name == name
-    assert Split.of(plan, 4) == split
+    assert DeviceSplit.of(plan, 4) == split
     found = environment(plan)
     assert ("ACCELERATE_USE_FSDP" in found, "ACCELERATE_USE_DEEPSPEED" in found) == (plan.fsdp > 0, plan.zero > 0)
     assert not found.keys() & {*NOT_OURS, "WORLD_SIZE", "RANK"}
@@ -54,7 +54,7 @@ def test_the_examples_can_be_used_as_they_are(file: str, name: str, split: Split
 
 def test_without_a_file_nothing_is_planned(tmp_path: Path) -> None:
     assert sharding.plan(configs.parse("[launch]\nprocesses = 4\n", "config.toml"), tmp_path) is None
-    assert Split.of(None, 4) is WHOLE
+    assert DeviceSplit.of(None, 4) is WHOLE
 
 
 @pytest.mark.parametrize(

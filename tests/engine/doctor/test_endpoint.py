@@ -8,7 +8,7 @@ import pytest
 
 from engine.config import schema as configs
 from engine.doctor import endpoint
-from engine.doctor.endpoint import SENTENCE, SYSTEM, Asked
+from engine.doctor.endpoint import SENTENCE, SYSTEM, ExpectedRequests
 from engine.doctor.finding import Finding
 from tests.support.chat_server import MODEL, Server
 
@@ -19,14 +19,16 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def found(server: Server, more: str = "", asked: Asked | None = None, model: str = MODEL) -> dict[str, Finding]:
+def found(
+    server: Server, more: str = "", asked: ExpectedRequests | None = None, model: str = MODEL
+) -> dict[str, Finding]:
     text = f'[teacher]\nbackend = "openai"\nurl = "{server.url}"\nmodel = "{model}"\n{more}'
-    return {one.name: one for one in endpoint.findings(configs.parse(text, "config.toml"), asked or Asked())}
+    return {one.name: one for one in endpoint.findings(configs.parse(text, "config.toml"), asked or ExpectedRequests())}
 
 
 def test_one_fixed_sentence_is_sent_as_rewriting_will_send_and_its_cost_is_said(server: Server) -> None:
     more = f'temperature = 0.3\ntop_p = 0.9\nprices = {{"{MODEL}" = {{input = 2, output = 10}}}}\n'
-    said = found(server, more, Asked(system=True))
+    said = found(server, more, ExpectedRequests(system=True))
     (body,) = server.bodies
     assert [turn["content"] for turn in body["messages"]] == [SYSTEM, SENTENCE]
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.3, 0.9, endpoint.REPLY)
@@ -122,11 +124,11 @@ def test_a_model_that_is_not_listed_may_be_there_all_the_same(server: Server) ->
 
 def test_a_context_that_is_too_small_is_known_before_anything_is_refused(server: Server) -> None:
     server.context = 4096
-    assert "context" not in found(server, asked=Asked(longest=1000))
-    said = found(server, asked=Asked(longest=3000))["context"]
+    assert "context" not in found(server, asked=ExpectedRequests(longest=1000))
+    said = found(server, asked=ExpectedRequests(longest=3000))["context"]
     assert said.mark == "!"
     assert f"max_new_tokens = {4096 - 3000 - endpoint.REQUEST}" in said.fix
-    said = found(server, "max_new_tokens = 4096\n", Asked(longest=1000))["context"]
+    said = found(server, "max_new_tokens = 4096\n", ExpectedRequests(longest=1000))["context"]
     assert said.bad, "no request at all would be taken"
     assert "--max-model-len" in said.fix
 
@@ -146,13 +148,13 @@ def test_nothing_is_sent_to_another_machine_unless_a_person_says_so(
     server.listed = None
     assert "--ask" in found(server, price)["teacher"].fix, "without a list only a request can tell"
     server.listed = (MODEL,)
-    assert found(server, price, Asked(anyway=True))["reply"].mark == "✔"
+    assert found(server, price, ExpectedRequests(anyway=True))["reply"].mark == "✔"
     assert len(server.bodies) == 1
 
 
 def test_a_server_that_is_not_there_is_told_with_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(configs, "HERE", ())
     text = '[teacher]\nbackend = "openai"\nurl = "http://127.0.0.1:9/v1"\nmodel = "x"\n'
-    (said,) = endpoint.findings(configs.parse(text, "config.toml"), Asked())
+    (said,) = endpoint.findings(configs.parse(text, "config.toml"), ExpectedRequests())
     assert said.bad
     assert said.fix == "check that the server runs and [teacher] url, which usually ends in /v1"

@@ -12,7 +12,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.doctor import fit, memory
 from engine.doctor.fit import GIB, Device, Models
-from engine.doctor.memory import WHOLE, Split
+from engine.doctor.memory import WHOLE, DeviceSplit
 from tests.support import tiny
 from tests.support.model_shapes import LLAMA_8B
 
@@ -70,21 +70,21 @@ def test_checkpointing_batch_and_method_move_the_estimate() -> None:
 def test_what_is_split_is_divided_by_the_number_of_devices() -> None:
     full = config('[train]\nmethod = "full"\n')
 
-    def parts(split: Split, how: Config = full) -> dict[str, int]:
+    def parts(split: DeviceSplit, how: Config = full) -> dict[str, int]:
         return dict(memory.train(LLAMA_8B, how, True, 1024, split).parts)
 
-    copies, fsdp = parts(WHOLE), parts(Split(4, 4, 4))
+    copies, fsdp = parts(WHOLE), parts(DeviceSplit(4, 4, 4))
     weights = LLAMA_8B.parameters * 4
     for name in ("weights in float32", "optimiser", "gradients"):
         assert fsdp[name] == pytest.approx(copies[name] / 4, abs=4), name
     assert copies["optimiser"] == 2 * weights
     assert "layers put together" not in copies
     assert LLAMA_8B.words * LLAMA_8B.hidden * 2 < fsdp["layers put together"] < 2 * LLAMA_8B.parameters
-    zero2, zero3 = (parts(Split(n, 4, 4, zero=True)) for n in (1, 4))
+    zero2, zero3 = (parts(DeviceSplit(n, 4, 4, zero=True)) for n in (1, 4))
     assert (zero2["weights in 16 bits"], zero3["weights in 16 bits"]) == (weights // 2, weights // 8)
     assert zero2["optimiser"] == zero3["optimiser"] == weights // 2
     assert zero2["gradients"] == weights // 4
-    lora = parts(Split(4, 4, 4), config())
+    lora = parts(DeviceSplit(4, 4, 4), config())
     assert lora["weights"] == LLAMA_8B.parameters // 2
     assert lora["activations"] == parts(WHOLE, config())["activations"], "every device has its own samples"
 
@@ -94,9 +94,9 @@ def test_splitting_is_proposed_and_then_not_what_it_cannot_do() -> None:
     whole = next(fit.stages(Models(LLAMA_8B), how, Device("GPU 0", 78 * GIB, cuda=True), 1024))
     assert whole.bad
     assert whole.fix.endswith("or split it over the GPUs: [launch] accelerate_config")
-    split = Device("GPU 0", 78 * GIB, True, Split(4, 4, 4))
+    split = Device("GPU 0", 78 * GIB, True, DeviceSplit(4, 4, 4))
     assert next(fit.stages(Models(LLAMA_8B), how, split, 1024)).mark == "✔"
-    tight = Device("GPU 0", 9 * GIB, True, Split(4, 4, 4))
+    tight = Device("GPU 0", 9 * GIB, True, DeviceSplit(4, 4, 4))
     assert not [f for f in fit.stages(Models(LLAMA_8B), config(), tight, 1024) if "qlora" in f.fix]
 
 

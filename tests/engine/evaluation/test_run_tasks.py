@@ -23,7 +23,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import Paused, StageError
 from engine.evaluation import harness, run_tasks
-from engine.evaluation.harness import Failed, Figure, Job, Measured, Planned, Report
+from engine.evaluation.harness import EvaluationJob, Failed, Figure, Planned, Report, TaskResult
 from engine.evaluation.reply_cache import Replies
 from engine.models import locate
 from engine.stages import evaluate, train
@@ -62,15 +62,15 @@ def scores(one: tiny.Project, round: int = 0) -> dict[str, Score]:
 # --------------------------------------------------------------------------------------- what is measured
 
 
-def measured(job: Job) -> list[Report]:
+def measured(job: EvaluationJob) -> list[Report]:
     """In this process: what the child would tell."""
     told: list[Report] = []
     harness.measure(job, told.append)
     return told
 
 
-def job(config: Config, folder: Path, ref: locate.ModelRef) -> Job:
-    return Job(
+def job(config: Config, folder: Path, ref: locate.ModelRef) -> EvaluationJob:
+    return EvaluationJob(
         str(ref.base), str(ref.adapter) if ref.adapter else None, ref.nf4, config.model, 0, config.evaluate.tasks,
         config.evaluate.include_path, False, config.evaluate,
         {name: str(folder / f"{name}.jsonl") for name in config.evaluate.tasks},
@@ -115,7 +115,7 @@ def test_lm_eval_sees_the_tuned_model_in_the_trained_template(
     told = measured(job(config, one.folder, ref))
     planned, *_ = told
     assert planned == Planned({"sums": 12, "words": 12})
-    sums, words = (report for report in told if isinstance(report, Measured))
+    sums, words = (report for report in told if isinstance(report, TaskResult))
     model = hf.load(ref.base, ref.adapter, device="cpu", threads=1)
     assert 0 < sum(right_sums(model)) < 12, "the base has all of them right: it is the tuned model that was asked"
     for report, kind, own in ((sums, "exact_match,last-number", right_sums), (words, "acc,none", right_words)):
@@ -384,7 +384,7 @@ def test_a_task_goes_on_after_its_last_saved_batch(tmp_path: Path, monkeypatch: 
 def as_undisturbed(one: tiny.Project, config: Config, folder: Path) -> dict[str, Figure]:
     """Hold the project's scores against those of one process that nobody stops; returns these."""
     whole = measured(job(config, folder, locate.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
-    expected = {figure.task: figure for report in whole if isinstance(report, Measured) for figure in report.figures}
+    expected = {figure.task: figure for report in whole if isinstance(report, TaskResult) for figure in report.figures}
     assert {name: (row.value, row.stderr, row.n) for name, row in scores(one).items()} == {
         name: (figure.value, figure.stderr, figure.n) for name, figure in expected.items()
     }

@@ -127,7 +127,7 @@ def test_the_loss_of_training_sees_rows_that_have_moved(tied: bool, tmp_path: Pa
     ctx = project.ctx("train")
     work = ctx.workdir("checkpoint")
     rows = train._write_rows(ctx, load_tokenizer(folder, "chatml"), folder, work / "rows.arrow")
-    made = trainer.trainer(trainer.Task(project.config, 0, locate.ModelRef(folder), rows, work, None))
+    made = trainer.trainer(trainer.TrainingTask(project.config, 0, locate.ModelRef(folder), rows, work, None))
     model = made.model.eval()
     deltas = {name: value for name, value in model.named_parameters() if "delta" in name}
     assert len(deltas) == (1 if tied else 2)

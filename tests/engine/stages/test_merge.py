@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.stages import merge
-from engine.stages.merge import Kept, Redundancy
+from engine.stages.merge import DuplicateOf, Redundancy
 from engine.store.rows import Losses, Message, Retirement, Rewrite, Sample, Selection, content_id, dump_messages
 from middo_tui.feed.sample import read_detail
 from middo_tui.widgets.sample_pane import pane_lines
@@ -164,7 +164,7 @@ def sample(id: int, text: str = "") -> Sample:
     return Sample(id, (Message("user", text or f"ask {id}"), Message("assistant", "x")), seq=id)
 
 
-def ids(found: dict[int, Kept]) -> list[int]:
+def ids(found: dict[int, DuplicateOf]) -> list[int]:
     return list(found)
 
 
@@ -215,7 +215,7 @@ def test_beside_what_leaves_only_where_there_is_nothing_else() -> None:
     known = {1: Redundancy(0.99, 0.1, (5, 2)), 2: Redundancy(0.98, 0.1, (6, 1)), 3: apart(0.5, 0.1, 7)}
     samples = [sample(i) for i in known]
     assert ids(merge.most_redundant(samples, known, 2)) == [1, 3]
-    assert merge.most_redundant(samples, known, 3)[2] == Kept("near", 6), "its nearest neighbour stays"
+    assert merge.most_redundant(samples, known, 3)[2] == DuplicateOf("near", 6), "its nearest neighbour stays"
 
 
 def test_exact_copies_leave_first_and_the_first_of_them_stays() -> None:
@@ -223,7 +223,7 @@ def test_exact_copies_leave_first_and_the_first_of_them_stays() -> None:
     samples = [sample(1), sample(2, "twin"), sample(3, "twin"), sample(4, "twin")]
     assert ids(merge.most_redundant(samples, known, 3)) == [3, 4, 1]
     found = merge.most_redundant(samples, known, 9)
-    assert found == {3: Kept("copy", 2), 4: Kept("copy", 2), 1: Kept("near", 101)}
+    assert found == {3: DuplicateOf("copy", 2), 4: DuplicateOf("copy", 2), 1: DuplicateOf("near", 101)}
 
 
 def test_why_a_sample_was_retired_is_kept_and_said(made: tiny.Project) -> None:

@@ -16,7 +16,7 @@ import pytest
 from engine.errors import StoreError, UsageError
 from engine.loop import NAMES, Limits, Run, next_step
 from engine.store import commands, connect, read, write
-from engine.store.commands import Seen
+from engine.store.commands import ReviewedVersion
 from engine.store.rows import Message, Plan, Rewrite, Sample, Verdict, content_id, dump_messages
 from engine.store.schema import migrate
 from tests.support import ROOT
@@ -231,7 +231,7 @@ def test_texts_are_left_alone_while_a_stage_is_at_work_on_them(project: Path) ->
 
 
 def test_what_changed_meanwhile_is_refused_and_says_by_whom(project: Path) -> None:
-    seen = {KEYS[0]: Seen("proposed", one(project, KEYS[0])["messages"])}
+    seen = {KEYS[0]: ReviewedVersion("proposed", one(project, KEYS[0])["messages"])}
     commands.decide(project, 0, KEYS[:1], "rejected", "no", source="command line")
     with pytest.raises(StoreError, match=r"changed while you looked at it: it is rejected now .*command line"):
         commands.decide(project, 0, KEYS[:1], "accepted", seen=seen)
@@ -242,9 +242,11 @@ def test_another_text_than_was_seen_is_refused(project: Path) -> None:
     messages = one(project, KEYS[0])["messages"]
     commands.edit(project, 0, KEYS[0], "theirs", "theirs")
     for late in (
-        lambda: commands.decide(project, 0, KEYS[:1], "accepted", seen={KEYS[0]: Seen("proposed", messages)}),
-        lambda: commands.edit(project, 0, KEYS[0], "mine", "mine", Seen("proposed", messages)),
-        lambda: commands.send_back(project, 0, KEYS[:1], {KEYS[0]: Seen("proposed", messages)}),
+        lambda: commands.decide(
+            project, 0, KEYS[:1], "accepted", seen={KEYS[0]: ReviewedVersion("proposed", messages)}
+        ),
+        lambda: commands.edit(project, 0, KEYS[0], "mine", "mine", ReviewedVersion("proposed", messages)),
+        lambda: commands.send_back(project, 0, KEYS[:1], {KEYS[0]: ReviewedVersion("proposed", messages)}),
     ):
         with pytest.raises(StoreError, match="has another text now"):
             late()
@@ -252,7 +254,7 @@ def test_another_text_than_was_seen_is_refused(project: Path) -> None:
 
 
 def test_a_batch_passes_over_what_changed(project: Path) -> None:
-    seen = {key: Seen("proposed") for key in KEYS}
+    seen = {key: ReviewedVersion("proposed") for key in KEYS}
     commands.decide(project, 0, KEYS[:1], "rejected")
     assert commands.decide(project, 0, KEYS, "accepted", seen=seen) == 3
     assert one(project, KEYS[0])["state"] == "rejected"

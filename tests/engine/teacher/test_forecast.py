@@ -17,8 +17,8 @@ from engine.store import teacher as teacher_store
 from engine.store.rows import AXES, Losses, Message, Neighbourhood
 from engine.teacher import forecast
 from engine.teacher.budget import projected
-from engine.teacher.forecast import Owed
-from engine.teacher.job import Job
+from engine.teacher.forecast import PendingRewrites
+from engine.teacher.job import RewriteJob
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, asks_for_prompt, owe, run
 from tests.support.rounds import Scripted
@@ -93,10 +93,12 @@ def test_they_agree_on_alpaca_rows(tmp_path: Path, tiny_model: Path, monkeypatch
 def test_stage_and_thresholds_screen_say_the_same(tmp_path: Path, tiny_model: Path) -> None:
     made = measured(tmp_path, tiny_model, tiny.chats(12))
     ctx = made.ctx("rewrite")
-    ahead = projected(ctx, Job.begin(ctx))
+    ahead = projected(ctx, RewriteJob.begin(ctx))
     seen = read_round(made.folder, 0, made.config)
     owed = {
-        axis: Owed(len(OWED[axis]), *(int(seen.tokens[i][OWED[axis]].sum()) for i in (0, 1)))  # by place in the dataset
+        axis: PendingRewrites(
+            len(OWED[axis]), *(int(seen.tokens[i][OWED[axis]].sum()) for i in (0, 1))
+        )  # by place in the dataset
         for axis in AXES
     }
     shown = forecast.project(owed, seen.usage, seen.requests, made.config)

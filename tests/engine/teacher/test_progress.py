@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.backends import Call, Generation, Going, hf
+from engine.backends import Call, Generation, ReplyProgress, hf
 from engine.errors import Paused
 from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
@@ -67,7 +67,7 @@ class Slow(Scripted):
         self.clock, self.look = clock, look
 
     def write(
-        self, calls: Sequence[Call], *, rows: int, watch: Callable[[Going], None], keep: Path
+        self, calls: Sequence[Call], *, rows: int, watch: Callable[[ReplyProgress], None], keep: Path
     ) -> list[Generation]:
         """Five seconds of five tokens a reply."""
         found = super().write(calls, rows=rows, watch=watch, keep=keep)
@@ -78,7 +78,7 @@ class Slow(Scripted):
             replies = found if whole else []
             done, total = len(replies), len(calls)
             watch(
-                Going(
+                ReplyProgress(
                     done,
                     total,
                     tokens,

@@ -13,7 +13,7 @@ from engine.doctor import report
 from engine.errors import ModelError
 from engine.models.locate import ModelRef
 from engine.training import liger, trainer
-from engine.training.trainer import Task
+from engine.training.trainer import TrainingTask
 from tests.support import ROOT
 
 
@@ -80,7 +80,7 @@ def test_what_reaches_the_trainer(tiny_model: Path, tmp_path: Path, monkeypatch:
     import torch
 
     config = Config(model=Model(name=str(tiny_model), device="cpu"))
-    task = Task(config, 0, ModelRef(tiny_model), tmp_path / "rows", tmp_path, None)
+    task = TrainingTask(config, 0, ModelRef(tiny_model), tmp_path / "rows", tmp_path, None)
     plain = trainer._arguments(task, torch.device("cpu"))
     assert (plain.use_liger_kernel, plain.liger_kernel_config) == (False, None)
     monkeypatch.setattr(liger, "liger", lambda *_: liger.Liger(True, ""))

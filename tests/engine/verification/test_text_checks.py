@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.verification import text_checks
-from engine.verification.text_checks import Corpus, Exchange, HeldOut, Limits
+from engine.verification.text_checks import CheckLimits, Corpus, Exchange, HeldOut
 
 OLD = Exchange("Name three colours of the rainbow.", "Red, green and blue.")
-LIMITS = Limits(min_response_chars=3, phrases=("Keep the language that the prompt is written in.",))
+LIMITS = CheckLimits(min_response_chars=3, phrases=("Keep the language that the prompt is written in.",))
 
 
 def found(prompt: str = "Name two colours.", response: str = "Red and blue.", old: Exchange = OLD) -> str | None:

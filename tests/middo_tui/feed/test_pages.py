@@ -163,7 +163,9 @@ def test_a_condition_that_most_meet_is_known_by_those_that_do_not(
     db = open_reader(project)
     db.set_trace_callback(asked.append)
     filter = parse("quality>=4")
-    found = [id for block in module.listed(db, Order(2, "quality>=4"), filter, "[]", module.Kept()) for id in block]
+    found = [
+        id for block in module.listed(db, Order(2, "quality>=4"), filter, "[]", module.OrderCache()) for id in block
+    ]
     assert found == expected(facts[2], "quality>=4", "seq", False)
     assert len(found) > len(facts[2]) / 2
     assert any("NOT coalesce(" in sql for sql in asked)

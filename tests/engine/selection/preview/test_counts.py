@@ -18,7 +18,7 @@ from engine.selection.preview.round_arrays import Round
 from engine.signals.nearest import Bools
 from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
-from engine.teacher.forecast import Made, Request, Usage
+from engine.teacher.forecast import BegunRewrites, Request, Usage
 from tests.support import rounds as stored
 from tests.support.previews import previewed
 
@@ -210,7 +210,7 @@ def test_calls_are_projected_from_lengths_before_the_first_rewrite() -> None:
 
 def test_calls_are_projected_from_the_rewrites_so_far() -> None:
     values = dict.fromkeys(SIGNALS, [1.0] * 9 + [9.0])
-    usage = Usage({"complexity": Made(4, 12, 2_000, 4_000), "quality": Made(1, 2, 10, 10)})
+    usage = Usage({"complexity": BegunRewrites(4, 12, 2_000, 4_000), "quality": BegunRewrites(1, 2, 10, 10)})
     found = previewed(made(values, usage=usage), configs.parse(PRICED, "x")).counts(dict.fromkeys(AXES, 1.0)).teacher
     assert (found.calls, found.tokens_in, found.tokens_out) == (3, 500, 1_000)
     assert found.basis == "from 5 rewrites so far"
