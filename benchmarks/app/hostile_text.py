@@ -157,7 +157,7 @@ def look_at_the_wizard(folder: Path, columns: int, rows: int) -> bytes:
         f"XDG_CONFIG_HOME={folder}/none",
         sys.executable,
         "-m",
-        "middo_tui.cli.commands",
+        "middo_tui.cli",
     ]
     terminal = Terminal(command, columns=columns, rows=rows)
     terminal.wait_for("try the demo")

@@ -365,6 +365,3 @@ def _table(folder: Path) -> None:
 
     say(rounds_table(gather(folder)))
 
-
-if __name__ == "__main__":
-    main()

@@ -121,7 +121,7 @@ def test_commands_that_are_named_can_be_copied(data: Path, tmp_path: Path) -> No
 def test_a_locale_with_few_characters_gets_what_it_has(data: Path, tmp_path: Path) -> None:
     named = data.rename(tmp_path / "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n.json")
     environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
-    base = [sys.executable, "-m", "middo_tui.cli.commands"]
+    base = [sys.executable, "-m", "middo_tui.cli"]
     for args in (["init", tmp_path / "\N{CJK UNIFIED IDEOGRAPH-65E5}", "--data", named], ["keys"]):
         done = subprocess.run([*base, *args], capture_output=True, env=environ, check=True)
         assert b"Gr\xfcn.json: alpaca" in done.stdout or b"pause" in done.stdout
@@ -136,7 +136,7 @@ def test_a_reader_that_goes_away_is_no_error(data: Path, tmp_path: Path) -> None
     assert cli("init", project, "--data", data).exit_code == 0
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "middo_tui.cli.commands", "status", str(project)]
+    command = [sys.executable, "-m", "middo_tui.cli", "status", str(project)]
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert done.stderr == b""

@@ -16,7 +16,7 @@ import psutil
 from tests.support import ROOT
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
-PROGRAM = [sys.executable, "-m", "middo_tui.cli.commands"]
+PROGRAM = [sys.executable, "-m", "middo_tui.cli"]
 
 
 def cli(*args: str | Path, timeout: float = 600, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -113,7 +113,7 @@ def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_pat
 @pytest.mark.parametrize(
     ("key", "value", "name", "says"),
     [
-        ("chat_template", "nope", "model", "chat_template = 'nope': [Errno 2] No such file"),
+        ("chat_template", "nope", "model", "P/nope': [Errno 2] No such file"),
         ("device", "cuda:1", "device", 'device = "cuda:1", but there is no GPU'),
     ],
 )

@@ -101,6 +101,7 @@ def test_a_large_flawed_group_and_a_handful_are_none() -> None:
         ([1.0] * 99, "only 99 values"),
         ([float("nan")] * 500 + [1.0] * 50, "only 50 values"),
         ([2.5] * 500, "all values are the same"),
+        ([0.0] + [4.5e-187] * 499, "all values are the same"),
     ],
 )
 def test_too_little_to_tell(values: list[float], says: str) -> None:

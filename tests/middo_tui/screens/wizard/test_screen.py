@@ -268,7 +268,7 @@ def test_no_hostile_byte_of_a_file_reaches_the_terminal(here: Path) -> None:
         json.dumps([{"instruction": evil, "output": evil, "x\x1b[2J": 1}]), encoding="utf-8"
     )
     env = {"XDG_CONFIG_HOME": str(here / "config"), "PYTHONPATH": str(ROOT)}
-    terminal = Terminal([sys.executable, "-m", "middo_tui.cli.commands"], env=env)
+    terminal = Terminal([sys.executable, "-m", "middo_tui.cli"], env=env)
     try:
         terminal.wait_for("try the demo")
         terminal.send(b"\x1b[B\r")
