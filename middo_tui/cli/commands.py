@@ -364,4 +364,3 @@ def _table(folder: Path) -> None:
     from middo_tui.text.status import gather
 
     say(rounds_table(gather(folder)))
-

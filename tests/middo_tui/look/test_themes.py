@@ -189,9 +189,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
 
     def open_one(project: Path, *options: str, **env: str) -> Terminal:
         home = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-        terminals.append(
-            Terminal([sys.executable, "-m", "middo_tui.cli", *options, str(project)], env={**home, **env})
-        )
+        terminals.append(Terminal([sys.executable, "-m", "middo_tui.cli", *options, str(project)], env={**home, **env}))
         return terminals[-1]
 
     yield open_one
