@@ -99,7 +99,7 @@ def split(values: Floats, side: Side, log: bool = False) -> GroupSplit:
         return GroupSplit(None, "all values are the same", len(known))
     scale = (high - low) / 1.349 or float(known.std())
     if not scale:  # so close together that their squared distances are no number
-        return Split(None, "all values are the same", len(known))
+        return GroupSplit(None, "all values are the same", len(known))
     points, counts = _counted(np.clip((known - middle) / scale, -REACH, REACH))
     found = two_groups(points, counts)
     at, valley = parting(found, side)
