@@ -50,8 +50,14 @@ def _tightened(path: Path) -> bool:
 
 
 def note(project: Path) -> str:
-    """``tighten`` for a project that is opened; what there is to say of it, empty when it was tight."""
+    """``tighten`` for a project that is opened; what there is to say of it, empty when nobody else could read it.
+
+    What a library writes in the middle of a stage has other rights, but nobody else comes by in a closed folder.
+    """
+    closed = not project.stat().st_mode & OTHERS and database(project).parent == project.resolve()
     count = tighten(project)
+    if closed:
+        return ""
     what = "1 file or folder" if count == 1 else f"{count:,} files and folders"
     return f"{what} of {project} could be read by other users of this machine; now only by you." if count else ""
 

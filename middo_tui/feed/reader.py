@@ -41,6 +41,9 @@ _Rounds = dict[int, list[Job]]
 _Signature = tuple[object, ...]
 
 
+GONE = "The project is not here any more: its folder was moved or removed. Put it back, or open it where it is now."
+
+
 class Reader:
     """A project's state, again and again. Used from one thread at a time. ``clock`` is wall time in seconds."""
 
@@ -50,6 +53,7 @@ class Reader:
         self._db: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
         self._file: tuple[int, int] | None = None
+        self._read_once = False
         self._view = LoopView(project=guard.one_line(project.resolve().name, NAME_LIMIT))
         self._forget()
 
@@ -64,8 +68,8 @@ class Reader:
 
     def view(self) -> LoopView:
         """What there is to show now; the very same object when nothing has changed. Trouble is part of the view."""
+        file = _identity(self.project)
         try:
-            file = _identity(self.project)
             if file != self._file:  # taken away or replaced: an open connection would go on reading what is no more
                 self.close()
                 self._forget()
@@ -75,7 +79,7 @@ class Reader:
             seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker)
             if seen != self._seen:
                 self._view = self._read(self._db, worker)
-                self._seen = seen
+                self._seen, self._read_once = seen, True
                 worker, held = stalls.worker(self._db, self.project, self._jobs, self.clock())
             word, text = (held.word, f"{held.text[0].upper()}{held.text[1:]}.") if held else ("", "")
             if (word, text) != (self._view.trouble, self._view.held):
@@ -83,7 +87,7 @@ class Reader:
         except (MiddoError, sqlite3.Error, OSError) as error:
             self.close()
             wrong = "config.toml" if isinstance(error, ConfigError) else "no data"
-            said = guard.clean(str(error)[:ERROR_LIMIT]).text
+            said = guard.clean(GONE if self._read_once and file is None else str(error)[:ERROR_LIMIT]).text
             self._view = LoopView(project=self._view.project, problem=said, wrong=wrong)
         return self._view
 

@@ -122,7 +122,7 @@ def _lost(view: LoopView, keys: bool) -> Notice:
 
 
 def _held(view: LoopView, keys: bool) -> Notice:
-    out = "Free some space" if view.state == "full" else "End that program"
+    out = "Free 64 MB or more" if view.state == "full" else "End that program"
     return Notice(f"{view.held} {out}: {_where(view)} then goes on by itself, nothing is lost.", "bad")
 
 

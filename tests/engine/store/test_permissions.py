@@ -60,6 +60,9 @@ def test_an_older_project_is_tightened_when_it_is_opened_and_that_is_said(tmp_pa
     assert [rights(p) for p in (project, project / "logs", project / connect.FILE)] == [0o700, 0o700, 0o600]
     assert rights(outside) == 0o644, "a link is not followed"
     assert permissions.note(project) == ""
+    (project / "logs" / "step.log").touch(mode=0o644)  # as a library leaves it, in a folder that is closed
+    assert permissions.note(project) == ""
+    assert rights(project / "logs" / "step.log") == 0o600
 
 
 def test_a_linked_database_is_tightened_where_it_lies(tmp_path: Path) -> None:
