@@ -116,6 +116,12 @@ class Pages:
             found = db.execute("SELECT seq FROM sample WHERE id=?", (id,)).fetchone()
             return None if found is None else int(found[0])
 
+    def of_seq(self, seq: int, round: int) -> int | None:
+        """The id of ``#seq`` in the dataset of ``round``; None when it is not in it."""
+        with self._open() as db:
+            found = db.execute(OF_SEQ, {"seq": seq, "round": round}).fetchone()
+            return None if found is None else int(found[0])
+
     def matches(self, text: str) -> frozenset[int]:
         """Samples whose text holds all words of ``text``.
 
@@ -135,6 +141,9 @@ def open_reader(project: Path) -> sqlite3.Connection:
     return db
 
 
+OF_SEQ = (
+    "SELECT id FROM sample WHERE seq=:seq AND born_round<=:round AND (retired_round IS NULL OR retired_round>:round)"
+)
 SAMPLES_SINCE = "SELECT (SELECT count(*) FROM sample), (SELECT max(finished_at) FROM job WHERE stage='merge')"
 # The turn to know a sample by: the first that is not the system's.
 OPENING = (

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from msgspec.structs import replace
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
@@ -202,14 +201,23 @@ class Reading(Framed):
         if typed is None:
             return
         kind, value = jump(typed, len(self.table.ids))
-        if kind == "seq":
-            self._list(replace(self._order, where=f"seq:{int(value)}"))
-        elif self._total is None:
+        if self._total is None:
             self._jumps = typed
+        elif kind == "seq":
+            self._to_sample(int(value))
         elif kind == "share":
             self.table.go_to_share(value)
         else:
             self.table.go_to(int(value))
+
+    def _to_sample(self, seq: int) -> None:
+        """To ``#seq``, where it is listed; else say why it is not."""
+        id = self._pages.of_seq(seq, self._order.round)
+        if id is not None and self.table.go_to_id(id):
+            return
+        missing = f"#{seq} is not in the dataset of round {self._order.round}."
+        hidden = f"The filter hides #{seq}. {press('samples.back')} clears it."
+        self.say(Notice(missing if id is None else hidden, "decide"))
 
     def _arrive(self) -> None:
         """To the sample that another screen asked for."""

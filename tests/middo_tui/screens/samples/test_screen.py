@@ -180,8 +180,11 @@ async def test_jumps(project: Path) -> None:
         await press(pilot, "escape", "ctrl+d", "ctrl+u", "pagedown", "pageup")
         assert table.at == 300
         seq = Pages(project).rows([table.ids[42]], 2)[table.ids[42]].seq
-        text = await type_line(pilot, "colon", f"#{seq}")
-        assert "1 / 1" in text
+        await type_line(pilot, "colon", f"#{seq}")
+        assert (table.at, len(table.ids)) == (42, 600)
+        assert "#999999 is not in the dataset of round 2." in await type_line(pilot, "colon", "#999999")
+        await type_line(pilot, "f", f"-seq:{seq}")
+        assert f"The filter hides #{seq}. esc clears it." in await type_line(pilot, "colon", f"#{seq}")
 
 
 async def test_the_sample_under_the_cursor_in_full(project: Path) -> None:
