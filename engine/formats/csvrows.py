@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 
 from engine.errors import DataError
 from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, TextFile, text
+
+_SEPARATOR = re.compile(r"sep=[,;\t|]", re.IGNORECASE)
 
 
 class _Lines:
@@ -46,14 +49,17 @@ class _Lines:
 
 
 def rows(file: TextFile) -> Iterator[Raw]:
-    """Rows of a CSV file by its header line; the separator is the header's: comma, semicolon or tab.
+    """Rows of a CSV file by its header line; the separator is the header's: comma, semicolon, tab or bar. A line
+    ``sep=;`` before it (Excel) is skipped.
 
     Raises:
         DataError: the header cannot be read, or names a column twice.
     """
     lines = _Lines(text(file))
     header = next(lines, "")
-    separator = max(",;\t", key=header.count)
+    if _SEPARATOR.fullmatch(header.rstrip("\r\n")):
+        header = next(lines, "")
+    separator = max(",;\t|", key=header.count)
     names = _header(file, header, separator)
     csv.field_size_limit(MAX_ROW)
     number = 0

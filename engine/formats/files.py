@@ -45,6 +45,8 @@ def rows(path: Path, encoding: str = AUTO) -> Iterator[Raw]:
     head = next(blocks(path), b"")
     if not head:
         raise DataError(f"{path}: the file is empty.")
+    if head.startswith(b"version https://git-lfs"):
+        raise DataError(f"{path}: a pointer of git-lfs, not the data themselves. Fetch these: git lfs pull.")
     if head.startswith(b"PAR1"):
         return _parquet(path)
     return _text_rows(path, head, encoding)

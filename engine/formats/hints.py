@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from shlex import quote
 from typing import Any
@@ -26,6 +26,7 @@ _PROMPT = _words(
     " input inputs input_text source text_in original_question problem_statement document article title task"
 )
 _INPUT = _words("input context contexts passage background paragraph document article reference")
+_CONTEXT = _words("context contexts passage background paragraph")
 _OUTPUT = _words(
     "output outputs response answer completion target targets reply assistant solution gpt bot a output_text"
     " model_answer expected_output generation generated_text result assistant_response final_answer answer_text summary"
@@ -62,6 +63,8 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 def found(columns: Sequence[str]) -> str:
     """The columns of a file, for a sentence."""
+    if not columns:
+        return "There are no columns."
     more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
     return f"The columns are {', '.join(columns[:20])}{more}."
 
@@ -102,6 +105,17 @@ def guess(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Sha
             if usable > most:
                 best, most = pairs, usable
     return best
+
+
+def unused(columns: Iterable[str], inputs: bool) -> list[str]:
+    """The options that would make ``columns``, which are kept beside a conversation, part of its prompt, as their names
+    suggest. ``inputs``: whether the format has a part ``input``.
+    """
+    meant = {"system": _NAMES["system"][1:]} | ({"input": _CONTEXT} if inputs else {})
+    named = {column: _WORD.sub("_", column.strip()).lower().strip("_") for column in columns}
+    return [
+        f"--column {part}={quote(c)}" for part, names in meant.items() for c, name in named.items() if name in names
+    ]
 
 
 def _candidates(named: Mapping[str, str], needs: Sequence[str]) -> list[dict[str, str]]:

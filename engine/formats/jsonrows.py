@@ -14,6 +14,7 @@ from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, TextFile, lines, text
 
 _DECODER = json.JSONDecoder()
 _CONTAINERS = ("data", "train", "rows", "samples", "examples", "instances")
+_SPLITS = ("train", "training", "test", "validation", "valid", "val", "dev", "eval", "evaluation")
 
 
 def loads(line: bytes | str) -> tuple[Any, str | None]:
@@ -42,31 +43,38 @@ def lines_or_object(file: TextFile, only_lines: bool) -> Iterator[Raw]:
         if reason:
             raise DataError(f"{file.path}: {reason}. It is neither one JSON value nor one JSON object per line.")
         inner = _held(file.path, value)
-        yield from _counted([value] if inner is None else inner)
+        yield from [Raw(1, value)] if inner is None else inner
         return
     second = next(numbered, None)
     if second is None and (inner := _held(file.path, value)) is not None:
-        yield from _counted(inner)
+        yield from inner
         return
     for number, line in chain([first], [] if second is None else [second], numbered):
         yield _line(number, line)
 
 
-def _counted(values: list[Any]) -> Iterator[Raw]:
-    return (Raw(number, value) for number, value in enumerate(values, start=1))
-
-
-def _held(path: Path, value: Any) -> list[Any] | None:
-    """The rows inside ``{"data": [...]}`` or of a table by columns, None when the object is a row itself."""
+def _held(path: Path, value: Any) -> list[Raw] | None:
+    """The rows inside ``{"data": [...]}`` or of a table by columns, None when the object is a row itself. Of several
+    splits the first is read; the rows of the others come with that as their reason.
+    """
     if not isinstance(value, dict):
         return None
-    lists = [v for k, v in value.items() if isinstance(v, list) and k.lower() in _CONTAINERS]
-    if len(lists) == 1 and lists[0] and all(isinstance(v, dict) for v in lists[0][:5]):
-        return lists[0]
+    lists = {k: v for k, v in value.items() if isinstance(v, list) and v and all(isinstance(r, dict) for r in v[:5])}
+    splits = sorted((k for k in lists if k.lower() in _SPLITS), key=lambda k: not k.lower().startswith("train"))
+    known = [k for k in lists if k.lower() in _CONTAINERS] or splits[:1]
+    if len(known) == 1:
+        read = [(row, None) for row in lists[known[0]]]
+        read += [(row, _elsewhere(known[0], k)) for k in splits if k != known[0] for row in lists[k]]
+        return [Raw(number, row, reason) for number, (row, reason) in enumerate(read, start=1)]
     try:
-        return tables.rows_of(value)
+        rows = tables.rows_of(value)
     except tables.Ragged as error:
         raise DataError(f"{path}: {error}. Is the file complete?") from None
+    return None if rows is None else [Raw(number, row) for number, row in enumerate(rows, start=1)]
+
+
+def _elsewhere(read: str, split: str) -> str:
+    return f"it is in the split {split}, and {read} is read: save {split} as a file of its own, e.g. for --heldout"
 
 
 def _line(number: int, line: bytes | str | None) -> Raw:

@@ -18,6 +18,7 @@ from engine.formats.shapes import Shape
 from engine.formats.source import Source, source_of
 from engine.formats.streams import MAX_RAW, Raw
 from engine.formats.turns import Unusable
+from engine.formats.values import filled
 from engine.store.rows import Sample, content_id
 
 LOOK_AHEAD = 200
@@ -38,7 +39,8 @@ class Reject:
 class Imported:
     """What a file held. ``duplicates``: samples whose content was there before (they are kept). ``kept``: columns that
     no part of a conversation comes from, which the samples carry along. ``lost``: fields of turns that they do not.
-    ``unheeded``: rows with a column that seems to say not to learn them.
+    ``unheeded``: rows with a column that seems to say not to learn them. ``options``: those that would make columns
+    that are only kept part of the prompt.
     """
 
     samples: list[Sample]
@@ -48,6 +50,7 @@ class Imported:
     kept: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     unheeded: int = 0
+    options: tuple[str, ...] = ()
 
     def reasons(self, most: int = 3) -> tuple[tuple[str, int], ...]:
         """The most frequent reasons of the rejects as (reason, rows)."""
@@ -58,6 +61,10 @@ class Imported:
         out = []
         if self.kept:
             out.append(f"kept with every row, and exported again: {_names(self.kept)}")
+        out += [
+            f"{option.partition('=')[2]} is kept, but no part of the prompt: {option} makes it"
+            for option in self.options
+        ]
         if any(name.startswith("rejected") for name in self.kept):
             out.append("preference data: chosen answers are learned, rejected ones are only kept")
         if masked := sum(not turn.train for sample in self.samples for turn in sample.messages):
@@ -132,6 +139,7 @@ def read(found: Path | Source, data: Data) -> Imported:
         tuple(kept.columns),
         tuple(sorted(kept.lost)),
         kept.unheeded,
+        tuple(hints.unused(kept.filled, "alpaca" in kept.formats)),
     )
 
 
@@ -159,6 +167,7 @@ class _Collected:
         self.formats: Counter[str] = Counter()
         self.duplicates = 0
         self.unheeded = 0
+        self.filled: dict[str, None] = {}
 
     def take(self, file: str, raw: Raw) -> None:
         """Keep a row as a sample, or as a reject with its reason."""
@@ -172,6 +181,7 @@ class _Collected:
         self.formats[row.format] += 1
         extra = json.loads(row.extra) if row.extra else {}
         self.columns |= dict.fromkeys(extra)
+        self.filled |= dict.fromkeys(name for name, value in extra.items() if filled(value))
         self.unheeded += unheeded(extra)
         self.lost |= row.lost
         first = content_id(row.messages)

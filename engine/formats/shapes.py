@@ -133,6 +133,11 @@ def turns_in(value: Any) -> list[Any]:
     return value if isinstance(value, list) and value and isinstance(value[0], dict) else []
 
 
+def _texts(value: Any) -> list[Any]:
+    """A list of what two speakers say by turns; empty when it is none."""
+    return value if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value) else []
+
+
 def _calls(row: Row, name: str) -> str:
     """The text of an answer that is nothing but calls of the row's tools (xLAM: ``[{"name": …, "arguments": …}]``); ""
     for any other.
@@ -185,12 +190,17 @@ def _is_alpaca(row: Row) -> bool:
 
 
 def _list_of(column: str) -> Callable[[Row], Parsed]:
-    return lambda row: ((*_head(row), *from_list(row[column], column)), 0)
+    def parse(row: Row) -> Parsed:
+        head, said = _head(row), from_list(row[column], column)
+        twice = bool(head) and said[:1] == (Message("system", head[-1].content),)
+        return (*head, *said[twice:]), 0
+
+    return parse
 
 
 def _is_list_of(column: str) -> Callable[[Row], bool]:
     def usable(row: Row) -> bool:
-        found = turns_in(row[column])
+        found = turns_in(row[column]) or _texts(row[column])
         return bool(found) and not (_speaker(found[-1]) in ("user", "human") and filled(row.get("chosen")))
 
     return usable

@@ -86,9 +86,13 @@ def from_list(value: Any, name: str) -> Turns:
         try:
             value = json.loads(value)
         except ValueError:
-            raise Unusable(f"{name} is text, expected a list of turns") from None
+            python = value.lstrip().startswith(("[{'", "array("))
+            why = "Python's text of a list: write it with json.dumps" if python else "text, expected a list of turns"
+            raise Unusable(f"{name} is {why}") from None
     if not isinstance(value, list):
         raise Unusable(f"{name} is {kind_of(value)}, expected a list of turns")
+    if len(value) > 1 and all(isinstance(one, str) for one in value):  # LIMA, UltraChat: both speakers by turns
+        value = [{"role": ("user", "assistant")[i % 2], "content": one} for i, one in enumerate(value)]
     return joined([turn for i, one in enumerate(value) for turn in _turns_of(one, f"{name}[{i}]")])
 
 

@@ -291,3 +291,68 @@ def test_columns_of_images_are_known_by_their_names(tmp_path: Path, columns: dic
     rows = [{"prompt": "Hi", "completion": "Yo", name: [None]} for name in columns]
     found = read(put(tmp_path, [*rows, {"prompt": "Hi", "completion": "Yo", **columns}]))
     assert [row for row, _ in reasons(found)] == [2]
+
+
+@pytest.mark.parametrize("column", ["messages", "conversations"])
+def test_a_list_of_texts_is_what_both_say_by_turns(tmp_path: Path, column: str) -> None:
+    """LIMA; UltraChat calls the column data."""
+    rows = [{column: ["Hi", "Hello"]}, {column: ["Hi", "Hello", "Again", "Bye"]}, {column: ["Hi", "Hello", "Again"]}]
+    found = read(put(tmp_path, rows))
+    last = (Message("user", "Again"), Message("assistant", "Bye"))
+    assert [s.messages for s in found.samples] == [HI, (*HI, *last)]
+    assert reasons(found) == [(3, "unbalanced conversation: it ends with a user turn")]
+    with pytest.raises(DataError, match="Try --column messages=data"):
+        read(put(tmp_path, [{"id": 1, "data": ["Hi", "Hello"]}], "ultra.jsonl"))
+
+
+def test_a_system_prompt_that_stands_twice_is_one(tmp_path: Path) -> None:
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello"},
+    ]
+    found = read(put(tmp_path, [{"system": "Be brief.", "messages": turns}, {"system": "Be long.", "messages": turns}]))
+    assert found.samples[0].messages == (Message("system", "Be brief."), *HI)
+    assert reasons(found) == [(2, "two system turns in a row (turn 2)")]
+
+
+def test_other_splits_of_a_file_are_said_and_kept_apart(tmp_path: Path) -> None:
+    rows = {name: [{"instruction": name, "output": "x"}] for name in ("test", "train", "validation")}
+    found = read(put(tmp_path, rows))
+    assert [s.prompt for s in found.samples] == ["train"]
+    assert [row for row, _ in reasons(found)] == [2, 3]
+    assert reasons(found)[0][1].startswith("it is in the split test, and train is read: save test as a file of its own")
+    assert read(put(tmp_path, {"test": rows["test"]})).samples[0].prompt == "test", "the only one is read"
+    assert [s.prompt for s in read(put(tmp_path, {"data": rows["train"], "seed": [1]})).samples] == ["train"]
+
+
+@pytest.mark.parametrize("head", ["sep=;\ninstruction;output", "SEP=|\ninstruction|output", "instruction|output"])
+def test_csv_as_excel_and_databases_write_it(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "rows.csv"
+    separator = head[-7]
+    path.write_text(f"{head}\nHi{separator}Hello\n")
+    assert read(path).samples[0].messages == HI
+
+
+def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path) -> None:
+    for name in ("rows.jsonl", "rows.parquet"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n")
+        with pytest.raises(DataError, match="a pointer of git-lfs, not the data"):
+            read(tmp_path / name)
+
+
+def test_a_list_that_python_printed_is_called_that(tmp_path: Path) -> None:
+    rows = [{"messages": "[{'role': 'user', 'content': 'Hi'}]"}]
+    with pytest.raises(DataError, match=r"messages is Python's text of a list: write it with json\.dumps"):
+        read(put(tmp_path, rows))
+
+
+def test_columns_that_are_probably_part_of_the_prompt_are_said(tmp_path: Path) -> None:
+    rows = [{"instruction": "Hi", "output": "Hello", "context": "It is late.", "system_prompt": "Be brief.", "id": 1}]
+    notes = read(put(tmp_path, rows)).notes()
+    for option in ("--column system=system_prompt", "--column input=context"):
+        assert f"{option.partition('=')[2]} is kept, but no part of the prompt: {option} makes it" in notes
+    empty = read(put(tmp_path, [rows[0] | {"context": "", "system_prompt": None}])).notes()
+    assert not any("no part of the prompt" in note for note in empty)
+    mapped = read(put(tmp_path, rows), columns={"system": "system_prompt", "input": "context"})
+    assert mapped.samples[0].messages == (Message("system", "Be brief."), Message("user", "Hi\nIt is late."), HI[1])
