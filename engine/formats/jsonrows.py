@@ -63,7 +63,7 @@ def _held(path: Path, value: Any) -> list[Raw] | None:
     splits = sorted((k for k in lists if k.lower() in _SPLITS), key=lambda k: not k.lower().startswith("train"))
     known = [k for k in lists if k.lower() in _CONTAINERS] or splits[:1]
     if len(known) == 1:
-        read = [(row, None) for row in lists[known[0]]]
+        read: list[tuple[Any, str | None]] = [(row, None) for row in lists[known[0]]]
         read += [(row, _elsewhere(known[0], k)) for k in splits if k != known[0] for row in lists[k]]
         return [Raw(number, row, reason) for number, (row, reason) in enumerate(read, start=1)]
     try:

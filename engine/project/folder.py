@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -23,11 +23,12 @@ from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
 from engine.project import heldout as heldouts
+from engine.project import numbering
 from engine.project.added import Added
 from engine.release import dataset_card
 from engine.store import permissions, prompt_keys, read, search, write
 from engine.store.connect import FILE, reader, transaction, writer
-from engine.store.rows import Sample, content_id, load_messages
+from engine.store.rows import Sample, load_messages
 from engine.store.schema import migrate
 
 
@@ -213,7 +214,8 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
     twice = db.execute("SELECT file FROM import WHERE digest=?", (batch.digest,)).fetchone()
     if twice:
         raise DataError(f"{batch.source.name}: the same content is in the project already (from {twice['file']}).")
-    samples = _numbered(db, batch.content.samples)
+    copies = numbering.copies(db, batch.content.samples)
+    samples = numbering.numbered(db, batch.content.samples)
     most = min(round(len(samples) * config.data.heldout_share), config.data.heldout_max) if _draws(config) else 0
     made = heldouts.split(samples, known, most, config.project.seed, config.data.allow_overlap)
     known.learn(made)
@@ -228,7 +230,7 @@ def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: hel
         batch.content.format,
         len(made.trained),
         len(made.held),
-        batch.content.duplicates,
+        copies,
         len(batch.content.rejects) + len(barred),
         made.copies,
         len(made.barred),
@@ -283,31 +285,6 @@ def _barred(sample: Sample, item: int) -> tuple[str, int, str, str]:
     return file, int(row), reason, shown([[m.role, m.content] for m in sample.messages])
 
 
-def _numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]:
-    """Samples with ids and places that are free in the project: exact copies get copy numbers."""
-    taken = {row[0] for row in db.execute("SELECT id FROM sample")}
-    top = db.execute(
-        "SELECT max(m) FROM (SELECT max(seq) AS m FROM sample UNION ALL SELECT max(seq) FROM heldout)"
-    ).fetchone()[0]
-    start = 0 if top is None else top + 1
-    return [replace(s, seq=seq) for seq, s in enumerate(_with_ids(samples, taken), start=start)]
-
-
-def _with_ids(samples: Iterable[Sample], taken: set[int]) -> list[Sample]:
-    """The samples under ids that are not ``taken``."""
-    used, out = set(taken), []
-    copies: dict[int, int] = {}
-    for sample in samples:
-        first = content_id(sample.messages)
-        copy = copies.get(first, 0)
-        while (id := content_id(sample.messages, copy) if copy else first) in used:
-            copy += 1
-        copies[first] = copy + 1
-        used.add(id)
-        out.append(replace(sample, id=id))
-    return out
-
-
 def export(project: Path, out: Path, round: int | None, format: str, provenance: bool = False) -> int:
     """Write the dataset of ``round`` (the newest when None) with the rows that were held out of it, in its order.
 
@@ -327,7 +304,7 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         held = {r["item"]: r["seq"] for r in db.execute("SELECT item, seq FROM heldout WHERE seq IS NOT NULL")}
         samples = read.dataset(db, wanted)
         away = [replace(s, seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
-        samples += _with_ids(away, {s.id for s in samples})
+        samples += numbering.with_ids(away, {s.id for s in samples})
         samples.sort(key=lambda s: s.seq)
         story = dataset_card.story(db, project, wanted) if format in formats.FOLDERS else ""
     finally:

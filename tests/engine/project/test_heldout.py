@@ -129,6 +129,14 @@ def test_two_files_at_once_are_checked_against_each_other(tmp_path: Path) -> Non
     assert sides(tmp_path / "P")[2] == 0
 
 
+def test_copies_in_another_file_are_counted(tmp_path: Path) -> None:
+    """A dataset that is imported twice under two names would be learned twice without a word."""
+    data = [put(tmp_path / "a.json", rows(100)), put(tmp_path / "b.json", rows(60))]
+    assert [added.duplicates for added in project.create(tmp_path / "P", data, {})] == [0, 60]
+    (later,) = project.add(tmp_path / "P", [put(tmp_path / "c.json", [*rows(110), *rows(1)])])
+    assert later.duplicates == 101
+
+
 def test_rows_whose_prompts_a_file_of_its_own_holds_out_are_set_aside(tmp_path: Path) -> None:
     own = put(tmp_path / "held.json", [row(i, "Right.") for i in range(10)])
     settings: dict[str, dict[str, object]] = {"data": {"heldout": str(own)}}
