@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from engine.backends import Generation, ReplyProgress, left_padding, paused_replies
 from engine.backends.continuous_batching import Request, Watch, Writer, Writing, can_refill
+from engine.backends.loaded_model import LoadedModel
 from engine.backends.local import give_back, out_of_memory, positions
 from engine.backends.sampling import Sampling
 from engine.chat import batches
 from engine.errors import Paused
-
-if TYPE_CHECKING:
-    from engine.backends.hf import _Loaded
 
 NO_ROOM = "there is no room on the disk to keep the replies that were begun: they are written again from their start"
 ALONE = "it does not fit into memory on its own: lower model.max_length"
@@ -26,7 +23,7 @@ KEEP_EVERY_S, SMALL = 120.0, 1 << 30
 
 
 def written(
-    loaded: _Loaded,
+    loaded: LoadedModel,
     asked: Sequence[Request],
     how: Sampling,
     rows: int,
@@ -53,7 +50,7 @@ def written(
     return [_read(loaded, work, number) for number in range(len(asked))]
 
 
-def _write(loaded: _Loaded, work: Writing, how: Sampling, rows: int, watch: Watch) -> None:
+def _write(loaded: LoadedModel, work: Writing, how: Sampling, rows: int, watch: Watch) -> None:
     """Until all have ended, in half as many rows after each attempt that did not fit into memory."""
     while True:
         writer = Writer(loaded.model, loaded.device, loaded.stops, loaded.tokenizer.pad_token_id, rows)
@@ -73,7 +70,7 @@ def _write(loaded: _Loaded, work: Writing, how: Sampling, rows: int, watch: Watc
         give_back()
 
 
-def _which(loaded: _Loaded) -> left_padding.Together:
+def _which(loaded: LoadedModel) -> left_padding.Together:
     """Which prompts can be answered in one batch, tried once."""
     if loaded.together is None:
         pad, most = loaded.tokenizer.pad_token_id, positions(loaded.model.config)
@@ -85,7 +82,7 @@ class _Watched:
     """Tells who looks on, and now and then keeps what is on its way."""
 
     def __init__(
-        self, loaded: _Loaded, path: Path | None, key: str, before: int, watch: Callable[[ReplyProgress], None]
+        self, loaded: LoadedModel, path: Path | None, key: str, before: int, watch: Callable[[ReplyProgress], None]
     ) -> None:
         self.loaded, self.path, self.key, self.before, self.watch = loaded, path, key, before, watch
         self.kept_at = time.monotonic()
@@ -115,7 +112,7 @@ class _Watched:
         )
 
 
-def _read(loaded: _Loaded, work: Writing, number: int) -> Generation:
+def _read(loaded: LoadedModel, work: Writing, number: int) -> Generation:
     """A reply that is whole."""
     if number in work.errors:
         return Generation("", "stop", 0, 0, work.errors[number])

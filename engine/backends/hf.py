@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch.nn import functional
 
-from engine.backends import Call, Generation, Rating, ReplyProgress, Scored, generation, left_padding, lm_head
-from engine.backends.adapters import Sums, added, sums
+from engine.backends import Call, Generation, Rating, ReplyProgress, Scored, generation, lm_head
+from engine.backends.adapters import added, sums
 from engine.backends.continuous_batching import Request
+from engine.backends.loaded_model import Key, LoadedModel
 from engine.backends.local import (
     give_back,
     out_of_memory,
@@ -52,32 +53,9 @@ cache), microseconds a token at 16,000 / 2,000 / 1,000 tokens: 88 / 78 / 84, 200
 """
 T = TypeVar("T")
 R = TypeVar("R")
-Key = tuple[str, ...]
 
 
-@dataclass
-class _Loaded:
-    """A model in memory with the adapters it has seen (fingerprint -> name in peft). ``head``: its words, its width."""
-
-    key: Key
-    path: Path
-    tokenizer: Any
-    model: Any
-    device: torch.device
-    stops: list[int]
-    head: tuple[int, int]
-    peft: Any = None
-    adapters: dict[str, str] = field(default_factory=dict)
-    sums: dict[str, Sums | None] = field(default_factory=dict)
-    to_logits: lm_head.Head | None = None
-    digits: list[torch.Tensor] | None = None
-    shares: bool | None = None
-    refills: bool | None = None
-    together: left_padding.Together | None = None
-    notes: list[str] = field(default_factory=list)
-
-
-_last: _Loaded | None = None
+_last: LoadedModel | None = None
 
 
 def load(
@@ -123,7 +101,7 @@ def release() -> None:
         give_back()
 
 
-def _read(of: ModelRef, key: Key, dtype: torch.dtype, device: torch.device, threads: int) -> _Loaded:
+def _read(of: ModelRef, key: Key, dtype: torch.dtype, device: torch.device, threads: int) -> LoadedModel:
     from transformers import GenerationConfig
 
     tokenizer = load_tokenizer(of.base, chat_template=key[4])
@@ -135,10 +113,10 @@ def _read(of: ModelRef, key: Key, dtype: torch.dtype, device: torch.device, thre
     # for.
     model.generation_config = GenerationConfig()
     words, width = model.get_output_embeddings().weight.shape
-    return _Loaded(key, of.base, tokenizer, model, device, ends, (words, width))
+    return LoadedModel(key, of.base, tokenizer, model, device, ends, (words, width))
 
 
-def _add_adapter(loaded: _Loaded, folder: Path) -> str:
+def _add_adapter(loaded: LoadedModel, folder: Path) -> str:
     """Put the adapter on the model unless it is there; returns its name in peft."""
     mark = fingerprint(ModelRef(folder))
     if mark in loaded.adapters:
@@ -171,7 +149,7 @@ def _losses(own: torch.Tensor, last: int, embedding: Any) -> Scored:
 class HF:
     """A loaded model under one adapter (or none): implements Scores, Judges and Generates."""
 
-    loaded: _Loaded
+    loaded: LoadedModel
     adapter: str | None = None
 
     @property

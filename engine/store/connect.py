@@ -1,85 +1,27 @@
-"""Opening the project's database, for reading and for writing. Standard library only."""
+"""Opening the project's database to read it; ``database_file`` opens it to write. Standard library only."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
-from engine.errors import StoreBlocked, StoreError
-from engine.store.lock_wait import FULL, LOCKED, LOOK_MS, Patient, Watch, trouble
+from engine.errors import StoreError
+from engine.store.database_file import FILE as FILE
+from engine.store.database_file import database as database
+from engine.store.database_file import filesystem as filesystem
+from engine.store.database_file import missing, opened
+from engine.store.database_file import newer as newer
+from engine.store.database_file import patient as patient
+from engine.store.database_file import refuse_network as refuse_network
+from engine.store.database_file import transaction as transaction
+from engine.store.database_file import translated as translated
+from engine.store.database_file import writer as writer
 
-C = TypeVar("C", bound=sqlite3.Connection)
-FILE = "middo.db"
 NEWEST = "m019_every_overlap"
 """The last migration: a reader that does not find it has an older project before it."""
-IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
-BUSY_MS = 30_000
-# WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
-NETWORK = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "9p",
-    "afs",
-    "fuse.sshfs",
-    "ceph",
-    "lustre",
-    "beegfs",
-    "gpfs",
-    "glusterfs",
-}
-
-
-def database(project: Path) -> Path:
-    """Where a project's database lies (a symbolic link is followed, so it may live on another disk)."""
-    return (project / FILE).resolve()
-
-
-def filesystem(path: Path, mounts: str) -> str:
-    """The type of the filesystem that holds ``path``, from the text of /proc/mounts ('' when unknown)."""
-    best, kind = "", ""
-    for line in mounts.splitlines():
-        fields = line.split()
-        if len(fields) < 3:
-            continue
-        point = fields[1].replace("\\040", " ")
-        if (str(path) + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
-            best, kind = point, fields[2]
-    return kind
-
-
-def refuse_network(path: Path, mounts: str | None = None) -> None:
-    """Refuse a database on a network filesystem.
-
-    Raises:
-        StoreError: names the filesystem and the two ways out.
-    """
-    if mounts is None:
-        proc = Path("/proc/mounts")
-        mounts = proc.read_text(encoding="utf-8", errors="replace") if proc.exists() else ""
-    kind = filesystem(path, mounts)
-    if kind in NETWORK:
-        raise StoreError(
-            f"{path}: lies on a network filesystem ({kind}), where SQLite's write-ahead log is not safe. Put the "
-            f"project on "
-            f"a local disk, or link the database to one: ln -s /local/disk/{FILE} {path.parent}/{FILE}"
-        )
-
-
-def _missing(path: Path) -> StoreError:
-    return StoreError(
-        f"{path}: there is no project here. Make one with `middo-tui init {quote(str(path.parent))} --data FILE`,"
-        " or try `middo-tui demo`."
-    )
 
 
 def reader(project: Path) -> sqlite3.Connection:
@@ -100,26 +42,20 @@ def reader(project: Path) -> sqlite3.Connection:
         raise newer(project, applied[applied.index(NEWEST) + 1 :])
     if NEWEST not in applied:
         db.close()
-        from engine.store.schema import migrate  # it builds on this module, and takes 100 ms to import
+        from engine.store.schema import migrate  # 100 ms, and hardly ever needed
 
         migrate(project)
         db = _read_only(project)
     return db
 
 
-def newer(project: Path, unknown: Sequence[str]) -> StoreError:
-    """What to say of a database that has more than this version knows."""
-    has = ", ".join(unknown)
-    return StoreError(f"{database(project)}: made by a newer middo-tui (it has {has}). Upgrade middo-tui.")
-
-
 def _read_only(project: Path) -> sqlite3.Connection:
     path = database(project)
     if not path.is_file():
-        raise _missing(project / FILE)
+        raise missing(project / FILE)
     db = None
     try:
-        db = _opened(path, "mode=ro")
+        db = opened(path, "mode=ro")
         known = _is_ours(db)
     except sqlite3.DatabaseError as error:
         if db is not None:
@@ -131,13 +67,6 @@ def _read_only(project: Path) -> sqlite3.Connection:
     if not known:
         db.close()
         raise StoreError(f"{path}: not a middo-tui project. Make one with `middo-tui init`.")
-    return db
-
-
-def _opened(path: Path, how: str) -> sqlite3.Connection:
-    db = sqlite3.connect(f"file:{_quote(path)}?{how}", uri=True, check_same_thread=False, isolation_level=None)
-    db.row_factory = sqlite3.Row
-    db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     return db
 
 
@@ -158,100 +87,13 @@ def _frozen(path: Path) -> sqlite3.Connection:
     log = path.with_name(f"{path.name}-wal")
     try:
         if not log.exists() or not log.stat().st_size:
-            return _opened(path, "immutable=1")
+            return opened(path, "immutable=1")
         if path not in _copies:
             _copies[path] = TemporaryDirectory(prefix="middo-")
             for each in (path, log):
                 shutil.copyfile(each, Path(_copies[path].name) / each.name)
-        return _opened(Path(_copies[path].name) / path.name, "mode=rw")
+        return opened(Path(_copies[path].name) / path.name, "mode=rw")
     except (sqlite3.DatabaseError, OSError) as error:
         raise StoreError(
             f"{path}: not readable here: {error}. Copy the project to a disk that can be written."
         ) from None
-
-
-def patient(project: Path, watch: Watch | None) -> Patient:
-    """The worker's and the children's connection: it outlasts locks and a full disk, and tells ``watch`` (which may be
-    set later).
-
-    Raises:
-        StoreError: as ``writer``.
-    """
-    db = _writer(project, Patient)
-    db.execute(f"PRAGMA busy_timeout={LOOK_MS}")
-    db.watch = watch
-    return db
-
-
-def writer(project: Path, create: bool = False, durable: bool = False) -> sqlite3.Connection:
-    """A read-write connection in WAL mode, autocommit (use ``transaction``).
-
-    ``durable``: every commit reaches the disk before it returns (decisions of a person); otherwise a commit survives
-    any kill of the process but the last ones may be lost when the machine loses power.
-
-    Raises:
-        StoreError: missing, on a network filesystem, or not a database.
-    """
-    return _writer(project, sqlite3.Connection, create, durable)
-
-
-def _writer(project: Path, kind: type[C], create: bool = False, durable: bool = False) -> C:
-    path = database(project)
-    if not create and not path.is_file():
-        raise _missing(project / FILE)
-    refuse_network(path)
-    if create:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log beside it gets the same rights from SQLite
-    uri = f"file:{_quote(path)}?mode={'rwc' if create else 'rw'}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, factory=kind)
-    db.row_factory = sqlite3.Row
-    try:
-        db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-    except sqlite3.Error as error:
-        db.close()
-        raise translated(error, path) from error
-    return db
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """One IMMEDIATE transaction: all or nothing.
-
-    Raises:
-        StoreError: the disk is full or the database is broken; nothing of the transaction was kept.
-    """
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        yield db
-        db.execute("COMMIT")
-    except BaseException as error:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
-            error, sqlite3.IntegrityError
-        ):
-            raise translated(error, Path(db.execute("PRAGMA database_list").fetchone()[2])) from error
-        raise
-
-
-def translated(error: sqlite3.Error, path: Path) -> StoreError:
-    """SQLite's error as one that names the file, the reason and the way out."""
-    text, found = str(error), trouble(error)
-    if found == FULL:
-        return StoreBlocked(f"{path}: {IN_FULL}", FULL)
-    if found == LOCKED:
-        return StoreBlocked(
-            f"{path}: locked by another program for over {BUSY_MS // 1000} s; nothing was done. End that program, then"
-            " do it again.",
-            LOCKED,
-        )
-    if "readonly" in text or "unable to open" in text:
-        return StoreError(f"{path}: cannot be written ({text}). Check the owner and the rights of the folder.")
-    return StoreError(f"{path}: {text}. If the file is damaged, restore it from a copy.")
-
-
-def _quote(path: Path) -> str:
-    """A path for a ``file:`` URI."""
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -1,7 +1,7 @@
 """Outlasting another program's lock and a full disk: a patient connection waits, says so, and goes on.
 
 The worker and its children write through one. The app and the commands do not: a person is told after ``BUSY_MS`` and
-decides (``engine.store.connect``). Standard library only.
+decides (``engine.store.database_file``). Standard library only.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 from engine.store import prompt_keys
-from engine.store.connect import database, newer, translated, writer
 from engine.store.conversation import load_messages, unwritable
+from engine.store.database_file import database, newer, translated, writer
 from engine.store.search import INDEX_LATER
 from engine.store.tables import TABLES
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from engine.store.connect import transaction
+from engine.store.database_file import transaction
 from engine.store.lock_wait import outlasting
 
 # The migration m016_index_later. What is owed: the ids whose words are not in sample_fts yet, and the conversations of

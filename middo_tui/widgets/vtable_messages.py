@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from textual.message import Message
-
-if TYPE_CHECKING:
-    from middo_tui.widgets.vtable_rows import TableRows
+from textual.widget import Widget
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -34,12 +32,12 @@ class Place(NamedTuple):
 class Moved(Message):
     """Another row is under the cursor, or the same one has changed its place. ``id`` is None in an empty table."""
 
-    def __init__(self, table: TableRows[Any], id: int | None, at: int, total: int) -> None:
+    def __init__(self, table: Widget, id: int | None, at: int, total: int) -> None:
         super().__init__()
         self.table, self.id, self.at, self.total = table, id, at, total
 
     @property
-    def control(self) -> TableRows[Any]:
+    def control(self) -> Widget:
         """The table."""
         return self.table
 
@@ -51,12 +49,12 @@ class Moved(Message):
 class Ordered(Message):
     """The order is there: its beginning, or (``whole``) all of it; or it failed, and ``problem`` says why."""
 
-    def __init__(self, table: TableRows[Any], total: int, whole: bool, problem: str = "") -> None:
+    def __init__(self, table: Widget, total: int, whole: bool, problem: str = "") -> None:
         super().__init__()
         self.table, self.total, self.whole, self.problem = table, total, whole, problem
 
     @property
-    def control(self) -> TableRows[Any]:
+    def control(self) -> Widget:
         """The table."""
         return self.table
 

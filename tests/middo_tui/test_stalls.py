@@ -12,7 +12,7 @@ import pytest
 from engine.loop import NAMES
 from engine.runtime import launch
 from engine.runtime.stalls import FIRST_S, LEAST_S, stalled_s
-from engine.store import connect, read, write
+from engine.store import connect, database_file, read, write
 from engine.store.connect import FILE
 from engine.store.rows import Job
 from middo_tui import app as app_module
@@ -167,7 +167,7 @@ def test_a_missing_config_is_said_as_that(store: Store, reader: Reader) -> None:
 async def test_a_decision_outlasts_a_lock_that_is_longer_than_sqlite_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Path]
 ) -> None:
-    monkeypatch.setattr(connect, "BUSY_MS", 1)
+    monkeypatch.setattr(database_file, "BUSY_MS", 1)
     monkeypatch.setattr(app_module, "AGAIN_S", 0.01)
     monkeypatch.setattr(app_module, "SLOW_S", 0.1)
     project = tmp_path / "p"
@@ -193,7 +193,7 @@ async def test_a_decision_outlasts_a_lock_that_is_longer_than_sqlite_waits(
 async def test_what_was_not_done_when_the_app_was_left_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connect, "BUSY_MS", 1)
+    monkeypatch.setattr(database_file, "BUSY_MS", 1)
     store = stores.running(tmp_path / "p")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:

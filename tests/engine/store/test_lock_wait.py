@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StoreBlocked, WorkerGone
-from engine.store import commands, connect, lock_wait, read, write
+from engine.store import commands, connect, database_file, lock_wait, read, write
 from engine.store.rows import Losses, Message, Sample, content_id
 from engine.store.schema import migrate
 
@@ -35,8 +35,8 @@ class Watched:
 
 @pytest.fixture(autouse=True)
 def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connect, "LOOK_MS", 1)
-    monkeypatch.setattr(connect, "BUSY_MS", 1)
+    monkeypatch.setattr(database_file, "LOOK_MS", 1)
+    monkeypatch.setattr(database_file, "BUSY_MS", 1)
     monkeypatch.setattr(lock_wait, "PAUSE_S", 0.0)
 
 
