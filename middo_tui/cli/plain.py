@@ -107,12 +107,20 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
     Returns:
         0 done or paused, 4 waiting for review, 1 failed, cancelled or lost.
     """
-    from middo_tui.text.status import gather  # the plain lines of a finished run need it, the app never does
+    from middo_tui.text.status import gather, standing  # plain lines need it, the app never does
 
-    reader, narrator = Reader(project), Narrator(echo)
+    reader, narrator, said = Reader(project), Narrator(echo), ""
     try:
-        while (view := reader.view()).worker == "running" and not view.problem:
-            narrator.tell(view)
+        while True:
+            view = reader.view()
+            if view.wrong == "config.toml" and standing(project).pid is not None:  # the run has read it, and goes on
+                if view.problem != said:
+                    echo(view.problem)
+                said = view.problem
+            elif view.worker != "running" or view.problem:
+                break
+            else:
+                narrator.tell(view)
             time.sleep(every_s)
         narrator.tell(view)
     finally:

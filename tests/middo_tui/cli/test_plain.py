@@ -100,6 +100,27 @@ def test_following_what_is_not_there_says_so(tmp_path: Path) -> None:
     assert "middo-tui init" in lines[-1]
 
 
+def test_a_run_is_followed_on_while_its_config_is_away(tmp_path: Path) -> None:
+    """An editor replaces the file; the run has read it."""
+    store = stores.running(tmp_path / "p")
+    config = tmp_path / "p" / "config.toml"
+    text = config.read_text(encoding="utf-8")
+    config.unlink()
+    lines: list[str] = []
+
+    def echo(line: str) -> None:
+        lines.append(line)
+        if "config.toml: missing" in line:
+            config.write_text(text, encoding="utf-8")
+        elif "train" in line:
+            store.job(1, "train", "paused", 180, 400)
+            store.db.execute("DELETE FROM worker")
+
+    assert follow(tmp_path / "p", echo, every_s=0) == 0
+    assert "config.toml: missing" in lines[0]
+    assert "Paused" in lines[-1]
+
+
 def test_the_table_is_aligned(tmp_path: Path) -> None:
     stores.finished(tmp_path / "p")
     assert rounds_table(gather(tmp_path / "p")).split("\n") == [
