@@ -155,9 +155,11 @@ def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, Dup
 def describe(size: int, replaced: int, added: int, retired: Sequence[DuplicateOf]) -> str:
     """The log line: what changed, why samples left, and the new size."""
     copies = sum(kept.reason == "copy" for kept in retired)
-    why = f" ({copies} exact copies, {len(retired) - copies} nearest to one that stays)" if retired else ""
+    exact = "1 exact copy" if copies == 1 else f"{copies} exact copies"
+    why = f" ({exact}, {len(retired) - copies} nearest to one that stays)" if retired else ""
+    samples, ones = "sample" if replaced == 1 else "samples", "one" if len(retired) == 1 else "ones"
     return (
-        f"{replaced} samples replaced, {added} added, {len(retired)} redundant ones retired{why}:"
+        f"{replaced} {samples} replaced, {added} added, {len(retired)} redundant {ones} retired{why}:"
         f" {size} → {size + added - len(retired)} samples"
     )
 

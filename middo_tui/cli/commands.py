@@ -212,6 +212,9 @@ def review(folder: Path, accept: str) -> None:
         raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {quote(str(folder))}`.")
     counts = commands.decide_open(folder, jobs[-1].round, accept, source="command line")
     at = quote(str(folder))
+    if not any(counts.values()):
+        say(f"{folder}: no rewrite of round {jobs[-1].round} waits for a decision.")
+        return
     said = f"accepted {counts['accepted']}, rejected {counts['rejected']}."
     say(f"{said} Go on: middo-tui run {at} · Undo: middo-tui undo {at}")
 

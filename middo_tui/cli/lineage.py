@@ -81,7 +81,9 @@ def _life(version: Version) -> str:
         return f"in the dataset since round {version.born}"
     why = f" ({version.redundant_to})" if version.redundant_to else ""
     how = "replaced" if version.replaced else f"retired{why}"
-    return f"in the datasets of rounds {version.born} to {version.retired - 1}, then {how}"
+    last = version.retired - 1
+    where = f"dataset of round {last}" if version.born == last else f"datasets of rounds {version.born} to {last}"
+    return f"in the {where}, then {how}"
 
 
 def _decision(one: Attempt) -> str:

@@ -59,7 +59,7 @@ def writing(facts: Mapping[str, Any] | None) -> str:
     speed = f", {facts['per_s']:,.{0 if facts['per_s'] >= 10 else 1}f} a second" if facts["per_s"] else ""
     parts = [
         f"writing {facts['step']}s{again}: {facts['done']:,} of {facts['total']:,} whole",
-        f"{number_format.short(facts['tokens'])} tokens{speed}",
+        f"{number_format.short(facts['tokens'])} {'token' if facts['tokens'] == 1 else 'tokens'}{speed}",
         f"{number_format.duration(facts['seconds'])} so far",
     ]
     if facts["left_s"] is not None:

@@ -56,7 +56,7 @@ def test_replacing_axes_replace_and_diversity_adds(made: tiny.Project) -> None:
     assert born.id == content_id(born.messages)
     assert {r.state for r in made.ctx("x").rows(Rewrite)} == {"merged"}
     assert made.events() == [
-        "3 samples replaced, 1 added, 1 redundant ones retired (0 exact copies, 1 nearest to one that stays):"
+        "3 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 nearest to one that stays):"
         " 10 → 10 samples"
     ]
 
@@ -232,7 +232,7 @@ def test_why_a_sample_was_retired_is_kept_and_said(made: tiny.Project) -> None:
     old = rounds.dataset(made)
     assert made.ctx("x").rows(Retirement, 1) == [Retirement(old[9].id, 1, "near", old[0].id)]
     assert (
-        "0 samples replaced, 1 added, 1 redundant ones retired (0 exact copies, 1 nearest to one that stays)"
+        "0 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 nearest to one that stays)"
         in (made.events()[-1])
     )
     detail = read_detail(made.folder, old[9].id, 1)

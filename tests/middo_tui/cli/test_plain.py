@@ -121,6 +121,12 @@ def test_a_run_is_followed_on_while_its_config_is_away(tmp_path: Path) -> None:
     assert "Paused" in lines[-1]
 
 
+def test_a_review_with_nothing_to_decide_says_so(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    said = CliRunner().invoke(main, ["review", str(tmp_path / "p"), "--accept", "improved"])
+    assert (said.exit_code, said.output) == (0, f"{tmp_path / 'p'}: no rewrite of round 2 waits for a decision.\n")
+
+
 def test_the_table_is_aligned(tmp_path: Path) -> None:
     stores.finished(tmp_path / "p")
     assert rounds_table(gather(tmp_path / "p")).split("\n") == [

@@ -157,5 +157,6 @@ def test_what_a_teacher_here_writes_in_words() -> None:
     )
     slow = facts | {"step": "answer", "attempt": 2, "per_s": 0.52, "left_s": None, "text": ""}
     assert writing(slow) == "writing answers, try 2: 12 of 60 whole · 3.41k tokens, 0.5 a second · 2 min so far"
+    assert "whole · 1 token · 2 min so far" in writing(slow | {"tokens": 1, "per_s": None})
     assert writing(facts | {"step": "load"}) == "the teacher is being loaded"
     assert writing(None) == ""
