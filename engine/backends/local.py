@@ -12,7 +12,7 @@ import torch
 
 from engine.chat.render import end_of_turn
 from engine.distributed import ranks
-from engine.errors import ModelError
+from engine.errors import MiddoError, ModelError
 from engine.models import folder
 from engine.models.locate import require_nf4
 
@@ -74,8 +74,10 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
         return model if "device_map" in wanted else model.to(device)
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{path}: does not fit into the memory of {device}. Take a smaller model.") from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except MiddoError:
+        raise
+    except Exception as error:  # what libraries raise on files that are not as they expect has no bounds
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise ModelError(
             f"{path}: the model cannot be loaded ({reason}). Check its config.json and *.safetensors."
         ) from error
@@ -143,14 +145,25 @@ def ends(config: Any) -> int | list[int] | None:
 
 def positions(config: Any) -> int:
     """How many tokens a model can see at most."""
-    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+    told = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return told if isinstance(told, int) and told > 0 else 1 << 20
 
 
 def stop_ids(tokenizer: Any, *ends: int | list[int] | None) -> list[int]:
-    """``ends``, the tokenizer's end of text, and the template's end of turn."""
+    """``ends``, the tokenizer's end of text, and the template's end of turn.
+
+    Raises:
+        ModelError: one of ``ends`` is no number.
+    """
     found: set[int] = set()
     for ids in (*ends, tokenizer.eos_token_id):
-        found.update([ids] if isinstance(ids, int) else ids or [])
+        many = ids if isinstance(ids, list) else [] if ids is None else [ids]
+        if odd := [one for one in many if not isinstance(one, int)]:
+            raise ModelError(
+                f"{tokenizer.name_or_path}: the eos_token_id of config.json or generation_config.json holds {odd[0]!r}"
+                " where a token's number belongs. Correct the file."
+            )
+        found.update(many)
     turn = end_of_turn(tokenizer)
     return sorted(found if turn is None else found | {turn})
 

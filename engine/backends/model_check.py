@@ -19,25 +19,75 @@ from engine.errors import ConfigError, MiddoError, ModelError
 from engine.models import folder as model_folder
 from engine.models import locate, untrained_tokens
 from engine.models.folder import local_models
+from engine.store.rows import Message
+
+SHORTEST = (Message("user", "a"), Message("assistant", "a"))
+PERMUTED = ("xlnet",)
+"""Families that transformers calls causal, and that see what comes after a token all the same."""
 
 
-def usable(folder: Path, chat_template: str = "") -> tuple[Any, Any]:
+def usable(folder: Path, chat_template: str = "", attention: str = "auto") -> tuple[Any, Any]:
     """Load all of the model in ``folder`` but its numbers, as a run would: tokenizer, and model on the meta device.
+
+    Args:
+        attention: [model] attention, which may need a package.
 
     Raises:
         ModelError, ConfigError: it cannot be used; names the file or the setting, why, and the way out.
     """
     import torch
 
-    from engine.backends.local import read_model
+    from engine.backends.local import read_model, stops
     from engine.chat.render import load_tokenizer
 
     model_folder.check(folder)
     tokenizer = load_tokenizer(folder, chat_template)
-    meta = torch.device("meta")
-    model = read_model(folder, torch.float32, meta, "auto")
+    if _four_bits(folder):
+        model = _unquantised(folder)
+    else:
+        dtype = torch.bfloat16 if attention == "flash_attention_2" else torch.float32  # the only kind that it takes
+        model = read_model(folder, dtype, torch.device("meta"), attention)
     belong_together(tokenizer, model, folder)
+    stops(tokenizer, model)
     return tokenizer, model
+
+
+def _four_bits(folder: Path) -> bool:
+    """Whether bitsandbytes has quantised the weights, whose files cannot be read on the meta device.
+
+    Raises:
+        ModelError: config.json says so, and the weights are none of its.
+    """
+    found = model_folder.read_json(folder / "config.json").get("quantization_config")
+    if not isinstance(found, dict) or not found.get("load_in_4bit"):
+        return False
+    names = (name for file in model_folder.weight_files(folder) for name in model_folder.header(file))
+    if not any(".quant_state.bitsandbytes__" in name for name in names):
+        raise ModelError(
+            f"{folder}: config.json says that the weights are quantised by bitsandbytes, and they are not."
+            ' Take quantization_config out of it; [train] method = "qlora" quantises them.'
+        )
+    return True
+
+
+def _unquantised(folder: Path) -> Any:
+    """The model that its config.json describes, on the meta device.
+
+    Raises:
+        ModelError: bitsandbytes is not installed, or the family is unknown.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    locate.require_nf4()
+    try:
+        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+        del config.quantization_config
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # what libraries raise on files that are not as they expect has no bounds
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise ModelError(f"{folder}: the model cannot be loaded ({reason}). Check its config.json.") from error
 
 
 def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
@@ -73,8 +123,13 @@ def _refuse_reader(config: Any, folder: Path) -> None:
     """A model that reads both ways would be trained on answers that it sees."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as READERS
 
-    reads = config.model_type in READERS and not getattr(config, "is_decoder", False)
-    if reads or getattr(config, "is_encoder_decoder", False):
+    reader = config.model_type in READERS
+    if reader and getattr(config, "is_decoder", False):
+        raise ModelError(
+            f"{folder}: a {config.model_type} model, also as a decoder, makes its logits in a way that neither training"
+            " nor scoring knows. Name another causal language model."
+        )
+    if reader or config.model_type in PERMUTED or getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{folder}: a {config.model_type} model reads its whole text at once and cannot continue one."
             " Name a causal language model."
@@ -90,6 +145,21 @@ def _refuse_quantised(config: Config, folder: Path) -> None:
         )
 
 
+def _refuse_narrow(config: Config, seen: int, tokenizer: Any) -> None:
+    """No row would have room for an answer.
+
+    Args:
+        seen: how many tokens the model sees.
+    """
+    limit, least = min(config.model.max_length, seen), len(untrained_tokens.template_ids(tokenizer, SHORTEST))
+    if limit < least:
+        whose = f"[model] max_length = {limit}" if limit < seen else f"the model sees {seen} tokens"
+        raise ConfigError(
+            f"config.toml: {whose}, and the shortest question with its answer has {least} in the chat template."
+            " Name another model, or raise max_length."
+        )
+
+
 def check(config: Config, project: Path) -> list[str]:
     """Refuse a config whose model or local teacher cannot be used; returns what a person should know of them.
 
@@ -102,7 +172,7 @@ def check(config: Config, project: Path) -> list[str]:
     said: list[str] = []
     for role, name, template in local_models(config):
         if (folder := locate.on_disk(name, project)) is not None:
-            tokenizer, model = usable(folder, template)
+            tokenizer, model = usable(folder, template, config.model.attention)
             said += [] if role == "teacher" else trained(config, project, folder, tokenizer, model)[0]
     return said
 
@@ -117,6 +187,7 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
     from engine.chat.render import note
 
     _refuse_quantised(config, folder)
+    _refuse_narrow(config, positions(model.config), tokenizer)
     found = untrained_tokens.find(folder, model, tokenizer)
     plan = sharding.plan(config, project)
     untrained_tokens.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
@@ -138,7 +209,7 @@ def main(argv: list[str]) -> int:
         found: dict[str, object] = {"role": role, "error": "", "notes": [], "rows": 0}
         try:
             if (folder := locate.on_disk(name, project)) is not None:
-                tokenizer, model = usable(folder, template)
+                tokenizer, model = usable(folder, template, config.model.attention)
                 if role == "model":
                     found["notes"], found["rows"] = trained(config, project, folder, tokenizer, model)
         except MiddoError as error:

@@ -34,11 +34,8 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
     local = Path(path).is_dir()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=local)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ModelError(
-            f"{path}: no usable tokenizer here ({_first_line(error)}). "
-            "Give a folder or hub name that holds tokenizer.json and tokenizer_config.json."
-        ) from error
+    except Exception as error:  # what libraries raise on files that are not as they expect has no bounds
+        raise _unusable(path, error) from error
     if not tokenizer.is_fast:
         raise ModelError(f"{path}: only a slow tokenizer, which reports no offsets. Add its tokenizer.json.")
     if _loses_spaces(tokenizer):
@@ -69,6 +66,20 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
         )
     _give_an_end(tokenizer, path)
     return tokenizer
+
+
+def _unusable(path: str | Path, error: Exception) -> ModelError:
+    """What is wrong with the tokenizer's files, and the way out."""
+    if Path(path).is_dir() and not (Path(path) / "tokenizer.json").exists():
+        return ModelError(
+            f"{path}: its tokenizer has no tokenizer.json, and cannot be read otherwise here ({_first_line(error)})."
+            " Where sentencepiece and tiktoken are installed, AutoTokenizer.from_pretrained(…).save_pretrained(…)"
+            " writes one."
+        )
+    return ModelError(
+        f"{path}: no usable tokenizer here ({_first_line(error)}). "
+        "Give a folder or hub name that holds tokenizer.json and tokenizer_config.json."
+    )
 
 
 def _loses_spaces(tokenizer: Any) -> bool:
@@ -140,4 +151,4 @@ def _marks(text: str) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -44,11 +44,17 @@ class ModelRef:
 
 
 def local(name: str, project: Path) -> Path | None:
-    """The folder that ``name`` names: an embedded model, or a path; None: it may be a hub name."""
+    """The folder that ``name`` names: an embedded model, or a path; None: it may be a hub name.
+
+    A relative path begins in the project's folder and nowhere else: app and worker work in different ones.
+    """
     if name in DEMO:
         return DEMO[name]
-    places = (project / name, Path(name).expanduser())
-    return next((folder.resolve() for folder in places if name and folder.is_dir()), None)
+    try:
+        folder = project / Path(name).expanduser()
+        return folder.resolve() if name and folder.is_dir() else None
+    except (OSError, RuntimeError):  # too long for a path, may not be looked at, or the ~ of nobody
+        return None
 
 
 def locate(name: str, project: Path, said: Callable[[Progress], None] = lambda _: None) -> Path:

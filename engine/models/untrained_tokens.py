@@ -58,9 +58,9 @@ def find(folder: Path, model: Any, tokenizer: Any) -> Untrained:
     return Untrained(ids, tuple(tokenizer.convert_ids_to_tokens(list(ids))), end in low)
 
 
-def template_ids(tokenizer: Any) -> list[int]:
+def template_ids(tokenizer: Any, talk: Sequence[Message] = TALK) -> list[int]:
     """The tokens of a short conversation with all that its template puts around it."""
-    return render(tokenizer, TALK, 1 << 20).ids
+    return render(tokenizer, talk, 1 << 20).ids
 
 
 def name_of(model: Any, module: Any) -> str:

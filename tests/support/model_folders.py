@@ -96,12 +96,54 @@ BAD: dict[str, tuple[Make, str]] = {
     "other_sizes": (lambda f: changed(f / "config.json", intermediate_size=48), "cannot be loaded"),
     "tokenizer_missing": (lambda f: f.joinpath("tokenizer.json").unlink(), "no tokenizer"),
     "tokenizer_garbage": (lambda f: f.joinpath("tokenizer.json").write_text("{}") and None, "no usable tokenizer"),
+    "tokenizer_config_list": (
+        lambda f: f.joinpath("tokenizer_config.json").write_text("[]") and None,
+        "no usable token",
+    ),
+    "sentencepiece_alone": (
+        lambda f: f.joinpath("tokenizer.json").rename(f / "tokenizer.model") and None,
+        "has no tokenizer.json, and cannot be read otherwise here",
+    ),
+    "quantised_somehow": (lambda f: changed(f / "config.json", quantization_config="fp8"), "no usable tokenizer"),
     "pad_outside": (lambda f: _tokens(f, True, pads=True), "its pad token, '<new>', has the number"),
     "text_outside": (lambda f: _tokens(f, False), "a token, '<new>', has the number"),
     "template_outside": (_template_token, "a token of its chat template, '<new>'"),
     "reads_both_ways": (
         lambda f: _random(f, "Bert", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64),
         "reads its whole text at once",
+    ),
+    "stop_no_number": (
+        lambda f: changed(f / "generation_config.json", eos_token_id=["one"]),
+        "where a token's number belongs",
+    ),
+    "padding_outside": (lambda f: changed(f / "config.json", pad_token_id=4000), "cannot be loaded"),
+    "generation_list": (lambda f: f.joinpath("generation_config.json").write_text("[]") and None, "cannot be loaded"),
+    "positions_no_number": (lambda f: changed(f / "config.json", max_position_embeddings="512"), "no usable tokenizer"),
+    "four_bits_in_name_only": (
+        lambda f: changed(
+            f / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}
+        ),
+        "and they are not",
+    ),
+    "no_room": (
+        lambda f: _random(f, "GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=8),
+        "the model sees 8 tokens, and the shortest question",
+    ),
+    "reads_both_ways_as_causal": (
+        lambda f: _random(f, "XLNet", d_model=32, n_layer=2, n_head=4, d_inner=64),
+        "reads its whole text at once",
+    ),
+    "reader_as_decoder": (
+        lambda f: _random(
+            f,
+            "Roberta",
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            is_decoder=True,
+        ),
+        "also as a decoder",
     ),
     "template_missing": (lambda f: _template(f, None), "no chat template"),
     "template_null": (_null, "no chat template"),

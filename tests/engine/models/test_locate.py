@@ -35,3 +35,17 @@ def test_models_are_found_beside_the_project_or_refused(tmp_path: Path, tiny_mod
     (tmp_path / "broken").mkdir()
     with pytest.raises(ModelError, match=r"broken: no \*.safetensors weights"):
         hf.load(tmp_path / "broken", device="cpu")
+
+
+def test_a_relative_name_begins_in_the_project_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """App and worker work in different folders, and must mean the same model."""
+    for place in (tmp_path / "here" / "m", tmp_path / "P"):
+        place.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert locate.local("m", tmp_path / "P") is None
+    (tmp_path / "P" / "m").mkdir()
+    assert locate.local("m", tmp_path / "P") == tmp_path / "P" / "m"
+    monkeypatch.setenv("HOME", str(tmp_path / "here"))
+    assert locate.local("~/m", tmp_path / "P") == tmp_path / "here" / "m"
+    assert locate.local("~nobody-of-that-name/m", tmp_path / "P") is None
+    assert locate.local("x" * 5000, tmp_path / "P") is None

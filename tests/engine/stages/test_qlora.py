@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.backends import hf
+from engine.backends import hf, model_check
 from engine.backends.local import read_model
 from engine.chat.render import render
 from engine.errors import ModelError, Paused
@@ -131,3 +132,19 @@ def test_a_quantised_base_is_not_quantised_again(tmp_path: Path, model: Path) ->
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ModelError, match="is quantised already"):
         read_model(tmp_path, torch.float32, torch.device("cpu"), "auto", nf4=True)
+
+
+def test_a_folder_in_four_bits_is_trained_beside(tmp_path: Path, model: Path) -> None:
+    """As many are published: the check reads what it describes, since such files have other names and shapes."""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    folder = Path(shutil.copytree(model, tmp_path / "m"))
+    how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    quantised = AutoModelForCausalLM.from_pretrained(folder, quantization_config=how, device_map={"": "cpu"})
+    (folder / "model.safetensors").unlink()
+    quantised.save_pretrained(folder)
+    config = tiny.make_config(folder, "[train]\nepochs = 1.0\n")
+    assert model_check.check(config, tmp_path) == []
+    project = tiny.Project(tmp_path / "P", config, tiny.chats(4))
+    train.run(project.ctx("train"))
+    assert project.db.execute("SELECT count(*) FROM metric").fetchone()[0]
