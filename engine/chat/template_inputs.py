@@ -17,6 +17,7 @@ from typing import Any, Literal
 from msgspec import structs
 
 from engine.chat.roles import FOLDED, clean, mappings
+from engine.store import json_text
 from engine.store.rows import Message
 
 CALL, TOOLS = "function_call", "tools"
@@ -147,7 +148,7 @@ def _with_tools(turns: tuple[Message, ...], hostile: Callable[[str], bool], note
 def _definitions(text: str) -> list[dict[str, Any]] | None:
     """Tool definitions from their JSON text; None when they are not a list of objects."""
     try:
-        found = json.loads(text)
+        found = json_text.loads(text)
     except ValueError:
         return None
     found = [found] if isinstance(found, dict) else found
@@ -160,7 +161,7 @@ def _calls(m: Message) -> list[dict[str, Any]] | None:
     if not text:
         return []
     try:
-        found = json.loads(text)
+        found = json_text.loads(text)
     except ValueError:
         return None
     calls = []
@@ -179,7 +180,7 @@ def _object(arguments: Any) -> Any:
     """A call's arguments as an object, also when they came as its JSON text."""
     if isinstance(arguments, str):
         try:
-            read = json.loads(arguments)
+            read = json_text.loads(arguments)
         except ValueError:
             return arguments
         return read if isinstance(read, dict) else arguments

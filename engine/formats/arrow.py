@@ -35,7 +35,7 @@ def _column(name: str, values: list[Any]) -> Any:
             made = pa.array(values, known[name])
             if _same(made.to_pylist(), values):
                 return made
-        except (pa.ArrowException, TypeError):
+        except (pa.ArrowException, TypeError, OverflowError):
             pass  # a column of this name that the rows came with
     return _other(values)
 

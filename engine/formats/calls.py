@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.formats.values import Unusable, text
+from engine.store import json_text
 from engine.store.rows import Message
 
 CALL = "function_call"
@@ -26,7 +27,7 @@ def made(turn: dict[str, Any], where: str, role: str) -> str:
         found = [{"type": "function", "function": turn["function_call"]}]
     if isinstance(found, str) and found.strip():
         try:
-            found = json.loads(found)
+            found = json_text.loads(found)
         except ValueError:
             raise Unusable(f"{where} has tool_calls that are text, but not JSON") from None
     if not found:
@@ -57,7 +58,7 @@ def check(turns: Sequence[Message]) -> None:
     named = False  # whether the calls before have ids at all
     for number, turn in enumerate(turns, start=1):
         if turn.tool_calls:
-            waiting = [str(call["id"]) for call in json.loads(turn.tool_calls) if "id" in call]
+            waiting = [str(call["id"]) for call in json_text.loads(turn.tool_calls) if "id" in call]
             named = bool(waiting)
         elif turn.role == "tool" and turn.tool_call_id and named:
             if turn.tool_call_id not in waiting:

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from engine.formats.calls import CALL
+from engine.store import json_text
 from engine.store.rows import Message
 
 
@@ -35,8 +36,10 @@ def _both(first: Message, then: Message) -> Message | None:
         return replace(first, content=_text(calls)) if _listed(first.content) and _listed(then.content) else None
     if then.tool_calls and then.content:
         return None
-    before = [] if first.kind != CALL else json.loads(first.tool_calls) if first.tool_calls else _openai(first.content)
-    after = json.loads(then.tool_calls) if then.tool_calls else _openai(then.content)
+    before = (
+        [] if first.kind != CALL else json_text.loads(first.tool_calls) if first.tool_calls else _openai(first.content)
+    )
+    after = json_text.loads(then.tool_calls) if then.tool_calls else _openai(then.content)
     if not after or (first.kind == CALL and not before):
         return None
     said = first.content if first.kind != CALL or first.tool_calls else ""
@@ -46,7 +49,7 @@ def _both(first: Message, then: Message) -> Message | None:
 def _listed(text: str) -> list[dict[str, Any]]:
     """The calls of a ``function_call`` turn; empty when it is not JSON with names."""
     try:
-        found = json.loads(text)
+        found = json_text.loads(text)
     except ValueError:
         return []
     found = found if isinstance(found, list) else [found]

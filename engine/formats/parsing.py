@@ -14,6 +14,7 @@ from engine.formats.shapes import Shape
 from engine.formats.streams import Raw
 from engine.formats.turns import Turns, Unusable
 from engine.formats.values import filled, missing, text
+from engine.store import json_text
 
 LABELS = frozenset(
     ("label", "kto_tag", "kto_label", "is_good", "is_chosen", "is_preferred", "is_desirable", "desirable")
@@ -61,6 +62,8 @@ class Parser:
             raise Unusable(raw.reason)
         if not isinstance(raw.value, dict):
             raise Unusable("not an object with columns")
+        if json_text.too_deep(raw.value):
+            raise Unusable("nested too deeply")
         for name in self._labels:
             if _good(value := raw.value.get(name)) is False:
                 said = value if isinstance(value, str) and turns.truth(value) is None else "false"

@@ -11,6 +11,7 @@ from typing import Any
 from engine.formats import turns
 from engine.formats.turns import TOOLS, Turns, Unusable, from_list
 from engine.formats.values import filled, text
+from engine.store import json_text
 from engine.store.rows import Message
 
 Row = Mapping[str, Any]
@@ -115,7 +116,7 @@ def _decoded(value: Any, name: str) -> list[Any]:
         return []
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json_text.loads(value)
         except ValueError:
             raise Unusable(f"{name} is text that is not a JSON list") from None
     if not isinstance(value, list):
@@ -127,7 +128,7 @@ def turns_in(value: Any) -> list[Any]:
     """A list of turns, also as JSON text; empty when it is none."""
     if isinstance(value, str) and value.lstrip()[:1] == "[":
         try:
-            value = json.loads(value)
+            value = json_text.loads(value)
         except ValueError:
             return []
     return value if isinstance(value, list) and value and isinstance(value[0], dict) else []
@@ -146,7 +147,7 @@ def _calls(row: Row, name: str) -> str:
     if _tools(row) is None:
         return ""
     try:
-        found = json.loads(value) if isinstance(value, str) and value.lstrip()[:1] == "[" else value
+        found = json_text.loads(value) if isinstance(value, str) and value.lstrip()[:1] == "[" else value
     except ValueError:
         return ""
     if not isinstance(found, list) or not found:

@@ -10,6 +10,7 @@ from engine.errors import DataError
 from engine.formats import shapes
 from engine.formats.shapes import split_input
 from engine.formats.turns import CALL, OBSERVATION, TOOLS
+from engine.store import json_text
 from engine.store.rows import Message, Sample
 
 Row = dict[str, Any]
@@ -45,7 +46,7 @@ def rows_of(samples: Sequence[Sample], format: str, provenance: bool) -> list[Ro
     if provenance:
         for row, s in zip(rows, samples, strict=True):
             row |= zip(PROVENANCE, (s.id, s.parent_id, s.axis, s.born_round), strict=True)
-    extras = [json.loads(s.extra) if s.extra else {} for s in samples]
+    extras = [json_text.loads(s.extra) if s.extra else {} for s in samples]
     taken = _RESERVED["messages" if table else format] | (set(PROVENANCE) if provenance else set())
     names = _free(dict.fromkeys(name for extra in extras for name in extra), taken)
     for row, extra in zip(rows, extras, strict=True):
@@ -157,7 +158,7 @@ def _without_tools(sample: Sample) -> tuple[Row, tuple[Message, ...]]:
 def _exact(text: str) -> Any:
     """JSON text as its value, if that would be read back as the same text."""
     try:
-        value = json.loads(text)
+        value = json_text.loads(text)
     except ValueError:
         return text
     return value if isinstance(value, list) and json.dumps(value, ensure_ascii=False) == text else text
@@ -165,7 +166,7 @@ def _exact(text: str) -> Any:
 
 def _openai_turn(turn: Message, pending: list[str]) -> Row:
     old = None if turn.tool_calls else _old_calls(turn)
-    calls = json.loads(turn.tool_calls) if turn.tool_calls else old
+    calls = json_text.loads(turn.tool_calls) if turn.tool_calls else old
     out: Row = {"role": turn.role, "content": turn.content}
     if calls is not None:
         out |= {"content": (None if old else turn.content) or None, "tool_calls": calls}
@@ -204,7 +205,7 @@ def _table(samples: Sequence[Sample]) -> list[Row]:
 def _cells(turn: Message) -> Row:
     found = _fields(turn)
     if turn.tool_calls:
-        found["tool_calls"] = json.loads(turn.tool_calls)
+        found["tool_calls"] = json_text.loads(turn.tool_calls)
     return found if turn.train else found | {"weight": 0}
 
 

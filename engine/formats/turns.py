@@ -15,6 +15,7 @@ from engine.formats.calls import CALL as CALL
 from engine.formats.joined_turns import joined
 from engine.formats.values import Unusable as Unusable
 from engine.formats.values import filled, kind_of, text
+from engine.store import json_text
 from engine.store.rows import Message
 
 Turns = tuple[Message, ...]
@@ -84,7 +85,7 @@ def from_list(value: Any, name: str) -> Turns:
     """
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json_text.loads(value)
         except ValueError:
             python = value.lstrip().startswith(("[{'", "array("))
             why = "Python's text of a list: write it with json.dumps" if python else "text, expected a list of turns"

@@ -166,3 +166,16 @@ def test_a_tokenizer_without_any_end_is_refused(tmp_path: Path) -> None:
     bare.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"no end of text, nor the chat template's end of turn"):
         load_tokenizer(tmp_path, "chatml")
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, "[" * 800 + "]" * 800], ids=["open", "closed"])
+@pytest.mark.parametrize("place", ["tools", "call", "arguments"])
+def test_nesting_without_end_in_tools_and_calls_is_told_as_text(deep: str, place: str) -> None:
+    calls = json.dumps([{"function": {"name": "look", "arguments": deep}}])
+    chat = {
+        "tools": [Message("system", deep, "tools"), *tiny.chat("Hi", "Hello")],
+        "call": [Message("user", "Hi"), Message("assistant", deep, "function_call")],
+        "arguments": [Message("user", "Hi"), Message("assistant", "", "function_call", tool_calls=calls)],
+    }[place]
+    row = render(tiny.make_tokenizer(), chat, 1_000_000)
+    assert (row.error, sum(row.mask) > 1) == (None, True)
