@@ -236,6 +236,13 @@ def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
     return shape
 
 
+def why(reasons: Sequence[tuple[str, int]], rows: int) -> str:
+    """``no output (3); not JSON (1); other reasons (2)``: the most frequent ``reasons`` of ``rows`` refused rows."""
+    others = rows - sum(count for _, count in reasons)
+    told = [*reasons, ("other reasons", others)] if others else reasons
+    return "; ".join(f"{reason} ({count:,})" for reason, count in told)
+
+
 def _nothing(source: str, shape: Shape | None, rejects: list[Reject]) -> str:
     """Why no row could be used, by the most frequent reasons."""
     first: dict[str, int] = {}

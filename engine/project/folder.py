@@ -18,7 +18,7 @@ from engine.config import defaults
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import DataError, UsageError
-from engine.formats.reading import shown
+from engine.formats.reading import shown, why
 from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
 from engine.loop import NAMES, stages_of
@@ -273,8 +273,8 @@ def _of_heldout(config: Config, heldout: formats.Imported) -> list[str]:
     name = config.data.heldout
     out = [f"held out: {len(heldout.samples):,} rows of {name}"]
     if heldout.rejects:
-        why = "; ".join(f"{reason} ({rows:,})" for reason, rows in heldout.reasons())
-        out.append(f"{len(heldout.rejects):,} of its rows are in quarantine: {why}")
+        refused = len(heldout.rejects)
+        out.append(f"{refused:,} of its rows are in quarantine: {why(heldout.reasons(), refused)}")
     return out
 
 

@@ -204,6 +204,8 @@ def _pair(column: str) -> tuple[str, str]:
 
 def _say_added(folder: Path, batches: list[Any]) -> None:
     """One line per imported file, and where to look when rows were refused."""
+    from engine.formats.reading import why
+
     for b in batches:
         held = f", {b.heldout:,} held out" if b.heldout else ""
         twice = f", {b.duplicates:,} exact duplicates kept" if b.duplicates else ""
@@ -213,6 +215,6 @@ def _say_added(folder: Path, batches: list[Any]) -> None:
         for text in b.notes:
             say(f"  {text}")
         if b.rejected:
-            why = "; ".join(f"{reason} ({rows:,})" for reason, rows in b.reasons)
-            say(f"  {b.rejected:,} rows are in quarantine{f': {why}' if why else ''}")
+            rows = "1 row is" if b.rejected == 1 else f"{b.rejected:,} rows are"
+            say(f"  {rows} in quarantine{f': {why(b.reasons, b.rejected - b.barred)}' if b.reasons else ''}")
             say(f"  List them: middo-tui quarantine {quote(str(folder))}")

@@ -59,7 +59,8 @@ def commands(here: Screenlike, loop: Screenlike, view: Any) -> list[Command]:
         found += [
             command._replace(name=f"run: {command.name}", key="") for command in _of(loop.NAME, loop.shown_keys(), view)
         ]
-    for screen in (*tables.SCREENS, *tables.UNNUMBERED):
+    # Rounds first: of two exports, the one of the dataset, which asks before it writes
+    for screen in sorted((*tables.SCREENS, *tables.UNNUMBERED), key=lambda name: name != "rounds"):
         if screen not in (here.NAME, loop.NAME):
             found += _elsewhere(screen)
     return [*found, *(Command(f"theme {name}", text, "", "", name) for name, text in theme.ABOUT.items())]

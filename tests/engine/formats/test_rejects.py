@@ -10,9 +10,17 @@ import pytest
 
 from engine.errors import ConfigError, DataError
 from engine.formats import jsonrows, streams
+from engine.formats.reading import why
 from tests.support.data_files import CALLS, GOOD, put, read, reasons
 
 # ---------------------------------------------------------------------------------------------- rejects
+
+
+def test_the_most_frequent_reasons_are_told_and_that_there_are_others() -> None:
+    assert (
+        why([("empty response", 1200), ("no column output", 1)], 1201) == "empty response (1,200); no column output (1)"
+    )
+    assert why([("a", 3), ("b", 2)], 9) == "a (3); b (2); other reasons (4)"
 
 
 @pytest.mark.parametrize(

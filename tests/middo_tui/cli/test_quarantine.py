@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Path:
     first = put(tmp_path, [*good, {"instruction": ESCAPE + "\nb" * 400, "output": ""}, GOOD | {"label": 3}], "a.json")
     made = run("init", tmp_path / "P", "--data", first)
     assert made.exit_code == 0, made.output
-    assert "1 rows are in quarantine: empty response (1)" in made.output
+    assert "1 row is in quarantine: empty response (1)" in made.output
     assert "kept with every row, and exported again: label" in made.output
     second = put(tmp_path, [GOOD, {"instruction": "x", "output": ""}, {"instruction": 4, "output": "y"}], "b.json")
     assert run("import", tmp_path / "P", second).exit_code == 0

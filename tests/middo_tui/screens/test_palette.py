@@ -53,6 +53,17 @@ async def test_it_holds_exactly_what_works(tmp_path: Path, make: str) -> None:
         assert {c.name for c in found if not c.screen} == {f"theme {name}" for name in theme.PALETTES}
 
 
+async def test_export_is_first_of_all_the_dataset(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        for number in "1346":
+            await pilot.press(number)
+            await settle(pilot)
+            found = filtered(commands(app.framed, app.loop, app.loop.view), "export")
+            assert [one.screen for one in found] == ["rounds", "samples"]
+
+
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
 async def test_a_command_is_found_and_done(tmp_path: Path, size: tuple[int, int]) -> None:
     stores.running(tmp_path / "p")
