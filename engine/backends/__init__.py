@@ -78,7 +78,8 @@ class Generation:
     """A reply. ``finish_reason``: the model ended its turn ("stop") or ran into the limit ("length").
 
     ``error``: why there is none. ``final``: asking again would not help, or was tried often enough already.
-    ``seconds``: how long it took to come; of a batch, how long the batch took.
+    ``seconds``: how long it took to come; of a batch, how long the batch took. ``uncounted``: it came, in a form that
+    does not tell what it took.
     """
 
     text: str
@@ -88,6 +89,21 @@ class Generation:
     error: str | None = None
     final: bool = False
     seconds: float = field(default=0.0, compare=False)
+    uncounted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A try of a call without a reply, for the reason ``error``.
+
+    ``counts``: the provider may have written one all the same, and counted it. ``asks``: whether to try again is for
+    who made the call to say (``Answers.again``, ``Answers.leave``). ``tries``: so many were lost.
+    """
+
+    error: str
+    counts: bool
+    asks: bool
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +214,14 @@ class Answers(Protocol):
     def submit(self, call: Call) -> None:
         """Have ``call`` answered as soon as there is room for it."""
 
-    def take(self) -> list[tuple[Call, Generation]]:
-        """Wait for at least one call to end, or for a moment; returns all that have ended since."""
+    def take(self) -> Sequence[tuple[Call, Generation | Lost]]:
+        """Wait for at least one call to end or to lose a try, or for a moment; returns all that have since."""
+
+    def again(self, call: Call) -> None:
+        """Try a call once more that has asked for it."""
+
+    def leave(self, call: Call) -> None:
+        """Nothing comes of a call that has asked to be tried once more."""
 
     def stopping(self) -> str:
         """What a pause means for the calls in flight, as a line for the log."""

@@ -25,6 +25,11 @@ R = TypeVar("R")
 MESSAGE_LIMIT = 300
 FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
 PASSING = frozenset({408, 409, 429})  # and all of 5xx
+AT_WORK = frozenset({408, 502, 504, *range(520, 528)})
+"""What a gateway says that has waited for the model in vain: it may be writing still."""
+UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
+"""What the SDK's client (httpx, or httpx2) calls failures before a request has left."""
+CONNECT_S = 10.0
 NO_QUOTA = "insufficient_quota"  # a 429 that does not pass
 OPTIONAL = frozenset({"temperature", "top_p", "seed"})  # some models refuse to have them set
 NO_KEY = "none"
@@ -59,7 +64,9 @@ class Chat:
         self.client = self.start(self._open()).result()
 
     async def _open(self) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(api_key=self._key, base_url=self.url, timeout=self.timeout_s, max_retries=0)
+        # Who cannot be connected to in half of the time was not asked, and is told from who does not answer.
+        patience = openai.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s / 2))
+        return openai.AsyncOpenAI(api_key=self._key, base_url=self.url, timeout=patience, max_retries=0)
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Have ``work`` done in the thread of the client."""
@@ -115,9 +122,11 @@ class Chat:
 
     def read(self, reply: ChatCompletion, tokens_in: int) -> Generation:
         """A reply as a generation. Tokens that a provider does not count are estimated: ``tokens_in``, from bytes."""
+        used = getattr(reply, "usage", None)
         if not getattr(reply, "choices", None):
-            return failed("the reply holds no choice")
-        choice, used = reply.choices[0], getattr(reply, "usage", None)
+            took = (int(used.prompt_tokens), int(used.completion_tokens)) if used is not None else (0, 0)
+            return Generation("", "stop", *took, "the reply holds no choice", uncounted=used is None)
+        choice = reply.choices[0]
         text = self.without_key(choice.message.content or "")
         if used is not None:
             tokens_in, tokens_out = int(used.prompt_tokens), int(used.completion_tokens)
@@ -180,9 +189,23 @@ def failed(reason: str, final: bool = False) -> Generation:
     return Generation("", "stop", 0, 0, reason, final)
 
 
+def garbled(reason: str) -> Generation:
+    """A reply that nobody can read, nor what it took."""
+    return Generation("", "stop", 0, 0, reason, uncounted=True)
+
+
 def code(error: BaseException) -> str:
     """What an API calls the error, where it does."""
     return str(getattr(error, "code", None) or getattr(error, "type", None) or "")
+
+
+def arrived(error: BaseException) -> bool:
+    """Whether a call without a reply may have been answered, and counted, at the other end."""
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code in AT_WORK
+    cause = error.__cause__
+    names = {kind.__name__ for kind in type(cause).__mro__} if cause is not None else set()
+    return not names & UNSENT
 
 
 def passes(error: BaseException) -> bool:

@@ -6,6 +6,9 @@ they refuse a Retry-After of more than a minute, go round the limits per minute,
 still fails is a result with an error; what no call can get past (a wrong key, a model that is not there, a quota that
 is used up) is raised. An endpoint that answers nothing any more, or nothing but refusals, is told from rows that fail
 on their own: see ``Endpoint.take``.
+
+A try that was sent and got no reply (a timeout, a connection that was cut, a gateway that gave up) may have been
+answered and counted at the other end. It is told to who made the call, who says whether there is to be another one.
 """
 
 from __future__ import annotations
@@ -14,15 +17,15 @@ import asyncio
 import json
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletion
 
-from engine.backends import Call, Generation
-from engine.backends.chat import FATAL, NO_QUOTA, Chat, code, failed, key_in, passes, told
+from engine.backends import Call, Generation, Lost
+from engine.backends.chat import FATAL, NO_QUOTA, Chat, arrived, code, failed, garbled, key_in, passes, told
 from engine.backends.limits import Bucket, Gate, backoff_s
 from engine.errors import BackendError, EndpointError
 
@@ -76,8 +79,9 @@ class Endpoint:
         self.paid = True
         self._slots = asyncio.Semaphore(self.limits.concurrency)
         self._reply_tokens: float | None = None
-        self._done: queue.SimpleQueue[tuple[Call, Generation | BaseException, str]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Call, Generation | Lost | BaseException, str]] = queue.SimpleQueue()
         self._held: list[tuple[Call, Generation]] = []
+        self._asking: dict[Hashable, int] = {}
         self._silent = self._refused = 0
         self._alive, self._good = False, answered
 
@@ -86,8 +90,18 @@ class Endpoint:
         self.in_flight += 1
         self.chat.start(self._run(call))
 
-    def take(self) -> list[tuple[Call, Generation]]:
-        """Wait for at least one call to end; returns all that have ended since.
+    def again(self, call: Call) -> None:
+        """Try a call once more that has asked for it."""
+        self.chat.start(self._run(call, self._asking.pop(call.tag)))
+
+    def leave(self, call: Call) -> None:
+        """Nothing comes of a call that has asked to be tried once more."""
+        del self._asking[call.tag]
+        self.in_flight -= 1
+
+    def take(self) -> list[tuple[Call, Generation | Lost]]:
+        """Wait for at least one call to end or to lose a try; returns all that have since. One that asks is in flight
+        until it has its answer.
 
         While nothing but failures without a reply comes in, or nothing but refusals from the start, they are held back:
         if it was the endpoint or a setting, no row must pay for it with one of its tries.
@@ -95,23 +109,36 @@ class Endpoint:
         Raises:
             BackendError: no call can work (key, model, quota), all are refused, or the endpoint stopped answering.
         """
-        out: list[tuple[Call, Generation]] = []
+        out: list[tuple[Call, Generation | Lost]] = []
         while self.in_flight and (not out or not self._done.empty()):
             call, result, kind = self._done.get()
-            self.in_flight -= 1
             if isinstance(result, BaseException):
                 raise BackendError(self.chat.fatal(result)) from result
+            if isinstance(result, Lost):
+                out.append((call, result))
+                if result.asks:
+                    self._asking[call.tag] = result.tries
+                    continue
+                result = failed(result.error, final=True)
+            self.in_flight -= 1
             self._held.append((call, result))
             self._count(kind)
             self._refuse_outage(result)
-            if kind == REPLY or (self._good and kind == REFUSED) or (self._alive and not self.in_flight):
+            if kind == REPLY or (self._good and kind == REFUSED):
                 out += self._held
                 self._held = []
-            elif not self.in_flight:  # it has never answered: knock again rather than blame the rows
-                for again, _ in self._held:
-                    self.submit(again)
-                self._held = []
+        if not self.in_flight:
+            out += self._nobody_left()
         return out
+
+    def _nobody_left(self) -> list[tuple[Call, Generation | Lost]]:
+        """No sign of life can come any more for what is held back."""
+        held, self._held = self._held, []
+        if self._alive:
+            return [*held]
+        self.in_flight += len(held)  # it has never answered: knock again rather than blame the rows
+        self._asking.update({call.tag: 0 for call, _ in held})
+        return [(call, Lost(reply.error or "", counts=False, asks=True)) for call, reply in held]
 
     def _count(self, kind: str) -> None:
         self._silent = self._silent + 1 if kind == SILENT else 0
@@ -160,7 +187,7 @@ class Endpoint:
                     raise EndpointError(self.chat.why(error), _status(error)) from None
                 continue
             except UNREADABLE as error:
-                made = failed(self.chat.unreadable(error))
+                made = garbled(self.chat.unreadable(error))
             if made.error:
                 raise EndpointError(made.error, 200)
             return made
@@ -169,14 +196,19 @@ class Endpoint:
         """Give up what is in flight and end the thread."""
         self.chat.close()
 
-    async def _run(self, call: Call) -> None:
+    async def _run(self, call: Call, lost: int = 0) -> None:
+        """Make ``call``, of which so many tries were ``lost``."""
+        if lost:
+            await asyncio.sleep(backoff_s(lost))
         async with self._slots:
-            result, kind = await self._tried(call)
+            result, kind = await self._tried(call, lost)
         self._done.put((call, result, kind))
 
-    async def _tried(self, call: Call) -> tuple[Generation | BaseException, str]:
-        """The call's outcome: a reply, or what it failed with in the end."""
-        tries, waited = 0, 0.0
+    async def _tried(self, call: Call, tries: int) -> tuple[Generation | Lost | BaseException, str]:
+        """The call's outcome: a reply, a try that was lost after so many ``tries``, or what it failed with in the
+        end.
+        """
+        waited = 0.0
         while True:
             guess = call.tokens_in + (self._reply_tokens or call.max_new_tokens * REPLY_SHARE)
             await self._gate.passed()
@@ -197,6 +229,8 @@ class Endpoint:
                     return error, REFUSED
                 if self._adapt(error, names):
                     continue
+                if arrived(error):
+                    return Lost(self.chat.why(error), True, tries < self.limits.retries, tries + 1), SILENT
                 wait = told(error)
                 if SHORT_S <= wait <= PATIENCE_S - waited:
                     self._gate.shut(wait)
@@ -207,7 +241,7 @@ class Endpoint:
                 else:
                     return failed(self.chat.why(error), final=True), SILENT if passes(error) else REFUSED
             except UNREADABLE as error:
-                return failed(self.chat.unreadable(error)), REPLY
+                return garbled(self.chat.unreadable(error)), REPLY
 
     def _adapt(self, error: BaseException, names: dict[str, str]) -> bool:
         return self.chat.adapt(getattr(error, "status_code", 0), getattr(error, "param", None), names)

@@ -22,7 +22,7 @@ from openai.types import Batch
 from openai.types.chat import ChatCompletion
 
 from engine.backends import Call, Generation
-from engine.backends.chat import NO_QUOTA, Chat, code, failed, key_in, passes, passing, told
+from engine.backends.chat import NO_QUOTA, Chat, code, failed, garbled, key_in, passes, passing, told
 from engine.backends.limits import backoff_s
 from engine.errors import BackendError
 
@@ -338,7 +338,7 @@ class Batches:
             try:
                 reply = self.chat.read(ChatCompletion.construct(**body), tokens_in(name))
             except (AttributeError, TypeError, ValueError) as error:
-                reply = failed(f"the reply cannot be read: {self.chat.said(str(error))}")
+                reply = garbled(f"the reply cannot be read: {self.chat.said(str(error))}")
             return ResultLine(name, "reply", reply)
         wrong = found.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
         wrong = wrong if isinstance(wrong, dict) else {"message": str(wrong)}

@@ -124,6 +124,12 @@ class Engine:
         )
         self._add(_Waiting(tag, True, len(prompt)), prompt, params)
 
+    def again(self, call: Call) -> None:
+        """See ``Answers``: no try is ever lost here."""
+
+    def leave(self, call: Call) -> None:
+        """See ``Answers``: no try is ever lost here."""
+
     def take(self) -> list[tuple[Any, Any]]:
         """Wait for at least one request to end; returns (call or tag, Generation or Rating) of all that have.
 

@@ -1,10 +1,11 @@
 """The teacher rewrites what was selected, in two calls each: first a new prompt, then its answer.
 
-All prompts come first, then all answers. A phase goes through its tries: try n is made of every rewrite whose try n -
-1 was malformed, in pieces planned over all of them in the order (axis, place in the dataset). A piece is more replies
-than are written at a time, so that one that has ended makes room for the next. It is saved whole, and what each reply
-draws comes from its own seed, so a resumed run makes the same calls as an undisturbed one. A pause does not wait for a
-piece: replies on their way are kept in a file as they are, and go on from there.
+All prompts come first, then all answers; towards a cap, as many prompts as can be paid for with their answers. A phase
+goes through its tries: try n is made of every rewrite whose try n - 1 was malformed, in pieces planned over all of them
+in the order (axis, place in the dataset). A piece is more replies than are written at a time, so that one that has
+ended makes room for the next. It is saved whole, and what each reply draws comes from its own seed, so a resumed run
+makes the same calls as an undisturbed one. A pause does not wait for a piece: replies on their way are kept in a file
+as they are, and go on from there.
 
 A reply that is malformed, empty or cut off is asked for again, ``teacher.attempts`` times; then the rewrite is
 ``failed`` with the reason and the raw reply, and its sample stays as it is. So it is at once when the backend says that
@@ -20,14 +21,14 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from engine.backends import Writes, backend
 from engine.signals import diagnosis
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
-from engine.teacher.budget import EXHAUSTED, affordable, announce, give_up
+from engine.teacher.budget import affordable, announce, give_up
 from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, came, summary, teacher_folder
 from engine.teacher.progress import Meter
 
@@ -40,6 +41,7 @@ PLANNED = 4
 def run(ctx: Ctx) -> None:
     """Make every owed rewrite of the round, or record why there is none."""
     job, how = RewriteJob.begin(ctx), ctx.config.teacher
+    job.recover(ctx)
     away = [batch for batch in ctx.rows(TeacherBatch) if batch.pending]
     ctx.begin(2 * len(job.rows), job.settled())
     if not job.owed() and not away:
@@ -58,8 +60,9 @@ def run(ctx: Ctx) -> None:
         meter = Meter(ctx, job)
         meter.loading()
         teacher = open_teacher(ctx)
-        for phase in (PROMPT, ANSWER):
-            _phase(ctx, job, phase, teacher, meter)
+        while job.owed():
+            if not any(_made(ctx, job, phase, teacher, meter) for phase in (PROMPT, ANSWER)):
+                give_up(ctx, job, job.owed(), how)
         shutil.rmtree(ctx.workdir(KEPT))
     ctx.event(summary(job.all()))
 
@@ -99,28 +102,29 @@ def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
     return [r for r in rows if phase.tries(r) >= attempt or (r.state == phase.state and phase.tries(r) == attempt - 1)]
 
 
-def _phase(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: Meter) -> None:
-    """All tries of one phase, wave by wave; gives up what is left when the budget is exhausted."""
+def _made(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: Meter) -> bool:
+    """Make the next piece of ``phase`` as far as the caps allow; whether there was any.
+
+    Which piece that is follows from what is in the store, so that a resumed run goes on as an undisturbed one.
+    """
     how = ctx.config.teacher
     # Towards a cap every call of a piece counts as its worst until it is made: large pieces would leave much unused.
     size = how.batch_size * (1 if how.budget_tokens or how.budget_cost else PLANNED)
-    waves = sorted({row.draw for row in job.all()})
-    for draw, attempt in itertools.product(waves, range(1, how.attempts + 1)):
-        planned = pool([row for row in job.all() if row.draw == draw], phase, attempt)
-        for start in range(0, len(planned), size):
-            batch = planned[start : start + size]
-            tried = [phase.tries(r) >= attempt for r in batch]
-            if all(tried):
-                continue
-            # Pieces are saved whole: one that is partly there was cut by the budget, just before a restart.
-            left = [row for row, done in zip(batch, tried, strict=True) if not done]
-            again = all(row.reason == EXHAUSTED for row in left)  # a person was asked, and may have raised the cap
-            most = 0 if any(tried) and not again else affordable(job, phase, left, how)
-            if most:
-                _ask(ctx, job, phase, attempt, left[:most], teacher, meter)
-            if most < len(left):
-                give_up(ctx, job, job.waiting(phase))
-                return
+    rows = job.all()
+    for draw, attempt in itertools.product(sorted({row.draw for row in rows}), range(1, how.attempts + 1)):
+        planned = pool([row for row in rows if row.draw == draw], phase, attempt)
+        for piece in _pieces(planned, size):
+            left = [row for row in piece if phase.tries(row) < attempt]
+            if left:
+                most = affordable(job, phase, left, how)
+                if most:
+                    _ask(ctx, job, phase, attempt, left[:most], teacher, meter)
+                return most > 0
+    return False
+
+
+def _pieces(rows: list[Rewrite], size: int) -> Iterator[list[Rewrite]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def _ask(

@@ -164,6 +164,13 @@ def m019_every_overlap(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m020_lost_tries(db: Database) -> None:
+    """Tries without a reply that may have been counted, calls that are under way, and what a person was asked."""
+    for statement in LOST_TRIES:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -339,4 +346,13 @@ EVERY_OVERLAP = (
     " WITHOUT ROWID",
     "INSERT INTO overlap SELECT sample_id, item FROM overlap_before",
     "DROP TABLE overlap_before",
+)
+
+LOST_TRIES = (
+    "ALTER TABLE call ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE sent_call (round INTEGER NOT NULL, sample_id INTEGER NOT NULL, axis TEXT NOT NULL,"
+    " step TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL, tokens_in INTEGER NOT NULL,"
+    " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, open INTEGER NOT NULL,"
+    " PRIMARY KEY (round, sample_id, axis)) WITHOUT ROWID",
+    "CREATE TABLE question (round INTEGER PRIMARY KEY, text TEXT NOT NULL)",
 )

@@ -17,7 +17,8 @@ PENDING = ("new", "open", "cancelling")
 
 
 class TeacherCall(Row, frozen=True):
-    """One call that came back: with a reply, or with the ``error`` that it failed with in the end.
+    """One call that came back: with a reply, or with the ``error`` that it failed with in the end. Or a try that was
+    ``lost``: no reply came, but one may have been written and counted, so it stands for the most that it can take.
 
     ``step``: prompt or answer. ``model``: by the name that has a price. ``cost``: in the currency of the prices.
     ``seconds``: from sending it to its reply; of a batch on this machine, how long the whole batch took.
@@ -37,7 +38,38 @@ class TeacherCall(Row, frozen=True):
     tokens_out: int
     cost: float
     error: str | None = None
+    lost: bool = False
     id: int | None = None
+
+
+class SentCall(Row, frozen=True):
+    """The newest call for a rewrite that was sent to an endpoint, and the most that it can take.
+
+    It is saved before it is sent. ``open``: what came of it is not in the books, so a run that finds one when it begins
+    knows that an earlier run has ended meanwhile.
+    """
+
+    TABLE: ClassVar[str] = "sent_call"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id", "axis")
+    round: int
+    sample_id: int
+    axis: str
+    step: str
+    at: float
+    model: str
+    tokens_in: int
+    tokens_out: int
+    cost: float
+    open: bool
+
+
+class Question(Row, frozen=True):
+    """What a person was asked at the caps of a round: who goes on without a change is not asked the same again."""
+
+    TABLE: ClassVar[str] = "question"
+    KEY: ClassVar[tuple[str, ...]] = ("round",)
+    round: int
+    text: str
 
 
 class Projected(Row, frozen=True):
@@ -140,10 +172,15 @@ class BatchCall(Row, frozen=True):
 
 
 def asked(db: sqlite3.Connection, round: int) -> dict[str, Any]:
-    """The teacher's calls, tokens and cost of a round, how many calls failed, and how long one took on average."""
+    """The teacher's calls, tokens and cost of a round, how many calls failed, and how long one took on average.
+
+    Tokens and cost are with those of tries that were lost; ``lost`` and ``lost_tokens`` are of these alone.
+    """
     row = db.execute(
-        "SELECT count(*), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0), coalesce(sum(cost), 0),"
-        " count(error), avg(seconds) FROM call WHERE round=?",
+        "SELECT count(*) FILTER (WHERE NOT lost), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0),"
+        " coalesce(sum(cost), 0), count(error) FILTER (WHERE NOT lost), avg(seconds) FILTER (WHERE NOT lost),"
+        " count(*) FILTER (WHERE lost), coalesce(sum(tokens_in + tokens_out) FILTER (WHERE lost), 0)"
+        " FROM call WHERE round=?",
         (round,),
     ).fetchone()
     return {
@@ -153,6 +190,8 @@ def asked(db: sqlite3.Connection, round: int) -> dict[str, Any]:
         "cost": float(row[3]),
         "failed": int(row[4]),
         "seconds": row[5],
+        "lost": int(row[6]),
+        "lost_tokens": int(row[7]),
     }
 
 

@@ -250,12 +250,14 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         "DELETE FROM rewrite WHERE round=?",
         "DELETE FROM decision WHERE round=?",
         "DELETE FROM underway WHERE round=?",
+        "DELETE FROM question WHERE round=?",
     ),
     "rewrite": (
         "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, "
         "raw=NULL, reason=NULL,"
         " tokens_in=0, tokens_out=0, cost=0, original=NULL, draw=0 WHERE round=?",
         "DELETE FROM underway WHERE round=?",
+        "DELETE FROM question WHERE round=?",
     ),
     "verify": (
         "UPDATE rewrite SET new_loss_before=NULL, new_loss_after=NULL, new_similarity=NULL, new_quality=NULL,"

@@ -21,8 +21,8 @@ from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import BatchCall, TeacherBatch
 from engine.teacher.batch_ledger import Books, Flight, call_name
-from engine.teacher.budget import give_up, worst
-from engine.teacher.job import Phase, RewriteJob, require_endpoint
+from engine.teacher.budget import give_up
+from engine.teacher.job import Phase, RewriteJob, require_endpoint, worst
 
 MOST_CALLS, MOST_BYTES = 50_000, 100_000_000
 """Of one batch. Providers take 200 MB; the client holds a file in memory twice."""
@@ -152,7 +152,7 @@ class Desk:
             if chunk := self._chunk(waiting):
                 self._send(chunk)
             elif waiting and not self.books.flights:
-                give_up(self.ctx, self.job, [row for row in waiting if row.state == waiting[0].state])
+                give_up(self.ctx, self.job, [row for row in waiting if row.state == waiting[0].state], self.how)
             else:
                 self.fresh = False
                 return
@@ -168,7 +168,7 @@ class Desk:
             if (chunk and size > MOST_BYTES) or not self.books.purse.afford(self.job, phase, row):
                 break
             most_in, most_out = worst(self.job, phase, row, self.how)
-            call = BatchCall(token, name, self.ctx.round, *row.key, phase.name, round(most_in), round(most_out))
+            call = BatchCall(token, name, self.ctx.round, *row.key, phase.name, most_in, most_out)
             chunk.append((call, line))
         return chunk
 

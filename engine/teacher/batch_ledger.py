@@ -22,7 +22,7 @@ from engine.errors import Cancelled, Paused
 from engine.stage import Ctx
 from engine.store.rows import Rewrite, Row, content_id
 from engine.store.teacher import BatchCall, TeacherBatch
-from engine.teacher.budget import Purse, expected_answer
+from engine.teacher.budget import Purse
 from engine.teacher.job import PROMPT, Phase, RewriteJob, came
 
 SAVED = 100
@@ -97,11 +97,11 @@ class Books:
     def hold(self, call: BatchCall) -> None:
         """Keep back what a call that an earlier run gave away may take."""
         row = self.row(call)
-        self.purse.put("held", call.name if row is None else row.key, (call.tokens_in, call.tokens_out))
+        self.purse.hold(call.name if row is None else row.key, (call.tokens_in, call.tokens_out))
         if row is not None and call.step == PROMPT.name:
-            self.purse.put("kept", row.key, expected_answer(self.job, row))
+            self.purse.keep(self.job, row)
         elif row is not None:
-            self.purse.drop("kept", row.key)
+            self.purse.drop(row.key)
 
     def begin(self, batch: TeacherBatch, calls: Sequence[BatchCall]) -> Flight:
         """A batch with all its calls is in the store, before anybody is told."""
@@ -137,7 +137,7 @@ class Books:
         for call in flight.calls.values():
             row = self.row(call)
             if row is None:
-                self.purse.drop("held", call.name)
+                self.purse.free(call.name)
             else:
                 self.purse.spent(self.job, row, row)
         self.flights.remove(flight)

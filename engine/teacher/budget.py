@@ -1,14 +1,16 @@
 """What rewriting may take: a projection before anything is spent, caps that no call can exceed, and what is done there.
 
 With a cap on tokens or cost no call is made that could exceed it: input is counted as one token per byte, since no
-tokenizer makes more of it, output as ``max_new_tokens``. What the answers to the new prompts will probably need is kept
-back, so that no prompt is paid for that cannot be answered. At the cap the stage waits for a person, who may raise it;
-where nobody is asked, or who goes on with the cap as it is, keeps the originals of what could not be afforded.
+tokenizer makes more of it, output as ``max_new_tokens``. A try that was sent and got no reply has taken that much. What
+the answers to the new prompts will probably need is kept back, so that no prompt is paid for that cannot be answered.
+When all is made that the caps allow the stage waits for a person, who may raise them; where nobody is asked, or who
+goes on with the caps as they are, keeps the originals of what could not be afforded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -16,52 +18,39 @@ from msgspec.structs import replace
 from engine.config import schema as configs
 from engine.errors import Waiting
 from engine.stage import Ctx
-from engine.store.rows import AXES, Axis, Losses, Message, Rewrite
-from engine.store.teacher import Projected, fits
+from engine.store.rows import AXES, Axis, Losses, Rewrite
+from engine.store.teacher import Projected, Question, fits
 from engine.teacher import forecast
 from engine.teacher.forecast import BegunRewrites, PendingRewrites, Usage
-from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context, cost
+from engine.teacher.job import ANSWER, AROUND, PROMPT, Phase, RewriteJob, context, cost, size_of, worst
 
 EXHAUSTED = "teacher budget exhausted"
 Need = tuple[float, float]  # tokens in and out
+NONE: Need = (0.0, 0.0)
 
 
 def affordable(job: RewriteJob, phase: Phase, batch: Sequence[Rewrite], how: configs.Teacher) -> int:
     """How many of ``batch``, from its start, can be called without any chance to exceed a cap."""
-    if not how.budget_tokens and not how.budget_cost:
-        return len(batch)
-    tokens, money = float(job.tokens), job.money
-    kept = [expected_answer(job, r) for r in job.waiting(ANSWER)] if phase is PROMPT else []
-    reserve_in, reserve_out = sum(a for a, _ in kept), sum(b for _, b in kept)
-    for count, row in enumerate(batch):
-        most_in, most_out = worst(job, phase, row, how)
-        tokens += most_in + most_out
-        money += cost(most_in, most_out, how.price)
-        if phase is PROMPT:
-            more_in, more_out = expected_answer(job, row)
-            reserve_in, reserve_out = reserve_in + more_in, reserve_out + more_out
-        over_tokens = how.budget_tokens and tokens + reserve_in + reserve_out > how.budget_tokens
-        over_cost = how.budget_cost and money + cost(reserve_in, reserve_out, how.price) > how.budget_cost
-        if over_tokens or over_cost:
-            return count
-    return len(batch)
+    purse = Purse.begin(how, job)
+    return next((n for n, row in enumerate(batch) if not purse.afford(job, phase, row)), len(batch))
 
 
-def worst(job: RewriteJob, phase: Phase, row: Rewrite, how: configs.Teacher) -> tuple[float, float]:
-    """Tokens in and out that one call can take at most: one token per byte, and as many as it may write."""
-    chat = job.chat(phase, row)
-    return float(_bytes(chat) + 16 * len(chat)), float(how.max_new_tokens)
-
-
-def expected_answer(job: RewriteJob, row: Rewrite) -> tuple[float, float]:
+def expected_answer(job: RewriteJob, row: Rewrite) -> Need:
     """Tokens in and out that the answer to a rewrite's prompt probably needs: about four bytes a token."""
+    return _asked_for_answer(job, row) / 4 + AROUND, len(job.samples[row.sample_id].response.encode()) / 4 + AROUND
+
+
+def dearest_answer(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> Need:
+    """The most that it can take, if a new prompt that is not there yet is as long as the old one."""
+    turns = len(context(job.samples[row.sample_id], row.axis)) + 1
+    return float(_asked_for_answer(job, row) + AROUND * turns), float(how.max_new_tokens)
+
+
+def _asked_for_answer(job: RewriteJob, row: Rewrite) -> int:
+    """Bytes."""
     sample = job.samples[row.sample_id]
-    asked = _bytes(context(sample, row.axis)) + len((row.prompt or sample.prompt).encode())
-    return asked / 4 + 16, len(sample.response.encode()) / 4 + 16
-
-
-def _bytes(chat: Iterable[Message]) -> int:
-    return sum(len(m.content.encode()) for m in chat)
+    asked = job.templates["answer"].fill(prompt=row.prompt or sample.prompt)
+    return size_of(context(sample, row.axis)) + len(asked.encode("utf-8", "replace"))
 
 
 def projected(ctx: Ctx, job: RewriteJob) -> Projected:
@@ -141,20 +130,24 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
 class Purse:
     """What was spent, what calls in flight may yet take, and what is kept back for answers to prompts that are paid.
 
-    No call is made that could exceed a cap: see ``worst``.
+    No call is made that could exceed a cap: see ``worst``. No prompt is asked for that would leave too little for all
+    answers: what they probably need, and for one of them the most that it can take, since each is held to that in turn.
     """
 
     how: configs.Teacher
     tokens: float = 0.0
     money: float = 0.0
-    open: dict[tuple[str, Hashable], Need] = field(default_factory=dict)
+    held: dict[Hashable, Need] = field(default_factory=dict)
+    kept: dict[Hashable, Need] = field(default_factory=dict)
+    _kept: Need = NONE
+    _dear: Need = NONE
 
     @classmethod
     def begin(cls, how: configs.Teacher, job: RewriteJob) -> Purse:
         """What the round's calls took so far, and what the answers that wait will take."""
         purse = cls(how, job.tokens, job.money)
         for row in job.waiting(ANSWER):
-            purse.put("kept", row.key, expected_answer(job, row))
+            purse.keep(job, row)
         return purse
 
     @property
@@ -162,85 +155,110 @@ class Purse:
         """Whether there is any cap at all."""
         return bool(self.how.budget_tokens or self.how.budget_cost)
 
-    def put(self, kind: str, key: Hashable, need: Need) -> None:
-        """Count ``need`` as gone until it is dropped: ``held`` for a call in flight, ``kept`` for an answer."""
-        self.drop(kind, key)
-        self.open[kind, key] = need
-        self._count(need, 1)
+    def hold(self, key: Hashable, need: Need) -> None:
+        """Count what a call in flight may take as gone until it is over."""
+        self.free(key)
+        self.held[key] = need
+        self._spend(need, 1)
 
-    def drop(self, kind: str, key: Hashable) -> None:
-        """What was put is free again."""
-        self._count(self.open.pop((kind, key), (0.0, 0.0)), -1)
+    def free(self, key: Hashable) -> None:
+        """A call in flight is over."""
+        self._spend(self.held.pop(key, NONE), -1)
 
-    def _count(self, need: Need, sign: int) -> None:
+    def _spend(self, need: Need, sign: int) -> None:
         self.tokens += sign * (need[0] + need[1])
         self.money += sign * cost(*need, self.how.price)
 
+    def keep(self, job: RewriteJob, row: Rewrite) -> None:
+        """Keep back what the answer to the prompt of ``row`` will take."""
+        self.drop(row.key)
+        need, most = expected_answer(job, row), dearest_answer(job, row, self.how)
+        self.kept[row.key] = need
+        self._kept = self._kept[0] + need[0], self._kept[1] + need[1]
+        self._dear = max(self._dear[0], most[0] - need[0]), max(self._dear[1], most[1] - need[1])
+
+    def drop(self, key: Hashable) -> None:
+        """Nothing is kept back any more."""
+        need = self.kept.pop(key, NONE)
+        self._kept = self._kept[0] - need[0], self._kept[1] - need[1]
+
     def spent(self, job: RewriteJob, before: Rewrite, row: Rewrite) -> None:
         """A call in flight is over; ``row`` says what it took. What is kept for its answer follows from its state."""
-        self.drop("held", row.key)
-        self.drop("kept", row.key)
+        self.free(row.key)
+        self.drop(row.key)
         self.tokens += row.tokens_in + row.tokens_out - before.tokens_in - before.tokens_out
         self.money += row.cost - before.cost
         if row.state == ANSWER.state:
-            self.put("kept", row.key, expected_answer(job, row))
+            self.keep(job, row)
 
-    def paid(self, name: Hashable, tokens: int, money: float) -> None:
-        """A call in flight is over whose rewrite is no more."""
-        self.drop("held", name)
+    def paid(self, key: Hashable, tokens: int, money: float) -> None:
+        """A call in flight took so much, whatever became of its rewrite."""
+        self.free(key)
         self.tokens += tokens
         self.money += money
+
+    def needs(self, job: RewriteJob, phase: Phase, row: Rewrite) -> Need:
+        """The most that a call takes, a prompt's with what is then to be kept back for answers."""
+        most_in, most_out = worst(job, phase, row, self.how)
+        if phase is ANSWER:
+            return float(most_in), float(most_out)
+        ahead, dear = expected_answer(job, row), dearest_answer(job, row, self.how)
+        own = self.kept.get(row.key, NONE)
+        return (
+            most_in + self._kept[0] - own[0] + ahead[0] + max(self._dear[0], dear[0] - ahead[0]),
+            most_out + self._kept[1] - own[1] + ahead[1] + max(self._dear[1], dear[1] - ahead[1]),
+        )
 
     def afford(self, job: RewriteJob, phase: Phase, row: Rewrite) -> bool:
         """Hold what a call may take, when the caps allow it."""
         if not self.capped:
             return True
-        key = row.key
-        kept = self.open.get(("kept", key))
-        self.put("held", key, worst(job, phase, row, self.how))
-        self.drop("kept", key)
+        need = self.needs(job, phase, row)
+        tokens = self.how.budget_tokens and self.tokens + sum(need) > self.how.budget_tokens
+        if tokens or (self.how.budget_cost and self.money + cost(*need, self.how.price) > self.how.budget_cost):
+            return False
+        self.hold(row.key, worst(job, phase, row, self.how))
         if phase is PROMPT:
-            self.put("kept", key, expected_answer(job, row))
-        if not self.over():
-            return True
-        self.drop("held", key)
-        self.drop("kept", key)
-        if kept is not None:
-            self.put("kept", key, kept)
-        return False
-
-    def over(self) -> bool:
-        """Whether the caps could be exceeded by what is counted now."""
-        tokens = self.how.budget_tokens and self.tokens > self.how.budget_tokens
-        return bool(tokens or (self.how.budget_cost and self.money > self.how.budget_cost))
+            self.keep(job, row)
+        else:
+            self.drop(row.key)
+        return True
 
 
-def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite]) -> None:
-    """The budget does not do for ``left``: a person is asked whether to raise it, else they have failed.
+def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite], how: configs.Teacher) -> None:
+    """The budget does not do for ``left``, nothing is in flight: a person is asked whether to raise it, else they have
+    failed. ``how`` has the price of these calls.
 
     Raises:
-        Waiting: somebody reviews this round, and was not asked yet at this cap.
+        Waiting: somebody reviews this round, and was not asked this before.
     """
-    asked_before = not job.calls and all(row.reason == EXHAUSTED for row in left)
-    if ctx.config.review.policy == "manual" and not asked_before:
-        marked = [replace(row, reason=EXHAUSTED) for row in (*job.waiting(PROMPT), *job.waiting(ANSWER))]
+    asked = Question(ctx.round, at_cap(job, left[0], how))
+    if ctx.config.review.policy == "manual" and asked not in ctx.rows(Question):
+        marked = [replace(row, reason=EXHAUSTED) for row in job.owed()]
         job.update(marked)
-        ctx.save(marked, done=job.settled())
-        raise Waiting(at_cap(job, len(marked), ctx.config.teacher))
+        ctx.save([*marked, asked], done=job.settled())
+        raise Waiting(asked.text)
     failed = [replace(row, state="failed", reason=EXHAUSTED) for row in left]
     job.update(failed)
     ctx.event(f"{EXHAUSTED}: {len(failed)} rewrites are not made; their samples stay as they are", "warning")
     ctx.save(failed, done=job.settled())
 
 
-def at_cap(job: RewriteJob, left: int, how: configs.Teacher) -> str:
-    """What was made, what it took, and how to go on."""
-    took = f"{job.tokens:,} of {how.budget_tokens:,} tokens"
-    if how.budget_cost:
-        took = f"{job.money:,.2f} of {how.budget_cost:,.2f}"
-    knob = "budget_cost" if how.budget_cost else "budget_tokens"
+def at_cap(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> str:
+    """What was made, what it took, what the next call (``row``'s) can take, and how to go on."""
+    phase = Phase.of(row)
+    need = Purse.begin(how, job).needs(job, phase, row)
+    next_one = "the next call and its answer" if phase is PROMPT else "the next answer"
+    tokens, price = math.ceil(sum(need)), cost(*need, how.price)
+    if how.budget_tokens and job.tokens + tokens > how.budget_tokens:
+        took, most = f"{job.tokens:,} of {how.budget_tokens:,} tokens", f"{tokens:,}"
+        knob = f"budget_tokens to {job.tokens + tokens:,} or more"
+    else:
+        took, most = f"{job.money:,.4g} of {how.budget_cost:,.4g} in money", f"{price:,.4g}"
+        knob = f"budget_cost to {job.money + price:,.4g} or more"
     made = sum(row.state not in ("owed", "prompted", "failed") for row in job.all())
     return (
-        f"{EXHAUSTED}: {took} used, {made:,} rewrites made, {left:,} to go. Raise [teacher] {knob} and run again to"
-        " have them made, or run again as it is to go on without them."
+        f"{EXHAUSTED}: {took} used, and {next_one} can take {most} (a token per byte, then max_new_tokens)."
+        f" {made:,} rewrites are made, {len(job.owed()):,} to go. Raise [teacher] {knob} and run again to have them"
+        " made, or run again as it is to go on without them."
     )

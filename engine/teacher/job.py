@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -21,11 +22,13 @@ from engine.hub.telling import telling
 from engine.models import locate
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
-from engine.store.teacher import TeacherCall
+from engine.store.teacher import SentCall, TeacherCall
 
 TEMPLATES = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
 FIRST = 8
 """Replies of which one should be in the form, else a person is told."""
+AROUND = 16
+"""Tokens that a chat template puts around a message, at most."""
 RETRY_TEMPERATURE = 0.7  # greedy decoding would repeat the reply that was malformed or sent back
 Chat = tuple[Message, ...]
 Key = tuple[int, str]
@@ -56,7 +59,7 @@ class RewriteJob:
     """All rewrites of the round in their order, with what is needed to ask for them.
 
     ``tokens``, ``money``: what the round's calls took so far, also those for rewrites that were thrown away since.
-    ``calls``: those of this run. ``unheard``: it is not known yet whether the teacher gets replies into the form;
+    ``unheard``: it is not known yet whether the teacher gets replies into the form;
     ``heard``: the replies that were looked at for that.
     """
 
@@ -66,7 +69,6 @@ class RewriteJob:
     templates: dict[str, PromptTemplate]
     tokens: int = 0
     money: float = 0.0
-    calls: int = 0
     unheard: bool = True
     heard: set[object] = field(default_factory=set)
 
@@ -113,7 +115,6 @@ class RewriteJob:
     def book(self, ctx: Ctx, key: Key, step: str, reply: Generation, how: configs.Teacher) -> TeacherCall:
         """A call came back, also one whose rewrite is no more: count it. ``how`` has its price."""
         price = cost(reply.tokens_in, reply.tokens_out, how.price)
-        self.calls += 1
         self.tokens += reply.tokens_in + reply.tokens_out
         self.money += price
         return TeacherCall(
@@ -129,6 +130,45 @@ class RewriteJob:
             cost=price,
             error=reply.error,
         )
+
+    def sent(self, ctx: Ctx, phase: Phase, row: Rewrite, how: configs.Teacher) -> SentCall:
+        """The call that is made for ``row`` next, for the store before it is sent."""
+        most_in, most_out = worst(self, phase, row, how)
+        price, name = cost(most_in, most_out, how.price), how.model or ctx.config.model.name
+        return SentCall(ctx.round, *row.key, phase.name, time.time(), name, most_in, most_out, price, open=True)
+
+    def lose(self, call: SentCall, error: str) -> TeacherCall:
+        """A call was sent and no reply came, though there may be one that was counted: it took what it can take."""
+        self.tokens += call.tokens_in + call.tokens_out
+        self.money += call.cost
+        return TeacherCall(
+            round=call.round,
+            sample_id=call.sample_id,
+            axis=call.axis,
+            step=call.step,
+            at=time.time(),
+            model=call.model,
+            seconds=time.time() - call.at,
+            tokens_in=call.tokens_in,
+            tokens_out=call.tokens_out,
+            cost=call.cost,
+            error=error,
+            lost=True,
+        )
+
+    def recover(self, ctx: Ctx) -> None:
+        """Book the calls that were under way when an earlier run ended: nobody knows what became of them."""
+        gone = [call for call in ctx.rows(SentCall) if call.open]
+        if not gone:
+            return
+        before = self.tokens
+        lost = [self.lose(call, "the run ended before its reply came") for call in gone]
+        ctx.event(
+            f"{len(gone):,} calls were under way when the last run ended: the provider may have counted them, so they"
+            f" count as the {self.tokens - before:,} tokens that they can take at most",
+            "warning",
+        )
+        ctx.save([*lost, *(replace(call, open=False) for call in gone)])
 
     def hear(self, ctx: Ctx, which: object, reason: str | None) -> None:
         """A reply came, malformed for a ``reason`` or well: when none of the first is well, say so now."""
@@ -206,11 +246,25 @@ def teacher_folder(ctx: Ctx) -> Path:
 # ----------------------------------------------------------------------------------------------------- replies
 
 
+def worst(job: RewriteJob, phase: Phase, row: Rewrite, how: configs.Teacher) -> tuple[int, int]:
+    """Tokens in and out that one call can take at most: one token per byte, and as many as it may write."""
+    chat = job.chat(phase, row)
+    return size_of(chat) + AROUND * len(chat), how.max_new_tokens
+
+
+def size_of(chat: Iterable[Message]) -> int:
+    """Bytes of its texts."""
+    return sum(len(m.content.encode("utf-8", "replace")) for m in chat)
+
+
 def came(
     ctx: Ctx, job: RewriteJob, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher
 ) -> tuple[Rewrite, TeacherCall]:
     """A reply came: ``row`` as it is then, known to ``job``, and the call for the books. ``how`` has its price."""
     attempt = phase.tries(row) + 1
+    if reply.uncounted:
+        most_in, most_out = worst(job, phase, row, how)
+        reply = changed(reply, tokens_in=most_in, tokens_out=most_out)
     made = taken(job.samples[row.sample_id], row, phase, reply, how, last=attempt >= how.attempts)
     job.hear(ctx, (row.key, phase.name, attempt), made.reason)
     job.update([made])

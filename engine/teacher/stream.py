@@ -1,22 +1,28 @@
 """Rewrites through an endpoint, or vLLM in this process: many calls in flight, every result saved as it comes.
 
 A rewrite goes its own way, prompt, answer, further tries, without waiting for others; answers go first, so that what
-was begun is finished. A pause lets the calls in flight come home and be saved where they are paid for; vLLM's are given
-up, which may take minutes to end. What was saved is never asked for again.
+was begun is finished. A call is in the store before it is sent, as the most that it can take: that is what a try counts
+as that got no reply, or that was under way when the process was killed. A pause lets the calls in flight come home and
+be saved where they are paid for; vLLM's are given up, which may take minutes to end. What was saved is never asked for
+again.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from engine.backends import Answers, backend
+from msgspec.structs import replace
+
+from engine.backends import Answers, Call, Generation, Lost, backend
 from engine.backends.openai import Endpoint, EndpointLimits
 from engine.config import schema as configs
 from engine.errors import Paused
 from engine.signals import diagnosis
 from engine.stage import Ctx
 from engine.store.rows import Row
+from engine.store.teacher import SentCall
 from engine.teacher.budget import Purse, give_up
 from engine.teacher.job import ANSWER, PROMPT, Key, Phase, RewriteJob, came, require_endpoint, teacher_folder
 
@@ -47,7 +53,9 @@ def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
         ctx.event(
             f"the texts of {len(job.rows)} selected samples are sent to {endpoint.url} ({endpoint.model})", "warning"
         )
-        stream(ctx, job, endpoint, AHEAD * ctx.config.teacher.concurrency)
+        how = ctx.config.teacher
+        # Towards a cap each call counts as its worst until it is over: none is then handed over that has to wait.
+        stream(ctx, job, endpoint, how.concurrency * (1 if how.budget_tokens or how.budget_cost else AHEAD))
     finally:
         endpoint.close()
 
@@ -76,54 +84,145 @@ def stream(ctx: Ctx, job: RewriteJob, endpoint: Answers, ahead: int) -> None:
         Paused: all that came is saved, also the calls in flight if they are paid for. Cancelled: at once.
         BackendError: no call can work any more.
     """
-    how = ctx.config.teacher
-    purse = Purse.begin(how, job)
-    waiting = deque(row.key for row in job.owed())
-    flying: dict[Key, Phase] = {}
-    wish: Paused | None = None
-    while waiting or flying:
-        while waiting and wish is None and len(flying) < ahead:
-            row = job.rows[waiting[0]]
+    _Stream(ctx, job, endpoint, ahead).work()
+
+
+class _Stream:
+    """What waits, what is in flight, and what is to be saved before anything more is sent."""
+
+    def __init__(self, ctx: Ctx, job: RewriteJob, endpoint: Answers, ahead: int) -> None:
+        self.ctx, self.job, self.endpoint, self.ahead = ctx, job, endpoint, ahead
+        self.how = ctx.config.teacher
+        self.purse = Purse.begin(self.how, job)
+        self.waiting = deque(row.key for row in job.owed())
+        self.flying: dict[Key, Phase] = {}
+        self.sent: dict[Key, SentCall] = {}
+        self.fresh: list[Key] = []
+        self.again: list[tuple[Key, Call]] = []
+        self.made: list[Row] = []
+        self.wish: Paused | None = None
+
+    def work(self) -> None:
+        """Until nothing is owed, or a wish ends it."""
+        while True:
+            if self.wish is None:
+                self.choose()
+            self.save()
+            if self.wish is not None and (not self.flying or not self.endpoint.paid):
+                raise self.wish
+            self.send()
+            if self.flying:
+                self.take()
+            elif self.waiting:
+                state = self.job.rows[self.waiting[0]].state
+                give_up(self.ctx, self.job, [row for row in self.job.owed() if row.state == state], self.how)
+                self.waiting = deque(row.key for row in self.job.owed())
+            else:
+                return
+
+    def choose(self) -> None:
+        """Take up what waits, as much as there is room and money for."""
+        while self.waiting and len(self.flying) < self.ahead:
+            row = self.job.rows[self.waiting[0]]
             phase = Phase.of(row)
-            if not purse.afford(job, phase, row):
-                break
-            flying[waiting.popleft()] = phase
-            endpoint.submit(job.call(ctx, phase, row))
-        if not flying:
-            if wish is None and waiting:
-                _give_up(ctx, job, waiting)
-                continue
-            break
-        made: list[Row] = []
-        for call, reply in endpoint.take():
-            key: Key = call.tag  # type: ignore[assignment]
-            phase, before = flying.pop(key), job.rows[key]
-            row, entry = came(ctx, job, before, phase, reply, how)
-            purse.spent(job, before, row)
-            if row.state == ANSWER.state:
-                waiting.appendleft(key)
-            elif row.state == PROMPT.state:
-                waiting.append(key)
-            made += [row, entry]
-        for note in endpoint.notes:
-            ctx.event(note, "warning")
-        endpoint.notes.clear()
+            if not self.purse.afford(self.job, phase, row):
+                return
+            key = self.waiting.popleft()
+            self.flying[key] = phase
+            self.fresh.append(key)
+            self._note_sent(key, phase)
+
+    def save(self) -> None:
+        """What came, and what is to be sent: all that is paid for is in the store before it leaves the machine."""
+        made, self.made = self.made, []
+        if not made and not self.fresh and not self.again:
+            return
         try:
-            ctx.save(made, done=job.settled())
+            self.ctx.save(made, done=self.job.settled())
         except Paused as asked:
-            if wish is None and flying:
-                ctx.event(endpoint.stopping())
-            wish = asked
-            if not endpoint.paid:
-                break
-    if wish is not None:
-        raise wish
+            if self.wish is None and len(self.flying) > len(self.fresh) + len(self.again):
+                self.ctx.event(self.endpoint.stopping())
+            self.wish = asked
+            self._take_back()
 
+    def _take_back(self) -> None:
+        """Something else is wanted: what would have been sent now waits."""
+        for _, call in self.again:
+            self.endpoint.leave(call)
+        for key in (*self.fresh, *(key for key, _ in self.again)):
+            self._over(key)
+        self.fresh, self.again = [], []
+        made, self.made = self.made, []
+        with suppress(Paused):
+            self.ctx.save(made)
 
-def _give_up(ctx: Ctx, job: RewriteJob, waiting: deque[Key]) -> None:
-    """The budget is exhausted for the kind of call that is first in line, and so for all that wait for that kind."""
-    state = job.rows[waiting[0]].state
-    gone = [key for key in waiting if job.rows[key].state == state]
-    give_up(ctx, job, [job.rows[key] for key in gone])
-    for key in gone:
-        waiting.remove(key)
+    def _over(self, key: Key) -> None:
+        """A call is not in flight any more and its rewrite waits, for one reason or another."""
+        self.flying.pop(key)
+        row = self.job.rows[key]
+        self.purse.spent(self.job, row, row)
+        self._close(key)
+        self._wait(key)
+
+    def _wait(self, key: Key) -> None:
+        state = self.job.rows[key].state
+        if state == ANSWER.state:
+            self.waiting.appendleft(key)
+        elif state == PROMPT.state:
+            self.waiting.append(key)
+
+    def _note_sent(self, key: Key, phase: Phase) -> None:
+        if self.endpoint.paid:
+            self.sent[key] = self.job.sent(self.ctx, phase, self.job.rows[key], self.how)
+            self.made.append(self.sent[key])
+
+    def _close(self, key: Key) -> None:
+        if key in self.sent:
+            self.made.append(replace(self.sent.pop(key), open=False))
+
+    def send(self) -> None:
+        """Hand over what was chosen."""
+        for key in self.fresh:
+            self.endpoint.submit(self.job.call(self.ctx, self.flying[key], self.job.rows[key]))
+        for _, call in self.again:
+            self.endpoint.again(call)
+        self.fresh, self.again = [], []
+
+    def take(self) -> None:
+        """What came back."""
+        for call, reply in self.endpoint.take():
+            key: Key = call.tag  # type: ignore[assignment]
+            if isinstance(reply, Lost):
+                self._lost(key, call, reply)
+            else:
+                self._came(key, reply)
+        for note in self.endpoint.notes:
+            self.ctx.event(note, "warning")
+        self.endpoint.notes.clear()
+        if not self.made:
+            self.ctx.progress(self.job.settled())
+
+    def _came(self, key: Key, reply: Generation) -> None:
+        phase, before = self.flying.pop(key), self.job.rows[key]
+        row, entry = came(self.ctx, self.job, before, phase, reply, self.how)
+        self.purse.spent(self.job, before, row)
+        self.made += [row, entry]
+        self._close(key)
+        self._wait(key)
+
+    def _lost(self, key: Key, call: Call, lost: Lost) -> None:
+        """A try was lost: it is booked as the most it can have taken, and there is another one if that can be paid."""
+        phase = self.flying[key]
+        if lost.counts:
+            entry = self.job.lose(self.sent[key], lost.error)
+            self.purse.paid(key, entry.tokens_in + entry.tokens_out, entry.cost)
+            self.made.append(entry)
+            self._close(key)
+        if not lost.asks:
+            return
+        if self.wish is None and self.purse.afford(self.job, phase, self.job.rows[key]):
+            self._note_sent(key, phase)
+            self.again.append((key, call))
+        else:
+            self.endpoint.leave(call)
+            self._over(key)

@@ -26,6 +26,9 @@ def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
         parts.append(f"{money} of about {number_format.money(ahead['cost'])}{cap}")
     if asked["failed"]:
         parts.append(f"{asked['failed']:,} failed")
+    if asked.get("lost"):
+        tokens_lost = number_format.short(asked["lost_tokens"])
+        parts.append(f"{asked['lost']:,} tries without a reply, counted as {tokens_lost} tokens at most")
     if ahead["sent_to"]:
         parts.append(f"texts go to {guard.one_line(ahead['sent_to'])}")
     return " · ".join(parts)

@@ -2,7 +2,8 @@
 
 What happens is chosen by the first word of the last message: ``ok`` answers with the rest in capitals; the others are
 named after what they do. A server with an ``answer`` of its own replies by it instead, and one with ``fault`` asks it
-for the word. ``Server.seen`` counts the requests per message, ``Server.replied`` the good replies.
+for the word. ``Server.seen`` counts the requests per message, ``Server.replied`` the good replies. ``Server.counted``:
+tokens by its own count, the most that they can be for replies that never arrived.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from types import TracebackType
 from typing import Any
 
 MODEL = "teacher-8b"
+UNHEARD = ("hang", "drip", "cut", "half", "nothing", "late")
+"""What a client sees no count of, though the model may have written a whole reply."""
 
 
 class Server:
@@ -28,6 +31,7 @@ class Server:
         self.replied: Counter[str] = Counter()
         self.fault: Callable[[str], str] | None = None
         self.bodies: list[dict[str, Any]] = []
+        self.counted = 0
         self.most_at_once = 0
         self.pause_s, self.key, self.answer = pause_s, key, answer
         self.down = False
@@ -72,6 +76,11 @@ class Server:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
             return self.seen[text]
+
+    def count(self, tokens: int) -> None:
+        """So many tokens are billed."""
+        with self._lock:
+            self.counted += tokens
 
     def word(self, text: str) -> str:
         """What is to happen to a request."""
@@ -138,6 +147,9 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: dict[str, Any], text: str, times: int) -> None:
             what = server.word(text)
+            if what in UNHEARD or server.down or (what == "flaky" and times == 1):
+                size = sum(len(message["content"].encode()) for message in body["messages"])
+                server.count(size + body.get("max_tokens", 0))
             if server.key and self.headers["Authorization"] != f"Bearer {server.key}":
                 self._error(401, f"Incorrect API key provided: {self.headers['Authorization']}")
             elif body["model"] != MODEL:
@@ -158,6 +170,8 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._error(400, f"{'Nobody wants this. ' * 13}Headers: {self.headers['Authorization']}")
             elif what == "broken" or (what == "shaky" and times == 1):
                 self._error(500, "internal error")
+            elif what == "late":
+                self._error(504, "upstream request timeout")
             elif what == "hang":
                 server.closing.wait(30)
             elif what == "overflow":
@@ -174,6 +188,7 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _reply(self, text: str, ends: str) -> None:
             said = completion(text, ends)
+            server.count(said["usage"]["total_tokens"])
             self._send(200, said if server.counts else {name: said[name] for name in said if name != "usage"})
 
         def _error(self, status: int, text: str, headers: dict[str, str] | None = None, **more: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.backends import Call, Generation
+from engine.backends import Call, Generation, Lost
 from engine.backends.limits import Bucket, Gate, told_s
 from engine.backends.openai import Endpoint, EndpointLimits, available
 from engine.errors import BackendError
@@ -34,6 +34,10 @@ def ask(
         out: dict[str, Generation] = {}
         while endpoint.in_flight:
             for done, generation in endpoint.take():
+                if isinstance(generation, Lost):
+                    if generation.asks:
+                        endpoint.again(done)
+                    continue
                 assert done.tag not in out, "one result for each call"
                 out[str(done.tag)] = generation
         return out
@@ -87,6 +91,57 @@ def test_a_call_that_fails_for_good_is_a_result_with_its_reason(
     assert server.seen[text] == calls
 
 
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [("hang x", True), ("drip x", True), ("cut x", True), ("late x", True), ("broken x", False), ("busy x", False)],
+)
+def test_a_try_that_may_have_been_counted_is_told_and_another_one_is_asked_for(
+    server: Server, text: str, counts: bool
+) -> None:
+    endpoint = Endpoint(server.url, MODEL, limits=EndpointLimits(concurrency=1, timeout_s=1.0, retries=2))
+    endpoint.submit(call(text))
+    endpoint.submit(call("ok a"))
+    told: list[Lost] = []
+    while endpoint.in_flight:
+        for done, found in endpoint.take():
+            if isinstance(found, Lost):
+                assert done.tag == text
+                told.append(found)
+                (endpoint.again if len(told) == 1 else endpoint.leave)(done)
+    endpoint.close()
+    assert [(one.counts, one.asks, one.tries) for one in told] == [(True, True, 1), (True, True, 2)] * counts
+    assert server.seen[text] == (2 if counts else 3 if text == "broken x" else 2), "none that was not asked for"
+
+
+def test_who_leaves_a_call_gets_what_was_held_back(server: Server) -> None:
+    """A failure waits for a sign of life; when the last call that could give one is left, it is told."""
+    endpoint = Endpoint(server.url, MODEL, limits=EndpointLimits(concurrency=2, timeout_s=1.0, retries=1))
+    endpoint.submit(call("ok a"))
+    assert [done.tag for done, _ in endpoint.take()] == ["ok a"]
+    endpoint.submit(call("cut x"))
+    endpoint.submit(call("broken y"))
+    told: list[str] = []
+    while endpoint.in_flight or not told:
+        for done, found in endpoint.take():
+            if isinstance(found, Lost):
+                endpoint.leave(done)
+            else:
+                told.append(str(done.tag))
+    endpoint.close()
+    assert told == ["broken y"]
+
+
+def test_who_cannot_be_connected_to_has_counted_nothing() -> None:
+    with Server() as gone:
+        pass
+    endpoint = Endpoint(gone.url, MODEL, limits=EndpointLimits(concurrency=1, retries=0))
+    for number in range(10):
+        endpoint.submit(call("ok x", number))
+    with pytest.raises(BackendError, match="no reply to 10 calls in a row"):
+        endpoint.take()  # no lost try is told before it
+    endpoint.close()
+
+
 @pytest.mark.parametrize("text", ["hang x", "drip x"])
 def test_a_hang_ends_with_the_timeout(server: Server, text: str) -> None:
     found = ask(server, [text, "ok a"], HASTY)
@@ -136,7 +191,7 @@ def test_options_that_a_model_refuses_are_left_out(server: Server) -> None:
     while endpoint.in_flight:
         done += endpoint.take()
     endpoint.close()
-    assert {generation.text for _, generation in done} == {"0", "1", "2", "3"}
+    assert {generation.text for _, generation in done if isinstance(generation, Generation)} == {"0", "1", "2", "3"}
     assert {*server.bodies[-1]} == {"model", "messages", "max_completion_tokens", "top_p"}
     assert len(endpoint.notes) == 3
 
@@ -165,7 +220,7 @@ def test_a_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SOME_KEY", "sk-right-0123456789")
         endpoint = Endpoint(server.url, MODEL, "SOME_KEY")
         endpoint.submit(call("ok a"))
-        assert endpoint.take()[0][1].text == "A"
+        assert endpoint.take()[0][1] == Generation("A", "stop", 11, 7)
         endpoint.close()
         monkeypatch.setenv("SOME_KEY", "sk-wrong-9876543210")
         endpoint = Endpoint(server.url, MODEL, "SOME_KEY")

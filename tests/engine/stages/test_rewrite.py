@@ -213,7 +213,7 @@ def flaky(chat: Chat, seed: int) -> Generation:
     return replace(reply, tokens_in=300)
 
 
-@pytest.mark.parametrize("budget", [0, 6000])
+@pytest.mark.parametrize("budget", [0, 4000])
 @pytest.mark.parametrize("after", range(10))
 def test_a_resumed_run_ends_in_the_same_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, budget: int

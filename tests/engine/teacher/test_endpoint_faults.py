@@ -62,12 +62,12 @@ def test_all_faults_in_one_run(tmp_path: Path) -> None:
     """At a cap in the middle the stage stops for a person; with the cap raised it goes on to its end."""
     with Server(answer=teaches) as server:
         server.fault = fault
-        made = project(tmp_path, server, budget_tokens=700, max_new_tokens=32)
-        with pytest.raises(Waiting, match="of 700 tokens used"):
+        made = project(tmp_path, server, budget_tokens=9000, max_new_tokens=32)
+        with pytest.raises(Waiting, match="of 9,000 tokens used"):
             rewrite.run(made.ctx("rewrite"))
         first = teacher.asked(made.db, 0)
-        assert 0 < first["tokens_in"] + first["tokens_out"] <= 700
-        how = msgspec.structs.replace(made.config.teacher, budget_tokens=60_000)
+        assert 0 < server.counted <= first["tokens_in"] + first["tokens_out"] <= 9000
+        how = msgspec.structs.replace(made.config.teacher, budget_tokens=200_000)
         made.config = msgspec.structs.replace(made.config, teacher=how)
         rewrite.run(made.ctx("rewrite"))
 
@@ -88,7 +88,9 @@ def test_all_faults_in_one_run(tmp_path: Path) -> None:
         stored = made.db.execute("SELECT sample_id, step FROM call WHERE error IS NULL").fetchall()
         assert Counter((number[r["sample_id"]], r["step"]) for r in stored) == good, "what the server answered, once"
         asked = teacher.asked(made.db, 0)
-        assert asked["tokens_in"] + asked["tokens_out"] == 18 * server.replied.total() <= 60_000
+        assert asked["tokens_in"] + asked["tokens_out"] <= 200_000
+        assert server.counted <= asked["tokens_in"] + asked["tokens_out"], "what never arrived counts as its most"
+        assert asked["lost"] > 0
         assert asked["calls"] == sum(row.attempts + row.answer_attempts for row in rows.values())
 
         failed = sum(row.state == "failed" for row in rows.values())
@@ -109,7 +111,7 @@ def test_a_wrong_model_name_stops_the_stage_at_once(tmp_path: Path) -> None:
 def test_rows_that_are_refused_end_no_run_where_others_were_made(tmp_path: Path) -> None:
     """Left alone after a stop, they are all that a new run sees of the endpoint."""
     with Server(answer=teaches) as server:
-        made = project(tmp_path, server, budget_tokens=700, max_new_tokens=32)
+        made = project(tmp_path, server, budget_tokens=2000, max_new_tokens=32)
         with pytest.raises(Waiting):
             rewrite.run(made.ctx("rewrite"))
         server.fault = lambda text: "overflow"
