@@ -23,7 +23,7 @@ from engine.loop import NAMES
 from engine.project import folder as project
 from engine.runtime.context import StoreCtx
 from engine.selection import thresholds
-from engine.signals import diagnosis
+from engine.signals import exchange, round_models
 from engine.stages import judge, score
 from engine.store import commands, write
 from engine.store.connect import transaction, writer
@@ -45,10 +45,10 @@ def _begin(folder: Path, tuned: Path) -> None:
     db = writer(folder)
     write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
     commands.set_plan(folder, 1)
-    place = _context(folder, "train").workdir(diagnosis.CHECKPOINT) / "final"
+    place = _context(folder, "train").workdir(round_models.CHECKPOINT) / "final"
     place.symlink_to(tuned.resolve())
     with transaction(db):
-        write.upsert(db, [Artifact(0, diagnosis.CHECKPOINT, str(place.relative_to(folder)))])
+        write.upsert(db, [Artifact(0, round_models.CHECKPOINT, str(place.relative_to(folder)))])
     db.close()
 
 
@@ -88,7 +88,7 @@ def published_embeddings(scratch: Path, data: Path, rows: int) -> Found:
     """One prompt at a time."""
     from benchmarks.engine import reference_procedure as published
 
-    prompts = [diagnosis.last_prompt(s.messages) for s in _context(scratch / "alpaca", "score").dataset()]
+    prompts = [exchange.last_prompt(s.messages) for s in _context(scratch / "alpaca", "score").dataset()]
     return {"embeddings": published.embeddings(TUNED, prompts, MAX_LENGTH)}, {}
 
 

@@ -127,11 +127,13 @@ def ratings(folder: Path, scratch: Path) -> Figures:
     from benchmarks.engine import plain_transformers as plain
     from engine.backends import hf
     from engine.chat import prompts
-    from engine.signals import diagnosis
+    from engine.signals import ratings
 
     judge = hf.load(folder, device="cpu")
-    templates = {name: prompts.load(f"judge_{name}") for name in diagnosis.SUBJECTS}
-    asked = [ids for chat in chats()[:3] for ids in diagnosis.judge_prompts(templates, judge, chat)]
+    from engine.store.rows import SUBJECTS
+
+    templates = {name: prompts.load(f"judge_{name}") for name in SUBJECTS}
+    asked = [ids for chat in chats()[:3] for ids in ratings.judge_prompts(templates, judge, chat)]
     rated = judge.rate(asked)
     digits = judge.loaded.digits
     assert digits is not None
@@ -227,7 +229,7 @@ def trained(
     from engine.config.schema import Config
     from engine.loop import NAMES
     from engine.runtime.context import StoreCtx
-    from engine.signals.diagnosis import CHECKPOINT
+    from engine.signals.round_models import CHECKPOINT
     from engine.stages import train
     from engine.store import commands, connect, write
     from engine.store.rows import Metric, Sample, content_id

@@ -239,10 +239,10 @@ def _untrained(ctx: Any) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from engine.models import locate
-    from engine.signals import diagnosis
+    from engine.signals import round_models
 
     folder = ctx.workdir("checkpoint") / "final"
-    base = diagnosis.base_model(ctx)
+    base = round_models.base_model(ctx)
     import torch
 
     with torch.device("meta"):

@@ -26,7 +26,8 @@ from engine.config import schema as configs
 from engine.demo.project import create_demo
 from engine.loop import NAMES
 from engine.runtime.context import StoreCtx
-from engine.signals.diagnosis import Measured, Rated
+from engine.signals.losses import Measured
+from engine.signals.ratings import Rated
 from engine.stages import verify
 from engine.store import write
 from engine.store.connect import writer

@@ -17,7 +17,7 @@ from engine.backends import vllm
 from engine.chat import prompts
 from engine.config.schema import VLLM
 from engine.demo import seed
-from engine.signals import diagnosis
+from engine.signals import ratings
 from engine.store.rows import SUBJECTS, Message
 
 BASE = Path(seed.__file__).parent / "base"
@@ -36,15 +36,15 @@ def run_piece(rows: int, alpaca: Path | None, cached: bool) -> dict[str, float]:
     engine = vllm.load(BASE, settings=settings)
     templates = {subject: prompts.load(f"judge_{subject}") for subject in SUBJECTS}
     chats = [(Message("user", prompt), Message("assistant", response)) for prompt, response in pairs]
-    asked = [six for chat in chats if all(six := diagnosis.judge_prompts(templates, engine, chat))]
+    asked = [six for chat in chats if all(six := ratings.judge_prompts(templates, engine, chat))]
     engine.rate(asked[0][:1])
     engine.prompt_tokens = engine.cached_tokens = 0
-    ratings = engine.rate([ids for six in asked for ids in six])
-    assert all(rating.error is None for rating in ratings)
-    total = float(sum(rating.value or 0.0 for rating in ratings))
+    rated = engine.rate([ids for six in asked for ids in six])
+    assert all(rating.error is None for rating in rated)
+    total = float(sum(rating.value or 0.0 for rating in rated))
     figures = {"rows": len(asked), "tokens": engine.prompt_tokens, "cached": engine.cached_tokens}
     engine.close()
-    return figures | {"mean": total / len(ratings)}
+    return figures | {"mean": total / len(rated)}
 
 
 def measure(rows: int, alpaca: Path | None, cached: bool) -> dict[str, float]:

@@ -197,7 +197,7 @@ def _model(job: EvaluationJob) -> Any:
     }
     if job.how.backend == "vllm":
         return get_model("vllm")(**_vllm_args(job), **args)
-    from engine.signals.diagnosis import open_as
+    from engine.signals.round_models import open_as
 
     opened = open_as(job.model, ModelRef(Path(job.base), Path(job.adapter) if job.adapter else None, job.nf4)).loaded
     opened.model.generation_config.eos_token_id = opened.stops

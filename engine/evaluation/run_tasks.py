@@ -35,7 +35,7 @@ from engine.evaluation import task_index
 from engine.evaluation.harness import At, EvaluationJob, Failed, Planned, Report, TaskResult
 from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
-from engine.signals import diagnosis
+from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import Row, Score, TaskItem
 
@@ -120,7 +120,7 @@ REPLIES = "replies"
 def _kept(ctx: Ctx, sources: Mapping[str, str]) -> dict[str, Path]:
     """The file of each task's replies, named by all that they depend on besides the requests' texts."""
     how = configs.slice_hash(ctx.config, ("model", "evaluate.model_args"))
-    by = locate.fingerprint(diagnosis.after_model(ctx)), how, version("lm_eval")
+    by = locate.fingerprint(round_models.after_model(ctx)), how, version("lm_eval")
     folder = ctx.workdir(REPLIES)
     marks = {name: hashlib.blake2b(":".join((it, *by)).encode(), digest_size=8) for name, it in sources.items()}
     return {name: folder / f"{mark.hexdigest()}.jsonl" for name, mark in marks.items()}
@@ -136,7 +136,7 @@ def _release(_: int) -> None:
 
 
 def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Mapping[str, Path]) -> EvaluationJob:
-    ref = diagnosis.after_model(ctx)
+    ref = round_models.after_model(ctx)
     own = task_index.own_folder(ctx.config.evaluate, ctx.project)
     return EvaluationJob(
         base=str(ref.base),

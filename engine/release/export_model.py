@@ -19,7 +19,7 @@ from engine.errors import UsageError
 from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.release import model_card
-from engine.signals.diagnosis import CHECKPOINT
+from engine.signals.round_models import CHECKPOINT
 from engine.store import permissions, read
 from engine.store.connect import reader
 

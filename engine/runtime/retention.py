@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from engine.signals.diagnosis import CHECKPOINT
+from engine.signals.round_models import CHECKPOINT
 from engine.stage import Ctx
 from engine.store.read import main_scores
 from engine.store.rows import Score

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from engine.signals.diagnosis import Rated
+from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.store.rows import RATING_COLUMNS, Ratings
 

@@ -21,9 +21,10 @@ from engine.config import schema as configs
 from engine.errors import Paused
 from engine.files import append_log
 from engine.models import locate
-from engine.signals import diagnosis
-from engine.signals.diagnosis import Chat, Rated
+from engine.signals import ratings, round_models
+from engine.signals.exchange import Chat
 from engine.signals.rating_rows import first_rating, no_rating, row_of
+from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.rows import RATING_COLUMNS, content_id
@@ -42,7 +43,7 @@ GIVE_S = 1.0
 def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
     """Rate every sample that is not ``rated``."""
     owed = [id for id in samples.ids if id not in rated]
-    engine = diagnosis.open_engine(ctx)
+    engine = round_models.open_engine(ctx)
     try:
         asker = Asker.of(ctx, engine, ctx.config.judge)
         done = len(samples) - len(owed)
@@ -72,7 +73,7 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
     owed = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
     if owed:
-        engine = diagnosis.open_engine(ctx)
+        engine = round_models.open_engine(ctx)
         try:
             for part in Asker.of(ctx, engine, how).rate(owed):
                 kept.add(part)
@@ -102,8 +103,8 @@ class _Kept:
     def open(cls, ctx: Ctx, how: configs.Judge, folder: Path) -> _Kept:
         """What a run before this one has rated."""
         settings = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
-        labels = [template.hash for template in diagnosis.judge_templates(ctx).values()]
-        text = ":".join([locate.fingerprint(diagnosis.judge_ref(ctx)), how.mode, settings, *labels])
+        labels = [template.hash for template in ratings.judge_templates(ctx).values()]
+        text = ":".join([locate.fingerprint(round_models.judge_ref(ctx)), how.mode, settings, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
         out.rows.update(map(_read, append_log.whole(out.path)))
@@ -145,7 +146,7 @@ class Asker:
     """Has an engine rate conversations, as [judge] says; ``room``: so many requests are handed over ahead."""
 
     engine: Engine
-    templates: diagnosis.Templates
+    templates: ratings.Templates
     how: configs.Judge
     room: int
     seed: tuple[int, int]
@@ -154,7 +155,7 @@ class Asker:
     def of(cls, ctx: Ctx, engine: Engine, how: configs.Judge) -> Asker:
         """For the round that ``ctx`` works on."""
         seed = ctx.config.project.seed, ctx.round
-        return cls(engine, diagnosis.judge_templates(ctx), how, ctx.config.vllm.in_flight, seed)
+        return cls(engine, ratings.judge_templates(ctx), how, ctx.config.vllm.in_flight, seed)
 
     def rate(self, items: Iterable[tuple[K, Chat]]) -> Iterator[list[tuple[K, Rated]]]:
         """Ratings of the items by their keys, some at a time, in the order in which they are done.
@@ -186,13 +187,13 @@ class Asker:
     def _begin(self, key: K, chat: Chat) -> Rated | None:
         """Hand over six requests, or say why not."""
         if self.how.mode == "sampled":
-            six = _Six(key, diagnosis.judge_chats(self.templates, chat))
+            six = _Six(key, ratings.judge_chats(self.templates, chat))
             for column in range(SIX):
                 self._draw(_Tag(six, column))
             return None
-        prompts = diagnosis.judge_prompts(self.templates, self.engine, chat)
+        prompts = ratings.judge_prompts(self.templates, self.engine, chat)
         if not all(prompts):
-            return diagnosis.too_long(self.engine)
+            return ratings.too_long(self.engine)
         six = _Six(key)
         for column, prompt in enumerate(prompts):
             self.engine.ask(_Tag(six, column), prompt)
@@ -217,10 +218,10 @@ class Asker:
         return tag.six
 
     def _rated(self, six: _Six[Any]) -> Rated:
-        ratings = [six.found[column] for column in range(SIX)]
+        found = [six.found[column] for column in range(SIX)]
         if self.how.mode == "expected":
-            return diagnosis.read_six(self.how, ratings)
-        values = tuple(r.value for r in ratings if r.value is not None)
+            return ratings.read_six(self.how, found)
+        values = tuple(r.value for r in found if r.value is not None)
         if len(values) < SIX:
-            return Rated(None, None, None, next(r.error for r in ratings if r.value is None))
+            return Rated(None, None, None, next(r.error for r in found if r.value is None))
         return Rated(values, sum(values) / SIX, None)

@@ -19,8 +19,8 @@ from engine.config.schema import Model
 from engine.distributed import ranks
 from engine.evaluation import run_tasks
 from engine.models.locate import ModelRef
-from engine.signals import diagnosis
-from engine.signals.diagnosis import last_response
+from engine.signals import losses, round_models
+from engine.signals.exchange import last_response
 from engine.stage import Ctx
 from engine.store.rows import EvalItem, Message, Overlap, Sample, Score
 
@@ -44,7 +44,7 @@ def _heldout(ctx: Ctx) -> int:
     exact = ctx.config.evaluate.exact_match
     units = len(samples) * (2 if exact else 1)
     ctx.begin(units)
-    model = diagnosis.open_model(ctx, diagnosis.after_model(ctx))
+    model = round_models.open_model(ctx, round_models.after_model(ctx))
     items = _losses(ctx, model, samples)
     scores = _loss_score(ctx, items)
     if exact:
@@ -61,13 +61,13 @@ def distinct(samples: Sequence[Sample]) -> list[Sample]:
 def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalItem]:
     """Each item's mean response loss and how many tokens it is a mean of."""
     items = {row.item: row for row in ctx.rows(EvalItem)}
-    rows = list(diagnosis.rendered(ctx, model, (sample.messages for sample in samples)))
+    rows = list(losses.rendered(ctx, model, (sample.messages for sample in samples)))
     if lost := sum(row.error is not None for row in rows):
         reason = next(row.error for row in rows if row.error)
         ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
     owed = batches.owed(plan, lambda i: i in items)
-    score = partial(diagnosis.score_losses, ctx.config.model, diagnosis.after_model(ctx))
+    score = partial(losses.score_losses, ctx.config.model, round_models.after_model(ctx))
     results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
     for (batch, done), found in zip(owed, results, strict=True):
         new = [EvalItem(ctx.round, i, s.whole, rows[i].response_tokens) for i, s in zip(batch, found, strict=True)]
@@ -93,7 +93,7 @@ def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) ->
     order = sorted(range(len(samples)), key=lambda i: (-sum(len(m.content) for m in _asked(samples[i])), i))
     plan = [order[start : start + how.batch_size] for start in range(0, len(order), how.batch_size)]
     owed = batches.owed(plan, lambda i: items[i].correct is not None, len(samples))
-    reply_to = partial(_greedy, ctx.config.model, diagnosis.after_model(ctx), how.max_new_tokens)
+    reply_to = partial(_greedy, ctx.config.model, round_models.after_model(ctx), how.max_new_tokens)
     results = ranks.spread(
         reply_to, ([(_asked(samples[i]), thinks(samples[i].messages)) for i in batch] for batch, _ in owed)
     )
@@ -110,7 +110,7 @@ def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) ->
 
 def _greedy(how: Model, model: ModelRef, max_new_tokens: int, asked: Sequence[Asked]) -> list[Generation]:
     """The replies of one batch, in any process."""
-    opened = diagnosis.open_as(how, model)
+    opened = round_models.open_as(how, model)
     chats, thinking = zip(*asked, strict=True)
     return opened.generate(chats, max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0, seed=0, thinking=thinking)
 

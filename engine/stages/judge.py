@@ -20,9 +20,10 @@ from engine.chat import batches
 from engine.config import schema as configs
 from engine.distributed import ranks
 from engine.models.locate import ModelRef
-from engine.signals import diagnosis
-from engine.signals.diagnosis import Chat, Rated
+from engine.signals import ratings, round_models
+from engine.signals.exchange import Chat
 from engine.signals.rating_rows import first_rating, no_rating, row_of
+from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.store.rows import Message, Ratings
 
@@ -41,7 +42,7 @@ class _Raters:
 
     @classmethod
     def of(cls, ctx: Ctx, how: configs.Judge) -> _Raters:
-        return cls(ctx.config.model, diagnosis.judge_ref(ctx), how, (ctx.config.project.seed, ctx.round, "judge"))
+        return cls(ctx.config.model, round_models.judge_ref(ctx), how, (ctx.config.project.seed, ctx.round, "judge"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,17 @@ def run(ctx: Ctx) -> None:
         rating_stream.through_engine(ctx, samples, rated)
         return
     raters = _Raters.of(ctx, ctx.config.judge)
-    judge = diagnosis.open_model(ctx, raters.ref)
+    judge = round_models.open_model(ctx, raters.ref)
     if raters.how.mode == "expected" and not judge.shares:
         ctx.event(why_alone(judge.loaded.model))
-    templates = diagnosis.judge_templates(ctx)
-    lengths = (diagnosis.judge_length(templates, judge, sample.messages) for sample in samples)
-    owed = batches.owed(diagnosis.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
+    templates = ratings.judge_templates(ctx)
+    lengths = (ratings.judge_length(templates, judge, sample.messages) for sample in samples)
+    owed = batches.owed(ratings.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
     ids = [[samples.ids[i] for i in batch] for batch, _ in owed]
     parts = ([((sample.id,), sample.messages) for sample in samples.take(batch)] for batch in ids)
     found = ranks.spread(partial(_rate, raters), (_batch(raters.how, part, templates, judge) for part in parts))
-    for (_, done), batch, ratings in zip(owed, ids, found, strict=True):
-        ctx.save([row_of(ctx, id, one) for id, one in zip(batch, ratings, strict=True)], done)
+    for (_, done), batch, six in zip(owed, ids, found, strict=True):
+        ctx.save([row_of(ctx, id, one) for id, one in zip(batch, six, strict=True)], done)
 
 
 def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> list[Rated]:
@@ -85,9 +86,9 @@ def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> lis
     Planned in batches over all ``chats``: pass the same ones again after a resume to get the same bits.
     """
     raters = _Raters.of(ctx, how)
-    judge = diagnosis.open_model(ctx, raters.ref)
-    templates = diagnosis.judge_templates(ctx)
-    plan = diagnosis.plan_ratings(how, [diagnosis.judge_length(templates, judge, chat) for _, chat in chats])
+    judge = round_models.open_model(ctx, raters.ref)
+    templates = ratings.judge_templates(ctx)
+    plan = ratings.plan_ratings(how, [ratings.judge_length(templates, judge, chat) for _, chat in chats])
     work = (_batch(how, [chats[i] for i in batch], templates, judge) for batch in plan)
     out: dict[int, Rated] = {}
     for batch, found in zip(plan, ranks.spread(partial(_rate, raters), work), strict=True):
@@ -108,19 +109,19 @@ def as_judged(how: configs.Judge, rows: Sequence[Ratings]) -> configs.Judge:
 
 
 def _batch(
-    how: configs.Judge, part: Sequence[tuple[Key, Chat]], templates: diagnosis.Templates, judge: HF
+    how: configs.Judge, part: Sequence[tuple[Key, Chat]], templates: ratings.Templates, judge: HF
 ) -> _RequestBatch:
     chats = [chat for _, chat in part]
     if how.mode == "sampled":
-        return _RequestBatch(part[0][0], [], [diagnosis.judge_chats(templates, chat) for chat in chats])
-    return _RequestBatch(part[0][0], [diagnosis.judge_prompts(templates, judge, chat) for chat in chats], [])
+        return _RequestBatch(part[0][0], [], [ratings.judge_chats(templates, chat) for chat in chats])
+    return _RequestBatch(part[0][0], [ratings.judge_prompts(templates, judge, chat) for chat in chats], [])
 
 
 def _rate(raters: _Raters, batch: _RequestBatch) -> list[Rated]:
     """One batch, in any process."""
     if batch.chats:
-        return _sampled(raters, diagnosis.open_as(raters.model, raters.ref), batch)
-    return diagnosis.rate_six(raters.model, raters.ref, raters.how, batch.asked)
+        return _sampled(raters, round_models.open_as(raters.model, raters.ref), batch)
+    return ratings.rate_six(raters.model, raters.ref, raters.how, batch.asked)
 
 
 def _sampled(raters: _Raters, judge: HF, batch: _RequestBatch) -> list[Rated]:

@@ -24,7 +24,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from engine.backends import Writes, backend
-from engine.signals import diagnosis
+from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
@@ -82,7 +82,7 @@ def _ask_endpoint(ctx: Ctx, job: RewriteJob, away: bool) -> None:
 def open_teacher(ctx: Ctx) -> Writes:
     """The model that config.toml names as the teacher (the loop's own base when it names none)."""
     how, model = ctx.config.teacher, ctx.config.model
-    own = {"nf4": True} if not how.model and diagnosis.base_model(ctx).nf4 else {}
+    own = {"nf4": True} if not how.model and round_models.base_model(ctx).nf4 else {}
     found: Writes = backend(how.backend)(
         teacher_folder(ctx),
         dtype=how.dtype,

@@ -26,7 +26,7 @@ from engine.chat import batches
 from engine.chat.render import Rendered
 from engine.chat.rendered_rows import Spool
 from engine.distributed import ranks
-from engine.signals import diagnosis, neighbourhoods
+from engine.signals import losses, neighbourhoods, round_models
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.rows import CachedLoss, Losses, Neighbourhood
@@ -72,8 +72,8 @@ def run(ctx: Ctx) -> None:
 
 def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
     """The work begun before a restart, or new work when that was for another model, setting or dataset."""
-    before = diagnosis.loss_key(ctx, diagnosis.before_model(ctx))
-    after = diagnosis.loss_key(ctx, diagnosis.after_model(ctx))
+    before = losses.loss_key(ctx, round_models.before_model(ctx))
+    after = losses.loss_key(ctx, round_models.after_model(ctx))
     known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == before}
     embed = f"{ctx.config.score.embed}:{POOLING}"
     ids = set(samples.ids)
@@ -103,18 +103,18 @@ def _losses_before(ctx: Ctx, samples: Dataset, work: _Work, folder: Path) -> dic
     fresh = work.fresh
     if not fresh:
         return {}
-    ref = diagnosis.before_model(ctx)
-    model = diagnosis.open_model(ctx, ref)
+    ref = round_models.before_model(ctx)
+    model = round_models.open_model(ctx, ref)
     wanted = set(fresh)
     chats = (sample.messages for sample in samples if sample.id in wanted)
-    rows = Spool(diagnosis.rendered(ctx, model, chats), folder)
+    rows = Spool(losses.rendered(ctx, model, chats), folder)
     usable = [i for i in range(len(rows)) if i not in rows.errors]
     known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == work.before}
     failed: dict[int, str] = {}
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     plan = [[usable[j] for j in batch] for batch in planned]
     owed = batches.owed(plan, lambda i: fresh[i] in known, len(rows) - len(usable))
-    score = partial(diagnosis.score_losses, ctx.config.model, ref)
+    score = partial(losses.score_losses, ctx.config.model, ref)
     results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
     for (batch, done), scores in zip(owed, results, strict=True):
         found = dict(zip(batch, scores, strict=True))
@@ -126,10 +126,10 @@ def _losses_before(ctx: Ctx, samples: Dataset, work: _Work, folder: Path) -> dic
 
 def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str], folder: Path) -> Spool:
     """Losses and embeddings under this round's checkpoint; returns the rows that were embedded."""
-    ref = diagnosis.after_model(ctx)
-    model = diagnosis.open_model(ctx, ref)
-    rows = Spool(diagnosis.rendered(ctx, model, (sample.messages for sample in samples)), folder)
-    bare = diagnosis.embedded_rows(ctx, model, (sample.messages for sample in samples), rows)
+    ref = round_models.after_model(ctx)
+    model = round_models.open_model(ctx, ref)
+    rows = Spool(losses.rendered(ctx, model, (sample.messages for sample in samples)), folder)
+    bare = losses.embedded_rows(ctx, model, (sample.messages for sample in samples), rows)
     apart = None if bare is None else Spool(bare, folder)
     embedded = rows if apart is None else apart
     usable = [i for i in range(len(rows)) if i not in embedded.errors]
@@ -149,19 +149,19 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
 
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     owed = batches.owed([[usable[j] for j in batch] for batch in planned], there, done)
-    score = partial(diagnosis.score_both, ctx.config.model, ref)
-    results = ranks.spread(score, (diagnosis.of_batch(rows, apart, batch) for batch, _ in owed))
+    score = partial(losses.score_both, ctx.config.model, ref)
+    results = ranks.spread(score, (losses.of_batch(rows, apart, batch) for batch, _ in owed))
     for (batch, done), found in zip(owed, results, strict=True):
         for i, scored in zip(batch, found, strict=True):
             if scored.embedding is not None:
                 array[i] = np.clip(scored.embedding, LEAST, MOST)
         array.flush()
         ids = [samples.ids[i] for i in batch]
-        losses = [
+        measured = [
             _losses(ctx, id, rows, i, scored, before.get(id), failed.get(id))
             for id, i, scored in zip(ids, batch, found, strict=True)
         ]
-        ctx.save([*losses, *_cached_after(ctx, work, ids, found)], done)
+        ctx.save([*measured, *_cached_after(ctx, work, ids, found)], done)
     return embedded
 
 

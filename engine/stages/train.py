@@ -40,8 +40,8 @@ from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.release import model_card
 from engine.runtime import retention
-from engine.signals import diagnosis
-from engine.signals.diagnosis import CHECKPOINT
+from engine.signals import round_models
+from engine.signals.round_models import CHECKPOINT
 from engine.stage import Ctx
 from engine.store.rows import Metric
 from engine.training import liger as kernels
@@ -67,7 +67,7 @@ def run(ctx: Ctx) -> None:
         return
     trackers.require(ctx.config.train.report_to)
     folder = ctx.workdir(CHECKPOINT)
-    start = diagnosis.before_model(ctx)
+    start = round_models.before_model(ctx)
     for said in model_check.check(ctx.config, ctx.project):
         ctx.event(said, "warning")
     tokenizer = load_tokenizer(start.base, ctx.config.model.chat_template)

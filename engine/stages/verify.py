@@ -25,9 +25,10 @@ import numpy as np
 from engine.chat import prompts
 from engine.config.schema import Judge
 from engine.errors import StageError
-from engine.signals import diagnosis
-from engine.signals.diagnosis import Measured, Rated
+from engine.signals import losses
+from engine.signals.losses import Measured
 from engine.signals.nearest import Floats, Ints, against
+from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.store import prompt_keys
@@ -194,7 +195,7 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         done += len(chunk)
         if _whole(chunk, judged):
             continue
-        measured = diagnosis.measure(ctx, [c.new.messages for c in chunk])
+        measured = losses.measure(ctx, [c.new.messages for c in chunk])
         chats = [(c.key, c.new.messages) for c in chunk]
         rated = rate(ctx, how, chats) if ahead is None else [ahead[key] for key, _ in chats]
         similarity, nearest = near.of(chunk, measured)

@@ -19,7 +19,7 @@ from engine.backends import Answers, Call, Generation, Lost, backend
 from engine.backends.openai import Endpoint, EndpointLimits
 from engine.config import schema as configs
 from engine.errors import Paused
-from engine.signals import diagnosis
+from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import Row
 from engine.store.teacher import SentCall
@@ -63,7 +63,7 @@ def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
 def through_engine(ctx: Ctx, job: RewriteJob) -> None:
     """Make every owed rewrite with vLLM in this process."""
     how = ctx.config.teacher
-    quantised = not how.model and diagnosis.base_model(ctx).nf4
+    quantised = not how.model and round_models.base_model(ctx).nf4
     engine: Engine = backend("vllm")(
         teacher_folder(ctx),
         dtype=how.dtype,

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 
 from engine.config.schema import Verify
 from engine.signals.axes import limit
-from engine.signals.diagnosis import Measured, Rated
+from engine.signals.losses import Measured
+from engine.signals.ratings import Rated
 from engine.store.rows import Threshold
 from engine.verification.text_checks import Rejection
 

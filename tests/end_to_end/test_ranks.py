@@ -27,15 +27,15 @@ DYING = """
 import os
 if os.environ.get("RANK") == "1" and os.path.exists({flag!r}):
     import signal
-    from engine.signals import diagnosis
-    rate, calls = diagnosis.rate_six, []
+    from engine.signals import ratings
+    rate, calls = ratings.rate_six, []
     def dying(*args):
         calls.append(1)
         if len(calls) == 2:
             os.unlink({flag!r})
             os.kill(os.getpid(), signal.SIGKILL)
         return rate(*args)
-    diagnosis.rate_six = dying
+    ratings.rate_six = dying
 """
 
 

@@ -16,7 +16,7 @@ from engine.chat import prompts
 from engine.chat.render import render_prompt
 from engine.config.schema import VLLM
 from engine.demo import seed
-from engine.signals import diagnosis
+from engine.signals import ratings
 from engine.store.rows import SUBJECTS, Message
 from tests.with_vllm.conftest import DEMO, SETTINGS
 
@@ -57,7 +57,7 @@ def base(tuned: Engine) -> Engine:
 def six(engine: Engine | hf.HF) -> list[list[int]]:
     """The six rating requests of every chat."""
     templates = {subject: prompts.load(f"judge_{subject}", DEMO) for subject in SUBJECTS}
-    return [ids for chat in CHATS for ids in diagnosis.judge_prompts(templates, engine, chat)]
+    return [ids for chat in CHATS for ids in ratings.judge_prompts(templates, engine, chat)]
 
 
 @pytest.mark.parametrize("which", ["base", "tuned"])

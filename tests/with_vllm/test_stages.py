@@ -15,7 +15,7 @@ from engine.config.edit import edit
 from engine.config.schema import load
 from engine.loop import NAMES
 from engine.runtime.context import StoreCtx
-from engine.signals import diagnosis
+from engine.signals import ratings, round_models
 from engine.store import commands, write
 from engine.store.connect import transaction, writer
 from engine.store.rows import RATING_COLUMNS, Ratings, Rewrite
@@ -121,8 +121,8 @@ def test_judging_goes_on_after_kill_and_pause_and_rates_as_hf_does(by_hf: Path, 
 
 def tokens(ctx: StoreCtx, ids: set[int]) -> int:
     """Of all rating requests of these samples."""
-    tokenizer = load_tokenizer(diagnosis.after_model(ctx).base)
-    templates = diagnosis.judge_templates(ctx)
+    tokenizer = load_tokenizer(round_models.after_model(ctx).base)
+    templates = ratings.judge_templates(ctx)
 
     class Judge:
         """What renders requests."""
@@ -133,7 +133,7 @@ def tokens(ctx: StoreCtx, ids: set[int]) -> int:
             self.tokenizer = tokenizer
 
     chats = [sample.messages for sample in ctx.dataset() if sample.id in ids]
-    return sum(len(p) for chat in chats for p in diagnosis.judge_prompts(templates, Judge(), chat))  # type: ignore[arg-type]
+    return sum(len(p) for chat in chats for p in ratings.judge_prompts(templates, Judge(), chat))  # type: ignore[arg-type]
 
 
 def test_rewriting_goes_on_after_kill_and_pause_and_writes_as_hf_does(by_hf: Path, tmp_path: Path) -> None:

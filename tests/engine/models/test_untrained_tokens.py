@@ -23,7 +23,7 @@ from engine.doctor import memory, model_check_process
 from engine.errors import ConfigError, ModelError
 from engine.models import locate, untrained_tokens
 from engine.release import export_model
-from engine.signals import diagnosis
+from engine.signals import round_models
 from engine.stages import judge, score, train
 from engine.store import write
 from engine.store.rows import Message
@@ -94,7 +94,7 @@ def test_lora_learns_them_and_they_stay(tied: bool, tmp_path: Path) -> None:
     assert row[2] == 8
 
     ctx = project.ctx("score")
-    ref = diagnosis.after_model(ctx)
+    ref = round_models.after_model(ctx)
     assert ref.adapter is not None
     kept = {
         name: value for name, value in load_file(ref.adapter / "adapter_model.safetensors").items() if "delta" in name
@@ -111,11 +111,11 @@ def test_lora_learns_them_and_they_stay(tied: bool, tmp_path: Path) -> None:
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")
     beside = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), str(tmp_path / "adapter"))
     assert torch.allclose(whole(ids).logits, beside(input_ids=ids).logits, atol=1e-4)
-    ours = diagnosis.open_model(ctx, ref)
+    ours = round_models.open_model(ctx, ref)
     asked = [[Message("user", "sort 1: the")]]
     how = {"max_new_tokens": 12, "temperature": 0.0, "top_p": 1.0, "seed": 1}
     merged = hf.load(tmp_path / "whole", device="cpu").generate(asked, **how)  # type: ignore[arg-type]
-    ours = diagnosis.open_model(ctx, ref)
+    ours = round_models.open_model(ctx, ref)
     assert ours.generate(asked, **how) == merged  # type: ignore[arg-type]
 
 
@@ -157,7 +157,7 @@ def test_the_next_round_goes_on_from_them(tmp_path: Path) -> None:
     train.run(project.ctx("train"))
     write.open_round(project.db, 1, "{}", ["train"], closing=False, stopped=None)
     train.run(project.ctx("train", 1))
-    first, second = (diagnosis.after_model(project.ctx("score", n)).adapter for n in (0, 1))
+    first, second = (round_models.after_model(project.ctx("score", n)).adapter for n in (0, 1))
     assert first is not None
     assert second is not None
     (before,), (after,) = rows_of(first), rows_of(second)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engine.chat.render import render
 from engine.errors import UsageError
 from engine.release.export_model import export_model
-from engine.signals import diagnosis
+from engine.signals import round_models
 from engine.stages import train
 from engine.store import write
 from engine.store.rows import Score
@@ -40,7 +40,7 @@ def lora(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tiny.Pro
 def measured(project: tiny.Project) -> float:
     """The loss of the first sample under the round's model, as the score stage computes it."""
     ctx = project.ctx("score")
-    model = diagnosis.open_model(ctx, diagnosis.after_model(ctx))
+    model = round_models.open_model(ctx, round_models.after_model(ctx))
     loss = model.score([render(model.tokenizer, CHATS[0], 96)])[0].loss
     assert loss is not None
     return loss

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from engine.chat.render import Rendered, render
 from engine.config.schema import Config
 from engine.models.locate import ModelRef
-from engine.signals import diagnosis
+from engine.signals import exchange, losses, round_models
 from engine.signals.nearest import neighbours
 from engine.store.rows import Message
 from tests.support import tiny
@@ -60,10 +60,10 @@ def prompts() -> list[str]:
 def correlation(config: Config, folder: Path, chats: list[tuple[Message, ...]], lengths: list[int]) -> float:
     """Of a prompt's mean similarity to its two nearest, as the score stage embeds it, with its length."""
     ctx = tiny.Project(folder, config, []).ctx("score")
-    model = diagnosis.open_as(config.model, ModelRef(Path(config.model.name)))
-    rows = list(diagnosis.rendered(ctx, model, chats))
-    embedded = diagnosis.embedded_rows(ctx, model, chats, rows)
-    found = diagnosis.score_batch(model, rows, None if embedded is None else list(embedded))
+    model = round_models.open_as(config.model, ModelRef(Path(config.model.name)))
+    rows = list(losses.rendered(ctx, model, chats))
+    embedded = losses.embedded_rows(ctx, model, chats, rows)
+    found = losses.score_batch(model, rows, None if embedded is None else list(embedded))
     vectors = np.stack([one.embedding for one in found if one.embedding is not None]).astype(np.float32)
     similarity, _ = neighbours(vectors, 2)
     return float(spearmanr(similarity.mean(1), lengths).statistic)
@@ -90,7 +90,7 @@ def pooled(tokenizer: Any, row: Rendered) -> str:
 
 def test_a_prompts_embedding_is_of_what_was_said_before_the_last_answer() -> None:
     chat = (Message("system", "be brief"), *tiny.chat("sort red", "red", "again: blue", "blue"))
-    assert diagnosis.said(chat) == "sort red\n\nred\n\nagain: blue"
+    assert exchange.said(chat) == "sort red\n\nred\n\nagain: blue"
 
 
 def test_in_the_template_it_is_what_the_turns_before_the_last_answer_say() -> None:

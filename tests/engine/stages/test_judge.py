@@ -15,7 +15,7 @@ from engine.backends import Generation, hf
 from engine.backends.rating import digit_tokens
 from engine.chat.render import render_prompt
 from engine.errors import ModelError
-from engine.signals import diagnosis
+from engine.signals import ratings
 from engine.stages import judge, train
 from engine.store.rows import RATING_COLUMNS, Message, Ratings
 from tests.support import tiny
@@ -190,8 +190,8 @@ def test_the_six_requests_of_a_sample_are_computed_as_one(tmp_path: Path, tiny_m
     shapes: list[torch.Size] = []
     model.loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
     judge.run(ctx)
-    templates = diagnosis.judge_templates(ctx)
-    six = [ids for sample in ctx.dataset() for ids in diagnosis.judge_prompts(templates, model, sample.messages)]
+    templates = ratings.judge_templates(ctx)
+    six = [ids for sample in ctx.dataset() for ids in ratings.judge_prompts(templates, model, sample.messages)]
     assert all(rows * width <= 150 for rows, width in shapes)
     assert sum(rows * width for rows, width in shapes) < 0.6 * sum(map(len, six))
     assert not any("cannot share" in text for text in one.events())
@@ -199,9 +199,9 @@ def test_the_six_requests_of_a_sample_are_computed_as_one(tmp_path: Path, tiny_m
 
 def test_drawn_replies_are_planned_as_six_requests_a_sample(judged: tiny.Project) -> None:
     how = judged.config.judge
-    assert [len(batch) for batch in diagnosis.plan_ratings(how, [200] * 8)] == [4] * 2
+    assert [len(batch) for batch in ratings.plan_ratings(how, [200] * 8)] == [4] * 2
     sampled = replace(how, mode="sampled")
-    assert [len(batch) for batch in diagnosis.plan_ratings(sampled, [60] * 6)] == [2] * 3
+    assert [len(batch) for batch in ratings.plan_ratings(sampled, [60] * 6)] == [2] * 3
 
 
 def test_a_family_that_cannot_share_gets_the_same_ratings_and_says_so(

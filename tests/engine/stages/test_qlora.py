@@ -18,7 +18,7 @@ from engine.chat.render import render
 from engine.errors import ModelError, Paused
 from engine.models import locate
 from engine.models.locate import ModelRef
-from engine.signals import diagnosis
+from engine.signals import losses, round_models
 from engine.stages import score, train
 from engine.store.rows import Artifact, CachedLoss, Losses, Metric
 from tests.support import tiny
@@ -62,7 +62,7 @@ def test_an_adapter_in_full_precision_is_learned_on_a_base_of_4_bits(trained: ti
 
 def test_both_losses_come_from_the_quantised_base(trained: tiny.Project, model: Path) -> None:
     ctx = trained.ctx("score")
-    before, after = diagnosis.before_model(ctx), diagnosis.after_model(ctx)
+    before, after = round_models.before_model(ctx), round_models.after_model(ctx)
     assert before == ModelRef(model, None, nf4=True)
     assert after == ModelRef(model, adapter(trained), nf4=True)
     score.run(ctx)
@@ -79,22 +79,22 @@ def test_losses_of_4_bits_are_cached_apart(trained: tiny.Project, model: Path) -
     assert locate.fingerprint(ModelRef(model)) != locate.fingerprint(ModelRef(model, nf4=True))
     ctx = trained.ctx("score")
     score.run(ctx)
-    small = diagnosis.loss_key(ctx, diagnosis.before_model(ctx))
+    small = losses.loss_key(ctx, round_models.before_model(ctx))
     assert {row.model for row in ctx.rows(CachedLoss)} == {small}
-    assert small != diagnosis.loss_key(ctx, ModelRef(model))
+    assert small != losses.loss_key(ctx, ModelRef(model))
 
 
 def test_the_checkpoint_says_what_a_changed_setting_does_not(trained: tiny.Project, model: Path) -> None:
     """Between train and score somebody writes another method to config.toml: both losses still share a base."""
     ctx = trained.ctx("score", config=tiny.make_config(model, '[train]\nmethod = "lora"\n'))
-    assert diagnosis.before_model(ctx).nf4
-    assert diagnosis.after_model(ctx).nf4
-    assert not diagnosis.before_model(trained.ctx("train", round=1, config=ctx.config)).nf4
+    assert round_models.before_model(ctx).nf4
+    assert round_models.after_model(ctx).nf4
+    assert not round_models.before_model(trained.ctx("train", round=1, config=ctx.config)).nf4
 
 
 def test_the_next_round_goes_on_from_the_adapter(trained: tiny.Project, model: Path) -> None:
     ctx = trained.ctx("train", round=1, config=tiny.make_config(model, QLORA + 'init = "previous"\n'))
-    assert diagnosis.before_model(ctx) == ModelRef(model, adapter(trained), nf4=True)
+    assert round_models.before_model(ctx) == ModelRef(model, adapter(trained), nf4=True)
     train.run(ctx)
     first, second = (trained.ctx("train").rows(Metric, round=r)[0].loss for r in (0, 1))
     assert first is not None

@@ -21,7 +21,7 @@ from engine.chat import batches
 from engine.chat.render import render
 from engine.errors import ModelError, StageError
 from engine.runtime.context import StoreCtx
-from engine.signals import diagnosis
+from engine.signals import losses, round_models
 from engine.stages import score, train
 from engine.store import write
 from engine.store.rows import CachedLoss, Cluster, Losses, Message, Metric, Neighbourhood
@@ -279,7 +279,7 @@ def test_in_bfloat16_training_and_losses_are_near_those_of_float32(
 ) -> None:
     half = trained(tmp_path / "p", tiny_model, '[model]\ndtype = "bfloat16"\n')
     score.run(half.ctx("score"))
-    model = diagnosis.open_model(half.ctx("score"), diagnosis.after_model(half.ctx("score"))).loaded.model
+    model = round_models.open_model(half.ctx("score"), round_models.after_model(half.ctx("score"))).loaded.model
     assert {p.dtype for n, p in model.named_parameters() if "lora_" not in n} == {torch.bfloat16}
     folder = half.ctx("score").artifact("checkpoint")
     assert folder is not None
@@ -297,7 +297,7 @@ def test_in_bfloat16_training_and_losses_are_near_those_of_float32(
 def test_bare_prompts_are_embedded_without_the_template(tmp_path: Path, tiny_model: Path, scored: tiny.Project) -> None:
     bare = trained(tmp_path / "p", tiny_model, '[score]\nembed = "bare_prompt"\n')
     score.run(bare.ctx("score"))
-    tuned = diagnosis.open_model(bare.ctx("score"), diagnosis.after_model(bare.ctx("score")))
+    tuned = round_models.open_model(bare.ctx("score"), round_models.after_model(bare.ctx("score")))
     ids = tuned.tokenizer(CHATS[3][0].content, add_special_tokens=False)["input_ids"]
     with tuned._active():
         expected = tuned._hidden(torch.tensor([ids]))[0].mean(0).numpy()
@@ -311,7 +311,7 @@ def test_bare_prompts_are_embedded_without_the_template(tmp_path: Path, tiny_mod
 def test_candidates_are_measured_as_samples_are(scored: tiny.Project) -> None:
     ctx = scored.ctx("verify")
     rows = {row.sample_id: row for row in ctx.rows(Losses)}
-    measured = diagnosis.measure(ctx, CHATS)
+    measured = losses.measure(ctx, CHATS)
     array = np.load(ctx.artifact("embeddings"))
     for i, (sample, found) in enumerate(zip(ctx.dataset(), measured, strict=True)):
         row = rows[sample.id]
@@ -383,7 +383,7 @@ def test_on_a_cpu_a_batch_is_computed_in_parts_that_its_cache_serves(
 
 
 def test_an_adapter_is_added_into_the_weights_and_taken_out_bit_for_bit(scored: tiny.Project) -> None:
-    ref = diagnosis.after_model(scored.ctx("score"))
+    ref = round_models.after_model(scored.ctx("score"))
     assert ref.adapter is not None
     hf.release()
     base, tuned = (hf.load(ref.base, adapter, device="cpu", threads=1) for adapter in (None, ref.adapter))

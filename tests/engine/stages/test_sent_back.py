@@ -107,8 +107,8 @@ def test_an_edited_text_is_measured_again_and_alone(checked: tiny.Project, monke
     assert [v.sample_id for v in verdicts(checked)] == [before[0].sample_id, before[2].sample_id]
     commands.decide(checked.folder, 0, [key], "accepted")
     asked = []
-    measure = verify.diagnosis.measure
-    monkeypatch.setattr(verify.diagnosis, "measure", lambda ctx, chats: asked.append(chats) or measure(ctx, chats))
+    measure = verify.losses.measure
+    monkeypatch.setattr(verify.losses, "measure", lambda ctx, chats: asked.append(chats) or measure(ctx, chats))
     verify.run(checked.ctx("verify"))
     assert asked == [[tiny.chat("name one pear", "pear")]]
     after = verdicts(checked)

@@ -17,8 +17,9 @@ from engine.backends import Generation, hf
 from engine.config import schema
 from engine.errors import Paused, StageError
 from engine.runtime.context import StoreCtx
-from engine.signals import diagnosis
-from engine.signals.diagnosis import Measured, Rated
+from engine.signals import losses
+from engine.signals.losses import Measured
+from engine.signals.ratings import Rated
 from engine.stages import judge, score, select, train, verify
 from engine.store import connect
 from engine.store.rows import (
@@ -131,7 +132,7 @@ def test_good_text_is_measured_by_the_rounds_models(made: tiny.Project) -> None:
     got = {v.axis: v for v in ctx.rows(Verdict)}
     chats = [tiny.chat("name every pear", "pear pear"), tiny.chat("list bread and apple in red", "bread apple")]
     order = ["quality", "diversity"]
-    measured = dict(zip(order, diagnosis.measure(ctx, chats), strict=True))
+    measured = dict(zip(order, losses.measure(ctx, chats), strict=True))
     rated = dict(
         zip(order, judge.rate(ctx, ctx.config.judge, list(zip([(0,), (1,)], chats, strict=True))), strict=True)
     )

@@ -1,0 +1,41 @@
+"""The last exchange of a conversation as text: its prompt with what came before it, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.chat.template_inputs import without_reasoning
+from engine.store.rows import Message
+
+Chat = Sequence[Message]
+
+
+def said(chat: Chat) -> str:
+    """What the turns before the last answer say, but for system prompts and tool definitions."""
+    answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
+    return "\n\n".join(filter(None, (told(m) for m in chat[:answer] if m.role != "system")))
+
+
+def last_prompt(chat: Chat) -> str:
+    """The last user turn."""
+    return next((m.content for m in reversed(chat) if m.role == "user"), "")
+
+
+def last_response(chat: Chat) -> str:
+    """The last assistant turn."""
+    return next((told(m) for m in reversed(chat) if m.role == "assistant"), "")
+
+
+def told(turn: Message) -> str:
+    """What a reader is told by a turn: its answer and its calls."""
+    said = without_reasoning(turn.content) if turn.role == "assistant" else turn.content
+    return "\n".join(filter(None, (said, turn.tool_calls))) if turn.tool_calls else said
+
+
+def context(chat: Chat) -> str:
+    """What the last response answers: the prompt, with the turns before it spelled out when there are any."""
+    answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
+    turns = chat[:answer]
+    if len(turns) == 1:
+        return turns[0].content
+    return "\n\n".join(f"{turn.role.capitalize()}: {told(turn)}" for turn in turns)

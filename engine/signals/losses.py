@@ -1,0 +1,125 @@
+"""Losses before and after a round's training, and embeddings of prompts: planned in batches, for any process.
+
+Samples of the dataset and candidates that may replace them are measured by the same functions, so that their signals
+can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from engine.backends import Scored
+from engine.chat import batches
+from engine.chat.render import Rendered, learned, render, render_bare
+from engine.config.named_templates import content_key
+from engine.config.schema import Model
+from engine.distributed import ranks
+from engine.models import locate
+from engine.models.locate import ModelRef
+from engine.stage import Ctx
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from engine.backends.hf import HF
+from engine.signals.exchange import Chat, last_prompt, said
+from engine.signals.round_models import after_model, before_model, open_as, open_model
+
+RENDERING = "r2"
+"""Raised when conversations become other tokens: a loss that was cached before is not one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the score stage knows of a sample's last exchange, here of any conversation's. All None with ``error``."""
+
+    loss_before: float | None
+    loss_after: float | None
+    embedding: NDArray[np.float32] | None
+    error: str | None = None
+
+
+def loss_key(ctx: Ctx, model: ModelRef) -> str:
+    """What a cached loss depends on besides the sample: weights, template, number format and cut-off."""
+    how = ctx.config.model
+    parts = locate.fingerprint(model), how.dtype, how.max_length, content_key(how.chat_template), RENDERING
+    return ":".join(str(part) for part in parts if part)
+
+
+def rendered(ctx: Ctx, model: HF, chats: Iterable[Chat]) -> Iterator[Rendered]:
+    """The chats as training sees them."""
+    return (render(model.tokenizer, chat, min(ctx.config.model.max_length, model.positions)) for chat in chats)
+
+
+def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Rendered]) -> Iterator[Rendered] | None:
+    """What a prompt's embedding is made of: None for its own tokens in ``rows``, else the prompts by themselves."""
+    how, limit = ctx.config.score.embed, min(ctx.config.model.max_length, model.positions)
+    if how == "in_template":
+        return None
+    texts = (last_prompt(learned(chat)) if how == "bare_prompt" else said(learned(chat)) for chat in chats)
+    bare = (render_bare(model.tokenizer, text, limit) for text in texts)
+    # Where nobody says anything there is only the template.
+    lone = how == "prompt"
+    return (row if row.error or (lone and b.error) else b for row, b in zip(rows, bare, strict=True))
+
+
+Both = tuple[Sequence[Rendered], Sequence[Rendered] | None]
+"""Rows whose losses are wanted, and the rows to embed; None: the same rows, in the same forward."""
+
+
+def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered] | None) -> list[Scored]:
+    """Losses of ``rows`` and embeddings of ``embedded``: one forward when they are the same rows."""
+    if embedded is None:
+        return model.score(rows)
+    losses = model.score(rows, embed=False)
+    means = model.score(embedded)
+    return [
+        Scored(one.loss, two.embedding, one.error or two.error, one.conversation)
+        for one, two in zip(losses, means, strict=True)
+    ]
+
+
+def score_losses(how: Model, model: ModelRef, rows: Sequence[Rendered]) -> list[Scored]:
+    """Losses of one batch, in any process."""
+    return open_as(how, model).score(rows, embed=False)
+
+
+def score_both(how: Model, model: ModelRef, batch: Both) -> list[Scored]:
+    """``score_batch`` of rows and embedded rows, in any process."""
+    return score_batch(open_as(how, model), *batch)
+
+
+def of_batch(rows: Sequence[Rendered], embedded: Sequence[Rendered] | None, batch: Sequence[int]) -> Both:
+    """The rows of one planned batch."""
+    return [rows[i] for i in batch], None if embedded is None else [embedded[i] for i in batch]
+
+
+def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
+    """Loss before and after this round's training, and prompt embedding, of each chat, in order.
+
+    Planned in batches over all ``chats``: pass the same ones again after a resume to get the same bits.
+    """
+    how = ctx.config.model
+    tuned = open_model(ctx, after_model(ctx))
+    rows = list(rendered(ctx, tuned, chats))
+    bare = embedded_rows(ctx, tuned, chats, rows)
+    embedded = None if bare is None else list(bare)
+    plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
+    after: dict[int, Scored] = {}
+    both = (of_batch(rows, embedded, batch) for batch in plan)
+    for batch, found in zip(plan, ranks.spread(partial(score_both, how, after_model(ctx)), both), strict=True):
+        after.update(zip(batch, found, strict=True))
+    before: dict[int, Scored] = {}
+    alone = ([rows[i] for i in batch] for batch in plan)
+    for batch, found in zip(plan, ranks.spread(partial(score_losses, how, before_model(ctx)), alone), strict=True):
+        before.update(zip(batch, found, strict=True))
+    return [_measured(before[i], after[i]) for i in range(len(chats))]
+
+
+def _measured(before: Scored, after: Scored) -> Measured:
+    if error := before.error or after.error:
+        return Measured(None, None, None, error)
+    return Measured(before.loss, after.loss, after.embedding)

@@ -1,0 +1,95 @@
+"""The models of a round: the one its training starts from, the one it ends with, the one that rates; opening them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engine.backends import backend
+from engine.config.schema import Model
+from engine.errors import StageError
+from engine.hub.telling import telling
+from engine.models import locate
+from engine.models.locate import ModelRef
+from engine.stage import Ctx
+
+if TYPE_CHECKING:
+    from engine.backends.hf import HF
+    from engine.backends.vllm import Engine
+
+
+CHECKPOINT = "checkpoint"
+
+
+def base_model(ctx: Ctx) -> ModelRef:
+    """The model that config.toml names, in as many bits as this round trains it in."""
+    return ModelRef(locate.locate(ctx.config.model.name, ctx.project, telling(ctx)), nf4=_quantised(ctx))
+
+
+def _quantised(ctx: Ctx) -> bool:
+    """Whether this round's models stand on a base of 4 bits: its checkpoint tells, before there is one config.toml.
+
+    Losses before and after training are compared, so both must come from the same weights.
+    """
+    folder = ctx.artifact(CHECKPOINT)
+    return ctx.config.train.method == "qlora" if folder is None else locate.checkpoint(folder, ctx.project).nf4
+
+
+def before_model(ctx: Ctx) -> ModelRef:
+    """What this round's training starts from: the base, or the previous round's checkpoint."""
+    if ctx.config.train.init == "previous" and ctx.round > 0:
+        folder = ctx.artifact(CHECKPOINT, ctx.round - 1)
+        if folder is None:
+            raise StageError(
+                f'round {ctx.round - 1} has no checkpoint, and train.init = "previous" needs one. '
+                'Run its train stage, or set train.init = "base".'
+            )
+        return replace(locate.checkpoint(folder, ctx.project), nf4=_quantised(ctx))
+    return base_model(ctx)
+
+
+def after_model(ctx: Ctx) -> ModelRef:
+    """This round's checkpoint."""
+    folder = ctx.artifact(CHECKPOINT)
+    if folder is None:
+        raise StageError(f"round {ctx.round} has no checkpoint. Run its train stage first.")
+    return locate.checkpoint(folder, ctx.project)
+
+
+def open_model(ctx: Ctx, model: ModelRef) -> HF:
+    """``model`` in memory, as [model] of config.toml says; the one loaded before is freed unless it shares the base."""
+    return open_as(ctx.config.model, model)
+
+
+def open_as(how: Model, model: ModelRef) -> HF:
+    """``open_model`` for a process that has no ``Ctx``: what it takes can be sent to one."""
+    opened: HF = backend("hf")(
+        model.base,
+        model.adapter,
+        nf4=model.nf4,
+        dtype=how.dtype,
+        device=how.device,
+        threads=how.threads,
+        attention=how.attention,
+        chat_template=how.chat_template,
+    )
+    return opened
+
+
+def open_engine(ctx: Ctx) -> Engine:
+    """The model that rates, in vLLM. No other model may lie in the GPU's memory; close it before one does."""
+    ref, how = judge_ref(ctx), ctx.config.model
+    opened: Engine = backend("vllm")(
+        ref.base,
+        ref.adapter,
+        dtype=how.dtype,
+        chat_template=how.chat_template,
+        quantization="bitsandbytes" if ref.nf4 else "",
+        settings=ctx.config.vllm,
+    )
+    return opened
+
+
+def judge_ref(ctx: Ctx) -> ModelRef:
+    """The model that rates, as judge.model says."""
+    return base_model(ctx) if ctx.config.judge.model == "base" else after_model(ctx)
