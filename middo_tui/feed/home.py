@@ -60,5 +60,9 @@ def _state(folder: Path) -> str:
         return f"cannot be read: {guard.one_line(str(error))}"
     if not now.jobs:
         return "nothing has run yet"
-    state = {"waiting": "your turn", "lost": "silent"}.get(now.state, now.state)
-    return f"{state}, round {max(job.round for job in now.jobs)}"
+    round = max(job.round for job in now.jobs)
+    newest = [job for job in now.jobs if job.round == round]
+    closed = all(job.stage != "merge" and job.state == "done" for job in newest)  # a closing round merges nothing
+    state = "done" if now.state == "idle" and closed else now.state
+    words = {"waiting": "your turn", "lost": "silent"}
+    return f"{words.get(state, state)}, round {round}"

@@ -49,6 +49,11 @@ def test_the_last_used_is_the_first_and_each_says_how_it_stands(here: Path) -> N
     assert not inside_project(here / "data")
 
 
+def test_a_loop_that_is_through_is_done(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    assert [one.state for one in projects(tmp_path)] == ["done, round 2"]
+
+
 @pytest.mark.parametrize(("keys", "ends"), [
     (["enter"], "newer"), (["j", "enter"], "older"), (["n"], ""), (["end", "enter"], ""), (["q"], None),
     (["escape"], None),
