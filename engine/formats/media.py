@@ -54,6 +54,8 @@ def _something(value: Any) -> bool:
     """Whether a column of media has any: neither a number nor a list of nothing."""
     if isinstance(value, list):
         return any(filled(one) for one in value)
+    if isinstance(value, str) and value.strip() in ("{}", "[]", "[null]", "null"):
+        return False  # nothing, as a table's JSON text
     return filled(value) and not isinstance(value, (bool, int, float))
 
 

@@ -174,7 +174,8 @@ def _said(row: Row, name: str) -> tuple[Message, ...]:
 
 
 def _answer(row: Row, name: str) -> tuple[Message, ...]:
-    return (Message("assistant", text(row.get(name), name), thinking=turns.thinking(row, "", REASONING)),)
+    said = text(row.get(name), name)
+    return (Message("assistant", said, thinking=turns.learned_once(turns.thinking(row, "", REASONING), said, name)),)
 
 
 # --------------------------------------------------------------------------------------------------- formats

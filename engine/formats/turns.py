@@ -138,7 +138,7 @@ def turn_of(turn: Any, where: str) -> Message:
         role,
         content,
         text(turn.get("kind"), f"{where}.kind") or (CALL if made else kind),
-        _reasoning(thinking(turn, where) or thought, content, where),
+        learned_once(thinking(turn, where) or thought, content, where),
         made,
         text(turn.get("tool_call_id"), f"{where}.tool_call_id") if role == "tool" else "",
         text(turn.get("name"), f"{where}.name"),
@@ -190,7 +190,7 @@ def thinking(fields: Any, where: str, names: Sequence[str] = THINKING) -> str:
     return found.pop() if found else ""
 
 
-def _reasoning(thought: str, content: str, where: str) -> str:
+def learned_once(thought: str, content: str, where: str) -> str:
     """The reasoning of a field, unless the same stands before the answer between tags: it would be learned twice.
 
     Raises:

@@ -242,6 +242,23 @@ def test_reasoning_in_a_field_and_between_tags_is_learned_once(tmp_path: Path, n
     assert reasons(found) == [(2, "messages[1] has two different reasonings: in a field and between <think> tags")]
 
 
+def test_reasoning_in_a_column_and_between_tags_is_learned_once(tmp_path: Path) -> None:
+    answer = "<think>So.</think>Hello"
+    rows = [{"prompt": "Hi", "completion": answer, "thinking": thought} for thought in ("So.", "Other.")]
+    found = read(put(tmp_path, rows))
+    assert found.samples[0].messages == (HI[0], Message("assistant", answer))
+    assert reasons(found) == [(2, "completion has two different reasonings: in a field and between <think> tags")]
+
+
+@pytest.mark.parametrize("image", [{}, [], None, "", [None]])
+def test_a_column_of_no_image_leaves_and_comes_back(tmp_path: Path, image: Any) -> None:
+    found = read(put(tmp_path, [{**GOOD, "image": image}, {**GOOD, "image": 7}]))
+    for format in ("parquet", "messages"):
+        out = tmp_path / f"out.{'parquet' if format == 'parquet' else 'json'}"
+        formats.write(found.samples[:1], out, format)
+        assert [s.messages for s in read(out).samples] == [found.samples[0].messages]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -356,40 +373,3 @@ def test_columns_that_are_probably_part_of_the_prompt_are_said(tmp_path: Path) -
     assert not any("no part of the prompt" in note for note in empty)
     mapped = read(put(tmp_path, rows), columns={"system": "system_prompt", "input": "context"})
     assert mapped.samples[0].messages == (Message("system", "Be brief."), Message("user", "Hi\nIt is late."), HI[1])
-
-
-DEEP = ["[" * 100_000, '{"a":' * 50_000, "[" * 800 + "]" * 800, '{"a":' * 300 + "1" + "}" * 300]
-ROWS: list[dict[str, Any]] = [
-    {"messages": "DEEP"},
-    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": "DEEP"}]},
-    said(("human", "Hi"), ("function_call", json.dumps(ONE)), ("function_call", "DEEP")),
-    {"instruction": "Hi", "output": "Hello", "history": "DEEP"},
-]
-TEXTS: list[dict[str, Any]] = [
-    {"prompt": "Hi", "completion": "DEEP", "tools": "[{}]"},
-    {"instruction": "Hi", "output": "DEEP", "tools": "DEEP"},
-    {"prompt": "DEEP", "chosen": "DEEP", "rejected": "DEEP"},
-    {"prompt": "Hi", "completion": "Hello", "note": "DEEP"},
-]
-
-
-@pytest.mark.parametrize("deep", DEEP, ids=["lists", "objects", "closed lists", "closed objects"])
-def test_nesting_without_end_is_text_or_a_reason(tmp_path: Path, deep: str) -> None:
-    rows = [json.loads(json.dumps(row).replace('"DEEP"', json.dumps(deep))) for row in (*ROWS, *TEXTS)]
-    found = read(put(tmp_path, rows))
-    refused = {row for row, _ in reasons(found)}
-    assert refused >= {1, 2, 3, 4}
-    assert refused.isdisjoint({6, 8})
-    if deep.endswith(("]", "}")):
-        nested = put(tmp_path, [GOOD, {**GOOD, "note": json.loads(deep)}], "nested.jsonl")
-        assert reasons(read(nested)) == [(2, "nested too deeply")]
-
-
-def test_numbers_of_any_size_leave_in_every_format(tmp_path: Path) -> None:
-    """``parent`` is a number of ours in a table; theirs may be larger."""
-    found = read(put(tmp_path, [{**GOOD, "parent": 2**70, "round": -(2**80), "id": 2**64}]))
-    for format in ("parquet", "messages"):
-        out = tmp_path / f"out.{'parquet' if format == 'parquet' else 'json'}"
-        formats.write(found.samples, out, format)
-        extra = json.loads(read(out).samples[0].extra)
-        assert {name: int(value) for name, value in extra.items()} == {"parent": 2**70, "round": -(2**80), "id": 2**64}
