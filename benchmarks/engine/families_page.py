@@ -44,7 +44,7 @@ def page(found: Mapping[str, Figures], kinds: Mapping[str, str]) -> str:
         f"- {name}, {key.removesuffix(' refused').removesuffix(' failed')}: {value}"
         for name, own in found.items()
         for key, value in own.items()
-        if key.endswith((" refused", " failed")) and not key.startswith("packed")
+        if key.endswith((" refused", " failed"))
     ]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("transformers", "trl", "peft"))
     rows = [[name, *_cells(own)] for name, own in found.items()]

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import ROOT
 
 TOKENIZER = ROOT / "engine" / "demo" / "base"
-OURS = ROOT / "engine" / "templates"
+OURS = ROOT / "engine" / "chat" / "templates"
 MARKUP = re.compile(r"<[|｜]?/?[A-Za-z_][A-Za-z_0-9▁]*[|｜]?>|\[/?[A-Z_]+\]")
 WIDTH, LENGTH, SPREAD = 32, 512, 0.2
 
