@@ -53,6 +53,7 @@ def read(model: Any, path: Path) -> Head:
     with torch.no_grad():
         ours = head.logits(model, inner(input_ids=ids, use_cache=False).last_hidden_state[0])
         theirs = model(input_ids=ids, use_cache=False).logits[0].float()
+    _require_numbers(theirs, path)
     most = max(LEAST_ERROR, 2 * torch.finfo(model.dtype).eps)
     if not (ours - theirs).norm() <= most * theirs.norm():
         raise ModelError(
@@ -60,6 +61,14 @@ def read(model: Any, path: Path) -> Head:
             "scorer does not know. Choose another model, or report it."
         )
     return head
+
+
+def _require_numbers(logits: torch.Tensor, path: Path) -> None:
+    if not logits.isfinite().all():
+        raise ModelError(
+            f"{path}: the model computes what is no number (NaN or infinite). Its weights are damaged, or too large for"
+            ' this number format: fetch them again, or set [model] dtype = "float32".'
+        )
 
 
 def cap(config: Any) -> float | None:
@@ -108,6 +117,7 @@ def require_fused(model: Any, path: Path, dtype: torch.dtype) -> None:
         fused = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs.float()
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
     model.train(training)
+    _require_numbers(logits, path)
     own = -functional.cross_entropy(logits, ids[0, 1:], reduction="none")
     most = max(LEAST_ERROR, 4 * torch.finfo(dtype).eps)
     if not (fused[0] - own).norm() <= most * own.norm():

@@ -7,8 +7,11 @@ torch (``engine.doctor.model_check_process``), and prints what it found as JSON.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ def usable(folder: Path, chat_template: str = "", attention: str = "auto") -> tu
     from engine.chat.render import load_tokenizer
 
     model_folder.check(folder)
+    _config(folder)
     tokenizer = load_tokenizer(folder, chat_template)
     if _four_bits(folder):
         model = _unquantised(folder)
@@ -77,16 +81,40 @@ def _unquantised(folder: Path) -> Any:
         ModelError: bitsandbytes is not installed, or the family is unknown.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     locate.require_nf4()
+    config = _config(folder)
+    del config.quantization_config
+    with torch.device("meta"), _refused(folder):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
+def _config(folder: Path) -> Any:
+    """config.json as transformers reads it.
+
+    Raises:
+        ModelError: it does not take it.
+    """
+    from transformers import AutoConfig
+
+    with _refused(folder):
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+
+
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """Whatever transformers raises on a config.json, in words: there is no bound to what a file may hold."""
     try:
-        config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
-        del config.quantization_config
-        with torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # what libraries raise on files that are not as they expect has no bounds
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        yield
+    except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{folder}: the model cannot be loaded without the code that it brings, which is never run here."
+                " Take a version that transformers knows by itself."
+            ) from error
+        lines = [*dict.fromkeys(" ".join(line.split()) for line in str(error).splitlines())]
+        reason = " ".join(lines[:2]).rstrip(".:") or type(error).__name__
         raise ModelError(f"{folder}: the model cannot be loaded ({reason}). Check its config.json.") from error
 
 
@@ -160,6 +188,37 @@ def _refuse_narrow(config: Config, seen: int, tokenizer: Any) -> None:
         )
 
 
+def require_told_apart(model: Any) -> None:
+    """Refuse a model that is never told where a packed sample begins: what can be known without its numbers.
+
+    Raises:
+        ModelError: names the family.
+    """
+    inner = getattr(model, model.base_model_prefix, model)
+    if not any("position_ids" in inspect.signature(one.forward).parameters for one in (model, inner)):
+        raise packed_rows_seen(model)
+
+
+def packed_rows_seen(model: Any) -> ModelError:
+    """What is said of a family with which [train] packing would change what is learned."""
+    return ModelError(
+        f"models of the family {model.config.model_type!r} let packed samples see each other."
+        " Set [train] packing = false in config.toml."
+    )
+
+
+def _experts(config: Config, model: Any) -> Iterator[str]:
+    """PEFT's "all-linear" finds modules; experts that are held as one tensor for all are none."""
+    if config.train.method == "full" or config.train.lora_targets != "all-linear":
+        return
+    fused = sum(p.numel() for name, p in model.named_parameters() if p.dim() == 3 and "experts" in name)
+    if fused:
+        yield (
+            f"LoRA stands beside no expert of this model: they hold {fused / model.num_parameters():.0%} of its"
+            ' weights, in tensors that are no linear layers. Set [train] method = "full" if they are to be trained.'
+        )
+
+
 def check(config: Config, project: Path) -> list[str]:
     """Refuse a config whose model or local teacher cannot be used; returns what a person should know of them.
 
@@ -188,10 +247,13 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
 
     _refuse_quantised(config, folder)
     _refuse_narrow(config, positions(model.config), tokenizer)
+    if config.train.packing:
+        require_told_apart(model)
     found = untrained_tokens.find(folder, model, tokenizer)
     plan = sharding.plan(config, project)
     untrained_tokens.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
     said = [*filter(None, [note(tokenizer)]), *untrained_tokens.said(found, config)]
+    said += [*_experts(config, model)]
     if config.model.max_length > (seen := positions(model.config)):
         said.append(
             f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their"

@@ -62,7 +62,6 @@ def run(
 
     thinking: whether the reply has a reasoning trace, as the templates of reasoning models are told.
     """
-    from jinja2.exceptions import TemplateError
     from transformers.utils.chat_template_utils import render_jinja_template
 
     try:
@@ -76,6 +75,6 @@ def run(
             enable_thinking=thinking,
             **dict(template.variables),
         )
-    except (TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError):
-        return None  # the template's way to refuse roles or orders of turns; the caller tries another form
+    except Exception:  # noqa: BLE001  # whatever a template runs into is its way to refuse roles or orders of turns
+        return None  # the caller tries another form
     return str(texts[0])

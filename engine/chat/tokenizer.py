@@ -34,6 +34,7 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
     local = Path(path).is_dir()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False, local_files_only=local)
+        tokenizer.encode("one two")
     except Exception as error:  # what libraries raise on files that are not as they expect has no bounds
         raise _unusable(path, error) from error
     if not tokenizer.is_fast:

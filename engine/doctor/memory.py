@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -29,6 +30,14 @@ SCORED_LOGITS, CPU_TOKENS, COPY_BYTES = 1 << 26, 2048, 1 << 30
 # Tokens beside the sample: what all rating requests begin with, what tells a sample's six apart, a request to rewrite.
 INSTRUCTIONS, ENDS, REQUEST = 160, 60, 350
 SIX, PROBED = 6, 1440  # requests; tokens that the judge tries sharing with before it begins
+NAMES = {
+    **dict.fromkeys(("n_head", "n_heads", "num_heads"), "num_attention_heads"),
+    **dict.fromkeys(("n_embd", "d_model"), "hidden_size"),
+    **dict.fromkeys(("n_layer", "n_layers", "num_layers"), "num_hidden_layers"),
+    **dict.fromkeys(("n_inner", "ffn_dim"), "intermediate_size"),
+}
+"""What GPT-2 and others call the numbers of their config.json."""
+EMBEDDINGS = ("wte", "wpe")
 HEADS = ("lm_head", "embed_out", "output")
 
 
@@ -100,7 +109,7 @@ def read_shape(folder: Path) -> ModelShape:
     """
     try:
         config = model_folder.read_json(folder / "config.json")
-        config = config.get("text_config", config)
+        config = _usual(config.get("text_config") or config)
         tensors: dict[str, list[int]] = {}
         for file in model_folder.weight_files(folder):
             tensors |= {name: entry["shape"] for name, entry in model_folder.header(file).items()}
@@ -120,6 +129,11 @@ def read_shape(folder: Path) -> ModelShape:
         raise ModelError(f"{folder}: no estimate of its memory ({type(error).__name__}: {error}).") from error
 
 
+def _usual(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the names that most families use."""
+    return {NAMES.get(name, name): value for name, value in config.items()}
+
+
 def _count(shape: Sequence[int]) -> int:
     out = 1
     for size in shape:
@@ -130,7 +144,7 @@ def _count(shape: Sequence[int]) -> int:
 def _quantised(name: str, shape: Sequence[int]) -> bool:
     """Whether it is a linear layer's matrix inside the stack: not an embedding, not the head."""
     parts = name.split(".")
-    return len(shape) == 2 and parts[-1] == "weight" and "embed" not in name and parts[-2] not in HEADS
+    return len(shape) == 2 and parts[-1] == "weight" and "embed" not in name and parts[-2] not in (*HEADS, *EMBEDDINGS)
 
 
 def bytes_of(dtype: str, cuda: bool) -> int:

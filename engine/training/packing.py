@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from engine.backends import lm_head
-from engine.errors import ModelError
+from engine.backends import lm_head, model_check
 
 IGNORED = -100
 LEAST_ERROR = 1e-3
@@ -79,11 +78,9 @@ def require_apart(model: Any, collate: Collate, dtype: torch.dtype) -> None:
     Raises:
         ModelError: names the family.
     """
+    model_check.require_told_apart(model)
     if not _apart(model, collate, dtype):
-        raise ModelError(
-            f"models of the family {model.config.model_type!r} let packed samples see each other."
-            " Set [train] packing = false in config.toml."
-        )
+        raise model_check.packed_rows_seen(model)
 
 
 def _apart(model: Any, collate: Collate, dtype: torch.dtype) -> bool:

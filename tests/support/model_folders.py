@@ -104,12 +104,14 @@ BAD: dict[str, tuple[Make, str]] = {
         lambda f: f.joinpath("tokenizer.json").rename(f / "tokenizer.model") and None,
         "has no tokenizer.json, and cannot be read otherwise here",
     ),
-    "quantised_somehow": (lambda f: changed(f / "config.json", quantization_config="fp8"), "no usable tokenizer"),
+    "quantised_somehow": (lambda f: changed(f / "config.json", quantization_config="fp8"), "cannot be loaded"),
     "pad_outside": (lambda f: _tokens(f, True, pads=True), "its pad token, '<new>', has the number"),
     "text_outside": (lambda f: _tokens(f, False), "a token, '<new>', has the number"),
     "template_outside": (_template_token, "a token of its chat template, '<new>'"),
     "reads_both_ways": (
-        lambda f: _random(f, "Bert", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64),
+        lambda f: random_model(
+            f, "Bert", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+        ),
         "reads its whole text at once",
     ),
     "stop_no_number": (
@@ -118,7 +120,19 @@ BAD: dict[str, tuple[Make, str]] = {
     ),
     "padding_outside": (lambda f: changed(f / "config.json", pad_token_id=4000), "cannot be loaded"),
     "generation_list": (lambda f: f.joinpath("generation_config.json").write_text("[]") and None, "cannot be loaded"),
-    "positions_no_number": (lambda f: changed(f / "config.json", max_position_embeddings="512"), "no usable tokenizer"),
+    "heads_none": (lambda f: changed(f / "config.json", num_attention_heads=0), "cannot be loaded"),
+    "tokenizer_of_another_class": (
+        lambda f: changed(f / "tokenizer_config.json", tokenizer_class="BertTokenizer"),
+        "no usable tokenizer",
+    ),
+    "template_without_end": (
+        lambda f: f.joinpath("chat_template.jinja").write_text("{% for i in range(999999999) %}{% endfor %}") and None,
+        "does not show a user and an assistant turn",
+    ),
+    "positions_no_number": (
+        lambda f: changed(f / "config.json", max_position_embeddings="512"),
+        "expected int, got str",
+    ),
     "four_bits_in_name_only": (
         lambda f: changed(
             f / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}
@@ -126,15 +140,15 @@ BAD: dict[str, tuple[Make, str]] = {
         "and they are not",
     ),
     "no_room": (
-        lambda f: _random(f, "GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=8),
+        lambda f: random_model(f, "GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=8),
         "the model sees 8 tokens, and the shortest question",
     ),
     "reads_both_ways_as_causal": (
-        lambda f: _random(f, "XLNet", d_model=32, n_layer=2, n_head=4, d_inner=64),
+        lambda f: random_model(f, "XLNet", d_model=32, n_layer=2, n_head=4, d_inner=64),
         "reads its whole text at once",
     ),
     "reader_as_decoder": (
-        lambda f: _random(
+        lambda f: random_model(
             f,
             "Roberta",
             hidden_size=32,
@@ -169,7 +183,7 @@ def _sharded(folder: Path) -> None:
     (folder / "consolidated.safetensors").write_bytes(b"another library's form, of no matter here")
 
 
-def _random(folder: Path, kind: str, **settings: Any) -> None:
+def random_model(folder: Path, kind: str, **settings: Any) -> None:
     """Other weights of the class ``kind``, with the same tokenizer."""
     import torch
     import transformers
@@ -215,8 +229,8 @@ GOOD: dict[str, Make] = {
     "unused_token_outside": lambda f: _tokens(f, True),
     "spaces_lost": lambda f: changed(f / "tokenizer_config.json", tokenizer_class="LlamaTokenizerFast"),
     "nested": _nested,
-    "few_positions": lambda f: _random(f, "GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=64),
-    "narrow_embedding": lambda f: _random(
+    "few_positions": lambda f: random_model(f, "GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=64),
+    "narrow_embedding": lambda f: random_model(
         f, "OPT", hidden_size=32, word_embed_proj_dim=16, ffn_dim=64, num_hidden_layers=2, num_attention_heads=4,
         max_position_embeddings=512, do_layer_norm_before=False,
     ),

@@ -14,7 +14,7 @@ from engine.config.schema import Config
 from engine.doctor import report
 from engine.errors import ConfigError, ModelError
 from engine.stages import judge, score, train
-from tests.support import tiny
+from tests.support import model_folders, tiny
 from tests.support.model_folders import BAD, GOOD
 
 EXTRA = "[train]\nbatch_size = 2\nepochs = 1.0\nlora_dropout = 0.0\n"
@@ -68,3 +68,32 @@ def test_what_the_doctor_passes_runs(
     assert all(row["loss_after"] is not None for row in rows)
     # A rating request has more tokens than 64.
     assert all((row["quality"] is None) == (name == "few_positions") for row in rows)
+
+
+def test_packing_is_refused_before_training(folder: Path, tmp_path: Path) -> None:
+    model_folders.random_model(folder, "Mamba", hidden_size=32, num_hidden_layers=2, state_size=8)
+    config = tiny.make_config(folder, "[train]\npacking = true\n")
+    with pytest.raises(ModelError, match="'mamba' let packed samples see each other"):
+        model_check.check(config, tmp_path)
+
+
+def test_experts_without_an_adapter_are_told(folder: Path, tmp_path: Path) -> None:
+    model_folders.random_model(
+        folder,
+        "Mixtral",
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+    )
+    (said,) = model_check.check(tiny.make_config(folder), tmp_path)
+    assert said.startswith("LoRA stands beside no expert of this model: they hold 6")
+    assert model_check.check(tiny.make_config(folder, '[train]\nmethod = "full"\n'), tmp_path) == []
+
+
+def test_an_attention_that_is_not_installed_is_refused(folder: Path, tmp_path: Path) -> None:
+    config = tiny.make_config(folder, '[model]\nattention = "flash_attention_2"\n')
+    with pytest.raises(ModelError, match="FlashAttention2"):
+        model_check.check(config, tmp_path)

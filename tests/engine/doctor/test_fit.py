@@ -13,7 +13,7 @@ from engine.config.schema import Config
 from engine.doctor import fit, memory
 from engine.doctor.fit import GIB, Device, Models
 from engine.doctor.memory import WHOLE, DeviceSplit
-from tests.support import tiny
+from tests.support import model_folders, tiny
 from tests.support.model_shapes import LLAMA_8B
 
 
@@ -30,6 +30,13 @@ def test_a_shape_is_counted_from_the_files(tiny_model: Path) -> None:
     assert (shape.layers, shape.hidden, shape.inner, shape.kv_width) == (2, 32, 64, 16)
     assert len(shape.linear) == 14
     assert shape.in_layers == sum(p.numel() for n, p in model.named_parameters() if "proj" in n)
+
+
+def test_a_shape_is_counted_by_other_names_too(tmp_path: Path) -> None:
+    model_folders.random_model(tmp_path, "GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    shape = memory.read_shape(tmp_path)
+    assert (shape.layers, shape.hidden, shape.inner, shape.heads_width, shape.kv_width) == (2, 32, 128, 32, 32)
+    assert len(shape.linear) == 8, "neither words nor positions are a layer"
 
 
 def test_an_adapter_is_counted_as_peft_makes_it(tiny_model: Path) -> None:
