@@ -122,8 +122,9 @@ class Writer:
         self._since = 0.0
 
     def write(self, work: Writing, how: Sampling, watch: Watch) -> None:
-        """Go on until all have ended. ``watch`` is called after every forward and may raise."""
+        """Go on until all have ended. ``watch`` is called first and after every forward, and may raise."""
         self._since = time.monotonic()
+        watch(work)  # the model is there: reading the first prompts may take longer than loading it did
         while work.queue or work.alive:
             if work.queue and self._wants_more(work):
                 self._read(work, how)
