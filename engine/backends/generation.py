@@ -58,7 +58,7 @@ def _write(loaded: LoadedModel, work: Writing, how: Sampling, rows: int, watch: 
             return (
                 writer.write(work, how, watch)
                 if loaded.refills
-                else writer.write_whole(work, how, watch, _which(loaded))
+                else writer.write_whole(work, how, watch, together(loaded))
             )
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not out_of_memory(error):
@@ -70,7 +70,7 @@ def _write(loaded: LoadedModel, work: Writing, how: Sampling, rows: int, watch: 
         give_back()
 
 
-def _which(loaded: LoadedModel) -> left_padding.Together:
+def together(loaded: LoadedModel) -> left_padding.Together:
     """Which prompts can be answered in one batch, tried once."""
     if loaded.together is None:
         pad, most = loaded.tokenizer.pad_token_id, positions(loaded.model.config)

@@ -197,10 +197,15 @@ def _model(job: EvaluationJob) -> Any:
     }
     if job.how.backend == "vllm":
         return get_model("vllm")(**_vllm_args(job), **args)
+    from engine.backends import generation
     from engine.signals.round_models import open_as
 
     opened = open_as(job.model, ModelRef(Path(job.base), Path(job.adapter) if job.adapter else None, job.nf4)).loaded
     opened.model.generation_config.eos_token_id = opened.stops
+    if args["batch_size"] != 1 and generation.together(opened) != "any":
+        # lm-eval pads at the left, which this family takes for text: its replies would not be those of each prompt
+        args["batch_size"] = 1
+        sys.stderr.write("This model's family takes padding for text: lm-eval asks one request at a time.\n")
     # an adapter sits in the layers of the model itself, so this is the tuned one
     return get_model("hf")(pretrained=opened.model, tokenizer=opened.tokenizer, **args)
 

@@ -1,0 +1,34 @@
+"""How lm-eval is given a round's model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.backends import hf
+from engine.evaluation import harness
+from engine.evaluation.harness import EvaluationJob
+from tests.support import tiny
+from tests.support.small_models import model_of
+
+
+@pytest.fixture(autouse=True)
+def _free() -> Iterator[None]:
+    yield
+    hf.release()
+
+
+@pytest.mark.parametrize(("family", "batch_size"), [("llama", 8), ("rwkv", 1), ("recurrent_gemma", 1)])
+def test_a_family_that_takes_padding_for_text_is_asked_one_request_at_a_time(
+    family: str, batch_size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """lm-eval pads prompts at the left and hands over a mask, which recurrent families do not look at."""
+    tokenizer = tiny.make_tokenizer()
+    model_of(family, words=len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = tiny.make_config(tmp_path, "[evaluate]\ntask_batch_size = 8\n")
+    job = EvaluationJob(str(tmp_path), None, False, config.model, 0, [], "", False, config.evaluate, {})
+    assert harness._model(job).batch_size == batch_size
+    assert ("one request at a time" in capsys.readouterr().err) == (batch_size == 1)
