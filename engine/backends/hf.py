@@ -158,6 +158,11 @@ class HF:
         return self.loaded.tokenizer
 
     @property
+    def takes_padding(self) -> bool:
+        """Whether prompts of unlike lengths, padded at the left, get the replies that each gets alone."""
+        return generation.together(self.loaded) == "any"
+
+    @property
     def positions(self) -> int:
         """How many tokens the model can see at most."""
         return positions(self.loaded.model.config)

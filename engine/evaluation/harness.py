@@ -197,12 +197,12 @@ def _model(job: EvaluationJob) -> Any:
     }
     if job.how.backend == "vllm":
         return get_model("vllm")(**_vllm_args(job), **args)
-    from engine.backends import generation
     from engine.signals.round_models import open_as
 
-    opened = open_as(job.model, ModelRef(Path(job.base), Path(job.adapter) if job.adapter else None, job.nf4)).loaded
+    ours = open_as(job.model, ModelRef(Path(job.base), Path(job.adapter) if job.adapter else None, job.nf4))
+    opened = ours.loaded
     opened.model.generation_config.eos_token_id = opened.stops
-    if args["batch_size"] != 1 and generation.together(opened) != "any":
+    if args["batch_size"] != 1 and not ours.takes_padding:
         # lm-eval pads at the left, which this family takes for text: its replies would not be those of each prompt
         args["batch_size"] = 1
         sys.stderr.write("This model's family takes padding for text: lm-eval asks one request at a time.\n")
