@@ -17,7 +17,7 @@ from engine.backends import roles
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import sharding
-from engine.doctor import endpoint, fit, memory, model_check_process, versions, vllm_memory
+from engine.doctor import backend_advice, endpoint, fit, memory, model_check_process, versions, vllm_memory
 from engine.doctor.endpoint import ExpectedRequests
 from engine.doctor.finding import Finding, refused
 from engine.doctor.fit import Device
@@ -31,6 +31,7 @@ from engine.models import locate
 from engine.models.folder import local_models
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 from engine.store.conversation import Message, dump_messages
+from engine.teacher import forecast
 from engine.training import liger, trackers
 
 LOW_DISK = 10 * 2**30
@@ -109,19 +110,30 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """A project's samples: how many, the tokens of the longest one once they were counted, any system message."""
+    """A project's samples: how many, the tokens of the longest one once they were counted, any system message.
+
+    mean: tokens of the mean one, from its bytes until they were counted. selected: rewrites of the last selection.
+    """
 
     rows: int = 0
     longest: int | None = None
     system: bool = False
+    mean: float = 0.0
+    selected: int = 0
 
 
 def _data(db: sqlite3.Connection) -> DataFacts:
-    longest = db.execute("SELECT max(prompt_tokens + response_tokens) FROM signal").fetchone()[0]
-    rows = db.execute("SELECT count(*) FROM sample WHERE born_round = 0").fetchone()[0]
+    longest, mean = db.execute(
+        "SELECT max(prompt_tokens + response_tokens), avg(prompt_tokens + response_tokens) FROM signal"
+    ).fetchone()
+    rows, size = db.execute(
+        "SELECT count(*), avg(length(CAST(messages AS BLOB))) FROM sample WHERE born_round = 0"
+    ).fetchone()
+    last = "SELECT count(*) FROM rewrite WHERE round = (SELECT max(round) FROM rewrite)"
+    mean = mean or (size or 0) / forecast.BYTES_PER_TOKEN
     first = dump_messages([Message("system", "")])[: -len('""]]')]
     system = db.execute("SELECT EXISTS (SELECT 1 FROM sample WHERE substr(messages, 1, ?) = ?)", (len(first), first))
-    return DataFacts(rows, longest, bool(system.fetchone()[0]))
+    return DataFacts(rows, longest, bool(system.fetchone()[0]), mean, db.execute(last).fetchone()[0])
 
 
 def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, Looked]) -> Iterator[Finding]:
@@ -145,6 +157,8 @@ def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, Lo
         for role in roles.vllm_roles(config):
             if (served := known.teacher if role == "teacher" else shape) is not None:
                 yield vllm_memory.finding(served, config, role, taken, min(tokens, config.model.max_length))
+    counts = backend_advice.Counts(data.rows, data.mean, min(tokens, config.model.max_length), data.selected)
+    yield from backend_advice.findings(known, config, counts, _machine(taken))
     there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     yield fit.disk(shape, config, data.rows, shutil.disk_usage(there).free)
 
@@ -186,6 +200,12 @@ def gpus(config: Config) -> vllm_memory.Gpus | None:
     taken = range(min(len(found), config.vllm.tensor_parallel * config.vllm.data_parallel))
     least = min(taken, key=lambda i: int(found[i].free))
     return vllm_memory.Gpus(f"GPU {least}", len(found), int(found[least].free), int(found[least].total))
+
+
+def _machine(taken: vllm_memory.Gpus | None) -> backend_advice.Machine:
+    """What a local teacher or judge would run on."""
+    product = pynvml.nvmlDeviceGetName(open_gpus()[int(taken.name.split()[-1])]) if taken else ""
+    return backend_advice.Machine(taken, product, psutil.cpu_count(logical=False) or 1)
 
 
 def _roles(config: Config, folder: Path, asked: ExpectedRequests, looked: Mapping[str, Looked]) -> Iterator[Finding]:
