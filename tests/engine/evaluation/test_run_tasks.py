@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -242,7 +243,7 @@ def quick(doc, results):
 STAGE = """
 import sys
 from pathlib import Path
-from engine import config
+from engine.config import schema as config
 from engine.runtime.context import StoreCtx
 from engine.stages import evaluate
 from engine.store.connect import writer
@@ -264,6 +265,15 @@ def own_tasks(folder: Path) -> Path:
     return folder
 
 
+def opened(fifo: Path, writer: subprocess.Popen[bytes]) -> IO[str]:
+    """The reading end, once there is something to read; a writer that ends before fails the test, which would wait."""
+    end = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    while not select.select([end], [], [], 1.0)[0]:
+        assert writer.poll() is None, "the stage ended before its task began"
+    os.set_blocking(end, True)
+    return os.fdopen(end)
+
+
 def test_nothing_that_dies_or_fails_takes_finished_tasks_with_it(tmp_path: Path, tiny_model: Path) -> None:
     """SIGKILL to the stage amid a task ends lm-eval too; run again, no finished task is repeated. A task that kills its
     process and one that raises are named, the rest is measured; mended, only they are tried."""
@@ -276,7 +286,7 @@ def test_nothing_that_dies_or_fails_takes_finished_tasks_with_it(tmp_path: Path,
     stage = subprocess.Popen(
         [sys.executable, "-c", STAGE, str(one.folder)], env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    with (folder / "fifo").open() as fifo:
+    with opened(folder / "fifo", stage) as fifo:
         assert fifo.readline() == "here\n"
         stage.kill()
         assert fifo.readline() == "", "lm-eval lives on without its stage"
