@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 # it waits. What SQLite itself waits is made a millisecond, so each of these locks is longer than that.
 LOCKS = """
 from pathlib import Path
-from engine.store import connect, patience
-connect.LOOK_MS, patience.PAUSE_S = 1, 0.0
+from engine.store import connect, database_file, lock_wait
+database_file.LOOK_MS, lock_wait.PAUSE_S = 1, 0.0
 other, waited = connect.writer(Path(sys.argv[2])), 0
 plain, waits = context.StoreCtx.save, run_stage.ChildWatch.waits
 def locked(self, rows, done=None):

@@ -56,9 +56,9 @@ def said(project: Path, stage: str) -> list[int]:
 PAUSING = """
 from pathlib import Path
 from engine.backends import vllm
-from engine.stages import judge_stream
+from engine.signals import rating_stream
 from engine.store import commands
-vllm.PATIENCE_S = judge_stream.GIVE_S = 0.0
+vllm.PATIENCE_S = rating_stream.GIVE_S = 0.0
 steps, step = 0, vllm.Engine._step
 def pausing(self):
     global steps
