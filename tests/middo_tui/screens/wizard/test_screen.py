@@ -136,7 +136,7 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
         await pilot.press("down", "down", "enter")
         await until(pilot, "o/rows:de: 0.0 of 0.0 MB")
         await pilot.press("x", "enter")
-        assert "esc stop the transfer" in screen_text(app)
+        await until(pilot, "esc stop the transfer")
         await pilot.press("escape")
         await until(pilot, "o/rows:de: given up")
         assert "o/rowsx" not in screen_text(app)  # nothing could be typed meanwhile
