@@ -20,7 +20,7 @@ demo: $(STAMP)  ## run the whole loop on the embedded demo
 	$(BIN)/middo-tui demo
 
 test: $(STAMP)  ## run the tests, except those with real vLLM
-	$(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadfile -rs
+	$(TEST_THREADS) $(BIN)/pytest -n 2 --dist loadfile -rsfE
 
 # Real vLLM on a CPU, in an environment of its own: it pins other versions of much. Linux on x86-64 only.
 test-vllm: $(VLLM_STAMP)  ## run the tests with real vLLM on a CPU, in .venv-vllm
