@@ -1,4 +1,4 @@
-"""The command line: a contract that scripts rely on. Each command imports only what it needs, so ``status`` loads no
+"""The command line. Scripts rely on it. Each command imports only what it needs, so ``status`` does not load
 torch.
 """
 
@@ -33,7 +33,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 class Program(click.Group):
-    """Commands, where a first word that is none of them is a project folder for the app; errors are one line."""
+    """The command group. A first word that is not a command is a project folder to open; errors print on one line."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -45,14 +45,14 @@ class Program(click.Group):
         return super().resolve_command(ctx, args)
 
     def _meant(self, word: str) -> str:
-        """What to say of a word that is no command and no folder."""
+        """The error message for ``word``, which is neither a command nor a folder."""
         from difflib import get_close_matches
 
         names = sorted(name for name, one in self.commands.items() if not one.hidden)
         said = f"{word}: neither a command nor a project folder."
         if near := get_close_matches(word, names, n=1):
             return f"{said} Did you mean `middo-tui {near[0]}`?"
-        new = f"A new project there: mkdir {quote(word)} && middo-tui {quote(word)}"
+        new = f"To create a project there: mkdir {quote(word)} && middo-tui {quote(word)}"
         return f"{said} Commands: {', '.join(names)}. {new}"
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -75,12 +75,12 @@ class Program(click.Group):
 
 @click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="middo-tui")
-@click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal.")
+@click.option("--no-mouse", is_flag=True, help="Do not capture the mouse.")
 @click.pass_context
 def main(ctx: click.Context, no_mouse: bool) -> None:
-    """Make an instruction dataset better for the very model that is trained on it.
+    """Improve an instruction dataset for the model you fine-tune on it.
 
-    middo-tui [DIR] opens the app on a project; the commands do the same without a screen.
+    middo-tui [DIR] opens a project in the app. The commands below do the same work from scripts.
     """
     ctx.obj = not no_mouse
     if ctx.invoked_subcommand is None:
@@ -90,7 +90,7 @@ def main(ctx: click.Context, no_mouse: bool) -> None:
 @main.command("open", hidden=True)
 @click.argument("folder", type=FOLDER)
 def open_(folder: Path) -> None:
-    """Open the app on a project; the wizard where there is none yet."""
+    """Open a project in the app, or the wizard if the folder is empty."""
     new = _terminal() and folder.is_dir() and not any(folder.iterdir())
     sys.exit(_open(_made(folder) if new else folder))
 
@@ -99,14 +99,14 @@ def open_(folder: Path) -> None:
 @click.argument("name", required=False)
 @click.pass_context
 def help_(ctx: click.Context, name: str | None) -> None:
-    """Show the help of a command, or of all of them."""
+    """Show help for one command, or list all commands."""
     root = ctx.find_root()
     if name is None:
         say(root.get_help())
         return
     _, command, _ = main.resolve_command(root, [name])
     if command is None or name not in main.commands:
-        raise UsageError(f"{name}: no command. All commands: middo-tui --help")
+        raise UsageError(f"{name}: no such command. List all commands with `middo-tui --help`.")
     with click.Context(command, info_name=name, parent=root) as inner:
         say(command.get_help(inner))
 
@@ -118,11 +118,15 @@ def help_(ctx: click.Context, name: str | None) -> None:
     type=click.IntRange(1, 20),
     default=2,
     show_default=True,
-    help="Rounds of diagnosing and rewriting.",
+    help="Number of rounds.",
 )
-@click.option("--plain", is_flag=True, help="Lines instead of the app (also when stdout is no terminal).")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Print progress as plain lines instead of opening the app (default if stdout is not a terminal).",
+)
 def demo(folder: Path, rounds: int, plain: bool) -> None:
-    """Run the whole loop on the embedded demo, end to end."""
+    """Run the whole loop on the built-in demo: two small models, on the CPU."""
     from middo_tui.text.status import standing
 
     if not (folder / "middo.db").exists():
@@ -131,7 +135,7 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
         for line in create_demo(folder):
             say(line)
     elif standing(folder).state != "running":
-        say(f"{folder}: going on with the demo that is there (delete the folder to begin anew)")
+        say(f"{folder}: resuming the demo in this folder (delete the folder to start over)")
     _start(folder, rounds, None, auto=True)
     if plain or not _terminal():
         sys.exit(_follow(folder))
@@ -146,17 +150,21 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
     "--rounds",
     type=click.IntRange(1, 100),
     default=None,
-    help="At most so many rounds in all (default: [loop] rounds).",
+    help="Maximum number of rounds in total (default: [loop] rounds).",
 )
 @click.option("--until", type=click.Choice(NAMES), default=None, help="Stop after this stage.")
-@click.option("--redo", default=None, metavar="STAGE", help="First forget what STAGE and later ones did in this round.")
-@click.option("--auto", is_flag=True, help="No person reviews: accept what the signals call better.")
-@click.option("--plain", is_flag=True, help="Follow as lines, no app.")
-@click.option("--wait", is_flag=True, help="Return when the run has ended; 0 done, 4 waiting for a person, 1 failed.")
+@click.option(
+    "--redo", default=None, metavar="STAGE", help="First discard this round's results of STAGE and of all later stages."
+)
+@click.option("--auto", is_flag=True, help="Skip manual review: accept rewrites that improved.")
+@click.option("--plain", is_flag=True, help="Print progress as plain lines instead of opening the app.")
+@click.option(
+    "--wait", is_flag=True, help="Wait until the run ends. Exit code 0: done, 1: failed, 4: waiting for a decision."
+)
 def run(
     folder: Path, rounds: int | None, until: str | None, redo: str | None, auto: bool, plain: bool, wait: bool
 ) -> None:
-    """Run the loop, or go on with it, in a worker that outlives this terminal."""
+    """Start or resume the loop in a background worker that keeps running if the terminal closes."""
     if redo:
         from engine.project.folder import redo as forget
         from engine.runtime import launch
@@ -173,14 +181,14 @@ def run(
     if over:
         say(over)
         return
-    say(f"{folder}: running. Watch: middo-tui {quote(str(folder))} · middo-tui status {quote(str(folder))}")
+    say(f"{folder}: running. Watch it: middo-tui {quote(str(folder))} · middo-tui status {quote(str(folder))}")
 
 
 @main.command()
 @click.argument("folder", type=FOLDER, default=".")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(folder: Path, as_json: bool) -> None:
-    """Rounds, stages, counts, scores, worker. Exit code 0 idle or done, 3 running, 4 waiting for a person, 5 failed."""
+    """Show the worker, stages, counts and scores. Exit code 0: done, 3: running, 4: waiting for you, 5: failed."""
     from middo_tui.text.status import exit_code, gather
 
     facts = gather(folder)
@@ -200,38 +208,40 @@ def status(folder: Path, as_json: bool) -> None:
     "--accept",
     required=True,
     type=click.Choice(["improved", "all", "none"]),
-    help="Which of the open rewrites.",
+    help="Which pending rewrites to accept; the others are rejected.",
 )
 def review(folder: Path, accept: str) -> None:
-    """Decide all open rewrites of the newest round, as one undoable step."""
+    """Decide all pending rewrites of the newest round. `undo` reverts the decision."""
     from engine.store import commands
     from middo_tui.text.status import standing
 
     jobs = standing(folder).jobs
     if not jobs:
-        raise UsageError(f"{folder}: nothing has run yet. Start with `middo-tui run {quote(str(folder))}`.")
+        raise UsageError(
+            f"{folder}: nothing to review, no round has run yet. Start with `middo-tui run {quote(str(folder))}`."
+        )
     counts = commands.decide_open(folder, jobs[-1].round, accept, source="command line")
     at = quote(str(folder))
     if not any(counts.values()):
-        say(f"{folder}: no rewrite of round {jobs[-1].round} waits for a decision.")
+        say(f"{folder}: round {jobs[-1].round} has no pending rewrites.")
         return
-    said = f"accepted {counts['accepted']}, rejected {counts['rejected']}."
-    say(f"{said} Go on: middo-tui run {at} · Undo: middo-tui undo {at}")
+    said = f"{counts['accepted']} accepted, {counts['rejected']} rejected."
+    say(f"{said} Resume: middo-tui run {at} · Undo: middo-tui undo {at}")
 
 
 @main.command()
 @click.argument("folder", type=FOLDER, required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON list.")
-@click.option("--ask", is_flag=True, help="Also send one fixed sentence to a teacher that is not on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.option("--ask", is_flag=True, help="Also send a test request to a remote teacher.")
 def doctor(folder: Path | None, as_json: bool, ask: bool) -> None:
-    """Check the machine and, given a project, its model, teacher, data, memory and disk. Exit code 1 when a run would
-    fail.
+    """Check the machine and, for a project, its models, teacher, data, memory and disk space. Exit code 1 if a run
+    would fail.
     """
     from engine.doctor.fit import lines
     from engine.doctor.report import findings
 
     if ask and folder is None:
-        raise UsageError("--ask needs the project whose teacher is to be asked: middo-tui doctor --ask DIR")
+        raise UsageError("--ask needs a project, whose teacher it asks: middo-tui doctor --ask DIR")
     if as_json:
         found = list(findings(folder, ask))
         say_json(lines(found))
@@ -264,7 +274,7 @@ def _terminal() -> bool:
 
 
 def _nearest() -> Path:
-    """The nearest project upward from here; else one that is chosen of those in this folder, or a new one."""
+    """The project in the current folder or its nearest parent; otherwise the one chosen from a list, or a new one."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "middo.db").exists():
@@ -278,15 +288,17 @@ def _nearest() -> Path:
         return (chosen(found, _mouse()) if found else None) or _made(None)
     if found:
         names = ", ".join(one.folder.name for one in found[:5]) + (", …" if len(found) > 5 else "")
-        raise UsageError(f"no project here, but in it: {names}. Open one: middo-tui {quote(found[0].folder.name)}")
+        raise UsageError(
+            f"no project here, but in subfolders: {names}. Open one with `middo-tui {quote(found[0].folder.name)}`."
+        )
     raise UsageError(
-        "no project here. Try `middo-tui demo`, or make one: middo-tui init DIR --data FILE --model MODEL. "
-        "All commands: --help"
+        "no project here. Try `middo-tui demo`, or create a project with "
+        "`middo-tui init DIR --data FILE --model MODEL`."
     )
 
 
 def _open(folder: Path, leave_when_done: bool = False) -> int:
-    """The app on a project; plain facts where a terminal cannot show it."""
+    """Open the app; print the status instead if stdout is not a terminal. Returns the exit code."""
     if not _terminal():
         from middo_tui.cli.plain import describe, what_now
         from middo_tui.text.status import exit_code, gather
@@ -295,26 +307,26 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
         say(describe(facts))
         say(f"\n{what_now(folder)}")
         return exit_code(facts)
-    reader(folder).close()  # what cannot be read is an error in the shell, not a screen
-    gc.disable()  # until the app starts: what an import makes is no garbage
+    reader(folder).close()  # an unreadable store is an error in the shell, not in the app
+    gc.disable()  # until the app runs: imports produce no garbage worth collecting
     from middo_tui.app import MiddoApp, supported
     from middo_tui.look.preferences import load
 
     if reason := supported():
-        raise UsageError(f"{reason} `middo-tui status {quote(str(folder))}` prints the same facts.")
+        raise UsageError(f"{reason} Use `middo-tui status {quote(str(folder))}` instead.")
     preferences = load(mouse=_mouse())
     if said := permissions.note(folder):
         preferences = replace(preferences, warnings=(*preferences.warnings, said))
     app = MiddoApp(folder, leave_when_done, preferences)
     code = app.start() or 0
     if app.undone:
-        what = "1 thing that you asked for was" if app.undone == 1 else f"{app.undone} things that you asked for were"
-        say(f"{what} not done: the database could not be written. Open the app again and look.", err=True)
+        what = "1 change was" if app.undone == 1 else f"{app.undone} changes were"
+        say(f"{what} not saved: the database could not be written. Open the app again and check.", err=True)
     return code
 
 
 def _made(folder: Path | None) -> Path:
-    """A new project, made step by step in this terminal; the program ends when none is made."""
+    """Create a project with the wizard; exits if the person quits it."""
     from middo_tui.cli.new import made
 
     return made(folder, _mouse())
@@ -325,10 +337,10 @@ def _mouse() -> bool:
 
 
 def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> str:
-    """Ask for a run, and start the worker if there is something to do.
+    """Store the plan, and start the worker if there is something to run.
 
     Returns:
-        Why there is nothing to do; empty when the worker runs.
+        Why there is nothing to run; empty if the worker was started.
     """
     from engine.config import schema
     from engine.runtime import launch
@@ -340,7 +352,7 @@ def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> s
         raise launch.already_running(folder)
     settings = schema.load(folder)
     if not settings.model.name:
-        raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Name the model to improve the data for.")
+        raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Set it to the model to fine-tune.")
     if said := permissions.note(folder):
         say(said)
     stop = facts.until(now.jobs, until) if until else None
@@ -358,7 +370,7 @@ def _follow(folder: Path) -> int:
         return follow(folder, say)
     except KeyboardInterrupt:
         at = quote(str(folder))
-        say(f"\nThe run goes on. Watch it: middo-tui {at} · Pause it: middo-tui pause {at}")
+        say(f"\nThe run continues in the background. Watch it: middo-tui {at} · Pause it: middo-tui pause {at}")
         return 130
 
 

@@ -1,4 +1,4 @@
-"""``middo-tui pause``, ``resume`` and ``cancel``: what is wanted of a run, without the app."""
+"""``middo-tui pause``, ``resume``, ``cancel`` and ``undo``."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from middo_tui.terminal.console import say
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 def pause(folder: Path) -> None:
-    """Save at the next boundary, stop and free the GPU."""
-    _want(folder, "pause", "will stop at the next boundary")
+    """Pause the run: finish the current batch or checkpoint, save, and free the GPU."""
+    _want(folder, "pause", "pausing after the current batch or checkpoint")
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 def cancel(folder: Path) -> None:
-    """Stop now; what was saved stays, and `run` goes on from it."""
-    _want(folder, "cancel", "is being stopped")
+    """Stop the run now. Saved work is kept; `run` resumes from it."""
+    _want(folder, "cancel", "cancelling")
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 def resume(folder: Path) -> None:
-    """Resume the run as last asked for."""
+    """Resume the run with the options it was started with."""
     from engine.runtime import launch
     from engine.store import commands
     from middo_tui.text.status import standing
@@ -44,7 +44,7 @@ def resume(folder: Path) -> None:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 def undo(folder: Path) -> None:
-    """Undo the last step of the review, or the merge until the next round has begun."""
+    """Undo the last review decision, or the merge if the next round has not started."""
     from engine.runtime import launch
     from engine.store import commands
     from engine.store.connect import reader
@@ -56,24 +56,24 @@ def undo(folder: Path) -> None:
         merged = undoable(db, standing(folder).pid is not None)
     finally:
         db.close()
-    again = f"Go on: middo-tui run {quote(str(folder))}"
+    again = f"Resume: middo-tui run {quote(str(folder))}"
     if merged is not None:
         round = undo_merge(folder, launch.alive)
-        say(f"{folder}: the merge of round {round} is undone; its decisions stand. {again}")
+        say(f"{folder}: undid the merge of round {round}; its review decisions are kept. {again}")
         return
     step = commands.undo(folder)
     if not step.keys:
         raise UsageError(
-            f"{folder}: nothing to undo. A merge can be undone until the next round has begun, a decision until the"
-            " merge."
+            f"{folder}: nothing to undo. A review decision can be undone until the merge, a merge until the next"
+            " round starts."
         )
     count = len(step.keys)
-    rewrites = "1 rewrite of" if count == 1 else f"{count:,} rewrites of"
-    say(f"{folder}: undone; {rewrites} round {step.round} as before. {again}")
+    rewrites = "1 rewrite" if count == 1 else f"{count:,} rewrites"
+    say(f"{folder}: undid the last decision on {rewrites} of round {step.round}. {again}")
 
 
 def nothing_to_run(folder: Path) -> str:
-    """Why a run would end at once; empty when there is something to do."""
+    """Why a run would end at once; empty if there is something to run."""
     from engine.config import schema as configs
     from middo_tui.cli.plain import what_now
     from middo_tui.feed.reader import Reader
@@ -88,7 +88,7 @@ def nothing_to_run(folder: Path) -> str:
         asks = configs.load(folder).review.policy == "manual"
     if now.problem or not (now.state == "done" or (now.state == "waiting" and asks)):
         return ""
-    more = f" One more round: middo-tui run {quote(str(folder))} --rounds {now.rounds + 1}"
+    more = f" To run one more round: middo-tui run {quote(str(folder))} --rounds {now.rounds + 1}"
     return f"{folder}: nothing to run. {what_now(folder)}{more if now.state == 'done' and not now.final else ''}"
 
 
@@ -99,4 +99,4 @@ def _want(folder: Path, want: str, done: str) -> None:
     if standing(folder).pid is None:
         raise UsageError(f"{folder}: nothing is running.")
     commands.set_want(folder, want)
-    say(f"{folder}: {done}. Go on with `middo-tui resume {quote(str(folder))}`")
+    say(f"{folder}: {done}. Resume with `middo-tui resume {quote(str(folder))}`.")

@@ -1,4 +1,4 @@
-"""``middo-tui init`` and ``import``: from dataset files, or datasets of a hub, to a project."""
+"""``middo-tui init`` and ``import``: create a project from dataset files or Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -21,31 +21,37 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path)
 EVERY_S = 10.0
-DATA = "Dataset file or folder, or owner/name of a hub; may be given again."
+DATA = "Dataset file or folder, or OWNER/NAME on the Hugging Face Hub. Repeatable."
 FORMATS = ("auto", "alpaca", "sharegpt", "messages", "prompt", "preference")
-FORMAT = click.option("--format", "format_", type=click.Choice(FORMATS), default=None, help="Format (default: auto).")
-ENCODING = click.option("--encoding", default=None, help="Of text files that are not UTF-8, e.g. gb18030 or cp1252.")
+FORMAT = click.option(
+    "--format", "format_", type=click.Choice(FORMATS), default=None, help="Row format (default: auto)."
+)
+ENCODING = click.option("--encoding", default=None, help="Text encoding if not UTF-8, e.g. gb18030 or cp1252.")
 COLUMN = click.option(
-    "--column", "columns", multiple=True, metavar="OURS=YOURS", help="Map your columns, e.g. instruction=question."
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=YOURS",
+    help="Map a column, e.g. instruction=question. Repeatable.",
 )
 
-OVERLAP = click.option("--allow-overlap", is_flag=True, help="Train on held-out prompts, too, to measure memorisation.")
+OVERLAP = click.option("--allow-overlap", is_flag=True, help="Also train on held-out prompts, to measure memorisation.")
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--data", multiple=True, required=True, help=DATA)
-@click.option("--split", default=None, help="Split of a hub's dataset (default: train).")
-@click.option("--model", default=None, help="Folder or hub name of the model to improve the data for.")
-@click.option("--teacher", default=None, help="Folder or hub name of the model that rewrites.")
-@click.option("--preset", default=None, help="Settings of a known model, e.g. llama-3.1-8b.")
-@click.option("--heldout", default=None, help="Held-out samples, never trained on: a file, or owner/name of a hub.")
-@click.option("--heldout-split", default=None, help="Its split, if it is a hub's (default: test).")
+@click.option("--split", default=None, help="Split of a Hub dataset (default: train).")
+@click.option("--model", default=None, help="Model to fine-tune: a folder, or OWNER/NAME on the Hub.")
+@click.option("--teacher", default=None, help="Teacher model: a folder, or OWNER/NAME on the Hub.")
+@click.option("--preset", default=None, help="Recommended settings for a model, e.g. llama-3.1-8b.")
+@click.option("--heldout", default=None, help="Held-out set, never trained on: a file, or OWNER/NAME on the Hub.")
+@click.option("--heldout-split", default=None, help="Split of a held-out Hub dataset (default: test).")
 @FORMAT
 @ENCODING
 @COLUMN
 @OVERLAP
-@click.option("--seed", default=None, type=click.IntRange(0), help="Seed of everything random.")
+@click.option("--seed", default=None, type=click.IntRange(0), help="Random seed.")
 def init(
     folder: Path,
     data: tuple[str, ...],
@@ -61,7 +67,7 @@ def init(
     allow_overlap: bool,
     seed: int | None,
 ) -> None:
-    """Make a project in FOLDER from dataset files or datasets of a hub."""
+    """Create a project in FOLDER from dataset files or Hugging Face datasets."""
     from engine.config import defaults, schema
     from engine.project import folder as project
 
@@ -81,13 +87,13 @@ def init(
     found = _found(data, split, "--split")
     put("data", "heldout", _heldout(heldout, heldout_split))
     _say_added(folder, project.create(folder, found, settings))
-    say(f"{folder}: ready. Settings: {folder / 'config.toml'}. Next: middo-tui run {quote(str(folder))}")
+    say(f"{folder}: project created. Settings: {folder / 'config.toml'}. Next: middo-tui run {quote(str(folder))}")
 
 
 @click.command("import")
 @click.argument("folder", type=FOLDER)
 @click.argument("data", nargs=-1, required=True)
-@click.option("--split", default=None, help="Split of a hub's dataset (default: train).")
+@click.option("--split", default=None, help="Split of a Hub dataset (default: train).")
 @FORMAT
 @ENCODING
 @COLUMN
@@ -101,7 +107,7 @@ def import_(
     columns: tuple[str, ...],
     allow_overlap: bool,
 ) -> None:
-    """Add more data to round 0. Options hold for these files; [data] in config.toml for what they do not say."""
+    """Add data before the first round runs. Options override [data] in config.toml for these files."""
     from engine.project import folder as project
 
     reading = _reading(format_, encoding, columns, allow_overlap)
@@ -112,7 +118,7 @@ def import_(
 def _reading(
     format: str | None, encoding: str | None, columns: Sequence[str], allow_overlap: bool
 ) -> dict[str, object]:
-    """The keys of [data] that the options say."""
+    """The [data] keys that the command line's options set."""
     said = {
         "format": format,
         "encoding": encoding,
@@ -129,13 +135,15 @@ def _found(texts: Sequence[str], split: str | None, option: str, default: str = 
 
     wanted = [named(text, split or default) for text in texts]
     if split and not any(isinstance(one, Name) for one in wanted):
-        raise UsageError(f"{option} {split}: is for a hub's dataset, and {', '.join(texts)} is on this machine.")
+        raise UsageError(
+            f"{option} {split}: applies to Hub datasets only, and {', '.join(texts)} is a local file or folder."
+        )
     out: list[Path | Source] = []
     for one in wanted:
         if isinstance(one, Path):
             out.append(one)
         else:
-            say(f"{one}: looking it up …", err=True)
+            say(f"{one}: looking up …", err=True)
             with _telling() as said:
                 out.append(Fetch(one.written).wait(said))
     return out
@@ -145,7 +153,7 @@ def _heldout(text: str | None, split: str | None) -> str | None:
     """[data] heldout: an absolute path, or a hub's dataset with its commit."""
     if text is None:
         if split:
-            raise UsageError(f"--heldout-split {split}: is for --heldout, which was not given.")
+            raise UsageError(f"--heldout-split {split}: needs --heldout.")
         return None
     from engine.hub.names import HELDOUT_SPLIT
 
@@ -185,12 +193,10 @@ def _model(name: str | None) -> str | None:
     path = Path(name)
     if path.exists():
         if not (path / "config.json").exists():
-            raise UsageError(
-                f"--model {name}: this folder has no config.json, so it is no model in Hugging Face format."
-            )
+            raise UsageError(f"--model {name}: not a Hugging Face model, the folder has no config.json.")
         return str(path.resolve())
     if path.is_absolute() or name.startswith(".") or len(path.parts) != 2:
-        raise UsageError(f"--model {name}: there is no such folder, and a hub name looks like owner/name.")
+        raise UsageError(f"--model {name}: no such folder. A model on the Hugging Face Hub is named OWNER/NAME.")
     return name
 
 
@@ -198,7 +204,7 @@ def _pair(column: str) -> tuple[str, str]:
     """``instruction=question`` as the two names."""
     ours, said, yours = column.partition("=")
     if not (ours and said and yours):
-        raise UsageError(f"--column {column}: say which of your columns is ours, e.g. instruction=question.")
+        raise UsageError(f"--column {column}: expected OURS=YOURS, e.g. instruction=question.")
     return ours, yours
 
 
@@ -215,6 +221,6 @@ def _say_added(folder: Path, batches: list[Any]) -> None:
         for text in b.notes:
             say(f"  {text}")
         if b.rejected:
-            rows = "1 row is" if b.rejected == 1 else f"{b.rejected:,} rows are"
-            say(f"  {rows} in quarantine{f': {why(b.reasons, b.rejected - b.barred)}' if b.reasons else ''}")
+            rows = "1 row" if b.rejected == 1 else f"{b.rejected:,} rows"
+            say(f"  {rows} quarantined{f': {why(b.reasons, b.rejected - b.barred)}' if b.reasons else ''}")
             say(f"  List them: middo-tui quarantine {quote(str(folder))}")

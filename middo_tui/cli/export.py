@@ -1,4 +1,4 @@
-"""``middo-tui export`` and ``export-model``: what leaves a project, to a file, a folder or a hub."""
+"""``middo-tui export`` and ``export-model``: write a dataset or a model to a file, a folder or the Hub."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.argument("out", type=FOLDER)
-@click.option("--round", "round_", type=click.IntRange(0), default=None, help="Which dataset (default: the newest).")
+@click.option(
+    "--round", "round_", type=click.IntRange(0), default=None, help="Dataset of this round (default: the newest)."
+)
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="alpaca", show_default=True)
-@click.option("--provenance", is_flag=True, help="Add id, parent, axis and round of every row.")
-@click.option("--push", default=None, metavar="OWNER/NAME", help="Then upload it to this dataset of a hub.")
-@click.option("--private", is_flag=True, help="A dataset that --push makes is for you alone.")
+@click.option("--provenance", is_flag=True, help="Add each row's id, parent, axis and round.")
+@click.option("--push", default=None, metavar="OWNER/NAME", help="Upload to this dataset on the Hugging Face Hub.")
+@click.option("--private", is_flag=True, help="Make a dataset created by --push private.")
 def export(
     folder: Path, out: Path, round_: int | None, format_: str, provenance: bool, push: str | None, private: bool
 ) -> None:
@@ -31,7 +33,7 @@ def export(
     from engine.project import folder as project
 
     if private and not push:
-        raise UsageError("--private: is for --push, which was not asked for.")
+        raise UsageError("--private: needs --push.")
     address = _address(push, format_) if push else ""
     with _writing(out):
         count = project.export(folder, out, round_, format_, provenance)
@@ -39,26 +41,28 @@ def export(
     if push:
         from engine.release.push_to_hub import push as upload
 
-        seen = "private" if private else "for everyone to see"
-        say(f"All text of these {count:,} rows and the card leave this machine for {address} ({seen} if new)")
+        seen = "private" if private else "public"
+        say(f"Uploading {count:,} rows and the dataset card to {address} ({seen} if it is new) …")
         upload(out, push, private)
-        say(f"uploaded: {address}")
+        say(f"uploaded to {address}")
 
 
 @click.command("export-model")
 @click.argument("folder", type=FOLDER)
 @click.argument("out", type=FOLDER)
-@click.option("--round", "round_", type=click.IntRange(0), default=None, help="Which round's (default: the newest).")
-@click.option("--merged", is_flag=True, help="An adapter merged into its base: whole weights.")
+@click.option(
+    "--round", "round_", type=click.IntRange(0), default=None, help="Model of this round (default: the newest)."
+)
+@click.option("--merged", is_flag=True, help="Merge an adapter into its base model.")
 def export_model(folder: Path, out: Path, round_: int | None, merged: bool) -> None:
-    """Write a round's model to OUT: an adapter for PEFT and vLLM, or whole weights; with tokenizer and model card."""
+    """Write a round's model to OUT, with tokenizer and model card: an adapter for PEFT and vLLM, or full weights."""
     from engine.doctor.fit import size
     from engine.release.export_model import export_model as write
 
     with _writing(out):
         made = write(folder, out, round_, merged)
-    say(f"{out}: {made.kind} of round {made.round}, {size(made.size)}. Say its licence in README.md.")
-    say(f"Nothing left this machine. To share it: hf upload OWNER/NAME {out}")
+    say(f"{out}: {made.kind} of round {made.round}, {size(made.size)}. Add a licence to its README.md.")
+    say(f"Nothing was uploaded. To share it: hf upload OWNER/NAME {out}")
 
 
 @contextmanager
@@ -72,7 +76,7 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        raise DataError(f"{out}: cannot be written: {why}. Nothing was half written.") from None
+        raise DataError(f"{out}: cannot write: {why}. No partial output was left.") from None
 
 
 def _address(push: str, format: str) -> str:
@@ -80,5 +84,5 @@ def _address(push: str, format: str) -> str:
     from engine.release.push_to_hub import check
 
     if format != "hub":
-        raise UsageError(f"--push: a hub takes --format hub, not {format}.")
+        raise UsageError(f"--push: needs --format hub, not {format}.")
     return check(push)

@@ -9,7 +9,7 @@ from middo_tui.terminal.console import say
 
 @click.command("keys")
 def keys_command() -> None:
-    """Print every key with the id that keys.toml calls it by."""
+    """List every key and its id for keys.toml."""
     from middo_tui.keys import keymap, tables
     from middo_tui.look import preferences
 

@@ -1,4 +1,4 @@
-"""``middo-tui lineage``: what the Lineage screen shows, as lines or as JSON."""
+"""``middo-tui lineage``: the versions of a sample, as lines or as JSON."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 @click.argument("sample", metavar="SAMPLE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def lineage(folder: Path, sample: str, as_json: bool) -> None:
-    """Every version of a sample, with rewrites, decisions and signals.
+    """Show every version of a sample with its rewrites, decisions and signals.
 
-    SAMPLE: #120, or an id as in exports with --provenance.
+    SAMPLE is a number such as 120, or an id from an export with --provenance.
     """
     from middo_tui.feed.lineage import family, search
 
     number = sample.removeprefix("#")
     if not number.isdecimal() or int(number) >= 1 << 63:
-        raise UsageError(f"{sample}: a sample is named by its id or, like #120, by its place.")
+        raise UsageError(
+            f"{sample}: not a sample. Give a number such as 120, or an id from an export with --provenance."
+        )
     found = None if sample.startswith("#") else family(folder, int(number))
     if found is None and (place := search(folder, number)):
         found = family(folder, place[0].id)
     if found is None:
-        raise UsageError(f"{folder}: there is no sample {sample}. Held-out rows are no samples; they have no versions.")
+        raise UsageError(f"{folder}: no sample {sample}. Held-out rows are not samples and have no versions.")
     if as_json:
         say_json(facts(found))
     else:
@@ -43,7 +45,7 @@ def lineage(folder: Path, sample: str, as_json: bool) -> None:
 
 
 def facts(family: Family) -> dict[str, Any]:
-    """The family as plain values; texts are cleaned like on the screen."""
+    """The family as JSON values; control characters in texts are made visible."""
     return {
         "sample": family.chosen,
         "complete": not family.cut,
@@ -52,10 +54,10 @@ def facts(family: Family) -> dict[str, Any]:
 
 
 def lines(family: Family) -> Iterator[str]:
-    """One line per version, and below it how it was made, what was measured and what came to nothing."""
+    """One line per version; below it its rewrite, its signals per round and its rejected rewrites."""
     for version in family.versions:
         pad = "  " * version.depth
-        chosen = "  <- asked for" if version.id == family.chosen else ""
+        chosen = "  <- this sample" if version.id == family.chosen else ""
         yield f"{pad}#{version.seq}  {_origin(version, family)}  {_life(version)}{chosen}"
         yield f"{pad}  {version.text}"
         if version.made_by:
@@ -65,13 +67,13 @@ def lines(family: Family) -> Iterator[str]:
         for tried in version.tried:
             yield f"{pad}  {tried.axis} rewrite in round {tried.round}: {_decision(tried)}"
     if family.cut:
-        yield "… and more versions"
+        yield "… more versions not shown"
 
 
 def _origin(version: Version, family: Family) -> str:
     parent = family.at(version.parent)
     if parent is None:
-        return "came with the data"
+        return "imported"
     how = "inspired by" if version.axis == "diversity" else f"{version.axis} rewrite of"
     return f"{how} #{parent.seq}"
 
@@ -96,9 +98,9 @@ def _decision(one: Attempt) -> str:
 
 def _measured(one: Signals) -> str:
     values = (
-        ("loss before", one.loss_before),
-        ("after", one.loss_after),
+        ("base loss", one.loss_before),
+        ("tuned loss", one.loss_after),
         ("similarity", one.similarity),
         ("quality", one.quality),
     )
-    return ", ".join(f"{name} {value:.3f}" for name, value in values if value is not None) or "nothing was measured"
+    return ", ".join(f"{name} {value:.3f}" for name, value in values if value is not None) or "not measured"

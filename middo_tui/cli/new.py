@@ -1,4 +1,4 @@
-"""The wizard as the command line opens it: where there is no project yet and a terminal to ask in."""
+"""Opens the wizard, or the list of projects, from the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def chosen(found: list[Project], mouse: bool) -> Path | None:
     from middo_tui.screens.home import NEW, Home
 
     if reason := supported():
-        raise UsageError(f"{reason} Name a project: middo-tui status {found[0].folder.name}")
+        raise UsageError(f"{reason} Name a project, e.g. middo-tui status {found[0].folder.name}")
     folder = Home(found, load(mouse=mouse)).start()
     if folder is None:
         sys.exit(0)
@@ -36,9 +36,9 @@ def made(folder: Path | None, mouse: bool) -> Path:
         UsageError: this terminal cannot show the wizard.
     """
     if reason := supported():
-        raise UsageError(f"{reason} Make a project with middo-tui init DIR --data FILE --model MODEL.")
+        raise UsageError(f"{reason} Create a project with `middo-tui init DIR --data FILE --model MODEL`.")
     found = Wizard(load(mouse=mouse), folder).start()
     if found is None:
-        say("No project was made. Begin again: middo-tui; or without data: middo-tui demo")
+        say("No project was created. Start over with `middo-tui`, or try `middo-tui demo`.")
         sys.exit(0)
     return found

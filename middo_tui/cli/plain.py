@@ -25,7 +25,7 @@ PROGRESS_EVERY_S = 5.0
 ENDED = frozenset({"done", "failed", "waiting", "paused", "cancelled"})
 CODES = {"waiting": 4, "failed": 1, "lost": 1, "interrupted": 1, "cancelled": 1}
 HEADER = ("round", "size", "selected C/D/Q", "rewritten", "accepted C/D/Q", "held-out loss", "accuracy", "change")
-HOURS = "it may take hours, and the run goes on when the terminal is closed"
+HOURS = "this may take hours; the run continues if the terminal closes"
 Echo = Callable[[str], Any]
 
 
@@ -81,14 +81,14 @@ class Narrator:
 
 
 def _event(stage: StageView) -> str:
-    """What a change of state is called."""
+    """A stage's new state as text, e.g. ``✔ done in 12 s``."""
     mark = MARKS.get(stage.state, "?")
     if stage.state == "running":
-        return f"{mark} started" if not stage.done else f"{mark} goes on at {number_format.count(stage.done)}"
+        return f"{mark} started" if not stage.done else f"{mark} resumed at {number_format.count(stage.done)}"
     if stage.state == "done" and stage.started_at and stage.finished_at:
         return f"{mark} done in {number_format.duration(stage.finished_at - stage.started_at)}"
     if stage.state == "waiting":
-        return f"{mark} waits for a person{': ' + stage.error if stage.error else ''}"
+        return f"{mark} waiting{': ' + stage.error if stage.error else ' for review'}"
     return f"{mark} {stage.state}{': ' + stage.error if stage.error else ''}"
 
 
@@ -102,7 +102,7 @@ def _progress(stage: StageView) -> str:
 
 
 def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
-    """Tell a run as it goes, until its worker ends; then the table of rounds and what to do next.
+    """Print a run's progress until its worker ends, then the table of rounds and the next command.
 
     Returns:
         0 done or paused, 4 waiting for review, 1 failed, cancelled or lost.
@@ -140,7 +140,7 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
 
 
 def what_now(project: Path) -> str:
-    """What the state of ``project`` asks for, and the command that does it."""
+    """The state of ``project`` in a sentence, and the command to run next."""
     reader = Reader(project)
     try:
         view = reader.view()
@@ -153,16 +153,16 @@ def _closing_words(view: LoopView, project: Path) -> str:
     at = quote(str(project))
     ways = {
         **dict.fromkeys(("running", "pausing", "cancelling", "locked", "full"), f"Watch it with `middo-tui {at}`."),
-        "lost": f"End it with `middo-tui cancel {at}`.",
-        "waiting": f"Decide with `middo-tui review {at} --accept improved`, or in the app: `middo-tui {at}`.",
+        "lost": f"Stop it with `middo-tui cancel {at}`.",
+        "waiting": f"Review in the app with `middo-tui {at}`, or run `middo-tui review {at} --accept improved`.",
         "new": f"Start with `middo-tui run {at}`.",
-        "done": f"Take the dataset out with `middo-tui export {at} OUT`.",
+        "done": f"Export the dataset with `middo-tui export {at} OUT`.",
     }
-    go_on = f"Go on with `middo-tui run {at}`."
+    resume = f"Resume with `middo-tui run {at}`."
     if view.state == "waiting" and not view.waiting.open:
-        return f"{notice(view, keys=False).text} {go_on}"
-    anew = f" With other settings: `middo-tui run {at} --redo select` (or rewrite)." if view.unchanged else ""
-    return f"{notice(view, keys=False).text} {ways.get(view.state, go_on)}{anew}".strip()
+        return f"{notice(view, keys=False).text} {resume}"
+    redo = f" With other settings, redo it: `middo-tui run {at} --redo select` (or rewrite)." if view.unchanged else ""
+    return f"{notice(view, keys=False).text} {ways.get(view.state, resume)}{redo}".strip()
 
 
 def _triple(counts: Sequence[int]) -> str:
@@ -170,7 +170,7 @@ def _triple(counts: Sequence[int]) -> str:
 
 
 def _cells(entry: Mapping[str, Any], first: float | None) -> tuple[str, ...]:
-    """One row of the table; ``first`` is the first measured accuracy, that ``change`` is told against."""
+    """One row of the table. ``first``: the first measured accuracy, which ``change`` is relative to."""
     scores, errors = entry["scores"], entry.get("stderr", {})
     accuracy, error = scores.get("accuracy"), errors.get("accuracy")
     by_axis = entry.get("rewrites_by_axis", {})
@@ -191,9 +191,9 @@ def _cells(entry: Mapping[str, Any], first: float | None) -> tuple[str, ...]:
 
 
 def rounds_table(status: Mapping[str, Any]) -> str:
-    """The rounds of ``status --json`` as an aligned table; a closing round only measures."""
+    """The rounds of ``status --json`` as an aligned table. The final evaluation has no rewrites."""
     if not status["rounds"]:
-        return "No round has begun."
+        return "No round has started."
     measured = [entry["scores"]["accuracy"] for entry in status["rounds"] if "accuracy" in entry["scores"]]
     rows = [HEADER]
     for entry in status["rounds"]:
@@ -205,13 +205,13 @@ def rounds_table(status: Mapping[str, Any]) -> str:
 
 
 def errors_note(status: Mapping[str, Any]) -> list[str]:
-    """What the ± of the table holds; nothing where there is none."""
+    """The legend for the table's ±; empty if it has none."""
     shown = any(entry.get("stderr", {}).get("accuracy") for entry in status["rounds"])
-    return ["± standard error over the held-out questions; it leaves out what training again would change"] * shown
+    return ["± is the standard error over held-out questions; it excludes the variance between training runs"] * shown
 
 
 def task_lines(status: Mapping[str, Any]) -> list[str]:
-    """The newest measured round's figures against the round before; none where the table has them all."""
+    """Scores of the newest measured round and their change from the round before; empty if the table has them all."""
     measured = next((entry for entry in reversed(status["rounds"]) if entry["scores"]), None)
     if measured is None or not measured["scores"].keys() - {"accuracy", "heldout_loss"}:
         return []
@@ -226,14 +226,14 @@ def task_lines(status: Mapping[str, Any]) -> list[str]:
 
 
 def _change(found: Mapping[str, Any]) -> str:
-    """``  +0.0125 ±0.0177 within its error``."""
+    """E.g. ``  +0.0125 ±0.0177 within error``."""
     error, beyond = found["stderr"], found["beyond_stderr"]
-    words = "" if beyond is None else " within its error" if not beyond else " better" if found["better"] else " worse"
+    words = "" if beyond is None else " within error" if not beyond else " better" if found["better"] else " worse"
     return f"  {number_format.change(found['change'], 4)}{'' if error is None else f' ±{error:.4f}'}{words}"
 
 
 def describe(status: Mapping[str, Any]) -> str:
-    """``middo-tui status``: who, where, the stages of the newest round, the table."""
+    """The text of ``middo-tui status``: project, worker, the newest round's stages, the table of rounds."""
     worker = status["worker"]
     pid = f" (pid {worker['pid']})" if worker["pid"] else ""
     lines = [
@@ -246,8 +246,8 @@ def describe(status: Mapping[str, Any]) -> str:
     if not status["rounds"]:
         data = status.get("dataset", {})
         size, bad = (data.get(name, 0) for name in ("imported", "quarantined"))
-        more = [f"{bad:,} in quarantine"] * bool(bad)
-        lines.append(f"data     {', '.join([f'{size:,} samples', *more])}, nothing has run yet")
+        more = [f"{bad:,} quarantined"] * bool(bad)
+        lines.append(f"data     {', '.join([f'{size:,} samples', *more])}; no round has run yet")
         return "\n".join([*lines, *heldout(data)])
     lines += heldout(status.get("dataset", {}))
     newest = status["rounds"][-1]
@@ -264,16 +264,16 @@ def describe(status: Mapping[str, Any]) -> str:
 
 
 def heldout(data: Mapping[str, int]) -> list[str]:
-    """How many samples are held out, and whether the figures measured on them can be believed."""
+    """The lines on the held-out set: its size, and a warning if its prompts are trained on."""
     held, both = data.get("heldout", 0), data.get("overlap", 0)
     if not held:
         return []
-    said = f"heldout  {held:,} samples, {both:,} of their prompts are also in the training data"
+    said = f"heldout  {held:,} samples, {both:,} with prompts that are also in the training data"
     if not both:
         return [said]
     return [
-        f"{said}: scores measure memorisation",
-        "         Not wanted? Make a new project of the same files without allow_overlap: init keeps the two apart",
+        f"{said}: scores partly measure memorisation",
+        "         To avoid this, create a new project from the same files without allow_overlap",
     ]
 
 

@@ -1,4 +1,4 @@
-"""``middo-tui quarantine``: the rows that an import could not use, with file, row and reason."""
+"""``middo-tui quarantine``: rows that could not be imported, with file, row number and reason."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ EXCERPT = 300
 
 @click.command()
 @click.argument("folder", type=FOLDER, default=".")
-@click.option("--reason", default="", metavar="WORDS", help="Only reasons with these words.")
-@click.option("--file", "file_", default="", metavar="WORDS", help="Only files whose names contain this.")
-@click.option("--counts", is_flag=True, help="Rows per reason instead of the rows.")
-@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="At most so many; 0: all.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the row's text.")
+@click.option("--reason", default="", metavar="WORDS", help="Only reasons that contain this text.")
+@click.option("--file", "file_", default="", metavar="WORDS", help="Only files whose name contains this text.")
+@click.option("--counts", is_flag=True, help="Count rows per reason instead of listing rows.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Maximum number of lines; 0: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with the row's text.")
 def quarantine(folder: Path, reason: str, file_: str, counts: bool, limit: int, as_json: bool) -> None:
-    """List rows that could not be imported, and why. Exit code 0, also when there are none."""
+    """List rows that could not be imported, and why. Exit code 0 even if there are none."""
     from engine.store import quarantine as held
     from engine.store.connect import reader
 
@@ -43,6 +43,6 @@ def quarantine(folder: Path, reason: str, file_: str, counts: bool, limit: int, 
                 say(one_line(f"{one.file}, row {one.row}: {one.reason}", 2 * EXCERPT))
                 say(f"    {one_line(one.raw, EXCERPT)}")
         if not as_json:
-            say(f"{total:,} rows in quarantine" + (" match" if reason or file_ else ""))
+            say(f"{total:,} quarantined rows" + (" match" if reason or file_ else ""))
     finally:
         db.close()

@@ -1,4 +1,4 @@
-"""docs/REFERENCE.md, generated: ``python -m middo_tui.cli.reference > docs/REFERENCE.md``.
+"""Generates docs/REFERENCE.md: ``python -m middo_tui.cli.reference > docs/REFERENCE.md``.
 
 Commands come from click, keys from the key tables, settings from config.toml's template and schema, exit codes from
 the functions that return them. A test holds the page equal to what this module prints: change the source, not the page.
@@ -45,7 +45,7 @@ def commands() -> dict[str, click.Command]:
 
 def _commands() -> Iterator[str]:
     yield "## Commands\n"
-    yield "Every command also takes `-h` or `--help`.\n"
+    yield "Every command also accepts `-h` or `--help`.\n"
     yield from _command("", main)
     for name, command in commands().items():
         yield from _command(name, command)
@@ -77,8 +77,8 @@ def _exit_codes() -> Iterator[str]:
     """What ``status`` and ``run --wait`` return in each state."""
     yield "## Exit codes\n"
     yield (
-        "0: done. 1: a run, check or file failed; the message says why. 2: wrong usage or a config.toml that cannot be"
-        " used. `status` and `run --wait` also tell the state of the run:\n"
+        "0: success. 1: a run, check or file failed; the message says why. 2: wrong usage or an invalid config.toml."
+        " `status` and `run --wait` also report the state of the run:\n"
     )
     rows = [(state, str(status.exit_code({"worker": {"state": state}})), _after(state)) for state in STATES]
     yield from _table(("state", "`status`", "`run --wait`"), rows)

@@ -1,4 +1,4 @@
-"""``middo-tui samples``: the Samples screen's list without a screen, with the same filters and the same order."""
+"""``middo-tui samples``: list samples, with the Samples screen's filters and orders."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ FOLDER = click.Path(path_type=Path)
 @click.command()
 @click.argument("folder", type=FOLDER, default=".")
 @click.option("--where", default="", metavar="EXPR", help="Filter, e.g. 'loss_after>3 quality<4 axis:C text:\"word\"'.")
-@click.option("--sort", default="seq", metavar="COLUMN", help="A signal, e.g. quality; worst first.")
-@click.option("--reverse", is_flag=True, help="The other way round.")
-@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="At most so many rows; 0: all.")
+@click.option("--sort", default="seq", metavar="COLUMN", help="Sort by a signal, e.g. quality, worst first.")
+@click.option("--reverse", is_flag=True, help="Reverse the order.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Maximum number of rows; 0: all.")
 @click.option(
-    "--round", "round_", type=click.IntRange(0), default=None, help="Which dataset (default: the newest scored)."
+    "--round",
+    "round_",
+    type=click.IntRange(0),
+    default=None,
+    help="Dataset of this round (default: the newest scored).",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, round_: int | None, as_json: bool) -> None:
     """List samples with their signals."""
     from engine.errors import UsageError
@@ -37,7 +41,7 @@ def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, roun
         rounds = pages.rounds()
         round = pages.newest_scored() if round_ is None else round_
         if round not in rounds:
-            raise UsageError(f"--round {round}: the project has datasets {rounds[0]} to {rounds[-1]}.")
+            raise UsageError(f"--round {round}: the project has rounds {rounds[0]} to {rounds[-1]}.")
         wanted = Order(round, where, check_sort(sort), (sort not in RISING) != reverse)
         ids = (id for block in pages.order(wanted) for id in block)
         shown = list(islice(ids, limit or None))

@@ -1,4 +1,4 @@
-"""Pictures of the screens for the documentation: ``python -m middo_tui.cli.screenshots OUT_DIR PROJECT``.
+"""Takes the documentation's screenshots: ``python -m middo_tui.cli.screenshots OUT_DIR PROJECT``.
 
 Headless and without a worker: what is in the store is what is painted, at the two sizes that the screens are made for.
 """
@@ -28,7 +28,7 @@ PAGES = (
 
 
 async def settled(pilot: Pilot[int]) -> None:
-    """Until the threads that read for a screen have read: all but the one that follows the store."""
+    """Wait for all worker threads of the app but the one that follows the store."""
     await pilot.pause()
     while reading := [work for work in pilot.app.workers if work.group != "feed" and not work.is_finished]:
         await pilot.app.workers.wait_for_complete(reading)

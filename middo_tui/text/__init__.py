@@ -1,1 +1,1 @@
-"""Numbers and facts in words: formats, notices, status, differences between texts."""
+"""Formats numbers, notices, the status and differences between texts for people to read."""

@@ -1,6 +1,6 @@
-"""The one line that says what is going on and what to do next: on the screen, and at the end of the plain lines.
+"""The notice: one line with the state of the run and what to do next, for the Loop screen and for plain output.
 
-Every state has one, also the empty and the broken ones, and each names the way out.
+Every state has one, including empty and broken ones, and it names the next action.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from middo_tui.text import number_format
 
 
 class Notice(NamedTuple):
-    """A sentence and its role in ``theme.ROLES``."""
+    """The text, and its role in ``theme.ROLES``."""
 
     text: str
     role: str = ""
 
 
 def notice(view: LoopView, keys: bool = True) -> Notice:
-    """What ``view`` asks for. ``keys``: name the app's keys; otherwise the sentence stands alone."""
+    """The notice for ``view``. ``keys``: add which keys to press."""
     if view.problem:
         return Notice(view.problem, "bad")
     says = {
@@ -61,100 +61,98 @@ def _run(keys: bool, what: str) -> str:
 def _new(view: LoopView, keys: bool) -> Notice:
     size = view.table[0].size if view.table else 0
     if not size:
-        return Notice("There is no data yet. Add some: middo-tui import DIR FILE", "decide")
-    what = _run(keys, "starts round 0 of the loop.")
-    return Notice(f"{size:,} samples are ready, nothing has run yet.{what}", "decide")
+        return Notice("No data yet. Add some: middo-tui import DIR FILE", "decide")
+    what = _run(keys, "starts the first round.")
+    return Notice(f"{size:,} samples imported, no round has run yet.{what}", "decide")
 
 
 def says_teacher(view: LoopView) -> bool:
-    """Whether the screen's notice is about what the teacher takes, so that nothing beside it need be."""
+    """Whether the Loop screen's notice already shows the teacher's cost, so that no other line needs to."""
     return bool(view.teacher and view.state == "running" and view.current and view.current.name == "rewrite")
 
 
 def _running(view: LoopView, keys: bool) -> Notice:
     if view.held:
-        ways = _do(
-            keys, f"{press('loop.pause')} pauses it, {press('loop.cancel')} stops it now; it can go on from there."
-        )
-        return Notice(f"{view.held} Look at logs/ in the project.{ways}", "bad")
-    if keys and says_teacher(view):  # the plain lines have a line for it
+        ways = _do(keys, f"{press('loop.pause')} pauses it, {press('loop.cancel')} stops it now; it can be resumed.")
+        return Notice(f"{view.held} Check logs/ in the project.{ways}", "bad")
+    if keys and says_teacher(view):  # plain output has a line of its own for it
         if view.batch:
-            leave = f"It may take hours: {press('app.leave')} quits, the terminal can be closed, the run goes on."
+            leave = f"This may take hours. {press('app.leave')} quits; the run continues in the background."
             return Notice(f"{view.batch[0].upper()}{view.batch[1:]}. {leave} Teacher: {view.teacher}", "dim")
         if view.writing:
             return Notice(f"{view.writing[0].upper()}{view.writing[1:]}. Teacher: {view.teacher}", "dim")
         return Notice(f"teacher: {view.teacher}", "dim")
     if view.holds_until is not None:
         at = number_format.clock(view.holds_until, seconds=True)
-        what = _do(keys, f"{press('loop.undo')} undoes the merge; {press('loop.run')} begins at once.")
-        return Notice(f"Round {view.undo} is merged. The next round begins at {at}.{what}", "decide")
+        what = _do(keys, f"{press('loop.undo')} undoes the merge; {press('loop.run')} starts it now.")
+        return Notice(f"Round {view.undo} is merged. The next round starts at {at}.{what}", "decide")
     if view.until:
         return Notice(f"Stops after {view.until}.", "dim")
-    return Notice("Auto-review is on: rewrites that the signals call better are accepted." if view.auto else "", "dim")
+    return Notice("Auto-review is on: rewrites that improved are accepted." if view.auto else "", "dim")
 
 
 def _pausing(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Pausing: {_where(view)} stops at its next safe point and frees the machine.", "strong")
+    return Notice(f"Pausing: {_where(view)} stops after the current batch or checkpoint and frees the GPU.", "strong")
 
 
 def _cancelling(view: LoopView, keys: bool) -> Notice:
-    ended = " The provider is asked to end its batch; what it has done is taken in." if view.batch else ""
-    return Notice(f"Cancelling {_where(view)}: what is saved stays.{ended}", "strong")
+    ended = " The provider has been asked to cancel its batch; finished calls are kept." if view.batch else ""
+    return Notice(f"Cancelling {_where(view)}. Saved work is kept.{ended}", "strong")
 
 
 def _paused(view: LoopView, keys: bool) -> Notice:
-    out = f" The provider goes on with its {view.batch}." if view.batch else ""
-    return Notice(f"Paused in {_where(view)}.{out}{_run(keys, 'goes on from there.')}", "decide")
+    out = f" The provider keeps working on its {view.batch}." if view.batch else ""
+    return Notice(f"Paused in {_where(view)}.{out}{_run(keys, 'resumes.')}", "decide")
 
 
 def _cancelled(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Cancelled in {_where(view)}.{_run(keys, 'goes on from what is saved.')}", "decide")
+    return Notice(f"Cancelled in {_where(view)}.{_run(keys, 'resumes from the saved work.')}", "decide")
 
 
 def _interrupted(view: LoopView, keys: bool) -> Notice:
-    go_on = _run(keys, "goes on from there.")
-    return Notice(f"Interrupted: the worker ended in {_where(view)}. Nothing saved is lost.{go_on}", "decide")
+    resume = _run(keys, "resumes.")
+    return Notice(f"Interrupted: the worker died in {_where(view)}. Saved work is kept.{resume}", "decide")
 
 
 def _lost(view: LoopView, keys: bool) -> Notice:
-    text = f"The worker lives but is silent, in {_where(view)}. Look at logs/worker.log in the project."
+    text = f"The worker is not responding, in {_where(view)}. Check logs/worker.log in the project."
     return Notice(text + _do(keys, f"{press('loop.cancel')} cancels it."), "bad")
 
 
 def _held(view: LoopView, keys: bool) -> Notice:
-    out = "Free 64 MB or more" if view.state == "full" else "End that program"
-    return Notice(f"{view.held} {out}: {_where(view)} then goes on by itself, nothing is lost.", "bad")
+    fix = "Free at least 64 MB" if view.state == "full" else "Close that program"
+    return Notice(f"{view.held} {fix}; {_where(view)} then continues by itself. Nothing is lost.", "bad")
 
 
 def _waiting(view: LoopView, keys: bool) -> Notice:
     waiting, stage = view.waiting, view.stage("waiting")
     if stage is not None and stage.error:
-        return Notice(f"{stage.error}{_run(keys, 'goes on.')}", "decide")
+        return Notice(f"{stage.error}{_run(keys, 'resumes.')}", "decide")
     if not waiting.open:
         again = view.next is not None and view.next[1] in ("rewrite", "verify")  # texts sent back, or edited
-        what = _run(keys, f"goes on with {view.next[1] if again and view.next else 'the merge'}.")
-        return Notice(f"Round {view.round}: everything is decided.{what}", "decide")
+        what = _run(keys, f"continues with {view.next[1] if again and view.next else 'the merge'}.")
+        return Notice(f"Round {view.round}: all rewrites are reviewed.{what}", "decide")
     axes = [f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True) if n]
     better = "all" if waiting.improved == waiting.open else f"{waiting.improved:,}"
-    of = f"{better} better by their signals" + (f" ({', '.join(axes)})" if axes else "")
+    of = f"{better} improved" + (f" ({', '.join(axes)})" if axes else "")
     if waiting.open == 1:
-        of = "better by its signals" if waiting.improved else "not better by its signals"
-    count = "1 rewrite" if waiting.open == 1 else f"{waiting.open:,} rewrites"
+        of = "improved" if waiting.improved else "not improved"
+    count = "1 pending rewrite" if waiting.open == 1 else f"{waiting.open:,} pending rewrites"
     look, accept = press("app.go-review"), press("loop.accept_improved")
-    what = _do(keys, f"{look} goes through them; {accept} accepts the better ones and rejects the rest.")
-    return Notice(f"Round {view.round} waits for you: {count}, {of}.{what}", "decide")
+    what = _do(keys, f"{look} reviews them; {accept} accepts the improved ones and rejects the rest.")
+    return Notice(f"Round {view.round} is waiting for review: {count}, {of}.{what}", "decide")
 
 
 def _failed(view: LoopView, keys: bool) -> Notice:
     stage = view.stage("failed") or StageView("stage")
-    reason = stage.error.strip() or "no reason was recorded; see logs/ in the project"
-    return Notice(f"{stage.name} failed: {reason}{_run(keys, 'tries again from what is saved.')}", "bad")
+    reason = stage.error.strip() or "no error was recorded; check logs/ in the project"
+    return Notice(f"{stage.name} failed: {reason}{_run(keys, 'retries from the saved work.')}", "bad")
 
 
 def _idle(view: LoopView, keys: bool) -> Notice:
     round, stage = view.next or (0, "train")
-    ahead = f" The teacher: {view.teacher}." if stage == "rewrite" and view.teacher else ""
-    return Notice(f"Nothing is running.{_run(keys, f'goes on with {stage} of round {round}.')}{ahead}", "decide")
+    ahead = f" Teacher: {view.teacher}." if stage == "rewrite" and view.teacher else ""
+    return Notice(f"Nothing is running.{_run(keys, f'continues with {stage} of round {round}.')}{ahead}", "decide")
 
 
 def _done(view: LoopView, keys: bool) -> Notice:
@@ -162,20 +160,24 @@ def _done(view: LoopView, keys: bool) -> Notice:
     said = f"Done: {view.reason}." + (f" {brought[0].upper()}{brought[1:]}." if brought else "")
     export, more = f"{press('app.go-rounds')}, then {press('rounds.export')},", press("loop.more")
     if view.unchanged:
-        on = "with other settings `middo-tui run DIR --redo select` (or rewrite) does this round anew."
+        on = "to redo this round with other settings: `middo-tui run DIR --redo select` (or rewrite)."
     else:
-        on = "the rule that ended the loop lets no further round run." if view.final else f"{more} runs one more round."
-    return Notice(said + _do(keys, f"{export} writes the dataset; {on}"), "strong")
+        on = (
+            "the stop rule ended the loop, so no further round can run."
+            if view.final
+            else f"{more} runs one more round."
+        )
+    return Notice(said + _do(keys, f"{export} exports the dataset; {on}"), "strong")
 
 
 def unindexed(count: int) -> str:
-    """Why a search for words may miss a sample."""
+    """The note that text search may miss ``count`` new samples."""
     what = "1 new sample is" if count == 1 else f"{count:,} new samples are"
-    return f"The index of words is still being built: {what} not found by their words yet."
+    return f"The text index is still being built: {what} not searchable yet."
 
 
 def gain(view: LoopView) -> str:
-    """What the rounds brought, from the first measured round to the last; empty with fewer than two."""
+    """The change of the main score from the first measured round to the last; empty with fewer than two."""
     task = next((row.task for row in reversed(view.table) if row.task), "")
     scores = [row.score if row.task == task else None for row in view.table]
     shares = all(abs(score) <= 1 for score in scores if score is not None)

@@ -1,4 +1,4 @@
-"""How numbers are written: one way for each kind, everywhere, so that columns line up and units are said once."""
+"""Formats of numbers: one per kind, used everywhere, so that columns line up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MINUTE_CUTOFF_S = 5400
 
 
 def count(value: int | None) -> str:
-    """``12,345``."""
+    """E.g. ``12,345``."""
     return NONE if value is None else f"{value:,}"
 
 

@@ -32,7 +32,7 @@ class Change(Struct, frozen=True):
 
     @property
     def beyond(self) -> bool | None:
-        """Larger than its standard error."""
+        """Whether the change is larger than its standard error."""
         if self.change is None or self.combined is None:
             return None
         return abs(self.change) > self.combined

@@ -1,4 +1,4 @@
-"""The facts of a project as one dictionary: what ``status`` prints, scripts read and the app shows. Loads no torch."""
+"""The state of a project as one dictionary, for ``status``, scripts and the app. Loads no torch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ COUNTED = ("proposed", "rejected", "accepted", "failed")
 
 
 class Standing(NamedTuple):
-    """Where a project stands: what ``gather`` says of the worker, and the jobs, few for any number of samples.
+    """The worker's state and the jobs.
 
-    ``trouble``: what holds a live worker up, as a sentence; None: nothing.
+    ``trouble``: what a live worker is waiting for, as a sentence; None if nothing blocks it.
     """
 
     state: str
@@ -34,7 +34,7 @@ class Standing(NamedTuple):
 
 
 def standing(project: Path) -> Standing:
-    """What commands need to know before they do something.
+    """The part of ``gather`` that commands check before they act.
 
     Raises:
         StoreError: there is no project at ``project``.
@@ -55,7 +55,7 @@ def _standing(db: sqlite3.Connection, project: Path, jobs: list[Job]) -> Standin
 
 
 def gather(project: Path) -> dict[str, Any]:
-    """Everything ``status --json`` promises.
+    """Everything that ``status --json`` prints.
 
     Raises:
         StoreError: there is no project at ``project``.
@@ -92,9 +92,9 @@ def _wrong_config(project: Path) -> str | None:
 
 
 def _idle_state(jobs: list[Job], cut_short: bool) -> str:
-    """What a project without a worker is: idle, waiting, failed, paused, cancelled or interrupted.
+    """The state of a project without a worker: idle, waiting, failed, paused, cancelled or interrupted.
 
-    ``cut_short``: the last worker ended without signing off, which it does also when it was killed between two stages.
+    ``cut_short``: the last worker ended without signing off, e.g. because it was killed between two stages.
     """
     states = [job.state for job in jobs]
     if "running" in states:  # its worker is gone: killed, or the machine went down
@@ -104,7 +104,7 @@ def _idle_state(jobs: list[Job], cut_short: bool) -> str:
 
 
 def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, int]:
-    """The first dataset's counts, and how many held-out prompts the newest one trains on (none should be)."""
+    """Counts of the first dataset, and how many held-out prompts the newest one contains (0 is right)."""
     count = db.execute("SELECT count(*), coalesce(sum(seq IS NOT NULL), 0) FROM heldout").fetchone()
     return {
         "imported": read.size(db, 0) + int(count[1]),
@@ -153,14 +153,14 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
 
 
 def exit_code(status: dict[str, Any]) -> int:
-    """0 idle or done, 3 running, 4 waiting for review, 5 failed, lost or interrupted."""
+    """0: idle or done; 3: running; 4: waiting for a person; 5: failed, lost or interrupted."""
     state = status["worker"]["state"]
     codes = {"running": RUNNING, "waiting": WAITING, "failed": FAILED, "lost": FAILED, "interrupted": FAILED}
     return codes.get(state, IDLE)
 
 
 def until(jobs: Sequence[Job], stage: str) -> tuple[int, str]:
-    """Which round ``--until stage`` means: the newest if the stage is still owed there, else the next."""
+    """The round that ``--until stage`` refers to: the newest if the stage is pending there, else the next."""
     newest = max((job.round for job in jobs), default=0)
     state = {job.stage: job.state for job in jobs if job.round == newest}
     return (newest + 1 if state.get(stage) == "done" else newest), stage

@@ -1,6 +1,6 @@
-"""What the teacher of a round takes, in one line: calls, tokens and money so far, of how much, and where texts go.
+"""A round's teacher in one line: calls, tokens and money so far and forecast, and where texts are sent.
 
-The same words on the Loop screen and in ``middo-tui status``.
+Used by the Loop screen and by ``middo-tui status``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from middo_tui.text import number_format
 
 
 def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
-    """``asked`` and ``ahead``: as ``engine.store.teacher`` reads them. Empty when there is nothing to say yet."""
+    """Calls, tokens and cost so far and forecast; empty if no call was made or forecast.
+
+    ``asked`` and ``ahead``: as ``engine.store.teacher`` reads them.
+    """
     if not asked["calls"] and not (ahead and ahead["calls"]):
         return ""
     tokens = asked["tokens_in"] + asked["tokens_out"]
@@ -28,14 +31,14 @@ def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
         parts.append(f"{asked['failed']:,} failed")
     if asked.get("lost"):
         tokens_lost = number_format.short(asked["lost_tokens"])
-        parts.append(f"{asked['lost']:,} tries without a reply, counted as {tokens_lost} tokens at most")
+        parts.append(f"{asked['lost']:,} attempts without a reply, counted as {tokens_lost} tokens at most")
     if ahead["sent_to"]:
-        parts.append(f"texts go to {guard.one_line(ahead['sent_to'])}")
+        parts.append(f"texts are sent to {guard.one_line(ahead['sent_to'])}")
     return " · ".join(parts)
 
 
 def batch(facts: Mapping[str, Any] | None, now: float) -> str:
-    """``batch of 2,000 calls: 812 done · 1 h 12 min so far, until Sat 14:05 at the latest``; empty: none is out.
+    """``batch of 2,000 calls: 812 done · 1 h 12 min elapsed, due by Sat 14:05``; empty without a batch.
 
     ``facts``: as ``engine.store.teacher`` reads them. ``now``: wall time in seconds.
     """
@@ -44,26 +47,26 @@ def batch(facts: Mapping[str, Any] | None, now: float) -> str:
     many = "batch" if facts["batches"] == 1 else f"{facts['batches']:,} batches"
     done = f"{facts['completed']:,} done" + (f", {facts['failed']:,} failed" if facts["failed"] else "")
     if facts["cancelling"]:
-        done += ", being ended"
-    until = f", until {number_format.day(facts['until'])} at the latest" if facts["until"] else ""
-    return f"{many} of {facts['calls']:,} calls: {done} · {number_format.duration(now - facts['since'])} so far{until}"
+        done += ", cancelling"
+    due = f", due by {number_format.day(facts['until'])}" if facts["until"] else ""
+    return f"{many} of {facts['calls']:,} calls: {done} · {number_format.duration(now - facts['since'])} elapsed{due}"
 
 
 def writing(facts: Mapping[str, Any] | None) -> str:
-    """``writing prompts: 12 of 60 whole · 3.4k tokens, 84 a second · 2 min so far, about 6 min left · “… the text”``.
+    """``writing prompts: 12 of 60 done · 3.4k tokens, 84/s · 2 min elapsed, about 6 min left · “… the text”``.
 
-    Empty: a teacher on this machine writes nothing. ``facts``: as ``engine.store.teacher`` reads them.
+    Empty if no local teacher is writing. ``facts``: as ``engine.store.teacher`` reads them.
     """
     if facts is None:
         return ""
     if facts["step"] == "load":
-        return "the teacher is being loaded"
-    again = f", try {facts['attempt']}" if facts["attempt"] > 1 else ""
-    speed = f", {facts['per_s']:,.{0 if facts['per_s'] >= 10 else 1}f} a second" if facts["per_s"] else ""
+        return "loading the teacher"
+    again = f", attempt {facts['attempt']}" if facts["attempt"] > 1 else ""
+    speed = f", {facts['per_s']:,.{0 if facts['per_s'] >= 10 else 1}f}/s" if facts["per_s"] else ""
     parts = [
-        f"writing {facts['step']}s{again}: {facts['done']:,} of {facts['total']:,} whole",
+        f"writing {facts['step']}s{again}: {facts['done']:,} of {facts['total']:,} done",
         f"{number_format.short(facts['tokens'])} {'token' if facts['tokens'] == 1 else 'tokens'}{speed}",
-        f"{number_format.duration(facts['seconds'])} so far",
+        f"{number_format.duration(facts['seconds'])} elapsed",
     ]
     if facts["left_s"] is not None:
         parts[-1] += f", about {number_format.duration(facts['left_s'])} left"

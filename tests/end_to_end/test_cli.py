@@ -170,7 +170,7 @@ def test_bad_rows_are_quarantined_with_their_row_and_reason(tmp_path: Path) -> N
     path.write_text("\n".join(rows))
     done = cli("init", tmp_path / "P", "--data", path)
     assert done.exit_code == 0, done.output
-    assert "3 rows are in quarantine" in done.output
+    assert "3 rows quarantined" in done.output
     facts = json.loads(cli("status", tmp_path / "P", "--json").output)
     assert facts["dataset"] == {"imported": 2, "heldout": 0, "overlap": 0, "quarantined": 3}
 
@@ -303,7 +303,7 @@ def test_a_finished_project_is_not_said_to_run(tmp_path: Path) -> None:
 
 def test_what_waits_for_a_person_is_not_said_to_run(tmp_path: Path) -> None:
     stores.waiting(tmp_path / "P")
-    assert "15 rewrites" in cli("resume", tmp_path / "P").output
+    assert "15 pending rewrites" in cli("resume", tmp_path / "P").output
     assert "Undo: middo-tui undo" in cli("review", tmp_path / "P", "--accept", "improved").output
-    assert "15 rewrites of round 0 as before" in cli("undo", tmp_path / "P").output
+    assert "undid the last decision on 15 rewrites of round 0" in cli("undo", tmp_path / "P").output
     refused(cli("undo", tmp_path / "P"), 2, "nothing to undo")

@@ -49,9 +49,7 @@ def test_a_dataset_is_uploaded_with_its_card(made: Path, hub: Hub) -> None:
     done = export(made, *PUSH, "--private", HF_ENDPOINT=hub.address)
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
-    assert said[1] == (
-        f"All text of these 4 rows and the card leave this machine for {hub.address}/datasets/o/n (private if new)"
-    )
+    assert said[1] == (f"Uploading 4 rows and the dataset card to {hub.address}/datasets/o/n (private if it is new) …")
     create = next(json.loads(body) for _, path, _, body in hub.seen if path == "/api/repos/create")
     assert (create["type"], create.get("private", create.get("visibility"))) in (
         ("dataset", True),
@@ -92,10 +90,10 @@ def test_a_refusal_names_the_token_variable(made: Path, hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--push", "o/n"), "a hub takes --format hub"),
+        (("--push", "o/n"), "needs --format hub"),
         (("--format", "hub", "--push", "n"), "owner/name"),
         (("--format", "hub", "--push", "o/../n"), "owner/name"),
-        (("--format", "hub", "--private"), "is for --push"),
+        (("--format", "hub", "--private"), "needs --push"),
     ],
 )
 def test_what_cannot_be_pushed_is_refused_first(made: Path, args: tuple[str, ...], said: str) -> None:

@@ -146,7 +146,7 @@ def test_a_worker_killed_between_two_stages_was_interrupted(tmp_path: Path) -> N
     reader = Reader(store.project)
     view = reader.view()
     assert view.state == "interrupted"
-    assert "Interrupted: the worker ended in" in notice(view).text
+    assert "Interrupted: the worker died in" in notice(view).text
     assert gather(store.project)["worker"]["state"] == "interrupted"
     write.sign_off(store.db)
     assert reader.view().state == "idle"

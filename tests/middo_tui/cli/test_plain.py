@@ -124,7 +124,7 @@ def test_a_run_is_followed_on_while_its_config_is_away(tmp_path: Path) -> None:
 def test_a_review_with_nothing_to_decide_says_so(tmp_path: Path) -> None:
     stores.finished(tmp_path / "p")
     said = CliRunner().invoke(main, ["review", str(tmp_path / "p"), "--accept", "improved"])
-    assert (said.exit_code, said.output) == (0, f"{tmp_path / 'p'}: no rewrite of round 2 waits for a decision.\n")
+    assert (said.exit_code, said.output) == (0, f"{tmp_path / 'p'}: round 2 has no pending rewrites.\n")
 
 
 def test_the_table_is_aligned(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_project_goes_by_its_name_or_else_by_its_folders(tmp_path: Path) -> No
     (tmp_path / "one").rename(tmp_path / "two")
     text = describe(gather(tmp_path / "two"))
     assert "project  two\n" in text
-    assert "data     100 samples, 1 in quarantine, nothing has run yet" in text
+    assert "data     100 samples, 1 quarantined; no round has run yet" in text
     assert Reader(tmp_path / "two").view().project == "two"
     edit.edit(tmp_path / "two", {"project.name": "mine"})
     assert Reader(tmp_path / "two").view().project == "mine"
@@ -227,7 +227,7 @@ def test_the_status_names_what_there_is(tmp_path: Path) -> None:
     assert "worker   failed" in text
     assert "✘ judge     failed       74 / 720  BackendError" in text
     Store(tmp_path / "new")
-    assert "120 samples, nothing has run yet" in describe(gather(tmp_path / "new"))
+    assert "120 samples; no round has run yet" in describe(gather(tmp_path / "new"))
 
 
 def test_hostile_text_is_harmless_in_lines_too(tmp_path: Path) -> None:
@@ -243,9 +243,9 @@ def test_hostile_text_is_harmless_in_lines_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("make", "parts"), [
     ("running", ["Watch it with `middo-tui"]),
-    ("waiting", ["Round 0 waits for you: 15 rewrites", "review", "--accept improved"]),
-    ("failed", ["judge failed: BackendError", "Go on with `middo-tui run"]),
-    ("finished", ["Done: 2 rounds are done", "Take the dataset out with `middo-tui export"]),
+    ("waiting", ["Round 0 is waiting for review: 15 pending rewrites", "review", "--accept improved"]),
+    ("failed", ["judge failed: BackendError", "Resume with `middo-tui run"]),
+    ("finished", ["Done: 2 rounds are done", "Export the dataset with `middo-tui export"]),
 ])  # fmt: skip
 def test_the_plain_status_ends_with_what_to_do(tmp_path: Path, make: str, parts: list[str]) -> None:
     getattr(stores, make)(tmp_path / "p").db.close()

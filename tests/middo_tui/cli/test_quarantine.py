@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Path:
     first = put(tmp_path, [*good, {"instruction": ESCAPE + "\nb" * 400, "output": ""}, GOOD | {"label": 3}], "a.json")
     made = run("init", tmp_path / "P", "--data", first)
     assert made.exit_code == 0, made.output
-    assert "1 row is in quarantine: empty response (1)" in made.output
+    assert "1 row quarantined: empty response (1)" in made.output
     assert "kept with every row, and exported again: label" in made.output
     second = put(tmp_path, [GOOD, {"instruction": "x", "output": ""}, {"instruction": 4, "output": "y"}], "b.json")
     assert run("import", tmp_path / "P", second).exit_code == 0
@@ -38,19 +38,19 @@ def test_every_row_is_listed_with_its_place_and_reason(project: Path) -> None:
     assert said.exit_code == 0
     lines = said.output.splitlines()
     assert lines[0] == "a.json, row 6: empty response"
-    assert lines[-1] == "3 rows in quarantine"
+    assert lines[-1] == "3 quarantined rows"
     assert "b.json, row 3: instruction is a number, expected text" in lines
     assert "\x1b" not in said.output
     assert all(len(line) <= 700 for line in lines)
 
 
 def test_words_choose_and_counts_add_up(project: Path) -> None:
-    assert run("quarantine", project, "--reason", "EMPTY").output.endswith("\n2 rows in quarantine match\n")
+    assert run("quarantine", project, "--reason", "EMPTY").output.endswith("\n2 quarantined rows match\n")
     assert run("quarantine", project, "--file", "b.json", "--reason", "empty").output.startswith("b.json, row 2: ")
     counted = run("quarantine", project, "--counts").output.splitlines()
     assert counted[0].split() == ["2", "empty", "response", "(first:", "a.json,", "row", "6)"]
-    assert run("quarantine", project, "--limit", "1").output.splitlines()[-1] == "3 rows in quarantine"
-    assert run("quarantine", project, "--reason", "nothing like it").output == "0 rows in quarantine match\n"
+    assert run("quarantine", project, "--limit", "1").output.splitlines()[-1] == "3 quarantined rows"
+    assert run("quarantine", project, "--reason", "nothing like it").output == "0 quarantined rows match\n"
     assert run("quarantine", project / "nowhere").exit_code == 1
 
 

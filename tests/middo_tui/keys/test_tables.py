@@ -111,10 +111,10 @@ def test_the_help_page_holds_every_key_and_fits_eighty_columns() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "said"), [
-    (Waiting(open=16, improved=16, by_axis=(0, 10, 6)), "16 rewrites, all better by their signals (D"),
-    (Waiting(open=5, improved=0), "5 rewrites, 0 better by their signals."),
-    (Waiting(open=1, improved=1, by_axis=(1, 0, 0)), "1 rewrite, better by its signals."),
-    (Waiting(open=1), "1 rewrite, not better by its signals."),
+    (Waiting(open=16, improved=16, by_axis=(0, 10, 6)), "16 pending rewrites, all improved (D"),
+    (Waiting(open=5, improved=0), "5 pending rewrites, 0 improved."),
+    (Waiting(open=1, improved=1, by_axis=(1, 0, 0)), "1 pending rewrite, improved."),
+    (Waiting(open=1), "1 pending rewrite, not improved."),
 ])  # fmt: skip
 def test_what_waits_is_counted_in_words_that_fit_the_number(waiting: Waiting, said: str) -> None:
     assert said in notice(replace(STATES["waiting"], waiting=waiting)).text

@@ -85,7 +85,7 @@ def test_from_the_list_into_a_project(here: Path) -> None:
 def test_without_a_terminal_the_projects_are_named(here: Path) -> None:
     result = CliRunner().invoke(main, [])
     assert result.exit_code == 2
-    assert "newer, older, broken. Open one: middo-tui newer" in result.output
+    assert "newer, older, broken. Open one with `middo-tui newer`." in result.output
 
 
 def test_the_wizard_offers_no_project_and_nothing_in_one(here: Path) -> None:

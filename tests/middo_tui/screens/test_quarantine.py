@@ -42,7 +42,7 @@ async def test_rows_by_reason(folder: Path) -> None:
         await pilot.press("shift+tab", "j")
         await until(pilot, "▸  a.json, row 11")
         await pilot.press("escape")
-        await until(pilot, "nothing has run yet")
+        await until(pilot, "no round has run yet")
 
 
 async def test_without_rows_it_says_so(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def test_a_screen_that_reads_nothing_holds_its_keys_up_only_so_long(
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("4", "J", "1")
-        await until(pilot, "Round 0 waits for you")
+        await until(pilot, "Round 0 is waiting for review")
         assert app.screen is app.loop
 
 

@@ -42,7 +42,7 @@ def told(store: Store) -> str:
 def test_the_projection_is_shown_before_the_first_call(store: Store) -> None:
     said = told(store)
     assert "0 of about 30 calls · 0 of about 29k tokens · $0.00 of about $0.40, cap $0.50" in said
-    assert "texts go to api." in said
+    assert "texts are sent to api." in said
     assert "\x1b" not in said
     lines = describe(gather(store.project))
     assert "teacher  0 of about 30 calls" in lines
@@ -112,11 +112,11 @@ def test_a_batch_says_how_far_it_is_and_that_nobody_need_wait(store: Store) -> N
     write.save(store.db, 0, "rewrite", [batch()], None)
     view = seen(store, 4_320)
     until = time.strftime("%a %H:%M", time.localtime(NOON + 86_400))
-    said = f"atch of 2,000 calls: 812 done · 72 min so far, until {until} at the latest"
-    assert notice(view).text.startswith(f"B{said}. It may take hours: q quits, the terminal can be closed")
+    said = f"atch of 2,000 calls: 812 done · 72 min elapsed, due by {until}"
+    assert notice(view).text.startswith(f"B{said}. This may take hours. q quits; the run continues")
     shown = wrap(notice(view).text, 78, Paragraph.MOST)
     assert "…" not in "".join(shown), "all of it fits at 80 columns"
-    assert "texts go to api." in " ".join(shown)
+    assert "texts are sent to api." in " ".join(shown)
     lines: list[str] = []
     teller = Narrator(lines.append, clock=lambda: NOON)
     teller.tell(view)
@@ -143,7 +143,7 @@ def test_a_pause_says_that_the_batch_goes_on(store: Store) -> None:
     store.job(0, "rewrite", "paused", 812, 4_000)
     write.save(store.db, 0, "rewrite", [batch(failed=3), batch(**OTHER, id="batch_2", state="cancelling")], None)
     said = notice(seen(store, 60)).text
-    assert "The provider goes on with its 2 batches of 4,000 calls: 1,624 done, 3 failed, being ended · 60 s" in said
+    assert "The provider keeps working on its 2 batches of 4,000 calls: 1,624 done, 3 failed, cancelling · 60 s" in said
     write.save(store.db, 0, "rewrite", [batch(state="done"), batch(**OTHER, state="dropped")], None)
     assert "provider" not in notice(seen(store, 60)).text
 
@@ -152,11 +152,10 @@ def test_what_a_teacher_here_writes_in_words() -> None:
     facts = {"step": "prompt", "attempt": 1, "done": 12, "total": 60, "tokens": 3412, "seconds": 130.0, "at": 0.0}
     facts |= {"per_s": 84.2, "left_s": 360.0, "text": "Name\n\x1b[31mthree"}
     assert writing(facts) == (
-        "writing prompts: 12 of 60 whole · 3.41k tokens, 84 a second · 2 min so far, about 6 min left"
-        " · “… Name⏎␛[31mthree”"
+        "writing prompts: 12 of 60 done · 3.41k tokens, 84/s · 2 min elapsed, about 6 min left · “… Name⏎␛[31mthree”"
     )
     slow = facts | {"step": "answer", "attempt": 2, "per_s": 0.52, "left_s": None, "text": ""}
-    assert writing(slow) == "writing answers, try 2: 12 of 60 whole · 3.41k tokens, 0.5 a second · 2 min so far"
-    assert "whole · 1 token · 2 min so far" in writing(slow | {"tokens": 1, "per_s": None})
-    assert writing(facts | {"step": "load"}) == "the teacher is being loaded"
+    assert writing(slow) == "writing answers, attempt 2: 12 of 60 done · 3.41k tokens, 0.5/s · 2 min elapsed"
+    assert "done · 1 token · 2 min elapsed" in writing(slow | {"tokens": 1, "per_s": None})
+    assert writing(facts | {"step": "load"}) == "loading the teacher"
     assert writing(None) == ""
