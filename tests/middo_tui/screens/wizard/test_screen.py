@@ -117,6 +117,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     card = "---\nconfigs:\n" + "".join(f"- config_name: {n}\n  data_files: {n}.json\n" for n in ("en", "de")) + "---\n"
     with serving() as found:
         found.datasets["o/rows"] = Repository({"main": {"README.md": card.encode(), "en.json": rows, "de.json": rows}})
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # as a shell may have it set
         monkeypatch.setenv("HF_ENDPOINT", found.address)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
         yield found
