@@ -1,9 +1,9 @@
-"""What every process that the engine starts finds in its environment: what config.toml decides, and nothing left over.
+"""The environment variables of the processes that the engine starts.
 
-A shell remembers: ``ACCELERATE_MIXED_PRECISION=bf16`` of an afternoon's experiment would make a float32 training a
-bfloat16 one, and nothing would say so. Variables by which the libraries can be told how to compute, or that they are
-one of several processes, are left out, but for those that name places, devices and connections (``KEPT``). All others
-are the machine's business and stay. Keys and tokens go only where they are needed (``without_secrets``).
+Only config.toml decides how a run computes. A leftover ``ACCELERATE_MIXED_PRECISION=bf16`` in the shell would silently
+turn a float32 run into a bfloat16 one. So variables that configure how libraries compute, or that mark a process as
+one of several, are removed, except those for paths, devices and connections (``KEPT``). All other variables are passed
+on. API keys and tokens are passed only to processes that need them (``without_secrets``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STEERING = re.compile(
     "|((LOCAL|GROUP|ROLE|NODE)_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|NVIDIA_TF32_OVERRIDE|FORK_LAUNCHED"
     "|USE_(TORCH|TF|JAX|FLAX|TORCH_XLA|HUB_KERNELS)|TRUST_REMOTE_CODE"
 )
-"""Names by which libraries are steered: how they compute, what they load, which process of several they are."""
+"""Variables that configure libraries: how they compute, what they load, which of several processes they are in."""
 
 KEPT = re.compile(
     "HF_(HOME|ENDPOINT|TOKEN|TOKEN_PATH|ASSETS_CACHE|MODULES_CACHE|XET_.*)"
@@ -29,10 +29,10 @@ KEPT = re.compile(
     "|TORCH_(HOME|EXTENSIONS_DIR|CUDA_ARCH_LIST)|TORCHINDUCTOR_CACHE_DIR|PYTORCH_(CUDA_|HIP_)?ALLOC_CONF"
     "|PYTORCH_KERNEL_CACHE_PATH|(NCCL|GLOO)_.*"
 )
-"""Of these: caches and folders, the hub and how it is reached, which GPUs, how they are connected and give memory."""
+"""Of these, the ones that are passed on: caches, folders, the Hub, GPUs, their interconnect and memory allocator."""
 
 SECRET = re.compile(r"(.*_)?(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_.*)?", re.IGNORECASE)
-"""Names that keys and tokens go by; those of ``NOT_SECRET`` say where one lies."""
+"""Names of keys and tokens. Names that match ``NOT_SECRET`` are paths to one."""
 NOT_SECRET = re.compile(r".*_(PATH|FILE|DIR)", re.IGNORECASE)
 
 
@@ -42,19 +42,19 @@ def secret(name: str) -> bool:
 
 
 def left_out(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of the variables that no process of a run gets, sorted."""
+    """Sorted names of the variables that are removed for all processes of a run."""
     return sorted(n for n in environ if STEERING.fullmatch(n) and not KEPT.fullmatch(n) and not secret(n))
 
 
 def kept(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Names of those that steer a library and are passed on all the same, sorted."""
+    """Sorted names of the variables that configure a library and are passed on."""
     return sorted(n for n in environ if KEPT.fullmatch(n) and not secret(n))
 
 
 def for_children(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """A child's environment: clean, with the engine importable from anywhere and quiet libraries.
+    """The environment of a child process: without ``left_out``, with the engine importable and libraries quiet.
 
-    Nothing is imported from the folder that a child happens to work in, whatever lies there (``PYTHONSAFEPATH``).
+    ``PYTHONSAFEPATH`` keeps Python from importing modules from the current folder.
     """
     gone = {*left_out(environ)}
     root = str(Path(__file__).resolve().parent.parent)
@@ -73,15 +73,15 @@ def for_children(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 def without_secrets(
     environ: Mapping[str, str], but: Collection[str] = (), known: Collection[str] = ()
 ) -> dict[str, str]:
-    """``environ`` without what holds a key or a token.
+    """``environ`` without variables that hold a key or a token.
 
     Args:
-        but: names that stay. known: names that are secret whatever they look like.
+        but: names to keep. known: names that are secret whatever they look like.
     """
     return {n: v for n, v in environ.items() if n in but or not (secret(n) or n in known)}
 
 
 def told(environ: Mapping[str, str] = os.environ) -> str:
-    """What of the environment a run takes and what not, by name, as a line for the log; empty without either."""
-    parts = (("left out", left_out(environ)), ("kept", kept(environ)))
+    """A log line with the names of removed and kept variables; empty without any."""
+    parts = (("ignored", left_out(environ)), ("kept", kept(environ)))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)

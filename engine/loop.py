@@ -1,6 +1,6 @@
-"""The loop as data: the stages in order, and what comes next as a pure function of what is there.
+"""The loop as data: the stages in order, and the next step as a pure function of the jobs so far.
 
-The terminal app draws its strip from ``STAGES`` without importing any stage's code.
+The app draws its list of stages from ``STAGES`` without importing any stage's code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StageSpec(Struct, frozen=True):
     target: str
 
 
-# What a rewrite's text depends on: not how fast an endpoint may be asked, nor what a budget allows.
+# The settings that a rewrite's text depends on: no rate limits, no budgets.
 TEACHER = tuple(
     f"teacher.{key}"
     for key in ("backend", "model", "url", "dtype", "temperature", "top_p", "max_new_tokens", "batch_size", "attempts")
@@ -106,24 +106,24 @@ STAGES: tuple[StageSpec, ...] = (
     StageSpec("merge", ("decision",), ("sample",), "verify", ("merge",), 1, "engine.stages.merge:run"),
 )
 NAMES: tuple[str, ...] = tuple(spec.name for spec in STAGES)
-SHARED = frozenset({"train", "diagnose", "verify"})  # the groups that can run in several processes
-JUDGING = frozenset({"judge", "verify"})  # the stages that rate
+SHARED = frozenset({"train", "diagnose", "verify"})  # groups that can run in several processes
+JUDGING = frozenset({"judge", "verify"})  # stages that rate
 CLOSING: tuple[str, ...] = ("train", "evaluate")
-GIVEN = frozenset({"sample", "heldout"})  # what an import provides before any stage ran
+GIVEN = frozenset({"sample", "heldout"})  # what an import provides
 UNFINISHED = frozenset({"pending", "running", "paused", "failed", "cancelled", "interrupted", "waiting", "stale"})
 
 
 class Limits(Struct, frozen=True):
-    """The stop rule's bounds (section [loop] of config.toml)."""
+    """The stop rule's limits: section [loop] of config.toml."""
 
     final_train: bool
-    min_yield: float
+    min_acceptance: float
     min_gain: float
 
     @classmethod
     def of(cls, config: Config) -> Limits:
-        """The bounds as the config sets them."""
-        return cls(config.loop.final_train, config.loop.min_yield, config.loop.min_gain)
+        """The limits that ``config`` sets."""
+        return cls(config.loop.final_train, config.loop.min_acceptance, config.loop.min_gain)
 
 
 class Run(Struct, frozen=True):
@@ -134,9 +134,9 @@ class Run(Struct, frozen=True):
 
 
 class Open(Struct, frozen=True):
-    """Begin this round. ``closing``: only train and evaluate, to measure the dataset that the loop ends with.
+    """Open this round. ``closing``: it only trains and evaluates, to measure the final dataset.
 
-    ``stopped``: why the stop rule ended the loop before the rounds asked for, if it did.
+    ``stopped``: why the stop rule ended the loop early; None if it did not.
     """
 
     round: int
@@ -145,59 +145,61 @@ class Open(Struct, frozen=True):
 
 
 class Stop(Struct, frozen=True):
-    """Nothing to do now. ``state``: done, or until (the asked-for stage is finished)."""
+    """Nothing to do. ``state``: done, or until (the stage to run until has finished)."""
 
     state: str
     reason: str
 
 
 def spec(name: str) -> StageSpec:
-    """The row of the loop table for ``name``; KeyError when there is none."""
+    """The row of the loop table for ``name``.
+
+    Raises:
+        KeyError: no such stage.
+    """
     return next(s for s in STAGES if s.name == name)
 
 
 def processes(config: Config, names: Sequence[str]) -> int:
-    """In how many processes these stages of one group run: one where vLLM works, which spreads over GPUs by itself."""
+    """The number of processes for these stages of one group: one for vLLM, which spreads over GPUs by itself."""
     if config.judge.backend == "vllm" and JUDGING & set(names):
         return 1
     return config.launch.processes if spec(names[0]).group in SHARED else 1
 
 
 def apart(config: Config) -> frozenset[str]:
-    """The stages that get a child of their own: vLLM takes the GPU's memory, so no other model may lie in it."""
+    """The stages that run in a child process of their own, because vLLM needs the GPU's memory to itself."""
     return frozenset({"judge"} if config.judge.backend == "vllm" else ())
 
 
 def check(stages: Sequence[StageSpec] = STAGES) -> None:
-    """Every stage's inputs are produced by an earlier one (or imported).
+    """Check that every stage's inputs are imported or produced by an earlier stage.
 
     Raises:
-        ValueError: names the stage and what it lacks.
+        ValueError: names the stage and the missing inputs.
     """
     there = set(GIVEN)
     for stage in stages:
         if lacking := set(stage.inputs) - there:
-            raise ValueError(f"stage {stage.name}: nothing before it produces {', '.join(sorted(lacking))}")
+            raise ValueError(f"stage {stage.name}: no earlier stage produces {', '.join(sorted(lacking))}")
         there |= set(stage.outputs)
 
 
 def stop_reason(facts: RoundFacts, limits: Limits) -> str | None:
-    """Why the loop is done after a round with these facts, or None when another round is worth it."""
+    """Why the loop stops after a round with these facts; None if another round is worthwhile."""
     if not facts.rewrites:
-        return "nothing was selected: by its own signals the dataset is as good as this loop can make it"
+        return "no sample was selected, so this loop cannot improve the dataset further"
     if not facts.accepted:
-        return f"none of {facts.rewrites} rewrites was accepted: the dataset did not change"
-    if (share := facts.accepted / facts.rewrites) < limits.min_yield:
-        return (
-            f"the yield fell to {share:.0%} (accepted of all rewrites), under loop.min_yield = {limits.min_yield:.0%}"
-        )
+        return f"none of {facts.rewrites} rewrites was accepted, so the dataset did not change"
+    if (share := facts.accepted / facts.rewrites) < limits.min_acceptance:
+        return f"the acceptance rate fell to {share:.0%}, below loop.min_acceptance = {limits.min_acceptance:.0%}"
     if facts.gain is not None and facts.gain < limits.min_gain:
-        return f"the measured gain fell to {facts.gain:+.3f}, under loop.min_gain = {limits.min_gain:+.3f}"
+        return f"the gain of the round was {facts.gain:+.3f}, below loop.min_gain = {limits.min_gain:+.3f}"
     return None
 
 
 def stages_of(closing: bool) -> tuple[str, ...]:
-    """The stages that a round has."""
+    """Names of a round's stages."""
     return CLOSING if closing else NAMES
 
 
@@ -209,15 +211,15 @@ def next_step(
     limits: Limits,
     apart: Set[str] = frozenset(),
 ) -> Run | Open | Stop:
-    """What the worker does next.
+    """The worker's next step.
 
     Args:
         jobs: all jobs of all rounds.
-        closing: the rounds that are closing ones, each with why the stop rule opened it (None: the rounds were done).
-        plan: what was asked for.
-        facts: of the newest round, once its merge is done.
-        limits: the stop rule's bounds.
-        apart: the stages that run in a child of their own.
+        closing: the closing rounds, each with why the stop rule ended the loop (None: all rounds were done).
+        plan: what the person asked for.
+        facts: of the newest round, once it is merged.
+        limits: the stop rule's limits.
+        apart: the stages that run in a child process of their own.
     """
     if not jobs:
         return Open(0, closing=False)
@@ -237,11 +239,11 @@ def next_step(
         return _after(newest, plan, facts, limits)
     if closing[newest] or plan.rounds <= newest:
         return Stop("done", closing[newest] or _enough(newest))
-    return Open(newest, closing=False)  # more rounds were asked for later: the closing round becomes an ordinary one
+    return Open(newest, closing=False)  # more rounds were asked for: the closing round becomes an ordinary one
 
 
 def _group(owed: Sequence[str], until: Plan | None, apart: Set[str]) -> tuple[str, ...]:
-    """The first owed stage and those that follow it in the same child."""
+    """The first pending stage and those that follow it in the same child process."""
     first = spec(owed[0])
     out: list[str] = []
     for name in owed:
@@ -254,7 +256,7 @@ def _group(owed: Sequence[str], until: Plan | None, apart: Set[str]) -> tuple[st
 
 
 def _after(newest: int, plan: Plan, facts: RoundFacts | None, limits: Limits) -> Open | Stop:
-    """What follows a finished ordinary round."""
+    """The step after an ordinary round is finished."""
     reason = stop_reason(facts, limits) if facts else None
     if reason is None and newest + 1 < plan.rounds:
         return Open(newest + 1, closing=False)

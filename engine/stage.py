@@ -1,14 +1,13 @@
-"""What a stage is, and all that it may see of the world.
+"""The interface of a stage, and ``Ctx``, the only thing a stage reads from and writes to.
 
-A stage is one public function ``run(ctx)`` in one file of ``engine/stages``. It reads and writes through ``Ctx``
-only, so
-it can run in the worker's child, in a test or in a benchmark alike, and it never sees SQLite.
+A stage is one public function ``run(ctx)`` in one file of ``engine/stages``. It never sees SQLite, so it runs the same
+in the worker's child process, in a test and in a benchmark.
 
-Rules that make every stage resumable, whatever kills it:
-- what is done is what has a row: a stage asks ``ctx.rows(...)`` what is there and does the rest;
-- batches are planned over *all* rows of the round, never over the remaining ones, and saved whole: a batch that is half
-  there is computed again in the same composition, so a resumed run gives the same bits as an undisturbed one;
-- ``ctx.save`` writes rows and progress in one transaction, then raises ``Paused`` or ``Cancelled`` when that is wanted.
+Rules that make every stage resumable after a kill:
+- work is done if it has a row: a stage reads ``ctx.rows(...)`` and does the rest;
+- batches are planned over *all* rows of the round, never over the remaining ones, and saved whole. A half-finished
+  batch is computed again with the same rows, so a resumed run gives the same bits as an uninterrupted one;
+- ``ctx.save`` writes rows and progress in one transaction, then raises ``Paused`` or ``Cancelled`` if asked to.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ R = TypeVar("R", bound=Row)
 
 
 class Ctx(Protocol):
-    """A stage's whole world. Implemented over the store by ``engine.runtime.context.StoreCtx``."""
+    """What a stage may read and write. ``engine.runtime.context.StoreCtx`` implements it over the store."""
 
     round: int
     stage: str
@@ -34,7 +33,7 @@ class Ctx(Protocol):
     project: Path
 
     def dataset(self) -> Dataset:
-        """D_r, in ``seq`` order. Samples are read when they are asked for: go through it once, keep what is small."""
+        """The round's dataset in ``seq`` order. Samples are read lazily: iterate once, keep only small values."""
 
     def heldout(self) -> list[Sample]:
         """The held-out samples, never trained on, in file order."""
@@ -48,46 +47,46 @@ class Ctx(Protocol):
         """
 
     def save(self, rows: Sequence[Row], done: int | None = None) -> None:
-        """Write ``rows`` and the progress (``done`` units of the total) in one transaction, then honour ``want``.
+        """Write ``rows`` and the progress (``done`` units of the total) in one transaction, then check ``want``.
 
         Raises:
-            Paused, Cancelled: after the write, when the job's ``want`` asks for it.
+            Paused, Cancelled: after the write, if the job's ``want`` says so.
         """
 
     def begin(self, total: int, done: int = 0) -> None:
-        """Say how many units this stage has and how many were there already (what the ETA starts from)."""
+        """Set the total number of units, and how many were done before (the ETA leaves them out)."""
 
     def progress(self, done: int) -> None:
-        """Report progress without rows (throttled), then honour ``want`` as ``save`` does."""
+        """Report progress without rows (throttled), then check ``want`` as ``save`` does."""
 
     def wanted(self) -> str:
-        """``run``, ``pause`` or ``cancel``, without raising: for loops that must reach a boundary first."""
+        """``run``, ``pause`` or ``cancel``. Does not raise, for loops that must reach a boundary first."""
 
     def own_cancel(self) -> AbstractContextManager[None]:
-        """Within it a cancel does not end the process at once: the stage sees it in ``wanted`` and ends itself, within
-        ``launch.grace_s``. For stages that have something to call off elsewhere.
+        """A context in which a cancel does not end the process: the stage sees it in ``wanted`` and must end within
+        ``launch.grace_s`` seconds. For stages that must also cancel something elsewhere.
         """
 
     def event(self, text: str, level: str = "info") -> None:
-        """A line for the log that a person reads."""
+        """Write a line to the log."""
 
     def artifact(self, name: str, round: int | None = None) -> Path | None:
-        """Where the finished artifact ``name`` of ``round`` lies, or None when it was never finished."""
+        """The path of the finished artifact ``name`` of ``round``; None if it was never finished."""
 
     def workdir(self, name: str) -> Path:
-        """The folder in which artifact ``name`` of this round is built. It is kept over a resume."""
+        """The folder in which artifact ``name`` of this round is built. A resume keeps it."""
 
     def publish(self, name: str, path: Path, meta: dict[str, object]) -> None:
         """Make ``path`` (inside the project) the finished artifact ``name`` of this round."""
 
     def withdraw(self, name: str, round: int) -> None:
-        """Artifact ``name`` of ``round`` is no more: forget it, then remove its files."""
+        """Remove artifact ``name`` of ``round``: its row, then its files."""
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget logged training steps beyond ``step``: a resumed run logs them again."""
+        """Delete logged training steps after ``step``: a resumed run logs them again."""
 
     def replace(self, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]) -> None:
-        """The merge, in one transaction: ``born`` enter the next round, ``retired`` ids leave it, ``rows`` are saved.
+        """Merge in one transaction: ``born`` samples enter the next round, ``retired`` ids leave, ``rows`` are saved.
 
-        Running it again for the same round first undoes what it did before.
+        A second merge of the same round first undoes the first.
         """

@@ -1,1 +1,1 @@
-"""config.toml: its schema, defaults and presets, editing it, and errors that name the key."""
+"""config.toml: schema, defaults, presets, edits, renamed keys, and errors that name the key."""

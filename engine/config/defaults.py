@@ -1,4 +1,4 @@
-"""config.toml as text: the template with every knob, the presets, and values written as TOML."""
+"""config.toml as text: the template with every setting, the presets, and Python values as TOML."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ def preset(name: str) -> dict[str, dict[str, object]]:
     """The settings of a preset, by section.
 
     Raises:
-        ConfigError: there is none of that name; lists those that there are.
+        ConfigError: no such preset; lists the known ones.
     """
     if name not in presets():
-        raise ConfigError(f"--preset {name}: there is no such preset. There are: {', '.join(presets())}.")
+        raise ConfigError(f"--preset {name}: no such preset. Known presets: {', '.join(presets())}.")
     return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def render(settings: Mapping[str, Mapping[str, object]]) -> str:
-    """The template's text with ``settings`` (section → key → value) put in: comments and order stay.
+    """The template's text with ``settings`` (section → key → value) filled in; comments and order are kept.
 
     Raises:
-        ConfigError: a setting that the template does not have.
+        ConfigError: the template does not have a setting.
     """
-    owed = {(section, key) for section, keys in settings.items() for key in keys}
+    missing = {(section, key) for section, keys in settings.items() for key in keys}
     section, out = "", []
     for line in TEMPLATE.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
             section = line.strip("[]")
         key = line.partition(" = ")[0]
-        if (section, key) in owed:
-            owed.discard((section, key))
+        if (section, key) in missing:
+            missing.discard((section, key))
             line = f"{key} = {toml(settings[section][key])}"
         out.append(line)
-    if owed:
-        raise ConfigError("config.toml has no " + ", ".join(f"[{s}] {k}" for s, k in sorted(owed)))
+    if missing:
+        raise ConfigError("config.toml has no " + ", ".join(f"[{s}] {k}" for s, k in sorted(missing)))
     return "\n".join(out) + "\n"
 
 
 def toml(value: object) -> str:
-    """A Python value as TOML (strings as JSON strings, which TOML's basic strings are a superset of)."""
+    """A Python value as TOML. Strings are written as JSON strings, which are valid TOML basic strings."""
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value)
     if isinstance(value, Mapping):
@@ -61,5 +61,5 @@ def toml(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(toml(v) for v in value)}]"
     if isinstance(value, str | bool):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the only one that JSON leaves raw
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON does not escape it, TOML must
     return str(value)

@@ -1,7 +1,7 @@
-"""Changing single keys of a project's config.toml: comments, order and everything else stay as a person wrote them.
+"""Sets single keys of a project's config.toml. Comments, order and everything else stay as a person wrote them.
 
-The file is edited line by line, and then read again: only if it now says what it said before plus the changes, and
-all of it can be used, does it replace the old one.
+The file is edited line by line and then parsed again. It replaces the old file only if it parses to the old values
+plus the changes, and is valid.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config import defaults
+from engine.config import defaults, renamed
 from engine.config import schema as configs
 from engine.errors import ConfigError
 
@@ -27,12 +27,11 @@ KEY = re.compile(r"\s*([\w-]+(?:\s*\.\s*[\w-]+)*)\s*=\s*")
 
 
 def edit(project: Path, changes: Mapping[str, object]) -> None:
-    """Set dotted keys, e.g. ``{"select.m_complexity": 0.8}``, all or none. A config.toml that is a symbolic link stays
-    one: the file that it points to is changed.
+    """Set dotted keys, e.g. ``{"select.m_complexity": 0.8}``, all or none. Follows symbolic links.
 
     Raises:
-        ConfigError: the file is missing, cannot be used or cannot be written; there is no such key, or it cannot have
-            that value; the file cannot be edited line by line (inline tables). Nothing has changed then.
+        ConfigError: the file is missing, invalid or cannot be written; a key is unknown or its value is invalid; the
+            file cannot be edited line by line (inline tables). The file is then unchanged.
     """
     path = (project / "config.toml").resolve()
     configs.load(project)
@@ -40,11 +39,13 @@ def edit(project: Path, changes: Mapping[str, object]) -> None:
         old = stream.read()
     new = edited(old, changes)
     configs.parse(new, str(project / "config.toml"))
-    wanted = tomllib.loads(old)
+    wanted = renamed.current(tomllib.loads(old))
     for name, value in changes.items():
         _put(wanted, tuple(name.split(".")), value)
-    if tomllib.loads(new) != wanted:
-        raise ConfigError(f"{path}: {', '.join(changes)} cannot be set without rewriting other lines. Edit it by hand.")
+    if renamed.current(tomllib.loads(new)) != wanted:
+        raise ConfigError(
+            f"{path}: {', '.join(changes)} cannot be set without changing other lines. Edit the file by hand."
+        )
     if new != old:
         _replace(path, new)
 
@@ -80,7 +81,7 @@ class _Statement:
 
 
 def _statements(lines: list[str]) -> Iterator[_Statement]:
-    """What the file says, line by line. Blank lines, comments and what is not plain are passed over."""
+    """The file's headers and keys in order. Blank lines, comments and other syntax are skipped."""
     table: Keys = ()
     at = 0
     while at < len(lines):
@@ -98,7 +99,7 @@ def _names(dotted: str) -> Keys:
 
 
 def _end(lines: list[str], start: int) -> int:
-    """Where a statement ends: a value may go over several lines."""
+    """The line after a statement, whose value may span several lines."""
     for stop in range(start + 1, len(lines) + 1):
         if _reads("".join(lines[start:stop])):
             return stop
@@ -114,11 +115,13 @@ def _reads(text: str) -> bool:
 
 
 def _set(lines: list[str], keys: Keys, value: str, end: str) -> None:
-    """Set one key: where it is, or else where it belongs."""
+    """Set one key in ``lines``: replace its value, or insert it in its section."""
     found = list(_statements(lines))
-    there = next((s for s in found if s.key and s.path == keys), None)
+    there = next((s for s in found if s.key and _current(s.path) == keys), None)
     if there is not None:
         line = "".join(lines[there.start : there.stop])
+        if there.path != keys:
+            line = line.replace(there.path[-1], keys[-1], 1)
         lines[there.start : there.stop] = [_changed(line, value)]
         return
     table, key = keys[:-1], keys[-1]
@@ -134,6 +137,11 @@ def _set(lines: list[str], keys: Keys, value: str, end: str) -> None:
         lines += [*gap, f"[{'.'.join(table)}]{end}", f"{key} = {value}{end}"]
 
 
+def _current(path: Keys) -> Keys:
+    """The full name of a key, with its new name if it was renamed."""
+    return (*path[:-1], renamed.RENAMED.get(".".join(path), path[-1]))
+
+
 def _changed(statement: str, value: str) -> str:
     """The statement with another value; a comment behind the old one stays."""
     key = KEY.match(statement)
@@ -147,7 +155,7 @@ def _changed(statement: str, value: str) -> str:
 
 
 def _place(lines: list[str], found: list[_Statement], table: Keys, key: str) -> int:
-    """The line before which a new key goes: behind its own commented-out line, else behind the table's last key."""
+    """The index to insert a new key at: after its own commented-out line, else after the table's last key."""
     start = next(s for s in found if not s.key and s.table == table)
     stop = next((s.start for s in found if not s.key and s.start > start.start), len(lines))
     hidden = re.compile(rf"\s*#\s*{re.escape(key)}\s*=")
@@ -161,7 +169,7 @@ def _place(lines: list[str], found: list[_Statement], table: Keys, key: str) -> 
 
 
 def _put(tables: dict[str, Any], keys: Keys, value: object) -> None:
-    """Set a key of a parsed file, as the edited file must read."""
+    """Set a key in parsed tables, for comparison with the edited file."""
     *path, last = keys
     for name in path:
         tables = tables.setdefault(name, {})
@@ -169,7 +177,7 @@ def _put(tables: dict[str, Any], keys: Keys, value: object) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all, with the rights of the one before."""
+    """Write a file atomically, keeping its permissions."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with new.open("w", encoding="utf-8", newline="") as stream:
@@ -179,6 +187,6 @@ def _replace(path: Path, text: str) -> None:
         shutil.copymode(path, new)
         os.replace(new, path)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}. Check the rights and the disk.") from None
+        raise ConfigError(f"{path}: cannot write: {error.strerror}. Check the permissions and the disk.") from None
     finally:
         new.unlink(missing_ok=True)

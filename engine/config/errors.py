@@ -1,4 +1,4 @@
-"""What is wrong with a config.toml, in words: which key, what it may be, and what was probably meant."""
+"""Error messages for an invalid config.toml: the key, its valid values, and a suggestion."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-MOVED = {"price_per_million": 'prices have names now: [teacher] prices = {"MODEL" = {input = …, output = …}}'}
-LARGEST = 2**63 - 1  # what TOML's whole numbers hold
+MOVED = {"price_per_million": 'replaced by prices per model: [teacher] prices = {"MODEL" = {input = …, output = …}}'}
+LARGEST = 2**63 - 1  # TOML's largest integer
 UNKNOWN = "unknown field"
 
 
@@ -35,10 +35,10 @@ def place(keys: list[str]) -> str:
 
 
 def unusable_number(tables: Mapping[str, Any], before: str = "") -> str | None:
-    """The first number that TOML can say and no setting can be: ``nan``, ``inf``, or one of more than 64 bits."""
+    """An error for the first number that no setting accepts: ``nan``, ``inf``, or one of more than 64 bits; or None."""
     for key, value in _leaves(tables, before):
         if isinstance(value, float) and not math.isfinite(value):
-            return f"{place(key.split('.'))}: {value} is not a number that can be used."
+            return f"{place(key.split('.'))}: {value} is not a valid number."
         if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
             return f"{place(key.split('.'))}: {value} is too large."
     return None
@@ -56,7 +56,7 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _unknown(keys: list[str], name: str, whole: type[msgspec.Struct]) -> str:
-    """There is no such key or section; the nearest name that there is."""
+    """The error for an unknown key or section, with the closest known name."""
     where = place([*keys, name]) if keys else name
     if name in MOVED:
         return f"{where}: {MOVED[name]}."
@@ -69,11 +69,11 @@ def _unknown(keys: list[str], name: str, whole: type[msgspec.Struct]) -> str:
         homes = [s for s, t in get_type_hints(whole).items() if name in getattr(t, "__struct_fields__", ())]
         meant = [f"[{section}]" for section in near] or [place([section, name]) for section in homes]
     asked = f" Did you mean {' or '.join(meant)}?" if meant else ""
-    return f"{where}: there is no such {'key' if keys else 'section'}.{asked}"
+    return f"{where}: no such {'key' if keys else 'section'}.{asked}"
 
 
 def _type_at(keys: list[str], whole: Any) -> Any:
-    """The annotation that a path leads to; for an item of a list or table that of the list or table."""
+    """The annotation of the setting at a path; for an item of a list or table, that of the list or table."""
     found: Any = whole
     for key in keys:
         if not (isinstance(found, type) and issubclass(found, msgspec.Struct)):
@@ -83,7 +83,7 @@ def _type_at(keys: list[str], whole: Any) -> Any:
 
 
 def kind(wanted: Any) -> str:
-    """A setting's annotation in words: ``a whole number of at least 1``, ``one of "lora", "qlora", "full"``."""
+    """A setting's annotation in words: ``an integer of at least 1``, ``one of "lora", "qlora", "full"``."""
     origin, parts = get_origin(wanted), get_args(wanted)
     if origin is Annotated:
         limits = next(part for part in parts if isinstance(part, msgspec.Meta))
@@ -96,10 +96,10 @@ def kind(wanted: Any) -> str:
         items = parts[0]
         return "a list" + (f" of {kind(items).removeprefix('one of ')}" if get_origin(items) is Literal else ' ["…"]')
     if origin is dict:
-        return f"a table {{NAME = …}}, each {kind(parts[1])}"
+        return f"a table {{NAME = …}} with {kind(parts[1])} for each"
     if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
         return "a table with " + ", ".join(wanted.__struct_fields__)
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[wanted]
+    return {bool: "true or false", int: "an integer", float: "a number", str: "a string"}[wanted]
 
 
 def _limits(limits: msgspec.Meta) -> str:

@@ -1,4 +1,4 @@
-"""The chat template that [model] chat_template names: one of ours, or a file. Light: the app asks too."""
+"""The chat template that [model] chat_template names: a built-in one or a file. Light, because the app imports it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from engine.errors import ConfigError
 
 TEMPLATE_FOLDER = Path(__file__).parents[1] / "chat" / "templates"
 TEMPLATES = ("alpaca", "chatml", "llama3", "mistral")
-"""Chat templates for base models, which come without one."""
+"""Built-in chat templates, for base models that come without one."""
 
 
 def place(name: str, project: Path) -> str:
-    """``name`` as it means the same from everywhere: a file is looked for from the project's folder."""
+    """``name`` independent of the current folder: a file's path is resolved against ``project``."""
     return name if not name or name in TEMPLATES else str(project.absolute() / Path(name).expanduser())
 
 
 def template_text(name: str) -> str:
-    """The Jinja text of one of our chat templates, or of the file ``name``.
+    """The Jinja text of a built-in chat template, or of the file ``name``.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: ``name`` is neither.
     """
     path = TEMPLATE_FOLDER / f"{name}.jinja" if name in TEMPLATES else Path(name).expanduser()
     try:
@@ -32,7 +32,7 @@ def template_text(name: str) -> str:
 
 
 def content_key(name: str) -> str:
-    """What changes when the template's text does; ``name`` itself when there is none to read."""
+    """A key that changes with the template's text; ``name`` itself if there is no text to read."""
     if not name:
         return ""
     try:

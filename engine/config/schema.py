@@ -1,8 +1,6 @@
-"""config.toml as frozen typed structs. Unknown keys are refused; the error names the file and the key.
+"""config.toml as frozen typed structs. Unknown keys are errors that name the file and the key.
 
-The defaults below are the template's: a test holds ``config.toml`` (every knob, one comment line each) and these
-structs
-together. A project's own config.toml may hold only what differs.
+A test holds these defaults equal to the template's. A project's config.toml only needs the settings that differ.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import errors, named_templates
+from engine.config import errors, named_templates, renamed
 from engine.config.defaults import toml
 from engine.errors import ConfigError
 
@@ -28,7 +26,7 @@ Rate = Annotated[float, msgspec.Meta(gt=0.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0)]
 Part = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 OWN_MODEL_ARGS = frozenset({"pretrained", "model", "peft", "lora_local_path", "tokenizer", "trust_remote_code"})
-Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # what numpy takes
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # numpy's range
 EnvName = Annotated[
     str,
     msgspec.Meta(
@@ -39,7 +37,7 @@ EnvName = Annotated[
 Device = Annotated[
     str, msgspec.Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
 ]
-KNOBS = "Every knob is described in config.toml."
+KNOBS = "See docs/REFERENCE.md for all settings."
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,7 +64,7 @@ class Data(_Section, frozen=True):
 
 
 class Model(_Section, frozen=True):
-    """The model that the dataset is made better for."""
+    """The model that is fine-tuned and that the dataset is improved for."""
 
     name: str = ""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -105,7 +103,7 @@ class Train(_Section, frozen=True):
 
 
 class Score(_Section, frozen=True):
-    """The fused pass for losses and embeddings, and the clusters that the embeddings form."""
+    """The pass that computes losses and embeddings, and the clustering of the embeddings."""
 
     token_budget: Positive = 16384
     embed: Literal["prompt", "in_template", "bare_prompt"] = "prompt"
@@ -114,7 +112,7 @@ class Score(_Section, frozen=True):
 
 
 class Judge(_Section, frozen=True):
-    """Self-judgement: who rates, and how the rating is read."""
+    """The judge: which model rates, and how the rating is read."""
 
     backend: Literal["hf", "vllm"] = "hf"
     model: Literal["tuned", "base"] = "tuned"
@@ -129,13 +127,13 @@ class Judge(_Section, frozen=True):
     constrain: bool = False
 
     def __post_init__(self) -> None:
-        """Only vLLM can keep a reply to a choice."""
+        """Check that constrained decoding is possible: only vLLM supports it."""
         if self.constrain and (self.backend, self.mode) != ("vllm", "sampled"):
-            raise ValueError('constrain needs backend "vllm" and mode "sampled"')
+            raise ValueError('constrain = true needs backend = "vllm" and mode = "sampled"')
 
 
 class Evaluate(_Section, frozen=True):
-    """What is measured of every round's model."""
+    """How every round's model is evaluated."""
 
     exact_match: bool = False
     max_new_tokens: Positive = 256
@@ -153,15 +151,15 @@ class Evaluate(_Section, frozen=True):
     allow_code_execution: bool = False
 
     def __post_init__(self) -> None:
-        """What names the model is not free, nor is code from a hub."""
+        """Check that model_args sets nothing that middo-tui sets, and that tables only name listed tasks."""
         for key in self.model_args.keys() & OWN_MODEL_ARGS:
-            raise ValueError(f"model_args.{key}: it is set by middo-tui and cannot be given here")
+            raise ValueError(f"model_args.{key} is set by middo-tui and cannot be set here")
         for key in (self.num_fewshot.keys() | self.metrics.keys()) - set(self.tasks):
-            raise ValueError(f"num_fewshot and metrics are by task, and {key!r} is not one of tasks")
+            raise ValueError(f"num_fewshot and metrics are per task, and {key!r} is not in tasks")
 
 
 class Select(_Section, frozen=True):
-    """Which samples are suboptimal: thresholds mean ± m·sigma, one m per axis, or where two groups part."""
+    """Which samples are selected: thresholds at mean ± m·sigma, one m per axis, or at the split of a bimodal signal."""
 
     threshold: Literal["sigma", "mixture"] = "sigma"
     m_complexity: float = 1.0
@@ -174,13 +172,13 @@ class Select(_Section, frozen=True):
     max_share: Share = 0.5
 
     def __post_init__(self) -> None:
-        """The reference knows no mixtures."""
+        """Check that reference parity uses the sigma rule."""
         if self.parity == "reference" and self.threshold == "mixture":
-            raise ValueError('threshold "mixture" and parity "reference" exclude each other')
+            raise ValueError('parity = "reference" needs threshold = "sigma"')
 
 
 class Prices(_Section, frozen=True):
-    """A model's price per million tokens."""
+    """A model's price in dollars per million tokens."""
 
     input: Weight = 0.0
     output: Weight = 0.0
@@ -191,7 +189,7 @@ HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class Teacher(_Section, frozen=True):
-    """Who rewrites, how, and what it may cost."""
+    """The teacher model: backend, sampling, limits and prices."""
 
     backend: Literal["hf", "vllm", "openai"] = "hf"
     model: str = ""
@@ -215,7 +213,7 @@ class Teacher(_Section, frozen=True):
     prices: dict[str, Prices] = {}
 
     def __post_init__(self) -> None:
-        """A cap on money that nothing counts towards would be none, and only an endpoint takes batches of calls."""
+        """Check that batches have an endpoint, and that a budget in dollars has prices to count with."""
         if self.batch and self.backend != "openai":
             raise ValueError(f'batch = true needs backend = "openai", not "{self.backend}"')
         if self.budget_cost and self.model not in self.prices:
@@ -280,7 +278,7 @@ class Loop(_Section, frozen=True):
 
     rounds: Positive = 3
     final_train: bool = True
-    min_yield: Share = 0.05
+    min_acceptance: Share = 0.05
     min_gain: float = -1.0
 
 
@@ -327,11 +325,13 @@ def parse(text: str, where: str) -> Config:
         tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors begin UTF-8 with a mark
         if wrong := errors.unusable_number(tables):
             raise ConfigError(f"{where}: {wrong}")
-        return msgspec.convert(tables, Config)
+        return msgspec.convert(renamed.current(tables), Config)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}. Compare with `middo-tui init`'s template.") from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {errors.explain(str(error), Config)} {KNOBS}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def load(project: Path) -> Config:
@@ -359,8 +359,8 @@ def snapshot(config: Config) -> str:
 
 
 def restore(text: str) -> Config:
-    """The inverse of ``snapshot``."""
-    return msgspec.json.decode(text.encode(), type=Config)
+    """The inverse of ``snapshot``. Reads snapshots with renamed keys too."""
+    return msgspec.convert(renamed.current(msgspec.json.decode(text)), Config)
 
 
 def placed(config: Config, project: Path) -> Config:

@@ -14,6 +14,7 @@ import psutil
 import pynvml
 
 from engine.backends import roles
+from engine.config import renamed
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import sharding
@@ -91,6 +92,8 @@ def _project(project: Path, ask: bool) -> Iterator[Finding]:
     except MiddoError as error:
         yield Finding("project", str(error), bad=True)
         return
+    for note in renamed.notes(project):
+        yield Finding("config", note, fix="rename it")
     looked = _looked(config, project)
     yield from _roles(
         config, project, ExpectedRequests(ask, data.longest or config.model.max_length, data.system), looked

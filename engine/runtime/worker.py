@@ -20,6 +20,7 @@ import psutil
 
 from engine import environment, loop
 from engine.backends import roles
+from engine.config import renamed
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import sharding
@@ -88,7 +89,7 @@ class Supervisor:
         with transaction(self.db):
             write.set_meta(self.db, name=config.project.name, model=config.model.name)
         self.mark_stale()
-        for line in roles.notes(config):
+        for line in (*renamed.notes(self.project), *roles.notes(config)):
             write.event(self.db, line)
 
     def mark_stale(self) -> None:

@@ -99,7 +99,7 @@ def test_a_damaged_database_is_said_without_a_traceback(page: int, data: Path, t
 
 def test_what_cannot_be_written_is_named_as_it_was_asked_for(data: Path, tmp_path: Path) -> None:
     assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
-    refused(cli("export", tmp_path / "P", "/proc/out.json"), 1, "/proc/out.json: cannot be written")
+    refused(cli("export", tmp_path / "P", "/proc/out.json"), 1, "/proc/out.json: cannot write")
 
 
 def test_a_project_without_its_config_is_not_told_to_begin_anew(data: Path, tmp_path: Path) -> None:

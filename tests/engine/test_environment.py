@@ -54,7 +54,7 @@ def test_what_steers_a_library_is_left_out_and_said() -> None:
     assert not LEFT.keys() & found.keys()
     assert (KEPT | SECRET | PLAIN).items() <= found.items()
     said = environment.told(before)
-    assert said == f"left out: {', '.join(sorted(LEFT))}; kept: {', '.join(sorted(KEPT))}"
+    assert said == f"ignored: {', '.join(sorted(LEFT))}; kept: {', '.join(sorted(KEPT))}"
     assert environment.told(PLAIN) == ""
 
 

@@ -9,7 +9,7 @@ from engine.config.schema import Config, slice_hash
 from engine.loop import Limits, Open, Run, StageSpec, Stop
 from engine.store.rows import Job, Plan, RoundFacts
 
-LIMITS = Limits(final_train=True, min_yield=0.05, min_gain=-1.0)
+LIMITS = Limits(final_train=True, min_acceptance=0.05, min_gain=-1.0)
 GOOD = RoundFacts(rewrites=100, accepted=80, gain=0.05)
 
 
@@ -25,7 +25,7 @@ def test_every_input_is_produced_earlier() -> None:
 
 def test_a_stage_without_its_input_is_named() -> None:
     broken = (StageSpec("judge", ("checkpoint",), ("ratings",), "g", (), 1, "x:run"),)
-    with pytest.raises(ValueError, match="stage judge: nothing before it produces checkpoint"):
+    with pytest.raises(ValueError, match="stage judge: no earlier stage produces checkpoint"):
         loop.check(broken)
 
 
@@ -81,16 +81,18 @@ def test_asking_for_more_rounds_turns_the_closing_round_into_an_ordinary_one() -
 
 def test_a_closing_round_that_the_stop_rule_opened_stays_the_end() -> None:
     ended = jobs(0, 9) + jobs(1, 2, closing=True)
-    assert loop.next_step(ended, {1: "the yield fell"}, Plan(rounds=3), None, LIMITS) == Stop("done", "the yield fell")
+    assert loop.next_step(ended, {1: "the acceptance rate fell"}, Plan(rounds=3), None, LIMITS) == Stop(
+        "done", "the acceptance rate fell"
+    )
 
 
 @pytest.mark.parametrize(
     ("facts", "says"),
     [
-        (RoundFacts(0, 0, None), "nothing was selected"),
+        (RoundFacts(0, 0, None), "no sample was selected"),
         (RoundFacts(50, 0, None), "none of 50 rewrites was accepted"),
-        (RoundFacts(100, 4, None), "the yield fell to 4%"),
-        (RoundFacts(100, 50, -1.5), "gain fell to -1.500"),
+        (RoundFacts(100, 4, None), "the acceptance rate fell to 4%"),
+        (RoundFacts(100, 50, -1.5), "the gain of the round was -1.500"),
     ],
 )
 def test_the_stop_rule_says_why(facts: RoundFacts, says: str) -> None:
@@ -105,12 +107,12 @@ def test_a_round_that_changed_nothing_is_not_measured_again() -> None:
     assert "did not change" in step.reason
 
 
-def test_a_low_yield_closes_the_loop_with_a_measurement() -> None:
+def test_a_low_acceptance_rate_closes_the_loop_with_a_measurement() -> None:
     step = loop.next_step(jobs(0, 9), {}, Plan(rounds=3), RoundFacts(100, 2, None), LIMITS)
     assert isinstance(step, Open)
     assert step.closing
     assert step.stopped
-    assert "yield" in step.stopped
+    assert "acceptance rate" in step.stopped
 
 
 def test_every_stage_names_settings_that_there_are() -> None:

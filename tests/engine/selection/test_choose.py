@@ -193,5 +193,5 @@ def test_a_cut_that_selected_nobody_is_no_floor() -> None:
 
 
 def test_reference_and_mixture_exclude_each_other() -> None:
-    with pytest.raises(configs.ConfigError, match=r"\[select\]|select.*exclude each other"):
+    with pytest.raises(configs.ConfigError, match=r"\[select\]|select.*parity = .reference. needs"):
         configs.parse('[select]\nthreshold = "mixture"\nparity = "reference"', "x")

@@ -187,7 +187,7 @@ def test_trouble_is_part_of_the_view_and_goes_away(tmp_path: Path, reader: Reade
     assert reader.view().problem == ""
     (tmp_path / "p" / "config.toml").write_text("[train]\nepoch = 3\n")
     store.event("something was committed")
-    assert "[train] epoch: there is no such key" in reader.view().problem
+    assert "[train] epoch: no such key" in reader.view().problem
     (tmp_path / "p" / "config.toml").write_text("[train]\nepochs = 3\n")
     assert reader.view().problem == ""
 

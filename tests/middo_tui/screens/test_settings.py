@@ -107,7 +107,7 @@ async def test_a_value_is_changed_by_typing_it(tmp_path: Path, size: tuple[int, 
     async with app.run_test(size=size) as pilot:
         await opened(pilot)
         await go_to(pilot, "select.m_complexity")
-        assert "Lower selects more." in flat(app)
+        assert "A lower m selects more." in flat(app)
         assert "Used by select" in flat(app)
         await pilot.press("enter", "backspace", "backspace", "backspace", *"0.75")
         assert "select.m_complexity = 0.75" in flat(app)
@@ -152,7 +152,7 @@ async def test_only_what_was_changed(tmp_path: Path) -> None:
         await pilot.press("c", "right_square_bracket", "right_square_bracket", "right_square_bracket")
         await pilot.pause()
         assert "▸• name" in screen_text(app)
-        assert "made better for" in flat(app)
+        assert "Model to fine-tune" in flat(app)
 
 
 async def test_the_theme_is_the_persons_own_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,4 +224,4 @@ async def test_a_broken_config_says_where(tmp_path: Path) -> None:
     async with app.run_test(size=NARROW) as pilot:
         (tmp_path / "p" / "config.toml").write_text("[select]\nm_complexty = 1\n", encoding="utf-8")
         await pilot.press("3")
-        await until(pilot, "[select] m_complexty: there is no such key")
+        await until(pilot, "[select] m_complexty: no such key")
