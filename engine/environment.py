@@ -81,7 +81,7 @@ def without_secrets(
     return {n: v for n, v in environ.items() if n in but or not (secret(n) or n in known)}
 
 
-def told(environ: Mapping[str, str] = os.environ) -> str:
+def describe(environ: Mapping[str, str] = os.environ) -> str:
     """A log line with the names of removed and kept variables; empty without any."""
     parts = (("ignored", left_out(environ)), ("kept", kept(environ)))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)

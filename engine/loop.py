@@ -126,7 +126,7 @@ class Limits(Struct, frozen=True):
         return cls(config.loop.final_train, config.loop.min_acceptance, config.loop.min_gain)
 
 
-class Run(Struct, frozen=True):
+class RunStages(Struct, frozen=True):
     """Run these stages of this round in one child, one after the other."""
 
     round: int
@@ -210,7 +210,7 @@ def next_step(
     facts: RoundFacts | None,
     limits: Limits,
     apart: Set[str] = frozenset(),
-) -> Run | Open | Stop:
+) -> RunStages | Open | Stop:
     """The worker's next step.
 
     Args:
@@ -234,7 +234,7 @@ def next_step(
         if reached:
             return Stop("until", f"stage {plan.until_stage} of round {plan.until_round} is done")
     if owed:
-        return Run(newest, _group(owed, plan if plan.until_round == newest else None, apart))
+        return RunStages(newest, _group(owed, plan if plan.until_round == newest else None, apart))
     if newest not in closing:
         return _after(newest, plan, facts, limits)
     if closing[newest] or plan.rounds <= newest:

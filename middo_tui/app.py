@@ -69,7 +69,7 @@ class Answered(Message):
         self.after = after
 
 
-class Held(Message):
+class RequestBlocked(Message):
     """What was asked for has to wait for the database, or for space on the disk."""
 
     def __init__(self, notice: Notice) -> None:
@@ -241,7 +241,7 @@ class MiddoApp(BaseApp[int]):
                     return
                 if time.monotonic() - said_at >= SLOW_S:  # again, as a key pressed meanwhile may have taken it away
                     said_at = time.monotonic()
-                    self.post_message(Held(Notice(FULL if error.trouble == "full" else SLOW, "strong")))
+                    self.post_message(RequestBlocked(Notice(FULL if error.trouble == "full" else SLOW, "strong")))
             except MiddoError as error:
                 answer = Answered(Notice(clean(str(error)).text, "bad"), None)
             except OSError as error:
@@ -253,8 +253,8 @@ class MiddoApp(BaseApp[int]):
         self.undone -= 1
         self.post_message(answer)
 
-    @on(Held)
-    def _held(self, message: Held) -> None:
+    @on(RequestBlocked)
+    def _held(self, message: RequestBlocked) -> None:
         self.framed.say(message.notice)
 
     @on(Answered)

@@ -21,7 +21,7 @@ from engine.signals.axes import limit
 from engine.store.rows import AXES
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages
-from middo_tui.feed.rewrite import Block, cached_diff
+from middo_tui.feed.rewrite import TextBlock, cached_diff
 from middo_tui.widgets.word_diff import laid_out
 
 SEARCH_MS, FILTER_MS, COUNT_MS, DIFF_MS, PREFETCHED_MS, START_MS = 50, 120, 2, 100, 1, 60
@@ -88,7 +88,7 @@ def differences(times: int) -> list[Row]:
     for turn in range(times):
         old, new = pair((0.02, 0.1, 0.3, 0.6)[turn % 4], seed=turn)
         for found in (opened, again):
-            found += cpu_ms(lambda _: laid_out((Block("response", cached_diff(old, new)),), False, True, 80), 1)  # noqa: B023
+            found += cpu_ms(lambda _: laid_out((TextBlock("response", cached_diff(old, new)),), False, True, 80), 1)  # noqa: B023
     return [
         _row("word difference of 3,000 words opened", DIFF_MS, opened),
         _row("word difference, prefetched and laid out before", PREFETCHED_MS, again, "0"),

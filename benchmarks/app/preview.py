@@ -16,7 +16,7 @@ from engine.config.schema import Config
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.round_arrays import Round
 from engine.store.rows import AXES, Axis
-from engine.teacher.forecast import Request
+from engine.teacher.forecast import RequestTokens
 from tests.support.previews import previewed
 
 PAGE = ROOT / "docs" / "benchmarks" / "preview.md"
@@ -33,7 +33,7 @@ def invented(size: int) -> Round:
         "similarity": rng.beta(9, 2, size),
         "quality": rng.normal(6.5, 0.8, size),
     }
-    tokens, sent = rng.integers(10, 900, (2, size)), Request(300.0, 2.0, 1.0)
+    tokens, sent = rng.integers(10, 900, (2, size)), RequestTokens(300.0, 2.0, 1.0)
     again = rng.random(size) < 0.1
     return Round(1, np.arange(size), values, tokens, dict.fromkeys(AXES, sent), dict.fromkeys(AXES, again))
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from middo_tui.feed.rewrite import Block
+from middo_tui.feed.rewrite import TextBlock
 from middo_tui.text.word_diff import diff
 from middo_tui.widgets.word_diff import laid_out
 
@@ -58,7 +58,7 @@ def rows() -> list[tuple[str, float, float, float, int]]:
         parts = diff(old, new)
         ours = cpu_ms(lambda old=old, new=new: diff(old, new))  # type: ignore[misc]
         theirs = cpu_ms(lambda old=old, new=new: difflib_words(old, new), tries=1)  # type: ignore[misc]
-        blocks = (Block("response", parts),)
+        blocks = (TextBlock("response", parts),)
         drawn = cpu_ms(lambda blocks=blocks: laid_out.__wrapped__(blocks, False, True, 80))  # type: ignore[misc]
         out.append((f"{share:.0%}", ours, theirs, drawn, len(parts)))
     return out

@@ -25,8 +25,8 @@ from engine.store import write
 from engine.store.connect import transaction
 from engine.store.rows import (
     AXES,
+    EvalScore,
     Metric,
-    Score,
     content_id,
     load_messages,
 )
@@ -288,7 +288,7 @@ def _open(db: sqlite3.Connection, round: int, config: str) -> None:
 
 def _measurements(db: sqlite3.Connection, rng: random.Random, round: int, size: int) -> None:
     begun = START + round * 6 * HOUR
-    rows: list[Metric | Score] = [
+    rows: list[Metric | EvalScore] = [
         Metric(
             round,
             step,
@@ -301,9 +301,9 @@ def _measurements(db: sqlite3.Connection, rng: random.Random, round: int, size: 
         )
         for step in range(1, STEPS + 1)
     ]
-    rows.append(Score(round, "heldout_loss", 1.312 - 0.06 * round, 0.01, 300, higher=False))
-    rows.append(Score(round, "accuracy", 0.356 + 0.019 * round, 0.013, 300))
-    rows.append(Score(round, "gsm8k", 0.301 + 0.011 * round, 0.012, 1319))
+    rows.append(EvalScore(round, "heldout_loss", 1.312 - 0.06 * round, 0.01, 300, higher=False))
+    rows.append(EvalScore(round, "accuracy", 0.356 + 0.019 * round, 0.013, 300))
+    rows.append(EvalScore(round, "gsm8k", 0.301 + 0.011 * round, 0.012, 1319))
     write.upsert(db, rows)
     items = [(round, item, rng.uniform(0.8, 2.2), 200, "a reply", int(rng.random() < 0.37)) for item in range(1, 301)]
     db.executemany("INSERT INTO eval_item (round, item, loss, tokens, reply, correct) VALUES (?,?,?,?,?,?)", items)

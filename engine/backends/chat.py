@@ -218,7 +218,7 @@ def passing(status: int) -> bool:
     return status in PASSING or status >= 500
 
 
-def told(error: BaseException) -> float:
+def retry_after_s(error: BaseException) -> float:
     """How long an endpoint that cannot answer now asks to wait; 0: it does not say."""
     if isinstance(error, openai.APIStatusError) and passes(error):
         return told_s(error.response.headers) or 0.0

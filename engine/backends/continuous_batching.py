@@ -36,7 +36,7 @@ REFUSALS = (Unfit, TypeError, ValueError, RuntimeError, IndexError, AttributeErr
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class GenerationRequest:
     """A request: its prompt, the most tokens of its reply, and what it draws from."""
 
     ids: list[int]
@@ -54,7 +54,7 @@ class Writing:
     ``read``: prompts that this process has read, in ``read_s`` seconds; ``step_s``: how long the last step took.
     """
 
-    asked: Sequence[Request]
+    asked: Sequence[GenerationRequest]
     queue: list[int]
     written: list[list[int]]
     ended: list[bool]
@@ -68,7 +68,7 @@ class Writing:
     step_s: float = 0.0
 
     @classmethod
-    def begin(cls, asked: Sequence[Request]) -> Writing:
+    def begin(cls, asked: Sequence[GenerationRequest]) -> Writing:
         """Nothing is written yet."""
         order = sorted(range(len(asked)), key=lambda n: (-len(asked[n].ids), n))
         return cls(asked, order[::-1], [[] for _ in asked], [False] * len(asked), seconds=[0.0] * len(asked))
@@ -309,7 +309,7 @@ def can_refill(model: Any, device: torch.device) -> bool:
     """Whether this model writes the same in slots as from whole forwards, tried on a few tokens."""
     size = lm_head.words(model)
     asked = [
-        Request([(11 * i * i + 5 * i + n) % size for i in range(1, n + 1)], most, 0)
+        GenerationRequest([(11 * i * i + 5 * i + n) % size for i in range(1, n + 1)], most, 0)
         for n, most in ((9, 4), (5, 8), (7, 6))
     ]
     writer, work = _Noting(model, device), Writing.begin(asked)

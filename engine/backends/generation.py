@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from engine.backends import Generation, ReplyProgress, left_padding, paused_replies
-from engine.backends.continuous_batching import Request, Watch, Writer, Writing, can_refill
+from engine.backends.continuous_batching import GenerationRequest, Watch, Writer, Writing, can_refill
 from engine.backends.loaded_model import LoadedModel
 from engine.backends.local import give_back, out_of_memory, positions
 from engine.backends.sampling import Sampling
@@ -24,7 +24,7 @@ KEEP_EVERY_S, SMALL = 120.0, 1 << 30
 
 def written(
     loaded: LoadedModel,
-    asked: Sequence[Request],
+    asked: Sequence[GenerationRequest],
     how: Sampling,
     rows: int,
     watch: Callable[[ReplyProgress], None],

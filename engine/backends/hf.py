@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from engine.backends import Call, Generation, Rating, ReplyProgress, Scored, generation, lm_head
 from engine.backends.adapters import added, sums
-from engine.backends.continuous_batching import Request
+from engine.backends.continuous_batching import GenerationRequest
 from engine.backends.loaded_model import Key, LoadedModel
 from engine.backends.local import (
     give_back,
@@ -226,7 +226,9 @@ class HF:
     ) -> list[Generation]:
         prompts = [render_prompt(self.tokenizer, c.chat, self.positions - 1, thinking=c.thinking) for c in calls]
         limits = [min(call.max_new_tokens, self.positions - len(ids)) for call, ids in zip(calls, prompts, strict=True)]
-        asked = [Request(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids]
+        asked = [
+            GenerationRequest(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids
+        ]
         with self._active():
             found = iter(generation.written(self.loaded, asked, how, rows, watch, keep))
         too_long = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"

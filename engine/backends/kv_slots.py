@@ -133,7 +133,7 @@ class Slots:
         slots.mask, slots.end = kept["mask"].to(device), width
         own = kept["own"].to(device)
         for i in range(sum(name.startswith("keys ") for name in kept)):
-            keys, values = (_spread(kept[f"{name} {i}"].to(device), own) for name in ("keys", "values"))
+            keys, values = (_scattered(kept[f"{name} {i}"].to(device), own) for name in ("keys", "values"))
             layer = _Layer(slots, keys, values)
             layer.keys, layer.values = keys, values
             slots.layers.append(layer)
@@ -142,7 +142,7 @@ class Slots:
         return slots
 
 
-def _spread(tokens: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+def _scattered(tokens: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """[tokens, heads, width] at the places that ``own`` ([slots, columns]) names: [slots, heads, columns, width]."""
     out = tokens.new_zeros((*own.shape, *tokens.shape[1:]))
     out[own] = tokens

@@ -252,7 +252,7 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
     found = untrained_tokens.find(folder, model, tokenizer)
     plan = sharding.plan(config, project)
     untrained_tokens.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
-    said = [*filter(None, [note(tokenizer)]), *untrained_tokens.said(found, config)]
+    said = [*filter(None, [note(tokenizer)]), *untrained_tokens.describe(found, config)]
     said += [*_experts(config, model)]
     if config.model.max_length > (seen := positions(model.config)):
         said.append(

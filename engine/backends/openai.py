@@ -25,7 +25,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from engine.backends import Call, Generation, Lost
-from engine.backends.chat import FATAL, NO_QUOTA, Chat, arrived, code, failed, garbled, key_in, passes, told
+from engine.backends.chat import FATAL, NO_QUOTA, Chat, arrived, code, failed, garbled, key_in, passes, retry_after_s
 from engine.backends.limits import Bucket, Gate, backoff_s
 from engine.errors import BackendError, EndpointError
 
@@ -231,7 +231,7 @@ class Endpoint:
                     continue
                 if arrived(error):
                     return Lost(self.chat.why(error), True, tries < self.limits.retries, tries + 1), SILENT
-                wait = told(error)
+                wait = retry_after_s(error)
                 if SHORT_S <= wait <= PATIENCE_S - waited:
                     self._gate.shut(wait)
                     waited += wait

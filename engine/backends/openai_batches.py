@@ -22,7 +22,7 @@ from openai.types import Batch
 from openai.types.chat import ChatCompletion
 
 from engine.backends import Call, Generation
-from engine.backends.chat import NO_QUOTA, Chat, code, failed, garbled, key_in, passes, passing, told
+from engine.backends.chat import NO_QUOTA, Chat, code, failed, garbled, key_in, passes, passing, retry_after_s
 from engine.backends.limits import backoff_s
 from engine.errors import BackendError
 
@@ -265,7 +265,7 @@ class Batches:
                 tries += 1
                 if tries > retries:
                     raise Unreachable(f"{self.chat.url}: {self.chat.why(error)}") from error
-                self.rest(told(error) or backoff_s(tries))
+                self.rest(retry_after_s(error) or backoff_s(tries))
             except (openai.APIError, ValueError) as error:
                 raise Unreachable(
                     f"{self.chat.url}: its answer cannot be read: {self.chat.said(str(error))}"

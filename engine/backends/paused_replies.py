@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from engine.backends.continuous_batching import Request, Writing
+from engine.backends.continuous_batching import GenerationRequest, Writing
 from engine.backends.kv_slots import Slots
 
 SPARE = 1 << 30
@@ -43,7 +43,7 @@ def keep(work: Writing, path: Path, key: str) -> bool:
     return True
 
 
-def taken(path: Path, key: str, asked: Sequence[Request], device: torch.device) -> Writing | None:
+def taken(path: Path, key: str, asked: Sequence[GenerationRequest], device: torch.device) -> Writing | None:
     """What ``keep`` wrote for ``key``; None: there is nothing, or it belongs to something else."""
     try:
         with safe_open(str(path), "pt") as file:

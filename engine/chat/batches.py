@@ -48,7 +48,7 @@ def fill(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return batches
 
 
-def owed(plan: Sequence[list[int]], there: Callable[[int], bool], done: int = 0) -> list[tuple[list[int], int]]:
+def unfinished(plan: Sequence[list[int]], there: Callable[[int], bool], done: int = 0) -> list[tuple[list[int], int]]:
     """The batches of ``plan`` of which a row is not ``there``, each with how many rows are done when it is, from
     ``done`` on.
     """

@@ -126,7 +126,7 @@ def _hard_sum(rng: random.Random) -> SeedRow:
     return SeedRow(prompt, "", output, "add", "hard", intended)
 
 
-def _easier(family: world.Family, fields: Fields) -> DemoTask:
+def _easier(family: world.TaskFamily, fields: Fields) -> DemoTask:
     return world.make(family, fields, family.asks[0])
 
 

@@ -18,7 +18,7 @@ Fields: TypeAlias = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class TaskFamily:
     """One kind of task.
 
     `asks` are the wordings of the prompt; a newline separates Alpaca's instruction from its input. `answer` words the
@@ -129,31 +129,31 @@ _LETTERS = {word: " ".join(word) for word in WORDS}
 _KINDS = {name: _article(kind) for name, kind in KINDS.items()}
 
 _FAMILIES = (
-    Family(
+    TaskFamily(
         "add",
         ("What is {a} + {b}?", "Add {a} and {b}.", "What is the sum of {a} and {b}?", "How much is {a} plus {b}?",
          "Work out {a} + {b}."),
         "{a} + {b} = {r}.", ("{a} + {b} = {r}.",), _two(0, 12), _number(lambda a, b: a + b),
     ),
-    Family(
+    TaskFamily(
         "subtract",
         ("What is {a} - {b}?", "Subtract {b} from {a}.", "Take {b} away from {a}.", "How much is {a} minus {b}?",
          "Work out {a} - {b}."),
         "{a} - {b} = {r}.", ("{a} - {b} = {r}.",), _falling(0, 15), _number(lambda a, b: a - b),
     ),
-    Family(
+    TaskFamily(
         "multiply",
         ("What is {a} times {b}?", "Multiply {a} by {b}.", "What is the product of {a} and {b}?",
          "How much is {a} x {b}?", "Work out {a} x {b}."),
         "{a} x {b} = {r}.", ("{a} x {b} = {r}.",), _two(2, 9), _number(lambda a, b: a * b),
     ),
-    Family(
+    TaskFamily(
         "double",
         ("What is double {a}?", "Double the number {a}.", "What is twice {a}?", "How much is two times {a}?",
          "Write {a} doubled."),
         "Double {a} is {r}.", ("Double {a} is {r}.",), _one(1, 25), _number(lambda a, _: 2 * a),
     ),
-    Family(
+    TaskFamily(
         "buy",
         ("{name} has {a} {thing} and buys {b} more. How many {thing} does {name} have now?",
          "{name} has {a} {thing} and finds {b} more. How many {thing} are there now?",
@@ -163,7 +163,7 @@ _FAMILIES = (
         ("{name} has {a} {thing} and {b} more. {a} + {b} = {r} {thing}.", "{a} + {b} = {r} {thing}."),
         _story(_two(2, 10)), _number(lambda a, b: a + b),
     ),
-    Family(
+    TaskFamily(
         "give",
         ("{name} has {a} {thing} and gives away {b}. How many {thing} are left?",
          "{name} has {a} {thing} and loses {b}. How many {thing} does {name} still have?",
@@ -173,7 +173,7 @@ _FAMILIES = (
         ("{name} has {a} {thing} without {b}. {a} - {b} = {r} {thing}.", "{a} - {b} = {r} {thing}."),
         _story(_falling_by_more_than_one(2, 12)), _number(lambda a, b: a - b),
     ),
-    Family(
+    TaskFamily(
         "larger",
         ("Which number is larger, {a} or {b}?", "Pick the bigger of {a} and {b}.", "Which is more, {a} or {b}?",
          "Compare {a} and {b} and name the larger one.", "Tell me the greater of {a} and {b}."),
@@ -181,80 +181,80 @@ _FAMILIES = (
         _different,
         lambda f: {"r": str(max(int(f["a"]), int(f["b"]))), "s": str(min(int(f["a"]), int(f["b"])))},
     ),
-    Family(
+    TaskFamily(
         "after",
         ("What number comes after {a}?", "Count one up from {a}.", "Which number follows {a}?", "Add one to {a}.",
          "Name the next number after {a}."),
         "After {a} comes {r}.", ("After {a} comes {r}.",), _one(0, 40), _number(lambda a, _: a + 1),
     ),
-    Family(
+    TaskFamily(
         "parity",
         ("Is {a} even or odd?", "Say whether {a} is odd or even.", "Is the number {a} odd or even?",
          "Decide if {a} is even or odd.", "Odd or even: {a}?"),
         "{a} is {r}.", ("{a} is {r}.",), _one(0, 40), lambda f: {"r": ("even", "odd")[int(f["a"]) % 2]},
         pool=("even", "odd"),
     ),
-    Family(
+    TaskFamily(
         "sort",
         ("Sort these words: {list}.", "Put these words in alphabetical order: {list}.", "Sort the words.\n{list}",
          "Arrange from A to Z: {list}.", "Put the list in alphabetical order.\n{list}"),
         "Sorted: {r}.", ("Words: {list}. Sorted: {r}.",), _listed(2, 4), _on_list(lambda w: ", ".join(sorted(w))),
     ),
-    Family(
+    TaskFamily(
         "reverse",
         ("Reverse the list: {list}.", "Write these words in reverse order: {list}.", "Reverse the list.\n{list}",
          "Turn the order around: {list}.", "Write the list backwards.\n{list}"),
         "Reversed: {r}.", ("Words: {list}. Reversed: {r}.",), _listed(2, 4), _on_list(lambda w: ", ".join(w[::-1])),
     ),
-    Family(
+    TaskFamily(
         "first",
         ("What is the first word in the list: {list}?", "Give the first item of {list}.",
          "Which word comes first?\n{list}", "Name the word at the start: {list}.", "Say the first of these: {list}."),
         "The first word is {r}.", ("Words: {list}. The first word is {r}.",), _listed(2, 5), _on_list(lambda w: w[0]),
         pool=tuple(WORDS),
     ),
-    Family(
+    TaskFamily(
         "last",
         ("What is the last word in the list: {list}?", "Give the last item of {list}.",
          "Which word comes last?\n{list}", "Name the word at the end: {list}.", "Say the last of these: {list}."),
         "The last word is {r}.", ("Words: {list}. The last word is {r}.",), _listed(2, 5), _on_list(lambda w: w[-1]),
         pool=tuple(WORDS),
     ),
-    Family(
+    TaskFamily(
         "count",
         ("How many words are in the list: {list}?", "Count the words: {list}.", "How many words are there?\n{list}",
          "Tell me how long this list is: {list}.", "Count the items.\n{list}"),
         "The list has {r} words.", ("Words: {list}. The list has {r} words.",), _listed(2, 6),
         _on_list(lambda w: str(len(w))),
     ),
-    Family(
+    TaskFamily(
         "remove",
         ("Remove {item} from the list: {list}.", "Delete {item} from {list}.", "Remove {item} from the list.\n{list}",
          "Write the list without {item}: {list}.", "Leave out {item}: {list}."),
         "Without {item}: {r}.", ("Words: {list}. Without {item}: {r}.",), _listed_with_item,
         lambda f: {"r": ", ".join(word for word in f["list"].split(", ") if word != f["item"])},
     ),
-    Family(
+    TaskFamily(
         "capital",
         ("What is the capital of {key}?", "Name the capital city of {key}.", "Which city is the capital of {key}?",
          "Tell me the capital of {key}.", "{key} has which capital?", "Give the capital of {key}."),
         "The capital of {key} is {r}.", ("The capital of {key} is {r}.",), _key(CAPITALS), _look_up(CAPITALS),
         pool=tuple(CAPITALS.values()),
     ),
-    Family(
+    TaskFamily(
         "opposite",
         ("What is the opposite of {key}?", "Give an antonym of {key}.", "Which word means the opposite of {key}?",
          "Name the opposite of {key}.", "What is not {key}?"),
         "The opposite of {key} is {r}.", ("The opposite of {key} is {r}.",), _key(OPPOSITES), _look_up(OPPOSITES),
         pool=tuple(OPPOSITES.values()),
     ),
-    Family(
+    TaskFamily(
         "sound",
         ("What sound does a {key} make?", "How does a {key} sound?", "What does a {key} say?",
          "Name the sound of a {key}.", "Which noise comes from a {key}?", "Tell me what a {key} says."),
         "The {key} says {r}.", ("The {key} says {r}.",), _key(SOUNDS), _look_up(SOUNDS), pool=tuple(SOUNDS.values()),
     ),
-    Family(
+    TaskFamily(
         "kind",
         ("What kind of thing is {key}: bird, fish, flower, insect or tree?",
          "Is {key} a bird, fish, flower, insect or tree?",
@@ -262,21 +262,21 @@ _FAMILIES = (
         "The {key} is {r}.", ("The {key} is {r}.",), _key(_KINDS), _look_up(_KINDS),
         pool=tuple(sorted(set(_KINDS.values()))),
     ),
-    Family(
+    TaskFamily(
         "colour",
         ("What colour is {key}?", "Which colour does {key} have?", "Name the colour of {key}.",
          "Tell me the colour of {key}.", "Describe {key} with one colour."),
         "The colour of {key} is {r}.", ("The colour of {key} is {r}.",), _key(COLOURS), _look_up(COLOURS),
         pool=tuple(sorted(set(COLOURS.values()))), rare=True,
     ),
-    Family(
+    TaskFamily(
         "month",
         ("Which month comes after {key}?", "Name the month that follows {key}.", "What month is next after {key}?",
          "Give the month after {key}.", "{key} ends. Which month begins?"),
         "The month after {key} is {r}.", ("The month after {key} is {r}.",), _key(_NEXT_MONTH), _look_up(_NEXT_MONTH),
         pool=tuple(MONTHS), rare=True,
     ),
-    Family(
+    TaskFamily(
         "spell",
         ("Spell the word {key}.", "How do you spell {key}?", "Write the letters of {key}.",
          "Which letters make up {key}?", "Spell out {key}."),
@@ -284,7 +284,7 @@ _FAMILIES = (
     ),
 )  # fmt: skip
 
-FAMILIES: dict[str, Family] = {family.name: family for family in _FAMILIES}
+FAMILIES: dict[str, TaskFamily] = {family.name: family for family in _FAMILIES}
 COMMON: tuple[str, ...] = tuple(f.name for f in _FAMILIES if not f.rare)
 RARE: tuple[str, ...] = tuple(f.name for f in _FAMILIES if f.rare)
 
@@ -301,7 +301,7 @@ def draw(rng: random.Random, family: str | None = None, one_line: bool = False) 
     return make(chosen, chosen.draw(rng), rng.choice(asks))
 
 
-def make(family: Family, fields: Fields, ask: str) -> DemoTask:
+def make(family: TaskFamily, fields: Fields, ask: str) -> DemoTask:
     """Word and solve the task that `fields` describe."""
     instruction, _, given = ask.format(**fields).partition("\n")
     return DemoTask(family.name, fields, instruction, given, answer(family, fields))
@@ -313,13 +313,13 @@ def reworded(rng: random.Random, task: DemoTask) -> DemoTask:
     return make(family, task.fields, rng.choice([ask for ask in family.asks if "\n" not in ask]))
 
 
-def answer(family: Family, fields: Fields) -> str:
+def answer(family: TaskFamily, fields: Fields) -> str:
     """The exact answer to the task that `fields` describe."""
     return family.answer.format(**{**fields, **family.solve(fields)})
 
 
 @cache
-def _patterns() -> tuple[tuple[Family, re.Pattern[str]], ...]:
+def _patterns() -> tuple[tuple[TaskFamily, re.Pattern[str]], ...]:
     return tuple((family, _pattern(ask)) for family in _FAMILIES for ask in family.asks)
 
 

@@ -1,10 +1,10 @@
 """Several processes for one stage: rank 0 runs it, the others do what it hands them.
 
-Only rank 0 opens the store and runs a stage's code. It hands out work in two ways: ``spread`` deals whole batches, one
-to each process, and gives the results back in the order of the batches, so that they are the same for any number of
-processes; ``together`` has every process run the same function at the same time, for training. In a child of one
-process both are plain calls. torchrun (``engine.distributed.torchrun``) starts the processes and ends all of them when
-one fails.
+Only rank 0 opens the store and runs a stage's code. It hands out work in two ways: ``map_batches`` deals whole
+batches, one to each process, and gives the results back in the order of the batches, so that they are the same for
+any number of processes; ``together`` has every process run the same function at the same time, for training. In a
+child of one process both are plain calls. torchrun (``engine.distributed.torchrun``) starts the processes and ends
+all of them when one fails.
 
 Whatever a process raises while the others wait for it ends them all; the stage goes on from its rows when it is run
 again.
@@ -145,7 +145,7 @@ def follow() -> int:
     return 0
 
 
-def spread(function: Callable[[A], R], items: Iterable[A]) -> Iterator[R]:
+def map_batches(function: Callable[[A], R], items: Iterable[A]) -> Iterator[R]:
     """``function`` of each item, in order; computed by all processes, each taking the next item.
 
     Args:

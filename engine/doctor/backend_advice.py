@@ -59,7 +59,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class SampleCounts:
     """A project's samples: how many, tokens of the mean and longest one, and how many the last round selected."""
 
     rows: int
@@ -88,7 +88,7 @@ def speed(product: str) -> Speed | None:
     return next((found for name, found in GPUS.items() if words.issuperset(name)), None)
 
 
-def work(role: str, config: Config, counts: Counts) -> Work:
+def work(role: str, config: Config, counts: SampleCounts) -> Work:
     """One round of ``role``: two calls a rewrite (a new prompt, then its answer), or six ratings of every sample."""
     if role == "teacher":
         count = counts.selected or round(SELECTED * counts.rows)
@@ -111,7 +111,7 @@ def hours(shape: ModelShape, weights: int, done: Work, batch: int, peak: Speed, 
     return (2 * shape.parameters * done.tokens_in / flops + step * done.tokens_out / at_a_time + cache) / 3600
 
 
-def findings(models: Models, config: Config, counts: Counts, machine: Machine) -> Iterator[Finding]:
+def findings(models: Models, config: Config, counts: SampleCounts, machine: Machine) -> Iterator[Finding]:
     """What to say of each role that transformers fills with a large model; nothing before there are samples."""
     for role, shape in (("judge", models.own), ("teacher", models.teacher)):
         if shape is None or shape.parameters < LARGE or not counts.rows or getattr(config, role).backend != "hf":
@@ -122,7 +122,7 @@ def findings(models: Models, config: Config, counts: Counts, machine: Machine) -
             yield from _on_cpu(shape, config, counts, machine.cores)
 
 
-def _on_gpu(role: str, shape: ModelShape, config: Config, counts: Counts, machine: Machine) -> Iterator[Finding]:
+def _on_gpu(role: str, shape: ModelShape, config: Config, counts: SampleCounts, machine: Machine) -> Iterator[Finding]:
     """Both backends' hours; nothing where that is minutes, the GPU is not known or vLLM would be refused."""
     peak, gpus, served = speed(machine.product), machine.gpus, changed(config, {f"{role}.backend": "vllm"})
     rows_trained = role == "judge" and shape.rows and config.train.method != "full"
@@ -140,7 +140,7 @@ def _on_gpu(role: str, shape: ModelShape, config: Config, counts: Counts, machin
         yield Finding(f"{role} speed", f"{text} (estimates)", fix=f'set [{role}] backend = "vllm"{install}')
 
 
-def _on_cpu(shape: ModelShape, config: Config, counts: Counts, cores: int) -> Iterator[Finding]:
+def _on_cpu(shape: ModelShape, config: Config, counts: SampleCounts, cores: int) -> Iterator[Finding]:
     """That a CPU is too slow for the teacher; nothing where it takes a few hours at most."""
     done = work("teacher", config, counts)
     weights = shape.parameters * memory.bytes_of(config.teacher.dtype, cuda=False)

@@ -83,13 +83,13 @@ def _finding(need: Need, models: Models, config: Config, device: Device, longest
         fix = "no setting makes it fit: take a smaller model, or more memory" + other
         return Finding(need.stage, text, bad, fix)
     after = _need(need.stage, models, changed(config, wanted), device, longest)
-    fix = f"{said(wanted)}: about {size(after)}{other}"
+    fix = f"{as_toml(wanted)}: about {size(after)}{other}"
     if bad and device.cuda and need.stage != "train" and wanted.keys() <= HALVED:
         return Finding(need.stage, text, fix=f"{fix}; as it is, batches that do not fit are tried again in halves")
     return Finding(need.stage, text, bad, fix)
 
 
-def said(changes: Changes) -> str:
+def as_toml(changes: Changes) -> str:
     """Keys to set, as they stand in config.toml."""
     from engine.config.defaults import toml
 

@@ -17,14 +17,14 @@ from engine.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class ModelCheckResult:
     """What was found of the model of a role. ``rows``: how many of its embedding are trained beside an adapter."""
 
     findings: tuple[Finding, ...] = ()
     rows: int = 0
 
 
-def look(config: Config, folder: Path) -> dict[str, Looked]:
+def check_models(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
     """What is wrong with the model and a local teacher, or should be known of them, by role.
 
     Args:
@@ -43,11 +43,14 @@ def look(config: Config, folder: Path) -> dict[str, Looked]:
     except (IndexError, ValueError):
         last = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
         broken = Finding("model", f"cannot be looked at: {last[:300]}", bad=True, fix="run doctor again")
-        return {"model": Looked((broken,))}
-    return {one["role"]: Looked(tuple(_told(one["role"], one["error"], one["notes"])), one["rows"]) for one in found}
+        return {"model": ModelCheckResult((broken,))}
+    return {
+        one["role"]: ModelCheckResult(tuple(_as_findings(one["role"], one["error"], one["notes"])), one["rows"])
+        for one in found
+    }
 
 
-def _told(role: str, error: str, notes: list[str]) -> list[Finding]:
+def _as_findings(role: str, error: str, notes: list[str]) -> list[Finding]:
     if error:
         return [refused(role, ModelError(error))]
     return [Finding(role, text, fix=fix.removesuffix(".")) for text, _, fix in (note.partition(". ") for note in notes)]

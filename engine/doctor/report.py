@@ -23,7 +23,7 @@ from engine.doctor.endpoint import ExpectedRequests
 from engine.doctor.finding import Finding, refused
 from engine.doctor.fit import Device
 from engine.doctor.memory import DeviceSplit, ModelShape
-from engine.doctor.model_check_process import Looked
+from engine.doctor.model_check_process import ModelCheckResult
 from engine.errors import MiddoError, ModelError
 from engine.evaluation import task_index
 from engine.machine.gauges import open_gpus
@@ -139,7 +139,7 @@ def _data(db: sqlite3.Connection) -> DataFacts:
     return DataFacts(rows, longest, bool(system.fetchone()[0]), mean, db.execute(last).fetchone()[0])
 
 
-def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, Looked]) -> Iterator[Finding]:
+def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, ModelCheckResult]) -> Iterator[Finding]:
     """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
     place = locate.on_disk(config.model.name, folder)
     if place is None or model("model", config.model.name, "alpaca", folder).bad:  # said above
@@ -160,7 +160,7 @@ def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, Lo
         for role in roles.vllm_roles(config):
             if (served := known.teacher if role == "teacher" else shape) is not None:
                 yield vllm_memory.finding(served, config, role, taken, min(tokens, config.model.max_length))
-    counts = backend_advice.Counts(data.rows, data.mean, min(tokens, config.model.max_length), data.selected)
+    counts = backend_advice.SampleCounts(data.rows, data.mean, min(tokens, config.model.max_length), data.selected)
     yield from backend_advice.findings(known, config, counts, _machine(taken))
     there = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
     yield fit.disk(shape, config, data.rows, shutil.disk_usage(there).free)
@@ -211,7 +211,9 @@ def _machine(taken: vllm_memory.Gpus | None) -> backend_advice.Machine:
     return backend_advice.Machine(taken, product, psutil.cpu_count(logical=False) or 1)
 
 
-def _roles(config: Config, folder: Path, asked: ExpectedRequests, looked: Mapping[str, Looked]) -> Iterator[Finding]:
+def _roles(
+    config: Config, folder: Path, asked: ExpectedRequests, looked: Mapping[str, ModelCheckResult]
+) -> Iterator[Finding]:
     """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
     yield from _extras(config, len(open_gpus()))
     if (found := _named_gpu(config, len(open_gpus()))) is not None:
@@ -350,15 +352,15 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
     return Finding(role, f"{name} · {_size(weights)} of weights · {template}")
 
 
-def _looked(config: Config, folder: Path) -> dict[str, Looked]:
+def _looked(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
     """What loading tells of the models, where the files of one are whole."""
     for role, name, template in local_models(configs.placed(config, folder)):
         if locate.on_disk(name, folder) is not None and not model(role, name, template, folder).bad:
-            return model_check_process.look(config, folder)
+            return model_check_process.check_models(config, folder)
     return {}
 
 
-def _models(config: Config, folder: Path, looked: Mapping[str, Looked]) -> Iterator[Finding]:
+def _models(config: Config, folder: Path, looked: Mapping[str, ModelCheckResult]) -> Iterator[Finding]:
     """The model and a local teacher: their files, and where those are whole, whether a run can use them."""
     for role, name, template in local_models(config):
         found = model(role, name, template, folder)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from engine.config.schema import Config
 from engine.doctor import memory
 from engine.doctor.finding import Finding
-from engine.doctor.fit import Changes, changed, said, size
+from engine.doctor.fit import Changes, as_toml, changed, size
 from engine.doctor.memory import ModelShape
 
 GIB = 2**30
@@ -113,10 +113,10 @@ def finding(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: i
         text += f" requests ({there.request:,}) at a time"
         few = "few at a time are slow: " if there.at_a_time < FEW else ""
         wanted = _enough(shape, config, role, gpus, longest, FEW) if few else None
-        return Finding(name, text, fix=f"{few}{said(wanted)}" if wanted else "")
+        return Finding(name, text, fix=f"{few}{as_toml(wanted)}" if wanted else "")
     wanted = _enough(shape, config, role, gpus, longest, 1)
     text += "more than there is" if over else f"no room for a request of {there.request:,} tokens with its reply"
-    return Finding(name, text, True, said(wanted) if wanted else "take a smaller model, or more or larger GPUs")
+    return Finding(name, text, True, as_toml(wanted) if wanted else "take a smaller model, or more or larger GPUs")
 
 
 def _enough(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int, requests: int) -> Changes | None:

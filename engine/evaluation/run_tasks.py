@@ -37,7 +37,7 @@ from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
 from engine.signals import round_models
 from engine.stage import Ctx
-from engine.store.rows import Row, Score, TaskItem
+from engine.store.rows import EvalScore, Row, TaskItem
 
 POLL_S = 0.5
 END_S = 30.0
@@ -72,14 +72,14 @@ def run(ctx: Ctx, base: int) -> None:
     """
     needs = task_index.check(ctx.config, ctx.project)
     sources = {name: source(ctx, name) for name in needs}
-    there = [row for row in ctx.rows(Score) if row.source in sources.values() and row.main]
+    there = [row for row in ctx.rows(EvalScore) if row.source in sources.values() and row.main]
     done = {name: sum(row.n for row in there if row.source == sources[name]) for name in needs}
     owed = [name for name in needs if not done[name]]
     if not owed:
         _forget(ctx)
         return
     tally = _Tally(base, {name: n for name, n in done.items() if n}, {name: 1.0 for name, n in done.items() if n})
-    list(ranks.spread(_release, range(ranks.size())))
+    list(ranks.map_batches(_release, range(ranks.size())))
     kept = _kept(ctx, sources)
     while owed:  # again when a task took the process down
         # Tasks that run what the model wrote come last, in a process that knows no key or token.
@@ -250,7 +250,7 @@ def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str]
             case TaskResult(task):
                 tally.now = ""
                 tally.done[task] = 1.0
-                ctx.event(_said(report))
+                ctx.event(_describe(report))
                 ctx.save(_rows(ctx.round, report, sources[task]), tally.at())
                 kept[task].unlink(missing_ok=True)
             case Failed(task, reason):
@@ -278,12 +278,12 @@ def _rows(round: int, found: TaskResult, source: str) -> list[Row]:
     rows: list[Row] = []
     for one in found.figures:
         name = one.task if one.main else f"{one.task}:{one.metric}"
-        rows.append(Score(round, name, one.value, one.stderr, one.n, one.metric, one.higher, source))
+        rows.append(EvalScore(round, name, one.value, one.stderr, one.n, one.metric, one.higher, source))
         rows += (TaskItem(round, one.task, item, score) for item, score in one.items)
     return rows
 
 
-def _said(found: TaskResult) -> str:
+def _describe(found: TaskResult) -> str:
     main = next(one for one in found.figures if one.main)
     error = "" if main.stderr is None else f" ± {main.stderr:.4f}"
     shots = f", {found.shots}-shot" if found.shots else ""

@@ -14,7 +14,7 @@ CALL = "function_call"
 """The kind of an assistant's turn that calls tools."""
 
 
-def made(turn: dict[str, Any], where: str, role: str) -> str:
+def calls_json(turn: dict[str, Any], where: str, role: str) -> str:
     """A turn's calls as JSON text of OpenAI's list, "" when it makes none. Ids and arguments stay as they came.
 
     ``tool_calls`` may be the list or its JSON text; ``function_call`` is OpenAI's older form of a single call.

@@ -161,7 +161,7 @@ def _speaker(turn: Any) -> Any:
     return turn.get("role", turn.get("from")) if isinstance(turn, dict) else None
 
 
-def _said(row: Row, name: str) -> tuple[Message, ...]:
+def _answer_column(row: Row, name: str) -> tuple[Message, ...]:
     """An answer in a column: text, a turn, or a list of turns. The row's reasoning belongs to a text."""
     value = row.get(name)
     if isinstance(value, dict):
@@ -183,7 +183,7 @@ def _answer(row: Row, name: str) -> tuple[Message, ...]:
 
 def _alpaca(row: Row) -> Parsed:
     before, chars = _asked(row)
-    answer = _said(row, "output") if _calls(row, "output") else _answer(row, "output")
+    answer = _answer_column(row, "output") if _calls(row, "output") else _answer(row, "output")
     return (*before, *answer), chars
 
 
@@ -216,7 +216,7 @@ def _completion(row: Row) -> str:
 def _prompt(row: Row) -> Parsed:
     asked = row["prompt"]
     before = from_list(asked, "prompt") if isinstance(asked, list) else (Message("user", text(asked, "prompt")),)
-    return (*_head(row), *before, *_said(row, _completion(row))), 0
+    return (*_head(row), *before, *_answer_column(row, _completion(row))), 0
 
 
 def _is_prompt(row: Row) -> bool:
@@ -269,7 +269,7 @@ def _preference(row: Row) -> Parsed:
         before = [*_head(row), *from_list(row[basis], basis)]
     elif isinstance(row["chosen"], str) and _is_whole(row["chosen"]):
         return (*before, *_spoken(row["chosen"])), 0
-    return (*before, *_said(row, "chosen")), chars
+    return (*before, *_answer_column(row, "chosen")), chars
 
 
 def _unused_by_preference(row: Row) -> frozenset[str]:

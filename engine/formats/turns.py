@@ -133,7 +133,7 @@ def turn_of(turn: Any, where: str) -> Message:
     role, kind = _role(turn, where)
     said = turn.get("content") if turn.get("content") is not None else turn.get("value")
     content, thought = _parts(_result(said) if role == "tool" else said, where)
-    made = calls.made(turn, where, role)
+    made = calls.calls_json(turn, where, role)
     return Message(
         role,
         content,

@@ -38,7 +38,7 @@ class Progress:
         return f"{text}, {self.left_s:.0f} s left" if self.left_s < 90 else f"{text}, {self.left_s / 60:.0f} min left"
 
 
-Said = Callable[[Progress], None]
+OnProgress = Callable[[Progress], None]
 
 
 class Stopped(DataError):
@@ -61,7 +61,7 @@ class Fetch:
             text=True,
         )
 
-    def wait(self, said: Said) -> Source:
+    def wait(self, said: OnProgress) -> Source:
         """The files, when they are here; of a model its folder.
 
         Raises:
@@ -137,7 +137,7 @@ def named(text: str, split: str = "") -> Path | Name:
     raise DataError(f"{text}: there is no such file. Check the path; relative paths start where the command runs.{way}")
 
 
-def get(text: str, split: str = "", said: Said = lambda _: None) -> Source:
+def get(text: str, split: str = "", said: OnProgress = lambda _: None) -> Source:
     """The data that ``text`` means, fetched first if it is a hub's.
 
     Raises:

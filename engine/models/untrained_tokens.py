@@ -140,7 +140,7 @@ def require(found: Untrained, config: Config, model: Any, split: str) -> None:
         )
 
 
-def said(found: Untrained, config: Config) -> list[str]:
+def describe(found: Untrained, config: Config) -> list[str]:
     """What a person should know: the first sentence what there is, the second what is done about it."""
     if not found.ids or config.train.method == "full":
         return []

@@ -47,7 +47,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
     db = reader(project)
     try:
         wanted, folder = _find(db, project, round)
-        made = _made(db, project, wanted)
+        made = _checkpoint_origin(db, project, wanted)
     finally:
         db.close()
     ref = locate.checkpoint(folder, project)
@@ -93,7 +93,7 @@ def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int
     return wanted, there[wanted]
 
 
-def _made(db: sqlite3.Connection, project: Path, round: int) -> model_card.CheckpointOrigin:
+def _checkpoint_origin(db: sqlite3.Connection, project: Path, round: int) -> model_card.CheckpointOrigin:
     """What the card says."""
     snapshot = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()[0]
     config = configs.placed(configs.restore(snapshot) if snapshot != "{}" else configs.load(project), project)

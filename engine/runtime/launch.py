@@ -135,7 +135,7 @@ def start(project: Path) -> int:
     ready_r, ready_w = os.pipe()
     with open(log_path, "ab", opener=permissions.opener) as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.runtime.worker", str(project), str(ready_w), environment.told()],
+            [sys.executable, "-m", "engine.runtime.worker", str(project), str(ready_w), environment.describe()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

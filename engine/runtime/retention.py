@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from engine.signals.round_models import CHECKPOINT
 from engine.stage import Ctx
 from engine.store.read import main_scores
-from engine.store.rows import Score
+from engine.store.rows import EvalScore
 
 
 def kept(
-    rounds: Collection[int], scores: Mapping[int, Mapping[str, Score]], keep: int, tasks: Sequence[str] = ()
+    rounds: Collection[int], scores: Mapping[int, Mapping[str, EvalScore]], keep: int, tasks: Sequence[str] = ()
 ) -> set[int]:
     """The rounds whose checkpoints stay: the last ``keep``, and the best by the main score among all.
 
@@ -39,7 +39,7 @@ def prune(ctx: Ctx) -> None:
     if not keep:
         return
     there = [r for r in range(ctx.round + 1) if ctx.artifact(CHECKPOINT, r) is not None]
-    scores = {r: {row.task: row for row in ctx.rows(Score, r)} for r in there}
+    scores = {r: {row.task: row for row in ctx.rows(EvalScore, r)} for r in there}
     stay = kept(there, scores, keep, ctx.config.evaluate.tasks) | {ctx.round}
     if ctx.config.train.init == "previous":
         stay.add(ctx.round - 1)

@@ -27,14 +27,14 @@ FIRST_S = 1800.0
 """Until it has made two steps, nobody knows how long one takes."""
 
 
-class Trouble(NamedTuple):
+class Stall(NamedTuple):
     """``word``: locked, full or stalled. ``text``: the sentence, without a full stop."""
 
     word: str
     text: str
 
 
-def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: float) -> tuple[str, Trouble | None]:
+def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: float) -> tuple[str, Stall | None]:
     """How the worker is (``launch.state``), and what holds a live one up at ``now`` (wall time, seconds).
 
     One that waits for its database cannot say that it lives, and is running all the same.
@@ -44,7 +44,7 @@ def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: floa
     if state not in ("running", "lost"):
         return state, None
     if word in (LOCKED, FULL):
-        return "running", Trouble(word, WORDS[word])
+        return "running", Stall(word, WORDS[word])
     found = next((job for job in jobs if job.state == "running"), None)
     if state == "lost" or found is None:
         return state, None
@@ -54,7 +54,7 @@ def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: floa
     writing = teacher.underway(db, found.round) if found.stage == "rewrite" else None
     if writing is not None and now - writing["at"] < LEAST_S:  # long replies move on token by token
         return state, None
-    return state, Trouble(STALLED, f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}")
+    return state, Stall(STALLED, f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}")
 
 
 def stalled_s(job: Job, now: float) -> float | None:

@@ -27,7 +27,7 @@ from engine.distributed import sharding
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import MiddoError, WorkerGone
 from engine.evaluation import task_index
-from engine.loop import Limits, Open, Run, Stop
+from engine.loop import Limits, Open, RunStages, Stop
 from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.runtime import launch
@@ -110,7 +110,7 @@ class Supervisor:
                     job.stage,
                 )
 
-    def next_step(self) -> Run | Open | Stop:
+    def next_step(self) -> RunStages | Open | Stop:
         """What comes next, by ``engine.loop``."""
         config, jobs = configs.load(self.project), read.jobs(self.db)
         newest = max((job.round for job in jobs), default=0)
@@ -167,7 +167,7 @@ class Supervisor:
         if newest is not None and all(job.state == "done" for job in jobs if job.round == newest):
             write.finish_round(self.db, newest)
 
-    def child(self, step: Run) -> str:
+    def child(self, step: RunStages) -> str:
         """Run one group of stages in a child; returns ``done`` or how the last one ended."""
         before = self.jobs(step.round)
         death_r, death_w = os.pipe()
@@ -194,7 +194,7 @@ class Supervisor:
         self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
         return self.outcome(step, before, process.returncode, log_path)
 
-    def command(self, step: Run, death: int) -> list[str]:
+    def command(self, step: RunStages, death: int) -> list[str]:
         """What runs the group: one process, or torchrun with as many as [launch] says."""
         processes = loop.processes(configs.load(self.project), step.stages)
         child = [str(self.project), str(step.round), ",".join(step.stages), str(death)]
@@ -224,7 +224,7 @@ class Supervisor:
         """The jobs of a round by stage."""
         return {job.stage: job for job in read.jobs(self.db) if job.round == round}
 
-    def outcome(self, step: Run, before: dict[str, Job], code: int, log_path: Path) -> str:
+    def outcome(self, step: RunStages, before: dict[str, Job], code: int, log_path: Path) -> str:
         """How the group ended. What a child could not record is recorded here, also when it ended before its job began.
 
         ``before``: the round's jobs before the child was started.
@@ -246,7 +246,7 @@ class Supervisor:
                 return state if state != "pending" else "done"
         return "done"
 
-    def stopped_in(self, step: Run) -> None:
+    def stopped_in(self, step: RunStages) -> None:
         """What was asked for while there was no space is how the stage that waited has ended."""
         ends = {"pause": "paused", "cancel": "cancelled"}.get(read.plan(self.db).want)
         for name, job in self.jobs(step.round).items():

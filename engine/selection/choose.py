@@ -112,7 +112,7 @@ def mixture_cut(s: Signal, values: Floats, plain: Threshold, earlier: Earlier) -
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectionMasks:
     """The outcome, as masks over the dataset: samples selected per axis, rewrites owed per axis, and how many rewrites
     the cap left out.
     """
@@ -154,7 +154,7 @@ def badness(values: Values, thresholds: Mapping[str, Threshold]) -> dict[Axis, F
     return out
 
 
-def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most: int) -> Chosen:
+def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most: int) -> SelectionMasks:
     """The rewrites owed: one per replaced sample, at most ``most``, the worst first; and the selections they stand for.
 
     ``ranks`` (see ``ranked``) is only asked when there are too many.
@@ -165,7 +165,7 @@ def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most:
         owed = _worst(owed, ranks(), most)
     replaced = owed["complexity"] | owed["quality"]
     selected: Picks = {a: picks[a] & (owed[a] if a == "diversity" else replaced) for a in AXES}
-    return Chosen(selected, owed, max(0, total - most))
+    return SelectionMasks(selected, owed, max(0, total - most))
 
 
 def once(picks: Picks, order: Sequence[str]) -> Picks:

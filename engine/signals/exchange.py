@@ -10,10 +10,10 @@ from engine.store.rows import Message
 Chat = Sequence[Message]
 
 
-def said(chat: Chat) -> str:
+def context_words(chat: Chat) -> str:
     """What the turns before the last answer say, but for system prompts and tool definitions."""
     answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
-    return "\n\n".join(filter(None, (told(m) for m in chat[:answer] if m.role != "system")))
+    return "\n\n".join(filter(None, (turn_words(m) for m in chat[:answer] if m.role != "system")))
 
 
 def last_prompt(chat: Chat) -> str:
@@ -23,10 +23,10 @@ def last_prompt(chat: Chat) -> str:
 
 def last_response(chat: Chat) -> str:
     """The last assistant turn."""
-    return next((told(m) for m in reversed(chat) if m.role == "assistant"), "")
+    return next((turn_words(m) for m in reversed(chat) if m.role == "assistant"), "")
 
 
-def told(turn: Message) -> str:
+def turn_words(turn: Message) -> str:
     """What a reader is told by a turn: its answer and its calls."""
     said = without_reasoning(turn.content) if turn.role == "assistant" else turn.content
     return "\n".join(filter(None, (said, turn.tool_calls))) if turn.tool_calls else said
@@ -38,4 +38,4 @@ def context(chat: Chat) -> str:
     turns = chat[:answer]
     if len(turns) == 1:
         return turns[0].content
-    return "\n\n".join(f"{turn.role.capitalize()}: {told(turn)}" for turn in turns)
+    return "\n\n".join(f"{turn.role.capitalize()}: {turn_words(turn)}" for turn in turns)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.backends.hf import HF
-from engine.signals.exchange import Chat, last_prompt, said
+from engine.signals.exchange import Chat, context_words, last_prompt
 from engine.signals.round_models import after_model, before_model, open_as, open_model
 
 RENDERING = "r2"
@@ -59,7 +59,7 @@ def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Ren
     how, limit = ctx.config.score.embed, min(ctx.config.model.max_length, model.positions)
     if how == "in_template":
         return None
-    texts = (last_prompt(learned(chat)) if how == "bare_prompt" else said(learned(chat)) for chat in chats)
+    texts = (last_prompt(learned(chat)) if how == "bare_prompt" else context_words(learned(chat)) for chat in chats)
     bare = (render_bare(model.tokenizer, text, limit) for text in texts)
     # Where nobody says anything there is only the template.
     lone = how == "prompt"
@@ -110,11 +110,11 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
     after: dict[int, Scored] = {}
     both = (of_batch(rows, embedded, batch) for batch in plan)
-    for batch, found in zip(plan, ranks.spread(partial(score_both, how, after_model(ctx)), both), strict=True):
+    for batch, found in zip(plan, ranks.map_batches(partial(score_both, how, after_model(ctx)), both), strict=True):
         after.update(zip(batch, found, strict=True))
     before: dict[int, Scored] = {}
     alone = ([rows[i] for i in batch] for batch in plan)
-    for batch, found in zip(plan, ranks.spread(partial(score_losses, how, before_model(ctx)), alone), strict=True):
+    for batch, found in zip(plan, ranks.map_batches(partial(score_losses, how, before_model(ctx)), alone), strict=True):
         before.update(zip(batch, found, strict=True))
     return [_measured(before[i], after[i]) for i in range(len(chats))]
 

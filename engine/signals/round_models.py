@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.backends import backend
 from engine.config.schema import Model
 from engine.errors import StageError
-from engine.hub.telling import telling
+from engine.hub.progress_log import log_progress
 from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.stage import Ctx
@@ -23,7 +23,7 @@ CHECKPOINT = "checkpoint"
 
 def base_model(ctx: Ctx) -> ModelRef:
     """The model that config.toml names, in as many bits as this round trains it in."""
-    return ModelRef(locate.locate(ctx.config.model.name, ctx.project, telling(ctx)), nf4=_quantised(ctx))
+    return ModelRef(locate.locate(ctx.config.model.name, ctx.project, log_progress(ctx)), nf4=_quantised(ctx))
 
 
 def _quantised(ctx: Ctx) -> bool:

@@ -22,7 +22,7 @@ from engine.models.locate import ModelRef
 from engine.signals import losses, round_models
 from engine.signals.exchange import last_response
 from engine.stage import Ctx
-from engine.store.rows import EvalItem, Message, Overlap, Sample, Score
+from engine.store.rows import EvalItem, EvalScore, Message, Overlap, Sample
 
 Asked = tuple[tuple[Message, ...], bool]
 """A conversation, and whether its reply is to begin with a reasoning trace."""
@@ -66,9 +66,9 @@ def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalIte
         reason = next(row.error for row in rows if row.error)
         ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
-    owed = batches.owed(plan, lambda i: i in items)
+    owed = batches.unfinished(plan, lambda i: i in items)
     score = partial(losses.score_losses, ctx.config.model, round_models.after_model(ctx))
-    results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
+    results = ranks.map_batches(score, ([rows[i] for i in batch] for batch, _ in owed))
     for (batch, done), found in zip(owed, results, strict=True):
         new = [EvalItem(ctx.round, i, s.whole, rows[i].response_tokens) for i, s in zip(batch, found, strict=True)]
         items |= {item.item: item for item in new}
@@ -76,7 +76,7 @@ def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalIte
     return items
 
 
-def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[Score]:
+def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[EvalScore]:
     """The mean over all held-out response tokens; its standard error over samples, as a ratio of two sums."""
     known = [(item.loss, item.tokens) for item in items.values() if item.loss is not None and item.tokens]
     if not known:
@@ -84,7 +84,7 @@ def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[Score]:
     total = sum(tokens for _, tokens in known)
     mean = math.fsum(loss * tokens for loss, tokens in known) / total
     spread = math.sqrt(math.fsum((tokens * (loss - mean)) ** 2 for loss, tokens in known)) / total
-    return [Score(ctx.round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known), higher=False)]
+    return [EvalScore(ctx.round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known), higher=False)]
 
 
 def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) -> list[bool]:
@@ -92,9 +92,9 @@ def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) ->
     how = ctx.config.evaluate
     order = sorted(range(len(samples)), key=lambda i: (-sum(len(m.content) for m in _asked(samples[i])), i))
     plan = [order[start : start + how.batch_size] for start in range(0, len(order), how.batch_size)]
-    owed = batches.owed(plan, lambda i: items[i].correct is not None, len(samples))
+    owed = batches.unfinished(plan, lambda i: items[i].correct is not None, len(samples))
     reply_to = partial(_greedy, ctx.config.model, round_models.after_model(ctx), how.max_new_tokens)
-    results = ranks.spread(
+    results = ranks.map_batches(
         reply_to, ([(_asked(samples[i]), thinks(samples[i].messages)) for i in batch] for batch, _ in owed)
     )
     for (batch, done), found in zip(owed, results, strict=True):
@@ -115,9 +115,9 @@ def _greedy(how: Model, model: ModelRef, max_new_tokens: int, asked: Sequence[As
     return opened.generate(chats, max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0, seed=0, thinking=thinking)
 
 
-def _accuracy(ctx: Ctx, right: Sequence[bool]) -> list[Score]:
+def _accuracy(ctx: Ctx, right: Sequence[bool]) -> list[EvalScore]:
     share = sum(right) / len(right)
-    return [Score(ctx.round, "accuracy", share, math.sqrt(share * (1 - share) / len(right)), len(right))]
+    return [EvalScore(ctx.round, "accuracy", share, math.sqrt(share * (1 - share) / len(right)), len(right))]
 
 
 def _asked(sample: Sample) -> tuple[Message, ...]:

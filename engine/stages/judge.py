@@ -72,10 +72,10 @@ def run(ctx: Ctx) -> None:
         ctx.event(why_alone(judge.loaded.model))
     templates = ratings.judge_templates(ctx)
     lengths = (ratings.judge_length(templates, judge, sample.messages) for sample in samples)
-    owed = batches.owed(ratings.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
+    owed = batches.unfinished(ratings.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
     ids = [[samples.ids[i] for i in batch] for batch, _ in owed]
     parts = ([((sample.id,), sample.messages) for sample in samples.take(batch)] for batch in ids)
-    found = ranks.spread(partial(_rate, raters), (_batch(raters.how, part, templates, judge) for part in parts))
+    found = ranks.map_batches(partial(_rate, raters), (_batch(raters.how, part, templates, judge) for part in parts))
     for (_, done), batch, six in zip(owed, ids, found, strict=True):
         ctx.save([row_of(ctx, id, one) for id, one in zip(batch, six, strict=True)], done)
 
@@ -91,7 +91,7 @@ def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> lis
     plan = ratings.plan_ratings(how, [ratings.judge_length(templates, judge, chat) for _, chat in chats])
     work = (_batch(how, [chats[i] for i in batch], templates, judge) for batch in plan)
     out: dict[int, Rated] = {}
-    for batch, found in zip(plan, ranks.spread(partial(_rate, raters), work), strict=True):
+    for batch, found in zip(plan, ranks.map_batches(partial(_rate, raters), work), strict=True):
         out.update(zip(batch, found, strict=True))
     return [out[i] for i in range(len(chats))]
 

@@ -29,7 +29,7 @@ from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
 from engine.teacher.budget import affordable, announce, give_up
-from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, came, summary, teacher_folder
+from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, record_reply, summary, teacher_folder
 from engine.teacher.progress import Meter
 
 KEPT = "writing"
@@ -61,7 +61,7 @@ def run(ctx: Ctx) -> None:
         meter.loading()
         teacher = open_teacher(ctx)
         while job.owed():
-            if not any(_made(ctx, job, phase, teacher, meter) for phase in (PROMPT, ANSWER)):
+            if not any(_make_next(ctx, job, phase, teacher, meter) for phase in (PROMPT, ANSWER)):
                 give_up(ctx, job, job.owed(), how)
         shutil.rmtree(ctx.workdir(KEPT))
     ctx.event(summary(job.all()))
@@ -102,7 +102,7 @@ def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
     return [r for r in rows if phase.tries(r) >= attempt or (r.state == phase.state and phase.tries(r) == attempt - 1)]
 
 
-def _made(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: Meter) -> bool:
+def _make_next(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: Meter) -> bool:
     """Make the next piece of ``phase`` as far as the caps allow; whether there was any.
 
     Which piece that is follows from what is in the store, so that a resumed run goes on as an undisturbed one.
@@ -144,5 +144,7 @@ def _ask(
             ctx.event(note, "warning")
         teacher.notes.clear()
     meter.came(replies)
-    made = [one for row, reply in zip(batch, replies, strict=True) for one in came(ctx, job, row, phase, reply, how)]
+    made = [
+        one for row, reply in zip(batch, replies, strict=True) for one in record_reply(ctx, job, row, phase, reply, how)
+    ]
     ctx.save(made, done=job.settled())

@@ -113,9 +113,9 @@ def _losses_before(ctx: Ctx, samples: Dataset, work: _Work, folder: Path) -> dic
     failed: dict[int, str] = {}
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     plan = [[usable[j] for j in batch] for batch in planned]
-    owed = batches.owed(plan, lambda i: fresh[i] in known, len(rows) - len(usable))
+    owed = batches.unfinished(plan, lambda i: fresh[i] in known, len(rows) - len(usable))
     score = partial(losses.score_losses, ctx.config.model, ref)
-    results = ranks.spread(score, ([rows[i] for i in batch] for batch, _ in owed))
+    results = ranks.map_batches(score, ([rows[i] for i in batch] for batch, _ in owed))
     for (batch, done), scores in zip(owed, results, strict=True):
         found = dict(zip(batch, scores, strict=True))
         failed |= {fresh[i]: scored.error for i, scored in found.items() if scored.error}
@@ -148,9 +148,9 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
         return id in saved and bool(saved[id] or np.isfinite(array[i]).all())
 
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
-    owed = batches.owed([[usable[j] for j in batch] for batch in planned], there, done)
+    owed = batches.unfinished([[usable[j] for j in batch] for batch in planned], there, done)
     score = partial(losses.score_both, ctx.config.model, ref)
-    results = ranks.spread(score, (losses.of_batch(rows, apart, batch) for batch, _ in owed))
+    results = ranks.map_batches(score, (losses.of_batch(rows, apart, batch) for batch, _ in owed))
     for (batch, done), found in zip(owed, results, strict=True):
         for i, scored in zip(batch, found, strict=True):
             if scored.embedding is not None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from engine.selection import choose
-from engine.selection.choose import SIGNALS, Chosen, Earlier, Lineage, Picks, Try, Values
+from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
 from engine.store.rows import (
@@ -104,7 +104,7 @@ def _column(data: Sequence[Sample], value: Callable[[int], float | None]) -> Flo
     return np.array([np.nan if v is None else v for v in found], dtype=np.float64)
 
 
-def describe(chosen: Chosen, size: int, skipped: int) -> str:
+def describe(chosen: SelectionMasks, size: int, skipped: int) -> str:
     """The log line: counts per axis, overlaps, what memory and cap left out."""
     counts = {axis: int(mask.sum()) for axis, mask in chosen.selected.items()}
     parts = [f"{axis} {counts[axis]}" for axis in AXES]
@@ -131,7 +131,7 @@ def remembered(ctx: Ctx, data: Sequence[Sample]) -> Picks:
 
 
 def _rows(
-    round: int, data: Sequence[Sample], values: Values, thresholds: Mapping[str, Threshold], chosen: Chosen
+    round: int, data: Sequence[Sample], values: Values, thresholds: Mapping[str, Threshold], chosen: SelectionMasks
 ) -> list[Row]:
     out: list[Row] = list(thresholds.values())
     for axis in AXES:

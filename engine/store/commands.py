@@ -17,7 +17,7 @@ from msgspec import Struct
 from engine.errors import StoreError, UsageError
 from engine.store import journal
 from engine.store.connect import transaction, writer
-from engine.store.journal import OPEN, Change, Key, Step
+from engine.store.journal import OPEN, Change, Key, UndoResult
 
 
 def set_plan(
@@ -259,17 +259,17 @@ def send_back(
         return sent
 
 
-def undo(project: Path, round: int | None = None) -> Step:
+def undo(project: Path, round: int | None = None) -> UndoResult:
     """Take the newest batch that stands back, of ``round`` or of any round that is not merged."""
     return _step(project, round, journal.take_back)
 
 
-def redo(project: Path, round: int | None = None) -> Step:
+def redo(project: Path, round: int | None = None) -> UndoResult:
     """Do again what was undone last, unless something was decided since."""
     return _step(project, round, journal.do_again)
 
 
-def _step(project: Path, round: int | None, how: Callable[[sqlite3.Connection, int | None], Step]) -> Step:
+def _step(project: Path, round: int | None, how: Callable[[sqlite3.Connection, int | None], UndoResult]) -> UndoResult:
     db = writer(project, durable=True)
     try:
         with transaction(db):

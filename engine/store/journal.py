@@ -56,7 +56,7 @@ class Change(Struct, frozen=True):
     note: str | None = None
 
 
-class Step(Struct, frozen=True):
+class UndoResult(Struct, frozen=True):
     """What an undo or a redo did: the rewrites it changed, and how many it left because they had changed since."""
 
     keys: tuple[Key, ...] = ()
@@ -170,7 +170,7 @@ def _put_text(db: sqlite3.Connection, now: sqlite3.Row, messages: str) -> None:
     turns = json.loads(messages)
     text = {"prompt": turns[-2][1], "response": turns[-1][1], "messages": messages}
     _set(db, now, {**text, "original": now["original"] or now["messages"], **_NO_VERDICT})
-    owe(db, now["round"], ("verify",))
+    reopen_stages(db, now["round"], ("verify",))
 
 
 def _send_back(db: sqlite3.Connection, now: sqlite3.Row) -> None:
@@ -178,7 +178,7 @@ def _send_back(db: sqlite3.Connection, now: sqlite3.Row) -> None:
     gone = dict.fromkeys(("prompt", "response", "messages", "raw", "reason", "original", *VERDICT))
     again = {"state": "owed", "attempts": 0, "answer_attempts": 0, "draw": _wave(db, now["round"])}
     _set(db, now, {**gone, **again})
-    owe(db, now["round"], ("rewrite", "verify", "review"))
+    reopen_stages(db, now["round"], ("rewrite", "verify", "review"))
 
 
 def _wave(db: sqlite3.Connection, round: int) -> int:
@@ -198,7 +198,7 @@ def _wave(db: sqlite3.Connection, round: int) -> int:
     return max(int(batches), int(draws)) + 1
 
 
-def owe(db: sqlite3.Connection, round: int, stages: Sequence[str]) -> None:
+def reopen_stages(db: sqlite3.Connection, round: int, stages: Sequence[str]) -> None:
     """Stages of ``round`` that are done have something to do again. What waits for a person goes on waiting."""
     db.executemany(
         "UPDATE job SET state='pending', finished_at=NULL WHERE round=? AND stage=? AND state='done'",
@@ -209,7 +209,7 @@ def owe(db: sqlite3.Connection, round: int, stages: Sequence[str]) -> None:
 # ------------------------------------------------------------------------------------------------- undo and redo
 
 
-def take_back(db: sqlite3.Connection, round: int | None) -> Step:
+def take_back(db: sqlite3.Connection, round: int | None) -> UndoResult:
     """Undo the newest batch that stands, of ``round`` or of any round that is not merged."""
     entries = _entries(db, "SELECT max(batch)", STANDS, round)
     done: list[Key] = []
@@ -222,7 +222,7 @@ def take_back(db: sqlite3.Connection, round: int | None) -> Step:
     return _step(entries, done)
 
 
-def do_again(db: sqlite3.Connection, round: int | None) -> Step:
+def do_again(db: sqlite3.Connection, round: int | None) -> UndoResult:
     """Redo the batch that was undone last, if nothing was decided since."""
     entries = _entries(db, "SELECT min(batch)", UNDONE, round)
     done: list[Key] = []
@@ -298,8 +298,8 @@ def _change(entry: sqlite3.Row) -> Change:
     )
 
 
-def _step(entries: Sequence[sqlite3.Row], done: Sequence[Key]) -> Step:
+def _step(entries: Sequence[sqlite3.Row], done: Sequence[Key]) -> UndoResult:
     if not entries:
-        return Step()
+        return UndoResult()
     kinds = frozenset(_kind(entry) for entry in entries)
-    return Step(tuple(done), len(entries) - len(done), entries[0]["round"], entries[0]["source"], kinds)
+    return UndoResult(tuple(done), len(entries) - len(done), entries[0]["round"], entries[0]["source"], kinds)

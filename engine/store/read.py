@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from engine.store.rows import (
     AXES,
+    EvalScore,
     Event,
     Gauge,
     Job,
@@ -20,7 +21,6 @@ from engine.store.rows import (
     RoundFacts,
     Row,
     Sample,
-    Score,
     Verdict,
     Worker,
     load_messages,
@@ -179,12 +179,12 @@ def artifact(db: sqlite3.Connection, round: int, name: str) -> tuple[str, dict[s
     return (row["path"], json.loads(row["meta"])) if row else None
 
 
-def scores(db: sqlite3.Connection, round: int) -> dict[str, Score]:
+def scores(db: sqlite3.Connection, round: int) -> dict[str, EvalScore]:
     """Evaluation figures of a round by task."""
-    return {score.task: score for score in rows(db, Score, round)}
+    return {score.task: score for score in rows(db, EvalScore, round)}
 
 
-def main_task(db: sqlite3.Connection, round: int) -> Score | None:
+def main_task(db: sqlite3.Connection, round: int) -> EvalScore | None:
     """The figure to show where there is room for one: accuracy, else the first of the round's [evaluate] tasks."""
     found = scores(db, round)
     return next((found[name] for name in main_scores(asked_tasks(db, round))[:-1] if name in found), None)
@@ -203,7 +203,7 @@ def asked_tasks(db: sqlite3.Connection, round: int) -> list[str]:
     return list(json.loads(kept["config"]).get("evaluate", {}).get("tasks", [])) if kept else []
 
 
-def gain(now: Mapping[str, Score], before: Mapping[str, Score], tasks: Sequence[str]) -> float | None:
+def gain(now: Mapping[str, EvalScore], before: Mapping[str, EvalScore], tasks: Sequence[str]) -> float | None:
     """By how much the main score got better; None where both rounds have none that was measured alike."""
     for name in main_scores(tasks):
         one, two = now.get(name), before.get(name)
@@ -224,7 +224,7 @@ def paired(db: sqlite3.Connection, round: int) -> dict[str, float]:
         made = {"accuracy": _ACCURACY, "heldout_loss": _HELDOUT}.get(task, _TASK)
         found = db.execute(made, {"round": round, "before": round - 1, "task": task}).fetchall()
         if len(found) == now[task].n == before[task].n and len(found) > 1:
-            out[task] = _spread([row[0] for row in found], [row[1] for row in found])
+            out[task] = _standard_error([row[0] for row in found], [row[1] for row in found])
     return out
 
 
@@ -244,7 +244,7 @@ _TASK = (
 )
 
 
-def _spread(differences: Sequence[float], weights: Sequence[float]) -> float:
+def _standard_error(differences: Sequence[float], weights: Sequence[float]) -> float:
     """Standard error of a weighted mean over items, as a ratio of two sums."""
     total = math.fsum(weights)
     pairs = list(zip(differences, weights, strict=True))

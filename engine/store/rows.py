@@ -259,7 +259,7 @@ class Retirement(Row, frozen=True):
     kept: int
 
 
-class Score(Row, frozen=True):
+class EvalScore(Row, frozen=True):
     """One evaluation figure of one round's model, e.g. ``heldout_loss``, ``accuracy`` or ``gsm8k_cot``.
 
     ``metric``: which of lm-eval's figures it is (``exact_match,strict-match``); those that do not stand for their task
@@ -287,7 +287,7 @@ class Score(Row, frozen=True):
         """The value with the sign that makes more better."""
         return self.value if self.higher else -self.value
 
-    def comparable(self, other: Score) -> bool:
+    def comparable(self, other: EvalScore) -> bool:
         """Whether both were measured in the same way."""
         return (self.task, self.metric, self.source) == (other.task, other.metric, other.source)
 

@@ -42,7 +42,7 @@ _FORGET = (
 _LEARN = f"INSERT INTO sample_fts (rowid, text) SELECT id, text FROM sample_text WHERE id IN ({_NEW})"  # noqa: S608
 
 
-def owed(db: sqlite3.Connection) -> int:
+def count_unindexed(db: sqlite3.Connection) -> int:
     """How many samples are not found by their words yet."""
     return int(db.execute("SELECT count(*) FROM unindexed").fetchone()[0])
 

@@ -48,12 +48,12 @@ def through_batches(ctx: Ctx, job: RewriteJob) -> None:
     )
     try:
         with ctx.own_cancel():
-            Desk(Books(ctx, job, client)).work()
+            BatchRunner(Books(ctx, job, client)).work()
     finally:
         client.close()
 
 
-class Desk:
+class BatchRunner:
     """Gives batches away, watches them, and has their results taken in."""
 
     def __init__(self, books: Books) -> None:

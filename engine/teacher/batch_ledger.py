@@ -23,7 +23,7 @@ from engine.stage import Ctx
 from engine.store.rows import Rewrite, Row, content_id
 from engine.store.teacher import BatchCall, TeacherBatch
 from engine.teacher.budget import Purse
-from engine.teacher.job import PROMPT, Phase, RewriteJob, came
+from engine.teacher.job import PROMPT, Phase, RewriteJob, record_reply
 
 SAVED = 100
 """Results per transaction."""
@@ -204,6 +204,6 @@ class Books:
             self.purse.paid(name, entry.tokens_in + entry.tokens_out, entry.cost)
             self._made += [entry, replace(call, done=True)]
             return
-        row, entry = came(self.ctx, self.job, before, Phase.of(before), reply, self.how)
+        row, entry = record_reply(self.ctx, self.job, before, Phase.of(before), reply, self.how)
         self.purse.spent(self.job, before, row)
         self._made += [row, entry, replace(call, done=True)]

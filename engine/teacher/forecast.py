@@ -52,7 +52,7 @@ class Usage:
         return sum(one.rewrites for one in self.made.values())
 
 
-class Request(NamedTuple):
+class RequestTokens(NamedTuple):
     """Tokens that both calls of one rewrite send: ``fixed`` plus so many times the sample's prompt and response.
 
     ``tags``: what comes back beside a new prompt and an answer as long as the old ones.
@@ -99,7 +99,7 @@ EXAMPLES = 8
 
 def requests(
     mean: float, config: Config, project: Path, examples: Sequence[tuple[str, int]] = ()
-) -> dict[Axis, Request]:
+) -> dict[Axis, RequestTokens]:
     """What is sent per axis with the rewrite prompts that ``project`` uses; prompts have ``mean`` tokens on average.
 
     Args:
@@ -111,13 +111,13 @@ def requests(
     count = _counter(config, project)
     around = median([max(0.0, tokens - count(text)) for text, tokens in examples]) if examples else 0.0
     answer = prompts.load("answer", project).text
-    out: dict[Axis, Request] = {}
+    out: dict[Axis, RequestTokens] = {}
     for axis in AXES:
         text = prompts.load(TEMPLATES[axis], project).text
         hints = text.count("{hints}") * config.select.neighbours * max(0.0, mean - around)
         fixed = count(_bare(text)) + count(_bare(answer)) + hints
         # A sample's tokens hold what the chat template puts around it: sent with both calls, never written.
-        out[axis] = Request(
+        out[axis] = RequestTokens(
             fixed, 1.0 + text.count("{prompt}"), float(text.count("{response}")), count(TAGS) + 1 - around
         )
     return out
@@ -151,7 +151,7 @@ def _counter(config: Config, project: Path) -> Callable[[str], float]:
 
 
 def project(
-    owed: Mapping[Axis, PendingRewrites], usage: Usage, requests: Mapping[Axis, Request], config: Config
+    owed: Mapping[Axis, PendingRewrites], usage: Usage, requests: Mapping[Axis, RequestTokens], config: Config
 ) -> Projection:
     """Calls, tokens and cost of the ``owed`` rewrites."""
     calls = tokens_in = tokens_out = 0.0

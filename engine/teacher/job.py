@@ -18,7 +18,7 @@ from engine.chat import batches, prompts
 from engine.chat.prompts import PromptTemplate
 from engine.config import schema as configs
 from engine.errors import ConfigError
-from engine.hub.telling import telling
+from engine.hub.progress_log import log_progress
 from engine.models import locate
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
@@ -240,7 +240,7 @@ def require_endpoint(how: configs.Teacher) -> configs.Teacher:
 
 def teacher_folder(ctx: Ctx) -> Path:
     """Where the local teacher lies."""
-    return locate.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project, telling(ctx))
+    return locate.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project, log_progress(ctx))
 
 
 # ----------------------------------------------------------------------------------------------------- replies
@@ -257,7 +257,7 @@ def size_of(chat: Iterable[Message]) -> int:
     return sum(len(m.content.encode("utf-8", "replace")) for m in chat)
 
 
-def came(
+def record_reply(
     ctx: Ctx, job: RewriteJob, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher
 ) -> tuple[Rewrite, TeacherCall]:
     """A reply came: ``row`` as it is then, known to ``job``, and the call for the books. ``how`` has its price."""

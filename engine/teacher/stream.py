@@ -24,7 +24,7 @@ from engine.stage import Ctx
 from engine.store.rows import Row
 from engine.store.teacher import SentCall
 from engine.teacher.budget import Purse, give_up
-from engine.teacher.job import ANSWER, PROMPT, Key, Phase, RewriteJob, came, require_endpoint, teacher_folder
+from engine.teacher.job import ANSWER, PROMPT, Key, Phase, RewriteJob, record_reply, require_endpoint, teacher_folder
 
 if TYPE_CHECKING:
     from engine.backends.vllm import Engine
@@ -204,7 +204,7 @@ class _Stream:
 
     def _came(self, key: Key, reply: Generation) -> None:
         phase, before = self.flying.pop(key), self.job.rows[key]
-        row, entry = came(self.ctx, self.job, before, phase, reply, self.how)
+        row, entry = record_reply(self.ctx, self.job, before, phase, reply, self.how)
         self.purse.spent(self.job, before, row)
         self.made += [row, entry]
         self._close(key)

@@ -92,7 +92,7 @@ def main(ctx: click.Context, no_mouse: bool) -> None:
 def open_(folder: Path) -> None:
     """Open a project in the app, or the wizard if the folder is empty."""
     new = _terminal() and folder.is_dir() and not any(folder.iterdir())
-    sys.exit(_open(_made(folder) if new else folder))
+    sys.exit(_open(_create_in_wizard(folder) if new else folder))
 
 
 @main.command("help", hidden=True)
@@ -285,7 +285,7 @@ def _nearest() -> Path:
     if _terminal():
         from middo_tui.cli.new import chosen
 
-        return (chosen(found, _mouse()) if found else None) or _made(None)
+        return (chosen(found, _mouse()) if found else None) or _create_in_wizard(None)
     if found:
         names = ", ".join(one.folder.name for one in found[:5]) + (", …" if len(found) > 5 else "")
         raise UsageError(
@@ -325,11 +325,11 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
     return code
 
 
-def _made(folder: Path | None) -> Path:
+def _create_in_wizard(folder: Path | None) -> Path:
     """Create a project with the wizard; exits if the person quits it."""
-    from middo_tui.cli.new import made
+    from middo_tui.cli.new import create_in_wizard
 
-    return made(folder, _mouse())
+    return create_in_wizard(folder, _mouse())
 
 
 def _mouse() -> bool:

@@ -17,7 +17,7 @@ from middo_tui.terminal.console import say
 
 if TYPE_CHECKING:
     from engine.formats import Source
-    from engine.hub.fetch import Progress, Said
+    from engine.hub.fetch import OnProgress, Progress
 
 FOLDER = click.Path(path_type=Path)
 EVERY_S = 10.0
@@ -162,7 +162,7 @@ def _heldout(text: str | None, split: str | None) -> str | None:
 
 
 @contextmanager
-def _telling() -> Iterator[Said]:
+def _telling() -> Iterator[OnProgress]:
     """How far a transfer is: a line that changes, or one now and then where stderr is no terminal."""
     terminal = sys.stderr.isatty()
     last = time.monotonic()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from engine.errors import UsageError
 from middo_tui.app import supported
-from middo_tui.feed.home import Project
+from middo_tui.feed.home import ProjectSummary
 from middo_tui.look.preferences import load
 from middo_tui.screens.wizard.screen import Wizard
 from middo_tui.terminal.console import say
 
 
-def chosen(found: list[Project], mouse: bool) -> Path | None:
+def chosen(found: list[ProjectSummary], mouse: bool) -> Path | None:
     """The project that the person opens; None for a new one. Ends the program with 0 when they quit.
 
     Raises:
@@ -29,7 +29,7 @@ def chosen(found: list[Project], mouse: bool) -> Path | None:
     return None if folder == NEW else folder
 
 
-def made(folder: Path | None, mouse: bool) -> Path:
+def create_in_wizard(folder: Path | None, mouse: bool) -> Path:
     """The folder of the project that was made; ends the program with 0 when the person left without one.
 
     Raises:

@@ -9,7 +9,7 @@ from engine.config.edit import edit
 from engine.errors import UsageError
 from engine.store.rows import AXES, Axis
 from middo_tui.feed import control
-from middo_tui.feed.thresholds import Standing, standing
+from middo_tui.feed.thresholds import RoundState, standing
 from middo_tui.keys.tables import press
 
 
@@ -55,7 +55,7 @@ def _redo(project: Path, round: int) -> None:
     control.step(project, round, "select")
 
 
-def consequence(where: Standing) -> str:
+def consequence(where: RoundState) -> str:
     """What a cut that is only written will do."""
     here, after = f"Round {where.round}", f"round {where.round + 1}"
     if where.merged or not where.newest:

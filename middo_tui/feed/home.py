@@ -13,7 +13,7 @@ from middo_tui.text.status import standing
 MOST = 100
 
 
-class Project(NamedTuple):
+class ProjectSummary(NamedTuple):
     """``state``: in words, clean. ``used``: when something last wrote to it, wall time."""
 
     folder: Path
@@ -31,7 +31,7 @@ def inside_project(folder: Path) -> bool:
     return any(map(is_project, (folder, *folder.parents)))
 
 
-def projects(here: Path) -> list[Project]:
+def projects(here: Path) -> list[ProjectSummary]:
     """The projects directly in ``here``, the last used first; at most ``MOST``."""
     try:
         folders = [folder for folder in here.iterdir() if is_project(folder)]
@@ -39,7 +39,7 @@ def projects(here: Path) -> list[Project]:
         return []
     used = {folder: _used(folder) for folder in folders}
     newest = sorted(folders, key=lambda folder: (-used[folder], folder.name))[:MOST]
-    return [Project(folder, _state(folder), used[folder]) for folder in newest]
+    return [ProjectSummary(folder, _state(folder), used[folder]) for folder in newest]
 
 
 def _used(folder: Path) -> float:

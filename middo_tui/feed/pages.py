@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from engine.store.connect import reader
 from middo_tui.feed.filters import NUMBERS, match_of, parse
-from middo_tui.feed.hidden import hidden_ids
+from middo_tui.feed.hidden_characters import hidden_ids
 from middo_tui.feed.orders import Order, OrderCache, check_sort, listed
 from middo_tui.terminal import guard
 

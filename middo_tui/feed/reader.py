@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import ConfigError, MiddoError
-from engine.loop import Limits, Open, Run, Stop, next_step, stages_of
+from engine.loop import Limits, Open, RunStages, Stop, next_step, stages_of
 from engine.runtime import stalls
 from engine.store import read, search
 from engine.store import teacher as calls
@@ -24,8 +24,8 @@ from engine.store.connect import database, reader
 from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
 from engine.store.unmerge import undoable
 from middo_tui.feed.metrics import RoundCurve
-from middo_tui.feed.pace import Pace
-from middo_tui.feed.view import Curve, Gauge, LogLine, LoopView, RoundView, StageView, Waiting
+from middo_tui.feed.stage_rate import StageRate
+from middo_tui.feed.view import Curve, DecisionCounts, DeviceReading, LogLine, LoopView, RoundView, StageView
 from middo_tui.terminal import guard
 from middo_tui.text.score_changes import changes
 from middo_tui.text.teacher_wording import batch, spending, writing
@@ -64,7 +64,7 @@ class Reader:
         self._log: tuple[LogLine, ...] = ()
         self._last_event = 0
         self._jobs: list[Job] = []
-        self._pace = Pace()
+        self._pace = StageRate()
 
     def view(self) -> LoopView:
         """What there is to show now; the very same object when nothing has changed. Trouble is part of the view."""
@@ -119,10 +119,10 @@ class Reader:
         is_closing = newest in closing
         jobs = [] if newest is None else rounds[newest]
         if worker != "running":
-            self._pace = Pace()  # a pause is no part of the rate
+            self._pace = StageRate()  # a pause is no part of the rate
         stages = self._stages(db, newest or 0, jobs, is_closing, worker == "running")
         reviewing = any((s.name, s.state) == ("review", "waiting") for s in stages)
-        waits = _waiting(db, newest or 0) if reviewing else Waiting()
+        waits = _waiting(db, newest or 0) if reviewing else DecisionCounts()
         stages = tuple(_decided(s, waits) if reviewing and s.name == "review" else s for s in stages)
         curves = self._read_curves(db, rounds, config)
         facts = None if newest is None else read.round_facts(db, newest)
@@ -155,7 +155,7 @@ class Reader:
             undo=undoable(db, worker != "idle"),
             holds_until=_held(read.worker(db)) if worker == "running" else None,
             cut_short=found == "ended",
-            unindexed=search.owed(db),
+            unindexed=search.count_unindexed(db),
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
 
@@ -206,16 +206,16 @@ class Reader:
             out.append(self._rows[round][1])
         return tuple(out) or (RoundView(0, read.size(db, 0)),)
 
-    def _gauges(self, db: sqlite3.Connection, worker: str) -> tuple[Gauge, ...]:
+    def _gauges(self, db: sqlite3.Connection, worker: str) -> tuple[DeviceReading, ...]:
         """The newest reading of each device, while a worker takes readings at all."""
         if worker != "running":
             return ()
-        newest: dict[str, Gauge] = {}
+        newest: dict[str, DeviceReading] = {}
         last = db.execute("SELECT max(id) FROM gauge").fetchone()[0] or 0
         for g in read.gauges(db, last - 16):
             if self.clock() - g.at <= GAUGES_OLD_S:
                 name = guard.one_line(_device(g.device), NAME_LIMIT)
-                newest[name] = Gauge(name, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
+                newest[name] = DeviceReading(name, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
         return tuple(newest[name] for name in sorted(newest))
 
 
@@ -247,9 +247,9 @@ def _model(meta: dict[str, object], config: Config) -> str:
     return name.removeprefix("demo:").rstrip("/").rsplit("/", 1)[-1]
 
 
-def _first(comes: Run | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
+def _first(comes: RunStages | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
     """The round and stage that a worker would begin with. A round that is opened again keeps what is done in it."""
-    if isinstance(comes, Run):
+    if isinstance(comes, RunStages):
         return comes.round, comes.stages[0]
     if isinstance(comes, Stop):
         return None
@@ -291,7 +291,7 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
     )
 
 
-def _decided(review: StageView, waits: Waiting) -> StageView:
+def _decided(review: StageView, waits: DecisionCounts) -> StageView:
     """The review by what is decided now, as the Review screen counts: its job says what was decided when the stage
     stopped for a person.
     """
@@ -299,7 +299,7 @@ def _decided(review: StageView, waits: Waiting) -> StageView:
     return replace(review, done=closed, total=closed + waits.open)
 
 
-def _waiting(db: sqlite3.Connection, round: int) -> Waiting:
+def _waiting(db: sqlite3.Connection, round: int) -> DecisionCounts:
     """The rewrites of ``round`` by what was decided."""
     count: dict[str, int] = {}
     better = dict.fromkeys(AXES, 0)
@@ -311,7 +311,7 @@ def _waiting(db: sqlite3.Connection, round: int) -> Waiting:
         count[row["state"]] = count.get(row["state"], 0) + row["n"]
         if row["state"] == "proposed" and row["improved"]:
             better[row["axis"]] += row["n"]
-    return Waiting(
+    return DecisionCounts(
         open=count.get("proposed", 0),
         improved=sum(better.values()),
         accepted=count.get("accepted", 0) + count.get("merged", 0),

@@ -43,7 +43,7 @@ BREAK_TIMES = 5
 """A gap longer than both, the second in terms of the usual gap, was a break: nobody decided anything meanwhile."""
 
 
-class Entry(Struct, frozen=True):
+class QueueEntry(Struct, frozen=True):
     """One rewrite in the queue. ``improved`` None: it has no verdict."""
 
     key: Key
@@ -60,7 +60,7 @@ class Entry(Struct, frozen=True):
         return self.key[1]
 
 
-class Counts(Struct, frozen=True):
+class ReviewCounts(Struct, frozen=True):
     """All rewrites of the round, whatever is listed. ``edited`` ones are in the other numbers too.
 
     ``refused``: the rejected ones that the checks of verify have rejected, and nobody else.
@@ -106,8 +106,8 @@ class Queue(Struct, frozen=True):
     rounds: tuple[int, ...] = ()
     merged: bool = False
     busy: str = ""
-    rows: tuple[Entry, ...] = ()
-    counts: Counts = field(default_factory=Counts)
+    rows: tuple[QueueEntry, ...] = ()
+    counts: ReviewCounts = field(default_factory=ReviewCounts)
     per_min: float | None = None
     hits: tuple[int, ...] = ()
     problem: str = ""
@@ -122,7 +122,7 @@ class Queue(Struct, frozen=True):
 # ------------------------------------------------------------------------------------------ filter and sort
 
 
-class Sort(NamedTuple):
+class QueueOrder(NamedTuple):
     """An order of the queue that decisions do not change."""
 
     name: str
@@ -132,12 +132,14 @@ class Sort(NamedTuple):
 
 _AXIS = "CASE r.axis WHEN 'complexity' THEN 0 WHEN 'diversity' THEN 1 ELSE 2 END, s.seq"
 SORTS = (
-    Sort("place", "axis, then place in the dataset", _AXIS),
-    Sort("better", "what the signals call better first", f"r.improved IS NULL, r.improved DESC, {_AXIS}"),
-    Sort("doubtful", "what the signals do not call better first", f"r.improved IS NULL, r.improved, {_AXIS}"),
-    Sort("quality", "largest gain in quality first", f"coalesce(r.new_quality - g.quality, -99) DESC, {_AXIS}"),
-    Sort("loss", "largest fall of the loss first", f"coalesce(g.loss_after - r.new_loss_after, -99) DESC, {_AXIS}"),
-    Sort("length", "longest new text first", f"coalesce(length(r.messages), 0) DESC, {_AXIS}"),
+    QueueOrder("place", "axis, then place in the dataset", _AXIS),
+    QueueOrder("better", "what the signals call better first", f"r.improved IS NULL, r.improved DESC, {_AXIS}"),
+    QueueOrder("doubtful", "what the signals do not call better first", f"r.improved IS NULL, r.improved, {_AXIS}"),
+    QueueOrder("quality", "largest gain in quality first", f"coalesce(r.new_quality - g.quality, -99) DESC, {_AXIS}"),
+    QueueOrder(
+        "loss", "largest fall of the loss first", f"coalesce(g.loss_after - r.new_loss_after, -99) DESC, {_AXIS}"
+    ),
+    QueueOrder("length", "longest new text first", f"coalesce(length(r.messages), 0) DESC, {_AXIS}"),
 )
 
 _EDITED = "(r.original IS NOT NULL AND r.original<>r.messages)"
@@ -199,7 +201,7 @@ def read_queue(db: sqlite3.Connection, query: Query, now: float) -> Queue:
         db.execute("ROLLBACK")
 
 
-def _rows(db: sqlite3.Connection, round: int, query: Query) -> list[Entry]:
+def _rows(db: sqlite3.Connection, round: int, query: Query) -> list[QueueEntry]:
     condition, values = where(query.filter)
     order = next((sort.sql for sort in SORTS if sort.name == query.sort), SORTS[0].sql)
     sql = (
@@ -210,7 +212,7 @@ def _rows(db: sqlite3.Connection, round: int, query: Query) -> list[Entry]:
         f" WHERE {condition} ORDER BY {order}"
     )
     return [
-        Entry(
+        QueueEntry(
             (row["sample_id"], row["axis"]),
             row["seq"],
             row["state"],
@@ -231,7 +233,7 @@ _BY_HAND = (
 """Rewrites whose newest decision is somebody's rejection."""
 
 
-def _counts(db: sqlite3.Connection, round: int) -> Counts:
+def _counts(db: sqlite3.Connection, round: int) -> ReviewCounts:
     found = {"edited": 0, "unchecked": 0}
     names = {"proposed": "open", "merged": "accepted", "prompted": "owed"}
     sql = (
@@ -244,7 +246,7 @@ def _counts(db: sqlite3.Connection, round: int) -> Counts:
         found["edited"] += row["n"] * row["edited"]
         found["unchecked"] += row["n"] * row["unchecked"] * row["edited"]
     found["refused"] = max(0, found.get("rejected", 0) - db.execute(_BY_HAND, (round,)).fetchone()[0])
-    return Counts(**found)
+    return ReviewCounts(**found)
 
 
 def _singles(db: sqlite3.Connection, round: int) -> list[float]:
@@ -271,7 +273,7 @@ def pace(at: list[float], now: float) -> float | None:
     return len(worked) / sum(worked) * 60 if sum(worked) else None
 
 
-def _hits(db: sqlite3.Connection, round: int, query: Query, rows: tuple[Entry, ...]) -> tuple[int, ...]:
+def _hits(db: sqlite3.Connection, round: int, query: Query, rows: tuple[QueueEntry, ...]) -> tuple[int, ...]:
     """The places of the rewrites whose old or new text holds what is searched for, in any case."""
     if not query.search:
         return ()
@@ -287,7 +289,7 @@ def _hits(db: sqlite3.Connection, round: int, query: Query, rows: tuple[Entry, .
     return tuple(at for at, row in enumerate(rows) if row.key in found)
 
 
-class Desk:
+class ReviewRequests:
     """Between the screen and its reading thread: what is asked for, and when to look again."""
 
     def __init__(self, query: Query) -> None:

@@ -1,6 +1,6 @@
 """One rewrite in full, for reading: what changed, by which signals, why it was selected, what is known beside it.
 
-Everything that is said of it is a ``Block`` of clean text. The differences are found here, in the reading thread.
+Everything that is said of it is a ``TextBlock`` of clean text. The differences are found here, in the reading thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERDICT = "verdict"
 Parts = tuple[Part, ...]
 
 
-class Block(Struct, frozen=True):
+class TextBlock(Struct, frozen=True):
     """A titled stretch: a difference, or a text in one role."""
 
     title: str
@@ -46,7 +46,7 @@ class Delta(Struct, frozen=True):
     better: bool | None
 
 
-class Detail(Struct, frozen=True):
+class RewriteDetail(Struct, frozen=True):
     """A rewrite. ``messages``: its text as the store has it, which a decision is checked against."""
 
     round: int
@@ -59,7 +59,7 @@ class Detail(Struct, frozen=True):
     edited: bool = False
     note: str = ""
     deltas: tuple[Delta, ...] = ()
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[TextBlock, ...] = ()
     hidden: int = 0
     prompt: str = ""
     response: str = ""
@@ -68,7 +68,7 @@ class Detail(Struct, frozen=True):
     parent: int | None = None
 
 
-def load(project: Path, round: int, keys: Sequence[Key]) -> tuple[Detail, ...]:
+def load(project: Path, round: int, keys: Sequence[Key]) -> tuple[RewriteDetail, ...]:
     """These rewrites, in this order; those that are gone are left out."""
     db = reader(project)
     try:
@@ -84,7 +84,7 @@ def cached_diff(old: str, new: str) -> Parts:
     return diff(old, new)
 
 
-def read_detail(db: sqlite3.Connection, round: int, key: Key) -> Detail | None:
+def read_detail(db: sqlite3.Connection, round: int, key: Key) -> RewriteDetail | None:
     """One rewrite with everything beside it."""
     row = db.execute("SELECT * FROM rewrite WHERE round=? AND sample_id=? AND axis=?", (round, *key)).fetchone()
     sample = read.sample(db, key[0])
@@ -94,11 +94,11 @@ def read_detail(db: sqlite3.Connection, round: int, key: Key) -> Detail | None:
     cleaner = _Cleaner()
     blocks = [
         *_texts(row, sample, cleaner),
-        *_said(db, row, signal, cleaner),
+        *_remarks(db, row, signal, cleaner),
         *_beside(db, row, sample, signal, cleaner),
     ]
     edited = row["original"] is not None and row["original"] != row["messages"]
-    return Detail(
+    return RewriteDetail(
         round=round,
         key=key,
         seq=sample.seq,
@@ -131,25 +131,25 @@ class _Cleaner:
         rest = len(text) - LONGEST
         return cleaned.text + (f"\n… {rest:,} characters more" if rest > 0 else "")
 
-    def block(self, title: str, text: str, role: str = "") -> Block:
+    def block(self, title: str, text: str, role: str = "") -> TextBlock:
         """Text that is no difference."""
-        return Block(title, (Part("same", self(text)),), role)
+        return TextBlock(title, (Part("same", self(text)),), role)
 
 
-def _texts(row: sqlite3.Row, sample: Sample, clean: _Cleaner) -> list[Block]:
+def _texts(row: sqlite3.Row, sample: Sample, clean: _Cleaner) -> list[TextBlock]:
     """Prompt and response: what changed, or for diversity what is new and what it was inspired by."""
-    out: list[Block] = []
+    out: list[TextBlock] = []
     if row["messages"] is None:
         if row["raw"]:
             out.append(clean.block("the teacher's reply, which could not be used", row["raw"]))
         out += [clean.block("prompt", sample.prompt, "dim"), clean.block("response", sample.response, "dim")]
         return out
     if row["axis"] == "diversity":
-        out += [Block(name, (Part("new", clean(row[name] or "")),)) for name in ("prompt", "response")]
+        out += [TextBlock(name, (Part("new", clean(row[name] or "")),)) for name in ("prompt", "response")]
         out.append(clean.block("inspired by", sample.prompt, "dim"))
         return out
     for name, old in (("prompt", sample.prompt), ("response", sample.response)):
-        out.append(Block(name, cached_diff(clean(old), clean(row[name] or ""))))
+        out.append(TextBlock(name, cached_diff(clean(old), clean(row[name] or ""))))
     earlier = load_messages(row["messages"])[:-2]
     if earlier:
         out.append(clean.block("the turns before", _turns(earlier), "dim"))
@@ -160,16 +160,18 @@ def _turns(messages: Sequence[Message]) -> str:
     return "\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def _said(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None, clean: _Cleaner) -> list[Block]:
+def _remarks(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None, clean: _Cleaner) -> list[TextBlock]:
     """What the signals, a person and the journal say."""
-    out: list[Block] = []
+    out: list[TextBlock] = []
     if row["note"]:
         out.append(clean.block("note", row["note"], "strong"))
     if row["original"] is not None and row["original"] != row["messages"] and row["messages"] is not None:
         first, now = load_messages(row["original"])[-2:], load_messages(row["messages"])[-2:]
         for name, a, b in zip(("prompt", "response"), first, now, strict=True):
             if a.content != b.content:
-                out.append(Block(f"the edit of the teacher's {name}", cached_diff(clean(a.content), clean(b.content))))
+                out.append(
+                    TextBlock(f"the edit of the teacher's {name}", cached_diff(clean(a.content), clean(b.content)))
+                )
     if row["verdict"]:
         out.append(clean.block(VERDICT, row["verdict"]))
     why = _why(db, row, signal)
@@ -210,9 +212,9 @@ def _ratings(old: Sequence[float], new: Sequence[float] | None) -> list[str]:
 
 def _beside(
     db: sqlite3.Connection, row: sqlite3.Row, sample: Sample, signal: sqlite3.Row | None, clean: _Cleaner
-) -> list[Block]:
+) -> list[TextBlock]:
     """Neighbours for diversity, where the sample comes from, and who decided."""
-    out: list[Block] = []
+    out: list[TextBlock] = []
     if row["axis"] == "diversity" and signal is not None and signal["neighbours"]:
         near = (read.sample(db, id) for id in json.loads(signal["neighbours"]))
         texts = [f"#{one.seq} {guard.one_line(one.prompt, 200)}" for one in near if one is not None]

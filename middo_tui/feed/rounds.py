@@ -22,7 +22,7 @@ from middo_tui.feed.round_config import Settings, settings
 from middo_tui.feed.shapes import MADE_BY, SIGNALS, Distribution, common, distribution
 from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
-from middo_tui.text.score_changes import Change, changes
+from middo_tui.text.score_changes import ScoreChange, changes
 
 EXEMPLAR_LIMIT = 200
 NOISE = -1
@@ -70,7 +70,7 @@ class ClusterView(Struct, frozen=True):
     text: str
 
 
-class Teacher(Struct, frozen=True):
+class TeacherUsage(Struct, frozen=True):
     """What the teacher was asked in a round."""
 
     calls: int = 0
@@ -79,7 +79,7 @@ class Teacher(Struct, frozen=True):
     cost: float = 0.0
 
 
-class RoundFacts(Struct, frozen=True):
+class RoundDetail(Struct, frozen=True):
     """Everything about one round but its distributions. ``state``: of the loop's words, done when every stage is.
 
     ``merged``: what it made is the next round's dataset. ``size``: samples of its dataset.
@@ -93,9 +93,9 @@ class RoundFacts(Struct, frozen=True):
     merged: bool
     axes: tuple[AxisCounts, ...]
     cuts: tuple[Threshold, ...]
-    scores: tuple[Change, ...]
+    scores: tuple[ScoreChange, ...]
     stages: tuple[StageTime, ...]
-    teacher: Teacher
+    teacher: TeacherUsage
     clusters: tuple[ClusterView, ...]
     noise: int
     settings: Settings
@@ -115,7 +115,7 @@ class RoundFacts(Struct, frozen=True):
         """The yield over all axes, as the stop rule counts it."""
         return _gain(*map(self.total, ("accepted", "rejected", "failed", "open")))
 
-    def score(self, task: str) -> Change | None:
+    def score(self, task: str) -> ScoreChange | None:
         """One task's figure."""
         return next((score for score in self.scores if score.task == task), None)
 
@@ -139,7 +139,7 @@ class RoundFacts(Struct, frozen=True):
 class RoundsView(Struct, frozen=True):
     """All rounds, oldest first. ``shapes``: distributions by (round, signal), those that were read so far."""
 
-    rounds: tuple[RoundFacts, ...] = ()
+    rounds: tuple[RoundDetail, ...] = ()
     shapes: tuple[tuple[tuple[int, str], Distribution], ...] = ()
     complete: bool = False
 
@@ -147,7 +147,7 @@ class RoundsView(Struct, frozen=True):
         """One distribution, None while it is not there."""
         return dict(self.shapes).get((round, signal))
 
-    def at(self, round: int) -> RoundFacts | None:
+    def at(self, round: int) -> RoundDetail | None:
         """One round."""
         return next((one for one in self.rounds if one.round == round), None)
 
@@ -171,7 +171,7 @@ class RoundsReader:
     def __init__(self, project: Path) -> None:
         self.project = project
         self._shapes: dict[tuple[int, str], tuple[float | None, Distribution | None]] = {}
-        self._known: dict[int, tuple[object, RoundFacts]] = {}
+        self._known: dict[int, tuple[object, RoundDetail]] = {}
 
     def read(self) -> RoundsView:
         """The rounds as they are now, with the distributions that are known already.
@@ -184,7 +184,7 @@ class RoundsReader:
             db.execute("BEGIN")
             by_round = _by_round(db)
             rounds = tuple(self._facts(db, number, by_round) for number in sorted(by_round))
-            return self._view(rounds, not _owed(by_round, self._shapes))
+            return self._view(rounds, not _unread(by_round, self._shapes))
         finally:
             db.close()
 
@@ -197,7 +197,7 @@ class RoundsReader:
         db = reader(self.project)
         try:
             by_round = _by_round(db)
-            owed = _owed(by_round, self._shapes)
+            owed = _unread(by_round, self._shapes)
             for round in sorted({round for round, _, _ in owed}, reverse=True):
                 for number, signal, finished in owed:
                     if stop():
@@ -205,15 +205,15 @@ class RoundsReader:
                     if number == round:
                         self._shapes[round, signal] = finished, distribution(db, round, signal)
                 rounds = tuple(self._facts(db, number, by_round) for number in sorted(by_round))
-                post(self._view(rounds, not _owed(by_round, self._shapes)))
+                post(self._view(rounds, not _unread(by_round, self._shapes)))
         finally:
             db.close()
 
-    def _view(self, rounds: tuple[RoundFacts, ...], complete: bool) -> RoundsView:
+    def _view(self, rounds: tuple[RoundDetail, ...], complete: bool) -> RoundsView:
         shapes = tuple((key, shape) for key, (_, shape) in sorted(self._shapes.items()) if shape is not None)
         return RoundsView(rounds, shapes, complete)
 
-    def _facts(self, db: sqlite3.Connection, number: int, by_round: dict[int, list[Job]]) -> RoundFacts:
+    def _facts(self, db: sqlite3.Connection, number: int, by_round: dict[int, list[Job]]) -> RoundDetail:
         jobs = by_round[number]
         decided = db.execute("SELECT max(id), sum(undone) FROM decision").fetchone()
         signature = (tuple(jobs), tuple(decided), tuple(by_round.get(number - 1, ())))
@@ -231,7 +231,7 @@ def _by_round(db: sqlite3.Connection) -> dict[int, list[Job]]:
     return out
 
 
-def _owed(
+def _unread(
     by_round: dict[int, list[Job]], known: dict[tuple[int, str], tuple[float | None, Distribution | None]]
 ) -> list[tuple[int, str, float | None]]:
     """(round, signal, when it was finished) of the distributions that are complete in the store and not yet read."""
@@ -245,7 +245,7 @@ def _owed(
     return out
 
 
-def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
+def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundDetail:
     row = db.execute("SELECT config, closing FROM round WHERE round=?", (number,)).fetchone()
     closing = bool(row and row["closing"])
     held = {job.stage: job for job in jobs}
@@ -253,7 +253,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
     state, stage = _state(stages)
     asked = teacher.asked(db, number)
     clusters = _clusters(db, number)
-    return RoundFacts(
+    return RoundDetail(
         round=number,
         size=read.size(db, number),
         closing=closing,
@@ -264,18 +264,18 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundFacts:
         cuts=tuple(read.rows(db, Threshold, number)),
         scores=tuple(_clean(one) for one in _changes(db, number)),
         stages=stages,
-        teacher=Teacher(asked["calls"], asked["tokens_in"], asked["tokens_out"], asked["cost"]),
+        teacher=TeacherUsage(asked["calls"], asked["tokens_in"], asked["tokens_out"], asked["cost"]),
         clusters=tuple(one for one in clusters if one.cluster != NOISE),
         noise=sum(one.size for one in clusters if one.cluster == NOISE) or _noise(db, number, bool(clusters)),
         settings=settings(row["config"] if row else ""),
     )
 
 
-def _changes(db: sqlite3.Connection, number: int) -> tuple[Change, ...]:
+def _changes(db: sqlite3.Connection, number: int) -> tuple[ScoreChange, ...]:
     return changes(read.scores(db, number), read.scores(db, number - 1), read.paired(db, number))
 
 
-def _clean(one: Change) -> Change:
+def _clean(one: ScoreChange) -> ScoreChange:
     return replace(one, task=guard.one_line(one.task, 60))
 
 

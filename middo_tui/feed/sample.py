@@ -27,7 +27,7 @@ class Turn(Struct, frozen=True):
     length: int
 
 
-class Near(Struct, frozen=True):
+class Neighbour(Struct, frozen=True):
     """A neighbour, nearest first; no text when it is gone."""
 
     id: int
@@ -35,7 +35,7 @@ class Near(Struct, frozen=True):
     text: str
 
 
-class Chosen(Struct, frozen=True):
+class SelectionReason(Struct, frozen=True):
     """Why a sample was selected: its value beyond the threshold that held. ``below``: small values are selected."""
 
     axis: str
@@ -55,7 +55,7 @@ class Written(Struct, frozen=True):
     loss_before: float | None
 
 
-class Detail(Struct, frozen=True):
+class SampleDetail(Struct, frozen=True):
     """Everything about one sample, seen from ``round``. Texts are clean, ``hidden`` counts what was made visible."""
 
     id: int
@@ -71,15 +71,15 @@ class Detail(Struct, frozen=True):
     hidden: int
     signals: Mapping[int, Mapping[str, float]]
     errors: tuple[str, ...]
-    neighbours: tuple[Near, ...]
-    chosen: tuple[Chosen, ...]
+    neighbours: tuple[Neighbour, ...]
+    chosen: tuple[SelectionReason, ...]
     rewrites: tuple[Written, ...]
     cluster: int | None
     cluster_size: int | None
     redundant_to: str = ""
 
 
-def read_detail(project: Path, id: int, round: int) -> Detail | None:
+def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
     """The sample ``id`` with its signals of all rounds; None when there is no such sample.
 
     Raises:
@@ -101,13 +101,13 @@ def _place(db: sqlite3.Connection, id: int) -> int | None:
     return None if found is None else int(found[0])
 
 
-def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Detail:
+def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> SampleDetail:
     id = int(str(row[0]))
     turns, hidden = _turns(str(row[7]))
     signals, errors, near = _signals(db, id, round)
     cluster = signals.get(round, {}).get("cluster")
     found = db.execute("SELECT size FROM cluster WHERE round=? AND cluster=?", (round, cluster)).fetchone()
-    return Detail(
+    return SampleDetail(
         id=id,
         seq=int(str(row[1])),
         round=round,
@@ -162,18 +162,22 @@ def _signals(
     return signals, errors, near
 
 
-def _near(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Near, ...]:
+def _near(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Neighbour, ...]:
     sql = f"SELECT s.id, s.seq, substr({OPENING}, 1, {LINE_LIMIT + 1}) FROM sample s WHERE s.id=?"  # noqa: S608
     out = []
     for id in ids:
         row = db.execute(sql, (id,)).fetchone()
-        out.append(Near(id, None, "") if row is None else Near(id, row[1], guard.one_line(row[2] or "", LINE_LIMIT)))
+        out.append(
+            Neighbour(id, None, "") if row is None else Neighbour(id, row[1], guard.one_line(row[2] or "", LINE_LIMIT))
+        )
     return tuple(out)
 
 
-def _chosen(db: sqlite3.Connection, id: int, round: int) -> tuple[Chosen, ...]:
+def _chosen(db: sqlite3.Connection, id: int, round: int) -> tuple[SelectionReason, ...]:
     sql = "SELECT axis, value, threshold FROM selection WHERE round=? AND sample_id=? ORDER BY axis"
-    return tuple(Chosen(axis, value, cut, axis != "complexity") for axis, value, cut in db.execute(sql, (round, id)))
+    return tuple(
+        SelectionReason(axis, value, cut, axis != "complexity") for axis, value, cut in db.execute(sql, (round, id))
+    )
 
 
 def _rewrites(db: sqlite3.Connection, id: int) -> tuple[Written, ...]:

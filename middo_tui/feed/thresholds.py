@@ -24,7 +24,7 @@ from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
 
 if TYPE_CHECKING:
-    from engine.selection.preview.counts import Near, Preview
+    from engine.selection.preview.counts import MarginSample, Preview
 
 Rule = Literal["sigma", "mixture"]
 PARTS = 960
@@ -33,7 +33,7 @@ TEXT_LIMIT = 300
 BEGUN = "state<>'owed' OR attempts>0"
 
 
-class Signal(Struct, frozen=True):
+class SignalLabel(Struct, frozen=True):
     """A signal as the screen speaks of it. A test holds this and the engine's own table together."""
 
     axis: Axis
@@ -42,11 +42,11 @@ class Signal(Struct, frozen=True):
     stage: str
 
 
-SIGNALS: dict[str, Signal] = {
-    "loss_before": Signal("complexity", "above", "loss before", "score"),
-    "loss_after": Signal("complexity", "above", "loss after", "score"),
-    "similarity": Signal("diversity", "below", "similarity", "score"),
-    "quality": Signal("quality", "below", "rating", "judge"),
+SIGNALS: dict[str, SignalLabel] = {
+    "loss_before": SignalLabel("complexity", "above", "loss before", "score"),
+    "loss_after": SignalLabel("complexity", "above", "loss after", "score"),
+    "similarity": SignalLabel("diversity", "below", "similarity", "score"),
+    "quality": SignalLabel("quality", "below", "rating", "judge"),
 }
 
 
@@ -55,7 +55,7 @@ def signals_of(axis: str) -> tuple[str, ...]:
     return tuple(name for name, signal in SIGNALS.items() if signal.axis == axis)
 
 
-class Standing(Struct, frozen=True):
+class RoundState(Struct, frozen=True):
     """Where ``round`` stands as far as another cut is concerned.
 
     ``selected``: its select stage is done. ``begun``: rewrites that the teacher was asked for; ``decided``: those of
@@ -93,13 +93,13 @@ class Standing(Struct, frozen=True):
         return rule == "mixture" or all(t.m == m[axis] for t in self.stored for axis in AXES if t.axis == axis)
 
 
-class Loaded(Struct, frozen=True):
+class ThresholdRound(Struct, frozen=True):
     """A round, ready to be cut, and how its signals are distributed (None: no sample has the signal)."""
 
     round: int
     preview: Preview
     config: Config
-    standing: Standing
+    standing: RoundState
     bins: Mapping[str, Bins | None]
 
 
@@ -120,7 +120,7 @@ def shown_round(view: LoopView) -> int | None:
     return None
 
 
-def load(project: Path, round: int) -> Loaded:
+def load(project: Path, round: int) -> ThresholdRound:
     """All there is to know of ``round``; takes some seconds at 500k samples, most of them in another process.
 
     Raises:
@@ -131,7 +131,7 @@ def load(project: Path, round: int) -> Loaded:
     preview = Preview.load(project, round)
     bins = {name: None if name in preview.missing else _bins(preview, name) for name in SIGNALS}
     preview.thresholds(preview.configured, preview.config.select.threshold)  # a mixture is looked for here, once
-    return Loaded(round, preview, preview.config, standing(project, round), bins)
+    return ThresholdRound(round, preview, preview.config, standing(project, round), bins)
 
 
 def _bins(preview: Preview, name: str) -> Bins:
@@ -139,7 +139,7 @@ def _bins(preview: Preview, name: str) -> Bins:
     return Bins(found.edges[0], found.edges[-1], tuple(float(count) for count in found.counts))
 
 
-def standing(project: Path, round: int) -> Standing:
+def standing(project: Path, round: int) -> RoundState:
     """Where ``round`` stands now.
 
     Raises:
@@ -153,7 +153,7 @@ def standing(project: Path, round: int) -> Standing:
         db.close()
 
 
-def _standing(db: sqlite3.Connection, round: int) -> Standing:
+def _standing(db: sqlite3.Connection, round: int) -> RoundState:
     jobs = read.jobs(db)
     state = {job.stage: job.state for job in jobs if job.round == round}
     made = db.execute(
@@ -164,7 +164,7 @@ def _standing(db: sqlite3.Connection, round: int) -> Standing:
     decided = db.execute(
         "SELECT count(*) FROM (SELECT DISTINCT sample_id, axis FROM decision WHERE round=? AND undone=0)", (round,)
     ).fetchone()[0]
-    return Standing(
+    return RoundState(
         round=round,
         selected=state.get("select") == "done",
         begun=made[0],
@@ -185,7 +185,7 @@ def verdicts(stored: Iterable[Threshold]) -> dict[str, str]:
     return {signal: guard.one_line(str(detail.get("verdict", ""))) for signal, detail in found}
 
 
-def before(project: Path, loaded: Loaded) -> dict[str, Bins]:
+def before(project: Path, loaded: ThresholdRound) -> dict[str, Bins]:
     """The round before over the same ranges, scaled to the same size; empty when there is none.
 
     Raises:
@@ -218,7 +218,7 @@ def _counted(db: sqlite3.Connection, round: int, name: str, bins: Bins) -> Bins:
     return Bins(bins.low, bins.high, tuple(counts)).scaled(sum(bins.counts) / total if total else 0.0)
 
 
-def margins(project: Path, near: Iterable[Near]) -> tuple[Margin, ...]:
+def margins(project: Path, near: Iterable[MarginSample]) -> tuple[Margin, ...]:
     """The samples with their prompts, in one row each.
 
     Raises:
@@ -236,7 +236,7 @@ def margins(project: Path, near: Iterable[Near]) -> tuple[Margin, ...]:
         db.close()
 
 
-def stand(project: Path, round: int) -> tuple[Standing, Config]:
+def stand(project: Path, round: int) -> tuple[RoundState, Config]:
     """Where ``round`` stands, and config.toml as it is now.
 
     Raises:

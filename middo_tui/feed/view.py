@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from middo_tui.text.score_changes import Change
+from middo_tui.text.score_changes import ScoreChange
 
 MARKS = {
     "pending": "·",
@@ -66,7 +66,7 @@ class RoundView(Struct, frozen=True):
     stderr: float | None = None
     tokens: int = 0
     cost: float = 0.0
-    scores: tuple[Change, ...] = ()
+    scores: tuple[ScoreChange, ...] = ()
 
 
 class Curve(Struct, frozen=True):
@@ -89,7 +89,7 @@ class Training(Struct, frozen=True):
     tokens_per_s: float | None = None
 
 
-class Gauge(Struct, frozen=True):
+class DeviceReading(Struct, frozen=True):
     """The last sample of one device: a GPU, or the CPU where there is none (no power, no temperature)."""
 
     device: str
@@ -109,7 +109,7 @@ class LogLine(Struct, frozen=True):
     text: str
 
 
-class Waiting(Struct, frozen=True):
+class DecisionCounts(Struct, frozen=True):
     """The rewrites of the shown round by decision. ``improved`` of the ``open`` ones are better by their signals."""
 
     open: int = 0
@@ -146,10 +146,10 @@ class LoopView(Struct, frozen=True):
     earlier: tuple[StageView, ...] = ()
     curves: tuple[Curve, ...] = ()
     training: Training | None = None
-    gauges: tuple[Gauge, ...] = ()
+    gauges: tuple[DeviceReading, ...] = ()
     table: tuple[RoundView, ...] = ()
     log: tuple[LogLine, ...] = ()
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: DecisionCounts = field(default_factory=DecisionCounts)
     next: tuple[int, str] | None = None
     teacher: str = ""
     batch: str = ""

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from middo_tui.base_app import BaseApp
-from middo_tui.feed.home import Project
+from middo_tui.feed.home import ProjectSummary
 from middo_tui.look.preferences import Preferences
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
@@ -44,7 +44,7 @@ class HomeScreen(Screen[None]):
         Binding("q,escape,ctrl+q", "leave", show=False),
     ]
 
-    def __init__(self, found: list[Project], now: float) -> None:
+    def __init__(self, found: list[ProjectSummary], now: float) -> None:
         super().__init__()
         self._found = found
         items = [Item(guard.one_line(one.folder.name), one.state, _ago(now - one.used)) for one in found]
@@ -80,7 +80,7 @@ class HomeScreen(Screen[None]):
 class Home(BaseApp[Path]):
     """Ends with the folder of a project, with ``NEW``, or with None."""
 
-    def __init__(self, found: list[Project], preferences: Preferences | None = None) -> None:
+    def __init__(self, found: list[ProjectSummary], preferences: Preferences | None = None) -> None:
         super().__init__(preferences or Preferences())
         self._first = HomeScreen(found, time.time())
 

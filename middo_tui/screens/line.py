@@ -16,7 +16,7 @@ from engine.errors import MiddoError
 from middo_tui.terminal.guard import clean
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.paragraph import Paragraph
 
@@ -36,7 +36,7 @@ class TypeLine(ModalScreen[str | None]):
     def __init__(self, question: str, typed: str = "", check: Callable[[str], object] | None = None) -> None:
         super().__init__()
         self._question = question
-        self._entry = Entry(typed)
+        self._entry = TextInput(typed)
         self._check = check
 
     def compose(self) -> ComposeResult:

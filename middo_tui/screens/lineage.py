@@ -20,13 +20,13 @@ from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.line import TypeLine
-from middo_tui.screens.lineage_keys import KEYS, Place
+from middo_tui.screens.lineage_keys import KEYS, LineageKeyState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice, unindexed
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.family_list import Entry, FamilyList, Rows, entries
-from middo_tui.widgets.version_pane import Pane, VersionPane, pane_lines
+from middo_tui.widgets.family_list import FamilyList, FamilyRow, Rows, entries
+from middo_tui.widgets.version_pane import VersionPane, VersionPaneState, pane_lines
 
 NOTHING_YET = "No sample was rewritten yet: lineages begin with the first merge."
 QUESTION = "Which sample? #120 (its place), an id, or words of its text:"
@@ -53,13 +53,13 @@ class StartsRead(Message):
 class TextRead(Message):
     """What changed in the version ``entry``."""
 
-    def __init__(self, entry: Entry, sections: tuple[Section, ...]) -> None:
+    def __init__(self, entry: FamilyRow, sections: tuple[Section, ...]) -> None:
         super().__init__()
         self.entry = entry
         self.sections = sections
 
 
-class Trouble(Message):
+class ReadFailed(Message):
     """Why something could not be read."""
 
     def __init__(self, text: str) -> None:
@@ -80,12 +80,12 @@ class LineageScreen(Framed):
         self._moved: object = None
         self._wanted: int | None = None
         self._family: Family | None = None
-        self._entries: tuple[Entry, ...] = ()
+        self._entries: tuple[FamilyRow, ...] = ()
         self._at = 0
         self._text = False
         self._top = 0
         self._sections: tuple[Section, ...] | None = None
-        self._told: Entry | None = None  # what the pane shows: the one before, until the texts are compared
+        self._told: FamilyRow | None = None  # what the pane shows: the one before, until the texts are compared
         self._starts: tuple[Start, ...] | None = None
         self._typed = ""
         self._menu_at = 0
@@ -97,7 +97,7 @@ class LineageScreen(Framed):
         with Vertical(id="family"):
             yield FamilyList(Rows(()))
             yield Divider()
-            yield VersionPane(Pane())
+            yield VersionPane(VersionPaneState())
 
     def on_mount(self) -> None:
         """Until a sample is asked for there is a list to begin with."""
@@ -144,21 +144,21 @@ class LineageScreen(Framed):
         try:
             self.post_message(FamilyRead(id, lineage.family(self.project, id)))
         except MiddoError as error:
-            self.post_message(Trouble(guard.clean(str(error)).text))
+            self.post_message(ReadFailed(guard.clean(str(error)).text))
 
     def _read_starts(self, typed: str) -> None:
         try:
             found = lineage.search(self.project, typed) if typed else lineage.most_changed(self.project)
             self.post_message(StartsRead(typed, found))
         except MiddoError as error:
-            self.post_message(Trouble(guard.clean(str(error)).text))
+            self.post_message(ReadFailed(guard.clean(str(error)).text))
 
-    def _read_text(self, entry: Entry) -> None:
+    def _read_text(self, entry: FamilyRow) -> None:
         try:
             sections = lineage.compared(self.project, entry.version.id, entry.attempt)
             self.post_message(TextRead(entry, sections))
         except MiddoError as error:
-            self.post_message(Trouble(guard.clean(str(error)).text))
+            self.post_message(ReadFailed(guard.clean(str(error)).text))
 
     @on(FamilyRead)
     def _family_was_read(self, message: FamilyRead) -> None:
@@ -181,7 +181,7 @@ class LineageScreen(Framed):
             self._look()
         self._paint()
 
-    def _place(self, before: Entry | None, id: int) -> int:
+    def _place(self, before: FamilyRow | None, id: int) -> int:
         """The row of what the cursor was on, else of the version that was asked for."""
         for at, entry in enumerate(self._entries):
             if before is not None and entry == before:
@@ -203,8 +203,8 @@ class LineageScreen(Framed):
             self._told, self._sections, self._top = message.entry, message.sections, 0
             self._paint()
 
-    @on(Trouble)
-    def _trouble(self, message: Trouble) -> None:
+    @on(ReadFailed)
+    def _trouble(self, message: ReadFailed) -> None:
         self._problem = message.text
         self._paint()
 
@@ -232,8 +232,8 @@ class LineageScreen(Framed):
         empty = "" if self._starts is None else f"Nothing was found for: {guard.one_line(self._typed, 60)}"
         return Menu(items, self._menu_at, 10, empty if self._typed or self._starts is None else NOTHING_YET)
 
-    def _pane(self) -> Pane:
-        return Pane(self._family, self._told or self._entry, self._sections, self._top, self._text)
+    def _pane(self) -> VersionPaneState:
+        return VersionPaneState(self._family, self._told or self._entry, self._sections, self._top, self._text)
 
     def _length(self) -> int:
         return len(pane_lines(self._pane(), self.query_one(VersionPane).size.width or self.size.width))
@@ -242,16 +242,16 @@ class LineageScreen(Framed):
         return self.query_one(VersionPane).size.height or 1
 
     @property
-    def _entry(self) -> Entry | None:
+    def _entry(self) -> FamilyRow | None:
         return self._entries[self._at] if self._entries else None
 
-    def state(self) -> Place:
+    def state(self) -> LineageKeyState:
         """What the keys depend on."""
         if self._family is None:
-            return Place(rows=len(self._starts or ()))
+            return LineageKeyState(rows=len(self._starts or ()))
         entry = self._entry
         rewrite = entry is not None and (entry.attempt or entry.version.made_by) is not None
-        return Place(True, len(self._entries), self._text, rewrite)
+        return LineageKeyState(True, len(self._entries), self._text, rewrite)
 
     def own_notice(self) -> Notice:
         """What the list is, or that a family is larger than what is shown."""

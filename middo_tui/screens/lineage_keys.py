@@ -7,7 +7,7 @@ from msgspec import Struct
 from middo_tui.keys.tables import Key, always, word
 
 
-class Place(Struct, frozen=True):
+class LineageKeyState(Struct, frozen=True):
     """What the keys depend on. ``family``: one is shown, otherwise samples to begin with; ``rows``: of either.
 
     ``text``: the keys scroll the text; ``rewrite``: what the cursor is on is, or was made by, a rewrite.
@@ -19,15 +19,15 @@ class Place(Struct, frozen=True):
     rewrite: bool = False
 
 
-def _rows(state: Place) -> bool:
+def _rows(state: LineageKeyState) -> bool:
     return state.rows > 1 or state.text
 
 
-def _family(state: Place) -> bool:
+def _family(state: LineageKeyState) -> bool:
     return state.family
 
 
-KEYS: tuple[Key[Place], ...] = (
+KEYS: tuple[Key[LineageKeyState], ...] = (
     Key(
         id="open",
         keys=("enter",),

@@ -27,7 +27,7 @@ from middo_tui.widgets.log_tail import LogTail
 from middo_tui.widgets.paragraph import Paragraph
 from middo_tui.widgets.progress_line import ProgressLine
 from middo_tui.widgets.rounds_table import RoundsTable
-from middo_tui.widgets.score_facts import ScoreFacts, Scores
+from middo_tui.widgets.score_facts import RoundScores, ScoreFacts
 from middo_tui.widgets.stage_strip import StageStrip
 from middo_tui.widgets.training_facts import TrainingFacts
 
@@ -60,7 +60,7 @@ class LoopScreen(Framed):
             with Vertical(id="side"):
                 yield GpuBar(view.gauges)
                 yield TrainingFacts(_training(view))
-                yield ScoreFacts(Scores.of(view))
+                yield ScoreFacts(RoundScores.of(view))
         yield RoundsTable(view.table)
         yield Divider()
         yield LogTail(view.log)
@@ -74,7 +74,7 @@ class LoopScreen(Framed):
         self.query_one(LineChart).show(_chart(view))
         self.query_one(GpuBar).show(view.gauges)
         self.query_one(TrainingFacts).show(_training(view))
-        self.query_one(ScoreFacts).show(Scores.of(view))
+        self.query_one(ScoreFacts).show(RoundScores.of(view))
         self.query_one(RoundsTable).show(view.table)
         self.query_one(LogTail).show(view.log)
 

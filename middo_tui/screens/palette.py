@@ -20,7 +20,7 @@ from middo_tui.keys.tables import Key
 from middo_tui.look import theme
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.key_bar import KeyBar
 
 LEFT_OUT = frozenset({"palette", "back"})
@@ -122,7 +122,7 @@ def menu(found: list[Command]) -> Menu:
 class Palette(ModalScreen[Command | None]):
     """Dismisses with the chosen command, or None."""
 
-    AUTO_FOCUS = "Entry"
+    AUTO_FOCUS = "TextInput"
     DEFAULT_CSS = """
     Palette { align: left bottom; background: transparent; }
     Palette #commands { height: 14; background: $background; }
@@ -145,7 +145,7 @@ class Palette(ModalScreen[Command | None]):
         """A rule, the line to type in, the commands, the keys."""
         with Vertical(id="commands"):
             yield Divider()
-            yield Entry(placeholder="type to find a command")
+            yield TextInput(placeholder="type to find a command")
             yield Choices(menu(self._found))
             yield KeyBar(FOOT)
 

@@ -33,7 +33,7 @@ MOST = 1000
 RAW = 2000
 
 
-class Held(Struct, frozen=True):
+class QuarantineView(Struct, frozen=True):
     """``reasons`` of all rows; ``rows``: the first ones of the reason ``only`` ("": of all); ``problem``: why none."""
 
     reasons: tuple[Reason, ...] = ()
@@ -47,30 +47,30 @@ class Held(Struct, frozen=True):
         return sum(reason.rows for reason in self.reasons if self.only in ("", reason.reason))
 
 
-class Loaded(Message):
+class QuarantineRead(Message):
     """The quarantine has been read."""
 
-    def __init__(self, found: Held) -> None:
+    def __init__(self, found: QuarantineView) -> None:
         super().__init__()
         self.found = found
 
 
-def load(project: Path, only: str) -> Held:
+def load(project: Path, only: str) -> QuarantineView:
     """Read the quarantine. May block: call it in a thread."""
     try:
         db = reader(project)
     except MiddoError as error:
-        return Held(problem=guard.one_line(str(error)))
+        return QuarantineView(problem=guard.one_line(str(error)))
     try:
         db.row_factory = None
         found = tuple(reasons(db))
         only = only if any(reason.reason == only for reason in found) else ""
-        return Held(found, only, tuple(islice(refused(db, exact=only), MOST)))
+        return QuarantineView(found, only, tuple(islice(refused(db, exact=only), MOST)))
     finally:
         db.close()
 
 
-def summary(found: Held) -> str:
+def summary(found: QuarantineView) -> str:
     """How many rows there are, of which reason."""
     if not found.only:
         many = f", {len(found.reasons)} reasons" if len(found.reasons) > 1 else ""
@@ -89,7 +89,7 @@ class QuarantineScreen(Framed):
 
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)
-        self._found = Held()
+        self._found = QuarantineView()
         self._menu = Menu((), column=COLUMN, empty="Reading the quarantine …")
 
     def body(self) -> ComposeResult:
@@ -115,10 +115,10 @@ class QuarantineScreen(Framed):
         self.run_worker(work, group="quarantine", thread=True, exclusive=True, exit_on_error=False)
 
     def _load(self, only: str) -> None:
-        self.post_message(Loaded(load(self.project, only)))
+        self.post_message(QuarantineRead(load(self.project, only)))
 
-    @on(Loaded)
-    def _loaded(self, message: Loaded) -> None:
+    @on(QuarantineRead)
+    def _loaded(self, message: QuarantineRead) -> None:
         same = message.found.only == self._found.only
         self._found = message.found
         items = tuple(

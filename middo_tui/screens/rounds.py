@@ -15,14 +15,14 @@ from textual.worker import get_current_worker
 
 from engine.errors import MiddoError
 from middo_tui.feed.bins import Bins, Side
-from middo_tui.feed.rounds import RoundFacts, RoundsReader, RoundsView, moved
+from middo_tui.feed.rounds import RoundDetail, RoundsReader, RoundsView, moved
 from middo_tui.feed.shapes import MADE_BY, SIGNALS
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.keys.tables import press
 from middo_tui.screens.export import AskFormat, Wanted, export
 from middo_tui.screens.frame import TALL, Framed
-from middo_tui.screens.rounds_keys import KEYS, Looking
+from middo_tui.screens.rounds_keys import KEYS, RoundsKeyState
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
@@ -147,7 +147,7 @@ class RoundsScreen(Framed):
         return numbers.index(self._chosen) if self._chosen in numbers else max(0, len(numbers) - 1)
 
     @property
-    def chosen(self) -> RoundFacts | None:
+    def chosen(self) -> RoundDetail | None:
         """The round that is looked at."""
         return self._rounds.rounds[self._at()] if self._rounds.rounds else None
 
@@ -166,7 +166,7 @@ class RoundsScreen(Framed):
     def _height(self) -> int:
         return self.query_one("#below").size.height or 1
 
-    def _shape(self, chosen: RoundFacts | None, signal: str) -> Cutting:
+    def _shape(self, chosen: RoundDetail | None, signal: str) -> Cutting:
         """The chosen round's distribution over the one before it."""
         if chosen is None:
             return Cutting(None, SIDE[signal], AXIS[signal])
@@ -187,7 +187,7 @@ class RoundsScreen(Framed):
             empty=self._no_shape(chosen, signal),
         )
 
-    def _heading(self, chosen: RoundFacts, signal: str, earlier: Bins | None) -> Line:
+    def _heading(self, chosen: RoundDetail, signal: str, earlier: Bins | None) -> Line:
         """The signal's name, its middle and how that has moved."""
         now = self._rounds.shape(chosen.round, signal)
         was = self._rounds.shape(chosen.round - 1, signal)
@@ -202,7 +202,7 @@ class RoundsScreen(Framed):
         fits = [width_of(tuple(runs[: n + 1])) <= self.size.width - 2 for n in range(len(runs))]
         return tuple(run for run, fit in zip(runs, fits, strict=True) if fit)
 
-    def _no_shape(self, chosen: RoundFacts, signal: str) -> str:
+    def _no_shape(self, chosen: RoundDetail, signal: str) -> str:
         if chosen.closing:
             return "a closing round only trains and measures: it has no signals"
         stage = MADE_BY[signal]
@@ -211,10 +211,10 @@ class RoundsScreen(Framed):
             return "no sample has this signal" if self._rounds.complete else "counting …"
         return f"not there yet: it comes with the {stage} stage"
 
-    def state(self) -> Looking:
+    def state(self) -> RoundsKeyState:
         """What the keys depend on."""
         width = self.size.width
-        return Looking(
+        return RoundsKeyState(
             rounds=len(self._rounds.rounds),
             chosen=self.chosen,
             tab=self.tab,
@@ -343,7 +343,7 @@ def _with_change(now: float, was: float | None) -> str:
     return f"{now:.3f}" + ("" if was is None else f" ({number_format.change(now - was, 3)})")
 
 
-def _words(chosen: RoundFacts | None) -> str:
+def _words(chosen: RoundDetail | None) -> str:
     """The state of the round, in words, for the end of the tab row."""
     if chosen is None:
         return ""

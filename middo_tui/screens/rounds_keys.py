@@ -6,35 +6,35 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from middo_tui.feed.rounds import RoundFacts
+from middo_tui.feed.rounds import RoundDetail
 from middo_tui.keys.tables import Key, word
 
 
-class Looking(Struct, frozen=True):
+class RoundsKeyState(Struct, frozen=True):
     """What the keys depend on. ``tab``: what is shown of the round; ``scrolls``: more of it than fits;
     ``columns``: the table has more columns than fit; ``before``: settings are held against the round before."""
 
     rounds: int = 0
-    chosen: RoundFacts | None = None
+    chosen: RoundDetail | None = None
     tab: str = ""
     columns: bool = False
     scrolls: bool = False
     before: bool = False
 
 
-def _any(state: Looking) -> bool:
+def _any(state: RoundsKeyState) -> bool:
     return state.chosen is not None
 
 
-def _several(state: Looking) -> bool:
+def _several(state: RoundsKeyState) -> bool:
     return state.rounds > 1
 
 
-def _on(tab: str) -> Callable[[Looking], bool]:
+def _on(tab: str) -> Callable[[RoundsKeyState], bool]:
     return lambda state: _any(state) and state.tab == tab
 
 
-KEYS: tuple[Key[Looking], ...] = (
+KEYS: tuple[Key[RoundsKeyState], ...] = (
     Key(id="down", keys=("j", "down"), help="The next round.", label=word("round"), works=_several),
     Key(id="up", keys=("k", "up"), help="The round before.", label=word("up"), works=_several, quiet=True),
     Key(id="first", keys=("g", "home"), help="The first round.", label=word("first"), works=_several, quiet=True),

@@ -26,14 +26,14 @@ from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.paragraph import Paragraph
 
 COLUMN = 24
 CHANGED, DIFFERS = "•", "≠"
 
 
-class Loaded(Message):
+class SettingsRead(Message):
     """The settings have been read."""
 
     def __init__(self, found: Settings) -> None:
@@ -109,7 +109,7 @@ class SettingsScreen(Framed):
         yield Paragraph(Notice(""), id="about")
         with Horizontal(id="edit"):
             yield Paragraph(Notice(""), id="key")
-            yield Entry(id="value")
+            yield TextInput(id="value")
 
     def on_screen_resume(self) -> None:
         """config.toml may have been changed by hand meanwhile."""
@@ -121,10 +121,10 @@ class SettingsScreen(Framed):
         self.run_worker(self._read, group="settings", thread=True, exclusive=True, exit_on_error=False)
 
     def _read(self) -> None:
-        self.post_message(Loaded(settings.load(self.project)))
+        self.post_message(SettingsRead(settings.load(self.project)))
 
-    @on(Loaded)
-    def _loaded(self, message: Loaded) -> None:
+    @on(SettingsRead)
+    def _loaded(self, message: SettingsRead) -> None:
         self._found = message.found
         self._list()
 
@@ -237,7 +237,7 @@ class SettingsScreen(Framed):
         label = self.query_one("#key", Paragraph)
         label.styles.width = len(row.key) + 4
         label.show(Notice(f"{row.key} =", "key"))
-        entry = self.query_one("#value", Entry)
+        entry = self.query_one("#value", TextInput)
         entry.value = row.value
         entry.cursor_position = len(row.value)
         entry.focus()

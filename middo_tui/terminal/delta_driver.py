@@ -29,7 +29,7 @@ _MOVES_NOTHING = re.compile(
 )
 
 
-class Run(NamedTuple):
+class StyledRun(NamedTuple):
     """Text of one style from column ``x`` (0: the first) on."""
 
     x: int
@@ -43,7 +43,7 @@ class Run(NamedTuple):
         return self.x + len(self.cells)
 
 
-class Shown:
+class TerminalContents:
     """What a terminal shows, as far as it is known."""
 
     def __init__(self) -> None:
@@ -61,14 +61,14 @@ class Shown:
             return data
         out: list[str] = []
         y, x, style, at = -1, 0, "", 0
-        runs: list[Run] = []
+        runs: list[StyledRun] = []
         for part in _PART.finditer(data):
             if part.start() != at:
                 break
             if part["text"] is not None:
                 if y < 0:
                     break
-                runs.append(Run(x, style, part["text"], _cells(style, part["text"])))
+                runs.append(StyledRun(x, style, part["text"], _cells(style, part["text"])))
                 x = runs[-1].end
             elif part["style"] is not None:
                 style = "" if part["style"] == "0" else part["style"]
@@ -86,7 +86,7 @@ class Shown:
         changed, before, self._cursor = "".join(out), self._cursor, f"\x1b[{y + 1};{x + 1}H"
         return changed + self._cursor if changed or before != self._cursor else ""
 
-    def _changed(self, y: int, runs: list[Run]) -> str:
+    def _changed(self, y: int, runs: list[StyledRun]) -> str:
         """The runs of one row, without those at its ends that are there already."""
         if not runs:
             return ""
@@ -109,7 +109,7 @@ def _second_half(cell: Cell) -> bool:
     return cell is not None and not cell[1]
 
 
-def _painted(runs: Sequence[Run]) -> str:
+def _painted(runs: Sequence[StyledRun]) -> str:
     """Runs side by side, each telling of its style what is other than its neighbour's."""
     out, before = [], ""
     for run in runs:
@@ -132,7 +132,7 @@ def _turned(old: str, new: str) -> str:
     return f"\x1b[{';'.join(told)}m" if told else ""
 
 
-class Look(NamedTuple):
+class StyleCodes(NamedTuple):
     """A style in three parts of its SGR numbers."""
 
     others: str
@@ -140,7 +140,7 @@ class Look(NamedTuple):
     back: str
 
 
-def _taken_apart(style: str) -> Look:
+def _taken_apart(style: str) -> StyleCodes:
     numbers = style.split(";") if style else []
     others, colours = [], {"3": "", "4": ""}
     while numbers:
@@ -151,7 +151,7 @@ def _taken_apart(style: str) -> Look:
             colours[ground] = ";".join(code)
         else:
             others += code
-    return Look(";".join(others), colours["3"], colours["4"])
+    return StyleCodes(";".join(others), colours["3"], colours["4"])
 
 
 def _cells(style: str, text: str) -> list[Cell]:
@@ -170,12 +170,12 @@ def _cells(style: str, text: str) -> list[Cell]:
 class SparingDriver(LinuxDriver):
     """Textual's driver for terminals, with a memory."""
 
-    shown: Shown | None = None
+    shown: TerminalContents | None = None
 
     def write(self, data: str) -> None:
         """Write what changes something."""
         if self.shown is None:
-            self.shown = Shown()
+            self.shown = TerminalContents()
         if needed := self.shown.needed(data):
             super().write(needed)
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from engine.store.rows import Score
+from engine.store.rows import EvalScore
 
-Scores = Mapping[str, Score]
+Scores = Mapping[str, EvalScore]
 """A round's figures by task."""
 
 
-class Change(Struct, frozen=True):
+class ScoreChange(Struct, frozen=True):
     """One task's figure. ``change``: over the round before, None without one. ``combined``: its standard error, of the
     differences item by item (``paired``), else the root of both figures' squared; ``beyond``: whether the change is
     larger than that (None: it cannot be told). ``higher``: more is better."""
@@ -45,19 +45,19 @@ class Change(Struct, frozen=True):
         return (self.change > 0) == self.higher
 
 
-def changes(now: Scores, before: Scores, paired: Mapping[str, float] | None = None) -> tuple[Change, ...]:
+def changes(now: Scores, before: Scores, paired: Mapping[str, float] | None = None) -> tuple[ScoreChange, ...]:
     """Every task of ``now``, by name, held against ``before``; ``paired``: standard errors of changes by task."""
     return tuple(_change(now[task], before.get(task), (paired or {}).get(task)) for task in sorted(now))
 
 
-def _change(one: Score, was: Score | None, paired: float | None) -> Change:
+def _change(one: EvalScore, was: EvalScore | None, paired: float | None) -> ScoreChange:
     if was is None:
-        return Change(one.task, one.value, one.stderr, higher=one.higher, main=one.main)
+        return ScoreChange(one.task, one.value, one.stderr, higher=one.higher, main=one.main)
     combined = paired
     if combined is None and one.stderr is not None and was.stderr is not None:
         combined = math.hypot(one.stderr, was.stderr)
     change = one.value - was.value
-    return Change(one.task, one.value, one.stderr, change, combined, paired is not None, one.higher, one.main)
+    return ScoreChange(one.task, one.value, one.stderr, change, combined, paired is not None, one.higher, one.main)
 
 
 def facts(

@@ -21,7 +21,7 @@ IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
 COUNTED = ("proposed", "rejected", "accepted", "failed")
 
 
-class Standing(NamedTuple):
+class ProjectState(NamedTuple):
     """The worker's state and the jobs.
 
     ``trouble``: what a live worker is waiting for, as a sentence; None if nothing blocks it.
@@ -33,7 +33,7 @@ class Standing(NamedTuple):
     trouble: str | None = None
 
 
-def standing(project: Path) -> Standing:
+def standing(project: Path) -> ProjectState:
     """The part of ``gather`` that commands check before they act.
 
     Raises:
@@ -46,12 +46,12 @@ def standing(project: Path) -> Standing:
         db.close()
 
 
-def _standing(db: sqlite3.Connection, project: Path, jobs: list[Job]) -> Standing:
+def _standing(db: sqlite3.Connection, project: Path, jobs: list[Job]) -> ProjectState:
     worker = read.worker(db)
     state, held = standings.worker(db, project, jobs, time.time())
     if worker is not None and state in ("running", "lost"):
-        return Standing(state, worker.pid, jobs, held.text if held else None)
-    return Standing(_idle_state(jobs, state == "ended"), None, jobs)
+        return ProjectState(state, worker.pid, jobs, held.text if held else None)
+    return ProjectState(_idle_state(jobs, state == "ended"), None, jobs)
 
 
 def gather(project: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from middo_tui.look.theme import LETTERS
 from middo_tui.text import number_format
-from middo_tui.widgets.lines import Line, Lines, Run, spread
+from middo_tui.widgets.lines import Line, Lines, Run, justified
 
 
 class Axes(Struct, frozen=True):
@@ -29,7 +29,7 @@ def axes_bar(data: Axes, width: int) -> Line:
             Run(number_format.count(count), "strong" if on else ""),
         ]
         runs.append(Run("]" if on else " ", f"{axis}-strong" if on else axis))
-    return spread(tuple(runs), (Run(f"{data.title} ", "dim"),), width)
+    return justified(tuple(runs), (Run(f"{data.title} ", "dim"),), width)
 
 
 class AxesBar(Lines[Axes]):

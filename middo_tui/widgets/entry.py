@@ -5,12 +5,12 @@ from __future__ import annotations
 from textual.widgets import Input
 
 
-class Entry(Input):
+class TextInput(Input):
     """One row. Its text is what a person typed; what is painted of it passes the guard like everything else."""
 
     DEFAULT_CSS = """
-    Entry, Entry:focus { border: none; height: 1; padding: 0 1; background: $background; color: $foreground; }
-    Entry:focus { background-tint: transparent; }
+    TextInput, TextInput:focus { border: none; height: 1; padding: 0 1; background: $background; color: $foreground; }
+    TextInput:focus { background-tint: transparent; }
     """
 
     def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:

@@ -17,7 +17,7 @@ STATES = {"rejected": "✘", "failed": "✘", "accepted": "✔", "proposed": "?"
 WAITING = {"proposed": "waits for a decision", "prompted": "being rewritten", "owed": "to be rewritten"}
 
 
-class Entry(Struct, frozen=True):
+class FamilyRow(Struct, frozen=True):
     """A row: a version, or a rewrite of it that made no sample."""
 
     version: Version
@@ -27,16 +27,18 @@ class Entry(Struct, frozen=True):
 class Rows(Struct, frozen=True):
     """The entries of a family and the one that the cursor is on. ``active``: keys move it."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[FamilyRow, ...]
     chosen: int = 0
     at: int = 0
     active: bool = True
 
 
-def entries(family: Family | None) -> tuple[Entry, ...]:
+def entries(family: Family | None) -> tuple[FamilyRow, ...]:
     """Every version with its attempts right behind it."""
     versions = family.versions if family else ()
-    return tuple(entry for one in versions for entry in (Entry(one), *(Entry(one, tried) for tried in one.tried)))
+    return tuple(
+        entry for one in versions for entry in (FamilyRow(one), *(FamilyRow(one, tried) for tried in one.tried))
+    )
 
 
 def life(version: Version) -> str:
@@ -64,7 +66,7 @@ def family_lines(rows: Rows, width: int, height: int) -> list[Line]:
     return [(Run(guard.fit(head, width), "dim"),), *body]
 
 
-def _row(entry: Entry, rows: Rows, at: int, width: int) -> Line:
+def _row(entry: FamilyRow, rows: Rows, at: int, width: int) -> Line:
     pointer = "▸" if at == rows.at else " "
     depth = entry.version.depth + (entry.attempt is not None)
     indent = "  " * min(depth, DEEPEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.runtime.stalls import STALLED
 from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
-from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
+from middo_tui.widgets.lines import Line, Lines, Run, justified, width_of
 from middo_tui.widgets.link_gauge import LinkState, link_gauge
 
 STATES = {
@@ -35,7 +35,7 @@ def header(view: LoopView, link: LinkState, width: int) -> Line:
     left = Run(" middo  ", "active-strong")
     names = view.project + (f" · {view.model}" if view.model else "")
     room = max(0, width - width_of((left, *right)) - 2)
-    return spread((left, Run(guard.fit(names, room).rstrip(), "strong")), right, width)
+    return justified((left, Run(guard.fit(names, room).rstrip(), "strong")), right, width)
 
 
 def _round(view: LoopView) -> str:

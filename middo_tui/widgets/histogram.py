@@ -77,7 +77,7 @@ def levels(values: Sequence[float], top: float, rows: int) -> list[int]:
     return [min(most, max(1, round(v / top * most))) if v > 1e-9 and top > 0 else 0 for v in values]
 
 
-class Scale(Struct, frozen=True):
+class ValueScale(Struct, frozen=True):
     """Values over ``width`` cells."""
 
     low: float
@@ -94,7 +94,7 @@ class Scale(Struct, frozen=True):
         return self.low + (self.high - self.low) * cell / self.width
 
 
-def column_of(value: float | None, scale: Scale) -> tuple[int, str] | None:
+def column_of(value: float | None, scale: ValueScale) -> tuple[int, str] | None:
     """The cell of a vertical line at ``value`` and its character: a third of a cell is told. None: no line."""
     if value is None or not math.isfinite(value):
         return None
@@ -107,7 +107,7 @@ def column_of(value: float | None, scale: Scale) -> tuple[int, str] | None:
     return cell, LINE[min(2, int((at - cell) * 3))]
 
 
-def selected_cells(data: Cutting, scale: Scale) -> range:
+def selected_cells(data: Cutting, scale: ValueScale) -> range:
     """The cells that are wholly or mostly on the selected side."""
     limit = data.limit
     if limit is None or math.isnan(limit):
@@ -120,7 +120,7 @@ def selected_cells(data: Cutting, scale: Scale) -> range:
     return range(middle, scale.width) if data.side == "above" else range(middle)
 
 
-def axis_row(scale: Scale) -> Line:
+def axis_row(scale: ValueScale) -> Line:
     """Round numbers on a faint line, each centred under its place."""
     cells: list[tuple[str, str]] = [("─", "faint")] * scale.width
     span = scale.high - scale.low
@@ -155,11 +155,11 @@ def histogram(data: Cutting, width: int, height: int) -> list[Line]:
         return above[:height]
     if data.bins is None or not data.bins.counts:
         return [*above, (Run(f" {data.empty}", "dim"),)]
-    scale = Scale(data.bins.low, data.bins.high, width)
+    scale = ValueScale(data.bins.low, data.bins.high, width)
     return [*above, *_bars(data, data.bins, scale, rows), axis_row(scale)]
 
 
-def _bars(data: Cutting, bins: Bins, scale: Scale, rows: int) -> list[Line]:
+def _bars(data: Cutting, bins: Bins, scale: ValueScale, rows: int) -> list[Line]:
     values = resample(bins.counts, scale.width)
     top = max(values)
     now = levels(values, top, rows)
@@ -249,5 +249,5 @@ class Histogram(Lines[Cutting]):
     def _drag(self, x: int) -> None:
         bins, width = self.data.bins, self.content_size.width
         if bins is not None and width:
-            value = Scale(bins.low, bins.high, width).value(min(width, max(0, x + 0.5)))
+            value = ValueScale(bins.low, bins.high, width).value(min(width, max(0, x + 0.5)))
             self.post_message(self.Dragged(self, value))

@@ -100,7 +100,7 @@ def smoothed(curve: Curve) -> list[tuple[int, float]]:
     return out
 
 
-def draw_curve(canvas: Canvas, points: Sequence[tuple[int, float]], x_max: int, scale: Scale, role: str) -> None:
+def draw_curve(canvas: Canvas, points: Sequence[tuple[int, float]], x_max: int, scale: YAxis, role: str) -> None:
     """A line through the points: a stroke per dot column, joined to the one before so that it has no holes."""
     before: tuple[int, int] | None = None
     for x, low, high in columns([(step, value, value) for step, value in points], canvas.width * ACROSS, x_max):
@@ -118,7 +118,7 @@ def draw_curve(canvas: Canvas, points: Sequence[tuple[int, float]], x_max: int, 
         before = (x, y)
 
 
-def draw_range(canvas: Canvas, curve: Curve, x_max: int, scale: Scale, role: str) -> None:
+def draw_range(canvas: Canvas, curve: Curve, x_max: int, scale: YAxis, role: str) -> None:
     """Single losses as dots; where a dot column holds several, the least and the greatest of them."""
     for x, low, high in columns(curve.points, canvas.width * ACROSS, x_max):
         for value in {low, high}:
@@ -134,7 +134,7 @@ def nice_step(span: float, most: int) -> float:
     return next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
 
 
-class Scale(Struct, frozen=True):
+class YAxis(Struct, frozen=True):
     """The y axis: from ``low`` at the bottom to ``high`` at the top, a label every ``step``, in ``dots`` dots."""
 
     low: float
@@ -148,7 +148,7 @@ class Scale(Struct, frozen=True):
         return min(bottom, max(0, round((self.high - value) * bottom / (self.high - self.low))))
 
 
-def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[float], rows: int) -> Scale:
+def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[float], rows: int) -> YAxis:
     """Quarter steps around all ``lines`` and nearly all ``single`` values, so that the axis moves seldom."""
     values = [value for line in lines for _, value in line]
     ordered = sorted(single)
@@ -160,7 +160,7 @@ def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[flo
     low, high = math.floor(low / part) * part, math.ceil(high / part + 1e-9) * part
     if math.floor(high / step + 1e-9) < math.ceil(low / step - 1e-9):  # no label would fall inside
         high = math.ceil(high / step) * step
-    return Scale(low, high, step, rows * DOWN)
+    return YAxis(low, high, step, rows * DOWN)
 
 
 def y_labels(low: float, high: float, step: float, rows: int) -> dict[int, str]:

@@ -42,7 +42,7 @@ def plain(lines: Sequence[Line]) -> str:
     return "\n".join("".join(run.text for run in line).rstrip() for line in lines)
 
 
-def spread(left: Line, right: Line, width: int) -> Line:
+def justified(left: Line, right: Line, width: int) -> Line:
     """``left`` and ``right`` at the two ends of a row; when both do not fit, the right one goes."""
     gap = width - width_of(left) - width_of(right)
     return (*left, Run(" " * gap), *right) if gap > 0 else left

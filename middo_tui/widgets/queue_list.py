@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui.feed.review import Entry, Key
+from middo_tui.feed.review import Key, QueueEntry
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run
@@ -21,10 +21,10 @@ MARKS = {
 BETTER = {True: ("▲", "active"), False: ("▼", "error"), None: (" ", "")}
 
 
-class Listed(Struct, frozen=True):
+class QueueRows(Struct, frozen=True):
     """The rows, which of them the cursor is on, and which are marked."""
 
-    rows: tuple[Entry, ...] = ()
+    rows: tuple[QueueEntry, ...] = ()
     cursor: int = 0
     marked: frozenset[Key] = frozenset()
     focused: bool = False
@@ -38,7 +38,7 @@ def window(count: int, cursor: int, height: int) -> int:
     return max(0, min(cursor // half * half - half // 2, count - height))
 
 
-def row(entry: Entry, here: bool, marked: bool, focused: bool, width: int) -> Line:
+def row(entry: QueueEntry, here: bool, marked: bool, focused: bool, width: int) -> Line:
     """``▸●✔ ▲Q    12 text``."""
     mark, role = MARKS.get(entry.state, ("?", ""))
     sign, sign_role = BETTER[entry.improved]
@@ -56,14 +56,14 @@ def row(entry: Entry, here: bool, marked: bool, focused: bool, width: int) -> Li
     return (*head, Run(guard.fit(entry.head, max(0, width - 16)), cursor or open_))
 
 
-class QueueList(Lines[Listed]):
+class QueueList(Lines[QueueRows]):
     """``row`` for each row in the window."""
 
     DEFAULT_CSS = """
     QueueList { height: 1fr; }
     """
 
-    def draw(self, data: Listed, width: int, height: int) -> list[Line]:
+    def draw(self, data: QueueRows, width: int, height: int) -> list[Line]:
         """The rows around the cursor."""
         first = window(len(data.rows), data.cursor, height)
         shown = data.rows[first : first + height]

@@ -5,29 +5,29 @@ from __future__ import annotations
 from msgspec import Struct
 from rich.cells import cell_len
 
-from middo_tui.feed.review import Counts, Queue
-from middo_tui.feed.rewrite import Delta, Detail
+from middo_tui.feed.review import Queue, ReviewCounts
+from middo_tui.feed.rewrite import Delta, RewriteDetail
 from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
-from middo_tui.widgets.lines import Line, Lines, Run, spread, width_of
+from middo_tui.widgets.lines import Line, Lines, Run, justified, width_of
 from middo_tui.widgets.queue_list import MARKS
 
 WORDS = {"proposed": "undecided", "owed": "to be written again", "prompted": "being written", "merged": "merged"}
 
 
-class Standing(Struct, frozen=True):
+class ReviewBarState(Struct, frozen=True):
     """What the rows say. ``place``: of the cursor, from 1. ``state``: as decided here, also before it is stored."""
 
     queue: Queue
     place: int = 0
-    detail: Detail | None = None
+    detail: RewriteDetail | None = None
     state: str = ""
     marked: int = 0
 
 
-def progress(standing: Standing, width: int) -> Line:
+def progress(standing: ReviewBarState, width: int) -> Line:
     """`` Review  128 / 412   97 ✔  29 ✘  2 ✎    21/min · 13 min left     Q quality``."""
     queue, detail = standing.queue, standing.detail
     counts = queue.counts
@@ -42,16 +42,16 @@ def progress(standing: Standing, width: int) -> Line:
     if detail is not None:
         axis = detail.key[1]
         right = (Run(f"{LETTERS.get(axis, '?')} {axis} ", f"{axis}-strong"),)
-    return spread(tuple(left), right, width)
+    return justified(tuple(left), right, width)
 
 
-def _more(counts: Counts) -> list[Run]:
+def _more(counts: ReviewCounts) -> list[Run]:
     """Numbers that are mostly nought."""
     more = ((counts.edited, "✎", ""), (counts.owed, "↻", "decide"), (counts.failed, "failed", "warn"))
     return [Run(f"  {count:,} {sign}", role) for count, sign, role in more if count]
 
 
-def facts(standing: Standing, width: int) -> Line:
+def facts(standing: ReviewBarState, width: int) -> Line:
     """`` ▸ #18233 ✔ quality 3.1 → 8.2 ▲   loss …``; the last signals give way."""
     detail = standing.detail
     if detail is None:
@@ -79,26 +79,26 @@ def _delta(delta: Delta) -> Line:
     return (Run(f"   {delta.name} ", "dim"), Run(f"{old} → {new}"), Run(arrow, role))
 
 
-def verdict(standing: Standing, width: int) -> Line:
+def verdict(standing: ReviewBarState, width: int) -> Line:
     """What the checks, the signals or a person said, on one row."""
     if standing.detail is None:
         return ()
-    said, role = _said(standing.detail)
+    said, role = _verdict(standing.detail)
     return (Run(" " + guard.fit(said, max(0, width - 1)).rstrip(), role),)
 
 
-def _said(detail: Detail) -> tuple[str, str]:
+def _verdict(detail: RewriteDetail) -> tuple[str, str]:
     if detail.state in ("rejected", "failed") and detail.reason and detail.reason != detail.verdict:
         return f"{detail.state}: {detail.reason}", "error"
     return detail.verdict or _unsaid(detail), "" if detail.improved else "dim"
 
 
-def says_all(detail: Detail, width: int) -> bool:
+def says_all(detail: RewriteDetail, width: int) -> bool:
     """Whether the verdict stands whole in the row above the text, and need not be said in it again."""
-    return _said(detail)[0] == detail.verdict and cell_len(detail.verdict) < width
+    return _verdict(detail)[0] == detail.verdict and cell_len(detail.verdict) < width
 
 
-def _unsaid(detail: Detail) -> str:
+def _unsaid(detail: RewriteDetail) -> str:
     if detail.state in ("owed", "prompted"):
         return "The teacher writes it again when the run goes on."
     if detail.edited:
@@ -106,13 +106,13 @@ def _unsaid(detail: Detail) -> str:
     return "No verdict: it was not measured."
 
 
-class ReviewBar(Lines[Standing]):
+class ReviewBar(Lines[ReviewBarState]):
     """``progress``, ``facts`` and ``verdict``, one row each."""
 
     DEFAULT_CSS = """
     ReviewBar { height: 3; }
     """
 
-    def draw(self, data: Standing, width: int, height: int) -> list[Line]:
+    def draw(self, data: ReviewBarState, width: int, height: int) -> list[Line]:
         """Three rows."""
         return [progress(data, width), facts(data, width), verdict(data, width)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from middo_tui.feed.rounds import RoundFacts, RoundsView
+from middo_tui.feed.rounds import RoundDetail, RoundsView
 from middo_tui.feed.view import MARKS
 from middo_tui.look.theme import LETTERS
 from middo_tui.text import number_format
@@ -28,12 +28,12 @@ class Grid(Struct, frozen=True):
     first: int = 0
 
 
-class Column(Struct, frozen=True):
+class GridColumn(Struct, frozen=True):
     """A column: its width includes the gap on its left; ``role`` colours its title."""
 
     title: str
     width: int
-    value: Callable[[RoundFacts, RoundsView], str]
+    value: Callable[[RoundDetail, RoundsView], str]
     role: str = "dim"
 
 
@@ -43,93 +43,93 @@ def tasks(view: RoundsView) -> list[str]:
     return [*(name for name in MAIN_TASKS if name in found), *sorted(found - set(MAIN_TASKS))]
 
 
-def columns(view: RoundsView) -> list[Column]:
+def columns(view: RoundsView) -> list[GridColumn]:
     """All there are, left to right."""
-    out = [Column("size", 9, lambda row, _: number_format.count(row.size))]
+    out = [GridColumn("size", 9, lambda row, _: number_format.count(row.size))]
     for at, (axis, letter) in enumerate(LETTERS.items()):
-        out.append(Column(f"{letter} sel", 7, lambda row, _, at=at: _selected(row, at), axis))  # type: ignore[misc]
-    out.append(Column("accepted", 10, lambda row, _: _counted(row, "accepted")))
-    out.append(Column("yield", 7, lambda row, _: _gain(row)))
+        out.append(GridColumn(f"{letter} sel", 7, lambda row, _, at=at: _selected(row, at), axis))  # type: ignore[misc]
+    out.append(GridColumn("accepted", 10, lambda row, _: _counted(row, "accepted")))
+    out.append(GridColumn("yield", 7, lambda row, _: _gain(row)))
     for task in tasks(view):
         title = SHORT.get(task, task)
         share = any((one := row.score(task)) and scale(one) > 1 for row in view.rounds)
         name = f"{title} %" if share else title
-        out.append(Column(name, max(14, len(name) + 2), lambda row, _, t=task: _score(row, t)))  # type: ignore[misc]
-        out.append(Column("change", 9, lambda row, _, t=task: _change(row, t)))  # type: ignore[misc]
+        out.append(GridColumn(name, max(14, len(name) + 2), lambda row, _, t=task: _score(row, t)))  # type: ignore[misc]
+        out.append(GridColumn("change", 9, lambda row, _, t=task: _change(row, t)))  # type: ignore[misc]
     for title, signal in SIGNALS:
-        out.append(Column(title, len(title) + 2, lambda row, all_, s=signal: _mean(all_, row, s)))  # type: ignore[misc]
+        out.append(GridColumn(title, len(title) + 2, lambda row, all_, s=signal: _mean(all_, row, s)))  # type: ignore[misc]
     for at, (axis, letter) in enumerate(LETTERS.items()):
-        out.append(Column(f"{letter} acc", 7, lambda row, _, at=at: _accepted(row, at), axis))  # type: ignore[misc]
-    out.append(Column("rejected", 10, lambda row, _: _counted(row, "rejected")))
-    out.append(Column("failed", 8, lambda row, _: _counted(row, "failed")))
-    out.append(Column("clusters", 10, lambda row, _: _clusters(row)))
+        out.append(GridColumn(f"{letter} acc", 7, lambda row, _, at=at: _accepted(row, at), axis))  # type: ignore[misc]
+    out.append(GridColumn("rejected", 10, lambda row, _: _counted(row, "rejected")))
+    out.append(GridColumn("failed", 8, lambda row, _: _counted(row, "failed")))
+    out.append(GridColumn("clusters", 10, lambda row, _: _clusters(row)))
     out.append(
-        Column(
+        GridColumn(
             "time",
             12,
             lambda row, _: number_format.NONE if row.seconds is None else number_format.duration(row.seconds),
         )
     )
-    out.append(Column("calls", 8, lambda row, _: "" if row.closing else number_format.count(row.teacher.calls)))
-    out.append(Column("tokens", 8, lambda row, _: _tokens(row)))
-    out.append(Column("cost", 9, lambda row, _: "" if row.closing else number_format.money(row.teacher.cost)))
+    out.append(GridColumn("calls", 8, lambda row, _: "" if row.closing else number_format.count(row.teacher.calls)))
+    out.append(GridColumn("tokens", 8, lambda row, _: _tokens(row)))
+    out.append(GridColumn("cost", 9, lambda row, _: "" if row.closing else number_format.money(row.teacher.cost)))
     return out
 
 
-def _selected(row: RoundFacts, at: int) -> str:
+def _selected(row: RoundDetail, at: int) -> str:
     if row.closing:
         return ""
     return number_format.count(row.axes[at].selected) if row.selected() else number_format.NONE
 
 
-def _accepted(row: RoundFacts, at: int) -> str:
+def _accepted(row: RoundDetail, at: int) -> str:
     if row.closing:
         return ""
     return number_format.count(row.axes[at].accepted) if row.total("rewritten") else number_format.NONE
 
 
-def _counted(row: RoundFacts, name: str) -> str:
+def _counted(row: RoundDetail, name: str) -> str:
     if row.closing:
         return ""
     return number_format.count(row.total(name)) if row.total("rewritten") or row.total("failed") else number_format.NONE
 
 
-def _gain(row: RoundFacts) -> str:
+def _gain(row: RoundDetail) -> str:
     if row.closing:
         return ""
     return number_format.NONE if row.gain is None else f"{row.gain:.0%}"
 
 
-def _score(row: RoundFacts, task: str) -> str:
+def _score(row: RoundDetail, task: str) -> str:
     if (one := row.score(task)) is None:
         return number_format.NONE
     return figure(one) + (f" ±{amount(one, one.stderr, signed=False)}" if one.stderr is not None else "")
 
 
-def _change(row: RoundFacts, task: str) -> str:
+def _change(row: RoundDetail, task: str) -> str:
     one = row.score(task)
     return "" if one is None or one.change is None else f"{amount(one, one.change)} {mark(one)}".rstrip()
 
 
-def _mean(view: RoundsView, row: RoundFacts, signal: str) -> str:
+def _mean(view: RoundsView, row: RoundDetail, signal: str) -> str:
     shape = view.shape(row.round, signal)
     return ("" if row.closing else number_format.NONE) if shape is None else f"{shape.mean:.2f}"
 
 
-def _clusters(row: RoundFacts) -> str:
+def _clusters(row: RoundDetail) -> str:
     if not row.clusters:
         return "" if row.closing else number_format.NONE
     return number_format.count(sum(one.size > 0 for one in row.clusters))
 
 
-def _tokens(row: RoundFacts) -> str:
+def _tokens(row: RoundDetail) -> str:
     return "" if row.closing else number_format.short(row.teacher.tokens_in + row.teacher.tokens_out)
 
 
-def fitting(all_: list[Column], first: int, width: int) -> list[Column]:
+def fitting(all_: list[GridColumn], first: int, width: int) -> list[GridColumn]:
     """The columns from ``first`` on that fit beside the fixed ones; at least one. Two cells stay for the ``›``."""
     room = width - FIXED - 2
-    out: list[Column] = []
+    out: list[GridColumn] = []
     for column in all_[first:]:
         if out and column.width > room:
             break
@@ -159,7 +159,7 @@ def grid_lines(grid: Grid, width: int, height: int) -> list[Line]:
     return [head, *(_row(row, grid, shown, at, width) for at, row in enumerate(rows) if top <= at < top + room)]
 
 
-def _row(row: RoundFacts, grid: Grid, shown: list[Column], at: int, width: int) -> Line:
+def _row(row: RoundDetail, grid: Grid, shown: list[GridColumn], at: int, width: int) -> Line:
     chosen = at == grid.at
     state = MARKS.get(row.state, "?") if row.state != "pending" else MARKS["pending"]
     text = f" {'▸' if chosen else ' '}{row.round:>5} {state}"

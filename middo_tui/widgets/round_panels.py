@@ -8,12 +8,12 @@ from msgspec import Struct
 
 from engine.store.rows import AXES
 from middo_tui.feed.round_config import defaults, differing
-from middo_tui.feed.rounds import AxisCounts, RoundFacts, RoundsView, StageTime
+from middo_tui.feed.rounds import AxisCounts, RoundDetail, RoundsView, StageTime
 from middo_tui.feed.view import MARKS
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
-from middo_tui.text.score_changes import Change
+from middo_tui.text.score_changes import ScoreChange
 from middo_tui.text.score_format import amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run
 
@@ -51,7 +51,7 @@ def panel_lines(panel: Panel, width: int) -> list[Line]:
     return _settings(one, earlier, panel.before, width) if panel.tab == "settings" else []
 
 
-def _scores(one: RoundFacts, earlier: RoundFacts | None) -> list[Line]:
+def _scores(one: RoundDetail, earlier: RoundDetail | None) -> list[Line]:
     if not one.scores:
         return [(Run(" no scores yet: the evaluate stage has not run", "dim"),)]
     was = f"round {earlier.round}" if earlier else ""
@@ -59,7 +59,7 @@ def _scores(one: RoundFacts, earlier: RoundFacts | None) -> list[Line]:
     return [(Run(head if earlier else head[:38], "dim"),), *(_score(score, earlier) for score in one.scores)]
 
 
-def _score(score: Change, earlier: RoundFacts | None) -> Line:
+def _score(score: ScoreChange, earlier: RoundDetail | None) -> Line:
     name = guard.fit(f"{_label(score)} %" if scale(score) > 1 else _label(score), 18)
     error = "" if score.stderr is None else f"±{amount(score, score.stderr, signed=False)}"
     first = Run(f" {name}{figure(score):>10}{error:>9}")
@@ -72,7 +72,7 @@ def _score(score: Change, earlier: RoundFacts | None) -> Line:
     return (first, numbers, Run(f"  {mark(score)} {words}" if mark(score) else f"  {words}", role))
 
 
-def _label(score: Change) -> str:
+def _label(score: ScoreChange) -> str:
     """The task; of a further figure what it is, below its task: ``gsm8k_cot:exact_match,strict-match``."""
     if score.main:
         return score.task
@@ -80,7 +80,7 @@ def _label(score: Change) -> str:
     return f"  {metric if kept in ('', 'none') else kept}"
 
 
-def _verdict(score: Change) -> tuple[str, str]:
+def _verdict(score: ScoreChange) -> tuple[str, str]:
     if score.beyond is None:
         return "± unknown", "dim"
     if not score.beyond or score.better is None:
@@ -88,7 +88,7 @@ def _verdict(score: Change) -> tuple[str, str]:
     return ("better", "strong") if score.better else ("worse", "bad")
 
 
-def _axes(one: RoundFacts) -> list[Line]:
+def _axes(one: RoundDetail) -> list[Line]:
     if one.closing:
         return [(Run(" A closing round trains on the last dataset and measures; it selects nothing.", "dim"),)]
     if not one.selected() and not one.total("rewritten"):
@@ -100,15 +100,15 @@ def _axes(one: RoundFacts) -> list[Line]:
     return [*rows, *([()] if one.cuts else []), *(_cuts(axis, one) for axis in AXES if any(one.cuts_of(axis)))]
 
 
-def _counts(one: RoundFacts | AxisCounts) -> str:
+def _counts(one: RoundDetail | AxisCounts) -> str:
     def count(name: str) -> int:
-        return one.total(name) if isinstance(one, RoundFacts) else int(getattr(one, name))
+        return one.total(name) if isinstance(one, RoundDetail) else int(getattr(one, name))
 
     share = number_format.NONE if one.gain is None else f"{one.gain:.0%}"
     return "".join(f"{count(name):>{width},}" for name, width in COUNTS) + f"{share:>7}"
 
 
-def _cuts(axis: str, one: RoundFacts) -> Line:
+def _cuts(axis: str, one: RoundDetail) -> Line:
     """What was selected on an axis, in numbers: ``loss before > 2.47, loss after > 1.89   μ + 1.82 σ``."""
     cuts = one.cuts_of(axis)
     said = ", ".join(f"{NAMES[cut.signal]} {CUT_SIGN[cut.signal]} {cut.cut:.3f}" for cut in cuts)
@@ -119,7 +119,7 @@ def _cuts(axis: str, one: RoundFacts) -> Line:
     return (Run(f" {LETTERS[axis]} ", axis), Run(f"{said}   "), Run(rule + held, "dim"))
 
 
-def _clusters(one: RoundFacts, width: int) -> list[Line]:
+def _clusters(one: RoundDetail, width: int) -> list[Line]:
     if not one.clusters:
         why = "a closing round is not scored" if one.closing else "no clusters: they come with the score stage"
         return [(Run(f" {why}", "dim"),)]
@@ -141,7 +141,7 @@ def _clusters(one: RoundFacts, width: int) -> list[Line]:
     return rows
 
 
-def _times(one: RoundFacts) -> list[Line]:
+def _times(one: RoundDetail) -> list[Line]:
     longest = max((stage.seconds or 0.0 for stage in one.stages), default=0.0)
     rows: list[Line] = [_time(stage, longest) for stage in one.stages]
     total = number_format.NONE if one.seconds is None else number_format.duration(one.seconds)
@@ -168,7 +168,7 @@ def _time(stage: StageTime, longest: float) -> Line:
     return (name, Run(f"{took:>13}"), Run(f"  {bar:<{BAR}}", "active"), Run(f"{units:>22}", "dim"))
 
 
-def _settings(one: RoundFacts, earlier: RoundFacts | None, before: bool, width: int) -> list[Line]:
+def _settings(one: RoundDetail, earlier: RoundDetail | None, before: bool, width: int) -> list[Line]:
     if not one.settings:
         return [(Run(" the settings of this round cannot be read", "dim"),)]
     against = earlier.settings if before and earlier else defaults()

@@ -16,7 +16,7 @@ LETTERS = "CDQ"
 WIDE = 100
 
 
-class Column(Struct, frozen=True):
+class RoundColumn(Struct, frozen=True):
     """A column of the table: its width includes the gap on its left."""
 
     title: str
@@ -53,27 +53,29 @@ def _accepted(row: RoundView) -> str:
     return number_format.count(sum(row.accepted))
 
 
-def table_columns(width: int, task: str = "accuracy") -> tuple[Column, ...]:
+def table_columns(width: int, task: str = "accuracy") -> tuple[RoundColumn, ...]:
     """The columns for a screen of ``width`` cells; from ``WIDE`` on, what was accepted is split by axis too. ``task``:
     the one whose figure is shown.
     """
     split = width >= WIDE
     selected = tuple(
-        Column(f"{LETTERS[i]} sel", 7, lambda row, i=i: _axis(row.selected, i, row.closing), AXIS_ROLES[i])  # type: ignore[misc]
+        RoundColumn(f"{LETTERS[i]} sel", 7, lambda row, i=i: _axis(row.selected, i, row.closing), AXIS_ROLES[i])  # type: ignore[misc]
         for i in range(3)
     )
     taken = tuple(
-        Column(f"{LETTERS[i]} acc", 7, lambda row, i=i: _axis(row.accepted, i, row.closing), AXIS_ROLES[i])  # type: ignore[misc]
+        RoundColumn(f"{LETTERS[i]} acc", 7, lambda row, i=i: _axis(row.accepted, i, row.closing), AXIS_ROLES[i])  # type: ignore[misc]
         for i in range(3)
     )
     return (
-        Column("round", 6, lambda row: str(row.round)),
-        Column("size", 9, lambda row: number_format.count(row.size)),
+        RoundColumn("round", 6, lambda row: str(row.round)),
+        RoundColumn("size", 9, lambda row: number_format.count(row.size)),
         *selected,
-        *(taken if split else (Column("accepted", 10, _accepted),)),
-        Column("heldout", 9, lambda row: number_format.fixed(row.heldout_loss, 3)),
-        Column(guard.fit(task, 10).strip(), 11, lambda row: score(row) if row.task == task else number_format.NONE),
-        Column("teacher", 13 if not split else 15, teacher),
+        *(taken if split else (RoundColumn("accepted", 10, _accepted),)),
+        RoundColumn("heldout", 9, lambda row: number_format.fixed(row.heldout_loss, 3)),
+        RoundColumn(
+            guard.fit(task, 10).strip(), 11, lambda row: score(row) if row.task == task else number_format.NONE
+        ),
+        RoundColumn("teacher", 13 if not split else 15, teacher),
     )
 
 
@@ -86,7 +88,7 @@ def rounds_table(rows: tuple[RoundView, ...], width: int, height: int = 0) -> li
     return [header, *(_row(row, columns, row.round == last) for row in shown)]
 
 
-def _row(row: RoundView, columns: tuple[Column, ...], newest: bool) -> Line:
+def _row(row: RoundView, columns: tuple[RoundColumn, ...], newest: bool) -> Line:
     role = "" if newest else "dim"
     return tuple(Run(f"{column.value(row):>{column.width}}", role) for column in columns)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from middo_tui.feed.sample import Detail, Turn
+from middo_tui.feed.sample import SampleDetail, Turn
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
@@ -27,14 +27,14 @@ RATINGS = (("prompt", "prompt"), ("response", "response"))
 NAME_CELLS = 13
 
 
-class Pane(NamedTuple):
+class SamplePaneState(NamedTuple):
     """What is shown and from which of its lines on. ``detail`` is None while there is nothing to show."""
 
-    detail: Detail | None
+    detail: SampleDetail | None
     top: int = 0
 
 
-def pane_lines(detail: Detail, width: int) -> list[Line]:
+def pane_lines(detail: SampleDetail, width: int) -> list[Line]:
     """All lines, for ``width`` cells."""
     room = max(10, width - 2)
     return [
@@ -52,7 +52,7 @@ def _rule(title: str, width: int, role: str = "dim") -> Line:
     return (Run(f" {title} ", role), Run("─" * max(0, width - len(title) - 1), "faint"))
 
 
-def _head(detail: Detail, width: int) -> Iterator[Line]:
+def _head(detail: SampleDetail, width: int) -> Iterator[Line]:
     runs = [Run(f" #{detail.seq:,}", "strong")]
     for chosen in detail.chosen:
         runs += [Run("  "), Run(LETTERS[chosen.axis], chosen.axis)]
@@ -68,7 +68,7 @@ def _head(detail: Detail, width: int) -> Iterator[Line]:
         yield from _text(error, width, "error", 2)
 
 
-def _why(detail: Detail, width: int) -> Iterator[Line]:
+def _why(detail: SampleDetail, width: int) -> Iterator[Line]:
     names = {"complexity": "loss after", "diversity": "similarity", "quality": "quality"}
     for chosen in detail.chosen:
         sign = "<" if chosen.below else ">"
@@ -95,7 +95,7 @@ def _text(text: str, width: int, role: str, most: int) -> Iterator[Line]:
             return
 
 
-def _signals(detail: Detail, width: int) -> Iterator[Line]:
+def _signals(detail: SampleDetail, width: int) -> Iterator[Line]:
     if not detail.signals:
         yield _rule("signals", width)
         yield (Run(" none yet: its round has not been scored", "dim"),)
@@ -122,7 +122,7 @@ def _signals(detail: Detail, width: int) -> Iterator[Line]:
     yield (Run(f" {'tokens':<{NAME_CELLS}}", "dim"), Run(tokens))
 
 
-def _near(detail: Detail, width: int) -> Iterator[Line]:
+def _near(detail: SampleDetail, width: int) -> Iterator[Line]:
     if detail.neighbours:
         yield _rule("nearest", width)
     for near in detail.neighbours:
@@ -130,7 +130,7 @@ def _near(detail: Detail, width: int) -> Iterator[Line]:
         yield (Run(f" {seq:<9}", "dim"), Run(guard.fit(near.text, width - 9).rstrip()))
 
 
-def _rewrites(detail: Detail, width: int) -> Iterator[Line]:
+def _rewrites(detail: SampleDetail, width: int) -> Iterator[Line]:
     if detail.rewrites:
         yield _rule("rewrites", width)
     for one in detail.rewrites:
@@ -139,7 +139,7 @@ def _rewrites(detail: Detail, width: int) -> Iterator[Line]:
         yield from _text(one.reason, width, "dim", 3) if one.reason else ()
 
 
-def _origin(detail: Detail, width: int) -> Iterator[Line]:
+def _origin(detail: SampleDetail, width: int) -> Iterator[Line]:
     yield _rule("origin", width)
     made = f"{detail.axis} rewrite" + ("" if detail.parent_seq is None else f" of #{detail.parent_seq}")
     born = f"came in with {detail.source}" if detail.parent is None else made
@@ -148,7 +148,7 @@ def _origin(detail: Detail, width: int) -> Iterator[Line]:
     yield from _text(f"{born or 'imported'} · in the dataset from round {detail.born}{gone}", width, "dim", 3)
 
 
-class SamplePane(Lines[Pane]):
+class SamplePane(Lines[SamplePaneState]):
     """``pane_lines`` from a line on; ``length`` is how many there are."""
 
     DEFAULT_CSS = """
@@ -156,8 +156,8 @@ class SamplePane(Lines[Pane]):
     """
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(Pane(None), id=id)
-        self._wrapped: tuple[Detail, int, list[Line]] | None = None
+        super().__init__(SamplePaneState(None), id=id)
+        self._wrapped: tuple[SampleDetail, int, list[Line]] | None = None
 
     @property
     def length(self) -> int:
@@ -169,14 +169,14 @@ class SamplePane(Lines[Pane]):
         top = max(0, min(self.data.top + by, self.length - self.content_size.height))
         self.show(self.data._replace(top=top))
 
-    def draw(self, data: Pane, width: int, height: int) -> list[Line]:
+    def draw(self, data: SamplePaneState, width: int, height: int) -> list[Line]:
         """The lines that fit."""
         if data.detail is None:
             return []
         shown = self._all(data.detail, width)[data.top :]
         return shown[:height] if height else shown
 
-    def _all(self, detail: Detail, width: int) -> list[Line]:
+    def _all(self, detail: SampleDetail, width: int) -> list[Line]:
         if self._wrapped is None or self._wrapped[0] is not detail or self._wrapped[1] != width:
             self._wrapped = detail, width, pane_lines(detail, width)
         return self._wrapped[2]

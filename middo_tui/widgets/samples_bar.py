@@ -9,7 +9,7 @@ from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 
-class Listed(NamedTuple):
+class SamplesBarState(NamedTuple):
     """What is listed. ``total`` is None until it is counted; ``at`` counts from 0."""
 
     round: int
@@ -22,7 +22,7 @@ class Listed(NamedTuple):
     busy: bool = False
 
 
-def samples_bar(data: Listed, width: int) -> Line:
+def samples_bar(data: SamplesBarState, width: int) -> Line:
     """One row. Without room the order is left out (its column has a sign), then the filter is cut; never the place."""
     total = "…" if data.total is None else number_format.count(data.total)
     place = f"{number_format.count(data.at + 1)} / {total}" if data.total else total
@@ -39,7 +39,7 @@ def samples_bar(data: Listed, width: int) -> Line:
     return (*left, Run(" " * max(1, gap)), Run(place, "dim" if data.busy else ""))
 
 
-def _left(data: Listed, dataset: str, sort: str) -> Line:
+def _left(data: SamplesBarState, dataset: str, sort: str) -> Line:
     return (
         Run(" Samples", "strong"),
         Run(f"  {dataset} {data.round}", "dim"),
@@ -49,9 +49,9 @@ def _left(data: Listed, dataset: str, sort: str) -> Line:
     )
 
 
-class SamplesBar(Lines[Listed]):
+class SamplesBar(Lines[SamplesBarState]):
     """``samples_bar`` as a widget."""
 
-    def draw(self, data: Listed, width: int, height: int) -> list[Line]:
+    def draw(self, data: SamplesBarState, width: int, height: int) -> list[Line]:
         """One row."""
         return [samples_bar(data, width)]

@@ -8,26 +8,26 @@ from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import says_teacher
-from middo_tui.text.score_changes import Change
+from middo_tui.text.score_changes import ScoreChange
 from middo_tui.text.score_format import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
-from middo_tui.widgets.lines import Line, Lines, Run, spread
+from middo_tui.widgets.lines import Line, Lines, Run, justified
 
 CHANGE, WITH_ERROR = 10, 16
 """Cells of the change and its sign, and of both with the change's standard error."""
 
 
-class Scores(Struct, frozen=True):
+class RoundScores(Struct, frozen=True):
     """``round``: whose ``scores`` they are, None before the first were measured. The teacher's tokens and cost are of
     all rounds together.
     """
 
     round: int | None = None
-    scores: tuple[Change, ...] = ()
+    scores: tuple[ScoreChange, ...] = ()
     tokens: int = 0
     cost: float = 0.0
 
     @classmethod
-    def of(cls, view: LoopView) -> Scores:
+    def of(cls, view: LoopView) -> RoundScores:
         """From the rounds of a view; without the teacher while the notice speaks of it."""
         spent = [] if says_teacher(view) else view.table
         tokens, cost = sum(row.tokens for row in spent), sum(row.cost for row in spent)
@@ -35,7 +35,7 @@ class Scores(Struct, frozen=True):
         return cls(None, (), tokens, cost) if newest is None else cls(newest.round, newest.scores, tokens, cost)
 
 
-def score_facts(data: Scores, width: int) -> list[Line]:
+def score_facts(data: RoundScores, width: int) -> list[Line]:
     """A title, a row per task (the main ones first), and the teacher."""
     rows: list[Line] = []
     if data.scores:
@@ -47,15 +47,15 @@ def score_facts(data: Scores, width: int) -> list[Line]:
     if data.tokens:
         cost = f"  {number_format.money(data.cost)}" if data.cost else ""
         took = Run(f"{number_format.short(data.tokens)} tokens{cost}")
-        rows.append(spread((Run("teacher so far", "dim"),), (took,), width))
+        rows.append(justified((Run("teacher so far", "dim"),), (took,), width))
     return rows
 
 
-def _name(one: Change) -> str:
+def _name(one: ScoreChange) -> str:
     return f"{SHORT.get(one.task, one.task)}{' %' if scale(one) > 1 else ''}"
 
 
-def _row(one: Change, width: int, cells: int) -> Line:
+def _row(one: ScoreChange, width: int, cells: int) -> Line:
     """``accuracy %   39.7   +0.8 ±0.5 ▲``; without the error where a task's name needs the room."""
     sign, value = mark(one), figure(one)
     error = "" if one.combined is None or cells == CHANGE else f" ±{amount(one, one.combined, signed=False)}"
@@ -63,16 +63,16 @@ def _row(one: Change, width: int, cells: int) -> Line:
     role = "error" if sign == WORSE else "" if sign else "dim"
     numbers = (Run(value), Run(f"{change:>{cells}}", role))
     room = max(0, width - len(value) - cells - 1)
-    return spread((Run(guard.fit(_name(one), room).rstrip(), "dim"),), numbers, width)
+    return justified((Run(guard.fit(_name(one), room).rstrip(), "dim"),), numbers, width)
 
 
-class ScoreFacts(Lines[Scores]):
+class ScoreFacts(Lines[RoundScores]):
     """``score_facts`` as a widget."""
 
     DEFAULT_CSS = """
     ScoreFacts { height: auto; }
     """
 
-    def draw(self, data: Scores, width: int, height: int) -> list[Line]:
+    def draw(self, data: RoundScores, width: int, height: int) -> list[Line]:
         """A row per fact."""
         return score_facts(data, width)

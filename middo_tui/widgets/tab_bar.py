@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui.widgets.lines import Line, Lines, Run, spread
+from middo_tui.widgets.lines import Line, Lines, Run, justified
 
 
 class Tabs(Struct, frozen=True):
@@ -24,4 +24,4 @@ class TabBar(Lines[Tabs]):
             Run(f" [{name}]" if at == data.at else f"  {name} ", "active-strong" if at == data.at else "dim")
             for at, name in enumerate(data.names)
         ]
-        return [spread(tuple(runs), (Run(f"{data.aside} ", "dim"),), width)]
+        return [justified(tuple(runs), (Run(f"{data.aside} ", "dim"),), width)]

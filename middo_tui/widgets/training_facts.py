@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from middo_tui.feed.view import Training
 from middo_tui.text import number_format
-from middo_tui.widgets.lines import Line, Lines, Run, spread
+from middo_tui.widgets.lines import Line, Lines, Run, justified
 
 
 def training_facts(training: Training | None, width: int) -> list[Line]:
@@ -19,7 +19,7 @@ def training_facts(training: Training | None, width: int) -> list[Line]:
         ("epoch", f"{training.epoch:.2f} / {number_format.short(training.epochs)}"),
         ("grad", None if training.grad_norm is None else f"{training.grad_norm:.3f}"),
     )
-    return [spread((Run(label, "dim"),), (Run(value),), width) for label, value in rows if value is not None]
+    return [justified((Run(label, "dim"),), (Run(value),), width) for label, value in rows if value is not None]
 
 
 class TrainingFacts(Lines[Training | None]):

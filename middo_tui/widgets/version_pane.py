@@ -7,11 +7,11 @@ import time
 from msgspec import Struct
 
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
-from middo_tui.feed.rewrite import Block, direction
+from middo_tui.feed.rewrite import TextBlock, direction
 from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.text import number_format
-from middo_tui.widgets.family_list import WAITING, Entry, fate
+from middo_tui.widgets.family_list import WAITING, FamilyRow, fate
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.word_diff import laid_out
@@ -25,23 +25,23 @@ SPLIT = 120
 WHO = {"app": "in the app", "command line": "on the command line", POLICY: "by the review policy"}
 
 
-class Pane(Struct, frozen=True):
+class VersionPaneState(Struct, frozen=True):
     """What is told. ``sections``: None while they are compared; ``top``: rows scrolled off."""
 
     family: Family | None = None
-    entry: Entry | None = None
+    entry: FamilyRow | None = None
     sections: tuple[Section, ...] | None = None
     top: int = 0
     active: bool = False
 
 
-def pane_lines(pane: Pane, width: int) -> list[Line]:
+def pane_lines(pane: VersionPaneState, width: int) -> list[Line]:
     """All rows."""
     if pane.family is None or pane.entry is None:
         return []
     version, attempt = pane.entry.version, pane.entry.attempt
     parent = pane.family.at(version.parent)
-    rows = _story(version, parent, width) if attempt is None else _told(attempt, version, width)
+    rows = _story(version, parent, width) if attempt is None else _attempt(attempt, version, width)
     rows += _signals(pane.entry, parent)
     heading = "against its original" if attempt is not None or parent is not None else "text"
     if pane.sections is None:
@@ -76,7 +76,7 @@ def _story(version: Version, parent: Version | None, width: int) -> list[Line]:
     return rows + (_decided(version.made_by, width) if version.made_by else [])
 
 
-def _told(attempt: Attempt, version: Version, width: int) -> list[Line]:
+def _attempt(attempt: Attempt, version: Version, width: int) -> list[Line]:
     """What came of a rewrite that made no sample."""
     letter = LETTERS.get(attempt.axis, "?")
     what = WAITING.get(attempt.state, attempt.state)
@@ -99,7 +99,7 @@ def _decided(attempt: Attempt, width: int) -> list[Line]:
     return rows + (_paragraph(f"note: {attempt.note}", width) if attempt.note else [])
 
 
-def _signals(entry: Entry, parent: Version | None) -> list[Line]:
+def _signals(entry: FamilyRow, parent: Version | None) -> list[Line]:
     """A row per round, the parent's last row first.
 
     The signal that the axis is judged by has a sign for better or worse than in the row above.
@@ -140,20 +140,20 @@ def section_lines(sections: tuple[Section, ...], width: int) -> tuple[Line, ...]
     return laid_out(tuple(_block(section, len(sections)) for section in sections), width >= SPLIT, True, width)
 
 
-def _block(section: Section, among: int) -> Block:
+def _block(section: Section, among: int) -> TextBlock:
     same = among > 1 and all(part.kind == "same" for part in section.parts)
     cut = " · only the beginning is compared" if section.cut else ""
-    return Block(f"{section.role}{' · the same' if same else ''}{cut}", section.parts)
+    return TextBlock(f"{section.role}{' · the same' if same else ''}{cut}", section.parts)
 
 
-class VersionPane(Lines[Pane]):
+class VersionPane(Lines[VersionPaneState]):
     """``pane_lines`` as a widget; fills what it is given and scrolls by ``top``."""
 
     DEFAULT_CSS = """
     VersionPane { height: 1fr; }
     """
 
-    def draw(self, data: Pane, width: int, height: int) -> list[Line]:
+    def draw(self, data: VersionPaneState, width: int, height: int) -> list[Line]:
         """The rows from ``top`` on; the last one says when there are more."""
         rows = pane_lines(data, width)
         shown = rows[data.top : data.top + height] if height else rows

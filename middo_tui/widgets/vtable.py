@@ -19,7 +19,7 @@ from middo_tui.widgets.columns import Column as Column
 from middo_tui.widgets.row_pages import PAGE as PAGE
 from middo_tui.widgets.vtable_messages import Moved as Moved
 from middo_tui.widgets.vtable_messages import Ordered as Ordered
-from middo_tui.widgets.vtable_messages import Place
+from middo_tui.widgets.vtable_messages import Viewport
 from middo_tui.widgets.vtable_rows import TableRows
 
 WHEEL_ROWS = 3
@@ -72,7 +72,7 @@ class VTable(TableRows[R]):
         last = len(self._ids) - 1
         at = min(max(0, at), max(0, last))
         top = min(max(0, top), max(0, last - self._rows_high + 1))
-        aim = Place(top, at)
+        aim = Viewport(top, at)
         if aim == self._aim and aim == self._shown:
             return
         before, self._aim = self._aim.at, aim

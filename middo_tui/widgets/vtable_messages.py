@@ -12,7 +12,7 @@ from textual.widget import Widget
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Source(Protocol[R_co]):
+class RowSource(Protocol[R_co]):
     """Where rows come from. Both functions are called in threads of the table's; their order of calls is open."""
 
     def order(self) -> Iterable[array[int]]:
@@ -22,7 +22,7 @@ class Source(Protocol[R_co]):
         """The rows of ``ids``; one that is gone is left out."""
 
 
-class Place(NamedTuple):
+class Viewport(NamedTuple):
     """What is looked at: the first row shown, and the row under the cursor. Positions in the order."""
 
     top: int
@@ -59,7 +59,7 @@ class Ordered(Message):
         return self.table
 
 
-class Block(Message):
+class OrderedIds(Message):
     """From the ordering thread: more ids, with the first of them (``begins``) their rows, at last that it is whole."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Block(Message):
         self.begins, self.whole, self.problem = begins, whole, problem
 
 
-class Page(Message):
+class RowsRead(Message):
     """From a reading thread: the rows of some pages."""
 
     def __init__(self, turn: int, pages: Sequence[int], rows: Mapping[int, Any], problem: str = "") -> None:

@@ -26,9 +26,9 @@ from middo_tui.widgets.columns import Column as Column
 from middo_tui.widgets.columns import cells, header
 from middo_tui.widgets.row_pages import PAGE as PAGE
 from middo_tui.widgets.row_pages import RowPages
-from middo_tui.widgets.vtable_messages import Block, Page, Place, Source
 from middo_tui.widgets.vtable_messages import Moved as Moved
 from middo_tui.widgets.vtable_messages import Ordered as Ordered
+from middo_tui.widgets.vtable_messages import OrderedIds, RowSource, RowsRead, Viewport
 
 STRIPS_KEPT = 512
 PAINT_S = 0.2
@@ -47,7 +47,7 @@ class TableRows(Widget, Generic[R]):
         self._columns_next = self.columns
         self.marks: set[int] = set()
         self._found: frozenset[int] = frozenset()
-        self._source: Source[R] | None = None
+        self._source: RowSource[R] | None = None
         self._ids: array[int] = array("q")
         self._coming: array[int] = self._ids  # an order on its way; once shown, the same as the ids
         self._whole = False
@@ -56,14 +56,14 @@ class TableRows(Widget, Generic[R]):
         self._once_painted: list[Callable[[], object]] = []  # what is seen comes before what may be seen next
         self._keep: int | None = None  # the id that the cursor stays on when the order comes
         self._rows: RowPages[R] = RowPages()
-        self._shown = Place(0, 0)
-        self._aim = Place(0, 0)
+        self._shown = Viewport(0, 0)
+        self._aim = Viewport(0, 0)
         self._anchor: int | None = None
         self._strips: OrderedDict[tuple[int, str, int], Strip] = OrderedDict()
 
     # ----------------------------------------------------------------------------------------- what is shown
 
-    def show(self, source: Source[R], keep: bool = False, columns: Sequence[Column[R]] | None = None) -> None:
+    def show(self, source: RowSource[R], keep: bool = False, columns: Sequence[Column[R]] | None = None) -> None:
         """Order anew by ``source``. The old rows, and the old columns, stay until the new ones are there.
 
         ``keep``: the cursor stays on its row if that is in the new order; else it goes to the first.
@@ -138,7 +138,7 @@ class TableRows(Widget, Generic[R]):
     def _tell(self) -> None:
         self.post_message(Moved(self, self.cursor_id, self._aim.at, len(self._ids)))
 
-    def _read_order(self, source: Source[R], turn: int, painted: Event) -> None:
+    def _read_order(self, source: RowSource[R], turn: int, painted: Event) -> None:
         """In a thread. It lets the beginning be painted before it reads on: two threads of Python get in each other's
         way, and half a million ids are a tenth of a second.
         """
@@ -149,16 +149,16 @@ class TableRows(Widget, Generic[R]):
                     return
                 seen = min(PAGE, self._rows_high) if self.content_size.height else PAGE  # no more, to be there at once
                 rows = source.rows(block[:seen]) if begins and self._keep is None else {}
-                self.post_message(Block(turn, block, rows, begins))
+                self.post_message(OrderedIds(turn, block, rows, begins))
                 if begins and self._keep is None:
                     painted.wait(PAINT_S)
                 begins = False
-            self.post_message(Block(turn, array("q"), {}, begins, whole=True))
+            self.post_message(OrderedIds(turn, array("q"), {}, begins, whole=True))
         except (MiddoError, sqlite3.Error, OSError) as error:
-            self.post_message(Block(turn, array("q"), {}, True, True, guard.clean(str(error)).text))
+            self.post_message(OrderedIds(turn, array("q"), {}, True, True, guard.clean(str(error)).text))
 
-    @on(Block)
-    def _ordered(self, message: Block) -> None:
+    @on(OrderedIds)
+    def _ordered(self, message: OrderedIds) -> None:
         """A part of an order. An order that keeps the cursor is shown when it is whole, others with their beginning."""
         message.stop()
         if message.turn != self._turn:
@@ -189,9 +189,9 @@ class TableRows(Widget, Generic[R]):
             at = self._ids.index(self._keep)
         high = self._rows_high
         top = min(max(0, at - high // 2), max(0, len(self._ids) - high))
-        self._aim = Place(top, at)
+        self._aim = Viewport(top, at)
         self._strips.clear()
-        self._shown = Place(-1, -1)
+        self._shown = Viewport(-1, -1)
         if self.columns != self._columns_next or not self._ids:
             self.columns = self._columns_next
             self.refresh()
@@ -205,12 +205,12 @@ class TableRows(Widget, Generic[R]):
         if self._rows.begun < PAGE:
             self._read([0])
 
-    def _around(self, place: Place) -> list[int]:
+    def _around(self, place: Viewport) -> list[int]:
         """The pages in view, and one more on both sides."""
         view = self._view_pages(place)
         return [*view, view[0] - 1, view[-1] + 1]
 
-    def _view_pages(self, place: Place) -> range:
+    def _view_pages(self, place: Viewport) -> range:
         last = max(place.top, min(place.top + self._rows_high, len(self._ids)) - 1)
         return range(max(0, place.top) // PAGE, max(0, last) // PAGE + 1)
 
@@ -232,15 +232,15 @@ class TableRows(Widget, Generic[R]):
         work = partial(self._read_pages, self._source, self._turn, tuple(pages), ids)
         self.run_worker(work, group="pages", thread=True, exit_on_error=False)
 
-    def _read_pages(self, source: Source[R], turn: int, pages: Sequence[int], ids: Sequence[int]) -> None:
+    def _read_pages(self, source: RowSource[R], turn: int, pages: Sequence[int], ids: Sequence[int]) -> None:
         """In a thread."""
         try:
-            self.post_message(Page(turn, pages, source.rows(ids)))
+            self.post_message(RowsRead(turn, pages, source.rows(ids)))
         except (MiddoError, sqlite3.Error, OSError) as error:
-            self.post_message(Page(turn, pages, {}, guard.clean(str(error)).text))
+            self.post_message(RowsRead(turn, pages, {}, guard.clean(str(error)).text))
 
-    @on(Page)
-    def _paged(self, message: Page) -> None:
+    @on(RowsRead)
+    def _paged(self, message: RowsRead) -> None:
         """Rows have come."""
         message.stop()
         if message.turn != self._turn:
@@ -276,8 +276,8 @@ class TableRows(Widget, Generic[R]):
         if self._ids:
             top = min(self._aim.top, self._aim.at)
             top = max(top, self._aim.at - self._rows_high + 1)
-            self._aim = Place(min(top, max(0, len(self._ids) - self._rows_high)), self._aim.at)
-            self._shown = Place(-1, -1)
+            self._aim = Viewport(min(top, max(0, len(self._ids) - self._rows_high)), self._aim.at)
+            self._shown = Viewport(-1, -1)
             self._arrive()
 
     def _paint_rows(self, positions: Iterable[int]) -> None:

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from msgspec import Struct
 from rich.cells import cell_len
 
-from middo_tui.feed.rewrite import Block, Parts
+from middo_tui.feed.rewrite import Parts, TextBlock
 from middo_tui.terminal import guard
 from middo_tui.text.word_diff import WIDE
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
@@ -30,10 +30,10 @@ _PIECE = re.compile(rf"\n|[^\S\n]+|[^\s{WIDE}]+|[{WIDE}]")
 _LEAST_COLUMN = 8
 
 
-class Page(Struct, frozen=True):
+class DiffPage(Struct, frozen=True):
     """What is shown, and how. ``x`` and ``y`` are the first column and row that are seen."""
 
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[TextBlock, ...] = ()
     split: bool = False
     wrap: bool = True
     y: int = 0
@@ -41,7 +41,7 @@ class Page(Struct, frozen=True):
 
 
 @lru_cache(32)
-def laid_out(blocks: tuple[Block, ...], split: bool, wrap: bool, width: int) -> tuple[Line, ...]:
+def laid_out(blocks: tuple[TextBlock, ...], split: bool, wrap: bool, width: int) -> tuple[Line, ...]:
     """All rows of a page."""
     out: list[Line] = []
     for at, block in enumerate(blocks):
@@ -63,7 +63,7 @@ def _rule(title: str, width: int) -> Line:
     return (Run(text, "dim"), Run("─" * max(0, width - cell_len(text)), "faint"))
 
 
-def _inline(block: Block, wrap: bool, width: int) -> list[Line]:
+def _inline(block: TextBlock, wrap: bool, width: int) -> list[Line]:
     pad = Run(" " * INDENT)
     runs = _marked(block.parts, block.role)
     return [(pad, *line) for line in flow(runs, max(_LEAST_COLUMN, width - 2 * INDENT) if wrap else None)]
@@ -213,14 +213,14 @@ class _Paper:
         self._used += cell_len(run.text)
 
 
-class WordDiff(Lines[Page]):
+class WordDiff(Lines[DiffPage]):
     """A window on ``laid_out``."""
 
     DEFAULT_CSS = """
     WordDiff { height: 1fr; }
     """
 
-    def draw(self, data: Page, width: int, height: int) -> list[Line]:
+    def draw(self, data: DiffPage, width: int, height: int) -> list[Line]:
         """The rows in the window; a row that is shifted to the left loses what is beyond the edge."""
         rows = laid_out(data.blocks, data.split, data.wrap, width)[data.y : data.y + height]
         return [_shifted(row, data.x) for row in rows] if data.x else list(rows)

@@ -53,9 +53,9 @@ def test_what_steers_a_library_is_left_out_and_said() -> None:
     found = environment.for_children(before)
     assert not LEFT.keys() & found.keys()
     assert (KEPT | SECRET | PLAIN).items() <= found.items()
-    said = environment.told(before)
+    said = environment.describe(before)
     assert said == f"ignored: {', '.join(sorted(LEFT))}; kept: {', '.join(sorted(KEPT))}"
-    assert environment.told(PLAIN) == ""
+    assert environment.describe(PLAIN) == ""
 
 
 def test_keys_go_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from engine import loop
 from engine.config.schema import Config, slice_hash
-from engine.loop import Limits, Open, Run, StageSpec, Stop
+from engine.loop import Limits, Open, RunStages, StageSpec, Stop
 from engine.store.rows import Job, Plan, RoundFacts
 
 LIMITS = Limits(final_train=True, min_acceptance=0.05, min_gain=-1.0)
@@ -45,17 +45,17 @@ def test_an_empty_project_opens_round_0() -> None:
     ],
 )
 def test_stages_that_need_the_same_model_share_a_child(done: int, group: tuple[str, ...]) -> None:
-    assert loop.next_step(jobs(0, done), {}, Plan(rounds=2), None, LIMITS) == Run(0, group)
+    assert loop.next_step(jobs(0, done), {}, Plan(rounds=2), None, LIMITS) == RunStages(0, group)
 
 
 @pytest.mark.parametrize("state", ["failed", "paused", "cancelled", "interrupted", "waiting", "running"])
 def test_a_stage_that_ended_early_is_run_again(state: str) -> None:
-    assert loop.next_step(jobs(0, 5, then=state), {}, Plan(rounds=2), None, LIMITS) == Run(0, ("rewrite",))
+    assert loop.next_step(jobs(0, 5, then=state), {}, Plan(rounds=2), None, LIMITS) == RunStages(0, ("rewrite",))
 
 
 def test_until_cuts_the_group_and_then_stops() -> None:
     plan = Plan(rounds=2, until_round=0, until_stage="judge")
-    assert loop.next_step(jobs(0, 1), {}, plan, None, LIMITS) == Run(0, ("score", "judge"))
+    assert loop.next_step(jobs(0, 1), {}, plan, None, LIMITS) == RunStages(0, ("score", "judge"))
     assert isinstance(loop.next_step(jobs(0, 3), {}, plan, None, LIMITS), Stop)
 
 
@@ -64,7 +64,7 @@ def test_rounds_are_a_total_and_end_with_a_closing_one() -> None:
     both = jobs(0, 9) + jobs(1, 9)
     assert loop.next_step(jobs(0, 9), {}, plan, GOOD, LIMITS) == Open(1, closing=False)
     assert loop.next_step(both, {}, plan, GOOD, LIMITS) == Open(2, closing=True)
-    assert loop.next_step(both + jobs(2, 0, closing=True), {2: None}, plan, None, LIMITS) == Run(2, ("train",))
+    assert loop.next_step(both + jobs(2, 0, closing=True), {2: None}, plan, None, LIMITS) == RunStages(2, ("train",))
     ended = both + jobs(2, 2, closing=True)
     assert loop.next_step(ended, {2: None}, plan, None, LIMITS) == Stop("done", "2 rounds are done")
 

@@ -19,7 +19,7 @@ from engine.loop import CLOSING, NAMES
 from engine.runtime import launch
 from engine.store import search, write
 from engine.store.connect import transaction, writer
-from engine.store.rows import AXES, Gauge, Message, Metric, Rewrite, Sample, Score, Selection, Verdict, content_id
+from engine.store.rows import AXES, EvalScore, Gauge, Message, Metric, Rewrite, Sample, Selection, Verdict, content_id
 from engine.store.schema import migrate
 from engine.store.teacher import TeacherCall
 
@@ -66,8 +66,8 @@ class Store:
             self.metrics(number, STEPS)
         if "evaluate" in left:
             scores = [
-                Score(number, "heldout_loss", 1.312 - 0.07 * number, None, 200, higher=False),
-                Score(number, "accuracy", 0.356 + 0.021 * number, 0.013, 200),
+                EvalScore(number, "heldout_loss", 1.312 - 0.07 * number, None, 200, higher=False),
+                EvalScore(number, "accuracy", 0.356 + 0.021 * number, 0.013, 200),
             ]
             write.save(self.db, number, "evaluate", scores, None)
         if "select" in left:

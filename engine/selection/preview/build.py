@@ -146,13 +146,15 @@ def main(arguments: list[str]) -> int:
             with os.fdopen(int(arguments[1]), "rb") as prepared, os.fdopen(int(arguments[2]), "wb") as out:
                 mixtures(Sections(prepared), out)
     except MiddoError as error:
-        return _said(error)
+        return _report_error(error)
     except OSError as error:
-        return _said(StoreError(f"The signals of the round cannot be laid out for the preview: {error}. Make room."))
+        return _report_error(
+            StoreError(f"The signals of the round cannot be laid out for the preview: {error}. Make room.")
+        )
     return 0
 
 
-def _said(error: MiddoError) -> int:
+def _report_error(error: MiddoError) -> int:
     told: dict[str, Any] = {"kind": type(error).__name__, "text": str(error)}
     sys.stdout.write(json.dumps(told))
     return 1

@@ -22,12 +22,12 @@ from engine.config import schema as configs
 from engine.files.mapped_file import Sections
 from engine.selection.preview import build_process
 from engine.selection.preview.bitplanes import Numbers, smallest
-from engine.selection.preview.sorted_signal import Column, Histogram, histogram, members, numbers
+from engine.selection.preview.sorted_signal import BinCounts, SortedSignal, histogram, members, numbers
 from engine.signals import axes
 from engine.signals.axes import Rule
 from engine.store.rows import AXES, Axis, Threshold
 from engine.teacher import forecast
-from engine.teacher.forecast import BegunRewrites, PendingRewrites, Projection, Request, Usage
+from engine.teacher.forecast import BegunRewrites, PendingRewrites, Projection, RequestTokens, Usage
 
 PAIRS: tuple[tuple[Axis, Axis], ...] = (
     ("complexity", "diversity"),
@@ -60,7 +60,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class MarginSample:
     """A sample next to the cut: ``signal`` is the one that decides (of complexity's two the one nearer to its cut),
     ``distance`` how many sigmas it lies beyond (negative or 0: kept).
     """
@@ -104,16 +104,16 @@ class Preview:
         self.size: int = head["size"]
         self._laid, self._seek = laid, seek
         self._everybody = BitMap(range(self.size))
-        self._columns = {s.name: Column(s, laid, self._everybody) for s in axes.SIGNALS}
+        self._columns = {s.name: SortedSignal(s, laid, self._everybody) for s in axes.SIGNALS}
         self._plain = {name: Threshold(**mark) for name, mark in head["plain"].items() if mark is not None}
         self.missing = tuple(s.name for s in axes.SIGNALS if s.name not in self._plain)
         self._fixed = members(laid, "unwritable") if laid.has("unwritable") else BitMap()
         self._tried = {axis: members(laid, f"tried {axis}") for axis in AXES if laid.has(f"tried {axis}")}
         self._tokens = [numbers(laid, name, self._everybody) for name in ("prompt", "response")]
-        self._requests: dict[Axis, Request] = {axis: Request(*head["requests"][axis]) for axis in AXES}
+        self._requests: dict[Axis, RequestTokens] = {axis: RequestTokens(*head["requests"][axis]) for axis in AXES}
         self._usage = Usage({axis: BegunRewrites(*made) for axis, made in head["made"].items()})
         self._mixed: tuple[Sections, dict[str, Threshold]] | None = None
-        self._histograms: dict[tuple[str, int, float], Histogram] = {}
+        self._histograms: dict[tuple[str, int, float], BinCounts] = {}
         self._picked: dict[Axis, _Picked] = {}
         self._ranks: dict[Rule, list[Numbers]] = {}
 
@@ -213,7 +213,9 @@ class Preview:
             return PendingRewrites(len(of), 0, 0)
         return PendingRewrites(len(of), *(tokens.total(of) for tokens in self._tokens))
 
-    def margin(self, axis: Axis, m: float, n: int, rule: Rule = "sigma") -> tuple[list[Near], list[Near]]:
+    def margin(
+        self, axis: Axis, m: float, n: int, rule: Rule = "sigma"
+    ) -> tuple[list[MarginSample], list[MarginSample]]:
         """Up to ``n`` samples just selected and up to ``n`` just kept on ``axis``, nearest to the cut first. Samples
         that are not tried again are in neither; the cap is not looked at. Both are empty where there is no cut.
         """
@@ -228,17 +230,17 @@ class Preview:
         self._laid.rest()
         return beyond[:n], kept[:n]
 
-    def _beside(self, mark: Threshold, marks: Sequence[Threshold], n: int, beyond: bool) -> list[Near]:
+    def _beside(self, mark: Threshold, marks: Sequence[Threshold], n: int, beyond: bool) -> list[MarginSample]:
         """Up to ``n`` samples that ``mark`` decides about, walking away from its cut."""
         column = self._columns[mark.signal]
         first = column.first(axes.limit(mark))
         upwards = beyond == (column.signal.side == "above")
-        out: list[Near] = []
+        out: list[MarginSample] = []
         for place in range(first, len(column.order)) if upwards else range(first - 1, -1, -1):
             sample, value = column.order[place], column.sorted[place]
             distance = axes.away(mark, value)
             if self._decides(sample, distance, mark, marks):
-                out.append(Near(self._ids[sample], mark.signal, value, distance))
+                out.append(MarginSample(self._ids[sample], mark.signal, value, distance))
                 if len(out) == n:
                     break
         return out
@@ -265,7 +267,7 @@ class Preview:
             self._ranks[rule] = [numbers(laid, f"rank {axis}", self._everybody) for axis in AXES]
         return self._ranks[rule]
 
-    def histogram(self, signal: str, bins: int, trim: float = 0.001) -> Histogram:
+    def histogram(self, signal: str, bins: int, trim: float = 0.001) -> BinCounts:
         """The distribution of a signal over ``bins`` equal bins between its ``trim`` and 1 - ``trim`` quantiles."""
         key = (signal, bins, trim)
         if key not in self._histograms:

@@ -23,7 +23,7 @@ from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Axis, Threshold, load_messages
 from engine.teacher import forecast
-from engine.teacher.forecast import BegunRewrites, Request, Usage
+from engine.teacher.forecast import BegunRewrites, RequestTokens, Usage
 
 Ints = NDArray[np.int64]
 # Flat numbers are read three times as fast as rows: an id goes as two halves that a float holds exactly, a missing
@@ -47,7 +47,7 @@ class Round:
     ids: Ints
     values: choose.Values
     tokens: Ints
-    requests: Mapping[Axis, Request]
+    requests: Mapping[Axis, RequestTokens]
     tried: Picks = field(default_factory=dict)
     unwritable: Bools | None = None
     earlier: Earlier = field(default_factory=lambda: Earlier({}))

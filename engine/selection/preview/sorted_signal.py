@@ -17,14 +17,14 @@ from engine.signals.axes import Signal
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class BinCounts:
     """``counts[i]`` values lie in [edges[i], edges[i + 1]); the outermost bins hold what lies further out as well."""
 
     counts: tuple[int, ...]
     edges: tuple[float, ...]
 
 
-class Column:
+class SortedSignal:
     """One signal of all samples, sorted once: places are counted among the known values."""
 
     def __init__(self, signal: Signal, laid: Sections, everybody: BitMap) -> None:
@@ -62,13 +62,13 @@ def numbers(laid: Sections, name: str, everybody: BitMap) -> Numbers:
     return Numbers([members(laid, plane) for plane in planes], everybody)
 
 
-def histogram(known: Sequence[float], bins: int, trim: float) -> Histogram:
+def histogram(known: Sequence[float], bins: int, trim: float) -> BinCounts:
     """From sorted values, by searching the edges."""
     if not len(known):
-        return Histogram((0,) * bins, tuple(at / bins for at in range(bins + 1)))
+        return BinCounts((0,) * bins, tuple(at / bins for at in range(bins + 1)))
     low, high = known[int(trim * (len(known) - 1))], known[int((1 - trim) * (len(known) - 1))]
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = (*(low + (high - low) * at / bins for at in range(bins)), high)
     inner = [0, *(bisect_left(known, edge) for edge in edges[1:-1]), len(known)]
-    return Histogram(tuple(b - a for a, b in pairwise(inner)), edges)
+    return BinCounts(tuple(b - a for a, b in pairwise(inner)), edges)

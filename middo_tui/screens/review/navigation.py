@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from middo_tui.feed.listing import jump
 from middo_tui.feed.review import SORTS, Query
 from middo_tui.screens.line import TypeLine
-from middo_tui.screens.review.reading import Reading
+from middo_tui.screens.review.reading import ReviewReading
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.word_diff import WordDiff, changes
 
@@ -19,7 +19,7 @@ FILTERS = (
 )
 
 
-class Moving(Reading):
+class Moving(ReviewReading):
     """All keys that change nothing in the store."""
 
     def action_move(self, by: str) -> None:

@@ -17,8 +17,8 @@ from textual.containers import Horizontal
 from textual.message import Message
 
 from engine.errors import MiddoError
-from middo_tui.feed.review import Desk, Entry, Key, Query, Queue
-from middo_tui.feed.rewrite import VERDICT, Detail, load
+from middo_tui.feed.review import Key, Query, Queue, QueueEntry, ReviewRequests
+from middo_tui.feed.rewrite import VERDICT, RewriteDetail, load
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.review.keys import CHANGEABLE, ReviewState
@@ -26,9 +26,9 @@ from middo_tui.screens.review.wording import own_notice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.queue_list import Listed, QueueList
-from middo_tui.widgets.review_bar import ReviewBar, Standing, says_all
-from middo_tui.widgets.word_diff import Page, WordDiff
+from middo_tui.widgets.queue_list import QueueList, QueueRows
+from middo_tui.widgets.review_bar import ReviewBar, ReviewBarState, says_all
+from middo_tui.widgets.word_diff import DiffPage, WordDiff
 
 AHEAD = 3
 KEPT = 64
@@ -46,13 +46,13 @@ class QueueRead(Message):
 class DetailsRead(Message):
     """Rewrites in full."""
 
-    def __init__(self, details: tuple[Detail, ...], problem: str = "") -> None:
+    def __init__(self, details: tuple[RewriteDetail, ...], problem: str = "") -> None:
         super().__init__()
         self.details = details
         self.problem = problem
 
 
-class Reading(Framed):
+class ReviewReading(Framed):
     """Queue, cursor, marks and the text; the subclass has the keys."""
 
     def __init__(self, project: Path, view: LoopView) -> None:
@@ -64,13 +64,13 @@ class Reading(Framed):
         self.rejecting = False
         self.listing = False
         self.split: bool | None = None  # None: as wide as the screen is
-        self._desk: Desk | None = None
+        self._desk: ReviewRequests | None = None
         self._listed = Query()
         self._asked: dict[Key, str] = {}
         self._under_way = 0
         self._held: bool | None = None  # a paint that waits for the store, and whether it keeps the scroll
         self._looks_wanted = 0
-        self._details: dict[tuple[int, Key], Detail] = {}
+        self._details: dict[tuple[int, Key], RewriteDetail] = {}
         self._wanted: Key | None = None
         self._seeking = False  # a search was asked for: go to the first place when it is known
 
@@ -78,16 +78,16 @@ class Reading(Framed):
 
     def body(self) -> ComposeResult:
         """Progress, signals and verdict; the list beside the text."""
-        yield ReviewBar(Standing(self.queue))
+        yield ReviewBar(ReviewBarState(self.queue))
         yield Divider()
         with Horizontal(id="desk"):
-            yield QueueList(Listed(), id="queue")
-            yield WordDiff(Page())
+            yield QueueList(QueueRows(), id="queue")
+            yield WordDiff(DiffPage())
 
     def on_screen_resume(self) -> None:
         """Looked at: follow the store."""
         if self._desk is None:
-            self._desk = Desk(self._listed)
+            self._desk = ReviewRequests(self._listed)
             work = partial(self._desk.follow, self.project, self._post_queue)
             self.run_worker(work, group="feed", thread=True, exclusive=True, exit_on_error=False)
         super().on_screen_resume()
@@ -192,7 +192,7 @@ class Reading(Framed):
     # ------------------------------------------------------------------------------------ where we are
 
     @property
-    def entry(self) -> Entry | None:
+    def entry(self) -> QueueEntry | None:
         """The row under the cursor."""
         return self.queue.rows[self.cursor] if self.cursor < len(self.queue.rows) else None
 
@@ -202,13 +202,13 @@ class Reading(Framed):
         return None if self.entry is None else self.entry.key
 
     @property
-    def detail(self) -> Detail | None:
+    def detail(self) -> RewriteDetail | None:
         """The rewrite under the cursor in full, once it was read."""
         if self.queue.round is None or self.key is None:
             return None
         return self._details.get((self.queue.round, self.key))
 
-    def detail_now(self) -> Detail | None:
+    def detail_now(self) -> RewriteDetail | None:
         """``detail``, read at once if need be: what is typed behind a key that opens an input belongs into it."""
         if self.detail is None and self.queue.round is not None and self.key is not None:
             try:
@@ -218,7 +218,7 @@ class Reading(Framed):
                 self.say(Notice(guard.one_line(str(error)), "bad"))
         return self.detail
 
-    def state_of(self, entry: Entry) -> str:
+    def state_of(self, entry: QueueEntry) -> str:
         """As the store has it, or as it was just asked for."""
         return self._asked.get(entry.key, entry.state)
 
@@ -228,7 +228,7 @@ class Reading(Framed):
         order = (*range(self.cursor + 1, len(rows)), *range(self.cursor))
         return next((at for at in order if self.state_of(rows[at]) == "proposed"), None)
 
-    def batch_now(self) -> tuple[str, list[Entry], list[Entry]]:
+    def batch_now(self) -> tuple[str, list[QueueEntry], list[QueueEntry]]:
         """What A and R would change: a word for it, those to accept, those to reject."""
         if marked := self.taken:
             chosen = [e for e in self.queue.rows if e.key in marked and self.state_of(e) in CHANGEABLE]
@@ -288,8 +288,8 @@ class Reading(Framed):
             rows = tuple(replace(row, state=self._asked[row.key]) if row.key in self._asked else row for row in rows)
         place = self.cursor + 1 if rows else 0
         state = "" if entry is None else self.state_of(entry)
-        self.query_one(ReviewBar).show(Standing(self.queue, place, detail, state, len(self.taken)))
-        self.query_one(QueueList).show(Listed(rows, self.cursor, self.taken, self.listing))
+        self.query_one(ReviewBar).show(ReviewBarState(self.queue, place, detail, state, len(self.taken)))
+        self.query_one(QueueList).show(QueueRows(rows, self.cursor, self.taken, self.listing))
         text = self.query_one(WordDiff)
         blocks = () if detail is None else detail.blocks
         if detail is not None and says_all(detail, self.size.width):

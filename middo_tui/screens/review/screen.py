@@ -18,8 +18,8 @@ from textual.message import Message
 
 from engine.errors import StoreBlocked, UsageError
 from engine.store.commands import ReviewedVersion
-from middo_tui.feed import control, deciding
-from middo_tui.feed.review import REASONS, Entry, Key
+from middo_tui.feed import control, review_commands
+from middo_tui.feed.review import REASONS, Key, QueueEntry
 from middo_tui.keys import tables
 from middo_tui.keys.tables import press
 from middo_tui.screens.confirm import Confirm
@@ -99,18 +99,18 @@ class ReviewScreen(Moving):
             self._desk.look()
             self._looks_wanted = self._desk.looks
 
-    def _seen(self, entries: Sequence[Entry]) -> dict[Key, ReviewedVersion]:
+    def _seen(self, entries: Sequence[QueueEntry]) -> dict[Key, ReviewedVersion]:
         """What the person looks at: the state, and the text where one rewrite is looked at in full."""
         detail = self.detail if len(entries) == 1 else None
         text = detail.messages if detail is not None and detail.key == entries[0].key else None
         return {entry.key: ReviewedVersion(self.state_of(entry), text) for entry in entries}
 
-    def _decide(self, entries: Sequence[Entry], state: str, reason: str | None = None) -> None:
+    def _decide(self, entries: Sequence[QueueEntry], state: str, reason: str | None = None) -> None:
         round = self.queue.round
         if round is None or not entries:
             return
         chosen = [entry.key for entry in entries]
-        self._do(partial(deciding.decide, self.project, round, chosen, state, self._seen(entries), reason))
+        self._do(partial(review_commands.decide, self.project, round, chosen, state, self._seen(entries), reason))
         self._asked.update(dict.fromkeys(chosen, state))
 
     def _decide_here(self, state: str, reason: str | None = None) -> None:
@@ -153,7 +153,7 @@ class ReviewScreen(Moving):
         word, _, rejects = self.batch_now()
         self._batch(rejects, "rejected", f"Reject {len(rejects):,} {_what(word, 'that are not better')}?")
 
-    def _batch(self, entries: list[Entry], state: str, question: str) -> None:
+    def _batch(self, entries: list[QueueEntry], state: str, question: str) -> None:
         def decide(yes: bool | None) -> None:
             if yes:
                 self._decide(entries, state, "in a batch" if state == "rejected" else None)
@@ -170,11 +170,11 @@ class ReviewScreen(Moving):
         if self.state().unmerges:
             self._do(partial(control.undo, self.project))
             return
-        self._step(deciding.undo)
+        self._step(review_commands.undo)
 
     def action_redo(self) -> None:
         """One step forth again."""
-        self._step(deciding.redo)
+        self._step(review_commands.redo)
 
     def _step(self, verb: Callable[..., tuple[str, tuple[Key, ...]]]) -> None:
         round, project = self.queue.round, self.project
@@ -204,7 +204,7 @@ class ReviewScreen(Moving):
         def send(yes: bool | None) -> None:
             if yes:
                 chosen = [entry.key for entry in entries]
-                self._do(partial(deciding.send_back, self.project, round, chosen, self._seen(entries)))
+                self._do(partial(review_commands.send_back, self.project, round, chosen, self._seen(entries)))
                 self._asked.update(dict.fromkeys(chosen, "owed"))
                 self.unmark()
                 self._go_on()
@@ -229,7 +229,7 @@ class ReviewScreen(Moving):
         round, entry = self.queue.round, next((e for e in self.queue.rows if e.key == key), None)
         if texts is not None and round is not None and entry is not None:
             seen = ReviewedVersion(self.state_of(entry), messages)
-            self._do(partial(deciding.edit, self.project, round, key, *texts, seen))
+            self._do(partial(review_commands.edit, self.project, round, key, *texts, seen))
 
     def action_editor(self) -> None:
         """In the person's own editor, with the app out of the way."""
@@ -262,7 +262,7 @@ class ReviewScreen(Moving):
 
         def keep(text: str | None) -> None:
             if text is not None:
-                self._do(partial(deciding.note, self.project, round, detail.key, text))
+                self._do(partial(review_commands.note, self.project, round, detail.key, text))
 
         self.app.push_screen(TypeLine("A note on this rewrite (empty: none)", detail.note), keep)
 

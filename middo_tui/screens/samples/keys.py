@@ -9,7 +9,7 @@ from msgspec import Struct
 from middo_tui.keys.tables import Key, always, word
 
 
-class Looking(Struct, frozen=True):
+class SamplesKeyState(Struct, frozen=True):
     """What the keys depend on. ``clears``: what escape would clear, empty when it goes back. ``reading``: there
     is no list yet.
     """
@@ -26,28 +26,28 @@ class Looking(Struct, frozen=True):
     reading: bool = False
 
 
-def _some(state: Looking) -> bool:
+def _some(state: SamplesKeyState) -> bool:
     return state.total > 0
 
 
-def _some_soon(state: Looking) -> bool:
+def _some_soon(state: SamplesKeyState) -> bool:
     """Also while the list is being read: what is typed ahead must not become other keys."""
     return state.total > 0 or state.reading
 
 
-def _paned(state: Looking) -> bool:
+def _paned(state: SamplesKeyState) -> bool:
     return state.pane and state.total > 0
 
 
-def _found(state: Looking) -> bool:
+def _found(state: SamplesKeyState) -> bool:
     return state.found > 0
 
 
-def _some_and(test: Callable[[Looking], bool]) -> Callable[[Looking], bool]:
+def _some_and(test: Callable[[SamplesKeyState], bool]) -> Callable[[SamplesKeyState], bool]:
     return lambda state: state.total > 0 and test(state)
 
 
-KEYS: tuple[Key[Looking], ...] = (
+KEYS: tuple[Key[SamplesKeyState], ...] = (
     Key("filter", ("f",), "Filter, for example: quality<4 axis:C born:1.", word("filter"), always),
     Key("search", ("slash",), "Search the texts for words.", word("search"), _some_soon),
     Key("next_found", ("n",), "To the next row that was found.", word("next"), _found),

@@ -17,19 +17,19 @@ from engine.errors import MiddoError
 from middo_tui.feed.listing import Listing, jump, places
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
-from middo_tui.feed.sample import Detail, read_detail
+from middo_tui.feed.sample import SampleDetail, read_detail
 from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.screens.frame import WIDE, Framed
-from middo_tui.screens.samples.keys import Looking
+from middo_tui.screens.samples.keys import SamplesKeyState
 from middo_tui.screens.samples.sort_menu import BY_NAME
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice, unindexed
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.sample_pane import Pane, SamplePane
-from middo_tui.widgets.samples_bar import Listed, SamplesBar
+from middo_tui.widgets.sample_pane import SamplePane, SamplePaneState
+from middo_tui.widgets.samples_bar import SamplesBar, SamplesBarState
 from middo_tui.widgets.vtable import Column, Moved, Ordered, VTable
 
 FAILURES = (MiddoError, sqlite3.Error, OSError)
@@ -51,12 +51,12 @@ WATCHED = ("score", "judge", "select", "rewrite", "verify", "review", "merge")
 class DetailRead(Message):
     """The sample under the cursor, in full, or why it could not be read."""
 
-    def __init__(self, id: int, detail: Detail | None, problem: str = "") -> None:
+    def __init__(self, id: int, detail: SampleDetail | None, problem: str = "") -> None:
         super().__init__()
         self.id, self.detail, self.problem = id, detail, problem
 
 
-class Found(Message):
+class SearchDone(Message):
     """What a search found: the ids, and their places in the order that was listed then."""
 
     def __init__(self, text: str, ids: frozenset[int], at: array[int], problem: str = "") -> None:
@@ -64,7 +64,7 @@ class Found(Message):
         self.text, self.ids, self.at, self.problem = text, ids, at, problem
 
 
-class Reading(Framed):
+class SamplesReading(Framed):
     """The line that says what is listed, the table, the detail pane."""
 
     def __init__(self, project: Path, view: LoopView) -> None:
@@ -86,7 +86,7 @@ class Reading(Framed):
 
     def body(self) -> ComposeResult:
         """What is listed, the table, and beside or below it the sample under the cursor."""
-        yield SamplesBar(Listed(self._order.round))
+        yield SamplesBar(SamplesBarState(self._order.round))
         with Container(id="main"):
             yield self.table
             with Vertical(id="detail"):
@@ -244,7 +244,7 @@ class Reading(Framed):
             "" if self._order.sort == "seq" else f"{BY_NAME[self._order.sort].words} {'▼' if self._order.down else '▲'}"
         )
         self.query_one(SamplesBar).show(
-            Listed(
+            SamplesBarState(
                 round=self._order.round,
                 total=self._total if self.table.whole else None,
                 at=self.table.at,
@@ -264,7 +264,7 @@ class Reading(Framed):
         if not self.pane_open:
             return
         if id is None:
-            self.query_one(SamplePane).show(Pane(None))
+            self.query_one(SamplePane).show(SamplePaneState(None))
             return
         work = partial(self._read_one, id, self._order.round)
         self.run_worker(work, group="detail", thread=True, exclusive=True, exit_on_error=False)
@@ -285,7 +285,7 @@ class Reading(Framed):
             self.state_changed()
         pane = self.query_one(SamplePane)
         same = pane.data.detail is not None and pane.data.detail.id == message.id
-        pane.show(Pane(message.detail, pane.data.top if same else 0))
+        pane.show(SamplePaneState(message.detail, pane.data.top if same else 0))
 
     # --------------------------------------------------------------------------------------------- state
 
@@ -294,12 +294,12 @@ class Reading(Framed):
         """Nothing was read yet, nor is it known why not."""
         return self._total is None and not self.table.ids and not self._problem
 
-    def state(self) -> Looking:
+    def state(self) -> SamplesKeyState:
         """What the keys depend on."""
         table = self.table
         row = table.row(table.cursor_id)
         clears = "search" if self._search else "marks" if table.marks else "filter" if self._order.where else ""
-        return Looking(
+        return SamplesKeyState(
             total=len(table.ids),
             round=self._order.round,
             last_round=_last_round(self.view),
@@ -343,9 +343,9 @@ class Reading(Framed):
         """In a thread."""
         try:
             found = self._pages.matches(text)
-            self.post_message(Found(text, found, places(ids, found)))
+            self.post_message(SearchDone(text, found, places(ids, found)))
         except FAILURES as error:
-            self.post_message(Found(text, frozenset(), array("q"), guard.clean(str(error)).text))
+            self.post_message(SearchDone(text, frozenset(), array("q"), guard.clean(str(error)).text))
 
     def aim(self, target: object) -> None:
         """A filter line, the id of a sample, or an order."""

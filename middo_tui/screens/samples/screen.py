@@ -17,7 +17,7 @@ from middo_tui.feed.orders import RISING
 from middo_tui.keys import tables
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.samples.keys import KEYS
-from middo_tui.screens.samples.reading import Found, Reading
+from middo_tui.screens.samples.reading import SamplesReading, SearchDone
 from middo_tui.screens.samples.sort_menu import SortMenu
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.sample_pane import SamplePane
@@ -25,7 +25,7 @@ from middo_tui.widgets.sample_pane import SamplePane
 PANE_LINES = 6
 
 
-class SamplesScreen(Reading):
+class SamplesScreen(SamplesReading):
     """The table by its keys."""
 
     NAME = "samples"
@@ -116,8 +116,8 @@ class SamplesScreen(Reading):
         if typed is not None:
             self._find(typed.strip())
 
-    @on(Found)
-    def _was_found(self, message: Found) -> None:
+    @on(SearchDone)
+    def _was_found(self, message: SearchDone) -> None:
         fresh = message.text != self._search
         self._search, self._hits, self._problem = message.text, message.at, message.problem
         self.table.highlight(message.ids)

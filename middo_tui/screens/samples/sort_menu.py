@@ -18,7 +18,7 @@ from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.paragraph import Paragraph
 
 
-class Sort(NamedTuple):
+class SortColumn(NamedTuple):
     """A column of ``pages.SORTS``: its letter, its name, the head of its column, its decimals."""
 
     name: str
@@ -29,21 +29,21 @@ class Sort(NamedTuple):
 
 
 SORTS = (
-    Sort("seq", "s", "place in the dataset", "#", 0),
-    Sort("loss_before", "b", "loss before training", "before", 2),
-    Sort("loss_after", "a", "loss after training", "after", 2),
-    Sort("delta", "d", "change of the loss", "Δ loss", 2),
-    Sort("similarity", "n", "similarity to neighbours", "sim", 2),
-    Sort("outlier", "u", "outlier score", "outlier", 2),
-    Sort("cluster", "c", "cluster", "cluster", 0),
-    Sort("quality", "q", "quality, mean of six", "qual", 1),
-    Sort("prompt_clarity", "1", "prompt clarity", "p.clear", 1),
-    Sort("prompt_completeness", "2", "prompt completeness", "p.compl", 1),
-    Sort("prompt_factuality", "3", "prompt factuality", "p.fact", 1),
-    Sort("response_clarity", "4", "response clarity", "r.clear", 1),
-    Sort("response_completeness", "5", "response completeness", "r.compl", 1),
-    Sort("response_factuality", "6", "response factuality", "r.fact", 1),
-    Sort("tokens", "t", "length in tokens", "tokens", 0),
+    SortColumn("seq", "s", "place in the dataset", "#", 0),
+    SortColumn("loss_before", "b", "loss before training", "before", 2),
+    SortColumn("loss_after", "a", "loss after training", "after", 2),
+    SortColumn("delta", "d", "change of the loss", "Δ loss", 2),
+    SortColumn("similarity", "n", "similarity to neighbours", "sim", 2),
+    SortColumn("outlier", "u", "outlier score", "outlier", 2),
+    SortColumn("cluster", "c", "cluster", "cluster", 0),
+    SortColumn("quality", "q", "quality, mean of six", "qual", 1),
+    SortColumn("prompt_clarity", "1", "prompt clarity", "p.clear", 1),
+    SortColumn("prompt_completeness", "2", "prompt completeness", "p.compl", 1),
+    SortColumn("prompt_factuality", "3", "prompt factuality", "p.fact", 1),
+    SortColumn("response_clarity", "4", "response clarity", "r.clear", 1),
+    SortColumn("response_completeness", "5", "response completeness", "r.compl", 1),
+    SortColumn("response_factuality", "6", "response factuality", "r.fact", 1),
+    SortColumn("tokens", "t", "length in tokens", "tokens", 0),
 )
 BY_NAME = {sort.name: sort for sort in SORTS}
 

@@ -10,7 +10,7 @@ NEAR, FAR = 0.01, 0.1
 """Sigmas per key press."""
 
 
-class Tuning(Struct, frozen=True):
+class ThresholdsKeyState(Struct, frozen=True):
     """What the keys depend on. ``ready``: the signals are there. ``seeking``: two groups are being looked for.
 
     ``moved``: the cuts are not those of config.toml. ``unlike``: the stored selection was made with other cuts.
@@ -26,19 +26,19 @@ class Tuning(Struct, frozen=True):
     costs: bool = False
 
 
-def _ready(state: Tuning) -> bool:
+def _ready(state: ThresholdsKeyState) -> bool:
     return state.ready and not state.seeking
 
 
-def _moves(state: Tuning) -> bool:
+def _moves(state: ThresholdsKeyState) -> bool:
     return _ready(state) and state.rule == "sigma"
 
 
-def _applies(state: Tuning) -> bool:
+def _applies(state: ThresholdsKeyState) -> bool:
     return _ready(state) and (state.moved or (state.unlike and state.may_select))
 
 
-KEYS: tuple[Key[Tuning], ...] = (
+KEYS: tuple[Key[ThresholdsKeyState], ...] = (
     Key(
         id="apply",
         keys=("enter",),

@@ -20,21 +20,21 @@ from engine.errors import MiddoError
 from engine.store.rows import AXES, Axis, Threshold
 from middo_tui.feed import thresholds as feed
 from middo_tui.feed.bins import Bins
-from middo_tui.feed.thresholds import SIGNALS, Loaded, Rule, Standing
+from middo_tui.feed.thresholds import SIGNALS, RoundState, Rule, ThresholdRound
 from middo_tui.feed.view import LoopView
 from middo_tui.look.theme import LETTERS
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.thresholds import wording as words
-from middo_tui.screens.thresholds.keys import Tuning
+from middo_tui.screens.thresholds.keys import ThresholdsKeyState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.axes_bar import Axes, AxesBar
-from middo_tui.widgets.cut_facts import CutFacts, Facts
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.teacher_line import Takes, TeacherLine
+from middo_tui.widgets.threshold_facts import SelectionFacts, ThresholdFacts
 
 if TYPE_CHECKING:
     from engine.selection.preview.counts import Count
@@ -55,7 +55,7 @@ class Read(Message):
         self.take = take
 
 
-class Reading(Framed):
+class ThresholdsReading(Framed):
     """Axes, histograms with the cut, figures, samples next to the cut, what the teacher will need; no keys."""
 
     def __init__(self, project: Path, view: LoopView) -> None:
@@ -63,9 +63,9 @@ class Reading(Framed):
         self.axis: Axis = "complexity"
         self.m: dict[Axis, float] = {}
         self.rule: Rule = "sigma"
-        self._loaded: Loaded | None = None
+        self._loaded: ThresholdRound | None = None
         self._config: Config | None = None
-        self._standing = Standing(0)
+        self._standing = RoundState(0)
         self._before: Mapping[str, Bins] = {}
         self._problem = ""
         self._key: object = None
@@ -83,7 +83,7 @@ class Reading(Framed):
             with Vertical(id="histograms"):
                 yield Histogram(Cutting(None, "above", "complexity"), id="first")
                 yield Histogram(Cutting(None, "above", "complexity"), id="second")
-            yield CutFacts(None)
+            yield ThresholdFacts(None)
         yield MarginList(Margins(self.axis))
         yield TeacherLine(None)
 
@@ -157,7 +157,7 @@ class Reading(Framed):
         self._problem, self._seeking = problem, False
         self.state_changed()
 
-    def _take_round(self, loaded: Loaded) -> None:
+    def _take_round(self, loaded: ThresholdRound) -> None:
         again = self._loaded is not None and self._loaded.round == loaded.round
         self._loaded, self._standing, self._before = loaded, loaded.standing, {}
         self._take_config(loaded.config, keep=again)
@@ -175,7 +175,7 @@ class Reading(Framed):
         self._before = bins
         self._paint_cut()
 
-    def _take_standing(self, found: tuple[Standing, Config]) -> None:
+    def _take_standing(self, found: tuple[RoundState, Config]) -> None:
         where, config = found
         self._problem = ""
         if self._loaded is None or where.round != self._loaded.round:
@@ -204,13 +204,13 @@ class Reading(Framed):
         bar = self.query_one(AxesBar)
         if loaded is None:
             bar.show(Axes(self.axis))
-            self.query_one(CutFacts).show(None)
+            self.query_one(ThresholdFacts).show(None)
             self.query_one(TeacherLine).show(None)
             self._paint_histograms({})
         else:
             count = loaded.preview.counts(self.m, self.rule)
             bar.show(Axes(self.axis, tuple(count.selected[axis] for axis in AXES), f"round {loaded.round}"))
-            self.query_one(CutFacts).show(self._facts(count))
+            self.query_one(ThresholdFacts).show(self._facts(count))
             self.query_one(TeacherLine).show(takes(count))
             self._paint_histograms(self._marks())
         self.state_changed()
@@ -236,12 +236,12 @@ class Reading(Framed):
             empty=words.empty(name) if self._loaded else "",
         )
 
-    def _facts(self, count: Count) -> Facts:
+    def _facts(self, count: Count) -> SelectionFacts:
         row = next((row for row in self.view.table if row.round == self._standing.round - 1), None)
         at = AXES.index(self.axis)
         pairs = [(LETTERS[a] + LETTERS[b], n) for (a, b), n in count.both.items() if n]
         three = [("".join(LETTERS.values()), count.all_three)] if count.all_three else []
-        return Facts(
+        return SelectionFacts(
             role=self.axis,
             size=count.size,
             selected=count.selected[self.axis],
@@ -288,11 +288,11 @@ class Reading(Framed):
             return True
         return self.rule == "sigma" and self.m != feed.configured(self._config)
 
-    def state(self) -> Tuning:
+    def state(self) -> ThresholdsKeyState:
         """What the keys depend on."""
         where = self._standing
         unlike = where.selected and bool(where.stored) and not where.made_with(self.m, self.rule)
-        return Tuning(
+        return ThresholdsKeyState(
             ready=self._loaded is not None and not self.view.problem,
             seeking=self._seeking,
             rule=self.rule,

@@ -22,7 +22,7 @@ from middo_tui.keys import tables
 from middo_tui.screens.number import TypeNumber
 from middo_tui.screens.thresholds import wording as words
 from middo_tui.screens.thresholds.keys import FAR, KEYS, NEAR
-from middo_tui.screens.thresholds.reading import Reading
+from middo_tui.screens.thresholds.reading import ThresholdsReading
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
@@ -36,7 +36,7 @@ T = TypeVar("T")
 MOST_SIGMAS = 20.0
 
 
-class ThresholdsScreen(Reading):
+class ThresholdsScreen(ThresholdsReading):
     """Move the cut, look at both its sides, apply it."""
 
     NAME = "thresholds"

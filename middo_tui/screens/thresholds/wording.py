@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from engine.store.rows import Threshold
 from middo_tui.feed import apply
-from middo_tui.feed.thresholds import SIGNALS, Standing
+from middo_tui.feed.thresholds import SIGNALS, RoundState
 from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
 from middo_tui.text import number_format
@@ -90,7 +90,7 @@ def flat(marks: Mapping[str, Threshold], axis: str) -> str:
     return f"All samples have the same {names[0]}: no cut can part them." if names else ""
 
 
-def standing(where: Standing, moved: bool, unlike: bool, verdict: str, rule: str) -> Notice:
+def standing(where: RoundState, moved: bool, unlike: bool, verdict: str, rule: str) -> Notice:
     """What enter would do, or what there is: one sentence."""
     if where.running and not (moved or unlike):
         return Notice(f"These are the cuts of config.toml. Round {where.round} is running.", "dim")

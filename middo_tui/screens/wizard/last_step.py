@@ -18,18 +18,18 @@ from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
 from middo_tui.screens.wizard import draft as drafts
 from middo_tui.screens.wizard.draft import Draft, Offer
-from middo_tui.screens.wizard.steps import EntryStep, Said, Step
+from middo_tui.screens.wizard.steps import EntryStep, Step, StepNotice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
-from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.paragraph import Paragraph
 
 DEMO_FOLDER = "middo-demo"
 ROLES = {"✘": "bad", "!": "warn", "✔": "quality"}
 
 
-class Found(Message):
+class DoctorReported(Message):
     """What the doctor says; so far, unless it is the ``whole``."""
 
     def __init__(self, findings: tuple[Finding, ...], whole: bool = True) -> None:
@@ -38,7 +38,7 @@ class Found(Message):
         self.whole = whole
 
 
-class Doing(Message):
+class CreationProgress(Message):
     """A line about what is being done."""
 
     def __init__(self, text: str) -> None:
@@ -46,7 +46,7 @@ class Doing(Message):
         self.text = text
 
 
-class Made(Message):
+class ProjectCreated(Message):
     """The project is there."""
 
     def __init__(self, folder: Path) -> None:
@@ -90,26 +90,26 @@ class CheckStep(EntryStep):
             found: list[Finding] = []
             for one in report.planned(Path.cwd(), config):  # reading the model may take a while
                 found.append(one)
-                self.post_message(Found(tuple(found), whole=False))
-            self.post_message(Found(tuple(found)))
+                self.post_message(DoctorReported(tuple(found), whole=False))
+            self.post_message(DoctorReported(tuple(found)))
         except (MiddoError, OSError) as error:
-            self.post_message(Said(Notice(guard.clean(str(error)).text, "bad")))
+            self.post_message(StepNotice(Notice(guard.clean(str(error)).text, "bad")))
 
-    @on(Found)
-    def _found(self, message: Found) -> None:
+    @on(DoctorReported)
+    def _found(self, message: DoctorReported) -> None:
         message.stop()
         found = rows(message.findings)
         choices = self.query_one(Choices)
         choices.show(Menu(found, max(0, choices.data.at), self.COLUMN))
         if not message.whole:
-            self.post_message(Said(Notice("Asking the doctor …", "dim")))
+            self.post_message(StepNotice(Notice("Asking the doctor …", "dim")))
             return
-        self.post_message(Said(Notice("")))
+        self.post_message(StepNotice(Notice("")))
         bad = sum(one.bad for one in message.findings)
         if bad:
             things = "one thing" if bad == 1 else f"{bad} things"
             said = f"A run would fail because of {things} (✘). The project can be made all the same; fix it later."
-            self.post_message(Said(Notice(said, "decide")))
+            self.post_message(StepNotice(Notice(said, "decide")))
 
     def offers(self, typed: str) -> list[Offer]:
         """The list shows findings here."""
@@ -130,7 +130,7 @@ class CheckStep(EntryStep):
 
     def value(self) -> str:
         """The folder."""
-        return self.query_one(Entry).value
+        return self.query_one(TextInput).value
 
     def answer(self, value: str) -> Draft:
         """A folder that is new or empty."""
@@ -166,17 +166,17 @@ class CreateStep(Step):
         self.run_worker(self._make, group="make", thread=True, exclusive=True, exit_on_error=False)
 
     def _say(self, text: str) -> None:
-        self.post_message(Doing(guard.one_line(text)))
+        self.post_message(CreationProgress(guard.one_line(text)))
 
     def _make(self) -> None:
         try:
-            self.post_message(Made(make(self.draft, self._say)))
+            self.post_message(ProjectCreated(make(self.draft, self._say)))
         except (MiddoError, OSError) as error:
             text = f"{guard.clean(str(error)).text}  Nothing is left behind; esc goes back."
-            self.post_message(Said(Notice(text, "bad")))
+            self.post_message(StepNotice(Notice(text, "bad")))
 
-    @on(Doing)
-    def _doing(self, message: Doing) -> None:
+    @on(CreationProgress)
+    def _doing(self, message: CreationProgress) -> None:
         message.stop()
         self._said = (*self._said, message.text)
         menu = Menu(tuple(Item(text, mark="·") for text in self._said), -1)

@@ -15,10 +15,10 @@ from textual.message import Message
 
 from engine.errors import MiddoError, UsageError
 from engine.formats import shapes
-from engine.formats.look import Look, Tally, look, tally
+from engine.formats.file_preview import FilePreview, UsableCount, count_usable, preview
 from engine.formats.reading import Reject
 from middo_tui.screens.wizard.draft import Draft
-from middo_tui.screens.wizard.steps import Said, Step
+from middo_tui.screens.wizard.steps import Step, StepNotice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
@@ -34,10 +34,10 @@ TURN_ROWS = 3
 TURN_LIMIT = 2000
 
 
-class Looked(Message):
+class FirstRowsRead(Message):
     """The first rows have been read."""
 
-    def __init__(self, found: Look) -> None:
+    def __init__(self, found: FilePreview) -> None:
         super().__init__()
         self.found = found
 
@@ -45,12 +45,12 @@ class Looked(Message):
 class Counted(Message):
     """So much of the file has been counted."""
 
-    def __init__(self, found: Tally) -> None:
+    def __init__(self, found: UsableCount) -> None:
         super().__init__()
         self.found = found
 
 
-class Shown(NamedTuple):
+class PreviewRow(NamedTuple):
     """A row of the preview: which of how many, and what it is."""
 
     number: int
@@ -59,7 +59,7 @@ class Shown(NamedTuple):
     """(role, text) of every turn; one pair with an empty role is a reason."""
 
 
-def preview_lines(shown: Shown | None, width: int, height: int) -> list[Line]:
+def preview_lines(shown: PreviewRow | None, width: int, height: int) -> list[Line]:
     """A conversation, turn by turn; of long turns the beginning."""
     if shown is None:
         return [(Run(" No rows to show yet: say which column is which, above.", "dim"),)]
@@ -73,15 +73,15 @@ def preview_lines(shown: Shown | None, width: int, height: int) -> list[Line]:
     return out[:height] if height else out
 
 
-class Preview(Lines[Shown | None]):
+class DataPreview(Lines[PreviewRow | None]):
     """``preview_lines`` as a widget."""
 
-    def draw(self, data: Shown | None, width: int, height: int) -> list[Line]:
+    def draw(self, data: PreviewRow | None, width: int, height: int) -> list[Line]:
         """The conversation."""
         return preview_lines(data, width, height)
 
 
-def counts(found: Tally | None) -> Notice:
+def counts(found: UsableCount | None) -> Notice:
     """How many rows can be used, and why the others cannot."""
     if found is None:
         return Notice("Counting …", "dim")
@@ -102,8 +102,8 @@ class PreviewStep(Step):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        self._look = Look((), "", ())
-        self._tally: Tally | None = None
+        self._look = FilePreview((), "", ())
+        self._tally: UsableCount | None = None
         self._row = 0
         self._menu = Menu(())
         self._names: tuple[str, ...] = ()
@@ -115,7 +115,7 @@ class PreviewStep(Step):
         yield Paragraph(Notice(guard.one_line(self.draft.source.name), "strong"), classes="question")
         yield Choices(self._menu, classes="parts")
         yield Divider()
-        yield Preview(None)
+        yield DataPreview(None)
         yield Divider()
         yield Paragraph(counts(None), classes="about")
 
@@ -141,21 +141,21 @@ class PreviewStep(Step):
 
     def _look_and_count(self, draft: Draft, stop: Event) -> None:
         try:
-            found = look(draft.source, draft.reading())
+            found = preview(draft.source, draft.reading())
             if stop.is_set():
                 return
-            self.post_message(Looked(found))
+            self.post_message(FirstRowsRead(found))
             if found.format:
-                for tallied in tally(draft.source, draft.reading()):
+                for tallied in count_usable(draft.source, draft.reading()):
                     if stop.is_set():
                         return
                     self.post_message(Counted(tallied))
         except (MiddoError, OSError) as error:
             if not stop.is_set():
-                self.post_message(Said(Notice(guard.clean(str(error)).text, "bad")))
+                self.post_message(StepNotice(Notice(guard.clean(str(error)).text, "bad")))
 
-    @on(Looked)
-    def _looked(self, message: Looked) -> None:
+    @on(FirstRowsRead)
+    def _looked(self, message: FirstRowsRead) -> None:
         message.stop()
         self._look = message.found
         if message.found.guess and not self._guessed and self.draft.format == "auto" and not self.draft.columns:
@@ -167,11 +167,11 @@ class PreviewStep(Step):
         self._row = min(self._row, max(0, len(self._look.rows) - 1))
         self._list()
         if self._look.problem:
-            self.post_message(Said(Notice(_what_is_missing(self.draft, self._look), "decide")))
+            self.post_message(StepNotice(Notice(_what_is_missing(self.draft, self._look), "decide")))
         else:
             guessed = [ENCODED] if self.draft.encodings else []
             guessed += [GUESSED] if self._guessed and self.draft.columns else []
-            self.post_message(Said(Notice(" ".join(guessed), "decide")))
+            self.post_message(StepNotice(Notice(" ".join(guessed), "decide")))
 
     @on(Counted)
     def _counted(self, message: Counted) -> None:
@@ -198,7 +198,7 @@ class PreviewStep(Step):
         parts = self.query_one(".parts", Choices)
         parts.styles.height = len(items)
         parts.show(self._menu)
-        self.query_one(Preview).show(self._shown())
+        self.query_one(DataPreview).show(self._shown())
         self.query_one(".about", Paragraph).show(counts(self._tally) if self._look.format else Notice(""))
 
     def _parts(self) -> list[tuple[str, bool]]:
@@ -210,7 +210,7 @@ class PreviewStep(Step):
         more = [part for part in shape.may if part != "reasoning_content"]  # another name of thinking
         return [*((part, True) for part in shape.needs), *((part, False) for part in more)]
 
-    def _shown(self) -> Shown | None:
+    def _shown(self) -> PreviewRow | None:
         if not self._look.rows:
             return None
         row = self._look.rows[self._row]
@@ -219,7 +219,7 @@ class PreviewStep(Step):
         else:
             turns = tuple((turn.role, turn.content) for turn in row)
         safe = tuple((guard.one_line(role, 20), guard.clean(text[:TURN_LIMIT]).text) for role, text in turns)
-        return Shown(self._row + 1, len(self._look.rows), safe)
+        return PreviewRow(self._row + 1, len(self._look.rows), safe)
 
     # ------------------------------------------------------------------------------ the keys
 
@@ -269,7 +269,7 @@ class PreviewStep(Step):
         return self.draft
 
 
-def _what_is_missing(draft: Draft, found: Look) -> str:
+def _what_is_missing(draft: Draft, found: FilePreview) -> str:
     """What to do when the columns are not known."""
     shown = guard.one_line(", ".join(found.columns[:12]), 300)
     if draft.format == "auto":

@@ -20,29 +20,29 @@ from middo_tui.base_app import BaseApp
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.frame import LEAST
 from middo_tui.screens.wizard.draft import Draft
-from middo_tui.screens.wizard.last_step import CheckStep, CreateStep, Made
+from middo_tui.screens.wizard.last_step import CheckStep, CreateStep, ProjectCreated
 from middo_tui.screens.wizard.preview import PreviewStep
-from middo_tui.screens.wizard.steps import DataStep, Forward, ModelStep, PresetStep, Said, Step, TeacherStep
+from middo_tui.screens.wizard.steps import DataStep, Forward, ModelStep, PresetStep, Step, StepNotice, TeacherStep
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
-from middo_tui.widgets.lines import Line, Lines, Run, spread
+from middo_tui.widgets.lines import Line, Lines, Run, justified
 from middo_tui.widgets.paragraph import Paragraph
 
 STEPS: tuple[type[Step], ...] = (DataStep, PreviewStep, ModelStep, TeacherStep, PresetStep, CheckStep, CreateStep)
 LAST = len(STEPS) - 1
 
 
-class Progress(Lines[int]):
+class WizardProgress(Lines[int]):
     """Title and steps: what is behind, where one is, what is to come."""
 
     DEFAULT_CSS = """
-    Progress { height: 2; }
+    WizardProgress { height: 2; }
     """
 
     def draw(self, data: int, width: int, height: int) -> list[Line]:
         """Two rows."""
-        head = spread(
+        head = justified(
             (Run(" middo  ", "active-strong"), Run("a new project", "strong")),
             (Run(f"step {data + 1} of {len(STEPS)} ", "dim"),),
             width,
@@ -79,7 +79,7 @@ class WizardScreen(Screen[None], inherit_bindings=False):
 
     def compose(self) -> ComposeResult:
         """Head, step, sentence, keys."""
-        yield Progress(0)
+        yield WizardProgress(0)
         yield Divider()
         yield Container(STEPS[0](self.draft), id="step")
         yield Paragraph(Notice(""), id="said")
@@ -104,8 +104,8 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         text = f"This screen needs {LEAST[0]} x {LEAST[1]} cells; the terminal has {width} x {height}. Make it larger."
         self.query_one("#too-small", Paragraph).show(Notice(text, "decide"))
 
-    @on(Said)
-    def _said(self, message: Said) -> None:
+    @on(StepNotice)
+    def _said(self, message: StepNotice) -> None:
         self._busy = message.busy
         if message.stops != self._stops:
             self._stops = message.stops
@@ -123,12 +123,12 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         holder = self.query_one("#step", Container)
         await holder.remove_children()
         self.query_one("#said", Paragraph).show(Notice(""))
-        self.query_one(Progress).show(at)
+        self.query_one(WizardProgress).show(at)
         self.query_one(KeyBar).show(self._foot())
         await holder.mount(STEPS[at](self.draft))
 
-    @on(Made)
-    def _made(self, message: Made) -> None:
+    @on(ProjectCreated)
+    def _made(self, message: ProjectCreated) -> None:
         self.app.exit(message.folder)
 
     @on(Input.Submitted)

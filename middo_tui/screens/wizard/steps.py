@@ -19,7 +19,7 @@ from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
 from engine.formats import Source
 from engine.formats.encodings import EncodingUnknown
-from engine.formats.look import look
+from engine.formats.file_preview import preview
 from engine.hub.fetch import Fetch, Progress, named
 from engine.hub.layout import Undecided
 from engine.hub.names import Name
@@ -29,7 +29,7 @@ from middo_tui.screens.wizard.draft import Draft, Offer
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
-from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.paragraph import Paragraph
 
 DEMO = "\x00demo"  # no path holds a NUL
@@ -43,7 +43,7 @@ class Forward(Message):
         self.draft = draft
 
 
-class Said(Message):
+class StepNotice(Message):
     """Something to say at the step it belongs to. ``busy``: it is being answered; ``stops``: and esc gives that up."""
 
     def __init__(self, notice: Notice, busy: bool = False, stops: bool = False) -> None:
@@ -76,14 +76,14 @@ class Step(Vertical):
     def submit(self) -> None:
         """Answer with what is there now."""
         value = self.value()
-        self.post_message(Said(Notice("Looking …", "dim"), busy=True))
+        self.post_message(StepNotice(Notice("Looking …", "dim"), busy=True))
         self.run_worker(lambda: self._answer(value), group="answer", thread=True, exclusive=True, exit_on_error=False)
 
     def _answer(self, value: str) -> None:
         try:
             message: Message = Forward(self.answer(value))
         except (MiddoError, OSError) as error:
-            message = Said(Notice(guard.clean(str(error)).text, "bad"))
+            message = StepNotice(Notice(guard.clean(str(error)).text, "bad"))
         self.post_message(message)
 
     def move(self, by: int) -> None:
@@ -127,13 +127,13 @@ class EntryStep(Step):
     def compose(self) -> ComposeResult:
         """The question, the line, the offers, what is to be said about the choice."""
         yield Paragraph(Notice(self.QUESTION), classes="question")
-        yield Entry(self.before(), placeholder=self.PLACEHOLDER)
+        yield TextInput(self.before(), placeholder=self.PLACEHOLDER)
         yield Choices(Menu((), column=self.COLUMN), classes="offers")
         yield Paragraph(Notice(""), classes="about")
 
     def on_mount(self) -> None:
         """Type at once."""
-        entry = self.query_one(Entry)
+        entry = self.query_one(TextInput)
         entry.cursor_position = len(entry.value)
         entry.focus()
         self._list()
@@ -155,11 +155,11 @@ class EntryStep(Step):
         if event.value == self._listed:  # said at the beginning, also when nobody typed
             return
         self._chosen = False
-        self.post_message(Said(Notice("")))
+        self.post_message(StepNotice(Notice("")))
         self._list()
 
     def _list(self) -> None:
-        typed = self._listed = self.query_one(Entry).value
+        typed = self._listed = self.query_one(TextInput).value
         self._offers = self.offers(typed)
         at = 0 if not typed and self._offers else -1
         self.query_one(Choices).show(Menu(tuple(offer.item for offer in self._offers), at, self.COLUMN))
@@ -177,7 +177,7 @@ class EntryStep(Step):
 
     def complete(self) -> None:
         """What the offers have in common goes into the line; the chosen one, if one was chosen."""
-        entry = self.query_one(Entry)
+        entry = self.query_one(TextInput)
         at = self.query_one(Choices).data.at
         values = [offer.value for offer in self._offers if not offer.value.startswith("\x00")]
         whole = self._offers[at].value if self._chosen and self._offers else drafts.common(values)
@@ -187,7 +187,7 @@ class EntryStep(Step):
 
     def value(self) -> str:
         """The chosen offer, or the line."""
-        typed = self.query_one(Entry).value
+        typed = self.query_one(TextInput).value
         at = self.query_one(Choices).data.at
         if (self._chosen or not typed) and 0 <= at < len(self._offers):
             return self._offers[at].value
@@ -251,16 +251,16 @@ class DataStep(EntryStep):
         if draft.fetched is None and isinstance(found := named(text), Name):
             draft = replace(draft, fetched=self._fetched(found))
         try:
-            look(draft.source, draft.reading(), most=1)
+            preview(draft.source, draft.reading(), most=1)
         except EncodingUnknown as unknown:
             if not unknown.likely:
                 raise
             draft = replace(draft, encodings=unknown.likely)
-            look(draft.source, draft.reading(), most=1)
+            preview(draft.source, draft.reading(), most=1)
         return draft
 
     def _fetched(self, name: Name) -> Source:
-        self.post_message(Said(Notice(f"{name}: looking it up …", "dim"), busy=True, stops=True))
+        self.post_message(StepNotice(Notice(f"{name}: looking it up …", "dim"), busy=True, stops=True))
         self._fetch = Fetch(name.written)
         try:
             return self._fetch.wait(self._progress)
@@ -269,11 +269,11 @@ class DataStep(EntryStep):
             raise
 
     def _progress(self, progress: Progress) -> None:
-        self.post_message(Said(Notice(str(progress), "dim"), busy=True, stops=True))
+        self.post_message(StepNotice(Notice(str(progress), "dim"), busy=True, stops=True))
 
-    @on(Said)
-    def _hold(self, message: Said) -> None:
-        entry = self.query_one(Entry)
+    @on(StepNotice)
+    def _hold(self, message: StepNotice) -> None:
+        entry = self.query_one(TextInput)
         if message.stops != entry.disabled:
             entry.disabled = message.stops
             if not message.stops:

@@ -15,7 +15,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.doctor.report import vllm
 from engine.errors import BackendError, ConfigError
-from engine.loop import Run
+from engine.loop import RunStages
 from engine.runtime.worker import end_group
 from engine.store.rows import Job, Plan
 
@@ -94,7 +94,7 @@ def test_a_judge_in_vllm_has_a_child_of_its_own() -> None:
     def group(done: int) -> tuple[str, ...]:
         jobs = [Job(0, name, "done" if i < done else "pending") for i, name in enumerate(loop.NAMES)]
         step = loop.next_step(jobs, {}, Plan(rounds=2), None, LIMITS, apart)
-        assert isinstance(step, Run)
+        assert isinstance(step, RunStages)
         return step.stages
 
     assert [group(done) for done in (1, 2, 3, 6)] == [

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 
 from engine.backends import left_padding, lm_head, prefixes
-from engine.backends.continuous_batching import Request, Writer, Writing, can_refill
+from engine.backends.continuous_batching import GenerationRequest, Writer, Writing, can_refill
 from engine.backends.sampling import Sampling
 from tests.support.second_device import CPU, CUDA, Ledger, second_device
 from tests.support.small_models import model_of
@@ -48,7 +48,7 @@ def judged(model: Any, device: torch.device) -> Found:
 
 def written(model: Any, device: torch.device) -> Found:
     """Replies, drawn in slots where the family can, else in whole batches."""
-    work = Writing.begin([Request(ids[:n], 5, n) for n, ids in zip((5, 9, 9, 30), REQUESTS, strict=False)])
+    work = Writing.begin([GenerationRequest(ids[:n], 5, n) for n, ids in zip((5, 9, 9, 30), REQUESTS, strict=False)])
     writer, how = Writer(model, device, [2], 0, 3), Sampling(0.8, 0.9)
     with torch.inference_mode():
         refills = can_refill(model, device)

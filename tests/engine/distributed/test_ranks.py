@@ -154,4 +154,4 @@ def test_one_process_deals_itself_one_item_after_the_other() -> None:
             taken.append(i)
             yield i
 
-    assert [(found, len(taken)) for found in ranks.spread(str, items())] == [("0", 1), ("1", 2), ("2", 3)]
+    assert [(found, len(taken)) for found in ranks.map_batches(str, items())] == [("0", 1), ("1", 2), ("2", 3)]

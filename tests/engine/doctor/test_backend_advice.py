@@ -12,7 +12,7 @@ import pytest
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.doctor import backend_advice, memory, report
-from engine.doctor.backend_advice import HF, SELECTED, VLLM, Counts, Machine, Speed
+from engine.doctor.backend_advice import HF, SELECTED, VLLM, Machine, SampleCounts, Speed
 from engine.doctor.finding import Finding
 from engine.doctor.fit import GIB, Models
 from engine.doctor.vllm_memory import Gpus
@@ -21,7 +21,7 @@ from tests.support.model_shapes import LLAMA_8B
 
 H100 = Machine(Gpus("GPU 0", 1, 79 * GIB, 80 * GIB), "NVIDIA H100 80GB HBM3", 8)
 CPU = Machine(None, "", 8)
-ROWS = Counts(100_000, 500.0, 1024)
+ROWS = SampleCounts(100_000, 500.0, 1024)
 BOTH = Models(LLAMA_8B, LLAMA_8B)
 SMALL = replace(LLAMA_8B, parameters=2_999_999_999)
 
@@ -30,7 +30,7 @@ def config(text: str = "") -> Config:
     return configs.parse(text, "config.toml")
 
 
-def said(models: Models = BOTH, text: str = "", counts: Counts = ROWS, machine: Machine = H100) -> list[Finding]:
+def said(models: Models = BOTH, text: str = "", counts: SampleCounts = ROWS, machine: Machine = H100) -> list[Finding]:
     return list(backend_advice.findings(models, config(text), counts, machine))
 
 
@@ -85,7 +85,7 @@ def test_vllm_is_recommended_with_the_hours_of_both() -> None:
         (Models(SMALL, SMALL), "", replace(ROWS, rows=1_000_000), CPU),
         (BOTH, '[judge]\nbackend = "vllm"\n[teacher]\nbackend = "vllm"\n', ROWS, H100),
         (Models(SMALL), '[teacher]\nbackend = "openai"\nurl = "http://127.0.0.1:1/v1"\nmodel = "m"\n', ROWS, CPU),
-        (BOTH, "", Counts(0, 0.0, 1024), H100),
+        (BOTH, "", SampleCounts(0, 0.0, 1024), H100),
         (BOTH, "", ROWS, replace(H100, product="NVIDIA H100 80GB HBM3 MIG 1g.10gb")),
         (BOTH, "", ROWS, replace(H100, product="Some GPU")),
         (BOTH, "", ROWS, Machine(Gpus("GPU 0", 1, 11 * GIB, 12 * GIB), "NVIDIA L4", 8)),
@@ -107,7 +107,7 @@ def test_vllm_is_recommended_with_the_hours_of_both() -> None:
         "few on a GPU",
     ],
 )
-def test_nothing_is_said(models: Models, text: str, counts: Counts, machine: Machine) -> None:
+def test_nothing_is_said(models: Models, text: str, counts: SampleCounts, machine: Machine) -> None:
     assert said(models, text, counts, machine) == []
 
 

@@ -122,8 +122,8 @@ def test_what_is_proposed_fits(text: str, free: int, first: str) -> None:
     assert finding.mark in "!✘"
     wanted = fit.fitting("train", Models(LLAMA_8B), how, device, 4096)
     assert wanted is not None
-    assert first in fit.said(wanted)
-    assert fit.said(wanted) in finding.fix
+    assert first in fit.as_toml(wanted)
+    assert fit.as_toml(wanted) in finding.fix
     after = fit.changed(how, wanted)
     assert memory.train(LLAMA_8B, after, True, 4096).total <= free * GIB
     assert after.train.batch_size * after.train.gradient_accumulation == 32, "an update still sees as many samples"

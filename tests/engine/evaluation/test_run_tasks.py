@@ -29,7 +29,7 @@ from engine.evaluation.reply_cache import Replies
 from engine.models import locate
 from engine.stages import evaluate, train
 from engine.store import read, write
-from engine.store.rows import Message, Score, TaskItem
+from engine.store.rows import EvalScore, Message, TaskItem
 from tests.support import ROOT, tiny
 
 BASE = ROOT / "engine" / "demo" / "base"
@@ -56,8 +56,8 @@ def settings(*tasks: str, folder: Path = EXAMPLES, method: str = "full", model: 
     return tiny.make_config(model, f'{ASKED}{wanted}[train]\nmethod = "{method}"\nlearning_rate = {rate}\n')
 
 
-def scores(one: tiny.Project, round: int = 0) -> dict[str, Score]:
-    return {row.task: row for row in one.ctx("evaluate", round).rows(Score)}
+def scores(one: tiny.Project, round: int = 0) -> dict[str, EvalScore]:
+    return {row.task: row for row in one.ctx("evaluate", round).rows(EvalScore)}
 
 
 # --------------------------------------------------------------------------------------- what is measured

@@ -12,7 +12,7 @@ import pytest
 
 from engine.config.schema import Data
 from engine.errors import DataError
-from engine.formats.look import look
+from engine.formats.file_preview import preview
 from engine.store.rows import Message
 from tests.support.data_files import GOOD, HI, TURN, put, read, reasons
 
@@ -106,7 +106,7 @@ def test_the_hint_can_be_followed(tmp_path: Path, row: dict[str, Any], messages:
     assert set(words[::2]) == {"--column"}
     columns = dict(word.split("=", 1) for word in words[1::2])
     assert [s.messages for s in read(path, columns=columns).samples] == [messages] * 5
-    assert look(path, Data()).guess | columns == look(path, Data()).guess
+    assert preview(path, Data()).guess | columns == preview(path, Data()).guess
     import tomllib
 
     assert tomllib.loads(f"x = {{{said[2]}}}")["x"] == columns

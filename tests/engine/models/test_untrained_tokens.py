@@ -192,7 +192,7 @@ def test_weights_that_are_quantised_already(method: str, refused: bool, tiny_mod
 def test_the_doctor_counts_their_memory(tmp_path: Path) -> None:
     folder = base(tmp_path / "m", tied=True)
     config = tiny.make_config(folder, EXTRA.format(epochs=1))
-    (looked,) = model_check_process.look(config, tmp_path).values()
+    (looked,) = model_check_process.check_models(config, tmp_path).values()
     assert looked.rows == 2
     (found,) = looked.findings
     assert found.mark == "!"

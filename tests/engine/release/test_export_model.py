@@ -16,7 +16,7 @@ from engine.release.export_model import export_model
 from engine.signals import round_models
 from engine.stages import train
 from engine.store import write
-from engine.store.rows import Score
+from engine.store.rows import EvalScore
 from tests.support import tiny
 
 CHATS = tiny.chats(12)
@@ -28,7 +28,7 @@ def trained(folder: Path, model: Path, method: str) -> tiny.Project:
         tiny.BASE.format(model=model).replace("[train]", f'[train]\nmethod = "{method}"'), encoding="utf-8"
     )
     train.run(done.ctx("train"))
-    write.save(done.db, 0, "evaluate", [Score(0, "heldout_loss", 1.25, 0.125, 7)], None)
+    write.save(done.db, 0, "evaluate", [EvalScore(0, "heldout_loss", 1.25, 0.125, 7)], None)
     return done
 
 

@@ -10,7 +10,7 @@ from engine.config import schema as configs
 from engine.runtime.retention import kept
 from engine.stages import train
 from engine.store import write
-from engine.store.rows import Score
+from engine.store.rows import EvalScore
 from tests.support import tiny
 
 
@@ -26,7 +26,7 @@ from tests.support import tiny
     ],
 )
 def test_the_last_and_the_best_stay(scores: dict[int, dict[str, float]], keep: int, stay: set[int]) -> None:
-    rows = {r: {t: Score(r, t, v, None, 8, higher=t != "heldout_loss") for t, v in of.items()}
+    rows = {r: {t: EvalScore(r, t, v, None, 8, higher=t != "heldout_loss") for t, v in of.items()}
             for r, of in scores.items()}  # fmt: skip
     assert kept([0, 1, 2, 3], rows, keep) == stay
 
@@ -34,9 +34,9 @@ def test_the_last_and_the_best_stay(scores: dict[int, dict[str, float]], keep: i
 def test_a_task_can_be_the_main_score() -> None:
     """Whichever way is better, and among rounds that were asked alike."""
 
-    def measured(values: dict[int, float], higher: bool, sources: dict[int, str]) -> dict[int, dict[str, Score]]:
-        return {r: {"heldout_loss": Score(r, "heldout_loss", r, None, 8, higher=False),
-                    "sums": Score(r, "sums", value, None, 8, "m", higher, sources.get(r, "a"))}
+    def measured(values: dict[int, float], higher: bool, sources: dict[int, str]) -> dict[int, dict[str, EvalScore]]:
+        return {r: {"heldout_loss": EvalScore(r, "heldout_loss", r, None, 8, higher=False),
+                    "sums": EvalScore(r, "sums", value, None, 8, "m", higher, sources.get(r, "a"))}
                 for r, value in values.items()}  # fmt: skip
 
     values = {0: 0.9, 1: 0.6, 2: 0.5, 3: 0.7}
@@ -50,7 +50,7 @@ def rounds(folder: Path, model: Path, extra: str) -> tiny.Project:
     done = tiny.Project(folder, tiny.make_config(model, f"[train]\n{extra}"), tiny.chats(8))
     for number, loss in enumerate((2.0, 1.0, 1.5, 1.2)):
         train.run(done.ctx("train", round=number))
-        write.save(done.db, number, "evaluate", [Score(number, "heldout_loss", loss, None, 8, higher=False)], None)
+        write.save(done.db, number, "evaluate", [EvalScore(number, "heldout_loss", loss, None, 8, higher=False)], None)
     return done
 
 

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import WorkerGone
-from engine.loop import NAMES, Run
+from engine.loop import NAMES, RunStages
 from engine.runtime import launch
 from engine.runtime.worker import Supervisor
 from engine.store import commands, lock_wait, read, write
 from engine.store.connect import patient, writer
 from engine.store.schema import migrate
 
-STEP = Run(0, ("score", "judge"))
+STEP = RunStages(0, ("score", "judge"))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_child_that_found_the_disk_full_is_started_again_and_nothing_has_faile
     write.start_job(worker.db, 0, "score", "key", "{}")
     assert worker.outcome(STEP, before, NO_SPACE, log(worker, "")) == "full"
     assert worker.jobs(0)["score"].state == "interrupted"
-    assert worker.next_step() == Run(0, ("train",))
+    assert worker.next_step() == RunStages(0, ("train",))
     worker.lock = launch.lock(worker.project)
     worker.await_space()  # there is space: it goes on at once
     worker.stopped_in(STEP)

@@ -90,7 +90,7 @@ def pooled(tokenizer: Any, row: Rendered) -> str:
 
 def test_a_prompts_embedding_is_of_what_was_said_before_the_last_answer() -> None:
     chat = (Message("system", "be brief"), *tiny.chat("sort red", "red", "again: blue", "blue"))
-    assert exchange.said(chat) == "sort red\n\nred\n\nagain: blue"
+    assert exchange.context_words(chat) == "sort red\n\nred\n\nagain: blue"
 
 
 def test_in_the_template_it_is_what_the_turns_before_the_last_answer_say() -> None:

@@ -17,7 +17,7 @@ from engine.chat.render import render, render_prompt
 from engine.errors import BackendError
 from engine.models import locate
 from engine.stages import evaluate, train
-from engine.store.rows import EvalItem, Message, Score
+from engine.store.rows import EvalItem, EvalScore, Message
 from tests.support import tiny
 from tests.support.chat_templates import tokenizer_of
 
@@ -48,8 +48,8 @@ def project(folder: Path, model: Path, extra: str = "", heldout: Any = HELDOUT) 
     return out
 
 
-def scores(one: tiny.Project) -> dict[str, Score]:
-    return {row.task: row for row in one.ctx("evaluate").rows(Score)}
+def scores(one: tiny.Project) -> dict[str, EvalScore]:
+    return {row.task: row for row in one.ctx("evaluate").rows(EvalScore)}
 
 
 def test_the_heldout_loss_is_a_mean_over_tokens(tmp_path: Path, tiny_model: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from engine.backends import hf
 from engine.chat.render import TEMPLATES
 from engine.stages import evaluate, train
-from engine.store.rows import EvalItem, Score
+from engine.store.rows import EvalItem, EvalScore
 from tests.support import tiny
 
 TOWNS = ("red", "blue", "green", "apple")
@@ -46,6 +46,6 @@ def test_replies_end_where_answers_did(tmp_path: Path, tiny_model: Path, name: s
     evaluate.run(one.ctx("evaluate"))
     replies = {row.item: str(row.reply).strip() for row in one.ctx("evaluate").rows(EvalItem)}
     assert replies == {i: chat[-1].content for i, chat in enumerate(CODES)}
-    assert next(s.value for s in one.ctx("evaluate").rows(Score) if s.task == "accuracy") == 1.0
+    assert next(s.value for s in one.ctx("evaluate").rows(EvalScore) if s.task == "accuracy") == 1.0
     told = [line for line in one.events() if "which ends the chat template's turns" in line]
     assert len(told) == (name in ("chatml", "llama3"))

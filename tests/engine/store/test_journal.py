@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine.errors import StoreError, UsageError
-from engine.loop import NAMES, Limits, Run, next_step
+from engine.loop import NAMES, Limits, RunStages, next_step
 from engine.store import commands, connect, read, write
 from engine.store.commands import ReviewedVersion
 from engine.store.rows import Message, Plan, Rewrite, Sample, Verdict, content_id, dump_messages
@@ -175,12 +175,12 @@ def test_the_run_goes_on_with_what_is_owed_and_comes_back_to_the_review(project:
         db.close()
         return step
 
-    assert comes(Plan()) == Run(0, ("review", "merge"))
+    assert comes(Plan()) == RunStages(0, ("review", "merge"))
     commands.edit(project, 0, KEYS[1], "mine", "mine")
-    assert comes(Plan()) == Run(0, ("verify", "review", "merge"))
-    assert comes(Plan(until_round=0, until_stage="verify")) == Run(0, ("verify",))
+    assert comes(Plan()) == RunStages(0, ("verify", "review", "merge"))
+    assert comes(Plan(until_round=0, until_stage="verify")) == RunStages(0, ("verify",))
     commands.send_back(project, 0, KEYS[:1])
-    assert comes(Plan()) == Run(0, ("rewrite",))
+    assert comes(Plan()) == RunStages(0, ("rewrite",))
     assert jobs(project)["review"] == "waiting", "the review goes on meanwhile"
 
 

@@ -35,11 +35,11 @@ def test_what_a_merge_brings_is_indexed_after_it_in_parts(db: sqlite3.Connection
     born = [chat(f"new{i}", 10 + i, 1) for i in range(5)]
     write.replace(db, 0, born, [], [])
     assert read.dataset(db, 1)[-5:] == born
-    assert search.owed(db) == 5
+    assert search.count_unindexed(db) == 5
     assert found(db, "new3") == []
     owed = []
     while search.index(db, part=2):
-        owed.append(search.owed(db))
+        owed.append(search.count_unindexed(db))
     assert owed == [3, 1, 0]
     assert [found(db, f"new{i}") for i in range(5)] == [[sample.id] for sample in born]
 
@@ -67,7 +67,7 @@ def test_the_same_merge_again_owes_nothing_more(db: sqlite3.Connection) -> None:
     write.replace(db, 0, born, [], [])
     search.catch_up(db)
     write.replace(db, 0, born, [], [])
-    assert search.owed(db) == 0
+    assert search.count_unindexed(db) == 0
     assert not search.index(db)
     assert found(db, "new1") == [born[1].id]
 

@@ -14,6 +14,7 @@ from engine.errors import Cancelled, Paused, StoreError
 from engine.runtime.context import StoreCtx
 from engine.store import commands, connect, read, search, write
 from engine.store.rows import (
+    EvalScore,
     Losses,
     Message,
     Metric,
@@ -21,7 +22,6 @@ from engine.store.rows import (
     Ratings,
     Rewrite,
     Sample,
-    Score,
     Verdict,
     content_id,
     dump_messages,
@@ -128,7 +128,7 @@ def test_the_loops_gain_is_told_by_the_main_score(db: sqlite3.Connection) -> Non
     for task, values in known.items():
         for round, value in enumerate(values):
             how = ("m", task != "errors", "one") if task in ("sums", "errors") else ("", task == "accuracy", "")
-            write.save(db, round, "evaluate", [Score(round, task, value, None, 8, *how)], None)
+            write.save(db, round, "evaluate", [EvalScore(round, task, value, None, 8, *how)], None)
         facts = read.round_facts(db, 1)
         gains.append(facts.gain if facts else None)
     assert gains == [pytest.approx(0.2), 0.25, 0.25, 0.125]

@@ -11,7 +11,7 @@ from engine.config import edit
 from engine.errors import UsageError
 from engine.project import folder
 from engine.store import read, write
-from engine.store.rows import Score, TaskItem
+from engine.store.rows import EvalScore, TaskItem
 from middo_tui.cli.commands import main
 from middo_tui.cli.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
 from middo_tui.feed.reader import Reader
@@ -205,8 +205,8 @@ def test_tasks_are_told_with_their_change_and_its_error(tmp_path: Path) -> None:
     assert task_lines(gather(tmp_path / "p")) == [], "the table has all there is"
     for round, right in ((1, (1, 0, 0, 0)), (2, (1, 1, 1, 0))):
         items = [TaskItem(round, "sums", at, score) for at, score in enumerate(right)]
-        main = Score(round, "sums", sum(right) / 4, 0.25, 4, "exact_match,none")
-        other = Score(round, "sums:ter,none", 9.0 - round, None, 4, "ter,none", higher=False)
+        main = EvalScore(round, "sums", sum(right) / 4, 0.25, 4, "exact_match,none")
+        other = EvalScore(round, "sums:ter,none", 9.0 - round, None, 4, "ter,none", higher=False)
         write.save(store.db, round, "evaluate", [main, other, *items], None)
     found = gather(tmp_path / "p")
     error = (4 * 0.25) ** 0.5 / 4  # of the differences 0, 1, 1, 0

@@ -19,7 +19,7 @@ from engine.store.rows import RATING_COLUMNS
 from middo_tui.cli.commands import main
 from middo_tui.feed import orders as module
 from middo_tui.feed.filters import FLAGS, STATES, FilterError, match_of, parse
-from middo_tui.feed.hidden import count, hidden_ids
+from middo_tui.feed.hidden_characters import count, hidden_ids
 from middo_tui.feed.orders import FIRST, SORTS, Order
 from middo_tui.feed.pages import Pages, open_reader
 from middo_tui.feed.sample import read_detail

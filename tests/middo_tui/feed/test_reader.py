@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from engine.store import commands
 from engine.store.connect import FILE
 from middo_tui.feed.metrics import Buckets
-from middo_tui.feed.pace import Pace
 from middo_tui.feed.poll import poll
 from middo_tui.feed.reader import Reader
+from middo_tui.feed.stage_rate import StageRate
 from middo_tui.feed.view import LoopView
 from tests.support import stores
 from tests.support.stores import STEPS, Store
@@ -43,7 +43,7 @@ def test_buckets_are_the_same_in_any_order_and_keep_the_extremes(seen: list[tupl
 
 
 def test_the_rate_comes_from_what_was_seen_lately() -> None:
-    pace, stage = Pace(window_s=10.0), (0, "judge")
+    pace, stage = StageRate(window_s=10.0), (0, "judge")
     assert pace.rate(stage, 500, 0.0) is None
     assert pace.rate(stage, 520, 2.0) == 10.0
     for second in range(3, 40):
@@ -53,7 +53,7 @@ def test_the_rate_comes_from_what_was_seen_lately() -> None:
 
 
 def test_the_rate_starts_anew_when_a_stage_went_back() -> None:
-    pace = Pace()
+    pace = StageRate()
     pace.rate((0, "train"), 100, 0.0)
     pace.rate((0, "train"), 200, 1.0)
     assert pace.rate((0, "train"), 50, 2.0) is None

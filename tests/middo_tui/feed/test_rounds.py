@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.store import read
-from engine.store.rows import Score
+from engine.store.rows import EvalScore
 from middo_tui.feed import rounds
 from middo_tui.feed.bins import Bins
 from middo_tui.feed.round_config import defaults, differing, settings
@@ -102,8 +102,10 @@ def test_clusters_come_with_words_and_without_noise(tmp_path: Path) -> None:
 
 
 def test_a_change_is_held_against_both_errors() -> None:
-    def scores(round: int, **figures: tuple[float, float | None]) -> dict[str, Score]:
-        return {task: Score(round, task, *known, 9, higher=task != "heldout_loss") for task, known in figures.items()}
+    def scores(round: int, **figures: tuple[float, float | None]) -> dict[str, EvalScore]:
+        return {
+            task: EvalScore(round, task, *known, 9, higher=task != "heldout_loss") for task, known in figures.items()
+        }
 
     now = scores(1, accuracy=(0.40, 0.03), heldout_loss=(1.1, 0.01), mmlu=(0.5, None), new=(0.1, 0.1))
     before = scores(0, accuracy=(0.36, 0.04), heldout_loss=(1.2, 0.01), mmlu=(0.6, 0.1))

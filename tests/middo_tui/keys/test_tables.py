@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from middo_tui.app import MiddoApp
-from middo_tui.feed.view import LoopView, StageView, Waiting
+from middo_tui.feed.view import DecisionCounts, LoopView, StageView
 from middo_tui.keys import tables
 from middo_tui.screens.help import help_lines
 from middo_tui.screens.loop_keys import FINISH, KEYS
@@ -32,7 +32,9 @@ STATES = {
     "paused": LoopView(round=0, stages=(StageView("judge", "paused"),), next=(0, "judge")),
     "cancelled": LoopView(round=0, stages=(StageView("judge", "cancelled"),), next=(0, "judge")),
     "failed": LoopView(round=0, stages=(StageView("judge", "failed", error="no memory left"),), next=(0, "judge")),
-    "waiting": LoopView(round=0, stages=(StageView("review", "waiting"),), next=(0, "review"), waiting=Waiting(open=3)),
+    "waiting": LoopView(
+        round=0, stages=(StageView("review", "waiting"),), next=(0, "review"), waiting=DecisionCounts(open=3)
+    ),
     "idle": LoopView(round=0, stages=(StageView("train", "done"),), next=(0, "score")),
     "done": LoopView(round=2, closing=True, stages=(StageView("train", "done"),), reason="2 rounds are done"),
 }
@@ -75,7 +77,7 @@ def test_with_a_broken_store_no_key_of_the_loop_works(state: str) -> None:
 
 
 def test_when_everything_is_decided_enter_merges() -> None:
-    view = replace(STATES["waiting"], waiting=Waiting(accepted=3))
+    view = replace(STATES["waiting"], waiting=DecisionCounts(accepted=3))
     assert ("enter", "merge") in tables.footer(KEYS, view)
     assert "accept_all" not in {row.id for row in KEYS if row.works(view)}
 
@@ -111,12 +113,12 @@ def test_the_help_page_holds_every_key_and_fits_eighty_columns() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "said"), [
-    (Waiting(open=16, improved=16, by_axis=(0, 10, 6)), "16 pending rewrites, all improved (D"),
-    (Waiting(open=5, improved=0), "5 pending rewrites, 0 improved."),
-    (Waiting(open=1, improved=1, by_axis=(1, 0, 0)), "1 pending rewrite, improved."),
-    (Waiting(open=1), "1 pending rewrite, not improved."),
+    (DecisionCounts(open=16, improved=16, by_axis=(0, 10, 6)), "16 pending rewrites, all improved (D"),
+    (DecisionCounts(open=5, improved=0), "5 pending rewrites, 0 improved."),
+    (DecisionCounts(open=1, improved=1, by_axis=(1, 0, 0)), "1 pending rewrite, improved."),
+    (DecisionCounts(open=1), "1 pending rewrite, not improved."),
 ])  # fmt: skip
-def test_what_waits_is_counted_in_words_that_fit_the_number(waiting: Waiting, said: str) -> None:
+def test_what_waits_is_counted_in_words_that_fit_the_number(waiting: DecisionCounts, said: str) -> None:
     assert said in notice(replace(STATES["waiting"], waiting=waiting)).text
 
 

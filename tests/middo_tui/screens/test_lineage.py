@@ -14,7 +14,7 @@ from middo_tui.screens.lineage import LineageScreen
 from middo_tui.terminal.guard import clean
 from middo_tui.widgets.family_list import Rows, entries, family_lines, fate, life
 from middo_tui.widgets.lines import plain, width_of
-from middo_tui.widgets.version_pane import Pane, pane_lines
+from middo_tui.widgets.version_pane import VersionPaneState, pane_lines
 from tests.middo_tui.screens.test_loop import screen_text, until
 from tests.support import families
 from tests.support.families import BETTER, FIRST, SIMPLER
@@ -168,7 +168,10 @@ def test_everything_fits(project: Path, width: int) -> None:
     assert [(life(v), fate(v)) for v in found.versions][:3] == [("0", "replaced"), ("1", "replaced"), ("2-", "current")]
     for at, entry in enumerate(rows):
         sections = compared(project, entry.version.id, entry.attempt)
-        lines = [*family_lines(Rows(rows, FIRST.id, at), width, 7), *pane_lines(Pane(found, entry, sections), width)]
+        lines = [
+            *family_lines(Rows(rows, FIRST.id, at), width, 7),
+            *pane_lines(VersionPaneState(found, entry, sections), width),
+        ]
         assert all(width_of(line) <= width for line in lines)
 
 
@@ -190,6 +193,9 @@ def test_hostile_texts_are_shown_clean(tmp_path: Path, name: str) -> None:
     for at, entry in enumerate(entries(found)):
         sections = compared(tmp_path / "p", entry.version.id, entry.attempt)
         painted = plain(
-            [*family_lines(Rows(entries(found), 7, at), 80, 7), *pane_lines(Pane(found, entry, sections), 80)]
+            [
+                *family_lines(Rows(entries(found), 7, at), 80, 7),
+                *pane_lines(VersionPaneState(found, entry, sections), 80),
+            ]
         )
         assert clean(painted).hidden == 0

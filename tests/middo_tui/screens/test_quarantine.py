@@ -9,7 +9,7 @@ import pytest
 
 from engine.project import folder as project
 from middo_tui.app import MiddoApp
-from middo_tui.screens.quarantine import MOST, Held, load, summary
+from middo_tui.screens.quarantine import MOST, QuarantineView, load, summary
 from tests.middo_tui.screens.test_loop import screen_text, until
 
 ESCAPE = "\x1b]0;owned\x07"
@@ -64,4 +64,4 @@ def test_no_more_than_a_list_can_bear(tmp_path: Path) -> None:
     assert (found.count, len(found.rows)) == (MOST + 5, MOST)
     assert summary(found) == f"Quarantine · reason 1 of 1 · {MOST + 5:,} rows: empty response"
     assert load(tmp_path / "nowhere", "").problem
-    assert summary(Held()) == "Quarantine · 0 rows could not be imported"
+    assert summary(QuarantineView()) == "Quarantine · 0 rows could not be imported"

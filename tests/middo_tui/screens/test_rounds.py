@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from engine.store import write
 from engine.store.connect import transaction
-from engine.store.rows import Score
+from engine.store.rows import EvalScore
 from middo_tui.app import MiddoApp
 from middo_tui.feed.rounds import RoundsReader, RoundsView
 from middo_tui.screens.export import AskFormat, Wanted, place
@@ -213,8 +213,11 @@ def test_the_cursor_is_on_the_page_with_many_rounds(tmp_path: Path) -> None:
 def test_a_task_has_one_column_and_its_other_figures_are_in_the_tab(tmp_path: Path) -> None:
     store = stores.finished(tmp_path / "p")
     strict, flexible = "exact_match,strict-match", "exact_match,flexible-extract"
-    figures = [Score(2, "gsm8k_cot", 0.5, 0.1, 9, flexible), Score(2, f"gsm8k_cot:{strict}", 0.25, 0.1, 9, strict)]
-    write.save(store.db, 2, "evaluate", [*figures, Score(2, "gsm8k_cot:ter,none", 7.0, None, 9, "ter,none")], None)
+    figures = [
+        EvalScore(2, "gsm8k_cot", 0.5, 0.1, 9, flexible),
+        EvalScore(2, f"gsm8k_cot:{strict}", 0.25, 0.1, 9, strict),
+    ]
+    write.save(store.db, 2, "evaluate", [*figures, EvalScore(2, "gsm8k_cot:ter,none", 7.0, None, 9, "ter,none")], None)
     view = complete(tmp_path / "p")
     assert [column.title for column in columns(view) if "gsm8k" in column.title] == ["gsm8k_cot %"]
     told = plain(panel_lines(Panel(view, 2, "scores"), 80)).split("\n")

@@ -13,7 +13,7 @@ from rich.cells import get_character_cell_size
 from middo_tui.app import MiddoApp
 from middo_tui.base_app import BaseApp
 from middo_tui.look.preferences import Preferences
-from middo_tui.terminal.delta_driver import Shown, SparingDriver
+from middo_tui.terminal.delta_driver import SparingDriver, TerminalContents
 from tests.support.stores import Store
 from tests.support.terminal import open_app
 
@@ -95,7 +95,7 @@ def frames(draw: st.DrawFn) -> str:
 @settings(max_examples=400, deadline=None)
 @given(st.lists(frames(), min_size=1, max_size=8))
 def test_the_terminal_shows_what_it_would_have_shown(written: list[str]) -> None:
-    usual, spared, shown = Grid(), Grid(), Shown()
+    usual, spared, shown = Grid(), Grid(), TerminalContents()
     for frame in written:
         needed = shown.needed(frame)
         usual.feed(frame)
@@ -111,7 +111,7 @@ ROW = "\x1b[2;1H\x1b[38;2;1;2;3;48;2;9;9;9m one\x1b[0m\x1b[1;38;2;7;7;7;48;2;9;9
 
 
 def test_only_the_runs_that_changed_are_written() -> None:
-    shown = Shown()
+    shown = TerminalContents()
     assert shown.needed(ROW) == ROW.replace("\x1b[0m\x1b[1;38", "\x1b[0;1;38")
     assert shown.needed(ROW.replace("two", "six")) == "\x1b[2;5H\x1b[1;38;2;7;7;7;48;2;9;9;9msix\x1b[0m\x1b[1;1H"
     assert shown.needed(ROW.replace("two", "six")) == ""
@@ -122,7 +122,7 @@ def test_only_the_runs_that_changed_are_written() -> None:
     ["\x1b[2J", "\x1b[?1049h", "\x1b[?1049l", "bell\a", "\x1b]8;;http://x\x1b\\a", "text without a place", "\x1b[3A"],
 )
 def test_what_is_not_understood_is_written_and_everything_after_it_too(other: str) -> None:
-    shown = Shown()
+    shown = TerminalContents()
     shown.needed(ROW)
     assert shown.needed(other) == other
     assert len(shown.needed(ROW)) > 20
@@ -132,7 +132,7 @@ def test_what_is_not_understood_is_written_and_everything_after_it_too(other: st
     "harmless", ["\x1b[6n", "\x1b[?2026h", "\x1b[?25l", "\x1b]22;pointer\x07", "\x1b]52;c;YQ==\x07"]
 )
 def test_what_changes_no_cell_is_written_and_nothing_is_forgotten(harmless: str) -> None:
-    shown = Shown()
+    shown = TerminalContents()
     shown.needed(ROW)
     assert shown.needed(harmless) == harmless
     assert shown.needed(ROW) == ""
@@ -140,7 +140,7 @@ def test_what_changes_no_cell_is_written_and_nothing_is_forgotten(harmless: str)
 
 @pytest.mark.parametrize("text", ["a\u0301b", "👨‍👩‍👧", "a\u200db"])
 def test_text_whose_width_terminals_disagree_about_is_always_written(text: str) -> None:
-    shown = Shown()
+    shown = TerminalContents()
     frame = f"\x1b[1;1H{text}\x1b[1;1H"
     shown.needed(frame)
     assert text in shown.needed(frame)

@@ -12,7 +12,7 @@ from middo_tui.app import MiddoApp
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.review.screen import ReviewScreen
 from middo_tui.terminal import typed_ahead
-from middo_tui.widgets.entry import Entry
+from middo_tui.widgets.entry import TextInput
 from tests.middo_tui.screens.test_loop import screen_text, until
 from tests.support import stores
 from tests.support.reviews import reviewing
@@ -102,7 +102,7 @@ async def test_keys_go_on_after_an_input_was_closed(tmp_path: Path, closes: str)
         await pilot.press("f", "x")
         await pilot.pause()
         assert isinstance(app.screen, TypeLine)
-        assert app.screen.query_one(Entry).value.endswith("x")
+        assert app.screen.query_one(TextInput).value.endswith("x")
 
 
 async def test_ctrl_c_says_what_quits(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from middo_tui.text.notice import notice
 from middo_tui.text.status import exit_code, gather
 from middo_tui.text.teacher_wording import writing
 from middo_tui.widgets.paragraph import Paragraph, wrap
-from middo_tui.widgets.score_facts import Scores
+from middo_tui.widgets.score_facts import RoundScores
 from tests.middo_tui.screens.test_loop import screen_text
 from tests.support.stores import NOON, Store
 
@@ -64,9 +64,9 @@ def test_what_is_spent_is_shown_while_it_runs(store: Store) -> None:
     reader = Reader(store.project)
     view = reader.view()
     reader.close()
-    assert Scores.of(view).tokens == 0, "it is said once on the screen"
+    assert RoundScores.of(view).tokens == 0, "it is said once on the screen"
     assert notice(view, keys=False).text == "", "and once in the plain lines"
-    assert Scores.of(LoopView(table=view.table)).tokens > 0, "else it stands among the facts"
+    assert RoundScores.of(LoopView(table=view.table)).tokens > 0, "else it stands among the facts"
 
 
 def test_at_the_cap_the_screen_says_how_to_go_on_and_enter_does(store: Store) -> None:

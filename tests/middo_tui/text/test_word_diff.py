@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from middo_tui.feed.rewrite import Block
+from middo_tui.feed.rewrite import TextBlock
 from middo_tui.terminal.guard import clean
 from middo_tui.text.word_diff import MOST_EDITS, Part, diff, myers, tokens
 from middo_tui.widgets.lines import plain, width_of
-from middo_tui.widgets.word_diff import Page, WordDiff, changes, flow, laid_out
+from middo_tui.widgets.word_diff import DiffPage, WordDiff, changes, flow, laid_out
 from tests.support.hostile import CORPUS
 
 WORDS = st.lists(
@@ -105,8 +105,8 @@ def test_scripts_without_spaces_change_by_character() -> None:
 # ------------------------------------------------------------------------------------------------ drawing
 
 
-def block(old: str, new: str, title: str = "prompt") -> Block:
-    return Block(title, diff(old, new))
+def block(old: str, new: str, title: str = "prompt") -> TextBlock:
+    return TextBlock(title, diff(old, new))
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -164,9 +164,9 @@ def test_the_window_moves_over_rows_and_changes_are_found() -> None:
     blocks = (block("a\n" * 30 + "old", "a\n" * 30 + "new"),)
     lines = laid_out(blocks, False, True, 40)
     assert changes(lines) == [31]
-    shown = WordDiff(Page()).draw(Page(blocks, y=30), 40, 2)
+    shown = WordDiff(DiffPage()).draw(DiffPage(blocks, y=30), 40, 2)
     assert "old" in plain(shown)
-    shifted = WordDiff(Page()).draw(Page((block("日本 text", "日本 text"),), wrap=False, x=3), 40, 5)
+    shifted = WordDiff(DiffPage()).draw(DiffPage((block("日本 text", "日本 text"),), wrap=False, x=3), 40, 5)
     assert plain(shifted).split("\n")[1] == " 本 text"
 
 

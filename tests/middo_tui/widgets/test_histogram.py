@@ -18,7 +18,7 @@ from middo_tui.widgets.histogram import (
     LINE,
     Cutting,
     Histogram,
-    Scale,
+    ValueScale,
     axis_row,
     changed_cells,
     histogram,
@@ -97,7 +97,7 @@ def test_every_row_is_as_wide_as_the_widget_whatever_the_cut(
 def test_what_is_selected_lies_beyond_cut_and_floor(
     side: str, cut: float | None, floor: float | None, cells: range
 ) -> None:
-    assert selected_cells(cutting(cut, side, floor), Scale(0.0, 4.0, 40)) == cells
+    assert selected_cells(cutting(cut, side, floor), ValueScale(0.0, 4.0, 40)) == cells
 
 
 def test_the_selected_side_has_its_colour_and_its_own_pattern() -> None:
@@ -154,7 +154,7 @@ def test_no_room_draws_only_the_heading() -> None:
 
 
 def test_numbers_stand_under_their_place() -> None:
-    row = plain([axis_row(Scale(-1.0, 1.0, 41))])
+    row = plain([axis_row(ValueScale(-1.0, 1.0, 41))])
     assert row.index("0.0") == 19
     assert "−0.5" in row
 

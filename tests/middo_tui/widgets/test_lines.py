@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from middo_tui.widgets.lines import Line, Lines, Run, changed_span, plain, spread, width_of
+from middo_tui.widgets.lines import Line, Lines, Run, changed_span, justified, plain, width_of
 
 LINES = st.lists(st.builds(Run, st.text("ab 日", max_size=4), st.sampled_from(["", "dim"])), max_size=5).map(tuple)
 
@@ -47,9 +47,9 @@ def test_no_cell_outside_the_span_differs(old: Line, new: Line) -> None:
 
 
 def test_spread_pushes_the_two_ends_apart_and_drops_the_right_one_when_it_must() -> None:
-    assert plain([spread((Run("ab"),), (Run("c"),), 6)]) == "ab   c"
-    assert plain([spread((Run("abcdef"),), (Run("c"),), 6)]) == "abcdef"
-    assert width_of(spread((Run("日"),), (Run("c"),), 6)) == 6
+    assert plain([justified((Run("ab"),), (Run("c"),), 6)]) == "ab   c"
+    assert plain([justified((Run("abcdef"),), (Run("c"),), 6)]) == "abcdef"
+    assert width_of(justified((Run("日"),), (Run("c"),), 6)) == 6
 
 
 class Word(Lines[str]):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.loop import NAMES
-from engine.store.rows import Score
-from middo_tui.feed.view import MARKS, Gauge, LogLine, LoopView, RoundView, StageView, Training
+from engine.store.rows import EvalScore
+from middo_tui.feed.view import MARKS, DeviceReading, LogLine, LoopView, RoundView, StageView, Training
 from middo_tui.look.theme import ROLES
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
@@ -21,12 +21,12 @@ from middo_tui.widgets.log_tail import log_tail
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.progress_line import progress_line
 from middo_tui.widgets.rounds_table import rounds_table
-from middo_tui.widgets.samples_bar import Listed, samples_bar
-from middo_tui.widgets.score_facts import Scores, score_facts
+from middo_tui.widgets.samples_bar import SamplesBarState, samples_bar
+from middo_tui.widgets.score_facts import RoundScores, score_facts
 from middo_tui.widgets.stage_strip import stage_strip
 from middo_tui.widgets.training_facts import training_facts
 
-GPU = Gauge("GPU 0 H200", 97.0, 98_000_000_000, 141_000_000_000, 612.0, 64.0)
+GPU = DeviceReading("GPU 0 H200", 97.0, 98_000_000_000, 141_000_000_000, 612.0, 64.0)
 ROUNDS = (
     RoundView(
         0,
@@ -105,14 +105,14 @@ def test_a_gpu_is_told_in_two_rows() -> None:
 
 
 def test_without_a_gpu_it_is_the_cpu() -> None:
-    first, second = gpu_bar((Gauge("CPU", 88.0, 3_200_000_000, 16_000_000_000),), 29)
+    first, second = gpu_bar((DeviceReading("CPU", 88.0, 3_200_000_000, 16_000_000_000),), 29)
     assert text(first) == "CPU                       88%"
     assert text(second).startswith("RAM ▇▇░░░░░░░")
     assert text(second).endswith("3.2 / 16.0 GB")
 
 
 def test_a_hot_gpu_is_marked() -> None:
-    (row, _) = gpu_bar((Gauge("GPU 0", 1.0, 1, 2, 1.0, 91.0),), 40)
+    (row, _) = gpu_bar((DeviceReading("GPU 0", 1.0, 1, 2, 1.0, 91.0),), 40)
     assert any(run.role == "bad" for run in row)
 
 
@@ -188,7 +188,7 @@ def test_the_link_gauge_does_not_tremble(latency: float, shown: int) -> None:
 def test_the_samples_bar_keeps_the_place_and_cuts_the_filter_last(
     where: str, found: int | None, kept: tuple[str, ...]
 ) -> None:
-    bar = samples_bar(Listed(2, 500_000, where=where, sort="quality, mean of six ▼", found=found), 80)
+    bar = samples_bar(SamplesBarState(2, 500_000, where=where, sort="quality, mean of six ▼", found=found), 80)
     assert width_of(bar) <= 80
     assert [part for part in kept if part not in plain([bar])] == []
 
@@ -260,8 +260,8 @@ def test_figures() -> None:
 
 
 def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() -> None:
-    def scores(**known: tuple[float, float | None]) -> dict[str, Score]:
-        return {task: Score(0, task, *one, 9, higher=task != "heldout_loss") for task, one in known.items()}
+    def scores(**known: tuple[float, float | None]) -> dict[str, EvalScore]:
+        return {task: EvalScore(0, task, *one, 9, higher=task != "heldout_loss") for task, one in known.items()}
 
     was = {"accuracy": (0.356, 0.013), "heldout_loss": (1.120, 0.01), "gpqa_diamond_cot_zeroshot": (0.3, 0.01)}
     now = changes(
@@ -276,7 +276,7 @@ def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() ->
     )
     first, second = RoundView(0, 9, tokens=900_000, cost=1.5), RoundView(1, 9, tokens=100_000, cost=0.5, scores=now)
     rows = (first, second, RoundView(2, 9))
-    facts = plain(score_facts(Scores.of(LoopView(table=rows)), 32)).split("\n")
+    facts = plain(score_facts(RoundScores.of(LoopView(table=rows)), 32)).split("\n")
     assert facts == [
         "scores of round 1",
         "accuracy %        39.7    +4.1 ▲",
@@ -285,7 +285,7 @@ def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() ->
         "gsm8k %           40.0",
         "teacher so far  1M tokens  $2.00",
     ]
-    roomy = Scores(1, tuple(one for one in now if not one.task.startswith("gpqa")))
+    roomy = RoundScores(1, tuple(one for one in now if not one.task.startswith("gpqa")))
     assert plain(score_facts(roomy, 32)).split("\n")[1:] == [
         "accuracy %  39.7     +4.1 ±0.5 ▲",
         "heldout    1.164 +0.044 ±0.014 ▼",
@@ -294,11 +294,11 @@ def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() ->
 
 
 def test_without_scores_or_a_teacher_there_is_nothing_to_say() -> None:
-    assert score_facts(Scores.of(LoopView(table=(RoundView(0, 9),))), 32) == []
+    assert score_facts(RoundScores.of(LoopView(table=(RoundView(0, 9),))), 32) == []
 
 
 def test_a_gpu_that_tells_little_is_still_a_gpu() -> None:
-    rows = plain(gpu_bar((Gauge("GPU 0 A100 MIG", 50.0, 5_000_000_000, 10_000_000_000),), 32)).split("\n")
+    rows = plain(gpu_bar((DeviceReading("GPU 0 A100 MIG", 50.0, 5_000_000_000, 10_000_000_000),), 32)).split("\n")
     assert rows[1].startswith("mem ")
 
 

@@ -18,13 +18,13 @@ from engine.selection.preview.round_arrays import Round
 from engine.signals.nearest import Bools
 from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
-from engine.teacher.forecast import BegunRewrites, Request, Usage
+from engine.teacher.forecast import BegunRewrites, RequestTokens, Usage
 from tests.support import rounds as stored
 from tests.support.previews import previewed
 
 FEW = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 5.0, float("nan")])  # few values: ties, also on the cut
 SIGNALS = ("loss_before", "loss_after", "similarity", "quality")
-SENT: dict[Axis, Request] = dict.fromkeys(AXES, Request(50.0, 2.0, 1.0))
+SENT: dict[Axis, RequestTokens] = dict.fromkeys(AXES, RequestTokens(50.0, 2.0, 1.0))
 
 
 def made(values: dict[str, list[float]], **extra: object) -> Round:
@@ -39,7 +39,7 @@ def members(mask: Bools) -> BitMap:
     return BitMap(np.flatnonzero(mask).tolist())
 
 
-def stage(data: Round, config: configs.Config) -> tuple[choose.Chosen, Picks, Picks]:
+def stage(data: Round, config: configs.Config) -> tuple[choose.SelectionMasks, Picks, Picks]:
     """What the select stage does with a round: its choice, what was beyond, and what of it may be tried."""
     thresholds = choose.cuts(data.values, config.select, data.earlier, data.round)
     picks = choose.beyond_all(data.values, thresholds)

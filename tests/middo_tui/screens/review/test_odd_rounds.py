@@ -152,11 +152,11 @@ def test_a_filter_never_becomes_sql() -> None:
 
 def test_key_ids_are_unique_and_every_key_has_one_meaning_in_a_state() -> None:
     assert len({row.id for row in KEYS}) == len(KEYS)
-    from middo_tui.feed.review import Counts, Entry, Queue
+    from middo_tui.feed.review import Queue, QueueEntry, ReviewCounts
     from middo_tui.feed.view import LoopView
 
-    rows = (Entry((1, "quality"), 1, "proposed", True, False, False, "x"),)
-    queue = Queue(round=0, rounds=(0,), rows=rows, counts=Counts(open=1), hits=(0,))
+    rows = (QueueEntry((1, "quality"), 1, "proposed", True, False, False, "x"),)
+    queue = Queue(round=0, rounds=(0,), rows=rows, counts=ReviewCounts(open=1), hits=(0,))
     view = LoopView(round=0, next=(0, "review"))
     for state in (
         ReviewState(view, queue, "proposed", accepts=1, rejects=1),

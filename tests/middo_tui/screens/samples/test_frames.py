@@ -46,9 +46,9 @@ async def test_the_old_rows_are_not_painted_again(project: Path, monkeypatch: py
         assert set(frames) == {first(project, sort="quality", down=True)}
 
 
-def screen_of(app: MiddoApp) -> reading.Reading:
+def screen_of(app: MiddoApp) -> reading.SamplesReading:
     """The Samples screen, also below a question."""
-    return next(shown for shown in app.screen_stack if isinstance(shown, reading.Reading))
+    return next(shown for shown in app.screen_stack if isinstance(shown, reading.SamplesReading))
 
 
 async def test_an_order_that_takes_its_time_is_said_to_be_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

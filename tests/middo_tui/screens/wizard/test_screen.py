@@ -18,13 +18,13 @@ import engine.demo
 from engine.config import defaults
 from engine.config import schema as configs
 from engine.errors import DataError, UsageError
-from engine.formats.look import Look, Tally, look, tally
+from engine.formats.file_preview import FilePreview, UsableCount, count_usable, preview
 from engine.store import read
 from engine.store.connect import reader
 from middo_tui.screens.wizard import draft as drafts
 from middo_tui.screens.wizard.draft import Draft
 from middo_tui.screens.wizard.last_step import make
-from middo_tui.screens.wizard.preview import Shown, counts, preview_lines
+from middo_tui.screens.wizard.preview import PreviewRow, counts, preview_lines
 from middo_tui.screens.wizard.screen import STEPS, Wizard, WizardScreen
 from middo_tui.widgets.lines import plain
 from tests.middo_tui.screens.test_loop import screen_text, until
@@ -347,22 +347,22 @@ def test_presets_have_one_line_each_and_fit_their_models() -> None:
 def test_a_look_reads_only_the_beginning_and_a_tally_all(here: Path) -> None:
     rows = [{"instruction": "a", "output": "b" if i % 10 else ""} for i in range(5_000)]
     (here / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
-    found = look(here / "rows.json", configs.Data(), most=5)
+    found = preview(here / "rows.json", configs.Data(), most=5)
     assert (found.format, found.columns, len(found.rows)) == ("alpaca", ("instruction", "output"), 5)
-    said = list(tally(here / "rows.json", configs.Data(), every=2_000))
+    said = list(count_usable(here / "rows.json", configs.Data(), every=2_000))
     assert [one.rows for one in said] == [2_000, 4_000, 5_000]
     assert [one.ended for one in said] == [False, False, True]
-    assert said[-1] == Tally(5_000, 4_500, (("empty response", 500, 1),), ended=True)
+    assert said[-1] == UsableCount(5_000, 4_500, (("empty response", 500, 1),), ended=True)
     assert "500 cannot: empty response (500, first in row 1)" in counts(said[-1]).text
 
 
 def test_a_look_at_unknown_columns_names_them(here: Path) -> None:
     (here / "odd.json").write_text('[{"q": "a", "a": "b"}]', encoding="utf-8")
-    assert look(here / "odd.json", configs.Data()) == Look(
-        ("q", "a"), "", (), look(here / "odd.json", configs.Data()).problem, {"instruction": "q", "output": "a"}
+    assert preview(here / "odd.json", configs.Data()) == FilePreview(
+        ("q", "a"), "", (), preview(here / "odd.json", configs.Data()).problem, {"instruction": "q", "output": "a"}
     )
     with pytest.raises(DataError):
-        look(here / "missing.json", configs.Data())
+        preview(here / "missing.json", configs.Data())
 
 
 def test_every_step_has_a_title_of_its_own() -> None:
@@ -370,7 +370,7 @@ def test_every_step_has_a_title_of_its_own() -> None:
 
 
 def test_the_preview_shows_as_much_of_a_turn_as_there_is_room_for() -> None:
-    shown = Shown(1, 1, (("user", "short"), ("assistant", "\n".join(f"line {n}" for n in range(30)))))
+    shown = PreviewRow(1, 1, (("user", "short"), ("assistant", "\n".join(f"line {n}" for n in range(30)))))
     assert "line 3" not in plain(preview_lines(shown, 60, 8))
     assert "line 12" in plain(preview_lines(shown, 60, 31))
     assert len(preview_lines(shown, 60, 31)) <= 31

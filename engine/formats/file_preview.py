@@ -22,7 +22,7 @@ REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FilePreview:
     """The first rows of a file. ``format`` is empty when it cannot be told, and then ``problem`` says what is missing.
 
     ``columns`` are the file's own names. ``rows``: conversations and what cannot be used, in the file's order.
@@ -37,7 +37,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class UsableCount:
     """``usable`` of ``rows``; ``reasons``: the most frequent reasons of the others as (reason, count, first row).
 
     ``ended``: the whole file has been read.
@@ -49,7 +49,7 @@ class Tally:
     ended: bool = False
 
 
-def look(found: Path | Source, data: Data, most: int = 20) -> Look:
+def preview(found: Path | Source, data: Data, most: int = 20) -> FilePreview:
     """The first ``most`` rows, as ``data`` says they are read.
 
     Raises:
@@ -67,7 +67,7 @@ def look(found: Path | Source, data: Data, most: int = 20) -> Look:
     except (DataError, ConfigError) as error:
         if not columns:
             raise
-        return Look(columns, "", (), str(error), hints.guess(columns, objects, None))
+        return FilePreview(columns, "", (), str(error), hints.guess(columns, objects, None))
     parser = Parser(shape, objects, data)
     rows: list[Turns | Reject] = []
     for file, raw in head[:most]:
@@ -75,10 +75,10 @@ def look(found: Path | Source, data: Data, most: int = 20) -> Look:
             rows.append(parser.parse(raw).messages)
         except Unusable as reason:
             rows.append(Reject(file, raw.row, str(reason), shown(raw.value)))
-    return Look(columns, shape.name, tuple(rows))
+    return FilePreview(columns, shape.name, tuple(rows))
 
 
-def tally(found: Path | Source, data: Data, every: int = 2000) -> Iterator[Tally]:
+def count_usable(found: Path | Source, data: Data, every: int = 2000) -> Iterator[UsableCount]:
     """How many rows can be used: again and again while reading, at last for the whole file.
 
     Raises:
@@ -98,8 +98,8 @@ def tally(found: Path | Source, data: Data, every: int = 2000) -> Iterator[Tally
             reasons[str(reason)] += 1
             first.setdefault(str(reason), raw.row)
         if count % every == 0:
-            yield Tally(count, usable, _common(reasons, first))
-    yield Tally(count, usable, _common(reasons, first), ended=True)
+            yield UsableCount(count, usable, _common(reasons, first))
+    yield UsableCount(count, usable, _common(reasons, first), ended=True)
 
 
 def _common(reasons: Counter[str], first: dict[str, int]) -> tuple[tuple[str, int, int], ...]:

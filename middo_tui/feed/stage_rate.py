@@ -10,7 +10,7 @@ from collections import deque
 WINDOW_S = 20.0
 
 
-class Pace:
+class StageRate:
     """Units per second of the one stage that runs. Times are seconds of the caller's clock."""
 
     def __init__(self, window_s: float = WINDOW_S) -> None:

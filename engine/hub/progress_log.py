@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 from engine.errors import Cancelled, Paused
-from engine.hub.fetch import Progress, Said
+from engine.hub.fetch import OnProgress, Progress
 from engine.stage import Ctx
 
 EVERY_S = 30.0
 
 
-def telling(ctx: Ctx) -> Said:
+def log_progress(ctx: Ctx) -> OnProgress:
     """Says at once what is fetched, then now and then how far it is.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.store import commands
 from engine.store.commands import ReviewedVersion
-from engine.store.journal import Step
+from engine.store.journal import UndoResult
 from middo_tui.feed.review import Key
 from middo_tui.keys.tables import press
 
@@ -58,12 +58,12 @@ def send_back(project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key,
 
 def undo(project: Path, round: int) -> tuple[str, tuple[Key, ...]]:
     """The newest step back; the rewrites that it was about."""
-    return _said("Undone", "Nothing to undo in this round.", commands.undo(project, round))
+    return _report("Undone", "Nothing to undo in this round.", commands.undo(project, round))
 
 
 def redo(project: Path, round: int) -> tuple[str, tuple[Key, ...]]:
     """The last undone step again."""
-    return _said("Done again", "Nothing to redo.", commands.redo(project, round))
+    return _report("Done again", "Nothing to redo.", commands.redo(project, round))
 
 
 PLURAL = {"decision": "decisions", "edit": "edits", "note": "notes", "sent back": "sent back"}
@@ -77,7 +77,7 @@ def _counted(count: int, kinds: Set[str]) -> str:
     return f"{count:,} {kind if count == 1 else PLURAL[kind]}"
 
 
-def _said(verb: str, nothing: str, step: Step) -> tuple[str, tuple[Key, ...]]:
+def _report(verb: str, nothing: str, step: UndoResult) -> tuple[str, tuple[Key, ...]]:
     if step.round is None:
         return nothing, ()
     what = _counted(len(step.keys), step.kinds)

@@ -11,7 +11,7 @@ LABEL = 10
 NUMBER = 8
 
 
-class Facts(Struct, frozen=True):
+class SelectionFacts(Struct, frozen=True):
     """``selected`` of ``size`` samples on the axis of colour ``role``; ``beyond`` the cut before memory and cap.
 
     ``before``: selected and size of the round before, None when there is none. ``again``: beyond a cut, but tried
@@ -39,7 +39,7 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.1f} %" if percent >= 0.1 or not part else "<0.1 %"
 
 
-def cut_facts(data: Facts, width: int) -> list[Line]:
+def threshold_facts(data: SelectionFacts, width: int) -> list[Line]:
     """A row per fact; what is nothing has no row."""
     rows = [
         _row("selected", data.selected, share(data.selected, data.size), data.role),
@@ -74,13 +74,13 @@ def _overlaps(overlaps: tuple[tuple[str, int], ...], width: int) -> list[Line]:
     return [*rows, row] if overlaps else rows
 
 
-class CutFacts(Lines[Facts | None]):
-    """``cut_facts`` as a widget; empty until there is something to say."""
+class ThresholdFacts(Lines[SelectionFacts | None]):
+    """``threshold_facts`` as a widget; empty until there is something to say."""
 
     DEFAULT_CSS = """
-    CutFacts { height: 1fr; }
+    ThresholdFacts { height: 1fr; }
     """
 
-    def draw(self, data: Facts | None, width: int, height: int) -> list[Line]:
+    def draw(self, data: SelectionFacts | None, width: int, height: int) -> list[Line]:
         """As many rows as there is room for."""
-        return [] if data is None else cut_facts(data, width)[:height]
+        return [] if data is None else threshold_facts(data, width)[:height]
