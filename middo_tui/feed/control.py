@@ -16,6 +16,7 @@ from engine.store.connect import reader
 from engine.store.rows import Plan
 from engine.store.unmerge import undo_merge
 from middo_tui.keys.tables import press
+from middo_tui.text.number_format import counted
 
 HOLD_S = 20.0
 """After a merge that was asked for in the app, so long the next round does not begin: the merge can be undone."""
@@ -70,8 +71,8 @@ def undo(project: Path) -> str:
     """
     round = undo_merge(project, launch.alive)
     return (
-        f"The merge of round {round} is undone. {press('app.go-review')} changes decisions;"
-        f" {press('loop.run')} merges again."
+        f"Undid the merge of round {round}. Press {press('app.go-review')} to change decisions,"
+        f" {press('loop.run')} to merge again."
     )
 
 
@@ -79,9 +80,8 @@ def undo_review(project: Path, round: int) -> str:
     """Take the last step of the review back."""
     step = commands.undo(project, round)
     if not step.keys:
-        return "There is nothing to undo."
-    count = len(step.keys)
-    return f"Undone: {'1 rewrite is' if count == 1 else f'{count:,} rewrites are'} as before."
+        return "Nothing to undo."
+    return f"Undone: {counted(len(step.keys), 'rewrite')} restored."
 
 
 def step(project: Path, round: int, stage: str) -> str:
@@ -123,14 +123,14 @@ def auto(project: Path, on: bool) -> str:
         commands.set_plan(project, configs.load(project).loop.rounds, auto=on)
     else:
         commands.set_auto(project, on)
-    says = "on: rewrites that the signals call better are accepted" if on else "off: rounds wait for you"
+    says = "on: improved rewrites are accepted, the rest rejected" if on else "off: each round waits for your review"
     return f"Auto-review is {says}."
 
 
 def decide(project: Path, round: int, which: str) -> str:
     """Accept the ``improved``, ``all`` or ``none`` of the open rewrites of ``round``. Nothing is merged yet."""
     if which not in WHICH:
-        raise UsageError(f"accept {which!r}: it is improved, all or none")
+        raise UsageError(f"accept {which!r}: use improved, all or none")
     counts = commands.decide_open(project, round, which, "app")
     done = f"Accepted {counts['accepted']:,}, rejected {counts['rejected']:,}."
-    return f"{done} {press('loop.run')} merges, {press('loop.undo')} takes this back."
+    return f"{done} Press {press('loop.run')} to merge, {press('loop.undo')} to undo."

@@ -17,6 +17,7 @@ from middo_tui.keys.tables import Key, press
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.loop_keys import FINISH, KEYS
 from middo_tui.text.notice import Notice, notice
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.gpu_bar import GpuBar
 from middo_tui.widgets.header import Header
@@ -32,7 +33,7 @@ from middo_tui.widgets.stage_strip import StageStrip
 from middo_tui.widgets.training_facts import TrainingFacts
 
 STARTING = "Starting the worker …"
-EMPTY_CHART = "no training step has been logged yet"
+EMPTY_CHART = "no training step logged yet"
 
 
 class LoopScreen(Framed):
@@ -79,7 +80,7 @@ class LoopScreen(Framed):
         self.query_one(LogTail).show(view.log)
 
     def shown_keys(self) -> tuple[Key[LoopView], ...]:
-        """Leaving at the end of the run only where the app was opened for it."""
+        """Quitting at the end of the run only where the app was opened for it."""
         return tuple(key for key in KEYS if self.leave_when_done or key.id != FINISH)
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
@@ -92,7 +93,7 @@ class LoopScreen(Framed):
         """What the state of the run asks for."""
         text, role = notice(self.view)
         ends = self.leave_when_done and self.view.state == "done"
-        return Notice(f"{text}  {press('loop.finish')} quits." if ends else text, role)
+        return Notice(f"{text}  Press {press('loop.finish')} to quit." if ends else text, role)
 
     def action_run(self) -> None:
         """Start, resume, retry; or begin the next round without waiting."""
@@ -102,7 +103,7 @@ class LoopScreen(Framed):
         self.ask(partial(control.go, self.project), saying=STARTING)
 
     def action_pause(self) -> None:
-        """Pause, or go on."""
+        """Pause, or resume."""
         paused = self.view.state == "paused"
         verb = control.go if paused else control.pause
         self.ask(partial(verb, self.project), saying=STARTING if paused else "")
@@ -118,9 +119,9 @@ class LoopScreen(Framed):
 
     def action_cancel(self) -> None:
         """Stop now, after a question."""
-        question = f"Stop the running stage now? What is saved stays; {press('loop.run')} goes on from it later."
+        question = f"Cancel the running stage? Saved work is kept; press {press('loop.run')} later to resume."
         if self.view.batch:
-            question += f" The batch is ended at the provider too ({press('loop.pause')} leaves it there)."
+            question += f" This also cancels the provider's batch; pausing ({press('loop.pause')}) does not."
         self.confirm(question, partial(control.cancel, self.project))
 
     def action_auto(self) -> None:
@@ -131,21 +132,23 @@ class LoopScreen(Framed):
         """The better ones in, the others out."""
         waiting = self.view.waiting
         others = waiting.open - waiting.improved
-        self._decide("improved", f"Accept {waiting.improved:,} rewrites and reject the other {others:,}?")
+        rest = "" if not others else f" and reject the other {'one' if others == 1 else f'{others:,}'}"
+        self._decide("improved", f"Accept {counted(waiting.improved, 'improved rewrite')}{rest}?")
 
     def action_accept_all(self) -> None:
         """All in."""
-        open_ = self.view.waiting.open
-        self._decide("all", f"Accept all {open_:,} rewrites, also those that the signals do not call better?")
+        open_, worse = self.view.waiting.open, self.view.waiting.open - self.view.waiting.improved
+        also = f", including {worse:,} not improved" if worse else ""
+        self._decide("all", f"Accept {_all(open_)}{also}?")
 
     def action_reject_all(self) -> None:
         """All out."""
-        self._decide("none", f"Reject all {self.view.waiting.open:,} rewrites?")
+        self._decide("none", f"Reject {_all(self.view.waiting.open)}?")
 
     def _decide(self, which: str, question: str) -> None:
         if self.view.round is not None:
             verb = partial(control.decide, self.project, self.view.round, which)
-            self.confirm(f"{question}  {press('loop.undo')} takes it back until the merge.", verb)
+            self.confirm(f"{question}  Undo with {press('loop.undo')} until the merge.", verb)
 
     def action_undo(self) -> None:
         """The merge, or the last step of the review."""
@@ -155,8 +158,12 @@ class LoopScreen(Framed):
             self.ask(partial(control.undo_review, self.project, self.view.round))
 
     def action_finish(self) -> None:
-        """Leave at the end of a run that the app was opened for."""
+        """Quit at the end of a run that the app was opened for."""
         self.app.exit(0)
+
+
+def _all(open_: int) -> str:
+    return "the only rewrite" if open_ == 1 else f"all {open_:,} rewrites"
 
 
 def _training(view: LoopView) -> Training | None:

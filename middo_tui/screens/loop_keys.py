@@ -19,8 +19,8 @@ def _run_word(view: LoopView) -> str:
     if view.holds_until is not None:
         return "next round now"
     if (stage := view.stage("waiting")) is not None and stage.error:
-        return "go on"
-    return {"new": "start", "failed": "retry", "idle": "go on", "waiting": "merge"}.get(view.state, "resume")
+        return "resume"
+    return {"new": "start", "failed": "retry", "idle": "run", "waiting": "merge"}.get(view.state, "resume")
 
 
 def _may_run(view: LoopView) -> bool:
@@ -50,65 +50,77 @@ KEYS: tuple[Key[LoopView], ...] = (
     Key(
         id="run",
         keys=("enter", "space"),
-        help="Start the run, go on after a pause, or try a failed stage again.",
+        help="Start or resume the run, or retry a failed stage.",
         label=_run_word,
         works=_may_run,
     ),
     Key(
         id="accept_improved",
         keys=("e",),
-        help="Accept the rewrites that the signals call better, no others.",
-        label=word("accept better"),
+        help="Accept the improved rewrites and reject the rest.",
+        label=word("accept improved"),
         works=_open_review,
     ),
-    Key(id="accept_all", keys=("A",), help="Accept every open rewrite.", label=word("accept all"), works=_open_review),
-    Key(id="reject_all", keys=("R",), help="Reject every open rewrite.", label=word("reject all"), works=_open_review),
+    Key(
+        id="accept_all",
+        keys=("A",),
+        help="Accept every undecided rewrite.",
+        label=word("accept all"),
+        works=_open_review,
+    ),
+    Key(
+        id="reject_all",
+        keys=("R",),
+        help="Reject every undecided rewrite.",
+        label=word("reject all"),
+        works=_open_review,
+    ),
     Key(
         id="undo",
         keys=("u",),
-        help="Undo the last decision, or the merge before the next round.",
+        help="Undo the last decision, or the merge of this round.",
         label=lambda view: "undo merge" if view.undo is not None else "undo",
         works=_may_undo,
     ),
     Key(
         id="pause",
         keys=("p",),
-        help="Pause at the next safe point and free the machine; again: go on.",
+        help="Pause at the next safe point and free the device, or resume.",
         label=lambda view: "resume" if view.state == "paused" else "pause",
         works=_may_pause,
     ),
     Key(
         id="step",
         keys=("s",),
-        help="Run exactly the next stage, then stop.",
+        help="Run only the next stage, then stop.",
         label=lambda view: f"step ({view.next[1]})" if view.next else "step",
         works=lambda view: _in(*STOPPED)(view) and view.next is not None,
     ),
     Key(
         id="cancel",
         keys=("c",),
-        help="Stop the running stage now; what is saved stays.",
+        help="Cancel the running stage now; saved work is kept.",
         label=word("cancel"),
         works=_in("running", "pausing", "lost", "locked", "full"),
     ),
     Key(
         id="auto",
         keys=("a",),
-        help="At the review, let the signals decide instead of a person.",
+        help="Auto-review: accept improved rewrites and reject the rest.",
         label=lambda view: "turn auto off" if view.auto else "turn auto on",
         works=lambda view: not view.problem and view.state != "done",
     ),
     Key(
         id="more",
         keys=("m",),
-        help="Run one round more than planned.",
+        help="Run one more round than planned.",
         label=word("one more round"),
         works=lambda view: _in("done")(view) and not view.final,
     ),
     Key(
         id="finish",
         keys=("enter",),
-        help="Quit, when the run that the app was opened for is done.",
+        help="Quit once this run is done.",
         label=word("quit"),
         works=_in("done"),
     ),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.keys.tables import press
 from middo_tui.text import number_format
+from middo_tui.text.number_format import counted
 
 
 class Notice(NamedTuple):
@@ -55,15 +56,15 @@ def _do(keys: bool, what: str) -> str:
 
 
 def _run(keys: bool, what: str) -> str:
-    return _do(keys, f"{press('loop.run')} {what}")
+    return _do(keys, f"Press {press('loop.run')} to {what}.")
 
 
 def _new(view: LoopView, keys: bool) -> Notice:
     size = view.table[0].size if view.table else 0
     if not size:
         return Notice("No data yet. Add some: middo-tui import DIR FILE", "decide")
-    what = _run(keys, "starts the first round.")
-    return Notice(f"{size:,} samples imported, no round has run yet.{what}", "decide")
+    what = _run(keys, "start the first round")
+    return Notice(f"{counted(size, 'sample')} imported, no round has run yet.{what}", "decide")
 
 
 def says_teacher(view: LoopView) -> bool:
@@ -73,22 +74,22 @@ def says_teacher(view: LoopView) -> bool:
 
 def _running(view: LoopView, keys: bool) -> Notice:
     if view.held:
-        ways = _do(keys, f"{press('loop.pause')} pauses it, {press('loop.cancel')} stops it now; it can be resumed.")
+        ways = _do(keys, f"Press {press('loop.pause')} to pause or {press('loop.cancel')} to cancel; resume later.")
         return Notice(f"{view.held} Check logs/ in the project.{ways}", "bad")
     if keys and says_teacher(view):  # plain output has a line of its own for it
         if view.batch:
-            leave = f"This may take hours. {press('app.leave')} quits; the run continues in the background."
+            leave = f"This may take hours. You can quit ({press('app.leave')}); the run continues in the background."
             return Notice(f"{view.batch[0].upper()}{view.batch[1:]}. {leave} Teacher: {view.teacher}", "dim")
         if view.writing:
             return Notice(f"{view.writing[0].upper()}{view.writing[1:]}. Teacher: {view.teacher}", "dim")
-        return Notice(f"teacher: {view.teacher}", "dim")
+        return Notice(f"Teacher: {view.teacher}", "dim")
     if view.holds_until is not None:
         at = number_format.clock(view.holds_until, seconds=True)
-        what = _do(keys, f"{press('loop.undo')} undoes the merge; {press('loop.run')} starts it now.")
+        what = _do(keys, f"Press {press('loop.undo')} to undo the merge, {press('loop.run')} to start it now.")
         return Notice(f"Round {view.undo} is merged. The next round starts at {at}.{what}", "decide")
     if view.until:
-        return Notice(f"Stops after {view.until}.", "dim")
-    return Notice("Auto-review is on: rewrites that improved are accepted." if view.auto else "", "dim")
+        return Notice(f"The run will stop after {view.until}.", "dim")
+    return Notice("Auto-review is on: improved rewrites are accepted, the rest rejected." if view.auto else "", "dim")
 
 
 def _pausing(view: LoopView, keys: bool) -> Notice:
@@ -102,21 +103,21 @@ def _cancelling(view: LoopView, keys: bool) -> Notice:
 
 def _paused(view: LoopView, keys: bool) -> Notice:
     out = f" The provider keeps working on its {view.batch}." if view.batch else ""
-    return Notice(f"Paused in {_where(view)}.{out}{_run(keys, 'resumes.')}", "decide")
+    return Notice(f"Paused in {_where(view)}.{out}{_run(keys, 'resume')}", "decide")
 
 
 def _cancelled(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Cancelled in {_where(view)}.{_run(keys, 'resumes from the saved work.')}", "decide")
+    return Notice(f"Cancelled in {_where(view)}.{_run(keys, 'resume from saved work')}", "decide")
 
 
 def _interrupted(view: LoopView, keys: bool) -> Notice:
-    resume = _run(keys, "resumes.")
+    resume = _run(keys, "resume")
     return Notice(f"Interrupted: the worker died in {_where(view)}. Saved work is kept.{resume}", "decide")
 
 
 def _lost(view: LoopView, keys: bool) -> Notice:
     text = f"The worker is not responding, in {_where(view)}. Check logs/worker.log in the project."
-    return Notice(text + _do(keys, f"{press('loop.cancel')} cancels it."), "bad")
+    return Notice(text + _do(keys, f"Press {press('loop.cancel')} to cancel it."), "bad")
 
 
 def _held(view: LoopView, keys: bool) -> Notice:
@@ -127,53 +128,50 @@ def _held(view: LoopView, keys: bool) -> Notice:
 def _waiting(view: LoopView, keys: bool) -> Notice:
     waiting, stage = view.waiting, view.stage("waiting")
     if stage is not None and stage.error:
-        return Notice(f"{stage.error}{_run(keys, 'resumes.')}", "decide")
+        return Notice(f"{stage.error}{_run(keys, 'resume')}", "decide")
     if not waiting.open:
         again = view.next is not None and view.next[1] in ("rewrite", "verify")  # texts sent back, or edited
-        what = _run(keys, f"continues with {view.next[1] if again and view.next else 'the merge'}.")
+        what = _run(keys, f"run {view.next[1]}" if again and view.next else "merge")
         return Notice(f"Round {view.round}: all rewrites are reviewed.{what}", "decide")
     axes = [f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True) if n]
-    better = "all" if waiting.improved == waiting.open else f"{waiting.improved:,}"
-    of = f"{better} improved" + (f" ({', '.join(axes)})" if axes else "")
+    improved = "all" if waiting.improved == waiting.open else f"{waiting.improved:,}"
+    of = f"{improved} improved" + (f" ({', '.join(axes)})" if axes else "")
     if waiting.open == 1:
         of = "improved" if waiting.improved else "not improved"
-    count = "1 pending rewrite" if waiting.open == 1 else f"{waiting.open:,} pending rewrites"
+    count = counted(waiting.open, "pending rewrite")
     look, accept = press("app.go-review"), press("loop.accept_improved")
-    what = _do(keys, f"{look} reviews them; {accept} accepts the improved ones and rejects the rest.")
+    what = _do(keys, f"Press {look} to review, or {accept} to accept the improved ones and reject the rest.")
     return Notice(f"Round {view.round} is waiting for review: {count}, {of}.{what}", "decide")
 
 
 def _failed(view: LoopView, keys: bool) -> Notice:
     stage = view.stage("failed") or StageView("stage")
     reason = stage.error.strip() or "no error was recorded; check logs/ in the project"
-    return Notice(f"{stage.name} failed: {reason}{_run(keys, 'retries from the saved work.')}", "bad")
+    return Notice(f"{stage.name} failed: {reason}{_run(keys, 'retry from saved work')}", "bad")
 
 
 def _idle(view: LoopView, keys: bool) -> Notice:
     round, stage = view.next or (0, "train")
     ahead = f" Teacher: {view.teacher}." if stage == "rewrite" and view.teacher else ""
-    return Notice(f"Nothing is running.{_run(keys, f'continues with {stage} of round {round}.')}{ahead}", "decide")
+    return Notice(f"Nothing is running.{_run(keys, f'run {stage} of round {round}')}{ahead}", "decide")
 
 
 def _done(view: LoopView, keys: bool) -> Notice:
     brought = gain(view)
     said = f"Done: {view.reason}." + (f" {brought[0].upper()}{brought[1:]}." if brought else "")
-    export, more = f"{press('app.go-rounds')}, then {press('rounds.export')},", press("loop.more")
+    export = f"Press {press('app.go-rounds')}, then {press('rounds.export')}, to export the dataset"
     if view.unchanged:
-        on = "to redo this round with other settings: `middo-tui run DIR --redo select` (or rewrite)."
+        on = ". To redo this round with other settings: `middo-tui run DIR --redo select` (or rewrite)"
+    elif view.final:
+        on = ". The stop rule allows no further round"
     else:
-        on = (
-            "the stop rule ended the loop, so no further round can run."
-            if view.final
-            else f"{more} runs one more round."
-        )
-    return Notice(said + _do(keys, f"{export} exports the dataset; {on}"), "strong")
+        on = f", or {press('loop.more')} to run one more round"
+    return Notice(said + _do(keys, f"{export}{on}."), "strong")
 
 
 def unindexed(count: int) -> str:
     """The note that text search may miss ``count`` new samples."""
-    what = "1 new sample is" if count == 1 else f"{count:,} new samples are"
-    return f"The text index is still being built: {what} not searchable yet."
+    return f"The text index is still being built: {counted(count, 'new sample')} not searchable yet."
 
 
 def gain(view: LoopView) -> str:

@@ -31,7 +31,8 @@ def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
         parts.append(f"{asked['failed']:,} failed")
     if asked.get("lost"):
         tokens_lost = number_format.short(asked["lost_tokens"])
-        parts.append(f"{asked['lost']:,} attempts without a reply, counted as {tokens_lost} tokens at most")
+        lost = number_format.counted(asked["lost"], "attempt")
+        parts.append(f"{lost} without a reply, counted as up to {tokens_lost} tokens")
     if ahead["sent_to"]:
         parts.append(f"texts are sent to {guard.one_line(ahead['sent_to'])}")
     return " · ".join(parts)
@@ -60,7 +61,7 @@ def writing(facts: Mapping[str, Any] | None) -> str:
     if facts is None:
         return ""
     if facts["step"] == "load":
-        return "loading the teacher"
+        return "loading the teacher model"
     again = f", attempt {facts['attempt']}" if facts["attempt"] > 1 else ""
     speed = f", {facts['per_s']:,.{0 if facts['per_s'] >= 10 else 1}f}/s" if facts["per_s"] else ""
     parts = [

@@ -27,7 +27,7 @@ STATES = {
 
 
 def header(view: LoopView, link: LinkState, width: int) -> Line:
-    """`` middo  project · model   round 2 of 3   ● running``; names give way when it is narrow."""
+    """`` middo  project · model   round 1 (2/3)   ● running``; names give way when it is narrow."""
     state, role = (f"✘ {view.wrong or 'no data'}", "bad") if view.problem else STATES[view.state]
     if view.trouble == STALLED and not view.problem:
         state, role = f"{state}, stalled", "bad"
@@ -41,7 +41,7 @@ def header(view: LoopView, link: LinkState, width: int) -> Line:
 def _round(view: LoopView) -> str:
     if view.round is None:
         return ""
-    return f"closing round {view.round}" if view.closing else f"round {view.round} of {view.rounds}"
+    return "final evaluation" if view.closing else f"round {view.round} ({view.round + 1}/{view.rounds})"
 
 
 class Header(Lines[tuple[LoopView, LinkState]]):

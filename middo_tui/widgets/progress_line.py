@@ -23,8 +23,8 @@ def progress_line(stage: StageView | None, width: int) -> Line:
         return ()
     name = Run(f" {stage.name:<{NAME_WIDTH}}", "strong")
     if not stage.total:
-        since = f" since {number_format.clock(stage.started_at, seconds=True)}" if stage.started_at else ""
-        words = {"running": f"starting{since}", "pending": "comes next"}
+        began = f"started at {number_format.clock(stage.started_at, seconds=True)}" if stage.started_at else "starting"
+        words = {"running": began, "pending": "next"}
         return name, Run(guard.fit(words.get(stage.state, stage.state), width - NAME_WIDTH - 2).rstrip(), "dim")
     running = stage.state == "running"
     figures_ = [f"{number_format.count(stage.done)} / {number_format.count(stage.total)}", f"{stage.share:4.0%}"]

@@ -47,7 +47,7 @@ def score_facts(data: RoundScores, width: int) -> list[Line]:
     if data.tokens:
         cost = f"  {number_format.money(data.cost)}" if data.cost else ""
         took = Run(f"{number_format.short(data.tokens)} tokens{cost}")
-        rows.append(justified((Run("teacher so far", "dim"),), (took,), width))
+        rows.append(justified((Run("teacher", "dim"),), (took,), width))
     return rows
 
 

@@ -75,7 +75,7 @@ async def test_a_running_round_is_all_there(tmp_path: Path, size: tuple[int, int
         text = screen_text(app)
     parts = (
         "alpaca-mini · Llama-3.1-8B",
-        "round 1 of 3",
+        "round 1 (2/3)",
         "● running",
         "45%",
         "180 / 400",
@@ -93,9 +93,9 @@ async def test_a_running_round_is_all_there(tmp_path: Path, size: tuple[int, int
 
 
 @pytest.mark.parametrize(("make", "parts"), [
-    ("waiting", ["! your turn", "15 pending rewrites, 9", "4 review", "e accept better", "A accept all", "R reject"]),
+    ("waiting", ["! your turn", "15 pending rewrites, 9", "4 review", "e accept improved", "A accept all", "R rej"]),
     ("failed", ["✘ failed", "the model ended every reply at once", "enter retry"]),
-    ("finished", ["✔ done", "Accuracy 35.6 → 39.8 % (+4.2)", "closing round 2", "5, then x,", "m one more round"]),
+    ("finished", ["✔ done", "Accuracy 35.6 → 39.8 % (+4.2)", "final evaluation", "5, then x,", "m one more round"]),
 ])  # fmt: skip
 async def test_what_needs_a_person_is_said(tmp_path: Path, make: str, parts: list[str]) -> None:
     getattr(stores, make)(tmp_path / "p")
@@ -218,7 +218,7 @@ async def test_cancel_asks_first(tmp_path: Path, answer: str, want: str) -> None
         await pilot.press("c")
         await pilot.pause()
         assert isinstance(app.screen, Confirm)
-        assert "Stop the running stage now?" in screen_text(app)
+        assert "Cancel the running stage?" in screen_text(app)
         await pilot.press(answer)
         await pilot.pause()
         await settle(pilot)
@@ -237,12 +237,12 @@ async def test_the_three_decisions_wait_for_enter_and_can_be_undone(
             await pilot.press(decision)
             await pilot.pause()
             if decision == "u":
-                await until(pilot, "Undone: 15 rewrites are as before.")
+                await until(pilot, "Undone: 15 rewrites restored.")
                 await until(pilot, "A accept all")
                 assert counts(tmp_path / "p") == {"proposed": 15}
                 continue
             await pilot.press("y")
-            await until(pilot, f"Accepted {accepted}, rejected {rejected}. enter merges, u takes this back.")
+            await until(pilot, f"Accepted {accepted}, rejected {rejected}. Press enter to merge, u to undo.")
             await until(pilot, "u undo")
         assert started == []
         assert {"accepted": 0, "rejected": 0, **counts(tmp_path / "p")} == {"accepted": accepted, "rejected": rejected}
@@ -303,7 +303,7 @@ async def test_a_key_that_does_not_work_now_says_what_it_is_for(tmp_path: Path) 
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("s")
         await pilot.pause()
-        assert "s is unavailable here: Run exactly the next stage, then stop." in screen_text(app)
+        assert "s is unavailable here: Run only the next stage, then stop." in screen_text(app)
         await pilot.press("f12")
         await pilot.pause()
         assert "is unavailable here" not in screen_text(app)
@@ -382,7 +382,7 @@ async def test_the_demo_leaves_with_enter_when_the_run_is_done(tmp_path: Path) -
     app = MiddoApp(tmp_path / "p", leave_when_done=True)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert "enter quits." in screen_text(app)
+        assert "Press enter to quit." in screen_text(app)
         await pilot.press("enter")
     assert app.return_value == 0
 

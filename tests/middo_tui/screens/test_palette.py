@@ -91,7 +91,7 @@ async def test_the_run_is_in_reach_from_every_screen(tmp_path: Path) -> None:
         await pilot.pause()
         assert "▸  run: cancel" in screen_text(app)
         await pilot.press("enter")
-        await until(pilot, "Stop the running stage now?")
+        await until(pilot, "Cancel the running stage?")
         assert isinstance(app.screen, Confirm)
         await pilot.press("y")
         await settle(pilot)

@@ -59,7 +59,7 @@ def test_where_nothing_is_to_be_asked_nothing_is_said(tmp_path: Path) -> None:
 def test_what_is_spent_is_shown_while_it_runs(store: Store) -> None:
     store.rewrites(0, "proposed").job(0, "rewrite", "running", 10, 30).worker()
     said = told(store)
-    assert said.startswith("teacher: 15 of about 30 calls · 18.1k of about 29k tokens · $0.15 of about $0.40, cap")
+    assert said.startswith("Teacher: 15 of about 30 calls · 18.1k of about 29k tokens · $0.15 of about $0.40, cap")
     assert gather(store.project)["rounds"][0]["teacher"]["cost"] == pytest.approx(0.15)
     reader = Reader(store.project)
     view = reader.view()
@@ -113,7 +113,7 @@ def test_a_batch_says_how_far_it_is_and_that_nobody_need_wait(store: Store) -> N
     view = seen(store, 4_320)
     until = time.strftime("%a %H:%M", time.localtime(NOON + 86_400))
     said = f"atch of 2,000 calls: 812 done · 72 min elapsed, due by {until}"
-    assert notice(view).text.startswith(f"B{said}. This may take hours. q quits; the run continues")
+    assert notice(view).text.startswith(f"B{said}. This may take hours. You can quit (q); the run continues")
     shown = wrap(notice(view).text, 78, Paragraph.MOST)
     assert "…" not in "".join(shown), "all of it fits at 80 columns"
     assert "texts are sent to api." in " ".join(shown)
@@ -136,7 +136,7 @@ async def test_a_cancel_says_first_that_it_ends_the_batch_too(store: Store) -> N
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("c")
         await pilot.pause()
-        assert "The batch is ended at the provider too (p leaves it there)" in " ".join(screen_text(app).split())
+        assert "This also cancels the provider's batch; pausing (p) does not." in " ".join(screen_text(app).split())
 
 
 def test_a_pause_says_that_the_batch_goes_on(store: Store) -> None:
@@ -157,5 +157,5 @@ def test_what_a_teacher_here_writes_in_words() -> None:
     slow = facts | {"step": "answer", "attempt": 2, "per_s": 0.52, "left_s": None, "text": ""}
     assert writing(slow) == "writing answers, attempt 2: 12 of 60 done · 3.41k tokens, 0.5/s · 2 min elapsed"
     assert "done · 1 token · 2 min elapsed" in writing(slow | {"tokens": 1, "per_s": None})
-    assert writing(facts | {"step": "load"}) == "loading the teacher"
+    assert writing(facts | {"step": "load"}) == "loading the teacher model"
     assert writing(None) == ""

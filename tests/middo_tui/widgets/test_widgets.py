@@ -204,7 +204,7 @@ def test_the_header_fits_whatever_the_names(width: int) -> None:
     view = LoopView("a-very-long-project-name" * 4, "meta-llama-" * 9, 12, 20, worker="running")
     line = header(view, LinkState(800, 1), width)
     assert width_of(line) <= width
-    assert "round 12 of 20" in text(line)
+    assert "round 12 (13/20)" in text(line)
     assert "● running" in text(line)
 
 
@@ -283,7 +283,7 @@ def test_scores_stand_against_the_round_before_and_the_teacher_is_summed_up() ->
         "heldout          1.164  +0.044 ▼",
         "gpqa_diamond_cot… 20.0   −10.0 ▼",
         "gsm8k %           40.0",
-        "teacher so far  1M tokens  $2.00",
+        "teacher         1M tokens  $2.00",
     ]
     roomy = RoundScores(1, tuple(one for one in now if not one.task.startswith("gpqa")))
     assert plain(score_facts(roomy, 32)).split("\n")[1:] == [
@@ -303,5 +303,5 @@ def test_a_gpu_that_tells_little_is_still_a_gpu() -> None:
 
 
 def test_a_stage_without_counts_says_where_it_stands() -> None:
-    said = {state: text(progress_line(StageView("train", state, started_at=0.0), 80)).split()[1] for state in MARKS}
-    assert said == {**{state: state for state in MARKS}, "running": "starting", "pending": "comes"}
+    said = {state: text(progress_line(StageView("train", state, started_at=1.0), 80)).split()[1] for state in MARKS}
+    assert said == {**{state: state for state in MARKS}, "running": "started", "pending": "next"}

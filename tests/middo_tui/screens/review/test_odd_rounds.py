@@ -86,7 +86,7 @@ async def test_a_merge_is_undone_by_the_key_that_undoes(tmp_path: Path) -> None:
         await opened(pilot)
         await until(pilot, "u undo merge")
         await pilot.press("u")
-        await until(pilot, "The merge of round 0 is undone")
+        await until(pilot, "Undid the merge of round 0")
         await until(pilot, "enter merge")
         assert fates(project, wanted) == [("accepted", None)] * 3
         await pilot.press("r", "r")
