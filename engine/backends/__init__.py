@@ -50,13 +50,15 @@ class Scored:
     """Mean loss in nats per token of the last answer; mean last hidden state over the prompt (float32[hidden]).
 
     ``loss`` is None for a row without response tokens, ``embedding`` when it was not asked for. ``conversation``: the
-    mean over the tokens of all answers, where there are others than the last.
+    mean over the tokens of all answers, where there are others than the last. ``tokens``: the last answer's losses,
+    float32[tokens], when they were asked for.
     """
 
     loss: float | None
     embedding: NDArray[np.float32] | None
     error: str | None = None
     conversation: float | None = None
+    tokens: NDArray[np.float32] | None = None
 
     @property
     def whole(self) -> float | None:
@@ -148,7 +150,7 @@ class ReplyProgress:
 class Scores(Protocol):
     """Losses and prompt embeddings of given conversations."""
 
-    def score(self, rows: Sequence[Rendered], embed: bool = True) -> list[Scored]:
+    def score(self, rows: Sequence[Rendered], embed: bool = True, tokens: bool = False) -> list[Scored]:
         """One result per row, in order. A row that fails on its own has its reason in ``error``."""
 
 

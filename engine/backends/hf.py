@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,13 +137,16 @@ def _add_adapter(loaded: LoadedModel, folder: Path) -> str:
     return name
 
 
-def _losses(own: torch.Tensor, last: int, embedding: Any) -> Scored:
-    """Means of a row's losses, float32[response tokens]: over the ``last`` ones, and over all where these are more."""
+def _losses(own: torch.Tensor, last: int, embedding: Any, tokens: bool) -> Scored:
+    """Means of a row's losses, float32[response tokens]: over the ``last`` ones, and over all where these are more.
+
+    ``tokens``: keep the last ones as they are, too.
+    """
     if not len(own):
         return Scored(None, embedding)
-    if last >= len(own):
-        return Scored(float(own.mean()), embedding)
-    return Scored(float(own[-last:].mean()), embedding, conversation=float(own.mean()))
+    answer = own[-last:]
+    whole = float(own.mean()) if last < len(own) else None
+    return Scored(float(answer.mean()), embedding, None, whole, answer.numpy().copy() if tokens else None)
 
 
 @dataclass(frozen=True)
@@ -180,11 +184,12 @@ class HF:
                 self.loaded.shares = can_share(self.loaded.model, self.loaded.device)
         return self.loaded.shares
 
-    def score(self, rows: Sequence[Rendered], embed: bool = True) -> list[Scored]:
+    def score(self, rows: Sequence[Rendered], embed: bool = True, tokens: bool = False) -> list[Scored]:
         """See ``Scores``. One forward of the inner model; logits only where a response token is predicted."""
         usable = [row for row in rows if row.error is None]
         with self._active():
-            done = iter(_halving(usable, lambda part: self._score(part, embed), lambda e: Scored(None, None, e)))
+            score = partial(self._score, embed=embed, tokens=tokens)
+            done = iter(_halving(usable, score, lambda e: Scored(None, None, e)))
         return [next(done) if row.error is None else Scored(None, None, row.error) for row in rows]
 
     def rate(self, prompts: Sequence[Sequence[int]], token_budget: int = 1 << 15) -> list[Rating]:
@@ -268,16 +273,16 @@ class HF:
         hidden: torch.Tensor = inner(input_ids=ids, use_cache=False).last_hidden_state
         return hidden
 
-    def _score(self, rows: Sequence[Rendered], embed: bool) -> list[Scored]:
+    def _score(self, rows: Sequence[Rendered], embed: bool, tokens: bool) -> list[Scored]:
         """``_score_at_once`` in forwards of the size that suits the device."""
         lengths = [len(row.ids) for row in rows]
         plan = batches.plan(lengths, self._at_a_time(len(rows) * max(lengths)))
         found: dict[int, Scored] = {}
         for part in plan:
-            found.update(zip(part, self._score_at_once([rows[i] for i in part], embed), strict=True))
+            found.update(zip(part, self._score_at_once([rows[i] for i in part], embed, tokens), strict=True))
         return [found[i] for i in range(len(rows))]
 
-    def _score_at_once(self, rows: Sequence[Rendered], embed: bool) -> list[Scored]:
+    def _score_at_once(self, rows: Sequence[Rendered], embed: bool, tokens: bool) -> list[Scored]:
         ids = pad([row.ids for row in rows], self.loaded.device)
         hidden = self._hidden(ids)
         at = [[i for i in range(1, len(row.ids)) if row.mask[i]] for row in rows]
@@ -289,7 +294,7 @@ class HF:
             mean = _prompt_mean(hidden[i], row).cpu() if embed else None
             finite = bool(own.isfinite().all()) and (mean is None or bool(mean.isfinite().all()))
             if finite:
-                out.append(_losses(own, row.reply_tokens, None if mean is None else mean.numpy()))
+                out.append(_losses(own, row.reply_tokens, None if mean is None else mean.numpy(), tokens))
             else:
                 out.append(Scored(None, None, "the model's loss or hidden state is not a finite number"))
         return out

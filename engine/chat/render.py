@@ -15,7 +15,7 @@ from typing import Any
 from engine.chat.prefix_spans import spans_by_prefix
 from engine.chat.roles import clean
 from engine.chat.template import FIXED_DATE, ChatTemplate, special_pattern, template_of
-from engine.chat.template_inputs import Form, forms, reasons
+from engine.chat.template_inputs import Form, forms, reasons, without_reasoning
 from engine.chat.token_spans import covered, encode, ids_of, tokens_of
 from engine.chat.tokenizer import end_of_turn, load_tokenizer, note
 from engine.chat.turn_layout import Laid, Layout, lay, lay_asked, layout, opening
@@ -47,7 +47,8 @@ class Rendered:
     tokens before the last such turn's reply. truncated: the end of the last response was cut off. error: why the row
     cannot be used (then ids and mask are empty). own: True for the prompt's tokens that are what its turns say, not
     what the template puts around them, nor the system prompt. Empty: all of the prompt. note: what of the row the
-    template could not be told as it is.
+    template could not be told as it is. ends: the last answer's last token is its end of turn. offsets: where each of
+    its tokens ends in the answer's content, in characters; empty where the template writes it in another way.
     """
 
     ids: list[int]
@@ -57,6 +58,8 @@ class Rendered:
     error: str | None = None
     own: list[bool] = field(default_factory=list)
     note: str = ""
+    ends: bool = False
+    offsets: list[int] = field(default_factory=list)
 
     @property
     def response_tokens(self) -> int:
@@ -98,11 +101,12 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     laid = _followed(template, form, found, thinking)
     if laid is None:
         return _unusable("the chat template rewrites this conversation in a way that cannot be followed")
-    return _encoded(tokenizer, form, laid, max_length, _note(form, laid, thinking))
+    answer = next(m.content for m in reversed(messages) if m.role == "assistant" and m.train)
+    return _encoded(tokenizer, form, laid, max_length, _note(form, laid, thinking), clean(answer))
 
 
-def _encoded(tokenizer: Any, form: Form, laid: Laid, max_length: int, told: str) -> Rendered:
-    """The tokens of a conversation whose turns' places are known."""
+def _encoded(tokenizer: Any, form: Form, laid: Laid, max_length: int, told: str, answer: str) -> Rendered:
+    """The tokens of a conversation whose turns' places are known; ``answer``: the content of the last."""
     hostile = _spells_special(template_of(tokenizer), form)
     spans = [span for turn, span in sorted(laid.turns.items()) if form.trained[turn]]
     said = [span for leaf, span in laid.leaves if form.leaves[leaf].part != "system"]
@@ -114,11 +118,35 @@ def _encoded(tokenizer: Any, form: Form, laid: Laid, max_length: int, told: str)
         # A template without an end of turn would teach the model never to stop.
         stop = len(mask) - next((i for i, on in enumerate(reversed(mask)) if on), 0)
         ids, mask = [*ids[:stop], tokenizer.eos_token_id], [*mask[:stop], True]
+        begins, ends = [*begins[:stop], ends[stop - 1]], [*ends[:stop], ends[stop - 1]]
     if prompt_end >= max_length:
         return _unusable(f"the prompt alone has {prompt_end} tokens, the limit is {max_length}", prompt_end)
     own = covered(begins, ends, said)[:prompt_end]
     own = own if any(own) else []
-    return Rendered(ids[:max_length], mask[:max_length], prompt_end, len(ids) > max_length, None, own, told)
+    reply = [i for i in range(prompt_end, len(ids)) if mask[i]]
+    ended = bool(reply) and reply[-1] < max_length and _ends_turn(tokenizer, ids[reply[-1]])
+    offsets = _in_answer(laid.text, spans[-1], answer, [ends[i] for i in reply if i < max_length])
+    cut = len(ids) > max_length
+    return Rendered(ids[:max_length], mask[:max_length], prompt_end, cut, None, own, told, ended, offsets)
+
+
+def _ends_turn(tokenizer: Any, id: int) -> bool:
+    """Whether a token is an end of turn, which may be another one after a tool call. Data never becomes a special
+    token.
+    """
+    if id in (end_of_turn(tokenizer), tokenizer.eos_token_id):
+        return True
+    return tokenizer.convert_ids_to_tokens(id) in template_of(tokenizer).special_texts
+
+
+def _in_answer(text: str, turn: tuple[int, int], answer: str, ends: Sequence[int]) -> list[int]:
+    """``ends``, places in ``text``, as places in ``answer``, which stands in ``turn``; none when it does not."""
+    for part in (answer.strip(), without_reasoning(answer).strip()):
+        at = text.rfind(part, *turn) if part else -1
+        if at >= 0:
+            shift = answer.rfind(part) - at
+            return [min(max(end + shift, 0), len(answer)) for end in ends]
+    return []
 
 
 def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int, *, thinking: bool = False) -> list[int]:

@@ -18,6 +18,7 @@ from engine.config.schema import Model
 from engine.distributed import ranks
 from engine.models import locate
 from engine.models.locate import ModelRef
+from engine.signals import lenses
 from engine.stage import Ctx
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from engine.backends.hf import HF
 from engine.signals.exchange import Chat, context_words, last_prompt
-from engine.signals.round_models import after_model, before_model, open_as, open_model
+from engine.signals.lenses import NOTHING, Reading
+from engine.signals.round_models import after_model, base_model, before_model, open_as, open_model
 
 RENDERING = "r2"
 """Raised when conversations become other tokens: a loss that was cached before is not one of them."""
@@ -40,6 +42,7 @@ class Measured:
     loss_after: float | None
     embedding: NDArray[np.float32] | None
     error: str | None = None
+    lenses: Reading = NOTHING
 
 
 def loss_key(ctx: Ctx, model: ModelRef) -> str:
@@ -49,14 +52,24 @@ def loss_key(ctx: Ctx, model: ModelRef) -> str:
     return ":".join(str(part) for part in parts if part)
 
 
+def _limit(ctx: Ctx, model: HF) -> int:
+    """Tokens of a row at most."""
+    return min(ctx.config.model.max_length, model.positions)
+
+
 def rendered(ctx: Ctx, model: HF, chats: Iterable[Chat]) -> Iterator[Rendered]:
     """The chats as training sees them."""
-    return (render(model.tokenizer, chat, min(ctx.config.model.max_length, model.positions)) for chat in chats)
+    return (render(model.tokenizer, chat, _limit(ctx, model)) for chat in chats)
+
+
+def without_prompts(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Iterable[Rendered]) -> Iterator[Rendered]:
+    """The last answers of ``rows`` as they are scored without their prompts."""
+    return lenses.without_prompt(model.tokenizer, chats, rows, _limit(ctx, model))
 
 
 def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Rendered]) -> Iterator[Rendered] | None:
     """What a prompt's embedding is made of: None for its own tokens in ``rows``, else the prompts by themselves."""
-    how, limit = ctx.config.score.embed, min(ctx.config.model.max_length, model.positions)
+    how, limit = ctx.config.score.embed, _limit(ctx, model)
     if how == "in_template":
         return None
     texts = (last_prompt(learned(chat)) if how == "bare_prompt" else context_words(learned(chat)) for chat in chats)
@@ -113,13 +126,30 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     for batch, found in zip(plan, ranks.map_batches(partial(score_both, how, after_model(ctx)), both), strict=True):
         after.update(zip(batch, found, strict=True))
     before: dict[int, Scored] = {}
-    alone = ([rows[i] for i in batch] for batch in plan)
-    for batch, found in zip(plan, ranks.map_batches(partial(score_losses, how, before_model(ctx)), alone), strict=True):
-        before.update(zip(batch, found, strict=True))
-    return [_measured(before[i], after[i]) for i in range(len(chats))]
+    if loss_key(ctx, before_model(ctx)) != loss_key(ctx, base_model(ctx)):
+        alone = ([rows[i] for i in batch] for batch in plan)
+        for batch, found in zip(
+            plan, ranks.map_batches(partial(score_losses, how, before_model(ctx)), alone), strict=True
+        ):
+            before.update(zip(batch, found, strict=True))
+    base = _under_base(ctx, chats, rows, plan)
+    return [_measured(before.get(i, base[i][0]), after[i], base[i]) for i in range(len(chats))]
 
 
-def _measured(before: Scored, after: Scored) -> Measured:
-    if error := before.error or after.error:
+def _under_base(
+    ctx: Ctx, chats: Sequence[Chat], rows: Sequence[Rendered], plan: Sequence[Sequence[int]]
+) -> dict[int, tuple[Scored, Reading]]:
+    """Losses and lenses under the model that config.toml names, by place."""
+    base = base_model(ctx)
+    bare = list(without_prompts(ctx, open_model(ctx, base), chats, rows))
+    pairs = (([rows[i] for i in batch], [bare[i] for i in batch]) for batch in plan)
+    out: dict[int, tuple[Scored, Reading]] = {}
+    for batch, found in zip(plan, ranks.map_batches(partial(lenses.score, ctx.config.model, base), pairs), strict=True):
+        out.update(zip(batch, found, strict=True))
+    return out
+
+
+def _measured(before: Scored, after: Scored, base: tuple[Scored, Reading]) -> Measured:
+    if error := before.error or after.error or base[0].error:
         return Measured(None, None, None, error)
-    return Measured(before.loss, after.loss, after.embedding)
+    return Measured(before.loss, after.loss, after.embedding, None, base[1])

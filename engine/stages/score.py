@@ -1,35 +1,40 @@
-"""Losses before and after training and prompt embeddings of every sample: the data for complexity and diversity.
+"""Losses before and after training and prompt embeddings of every sample: the data for complexity and diversity. And
+the lenses (``engine.signals.lenses``) with the flaw score that they make.
 
 A conversation's loss is that of its last answer, which is what is rated and rewritten; the mean over all its answers is
 kept beside it.
 
-Three parts: (1) losses under the model before training, only where the cache does not know them; (2) one fused pass
-under this round's checkpoint for losses and embeddings; (3) the nearest neighbours and clusters. What is done is
-what has a row; an embedding is on disk before its batch's rows are saved.
+Four parts: (1) losses and lenses under the base model, and losses under the model before training where that is another
+one, both only where the cache does not know them; (2) one fused pass under this round's checkpoint for losses and
+embeddings; (3) the flaw scores; (4) the nearest neighbours and clusters. What is done is what has a row; an embedding
+is on disk before its batch's rows are saved.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
 from engine.backends import Scored
 from engine.chat import batches
 from engine.chat.render import Rendered
 from engine.chat.rendered_rows import Spool
 from engine.distributed import ranks
-from engine.signals import losses, neighbourhoods, round_models
+from engine.models.locate import ModelRef
+from engine.signals import flaw_score, lenses, losses, neighbourhoods, round_models
+from engine.signals.exchange import Chat
+from engine.signals.lenses import Reading
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
-from engine.store.rows import CachedLoss, Losses, Neighbourhood
+from engine.store.rows import CachedLoss, Lenses, Losses, Neighbourhood
 
 EMBEDDINGS = "embeddings"
 PART = 2_000
@@ -39,18 +44,25 @@ POOLING = 2
 LEAST, MOST = np.finfo(np.float16).min, np.finfo(np.float16).max
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+class _Work(Struct, frozen=True):
     """What a run depends on, as it is kept beside the embeddings: another model or setting starts anew.
 
-    fresh: the samples whose loss before training nobody knew when the stage began. Kept, because what is unknown
-    shrinks while the stage runs, and batches must be the same after a resume.
+    unread: the samples whose lenses nobody knew when the stage began. fresh: those whose loss before training nobody
+    knew; none where that is the base model's, which comes with the lenses. Kept, because what is unknown shrinks while
+    the stage runs, and batches must be the same after a resume.
     """
 
+    base: str
     before: str
     after: str
     embed: str
+    unread: tuple[int, ...]
     fresh: tuple[int, ...]
+
+    @property
+    def models(self) -> tuple[str, str, str, str]:
+        """What it was begun for."""
+        return self.base, self.before, self.after, self.embed
 
 
 def run(ctx: Ctx) -> None:
@@ -61,10 +73,13 @@ def run(ctx: Ctx) -> None:
     final = folder / f"{work.after.partition(':')[0]}.npy"
     if ctx.artifact(EMBEDDINGS) == final and len(ctx.rows(Losses)) == len(samples):
         return
-    total = len(work.fresh) + len(samples)
+    total = len(work.unread) + len(work.fresh) + len(samples)
     ctx.begin(total)
-    failed = _losses_before(ctx, samples, work, folder)
+    base, before = round_models.base_model(ctx), round_models.before_model(ctx)
+    failed = _fill_cache(ctx, samples, work.unread, base, work.base, folder, 0)
+    failed |= _fill_cache(ctx, samples, work.fresh, before, work.before, folder, len(work.unread))
     embedded = _fused_pass(ctx, samples, work, failed, folder)
+    _save_flaws(ctx, samples)
     _place(ctx, samples, embedded, folder, total)
     os.replace(_partial(folder), final)
     ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed})
@@ -72,24 +87,24 @@ def run(ctx: Ctx) -> None:
 
 def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
     """The work begun before a restart, or new work when that was for another model, setting or dataset."""
+    base = losses.loss_key(ctx, round_models.base_model(ctx))
     before = losses.loss_key(ctx, round_models.before_model(ctx))
     after = losses.loss_key(ctx, round_models.after_model(ctx))
-    known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == before}
     embed = f"{ctx.config.score.embed}:{POOLING}"
     ids = set(samples.ids)
+    unread = ids - {id for id, row in _cache(ctx, base).items() if row.has_lenses}
+    fresh = set() if before == base else ids - _cache(ctx, before).keys()
     note = folder / "work.json"
-    if note.exists():
-        begun = json.loads(note.read_text(encoding="utf-8"))
-        work = _Work(begun["before"], begun["after"], begun["embed"], tuple(begun["fresh"]))
-        same = (work.before, work.after, work.embed) == (before, after, embed)
-        if same and ids - known <= set(work.fresh) <= ids:
+    work = _read(note)
+    if work is not None and work.models == (base, before, after, embed):
+        parts = (unread, work.unread), (fresh, work.fresh)
+        if all(unknown <= set(begun) <= ids for unknown, begun in parts):
             return work
     _partial(folder).unlink(missing_ok=True)
-    fresh = tuple(id for id in samples.ids if id not in known)
-    work = _Work(before, after, embed, fresh)
-    text = json.dumps({"before": before, "after": after, "embed": work.embed, "fresh": fresh})
+    first, second = (tuple(id for id in samples.ids if id in some) for some in (unread, fresh))
+    work = _Work(base, before, after, embed, first, second)
     new = note.with_suffix(".new")
-    new.write_text(text, encoding="utf-8")
+    new.write_bytes(msgspec.json.encode(work))
     os.replace(new, note)
     return work
 
@@ -98,28 +113,48 @@ def _partial(folder: Path) -> Path:
     return folder / "embeddings.partial.npy"
 
 
-def _losses_before(ctx: Ctx, samples: Dataset, work: _Work, folder: Path) -> dict[int, str]:
-    """Fill the cache for the fresh samples; returns why some have no loss (sample id -> reason)."""
-    fresh = work.fresh
-    if not fresh:
+def _read(note: Path) -> _Work | None:
+    """What a run has begun; None when there is no note, or an older version's."""
+    try:
+        return msgspec.json.decode(note.read_bytes(), type=_Work)
+    except (FileNotFoundError, msgspec.ValidationError):
+        return None
+
+
+def _cache(ctx: Ctx, model: str) -> dict[int, CachedLoss]:
+    """What is known under a model that does not change, by sample."""
+    return {row.sample_id: row for row in ctx.rows(CachedLoss) if row.model == model}
+
+
+def _fill_cache(
+    ctx: Ctx, samples: Dataset, ids: Sequence[int], model: ModelRef, key: str, folder: Path, done: int
+) -> dict[int, str]:
+    """Fill the cache of ``model`` for the samples ``ids``; returns why some have no loss (sample id -> reason).
+
+    Under the base with the lenses. ``done``: units of the stage before these.
+    """
+    if not ids:
         return {}
-    ref = round_models.before_model(ctx)
-    model = round_models.open_model(ctx, ref)
-    wanted = set(fresh)
-    chats = (sample.messages for sample in samples if sample.id in wanted)
-    rows = Spool(losses.rendered(ctx, model, chats), folder)
+    opened, wanted = round_models.open_model(ctx, model), set(ids)
+
+    def chats() -> Iterator[Chat]:
+        return (sample.messages for sample in samples if sample.id in wanted)
+
+    rows = Spool(losses.rendered(ctx, opened, chats()), folder)
+    read = model == round_models.base_model(ctx)
+    bare = Spool(losses.without_prompts(ctx, opened, chats(), rows), folder) if read else None
     usable = [i for i in range(len(rows)) if i not in rows.errors]
-    known = {row.sample_id for row in ctx.rows(CachedLoss) if row.model == work.before}
-    failed: dict[int, str] = {}
+    known = {id for id, row in _cache(ctx, key).items() if row.has_lenses or not read}
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     plan = [[usable[j] for j in batch] for batch in planned]
-    owed = batches.unfinished(plan, lambda i: fresh[i] in known, len(rows) - len(usable))
-    score = partial(losses.score_losses, ctx.config.model, ref)
-    results = ranks.map_batches(score, ([rows[i] for i in batch] for batch, _ in owed))
+    owed = batches.unfinished(plan, lambda i: ids[i] in known, done + len(rows) - len(usable))
+    score = partial(lenses.score, ctx.config.model, model)
+    failed: dict[int, str] = {}
+    results = ranks.map_batches(score, (losses.of_batch(rows, bare, batch) for batch, _ in owed))
     for (batch, done), scores in zip(owed, results, strict=True):
-        found = dict(zip(batch, scores, strict=True))
-        failed |= {fresh[i]: scored.error for i, scored in found.items() if scored.error}
-        cached = [_cached(work.before, fresh[i], s) for i, s in found.items()]
+        found = {ids[i]: one for i, one in zip(batch, scores, strict=True)}
+        failed |= {id: scored.error for id, (scored, _) in found.items() if scored.error}
+        cached = (_cached(key, id, *one) for id, one in found.items())
         ctx.save([row for row in cached if row is not None], done)
     return failed
 
@@ -137,9 +172,10 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
         Losses(ctx.round, samples.ids[i], None, None, embedded.prompt_ends[i], 0, error)
         for i, error in embedded.errors.items()
     ]
-    done = len(work.fresh) + len(unusable)
+    done = len(work.unread) + len(work.fresh) + len(unusable)
     ctx.save(unusable, done)
-    before = {row.sample_id: row for row in ctx.rows(CachedLoss) if row.model == work.before}
+    base = _cache(ctx, work.base)
+    before = base if work.before == work.base else _cache(ctx, work.before)
     saved = {row.sample_id: row.score_error for row in ctx.rows(Losses)}
     array = _open(folder, len(samples), model.hidden_size)
 
@@ -161,7 +197,8 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
             _losses(ctx, id, rows, i, scored, before.get(id), failed.get(id))
             for id, i, scored in zip(ids, batch, found, strict=True)
         ]
-        ctx.save([*measured, *_cached_after(ctx, work, ids, found)], done)
+        read = [_lenses(ctx.round, base[m.sample_id]) for m in measured if not m.score_error and m.sample_id in base]
+        ctx.save([*measured, *read, *_cached_after(ctx, work, ids, found)], done)
     return embedded
 
 
@@ -175,8 +212,9 @@ def _losses(
     return Losses(ctx.round, id, first, scored.loss, *lengths, None, all_first, scored.conversation)
 
 
-def _cached(model: str, id: int, scored: Scored) -> CachedLoss | None:
-    return None if scored.loss is None else CachedLoss(model, id, scored.loss, scored.conversation)
+def _cached(model: str, id: int, scored: Scored, reading: Reading | None = None) -> CachedLoss | None:
+    values = reading.values if reading else ()
+    return None if scored.loss is None else CachedLoss(model, id, scored.loss, scored.conversation, *values)
 
 
 def _cached_after(ctx: Ctx, work: _Work, ids: Sequence[int], found: Sequence[Scored]) -> list[CachedLoss]:
@@ -185,6 +223,18 @@ def _cached_after(ctx: Ctx, work: _Work, ids: Sequence[int], found: Sequence[Sco
         return []
     rows = (_cached(work.after, id, s) for id, s in zip(ids, found, strict=True))
     return [row for row in rows if row is not None]
+
+
+def _lenses(round: int, cached: CachedLoss) -> Lenses:
+    """The part of a signal row that the cache knows."""
+    return Lenses(round, cached.sample_id, *(getattr(cached, name) for name in Lenses.__struct_fields__[2:]))
+
+
+def _save_flaws(ctx: Ctx, samples: Dataset) -> None:
+    """The flaw score of every sample that has lenses: a rank among all of them."""
+    found = flaw_score.flaws(ctx.round, samples.ids, flaw_score.columns(samples.ids, ctx.rows(Lenses)))
+    for start in range(0, len(found), PART):
+        ctx.save(found[start : start + PART])
 
 
 def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.float16]]:

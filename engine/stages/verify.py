@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from heapq import nsmallest
 
 import numpy as np
@@ -25,7 +25,7 @@ import numpy as np
 from engine.chat import prompts
 from engine.config.schema import Judge
 from engine.errors import StageError
-from engine.signals import losses
+from engine.signals import flaw_score, losses
 from engine.signals.losses import Measured
 from engine.signals.nearest import Floats, Ints, against
 from engine.signals.ratings import Rated
@@ -35,6 +35,7 @@ from engine.store import prompt_keys
 from engine.store.rows import (
     AXES,
     Decision,
+    Lenses,
     Losses,
     Neighbourhood,
     Ratings,
@@ -187,6 +188,7 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
     """Measure the candidates chunk by chunk; a chunk whose verdicts are there is skipped."""
     near, beside = _Near(ctx, data), Beside(ctx, data)
     old = originals(ctx)
+    lenses = flaw_score.columns([s.id for s in data], ctx.rows(Lenses))
     marks = {t.signal: t for t in ctx.rows(Threshold)}
     planned = chunks(kept, judged)
     how = as_judged(ctx.config.judge, ctx.rows(Ratings))
@@ -204,7 +206,8 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
             before = old.get(one.sample.id, Values(None, None, None))
             placed = beside.place(one, similarity[i], nearest[i])
             found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed)
-            rows.append(_verdict(one, measured[i], rated[i], placed, found))
+            flaw = flaw_score.place(lenses, asdict(measured[i].lenses))
+            rows.append(_verdict(one, measured[i], rated[i], placed, found, flaw))
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))
         ctx.save(rows, done=done)
@@ -321,7 +324,14 @@ def _exchange(sample: Sample) -> Exchange:
     return Exchange(sample.prompt, sample.response)
 
 
-def _verdict(one: Candidate, measured: Measured, rated: Rated, placed: Placed, found: Outcome) -> Verdict:
+def _verdict(
+    one: Candidate,
+    measured: Measured,
+    rated: Rated,
+    placed: Placed,
+    found: Outcome,
+    flaw: tuple[float, str] | None,
+) -> Verdict:
     ratings = json.dumps(rated.ratings) if rated.ratings else None
     return Verdict(
         one.row.round,
@@ -335,6 +345,8 @@ def _verdict(one: Candidate, measured: Measured, rated: Rated, placed: Placed, f
         found.text,
         placed.on_topic,
         placed.usual,
+        *measured.lenses.values,
+        *(flaw or (None, None)),
     )
 
 

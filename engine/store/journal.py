@@ -39,6 +39,9 @@ TEXT = (
     "verdict",
     "on_topic",
     "usual_similarity",
+    *(f"new_{name}" for name in ("end_of_turn", "without_prompt", "ifd", "worst_window", "window_begin", "window_end")),
+    "new_flaw",
+    "new_flaw_lens",
 )
 VERDICT = TEXT[8:]
 _NO_VERDICT: dict[str, object] = dict.fromkeys(VERDICT)

@@ -12,8 +12,10 @@ from engine.store.rows import (
     AXES,
     EvalScore,
     Event,
+    Flaw,
     Gauge,
     Job,
+    Lenses,
     Losses,
     Neighbourhood,
     Plan,
@@ -31,6 +33,8 @@ R = TypeVar("R", bound=Row)
 # Kinds that share a wide row: when their own part of it is filled.
 PRESENT: dict[type, str] = {
     Losses: "loss_after IS NOT NULL OR score_error IS NOT NULL",
+    Lenses: "end_of_turn IS NOT NULL OR worst_window IS NOT NULL",
+    Flaw: "flaw IS NOT NULL",
     Neighbourhood: "similarity IS NOT NULL",
     Ratings: "quality IS NOT NULL OR judge_error IS NOT NULL",
     Verdict: "verdict IS NOT NULL",

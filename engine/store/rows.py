@@ -114,9 +114,41 @@ class Ratings(Row, frozen=True):
     judge_error: str | None = None
 
 
+class Lenses(Row, frozen=True):
+    """What the base model's token losses tell of a sample's last answer: the score stage's part of a signal row.
+
+    ``end_of_turn``: the loss of the token that ends the answer; None where it has none. The others are of the text
+    before it and None where there is no text. ``without_prompt``: its mean loss when the user says nothing. ``ifd``:
+    its mean loss with the prompt, divided by that. ``worst_window``: the highest mean loss of 16 consecutive tokens;
+    ``window_begin``, ``window_end``: their characters in the answer's content. Losses are in nats per token.
+    """
+
+    TABLE: ClassVar[str] = "signal"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id")
+    round: int
+    sample_id: int
+    end_of_turn: float | None
+    without_prompt: float | None
+    ifd: float | None
+    worst_window: float | None
+    window_begin: int | None
+    window_end: int | None
+
+
+class Flaw(Row, frozen=True):
+    """How likely a sample looks flawed, 0 to 1: its rank on the lens that looks worst, and that lens."""
+
+    TABLE: ClassVar[str] = "signal"
+    KEY: ClassVar[tuple[str, ...]] = ("round", "sample_id")
+    round: int
+    sample_id: int
+    flaw: float
+    flaw_lens: str
+
+
 class CachedLoss(Row, frozen=True):
     """A loss under a model that does not change (the base), keyed by content and the model's fingerprint: of the last
-    answer, and of all where there are more (``conversation``).
+    answer, and of all where there are more (``conversation``). Under the base also what ``Lenses`` holds.
     """
 
     TABLE: ClassVar[str] = "loss_cache"
@@ -125,6 +157,17 @@ class CachedLoss(Row, frozen=True):
     sample_id: int
     loss: float
     conversation: float | None = None
+    end_of_turn: float | None = None
+    without_prompt: float | None = None
+    ifd: float | None = None
+    worst_window: float | None = None
+    window_begin: int | None = None
+    window_end: int | None = None
+
+    @property
+    def has_lenses(self) -> bool:
+        """Whether the lenses were computed: an answer has an end, a text, or both."""
+        return self.end_of_turn is not None or self.worst_window is not None
 
 
 class Overlap(Row, frozen=True):
@@ -215,7 +258,8 @@ class Verdict(Row, frozen=True):
     """The verify stage's part of a rewrite row: the same signals, now of the rewrite, and whether they are better.
 
     ``on_topic``: the share of random samples that have less to do with the original. ``usual_similarity``: the median
-    of the samples that nobody selected, for diversity.
+    of the samples that nobody selected, for diversity. ``new_end_of_turn`` to ``new_window_end``: see ``Lenses``.
+    ``new_flaw``: the flaw score that the rewrite would have among the round's samples.
     """
 
     TABLE: ClassVar[str] = "rewrite"
@@ -232,6 +276,14 @@ class Verdict(Row, frozen=True):
     verdict: str | None
     on_topic: float | None = None
     usual_similarity: float | None = None
+    new_end_of_turn: float | None = None
+    new_without_prompt: float | None = None
+    new_ifd: float | None = None
+    new_worst_window: float | None = None
+    new_window_begin: int | None = None
+    new_window_end: int | None = None
+    new_flaw: float | None = None
+    new_flaw_lens: str | None = None
 
 
 class Decision(Row, frozen=True):

@@ -171,6 +171,13 @@ def m020_lost_tries(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m021_lenses(db: Database) -> None:
+    """What the base model's token losses tell of an answer: its end, its worst stretch, what the prompt brings."""
+    for statement in LENSES:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -355,4 +362,24 @@ LOST_TRIES = (
     " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, open INTEGER NOT NULL,"
     " PRIMARY KEY (round, sample_id, axis)) WITHOUT ROWID",
     "CREATE TABLE question (round INTEGER PRIMARY KEY, text TEXT NOT NULL)",
+)
+
+_LENSES = (
+    ("end_of_turn", "REAL"),
+    ("without_prompt", "REAL"),
+    ("ifd", "REAL"),
+    ("worst_window", "REAL"),
+    ("window_begin", "INTEGER"),
+    ("window_end", "INTEGER"),
+)
+_FLAW = (("flaw", "REAL"), ("flaw_lens", "TEXT"))
+LENSES = (
+    *(f"ALTER TABLE signal ADD COLUMN {name} {kind}" for name, kind in (*_LENSES, *_FLAW)),
+    *(f"ALTER TABLE loss_cache ADD COLUMN {name} {kind}" for name, kind in _LENSES),
+    *(f"ALTER TABLE rewrite ADD COLUMN new_{name} {kind}" for name, kind in (*_LENSES, *_FLAW)),
+    # Samples sorts and filters by each of these.
+    *(
+        f"CREATE INDEX signal_by_{name} ON signal(round, {name})"
+        for name in ("end_of_turn", "ifd", "worst_window", "flaw")
+    ),
 )

@@ -14,12 +14,16 @@ from engine.chat.rendered_rows import Spool
 
 tokens = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.booleans()), max_size=40)
 rows = st.builds(
-    lambda pairs, own, end, cut, error: Rendered([i for i, _ in pairs], [m for _, m in pairs], end, cut, error, own),
+    lambda pairs, own, end, cut, error, ends, offsets: Rendered(
+        [i for i, _ in pairs], [m for _, m in pairs], end, cut, error, own, ends=ends, offsets=offsets
+    ),
     tokens,
     st.lists(st.booleans(), max_size=20),
     st.integers(0, 2**31 - 1),
     st.booleans(),
     st.none() | st.text(),
+    st.booleans(),
+    st.lists(st.integers(0, 2**31 - 1), max_size=20),
 )
 
 

@@ -24,7 +24,7 @@ from engine.runtime.context import StoreCtx
 from engine.signals import losses, round_models
 from engine.stages import score, train
 from engine.store import write
-from engine.store.rows import CachedLoss, Cluster, Losses, Message, Metric, Neighbourhood
+from engine.store.rows import CachedLoss, Cluster, Flaw, Lenses, Losses, Message, Metric, Neighbourhood
 from tests.support import tiny
 
 TOO_LONG = tiny.chat("red " * 200, "ok")
@@ -118,7 +118,7 @@ def outcome(project: tiny.Project) -> tuple[Any, ...]:
     ctx = project.ctx("score")
     path = ctx.artifact("embeddings")
     assert path is not None
-    rows = [ctx.rows(kind) for kind in (Losses, Neighbourhood, Cluster, CachedLoss)]
+    rows = [ctx.rows(kind) for kind in (Losses, Lenses, Flaw, Neighbourhood, Cluster, CachedLoss)]
     return *rows, path.read_bytes()
 
 
@@ -243,6 +243,9 @@ def test_losses_before_come_from_the_cache(tmp_path: Path, tiny_model: Path, mon
     first, second = (one.ctx("score").rows(Losses, round=r) for r in (0, 1))
     assert [a.loss_before for a in first] == [b.loss_before for b in second]
     assert [a.loss_after for a in first] != [b.loss_after for b in second]
+    read = [[replace(row, round=0) for row in one.ctx("score").rows(Lenses, round=r)] for r in (0, 1)]
+    assert read[0] == read[1]
+    assert len(read[0]) == len(one.ctx("score").rows(Flaw, round=1)) == len(CHATS) - 1
 
 
 def test_previous_rounds_loss_after_is_this_rounds_loss_before(tmp_path: Path, tiny_model: Path) -> None:
@@ -252,6 +255,8 @@ def test_previous_rounds_loss_after_is_this_rounds_loss_before(tmp_path: Path, t
     score.run(one.ctx("score", round=1))
     first, second = (one.ctx("score").rows(Losses, round=r) for r in (0, 1))
     assert [a.loss_after for a in first] == [b.loss_before for b in second]
+    lenses = [[replace(row, round=0) for row in one.ctx("score").rows(Lenses, round=r)] for r in (0, 1)]
+    assert lenses[0] == lenses[1] != [], "the base model's in every round"
 
 
 def test_a_new_checkpoint_is_scored_anew(tmp_path: Path, tiny_model: Path) -> None:
@@ -317,6 +322,7 @@ def test_candidates_are_measured_as_samples_are(scored: tiny.Project) -> None:
         row = rows[sample.id]
         assert (found.loss_before, found.loss_after) == pytest.approx((row.loss_before, row.loss_after), abs=1e-5)
         assert found.error == row.score_error
+        assert (found.lenses.ifd is None) == bool(found.error)
         if found.embedding is not None:
             np.testing.assert_allclose(array[i], found.embedding, atol=2e-3)
 

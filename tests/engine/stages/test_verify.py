@@ -141,6 +141,8 @@ def test_good_text_is_measured_by_the_rounds_models(made: tiny.Project) -> None:
         assert got[axis].new_loss_after == pytest.approx(measured[axis].loss_after, abs=1e-5)
         assert got[axis].new_quality == pytest.approx(rated[axis].quality, abs=1e-5)
         assert json.loads(str(got[axis].new_ratings)) == pytest.approx(rated[axis].ratings, abs=1e-5)
+        assert got[axis].new_ifd == pytest.approx(measured[axis].lenses.ifd, abs=1e-5)
+        assert 0 < float(str(got[axis].new_flaw)) < 1
         assert got[axis].improved is not None
         assert str(got[axis].verdict).startswith(("improved: ", "not improved: "))
     assert [state for state, _ in fates(made).values()] == ["proposed", "proposed"]
