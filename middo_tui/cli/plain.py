@@ -226,9 +226,9 @@ def task_lines(status: Mapping[str, Any]) -> list[str]:
 
 
 def _change(found: Mapping[str, Any]) -> str:
-    """E.g. ``  +0.0125 ±0.0177 within error``."""
-    error, beyond = found["stderr"], found["beyond_stderr"]
-    words = "" if beyond is None else " within error" if not beyond else " better" if found["better"] else " worse"
+    """E.g. ``  +0.0125 ±0.0177 within chance``."""
+    error, beyond = found["stderr"], found["beyond_chance"]
+    words = "" if beyond is None else " within chance" if not beyond else " better" if found["better"] else " worse"
     return f"  {number_format.change(found['change'], 4)}{'' if error is None else f' ±{error:.4f}'}{words}"
 
 

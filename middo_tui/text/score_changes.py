@@ -14,12 +14,14 @@ from engine.store.rows import EvalScore
 
 Scores = Mapping[str, EvalScore]
 """A round's figures by task."""
+CHANCE = 2.0
+"""Standard errors of a change that chance alone rarely exceeds (in one case of twenty)."""
 
 
 class ScoreChange(Struct, frozen=True):
     """One task's figure. ``change``: over the round before, None without one. ``combined``: its standard error, of the
     differences item by item (``paired``), else the root of both figures' squared; ``beyond``: whether the change is
-    larger than that (None: it cannot be told). ``higher``: more is better."""
+    larger than ``CHANCE`` of them (None: it cannot be told). ``higher``: more is better."""
 
     task: str
     value: float
@@ -32,10 +34,10 @@ class ScoreChange(Struct, frozen=True):
 
     @property
     def beyond(self) -> bool | None:
-        """Whether the change is larger than its standard error."""
+        """Whether the change is larger than chance makes it."""
         if self.change is None or self.combined is None:
             return None
-        return abs(self.change) > self.combined
+        return abs(self.change) > CHANCE * self.combined
 
     @property
     def better(self) -> bool | None:
@@ -68,7 +70,7 @@ def facts(
         one.task: {
             "change": one.change,
             "stderr": one.combined,
-            "beyond_stderr": one.beyond,
+            "beyond_chance": one.beyond,
             "better": one.better,
             "paired": one.paired,
         }

@@ -31,7 +31,7 @@ def amount(one: ScoreChange, value: float | None, signed: bool = True) -> str:
 
 
 def mark(one: ScoreChange) -> str:
-    """Better or worse by more than the standard error, or about the same; empty where that cannot be told."""
+    """Better or worse by more than two standard errors, or about the same; empty where that cannot be told."""
     if one.beyond is None:
         return ""
     return SAME if not one.beyond or one.better is None else BETTER if one.better else WORSE

@@ -84,7 +84,7 @@ def _verdict(score: ScoreChange) -> tuple[str, str]:
     if score.beyond is None:
         return "± unknown", "dim"
     if not score.beyond or score.better is None:
-        return "within ±", "dim"
+        return "chance", "dim"
     return ("better", "strong") if score.better else ("worse", "bad")
 
 

@@ -211,10 +211,10 @@ def test_tasks_are_told_with_their_change_and_its_error(tmp_path: Path) -> None:
     found = gather(tmp_path / "p")
     error = (4 * 0.25) ** 0.5 / 4  # of the differences 0, 1, 1, 0
     assert found["rounds"][2]["score_changes"]["sums"] == {
-        "change": 0.5, "stderr": error, "beyond_stderr": True, "better": True, "paired": True
+        "change": 0.5, "stderr": error, "beyond_chance": False, "better": True, "paired": True
     }  # fmt: skip
     assert task_lines(found)[3:] == [
-        "  sums           0.7500 ±0.2500  +0.5000 ±0.2500 better",
+        "  sums           0.7500 ±0.2500  +0.5000 ±0.2500 within chance",
         "  sums:ter,none  7.0000  −1.0000",
     ]
     assert "scores of round 2" in describe(found)

@@ -108,10 +108,10 @@ def test_a_change_is_held_against_both_errors() -> None:
         }
 
     now = scores(1, accuracy=(0.40, 0.03), heldout_loss=(1.1, 0.01), mmlu=(0.5, None), new=(0.1, 0.1))
-    before = scores(0, accuracy=(0.36, 0.04), heldout_loss=(1.2, 0.01), mmlu=(0.6, 0.1))
+    before = scores(0, accuracy=(0.32, 0.04), heldout_loss=(1.2, 0.01), mmlu=(0.6, 0.1))
     accuracy, loss, mmlu, new = score_changes.changes(now, before)
     assert accuracy.combined == pytest.approx(0.05)
-    assert (accuracy.beyond, accuracy.better) == (False, True)
+    assert (accuracy.beyond, accuracy.better) == (False, True), "1.6 standard errors"
     assert (loss.beyond, loss.better) == (True, True)
     assert (mmlu.beyond, mmlu.better) == (None, False)
     assert (new.change, new.beyond, new.better) == (None, None, None)
@@ -124,8 +124,8 @@ def test_status_says_the_same(tmp_path: Path) -> None:
     accuracy = found[1]["score_changes"]["accuracy"]
     assert accuracy["change"] == pytest.approx(0.021)
     assert accuracy["stderr"] == pytest.approx(math.hypot(0.013, 0.013))
-    assert accuracy["beyond_stderr"] is True
-    assert found[1]["score_changes"]["heldout_loss"]["beyond_stderr"] is None
+    assert accuracy["beyond_chance"] is False, "1.1 standard errors"
+    assert found[1]["score_changes"]["heldout_loss"]["beyond_chance"] is None
 
 
 # ------------------------------------------------------------------------------------------ distributions

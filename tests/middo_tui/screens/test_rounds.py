@@ -51,7 +51,7 @@ async def test_every_round_is_a_row_and_the_newest_is_told(tmp_path: Path, size:
         await until(pilot, "accuracy %              39.8")
         await until(pilot, "▸    2 ✔")
         text = screen_text(app)
-        for part in ("C complexity", "better", "where two groups part"):
+        for part in ("C complexity", "≈ chance", "where two groups part"):
             assert part in text
         await pilot.press("k", "k")
         await until(pilot, "▸    0 ✔")
