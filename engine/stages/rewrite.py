@@ -7,11 +7,12 @@ ended makes room for the next. It is saved whole, and what each reply draws come
 makes the same calls as an undisturbed one. A pause does not wait for a piece: replies on their way are kept in a file
 as they are, and go on from there.
 
-A reply that is malformed, empty or cut off is asked for again, ``teacher.attempts`` times; then the rewrite is
-``failed`` with the reason and the raw reply, and its sample stays as it is. So it is at once when the backend says that
-no further try would help. What a person sends back is asked for
-apart from the rest, in pieces and with seeds of its own (``Rewrite.draw``), so that it draws another reply and the
-pieces that were answered stay what they were.
+A reply that is malformed, empty or cut off is asked for again, as is a new prompt that is worth no answer (a copy of
+one that there is already, or held out: ``engine.verification.new_prompts``), ``teacher.attempts`` times; then the
+rewrite is ``failed`` with the reason and the raw reply, and its sample stays as it is. So it is at once when the
+backend says that no further try would help. What a person sends back is asked for apart from the rest, in pieces and
+with seeds of its own (``Rewrite.draw``), so that it draws another reply and the pieces that were answered stay what
+they were.
 
 What a reply makes of a rewrite is in ``rewrite_job``, what it may cost in ``rewrite_budget``. Endpoints and vLLM have
 no such pieces: ``rewrite_stream``.

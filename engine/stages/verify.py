@@ -50,6 +50,7 @@ from engine.store.rows import (
 )
 from engine.teacher.job import TEMPLATES
 from engine.verification import text_checks, topics
+from engine.verification.new_prompts import copied, held_out_prompt, own_of
 from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
 from engine.verification.topics import Topics
 from engine.verification.verdicts import Outcome, Placed, Values, outcome
@@ -124,38 +125,19 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     known = _known(held, data, made)
     corpus = Corpus.of({s.id: s.prompt for s in data}, [c.new.prompt for c in made])
     places = {s.id: s.seq for s in data}
-    prompts_held = {prompt_keys.key(s.messages): s.id for s in heldout}
+    items = {prompt_keys.key(s.messages): s.id for s in heldout}
     out: dict[Key, Rejection] = {}
     for i, one in enumerate(made):
         limits = text_checks.CheckLimits(ctx.config.verify.min_response_chars, templates[one.row.axis])
         original = Exchange(one.sample.prompt, one.sample.response)
         found = text_checks.inspect(one.exchange, original, limits)
-        found = found or _held_out(one, prompts_held) or text_checks.evaluation_overlap(one.exchange, held, known)
-        found = found or _copy(corpus, one, places)
+        found = found or held_out_prompt(one.new, items) or text_checks.evaluation_overlap(one.exchange, held, known)
+        found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), places)
         if found:
             out[one.key] = found
         else:
             corpus.add(-1 - i, one.new.prompt)
     return out
-
-
-def _held_out(one: Candidate, held: Mapping[prompt_keys.Key, int]) -> Rejection | None:
-    item = prompt_keys.item(one.new.messages, held)
-    return None if item is None else Rejection("evaluation", f"the prompt is that of item {item} of the held-out set")
-
-
-def _copy(corpus: Corpus, one: Candidate, places: Mapping[int, int]) -> Rejection | None:
-    """Whether the new prompt is a near copy of a sample's or of an earlier candidate's; its own original may be.
-
-    ``places``: of the dataset's samples, by id.
-    """
-    own = () if one.row.axis == "diversity" else (one.sample.id,)
-    near = corpus.near(one.new.prompt, but=own)
-    if near is None:
-        return None
-    whom = f"#{places[near[0]]}" if near[0] in places else "another rewrite of this round"
-    how = "the same as" if near[1] == 1 else f"nearly the same as ({near[1]:.0%} shared)"
-    return Rejection("duplicate", f"the prompt is {how} that of {whom}")
 
 
 def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> set[str]:

@@ -23,6 +23,8 @@ from engine.models import locate
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
 from engine.store.teacher import SentCall, TeacherCall
+from engine.verification.new_prompts import NewPrompts
+from engine.verification.text_checks import Rejection
 
 TEMPLATES = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
 FIRST = 8
@@ -60,7 +62,8 @@ class RewriteJob:
 
     ``tokens``, ``money``: what the round's calls took so far, also those for rewrites that were thrown away since.
     ``unheard``: it is not known yet whether the teacher gets replies into the form;
-    ``heard``: the replies that were looked at for that.
+    ``heard``: the replies that were looked at for that. ``checks``: what new prompts are held against, once one is
+    there; ``numbers``: the rewrites' places, by which it knows theirs.
     """
 
     rows: dict[Key, Rewrite]
@@ -71,6 +74,8 @@ class RewriteJob:
     money: float = 0.0
     unheard: bool = True
     heard: set[object] = field(default_factory=set)
+    checks: NewPrompts | None = None
+    numbers: dict[Key, int] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, ctx: Ctx) -> RewriteJob:
@@ -185,6 +190,21 @@ class RewriteJob:
                 "warning",
             )
 
+    def refusal(self, ctx: Ctx, row: Rewrite) -> Rejection | None:
+        """Why the new prompt of ``row`` is worth no answer; without a reason it is the round's from now on."""
+        if self.checks is None:
+            self.checks = NewPrompts.of(ctx.dataset(), ctx.heldout(), ctx.config.verify.ngram)
+            self.numbers = {key: number for number, key in enumerate(self.rows)}
+            for key, other in self.rows.items():
+                if other.prompt is not None and key != row.key:
+                    self.checks.add(self.numbers[key], other.prompt)
+        sample, prompt = self.samples[row.sample_id], row.prompt or ""
+        turns = (*context(sample, row.axis), Message("user", prompt), Message("assistant", ""))
+        found = self.checks.refuse(replace(sample, messages=turns), sample, row.axis)
+        if found is None:
+            self.checks.add(self.numbers[row.key], prompt)
+        return found
+
     def expected_reply(self, how: configs.Teacher) -> float:
         """Tokens of a reply, before any was seen: as long as the old prompts and answers, four bytes a token."""
         texts = [len(text.encode()) for s in self.samples.values() for text in (s.prompt, s.response)]
@@ -265,8 +285,12 @@ def record_reply(
     if reply.uncounted:
         most_in, most_out = worst(job, phase, row, how)
         reply = changed(reply, tokens_in=most_in, tokens_out=most_out)
-    made = taken(job.samples[row.sample_id], row, phase, reply, how, last=attempt >= how.attempts)
+    last = attempt >= how.attempts
+    made = taken(job.samples[row.sample_id], row, phase, reply, how, last)
     job.hear(ctx, (row.key, phase.name, attempt), made.reason)
+    if phase is PROMPT and made.state == ANSWER.state and (found := job.refusal(ctx, made)):
+        state = "failed" if last else PROMPT.state
+        made = replace(made, state=state, prompt=None, reason=str(found), raw=reply.text)
     job.update([made])
     return made, job.book(ctx, row.key, phase.name, reply, how)
 

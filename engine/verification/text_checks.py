@@ -78,6 +78,12 @@ def inspect(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection
     return None
 
 
+def inspect_prompt(new: Exchange, original: Exchange) -> Rejection | None:
+    """What is wrong with the prompt of ``new`` alone, whose response is the original's."""
+    checks = (_empty, _leak, _control, _loop)
+    return next((found for check in checks if (found := check(new, original, CheckLimits()))), None)
+
+
 def _empty(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
     what = "prompt" if not new.prompt.strip() else "response" if not new.response.strip() else None
     return Rejection("empty", f"the {what} is empty") if what else None

@@ -19,7 +19,7 @@ from engine.teacher import batch as rewrite_batch
 from tests.support import tiny
 from tests.support.batch_server import BatchServer
 from tests.support.chat_server import MODEL, Server
-from tests.support.rewriting import rows, seven
+from tests.support.rewriting import newly, rows, seven
 
 PROPOSED = {("proposed", 1, 1)}
 
@@ -28,7 +28,9 @@ def teaches(text: str) -> str:
     """What it is asked, with the separators that some readers of lines take for ends."""
     place = re.search(r"(ask|again) (\d+)", text)
     assert place is not None
-    return f"<prompt>again {place[2]}</prompt>" if "<prompt>" in text else f"an\u2028swer\x85 to {place[2]}"
+    if "<prompt>" in text:
+        return f"<prompt>again {place[2]} {newly(text)}</prompt>"
+    return f"an\u2028swer\x85 to {place[2]}"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ def owe(made: tiny.Project, **axes: list[int]) -> None:
 def asks_for_prompt(chat: Chat) -> bool:
     """Whether the request is for a new prompt: ours all name the tags, answers' requests do not."""
     return "<prompt>" in chat[-1].content
+
+
+def newly(text: str) -> str:
+    """A new prompt of twelve bytes, another one for every request: a copy would be refused before its answer."""
+    return f"new {blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 def well(chat: Chat, seed: int) -> Generation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from engine.store.rows import Message, Sample, content_id, load_messages
 from engine.teacher.budget import EXHAUSTED
 from engine.teacher.job import context
 from tests.support import rounds, tiny
-from tests.support.rewriting import UNATTENDED, Chat, asks_for_prompt, owe, rows, run, seven, well
+from tests.support.rewriting import SMALL, UNATTENDED, Chat, asks_for_prompt, owe, rows, run, seven, well
 from tests.support.rounds import Scripted, said
 
 
@@ -279,3 +281,62 @@ def test_context_of_a_sample() -> None:
     sample = Sample(1, TALK, 0)
     assert context(sample, "quality") == TALK[:3]
     assert context(sample, "diversity") == TALK[:1]
+
+
+# ------------------------------------------------------------------------------- prompts that are worth no answer
+
+
+def copying(text: str, times: int) -> Callable[[Chat, int], Generation]:
+    """A teacher whose first prompts of each request are ``text``."""
+    asked: Counter[str] = Counter()
+
+    def answer(chat: Chat, seed: int) -> Generation:
+        asked[chat[-1].content] += 1
+        if asks_for_prompt(chat) and asked[chat[-1].content] <= times:
+            return said(f"<prompt>{text}</prompt>")
+        return well(chat, seed)
+
+    return answer
+
+
+def test_a_copied_prompt_is_drawn_again_before_its_answer_is_paid_for(
+    made: tiny.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = run(made, monkeypatch, Scripted(copying("Ask 7, please!", times=1)))
+    assert [(r.state, r.attempts, r.answer_attempts, r.reason) for r in rows(made)] == [("proposed", 2, 1, None)] * 7
+    assert sum(len(texts) for texts, _, _ in teacher.calls) == 7 * 3
+
+
+def test_what_stays_a_copy_fails_without_an_answer(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(made, monkeypatch, Scripted(copying("Ask 7, please!", times=9)))
+    assert {(r.state, r.attempts, r.answer_attempts, r.prompt) for r in rows(made)} == {("failed", 3, 0, None)}
+    assert {r.reason for r in rows(made)} == {"duplicate: the prompt is the same as that of #7"}
+    assert {r.raw for r in rows(made)} == {"<prompt>Ask 7, please!</prompt>"}
+    assert not any("can be used" in line for line in made.events()), "they are in the form"
+
+
+def test_a_new_prompt_is_made_once(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(made, monkeypatch, Scripted(copying("name a brand-new thing", times=1)))
+    assert [r.attempts for r in rows(made)] == [1, 2, 2, 2, 2, 2, 2]
+    assert len({r.prompt for r in rows(made)}) == 7
+
+
+def test_a_rewrite_that_replaces_may_keep_its_own_prompt(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(chat: Chat, seed: int) -> Generation:
+        own = re.search(r"ask \d+ please", chat[-1].content)
+        return said(f"<prompt>{own[0]}</prompt>") if own and asks_for_prompt(chat) else well(chat, seed)
+
+    run(made, monkeypatch, Scripted(answer))
+    assert {(r.axis, r.state) for r in rows(made)} == {
+        ("complexity", "proposed"), ("diversity", "failed"), ("quality", "proposed")
+    }  # fmt: skip
+
+
+def test_a_held_out_prompt_is_paid_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rounds.project(tmp_path, 4, SMALL, heldout=[tiny.chat("name a secret colour", "red")])
+    rounds.signal(made, rounds.usual(4))
+    owe(made, quality=[0])
+    run(made, monkeypatch, Scripted(copying("«Name a secret colour»", times=9)))
+    assert [(r.reason, r.answer_attempts) for r in rows(made)] == [
+        ("evaluation: the prompt is that of item 1 of the held-out set", 0)
+    ]

@@ -20,7 +20,7 @@ from tests.support import rounds, tiny
 from tests.support.batch_server import BatchServer
 from tests.support.batched_rounds import no_waiting, teach
 from tests.support.chat_server import Server
-from tests.support.rewriting import SMALL, UNATTENDED, owe, rows, well
+from tests.support.rewriting import SMALL, UNATTENDED, newly, owe, rows, well
 from tests.support.rounds import Scripted, said
 
 __all__ = ["no_waiting"]
@@ -29,7 +29,7 @@ WAYS = ("local", "calls", "batches")
 
 
 def replies(text: str) -> str:
-    return "<prompt>ask 9 please</prompt>" if "<prompt>" in text else "an answer"
+    return f"<prompt>{newly(text)}</prompt>" if "<prompt>" in text else "an answer"
 
 
 class Case:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ def measured(folder: Path, model: Path, chats: Sequence[tuple[Message, ...]]) ->
 
 def turned(prompt: str) -> str:
     """Another prompt of the same words."""
-    first, _, rest = prompt.partition(" ")
-    return f"{rest} {first}"
+    words = prompt.split()
+    return " ".join(random.Random(prompt).sample(words, len(words)))
 
 
 class Faithful:

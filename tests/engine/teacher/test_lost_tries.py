@@ -16,13 +16,13 @@ from engine.store.rows import Row
 from engine.store.teacher import SentCall
 from tests.support import tiny
 from tests.support.chat_server import MODEL, Server
-from tests.support.rewriting import UNATTENDED, rows, seven
+from tests.support.rewriting import UNATTENDED, newly, rows, seven
 
 CAP = 6000
 
 
 def teaches(text: str) -> str:
-    return "<prompt>a new prompt</prompt>" if "<prompt>" in text else "a good answer"
+    return f"<prompt>{newly(text)}</prompt>" if "<prompt>" in text else "a good answer"
 
 
 @pytest.fixture(autouse=True)

@@ -18,12 +18,12 @@ from engine.teacher.budget import EXHAUSTED
 from engine.teacher.job import RETRY_TEMPERATURE
 from tests.support import rounds, tiny
 from tests.support.chat_server import MODEL, Server
-from tests.support.rewriting import rows, seven
+from tests.support.rewriting import newly, rows, seven
 
 
 def teaches(text: str) -> str:
     """A teacher that always does what it is asked."""
-    return "<prompt>a new prompt</prompt>" if "<prompt>" in text else "a good answer"
+    return f"<prompt>{newly(text)}</prompt>" if "<prompt>" in text else "a good answer"
 
 
 def project(folder: Path, server: Server, **more: object) -> tiny.Project:
@@ -37,9 +37,8 @@ def test_every_owed_rewrite_is_proposed_and_counted(tmp_path: Path) -> None:
     with Server(answer=teaches) as server:
         made = project(tmp_path, server)
         rewrite.run(made.ctx("rewrite"))
-        assert [(r.state, r.prompt, r.response) for r in rows(made)] == [
-            ("proposed", "a new prompt", "a good answer")
-        ] * 7
+        assert [(r.state, r.response) for r in rows(made)] == [("proposed", "a good answer")] * 7
+        assert all(str(r.prompt).startswith("new ") for r in rows(made))
         assert all((r.attempts, r.answer_attempts, r.tokens_in, r.tokens_out) == (1, 1, 22, 14) for r in rows(made))
         assert sum(server.seen.values()) == 14
         assert any(server.url in line for line in made.events()), "where the texts are sent is said"

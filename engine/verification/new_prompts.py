@@ -1,0 +1,81 @@
+"""Is a new prompt worth an answer? What its text tells as soon as it is there, before its answer is paid for.
+
+A copy of a prompt that there is already can never be merged, nor can one that gives a held-out sample away; of the
+demo's rewrites for diversity three of five were such copies, each with an answer. The verify stage looks at the whole
+rewrite again, by the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.store import prompt_keys
+from engine.store.rows import Sample
+from engine.verification import text_checks
+from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
+
+
+@dataclass(slots=True)
+class NewPrompts:
+    """What new prompts are held against: the dataset's and the round's other ones, and the held-out set.
+
+    known: n-grams of the held-out set that the dataset holds anyway. places: of the dataset's samples, by id.
+    """
+
+    corpus: Corpus
+    held: HeldOut
+    items: Mapping[prompt_keys.Key, int]
+    known: set[str]
+    places: Mapping[int, int]
+
+    @classmethod
+    def of(cls, data: Iterable[Sample], heldout: Sequence[Sample], ngram: int) -> NewPrompts:
+        """Of a dataset, gone through once, and the held-out samples. ``ngram``: words in a row; 0: off."""
+        held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ngram)
+        prompts: dict[int, str] = {}
+        places: dict[int, int] = {}
+        known: set[str] = set()
+        for sample in data:
+            prompts[sample.id], places[sample.id] = sample.prompt, sample.seq
+            known |= held.overlap(Exchange(sample.prompt, sample.response))
+        items = {prompt_keys.key(s.messages): s.id for s in heldout}
+        return cls(Corpus.of(prompts, prompts.values()), held, items, known, places)
+
+    def add(self, number: int, prompt: str) -> None:
+        """One more prompt of this round's, ``number`` among them."""
+        self.corpus.add(-1 - number, prompt)
+
+    def refuse(self, new: Sample, original: Sample, axis: str) -> Rejection | None:
+        """Why the prompt of ``new`` is worth no answer; None when nothing speaks against it.
+
+        ``new`` has the prompt in its context and any answer that is not the teacher's, which is not looked at.
+        """
+        exchange = Exchange(new.prompt, original.response)
+        return (
+            text_checks.inspect_prompt(exchange, Exchange(original.prompt, original.response))
+            or held_out_prompt(new, self.items)
+            or text_checks.evaluation_overlap(Exchange(new.prompt, ""), self.held, self.known)
+            or copied(self.corpus, new.prompt, own_of(axis, original.id), self.places)
+        )
+
+
+def own_of(axis: str, original: int) -> tuple[int, ...]:
+    """The samples whose prompt a rewrite may have: its original, when it replaces that."""
+    return () if axis == "diversity" else (original,)
+
+
+def held_out_prompt(new: Sample, items: Mapping[prompt_keys.Key, int]) -> Rejection | None:
+    """Whether the prompt, in its context or alone, is a held-out sample's. ``items``: their ids by their prompts."""
+    item = prompt_keys.item(new.messages, items)
+    return None if item is None else Rejection("evaluation", f"the prompt is that of item {item} of the held-out set")
+
+
+def copied(corpus: Corpus, prompt: str, own: Sequence[int], places: Mapping[int, int]) -> Rejection | None:
+    """Whether a prompt is a near copy of a sample's or of another rewrite's. ``own``: samples that do not count."""
+    near = corpus.near(prompt, but=own)
+    if near is None:
+        return None
+    whom = f"#{places[near[0]]}" if near[0] in places else "another rewrite of this round"
+    how = "the same as" if near[1] == 1 else f"nearly the same as ({near[1]:.0%} shared)"
+    return Rejection("duplicate", f"the prompt is {how} that of {whom}")
