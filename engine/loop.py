@@ -226,15 +226,15 @@ def next_step(
     newest = max(job.round for job in jobs)
     state = {job.stage: job.state for job in jobs if job.round == newest}
     names = stages_of(newest in closing)
-    owed = [name for name in names if state.get(name, "pending") in UNFINISHED]
+    pending = [name for name in names if state.get(name, "pending") in UNFINISHED]
     if plan.until_stage and plan.until_round is not None:
         reached = newest > plan.until_round or (
-            newest == plan.until_round and plan.until_stage not in owed and plan.until_stage in names
+            newest == plan.until_round and plan.until_stage not in pending and plan.until_stage in names
         )
         if reached:
             return Stop("until", f"stage {plan.until_stage} of round {plan.until_round} is done")
-    if owed:
-        return RunStages(newest, _group(owed, plan if plan.until_round == newest else None, apart))
+    if pending:
+        return RunStages(newest, _group(pending, plan if plan.until_round == newest else None, apart))
     if newest not in closing:
         return _after(newest, plan, facts, limits)
     if closing[newest] or plan.rounds <= newest:
@@ -242,11 +242,11 @@ def next_step(
     return Open(newest, closing=False)  # more rounds were asked for: the closing round becomes an ordinary one
 
 
-def _group(owed: Sequence[str], until: Plan | None, apart: Set[str]) -> tuple[str, ...]:
+def _group(pending: Sequence[str], until: Plan | None, apart: Set[str]) -> tuple[str, ...]:
     """The first pending stage and those that follow it in the same child process."""
-    first = spec(owed[0])
+    first = spec(pending[0])
     out: list[str] = []
-    for name in owed:
+    for name in pending:
         if spec(name).group != first.group or (out and apart & {name, out[-1]}):
             break
         out.append(name)

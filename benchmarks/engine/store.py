@@ -112,8 +112,8 @@ def measure(project: Path, count: int, births: int) -> list[str]:
     out.append(timed(f"ratings of {count:,}", lambda: save(db, ratings, PART)))
     rows = neighbourhoods(rng, ids)
     out.append(timed(f"neighbours and clusters of {count:,}", lambda: save(db, rows, PART)))
-    owed = [Rewrite(0, id, "quality", "proposed", prompt="p", response="r", messages="[]") for id in ids[:births]]
-    out.append(timed(f"selection: {births:,} rewrites", lambda: write.save(db, 0, "select", owed, 1)))
+    pending = [Rewrite(0, id, "quality", "proposed", prompt="p", response="r", messages="[]") for id in ids[:births]]
+    out.append(timed(f"selection: {births:,} rewrites", lambda: write.save(db, 0, "select", pending, 1)))
     out.append(
         timed(
             f"decision of {births:,} rewrites, one step of undo", lambda: commands.decide_open(project, 0, "all", "app")

@@ -33,7 +33,7 @@ from engine.store import read, teacher
 from engine.store.connect import reader, writer
 from engine.store.rows import Rewrite
 from tests.support.chat_server import MODEL, Server
-from tests.support.pending_project import owing, teaches
+from tests.support.pending_project import teaches, with_pending_rewrites
 from tests.support.processes import run_child
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "teacher.md"
@@ -76,7 +76,7 @@ def barrier(url: str, count: int) -> float:
 
 def made(home: Path, url: str, count: int, concurrency: int) -> Path:
     """A project that owes ``count`` rewrites."""
-    return owing(home, url, count, concurrency=concurrency, max_new_tokens=64)
+    return with_pending_rewrites(home, url, count, concurrency=concurrency, max_new_tokens=64)
 
 
 def streamed(home: Path) -> float:

@@ -139,7 +139,7 @@ class Chat:
 
     def fatal(self, error: BaseException) -> str:
         """Why no call can work, and what there is to do."""
-        said = self.said(getattr(error, "message", str(error)))
+        said = self.safe_text(getattr(error, "message", str(error)))
         return self.hopeless(said, getattr(error, "status_code", 0), code(error))
 
     def hopeless(self, said: str, status: int, kind: str) -> str:
@@ -159,14 +159,14 @@ class Chat:
             return f"no reply within {self.timeout_s:g} s"
         if isinstance(error, openai.APIStatusError):
             said = error.message.removeprefix(f"Error code: {error.status_code} - ")
-            return f"the endpoint answered {error.status_code}: {self.said(said)}"
-        return f"the connection failed: {self.said(str(error.__cause__ or error))}"
+            return f"the endpoint answered {error.status_code}: {self.safe_text(said)}"
+        return f"the connection failed: {self.safe_text(str(error.__cause__ or error))}"
 
     def unreadable(self, error: BaseException) -> str:
         """Why a reply is of no use."""
-        return f"the reply cannot be read: {self.said(str(error))}"
+        return f"the reply cannot be read: {self.safe_text(str(error))}"
 
-    def said(self, text: str) -> str:
+    def safe_text(self, text: str) -> str:
         """What an endpoint or a library said, short, and never with the key in it."""
         return " ".join(self.without_key(text).split())[:MESSAGE_LIMIT].rstrip(".")
 

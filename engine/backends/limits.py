@@ -15,7 +15,7 @@ BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 8.0
 class Bucket:
     """A token bucket: ``per_minute`` units flow in evenly, at most ``burst_s`` seconds' worth are kept.
 
-    A unit that is taken beyond what is there is owed: whoever comes next waits for it. 0 per minute: no limit.
+    A unit that is taken beyond what is there is a debt: whoever comes next waits for it. 0 per minute: no limit.
     """
 
     def __init__(self, per_minute: float, burst_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:

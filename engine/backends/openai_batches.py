@@ -268,7 +268,7 @@ class Batches:
                 self.rest(retry_after_s(error) or backoff_s(tries))
             except (openai.APIError, ValueError) as error:
                 raise Unreachable(
-                    f"{self.chat.url}: its answer cannot be read: {self.chat.said(str(error))}"
+                    f"{self.chat.url}: its answer cannot be read: {self.chat.safe_text(str(error))}"
                 ) from error
             if before_again is not None and (found := before_again()) is not None:
                 return found
@@ -291,7 +291,7 @@ class Batches:
         """What to say of an answer that will not change."""
         status = getattr(error, "status_code", 0)
         if code(error) == CROWDED:
-            return Crowded(self.chat.said(str(getattr(error, "message", error))))
+            return Crowded(self.chat.safe_text(str(getattr(error, "message", error))))
         if status in NONE_THERE:
             return BackendError(none_there(self.chat.url, status))
         if status in (401, 403) or code(error) == NO_QUOTA:
@@ -308,7 +308,7 @@ class Batches:
         at = wrong.line if wrong else None
         ends = (batch.completed_at, batch.expired_at, batch.cancelled_at, batch.failed_at)
         return BatchStatus(
-            id=self.chat.said(str(batch.id)),
+            id=self.chat.safe_text(str(batch.id)),
             status=str(batch.status),
             total=(counts.total or 0) if counts else 0,
             completed=(counts.completed or 0) if counts else 0,
@@ -318,7 +318,7 @@ class Batches:
             ended_at=next((at for at in ends if at), None),
             output=batch.output_file_id,
             errors=batch.error_file_id,
-            why=self.chat.said(said) + (f" (request {at})" if at else ""),
+            why=self.chat.safe_text(said) + (f" (request {at})" if at else ""),
             code=str(wrong.code or "") if wrong else "",
         )
 
@@ -338,11 +338,14 @@ class Batches:
             try:
                 reply = self.chat.read(ChatCompletion.construct(**body), tokens_in(name))
             except (AttributeError, TypeError, ValueError) as error:
-                reply = garbled(f"the reply cannot be read: {self.chat.said(str(error))}")
+                reply = garbled(f"the reply cannot be read: {self.chat.safe_text(str(error))}")
             return ResultLine(name, "reply", reply)
         wrong = found.get("error") or (body.get("error") if isinstance(body, dict) else None) or {}
         wrong = wrong if isinstance(wrong, dict) else {"message": str(wrong)}
-        kind, said = str(wrong.get("code") or wrong.get("type") or ""), self.chat.said(str(wrong.get("message") or ""))
+        kind, said = (
+            str(wrong.get("code") or wrong.get("type") or ""),
+            self.chat.safe_text(str(wrong.get("message") or "")),
+        )
         if kind in UNMADE:
             return ResultLine(name, "unmade")
         if self.chat.adapt(status, wrong.get("param"), names):

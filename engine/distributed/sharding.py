@@ -72,7 +72,7 @@ def plan(config: Config, project: Path) -> ShardingPlan | None:
     found = _Reading(file, _mapping(file, text, "YAML"))
     found.agree_on_processes(config.launch.processes)
     found.refuse_the_unknown()
-    kind = str(found.said.get("distributed_type"))
+    kind = str(found.settings.get("distributed_type"))
     if kind in COPIES:
         made = ShardingPlan(file, "", key=_key(text))
     elif kind == "FSDP":
@@ -115,7 +115,7 @@ class _Reading:
 
     def __init__(self, file: Path, said: Mapping[str, Any]) -> None:
         self.file = file
-        self.said = said
+        self.settings = said
 
     def wrong(self, key: str, reason: str, way: str) -> ConfigError:
         """The error for one of its keys."""
@@ -123,9 +123,9 @@ class _Reading:
 
     def agree_on_processes(self, processes: int) -> None:
         """The world size must be that of config.toml, on this machine alone."""
-        if (machines := self.said.get("num_machines", 1)) != 1:
+        if (machines := self.settings.get("num_machines", 1)) != 1:
             raise self.wrong("num_machines", f"is {machines}, but a run uses one machine", "Set num_machines: 1")
-        said = self.said.get("num_processes")
+        said = self.settings.get("num_processes")
         if said != processes:
             raise self.wrong(
                 "num_processes",
@@ -136,12 +136,12 @@ class _Reading:
     def refuse_the_unknown(self) -> None:
         """Ways to split a model that were never tried with this program's trainer and checkpoints."""
         for key in ("parallelism_config", "megatron_lm_config", "fp8_config"):
-            if self.said.get(key):
+            if self.settings.get(key):
                 raise self.wrong(key, "is not supported", "Take it out")
 
     def part(self, key: str) -> Mapping[str, Any]:
         """One of its tables."""
-        found = self.said.get(key) or {}
+        found = self.settings.get(key) or {}
         if not isinstance(found, Mapping):
             raise self.wrong(key, "is no table of keys", "Compare it with what `accelerate config` writes")
         return found
@@ -187,7 +187,7 @@ class _Reading:
 
 def _agree(found: _Reading, made: ShardingPlan, config: Config) -> None:
     """Formats and methods that do not go with the plan."""
-    said = found.said.get("mixed_precision")
+    said = found.settings.get("mixed_precision")
     dtype = config.model.dtype
     if said and str(said) != "no" and dtype != "auto" and str(said) != MIXED[dtype]:
         reason = f'is {said}, but config.toml says [model] dtype = "{dtype}"'

@@ -72,7 +72,7 @@ class SampleCounts:
 class Work:
     """One round of a role. tokens_in: read, a shared beginning once; context: of one request; batch: of hf."""
 
-    said: str
+    amount: str
     requests: int
     context: float
     tokens_in: float
@@ -134,7 +134,7 @@ def _on_gpu(role: str, shape: ModelShape, config: Config, counts: SampleCounts, 
     weights, most = there.weights * config.vllm.tensor_parallel, vllm_memory.SEQUENCES[gpus.total >= vllm_memory.LARGE]
     batch = min(there.at_a_time, config.vllm.max_num_seqs or most, config.vllm.in_flight)
     hf, vllm = (hours(shape, weights, done, *how) for how in ((done.batch, peak, HF), (batch, peak, VLLM)))
-    text = f"{done.said} a round on one {machine.product}: about {hf:,.1f} hours with hf, {vllm:,.1f} with vLLM"
+    text = f"{done.amount} a round on one {machine.product}: about {hf:,.1f} hours with hf, {vllm:,.1f} with vLLM"
     install = "" if roles.vllm_version() else f" ({roles.INSTALL})"
     if hf > ON_GPU:
         yield Finding(f"{role} speed", f"{text} (estimates)", fix=f'set [{role}] backend = "vllm"{install}')
@@ -146,5 +146,5 @@ def _on_cpu(shape: ModelShape, config: Config, counts: SampleCounts, cores: int)
     weights = shape.parameters * memory.bytes_of(config.teacher.dtype, cuda=False)
     took = hours(shape, weights, done, done.batch, Speed(CPU_BANDWIDTH, cores * CPU_CORE_FLOPS), HF)
     if took > ON_CPU:
-        text = f"{done.said} a round on this CPU: about {took:,.0f} hours (estimate)"
+        text = f"{done.amount} a round on this CPU: about {took:,.0f} hours (estimate)"
         yield Finding("teacher speed", text, fix=ELSEWHERE)

@@ -51,11 +51,11 @@ class Replies:
         def answer(requests: Requests, **more: Any) -> list[Any]:
             keys = [_key(kind, one.args) for one in requests]
             found = [self._there[key].pop(0) if self._there[key] else None for key in keys]
-            owed = [one for one, reply in zip(requests, found, strict=True) if reply is None]
-            self._keys = _by_text(owed, [key for key, reply in zip(keys, found, strict=True) if reply is None])
+            pending = [one for one, reply in zip(requests, found, strict=True) if reply is None]
+            self._keys = _by_text(pending, [key for key, reply in zip(keys, found, strict=True) if reply is None])
             self._total += len(requests)
-            self._done += len(requests) - len(owed)
-            new = iter(run(owed, **more) if owed else ())
+            self._done += len(requests) - len(pending)
+            new = iter(run(pending, **more) if pending else ())
             return [next(new) if reply is None else reply for reply in found]
 
         return answer

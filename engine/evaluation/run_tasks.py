@@ -74,20 +74,20 @@ def run(ctx: Ctx, base: int) -> None:
     sources = {name: source(ctx, name) for name in needs}
     there = [row for row in ctx.rows(EvalScore) if row.source in sources.values() and row.main]
     done = {name: sum(row.n for row in there if row.source == sources[name]) for name in needs}
-    owed = [name for name in needs if not done[name]]
-    if not owed:
+    pending = [name for name in needs if not done[name]]
+    if not pending:
         _forget(ctx)
         return
     tally = _Tally(base, {name: n for name, n in done.items() if n}, {name: 1.0 for name, n in done.items() if n})
     list(ranks.map_batches(_release, range(ranks.size())))
     kept = _kept(ctx, sources)
-    while owed:  # again when a task took the process down
+    while pending:  # again when a task took the process down
         # Tasks that run what the model wrote come last, in a process that knows no key or token.
-        now = [name for name in owed if not needs[name].runs_code] or owed
+        now = [name for name in pending if not needs[name].runs_code] or pending
         with _Process(_job(ctx, now, needs, kept), needs) as child:
             _follow(ctx, child, tally, sources, kept)
             _blame(child, tally, now)
-        owed = [name for name in owed if name not in tally.done and name not in tally.failed]
+        pending = [name for name in pending if name not in tally.done and name not in tally.failed]
     if tally.failed:
         said = "; ".join(f"{name}: {reason}" for name, reason in tally.failed.items())
         raise StageError(
@@ -135,7 +135,7 @@ def _release(_: int) -> None:
     hf.release()
 
 
-def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Mapping[str, Path]) -> EvaluationJob:
+def _job(ctx: Ctx, pending: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Mapping[str, Path]) -> EvaluationJob:
     ref = round_models.after_model(ctx)
     own = task_index.own_folder(ctx.config.evaluate, ctx.project)
     return EvaluationJob(
@@ -144,11 +144,11 @@ def _job(ctx: Ctx, owed: Sequence[str], needs: Mapping[str, TaskNeeds], kept: Ma
         nf4=ref.nf4,
         model=ctx.config.model,
         seed=ctx.config.project.seed,
-        tasks=tuple(owed),
+        tasks=tuple(pending),
         own=str(own) if own else None,
         defaults=not all(need.local for need in needs.values()),
         how=ctx.config.evaluate,
-        kept={name: str(kept[name]) for name in owed},
+        kept={name: str(kept[name]) for name in pending},
         processes=ctx.config.launch.processes if ctx.config.evaluate.backend == "hf" else 1,
         thinking=_thinks(ctx),
     )
@@ -261,9 +261,9 @@ def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str]
         ctx.progress(tally.at())
 
 
-def _blame(child: _Process, tally: _Tally, owed: Sequence[str]) -> None:
+def _blame(child: _Process, tally: _Tally, pending: Sequence[str]) -> None:
     """A process that ended before its work did took the task down that it was at, or all of them."""
-    left = [name for name in owed if tally.done.get(name, 0.0) < 1.0 and name not in tally.failed]
+    left = [name for name in pending if tally.done.get(name, 0.0) < 1.0 and name not in tally.failed]
     if not left:
         return
     code = child.ended()

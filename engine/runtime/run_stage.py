@@ -115,17 +115,17 @@ class ChildWatch:
     """What a child says of the waits of its connection (``engine.store.lock_wait.Watch``)."""
 
     def __init__(self) -> None:
-        self._said = ""
+        self._reported = ""
 
     def waits(self, trouble: str) -> None:
         """It begins, or goes on."""
-        if trouble != self._said:
-            self._said = trouble
+        if trouble != self._reported:
+            self._reported = trouble
             tell(f"{WORDS[trouble]} …")
 
     def over(self, trouble: str, seconds: float) -> None:
         """It has ended; the worker, which waited as well, has a line in the log for it."""
-        self._said = ""
+        self._reported = ""
         tell(f"waited {lasting(seconds)}: {WAITED[trouble]}")
 
 

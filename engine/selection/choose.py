@@ -1,4 +1,5 @@
-"""Which samples a round selects and which rewrites it owes: numpy, for the select stage and for preparing a preview.
+"""Which samples a round selects and which rewrites become pending: numpy, for the select stage and for preparing a
+preview.
 
 A signal's threshold is one of two rules (``select.threshold``):
 
@@ -113,17 +114,17 @@ def mixture_cut(s: Signal, values: Floats, plain: Threshold, earlier: Earlier) -
 
 @dataclass(frozen=True, slots=True)
 class SelectionMasks:
-    """The outcome, as masks over the dataset: samples selected per axis, rewrites owed per axis, and how many rewrites
-    the cap left out.
+    """The outcome, as masks over the dataset: samples selected per axis, pending rewrites per axis, and how many
+    rewrites the cap left out.
     """
 
     selected: Picks
-    owed: Picks
+    pending: Picks
     capped: int
 
     def rewrites(self) -> list[tuple[Axis, int]]:
-        """The rewrites owed, each (axis, place in the dataset), by axis and then in dataset order."""
-        return [(axis, int(i)) for axis in AXES for i in np.flatnonzero(self.owed[axis])]
+        """The pending rewrites, each (axis, place in the dataset), by axis and then in dataset order."""
+        return [(axis, int(i)) for axis in AXES for i in np.flatnonzero(self.pending[axis])]
 
 
 def beyond_all(values: Values, thresholds: Mapping[str, Threshold]) -> Picks:
@@ -155,17 +156,18 @@ def badness(values: Values, thresholds: Mapping[str, Threshold]) -> dict[Axis, F
 
 
 def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most: int) -> SelectionMasks:
-    """The rewrites owed: one per replaced sample, at most ``most``, the worst first; and the selections they stand for.
+    """The pending rewrites: one per replaced sample, at most ``most``, the worst first; and the selections they stand
+    for.
 
     ``ranks`` (see ``ranked``) is only asked when there are too many.
     """
-    owed = once(picks, order)
-    total = sum(int(np.count_nonzero(mask)) for mask in owed.values())
+    pending = once(picks, order)
+    total = sum(int(np.count_nonzero(mask)) for mask in pending.values())
     if total > most:
-        owed = _worst(owed, ranks(), most)
-    replaced = owed["complexity"] | owed["quality"]
-    selected: Picks = {a: picks[a] & (owed[a] if a == "diversity" else replaced) for a in AXES}
-    return SelectionMasks(selected, owed, max(0, total - most))
+        pending = _worst(pending, ranks(), most)
+    replaced = pending["complexity"] | pending["quality"]
+    selected: Picks = {a: picks[a] & (pending[a] if a == "diversity" else replaced) for a in AXES}
+    return SelectionMasks(selected, pending, max(0, total - most))
 
 
 def once(picks: Picks, order: Sequence[str]) -> Picks:
@@ -185,13 +187,13 @@ def ranked(bad: Mapping[Axis, Floats]) -> Ranks:
     return {axis: np.ascontiguousarray(by_axis[:, i]) for i, axis in enumerate(AXES)}
 
 
-def _worst(owed: Picks, ranks: Ranks, most: int) -> Picks:
-    """The ``most`` worst of all owed rewrites."""
+def _worst(pending: Picks, ranks: Ranks, most: int) -> Picks:
+    """The ``most`` worst of all pending rewrites."""
     if not most:
-        return {axis: np.zeros_like(owed[axis]) for axis in AXES}
-    every = np.concatenate([ranks[axis][owed[axis]] for axis in AXES])
+        return {axis: np.zeros_like(pending[axis]) for axis in AXES}
+    every = np.concatenate([ranks[axis][pending[axis]] for axis in AXES])
     last = np.partition(every, most - 1)[most - 1]
-    return {axis: owed[axis] & (ranks[axis] <= last) for axis in AXES}
+    return {axis: pending[axis] & (ranks[axis] <= last) for axis in AXES}
 
 
 # --------------------------------------------------------------------------------------------------- memory

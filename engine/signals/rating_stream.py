@@ -42,12 +42,12 @@ GIVE_S = 1.0
 
 def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
     """Rate every sample that is not ``rated``."""
-    owed = [id for id in samples.ids if id not in rated]
+    pending = [id for id in samples.ids if id not in rated]
     engine = round_models.open_engine(ctx)
     try:
         asker = Asker.of(ctx, engine, ctx.config.judge)
-        done = len(samples) - len(owed)
-        for part in asker.rate(_chats(samples, owed)):
+        done = len(samples) - len(pending)
+        for part in asker.rate(_chats(samples, pending)):
             done += len(part)
             ctx.save([row_of(ctx, id, one) for id, one in part], done)
         ctx.event(engine.cache())
@@ -71,11 +71,11 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
     """
     kept = _Kept.open(ctx, how, folder)
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
-    owed = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
-    if owed:
+    pending = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
+    if pending:
         engine = round_models.open_engine(ctx)
         try:
-            for part in Asker.of(ctx, engine, how).rate(owed):
+            for part in Asker.of(ctx, engine, how).rate(pending):
                 kept.add(part)
                 ctx.progress(done)
             ctx.event(engine.cache())

@@ -66,10 +66,10 @@ def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalIte
         reason = next(row.error for row in rows if row.error)
         ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
-    owed = batches.unfinished(plan, lambda i: i in items)
+    pending = batches.unfinished(plan, lambda i: i in items)
     score = partial(losses.score_losses, ctx.config.model, round_models.after_model(ctx))
-    results = ranks.map_batches(score, ([rows[i] for i in batch] for batch, _ in owed))
-    for (batch, done), found in zip(owed, results, strict=True):
+    results = ranks.map_batches(score, ([rows[i] for i in batch] for batch, _ in pending))
+    for (batch, done), found in zip(pending, results, strict=True):
         new = [EvalItem(ctx.round, i, s.whole, rows[i].response_tokens) for i, s in zip(batch, found, strict=True)]
         items |= {item.item: item for item in new}
         ctx.save(new, done)
@@ -92,12 +92,12 @@ def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) ->
     how = ctx.config.evaluate
     order = sorted(range(len(samples)), key=lambda i: (-sum(len(m.content) for m in _asked(samples[i])), i))
     plan = [order[start : start + how.batch_size] for start in range(0, len(order), how.batch_size)]
-    owed = batches.unfinished(plan, lambda i: items[i].correct is not None, len(samples))
+    pending = batches.unfinished(plan, lambda i: items[i].correct is not None, len(samples))
     reply_to = partial(_greedy, ctx.config.model, round_models.after_model(ctx), how.max_new_tokens)
     results = ranks.map_batches(
-        reply_to, ([(_asked(samples[i]), thinks(samples[i].messages)) for i in batch] for batch, _ in owed)
+        reply_to, ([(_asked(samples[i]), thinks(samples[i].messages)) for i in batch] for batch, _ in pending)
     )
-    for (batch, done), found in zip(owed, results, strict=True):
+    for (batch, done), found in zip(pending, results, strict=True):
         new = []
         for i, reply in zip(batch, found, strict=True):
             wanted = last_response(learned(samples[i].messages))

@@ -72,11 +72,11 @@ def run(ctx: Ctx) -> None:
         ctx.event(why_alone(judge.loaded.model))
     templates = ratings.judge_templates(ctx)
     lengths = (ratings.judge_length(templates, judge, sample.messages) for sample in samples)
-    owed = batches.unfinished(ratings.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
-    ids = [[samples.ids[i] for i in batch] for batch, _ in owed]
+    pending = batches.unfinished(ratings.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
+    ids = [[samples.ids[i] for i in batch] for batch, _ in pending]
     parts = ([((sample.id,), sample.messages) for sample in samples.take(batch)] for batch in ids)
     found = ranks.map_batches(partial(_rate, raters), (_batch(raters.how, part, templates, judge) for part in parts))
-    for (_, done), batch, six in zip(owed, ids, found, strict=True):
+    for (_, done), batch, six in zip(pending, ids, found, strict=True):
         ctx.save([row_of(ctx, id, one) for id, one in zip(batch, six, strict=True)], done)
 
 
@@ -130,11 +130,11 @@ def _sampled(raters: _Raters, judge: HF, batch: _RequestBatch) -> list[Rated]:
     values: dict[int, float] = {}
     replies: dict[int, str] = {}
     for attempt in range(raters.how.attempts):
-        owed = [i for i in range(len(chats)) if i not in values]
-        if not owed:
+        pending = [i for i in range(len(chats)) if i not in values]
+        if not pending:
             break
-        drawn = _draw(raters, judge, [chats[i] for i in owed], batch.first, attempt)
-        for i, (text, error) in zip(owed, drawn, strict=True):
+        drawn = _draw(raters, judge, [chats[i] for i in pending], batch.first, attempt)
+        for i, (text, error) in zip(pending, drawn, strict=True):
             replies[i] = error or no_rating(text)
             if error is None and (value := first_rating(text)) is not None:
                 values[i] = value

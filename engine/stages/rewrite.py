@@ -40,30 +40,30 @@ PLANNED = 4
 
 
 def run(ctx: Ctx) -> None:
-    """Make every owed rewrite of the round, or record why there is none."""
+    """Make every pending rewrite of the round, or record why there is none."""
     job, how = RewriteJob.begin(ctx), ctx.config.teacher
     job.recover(ctx)
     away = [batch for batch in ctx.rows(TeacherBatch) if batch.pending]
     ctx.begin(2 * len(job.rows), job.settled())
-    if not job.owed() and not away:
+    if not job.pending() and not away:
         return
-    if job.owed():
+    if job.pending():
         announce(ctx, job)
     for url in sorted({batch.url for batch in away if (how.backend, how.url) != ("openai", batch.url)}):
         ctx.event(f"batches at {url} are left there: [teacher] names another teacher now", "warning")
     if how.backend == "openai":
         _ask_endpoint(ctx, job, any(batch.url == how.url for batch in away))
-    elif how.backend == "vllm" and job.owed():
+    elif how.backend == "vllm" and job.pending():
         from engine.teacher import stream  # the SDK takes long to load
 
         stream.through_engine(ctx, job)
-    elif job.owed():
+    elif job.pending():
         meter = Meter(ctx, job)
         meter.loading()
         teacher = open_teacher(ctx)
-        while job.owed():
+        while job.pending():
             if not any(_make_next(ctx, job, phase, teacher, meter) for phase in (PROMPT, ANSWER)):
-                give_up(ctx, job, job.owed(), how)
+                give_up(ctx, job, job.pending(), how)
         shutil.rmtree(ctx.workdir(KEPT))
     ctx.event(summary(job.all()))
 
@@ -74,7 +74,7 @@ def _ask_endpoint(ctx: Ctx, job: RewriteJob, away: bool) -> None:
         from engine.teacher import batch as rewrite_batch  # the SDK takes long to load
 
         rewrite_batch.through_batches(ctx, job)
-    if not ctx.config.teacher.batch and job.owed():
+    if not ctx.config.teacher.batch and job.pending():
         from engine.teacher import stream
 
         stream.through_endpoint(ctx, job)
@@ -144,7 +144,7 @@ def _ask(
         for note in teacher.notes:
             ctx.event(note, "warning")
         teacher.notes.clear()
-    meter.came(replies)
+    meter.finished(replies)
     made = [
         one for row, reply in zip(batch, replies, strict=True) for one in record_reply(ctx, job, row, phase, reply, how)
     ]

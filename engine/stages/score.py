@@ -147,11 +147,11 @@ def _fill_cache(
     known = {id for id, row in _cache(ctx, key).items() if row.has_lenses or not read}
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     plan = [[usable[j] for j in batch] for batch in planned]
-    owed = batches.unfinished(plan, lambda i: ids[i] in known, done + len(rows) - len(usable))
+    pending = batches.unfinished(plan, lambda i: ids[i] in known, done + len(rows) - len(usable))
     score = partial(lenses.score, ctx.config.model, model)
     failed: dict[int, str] = {}
-    results = ranks.map_batches(score, (losses.of_batch(rows, bare, batch) for batch, _ in owed))
-    for (batch, done), scores in zip(owed, results, strict=True):
+    results = ranks.map_batches(score, (losses.of_batch(rows, bare, batch) for batch, _ in pending))
+    for (batch, done), scores in zip(pending, results, strict=True):
         found = {ids[i]: one for i, one in zip(batch, scores, strict=True)}
         failed |= {id: scored.error for id, (scored, _) in found.items() if scored.error}
         cached = (_cached(key, id, *one) for id, one in found.items())
@@ -184,10 +184,10 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
         return id in saved and bool(saved[id] or np.isfinite(array[i]).all())
 
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
-    owed = batches.unfinished([[usable[j] for j in batch] for batch in planned], there, done)
+    pending = batches.unfinished([[usable[j] for j in batch] for batch in planned], there, done)
     score = partial(losses.score_both, ctx.config.model, ref)
-    results = ranks.map_batches(score, (losses.of_batch(rows, apart, batch) for batch, _ in owed))
-    for (batch, done), found in zip(owed, results, strict=True):
+    results = ranks.map_batches(score, (losses.of_batch(rows, apart, batch) for batch, _ in pending))
+    for (batch, done), found in zip(pending, results, strict=True):
         for i, scored in zip(batch, found, strict=True):
             if scored.embedding is not None:
                 array[i] = np.clip(scored.embedding, LEAST, MOST)

@@ -42,7 +42,7 @@ from engine.teacher.job import RewriteJob
 
 
 def run(ctx: Ctx) -> None:
-    """Write this round's thresholds, selections and owed rewrites in one transaction."""
+    """Write this round's thresholds, selections and pending rewrites in one transaction."""
     ctx.begin(1)
     data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
@@ -113,7 +113,7 @@ def describe(chosen: SelectionMasks, size: int, skipped: int) -> str:
     overlaps = [f"{a} and {b} {n}" for (a, b), n in both.items() if n]
     text = f"selected {', '.join(parts)} of {size} samples"
     text += f" (both {'; '.join(overlaps)})" if overlaps else ""
-    text += f": {sum(int(mask.sum()) for mask in chosen.owed.values())} rewrites"
+    text += f": {sum(int(mask.sum()) for mask in chosen.pending.values())} rewrites"
     text += f"; {skipped} not again after an earlier try" if skipped else ""
     return text + (f"; {chosen.capped} left out by select.max_share" if chosen.capped else "")
 

@@ -205,13 +205,13 @@ RATINGS = "ratings"
 """Where ratings are kept from when vLLM has made them until they are part of a verdict."""
 
 
-def _rate_ahead(ctx: Ctx, how: Judge, owed: Sequence[Candidate], done: int) -> dict[Key, Rated] | None:
+def _rate_ahead(ctx: Ctx, how: Judge, pending: Sequence[Candidate], done: int) -> dict[Key, Rated] | None:
     """All ratings at once when vLLM makes them: it cannot share the GPU with the models that measure."""
     if ctx.config.judge.backend != "vllm":
         return None
     from engine.signals import rating_stream
 
-    return rating_stream.ahead(ctx, how, ctx.workdir(RATINGS), [(c.key, c.new.messages) for c in owed], done)
+    return rating_stream.ahead(ctx, how, ctx.workdir(RATINGS), [(c.key, c.new.messages) for c in pending], done)
 
 
 def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candidate]]:
@@ -222,8 +222,8 @@ def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candida
     """
     first = [c for c in kept if not c.changed]
     again = [c for c in kept if c.changed]
-    there, owed = [c for c in again if c.key in judged], [c for c in again if c.key not in judged]
-    return [part[i : i + CHUNK] for part in (first, there, owed) for i in range(0, len(part), CHUNK)]
+    there, pending = [c for c in again if c.key in judged], [c for c in again if c.key not in judged]
+    return [part[i : i + CHUNK] for part in (first, there, pending) for i in range(0, len(part), CHUNK)]
 
 
 def originals(ctx: Ctx) -> dict[int, Values]:

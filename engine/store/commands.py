@@ -181,7 +181,7 @@ def edit(
     seen: ReviewedVersion | None = None,
     source: str = "app",
 ) -> bool:
-    """Put a person's text in place of the teacher's. The verdict was about the old one: verify owes a new one.
+    """Put a person's text in place of the teacher's. The verdict was about the old one: verify gives a new one.
 
     Returns:
         Whether anything changed.
@@ -234,7 +234,7 @@ def send_back(
     seen: Mapping[Key, ReviewedVersion] | None = None,
     source: str = "app",
 ) -> int:
-    """Have the teacher write rewrites again: they are owed to the rewrite stage, which the next run begins with.
+    """Have the teacher write rewrites again: they wait for the rewrite stage, which the next run begins with.
 
     Returns:
         How many are sent back; failed ones may be, merged ones and those not written yet are not.

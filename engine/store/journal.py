@@ -169,7 +169,7 @@ def _set(db: sqlite3.Connection, which: sqlite3.Row, values: Mapping[str, object
 
 
 def _put_text(db: sqlite3.Connection, now: sqlite3.Row, messages: str) -> None:
-    """A person's text in place of the teacher's. Its verdict is gone, so verify owes it one when it runs next."""
+    """A person's text in place of the teacher's. Its verdict is gone, so verify gives it one when it runs next."""
     turns = json.loads(messages)
     text = {"prompt": turns[-2][1], "response": turns[-1][1], "messages": messages}
     _set(db, now, {**text, "original": now["original"] or now["messages"], **_NO_VERDICT})

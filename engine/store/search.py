@@ -1,7 +1,8 @@
 """The index of the samples' words, which follows them: a merge does not hold the database while it is built.
 
-Triggers note what is owed (``engine.store.schema``); ``index`` pays a part of it, in a transaction of its own. Killed
-anywhere it goes on: the worker does a part whenever it looks after its child, and who imports does all at once.
+Triggers note what is to be indexed (``engine.store.schema``); ``index`` indexes a part of it, in a transaction of its
+own. Killed anywhere it goes on: the worker does a part whenever it looks after its child, and who imports does all at
+once.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import sqlite3
 from engine.store.database_file import transaction
 from engine.store.lock_wait import outlasting
 
-# The migration m016_index_later. What is owed: the ids whose words are not in sample_fts yet, and the conversations of
-# samples that are gone while their words still are. An id that leaves and comes back the same owes nothing.
+# The migration m016_index_later. To be indexed: the ids whose words are not in sample_fts yet, and the conversations of
+# samples that are gone while their words still are. An id that leaves and comes back the same is not among them.
 INDEX_LATER = (
     "DROP TRIGGER sample_fts_add",
     "DROP TRIGGER sample_fts_drop",
@@ -48,23 +49,23 @@ def count_unindexed(db: sqlite3.Connection) -> int:
 
 
 def index(db: sqlite3.Connection, part: int = PART) -> bool:
-    """Pay a part of what is owed; returns whether there is more."""
+    """Index a part of what is not yet; returns whether there is more."""
     values = {"part": part}
     for table, which, pay in (("unlisted", _GONE, _FORGET), ("unindexed", _NEW, _LEARN)):  # an id may be in both
         if db.execute(f"SELECT 1 FROM {table}").fetchone():  # noqa: S608
-            _pay(db, pay, f"DELETE FROM {table} WHERE id IN ({which})", values)  # noqa: S608
+            _index_part(db, pay, f"DELETE FROM {table} WHERE id IN ({which})", values)  # noqa: S608
             return True
     return False
 
 
 @outlasting
-def _pay(db: sqlite3.Connection, pay: str, settle: str, values: dict[str, int]) -> None:
+def _index_part(db: sqlite3.Connection, pay: str, settle: str, values: dict[str, int]) -> None:
     with transaction(db):
         db.execute(pay, values)
         db.execute(settle, values)
 
 
 def catch_up(db: sqlite3.Connection) -> None:
-    """Pay all that is owed."""
+    """Index all that is not yet."""
     while index(db):
         pass

@@ -1,6 +1,6 @@
 """Rewrites through a provider's batch API: files of calls, cheaper, with results within a day.
 
-All calls that are owed go out together, in as many batches as their size and the caps need; what comes back owes the
+All calls that are pending go out together, in as many batches as their size and the caps need; what comes back adds the
 next ones (answers to new prompts, further tries), which are the next batch. A batch is in the store with all its calls
 before anything leaves the machine, and carries our token at the provider: whatever kills the stage, the next run finds
 it there and gives no call away twice.
@@ -32,7 +32,7 @@ WINDOW_S, LATE_S = 86_400.0, 3600.0
 
 
 def through_batches(ctx: Ctx, job: RewriteJob) -> None:
-    """Make every owed rewrite by batches; without ``teacher.batch`` only call off and take in what is out.
+    """Make every pending rewrite by batches; without ``teacher.batch`` only call off and take in what is out.
 
     Raises:
         Paused: at once. Cancelled: when the batches are called off. BackendError: no batch can work any more.
@@ -60,11 +60,11 @@ class BatchRunner:
         self.books, self.ctx, self.job, self.client = books, books.ctx, books.job, books.client
         self.how, self.gives = books.how, books.ctx.config.teacher.batch
         self.most = MOST_CALLS
-        self.fresh = True  # something is owed that was not looked at
+        self.fresh = True  # something is pending that was not looked at
         self.crowded = self.silent = False
 
     def work(self) -> None:
-        """Until nothing is owed and nothing is out."""
+        """Until nothing is pending and nothing is out."""
         try:
             self._heeding(self.begin)
             self._heeding(self.go_on)
@@ -98,7 +98,7 @@ class BatchRunner:
                     self.books.hold(call)
         if self.gives:
             self.client.ready()  # before any text is sent
-            if self.job.owed():
+            if self.job.pending():
                 where = f"{self.how.url} ({self.how.model})"
                 text = f"the texts of {len(self.job.rows)} selected samples are sent to {where} as batches"
                 self.ctx.event(f"{text}: files that are deleted there when their results are here", "warning")
@@ -121,7 +121,7 @@ class BatchRunner:
             self._drop(flight)
 
     def _drop(self, flight: Flight) -> None:
-        """It never came to be: its calls are owed as before, and its file is of no use."""
+        """It never came to be: its calls are pending as before, and its file is of no use."""
         if flight.batch.file:
             self.client.forget(flight.batch.file)
         self.books.end(flight, "dropped")
@@ -129,7 +129,7 @@ class BatchRunner:
     # ------------------------------------------------------------------------------------------------ giving away
 
     def go_on(self) -> None:
-        """Give away what is owed, look, wait, and so on."""
+        """Give away what is pending, look, wait, and so on."""
         self.find()
         if not self.gives:
             self.ask_to_end()
@@ -145,10 +145,10 @@ class BatchRunner:
                 looks += 1
 
     def give_away(self) -> None:
-        """Give away all that is owed and that the caps allow, as batches."""
+        """Give away all that is pending and that the caps allow, as batches."""
         while not self.crowded:
             away = {name for flight in self.books.flights for name in flight.calls}
-            waiting = [row for row in self.job.owed() if call_name(self.job, row) not in away]
+            waiting = [row for row in self.job.pending() if call_name(self.job, row) not in away]
             if chunk := self._chunk(waiting):
                 self._send(chunk)
             elif waiting and not self.books.flights:
@@ -258,7 +258,7 @@ class BatchRunner:
         for file in files:
             self.books.read(flight, file, took)
         outage, ordered = self.books.settle(flight), flight.batch.state == "cancelling"
-        nothing = not flight.said and len(flight.calls) == len(flight.names)
+        nothing = not flight.answered and len(flight.calls) == len(flight.names)
         self.books.end(flight, "done")
         self.fresh, self.crowded = True, False
         self._tell(flight, standing)

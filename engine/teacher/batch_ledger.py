@@ -43,15 +43,15 @@ class Flight:
     """A batch that is out, with those of its calls that are not in the books yet, by name.
 
     ``names``: all of them. ``held``: failures that wait for a sign that not all calls fail (a refusal where others have
-    worked is the row's own). ``said``: how many calls the results said anything of. ``strange``: lines that are about
-    no call of this batch, or that cannot be read. ``hopeless``: why no call can work.
+    worked is the row's own). ``answered``: how many calls the results said anything of. ``strange``: lines that are
+    about no call of this batch, or that cannot be read. ``hopeless``: why no call can work.
     """
 
     batch: TeacherBatch
     calls: dict[str, BatchCall]
     names: frozenset[str]
     held: dict[str, Generation] = field(default_factory=dict)
-    said: int = 0
+    answered: int = 0
     strange: int = 0
     hopeless: str = ""
 
@@ -133,7 +133,7 @@ class Books:
         self.save(flight.batch)
 
     def end(self, flight: Flight, state: str) -> None:
-        """Nothing more comes of a batch: calls without a result are owed as before, and no try is taken for them."""
+        """Nothing more comes of a batch: calls without a result are pending as before, and no try is taken for them."""
         for call in flight.calls.values():
             row = self.row(call)
             if row is None:
@@ -175,7 +175,7 @@ class Books:
         if found.name not in flight.calls:
             flight.strange += found.name not in flight.names  # else it is in the books already
             return
-        flight.said += found.kind != "unmade"
+        flight.answered += found.kind != "unmade"
         flight.hopeless = found.said or flight.hopeless
         self.good = self.good or found.kind == "reply"
         if found.reply is None:

@@ -59,12 +59,12 @@ def projected(ctx: Ctx, job: RewriteJob) -> Projected:
     known = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in ctx.rows(Losses)}
     tokens = list(known.values())
     mean = sum(prompt for prompt, _ in tokens) / max(1, len(tokens))
-    owed = dict.fromkeys(AXES, PendingRewrites(0, 0, 0))
+    pending = dict.fromkeys(AXES, PendingRewrites(0, 0, 0))
     for row in job.all():
-        one, (prompt, response) = owed[axis_of(row)], known.get(row.sample_id, (0, 0))
-        owed[axis_of(row)] = PendingRewrites(one.rewrites + 1, one.prompt + prompt, one.response + response)
+        one, (prompt, response) = pending[axis_of(row)], known.get(row.sample_id, (0, 0))
+        pending[axis_of(row)] = PendingRewrites(one.rewrites + 1, one.prompt + prompt, one.response + response)
     sent = forecast.requests(mean, ctx.config, ctx.project, _examples(ctx, known))
-    made = forecast.project(owed, _usage(ctx), sent, ctx.config)
+    made = forecast.project(pending, _usage(ctx), sent, ctx.config)
     return Projected(
         round=ctx.round,
         rewrites=len(job.rows),
@@ -234,7 +234,7 @@ def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite], how: configs.Tea
     """
     asked = Question(ctx.round, at_cap(job, left[0], how))
     if ctx.config.review.policy == "manual" and asked not in ctx.rows(Question):
-        marked = [replace(row, reason=EXHAUSTED) for row in job.owed()]
+        marked = [replace(row, reason=EXHAUSTED) for row in job.pending()]
         job.update(marked)
         ctx.save([*marked, asked], done=job.settled())
         raise Waiting(asked.text)
@@ -259,6 +259,6 @@ def at_cap(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> str:
     made = sum(row.state not in ("owed", "prompted", "failed") for row in job.all())
     return (
         f"{EXHAUSTED}: {took} used, and {next_one} can take {most} (a token per byte, then max_new_tokens)."
-        f" {made:,} rewrites are made, {len(job.owed()):,} to go. Raise [teacher] {knob} and run again to have them"
+        f" {made:,} rewrites are made, {len(job.pending()):,} to go. Raise [teacher] {knob} and run again to have them"
         " made, or run again as it is to go on without them."
     )

@@ -74,7 +74,7 @@ class PendingRewrites(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """What the owed rewrites will probably take. ``cost`` is in the currency of ``teacher.prices``.
+    """What the pending rewrites will probably take. ``cost`` is in the currency of ``teacher.prices``.
 
     ``basis``: where the figures come from, in words. ``caps``: the round's hard caps on tokens and cost (0: none).
     """
@@ -151,12 +151,12 @@ def _counter(config: Config, project: Path) -> Callable[[str], float]:
 
 
 def project(
-    owed: Mapping[Axis, PendingRewrites], usage: Usage, requests: Mapping[Axis, RequestTokens], config: Config
+    pending: Mapping[Axis, PendingRewrites], usage: Usage, requests: Mapping[Axis, RequestTokens], config: Config
 ) -> Projection:
-    """Calls, tokens and cost of the ``owed`` rewrites."""
+    """Calls, tokens and cost of the ``pending`` rewrites."""
     calls = tokens_in = tokens_out = 0.0
     for axis in AXES:
-        one, made = owed[axis], usage.of(axis)
+        one, made = pending[axis], usage.of(axis)
         if made is not None:
             share = one.rewrites / made.rewrites
             calls += share * made.calls

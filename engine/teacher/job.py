@@ -1,5 +1,5 @@
-"""The rewrites of a round as the stage works on them: what is owed, what the teacher is asked for it, and what a reply
-makes of it. How the calls are made (``rewrite``, ``rewrite_stream``, ``rewrite_batch``) is none of its concern.
+"""The rewrites of a round as the stage works on them: what is pending, what the teacher is asked for it, and what a
+reply makes of it. How the calls are made (``stages.rewrite``, ``stream``, ``batch``) is none of its concern.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ class RewriteJob:
     @classmethod
     def begin(cls, ctx: Ctx) -> RewriteJob:
         """Read the round's rewrites, samples, neighbours and prompt templates."""
-        data, owed, near = ctx.dataset(), ctx.rows(Rewrite), ctx.rows(Neighbourhood)
+        data, pending, near = ctx.dataset(), ctx.rows(Rewrite), ctx.rows(Neighbourhood)
         asked = ctx.rows(TeacherCall)
-        cores = {r.sample_id for r in owed}
+        cores = {r.sample_id for r in pending}
         near = [n for n in near if n.sample_id in cores]
         hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
         samples = {s.id: s for s in data.take(sorted(cores | hints))}
-        rows = sorted(owed, key=lambda r: (AXES.index(r.axis), samples[r.sample_id].seq))
+        rows = sorted(pending, key=lambda r: (AXES.index(r.axis), samples[r.sample_id].seq))
         names = (*TEMPLATES.values(), "answer")
         return cls(
             rows={(r.sample_id, r.axis): r for r in rows},
@@ -105,7 +105,7 @@ class RewriteJob:
         """Those that ``phase`` has not settled."""
         return [r for r in self.all() if r.state == phase.state]
 
-    def owed(self) -> list[Rewrite]:
+    def pending(self) -> list[Rewrite]:
         """Those that wait for a call; answers first, so that what was begun is finished."""
         return [*self.waiting(ANSWER), *self.waiting(PROMPT)]
 

@@ -35,7 +35,7 @@ class Meter:
     whole: int = 0
     tokens: int = 0
     _began: float | None = None
-    _said: float = float("-inf")
+    _last_report: float = float("-inf")
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def loading(self) -> None:
@@ -50,10 +50,10 @@ class Meter:
             now = self.clock()
             self._began = now if self._began is None else self._began
             self.tokens = before + going.tokens - going.kept
-            if now - self._said < EVERY_S:
+            if now - self._last_report < EVERY_S:
                 self.ctx.progress(self.job.settled())
                 return
-            self._said = now
+            self._last_report = now
             if self.job.unheard and going.done:
                 self._hear(phase, attempt, batch, going.replies())
             row = self._row(phase, attempt, going, now)
@@ -61,7 +61,7 @@ class Meter:
 
         return watch
 
-    def came(self, going: Sequence[Generation]) -> None:
+    def finished(self, going: Sequence[Generation]) -> None:
         """A piece of work is over."""
         self.replies += len(going)
         self.whole += sum(reply.tokens_out for reply in going)
@@ -94,14 +94,14 @@ class Meter:
     def _left_s(self, going: ReplyProgress) -> float | None:
         """Seconds until all is made: prompts to read, and steps for what is still to be written.
 
-        That is what is owed, as long as replies were so far, less what is begun. A step takes about as long for all
+        That is what is pending, as long as replies were so far, less what is begun. A step takes about as long for all
         places as for those that are taken now.
         """
         if not going.step_s:
             return None
         how, replies, whole = self.ctx.config.teacher, self.replies + going.done, self.whole + going.whole
         mean = whole / replies if replies >= FEW else self.job.expected_reply(how)
-        owed = 2 * len(self.job.rows) - self.job.settled() - going.done
-        tokens = max(0.0, owed * mean - (going.tokens - going.whole))
-        unread = max(0, owed - going.open)
-        return unread * going.reading_s + tokens * going.step_s / max(1, min(how.batch_size, owed))
+        pending = 2 * len(self.job.rows) - self.job.settled() - going.done
+        tokens = max(0.0, pending * mean - (going.tokens - going.whole))
+        unread = max(0, pending - going.open)
+        return unread * going.reading_s + tokens * going.step_s / max(1, min(how.batch_size, pending))

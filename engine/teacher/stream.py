@@ -47,7 +47,7 @@ def open_endpoint(how: configs.Teacher, answered: bool = False) -> Endpoint:
 
 
 def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
-    """Make every owed rewrite, and say where texts are sent before the first one is."""
+    """Make every pending rewrite, and say where texts are sent before the first one is."""
     endpoint = open_endpoint(ctx.config.teacher, answered=job.tokens > 0)
     try:
         ctx.event(
@@ -61,7 +61,7 @@ def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
 
 
 def through_engine(ctx: Ctx, job: RewriteJob) -> None:
-    """Make every owed rewrite with vLLM in this process."""
+    """Make every pending rewrite with vLLM in this process."""
     how = ctx.config.teacher
     quantised = not how.model and round_models.base_model(ctx).nf4
     engine: Engine = backend("vllm")(
@@ -78,7 +78,7 @@ def through_engine(ctx: Ctx, job: RewriteJob) -> None:
 
 
 def stream(ctx: Ctx, job: RewriteJob, endpoint: Answers, ahead: int) -> None:
-    """Make every owed rewrite through ``endpoint``, with at most ``ahead`` calls handed over at a time.
+    """Make every pending rewrite through ``endpoint``, with at most ``ahead`` calls handed over at a time.
 
     Raises:
         Paused: all that came is saved, also the calls in flight if they are paid for. Cancelled: at once.
@@ -94,7 +94,7 @@ class _Stream:
         self.ctx, self.job, self.endpoint, self.ahead = ctx, job, endpoint, ahead
         self.how = ctx.config.teacher
         self.purse = Purse.begin(self.how, job)
-        self.waiting = deque(row.key for row in job.owed())
+        self.waiting = deque(row.key for row in job.pending())
         self.flying: dict[Key, Phase] = {}
         self.sent: dict[Key, SentCall] = {}
         self.fresh: list[Key] = []
@@ -103,7 +103,7 @@ class _Stream:
         self.wish: Paused | None = None
 
     def work(self) -> None:
-        """Until nothing is owed, or a wish ends it."""
+        """Until nothing is pending, or a wish ends it."""
         while True:
             if self.wish is None:
                 self.choose()
@@ -115,8 +115,8 @@ class _Stream:
                 self.take()
             elif self.waiting:
                 state = self.job.rows[self.waiting[0]].state
-                give_up(self.ctx, self.job, [row for row in self.job.owed() if row.state == state], self.how)
-                self.waiting = deque(row.key for row in self.job.owed())
+                give_up(self.ctx, self.job, [row for row in self.job.pending() if row.state == state], self.how)
+                self.waiting = deque(row.key for row in self.job.pending())
             else:
                 return
 
@@ -195,14 +195,14 @@ class _Stream:
             if isinstance(reply, Lost):
                 self._lost(key, call, reply)
             else:
-                self._came(key, reply)
+                self._record(key, reply)
         for note in self.endpoint.notes:
             self.ctx.event(note, "warning")
         self.endpoint.notes.clear()
         if not self.made:
             self.ctx.progress(self.job.settled())
 
-    def _came(self, key: Key, reply: Generation) -> None:
+    def _record(self, key: Key, reply: Generation) -> None:
         phase, before = self.flying.pop(key), self.job.rows[key]
         row, entry = record_reply(self.ctx, self.job, before, phase, reply, self.how)
         self.purse.spent(self.job, before, row)

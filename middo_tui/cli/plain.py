@@ -35,7 +35,7 @@ class Narrator:
     def __init__(self, echo: Echo, clock: Callable[[], float] = time.time) -> None:
         self._echo = echo
         self._clock = clock
-        self._said: dict[tuple[int, str], str] = {}
+        self._reported: dict[tuple[int, str], str] = {}
         self._progress: dict[tuple[int, str], int] = {}
         self._progress_at = 0.0
         self._first = True
@@ -65,8 +65,8 @@ class Narrator:
 
     def _stage(self, round: int, stage: StageView) -> None:
         key = (round, stage.name)
-        if stage.state != self._said.get(key, "pending"):
-            self._said[key] = stage.state
+        if stage.state != self._reported.get(key, "pending"):
+            self._reported[key] = stage.state
             if not (self._first and stage.state == "done"):
                 self._line(round, stage, _event(stage))
         now = self._clock()

@@ -70,7 +70,7 @@ class ReviewCounts(Struct, frozen=True):
     accepted: int = 0
     rejected: int = 0
     failed: int = 0
-    owed: int = 0
+    pending: int = 0
     edited: int = 0
     unchecked: int = 0
     refused: int = 0
@@ -235,7 +235,7 @@ _BY_HAND = (
 
 def _counts(db: sqlite3.Connection, round: int) -> ReviewCounts:
     found = {"edited": 0, "unchecked": 0}
-    names = {"proposed": "open", "merged": "accepted", "prompted": "owed"}
+    names = {"proposed": "open", "merged": "accepted", "owed": "pending", "prompted": "pending"}
     sql = (
         f"SELECT state, {_EDITED} AS edited, verdict IS NULL AND messages IS NOT NULL AS unchecked, count(*) AS n"  # noqa: S608
         " FROM rewrite r WHERE round=? GROUP BY 1, 2, 3"

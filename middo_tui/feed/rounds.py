@@ -189,7 +189,7 @@ class RoundsReader:
             db.close()
 
     def measure(self, post: Callable[[RoundsView], object], stop: Callable[[], bool]) -> None:
-        """Read what distributions are still owed, newest round first; ``post`` the view after each round.
+        """Read what distributions are still unread, newest round first; ``post`` the view after each round.
 
         Raises:
             StoreError: the store cannot be read.
@@ -197,9 +197,9 @@ class RoundsReader:
         db = reader(self.project)
         try:
             by_round = _by_round(db)
-            owed = _unread(by_round, self._shapes)
-            for round in sorted({round for round, _, _ in owed}, reverse=True):
-                for number, signal, finished in owed:
+            pending = _unread(by_round, self._shapes)
+            for round in sorted({round for round, _, _ in pending}, reverse=True):
+                for number, signal, finished in pending:
                     if stop():
                         return
                     if number == round:

@@ -78,11 +78,11 @@ def common(shapes: Mapping[int, Distribution]) -> dict[int, Bins]:
 
 def _tail(bins: Bins, share: float) -> float:
     """The edge of a part beyond which about ``share`` of the values lie (from below)."""
-    owed, width = sum(bins.counts) * share, (bins.high - bins.low) / len(bins.counts)
+    target, width = sum(bins.counts) * share, (bins.high - bins.low) / len(bins.counts)
     run = 0.0
     for at, count in enumerate(bins.counts):
         run += count
-        if run > owed:
+        if run > target:
             return bins.low + (at if share < 0.5 else at + 1) * width
     return bins.high
 

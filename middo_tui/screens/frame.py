@@ -101,10 +101,10 @@ class Framed(Screen[None]):
         super().__init__()
         self.project = project
         self.view = view
-        self._said: Notice | None = None
+        self._shown_notice: Notice | None = None
         self._waits = False  # what is said holds until it is done
         self._asked_in = ""  # the state of the run when it was asked for
-        self._owed = ""  # an action that was chosen by name, until it works here
+        self._deferred = ""  # an action that was chosen by name, until it works here
         self._dead = ""  # a key that does nothing now, while that is said
 
     # ------------------------------------------------------------------------- for subclasses
@@ -148,17 +148,17 @@ class Framed(Screen[None]):
 
     def do_soon(self, action: str) -> None:
         """Do ``action``, as soon as what it needs was read; the next key drops it."""
-        self._owed = action
-        self._do_owed()
-        row = next((row for row in self.shown_keys() if row.id == self._owed), None)
+        self._deferred = action
+        self._run_deferred()
+        row = next((row for row in self.shown_keys() if row.id == self._deferred), None)
         if row is not None:
             self.say(Notice(f"Unavailable here now: {row.help}", "dim"))
 
-    def _do_owed(self) -> None:
-        action = self._owed
+    def _run_deferred(self) -> None:
+        action = self._deferred
         row = next((row for row in self.KEYS if row.id == action), None)
         if action and self.there and (row is None or (row in self.shown_keys() and row.works(self.state()))):
-            self._owed = ""
+            self._deferred = ""
             self.say(Notice(""))
             self.app.call_later(self.app.run_action, action, self)
 
@@ -168,7 +168,7 @@ class Framed(Screen[None]):
             self.say(Notice(""))
         self.query_one(KeyBar).show(self._footer())
         self.query_one("#notice", Paragraph).show(self._notice())
-        self._do_owed()
+        self._run_deferred()
         cast(Shows, self.app).has_read()
 
     @property
@@ -216,8 +216,8 @@ class Framed(Screen[None]):
         A key that does nothing now says so: silence would look like a hung program. Where the screen says what to do
         instead, that stays.
         """
-        self._owed = ""
-        if self._said is not None:
+        self._deferred = ""
+        if self._shown_notice is not None:
             self.say(Notice(""))
         would = self.would(event.key)
         if would and self._notice().role not in ("decide", "bad"):
@@ -232,7 +232,7 @@ class Framed(Screen[None]):
     def show(self, view: LoopView, link: LinkState) -> None:
         """Paint what is new in ``view``."""
         if self.FOLLOWS_RUN and view.state != self.view.state and not self._waits:
-            self._said = None
+            self._shown_notice = None
         self.view = view
         if not self.there:  # pushed a moment ago (it resumes once it is there), or going
             return
@@ -242,7 +242,7 @@ class Framed(Screen[None]):
 
     def say(self, text: Notice) -> None:
         """Show a sentence in place of the screen's own."""
-        self._said, self._waits, self._dead = text if text.text else None, False, ""
+        self._shown_notice, self._waits, self._dead = text if text.text else None, False, ""
         self.query_one("#notice", Paragraph).show(self._notice())
 
     def answer(self, notice: Notice) -> None:
@@ -255,7 +255,7 @@ class Framed(Screen[None]):
     def _notice(self) -> Notice:
         if self.view.problem:
             return Notice(self.view.problem, "bad")
-        return self._said or self.own_notice()
+        return self._shown_notice or self.own_notice()
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
         own = tables.footer(tables.mine(self.shown_keys(), self.NAME), self.state())

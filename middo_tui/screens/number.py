@@ -54,10 +54,10 @@ class TypeNumber(ModalScreen[float | None]):
         """A rule, the question with what was typed, the keys."""
         with Vertical(id="entry"):
             yield Divider()
-            yield Paragraph(self._said())
+            yield Paragraph(self._question_line())
             yield KeyBar((("enter", "apply"), ("backspace", "delete"), ("esc", "back")))
 
-    def _said(self, wrong: str = "") -> Notice:
+    def _question_line(self, wrong: str = "") -> Notice:
         return Notice(f"{self._question} {self._typed}{CURSOR}  {wrong}".rstrip(), "bad" if wrong else "decide")
 
     def on_key(self, event: events.Key) -> None:
@@ -65,18 +65,18 @@ class TypeNumber(ModalScreen[float | None]):
         if event.character in ALLOWED:
             event.stop()
             self._typed = (self._typed + (event.character or ""))[:MOST]
-            self.query_one(Paragraph).show(self._said())
+            self.query_one(Paragraph).show(self._question_line())
 
     def action_shorten(self) -> None:
         """Take the last character back."""
         self._typed = self._typed[:-1]
-        self.query_one(Paragraph).show(self._said())
+        self.query_one(Paragraph).show(self._question_line())
 
     def action_take(self) -> None:
         """Close with the number, or say what is wrong with it."""
         value = number(self._typed)
         wrong = "Type a number such as 0.8." if value is None else self._check(value)
         if wrong:
-            self.query_one(Paragraph).show(self._said(wrong))
+            self.query_one(Paragraph).show(self._question_line(wrong))
         else:
             self.dismiss(value)

@@ -47,7 +47,7 @@ def progress(standing: ReviewBarState, width: int) -> Line:
 
 def _more(counts: ReviewCounts) -> list[Run]:
     """Numbers that are mostly nought."""
-    more = ((counts.edited, "✎", ""), (counts.owed, "↻", "decide"), (counts.failed, "failed", "warn"))
+    more = ((counts.edited, "✎", ""), (counts.pending, "↻", "decide"), (counts.failed, "failed", "warn"))
     return [Run(f"  {count:,} {sign}", role) for count, sign, role in more if count]
 
 

@@ -16,7 +16,7 @@ class SelectionFacts(Struct, frozen=True):
 
     ``before``: selected and size of the round before, None when there is none. ``again``: beyond a cut, but tried
     before; ``capped``: rewrites over the cap; both over all axes. ``overlaps``: letters of two or three axes and how
-    many samples they share. ``rewrites``: owed over all axes.
+    many samples they share. ``rewrites``: pending over all axes.
     """
 
     role: str

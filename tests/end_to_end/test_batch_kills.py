@@ -16,7 +16,7 @@ from engine.store.connect import reader
 from engine.store.rows import Rewrite
 from tests.end_to_end.test_secrets import KEY, VARIABLE, leaks
 from tests.support.batch_server import BatchServer
-from tests.support.pending_project import owing, teaches
+from tests.support.pending_project import teaches, with_pending_rewrites
 from tests.support.processes import cli, run_child, status
 
 REWRITES = 150
@@ -38,7 +38,7 @@ def test_no_call_is_given_away_twice(tmp_path: Path) -> None:
 
     with BatchServer(answer=teaches) as server:
         server.stands = second_look
-        home = owing(tmp_path / "P", server.url, REWRITES, batch=True)
+        home = with_pending_rewrites(tmp_path / "P", server.url, REWRITES, batch=True)
         came: list[tuple[int, int, int]] = []
         for at, before in TURNS:
             assert run_child(home, 0, "rewrite", die_at=at, before=before) == -9
@@ -67,7 +67,9 @@ def test_a_cancel_is_passed_on_and_the_key_is_nowhere(tmp_path: Path, monkeypatc
         server.stands = lambda batch: "completed" if server.took["cancel"] else "in_progress"
         server.share = 0.5
         server.watch = lambda step: looked.set() if step == "look" else None
-        home = owing(tmp_path / "P", server.url, 12, until=(0, "rewrite"), key_env=VARIABLE, batch=True, attempts=1)
+        home = with_pending_rewrites(
+            tmp_path / "P", server.url, 12, until=(0, "rewrite"), key_env=VARIABLE, batch=True, attempts=1
+        )
         worker = psutil.Process(launch.start(home))
         assert looked.wait(60)
         facts = status(home)["rounds"][0]["teacher"]["batch"]

@@ -14,7 +14,7 @@ from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import Rewrite
 from tests.support.chat_server import MODEL, Server
-from tests.support.pending_project import owing
+from tests.support.pending_project import with_pending_rewrites
 from tests.support.processes import cli
 
 VARIABLE, KEY = "MIDDO_TEST_TEACHER_KEY", "sk-recognisable-0123456789abcdef"
@@ -24,7 +24,7 @@ ROWS = 12
 
 def made(folder: Path, url: str) -> Path:
     """A project whose teacher wants a key, and whose worker has rewriting left to do."""
-    return owing(folder / "P", url, ROWS, until=(0, "rewrite"), key_env=VARIABLE, retries=0)
+    return with_pending_rewrites(folder / "P", url, ROWS, until=(0, "rewrite"), key_env=VARIABLE, retries=0)
 
 
 def work(home: Path) -> psutil.Process:

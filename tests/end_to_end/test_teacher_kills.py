@@ -8,7 +8,7 @@ from engine.store import read, teacher
 from engine.store.connect import reader
 from engine.store.rows import Rewrite
 from tests.support.chat_server import Server
-from tests.support.pending_project import owing, teaches
+from tests.support.pending_project import teaches, with_pending_rewrites
 from tests.support.processes import run_child
 
 REWRITES, IN_FLIGHT, KILL_AT = 100, 8, 60
@@ -16,7 +16,7 @@ REWRITES, IN_FLIGHT, KILL_AT = 100, 8, 60
 
 def test_no_finished_call_is_made_again(tmp_path: Path) -> None:
     with Server(pause_s=0.01, answer=teaches) as server:
-        home = owing(tmp_path / "P", server.url, REWRITES, concurrency=IN_FLIGHT)
+        home = with_pending_rewrites(tmp_path / "P", server.url, REWRITES, concurrency=IN_FLIGHT)
         assert run_child(home, 0, "rewrite", die_at=KILL_AT) == -9
         db = reader(home)
         saved = teacher.asked(db, 0)["calls"]

@@ -1,4 +1,4 @@
-"""Rounds whose owed rewrites go to a real batch server, and what must hold of them whatever happens on the way."""
+"""Rounds whose pending rewrites go to a real batch server, and what must hold of them whatever happens on the way."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def teach(made: tiny.Project, server: Server, **more: object) -> tiny.Project:
 
 
 def project(folder: Path, server: Server, **more: object) -> tiny.Project:
-    """Twelve samples, seven owed rewrites."""
+    """Twelve samples, seven pending rewrites."""
     return teach(seven(folder, ""), server, **more)
 
 

@@ -14,8 +14,10 @@ from tests.support.chat_server import MODEL
 ROW = '{{"instruction": "Name {0} things.", "input": "", "output": "Here are {0}."}}'
 
 
-def owing(home: Path, url: str, count: int, until: tuple[int, str] | None = None, **teacher: object) -> Path:
-    """Make ``home``, a project whose ``count`` samples are owed a rewrite each. ``teacher``: more of that section."""
+def with_pending_rewrites(
+    home: Path, url: str, count: int, until: tuple[int, str] | None = None, **teacher: object
+) -> Path:
+    """Make ``home``, a project whose ``count`` samples each have a pending rewrite. ``teacher``: more of it."""
     data = home.with_suffix(".jsonl")
     data.write_text("\n".join(ROW.format(i) for i in range(count)), encoding="utf-8")
     how = {"backend": "openai", "url": url, "model": MODEL} | teacher

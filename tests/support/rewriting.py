@@ -22,7 +22,7 @@ OWED = {"complexity": [1, 3, 5], "diversity": [2, 3], "quality": [0, 4]}
 
 
 def seven(folder: Path, extra: str = SMALL) -> tiny.Project:
-    """Twelve samples, seven owed rewrites."""
+    """Twelve samples, seven pending rewrites."""
     made = rounds.project(folder, 12, extra)
     rounds.signal(made, rounds.usual(12))
     owe(made, **OWED)

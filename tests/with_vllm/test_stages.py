@@ -37,8 +37,8 @@ def begin_again(project: Path, stage: str) -> None:
             columns = ", ".join(f"{name}=NULL" for name in (*RATING_COLUMNS, "quality", "digit_mass", "judge_error"))
             db.execute(f"UPDATE signal SET {columns}")
         if stage == "rewrite":
-            owed = [Rewrite(r.round, r.sample_id, r.axis, "owed") for r in context(project, "x").rows(Rewrite)]
-            write.upsert(db, owed)
+            pending = [Rewrite(r.round, r.sample_id, r.axis, "owed") for r in context(project, "x").rows(Rewrite)]
+            write.upsert(db, pending)
             db.execute("UPDATE rewrite SET verdict=NULL")
     db.close()
 

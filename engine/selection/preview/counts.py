@@ -44,7 +44,7 @@ class Count:
 
     ``beyond``: samples beyond the axis' limits, without those that a rewrite would lose something of. ``selected``:
     those of them that memory and cap leave, as the stage would store them. ``both``: selected on two axes.
-    ``rewrites``: owed per axis (a replaced sample once). ``again``: beyond, but not tried again (over all axes).
+    ``rewrites``: pending per axis (a replaced sample once). ``again``: beyond, but not tried again (over all axes).
     ``capped``: rewrites left out by ``select.max_share``.
     """
 
@@ -85,10 +85,10 @@ class Mixed:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The selection itself, as sets of samples: what is selected, what is owed, how many the cap left out."""
+    """The selection itself, as sets of samples: what is selected, what is pending, how many the cap left out."""
 
     selected: Mapping[Axis, BitMap]
-    owed: Mapping[Axis, BitMap]
+    pending: Mapping[Axis, BitMap]
     capped: int
 
 
@@ -156,19 +156,19 @@ class Preview:
         choice = self._capped(picked, rule)
         selected: Mapping[Axis, BitMap]
         if choice is None:
-            selected, owed = _samples(picked), self._owed(picked)
+            selected, pending = _samples(picked), self._pending(picked)
         else:
-            selected, owed = choice.selected, {axis: self._lengths(choice.owed[axis]) for axis in AXES}
+            selected, pending = choice.selected, {axis: self._lengths(choice.pending[axis]) for axis in AXES}
         return Count(
             size=self.size,
             beyond={axis: picked[axis].beyond for axis in AXES},
             selected={axis: len(selected[axis]) for axis in AXES},
             both={(a, b): selected[a].intersection_cardinality(selected[b]) for a, b in PAIRS},
             all_three=len(BitMap.intersection(*(selected[axis] for axis in AXES))),
-            rewrites={axis: owed[axis].rewrites for axis in AXES},
+            rewrites={axis: pending[axis].rewrites for axis in AXES},
             again=sum(one.beyond - len(one.samples) for one in picked.values()),
             capped=0 if choice is None else choice.capped,
-            teacher=forecast.project(owed, self._usage, self._requests, self.config),
+            teacher=forecast.project(pending, self._usage, self._requests, self.config),
         )
 
     def chosen(self, m: Mapping[Axis, float], rule: Rule = "sigma") -> Choice:
@@ -179,32 +179,32 @@ class Preview:
     def _once(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, BitMap]:
         """The rewrites before any cap: a replaced sample is rewritten for the first axis that selected it."""
         early, late = axes.replacing(self.config.merge.order)
-        owed = _samples(picked)
-        return {**owed, late: owed[late] - owed[early]}
+        pending = _samples(picked)
+        return {**pending, late: pending[late] - pending[early]}
 
     def _capped(self, picked: Mapping[Axis, _Picked], rule: Rule) -> Choice | None:
         """The choice where the cap holds; None where all that was picked is selected."""
         most = axes.most(self.config.select, self.size)
-        owed = self._once(picked)
-        total = sum(map(len, owed.values()))
+        pending = self._once(picked)
+        total = sum(map(len, pending.values()))
         if total <= most:
             return None
-        groups = [(owed[axis], ranks) for axis, ranks in zip(AXES, self._ranked(rule), strict=True)]
-        owed = dict(zip(AXES, smallest(groups, most), strict=True))
-        replaced = owed["complexity"] | owed["quality"]
-        selected = {a: picked[a].samples & (owed[a] if a == "diversity" else replaced) for a in AXES}
-        return Choice(selected, owed, total - most)
+        groups = [(pending[axis], ranks) for axis, ranks in zip(AXES, self._ranked(rule), strict=True)]
+        pending = dict(zip(AXES, smallest(groups, most), strict=True))
+        replaced = pending["complexity"] | pending["quality"]
+        selected = {a: picked[a].samples & (pending[a] if a == "diversity" else replaced) for a in AXES}
+        return Choice(selected, pending, total - most)
 
-    def _owed(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, PendingRewrites]:
+    def _pending(self, picked: Mapping[Axis, _Picked]) -> dict[Axis, PendingRewrites]:
         """The rewrites without a cap, with the lengths of their samples; what did not move is not summed again."""
         early, late = axes.replacing(self.config.merge.order)
         out: dict[Axis, PendingRewrites] = {}
         for axis in AXES:
             one, before = picked[axis], picked[early] if axis == late else None
-            if one.owed is None or one.before is not before:
+            if one.pending is None or one.before is not before:
                 left = one.samples if before is None else one.samples - before.samples
-                one.owed, one.before = self._lengths(left), before
-            out[axis] = one.owed
+                one.pending, one.before = self._lengths(left), before
+            out[axis] = one.pending
         return out
 
     def _lengths(self, of: BitMap) -> PendingRewrites:
@@ -314,13 +314,13 @@ class Preview:
 @dataclass(eq=False, slots=True)
 class _Picked:
     """The samples of one axis that are beyond ``limits`` and may be tried; ``beyond``: how many with those that may not
-    be tried. ``owed``: the rewrites left when ``before`` has taken its own.
+    be tried. ``pending``: the rewrites left when ``before`` has taken its own.
     """
 
     limits: tuple[float | None, ...]
     samples: BitMap
     beyond: int
-    owed: PendingRewrites | None = None
+    pending: PendingRewrites | None = None
     before: _Picked | None = None
 
 

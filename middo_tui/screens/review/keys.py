@@ -53,10 +53,10 @@ class ReviewState(Struct, frozen=True):
         """What enter would do: '' nothing, else a word for the footer."""
         counts, view = self.queue.counts, self.view
         idle = view.worker == "idle" and view.next is not None and self.queue.round == view.round
-        if not self.open or not idle or not counts.total + counts.owed:
+        if not self.open or not idle or not counts.total + counts.pending:
             return ""
-        if counts.owed:
-            return f"write {counts.owed:,} again"
+        if counts.pending:
+            return f"write {counts.pending:,} again"
         return "" if counts.open else "merge"
 
 

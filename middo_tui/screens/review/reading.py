@@ -64,7 +64,7 @@ class ReviewReading(Framed):
         self.rejecting = False
         self.listing = False
         self.split: bool | None = None  # None: as wide as the screen is
-        self._desk: ReviewRequests | None = None
+        self._requests: ReviewRequests | None = None
         self._listed = Query()
         self._asked: dict[Key, str] = {}
         self._under_way = 0
@@ -86,9 +86,9 @@ class ReviewReading(Framed):
 
     def on_screen_resume(self) -> None:
         """Looked at: follow the store."""
-        if self._desk is None:
-            self._desk = ReviewRequests(self._listed)
-            work = partial(self._desk.follow, self.project, self._post_queue)
+        if self._requests is None:
+            self._requests = ReviewRequests(self._listed)
+            work = partial(self._requests.follow, self.project, self._post_queue)
             self.run_worker(work, group="feed", thread=True, exclusive=True, exit_on_error=False)
         super().on_screen_resume()
 
@@ -102,9 +102,9 @@ class ReviewReading(Framed):
         self._stop_following()
 
     def _stop_following(self) -> None:
-        if self._desk is not None:
-            self._desk.close()
-            self._desk = None
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
 
     def _post_queue(self, queue: Queue, looks: int) -> None:
         self.post_message(QueueRead(queue, looks))
@@ -112,8 +112,8 @@ class ReviewReading(Framed):
     def list_anew(self, query: Query) -> None:
         """List something else; the cursor stays on its rewrite where that is listed too."""
         self._listed = query
-        if self._desk is not None:
-            self._desk.ask(query)
+        if self._requests is not None:
+            self._requests.ask(query)
 
     @property
     def query_now(self) -> Query:

@@ -95,9 +95,9 @@ class ReviewScreen(Moving):
         if not self._under_way and self._held is not None:
             keep_scroll, self._held = self._held, None
             self.paint(keep_scroll)
-        if self._desk is not None:
-            self._desk.look()
-            self._looks_wanted = self._desk.looks
+        if self._requests is not None:
+            self._requests.look()
+            self._looks_wanted = self._requests.looks
 
     def _seen(self, entries: Sequence[QueueEntry]) -> dict[Key, ReviewedVersion]:
         """What the person looks at: the state, and the text where one rewrite is looked at in full."""

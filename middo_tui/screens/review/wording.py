@@ -47,8 +47,8 @@ def _open(state: ReviewState) -> Notice:
             f"{busy} is at work on this round: decide on what has a verdict; texts can be changed after.", "dim"
         )
     if not counts.open and state.goes_on:
-        if counts.owed:
-            wait = f"{counts.owed:,} wait" if counts.owed > 1 else "1 waits"
+        if counts.pending:
+            wait = f"{counts.pending:,} wait" if counts.pending > 1 else "1 waits"
             return Notice(f"{wait} to be written again: {on} runs the teacher and comes back here.", "decide")
         again = f" {_texts(counts.unchecked)} checked again first." if counts.unchecked else ""
         return Notice(f"{_all(counts.total)}: {on} merges the accepted ones and goes on.{again}", "decide")

@@ -47,7 +47,7 @@ class ThresholdsScreen(ThresholdsReading):
     def _set(self, m: float) -> None:
         """Cut the axis at ``m`` sigmas."""
         self.m = {**self.m, self.axis: round(max(-MOST_SIGMAS, min(MOST_SIGMAS, m)), 6)}
-        self._said = None
+        self._shown_notice = None
         self._paint_cut()
         self._look_beside()
 
@@ -90,7 +90,7 @@ class ThresholdsScreen(ThresholdsReading):
 
     def _turn(self, by: int) -> None:
         self.axis = AXES[(AXES.index(self.axis) + by) % len(AXES)]
-        self._said = None
+        self._shown_notice = None
         self.query_one(MarginList).show(Margins(self.axis))
         self._paint_all()
 
@@ -103,7 +103,7 @@ class ThresholdsScreen(ThresholdsReading):
         """As config.toml has it."""
         if self._config is not None:
             self.m, self.rule = feed.configured(self._config), self._config.select.threshold
-            self._said = None
+            self._shown_notice = None
             self._paint_all()
 
     def action_mixture(self) -> None:
@@ -132,7 +132,7 @@ class ThresholdsScreen(ThresholdsReading):
 
     def _seek(self, work: Callable[[], T], take: Callable[[T], None]) -> None:
         """Have the preview look for two groups, which may take a second; no key moves the cut meanwhile."""
-        self._seeking, self._said = True, None
+        self._seeking, self._shown_notice = True, None
         self.state_changed()
         self._read("seek", work, take)
 

@@ -152,7 +152,7 @@ class CreateStep(Step):
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
-        self._said: tuple[str, ...] = ()
+        self._progress_lines: tuple[str, ...] = ()
 
     def compose(self) -> ComposeResult:
         """What is being done, line by line."""
@@ -178,8 +178,8 @@ class CreateStep(Step):
     @on(CreationProgress)
     def _doing(self, message: CreationProgress) -> None:
         message.stop()
-        self._said = (*self._said, message.text)
-        menu = Menu(tuple(Item(text, mark="·") for text in self._said), -1)
+        self._progress_lines = (*self._progress_lines, message.text)
+        menu = Menu(tuple(Item(text, mark="·") for text in self._progress_lines), -1)
         self.query_one(Choices).show(menu)
 
     def submit(self) -> None:

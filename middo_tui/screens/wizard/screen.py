@@ -105,7 +105,7 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         self.query_one("#too-small", Paragraph).show(Notice(text, "decide"))
 
     @on(StepNotice)
-    def _said(self, message: StepNotice) -> None:
+    def _show_notice(self, message: StepNotice) -> None:
         self._busy = message.busy
         if message.stops != self._stops:
             self._stops = message.stops
@@ -128,7 +128,7 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         await holder.mount(STEPS[at](self.draft))
 
     @on(ProjectCreated)
-    def _made(self, message: ProjectCreated) -> None:
+    def _project_created(self, message: ProjectCreated) -> None:
         self.app.exit(message.folder)
 
     @on(Input.Submitted)

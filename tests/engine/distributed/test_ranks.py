@@ -115,7 +115,7 @@ try:
     torch.distributed.all_reduce(torch.ones(1))
 except RuntimeError as error:
     print("ended:", "imed out" in str(error))
-print(list(ranks.spread(operator.neg, [1, 2, 3])))
+print(list(ranks.map_batches(operator.neg, [1, 2, 3])))
 ranks.dismiss()
 """
 

@@ -51,8 +51,8 @@ def test_writing_is_bound_by_memory_and_shares_the_weights_among_a_batch() -> No
 
 
 def test_a_quarter_is_rewritten_until_a_round_has_selected_some() -> None:
-    assert backend_advice.work("teacher", config(), ROWS).said == f"{round(100_000 * SELECTED):,} rewrites"
-    assert backend_advice.work("teacher", config(), replace(ROWS, selected=1234)).said == "1,234 rewrites"
+    assert backend_advice.work("teacher", config(), ROWS).amount == f"{round(100_000 * SELECTED):,} rewrites"
+    assert backend_advice.work("teacher", config(), replace(ROWS, selected=1234)).amount == "1,234 rewrites"
 
 
 @pytest.mark.parametrize("role", ["judge", "teacher"])

@@ -310,7 +310,7 @@ def test_nothing_that_dies_or_fails_takes_finished_tasks_with_it(tmp_path: Path,
     asked = (folder / "asked").read_text().split()
     assert {name: asked.count(name) for name in found} == dict.fromkeys(found, 12), "each was measured once"
     evaluate.run(one.ctx("evaluate"))
-    assert len((folder / "asked").read_text().split()) == len(asked), "nothing is owed"
+    assert len((folder / "asked").read_text().split()) == len(asked), "nothing is pending"
 
 
 def imported(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str, **names: str) -> Path:

@@ -100,13 +100,13 @@ def plain_choice(
     picks: Picks, bad: dict[Axis, Floats], order: list[str], most: int
 ) -> tuple[set[tuple[Axis, int]], dict[Axis, list[int]]]:
     """One rewrite per replaced sample, the worst first, one after the other."""
-    owed: list[tuple[Axis, int]] = []
+    pending: list[tuple[Axis, int]] = []
     replacing: list[Axis] = ["quality", "complexity"] if order[0] == "quality" else ["complexity", "quality"]
     for i in range(len(picks["quality"])):
-        owed += [(a, i) for a in replacing if picks[a][i]][:1]
-        owed += [("diversity", i)] if picks["diversity"][i] else []
-    owed.sort(key=lambda pair: (-bad[pair[0]][pair[1]], pair[1], AXES.index(pair[0])))
-    kept = set(owed[:most])
+        pending += [(a, i) for a in replacing if picks[a][i]][:1]
+        pending += [("diversity", i)] if picks["diversity"][i] else []
+    pending.sort(key=lambda pair: (-bad[pair[0]][pair[1]], pair[1], AXES.index(pair[0])))
+    kept = set(pending[:most])
     replaced = {i for a, i in kept if a != "diversity"}
     selected: dict[Axis, list[int]] = {
         a: [int(i) for i in np.flatnonzero(picks[a]) if ((a, i) in kept if a == "diversity" else i in replaced)]

@@ -26,7 +26,7 @@ from tests.support.rounds import Scripted, said
 
 @pytest.fixture
 def made(tmp_path: Path) -> tiny.Project:
-    """Twelve samples, seven owed rewrites."""
+    """Twelve samples, seven pending rewrites."""
     return seven(tmp_path)
 
 

@@ -29,7 +29,7 @@ def selected(made: rounds.tiny.Project, round: int = 0) -> dict[str, list[int]]:
     return {axis: sorted(places) for axis, places in out.items()}
 
 
-def owed(made: rounds.tiny.Project, round: int = 0) -> list[tuple[str, int]]:
+def pending(made: rounds.tiny.Project, round: int = 0) -> list[tuple[str, int]]:
     place = {s.id: s.seq for s in rounds.dataset(made, round)}
     return sorted((r.axis, place[r.sample_id]) for r in made.ctx("select", round).rows(Rewrite) if r.state == "owed")
 
@@ -39,7 +39,7 @@ def test_each_axis_takes_its_own(tmp_path: Path) -> None:
     rounds.signal(made, rounds.usual(40, s3=HARD, s7=SPARSE, s11=POOR))
     select.run(made.ctx("select"))
     assert selected(made) == {"complexity": [3], "diversity": [7], "quality": [11]}
-    assert owed(made) == [("complexity", 3), ("diversity", 7), ("quality", 11)]
+    assert pending(made) == [("complexity", 3), ("diversity", 7), ("quality", 11)]
     assert made.events() == ["selected complexity 1, diversity 1, quality 1 of 40 samples: 3 rewrites"]
     assert {t.signal: t.axis for t in made.ctx("select").rows(Threshold)} == {
         "loss_before": "complexity",
@@ -56,7 +56,7 @@ def test_a_sample_on_both_replacing_axes_is_rewritten_once(tmp_path: Path) -> No
     rounds.signal(made, rounds.usual(40, s3=BOTH, s7=SPARSE))
     select.run(made.ctx("select"))
     assert selected(made)["complexity"] == selected(made)["quality"] == [3]
-    assert owed(made) == [("diversity", 7), ("quality", 3)]
+    assert pending(made) == [("diversity", 7), ("quality", 3)]
     assert "both complexity and quality 1" in made.events()[0]
 
 
@@ -64,7 +64,7 @@ def test_the_order_says_for_which_axis(tmp_path: Path) -> None:
     made = rounds.project(tmp_path, 40, 'merge.order = ["complexity", "quality"]')
     rounds.signal(made, rounds.usual(40, s3=BOTH, s7=SPARSE))
     select.run(made.ctx("select"))
-    assert owed(made) == [("complexity", 3), ("diversity", 7)]
+    assert pending(made) == [("complexity", 3), ("diversity", 7)]
 
 
 def test_missing_signals_are_not_selected_on_that_axis(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_no_signal_at_all_selects_nothing_and_says_so(tmp_path: Path) -> None:
     made = rounds.project(tmp_path, 5)
     rounds.signal(made, [(None, None, None, None)] * 5)
     select.run(made.ctx("select"))
-    assert owed(made) == []
+    assert pending(made) == []
     assert sum("selected nothing" in line for line in made.events()) == 4
 
 
@@ -192,7 +192,7 @@ def test_the_cap_keeps_the_worst(tmp_path: Path) -> None:
     rounds.signal(made, rounds.usual(40, **odd))
     select.run(made.ctx("select"))
     assert selected(made)["complexity"] == [4, 5]
-    assert owed(made) == [("complexity", 4), ("complexity", 5)]
+    assert pending(made) == [("complexity", 4), ("complexity", 5)]
     assert "left out by select.max_share" in made.events()[0]
 
 

@@ -55,7 +55,7 @@ def selected(made: tiny.Project) -> dict[str, list[int]]:
     return {axis: sorted(place[row.sample_id] for row in rows if row.axis == axis) for axis in AXES}
 
 
-def owed(made: tiny.Project) -> list[tuple[str, int]]:
+def pending(made: tiny.Project) -> list[tuple[str, int]]:
     place = {s.id: s.seq for s in rounds.dataset(made)}
     return [(row.axis, place[row.sample_id]) for row in made.ctx("x").rows(Rewrite)]
 
@@ -77,7 +77,7 @@ def test_it_is_not_selected_on_any_axis_and_that_is_said(tmp_path: Path) -> None
     made = project(tmp_path)
     select.run(made.ctx("select"))
     assert selected(made) == {axis: [3, 4, 5] for axis in AXES}
-    assert {place for _, place in owed(made)} == {3, 4, 5}
+    assert {place for _, place in pending(made)} == {3, 4, 5}
     said = "3 samples past a threshold are not rewritten, as that would lose something"
     assert f"{said}: reasoning in a field of its own 1, tool calls 2" in made.events()
 
@@ -97,7 +97,7 @@ def test_the_preview_counts_what_the_stage_selects(tmp_path: Path) -> None:
     select.run(made.ctx("select"))
     stored = selected(made)
     assert dict(count.selected) == {axis: len(stored[axis]) for axis in AXES}
-    assert sum(count.rewrites.values()) == len(owed(made))
+    assert sum(count.rewrites.values()) == len(pending(made))
     ids = [s.id for s in rounds.dataset(made)]
     beyond, kept = preview.margin("quality", preview.configured["quality"], 40)
     assert not {near.id for near in (*beyond, *kept)} & set(ids[:3])

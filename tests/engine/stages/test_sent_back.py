@@ -22,7 +22,7 @@ __all__ = ["diagnosed"]  # a fixture
 
 @pytest.fixture
 def made(tmp_path: Path) -> tiny.Project:
-    """Twelve samples, seven owed rewrites."""
+    """Twelve samples, seven pending rewrites."""
     return seven(tmp_path)
 
 

@@ -37,10 +37,10 @@ def test_what_a_merge_brings_is_indexed_after_it_in_parts(db: sqlite3.Connection
     assert read.dataset(db, 1)[-5:] == born
     assert search.count_unindexed(db) == 5
     assert found(db, "new3") == []
-    owed = []
+    pending = []
     while search.index(db, part=2):
-        owed.append(search.count_unindexed(db))
-    assert owed == [3, 1, 0]
+        pending.append(search.count_unindexed(db))
+    assert pending == [3, 1, 0]
     assert [found(db, f"new{i}") for i in range(5)] == [[sample.id] for sample in born]
 
 

@@ -19,7 +19,7 @@ from tests.support.rounds import Scripted
 
 @pytest.fixture
 def made(tmp_path: Path) -> tiny.Project:
-    """Twelve samples, seven owed rewrites."""
+    """Twelve samples, seven pending rewrites."""
     return seven(tmp_path)
 
 
@@ -60,7 +60,7 @@ def test_money_is_capped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def capped(tmp_path: Path, cap: int) -> tiny.Project:
-    """Five owed rewrites, somebody who reviews, and a cap on the tokens."""
+    """Five pending rewrites, somebody who reviews, and a cap on the tokens."""
     made = rounds.project(tmp_path, 12, f"{SMALL}teacher.budget_tokens = {cap}\nteacher.max_new_tokens = 100")
     owe(made, complexity=[1, 3, 5], quality=[0, 4])
     return made

@@ -33,7 +33,7 @@ def replies(text: str) -> str:
 
 
 class Case:
-    """Three owed rewrites of equal length, and a teacher that is asked in one of the three ways."""
+    """Three pending rewrites of equal length, and a teacher that is asked in one of the three ways."""
 
     def __init__(self, folder: Path, server: Server, way: str, monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
         self.server, self.way = server, way

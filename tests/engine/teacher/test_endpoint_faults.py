@@ -50,7 +50,7 @@ def teaches(text: str) -> str:
 
 
 def project(folder: Path, server: Server, **more: object) -> tiny.Project:
-    """Forty rewrites owed, for one axis."""
+    """Forty pending rewrites, for one axis."""
     made = rounds.project(folder, ROWS)
     how = {"backend": "openai", "url": server.url, "model": MODEL, "concurrency": 16, "timeout_s": 2.0, "retries": 1}
     made.config = msgspec.structs.replace(made.config, teacher=msgspec.convert({**how, "attempts": 2, **more}, Teacher))

@@ -28,7 +28,7 @@ OWED = {"complexity": [0, 3, 6, 9], "diversity": [1, 4, 7], "quality": [2, 5, 8,
 
 
 def measured(folder: Path, model: Path, chats: Sequence[tuple[Message, ...]]) -> tiny.Project:
-    """A project whose samples' tokens are counted as the score stage counts them, with some rewrites owed."""
+    """A project whose samples' tokens are counted as the score stage counts them, with some pending rewrites."""
     made = tiny.Project(folder, tiny.make_config(model, "teacher.max_new_tokens = 512"), chats)
     rounds.open_round(made, 0)
     tokenizer = load_tokenizer(model)
@@ -96,11 +96,11 @@ def test_stage_and_thresholds_screen_say_the_same(tmp_path: Path, tiny_model: Pa
     ctx = made.ctx("rewrite")
     ahead = projected(ctx, RewriteJob.begin(ctx))
     seen = read_round(made.folder, 0, made.config)
-    owed = {
+    pending = {
         axis: PendingRewrites(
             len(OWED[axis]), *(int(seen.tokens[i][OWED[axis]].sum()) for i in (0, 1))
         )  # by place in the dataset
         for axis in AXES
     }
-    shown = forecast.project(owed, seen.usage, seen.requests, made.config)
+    shown = forecast.project(pending, seen.usage, seen.requests, made.config)
     assert (shown.calls, shown.tokens_in, shown.tokens_out) == (ahead.calls, ahead.tokens_in, ahead.tokens_out)

@@ -31,7 +31,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def project(folder: Path, server: Server, policy: str = UNATTENDED, cap: int = CAP, **more: object) -> tiny.Project:
-    """Seven owed rewrites; tries of a second, three of them."""
+    """Seven pending rewrites; tries of a second, three of them."""
     how = {"concurrency": 4, "retries": 2, "timeout_s": 1.0, "budget_tokens": cap, "max_new_tokens": 64} | more
     lines = "".join(f"teacher.{key} = {value}\n" for key, value in how.items())
     made = f'{policy}teacher.backend = "openai"\nteacher.url = "{server.url}"\nteacher.model = "{MODEL}"\n{lines}'

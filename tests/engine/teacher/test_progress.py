@@ -21,7 +21,7 @@ from tests.support.rounds import Scripted, said
 
 
 def real(folder: Path, model: Path) -> tiny.Project:
-    """Four owed rewrites of a random model, which gets none into the form."""
+    """Four pending rewrites of a random model, which gets none into the form."""
     config = tiny.make_config(model, "teacher.max_new_tokens = 40\nteacher.attempts = 2\nteacher.batch_size = 2")
     made = tiny.Project(folder, config, tiny.chats(6))
     (folder / "prompts").mkdir()

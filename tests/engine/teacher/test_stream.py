@@ -27,7 +27,7 @@ def teaches(text: str) -> str:
 
 
 def project(folder: Path, server: Server, **more: object) -> tiny.Project:
-    """Twelve samples, seven owed rewrites, ``server`` as the teacher."""
+    """Twelve samples, seven pending rewrites, ``server`` as the teacher."""
     settings = {"backend": "openai", "url": server.url, "model": MODEL, "concurrency": 4, "retries": 0} | more
     lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in settings.items())
     return seven(folder, f"[teacher]\n{lines}\n")

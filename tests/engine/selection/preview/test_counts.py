@@ -92,12 +92,12 @@ def test_counts_are_the_stages(
             assert both == int((chosen.selected[a] & chosen.selected[b]).sum())
         three = chosen.selected["complexity"] & chosen.selected["diversity"] & chosen.selected["quality"]
         assert found.all_three == int(three.sum())
-        assert found.rewrites == {a: int(chosen.owed[a].sum()) for a in AXES}
+        assert found.rewrites == {a: int(chosen.pending[a].sum()) for a in AXES}
         assert found.capped == chosen.capped
         assert found.again == sum(int((picks[a] & ~fresh[a]).sum()) for a in AXES)
         mine = preview.chosen({"complexity": c, "diversity": d, "quality": q})
         assert mine.selected == {a: members(chosen.selected[a]) for a in AXES}
-        assert mine.owed == {a: members(chosen.owed[a]) for a in AXES}
+        assert mine.pending == {a: members(chosen.pending[a]) for a in AXES}
 
 
 @settings(max_examples=150, deadline=None)
@@ -238,13 +238,13 @@ def test_a_stored_round_is_previewed_as_its_stage_selects(tmp_path: Path, extra:
         values[7], values[8] = (None, None, 0.5, 6.0), (2.0, 2.0, None, None)
         if round:
             stored.open_round(made, 1)
-            owed = made.ctx("select", 0).rows(Rewrite)
+            pending = made.ctx("select", 0).rows(Rewrite)
             made.ctx("rewrite", 0).save(
                 [
                     Rewrite(
                         0, r.sample_id, r.axis, "rejected", attempts=1, answer_attempts=1, tokens_in=30, tokens_out=20
                     )
-                    for r in owed[::3]
+                    for r in pending[::3]
                 ]
             )
         stored.signal(made, values, round)
