@@ -44,7 +44,7 @@ def supported() -> str | None:
     """Why this terminal cannot show the app, or None when it can."""
     term = os.environ.get("TERM", "")
     if term in ("", "dumb", "unknown"):
-        return f"The app needs a terminal that can move its cursor, and TERM is {term or 'not set'}."
+        return f"The app cannot run in this terminal: TERM is {term or 'not set'}."
     return None
 
 
@@ -55,8 +55,8 @@ SCREENS = {
 """Where each screen is; all but the Loop screen are imported when they are first looked at."""
 TRAIL = 20
 SLOW_S = 1.5
-SLOW = "Waiting for the database: another process is writing. What you press is done in order, none of it is lost."
-FULL = "The disk is full: waiting for space. What you press is done in order, none of it is lost."
+SLOW = "Waiting for the database: another process is writing to it. Your key presses are queued; none are lost."
+FULL = "The disk is full: waiting for free space. Your key presses are queued; none are lost."
 AGAIN_S = 0.5
 
 
@@ -193,8 +193,8 @@ class MiddoApp(BaseApp[int]):
         if self.screen is not self.framed:
             super().say_how_to_quit(words)
             return
-        goes_on = " The run goes on without it." if self.view.state in tables.RUNNING else ""
-        self.framed.say(Notice(f"{tables.press('app.leave')} quits the app.{goes_on}", "decide"))
+        continues = " The run continues in the background." if self.view.state in tables.RUNNING else ""
+        self.framed.say(Notice(f"Press {tables.press('app.leave')} to quit the app.{continues}", "decide"))
 
     def _open(self, name: str) -> Framed:
         module, _, attribute = SCREENS[name].partition(":")
@@ -248,7 +248,7 @@ class MiddoApp(BaseApp[int]):
                 place = f"{error.filename}: " if error.filename else ""
                 answer = Answered(Notice(clean(f"{place}{error.strerror or error}.").text, "bad"), None)
             except Exception as error:  # noqa: BLE001 - a fault of ours: said, and what was asked for next is done
-                said = f"{type(error).__name__}: {error}. This is a fault in middo-tui; please report it."
+                said = f"{type(error).__name__}: {error}. This is a bug in middo-tui; please report it."
                 answer = Answered(Notice(clean(said).text, "bad"), None)
         self.undone -= 1
         self.post_message(answer)

@@ -32,7 +32,7 @@ def kept_theme(name: str) -> str:
     Raises:
         ConfigError: it cannot be written.
     """
-    return f"Theme {name}: kept in {remember_theme(name)}."
+    return f"Theme set to {name}, saved in {remember_theme(name)}."
 
 
 class BaseApp(App[R]):
@@ -86,7 +86,7 @@ class BaseApp(App[R]):
 
     def action_help_quit(self) -> None:
         """ctrl-c, which ends most programs: say what ends this one."""
-        self.say_how_to_quit(Notice(f"{tables.name(tables.ALWAYS_LEAVES)} quits the app."))
+        self.say_how_to_quit(Notice(f"Press {tables.name(tables.ALWAYS_LEAVES)} to quit the app."))
 
     def key_ctrl_c(self) -> None:
         """The same in a question or an input: those know no bindings of the app."""

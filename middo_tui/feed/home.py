@@ -57,12 +57,12 @@ def _state(folder: Path) -> str:
     try:
         now = standing(folder)
     except (MiddoError, OSError) as error:
-        return f"cannot be read: {guard.one_line(str(error))}"
+        return f"unreadable: {guard.one_line(str(error))}"
     if not now.jobs:
-        return "nothing has run yet"
+        return "not started"
     round = max(job.round for job in now.jobs)
     newest = [job for job in now.jobs if job.round == round]
     closed = all(job.stage != "merge" and job.state == "done" for job in newest)  # a closing round merges nothing
     state = "done" if now.state == "idle" and closed else now.state
-    words = {"waiting": "your turn", "lost": "silent"}
+    words = {"waiting": "your turn", "lost": "not responding"}
     return f"{words.get(state, state)}, round {round}"

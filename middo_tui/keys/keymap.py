@@ -68,7 +68,7 @@ def check(wanted: Mapping[str, tuple[str, ...]]) -> Checked:
         key, one, other = clash
         refused = [id for id in (one, other) if taken.pop(id, None)]
         kept = " and ".join(f'"{id}"' for id in refused)
-        warnings.append(f'"{keys.name(key)}" would be {one} and {other} on one screen: {kept} keeps its usual key.')
+        warnings.append(f'"{keys.name(key)}" would be both {one} and {other}: {kept} keeps its default key.')
     also = {id: before[id] for ids in screens.values() for mine in taken for id in ids
             if mine in ids and id not in taken and set(before[id]) & set(before[mine])}  # fmt: skip
     return Checked(taken, also, tuple(f"{place}: {text}" for text in warnings))
@@ -101,11 +101,11 @@ def _known(wanted: Mapping[str, tuple[str, ...]], before: Remapped) -> tuple[Rem
         if id not in before:
             near = get_close_matches(id, before, n=1, cutoff=0.4)
             meant = f" Did you mean {near[0]}?" if near else ""
-            warnings.append(f'there is no "{id}".{meant} `middo-tui keys` lists them all.')
+            warnings.append(f'unknown action "{id}".{meant} `middo-tui keys` lists all actions.')
         elif None in names:
-            warnings.append(f'"{id}": there is no key called {said[names.index(None)]!r}.')
+            warnings.append(f'"{id}": unknown key {said[names.index(None)]!r}.')
         elif keys.ALWAYS_LEAVES in names:
-            warnings.append(f'"{id}": {keys.name(keys.ALWAYS_LEAVES)} always quits the app.')
+            warnings.append(f'"{id}": {keys.name(keys.ALWAYS_LEAVES)} always quits the app and cannot be remapped.')
         else:
             taken[id] = tuple(dict.fromkeys(name for name in names if name))
     return taken, warnings

@@ -55,24 +55,24 @@ ALWAYS_LEAVES = "ctrl+q"
 
 EVERYWHERE: tuple[Key[LoopView], ...] = (
     *(
-        Key(f"go('{name}')", (str(number),), f"The {name.capitalize()} screen.", word(name), always, quiet=True)
+        Key(f"go('{name}')", (str(number),), f"Go to the {name.capitalize()} screen.", word(name), always, quiet=True)
         for number, name in enumerate(SCREENS, start=1)
     ),
-    Key("back", ("escape",), "Back to the screen before.", word("back"), always, quiet=True),
-    Key("go('settings')", ("comma",), "The settings of the round and the theme.", word("settings"), always, quiet=True),
+    Key("back", ("escape",), "Go back to the previous screen.", word("back"), always, quiet=True),
+    Key("go('settings')", ("comma",), "Open the settings and the theme.", word("settings"), always, quiet=True),
     Key(
         "go('quarantine')",
         ("exclamation_mark",),
-        "The rows that could not be imported, and why.",
+        "Show the rows that could not be imported, and why.",
         word("quarantine"),
         always,
         quiet=True,
     ),
-    Key("palette", ("ctrl+p",), "Every command that works now, by name.", word("commands"), always, quiet=True),
+    Key("palette", ("ctrl+p",), "Open the command palette.", word("commands"), always, quiet=True),
     Key(
         "redraw",
         ("ctrl+l",),
-        "Paint everything anew, when something else wrote here.",
+        "Redraw the screen.",
         word("redraw"),
         always,
         quiet=True,
@@ -80,17 +80,17 @@ EVERYWHERE: tuple[Key[LoopView], ...] = (
     Key(
         "suspend",
         ("ctrl+z",),
-        "Back to the shell for a while; `fg` there returns.",
+        "Suspend to the shell; `fg` returns.",
         word("shell"),
         always,
         quiet=True,
     ),
-    Key("help", ("question_mark", "f1"), "This page.", word("help"), always),
+    Key("help", ("question_mark", "f1"), "Show this help.", word("help"), always),
     Key(
         id="leave",
         keys=("q", ALWAYS_LEAVES),
-        help="Quit the app. A run goes on without it.",
-        label=lambda view: "quit (the run goes on)" if view.state in RUNNING else "quit",
+        help="Quit the app. A run continues in the background.",
+        label=lambda view: "quit (run continues)" if view.state in RUNNING else "quit",
         works=always,
     ),
 )

@@ -49,12 +49,12 @@ def load(environ: Mapping[str, str] = os.environ, mouse: bool = True) -> Prefere
     place = folder(environ) / "config.toml"
     app = _table(place, "app", warnings)
     for name in app.keys() - set(KNOWN):
-        warnings.append(f"{place}: [app] has no {name!r}. There are {' and '.join(KNOWN)}.")
+        warnings.append(f"{place}: unknown key {name!r} in [app]. Known keys: {', '.join(KNOWN)}.")
     theme = _theme(environ.get("MIDDO_THEME", ""), "MIDDO_THEME", warnings)
     theme = theme or _theme(app.get("theme", ""), f"{place}: [app] theme", warnings)
     wanted = app.get("mouse", True)
     if not isinstance(wanted, bool):
-        warnings.append(f"{place}: [app] mouse is true or false, not {wanted!r}.")
+        warnings.append(f"{place}: [app] mouse must be true or false, not {wanted!r}.")
         wanted = True
     return Preferences(
         theme or fitting(environ), mouse and wanted, _keys(folder(environ) / "keys.toml", warnings), tuple(warnings)
@@ -79,15 +79,15 @@ def remember_theme(name: str, environ: Mapping[str, str] = os.environ) -> Path:
         old = place.read_text(encoding="utf-8") if place.exists() else ""
         text = _with_theme(old, name)
         if tomllib.loads(text)["app"]["theme"] != name:
-            raise ConfigError(f'{place}: [app] theme cannot be written there. Write theme = "{name}" yourself.')
+            raise ConfigError(f'{place}: could not set [app] theme. Edit the file and write theme = "{name}".')
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh = place.with_suffix(".toml.new")
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(place)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{place}: not valid TOML ({error}). The theme holds until you quit.") from None
+        raise ConfigError(f"{place}: not valid TOML ({error}). The theme lasts until you quit.") from None
     except OSError as error:
-        raise ConfigError(f"{place}: {error.strerror}. The theme holds until you quit.") from None
+        raise ConfigError(f"{place}: {error.strerror}. The theme lasts until you quit.") from None
     return place
 
 
@@ -116,16 +116,16 @@ def _table(place: Path, name: str, warnings: list[str]) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        warnings.append(f"{place}: not valid TOML: {error}. None of it is used.")
+        warnings.append(f"{place}: not valid TOML: {error}. The file is ignored.")
         return {}
     except OSError as error:
-        warnings.append(f"{place}: {error.strerror}. None of it is used.")
+        warnings.append(f"{place}: {error.strerror}. The file is ignored.")
         return {}
     for other in whole.keys() - {name}:
-        warnings.append(f"{place}: {other!r} is not known there; it has the table [{name}].")
+        warnings.append(f"{place}: unknown table {other!r}. The only table is [{name}].")
     found = whole.get(name, {})
     if not isinstance(found, dict):
-        warnings.append(f"{place}: {name} is not a table. Begin it with the line [{name}].")
+        warnings.append(f"{place}: {name} must be a table. Start it with the line [{name}].")
         return {}
     return found
 
@@ -138,7 +138,7 @@ def _theme(name: Any, where: str, warnings: list[str]) -> str:
     if name:
         near = get_close_matches(str(name), PALETTES, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""
-        warnings.append(f"{where}: there is no theme {name!r}.{meant} There are {', '.join(PALETTES)}.")
+        warnings.append(f"{where}: unknown theme {name!r}.{meant} Themes: {', '.join(PALETTES)}.")
     return ""
 
 
@@ -150,7 +150,7 @@ def _keys(place: Path, warnings: list[str]) -> dict[str, tuple[str, ...]]:
         if several and all(isinstance(key, str) and key for key in several):
             found[id] = several
         else:
-            warnings.append(f'{place}: "{id}" is a key or a list of keys, for example "{id}" = "x".')
+            warnings.append(f'{place}: "{id}" must be a key or a list of keys, for example "{id}" = "x".')
     return found
 
 

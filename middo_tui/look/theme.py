@@ -31,7 +31,7 @@ PALETTES: dict[str, Palette] = {
 ABOUT = {
     "middo": "dark",
     "middo-light": "light",
-    "middo-contrast": "high contrast, on black",
+    "middo-contrast": "high contrast on black",
     "middo-16": "the terminal's own 16 colours",
 }
 DEFAULT, SIXTEEN = "middo", "middo-16"

@@ -152,7 +152,7 @@ class Framed(Screen[None]):
         self._run_deferred()
         row = next((row for row in self.shown_keys() if row.id == self._deferred), None)
         if row is not None:
-            self.say(Notice(f"Unavailable here now: {row.help}", "dim"))
+            self.say(Notice(f"Unavailable right now: {row.help}", "dim"))
 
     def _run_deferred(self) -> None:
         action = self._deferred
@@ -197,7 +197,7 @@ class Framed(Screen[None]):
         self.set_class(small, "-small")
         self.set_class(height >= TALL, "-tall")
         self.set_class(width >= WIDE, "-wide")
-        text = f"This screen needs {LEAST[0]} x {LEAST[1]} cells; the terminal has {width} x {height}. Make it larger."
+        text = f"The terminal is {width}×{height}; at least {LEAST[0]}×{LEAST[1]} is needed. Enlarge the window."
         self.query_one("#too-small", Paragraph).show(Notice(text, "decide"))
 
     def on_screen_resume(self) -> None:
@@ -303,5 +303,5 @@ class Framed(Screen[None]):
     def action_leave(self) -> None:
         """Leave, and say in the shell what goes on."""
         at = quote(str(self.project))
-        words = f"The run goes on. Watch it: middo-tui {at}\nStop it: middo-tui pause {at}"
+        words = f"The run continues in the background. Watch it: middo-tui {at}\nPause it: middo-tui pause {at}"
         self.app.exit(0, message=Text(clean(words).text) if self.view.state in tables.RUNNING else None)

@@ -19,7 +19,7 @@ from middo_tui.widgets.paragraph import wrap
 LEGEND = " ".join(f"{mark} {state}" for state, mark in MARKS.items() if state != "interrupted")
 NUMBERED = " ".join(f"{number} {screen}" for number, screen in enumerate(SCREENS, start=1))
 ABOUT = (
-    "The run lives in its own process: leaving the app never stops it.",
+    "The run is a process of its own: quitting the app never stops it.",
     "Axes: C complexity (loss), D diversity (neighbours), Q quality (ratings).",
     LEGEND,
 )
@@ -31,11 +31,11 @@ MOST_ROWS = 4
 
 def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80) -> list[Line]:
     """The keys of the screen and of all screens, then what the signs mean."""
-    rows: list[Line] = [(Run(f" Keys of the {screen.capitalize()} screen", "strong"),)]
+    rows: list[Line] = [(Run(f" {screen.capitalize()} keys", "strong"),)]
     everywhere = mine(EVERYWHERE, "app")[len(SCREENS) :]
     column = max(COLUMN, *(len(_names(key)) + 1 for key in (*table, *everywhere)))
     rows += [row for key in table for row in _rows(key, column, width)]
-    rows += [(), (Run(" Keys of every screen", "strong"),), (Run(f"  {numbers():<{column}}", "key"), Run(NUMBERED))]
+    rows += [(), (Run(" Keys on every screen", "strong"),), (Run(f"  {numbers():<{column}}", "key"), Run(NUMBERED))]
     rows += [row for key in everywhere for row in _rows(key, column, width)]
     return [*rows, (), *((Run(f" {text}", "dim"),) for text in ABOUT)]
 

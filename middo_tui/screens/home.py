@@ -48,7 +48,7 @@ class HomeScreen(Screen[None]):
         super().__init__()
         self._found = found
         items = [Item(guard.one_line(one.folder.name), one.state, _ago(now - one.used)) for one in found]
-        self._menu = Menu((*items, Item("new project", "from a dataset of yours, step by step", mark="+")), column=28)
+        self._menu = Menu((*items, Item("new project", "from your dataset, step by step", mark="+")), column=28)
 
     def compose(self) -> ComposeResult:
         """What this is, the projects, the keys."""

@@ -116,7 +116,7 @@ def filtered(found: list[Command], typed: str) -> list[Command]:
 def menu(found: list[Command]) -> Menu:
     """The commands as rows."""
     items = tuple(Item(command.name, command.text, command.key) for command in found)
-    return Menu(items, column=22, empty="Nothing of that name works now. esc goes back.")
+    return Menu(items, column=22, empty="No available command matches. Press esc to go back.")
 
 
 class Palette(ModalScreen[Command | None]):

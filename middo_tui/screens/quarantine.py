@@ -23,6 +23,7 @@ from middo_tui.screens.frame import Framed
 from middo_tui.screens.quarantine_keys import KEYS, QuarantineState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.paragraph import Paragraph
@@ -73,10 +74,11 @@ def load(project: Path, only: str) -> QuarantineView:
 def summary(found: QuarantineView) -> str:
     """How many rows there are, of which reason."""
     if not found.only:
-        many = f", {len(found.reasons)} reasons" if len(found.reasons) > 1 else ""
-        return f"Quarantine · {found.count:,} rows could not be imported{many}"
+        many = f", for {len(found.reasons)} reasons" if len(found.reasons) > 1 else ""
+        return f"Quarantine · {counted(found.count, 'row')} could not be imported{many}"
     at = next(n for n, reason in enumerate(found.reasons, start=1) if reason.reason == found.only)
-    return f"Quarantine · reason {at} of {len(found.reasons)} · {found.count:,} rows: {guard.one_line(found.only, 200)}"
+    rows, reason = counted(found.count, "row"), guard.one_line(found.only, 200)
+    return f"Quarantine · reason {at} of {len(found.reasons)} · {rows}: {reason}"
 
 
 class QuarantineScreen(Framed):
@@ -126,7 +128,7 @@ class QuarantineScreen(Framed):
             for row in message.found.rows
         )
         at = min(self._menu.at, max(0, len(items) - 1)) if same else 0
-        self._menu = Menu(items, at, COLUMN, "Every row was imported.")
+        self._menu = Menu(items, at, COLUMN, "No rows in quarantine: every row was imported.")
         self.query_one("#summary", Paragraph).show(Notice(summary(message.found), "strong"))
         self._moved()
 
@@ -147,7 +149,7 @@ class QuarantineScreen(Framed):
             return Notice(self._found.problem, "bad")
         if self._found.count > len(self._found.rows):
             command = f"middo-tui quarantine {quote(str(self.project))} --limit 0"
-            return Notice(f"The first {MOST:,} rows. All: {guard.one_line(command)}", "dim")
+            return Notice(f"Only the first {MOST:,} rows are shown. To list all: {guard.one_line(command)}", "dim")
         return Notice("")
 
     # ---------------------------------------------------------------------------------- the keys

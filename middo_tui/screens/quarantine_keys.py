@@ -23,18 +23,24 @@ def _reasons(state: QuarantineState) -> bool:
 
 
 KEYS: tuple[Key[QuarantineState], ...] = (
-    Key("next_reason", ("tab", "right_square_bracket"), "Only rows of the next reason.", word("next reason"), _reasons),
+    Key(
+        "next_reason",
+        ("tab", "right_square_bracket"),
+        "Show rows with the next reason.",
+        word("next reason"),
+        _reasons,
+    ),
     Key(
         id="previous_reason",
         keys=("shift+tab", "left_square_bracket"),
-        help="Only rows of the reason before.",
-        label=word("reason before"),
+        help="Show rows with the previous reason.",
+        label=word("previous reason"),
         works=_reasons,
         quiet=True,
     ),
-    Key("down", ("down", "j"), "The next row.", word("next"), _some, quiet=True),
-    Key("up", ("up", "k"), "The row before.", word("before"), _some, quiet=True),
-    Key("page_down", ("pagedown", "ctrl+d"), "A page down.", word("page"), _some, quiet=True),
-    Key("page_up", ("pageup", "ctrl+u"), "A page up.", word("page"), _some, quiet=True),
-    Key("again", ("r",), "Read the quarantine again.", word("read again"), always, quiet=True),
+    Key("down", ("down", "j"), "Go to the next row.", word("next"), _some, quiet=True),
+    Key("up", ("up", "k"), "Go to the previous row.", word("previous"), _some, quiet=True),
+    Key("page_down", ("pagedown", "ctrl+d"), "Page down.", word("page"), _some, quiet=True),
+    Key("page_up", ("pageup", "ctrl+u"), "Page up.", word("page"), _some, quiet=True),
+    Key("again", ("r",), "Reload the quarantine.", word("reload"), always, quiet=True),
 )

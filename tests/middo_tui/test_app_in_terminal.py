@@ -153,10 +153,10 @@ def test_the_link_gauge_shows_the_answer_time(tmp_path: Path, opened: Callable[.
 def test_leaving_a_run_says_that_it_goes_on(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     stores.running(tmp_path / "p")
     terminal = opened(tmp_path / "p")
-    terminal.wait_for("quit (the run goes on)")
+    terminal.wait_for("quit (run continues)")
     leave(terminal)
     said = terminal.seen.replace(b"\r\n", b"")
-    assert f"The run goes on. Watch it: middo-tui {tmp_path / 'p'}".encode() in said
+    assert f"The run continues in the background. Watch it: middo-tui {tmp_path / 'p'}".encode() in said
 
 
 @pytest.mark.parametrize("hangup", [signal.SIG_DFL, signal.SIG_IGN], ids=["plain", "nohup"])
@@ -177,7 +177,7 @@ def test_a_dropped_line_ends_the_app_and_nothing_else(
 def test_no_color_sends_no_colour(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     stores.running(tmp_path / "p")
     terminal = opened(tmp_path / "p", env={"NO_COLOR": "1"})
-    terminal.wait_for("quit (the run goes on)")
+    terminal.wait_for("quit (run continues)")
     leave(terminal)
     assert not re.search(rb"\x1b\[[0-9;]*(?:38|48);", terminal.seen)
     assert not re.search(rb"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|4[0-7]|9[0-7])m", terminal.seen)

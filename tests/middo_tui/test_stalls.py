@@ -179,7 +179,7 @@ async def test_a_decision_outlasts_a_lock_that_is_longer_than_sqlite_waits(
         await until(pilot, "#1000")
         other.execute("BEGIN IMMEDIATE")
         await pilot.press("a", "r", "r")
-        await until(pilot, "none of it is lost")
+        await until(pilot, "none are lost")
         while app.undone < 2:
             await pilot.pause(0.01)
         other.execute("ROLLBACK")
@@ -199,7 +199,7 @@ async def test_what_was_not_done_when_the_app_was_left_is_counted(
     async with app.run_test(size=(80, 24)) as pilot:
         store.db.execute("BEGIN IMMEDIATE")
         await pilot.press("p")
-        await until(pilot, "none of it is lost")
+        await until(pilot, "none are lost")
     assert app.undone == 1
     store.db.execute("ROLLBACK")
     assert read.plan(store.db).want == "run"

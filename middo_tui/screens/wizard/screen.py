@@ -101,7 +101,7 @@ class WizardScreen(Screen[None], inherit_bindings=False):
         """Under the least size there is only a word about it."""
         width, height = event.size
         self.set_class(width < LEAST[0] or height < LEAST[1], "-small")
-        text = f"This screen needs {LEAST[0]} x {LEAST[1]} cells; the terminal has {width} x {height}. Make it larger."
+        text = f"The terminal is {width}×{height}; at least {LEAST[0]}×{LEAST[1]} is needed. Enlarge the window."
         self.query_one("#too-small", Paragraph).show(Notice(text, "decide"))
 
     @on(StepNotice)

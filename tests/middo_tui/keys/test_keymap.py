@@ -58,16 +58,16 @@ def test_keys_may_be_written_as_they_are_read(said: str, means: str | None) -> N
 def test_a_key_a_list_and_an_id_without_quotes(tmp_path: Path) -> None:
     found = load(tmp_path, '[keys]\n"loop.pause" = "x"\nloop.cancel = ["k", "ctrl-x"]\nloop.auto = 3\n')
     assert found.keys == {"loop.pause": ("x",), "loop.cancel": ("k", "ctrl-x")}
-    assert '"loop.auto" is a key or a list of keys' in found.warnings[0]
+    assert '"loop.auto" must be a key or a list of keys' in found.warnings[0]
 
 
 def test_unknown_ids_name_the_file_and_the_nearest_one() -> None:
     found = check({"loop.puase": ("x",), "nonsense": ("y",), "loop.step": ("no-key",)})
     assert found.keys == {}
     assert all(text.startswith(f"{preferences.folder() / 'keys.toml'}: ") for text in found.warnings)
-    assert 'there is no "loop.puase". Did you mean loop.pause?' in found.warnings[0]
+    assert 'unknown action "loop.puase". Did you mean loop.pause?' in found.warnings[0]
     assert "middo-tui keys" in found.warnings[1]
-    assert "no key called 'no-key'" in found.warnings[2]
+    assert "unknown key 'no-key'" in found.warnings[2]
 
 
 @pytest.mark.parametrize("wanted", [

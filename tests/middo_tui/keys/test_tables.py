@@ -83,7 +83,7 @@ def test_when_everything_is_decided_enter_merges() -> None:
 
 
 def test_leaving_a_run_says_that_it_goes_on() -> None:
-    assert tables.footer(tables.EVERYWHERE, STATES["running"])[-1] == ("q", "quit (the run goes on)")
+    assert tables.footer(tables.EVERYWHERE, STATES["running"])[-1] == ("q", "quit (run continues)")
     assert tables.footer(tables.EVERYWHERE, STATES["paused"])[-1] == ("q", "quit")
 
 

@@ -138,11 +138,11 @@ def test_the_file_decides_and_the_environment_before_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "says"), [
     ('[app]\ntheme = "midd-light"', "Did you mean middo-light?"),
-    ('[app]\nmouse = "no"', "mouse is true or false, not 'no'"),
-    ("[app]\ncolour = 1", "[app] has no 'colour'"),
+    ('[app]\nmouse = "no"', "mouse must be true or false, not 'no'"),
+    ("[app]\ncolour = 1", "unknown key 'colour' in [app]"),
     ("[app", "not valid TOML"),
-    ("app = 3", "is not a table"),
-    ("[keys]", "'keys' is not known there"),
+    ("app = 3", "must be a table"),
+    ("[keys]", "unknown table 'keys'"),
 ])  # fmt: skip
 def test_a_mistake_in_the_file_is_said_and_the_rest_is_used(tmp_path: Path, text: str, says: str) -> None:
     found = preferences.load(write(tmp_path, text))
@@ -174,7 +174,7 @@ def test_a_chosen_theme_is_remembered_and_the_rest_of_the_file_stays(tmp_path: P
 
 def test_a_broken_file_is_not_overwritten(tmp_path: Path) -> None:
     environ = write(tmp_path, "[app\n")
-    with pytest.raises(ConfigError, match="holds until you quit"):
+    with pytest.raises(ConfigError, match="lasts until you quit"):
         preferences.remember_theme("middo-light", environ)
     assert (tmp_path / "middo-tui" / "config.toml").read_text(encoding="utf-8") == "[app\n"
 
@@ -205,7 +205,7 @@ def colour_codes(seen: bytes) -> set[str]:
 def test_a_terminal_of_sixteen_colours_gets_its_own(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     stores.running(tmp_path / "p")
     terminal = opened(tmp_path / "p", TERM="linux", COLORTERM="")
-    terminal.wait_for("quit (the run goes on)")
+    terminal.wait_for("quit (run continues)")
     terminal.send(b"q")
     assert terminal.wait() == 0
     codes = colour_codes(terminal.seen)
@@ -228,7 +228,7 @@ def test_without_the_mouse_nothing_about_it_is_sent(
     write(tmp_path / "config", file)
     stores.running(tmp_path / "p")
     terminal = opened(tmp_path / "p", *options)
-    terminal.wait_for("quit (the run goes on)")
+    terminal.wait_for("quit (run continues)")
     terminal.send(b"q")
     terminal.wait()
     assert (mouse_sequences(terminal.seen) > 0) is wanted

@@ -44,7 +44,7 @@ def test_the_last_used_is_the_first_and_each_says_how_it_stands(here: Path) -> N
     assert [one.folder.name for one in found] == ["newer", "older", "broken"]
     assert found[0].state == "failed, round 0"
     assert found[1].state == "your turn, round 0"
-    assert found[2].state.startswith("cannot be read: ")
+    assert found[2].state.startswith("unreadable: ")
     assert inside_project(here / "older" / "exports")
     assert not inside_project(here / "data")
 

@@ -86,7 +86,7 @@ async def test_a_running_round_is_all_there(tmp_path: Path, size: tuple[int, int
         "35.6 ±1.3",
         "checkpoint saved",
         "p pause",
-        "q quit (the run goes on)",
+        "q quit (run continues)",
     )
     assert [part for part in parts if part not in text] == []
     assert max(len(row) for row in text.split("\n")) <= size[0]
@@ -137,7 +137,7 @@ async def test_too_small_a_terminal_is_told_so(tmp_path: Path, size: tuple[int, 
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         text = screen_text(app)
-        assert "needs" in text
+        assert "is needed" in text
         assert "● running" not in text
         await pilot.resize_terminal(80, 24)
         await pilot.pause()

@@ -16,7 +16,7 @@ from tests.support.stores import Store
 
 @pytest.mark.parametrize(("error", "said"), [
     (OSError(30, "Read-only file system", "/mnt/exports"), "/mnt/exports: Read-only file system."),
-    (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero. This is a fault in middo-tui"),
+    (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero. This is a bug in middo-tui"),
 ])  # fmt: skip
 async def test_whatever_goes_wrong_is_said_and_the_next_thing_asked_for_is_done(
     tmp_path: Path, error: Exception, said: str

@@ -108,7 +108,7 @@ async def test_a_theme_is_chosen_and_kept(tmp_path: Path, monkeypatch: pytest.Mo
         await pilot.pause()
         await settle(pilot)
         assert app.theme == "middo-contrast"
-        assert "Theme middo-contrast: kept in" in screen_text(app)
+        assert "Theme set to middo-contrast, saved in" in screen_text(app)
     theme.use(theme.DEFAULT)
     assert (tmp_path / "config" / "middo-tui" / "config.toml").exists()
 
@@ -119,7 +119,7 @@ async def test_escape_does_nothing_and_nothing_fits_says_so(tmp_path: Path) -> N
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+p", *"zzz")
         await pilot.pause()
-        assert "Nothing of that name works now" in screen_text(app)
+        assert "No available command matches" in screen_text(app)
         await pilot.press("enter")
         await pilot.pause()
         assert app.screen is app.loop
@@ -148,5 +148,5 @@ async def test_what_does_not_work_there_says_so(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+p", *"lineage: review", "enter")
-        await until(pilot, "Unavailable here now: The rewrite that made it")
+        await until(pilot, "Unavailable right now: The rewrite that made it")
         assert app.framed.NAME == "lineage"

@@ -29,14 +29,14 @@ async def test_rows_by_reason(folder: Path) -> None:
     app = MiddoApp(folder)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("exclamation_mark")
-        await until(pilot, "3 rows could not be imported, 2 reasons")
+        await until(pilot, "3 rows could not be imported, for 2 reasons")
         text = screen_text(app)
         assert "▸  a.json, row 10" in text
         assert '{"instruction": "Say 0.", "input": "", "output": ""}' in text
         await pilot.press("tab")
         await until(pilot, "reason 1 of 2 · 2 rows: empty response")
         await pilot.press("tab")
-        await until(pilot, "reason 2 of 2 · 1 rows: input is a number, expected text")
+        await until(pilot, "reason 2 of 2 · 1 row: input is a number, expected text")
         assert "a.json, row 12" in screen_text(app)
         assert "\x1b" not in screen_text(app)
         await pilot.press("shift+tab", "j")
@@ -51,7 +51,7 @@ async def test_without_rows_it_says_so(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "P")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("exclamation_mark")
-        await until(pilot, "Every row was imported.")
+        await until(pilot, "every row was imported.")
         await pilot.press("tab")
         await until(pilot, "tab is unavailable here")
 

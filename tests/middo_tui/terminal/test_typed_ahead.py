@@ -111,9 +111,9 @@ async def test_ctrl_c_says_what_quits(tmp_path: Path) -> None:
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await pilot.press("ctrl+c")
         await pilot.pause()
-        assert "q quits the app. The run goes on without it." in screen_text(app)
+        assert "Press q to quit the app. The run continues in the background." in screen_text(app)
         await pilot.press("ctrl+p")
         await pilot.pause()
         await pilot.press("ctrl+c")
         await pilot.pause()
-        assert "ctrl-q quits the app." in screen_text(app)
+        assert "Press ctrl-q to quit the app." in screen_text(app)
