@@ -10,6 +10,7 @@
   and ends, and whether anything was lost: then the next form is tried. The strings are put back and compared with what
   the template makes of the real form, so text of the data that spells a special token stays text. A row that its
   template rewrites is cut by prefixes (``prefix_spans``) or refused.
+- ``loss_mask`` says which tokens are learned: those that share a character with an answer's place in the text.
 - ``tokenizer`` sees that every reply has an end that can be learned: where the template's end of turn is no token of
   the tokenizer, turns end with its end of text instead, also in the template that is saved with the tokenizer.
 - Whether a reply begins with reasoning is passed to the template per row, by its last answer, and to generation

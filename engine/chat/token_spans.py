@@ -1,14 +1,12 @@
-"""Pieces of a rendered conversation -> tokens, and which of them lie in given spans of its text."""
+"""Pieces of a rendered conversation -> token ids, and the span of its text that each token covers."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
 from typing import Any
 
 Span = tuple[int, int]
 Pieces = list[tuple[str, bool]]
-"""Text, and whether it is a turn's own text."""
+"""[(text, is_content)]: ``is_content`` is True for what a turn says, False for what the template puts around it."""
 
 
 def encode(tokenizer: Any, pieces: Pieces) -> tuple[list[int], list[int], list[int]]:
@@ -31,18 +29,6 @@ def encode(tokenizer: Any, pieces: Pieces) -> tuple[list[int], list[int], list[i
             ends.append(end)
         base += len(piece)
     return ids, begins, ends
-
-
-def covered(begins: list[int], ends: list[int], spans: Iterable[Span]) -> list[bool]:
-    """Which tokens share a character with one of ``spans``; one without width is where the token before it is."""
-    out = [False] * len(ends)
-    for start, stop in spans:
-        first, last = bisect_right(ends, start), bisect_left(begins, stop)
-        while first < last < len(ends) and begins[last] == ends[last]:
-            last += 1
-        if first < last:
-            out[first:last] = [True] * (last - first)
-    return out
 
 
 def ids_of(tokenizer: Any, text: str, is_content: bool) -> list[int]:
