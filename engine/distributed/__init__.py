@@ -14,7 +14,7 @@ GPUs, gloo on a CPU and for everything that is not a tensor.
 - What one process raises ends all. ``torchrun`` says which rank failed and why. A process that only noticed a lost
   connection waits to be ended, so that the cause is named and not the symptom.
 - torchrun closes inherited files and gives each rank a session of its own, so the ranks fetch the lock and the death
-  pipe from their launcher over a socket (``lifeline``).
+  pipe from their launcher over a socket (``engine.processes.death_pipe``).
 - What the processes send each other stays on the loopback interface. torchrun's own rendezvous, two ports without a
   password, listens on every interface while they run.
 - ``sharding`` reads an accelerate config (FSDP, DeepSpeed) and refuses without torch; ``accelerate_env`` makes the

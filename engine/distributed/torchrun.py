@@ -17,8 +17,8 @@ from typing import Any
 
 from engine.config import schema as configs
 from engine.distributed import sharding
-from engine.distributed.lifeline import die_with, hand_out
 from engine.errors import MiddoError
+from engine.processes.death_pipe import kill_group_on_close, share_files
 
 RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
 NO_SPACE = 75  # the exit code of a child that found the disk full: it is started again when there is space
@@ -49,7 +49,7 @@ def spread_training(project: Path) -> None:
 def main(argv: list[str]) -> int:
     """Entry: 0 when all processes ended well, RANK_FAILED when one did not."""
     processes, child, death, lock = int(argv[0]), argv[1:4], int(argv[4]), int(argv[5])
-    die_with(death)
+    kill_group_on_close(death)
     try:
         if "train" in argv[3].split(","):
             spread_training(Path(argv[1]))
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
 
     with tempfile.TemporaryDirectory(prefix="middo-") as folder:
         ties = Path(folder) / "ties"
-        kept = hand_out(ties, [death, lock], processes)
+        kept = share_files(ties, [death, lock], processes)
         how = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
         try:
             run.main([*how, "-m", "engine.runtime.run_stage", *child, str(ties)])

@@ -26,12 +26,12 @@ from typing import Any
 import msgspec
 
 from engine.config.schema import Evaluate, Model
-from engine.distributed.lifeline import die_with
 from engine.errors import MiddoError, StageError
 from engine.evaluation.reply_cache import Replies
 from engine.evaluation.task_index import main_metric
 from engine.evaluation.team import Team
 from engine.models.locate import ModelRef
+from engine.processes.death_pipe import kill_group_on_close
 
 EVERY_S = 0.5
 
@@ -109,7 +109,7 @@ Tell = Callable[[Report], None]
 def main(argv: list[str]) -> int:
     """Entry of the process."""
     job = msgspec.json.decode(argv[0].encode(), type=EvaluationJob)
-    die_with(int(argv[1]))
+    kill_group_on_close(int(argv[1]))
     with os.fdopen(int(argv[2]), "wb", buffering=0) as pipe:
         measure(job, lambda report: _write(pipe, report))
     return 0

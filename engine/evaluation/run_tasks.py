@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import islice
@@ -35,6 +34,7 @@ from engine.evaluation import task_index
 from engine.evaluation.harness import At, EvaluationJob, Failed, Planned, Report, TaskResult
 from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
+from engine.processes.death_pipe import kill_group
 from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import EvalScore, Row, TaskItem
@@ -197,8 +197,7 @@ class _Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(ProcessLookupError):  # also what it started and left behind
-            os.killpg(self.process.pid, signal.SIGKILL)
+        kill_group(self.process.pid)
         self.process.wait()
         os.close(self.alive)
         os.close(self.reports)

@@ -1,8 +1,12 @@
-"""What ties a child to its worker: the lock that it keeps, and the pipe by whose end it learns that the worker is gone.
+"""What kills a child with its worker: the death pipe.
 
-A child of one process inherits both. torchrun closes inherited files and puts every process into a session of its own,
-so its processes fetch them from their launcher over a socket, and the socket's end tells them that the launcher is
-gone.
+The worker keeps the write end of a pipe and each child inherits the read end. However the worker ends, also by SIGKILL,
+the kernel closes the write end, and the child kills its own process group. The worker in turn kills what a child leaves
+behind in that group.
+
+A child of one process inherits the pipe and the project's lock. torchrun closes inherited files and puts every process
+into a session of its own, so its processes receive them from their launcher over a socket, and the socket's end tells
+them that the launcher is gone.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 
-def die_with(fd: int) -> None:
+def kill_group_on_close(fd: int) -> None:
     """Kill this process group when the other end of ``fd`` closes."""
 
     def wait() -> None:
@@ -25,7 +30,13 @@ def die_with(fd: int) -> None:
     threading.Thread(target=wait, name="death-pipe", daemon=True).start()
 
 
-def hand_out(path: Path, fds: Sequence[int], times: int) -> list[socket.socket]:
+def kill_group(group: int) -> None:
+    """Kill what a child left behind in its process group, e.g. vLLM's engine, which would keep the GPU's memory."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def share_files(path: Path, fds: Sequence[int], times: int) -> list[socket.socket]:
     """Give copies of the open files ``fds`` to ``times`` processes that ask at the socket ``path``, in a thread.
 
     Returns the connections, to be kept for as long as those processes are to live; the list fills as they ask.
@@ -42,12 +53,12 @@ def hand_out(path: Path, fds: Sequence[int], times: int) -> list[socket.socket]:
                 kept.append(connection)
                 socket.send_fds(connection, [b"!"], fds)
 
-    threading.Thread(target=serve, name="hand-out", daemon=True).start()
+    threading.Thread(target=serve, name="share-files", daemon=True).start()
     return kept
 
 
-def fetch(path: Path, count: int) -> tuple[socket.socket, list[int]]:
-    """The connection to the launcher at ``path`` and ``count`` open files that it handed out."""
+def receive_files(path: Path, count: int) -> tuple[socket.socket, list[int]]:
+    """The connection to the launcher at ``path`` and ``count`` open files that it shares."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(str(path))
     _, fds, _, _ = socket.recv_fds(connection, 1, count)

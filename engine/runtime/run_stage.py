@@ -26,10 +26,10 @@ import msgspec
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import ranks
-from engine.distributed.lifeline import die_with, fetch
 from engine.distributed.torchrun import NO_SPACE
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
+from engine.processes.death_pipe import kill_group_on_close, receive_files
 from engine.runtime.context import StoreCtx
 from engine.stage import Ctx
 from engine.store import read, write
@@ -140,14 +140,14 @@ def explain(failure: BaseException, project: Path) -> str:
     return f"{kind}: {failure}. The traceback is in the project's logs folder."
 
 
-def tie(place: str) -> None:
+def die_with_worker(place: str) -> None:
     """End with the worker, and with the launcher where there is one; keep the project's lock until then."""
     if place.isdigit():
-        die_with(int(place))
+        kill_group_on_close(int(place))
         return
-    connection, (death, _lock) = fetch(Path(place), 2)
-    die_with(death)
-    die_with(connection.detach())
+    connection, (death, _lock) = receive_files(Path(place), 2)
+    kill_group_on_close(death)
+    kill_group_on_close(connection.detach())
 
 
 def lead(project: Path, round: int, names: Sequence[str]) -> int:
@@ -192,7 +192,7 @@ def help_out(project: Path) -> int:
 def main(argv: list[str]) -> int:
     """Entry of the child."""
     project, round, names = Path(argv[0]), int(argv[1]), argv[2].split(",")
-    tie(argv[3])
+    die_with_worker(argv[3])
     return lead(project, round, names) if ranks.rank() == 0 else help_out(project)
 
 

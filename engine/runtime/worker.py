@@ -30,6 +30,7 @@ from engine.evaluation import task_index
 from engine.loop import Limits, Open, RunStages, Stop
 from engine.machine import gauges
 from engine.models import folder as model_folder
+from engine.processes.death_pipe import kill_group
 from engine.runtime import launch
 from engine.store import permissions, read, search, write
 from engine.store.connect import database, patient, transaction
@@ -189,7 +190,7 @@ class Supervisor:
             self.watch(process)
         finally:
             os.close(death_w)
-            end_group(process.pid)
+            kill_group(process.pid)
         permissions.tighten(self.project)  # checkpoints and caches, as libraries wrote them
         self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
         return self.outcome(step, before, process.returncode, log_path)
@@ -311,12 +312,6 @@ def surroundings(config: Config, stages: Sequence[str]) -> dict[str, str]:
     if "train" in stages and config.train.report_to:
         return {name: value for name, value in own.items() if name not in known}
     return environment.without_secrets(own, but={*needed, "HF_TOKEN"}, known=known)
-
-
-def end_group(group: int) -> None:
-    """End what a child left behind in its process group: vLLM's engine is a process that holds the GPU's memory."""
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
 
 
 def _why(code: int, log_path: Path) -> str:

@@ -16,7 +16,7 @@ from engine.config.schema import Config
 from engine.doctor.report import vllm
 from engine.errors import BackendError, ConfigError
 from engine.loop import RunStages
-from engine.runtime.worker import end_group
+from engine.processes.death_pipe import kill_group
 from engine.store.rows import Job, Plan
 
 LIMITS = loop.Limits(final_train=True, min_acceptance=0.05, min_gain=-1.0)
@@ -151,9 +151,9 @@ def test_what_a_dead_child_left_behind_is_ended() -> None:
         process.wait(60)
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        end_group(process.pid)
+        kill_group(process.pid)
         assert process.stdout.read() == b"", "the pipe closes when the last process that holds it has ended"
-    end_group(process.pid)
+    kill_group(process.pid)
 
 
 def test_a_folder_called_vllm_is_no_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

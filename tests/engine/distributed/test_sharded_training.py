@@ -190,7 +190,7 @@ def test_what_would_not_be_split_is_refused(flag: Path, tmp_path: Path, tiny_mod
 
 def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tiny_model: Path, whole: Whole) -> None:
     """The real command in place of our launcher: the same as torchrun, and its one process for a CPU is refused."""
-    from engine.distributed.lifeline import hand_out
+    from engine.processes.death_pipe import share_files
 
     project = spread(tmp_path, tiny_model, "lora", "ddp.yaml")
     file = project.folder / "spread.yaml"
@@ -199,7 +199,7 @@ def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tin
 
     def run(name: str) -> str:
         alive, end = os.pipe()
-        kept = hand_out(tmp_path / name, [alive, alive], 2)
+        kept = share_files(tmp_path / name, [alive, alive], 2)
         done = subprocess.run(
             [*command, str(tmp_path / name)], env=test_ranks.ENV, capture_output=True, text=True, timeout=300
         )

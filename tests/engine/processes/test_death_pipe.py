@@ -1,4 +1,4 @@
-"""What ties several processes to their worker, and what is said of one that fails."""
+"""What kills processes with their worker."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from torch.distributed.elastic.multiprocessing.errors import ErrorHandler, ProcessFailure
 
-from engine.distributed.lifeline import fetch, hand_out
-from engine.distributed.torchrun import reason
+from engine.processes.death_pipe import receive_files, share_files
 from tests.support import ROOT
 
 CHILD = """
 import sys
 from pathlib import Path
-from engine.distributed.lifeline import die_with, fetch
-connection, (given,) = fetch(Path(sys.argv[1]), 1)
-die_with({which})
+from engine.processes.death_pipe import kill_group_on_close, receive_files
+connection, (given,) = receive_files(Path(sys.argv[1]), 1)
+kill_group_on_close({which})
 print("tied", flush=True)
 sys.stdin.read()
 """
@@ -27,8 +25,8 @@ sys.stdin.read()
 
 def test_open_files_are_handed_out_as_often_as_asked(tmp_path: Path) -> None:
     read, write = os.pipe()
-    kept = hand_out(tmp_path / "s", [read], 2)
-    asked = [fetch(tmp_path / "s", 1) for _ in range(2)]
+    kept = share_files(tmp_path / "s", [read], 2)
+    asked = [receive_files(tmp_path / "s", 1) for _ in range(2)]
     assert len(kept) == 2
     for i, (_, (fd,)) in enumerate(asked):
         os.write(write, b"%d" % i)
@@ -42,7 +40,7 @@ def test_open_files_are_handed_out_as_often_as_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("which", ["connection.detach()", "given"])
 def test_a_process_ends_with_its_launcher_and_with_its_worker(which: str, tmp_path: Path) -> None:
     read, write = os.pipe()
-    kept = hand_out(tmp_path / "s", [read], 1)
+    kept = share_files(tmp_path / "s", [read], 1)
     with subprocess.Popen(
         [sys.executable, "-c", CHILD.format(which=which), str(tmp_path / "s")],
         stdin=subprocess.PIPE,
@@ -59,20 +57,3 @@ def test_a_process_ends_with_its_launcher_and_with_its_worker(which: str, tmp_pa
             os.close(write)
         assert process.wait(30) == -9
     os.close(read)
-
-
-def failure(folder: Path, exitcode: int, error: Exception | None = None) -> ProcessFailure:
-    """What torchrun knows of a process that failed."""
-    file = folder / "error.json"
-    if error is not None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
-            ErrorHandler().record_exception(error)
-    return ProcessFailure(local_rank=1, pid=77, exitcode=exitcode, error_file=str(file))
-
-
-def test_a_failed_rank_is_named_with_the_reason(tmp_path: Path) -> None:
-    assert reason(1, failure(tmp_path, -9), 4) == "rank 1 of 4 (pid 77) was killed by signal 9 (SIGKILL)"
-    assert reason(1, failure(tmp_path, 3), 4) == "rank 1 of 4 (pid 77) ended with exit code 3"
-    found = reason(1, failure(tmp_path, 1, ValueError("no weights\nat all")), 4)
-    assert found == "rank 1 of 4 (pid 77) ended with exit code 1: ValueError: no weights"

@@ -1,0 +1,1 @@
+"""How processes end: a child dies with the worker that started it, and with it everything that it started."""
