@@ -4,7 +4,8 @@ With ``merge.size = "fixed"`` as many samples are retired as diversity adds: the
 selected this round (exact copies first, then highest similarity to their neighbours, then lowest tuned loss). Each has
 a *keeper*: the copy or nearest neighbour that it is redundant to, which stays. So no two near-duplicates leave
 together: at first nothing is retired beside anything that leaves, replaced samples included; where that does not give
-enough, its nearest neighbour must stay. Samples that the last merge brought are never retired. A rewrite that failed or
+enough, its nearest neighbour must stay. Samples that the last merge brought are never retired, nor those that a person
+protects. What a person dropped (``engine.store.overrides``) leaves and makes room as well. A rewrite that failed or
 was rejected leaves its original in place.
 """
 
@@ -22,6 +23,7 @@ from engine.store.rows import (
     Decision,
     Losses,
     Neighbourhood,
+    Override,
     Retirement,
     Rewrite,
     Sample,
@@ -42,18 +44,23 @@ def run(ctx: Ctx) -> None:
     born = births(data, accepted, _taken(ctx, data))
     replaced = [s.parent_id for s in born if s.axis != "diversity" and s.parent_id is not None]
     added = len(born) - len(replaced)
+    asked = {row.sample_id: row.action for row in ctx.rows(Override)}
+    dropped = [s.id for s in data if asked.get(s.id) == "drop" and s.id not in set(replaced)]
+    room = max(0, added - len(dropped)) if ctx.config.merge.size == "fixed" else 0
     redundant: dict[int, DuplicateOf] = {}
-    if ctx.config.merge.size == "fixed" and added:
-        redundant = most_redundant(_retirable(ctx, data), _redundancy(ctx), added, replaced)
+    if room:
+        retirable = [s for s in _retirable(ctx, data) if asked.get(s.id) != "protect"]
+        redundant = most_redundant(retirable, _redundancy(ctx), room, [*replaced, *dropped])
     merged = [Decision(ctx.round, r.sample_id, r.axis, "merged") for r in accepted]
     refused = [Decision(ctx.round, *key, "rejected", f"evaluation: {reason}") for key, reason in held.items()]
     why = [Retirement(id, ctx.round + 1, kept.reason, kept.id) for id, kept in redundant.items()]
-    ctx.replace(born, [*replaced, *redundant], [*merged, *refused, *why])
+    why += [Retirement(id, ctx.round + 1, "dropped", id) for id in dropped]
+    ctx.replace(born, [*replaced, *redundant, *dropped], [*merged, *refused, *why])
     ctx.save([], done=1)
-    ctx.event(describe(len(data), len(replaced), added, list(redundant.values())))
+    ctx.event(describe(len(data), len(replaced), added, list(redundant.values()), len(dropped)))
     if held:
         ctx.event(f"{len(held)} accepted rewrites are left out: their prompts are held out", "warning")
-    if len(redundant) < added and ctx.config.merge.size == "fixed":
+    if len(redundant) < room:
         ctx.event(f"only {len(redundant)} samples could be retired for {added} added ones", "warning")
 
 
@@ -152,15 +159,16 @@ def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, Dup
     return copies, rest
 
 
-def describe(size: int, replaced: int, added: int, retired: Sequence[DuplicateOf]) -> str:
+def describe(size: int, replaced: int, added: int, retired: Sequence[DuplicateOf], dropped: int = 0) -> str:
     """The log line: what changed, why samples left, and the new size."""
     copies = sum(kept.reason == "copy" for kept in retired)
     exact = "1 exact copy" if copies == 1 else f"{copies} exact copies"
     why = f" ({exact}, {len(retired) - copies} nearest to one that stays)" if retired else ""
     samples, ones = "sample" if replaced == 1 else "samples", "one" if len(retired) == 1 else "ones"
+    by_hand = f", {dropped} dropped by hand" if dropped else ""
     return (
-        f"{replaced} {samples} replaced, {added} added, {len(retired)} redundant {ones} retired{why}:"
-        f" {size} → {size + added - len(retired)} samples"
+        f"{replaced} {samples} replaced, {added} added, {len(retired)} redundant {ones} retired{why}{by_hand}:"
+        f" {size} → {size + added - len(retired) - dropped} samples"
     )
 
 

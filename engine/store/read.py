@@ -120,14 +120,17 @@ def overlap(db: sqlite3.Connection, round: int) -> int:
     return int(db.execute(sql, {"round": round}).fetchone()[0])
 
 
-def redundant_to(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, str]:
-    """Why samples among ``ids`` were retired as redundant, in words; older merges did not keep it."""
+RETIRED_AS = {"copy": "redundant: exact copy of #{}", "near": "redundant: nearest to #{}", "dropped": "dropped by hand"}
+
+
+def why_retired(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, str]:
+    """Why samples among ``ids`` were retired, in words; older merges did not keep it."""
     found = db.execute(
         "SELECT sample_id, reason, k.seq FROM retirement JOIN sample s ON s.id=sample_id AND s.retired_round=round"
         " JOIN sample k ON k.id=kept WHERE sample_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(ids)),),
     )
-    return {id: f"{'exact copy of' if reason == 'copy' else 'nearest to'} #{seq:,}" for id, reason, seq in found}
+    return {id: RETIRED_AS[reason].format(f"{seq:,}") for id, reason, seq in found}
 
 
 def jobs(db: sqlite3.Connection) -> list[Job]:

@@ -298,9 +298,24 @@ class Decision(Row, frozen=True):
     reason: str | None = None
 
 
+class Override(Row, frozen=True):
+    """What a person wants of a sample, whatever its signals say: ``drop``, ``protect`` or ``rewrite`` on ``axis``."""
+
+    TABLE: ClassVar[str] = "override"
+    KEY: ClassVar[tuple[str, ...]] = ("sample_id",)
+    sample_id: int
+    action: str
+    axis: str | None
+    at: float
+
+    def same(self, other: Override | None) -> bool:
+        """Whether ``other`` asks for the same, whenever it was asked for."""
+        return other is not None and (self.action, self.axis) == (other.action, other.axis)
+
+
 class Retirement(Row, frozen=True):
     """Why a sample left the dataset before ``round``, and which one stays for it: an exact ``copy``, or its ``near``est
-    neighbour.
+    neighbour. A sample that a person ``dropped`` has itself for ``kept``.
     """
 
     TABLE: ClassVar[str] = "retirement"

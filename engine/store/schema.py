@@ -178,6 +178,13 @@ def m021_lenses(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m022_overrides(db: Database) -> None:
+    """What a person wants of single samples."""
+    for statement in OVERRIDES:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -362,6 +369,10 @@ LOST_TRIES = (
     " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, open INTEGER NOT NULL,"
     " PRIMARY KEY (round, sample_id, axis)) WITHOUT ROWID",
     "CREATE TABLE question (round INTEGER PRIMARY KEY, text TEXT NOT NULL)",
+)
+
+OVERRIDES = (
+    "CREATE TABLE override (sample_id INTEGER PRIMARY KEY, action TEXT NOT NULL, axis TEXT, at REAL NOT NULL)",
 )
 
 _LENSES = (

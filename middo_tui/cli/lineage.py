@@ -81,7 +81,7 @@ def _origin(version: Version, family: Family) -> str:
 def _life(version: Version) -> str:
     if version.retired is None:
         return f"in the dataset since round {version.born}"
-    why = f" ({version.redundant_to})" if version.redundant_to else ""
+    why = f" ({version.why_retired})" if version.why_retired else ""
     how = "replaced" if version.replaced else f"retired{why}"
     last = version.retired - 1
     where = f"dataset of round {last}" if version.born == last else f"datasets of rounds {version.born} to {last}"

@@ -82,7 +82,7 @@ class Version(Struct, frozen=True):
     made_by: Attempt | None
     tried: tuple[Attempt, ...]
     replaced: bool
-    redundant_to: str = ""
+    why_retired: str = ""
 
 
 class Family(Struct, frozen=True):
@@ -148,7 +148,7 @@ def _family(db: sqlite3.Connection, id: int) -> Family | None:
     cut = len(found) > MOST
     rows = {row["id"]: row for row in found[:MOST]}
     signals, attempts = _signals(db, rows), _attempts(db, rows)
-    why = read.redundant_to(db, rows)
+    why = read.why_retired(db, rows)
     ordered = _ordered(rows, root[0])
     versions = [_version(rows, row, signals, attempts, why.get(row["id"], "")) for row in ordered]
     return Family(id, tuple(versions), cut)
@@ -199,7 +199,7 @@ def _version(
         made_by=made[0] if made else None,
         tried=tuple(tried),
         replaced=any(axis != "diversity" and born == row["retired_round"] for axis, born in mine),
-        redundant_to=redundant,
+        why_retired=redundant,
     )
 
 

@@ -76,7 +76,7 @@ class SampleDetail(Struct, frozen=True):
     rewrites: tuple[Written, ...]
     cluster: int | None
     cluster_size: int | None
-    redundant_to: str = ""
+    why_retired: str = ""
 
 
 def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
@@ -126,7 +126,7 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
         rewrites=_rewrites(db, id),
         cluster=None if cluster is None else int(cluster),
         cluster_size=None if found is None else found[0],
-        redundant_to=read.redundant_to(db, [id]).get(id, ""),
+        why_retired=read.why_retired(db, [id]).get(id, ""),
     )
 
 

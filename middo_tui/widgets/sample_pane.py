@@ -144,7 +144,7 @@ def _origin(detail: SampleDetail, width: int) -> Iterator[Line]:
     made = f"{detail.axis} rewrite" + ("" if detail.parent_seq is None else f" of #{detail.parent_seq}")
     born = f"came in with {detail.source}" if detail.parent is None else made
     gone = "" if detail.retired is None else f", left the dataset before round {detail.retired}"
-    gone += f" as redundant ({detail.redundant_to})" if detail.redundant_to else ""
+    gone += f" ({detail.why_retired})" if detail.why_retired else ""
     yield from _text(f"{born or 'imported'} · in the dataset from round {detail.born}{gone}", width, "dim", 3)
 
 

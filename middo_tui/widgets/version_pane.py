@@ -67,8 +67,8 @@ def _story(version: Version, parent: Version | None, width: int) -> list[Line]:
             f"{letter} #{version.seq:,} took the place of #{parent.seq:,} in round {version.born - 1} ({version.axis})"
         )
     if version.retired is not None:
-        why = f" ({version.redundant_to})" if version.redundant_to else ""
-        how = "replaced" if fate(version) == "replaced" else f"retired as redundant{why}"
+        why = f" ({version.why_retired})" if version.why_retired else ""
+        how = "replaced" if fate(version) == "replaced" else f"retired{why}"
         said += f"; {how} in round {version.retired - 1}"
     if version.hidden:
         said += f"; {version.hidden:,} hidden characters"

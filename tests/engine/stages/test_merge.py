@@ -237,8 +237,8 @@ def test_why_a_sample_was_retired_is_kept_and_said(made: tiny.Project) -> None:
     )
     detail = read_detail(made.folder, old[9].id, 1)
     assert detail is not None
-    assert detail.redundant_to == "nearest to #0"
-    assert "redundant (nearest to #0)" in "".join(run.text for line in pane_lines(detail, 120) for run in line)
+    assert detail.why_retired == "redundant: nearest to #0"
+    assert "(redundant: nearest to #0)" in "".join(run.text for line in pane_lines(detail, 120) for run in line)
     merge.run(made.ctx("merge"))
     assert len(made.ctx("x").rows(Retirement, 1)) == 1
 
