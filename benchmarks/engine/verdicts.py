@@ -31,7 +31,9 @@ from engine.signals.ratings import Rated
 from engine.stages import verify
 from engine.store import write
 from engine.store.connect import writer
-from engine.store.rows import AXES, Neighbourhood, Rewrite, Sample, Threshold
+from engine.store.rows import AXES, Neighbourhood, Rewrite, Sample, Threshold, Verdict
+from engine.verification.candidates import Candidate, candidates
+from engine.verification.placement import Beside
 from engine.verification.text_checks import Exchange
 from engine.verification.topics import REFERENCES, Topics
 from engine.verification.verdicts import Placed, Values, outcome
@@ -66,15 +68,15 @@ def diagnosed(folder: Path, seed: int) -> StoreCtx:
 def cases(ctx: StoreCtx, seed: int) -> Iterator[Case]:
     """The real rewrites and what chance puts in their place."""
     data = list(ctx.dataset())
-    old, beside = verify.originals(ctx), verify.Beside(ctx, data)
+    old, beside = verify.originals(ctx), Beside(ctx, data)
     similar = {row.sample_id: row.similarity for row in ctx.rows(Neighbourhood)}
-    rows, verdicts = ctx.rows(Rewrite), {(v.sample_id, v.axis): v for v in ctx.rows(verify.Verdict)}
+    rows, verdicts = ctx.rows(Rewrite), {(v.sample_id, v.axis): v for v in ctx.rows(Verdict)}
     samples = {s.id: s for s in data}
-    for one in verify.candidates(rows, data):
+    for one in candidates(rows, data):
         found = verdicts.get(one.key)
         if found is not None and one.row.state == "proposed":
             new = Values(found.new_loss_before, found.new_loss_after, found.new_quality)
-            yield Case(one.row.axis, True, old[one.sample.id], new, beside.place(one, found.new_similarity, 0.0))
+            yield Case(one.row.axis, True, old[one.sample.id], new, beside.place(one, found.new_similarity))
     draw = random.Random(seed)
     for row in rows:
         for other in draw.sample(data, DRAWS):
@@ -83,10 +85,10 @@ def cases(ctx: StoreCtx, seed: int) -> Iterator[Case]:
 
 
 def _drawn(
-    row: Rewrite, original: Sample, other: Sample, beside: verify.Beside, old: dict[int, Values], similarity: float
+    row: Rewrite, original: Sample, other: Sample, beside: Beside, old: dict[int, Values], similarity: float
 ) -> Case:
-    stands = verify.Candidate(row, original, other)
-    return Case(row.axis, False, old[original.id], old[other.id], beside.place(stands, similarity, 0.0))
+    stands = Candidate(row, original, other)
+    return Case(row.axis, False, old[original.id], old[other.id], beside.place(stands, similarity))
 
 
 def improved(case: Case, ctx: StoreCtx, marks: dict[str, Threshold]) -> bool:

@@ -252,7 +252,7 @@ class VLLM(_Section, frozen=True):
 class Verify(_Section, frozen=True):
     """The checks that every rewrite must pass before it may be merged."""
 
-    max_similarity: Share = 0.995
+    max_similarity: Share = 0.0
     min_response_chars: NotNegative = 1
     ngram: NotNegative = 13
     loss_margin: float = 0.0

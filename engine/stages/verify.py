@@ -3,8 +3,8 @@
 1. Text (``engine.verification.text_checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds
    scaffolding or overlaps with the held-out set is rejected with the reason, and not measured.
 2. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
-   mode that the samples were rated in. What cannot be measured is rejected; so is a diversity prompt whose embedding
-   lies on another's (``verify.max_similarity``).
+   mode that the samples were rated in. What cannot be measured is rejected; so is an added prompt that is a sample's in
+   nearly the same words, by its embedding (``engine.verification.near_duplicates``, ``verify.max_similarity``).
 3. The verdict (``engine.verification.verdicts``): is the rewrite better than what it replaces, and as good as what
    nobody selected? It decides nothing by itself; the review stage does.
 
@@ -17,48 +17,37 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from heapq import nsmallest
-
-import numpy as np
+from dataclasses import asdict
 
 from engine.chat import prompts
 from engine.config.schema import Judge
-from engine.errors import StageError
 from engine.signals import flaw_score, losses
 from engine.signals.losses import Measured
-from engine.signals.nearest import Floats, Ints, against
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.store import prompt_keys
 from engine.store.rows import (
-    AXES,
     Decision,
     Lenses,
     Losses,
-    Neighbourhood,
     Ratings,
     Rewrite,
     Row,
     Sample,
-    Selection,
     Threshold,
     Verdict,
-    dump_messages,
-    load_messages,
 )
 from engine.teacher.job import TEMPLATES
-from engine.verification import text_checks, topics
+from engine.verification import text_checks
+from engine.verification.candidates import Candidate, Key, candidates
 from engine.verification.new_prompts import copied, held_out_prompt, own_of
+from engine.verification.placement import Beside, Near
 from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
-from engine.verification.topics import Topics
 from engine.verification.verdicts import Outcome, Placed, Values, outcome
 
 CHUNK = 512
 """Rewrites that are measured and saved together: each chunk loads the models before and after training once."""
-
-Key = tuple[int, str]
 
 
 def run(ctx: Ctx) -> None:
@@ -76,42 +65,6 @@ def run(ctx: Ctx) -> None:
     if doubtful := [c for c in made if c.key in findings and c.row.original is not None and c.row.state == "accepted"]:
         ctx.event(warning(doubtful, findings), "warning")
     ctx.event(summary(made, ctx.rows(Rewrite), ctx.rows(Verdict)))
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A rewrite with an answer: the row, the sample it came from and the conversation it would become."""
-
-    row: Rewrite
-    sample: Sample
-    new: Sample
-
-    @property
-    def key(self) -> Key:
-        """What identifies the rewrite within its round."""
-        return self.row.sample_id, self.row.axis
-
-    @property
-    def changed(self) -> bool:
-        """Whether a person edited the text or had it written again."""
-        return self.row.original is not None or self.row.draw > 0
-
-    @property
-    def exchange(self) -> Exchange:
-        """The new prompt and response."""
-        return Exchange(self.new.prompt, self.new.response)
-
-
-def candidates(rows: Sequence[Rewrite], data: Sequence[Sample]) -> list[Candidate]:
-    """The rewrites that have an answer, by axis and place in the dataset."""
-    samples = {s.id: s for s in data}
-    out = []
-    for row in rows:
-        if row.messages is not None and row.state != "failed":
-            sample = samples[row.sample_id]
-            new = Sample(id=sample.id, messages=load_messages(row.messages), seq=sample.seq)
-            out.append(Candidate(row, sample, new))
-    return sorted(out, key=lambda c: (AXES.index(c.row.axis), c.sample.seq))
 
 
 # ------------------------------------------------------------------------------------------------- text checks
@@ -168,7 +121,8 @@ def warning(edited: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> s
 
 def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], judged: set[Key], done: int) -> None:
     """Measure the candidates chunk by chunk; a chunk whose verdicts are there is skipped."""
-    near, beside = _Near(ctx, data), Beside(ctx, data)
+    beside = Beside(ctx, data)
+    near = Near(ctx, data, beside.topics)
     old = originals(ctx)
     lenses = flaw_score.columns([s.id for s in data], ctx.rows(Lenses))
     marks = {t.signal: t for t in ctx.rows(Threshold)}
@@ -182,12 +136,12 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         measured = losses.measure(ctx, [c.new.messages for c in chunk])
         chats = [(c.key, c.new.messages) for c in chunk]
         rated = rate(ctx, how, chats) if ahead is None else [ahead[key] for key, _ in chats]
-        similarity, nearest = near.of(chunk, measured)
+        similarity, copies = near.similarity(chunk, measured), near.duplicates(chunk, measured)
         rows: list[Row] = []
         for i, one in enumerate(chunk):
             before = old.get(one.sample.id, Values(None, None, None))
-            placed = beside.place(one, similarity[i], nearest[i])
-            found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed)
+            placed = beside.place(one, similarity[i])
+            found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed, copies[i])
             flaw = flaw_score.place(lenses, asdict(measured[i].lenses))
             rows.append(_verdict(one, measured[i], rated[i], placed, found, flaw))
             if found.rejected and one.row.state == "proposed":
@@ -233,77 +187,6 @@ def originals(ctx: Ctx) -> dict[int, Values]:
     for row in ctx.rows(Losses):
         out[row.sample_id] = Values(row.loss_before, row.loss_after, quality.get(row.sample_id))
     return out
-
-
-class _Near:
-    """Similarity of candidates to the dataset's different prompts, as the score stage measures it."""
-
-    def __init__(self, ctx: Ctx, data: Sequence[Sample]) -> None:
-        path = ctx.artifact("embeddings")
-        if path is None:
-            raise StageError(f"round {ctx.round} has no embeddings. Run its score stage first.")
-        array = np.load(path, mmap_mode="r")
-        if len(array) != len(data):
-            raise StageError(f"{path}: {len(array)} embeddings for {len(data)} samples. Run the score stage again.")
-        first: dict[str, int] = {}
-        placed = {n.sample_id for n in ctx.rows(Neighbourhood)}
-        for i, sample in enumerate(data):
-            if sample.id in placed:
-                first.setdefault(_before_answer(sample), i)
-        self._rows = {prompt: n for n, prompt in enumerate(first)}
-        self._embeddings: Floats = array[list(first.values())] if first else np.zeros((0, array.shape[1]), np.float16)
-        self._k = ctx.config.select.neighbours
-
-    def of(self, chunk: Sequence[Candidate], measured: Sequence[Measured]) -> tuple[list[float | None], list[float]]:
-        """Per candidate the mean similarity to the k nearest, and to the nearest. What a rewrite replaces is left
-        out.
-        """
-        width = self._embeddings.shape[1]
-        rows = [np.full(width, np.nan) if m.embedding is None else m.embedding for m in measured]
-        queries = np.array(rows, dtype=np.float32).astype(self._embeddings.dtype)
-        own: Ints = np.array([self._own(c) for c in chunk], dtype=np.int64)
-        similarity, _ = against(queries, self._embeddings, self._k, own)
-        known = np.isfinite(similarity)
-        pairs = list(zip(similarity, known, strict=True))
-        mean = [float(row[ok].mean(dtype=np.float64)) if ok.any() else None for row, ok in pairs]
-        return mean, [float(row[0]) if ok[0] else 0.0 for row, ok in pairs]
-
-    def _own(self, one: Candidate) -> int:
-        return -1 if one.row.axis == "diversity" else self._rows.get(_before_answer(one.sample), -1)
-
-
-def _before_answer(sample: Sample) -> str:
-    """What tells prompts apart: the turns before the last answer, but for the system's, which no embedding reads."""
-    last = max(i for i, m in enumerate(sample.messages) if m.role == "assistant")
-    return dump_messages(m for m in sample.messages[:last] if m.role != "system")
-
-
-class Beside:
-    """What a rewrite is held against besides its original: random samples, and those that nobody selected."""
-
-    def __init__(self, ctx: Ctx, data: Sequence[Sample]) -> None:
-        self._samples = {s.id: s for s in data}
-        drawn = nsmallest(topics.REFERENCES, self._samples)  # ids are hashes: the smallest are random ones
-        self._topics = Topics.of((id, _exchange(self._samples[id])) for id in drawn)
-        near = ctx.rows(Neighbourhood)
-        self._hints = {row.sample_id: json.loads(row.neighbours) for row in near}
-        selected = {row.sample_id for row in ctx.rows(Selection)}
-        kept = [row.similarity for row in near if row.sample_id not in selected]
-        self._usual = float(np.median(kept)) if kept else None
-
-    def place(self, one: Candidate, similarity: float | None, nearest: float) -> Placed:
-        """Where ``one`` lies. What inspired a new prompt are the core and the hints that the teacher had."""
-        added = one.row.axis == "diversity"
-        hints = self._hints.get(one.sample.id, []) if added else []
-        sources = [one.sample, *(self._samples[id] for id in hints if id in self._samples)]
-        but = {s.id for s in sources}
-        shares = [self._topics.share(_exchange(s), one.exchange, but) for s in sources]
-        known = [share for share in shares if share is not None]
-        return Placed(similarity, nearest, self._usual if added else None, max(known, default=None))
-
-
-def _exchange(sample: Sample) -> Exchange:
-    return Exchange(sample.prompt, sample.response)
 
 
 def _verdict(

@@ -257,9 +257,9 @@ class Rewrite(Row, frozen=True):
 class Verdict(Row, frozen=True):
     """The verify stage's part of a rewrite row: the same signals, now of the rewrite, and whether they are better.
 
-    ``on_topic``: the share of random samples that have less to do with the original. ``usual_similarity``: the median
-    of the samples that nobody selected, for diversity. ``new_end_of_turn`` to ``new_window_end``: see ``Lenses``.
-    ``new_flaw``: the flaw score that the rewrite would have among the round's samples.
+    ``on_topic``: the share of random samples that have less to do with the original. ``usual_similarity``: what
+    three of four samples that nobody selected lie below, for diversity. ``new_end_of_turn`` to ``new_window_end``: see
+    ``Lenses``. ``new_flaw``: the flaw score that the rewrite would have among the round's samples.
     """
 
     TABLE: ClassVar[str] = "rewrite"

@@ -67,6 +67,12 @@ class Topics:
         near = sum(self._weight(term) for term in sorted(own & found)) / (self._length(found) or 1.0)
         return sum(shared[id] / (self.lengths[id] or 1.0) < near for id in others) / len(others)
 
+    def overlap(self, one: Exchange, other: Exchange) -> float:
+        """The share of the terms of two exchanges that both have, by their weight: 0 for two empty ones."""
+        own, found = terms(one), terms(other)
+        every = sum(self._weight(term) for term in sorted(own | found))
+        return sum(self._weight(term) for term in sorted(own & found)) / every if every else 0.0
+
     def _weight(self, term: str) -> float:
         return math.log((len(self.ids) + 1) / (len(self.having.get(term, ())) + 0.5)) ** 2
 

@@ -15,7 +15,7 @@ Improved means, with the round's limits, mean and sigma:
   costs less than the right answer (on the demo, 31 of 78 rewrites were refused for that alone, 29 of them right);
 - quality: quality within the limit, and higher than the original's by more than ``verify.quality_margin``; loss after
   training within mean + 2 sigma;
-- diversity: in a sparser place than the median of the samples that nobody selected; quality within the limit, and loss
+- diversity: not where the densest quarter of the samples lies that nobody selected; quality within the limit, and loss
   before training within mean + 2 sigma.
 
 What that lets through by chance and of real rewrites: docs/benchmarks/verdicts.md. A stricter bound on the losses
@@ -49,13 +49,12 @@ class Values:
 class Placed:
     """Where a rewrite lies among the samples.
 
-    similarity: mean, to its nearest prompts. nearest: to the nearest of them. usual: the median similarity of the
-    samples that nobody selected. on_topic: the share of random samples that have less to do with its original. None
+    similarity: mean, to its nearest prompts. usual: three of four samples that nobody selected lie sparser than this.
+    on_topic: the share of random samples that have less to do with its original. None
     where it cannot be told.
     """
 
     similarity: float | None
-    nearest: float
     usual: float | None = None
     on_topic: float | None = None
 
@@ -77,15 +76,15 @@ def outcome(
     marks: Mapping[str, Threshold],
     limits: Verify,
     placed: Placed,
+    copy: Rejection | None = None,
 ) -> Outcome:
-    """The verdict on one measured candidate."""
+    """The verdict on one measured candidate. ``copy``: what it is a duplicate of."""
     error = measured.error or rated.error
     if error or measured.loss_before is None or measured.loss_after is None or rated.quality is None:
         finding = Rejection("unmeasured", error or "it has no loss or no rating")
         return Outcome(False, str(finding), finding)
-    if axis == "diversity" and placed.nearest > limits.max_similarity:
-        finding = Rejection("duplicate", f"its embedding has similarity {placed.nearest:.4f} to another prompt's")
-        return Outcome(False, str(finding), finding)
+    if copy:
+        return Outcome(False, str(copy), copy)
     new = Values(measured.loss_before, measured.loss_after, rated.quality)
     doubts = [*_off_topic(placed, limits), *_DOUBTS[axis](old, new, marks, limits, placed)]
     numbers = describe(axis, old, new, placed)
@@ -118,7 +117,7 @@ def _quality(old: Values, new: Values, marks: Mapping[str, Threshold], limits: V
 def _diversity(old: Values, new: Values, marks: Mapping[str, Threshold], limits: Verify, placed: Placed) -> list[str]:
     doubts = []
     if placed.usual is not None and placed.similarity is not None and placed.similarity >= placed.usual:
-        doubts.append("it is no sparser than the median sample that was kept")
+        doubts.append("it lies where the densest quarter of the kept samples do")
     return doubts + _beyond("quality", new.quality, marks) + _too_hard("loss_before", new.loss_before, marks)
 
 
@@ -156,7 +155,7 @@ def describe(axis: str, old: Values, new: Values, placed: Placed) -> str:
         else f", shares more with the original than {placed.on_topic:.0%} of random samples"
     )
     if axis == "diversity":
-        sparse = f"similarity {_shown(placed.similarity, 3)} (median kept {_shown(placed.usual, 3)})"
+        sparse = f"similarity {_shown(placed.similarity, 3)} (three of four kept below {_shown(placed.usual, 3)})"
         quality, loss = f"quality {_number(new.quality):.2f}", f"base loss {_number(new.loss_before):.3f}"
         return f"{sparse}, {quality}, {loss}{topic}"
     rated = ("quality", old.quality, new.quality, 2)

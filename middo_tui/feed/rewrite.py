@@ -277,7 +277,7 @@ def _deltas(row: sqlite3.Row, signal: sqlite3.Row | None) -> tuple[Delta, ...]:
         better = None
         sign = direction(row["axis"], column)
         if name == "sim" and row["axis"] == "diversity":
-            name, old, digits, sign = "sim vs median", row["usual_similarity"], 3, -1
+            name, old, digits, sign = "sim vs most", row["usual_similarity"], 3, -1
         if old is not None and new is not None and sign and round(old, digits) != round(new, digits):
             better = (new - old) * sign > 0
         out.append(Delta(name, old, new, digits, better))

@@ -25,11 +25,11 @@ def deltas(project: Path, axis: str, **columns: object) -> dict[str, Delta]:
 def test_what_is_added_is_held_against_what_is_usual_not_against_its_core(tmp_path: Path) -> None:
     """The core was chosen for lying apart: nothing that is added lies further off."""
     shown = deltas(tmp_path / "p", "diversity", new_similarity=0.93, usual_similarity=0.97, improved=1)
-    assert (shown["sim vs median"].old, shown["sim vs median"].new, shown["sim vs median"].better) == (0.97, 0.93, True)
+    assert (shown["sim vs most"].old, shown["sim vs most"].new, shown["sim vs most"].better) == (0.97, 0.93, True)
     dense = deltas(tmp_path / "q", "diversity", new_similarity=0.99, usual_similarity=0.97, improved=0)
-    assert dense["sim vs median"].better is False
+    assert dense["sim vs most"].better is False
     before = deltas(tmp_path / "r", "diversity", new_similarity=0.99, usual_similarity=None, improved=1)
-    assert before["sim vs median"].better is None, "an older round kept no measure"
+    assert before["sim vs most"].better is None, "an older round kept no measure"
 
 
 @pytest.mark.parametrize("axis", AXES)
@@ -37,5 +37,5 @@ def test_a_sign_stands_at_the_signal_that_the_verdict_judges(tmp_path: Path, axi
     """All others may change for the worse within what the verdict allows."""
     values = {"loss_before": 9.0, "loss_after": 9.0, "similarity": 0.99, "quality": 1.0}
     shown = deltas(tmp_path / "p", axis, **{f"new_{name}": value for name, value in values.items()}, improved=0)
-    judged = {"complexity": "base loss", "diversity": "sim vs median", "quality": "quality"}[axis]
+    judged = {"complexity": "base loss", "diversity": "sim vs most", "quality": "quality"}[axis]
     assert {name for name, delta in shown.items() if delta.better is False} <= {judged}
