@@ -3,24 +3,28 @@
 A sample is flawed if any lens says so: kinds of flaws show in one lens each (a cut-off answer in its end of turn, a
 swapped one in IFD, shuffled words in the worst window), and a mean over lenses would hide them. Ranks need no
 thresholds and no scale. Of 196 real Alpaca rows with 80 planted flaws under SmolLM2-135M, the area under the ROC curve
-is .80, .81 and .78 for the three lenses alone and .99 for the worst rank.
+is .80, .81 and .78 for the three lenses alone and .99 for the worst rank. What the text alone shows
+(``engine.signals.text_signs``) comes first of all: a model finds a fluent refusal or a loop likely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.signals.nearest import Floats
-from engine.store.rows import Flaw, Lenses
+from engine.signals.text_signs import sign
+from engine.store.rows import Flaw, Lenses, Sample
 
 LENSES = ("end_of_turn", "ifd", "worst_window")
 """Those that the score is made of; the first named wins a tie. High values look flawed."""
 JUDGE = "quality"
 """The judge's mean rating, for where it is trusted: low values look flawed."""
+TEXT = "text"
+"""1 where the text alone shows a flaw, else 0. It is no rank: all that show one come before all others."""
 SIGN = dict.fromkeys(LENSES, 1.0) | {JUDGE: -1.0}
 
 
@@ -40,23 +44,33 @@ def flaw_scores(lenses: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.int64]
     """The worst rank of each sample over ``lenses``, and the place of that lens among them.
 
     Args:
-        lenses: values in dataset order by name (``LENSES``, and ``JUDGE`` if it is trusted); NaN where there is none.
+        lenses: values in dataset order by name (``LENSES``, ``TEXT``, and ``JUDGE`` if it is trusted); NaN where there
+            is none.
 
     Returns:
         float64[n], NaN where no lens has a value; int64[n].
     """
-    table = np.array([ranks(SIGN[name] * values) for name, values in lenses.items()])
+    table = np.array([_badness(name, values) for name, values in lenses.items()])
     known = np.isfinite(table)
     filled = np.where(known, table, -1.0)
     return np.where(known.any(0), filled.max(0), np.nan), filled.argmax(0)
 
 
+def _badness(name: str, values: Floats) -> Floats:
+    """How bad each value of a lens is, 0 to 1; NaN where there is none, or where the text shows nothing."""
+    return np.where(values > 0, 1.0, np.nan) if name == TEXT else ranks(SIGN[name] * values)
+
+
 def place(lenses: Mapping[str, Floats], values: Mapping[str, float | None]) -> tuple[float, str] | None:
     """The flaw score that a sample with ``values`` would have among those of ``lenses``, and its worst lens."""
+    if values.get(TEXT):
+        return 1.0, TEXT
     found = {
         name: (float((there < SIGN[name] * value).sum()) + 0.5) / (len(there) + 1)
         for name, column in lenses.items()
-        if (value := values.get(name)) is not None and len(there := SIGN[name] * column[np.isfinite(column)])
+        if name != TEXT
+        and (value := values.get(name)) is not None
+        and len(there := SIGN[name] * column[np.isfinite(column)])
     }
     if not found:
         return None
@@ -74,6 +88,11 @@ def columns(ids: Sequence[int], rows: Sequence[Lenses]) -> dict[str, Floats]:
                 value: Any = getattr(row, name)
                 column[i] = np.nan if value is None else value
     return out
+
+
+def text_column(samples: Iterable[Sample]) -> Floats:
+    """``TEXT`` of the samples, float64[n]."""
+    return np.array([float(sign(sample.prompt, sample.response) is not None) for sample in samples])
 
 
 def flaws(round: int, ids: Sequence[int], lenses: Mapping[str, Floats]) -> list[Flaw]:

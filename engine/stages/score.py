@@ -232,7 +232,8 @@ def _lenses(round: int, cached: CachedLoss) -> Lenses:
 
 def _save_flaws(ctx: Ctx, samples: Dataset) -> None:
     """The flaw score of every sample that has lenses: a rank among all of them."""
-    found = flaw_score.flaws(ctx.round, samples.ids, flaw_score.columns(samples.ids, ctx.rows(Lenses)))
+    seen = flaw_score.columns(samples.ids, ctx.rows(Lenses)) | {flaw_score.TEXT: flaw_score.text_column(samples)}
+    found = flaw_score.flaws(ctx.round, samples.ids, seen)
     for start in range(0, len(found), PART):
         ctx.save(found[start : start + PART])
 

@@ -46,6 +46,15 @@ def test_of_the_judge_low_ratings_look_flawed() -> None:
     assert scores.tolist() == [0.75, 0.25]
 
 
+def test_what_the_text_alone_shows_comes_before_all_ranks() -> None:
+    lenses = {"ifd": np.array([0.1, 0.9, NAN, NAN]), "text": np.array([1.0, 0.0, 1.0, 0.0])}
+    scores, worst = flaw_score.flaw_scores(lenses)
+    assert scores == pytest.approx([1.0, 0.75, 1.0, NAN], nan_ok=True)
+    assert worst[:3].tolist() == [1, 0, 1]
+    assert flaw_score.place(lenses, {"ifd": 0.2, "text": 1.0}) == (1.0, "text")
+    assert flaw_score.place(lenses, {"ifd": 0.2, "text": 0.0}) == (0.5, "ifd")
+
+
 @given(columns)
 def test_scores_lie_between_0_and_1_and_are_missing_only_where_all_are(lenses: dict[str, list[float]]) -> None:
     arrays = {name: np.array(values) for name, values in lenses.items()}

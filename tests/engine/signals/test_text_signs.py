@@ -1,0 +1,66 @@
+"""What the text of an answer shows without a model, and what must not count."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.formats.shapes import join_input
+from engine.signals.text_signs import sign
+
+ASKED = "Name the planets of the solar system."
+FINE = "The planets are Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and Neptune."
+
+
+@pytest.mark.parametrize(
+    ("shown", "answer"),
+    [
+        ("is empty", " \n"),
+        ("refuses", "I'm sorry, but as an AI language model I cannot do that."),
+        ("refuses", "Unfortunately, we can't help you with planets."),
+        ("refuses", "This task cannot be completed by a language model."),
+        ("repeats itself without end", FINE + " and so on and so on and so on and so on and so on"),
+        ("repeats the prompt", ASKED),
+        ("repeats the prompt", f"{ASKED} Also name the moons."),
+        ("holds pieces of a request", f"### Response:\n{FINE}"),
+        ("holds pieces of a request", f"{FINE}\n\nHuman: And the moons?\n\nAssistant:"),
+        ("holds pieces of a request", f"Here is the improved answer:\n{FINE}"),
+        ("holds pieces of a request", f"{FINE}<|im_end|>"),
+        ("is in a form that nobody asked for", json.dumps({"answer": FINE})),
+        ("is in a form that nobody asked for", f"<html><body>{FINE}</body></html>"),
+        ("is in a form that nobody asked for", FINE.upper()),
+        (None, FINE),
+    ],
+)
+def test_each_sign(shown: str | None, answer: str) -> None:
+    assert sign(ASKED, answer) == shown
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        (
+            "Write an apology to a colleague.",
+            "I am sorry that I could not come, and I cannot say how much I regret it.",
+        ),
+        ("Answer as JSON: name two planets.", '{"planets": ["Venus", "Mars"]}'),
+        ("Write a short dialogue about planets.", "User: Which one is red?\nAssistant: Mars."),
+        ("Show the output of this function.", "```\n1 2 3\n```"),
+        ("Turn this into capital letters: we will meet at the old bridge", "WE WILL MEET AT THE OLD BRIDGE"),
+        ("Give me the recipe of a pancake.", "Ingredients:\n1 egg\n\nInstructions:\nBeat the egg and fry it."),
+        ("Name the first four numbers.", "one, two, three, four"),
+        ("Write a song with a chorus.", "Row the boat, row the boat, row the boat, gently down the stream."),
+    ],
+)
+def test_what_the_prompt_asks_for_is_no_sign(prompt: str, answer: str) -> None:
+    assert sign(prompt, answer) is None
+
+
+@pytest.mark.skipif("MIDDO_TEST_DATA" not in os.environ, reason="needs alpaca_9k.json in MIDDO_TEST_DATA")
+def test_few_real_rows_show_a_sign() -> None:
+    rows = json.loads((Path(os.environ["MIDDO_TEST_DATA"]) / "alpaca_9k.json").read_text(encoding="utf-8"))[:2000]
+    shown = [row for row in rows if sign(join_input(row["instruction"], row["input"]), row["output"])]
+    assert len(shown) <= 0.01 * len(rows)
