@@ -205,3 +205,23 @@ def spoiled(kind: str, rows: Sequence[Row], at: int, seed: int) -> Row | None:
         if found is not None and found != row:
             return found
     return None
+
+
+def planted(rows: Sequence[Row], share: float, kinds: Sequence[str], seed: int) -> list[tuple[Row, str]]:
+    """The rows with ``share`` of them spoilt, the kinds in equal parts where they apply; a clean row's kind is "".
+
+    Rows to borrow from are taken from ``rows`` as well.
+    """
+    rng = random.Random(f"planted {seed}")
+    order = rng.sample(range(len(rows)), len(rows))
+    out = [(row, "") for row in rows]
+    left = round(share * len(rows))
+    used = dict.fromkeys(kinds, 0)
+    for at in order:
+        if not left:
+            break
+        for kind in sorted(kinds, key=lambda kind: (used[kind], rng.random())):
+            if (row := spoiled(kind, rows, at, seed)) is not None:
+                out[at], used[kind], left = (row, kind), used[kind] + 1, left - 1
+                break
+    return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.world.planted_flaws import KINDS, UNSEEN, Row, spoiled
+from benchmarks.world.planted_flaws import KINDS, UNSEEN, Row, planted, spoiled
 
 ROWS = [
     Row(
@@ -81,3 +81,15 @@ def test_what_does_not_apply_is_told_apart() -> None:
     assert set(UNSEEN) < set(KINDS)
     with pytest.raises(KeyError):
         spoiled("no such kind", ROWS, 0, 0)
+
+
+def test_a_share_of_the_rows_is_spoilt_in_kinds_of_equal_parts() -> None:
+    rows = [
+        Row(f"Explain in short how machine {i} works.", f"Machine {i} has wheels and runs on oil.") for i in range(40)
+    ]
+    found = planted(rows, 0.3, ["refusal", "shuffled", "echo"], seed=1)
+    kinds = [kind for _, kind in found]
+    assert sorted(kinds) == [""] * 28 + ["echo"] * 4 + ["refusal"] * 4 + ["shuffled"] * 4
+    assert all((row == rows[i]) == (kind == "") for i, (row, kind) in enumerate(found))
+    assert found == planted(rows, 0.3, ["refusal", "shuffled", "echo"], seed=1)
+    assert found != planted(rows, 0.3, ["refusal", "shuffled", "echo"], seed=2)
