@@ -104,7 +104,7 @@ def parse(text: str) -> Filter:
     while at < end:
         match = _TERM.match(text, at)
         if match is None:
-            raise FilterError(f"{text[at:].strip()!r}: not understood. For example: {EXAMPLE}")
+            raise FilterError(f"{text[at:].strip()!r}: not a valid filter. Example: {EXAMPLE}")
         condition = _condition(match)
         found.append(_negated(condition) if match["not"] else condition)
         at = match.end()
@@ -125,7 +125,7 @@ def _condition(match: re.Match[str]) -> Condition:
         if match["quoted"] is None and _PLACE.fullmatch(word):
             return _WORDS["seq"](":", word)
         if match["quoted"] is None and _NO_WORD.search(word):
-            raise FilterError(f"{word!r}: a value is missing or the name is not one. For example: {EXAMPLE}")
+            raise FilterError(f"{word!r}: missing value or unknown name. Example: {EXAMPLE}")
         return _text(word)
     name = ALIASES.get(match["name"].lower(), match["name"].lower())
     op, value = match["op"], match["value"].strip('"')
@@ -133,18 +133,18 @@ def _condition(match: re.Match[str]) -> Condition:
         return _number(NUMBERS[name], name, op, value)
     if name in _WORDS:
         if op not in (":", "=") and name not in ("born", "seq"):
-            raise FilterError(f"{name}{op}{value}: {name} is compared with a colon, like {name}:{_LIKE[name]}.")
+            raise FilterError(f"{name}{op}{value}: use a colon with {name}, e.g. {name}:{_LIKE[name]}")
         return _WORDS[name](op, value if name != "text" else match["value"])
     names = (*NUMBERS, *WORDS)
     near = get_close_matches(name, names, 1)
-    hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(names)}."
-    raise FilterError(f"{match['name']}: no such name. {hint}")
+    hint = f"Did you mean {near[0]}?" if near else f"Names: {', '.join(names)}."
+    raise FilterError(f"{match['name']}: unknown name. {hint}")
 
 
 def _number(sql: str, name: str, op: str, value: str) -> Condition:
     parts = value.split(",")
     if len(parts) > 1 and op not in (":", "="):
-        raise FilterError(f"{name}{op}{value}: a list of values goes with a colon, like {name}:1,2.")
+        raise FilterError(f"{name}{op}{value}: use a colon for a list of values, e.g. {name}:1,2")
     numbers = []
     those = "SELECT g.sample_id FROM signal g WHERE g.round=:round AND"
     for part in parts:
@@ -154,7 +154,7 @@ def _number(sql: str, name: str, op: str, value: str) -> Condition:
             if part.lower() in ("none", "missing") and op in (":", "="):
                 # the test is also met by those that were not looked at yet
                 return Condition(f"{sql} IS NULL", f"{those} {sql} IS NULL")
-            raise FilterError(f"{name}{op}{value}: {part!r} is not a number, like {name}<3.5.") from None
+            raise FilterError(f"{name}{op}{value}: {part!r} is not a number. Example: {name}<3.5") from None
     test = f"IN ({','.join('?' * len(numbers))})" if len(numbers) > 1 else f"{OPERATORS[op]} ?"
     met = f"{sql} {test}"
     return Condition(f"+{met}", f"{those} {met}", tuple(numbers), f"{those} NOT coalesce({met}, 0)")
@@ -163,14 +163,14 @@ def _number(sql: str, name: str, op: str, value: str) -> Condition:
 def _axis(op: str, value: str) -> Condition:
     chosen = [axis for part in value.lower().split(",") for axis in AXES if part in (axis, axis[0])]
     if len(chosen) < len(value.split(",")):
-        raise FilterError(f"axis:{value}: there are C (complexity), D (diversity) and Q (quality).")
+        raise FilterError(f"axis:{value}: use C (complexity), D (diversity) or Q (quality).")
     return _in("SELECT sample_id FROM selection WHERE round=:round AND axis", chosen)
 
 
 def _state(op: str, value: str) -> Condition:
     chosen = value.lower().split(",")
     if unknown := [part for part in chosen if part not in STATES]:
-        raise FilterError(f"state:{unknown[0]}: a rewrite can be {', '.join(STATES)}.")
+        raise FilterError(f"state:{unknown[0]}: unknown state. States: {', '.join(STATES)}.")
     return _in("SELECT sample_id FROM rewrite WHERE round=:round AND state", chosen)
 
 
@@ -197,7 +197,7 @@ _FLAGS: dict[str, Condition] = {
 
 def _flag(op: str, value: str) -> Condition:
     if value.lower() not in _FLAGS:
-        raise FilterError(f"flag:{value}: there are {', '.join(FLAGS)}.")
+        raise FilterError(f"flag:{value}: unknown flag. Flags: {', '.join(FLAGS)}.")
     return _FLAGS[value.lower()]
 
 
@@ -208,7 +208,7 @@ def _sample_number(column: str) -> Callable[[str, str], Condition]:
         except ValueError:
             raise FilterError(f"{column}{op}{value}: {value!r} is not a whole number.") from None
         if abs(number) >= 1 << 63:
-            raise FilterError(f"{column}{op}{value}: larger than any number of a sample.")
+            raise FilterError(f"{column}{op}{value}: larger than any sample number.")
         place = f"{_COLUMNS[column]} {OPERATORS[op]} ?"
         those = "SELECT id AS sample_id FROM sample WHERE"
         return _member(f"{those} {place}", (number,), f"{those} NOT ({place})")
@@ -249,5 +249,5 @@ def match_of(text: str) -> str:
         if any(c.isalnum() for c in term):
             out.append(f'"{term.rstrip("*")}"' + ("*" if term.endswith("*") and word else ""))
     if not out:
-        raise FilterError(f"{text.strip()!r}: there is no letter and no digit in it to search for.")
+        raise FilterError(f"{text.strip()!r}: no letters or digits to search for.")
     return " ".join(out)

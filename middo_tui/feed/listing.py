@@ -12,6 +12,7 @@ from middo_tui.feed.filters import FilterError
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.terminal.guard import clean
+from middo_tui.text.number_format import counted
 
 FORMAT, ENDING = "messages", ".jsonl"  # of all formats the one that can hold every sample
 
@@ -50,7 +51,9 @@ def jump(text: str, total: int) -> tuple[str, float]:
     try:
         value = float(digits) if kind == "share" else int(digits)
     except ValueError:
-        raise FilterError(f"{text.strip()!r}: type a row (1 to {total:,}), a share (73%) or a sample (#120).") from None
+        raise FilterError(
+            f"{text.strip()!r}: enter a row (1 to {total:,}), a percentage (73%) or a sample (#120)."
+        ) from None
     return kind, value - 1 if kind == "row" else value
 
 
@@ -71,7 +74,7 @@ def write_listing(project: Path, ids: Sequence[int], round: int) -> str:
     from engine.project.folder import export_ids  # brings the file formats along: only when it is used
 
     if not ids:
-        raise UsageError("There is nothing to write: no sample is listed.")
+        raise UsageError("Nothing to export: no samples are listed.")
     out = free_name(project / "exports", f"samples-round-{round}")
     written = export_ids(project, ids, out, FORMAT)
-    return f"{written:,} samples, in this order: {clean(str(out)).text}"
+    return f"Exported {counted(written, 'sample')} in this order to {clean(str(out)).text}"

@@ -57,7 +57,7 @@ def check_sort(name: str) -> str:
         FilterError: nothing can be sorted by it; says what can.
     """
     if name not in SORTS:
-        raise FilterError(f"{name}: nothing to sort by. There are {', '.join(SORTS)}.")
+        raise FilterError(f"{name}: unknown sort key. Keys: {', '.join(SORTS)}.")
     return name
 
 

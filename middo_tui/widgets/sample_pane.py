@@ -9,15 +9,16 @@ from middo_tui.feed.sample import SampleDetail, Turn
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 
 MOST_ROWS = 400
 SIGNALS = (
-    ("loss before", "loss_before", 3),
-    ("loss after", "loss_after", 3),
-    ("all answers", "conversation_before", 3),
-    ("… after", "conversation_after", 3),
+    ("base loss", "loss_before", 3),
+    ("tuned loss", "loss_after", 3),
+    ("base, all", "conversation_before", 3),
+    ("tuned, all", "conversation_after", 3),
     ("similarity", "similarity", 3),
     ("outlier", "outlier", 2),
     ("quality", "quality", 2),
@@ -57,19 +58,18 @@ def _head(detail: SampleDetail, width: int) -> Iterator[Line]:
     for chosen in detail.chosen:
         runs += [Run("  "), Run(LETTERS[chosen.axis], chosen.axis)]
     if detail.cluster is not None:
-        size = "" if detail.cluster_size is None else f" of {detail.cluster_size:,} samples"
-        words = "no cluster" if detail.cluster < 0 else f"cluster {detail.cluster}{size}"
+        size = "" if detail.cluster_size is None else f" ({counted(detail.cluster_size, 'sample')})"
+        words = "unclustered" if detail.cluster < 0 else f"cluster {detail.cluster}{size}"
         runs.append(Run(f"  {words}", "dim"))
     yield tuple(runs)
     if detail.hidden:
-        what = "1 hidden character" if detail.hidden == 1 else f"{detail.hidden:,} hidden characters"
-        yield (Run(f" {what}, made visible below", "warn"),)
+        yield (Run(f" {counted(detail.hidden, 'hidden character')}, made visible below", "warn"),)
     for error in detail.errors:
         yield from _text(error, width, "error", 2)
 
 
 def _why(detail: SampleDetail, width: int) -> Iterator[Line]:
-    names = {"complexity": "loss after", "diversity": "similarity", "quality": "quality"}
+    names = {"complexity": "tuned loss", "diversity": "similarity", "quality": "quality"}
     for chosen in detail.chosen:
         sign = "<" if chosen.below else ">"
         text = f"selected: {names[chosen.axis]} {chosen.value:.3f} {sign} {chosen.threshold:.3f}"
@@ -98,7 +98,7 @@ def _text(text: str, width: int, role: str, most: int) -> Iterator[Line]:
 def _signals(detail: SampleDetail, width: int) -> Iterator[Line]:
     if not detail.signals:
         yield _rule("signals", width)
-        yield (Run(" none yet: its round has not been scored", "dim"),)
+        yield (Run(" not scored yet", "dim"),)
         return
     rounds = sorted(detail.signals)[-max(1, (width - NAME_CELLS) // 9) :]
     heads = "".join(f"{f'round {r}':>9}" for r in rounds)
@@ -114,7 +114,7 @@ def _signals(detail: SampleDetail, width: int) -> Iterator[Line]:
         rated = (
             number_format.fixed(now.get(f"{subject}_{kind}"), 1) for kind in ("clarity", "completeness", "factuality")
         )
-        text = "  ".join(f"{kind} {value}" for kind, value in zip(("clear", "complete", "true"), rated, strict=True))
+        text = "  ".join(f"{kind} {value}" for kind, value in zip(("clear", "complete", "factual"), rated, strict=True))
         yield (Run(f" {title:<{NAME_CELLS}}", "dim"), Run(text))
     tokens = (
         f"{number_format.fixed(now.get('prompt_tokens'), 0)} + {number_format.fixed(now.get('response_tokens'), 0)}"
@@ -124,9 +124,9 @@ def _signals(detail: SampleDetail, width: int) -> Iterator[Line]:
 
 def _near(detail: SampleDetail, width: int) -> Iterator[Line]:
     if detail.neighbours:
-        yield _rule("nearest", width)
+        yield _rule("nearest neighbours", width)
     for near in detail.neighbours:
-        seq = "gone" if near.seq is None else f"#{near.seq:,}"
+        seq = "removed" if near.seq is None else f"#{near.seq:,}"
         yield (Run(f" {seq:<9}", "dim"), Run(guard.fit(near.text, width - 9).rstrip()))
 
 
@@ -142,10 +142,10 @@ def _rewrites(detail: SampleDetail, width: int) -> Iterator[Line]:
 def _origin(detail: SampleDetail, width: int) -> Iterator[Line]:
     yield _rule("origin", width)
     made = f"{detail.axis} rewrite" + ("" if detail.parent_seq is None else f" of #{detail.parent_seq}")
-    born = f"came in with {detail.source}" if detail.parent is None else made
-    gone = "" if detail.retired is None else f", left the dataset before round {detail.retired}"
+    born = f"imported from {detail.source}" if detail.parent is None else made
+    gone = "" if detail.retired is None else f", removed before round {detail.retired}"
     gone += f" ({detail.why_retired})" if detail.why_retired else ""
-    yield from _text(f"{born or 'imported'} · in the dataset from round {detail.born}{gone}", width, "dim", 3)
+    yield from _text(f"{born or 'imported'} · in the dataset since round {detail.born}{gone}", width, "dim", 3)
 
 
 class SamplePane(Lines[SamplePaneState]):

@@ -216,7 +216,7 @@ class SamplesReading(Framed):
         if id is not None and self.table.go_to_id(id):
             return
         missing = f"#{seq} is not in the dataset of round {self._order.round}."
-        hidden = f"The filter hides #{seq}. {press('samples.back')} clears it."
+        hidden = f"The filter hides #{seq}. Press {press('samples.back')} to clear it."
         self.say(Notice(missing if id is None else hidden, "decide"))
 
     def _arrive(self) -> None:
@@ -227,10 +227,10 @@ class SamplesReading(Framed):
         if not self.table.go_to_id(wanted):
             self._pane = True
             seq = self._pages.seq(wanted)
-            which = "The sample that was asked for" if seq is None else f"#{seq}"
+            which = "That sample" if seq is None else f"#{seq}"
             self._problem = (
                 f"{which} is not in the dataset of round {self._order.round}."
-                f" {press('samples.older')} and {press('samples.newer')} change the round."
+                f" Press {press('samples.older')} or {press('samples.newer')} to change the round."
             )
 
     @on(Moved)
@@ -321,16 +321,17 @@ class SamplesReading(Framed):
         if self._total == 0:
             if self._order.where:
                 return Notice(
-                    f"No sample passes this filter. {press('samples.filter')} changes it,"
-                    f" {press('samples.back')} clears it.",
+                    f"No sample matches this filter. Press {press('samples.filter')} to change it,"
+                    f" {press('samples.back')} to clear it.",
                     "decide",
                 )
-            return Notice("This dataset is empty. Add data: middo-tui import DIR FILE.", "decide")
+            return Notice("This dataset is empty. Import data: middo-tui import DIR FILE", "decide")
         if self._total is None and not self.table.ids:
-            return Notice("Reading …", "dim")
+            return Notice("Loading …", "dim")
         row = self.table.row(self.table.cursor_id)
         if row is not None and not row.numbers and not row.error:
-            return Notice("No signals yet: the score stage of this round has not been here.", "dim")
+            before = f" Press {press('samples.older')} for the previous round's signals." if self._order.round else ""
+            return Notice(f"Not scored yet.{before}", "dim")
         return Notice("")
 
     # -------------------------------------------------------------------------------------------- search

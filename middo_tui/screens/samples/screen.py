@@ -60,7 +60,7 @@ class SamplesScreen(SamplesReading):
     def action_jump(self) -> None:
         """Ask for a place."""
         rows = "120" if self._total is None else f"1 to {self._total:,}"
-        question = f"Jump to a row ({rows}), a share of the way (73%), or a sample (#120)."
+        question = f"Jump to a row ({rows}), a percentage (73%) or a sample (#120)."
         self.app.push_screen(TypeLine(question, check=lambda text: jump(text, len(self.table.ids))), self._jump)
 
     def action_pane(self) -> None:
@@ -109,7 +109,7 @@ class SamplesScreen(SamplesReading):
 
     def action_search(self) -> None:
         """Ask for words."""
-        question = 'Search for words that all occur; "in this order"; begin* finds beginning.'
+        question = 'Search for samples with all these words; "exact phrase"; prefix*'
         self.app.push_screen(TypeLine(question, self._search, match_of), self._search_for)
 
     def _search_for(self, typed: str | None) -> None:
@@ -125,7 +125,7 @@ class SamplesScreen(SamplesReading):
             self.action_next_found()
         elif fresh and not message.problem:
             count = len(self._hits)
-            self.say(Notice("" if count else "No listed sample holds these words.", "decide"))
+            self.say(Notice("" if count else "No listed sample contains these words.", "decide"))
         self._tell()
         self.state_changed()
 

@@ -19,24 +19,25 @@ from middo_tui.widgets.paragraph import Paragraph
 
 
 class SortColumn(NamedTuple):
-    """A column of ``pages.SORTS``: its letter, its name, the head of its column, its decimals."""
+    """A column of ``pages.SORTS``: its letter, its name, the head of its column, its decimals, and what it means."""
 
     name: str
     letter: str
     words: str
     head: str
     digits: int
+    means: str = ""
 
 
 SORTS = (
-    SortColumn("seq", "s", "place in the dataset", "#", 0),
-    SortColumn("loss_before", "b", "loss before training", "before", 2),
-    SortColumn("loss_after", "a", "loss after training", "after", 2),
-    SortColumn("delta", "d", "change of the loss", "Δ loss", 2),
-    SortColumn("similarity", "n", "similarity to neighbours", "sim", 2),
+    SortColumn("seq", "s", "position in the dataset", "#", 0),
+    SortColumn("loss_before", "b", "base loss", "base", 2, "before training, "),
+    SortColumn("loss_after", "a", "tuned loss", "tuned", 2, "after training, "),
+    SortColumn("delta", "d", "loss change", "Δ loss", 2, "tuned − base, "),
+    SortColumn("similarity", "n", "similarity", "sim", 2, "to the nearest neighbours, "),
     SortColumn("outlier", "u", "outlier score", "outlier", 2),
     SortColumn("cluster", "c", "cluster", "cluster", 0),
-    SortColumn("quality", "q", "quality, mean of six", "qual", 1),
+    SortColumn("quality", "q", "quality", "qual", 1, "mean of the six ratings, "),
     SortColumn("prompt_clarity", "1", "prompt clarity", "p.clear", 1),
     SortColumn("prompt_completeness", "2", "prompt completeness", "p.compl", 1),
     SortColumn("prompt_factuality", "3", "prompt factuality", "p.fact", 1),
@@ -67,7 +68,8 @@ class SortMenu(ModalScreen[str | None]):
         super().__init__()
         names = [sort.name for sort in SORTS]
         items = (
-            Item(sort.words, "low first" if sort.name in RISING else "high first", mark=sort.letter) for sort in SORTS
+            Item(sort.words, f"{sort.means}{'low' if sort.name in RISING else 'high'} first", mark=sort.letter)
+            for sort in SORTS
         )
         self._menu = Menu(tuple(items), at=names.index(now), column=26)
 
@@ -76,7 +78,7 @@ class SortMenu(ModalScreen[str | None]):
         with Vertical(id="sorts"):
             yield Divider()
             yield Paragraph(
-                Notice("Sort by what? Its letter, or enter. The same again turns the order round.", "decide")
+                Notice("Sort by? Press a letter, or Enter; the current one again reverses the order.", "decide")
             )
             yield Choices(self._menu)
             yield KeyBar((("j/k", "move"), ("enter", "sort"), ("esc", "back")))

@@ -244,17 +244,17 @@ def test_a_store_without_samples_lists_nothing(tmp_path: Path) -> None:
     ("line", "says"),
     [
         ("qualty<3", "Did you mean quality?"),
-        ("zzz<3", "There are loss_before"),
+        ("zzz<3", "Names: loss_before"),
         ("quality<abc", "not a number"),
-        ("quality<", "value is missing"),
-        ("quality<1,2", "list of values goes with a colon"),
+        ("quality<", "missing value"),
+        ("quality<1,2", "use a colon for a list of values"),
         ("axis:X", "C (complexity)"),
         ("state:done", "accepted"),
         ("flag:foo", ", ".join(FLAGS)),
         ("axis>3", "axis:C"),
         ("born:x", "not a whole number"),
-        (f"id:{1 << 64}", "larger than any number"),
-        ("!!!", "no letter and no digit"),
+        (f"id:{1 << 64}", "larger than any sample number"),
+        ("!!!", "no letters or digits"),
     ],
 )
 def test_a_wrong_filter_says_what_is_possible(line: str, says: str) -> None:

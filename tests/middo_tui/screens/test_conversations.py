@@ -29,9 +29,9 @@ def test_all_answers_are_shown_where_there_are_several(tmp_path: Path) -> None:
     made = tiny.Project(tmp_path, tiny.make_config(tmp_path), [ONE, TWO])
     one, two = read.dataset(made.db, 0)
     made.ctx("score").save([Losses(0, one.id, 2.0, 1.0, 3, 4), Losses(0, two.id, 2.0, 1.0, 3, 4, None, 4.25, 3.5)])
-    assert "all answers" not in told(tmp_path, one.id)
+    assert "base, all" not in told(tmp_path, one.id)
     lines = told(tmp_path, two.id).splitlines()
-    assert [line.split()[-1] for line in lines if "all answers" in line or "… after" in line] == ["4.250", "3.500"]
+    assert [line.split()[-1] for line in lines if "base, all" in line or "tuned, all" in line] == ["4.250", "3.500"]
     done = CliRunner().invoke(main, ["samples", str(tmp_path), "--where", "conversation_before>4", "--json"])
     (facts,) = map(json.loads, done.stdout.splitlines())
     assert (facts["id"], facts["loss_before"], facts["conversation_before"]) == (two.id, 2.0, 4.25)

@@ -27,7 +27,7 @@ def test_what_is_typed_behind_a_key_lands_in_its_input(tmp_path: Path, opened: C
     terminal.wait_for("quit")
     for typed, shown in (
         (b"2fseq<3 axis:C\r", "seq<3 axis:C"),
-        (b"f" + CLEAR + b"nothing-like-this\r", "No sample passes"),
+        (b"f" + CLEAR + b"nothing-like-this\r", "No sample matches"),
         (b"f" + CLEAR + b"seq<50\r/things\r:30\r", "50 found"),
     ):
         since = len(terminal.seen)

@@ -85,7 +85,7 @@ async def test_the_list_is_all_there(project: Path, size: tuple[int, int]) -> No
         for part in (
             "dataset of round 2",
             "1 / 600",
-            "before",
+            "tuned",
             "after",
             "sim",
             "qual",
@@ -101,9 +101,9 @@ async def test_the_list_is_all_there(project: Path, size: tuple[int, int]) -> No
 async def test_sorting_puts_the_worst_first_and_turns_round(project: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
-        assert "Sort by what?" in await press(pilot, "2", "o")
+        assert "Sort by? Press a letter" in await press(pilot, "2", "o")
         text = await press(pilot, "q")
-        assert "by quality, mean of six ▲" in text
+        assert "by quality ▲" in text
         assert screen(pilot).table.cursor_id == first(project, sort="quality")
         await press(pilot, "O")
         assert screen(pilot).table.cursor_id == first(project, sort="quality", down=True)
@@ -139,7 +139,7 @@ async def test_a_filter_that_nothing_passes_says_what_to_do(project: Path) -> No
     async with app.run_test(size=(80, 24)) as pilot:
         await press(pilot, "2")
         text = await type_line(pilot, "f", "quality<-1")
-        assert "No sample passes this filter. f changes it, esc clears it." in text
+        assert "No sample matches this filter. Press f to change it, esc to clear it." in text
         assert "x export" not in text
         await press(pilot, "j", "G", "space", "x", "l", "enter", "o", "n")
         assert isinstance(app.screen, SamplesScreen)
@@ -160,9 +160,9 @@ async def test_a_search_walks_through_what_it_found(project: Path) -> None:
         await press(pilot, "N", "N")
         assert table.at == hits[hits.index(start) - 1]
         assert "found" not in await press(pilot, "escape")
-        assert "no letter and no digit" in await type_line(pilot, "slash", "!!")
+        assert "no letters or digits" in await type_line(pilot, "slash", "!!")
         await press(pilot, "escape")
-        assert "No listed sample holds these words" in await type_line(pilot, "slash", "xyzzyplugh")
+        assert "No listed sample contains these words" in await type_line(pilot, "slash", "xyzzyplugh")
 
 
 async def test_jumps(project: Path) -> None:
@@ -176,7 +176,7 @@ async def test_jumps(project: Path) -> None:
         assert table.at == 119
         await type_line(pilot, "colon", "50%")
         assert table.at == 300
-        assert "share" in await type_line(pilot, "colon", "foo")
+        assert "percentage" in await type_line(pilot, "colon", "foo")
         await press(pilot, "escape", "ctrl+d", "ctrl+u", "pagedown", "pageup")
         assert table.at == 300
         seq = Pages(project).rows([table.ids[42]], 2)[table.ids[42]].seq
@@ -193,11 +193,11 @@ async def test_the_sample_under_the_cursor_in_full(project: Path) -> None:
         await press(pilot, "2")
         await type_line(pilot, "f", "axis:C born:0")
         text = await press(pilot, "enter")
-        for part in ("selected: loss after", "cluster", "user ──", "assistant ──"):
+        for part in ("selected: tuned loss", "cluster", "user ──", "assistant ──"):
             assert part in text
         for _ in range(4):
             text += await press(pilot, "J")
-        for part in ("round 0", "round 2", "loss before", "nearest", "origin"):
+        for part in ("round 0", "round 2", "base loss", "nearest", "origin"):
             assert part in text
         before = screen(pilot).query_one(SamplePane).data.detail
         await press(pilot, "j")
@@ -209,11 +209,11 @@ async def test_rounds(project: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(140, 40)) as pilot:
         text = await press(pilot, "2")
-        assert "[ round before" in text
-        assert "] round after" not in text
+        assert "[ prev round" in text
+        assert "] next round" not in text
         text = await press(pilot, "left_square_bracket", "left_square_bracket")
         assert "dataset of round 0" in text
-        assert "[ round before" not in text
+        assert "[ prev round" not in text
         assert screen(pilot).table.cursor_id == first(project, 0)
         assert "dataset of round 1" in await press(pilot, "right_square_bracket")
 
@@ -224,7 +224,7 @@ async def test_marks_are_exported_else_all_that_is_listed(project: Path) -> None
         await press(pilot, "2", "o", "q", "space", "space", "space")
         assert "3 marked" in painted(app)
         text = await press(pilot, "x")
-        assert "3 samples, in this order" in text
+        assert "Exported 3 samples in this order" in text
         written = project / "exports" / "samples-round-2-1.jsonl"
         rows = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
         assert [row["id"] for row in rows] == list(screen(pilot).table.ids[:3])
@@ -284,8 +284,8 @@ async def test_before_the_first_round(tmp_path: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         text = await press(pilot, "2")
         assert f"1 / {SIZE}" in text
-        assert "No signals yet" in text
-        assert "none yet" in await press(pilot, "enter", "J", "J")
+        assert "Not scored yet" in text
+        assert "not scored yet" in await press(pilot, "enter", "J", "J")
 
 
 async def test_an_empty_dataset_and_one_row(tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def in_samples(project: Path, opened: list[Terminal], marker: str, **options: An
 
 
 def test_few_bytes_go_over_the_wire(project: Path, opened: list[Terminal]) -> None:
-    terminal = in_samples(project, opened, "before")
+    terminal = in_samples(project, opened, "tuned")
     sizes = []
     for key in (b"j", b"j", b"j", b"k", b"\x04"):
         since = len(terminal.seen)
