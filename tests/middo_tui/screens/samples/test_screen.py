@@ -86,7 +86,7 @@ async def test_the_list_is_all_there(project: Path, size: tuple[int, int]) -> No
             "dataset of round 2",
             "1 / 600",
             "tuned",
-            "after",
+            "base",
             "sim",
             "qual",
             "f filter",
@@ -184,7 +184,7 @@ async def test_jumps(project: Path) -> None:
         assert (table.at, len(table.ids)) == (42, 600)
         assert "#999999 is not in the dataset of round 2." in await type_line(pilot, "colon", "#999999")
         await type_line(pilot, "f", f"-seq:{seq}")
-        assert f"The filter hides #{seq}. esc clears it." in await type_line(pilot, "colon", f"#{seq}")
+        assert f"The filter hides #{seq}. Press esc to clear it." in await type_line(pilot, "colon", f"#{seq}")
 
 
 async def test_the_sample_under_the_cursor_in_full(project: Path) -> None:
