@@ -89,7 +89,7 @@ def current(db: sqlite3.Connection) -> dict[int, Override]:
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """How many samples of the newest dataset are overridden, by action."""
-    sql = f"SELECT action, count(*) FROM override JOIN sample ON id=sample_id WHERE {read.IN_ROUND} GROUP BY action"
+    sql = f"SELECT action, count(*) FROM override JOIN sample ON id=sample_id WHERE {read.IN_ROUND} GROUP BY action"  # noqa: S608
     found = {row[0]: int(row[1]) for row in db.execute(sql, {"round": newest_dataset(db)})}
     return {action: found.get(action, 0) for action in ACTIONS}
 

@@ -25,6 +25,7 @@ from middo_tui.cli.data import import_, init
 from middo_tui.cli.export import export, export_model
 from middo_tui.cli.keys import keys_command
 from middo_tui.cli.lineage import lineage
+from middo_tui.cli.override import override
 from middo_tui.cli.quarantine import quarantine
 from middo_tui.cli.samples import samples
 from middo_tui.terminal.console import clean, say, say_json
@@ -265,6 +266,7 @@ main.add_command(export)
 main.add_command(export_model)
 main.add_command(keys_command)
 main.add_command(lineage)
+main.add_command(override)
 main.add_command(quarantine)
 main.add_command(samples)
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.errors import UsageError
+from engine.store.overrides import ACTIONS
 from engine.store.rows import AXES, RATING_COLUMNS
 
 
@@ -77,7 +78,7 @@ ALIASES = {
 }
 STATES = ("owed", "prompted", "proposed", "failed", "rejected", "accepted", "merged")
 FLAGS = ("error", "truncated", "hidden", "edited", "selected")
-WORDS = ("axis", "state", "flag", "born", "seq", "id", "text")
+WORDS = ("axis", "state", "flag", "override", "born", "seq", "id", "text")
 OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", ":": "=", "!=": "<>"}
 EXAMPLE = 'loss_after>3 quality<4 axis:C cluster:7 born:1 flag:error text:"two words"'
 
@@ -174,6 +175,13 @@ def _state(op: str, value: str) -> Condition:
     return _in("SELECT sample_id FROM rewrite WHERE round=:round AND state", chosen)
 
 
+def _override(op: str, value: str) -> Condition:
+    chosen = value.lower().split(",")
+    if unknown := [part for part in chosen if part not in ACTIONS]:
+        raise FilterError(f"override:{unknown[0]}: there are {', '.join(ACTIONS)}.")
+    return _in("SELECT sample_id FROM override WHERE action", chosen)
+
+
 def _in(select: str, values: Sequence[object]) -> Condition:
     return _member(f"{select} IN ({','.join('?' * len(values))})", values)
 
@@ -227,12 +235,22 @@ _WORDS: dict[str, Callable[[str, str], Condition]] = {
     "axis": _axis,
     "state": _state,
     "flag": _flag,
+    "override": _override,
     "born": _sample_number("born"),
     "seq": _sample_number("seq"),
     "id": _sample_number("id"),
     "text": lambda op, value: _text(value),
 }
-_LIKE = {"axis": "C", "state": "accepted", "flag": "error", "born": "1", "seq": "12", "id": "12", "text": '"two words"'}
+_LIKE = {
+    "axis": "C",
+    "state": "accepted",
+    "flag": "error",
+    "override": "drop",
+    "born": "1",
+    "seq": "12",
+    "id": "12",
+    "text": '"two words"',
+}
 
 
 def match_of(text: str) -> str:

@@ -20,6 +20,7 @@ from threading import Lock
 from msgspec import Struct
 
 from engine.store.connect import reader
+from engine.store.read import IN_ROUND
 from middo_tui.feed.filters import NUMBERS, match_of, parse
 from middo_tui.feed.hidden_characters import hidden_ids
 from middo_tui.feed.orders import Order, OrderCache, check_sort, listed
@@ -39,10 +40,21 @@ class SampleRow(Struct, frozen=True):
     states: tuple[tuple[str, str], ...]
     numbers: Mapping[str, float]
     error: bool
+    override: str = ""  # what a person wants of it: drop, protect or rewrite
 
     def number(self, name: str) -> float | None:
         """A signal by its name in ``NUMBERS``; None when it was not measured."""
         return self.numbers.get(name)
+
+
+class OverrideRow(Struct, frozen=True):
+    """A sample that a person overrode; ``axis`` is set for a requested rewrite."""
+
+    id: int
+    seq: int
+    action: str
+    axis: str | None
+    text: str
 
 
 class Pages:
@@ -106,7 +118,7 @@ class Pages:
         return self._hidden[1]
 
     def rows(self, ids: Sequence[int], round: int) -> dict[int, SampleRow]:
-        """The rows of ``ids`` with their signals of ``round``. Three queries, whatever the ids."""
+        """The rows of ``ids`` with their signals of ``round``. Four queries, whatever the ids."""
         with self._open() as db:
             return _rows(db, ids, round)
 
@@ -121,6 +133,16 @@ class Pages:
         with self._open() as db:
             found = db.execute(OF_SEQ, {"seq": seq, "round": round}).fetchone()
             return None if found is None else int(found[0])
+
+    def overridden(self) -> list[OverrideRow]:
+        """The overrides of samples in the newest dataset, by number."""
+        round = self.rounds()[-1]
+        with self._open() as db:
+            found = db.execute(OVERRIDDEN, {"round": round})
+            return [
+                OverrideRow(id, seq, action, axis, guard.one_line(text or "", TEXT_LIMIT))
+                for id, seq, action, axis, text in found
+            ]
 
     def matches(self, text: str) -> frozenset[int]:
         """Samples whose text holds all words of ``text``.
@@ -157,6 +179,11 @@ ROWS = (
     f" FROM sample s LEFT JOIN signal g ON g.round=? AND g.sample_id=s.id WHERE s.id IN {AMONG}"
 )
 AXES_OF = f"SELECT sample_id, axis FROM selection WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
+OVERRIDES_OF = f"SELECT sample_id, action FROM override WHERE sample_id IN {AMONG}"  # noqa: S608
+OVERRIDDEN = (
+    f"SELECT s.id, s.seq, o.action, o.axis, substr({OPENING}, 1, {TEXT_LIMIT + 1})"  # noqa: S608
+    f" FROM override o JOIN sample s ON s.id=o.sample_id WHERE {IN_ROUND} ORDER BY s.seq"
+)
 STATES_OF = f"SELECT sample_id, axis, state FROM rewrite WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
 
 
@@ -168,9 +195,11 @@ def _rows(db: sqlite3.Connection, ids: Sequence[int], round: int) -> dict[int, S
     states: dict[int, tuple[tuple[str, str], ...]] = {}
     for id, axis, state in db.execute(STATES_OF, (round, among)):
         states[id] = (*states.get(id, ()), (axis, state))
+    wanted = dict(db.execute(OVERRIDES_OF, (among,)))
     out = {}
     for id, seq, born, text, error, *signals in db.execute(ROWS, (round, among)):
         numbers = {name: value for name, value in zip(NUMBERS, signals, strict=True) if value is not None}
         line = guard.one_line(text or "", TEXT_LIMIT)
-        out[id] = SampleRow(id, seq, born, line, axes.get(id, ()), states.get(id, ()), numbers, bool(error))
+        shown = (axes.get(id, ()), states.get(id, ()), numbers, bool(error), wanted.get(id, ""))
+        out[id] = SampleRow(id, seq, born, line, *shown)
     return out

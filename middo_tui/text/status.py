@@ -12,7 +12,7 @@ from engine.config import schema
 from engine.errors import ConfigError
 from engine.loop import stages_of
 from engine.runtime import stalls as standings
-from engine.store import read, teacher
+from engine.store import overrides, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job
 from middo_tui.text import score_changes
@@ -103,14 +103,17 @@ def _idle_state(jobs: list[Job], cut_short: bool) -> str:
     return next((s for s in ("failed", "waiting", "paused", "cancelled", "interrupted") if s in states), ended)
 
 
-def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, int]:
-    """Counts of the first dataset, and how many held-out prompts the newest one contains (0 is right)."""
+def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, Any]:
+    """Counts of the first dataset, how many held-out prompts the newest one contains (0 is right), and what a person
+    overrides in it.
+    """
     count = db.execute("SELECT count(*), coalesce(sum(seq IS NOT NULL), 0) FROM heldout").fetchone()
     return {
         "imported": read.size(db, 0) + int(count[1]),
         "heldout": int(count[0]),
         "overlap": read.overlap(db, newest),
         "quarantined": int(db.execute("SELECT count(*) FROM quarantine").fetchone()[0]),
+        "overrides": overrides.counts(db),
     }
 
 

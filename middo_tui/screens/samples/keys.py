@@ -64,6 +64,13 @@ KEYS: tuple[Key[SamplesKeyState], ...] = (
     Key("review", ("r",), "Go to this sample's rewrite.", word("review"), _some_and(lambda state: state.rewritten)),
     Key("lineage", ("l",), "Show all versions of this sample.", word("lineage"), _some),
     Key(
+        id="override",
+        keys=("d",),
+        help="Drop or protect this sample, or request a rewrite; for all marked ones if there are any.",
+        label=lambda state: f"override {state.marked:,}" if state.marked else "override",
+        works=lambda state: state.total > 0 and state.round == state.last_round,
+    ),
+    Key(
         id="export",
         keys=("x",),
         help="Export the marked samples, or all listed ones, to a file in the project.",

@@ -42,6 +42,7 @@ MARKS_OF_STATES = {
     "accepted": "✔",
     "merged": "✔",
 }
+MARKS_OF_OVERRIDES = {"drop": "-", "protect": "=", "rewrite": "+"}
 HOLD_S = 0.06
 """So long nothing is painted when another order is asked for: it is there sooner, as a rule, and Textual waits 17 to 33
 ms from one frame to the next."""
@@ -361,8 +362,8 @@ class SamplesReading(Framed):
 
 
 def _axes(row: SampleRow) -> str:
-    """The letters of the axes that selected it, and what became of its rewrites."""
-    letters = "".join(LETTERS[axis] for axis in row.axes)
+    """The sign of its override, the letters of the axes that selected it, and what became of its rewrites."""
+    letters = MARKS_OF_OVERRIDES.get(row.override, "") + "".join(LETTERS[axis] for axis in row.axes)
     return letters + "".join(dict.fromkeys(MARKS_OF_STATES.get(state, "") for _, state in row.states))
 
 

@@ -14,9 +14,11 @@ from textual.binding import BindingType
 from middo_tui.feed.filters import EXAMPLE, match_of, parse
 from middo_tui.feed.listing import jump, write_listing
 from middo_tui.feed.orders import RISING
+from middo_tui.feed.override import override_samples
 from middo_tui.keys import tables
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.samples.keys import KEYS
+from middo_tui.screens.samples.override_menu import override_menu
 from middo_tui.screens.samples.reading import SamplesReading, SearchDone
 from middo_tui.screens.samples.sort_menu import SortMenu
 from middo_tui.text.notice import Notice
@@ -173,6 +175,19 @@ class SamplesScreen(SamplesReading):
         marks = self.table.marks
         ids = [id for id in self.table.ids if id in marks] if marks else self.table.ids
         self.ask(partial(write_listing, self.project, ids, self._order.round))
+
+    def action_override(self) -> None:
+        """Ask what shall happen to the marked samples, or to the one under the cursor, whatever their signals say."""
+        ids = sorted(self.table.marks) or [id for id in (self.table.cursor_id,) if id is not None]
+        self.app.push_screen(override_menu(len(ids)), partial(self._override, ids))
+
+    def _override(self, ids: list[int], choice: str | None) -> None:
+        if choice is not None:
+            self.ask(partial(override_samples, self.project, ids, choice), self._overridden)
+
+    def _overridden(self) -> None:
+        self.table.stale()
+        self._read_detail()
 
     def action_lineage(self) -> None:
         """Every version of this sample."""

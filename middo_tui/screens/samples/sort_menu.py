@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
-
-from textual import events
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
+from typing import NamedTuple
 
 from middo_tui.feed.orders import RISING
-from middo_tui.text.notice import Notice
-from middo_tui.widgets.choices import Choices, Item, Menu
-from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.key_bar import KeyBar
-from middo_tui.widgets.paragraph import Paragraph
+from middo_tui.screens.samples.letter_menu import LetterChoice, LetterMenu
 
 
 class SortColumn(NamedTuple):
@@ -49,52 +39,23 @@ SORTS = (
 BY_NAME = {sort.name: sort for sort in SORTS}
 
 
-class SortMenu(ModalScreen[str | None]):
+class SortMenu(LetterMenu):
     """Dismisses with a name of ``SORTS``, with None on escape."""
 
-    DEFAULT_CSS = """
-    SortMenu { align: left bottom; background: transparent; }
-    SortMenu #sorts { height: auto; background: $background; }
-    SortMenu Choices { height: auto; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "take", "sort", show=False),
-        Binding("escape", "dismiss(None)", "back", show=False),
-        Binding("down,j", "move(1)", show=False),
-        Binding("up,k", "move(-1)", show=False),
-    ]
-
     def __init__(self, now: str) -> None:
-        super().__init__()
-        names = [sort.name for sort in SORTS]
-        items = (
-            Item(sort.words, f"{sort.means}{'low' if sort.name in RISING else 'high'} first", mark=sort.letter)
-            for sort in SORTS
-        )
-        self._menu = Menu(tuple(items), at=names.index(now), column=26)
-
-    def compose(self) -> ComposeResult:
-        """A rule, the question, the columns, the keys."""
-        with Vertical(id="sorts"):
-            yield Divider()
-            yield Paragraph(
-                Notice("Sort by? Press a letter, or Enter; the current one again reverses the order.", "decide")
+        """``now``: the name that is sorted by."""
+        choices = [
+            LetterChoice(
+                sort.name,
+                sort.letter,
+                sort.words,
+                f"{sort.means}{'low' if sort.name in RISING else 'high'} first",
             )
-            yield Choices(self._menu)
-            yield KeyBar((("j/k", "move"), ("enter", "sort"), ("esc", "back")))
-
-    def action_move(self, by: int) -> None:
-        """Another column."""
-        self._menu = self._menu.moved(by)
-        self.query_one(Choices).show(self._menu)
-
-    def action_take(self) -> None:
-        """This one."""
-        self.dismiss(SORTS[self._menu.at].name)
-
-    def on_key(self, event: events.Key) -> None:
-        """A letter chooses at once."""
-        found = next((sort.name for sort in SORTS if sort.letter == event.character), None)
-        if found is not None:
-            event.stop()
-            self.dismiss(found)
+            for sort in SORTS
+        ]
+        super().__init__(
+            "Sort by? Press a letter, or Enter; the current one again reverses the order.",
+            choices,
+            "sort",
+            [sort.name for sort in SORTS].index(now),
+        )

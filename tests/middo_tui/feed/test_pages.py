@@ -293,7 +293,7 @@ def test_values_never_become_part_of_the_sql(project: Path) -> None:
         assert all(str(value) not in (condition.ids or "") for value in condition.values if value != 1)
 
 
-def test_a_page_is_three_queries_whatever_its_size(project: Path) -> None:
+def test_a_page_is_four_queries_whatever_its_size(project: Path) -> None:
     pages = Pages(project)
     ids = listed(pages, Order(2))
     pages.rows(ids[:1], 2)
@@ -303,7 +303,7 @@ def test_a_page_is_three_queries_whatever_its_size(project: Path) -> None:
     db.set_trace_callback(asked.append)
     assert len(pages.rows(ids[:64], 2)) == 64
     assert len(pages.rows(ids[:3], 2)) == 3
-    assert len(asked) == 6
+    assert len(asked) == 8
 
 
 @pytest.mark.parametrize("sort", SORTS)

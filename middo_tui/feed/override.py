@@ -1,0 +1,34 @@
+"""What a person wants of samples, whatever their signals say. Blocks until the store has it: call it in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.store.overrides import clear_overrides, set_overrides
+from middo_tui.text.number_format import counted
+
+EFFECTS = {
+    "drop": "will leave the dataset at the next merge",
+    "protect": "protected: never rewritten or retired",
+    "rewrite": "will be selected next",
+}
+
+
+def override_samples(project: Path, ids: Sequence[int], choice: str) -> str:
+    """Do ``choice`` (an action, ``rewrite AXIS`` or ``clear``) to ``ids``; returns the sentence to show.
+
+    Raises:
+        UsageError: a rewrite would lose something of the only sample.
+    """
+    if choice == "clear":
+        cleared = clear_overrides(project, ids)
+        return (
+            f"{counted(cleared, 'sample')}: the signals decide again." if cleared else "There was no override to clear."
+        )
+    action, _, axis = choice.partition(" ")
+    done = set_overrides(project, ids, action, axis or None)
+    left = f" {counted(done.left, 'sample')} skipped: a rewrite would lose something." if done.left else ""
+    return (
+        f"{counted(done.changed, 'sample')} {EFFECTS[action]}.{left}" if done.changed else f"Nothing to change.{left}"
+    )
