@@ -258,6 +258,14 @@ class Verify(_Section, frozen=True):
     loss_margin: float = 0.0
     quality_margin: float = 0.0
     on_topic: Share = 0.9
+    command: tuple[str, ...] = ()
+    command_timeout_s: Rate = 60.0
+    command_jobs: Positive = 1
+
+    def __post_init__(self) -> None:
+        """A program has a name."""
+        if self.command and not self.command[0].strip():
+            raise ValueError('command names no program: write it as ["python3", "check.py"], or [] for none')
 
 
 class Review(_Section, frozen=True):

@@ -2,10 +2,11 @@
 
 1. Text (``engine.verification.text_checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds
    scaffolding or overlaps with the held-out set is rejected with the reason, and not measured.
-2. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
+2. The user's own program (``verify.command``), if there is one; what it rejects is not measured either.
+3. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
    mode that the samples were rated in. What cannot be measured is rejected; so is an added prompt that is a sample's in
    nearly the same words, by its embedding (``engine.verification.near_duplicates``, ``verify.max_similarity``).
-3. The verdict (``engine.verification.verdicts``): is the rewrite better than what it replaces, and as good as what
+4. The verdict (``engine.verification.verdicts``): is the rewrite better than what it replaces, and as good as what
    nobody selected? It decides nothing by itself; the review stage does.
 
 A text that a person edited or sent back for another one lost its verdict. It is measured when this stage runs next,
@@ -40,8 +41,9 @@ from engine.store.rows import (
     Verdict,
 )
 from engine.teacher.job import TEMPLATES
-from engine.verification import text_checks
+from engine.verification import command, text_checks
 from engine.verification.candidates import Candidate, Key, candidates
+from engine.verification.command import UserCommand
 from engine.verification.new_prompts import copied, held_out_prompt, own_of
 from engine.verification.placement import Beside, Near
 from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
@@ -58,11 +60,16 @@ def run(ctx: Ctx) -> None:
     findings = inspect(ctx, data, made)
     kept = [c for c in made if c.key not in findings]
     judged = {(v.sample_id, v.axis) for v in ctx.rows(Verdict)}
-    done = len(findings) + sum(c.key in judged for c in kept)
-    ctx.begin(len(made), done)
+    asked = [c for c in kept if c.key not in judged and c.row.state == "proposed"] if ctx.config.verify.command else []
+    done = len(findings) + sum(c.key in judged or command.refused(c) for c in kept)
+    ctx.begin(len(made) + len(asked), done)
     ctx.save(rejections(made, findings), done=done)
+    refused = _ask_command(ctx, asked, done) | {c.key for c in kept if command.refused(c)}
+    kept = [c for c in kept if c.key not in refused or c.key in judged]
     if any(c.key not in judged for c in kept):
-        _measure_all(ctx, data, kept, judged, len(findings))
+        _measure_all(ctx, data, kept, judged, len(made) - len(kept) + len(asked))
+    if asked:
+        shutil.rmtree(ctx.workdir(PASSED))
     if doubtful := [c for c in made if c.key in findings and c.row.original is not None and c.row.state == "accepted"]:
         ctx.event(warning(doubtful, findings), "warning")
     ctx.event(summary(made, ctx.rows(Rewrite), ctx.rows(Verdict)))
@@ -115,6 +122,27 @@ def warning(edited: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> s
     """The log line on edited texts that a person accepted and that do not pass the checks."""
     text = f"{len(edited)} accepted rewrites do not pass the text checks as they were edited"
     return f"{text}: {'; '.join(f'#{c.sample.seq} {findings[c.key]}' for c in edited[:3])}"
+
+
+PASSED = "command"
+"""Where it is kept which rewrites the user's program has let through, until the stage is over."""
+
+
+def _ask_command(ctx: Ctx, asked: Sequence[Candidate], done: int) -> set[Key]:
+    """Have the user's program look at the texts that passed our checks; what it rejects is not measured."""
+    if not asked:
+        return set()
+    program = UserCommand(ctx.config, ctx.project, ctx.workdir(PASSED) / "passed")
+    ctx.event(f"{len(asked):,} rewrites are given to {' '.join(ctx.config.verify.command)}")
+    refused: set[Key] = set()
+    for number, (one, found) in enumerate(program.results(asked), start=1):
+        if found is None:
+            program.remember(one)
+            ctx.progress(done + number)
+        else:
+            refused.add(one.key)
+            ctx.save([Decision(ctx.round, *one.key, "rejected", str(found))], done=done + number)
+    return refused
 
 
 # ----------------------------------------------------------------------------------------------------- signals

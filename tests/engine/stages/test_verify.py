@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,32 @@ def test_a_diversity_prompt_on_top_of_another_is_rejected(made: tiny.Project) ->
     assert state == "rejected"
     assert str(reason).startswith("duplicate: its embedding has similarity 0.")
     assert fates(made)[2, "quality"][0] == "proposed"
+
+
+def test_a_users_program_rejects_before_anything_is_measured(made: tiny.Project, tmp_path: Path) -> None:
+    """A resumed run asks it for nothing that it has let through; a program that fails lets nothing through."""
+    script = (
+        "import json, sys\ngiven = json.load(sys.stdin)\nopen('asked', 'a').write(given['axis'][0])\n"
+        "if given['axis'] == 'quality': sys.exit('no quality\\nat all')\n"
+        "sys.exit(2 if {fails} and given['axis'] == 'diversity' else 0)\n"
+    )
+    check = made.folder / "check.py"
+    made.config = replace_verify(made.config, command=(sys.executable, "-S", "check.py"))
+    propose(made, 0, "complexity", "name every pear", "pear pear")
+    propose(made, 1, "diversity", "list bread and apple in red", "bread apple")
+    propose(made, 2, "quality", "list pear and apple", "pear")
+    check.write_text(script.replace("{fails}", "True"), encoding="utf-8")
+    with pytest.raises(StageError, match="exit code 2"):
+        verify.run(made.ctx("verify"))
+    assert made.ctx("x").rows(Verdict) == []
+    check.write_text(script.replace("{fails}", "False"), encoding="utf-8")
+    verify.run(made.ctx("verify"))
+    assert [state for state, _ in fates(made).values()] == ["proposed", "proposed", "rejected"]
+    assert fates(made)[2, "quality"][1] == "command: no quality"
+    assert {v.axis for v in made.ctx("x").rows(Verdict)} == {"complexity", "diversity"}
+    assert (made.folder / "asked").read_text() == "cd" + "cdq", "all again, by the mended program"
+    verify.run(made.ctx("verify"))
+    assert len((made.folder / "asked").read_text()) == 5, "what has a verdict or was rejected is settled"
 
 
 def replace_verify(settings: schema.Config, **values: Any) -> schema.Config:
