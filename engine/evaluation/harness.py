@@ -197,9 +197,9 @@ def _model(job: EvaluationJob) -> Any:
     }
     if job.how.backend == "vllm":
         return get_model("vllm")(**_vllm_args(job), **args)
-    from engine.signals.round_models import open_as
+    from engine.signals.round_models import open_model
 
-    ours = open_as(job.model, ModelRef(Path(job.base), Path(job.adapter) if job.adapter else None, job.nf4))
+    ours = open_model(job.model, ModelRef(Path(job.base), Path(job.adapter) if job.adapter else None, job.nf4))
     opened = ours.loaded
     opened.model.generation_config.eos_token_id = opened.stops
     if args["batch_size"] != 1 and not ours.takes_padding:

@@ -71,7 +71,7 @@ def run(ctx: Ctx, base: int) -> None:
         StageError: tasks that failed, with their reasons; the others' figures are saved.
     """
     needs = task_index.check(ctx.config, ctx.project)
-    sources = {name: source(ctx, name) for name in needs}
+    sources = {name: source(ctx.config, name) for name in needs}
     there = [row for row in ctx.rows(EvalScore) if row.source in sources.values() and row.main]
     done = {name: sum(row.n for row in there if row.source == sources[name]) for name in needs}
     pending = [name for name in needs if not done[name]]
@@ -97,12 +97,12 @@ def run(ctx: Ctx, base: int) -> None:
     _forget(ctx)
 
 
-def source(ctx: Ctx, name: str) -> str:
+def source(config: configs.Config, name: str) -> str:
     """What a task's figures depend on besides the round's model: they are measured again when it changes."""
-    how = ctx.config.evaluate
-    template = content_key(ctx.config.model.chat_template)
+    how = config.evaluate
+    template = content_key(config.model.chat_template)
     parts = (
-        (ctx.config.project.seed, how.backend, how.limit, how.num_fewshot.get(name), how.metrics.get(name)),
+        (config.project.seed, how.backend, how.limit, how.num_fewshot.get(name), how.metrics.get(name)),
         (
             how.apply_chat_template,
             how.fewshot_as_multiturn,

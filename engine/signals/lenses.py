@@ -28,7 +28,7 @@ from engine.chat.template_inputs import TOOLS
 from engine.config.schema import Model
 from engine.models.locate import ModelRef
 from engine.signals.exchange import Chat, context_words
-from engine.signals.round_models import open_as
+from engine.signals.round_models import open_model
 from engine.store.rows import Message
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ Pairs = tuple[Sequence[Rendered], Sequence[Rendered] | None]
 def score(how: Model, model: ModelRef, batch: Pairs) -> list[tuple[Scored, Reading]]:
     """Losses and lenses of one batch, in any process. What fails has its reason in ``Scored.error``."""
     rows, bare = batch
-    opened = open_as(how, model)
+    opened = open_model(how, model)
     if bare is None:
         return [(scored, NOTHING) for scored in opened.score(rows, embed=False)]
     given, alone = (opened.score(part, embed=False, tokens=True) for part in (rows, bare))

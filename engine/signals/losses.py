@@ -14,7 +14,7 @@ from engine.backends import Scored
 from engine.chat import batches
 from engine.chat.render import Rendered, learned, render, render_bare
 from engine.config.named_templates import content_key
-from engine.config.schema import Model
+from engine.config.schema import Config, Model
 from engine.distributed import ranks
 from engine.models import locate
 from engine.models.locate import ModelRef
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.backends.hf import HF
 from engine.signals.exchange import Chat, context_words, last_prompt
 from engine.signals.lenses import NOTHING, Reading
-from engine.signals.round_models import after_model, base_model, before_model, open_as, open_model
+from engine.signals.round_models import after_model, base_model, before_model, open_model
 
 RENDERING = "r2"
 """Raised when conversations become other tokens: a loss that was cached before is not one of them."""
@@ -45,31 +45,32 @@ class Measured:
     lenses: Reading = NOTHING
 
 
-def loss_key(ctx: Ctx, model: ModelRef) -> str:
+def loss_key(how: Model, model: ModelRef) -> str:
     """What a cached loss depends on besides the sample: weights, template, number format and cut-off."""
-    how = ctx.config.model
     parts = locate.fingerprint(model), how.dtype, how.max_length, content_key(how.chat_template), RENDERING
     return ":".join(str(part) for part in parts if part)
 
 
-def _limit(ctx: Ctx, model: HF) -> int:
+def _limit(max_length: int, model: HF) -> int:
     """Tokens of a row at most."""
-    return min(ctx.config.model.max_length, model.positions)
+    return min(max_length, model.positions)
 
 
-def rendered(ctx: Ctx, model: HF, chats: Iterable[Chat]) -> Iterator[Rendered]:
-    """The chats as training sees them."""
-    return (render(model.tokenizer, chat, _limit(ctx, model)) for chat in chats)
+def rendered(model: HF, chats: Iterable[Chat], max_length: int) -> Iterator[Rendered]:
+    """The chats as training sees them, each at most ``max_length`` tokens."""
+    return (render(model.tokenizer, chat, _limit(max_length, model)) for chat in chats)
 
 
-def without_prompts(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Iterable[Rendered]) -> Iterator[Rendered]:
+def without_prompts(model: HF, chats: Iterable[Chat], rows: Iterable[Rendered], max_length: int) -> Iterator[Rendered]:
     """The last answers of ``rows`` as they are scored without their prompts."""
-    return lenses.without_prompt(model.tokenizer, chats, rows, _limit(ctx, model))
+    return lenses.without_prompt(model.tokenizer, chats, rows, _limit(max_length, model))
 
 
-def embedded_rows(ctx: Ctx, model: HF, chats: Iterable[Chat], rows: Sequence[Rendered]) -> Iterator[Rendered] | None:
+def embedded_rows(
+    config: Config, model: HF, chats: Iterable[Chat], rows: Sequence[Rendered]
+) -> Iterator[Rendered] | None:
     """What a prompt's embedding is made of: None for its own tokens in ``rows``, else the prompts by themselves."""
-    how, limit = ctx.config.score.embed, _limit(ctx, model)
+    how, limit = config.score.embed, _limit(config.model.max_length, model)
     if how == "in_template":
         return None
     texts = (last_prompt(learned(chat)) if how == "bare_prompt" else context_words(learned(chat)) for chat in chats)
@@ -97,12 +98,12 @@ def score_batch(model: HF, rows: Sequence[Rendered], embedded: Sequence[Rendered
 
 def score_losses(how: Model, model: ModelRef, rows: Sequence[Rendered]) -> list[Scored]:
     """Losses of one batch, in any process."""
-    return open_as(how, model).score(rows, embed=False)
+    return open_model(how, model).score(rows, embed=False)
 
 
 def score_both(how: Model, model: ModelRef, batch: Both) -> list[Scored]:
     """``score_batch`` of rows and embedded rows, in any process."""
-    return score_batch(open_as(how, model), *batch)
+    return score_batch(open_model(how, model), *batch)
 
 
 def of_batch(rows: Sequence[Rendered], embedded: Sequence[Rendered] | None, batch: Sequence[int]) -> Both:
@@ -116,9 +117,9 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     Planned in batches over all ``chats``: pass the same ones again after a resume to get the same bits.
     """
     how = ctx.config.model
-    tuned = open_model(ctx, after_model(ctx))
-    rows = list(rendered(ctx, tuned, chats))
-    bare = embedded_rows(ctx, tuned, chats, rows)
+    tuned = open_model(how, after_model(ctx))
+    rows = list(rendered(tuned, chats, how.max_length))
+    bare = embedded_rows(ctx.config, tuned, chats, rows)
     embedded = None if bare is None else list(bare)
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
     after: dict[int, Scored] = {}
@@ -126,25 +127,24 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     for batch, found in zip(plan, ranks.map_batches(partial(score_both, how, after_model(ctx)), both), strict=True):
         after.update(zip(batch, found, strict=True))
     before: dict[int, Scored] = {}
-    if loss_key(ctx, before_model(ctx)) != loss_key(ctx, base_model(ctx)):
+    if loss_key(how, before_model(ctx)) != loss_key(how, base_model(ctx)):
         alone = ([rows[i] for i in batch] for batch in plan)
         for batch, found in zip(
             plan, ranks.map_batches(partial(score_losses, how, before_model(ctx)), alone), strict=True
         ):
             before.update(zip(batch, found, strict=True))
-    base = _under_base(ctx, chats, rows, plan)
+    base = _under_base(how, base_model(ctx), chats, rows, plan)
     return [_measured(before.get(i, base[i][0]), after[i], base[i]) for i in range(len(chats))]
 
 
 def _under_base(
-    ctx: Ctx, chats: Sequence[Chat], rows: Sequence[Rendered], plan: Sequence[Sequence[int]]
+    how: Model, base: ModelRef, chats: Sequence[Chat], rows: Sequence[Rendered], plan: Sequence[Sequence[int]]
 ) -> dict[int, tuple[Scored, Reading]]:
     """Losses and lenses under the model that config.toml names, by place."""
-    base = base_model(ctx)
-    bare = list(without_prompts(ctx, open_model(ctx, base), chats, rows))
+    bare = list(without_prompts(open_model(how, base), chats, rows, how.max_length))
     pairs = (([rows[i] for i in batch], [bare[i] for i in batch]) for batch in plan)
     out: dict[int, tuple[Scored, Reading]] = {}
-    for batch, found in zip(plan, ranks.map_batches(partial(lenses.score, ctx.config.model, base), pairs), strict=True):
+    for batch, found in zip(plan, ranks.map_batches(partial(lenses.score, how, base), pairs), strict=True):
         out.update(zip(batch, found, strict=True))
     return out
 

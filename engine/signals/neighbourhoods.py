@@ -88,7 +88,7 @@ def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDA
     unique = array if len(first) == len(array) else array[first]
     grouped = ctx.config.score.clusters
     wanted = max(settings.neighbours, clusters.NEIGHBOURS) if grouped else settings.neighbours
-    near, index = nearest.neighbours(unique, min(wanted, max(1, len(first) - 1)), _device(ctx))
+    near, index = nearest.neighbours(unique, min(wanted, max(1, len(first) - 1)), _device(ctx.config.model.device))
     placed: Placed = {}
     for i, number in enumerate(prompts.of_row):
         if number is not None:
@@ -132,11 +132,11 @@ def _row(
     return Neighbourhood(round, ids[i], mean, json.dumps([ids[j] for _, j in found]), cluster, outlier)
 
 
-def _device(ctx: Ctx) -> str:
+def _device(device: str) -> str:
     """Where the search runs: on the model's device."""
     from engine.backends.local import torch_device
 
-    return str(torch_device(ctx.config.model.device))
+    return str(torch_device(device))
 
 
 def _before(ctx: Ctx) -> dict[int, int]:

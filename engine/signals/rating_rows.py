@@ -6,17 +6,16 @@ import re
 from typing import Any
 
 from engine.signals.ratings import Rated
-from engine.stage import Ctx
 from engine.store.rows import RATING_COLUMNS, Ratings
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 HIGHEST = 9.0
 
 
-def row_of(ctx: Ctx, id: int, rated: Rated) -> Ratings:
+def row_of(round: int, id: int, rated: Rated) -> Ratings:
     """A sample's ratings as a row."""
     six: dict[str, Any] = dict(zip(RATING_COLUMNS, rated.ratings or (None,) * 6, strict=True))
-    return Ratings(ctx.round, id, **six, quality=rated.quality, digit_mass=rated.digit_mass, judge_error=rated.error)
+    return Ratings(round, id, **six, quality=rated.quality, digit_mass=rated.digit_mass, judge_error=rated.error)
 
 
 def first_rating(text: str) -> float | None:

@@ -43,13 +43,13 @@ GIVE_S = 1.0
 def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
     """Rate every sample that is not ``rated``."""
     pending = [id for id in samples.ids if id not in rated]
-    engine = round_models.open_engine(ctx)
+    engine = round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
     try:
         asker = Asker.of(ctx, engine, ctx.config.judge)
         done = len(samples) - len(pending)
         for part in asker.rate(_chats(samples, pending)):
             done += len(part)
-            ctx.save([row_of(ctx, id, one) for id, one in part], done)
+            ctx.save([row_of(ctx.round, id, one) for id, one in part], done)
         ctx.event(engine.cache())
     except Paused:
         ctx.event(engine.stopping())
@@ -73,7 +73,7 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
     pending = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
     if pending:
-        engine = round_models.open_engine(ctx)
+        engine = round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
         try:
             for part in Asker.of(ctx, engine, how).rate(pending):
                 kept.add(part)
@@ -103,7 +103,7 @@ class _Kept:
     def open(cls, ctx: Ctx, how: configs.Judge, folder: Path) -> _Kept:
         """What a run before this one has rated."""
         settings = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
-        labels = [template.hash for template in ratings.judge_templates(ctx).values()]
+        labels = [template.hash for template in ratings.judge_templates(ctx.project).values()]
         text = ":".join([locate.fingerprint(round_models.judge_ref(ctx)), how.mode, settings, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
@@ -155,7 +155,7 @@ class Asker:
     def of(cls, ctx: Ctx, engine: Engine, how: configs.Judge) -> Asker:
         """For the round that ``ctx`` works on."""
         seed = ctx.config.project.seed, ctx.round
-        return cls(engine, ratings.judge_templates(ctx), how, ctx.config.vllm.in_flight, seed)
+        return cls(engine, ratings.judge_templates(ctx.project), how, ctx.config.vllm.in_flight, seed)
 
     def rate(self, items: Iterable[tuple[K, Chat]]) -> Iterator[list[tuple[K, Rated]]]:
         """Ratings of the items by their keys, some at a time, in the order in which they are done.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.backends import Judges, Rating
@@ -11,13 +12,12 @@ from engine.chat import batches, prompts
 from engine.chat.render import learned, render_prompt
 from engine.config.schema import Judge, Model
 from engine.models.locate import ModelRef
-from engine.stage import Ctx
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, SUBJECTS, Message
 
 if TYPE_CHECKING:
     from engine.backends.hf import HF
 from engine.signals.exchange import Chat, context, last_response
-from engine.signals.round_models import open_as
+from engine.signals.round_models import open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Rated:
 Templates = Mapping[str, prompts.PromptTemplate]
 
 
-def judge_templates(ctx: Ctx) -> Templates:
+def judge_templates(project: Path) -> Templates:
     """The wording of a rating request, by subject."""
-    return {subject: prompts.load(f"judge_{subject}", ctx.project) for subject in SUBJECTS}
+    return {subject: prompts.load(f"judge_{subject}", project) for subject in SUBJECTS}
 
 
 def judge_chats(templates: Templates, chat: Chat) -> list[tuple[Message, ...]]:
@@ -88,7 +88,7 @@ def too_long(judge: Judges) -> Rated:
 
 def rate_six(how: Model, model: ModelRef, judge: Judge, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:
     """``rate_batch`` in any process."""
-    return rate_batch(judge, open_as(how, model), asked)
+    return rate_batch(judge, open_model(how, model), asked)
 
 
 def read_six(how: Judge, six: Sequence[Rating]) -> Rated:

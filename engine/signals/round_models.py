@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.backends import backend
-from engine.config.schema import Model
+from engine.config.schema import Config, Model
 from engine.errors import StageError
 from engine.hub.progress_log import log_progress
 from engine.models import locate
@@ -56,13 +56,8 @@ def after_model(ctx: Ctx) -> ModelRef:
     return locate.checkpoint(folder, ctx.project)
 
 
-def open_model(ctx: Ctx, model: ModelRef) -> HF:
+def open_model(how: Model, model: ModelRef) -> HF:
     """``model`` in memory, as [model] of config.toml says; the one loaded before is freed unless it shares the base."""
-    return open_as(ctx.config.model, model)
-
-
-def open_as(how: Model, model: ModelRef) -> HF:
-    """``open_model`` for a process that has no ``Ctx``: what it takes can be sent to one."""
     opened: HF = backend("hf")(
         model.base,
         model.adapter,
@@ -76,16 +71,15 @@ def open_as(how: Model, model: ModelRef) -> HF:
     return opened
 
 
-def open_engine(ctx: Ctx) -> Engine:
+def open_engine(config: Config, judge: ModelRef) -> Engine:
     """The model that rates, in vLLM. No other model may lie in the GPU's memory; close it before one does."""
-    ref, how = judge_ref(ctx), ctx.config.model
     opened: Engine = backend("vllm")(
-        ref.base,
-        ref.adapter,
-        dtype=how.dtype,
-        chat_template=how.chat_template,
-        quantization="bitsandbytes" if ref.nf4 else "",
-        settings=ctx.config.vllm,
+        judge.base,
+        judge.adapter,
+        dtype=config.model.dtype,
+        chat_template=config.model.chat_template,
+        quantization="bitsandbytes" if judge.nf4 else "",
+        settings=config.vllm,
     )
     return opened
 

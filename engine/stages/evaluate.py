@@ -44,11 +44,11 @@ def _heldout(ctx: Ctx) -> int:
     exact = ctx.config.evaluate.exact_match
     units = len(samples) * (2 if exact else 1)
     ctx.begin(units)
-    model = round_models.open_model(ctx, round_models.after_model(ctx))
+    model = round_models.open_model(ctx.config.model, round_models.after_model(ctx))
     items = _losses(ctx, model, samples)
-    scores = _loss_score(ctx, items)
+    scores = _loss_score(ctx.round, items)
     if exact:
-        scores += _accuracy(ctx, _replies(ctx, samples, items))
+        scores += _accuracy(ctx.round, _replies(ctx, samples, items))
     ctx.save(scores, units)
     return units
 
@@ -61,7 +61,7 @@ def distinct(samples: Sequence[Sample]) -> list[Sample]:
 def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalItem]:
     """Each item's mean response loss and how many tokens it is a mean of."""
     items = {row.item: row for row in ctx.rows(EvalItem)}
-    rows = list(losses.rendered(ctx, model, (sample.messages for sample in samples)))
+    rows = list(losses.rendered(model, (sample.messages for sample in samples), ctx.config.model.max_length))
     if lost := sum(row.error is not None for row in rows):
         reason = next(row.error for row in rows if row.error)
         ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")
@@ -76,7 +76,7 @@ def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalIte
     return items
 
 
-def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[EvalScore]:
+def _loss_score(round: int, items: dict[int, EvalItem]) -> list[EvalScore]:
     """The mean over all held-out response tokens; its standard error over samples, as a ratio of two sums."""
     known = [(item.loss, item.tokens) for item in items.values() if item.loss is not None and item.tokens]
     if not known:
@@ -84,7 +84,7 @@ def _loss_score(ctx: Ctx, items: dict[int, EvalItem]) -> list[EvalScore]:
     total = sum(tokens for _, tokens in known)
     mean = math.fsum(loss * tokens for loss, tokens in known) / total
     spread = math.sqrt(math.fsum((tokens * (loss - mean)) ** 2 for loss, tokens in known)) / total
-    return [EvalScore(ctx.round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known), higher=False)]
+    return [EvalScore(round, "heldout_loss", mean, spread if len(known) > 1 else None, len(known), higher=False)]
 
 
 def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) -> list[bool]:
@@ -110,14 +110,14 @@ def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) ->
 
 def _greedy(how: Model, model: ModelRef, max_new_tokens: int, asked: Sequence[Asked]) -> list[Generation]:
     """The replies of one batch, in any process."""
-    opened = round_models.open_as(how, model)
+    opened = round_models.open_model(how, model)
     chats, thinking = zip(*asked, strict=True)
     return opened.generate(chats, max_new_tokens=max_new_tokens, temperature=0.0, top_p=1.0, seed=0, thinking=thinking)
 
 
-def _accuracy(ctx: Ctx, right: Sequence[bool]) -> list[EvalScore]:
+def _accuracy(round: int, right: Sequence[bool]) -> list[EvalScore]:
     share = sum(right) / len(right)
-    return [EvalScore(ctx.round, "accuracy", share, math.sqrt(share * (1 - share) / len(right)), len(right))]
+    return [EvalScore(round, "accuracy", share, math.sqrt(share * (1 - share) / len(right)), len(right))]
 
 
 def _asked(sample: Sample) -> tuple[Message, ...]:

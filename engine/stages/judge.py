@@ -67,17 +67,17 @@ def run(ctx: Ctx) -> None:
         rating_stream.through_engine(ctx, samples, rated)
         return
     raters = _Raters.of(ctx, ctx.config.judge)
-    judge = round_models.open_model(ctx, raters.ref)
+    judge = round_models.open_model(raters.model, raters.ref)
     if raters.how.mode == "expected" and not judge.shares:
         ctx.event(why_alone(judge.loaded.model))
-    templates = ratings.judge_templates(ctx)
+    templates = ratings.judge_templates(ctx.project)
     lengths = (ratings.judge_length(templates, judge, sample.messages) for sample in samples)
     pending = batches.unfinished(ratings.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
     ids = [[samples.ids[i] for i in batch] for batch, _ in pending]
     parts = ([((sample.id,), sample.messages) for sample in samples.take(batch)] for batch in ids)
     found = ranks.map_batches(partial(_rate, raters), (_batch(raters.how, part, templates, judge) for part in parts))
     for (_, done), batch, six in zip(pending, ids, found, strict=True):
-        ctx.save([row_of(ctx, id, one) for id, one in zip(batch, six, strict=True)], done)
+        ctx.save([row_of(ctx.round, id, one) for id, one in zip(batch, six, strict=True)], done)
 
 
 def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> list[Rated]:
@@ -86,8 +86,8 @@ def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> lis
     Planned in batches over all ``chats``: pass the same ones again after a resume to get the same bits.
     """
     raters = _Raters.of(ctx, how)
-    judge = round_models.open_model(ctx, raters.ref)
-    templates = ratings.judge_templates(ctx)
+    judge = round_models.open_model(raters.model, raters.ref)
+    templates = ratings.judge_templates(ctx.project)
     plan = ratings.plan_ratings(how, [ratings.judge_length(templates, judge, chat) for _, chat in chats])
     work = (_batch(how, [chats[i] for i in batch], templates, judge) for batch in plan)
     out: dict[int, Rated] = {}
@@ -120,7 +120,7 @@ def _batch(
 def _rate(raters: _Raters, batch: _RequestBatch) -> list[Rated]:
     """One batch, in any process."""
     if batch.chats:
-        return _sampled(raters, round_models.open_as(raters.model, raters.ref), batch)
+        return _sampled(raters, round_models.open_model(raters.model, raters.ref), batch)
     return ratings.rate_six(raters.model, raters.ref, raters.how, batch.asked)
 
 

@@ -87,9 +87,8 @@ def run(ctx: Ctx) -> None:
 
 def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
     """The work begun before a restart, or new work when that was for another model, setting or dataset."""
-    base = losses.loss_key(ctx, round_models.base_model(ctx))
-    before = losses.loss_key(ctx, round_models.before_model(ctx))
-    after = losses.loss_key(ctx, round_models.after_model(ctx))
+    which = round_models.base_model(ctx), round_models.before_model(ctx), round_models.after_model(ctx)
+    base, before, after = (losses.loss_key(ctx.config.model, ref) for ref in which)
     embed = f"{ctx.config.score.embed}:{POOLING}"
     ids = set(samples.ids)
     unread = ids - {id for id, row in _cache(ctx, base).items() if row.has_lenses}
@@ -135,20 +134,21 @@ def _fill_cache(
     """
     if not ids:
         return {}
-    opened, wanted = round_models.open_model(ctx, model), set(ids)
+    how, wanted = ctx.config.model, set(ids)
+    opened = round_models.open_model(how, model)
 
     def chats() -> Iterator[Chat]:
         return (sample.messages for sample in samples if sample.id in wanted)
 
-    rows = Spool(losses.rendered(ctx, opened, chats()), folder)
+    rows = Spool(losses.rendered(opened, chats(), how.max_length), folder)
     read = model == round_models.base_model(ctx)
-    bare = Spool(losses.without_prompts(ctx, opened, chats(), rows), folder) if read else None
+    bare = Spool(losses.without_prompts(opened, chats(), rows, how.max_length), folder) if read else None
     usable = [i for i in range(len(rows)) if i not in rows.errors]
     known = {id for id, row in _cache(ctx, key).items() if row.has_lenses or not read}
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     plan = [[usable[j] for j in batch] for batch in planned]
     pending = batches.unfinished(plan, lambda i: ids[i] in known, done + len(rows) - len(usable))
-    score = partial(lenses.score, ctx.config.model, model)
+    score = partial(lenses.score, how, model)
     failed: dict[int, str] = {}
     results = ranks.map_batches(score, (losses.of_batch(rows, bare, batch) for batch, _ in pending))
     for (batch, done), scores in zip(pending, results, strict=True):
@@ -162,9 +162,10 @@ def _fill_cache(
 def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str], folder: Path) -> Spool:
     """Losses and embeddings under this round's checkpoint; returns the rows that were embedded."""
     ref = round_models.after_model(ctx)
-    model = round_models.open_model(ctx, ref)
-    rows = Spool(losses.rendered(ctx, model, (sample.messages for sample in samples)), folder)
-    bare = losses.embedded_rows(ctx, model, (sample.messages for sample in samples), rows)
+    how = ctx.config.model
+    model = round_models.open_model(how, ref)
+    rows = Spool(losses.rendered(model, (sample.messages for sample in samples), how.max_length), folder)
+    bare = losses.embedded_rows(ctx.config, model, (sample.messages for sample in samples), rows)
     apart = None if bare is None else Spool(bare, folder)
     embedded = rows if apart is None else apart
     usable = [i for i in range(len(rows)) if i not in embedded.errors]
@@ -185,7 +186,7 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
 
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     pending = batches.unfinished([[usable[j] for j in batch] for batch in planned], there, done)
-    score = partial(losses.score_both, ctx.config.model, ref)
+    score = partial(losses.score_both, how, ref)
     results = ranks.map_batches(score, (losses.of_batch(rows, apart, batch) for batch, _ in pending))
     for (batch, done), found in zip(pending, results, strict=True):
         for i, scored in zip(batch, found, strict=True):
@@ -194,22 +195,23 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
         array.flush()
         ids = [samples.ids[i] for i in batch]
         measured = [
-            _losses(ctx, id, rows, i, scored, before.get(id), failed.get(id))
+            _losses(ctx.round, id, rows, i, scored, before.get(id), failed.get(id))
             for id, i, scored in zip(ids, batch, found, strict=True)
         ]
         read = [_lenses(ctx.round, base[m.sample_id]) for m in measured if not m.score_error and m.sample_id in base]
-        ctx.save([*measured, *read, *_cached_after(ctx, work, ids, found)], done)
+        kept = _cached_after(work, ids, found) if ctx.config.train.init == "previous" else []
+        ctx.save([*measured, *read, *kept], done)
     return embedded
 
 
 def _losses(
-    ctx: Ctx, id: int, rows: Spool, i: int, scored: Scored, before: CachedLoss | None, failed: str | None
+    round: int, id: int, rows: Spool, i: int, scored: Scored, before: CachedLoss | None, failed: str | None
 ) -> Losses:
     lengths = rows.prompt_ends[i], rows.reply_tokens[i]
     if error := scored.error or failed:
-        return Losses(ctx.round, id, None, None, *lengths, error)
+        return Losses(round, id, None, None, *lengths, error)
     first, all_first = (before.loss, before.conversation) if before else (None, None)
-    return Losses(ctx.round, id, first, scored.loss, *lengths, None, all_first, scored.conversation)
+    return Losses(round, id, first, scored.loss, *lengths, None, all_first, scored.conversation)
 
 
 def _cached(model: str, id: int, scored: Scored, reading: Reading | None = None) -> CachedLoss | None:
@@ -217,10 +219,8 @@ def _cached(model: str, id: int, scored: Scored, reading: Reading | None = None)
     return None if scored.loss is None else CachedLoss(model, id, scored.loss, scored.conversation, *values)
 
 
-def _cached_after(ctx: Ctx, work: _Work, ids: Sequence[int], found: Sequence[Scored]) -> list[CachedLoss]:
+def _cached_after(work: _Work, ids: Sequence[int], found: Sequence[Scored]) -> list[CachedLoss]:
     """With train.init = "previous" this round's loss after is the next round's loss before."""
-    if ctx.config.train.init != "previous":
-        return []
     rows = (_cached(work.after, id, s) for id, s in zip(ids, found, strict=True))
     return [row for row in rows if row is not None]
 

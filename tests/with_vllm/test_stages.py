@@ -122,7 +122,7 @@ def test_judging_goes_on_after_kill_and_pause_and_rates_as_hf_does(by_hf: Path, 
 def tokens(ctx: StoreCtx, ids: set[int]) -> int:
     """Of all rating requests of these samples."""
     tokenizer = load_tokenizer(round_models.after_model(ctx).base)
-    templates = ratings.judge_templates(ctx)
+    templates = ratings.judge_templates(ctx.project)
 
     class Judge:
         """What renders requests."""

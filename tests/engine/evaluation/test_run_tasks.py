@@ -470,7 +470,7 @@ def test_replies_of_another_model_or_of_other_settings_are_not_taken(tmp_path: P
 
     def files(config: Config = config, round: int = 0) -> set[Path]:
         ctx = one.ctx("evaluate", round, config)
-        sources = {name: run_tasks.source(ctx, name) for name in ("sums", "words")}
+        sources = {name: run_tasks.source(ctx.config, name) for name in ("sums", "words")}
         return set(run_tasks._kept(ctx, sources).values())
 
     first = files()

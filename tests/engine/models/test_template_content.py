@@ -30,7 +30,7 @@ def test_a_relative_template_is_the_projects_from_any_folder(
     one = project(tmp_path / "p", tiny_model)
     for place in (tmp_path, tmp_path / "p", Path("/")):
         monkeypatch.chdir(place)
-        model = round_models.open_model(one.ctx("train"), ModelRef(tiny_model))
+        model = round_models.open_model(one.ctx("train").config.model, ModelRef(tiny_model))
         assert model.tokenizer.chat_template == OWN
         hf.release()
     assert configs.placed(one.config, one.folder).model.chat_template == str(one.folder / "own.jinja")
@@ -45,7 +45,7 @@ def test_an_edited_template_is_noticed(tmp_path: Path, tiny_model: Path) -> None
         ctx = one.ctx("score")
         ref = ModelRef(tiny_model)
         stages = [configs.slice_hash(ctx.config, spec(name).config) for name in ("train", "score", "judge", "verify")]
-        return [losses.loss_key(ctx, ref), train._run_key(ctx, ref, None), *stages]
+        return [losses.loss_key(ctx.config.model, ref), train._run_key(ctx, ref, None), *stages]
 
     before = keys()
     assert keys() == before

@@ -111,11 +111,11 @@ def test_lora_learns_them_and_they_stay(tied: bool, tmp_path: Path) -> None:
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole")
     beside = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), str(tmp_path / "adapter"))
     assert torch.allclose(whole(ids).logits, beside(input_ids=ids).logits, atol=1e-4)
-    ours = round_models.open_model(ctx, ref)
+    ours = round_models.open_model(ctx.config.model, ref)
     asked = [[Message("user", "sort 1: the")]]
     how = {"max_new_tokens": 12, "temperature": 0.0, "top_p": 1.0, "seed": 1}
     merged = hf.load(tmp_path / "whole", device="cpu").generate(asked, **how)  # type: ignore[arg-type]
-    ours = round_models.open_model(ctx, ref)
+    ours = round_models.open_model(ctx.config.model, ref)
     assert ours.generate(asked, **how) == merged  # type: ignore[arg-type]
 
 

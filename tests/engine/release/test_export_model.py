@@ -40,7 +40,7 @@ def lora(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tiny.Pro
 def measured(project: tiny.Project) -> float:
     """The loss of the first sample under the round's model, as the score stage computes it."""
     ctx = project.ctx("score")
-    model = round_models.open_model(ctx, round_models.after_model(ctx))
+    model = round_models.open_model(ctx.config.model, round_models.after_model(ctx))
     loss = model.score([render(model.tokenizer, CHATS[0], 96)])[0].loss
     assert loss is not None
     return loss

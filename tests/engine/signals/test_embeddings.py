@@ -57,12 +57,11 @@ def prompts() -> list[str]:
     return [" ".join(draw.choice(words) for _ in range(draw.randint(4, 60))) for _ in range(250)]
 
 
-def correlation(config: Config, folder: Path, chats: list[tuple[Message, ...]], lengths: list[int]) -> float:
+def correlation(config: Config, chats: list[tuple[Message, ...]], lengths: list[int]) -> float:
     """Of a prompt's mean similarity to its two nearest, as the score stage embeds it, with its length."""
-    ctx = tiny.Project(folder, config, []).ctx("score")
-    model = round_models.open_as(config.model, ModelRef(Path(config.model.name)))
-    rows = list(losses.rendered(ctx, model, chats))
-    embedded = losses.embedded_rows(ctx, model, chats, rows)
+    model = round_models.open_model(config.model, ModelRef(Path(config.model.name)))
+    rows = list(losses.rendered(model, chats, config.model.max_length))
+    embedded = losses.embedded_rows(config, model, chats, rows)
     found = losses.score_batch(model, rows, None if embedded is None else list(embedded))
     vectors = np.stack([one.embedding for one in found if one.embedding is not None]).astype(np.float32)
     similarity, _ = neighbours(vectors, 2)
@@ -77,7 +76,7 @@ def test_similarity_depends_on_length_no_more_than_the_bare_texts_does(tmp_path:
 
     def of(embed: str, chats: list[tuple[Message, ...]]) -> float:
         how = tiny.make_config(model, f'[model]\nmax_length = 1000\n[score]\nembed = "{embed}"\n')
-        return correlation(how, tmp_path / f"{embed}{len(chats[0])}", chats, lengths)
+        return correlation(how, chats, lengths)
 
     expected = of("bare_prompt", plain)
     told = [(Message("system", SYSTEM), *chat) for chat in plain]

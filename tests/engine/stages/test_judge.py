@@ -190,7 +190,7 @@ def test_the_six_requests_of_a_sample_are_computed_as_one(tmp_path: Path, tiny_m
     shapes: list[torch.Size] = []
     model.loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
     judge.run(ctx)
-    templates = ratings.judge_templates(ctx)
+    templates = ratings.judge_templates(ctx.project)
     six = [ids for sample in ctx.dataset() for ids in ratings.judge_prompts(templates, model, sample.messages)]
     assert all(rows * width <= 150 for rows, width in shapes)
     assert sum(rows * width for rows, width in shapes) < 0.6 * sum(map(len, six))

@@ -79,9 +79,9 @@ def test_losses_of_4_bits_are_cached_apart(trained: tiny.Project, model: Path) -
     assert locate.fingerprint(ModelRef(model)) != locate.fingerprint(ModelRef(model, nf4=True))
     ctx = trained.ctx("score")
     score.run(ctx)
-    small = losses.loss_key(ctx, round_models.before_model(ctx))
+    small = losses.loss_key(ctx.config.model, round_models.before_model(ctx))
     assert {row.model for row in ctx.rows(CachedLoss)} == {small}
-    assert small != losses.loss_key(ctx, ModelRef(model))
+    assert small != losses.loss_key(ctx.config.model, ModelRef(model))
 
 
 def test_the_checkpoint_says_what_a_changed_setting_does_not(trained: tiny.Project, model: Path) -> None:

@@ -284,7 +284,7 @@ def test_in_bfloat16_training_and_losses_are_near_those_of_float32(
 ) -> None:
     half = trained(tmp_path / "p", tiny_model, '[model]\ndtype = "bfloat16"\n')
     score.run(half.ctx("score"))
-    model = round_models.open_model(half.ctx("score"), round_models.after_model(half.ctx("score"))).loaded.model
+    model = round_models.open_model(half.config.model, round_models.after_model(half.ctx("score"))).loaded.model
     assert {p.dtype for n, p in model.named_parameters() if "lora_" not in n} == {torch.bfloat16}
     folder = half.ctx("score").artifact("checkpoint")
     assert folder is not None
@@ -302,7 +302,7 @@ def test_in_bfloat16_training_and_losses_are_near_those_of_float32(
 def test_bare_prompts_are_embedded_without_the_template(tmp_path: Path, tiny_model: Path, scored: tiny.Project) -> None:
     bare = trained(tmp_path / "p", tiny_model, '[score]\nembed = "bare_prompt"\n')
     score.run(bare.ctx("score"))
-    tuned = round_models.open_model(bare.ctx("score"), round_models.after_model(bare.ctx("score")))
+    tuned = round_models.open_model(bare.config.model, round_models.after_model(bare.ctx("score")))
     ids = tuned.tokenizer(CHATS[3][0].content, add_special_tokens=False)["input_ids"]
     with tuned._active():
         expected = tuned._hidden(torch.tensor([ids]))[0].mean(0).numpy()
