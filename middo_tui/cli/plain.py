@@ -13,11 +13,11 @@ from shlex import quote
 from typing import Any
 
 from engine.store.rows import AXES
+from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import MARKS, LoopView, StageView
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
-from middo_tui.text.notice import notice
 from middo_tui.text.teacher_wording import batch, spending, writing
 
 EVERY_S = 0.5

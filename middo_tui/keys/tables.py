@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 from textual.binding import Binding, BindingType
-
-from middo_tui.feed.view import LoopView
 
 RUNNING = frozenset({"running", "pausing", "cancelling", "lost", "locked", "full"})
 S = TypeVar("S")
@@ -33,6 +31,14 @@ class Key(Struct, Generic[S], frozen=True):
     label: Callable[[S], str]
     works: Callable[[S], bool]
     quiet: bool = False
+
+
+class RunState(Protocol):
+    """What the keys that work everywhere ask of a view: the state of the run, in one word."""
+
+    @property
+    def state(self) -> str:
+        """As of ``feed.view.LoopView``."""
 
 
 def word(text: str) -> Callable[[Any], str]:
@@ -53,7 +59,7 @@ FOLDERS = frozenset({"samples", "thresholds", "review"})
 ALWAYS_LEAVES = "ctrl+q"
 """Whatever is focused or remapped."""
 
-EVERYWHERE: tuple[Key[LoopView], ...] = (
+EVERYWHERE: tuple[Key[RunState], ...] = (
     *(
         Key(f"go('{name}')", (str(number),), f"Go to the {name.capitalize()} screen.", word(name), always, quiet=True)
         for number, name in enumerate(SCREENS, start=1)

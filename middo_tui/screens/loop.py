@@ -11,12 +11,13 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
 from middo_tui.feed import control
+from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.view import LoopView, Training
 from middo_tui.keys import tables
 from middo_tui.keys.tables import Key, press
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.loop_keys import FINISH, KEYS
-from middo_tui.text.notice import Notice, notice
+from middo_tui.text.notice import Notice
 from middo_tui.text.number_format import counted
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.gpu_bar import GpuBar

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from middo_tui.feed.loop_notice import says_teacher
 from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
-from middo_tui.text.notice import says_teacher
 from middo_tui.text.score_changes import ScoreChange
 from middo_tui.text.score_format import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run, justified

@@ -18,9 +18,9 @@ from engine.store.rows import Job
 from middo_tui import app as app_module
 from middo_tui.app import MiddoApp
 from middo_tui.cli.plain import describe
+from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
-from middo_tui.text.notice import notice
 from middo_tui.text.status import gather
 from middo_tui.widgets.header import header
 from middo_tui.widgets.link_gauge import LinkState

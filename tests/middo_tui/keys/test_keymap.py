@@ -13,12 +13,12 @@ from engine.store import read
 from engine.store.connect import reader
 from middo_tui.app import MiddoApp
 from middo_tui.cli.commands import main
+from middo_tui.feed.loop_notice import notice
 from middo_tui.keys import keymap, tables
 from middo_tui.keys.keymap import check, long_name
 from middo_tui.look import preferences
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.help import help_lines
-from middo_tui.text.notice import notice
 from middo_tui.widgets.lines import plain, width_of
 from tests.middo_tui.keys.test_tables import STATES
 from tests.middo_tui.screens.test_loop import screen_text, settle

@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from middo_tui.app import MiddoApp
+from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.view import DecisionCounts, LoopView, StageView
 from middo_tui.keys import tables
 from middo_tui.screens.help import help_lines
 from middo_tui.screens.loop_keys import FINISH, KEYS
-from middo_tui.text.notice import notice
 from middo_tui.widgets.lines import plain, width_of
 
 RUN = StageView("judge", "running", 1, 2)

@@ -11,10 +11,10 @@ from engine.store import write
 from engine.store.teacher import Projected, TeacherBatch
 from middo_tui.app import MiddoApp
 from middo_tui.cli.plain import Narrator, describe
+from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.loop_keys import KEYS
-from middo_tui.text.notice import notice
 from middo_tui.text.status import exit_code, gather
 from middo_tui.text.teacher_wording import writing
 from middo_tui.widgets.paragraph import Paragraph, wrap
