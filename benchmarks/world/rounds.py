@@ -21,6 +21,7 @@ from benchmarks.world.rewrites import rewrites
 from engine.config import defaults
 from engine.config import schema as configs
 from engine.loop import NAMES
+from engine.signals.flaw_score import LENSES, flaw_scores
 from engine.store import write
 from engine.store.connect import transaction
 from engine.store.rows import (
@@ -78,8 +79,10 @@ def signals(data: Data, noise: np.random.Generator, round: int) -> dict[str, Any
     similarity[noise.random(size) < 0.004] = 1.0  # copies
     outlier = np.clip(noise.beta(1.6, 9, size) + 0.35 * lone, 0, 1)
     broken, unrated = noise.random(size) < 0.001, noise.random(size) < 0.002
-    for array in (base, after, similarity, outlier):
+    lenses = _lenses(data, base, round)
+    for array in (base, after, similarity, outlier, *lenses.values()):
         array[broken] = np.nan
+    scores, worst = flaw_scores({name: lenses[name] for name in LENSES})
     ratings[broken | unrated] = np.nan
     return {
         "loss_before": base,
@@ -90,15 +93,33 @@ def signals(data: Data, noise: np.random.Generator, round: int) -> dict[str, Any
         "digit_mass": np.where(broken | unrated, 0.01, np.clip(noise.normal(0.96, 0.03, size), 0.06, 1)),
         "cluster": np.where(lone, -1, data.topic),
         "outlier": outlier,
+        **lenses,
+        "flaw": scores,
+        "flaw_lens": np.array(LENSES)[worst],
         "broken": broken,
         "unrated": unrated,
+    }
+
+
+def _lenses(data: Data, base: Floats, round: int) -> dict[str, Floats]:
+    """What the base model's token losses tell; each kind of flaw shows in one of them."""
+    noise, size = np.random.default_rng(round + 1000), len(data.id)
+    kind = noise.integers(0, 3, size)
+    shows = [np.where(kind == at, data.flaw, 0.0) for at in range(3)]
+    ifd = np.clip(noise.normal(0.62, 0.1, size) + 0.4 * shows[1], 0.05, 1.4)
+    return {
+        "end_of_turn": np.exp(noise.normal(-0.5, 0.7, size) + 2.6 * shows[0]),
+        "without_prompt": base / ifd,
+        "ifd": ifd,
+        "worst_window": base * np.exp(noise.normal(0.6, 0.15, size) + 0.9 * shows[2]),
     }
 
 
 def _write_signals(db: sqlite3.Connection, round: int, data: Data, found: dict[str, Any]) -> None:
     order = np.argsort(data.id)
     ids, near = data.id.tolist(), _neighbours(data)
-    lists = {k: _nullable(found[k]) for k in ("loss_before", "loss_after", "similarity", "quality", "outlier")}
+    lists = {k: _nullable(found[k]) for k in ("loss_before", "loss_after", "similarity", "quality", "outlier", *FLAWS)}
+    lens = found["flaw_lens"].tolist()
     ratings = [_nullable(found["ratings"][:, i]) for i in range(6)]
     clusters, mass = found["cluster"].tolist(), found["digit_mass"].tolist()
     prompt, response = data.prompt.tolist(), data.response.tolist()
@@ -122,6 +143,10 @@ def _write_signals(db: sqlite3.Connection, round: int, data: Data, found: dict[s
                 "only 0.010 of the probability is on digits" if unrated[i] else None,
                 None if broken[i] else clusters[i],
                 lists["outlier"][i],
+                *(lists[name][i] for name in FLAWS),
+                None if broken[i] else lens[i],
+                None if broken[i] else response[i],
+                None if broken[i] else response[i] + 60,
             )
             for i in order.tolist()
         ),
@@ -132,9 +157,11 @@ def _write_signals(db: sqlite3.Connection, round: int, data: Data, found: dict[s
 SIGNALS = """
 INSERT INTO signal (round, sample_id, loss_before, loss_after, prompt_tokens, response_tokens, score_error, similarity,
   neighbours, prompt_clarity, prompt_completeness, prompt_factuality, response_clarity, response_completeness,
-  response_factuality, quality, digit_mass, judge_error, cluster, outlier)
-VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
+  response_factuality, quality, digit_mass, judge_error, cluster, outlier, end_of_turn,
+  without_prompt, ifd, worst_window, flaw, flaw_lens, window_begin, window_end)
+VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
 """
+FLAWS = ("end_of_turn", "without_prompt", "ifd", "worst_window", "flaw")
 CLUSTERS = (
     "INSERT INTO cluster (round, cluster, size, exemplar, change, previous, previous_size) VALUES (?,?,?,?,?,?,?)"
 )

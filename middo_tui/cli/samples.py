@@ -59,13 +59,14 @@ def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, roun
         pages.close()
 
 
-_HEAD = f"{'#':>9}  {'axes':<4} {'before':>7} {'after':>7} {'sim':>6} {'qual':>5}  text"
+_HEAD = f"{'#':>9}  {'axes':<4} {'before':>7} {'after':>7} {'sim':>6} {'qual':>5} {'flaw':>5}  text"
 
 
 def _facts(row: SampleRow, round: int) -> dict[str, Any]:
     facts = {"id": row.id, "seq": row.seq, "round": round, "born": row.born, "axes": row.axes}
     states = dict(row.states)
-    return {**facts, "rewrites": states, **row.numbers, "text": row.text}
+    looks = {"looks_wrong": row.flaw_lens} if row.flaw_lens else {}
+    return {**facts, "rewrites": states, **row.numbers, **looks, "text": row.text}
 
 
 def _as_line(row: SampleRow) -> str:
@@ -77,4 +78,5 @@ def _as_line(row: SampleRow) -> str:
 
     axes = "".join(LETTERS[axis] for axis in row.axes)
     losses = f"{number('loss_before', 3):>7} {number('loss_after', 3):>7}"
-    return f"{row.seq:>9,}  {axes:<4} {losses} {number('similarity', 3):>6} {number('quality', 2):>5}  {row.text}"
+    others = f"{number('similarity', 3):>6} {number('quality', 2):>5} {number('flaw', 2):>5}"
+    return f"{row.seq:>9,}  {axes:<4} {losses} {others}  {row.text}"

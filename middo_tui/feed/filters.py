@@ -61,17 +61,37 @@ NUMBERS: dict[str, str] = {
     "similarity": "g.similarity",
     "outlier": "g.outlier",
     "quality": "g.quality",
+    "flaw": "g.flaw",
+    "end_of_turn": "g.end_of_turn",
+    "ifd": "g.ifd",
+    "worst_window": "g.worst_window",
+    "without_prompt": "g.without_prompt",
     **{name: f"g.{name}" for name in RATING_COLUMNS},
     "tokens": "(g.prompt_tokens + g.response_tokens)",
     "prompt_tokens": "g.prompt_tokens",
     "response_tokens": "g.response_tokens",
     "cluster": "g.cluster",
 }
-INDEXED = frozenset({"loss_before", "loss_after", "similarity", "outlier", "quality", "cluster"})
+INDEXED = frozenset(
+    {
+        "loss_before",
+        "loss_after",
+        "similarity",
+        "outlier",
+        "quality",
+        "cluster",
+        "flaw",
+        "end_of_turn",
+        "ifd",
+        "worst_window",
+    }
+)
 ALIASES = {
     "before": "loss_before",
     "after": "loss_after",
     "sim": "similarity",
+    "end": "end_of_turn",
+    "window": "worst_window",
     "round": "born",
     "row": "seq",
     "is": "flag",

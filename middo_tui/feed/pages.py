@@ -30,7 +30,9 @@ TEXT_LIMIT = 240
 
 
 class SampleRow(Struct, frozen=True):
-    """One row of the list. ``axes`` that selected it and ``states`` (axis, state) of its rewrites may be empty."""
+    """One row of the list. ``axes`` that selected it and ``states`` (axis, state) of its rewrites may be empty.
+    ``flaw_lens``: the lens that looks worst.
+    """
 
     id: int
     seq: int
@@ -41,6 +43,7 @@ class SampleRow(Struct, frozen=True):
     numbers: Mapping[str, float]
     error: bool
     override: str = ""  # what a person wants of it: drop, protect or rewrite
+    flaw_lens: str = ""
 
     def number(self, name: str) -> float | None:
         """A signal by its name in ``NUMBERS``; None when it was not measured."""
@@ -175,7 +178,7 @@ AMONG = "(SELECT value FROM json_each(?))"
 SHOWN = ", ".join(f"{sql} AS {name}" for name, sql in NUMBERS.items())
 ROWS = (
     f"SELECT s.id, s.seq, s.born_round, substr({OPENING}, 1, {TEXT_LIMIT + 1}),"  # noqa: S608
-    f" g.score_error IS NOT NULL OR g.judge_error IS NOT NULL, {SHOWN}"
+    f" g.score_error IS NOT NULL OR g.judge_error IS NOT NULL, g.flaw_lens, {SHOWN}"
     f" FROM sample s LEFT JOIN signal g ON g.round=? AND g.sample_id=s.id WHERE s.id IN {AMONG}"
 )
 AXES_OF = f"SELECT sample_id, axis FROM selection WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
@@ -197,9 +200,9 @@ def _rows(db: sqlite3.Connection, ids: Sequence[int], round: int) -> dict[int, S
         states[id] = (*states.get(id, ()), (axis, state))
     wanted = dict(db.execute(OVERRIDES_OF, (among,)))
     out = {}
-    for id, seq, born, text, error, *signals in db.execute(ROWS, (round, among)):
+    for id, seq, born, text, error, lens, *signals in db.execute(ROWS, (round, among)):
         numbers = {name: value for name, value in zip(NUMBERS, signals, strict=True) if value is not None}
         line = guard.one_line(text or "", TEXT_LIMIT)
-        shown = (axes.get(id, ()), states.get(id, ()), numbers, bool(error), wanted.get(id, ""))
+        shown = (axes.get(id, ()), states.get(id, ()), numbers, bool(error), wanted.get(id, ""), lens or "")
         out[id] = SampleRow(id, seq, born, line, *shown)
     return out

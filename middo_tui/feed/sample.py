@@ -20,11 +20,14 @@ LINE_LIMIT = 160
 
 
 class Turn(Struct, frozen=True):
-    """A turn of the conversation, clean. ``length``: characters in the store, of which the first are here."""
+    """A turn of the conversation, clean. ``length``: characters in the store, of which the first are here.
+    ``doubtful``: where in the text its worst window is.
+    """
 
     role: str
     text: str
     length: int
+    doubtful: tuple[int, int] | None = None
 
 
 class Neighbour(Struct, frozen=True):
@@ -77,6 +80,7 @@ class SampleDetail(Struct, frozen=True):
     cluster: int | None
     cluster_size: int | None
     why_retired: str = ""
+    flaw_lens: str = ""
 
 
 def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
@@ -103,8 +107,9 @@ def _place(db: sqlite3.Connection, id: int) -> int | None:
 
 def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> SampleDetail:
     id = int(str(row[0]))
-    turns, hidden = _turns(str(row[7]))
     signals, errors, near = _signals(db, id, round)
+    lens, window = _worst(db, id, round)
+    turns, hidden = _turns(str(row[7]), window)
     cluster = signals.get(round, {}).get("cluster")
     found = db.execute("SELECT size FROM cluster WHERE round=? AND cluster=?", (round, cluster)).fetchone()
     return SampleDetail(
@@ -127,18 +132,40 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
         cluster=None if cluster is None else int(cluster),
         cluster_size=None if found is None else found[0],
         why_retired=read.why_retired(db, [id]).get(id, ""),
+        flaw_lens=lens,
     )
 
 
-def _turns(messages: str) -> tuple[tuple[Turn, ...], int]:
+def _worst(db: sqlite3.Connection, id: int, round: int) -> tuple[str, tuple[int, int] | None]:
+    """The lens that looks worst, and the characters of the answer's worst window."""
+    sql = "SELECT flaw_lens, window_begin, window_end FROM signal WHERE round=? AND sample_id=?"
+    lens, begin, end = db.execute(sql, (round, id)).fetchone() or (None, None, None)
+    return lens or "", None if begin is None or end is None else (begin, end)
+
+
+def _turns(messages: str, window: tuple[int, int] | None) -> tuple[tuple[Turn, ...], int]:
+    """``window``: characters of the last answer that is learned."""
     out, hidden = [], 0
-    for turn in load_messages(messages):
-        shown = guard.clean(turn.content[:TURN_LIMIT])
+    turns = load_messages(messages)
+    answer = max((i for i, turn in enumerate(turns) if turn.role == "assistant" and turn.train), default=-1)
+    for at, turn in enumerate(turns):
+        text, found, count = _clean(turn.content[:TURN_LIMIT], window if at == answer else None)
         rest = guard.clean(turn.content[TURN_LIMIT:]).hidden if len(turn.content) > TURN_LIMIT else 0
-        hidden += shown.hidden + rest
+        hidden += count + rest
         role = f"{turn.role} ({turn.kind})" if turn.kind else turn.role
-        out.append(Turn(guard.one_line(role, 40), shown.text, len(turn.content)))
+        out.append(Turn(guard.one_line(role, 40), text, len(turn.content), found))
     return tuple(out), hidden
+
+
+def _clean(text: str, window: tuple[int, int] | None) -> tuple[str, tuple[int, int] | None, int]:
+    """The text made visible, where ``window`` lies in it then, how much was hidden."""
+    if window is None or window[0] >= len(text):
+        shown = guard.clean(text)
+        return shown.text, None, shown.hidden
+    begin, end = window
+    parts = [guard.clean(part) for part in (text[:begin], text[begin:end], text[end:])]
+    start = len(parts[0].text)
+    return "".join(p.text for p in parts), (start, start + len(parts[1].text)), sum(p.hidden for p in parts)
 
 
 def _signals(

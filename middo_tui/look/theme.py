@@ -61,6 +61,7 @@ MEANS: dict[str, str] = {
     "cursor": "raised bold",
     "gone": "bad strike",
     "came": "active underline",
+    "doubtful": "complexity underline",
 }
 """What a role is made of: colours of the palette and attributes (bold, dim, italic, underline, reverse, strike)."""
 

@@ -119,7 +119,7 @@ class SamplesReading(Framed):
         self.state_changed()
 
     def _columns(self) -> tuple[Column[SampleRow], ...]:
-        shown = ["loss_before", "loss_after", "similarity", "quality"]
+        shown = ["loss_before", "loss_after", "similarity", "quality", "flaw"]
         if self._order.sort not in (*shown, "seq"):
             shown.append(self._order.sort)
         return (

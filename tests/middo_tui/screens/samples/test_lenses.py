@@ -1,0 +1,101 @@
+"""The lenses and the flaw score of samples: listed, sorted, filtered; what looks wrong is marked in the text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from engine.store import read
+from engine.store.rows import Flaw, Lenses, Losses
+from middo_tui.cli.commands import main
+from middo_tui.feed.sample import read_detail
+from middo_tui.text.flaw_wording import verdict
+from middo_tui.widgets.sample_pane import pane_lines
+from tests.support import tiny
+
+HOSTILE = "good text \x1b[2J and \u202e then shuffled words of the worst kind, and more."
+BEGIN, END = HOSTILE.index("\u202e"), HOSTILE.index(" kind")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tiny.Project:
+    """Three samples: one with a bad stretch, one that is cut off, one that looks right."""
+    chats = [tiny.chat("hi", "no", "a", HOSTILE), tiny.chat("b", "cut off in the mid"), tiny.chat("c", "right")]
+    out = tiny.Project(tmp_path, tiny.make_config(tmp_path), chats)
+    one, two, three = (s.id for s in read.dataset(out.db, 0))
+    out.ctx("score").save(
+        [
+            *(Losses(0, id, 2.0, 1.0, 3, 4) for id in (one, two, three)),
+            Lenses(0, one, 0.5, 2.0, 0.5, 9.0, BEGIN, END),
+            Lenses(0, two, 7.0, 2.0, 0.4, 3.0, 0, 5),
+            Lenses(0, three, 0.1, 3.0, 0.3, 2.0, 0, 5),
+            Flaw(0, one, 0.97, "worst_window"),
+            Flaw(0, two, 0.99, "end_of_turn"),
+            Flaw(0, three, 0.5, "ifd"),
+        ]
+    )
+    out.db.execute("UPDATE job SET state='done' WHERE stage='score'")
+    return out
+
+
+def shown(made: tiny.Project, at: int) -> str:
+    detail = read_detail(made.folder, read.dataset(made.db, 0)[at].id, 0)
+    assert detail is not None
+    return "\n".join("".join(run.text for run in line) for line in pane_lines(detail, 78))
+
+
+def joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_worst_window_is_marked_in_the_text_made_visible(made: tiny.Project) -> None:
+    text = shown(made, 0)
+    assert "looks wrong: a stretch of it is unlikely text (worst window: worse than 97.0% of samples)" in joined(text)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    marked = joined(text.partition("{?")[2].partition("?}")[0])
+    assert marked.endswith("then shuffled words of the worst")
+    assert text.count("{?") == 1
+    assert "hidden characters" in text
+
+
+def test_an_answer_that_stops_early_is_marked_at_its_end(made: tiny.Project) -> None:
+    text = shown(made, 1)
+    assert "looks wrong: it stops before it is complete (end of turn: worse than 99.0% of samples)" in joined(text)
+    assert "cut off in the mid{? ends here ?}" in text
+
+
+def test_what_does_not_stand_out_is_not_marked(made: tiny.Project) -> None:
+    text = shown(made, 2)
+    assert "looks wrong" not in text
+    assert "{?" not in text
+    signals = {line[:14].strip(): line.split()[-1] for line in text.splitlines()}
+    assert signals["flaw"] == "0.50"
+    assert [signals[name] for name in ("end of turn", "IFD", "worst window")] == ["0.100", "0.300", "2.000"]
+
+
+def test_samples_sorts_filters_and_prints_them(made: tiny.Project) -> None:
+    asked = ["samples", str(made.folder), "--where", "flaw>0.9 end<8", "--sort", "flaw", "--json"]
+    done = CliRunner().invoke(main, asked)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["flaw"], row["looks_wrong"]) for row in found] == [(0.99, "end_of_turn"), (0.97, "worst_window")]
+    assert {"end_of_turn", "ifd", "worst_window", "without_prompt"} <= found[0].keys()
+    head, first, *_ = CliRunner().invoke(main, ["samples", str(made.folder), "--sort", "flaw"]).stdout.splitlines()
+    assert head.split().index("flaw") == 6
+    assert "0.99" in first
+
+
+@pytest.mark.parametrize("name", ["flaw", "end_of_turn", "ifd", "worst_window"])
+def test_each_is_sorted_by_its_index(made: tiny.Project, name: str) -> None:
+    sql = f"SELECT sample_id FROM signal g WHERE round=0 AND {name} IS NOT NULL ORDER BY {name}, sample_id LIMIT 9"
+    plan = " ".join(row[3] for row in made.db.execute(f"EXPLAIN QUERY PLAN {sql}"))
+    assert f"signal_by_{name}" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_rank_is_never_said_to_be_all_samples() -> None:
+    assert "99.9%" in verdict(0.9999999, "ifd")
+    assert verdict(None, "ifd") == verdict(0.99, "") == verdict(0.94, "ifd") == ""
