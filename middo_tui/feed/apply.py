@@ -11,27 +11,28 @@ from engine.store.rows import AXES, Axis
 from middo_tui.feed import control
 from middo_tui.feed.thresholds import RoundState, standing
 from middo_tui.keys.tables import press
+from middo_tui.text.number_format import counted
 
 
 def apply(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
-    """Write the cuts; select ``round`` anew if that costs nothing. Returns what that means, in a sentence.
+    """Write the thresholds; redo the selection of ``round`` if that costs nothing. Returns a sentence about it.
 
     Raises:
         ConfigError: config.toml cannot be changed; nothing is.
-        WorkerError, StoreError, UsageError: the cuts are written, but select could not be started anew.
+        WorkerError, StoreError, UsageError: the thresholds are written, but select could not be started.
     """
     edit(project, {"select.threshold": rule, **{f"select.m_{axis}": m[axis] for axis in AXES}})
     where = standing(project, round)
     if not where.free:
-        return f"Written to config.toml. {consequence(where)}"
+        return f"Saved to config.toml. {consequence(where)}"
     if where.made_with(m, rule):
-        return f"Written to config.toml. Round {round} was selected with these cuts: it stays as it is."
+        return f"Saved to config.toml. Round {round} was already selected with these thresholds."
     _redo(project, round)
-    return f"Written to config.toml; select of round {round} runs anew with it."
+    return f"Saved to config.toml. Redoing select of round {round}."
 
 
 def anew(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
-    """Write the cuts and select ``round`` anew, whatever its rewrites cost: they are thrown away.
+    """Write the thresholds and redo the selection of ``round``, whatever its rewrites cost: they are discarded.
 
     Raises:
         UsageError: a worker runs, or the round is merged; nothing has changed.
@@ -40,12 +41,12 @@ def anew(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
     where = standing(project, round)
     if where.running:
         how = f"{press('app.go-loop')}, then {press('loop.pause')}"
-        raise UsageError(f"Round {round} is running: pause it first ({how}). Nothing has changed.")
+        raise UsageError(f"Round {round} is running: pause it first ({how}). Nothing was changed.")
     if where.history or not where.selected:
-        raise UsageError(f"Round {round} cannot be selected anew: {consequence(where)} Nothing has changed.")
+        raise UsageError(f"The selection of round {round} cannot be redone. {consequence(where)} Nothing was changed.")
     edit(project, {"select.threshold": rule, **{f"select.m_{axis}": m[axis] for axis in AXES}})
     _redo(project, round)
-    return f"{where.begun:,} rewrites thrown away; select of round {round} runs anew."
+    return f"Discarded {counted(where.begun, 'rewrite')}. Redoing select of round {round}."
 
 
 def _redo(project: Path, round: int) -> None:
@@ -56,16 +57,18 @@ def _redo(project: Path, round: int) -> None:
 
 
 def consequence(where: RoundState) -> str:
-    """What a cut that is only written will do."""
+    """What thresholds that are only written will do."""
     here, after = f"Round {where.round}", f"round {where.round + 1}"
     if where.merged or not where.newest:
-        return f"{here} is merged: the cuts hold from {after} on."
+        return f"{here} is merged: these thresholds apply from {after} on."
     if where.reading:
-        return f"{here} has read its settings already: when it has selected, apply again to have it use these."
+        return f"{here} is already selecting: apply again after its select stage to use these."
     if not where.selected:
-        return f"{here} will select with it."
+        return f"{here} will use these thresholds."
     if where.begun:
-        return f"{here} keeps its {where.begun:,} rewrites: the cuts hold from {after} on."
+        begun = counted(where.begun, "rewrite")
+        return f"{here} keeps its {begun}: these thresholds apply from {after} on."
     if where.running:
-        return f"{here} is running on the old cuts: pause it (1, then p) and apply again, or they hold from {after} on."
-    return f"{here} is selected anew: nothing was rewritten yet."
+        pause = f"{press('app.go-loop')}, then {press('loop.pause')}"
+        return f"{here} uses the old thresholds: pause it ({pause}) and apply again, or they apply from {after} on."
+    return f"{here} is selected again, as nothing was rewritten yet."

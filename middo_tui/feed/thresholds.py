@@ -43,10 +43,10 @@ class SignalLabel(Struct, frozen=True):
 
 
 SIGNALS: dict[str, SignalLabel] = {
-    "loss_before": SignalLabel("complexity", "above", "loss before", "score"),
-    "loss_after": SignalLabel("complexity", "above", "loss after", "score"),
+    "loss_before": SignalLabel("complexity", "above", "base loss", "score"),
+    "loss_after": SignalLabel("complexity", "above", "tuned loss", "score"),
     "similarity": SignalLabel("diversity", "below", "similarity", "score"),
-    "quality": SignalLabel("quality", "below", "rating", "judge"),
+    "quality": SignalLabel("quality", "below", "quality", "judge"),
 }
 
 

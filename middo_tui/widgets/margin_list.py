@@ -8,7 +8,7 @@ from middo_tui.feed.thresholds import Margin
 from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run
 
-SHORT = {"loss_before": "before ", "loss_after": "after  "}
+SHORT = {"loss_before": "base  ", "loss_after": "tuned "}
 
 
 class Margins(Struct, frozen=True):
@@ -27,7 +27,7 @@ def margin_list(data: Margins, width: int, height: int) -> list[Line]:
     sides = (_side(data, data.selected, "", left, height), _side(data, data.kept, "dim", width - left, height))
     heading = (
         Run(guard.fit(" just selected", left), f"{data.role}-strong"),
-        Run(guard.fit(" just kept", width - left), "dim"),
+        Run(guard.fit(" just inside", width - left), "dim"),
     )
     return [heading, *((*a, *b) for a, b in zip(*sides, strict=True))]
 

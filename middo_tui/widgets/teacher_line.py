@@ -41,7 +41,7 @@ def _budget(data: Takes) -> Run:
         rest = data.cap_tokens - data.tokens
         (left if rest >= 0 else over).append(f"{number_format.short(abs(rest))} tokens")
     if over:
-        return Run(f"   over the budget by {', '.join(over)}", "bad")
+        return Run(f"   over budget by {', '.join(over)}", "bad")
     return Run(f"   budget left {', '.join(left)}" if left else "", "dim")
 
 

@@ -7,8 +7,8 @@ from msgspec import Struct
 from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
-LABEL = 10
-NUMBER = 8
+LABEL = 14
+NUMBER = 7
 
 
 class SelectionFacts(Struct, frozen=True):
@@ -43,16 +43,16 @@ def threshold_facts(data: SelectionFacts, width: int) -> list[Line]:
     """A row per fact; what is nothing has no row."""
     rows = [
         _row("selected", data.selected, share(data.selected, data.size), data.role),
-        _row("beyond cut", data.beyond, share(data.beyond, data.size)),
+        _row("past threshold", data.beyond, share(data.beyond, data.size)),
     ]
     if data.before is not None:
         rows.append(_row(f"round {data.round - 1}", data.before[0], share(*data.before)))
     rows.append(())
-    rows.append(_row("all axes", data.rewrites, "rewrites"))
+    rows.append(_row("all axes", data.rewrites, "rewrite" if data.rewrites == 1 else "rewrites"))
     if data.again:
-        rows.append(_row("left out", data.again, "tried before"))
+        rows.append(_row("already tried", data.again, "skipped"))
     if data.capped:
-        rows.append(_row("left out", data.capped, "over the cap"))
+        rows.append(_row("over the cap", data.capped, "skipped"))
     return [*rows, (), *_overlaps(data.overlaps, width)]
 
 
@@ -62,14 +62,14 @@ def _row(label: str, value: int, more: str, role: str = "") -> Line:
 
 
 def _overlaps(overlaps: tuple[tuple[str, int], ...], width: int) -> list[Line]:
-    """``in two:  C∩D 12  D∩Q 40``, wrapped."""
+    """``overlap  C∩D 12  D∩Q 40``, wrapped."""
     rows: list[Line] = []
-    row: Line = (Run(" both", "dim"),)
+    row: Line = (Run(" overlap", "dim"),)
     for letters, count in overlaps:
         more = (Run(f"  {'∩'.join(letters)} ", "dim"), Run(number_format.count(count)))
         if width_of((*row, *more)) > width:
             rows.append(row)
-            row = (Run(" " * 5),)
+            row = (Run(" " * 8),)
         row = (*row, *more)
     return [*rows, row] if overlaps else rows
 

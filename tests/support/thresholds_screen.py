@@ -33,7 +33,7 @@ async def until(pilot: Pilot[int], part: str) -> str:
 async def opened(pilot: Pilot[int]) -> ThresholdsScreen:
     """The screen with its signals."""
     await pilot.press("3")
-    await until(pilot, "beyond cut")
+    await until(pilot, "past threshold")
     screen = pilot.app.screen
     assert isinstance(screen, ThresholdsScreen)
     return screen

@@ -13,8 +13,8 @@ NEAR, FAR = 0.01, 0.1
 class ThresholdsKeyState(Struct, frozen=True):
     """What the keys depend on. ``ready``: the signals are there. ``seeking``: two groups are being looked for.
 
-    ``moved``: the cuts are not those of config.toml. ``unlike``: the stored selection was made with other cuts.
-    ``may_select``: select could run anew at once; ``costs``: only if rewrites are thrown away.
+    ``moved``: the thresholds are not those of config.toml. ``unlike``: the stored selection was made with others.
+    ``may_select``: select can be redone at once; ``costs``: only if rewrites are discarded.
     """
 
     ready: bool = False
@@ -42,38 +42,38 @@ KEYS: tuple[Key[ThresholdsKeyState], ...] = (
     Key(
         id="apply",
         keys=("enter",),
-        help="Write the cuts to config.toml; select this round anew where nothing was rewritten yet.",
-        label=lambda state: "apply" if state.moved else "select anew",
+        help="Write the thresholds to config.toml; redo the selection if nothing was rewritten yet.",
+        label=lambda state: "apply" if state.moved else "redo select",
         works=_applies,
     ),
     Key(
         id="anew",
         keys=("X",),
-        help="Throw this round's rewrites away and select it anew (asks first).",
-        label=word("select anew"),
+        help="Discard this round's rewrites and redo the selection (asks first).",
+        label=word("redo select"),
         works=lambda state: _ready(state) and state.costs and state.unlike,
     ),
-    Key(id="left", keys=("h", "left"), help=f"The cut {NEAR}σ to the left.", label=word("◂"), works=_moves),
-    Key(id="right", keys=("l", "right"), help=f"The cut {NEAR}σ to the right.", label=word("▸ cut"), works=_moves),
+    Key(id="left", keys=("h", "left"), help=f"Move the threshold {NEAR}σ left.", label=word("◂"), works=_moves),
+    Key(id="right", keys=("l", "right"), help=f"Move the threshold {NEAR}σ right.", label=word("▸ move"), works=_moves),
     Key(
         id="far_left",
         keys=("H", "shift+left"),
-        help=f"The cut {FAR}σ to the left.",
+        help=f"Move the threshold {FAR}σ left.",
         label=word("◂◂"),
         works=_moves,
     ),
     Key(
         id="far_right",
         keys=("L", "shift+right"),
-        help=f"The cut {FAR}σ to the right.",
+        help=f"Move the threshold {FAR}σ right.",
         label=word("▸▸"),
         works=_moves,
     ),
-    Key(id="next_axis", keys=("tab",), help="The next axis.", label=word("axis"), works=_ready),
+    Key(id="next_axis", keys=("tab",), help="Go to the next axis.", label=word("axis"), works=_ready),
     Key(
         id="previous_axis",
         keys=("shift+tab",),
-        help="The axis before.",
+        help="Go to the previous axis.",
         label=word("axis"),
         works=_ready,
         quiet=True,
@@ -81,35 +81,35 @@ KEYS: tuple[Key[ThresholdsKeyState], ...] = (
     Key(
         id="open",
         keys=("o",),
-        help="Look at the selected side on the Samples screen.",
+        help="Show the samples past the threshold on the Samples screen.",
         label=word("samples"),
         works=_ready,
     ),
     Key(
         id="mixture",
         keys=("m",),
-        help="Put the cut where two groups part, if there are two.",
-        label=word("two groups"),
+        help="Move the threshold to the bimodal split, if there is one.",
+        label=word("bimodal"),
         works=_moves,
     ),
     Key(
         id="number",
         keys=("equals_sign",),
-        help="Type m, then enter.",
-        label=word("m"),
+        help="Type the threshold in sigmas (m).",
+        label=word("set m"),
         works=_moves,
     ),
     Key(
         id="rule",
         keys=("t",),
-        help="The rule for all axes: mean ± m·sigma, or where two groups part.",
-        label=lambda state: "rule: sigma" if state.rule == "sigma" else "rule: two groups",
+        help="Switch the rule for all axes: mean ± m·sigma, or bimodal split.",
+        label=lambda state: "rule: sigma" if state.rule == "sigma" else "rule: bimodal",
         works=_ready,
     ),
     Key(
         id="reset",
         keys=("r",),
-        help="Back to the cuts of config.toml.",
+        help="Reset to the thresholds in config.toml.",
         label=word("reset"),
         works=lambda state: _ready(state) and state.moved,
     ),

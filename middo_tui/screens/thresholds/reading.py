@@ -323,10 +323,10 @@ class ThresholdsReading(Framed):
         if self._loaded is None:
             round = self._round_of(self.view)
             return (
-                words.absent(self.view) if round is None else Notice(f"Reading the signals of round {round} …", "dim")
+                words.absent(self.view) if round is None else Notice(f"Loading the signals of round {round} …", "dim")
             )
         if self._seeking:
-            return Notice("Looking for two groups …", "dim")
+            return Notice("Looking for a bimodal split …", "dim")
         odd = words.missing(self._loaded.preview.missing) or words.flat(self._marks(), self.axis)
         state = self.state()
         verdict = feed.verdicts(self._standing.stored).get(feed.signals_of(self.axis)[0], "")

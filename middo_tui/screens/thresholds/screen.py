@@ -26,6 +26,7 @@ from middo_tui.screens.thresholds.reading import ThresholdsReading
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.histogram import Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins
 
@@ -96,7 +97,7 @@ class ThresholdsScreen(ThresholdsReading):
 
     def action_number(self) -> None:
         """Type m."""
-        question = f"Cut {self.axis} at how many sigmas?  m ="
+        question = f"Threshold for {self.axis} in sigmas: m ="
         self.app.push_screen(TypeNumber(question, check=_checked), lambda m: None if m is None else self._set(m))
 
     def action_reset(self) -> None:
@@ -145,8 +146,8 @@ class ThresholdsScreen(ThresholdsReading):
         where = self._standing
         cost = f", {number_format.money(where.cost)}" if where.cost else ""
         question = (
-            f"Throw {where.begun:,} rewrites of round {where.round} away ({where.decided:,} decided{cost}) and select"
-            " it anew with these cuts? This cannot be undone."
+            f"Discard {counted(where.begun, 'rewrite')} of round {where.round} ({where.decided:,} decided{cost}) and"
+            " redo the selection with these thresholds? This cannot be undone."
         )
         self.confirm(question, partial(apply.anew, self.project, where.round, dict(self.m), self.rule), self._again)
 
@@ -161,12 +162,8 @@ class ThresholdsScreen(ThresholdsReading):
         if where:
             self.go("samples", Order(self._standing.round, where, name, down=SIGNALS[name].side == "above"))
         else:
-            self.say(Notice(f"There is no cut on {self.axis}: nothing is selected.", "decide"))
+            self.say(Notice(f"{self.axis.capitalize()} has no threshold: nothing is selected.", "decide"))
 
 
 def _checked(m: float) -> str:
-    return (
-        ""
-        if abs(m) <= MOST_SIGMAS
-        else f"That is beyond everything: m is between -{MOST_SIGMAS:g} and {MOST_SIGMAS:g}."
-    )
+    return "" if abs(m) <= MOST_SIGMAS else f"m must be between -{MOST_SIGMAS:g} and {MOST_SIGMAS:g}."

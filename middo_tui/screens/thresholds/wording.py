@@ -42,7 +42,7 @@ def heading(name: str, mark: Threshold | None) -> Line:
     places = digits(mark.sigma)
     if mark.rule == "mixture":
         found = math.isfinite(mark.cut)
-        said = f"two groups part at {fixed(mark.cut, places)}" if found else "no cut: selects nothing"
+        said = f"bimodal split at {fixed(mark.cut, places)}" if found else "no split found: selects nothing"
         return (title, Run(said, "strong" if found else "dim"), *_floor(mark, places))
     up = (mark.m >= 0) == (signal.side == "above")
     sum_ = Run(f"μ {'+' if up else '−'} {sigmas(mark.m)}σ = ", "dim")
@@ -68,13 +68,13 @@ def absent(view: LoopView) -> Notice:
     """No round has its signals yet: what to do about it."""
     round = view.round or 0
     if not view.table or not view.table[0].size:
-        return Notice("There is no data yet. Add some: middo-tui import DIR FILE", "decide")
+        return Notice("No data yet. Import some: middo-tui import DIR FILE", "decide")
     if view.state == "running":
         stage = view.current
-        now = f"{stage.name} is at {stage.share:.0%}" if stage and stage.total else "it has just begun"
-        return Notice(f"The signals of round {round} come with its score and judge stages; {now}.", "strong")
-    how = f"{press('app.go-loop')}, then {press('loop.run')}, has them made."
-    return Notice(f"The signals of round {round} are not there yet: {how}", "decide")
+        now = f"{stage.name} is at {stage.share:.0%}" if stage and stage.total else "the round has just started"
+        return Notice(f"The score and judge stages compute the signals of round {round}; {now}.", "strong")
+    how = f"Press {press('app.go-loop')}, then {press('loop.run')}, to compute them."
+    return Notice(f"Round {round} has no signals yet. {how}", "decide")
 
 
 def missing(names: Sequence[str]) -> str:
@@ -87,27 +87,27 @@ def missing(names: Sequence[str]) -> str:
 def flat(marks: Mapping[str, Threshold], axis: str) -> str:
     """A sentence on a signal that is the same for all samples."""
     names = [SIGNALS[n].title for n, mark in marks.items() if mark.axis == axis and mark.sigma == 0]
-    return f"All samples have the same {names[0]}: no cut can part them." if names else ""
+    return f"All samples have the same {names[0]}: no threshold can separate them." if names else ""
 
 
 def standing(where: RoundState, moved: bool, unlike: bool, verdict: str, rule: str) -> Notice:
     """What enter would do, or what there is: one sentence."""
     if where.running and not (moved or unlike):
-        return Notice(f"These are the cuts of config.toml. Round {where.round} is running.", "dim")
+        return Notice(f"These are the thresholds in config.toml. Round {where.round} is running.", "dim")
     if moved:
         return Notice(
-            f"Not written yet. {press('thresholds.apply')} writes it to config.toml. {apply.consequence(where)}",
+            f"Not saved yet. Press {press('thresholds.apply')} to write to config.toml. {apply.consequence(where)}",
             "decide",
         )
     if unlike and where.free:
-        do = f"{press('thresholds.apply')} selects anew."
-        return Notice(f"Round {where.round} was selected with other cuts than config.toml's: {do}", "decide")
+        do = f"Press {press('thresholds.apply')} to redo the selection."
+        return Notice(f"Round {where.round} was selected with thresholds unlike config.toml's. {do}", "decide")
     if unlike and where.begun and not where.history:
         cost = f" ({number_format.money(where.cost)})" if where.cost else ""
-        throw = "" if where.running else f" {press('thresholds.anew')} throws them away{cost} and selects anew."
-        return Notice(f"{apply.consequence(where)}{throw}", "decide")
-    said = verdict or ("where two groups part" if rule == "mixture" else "")
-    return Notice(f"These are the cuts of config.toml{': ' + said if said else ''}.", "dim")
+        how = f" Press {press('thresholds.anew')} to discard them{cost} and redo the selection."
+        return Notice(f"{apply.consequence(where)}{'' if where.running else how}", "decide")
+    said = verdict or ("bimodal split" if rule == "mixture" else "")
+    return Notice(f"These are the thresholds in config.toml{': ' + said if said else ''}.", "dim")
 
 
 def beyond(marks: Sequence[Threshold]) -> str:

@@ -28,6 +28,6 @@ async def test_an_earlier_round_can_be_looked_at(tmp_path: Path) -> None:
         screen.post_message(Go("thresholds", 0))
         await until(pilot, f"[C complexity {made.selected()['complexity']}]")
         await pilot.press("H")
-        await until(pilot, "Round 0 is merged: the cuts hold from round 1 on.")
+        await until(pilot, "Round 0 is merged: these thresholds apply from round 1 on.")
         screen.post_message(Go("thresholds", 1))
         await until(pilot, "→ floor")  # of round 0: this is round 1 again

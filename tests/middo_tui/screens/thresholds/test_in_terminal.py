@@ -20,10 +20,10 @@ def test_hostile_samples_beside_the_cut_stay_text(tmp_path: Path, opened: Callab
     terminal = opened(tmp_path / "p", columns=140, rows=60)
     terminal.wait_for("quit")
     terminal.send(b"3")
-    terminal.wait_for("beyond cut")
+    terminal.wait_for("past threshold")
     for keys in (b"\t", b"\t", b"HHHHHHHHHHHHHHHHHHHHHH", b"\t", b"HHHHHHHHHHHHHHHHHHHH"):
         terminal.send(keys)
-        terminal.wait_for("just kept")
+        terminal.wait_for("just inside")
         terminal.settle(0.6)
     terminal.send(b"q")
     assert terminal.wait() == 0
@@ -37,7 +37,7 @@ def test_a_move_of_the_cut_is_few_bytes_and_rest_is_none(tmp_path: Path, opened:
     terminal = opened(tmp_path / "p")
     terminal.wait_for("quit")
     terminal.send(b"3")
-    terminal.wait_for("beyond cut")
+    terminal.wait_for("past threshold")
     terminal.settle()
     terminal.send(b"h")
     terminal.settle()

@@ -38,7 +38,7 @@ async def test_a_typed_number_is_the_cut_and_changes_no_screen(tmp_path: Path) -
         await pilot.press("equals_sign", "minus", "full_stop", "enter")
         await until(pilot, "Type a number")
         await pilot.press("backspace", "9", "9", "enter")
-        await until(pilot, "beyond everything")
+        await until(pilot, "m must be between")
         await pilot.press("escape")
         await pilot.pause()
         assert app.screen is screen
@@ -58,9 +58,9 @@ async def test_reset_goes_back_to_the_config(tmp_path: Path) -> None:
         before = await until(pilot, "μ + 0.80σ")
         assert "reset" not in before
         await pilot.press("H", "tab", "L")
-        await until(pilot, "Not written yet")
+        await until(pilot, "Not saved yet")
         await pilot.press("r")
-        await until(pilot, "These are the cuts of config.toml.")
+        await until(pilot, "These are the thresholds in config.toml.")
         assert screen.m == {"complexity": 0.8, "diversity": 1.0, "quality": 1.337}
 
 
@@ -88,7 +88,7 @@ async def test_the_selected_side_opens_on_the_samples_screen(tmp_path: Path) -> 
         await until(pilot, "loss_before>")
         order = app.screen._order  # type: ignore[attr-defined]
         await pilot.press("3")
-        await until(pilot, "beyond cut")
+        await until(pilot, "past threshold")
         beyond = Preview.load(tmp_path / "p", 0).counts(screen.m).beyond["complexity"]
     assert (order.round, order.sort, order.down) == (0, "loss_before", True)
     db = sqlite3.connect(tmp_path / "p" / "middo.db")
@@ -114,13 +114,13 @@ async def test_the_other_rule_is_previewed_written_and_used(tmp_path: Path) -> N
     async with app.run_test(size=NARROW) as pilot:
         screen = await opened(pilot)
         await pilot.press("t")
-        await until(pilot, "rule: two groups")
+        await until(pilot, "rule: bimodal")
         shown = counts_shown(screen_text(app))
         assert screen.rule == "mixture"
         await pilot.press("h")  # the cut is found, not set
         assert screen.m["complexity"] == 1.0
         await pilot.press("enter")
-        await until(pilot, "Written to config.toml")
+        await until(pilot, "Saved to config.toml")
     assert configs.load(tmp_path / "p").select.threshold == "mixture"
     made.run("select")
     assert made.selected() == shown
@@ -139,16 +139,16 @@ async def test_applying_after_select_selects_anew(tmp_path: Path, started: list[
         await pilot.press("tab", "tab", "H", "H")
         await pilot.pause()
         shown = counts_shown(screen_text(app))
-        await until(pilot, "Round 0 is selected anew: nothing was rewritten yet.")
+        await until(pilot, "Round 0 is selected again, as nothing was rewritten yet.")
         await pilot.press("enter")
-        await until(pilot, "select of round 0 runs anew")
+        await until(pilot, "Redoing select of round 0")
         plan = read.plan(made.db)
         assert (plan.until_round, plan.until_stage, plan.want) == (0, "select", "run")
         assert started == [tmp_path / "p"]
         assert made.selected() == dict.fromkeys(before, 0)
         made.run("select")
         await pilot.press("tab")
-        await until(pilot, "These are the cuts of config.toml.")
+        await until(pilot, "These are the thresholds in config.toml.")
     assert made.selected() == shown != before
     text = (tmp_path / "p" / "config.toml").read_text(encoding="utf-8")
     assert text.startswith("# mine\n[select]\nm_quality = 1.2  # keep\n")
@@ -181,9 +181,9 @@ async def test_cuts_that_were_changed_by_hand_can_be_selected_anew(tmp_path: Pat
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
-        await until(pilot, "was selected with other cuts than config.toml's: enter selects anew.")
+        await until(pilot, "was selected with thresholds unlike config.toml's. Press enter to redo the selection.")
         await pilot.press("enter")
-        await until(pilot, "select of round 0 runs anew")
+        await until(pilot, "Redoing select of round 0")
     assert started == [tmp_path / "p"]
 
 
@@ -200,15 +200,15 @@ async def test_rewrites_are_kept_until_a_person_throws_them_away(tmp_path: Path,
         await until(pilot, "Round 0 keeps its 5 rewrites")
         await pilot.press("enter")
         text = await until(
-            pilot, "Written to config.toml. Round 0 keeps its 5 rewrites: the cuts hold from round 1 on."
+            pilot, "Saved to config.toml. Round 0 keeps its 5 rewrites: these thresholds apply from round 1 on."
         )
         assert started == []
         assert made.begin_rewrites(5) == all_
-        assert "X select anew" in text
+        assert "X redo select" in text
         await pilot.press("X")
         await pilot.pause()
         assert isinstance(app.screen, Confirm)
-        await until(pilot, "Throw 5 rewrites of round 0 away (0 decided, $2.50)")
+        await until(pilot, "Discard 5 rewrites of round 0 (0 decided, $2.50)")
         await pilot.press("n")
         await pilot.pause()
         assert made.begin_rewrites(5) == all_
@@ -243,10 +243,10 @@ async def test_a_merged_round_is_history(tmp_path: Path, started: list[Path]) ->
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
         await pilot.press("H")
-        await until(pilot, "Round 0 is merged: the cuts hold from round 1 on.")
+        await until(pilot, "Round 0 is merged: these thresholds apply from round 1 on.")
         await pilot.press("enter")
-        text = await until(pilot, "Written to config.toml.")
-        assert "X select anew" not in text
+        text = await until(pilot, "Saved to config.toml.")
+        assert "X redo select" not in text
     assert started == []
     assert sum(made.selected().values()) > 0
 
@@ -258,7 +258,7 @@ async def test_a_running_select_has_read_its_settings_already(tmp_path: Path) ->
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
         await pilot.press("H", "enter")
-        await until(pilot, "Round 0 has read its settings already")
+        await until(pilot, "Round 0 is already selecting")
     assert configs.load(tmp_path / "p").select.m_complexity == 0.9
 
 
@@ -268,12 +268,12 @@ async def test_what_was_said_stays_through_the_run_until_the_next_key(tmp_path: 
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
         await pilot.press("H", "enter")
-        await until(pilot, "Written to config.toml. Round 0 will select with it.")
+        await until(pilot, "Saved to config.toml. Round 0 will use these thresholds.")
         made.stand(0, "evaluate", state="failed")
-        assert "Written to config.toml." in await until(pilot, "✘ failed")
+        assert "Saved to config.toml." in await until(pilot, "✘ failed")
         await pilot.press("tab")
         await pilot.pause()
-        assert "Written to config.toml." not in screen_text(app)
+        assert "Saved to config.toml." not in screen_text(app)
 
 
 async def test_a_config_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:

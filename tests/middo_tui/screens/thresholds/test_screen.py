@@ -32,10 +32,10 @@ async def test_all_parts_are_there(tmp_path: Path, size: tuple[int, int]) -> Non
     parts = (
         "[C complexity",
         "D diversity",
-        "loss before  μ + 1.00σ",
-        "loss after",
+        "base loss  μ + 1.00σ",
+        "tuned loss",
         "just selected",
-        "just kept",
+        "just inside",
         "teacher",
     )
     assert [part for part in parts if part not in text] == []
@@ -71,7 +71,7 @@ async def test_what_is_shown_is_what_select_then_selects(tmp_path: Path) -> None
         await pilot.pause()
         shown = counts_shown(screen_text(app))
         await pilot.press("enter")
-        await until(pilot, "Round 0 will select with it.")
+        await until(pilot, "Round 0 will use these thresholds.")
     made.run("select")
     assert made.selected() == shown
     assert all(shown.values())
@@ -100,7 +100,7 @@ async def test_samples_beside_the_cut_are_the_nearest_ones(tmp_path: Path) -> No
         await opened(pilot)
         await pilot.press("tab")
         text = await until(pilot, f"ask {places[kept[0].id]} please")
-    row = text.split("\n")[next(i for i, row in enumerate(text.split("\n")) if "just kept" in row) + 1]
+    row = text.split("\n")[next(i for i, row in enumerate(text.split("\n")) if "just inside" in row) + 1]
     assert f"ask {places[selected[0].id]} please" in row
     assert row.index("ask") < row.index(f"ask {places[kept[0].id]} please")
 
@@ -143,7 +143,7 @@ async def test_without_signals_it_says_how_to_get_them(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await pilot.press("3")
-        text = await until(pilot, "The signals of round 0 are not there yet: 1, then enter")
+        text = await until(pilot, "Round 0 has no signals yet. Press 1, then enter")
         await pilot.press("h", "enter", "m", "o", "equals_sign")
         await pilot.pause()
         assert isinstance(app.screen, ThresholdsScreen)
@@ -155,7 +155,7 @@ async def test_a_running_round_says_when_they_come(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await pilot.press("3")
-        await until(pilot, "come with its score and judge stages; train is at 45%")
+        await until(pilot, "compute the signals of round 0; train is at 45%")
     store.db.close()
 
 
@@ -165,9 +165,9 @@ async def test_signals_that_come_while_one_looks(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await pilot.press("3")
-        await until(pilot, "are not there yet")
+        await until(pilot, "has no signals yet")
         made.stand(0, "score", "judge")
-        await until(pilot, "beyond cut")
+        await until(pilot, "past threshold")
 
 
 async def test_without_ratings_the_other_axes_can_be_cut(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ async def test_without_ratings_the_other_axes_can_be_cut(tmp_path: Path) -> None
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
-        await until(pilot, "No sample has rating: quality selects nothing.")
+        await until(pilot, "No sample has quality: quality selects nothing.")
         await pilot.press("shift+tab")
         await until(pilot, "no sample has this signal")
         await pilot.press("h", "H", "m")
@@ -201,7 +201,7 @@ async def test_samples_that_are_all_the_same(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
-        await until(pilot, "All samples have the same loss before: no cut can part them.")
+        await until(pilot, "All samples have the same base loss: no threshold can separate them.")
         await pilot.press("h", "l", "H", "tab", "L")
         await pilot.pause()
         assert set(counts_shown(screen_text(app)).values()) == {0}

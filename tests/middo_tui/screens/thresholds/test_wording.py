@@ -22,12 +22,12 @@ pytestmark = pytest.mark.usefixtures("prepared_here")
 
 
 @pytest.mark.parametrize(("found", "text"), [
-    (mark("loss_after", 1.5), "loss after  μ + 1.00σ = 1.500"),
-    (mark("loss_after", 1.5, 1.25), "loss after  μ + 1.00σ = 1.500  floor 1.250"),
-    (mark("loss_after", 1.5, 1.75), "loss after  μ + 1.00σ = 1.500 → floor 1.750"),
-    (mark("quality", 0.5, 0.25), "rating  μ − 1.00σ = 0.500 → floor 0.250"),
-    (mark("quality", 0.5, rule="mixture"), "rating  two groups part at 0.500"),
-    (mark("quality", float("-inf"), rule="mixture"), "rating  no cut: selects nothing"),
+    (mark("loss_after", 1.5), "tuned loss  μ + 1.00σ = 1.500"),
+    (mark("loss_after", 1.5, 1.25), "tuned loss  μ + 1.00σ = 1.500  floor 1.250"),
+    (mark("loss_after", 1.5, 1.75), "tuned loss  μ + 1.00σ = 1.500 → floor 1.750"),
+    (mark("quality", 0.5, 0.25), "quality  μ − 1.00σ = 0.500 → floor 0.250"),
+    (mark("quality", 0.5, rule="mixture"), "quality  bimodal split at 0.500"),
+    (mark("quality", float("-inf"), rule="mixture"), "quality  no split found: selects nothing"),
 ])  # fmt: skip
 def test_headings(found: Threshold, text: str) -> None:
     assert plain([words.heading(found.signal, found)]) == text
