@@ -27,7 +27,9 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 def _column(name: str, values: list[Any]) -> Any:
     import pyarrow as pa
 
+    numbers = dict.fromkeys(("flaw", "end_of_turn", "ifd", "worst_window"), pa.float64())
     known = {"tools": pa.string(), "id": pa.int64(), "parent": pa.int64(), "axis": pa.string(), "round": pa.int64()}
+    known |= {"looks_wrong": pa.string(), **numbers}
     if name == "messages":
         return _turns(values)
     if name in known:

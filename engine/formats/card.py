@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.formats import markdown_escape
-from engine.formats.shaping import PROVENANCE
+from engine.formats.shaping import FLAWS, PROVENANCE
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 NO_LICENCE = "# license: yours to say before you share this; the terms of the source data and of the teacher apply"
@@ -45,7 +45,12 @@ def card(rows: list[dict[str, Any]], files: str, story: str, licence: str | None
     if _traced(there):
         rewritten = sum(row["parent"] is not None for row in rows)
         body.append(f"`id`, `parent`, `axis` and `round` say where a row comes from: {rewritten:,} rows are rewrites.")
-    ours = {"messages", "tools", *(PROVENANCE if _traced(there) else ())}
+    if set(FLAWS) <= set(there):
+        body.append(
+            "`flaw` (0 to 1) says how flawed a row looks to the base model, beside the others; `looks_wrong` names the"
+            " figure that looks worst. Empty for rows that were not scored yet."
+        )
+    ours = {"messages", "tools", *(PROVENANCE if _traced(there) else ()), *(FLAWS if set(FLAWS) <= set(there) else ())}
     if others := [name for name in there if name not in ours]:
         body.append(f"Columns of the source data, empty for samples that were added: {_listed(others)}.")
     return "\n".join(header) + "\n\n" + "\n\n".join([*body, *([story] if story else [])]) + "\n"

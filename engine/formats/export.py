@@ -17,18 +17,25 @@ from typing import Any
 from engine.errors import UsageError
 from engine.formats import folders, llama_factory
 from engine.formats.arrow import write_parquet
-from engine.formats.shaping import rows_of
+from engine.formats.shaping import Flaws, rows_of
 from engine.formats.streams import PACKED, packing
 from engine.store.rows import Sample
 
 EXPORTS = ("alpaca", "sharegpt", "messages", "parquet", *folders.FOLDERS)
 
 
-def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = False, story: str = "") -> None:
+def write(
+    samples: Sequence[Sample],
+    out: Path,
+    format: str,
+    provenance: bool = False,
+    story: str = "",
+    flaws: Flaws | None = None,
+) -> None:
     """Write ``samples`` in their order to ``out``: a file (JSON; JSON lines when it ends in .jsonl; compressed when
     .gz or .zst follows), or a folder with a card for ``hf`` and ``hub``. ``provenance`` adds id, parent, axis and
-    round to every row. The columns that the rows came with go along. ``story`` is Markdown for
-    the card: how the samples came about.
+    round to every row, and with ``flaws`` how flawed it looks. The columns that the rows came with go along.
+    ``story`` is Markdown for the card: how the samples came about.
 
     Raises:
         UsageError: no such format, or ``out`` is something that must not be overwritten.
@@ -43,7 +50,7 @@ def write(samples: Sequence[Sample], out: Path, format: str, provenance: bool = 
     if out.suffix.lower() in PACKED and format in ("parquet", *folders.FOLDERS):
         raise UsageError(f"{out}: {format} is compressed already. Leave {out.suffix} out of the name.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    rows = rows_of(samples, format, provenance)
+    rows = rows_of(samples, format, provenance, flaws)
     if format in folders.FOLDERS:
         folders.write(rows, out, format, story)
     elif format == "parquet":

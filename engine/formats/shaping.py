@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.errors import DataError
@@ -15,6 +15,10 @@ from engine.store.rows import Message, Sample
 
 Row = dict[str, Any]
 PROVENANCE = ("id", "parent", "axis", "round")
+FLAWS = ("flaw", "looks_wrong", "end_of_turn", "ifd", "worst_window")
+"""What the newest scored round says of a row, beside its provenance."""
+Flaws = Mapping[int, Sequence[Any]]
+"""By sample id the values of ``FLAWS``."""
 
 _SHAREGPT = {
     ("system", ""): "system",
@@ -31,7 +35,7 @@ _RESERVED = {
 }
 
 
-def rows_of(samples: Sequence[Sample], format: str, provenance: bool) -> list[Row]:
+def rows_of(samples: Sequence[Sample], format: str, provenance: bool, flaws: Flaws | None = None) -> list[Row]:
     """The rows of ``samples`` in ``format``, with the columns that they came with: one whose name is taken is called
     ``original_`` and its name. Tables of all kinds have ``messages``, and the same columns in every row.
 
@@ -43,11 +47,13 @@ def rows_of(samples: Sequence[Sample], format: str, provenance: bool) -> list[Ro
         rows = _table(samples)
     else:
         rows = [{"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _openai}[format](s) for s in samples]
+    ours = (PROVENANCE if flaws is None else (*PROVENANCE, *FLAWS)) if provenance else ()
     if provenance:
         for row, s in zip(rows, samples, strict=True):
-            row |= zip(PROVENANCE, (s.id, s.parent_id, s.axis, s.born_round), strict=True)
+            found = () if flaws is None else flaws.get(s.id, (None,) * len(FLAWS))
+            row |= zip(ours, (s.id, s.parent_id, s.axis, s.born_round, *found), strict=True)
     extras = [json_text.loads(s.extra) if s.extra else {} for s in samples]
-    taken = _RESERVED["messages" if table else format] | (set(PROVENANCE) if provenance else set())
+    taken = _RESERVED["messages" if table else format] | set(ours)
     names = _free(dict.fromkeys(name for extra in extras for name in extra), taken)
     for row, extra in zip(rows, extras, strict=True):
         row |= {new: extra.get(old) for old, new in names.items() if table or old in extra}

@@ -307,9 +307,10 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         samples += numbering.with_ids(away, {s.id for s in samples})
         samples.sort(key=lambda s: s.seq)
         story = dataset_card.story(db, project, wanted) if format in formats.FOLDERS else ""
+        flaws = read.flaws(db, wanted) if provenance else None
     finally:
         db.close()
-    formats.write(samples, out, format, provenance, story)
+    formats.write(samples, out, format, provenance, story, flaws)
     return len(samples)
 
 
@@ -325,9 +326,10 @@ def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, proven
     db = reader(project)
     try:
         samples = [found for id in ids if (found := read.sample(db, id)) is not None]
+        flaws = read.flaws(db, newest_dataset(db)) if provenance else None
     finally:
         db.close()
-    formats.write(samples, out, format, provenance)
+    formats.write(samples, out, format, provenance, flaws=flaws)
     return len(samples)
 
 

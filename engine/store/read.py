@@ -289,6 +289,26 @@ def clusters(db: sqlite3.Connection, round: int) -> dict[str, int] | None:
     return {"count": count, "noise": noise, **told}
 
 
+def flaws(db: sqlite3.Connection, round: int) -> dict[int, tuple[Any, ...]]:
+    """By sample: flaw score, the lens that looks worst, the lenses; of the newest scored round up to ``round``."""
+    newest = "SELECT max(round) FROM job WHERE stage='score' AND state='done' AND round<=?"
+    sql = (
+        "SELECT sample_id, flaw, flaw_lens, end_of_turn, ifd, worst_window FROM signal"  # noqa: S608 - a constant
+        f" WHERE round=({newest}) AND flaw IS NOT NULL"
+    )
+    return {row[0]: tuple(row)[1:] for row in db.execute(sql, (round,))}
+
+
+def flaw_counts(db: sqlite3.Connection, round: int, least: float) -> dict[str, Any] | None:
+    """How many samples of a round have a flaw score, and of those from ``least`` on how many by the lens that looks
+    worst; None where none has.
+    """
+    scored = db.execute("SELECT count(*) FROM signal WHERE round=? AND flaw IS NOT NULL", (round,)).fetchone()[0]
+    sql = "SELECT flaw_lens, count(*) FROM signal WHERE round=? AND flaw>=? GROUP BY flaw_lens ORDER BY 2 DESC"
+    found = {row[0]: int(row[1]) for row in db.execute(sql, (round, least))}
+    return {"scored": int(scored), "from": least, "looks_wrong": found} if scored else None
+
+
 def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float | None]:
     """Mean loss before and after training over the round's dataset; each from its index, a tenth of the rows' bytes."""
     of = "(SELECT avg({0}) FROM signal WHERE round=:round)"

@@ -16,6 +16,7 @@ from engine.store import overrides, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job
 from middo_tui.text import score_changes
+from middo_tui.text.flaw_wording import SUSPICIOUS
 
 IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
 COUNTED = ("proposed", "rejected", "accepted", "failed")
@@ -152,6 +153,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
             "writing": teacher.underway(db, number),
         },
         "clusters": read.clusters(db, number),
+        "flaws": read.flaw_counts(db, number, SUSPICIOUS),
     }
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from engine.project.folder import export
 from engine.store import read
 from engine.store.rows import Flaw, Lenses, Losses
 from middo_tui.cli.commands import main
 from middo_tui.feed.sample import read_detail
 from middo_tui.text.flaw_wording import verdict
+from middo_tui.text.status import gather
 from middo_tui.widgets.sample_pane import pane_lines
 from tests.support import tiny
 
@@ -86,6 +89,29 @@ def test_samples_sorts_filters_and_prints_them(made: tiny.Project) -> None:
     head, first, *_ = CliRunner().invoke(main, ["samples", str(made.folder), "--sort", "flaw"]).stdout.splitlines()
     assert head.split().index("flaw") == 6
     assert "0.99" in first
+
+
+@pytest.mark.parametrize("format", ["messages", "parquet"])
+def test_an_export_with_provenance_says_them(made: tiny.Project, tmp_path: Path, format: str) -> None:
+    out = tmp_path / f"out.{format}"
+    export(made.folder, out, None, format, provenance=True)
+    if format == "messages":
+        rows = json.loads(out.read_text(encoding="utf-8"))
+    else:
+        rows = pq.read_table(out).to_pylist()
+    assert [(row["flaw"], row["looks_wrong"], row["ifd"]) for row in rows] == [
+        (0.97, "worst_window", 0.5),
+        (0.99, "end_of_turn", 0.4),
+        (0.5, "ifd", 0.3),
+    ]
+    export(made.folder, tmp_path / "plain.json", None, "messages")
+    assert "flaw" not in json.loads((tmp_path / "plain.json").read_text(encoding="utf-8"))[0]
+
+
+def test_status_counts_what_stands_out(made: tiny.Project) -> None:
+    (found,) = gather(made.folder)["rounds"]
+    looks = {"end_of_turn": 1, "worst_window": 1}
+    assert found["flaws"] == {"scored": 3, "from": 0.95, "looks_wrong": looks}
 
 
 @pytest.mark.parametrize("name", ["flaw", "end_of_turn", "ifd", "worst_window"])
