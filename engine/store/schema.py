@@ -185,6 +185,13 @@ def m022_overrides(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m023_labels(db: Database) -> None:
+    """What a person says of samples that were drawn to be labelled."""
+    for statement in LABELS:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -369,6 +376,11 @@ LOST_TRIES = (
     " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, open INTEGER NOT NULL,"
     " PRIMARY KEY (round, sample_id, axis)) WITHOUT ROWID",
     "CREATE TABLE question (round INTEGER PRIMARY KEY, text TEXT NOT NULL)",
+)
+
+LABELS = (
+    "CREATE TABLE label (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, place INTEGER NOT NULL,"
+    " stratum INTEGER NOT NULL, share REAL NOT NULL, label TEXT, kind TEXT NOT NULL DEFAULT '', at REAL)",
 )
 
 OVERRIDES = (
