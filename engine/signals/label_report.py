@@ -115,7 +115,8 @@ def _ranking(
 ) -> SignalRanking | None:
     """The weighted area under the ROC curve of one signal; None with fewer than ``LEAST`` labels of either kind."""
     sign = -1.0 if name in LOW_IS_FLAWED else 1.0
-    bad, good = [], []
+    bad: list[tuple[float, float]] = []
+    good: list[tuple[float, float]] = []
     for row, weight in zip(given, weights, strict=True):
         if (value := signals.get(row.sample_id, {}).get(name)) is not None:
             (bad if row.label == "flawed" else good).append((sign * value, weight))

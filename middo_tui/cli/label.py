@@ -5,28 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from middo_tui.terminal.console import say, say_json
+from middo_tui.text.label_report import report_lines
 from middo_tui.text.number_format import counted
-
-if TYPE_CHECKING:
-    from engine.signals.label_report import LabelReport
 
 COLUMNS = ("sample", "prompt", "response", "label", "kind")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-WORDS = {
-    "flaw": "flaw score",
-    "loss_before": "base loss",
-    "loss_after": "tuned loss",
-    "similarity": "similarity",
-    "quality": "quality (judge)",
-    "end_of_turn": "end of turn",
-    "ifd": "IFD",
-    "worst_window": "worst window",
-}
 
 
 @click.command()
@@ -156,29 +143,3 @@ def _report(folder: Path, as_json: bool) -> None:
         say_json(msgspec.to_builtins(found))
     else:
         say("\n".join(report_lines(found)))
-
-
-def report_lines(found: LabelReport) -> Iterator[str]:
-    """The report in words, one line each."""
-    if not found.labelled:
-        none = "No samples are drawn yet. Draw some: --draw 80"
-        yield f"No labels yet; {counted(found.pending, 'drawn sample')} pending." if found.pending else none
-        return
-    pending = f", {found.pending:,} pending" if found.pending else ""
-    good = found.labelled - found.flawed
-    yield f"{counted(found.labelled, 'label')}: {found.flawed:,} flawed, {good:,} good{pending}"
-    if found.share is not None and found.low is not None and found.high is not None:
-        yield f"flawed in the whole dataset: {found.share:.0%} (95 %: {found.low:.0%} to {found.high:.0%})"
-    if found.kinds:
-        yield "kinds: " + ", ".join(f"{kind} {count}" for kind, count in sorted(found.kinds.items()))
-    if found.even is not None:
-        yield f"more likely flawed than good from a flaw score of {found.even:.2f} on"
-    if not found.rankings:
-        yield "Too few labels of one kind to rate the signals: at least 3 flawed and 3 good ones are needed."
-        return
-    yield "how well each signal ranks flawed before good (0.5: chance, 1: perfectly):"
-    for one in sorted(found.rankings, key=lambda one: -one.auc):
-        yield f"  {WORDS[one.signal]:<16} {one.auc:.2f}  ({one.low:.2f} to {one.high:.2f})"
-    if found.kappa:
-        kappas = ", ".join(f"{axis} {value:.2f}" for axis, value in found.kappa.items())
-        yield f"agreement of the selection with the labels (Cohen's kappa): {kappas}"

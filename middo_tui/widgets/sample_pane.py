@@ -58,6 +58,11 @@ def pane_lines(detail: SampleDetail, width: int) -> list[Line]:
     ]
 
 
+def blind_lines(detail: SampleDetail, width: int) -> list[Line]:
+    """The text alone, without number, signals and reasons, so that a person can judge it by itself."""
+    return [line for turn in detail.turns for line in _turn(turn, max(10, width - 2))]
+
+
 def _rule(title: str, width: int, role: str = "dim") -> Line:
     return (Run(f" {title} ", role), Run("─" * max(0, width - len(title) - 1), "faint"))
 
@@ -179,8 +184,10 @@ class SamplePane(Lines[SamplePaneState]):
     SamplePane { height: 1fr; width: 1fr; }
     """
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, blind: bool = False, id: str | None = None) -> None:
+        """``blind``: show the text alone."""
         super().__init__(SamplePaneState(None), id=id)
+        self._lines_of = blind_lines if blind else pane_lines
         self._wrapped: tuple[SampleDetail, int, list[Line]] | None = None
 
     @property
@@ -202,5 +209,5 @@ class SamplePane(Lines[SamplePaneState]):
 
     def _all(self, detail: SampleDetail, width: int) -> list[Line]:
         if self._wrapped is None or self._wrapped[0] is not detail or self._wrapped[1] != width:
-            self._wrapped = detail, width, pane_lines(detail, width)
+            self._wrapped = detail, width, self._lines_of(detail, width)
         return self._wrapped[2]

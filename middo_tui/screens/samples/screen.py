@@ -189,6 +189,10 @@ class SamplesScreen(SamplesReading):
         self.table.stale()
         self._read_detail()
 
+    def action_label(self) -> None:
+        """The samples that were drawn to be labelled."""
+        self.go("label")
+
     def action_lineage(self) -> None:
         """Every version of this sample."""
         self.go("lineage", self.table.cursor_id)

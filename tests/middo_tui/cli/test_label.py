@@ -53,7 +53,7 @@ def test_labels_go_out_and_in_and_rate_the_signals(made: tiny.Project, tmp_path:
     assert "No labels yet; 20 drawn samples pending." in run("label", made.folder).output
     said = run("label", made.folder, "--read", filled(out))
     assert "20 labels changed\n20 labels: 10 flawed, 10 good\n" in said.output
-    assert "flawed in the whole dataset: 50% (95 %: " in said.output
+    assert "flawed in the whole dataset: 50% (95% interval: " in said.output
     assert "  flaw score       1.00  (" in said.output
     assert "  base loss        0.00  (" in said.output
     assert "kinds: cut off 5" in said.output

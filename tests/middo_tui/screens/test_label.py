@@ -1,0 +1,78 @@
+"""Labelling samples in the app: drawn, labelled blind, taken back, and the report at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.store import labels
+from engine.store.connect import reader
+from engine.store.labels import Labelled
+from engine.store.rows import Flaw
+from middo_tui.app import MiddoApp
+from tests.support import rounds, tiny
+from tests.support.thresholds_screen import until
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tiny.Project:
+    """Twelve scored samples, fewer than the screen draws."""
+    out = rounds.project(tmp_path / "P", 12)
+    (out.folder / "config.toml").write_text("", encoding="utf-8")
+    ids = [s.id for s in rounds.dataset(out)]
+    out.ctx("score").save([Flaw(0, id, (i + 0.5) / 12, "ifd") for i, id in enumerate(ids)])
+    return out
+
+
+def drawn(made: tiny.Project) -> list[Labelled]:
+    db = reader(made.folder)
+    try:
+        return labels.drawn(db)
+    finally:
+        db.close()
+
+
+async def test_samples_are_drawn_labelled_and_reported(made: tiny.Project) -> None:
+    app = MiddoApp(made.folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2", "L")
+        await until(pilot, "enter draw 80 samples")
+        await pilot.press("enter")
+        text = await until(pilot, "1 of 12 · 0 labelled")
+        assert "12 samples drawn." in text
+        rows = drawn(made)
+        shown = next(s for s in rounds.dataset(made) if s.id == rows[0].sample_id)
+        assert shown.prompt in text
+        assert shown.response in text
+        assert f"#{shown.seq}" not in text
+        await pilot.press("g")
+        await until(pilot, "2 of 12 · 1 labelled")
+        await pilot.press("f")
+        await until(pilot, "Which kind of flaw?")
+        await pilot.press("c")
+        await until(pilot, "3 of 12 · 2 labelled")
+        await pilot.press("k")
+        await until(pilot, "2 of 12 · 2 labelled · flawed: cut off")
+        await pilot.press("u")
+        await until(pilot, "2 of 12 · 1 labelled")
+        for done in range(2, 12):
+            await pilot.press(*("f", "f") if rows[done - 1].seq >= 6 else "g")
+            await until(pilot, f"{done} labelled")
+        await pilot.press("g")
+        text = await until(pilot, "report · 12 of 12 labelled")
+        assert "flawed in the whole dataset:" in text
+        assert "flaw score" in text
+        await pilot.press("r")
+        await until(pilot, "of 12 · 12 labelled")
+    assert [row.label for row in drawn(made)].count(None) == 0
+
+
+async def test_before_anything_is_scored_it_says_what_is_missing(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path / "P", 5)
+    (made.folder / "config.toml").write_text("", encoding="utf-8")
+    app = MiddoApp(made.folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2", "L")
+        text = await until(pilot, "Samples can be drawn once the score stage has run.")
+        assert "enter draw" not in text
