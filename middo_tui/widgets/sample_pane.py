@@ -60,7 +60,7 @@ def pane_lines(detail: SampleDetail, width: int) -> list[Line]:
 
 def blind_lines(detail: SampleDetail, width: int) -> list[Line]:
     """The text alone, without number, signals and reasons, so that a person can judge it by itself."""
-    return [line for turn in detail.turns for line in _turn(turn, max(10, width - 2))]
+    return [line for turn in detail.turns for line in _turn(turn, max(10, width - 2), "")]
 
 
 def _rule(title: str, width: int, role: str = "dim") -> Line:
