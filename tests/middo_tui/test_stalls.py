@@ -25,9 +25,9 @@ from middo_tui.text.status import gather
 from middo_tui.widgets.header import header
 from middo_tui.widgets.link_gauge import LinkState
 from tests.middo_tui.screens.review.test_screen import fates
-from tests.middo_tui.screens.test_loop import settle, until
 from tests.support import stores
 from tests.support.reviews import reviewing
+from tests.support.screens import settle, until
 from tests.support.stores import NOON, Store
 
 

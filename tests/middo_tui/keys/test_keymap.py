@@ -21,8 +21,8 @@ from middo_tui.look.preferences import Preferences
 from middo_tui.screens.help import help_lines
 from middo_tui.widgets.lines import plain, width_of
 from tests.middo_tui.keys.test_tables import STATES
-from tests.middo_tui.screens.test_loop import screen_text, settle
 from tests.support import stores
+from tests.support.screens import screen_text, settle
 
 
 @pytest.fixture(autouse=True)

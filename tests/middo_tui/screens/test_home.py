@@ -16,8 +16,8 @@ from middo_tui.screens.home import NEW, Home
 from middo_tui.screens.wizard import draft as drafts
 from middo_tui.screens.wizard.draft import Draft
 from middo_tui.screens.wizard.steps import DataStep
-from tests.middo_tui.screens.test_loop import screen_text
 from tests.support import ROOT, stores
+from tests.support.screens import screen_text
 from tests.support.terminal import Terminal
 
 

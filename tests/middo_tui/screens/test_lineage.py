@@ -15,10 +15,10 @@ from middo_tui.terminal.guard import clean
 from middo_tui.widgets.family_list import Rows, entries, family_lines, fate, life
 from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.version_pane import VersionPaneState, pane_lines
-from tests.middo_tui.screens.test_loop import screen_text, until
 from tests.support import families
 from tests.support.families import BETTER, FIRST, SIMPLER
 from tests.support.hostile import CORPUS
+from tests.support.screens import screen_text, until
 from tests.support.stores import Store
 
 SIZES = [(80, 24), (140, 40)]

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 from threading import Event
 
 import pytest
-from textual.app import App
-from textual.pilot import Pilot
 
 from engine.runtime import launch
 from engine.store import read
@@ -21,15 +18,10 @@ from middo_tui.feed import control
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.help import Help
 from tests.support import stores
+from tests.support.screens import DEADLINE_S, screen_text, settle, until
 from tests.support.stores import Store
 
-DEADLINE_S = 30.0
 SIZES = [(80, 24), (100, 30), (140, 40)]
-
-
-def screen_text(app: App[int]) -> str:
-    """What is painted, as rows of text."""
-    return "\n".join("".join(s.text for s in strip).rstrip() for strip in app.screen._compositor.render_strips())
 
 
 def plan(project: Path) -> Plan:
@@ -47,23 +39,6 @@ def dump(project: Path) -> list[str]:
         return list(db.iterdump())
     finally:
         db.close()
-
-
-async def until(pilot: Pilot[int], part: str) -> None:
-    """Until ``part`` is painted; fails with what is painted instead."""
-    deadline = time.monotonic() + DEADLINE_S
-    while part not in screen_text(pilot.app):
-        assert time.monotonic() < deadline, screen_text(pilot.app)
-        await pilot.pause(0.02)
-
-
-async def settle(pilot: Pilot[int]) -> None:
-    """Until what was asked for is done and painted."""
-    await pilot.pause()
-    asked = [worker for worker in pilot.app.workers if worker.group == "ask"]
-    if asked:  # an empty list would mean all, also the one that follows the store
-        await pilot.app.workers.wait_for_complete(asked)
-    await pilot.pause()
 
 
 @pytest.mark.parametrize("size", SIZES)

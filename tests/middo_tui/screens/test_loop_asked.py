@@ -9,8 +9,8 @@ import pytest
 from engine.runtime import launch
 from engine.store.connect import writer
 from middo_tui.app import MiddoApp
-from tests.middo_tui.screens.test_loop import screen_text, settle, until
 from tests.support import stores
+from tests.support.screens import screen_text, settle, until
 from tests.support.stores import Store
 
 

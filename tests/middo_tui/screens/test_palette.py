@@ -14,8 +14,8 @@ from middo_tui.look import theme
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.palette import Command, Palette, commands, filtered, match
 from middo_tui.screens.settings import SettingsScreen
-from tests.middo_tui.screens.test_loop import screen_text, settle, until
 from tests.support import stores
+from tests.support.screens import screen_text, settle, until
 
 
 def command(name: str, text: str = "") -> Command:

@@ -10,7 +10,7 @@ import pytest
 from engine.project import folder as project
 from middo_tui.app import MiddoApp
 from middo_tui.screens.quarantine import MOST, QuarantineView, load, summary
-from tests.middo_tui.screens.test_loop import screen_text, until
+from tests.support.screens import screen_text, until
 
 ESCAPE = "\x1b]0;owned\x07"
 

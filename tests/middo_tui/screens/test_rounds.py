@@ -19,9 +19,9 @@ from middo_tui.terminal.guard import clean
 from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.round_grid import Grid, columns, fitting, grid_lines, most
 from middo_tui.widgets.round_panels import TABS, Panel, panel_lines
-from tests.middo_tui.screens.test_loop import screen_text, settle, until
 from tests.support import families, stores
 from tests.support.hostile import CORPUS
+from tests.support.screens import screen_text, settle, until
 from tests.support.stores import Store
 
 SIZES = [(80, 24), (140, 40)]

@@ -17,9 +17,9 @@ from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
 from middo_tui.look import theme
 from middo_tui.screens.settings import SettingsScreen, about
-from tests.middo_tui.screens.test_loop import screen_text, settle, until
 from tests.support import stores
 from tests.support.hostile import CORPUS
+from tests.support.screens import screen_text, settle, until
 
 
 async def opened(pilot: Pilot[int]) -> None:

@@ -13,9 +13,9 @@ from middo_tui.screens.line import TypeLine
 from middo_tui.screens.review.screen import ReviewScreen
 from middo_tui.terminal import typed_ahead
 from middo_tui.widgets.entry import TextInput
-from tests.middo_tui.screens.test_loop import screen_text, until
 from tests.support import stores
 from tests.support.reviews import reviewing
+from tests.support.screens import screen_text, until
 from tests.support.terminal import Terminal
 
 CLEAR = b"\x7f" * 30  # backspace

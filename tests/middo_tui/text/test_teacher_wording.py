@@ -19,7 +19,7 @@ from middo_tui.text.status import exit_code, gather
 from middo_tui.text.teacher_wording import writing
 from middo_tui.widgets.paragraph import Paragraph, wrap
 from middo_tui.widgets.score_facts import RoundScores
-from tests.middo_tui.screens.test_loop import screen_text
+from tests.support.screens import screen_text
 from tests.support.stores import NOON, Store
 
 

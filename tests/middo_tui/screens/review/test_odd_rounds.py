@@ -12,10 +12,10 @@ from middo_tui.feed.review import pace, where
 from middo_tui.keys import tables
 from middo_tui.screens.review.keys import KEYS, ReviewState
 from tests.middo_tui.screens.review.test_screen import done, fates, opened
-from tests.middo_tui.screens.test_loop import screen_text, settle, until
 from tests.support import stores
 from tests.support.hostile import CORPUS
 from tests.support.reviews import reviewing
+from tests.support.screens import screen_text, settle, until
 
 
 async def test_a_failed_rewrite_shows_its_reply_and_reason(tmp_path: Path) -> None:

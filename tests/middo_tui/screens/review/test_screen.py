@@ -16,8 +16,8 @@ from middo_tui.feed.review import REASONS
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.review.edit import Box, EditRewrite
 from middo_tui.screens.review.screen import ReviewScreen
-from tests.middo_tui.screens.test_loop import screen_text, settle, until
 from tests.support.reviews import reviewing
+from tests.support.screens import screen_text, settle, until
 
 
 def fates(project: Path, wanted: Sequence[tuple[int, str]]) -> list[tuple[str, str | None]]:

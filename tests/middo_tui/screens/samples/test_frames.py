@@ -15,8 +15,9 @@ from middo_tui.app import MiddoApp
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages
 from middo_tui.screens.samples import reading
-from tests.middo_tui.screens.samples.test_screen import first, painted, press, screen, settle
+from tests.middo_tui.screens.samples.test_screen import first, press, screen
 from tests.support import invented_project
+from tests.support.screens import screen_text, settle_all
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +65,10 @@ async def test_an_order_that_takes_its_time_is_said_to_be_read(project: Path, mo
         old = screen(pilot).table.cursor_id
         monkeypatch.setattr(Pages, "order", slow)
         await pilot.press("O")
-        while "…" not in painted(app).split("\n")[1]:
+        while "…" not in screen_text(app).split("\n")[1]:
             await pilot.pause(0.01)
         assert screen(pilot).table.cursor_id == old
         go_on.set()
-        await settle(pilot)
+        await settle_all(pilot)
         assert screen(pilot).table.cursor_id == first(project, down=True)
-        assert " / 600" in painted(app)
+        assert " / 600" in screen_text(app)

@@ -7,8 +7,8 @@ from pathlib import Path
 from engine.store.connect import reader
 from engine.store.overrides import current
 from middo_tui.app import MiddoApp
+from tests.support.screens import until
 from tests.support.stores import Store
-from tests.support.thresholds_screen import until
 
 
 def wanted(project: Path) -> list[tuple[str, str | None]]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from textual import events
-from textual.app import App
 from textual.pilot import Pilot
 
 from engine.project.folder import export_ids
@@ -24,6 +23,7 @@ from middo_tui.screens.samples.screen import SamplesScreen
 from middo_tui.widgets.sample_pane import SamplePane
 from tests.support import invented_project, stores
 from tests.support.hostile import CORPUS, NEVER, ONE_MEGABYTE
+from tests.support.screens import screen_text, settle_all
 from tests.support.stores import SIZE, Store
 from tests.support.terminal import Terminal, open_app
 
@@ -37,25 +37,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return invented_project.make(tmp_path_factory.mktemp("invented") / "p")
 
 
-def painted(app: App[Any]) -> str:
-    return "\n".join("".join(s.text for s in strip).rstrip() for strip in app.screen._compositor.render_strips())
-
-
-async def settle(pilot: Pilot[int]) -> None:
-    """Until all that was asked for has been read and painted."""
-    for _ in range(3):
-        await pilot.pause()
-        busy = [w for w in pilot.app.workers if w.group != "feed" and not w.is_finished]
-        if busy:
-            await pilot.app.workers.wait_for_complete(busy)
-    await pilot.pause()
-
-
 async def press(pilot: Pilot[int], *names: str) -> str:
     for name in names:
         await pilot.press(name)
-        await settle(pilot)
-    return painted(pilot.app)
+        await settle_all(pilot)
+    return screen_text(pilot.app)
 
 
 async def type_line(pilot: Pilot[int], key: str, text: str) -> str:
@@ -108,7 +94,7 @@ async def test_sorting_puts_the_worst_first_and_turns_round(project: Path) -> No
         await press(pilot, "O")
         assert screen(pilot).table.cursor_id == first(project, sort="quality", down=True)
         await press(pilot, "o", "a", "o", "d")
-        assert "▼Δ loss" in painted(app)
+        assert "▼Δ loss" in screen_text(app)
         assert screen(pilot).table.cursor_id == first(project, sort="delta", down=True)
 
 
@@ -222,7 +208,7 @@ async def test_marks_are_exported_else_all_that_is_listed(project: Path) -> None
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
         await press(pilot, "2", "o", "q", "space", "space", "space")
-        assert "3 marked" in painted(app)
+        assert "3 marked" in screen_text(app)
         text = await press(pilot, "x")
         assert "Exported 3 samples in this order" in text
         written = project / "exports" / "samples-round-2-1.jsonl"
@@ -266,16 +252,16 @@ async def test_other_screens_aim_by_a_filter_or_a_sample(project: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         app.post_message(Go("samples", "axis:Q"))
-        await settle(pilot)
-        assert "axis:Q" in painted(app)
+        await settle_all(pilot)
+        assert "axis:Q" in screen_text(app)
         app.post_message(Go("samples", wanted))
-        await settle(pilot)
+        await settle_all(pilot)
         assert screen(pilot).table.cursor_id == wanted
-        assert "78 / 600" in painted(app)
+        assert "78 / 600" in screen_text(app)
         app.post_message(Go("samples", 12345))
-        await settle(pilot)
-        assert "is not in the dataset of round 2" in painted(app)
-        assert "12345" not in painted(app)
+        await settle_all(pilot)
+        assert "is not in the dataset of round 2" in screen_text(app)
+        assert "12345" not in screen_text(app)
 
 
 async def test_before_the_first_round(tmp_path: Path) -> None:
@@ -319,7 +305,7 @@ async def test_new_signals_appear_and_the_order_stays(project: Path, tmp_path: P
                 [(id, i / 20) for i, id in enumerate(order)],
             )
         store.job(1, "score", "running", 5, 9)
-        while "8.76" not in painted(app):
+        while "8.76" not in screen_text(app):
             await pilot.pause(0.02)
         assert list(table.ids) == order
         assert table.at == 1

@@ -9,8 +9,9 @@ import pytest
 from middo_tui.app import MiddoApp
 from middo_tui.screens.frame import Go
 from tests.support import rounds
+from tests.support.screens import until
 from tests.support.threshold_projects import Cuts, spread
-from tests.support.thresholds_screen import NARROW, opened, until
+from tests.support.thresholds_screen import NARROW, opened
 
 pytestmark = pytest.mark.usefixtures("prepared_here")
 

@@ -16,8 +16,9 @@ from middo_tui.app import MiddoApp
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.number import number
 from tests.support import rounds
+from tests.support.screens import DEADLINE_S, screen_text, until
 from tests.support.threshold_projects import Cuts, spread
-from tests.support.thresholds_screen import DEADLINE_S, LARGE, NARROW, counts_shown, opened, screen_text, until
+from tests.support.thresholds_screen import LARGE, NARROW, counts_shown, opened
 
 pytestmark = pytest.mark.usefixtures("prepared_here")
 

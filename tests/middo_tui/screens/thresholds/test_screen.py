@@ -13,8 +13,9 @@ from middo_tui.feed import thresholds as feed
 from middo_tui.screens.thresholds.screen import ThresholdsScreen
 from middo_tui.widgets.histogram import Histogram
 from tests.support import rounds, stores
+from tests.support.screens import screen_text, until
 from tests.support.threshold_projects import Cuts, spread
-from tests.support.thresholds_screen import LARGE, NARROW, counts_shown, opened, screen_text, until
+from tests.support.thresholds_screen import LARGE, NARROW, counts_shown, opened
 
 pytestmark = pytest.mark.usefixtures("prepared_here")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from engine.config import defaults
 from engine.config import schema as configs
 from middo_tui.screens.wizard.screen import Wizard, WizardScreen
-from tests.middo_tui.screens.test_loop import screen_text, until
 from tests.middo_tui.screens.wizard.test_screen import at_step, typed
 from tests.middo_tui.screens.wizard.test_screen import here as here  # a fixture
+from tests.support.screens import screen_text, until
 
 
 async def test_unknown_columns_are_given_their_parts(here: Path) -> None:

@@ -27,11 +27,11 @@ from middo_tui.screens.wizard.last_step import make
 from middo_tui.screens.wizard.preview import PreviewRow, counts, preview_lines
 from middo_tui.screens.wizard.screen import STEPS, Wizard, WizardScreen
 from middo_tui.widgets.lines import plain
-from tests.middo_tui.screens.test_loop import screen_text, until
 from tests.middo_tui.test_app_in_terminal import hostile_bytes
 from tests.support import ROOT
 from tests.support.hostile import CORPUS, ONE_MEGABYTE
 from tests.support.hub_server import Hub, Repository, serving
+from tests.support.screens import screen_text, until
 from tests.support.terminal import Terminal
 
 BASE = Path(engine.demo.__file__).parent / "base"
