@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.signals.nearest import Floats
-from engine.signals.text_signs import sign
+from engine.signals.text_signs import SIGNS, sign
 from engine.store.rows import Flaw, Lenses, Sample
 
 LENSES = ("end_of_turn", "ifd", "worst_window")
@@ -24,7 +24,7 @@ LENSES = ("end_of_turn", "ifd", "worst_window")
 JUDGE = "quality"
 """The judge's mean rating, for where it is trusted: low values look flawed."""
 TEXT = "text"
-"""1 where the text alone shows a flaw, else 0. It is no rank: all that show one come before all others."""
+"""Which of ``SIGNS`` the text alone shows, from 1; 0: none. It is no rank: all that show one come before all others."""
 SIGN = dict.fromkeys(LENSES, 1.0) | {JUDGE: -1.0}
 
 
@@ -63,8 +63,8 @@ def _badness(name: str, values: Floats) -> Floats:
 
 def place(lenses: Mapping[str, Floats], values: Mapping[str, float | None]) -> tuple[float, str] | None:
     """The flaw score that a sample with ``values`` would have among those of ``lenses``, and its worst lens."""
-    if values.get(TEXT):
-        return 1.0, TEXT
+    if shown := values.get(TEXT):
+        return 1.0, _named(TEXT, shown)
     found = {
         name: (float((there < SIGN[name] * value).sum()) + 0.5) / (len(there) + 1)
         for name, column in lenses.items()
@@ -92,11 +92,23 @@ def columns(ids: Sequence[int], rows: Sequence[Lenses]) -> dict[str, Floats]:
 
 def text_column(samples: Iterable[Sample]) -> Floats:
     """``TEXT`` of the samples, float64[n]."""
-    return np.array([float(sign(sample.prompt, sample.response) is not None) for sample in samples])
+    return np.array([text_value(sample.prompt, sample.response) for sample in samples])
+
+
+def text_value(prompt: str, answer: str) -> float:
+    """``TEXT`` of one exchange."""
+    found = sign(prompt, answer)
+    return 0.0 if found is None else SIGNS.index(found) + 1.0
+
+
+def _named(lens: str, value: float) -> str:
+    """What is stored as the lens that looks worst: of ``TEXT`` the sign."""
+    return SIGNS[int(value) - 1] if lens == TEXT else lens
 
 
 def flaws(round: int, ids: Sequence[int], lenses: Mapping[str, Floats]) -> list[Flaw]:
     """The rows that hold the flaw scores of ``ids``; none for a sample without lenses."""
     names = list(lenses)
     scores, worst = flaw_scores(lenses)
-    return [Flaw(round, ids[i], float(scores[i]), names[worst[i]]) for i in np.flatnonzero(np.isfinite(scores))]
+    there = [(i, names[worst[i]]) for i in np.flatnonzero(np.isfinite(scores)).tolist()]
+    return [Flaw(round, ids[i], float(scores[i]), _named(name, lenses[name][i])) for i, name in there]

@@ -74,8 +74,8 @@ REPEATS = 4
 
 
 def sign(prompt: str, answer: str) -> str | None:
-    """What looks wrong with the answer, as a short phrase whose subject is "the answer"; None where nothing does."""
-    return next((phrase for phrase, shows in _SIGNS.items() if shows(prompt, answer)), None)
+    """The first of ``SIGNS`` that the answer shows; None where nothing looks wrong."""
+    return next((name for name, shows in _SIGNS.items() if shows(prompt, answer)), None)
 
 
 def refuses(prompt: str, answer: str) -> bool:
@@ -137,10 +137,12 @@ def _is_json(text: str) -> bool:
 
 
 _SIGNS: dict[str, Callable[[str, str], bool]] = {
-    "is empty": lambda _, answer: not answer.strip(),
-    "repeats itself without end": loops,
-    "repeats the prompt": copies,
-    "holds pieces of a request": leaks,
-    "refuses": refuses,
-    "is in a form that nobody asked for": wrapped,
+    "empty": lambda _, answer: not answer.strip(),
+    "loop": loops,
+    "copied_prompt": copies,
+    "leaked_request": leaks,
+    "refusal": refuses,
+    "odd_form": wrapped,
 }
+SIGNS = tuple(_SIGNS)
+"""What a text can show; these names are stored and never change."""

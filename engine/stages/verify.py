@@ -25,7 +25,6 @@ from engine.config.schema import Judge
 from engine.signals import flaw_score, losses
 from engine.signals.losses import Measured
 from engine.signals.ratings import Rated
-from engine.signals.text_signs import sign
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.store import prompt_keys
@@ -171,7 +170,7 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
             before = old.get(one.sample.id, Values(None, None, None))
             placed = beside.place(one, similarity[i])
             found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed, copies[i])
-            text = float(sign(one.new.prompt, one.new.response) is not None)
+            text = flaw_score.text_value(one.new.prompt, one.new.response)
             flaw = flaw_score.place(lenses, {**asdict(measured[i].lenses), flaw_score.TEXT: text})
             rows.append(_verdict(one, measured[i], rated[i], placed, found, flaw))
             if found.rejected and one.row.state == "proposed":

@@ -31,7 +31,7 @@ TEXT_LIMIT = 240
 
 class SampleRow(Struct, frozen=True):
     """One row of the list. ``axes`` that selected it and ``states`` (axis, state) of its rewrites may be empty.
-    ``flaw_lens``: the lens that looks worst.
+    ``flaw_lens``: the lens that looks worst, or what the text alone shows.
     """
 
     id: int

@@ -9,6 +9,15 @@ READINGS = {
     "quality": "the judge rates it low",
 }
 """What a high rank on a lens suggests of the answer."""
+SIGNS = {
+    "empty": "it is empty",
+    "loop": "it repeats itself without end",
+    "copied_prompt": "it repeats the prompt",
+    "leaked_request": "it contains parts of a request",
+    "refusal": "it refuses",
+    "odd_form": "it is in a format that nobody asked for",
+}
+"""What an answer's text alone shows; the names are those of ``engine.signals.text_signs``."""
 NAMES = {"end_of_turn": "end of turn", "ifd": "IFD", "worst_window": "worst window", "quality": "rating"}
 SUSPICIOUS = 0.95
 """From this rank on the reading is said; below, only the figures. For display alone: nothing is selected by it."""
@@ -16,6 +25,8 @@ SUSPICIOUS = 0.95
 
 def verdict(flaw: float | None, lens: str) -> str:
     """What looks wrong with a sample; empty where nothing stands out."""
+    if lens in SIGNS:
+        return SIGNS[lens]
     if flaw is None or flaw < SUSPICIOUS or lens not in READINGS:
         return ""
     return f"{READINGS[lens]} ({NAMES[lens]}: worse than {min(flaw, 0.999):.1%} of samples)"

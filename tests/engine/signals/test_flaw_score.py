@@ -47,11 +47,18 @@ def test_of_the_judge_low_ratings_look_flawed() -> None:
 
 
 def test_what_the_text_alone_shows_comes_before_all_ranks() -> None:
-    lenses = {"ifd": np.array([0.1, 0.9, NAN, NAN]), "text": np.array([1.0, 0.0, 1.0, 0.0])}
+    lenses = {"ifd": np.array([0.1, 0.9, NAN, NAN]), "text": np.array([2.0, 0.0, 5.0, 0.0])}
     scores, worst = flaw_score.flaw_scores(lenses)
     assert scores == pytest.approx([1.0, 0.75, 1.0, NAN], nan_ok=True)
     assert worst[:3].tolist() == [1, 0, 1]
-    assert flaw_score.place(lenses, {"ifd": 0.2, "text": 1.0}) == (1.0, "text")
+    assert [(row.sample_id, row.flaw_lens) for row in flaw_score.flaws(0, [7, 8, 9, 10], lenses)] == [
+        (7, "loop"),
+        (8, "ifd"),
+        (9, "refusal"),
+    ]
+    assert flaw_score.text_value("Say hi.", "") == 1.0
+    assert flaw_score.text_value("Say hi.", "Hi.") == 0.0
+    assert flaw_score.place(lenses, {"ifd": 0.2, "text": 1.0}) == (1.0, "empty")
     assert flaw_score.place(lenses, {"ifd": 0.2, "text": 0.0}) == (0.5, "ifd")
 
 

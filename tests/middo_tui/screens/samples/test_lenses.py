@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from engine.project.folder import export
+from engine.signals import text_signs
 from engine.store import read
 from engine.store.rows import Flaw, Lenses, Losses
 from middo_tui.cli.commands import main
 from middo_tui.feed.sample import read_detail
+from middo_tui.text import flaw_wording
 from middo_tui.text.flaw_wording import verdict
 from middo_tui.text.status import gather
 from middo_tui.widgets.sample_pane import pane_lines
@@ -125,3 +127,8 @@ def test_each_is_sorted_by_its_index(made: tiny.Project, name: str) -> None:
 def test_a_rank_is_never_said_to_be_all_samples() -> None:
     assert "99.9%" in verdict(0.9999999, "ifd")
     assert verdict(None, "ifd") == verdict(0.99, "") == verdict(0.94, "ifd") == ""
+
+
+def test_what_the_text_alone_shows_has_words() -> None:
+    assert tuple(flaw_wording.SIGNS) == text_signs.SIGNS
+    assert verdict(1.0, "refusal") == "it refuses"
