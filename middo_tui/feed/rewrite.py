@@ -16,13 +16,16 @@ from msgspec import Struct
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, Message, Sample, load_messages
+from middo_tui.feed import doubtful
 from middo_tui.feed.review import Key
 from middo_tui.terminal import guard
-from middo_tui.text import number_format
+from middo_tui.text import flaw_wording, number_format
 from middo_tui.text.word_diff import Part, diff
 
 LONGEST = 60_000
 """Characters of a text that are shown; a longer one is cut, and that is said."""
+AROUND = 160
+"""Characters of an answer that are shown on both sides of what looks wrong in it."""
 VERDICT = "verdict"
 """The block that says again what the row above the text says, for where it does not fit there."""
 Parts = tuple[Part, ...]
@@ -94,7 +97,7 @@ def read_detail(db: sqlite3.Connection, round: int, key: Key) -> RewriteDetail |
     cleaner = _Cleaner()
     blocks = [
         *_texts(row, sample, cleaner),
-        *_remarks(db, row, signal, cleaner),
+        *_remarks(db, row, sample, signal, cleaner),
         *_beside(db, row, sample, signal, cleaner),
     ]
     edited = row["original"] is not None and row["original"] != row["messages"]
@@ -160,7 +163,9 @@ def _turns(messages: Sequence[Message]) -> str:
     return "\n".join(f"{message.role}: {message.content}" for message in messages)
 
 
-def _remarks(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None, clean: _Cleaner) -> list[TextBlock]:
+def _remarks(
+    db: sqlite3.Connection, row: sqlite3.Row, sample: Sample, signal: sqlite3.Row | None, clean: _Cleaner
+) -> list[TextBlock]:
     """What the signals, a person and the journal say."""
     out: list[TextBlock] = []
     if row["note"]:
@@ -174,10 +179,24 @@ def _remarks(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | Non
                 )
     if row["verdict"]:
         out.append(clean.block(VERDICT, row["verdict"]))
+    out += _looks_wrong(row, sample, signal)
     why = _why(db, row, signal)
     if why:
         out.append(clean.block("why it was selected", why))
     return out
+
+
+def _looks_wrong(row: sqlite3.Row, sample: Sample, signal: sqlite3.Row | None) -> list[TextBlock]:
+    """What looks wrong with the sample that is replaced, and the place in its answer."""
+    place = doubtful.answer(sample.messages)
+    if signal is None or row["axis"] == "diversity" or place < 0:
+        return []
+    lens = signal["flaw_lens"] or ""
+    said = flaw_wording.verdict(signal["flaw"], lens)
+    found = signal["window_begin"], signal["window_end"]
+    text, window = doubtful.around(sample.messages[place].content, None if None in found else found, lens, AROUND)
+    shown = doubtful.parts(text, lens, window)
+    return [TextBlock("what looks wrong", (Part("same", f"{said}\n" if shown else said), *shown))] if said else []
 
 
 def _why(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None) -> str:
@@ -266,6 +285,7 @@ def _deltas(row: sqlite3.Row, signal: sqlite3.Row | None) -> tuple[Delta, ...]:
         ("base loss", "loss_before", 2),
         ("tuned loss", "loss_after", 2),
         ("sim", "similarity", 2),
+        ("flaw", "flaw", 2),
     )
     first = {"complexity": "base loss", "diversity": "sim", "quality": "quality"}[row["axis"]]
     out = []

@@ -11,9 +11,12 @@ from msgspec import Struct
 
 from engine.store import read
 from engine.store.rows import load_messages
+from middo_tui.feed import doubtful
 from middo_tui.feed.filters import NUMBERS
 from middo_tui.feed.pages import OPENING, open_reader
 from middo_tui.terminal import guard
+from middo_tui.text import flaw_wording
+from middo_tui.text.word_diff import Part
 
 TURN_LIMIT = 20_000
 LINE_LIMIT = 160
@@ -21,13 +24,13 @@ LINE_LIMIT = 160
 
 class Turn(Struct, frozen=True):
     """A turn of the conversation, clean. ``length``: characters in the store, of which the first are here.
-    ``doubtful``: where in the text its worst window is.
+    ``parts``: the same with what looks wrong in it; empty where nothing does.
     """
 
     role: str
     text: str
     length: int
-    doubtful: tuple[int, int] | None = None
+    parts: tuple[Part, ...] = ()
 
 
 class Neighbour(Struct, frozen=True):
@@ -59,7 +62,9 @@ class Written(Struct, frozen=True):
 
 
 class SampleDetail(Struct, frozen=True):
-    """Everything about one sample, seen from ``round``. Texts are clean, ``hidden`` counts what was made visible."""
+    """Everything about one sample, seen from ``round``. Texts are clean, ``hidden`` counts what was made visible.
+    ``wrong``: what looks wrong with it.
+    """
 
     id: int
     seq: int
@@ -80,7 +85,7 @@ class SampleDetail(Struct, frozen=True):
     cluster: int | None
     cluster_size: int | None
     why_retired: str = ""
-    flaw_lens: str = ""
+    wrong: str = ""
 
 
 def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
@@ -109,7 +114,8 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
     id = int(str(row[0]))
     signals, errors, near = _signals(db, id, round)
     lens, window = _worst(db, id, round)
-    turns, hidden = _turns(str(row[7]), window)
+    wrong = flaw_wording.verdict(signals.get(round, {}).get("flaw"), lens)
+    turns, hidden = _turns(str(row[7]), lens if wrong else "", window)
     cluster = signals.get(round, {}).get("cluster")
     found = db.execute("SELECT size FROM cluster WHERE round=? AND cluster=?", (round, cluster)).fetchone()
     return SampleDetail(
@@ -132,7 +138,7 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
         cluster=None if cluster is None else int(cluster),
         cluster_size=None if found is None else found[0],
         why_retired=read.why_retired(db, [id]).get(id, ""),
-        flaw_lens=lens,
+        wrong=wrong,
     )
 
 
@@ -143,29 +149,18 @@ def _worst(db: sqlite3.Connection, id: int, round: int) -> tuple[str, tuple[int,
     return lens or "", None if begin is None or end is None else (begin, end)
 
 
-def _turns(messages: str, window: tuple[int, int] | None) -> tuple[tuple[Turn, ...], int]:
-    """``window``: characters of the last answer that is learned."""
+def _turns(messages: str, lens: str, window: tuple[int, int] | None) -> tuple[tuple[Turn, ...], int]:
+    """``lens``: what looks wrong; ``window``: the worst window's characters in the last answer that is learned."""
     out, hidden = [], 0
     turns = load_messages(messages)
-    answer = max((i for i, turn in enumerate(turns) if turn.role == "assistant" and turn.train), default=-1)
+    place = doubtful.answer(turns)
     for at, turn in enumerate(turns):
-        text, found, count = _clean(turn.content[:TURN_LIMIT], window if at == answer else None)
-        rest = guard.clean(turn.content[TURN_LIMIT:]).hidden if len(turn.content) > TURN_LIMIT else 0
-        hidden += count + rest
+        cleaned, rest = guard.clean(turn.content[:TURN_LIMIT]), turn.content[TURN_LIMIT:]
+        hidden += cleaned.hidden + (guard.clean(rest).hidden if rest else 0)
+        parts = doubtful.parts(turn.content[:TURN_LIMIT], lens, window) if at == place and lens else ()
         role = f"{turn.role} ({turn.kind})" if turn.kind else turn.role
-        out.append(Turn(guard.one_line(role, 40), text, len(turn.content), found))
+        out.append(Turn(guard.one_line(role, 40), cleaned.text, len(turn.content), parts))
     return tuple(out), hidden
-
-
-def _clean(text: str, window: tuple[int, int] | None) -> tuple[str, tuple[int, int] | None, int]:
-    """The text made visible, where ``window`` lies in it then, how much was hidden."""
-    if window is None or window[0] >= len(text):
-        shown = guard.clean(text)
-        return shown.text, None, shown.hidden
-    begin, end = window
-    parts = [guard.clean(part) for part in (text[:begin], text[begin:end], text[end:])]
-    start = len(parts[0].text)
-    return "".join(p.text for p in parts), (start, start + len(parts[1].text)), sum(p.hidden for p in parts)
 
 
 def _signals(

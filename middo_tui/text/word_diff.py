@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-Kind = Literal["same", "old", "new"]
+Kind = Literal["same", "old", "new", "doubt"]
 MOST_EDITS = 250
 """Differences that are searched for in one go; what that costs grows with their square."""
 MOST_ALIKE = 0.25
@@ -33,7 +33,9 @@ _TOKEN = re.compile(rf"([{WIDE}]|[^\W{WIDE}]+|[^\w\s]|(?<!\S)(?=\s)(?<![\s\S]))(
 
 
 class Part(NamedTuple):
-    """A stretch of text: in both, only in the ``old``, or only in the ``new`` one."""
+    """A stretch of text: in both, only in the ``old``, or only in the ``new`` one. ``doubt``: no difference, but what
+    looks wrong in it.
+    """
 
     kind: Kind
     text: str

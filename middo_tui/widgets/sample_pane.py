@@ -8,11 +8,11 @@ from typing import NamedTuple
 from middo_tui.feed.sample import SampleDetail, Turn
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
-from middo_tui.text import flaw_wording, number_format
+from middo_tui.text import number_format
 from middo_tui.text.number_format import counted
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
-from middo_tui.widgets.word_diff import flow
+from middo_tui.widgets.word_diff import flow, marked
 
 MOST_ROWS = 400
 SIGNALS = (
@@ -31,8 +31,6 @@ SIGNALS = (
 OF_CONVERSATIONS = ("conversation_before", "conversation_after")
 RATINGS = (("prompt", "prompt"), ("response", "response"))
 NAME_CELLS = 13
-OPENS, CLOSES = "{?", "?}"
-"""Around what looks wrong in an answer, so that it does not hang on a colour."""
 
 
 class SamplePaneState(NamedTuple):
@@ -45,12 +43,11 @@ class SamplePaneState(NamedTuple):
 def pane_lines(detail: SampleDetail, width: int) -> list[Line]:
     """All lines, for ``width`` cells."""
     room = max(10, width - 2)
-    wrong = _looks_wrong(detail)
     return [
         *_head(detail, room),
         *_why(detail, room),
-        *(_text(f"looks wrong: {wrong}", room, "warn", 3) if wrong else ()),
-        *(line for turn in detail.turns for line in _turn(turn, room, detail.flaw_lens if wrong else "")),
+        *(_text(f"looks wrong: {detail.wrong}", room, "warn", 3) if detail.wrong else ()),
+        *(line for turn in detail.turns for line in _turn(turn, room)),
         *_signals(detail, room),
         *_near(detail, room),
         *_rewrites(detail, room),
@@ -90,22 +87,13 @@ def _why(detail: SampleDetail, width: int) -> Iterator[Line]:
         yield (Run(f" {LETTERS[chosen.axis]} ", chosen.axis), Run(guard.fit(text, width - 2).rstrip()))
 
 
-def _looks_wrong(detail: SampleDetail) -> str:
-    """What the flaw score says, where it is high."""
-    return flaw_wording.verdict(detail.signals.get(detail.round, {}).get("flaw"), detail.flaw_lens)
-
-
-def _turn(turn: Turn, width: int, mark: str) -> Iterator[Line]:
-    """``mark``: the lens whose finding is marked in the text."""
+def _turn(turn: Turn, width: int) -> Iterator[Line]:
     cut = f" · first {len(turn.text):,} of {turn.length:,} characters" if turn.length > len(turn.text) else ""
     yield _rule(turn.role + cut, width)
-    if turn.doubtful is None or mark not in ("end_of_turn", "worst_window"):
+    if not turn.parts:
         yield from _text(turn.text, width, "", MOST_ROWS)
         return
-    begin, end = turn.doubtful if mark == "worst_window" else (len(turn.text), len(turn.text))
-    doubted = turn.text[begin:end] or " ends here "
-    signs = (Run(OPENS, "warn"), Run(doubted, "doubtful"), Run(CLOSES, "warn"))
-    rows = flow([Run(turn.text[:begin]), *signs, Run(turn.text[end:])], width)
+    rows = flow(marked(turn.parts, ""), width)
     yield from ((Run(" "), *row) for row in rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
         yield (Run(f" {guard.ELLIPSIS}", "dim"),)

@@ -1,6 +1,7 @@
 """A rewrite for reading: titled blocks, changes marked in the text, inline or in two columns.
 
-What went is ``[-struck out-]``, what came is ``{+underlined+}``: signs and strokes, so that nothing hangs on a colour.
+What went is ``[-struck out-]``, what came is ``{+underlined+}``, what looks wrong is ``{?underlined?}``: signs and
+strokes, so that nothing hangs on a colour.
 A change of white space alone is not marked. Text comes in clean; widths are cells.
 """
 
@@ -19,10 +20,11 @@ from middo_tui.terminal import guard
 from middo_tui.text.word_diff import WIDE
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
-ROLES = {"same": "", "old": "gone", "new": "came"}
-SIGNS = {"old": ("[-", "-]"), "new": ("{+", "+}")}
-SIGN_ROLES = {"old": "error", "new": "active"}  # a sign that is struck out itself cannot be read
+ROLES = {"same": "", "old": "gone", "new": "came", "doubt": "doubtful"}
+SIGNS = {"old": ("[-", "-]"), "new": ("{+", "+}"), "doubt": ("{?", "?}")}
+SIGN_ROLES = {"old": "error", "new": "active", "doubt": "warn"}  # a sign that is struck out itself cannot be read
 OPENING = frozenset(begin for begin, _ in SIGNS.values())
+CHANGES = frozenset(SIGNS[kind][0] for kind in ("old", "new"))
 ALL_SIGNS = frozenset(sign for pair in SIGNS.values() for sign in pair)
 INDENT = 2
 GAP = " │ "
@@ -55,7 +57,7 @@ def laid_out(blocks: tuple[TextBlock, ...], split: bool, wrap: bool, width: int)
 
 def changes(lines: Sequence[Line]) -> list[int]:
     """The rows in which a change begins."""
-    return [y for y, line in enumerate(lines) if any(run.text in OPENING for run in line)]
+    return [y for y, line in enumerate(lines) if any(run.text in CHANGES for run in line)]
 
 
 def _rule(title: str, width: int) -> Line:
@@ -65,7 +67,7 @@ def _rule(title: str, width: int) -> Line:
 
 def _inline(block: TextBlock, wrap: bool, width: int) -> list[Line]:
     pad = Run(" " * INDENT)
-    runs = _marked(block.parts, block.role)
+    runs = marked(block.parts, block.role)
     return [(pad, *line) for line in flow(runs, max(_LEAST_COLUMN, width - 2 * INDENT) if wrap else None)]
 
 
@@ -102,9 +104,9 @@ def _paragraphs(parts: Parts) -> Iterator[tuple[list[Run], list[Run]]]:
     right: list[Run] = []
     for part in parts:
         if part.kind == "old":
-            left += _marked((part,), "")
+            left += marked((part,), "")
         elif part.kind == "new":
-            right += _marked((part,), "")
+            right += marked((part,), "")
         else:
             for at, text in enumerate(part.text.split("\n")):
                 if at:
@@ -116,7 +118,7 @@ def _paragraphs(parts: Parts) -> Iterator[tuple[list[Run], list[Run]]]:
     yield left, right
 
 
-def _marked(parts: Iterable[tuple[str, str]], role: str) -> list[Run]:
+def marked(parts: Iterable[tuple[str, str]], role: str) -> list[Run]:
     """The parts with their signs. White space that went is left out, white space that came is just there."""
     out: list[Run] = []
     for kind, text in parts:

@@ -12,13 +12,16 @@ from click.testing import CliRunner
 from engine.project.folder import export
 from engine.signals import text_signs
 from engine.store import read
-from engine.store.rows import Flaw, Lenses, Losses
+from engine.store.rows import Flaw, Lenses, Losses, Rewrite, Verdict, dump_messages
 from middo_tui.cli.commands import main
+from middo_tui.feed import doubtful
+from middo_tui.feed.rewrite import load
 from middo_tui.feed.sample import read_detail
 from middo_tui.text import flaw_wording
 from middo_tui.text.flaw_wording import verdict
 from middo_tui.text.status import gather
 from middo_tui.widgets.sample_pane import pane_lines
+from middo_tui.widgets.word_diff import laid_out
 from tests.support import tiny
 
 HOSTILE = "good text \x1b[2J and \u202e then shuffled words of the worst kind, and more."
@@ -70,7 +73,7 @@ def test_the_worst_window_is_marked_in_the_text_made_visible(made: tiny.Project)
 def test_an_answer_that_stops_early_is_marked_at_its_end(made: tiny.Project) -> None:
     text = shown(made, 1)
     assert "looks wrong: it stops before it is complete (end of turn: worse than 99.0% of samples)" in joined(text)
-    assert "cut off in the mid{? ends here ?}" in text
+    assert "cut off in the mid {?ends here?}" in text
 
 
 def test_what_does_not_stand_out_is_not_marked(made: tiny.Project) -> None:
@@ -80,6 +83,32 @@ def test_what_does_not_stand_out_is_not_marked(made: tiny.Project) -> None:
     signals = {line[:14].strip(): line.split()[-1] for line in text.splitlines()}
     assert signals["flaw"] == "0.50"
     assert [signals[name] for name in ("end of turn", "IFD", "worst window")] == ["0.100", "0.300", "2.000"]
+
+
+def test_review_says_what_looks_wrong_with_the_sample_that_is_replaced(made: tiny.Project) -> None:
+    one, two, three = (s.id for s in read.dataset(made.db, 0))
+    for id in (one, two, three):
+        turns = dump_messages(tiny.chat("a", "better"))
+        made.ctx("rewrite").save([Rewrite(0, id, "quality", "proposed", 1, "a", "better", turns)])
+        verdict = Verdict(0, id, "quality", 1.0, 1.0, 0.5, 8.0, None, True, "improved", new_flaw=0.4)
+        made.ctx("verify").save([verdict])
+    details = load(made.folder, 0, [(id, "quality") for id in (one, two, three)])
+    pages = ["\n".join("".join(r.text for r in line) for line in laid_out(d.blocks, False, True, 78)) for d in details]
+    assert "what looks wrong" in pages[0]
+    assert "{?" in pages[0]
+    assert "\x1b" not in pages[0]
+    assert "cut off in the mid {?ends here?}" in joined(pages[1])
+    assert "what looks wrong" not in pages[2]
+    assert [(d.name, d.old, d.new) for d in details[0].deltas if d.name == "flaw"] == [("flaw", 0.97, 0.4)]
+
+
+def test_only_a_part_of_a_long_answer_is_quoted() -> None:
+    text = "a" * 500 + "BAD" + "z" * 500
+    shown, window = doubtful.around(text, (500, 503), "worst_window", 20)
+    assert window is not None
+    assert (shown[window[0] : window[1]], len(shown)) == ("BAD", 47)
+    assert doubtful.around(text, None, "end_of_turn", 20)[0] == "… " + "z" * 40
+    assert doubtful.parts(text[:100], "worst_window", (500, 503)) == doubtful.parts(text, "ifd", (500, 503)) == ()
 
 
 def test_samples_sorts_filters_and_prints_them(made: tiny.Project) -> None:
@@ -97,10 +126,7 @@ def test_samples_sorts_filters_and_prints_them(made: tiny.Project) -> None:
 def test_an_export_with_provenance_says_them(made: tiny.Project, tmp_path: Path, format: str) -> None:
     out = tmp_path / f"out.{format}"
     export(made.folder, out, None, format, provenance=True)
-    if format == "messages":
-        rows = json.loads(out.read_text(encoding="utf-8"))
-    else:
-        rows = pq.read_table(out).to_pylist()
+    rows = json.loads(out.read_text(encoding="utf-8")) if format == "messages" else pq.read_table(out).to_pylist()
     assert [(row["flaw"], row["looks_wrong"], row["ifd"]) for row in rows] == [
         (0.97, "worst_window", 0.5),
         (0.99, "end_of_turn", 0.4),

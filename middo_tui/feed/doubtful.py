@@ -1,0 +1,41 @@
+"""Where an answer looks wrong: the place in its text that the worst lens points to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.store.rows import Message
+from middo_tui.terminal import guard
+from middo_tui.text.word_diff import Kind, Part
+
+ENDS_HERE = " ends here"
+
+
+def answer(turns: Sequence[Message]) -> int:
+    """The place of the turn that the lenses are of: the last answer that is learned; -1 where there is none."""
+    return max((i for i, turn in enumerate(turns) if turn.role == "assistant" and turn.train), default=-1)
+
+
+def parts(text: str, lens: str, window: tuple[int, int] | None) -> tuple[Part, ...]:
+    """An answer made visible, with a ``doubt`` where ``lens`` points to; empty where it points nowhere.
+
+    Args:
+        window: the characters of its worst window in ``text``; beyond its end where the text was cut.
+    """
+    if lens == "end_of_turn":
+        return Part("same", guard.clean(text).text), Part("doubt", ENDS_HERE)
+    if lens != "worst_window" or window is None or window[0] >= len(text):
+        return ()
+    begin, end = window
+    pieces: tuple[tuple[Kind, str], ...] = (("same", text[:begin]), ("doubt", text[begin:end]), ("same", text[end:]))
+    return tuple(Part(kind, guard.clean(piece).text) for kind, piece in pieces if piece)
+
+
+def around(text: str, window: tuple[int, int] | None, lens: str, room: int) -> tuple[str, tuple[int, int] | None]:
+    """What of a long answer to show: ``room`` characters on both sides of the place. And the window in that."""
+    if lens == "end_of_turn" or window is None:
+        return (f"… {text[-2 * room :]}" if len(text) > 2 * room else text), None
+    begin, end = max(0, window[0] - room), window[1] + room
+    lead, tail = "… " if begin else "", " …" if end < len(text) else ""
+    shift = len(lead) - begin
+    return f"{lead}{text[begin:end]}{tail}", (window[0] + shift, window[1] + shift)
