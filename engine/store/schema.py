@@ -192,6 +192,12 @@ def m023_labels(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m024_decisions_by_sample(db: Database) -> None:
+    """What was decided of one sample, without reading all decisions."""
+    db.conn.execute("CREATE INDEX decision_by_sample ON decision(sample_id)")
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 

@@ -168,10 +168,11 @@ def _signals(
 ) -> tuple[dict[int, dict[str, float]], tuple[str, ...], list[int]]:
     """Signals by round, the errors of ``round``, and its neighbours."""
     columns = ", ".join(NUMBERS.values())
+    # by round and id: a range of rounds would read every signal in it
     found = db.execute(
-        f"SELECT g.round, g.score_error, g.judge_error, g.neighbours, {columns} FROM signal g WHERE g.round<=?"  # noqa: S608
-        " AND g.round>=(SELECT born_round FROM sample WHERE id=?) AND g.sample_id=?",
-        (round, id, id),
+        f"SELECT g.round, g.score_error, g.judge_error, g.neighbours, {columns} FROM signal g"  # noqa: S608
+        " WHERE g.round IN (SELECT round FROM round WHERE round<=?) AND g.sample_id=? ORDER BY g.round",
+        (round, id),
     )
     signals: dict[int, dict[str, float]] = {}
     errors: tuple[str, ...] = ()
