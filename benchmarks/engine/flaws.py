@@ -2,9 +2,9 @@
 
     python -m benchmarks.engine.flaws --data FOLDER --rows 100 --draws 5
 
-Every row is measured clean and with a few kinds of flaws, once. A draw then says which rows are flawed and how: 5, 10
-or 40 % of them. Writes docs/benchmarks/flaws.md, with flaws.json, flaws.svg and flaws.png beside it. With 100 rows it
-takes about 15 minutes on one core, most of them for SmolLM2 (without it that part is left out). It resumes.
+Every row is measured clean and with a few kinds of flaws, once. A draw then says which rows are flawed and how: 0, 5,
+10 or 40 % of them. Writes docs/benchmarks/flaws.md, with flaws.json, flaws.svg and flaws.png beside it. With 100 rows
+it takes about 15 minutes on one core, most of them for SmolLM2 (without it that part is left out). It resumes.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ EACH = 4
 """Kinds of flaws that each row is measured with."""
 LONGEST = 420
 """Characters of an answer at most: the time goes with them."""
+SELECTED_DRAWS = 3
+"""Draws in which the product's own stages select."""
 POOL = 200
 """Rows to borrow from. As many as are asked for are measured, the same ones first."""
 FALSE = "wrong answer"
@@ -169,8 +171,29 @@ def mean(found: Sequence[float | None]) -> dict[str, float] | None:
     return {"mean": float(np.mean(known)), "sd": float(np.std(known)), "draws": len(known)} if known else None
 
 
+def chosen(all_cases: Sequence[Case], values: Sequence[Values], share: float, draws: int) -> dict[str, Any]:
+    """What the default selects: calls, precision and recall, and the share of clean rows that it selects wrongly."""
+    from benchmarks.engine.flaw_selection import selected
+
+    true = {case.place: case.row for case in all_cases if not case.kind}
+    found = []
+    for seed in range(draws):
+        drawn = draw(all_cases, values, share, seed)
+        rows = [(case.row, true[case.place]) for case in drawn.cases]
+        with tempfile.TemporaryDirectory(prefix="middo-flaws-") as scratch:
+            found.append(selected(Path(scratch) / "project", rows, drawn.columns["flaw score"], seed))
+    wrong = [(one["selected"] - one["right"]) / max(one["rows"] - one["flawed"], 1) for one in found]
+    return {
+        "calls": mean([one["calls"] for one in found]),
+        "selected": mean([one["selected"] for one in found]),
+        "precision": mean([one["right"] / one["selected"] if share and one["selected"] else None for one in found]),
+        "recall": mean([one["right"] / one["flawed"] if one["flawed"] else None for one in found]),
+        "clean rows selected": mean(wrong),
+    }
+
+
 def summary(all_cases: Sequence[Case], values: Sequence[Values], draws: int) -> dict[str, Any]:
-    """All figures of one model."""
+    """All figures of one model but those of what is selected."""
     out: dict[str, Any] = {
         "rows": len({case.place for case in all_cases}),
         "kinds": dict(Counter(case.kind for case in all_cases if case.kind)),
@@ -231,10 +254,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "middo-flaws")
     parser.add_argument("--document", type=Path, default=DOCUMENT)
     options = parser.parse_args(arguments)
-    found = {
-        name: summary(all_cases, measured(subject, all_cases, options.folder, judged), options.draws)
-        for name, (subject, all_cases, judged) in subjects(options).items()
-    }
+    found = {}
+    for name, (subject, all_cases, judged) in subjects(options).items():
+        values = measured(subject, all_cases, options.folder, judged)
+        found[name] = summary(all_cases, values, options.draws)
+        found[name]["default"] = {f"{share:g}": chosen(all_cases, values, share, SELECTED_DRAWS) for share in SHARES}
     options.document.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     options.document.write_text(flaws_page.page(found, options.draws), encoding="utf-8")
     flaws_page.plot(found, options.document)

@@ -50,7 +50,24 @@ def _model(own: Mapping[str, Any]) -> list[str]:
             f" (± {tops['precision']['sd']:.2f} over draws).",
             "",
         ]
-    return out
+    return out + _default(own)
+
+
+def _default(own: Mapping[str, Any]) -> list[str]:
+    """What the default selects, by the share of flawed rows."""
+    head = ("flawed", "calls", "selected", "precision", "recall", "of the clean rows selected")
+    lines = []
+    for share, figures in own.get("default", {}).items():
+        counts = [f"{figures[name]['mean']:.0f}" for name in ("calls", "selected")]
+        shares = [figures[name] for name in ("precision", "recall", "clean rows selected")]
+        lines.append([f"{float(share):.0%}", *counts, *(f"{one['mean']:.1%}" if one else "" for one in shares)])
+    if not lines:
+        return []
+    said = (
+        "What the default selects (the stages select and rewrite with these flaw scores; the teacher gives back the"
+        f" true row, right 95 % of the time), mean of {own['default']['0']['calls']['draws']} draws:"
+    )
+    return ["### What the default selects", "", said, "", table(head, lines), ""]
 
 
 def _kinds(areas: Mapping[str, Mapping[str, Any]]) -> list[str]:
