@@ -96,7 +96,13 @@ ALIASES = {
     "row": "seq",
     "is": "flag",
 }
-STATES = ("owed", "prompted", "proposed", "failed", "rejected", "accepted", "merged")
+STATES = {
+    "pending": ("owed", "prompted"),
+    "undecided": ("proposed",),
+    **{state: (state,) for state in ("failed", "rejected", "accepted", "merged")},
+}
+"""What a person writes for the states of a rewrite; the stored words are read as well."""
+STORED_STATES = frozenset({"owed", "prompted", "proposed"})
 FLAGS = ("error", "truncated", "hidden", "edited", "selected")
 WORDS = ("axis", "state", "flag", "override", "born", "seq", "id", "text")
 OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", ":": "=", "!=": "<>"}
@@ -189,10 +195,11 @@ def _axis(op: str, value: str) -> Condition:
 
 
 def _state(op: str, value: str) -> Condition:
-    chosen = value.lower().split(",")
-    if unknown := [part for part in chosen if part not in STATES]:
+    wanted = value.lower().split(",")
+    if unknown := [part for part in wanted if part not in STATES and part not in STORED_STATES]:
         raise FilterError(f"state:{unknown[0]}: unknown state. States: {', '.join(STATES)}.")
-    return _in("SELECT sample_id FROM rewrite WHERE round=:round AND state", chosen)
+    chosen = dict.fromkeys(state for part in wanted for state in STATES.get(part, (part,)))
+    return _in("SELECT sample_id FROM rewrite WHERE round=:round AND state", tuple(chosen))
 
 
 def _override(op: str, value: str) -> Condition:

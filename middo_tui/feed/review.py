@@ -24,16 +24,18 @@ from middo_tui.terminal import guard
 Key = tuple[int, str]  # sample id, axis
 REASONS = (
     "wrong facts",
-    "another task than the original",
+    "different task than the original",
     "no better than the original",
     "does not answer the prompt",
     "incomplete",
     "too long",
     "wrong tone or format",
     "unsafe or private",
-    "too like another sample",
+    "too similar to another sample",
 )
 """Why a rewrite is rejected, by digit. What is not in here goes into a note."""
+STATE_WORDS = {"proposed": "undecided", "owed": "pending", "prompted": "being written"}
+"""What a person reads for a stored state; every other state is its own word."""
 HEAD = 120
 EVERY_S = 0.5
 SITTING_S = 600.0  # a longer break begins another sitting
@@ -132,13 +134,11 @@ class QueueOrder(NamedTuple):
 
 _AXIS = "CASE r.axis WHEN 'complexity' THEN 0 WHEN 'diversity' THEN 1 ELSE 2 END, s.seq"
 SORTS = (
-    QueueOrder("place", "axis, then place in the dataset", _AXIS),
-    QueueOrder("better", "what the signals call better first", f"r.improved IS NULL, r.improved DESC, {_AXIS}"),
-    QueueOrder("doubtful", "what the signals do not call better first", f"r.improved IS NULL, r.improved, {_AXIS}"),
-    QueueOrder("quality", "largest gain in quality first", f"coalesce(r.new_quality - g.quality, -99) DESC, {_AXIS}"),
-    QueueOrder(
-        "loss", "largest fall of the loss first", f"coalesce(g.loss_after - r.new_loss_after, -99) DESC, {_AXIS}"
-    ),
+    QueueOrder("place", "by axis, then by position in the dataset", _AXIS),
+    QueueOrder("better", "improved first", f"r.improved IS NULL, r.improved DESC, {_AXIS}"),
+    QueueOrder("doubtful", "not improved first", f"r.improved IS NULL, r.improved, {_AXIS}"),
+    QueueOrder("quality", "largest quality gain first", f"coalesce(r.new_quality - g.quality, -99) DESC, {_AXIS}"),
+    QueueOrder("loss", "largest loss drop first", f"coalesce(g.loss_after - r.new_loss_after, -99) DESC, {_AXIS}"),
     QueueOrder("length", "longest new text first", f"coalesce(length(r.messages), 0) DESC, {_AXIS}"),
 )
 
@@ -150,8 +150,8 @@ WORDS = {
     "accepted": "r.state IN ('accepted', 'merged')",
     "rejected": "r.state='rejected'",
     "failed": "r.state='failed'",
-    "owed": "r.state IN ('owed', 'prompted')",
-    "better": "r.improved=1",
+    **dict.fromkeys(("pending", "owed"), "r.state IN ('owed', 'prompted')"),
+    **dict.fromkeys(("improved", "better"), "r.improved=1"),
     "worse": "r.improved=0",
     "unchecked": "(r.verdict IS NULL AND r.messages IS NOT NULL)",
     "edited": _EDITED,

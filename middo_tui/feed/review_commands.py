@@ -13,8 +13,7 @@ from engine.store.commands import ReviewedVersion
 from engine.store.journal import UndoResult
 from middo_tui.feed.review import Key
 from middo_tui.keys.tables import press
-
-DONE = {"accepted": "accepted", "rejected": "rejected"}
+from middo_tui.text.number_format import counted
 
 
 def decide(
@@ -30,30 +29,29 @@ def decide(
     if len(keys) == 1:
         return ""
     left = len(keys) - changed
-    also = f" {left:,} had been decided meanwhile and stay as they are." if left else ""
-    return f"{changed:,} {DONE[state]}.{also} {press('review.undo')} takes that back."
+    also = f" {left:,} were decided elsewhere meanwhile and are unchanged." if left else ""
+    return f"{changed:,} {state}.{also} Press {press('review.undo')} to undo."
 
 
 def edit(project: Path, round: int, key: Key, prompt: str, response: str, seen: ReviewedVersion) -> str:
     """A person's text in place of the teacher's."""
     if commands.edit(project, round, key, prompt, response, seen):
-        return f"Edited: verify measures it anew before the merge ({press('review.recheck')}: now)."
+        return f"Edited. Verify rechecks it before the merge; press {press('review.recheck')} to recheck now."
     return "Nothing was changed."
 
 
 def note(project: Path, round: int, key: Key, text: str) -> str:
     """A remark."""
     if commands.annotate(project, round, key, text.strip()):
-        return "Noted." if text.strip() else "The note is wiped off."
+        return "Note saved." if text.strip() else "Note removed."
     return ""
 
 
 def send_back(project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key, ReviewedVersion]) -> str:
     """To be written again."""
     sent = commands.send_back(project, round, keys, seen)
-    what = "1 rewrite" if sent == 1 else f"{sent:,} rewrites"
-    on, back = press("review.go_on"), press("review.undo")
-    return f"{what} will be written again and checked when the run goes on ({on}); until then {back} takes it back."
+    ways = f"Press {press('review.go_on')} to resume the run, {press('review.undo')} to undo."
+    return f"Sent {counted(sent, 'rewrite')} back to the teacher. {ways}"
 
 
 def undo(project: Path, round: int) -> tuple[str, tuple[Key, ...]]:
@@ -63,24 +61,21 @@ def undo(project: Path, round: int) -> tuple[str, tuple[Key, ...]]:
 
 def redo(project: Path, round: int) -> tuple[str, tuple[Key, ...]]:
     """The last undone step again."""
-    return _report("Done again", "Nothing to redo.", commands.redo(project, round))
+    return _report("Redone", "Nothing to redo.", commands.redo(project, round))
 
 
-PLURAL = {"decision": "decisions", "edit": "edits", "note": "notes", "sent back": "sent back"}
-
-
-def _counted(count: int, kinds: Set[str]) -> str:
+def _changes(count: int, kinds: Set[str]) -> str:
     """So many of one kind, in words; of several kinds: changes."""
     if len(kinds) > 1:
-        return f"{count:,} changes" if count > 1 else "1 change"
+        return counted(count, "change")
     kind = "".join(kinds)
-    return f"{count:,} {kind if count == 1 else PLURAL[kind]}"
+    return counted(count, kind, kind if kind == "sent back" else "")
 
 
 def _report(verb: str, nothing: str, step: UndoResult) -> tuple[str, tuple[Key, ...]]:
     if step.round is None:
         return nothing, ()
-    what = _counted(len(step.keys), step.kinds)
-    by = "" if step.source == "app" else f" (made by: {step.source})"
-    stayed = f" {step.stayed:,} had changed since and stay as they are." if step.stayed else ""
+    what = _changes(len(step.keys), step.kinds)
+    by = "" if step.source == "app" else f" (by {step.source})"
+    stayed = f" {step.stayed:,} changed since and were left alone." if step.stayed else ""
     return f"{verb}: {what}{by}.{stayed}", step.keys

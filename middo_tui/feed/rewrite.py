@@ -17,7 +17,8 @@ from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, Message, Sample, load_messages
 from middo_tui.feed import doubtful
-from middo_tui.feed.review import Key
+from middo_tui.feed.review import STATE_WORDS, Key
+from middo_tui.feed.thresholds import SIGNALS
 from middo_tui.terminal import guard
 from middo_tui.text import flaw_wording, number_format
 from middo_tui.text.word_diff import Part, diff
@@ -132,7 +133,7 @@ class _Cleaner:
         cleaned = guard.clean(text[:LONGEST])
         self.hidden += cleaned.hidden
         rest = len(text) - LONGEST
-        return cleaned.text + (f"\n… {rest:,} characters more" if rest > 0 else "")
+        return cleaned.text + (f"\n… {rest:,} more characters" if rest > 0 else "")
 
     def block(self, title: str, text: str, role: str = "") -> TextBlock:
         """Text that is no difference."""
@@ -144,7 +145,7 @@ def _texts(row: sqlite3.Row, sample: Sample, clean: _Cleaner) -> list[TextBlock]
     out: list[TextBlock] = []
     if row["messages"] is None:
         if row["raw"]:
-            out.append(clean.block("the teacher's reply, which could not be used", row["raw"]))
+            out.append(clean.block("unusable teacher reply", row["raw"]))
         out += [clean.block("prompt", sample.prompt, "dim"), clean.block("response", sample.response, "dim")]
         return out
     if row["axis"] == "diversity":
@@ -155,7 +156,7 @@ def _texts(row: sqlite3.Row, sample: Sample, clean: _Cleaner) -> list[TextBlock]
         out.append(TextBlock(name, cached_diff(clean(old), clean(row[name] or ""))))
     earlier = load_messages(row["messages"])[:-2]
     if earlier:
-        out.append(clean.block("the turns before", _turns(earlier), "dim"))
+        out.append(clean.block("earlier turns", _turns(earlier), "dim"))
     return out
 
 
@@ -174,9 +175,7 @@ def _remarks(
         first, now = load_messages(row["original"])[-2:], load_messages(row["messages"])[-2:]
         for name, a, b in zip(("prompt", "response"), first, now, strict=True):
             if a.content != b.content:
-                out.append(
-                    TextBlock(f"the edit of the teacher's {name}", cached_diff(clean(a.content), clean(b.content)))
-                )
+                out.append(TextBlock(f"edits to the {name}", cached_diff(clean(a.content), clean(b.content))))
     if row["verdict"]:
         out.append(clean.block(VERDICT, row["verdict"]))
     out += _looks_wrong(row, sample, signal)
@@ -207,7 +206,8 @@ def _why(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None) -
         value = None if signal is None else signal[mark["signal"]]
         if value is not None:
             sign = ">" if mark["signal"].startswith("loss") else "<"
-            parts.append(f"{mark['signal'].replace('_', ' ')} {value:.3f} {sign} cut {mark['cut']:.3f}")
+            title = SIGNALS[mark["signal"]].title if mark["signal"] in SIGNALS else mark["signal"]
+            parts.append(f"{title} {value:.3f} {sign} threshold {mark['cut']:.3f}")
     text = " · ".join(parts)
     if row["axis"] == "quality" and signal is not None and signal["prompt_clarity"] is not None:
         old = [signal[name] for name in RATING_COLUMNS]
@@ -237,20 +237,20 @@ def _beside(
     if row["axis"] == "diversity" and signal is not None and signal["neighbours"]:
         near = (read.sample(db, id) for id in json.loads(signal["neighbours"]))
         texts = [f"#{one.seq} {guard.one_line(one.prompt, 200)}" for one in near if one is not None]
-        out.append(clean.block("its nearest neighbours (the teacher's hints)", "\n".join(texts), "dim"))
+        out.append(clean.block("nearest neighbours (shown to the teacher)", "\n".join(texts), "dim"))
     origin = f"#{sample.seq}, " + (
-        f"from {sample.source}"
+        f"imported from {sample.source}"
         if sample.parent_id is None
-        else f"a {sample.axis} rewrite of round {sample.born_round - 1}"
+        else f"{sample.axis} rewrite of round {sample.born_round - 1}"
     )
-    out.append(clean.block("where it comes from", origin, "dim"))
+    out.append(clean.block("origin", origin, "dim"))
     sql = (
         "SELECT at, source, before, after, reason, messages, note, undone FROM decision WHERE round=? AND sample_id=?"
         " AND axis=? ORDER BY id DESC LIMIT 8"
     )
     found = db.execute(sql, (row["round"], row["sample_id"], row["axis"])).fetchall()
     if found:
-        out.append(clean.block("what was done with it", "\n".join(map(_entry, found)), "dim"))
+        out.append(clean.block("history", "\n".join(map(_entry, found)), "dim"))
     return out
 
 
@@ -259,11 +259,12 @@ def _entry(row: sqlite3.Row) -> str:
     if row["messages"] is not None:
         what = "edited"
     elif row["note"] is not None:
-        what = "noted"
+        what = "note changed"
     elif row["after"] == "owed":
         what = "sent back to the teacher"
     else:
-        what = f"{row['before']} → {row['after']}" + (f" ({row['reason']})" if row["reason"] else "")
+        before, after = (STATE_WORDS.get(row[name], row[name]) for name in ("before", "after"))
+        what = f"{before} → {after}" + (f" ({row['reason']})" if row["reason"] else "")
     return f"{number_format.clock(row['at'])} {what}, by {row['source']}" + (", undone" if row["undone"] else "")
 
 

@@ -23,13 +23,14 @@ from middo_tui.screens.line import TypeLine
 from middo_tui.screens.lineage_keys import KEYS, LineageKeyState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice, unindexed
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.family_list import FamilyList, FamilyRow, Rows, entries
 from middo_tui.widgets.version_pane import VersionPane, VersionPaneState, pane_lines
 
-NOTHING_YET = "No sample was rewritten yet: lineages begin with the first merge."
-QUESTION = "Which sample? #120 (its place), an id, or words of its text:"
+NOTHING_YET = "No sample has been rewritten yet: lineages start with the first merge."
+QUESTION = "Which sample? Type #120, an id, or words of its text:"
 
 
 class FamilyRead(Message):
@@ -166,7 +167,7 @@ class LineageScreen(Framed):
             return
         if message.family is None:
             self._wanted = self._family.chosen if self._family else None
-            self.say(Notice(f"There is no sample {message.asked} in this project.", "bad"))
+            self.say(Notice(f"No sample {message.asked} in this project.", "bad"))
             if self._starts is None:
                 self._search("")
             return
@@ -225,11 +226,11 @@ class LineageScreen(Framed):
             Item(
                 f"#{start.seq:,}",
                 start.text,
-                f"{start.longest} in a row, {start.versions} versions" if start.versions else "",
+                f"{counted(start.longest, 'rewrite')}, {counted(start.versions, 'version')}" if start.versions else "",
             )
             for start in self._starts or ()
         )
-        empty = "" if self._starts is None else f"Nothing was found for: {guard.one_line(self._typed, 60)}"
+        empty = "" if self._starts is None else f"Nothing found for: {guard.one_line(self._typed, 60)}"
         return Menu(items, self._menu_at, 10, empty if self._typed or self._starts is None else NOTHING_YET)
 
     def _pane(self) -> VersionPaneState:
@@ -260,10 +261,8 @@ class LineageScreen(Framed):
         if self._family is None and self._typed and self.view.unindexed:
             return Notice(unindexed(self.view.unindexed), "decide")
         if self._family is None and self._starts:
-            found = (
-                f"Samples with these words: {guard.one_line(self._typed, 60)}" if self._typed else "Changed most often:"
-            )
-            return Notice(f"{found} {'' if self._typed else 'rewrites in a row, and versions in all.'}", "dim")
+            matches = f"Samples that match: {guard.one_line(self._typed, 60)}"
+            return Notice(matches if self._typed else "The samples that were rewritten most often.", "dim")
         if self._family is not None and self._family.cut:
             return Notice(f"Only the first {lineage.MOST} versions are shown.", "dim")
         return Notice("")

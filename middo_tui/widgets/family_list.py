@@ -6,6 +6,7 @@ from msgspec import Struct
 from rich.cells import cell_len
 
 from middo_tui.feed.lineage import Attempt, Family, Version
+from middo_tui.feed.review import STATE_WORDS
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
@@ -14,7 +15,6 @@ from middo_tui.widgets.lines import Line, Lines, Run
 TREE = 17
 DEEPEST = 4
 STATES = {"rejected": "✘", "failed": "✘", "accepted": "✔", "proposed": "?", "prompted": "…", "owed": "…", "merged": "✔"}
-WAITING = {"proposed": "waits for a decision", "prompted": "being rewritten", "owed": "to be rewritten"}
 
 
 class FamilyRow(Struct, frozen=True):
@@ -58,7 +58,7 @@ def fate(version: Version) -> str:
 
 def family_lines(rows: Rows, width: int, height: int) -> list[Line]:
     """Titles, and the page of entries that the cursor is on."""
-    head = f" {'':<{TREE + 2}}{'rounds':<8}{'now':<10}{'loss before → after':<21}{'quality':>8}  prompt"
+    head = f" {'':<{TREE + 2}}{'rounds':<8}{'now':<10}{'base → tuned loss':<21}{'quality':>8}  prompt"
     room = max(1, height - 1) if height else len(rows.entries)
     first = rows.at // room * room if room else 0
     shown = rows.entries[first : first + room]
@@ -72,7 +72,10 @@ def _row(entry: FamilyRow, rows: Rows, at: int, width: int) -> Line:
     indent = "  " * min(depth, DEEPEST)
     if entry.attempt is not None:
         letter, role = LETTERS.get(entry.attempt.axis, "?"), entry.attempt.axis
-        name, rest = f"{STATES.get(entry.attempt.state, '?')} {entry.attempt.state}", _tried(entry.attempt)
+        name, rest = (
+            f"{STATES.get(entry.attempt.state, '?')} {STATE_WORDS.get(entry.attempt.state, entry.attempt.state)}",
+            _tried(entry.attempt),
+        )
     else:
         letter, role = LETTERS.get(entry.version.axis, "○"), entry.version.axis
         name = f"#{entry.version.seq:,}" + ("◂" if entry.version.id == rows.chosen else "")
@@ -87,7 +90,7 @@ def _row(entry: FamilyRow, rows: Rows, at: int, width: int) -> Line:
 
 
 def _tried(attempt: Attempt) -> str:
-    why = attempt.reason or attempt.verdict or WAITING.get(attempt.state, "")
+    why = attempt.reason or attempt.verdict
     return f"in round {attempt.round} · {why}" if why else f"in round {attempt.round}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from rich.cells import cell_len
 
-from middo_tui.feed.review import Queue, ReviewCounts
+from middo_tui.feed.review import STATE_WORDS, Queue, ReviewCounts
 from middo_tui.feed.rewrite import Delta, RewriteDetail
 from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
@@ -13,8 +13,6 @@ from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, justified, width_of
 from middo_tui.widgets.queue_list import MARKS
-
-WORDS = {"proposed": "undecided", "owed": "to be written again", "prompted": "being written", "merged": "merged"}
 
 
 class ReviewBarState(Struct, frozen=True):
@@ -58,9 +56,13 @@ def facts(standing: ReviewBarState, width: int) -> Line:
         return ()
     state = standing.state or detail.state
     mark, role = MARKS.get(state, ("?", ""))
-    line: Line = (Run(" ▸ ", "key"), Run(f"#{detail.seq}", "strong"), Run(f" {mark} {WORDS.get(state, state)}", role))
+    line: Line = (
+        Run(" ▸ ", "key"),
+        Run(f"#{detail.seq}", "strong"),
+        Run(f" {mark} {STATE_WORDS.get(state, state)}", role),
+    )
     if detail.edited:
-        checked = "edited" if detail.verdict else "edited, not re-checked"
+        checked = "edited" if detail.verdict else "edited, not rechecked"
         line = (*line, Run(f" ✎ {checked}", "decide"))
     for delta in detail.deltas:
         more = _delta(delta)
@@ -68,7 +70,7 @@ def facts(standing: ReviewBarState, width: int) -> Line:
             break
         line = (*line, *more)
     if detail.hidden:
-        hidden = (Run(f"   {detail.hidden} hidden characters", "warn"),)
+        hidden = (Run(f"   {number_format.counted(detail.hidden, 'hidden character')}", "warn"),)
         line = (*line, *hidden) if width_of((*line, *hidden)) <= width else line
     return line
 
@@ -100,10 +102,10 @@ def says_all(detail: RewriteDetail, width: int) -> bool:
 
 def _unsaid(detail: RewriteDetail) -> str:
     if detail.state in ("owed", "prompted"):
-        return "The teacher writes it again when the run goes on."
+        return "Pending: the teacher writes it again when the run resumes."
     if detail.edited:
-        return f"Edited, not re-checked: verify looks at it again before the merge ({press('review.recheck')}: now)."
-    return "No verdict: it was not measured."
+        return f"Edited: verify rechecks it before the merge. Press {press('review.recheck')} to recheck now."
+    return "No verdict: not measured."
 
 
 class ReviewBar(Lines[ReviewBarState]):

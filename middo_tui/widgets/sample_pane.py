@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from middo_tui.feed.review import STATE_WORDS
 from middo_tui.feed.sample import SampleDetail, Turn
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
@@ -152,7 +153,10 @@ def _rewrites(detail: SampleDetail, width: int) -> Iterator[Line]:
         yield _rule("rewrites", width)
     for one in detail.rewrites:
         quality = "" if one.quality is None else f"  quality → {one.quality:.1f}"
-        yield (Run(f" {LETTERS[one.axis]} ", one.axis), Run(f"round {one.round}  {one.state}{quality}"))
+        yield (
+            Run(f" {LETTERS[one.axis]} ", one.axis),
+            Run(f"round {one.round}  {STATE_WORDS.get(one.state, one.state)}{quality}"),
+        )
         yield from _text(one.reason, width, "dim", 3) if one.reason else ()
 
 

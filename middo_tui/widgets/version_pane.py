@@ -7,11 +7,12 @@ import time
 from msgspec import Struct
 
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
+from middo_tui.feed.review import STATE_WORDS
 from middo_tui.feed.rewrite import TextBlock, direction
 from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.text import number_format
-from middo_tui.widgets.family_list import WAITING, FamilyRow, fate
+from middo_tui.widgets.family_list import FamilyRow, fate
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.word_diff import laid_out
@@ -43,11 +44,11 @@ def pane_lines(pane: VersionPaneState, width: int) -> list[Line]:
     parent = pane.family.at(version.parent)
     rows = _story(version, parent, width) if attempt is None else _attempt(attempt, version, width)
     rows += _signals(pane.entry, parent)
-    heading = "against its original" if attempt is not None or parent is not None else "text"
+    heading = "compared with its original" if attempt is not None or parent is not None else "text"
     if pane.sections is None:
         return [*rows, (Run(f" {heading}: comparing …", "dim"),)]
     if not pane.sections:
-        return [*rows, (Run(" there is no text: nothing usable came back", "dim"),)]
+        return [*rows, (Run(" no text: the teacher returned nothing usable", "dim"),)]
     return [*rows, *section_lines(pane.sections, width)]
 
 
@@ -58,20 +59,18 @@ def _paragraph(text: str, width: int, role: str = "") -> list[Line]:
 def _story(version: Version, parent: Version | None, width: int) -> list[Line]:
     """How a version came to be."""
     if parent is None:
-        said = f"○ #{version.seq:,} came with the data"
+        said = f"○ #{version.seq:,} was imported"
     elif version.axis == "diversity":
         said = f"D #{version.seq:,} was inspired by #{parent.seq:,} in round {version.born - 1}"
     else:
         letter = LETTERS.get(version.axis, "?")
-        said = (
-            f"{letter} #{version.seq:,} took the place of #{parent.seq:,} in round {version.born - 1} ({version.axis})"
-        )
+        said = f"{letter} #{version.seq:,} replaced #{parent.seq:,} in round {version.born - 1} ({version.axis})"
     if version.retired is not None:
         why = f" ({version.why_retired})" if version.why_retired else ""
         how = "replaced" if fate(version) == "replaced" else f"retired{why}"
         said += f"; {how} in round {version.retired - 1}"
     if version.hidden:
-        said += f"; {version.hidden:,} hidden characters"
+        said += f"; {number_format.counted(version.hidden, 'hidden character')}"
     rows = _paragraph(said, width, version.axis if version.axis in LETTERS else "strong")
     return rows + (_decided(version.made_by, width) if version.made_by else [])
 
@@ -79,7 +78,7 @@ def _story(version: Version, parent: Version | None, width: int) -> list[Line]:
 def _attempt(attempt: Attempt, version: Version, width: int) -> list[Line]:
     """What came of a rewrite that made no sample."""
     letter = LETTERS.get(attempt.axis, "?")
-    what = WAITING.get(attempt.state, attempt.state)
+    what = STATE_WORDS.get(attempt.state, attempt.state)
     said = f"{letter} rewrite of #{version.seq:,} in round {attempt.round} ({attempt.axis}): {what}"
     return _paragraph(said, width, "strong") + _decided(attempt, width)
 
@@ -143,7 +142,7 @@ def section_lines(sections: tuple[Section, ...], width: int) -> tuple[Line, ...]
 def _block(section: Section, among: int) -> TextBlock:
     same = among > 1 and all(part.kind == "same" for part in section.parts)
     cut = " · only the beginning is compared" if section.cut else ""
-    return TextBlock(f"{section.role}{' · the same' if same else ''}{cut}", section.parts)
+    return TextBlock(f"{section.role}{' · unchanged' if same else ''}{cut}", section.parts)
 
 
 class VersionPane(Lines[VersionPaneState]):

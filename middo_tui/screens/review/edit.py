@@ -52,7 +52,7 @@ class EditRewrite(ModalScreen[Texts | None]):
         yield Paragraph(Notice("response", "strong"))
         yield Box(self._before[1], id="response")
         yield Paragraph(Notice(""), id="said")
-        yield KeyBar((("ctrl-s", "save"), ("tab", "the other box"), ("esc", "back")))
+        yield KeyBar((("ctrl-s", "save"), ("tab", "other box"), ("esc", "back")))
 
     def on_mount(self) -> None:
         """Type at once, and know what the boxes make of the texts (they know one kind of line end)."""
@@ -79,9 +79,11 @@ class EditRewrite(ModalScreen[Texts | None]):
         self.dismiss(None if texts == self._before else texts)
 
     def action_give_up(self) -> None:
-        """Close; typed text is only thrown away the second time."""
+        """Close; typed text is only discarded the second time."""
         if self._texts() == self._before or self._warned:
             self.dismiss(None)
             return
         self._warned = True
-        self.query_one("#said", Paragraph).show(Notice("ctrl-s saves; esc again throws your changes away.", "decide"))
+        self.query_one("#said", Paragraph).show(
+            Notice("Press ctrl-s to save, or esc again to discard your changes.", "decide")
+        )

@@ -13,8 +13,8 @@ from engine.errors import UsageError
 from middo_tui.keys.tables import press
 
 USUAL = ("sensible-editor", "nano", "vi")
-PROMPT = "======== PROMPT (leave this line as it is) ========"
-RESPONSE = "======== RESPONSE (leave this line as it is) ========"
+PROMPT = "======== PROMPT (do not change this line) ========"
+RESPONSE = "======== RESPONSE (do not change this line) ========"
 
 
 def command() -> list[str]:
@@ -27,11 +27,10 @@ def command() -> list[str]:
     try:
         words = shlex.split(said)
     except ValueError as error:
-        raise UsageError(f"$EDITOR cannot be read as a command ({error}): {said}") from None
+        raise UsageError(f"$EDITOR is not a valid command ({error}): {said}") from None
     if not words:
-        raise UsageError(
-            f"$EDITOR is not set and there is none of {', '.join(USUAL)}: {press('review.edit')} edits here."
-        )
+        here = f"Press {press('review.edit')} to edit here."
+        raise UsageError(f"$EDITOR is not set, and none of {', '.join(USUAL)} is installed. {here}")
     return words
 
 
@@ -51,7 +50,7 @@ def edited(words: list[str], prompt: str, response: str) -> tuple[str, str] | No
         except OSError as error:
             raise UsageError(f"{words[0]}: {error.strerror or error}. Nothing was changed.") from None
     if code:
-        raise UsageError(f"{words[0]} ended with exit code {code}. Nothing was changed.")
+        raise UsageError(f"{words[0]} failed with exit code {code}. Nothing was changed.")
     return None if after == before else _texts(after, (prompt, response))
 
 
@@ -63,6 +62,6 @@ def _texts(text: str, before: tuple[str, str]) -> tuple[str, str] | None:
     head, found, rest = text.partition(f"{PROMPT}\n")
     prompt, found_too, response = rest.partition(f"\n{RESPONSE}\n")
     if not found or not found_too or head.strip():
-        raise UsageError("the lines that mark prompt and response are not as they were. Nothing was changed.")
+        raise UsageError("The marker lines for prompt and response were changed. Nothing was saved.")
     now = (prompt, response.removesuffix("\n"))
     return None if now == before else now

@@ -14,8 +14,8 @@ from middo_tui.text.notice import Notice
 from middo_tui.widgets.word_diff import WordDiff, changes
 
 FILTERS = (
-    "List only (words, all must hold): c d q · open accepted rejected failed owed · better worse · edited noted"
-    " unchecked · any other word is looked for in verdict, reason and note"
+    "Filter by words (all must match): c d q · open accepted rejected failed pending · improved worse · edited noted"
+    " unchecked · any other word is searched in verdict, reason and note"
 )
 
 
@@ -132,7 +132,7 @@ class Moving(ReviewReading):
             else:
                 self.put_cursor(round(value / 100 * (total - 1)) if kind == "share" else int(value))
 
-        question = f"Jump to a rewrite (1 to {total:,}), a share of the way (73%), or a sample (#120)."
+        question = f"Jump to a rewrite (1 to {total:,}), a percentage (73%) or a sample (#120)."
         self.app.push_screen(TypeLine(question, check=lambda text: jump(text, total)), take)
 
     def _type(self, question: str, typed: str, query: Callable[[str], Query]) -> None:

@@ -30,6 +30,7 @@ from middo_tui.screens.review.keys import KEYS
 from middo_tui.screens.review.navigation import Moving
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
+from middo_tui.text.number_format import counted
 
 ASKS_ABOVE = 20
 """Batches above this are asked about first."""
@@ -146,22 +147,26 @@ class ReviewScreen(Moving):
     def action_accept_batch(self) -> None:
         """Many at once."""
         word, accepts, _ = self.batch_now()
-        self._batch(accepts, "accepted", f"Accept {len(accepts):,} {_what(word, 'that the signals call better')}?")
+        rewrites = counted(len(accepts), f"{word or 'improved'} rewrite")
+        self._batch(accepts, "accepted", f"Accept {rewrites}?")
 
     def action_reject_batch(self) -> None:
         """Many at once."""
         word, _, rejects = self.batch_now()
-        self._batch(rejects, "rejected", f"Reject {len(rejects):,} {_what(word, 'that are not better')}?")
+        rewrites = counted(len(rejects), f"{word} rewrite".strip())
+        self._batch(rejects, "rejected", f"Reject {rewrites}{'' if word else ' that did not improve'}?")
 
     def _batch(self, entries: list[QueueEntry], state: str, question: str) -> None:
         def decide(yes: bool | None) -> None:
             if yes:
-                self._decide(entries, state, "in a batch" if state == "rejected" else None)
+                self._decide(entries, state, "bulk" if state == "rejected" else None)
                 self.unmark()
                 self._go_on()
 
         if len(entries) > ASKS_ABOVE:
-            self.app.push_screen(Confirm(f"{question}  One {press('review.undo')} takes all of it back."), decide)
+            self.app.push_screen(
+                Confirm(f"{question}  Press {press('review.undo')} afterwards to undo all of it."), decide
+            )
         else:
             decide(True)
 
@@ -210,7 +215,9 @@ class ReviewScreen(Moving):
                 self._go_on()
 
         if len(entries) > ASKS_ABOVE:
-            self.app.push_screen(Confirm(f"Have {len(entries):,} {_what(word, '')} written again?"), send)
+            self.app.push_screen(
+                Confirm(f"Send {counted(len(entries), f'{word} rewrite'.strip())} back to the teacher?"), send
+            )
         else:
             send(True)
 
@@ -248,7 +255,7 @@ class ReviewScreen(Moving):
         except UsageError as error:
             problem = str(error)
         except SuspendNotSupported:
-            problem = f"this terminal cannot be lent to another program: {press('review.edit')} edits here."
+            problem = f"This terminal cannot start another program. Press {press('review.edit')} to edit here."
         if texts is None:
             self.say(Notice(guard.clean(problem).text, "bad"))
         else:
@@ -264,13 +271,13 @@ class ReviewScreen(Moving):
             if text is not None:
                 self._do(partial(review_commands.note, self.project, round, detail.key, text))
 
-        self.app.push_screen(TypeLine("A note on this rewrite (empty: none)", detail.note), keep)
+        self.app.push_screen(TypeLine("Note on this rewrite (leave empty for none)", detail.note), keep)
 
     def action_copy(self) -> None:
         """Through the terminal (OSC 52), never with a control character in it."""
         if self.detail is not None:
             self.app.copy_to_clipboard(guard.clean(f"{self.detail.prompt}\n\n{self.detail.response}").text)
-            self.say(Notice("Copied the new prompt and response, if the terminal allows it."))
+            self.say(Notice("Copied prompt and response (if the terminal supports it)."))
 
     # ----------------------------------------------------------------------------------------- the run
 
@@ -282,7 +289,3 @@ class ReviewScreen(Moving):
         """Only the verify stage."""
         if self.queue.round is not None:
             self.ask(partial(control.step, self.project, self.queue.round, "verify"))
-
-
-def _what(word: str, otherwise: str) -> str:
-    return f"{word} rewrites" if word else f"rewrites {otherwise}".strip()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from middo_tui.feed.review import REASONS, Queue
+from middo_tui.feed.review import REASONS, SORTS, Queue
 from middo_tui.keys.tables import press
 from middo_tui.screens.review.keys import ReviewState
 from middo_tui.text.notice import Notice
+from middo_tui.text.number_format import counted
 
 
 def own_notice(state: ReviewState) -> Notice:
@@ -21,55 +22,55 @@ def own_notice(state: ReviewState) -> Notice:
     if queue.round is None:
         return Notice(_nothing_yet(state), "decide")
     if not queue.rows:
-        ways = f"{press('review.filter')} changes it, {press('review.clear')} drops it."
-        return Notice(f"Nothing fits the filter “{queue.query.filter}”. {ways}", "decide")
+        ways = f"Press {press('review.filter')} to change it, {press('review.clear')} to clear it."
+        return Notice(f"No rewrite matches the filter “{queue.query.filter}”. {ways}", "decide")
     said = _merged(queue) if queue.merged else _open(state)
     listed = _listed(state)
     return said._replace(text=f"{listed}. {said.text}") if listed and listed != said.text else said
 
 
 def _merged(queue: Queue) -> Notice:
-    ways = f"{press('review.round--1')} and {press('review.round-1')} change the round."
-    return Notice(f"Round {queue.round} is merged: this is its history. {ways}", "dim")
+    ways = f"Press {press('review.round--1')} or {press('review.round-1')} for another round."
+    return Notice(f"Round {queue.round} is merged; this is its history. {ways}", "dim")
 
 
 def _nothing_yet(state: ReviewState) -> str:
     stage = state.view.current
     now = f" The run is at {stage.name} of round {state.view.round}." if stage and state.view.round is not None else ""
-    back = f"{press('app.go-loop')} shows the loop."
-    return f"There are no rewrites yet: they are there to decide on after rewrite and verify.{now} {back}"
+    back = f"Press {press('app.go-loop')} for the Loop screen."
+    return f"No rewrites yet: they come with the rewrite and verify stages.{now} {back}"
 
 
 def _open(state: ReviewState) -> Notice:
     counts, busy, on = state.queue.counts, state.queue.busy, press("review.go_on")
     if busy:
         return Notice(
-            f"{busy} is at work on this round: decide on what has a verdict; texts can be changed after.", "dim"
+            f"{busy} is running: you can decide on rewrites that have a verdict, and edit texts afterwards.", "dim"
         )
     if not counts.open and state.goes_on:
         if counts.pending:
-            wait = f"{counts.pending:,} wait" if counts.pending > 1 else "1 waits"
-            return Notice(f"{wait} to be written again: {on} runs the teacher and comes back here.", "decide")
-        again = f" {_texts(counts.unchecked)} checked again first." if counts.unchecked else ""
-        return Notice(f"{_all(counts.total)}: {on} merges the accepted ones and goes on.{again}", "decide")
+            pending = counted(counts.pending, "rewrite")
+            return Notice(f"{pending} pending. Press {on} to have the teacher write again, then review.", "decide")
+        again = f" {_texts(counts.unchecked)} rechecked first." if counts.unchecked else ""
+        return Notice(f"{_all(counts.total)}. Press {on} to merge the accepted ones and continue.{again}", "decide")
     if not counts.open:
         return Notice(f"{_all(counts.total)}.", "dim")
     return Notice(_listed(state) or _left(state), "dim")
 
 
 def _texts(count: int) -> str:
-    return "1 edited text is" if count == 1 else f"{count:,} edited texts are"
+    return f"{counted(count, 'edited text')} {'is' if count == 1 else 'are'}"
 
 
 def _all(count: int) -> str:
-    return "The only one is decided" if count == 1 else f"All {count:,} are decided"
+    return "The only rewrite is decided" if count == 1 else f"All {count:,} rewrites are decided"
 
 
 def _left(state: ReviewState) -> str:
     """What is undecided, by what the signals say, and what they have decided already."""
     better, worse, open_ = state.accepts, state.rejects, state.queue.counts.open
-    parts = [f"{open_:,} undecided", f"{better:,} better by their signals"]
-    parts += [f"{worse:,} not better"] if worse else []
+    parts = [f"{open_:,} undecided", f"{better:,} improved"]
+    parts += [f"{worse:,} not improved"] if worse else []
     parts += [f"{open_ - better - worse:,} not measured"] if open_ > better + worse else []
     refused = state.queue.counts.refused
     parts += [f"{refused:,} failed checks"] if refused else []
@@ -80,24 +81,24 @@ def _listed(state: ReviewState) -> str:
     """What is listed, when that is not simply everything."""
     query, parts = state.queue.query, []
     if state.ranging:
-        parts.append(f"range: move, then {press('review.range')} again")
+        parts.append(f"range: move, then press {press('review.range')} again")
     if state.marked:
         parts.append(
             f"{state.marked:,} marked: {press('review.accept_batch')} and {press('review.reject_batch')} apply to these"
         )
     if query.filter:
-        clear = "" if query.search else f", {press('review.clear')} clears it"
+        clear = "" if query.search else f", {press('review.clear')} to clear"
         parts.append(f"filter “{query.filter}”: {len(state.queue.rows):,} listed{clear}")
     if query.search:
         hits = len(state.queue.hits)
         parts.append(
             f"“{query.search}”: "
             + (
-                f"{hits:,} found, {press('review.hit-1')} and {press('review.hit--1')} go through them"
+                f"{hits:,} found, {press('review.hit-1')} and {press('review.hit--1')} to move between them"
                 if hits
-                else "nothing found"
+                else "no matches"
             )
         )
     if query.sort != "place":
-        parts.append(f"order: {query.sort}")
+        parts.append(f"order: {next(order.help for order in SORTS if order.name == query.sort)}")
     return " · ".join(parts)

@@ -45,20 +45,20 @@ def project(tmp_path: Path) -> Path:
 async def test_it_begins_with_the_most_changed_and_opens_one(project: Path, size: tuple[int, int]) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=size) as pilot:
-        await opened(pilot, "2 in a row, 4 versions")
-        assert "Changed most often" in screen_text(app)
+        await opened(pilot, "2 rewrites, 4 versions")
+        assert "rewritten most often" in screen_text(app)
         await pilot.press("enter")
-        await until(pilot, "came with the data")
+        await until(pilot, "was imported")
         for part in ("#3◂", "Q #120", "C #121", "D #122", "✘ rejected"):
             assert part in screen_text(app)
         await pilot.press("s")
-        await until(pilot, "2 in a row, 4 versions")
+        await until(pilot, "2 rewrites, 4 versions")
 
 
 async def test_another_screen_asks_for_a_version_and_the_cursor_is_on_it(project: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "C #121 took the place of #120 in round 1 (complexity)", SIMPLER.id)
+        await opened(pilot, "C #121 replaced #120 in round 1 (complexity)", SIMPLER.id)
         await until(pilot, "{+very+}")
         assert "by the review policy" in screen_text(app)
 
@@ -66,7 +66,7 @@ async def test_another_screen_asks_for_a_version_and_the_cursor_is_on_it(project
 async def test_moving_tells_how_each_came_to_be(project: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "came with the data", FIRST.id)
+        await opened(pilot, "was imported", FIRST.id)
         await pilot.press("j")
         await until(pilot, "rejected on the command line")
         assert "why: changes the facts" in screen_text(app)
@@ -75,11 +75,11 @@ async def test_moving_tells_how_each_came_to_be(project: Path) -> None:
         assert "edited by hand" in screen_text(app)
         await pilot.press("j")
         await until(pilot, "why: no JSON in 3 replies")
-        await until(pilot, "there is no text")
+        await until(pilot, "no text: the teacher")
         await pilot.press("G")
         await until(pilot, "D #122 was inspired by #120 in round 1")
         await pilot.press("g")
-        await until(pilot, "came with the data")
+        await until(pilot, "was imported")
 
 
 async def test_tab_gives_the_keys_to_the_text(project: Path) -> None:
@@ -88,7 +88,7 @@ async def test_tab_gives_the_keys_to_the_text(project: Path) -> None:
         screen = await opened(pilot, "accepted in the app", BETTER.id)
         await until(pilot, "{+useful+}")
         await pilot.press("tab")
-        await until(pilot, "tab to the versions")
+        await until(pilot, "tab versions")
         row = screen._at
         await pilot.press("j", "j", "k")
         assert screen._at == row
@@ -99,30 +99,30 @@ async def test_tab_gives_the_keys_to_the_text(project: Path) -> None:
 async def test_a_sample_is_found_by_words_by_place_and_not_at_all(project: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "2 in a row")
+        await opened(pilot, "2 rewrites")
         await pilot.press("slash", *"useful", "enter")
-        await until(pilot, "Samples with these words: useful")
+        await until(pilot, "Samples that match: useful")
         assert "#121" in screen_text(app)
         await pilot.press("slash", "number_sign", "7", "enter")
-        await until(pilot, "○ #7 came with the data")
+        await until(pilot, "○ #7 was imported")
         await pilot.press("slash", *"zzz", "enter")
-        await until(pilot, "Nothing was found for: zzz")
+        await until(pilot, "Nothing found for: zzz")
         await pilot.press("slash", "escape")
-        await until(pilot, "Nothing was found for: zzz")
+        await until(pilot, "Nothing found for: zzz")
 
 
 async def test_what_is_no_sample_is_told_and_the_list_is_there(project: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "There is no sample 12345", 12345)
-        await until(pilot, "2 in a row, 4 versions")
+        await opened(pilot, "No sample 12345", 12345)
+        await until(pilot, "2 rewrites, 4 versions")
 
 
 async def test_without_rewrites_it_says_when_there_will_be_some(tmp_path: Path) -> None:
     Store(tmp_path / "p")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "No sample was rewritten yet")
+        await opened(pilot, "No sample has been rewritten yet")
         for key in ("j", "enter", "tab", "o", "r", "s", "pagedown"):
             await pilot.press(key)
         assert isinstance(app.screen, LineageScreen)
@@ -142,7 +142,7 @@ async def test_a_new_version_appears(project: Path) -> None:
     store_project = project
     app = MiddoApp(store_project)
     async with app.run_test(size=(80, 24)) as pilot:
-        screen = await opened(pilot, "C #121 took", SIMPLER.id)
+        screen = await opened(pilot, "C #121 replaced", SIMPLER.id)
         from engine.store import write
         from engine.store.connect import writer
 

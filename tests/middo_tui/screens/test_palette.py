@@ -148,5 +148,5 @@ async def test_what_does_not_work_there_says_so(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+p", *"lineage: review", "enter")
-        await until(pilot, "Unavailable right now: The rewrite that made it")
+        await until(pilot, "Unavailable right now: Show its rewrite")
         assert app.framed.NAME == "lineage"

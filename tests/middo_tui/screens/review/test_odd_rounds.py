@@ -30,7 +30,7 @@ async def test_a_failed_rewrite_shows_its_reply_and_reason(tmp_path: Path) -> No
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, "#1001")
         await pilot.press("g")
-        await until(pilot, "could not be used")
+        await until(pilot, "unusable teacher reply")
         text = screen_text(app)
         assert "no tags ␛]0;owned␇ here" in text
         assert "failed: no <prompt> tags" in text
@@ -48,7 +48,7 @@ async def test_before_there_are_rewrites(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("4")
-        await until(pilot, "There are no rewrites yet")
+        await until(pilot, "No rewrites yet")
         await pilot.press("a", "r", "A", "e", "u", "X", "j", "tab", "escape")
         await pilot.pause()
         assert app.screen is app.loop
@@ -64,13 +64,13 @@ async def test_a_merged_round_can_only_be_read(tmp_path: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot)
-        await until(pilot, "Round 0 is merged: this is its history")
+        await until(pilot, "Round 0 is merged; this is its history")
         await pilot.press("a", "r", "A", "e", "X")
         await settle(pilot)
         await pilot.press("f", "q", "enter")
-        await until(pilot, "filter “q”: 1 listed, esc clears it. Round 0 is merged")
+        await until(pilot, "filter “q”: 1 listed, esc to clear. Round 0 is merged")
         await pilot.press("escape")
-        await until(pilot, " Round 0 is merged: this is its history")
+        await until(pilot, " Round 0 is merged; this is its history")
     assert fates(project, wanted) == [("merged", None)] * 3
 
 
