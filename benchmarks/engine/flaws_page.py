@@ -10,6 +10,8 @@ from benchmarks.measured import machine, table
 from benchmarks.world.planted_flaws import UNSEEN
 
 Found = Mapping[str, Mapping[str, Any]]
+TRIED = Path(__file__).with_name("flaws_tried.md")
+"""What was tried and left out, with its figures: measured once, not by this run."""
 
 
 def page(found: Found, draws: int) -> str:
@@ -30,7 +32,7 @@ def page(found: Found, draws: int) -> str:
     ]
     for name, own in found.items():
         text += [f"## {name}", "", *_model(own)]
-    return "\n".join(text)
+    return "\n".join([*text, TRIED.read_text(encoding="utf-8")])
 
 
 def _model(own: Mapping[str, Any]) -> list[str]:
