@@ -9,32 +9,34 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.chat.prompts import scaffolding
 
 _OPENING = re.compile(
-    r"(?:(?:i(?:'|’)?m|i am|we are) (?:really |very |so |truly )?(?:sorry|afraid)|sorry\b|apologies\b|unfortunately\b"
-    r"|i (?:deeply |sincerely )?apologi[sz]e|regrettably\b|as an? (?:ai|artificial|large|language|chatbot|machine)\b)",
+    r"(?:(?:i(?:'|’)?m|i am|we are) (?:really |very |so |truly )?(?:sorry|afraid)|sorry\b|(?:my )?apologies\b"
+    r"|unfortunately\b|i (?:deeply |sincerely )?apologi[sz]e|regrettably\b"
+    r"|as an? (?:ai|artificial|large|language|chatbot|machine)\b)",
     re.IGNORECASE,
 )
 _CANNOT = re.compile(
-    r"\b(?:i|we|this [\w ]{1,40}|your [\w ]{1,40})(?:'|’| )?(?:can(?:'|’)?t|cannot|can not|could not|couldn(?:'|’)t"
-    r"|am (?:unable|not able|not capable|not allowed)|(?:'|’)?m (?:unable|not able|not capable|not allowed)"
-    r"|are (?:unable|not able)|is not possible|do(?:n(?:'|’)t| not) (?:have|possess|know)|must (?:decline|refuse)"
-    r"|won(?:'|’)?t|will not|(?:have|need) to decline|goes against|violates)\b",
+    r"\b(?:i|we|this [\w ]{1,40}|your [\w ]{1,40})(?:'|’| )?(?:can(?:'|’)?t|cannot|can not|could not"
+    r"|couldn(?:'|’)t|(?:am |(?:'|’)?m )(?:unable|not able|not capable|not allowed|not comfortable)"
+    r"|are (?:unable|not able)|is not (?:possible|appropriate|something)|do(?:n(?:'|’)t| not) (?:have|possess|know)"
+    r"|must (?:decline|refuse)|won(?:'|’)?t|will not|(?:have|need) to decline|goes against|violates"
+    r"|(?:(?:'|’)?d|would) (?:rather|prefer) not)\b",
     re.IGNORECASE,
 )
 _ASKED_TO_REFUSE = re.compile(
-    r"\b(?:apolog|sorry|refus|declin|reject|regret|excuse|letter|e-?mail|message|dialogue?|conversation|story|poem|tweet"
-    r"|write|compose|respond|reply|sentence|rewrite|edit|convert|change|translate|paraphrase)",
+    r"\b(?:apolog|sorry|refus|declin|reject|regret|excuse|letter|e-?mail|message|dialogue?|conversation|respon|reply"
+    r"|sentence|rewrite|edit|convert|change|replace|translate|paraphrase|quote|lyric)",
     re.IGNORECASE,
 )
 _ROLE = re.compile(
     r"^(?:#{1,4} ?(?:instruction|response|input|output|human|user|assistant|prompt|answer)\b"
     r"|(?:human|user|assistant|ai|system|bot|instruction|response|output|prompt|final (?:answer|response)) ?: "
     r"|(?:human|user|assistant|instruction|response|input|output|final (?:answer|response)) ?: ?$"
-    r"|</?(?:response|answer|output|instruction|assistant|user|human|input)>"
+    r"|</?(?:response|answer|output|instruction|assistant|user|human|input|s)>"
     r"|\[(?:end|start|begin|rewritten|revised|improved|final|response|answer|output|note|system)\b[^\]\n]{0,80}\]"
     r"|#(?:given|new|rewritten|original) prompt#)|\s#{2,}\s*\Z",
     re.IGNORECASE | re.MULTILINE,
@@ -56,6 +58,8 @@ _ASKED_FOR_REMARKS = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"(?:<(?:!doctype|html|body|div|p)\b|```)", re.IGNORECASE)
+_TAG = re.compile(r"</?(?:p|br|div|span|li|ul|ol|b|i|em|strong|td|tr|h[1-6]|body|html)\b[^<>\n]{0,80}>", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\[nt\"]")
 _ASKED_FOR_MARKUP = re.compile(
     r"\b(?:html|xml|svg|css|json|yaml|web ?page|web ?site|tag|code|program|script|function|class|method|algorithm"
     r"|python|java|javascript|c\+\+|sql|query|bash|shell|command|regex|api|format|markdown|latex|snippet|array|object"
@@ -68,9 +72,11 @@ _ASKED_FOR_CAPITALS = re.compile(
 QUOTES = " \t\n\"'“”‘’*_>-"
 REFUSED_WITHIN = 240
 """Characters."""
-LEAST_COPIED, LEAST_LETTERS, LONGEST_PERIOD = 5, 24, 40
-REPEATS = 4
-"""So often the same words one after the other are a loop; a chorus comes three times."""
+LEAST_COPIED, LEAST_LETTERS, LONGEST_PERIOD, SHORT_PERIOD = 5, 24, 40, 5
+LEAST_REPEATED = 8
+"""Words."""
+MOST_DIFFERENT = 0.85
+"""Share of an answer's runs of three words that are different: above it only its end may repeat."""
 
 
 def sign(prompt: str, answer: str) -> str | None:
@@ -90,14 +96,27 @@ def refuses(prompt: str, answer: str) -> bool:
 
 
 def loops(_: str, answer: str) -> bool:
-    """Ends in the same words again and again."""
+    """Says the same words one after the other, again and again, or all of it twice."""
     words = answer.split()
-    for period in range(1, min(LONGEST_PERIOD, len(words) // REPEATS) + 1):
-        run = 0
-        while run < len(words) - period and words[-1 - run] == words[-1 - run - period]:
-            run += 1
-        if run >= max(8, (REPEATS - 1) * period):
+    if len(words) < LEAST_REPEATED:
+        return False
+    middle, odd = divmod(len(words), 2)
+    if not odd and words[:middle] == words[middle:]:
+        return True
+    different = len({*zip(words, words[1:], words[2:], strict=False)})
+    anywhere = different <= MOST_DIFFERENT * (len(words) - 2)
+    return any(_repeated(words, period, anywhere) for period in range(1, min(LONGEST_PERIOD, len(words) // 3) + 1))
+
+
+def _repeated(words: Sequence[str], period: int, anywhere: bool) -> bool:
+    """Whether ``period`` words come three times in a row, fewer than ``SHORT_PERIOD`` four times; else at the end."""
+    run, needed = 0, max(LEAST_REPEATED, (2 if period >= SHORT_PERIOD else 3) * period)
+    for i in range(len(words) - 1, period - 1, -1):
+        run = run + 1 if words[i] == words[i - period] else 0
+        if run >= needed:
             return True
+        if not run and not anywhere:
+            return False
     return False
 
 
@@ -118,11 +137,18 @@ def copies(prompt: str, answer: str) -> bool:
 
 def wrapped(prompt: str, answer: str) -> bool:
     """Stands in JSON, HTML, a code block or capitals that the prompt does not speak of."""
-    if not _ASKED_FOR_MARKUP.search(prompt) and (_MARKUP.match(answer.lstrip()) or _is_json(answer)):
+    if not _ASKED_FOR_MARKUP.search(prompt) and _is_markup(answer):
         return True
     letters = [c for c in answer if c.isalpha()]
     shouts = len(letters) >= LEAST_LETTERS and sum(c.isupper() for c in letters) > 0.9 * len(letters)
     return shouts and not _ASKED_FOR_CAPITALS.search(prompt) and not prompt.isupper()
+
+
+def _is_markup(text: str) -> bool:
+    """Whether it is JSON, HTML or a code block, or has several tags, or escapes in place of what they stand for."""
+    if _MARKUP.match(text.lstrip()) or _is_json(text):
+        return True
+    return len(_TAG.findall(text)) > 1 or ("\n" not in text and len(_ESCAPED.findall(text)) > 1)
 
 
 def _is_json(text: str) -> bool:

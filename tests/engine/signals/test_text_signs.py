@@ -23,6 +23,8 @@ FINE = "The planets are Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and
         ("refusal", "Unfortunately, we can't help you with planets."),
         ("refusal", "This task cannot be completed by a language model."),
         ("loop", FINE + " and so on and so on and so on and so on and so on"),
+        ("loop", f"{FINE} {FINE}"),
+        ("loop", "Venus is hot and very bright. " * 3 + "Mars is cold, and Saturn has rings that everybody knows."),
         ("copied_prompt", ASKED),
         ("copied_prompt", f"{ASKED} Also name the moons."),
         ("leaked_request", f"### Response:\n{FINE}"),
@@ -32,6 +34,8 @@ FINE = "The planets are Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and
         ("odd_form", json.dumps({"answer": FINE})),
         ("odd_form", f"<html><body>{FINE}</body></html>"),
         ("odd_form", FINE.upper()),
+        ("odd_form", "Mercury<br>Venus<br>Earth"),
+        ("odd_form", r"Mercury\nVenus\nEarth"),
         (None, FINE),
     ],
 )
