@@ -203,19 +203,26 @@ def before(project: Path, loaded: ThresholdRound) -> dict[str, Bins]:
 
 
 def _counted(db: sqlite3.Connection, round: int, name: str, bins: Bins) -> Bins:
-    """``round``'s values of a signal in the same parts; one pass over an index."""
-    parts = len(bins.counts)
+    """``round``'s values of a signal in the same parts, scaled to the same size."""
+    found = counted_bins(db, round, name, bins.low, bins.high, len(bins.counts))
+    total = sum(found.counts)
+    return found.scaled(sum(bins.counts) / total if total else 0.0)
+
+
+def counted_bins(db: sqlite3.Connection, round: int, name: str, low: float, high: float, parts: int) -> Bins:
+    """``round``'s values of a signal in equal parts of [``low``, ``high``], those outside in the first and last; one
+    pass over an index.
+    """
     counts = [0.0] * parts
-    scale = parts / (bins.high - bins.low) if bins.high > bins.low else 0.0
+    scale = parts / (high - low) if high > low else 0.0
     found = db.execute(
         f"SELECT max(0, min(?, CAST(({name} - ?) * ? AS INTEGER))) AS part, count(*) FROM signal"  # noqa: S608 - own names
         f" WHERE round=? AND {name} IS NOT NULL GROUP BY part",
-        (parts - 1, bins.low, scale, round),
+        (parts - 1, low, scale, round),
     )
     for part, count in found:
         counts[part] = float(count)
-    total = sum(counts)
-    return Bins(bins.low, bins.high, tuple(counts)).scaled(sum(bins.counts) / total if total else 0.0)
+    return Bins(low, high, tuple(counts))
 
 
 def margins(project: Path, near: Iterable[MarginSample]) -> tuple[Margin, ...]:

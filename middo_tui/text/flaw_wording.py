@@ -19,6 +19,11 @@ SIGNS = {
 }
 """What an answer's text alone shows; the names are those of ``engine.signals.text_signs``."""
 NAMES = {"end_of_turn": "end of turn", "ifd": "IFD", "worst_window": "worst window", "quality": "rating"}
+MEASURES = {
+    "end_of_turn": "the last token",
+    "ifd": "with / without prompt",
+    "worst_window": "of 16 tokens",
+}
 SUSPICIOUS = 0.95
 """From this rank on the reading is said; below, only the figures. For display alone: nothing is selected by it."""
 

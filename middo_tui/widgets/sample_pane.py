@@ -58,7 +58,7 @@ def pane_lines(detail: SampleDetail, width: int) -> list[Line]:
 
 def blind_lines(detail: SampleDetail, width: int) -> list[Line]:
     """The text alone, without number, signals and reasons, so that a person can judge it by itself."""
-    return [line for turn in detail.turns for line in _turn(turn, max(10, width - 2), "")]
+    return [line for turn in detail.turns for line in _turn(turn, max(10, width - 2), marks=False)]
 
 
 def _rule(title: str, width: int, role: str = "dim") -> Line:
@@ -88,10 +88,11 @@ def _why(detail: SampleDetail, width: int) -> Iterator[Line]:
         yield (Run(f" {LETTERS[chosen.axis]} ", chosen.axis), Run(guard.fit(text, width - 2).rstrip()))
 
 
-def _turn(turn: Turn, width: int) -> Iterator[Line]:
+def _turn(turn: Turn, width: int, *, marks: bool = True) -> Iterator[Line]:
+    """``marks``: with what looks wrong in it."""
     cut = f" · first {len(turn.text):,} of {turn.length:,} characters" if turn.length > len(turn.text) else ""
     yield _rule(turn.role + cut, width)
-    if not turn.parts:
+    if not (marks and turn.parts):
         yield from _text(turn.text, width, "", MOST_ROWS)
         return
     rows = flow(marked(turn.parts, ""), width)

@@ -107,6 +107,13 @@ KEYS: tuple[Key[ThresholdsKeyState], ...] = (
         works=_ready,
     ),
     Key(
+        id="lenses",
+        keys=("v",),
+        help="Show how the lenses (end of turn, IFD, worst window) are distributed.",
+        label=word("lenses"),
+        works=_ready,
+    ),
+    Key(
         id="reset",
         keys=("r",),
         help="Reset to the thresholds in config.toml.",

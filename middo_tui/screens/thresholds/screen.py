@@ -22,6 +22,7 @@ from middo_tui.keys import tables
 from middo_tui.screens.number import TypeNumber
 from middo_tui.screens.thresholds import wording as words
 from middo_tui.screens.thresholds.keys import FAR, KEYS, NEAR
+from middo_tui.screens.thresholds.lens_shapes import LensShapes
 from middo_tui.screens.thresholds.reading import ThresholdsReading
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
@@ -55,6 +56,15 @@ class ThresholdsScreen(ThresholdsReading):
     def _step(self, to_the_right: float) -> None:
         up = SIGNALS[feed.signals_of(self.axis)[0]].side == "above"
         self._set(self.m[self.axis] + (to_the_right if up else -to_the_right))
+
+    def action_lenses(self) -> None:
+        """The lenses' histograms."""
+        if self._loaded is not None:
+            self.app.push_screen(LensShapes(self.project, self._loaded.round), self._open_lenses)
+
+    def _open_lenses(self, order: Order | None) -> None:
+        if order is not None:
+            self.go("samples", order)
 
     def action_left(self) -> None:
         """A little to the left."""
