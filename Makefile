@@ -37,6 +37,9 @@ check: lint test  ## lint and test: what CI runs, except vLLM
 reference: $(STAMP)  ## write docs/REFERENCE.md from the code
 	$(BIN)/python -m middo_tui.cli.reference > docs/REFERENCE.md
 
+snapshots: $(STAMP)  ## paint the screens' snapshots anew, after you changed a screen
+	$(TEST_THREADS) $(BIN)/pytest tests/middo_tui/screens/snapshots --snapshot-update
+
 # The pages in docs/benchmarks that need neither a GPU nor a model from elsewhere.
 bench: $(STAMP)  ## measure what needs neither a GPU nor a downloaded model
 	$(TEST_THREADS) $(BIN)/python -m benchmarks.app.tui
