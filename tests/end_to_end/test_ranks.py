@@ -13,12 +13,13 @@ import pytest
 from engine.demo.project import create_demo
 from engine.store import read, write
 from engine.store.connect import reader, writer
-from engine.store.rows import CachedLoss, Losses, Neighbourhood, Ratings, Selection
+from engine.store.rows import CachedLoss, Flaw, Lenses, Losses, Neighbourhood, Ratings, Selection
 from middo_tui.feed.view import MARKS
 from tests.support import ROOT, processes
 from tests.support.processes import cli, following, kill, read_until, run_child, status
 
 pytestmark = pytest.mark.slow
+SIGNALS = (CachedLoss, Flaw, Lenses, Losses, Neighbourhood, Ratings, Selection)
 DIAGNOSE = ("score", "judge", "evaluate", "select")
 FLAGS = ("--rounds", "1", "--until", "select", "--auto")
 
@@ -123,6 +124,9 @@ def signals(project: Path) -> dict[type, list[object]]:
     """All signals and what was selected by them."""
     db = reader(project)
     try:
-        return {kind: read.rows(db, kind, 0) for kind in (CachedLoss, Losses, Neighbourhood, Ratings, Selection)}
+        return {
+            kind: read.rows(db, kind, 0)
+            for kind in (CachedLoss, Flaw, Lenses, Losses, Neighbourhood, Ratings, Selection)
+        }
     finally:
         db.close()

@@ -23,7 +23,7 @@ from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.samples.keys import SamplesKeyState
-from middo_tui.screens.samples.sort_menu import BY_NAME
+from middo_tui.screens.samples.sort_menu import BY_NAME, SHOWN
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice, unindexed
@@ -72,6 +72,7 @@ class SamplesReading(Framed):
         super().__init__(project, view)
         self._pages = Pages(project)
         self._order = Order(view.round or 0)
+        self._shown: tuple[str, ...] = SHOWN
         self._search = ""
         self._hits: array[int] = array("q")
         self._pane: bool | None = None  # None: as wide as the screen is
@@ -119,7 +120,7 @@ class SamplesReading(Framed):
         self.state_changed()
 
     def _columns(self) -> tuple[Column[SampleRow], ...]:
-        shown = ["loss_before", "loss_after", "similarity", "quality", "flaw"]
+        shown = [*self._shown]
         if self._order.sort not in (*shown, "seq"):
             shown.append(self._order.sort)
         return (

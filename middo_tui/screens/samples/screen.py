@@ -20,7 +20,7 @@ from middo_tui.screens.line import TypeLine
 from middo_tui.screens.samples.keys import KEYS
 from middo_tui.screens.samples.override_menu import override_menu
 from middo_tui.screens.samples.reading import SamplesReading, SearchDone
-from middo_tui.screens.samples.sort_menu import SortMenu
+from middo_tui.screens.samples.sort_menu import ColumnMenu, SortMenu, toggled
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.sample_pane import SamplePane
 
@@ -99,6 +99,15 @@ class SamplesScreen(SamplesReading):
     def action_turn(self) -> None:
         """The other way round."""
         self._list(replace(self._order, down=not self._order.down))
+
+    def action_columns(self) -> None:
+        """Ask for a column to show or hide."""
+        self.app.push_screen(ColumnMenu(self._shown), self._show_or_hide)
+
+    def _show_or_hide(self, name: str | None) -> None:
+        if name is not None:
+            self._shown = toggled(self._shown, name)
+            self._list(keep=True)
 
     def action_filter(self) -> None:
         """Ask for a filter."""

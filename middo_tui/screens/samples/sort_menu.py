@@ -1,7 +1,8 @@
-"""What to sort the samples by: a list with a letter for each, so that a sort is two keys."""
+"""What to sort the samples by, and which columns to show: a letter for each, so that a choice is two keys."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from middo_tui.feed.orders import RISING
@@ -63,3 +64,22 @@ class SortMenu(LetterMenu):
             "sort",
             [sort.name for sort in SORTS].index(now),
         )
+
+
+SHOWN = ("loss_before", "loss_after", "similarity", "quality", "flaw")
+"""The columns of numbers that are shown at first."""
+
+
+class ColumnMenu(LetterMenu):
+    """Which column to show or hide. Dismisses with a name of ``SORTS``, with None on escape."""
+
+    def __init__(self, shown: Sequence[str]) -> None:
+        """``shown``: the names of the columns that are shown."""
+        columns = [sort for sort in SORTS if sort.name != "seq"]
+        choices = [LetterChoice(c.name, c.letter, c.words, "shown" if c.name in shown else "") for c in columns]
+        super().__init__("Show or hide which column? Press its letter, or Enter.", choices, "show or hide")
+
+
+def toggled(shown: Sequence[str], name: str) -> tuple[str, ...]:
+    """The columns without ``name``, or with it, in the menu's order."""
+    return tuple(sort.name for sort in SORTS if (sort.name in shown) != (sort.name == name))

@@ -17,10 +17,11 @@ from middo_tui.cli.commands import main
 from middo_tui.feed import doubtful
 from middo_tui.feed.rewrite import load
 from middo_tui.feed.sample import read_detail
+from middo_tui.screens.samples.sort_menu import SHOWN, toggled
 from middo_tui.text import flaw_wording
 from middo_tui.text.flaw_wording import verdict
 from middo_tui.text.status import gather
-from middo_tui.widgets.sample_pane import pane_lines
+from middo_tui.widgets.sample_pane import blind_lines, pane_lines
 from middo_tui.widgets.word_diff import laid_out
 from tests.support import tiny
 
@@ -158,3 +159,17 @@ def test_a_rank_is_never_said_to_be_all_samples() -> None:
 def test_what_the_text_alone_shows_has_words() -> None:
     assert tuple(flaw_wording.SIGNS) == text_signs.SIGNS
     assert verdict(1.0, "refusal") == "it refuses"
+
+
+def test_a_column_is_shown_and_hidden_in_the_menus_order() -> None:
+    assert toggled(SHOWN, "ifd") == (*SHOWN, "ifd")
+    assert toggled(("quality", "ifd"), "flaw") == ("quality", "flaw", "ifd")
+    assert toggled(SHOWN, "loss_after") == ("loss_before", "similarity", "quality", "flaw")
+
+
+def test_who_labels_sees_no_marks(made: tiny.Project) -> None:
+    detail = read_detail(made.folder, read.dataset(made.db, 0)[0].id, 0)
+    assert detail is not None
+    text = "\n".join("".join(run.text for run in line) for line in blind_lines(detail, 78))
+    assert "shuffled words" in text
+    assert "{?" not in text

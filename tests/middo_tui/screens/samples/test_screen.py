@@ -173,6 +173,16 @@ async def test_jumps(project: Path) -> None:
         assert f"The filter hides #{seq}. Press esc to clear it." in await type_line(pilot, "colon", f"#{seq}")
 
 
+async def test_columns_are_shown_and_hidden(project: Path) -> None:
+    app = MiddoApp(project)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await press(pilot, "2", "c", "i")
+        text = await press(pilot, "c", "n")
+        head = next(line for line in text.splitlines() if "axes" in line)
+        assert head.split() == ["#", "axes", "base", "tuned", "qual", "flaw", "IFD", "text"]
+        assert "shown" in await press(pilot, "c")
+
+
 async def test_the_sample_under_the_cursor_in_full(project: Path) -> None:
     app = MiddoApp(project)
     async with app.run_test(size=(80, 40)) as pilot:
