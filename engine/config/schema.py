@@ -161,7 +161,7 @@ class Evaluate(_Section, frozen=True):
 class Select(_Section, frozen=True):
     """Which samples are selected: thresholds at mean ± m·sigma, one m per axis, or at the split of a bimodal signal."""
 
-    threshold: Literal["sigma", "mixture"] = "sigma"
+    threshold: Literal["evidence", "sigma", "mixture"] = "sigma"
     m_complexity: float = 1.0
     m_diversity: float = 1.0
     m_quality: float = 1.0
@@ -170,11 +170,17 @@ class Select(_Section, frozen=True):
     parity: Literal["ours", "reference"] = "ours"
     remember: bool = True
     max_share: Share = 0.5
+    new_samples: Share = 0.08
 
     def __post_init__(self) -> None:
         """Check that reference parity uses the sigma rule."""
         if self.parity == "reference" and self.threshold == "mixture":
             raise ValueError('parity = "reference" needs threshold = "sigma"')
+
+    @property
+    def rule(self) -> Literal["evidence", "sigma", "mixture"]:
+        """The rule that holds: the reference has one of its own."""
+        return "sigma" if self.parity == "reference" else self.threshold
 
 
 class Prices(_Section, frozen=True):
@@ -278,6 +284,7 @@ class Merge(_Section, frozen=True):
     """What the next round's dataset looks like."""
 
     size: Literal["fixed", "grow"] = "fixed"
+    flawed: Literal["rewrite", "drop"] = "rewrite"
     order: tuple[Literal["quality", "complexity"], ...] = ("quality", "complexity")
 
 

@@ -59,14 +59,19 @@ def held(cut: float, floor: float | None, side: Side) -> float:
     return max(cut, floor) if side == "above" else min(cut, floor)
 
 
+def side(signal: str) -> Side:
+    """The suboptimal side of a signal; what has no threshold of its own (the flaw score) is so when it is high."""
+    return BY_NAME[signal].side if signal in BY_NAME else "above"
+
+
 def limit(threshold: Threshold) -> float:
     """What a sample must be strictly beyond: the stricter of cut and floor."""
-    return held(threshold.cut, threshold.floor, BY_NAME[threshold.signal].side)
+    return held(threshold.cut, threshold.floor, side(threshold.signal))
 
 
 def away(threshold: Threshold, value: float) -> float:
     """How many sigmas ``value`` lies beyond the limit; negative or 0 where it is not beyond."""
-    sign = 1.0 if BY_NAME[threshold.signal].side == "above" else -1.0
+    sign = 1.0 if side(threshold.signal) == "above" else -1.0
     return sign * (value - limit(threshold)) / (threshold.sigma or 1.0)
 
 

@@ -6,16 +6,19 @@ a *keeper*: the copy or nearest neighbour that it is redundant to, which stays. 
 together: at first nothing is retired beside anything that leaves, replaced samples included; where that does not give
 enough, its nearest neighbour must stay. Samples that the last merge brought are never retired, nor those that a person
 protects. What a person dropped (``engine.store.overrides``) leaves and makes room as well. A rewrite that failed or
-was rejected leaves its original in place.
+was rejected leaves its original in place, unless evidence says that the original is flawed: where the checks or the
+signals refused its rewrite the sample is dropped, as a known flaw must not stay silently, and later rounds bring new
+samples for it. With ``merge.flawed = "drop"`` all samples that complexity or quality selected are.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from engine.selection.survey import by_evidence, target_size
 from engine.stage import Ctx
 from engine.store import prompt_keys
 from engine.store.rows import (
@@ -32,6 +35,7 @@ from engine.store.rows import (
     dump_messages,
     load_messages,
 )
+from engine.verification.text_checks import CODES, NOT_IMPROVED
 
 
 def run(ctx: Ctx) -> None:
@@ -45,8 +49,11 @@ def run(ctx: Ctx) -> None:
     replaced = [s.parent_id for s in born if s.axis != "diversity" and s.parent_id is not None]
     added = len(born) - len(replaced)
     asked = {row.sample_id: row.action for row in ctx.rows(Override)}
-    dropped = [s.id for s in data if asked.get(s.id) == "drop" and s.id not in set(replaced)]
-    room = max(0, added - len(dropped)) if ctx.config.merge.size == "fixed" else 0
+    staying = {s.id for s in data} - set(replaced)
+    by_hand = [s.id for s in data if asked.get(s.id) == "drop" and s.id in staying]
+    bad = [id for id in flawed(ctx, staying - set(by_hand)) if asked.get(id) != "protect"]
+    dropped = [*by_hand, *bad]
+    room = _room(ctx, len(data), added, len(dropped)) if ctx.config.merge.size == "fixed" else 0
     redundant: dict[int, DuplicateOf] = {}
     if room:
         retirable = [s for s in _retirable(ctx, data) if asked.get(s.id) != "protect"]
@@ -54,14 +61,42 @@ def run(ctx: Ctx) -> None:
     merged = [Decision(ctx.round, r.sample_id, r.axis, "merged") for r in accepted]
     refused = [Decision(ctx.round, *key, "rejected", f"evaluation: {reason}") for key, reason in held.items()]
     why = [Retirement(id, ctx.round + 1, kept.reason, kept.id) for id, kept in redundant.items()]
-    why += [Retirement(id, ctx.round + 1, "dropped", id) for id in dropped]
+    why += [Retirement(id, ctx.round + 1, "dropped", id) for id in by_hand]
+    why += [Retirement(id, ctx.round + 1, "flawed", id) for id in bad]
     ctx.replace(born, [*replaced, *redundant, *dropped], [*merged, *refused, *why])
     ctx.save([], done=1)
-    ctx.event(describe(len(data), len(replaced), added, list(redundant.values()), len(dropped)))
+    ctx.event(describe(len(data), len(replaced), added, list(redundant.values()), len(by_hand), len(bad)))
     if held:
         ctx.event(f"{len(held)} accepted rewrites are left out: their prompts are held out", "warning")
     if len(redundant) < room:
         ctx.event(f"only {len(redundant)} samples could be retired for {added} added ones", "warning")
+
+
+def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
+    """The ids ``among`` the dataset's that are dropped for being flawed, in order.
+
+    What a person rejected stays: they have looked at it.
+    """
+    rows = {r.key: r for r in ctx.rows(Rewrite)}
+    selected = [s for s in ctx.rows(Selection) if s.axis != "diversity" and s.sample_id in among]
+    if ctx.config.merge.flawed != "drop":
+        found = ((s, rows.get((s.sample_id, s.axis))) for s in selected)
+        selected = [s for s, row in found if row and row.probe and row.state == "rejected" and _by_machine(row)]
+    return sorted({s.sample_id for s in selected})
+
+
+def _by_machine(row: Rewrite) -> bool:
+    reason = row.reason or ""
+    return reason.partition(":")[0] in (*CODES, NOT_IMPROVED)
+
+
+def _room(ctx: Ctx, size: int, added: int, dropped: int) -> int:
+    """How many samples have to leave for the dataset to keep its size: as many as were added, but for those that took
+    the place of dropped ones.
+    """
+    if not by_evidence(ctx):
+        return max(0, added - dropped)
+    return max(0, min(added, size + added - dropped - target_size(ctx)))
 
 
 def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[tuple[int, str], str]:
@@ -159,16 +194,19 @@ def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, Dup
     return copies, rest
 
 
-def describe(size: int, replaced: int, added: int, retired: Sequence[DuplicateOf], dropped: int = 0) -> str:
+def describe(
+    size: int, replaced: int, added: int, retired: Sequence[DuplicateOf], dropped: int = 0, bad: int = 0
+) -> str:
     """The log line: what changed, why samples left, and the new size."""
     copies = sum(kept.reason == "copy" for kept in retired)
     exact = "1 exact copy" if copies == 1 else f"{copies} exact copies"
     why = f" ({exact}, {len(retired) - copies} nearest to one that stays)" if retired else ""
     samples, ones = "sample" if replaced == 1 else "samples", "one" if len(retired) == 1 else "ones"
-    by_hand = f", {dropped} dropped by hand" if dropped else ""
+    gone = f", {dropped} dropped by hand" if dropped else ""
+    gone += f", {bad} flawed {'one' if bad == 1 else 'ones'} dropped" if bad else ""
     return (
-        f"{replaced} {samples} replaced, {added} added, {len(retired)} redundant {ones} retired{why}{by_hand}:"
-        f" {size} → {size + added - len(retired) - dropped} samples"
+        f"{replaced} {samples} replaced, {added} added, {len(retired)} redundant {ones} retired{why}{gone}:"
+        f" {size} → {size + added - len(retired) - dropped - bad} samples"
     )
 
 

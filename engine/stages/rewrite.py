@@ -25,6 +25,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from engine.backends import Writes, backend
+from engine.selection.probing import Probing
 from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
@@ -45,7 +46,9 @@ def run(ctx: Ctx) -> None:
     job.recover(ctx)
     away = [batch for batch in ctx.rows(TeacherBatch) if batch.pending]
     ctx.begin(2 * len(job.rows), job.settled())
-    if not job.pending() and not away:
+    probing = Probing.begin(ctx, job)
+    job.extend = probing.more if probing else None
+    if not job.more() and not away:
         return
     if job.pending():
         announce(ctx, job)
@@ -61,7 +64,7 @@ def run(ctx: Ctx) -> None:
         meter = Meter(ctx, job)
         meter.loading()
         teacher = open_teacher(ctx)
-        while job.pending():
+        while job.more():
             if not any(_make_next(ctx, job, phase, teacher, meter) for phase in (PROMPT, ANSWER)):
                 give_up(ctx, job, job.pending(), how)
         shutil.rmtree(ctx.workdir(KEPT))
@@ -74,7 +77,7 @@ def _ask_endpoint(ctx: Ctx, job: RewriteJob, away: bool) -> None:
         from engine.teacher import batch as rewrite_batch  # the SDK takes long to load
 
         rewrite_batch.through_batches(ctx, job)
-    if not ctx.config.teacher.batch and job.pending():
+    if not ctx.config.teacher.batch and job.more():
         from engine.teacher import stream
 
         stream.through_endpoint(ctx, job)
@@ -112,8 +115,9 @@ def _make_next(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: 
     # Towards a cap every call of a piece counts as its worst until it is made: large pieces would leave much unused.
     size = how.batch_size * (1 if how.budget_tokens or how.budget_cost else PLANNED)
     rows = job.all()
-    for draw, attempt in itertools.product(sorted({row.draw for row in rows}), range(1, how.attempts + 1)):
-        planned = pool([row for row in rows if row.draw == draw], phase, attempt)
+    waves = sorted({(row.draw, row.batch) for row in rows})
+    for wave, attempt in itertools.product(waves, range(1, how.attempts + 1)):
+        planned = pool([row for row in rows if (row.draw, row.batch) == wave], phase, attempt)
         for piece in _pieces(planned, size):
             left = [row for row in piece if phase.tries(row) < attempt]
             if left:

@@ -20,8 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from engine.selection import choose
+from engine.errors import StageError
+from engine.selection import choose, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
+from engine.selection.survey import by_evidence, survey
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
 from engine.store.rows import (
@@ -44,6 +46,9 @@ from engine.teacher.job import RewriteJob
 def run(ctx: Ctx) -> None:
     """Write this round's thresholds, selections and pending rewrites in one transaction."""
     ctx.begin(1)
+    if by_evidence(ctx):
+        _begin_evidence(ctx)
+        return
     data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
     settings = ctx.config.select
@@ -70,6 +75,30 @@ def run(ctx: Ctx) -> None:
         ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := choose.verdict(t))):
         ctx.event(text)
+
+
+def _begin_evidence(ctx: Ctx) -> None:
+    """Nothing is selected yet: the first batch of samples that the teacher is asked about, and what the signals are
+    compared with when a rewrite is verified.
+    """
+    found = survey(ctx)
+    if not np.isfinite(found.scores).any():
+        raise StageError(
+            f"round {ctx.round} has no flaw scores: it was scored by an older version. Run with --redo score."
+        )
+    values = gather(list(ctx.dataset()), ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
+    thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
+    probes = probing.first(ctx, found)
+    ctx.save([*thresholds.values(), *probes], done=1)
+    project(ctx, RewriteJob.begin(ctx))
+    for name in (s.name for s in SIGNALS if s.name not in thresholds):
+        ctx.event(f"no sample has {name}", "warning")
+    ctx.event(
+        f"the teacher is asked about the samples that look most flawed, {len(found.order):,} of {len(found.ids):,}, in"
+        " batches until it no longer pays"
+        if len(found.order)
+        else "no sample is asked about: earlier rounds asked about all that pay"
+    )
 
 
 def writable(picks: Picks, data: Sequence[Sample]) -> tuple[Picks, Counter[str]]:

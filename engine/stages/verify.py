@@ -92,7 +92,8 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
         original = Exchange(one.sample.prompt, one.sample.response)
         found = text_checks.inspect(one.exchange, original, limits)
         found = found or held_out_prompt(one.new, items) or text_checks.evaluation_overlap(one.exchange, held, known)
-        found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), places)
+        if not one.row.probe or one.row.draw:  # else the prompt has been in the dataset all along
+            found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), places)
         if found:
             out[one.key] = found
         else:

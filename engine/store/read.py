@@ -120,7 +120,12 @@ def overlap(db: sqlite3.Connection, round: int) -> int:
     return int(db.execute(sql, {"round": round}).fetchone()[0])
 
 
-RETIRED_AS = {"copy": "redundant: exact copy of #{}", "near": "redundant: nearest to #{}", "dropped": "dropped by hand"}
+RETIRED_AS = {
+    "copy": "redundant: exact copy of #{}",
+    "near": "redundant: nearest to #{}",
+    "dropped": "dropped by hand",
+    "flawed": "flawed, and its rewrite was refused",
+}
 
 
 def why_retired(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, str]:
@@ -265,10 +270,22 @@ def selected(db: sqlite3.Connection, round: int) -> dict[str, int]:
     return {axis: int(found.get(axis, 0)) for axis in AXES}
 
 
+def evidence(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
+    """What the answers of a round said about flaws (``engine.selection.probing``); None where nobody asked.
+
+    Keys: ``verdict`` (words), ``stopped`` (why; absent while it goes on), ``calls``, ``flawed``, ``kept`` (false alarms
+    and random samples), ``share`` (of the dataset: about, from, to), ``control`` (random samples that look fine, and of
+    them those whose answer differs), ``batches``, ``samples``.
+    """
+    row = db.execute("SELECT detail FROM threshold WHERE round=? AND rule='evidence'", (round,)).fetchone()
+    return None if row is None else dict(json.loads(row[0]))
+
+
 def rewrites(db: sqlite3.Connection, round: int) -> dict[str, dict[str, int]]:
-    """Rewrites by axis and state (merged counts as accepted)."""
+    """Rewrites by axis and state (merged counts as accepted), without answers that changed nothing."""
     out: dict[str, dict[str, int]] = {axis: {} for axis in AXES}
-    found = db.execute("SELECT axis, state, count(*) AS n FROM rewrite WHERE round=? GROUP BY axis, state", (round,))
+    sql = "SELECT axis, state, count(*) AS n FROM rewrite WHERE round=? AND state<>'kept' GROUP BY axis, state"
+    found = db.execute(sql, (round,))
     for row in found:
         state = "accepted" if row["state"] == "merged" else row["state"]
         out[row["axis"]][state] = out[row["axis"]].get(state, 0) + row["n"]

@@ -217,7 +217,7 @@ class Threshold(Row, frozen=True):
     detail: str | None = None
 
 
-RewriteState = Literal["owed", "prompted", "proposed", "failed", "rejected", "accepted", "merged"]
+RewriteState = Literal["owed", "prompted", "proposed", "failed", "kept", "rejected", "accepted", "merged"]
 
 
 class Rewrite(Row, frozen=True):
@@ -227,6 +227,9 @@ class Rewrite(Row, frozen=True):
     (malformed replies up to the attempt limit; ``raw`` keeps the last one). ``merged`` after the merge.
     ``messages`` is the new conversation (canonical JSON) once proposed. ``attempts`` counts the calls for the prompt,
     ``answer_attempts`` those for the answer. ``original`` is the teacher's conversation, when a person has edited it.
+    ``probe``: its prompt is the sample's own, and its state becomes ``kept`` when the answer agrees with the sample's
+    (``agreement``: how alike they are); ``control``: the sample was drawn at random. ``batch`` numbers what is added to
+    a round while its rewrites are made.
     ``draw`` numbers the waves in which a person sends rewrites back to the teacher; 0 is the round's own. The column
     ``note`` is a person's alone and no part of this row, so that no stage can write over it.
     """
@@ -249,6 +252,10 @@ class Rewrite(Row, frozen=True):
     answer_attempts: int = 0
     original: str | None = None
     draw: int = 0
+    probe: bool = False
+    control: bool = False
+    batch: int = 0
+    agreement: float | None = None
 
     @property
     def key(self) -> tuple[int, str]:
@@ -317,7 +324,7 @@ class Override(Row, frozen=True):
 
 class Retirement(Row, frozen=True):
     """Why a sample left the dataset before ``round``, and which one stays for it: an exact ``copy``, or its ``near``est
-    neighbour. A sample that a person ``dropped`` has itself for ``kept``.
+    neighbour. A sample that a person ``dropped`` has itself for ``kept``, and so has one that is ``flawed``.
     """
 
     TABLE: ClassVar[str] = "retirement"

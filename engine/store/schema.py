@@ -198,6 +198,13 @@ def m024_decisions_by_sample(db: Database) -> None:
     db.conn.execute("CREATE INDEX decision_by_sample ON decision(sample_id)")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m025_probes(db: Database) -> None:
+    """What the teacher answers to the prompts of samples that look flawed, and of random ones."""
+    for statement in PROBES:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -411,4 +418,13 @@ LENSES = (
         f"CREATE INDEX signal_by_{name} ON signal(round, {name})"
         for name in ("end_of_turn", "ifd", "worst_window", "flaw")
     ),
+)
+
+PROBES = (
+    # The teacher's answer to a sample's own prompt; a random sample; what was added while the rewrites were made; how
+    # alike the answer is to the sample's.
+    "ALTER TABLE rewrite ADD COLUMN probe INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rewrite ADD COLUMN control INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rewrite ADD COLUMN batch INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rewrite ADD COLUMN agreement REAL",
 )

@@ -253,6 +253,11 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         "DELETE FROM question WHERE round=?",
     ),
     "rewrite": (
+        # What came of the answers so far: the stage begins with the first batch again.
+        "DELETE FROM selection WHERE round=?1"
+        " AND EXISTS (SELECT 1 FROM threshold WHERE threshold.round=?1 AND rule='evidence')",
+        "DELETE FROM rewrite WHERE round=? AND (probe OR batch)",
+        "UPDATE threshold SET cut=9e999, detail=json_remove(detail, '$.stopped') WHERE round=? AND rule='evidence'",
         "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, "
         "raw=NULL, reason=NULL,"
         " tokens_in=0, tokens_out=0, cost=0, original=NULL, draw=0 WHERE round=?",

@@ -139,7 +139,10 @@ class BatchRunner:
                 self.give_away()
                 looks = 0
             if not self.books.flights:
-                return
+                if not (self.gives and self.job.more()):
+                    return
+                self.fresh = True
+                continue
             if not self.look():
                 self.client.rest(min(LONGEST_POLL_S, FIRST_POLL_S * GROWTH**looks))
                 looks += 1

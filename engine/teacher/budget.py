@@ -60,7 +60,12 @@ def projected(ctx: Ctx, job: RewriteJob) -> Projected:
     tokens = list(known.values())
     mean = sum(prompt for prompt, _ in tokens) / max(1, len(tokens))
     pending = dict.fromkeys(AXES, PendingRewrites(0, 0, 0))
+    calls = tokens_in = tokens_out = 0.0
     for row in job.all():
+        if row.probe and not row.draw:  # one call: the answer to the sample's own prompt
+            need = expected_answer(job, row)
+            calls, tokens_in, tokens_out = calls + 1, tokens_in + need[0], tokens_out + need[1]
+            continue
         one, (prompt, response) = pending[axis_of(row)], known.get(row.sample_id, (0, 0))
         pending[axis_of(row)] = PendingRewrites(one.rewrites + 1, one.prompt + prompt, one.response + response)
     sent = forecast.requests(mean, ctx.config, ctx.project, _examples(ctx, known))
@@ -68,10 +73,10 @@ def projected(ctx: Ctx, job: RewriteJob) -> Projected:
     return Projected(
         round=ctx.round,
         rewrites=len(job.rows),
-        calls=made.calls,
-        tokens_in=made.tokens_in,
-        tokens_out=made.tokens_out,
-        cost=made.cost,
+        calls=made.calls + round(calls),
+        tokens_in=made.tokens_in + round(tokens_in),
+        tokens_out=made.tokens_out + round(tokens_out),
+        cost=made.cost + cost(tokens_in, tokens_out, how.price),
         cap_tokens=how.budget_tokens,
         cap_cost=how.budget_cost,
         sent_to=how.sent_to,

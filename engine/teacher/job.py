@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from pathlib import Path
@@ -63,7 +63,8 @@ class RewriteJob:
     ``tokens``, ``money``: what the round's calls took so far, also those for rewrites that were thrown away since.
     ``unheard``: it is not known yet whether the teacher gets replies into the form;
     ``heard``: the replies that were looked at for that. ``checks``: what new prompts are held against, once one is
-    there; ``numbers``: the rewrites' places, by which it knows theirs.
+    there; ``numbers``: the rewrites' places, by which it knows theirs. ``extend`` adds rewrites that follow from those
+    that are made, and tells whether there are any (None: there are no such).
     """
 
     rows: dict[Key, Rewrite]
@@ -76,6 +77,7 @@ class RewriteJob:
     heard: set[object] = field(default_factory=set)
     checks: NewPrompts | None = None
     numbers: dict[Key, int] = field(default_factory=dict)
+    extend: Callable[[], bool] | None = None
 
     @classmethod
     def begin(cls, ctx: Ctx) -> RewriteJob:
@@ -112,6 +114,21 @@ class RewriteJob:
     def settled(self) -> int:
         """Units of progress: prompts and answers that are there or given up."""
         return sum((r.state != "owed") + (r.state not in ("owed", "prompted")) for r in self.all())
+
+    def more(self) -> bool:
+        """Whether calls are pending, after ``extend`` has added what follows from those that were made."""
+        return bool(self.pending()) or (self.extend is not None and self.extend())
+
+    def add(self, ctx: Ctx, rows: Sequence[Rewrite]) -> None:
+        """More rewrites of the round, in the order that a resumed run finds them in."""
+        cores = {r.sample_id for r in rows}
+        data, near = ctx.dataset(), [n for n in ctx.rows(Neighbourhood) if n.sample_id in cores]
+        hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
+        self.samples |= {s.id: s for s in data.take(sorted((cores | hints) - self.samples.keys()))}
+        self.hints |= {n.sample_id: hint_text(n, self.samples) for n in near}
+        every = [*self.rows.values(), *rows]
+        every.sort(key=lambda r: (AXES.index(r.axis), self.samples[r.sample_id].seq))
+        self.rows = {r.key: r for r in every}
 
     def update(self, rows: Iterable[Rewrite]) -> None:
         """Take the new versions of some rows."""
@@ -202,7 +219,7 @@ class RewriteJob:
         turns = (*context(sample, row.axis), Message("user", prompt), Message("assistant", ""))
         found = self.checks.refuse(replace(sample, messages=turns), sample, row.axis)
         if found is None:
-            self.checks.add(self.numbers[row.key], prompt)
+            self.checks.add(self.numbers.setdefault(row.key, len(self.numbers)), prompt)
         return found
 
     def expected_reply(self, how: configs.Teacher) -> float:
@@ -222,7 +239,9 @@ class RewriteJob:
         """The next call for ``row`` alone; its seed depends on the row, not on what else is in flight."""
         how, attempt = ctx.config.teacher, phase.tries(row) + 1
         seed = batches.seed(ctx.config.project.seed, ctx.round, phase.name, *row.key, attempt, row.draw)
-        temperature = how.temperature if how.temperature or (attempt == 1 and not row.draw) else RETRY_TEMPERATURE
+        # Greedily, a brand-new prompt is the same for all samples of a kind: it is drawn.
+        greedy = attempt == 1 and not row.draw and not (phase is PROMPT and row.batch)
+        temperature = how.temperature if how.temperature or greedy else RETRY_TEMPERATURE
         return Call(row.key, self.chat(phase, row), how.max_new_tokens, temperature, how.top_p, seed)
 
 

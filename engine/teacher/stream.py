@@ -117,6 +117,8 @@ class _Stream:
                 state = self.job.rows[self.waiting[0]].state
                 give_up(self.ctx, self.job, [row for row in self.job.pending() if row.state == state], self.how)
                 self.waiting = deque(row.key for row in self.job.pending())
+            elif self.job.more():
+                self.waiting = deque(row.key for row in self.job.pending())
             else:
                 return
 

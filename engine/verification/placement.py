@@ -122,7 +122,8 @@ class Beside:
         but = {s.id for s in sources}
         shares = [self.topics.share(_exchange(s), one.exchange, but) for s in sources]
         known = [share for share in shares if share is not None]
-        return Placed(similarity, self._usual if added else None, max(known, default=None))
+        usual = self._usual if added and not one.row.batch else None  # by evidence, they go where the loss is high
+        return Placed(similarity, usual, max(known, default=None))
 
 
 def _exchange(sample: Sample) -> Exchange:

@@ -20,6 +20,15 @@ NEAR = 0.9
 SHINGLE = 3
 
 
+CODES = (
+    "control", "duplicate", "empty", "evaluation", "loop", "refusal", "scaffolding", "too_short", "unchanged",
+    "unmeasured",
+)  # fmt: skip
+"""All codes of a ``Rejection``."""
+NOT_IMPROVED = "not improved"
+"""What a verdict begins with that is not better than the original."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """Why a rewrite may not be merged: a code that never changes and a sentence for a person."""

@@ -99,7 +99,7 @@ ALIASES = {
 STATES = {
     "pending": ("owed", "prompted"),
     "undecided": ("proposed",),
-    **{state: (state,) for state in ("failed", "rejected", "accepted", "merged")},
+    **{state: (state,) for state in ("failed", "kept", "rejected", "accepted", "merged")},
 }
 """What a person writes for the states of a rewrite; the stored words are read as well."""
 STORED_STATES = frozenset({"owed", "prompted", "proposed"})

@@ -150,6 +150,7 @@ WORDS = {
     "accepted": "r.state IN ('accepted', 'merged')",
     "rejected": "r.state='rejected'",
     "failed": "r.state='failed'",
+    "kept": "r.state='kept'",
     **dict.fromkeys(("pending", "owed"), "r.state IN ('owed', 'prompted')"),
     **dict.fromkeys(("improved", "better"), "r.improved=1"),
     "worse": "r.improved=0",
@@ -163,6 +164,8 @@ WORDS = {
 def where(filter: str) -> tuple[str, dict[str, str]]:
     """A filter line as SQL and its values: all words must hold."""
     parts, values = ["r.round=:round"], {}
+    if "kept" not in filter.lower().split():
+        parts.append("r.state<>'kept'")
     for at, word in enumerate(filter.lower().split()):
         if word in WORDS:
             parts.append(WORDS[word])
@@ -238,7 +241,7 @@ def _counts(db: sqlite3.Connection, round: int) -> ReviewCounts:
     names = {"proposed": "open", "merged": "accepted", "owed": "pending", "prompted": "pending"}
     sql = (
         f"SELECT state, {_EDITED} AS edited, verdict IS NULL AND messages IS NOT NULL AS unchecked, count(*) AS n"  # noqa: S608
-        " FROM rewrite r WHERE round=? GROUP BY 1, 2, 3"
+        " FROM rewrite r WHERE round=? AND state<>'kept' GROUP BY 1, 2, 3"
     )
     for row in db.execute(sql, (round,)):
         name = names.get(row["state"], row["state"])

@@ -201,11 +201,13 @@ def _looks_wrong(row: sqlite3.Row, sample: Sample, signal: sqlite3.Row | None) -
 def _why(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None) -> str:
     """The signals beyond their cuts, and for quality the six ratings."""
     found = db.execute("SELECT * FROM threshold WHERE round=? AND axis=?", (row["round"], row["axis"])).fetchall()
+    if row["probe"]:  # the flaw score alone selects, whatever the axis
+        found = db.execute("SELECT * FROM threshold WHERE round=? AND rule='evidence'", (row["round"],)).fetchall()
     parts = []
     for mark in found:
         value = None if signal is None else signal[mark["signal"]]
         if value is not None:
-            sign = ">" if mark["signal"].startswith("loss") else "<"
+            sign = ">" if mark["signal"].startswith(("loss", "flaw")) else "<"
             title = SIGNALS[mark["signal"]].title if mark["signal"] in SIGNALS else mark["signal"]
             parts.append(f"{title} {value:.3f} {sign} threshold {mark['cut']:.3f}")
     text = " · ".join(parts)

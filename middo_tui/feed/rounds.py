@@ -82,7 +82,8 @@ class TeacherUsage(Struct, frozen=True):
 class RoundDetail(Struct, frozen=True):
     """Everything about one round but its distributions. ``state``: of the loop's words, done when every stage is.
 
-    ``merged``: what it made is the next round's dataset. ``size``: samples of its dataset.
+    ``evidence``: what the teacher's answers say of flaws; empty where thresholds select. ``merged``: what it made is
+    the next round's dataset. ``size``: samples of its dataset.
     """
 
     round: int
@@ -99,6 +100,7 @@ class RoundDetail(Struct, frozen=True):
     clusters: tuple[ClusterView, ...]
     noise: int
     settings: Settings
+    evidence: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -252,7 +254,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundDetail:
     stages = tuple(_stage(held.get(name, Job(number, name))) for name in stages_of(closing))
     state, stage = _state(stages)
     asked = teacher.asked(db, number)
-    clusters = _clusters(db, number)
+    clusters, evidence = _clusters(db, number), read.evidence(db, number)
     return RoundDetail(
         round=number,
         size=read.size(db, number),
@@ -261,13 +263,14 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundDetail:
         stage=stage,
         merged="merge" in held and held["merge"].state == "done",
         axes=() if closing else _axes(db, number),
-        cuts=tuple(read.rows(db, Threshold, number)),
+        cuts=() if evidence else tuple(read.rows(db, Threshold, number)),
         scores=tuple(_clean(one) for one in _changes(db, number)),
         stages=stages,
         teacher=TeacherUsage(asked["calls"], asked["tokens_in"], asked["tokens_out"], asked["cost"]),
         clusters=tuple(one for one in clusters if one.cluster != NOISE),
         noise=sum(one.size for one in clusters if one.cluster == NOISE) or _noise(db, number, bool(clusters)),
         settings=settings(row["config"] if row else ""),
+        evidence=guard.one_line(str(evidence.get("verdict", "the answers are still coming"))) if evidence else "",
     )
 
 

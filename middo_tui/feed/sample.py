@@ -42,12 +42,15 @@ class Neighbour(Struct, frozen=True):
 
 
 class SelectionReason(Struct, frozen=True):
-    """Why a sample was selected: its value beyond the threshold that held. ``below``: small values are selected."""
+    """Why a sample was selected: its value beyond the threshold that held. ``below``: small values are selected.
+    ``flaw``: the value is the flaw score.
+    """
 
     axis: str
     value: float
     threshold: float
     below: bool
+    flaw: bool = False
 
 
 class Written(Struct, frozen=True):
@@ -198,9 +201,12 @@ def _near(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[Neighbour, ...]:
 
 def _chosen(db: sqlite3.Connection, id: int, round: int) -> tuple[SelectionReason, ...]:
     sql = "SELECT axis, value, threshold FROM selection WHERE round=? AND sample_id=? ORDER BY axis"
-    return tuple(
-        SelectionReason(axis, value, cut, axis != "complexity") for axis, value, cut in db.execute(sql, (round, id))
-    )
+    evidence = read.evidence(db, round) is not None
+    out = []
+    for axis, value, cut in db.execute(sql, (round, id)):
+        flaw = evidence and axis != "diversity"
+        out.append(SelectionReason(axis, value, cut, axis != "complexity" and not flaw, flaw))
+    return tuple(out)
 
 
 def _rewrites(db: sqlite3.Connection, id: int) -> tuple[Written, ...]:

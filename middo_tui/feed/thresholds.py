@@ -89,7 +89,7 @@ class RoundState(Struct, frozen=True):
     def made_with(self, m: Mapping[Axis, float], rule: str) -> bool:
         """Whether the stored selection was made with these cuts."""
         if not self.selected or any(t.rule != rule for t in self.stored):
-            return False
+            return False  # also where evidence selected
         return rule == "mixture" or all(t.m == m[axis] for t in self.stored for axis in AXES if t.axis == axis)
 
 
@@ -130,7 +130,7 @@ def load(project: Path, round: int) -> ThresholdRound:
 
     preview = Preview.load(project, round)
     bins = {name: None if name in preview.missing else _bins(preview, name) for name in SIGNALS}
-    preview.thresholds(preview.configured, preview.config.select.threshold)  # a mixture is looked for here, once
+    preview.thresholds(preview.configured, rule_of(preview.config))  # a mixture is looked for here, once
     return ThresholdRound(round, preview, preview.config, standing(project, round), bins)
 
 
@@ -180,8 +180,8 @@ def _standing(db: sqlite3.Connection, round: int) -> RoundState:
 
 
 def verdicts(stored: Iterable[Threshold]) -> dict[str, str]:
-    """What the mixture rule said, by signal, where a stored selection was made by it. Clean."""
-    found = ((t.signal, json.loads(t.detail)) for t in stored if t.rule == "mixture" and t.detail)
+    """What the mixture rule, or evidence, said, by signal, where a stored selection was made by it. Clean."""
+    found = ((t.signal, json.loads(t.detail)) for t in stored if t.rule in ("mixture", "evidence") and t.detail)
     return {signal: guard.one_line(str(detail.get("verdict", ""))) for signal, detail in found}
 
 
@@ -256,6 +256,11 @@ def configured(config: Config) -> dict[Axis, float]:
     """The m of every axis."""
     select = config.select
     return {"complexity": select.m_complexity, "diversity": select.m_diversity, "quality": select.m_quality}
+
+
+def rule_of(config: Config) -> Rule:
+    """The rule whose thresholds are shown: by evidence there are none, and sigma's are shown for comparison."""
+    return "mixture" if config.select.rule == "mixture" else "sigma"
 
 
 def same_but_cuts(a: Config, b: Config) -> bool:

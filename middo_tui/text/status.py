@@ -128,6 +128,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
         "closing": closing,
         "size": read.size(db, number),
         "selected": read.selected(db, number),
+        "evidence": read.evidence(db, number),
         "rewrites": {state: sum(by_axis[axis].get(state, 0) for axis in AXES) for state in COUNTED},
         "rewrites_by_axis": {
             axis: {

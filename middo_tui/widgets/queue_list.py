@@ -15,6 +15,7 @@ MARKS = {
     "merged": ("✔", "dim"),
     "rejected": ("✘", "error"),
     "failed": ("!", "warn"),
+    "kept": ("=", "dim"),
     "owed": ("↻", "decide"),
     "prompted": ("↻", "decide"),
 }

@@ -84,7 +84,8 @@ def _why(detail: SampleDetail, width: int) -> Iterator[Line]:
     names = {"complexity": "tuned loss", "diversity": "similarity", "quality": "quality"}
     for chosen in detail.chosen:
         sign = "<" if chosen.below else ">"
-        text = f"selected: {names[chosen.axis]} {chosen.value:.3f} {sign} {chosen.threshold:.3f}"
+        name = "flaw score" if chosen.flaw else names[chosen.axis]
+        text = f"selected: {name} {chosen.value:.3f} {sign} {chosen.threshold:.3f}"
         yield (Run(f" {LETTERS[chosen.axis]} ", chosen.axis), Run(guard.fit(text, width - 2).rstrip()))
 
 

@@ -38,6 +38,7 @@ MARKS_OF_STATES = {
     "prompted": "·",
     "proposed": "?",
     "failed": "!",
+    "kept": "=",
     "rejected": "✘",
     "accepted": "✔",
     "merged": "✔",

@@ -169,7 +169,7 @@ class ThresholdsReading(Framed):
         moved = keep and self._moved()
         self._config = config
         if not moved:
-            self.m, self.rule = feed.configured(config), config.select.threshold
+            self.m, self.rule = feed.configured(config), feed.rule_of(config)
 
     def _take_before(self, bins: Mapping[str, Bins]) -> None:
         self._before = bins
@@ -284,7 +284,7 @@ class ThresholdsReading(Framed):
     def _moved(self) -> bool:
         if self._config is None:
             return False
-        if self.rule != self._config.select.threshold:
+        if self.rule != feed.rule_of(self._config):
             return True
         return self.rule == "sigma" and self.m != feed.configured(self._config)
 
@@ -328,8 +328,10 @@ class ThresholdsReading(Framed):
         if self._seeking:
             return Notice("Looking for a bimodal split …", "dim")
         odd = words.missing(self._loaded.preview.missing) or words.flat(self._marks(), self.axis)
-        state = self.state()
-        verdict = feed.verdicts(self._standing.stored).get(feed.signals_of(self.axis)[0], "")
+        state, said = self.state(), feed.verdicts(self._standing.stored)
+        if self._config is not None and self._config.select.rule == "evidence" and not state.moved:
+            return words.by_evidence(said.get("flaw", ""))
+        verdict = said.get(feed.signals_of(self.axis)[0], "")
         usual = words.standing(self._standing, state.moved, state.unlike, verdict, self.rule)
         return Notice(f"{odd} {usual.text}", usual.role) if odd else usual
 

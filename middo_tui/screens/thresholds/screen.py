@@ -113,7 +113,7 @@ class ThresholdsScreen(ThresholdsReading):
     def action_reset(self) -> None:
         """As config.toml has it."""
         if self._config is not None:
-            self.m, self.rule = feed.configured(self._config), self._config.select.threshold
+            self.m, self.rule = feed.configured(self._config), feed.rule_of(self._config)
             self._shown_notice = None
             self._paint_all()
 

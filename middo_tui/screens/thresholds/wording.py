@@ -110,6 +110,12 @@ def standing(where: RoundState, moved: bool, unlike: bool, verdict: str, rule: s
     return Notice(f"These are the thresholds in config.toml{': ' + said if said else ''}.", "dim")
 
 
+def by_evidence(verdict: str) -> Notice:
+    """What selects instead of thresholds, and what the shown ones are for."""
+    said = f"By evidence: {verdict}." if verdict else "The teacher's answers select (threshold = evidence)."
+    return Notice(f"{said} For comparison, the sigma rule; {press('thresholds.apply')} switches to it.", "dim")
+
+
 def beyond(marks: Sequence[Threshold]) -> str:
     """The selected side of these marks as a filter of the Samples screen, exact to the last digit."""
     parts = []

@@ -1,0 +1,280 @@
+"""Asks the teacher about samples that look flawed, in batches, worst first, until it no longer pays; then has new
+samples written where the model is weak.
+
+A probe is a rewrite whose prompt is the sample's own: it waits for its answer from the start. Where the answer agrees
+with the sample's (``engine.selection.agreement``) it was a false alarm: the rewrite is ``kept``, and so is the sample.
+Where it disagrees, the rewrite is the sample's prompt with the teacher's answer, for one call. A control group of
+random samples is hidden in the batches; what looks fine of it tells how often answers differ by chance, and is kept
+whatever the answer. When to end is in ``engine.selection.evidence``.
+
+The calls that are left go to new samples, at most as many as flaws were found, in all rounds together, and at most
+``select.new_samples`` of the dataset in a round, beside what earlier rounds dropped.
+
+What comes next follows from the rows that are there: each step is saved whole, with the rows that the next one needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field as field_of
+from typing import NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from engine.selection import evidence
+from engine.selection.agreement import Bounds, similarity
+from engine.selection.evidence import FlawedShare, Tally, tally
+from engine.selection.survey import RULE, SIGNAL, Survey, by_evidence, survey
+from engine.signals import axes
+from engine.stage import Ctx
+from engine.store.rows import Rewrite, Row, Selection, Threshold
+from engine.teacher.budget import EXHAUSTED
+from engine.teacher.job import RewriteJob
+
+WAVES = 4
+"""How often new samples are asked for again in place of those that came to nothing."""
+AGREES = "false alarm: the teacher's answer agrees"
+FINE = "a random check: it looks fine, and the teacher's answer differs"
+
+
+def first(ctx: Ctx, found: Survey) -> list[Row]:
+    """What the select stage writes: the first batch, and a threshold that nobody is beyond yet."""
+    away = ctx.config.teacher.batch
+    return [_threshold(ctx, found, float("inf"), {"samples": len(found.ids)}), *_batch(ctx, found, set(), 0, away)]
+
+
+def _batch(ctx: Ctx, found: Survey, asked: set[int], number: int, away: bool) -> list[Rewrite]:
+    """The probes of batch ``number``: the worst of those not ``asked`` about, and random ones."""
+    size = evidence.batch_size(number, len(found.ids), away)
+    worst = [int(i) for i in found.order if found.ids[i] not in asked][:size]
+    if not worst:
+        return []
+    taken = asked | {found.ids[i] for i in worst}
+    drawn = [int(i) for i in found.drawn(ctx.config.project.seed, ctx.round) if found.ids[i] not in taken]
+    places = [(i, False) for i in worst] + [(i, True) for i in drawn[: evidence.controls(number, size)]]
+    prompts = {s.id: s.prompt for s in ctx.dataset().take(sorted(found.ids[i] for i, _ in places))}
+    return [
+        Rewrite(
+            ctx.round,
+            found.ids[i],
+            found.axis(i),
+            "prompted",
+            prompt=prompts[found.ids[i]],
+            probe=True,
+            control=control,
+            batch=number,
+        )
+        for i, control in places
+    ]
+
+
+def _threshold(ctx: Ctx, found: Survey, cut: float, detail: dict[str, object]) -> Threshold:
+    known = found.scores[np.isfinite(found.scores)]
+    mean, sigma = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
+    m = (cut - mean) / (sigma or 1.0)
+    return Threshold(ctx.round, SIGNAL, "quality", mean, sigma, m, cut, None, rule=RULE, detail=json.dumps(detail))
+
+
+class End(NamedTuple):
+    """Why the asking is over, in words. ``settled``: what was not asked about looks too good to be worth a call."""
+
+    why: str
+    settled: bool
+
+
+@dataclass(slots=True)
+class Probing:
+    """The evidence of a round as it grows. ``ended``: the asking is over."""
+
+    ctx: Ctx
+    job: RewriteJob
+    found: Survey
+    ended: bool
+    place: dict[int, int] = field_of(default_factory=dict)
+
+    @classmethod
+    def begin(cls, ctx: Ctx, job: RewriteJob) -> Probing | None:
+        """Take up what is there; None where the round does not select by evidence."""
+        if not by_evidence(ctx):
+            return None
+        found = survey(ctx)
+        marks = [t for t in ctx.rows(Threshold) if t.signal == SIGNAL]
+        ended = any("stopped" in json.loads(t.detail or "{}") for t in marks)
+        return cls(ctx, job, found, ended, {id: i for i, id in enumerate(found.ids)})
+
+    def more(self) -> bool:
+        """Whether calls are owed, after the next ones are added to the job where none are."""
+        if self.job.pending():
+            return True
+        if not self.ended:
+            if self._ask_on():
+                return True
+            self.ended = True
+        return self._grow()
+
+    # ------------------------------------------------------------------------------------------------- evidence
+
+    @property
+    def probes(self) -> list[Rewrite]:
+        """The rewrites that are the teacher's answers to samples' own prompts, but those that a person sent back."""
+        return [row for row in self.job.all() if row.probe and not row.draw]
+
+    def score(self, row: Rewrite) -> float:
+        """The flaw score of a rewrite's sample."""
+        return float(self.found.scores[self.place[row.sample_id]])
+
+    def _ask_on(self) -> bool:
+        """Look at what came back, and add the next batch or end the asking; whether there is a next batch."""
+        compared = self._compared()
+        self.job.update(compared)
+        number = max((row.batch for row in self.probes), default=-1)
+        end = self._ends(number) if number >= 0 else None
+        asked = {row.sample_id for row in self.probes}
+        fresh = [] if end else _batch(self.ctx, self.found, asked, number + 1, self.ctx.config.teacher.batch)
+        if fresh:
+            self.job.add(self.ctx, fresh)
+            self._save([*compared, *fresh])
+            return True
+        self._save([*compared, *self._end(end or End("every sample that may be asked about was", settled=True))])
+        return False
+
+    def _compared(self) -> list[Rewrite]:
+        """The probes whose answers were not looked at yet, each with how alike the two answers are."""
+        bounds = Bounds.of([(self._original(row), row.response or "") for row in self._fine() if not row.batch])
+        out = []
+        for row in self.probes:
+            if row.state != "proposed" or row.agreement is not None:
+                continue
+            alike = similarity(self._original(row), row.response or "")
+            row = replace(row, agreement=alike)
+            agrees = bounds.agree(self._original(row), alike)
+            out.append(replace(row, state="kept", messages=None, reason=AGREES) if agrees else row)
+        return out
+
+    def _original(self, row: Rewrite) -> str:
+        return self.job.samples[row.sample_id].response
+
+    def _fine(self) -> list[Rewrite]:
+        """Of the control group, answered, what looks fine."""
+        return [r for r in self.probes if r.control and _answered(r) and self.score(r) < self.found.median]
+
+    def _tally(self, rows: Sequence[Rewrite]) -> Tally:
+        return tally([row.reason != AGREES for row in rows if _answered(row)])
+
+    def _ends(self, number: int) -> End | None:
+        """Why no batch follows batch ``number``; None: one does."""
+        if any(row.reason == EXHAUSTED for row in self.probes):
+            return End("the teacher's budget is exhausted", settled=False)
+        if len(self._flawed()) >= axes.most(self.ctx.config.select, len(self.found.ids)):
+            return End(f"more than select.max_share = {self.ctx.config.select.max_share:g} is flawed", settled=False)
+        batch = self._batch_tally(number)
+        if evidence.pays(batch, self._tally(self._fine())):
+            return None
+        repairs = "1 repair" if batch.differ == 1 else f"{batch.differ} repairs"
+        return End(f"the last {batch.asked} gave {repairs}", settled=True)
+
+    def _batch_tally(self, number: int) -> Tally:
+        return self._tally([row for row in self.probes if row.batch == number and not row.control])
+
+    def _flawed(self) -> list[Rewrite]:
+        """Probes whose answer differs: for looking flawed, or at random and looking no better than those."""
+        cut = self._cut()
+        return [r for r in self.probes if r.state == "proposed" and (not r.control or self.score(r) >= cut)]
+
+    def _cut(self) -> float:
+        """The lowest flaw score that was asked about for looking flawed."""
+        return min((self.score(row) for row in self.probes if not row.control), default=float("inf"))
+
+    def share(self) -> FlawedShare:
+        """How much of the dataset is flawed."""
+        cut, control = self._cut(), [row for row in self.probes if row.control]
+        number = max((row.batch for row in self.probes), default=0)
+        return evidence.flawed_share(
+            len(self.found.ids),
+            self._tally([row for row in self.probes if not row.control or self.score(row) >= cut]),
+            self._batch_tally(number),
+            self._tally([row for row in control if self.score(row) < cut]),
+            self._tally(self._fine()),
+        )
+
+    def _end(self, end: End) -> list[Row]:
+        """What is written when the asking is over: the threshold, who is selected, and who is kept."""
+        probes, flawed, cut = self.probes, self._flawed(), self._cut()
+        left = [r for r in probes if r.state == "proposed" and r.control and self.score(r) < cut]
+        kept = [replace(row, state="kept", messages=None, reason=FINE) for row in left]
+        self.job.update(kept)
+        calls, share, fine = sum(r.answer_attempts for r in probes), self.share(), self._tally(self._fine())
+        said = "no sample may be asked about: earlier rounds asked about all that pay"
+        if probes:
+            said = f"{share} of {len(self.found.ids):,} samples look flawed; stopped after {calls:,} calls: {end.why}"
+        detail = {
+            "samples": len(self.found.ids),
+            "verdict": said,
+            "stopped": end.why,
+            "settled": end.settled,
+            "calls": calls,
+            "flawed": len(flawed),
+            "grows": len(flawed) if probes and evidence.pays(self._batch_tally(0), fine) else 0,
+            "kept": sum(row.state == "kept" for row in self.probes),
+            "share": [share.share, share.low, share.high],
+            "control": [fine.asked, fine.differ],
+            "batches": max((row.batch for row in probes), default=-1) + 1,
+        }
+        self.ctx.event(said)
+        if probes:
+            self.ctx.event(
+                f"the control group: of {fine.asked} random samples that look fine, the teacher's answer differs from"
+                f" {fine.differ}"
+            )
+        selected = [Selection(row.round, *row.key, self.score(row), cut) for row in flawed]
+        return [*kept, *selected, _threshold(self.ctx, self.found, cut, detail)]
+
+    # ---------------------------------------------------------------------------------------------- new samples
+
+    def _grow(self) -> bool:
+        """Ask for the new samples that are still wanted, weakest regions first; whether there are any."""
+        rows = [row for row in self.job.all() if row.axis == "diversity"]
+        waves = {row.batch for row in rows}
+        if len(waves) >= WAVES or any(row.reason == EXHAUSTED for row in self.job.all()):
+            return False
+        made = sum(row.state not in ("failed", "owed", "prompted") for row in rows)
+        wanted = self._wanted() - made
+        used = {row.sample_id for row in rows} | {row.sample_id for row in self.probes if row.state != "kept"}
+        free = [int(i) for i in np.flatnonzero(self.found.cores) if self.found.ids[i] not in used]
+        chosen = sorted(free, key=lambda i: (-self.found.weak[i], i))[: max(0, wanted)]
+        if not chosen:
+            return False
+        number = max((row.batch for row in self.job.all()), default=0) + 1
+        fresh = [Rewrite(self.ctx.round, self.found.ids[i], "diversity", "owed", batch=number) for i in chosen]
+        sparse = max(float(self.found.similarity[i]) for i in chosen)
+        selected = [
+            Selection(self.ctx.round, self.found.ids[i], "diversity", float(self.found.similarity[i]), sparse)
+            for i in chosen
+        ]
+        if not waves:
+            self.ctx.event(
+                f"{len(fresh)} new samples are asked for, where few samples lie and the tuned model's loss is high"
+            )
+        self.job.add(self.ctx, fresh)
+        self._save([*fresh, *selected])
+        return True
+
+    def _wanted(self) -> int:
+        """How many new samples this round may bring."""
+        settings, size = self.ctx.config.select, len(self.found.ids)
+        flawed = len(self._flawed())
+        clean = not evidence.pays(self._batch_tally(0), self._tally(self._fine()))  # the first batch showed that
+        share = int(settings.new_samples * size) + max(0, self.found.target - size)
+        found = self.found.found + (0 if clean else flawed)
+        return max(0, min(share, found - self.found.added, axes.most(settings, size) - flawed))
+
+    def _save(self, rows: Sequence[Row]) -> None:
+        self.ctx.begin(2 * len(self.job.rows), self.job.settled())
+        self.ctx.save(rows, done=self.job.settled())
+
+
+def _answered(row: Rewrite) -> bool:
+    return row.state in ("kept", "proposed")

@@ -1,0 +1,105 @@
+"""Where asking about flaws ends: on clean data at once, on flawed data when fewer than half of the calls find one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from engine.selection import evidence
+from engine.selection.agreement import Bounds, is_short, similarity
+from engine.selection.evidence import Tally, at_most, batch_size, chance, flawed_share, pays, wilson
+
+FINE = Tally(10, 0)
+
+
+def test_a_batch_pays_unless_it_shows_that_fewer_than_half_of_its_calls_do() -> None:
+    assert pays(Tally(24, 12), FINE)
+    assert pays(Tally(24, 9), FINE), "fewer than half may still be chance"
+    assert not pays(Tally(24, 8), FINE)
+    assert not pays(Tally(24, 0), FINE)
+
+
+def test_what_differs_by_chance_is_no_flaw() -> None:
+    noisy = Tally(20, 10)
+    assert chance(noisy) == pytest.approx(0.5)
+    assert not pays(Tally(24, 12), noisy), "no more than at random"
+    assert pays(Tally(24, 20), noisy)
+
+
+def test_probabilities_are_those_of_the_binomial() -> None:
+    assert at_most(2, 4, 0.5) == pytest.approx(11 / 16)
+    assert at_most(4, 4, 0.9) == 1.0
+    assert at_most(0, 3, 1.0) == 0.0
+    assert at_most(1_000, 2_000, 0.5) == pytest.approx(0.5, abs=0.02)
+    assert wilson(Tally(10, 0)) == (0.0, pytest.approx(0.2775, abs=1e-3))
+    assert wilson(Tally()) == (0.0, 1.0)
+
+
+def test_clean_data_costs_forty_calls_and_a_large_dataset_no_more() -> None:
+    for samples in (60, 600, 500_000):
+        first = batch_size(0, samples, away=False)
+        assert first + evidence.controls(0, first) == 40
+
+
+def test_batches_grow_with_the_dataset_and_faster_where_each_takes_hours() -> None:
+    assert [batch_size(n, 600, away=False) for n in range(4)] == [24, 24, 24, 24]
+    assert [batch_size(n, 52_000, away=False) for n in (0, 3, 6, 50)] == [24, 192, 1536, 2080]
+    assert [batch_size(n, 52_000, away=True) for n in (0, 1, 2, 3, 4)] == [24, 96, 384, 1536, 6144]
+
+
+def test_the_share_is_what_was_found_and_what_random_samples_say_of_the_rest() -> None:
+    found = flawed_share(600, asked=Tally(300, 220), last=Tally(24, 5), rest=Tally(20, 0), fine=FINE)
+    assert found.share == pytest.approx(220 / 600)
+    assert found.low == found.share < found.high < 0.46
+    assert str(flawed_share(600, Tally(24, 0), Tally(24, 0), Tally(16, 0), Tally(9, 0))) == "about 0% (0% to 13%)"
+    assert flawed_share(0, Tally(), Tally(), Tally(), Tally()).share == 0.0
+
+
+def test_the_interval_holds_the_truth() -> None:
+    """Rows in order of a score that is right for most, asked in batches as the stage does."""
+    rng, held = random.Random(3), 0
+    for _ in range(100):
+        flaws = [rng.random() < (0.95 if i < 150 else 0.4 if i < 200 else 0.02) for i in range(600)]
+        asked = 0
+        while True:
+            batch = Tally(24, sum(flaws[asked : asked + 24]))
+            asked += 24
+            if not pays(batch, FINE):
+                break
+        drawn = rng.sample(range(asked, 600), 12)
+        rest = Tally(12, sum(flaws[i] for i in drawn))
+        share = flawed_share(600, Tally(asked, sum(flaws[:asked])), batch, rest, FINE)
+        held += share.low <= sum(flaws) / 600 <= share.high
+    assert held >= 90
+
+
+# ------------------------------------------------------------------------------------------------- agreement
+
+
+def test_short_answers_agree_when_they_are_equal_but_for_form() -> None:
+    assert similarity("The answer is 12.", "the answer  is 12") == 1.0
+    assert similarity("The answer is 12.", "The answer is 13.") < 1.0
+    assert similarity("", "") == 1.0
+    assert similarity("yes", "") == 0.0
+    assert is_short("Paris")
+    assert not is_short("word " * 40)
+    assert not Bounds().agree("12", similarity("12", "13"))
+
+
+def test_the_order_of_words_counts() -> None:
+    text = "one two three four five six seven eight nine ten"
+    shuffled = "seven two nine four one ten three eight five six"
+    assert similarity(text, shuffled) < 0.6 < similarity(text, text + " eleven")
+
+
+def test_long_answers_agree_from_where_those_that_look_fine_do() -> None:
+    rng = random.Random(0)
+    topics = [[f"t{t}w{i}" for i in range(60)] for t in range(8)]
+    told = [" ".join(rng.sample(words, 40)) for words in topics]
+    again = [" ".join(rng.sample(words, 40)) for words in topics]
+    bounds = Bounds.of(list(zip(told, again, strict=True)))
+    assert 0.1 < bounds.long < 0.6
+    assert bounds.agree(told[0], similarity(told[0], again[0])) or bounds.agree(told[1], similarity(told[1], again[1]))
+    assert not bounds.agree(told[0], similarity(told[0], again[1])), "another topic"
+    assert bounds.short == 1.0

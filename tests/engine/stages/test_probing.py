@@ -1,0 +1,231 @@
+"""Selection by evidence, through the stages: who is asked about, what is kept, where it ends, what is added."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.backends import Generation
+from engine.errors import Paused, StageError
+from engine.runtime.context import StoreCtx
+from engine.selection.probing import AGREES, FINE
+from engine.stages import merge, rewrite, select
+from engine.store import write
+from engine.store.rows import Decision, Flaw, Rewrite, Row, Selection, Threshold
+from tests.support import rounds, tiny
+from tests.support.rewriting import Chat, asks_for_prompt, run
+from tests.support.rounds import Scripted, said
+
+COUNT = 120
+EVIDENCE = 'select.threshold = "evidence"\nteacher.batch_size = 8\n'
+
+
+def project(folder: Path, extra: str = "") -> tiny.Project:
+    """Samples that look the more flawed the lower their place."""
+    made = rounds.project(folder, COUNT, EVIDENCE + extra)
+    signals(made)
+    return made
+
+
+def signals(made: tiny.Project, round: int = 0) -> None:
+    data = rounds.dataset(made, round)
+    rounds.signal(made, rounds.usual(len(data)), round)
+    scores: list[Row] = [Flaw(round, s.id, 1 - (i + 0.5) / len(data), "ifd") for i, s in enumerate(data)]
+    made.ctx("score", round).save(scores)
+
+
+def teacher(flawed: Callable[[int], bool]) -> Callable[[Chat, int], Generation]:
+    """It knows the right answers; the sample at a place has another one where it is ``flawed``."""
+
+    def answer(chat: Chat, seed: int) -> Generation:
+        text = chat[-1].content
+        if asks_for_prompt(chat):
+            return said(f"<prompt>a new one {seed}</prompt>")
+        words = text.split()
+        if words[0] != "ask":
+            return said(f"answer to {text}")
+        place = int(words[1])
+        return said(f"Right is {place}" if flawed(place) else f"reply {place} here.")
+
+    return answer
+
+
+def below(limit: int) -> Callable[[int], bool]:
+    return lambda place: place < limit
+
+
+def made_by(made: tiny.Project, monkeypatch: pytest.MonkeyPatch, flawed: Callable[[int], bool]) -> list[Rewrite]:
+    select.run(made.ctx("select"))
+    run(made, monkeypatch, Scripted(teacher(flawed)))
+    return made.ctx("x").rows(Rewrite)
+
+
+def detail(made: tiny.Project, round: int = 0) -> dict[str, object]:
+    found = [t for t in made.ctx("x", round).rows(Threshold) if t.signal == "flaw"]
+    return dict(json.loads(found[0].detail or "{}"))
+
+
+def test_clean_data_costs_forty_calls_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path)
+    rows = made_by(made, monkeypatch, below(0))
+    assert len(rows) == 40
+    assert {(r.state, r.reason, r.messages) for r in rows} == {("kept", AGREES, None)}
+    assert sum(r.answer_attempts + r.attempts for r in rows) == 40
+    assert made.ctx("x").rows(Selection) == []
+    said = "about 0% (0% to 11%) of 120 samples look flawed; stopped after 40 calls: the last 24 gave 0 repairs"
+    assert said in made.events()
+    merge.run(made.ctx("merge"))
+    assert [s.id for s in rounds.dataset(made, 1)] == [s.id for s in rounds.dataset(made)]
+
+
+def test_flawed_samples_are_found_and_their_rewrite_is_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path, "select.new_samples = 0.0")
+    rows = made_by(made, monkeypatch, below(40))
+    place = {s.id: s.seq for s in rounds.dataset(made)}
+    assert sorted(place[r.sample_id] for r in rows if r.state == "proposed") == list(range(40))
+    assert sorted(place[s.sample_id] for s in made.ctx("x").rows(Selection)) == list(range(40))
+    one = next(r for r in rows if place[r.sample_id] == 7)
+    assert (one.prompt, one.response, one.attempts, one.answer_attempts) == ("ask 7 please", "Right is 7", 0, 1)
+    assert one.axis == "complexity", "a lens of the losses was worst"
+    assert detail(made)["flawed"] == 40
+    assert detail(made)["batches"] == 3
+    assert len(rows) <= 3 * 24 + 16 + 2 * 2
+
+
+def test_a_random_sample_that_looks_fine_is_kept_whatever_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path)
+    rows = made_by(made, monkeypatch, lambda place: place > 90)
+    assert {r.reason for r in rows if r.state == "kept" and r.control} == {AGREES, FINE}
+    assert made.ctx("x").rows(Selection) == []
+
+
+def test_a_teacher_that_always_disagrees_is_no_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path)
+    rows = made_by(made, monkeypatch, below(COUNT))
+    assert max(r.batch for r in rows) == 0
+    assert detail(made)["grows"] == 0
+
+
+def test_new_samples_are_asked_for_where_the_model_is_weak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path, "select.new_samples = 0.1")
+    values = rounds.usual(COUNT)
+    for place in (100, 110):
+        values[place] = (1.0, 2.0, 0.2, 6.0)  # sparse and hard
+    rounds.signal(made, values)
+    rows = made_by(made, monkeypatch, below(40))
+    new = [r for r in rows if r.axis == "diversity"]
+    assert len(new) == 12
+    assert {r.state for r in new} == {"proposed"}
+    place = {s.id: s.seq for s in rounds.dataset(made)}
+    assert {100, 110} <= {place[r.sample_id] for r in new}
+
+
+def test_copies_are_made_up_for_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path, "select.new_samples = 0.1\nteacher.attempts = 1")
+    right = teacher(below(40))
+
+    def copies(chat: Chat, seed: int) -> Generation:
+        return said("<prompt>ask 3 please</prompt>") if asks_for_prompt(chat) and seed % 2 else right(chat, seed)
+
+    select.run(made.ctx("select"))
+    run(made, monkeypatch, Scripted(copies))
+    new = [r for r in made.ctx("x").rows(Rewrite) if r.axis == "diversity"]
+    assert len({r.batch for r in new}) > 1
+    assert sum(r.state == "proposed" for r in new) >= 10
+
+
+def test_a_known_flaw_whose_rewrite_was_refused_is_dropped_unless_a_person_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path, "select.new_samples = 0.0")
+    rows = sorted((r for r in made_by(made, monkeypatch, below(40)) if r.state == "proposed"), key=lambda r: r.key)
+    reasons = ["duplicate: of another", "not improved: its loss is not lower", None, "I like the old one"]
+    made.ctx("review").save(
+        [Decision(0, *row.key, "rejected", reason) for row, reason in zip(rows[:4], reasons, strict=True)]
+        + [Decision(0, *row.key, "accepted") for row in rows[4:]]
+    )
+    merge.run(made.ctx("merge"))
+    ids = {s.id for s in rounds.dataset(made, 1)}
+    assert [row.sample_id in ids for row in rows[:4]] == [False, False, True, True]
+    assert len(ids) == COUNT - 2
+    assert "2 flawed ones dropped: 120 → 118 samples" in made.events()[-1]
+
+
+def test_the_next_round_asks_about_nobody_again_and_fills_up_what_was_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path, "select.new_samples = 0.0")
+    rows = [r for r in made_by(made, monkeypatch, below(40)) if r.state == "proposed"]
+    made.ctx("review").save([Decision(0, *row.key, "rejected", "duplicate: of another") for row in rows[:5]])
+    merge.run(made.ctx("merge"))
+    rounds.open_round(made, 1)
+    signals(made, 1)
+    select.run(made.ctx("select", 1))
+    monkeypatch.setattr(rewrite, "open_teacher", lambda _: Scripted(teacher(below(40))))
+    rewrite.run(made.ctx("rewrite", 1))
+    again = made.ctx("x", 1).rows(Rewrite)
+    assert {r.axis for r in again} == {"diversity"}
+    assert len(again) == 5
+    made.ctx("review", 1).save([Decision(1, *row.key, "accepted") for row in again])
+    merge.run(made.ctx("merge", 1))
+    assert len(rounds.dataset(made, 2)) == COUNT
+
+
+def test_killed_after_any_call_it_goes_on_to_the_same_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = project(tmp_path / "whole")
+    made_by(whole, monkeypatch, below(40))
+    made = project(tmp_path / "broken")
+    select.run(made.ctx("select"))
+    for after in range(1, 60):
+        try:
+            run(made, monkeypatch, Scripted(teacher(below(40))), _Stops(made, after % 4 + 1))
+            break
+        except Paused:
+            continue
+    assert made.ctx("x").rows(Rewrite) == whole.ctx("x").rows(Rewrite)
+    assert made.ctx("x").rows(Selection) == whole.ctx("x").rows(Selection)
+    assert made.ctx("x").rows(Threshold) == whole.ctx("x").rows(Threshold)
+
+
+class _Stops(StoreCtx):
+    """Pauses after a number of saves."""
+
+    def __init__(self, made: tiny.Project, saves: int) -> None:
+        super().__init__(made.db, made.folder, made.config, 0, "rewrite")
+        self.left = saves
+
+    def save(self, rows: object, done: int | None = None) -> None:
+        super().save(rows, done)  # type: ignore[arg-type]
+        self.left -= 1
+        if not self.left:
+            raise Paused
+
+
+def test_rewriting_anew_begins_with_the_first_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path)
+    before = made_by(made, monkeypatch, below(40))
+    write.reset(made.db, 0, ["rewrite"])
+    assert made.ctx("x").rows(Rewrite) == made.ctx("x").rows(Selection) == []
+    run(made, monkeypatch, Scripted(teacher(below(40))))
+    assert [(r.key, r.state) for r in made.ctx("x").rows(Rewrite)] == [(r.key, r.state) for r in before]
+
+
+def test_a_cap_ends_the_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path, 'teacher.budget_tokens = 3000\nreview.policy = "auto"')
+    made_by(made, monkeypatch, below(100))
+    assert detail(made)["stopped"] == "the teacher's budget is exhausted"
+    assert detail(made)["settled"] is False
+
+
+def test_without_flaw_scores_it_says_what_to_do(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 5, EVIDENCE)
+    rounds.signal(made, rounds.usual(5))
+    with pytest.raises(StageError, match="redo score"):
+        select.run(made.ctx("select"))
