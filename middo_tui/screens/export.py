@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 
 from middo_tui.terminal.guard import clean
 from middo_tui.text.notice import Notice
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
@@ -20,11 +21,11 @@ from middo_tui.widgets.paragraph import Paragraph
 
 FORMATS: dict[str, tuple[str, str]] = {
     "alpaca": (".json", "instruction, input, output"),
-    "sharegpt": (".json", "conversations of from and value"),
-    "messages": (".jsonl", "OpenAI's messages, one line each"),
+    "sharegpt": (".json", "conversations with from and value"),
+    "messages": (".jsonl", "OpenAI messages, one sample per line"),
     "parquet": (".parquet", "one table of messages"),
-    "hf": ("", "a folder for datasets.load_from_disk, with a card"),
-    "hub": ("", "a folder for datasets.load_dataset and hubs, with a card"),
+    "hf": ("", "folder for load_from_disk, with a card"),
+    "hub": ("", "folder for load_dataset and the Hugging Face Hub, with a card"),
 }
 """The ending of the file and what is in it, by format."""
 
@@ -51,7 +52,8 @@ def export(project: Path, wanted: Wanted) -> str:
 
     out = place(project, wanted)
     count = write(project, out, wanted.round, wanted.format)
-    return f"{count:,} rows of round {wanted.round}'s dataset ({wanted.format}): {clean(str(out)).text}"
+    rows = counted(count, "row")
+    return f"Exported {rows} of round {wanted.round}'s dataset ({wanted.format}) to {clean(str(out)).text}"
 
 
 class AskFormat(ModalScreen[Wanted | None]):
@@ -71,9 +73,9 @@ class AskFormat(ModalScreen[Wanted | None]):
 
     def __init__(self, round: int, made: bool) -> None:
         super().__init__()
-        sets = [(round, f"Dataset of round {round}: what it was trained on")]
+        sets = [(round, f"Dataset of round {round} (trained on in round {round})")]
         if made:
-            sets.append((round + 1, f"Dataset of round {round + 1}: what round {round} made of it"))
+            sets.append((round + 1, f"Dataset of round {round + 1} (after the merge of round {round})"))
         self._wanted: list[Wanted | None] = []
         items = []
         for number, heading in sets:
@@ -87,10 +89,10 @@ class AskFormat(ModalScreen[Wanted | None]):
         with Vertical(id="formats"):
             yield Divider()
             yield Paragraph(
-                Notice("Write which dataset, as what? It goes into the project's exports folder.", "decide")
+                Notice("Export which dataset, in which format? It is written to the exports folder.", "decide")
             )
             yield Choices(self._menu)
-            yield KeyBar((("j/k", "move"), ("enter", "write it"), ("esc", "back")))
+            yield KeyBar((("j/k", "move"), ("enter", "export"), ("esc", "back")))
 
     def action_move(self, by: int) -> None:
         """Another format."""

@@ -34,8 +34,8 @@ from middo_tui.widgets.round_panels import TABS, Panel, RoundPanel, panel_lines
 from middo_tui.widgets.tab_bar import TabBar, Tabs
 
 WORDS = {
-    "loss_before": "loss before",
-    "loss_after": "loss after",
+    "loss_before": "base loss",
+    "loss_after": "tuned loss",
     "similarity": "similarity",
     "quality": "quality",
 }
@@ -198,18 +198,18 @@ class RoundsScreen(Framed):
         if earlier is not None:
             runs += [Run(f"  round {chosen.round - 1} ", "dim"), Run("⠒⠒", "faint")]
         if now is not None:
-            runs += [Run(f"   nine of ten within {now.low:.2f} to {now.high:.2f}", "dim")]
+            runs += [Run(f"   5–95 %: {now.low:.2f} to {now.high:.2f}", "dim")]
         fits = [width_of(tuple(runs[: n + 1])) <= self.size.width - 2 for n in range(len(runs))]
         return tuple(run for run, fit in zip(runs, fits, strict=True) if fit)
 
     def _no_shape(self, chosen: RoundDetail, signal: str) -> str:
         if chosen.closing:
-            return "a closing round only trains and measures: it has no signals"
+            return "the final evaluation only trains and measures: it has no signals"
         stage = MADE_BY[signal]
         done = any(one.name == stage and one.state == "done" for one in chosen.stages)
         if done:
             return "no sample has this signal" if self._rounds.complete else "counting …"
-        return f"not there yet: it comes with the {stage} stage"
+        return f"not computed yet: the {stage} stage has not run"
 
     def state(self) -> RoundsKeyState:
         """What the keys depend on."""
@@ -228,8 +228,8 @@ class RoundsScreen(Framed):
         if self._problem:
             return Notice(self._problem, "bad")
         if self._read_once and not self._rounds.rounds:
-            start = f"{press('app.go-loop')}, then {press('loop.run')}, starts round 0."
-            return Notice(f"Nothing has run yet: every round will be a row here. {start}", "decide")
+            start = f"Press {press('app.go-loop')}, then {press('loop.run')}, to start the first."
+            return Notice(f"No rounds yet. {start}", "decide")
         return Notice("")
 
     # ------------------------------------------------------------------------------------ the keys
@@ -335,7 +335,7 @@ class RoundsScreen(Framed):
 
     def _export(self, wanted: Wanted | None) -> None:
         if wanted is not None:
-            self.say(Notice(f"Writing round {wanted.round}'s dataset ({wanted.format}) …", "strong"))
+            self.say(Notice(f"Exporting the dataset of round {wanted.round} ({wanted.format}) …", "strong"))
             self.ask(partial(export, self.project, wanted))
 
 
@@ -347,5 +347,5 @@ def _words(chosen: RoundDetail | None) -> str:
     """The state of the round, in words, for the end of the tab row."""
     if chosen is None:
         return ""
-    kind = "closing round" if chosen.closing else "round"
-    return f"{kind} {chosen.round} · {chosen.state}" + (f" in {chosen.stage}" if chosen.stage else "")
+    kind = "final evaluation" if chosen.closing else f"round {chosen.round}"
+    return f"{kind} · {chosen.state}" + (f" in {chosen.stage}" if chosen.stage else "")

@@ -17,7 +17,12 @@ from middo_tui.text.score_format import MAIN_TASKS, SHORT, amount, figure, mark,
 from middo_tui.widgets.lines import Line, Lines, Run
 
 FIXED = 9
-SIGNALS = (("loss before", "loss_before"), ("after", "loss_after"), ("quality", "quality"), ("similar", "similarity"))
+SIGNALS = (
+    ("base loss", "loss_before"),
+    ("tuned loss", "loss_after"),
+    ("quality", "quality"),
+    ("similarity", "similarity"),
+)
 
 
 class Grid(Struct, frozen=True):
@@ -49,7 +54,7 @@ def columns(view: RoundsView) -> list[GridColumn]:
     for at, (axis, letter) in enumerate(LETTERS.items()):
         out.append(GridColumn(f"{letter} sel", 7, lambda row, _, at=at: _selected(row, at), axis))  # type: ignore[misc]
     out.append(GridColumn("accepted", 10, lambda row, _: _counted(row, "accepted")))
-    out.append(GridColumn("yield", 7, lambda row, _: _gain(row)))
+    out.append(GridColumn("accept %", 10, lambda row, _: _gain(row)))
     for task in tasks(view):
         title = SHORT.get(task, task)
         share = any((one := row.score(task)) and scale(one) > 1 for row in view.rounds)
@@ -148,7 +153,7 @@ def grid_lines(grid: Grid, width: int, height: int) -> list[Line]:
     """Titles and the rounds around the cursor that fit in ``height`` rows (0: all)."""
     rows = grid.view.rounds
     if not rows:
-        return [(Run(" no round has begun", "dim"),)]
+        return [(Run(" no rounds yet", "dim"),)]
     all_ = columns(grid.view)
     shown = fitting(all_, grid.first, width)
     more = grid.first + len(shown) < len(all_)

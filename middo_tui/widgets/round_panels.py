@@ -19,10 +19,12 @@ from middo_tui.widgets.lines import Line, Lines, Run
 
 TABS = ("scores", "shapes", "clusters", "time", "settings")
 CUT_SIGN = {"loss_before": ">", "loss_after": ">", "similarity": "<", "quality": "<"}
-NAMES = {"loss_before": "loss before", "loss_after": "after", "similarity": "similarity", "quality": "quality"}
+NAMES = {"loss_before": "base loss", "loss_after": "tuned", "similarity": "similarity", "quality": "quality"}
 COUNTS = (("selected", 10), ("rewritten", 10), ("accepted", 10), ("rejected", 9), ("failed", 8), ("open", 7))
 CHANGES = ("born", "died", "grew", "shrank", "split", "merged", "kept")
 SIGNS = {"born": "+", "died": "−", "grew": "▲", "shrank": "▼", "split": "⑂", "merged": "⑃", "kept": "="}
+RATE = "accept %"
+"""The title of the acceptance rate."""
 BAR = 24
 
 
@@ -55,7 +57,7 @@ def _scores(one: RoundDetail, earlier: RoundDetail | None) -> list[Line]:
     if not one.scores:
         return [(Run(" no scores yet: the evaluate stage has not run", "dim"),)]
     was = f"round {earlier.round}" if earlier else ""
-    head = f" {'task':<18}{f'round {one.round}':>10}{'stderr':>9}{was:>11}{'change':>9}{'± of it':>9}"
+    head = f" {'task':<18}{f'round {one.round}':>10}{'stderr':>9}{was:>11}{'change':>9}{'±':>9}"
     return [(Run(head if earlier else head[:38], "dim"),), *(_score(score, earlier) for score in one.scores)]
 
 
@@ -65,7 +67,7 @@ def _score(score: ScoreChange, earlier: RoundDetail | None) -> Line:
     first = Run(f" {name}{figure(score):>10}{error:>9}")
     was = earlier.score(score.task) if earlier else None
     if score.change is None or was is None:
-        return (first,) if earlier is None else (first, Run("   not measured in the round before", "dim"))
+        return (first,) if earlier is None else (first, Run("   not measured in the previous round", "dim"))
     combined = "" if score.combined is None else f"±{amount(score, score.combined, signed=False)}"
     words, role = _verdict(score)
     numbers = Run(f"{figure(was):>11}{amount(score, score.change):>9}{combined:>9}")
@@ -90,13 +92,15 @@ def _verdict(score: ScoreChange) -> tuple[str, str]:
 
 def _axes(one: RoundDetail) -> list[Line]:
     if one.closing:
-        return [(Run(" A closing round trains on the last dataset and measures; it selects nothing.", "dim"),)]
+        return [(Run(" The final evaluation only trains and measures; it selects nothing.", "dim"),)]
     if not one.selected() and not one.total("rewritten"):
-        return [(Run(" nothing is selected yet: it comes with the select stage", "dim"),)]
-    head = Run(f" {'axis':<13}" + "".join(f"{title:>{width}}" for title, width in COUNTS) + f"{'yield':>7}", "dim")
+        return [(Run(" nothing selected yet: the select stage has not run", "dim"),)]
+    head = Run(
+        f" {'axis':<13}" + "".join(f"{title:>{width}}" for title, width in COUNTS) + f"{RATE:>{len(RATE) + 2}}", "dim"
+    )
     rows: list[Line] = [(head,)]
     rows += [(Run(f" {LETTERS[axis.axis]} {axis.axis:<11}", axis.axis), Run(_counts(axis))) for axis in one.axes]
-    rows.append((Run(f" {'together':<13}{_counts(one)}", "strong"),))
+    rows.append((Run(f" {'total':<13}{_counts(one)}", "strong"),))
     if one.evidence:
         return [*rows, (), (Run(f" {one.evidence}", "dim"),)]
     return [*rows, *([()] if one.cuts else []), *(_cuts(axis, one) for axis in AXES if any(one.cuts_of(axis)))]
@@ -107,32 +111,34 @@ def _counts(one: RoundDetail | AxisCounts) -> str:
         return one.total(name) if isinstance(one, RoundDetail) else int(getattr(one, name))
 
     share = number_format.NONE if one.gain is None else f"{one.gain:.0%}"
-    return "".join(f"{count(name):>{width},}" for name, width in COUNTS) + f"{share:>7}"
+    return "".join(f"{count(name):>{width},}" for name, width in COUNTS) + f"{share:>{len(RATE) + 2}}"
 
 
 def _cuts(axis: str, one: RoundDetail) -> Line:
-    """What was selected on an axis, in numbers: ``loss before > 2.47, loss after > 1.89   μ + 1.82 σ``."""
+    """What was selected on an axis, in numbers: ``base loss > 2.47, tuned > 1.89   μ + 1.82 σ``."""
     cuts = one.cuts_of(axis)
     said = ", ".join(f"{NAMES[cut.signal]} {CUT_SIGN[cut.signal]} {cut.cut:.3f}" for cut in cuts)
     sign = "+" if CUT_SIGN[cuts[0].signal] == ">" else "−"
-    rule = "where two groups part" if cuts[0].rule == "mixture" else f"μ {sign} {cuts[0].m:g} σ"
+    rule = "bimodal split" if cuts[0].rule == "mixture" else f"μ {sign} {cuts[0].m:g} σ"
     floor = ", ".join(f"{cut.floor:.3f}" for cut in cuts if cut.floor is not None)
-    held = f"   floor {floor} of round 0" if floor else ""
+    held = f"   floor {floor} (round 0)" if floor else ""
     return (Run(f" {LETTERS[axis]} ", axis), Run(f"{said}   "), Run(rule + held, "dim"))
 
 
 def _clusters(one: RoundDetail, width: int) -> list[Line]:
     if not one.clusters:
-        why = "a closing round is not scored" if one.closing else "no clusters: they come with the score stage"
+        why = "the final evaluation is not scored" if one.closing else "no clusters yet: the score stage has not run"
         return [(Run(f" {why}", "dim"),)]
     there = sum(cluster.size > 0 for cluster in one.clusters)
     if all(cluster.change == "born" for cluster in one.clusters):
-        said = "the first to be found"
+        said = "first clustering"
     else:
         said = ", ".join(f"{one.changed(change):,} {change}" for change in CHANGES if one.changed(change))
-    head = f" {there:,} clusters: {said};  {one.noise:,} samples in none"
+    head = f" {number_format.counted(there, 'cluster')}, {one.noise:,} unclustered: {said}"
+    if not there:
+        head = f" No clusters ({one.noise:,} unclustered)"
     rows: list[Line] = [(Run(guard.fit(head, width).rstrip(), "strong"),)]
-    rows.append((Run(f" {'':<9}{'samples':>9}{'before':>9}{'change':>9}  its most typical sample", "dim"),))
+    rows.append((Run(f" {'':<9}{'samples':>9}{'previous':>9}{'change':>9}  representative sample", "dim"),))
     for cluster in sorted(one.clusters, key=lambda c: c.change == "kept"):
         was = cluster.previous_size
         difference = "" if was is None else number_format.change(cluster.size - was, 0)
@@ -147,17 +153,17 @@ def _times(one: RoundDetail) -> list[Line]:
     longest = max((stage.seconds or 0.0 for stage in one.stages), default=0.0)
     rows: list[Line] = [_time(stage, longest) for stage in one.stages]
     total = number_format.NONE if one.seconds is None else number_format.duration(one.seconds)
-    rows.append((Run(f"   {'together':<12}{total:>13}", "strong"),))
+    rows.append((Run(f"   {'total':<12}{total:>13}", "strong"),))
     if one.closing:
         return rows
     asked = one.teacher
-    rows += [(), (Run(f"   {'teacher':<12}{asked.calls:>13,} calls"),)]
+    rows += [(), (Run(f"   {'teacher':<12}{asked.calls:>13,} {'call' if asked.calls == 1 else 'calls'}"),)]
     words = f"{asked.tokens_in:,} tokens in, {asked.tokens_out:,} out"
     rows.append(
         (Run(f"   {'':<12}{number_format.short(asked.tokens_in + asked.tokens_out):>13} tokens  "), Run(words, "dim"))
     )
     each = one.total("accepted")
-    price = f"  {asked.cost / each:.4f} per accepted rewrite" if each and asked.cost else ""
+    price = f"  ${asked.cost / each:.4f} per accepted rewrite" if each and asked.cost else ""
     rows.append((Run(f"   {'':<12}{number_format.money(asked.cost):>13}"), Run(price, "dim")))
     return rows
 
@@ -179,12 +185,12 @@ def _settings(one: RoundDetail, earlier: RoundDetail | None, before: bool, width
     if not (before and earlier):  # what a round of an older version did not know cannot differ from its default
         rows = tuple(row for row in rows if row[1])
     if not rows:
-        same = f"the same as round {earlier.round}'s" if before and earlier else "all settings are the defaults"
+        same = f"same settings as round {earlier.round}" if before and earlier else "all settings are at their defaults"
         return [(Run(f" {same}", "dim"),)]
     wide = max((width - 36) // 2, 12)
     out: list[Line] = [(Run(f" {'setting':<30}  {guard.fit(f'round {one.round}', wide)}  {word}", "dim"),)]
     for key, now, then in rows:
-        value = guard.fit(now or "not there", wide)
+        value = guard.fit(now or number_format.NONE, wide)
         out.append((Run(f" {guard.fit(key, 30)}  "), Run(value, "strong"), Run(f"  {guard.fit(then, wide)}", "dim")))
     return out
 

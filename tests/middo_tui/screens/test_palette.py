@@ -137,7 +137,7 @@ async def test_export_is_found_and_done_from_every_screen(tmp_path: Path, start:
         await pilot.press(start, "ctrl+p", *"export data")
         await until(pilot, "rounds: export")
         await pilot.press("enter")
-        await until(pilot, "Write which dataset, as what?")
+        await until(pilot, "Export which dataset, in which format?")
         await pilot.press("escape")
         await pilot.pause()
         assert app.framed.NAME == "rounds"

@@ -51,7 +51,7 @@ async def test_every_round_is_a_row_and_the_newest_is_told(tmp_path: Path, size:
         await until(pilot, "accuracy %              39.8")
         await until(pilot, "▸    2 ✔")
         text = screen_text(app)
-        for part in ("C complexity", "≈ chance", "where two groups part"):
+        for part in ("C complexity", "≈ chance", "bimodal split"):
             assert part in text
         await pilot.press("k", "k")
         await until(pilot, "▸    0 ✔")
@@ -62,8 +62,8 @@ async def test_a_project_that_never_ran_says_what_to_do(tmp_path: Path) -> None:
     Store(tmp_path / "p")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "no round has begun")
-        await until(pilot, "Nothing has run yet")
+        await opened(pilot, "no rounds yet")
+        await until(pilot, "No rounds yet. Press 1")
         for key in ("j", "l", "tab", "enter", "x", "t", "d", "pagedown"):
             await pilot.press(key)
         assert isinstance(app.screen, RoundsScreen)
@@ -83,9 +83,9 @@ async def test_tabs_go_round_and_shapes_change_their_signal(tmp_path: Path) -> N
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, "[scores]")
         await pilot.press("tab")
-        await until(pilot, "loss before  mean")
+        await until(pilot, "base loss  mean")
         assert "⠒⠒" in screen_text(app)
-        for name in ("loss after  mean", "similarity  mean", "quality  mean", "loss before  mean"):
+        for name in ("tuned loss  mean", "similarity  mean", "quality  mean", "base loss  mean"):
             await pilot.press("right_square_bracket")
             await until(pilot, name)
         await pilot.press("tab")
@@ -113,7 +113,7 @@ async def test_settings_are_held_against_the_defaults_and_the_round_before(tmp_p
         await until(pilot, "train.epochs")
         assert "model.name" in screen_text(app)
         await pilot.press("d")
-        await until(pilot, "d to defaults")
+        await until(pilot, "d vs defaults")
         assert "train.epochs" in screen_text(app)
         assert "model.name" not in screen_text(app)
 
@@ -163,10 +163,10 @@ async def test_a_dataset_is_written_and_its_place_told(tmp_path: Path) -> None:
     async with app.run_test(size=(140, 40)) as pilot:
         await opened(pilot, "[scores]")
         await pilot.press("x")
-        await until(pilot, "what round 1 made of it")
+        await until(pilot, "after the merge of round 1")
         await pilot.press("3", "j", "j", "enter")
         await settle(pilot)
-        await until(pilot, "120 rows of round 1's dataset (messages)")
+        await until(pilot, "Exported 120 rows of round 1's dataset (messages)")
     out = place(tmp_path / "p", Wanted(1, "messages"))
     assert len(out.read_text(encoding="utf-8").splitlines()) == stores.SIZE
 
