@@ -110,7 +110,10 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. ``tag`` is the caller's own name for it; ``thinking``: see ``Generates``."""
+    """One request. ``tag`` is the caller's own name for it; ``thinking``, ``begun``: see ``Generates``.
+
+    ``ends``: texts of which the first one ends the reply, and is part of it.
+    """
 
     tag: Hashable
     chat: tuple[Message, ...]
@@ -119,6 +122,8 @@ class Call:
     top_p: float
     seed: int
     thinking: bool = False
+    begun: str = ""
+    ends: tuple[str, ...] = ()
 
     @property
     def tokens_in(self) -> int:
@@ -165,8 +170,15 @@ class Judges(Protocol):
     def positions(self) -> int:
         """How many tokens the model can see at most."""
 
-    def rate(self, prompts: Sequence[Sequence[int]]) -> list[Rating]:
-        """One rating per prompt (token ids, generation prompt included), in order."""
+    @property
+    def beginning(self) -> str:
+        """How the reply to a rating request can be begun so that a digit's token comes next; empty: it cannot be."""
+
+    def rate(self, prompts: Sequence[Sequence[int]], token_budget: int = 1 << 15) -> list[Rating]:
+        """One rating per prompt (token ids, generation prompt included), in order.
+
+        token_budget: most tokens computed at a time, where the backend does not see to that by itself.
+        """
 
 
 class Generates(Protocol):
@@ -182,10 +194,12 @@ class Generates(Protocol):
         seed: int,
         top_k: int = 0,
         thinking: Sequence[bool] = (),
+        begun: str = "",
     ) -> list[Generation]:
         """One reply per chat, in order, as one batch. Greedy at temperature 0, else drawn with ``seed``.
 
         thinking: of each chat whether its reply is to begin with a reasoning trace; none is when it is empty.
+        begun: what each reply begins with; it is part of the reply.
         """
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from engine.backends import lm_head
+from engine.backends.endings import Text, just_closed, unread
 from engine.backends.kv_slots import Slots, Unfit
 from engine.backends.left_padding import Together, left
 from engine.backends.local import failed
@@ -37,11 +38,16 @@ REFUSALS = (Unfit, TypeError, ValueError, RuntimeError, IndexError, AttributeErr
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A request: its prompt, the most tokens of its reply, and what it draws from."""
+    """A request: its prompt, the most tokens of its reply, and what it draws from.
+
+    ``begun``: the text of the reply that is part of the prompt. ``ends``: texts that end it.
+    """
 
     ids: list[int]
     limit: int
     seed: int
+    begun: str = ""
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -88,11 +94,11 @@ class Writing:
         """Slots that somebody writes in."""
         return [slot for slot, number in enumerate(self.open) if number >= 0]
 
-    def take(self, number: int, token: int, stops: Sequence[int]) -> bool:
-        """The next token of a request; whether its reply has ended."""
-        own = self.written[number]
+    def take(self, number: int, token: int, stops: Sequence[int], text: Text) -> bool:
+        """The next token of a request; whether its reply has ended. ``text``: what tokens spell."""
+        own, asked = self.written[number], self.asked[number]
         own.append(token)
-        self.ended[number] = token in stops or len(own) >= self.asked[number].limit
+        self.ended[number] = token in stops or len(own) >= asked.limit or just_closed(own, asked.ends, text)
         return self.ended[number]
 
     def fail(self, reason: str) -> None:
@@ -111,10 +117,14 @@ class Writing:
 
 
 class Writer:
-    """Has ``model`` write replies, at most ``rows`` at a time. ``stops``: tokens that end one."""
+    """Has ``model`` write replies, at most ``rows`` at a time. ``stops``: tokens that end one. ``text``: what some
+    tokens spell.
+    """
 
-    def __init__(self, model: Any, device: torch.device, stops: Sequence[int], pad: int, rows: int) -> None:
-        self.model, self.device, self.stops, self.pad, self.rows = model, device, stops, pad, rows
+    def __init__(
+        self, model: Any, device: torch.device, stops: Sequence[int], pad: int, rows: int, text: Text = unread
+    ) -> None:
+        self.model, self.device, self.stops, self.pad, self.rows, self.text = model, device, stops, pad, rows, text
         accepted = inspect.signature(_plain(model).forward).parameters
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self._places = "position_ids" in accepted
@@ -225,7 +235,7 @@ class Writer:
         """The next token of who writes in the slots ``of``, in the order of ``logits``."""
         which = [work.open[slot] for slot in of]
         for slot, number, token in zip(of, which, self._drawn(work, which, logits, how), strict=True):
-            if work.take(number, token, self.stops):
+            if work.take(number, token, self.stops, self.text):
                 work.open[slot] = -1
                 slots.free(slot, [self._length(work, n) for n in work.open if n >= 0])
 
@@ -284,7 +294,7 @@ class Writer:
             alive = [row for row, n in enumerate(which) if not work.ended[n]]
             drawn = self._drawn(work, [which[row] for row in alive], scores[alive], how)
             for row, token in zip(alive, drawn, strict=True):
-                work.take(which[row], token, self.stops)
+                work.take(which[row], token, self.stops, self.text)
             # What has reached its own limit ends for transformers too, so that nobody waits for it.
             over = [bool(self.stops) and work.ended[n] for n in which]
             tokens = [self.stops[0] if end else work.written[n][-1] for end, n in zip(over, which, strict=True)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from engine.backends import Generation, ReplyProgress, left_padding, paused_replies
 from engine.backends.continuous_batching import GenerationRequest, Watch, Writer, Writing, can_refill
+from engine.backends.endings import closed_at
 from engine.backends.loaded_model import LoadedModel
 from engine.backends.local import give_back, out_of_memory, positions
 from engine.backends.sampling import Sampling
@@ -53,7 +56,8 @@ def written(
 def _write(loaded: LoadedModel, work: Writing, how: Sampling, rows: int, watch: Watch) -> None:
     """Until all have ended, in half as many rows after each attempt that did not fit into memory."""
     while True:
-        writer = Writer(loaded.model, loaded.device, loaded.stops, loaded.tokenizer.pad_token_id, rows)
+        pad = loaded.tokenizer.pad_token_id
+        writer = Writer(loaded.model, loaded.device, loaded.stops, pad, rows, partial(_text, loaded))
         try:
             return (
                 writer.write(work, how, watch)
@@ -116,8 +120,12 @@ def _read(loaded: LoadedModel, work: Writing, number: int) -> Generation:
     """A reply that is whole."""
     if number in work.errors:
         return Generation("", "stop", 0, 0, work.errors[number])
-    ids, tokens_in = work.written[number], len(work.asked[number].ids)
+    ids, asked = work.written[number], work.asked[number]
     ended = bool(ids) and ids[-1] in loaded.stops
-    text = loaded.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
-    seconds = work.seconds[number]
-    return Generation(text, "stop" if ended else "length", tokens_in, len(ids), seconds=seconds)
+    text, closed = closed_at(_text(loaded, ids[:-1] if ended else ids), asked.ends)
+    how: Literal["stop", "length"] = "stop" if ended or closed else "length"
+    return Generation(asked.begun + text, how, len(asked.ids), len(ids), seconds=work.seconds[number])
+
+
+def _text(loaded: LoadedModel, ids: Sequence[int]) -> str:
+    return str(loaded.tokenizer.decode(ids, skip_special_tokens=True))

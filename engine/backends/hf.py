@@ -35,7 +35,7 @@ from engine.backends.local import (
 )
 from engine.backends.model_check import belong_together
 from engine.backends.prefixes import can_share, last_hidden, pad
-from engine.backends.rating import digit_tokens
+from engine.backends.rating import reading
 from engine.backends.sampling import Sampling
 from engine.chat import batches
 from engine.chat.render import Rendered, load_tokenizer, render_prompt
@@ -177,6 +177,12 @@ class HF:
         return self.loaded.head[1]  # OPT-350m's is not its hidden_size
 
     @property
+    def beginning(self) -> str:
+        """See ``Judges``."""
+        self._reading()
+        return self.loaded.beginning
+
+    @property
     def shares(self) -> bool:
         """Whether what several prompts begin with is computed once by ``rate``; not every family can."""
         if self.loaded.shares is None:
@@ -210,10 +216,11 @@ class HF:
         seed: int,
         top_k: int = 0,
         thinking: Sequence[bool] = (),
+        begun: str = "",
     ) -> list[Generation]:
         """See ``Generates``. A reply's seed is of its place among the chats."""
         calls = [
-            Call(place, tuple(chat), max_new_tokens, temperature, top_p, batches.seed(seed, place), thinks)
+            Call(place, tuple(chat), max_new_tokens, temperature, top_p, batches.seed(seed, place), thinks, begun)
             for place, (chat, thinks) in enumerate(zip(chats, thinking or [False] * len(chats), strict=True))
         ]
         return self._replies(calls, Sampling(temperature, top_p, top_k), len(chats), _unwatched, None)
@@ -229,11 +236,11 @@ class HF:
     def _replies(
         self, calls: Sequence[Call], how: Sampling, rows: int, watch: Callable[[ReplyProgress], None], keep: Path | None
     ) -> list[Generation]:
-        prompts = [render_prompt(self.tokenizer, c.chat, self.positions - 1, thinking=c.thinking) for c in calls]
+        most = self.positions - 1
+        prompts = [render_prompt(self.tokenizer, c.chat, most, thinking=c.thinking, begun=c.begun) for c in calls]
         limits = [min(call.max_new_tokens, self.positions - len(ids)) for call, ids in zip(calls, prompts, strict=True)]
-        asked = [
-            GenerationRequest(ids, most, c.seed) for ids, most, c in zip(prompts, limits, calls, strict=True) if ids
-        ]
+        each = zip(prompts, limits, calls, strict=True)
+        asked = [GenerationRequest(ids, limit, c.seed, c.begun, c.ends) for ids, limit, c in each if ids]
         with self._active():
             found = iter(generation.written(self.loaded, asked, how, rows, watch, keep))
         too_long = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
@@ -325,17 +332,22 @@ class HF:
 
     def _rate(self, prompts: Sequence[Sequence[int]], token_budget: int) -> list[Rating]:
         loaded = self.loaded
-        if loaded.digits is None:
-            start = render_prompt(self.tokenizer, [Message("user", "x")], 1 << 20)
-            found = digit_tokens(self.tokenizer, start, loaded.path)
-            loaded.digits = [torch.tensor(ids, device=loaded.device) for ids in found]
+        digits = self._reading()
         budget = self._at_a_time(token_budget)
         hidden = last_hidden(loaded.model, [list(ids) for ids in prompts], loaded.device, self.shares, budget)
-        parts = [self._digits(part, loaded.digits) for part in torch.split(hidden, self._logit_rows())]
-        digits = torch.cat(parts).double().cpu()
-        mass = digits.sum(-1)
-        values = (digits * torch.arange(10.0, dtype=torch.float64)).sum(-1) / mass.clamp(min=1e-30)
+        parts = [self._digits(part, digits) for part in torch.split(hidden, self._logit_rows())]
+        chances = torch.cat(parts).double().cpu()
+        mass = chances.sum(-1)
+        values = (chances * torch.arange(10.0, dtype=torch.float64)).sum(-1) / mass.clamp(min=1e-30)
         return [Rating(v, m) for v, m in zip(values.tolist(), mass.tolist(), strict=True)]
+
+    def _reading(self) -> list[torch.Tensor]:
+        """The digits' tokens, found once."""
+        loaded = self.loaded
+        if loaded.digits is None:
+            found, loaded.beginning = reading(self.tokenizer, loaded.path)
+            loaded.digits = [torch.tensor(ids, device=loaded.device) for ids in found]
+        return loaded.digits
 
     def _digits(self, hidden: torch.Tensor, digits: Sequence[torch.Tensor]) -> torch.Tensor:
         """The probability of each of the ten digits as the next token, float32[n, 10]."""

@@ -30,6 +30,7 @@ class LoadedModel:
     sums: dict[str, Sums | None] = field(default_factory=dict)
     to_logits: lm_head.Head | None = None
     digits: list[torch.Tensor] | None = None
+    beginning: str = ""
     shares: bool | None = None
     refills: bool | None = None
     together: left_padding.Together | None = None

@@ -1,4 +1,4 @@
-"""How a rating is read from a model: which tokens are the digits."""
+"""How a rating is read from a model: which tokens are the digits, and how a reply is begun so that one comes next."""
 
 from __future__ import annotations
 
@@ -6,9 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.chat.render import render_prompt
 from engine.errors import ModelError
+from engine.store.rows import Message
 
 DIGITS = "0123456789"
+BEGINNINGS = ("Rating: ", "Rating:")
+"""How a reply may be begun. The second is for tokenizers that put the blank before a digit into the digit's token."""
+ASKED = (Message("user", "x"),)
+UNLIMITED = 1 << 20
+
+
+def reading(tokenizer: Any, path: Path) -> tuple[list[list[int]], str]:
+    """``digit_tokens`` where a reply begins, and the first of ``BEGINNINGS`` behind which the next token is a digit's.
+
+    The beginning is empty where this tokenizer puts digits together with other text.
+    """
+    digits = digit_tokens(tokenizer, render_prompt(tokenizer, ASKED, UNLIMITED), path)
+    written = [render_prompt(tokenizer, ASKED, UNLIMITED, begun=BEGINNINGS[0] + digit) for digit in DIGITS]
+    for text in BEGINNINGS:
+        start = render_prompt(tokenizer, ASKED, UNLIMITED, begun=text)
+        if all(ids[:-1] == start and ids[-1] in known for ids, known in zip(written, digits, strict=True)):
+            return digits, text
+    return digits, ""
 
 
 def digit_tokens(tokenizer: Any, start: Sequence[int], path: Path) -> list[list[int]]:

@@ -24,8 +24,9 @@ from typing import Any
 import torch
 
 from engine.backends import Call, Generation, Rating, roles
+from engine.backends.endings import closed_at
 from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
-from engine.backends.rating import DIGITS, digit_tokens
+from engine.backends.rating import DIGITS, reading
 from engine.backends.vllm_running import OneCopy, Running, given_up
 from engine.chat.render import load_tokenizer, render_prompt
 from engine.config import schema as configs
@@ -65,7 +66,7 @@ class Engine:
         self._path, self._adapter, self._running = path, adapter, running
         self.tokenizer = tokenizer
         self._stops = list(stops)
-        self._digits: list[list[int]] | None = None
+        self._reading: tuple[list[list[int]], str] | None = None
         self._params = SamplingParams
         self._final = RequestOutputKind.FINAL_ONLY
         self._one_digit = StructuredOutputsParams(choice=list(DIGITS))
@@ -92,7 +93,7 @@ class Engine:
 
     def submit(self, call: Call, top_k: int = 0, constrain: bool = False) -> None:
         """Have ``call`` answered; ``constrain``: by a single digit and nothing else."""
-        ids = render_prompt(self.tokenizer, call.chat, self.positions)
+        ids = render_prompt(self.tokenizer, call.chat, self.positions, begun=call.begun)
         if not ids:
             reason = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
             self._failed.append((call, Generation("", "stop", 0, 0, reason, final=True)))
@@ -105,8 +106,10 @@ class Engine:
             top_k=0 if greedy else top_k,
             seed=None if greedy else call.seed,
             stop_token_ids=self._stops,
+            stop=list(call.ends) or None,
+            include_stop_str_in_output=True,
             structured_outputs=self._one_digit if constrain else None,
-            detokenize=False,
+            detokenize=bool(call.ends),  # vLLM looks for texts in the text
             output_kind=self._final,
         )
         self._add(_Waiting(call, False, len(ids)), ids, params)
@@ -147,7 +150,7 @@ class Engine:
                 break
         return out
 
-    def rate(self, prompts: Sequence[Sequence[int]]) -> list[Rating]:
+    def rate(self, prompts: Sequence[Sequence[int]], token_budget: int = 1 << 15) -> list[Rating]:
         """See ``Judges``."""
         for i, prompt in enumerate(prompts):
             self.ask(i, prompt)
@@ -165,10 +168,12 @@ class Engine:
         top_p: float,
         seed: int,
         top_k: int = 0,
+        begun: str = "",
     ) -> list[Generation]:
         """See ``Generates``. Each chat draws from a seed of its own."""
         for i, chat in enumerate(chats):
-            self.submit(Call(i, tuple(chat), max_new_tokens, temperature, top_p, (seed + i) % 2**31), top_k)
+            drawn = Call(i, tuple(chat), max_new_tokens, temperature, top_p, (seed + i) % 2**31, begun=begun)
+            self.submit(drawn, top_k)
         found: dict[int, Generation] = {}
         while self.in_flight:
             found.update((call.tag, reply) for call, reply in self.take())
@@ -176,10 +181,17 @@ class Engine:
 
     def digits(self) -> list[list[int]]:
         """For each digit the ids that spell it."""
-        if self._digits is None:
-            start = render_prompt(self.tokenizer, [Message("user", "x")], 1 << 20)
-            self._digits = digit_tokens(self.tokenizer, start, self._path)
-        return self._digits
+        return self._read_digits()[0]
+
+    @property
+    def beginning(self) -> str:
+        """See ``Judges``."""
+        return self._read_digits()[1]
+
+    def _read_digits(self) -> tuple[list[list[int]], str]:
+        if self._reading is None:
+            self._reading = reading(self.tokenizer, self._path)
+        return self._reading
 
     def cache(self) -> str:
         """What the prefix cache has saved so far, as a line for the log."""
@@ -230,7 +242,7 @@ class Engine:
         self.prompt_tokens += waiting.tokens_in
         self.cached_tokens += result.num_cached_tokens or 0
         one = result.outputs[0]
-        return waiting.tag, self._rating(one) if waiting.rating else self._reply(one, waiting.tokens_in)
+        return waiting.tag, self._rating(one) if waiting.rating else self._reply(one, waiting)
 
     def _rating(self, one: Any) -> Rating:
         if not one.logprobs:
@@ -242,13 +254,16 @@ class Engine:
             return Rating(None, 0.0, "the model's probabilities are not finite numbers")
         return Rating(math.fsum(d * p for d, p in enumerate(chances)) / max(mass, 1e-30), mass)
 
-    def _reply(self, one: Any, tokens_in: int) -> Generation:
+    def _reply(self, one: Any, waiting: _Waiting) -> Generation:
+        call: Call = waiting.tag
         if one.finish_reason not in ("stop", "length"):
-            return Generation("", "stop", tokens_in, 0, f"vLLM gave the request up (finish reason {one.finish_reason})")
+            reason = f"vLLM gave the request up (finish reason {one.finish_reason})"
+            return Generation("", "stop", waiting.tokens_in, 0, reason)
         ids = list(one.token_ids)
         end = next((i for i, token in enumerate(ids) if token in self._stops), None)
-        text = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
-        return Generation(text, "length" if end is None else "stop", tokens_in, len(ids))
+        text, closed = closed_at(self.tokenizer.decode(ids[:end], skip_special_tokens=True), call.ends)
+        ended = end is not None or closed
+        return Generation(call.begun + text, "stop" if ended else "length", waiting.tokens_in, len(ids))
 
 
 def load(

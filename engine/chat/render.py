@@ -17,7 +17,7 @@ from engine.chat.template import FIXED_DATE, ChatTemplate, special_pattern, temp
 from engine.chat.template_inputs import Form, forms, reasons
 from engine.chat.token_spans import ids_of, tokens_of
 from engine.chat.tokenizer import end_of_turn, load_tokenizer, note
-from engine.chat.turn_layout import Laid, Layout, lay, lay_asked, layout, opening
+from engine.chat.turn_layout import Laid, Layout, lay, lay_asked, layout, lead, opening
 from engine.config.named_templates import TEMPLATE_FOLDER, TEMPLATES, template_text
 from engine.store.rows import Message
 
@@ -71,10 +71,13 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     return encode_with_mask(tokenizer, form, laid, max_length, _note(form, laid, thinking), clean(answer))
 
 
-def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int, *, thinking: bool = False) -> list[int]:
+def render_prompt(
+    tokenizer: Any, messages: Sequence[Message], max_length: int, *, thinking: bool = False, begun: str = ""
+) -> list[int]:
     """A conversation with the generation prompt appended: what a model is asked to continue.
 
     thinking: whether a reasoning trace is wanted first; then the prompt is that of rows that have one.
+    begun: what the answer begins with; it stands where training would have it.
 
     An empty list when it has more than ``max_length`` tokens or when the template does not accept it.
     """
@@ -89,6 +92,9 @@ def render_prompt(tokenizer: Any, messages: Sequence[Message], max_length: int, 
     if extra := _opening(template, thinking):
         last, kind = pieces[-1]
         pieces[-1] = (last.removesuffix(extra), kind)
+    if begun:
+        last, kind = pieces[-1]
+        pieces[-1] = (last + _lead(template) + begun, kind)
     if not spells_special(template, form):
         pieces = [("".join(piece for piece, _ in pieces), False)]
     ids = [i for piece, is_content in pieces for i in ids_of(tokenizer, piece, is_content)]
@@ -141,6 +147,13 @@ def _opening(template: ChatTemplate, thinking: bool) -> str:
     """What the template would ask with and no answer is trained behind."""
     chat = REASONED if thinking else (REASONED[0], Message("assistant", "A"))
     return opening(template, next(forms(chat, _reasoning_by(template), lambda _: False)), thinking)
+
+
+@lru_cache(maxsize=64)
+def _lead(template: ChatTemplate) -> str:
+    """What stands before an answer that the generation prompt does not have: a header that is left to the model."""
+    adapted = _adapt(template, (REASONED[0], Message("assistant", "A")), thinking=False)
+    return "" if adapted is None else lead(template, adapted[0], thinking=False)
 
 
 def _followed(template: ChatTemplate, form: Form, found: Layout, thinking: bool) -> Laid | None:

@@ -286,12 +286,27 @@ def opening(template: ChatTemplate, form: Form, thinking: bool) -> str:
     Args:
         form: a user's turn and an answer.
     """
+    return _between(template, form, thinking)[0]
+
+
+def lead(template: ChatTemplate, form: Form, thinking: bool) -> str:
+    """What an answer of this form is trained behind that generation would not be given: the model is to write it.
+
+    Args:
+        form: a user's turn and an answer.
+    """
+    return _between(template, form, thinking)[1]
+
+
+def _between(template: ChatTemplate, form: Form, thinking: bool) -> tuple[str, str]:
+    """What stands behind a user's turn, where generation's prompt and a whole conversation part: the rest of each, of
+    the conversation's up to the answer.
+    """
     found, asked = layout(template, form, thinking), _run(template, form.key, 1, True, thinking)
-    if found is None or asked is None:
-        return ""
-    whole = _run(template, form.key, 2, False, thinking)
-    if whole is None:
-        return ""
+    whole = None if found is None or asked is None else _run(template, form.key, 2, False, thinking)
+    if whole is None or asked is None:
+        return "", ""
     start = _behind(whole, asked)
+    own = whole.text[start : next((begin for _, begin, _ in whole.found if begin >= start), start)]
     same = len(os.path.commonprefix([asked.tail, whole.text[start:]]))  # noqa: RUF071 - characters are meant
-    return asked.tail[same:]
+    return asked.tail[same:], own[same:]

@@ -117,6 +117,7 @@ class Judge(_Section, frozen=True):
     backend: Literal["hf", "vllm"] = "hf"
     model: Literal["tuned", "base"] = "tuned"
     mode: Literal["expected", "sampled"] = "expected"
+    prime: Literal["auto", "on", "off"] = "auto"
     token_budget: Positive = 32768
     min_digit_mass: Share = 0.05
     temperature: Weight = 0.1
@@ -171,6 +172,7 @@ class Select(_Section, frozen=True):
     remember: bool = True
     max_share: Share = 0.5
     new_samples: Share = 0.08
+    quality: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         """Check that reference parity uses the sigma rule."""

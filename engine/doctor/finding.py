@@ -1,4 +1,4 @@
-"""A finding of the doctor."""
+"""What the doctor says of one thing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was checked, the result, whether it would make a run fail, and the fix."""
+    """One line: what was looked at, what was found, whether it stops a run, and the way out."""
 
     name: str
     text: str
@@ -16,7 +16,7 @@ class Finding:
 
     @property
     def mark(self) -> str:
-        """✔ (good), ! (works, with a warning) or ✘ (a run would fail)."""
+        """✔, ! (works, but look) or ✘ (a run would fail)."""
         return "✘" if self.bad else ("!" if self.fix else "✔")
 
     @property
@@ -26,6 +26,6 @@ class Finding:
 
 
 def refused(name: str, error: Exception) -> Finding:
-    """A bad finding from an error: its first sentence is the text, the rest is the fix."""
+    """What stops a run, as the error that it would end with says: its first sentence, then the way out."""
     text, _, fix = str(error).partition(". ")
     return Finding(name, text, bad=True, fix=fix.removesuffix("."))

@@ -21,7 +21,7 @@ from engine.config import schema as configs
 from engine.errors import Paused
 from engine.files import append_log
 from engine.models import locate
-from engine.signals import ratings, round_models
+from engine.signals import judge_asking, ratings, round_models, spoilt_copies
 from engine.signals.exchange import Chat
 from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.signals.ratings import Rated
@@ -45,11 +45,13 @@ def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
     pending = [id for id in samples.ids if id not in rated]
     engine = round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
     try:
+        judge_asking.asked_how(ctx, engine, samples)
         asker = Asker.of(ctx, engine, ctx.config.judge)
         done = len(samples) - len(pending)
         for part in asker.rate(_chats(samples, pending)):
             done += len(part)
             ctx.save([row_of(ctx.round, id, one) for id, one in part], done)
+        spoilt_copies.try_judge(ctx, samples, asker.rate_all)
         ctx.event(engine.cache())
     except Paused:
         ctx.event(engine.stopping())
@@ -104,7 +106,8 @@ class _Kept:
         """What a run before this one has rated."""
         settings = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
         labels = [template.hash for template in ratings.judge_templates(ctx.project).values()]
-        text = ":".join([locate.fingerprint(round_models.judge_ref(ctx)), how.mode, settings, *labels])
+        start = judge_asking.begun(ctx)
+        text = ":".join([locate.fingerprint(round_models.judge_ref(ctx)), how.mode, settings, start, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
         out.rows.update(map(_read, append_log.whole(out.path)))
@@ -150,12 +153,19 @@ class Asker:
     how: configs.Judge
     room: int
     seed: tuple[int, int]
+    begun: str = ""
 
     @classmethod
     def of(cls, ctx: Ctx, engine: Engine, how: configs.Judge) -> Asker:
         """For the round that ``ctx`` works on."""
         seed = ctx.config.project.seed, ctx.round
-        return cls(engine, ratings.judge_templates(ctx.project), how, ctx.config.vllm.in_flight, seed)
+        room, start = ctx.config.vllm.in_flight, judge_asking.begun(ctx)
+        return cls(engine, ratings.judge_templates(ctx.project), how, room, seed, start)
+
+    def rate_all(self, items: Sequence[tuple[K, Chat]]) -> list[Rated]:
+        """Ratings of all items, in their order."""
+        found = {key: one for part in self.rate(items) for key, one in part}
+        return [found[key] for key, _ in items]
 
     def rate(self, items: Iterable[tuple[K, Chat]]) -> Iterator[list[tuple[K, Rated]]]:
         """Ratings of the items by their keys, some at a time, in the order in which they are done.
@@ -191,7 +201,7 @@ class Asker:
             for column in range(SIX):
                 self._draw(_Tag(six, column))
             return None
-        prompts = ratings.judge_prompts(self.templates, self.engine, chat)
+        prompts = ratings.judge_prompts(self.templates, self.engine, chat, self.begun)
         if not all(prompts):
             return ratings.too_long(self.engine)
         six = _Six(key)
@@ -203,7 +213,7 @@ class Asker:
         how = self.how
         seed = batches.seed(*self.seed, "judge", tag.six.key, tag.column, tag.attempt)
         chat = tuple(tag.six.chats[tag.column])
-        call = Call(tag, chat, how.max_new_tokens, how.temperature, how.top_p, seed)
+        call = Call(tag, chat, how.max_new_tokens, how.temperature, how.top_p, seed, begun=self.begun)
         self.engine.submit(call, top_k=how.top_k, constrain=how.constrain)
 
     def _note(self, tag: _Tag, result: Rating | Generation) -> _Six[Any]:

@@ -51,15 +51,19 @@ def judge_chats(templates: Templates, chat: Chat) -> list[tuple[Message, ...]]:
     ]
 
 
-def judge_prompts(templates: Templates, judge: Judges, chat: Chat) -> list[list[int]]:
-    """``judge_chats`` as token ids; an empty list stands for one that does not fit into the model."""
-    return [render_prompt(judge.tokenizer, request, judge.positions) for request in judge_chats(templates, chat)]
+def judge_prompts(templates: Templates, judge: Judges, chat: Chat, begun: str = "") -> list[list[int]]:
+    """``judge_chats`` as token ids; an empty list stands for one that does not fit into the model.
+
+    begun: what the replies are begun with.
+    """
+    most = judge.positions
+    return [render_prompt(judge.tokenizer, asked, most, begun=begun) for asked in judge_chats(templates, chat)]
 
 
-def judge_length(templates: Templates, judge: Judges, chat: Chat) -> int:
+def judge_length(templates: Templates, judge: Judges, chat: Chat, begun: str = "") -> int:
     """About how many tokens the longest of the six requests has: those of the one with the longest text."""
     longest = max(judge_chats(templates, chat), key=lambda request: len(request[-1].content))
-    return len(render_prompt(judge.tokenizer, longest, judge.positions))
+    return len(render_prompt(judge.tokenizer, longest, judge.positions, begun=begun))
 
 
 def plan_ratings(how: Judge, lengths: Iterable[int]) -> list[list[int]]:

@@ -20,11 +20,12 @@ from engine.chat import batches
 from engine.config import schema as configs
 from engine.distributed import ranks
 from engine.models.locate import ModelRef
-from engine.signals import ratings, round_models
+from engine.signals import judge_asking, ratings, round_models, spoilt_copies
 from engine.signals.exchange import Chat
 from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
+from engine.store.judging import JudgeCheck
 from engine.store.rows import Message, Ratings
 
 Key = tuple[object, ...]
@@ -33,16 +34,21 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Raters:
-    """Who rates and how: all that another process needs for it. ``seed``: what the seeds of drawn ratings come from."""
+    """Who rates and how: all that another process needs for it.
+
+    ``begun``: what replies are begun with. ``seed``: what the seeds of drawn ratings come from.
+    """
 
     model: configs.Model
     ref: ModelRef
     how: configs.Judge
+    begun: str
     seed: Key
 
     @classmethod
     def of(cls, ctx: Ctx, how: configs.Judge) -> _Raters:
-        return cls(ctx.config.model, round_models.judge_ref(ctx), how, (ctx.config.project.seed, ctx.round, "judge"))
+        seed = ctx.config.project.seed, ctx.round, "judge"
+        return cls(ctx.config.model, round_models.judge_ref(ctx), how, judge_asking.begun(ctx), seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +61,34 @@ class _RequestBatch:
 
 
 def run(ctx: Ctx) -> None:
-    """The stage. Batches whose rows are all there are skipped, half-done ones are rated again as they were."""
+    """The stage. Batches whose rows are all there are skipped, half-done ones are rated again as they were.
+
+    Once all are rated, the judge is tried on spoilt copies of some samples.
+    """
     samples = ctx.dataset()
     rated = {row.sample_id for row in ctx.rows(Ratings)}
     ctx.begin(len(samples), sum(id in rated for id in samples.ids))
-    if all(id in rated for id in samples.ids):
+    if all(id in rated for id in samples.ids) and any(check.done for check in ctx.rows(JudgeCheck)):
         return
     if ctx.config.judge.backend == "vllm":
         from engine.signals import rating_stream  # it builds on this module
 
         rating_stream.through_engine(ctx, samples, rated)
         return
+    judge = round_models.open_model(ctx.config.model, round_models.judge_ref(ctx))
+    judge_asking.asked_how(ctx, judge, samples)
     raters = _Raters.of(ctx, ctx.config.judge)
-    judge = round_models.open_model(raters.model, raters.ref)
     if raters.how.mode == "expected" and not judge.shares:
         ctx.event(why_alone(judge.loaded.model))
     templates = ratings.judge_templates(ctx.project)
-    lengths = (ratings.judge_length(templates, judge, sample.messages) for sample in samples)
+    lengths = (ratings.judge_length(templates, judge, sample.messages, raters.begun) for sample in samples)
     pending = batches.unfinished(ratings.plan_ratings(raters.how, lengths), lambda i: samples.ids[i] in rated)
     ids = [[samples.ids[i] for i in batch] for batch, _ in pending]
     parts = ([((sample.id,), sample.messages) for sample in samples.take(batch)] for batch in ids)
-    found = ranks.map_batches(partial(_rate, raters), (_batch(raters.how, part, templates, judge) for part in parts))
+    found = ranks.map_batches(partial(_rate, raters), (_batch(raters, part, templates, judge) for part in parts))
     for (_, done), batch, six in zip(pending, ids, found, strict=True):
         ctx.save([row_of(ctx.round, id, one) for id, one in zip(batch, six, strict=True)], done)
+    spoilt_copies.try_judge(ctx, samples, partial(rate, ctx, ctx.config.judge))
 
 
 def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> list[Rated]:
@@ -88,8 +99,9 @@ def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> lis
     raters = _Raters.of(ctx, how)
     judge = round_models.open_model(raters.model, raters.ref)
     templates = ratings.judge_templates(ctx.project)
-    plan = ratings.plan_ratings(how, [ratings.judge_length(templates, judge, chat) for _, chat in chats])
-    work = (_batch(how, [chats[i] for i in batch], templates, judge) for batch in plan)
+    lengths = [ratings.judge_length(templates, judge, chat, raters.begun) for _, chat in chats]
+    plan = ratings.plan_ratings(how, lengths)
+    work = (_batch(raters, [chats[i] for i in batch], templates, judge) for batch in plan)
     out: dict[int, Rated] = {}
     for batch, found in zip(plan, ranks.map_batches(partial(_rate, raters), work), strict=True):
         out.update(zip(batch, found, strict=True))
@@ -108,13 +120,12 @@ def as_judged(how: configs.Judge, rows: Sequence[Ratings]) -> configs.Judge:
     return msgspec.structs.replace(how, mode=other, constrain=False)
 
 
-def _batch(
-    how: configs.Judge, part: Sequence[tuple[Key, Chat]], templates: ratings.Templates, judge: HF
-) -> _RequestBatch:
+def _batch(raters: _Raters, part: Sequence[tuple[Key, Chat]], templates: ratings.Templates, judge: HF) -> _RequestBatch:
     chats = [chat for _, chat in part]
-    if how.mode == "sampled":
+    if raters.how.mode == "sampled":
         return _RequestBatch(part[0][0], [], [ratings.judge_chats(templates, chat) for chat in chats])
-    return _RequestBatch(part[0][0], [ratings.judge_prompts(templates, judge, chat) for chat in chats], [])
+    asked = [ratings.judge_prompts(templates, judge, chat, raters.begun) for chat in chats]
+    return _RequestBatch(part[0][0], asked, [])
 
 
 def _rate(raters: _Raters, batch: _RequestBatch) -> list[Rated]:
@@ -152,6 +163,7 @@ def _draw(
         top_p=how.top_p,
         top_k=how.top_k,
         seed=batches.seed(*raters.seed, *first, attempt),
+        begun=raters.begun,
     )
     return [(reply.text, reply.error) for reply in replies]
 

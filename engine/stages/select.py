@@ -24,8 +24,10 @@ from engine.errors import StageError
 from engine.selection import choose, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
 from engine.selection.survey import by_evidence, survey
+from engine.signals import judge_trust
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
+from engine.store.judging import JudgeCheck
 from engine.store.rows import (
     AXES,
     Losses,
@@ -52,6 +54,11 @@ def run(ctx: Ctx) -> None:
     data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
     settings = ctx.config.select
+    trust = judge_trust.trusted(next(iter(ctx.rows(JudgeCheck)), None))
+    believed = judge_trust.uses_quality(settings, trust)
+    if not believed:
+        values["quality"] = np.full(len(data), np.nan)
+        ctx.event(judge_trust.verdict(settings, trust), "warning")
     ours = settings.parity == "ours"
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
     thresholds = choose.cuts(values, settings, earlier, ctx.round)
@@ -71,7 +78,7 @@ def run(ctx: Ctx) -> None:
             f"{sum(lost.values())} samples past a threshold are not rewritten, as that would lose something: {why}"
         )
     project(ctx, RewriteJob.begin(ctx))
-    for name in (s.name for s in SIGNALS if s.name not in thresholds):
+    for name in (s.name for s in SIGNALS if s.name not in thresholds and (believed or s.name != "quality")):
         ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := choose.verdict(t))):
         ctx.event(text)

@@ -20,7 +20,7 @@ from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
 from engine.store.database_file import writer as writer
 
-NEWEST = "m025_probes"
+NEWEST = "m026_judge_check"
 """The last migration: a reader that does not find it has an older project before it."""
 
 

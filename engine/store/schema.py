@@ -13,6 +13,7 @@ from sqlite_utils import Database, Migrations
 from engine.store import prompt_keys
 from engine.store.conversation import load_messages, unwritable
 from engine.store.database_file import database, newer, translated, writer
+from engine.store.newer_tables import JUDGE_CHECK, LENSES, LOST_TRIES, PROBES
 from engine.store.search import INDEX_LATER
 from engine.store.tables import TABLES
 
@@ -205,6 +206,13 @@ def m025_probes(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m026_judge_check(db: Database) -> None:
+    """How a round's judge was asked, and whether it tells a good answer from a foreign one."""
+    for statement in JUDGE_CHECK:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -382,15 +390,6 @@ EVERY_OVERLAP = (
     "DROP TABLE overlap_before",
 )
 
-LOST_TRIES = (
-    "ALTER TABLE call ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
-    "CREATE TABLE sent_call (round INTEGER NOT NULL, sample_id INTEGER NOT NULL, axis TEXT NOT NULL,"
-    " step TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL, tokens_in INTEGER NOT NULL,"
-    " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, open INTEGER NOT NULL,"
-    " PRIMARY KEY (round, sample_id, axis)) WITHOUT ROWID",
-    "CREATE TABLE question (round INTEGER PRIMARY KEY, text TEXT NOT NULL)",
-)
-
 LABELS = (
     "CREATE TABLE label (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, place INTEGER NOT NULL,"
     " stratum INTEGER NOT NULL, share REAL NOT NULL, label TEXT, kind TEXT NOT NULL DEFAULT '', at REAL)",
@@ -398,33 +397,4 @@ LABELS = (
 
 OVERRIDES = (
     "CREATE TABLE override (sample_id INTEGER PRIMARY KEY, action TEXT NOT NULL, axis TEXT, at REAL NOT NULL)",
-)
-
-_LENSES = (
-    ("end_of_turn", "REAL"),
-    ("without_prompt", "REAL"),
-    ("ifd", "REAL"),
-    ("worst_window", "REAL"),
-    ("window_begin", "INTEGER"),
-    ("window_end", "INTEGER"),
-)
-_FLAW = (("flaw", "REAL"), ("flaw_lens", "TEXT"))
-LENSES = (
-    *(f"ALTER TABLE signal ADD COLUMN {name} {kind}" for name, kind in (*_LENSES, *_FLAW)),
-    *(f"ALTER TABLE loss_cache ADD COLUMN {name} {kind}" for name, kind in _LENSES),
-    *(f"ALTER TABLE rewrite ADD COLUMN new_{name} {kind}" for name, kind in (*_LENSES, *_FLAW)),
-    # Samples sorts and filters by each of these.
-    *(
-        f"CREATE INDEX signal_by_{name} ON signal(round, {name})"
-        for name in ("end_of_turn", "ifd", "worst_window", "flaw")
-    ),
-)
-
-PROBES = (
-    # The teacher's answer to a sample's own prompt; a random sample; what was added while the rewrites were made; how
-    # alike the answer is to the sample's.
-    "ALTER TABLE rewrite ADD COLUMN probe INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE rewrite ADD COLUMN control INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE rewrite ADD COLUMN batch INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE rewrite ADD COLUMN agreement REAL",
 )

@@ -238,6 +238,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         "response_clarity=NULL,"
         " response_completeness=NULL, response_factuality=NULL, quality=NULL, digit_mass=NULL, judge_error=NULL WHERE "
         "round=?",
+        "DELETE FROM judge_check WHERE round=?",
     ),
     "evaluate": (
         "DELETE FROM score WHERE round=?",

@@ -79,8 +79,9 @@ def outcome(
     copy: Rejection | None = None,
 ) -> Outcome:
     """The verdict on one measured candidate. ``copy``: what it is a duplicate of."""
-    error = measured.error or rated.error
-    if error or measured.loss_before is None or measured.loss_after is None or rated.quality is None:
+    error = measured.error or (rated.error if "quality" in marks else None)
+    unrated = rated.quality is None and "quality" in marks
+    if error or measured.loss_before is None or measured.loss_after is None or unrated:
         finding = Rejection("unmeasured", error or "it has no loss or no rating")
         return Outcome(False, str(finding), finding)
     if copy:
@@ -101,7 +102,9 @@ def _complexity(old: Values, new: Values, marks: Mapping[str, Threshold], limits
     doubts = _beyond("loss_before", new.loss_before, marks)
     if old.loss_before is not None and not _number(new.loss_before) < old.loss_before - limits.loss_margin:
         doubts.append("its base loss is not lower")
-    half = marks["quality"].sigma / 2 if "quality" in marks else 0.0
+    if "quality" not in marks:
+        return doubts
+    half = marks["quality"].sigma / 2
     if old.quality is not None and _number(new.quality) < old.quality - half:
         return [*doubts, f"its quality is more than {half:.2f} lower"]
     return doubts + _beyond("quality", new.quality, marks)

@@ -253,6 +253,7 @@ def describe(status: Mapping[str, Any]) -> str:
     newest = status["rounds"][-1]
     lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', number_format.NONE)}")
     lines += [_stage_line(stage) for stage in newest["stages"]]
+    lines += judge(newest.get("judge"))
     if said := spending(newest["teacher"], newest["teacher"]["projected"]):
         lines.append(f"teacher  {said}")
     if said := batch(newest["teacher"]["batch"], time.time()):
@@ -261,6 +262,15 @@ def describe(status: Mapping[str, Any]) -> str:
         lines.append(f"writing  {said}")
     tasks = task_lines(status)
     return "\n".join([*lines, "", rounds_table(status), *errors_note(status), *(["", *tasks] if tasks else [])])
+
+
+def judge(found: Mapping[str, Any] | None) -> list[str]:
+    """The lines on the newest round's judge: whether it can be believed, and its errors where they are many."""
+    if found is None:
+        return []
+    rated, errors = found["rated"], found["errors"]
+    many = f"judge    could not rate {errors:,} of {rated + errors:,} samples"
+    return [f"judge    {found['verdict'].removeprefix('the judge ')}", *[many] * found["alarm"]]
 
 
 def heldout(data: Mapping[str, int]) -> list[str]:

@@ -18,7 +18,8 @@ from engine.config.schema import Config
 from engine.errors import ConfigError, MiddoError
 from engine.loop import Limits, Open, RunStages, Stop, next_step, stages_of
 from engine.runtime import stalls
-from engine.store import read, search
+from engine.signals import judge_trust
+from engine.store import judging, read, search
 from engine.store import teacher as calls
 from engine.store.connect import database, reader
 from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
@@ -156,6 +157,7 @@ class Reader:
             holds_until=_held(read.worker(db)) if worker == "running" else None,
             cut_short=found == "ended",
             unindexed=search.count_unindexed(db),
+            judge="" if newest is None else _judge(db, newest, config),
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
 
@@ -319,3 +321,9 @@ def _waiting(db: sqlite3.Connection, round: int) -> DecisionCounts:
         failed=count.get("failed", 0),
         by_axis=(better["complexity"], better["diversity"], better["quality"]),
     )
+
+
+def _judge(db: sqlite3.Connection, newest: int, config: Config) -> str:
+    """What is wrong with the judge of the newest round that has one, of the last two."""
+    found = next((n for n in (newest, newest - 1) if judging.check(db, n) is not None), newest)
+    return judge_trust.warning(db, found, config.select)

@@ -124,6 +124,7 @@ class LoopView(Struct, frozen=True):
     """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read;
     ``wrong``: what of it, in a few words. ``trouble``: what holds a live worker up (locked, full or stalled), ``held``
     the same as a sentence. ``unindexed``: samples that a search for words does not find yet.
+    ``judge``: why its ratings are doubtful, in sentences; empty: they are not.
     ``cut_short``: the last worker ended without signing off.
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
@@ -164,6 +165,7 @@ class LoopView(Struct, frozen=True):
     held: str = ""
     cut_short: bool = False
     unindexed: int = 0
+    judge: str = ""
 
     @property
     def unchanged(self) -> bool:

@@ -93,6 +93,8 @@ class LoopScreen(Framed):
     def own_notice(self) -> Notice:
         """What the state of the run asks for."""
         text, role = notice(self.view)
+        if self.view.judge:
+            text = f"{text}  {self.view.judge}.".lstrip()
         ends = self.leave_when_done and self.view.state == "done"
         return Notice(f"{text}  Press {press('loop.finish')} to quit." if ends else text, role)
 

@@ -12,6 +12,7 @@ from engine.config import schema
 from engine.errors import ConfigError
 from engine.loop import stages_of
 from engine.runtime import stalls as standings
+from engine.signals import judge_trust
 from engine.store import overrides, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job
@@ -66,7 +67,10 @@ def gather(project: Path) -> dict[str, Any]:
         jobs = read.jobs(db)
         numbers = sorted({job.round for job in jobs})
         closing = read.closing_rounds(db)
-        rounds = [_round(db, number, [j for j in jobs if j.round == number], number in closing) for number in numbers]
+        select, wrong = _settings(project)
+        rounds = [
+            _round(db, number, [j for j in jobs if j.round == number], number in closing, select) for number in numbers
+        ]
         now = _standing(db, project, jobs)
         meta = read.meta(db)
         return {
@@ -76,20 +80,19 @@ def gather(project: Path) -> dict[str, Any]:
             "rounds_wanted": read.plan(db).rounds,
             "rounds": rounds,
             "dataset": _dataset(db, numbers[-1] if numbers else 0),
-            "config": _wrong_config(project),
+            "config": wrong,
             "worker": {"state": now.state, "pid": now.pid, "trouble": now.trouble},
         }
     finally:
         db.close()
 
 
-def _wrong_config(project: Path) -> str | None:
-    """Why config.toml cannot be used; None: it can."""
+def _settings(project: Path) -> tuple[schema.Select, str | None]:
+    """The [select] settings, and why config.toml cannot be used; None: it can."""
     try:
-        schema.load(project)
+        return schema.load(project).select, None
     except ConfigError as error:
-        return str(error)
-    return None
+        return schema.Select(), str(error)
 
 
 def _idle_state(jobs: list[Job], cut_short: bool) -> str:
@@ -118,7 +121,9 @@ def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, Any]:
     }
 
 
-def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) -> dict[str, Any]:
+def _round(
+    db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool, select: schema.Select
+) -> dict[str, Any]:
     by_axis = read.rewrites(db, number)
     before, after = read.mean_losses(db, number)
     scores = read.scores(db, number)
@@ -147,6 +152,7 @@ def _round(db: sqlite3.Connection, number: int, jobs: list[Job], closing: bool) 
             for name in stages_of(closing)
             if (j := by_name.get(name))
         ],
+        "judge": judge_trust.facts(db, number, select),
         "teacher": {
             **teacher.asked(db, number),
             "projected": teacher.projected(db, number),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.config import schema as configs
 from engine.selection import choose
 from engine.selection.choose import Earlier, Lineage, Picks, Try
+from engine.signals import judge_trust
 from engine.signals.nearest import Bools
 from engine.store import read
 from engine.store.connect import reader
@@ -67,6 +68,8 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
         db.execute("BEGIN")  # one snapshot for all queries, whatever is written meanwhile
         ids = _ids(db, round)
         table = _signals(db, round, ids)
+        if not judge_trust.uses_quality(config.select, judge_trust.of_round(db, round)):
+            table[[s.name for s in choose.SIGNALS].index("quality")] = np.nan
         tokens = table[4:].astype(np.int64)
         select = config.select
         tried: Picks = {}

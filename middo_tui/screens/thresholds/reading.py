@@ -233,8 +233,12 @@ class ThresholdsReading(Framed):
             floor=None if mark is None else mark.floor,
             earlier=self._before.get(name),
             heading=words.heading(name, mark),
-            empty=words.empty(name) if self._loaded else "",
+            empty=words.empty(name, self._doubt()) if self._loaded else "",
         )
+
+    def _doubt(self) -> str:
+        """Why the quality axis is off, if it is."""
+        return words.doubt(self._standing, self._loaded.config.select) if self._loaded else ""
 
     def _facts(self, count: Count) -> SelectionFacts:
         row = next((row for row in self.view.table if row.round == self._standing.round - 1), None)
@@ -327,7 +331,7 @@ class ThresholdsReading(Framed):
             )
         if self._seeking:
             return Notice("Looking for a bimodal split …", "dim")
-        odd = words.missing(self._loaded.preview.missing) or words.flat(self._marks(), self.axis)
+        odd = words.missing(self._loaded.preview.missing, self._doubt()) or words.flat(self._marks(), self.axis)
         state, said = self.state(), feed.verdicts(self._standing.stored)
         if self._config is not None and self._config.select.rule == "evidence" and not state.moved:
             return words.by_evidence(said.get("flaw", ""))

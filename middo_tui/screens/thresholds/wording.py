@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from engine.config.schema import Select
+from engine.signals import judge_trust
 from engine.store.rows import Threshold
 from middo_tui.feed import apply
 from middo_tui.feed.thresholds import SIGNALS, RoundState
@@ -59,8 +61,10 @@ def _floor(mark: Threshold, places: int) -> Line:
     return (Run(f"{' → ' if holds else '  '}floor {fixed(mark.floor, places)}", "strong" if holds else "dim"),)
 
 
-def empty(name: str) -> str:
-    """In place of a histogram."""
+def empty(name: str, doubt: str = "") -> str:
+    """In place of a histogram. ``doubt``: why the ratings are left out."""
+    if doubt and name == "quality":
+        return doubt
     return f"no sample has this signal: {SIGNALS[name].stage} has not run, or failed on every sample"
 
 
@@ -77,8 +81,19 @@ def absent(view: LoopView) -> Notice:
     return Notice(f"Round {round} has no signals yet. {how}", "decide")
 
 
-def missing(names: Sequence[str]) -> str:
-    """A sentence on signals that no sample has."""
+def doubt(where: RoundState, select: Select) -> str:
+    """A sentence on a judge that is not believed; empty while the quality axis selects."""
+    trust = judge_trust.trusted(where.check)
+    if judge_trust.uses_quality(select, trust):
+        return ""
+    said = judge_trust.verdict(select, trust)
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def missing(names: Sequence[str], doubt: str = "") -> str:
+    """A sentence on signals that no sample has; ``doubt``: why the ratings are left out."""
+    if doubt and "quality" in names:
+        return " ".join(filter(None, (doubt, missing([name for name in names if name != "quality"]))))
     titles = ", ".join(SIGNALS[name].title for name in names)
     axes = ", ".join(dict.fromkeys(SIGNALS[name].axis for name in names))
     return f"No sample has {titles}: {axes} selects nothing." if names else ""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.chat.render import FIXED_DATE, Rendered, end_of_turn, render, render_prompt
+from engine.store.rows import Message
 from tests.support.chat_templates import ALL, CHATS, WEATHER, Turn, messages, tokenizer_of
 
 
@@ -58,6 +59,15 @@ def test_tokens_are_apply_chat_templates(name: str, which: str) -> None:
     at = max(i for i, turn in enumerate(CHATS[which]) if turn["role"] == "assistant")
     asked = render_prompt(tokenizer, messages(CHATS[which][:at], tools), 4000, thinking=thinking)
     assert asked == row.ids[: row.prompt_end], "what is asked is what is trained"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_begun_answer_stands_where_training_has_it(name: str) -> None:
+    """Behind empty reasoning, a channel's header, or a blank that no generation prompt of the template has."""
+    tokenizer = tokenizer_of(name)
+    chat = [Message("user", "say a"), Message("assistant", "Rating: 7")]
+    asked = tokenizer.decode(render_prompt(tokenizer, chat[:1], 4000, begun="Rating: "))
+    assert tokenizer.decode(render(tokenizer, chat, 4000).ids).startswith(asked + "7")
 
 
 # What these make of calls: nothing, an error, or less than all.

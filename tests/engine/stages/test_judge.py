@@ -25,7 +25,7 @@ PROMPTS = {
     "judge_prompt": "text: {prompt} rate {dimension}",
     "judge_response": "text: {prompt} reply: {response} rate {dimension}",
 }
-BUDGET = "[judge]\ntoken_budget = 800\n"
+BUDGET = '[judge]\ntoken_budget = 800\nprime = "off"\n'
 
 
 def project(folder: Path, model: Path, extra: str = BUDGET, chats: Any = CHATS) -> tiny.Project:
@@ -141,7 +141,7 @@ def test_sampled_ratings_are_drawn_anew_until_they_can_be_read(
     asked: list[tuple[int, int]] = []
 
     def replies(self: hf.HF, chats: Sequence[Sequence[Message]], *, seed: int, **how: Any) -> list[Generation]:
-        assert how == {"max_new_tokens": 4, "temperature": 0.1, "top_p": 0.7, "top_k": 50}
+        assert how == {"max_new_tokens": 4, "temperature": 0.1, "top_p": 0.7, "top_k": 50, "begun": ""}
         asked.append((len(chats), seed))
         texts = ["4" if i else "hm" for i in range(len(chats))] if len(chats) > 1 else ["still nothing"]
         return [Generation(text, "stop", 1, 1) for text in texts]
@@ -183,7 +183,7 @@ def test_a_tokenizer_without_single_digits_is_refused(tiny_model: Path) -> None:
 
 def test_the_six_requests_of_a_sample_are_computed_as_one(tmp_path: Path, tiny_model: Path) -> None:
     """A forward holds no more tokens than a batch may, and the whole stage far fewer than six requests a sample."""
-    one = project(tmp_path / "p", tiny_model, '[judge]\ntoken_budget = 150\nmodel = "base"\n')
+    one = project(tmp_path / "p", tiny_model, '[judge]\ntoken_budget = 150\nmodel = "base"\nprime = "off"\n')
     ctx = one.ctx("judge")
     model = hf.load(tiny_model, device="cpu", threads=1)
     assert model.shares

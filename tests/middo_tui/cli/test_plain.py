@@ -11,6 +11,7 @@ from engine.config import edit
 from engine.errors import UsageError
 from engine.project import folder
 from engine.store import read, write
+from engine.store.judging import JudgeCheck
 from engine.store.rows import EvalScore, TaskItem
 from middo_tui.cli.commands import main
 from middo_tui.cli.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
@@ -228,6 +229,41 @@ def test_the_status_names_what_there_is(tmp_path: Path) -> None:
     assert "✘ judge     failed       74 / 720  BackendError" in text
     Store(tmp_path / "new")
     assert "120 samples; no round has run yet" in describe(gather(tmp_path / "new"))
+
+
+def judged(tmp_path: Path, auc: float, errors: int = 0) -> Path:
+    """A project whose first round's judge was tried."""
+    store = stores.running(tmp_path / "p")
+    check = JudgeCheck(0, "tuned", "Rating: ", 0.06, 0.98, True, 32, auc, 90, errors, 0.97)
+    write.save(store.db, 0, "judge", [check], None)
+    return tmp_path / "p"
+
+
+def test_the_status_says_whether_the_judge_can_tell(tmp_path: Path) -> None:
+    found = gather(judged(tmp_path, auc=0.5, errors=10))
+    (first, *_) = found["rounds"]
+    assert {name: first["judge"][name] for name in ("errors", "alarm", "auc", "pairs", "trusted", "quality_axis")} == {
+        "errors": 10, "alarm": True, "auc": 0.5, "pairs": 32, "trusted": "no", "quality_axis": False,
+    }  # fmt: skip
+    said = "judge    cannot tell good from bad on your data (AUC 0.50 of 32 pairs): the quality axis is off"
+    found["rounds"] = found["rounds"][:1]
+    assert said in describe(found)
+    assert "judge    could not rate 10 of 100 samples" in describe(found)
+
+
+def test_the_loop_screen_is_told_of_a_doubtful_judge(tmp_path: Path) -> None:
+    reader = Reader(judged(tmp_path, auc=0.5, errors=10))
+    assert reader.view().judge == (
+        "The judge could not rate 10 of 100 samples. The judge cannot tell good from bad on your data"
+        " (AUC 0.50 of 32 pairs): the quality axis is off"
+    )
+    reader.close()
+
+
+def test_nothing_is_said_of_a_good_judge(tmp_path: Path) -> None:
+    reader = Reader(judged(tmp_path, auc=0.97, errors=2))
+    assert reader.view().judge == ""
+    reader.close()
 
 
 def test_hostile_text_is_harmless_in_lines_too(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.schema import Select
 from engine.selection import choose
 from engine.store.connect import reader, transaction
+from engine.store.judging import JudgeCheck
 from engine.store.rows import Threshold
 from middo_tui.feed import thresholds as feed
 from middo_tui.screens.thresholds import wording as words
@@ -31,6 +33,22 @@ pytestmark = pytest.mark.usefixtures("prepared_here")
 ])  # fmt: skip
 def test_headings(found: Threshold, text: str) -> None:
     assert plain([words.heading(found.signal, found)]) == text
+
+
+@pytest.mark.parametrize(("auc", "quality", "said"), [
+    (0.5, "auto", "The judge cannot tell good from bad on your data (AUC 0.50 of 32 pairs): the quality axis is off."),
+    (0.5, "on", ""),
+    (0.97, "auto", ""),
+])  # fmt: skip
+def test_a_judge_that_is_not_believed_stands_in_place_of_its_ratings(auc: float, quality: str, said: str) -> None:
+    where = feed.RoundState(0, check=JudgeCheck(0, "tuned", "", done=True, pairs=32, auc=auc))
+    doubt = words.doubt(where, Select(quality=quality))  # type: ignore[arg-type]
+    assert doubt == said
+    if said:
+        assert words.missing(["quality"], doubt) == said
+        assert words.missing(["similarity", "quality"], doubt).startswith(f"{said} No sample has")
+        assert words.empty("quality", doubt) == said
+    assert words.empty("similarity", doubt) == words.empty("similarity")
 
 
 def test_the_filter_is_exact_and_leaves_out_what_selects_nothing() -> None:

@@ -1,0 +1,47 @@
+"""The statements of migrations since m020: tries without a reply, lenses, what is known of the judge."""
+
+from __future__ import annotations
+
+LOST_TRIES = (
+    "ALTER TABLE call ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE sent_call (round INTEGER NOT NULL, sample_id INTEGER NOT NULL, axis TEXT NOT NULL,"
+    " step TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL, tokens_in INTEGER NOT NULL,"
+    " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, open INTEGER NOT NULL,"
+    " PRIMARY KEY (round, sample_id, axis)) WITHOUT ROWID",
+    "CREATE TABLE question (round INTEGER PRIMARY KEY, text TEXT NOT NULL)",
+)
+
+_LENSES = (
+    ("end_of_turn", "REAL"),
+    ("without_prompt", "REAL"),
+    ("ifd", "REAL"),
+    ("worst_window", "REAL"),
+    ("window_begin", "INTEGER"),
+    ("window_end", "INTEGER"),
+)
+_FLAW = (("flaw", "REAL"), ("flaw_lens", "TEXT"))
+LENSES = (
+    *(f"ALTER TABLE signal ADD COLUMN {name} {kind}" for name, kind in (*_LENSES, *_FLAW)),
+    *(f"ALTER TABLE loss_cache ADD COLUMN {name} {kind}" for name, kind in _LENSES),
+    *(f"ALTER TABLE rewrite ADD COLUMN new_{name} {kind}" for name, kind in (*_LENSES, *_FLAW)),
+    # Samples sorts and filters by each of these.
+    *(
+        f"CREATE INDEX signal_by_{name} ON signal(round, {name})"
+        for name in ("end_of_turn", "ifd", "worst_window", "flaw")
+    ),
+)
+
+JUDGE_CHECK = (
+    "CREATE TABLE judge_check (round INTEGER PRIMARY KEY, judge TEXT NOT NULL, begun TEXT NOT NULL, plain_mass REAL,"
+    " begun_mass REAL, done INTEGER NOT NULL, pairs INTEGER NOT NULL, auc REAL,"
+    " rated INTEGER NOT NULL, errors INTEGER NOT NULL, digit_mass REAL)",
+)
+
+PROBES = (
+    # The teacher's answer to a sample's own prompt; a random sample; what was added while the rewrites were made; how
+    # alike the answer is to the sample's.
+    "ALTER TABLE rewrite ADD COLUMN probe INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rewrite ADD COLUMN control INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rewrite ADD COLUMN batch INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE rewrite ADD COLUMN agreement REAL",
+)
