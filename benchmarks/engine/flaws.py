@@ -27,7 +27,7 @@ from benchmarks import ROOT
 from benchmarks.engine import flaws_page
 from benchmarks.engine.flaw_readings import Readings, Subject, Values
 from benchmarks.world import smollm2
-from benchmarks.world.planted_flaws import KINDS, UNSEEN, Row, spoiled
+from benchmarks.world.planted_flaws import KINDS, Row, spoiled
 from engine.demo import flaws as demo_flaws
 from engine.demo import seed as demo_world
 from engine.formats.shapes import join_input
@@ -44,8 +44,6 @@ SELECTED_DRAWS = 3
 """Draws in which the product's own stages select."""
 POOL = 200
 """Rows to borrow from. As many as are asked for are measured, the same ones first."""
-FALSE = "wrong answer"
-"""The demo's own kind: a false answer in the right phrase."""
 Floats = NDArray[np.float64]
 
 
@@ -100,7 +98,7 @@ def demo_cases(count: int, each: int, seed: int = 0) -> list[Case]:
     clean = [demo_flaws.clean(task) for task in tasks]
     out = cases([Row(row.prompt, row.output) for row in clean], each, seed)
     false = [demo_flaws.wrong(rng, task) for task in tasks]
-    return out + [Case(place, FALSE, Row(row.prompt, row.output)) for place, row in enumerate(false)]
+    return out + [Case(place, flaws_page.FALSE, Row(row.prompt, row.output)) for place, row in enumerate(false)]
 
 
 def draw(all_cases: Sequence[Case], values: Sequence[Values], share: float, seed: int) -> Drawn:
@@ -147,10 +145,10 @@ def auc(values: Floats, flawed: NDArray[np.bool_]) -> float | None:
 
 
 def areas(drawn: Drawn) -> dict[str, dict[str, float | None]]:
-    """The area under the ROC curve by signal, then by kind: "" is all that a small model can see, "all" is all."""
+    """The area under the ROC curve by signal, then by kind; also of ``GROUPS`` of kinds."""
     kinds = np.array([case.kind for case in drawn.cases])
     groups = {kind: kinds == kind for kind in sorted(set(kinds) - {""})}
-    groups |= {"": (kinds != "") & ~np.isin(kinds, UNSEEN), "all": kinds != ""}
+    groups |= {name: np.isin(kinds, list(own)) for name, own in flaws_page.GROUPS.items()}
     out: dict[str, dict[str, float | None]] = {}
     for name, values in drawn.columns.items():
         out[name] = {kind: auc(values[m | (kinds == "")], m[m | (kinds == "")]) for kind, m in groups.items()}

@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measured import machine, table
-from benchmarks.world.planted_flaws import UNSEEN
+from benchmarks.world.planted_flaws import FREQUENT, KINDS, UNSEEN
 
 Found = Mapping[str, Mapping[str, Any]]
+FALSE = "wrong answer"
+"""The demo's own kind: a false answer in the right phrase."""
+SEEN = [kind for kind in (*KINDS, FALSE) if kind not in UNSEEN]
+GROUPS = {"frequent": FREQUENT, "seen": SEEN, "all": (*KINDS, FALSE)}
+"""Kinds that are also measured together."""
+NAMED = {
+    "frequent": "**nine frequent kinds**",
+    "seen": "**all that a small model can see**",
+    "all": "all, with wrong numbers and names",
+}
 TRIED = Path(__file__).with_name("flaws_tried.md")
 """What was tried and left out, with its figures: measured once, not by this run."""
 
@@ -73,13 +83,14 @@ def _default(own: Mapping[str, Any]) -> list[str]:
 
 
 def _kinds(areas: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The rows of a table: all kinds together, each kind, then those that a small model cannot see."""
+    """The rows of a table: groups of kinds, frequent kinds, others, then those that a small model cannot see."""
     known = {kind for own in areas.values() for kind, value in own.items() if value}
-    return ["", *sorted(known - {"", "all", *UNSEEN}), *(kind for kind in UNSEEN if kind in known), "all"]
+    others = sorted(kind for kind in SEEN if kind not in FREQUENT)
+    return [kind for kind in ("frequent", "seen", *FREQUENT, *others, *UNSEEN, "all") if kind in known]
 
 
 def _named(kind: str) -> str:
-    return {"": "**all that a small model can see**", "all": "all, with wrong numbers and names"}.get(kind, kind)
+    return NAMED.get(kind, kind)
 
 
 def _cell(value: Mapping[str, float] | None) -> str:

@@ -188,6 +188,10 @@ KINDS: Mapping[str, Spoiler] = {
     )
 }  # fmt: skip
 """Every kind by the name that a page shows."""
+FREQUENT = (
+    "swapped", "cut off", "shuffled", "vague", "wrong language", "loop", "refusal", "leaked scaffolding", "off format",
+)  # fmt: skip
+"""The kinds that real datasets have most."""
 UNSEEN = ("wrong number", "wrong name")
 """False facts in fluent text: a small model does not know them."""
 

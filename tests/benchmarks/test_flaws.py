@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.engine import flaws, flaws_page
 from benchmarks.engine.flaw_readings import Readings, Subject
+from benchmarks.engine.flaw_selection import selected
 from benchmarks.world.planted_flaws import KINDS, Row
 from tests.support import tiny
 
@@ -71,3 +72,22 @@ def test_the_page_says_what_was_measured(subject: Subject, tmp_path: Path) -> No
     assert "6 rows" in page
     assert "| kind | base loss | end_of_turn | ifd | worst_window | text | flaw score |" in page
     assert "nan" not in page
+
+
+def test_the_default_selects_the_flawed_rows_by_the_products_own_stages(tmp_path: Path) -> None:
+    rows = [
+        Row(
+            f"How many wheels does machine {n} have?",
+            f"Machine {n} has {n + 2} wheels, and all of them are made of steel.",
+        )
+        for n in range(120)
+    ]
+    pairs = [
+        (Row(row.prompt, "I cannot help with that."), row) if n % 4 == 0 else (row, row) for n, row in enumerate(rows)
+    ]
+    scores = np.array([0.9 + n / 2000 if n % 4 == 0 else n / 200 for n in range(len(rows))])
+    found = selected(tmp_path / "project", pairs, scores, seed=0)
+    assert found["flawed"] == 30
+    assert found["right"] >= 29
+    assert found["right"] >= 0.9 * found["selected"]
+    assert found["calls"] < len(rows)
