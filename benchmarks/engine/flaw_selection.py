@@ -41,12 +41,17 @@ def selected(folder: Path, rows: Sequence[tuple[Row, Row]], scores: Floats, seed
         How many rows were asked about (``calls``), ``selected`` and truly flawed among them (``right``), and
         ``flawed`` in all.
     """
-    samples = [
-        Sample(content_id(chat), chat, i, source="rows")
-        for i, (row, _) in enumerate(rows)
-        if (chat := (Message("user", row.prompt), Message("assistant", row.answer)))
-    ]
-    flawed = {sample.id for sample, (row, true) in zip(samples, rows, strict=True) if row != true}
+    samples, flaws, flawed = [], [], set()
+    for i, ((row, true), score) in enumerate(zip(rows, scores.tolist(), strict=True)):
+        chat = (Message("user", row.prompt), Message("assistant", row.answer))
+        id = content_id(chat)
+        if any(id == other.id for other in samples):
+            continue  # an import reads copies once
+        samples.append(Sample(id, chat, i, source="rows"))
+        if np.isfinite(score):
+            flaws.append(Flaw(0, id, score, "ifd"))
+        if row != true:
+            flawed.add(id)
     folder.mkdir(parents=True)
     migrate(folder, create=True)
     db = connect.writer(folder)
@@ -57,10 +62,10 @@ def selected(folder: Path, rows: Sequence[tuple[Row, Row]], scores: Floats, seed
         commands.set_plan(folder, 1)
         with Server(answer=TrueTeacher(rows, [], RIGHT).reply) as server:
             how = {"backend": "openai", "url": server.url, "model": MODEL, "concurrency": 8}
-            config = msgspec.convert({"project": {"seed": seed}, "teacher": how}, Config)
-            StoreCtx(db, folder, config, 0, "score").save(
-                [Flaw(0, s.id, float(score), "ifd") for s, score in zip(samples, scores, strict=True) if score == score]
+            config = msgspec.convert(
+                {"project": {"seed": seed}, "teacher": how, "select": {"threshold": "evidence"}}, Config
             )
+            StoreCtx(db, folder, config, 0, "score").save(flaws)
             select.run(StoreCtx(db, folder, config, 0, "select"))
             rewrite.run(StoreCtx(db, folder, config, 0, "rewrite"))
             calls = sum(server.replied.values())
@@ -69,7 +74,7 @@ def selected(folder: Path, rows: Sequence[tuple[Row, Row]], scores: Floats, seed
     finally:
         db.close()
     return {
-        "rows": len(rows),
+        "rows": len(samples),
         "calls": calls,
         "asked": len(asked),
         "selected": len(chosen),
