@@ -1,4 +1,4 @@
-"""How the lenses of a round are distributed: a histogram each. Nothing is cut here; the line shows the highest 5 %."""
+"""How the lenses of a round are distributed: a histogram each. Nothing is cut here; full bars are the highest 5%."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class LensShapes(ModalScreen[Order | None]):
     def compose(self) -> ComposeResult:
         """A line of words, the histograms, the keys."""
         with Vertical():
-            said = f"Round {self._round}: each answer's token losses under the base model. Full bars: the highest 5 %."
+            said = f"Round {self._round}, losses of the answers' tokens under the base model. Full: highest 5%."
             yield Paragraph(Notice(said, "dim"))
             for name in LENSES:
                 yield Divider()
