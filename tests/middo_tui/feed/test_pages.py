@@ -19,11 +19,10 @@ from engine.store.rows import RATING_COLUMNS
 from middo_tui.cli.commands import main
 from middo_tui.feed import orders as module
 from middo_tui.feed.filters import FLAGS, STATES, FilterError, match_of, parse
-from middo_tui.feed.hidden_characters import count, hidden_ids
+from middo_tui.feed.hidden_characters import count
 from middo_tui.feed.orders import FIRST, SORTS, Order
 from middo_tui.feed.pages import Pages, open_reader
 from middo_tui.feed.sample import read_detail
-from middo_tui.terminal import guard
 from tests.support import invented_project
 from tests.support.hostile import CORPUS
 from tests.support.stores import SIZE, Store
@@ -333,42 +332,6 @@ def test_what_a_stage_writes_between_two_blocks_moves_nobody(
 def test_the_first_block_is_short_and_the_second_is_the_rest(project: Path) -> None:
     blocks = list(Pages(project).order(Order(2, "", "quality")))
     assert [len(block) for block in blocks] == [FIRST, 600 - FIRST]
-
-
-def test_hidden_characters_are_looked_for_again_when_another_merge_takes_the_place_of_one(tmp_path: Path) -> None:
-    store = Store(tmp_path / "p").round(0, 9)
-    pages = Pages(tmp_path / "p")
-    assert listed(pages, Order(1, "flag:hidden")) == []
-    old = store.db.execute("SELECT max(id) FROM sample").fetchone()[0]
-    store.db.execute("DELETE FROM sample WHERE id=?", (old,))
-    messages = json.dumps([["user", "a\x07"], ["assistant", "b"]])
-    store.db.execute("INSERT INTO sample (id, messages, seq, born_round) VALUES (7, ?, 999, 1)", (messages,))
-    store.db.execute("UPDATE job SET finished_at=finished_at+9 WHERE stage='merge'")
-    assert listed(pages, Order(1, "flag:hidden")) == [7]
-
-
-@pytest.mark.parametrize("name", CORPUS)
-def test_hidden_characters_are_found_and_counted_and_never_shown(tmp_path: Path, name: str) -> None:
-    text = CORPUS[name].encode("utf-8", "replace").decode()
-    store = Store(tmp_path / "p")
-    messages = json.dumps([["user", text], ["assistant", "b"]], ensure_ascii=False)
-    store.db.execute("INSERT INTO sample (id, messages, seq, born_round) VALUES (7, ?, 999, 0)", (messages,))
-    hidden = guard.clean(text).hidden
-    assert hidden_ids(open_reader(tmp_path / "p")) == ([7] if hidden else [])
-    assert listed(Pages(tmp_path / "p"), Order(0, "flag:hidden")) == ([7] if hidden else [])
-    detail = read_detail(tmp_path / "p", 7, 0)
-    assert detail is not None
-    assert detail.hidden == hidden
-    assert not guard.hides(detail.turns[0].text)
-    assert not guard.hides(Pages(tmp_path / "p").rows([7], 0)[7].text)
-
-
-def test_bytes_that_are_no_utf8_are_shown_as_such(tmp_path: Path) -> None:
-    store = Store(tmp_path / "p")
-    store.db.execute("INSERT INTO sample (id, messages, seq, born_round) VALUES (7, CAST(? AS TEXT), 999, 0)",
-                     (b'[["user","a\xed\xa0\x80b"],["assistant","c"]]',))  # fmt: skip
-    assert Pages(tmp_path / "p").rows([7], 0)[7].text.startswith("a")
-    assert read_detail(tmp_path / "p", 7, 0) is not None
 
 
 def test_a_detail_has_everything(project: Path, facts: dict[int, list[Facts]]) -> None:
