@@ -154,7 +154,7 @@ def value_of(old: str, typed: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        raise ConfigError(f"{text or 'nothing'}: cannot be read. Write it like {old}.") from None
+        raise ConfigError(f"{text or 'empty'}: not a valid value. Example: {old}") from None
 
 
 def save(project: Path, setting: Setting, typed: str, ran: tuple[str, ...], round: int | None) -> str:
@@ -165,11 +165,11 @@ def save(project: Path, setting: Setting, typed: str, ran: tuple[str, ...], roun
     """
     edit.edit(project, {setting.key: value_of(setting.value, typed)})
     stale = [stage for stage in setting.stages if stage in ran]
-    said = guard.one_line(f"{setting.key} = {typed.strip()} is written.")
+    said = guard.one_line(f"Saved {setting.key} = {typed.strip()}.")
     if not stale:
-        return f"{said} What runs from now on uses it."
+        return f"{said} Stages that start from now on use it."
     stages = " and ".join([", ".join(stale[:-1]), stale[-1]] if len(stale) > 1 else stale)
     return (
-        f"{said} In round {round} {stages} ran with {guard.one_line(setting.value, 40)}; to do that anew: pause, then"
+        f"{said} In round {round}, {stages} ran with {guard.one_line(setting.value, 40)}. To redo: pause, then"
         f" middo-tui run {guard.one_line(str(project))} --redo {stale[0]}"
     )

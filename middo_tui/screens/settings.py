@@ -44,7 +44,7 @@ class SettingsRead(Message):
 def rows(found: Settings, theme_name: str, only_changed: bool) -> list[tuple[Item, Setting | None]]:
     """A heading per section and a row per setting; the person's own theme comes first."""
     out: list[tuple[Item, Setting | None]] = [
-        (Item("yours, for all projects", heading=True), None),
+        (Item("user preferences", heading=True), None),
         (Item("theme", theme_name, theme.ABOUT[theme_name]), None),
     ]
     for section, inside in settings.sections(found.rows):
@@ -70,13 +70,13 @@ def _short(value: str) -> str:
 def about(row: Setting | None, found: Settings) -> str:
     """What a setting means, what it reaches and what it was."""
     if row is None:
-        return "Colours of all screens, kept in your own config.toml. " + ", ".join(theme.ABOUT)
+        return f"Colours of all screens, saved in your user preferences. Themes: {', '.join(theme.ABOUT)}."
     parts = [row.help]
     if row.stages:
         parts.append(f"Used by {', '.join(row.stages)}.")
     if row.name.endswith("_env") and row.value != '""':
         there = "is set" if row.value.strip('"') in os.environ else "is not set here"
-        parts.append(f"Only the name is kept; the variable {there}.")
+        parts.append(f"The name of an environment variable, which {there}.")
     if row.changed:
         parts.append(f"Default: {row.default}.")
     if row.used:
@@ -96,7 +96,7 @@ class SettingsScreen(Framed):
         super().__init__(project, view)
         self._found = Settings()
         self._rows: list[tuple[Item, Setting | None]] = []
-        self._menu = Menu((), column=COLUMN, empty="Reading config.toml …")
+        self._menu = Menu((), column=COLUMN, empty="Loading config.toml …")
         self._only_changed = False
         self._editing: Setting | None = None
 
@@ -137,9 +137,9 @@ class SettingsScreen(Framed):
         self._menu = Menu(tuple(item for item, _ in self._rows), at, COLUMN)
         changed = sum(row.changed for row in self._found.rows)
         differs = sum(bool(row.used) for row in self._found.rows)
-        text = f"Settings · {changed} not the default {CHANGED}"
+        text = f"Settings · {changed} changed {CHANGED}"
         if differs:
-            text += f" · {differs} not what round {self._found.round} last ran with {DIFFERS}"
+            text += f" · {differs} changed since round {self._found.round} used them {DIFFERS}"
         self.query_one("#summary", Paragraph).show(Notice(text, "strong"))
         self._moved()
 
@@ -180,7 +180,7 @@ class SettingsScreen(Framed):
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
         """While a value is typed, every other key is a letter of it."""
-        return (("enter", "write it"), ("esc", "leave it")) if self._editing else super()._footer()
+        return (("enter", "save"), ("esc", "cancel")) if self._editing else super()._footer()
 
     # ---------------------------------------------------------------------------------- the keys
 

@@ -82,9 +82,9 @@ def test_values_are_toml_and_texts_need_no_quotes(old: str, typed: str, value: o
 
 
 def test_what_cannot_be_read_names_an_example() -> None:
-    with pytest.raises(ConfigError, match=r"one: cannot be read. Write it like 1.0"):
+    with pytest.raises(ConfigError, match=r"one: not a valid value. Example: 1.0"):
         settings.value_of("1.0", "one")
-    with pytest.raises(ConfigError, match="nothing: cannot be read"):
+    with pytest.raises(ConfigError, match="empty: not a valid value"):
         settings.value_of("1.0", " ")
 
 
@@ -93,11 +93,11 @@ def test_saving_says_which_stages_ran_with_the_old_value(tmp_path: Path) -> None
     found = settings.load(tmp_path / "p")
     row = next(row for row in found.rows if row.key == "select.m_quality")
     said = settings.save(tmp_path / "p", row, "0.5", found.ran, found.round)
-    assert "In round 0 select ran with 1.0" in said
+    assert "In round 0, select ran with 1.0" in said
     assert "--redo select" in said
     assert configs.load(tmp_path / "p").select.m_quality == 0.5
     row = next(row for row in found.rows if row.key == "loop.rounds")
-    assert "What runs from now on" in settings.save(tmp_path / "p", row, "4", found.ran, found.round)
+    assert "Stages that start from now on" in settings.save(tmp_path / "p", row, "4", found.ran, found.round)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
@@ -111,7 +111,7 @@ async def test_a_value_is_changed_by_typing_it(tmp_path: Path, size: tuple[int, 
         assert "Used by select" in flat(app)
         await pilot.press("enter", "backspace", "backspace", "backspace", *"0.75")
         assert "select.m_complexity = 0.75" in flat(app)
-        assert "enter write it esc leave it" in flat(app)
+        assert "enter save esc cancel" in flat(app)
         await pilot.press("enter")
         await settle(pilot)
         await until(pilot, "round 0: 1.0")
@@ -206,7 +206,7 @@ async def test_hostile_values_are_shown_as_what_they_are(tmp_path: Path) -> None
 def test_of_a_secret_only_the_name_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "sk-secret")
     row = Setting("teacher.key_env", '"MY_KEY"', '""')
-    assert "the variable is set" in about(row, Settings())
+    assert "environment variable, which is set" in about(row, Settings())
     assert "secret" not in about(row, Settings())
     monkeypatch.delenv("MY_KEY")
     assert "is not set here" in about(row, Settings())
