@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from engine.errors import UsageError
 from engine.store.overrides import ACTIONS
 from engine.store.rows import AXES, RATING_COLUMNS
+from middo_tui.text.flaw_wording import READINGS, SIGNS, SUSPICIOUS
 
 
 class FilterError(UsageError):
@@ -104,7 +105,7 @@ STATES = {
 """What a person writes for the states of a rewrite; the stored words are read as well."""
 STORED_STATES = frozenset({"owed", "prompted", "proposed"})
 FLAGS = ("error", "truncated", "hidden", "edited", "selected")
-WORDS = ("axis", "state", "flag", "override", "born", "seq", "id", "text")
+WORDS = ("axis", "state", "flag", "override", "wrong", "born", "seq", "id", "text")
 OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", ":": "=", "!=": "<>"}
 EXAMPLE = 'loss_after>3 quality<4 axis:C cluster:7 born:1 flag:error text:"two words"'
 
@@ -236,6 +237,18 @@ def _flag(op: str, value: str) -> Condition:
     return _FLAGS[value.lower()]
 
 
+def _wrong(op: str, value: str) -> Condition:
+    """What looks wrong, as the sample in full says it."""
+    stands_out = f"SELECT sample_id FROM signal WHERE round=:round AND flaw>={SUSPICIOUS}"  # noqa: S608 - a number of ours
+    chosen = value.lower().split(",")
+    if chosen == ["any"]:
+        return _member(stands_out)
+    known = (*READINGS, *SIGNS)
+    if unknown := [part for part in chosen if part not in known]:
+        raise FilterError(f"wrong:{unknown[0]}: unknown. Known: any, {', '.join(known)}.")
+    return _in(f"{stands_out} AND flaw_lens", chosen)
+
+
 def _sample_number(column: str) -> Callable[[str, str], Condition]:
     def condition(op: str, value: str) -> Condition:
         try:
@@ -263,6 +276,7 @@ _WORDS: dict[str, Callable[[str, str], Condition]] = {
     "state": _state,
     "flag": _flag,
     "override": _override,
+    "wrong": _wrong,
     "born": _sample_number("born"),
     "seq": _sample_number("seq"),
     "id": _sample_number("id"),
@@ -273,6 +287,7 @@ _LIKE = {
     "state": "accepted",
     "flag": "error",
     "override": "drop",
+    "wrong": "any",
     "born": "1",
     "seq": "12",
     "id": "12",

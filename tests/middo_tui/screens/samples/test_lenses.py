@@ -10,16 +10,17 @@ import pytest
 from click.testing import CliRunner
 
 from engine.project.folder import export
-from engine.signals import text_signs
+from engine.signals import flaw_score, text_signs
 from engine.store import read
 from engine.store.rows import Flaw, Lenses, Losses, Rewrite, Verdict, dump_messages
 from middo_tui.cli.commands import main
 from middo_tui.feed import doubtful
+from middo_tui.feed.filters import FilterError, parse
 from middo_tui.feed.rewrite import load
 from middo_tui.feed.sample import read_detail
 from middo_tui.screens.samples.sort_menu import SHOWN, toggled
 from middo_tui.text import flaw_wording
-from middo_tui.text.flaw_wording import verdict
+from middo_tui.text.flaw_wording import READINGS, SIGNS, verdict
 from middo_tui.text.status import gather
 from middo_tui.widgets.sample_pane import blind_lines, pane_lines
 from middo_tui.widgets.word_diff import laid_out
@@ -121,6 +122,24 @@ def test_samples_sorts_filters_and_prints_them(made: tiny.Project) -> None:
     head, first, *_ = CliRunner().invoke(main, ["samples", str(made.folder), "--sort", "flaw"]).stdout.splitlines()
     assert head.split().index("flaw") == 6
     assert "0.99" in first
+
+
+def test_a_filter_names_what_looks_wrong(made: tiny.Project) -> None:
+    def seqs(where: str) -> list[int]:
+        done = CliRunner().invoke(main, ["samples", str(made.folder), "--where", where, "--json"])
+        return [json.loads(line)["seq"] for line in done.stdout.splitlines()]
+
+    assert seqs("wrong:any") == [0, 1]
+    assert seqs("wrong:end_of_turn,refusal") == [1]
+    assert seqs("-wrong:any") == [2]
+    assert seqs("wrong:ifd") == []
+    with pytest.raises(FilterError, match="wrong:ending: unknown"):
+        parse("wrong:ending")
+
+
+def test_every_sign_of_the_text_has_its_words() -> None:
+    assert set(SIGNS) == set(text_signs.SIGNS)
+    assert set(READINGS) == {*flaw_score.LENSES, flaw_score.JUDGE}
 
 
 @pytest.mark.parametrize("format", ["messages", "parquet"])
