@@ -12,19 +12,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
 
+import numpy as np
 from msgspec import structs
 
 from engine.chat import batches
 from engine.chat.render import learned
-from engine.signals import judge_trust
+from engine.signals import flaw_score, judge_trust
 from engine.signals.exchange import Chat, last_prompt, last_response
+from engine.signals.nearest import Floats
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.judging import JudgeCheck
-from engine.store.rows import Flaw, Ratings, Sample
+from engine.store.rows import Lenses, Ratings, Sample
 
 PAIRS = 32
+PART = 10_000
+"""Flaw scores that are saved together."""
 FEW = 4
 """Words: a text of fewer is taken apart by characters."""
 LOOKED_AT = 8 * PAIRS
@@ -38,14 +42,18 @@ Rate = Callable[[Asked], Sequence[Rated]]
 
 
 def try_judge(ctx: Ctx, samples: Dataset, rate: Rate) -> None:
-    """Once all ``samples`` are rated: have their spoilt copies rated too, save what came of it and say it."""
+    """Once all ``samples`` are rated: have their spoilt copies rated too, save what came of it and say it. A judge that
+    can tell has a part in the flaw scores.
+    """
     check = ctx.rows(JudgeCheck)[0]
     if check.done:
         return
     found = ctx.rows(Ratings)
     quality = {row.sample_id: row.quality for row in found if row.quality is not None}
-    flaws = {row.sample_id: row.flaw for row in ctx.rows(Flaw)}
-    pairs = spoilt(drawn(samples, flaws, quality, ctx.config.project.seed))
+    lenses = _lenses(ctx, samples)
+    flaws = flaw_score.flaws(ctx.round, samples.ids, lenses) if lenses else []
+    scores = {row.sample_id: row.flaw for row in flaws}
+    pairs = spoilt(drawn(samples, scores, quality, ctx.config.project.seed))
     pairs = pairs if len(pairs) >= judge_trust.LEAST_PAIRS else []
     copies = [one.quality for one in rate([(("spoilt", id), chat) for id, chat in pairs])] if pairs else []
     both, auc = ranked(pairs, quality, copies)
@@ -60,8 +68,22 @@ def try_judge(ctx: Ctx, samples: Dataset, rate: Rate) -> None:
         errors=len(errors),
         digit_mass=sum(masses) / len(masses) if masses else None,
     )
+    trust = judge_trust.trusted(check)
+    if lenses and trust.answer == "yes" and judge_trust.uses_quality(ctx.config.select, trust):
+        lenses[flaw_score.JUDGE] = np.array([quality.get(id, np.nan) for id in samples.ids])
+        flaws = flaw_score.flaws(ctx.round, samples.ids, lenses)
+    for start in range(0, len(flaws), PART):
+        ctx.save(flaws[start : start + PART])
     ctx.save([check])
     _tell(ctx, check, errors)
+
+
+def _lenses(ctx: Ctx, samples: Dataset) -> dict[str, Floats]:
+    """What the flaw scores are made of without the judge; empty where the round was scored by an older version."""
+    rows = ctx.rows(Lenses)
+    if not rows:
+        return {}
+    return flaw_score.columns(samples.ids, rows) | {flaw_score.TEXT: flaw_score.text_column(samples)}
 
 
 def _tell(ctx: Ctx, check: JudgeCheck, errors: Sequence[str]) -> None:

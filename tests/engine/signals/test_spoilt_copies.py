@@ -9,7 +9,7 @@ import pytest
 from engine.signals import spoilt_copies
 from engine.signals.ratings import Rated
 from engine.store.judging import JudgeCheck
-from engine.store.rows import Flaw, Ratings, Sample
+from engine.store.rows import Flaw, Lenses, Ratings, Sample
 from tests.support import tiny
 
 
@@ -54,13 +54,13 @@ def test_ratings_are_compared_pair_by_pair() -> None:
 
 @pytest.fixture
 def rated(tmp_path: Path, tiny_model: Path) -> tiny.Project:
-    """A round of 60 samples whose ratings are there; the flaw score of every second one is high."""
+    """A round of 60 samples whose ratings are there; every second one looks flawed by a lens."""
     out = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), tiny.chats(60))
     ctx = out.ctx("judge")
     ids = ctx.dataset().ids
     ctx.save([JudgeCheck(0, "base", "")])
     ctx.save([Ratings(0, id, *[5.0] * 6, quality=5.0, digit_mass=1.0) for id in ids])
-    ctx.save([Flaw(0, id, (i % 2 + i / 100) / 2, "ifd") for i, id in enumerate(ids)])
+    ctx.save([Lenses(0, id, None, None, None, i % 2 + i / 100, 0, 1) for i, id in enumerate(ids)])
     return out
 
 
@@ -80,6 +80,18 @@ def test_the_judge_is_tried_on_samples_that_look_right(rated: tiny.Project) -> N
     assert sum(right) >= 28, "the third with the lowest scores, filled up to 32"
     assert rated.events() == [f"the judge tells good from bad on your data (AUC 1.00 of {len(asked)} pairs)"]
     spoilt_copies.try_judge(ctx, ctx.dataset(), lambda chats: pytest.fail("asked again"))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_judge_that_can_tell_has_a_part_in_the_flaw_scores(rated: tiny.Project, told: bool) -> None:
+    ctx = rated.ctx("judge")
+    worst = ctx.dataset().ids[0]
+    ctx.save([Ratings(0, worst, *[1.0] * 6, quality=1.0, digit_mass=1.0)])
+    copies = [Rated((4.0,) * 6, 4.0 if told else 6.0, 1.0)] * spoilt_copies.PAIRS
+    spoilt_copies.try_judge(ctx, ctx.dataset(), lambda chats: copies[: len(chats)])
+    flaws = {row.sample_id: row for row in ctx.rows(Flaw)}
+    assert (flaws[worst].flaw_lens == "quality") is told
+    assert (flaws[worst].flaw > 0.99) is told, "the lenses find nothing wrong with it"
 
 
 def test_a_judge_that_cannot_tell_and_its_errors_are_said(rated: tiny.Project) -> None:
