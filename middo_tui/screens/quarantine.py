@@ -19,7 +19,7 @@ from engine.store.connect import reader
 from engine.store.quarantine import Reason, Refused, reasons, refused
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
-from middo_tui.screens.frame import Framed
+from middo_tui.screens.menu_screen import MenuScreen
 from middo_tui.screens.quarantine_keys import KEYS, QuarantineState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
@@ -81,7 +81,7 @@ def summary(found: QuarantineView) -> str:
     return f"Quarantine · reason {at} of {len(found.reasons)} · {rows}: {reason}"
 
 
-class QuarantineScreen(Framed):
+class QuarantineScreen(MenuScreen):
     """A list of rows with their reasons; below it the text of the one that the cursor is on."""
 
     NAME = "quarantine"
@@ -90,9 +90,8 @@ class QuarantineScreen(Framed):
     BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def __init__(self, project: Path, view: LoopView) -> None:
-        super().__init__(project, view)
+        super().__init__(project, view, COLUMN, "Reading the quarantine …")
         self._found = QuarantineView()
-        self._menu = Menu((), column=COLUMN, empty="Reading the quarantine …")
 
     def body(self) -> ComposeResult:
         """The count, the rows, the text of one."""
@@ -102,11 +101,6 @@ class QuarantineScreen(Framed):
         yield Divider()
         yield Paragraph(Notice(""), id="why")
         yield Paragraph(Notice(""), id="raw")
-
-    def on_screen_resume(self) -> None:
-        """An import may have added rows meanwhile."""
-        super().on_screen_resume()
-        self.action_again()
 
     def action_again(self) -> None:
         """Read everything again."""
@@ -130,14 +124,13 @@ class QuarantineScreen(Framed):
         at = min(self._menu.at, max(0, len(items) - 1)) if same else 0
         self._menu = Menu(items, at, COLUMN, "No rows in quarantine: every row was imported.")
         self.query_one("#summary", Paragraph).show(Notice(summary(message.found), "strong"))
-        self._moved()
+        self.moved()
 
-    def _moved(self) -> None:
-        self.query_one("#rows", Choices).show(self._menu)
+    def show_row(self) -> None:
+        """The row's reason and text."""
         row = self._found.rows[self._menu.at] if self._found.rows else None
         self.query_one("#why", Paragraph).show(Notice(guard.one_line(row.reason) if row else "", "bad"))
         self.query_one("#raw", Paragraph).show(Notice(guard.one_line(row.raw, RAW) if row else ""))
-        self.state_changed()
 
     def state(self) -> QuarantineState:
         """What there is to move over."""
@@ -153,26 +146,6 @@ class QuarantineScreen(Framed):
         return Notice("")
 
     # ---------------------------------------------------------------------------------- the keys
-
-    def _move(self, by: int) -> None:
-        self._menu = self._menu.moved(by)
-        self._moved()
-
-    def action_down(self) -> None:
-        """One down."""
-        self._move(1)
-
-    def action_up(self) -> None:
-        """One up."""
-        self._move(-1)
-
-    def action_page_down(self) -> None:
-        """A page down."""
-        self._move(self.query_one("#rows", Choices).size.height)
-
-    def action_page_up(self) -> None:
-        """A page up."""
-        self._move(-self.query_one("#rows", Choices).size.height)
 
     def action_next_reason(self) -> None:
         """Only the next reason; after the last one all rows."""

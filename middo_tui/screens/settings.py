@@ -20,7 +20,7 @@ from middo_tui.feed.settings import Setting, Settings
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.look import theme
-from middo_tui.screens.frame import Framed
+from middo_tui.screens.menu_screen import MenuScreen
 from middo_tui.screens.settings_keys import KEYS, SettingsState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
@@ -84,7 +84,7 @@ def about(row: Setting | None, found: Settings) -> str:
     return "  ".join(part for part in parts if part)
 
 
-class SettingsScreen(Framed):
+class SettingsScreen(MenuScreen):
     """A list of everything that can be set; below it what the row means, and the line to type a value in."""
 
     NAME = "settings"
@@ -93,10 +93,9 @@ class SettingsScreen(Framed):
     BINDINGS: ClassVar[list[BindingType]] = tables.bindings(KEYS, NAME)
 
     def __init__(self, project: Path, view: LoopView) -> None:
-        super().__init__(project, view)
+        super().__init__(project, view, COLUMN, "Loading config.toml …")
         self._found = Settings()
         self._rows: list[tuple[Item, Setting | None]] = []
-        self._menu = Menu((), column=COLUMN, empty="Loading config.toml …")
         self._only_changed = False
         self._editing: Setting | None = None
 
@@ -104,17 +103,12 @@ class SettingsScreen(Framed):
         """The list, the explanation, the line to type in."""
         yield Paragraph(Notice(""), id="summary")
         yield Divider()
-        yield Choices(self._menu, id="settings")
+        yield Choices(self._menu, id="rows")
         yield Divider()
         yield Paragraph(Notice(""), id="about")
         with Horizontal(id="edit"):
             yield Paragraph(Notice(""), id="key")
             yield TextInput(id="value")
-
-    def on_screen_resume(self) -> None:
-        """config.toml may have been changed by hand meanwhile."""
-        super().on_screen_resume()
-        self.action_again()
 
     def action_again(self) -> None:
         """Read everything anew."""
@@ -141,7 +135,7 @@ class SettingsScreen(Framed):
         if differs:
             text += f" · {differs} changed since round {self._found.round} used them {DIFFERS}"
         self.query_one("#summary", Paragraph).show(Notice(text, "strong"))
-        self._moved()
+        self.moved()
 
     @property
     def _app(self) -> BaseApp[int]:
@@ -151,10 +145,9 @@ class SettingsScreen(Framed):
     def _row(self) -> Setting | None:
         return self._rows[self._menu.at][1] if self._rows else None
 
-    def _moved(self) -> None:
-        self.query_one("#settings", Choices).show(self._menu)
+    def show_row(self) -> None:
+        """What the setting means."""
         self.query_one("#about", Paragraph).show(Notice(about(self._row, self._found), "dim"))
-        self.state_changed()
 
     def state(self) -> SettingsState:
         """Where the cursor is."""
@@ -184,26 +177,6 @@ class SettingsScreen(Framed):
 
     # ---------------------------------------------------------------------------------- the keys
 
-    def _move(self, by: int) -> None:
-        self._menu = self._menu.moved(by)
-        self._moved()
-
-    def action_down(self) -> None:
-        """One down."""
-        self._move(1)
-
-    def action_up(self) -> None:
-        """One up."""
-        self._move(-1)
-
-    def action_page_down(self) -> None:
-        """A page down."""
-        self._move(self.query_one("#settings", Choices).size.height)
-
-    def action_page_up(self) -> None:
-        """A page up."""
-        self._move(-self.query_one("#settings", Choices).size.height)
-
     def action_next_section(self) -> None:
         """To the first setting of the next section."""
         self._to_section(1)
@@ -216,7 +189,7 @@ class SettingsScreen(Framed):
         at = self._menu.at
         starts = [i + 1 for i, (item, _) in enumerate(self._rows) if item.heading]
         here = max((n for n, start in enumerate(starts) if start <= at), default=0)
-        self._move(starts[(here + by) % len(starts)] - at)
+        self.move(starts[(here + by) % len(starts)] - at)
 
     def action_only_changed(self) -> None:
         """Everything, or only what is not the default."""

@@ -33,7 +33,7 @@ async def go_to(pilot: Pilot[int], key: str) -> None:
     screen = pilot.app.screen
     assert isinstance(screen, SettingsScreen)
     at = next(at for at, (_, row) in enumerate(screen._rows) if row and row.key == key)
-    screen._move(at - screen._menu.at)
+    screen.move(at - screen._menu.at)
     await pilot.pause()
 
 
