@@ -18,8 +18,8 @@ from engine.store import read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job, Threshold
 from middo_tui.feed.bins import Bins
+from middo_tui.feed.distributions import MADE_BY, SIGNALS, Distribution, common, distribution
 from middo_tui.feed.round_config import Settings, settings
-from middo_tui.feed.shapes import MADE_BY, SIGNALS, Distribution, common, distribution
 from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
 from middo_tui.text.score_changes import ScoreChange, changes

@@ -16,9 +16,9 @@ from engine.errors import MiddoError
 from middo_tui.terminal.guard import clean
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.paragraph import Paragraph
+from middo_tui.widgets.text_input import TextInput
 
 
 class TypeLine(ModalScreen[str | None]):

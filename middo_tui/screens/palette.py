@@ -20,8 +20,8 @@ from middo_tui.keys.tables import Key
 from middo_tui.look import theme
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.key_bar import KeyBar
+from middo_tui.widgets.text_input import TextInput
 
 LEFT_OUT = frozenset({"palette", "back"})
 MOVES = frozenset(["back", "down", "up", "left", "right", "tab", "next_axis", "next_found", "older", "newer", "signal"])

@@ -15,8 +15,8 @@ from textual.worker import get_current_worker
 
 from engine.errors import MiddoError
 from middo_tui.feed.bins import Bins, Side
+from middo_tui.feed.distributions import MADE_BY, SIGNALS
 from middo_tui.feed.rounds import RoundDetail, RoundsReader, RoundsView, moved
-from middo_tui.feed.shapes import MADE_BY, SIGNALS
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.keys.tables import press

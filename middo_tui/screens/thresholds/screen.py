@@ -14,7 +14,7 @@ from textual import on
 from textual.binding import BindingType
 
 from engine.store.rows import AXES
-from middo_tui.feed import apply
+from middo_tui.feed import apply_thresholds
 from middo_tui.feed import thresholds as feed
 from middo_tui.feed.orders import Order
 from middo_tui.feed.thresholds import SIGNALS, Rule
@@ -149,7 +149,9 @@ class ThresholdsScreen(ThresholdsReading):
 
     def action_apply(self) -> None:
         """Write the cuts, and select anew where nothing stands on the old ones."""
-        self.ask(partial(apply.apply, self.project, self._standing.round, dict(self.m), self.rule), self._again)
+        self.ask(
+            partial(apply_thresholds.apply, self.project, self._standing.round, dict(self.m), self.rule), self._again
+        )
 
     def action_anew(self) -> None:
         """Throw the round's rewrites away and select anew."""
@@ -159,7 +161,9 @@ class ThresholdsScreen(ThresholdsReading):
             f"Discard {counted(where.begun, 'rewrite')} of round {where.round} ({where.decided:,} decided{cost}) and"
             " redo the selection with these thresholds? This cannot be undone."
         )
-        self.confirm(question, partial(apply.anew, self.project, where.round, dict(self.m), self.rule), self._again)
+        self.confirm(
+            question, partial(apply_thresholds.anew, self.project, where.round, dict(self.m), self.rule), self._again
+        )
 
     def _again(self) -> None:
         """Something was written: look where the round stands now."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from engine.config.schema import Select
 from engine.signals import judge_trust
 from engine.store.rows import Threshold
-from middo_tui.feed import apply
+from middo_tui.feed import apply_thresholds
 from middo_tui.feed.thresholds import SIGNALS, RoundState
 from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
@@ -110,17 +110,15 @@ def standing(where: RoundState, moved: bool, unlike: bool, verdict: str, rule: s
     if where.running and not (moved or unlike):
         return Notice(f"These are the thresholds in config.toml. Round {where.round} is running.", "dim")
     if moved:
-        return Notice(
-            f"Not saved yet. Press {press('thresholds.apply')} to write to config.toml. {apply.consequence(where)}",
-            "decide",
-        )
+        saves = f"Not saved yet. Press {press('thresholds.apply')} to write to config.toml."
+        return Notice(f"{saves} {apply_thresholds.consequence(where)}", "decide")
     if unlike and where.free:
         do = f"Press {press('thresholds.apply')} to redo the selection."
         return Notice(f"Round {where.round} was selected with thresholds unlike config.toml's. {do}", "decide")
     if unlike and where.begun and not where.history:
         cost = f" ({number_format.money(where.cost)})" if where.cost else ""
         how = f" Press {press('thresholds.anew')} to discard them{cost} and redo the selection."
-        return Notice(f"{apply.consequence(where)}{'' if where.running else how}", "decide")
+        return Notice(f"{apply_thresholds.consequence(where)}{'' if where.running else how}", "decide")
     said = verdict or ("bimodal split" if rule == "mixture" else "")
     return Notice(f"These are the thresholds in config.toml{': ' + said if said else ''}.", "dim")
 

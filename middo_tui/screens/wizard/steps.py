@@ -29,8 +29,8 @@ from middo_tui.screens.wizard.draft import Draft, Offer
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Choices, Item, Menu
-from middo_tui.widgets.entry import TextInput
 from middo_tui.widgets.paragraph import Paragraph
+from middo_tui.widgets.text_input import TextInput
 
 DEMO = "\x00demo"  # no path holds a NUL
 

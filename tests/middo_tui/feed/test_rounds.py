@@ -15,9 +15,9 @@ from engine.store import read
 from engine.store.rows import EvalScore
 from middo_tui.feed import rounds
 from middo_tui.feed.bins import Bins
+from middo_tui.feed.distributions import SHOWN, SIGNALS, common, distribution, rebinned
 from middo_tui.feed.round_config import defaults, differing, settings
 from middo_tui.feed.rounds import RoundsReader, RoundsView
-from middo_tui.feed.shapes import SHOWN, SIGNALS, common, distribution, rebinned
 from middo_tui.text import score_changes
 from middo_tui.text.status import gather
 from tests.support import families, stores

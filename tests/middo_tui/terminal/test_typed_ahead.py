@@ -12,7 +12,7 @@ from middo_tui.app import MiddoApp
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.review.screen import ReviewScreen
 from middo_tui.terminal import typed_ahead
-from middo_tui.widgets.entry import TextInput
+from middo_tui.widgets.text_input import TextInput
 from tests.support import stores
 from tests.support.reviews import reviewing
 from tests.support.screens import screen_text, until
