@@ -102,7 +102,7 @@ def teacher(typed: str) -> dict[str, Any]:
     url, *words = typed.split()
     if not 1 <= len(words) <= 2:
         raise UsageError(
-            "A server is written as URL MODEL, and the name of the variable that holds its key if it has one."
+            "Write a server as URL MODEL, followed by the environment variable with its API key, if it needs one."
         )
     return {"backend": "openai", "url": url, "model": words[0], "key_env": words[1] if len(words) == 2 else ""}
 
@@ -113,8 +113,8 @@ def leaves(typed: str) -> str:
         return "No text leaves this machine."
     host = configs.Teacher(backend="openai", url=typed.split()[0]).sent_to
     if not host:
-        return "No text leaves this machine: the server runs on it."
-    return f"Prompts, responses and neighbours of the selected samples would be sent to {guard.one_line(host)}."
+        return "No text leaves this machine: the server runs locally."
+    return f"Prompts, responses and neighbours of selected samples will be sent to {guard.one_line(host)}."
 
 
 def model_name(typed: str) -> str:
@@ -130,7 +130,8 @@ def model_name(typed: str) -> str:
     if name and path.is_dir():
         return str(path.resolve())
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
-        raise UsageError(f"{guard.one_line(name) or 'Nothing'}: no such folder, and a hub name looks like owner/name.")
+        shown = guard.one_line(name) or "No model"
+        raise UsageError(f"{shown}: no such folder, and not a name on the Hugging Face Hub (owner/name).")
     return name
 
 
@@ -196,7 +197,7 @@ def size(count: int) -> str:
 
 def presets() -> list[Offer]:
     """None at all, then every preset with its one line."""
-    none = Offer(Item("none", "the defaults: LoRA, learning rate 2e-4, for a first look"), "")
+    none = Offer(Item("none", "default settings: LoRA, learning rate 2e-4, for a first look"), "")
     return [none, *(Offer(Item(name, summary(name)), name) for name in defaults.presets())]
 
 
@@ -211,12 +212,12 @@ def preset_models() -> list[Offer]:
     found: dict[str, str] = {}
     for name in defaults.presets():
         found.setdefault(str(defaults.preset(name).get("model", {}).get("name", "")), name)
-    return [Offer(Item(model, f"hub · preset {name}"), model) for model, name in found.items() if model]
+    return [Offer(Item(model, f"Hub · preset {name}"), model) for model, name in found.items() if model]
 
 
 def base_models() -> list[Offer]:
     """What can be fine-tuned without a folder of one's own."""
-    return [*preset_models(), Offer(Item("demo:base", "embedded, for the demo's data alone"), "demo:base")]
+    return [*preset_models(), Offer(Item("demo:base", "built in, only for the demo data"), "demo:base")]
 
 
 INSTRUCT = (
@@ -225,7 +226,7 @@ INSTRUCT = (
     ("Qwen/Qwen2.5-3B-Instruct", "6 GB of weights"),
     ("meta-llama/Llama-3.1-8B-Instruct", "16 GB of weights; accept its licence on the Hub first"),
     ("mistralai/Mistral-7B-Instruct-v0.3", "15 GB of weights"),
-    ("demo:teacher", "embedded, for the demo's data alone"),
+    ("demo:teacher", "built in, only for the demo data"),
 )
 """Models that follow instructions, which a teacher must; with a word about each."""
 

@@ -21,6 +21,7 @@ from middo_tui.screens.wizard.draft import Draft, Offer
 from middo_tui.screens.wizard.steps import EntryStep, Step, StepNotice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.paragraph import Paragraph
 from middo_tui.widgets.text_input import TextInput
@@ -70,8 +71,8 @@ class CheckStep(EntryStep):
     """The project's folder, and what the doctor says about all of it."""
 
     TITLE = "check"
-    QUESTION = "Project folder? A new one. Below: whether this machine can run it."
-    FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "make the project"), ("↑↓", "scroll"))
+    QUESTION = "Project folder? Below: whether this machine can run the project."
+    FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "create the project"), ("↑↓", "scroll"))
     COLUMN = 12
 
     def before(self) -> str:
@@ -81,7 +82,7 @@ class CheckStep(EntryStep):
     def on_mount(self) -> None:
         """Ask the doctor, who may take a second."""
         super().on_mount()
-        self.query_one(Choices).show(Menu((), column=self.COLUMN, empty="Asking the doctor …"))
+        self.query_one(Choices).show(Menu((), column=self.COLUMN, empty="Checking this machine …"))
         self.run_worker(self._ask, group="doctor", thread=True, exclusive=True, exit_on_error=False)
 
     def _ask(self) -> None:
@@ -102,13 +103,13 @@ class CheckStep(EntryStep):
         choices = self.query_one(Choices)
         choices.show(Menu(found, max(0, choices.data.at), self.COLUMN))
         if not message.whole:
-            self.post_message(StepNotice(Notice("Asking the doctor …", "dim")))
+            self.post_message(StepNotice(Notice("Checking this machine …", "dim")))
             return
         self.post_message(StepNotice(Notice("")))
         bad = sum(one.bad for one in message.findings)
         if bad:
-            things = "one thing" if bad == 1 else f"{bad} things"
-            said = f"A run would fail because of {things} (✘). The project can be made all the same; fix it later."
+            problems = counted(bad, "problem")
+            said = f"A run would fail: {problems} (✘). You can create the project anyway and fix them later."
             self.post_message(StepNotice(Notice(said, "decide")))
 
     def offers(self, typed: str) -> list[Offer]:
@@ -135,19 +136,19 @@ class CheckStep(EntryStep):
     def answer(self, value: str) -> Draft:
         """A folder that is new or empty."""
         if not value.strip():
-            raise UsageError("Name a new folder for the project.")
+            raise UsageError("Enter a new folder for the project.")
         draft = replace(self.draft, folder=value.strip())
         place = draft.place
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise UsageError(f"{guard.one_line(value)}: exists and is not empty. Name a new folder.")
+            raise UsageError(f"{guard.one_line(value)}: exists and is not empty. Enter a new folder.")
         return draft
 
 
 class CreateStep(Step):
     """Making it: the only step that writes. When it fails nothing is left behind."""
 
-    TITLE = "make"
-    QUESTION = "Making the project."
+    TITLE = "create"
+    QUESTION = "Creating the project."
     FOOT: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, draft: Draft) -> None:
@@ -157,7 +158,7 @@ class CreateStep(Step):
     def compose(self) -> ComposeResult:
         """What is being done, line by line."""
         place = self.draft.folder or DEMO_FOLDER
-        yield Paragraph(Notice(f"Making {guard.one_line(place)}", "strong"), classes="question")
+        yield Paragraph(Notice(f"Creating {guard.one_line(place)}", "strong"), classes="question")
         yield Choices(Menu((), column=60, empty="…"), classes="offers")
 
     def on_mount(self) -> None:
@@ -172,7 +173,7 @@ class CreateStep(Step):
         try:
             self.post_message(ProjectCreated(make(self.draft, self._say)))
         except (MiddoError, OSError) as error:
-            text = f"{guard.clean(str(error)).text}  Nothing is left behind; esc goes back."
+            text = f"{guard.clean(str(error)).text}  Nothing was created. Press esc to go back."
             self.post_message(StepNotice(Notice(text, "bad")))
 
     @on(CreationProgress)
@@ -198,7 +199,7 @@ def make(draft: Draft, say: Callable[[str], None]) -> Path:
     if draft.demo:
         folder = draft.place if draft.folder else Path(DEMO_FOLDER)
         if not (folder / "middo.db").exists():
-            say("writing the demo's data …")
+            say("writing the demo data …")
             for line in create_demo(folder):
                 say(line)
         return folder
@@ -207,8 +208,8 @@ def make(draft: Draft, say: Callable[[str], None]) -> Path:
     settings.setdefault("project", {})["name"] = name
     data = draft.fetched or draft.source.files[0][1].resolve()
     for added in project.create(draft.place, [data], settings, say):
-        held = f"{added.heldout:,} of them held out"
-        say(f"{added.rows + added.heldout:,} samples, {held}, {added.rejected:,} rows set aside")
+        held, rejected = f"{added.heldout:,} of them held out", counted(added.rejected, "row")
+        say(f"{counted(added.rows + added.heldout, 'sample')} imported, {held}; {rejected} quarantined")
         for text in (*added.overlaps(), *added.notes):
             say(text)
     return draft.place

@@ -21,14 +21,15 @@ from middo_tui.screens.wizard.draft import Draft
 from middo_tui.screens.wizard.steps import Step, StepNotice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
+from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import Paragraph, wrap
 
 FORMATS = ("auto", "alpaca", "prompt", "messages", "sharegpt", "preference")
-ENCODED = "The file is not UTF-8: check that the rows below are read right, or → for another encoding."
-GUESSED = "The columns are mapped by their names. Check the rows below; ↓ and → to change."
+ENCODED = "The file is not UTF-8. Check that the rows below look right; press → for another encoding."
+GUESSED = "Columns were mapped by name. Check the rows below; press ↓ and → to change the mapping."
 NO_COLUMN = "—"
 TURN_ROWS = 3
 TURN_LIMIT = 2000
@@ -62,7 +63,7 @@ class PreviewRow(NamedTuple):
 def preview_lines(shown: PreviewRow | None, width: int, height: int) -> list[Line]:
     """A conversation, turn by turn; of long turns the beginning."""
     if shown is None:
-        return [(Run(" No rows to show yet: say which column is which, above.", "dim"),)]
+        return [(Run(" No rows to show yet: map the columns above.", "dim"),)]
     most = max(TURN_ROWS, (height - 1) // max(1, len(shown.row)))
     out: list[Line] = [(Run(f" row {shown.number} of the first {shown.of}", "strong"),)]
     for role, text in shown.row:
@@ -85,12 +86,12 @@ def counts(found: UsableCount | None) -> Notice:
     """How many rows can be used, and why the others cannot."""
     if found is None:
         return Notice("Counting …", "dim")
-    said = f"{found.rows:,} rows" + ("" if found.ended else " so far …")
+    said = counted(found.rows, "row") + ("" if found.ended else " so far …")
     bad = found.rows - found.usable
     if not bad:
-        return Notice(f"{said}: all can be used.", "quality" if found.ended else "dim")
+        return Notice(f"{said}, all usable.", "quality" if found.ended else "dim")
     reasons = "; ".join(f"{reason} ({n:,}, first in row {row:,})" for reason, n, row in found.reasons)
-    return Notice(f"{said}: {found.usable:,} can be used, {bad:,} cannot: {guard.one_line(reasons)}", "warn")
+    return Notice(f"{said}: {found.usable:,} usable, {bad:,} unusable: {guard.one_line(reasons)}", "warn")
 
 
 class PreviewStep(Step):
@@ -183,14 +184,14 @@ class PreviewStep(Step):
         items = []
         if self._look.rows:
             items.append(("row", Item("row", f"{self._row + 1} of the first {len(self._look.rows)}")))
-        detected = f"{self._look.format} (detected)" if self._look.format else "not known: choose one"
+        detected = f"{self._look.format} (detected)" if self._look.format else "unknown: choose one"
         if self.draft.encodings:
             items.append(("encoding", Item("encoding", self.draft.encodings[0], "→ for another")))
         items.append(("format", Item("format", detected if self.draft.format == "auto" else self.draft.format)))
         for part, needed in self._parts():
             column = self.draft.columns.get(part, part if part in self._look.columns else NO_COLUMN)
             missing = needed and column == NO_COLUMN
-            aside, role = ("needed", "bad") if missing else ("", "")
+            aside, role = ("required", "bad") if missing else ("", "")
             items.append((part, Item(part, guard.one_line(column), aside, role=role)))
         self._names = tuple(name for name, _ in items)
         at = min(self._menu.at, len(items) - 1)
@@ -261,11 +262,11 @@ class PreviewStep(Step):
     def answer(self, value: str) -> Draft:
         """Something that can be read, with at least one row that can be used as far as that is known."""
         if not self._look.columns:
-            raise UsageError("The file could not be read, or is still being read.")
+            raise UsageError("The file could not be read, or is still loading.")
         if not value:
             raise UsageError(_what_is_missing(self.draft, self._look))
         if self._tally is not None and self._tally.ended and not self._tally.usable:
-            raise UsageError("No row can be used like this. Choose another format or columns, or esc for another file.")
+            raise UsageError("No usable row. Choose another format or other columns, or press esc for another file.")
         return self.draft
 
 
@@ -273,10 +274,10 @@ def _what_is_missing(draft: Draft, found: FilePreview) -> str:
     """What to do when the columns are not known."""
     shown = guard.one_line(", ".join(found.columns[:12]), 300)
     if draft.format == "auto":
-        return f"No known columns. There are {shown}. Choose a format (→ on its row), then say which column is which."
+        return f"No known columns. Columns: {shown}. Choose a format (→ on its row), then map the columns."
     parts: dict[str, list[str]] = {}
     for ours, yours in draft.columns.items():
         parts.setdefault(yours, []).append(ours)
     if twice := next((yours for yours, ours in parts.items() if len(ours) > 1), None):
-        return f"{guard.one_line(twice, 60)} cannot be both {' and '.join(parts[twice])}: → for another column."
-    return f"Say which column is which part: ↓ to a part, → for the column. There are {shown}."
+        return f"{guard.one_line(twice, 60)} cannot be both {' and '.join(parts[twice])}. Press → for another column."
+    return f"Map the columns: ↓ for the next part, → for its column. Columns: {shown}."

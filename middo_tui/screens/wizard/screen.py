@@ -43,7 +43,7 @@ class WizardProgress(Lines[int]):
     def draw(self, data: int, width: int, height: int) -> list[Line]:
         """Two rows."""
         head = justified(
-            (Run(" middo  ", "active-strong"), Run("a new project", "strong")),
+            (Run(" middo  ", "active-strong"), Run("new project", "strong")),
             (Run(f"step {data + 1} of {len(STEPS)} ", "dim"),),
             width,
         )
@@ -94,7 +94,7 @@ class WizardScreen(Screen[None], inherit_bindings=False):
     def _foot(self) -> tuple[tuple[str, str], ...]:
         back = "quit" if not self._at else "back"
         if self._stops:
-            return (("esc", "stop the transfer"), ("ctrl-q", "quit"))
+            return (("esc", "cancel the download"), ("ctrl-q", "quit"))
         return (*STEPS[self._at].FOOT, ("esc", back), ("ctrl-q", "quit"))
 
     def on_resize(self, event: events.Resize) -> None:

@@ -76,7 +76,7 @@ class Step(Vertical):
     def submit(self) -> None:
         """Answer with what is there now."""
         value = self.value()
-        self.post_message(StepNotice(Notice("Looking …", "dim"), busy=True))
+        self.post_message(StepNotice(Notice("Checking …", "dim"), busy=True))
         self.run_worker(lambda: self._answer(value), group="answer", thread=True, exclusive=True, exit_on_error=False)
 
     def _answer(self, value: str) -> None:
@@ -207,10 +207,10 @@ class DataStep(EntryStep):
 
     TITLE = "data"
     QUESTION = (
-        "Which dataset? A file (JSON, JSON lines, CSV, Parquet; also .gz or .zst), a folder saved by `datasets`, or"
-        " owner/name of a hub, which is fetched now. No project is written before the last step."
+        "Which dataset? A file (JSON, JSON Lines, CSV, Parquet; also .gz or .zst), a folder saved by `datasets`, or"
+        " owner/name on the Hugging Face Hub, downloaded now. The project is created in the last step."
     )
-    PLACEHOLDER = "path, ~ is your home; or owner/name[:CONFIG][@REVISION] [SPLIT]"
+    PLACEHOLDER = "path (~ is your home) or owner/name[:CONFIG][@REVISION] [SPLIT]"
 
     def __init__(self, draft: Draft) -> None:
         super().__init__(draft)
@@ -224,7 +224,7 @@ class DataStep(EntryStep):
     def offers(self, typed: str) -> list[Offer]:
         """The demo for who has no data; what a hub's dataset leaves open; then paths."""
         demo = [Offer(Item("try the demo", "./middo-demo: small models, minutes on a CPU"), DEMO)]
-        open_ = [Offer(Item(guard.one_line(text), "hub"), text) for text in self._choices if text.startswith(typed)]
+        open_ = [Offer(Item(guard.one_line(text), "Hub"), text) for text in self._choices if text.startswith(typed)]
         return [*([] if typed else demo), *(open_ if typed else []), *drafts.paths(typed, files=True)]
 
     def on_unmount(self) -> None:
@@ -242,9 +242,9 @@ class DataStep(EntryStep):
         if text == DEMO:
             return replace(self.draft, demo=True)
         if not text:
-            raise UsageError("Type the path or the name of a dataset, or choose the demo.")
+            raise UsageError("Enter the path or name of a dataset, or choose the demo.")
         if is_project(Path(text).expanduser()):
-            raise UsageError(f"{guard.one_line(text)}: a project, not a dataset. Open it: middo-tui {quote(text)}")
+            raise UsageError(f"{guard.one_line(text)}: a project, not a dataset. To open it: middo-tui {quote(text)}")
         draft = replace(self.draft, demo=False, data=text)
         if draft.data != self.draft.data:
             draft = replace(draft, fetched=None, format="auto", columns={}, encodings=())
@@ -291,8 +291,8 @@ class ModelStep(EntryStep):
 
     TITLE = "model"
     QUESTION = (
-        "Which model will you fine-tune? A folder in Hugging Face format, or a hub name (owner/name), which is fetched"
-        " at the first run."
+        "Which model will you fine-tune? A folder in Hugging Face format, or a name on the Hugging Face Hub"
+        " (owner/name), downloaded at the first run."
     )
     PLACEHOLDER = "folder or owner/name"
 
@@ -320,8 +320,8 @@ class TeacherStep(EntryStep):
 
     TITLE = "teacher"
     QUESTION = (
-        "Which teacher model? It rewrites what is selected; a stronger one helps more. A folder or a Hub name (append"
-        " vllm to run it in vLLM, faster), or a server: URL MODEL, then the variable that holds its key."
+        "Which teacher model? It rewrites the selected samples; a stronger one helps more. A folder or a Hub name"
+        " (append vllm to run it in vLLM, which is faster), or a server: URL MODEL, then the variable with its API key."
     )
     PLACEHOLDER = "folder, owner/name, or https://… MODEL VARIABLE"
 
@@ -333,7 +333,7 @@ class TeacherStep(EntryStep):
         """The model itself, models that follow instructions, then folders."""
         if typed.startswith("http"):
             return []
-        itself = [Offer(Item("the model itself", "rewrites for itself; needs nothing more"), "")]
+        itself = [Offer(Item("the model itself", "rewrites its own data; no other model needed"), "")]
         hub = [offer for offer in drafts.teachers() if typed.lower() in offer.value.lower()]
         return [*([] if typed else itself), *hub, *drafts.paths(typed, files=False)]
 
@@ -357,7 +357,7 @@ class PresetStep(Step):
     """Settings of a known model."""
 
     TITLE = "preset"
-    QUESTION = "Which settings to begin with? All of them can be changed later (key , in the app, or config.toml)."
+    QUESTION = "Start from which settings? You can change them later (key , in the app, or config.toml)."
 
     def compose(self) -> ComposeResult:
         """The presets, the fitting one chosen."""

@@ -20,21 +20,21 @@ async def test_unknown_columns_are_given_their_parts(here: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*typed("odd.jsonl"), "enter")
         await at_step(pilot, "columns")
-        await until(pilot, "There are frage, antwort.")
+        await until(pilot, "Columns: frage, antwort.")
         await pilot.press("enter")
         await until(pilot, "No known columns.")
         await pilot.press("right")
-        await until(pilot, "needed")
+        await until(pilot, "required")
         await pilot.press("down", "right", "down", "right")
         await until(pilot, "frage cannot be both instruction and output")
         await pilot.press("right")
-        await until(pilot, "9 rows: all can be used")
+        await until(pilot, "9 rows, all usable")
         assert "What is 0+1?" in screen_text(app)
         await pilot.press("enter")
         await at_step(pilot, "model")
         await pilot.press("escape")
         await at_step(pilot, "columns")
-        await until(pilot, "9 rows: all can be used")  # what was chosen is still chosen
+        await until(pilot, "9 rows, all usable")  # what was chosen is still chosen
         screen = app.screen
         assert isinstance(screen, WizardScreen)
         assert screen.draft.columns == {"instruction": "frage", "output": "antwort"}
@@ -49,8 +49,8 @@ async def test_columns_with_telling_names_are_mapped_and_said(here: Path) -> Non
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*typed("dolly.json"), "enter")
         await at_step(pilot, "columns")
-        await until(pilot, "The columns are mapped by their names.")
-        await until(pilot, "9 rows: all can be used")
+        await until(pilot, "Columns were mapped by name.")
+        await until(pilot, "9 rows, all usable")
         screen = app.screen
         assert isinstance(screen, WizardScreen)
         await pilot.press("enter")
@@ -72,7 +72,7 @@ async def test_a_file_that_is_not_utf_8_is_shown_in_its_likely_encodings(here: P
         await until(pilot, "euc_jp")
         await pilot.press("left")
         await until(pilot, "今天天气很好0")
-        await until(pilot, "9 rows: all can be used")
+        await until(pilot, "9 rows, all usable")
         await pilot.press("enter")
         await at_step(pilot, "model")
         screen = app.screen

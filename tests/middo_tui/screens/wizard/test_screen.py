@@ -79,7 +79,7 @@ async def test_from_a_file_to_a_project_by_keys_alone(here: Path, size: tuple[in
         assert "cats.json" in screen_text(app)
         await pilot.press("enter")
         await at_step(pilot, "columns")
-        await until(pilot, "30 rows: all can be used")
+        await until(pilot, "30 rows, all usable")
         assert "alpaca (detected)" in screen_text(app)
         assert "Name 0 things." in screen_text(app)
         await pilot.press("right")
@@ -137,14 +137,14 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
         await pilot.press("down", "down", "enter")
         await until(pilot, "o/rows:de: 0.0 of 0.0 MB")
         await pilot.press("x", "enter")
-        await until(pilot, "esc stop the transfer")
+        await until(pilot, "esc cancel the download")
         await pilot.press("escape")
         await until(pilot, "o/rows:de: given up")
         assert "o/rowsx" not in screen_text(app)  # nothing could be typed meanwhile
         go.set()
         await pilot.press("enter")
         await at_step(pilot, "columns")
-        await until(pilot, "30 rows: all can be used")
+        await until(pilot, "30 rows, all usable")
         commit = hub.datasets["o/rows"].commit("main")
         assert f"hf://datasets/o/rows:de@{commit} train" in screen_text(app)
         screen = app.screen
@@ -171,7 +171,7 @@ async def test_every_step_goes_back_and_the_first_one_leaves(here: Path) -> None
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*typed("cats.json"), "enter")
         await at_step(pilot, "columns")
-        await until(pilot, "can be used")
+        await until(pilot, "usable")
         await pilot.press("enter")
         await at_step(pilot, "model")
         await pilot.press(*typed(str(BASE)), "enter")
@@ -233,13 +233,13 @@ async def test_what_is_not_there_or_not_a_model_is_said(here: Path) -> None:
         await until(pilot, "there is no such file")
         await pilot.press(*["backspace"] * 9, *typed("cats.json"), "enter")
         await at_step(pilot, "columns")
-        await until(pilot, "can be used")
+        await until(pilot, "usable")
         await pilot.press("enter")
         await at_step(pilot, "model")
         await pilot.press(*typed("hollow"), "enter")
         await until(pilot, "safe_serialization=True")
         await pilot.press(*["backspace"] * 6, *typed("a b"), "enter")
-        await until(pilot, "a hub name looks like owner/name")
+        await until(pilot, "not a name on the Hugging Face Hub")
 
 
 async def test_hostile_rows_and_names_are_shown_as_what_they_are(here: Path) -> None:
@@ -273,19 +273,19 @@ def test_no_hostile_byte_of_a_file_reaches_the_terminal(here: Path) -> None:
     try:
         terminal.wait_for("try the demo")
         terminal.send(b"\x1b[B\r")
-        terminal.wait_for("all can be used")
+        terminal.wait_for("all usable")
         terminal.send(b"\x11")
         assert terminal.wait() == 0
     finally:
         terminal.close()
     assert hostile_bytes(terminal.seen) == []
-    assert b"No project was made" in terminal.seen
+    assert b"No project was created" in terminal.seen
 
 
 async def test_a_small_terminal_is_told_so(here: Path) -> None:
     app = Wizard()
     async with app.run_test(size=(70, 20)) as pilot:
-        await until(pilot, "needs 80 x 24 cells")
+        await until(pilot, "at least 80×24 is needed")
 
 
 # --------------------------------------------------------------------------- what needs no screen
@@ -313,8 +313,8 @@ def test_home_is_home(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_leaves_the_machine_is_said_for_every_kind_of_teacher() -> None:
     assert drafts.leaves("") == "No text leaves this machine."
     assert drafts.leaves("Qwen/Qwen2.5-7B") == "No text leaves this machine."
-    assert "runs on it" in drafts.leaves("http://localhost:8000/v1 m")
-    assert "would be sent to api.example.com" in drafts.leaves("https://api.example.com/v1 m KEY")
+    assert "runs locally" in drafts.leaves("http://localhost:8000/v1 m")
+    assert "will be sent to api.example.com" in drafts.leaves("https://api.example.com/v1 m KEY")
 
 
 def test_a_teacher_in_vllm() -> None:
@@ -353,7 +353,7 @@ def test_a_look_reads_only_the_beginning_and_a_tally_all(here: Path) -> None:
     assert [one.rows for one in said] == [2_000, 4_000, 5_000]
     assert [one.ended for one in said] == [False, False, True]
     assert said[-1] == UsableCount(5_000, 4_500, (("empty response", 500, 1),), ended=True)
-    assert "500 cannot: empty response (500, first in row 1)" in counts(said[-1]).text
+    assert "500 unusable: empty response (500, first in row 1)" in counts(said[-1]).text
 
 
 def test_a_look_at_unknown_columns_names_them(here: Path) -> None:
