@@ -102,5 +102,6 @@ def _measured(one: Signals) -> str:
         ("tuned loss", one.loss_after),
         ("similarity", one.similarity),
         ("quality", one.quality),
+        ("flaw", one.flaw),
     )
     return ", ".join(f"{name} {value:.3f}" for name, value in values if value is not None) or "not measured"

@@ -20,7 +20,7 @@ from engine.store.rows import AXES, Message, load_messages
 from middo_tui.terminal import guard
 from middo_tui.text.word_diff import Part, diff
 
-SIGNALS = ("loss_before", "loss_after", "similarity", "quality")
+SIGNALS = ("loss_before", "loss_after", "similarity", "quality", "flaw")
 MOST = 400
 """Members of a family that are read; a chain has one per round."""
 DEEPEST = 200
@@ -39,6 +39,7 @@ class Signals(Struct, frozen=True):
     loss_after: float | None
     similarity: float | None
     quality: float | None
+    flaw: float | None = None
 
 
 class Attempt(Struct, frozen=True):

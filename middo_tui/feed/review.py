@@ -139,6 +139,7 @@ SORTS = (
     QueueOrder("doubtful", "not improved first", f"r.improved IS NULL, r.improved, {_AXIS}"),
     QueueOrder("quality", "largest quality gain first", f"coalesce(r.new_quality - g.quality, -99) DESC, {_AXIS}"),
     QueueOrder("loss", "largest loss drop first", f"coalesce(g.loss_after - r.new_loss_after, -99) DESC, {_AXIS}"),
+    QueueOrder("flaw", "most flawed original first", f"coalesce(g.flaw, -1) DESC, {_AXIS}"),
     QueueOrder("length", "longest new text first", f"coalesce(length(r.messages), 0) DESC, {_AXIS}"),
 )
 

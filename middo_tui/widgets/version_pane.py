@@ -18,7 +18,7 @@ from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.word_diff import laid_out
 
 COLUMNS = (("base loss", "loss_before"), ("tuned loss", "loss_after"), ("similarity", "similarity"),
-           ("quality", "quality"))  # fmt: skip
+           ("quality", "quality"), ("flaw", "flaw"))  # fmt: skip
 """Title and field."""
 LEAST_CHANGE = 0.005
 SPLIT = 120

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 
 from engine.project.folder import export
 from engine.signals import flaw_score, text_signs
-from engine.store import read
+from engine.store import connect, read
 from engine.store.rows import Flaw, Lenses, Losses, Rewrite, Verdict, dump_messages
 from middo_tui.cli.commands import main
 from middo_tui.feed import doubtful
 from middo_tui.feed.filters import FilterError, parse
+from middo_tui.feed.review import SORTS
 from middo_tui.feed.rewrite import load
 from middo_tui.feed.sample import read_detail
 from middo_tui.screens.samples.sort_menu import SHOWN, toggled
@@ -192,3 +193,17 @@ def test_who_labels_sees_no_marks(made: tiny.Project) -> None:
     text = "\n".join("".join(run.text for run in line) for line in blind_lines(detail, 78))
     assert "shuffled words" in text
     assert "{?" not in text
+
+
+def test_lineage_and_the_review_queue_know_the_flaw_score(made: tiny.Project) -> None:
+    one, two, _ = (s.id for s in read.dataset(made.db, 0))
+    for id in (one, two):
+        made.ctx("rewrite").save(
+            [Rewrite(0, id, "quality", "proposed", 1, "a", "b", dump_messages(tiny.chat("a", "b")))]
+        )
+    done = CliRunner().invoke(main, ["lineage", str(made.folder), "1"])
+    assert "flaw 0.990" in done.stdout
+    (flawed_first,) = (order for order in SORTS if order.name == "flaw")
+    db = connect.reader(made.folder)
+    sql = "FROM rewrite r JOIN sample s ON s.id=r.sample_id JOIN signal g ON g.sample_id=s.id AND g.round=r.round"
+    assert [row[0] for row in db.execute(f"SELECT s.seq {sql} ORDER BY {flawed_first.sql}")] == [1, 0]
