@@ -16,6 +16,7 @@ import engine.demo
 from engine.config.schema import load, snapshot
 from engine.demo.project import create_demo
 from engine.loop import NAMES
+from engine.project.fork import fork
 from engine.store import commands, read, write
 from engine.store.connect import reader, writer
 from engine.store.rows import Job, Rewrite
@@ -57,6 +58,14 @@ def test_an_undisturbed_run_reports_every_stage_and_the_table(undisturbed: Path)
     assert rewrites["proposed"] == 0, "nobody waits in an unattended run"
     assert rewrites["accepted"] + rewrites["rejected"] + rewrites["failed"] == len(rewrites_of(undisturbed)) > 0
     assert facts["rounds"][1]["size"] == facts["rounds"][0]["size"], "merge.size = fixed"
+
+
+def test_a_fork_without_changes_goes_on_to_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
+    fork(undisturbed, tmp_path / "F", 0, {})
+    assert [s["state"] for s in status(tmp_path / "F")["rounds"][0]["stages"]] == ["done"] * 4 + ["pending"] * 5
+    done = cli("run", tmp_path / "F", "--rounds", "1", "--auto", "--until", "merge", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert exported(tmp_path / "F") == exported(undisturbed)
 
 
 def test_nobody_else_can_read_what_a_run_left(undisturbed: Path) -> None:

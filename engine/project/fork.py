@@ -1,0 +1,149 @@
+"""A copy of a project as it was before a round selected: to try another way from there on, beside the project itself.
+
+Models and measurements of the rounds up to then are shared by hard links where the disk allows it, so a fork costs
+little more than its database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.config import edit
+from engine.config import schema as configs
+from engine.errors import StoreError, UsageError
+from engine.loop import NAMES
+from engine.project.folder import require_new
+from engine.store import permissions, search
+from engine.store.connect import FILE, reader, transaction, writer
+from engine.store.write import event
+
+MEASURED = frozenset(
+    ("signal", "cluster", "score", "eval_item", "task_item", "metric", "artifact", "job", "round", "event", "label")
+)
+"""Tables whose rows of the round itself stay: they were there before it selected."""
+PATHS = ("model.name", "model.chat_template", "teacher.model", "evaluate.include_path", "launch.accelerate_config")
+"""Settings that may name something inside the project's folder."""
+PROMPTS = "prompts"
+"""The folder of a project's own prompts for its teacher and judge."""
+ANEW = NAMES[NAMES.index("select") :]
+RESET = (
+    "DELETE FROM sample WHERE born_round>:round",
+    "UPDATE sample SET retired_round=NULL WHERE retired_round>:round",
+    "UPDATE round SET stopped=NULL, finished_at=NULL, closing=0 WHERE round=:round",
+    "DELETE FROM event WHERE round IS NOT NULL AND round=:round AND stage IN (SELECT value FROM json_each(:anew))",
+    "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, error=NULL,"
+    " moved='[]' WHERE round=:round AND stage IN (SELECT value FROM json_each(:anew))",
+    "DELETE FROM worker",
+    "DELETE FROM plan",
+    "DELETE FROM gauge",
+)
+
+
+def fork(project: Path, out: Path, round: int, changes: Mapping[str, object]) -> None:
+    """Copy ``project`` to the new folder ``out`` as it was before ``round`` selected, with ``changes`` to its config.
+
+    ``changes`` are dotted keys, e.g. ``{"merge.size": "grow"}``. A run of the copy goes on with the select stage. All
+    or nothing.
+
+    Raises:
+        UsageError: the round has not been evaluated yet, or ``out`` is not a new folder.
+        ConfigError: a change is invalid.
+        StoreError: the project cannot be read or the copy not be written.
+    """
+    require_new(out)
+    db = reader(project)
+    try:
+        states = dict(db.execute("SELECT stage, state FROM job WHERE round=?", (round,)).fetchall())
+        if any(states.get(stage) != "done" for stage in ("score", "judge", "evaluate")):
+            raise UsageError(f"{project}: round {round} is not evaluated yet, so there is nothing to start from.")
+        was_there = out.exists()
+        try:
+            for folder in (out, out / "artifacts", out / "logs"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _copy_database(db, out)
+            _copy_config(project, out, changes)
+            if (project / PROMPTS).is_dir():
+                shutil.copytree(project / PROMPTS, out / PROMPTS)
+            _reset(out, round)
+            _copy_artifacts(project, out)
+            permissions.tighten(out)
+        except BaseException:
+            shutil.rmtree(out)
+            if was_there:
+                out.mkdir()
+            raise
+    finally:
+        db.close()
+
+
+def _copy_database(db: sqlite3.Connection, out: Path) -> None:
+    copy = sqlite3.connect(out / FILE)
+    try:
+        db.backup(copy)
+        copy.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.Error as error:
+        raise StoreError(f"{out}: the database cannot be copied ({error}).") from error
+    finally:
+        copy.close()
+
+
+def _copy_config(project: Path, out: Path, changes: Mapping[str, object]) -> None:
+    """config.toml with ``changes``; what lies in the project's folder is named from there."""
+    shutil.copyfile(project / "config.toml", out / "config.toml")
+    config = configs.load(project)
+    moved: dict[str, object] = {}
+    for name in PATHS:
+        section, _, key = name.partition(".")
+        value = str(getattr(getattr(config, section), key))
+        if value and not Path(value).is_absolute() and (project / value).exists():
+            moved[name] = str((project / value).resolve())
+    edit.edit(out, {**moved, **changes})
+
+
+def _reset(out: Path, round: int) -> None:
+    """Forget what the round's select stage and all later ones did."""
+    db = writer(out)
+    try:
+        with transaction(db):
+            for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
+                columns = {row[1] for row in db.execute(f"SELECT * FROM pragma_table_info('{table}')")}  # noqa: S608
+                if "round" in columns:
+                    sign = ">" if table in MEASURED else ">="
+                    db.execute(f"DELETE FROM {table} WHERE round{sign}?", (round,))  # noqa: S608
+            for statement in RESET:
+                db.execute(statement, {"round": round, "anew": json.dumps(ANEW)})
+            db.execute("DELETE FROM retirement WHERE sample_id IN (SELECT id FROM sample WHERE retired_round IS NULL)")
+            event(db, f"forked before round {round} selected", round=round)
+        search.catch_up(db)
+    finally:
+        db.close()
+
+
+def _copy_artifacts(project: Path, out: Path) -> None:
+    """The files of artifacts that the copy knows."""
+    db = reader(out)
+    try:
+        paths = [row[0] for row in db.execute("SELECT path FROM artifact")]
+    finally:
+        db.close()
+    for path in paths:
+        source, target = project / path, out / path
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, copy_function=_linked)
+        else:
+            _linked(str(source), str(target))
+
+
+def _linked(source: str, target: str) -> str:
+    """A hard link; a copy where the disk has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
