@@ -22,22 +22,9 @@ from engine.store import permissions, search
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.write import event
 
-MEASURED = frozenset(
-    (
-        "signal",
-        "cluster",
-        "judge_check",
-        "score",
-        "eval_item",
-        "task_item",
-        "metric",
-        "artifact",
-        "job",
-        "round",
-        "event",
-        "label",
-    )  # fmt: skip
-)
+MEASURED = frozenset(("signal", "cluster", "judge_check", "score", "eval_item", "task_item", "metric", "artifact")) | {
+    "job", "round", "event", "label",
+}  # fmt: skip
 """Tables whose rows of the round itself stay: they were there before it selected."""
 PATHS = ("model.name", "model.chat_template", "teacher.model", "evaluate.include_path", "launch.accelerate_config")
 """Settings that may name something inside the project's folder."""
@@ -51,6 +38,7 @@ RESET = (
     "DELETE FROM event WHERE round IS NOT NULL AND round=:round AND stage IN (SELECT value FROM json_each(:anew))",
     "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, error=NULL,"
     " moved='[]' WHERE round=:round AND stage IN (SELECT value FROM json_each(:anew))",
+    "UPDATE override SET met_round=NULL WHERE met_round>=:round",
     "DELETE FROM worker",
     "DELETE FROM plan",
     "DELETE FROM gauge",

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.chat import batches
+from engine.selection import requests
 from engine.signals.flaw_score import ranks
 from engine.signals.nearest import Bools, Floats
 from engine.stage import Ctx
-from engine.store.rows import Axis, Flaw, Losses, Neighbourhood, Override, Rewrite, Threshold, unwritable
+from engine.store.rows import Axis, Flaw, Losses, Neighbourhood, Rewrite, Threshold, unwritable
 
 SIGNAL = "flaw"
 """The signal of the threshold row that says what the evidence was."""
@@ -99,7 +100,7 @@ def survey(ctx: Ctx) -> Survey:
     past = [row for r in range(ctx.round) for row in ctx.rows(Rewrite, r)]
     asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED}
     used = {row.sample_id for row in past if row.axis == "diversity" and row.attempts}
-    wishes = {row.sample_id: row.action for row in ctx.rows(Override)}
+    wishes = {id: row.action for id, row in requests.overrides(ctx).items()}
     ids: list[int] = []
     open_: list[bool] = []
     cores: list[bool] = []
@@ -107,9 +108,9 @@ def survey(ctx: Ctx) -> Survey:
         whole = not unwritable(sample.messages)
         ids.append(sample.id)
         own = sample.parent_id is None
-        left = wishes.get(sample.id) in ("drop", "protect")
+        left = sample.id in wishes
         open_.append(whole and own and not left and sample.id not in asked and sample.born_round > settled)
-        cores.append(whole and sample.id not in used and wishes.get(sample.id) != "drop")
+        cores.append(whole and sample.id not in used and wishes.get(sample.id) in (None, "protect"))
     flaws = {row.sample_id: row for row in ctx.rows(Flaw)}
     near = {row.sample_id: row.similarity for row in ctx.rows(Neighbourhood)}
     after = {row.sample_id: row.loss_after for row in ctx.rows(Losses)}

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from engine.errors import StageError
-from engine.selection import choose, probing
+from engine.selection import choose, probing, requests
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
 from engine.selection.survey import by_evidence, survey
 from engine.signals import judge_trust
@@ -60,18 +60,23 @@ def run(ctx: Ctx) -> None:
         values["quality"] = np.full(len(data), np.nan)
         ctx.event(judge_trust.verdict(settings, trust), "warning")
     ours = settings.parity == "ours"
+    asked = requests.requested(ctx, data, values)
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
     thresholds = choose.cuts(values, settings, earlier, ctx.round)
     picks, lost = writable(choose.beyond_all(values, thresholds), data)
+    overridden = requests.overrides(ctx)
+    ruled = np.fromiter((s.id not in overridden for s in data), np.bool_, len(data))
+    picks = {axis: picks[axis] & ruled for axis in AXES}
     tried = remembered(ctx, data) if ours and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
     most = choose.most(settings, len(data))
     chosen = choose.choose(
         fresh, lambda: choose.ranked(choose.badness(values, thresholds)), ctx.config.merge.order, most
     )
-    ctx.save(_rows(ctx.round, data, values, thresholds, chosen), done=1)
+    ctx.save([*_rows(ctx.round, data, values, thresholds, chosen), *asked], done=1)
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
     ctx.event(describe(chosen, len(data), skipped))
+    _tell_requested(ctx, asked)
     if lost:
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(lost.items()))
         ctx.event(
@@ -93,10 +98,12 @@ def _begin_evidence(ctx: Ctx) -> None:
         raise StageError(
             f"round {ctx.round} has no flaw scores: it was scored by an older version. Run with --redo score."
         )
-    values = gather(list(ctx.dataset()), ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
+    data = list(ctx.dataset())
+    values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
     thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
-    probes = probing.first(ctx, found)
-    ctx.save([*thresholds.values(), *probes], done=1)
+    asked = requests.requested(ctx, data, values)
+    ctx.save([*thresholds.values(), *probing.first(ctx, found), *asked], done=1)
+    _tell_requested(ctx, asked)
     project(ctx, RewriteJob.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds):
         ctx.event(f"no sample has {name}", "warning")
@@ -106,6 +113,12 @@ def _begin_evidence(ctx: Ctx) -> None:
         if len(found.order)
         else "no sample is asked about: earlier rounds asked about all that pay"
     )
+
+
+def _tell_requested(ctx: Ctx, asked: Sequence[Row]) -> None:
+    count = sum(isinstance(row, Rewrite) for row in asked)
+    if count:
+        ctx.event(f"{count} {'rewrite was' if count == 1 else 'rewrites were'} requested by hand")
 
 
 def writable(picks: Picks, data: Sequence[Sample]) -> tuple[Picks, Counter[str]]:

@@ -20,7 +20,7 @@ from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
 from engine.store.database_file import writer as writer
 
-NEWEST = "m026_judge_check"
+NEWEST = "m027_requests_selected"
 """The last migration: a reader that does not find it has an older project before it."""
 
 

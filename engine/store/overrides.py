@@ -82,14 +82,16 @@ def clear_overrides(project: Path, ids: Sequence[int]) -> int:
 
 
 def current(db: sqlite3.Connection) -> dict[int, Override]:
-    """All overrides by sample id, also those of samples that have left."""
-    found = db.execute("SELECT sample_id, action, axis, at FROM override ORDER BY sample_id")
+    """All overrides by sample id, also those of samples that have left, and requests that a round has met."""
+    found = db.execute("SELECT sample_id, action, axis, at, met_round FROM override ORDER BY sample_id")
     return {row[0]: Override(*tuple(row)) for row in found}
 
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """How many samples of the newest dataset are overridden, by action."""
-    sql = f"SELECT action, count(*) FROM override JOIN sample ON id=sample_id WHERE {read.IN_ROUND} GROUP BY action"  # noqa: S608
+    inside = f"SELECT id FROM sample WHERE {read.IN_ROUND}"  # noqa: S608
+    where = f"met_round IS NULL AND sample_id IN ({inside})"
+    sql = f"SELECT action, count(*) FROM override WHERE {where} GROUP BY action"  # noqa: S608
     found = {row[0]: int(row[1]) for row in db.execute(sql, {"round": newest_dataset(db)})}
     return {action: found.get(action, 0) for action in ACTIONS}
 

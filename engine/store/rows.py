@@ -308,7 +308,9 @@ class Decision(Row, frozen=True):
 
 
 class Override(Row, frozen=True):
-    """What a person wants of a sample, whatever its signals say: ``drop``, ``protect`` or ``rewrite`` on ``axis``."""
+    """What a person wants of a sample, whatever its signals say: ``drop``, ``protect`` or ``rewrite`` on ``axis``.
+    ``met_round``: the one that selected it because of that, which ends the request; None before.
+    """
 
     TABLE: ClassVar[str] = "override"
     KEY: ClassVar[tuple[str, ...]] = ("sample_id",)
@@ -316,10 +318,11 @@ class Override(Row, frozen=True):
     action: str
     axis: str | None
     at: float
+    met_round: int | None = None
 
     def same(self, other: Override | None) -> bool:
-        """Whether ``other`` asks for the same, whenever it was asked for."""
-        return other is not None and (self.action, self.axis) == (other.action, other.axis)
+        """Whether ``other`` asks for the same and still holds, whenever it was asked for."""
+        return other is not None and (self.action, self.axis, None) == (other.action, other.axis, other.met_round)
 
 
 class Retirement(Row, frozen=True):

@@ -213,6 +213,12 @@ def m026_judge_check(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m027_requests_selected(db: Database) -> None:
+    """The round that selected a sample because a person asked for its rewrite."""
+    db.conn.execute("ALTER TABLE override ADD COLUMN met_round INTEGER")
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 

@@ -207,7 +207,7 @@ def _override(op: str, value: str) -> Condition:
     chosen = value.lower().split(",")
     if unknown := [part for part in chosen if part not in ACTIONS]:
         raise FilterError(f"override:{unknown[0]}: there are {', '.join(ACTIONS)}.")
-    return _in("SELECT sample_id FROM override WHERE action", chosen)
+    return _in("SELECT sample_id FROM override WHERE met_round IS NULL AND action", chosen)
 
 
 def _in(select: str, values: Sequence[object]) -> Condition:

@@ -182,10 +182,10 @@ ROWS = (
     f" FROM sample s LEFT JOIN signal g ON g.round=? AND g.sample_id=s.id WHERE s.id IN {AMONG}"
 )
 AXES_OF = f"SELECT sample_id, axis FROM selection WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
-OVERRIDES_OF = f"SELECT sample_id, action FROM override WHERE sample_id IN {AMONG}"  # noqa: S608
+OVERRIDES_OF = f"SELECT sample_id, action FROM override WHERE met_round IS NULL AND sample_id IN {AMONG}"  # noqa: S608
 OVERRIDDEN = (
     f"SELECT s.id, s.seq, o.action, o.axis, substr({OPENING}, 1, {TEXT_LIMIT + 1})"  # noqa: S608
-    f" FROM override o JOIN sample s ON s.id=o.sample_id WHERE {IN_ROUND} ORDER BY s.seq"
+    f" FROM override o JOIN sample s ON s.id=o.sample_id WHERE o.met_round IS NULL AND {IN_ROUND} ORDER BY s.seq"
 )
 STATES_OF = f"SELECT sample_id, axis, state FROM rewrite WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
 

@@ -204,6 +204,10 @@ def _why(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None) -
     if row["probe"]:  # the flaw score alone selects, whatever the axis
         found = db.execute("SELECT * FROM threshold WHERE round=? AND rule='evidence'", (row["round"],)).fetchall()
     parts = []
+    key = (row["round"], row["sample_id"], row["axis"])
+    by_hand = "SELECT 1 FROM override WHERE met_round=? AND sample_id=? AND axis=?"
+    if db.execute(by_hand, key).fetchone():
+        found, parts = [], ["requested by hand"]
     for mark in found:
         value = None if signal is None else signal[mark["signal"]]
         if value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -86,6 +87,8 @@ def _why(detail: SampleDetail, width: int) -> Iterator[Line]:
         sign = "<" if chosen.below else ">"
         name = "flaw score" if chosen.flaw else names[chosen.axis]
         text = f"selected: {name} {chosen.value:.3f} {sign} {chosen.threshold:.3f}"
+        if math.isinf(chosen.threshold):
+            text = "selected: requested by hand"
         yield (Run(f" {LETTERS[chosen.axis]} ", chosen.axis), Run(guard.fit(text, width - 2).rstrip()))
 
 

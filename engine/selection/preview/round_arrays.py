@@ -113,7 +113,9 @@ def _ids(db: sqlite3.Connection, round: int) -> Ints:
 
 
 def _unwritable(db: sqlite3.Connection, ids: Ints) -> Bools:
-    return np.isin(ids, _column(db.execute("SELECT id FROM sample WHERE unwritable<>''")))
+    """Samples that no rule selects: a rewrite would lose something of them, or a person has overridden them."""
+    held = "SELECT id FROM sample WHERE unwritable<>'' UNION SELECT sample_id FROM override WHERE met_round IS NULL"
+    return np.isin(ids, _column(db.execute(held)))
 
 
 def _column(rows: Iterable[tuple[int]]) -> Ints:

@@ -1,0 +1,44 @@
+"""What a person wants of single samples, as the select stage sees it (``engine.store.overrides``).
+
+A dropped or protected sample is not selected, whatever its signals say. A sample whose rewrite was requested is
+selected on the axis that the person named, beside what the rule selects and beyond any cap; the round that does so ends
+the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from engine.selection import choose
+from engine.selection.choose import Values
+from engine.stage import Ctx
+from engine.store.rows import AXES, Override, Rewrite, Row, Sample, Selection, unwritable
+
+
+def overrides(ctx: Ctx) -> dict[int, Override]:
+    """The overrides that hold in this round, by sample id."""
+    return {row.sample_id: row for row in ctx.rows(Override) if row.met_round in (None, ctx.round)}
+
+
+def requested(ctx: Ctx, data: Sequence[Sample], values: Values) -> list[Row]:
+    """The selections and pending rewrites of samples whose rewrite a person requested, and the requests as met.
+
+    A requested selection has an infinite threshold, so that every value is past it.
+    """
+    asked = {id: row for id, row in overrides(ctx).items() if row.action == "rewrite"}
+    out: list[Row] = []
+    for place, sample in enumerate(data):
+        row = asked.get(sample.id)
+        axis = next((axis for axis in AXES if row is not None and row.axis == axis), None)
+        if row is None or axis is None or unwritable(sample.messages):
+            continue
+        signal = choose.BY_NAME[choose.shown(axis)]
+        past = float("-inf") if signal.side == "above" else float("inf")
+        out += [
+            Selection(ctx.round, sample.id, axis, float(values[signal.name][place]), past),
+            Rewrite(ctx.round, sample.id, axis, "owed"),
+            replace(row, met_round=ctx.round),
+        ]
+    return out
