@@ -112,7 +112,7 @@ def plot(found: Found, document: Path) -> None:
     for axis, (name, own) in zip(axes[0], found.items(), strict=True):
         areas = own["shares"]["0.4"]["auc"]
         kinds = _kinds(areas)[::-1]
-        for signal, mark in (("base loss", "x"), ("judge", "+"), ("flaw score", "o")):
+        for signal, mark in (("base loss", "xC0"), ("judge", "+C2"), ("flaw score", "oC1")):
             points = [(areas[signal][k]["mean"], y) for y, k in enumerate(kinds) if areas.get(signal, {}).get(k)]
             axis.plot(*zip(*points, strict=True), mark, label=signal) if points else None
         axis.axvline(0.5, color="0.8")

@@ -1,10 +1,11 @@
-"""One number per sample that says how flawed it looks: its rank on the lens that looks worst.
+"""One number per sample that says how flawed it looks, from its ranks on the lenses.
 
-A sample is flawed if any lens says so: kinds of flaws show in one lens each (a cut-off answer in its end of turn, a
-swapped one in IFD, shuffled words in the worst window), and a mean over lenses would hide them. Ranks need no
-thresholds and no scale. Of 196 real Alpaca rows with 80 planted flaws under SmolLM2-135M, the area under the ROC curve
-is .80, .81 and .78 for the three lenses alone and .99 for the worst rank. What the text alone shows
-(``engine.signals.text_signs``) comes first of all: a model finds a fluent refusal or a loop likely.
+Kinds of flaws show in one lens each (a cut-off answer in its end of turn, a swapped one in IFD, shuffled words in the
+worst window), so a high rank on one of them must be enough: a mean over lenses would hide it. Of samples with equally
+high ranks, those that also look bad on another lens come first. Both is done by the harmonic mean of the shares of
+samples that look worse (Wilson 2019, "The harmonic mean p-value for combining dependent tests"); the score is the rank
+by that. It needs no thresholds and no scale. What the text alone shows (``engine.signals.text_signs``) comes first of
+all: a model finds a fluent refusal or a loop likely. Figures: docs/benchmarks/flaws.md.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ JUDGE = "quality"
 """The judge's mean rating, for where it is trusted: low values look flawed."""
 TEXT = "text"
 """Which of ``SIGNS`` the text alone shows, from 1; 0: none. It is no rank: all that show one come before all others."""
+CLOSE = 0.01
+"""Ranks within this share of the worst count about alike: which of two samples is the very worst means little."""
 SIGN = dict.fromkeys(LENSES, 1.0) | {JUDGE: -1.0}
 
 
@@ -41,7 +44,7 @@ def ranks(values: Floats) -> Floats:
 
 
 def flaw_scores(lenses: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.int64]]:
-    """The worst rank of each sample over ``lenses``, and the place of that lens among them.
+    """The flaw score of each sample, and the place of the lens that looks worst.
 
     Args:
         lenses: values in dataset order by name (``LENSES``, ``TEXT``, and ``JUDGE`` if it is trusted); NaN where there
@@ -52,8 +55,20 @@ def flaw_scores(lenses: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.int64]
     """
     table = np.array([_badness(name, values) for name, values in lenses.items()])
     known = np.isfinite(table)
-    filled = np.where(known, table, -1.0)
-    return np.where(known.any(0), filled.max(0), np.nan), filled.argmax(0)
+    worst = np.where(known, table, -1.0).argmax(0)
+    shown = np.any([values > 0 for name, values in lenses.items() if name == TEXT], axis=0)
+    scores = ranks(np.where(known.any(0), combined(table[[name != TEXT for name in lenses]]), np.nan))
+    return np.where(shown, 1.0, scores), worst
+
+
+def combined(table: Floats) -> Floats:
+    """The inverse of the harmonic mean of the shares of samples that look worse, float64[n].
+
+    Args:
+        table: ranks by lens, [lenses, n]. A lens without a value (NaN) counts as a middling one.
+    """
+    filled = np.where(np.isfinite(table), table, 0.5)
+    return np.asarray((1.0 / (1.0 - filled + CLOSE)).sum(0))
 
 
 def _badness(name: str, values: Floats) -> Floats:
@@ -61,21 +76,37 @@ def _badness(name: str, values: Floats) -> Floats:
     return np.where(values > 0, 1.0, np.nan) if name == TEXT else ranks(SIGN[name] * values)
 
 
-def place(lenses: Mapping[str, Floats], values: Mapping[str, float | None]) -> tuple[float, str] | None:
-    """The flaw score that a sample with ``values`` would have among those of ``lenses``, and its worst lens."""
-    if shown := values.get(TEXT):
-        return 1.0, _named(TEXT, shown)
-    found = {
-        name: (float((there < SIGN[name] * value).sum()) + 0.5) / (len(there) + 1)
-        for name, column in lenses.items()
-        if name != TEXT
-        and (value := values.get(name)) is not None
-        and len(there := SIGN[name] * column[np.isfinite(column)])
-    }
-    if not found:
-        return None
-    worst = max(found, key=found.__getitem__)
-    return found[worst], worst
+class Standings:
+    """A round's samples, to tell where an answer that is not among them would stand.
+
+    Args:
+        lenses: see ``flaw_scores``.
+    """
+
+    def __init__(self, lenses: Mapping[str, Floats]) -> None:
+        found = {name: SIGN[name] * values for name, values in lenses.items() if name != TEXT}
+        self._sorted = {n: np.sort(v[np.isfinite(v)]) for n, v in found.items() if np.isfinite(v).any()}
+        table = np.array([ranks(found[name]) for name in self._sorted])
+        self._combined = np.sort(combined(table)[np.isfinite(table).any(0)]) if len(table) else np.zeros(0)
+
+    def place(self, values: Mapping[str, float | None]) -> tuple[float, str] | None:
+        """The flaw score that an answer with ``values`` would have, and its worst lens; None where nothing is known."""
+        if shown := values.get(TEXT):
+            return 1.0, _named(TEXT, shown)
+        found = {
+            name: _share_below(there, SIGN[name] * value)
+            for name, there in self._sorted.items()
+            if (value := values.get(name)) is not None
+        }
+        if not found:
+            return None
+        row = np.array([[found.get(name, np.nan)] for name in self._sorted])
+        return _share_below(self._combined, float(combined(row)[0])), max(found, key=found.__getitem__)
+
+
+def _share_below(there: Floats, value: float) -> float:
+    """Which share of ``there``, sorted, lies below a value that joins it, between 0 and 1 exclusive."""
+    return float((np.searchsorted(there, value) + 0.5) / (len(there) + 1))
 
 
 def columns(ids: Sequence[int], rows: Sequence[Lenses]) -> dict[str, Floats]:

@@ -153,7 +153,7 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
     beside = Beside(ctx, data)
     near = Near(ctx, data, beside.topics)
     old = originals(ctx)
-    lenses = flaw_score.columns([s.id for s in data], ctx.rows(Lenses))
+    standings = flaw_score.Standings(flaw_score.columns([s.id for s in data], ctx.rows(Lenses)))
     marks = {t.signal: t for t in ctx.rows(Threshold)}
     planned = chunks(kept, judged)
     how = as_judged(ctx.config.judge, ctx.rows(Ratings))
@@ -172,7 +172,7 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
             placed = beside.place(one, similarity[i])
             found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed, copies[i])
             text = flaw_score.text_value(one.new.prompt, one.new.response)
-            flaw = flaw_score.place(lenses, {**asdict(measured[i].lenses), flaw_score.TEXT: text})
+            flaw = standings.place({**asdict(measured[i].lenses), flaw_score.TEXT: text})
             rows.append(_verdict(one, measured[i], rated[i], placed, found, flaw))
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))

@@ -136,7 +136,7 @@ class Lenses(Row, frozen=True):
 
 
 class Flaw(Row, frozen=True):
-    """How likely a sample looks flawed, 0 to 1: its rank on the lens that looks worst, and that lens; 1 and the sign
+    """How flawed a sample looks, a rank from 0 to 1, and the lens that looks worst; 1 and the sign
     (``engine.signals.text_signs``) where the text alone shows one.
     """
 

@@ -34,4 +34,4 @@ def verdict(flaw: float | None, lens: str) -> str:
         return SIGNS[lens]
     if flaw is None or flaw < SUSPICIOUS or lens not in READINGS:
         return ""
-    return f"{READINGS[lens]} ({NAMES[lens]}: worse than {min(flaw, 0.999):.1%} of samples)"
+    return f"{READINGS[lens]} ({NAMES[lens]}; looks worse than {min(flaw, 0.999):.1%} of samples)"

@@ -1,4 +1,4 @@
-"""The flaw score: a rank on the lens that looks worst."""
+"""The flaw score: a rank by the lenses together, for which one bad lens is enough."""
 
 from __future__ import annotations
 
@@ -24,14 +24,28 @@ def test_ranks_are_shares_and_equal_values_keep_their_order() -> None:
     assert flaw_score.ranks(np.array([NAN])) == pytest.approx([NAN], nan_ok=True)
 
 
-def test_a_sample_is_as_flawed_as_its_worst_lens_says() -> None:
+def test_one_bad_lens_is_enough_and_a_second_one_breaks_the_tie() -> None:
+    n = 101
+    good = np.arange(n) / n
+    lenses = {name: good.copy() for name in flaw_score.LENSES}
+    lenses["end_of_turn"][3] = 9.0  # the worst on one lens, among the best on the others
+    lenses["ifd"][[4, 60]] = 9.0, 9.5
+    lenses["worst_window"][60] = 0.995
+    scores, worst = flaw_score.flaw_scores(lenses)
+    order = np.argsort(-scores)
+    assert order[0] == 60
+    assert {3, 4} <= set(order[:12].tolist()), "of 99 samples only those that are high on all three come before"
+    assert [flaw_score.LENSES[worst[i]] for i in (3, 4, 60)] == ["end_of_turn", "ifd", "ifd"]
+
+
+def test_the_score_is_a_rank_and_the_worst_lens_is_named() -> None:
     lenses = {
         "end_of_turn": np.array([9.0, 1.0, 2.0, NAN]),
         "ifd": np.array([0.1, 0.9, 0.2, NAN]),
-        "worst_window": np.array([1.0, 2.0, 3.0, NAN]),
+        "worst_window": np.array([2.0, 1.0, 3.0, NAN]),
     }
     scores, worst = flaw_score.flaw_scores(lenses)
-    assert scores == pytest.approx([5 / 6, 5 / 6, 5 / 6, NAN], nan_ok=True)
+    assert scores == pytest.approx([3 / 6, 1 / 6, 5 / 6, NAN], nan_ok=True)
     assert worst[:3].tolist() == [0, 1, 2]
     rows = flaw_score.flaws(4, [7, 8, 9, 10], lenses)
     assert [(row.round, row.sample_id, row.flaw_lens) for row in rows] == [
@@ -39,6 +53,12 @@ def test_a_sample_is_as_flawed_as_its_worst_lens_says() -> None:
         (4, 8, "ifd"),
         (4, 9, "worst_window"),
     ]
+
+
+def test_a_lens_without_a_value_counts_as_middling() -> None:
+    table = np.array([[0.9, 0.9, 0.9], [0.5, NAN, 0.1]])
+    high, none, low = flaw_score.combined(table)
+    assert high == none > low
 
 
 def test_of_the_judge_low_ratings_look_flawed() -> None:
@@ -49,7 +69,7 @@ def test_of_the_judge_low_ratings_look_flawed() -> None:
 def test_what_the_text_alone_shows_comes_before_all_ranks() -> None:
     lenses = {"ifd": np.array([0.1, 0.9, NAN, NAN]), "text": np.array([2.0, 0.0, 5.0, 0.0])}
     scores, worst = flaw_score.flaw_scores(lenses)
-    assert scores == pytest.approx([1.0, 0.75, 1.0, NAN], nan_ok=True)
+    assert scores == pytest.approx([1.0, 5 / 6, 1.0, NAN], nan_ok=True)
     assert worst[:3].tolist() == [1, 0, 1]
     assert [(row.sample_id, row.flaw_lens) for row in flaw_score.flaws(0, [7, 8, 9, 10], lenses)] == [
         (7, "loop"),
@@ -58,8 +78,9 @@ def test_what_the_text_alone_shows_comes_before_all_ranks() -> None:
     ]
     assert flaw_score.text_value("Say hi.", "") == 1.0
     assert flaw_score.text_value("Say hi.", "Hi.") == 0.0
-    assert flaw_score.place(lenses, {"ifd": 0.2, "text": 1.0}) == (1.0, "empty")
-    assert flaw_score.place(lenses, {"ifd": 0.2, "text": 0.0}) == (0.5, "ifd")
+    standings = flaw_score.Standings(lenses)
+    assert standings.place({"ifd": 0.2, "text": 1.0}) == (1.0, "empty")
+    assert standings.place({"ifd": 0.2, "text": 0.0}) == (0.5, "ifd")
 
 
 @given(columns)
@@ -70,16 +91,29 @@ def test_scores_lie_between_0_and_1_and_are_missing_only_where_all_are(lenses: d
     assert (np.isnan(scores) == missing).all()
     assert ((scores[~missing] > 0) & (scores[~missing] < 1)).all()
     names = list(arrays)
+    badness = np.array([flaw_score.ranks(flaw_score.SIGN[name] * arrays[name]) for name in names])
     for i in np.flatnonzero(~missing):
-        assert flaw_score.ranks(flaw_score.SIGN[names[worst[i]]] * arrays[names[worst[i]]])[i] == scores[i]
+        assert badness[worst[i], i] == np.nanmax(badness[:, i])
 
 
 def test_a_rewrite_is_placed_among_the_samples() -> None:
-    lenses = {"end_of_turn": np.array([1.0, 2.0, 3.0, NAN]), "quality": np.array([2.0, 4.0, 6.0, 8.0])}
-    assert flaw_score.place(lenses, {"end_of_turn": 2.5, "quality": 9.0}) == (0.625, "end_of_turn")
-    assert flaw_score.place(lenses, {"end_of_turn": None, "quality": 1.0}) == (0.9, "quality")
-    assert flaw_score.place(lenses, {"end_of_turn": None, "ifd": 1.0}) is None
-    assert flaw_score.place({"ifd": np.array([NAN])}, {"ifd": 1.0}) is None
+    standings = flaw_score.Standings({"end_of_turn": np.array([1.0, 2.0, 3.0, NAN])})
+    assert standings.place({"end_of_turn": 2.5}) == (0.625, "end_of_turn")
+    assert standings.place({"end_of_turn": None, "ifd": 1.0}) is None
+    assert flaw_score.Standings({"ifd": np.array([NAN])}).place({"ifd": 1.0}) is None
+    assert flaw_score.Standings({}).place({"ifd": 1.0}) is None
+
+
+def test_a_sample_is_placed_where_it_already_stands() -> None:
+    rng = np.random.default_rng(0)
+    lenses = {name: rng.normal(size=200) for name in flaw_score.LENSES}
+    scores, worst = flaw_score.flaw_scores(lenses)
+    standings = flaw_score.Standings(lenses)
+    for i in range(0, 200, 20):
+        placed = standings.place({name: float(values[i]) for name, values in lenses.items()})
+        assert placed is not None
+        assert placed[0] == pytest.approx(scores[i], abs=0.02)
+        assert placed[1] == flaw_score.LENSES[worst[i]]
 
 
 def test_columns_are_in_the_datasets_order() -> None:
