@@ -210,10 +210,10 @@ def status(folder: Path, as_json: bool) -> None:
     "--accept",
     required=True,
     type=click.Choice(["improved", "all", "none"]),
-    help="Which pending rewrites to accept; the others are rejected.",
+    help="Which undecided rewrites to accept; the others are rejected.",
 )
 def review(folder: Path, accept: str) -> None:
-    """Decide all pending rewrites of the newest round. `undo` reverts the decision."""
+    """Decide all undecided rewrites of the newest round. `undo` reverts the decision."""
     from engine.store import commands
     from middo_tui.text.status import standing
 
@@ -225,7 +225,7 @@ def review(folder: Path, accept: str) -> None:
     counts = commands.decide_open(folder, jobs[-1].round, accept, source="command line")
     at = quote(str(folder))
     if not any(counts.values()):
-        say(f"{folder}: round {jobs[-1].round} has no pending rewrites.")
+        say(f"{folder}: round {jobs[-1].round} has no undecided rewrites.")
         return
     said = f"{counts['accepted']} accepted, {counts['rejected']} rejected."
     say(f"{said} Resume: middo-tui run {at} · Undo: middo-tui undo {at}")

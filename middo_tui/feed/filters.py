@@ -206,7 +206,7 @@ def _state(op: str, value: str) -> Condition:
 def _override(op: str, value: str) -> Condition:
     chosen = value.lower().split(",")
     if unknown := [part for part in chosen if part not in ACTIONS]:
-        raise FilterError(f"override:{unknown[0]}: there are {', '.join(ACTIONS)}.")
+        raise FilterError(f"override:{unknown[0]}: unknown override. Overrides: {', '.join(ACTIONS)}.")
     return _in("SELECT sample_id FROM override WHERE met_round IS NULL AND action", chosen)
 
 

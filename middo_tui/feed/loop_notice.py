@@ -130,7 +130,7 @@ def _waiting(view: LoopView, keys: bool) -> Notice:
     of = f"{improved} improved" + (f" ({', '.join(axes)})" if axes else "")
     if waiting.open == 1:
         of = "improved" if waiting.improved else "not improved"
-    count = counted(waiting.open, "pending rewrite")
+    count = counted(waiting.open, "undecided rewrite")
     look, accept = press("app.go-review"), press("loop.accept_improved")
     what = _do(keys, f"Press {look} to review, or {accept} to accept the improved ones and reject the rest.")
     return Notice(f"Round {view.round} is waiting for review: {count}, {of}.{what}", "decide")

@@ -42,7 +42,7 @@ _Rounds = dict[int, list[Job]]
 _Signature = tuple[object, ...]
 
 
-GONE = "The project is not here any more: its folder was moved or removed. Put it back, or open it where it is now."
+GONE = "The project is no longer here: its folder was moved or deleted. Move it back, or open it at its new location."
 
 
 class Reader:

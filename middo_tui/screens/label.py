@@ -154,7 +154,7 @@ class LabelScreen(Framed):
         if self._problem:
             return Notice(self._problem, "bad")
         if self._found is None:
-            return Notice("Reading …", "dim")
+            return Notice("Loading …", "dim")
         if self._found.rows:
             return Notice("")
         if not self._found.scored:

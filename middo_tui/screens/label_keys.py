@@ -37,7 +37,7 @@ KEYS: tuple[Key[LabelKeyState], ...] = (
     Key(
         id="report",
         keys=("r",),
-        help="Show what the labels say of the signals, or go on labelling.",
+        help="Show what the labels say about the signals, or continue labelling.",
         label=lambda state: "label" if state.report else "report",
         works=lambda state: state.given,
     ),

@@ -303,7 +303,7 @@ def test_a_finished_project_is_not_said_to_run(tmp_path: Path) -> None:
 
 def test_what_waits_for_a_person_is_not_said_to_run(tmp_path: Path) -> None:
     stores.waiting(tmp_path / "P")
-    assert "15 pending rewrites" in cli("resume", tmp_path / "P").output
+    assert "15 undecided rewrites" in cli("resume", tmp_path / "P").output
     assert "Undo: middo-tui undo" in cli("review", tmp_path / "P", "--accept", "improved").output
     assert "undid the last decision on 15 rewrites of round 0" in cli("undo", tmp_path / "P").output
     refused(cli("undo", tmp_path / "P"), 2, "nothing to undo")

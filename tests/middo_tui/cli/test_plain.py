@@ -125,7 +125,7 @@ def test_a_run_is_followed_on_while_its_config_is_away(tmp_path: Path) -> None:
 def test_a_review_with_nothing_to_decide_says_so(tmp_path: Path) -> None:
     stores.finished(tmp_path / "p")
     said = CliRunner().invoke(main, ["review", str(tmp_path / "p"), "--accept", "improved"])
-    assert (said.exit_code, said.output) == (0, f"{tmp_path / 'p'}: round 2 has no pending rewrites.\n")
+    assert (said.exit_code, said.output) == (0, f"{tmp_path / 'p'}: round 2 has no undecided rewrites.\n")
 
 
 def test_the_table_is_aligned(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_hostile_text_is_harmless_in_lines_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("make", "parts"), [
     ("running", ["Watch it with `middo-tui"]),
-    ("waiting", ["Round 0 is waiting for review: 15 pending rewrites", "review", "--accept improved"]),
+    ("waiting", ["Round 0 is waiting for review: 15 undecided rewrites", "review", "--accept improved"]),
     ("failed", ["judge failed: BackendError", "Resume with `middo-tui run"]),
     ("finished", ["Done: 2 rounds are done", "Export the dataset with `middo-tui export"]),
 ])  # fmt: skip

@@ -113,10 +113,10 @@ def test_the_help_page_holds_every_key_and_fits_eighty_columns() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "said"), [
-    (DecisionCounts(open=16, improved=16, by_axis=(0, 10, 6)), "16 pending rewrites, all improved (D"),
-    (DecisionCounts(open=5, improved=0), "5 pending rewrites, 0 improved."),
-    (DecisionCounts(open=1, improved=1, by_axis=(1, 0, 0)), "1 pending rewrite, improved."),
-    (DecisionCounts(open=1), "1 pending rewrite, not improved."),
+    (DecisionCounts(open=16, improved=16, by_axis=(0, 10, 6)), "16 undecided rewrites, all improved (D"),
+    (DecisionCounts(open=5, improved=0), "5 undecided rewrites, 0 improved."),
+    (DecisionCounts(open=1, improved=1, by_axis=(1, 0, 0)), "1 undecided rewrite, improved."),
+    (DecisionCounts(open=1), "1 undecided rewrite, not improved."),
 ])  # fmt: skip
 def test_what_waits_is_counted_in_words_that_fit_the_number(waiting: DecisionCounts, said: str) -> None:
     assert said in notice(replace(STATES["waiting"], waiting=waiting)).text

@@ -67,7 +67,7 @@ async def test_a_running_round_is_all_there(tmp_path: Path, size: tuple[int, int
 
 
 @pytest.mark.parametrize(("make", "parts"), [
-    ("waiting", ["! your turn", "15 pending rewrites, 9", "4 review", "e accept improved", "A accept all", "R rej"]),
+    ("waiting", ["! your turn", "15 undecided rewrites, 9", "4 review", "e accept improved", "A accept all", "R rej"]),
     ("failed", ["✘ failed", "the model ended every reply at once", "enter retry"]),
     ("finished", ["✔ done", "Accuracy 35.6 → 39.8 % (+4.2)", "final evaluation", "5, then x,", "m one more round"]),
 ])  # fmt: skip
