@@ -46,7 +46,7 @@ def left_out(environ: Mapping[str, str] = os.environ) -> list[str]:
     return sorted(n for n in environ if STEERING.fullmatch(n) and not KEPT.fullmatch(n) and not secret(n))
 
 
-def kept(environ: Mapping[str, str] = os.environ) -> list[str]:
+def passed_on(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Sorted names of the variables that configure a library and are passed on."""
     return sorted(n for n in environ if KEPT.fullmatch(n) and not secret(n))
 
@@ -83,5 +83,5 @@ def without_secrets(
 
 def describe(environ: Mapping[str, str] = os.environ) -> str:
     """A log line with the names of removed and kept variables; empty without any."""
-    parts = (("ignored", left_out(environ)), ("kept", kept(environ)))
+    parts = (("ignored", left_out(environ)), ("kept", passed_on(environ)))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)

@@ -167,7 +167,7 @@ def processes(config: Config, names: Sequence[str]) -> int:
     return config.launch.processes if spec(names[0]).group in SHARED else 1
 
 
-def apart(config: Config) -> frozenset[str]:
+def separate_stages(config: Config) -> frozenset[str]:
     """The stages that run in a child process of their own, because vLLM needs the GPU's memory to itself."""
     return frozenset({"judge"} if config.judge.backend == "vllm" else ())
 

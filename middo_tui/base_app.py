@@ -50,7 +50,7 @@ class BaseApp(App[R]):
         self._filters_last: list[LineFilter] = [Guard(), *([theme.Colourless()] if self.no_color else [])]
         theme.use(preferences.theme, self.no_color)
         self.theme = preferences.theme
-        tables.use({})
+        tables.use_remapped({})
         if preferences.keys:
             self.remap()
 
@@ -69,8 +69,8 @@ class BaseApp(App[R]):
         from middo_tui.keys import keymap  # reads every screen's key table: only for those who need it
 
         checked = keymap.check(self.preferences.keys)
-        tables.use(checked.keys)
-        self.preferences = keymap.warned(self.preferences, checked)
+        tables.use_remapped(checked.keys)
+        self.preferences = keymap.with_warnings(self.preferences, checked)
         self.set_keymap(checked.textual())
 
     async def on_event(self, event: events.Event) -> None:

@@ -17,7 +17,7 @@ from benchmarks.app.target_table import Row
 from benchmarks.app.timed_terminal import p50, p95
 from benchmarks.app.word_diff import pair
 from engine.selection.preview.counts import Preview
-from engine.signals.axes import limit
+from engine.signals.axes import threshold_value
 from engine.store.rows import AXES
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages
@@ -71,7 +71,9 @@ def counting(project: Path, round: int, times: int) -> list[Row]:
     preview = Preview.load(project, round)
     usual = preview.configured
     for axis in AXES:
-        usual[axis] = 0.3 + max(abs(limit(mark) - mark.mean) / mark.sigma for mark in preview.cut(axis, usual[axis]))
+        usual[axis] = 0.3 + max(
+            abs(threshold_value(mark) - mark.mean) / mark.sigma for mark in preview.cut(axis, usual[axis])
+        )
     rows = []
     for axis in AXES:
         moves = cpu_ms(

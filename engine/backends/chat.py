@@ -199,7 +199,7 @@ def code(error: BaseException) -> str:
     return str(getattr(error, "code", None) or getattr(error, "type", None) or "")
 
 
-def arrived(error: BaseException) -> bool:
+def maybe_counted(error: BaseException) -> bool:
     """Whether a call without a reply may have been answered, and counted, at the other end."""
     if isinstance(error, openai.APIStatusError):
         return error.status_code in AT_WORK
@@ -208,18 +208,18 @@ def arrived(error: BaseException) -> bool:
     return not names & UNSENT
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same call may work a little later."""
-    return passing(error.status_code) if isinstance(error, openai.APIStatusError) else True
+    return is_transient_status(error.status_code) if isinstance(error, openai.APIStatusError) else True
 
 
-def passing(status: int) -> bool:
+def is_transient_status(status: int) -> bool:
     """Whether an endpoint that answers so may answer otherwise a little later."""
     return status in PASSING or status >= 500
 
 
 def retry_after_s(error: BaseException) -> float:
     """How long an endpoint that cannot answer now asks to wait; 0: it does not say."""
-    if isinstance(error, openai.APIStatusError) and passes(error):
+    if isinstance(error, openai.APIStatusError) and is_transient(error):
         return told_s(error.response.headers) or 0.0
     return 0.0

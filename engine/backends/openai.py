@@ -25,7 +25,18 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from engine.backends import Call, Generation, Lost
-from engine.backends.chat import FATAL, NO_QUOTA, Chat, arrived, code, failed, garbled, key_in, passes, retry_after_s
+from engine.backends.chat import (
+    FATAL,
+    NO_QUOTA,
+    Chat,
+    code,
+    failed,
+    garbled,
+    is_transient,
+    key_in,
+    maybe_counted,
+    retry_after_s,
+)
 from engine.backends.limits import Bucket, Gate, backoff_s
 from engine.errors import BackendError, EndpointError
 
@@ -229,17 +240,17 @@ class Endpoint:
                     return error, REFUSED
                 if self._adapt(error, names):
                     continue
-                if arrived(error):
+                if maybe_counted(error):
                     return Lost(self.chat.why(error), True, tries < self.limits.retries, tries + 1), SILENT
                 wait = retry_after_s(error)
                 if SHORT_S <= wait <= PATIENCE_S - waited:
                     self._gate.shut(wait)
                     waited += wait
-                elif passes(error) and tries < self.limits.retries and wait < SHORT_S:
+                elif is_transient(error) and tries < self.limits.retries and wait < SHORT_S:
                     tries += 1
                     await asyncio.sleep(wait or backoff_s(tries))
                 else:
-                    return failed(self.chat.why(error), final=True), SILENT if passes(error) else REFUSED
+                    return failed(self.chat.why(error), final=True), SILENT if is_transient(error) else REFUSED
             except UNREADABLE as error:
                 return garbled(self.chat.unreadable(error)), REPLY
 

@@ -22,7 +22,17 @@ from openai.types import Batch
 from openai.types.chat import ChatCompletion
 
 from engine.backends import Call, Generation
-from engine.backends.chat import NO_QUOTA, Chat, code, failed, garbled, key_in, passes, passing, retry_after_s
+from engine.backends.chat import (
+    NO_QUOTA,
+    Chat,
+    code,
+    failed,
+    garbled,
+    is_transient,
+    is_transient_status,
+    key_in,
+    retry_after_s,
+)
 from engine.backends.limits import backoff_s
 from engine.errors import BackendError
 
@@ -260,7 +270,7 @@ class Batches:
             try:
                 return self._waited(work(), self.chat.timeout_s if timed else None)
             except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
-                if not passes(error) or code(error) in (NO_QUOTA, CROWDED):
+                if not is_transient(error) or code(error) in (NO_QUOTA, CROWDED):
                     raise self._refused(error) from error
                 tries += 1
                 if tries > retries:
@@ -354,7 +364,7 @@ class Batches:
             return ResultLine(name, "hopeless", said=self.chat.hopeless(said, status, kind))
         answered = f"the endpoint answered {status}" if status else "no reply"
         reason = f"{answered}: {said or kind or 'it does not say why'}"
-        return ResultLine(name, "failed", failed(reason, final=bool(status) and not passing(status)))
+        return ResultLine(name, "failed", failed(reason, final=bool(status) and not is_transient_status(status)))
 
 
 class Crowded(BackendError):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from engine.backends.vllm_running import fallen
+from engine.backends.vllm_running import dead_process
 
 WAIT_S = 0.1
 
@@ -75,7 +75,7 @@ class Copies:
 
     def died(self) -> str:
         """See ``Running``."""
-        return fallen(self._engine.engine_core)
+        return dead_process(self._engine.engine_core)
 
     def close(self) -> None:
         """See ``Running``."""

@@ -49,7 +49,7 @@ class OneCopy:
 
     def died(self) -> str:
         """See ``Running``."""
-        return fallen(self._llm.llm_engine.engine_core)
+        return dead_process(self._llm.llm_engine.engine_core)
 
     def close(self) -> None:
         """See ``Running``."""
@@ -62,7 +62,7 @@ def given_up(result: Any) -> bool:
     return not isinstance(result, Exception) and result.outputs[0].finish_reason == "abort"
 
 
-def fallen(core: Any) -> str:
+def dead_process(core: Any) -> str:
     """Which process of vLLM's engine died and how; empty where that cannot be told, as for an engine in this process.
 
     Args:

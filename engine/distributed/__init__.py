@@ -7,8 +7,8 @@ GPUs, gloo on a CPU and for everything that is not a tensor.
   others sit in ``ranks`` and do what it hands them; they know no stage, no store and no plan.
 - ``ranks.map_batches`` deals out whole batches and returns the results in the order of the batches. Batches are
   planned as for one process, so results have the same bits for any number of processes on a CPU.
-- ``ranks.together`` has all processes train in step. After every step rank 0 says whether to pause, so all stop at the
-  same step; a checkpoint is complete when every process has written its part.
+- ``ranks.run_in_step`` has all processes train in step. After every step rank 0 says whether to pause, so all stop at
+  the same step; a checkpoint is complete when every process has written its part.
 - Orders wait forever (rank 0 may be busy); a collective of a training step waits for 30 minutes, so a process that
   hangs ends the stage, which resumes from its checkpoint.
 - What one process raises ends all. ``torchrun`` says which rank failed and why. A process that only noticed a lost

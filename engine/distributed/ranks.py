@@ -2,7 +2,7 @@
 
 Only rank 0 opens the store and runs a stage's code. It hands out work in two ways: ``map_batches`` deals whole
 batches, one to each process, and gives the results back in the order of the batches, so that they are the same for
-any number of processes; ``together`` has every process run the same function at the same time, for training. In a
+any number of processes; ``run_in_step`` has every process run the same function at the same time, for training. In a
 child of one process both are plain calls. torchrun (``engine.distributed.torchrun``) starts the processes and ends
 all of them when one fails.
 
@@ -133,7 +133,7 @@ def dismiss() -> int:
     return 0
 
 
-def follow() -> int:
+def serve() -> int:
     """Every other rank: do what rank 0 hands out until it lets go. Returns the exit code."""
     while (order := _hear()) is not None:
         if isinstance(order, _Spread):
@@ -166,7 +166,7 @@ def map_batches(function: Callable[[A], R], items: Iterable[A]) -> Iterator[R]:
 
 
 @contextmanager
-def together(function: Callable[[A], None], argument: A) -> Iterator[None]:
+def run_in_step(function: Callable[[A], None], argument: A) -> Iterator[None]:
     """The other processes run ``function(argument)`` while this one runs the block, which must do its part in step."""
     global _broken
     if _size == 1:
@@ -179,8 +179,8 @@ def together(function: Callable[[A], None], argument: A) -> Iterator[None]:
     _broken = False
 
 
-def agree(word: R | None = None) -> R | None:
-    """Inside ``together``: what rank 0 says, in every process."""
+def broadcast(word: R | None = None) -> R | None:
+    """Inside ``run_in_step``: what rank 0 says, in every process."""
     if _size == 1:
         return word
     if rank() == 0:
@@ -190,8 +190,8 @@ def agree(word: R | None = None) -> R | None:
     return said
 
 
-def meet() -> None:
-    """Inside ``together``: rank 0 goes on only when every process has come here."""
+def barrier() -> None:
+    """Inside ``run_in_step``: rank 0 goes on only when every process has come here."""
     if _size > 1:
         if rank() == 0:
             _collect(None)

@@ -101,7 +101,7 @@ def _tells(values: Sequence[Any]) -> bool:
     return bool(there) and None not in there
 
 
-def unheeded(extra: Mapping[str, Any]) -> bool:
+def marks_not_learned(extra: Mapping[str, Any]) -> bool:
     """Whether a row's other columns seem to say that it is not to be learned."""
     return any(name.lower() in _UNHEEDED and turns.truth(value) is False for name, value in extra.items())
 

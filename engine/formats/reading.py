@@ -13,7 +13,7 @@ from typing import Any
 from engine.config.schema import Data
 from engine.errors import ConfigError, DataError
 from engine.formats import files, hints, shapes
-from engine.formats.parsing import Parser, unheeded
+from engine.formats.parsing import Parser, marks_not_learned
 from engine.formats.shapes import Shape
 from engine.formats.source import Source, source_of
 from engine.formats.streams import MAX_RAW, Raw
@@ -182,7 +182,7 @@ class _Collected:
         extra = json.loads(row.extra) if row.extra else {}
         self.columns |= dict.fromkeys(extra)
         self.filled |= dict.fromkeys(name for name, value in extra.items() if filled(value))
-        self.unheeded += unheeded(extra)
+        self.unheeded += marks_not_learned(extra)
         self.lost |= row.lost
         first = content_id(row.messages)
         copy = self._copies.get(first, 0)

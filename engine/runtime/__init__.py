@@ -1,7 +1,7 @@
 """The processes of a run: the worker, the process of a group of stages, and what a stage may touch.
 
 The worker notes what it waits for in bytes that ``worker.lock`` has already, as its database cannot be written then
-(``launch.note``). A child whose own files find no space ends with an exit code of its own, and the worker starts it
-again when there is some. When a child ends, by whatever means, the worker ends what is left of its process group:
+(``launch.write_wait``). A child whose own files find no space ends with an exit code of its own, and the worker starts
+it again when there is some. When a child ends, by whatever means, the worker ends what is left of its process group:
 vLLM's engine is a process that would keep the GPU.
 """

@@ -70,7 +70,7 @@ def lock(project: Path, within_s: float = FREE_WITHIN_S) -> int:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with suppress(OSError):  # a full disk: then there is no note, and the run is only seen to be silent
-                note(fd, "")
+                write_wait(fd, "")
             return fd
         except BlockingIOError:
             if time.monotonic() < deadline and not _running(project):
@@ -80,14 +80,14 @@ def lock(project: Path, within_s: float = FREE_WITHIN_S) -> int:
             raise already_running(project) from None
 
 
-def note(lock: int, word: str) -> None:
+def write_wait(lock: int, word: str) -> None:
     """Write down what the worker waits for, where its own database cannot hold it: over bytes of the lock that are
     there already, so that it needs no space.
     """
     os.pwrite(lock, word.encode().ljust(NOTE_BYTES), 0)
 
 
-def noted(project: Path) -> str:
+def read_wait(project: Path) -> str:
     """What the worker of ``project`` waits for (a key of ``patience.WORDS``); empty: nothing."""
     try:
         with (project / LOCK).open("rb") as file:

@@ -186,7 +186,7 @@ def run_all(db: sqlite3.Connection, project: Path, round: int, names: Iterable[s
 def help_out(project: Path) -> int:
     """Do what rank 0 hands out."""
     ranks.join(configs.load(project).model.device)
-    return ranks.follow()
+    return ranks.serve()
 
 
 def main(argv: list[str]) -> int:

@@ -39,7 +39,7 @@ def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: floa
 
     One that waits for its database cannot say that it lives, and is running all the same.
     """
-    word = launch.noted(project)  # before the heartbeat, which is fresh when the note is taken away
+    word = launch.read_wait(project)  # before the heartbeat, which is fresh when the note is taken away
     state = launch.state(read.worker(db))
     if state not in ("running", "lost"):
         return state, None

@@ -73,7 +73,7 @@ class Supervisor:
         self.here()
         if trouble != self.noted:
             self.noted = trouble
-            launch.note(self.lock, trouble)
+            launch.write_wait(self.lock, trouble)
             _log(f"{WORDS[trouble]} …")
 
     def over(self, trouble: str, seconds: float) -> None:
@@ -121,7 +121,7 @@ class Supervisor:
             read.plan(self.db),
             read.round_facts(self.db, newest),
             Limits.of(config),
-            loop.apart(config),
+            loop.separate_stages(config),
         )
 
     def run(self) -> str:
@@ -182,7 +182,7 @@ class Supervisor:
                 start_new_session=True,
                 pass_fds=[self.lock, death_r],
                 cwd="/",
-                env=surroundings(configs.load(self.project), step.stages),
+                env=child_environment(configs.load(self.project), step.stages),
             )
         os.close(death_r)
         self.db.execute("UPDATE worker SET child_pid=? WHERE id=1", (process.pid,))
@@ -275,7 +275,7 @@ class Supervisor:
             self.db.execute("UPDATE worker SET heartbeat=? WHERE id=1", (time.time(),))
             if self.over_now:
                 self.noted, self.over_now = "", False
-                launch.note(self.lock, "")
+                launch.write_wait(self.lock, "")
         if now - self.gauge_at >= GAUGE_S:
             self.gauge_at = now
             readings = [
@@ -300,7 +300,7 @@ def _log(line: str) -> None:
         os.write(2, f"{line}\n".encode())
 
 
-def surroundings(config: Config, stages: Sequence[str]) -> dict[str, str]:
+def child_environment(config: Config, stages: Sequence[str]) -> dict[str, str]:
     """The environment of the child that runs ``stages``: keys and tokens only where they are used.
 
     The teacher's key is the rewrite stage's, the hub's token everybody's who may have to fetch a model or a task, and

@@ -30,10 +30,10 @@ from engine.signals.axes import SIGNALS as SIGNALS
 from engine.signals.axes import UNUSED as UNUSED
 from engine.signals.axes import Rule as Rule
 from engine.signals.axes import Signal as Signal
-from engine.signals.axes import limit as limit
-from engine.signals.axes import most as most
 from engine.signals.axes import replacing as replacing
-from engine.signals.axes import shown as shown
+from engine.signals.axes import rewrite_cap as rewrite_cap
+from engine.signals.axes import shown_signal as shown_signal
+from engine.signals.axes import threshold_value as threshold_value
 from engine.signals.axes import verdict as verdict
 from engine.signals.nearest import Bools, Floats
 from engine.store.rows import AXES, Axis, Threshold
@@ -133,7 +133,7 @@ def beyond_all(values: Values, thresholds: Mapping[str, Threshold]) -> Picks:
     out: Picks = {axis: np.ones(size, dtype=np.bool_) for axis in AXES}
     for s in SIGNALS:
         there = thresholds.get(s.name)
-        out[s.axis] &= signals.beyond(values[s.name], limit(there) if there else float("nan"), s.side)
+        out[s.axis] &= signals.beyond(values[s.name], threshold_value(there) if there else float("nan"), s.side)
     return out
 
 
@@ -161,7 +161,7 @@ def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most:
 
     ``ranks`` (see ``ranked``) is only asked when there are too many.
     """
-    pending = once(picks, order)
+    pending = one_axis_each(picks, order)
     total = sum(int(np.count_nonzero(mask)) for mask in pending.values())
     if total > most:
         pending = _worst(pending, ranks(), most)
@@ -170,7 +170,7 @@ def choose(picks: Picks, ranks: Callable[[], Ranks], order: Sequence[str], most:
     return SelectionMasks(selected, pending, max(0, total - most))
 
 
-def once(picks: Picks, order: Sequence[str]) -> Picks:
+def one_axis_each(picks: Picks, order: Sequence[str]) -> Picks:
     """The rewrites before any cap: a replaced sample is rewritten for the first of ``order`` that selected it."""
     early, late = replacing(order)
     return {**picks, late: picks[late] & ~picks[early]}

@@ -168,7 +168,7 @@ class Probing:
         """Why no batch follows batch ``number``; None: one does."""
         if any(row.reason == EXHAUSTED for row in self.probes):
             return End("the teacher's budget is exhausted", settled=False)
-        if len(self._flawed()) >= axes.most(self.ctx.config.select, len(self.found.ids)):
+        if len(self._flawed()) >= axes.rewrite_cap(self.ctx.config.select, len(self.found.ids)):
             return End(f"more than select.max_share = {self.ctx.config.select.max_share:g} is flawed", settled=False)
         batch = self._batch_tally(number)
         if evidence.pays(batch, self._tally(self._fine())):
@@ -269,7 +269,7 @@ class Probing:
         clean = not evidence.pays(self._batch_tally(0), self._tally(self._fine()))  # the first batch showed that
         share = int(settings.new_samples * size) + max(0, self.found.target - size)
         found = self.found.found + (0 if clean else flawed)
-        return max(0, min(share, found - self.found.added, axes.most(settings, size) - flawed))
+        return max(0, min(share, found - self.found.added, axes.rewrite_cap(settings, size) - flawed))
 
     def _save(self, rows: Sequence[Row]) -> None:
         self.ctx.begin(2 * len(self.job.rows), self.job.settled())

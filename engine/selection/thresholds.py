@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.signals.axes import Side as Side
-from engine.signals.axes import held as held
-from engine.signals.axes import relative as relative
+from engine.signals.axes import relative_threshold
 from engine.signals.nearest import Bools as Bools
 from engine.signals.nearest import Floats as Floats
 from engine.signals.nearest import against as against
@@ -45,7 +44,7 @@ def cut(values: Floats, m: float, side: Side, ddof: int = 0) -> Cut:
     if len(known) <= ddof:
         return Cut(float("nan"), float("nan"), m, float("nan"))
     mean, sigma = _moments(known, ddof)
-    return Cut(mean, sigma, m, relative(mean, sigma, m, side))
+    return Cut(mean, sigma, m, relative_threshold(mean, sigma, m, side))
 
 
 def _moments(known: Floats, ddof: int) -> tuple[float, float]:

@@ -40,19 +40,19 @@ OF_AXIS: dict[Axis, tuple[Signal, ...]] = {axis: tuple(s for s in SIGNALS if s.a
 UNUSED = "loss_after"  # the signal that the mixture rule does without
 
 
-def shown(axis: Axis, rule: str = "sigma") -> str:
+def shown_signal(axis: Axis, rule: str = "sigma") -> str:
     """The signal whose value and threshold a selection shows: of complexity's two the last to be passed, or the only
     one that counts.
     """
     return next(s.name for s in reversed(OF_AXIS[axis]) if rule == "sigma" or s.name != UNUSED)
 
 
-def relative(mean: float, sigma: float, m: float, side: Side) -> float:
+def relative_threshold(mean: float, sigma: float, m: float, side: Side) -> float:
     """``m`` sigma ``above`` or ``below`` the mean."""
     return mean + m * sigma if side == "above" else mean - m * sigma
 
 
-def held(cut: float, floor: float | None, side: Side) -> float:
+def effective_threshold(cut: float, floor: float | None, side: Side) -> float:
     """The threshold that holds: the stricter of the relative cut and the floor (None: there is no floor)."""
     if floor is None:
         return cut
@@ -64,15 +64,15 @@ def side(signal: str) -> Side:
     return BY_NAME[signal].side if signal in BY_NAME else "above"
 
 
-def limit(threshold: Threshold) -> float:
+def threshold_value(threshold: Threshold) -> float:
     """What a sample must be strictly beyond: the stricter of cut and floor."""
-    return held(threshold.cut, threshold.floor, side(threshold.signal))
+    return effective_threshold(threshold.cut, threshold.floor, side(threshold.signal))
 
 
-def away(threshold: Threshold, value: float) -> float:
+def sigmas_beyond(threshold: Threshold, value: float) -> float:
     """How many sigmas ``value`` lies beyond the limit; negative or 0 where it is not beyond."""
     sign = 1.0 if side(threshold.signal) == "above" else -1.0
-    return sign * (value - limit(threshold)) / (threshold.sigma or 1.0)
+    return sign * (value - threshold_value(threshold)) / (threshold.sigma or 1.0)
 
 
 def verdict(threshold: Threshold) -> str:
@@ -80,7 +80,7 @@ def verdict(threshold: Threshold) -> str:
     return str(json.loads(threshold.detail).get("verdict", "")) if threshold.detail else ""
 
 
-def most(settings: configs.Select, size: int) -> int:
+def rewrite_cap(settings: configs.Select, size: int) -> int:
     """How many rewrites a dataset of ``size`` samples may owe."""
     return int(settings.max_share * size) if settings.parity == "ours" else 2 * size
 

@@ -41,7 +41,7 @@ from engine.store.rows import (
     Verdict,
     unwritable,
 )
-from engine.teacher.budget import project
+from engine.teacher.budget import save_forecast
 from engine.teacher.job import RewriteJob
 
 
@@ -69,7 +69,7 @@ def run(ctx: Ctx) -> None:
     picks = {axis: picks[axis] & ruled for axis in AXES}
     tried = remembered(ctx, data) if ours and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
-    most = choose.most(settings, len(data))
+    most = choose.rewrite_cap(settings, len(data))
     chosen = choose.choose(
         fresh, lambda: choose.ranked(choose.badness(values, thresholds)), ctx.config.merge.order, most
     )
@@ -82,7 +82,7 @@ def run(ctx: Ctx) -> None:
         ctx.event(
             f"{sum(lost.values())} samples past a threshold are not rewritten, as that would lose something: {why}"
         )
-    project(ctx, RewriteJob.begin(ctx))
+    save_forecast(ctx, RewriteJob.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds and (believed or s.name != "quality")):
         ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := choose.verdict(t))):
@@ -104,7 +104,7 @@ def _begin_evidence(ctx: Ctx) -> None:
     asked = requests.requested(ctx, data, values)
     ctx.save([*thresholds.values(), *probing.first(ctx, found), *asked], done=1)
     _tell_requested(ctx, asked)
-    project(ctx, RewriteJob.begin(ctx))
+    save_forecast(ctx, RewriteJob.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds):
         ctx.event(f"no sample has {name}", "warning")
     ctx.event(
@@ -187,8 +187,8 @@ def _rows(
         places = np.flatnonzero(chosen.selected[axis])
         if len(places):
             rule = next(t.rule for t in thresholds.values() if t.axis == axis)
-            name = choose.shown(axis, rule)
-            limit = choose.limit(thresholds[name])
+            name = choose.shown_signal(axis, rule)
+            limit = choose.threshold_value(thresholds[name])
             out += [Selection(round, data[i].id, axis, float(values[name][i]), limit) for i in places]
     out += [Rewrite(round, data[i].id, axis, "owed") for axis, i in chosen.rewrites()]
     return out

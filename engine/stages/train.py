@@ -80,7 +80,7 @@ def run(ctx: Ctx) -> None:
     )
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
-        with ranks.together(_keep_step, task):
+        with ranks.run_in_step(_keep_step, task):
             trainer, state = _train(task, watch)
         if watch.paused:
             raise Paused
@@ -199,7 +199,7 @@ class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> Any:
         """One call per step (and one with a summary at the end, which has no loss)."""
-        if "loss" in logs and ranks.agree(self.pauses(state, logs)):
+        if "loss" in logs and ranks.broadcast(self.pauses(state, logs)):
             self.paused = control.should_save = control.should_training_stop = True
         return control
 
@@ -209,7 +209,7 @@ class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A checkpoint holds files of every process."""
-        ranks.meet()
+        ranks.barrier()
 
 
 class _Watch(_Steps):
@@ -261,7 +261,7 @@ class _Watch(_Steps):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint is written: make it durable, mark it, and only then remove the ones before."""
-        ranks.meet()
+        ranks.barrier()
         newest = self._folder / f"{STEPS}{state.global_step}"
         _sync(newest)
         (newest / MARKER).write_text(json.dumps({"key": self._key}), encoding="utf-8")

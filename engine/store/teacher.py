@@ -236,7 +236,7 @@ def batches(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
     }
 
 
-def fits(ahead: Projected) -> bool:
+def within_caps(ahead: Projected) -> bool:
     """Whether the caps will probably do."""
     tokens = ahead.cap_tokens and ahead.tokens_in + ahead.tokens_out > ahead.cap_tokens
     return not (tokens or (ahead.cap_cost and ahead.cost > ahead.cap_cost))

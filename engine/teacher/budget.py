@@ -19,7 +19,7 @@ from engine.config import schema as configs
 from engine.errors import Waiting
 from engine.stage import Ctx
 from engine.store.rows import AXES, Axis, Losses, Rewrite
-from engine.store.teacher import Projected, Question, fits
+from engine.store.teacher import Projected, Question, within_caps
 from engine.teacher import forecast
 from engine.teacher.forecast import BegunRewrites, PendingRewrites, Usage
 from engine.teacher.job import ANSWER, AROUND, PROMPT, Phase, RewriteJob, context, cost, size_of, worst
@@ -53,7 +53,7 @@ def _asked_for_answer(job: RewriteJob, row: Rewrite) -> int:
     return size_of(context(sample, row.axis)) + len(asked.encode("utf-8", "replace"))
 
 
-def projected(ctx: Ctx, job: RewriteJob) -> Projected:
+def round_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
     """What all of ``job`` will probably take, as ``projection.project`` says it on every screen."""
     how = ctx.config.teacher
     known = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in ctx.rows(Losses)}
@@ -109,9 +109,9 @@ def _usage(ctx: Ctx) -> Usage:
     return Usage(made)
 
 
-def project(ctx: Ctx, job: RewriteJob) -> Projected:
+def save_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
     """Reckon up and keep what the rewrites will take, for everybody to see before anything is spent."""
-    ahead = projected(ctx, job)
+    ahead = round_forecast(ctx, job)
     ctx.save([ahead])
     return ahead
 
@@ -120,14 +120,14 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
     """Say what the teacher will probably use before anything is spent, and with which prompts."""
     if any(r.tokens_in for r in job.all()):
         return
-    ahead = project(ctx, job)
+    ahead = save_forecast(ctx, job)
     text = f"{ahead.rewrites} rewrites, two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
     text += f", about {ahead.cost:.2f} in cost" if ahead.cost else ""
     text += " as batches" if ahead.cost and ctx.config.teacher.batch else ""
     caps = [f"{ahead.cap_tokens:,} tokens"] if ahead.cap_tokens else []
     caps += [f"{ahead.cap_cost:.2f} in cost"] if ahead.cap_cost else []
     text += f"; capped at {' and '.join(caps)}" if caps else ""
-    text += "" if fits(ahead) else ", which will probably not do for all"
+    text += "" if within_caps(ahead) else ", which will probably not do for all"
     ctx.event(f"{text}. Prompts: {', '.join(t.label for t in job.templates.values())}")
 
 

@@ -305,7 +305,7 @@ def record_reply(
         most_in, most_out = worst(job, phase, row, how)
         reply = changed(reply, tokens_in=most_in, tokens_out=most_out)
     last = attempt >= how.attempts
-    made = taken(job.samples[row.sample_id], row, phase, reply, how, last)
+    made = after_reply(job.samples[row.sample_id], row, phase, reply, how, last)
     job.hear(ctx, (row.key, phase.name, attempt), made.reason)
     if phase is PROMPT and made.state == ANSWER.state and (found := job.refusal(ctx, made)):
         state = "failed" if last else PROMPT.state
@@ -314,7 +314,9 @@ def record_reply(
     return made, job.book(ctx, row.key, phase.name, reply, how)
 
 
-def taken(sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool) -> Rewrite:
+def after_reply(
+    sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool
+) -> Rewrite:
     """``row`` after a reply: one state further, or one try more, or failed when that was the ``last`` one."""
     row = _counted(row, phase, reply, how.price)
     text, reason = read_reply(sample, row.axis, phase, reply)

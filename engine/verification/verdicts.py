@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.config.schema import Verify
-from engine.signals.axes import limit
+from engine.signals.axes import threshold_value
 from engine.signals.losses import Measured
 from engine.signals.ratings import Rated
 from engine.store.rows import Threshold
@@ -131,7 +131,7 @@ def _beyond(signal: str, value: float | None, marks: Mapping[str, Threshold]) ->
     """A doubt when a value would be selected for by the round's limit."""
     if signal not in marks:
         return []
-    bound = limit(marks[signal])
+    bound = threshold_value(marks[signal])
     if signal == "quality":
         return [f"its quality is below the threshold {bound:.2f}"] if _number(value) < bound else []
     return [f"its base loss is above the threshold {bound:.3f}"] if _number(value) > bound else []

@@ -16,9 +16,9 @@ def keys_command() -> None:
     found = preferences.load()
     checked = keymap.check(found.keys)
     all_tables = keymap.tables()
-    tables.use(checked.keys)
+    tables.use_remapped(checked.keys)
     for screen, table in all_tables.items():
-        for row in tables.mine(table, screen):
+        for row in tables.remapped(table, screen):
             id = f"{screen}.{tables.plain_id(row)}"
             mark = "*" if id in checked.keys else " "
             shown = " ".join(tables.name(key) for key in row.keys)

@@ -31,7 +31,7 @@ def apply(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
     return f"Saved to config.toml. Redoing select of round {round}."
 
 
-def anew(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
+def redo_selection(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:
     """Write the thresholds and redo the selection of ``round``, whatever its rewrites cost: they are discarded.
 
     Raises:

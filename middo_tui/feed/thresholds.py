@@ -188,7 +188,7 @@ def verdicts(stored: Iterable[Threshold]) -> dict[str, str]:
     return {signal: guard.one_line(str(detail.get("verdict", ""))) for signal, detail in found}
 
 
-def before(project: Path, loaded: ThresholdRound) -> dict[str, Bins]:
+def round_before(project: Path, loaded: ThresholdRound) -> dict[str, Bins]:
     """The round before over the same ranges, scaled to the same size; empty when there is none.
 
     Raises:
@@ -246,7 +246,7 @@ def margins(project: Path, near: Iterable[MarginSample]) -> tuple[Margin, ...]:
         db.close()
 
 
-def stand(project: Path, round: int) -> tuple[RoundState, Config]:
+def state_and_config(project: Path, round: int) -> tuple[RoundState, Config]:
     """Where ``round`` stands, and config.toml as it is now.
 
     Raises:

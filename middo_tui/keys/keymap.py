@@ -51,7 +51,7 @@ def tables() -> dict[str, Table]:
     return {"app": keys.EVERYWHERE, **{screen: keys.of_screen(screen) for screen in screens}}
 
 
-def usual(all_tables: Mapping[str, Table]) -> Remapped:
+def default_keys(all_tables: Mapping[str, Table]) -> Remapped:
     """Id by id the keys without any remapping."""
     return {f"{screen}.{keys.plain_id(row)}": row.keys for screen, table in all_tables.items() for row in table}
 
@@ -60,7 +60,7 @@ def check(wanted: Mapping[str, tuple[str, ...]]) -> Checked:
     """What of ``wanted`` can be used."""
     place = preferences.folder() / "keys.toml"
     all_tables = tables()
-    before = usual(all_tables)
+    before = default_keys(all_tables)
     taken, warnings = _known(wanted, before)
     screens = {screen: [f"{name}.{keys.plain_id(row)}" for name in ("app", screen) for row in all_tables[name]]
                for screen in all_tables if screen != "app"}  # fmt: skip
@@ -74,7 +74,7 @@ def check(wanted: Mapping[str, tuple[str, ...]]) -> Checked:
     return Checked(taken, also, tuple(f"{place}: {text}" for text in warnings))
 
 
-def warned(now: Preferences, checked: Checked) -> Preferences:
+def with_warnings(now: Preferences, checked: Checked) -> Preferences:
     """``now`` with what was refused."""
     return replace(now, warnings=(*now.warnings, *checked.warnings))
 

@@ -149,13 +149,13 @@ def name(key: str) -> str:
 _own: dict[str, tuple[str, ...]] = {}
 
 
-def use(own: Mapping[str, tuple[str, ...]]) -> None:
+def use_remapped(own: Mapping[str, tuple[str, ...]]) -> None:
     """From now on show these keys (by ``screen.row``) in place of the usual ones; the bindings are the app's matter."""
     _own.clear()
     _own.update(own)
 
 
-def mine(table: Sequence[Key[S]], screen: str) -> tuple[Key[S], ...]:
+def remapped(table: Sequence[Key[S]], screen: str) -> tuple[Key[S], ...]:
     """The table with the person's own keys, as footer, help page and palette show it."""
     return tuple(_mine(row, _own.get(f"{screen}.{plain_id(row)}")) for row in table) if _own else tuple(table)
 
@@ -196,13 +196,13 @@ def of_screen(screen: str) -> tuple[Key[Any], ...]:
 
 def numbers() -> str:
     """The keys that go to the numbered screens: ``1-6``, or one by one when they are not in a row."""
-    rows = mine(EVERYWHERE, "app")[: len(SCREENS)]
+    rows = remapped(EVERYWHERE, "app")[: len(SCREENS)]
     own = [name(row.keys[0]) for row in rows]
     usual = [str(number) for number in range(1, len(SCREENS) + 1)]
     return f"1-{len(SCREENS)}" if own == usual else " ".join(own)
 
 
-def idle(tables: Sequence[tuple[Sequence[Key[Any]], Any]], key: str) -> str:
+def unavailable(tables: Sequence[tuple[Sequence[Key[Any]], Any]], key: str) -> str:
     """What the key would do if it worked: empty when it does work, or is no key of these (table, state) at all."""
     rows = [(row, state) for table, state in tables for row in table if key in row.keys]
     if not rows or any(row.works(state) for row, state in rows):

@@ -226,8 +226,8 @@ class Framed(Screen[None]):
 
     def would(self, key: str) -> str:
         """What a key of this screen that does not work now is for; empty for every other key."""
-        own = tables.mine(self.shown_keys(), self.NAME)
-        return tables.idle(((own, self.state()), (tables.mine(tables.EVERYWHERE, "app"), self.view)), key)
+        own = tables.remapped(self.shown_keys(), self.NAME)
+        return tables.unavailable(((own, self.state()), (tables.remapped(tables.EVERYWHERE, "app"), self.view)), key)
 
     def show(self, view: LoopView, link: LinkState) -> None:
         """Paint what is new in ``view``."""
@@ -258,8 +258,12 @@ class Framed(Screen[None]):
         return self._shown_notice or self.own_notice()
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
-        own = tables.footer(tables.mine(self.shown_keys(), self.NAME), self.state())
-        return (*own, (tables.numbers(), "screens"), *tables.footer(tables.mine(tables.EVERYWHERE, "app"), self.view))
+        own = tables.footer(tables.remapped(self.shown_keys(), self.NAME), self.state())
+        return (
+            *own,
+            (tables.numbers(), "screens"),
+            *tables.footer(tables.remapped(tables.EVERYWHERE, "app"), self.view),
+        )
 
     def shown_keys(self) -> tuple[Key[Any], ...]:
         """The rows of the key table that exist here at all."""
@@ -282,7 +286,7 @@ class Framed(Screen[None]):
         """The key table."""
         from middo_tui.screens.help import Help
 
-        self.app.push_screen(Help(self.NAME, tables.mine(self.shown_keys(), self.NAME)))
+        self.app.push_screen(Help(self.NAME, tables.remapped(self.shown_keys(), self.NAME)))
 
     def action_redraw(self) -> None:
         """All of it, whatever the terminal was told before."""

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from middo_tui.feed.view import MARKS
-from middo_tui.keys.tables import EVERYWHERE, SCREENS, Key, mine, name, numbers
+from middo_tui.keys.tables import EVERYWHERE, SCREENS, Key, name, numbers, remapped
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
@@ -32,7 +32,7 @@ MOST_ROWS = 4
 def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80) -> list[Line]:
     """The keys of the screen and of all screens, then what the signs mean."""
     rows: list[Line] = [(Run(f" {screen.capitalize()} keys", "strong"),)]
-    everywhere = mine(EVERYWHERE, "app")[len(SCREENS) :]
+    everywhere = remapped(EVERYWHERE, "app")[len(SCREENS) :]
     column = max(COLUMN, *(len(_names(key)) + 1 for key in (*table, *everywhere)))
     rows += [row for key in table for row in _rows(key, column, width)]
     rows += [(), (Run(" Keys on every screen", "strong"),), (Run(f"  {numbers():<{column}}", "key"), Run(NUMBERED))]

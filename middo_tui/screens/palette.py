@@ -67,7 +67,7 @@ def commands(here: Screenlike, loop: Screenlike, view: Any) -> list[Command]:
 
 
 def _of(screen: str, table: tuple[Key[Any], ...], state: Any, on: str = "") -> Iterable[Command]:
-    for row in tables.mine(table, screen):
+    for row in tables.remapped(table, screen):
         if row.works(state):
             yield Command(row.label(state), row.help, tables.name(row.keys[0]), on or screen, row.id)
 

@@ -22,7 +22,7 @@ RUN = re.compile(r"(?:[A-Z_]+=\S+ )?(?:\.venv/bin/|middo-tui |make |python )")
 SETTING = re.compile(r"(?:\[(\w+)\] (\w+)|([a-z]+)\.([a-z]\w+))(?: = .*)?")
 SOURCE = re.compile(r"[\w.*-]+(?:/[\w.*-]+)*/[\w*-]+\.(?:py|toml|jinja|txt|tcss|svg|yaml|md)|[\w-]+(?:/[\w-]+)*/")
 SECTIONS = {name: type(value).__struct_fields__ for name, value in msgspec.structs.asdict(Config()).items()}
-KEY_IDS = frozenset(keymap.usual(keymap.tables()))
+KEY_IDS = frozenset(keymap.default_keys(keymap.tables()))
 HOMES = ("", "engine", "middo_tui", "tests", "docs")
 MADE = ("artifacts/", "logs/", "exports/", "prompts/", "data/", "checkpoint/", "owner/")
 """Beginnings of paths that are in a project and not in the repository."""

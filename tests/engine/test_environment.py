@@ -12,7 +12,7 @@ import pytest
 from engine import environment
 from engine.config import schema as configs
 from engine.evaluation.run_tasks import _environment
-from engine.runtime.worker import surroundings
+from engine.runtime.worker import child_environment
 
 LEFT = {
     "ACCELERATE_MIXED_PRECISION": "bf16",
@@ -63,11 +63,11 @@ def test_keys_go_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     asked = '[teacher]\nbackend = "openai"\nmodel = "m"\nurl = "http://localhost/v1"\nkey_env = "OWN_PASS"\n'
     config = configs.parse(asked, "config.toml")
-    assert SECRET.keys() & surroundings(config, ("rewrite",)).keys() == {"HF_TOKEN", "OWN_PASS"}
-    assert SECRET.keys() & surroundings(config, ("score", "judge")).keys() == {"HF_TOKEN"}
-    assert SECRET.keys() & surroundings(config, ("train",)).keys() == {"HF_TOKEN"}
+    assert SECRET.keys() & child_environment(config, ("rewrite",)).keys() == {"HF_TOKEN", "OWN_PASS"}
+    assert SECRET.keys() & child_environment(config, ("score", "judge")).keys() == {"HF_TOKEN"}
+    assert SECRET.keys() & child_environment(config, ("train",)).keys() == {"HF_TOKEN"}
     tracked = configs.parse(asked + '[train]\nreport_to = ["wandb"]\n', "config.toml")
-    assert SECRET.keys() & surroundings(tracked, ("train",)).keys() == SECRET.keys() - {"OWN_PASS"}
+    assert SECRET.keys() & child_environment(tracked, ("train",)).keys() == SECRET.keys() - {"OWN_PASS"}
     assert SECRET.keys() & _environment(offline=False, code=False).keys() >= {"HF_TOKEN"}
 
 
@@ -76,7 +76,7 @@ def test_code_of_the_model_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None
     config = configs.parse('[teacher]\nkey_env = "OWN_PASS"\n', "config.toml")
     for name, value in SECRET.items():
         monkeypatch.setenv(name, value)
-    child = surroundings(config, ("score", "judge", "evaluate", "select"))
+    child = child_environment(config, ("score", "judge", "evaluate", "select"))
     for name in SECRET:
         monkeypatch.delenv(name)
     for name in SECRET.keys() & child.keys():

@@ -126,14 +126,14 @@ def test_a_database_that_is_held_is_said_without_the_database(
 ) -> None:
     assert reader.view().state == "running"
     lock = launch.lock(store.project)
-    launch.note(lock, word)
+    launch.write_wait(lock, word)
     view = reader.view()
     assert row in first_row(view)
     assert says in notice(view).text
     worker = gather(store.project)["worker"]
     assert (worker["state"], worker["pid"]) == ("running", os.getpid())
     assert says in worker["trouble"]
-    launch.note(lock, "")
+    launch.write_wait(lock, "")
     assert reader.view().state == "running"
     assert gather(store.project)["worker"]["trouble"] is None
     os.close(lock)

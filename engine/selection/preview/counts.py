@@ -145,7 +145,7 @@ class Preview:
 
     def cut(self, axis: Axis, m: float, rule: Rule = "sigma") -> tuple[Threshold, ...]:
         """The thresholds of one axis (complexity has two, the others one; none when its signal is missing).
-        ``engine.signals.axes.limit`` of one is the stricter of its cut and floor.
+        ``engine.signals.axes.threshold_value`` of one is the stricter of its cut and floor.
         """
         found = self.thresholds(dict.fromkeys(AXES, m), rule)
         return tuple(t for t in found.values() if t.axis == axis)
@@ -184,7 +184,7 @@ class Preview:
 
     def _capped(self, picked: Mapping[Axis, _Picked], rule: Rule) -> Choice | None:
         """The choice where the cap holds; None where all that was picked is selected."""
-        most = axes.most(self.config.select, self.size)
+        most = axes.rewrite_cap(self.config.select, self.size)
         pending = self._once(picked)
         total = sum(map(len, pending.values()))
         if total <= most:
@@ -221,7 +221,7 @@ class Preview:
         """
         marks = [t for t in self.cut(axis, m, rule) if rule == "sigma" or t.signal != axes.UNUSED]
         there = all(s.name in self._plain for s in axes.OF_AXIS[axis])
-        if not there or not all(isfinite(axes.limit(mark)) for mark in marks):
+        if not there or not all(isfinite(axes.threshold_value(mark)) for mark in marks):
             return [], []
         beyond = [near for mark in marks for near in self._beside(mark, marks, n, beyond=True)]
         kept = [near for mark in marks for near in self._beside(mark, marks, n, beyond=False)]
@@ -233,12 +233,12 @@ class Preview:
     def _beside(self, mark: Threshold, marks: Sequence[Threshold], n: int, beyond: bool) -> list[MarginSample]:
         """Up to ``n`` samples that ``mark`` decides about, walking away from its cut."""
         column = self._columns[mark.signal]
-        first = column.first(axes.limit(mark))
+        first = column.first(axes.threshold_value(mark))
         upwards = beyond == (column.signal.side == "above")
         out: list[MarginSample] = []
         for place in range(first, len(column.order)) if upwards else range(first - 1, -1, -1):
             sample, value = column.order[place], column.sorted[place]
-            distance = axes.away(mark, value)
+            distance = axes.sigmas_beyond(mark, value)
             if self._decides(sample, distance, mark, marks):
                 out.append(MarginSample(self._ids[sample], mark.signal, value, distance))
                 if len(out) == n:
@@ -257,7 +257,7 @@ class Preview:
         if len(marks) == 1:
             return all(self._columns[s.name].place[sample] >= 0 for s in axes.OF_AXIS[axes.BY_NAME[mark.signal].axis])
         other = next(one for one in marks if one is not mark)
-        theirs = axes.away(other, self._columns[other.signal].value(sample))
+        theirs = axes.sigmas_beyond(other, self._columns[other.signal].value(sample))
         return distance < theirs or (distance == theirs and mark is marks[0])
 
     def _ranked(self, rule: Rule) -> list[Numbers]:
@@ -277,7 +277,7 @@ class Preview:
 
     def for_mixture(self, axis: Axis) -> Mixed:
         """Where the mixture rule would cut an axis. The first call may take some seconds."""
-        name = axes.shown(axis, "mixture")
+        name = axes.shown_signal(axis, "mixture")
         if name not in self._plain:
             return Mixed(name, None, None, "no sample has this signal")
         found = self._mixture()[1][name]
@@ -291,14 +291,14 @@ class Preview:
         return self._mixed
 
     def _sigma(self, plain: Threshold, m: float) -> Threshold:
-        cut = axes.relative(plain.mean, plain.sigma, m, axes.BY_NAME[plain.signal].side)
+        cut = axes.relative_threshold(plain.mean, plain.sigma, m, axes.BY_NAME[plain.signal].side)
         return Threshold(self.round, plain.signal, plain.axis, plain.mean, plain.sigma, m, cut, plain.floor)
 
     def _picks(self, m: Mapping[Axis, float], rule: Rule) -> dict[Axis, _Picked]:
         """What lies beyond the limits, per axis; an axis whose limits did not move is not looked at again."""
         marks = self.thresholds(m, rule)
         for axis in AXES:
-            limits = tuple(axes.limit(marks[s.name]) if s.name in marks else None for s in axes.OF_AXIS[axis])
+            limits = tuple(axes.threshold_value(marks[s.name]) if s.name in marks else None for s in axes.OF_AXIS[axis])
             if axis not in self._picked or self._picked[axis].limits != limits:
                 self._picked[axis] = self._pick(axis, limits)
         return dict(self._picked)

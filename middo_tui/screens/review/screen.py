@@ -67,7 +67,7 @@ class ReviewScreen(Moving):
     def _footer(self) -> tuple[tuple[str, str], ...]:
         if not self.rejecting:
             return super()._footer()
-        return (("1-9", "reason"), *tables.footer(tables.mine(KEYS, self.NAME), self.state()), ("esc", "not now"))
+        return (("1-9", "reason"), *tables.footer(tables.remapped(KEYS, self.NAME), self.state()), ("esc", "not now"))
 
     # ---------------------------------------------------------------------------------------- deciding
 

@@ -132,7 +132,7 @@ class ThresholdsReading(Framed):
 
     def _look(self, round: int) -> None:
         """See where the round stands, and what config.toml says now."""
-        self._read("stand", partial(feed.stand, self.project, round), self._take_standing)
+        self._read("stand", partial(feed.state_and_config, self.project, round), self._take_standing)
 
     def _read(self, group: str, work: Callable[[], T], take: Callable[[T], None]) -> None:
         """Have ``work`` done in a thread and what it gives taken in ours; a newer call of a group replaces an older."""
@@ -162,7 +162,7 @@ class ThresholdsReading(Framed):
         self._loaded, self._standing, self._before = loaded, loaded.standing, {}
         self._take_config(loaded.config, keep=again)
         self._paint_all()
-        self._read("before", partial(feed.before, self.project, loaded), self._take_before)
+        self._read("before", partial(feed.round_before, self.project, loaded), self._take_before)
 
     def _take_config(self, config: Config, keep: bool) -> None:
         """The cuts follow config.toml, unless a person has moved them (``keep``)."""

@@ -162,7 +162,9 @@ class ThresholdsScreen(ThresholdsReading):
             " redo the selection with these thresholds? This cannot be undone."
         )
         self.confirm(
-            question, partial(apply_thresholds.anew, self.project, where.round, dict(self.m), self.rule), self._again
+            question,
+            partial(apply_thresholds.redo_selection, self.project, where.round, dict(self.m), self.rule),
+            self._again,
         )
 
     def _again(self) -> None:

@@ -88,8 +88,8 @@ def test_only_drawn_ratings_of_vllm_can_be_constrained(text: str) -> None:
 
 
 def test_a_judge_in_vllm_has_a_child_of_its_own() -> None:
-    apart = loop.apart(config(JUDGE))
-    assert loop.apart(Config()) == frozenset()
+    apart = loop.separate_stages(config(JUDGE))
+    assert loop.separate_stages(Config()) == frozenset()
 
     def group(done: int) -> tuple[str, ...]:
         jobs = [Job(0, name, "done" if i < done else "pending") for i, name in enumerate(loop.NAMES)]

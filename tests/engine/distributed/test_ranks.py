@@ -109,7 +109,7 @@ ranks.ORDINARY = timedelta(seconds=1)
 ranks.END_S = 0.0
 ranks.join("cpu")
 if ranks.rank():
-    sys.exit(ranks.follow())
+    sys.exit(ranks.serve())
 import torch
 try:
     torch.distributed.all_reduce(torch.ones(1))

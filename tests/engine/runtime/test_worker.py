@@ -103,14 +103,14 @@ def test_a_worker_that_waits_for_the_database_notes_it_where_no_database_is_need
 
     def watched(trouble: str) -> None:
         waits(trouble)
-        seen.append(launch.noted(worker.project))
+        seen.append(launch.read_wait(worker.project))
         if len(seen) == 2:
             other.execute("ROLLBACK")
 
     monkeypatch.setattr(worker, "waits", watched)
     worker.beat()
     assert seen == ["locked", "locked"]
-    assert launch.noted(worker.project) == ""
+    assert launch.read_wait(worker.project) == ""
     assert "the database was locked by another program" in read.events(worker.db)[-1].text
     other.close()
     os.close(worker.lock)
@@ -151,7 +151,7 @@ def test_the_note_of_a_wait_stays_until_the_heartbeat_is_fresh(worker: Superviso
     worker.beat()
     worker.waits("locked")
     worker.over("locked", 60.0)  # what waited was another statement than the heartbeat's
-    assert launch.noted(worker.project) == "locked"
+    assert launch.read_wait(worker.project) == "locked"
     worker.beat()
-    assert launch.noted(worker.project) == ""
+    assert launch.read_wait(worker.project) == ""
     os.close(worker.lock)

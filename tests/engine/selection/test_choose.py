@@ -82,7 +82,7 @@ def test_parity_selects_what_the_reference_selects(
     thresholds = choose.cuts(arrays(columns), config.select, later, round=1)
     picks = choose.beyond_all(arrays(columns), thresholds)
     size = len(columns["quality"])
-    chosen = choose.choose(picks, lambda: pytest.fail("there is no cap"), (), choose.most(config.select, size))
+    chosen = choose.choose(picks, lambda: pytest.fail("there is no cap"), (), choose.rewrite_cap(config.select, size))
     assert {a: np.flatnonzero(chosen.selected[a]).tolist() for a in AXES} == reference(columns, c, d, q)
 
 

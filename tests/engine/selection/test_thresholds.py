@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.selection import thresholds
+from engine.signals import axes
 
 SEEDS = range(5)
 NAN = float("nan")
@@ -99,8 +100,8 @@ def test_one_sample_has_no_samples_sigma() -> None:
 def test_the_stricter_of_cut_and_floor_holds(
     side: thresholds.Side, relative: float, floor: float, expected: float
 ) -> None:
-    assert thresholds.held(relative, floor, side) == expected
-    assert thresholds.held(relative, None, side) == relative
+    assert axes.effective_threshold(relative, floor, side) == expected
+    assert axes.effective_threshold(relative, None, side) == relative
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), st.floats(0, 3))

@@ -17,7 +17,7 @@ from engine.selection.preview.round_arrays import read_round
 from engine.store import teacher as teacher_store
 from engine.store.rows import AXES, Losses, Message, Neighbourhood
 from engine.teacher import forecast
-from engine.teacher.budget import projected
+from engine.teacher.budget import round_forecast
 from engine.teacher.forecast import PendingRewrites
 from engine.teacher.job import RewriteJob
 from tests.support import rounds, tiny
@@ -94,7 +94,7 @@ def test_they_agree_on_alpaca_rows(tmp_path: Path, tiny_model: Path, monkeypatch
 def test_stage_and_thresholds_screen_say_the_same(tmp_path: Path, tiny_model: Path) -> None:
     made = measured(tmp_path, tiny_model, tiny.chats(12))
     ctx = made.ctx("rewrite")
-    ahead = projected(ctx, RewriteJob.begin(ctx))
+    ahead = round_forecast(ctx, RewriteJob.begin(ctx))
     seen = read_round(made.folder, 0, made.config)
     pending = {
         axis: PendingRewrites(

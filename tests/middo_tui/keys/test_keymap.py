@@ -28,7 +28,7 @@ from tests.support.screens import screen_text, settle
 @pytest.fixture(autouse=True)
 def _usual_keys() -> Iterator[None]:
     yield
-    tables.use({})
+    tables.use_remapped({})
 
 
 def load(place: Path, text: str) -> Preferences:
@@ -99,8 +99,8 @@ def test_a_refused_key_that_would_clash_by_going_back_takes_the_other_with_it() 
 
 def test_leaving_by_ctrl_q_cannot_be_taken_away() -> None:
     assert "always quits" in check({"loop.pause": ("ctrl-q",)}).warnings[0]
-    tables.use({"app.leave": ("x",)})
-    assert tables.mine(tables.EVERYWHERE, "app")[-1].keys == ("x", "ctrl+q")
+    tables.use_remapped({"app.leave": ("x",)})
+    assert tables.remapped(tables.EVERYWHERE, "app")[-1].keys == ("x", "ctrl+q")
 
 
 async def test_bindings_footer_help_and_palette_all_have_the_persons_key(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def words(text: str) -> set[str]:
 @pytest.mark.parametrize("state", STATES)
 def test_sentences_name_the_persons_keys(state: str) -> None:
     usual = {"enter", "c", "e", "4"} & words(notice(STATES[state]).text)
-    tables.use({
+    tables.use_remapped({
         "loop.run": ("f5",), "loop.cancel": ("f6",), "loop.accept_improved": ("f7",), "app.go-review": ("f8",),
     })  # fmt: skip
     own = words(notice(STATES[state]).text)
@@ -192,7 +192,7 @@ def test_the_command_line_lists_every_key_and_says_what_was_refused(
     assert next(row for row in rows if row.startswith("*")).split()[1:3] == ["loop.pause", "x"]
     assert "Did you mean loop.pause?" in done.stderr
     ids = {row[2:].split()[0] for row in rows if row[:2] in ("  ", "* ") and "." in row}
-    assert keymap.usual(keymap.tables()).keys() <= ids
+    assert keymap.default_keys(keymap.tables()).keys() <= ids
 
 
 def test_the_example_that_is_printed_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def stage(data: Round, config: configs.Config) -> tuple[choose.SelectionMasks, P
     thresholds = choose.cuts(data.values, config.select, data.earlier, data.round)
     picks = choose.beyond_all(data.values, thresholds)
     fresh: Picks = {a: picks[a] & ~data.tried[a] if a in data.tried else picks[a] for a in AXES}
-    most = choose.most(config.select, len(data.ids))
+    most = choose.rewrite_cap(config.select, len(data.ids))
     return (
         choose.choose(fresh, lambda: choose.ranked(choose.badness(data.values, thresholds)), config.merge.order, most),
         picks,
@@ -112,7 +112,7 @@ def test_the_margin_is_what_lies_nearest_to_the_cut(data: Round, axis: Axis, m: 
     away = np.full(len(data.ids), np.inf)
     for mark in marks:
         sign = 1 if choose.BY_NAME[mark.signal].side == "above" else -1
-        away = np.minimum(away, sign * (data.values[mark.signal] - choose.limit(mark)) / (mark.sigma or 1.0))
+        away = np.minimum(away, sign * (data.values[mark.signal] - choose.threshold_value(mark)) / (mark.sigma or 1.0))
     may = np.isfinite(away) & (~data.tried[axis] if axis in data.tried else True)
     assert [near.distance for near in beyond] == sorted(away[may & (away > 0)])[:n]
     assert [near.distance for near in kept] == sorted(away[may & (away <= 0)], reverse=True)[:n]

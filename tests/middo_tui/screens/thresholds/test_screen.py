@@ -131,9 +131,9 @@ def test_the_bins_of_the_round_before_hold_all_its_values(tmp_path: Path) -> Non
     values = [*spread(seed=9)[:-2], (9.0, 8.0, 0.01, 0.1), (None, None, None, None)]
     rounds.signal(made, values, round=1)
     loaded = feed.load(tmp_path / "p", 1)
-    before = feed.before(tmp_path / "p", loaded)
+    before = feed.round_before(tmp_path / "p", loaded)
     assert {round(sum(bins.counts), 6) for bins in before.values()} == {len(values) - 1}
-    assert feed.before(tmp_path / "p", feed.load(tmp_path / "p", 0)) == {}
+    assert feed.round_before(tmp_path / "p", feed.load(tmp_path / "p", 0)) == {}
 
 
 # --------------------------------------------------------------------------------------- odd stores

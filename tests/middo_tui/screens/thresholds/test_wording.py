@@ -79,7 +79,7 @@ def test_the_store_is_only_read_before_enter(tmp_path: Path) -> None:
     made = Cuts(tmp_path / "p", spread())
     before = made.db.execute("PRAGMA data_version").fetchone()[0]
     feed.load(tmp_path / "p", 0)
-    feed.stand(tmp_path / "p", 0)
+    feed.state_and_config(tmp_path / "p", 0)
     assert made.db.execute("PRAGMA data_version").fetchone()[0] == before
     with transaction(made.db):
         made.db.execute("DELETE FROM signal")
