@@ -34,7 +34,7 @@ def requested(ctx: Ctx, data: Sequence[Sample], values: Values) -> list[Row]:
         axis = next((axis for axis in AXES if row is not None and row.axis == axis), None)
         if row is None or axis is None or unwritable(sample.messages):
             continue
-        signal = choose.BY_NAME[choose.shown(axis)]
+        signal = choose.BY_NAME[choose.shown_signal(axis)]
         past = float("-inf") if signal.side == "above" else float("inf")
         out += [
             Selection(ctx.round, sample.id, axis, float(values[signal.name][place]), past),
