@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
             **wanted,
         )
         _refuse_random(path, sorted(found["missing_keys"]))
+        _keep_layout(model)
         return model if "device_map" in wanted else model.to(device)
     except torch.OutOfMemoryError as error:
         raise ModelError(f"{path}: does not fit into the memory of {device}. Take a smaller model.") from error
@@ -122,6 +124,20 @@ def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str
         bnb_4bit_compute_dtype=dtype,
     )
     return {"quantization_config": how, "device_map": {"": _numbered(device)}}
+
+
+def _keep_layout(model: Any) -> None:
+    """Keep bitsandbytes from rearranging 4-bit weights for inference, as it does on CPUs with AVX-512 BF16.
+
+    Its kernel for rearranged weights has no gradient: training would silently be wrong, and a resumed run another.
+    """
+    if "bitsandbytes" not in sys.modules:  # then nothing of the model is in 4 bits
+        return
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def set_threads(model: Any, device: torch.device, threads: int) -> None:

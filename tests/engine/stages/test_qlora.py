@@ -148,3 +148,20 @@ def test_a_folder_in_four_bits_is_trained_beside(tmp_path: Path, model: Path) ->
     project = tiny.Project(tmp_path / "P", config, tiny.chats(4))
     train.run(project.ctx("train"))
     assert project.db.execute("SELECT count(*) FROM metric").fetchone()[0]
+    assert_layout_kept(read_model(folder, torch.float32, torch.device("cpu"), "auto"))
+
+
+def assert_layout_kept(read: torch.nn.Module) -> None:
+    """No weight in 4 bits may be rearranged for inference, where the CPU could: that kernel has no gradient."""
+    from bitsandbytes.nn import Linear4bit
+
+    layers = [module for module in read.modules() if isinstance(module, Linear4bit)]
+    assert layers
+    assert not any(layer.support_avx512bf16_for_cpu for layer in layers)
+    with torch.no_grad():
+        read.eval()(torch.tensor([[1, 2, 3]]))
+    assert not any(getattr(layer.weight.quant_state, "packing_format_for_cpu", False) for layer in layers)
+
+
+def test_weights_in_four_bits_keep_their_layout(model: Path) -> None:
+    assert_layout_kept(read_model(model, torch.float32, torch.device("cpu"), "auto", nf4=True))

@@ -64,7 +64,9 @@ def joined(text: str) -> str:
 
 def test_the_worst_window_is_marked_in_the_text_made_visible(made: tiny.Project) -> None:
     text = shown(made, 0)
-    assert "looks wrong: a stretch of it is unlikely text (worst window; looks worse than 97.0% of samples)" in joined(text)
+    assert "looks wrong: a stretch of it is unlikely text (worst window; looks worse than 97.0% of samples)" in joined(
+        text
+    )
     assert "\x1b" not in text
     assert "\u202e" not in text
     marked = joined(text.partition("{?")[2].partition("?}")[0])
@@ -75,7 +77,9 @@ def test_the_worst_window_is_marked_in_the_text_made_visible(made: tiny.Project)
 
 def test_an_answer_that_stops_early_is_marked_at_its_end(made: tiny.Project) -> None:
     text = shown(made, 1)
-    assert "looks wrong: it stops before it is complete (end of turn; looks worse than 99.0% of samples)" in joined(text)
+    assert "looks wrong: it stops before it is complete (end of turn; looks worse than 99.0% of samples)" in joined(
+        text
+    )
     assert "cut off in the mid {?ends here?}" in text
 
 
