@@ -33,7 +33,18 @@ class StageSpec(Struct, frozen=True):
 # The settings that a rewrite's text depends on: no rate limits, no budgets.
 TEACHER = tuple(
     f"teacher.{key}"
-    for key in ("backend", "model", "url", "dtype", "temperature", "top_p", "max_new_tokens", "batch_size", "attempts")
+    for key in (
+        "backend",
+        "model",
+        "url",
+        "dtype",
+        "temperature",
+        "top_p",
+        "max_new_tokens",
+        "batch_size",
+        "attempts",
+        "prime",
+    )
 )
 
 VLLM = ("vllm.max_model_len", "vllm.quantization")

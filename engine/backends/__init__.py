@@ -112,7 +112,7 @@ class Lost:
 class Call:
     """One request. ``tag`` is the caller's own name for it; ``thinking``, ``begun``: see ``Generates``.
 
-    ``ends``: texts of which the first one ends the reply, and is part of it.
+    ``ends``: texts of which the first one ends the reply, and is part of it. A reply whose turn ends before gets it.
     """
 
     tag: Hashable

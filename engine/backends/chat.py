@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from engine.backends import BYTES_PER_TOKEN, Call, Generation
+from engine.backends.endings import ended
 from engine.backends.limits import told_s
 from engine.errors import BackendError
 
@@ -32,6 +33,8 @@ UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError
 CONNECT_S = 10.0
 NO_QUOTA = "insufficient_quota"  # a 429 that does not pass
 OPTIONAL = frozenset({"temperature", "top_p", "seed"})  # some models refuse to have them set
+CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
+"""How vLLM and SGLang are told that the last message is to be gone on with; others tell by its role, or cannot."""
 NO_KEY = "none"
 
 
@@ -95,10 +98,14 @@ class Chat:
             "top_p": call.top_p,
             "seed": call.seed,
         }
+        messages = [{"role": m.role, "content": m.content} for m in call.chat]
+        begun = [{"role": "assistant", "content": call.begun}] if call.begun else []
         return {
             "model": self.model,
-            "messages": [{"role": m.role, "content": m.content} for m in call.chat],
+            "messages": [*messages, *begun],
             **{names[name]: value for name, value in values.items() if name in names},
+            **({"extra_body": CONTINUED} if begun else {}),
+            **({"stop": list(call.ends)} if call.ends else {}),
         }
 
     def adapt(self, status: int, refused: str | None, names: Mapping[str, str]) -> bool:
@@ -120,8 +127,11 @@ class Chat:
             return False
         return True
 
-    def read(self, reply: ChatCompletion, tokens_in: int) -> Generation:
-        """A reply as a generation. Tokens that a provider does not count are estimated: ``tokens_in``, from bytes."""
+    def read(self, reply: ChatCompletion, tokens_in: int, begun: str = "", ends: Sequence[str] = ()) -> Generation:
+        """A reply as a generation. Tokens that a provider does not count are estimated: ``tokens_in``, from bytes.
+
+        begun, ends: see ``Call``.
+        """
         used = getattr(reply, "usage", None)
         if not getattr(reply, "choices", None):
             took = (int(used.prompt_tokens), int(used.completion_tokens)) if used is not None else (0, 0)
@@ -135,7 +145,9 @@ class Chat:
                 self.notes.append(f"{self.model}'s server counts no tokens: they are estimated, for caps and cost too")
             self.estimates = True
             tokens_out = round(len(text.encode()) / BYTES_PER_TOKEN)
-        return Generation(text, "length" if choice.finish_reason == "length" else "stop", tokens_in, tokens_out)
+        text = text if text.lstrip().startswith(begun) else begun + text
+        text, how = ended(text, ends, turn=choice.finish_reason != "length")  # providers leave out what ends it
+        return Generation(text, how, tokens_in, tokens_out)
 
     def fatal(self, error: BaseException) -> str:
         """Why no call can work, and what there is to do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 Text = Callable[[Sequence[int]], str]
 """What some tokens spell."""
@@ -24,7 +25,10 @@ def just_closed(ids: Sequence[int], ends: Sequence[str], text: Text) -> bool:
     return any(end in tail for end in ends)
 
 
-def closed_at(text: str, ends: Sequence[str]) -> tuple[str, bool]:
-    """A reply up to and with the first of ``ends`` in it, and whether there is one."""
-    found = [at + len(end) for end in ends if (at := text.find(end)) >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+def ended(text: str, ends: Sequence[str], turn: bool) -> tuple[str, Literal["stop", "length"]]:
+    """A reply up to and with the first of ``ends`` in it, and how it ended. ``turn``: with its turn, which stands for
+    the first of them where it holds none.
+    """
+    if found := [at + len(end) for end in ends if (at := text.find(end)) >= 0]:
+        return text[: min(found)], "stop"
+    return (text + "".join(ends[:1]), "stop") if turn else (text, "length")

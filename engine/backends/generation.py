@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from engine.backends import Generation, ReplyProgress, left_padding, paused_replies
 from engine.backends.continuous_batching import GenerationRequest, Watch, Writer, Writing, can_refill
-from engine.backends.endings import closed_at
+from engine.backends.endings import ended
 from engine.backends.loaded_model import LoadedModel
 from engine.backends.local import give_back, out_of_memory, positions
 from engine.backends.sampling import Sampling
@@ -121,9 +120,8 @@ def _read(loaded: LoadedModel, work: Writing, number: int) -> Generation:
     if number in work.errors:
         return Generation("", "stop", 0, 0, work.errors[number])
     ids, asked = work.written[number], work.asked[number]
-    ended = bool(ids) and ids[-1] in loaded.stops
-    text, closed = closed_at(_text(loaded, ids[:-1] if ended else ids), asked.ends)
-    how: Literal["stop", "length"] = "stop" if ended or closed else "length"
+    turn = bool(ids) and ids[-1] in loaded.stops
+    text, how = ended(_text(loaded, ids[:-1] if turn else ids), asked.ends, turn)
     return Generation(asked.begun + text, how, len(asked.ids), len(ids), seconds=work.seconds[number])
 
 

@@ -192,7 +192,9 @@ class Endpoint:
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
                     reply = await self._ask(call, names)
-                made = replace(self.chat.read(reply, call.tokens_in), seconds=time.monotonic() - start)
+                made = replace(
+                    self.chat.read(reply, call.tokens_in, call.begun, call.ends), seconds=time.monotonic() - start
+                )
             except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
                 if not self._adapt(error, names):
                     raise EndpointError(self.chat.why(error), _status(error)) from None
@@ -229,7 +231,9 @@ class Endpoint:
             try:
                 async with asyncio.timeout(self.limits.timeout_s):  # the SDK's timeout starts anew with every byte
                     reply = await self._ask(call, names)
-                result = replace(self.chat.read(reply, call.tokens_in), seconds=time.monotonic() - start)
+                result = replace(
+                    self.chat.read(reply, call.tokens_in, call.begun, call.ends), seconds=time.monotonic() - start
+                )
                 self._count_tokens(result)
                 self._tokens.give_back(guess - result.tokens_in - result.tokens_out)
                 return result, REPLY

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from engine.backends import Call, Generation, Rating, roles
-from engine.backends.endings import closed_at
+from engine.backends.endings import ended
 from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
 from engine.backends.rating import DIGITS, reading
 from engine.backends.vllm_running import OneCopy, Running, given_up
@@ -261,9 +261,9 @@ class Engine:
             return Generation("", "stop", waiting.tokens_in, 0, reason)
         ids = list(one.token_ids)
         end = next((i for i, token in enumerate(ids) if token in self._stops), None)
-        text, closed = closed_at(self.tokenizer.decode(ids[:end], skip_special_tokens=True), call.ends)
-        ended = end is not None or closed
-        return Generation(call.begun + text, "stop" if ended else "length", waiting.tokens_in, len(ids))
+        said = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
+        text, how = ended(said, call.ends, turn=end is not None)
+        return Generation(call.begun + text, how, waiting.tokens_in, len(ids))
 
 
 def load(

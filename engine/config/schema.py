@@ -216,6 +216,7 @@ class Teacher(_Section, frozen=True):
     max_new_tokens: Positive = 2048
     batch_size: Positive = 32
     attempts: Positive = 3
+    prime: Literal["auto", "on", "off"] = "auto"
     budget_tokens: NotNegative = 0
     budget_cost: Weight = 0.0
     prices: dict[str, Prices] = {}
@@ -233,6 +234,11 @@ class Teacher(_Section, frozen=True):
         full = self.prices.get(self.model, FREE)
         share = self.batch_price if self.batch else 1.0
         return Prices(input=full.input * share, output=full.output * share)
+
+    @property
+    def primes(self) -> bool:
+        """Whether the reply to a request for a new prompt is begun for the teacher."""
+        return self.prime != "off" and (self.backend != "openai" or (self.prime == "on" and not self.batch))
 
     @property
     def sent_to(self) -> str:

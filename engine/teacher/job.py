@@ -242,7 +242,17 @@ class RewriteJob:
         # Greedily, a brand-new prompt is the same for all samples of a kind: it is drawn.
         greedy = attempt == 1 and not row.draw and not (phase is PROMPT and row.batch)
         temperature = how.temperature if how.temperature or greedy else RETRY_TEMPERATURE
-        return Call(row.key, self.chat(phase, row), how.max_new_tokens, temperature, how.top_p, seed)
+        begun = how.primes and phase is PROMPT
+        return Call(
+            row.key,
+            self.chat(phase, row),
+            how.max_new_tokens,
+            temperature,
+            how.top_p,
+            seed,
+            begun=prompts.OPENING if begun else "",
+            ends=(prompts.CLOSING,) if begun else (),
+        )
 
 
 def hint_text(near: Neighbourhood, samples: dict[int, Sample]) -> str:

@@ -38,6 +38,7 @@ SCAFFOLDING = re.compile(
     r"|<\|[a-z_]+\|>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>",
     re.IGNORECASE | re.MULTILINE,
 )
+OPENING, CLOSING = "<prompt>", "</prompt>"
 _TAG = re.compile(r"</?prompt>", re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from engine.backends.endings import closed_at, just_closed
+from engine.backends.endings import ended, just_closed
 from engine.backends.rating import reading
 from engine.chat.render import render_prompt
 from engine.store.rows import Message
@@ -79,10 +79,11 @@ def test_a_tokenizer_that_joins_digits_with_other_text_is_asked_as_it_is() -> No
 
 
 def test_a_reply_ends_with_the_first_closing_text() -> None:
-    assert closed_at("a</p>b</p>", ("</p>", "</q>")) == ("a</p>", True)
-    assert closed_at("a</q></p>", ("</p>", "</q>")) == ("a</q>", True)
-    assert closed_at("a</p", ("</p>",)) == ("a</p", False)
-    assert closed_at("a", ()) == ("a", False)
+    assert ended("a</p>b</p>", ("</p>", "</q>"), turn=False) == ("a</p>", "stop")
+    assert ended("a</q></p>", ("</p>", "</q>"), turn=True) == ("a</q>", "stop")
+    assert ended("a</p", ("</p>",), turn=False) == ("a</p", "length")
+    assert ended("a", ("</p>", "</q>"), turn=True) == ("a</p>", "stop"), "its turn was over"
+    assert [ended("a", (), turn) for turn in (True, False)] == [("a", "stop"), ("a", "length")]
 
 
 def test_only_what_the_newest_tokens_spell_is_looked_at() -> None:

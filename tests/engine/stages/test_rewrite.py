@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.backends import Generation
@@ -18,7 +19,7 @@ from engine.stages import rewrite
 from engine.store import teacher as teacher_store
 from engine.store.rows import Message, Sample, content_id, load_messages
 from engine.teacher.budget import EXHAUSTED
-from engine.teacher.job import context
+from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context
 from tests.support import rounds, tiny
 from tests.support.rewriting import SMALL, UNATTENDED, Chat, asks_for_prompt, owe, rows, run, seven, well
 from tests.support.rounds import Scripted, said
@@ -28,6 +29,22 @@ from tests.support.rounds import Scripted, said
 def made(tmp_path: Path) -> tiny.Project:
     """Twelve samples, seven pending rewrites."""
     return seven(tmp_path)
+
+
+def test_only_a_local_teachers_reply_with_a_new_prompt_is_begun(made: tiny.Project) -> None:
+    row = rows(made)[0]
+
+    def begun(phase: Phase, **teacher: object) -> tuple[str, tuple[str, ...]]:
+        how = msgspec.structs.replace(made.config.teacher, **teacher)  # type: ignore[arg-type]
+        ctx = made.ctx("rewrite", config=msgspec.structs.replace(made.config, teacher=how))
+        call = RewriteJob.begin(ctx).call(ctx, phase, row)
+        return call.begun, call.ends
+
+    tags, none = ("<prompt>", ("</prompt>",)), ("", ())
+    assert [begun(PROMPT, backend=name) for name in ("hf", "vllm", "openai")] == [tags, tags, none]
+    assert [begun(PROMPT, backend="hf", prime=how) for how in ("on", "off")] == [tags, none]
+    assert [begun(PROMPT, backend="openai", prime="on", batch=batch) for batch in (False, True)] == [tags, none]
+    assert begun(ANSWER) == none
 
 
 def test_every_owed_rewrite_is_proposed(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
