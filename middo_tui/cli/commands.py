@@ -23,6 +23,7 @@ from engine.store.connect import reader
 from middo_tui.cli.control import cancel, nothing_to_run, pause, resume, undo
 from middo_tui.cli.data import import_, init
 from middo_tui.cli.export import export, export_model
+from middo_tui.cli.fork import fork
 from middo_tui.cli.keys import keys_command
 from middo_tui.cli.label import label
 from middo_tui.cli.lineage import lineage
@@ -265,6 +266,7 @@ for command in (init, import_, pause, resume, cancel, undo):
     main.add_command(command)
 main.add_command(export)
 main.add_command(export_model)
+main.add_command(fork)
 main.add_command(keys_command)
 main.add_command(label)
 main.add_command(lineage)

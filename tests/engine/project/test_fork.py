@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from engine.config.schema import load
 from engine.errors import ConfigError, UsageError
 from engine.project.fork import MEASURED, fork
 from engine.store import read
 from engine.store.connect import reader
+from middo_tui.cli.commands import main
 from tests.support import invented_project
 
 LATER = {
@@ -51,6 +53,18 @@ def test_the_copy_knows_nothing_of_what_came_after(project: Path, tmp_path: Path
     assert load(tmp_path / "F").merge.size == "grow"
     assert load(project).merge.size == "fixed"
     assert (tmp_path / "F").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_command_changes_settings_and_says_what_is_next(project: Path, tmp_path: Path) -> None:
+    words = ["fork", str(project), str(tmp_path / "F"), "--round", "1", "--set"]
+    found = CliRunner().invoke(main, [*words, "merge.size=grow", "--set", "select.m_quality = 2.5"])
+    assert found.exit_code == 0, found.output
+    assert f"Run it: middo-tui run {tmp_path / 'F'} --rounds 2 --auto --wait." in found.output
+    config = load(tmp_path / "F")
+    assert (config.merge.size, config.select.m_quality) == ("grow", 2.5)
+    refused = CliRunner().invoke(main, [*words, "merge.size"])
+    assert refused.exit_code == 2
+    assert "give KEY=VALUE" in refused.output
 
 
 def test_every_table_of_rounds_is_known_to_the_fork(project: Path) -> None:

@@ -1,0 +1,48 @@
+"""``middo-tui fork``: a copy of a project as it was before a round selected, to try another way from there."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import click
+
+from middo_tui.terminal.console import say
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--round", "round_", type=click.IntRange(0), default=0, show_default=True, help="Round to fork at.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting in the copy. Repeatable.")
+def fork(folder: Path, out: Path, round_: int, changes: tuple[str, ...]) -> None:
+    """Copy a project as it was before a round selected, to compare another way of going on.
+
+    The copy shares models and measurements up to there, and its next run starts with the select stage. For example,
+    --set merge.flawed=drop shows what dropping the flawed samples brings without a teacher.
+    """
+    from engine.project.fork import fork as copy
+
+    copy(folder, out, round_, dict(_change(text) for text in changes))
+    at = quote(str(out))
+    say(f"{out}: a copy of {folder} before round {round_} selected.")
+    say(f"Run it: middo-tui run {at} --rounds {round_ + 1} --auto --wait. Compare: middo-tui status {at}")
+
+
+def _change(text: str) -> tuple[str, Any]:
+    """``merge.flawed=drop``: a dotted key with its value in TOML; a bare word is a string.
+
+    Raises:
+        UsageError: there is no key or no value.
+    """
+    from engine.errors import UsageError
+
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip() or not value.strip():
+        raise UsageError(f"--set {text}: give KEY=VALUE, e.g. merge.flawed=drop.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
