@@ -175,7 +175,7 @@ def test_an_overlap_that_is_asked_for_is_trained_on_and_told_everywhere(tmp_path
     (later,) = project.add(folder, [put(tmp_path / "b.json", [row(3, "x"), row(99)])])
     assert (later.rows, later.both) == (2, 1)
     status = gather(folder)
-    assert status["dataset"] == {"imported": 8, "heldout": 11, "overlap": 10, "quarantined": 0}
+    assert status["dataset"].items() >= {"imported": 8, "heldout": 11, "overlap": 10, "quarantined": 0}.items()
     assert "10 with prompts that are also in the training data: scores partly measure memorisation" in plain.describe(
         status
     )
@@ -209,8 +209,8 @@ def test_rows_of_one_prompt_cannot_be_held_out_and_that_is_said(tmp_path: Path) 
 def test_status_says_how_many_are_on_both_sides(tmp_path: Path) -> None:
     project.create(tmp_path / "P", [put(tmp_path / "a.json", rows(100))], {})
     status = gather(tmp_path / "P")
-    assert status["dataset"] == {"imported": 100, "heldout": 2, "overlap": 0, "quarantined": 0}
-    assert "heldout  2 samples, 0 of their prompts are also in the training data" in plain.describe(status)
+    assert status["dataset"].items() >= {"imported": 100, "heldout": 2, "overlap": 0, "quarantined": 0}.items()
+    assert "heldout  2 samples, 0 with prompts that are also in the training data" in plain.describe(status)
     project.export(tmp_path / "P", tmp_path / "hub", None, "hub")
     assert (
         "Held-out prompts that are also in the training data: 0 of 2." in (tmp_path / "hub" / "README.md").read_text()
@@ -234,7 +234,9 @@ def test_a_project_of_an_older_version_is_told_of_its_overlap(tmp_path: Path, mo
     db.close()
     status = gather(tmp_path)
     assert status["dataset"]["overlap"] == 1
-    assert "1 of their prompts are also in the training data: scores measure memorisation" in plain.describe(status)
+    assert "1 with prompts that are also in the training data: scores partly measure memorisation" in plain.describe(
+        status
+    )
     db = reader(tmp_path)
     assert [tuple(r) for r in db.execute("SELECT sample_id, item FROM overlap")] == [(trained[2].id, 2)]
     db.close()
