@@ -162,7 +162,7 @@ class Evaluate(_Section, frozen=True):
 class Select(_Section, frozen=True):
     """Which samples are selected: thresholds at mean ± m·sigma, one m per axis, or at the split of a bimodal signal."""
 
-    threshold: Literal["evidence", "sigma", "mixture"] = "sigma"
+    threshold: Literal["evidence", "sigma", "mixture"] = "evidence"
     m_complexity: float = 1.0
     m_diversity: float = 1.0
     m_quality: float = 1.0
@@ -171,7 +171,7 @@ class Select(_Section, frozen=True):
     parity: Literal["ours", "reference"] = "ours"
     remember: bool = True
     max_share: Share = 0.5
-    new_samples: Share = 0.08
+    new_samples: Share = 0.07
     quality: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:

@@ -220,12 +220,26 @@ def _retirable(ctx: Ctx, data: Sequence[Sample]) -> list[Sample]:
 
 
 def _redundancy(ctx: Ctx) -> dict[int, Redundancy]:
+    """By sample. Where evidence selects, what is easy counts as much as what is similar: the ranks of both together
+    stand for the similarity.
+    """
     losses = {row.sample_id: row.loss_after for row in ctx.rows(Losses)}
-    out = {}
-    for row in ctx.rows(Neighbourhood):
-        near = json.loads(row.neighbours)
-        loss = losses.get(row.sample_id)
-        out[row.sample_id] = Redundancy(row.similarity, float("inf") if loss is None else loss, tuple(near))
+    near = ctx.rows(Neighbourhood)
+    found = [losses.get(row.sample_id) for row in near]
+    loss = [float("inf") if value is None else value for value in found]
+    similar = [row.similarity for row in near]
+    if by_evidence(ctx):
+        similar = [a + b for a, b in zip(_places(similar), _places([-value for value in loss]), strict=True)]
+    return {
+        row.sample_id: Redundancy(similar[i], loss[i], tuple(json.loads(row.neighbours))) for i, row in enumerate(near)
+    }
+
+
+def _places(values: Sequence[float]) -> list[float]:
+    """How many values are smaller, equal ones by their order."""
+    out = [0.0] * len(values)
+    for place, i in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        out[i] = float(place)
     return out
 
 

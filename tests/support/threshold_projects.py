@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.config import schema as configs
+from engine.config.edit import edit
 from engine.runtime.run_stage import run_one
 from engine.store.connect import transaction
 from engine.store.rows import Message, Selection
@@ -18,7 +19,9 @@ SEED = 7
 
 
 class Cuts(tiny.Project):
-    """A project with a config.toml and the signals of round 0. ``texts``: prompts, for those that must be told."""
+    """A project with a config.toml (the sigma rule) and the signals of round 0. ``texts``: prompts, for those that must
+    be told.
+    """
 
     def __init__(
         self, folder: Path, values: Sequence[rounds.Signals], extra: str = "", texts: Sequence[str] = ()
@@ -27,6 +30,8 @@ class Cuts(tiny.Project):
         chats: list[tuple[Message, ...]] = [tiny.chat(text, f"reply {i} here") for i, text in enumerate(prompts)]
         folder.mkdir(parents=True)
         (folder / "config.toml").write_text(extra, encoding="utf-8")
+        if "threshold" not in extra:
+            edit(folder, {"select.threshold": "sigma"})
         super().__init__(folder, configs.load(folder), chats)
         rounds.open_round(self, 0)
         rounds.signal(self, values)

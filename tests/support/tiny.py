@@ -44,6 +44,8 @@ min_cluster_size = 2
 [judge]
 min_digit_mass = 0.0
 token_budget = 4096
+[select]
+threshold = "sigma"
 [evaluate]
 max_new_tokens = 6
 batch_size = 4

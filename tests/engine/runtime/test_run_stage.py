@@ -22,7 +22,7 @@ from tests.support import rounds, tiny
 
 def project(folder: Path) -> tiny.Project:
     """Signals of 40 samples, all stages before select done."""
-    (folder / "config.toml").write_text("", encoding="utf-8")
+    (folder / "config.toml").write_text('[select]\nthreshold = "sigma"\n', encoding="utf-8")
     made = tiny.Project(folder, configs.load(folder), [tiny.chat(f"ask {i} please", f"reply {i}") for i in range(40)])
     rounds.open_round(made, 0)
     rounds.signal(made, [(1.0 + i / 10, 0.5 + i / 20, 0.7, 6.5) for i in range(40)])
@@ -36,7 +36,9 @@ def test_a_setting_changed_while_a_stage_runs_holds_for_the_next(tmp_path: Path)
 
     def stages() -> Iterator[str]:
         for m in (1.0, 0.2):
-            (tmp_path / "config.toml").write_text(f"[select]\nm_complexity = {m}\n", encoding="utf-8")
+            (tmp_path / "config.toml").write_text(
+                f'[select]\nthreshold = "sigma"\nm_complexity = {m}\n', encoding="utf-8"
+            )
             yield "select"
             counts.append(len(made.ctx("select", 0).rows(Selection)))
 

@@ -178,7 +178,7 @@ async def test_tune_apply_and_step_on_with_a_real_worker(tmp_path: Path) -> None
 async def test_cuts_that_were_changed_by_hand_can_be_selected_anew(tmp_path: Path, started: list[Path]) -> None:
     made = Cuts(tmp_path / "p", spread())
     made.run("select")
-    (tmp_path / "p" / "config.toml").write_text("[select]\nm_complexity = 0.5\n", encoding="utf-8")
+    (tmp_path / "p" / "config.toml").write_text('[select]\nthreshold = "sigma"\nm_complexity = 0.5\n', encoding="utf-8")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
@@ -278,7 +278,7 @@ async def test_what_was_said_stays_through_the_run_until_the_next_key(tmp_path: 
 
 
 async def test_a_config_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
-    Cuts(tmp_path / "p", spread(), 'select = {m_complexity = 1.0, floor = "none"}\n')
+    Cuts(tmp_path / "p", spread(), 'select = {threshold = "sigma", m_complexity = 1.0, floor = "none"}\n')
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot)
