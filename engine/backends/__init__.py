@@ -207,7 +207,7 @@ class Writes(Protocol):
     """Replies to calls, as many at a time as there is room for; one that has ended makes room for the next."""
 
     notes: list[str]
-    """What a person should know of the calls so far; who reads them takes them out."""
+    """Messages about the calls so far for the log. The reader clears them."""
 
     def write(
         self, calls: Sequence[Call], *, rows: int, watch: Callable[[ReplyProgress], None], keep: Path
@@ -223,9 +223,9 @@ class Answers(Protocol):
     """Replies to chats, many in flight at a time."""
 
     notes: list[str]
-    """What a person should know of the calls so far; who reads them takes them out."""
+    """Messages about the calls so far for the log. The reader clears them."""
     paid: bool
-    """Whether a call in flight costs money, so that it is worth waiting for when the work is to stop."""
+    """Whether calls cost money, so that a pause should wait for those in flight."""
 
     def submit(self, call: Call) -> None:
         """Have ``call`` answered as soon as there is room for it."""
@@ -247,10 +247,10 @@ def backend(name: str) -> Callable[..., Any]:
     """What opens a model with backend ``name``: ``load(path, adapter, dtype=..., device=..., ...)``.
 
     Raises:
-        BackendError: there is none of this name.
+        BackendError: no such backend.
     """
     if name not in BACKENDS:
-        raise BackendError(f"backend {name!r}: there is none of this name. Known: {', '.join(BACKENDS)}.")
+        raise BackendError(f"no backend named {name!r}. Known: {', '.join(BACKENDS)}.")
     module, _, attribute = BACKENDS[name].partition(":")
     found: Callable[..., Any] = getattr(import_module(module), attribute)
     return found

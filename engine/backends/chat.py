@@ -55,7 +55,7 @@ class Chat:
         self.url, self.model, self.timeout_s = url, model, timeout_s
         self._key = key_in(key_env)
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-            raise BackendError(f'config.toml: [teacher] url = "{url}" is no address. Example: http://127.0.0.1:8000/v1')
+            raise BackendError(f'config.toml: [teacher] url = "{url}" is not a URL. Example: http://127.0.0.1:8000/v1')
         self.names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
         """By which name each option is sent; those that the model refuses are not there."""
         self.notes: list[str] = []
@@ -119,10 +119,10 @@ class Chat:
             return True
         if refused == "max_tokens":
             self.names["max_tokens"] = "max_completion_tokens"
-            self.notes.append(f"{self.model} takes max_completion_tokens in place of max_tokens")
+            self.notes.append(f"{self.model} takes max_completion_tokens instead of max_tokens")
         elif refused in OPTIONAL:
             del self.names[refused]
-            self.notes.append(f"{self.model} does not let {refused} be set: its own default holds")
+            self.notes.append(f"{self.model} does not accept {refused}; its default is used")
         else:
             return False
         return True
@@ -135,14 +135,16 @@ class Chat:
         used = getattr(reply, "usage", None)
         if not getattr(reply, "choices", None):
             took = (int(used.prompt_tokens), int(used.completion_tokens)) if used is not None else (0, 0)
-            return Generation("", "stop", *took, "the reply holds no choice", uncounted=used is None)
+            return Generation("", "stop", *took, "the reply has no choices", uncounted=used is None)
         choice = reply.choices[0]
         text = self.without_key(choice.message.content or "")
         if used is not None:
             tokens_in, tokens_out = int(used.prompt_tokens), int(used.completion_tokens)
         else:
             if not self.estimates:
-                self.notes.append(f"{self.model}'s server counts no tokens: they are estimated, for caps and cost too")
+                self.notes.append(
+                    f"{self.model}'s server does not report token usage; tokens, budgets and costs are estimates"
+                )
             self.estimates = True
             tokens_out = round(len(text.encode()) / BYTES_PER_TOKEN)
         text = text if text.lstrip().startswith(begun) else begun + text
@@ -157,13 +159,13 @@ class Chat:
     def hopeless(self, said: str, status: int, kind: str) -> str:
         """The same of a refusal that came in other ways than as an exception."""
         if status == 404:
-            listed = f"{self.url}/models lists what there is"
-            fix = f"is there a model {self.model!r}? Check [teacher] model and url; {listed}"
+            listed = f"{self.url}/models lists the available ones"
+            fix = f"check [teacher] model = {self.model!r} and url; {listed}"
         elif kind == NO_QUOTA:
-            fix = "your quota with this provider is used up. What came before is saved; go on when there is more"
+            fix = "your quota with this provider is used up. Finished calls are saved; resume when you have more"
         else:
-            fix = "check the key in the environment variable that [teacher] key_env names"
-        return f"{self.url}: {said}. No call can work: {fix}."
+            fix = "check the API key in the environment variable named by [teacher] key_env"
+        return f"{self.url}: {said}. All calls would fail: {fix}."
 
     def why(self, error: BaseException) -> str:
         """Why a call failed in the end."""
@@ -172,7 +174,7 @@ class Chat:
         if isinstance(error, openai.APIStatusError):
             said = error.message.removeprefix(f"Error code: {error.status_code} - ")
             return f"the endpoint answered {error.status_code}: {self.safe_text(said)}"
-        return f"the connection failed: {self.safe_text(str(error.__cause__ or error))}"
+        return f"connection failed: {self.safe_text(str(error.__cause__ or error))}"
 
     def unreadable(self, error: BaseException) -> str:
         """Why a reply is of no use."""
@@ -192,7 +194,7 @@ def key_in(name: str) -> str:
     if not name:
         return NO_KEY
     if not (key := os.environ.get(name, "")):
-        raise BackendError(f"The environment variable {name} is not set, and config.toml ([teacher] key_env) names it.")
+        raise BackendError(f"The environment variable {name} is not set. config.toml names it in [teacher] key_env.")
     return key
 
 

@@ -18,8 +18,8 @@ from engine.backends.sampling import Sampling
 from engine.chat import batches
 from engine.errors import Paused
 
-NO_ROOM = "there is no room on the disk to keep the replies that were begun: they are written again from their start"
-ALONE = "it does not fit into memory on its own: lower model.max_length"
+NO_ROOM = "not enough disk space to keep unfinished replies; they will be generated again"
+ALONE = "it does not fit into memory even alone; lower model.max_length"
 KEEP_EVERY_S, SMALL = 120.0, 1 << 30
 """How often replies on their way are kept in case the process is killed, as long as they take no more bytes."""
 

@@ -131,7 +131,7 @@ def _add_adapter(loaded: LoadedModel, folder: Path) -> str:
         else:
             loaded.peft.load_adapter(str(folder), adapter_name=name)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"{folder}: not an adapter of {loaded.path} ({error}). Run its train stage again.") from error
+        raise ModelError(f"{folder}: not an adapter of {loaded.path} ({error}). Rerun the train stage.") from error
     loaded.peft.eval()
     loaded.adapters[mark] = name
     return name
@@ -243,7 +243,7 @@ class HF:
         asked = [GenerationRequest(ids, limit, c.seed, c.begun, c.ends) for ids, limit, c in each if ids]
         with self._active():
             found = iter(generation.written(self.loaded, asked, how, rows, watch, keep))
-        too_long = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
+        too_long = f"the prompt exceeds the model's context of {self.positions} tokens, or the chat template rejects it"
         return [next(found) if ids else Generation("", "stop", 0, 0, too_long) for ids in prompts]
 
     @property
@@ -256,7 +256,7 @@ class HF:
         """This adapter switched on, or all of them off."""
         peft = self.loaded.peft
         if self.loaded.model is None:
-            raise ModelError(f"{self.loaded.path}: was released. Load it again.")
+            raise ModelError(f"{self.loaded.path}: this model was unloaded. Load it again.")
         with torch.inference_mode():
             if self.adapter is not None:
                 if self.adapter not in self.loaded.sums:  # one at a time: they are as large as the model
@@ -303,7 +303,7 @@ class HF:
             if finite:
                 out.append(_losses(own, row.reply_tokens, None if mean is None else mean.numpy(), tokens))
             else:
-                out.append(Scored(None, None, "the model's loss or hidden state is not a finite number"))
+                out.append(Scored(None, None, "the model's loss or hidden state is not finite"))
         return out
 
     def _cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -379,7 +379,7 @@ def _halving(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], failed:
         if not out_of_memory(error):
             raise
     if len(items) == 1:
-        return [failed("it does not fit into memory on its own: lower model.max_length")]
+        return [failed("it does not fit into memory even alone; lower model.max_length")]
     give_back()
     middle = len(items) // 2
     return _halving(items[:middle], work, failed) + _halving(items[middle:], work, failed)

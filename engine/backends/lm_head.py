@@ -57,8 +57,8 @@ def read(model: Any, path: Path) -> Head:
     most = max(LEAST_ERROR, 2 * torch.finfo(model.dtype).eps)
     if not (ours - theirs).norm() <= most * theirs.norm():
         raise ModelError(
-            f"{path}: models of the family {model.config.model_type!r} change their logits in a way that the "
-            "scorer does not know. Choose another model, or report it."
+            f"{path}: models of the family {model.config.model_type!r} compute logits in a way that scoring does not"
+            " support. Use another model, or report this."
         )
     return head
 
@@ -66,8 +66,8 @@ def read(model: Any, path: Path) -> Head:
 def _require_numbers(logits: torch.Tensor, path: Path) -> None:
     if not logits.isfinite().all():
         raise ModelError(
-            f"{path}: the model computes what is no number (NaN or infinite). Its weights are damaged, or too large for"
-            ' this number format: fetch them again, or set [model] dtype = "float32".'
+            f"{path}: the model's logits are NaN or infinite. Its weights are damaged, or overflow this dtype:"
+            ' download them again, or set [model] dtype = "float32".'
         )
 
 
@@ -122,6 +122,6 @@ def require_fused(model: Any, path: Path, dtype: torch.dtype) -> None:
     most = max(LEAST_ERROR, 4 * torch.finfo(dtype).eps)
     if not (fused[0] - own).norm() <= most * own.norm():
         raise ModelError(
-            f"{path}: models of the family {model.config.model_type!r} change their logits in a way that training "
-            "does not know. Choose another model, or report it."
+            f"{path}: models of the family {model.config.model_type!r} compute logits in a way that training does not"
+            " support. Use another model, or report this."
         )

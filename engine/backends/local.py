@@ -75,21 +75,21 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
         _keep_layout(model)
         return model if "device_map" in wanted else model.to(device)
     except torch.OutOfMemoryError as error:
-        raise ModelError(f"{path}: does not fit into the memory of {device}. Take a smaller model.") from error
+        raise ModelError(f"{path}: does not fit into the memory of {device}. Use a smaller model.") from error
     except MiddoError:
         raise
     except Exception as error:  # what libraries raise on files that are not as they expect has no bounds
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise ModelError(
-            f"{path}: the model cannot be loaded ({reason}). Check its config.json and *.safetensors."
+            f"{path}: cannot load the model ({reason}). Check its config.json and *.safetensors."
         ) from error
 
 
 def _refuse_random(path: Path, missing: list[str]) -> None:
     if missing:
         raise ModelError(
-            f"{path}: its files lack {len(missing)} of the weights ({missing[0]}{', …' if len(missing) > 1 else ''})."
-            " Take the config.json that belongs to these weights, or fetch them again."
+            f"{path}: its files lack {len(missing)} weights ({missing[0]}{', …' if len(missing) > 1 else ''})."
+            " Use the matching config.json, or download the model again."
         )
 
 
@@ -116,7 +116,7 @@ def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str
 
     settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     if "quantization_config" in settings:
-        raise ModelError(f'{path}: is quantised already. Name the unquantised model for train.method = "qlora".')
+        raise ModelError(f'{path}: is already quantised. Use the unquantised model with train.method = "qlora".')
     how = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -176,8 +176,8 @@ def stop_ids(tokenizer: Any, *ends: int | list[int] | None) -> list[int]:
         many = ids if isinstance(ids, list) else [] if ids is None else [ids]
         if odd := [one for one in many if not isinstance(one, int)]:
             raise ModelError(
-                f"{tokenizer.name_or_path}: the eos_token_id of config.json or generation_config.json holds {odd[0]!r}"
-                " where a token's number belongs. Correct the file."
+                f"{tokenizer.name_or_path}: the eos_token_id of config.json or generation_config.json is {odd[0]!r}"
+                " instead of a token id. Correct the file."
             )
         found.update(many)
     turn = end_of_turn(tokenizer)

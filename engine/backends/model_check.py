@@ -68,8 +68,8 @@ def _four_bits(folder: Path) -> bool:
     names = (name for file in model_folder.weight_files(folder) for name in model_folder.header(file))
     if not any(".quant_state.bitsandbytes__" in name for name in names):
         raise ModelError(
-            f"{folder}: config.json says that the weights are quantised by bitsandbytes, and they are not."
-            ' Take quantization_config out of it; [train] method = "qlora" quantises them.'
+            f"{folder}: config.json says that bitsandbytes quantised the weights, but they are not quantised."
+            ' Remove quantization_config; [train] method = "qlora" quantises them.'
         )
     return True
 
@@ -110,12 +110,12 @@ def _refused(folder: Path) -> Iterator[None]:
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise ModelError(
-                f"{folder}: the model cannot be loaded without the code that it brings, which is never run here."
-                " Take a version that transformers knows by itself."
+                f"{folder}: the model needs its own Python code, which is never run here."
+                " Use a version that transformers supports natively."
             ) from error
         lines = [*dict.fromkeys(" ".join(line.split()) for line in str(error).splitlines())]
         reason = " ".join(lines[:2]).rstrip(".:") or type(error).__name__
-        raise ModelError(f"{folder}: the model cannot be loaded ({reason}). Check its config.json.") from error
+        raise ModelError(f"{folder}: cannot load the model ({reason}). Check its config.json.") from error
 
 
 def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
@@ -141,9 +141,9 @@ def belong_together(tokenizer: Any, model: Any, folder: Path) -> None:
         return
     token, what = min(outside)
     raise ModelError(
-        f"{folder}: {what}, {tokenizer.convert_ids_to_tokens(token)!r}, has the number {token}, but the model has only"
-        f" {rows} embeddings. Take the tokenizer that belongs to these weights, or call"
-        " model.resize_token_embeddings(len(tokenizer)) and save the model again."
+        f"{folder}: {what}, {tokenizer.convert_ids_to_tokens(token)!r}, has id {token}, but the model has only"
+        f" {rows} embeddings. Use the matching tokenizer, or call"
+        " model.resize_token_embeddings(len(tokenizer)) and save the model."
     )
 
 
@@ -154,13 +154,13 @@ def _refuse_reader(config: Any, folder: Path) -> None:
     reader = config.model_type in READERS
     if reader and getattr(config, "is_decoder", False):
         raise ModelError(
-            f"{folder}: a {config.model_type} model, also as a decoder, makes its logits in a way that neither training"
-            " nor scoring knows. Name another causal language model."
+            f"{folder}: a {config.model_type} model, even as a decoder, computes logits in a way that neither training"
+            " nor scoring supports. Use another causal language model."
         )
     if reader or config.model_type in PERMUTED or getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{folder}: a {config.model_type} model reads its whole text at once and cannot continue one."
-            " Name a causal language model."
+            f"{folder}: a {config.model_type} model is bidirectional or an encoder-decoder and cannot continue a text."
+            " Use a causal language model."
         )
 
 
@@ -168,8 +168,8 @@ def _refuse_quantised(config: Config, folder: Path) -> None:
     """Weights that are quantised already are neither trained themselves nor quantised once more."""
     if "quantization_config" in model_folder.read_json(folder / "config.json") and config.train.method != "lora":
         raise ConfigError(
-            f'config.toml: [train] method = "{config.train.method}" needs unquantised weights, and those of {folder}'
-            ' are quantised. Name the unquantised model, or set method = "lora".'
+            f'config.toml: [train] method = "{config.train.method}" needs unquantised weights, but those of {folder}'
+            ' are quantised. Use the unquantised model, or set method = "lora".'
         )
 
 
@@ -181,10 +181,10 @@ def _refuse_narrow(config: Config, seen: int, tokenizer: Any) -> None:
     """
     limit, least = min(config.model.max_length, seen), len(untrained_tokens.template_ids(tokenizer, SHORTEST))
     if limit < least:
-        whose = f"[model] max_length = {limit}" if limit < seen else f"the model sees {seen} tokens"
+        whose = f"[model] max_length = {limit}" if limit < seen else f"the model's context length is {seen} tokens"
         raise ConfigError(
-            f"config.toml: {whose}, and the shortest question with its answer has {least} in the chat template."
-            " Name another model, or raise max_length."
+            f"config.toml: {whose}, but the shortest conversation takes {least} tokens in the chat template."
+            " Use another model, or raise max_length."
         )
 
 
@@ -202,7 +202,7 @@ def require_told_apart(model: Any) -> None:
 def packed_rows_seen(model: Any) -> ModelError:
     """What is said of a family with which [train] packing would change what is learned."""
     return ModelError(
-        f"models of the family {model.config.model_type!r} let packed samples see each other."
+        f"models of the family {model.config.model_type!r} would let packed samples attend to each other."
         " Set [train] packing = false in config.toml."
     )
 
@@ -214,8 +214,8 @@ def _experts(config: Config, model: Any) -> Iterator[str]:
     fused = sum(p.numel() for name, p in model.named_parameters() if p.dim() == 3 and "experts" in name)
     if fused:
         yield (
-            f"LoRA stands beside no expert of this model: they hold {fused / model.num_parameters():.0%} of its"
-            ' weights, in tensors that are no linear layers. Set [train] method = "full" if they are to be trained.'
+            f"LoRA does not train this model's experts, {fused / model.num_parameters():.0%} of its weights, because"
+            ' they are not linear layers. Set [train] method = "full" to train them.'
         )
 
 
@@ -256,8 +256,8 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
     said += [*_experts(config, model)]
     if config.model.max_length > (seen := positions(model.config)):
         said.append(
-            f"[model] max_length = {config.model.max_length}, but the model sees {seen} tokens: longer rows lose their"
-            f" end. Set max_length = {seen}, which is what holds."
+            f"[model] max_length = {config.model.max_length}, but the model's context length is {seen}: longer rows"
+            f" are truncated to {seen} tokens"
         )
     return said, 0 if config.train.method == "full" else len(found.ids)
 

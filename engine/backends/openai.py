@@ -161,17 +161,17 @@ class Endpoint:
         if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency):
             raise BackendError(
                 f"{self.url}: no reply to {self._silent} calls in a row (last: {last.error}). "
-                "What came before is saved. Check the server and the network, then go on."
+                "Finished calls are saved. Check the server and the network, then resume."
             )
         if not self._good and self._refused >= OUTAGE_CALLS:
             raise BackendError(
-                f"{self.url}: the first {self._refused} calls were all refused (last: {last.error}). "
-                "Check [teacher] in config.toml against what the server takes, then go on."
+                f"{self.url}: the first {self._refused} calls all failed (last: {last.error}). "
+                "Check [teacher] in config.toml, then resume."
             )
 
     def stopping(self) -> str:
         """What a pause means for the calls in flight, as a line for the log."""
-        return f"pausing: {self.in_flight:,} calls in flight are waited for, since they are paid for"
+        return f"pausing: {self.in_flight:,} calls in flight will be waited for, because they are paid for"
 
     @property
     def estimates(self) -> bool:
@@ -290,12 +290,12 @@ def available(url: str, key_env: str, timeout_s: float = 10.0) -> dict[str, int 
         return {model.id: _context(model.model_extra or {}) for model in client.models.list()}
     except openai.APIStatusError as error:
         raise EndpointError(
-            f"{url}: answered {error.status_code} when asked for its models.", error.status_code
+            f"{url}: answered {error.status_code} to the request for its models.", error.status_code
         ) from None
     except openai.APIConnectionError as error:
-        raise EndpointError(f"{url}: cannot be reached ({error.__cause__ or error}).", 0) from None
+        raise EndpointError(f"{url}: cannot reach it ({error.__cause__ or error}).", 0) from None
     except (*UNREADABLE, TypeError, AttributeError) as error:
-        raise EndpointError(f"{url}: no list of models came back ({type(error).__name__}).", 200) from None
+        raise EndpointError(f"{url}: did not return a list of models ({type(error).__name__}).", 200) from None
     finally:
         client.close()
 

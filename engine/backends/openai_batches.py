@@ -277,9 +277,7 @@ class Batches:
                     raise Unreachable(f"{self.chat.url}: {self.chat.why(error)}") from error
                 self.rest(retry_after_s(error) or backoff_s(tries))
             except (openai.APIError, ValueError) as error:
-                raise Unreachable(
-                    f"{self.chat.url}: its answer cannot be read: {self.chat.safe_text(str(error))}"
-                ) from error
+                raise Unreachable(f"{self.chat.url}: unreadable answer: {self.chat.safe_text(str(error))}") from error
             if before_again is not None and (found := before_again()) is not None:
                 return found
 
@@ -306,7 +304,7 @@ class Batches:
             return BackendError(none_there(self.chat.url, status))
         if status in (401, 403) or code(error) == NO_QUOTA:
             return BackendError(self.chat.fatal(error))
-        return BackendError(f"{self.chat.url}: {self.chat.why(error)}. No batch can be made so; see [teacher].")
+        return BackendError(f"{self.chat.url}: {self.chat.why(error)}. The batch cannot be created; check [teacher].")
 
     # ---------------------------------------------------------------------------------------------- what comes back
 
@@ -363,7 +361,7 @@ class Batches:
         if status in (401, 403, 404) or kind == NO_QUOTA:
             return ResultLine(name, "hopeless", said=self.chat.hopeless(said, status, kind))
         answered = f"the endpoint answered {status}" if status else "no reply"
-        reason = f"{answered}: {said or kind or 'it does not say why'}"
+        reason = f"{answered}: {said or kind or 'no reason given'}"
         return ResultLine(name, "failed", failed(reason, final=bool(status) and not is_transient_status(status)))
 
 
@@ -374,8 +372,8 @@ class Crowded(BackendError):
 def none_there(url: str, status: int) -> str:
     """That a server knows no batches."""
     return (
-        f"{url}: the server has no batches (it answered {status}). Set [teacher] batch = false to have the calls made"
-        " one by one, or check [teacher] url."
+        f"{url}: the server has no batch API (it answered {status}). Set [teacher] batch = false to send single"
+        " requests, or check [teacher] url."
     )
 
 
@@ -400,8 +398,8 @@ def check(url: str, key_env: str, timeout_s: float = 10.0) -> None:
     except openai.APIStatusError as error:
         if error.status_code in NONE_THERE:
             raise BackendError(none_there(url, error.status_code)) from None
-        raise BackendError(f"{url}: answered {error.status_code} when asked for its batches.") from None
+        raise BackendError(f"{url}: answered {error.status_code} to the request for its batches.") from None
     except openai.OpenAIError as error:
-        raise BackendError(f"{url}: cannot be reached ({error}).") from None
+        raise BackendError(f"{url}: cannot reach it ({error}).") from None
     finally:
         client.close()

@@ -214,11 +214,13 @@ def reads_masks(model: Any) -> bool:
 def why_alone(model: Any) -> str:
     """Why requests share nothing, for the log."""
     if reads_masks(model):
-        return "The model's family cannot share a sample's text between its six rating requests: this takes longer."
+        return (
+            "This model family cannot share a sample's text between its six rating requests, so judging takes longer."
+        )
     kind = model.config.get_text_config()._attn_implementation
     return (
-        f"{kind} cannot share a sample's text between its six rating requests: this takes longer."
-        ' Set [model] attention = "sdpa" to compare.'
+        f"{kind} cannot share a sample's text between its six rating requests, so judging takes longer."
+        ' [model] attention = "sdpa" may be faster.'
     )
 
 

@@ -48,8 +48,8 @@ def digit_tokens(tokenizer: Any, start: Sequence[int], path: Path) -> list[list[
         single = sorted({form[0] for form in forms if len(form) == 1})
         if not single:
             raise ModelError(
-                f"{path}: the tokenizer has no single token for the digit {digit}, so a rating cannot be read from "
-                'the next token. Set [judge] mode = "sampled" in config.toml.'
+                f"{path}: the tokenizer has no single token for the digit {digit}, which expected ratings need. "
+                'Set [judge] mode = "sampled" in config.toml.'
             )
         out.append(single)
     return out

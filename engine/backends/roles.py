@@ -35,7 +35,7 @@ def vllm_version() -> str | None:
             return metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return "of an unknown version"
+    return "unknown version"
 
 
 def check(config: Config) -> None:
@@ -52,13 +52,13 @@ def check(config: Config) -> None:
     if ":" in config.model.device:
         raise ConfigError(
             f'config.toml: [model] device = "{config.model.device}" names one GPU, but vLLM ([{chosen[0]}] backend)'
-            ' takes the first that it sees. Set device = "auto", and CUDA_VISIBLE_DEVICES to the GPU.'
+            ' uses the first visible GPU. Set device = "auto", and CUDA_VISIBLE_DEVICES to the GPU.'
         )
     if quantised := _quantised(config, chosen):
         _check_quantised(config, quantised)
     for role in chosen:
         if (hot := getattr(config, role).temperature) > HOTTEST:
-            raise ConfigError(f"config.toml: [{role}] temperature = {hot}, but vLLM draws at {HOTTEST:g} at most.")
+            raise ConfigError(f"config.toml: [{role}] temperature = {hot}, but vLLM allows at most {HOTTEST:g}.")
 
 
 def _quantised(config: Config, chosen: tuple[str, ...]) -> str:
@@ -69,9 +69,9 @@ def _quantised(config: Config, chosen: tuple[str, ...]) -> str:
 
 def _check_quantised(config: Config, role: str) -> None:
     """vLLM computes bitsandbytes' 4 bits on GPUs alone, and quantises in one way at a time."""
-    why = f'config.toml: [train] method = "qlora" has vLLM ([{role}] backend) read the base with bitsandbytes'
+    why = f'config.toml: [train] method = "qlora" makes vLLM ([{role}] backend) load the base model with bitsandbytes'
     if config.model.device == "cpu" or not open_gpus():
-        raise ConfigError(f'{why}, which it can only do on a GPU. Set [{role}] backend = "hf", or method = "lora".')
+        raise ConfigError(f'{why}, which needs a GPU. Set [{role}] backend = "hf", or method = "lora".')
     if config.vllm.quantization not in ("", "bitsandbytes"):
         raise ConfigError(f'{why}, but [vllm] quantization = "{config.vllm.quantization}". Set quantization = "".')
 
@@ -89,6 +89,6 @@ def notes(config: Config) -> Iterator[str]:
     """What a person may not expect of the way the roles are filled."""
     if config.launch.processes > 1 and config.judge.backend == "vllm":
         yield (
-            f"[launch] processes = {config.launch.processes} does not hold for judge and verify: vLLM rates there, from"
-            " one process, and spreads over GPUs by [vllm] tensor_parallel and data_parallel"
+            f"[launch] processes = {config.launch.processes} does not apply to judge and verify: vLLM rates there, in"
+            " one process; set [vllm] tensor_parallel and data_parallel to use more GPUs"
         )

@@ -38,12 +38,12 @@ LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Room for adapters that vLLM can set aside."""
 LEAST_LOGPROBS = 20
 PATIENCE_S = 0.5
-"""How long to wait for a request to end before saying that none has."""
+"""Seconds to wait for a request to finish before returning none."""
 TINY = 1e-6
-"""vLLM knows no top_p of 0: the likeliest token alone."""
+"""Used for top_p = 0 (only the likeliest token), which vLLM rejects."""
 LOWER = (
-    "Lower [vllm] gpu_memory_utilization, max_model_len or max_num_seqs in config.toml, or split the model with"
-    " tensor_parallel; the log of the stage holds all that vLLM said."
+    "Lower [vllm] gpu_memory_utilization, max_model_len or max_num_seqs in config.toml, or shard the model with"
+    " tensor_parallel. The stage's log has vLLM's output."
 )
 
 
@@ -200,7 +200,7 @@ class Engine:
 
     def stopping(self) -> str:
         """What a pause means for the requests in flight, as a line for the log."""
-        return f"pausing: {self.in_flight:,} requests in flight are given up, and made again when the run goes on"
+        return f"pausing: {self.in_flight:,} requests in flight are dropped, and sent again when the run resumes"
 
     def close(self) -> None:
         """End the engine and free its memory; twice is once. Requests in flight are given up."""
@@ -227,7 +227,7 @@ class Engine:
 
         try:
             if self._given_up:
-                raise RuntimeError("it gave its requests up")
+                raise RuntimeError("it aborted its requests")
             ended = self._running.finished()
         except (VLLMError, RuntimeError) as error:
             why = self._running.died() or _first_line(error)
@@ -251,13 +251,13 @@ class Engine:
         chances = [math.fsum(math.exp(known[id].logprob) for id in ids) for ids in self.digits()]
         mass = math.fsum(chances)
         if not math.isfinite(mass):
-            return Rating(None, 0.0, "the model's probabilities are not finite numbers")
+            return Rating(None, 0.0, "the model's probabilities are not finite")
         return Rating(math.fsum(d * p for d, p in enumerate(chances)) / max(mass, 1e-30), mass)
 
     def _reply(self, one: Any, waiting: _Waiting) -> Generation:
         call: Call = waiting.tag
         if one.finish_reason not in ("stop", "length"):
-            reason = f"vLLM gave the request up (finish reason {one.finish_reason})"
+            reason = f"vLLM aborted the request (finish reason {one.finish_reason})"
             return Generation("", "stop", waiting.tokens_in, 0, reason)
         ids = list(one.token_ids)
         end = next((i for i, token in enumerate(ids) if token in self._stops), None)
@@ -291,7 +291,7 @@ def load(
     try:
         running = _start(args, how.data_parallel)
     except (RuntimeError, ValueError, OSError, ImportError, KeyError) as error:
-        raise BackendError(f"{path}: vLLM does not start ({_first_line(error)}). {LOWER}") from error
+        raise BackendError(f"{path}: vLLM failed to start ({_first_line(error)}). {LOWER}") from error
     lora = None
     if adapter is not None:
         from vllm.lora.request import LoRARequest
@@ -346,17 +346,17 @@ def _rank(adapter: Path) -> int:
     try:
         rank = int(json.loads(file.read_text(encoding="utf-8"))["r"])
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{file}: {error}. Run the round's train stage again.") from error
+        raise ModelError(f"{file}: {error}. Rerun the round's train stage.") from error
     if holds_rows(adapter):
         raise ModelError(
-            f"{file}: trains rows of the embedding as well, which vLLM loads from no adapter."
-            ' Set the backend to "hf", or merge it: middo-tui export-model … --merged.'
+            f"{file}: the adapter also trains embedding rows, which vLLM cannot load."
+            ' Set the backend to "hf", or merge it with `middo-tui export-model … --merged`.'
         )
     room = next((size for size in LORA_RANKS if size >= rank), None)
     if room is None:
         raise ModelError(
-            f"{file}: rank {rank}, but vLLM takes at most {LORA_RANKS[-1]}."
-            ' Set [judge] backend = "hf", or a smaller [train] lora_r.'
+            f"{file}: rank {rank}, but vLLM supports at most {LORA_RANKS[-1]}."
+            ' Set [judge] backend = "hf", or lower [train] lora_r.'
         )
     return room
 
@@ -381,7 +381,7 @@ def _stops(path: Path, tokenizer: Any) -> list[int]:
 
 
 def _refused(waiting: _Waiting, error: Exception) -> Rating | Generation:
-    reason = f"vLLM refused the request: {_first_line(error)}"
+    reason = f"vLLM rejected the request: {_first_line(error)}"
     return Rating(None, 0.0, reason) if waiting.rating else Generation("", "stop", 0, 0, reason, final=True)
 
 

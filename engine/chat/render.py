@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-NO_REASONING = "the chat template shows no reasoning of this answer: it is left out"
+NO_REASONING = "the chat template does not show this answer's reasoning, so it is left out"
 
 
 def learned(messages: Sequence[Message]) -> Sequence[Message]:
@@ -54,19 +54,19 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     A longer row loses the end of its response. A row that cannot be used has its reason in ``error``.
     """
     if not any(m.role == "assistant" for m in messages):
-        return unusable("it has no assistant turn")
+        return unusable("no assistant turn")
     if not any(m.role == "assistant" and m.train for m in messages):
-        return unusable("none of its answers is to be learned (weight 0 or train false)")
+        return unusable("no answer to learn (weight 0 or train false in all turns)")
     messages = learned(messages)
     template, thinking = template_of(tokenizer), thinks(messages)
     adapted = _adapt(template, messages, thinking)
     if adapted is None:
         roles = ", ".join(m.role for m in messages)
-        return unusable(f"the chat template does not accept the turns {roles}")
+        return unusable(f"the chat template rejects the turns {roles}")
     form, found = adapted
     laid = _followed(template, form, found, thinking)
     if laid is None:
-        return unusable("the chat template rewrites this conversation in a way that cannot be followed")
+        return unusable("the chat template changes the turns' texts, so its tokens cannot be mapped to them")
     answer = next(m.content for m in reversed(messages) if m.role == "assistant" and m.train)
     return encode_with_mask(tokenizer, form, laid, max_length, _note(form, laid, thinking), clean(answer))
 

@@ -23,9 +23,9 @@ from engine.store.rows import Message
 CALL, TOOLS = "function_call", "tools"
 THINK = re.compile(r"(</?think>)")
 TAGS = re.compile(r"(</?think>|</?tool_response>)")
-TOLD_TOOLS = "the chat template takes no tool definitions: they are told as text"
-TOLD_CALLS = "the chat template does not take these tool calls: they are told as text"
-TOLD_BOTH = "the chat template does not take these tools and calls: they are told as text"
+TOLD_TOOLS = "the chat template does not support tool definitions, so they are rendered as text"
+TOLD_CALLS = "the chat template does not support these tool calls, so they are rendered as text"
+TOLD_BOTH = "the chat template does not support these tools and tool calls, so they are rendered as text"
 Part = Literal["said", "system", "reasoning", "call"]
 
 

@@ -38,7 +38,7 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
     except Exception as error:  # what libraries raise on files that are not as they expect has no bounds
         raise _unusable(path, error) from error
     if not tokenizer.is_fast:
-        raise ModelError(f"{path}: only a slow tokenizer, which reports no offsets. Add its tokenizer.json.")
+        raise ModelError(f"{path}: only a slow tokenizer, which has no offsets. Add its tokenizer.json.")
     if _loses_spaces(tokenizer):
         tokenizer = _as_written(path)
     if chat_template:
@@ -47,12 +47,12 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
         if "default" not in tokenizer.chat_template:
             raise ModelError(
                 f"{path}: the tokenizer has chat templates named {', '.join(sorted(tokenizer.chat_template))}, and no"
-                " default. Save the wanted one as a file and name it in config.toml ([model] chat_template)."
+                " default. Save one as a file and set [model] chat_template to it."
             )
         tokenizer.chat_template = tokenizer.chat_template["default"]
     if not tokenizer.chat_template:
         raise ModelError(
-            f"{path}: the tokenizer has no chat template. Name one in config.toml ([model] chat_template = "
+            f"{path}: the tokenizer has no chat template. Set one in config.toml ([model] chat_template = "
             f"{', '.join(TEMPLATES)} or a file), or use an instruction-tuned model."
         )
     if chat_template in WITHOUT_BOS and _begins_with_bos(tokenizer):
@@ -62,8 +62,8 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
     template, ways = template_of(tokenizer), forms(PLAIN, "", lambda _: False)
     if all(layout(template, form, thinking=False) is None for form in ways):
         raise ModelError(
-            f"{path}: the chat template does not show a user and an assistant turn as they are written. "
-            "Name one that does in config.toml ([model] chat_template)."
+            f"{path}: the chat template changes the text of a user or assistant turn. "
+            "Set another in config.toml ([model] chat_template)."
         )
     _give_an_end(tokenizer, path)
     return tokenizer
@@ -98,9 +98,7 @@ def _as_written(path: str | Path) -> Any:
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(str(path), local_files_only=Path(path).is_dir())
     if _loses_spaces(tokenizer):
-        raise ModelError(
-            f"{path}: the tokenizer loses the spaces between words. Take the tokenizer.json that belongs to the model."
-        )
+        raise ModelError(f"{path}: the tokenizer loses the spaces between words. Use the model's own tokenizer.json.")
     return tokenizer
 
 

@@ -40,5 +40,5 @@ def create_demo(folder: Path, rows: int = ROWS, heldout: int = HELDOUT, seed: in
     (folder / "config.toml").write_text(defaults.render(made), encoding="utf-8")
     shutil.copytree(HERE / "prompts", folder / "prompts")
     permissions.tighten(folder)
-    yield f"{folder}: the embedded demo, {added[0].rows:,} samples of a small world, about 40 % of them flawed;"
-    yield f"  {heldout:,} clean held-out questions; a base model to improve the data for, and a teacher that rewrites"
+    yield f"{folder}: the built-in demo, {added[0].rows:,} samples of a small world, about 40 % of them flawed;"
+    yield f"  {heldout:,} clean held-out questions; a base model to fine-tune, and a teacher model"

@@ -41,7 +41,7 @@ def environment(plan: ShardingPlan) -> dict[str, str]:
             _, made = prepare.prepare_simple_launcher_cmd_env(asked)
     except (ValueError, TypeError, KeyError) as error:
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{plan.file}: accelerate cannot use it: {reason}") from error
+        raise ConfigError(f"{plan.file}: not a valid accelerate config: {reason}") from error
     return {name: value for name, value in made.items() if os.environ.get(name) != value and name not in NOT_OURS}
 
 

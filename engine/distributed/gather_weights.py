@@ -26,9 +26,9 @@ def check(accelerator: Any, plan: ShardingPlan | None) -> None:
     stage = _zero(accelerator)
     if kind != plan.kind or stage != plan.zero or (plan.fsdp and not accelerator.is_fsdp2):
         raise StageError(
-            f"{plan.file} asks for {plan.name}, but accelerate runs {kind} here: the model would not be split as asked."
-            " FSDP needs a GPU for each process. Correct the file,"
-            ' or set [launch] accelerate_config = "" in config.toml for whole copies.'
+            f"{plan.file} asks for {plan.name}, but accelerate runs {kind} here, so the model would not be sharded."
+            " FSDP needs a GPU per process. Correct the file,"
+            ' or set [launch] accelerate_config = "" in config.toml.'
         )
 
 

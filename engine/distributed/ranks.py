@@ -85,8 +85,8 @@ def check(processes: int, device: str) -> None:
     """
     if started() != processes:
         raise StageError(
-            f"{started()} process{'es' if started() > 1 else ''} started, but this stage is to run in {processes}"
-            " (config.toml: [launch] processes). Start it with `middo-tui run`, which starts as many as that."
+            f"{started()} process{'es' if started() > 1 else ''} started, but [launch] processes = {processes}."
+            " Start the stage with `middo-tui run`."
         )
     if processes == 1 or device == "cpu":
         return

@@ -137,13 +137,13 @@ class _Reading:
         """Ways to split a model that were never tried with this program's trainer and checkpoints."""
         for key in ("parallelism_config", "megatron_lm_config", "fp8_config"):
             if self.settings.get(key):
-                raise self.wrong(key, "is not supported", "Take it out")
+                raise self.wrong(key, "is not supported", "Remove it")
 
     def part(self, key: str) -> Mapping[str, Any]:
         """One of its tables."""
         found = self.settings.get(key) or {}
         if not isinstance(found, Mapping):
-            raise self.wrong(key, "is no table of keys", "Compare it with what `accelerate config` writes")
+            raise self.wrong(key, "is not a mapping", "Compare it with what `accelerate config` writes")
         return found
 
     def fsdp(self, key: str) -> ShardingPlan:
@@ -152,10 +152,10 @@ class _Reading:
         if (version := how.get("fsdp_version", 1)) != 2:
             # accelerate 1.15 reads no state of FSDP1's optimiser from a checkpoint in parts: a resumed run learns
             # something else, and nothing says so.
-            reason = f"is {version!r}, whose runs cannot go on where they were (without the key it is 1)"
+            reason = f"is {version!r}, whose checkpoints cannot be resumed (1 is the default)"
             raise self.wrong("fsdp_config.fsdp_version", reason, "Set fsdp_version: 2")
         if (kind := how.get("fsdp_state_dict_type", PARTS)) != PARTS:
-            way = f"Set it to {PARTS}; the finished checkpoint is in one piece all the same"
+            way = f"Set it to {PARTS}; the final checkpoint is a single one regardless"
             raise self.wrong("fsdp_config.fsdp_state_dict_type", f"is {kind}", way)
         again = bool(how.get("fsdp_activation_checkpointing"))
         return ShardingPlan(self.file, "FSDP", 2, 0, True, True, True, again, key)
@@ -181,7 +181,7 @@ class _Reading:
             wanted = getattr(config.train, ours)
             if (value := said.get(key, "auto")) not in ("auto", wanted):
                 reason = f"is {value}, but config.toml says [train] {ours} = {wanted}"
-                raise given.wrong(key, reason, f'Leave it out, or set it to "auto" or {wanted}')
+                raise given.wrong(key, reason, f'Remove it, or set it to "auto" or {wanted}')
         return ShardingPlan(self.file, "DEEPSPEED", 0, stage, stage == 3, stage >= 2, True, False, _key(text))
 
 
@@ -191,10 +191,10 @@ def _agree(found: _Reading, made: ShardingPlan, config: Config) -> None:
     dtype = config.model.dtype
     if said and str(said) != "no" and dtype != "auto" and str(said) != MIXED[dtype]:
         reason = f'is {said}, but config.toml says [model] dtype = "{dtype}"'
-        raise found.wrong("mixed_precision", reason, "Leave it out: dtype decides")
+        raise found.wrong("mixed_precision", reason, "Remove it; dtype decides")
     if config.train.method == "qlora" and made.kind:
         raise ConfigError(
-            f'{found.file}: {made.name} does not split the 4-bit weights of [train] method = "qlora".'
+            f'{found.file}: {made.name} does not shard the 4-bit weights of [train] method = "qlora".'
             ' Set method = "lora" in config.toml, or [launch] accelerate_config = "".'
         )
 
@@ -204,7 +204,7 @@ def _text(file: Path, whence: str) -> str:
         return file.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"{file}: {error.strerror} ({whence}). Correct the path; `accelerate config` makes one."
+            f"{file}: {error.strerror} ({whence}). Correct the path, or create the file with `accelerate config`."
         ) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
@@ -222,7 +222,7 @@ def _mapping(file: Path, text: str, what: str) -> Mapping[str, Any]:
             f"{file}: not valid {what}: {reason}. Compare it with the examples in docs/examples."
         ) from None
     if not isinstance(read, Mapping):
-        raise ConfigError(f"{file}: holds no table of keys. Compare it with the examples in docs/examples.")
+        raise ConfigError(f"{file}: not a mapping. Compare it with the examples in docs/examples.")
     return read
 
 

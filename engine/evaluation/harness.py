@@ -205,7 +205,7 @@ def _model(job: EvaluationJob) -> Any:
     if args["batch_size"] != 1 and not ours.takes_padding:
         # lm-eval pads at the left, which this family takes for text: its replies would not be those of each prompt
         args["batch_size"] = 1
-        sys.stderr.write("This model's family takes padding for text: lm-eval asks one request at a time.\n")
+        sys.stderr.write("This model family does not mask padding, so lm-eval runs one request at a time.\n")
     # an adapter sits in the layers of the model itself, so this is the tuned one
     return get_model("hf")(pretrained=opened.model, tokenizer=opened.tokenizer, **args)
 
@@ -273,7 +273,7 @@ def _run(lm: Any, team: Team | None, name: str, loaded: dict[str, Any], job: Eva
     )
     figures = tuple(figures_of(found, name, job.how.metrics.get(name, "")))
     if not figures:
-        raise StageError(f"lm-eval gave no figure{_wish(job, name)} for it")
+        raise StageError(f"lm-eval returned no score{_wish(job, name)} for it")
     return TaskResult(name, figures, max((int(n) for n in found["n-shot"].values()), default=0))
 
 

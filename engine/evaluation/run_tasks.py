@@ -91,8 +91,8 @@ def run(ctx: Ctx, base: int) -> None:
     if tally.failed:
         said = "; ".join(f"{name}: {reason}" for name, reason in tally.failed.items())
         raise StageError(
-            f"{len(tally.failed)} of {len(needs)} evaluation tasks failed: {said}. The others are saved; run again to"
-            " try these, or take them out of [evaluate] tasks. The round's log has the traceback."
+            f"{len(tally.failed)} of {len(needs)} evaluation tasks failed: {said}. The others are saved. Run again to"
+            " retry these, or remove them from [evaluate] tasks."
         )
     _forget(ctx)
 

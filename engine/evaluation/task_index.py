@@ -70,7 +70,9 @@ def own_folder(how: Evaluate, project: Path) -> Path | None:
         return None
     folder = (project / Path(how.include_path).expanduser()).resolve()
     if not folder.is_dir():
-        raise ConfigError(f"config.toml: [evaluate] include_path: {folder} is no folder. Name the one with your tasks.")
+        raise ConfigError(
+            f"config.toml: [evaluate] include_path: {folder} is not a folder. Set it to the one with your tasks."
+        )
     return folder
 
 
@@ -94,21 +96,21 @@ def check(config: Config, project: Path) -> dict[str, TaskNeeds]:
         )
     if how.backend == "vllm" and config.train.method == "qlora":
         raise ConfigError(
-            'config.toml: [evaluate] backend = "vllm" would measure the adapter on another base than the 4 bits that'
-            ' [train] method = "qlora" trains on. Set backend = "hf".'
+            'config.toml: [evaluate] backend = "vllm" would load the adapter on an unquantised base model, while'
+            ' [train] method = "qlora" trains on 4 bits. Set backend = "hf".'
         )
     needs = {name: _needs(name, found, own) for name in how.tasks}
     if not how.allow_code_execution and (code := [name for name, need in needs.items() if need.runs_code]):
         raise ConfigError(
-            f"config.toml: [evaluate] tasks: {', '.join(code)} runs code that the model wrote, on this machine and as"
-            " you. Set allow_code_execution = true if this machine may be risked, or take the task out."
+            f"config.toml: [evaluate] tasks: {', '.join(code)} runs model-written code on this machine with your"
+            " permissions. Set allow_code_execution = true on a disposable machine, or remove the task."
         )
     return needs
 
 
 def _unknown(name: str, known: Sequence[str], own: Path | None) -> str:
     near = difflib.get_close_matches(name, known, n=4, cutoff=0.7)
-    hint = f"Did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists those of lm-eval."
+    hint = f"Did you mean {', '.join(near)}?" if near else "`lm-eval ls tasks` lists all tasks."
     where = f"neither lm-eval nor {own} has" if own else "lm-eval has no"
     return f"config.toml: [evaluate] tasks: {where} {'a' if own else ''} task {name!r}. {hint}".replace("  ", " ")
 
@@ -201,9 +203,9 @@ def settings(path: Path, seen: frozenset[Path] = frozenset()) -> dict[str, Any]:
     try:
         found = yaml.load(path.read_bytes(), Loader=_loader())  # noqa: S506 - a safe loader
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a task file that can be read: {error}") from None
+        raise ConfigError(f"{path}: unreadable task file: {error}") from None
     if not isinstance(found, dict):
-        raise ConfigError(f"{path}: not a task file: it holds no keys.")
+        raise ConfigError(f"{path}: not a task file: it has no keys.")
     above = found.pop("include", [])
     out: dict[str, Any] = {}
     for other in above if isinstance(above, list) else [above]:

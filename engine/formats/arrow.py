@@ -21,7 +21,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
         columns = [_column(name, [row[name] for row in rows]) for name in names]
         return pa.Table.from_arrays(columns, names=names)
     except (pa.ArrowException, UnicodeEncodeError) as error:
-        raise DataError(f"the samples cannot be written as a table: {error}.") from None
+        raise DataError(f"cannot write the samples as a table: {error}.") from None
 
 
 def _column(name: str, values: list[Any]) -> Any:

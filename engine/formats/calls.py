@@ -29,11 +29,11 @@ def calls_json(turn: dict[str, Any], where: str, role: str) -> str:
         try:
             found = json_text.loads(found)
         except ValueError:
-            raise Unusable(f"{where} has tool_calls that are text, but not JSON") from None
+            raise Unusable(f"{where} has tool_calls text that is not JSON") from None
     if not found:
         return ""
     if role != "assistant" or not isinstance(found, list) or not all(isinstance(call, dict) for call in found):
-        raise Unusable(f"{where} has tool_calls that are not an assistant's list of calls")
+        raise Unusable(f"{where} has tool_calls that are not a list, or not in an assistant turn")
     return text(json.dumps([_without_nulls(call, where) for call in found], ensure_ascii=False), f"{where}.tool_calls")
 
 
@@ -42,7 +42,7 @@ def _without_nulls(call: dict[str, Any], where: str) -> dict[str, Any]:
     out = {key: value for key, value in call.items() if value is not None}
     function = out.get("function", out)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise Unusable(f"{where} has a call without a function's name")
+        raise Unusable(f"{where} has a call without a function name")
     if function is not out:
         out["function"] = {key: value for key, value in function.items() if value is not None}
     return out
@@ -62,8 +62,8 @@ def check(turns: Sequence[Message]) -> None:
             named = bool(waiting)
         elif turn.role == "tool" and turn.tool_call_id and named:
             if turn.tool_call_id not in waiting:
-                known = f"waiting are {', '.join(waiting)}" if waiting else "all are answered"
-                raise Unusable(f"turn {number} answers the call {turn.tool_call_id!r}, which was not made: {known}")
+                known = f"unanswered: {', '.join(waiting)}" if waiting else "all calls are answered"
+                raise Unusable(f"turn {number} answers unknown call {turn.tool_call_id!r}; {known}")
             waiting.remove(turn.tool_call_id)
         elif turn.role == "user":
             named = False

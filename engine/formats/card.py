@@ -8,7 +8,7 @@ from engine.formats import markdown_escape
 from engine.formats.shaping import FLAWS, PROVENANCE
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-NO_LICENCE = "# license: yours to say before you share this; the terms of the source data and of the teacher apply"
+NO_LICENCE = "# license: add one before you share this; the terms of the source data and of the teacher model apply"
 
 
 def card(rows: list[dict[str, Any]], files: str, story: str, licence: str | None = None) -> str:

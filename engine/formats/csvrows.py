@@ -88,8 +88,8 @@ def _header(file: TextFile, line: str, separator: str) -> list[str]:
     try:
         names = next(csv.reader([line], delimiter=separator, strict=True))
     except csv.Error as error:
-        raise DataError(f"{file.path}: not CSV in line 1, which names the columns: {error}.") from None
+        raise DataError(f"{file.path}: not CSV: cannot read the header line: {error}.") from None
     names = [name or f"column {place}" for place, name in enumerate(names, start=1)]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(f"{file.path}: the header names the column {twice!r} twice. Rename one of them.")
+        raise DataError(f"{file.path}: the header has the column {twice!r} twice. Rename one of them.")
     return names

@@ -64,7 +64,7 @@ def _name(asked: str) -> str:
         name = codecs.lookup(asked).name
         "a".encode(name)  # refuses what is a codec, but no encoding of text
     except (LookupError, ValueError):
-        raise ConfigError(f"[data] encoding: there is no encoding {asked!r}. E.g. utf-8, gb18030, cp1252.") from None
+        raise ConfigError(f"[data] encoding: unknown encoding {asked!r}. Examples: utf-8, gb18030, cp1252.") from None
     return {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(name, name)
 
 
@@ -109,7 +109,7 @@ def _wrong(path: Path) -> _Wrong | None:
             return _judged(done - len(held) + error.start, error.reason, window, error.start)
         done += len(block)
     held = decoder.getstate()[0]
-    return _judged(done - len(held), "it ends within a character", held, 0) if held else None
+    return _judged(done - len(held), "the file ends in the middle of a character", held, 0) if held else None
 
 
 def _judged(at: int, reason: str, window: bytes, start: int) -> _Wrong:
@@ -145,8 +145,8 @@ def _advice(path: Path, found: _Wrong) -> EncodingUnknown:
     shown = "; ".join(f'as {name} it reads "{text}"' for name, text in readings.items())
     asked = f" Which encoding is it? A{shown[1:]}." if shown else ""
     return EncodingUnknown(
-        f"{path}: not UTF-8 at byte {found.at} ({found.reason}).{asked} Name the right one, e.g. --encoding {first};"
-        " with --encoding utf-8 only the rows with wrong bytes are left out.",
+        f"{path}: not UTF-8 at byte {found.at} ({found.reason}).{asked} Set the right one, e.g. --encoding {first};"
+        " with --encoding utf-8 only rows with invalid bytes are skipped.",
         tuple(readings),
     )
 

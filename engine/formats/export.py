@@ -43,12 +43,12 @@ def write(
     """
     out = Path(out)
     if format not in EXPORTS:
-        raise UsageError(f"--format {format}: there is no such format. There are {', '.join(EXPORTS)}.")
+        raise UsageError(f"--format {format}: unknown format. Known formats: {', '.join(EXPORTS)}.")
     if out.is_dir() != (format in folders.FOLDERS) and out.exists():
         kind = "a folder" if out.is_dir() else "a file"
-        raise UsageError(f"{out}: is {kind}, which {format} does not write to. Name another path.")
+        raise UsageError(f"{out}: is {kind}, which {format} cannot write to. Choose another path.")
     if out.suffix.lower() in PACKED and format in ("parquet", *folders.FOLDERS):
-        raise UsageError(f"{out}: {format} is compressed already. Leave {out.suffix} out of the name.")
+        raise UsageError(f"{out}: {format} is already compressed. Leave {out.suffix} out of the name.")
     out.parent.mkdir(parents=True, exist_ok=True)
     rows = rows_of(samples, format, provenance, flaws)
     if format in folders.FOLDERS:

@@ -58,7 +58,7 @@ def preview(found: Path | Source, data: Data, most: int = 20) -> FilePreview:
     source = source_of(found)
     head = list(islice(files.named_rows(source, data.encoding), LOOK_AHEAD))
     if not head:
-        raise DataError(f"{source.name}: there are no rows in it.")
+        raise DataError(f"{source.name}: no rows.")
     objects = [raw.value for _, raw in head if raw.reason is None and isinstance(raw.value, dict)]
     columns = tuple(dict.fromkeys(name for row in objects for name in row))
     try:

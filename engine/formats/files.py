@@ -41,12 +41,12 @@ def rows(path: Path, encoding: str = AUTO) -> Iterator[Raw]:
     if path.is_dir():
         return _arrow_folder(path)
     if not path.exists():
-        raise DataError(f"{path}: there is no such file. Check the path.")
+        raise DataError(f"{path}: no such file. Check the path.")
     head = next(blocks(path), b"")
     if not head:
         raise DataError(f"{path}: the file is empty.")
     if head.startswith(b"version https://git-lfs"):
-        raise DataError(f"{path}: a pointer of git-lfs, not the data themselves. Fetch these: git lfs pull.")
+        raise DataError(f"{path}: a git-lfs pointer, not the data. Download the data with `git lfs pull`.")
     if head.startswith(b"PAR1"):
         return _parquet(path)
     return _text_rows(path, head, encoding)
@@ -77,7 +77,7 @@ def _text_rows(path: Path, head: bytes, encoding: str) -> Iterator[Raw]:
 
 def _unknown(path: Path) -> DataError:
     return DataError(
-        f"{path}: not a kind of file that can be read. There are JSON, JSON lines, CSV, Parquet (each also as .gz"
+        f"{path}: unsupported file type. Supported: JSON, JSON lines, CSV, Parquet (each also as .gz"
         " or .zst) and folders saved by `datasets`."
     )
 
@@ -105,7 +105,7 @@ def _parquet(path: Path) -> Iterator[Raw]:
                     row += 1
                     yield Raw(row, {name: without_nulls(one) for name, one in value.items()})
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {error}.") from None
+        raise DataError(f"{path}: unreadable Parquet file: {error}.") from None
 
 
 def _arrow_folder(path: Path) -> Iterator[Raw]:
@@ -113,7 +113,7 @@ def _arrow_folder(path: Path) -> Iterator[Raw]:
     if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
         parts = sorted(path.glob("data/train-*.parquet"))
         if not parts:
-            raise DataError(f"{path}: not a folder saved by `datasets` (no state.json). Name the data file itself.")
+            raise DataError(f"{path}: not a folder saved by `datasets` (no state.json). Give the data file itself.")
         raws = (raw for part in parts for raw in _parquet(part))
         yield from (replace(raw, row=row) for row, raw in enumerate(raws, start=1))
         return
@@ -122,11 +122,11 @@ def _arrow_folder(path: Path) -> Iterator[Raw]:
     try:
         found = datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read by `datasets`: {error}.") from None
+        raise DataError(f"{path}: `datasets` cannot read it: {error}.") from None
     if isinstance(found, datasets.DatasetDict):
         name = "train" if "train" in found else next(iter(found), "")
         if len(found) != 1 and name != "train":
-            raise DataError(f"{path}: has splits {', '.join(found)} and none is called train. Name one: {path}/SPLIT.")
+            raise DataError(f"{path}: has splits {', '.join(found)} but none named train. Choose one: {path}/SPLIT.")
         found = found[name]
     row = 0
     for table in found.with_format("arrow").iter(batch_size=1024):  # as stored: images are not decoded

@@ -25,7 +25,7 @@ def write(rows: list[dict[str, Any]], out: Path, format: str, story: str) -> Non
         UsageError: ``out`` holds something else.
     """
     if out.exists() and any(out.iterdir()) and not _ours(out, format):
-        raise UsageError(f"{out}: is not empty and no dataset of this kind. Name a new folder.")
+        raise UsageError(f"{out}: not empty and not a dataset of this kind. Choose a new folder.")
     place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         new = place / "new"

@@ -64,7 +64,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 def found(columns: Sequence[str]) -> str:
     """The columns of a file, for a sentence."""
     if not columns:
-        return "There are no columns."
+        return "The file has no columns."
     more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
     return f"The columns are {', '.join(columns[:20])}{more}."
 

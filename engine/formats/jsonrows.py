@@ -36,7 +36,7 @@ def lines_or_object(file: TextFile, only_lines: bool) -> Iterator[Raw]:
     numbered = ((n, line) for n, line in lines(file) if line is None or line.strip())
     first = next(numbered, None)
     if first is None:
-        raise DataError(f"{file.path}: the file holds nothing but white space.")
+        raise DataError(f"{file.path}: the file contains only white space.")
     value = loads(first[1])[0] if first[1] is not None else None
     if not only_lines and not isinstance(value, dict):
         value, reason = loads("".join(text(file)))
@@ -74,7 +74,7 @@ def _held(path: Path, value: Any) -> list[Raw] | None:
 
 
 def _elsewhere(read: str, split: str) -> str:
-    return f"it is in the split {split}, and {read} is read: save {split} as a file of its own, e.g. for --heldout"
+    return f"it is in the split {split}, but {read} is read; save {split} as a separate file, e.g. for --heldout"
 
 
 def _line(number: int, line: bytes | str | None) -> Raw:

@@ -33,7 +33,7 @@ def merged(out: Path, format: str, rows: list[dict[str, Any]]) -> str | None:
         DataError: what is there is no JSON object: it is not ours to repair.
     """
     if out.name == INFO:
-        raise UsageError(f"{out}: this name is for the list of datasets of LLaMA-Factory. Name another file.")
+        raise UsageError(f"{out}: LLaMA-Factory reserves this name for its list of datasets. Choose another file name.")
     if out.suffix not in READABLE:
         return None
     known = _known(out.parent / INFO)

@@ -1,4 +1,4 @@
-"""Images, audio and video in a row: only text can be learned, so such a row is refused."""
+"""Rows with images, audio or video, which are quarantined: only text is supported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refuse_row(row: Mapping[str, Any]) -> None:
     """Raises Unusable when a column holds an image, a sound or a film."""
     for name, value in row.items():
         if (name.lower() in COLUMNS and _something(value)) or _is_file(value):
-            raise Unusable(f"has an image, audio or video in {name}: only text can be learned")
+            raise Unusable(f"has an image, audio or video in {name}; only text is supported")
 
 
 def _something(value: Any) -> bool:
@@ -81,5 +81,5 @@ def refuse_turns(turns: tuple[Message, ...], row: Mapping[str, Any]) -> None:
             found = pattern.search(turn.content.strip())
         if found:
             raise Unusable(
-                f"has a placeholder of an image, audio or video, {found.group().strip()}: only text can be learned"
+                f"has a placeholder of an image, audio or video, {found.group().strip()}; only text is supported"
             )

@@ -60,18 +60,18 @@ class Imported:
         """What a person must know of columns and turns that mean something, a sentence each."""
         out = []
         if self.kept:
-            out.append(f"kept with every row, and exported again: {_names(self.kept)}")
+            out.append(f"extra columns, kept and exported unchanged: {_names(self.kept)}")
         out += [
-            f"{option.partition('=')[2]} is kept, but no part of the prompt: {option} makes it"
+            f"{option.partition('=')[2]} is kept but not part of the prompt; {option} adds it"
             for option in self.options
         ]
         if any(name.startswith("rejected") for name in self.kept):
-            out.append("preference data: chosen answers are learned, rejected ones are only kept")
+            out.append("preference data: trains on chosen answers; rejected ones are kept")
         if masked := sum(not turn.train for sample in self.samples for turn in sample.messages):
             turns = "1 assistant turn has" if masked == 1 else f"{masked:,} assistant turns have"
-            out.append(f"{turns} weight 0 or train false: context, not learned; exported as such")
+            out.append(f"{turns} weight 0 or train false: used as context, not trained on, exported unchanged")
         if self.lost:
-            out.append(f"not kept: the turns' {_names(self.lost)}")
+            out.append(f"dropped: the turns' {_names(self.lost)}")
         if marks := [name for name in self.lost if name.lower() in MARKS]:
             out.append(
                 f"answers are learned whatever {_names(marks)} says: mark those that must not be by weight 0 or train"
@@ -151,7 +151,7 @@ def check_parts(data: Data) -> None:
     """
     if unknown := sorted(set(data.columns) - shapes.COLUMNS):
         parts = ", ".join(sorted(shapes.COLUMNS))
-        raise ConfigError(f"[data] columns: there is no part {', '.join(unknown)}. There are {parts}.")
+        raise ConfigError(f"[data] columns: unknown part {', '.join(unknown)}. Known parts: {parts}.")
 
 
 class _Collected:
@@ -226,13 +226,13 @@ def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
     for part, column in data.columns.items():
         if column not in columns:
             raise DataError(
-                f"{name}: {part} is mapped to {column!r}, which is not there. {hints.found(columns)} Columns for one"
+                f"{name}: {part} is mapped to {column!r}, which does not exist. {hints.found(columns)} Columns for one"
                 f" import: --column; for the next ones: [data] in config.toml. {hints.advice(columns, objects, None)}"
             )
     rows = [shapes.renamed(row, data.columns) for row in objects]
     shape = shapes.detect(rows) if data.format == "auto" else shapes.named(data.format)
     if shape is None or not any(shape.named(row) for row in rows):
-        raise DataError(f"{name}: no known format. {hints.found(columns)} {hints.advice(columns, objects, shape)}")
+        raise DataError(f"{name}: unknown format. {hints.found(columns)} {hints.advice(columns, objects, shape)}")
     return shape
 
 

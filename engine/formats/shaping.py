@@ -76,7 +76,7 @@ def _free(names: Sequence[str] | dict[str, None], taken: set[str] | frozenset[st
 
 def _refuse(sample: Sample, format: str, what: str, instead: str) -> DataError:
     where = f" ({sample.source})" if sample.source else ""
-    return DataError(f"#{sample.seq}{where}: {format} cannot hold {what}. Use --format {instead}.")
+    return DataError(f"#{sample.seq}{where}: {format} cannot represent {what}. Use --format {instead}.")
 
 
 # ---------------------------------------------------------------------------------------------------- formats
@@ -94,11 +94,11 @@ def _alpaca(sample: Sample) -> Row:
     if [m.role for m in turns] != ["user", "assistant"] * (len(turns) // 2) or not turns:
         raise _refuse(sample, "alpaca", "this order of turns", "messages")
     if any(not m.train for m in turns):
-        raise _refuse(sample, "alpaca", "a turn that is not to be learned", "messages")
+        raise _refuse(sample, "alpaca", "a turn with weight 0", "messages")
     if any(m.thinking for m in turns[:-1]):
-        raise _refuse(sample, "alpaca", "the reasoning of an earlier turn", "messages")
+        raise _refuse(sample, "alpaca", "reasoning in an earlier turn", "messages")
     if any(m.name for m in sample.messages):
-        raise _refuse(sample, "alpaca", "the name of a turn's speaker", "messages")
+        raise _refuse(sample, "alpaca", "the name of a speaker", "messages")
     instruction, extra = split_input(turns[-2].content, sample.input_chars)
     row: Row = {"instruction": instruction, "input": extra, "output": turns[-1].content}
     if turns[-1].thinking:
@@ -128,7 +128,7 @@ def _sharegpt(sample: Sample) -> Row:
 
 
 def _masks(sample: Sample) -> bool:
-    """Whether the sample has a turn that is not to be learned: then every answer is marked, as such files do it."""
+    """Whether the sample has a turn with weight 0. Then every answer gets an explicit weight."""
     return not all(turn.train for turn in sample.messages)
 
 

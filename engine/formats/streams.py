@@ -58,7 +58,7 @@ def blocks(path: Path) -> Iterator[bytes]:
             stream.seek(0)
             yield from _unpacked(stream, magic)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise DataError(f"{path}: cannot be read to its end: {error}. Is the file complete?") from None
+        raise DataError(f"{path}: cannot be read to the end: {error}. Is the file complete?") from None
 
 
 def _unpacked(stream: IO[bytes], magic: bytes) -> Iterator[bytes]:

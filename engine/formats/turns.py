@@ -186,7 +186,7 @@ def thinking(fields: Any, where: str, names: Sequence[str] = THINKING) -> str:
     """
     found = {text(fields.get(name), f"{where}.{name}" if where else name) for name in names} - {""}
     if len(found) > 1:
-        raise Unusable(f"{where or 'the row'} has two different reasonings ({', '.join(names)})")
+        raise Unusable(f"{where or 'the row'} has two different reasoning traces ({', '.join(names)})")
     return found.pop() if found else ""
 
 
@@ -200,7 +200,7 @@ def learned_once(thought: str, content: str, where: str) -> str:
     if not thought.strip() or not tag:
         return thought
     if start.replace("<think>", "", 1).strip() != thought.strip():
-        raise Unusable(f"{where} has two different reasonings: in a field and between <think> tags")
+        raise Unusable(f"{where} has two different reasoning traces, in a field and between <think> tags")
     return ""
 
 
@@ -216,10 +216,10 @@ def _learned(turn: dict[str, Any], where: str, role: str) -> bool:
     for key, mark in marks.items():
         if mark is None:
             raise Unusable(
-                f"{where} has {key} {turn.get(key, '')!r}: a turn is learned (1) or not (0), nothing between"
+                f"{where} has {key} {turn.get(key, '')!r}; only 0 (not learned) and 1 (learned) are supported"
             )
     if len(set(marks.values())) > 1:
-        raise Unusable(f"{where} is marked both as learned and as not: {', '.join(marks)}")
+        raise Unusable(f"{where} is marked both as learned and as not learned: {', '.join(marks)}")
     return all(marks.values())
 
 
@@ -275,14 +275,14 @@ def check(turns: Sequence[Message]) -> None:
     if state not in ("assistant", CALL):
         raise Unusable(f"unbalanced conversation: it ends with a {state} turn")
     if not any(turn.train for turn in answers):
-        raise Unusable("no assistant turn is to be learned: all have weight 0 or train false")
+        raise Unusable("no assistant turn to learn: all have weight 0 or train false")
 
 
 def _check_answer(content: str, number: int) -> None:
     """Refuse an answer that is cut off in its reasoning, or at its end: who learns it never answers."""
     said = content.strip()
     if said.startswith("<think>") and "</think>" not in said:
-        raise Unusable(f"turn {number} is cut off in its reasoning: </think> is missing")
+        raise Unusable(f"turn {number} is cut off in its reasoning (</think> is missing)")
     if said.startswith("<think>") and said.endswith("</think>"):
         raise Unusable(f"turn {number} has reasoning, but no answer after </think>")
 

@@ -178,7 +178,7 @@ def _card(name: Name, path: Path) -> Mapping[str, Any]:
         found: dict[str, Any] = DatasetCard.load(path).data.to_dict()
     except (ValueError, TypeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{name}: the header of its card (README.md) cannot be read: {reason}.") from None
+        raise DataError(f"{name}: cannot read the header of its README.md: {reason}.") from None
     return found
 
 
@@ -188,7 +188,7 @@ def _require_room(name: str, wanted: int) -> None:
     if wanted > free:
         mib = 1 << 20
         raise DataError(
-            f"{name}: needs {wanted / mib:,.0f} MiB on the disk, where {free / mib:,.0f} MiB are free."
+            f"{name}: needs {wanted / mib:,.0f} MiB of disk space, but only {free / mib:,.0f} MiB are free."
             f" {errors.room(cache)}"
         )
 

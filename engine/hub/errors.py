@@ -22,11 +22,11 @@ def why(error: Exception, address: str) -> str:
 
     reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     if isinstance(error, errors.HFValidationError):
-        return f"{reason}. A hub's name looks like owner/name."
+        return f"{reason}. A name on the Hub looks like owner/name."
     if isinstance(error, errors.GatedRepoError):
-        return f"it is gated. Ask for access at {address}, then set HF_TOKEN to your token, or log in: hf auth login"
+        return f"it is gated. Request access at {address}, then set HF_TOKEN, or log in with `hf auth login`"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"there is no such revision. {address} lists its branches and tags."
+        return f"no such revision. {address} lists its branches and tags."
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
             f"there is no such path here, and the hub ({constants.ENDPOINT}) has none of this name that you may see."
@@ -40,9 +40,9 @@ def why(error: Exception, address: str) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full. {room(Path(constants.HF_HUB_CACHE))}"
     if isinstance(error, OSError | transport()):
-        return f"the transfer broke off ({reason}). Files that came whole stay in the cache; try again."
+        return f"the download was interrupted ({reason}). Complete files stay in the cache. Try again."
     if isinstance(error, ValueError):
-        return f"what answers at {constants.ENDPOINT} is no hub. See HF_ENDPOINT."
+        return f"what answers at {constants.ENDPOINT} is not a Hugging Face Hub. Check HF_ENDPOINT."
     raise error
 
 
@@ -63,7 +63,7 @@ def room(cache: Path) -> str:
 def _answered(error: HfHubHTTPError) -> str:
     from huggingface_hub import constants
 
-    return f"the hub ({constants.ENDPOINT}) answered {error.response.status_code}"
+    return f"the Hugging Face Hub ({constants.ENDPOINT}) answered {error.response.status_code}"
 
 
 def _unreachable(error: Exception) -> str:
@@ -73,10 +73,14 @@ def _unreachable(error: Exception) -> str:
 
     if isinstance(error.__cause__, HfHubHTTPError):
         return _answered(error.__cause__)
-    return OFFLINE if constants.is_offline_mode() else f"the hub ({constants.ENDPOINT}) cannot be reached"
+    return OFFLINE if constants.is_offline_mode() else f"cannot reach the Hugging Face Hub ({constants.ENDPOINT})"
 
 
 def _once() -> str:
     from huggingface_hub import constants
 
-    return "Fetch it once without it." if constants.is_offline_mode() else "Check the network and HF_ENDPOINT."
+    return (
+        "Download it once without that variable."
+        if constants.is_offline_mode()
+        else "Check the network and HF_ENDPOINT."
+    )

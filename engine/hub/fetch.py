@@ -31,7 +31,7 @@ class Progress:
     def __str__(self) -> str:
         """``owner/name: 12.3 of 45.6 MB, 20 s left``."""
         if not self.total:
-            return f"{self.name}: looking it up …"
+            return f"{self.name}: looking up …"
         text = f"{self.name}: {self.done / 1e6:,.1f} of {self.total / 1e6:,.1f} MB"
         if self.left_s is None:
             return text
@@ -101,7 +101,7 @@ class Fetch:
 
     def _error(self, told: dict[str, Any]) -> errors.MiddoError:
         if self._stopped:
-            return Stopped(f"{self._name}: given up.")
+            return Stopped(f"{self._name}: cancelled.")
         if told.get("kind") == "Undecided":
             return Undecided(told["text"], tuple(told["choices"]))
         if "kind" in told:
@@ -109,7 +109,7 @@ class Fetch:
         self._log.seek(0)
         said = self._log.read().decode("utf-8", "replace").splitlines()
         last = said[-1] if said else f"exit code {self._process.returncode}"
-        return DataError(f"{self._name}: could not be fetched: {last}")
+        return DataError(f"{self._name}: download failed: {last}")
 
 
 def _left(told: dict[str, Any], begun: tuple[float, int] | None, now: float) -> float | None:
@@ -131,10 +131,10 @@ def named(text: str, split: str = "") -> Path | Name:
     if (name := parse(text)) is not None:
         return replace(name, split=name.split or split)
     if text.startswith(SCHEME):
-        raise DataError(f"{text}: a hub's dataset is written {FORM}, with {SCHEME} before it or not.")
+        raise DataError(f"{text}: a Hub dataset is written {FORM}, optionally with the prefix {SCHEME}.")
     spelled = parse(SCHEME + text)
-    way = f" If a hub's dataset is meant, write {spelled.written}" if spelled else ""
-    raise DataError(f"{text}: there is no such file. Check the path; relative paths start where the command runs.{way}")
+    way = f" For a dataset on the Hub, write {spelled.written}" if spelled else ""
+    raise DataError(f"{text}: no such file. Check the path; relative paths start in the current folder.{way}")
 
 
 def get(text: str, split: str = "", said: OnProgress = lambda _: None) -> Source:

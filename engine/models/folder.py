@@ -42,7 +42,7 @@ def check(folder: Path) -> None:
     for file in weight_files(folder):
         _refuse_cut_off(file)
     if not isinstance(read_json(folder / "config.json"), dict):
-        raise ModelError(f"{folder / 'config.json'}: not a JSON object. Name a folder in Hugging Face format.")
+        raise ModelError(f"{folder / 'config.json'}: not a JSON object. Give a folder in Hugging Face format.")
     if not any((folder / name).exists() for name in TOKENIZERS):
         raise ModelError(f"{folder}: no tokenizer beside the weights. Save the tokenizer there too.")
 
@@ -84,7 +84,7 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{file}: missing. Name a folder in Hugging Face format.") from None
+        raise ModelError(f"{file}: missing. Give a folder in Hugging Face format.") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{file}: cannot be read ({error}). Fetch the file again.") from None
 
@@ -121,7 +121,7 @@ def _refuse_pointer(file: Path) -> None:
     except OSError as error:
         raise ModelError(f"{file}: cannot be read ({error.strerror}). Check the file and its permissions.") from None
     if pointer:
-        raise ModelError(f"{file}: only a git-lfs pointer, not the file. Fetch it with `git lfs pull` in its folder.")
+        raise ModelError(f"{file}: a git-lfs pointer, not the file. Download it with `git lfs pull` in its folder.")
 
 
 def _refuse_adapter(folder: Path, whole: bool) -> None:
@@ -130,12 +130,12 @@ def _refuse_adapter(folder: Path, whole: bool) -> None:
         return
     if whole:
         raise ModelError(
-            f"{folder}: holds whole weights and a LoRA adapter ({ADAPTER}); which of them is meant cannot be told."
+            f"{folder}: holds whole weights and a LoRA adapter ({ADAPTER}), which is ambiguous."
             " Move the adapter's files away, or merge it into the weights first."
         )
     settings = read_json(folder / ADAPTER)
     base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
-    way = f"name = {json.dumps(str(base), ensure_ascii=False)} is its base" if base else "it does not say of which"
+    way = f"name = {json.dumps(str(base), ensure_ascii=False)} is its base" if base else "its base model is unknown"
     raise ModelError(
         f"{folder}: a LoRA adapter, not a whole model ({way}). Name the base, or merge the adapter into it first."
     )

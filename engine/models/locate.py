@@ -67,7 +67,7 @@ def locate(name: str, project: Path, said: Callable[[Progress], None] = lambda _
         ModelError: there is no such folder and no such model within reach.
     """
     if not name:
-        raise ModelError("config.toml: [model] name is empty. Give a folder or a hub name.")
+        raise ModelError("config.toml: [model] name is empty. Set it to a folder or a name on the Hugging Face Hub.")
     return local(name, project) or _from_hub(name, said)
 
 
@@ -93,7 +93,7 @@ def _from_hub(name: str, said: Callable[[Progress], None]) -> Path:
     try:
         validate_repo_id(name)
     except HFValidationError:
-        raise ModelError(f"{name}: no such folder, nor a hub name (owner/model). Check the path.") from None
+        raise ModelError(f"{name}: no such folder, and not a Hub name (owner/model). Check the path.") from None
     if (found := on_disk(name, Path())) is not None:
         return found
     try:
@@ -163,7 +163,7 @@ def checkpoint(folder: Path, project: Path) -> ModelRef:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
         base = note["base"]
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder / NOTE}: {error}. Run the round's train stage again.") from error
+        raise ModelError(f"{folder / NOTE}: {error}. Rerun the round's train stage.") from error
     return ModelRef(locate(base, project), folder, bool(note.get("nf4", False)))
 
 

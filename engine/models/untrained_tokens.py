@@ -146,7 +146,7 @@ def describe(found: Untrained, config: Config) -> list[str]:
         return []
     many = len(found.ids) > 1
     return [
-        f"the base never learned {found.named} of its chat template{', with which a turn ends' if found.end else ''}."
+        f"the base model never learned {found.named} of its chat template{', which ends a turn' if found.end else ''}."
         f" LoRA trains the row{'s' if many else ''} of {'these tokens' if many else 'this token'} as well; vLLM serves"
         " the model merged."
     ]

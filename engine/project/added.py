@@ -32,14 +32,14 @@ class Added:
         """What a person must hear of the rows on both sides."""
         out = []
         if self.copies:
-            out.append(f"{self.copies:,} rows are held out because the same prompts are held out already")
+            out.append(f"{self.copies:,} rows are held out because their prompts are already held out")
         if self.barred:
-            out.append(f"{self.barred:,} rows are left out because their prompts are in the held-out data")
+            out.append(f"{self.barred:,} rows are excluded because their prompts are in the held-out set")
         if self.both:
             out.append(
-                f"{self.both:,} rows are trained on although their prompts are held out (allow_overlap): scores on"
-                " those measure memorisation"
+                f"{self.both:,} rows are trained on although their prompts are held out (allow_overlap), so scores on"
+                " them measure memorisation"
             )
         if self.none_held:
-            out.append("no row is held out: all copies of a prompt go together, and too few prompts are different")
+            out.append("no row is held out: too few distinct prompts (all copies of a prompt are held out together)")
         return out

@@ -39,11 +39,9 @@ def _silent(text: str) -> None:
 def require_new(project: Path) -> None:
     """Raises UsageError when the folder holds a project or other files already, or its name is not UTF-8."""
     if (project / FILE).exists():
-        raise UsageError(
-            f"{project}: is a project already. Add data with `middo-tui import {quote(str(project))} FILE`."
-        )
+        raise UsageError(f"{project}: already a project. Add data with `middo-tui import {quote(str(project))} FILE`.")
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
-        raise UsageError(f"{project}: exists and is not empty. Name a new folder.")
+        raise UsageError(f"{project}: exists and is not empty. Choose a new folder.")
     _named(project)
 
 
@@ -107,7 +105,9 @@ def require_growing(project: Path) -> None:
 
 def _require_growing(db: sqlite3.Connection, project: Path) -> None:
     if db.execute("SELECT 1 FROM job").fetchone():
-        raise UsageError(f"{project}: round 0 has begun, its dataset cannot grow. Make a new project with all files.")
+        raise UsageError(
+            f"{project}: round 0 has started, so no data can be added. Create a new project with all files."
+        )
 
 
 def add(
@@ -141,15 +141,13 @@ def _named(path: Path) -> None:
     try:
         str(path.absolute()).encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{path}: this name is not UTF-8. Rename it, or name a link to it.") from None
+        raise UsageError(f"{path}: the file name is not UTF-8. Rename it, or use a link to it.") from None
 
 
 def _read(source: formats.Source, config: Config) -> _Batch:
     for _, path in source.files:
         if not path.exists():
-            raise DataError(
-                f"{path}: there is no such file. Check the path; relative paths start where the command runs."
-            )
+            raise DataError(f"{path}: no such file. Check the path; relative paths start in the current folder.")
         _named(path)
     return _Batch(source, source.digest(), formats.read(source, config.data))
 
@@ -174,7 +172,7 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
                 done[0] = dataclasses.replace(done[0], notes=(*done[0].notes, *_of_heldout(config, heldout)))
             if not read.size(db, 0):
                 barred = sum(added.barred for added in done)
-                raise DataError(f"{project}: no row could be used: {_nothing(barred)}")
+                raise DataError(f"{project}: no usable row: {_nothing(barred)}")
         search.catch_up(db)
         return done
     finally:
@@ -184,7 +182,7 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
 def _nothing(barred: int) -> str:
     """Why an import has no row to train on, and the way out. ``barred``: rows whose prompts are held out."""
     if not barred:
-        return "see the reasons above. Or name the right columns in [data]."
+        return "see the reasons above, or map your columns in [data]."
     return (
         f"the prompts of all {barred:,} are held out. Name other held-out data, or, to measure memorisation on"
         " purpose, give --allow-overlap."
@@ -213,7 +211,7 @@ def _known(db: sqlite3.Connection, drawing: bool) -> heldouts.Known:
 def _add_batch(db: sqlite3.Connection, config: Config, batch: _Batch, known: heldouts.Known) -> Added:
     twice = db.execute("SELECT file FROM import WHERE digest=?", (batch.digest,)).fetchone()
     if twice:
-        raise DataError(f"{batch.source.name}: the same content is in the project already (from {twice['file']}).")
+        raise DataError(f"{batch.source.name}: already in the project, with the same content (from {twice['file']}).")
     copies = numbering.copies(db, batch.content.samples)
     samples = numbering.numbered(db, batch.content.samples)
     most = min(round(len(samples) * config.data.heldout_share), config.data.heldout_max) if _draws(config) else 0
@@ -274,14 +272,14 @@ def _of_heldout(config: Config, heldout: formats.Imported) -> list[str]:
     out = [f"held out: {len(heldout.samples):,} rows of {name}"]
     if heldout.rejects:
         refused = len(heldout.rejects)
-        out.append(f"{refused:,} of its rows are in quarantine: {why(heldout.reasons(), refused)}")
+        out.append(f"{refused:,} of its rows were quarantined: {why(heldout.reasons(), refused)}")
     return out
 
 
 def _barred(sample: Sample, item: int) -> tuple[str, int, str, str]:
     """A row for the quarantine whose prompt is in the held-out file."""
     file, _, row = sample.source.rpartition(":")
-    reason = f"its prompt is held out (item {item} of [data] heldout), so it must not be trained on"
+    reason = f"its prompt is held out (item {item} of [data] heldout), so it is excluded from training"
     return file, int(row), reason, shown([[m.role, m.content] for m in sample.messages])
 
 
@@ -300,7 +298,7 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         newest = newest_dataset(db)
         wanted = newest if round is None else round
         if not 0 <= wanted <= newest:
-            raise UsageError(f"--round {round}: the project has datasets 0 to {newest}.")
+            raise UsageError(f"--round {round}: the project has rounds 0 to {newest}.")
         held = {r["item"]: r["seq"] for r in db.execute("SELECT item, seq FROM heldout WHERE seq IS NOT NULL")}
         samples = read.dataset(db, wanted)
         away = [replace(s, seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
@@ -346,21 +344,23 @@ def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
         UsageError: no such stage, or the round is merged already, and made another dataset.
     """
     if stage not in NAMES:
-        raise UsageError(f"--redo {stage}: there is no such stage. There are: {', '.join(NAMES)}.")
+        raise UsageError(f"--redo {stage}: no such stage. Stages: {', '.join(NAMES)}.")
     db = writer(project)
     try:
         jobs = read.jobs(db)
         newest = max((job.round for job in jobs), default=0)
         names = stages_of(newest in read.closing_rounds(db))
         if stage not in names:
-            raise UsageError(f"--redo {stage}: round {newest} only measures; it has {', '.join(names)}.")
+            raise UsageError(f"--redo {stage}: round {newest} is the final evaluation and only has {', '.join(names)}.")
         merged = read.round_facts(db, newest)
         if merged is not None and merged.accepted:
-            raise UsageError(f"--redo {stage}: round {newest} is merged. Run the next round, or make a new project.")
+            raise UsageError(
+                f"--redo {stage}: round {newest} is already merged. Run the next round, or create a new project."
+            )
         again = names[names.index(stage) :]
         write.reset(db, newest, again)
         if stage == "train":
             shutil.rmtree(project / "artifacts" / f"round-{newest}", ignore_errors=True)
-        say(f"round {newest}: {', '.join(again)} will run anew")
+        say(f"round {newest}: {', '.join(again)} will be rerun")
     finally:
         db.close()

@@ -28,9 +28,9 @@ def story(db: sqlite3.Connection, project: Path, round: int) -> str:
         how = f"The dataset of round 0, as it was imported. Written by middo-tui {version}."
     else:
         how = (
-            f"The dataset of round {round}, made with middo-tui {version}: samples that the trained model itself found"
-            " too hard, of low quality or isolated were rewritten by a teacher model and verified by the same signals"
-            " (Middo, EMNLP 2025)."
+            f"The dataset of round {round}, made with middo-tui {version}. Samples that the fine-tuned model rated as"
+            " too complex, of low quality or isolated were rewritten by a teacher model and verified with the same"
+            " signals (Middo, EMNLP 2025)."
         )
     parts = [how, "## Sources", _sources(db), "## Rounds", _rounds(db, round)]
     if round:
@@ -86,10 +86,10 @@ def _heldout(db: sqlite3.Connection, round: int) -> list[str]:
     if not every:
         return []
     both = read.overlap(db, round)
-    where = f"{own:,} more rows were held out of training; they are in this dataset." if own else ""
-    apart = f"{every - own:,} held-out rows came from data of their own; they are not in this dataset."
+    where = f"{own:,} more rows were held out from training; this dataset includes them." if own else ""
+    apart = f"{every - own:,} held-out rows came from a separate file; this dataset does not include them."
     counted = f"Held-out prompts that are also in the training data: {both:,} of {every:,}."
-    known = "Scores on those measure memorisation, not what the model does with new prompts." if both else ""
+    known = "Scores on those measure memorisation, not generalisation." if both else ""
     return [" ".join(filter(None, [where, apart if every > own else "", counted, known]))]
 
 

@@ -43,7 +43,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
         ModelError: the checkpoint or its base cannot be read.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out}: exists and is not empty. Name a new folder.")
+        raise UsageError(f"{out}: exists and is not empty. Choose a new folder.")
     db = reader(project)
     try:
         wanted, folder = _find(db, project, round)
@@ -72,7 +72,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
     finally:
         shutil.rmtree(new, ignore_errors=True)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    return Exported(wanted, "whole model" if whole else "adapter", size)
+    return Exported(wanted, "full model" if whole else "adapter", size)
 
 
 def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int, Path]:
@@ -81,14 +81,14 @@ def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int
     there = {int(row["round"]): project / row["path"] for row in rows}
     if not there:
         raise UsageError(
-            f"{project}: no round is trained yet. Start with `middo-tui run {quote(str(project))} --until train`."
+            f"{project}: no round has been trained yet. Start with `middo-tui run {quote(str(project))} --until train`."
         )
     wanted = max(there) if round is None else round
     if wanted not in there:
         have = ", ".join(map(str, there))
         raise UsageError(
             f"--round {wanted}: has no checkpoint (not trained yet, or removed by train.keep_checkpoints)."
-            f" Rounds that have one: {have}."
+            f" Rounds with a checkpoint: {have}."
         )
     return wanted, there[wanted]
 

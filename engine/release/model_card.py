@@ -62,7 +62,7 @@ def text(made: CheckpointOrigin) -> str:
         f"library_name: {'transformers' if whole else 'peft'}",
         "pipeline_tag: text-generation",
         "tags: [middo]",
-        "# license: yours to say before you share this; the base model's and the data's terms apply",
+        "# license: add one before you share this; the terms of the base model and the data apply",
         "---",
         "",
         f"# {plain(title)}",
@@ -70,7 +70,7 @@ def text(made: CheckpointOrigin) -> str:
         _what(made),
         "",
         f"Trained on {made.rows:,} samples: the dataset of round {made.round}"
-        + (", as it was imported." if made.round == 0 else ", after the rewrites of the rounds before were merged."),
+        + (", as it was imported." if made.round == 0 else ", with the rewrites of earlier rounds merged."),
         "",
         "| setting | value |",
         "|---|---|",
@@ -91,7 +91,7 @@ def _value(value: object) -> str:
 def _what(made: CheckpointOrigin) -> str:
     method, name = made.config.train.method, plain(base_name(made.config))
     if method == "full":
-        return f"All weights of {name}, fine-tuned. It loads like any model in Hugging Face format."
+        return f"All weights of {name}, fine-tuned. It loads like any Hugging Face model."
     if not made.merged:
         base = f"{name}{' in 4 bits (NF4)' if method == 'qlora' else ''}"
         if made.rows_too:
@@ -100,11 +100,9 @@ def _what(made: CheckpointOrigin) -> str:
                 " It loads with PEFT; vLLM wants it merged."
             )
         return f"A LoRA adapter for {base}. It loads with PEFT, or as a LoRA module of vLLM."
-    said = "A LoRA adapter merged into its base: it loads like any model in Hugging Face format."
+    said = "A LoRA adapter merged into its base: it loads like any Hugging Face model."
     if method == "qlora":
-        said += (
-            " The adapter was learned on a base in 4 bits and merged into the unquantised one: losses differ a little."
-        )
+        said += " It was trained on a 4-bit base model and merged into the unquantised one, so losses differ slightly."
     return said
 
 

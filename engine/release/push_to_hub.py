@@ -24,9 +24,9 @@ def check(name: str) -> str:
     try:
         validate_repo_id(name)
     except HFValidationError as error:
-        raise UsageError(f"--push {name}: {str(error).rstrip('.')}. A name looks like owner/name.") from None
+        raise UsageError(f"--push {name}: {str(error).rstrip('.')}. Names look like owner/name.") from None
     if "/" not in name:
-        raise UsageError(f"--push {name}: a name looks like owner/name.")
+        raise UsageError(f"--push {name}: names look like owner/name.")
     return f"{constants.ENDPOINT}/datasets/{name}"
 
 
@@ -39,19 +39,19 @@ def push(folder: Path, name: str, private: bool) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    again = f"{folder} is whole; try again with: hf upload {name} {folder} --repo-type dataset"
+    again = f"{folder} is complete; retry with: hf upload {name} {folder} --repo-type dataset"
     api = HfApi()
     try:
         api.create_repo(name, repo_type="dataset", private=private, exist_ok=True)
         api.upload_folder(repo_id=name, repo_type="dataset", folder_path=folder, commit_message="Upload by middo-tui")
     except HfHubHTTPError as error:
         status = error.response.status_code
-        why = "set HF_TOKEN to a token that may write there" if status in (401, 403) else "see the hub's status page"
-        raise BackendError(f"--push {name}: the hub answered {status}; {why}. {again}") from None
+        why = "set HF_TOKEN to a token with write access" if status in (401, 403) else "check the Hub's status page"
+        raise BackendError(f"--push {name}: the Hugging Face Hub answered {status}; {why}. {again}") from None
     except ValueError:
         raise BackendError(
-            f"--push {name}: what answered at {api.endpoint} is no hub; see HF_ENDPOINT. {again}"
+            f"--push {name}: what answered at {api.endpoint} is not a Hugging Face Hub; check HF_ENDPOINT. {again}"
         ) from None
     except (transport(), OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise BackendError(f"--push {name}: the hub cannot be reached ({reason}). {again}") from None
+        raise BackendError(f"--push {name}: cannot reach the Hugging Face Hub ({reason}). {again}") from None

@@ -150,6 +150,6 @@ def start(project: Path) -> int:
     if word != "ready":
         refused = process.wait() == ConfigError.exit_code
         raise (ConfigError if refused else WorkerError)(
-            word or f"the worker ended before it was ready (exit code {process.returncode}); see {log_path}"
+            word or f"the worker exited before it was ready (exit code {process.returncode}). See {log_path}."
         )
     return process.pid

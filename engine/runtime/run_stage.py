@@ -135,9 +135,9 @@ def explain(failure: BaseException, project: Path) -> str:
     if kind == "OutOfMemoryError" or isinstance(failure, MemoryError):
         return (
             "out of memory. Lower score.token_budget, train.batch_size or model.max_length in config.toml, or use"
-            ' train.method = "lora"; then run again: it goes on where it was.'
+            ' train.method = "lora"; then run again to resume.'
         )
-    return f"{kind}: {failure}. The traceback is in the project's logs folder."
+    return f"{kind}: {failure}. See the traceback in the project's logs folder."
 
 
 def die_with_worker(place: str) -> None:

@@ -65,8 +65,8 @@ class Supervisor:
         """Raises WorkerGone when the project's folder or its database is not the one that this worker began with."""
         now = _place(self.project)
         if now != self.place:
-            how = "is gone" if now is None else "is another one now"
-            raise WorkerGone(f"{self.project}: the project {how}. Its worker ends; start it where the project is.")
+            how = "is gone" if now is None else "was replaced by another one"
+            raise WorkerGone(f"{self.project}: the project {how}, so its worker ends. Run it again from its new place.")
 
     def waits(self, trouble: str) -> None:
         """The database cannot be written now (``engine.store.lock_wait.Watch``)."""
@@ -105,7 +105,7 @@ class Supervisor:
                 write.event(
                     self.db,
                     f"stale: [{'], ['.join(stage.config)}] changed since {job.stage} ran;"
-                    f" `run --redo {job.stage}` runs it anew",
+                    f" `run --redo {job.stage}` reruns it",
                     "warning",
                     job.round,
                     job.stage,
@@ -130,7 +130,7 @@ class Supervisor:
             self.beat()
             want = read.plan(self.db).want
             if want != "run":
-                return f"{want} was asked for"
+                return f"{want} requested"
             step = self.next_step()
             if isinstance(step, Stop):
                 self.close_rounds()
@@ -317,12 +317,12 @@ def child_environment(config: Config, stages: Sequence[str]) -> dict[str, str]:
 def _why(code: int, log_path: Path) -> str:
     """How a child ended that could not record it itself, and that nothing is lost."""
     last = next(iter(log_path.read_text(errors="replace").strip().splitlines()[-1:]), "")
-    again = "run again and it goes on where it was."
+    again = "run again to resume."
     if code == RANK_FAILED:
         return f"{last[:300]}; {again}"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    said = f" Its last words: {last[:300]}" if last and code > 0 else ""
-    return f"the child {how}; {again}{said}"
+    said = f" Last line of its log: {last[:300]}" if last and code > 0 else ""
+    return f"the stage process {how}; {again}{said}"
 
 
 def main(argv: list[str]) -> int:

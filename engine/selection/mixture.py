@@ -93,7 +93,7 @@ def split(values: Floats, side: Side, log: bool = False) -> GroupSplit:
     if log:
         known = np.log(np.maximum(known, 0.0) + OFFSET)
     if len(known) < LEAST_VALUES:
-        return GroupSplit(None, f"only {len(known)} values: too few to tell two groups from one", len(known))
+        return GroupSplit(None, f"only {len(known)} values, too few to detect two groups", len(known))
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     if known[0] == known[-1]:
         return GroupSplit(None, "all values are the same", len(known))
@@ -114,7 +114,7 @@ def split(values: Floats, side: Side, log: bool = False) -> GroupSplit:
     if reason is None:
         evidence = found.loglik - one_hump(points, counts)
         if evidence < EVIDENCE:
-            reason = f"a single skewed hump explains the values as well ({evidence:+.1f} of {EVIDENCE:.0f} nats needed)"
+            reason = f"a single skewed peak explains the values as well ({evidence:+.1f} of {EVIDENCE:.0f} nats needed)"
     if reason is not None:
         return GroupSplit(None, f"one group: {reason}", len(known), there, valley, evidence)
     cut = float(middle + scale * at)
@@ -130,11 +130,11 @@ def _shape(found: Groups, valley: float, side: Side) -> str | None:
     """Why the shape of these two is not that of two groups, or None."""
     share = found.weights[1 if side == "above" else 0]
     if found.separation < APART:
-        return f"the parts are only {found.separation:.1f} sigma apart ({APART} needed)"
+        return f"the groups are only {found.separation:.1f} sigma apart ({APART} needed)"
     if not SMALLEST <= share <= LARGEST:
         return f"the {_SIDE[side]} part holds {share:.1%} of the samples ({SMALLEST:.0%} to {LARGEST:.0%} needed)"
     if valley > VALLEY:
-        return f"there is no valley between the parts ({valley:.2f} of the lower hump, under {VALLEY} needed)"
+        return f"no valley between the groups ({valley:.2f} of the lower hump, under {VALLEY} needed)"
     return None
 
 

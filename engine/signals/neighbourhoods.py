@@ -82,7 +82,7 @@ def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDA
     copies = settings.parity == "reference"
     prompts = Prompts.of(keys)
     if len(prompts.rows) < 2 and not (copies and prompts.rows and len(prompts.rows[0]) > 1):
-        ctx.event("fewer than two different prompts could be embedded: no neighbourhoods, so nothing on diversity")
+        ctx.event("fewer than two distinct prompts could be embedded, so diversity selects nothing")
         return []
     first = [group[0] for group in prompts.rows]
     unique = array if len(first) == len(array) else array[first]
@@ -194,7 +194,7 @@ def describe(fates: Sequence[cluster_changes.Fate], label: Mapping[int, int]) ->
     """The log line: how many clusters, how many samples of none, and what changed."""
     living = sum(fate.found is not None for fate in fates)
     noise = sum(value == cluster_changes.NOISE for value in label.values())
-    text = f"{living} clusters of {len(label) - noise} samples, {noise} samples in none"
+    text = f"{living} clusters of {len(label) - noise} samples ({noise} unclustered)"
     if all(fate.change == "born" for fate in fates):
         return text
     counts = {change: sum(fate.change == change for fate in fates) for change in cluster_changes.CHANGES}

@@ -87,7 +87,7 @@ def rate_batch(how: Judge, judge: HF, asked: Sequence[Sequence[Sequence[int]]]) 
 
 def too_long(judge: Judges) -> Rated:
     """What a sample gets whose rating request is longer than the model can see."""
-    return Rated(None, None, None, f"its rating request does not fit into the model's {judge.positions} tokens")
+    return Rated(None, None, None, f"its rating request exceeds the model's context of {judge.positions} tokens")
 
 
 def rate_six(how: Model, model: ModelRef, judge: Judge, asked: Sequence[Sequence[Sequence[int]]]) -> list[Rated]:

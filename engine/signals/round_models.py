@@ -42,7 +42,7 @@ def before_model(ctx: Ctx) -> ModelRef:
         if folder is None:
             raise StageError(
                 f'round {ctx.round - 1} has no checkpoint, and train.init = "previous" needs one. '
-                'Run its train stage, or set train.init = "base".'
+                'Run that train stage, or set train.init = "base".'
             )
         return replace(locate.checkpoint(folder, ctx.project), nf4=_quantised(ctx))
     return base_model(ctx)

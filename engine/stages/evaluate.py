@@ -37,10 +37,12 @@ def _heldout(ctx: Ctx) -> int:
     """Measure the held-out samples; returns how many units of progress that took."""
     samples = distinct(ctx.heldout())
     if not samples:
-        ctx.event("no held-out samples: nothing to evaluate. Set data.heldout or data.heldout_share before an import.")
+        ctx.event("no held-out samples to evaluate. Set data.heldout or data.heldout_share before an import.")
         return 0
     if both := len({row.item for row in ctx.rows(Overlap)}):
-        ctx.event(f"{both} held-out prompts are also in the training data: held-out scores are too good", "warning")
+        ctx.event(
+            f"{both} held-out prompts are also in the training data, so held-out scores are too optimistic", "warning"
+        )
     exact = ctx.config.evaluate.exact_match
     units = len(samples) * (2 if exact else 1)
     ctx.begin(units)

@@ -67,9 +67,9 @@ def run(ctx: Ctx) -> None:
     ctx.save([], done=1)
     ctx.event(describe(len(data), len(replaced), added, list(redundant.values()), len(by_hand), len(bad)))
     if held:
-        ctx.event(f"{len(held)} accepted rewrites are left out: their prompts are held out", "warning")
+        ctx.event(f"{len(held)} accepted rewrites are not merged because their prompts are held out", "warning")
     if len(redundant) < room:
-        ctx.event(f"only {len(redundant)} samples could be retired for {added} added ones", "warning")
+        ctx.event(f"only {len(redundant)} samples could be retired to balance {added} added ones", "warning")
 
 
 def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
@@ -103,7 +103,7 @@ def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[t
     """The rewrites that would train on a held-out prompt, whoever accepted them, each with the reason."""
     held = {prompt_keys.key(s.messages): s.id for s in heldout}
     found = ((r.key, prompt_keys.item(load_messages(r.messages or "[]"), held)) for r in accepted)
-    return {key: f"the prompt is that of item {item} of the held-out set" for key, item in found if item is not None}
+    return {key: f"the prompt is item {item} of the held-out set" for key, item in found if item is not None}
 
 
 def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int]) -> list[Sample]:
@@ -200,7 +200,7 @@ def describe(
     """The log line: what changed, why samples left, and the new size."""
     copies = sum(kept.reason == "copy" for kept in retired)
     exact = "1 exact copy" if copies == 1 else f"{copies} exact copies"
-    why = f" ({exact}, {len(retired) - copies} nearest to one that stays)" if retired else ""
+    why = f" ({exact}, {len(retired) - copies} near-duplicates of kept samples)" if retired else ""
     samples, ones = "sample" if replaced == 1 else "samples", "one" if len(retired) == 1 else "ones"
     gone = f", {dropped} dropped by hand" if dropped else ""
     gone += f", {bad} flawed {'one' if bad == 1 else 'ones'} dropped" if bad else ""

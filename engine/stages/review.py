@@ -25,7 +25,7 @@ def run(ctx: Ctx) -> None:
     ctx.begin(len(answered), len(answered) - len(open_))
     if policy == "manual":
         if open_:
-            ctx.event(f"{len(open_)} rewrites wait for review")
+            ctx.event(f"{len(open_)} rewrites are pending review")
             raise Waiting
     else:
         verdicts = {(v.sample_id, v.axis): v for v in ctx.rows(Verdict)}
@@ -43,7 +43,7 @@ def decide(open_: Sequence[Rewrite], verdicts: Mapping[tuple[int, str], Verdict]
             out.append(Decision(row.round, *key, "accepted"))
         else:
             why = verdict.verdict if verdict else None
-            out.append(Decision(row.round, *key, "rejected", why or "it was never measured"))
+            out.append(Decision(row.round, *key, "rejected", why or "it was not measured"))
     return out
 
 

@@ -53,7 +53,7 @@ def run(ctx: Ctx) -> None:
     if job.pending():
         announce(ctx, job)
     for url in sorted({batch.url for batch in away if (how.backend, how.url) != ("openai", batch.url)}):
-        ctx.event(f"batches at {url} are left there: [teacher] names another teacher now", "warning")
+        ctx.event(f"batches at {url} are not collected: [teacher] is a different teacher now", "warning")
     if how.backend == "openai":
         _ask_endpoint(ctx, job, any(batch.url == how.url for batch in away))
     elif how.backend == "vllm" and job.pending():

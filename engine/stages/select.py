@@ -80,11 +80,11 @@ def run(ctx: Ctx) -> None:
     if lost:
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(lost.items()))
         ctx.event(
-            f"{sum(lost.values())} samples past a threshold are not rewritten, as that would lose something: {why}"
+            f"{sum(lost.values())} samples past a threshold are skipped because a rewrite would lose content: {why}"
         )
     save_forecast(ctx, RewriteJob.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds and (believed or s.name != "quality")):
-        ctx.event(f"no sample has {name}: its axis selected nothing", "warning")
+        ctx.event(f"no sample has {name}, so its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := choose.verdict(t))):
         ctx.event(text)
 
@@ -163,8 +163,8 @@ def describe(chosen: SelectionMasks, size: int, skipped: int) -> str:
     text = f"selected {', '.join(parts)} of {size} samples"
     text += f" (both {'; '.join(overlaps)})" if overlaps else ""
     text += f": {sum(int(mask.sum()) for mask in chosen.pending.values())} rewrites"
-    text += f"; {skipped} not again after an earlier try" if skipped else ""
-    return text + (f"; {chosen.capped} left out by select.max_share" if chosen.capped else "")
+    text += f"; {skipped} skipped (already rewritten)" if skipped else ""
+    return text + (f"; {chosen.capped} beyond select.max_share" if chosen.capped else "")
 
 
 def remembered(ctx: Ctx, data: Sequence[Sample]) -> Picks:

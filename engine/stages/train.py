@@ -144,12 +144,12 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
                 notes.update([row.note] if row.note else [])
         if bad == len(samples):
             why = f": {reason}" if reason else ""
-            raise StageError(f"none of {bad} samples can be trained on{why}. Check the data and model.max_length.")
+            raise StageError(f"none of the {bad} samples can be trained on{why}. Check the data and model.max_length.")
         writer.finalize()
     for text, count in sorted(notes.items()):
         ctx.event(f"{count} of {len(samples)} samples: {text}", "warning")
     if bad:
-        ctx.event(f"{bad} of {len(samples)} samples are left out of training, e.g.: {reason}", "warning")
+        ctx.event(f"{bad} of {len(samples)} samples are excluded from training, e.g.: {reason}", "warning")
     return path
 
 
@@ -173,7 +173,7 @@ def _newest_complete(ctx: Ctx, folder: Path, key: str) -> Path | None:
     step, newest = max(found) if found else (0, None)
     ctx.drop_metrics_after(step)
     if newest is not None:
-        ctx.event(f"training goes on from step {step}")
+        ctx.event(f"training resumes at step {step}")
     return newest
 
 

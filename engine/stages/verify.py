@@ -120,7 +120,7 @@ def rejections(made: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> 
 
 def warning(edited: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> str:
     """The log line on edited texts that a person accepted and that do not pass the checks."""
-    text = f"{len(edited)} accepted rewrites do not pass the text checks as they were edited"
+    text = f"{len(edited)} accepted rewrites fail the text checks after editing"
     return f"{text}: {'; '.join(f'#{c.sample.seq} {findings[c.key]}' for c in edited[:3])}"
 
 

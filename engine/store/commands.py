@@ -146,7 +146,7 @@ def _refuse_unseen(db: sqlite3.Connection, now: sqlite3.Row, key: Key, seen: Rev
     ).fetchone()
     what = f"is {now['state']} now" if now["state"] != seen.state else "has another text now"
     by = f" (last changed by: {last['source']})" if last else ""
-    raise StoreError(f"this rewrite changed while you looked at it: it {what}{by}. Nothing was done; look again.")
+    raise StoreError(f"this rewrite changed in the meantime: it {what}{by}. Nothing was changed; look again.")
 
 
 def decide_open(project: Path, round: int, which: str, source: str) -> dict[str, int]:
@@ -192,7 +192,7 @@ def edit(
     """
     for name, text in (("prompt", prompt), ("response", response)):
         if not text.strip():
-            raise UsageError(f"the {name} is empty: a sample needs both a prompt and a response.")
+            raise UsageError(f"the {name} is empty; a sample needs both a prompt and a response.")
     with _review(project, round) as (db, batch):
         now = journal.current(db, round, key)
         _refuse_unseen(db, now, key, seen)

@@ -61,12 +61,12 @@ def _read_only(project: Path) -> sqlite3.Connection:
         if db is not None:
             db.close()
         if os.access(path.parent, os.W_OK) or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
-            raise StoreError(f"{path}: not a readable database: {error}. Restore it from a copy.") from None
+            raise StoreError(f"{path}: not a readable database: {error}. Restore it from a backup.") from None
         db = _frozen(path)  # SQLite keeps what readers share beside the file, and cannot here
         known = _is_ours(db)
     if not known:
         db.close()
-        raise StoreError(f"{path}: not a middo-tui project. Make one with `middo-tui init`.")
+        raise StoreError(f"{path}: not a middo-tui project. Create one with `middo-tui init`.")
     return db
 
 
@@ -94,6 +94,4 @@ def _frozen(path: Path) -> sqlite3.Connection:
                 shutil.copyfile(each, Path(_copies[path].name) / each.name)
         return opened(Path(_copies[path].name) / path.name, "mode=rw")
     except (sqlite3.DatabaseError, OSError) as error:
-        raise StoreError(
-            f"{path}: not readable here: {error}. Copy the project to a disk that can be written."
-        ) from None
+        raise StoreError(f"{path}: not readable here: {error}. Copy the project to a writable disk.") from None

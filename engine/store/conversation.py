@@ -77,14 +77,14 @@ def unwritable(messages: Sequence[Message]) -> str:
     asked = max((i for i, m in enumerate(messages) if m.role == "user"), default=-1)
     answers = messages[asked + 1 :]
     if asked < 0 or not any(m.role == "assistant" for m in answers):
-        return "no question with its answer at the end"
+        return "no final user turn with an answer"
     if any(m.tool_calls or m.kind or m.role not in ("user", "assistant") for m in messages[asked:]):
         return "tool calls"
     if len(answers) > 1:
         return "several answers in a row"
     if answers[0].thinking:
-        return "reasoning in a field of its own"
-    return "" if answers[0].train else "an answer that is not learned"
+        return "a separate reasoning field"
+    return "" if answers[0].train else "an answer with weight 0"
 
 
 def dump_messages(messages: Iterable[Message]) -> str:

@@ -15,7 +15,7 @@ from engine.store.lock_wait import FULL, LOCKED, LOOK_MS, Patient, Watch, troubl
 
 C = TypeVar("C", bound=sqlite3.Connection)
 FILE = "middo.db"
-IN_FULL = "the disk is full; nothing was half written. Free some space and run the same command again."
+IN_FULL = "the disk is full; no partial data was written. Free some space and retry."
 BUSY_MS = 30_000
 # WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
 NETWORK = {
@@ -65,7 +65,7 @@ def refuse_network(path: Path, mounts: str | None = None) -> None:
     kind = filesystem(path, mounts)
     if kind in NETWORK:
         raise StoreError(
-            f"{path}: lies on a network filesystem ({kind}), where SQLite's write-ahead log is not safe. Put the "
+            f"{path}: on a network filesystem ({kind}), where SQLite's write-ahead log is not safe. Put the "
             f"project on "
             f"a local disk, or link the database to one: ln -s /local/disk/{FILE} {path.parent}/{FILE}"
         )
@@ -73,7 +73,7 @@ def refuse_network(path: Path, mounts: str | None = None) -> None:
 
 def missing(path: Path) -> StoreError:
     return StoreError(
-        f"{path}: there is no project here. Make one with `middo-tui init {quote(str(path.parent))} --data FILE`,"
+        f"{path}: no project here. Create one with `middo-tui init {quote(str(path.parent))} --data FILE`,"
         " or try `middo-tui demo`."
     )
 
@@ -164,13 +164,13 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreBlocked(f"{path}: {IN_FULL}", FULL)
     if found == LOCKED:
         return StoreBlocked(
-            f"{path}: locked by another program for over {BUSY_MS // 1000} s; nothing was done. End that program, then"
-            " do it again.",
+            f"{path}: locked by another program for over {BUSY_MS // 1000} s; nothing was changed. Close that program,"
+            " then retry.",
             LOCKED,
         )
     if "readonly" in text or "unable to open" in text:
-        return StoreError(f"{path}: cannot be written ({text}). Check the owner and the rights of the folder.")
-    return StoreError(f"{path}: {text}. If the file is damaged, restore it from a copy.")
+        return StoreError(f"{path}: cannot write ({text}). Check the folder's owner and permissions.")
+    return StoreError(f"{path}: {text}. If the file is damaged, restore it from a backup.")
 
 
 def quoted(path: Path) -> str:

@@ -85,7 +85,7 @@ def refuse_busy(db: sqlite3.Connection, round: int) -> None:
         "SELECT stage FROM job WHERE round=? AND stage IN ('rewrite','verify') AND state='running'", (round,)
     ).fetchone()
     if found:
-        raise StoreError(f"{found['stage']} is at work on round {round}: change a text when it has ended, or pause it.")
+        raise StoreError(f"{found['stage']} of round {round} is running. Edit texts when it has finished, or pause it.")
 
 
 def refuse_unchecked(db: sqlite3.Connection, now: sqlite3.Row) -> None:
@@ -96,7 +96,7 @@ def refuse_unchecked(db: sqlite3.Connection, now: sqlite3.Row) -> None:
         "SELECT 1 FROM job WHERE round=? AND stage='verify' AND state='running'", (now["round"],)
     ).fetchone()
     if now["verdict"] is None and checking:
-        raise StoreError("verify is checking this rewrite right now: decide when it has its verdict, or pause the run.")
+        raise StoreError("verify is checking this rewrite now. Wait for its verdict, or pause the run.")
 
 
 def current(db: sqlite3.Connection, round: int, key: Key) -> sqlite3.Row:

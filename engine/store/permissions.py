@@ -59,7 +59,7 @@ def note(project: Path) -> str:
     if closed:
         return ""
     what = "1 file or folder" if count == 1 else f"{count:,} files and folders"
-    return f"{what} of {project} could be read by other users of this machine; now only by you." if count else ""
+    return f"{what} of {project} were readable by other users of this machine; fixed, now only by you." if count else ""
 
 
 def release(path: Path) -> None:

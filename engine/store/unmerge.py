@@ -58,16 +58,15 @@ def undo_merge(project: Path, alive: Callable[[Worker | None], bool]) -> int:
             if round is None:
                 newest = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
                 if newest is None:
-                    raise UsageError(f"{project}: no round is merged, so there is no merge to undo.")
-                raise UsageError(
-                    f"The merge of round {newest} cannot be undone any more: round {newest + 1} has begun. A rewrite"
-                    " that you do not want can be rejected in the next rounds."
-                )
+                    raise UsageError(f"{project}: no merge to undo.")
+                raise UsageError(f"The merge of round {newest} cannot be undone: round {newest + 1} has started.")
             for statement in FORGET_MERGE:
                 db.execute(statement, {"round": round, "after": round + 1})
             if runs:
                 db.execute("UPDATE plan SET want='pause' WHERE id=1")
-            write.event(db, f"the merge of round {round} was undone; its decisions stand", round=round, stage="merge")
+            write.event(
+                db, f"the merge of round {round} was undone; its review decisions are kept", round=round, stage="merge"
+            )
             return round
     finally:
         db.close()

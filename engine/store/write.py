@@ -178,7 +178,7 @@ def interrupt(db: sqlite3.Connection) -> list[tuple[int, str]]:
     left = [(r["round"], r["stage"]) for r in db.execute("SELECT round, stage FROM job WHERE state='running'")]
     for round, stage in left:
         end_job(db, round, stage, "interrupted")
-        event(db, "interrupted: the worker had ended; going on from what is there", "warning", round, stage)
+        event(db, "interrupted: the worker had died; resuming from saved work", "warning", round, stage)
     return left
 
 

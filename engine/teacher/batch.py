@@ -100,8 +100,8 @@ class BatchRunner:
             self.client.ready()  # before any text is sent
             if self.job.pending():
                 where = f"{self.how.url} ({self.how.model})"
-                text = f"the texts of {len(self.job.rows)} selected samples are sent to {where} as batches"
-                self.ctx.event(f"{text}: files that are deleted there when their results are here", "warning")
+                text = f"the texts of {len(self.job.rows)} selected samples are sent to {where} in batches"
+                self.ctx.event(f"{text}; the files are deleted there once the results are saved", "warning")
 
     def _learn(self, batch: TeacherBatch) -> None:
         """What earlier batches have taught: options that the model does not take, and how much is too much."""
@@ -116,7 +116,7 @@ class BatchRunner:
             found = self.client.find(flight.batch.token, flight.batch.planned_at)
             if found is not None:
                 self.books.note(flight, found, state="open")
-                self.ctx.event(f"batch {found.id} had been made; it goes on")
+                self.ctx.event(f"batch {found.id} was already created; resuming it")
                 continue
             self._drop(flight)
 
@@ -193,7 +193,7 @@ class BatchRunner:
             return
         self.books.note(flight, made, state="open")
         until = f"by {clock(made.expires_at)}" if made.expires_at else "within a day"
-        self.ctx.event(f"batch {made.id}: {len(calls):,} calls were given away, with results {until} at the latest")
+        self.ctx.event(f"batch {made.id}: {len(calls):,} calls sent, results due {until}")
 
     def _too_many(self, calls: int) -> None:
         """Too much waits at the provider: wait until a batch of ours has ended, or try fewer at a time."""
@@ -203,12 +203,12 @@ class BatchRunner:
             return
         if calls == 1:
             raise BackendError(
-                f"{self.how.url}: the provider takes no more calls in batches now, not even one. Wait until others of"
-                " yours are done there, then go on."
+                f"{self.how.url}: the provider accepts no more batched calls now. Wait until your other batches are"
+                " done, then resume."
             )
         self.most = max(1, calls // 2)
         self.ctx.event(
-            f"the provider takes no batch of {calls:,} calls now: at most {self.most:,} at a time", "warning"
+            f"the provider rejected a batch of {calls:,} calls; sending at most {self.most:,} at a time", "warning"
         )
 
     # --------------------------------------------------------------------------------------------------- watching
@@ -240,7 +240,7 @@ class BatchRunner:
             if time.time() > ends:
                 raise
             if not self.silent:
-                self.ctx.event(f"{error}. The batch goes on there, and is asked for again", "warning")
+                self.ctx.event(f"{error}. The batch continues there; it will be polled again", "warning")
             self.silent = True
             return None
         if self.silent:
@@ -277,7 +277,7 @@ class BatchRunner:
         back = len(flight.names) - len(flight.calls)
         self.ctx.event(f"batch {standing.id} is {standing.status}: {back:,} of {len(flight.names):,} calls came back")
         if flight.strange:
-            said = "lines of its results are about no call of this batch, or cannot be read: they are ignored"
+            said = "result lines are unreadable or match no call of this batch, and are ignored"
             self.ctx.event(f"batch {standing.id}: {flight.strange:,} {said}", "warning")
         for note in self.client.chat.notes:
             self.ctx.event(note, "warning")
@@ -309,7 +309,9 @@ class BatchRunner:
             self.ctx.event(str(error), "warning")
         if left := len(self.books.flights):
             what = "1 batch is" if left == 1 else f"{left} batches are"
-            self.ctx.event(f"{what} being ended at {self.how.url}: the next run takes in what was done", "warning")
+            self.ctx.event(
+                f"{what} being cancelled at {self.how.url}; the next run collects the finished calls", "warning"
+            )
 
 
 def _wrong(standing: BatchStatus, outage: str, hopeless: str, nothing: bool, ordered: bool) -> str:
@@ -317,15 +319,13 @@ def _wrong(standing: BatchStatus, outage: str, hopeless: str, nothing: bool, ord
     if hopeless:
         return hopeless
     if outage:
-        return f"failed in all its calls (last: {outage}). No try was taken for them. Check [teacher], then go on."
+        return f"failed in all its calls (last: {outage}). They do not count as attempts. Check [teacher], then resume."
     if standing.status == "failed":
-        return (
-            f"was refused: {standing.why or 'no reason was given'}. Check [teacher] against what it takes, then go on."
-        )
+        return f"was rejected: {standing.why or 'no reason was given'}. Check [teacher], then resume."
     if standing.status == "cancelled" and not ordered:
-        return "was cancelled at the provider. What it had done is saved; run again to have the rest made."
+        return "was cancelled at the provider. Its finished calls are saved. Run again to send the rest."
     if nothing:
-        return f"is {standing.status} without a single result. Run again to try anew, or set [teacher] batch = false."
+        return f"is {standing.status} without any result. Run again to retry, or set [teacher] batch = false."
     return ""
 
 

@@ -121,13 +121,13 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
     if any(r.tokens_in for r in job.all()):
         return
     ahead = save_forecast(ctx, job)
-    text = f"{ahead.rewrites} rewrites, two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
+    text = f"{ahead.rewrites} rewrites with two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
     text += f", about {ahead.cost:.2f} in cost" if ahead.cost else ""
-    text += " as batches" if ahead.cost and ctx.config.teacher.batch else ""
+    text += " in batches" if ahead.cost and ctx.config.teacher.batch else ""
     caps = [f"{ahead.cap_tokens:,} tokens"] if ahead.cap_tokens else []
     caps += [f"{ahead.cap_cost:.2f} in cost"] if ahead.cap_cost else []
-    text += f"; capped at {' and '.join(caps)}" if caps else ""
-    text += "" if within_caps(ahead) else ", which will probably not do for all"
+    text += f"; limit {' and '.join(caps)}" if caps else ""
+    text += "" if within_caps(ahead) else ", probably not enough for all"
     ctx.event(f"{text}. Prompts: {', '.join(t.label for t in job.templates.values())}")
 
 
@@ -245,7 +245,7 @@ def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite], how: configs.Tea
         raise Waiting(asked.text)
     failed = [replace(row, state="failed", reason=EXHAUSTED) for row in left]
     job.update(failed)
-    ctx.event(f"{EXHAUSTED}: {len(failed)} rewrites are not made; their samples stay as they are", "warning")
+    ctx.event(f"{EXHAUSTED}: {len(failed)} rewrites were not made; their samples stay unchanged", "warning")
     ctx.save(failed, done=job.settled())
 
 

@@ -184,7 +184,7 @@ class RewriteJob:
         if not gone:
             return
         before = self.tokens
-        lost = [self.lose(call, "the run ended before its reply came") for call in gone]
+        lost = [self.lose(call, "the run ended before the reply arrived") for call in gone]
         ctx.event(
             f"{len(gone):,} calls were under way when the last run ended: the provider may have counted them, so they"
             f" count as the {self.tokens - before:,} tokens that they can take at most",
@@ -202,8 +202,8 @@ class RewriteJob:
         elif len(self.heard) >= FIRST:
             self.unheard = False
             ctx.event(
-                f"none of the teacher's first {len(self.heard)} replies can be used (the last one: {reason})."
-                " If it goes on like this, name a stronger teacher, or write simpler prompts in the prompts folder.",
+                f"none of the teacher's first {len(self.heard)} replies is usable (the last one: {reason})."
+                " If this continues, use a stronger teacher, or simpler prompts in the prompts folder.",
                 "warning",
             )
 
@@ -283,7 +283,7 @@ def require_endpoint(how: configs.Teacher) -> configs.Teacher:
     """
     if not how.url or not how.model:
         lacking = "url" if not how.url else "model"
-        raise ConfigError(f'config.toml: [teacher] backend = "openai" needs {lacking}. Name it, or set backend = "hf".')
+        raise ConfigError(f'config.toml: [teacher] backend = "openai" needs {lacking}. Set it, or use backend = "hf".')
     return how
 
 
@@ -348,7 +348,7 @@ def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tu
     if phase is PROMPT:
         prompt, reason = prompts.parse_prompt(reply.text, original=sample.prompt)
         copied = axis == "diversity" and prompt is not None and prompt.split() == sample.prompt.split()
-        return (None, "the new prompt is the core prompt") if copied else (prompt, reason)
+        return (None, "the new prompt equals the original prompt") if copied else (prompt, reason)
     text = prompts.spoken(reply.text)
     return (text, None) if text else (None, "the answer is empty")
 
@@ -375,5 +375,5 @@ def summary(rows: Sequence[Rewrite]) -> str:
     failed = [r for r in rows if r.state == "failed"]
     tokens_in, tokens_out = sum(r.tokens_in for r in rows), sum(r.tokens_out for r in rows)
     made = len(rows) - len(failed)
-    text = f"{made} of {len(rows)} rewrites made with {tokens_in:,} tokens in and {tokens_out:,} out"
-    return text + (f"; {len(failed)} failed and keep their original" if failed else "")
+    text = f"{made} of {len(rows)} rewrites made, {tokens_in:,} tokens in and {tokens_out:,} out"
+    return text + (f"; {len(failed)} failed and keep the original" if failed else "")

@@ -49,7 +49,7 @@ def possible(config: Config, cuda: bool) -> Liger:
         return Liger(False, "not used: its kernels need a GPU")
     if (installed := version()) is None:
         return Liger(False, f"not used: not installed ({INSTALL})")
-    return Liger(True, f"{installed}, where it knows the model")
+    return Liger(True, f"{installed}, if it supports the model")
 
 
 def liger(config: Config, cuda: bool, base: Path) -> Liger:
@@ -63,7 +63,7 @@ def liger(config: Config, cuda: bool, base: Path) -> Liger:
         return first
     kind = _model_type(base)
     if kind not in _known():
-        return Liger(False, f"not used: {version()} does not know models of type {kind!r}")
+        return Liger(False, f"not used: {version()} does not support models of type {kind!r}")
     return Liger(True, f"{version()} for {kind}")
 
 

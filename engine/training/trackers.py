@@ -20,7 +20,7 @@ def require(names: Sequence[str]) -> None:
         if find_spec(name) is None:
             raise ConfigError(
                 f'config.toml: [train] report_to names "{name}", which is not installed.'
-                f" Install it with `pip install {name}`, or take it out."
+                f" Install it with `pip install {name}`, or remove it."
             )
 
 

@@ -147,8 +147,8 @@ def _model(config: Config, start: ModelRef, place: torch.device, device: torch.d
     if start.adapter is not None:
         if how.method == "full" and is_deepspeed_zero3_enabled():
             raise ConfigError(
-                'config.toml: [train] method = "full" goes on from an adapter (init = "previous"), which cannot be'
-                " merged into weights that ZeRO-3 splits while it reads them."
+                'config.toml: [train] method = "full" cannot continue from an adapter (init = "previous") with ZeRO-3,'
+                " which shards the weights while it loads them."
                 ' Set init = "base", or zero3_init_flag: false in the accelerate config.'
             )
         tuned = PeftModel.from_pretrained(model, str(start.adapter), is_trainable=how.method != "full")
@@ -204,7 +204,7 @@ def _refusals(adapter: LoraConfig | None) -> Iterator[None]:
         if adapter is None or not re.search(r"\[PEFT|[Tt]arget.?modules", str(error)):
             raise
         reason = " ".join(str(error).split()).rstrip(".")
-        raise ConfigError(f"config.toml: [train] lora_targets: {reason}. Name others.") from error
+        raise ConfigError(f"config.toml: [train] lora_targets: {reason}. Choose others.") from error
 
 
 def _widen(model: Any) -> None:

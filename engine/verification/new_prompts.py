@@ -68,7 +68,7 @@ def own_of(axis: str, original: int) -> tuple[int, ...]:
 def held_out_prompt(new: Sample, items: Mapping[prompt_keys.Key, int]) -> Rejection | None:
     """Whether the prompt, in its context or alone, is a held-out sample's. ``items``: their ids by their prompts."""
     item = prompt_keys.item(new.messages, items)
-    return None if item is None else Rejection("evaluation", f"the prompt is that of item {item} of the held-out set")
+    return None if item is None else Rejection("evaluation", f"the prompt is item {item} of the held-out set")
 
 
 def copied(corpus: Corpus, prompt: str, own: Sequence[int], places: Mapping[int, int]) -> Rejection | None:

@@ -299,7 +299,7 @@ class HeldOut:
 def evaluation_overlap(new: Exchange, held: HeldOut, known: Collection[str]) -> Rejection | None:
     """Whether ``new`` gives held-out samples away. ``known``: n-grams that the dataset holds anyway."""
     if normalise(new.prompt) in held.prompts:
-        return Rejection("evaluation", "the prompt is one of the held-out set's")
+        return Rejection("evaluation", "the prompt is in the held-out set")
     shared = sorted(held.overlap(new) - set(known))
     if not shared:
         return None

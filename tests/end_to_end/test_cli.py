@@ -111,7 +111,7 @@ def test_a_project_without_its_config_is_not_told_to_begin_anew(data: Path, tmp_
 def test_commands_that_are_named_can_be_copied(data: Path, tmp_path: Path) -> None:
     project = tmp_path / "My Project [1]"
     there = f"'{project}'"
-    assert f"Make one with `middo-tui init {there}" in cli("status", project).output
+    assert f"Create one with `middo-tui init {there}" in cli("status", project).output
     assert cli("init", project, "--data", data).output.endswith(f"Next: middo-tui run {there}\n")
     assert f"`middo-tui run {there}`" in cli("status", project).output
     refused(cli("export-model", project, tmp_path / "out"), 2, f"`middo-tui run {there} --until train`")
@@ -219,7 +219,7 @@ def test_what_the_worker_refuses_in_config_toml_exits_as_bad_config(data: Path, 
 
 def test_the_same_file_twice_is_refused(data: Path, tmp_path: Path) -> None:
     assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
-    refused(cli("import", tmp_path / "P", data), 1, "in the project already")
+    refused(cli("import", tmp_path / "P", data), 1, "already in the project")
 
 
 def test_import_adds_rows_and_export_gives_them_back_in_order(data: Path, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_project_from_a_hub_is_the_one_from_its_files(
     name = f"hf://datasets/o/rows@{commit} train"
     assert done.stdout.splitlines()[:2] == [
         f"{name}: alpaca, 37 rows",
-        "  3 rows are left out because their prompts are in the held-out data",
+        "  3 rows are excluded because their prompts are in the held-out set",
     ]
     assert imports("P") == [(name, 37)]
     assert f'heldout = "hf://datasets/o/rows@{commit} test"' in Path("P/config.toml").read_text()
@@ -166,7 +166,7 @@ def test_configurations_revisions_and_splits(hub: Hub) -> None:
         ["o/rows/data/test-00000-of-00001.parquet"],
     ]
     assert found[4][0] == "error"
-    assert "there is no such revision" in found[4][1]
+    assert "no such revision" in found[4][1]
     assert not hub.asked("train-00000")  # only what is wanted is fetched
 
 
@@ -200,15 +200,15 @@ def test_what_goes_wrong_is_said_in_one_sentence(hub: Hub) -> None:
         "o/huge": Repository({"main": train}, sizes={"train.json": 1 << 60}),
     }
     expected = {
-        "o/gated": f"it is gated. Ask for access at {hub.address}/datasets/o/gated, then set HF_TOKEN",
+        "o/gated": f"it is gated. Request access at {hub.address}/datasets/o/gated, then set HF_TOKEN",
         "o/forbidden": "it is gated",
         "o/broken": f"the hub ({hub.address}) answered 500",
         "o/denied": f"the hub ({hub.address}) answered 403. Set HF_TOKEN",
         "o/script": "code from a hub is never run",
-        "o/card": "its card (README.md) cannot be read",
+        "o/card": "cannot read the header of its README.md",
         "o/huge": f"needs {1 << 40:,} MiB on the disk",
         "o/none": "there is no such path here, and the hub",
-        "o/rows@v2": "there is no such revision",
+        "o/rows@v2": "no such revision",
         "o/rows dev": "there is no split dev. There are train, test",
         "o/configs": "Choose one: o/configs:en, o/configs:de",
         "o/a..b": "owner/name",
@@ -224,7 +224,7 @@ def test_what_goes_wrong_is_said_in_one_sentence(hub: Hub) -> None:
 
 @pytest.mark.parametrize(
     ("environment", "said"),
-    [({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"), ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached")],
+    [({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"), ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot reach")],
 )
 def test_without_a_hub_only_what_is_whole_in_the_cache_is_taken(
     environment: dict[str, str], said: str, tmp_path: Path
@@ -249,8 +249,8 @@ def test_a_transfer_that_broke_off_goes_on(hub: Hub) -> None:
     assert cut == ("found", ["o/cut/train.jsonl"])
     assert hub.ranges() == [f"bytes={block}-"]  # within a process, from the byte where it ended
     assert reset[0] == "error"
-    assert "the transfer broke off" in reset[1]
-    assert "Files that came whole stay in the cache" in reset[1]
+    assert "the download was interrupted" in reset[1]
+    assert "Complete files stay in the cache" in reset[1]
     hub.datasets["o/reset"].reset = ""
     hub.seen.clear()
     assert each("o/reset") == [("found", ["o/reset/train-0.jsonl", "o/reset/train-1.jsonl"])]
@@ -313,10 +313,10 @@ def test_a_model_is_fetched_with_its_progress_or_a_reason(hub: Hub) -> None:
     assert next(said for said in first[2] if "looking" not in said) == "o/model: 0.0 of 3.0 MB"
     assert again[2] == []
     expected = (
-        f"o/gated: it is gated. Ask for access at {hub.address}/o/gated, then set HF_TOKEN",
+        f"o/gated: it is gated. Request access at {hub.address}/o/gated, then set HF_TOKEN",
         "MiB on the disk",
         "there is no such path here, and the hub",
-        "no such folder, nor a hub name",
+        "no such folder, and not a Hub name",
     )
     for (kind, text, _), said in zip(wrong, expected, strict=True):
         assert kind == "error"

@@ -68,7 +68,7 @@ def test_a_dataset_is_uploaded_with_its_card(made: Path, hub: Hub) -> None:
 
 @pytest.mark.parametrize(
     ("environment", "said"),
-    [({"HF_HUB_OFFLINE": "1"}, "cannot be reached"), ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached")],
+    [({"HF_HUB_OFFLINE": "1"}, "cannot reach"), ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot reach")],
 )
 def test_without_a_hub_one_sentence_says_so(made: Path, environment: dict[str, str], said: str) -> None:
     done = export(made, *PUSH, **environment)
@@ -83,7 +83,7 @@ def test_a_refusal_names_the_token_variable(made: Path, hub: Hub) -> None:
     hub.upload_status = 403
     done = export(made, *PUSH, HF_ENDPOINT=hub.address)
     assert done.returncode == 1
-    assert "the hub answered 403; set HF_TOKEN" in done.stderr
+    assert "the Hugging Face Hub answered 403; set HF_TOKEN" in done.stderr
     assert TOKEN not in done.stderr
 
 

@@ -96,6 +96,6 @@ def test_a_wrong_key_is_not_told_either(tmp_path: Path) -> None:
         db.close()
         assert job.state == "failed"
         assert "Bearer <key>" in str(job.error)
-        assert "No call can work: check the key" in str(job.error)
+        assert "All calls would fail: check the API key" in str(job.error)
         assert leaks(home) == []
         assert os.environ[VARIABLE] == KEY

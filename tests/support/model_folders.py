@@ -84,16 +84,16 @@ BAD: dict[str, tuple[Make, str]] = {
     ),
     "index_empty": (lambda f: _index(f), "no weight_map"),
     "adapter": (lambda f: _adapter(f, beside=False), 'name = "owner/base" is its base'),
-    "adapter_beside": (lambda f: _adapter(f, beside=True), "which of them is meant"),
+    "adapter_beside": (lambda f: _adapter(f, beside=True), "which is ambiguous"),
     "config_missing": (lambda f: f.joinpath("config.json").unlink(), "config.json: missing"),
     "config_list": (lambda f: f.joinpath("config.json").write_text("[]") and None, "not a JSON object"),
     "config_cut_off": (lambda f: f.joinpath("config.json").write_text('{"a"') and None, "cannot be read"),
     "family_unknown": (
         lambda f: changed(f / "config.json", model_type="own", auto_map={"AutoConfig": "x.Y"}),
-        "cannot be",
+        "needs its own Python code",
     ),
-    "layers_missing": (lambda f: changed(f / "config.json", num_hidden_layers=3), "lack 9 of the weights"),
-    "other_sizes": (lambda f: changed(f / "config.json", intermediate_size=48), "cannot be loaded"),
+    "layers_missing": (lambda f: changed(f / "config.json", num_hidden_layers=3), "lack 9 weights"),
+    "other_sizes": (lambda f: changed(f / "config.json", intermediate_size=48), "cannot load the model"),
     "tokenizer_missing": (lambda f: f.joinpath("tokenizer.json").unlink(), "no tokenizer"),
     "tokenizer_garbage": (lambda f: f.joinpath("tokenizer.json").write_text("{}") and None, "no usable tokenizer"),
     "tokenizer_config_list": (
@@ -104,30 +104,33 @@ BAD: dict[str, tuple[Make, str]] = {
         lambda f: f.joinpath("tokenizer.json").rename(f / "tokenizer.model") and None,
         "has no tokenizer.json, and cannot be read otherwise here",
     ),
-    "quantised_somehow": (lambda f: changed(f / "config.json", quantization_config="fp8"), "cannot be loaded"),
-    "pad_outside": (lambda f: _tokens(f, True, pads=True), "its pad token, '<new>', has the number"),
-    "text_outside": (lambda f: _tokens(f, False), "a token, '<new>', has the number"),
+    "quantised_somehow": (lambda f: changed(f / "config.json", quantization_config="fp8"), "cannot load the model"),
+    "pad_outside": (lambda f: _tokens(f, True, pads=True), "its pad token, '<new>', has id"),
+    "text_outside": (lambda f: _tokens(f, False), "a token, '<new>', has id"),
     "template_outside": (_template_token, "a token of its chat template, '<new>'"),
     "reads_both_ways": (
         lambda f: random_model(
             f, "Bert", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
         ),
-        "reads its whole text at once",
+        "cannot continue a text",
     ),
     "stop_no_number": (
         lambda f: changed(f / "generation_config.json", eos_token_id=["one"]),
-        "where a token's number belongs",
+        "instead of a token id",
     ),
-    "padding_outside": (lambda f: changed(f / "config.json", pad_token_id=4000), "cannot be loaded"),
-    "generation_list": (lambda f: f.joinpath("generation_config.json").write_text("[]") and None, "cannot be loaded"),
-    "heads_none": (lambda f: changed(f / "config.json", num_attention_heads=0), "cannot be loaded"),
+    "padding_outside": (lambda f: changed(f / "config.json", pad_token_id=4000), "cannot load the model"),
+    "generation_list": (
+        lambda f: f.joinpath("generation_config.json").write_text("[]") and None,
+        "cannot load the model",
+    ),
+    "heads_none": (lambda f: changed(f / "config.json", num_attention_heads=0), "cannot load the model"),
     "tokenizer_of_another_class": (
         lambda f: changed(f / "tokenizer_config.json", tokenizer_class="BertTokenizer"),
         "no usable tokenizer",
     ),
     "template_without_end": (
         lambda f: f.joinpath("chat_template.jinja").write_text("{% for i in range(999999999) %}{% endfor %}") and None,
-        "does not show a user and an assistant turn",
+        "changes the text of a user or assistant turn",
     ),
     "positions_no_number": (
         lambda f: changed(f / "config.json", max_position_embeddings="512"),
@@ -137,15 +140,15 @@ BAD: dict[str, tuple[Make, str]] = {
         lambda f: changed(
             f / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}
         ),
-        "and they are not",
+        "but they are not quantised",
     ),
     "no_room": (
         lambda f: random_model(f, "GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=8),
-        "the model sees 8 tokens, and the shortest question",
+        "context length is 8 tokens, but the shortest conversation",
     ),
     "reads_both_ways_as_causal": (
         lambda f: random_model(f, "XLNet", d_model=32, n_layer=2, n_head=4, d_inner=64),
-        "reads its whole text at once",
+        "cannot continue a text",
     ),
     "reader_as_decoder": (
         lambda f: random_model(
@@ -157,7 +160,7 @@ BAD: dict[str, tuple[Make, str]] = {
             intermediate_size=64,
             is_decoder=True,
         ),
-        "also as a decoder",
+        "even as a decoder",
     ),
     "template_missing": (lambda f: _template(f, None), "no chat template"),
     "template_null": (_null, "no chat template"),
@@ -168,7 +171,7 @@ BAD: dict[str, tuple[Make, str]] = {
     ),
     "template_without_answers": (
         lambda f: _template(f, "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"),
-        "does not show a user and an assistant turn",
+        "changes the text of a user or assistant turn",
     ),
 }
 """What is done to a good folder, and what then must be said."""

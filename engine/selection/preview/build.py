@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> int:
         return _report_error(error)
     except OSError as error:
         return _report_error(
-            StoreError(f"The signals of the round cannot be laid out for the preview: {error}. Make room.")
+            StoreError(f"cannot prepare the round's signals for the preview: {error}. Free some disk space.")
         )
     return 0
 

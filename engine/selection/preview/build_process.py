@@ -53,4 +53,4 @@ def _error(done: subprocess.CompletedProcess[bytes]) -> errors.MiddoError:
         return getattr(errors, told["kind"])(told["text"])  # type: ignore[no-any-return]
     except ValueError:
         last = (done.stderr.decode("utf-8", "replace").splitlines() or [f"exit code {done.returncode}"])[-1]
-        return errors.StageError(f"The signals could not be laid out for the preview: {last}")
+        return errors.StageError(f"cannot prepare the round's signals for the preview: {last}")

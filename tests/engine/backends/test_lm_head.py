@@ -36,7 +36,7 @@ def test_logits_are_the_models_own(family: str, dtype: torch.dtype) -> None:
 )
 def test_a_cap_that_nobody_knows_is_found(family: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm_head, "CAPS", ())
-    with pytest.raises(ModelError, match=f"there: models of the family '{family}' change their logits"):
+    with pytest.raises(ModelError, match=f"there: models of the family '{family}' compute logits in a way"):
         lm_head.read(model_of(family).to(dtype), Path("there"))
 
 
@@ -51,7 +51,7 @@ def test_a_refused_model_stays_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(lm_head, "MULTIPLIES", "")
     model = hf.load(tmp_path, device="cpu")
     for _ in range(2):
-        with pytest.raises(ModelError, match="family 'hyperclovax' change their logits"):
+        with pytest.raises(ModelError, match="family 'hyperclovax' compute logits in a way"):
             model.score(rows)
     hf.release()
     monkeypatch.undo()

@@ -73,7 +73,7 @@ def test_what_the_doctor_passes_runs(
 def test_packing_is_refused_before_training(folder: Path, tmp_path: Path) -> None:
     model_folders.random_model(folder, "Mamba", hidden_size=32, num_hidden_layers=2, state_size=8)
     config = tiny.make_config(folder, "[train]\npacking = true\n")
-    with pytest.raises(ModelError, match="'mamba' let packed samples see each other"):
+    with pytest.raises(ModelError, match="'mamba' would let packed samples attend to each other"):
         model_check.check(config, tmp_path)
 
 
@@ -89,7 +89,7 @@ def test_experts_without_an_adapter_are_told(folder: Path, tmp_path: Path) -> No
         num_local_experts=4,
     )
     (said,) = model_check.check(tiny.make_config(folder), tmp_path)
-    assert said.startswith("LoRA stands beside no expert of this model: they hold 6")
+    assert said.startswith("LoRA does not train this model's experts, 6")
     assert model_check.check(tiny.make_config(folder, '[train]\nmethod = "full"\n'), tmp_path) == []
 
 

@@ -64,7 +64,7 @@ def test_roles_without_it_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (JUDGE + '[model]\ndevice = "cuda:1"\n', 2, "CUDA_VISIBLE_DEVICES"),
         ('[teacher]\nbackend = "vllm"\ntemperature = 2.5\n', 1, "[teacher] temperature = 2.5"),
-        (JUDGE + "[vllm]\ntensor_parallel = 2\ndata_parallel = 2\n", 2, "4 GPUs wanted"),
+        (JUDGE + "[vllm]\ntensor_parallel = 2\ndata_parallel = 2\n", 2, "needs 4 GPUs"),
     ],
 )
 def test_what_it_cannot_do_here_is_found(text: str, gpus: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_where_vllm_rates_there_is_one_process() -> None:
     assert loop.processes(several, ("verify", "review")) == 1
     assert loop.processes(config("[launch]\nprocesses = 4\n"), ("judge",)) == 4
     (note,) = roles.notes(several)
-    assert "does not hold for judge and verify" in note
+    assert "does not apply to judge and verify" in note
     assert list(roles.notes(config(JUDGE))) == []
 
 
@@ -123,7 +123,7 @@ QLORA = '[train]\nmethod = "qlora"\n'
     ("text", "gpus", "says"),
     [
         (JUDGE, 0, '[judge] backend = "hf"'),
-        (JUDGE + '[model]\ndevice = "cpu"\n', 1, "only do on a GPU"),
+        (JUDGE + '[model]\ndevice = "cpu"\n', 1, "which needs a GPU"),
         ('[teacher]\nbackend = "vllm"\n', 0, '[teacher] backend = "hf"'),
         (JUDGE + '[vllm]\nquantization = "fp8"\n', 1, 'quantization = "fp8"'),
         (JUDGE + '[vllm]\nquantization = "bitsandbytes"\n', 1, None),

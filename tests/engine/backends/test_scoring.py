@@ -65,5 +65,5 @@ def test_on_a_cpu_a_batch_is_computed_in_parts_that_its_cache_serves(
 def test_logits_that_cannot_be_reproduced_are_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = hf.load(tiny_model, device="cpu", threads=1)
     monkeypatch.setattr(model.loaded.model.config, "final_logit_softcapping", 1.0, raising=False)
-    with pytest.raises(ModelError, match="family 'llama' change their logits"):
+    with pytest.raises(ModelError, match="family 'llama' compute logits in a way"):
         model.score([render(model.tokenizer, CHATS[0], 96)])

@@ -102,7 +102,7 @@ def test_a_strict_template_gets_alternating_turns() -> None:
 def test_a_strict_template_refuses_what_cannot_be_mapped() -> None:
     row = render(tiny.make_tokenizer(STRICT), (Message("assistant", "hi"), Message("user", "x")), 500)
     assert row.ids == []
-    assert row.error == "the chat template does not accept the turns assistant, user"
+    assert row.error == "the chat template rejects the turns assistant, user"
 
 
 def test_reasoning_templates_are_cut_where_the_reply_begins() -> None:
@@ -222,7 +222,7 @@ def test_a_prompt_without_room_for_a_response_is_data(tokenizer: Any) -> None:
 
 
 def test_a_row_without_an_answer_is_data(tokenizer: Any) -> None:
-    assert render(tokenizer, tiny.chat("hello"), 100).error == "it has no assistant turn"
+    assert render(tokenizer, tiny.chat("hello"), 100).error == "no assistant turn"
 
 
 def test_odd_texts_are_rendered(tokenizer: Any) -> None:
@@ -243,7 +243,7 @@ def test_loading_names_what_is_missing(tmp_path: Path) -> None:
         load_tokenizer(tmp_path / "bare")
     broken = tiny.make_tokenizer("{{ messages[0]['content'] }}")
     broken.save_pretrained(tmp_path / "broken")
-    with pytest.raises(ModelError, match=r"broken: the chat template does not show"):
+    with pytest.raises(ModelError, match=r"broken: the chat template changes the text"):
         load_tokenizer(tmp_path / "broken")
 
 

@@ -37,7 +37,7 @@ def test_answers_behind_the_last_one_to_be_learned_change_nothing() -> None:
 
 def test_a_row_with_nothing_to_learn_says_so() -> None:
     row = render(tiny.make_tokenizer(), [Message("user", "one"), Message("assistant", "wrong", train=False)], 400)
-    assert (row.ids, row.error) == ([], "none of its answers is to be learned (weight 0 or train false)")
+    assert (row.ids, row.error) == ([], "no answer to learn (weight 0 or train false in all turns)")
 
 
 def test_neighbours_of_one_role_are_merged_only_when_both_are_learned() -> None:
@@ -110,7 +110,7 @@ def test_sharegpts_calls_are_calls(content: str) -> None:
 
 def test_a_template_without_tools_is_told_as_text_and_the_row_says_so() -> None:
     row = render(tiny.make_tokenizer(), messages(CHATS["beside"], tools=True), 4000)
-    assert row.note == "the chat template does not take these tools and calls: they are told as text"
+    assert row.note == "the chat template does not support these tools and tool calls, so they are rendered as text"
     text = tiny.make_tokenizer().decode(row.ids)
     assert json.dumps([WEATHER]) in text
     assert f"A1\n{json.dumps(CALL)}<|end|>" in text

@@ -75,7 +75,7 @@ def test_two_processes_learn_what_one_learns_from_batches_twice_as_large(tmp_pat
     two.want("run")
     code, log = launch(two.folder, "train", 2)
     assert (code, job(two, "train").state) == (0, "done"), log
-    assert "training goes on from step 1" in two.events()
+    assert "training resumes at step 1" in two.events()
 
     expected, found = (p.ctx("train").rows(Metric) for p in (one, two))
     assert len(expected) == 8
@@ -141,7 +141,7 @@ def test_a_named_gpu_cannot_be_shared() -> None:
     with torchrun_says(2):
         with pytest.raises(ConfigError, match=r'device = "cuda:1" names one GPU, but \[launch\] processes = 2'):
             ranks.check(2, "cuda:1")
-        with pytest.raises(StageError, match="2 processes started, but this stage is to run in 1"):
+        with pytest.raises(StageError, match="2 processes started, but \[launch\] processes = 1"):
             ranks.check(1, "cpu")
         ranks.check(2, "cpu")
 

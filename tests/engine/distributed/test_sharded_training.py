@@ -172,7 +172,7 @@ def test_fsdp_learns_what_whole_copies_learn_also_over_a_kill(
     assert set(parts.values()) == {2}, "every weight lies half in each process"
     assert len(parts) == weights
     finish(project)
-    assert "training goes on from step 2" in project.events()
+    assert "training resumes at step 2" in project.events()
     assert "training runs as FSDP2, by spread.yaml" in project.events()
     same(project, whole(method))
 
@@ -212,7 +212,7 @@ def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tin
     said = file.read_text(encoding="utf-8")
     file.write_text(said.replace("MULTI_GPU", "MULTI_CPU") + "use_cpu: true\n", encoding="utf-8")
     log = run("one")
-    assert str(job(project, "train").error).startswith("1 process started, but this stage is to run in 2"), log
+    assert str(job(project, "train").error).startswith("1 process started, but [launch] processes = 2"), log
     file.write_text(said, encoding="utf-8")
     log = run("two")
     assert job(project, "train").state == "done", log
@@ -263,7 +263,7 @@ def test_deepspeed_learns_what_whole_copies_learn_also_over_a_kill(
     states = sorted(path.name for path in checkpoint.glob("global_step2/*optim_states.pt"))
     assert len(states) == 2, "each process has its part of the optimiser"
     finish(project)
-    assert "training goes on from step 2" in project.events()
+    assert "training resumes at step 2" in project.events()
     same(project, whole(method))
     folder = project.ctx("train").artifact("checkpoint")
     assert folder is not None

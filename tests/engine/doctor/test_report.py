@@ -104,7 +104,7 @@ def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_pat
         server.without = True
         found = named("batches", tmp_path / "P")
     assert found.bad
-    assert "the server has no batches" in found.text
+    assert "the server has no batch API" in found.text
     assert "batch = false" in found.fix
     edit(tmp_path / "P", {"teacher.url": "https://api.example.com/v1"})
     assert "are sent to api.example.com as files" in named("privacy", tmp_path / "P").text

@@ -79,9 +79,9 @@ def test_only_tasks_whose_data_lie_here_are_local(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("task: mine\nx: [1\n", "not a task file that can be read"),
+        ("task: mine\nx: [1\n", "unreadable task file"),
         ("task: mine\ninclude: mine.yaml\n", "includes itself"),
-        ("task: mine\ninclude: other.yaml\n", "other.yaml: not a task file that can be read"),
+        ("task: mine\ninclude: other.yaml\n", "other.yaml: unreadable task file"),
     ],
 )
 def test_a_broken_task_file_is_named(tmp_path: Path, text: str, says: str) -> None:

@@ -228,7 +228,7 @@ def test_marks_that_are_not_known_are_named_as_such(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "masked": True, "votes": 3}]
     rows = [{"messages": turns, "train": False}, {"messages": turns, "train": True}]
     notes = read(put(tmp_path, rows)).notes()
-    assert "not kept: the turns' masked, votes" in notes
+    assert "dropped: the turns' masked, votes" in notes
     assert any(note.startswith("answers are learned whatever masked says") for note in notes)
     assert "rows with a column weight 0 or train false are learned like others: 1" in notes
 
@@ -239,7 +239,9 @@ def test_reasoning_in_a_field_and_between_tags_is_learned_once(tmp_path: Path, n
     rows = [[{"role": "user", "content": "Hi"}, answer | {name: thought}] for thought in ("So.", "Other.")]
     found = read(put(tmp_path, [{"messages": turns} for turns in rows]))
     assert found.samples[0].messages == (HI[0], Message("assistant", answer["content"]))
-    assert reasons(found) == [(2, "messages[1] has two different reasonings: in a field and between <think> tags")]
+    assert reasons(found) == [
+        (2, "messages[1] has two different reasoning traces, in a field and between <think> tags")
+    ]
 
 
 def test_reasoning_in_a_column_and_between_tags_is_learned_once(tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_reasoning_in_a_column_and_between_tags_is_learned_once(tmp_path: Path) 
     rows = [{"prompt": "Hi", "completion": answer, "thinking": thought} for thought in ("So.", "Other.")]
     found = read(put(tmp_path, rows))
     assert found.samples[0].messages == (HI[0], Message("assistant", answer))
-    assert reasons(found) == [(2, "completion has two different reasonings: in a field and between <think> tags")]
+    assert reasons(found) == [(2, "completion has two different reasoning traces, in a field and between <think> tags")]
 
 
 @pytest.mark.parametrize("image", [{}, [], None, "", [None]])
@@ -262,7 +264,7 @@ def test_a_column_of_no_image_leaves_and_comes_back(tmp_path: Path, image: Any) 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("<think>\nSo", "turn 2 is cut off in its reasoning: </think> is missing"),
+        ("<think>\nSo", "turn 2 is cut off in its reasoning (</think> is missing)"),
         ("<think>\nSo\n</think>\n", "turn 2 has reasoning, but no answer after </think>"),
     ],
 )
@@ -338,7 +340,7 @@ def test_other_splits_of_a_file_are_said_and_kept_apart(tmp_path: Path) -> None:
     found = read(put(tmp_path, rows))
     assert [s.prompt for s in found.samples] == ["train"]
     assert [row for row, _ in reasons(found)] == [2, 3]
-    assert reasons(found)[0][1].startswith("it is in the split test, and train is read: save test as a file of its own")
+    assert reasons(found)[0][1].startswith("it is in the split test, but train is read; save test as a separate file")
     assert read(put(tmp_path, {"test": rows["test"]})).samples[0].prompt == "test", "the only one is read"
     assert [s.prompt for s in read(put(tmp_path, {"data": rows["train"], "seed": [1]})).samples] == ["train"]
 
@@ -354,7 +356,7 @@ def test_csv_as_excel_and_databases_write_it(tmp_path: Path, head: str) -> None:
 def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path) -> None:
     for name in ("rows.jsonl", "rows.parquet"):
         (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n")
-        with pytest.raises(DataError, match="a pointer of git-lfs, not the data"):
+        with pytest.raises(DataError, match="a git-lfs pointer, not the data"):
             read(tmp_path / name)
 
 
@@ -368,7 +370,7 @@ def test_columns_that_are_probably_part_of_the_prompt_are_said(tmp_path: Path) -
     rows = [{"instruction": "Hi", "output": "Hello", "context": "It is late.", "system_prompt": "Be brief.", "id": 1}]
     notes = read(put(tmp_path, rows)).notes()
     for option in ("--column system=system_prompt", "--column input=context"):
-        assert f"{option.partition('=')[2]} is kept, but no part of the prompt: {option} makes it" in notes
+        assert f"{option.partition('=')[2]} is kept but not part of the prompt; {option} adds it" in notes
     empty = read(put(tmp_path, [rows[0] | {"context": "", "system_prompt": None}])).notes()
     assert not any("no part of the prompt" in note for note in empty)
     mapped = read(put(tmp_path, rows), columns={"system": "system_prompt", "input": "context"})

@@ -87,7 +87,7 @@ def test_one_wrong_byte_costs_its_row(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_rows_with_wrong_bytes_are_left_out_when_utf_8_is_asked_for(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(content(name, "plain").encode().replace(b"plain 1", b"plain \xe9 1"))
-    with pytest.raises(DataError, match="--encoding utf-8 only the rows with wrong bytes are left out"):
+    with pytest.raises(DataError, match="--encoding utf-8 only rows with invalid bytes are skipped"):
         read(path)
     assert len(read(path, encoding="utf-8").samples) == 9  # not rows 1, 10 and 11
 
@@ -96,7 +96,7 @@ def test_an_encoding_that_there_is_not(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(content("x.json", "a"))
     for name in ("gbx", "base64", "rot13"):
-        with pytest.raises(ConfigError, match=rf"\[data\] encoding: there is no encoding '{name}'"):
+        with pytest.raises(ConfigError, match=rf"\[data\] encoding: unknown encoding '{name}'"):
             read(path, encoding=name)
 
 

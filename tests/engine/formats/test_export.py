@@ -193,7 +193,7 @@ def test_a_folder_is_exchanged_but_never_someone_elses(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="is not empty and no dataset"):
+    with pytest.raises(UsageError, match="not empty and not a dataset"):
         formats.write([PAIR], other, "hf")
     with pytest.raises(UsageError, match="is a folder"):
         formats.write([PAIR], other, "alpaca")

@@ -98,7 +98,7 @@ KIND = (Message("user", "Hi\nBe kind."), Message("assistant", "Hello"))
 )
 def test_the_hint_can_be_followed(tmp_path: Path, row: dict[str, Any], messages: tuple[Message, ...]) -> None:
     path = put(tmp_path, [row] * 5)
-    with pytest.raises(DataError, match="no known format") as caught:
+    with pytest.raises(DataError, match="unknown format") as caught:
         read(path)
     said = re.search(r"Try (.*) \(in config\.toml: \[data\] columns = \{(.*)\}\)\.$", str(caught.value))
     assert said, caught.value

@@ -47,7 +47,9 @@ def test_a_marked_answer_is_not_learned(tmp_path: Path, mark: dict[str, Any], co
     row = talk({"content": "Wrong.", **mark}, {"content": "Right.", "weight": 1}, column=column)
     found = read(put(tmp_path, [row]))
     assert [m.train for m in found.samples[0].messages] == [True, False, True, True]
-    assert found.notes() == ("1 assistant turn has weight 0 or train false: context, not learned; exported as such",)
+    assert found.notes() == (
+        "1 assistant turn has weight 0 or train false: used as context, not trained on, exported unchanged",
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,14 +62,14 @@ def test_the_mark_leaves_with_the_turn(tmp_path: Path, format: str, turns: str, 
     formats.write(found.samples, out, format)
     row = json.loads(out.read_text())[0]
     assert [turn.get(key) for turn in row[turns]] == [None, value, None, not value]
-    with pytest.raises(DataError, match=r"a turn that is not to be learned\. Use --format messages"):
+    with pytest.raises(DataError, match=r"a turn with weight 0\. Use --format messages"):
         formats.write(found.samples, out, "alpaca")
 
 
 @pytest.mark.parametrize(
     ("mark", "reason"),
     [
-        ({"weight": 0.5}, "messages[1] has weight 0.5: a turn is learned (1) or not (0), nothing between"),
+        ({"weight": 0.5}, "messages[1] has weight 0.5; only 0 (not learned) and 1 (learned) are supported"),
         ({"weight": [1]}, "messages[1] has weight [1]: a turn is learned"),
         ({"weight": 1, "train": False}, "messages[1] is marked both as learned and as not: weight, train"),
         ({"train_detail": [{"train": "partly"}]}, "messages[1] has train_detail of part 1"),
@@ -75,7 +77,7 @@ def test_the_mark_leaves_with_the_turn(tmp_path: Path, format: str, turns: str, 
             {"train_detail": [{"train": False}, {"train": True}]},
             "messages[1] is marked both as learned and as not: train_detail of part 1, train_detail of part 2",
         ),
-        ({"weight": 0}, "no assistant turn is to be learned: all have weight 0 or train false"),
+        ({"weight": 0}, "no assistant turn to learn: all have weight 0 or train false"),
     ],
 )
 def test_a_mark_that_cannot_be_kept_is_a_reason(tmp_path: Path, mark: dict[str, Any], reason: str) -> None:
@@ -134,7 +136,7 @@ def test_of_a_preference_the_chosen_answer_is_learned(tmp_path: Path, row: dict[
     found = read(put(tmp_path, [row]))
     assert (found.format, found.samples[0].messages) == ("preference", HI)
     assert json.loads(found.samples[0].extra)["rejected"] == row["rejected"]
-    assert "preference data: chosen answers are learned, rejected ones are only kept" in found.notes()
+    assert "preference data: trains on chosen answers; rejected ones are kept" in found.notes()
 
 
 def test_a_rejected_answer_beside_a_conversation_is_only_kept(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_reasoning_stays_with_its_answer(tmp_path: Path, row: dict[str, Any], fo
 
 def test_reasoning_that_alpaca_cannot_hold_is_refused(tmp_path: Path) -> None:
     samples = read(put(tmp_path, [talk({"content": "1", "thinking": "One."}, {"content": "2"})])).samples
-    with pytest.raises(DataError, match=r"the reasoning of an earlier turn\. Use --format messages"):
+    with pytest.raises(DataError, match=r"reasoning in an earlier turn\. Use --format messages"):
         formats.write(samples, tmp_path / "x.json", "alpaca")
 
 
@@ -179,8 +181,8 @@ def test_two_reasonings_are_a_reason_and_unknown_fields_are_named(tmp_path: Path
     two = talk({"content": "1", "thinking": "One.", "reasoning": "Two."})
     odd = talk({"content": "1", "timestamp": 5, "refusal": None, "loss": 2.31})
     found = read(put(tmp_path, [odd, two]))
-    assert reasons(found)[0][1].startswith("messages[1] has two different reasonings")
-    assert found.notes() == ("not kept: the turns' loss, timestamp",)
+    assert reasons(found)[0][1].startswith("messages[1] has two different reasoning traces")
+    assert found.notes() == ("dropped: the turns' loss, timestamp",)
 
 
 # ----------------------------------------------------------------------------------------- images, audio, video
@@ -207,8 +209,8 @@ def test_what_is_no_text_is_set_aside(tmp_path: Path, row: dict[str, Any]) -> No
     ((number, reason),) = reasons(found)
     assert number == 2
     assert "image, audio or video" in reason
-    assert reason.endswith("only text can be learned")
-    with pytest.raises(DataError, match=r"none of 1 rows can be used .*only text can be learned \(1"):
+    assert reason.endswith("only text is supported")
+    with pytest.raises(DataError, match=r"none of 1 rows can be used .*only text is supported \(1"):
         read(put(tmp_path, [row]))
 
 
@@ -246,4 +248,4 @@ def test_the_images_of_datasets_are_not_decoded(tmp_path: Path) -> None:
     for name in ("folder", "x.parquet"):
         found = read(tmp_path / name)
         assert [s.source for s in found.samples] == [f"{name}:2"]
-        assert reasons(found) == [(1, "has an image, audio or video in scan: only text can be learned")]
+        assert reasons(found) == [(1, "has an image, audio or video in scan; only text is supported")]

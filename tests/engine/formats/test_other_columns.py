@@ -40,7 +40,7 @@ def extras(samples: list[Sample]) -> list[dict[str, Any]]:
 def test_other_columns_come_back(tmp_path: Path, base: dict[str, Any], format: str) -> None:
     found = read(put(tmp_path, [base | META, base | {"id": "row-1"}]))
     assert (extras(found.samples), found.kept) == ([META, {"id": "row-1"}], tuple(META))
-    assert found.notes()[0] == "kept with every row, and exported again: id, source, score, tags, place"
+    assert found.notes()[0] == "extra columns, kept and exported unchanged: id, source, score, tags, place"
     out = place(tmp_path, format)
     formats.write(found.samples, out, format)
     again = formats.read(out, Data())
@@ -142,7 +142,7 @@ def test_a_project_gives_its_columns_back(tmp_path: Path) -> None:
     rows = [{"instruction": f"Say {n}.", "output": f"{n}", "id": f"row-{n}", "source": "web"} for n in range(50)]
     (added,) = project.create(tmp_path / "P", [put(tmp_path, rows)], {})
     assert added.heldout == 1
-    assert added.notes == ("kept with every row, and exported again: id, source",)
+    assert added.notes == ("extra columns, kept and exported unchanged: id, source",)
     out = tmp_path / "out.json"
     project.export(tmp_path / "P", out, None, "alpaca")
     assert json.loads(out.read_text()) == [{**row, "input": ""} for row in rows]

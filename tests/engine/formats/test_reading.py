@@ -176,7 +176,7 @@ def test_a_cut_off_stream_loses_no_rows_silently(tmp_path: Path) -> None:
         path.write_bytes(packed + packed)
         assert len(read(path).samples) == 6000
         path.write_bytes(packed[: len(packed) // 2])
-        with pytest.raises(DataError, match="cannot be read to its end"):
+        with pytest.raises(DataError, match="cannot be read to the end"):
             read(path)
 
 

@@ -83,7 +83,7 @@ def turns(*pairs: tuple[str, Any]) -> dict[str, Any]:
         ({"messages": [{"content": "x"}]}, "messages[0] has the role None"),
         (
             {"messages": [{"role": "user", "tool_calls": CALLS}]},
-            "messages[0] has tool_calls that are not an assistant's",
+            "messages[0] has tool_calls that are not a list",
         ),
         (
             {
@@ -93,7 +93,7 @@ def turns(*pairs: tuple[str, Any]) -> dict[str, Any]:
                     {"role": "tool", "content": "1", "tool_call_id": "zz"},
                 ]
             },
-            "turn 3 answers the call 'zz', which was not made: waiting are a1",
+            "turn 3 answers unknown call 'zz'; unanswered: a1",
         ),
     ],
 )
@@ -149,10 +149,10 @@ def test_a_shown_row_is_bounded_and_valid(tmp_path: Path) -> None:
     [
         ("x.json", b"", "the file is empty"),
         ("x.json", b"  \n", "not JSON"),
-        ("x.json", b"[]", "there are no rows in it"),
-        ("x.jsonl", b"\n\n", "nothing but white space"),
+        ("x.json", b"[]", "no rows"),
+        ("x.jsonl", b"\n\n", "only white space"),
         ("x.json", b"hello", "not JSON: it begins with 'h'"),
-        ("x.bin", b"\x00\x01", "not a kind of file that can be read"),
+        ("x.bin", b"\x00\x01", "unsupported file type"),
         ("x.json", b'[{"instruction": "a", "output": "b"}', "row 1: the file ends after it"),
         ("x.json", b'[{"instruction": "a", "output": "b', "row 1: Unterminated string .*; the file ends there"),
         ("x.json", b'[{"instruction": "a", "output": "b"},]', "row 2: Expecting value"),
@@ -173,9 +173,9 @@ def test_a_shown_row_is_bounded_and_valid(tmp_path: Path) -> None:
         ("x.csv", b"instruction,output\na,caf\xe9\n", "not UTF-8 at byte 24"),
         ("x.csv", b'instruction,output\n"a,b\n', "not CSV"),
         ("x.json", b"\xff\xfe[\x00\x00", "not UTF-16-LE"),
-        ("x.json.gz", b"\x1f\x8b\x08\x00oops", "cannot be read to its end"),
-        ("x.json.zst", b"\x28\xb5\x2f\xfdoops", "cannot be read to its end"),
-        ("x.parquet", b"PAR1 oops", "not a Parquet file"),
+        ("x.json.gz", b"\x1f\x8b\x08\x00oops", "cannot be read to the end"),
+        ("x.json.zst", b"\x28\xb5\x2f\xfdoops", "cannot be read to the end"),
+        ("x.parquet", b"PAR1 oops", "unreadable Parquet file"),
         (
             "x.json",
             b'[{"text": "a", "label": 3}]',
@@ -215,7 +215,7 @@ def test_a_format_that_does_not_fit_and_wrong_mappings(tmp_path: Path) -> None:
     path = put(tmp_path, [GOOD])
     with pytest.raises(DataError, match="Expected sharegpt: conversations"):
         read(path, format="sharegpt")
-    with pytest.raises(DataError, match=r"output is mapped to 'answer', which is not there.*--column"):
+    with pytest.raises(DataError, match=r"output is mapped to 'answer', which does not exist.*--column"):
         read(path, columns={"output": "answer"})
     with pytest.raises(ConfigError, match="there is no part question"):
         read(path, columns={"question": "instruction"})

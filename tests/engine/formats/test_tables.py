@@ -91,10 +91,10 @@ def test_a_quote_that_never_ends_costs_its_line(tmp_path: Path) -> None:
 def test_a_header_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("instruction,output,output\na,b,c\n")
-    with pytest.raises(DataError, match="the header names the column 'output' twice"):
+    with pytest.raises(DataError, match="the header has the column 'output' twice"):
         read(path)
     path.write_text('instruction,"out"put\na,b\n')
-    with pytest.raises(DataError, match="not CSV in line 1, which names the columns"):
+    with pytest.raises(DataError, match="not CSV: cannot read the header line"):
         read(path)
     path.write_text(",instruction,output\n0,Hi,Hello\n")
     found = read(path)

@@ -97,17 +97,17 @@ def test_other_spellings_of_calls(tmp_path: Path, turns: list[dict[str, Any]], s
     [
         (
             [assistant([call(id="a")]), result(tool_call_id="z")],
-            "turn 3 answers the call 'z', which was not made: waiting are a",
+            "turn 3 answers unknown call 'z'; unanswered: a",
         ),
         (
             [assistant([call(id="a")]), result(tool_call_id="a"), result(tool_call_id="a")],
-            "turn 4 answers the call 'a', which was not made: all are answered",
+            "turn 4 answers unknown call 'a'; all calls are answered",
         ),
-        ([assistant("add(1)"), result()], "messages[1] has tool_calls that are text, but not JSON"),
-        ([assistant([{"id": "a"}]), result()], "messages[1] has a call without a function's name"),
+        ([assistant("add(1)"), result()], "messages[1] has tool_calls text that is not JSON"),
+        ([assistant([{"id": "a"}]), result()], "messages[1] has a call without a function name"),
         (
             [assistant({"name": "add"}), result()],
-            "messages[1] has tool_calls that are not an assistant's list of calls",
+            "messages[1] has tool_calls that are not a list, or not in an assistant turn",
         ),
     ],
 )

@@ -28,7 +28,7 @@ def test_models_are_found_beside_the_project_or_refused(tmp_path: Path, tiny_mod
     assert locate.locate(str(tiny_model), tmp_path) == tiny_model
     with pytest.raises(ModelError, match="name is empty"):
         locate.locate("", tmp_path)
-    with pytest.raises(ModelError, match="no such folder, nor a hub name"):
+    with pytest.raises(ModelError, match="no such folder, and not a Hub name"):
         locate.locate("./no/such/model", tmp_path)
     with pytest.raises(ModelError, match="torch sees no GPU"):
         hf.load(tiny_model, device="cuda:7")

@@ -88,7 +88,7 @@ def test_lora_learns_them_and_they_stay(tied: bool, tmp_path: Path) -> None:
     project = tiny.Project(tmp_path / "P", tiny.make_config(folder, EXTRA.format(epochs=8)), tiny.chats(8))
     for stage in (train, score, judge):
         stage.run(project.ctx(stage.__name__.rpartition(".")[2]))
-    assert any("the base never learned <|im_start|>, <|im_end|>" in line for line in project.events())
+    assert any("the base model never learned <|im_start|>, <|im_end|>" in line for line in project.events())
     row = project.db.execute("SELECT avg(loss_before), avg(loss_after), count(quality) FROM signal").fetchone()
     assert row[1] < row[0]
     assert row[2] == 8
@@ -101,7 +101,7 @@ def test_lora_learns_them_and_they_stay(tied: bool, tmp_path: Path) -> None:
     }
     assert len(kept) == (1 if tied else 2)
     assert all(value.dtype == torch.float32 and value.norm() > 0.1 for value in kept.values())
-    with pytest.raises(ModelError, match="vLLM loads from no adapter"):
+    with pytest.raises(ModelError, match="which vLLM cannot load"):
         _rank(ref.adapter)
     project.db.execute("UPDATE round SET config=?", (configs.snapshot(project.config),))
     export_model.export_model(project.folder, tmp_path / "adapter")
@@ -196,7 +196,7 @@ def test_the_doctor_counts_their_memory(tmp_path: Path) -> None:
     assert looked.rows == 2
     (found,) = looked.findings
     assert found.mark == "!"
-    assert "the base never learned <|im_start|>, <|im_end|>" in found.text
+    assert "the base model never learned <|im_start|>, <|im_end|>" in found.text
     assert found.fix.startswith("LoRA trains the rows of these tokens as well")
     shape = memory.read_shape(folder)
     more = memory.train(replace(shape, rows=2), config, False, 96).total - memory.train(shape, config, False, 96).total

@@ -203,7 +203,7 @@ def test_rows_of_one_prompt_cannot_be_held_out_and_that_is_said(tmp_path: Path) 
     same = [{"instruction": "Name a colour.", "output": f"Colour {i}."} for i in range(100)]
     (added,) = project.create(tmp_path / "P", [put(tmp_path / "a.json", same)], {})
     assert added.heldout == 0
-    assert added.overlaps()[0].startswith("no row is held out: all copies of a prompt go together")
+    assert added.overlaps()[0].startswith("no row is held out: too few distinct prompts")
 
 
 def test_status_says_how_many_are_on_both_sides(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_card_says_how_it_was_made(made: Path, tmp_path: Path, format: str) 
     project.export(made, tmp_path / "out", None, format, provenance=True)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "license" not in header(card), "the licence is the user's to say"
-    assert "# license: yours to say" in card
+    assert "# license: add one" in card
     for said in (
         "| 0 | 6 | 0 | 0 | 0 | 0 |",
         "| 1 | 6 | 0 | 1 | 1 | 1 |",
@@ -114,7 +114,7 @@ def test_a_licence_that_a_person_wrote_stays(made: Path, tmp_path: Path) -> None
 def test_a_hub_folder_is_exchanged_but_never_someone_elses(made: Path, tmp_path: Path) -> None:
     project.export(made, tmp_path / "out", 0, "hub")
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no dataset of this kind"):
+    with pytest.raises(UsageError, match="not a dataset of this kind"):
         project.export(made, tmp_path / "out", 0, "hub")
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 

@@ -93,7 +93,7 @@ def test_the_card_says_how_it_was_made_and_leaves_the_licence(
     export_model(lora.folder, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.startswith(f'---\nbase_model: "{tiny_model.name}"\nlibrary_name: peft\n')
-    assert "# license: yours to say" in card
+    assert "# license: add one" in card
     for line in ("| method | lora |", "| lora_r | 16 |", r"| heldout\_loss | 1.2500 | 0.1250 |", "12 samples"):
         assert line in card, line
     assert str(tiny_model.parent) not in card, "a path of this machine"
@@ -105,13 +105,13 @@ def test_the_card_says_how_it_was_made_and_leaves_the_licence(
 def test_what_cannot_be_written_is_refused_and_leaves_nothing(
     lora: tiny.Project, tmp_path: Path, tiny_model: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"--round 3: has no checkpoint .* Rounds that have one: 0\."):
+    with pytest.raises(UsageError, match=r"--round 3: has no checkpoint .* Rounds with a checkpoint: 0\."):
         export_model(lora.folder, tmp_path / "out", 3)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(UsageError, match="exists and is not empty"):
         export_model(lora.folder, tmp_path / "full")
     empty = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), CHATS)
-    with pytest.raises(UsageError, match="no round is trained yet"):
+    with pytest.raises(UsageError, match="no round has been trained yet"):
         export_model(empty.folder, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "p"]

@@ -75,7 +75,7 @@ def test_what_no_stage_should_raise_leaves_its_traceback_in_the_log_file(
     monkeypatch.setattr(run_stage, "resolve", lambda target: broken)
     run_all(made.db, tmp_path, 0, ["select"])
     error = next(job.error for job in jobs(made.db) if job.stage == "select")
-    assert error == "ZeroDivisionError: a mistake of ours. The traceback is in the project's logs folder."
+    assert error == "ZeroDivisionError: a mistake of ours. See the traceback in the project's logs folder."
     assert "ZeroDivisionError: a mistake of ours" in capfd.readouterr().err  # the worker sends this to logs/
 
 

@@ -46,7 +46,7 @@ def log(worker: Supervisor, text: str) -> Path:
         (
             1,
             "Traceback\nValueError: no",
-            "ended with exit code 1; run again and it goes on where it was. Its last words",
+            "ended with exit code 1; run again to resume. Last line of its log",
         ),
         (RANK_FAILED, "noise\nrank 1 of 2 (pid 7) was killed by signal 9 (SIGKILL)", "rank 1 of 2 (pid 7) was killed"),
     ],
@@ -141,7 +141,7 @@ def test_a_worker_whose_project_was_removed_moved_or_replaced_ends(worker: Super
     with pytest.raises(WorkerGone, match="is gone"):
         worker.beat()
     shutil.copytree(elsewhere, worker.project)
-    with pytest.raises(WorkerGone, match="is another one now"):
+    with pytest.raises(WorkerGone, match="was replaced by another one"):
         worker.waits("locked")
 
 

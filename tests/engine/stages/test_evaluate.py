@@ -121,9 +121,7 @@ def test_without_heldout_samples_there_is_no_score(tmp_path: Path, tiny_model: P
     one = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), tiny.chats(4))
     evaluate.run(one.ctx("evaluate"))
     assert scores(one) == {}
-    assert one.events() == [
-        "no held-out samples: nothing to evaluate. Set data.heldout or data.heldout_share before an import."
-    ]
+    assert one.events() == ["no held-out samples to evaluate. Set data.heldout or data.heldout_share before an import."]
 
 
 def greedy(model: Any, ids: list[int], limit: int, stops: Sequence[int]) -> list[int]:
@@ -196,7 +194,7 @@ def test_a_prompt_that_does_not_fit_has_an_error_and_a_long_one_less_room(tiny_m
     model = hf.load(tiny_model, device="cpu", threads=1)
     chats = [tiny.chat("red " * 600), tiny.chat("a"), tiny.chat("red " * 500)]
     found = model.generate(chats, max_new_tokens=40, temperature=0.0, top_p=1.0, seed=0)
-    assert "does not fit into the model's 512 tokens" in str(found[0].error)
+    assert "exceeds the model's context of 512 tokens" in str(found[0].error)
     assert found[1].error is None
     assert found[2].tokens_in + found[2].tokens_out <= 512
 
@@ -218,7 +216,7 @@ def test_the_base_and_the_tuned_model_share_their_weights(tmp_path: Path, tiny_m
 def test_backends_are_named(tiny_model: Path) -> None:
     assert backend("hf") is hf.load
     assert "hf" in BACKENDS
-    with pytest.raises(BackendError, match="backend 'nope': there is none of this name"):
+    with pytest.raises(BackendError, match="no backend named 'nope'"):
         backend("nope")
 
 

@@ -114,7 +114,7 @@ def test_a_request_that_does_not_fit_is_an_error(tmp_path: Path, tiny_model: Pat
     long = project(tmp_path / "p", tiny_model, BUDGET + 'model = "base"\n', chats)
     judge.run(long.ctx("judge"))
     errors = [row.judge_error for row in long.ctx("judge").rows(Ratings) if row.judge_error]
-    assert errors == ["its rating request does not fit into the model's 512 tokens"]
+    assert errors == ["its rating request exceeds the model's context of 512 tokens"]
 
 
 def test_candidates_are_rated_as_samples_are(judged: tiny.Project) -> None:

@@ -56,7 +56,7 @@ def test_replacing_axes_replace_and_diversity_adds(made: tiny.Project) -> None:
     assert born.id == content_id(born.messages)
     assert {r.state for r in made.ctx("x").rows(Rewrite)} == {"merged"}
     assert made.events() == [
-        "3 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 nearest to one that stays):"
+        "3 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 near-duplicates of kept samples):"
         " 10 → 10 samples"
     ]
 
@@ -89,9 +89,9 @@ def test_a_held_out_prompt_is_never_merged_whoever_accepted_it(tmp_path: Path) -
     assert states["name another colour"] == ("merged", None)
     assert states["name a SECRET colour"] == (
         "rejected",
-        "evaluation: the prompt is that of item 1 of the held-out set",
+        "evaluation: the prompt is item 1 of the held-out set",
     )
-    assert "1 accepted rewrites are left out: their prompts are held out" in made.events()
+    assert "1 accepted rewrites are not merged because their prompts are held out" in made.events()
 
 
 @pytest.mark.parametrize("state", ["failed", "rejected", "proposed", "owed"])
@@ -137,7 +137,7 @@ def test_too_few_to_retire_is_said(tmp_path: Path) -> None:
         accept(made, i, "diversity", f"other {i}")
     merge.run(made.ctx("merge"))
     assert len(prompts(made, 1)) == 6
-    assert made.events()[-1] == "only 0 samples could be retired for 3 added ones"
+    assert made.events()[-1] == "only 0 samples could be retired to balance 3 added ones"
 
 
 def test_the_same_text_gets_copy_numbers_also_against_retired_samples(made: tiny.Project) -> None:
@@ -232,7 +232,7 @@ def test_why_a_sample_was_retired_is_kept_and_said(made: tiny.Project) -> None:
     old = rounds.dataset(made)
     assert made.ctx("x").rows(Retirement, 1) == [Retirement(old[9].id, 1, "near", old[0].id)]
     assert (
-        "0 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 nearest to one that stays)"
+        "0 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 near-duplicates of kept samples)"
         in (made.events()[-1])
     )
     detail = read_detail(made.folder, old[9].id, 1)

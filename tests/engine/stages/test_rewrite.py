@@ -58,7 +58,7 @@ def test_every_owed_rewrite_is_proposed(made: tiny.Project, monkeypatch: pytest.
         assert row.reason is row.raw is None
     assert [len(texts) for texts, _, _ in teacher.calls] == [2, 2, 2, 1] * 2, "prompts first, then answers"
     assert len({seed for _, seed, _ in teacher.calls}) == 8
-    assert "7 of 7 rewrites made with 140 tokens in and 70 out" in made.events()[-1]
+    assert "7 of 7 rewrites made, 140 tokens in and 70 out" in made.events()[-1]
 
 
 def test_each_axis_has_its_request(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_what_stays_malformed_fails_with_its_reply(made: tiny.Project, monkeypat
         assert row.reason == "expected exactly one <prompt>…</prompt>, found 0"
         assert row.raw == "I would rather not {x}"
         assert row.messages is None
-    assert "failed and keep their original" in made.events()[-1]
+    assert "failed and keep the original" in made.events()[-1]
 
 
 def test_an_answer_that_stays_cut_off_fails(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +276,7 @@ def test_the_projection_comes_before_anything_is_spent(made: tiny.Project, monke
         return well(chat, seed)
 
     run(made, monkeypatch, Scripted(answer))
-    assert made.events()[0].startswith("7 rewrites, two calls each: about ")
+    assert made.events()[0].startswith("7 rewrites with two calls each: about ")
     assert "simplify v1 (" in made.events()[0]
 
 
@@ -355,5 +355,5 @@ def test_a_held_out_prompt_is_paid_no_answer(tmp_path: Path, monkeypatch: pytest
     owe(made, quality=[0])
     run(made, monkeypatch, Scripted(copying("«Name a secret colour»", times=9)))
     assert [(r.reason, r.answer_attempts) for r in rows(made)] == [
-        ("evaluation: the prompt is that of item 1 of the held-out set", 0)
+        ("evaluation: the prompt is item 1 of the held-out set", 0)
     ]

@@ -331,7 +331,7 @@ def test_one_prompt_alone_has_no_neighbourhood(tmp_path: Path, tiny_model: Path)
     train.run(one.ctx("train"))
     score.run(one.ctx("score"))
     assert one.ctx("score").rows(Neighbourhood) == []
-    assert "fewer than two different prompts" in one.events()[-1]
+    assert "fewer than two distinct prompts" in one.events()[-1]
 
 
 def test_without_a_checkpoint_it_says_what_to_run(tmp_path: Path, tiny_model: Path) -> None:

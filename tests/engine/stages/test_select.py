@@ -150,7 +150,7 @@ def test_what_was_tried_is_not_tried_again(tmp_path: Path, axis: str, state: str
     rounds.signal(made, rounds.usual(40, s3=HARD), round=1)
     select.run(made.ctx("select", 1))
     assert selected(made, 1)["complexity"] == ([3] if again else [])
-    assert again or "1 not again after an earlier try" in made.events()[-1]
+    assert again or "1 skipped (already rewritten)" in made.events()[-1]
 
 
 def test_memory_can_be_switched_off(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_cap_keeps_the_worst(tmp_path: Path) -> None:
     select.run(made.ctx("select"))
     assert selected(made)["complexity"] == [4, 5]
     assert pending(made) == [("complexity", 4), ("complexity", 5)]
-    assert "left out by select.max_share" in made.events()[0]
+    assert "beyond select.max_share" in made.events()[0]
 
 
 def test_running_again_gives_the_same(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ LOSING = {
         (USER, Message("assistant", "{}", kind="function_call"), Message("tool", "x", kind="observation"), ANSWER),
     ],
     "several answers in a row": [(USER, ANSWER, ANSWER)],
-    "reasoning in a field of its own": [(USER, Message("assistant", "Sunny.", thinking="It is June."))],
-    "an answer that is not learned": [(USER, ANSWER, USER, Message("assistant", "Bad.", train=False))],
-    "no question with its answer at the end": [(USER, ANSWER, USER), (Message("system", "Be brief."), ANSWER)],
+    "a separate reasoning field": [(USER, Message("assistant", "Sunny.", thinking="It is June."))],
+    "an answer with weight 0": [(USER, ANSWER, USER, Message("assistant", "Bad.", train=False))],
+    "no final user turn with an answer": [(USER, ANSWER, USER), (Message("system", "Be brief."), ANSWER)],
 }
 KEPT = [
     (USER, ANSWER),
@@ -78,8 +78,8 @@ def test_it_is_not_selected_on_any_axis_and_that_is_said(tmp_path: Path) -> None
     select.run(made.ctx("select"))
     assert selected(made) == {axis: [3, 4, 5] for axis in AXES}
     assert {place for _, place in pending(made)} == {3, 4, 5}
-    said = "3 samples past a threshold are not rewritten, as that would lose something"
-    assert f"{said}: reasoning in a field of its own 1, tool calls 2" in made.events()
+    said = "3 samples past a threshold are skipped because a rewrite would lose content"
+    assert f"{said}: a separate reasoning field 1, tool calls 2" in made.events()
 
 
 def test_its_prompt_may_still_be_a_hint(tmp_path: Path) -> None:

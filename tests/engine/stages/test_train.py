@@ -101,7 +101,7 @@ def test_pause_and_resume_give_the_same_bytes(tmp_path: Path, tiny_model: Path, 
     assert paused.ctx("train").artifact("checkpoint") is None
     paused.want("run")
     train.run(paused.ctx("train"))
-    assert "training goes on from step 4" in paused.events()
+    assert "training resumes at step 4" in paused.events()
     assert result(paused) == result(undisturbed)
 
 
@@ -110,7 +110,7 @@ def test_killed_and_resumed_gives_the_same_bytes(tmp_path: Path, tiny_model: Pat
     with pytest.raises(Killed):
         train.run(interrupted(killed, kill=True))
     train.run(killed.ctx("train"))
-    assert "training goes on from step 3" in killed.events()
+    assert "training resumes at step 3" in killed.events()
     assert result(killed) == result(undisturbed)
 
 
@@ -123,7 +123,7 @@ def test_other_ways_to_train_resume_to_the_same_bytes(tmp_path: Path, tiny_model
     with pytest.raises(Killed):
         train.run(ctx)
     train.run(killed.ctx("train"))
-    assert "training goes on from step 1" in killed.events()
+    assert "training resumes at step 1" in killed.events()
     assert result(killed) == result(whole)
 
 
@@ -242,7 +242,9 @@ def test_a_family_that_mixes_packed_samples_is_refused(tmp_path: Path, tiny_mode
     model.save_pretrained(folder)
     tiny.make_tokenizer().save_pretrained(folder)
     one = project(tmp_path / "p", folder, "packing = true\n", tiny.chats(8))
-    with pytest.raises(ModelError, match=r"'opt' let packed samples see each other\. Set \[train\] packing = false"):
+    with pytest.raises(
+        ModelError, match=r"'opt' would let packed samples attend to each other\. Set \[train\] packing = false"
+    ):
         train.run(one.ctx("train"))
 
 
@@ -283,7 +285,7 @@ def test_samples_that_cannot_be_rendered_are_counted(tmp_path: Path, tiny_model:
     some = project(tmp_path / "p", tiny_model, "", chats)
     train.run(some.ctx("train"))
     (line,) = some.events()
-    assert line.startswith("2 of 8 samples are left out of training, e.g.: the prompt alone has")
+    assert line.startswith("2 of 8 samples are excluded from training, e.g.: the prompt alone has")
     none = project(tmp_path / "q", tiny_model, "", chats[6:])
     with pytest.raises(StageError, match="none of 2 samples can be trained on"):
         train.run(none.ctx("train"))

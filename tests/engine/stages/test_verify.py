@@ -106,7 +106,7 @@ def test_a_held_out_prompt_does_not_come_back_in_other_words_around_it(made: tin
     turns = (*tiny.chat("name a secret colour", "blue", "and another", "green"),)
     made.ctx("rewrite").save([replace(row, sample_id=rounds.dataset(made)[1].id, messages=dump_messages(turns))])
     verify.run(made.ctx("verify"))
-    reason = "evaluation: the prompt is that of item 1 of the held-out set"
+    reason = "evaluation: the prompt is item 1 of the held-out set"
     assert fates(made) == {(i, "complexity"): ("rejected", reason) for i in (0, 1)}
 
 

@@ -233,7 +233,7 @@ def test_texts_are_left_alone_while_a_stage_is_at_work_on_them(project: Path) ->
 def test_what_changed_meanwhile_is_refused_and_says_by_whom(project: Path) -> None:
     seen = {KEYS[0]: ReviewedVersion("proposed", one(project, KEYS[0])["messages"])}
     commands.decide(project, 0, KEYS[:1], "rejected", "no", source="command line")
-    with pytest.raises(StoreError, match=r"changed while you looked at it: it is rejected now .*command line"):
+    with pytest.raises(StoreError, match=r"changed in the meantime: it is rejected now .*command line"):
         commands.decide(project, 0, KEYS[:1], "accepted", seen=seen)
     assert one(project, KEYS[0])["state"] == "rejected"
 

@@ -56,7 +56,7 @@ def test_an_older_project_is_tightened_when_it_is_opened_and_that_is_said(tmp_pa
     for path in (project, project / "logs"):
         path.chmod(0o755)
     (project / connect.FILE).chmod(0o664)
-    assert permissions.note(project).startswith(f"3 files and folders of {project} could be read by other users")
+    assert permissions.note(project).startswith(f"3 files and folders of {project} were readable by other users")
     assert [rights(p) for p in (project, project / "logs", project / connect.FILE)] == [0o700, 0o700, 0o600]
     assert rights(outside) == 0o644, "a link is not followed"
     assert permissions.note(project) == ""

@@ -92,7 +92,7 @@ def test_it_can_be_looked_at(folder: Path, left: str) -> None:
     assert as_a_user(lambda: seen(project)) == f"|{SIZE}|the last thing|{SIZE}"
     refused = as_a_user(lambda: str(commands.set_want(project, "pause")))
     assert refused.startswith("StoreError(")
-    assert "cannot be written" in refused
+    assert "cannot write" in refused
 
 
 def test_a_store_that_was_copied_in_use_is_whole(folder: Path) -> None:

@@ -78,7 +78,9 @@ def test_all_is_as_it_was_before_the_merge_and_can_be_merged_again(project: Path
     assert undo_merge(project, launch.alive) == 0
     states = dict(db.execute("SELECT stage, state FROM job WHERE stage IN ('review', 'merge')").fetchall())
     assert states == {"review": "waiting", "merge": "pending"}
-    assert [event.text for event in read.events(db, 0, 9)] == ["the merge of round 0 was undone; its decisions stand"]
+    assert [event.text for event in read.events(db, 0, 9)] == [
+        "the merge of round 0 was undone; its review decisions are kept"
+    ]
     assert [line for line in content(db) if "{}" not in line] == [line for line in before if "{}" not in line]
     merge(project).close()
     assert content(db)[:-2] == after[:-2]
@@ -127,7 +129,7 @@ def test_a_worker_holds_after_a_merge_that_asked_for_it_and_ends_when_it_is_undo
     assert db.execute("SELECT holds_until FROM worker").fetchone()[0] is None
     commands.set_plan(project, 3, hold_s=NEVER)
     undo_merge(project, lambda one: True)
-    assert worker.run() == "pause was asked for"
+    assert worker.run() == "pause requested"
     assert db.execute("SELECT max(round) FROM job").fetchone()[0] == 0
     db.close()
 

@@ -101,7 +101,7 @@ def test_every_fault_of_single_results(tmp_path: Path, server: BatchServer) -> N
         assert WORDS[word] in (row.reason or "")
         assert row.attempts == (2 if word == "broken" else 1), "a refusal is final, no line takes no try"
     said = next(line for line in made.events() if "are ignored" in line)
-    assert re.search(r"batch_0: \d+ lines of its results are about no call", said)
+    assert re.search(r"batch_0: \d+ result lines are unreadable", said)
     asked = made.db.execute("SELECT count(*) FROM call WHERE error IS NULL").fetchone()[0]
     assert asked == server.replied.total() - sum(text == "x" for text in server.replied), "each good reply once"
 
@@ -139,7 +139,7 @@ def test_what_does_not_pass_stops_the_stage_and_nothing_is_lost(tmp_path: Path, 
     run(made)
     checked(made, server, 14)
     assert len(server.batches) == 2, "the one that had been made was found"
-    assert any("had been made; it goes on" in line for line in made.events())
+    assert any("was already created; resuming it" in line for line in made.events())
 
 
 # -------------------------------------------------------------------------------------------------- early ends
@@ -214,7 +214,7 @@ def test_options_that_a_model_refuses_are_left_out_of_the_next_batch(tmp_path: P
     assert ends(made) == PROPOSED
     assert [batch.calls for batch in batches(made)] == [7, 7, 7, 7], "max_tokens, seed, prompts, answers"
     assert json.loads(batches(made)[-1].options)["max_tokens"] == "max_completion_tokens"
-    assert sum("its own default holds" in line for line in made.events()) == 1
+    assert sum("its default is used" in line for line in made.events()) == 1
 
 
 def test_too_many_tokens_waiting_makes_smaller_batches(tmp_path: Path, server: BatchServer) -> None:
@@ -232,7 +232,7 @@ def test_too_many_tokens_waiting_makes_smaller_batches(tmp_path: Path, server: B
     assert all(batch.calls <= 3 for batch in batches(made)[len(sizes) :]), "it is remembered"
     server.most = 0
     write.reset(made.db, 0, ["rewrite"])
-    with pytest.raises(BackendError, match="takes no more calls in batches now, not even one"):
+    with pytest.raises(BackendError, match="accepts no more batched calls now"):
         run(made)
 
 

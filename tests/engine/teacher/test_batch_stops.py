@@ -138,7 +138,7 @@ def test_a_cancel_that_takes_long_is_taken_in_by_the_next_run(tmp_path: Path, se
     wish(made, server, "look", "cancel")
     with pytest.raises(Cancelled):
         run(made)
-    assert any("the next run takes in what was done" in line for line in made.events())
+    assert any("the next run collects the finished calls" in line for line in made.events())
     facts = teacher.batches(made.db, 0)
     assert facts is not None
     assert facts["cancelling"]

@@ -95,13 +95,13 @@ def test_all_faults_in_one_run(tmp_path: Path) -> None:
 
         failed = sum(row.state == "failed" for row in rows.values())
         said = f"{ROWS - failed} of {ROWS} rewrites made"
-        assert any(said in line and f"{failed} failed and keep their original" in line for line in made.events())
+        assert any(said in line and f"{failed} failed and keep the original" in line for line in made.events())
 
 
 def test_a_wrong_model_name_stops_the_stage_at_once(tmp_path: Path) -> None:
     with Server(answer=teaches) as server:
         made = project(tmp_path, server, model="teacher-80b")
-        with pytest.raises(BackendError, match=r"is there a model 'teacher-80b'\? Check \[teacher\] model and url"):
+        with pytest.raises(BackendError, match=r"check \[teacher\] model = 'teacher-80b' and url"):
             rewrite.run(made.ctx("rewrite"))
         assert {(row.state, row.attempts) for row in made.ctx("x").rows(Rewrite)} == {("owed", 0)}
         assert teacher.asked(made.db, 0)["calls"] == 0

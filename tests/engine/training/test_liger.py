@@ -46,7 +46,7 @@ AUTO, OFF = Config(), Config(train=Train(liger="off"))
     ("config", "cuda", "kind", "used", "why"),
     [
         (AUTO, True, "llama", True, "0.8.5 for llama"),
-        (AUTO, True, "bird", False, "not used: 0.8.5 does not know models of type 'bird'"),
+        (AUTO, True, "bird", False, "not used: 0.8.5 does not support models of type 'bird'"),
         (AUTO, False, "llama", False, "not used: its kernels need a GPU"),
         (OFF, True, "llama", False, 'not used: [train] liger = "off"'),
     ],

@@ -50,6 +50,6 @@ def test_a_packed_sample_gets_what_it_gets_alone(family: str, attention: str) ->
 @pytest.mark.parametrize("family", ["bloom", "mpt", "mamba", "rwkv", "opt"])
 def test_families_that_know_no_boundaries_are_refused(family: str) -> None:
     model = model_of(family).train()
-    with pytest.raises(ModelError, match=rf"family '{family}' let packed samples see .* packing = false"):
+    with pytest.raises(ModelError, match=rf"family '{family}' would let packed samples .* packing = false"):
         packing.require_apart(model, packing.collator(0, flat=packing.flash("sdpa")), FLOAT)
     assert model.training, "it is left as it was"

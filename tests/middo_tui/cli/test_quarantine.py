@@ -27,7 +27,7 @@ def project(tmp_path: Path) -> Path:
     made = run("init", tmp_path / "P", "--data", first)
     assert made.exit_code == 0, made.output
     assert "1 row quarantined: empty response (1)" in made.output
-    assert "kept with every row, and exported again: label" in made.output
+    assert "extra columns, kept and exported unchanged: label" in made.output
     second = put(tmp_path, [GOOD, {"instruction": "x", "output": ""}, {"instruction": 4, "output": "y"}], "b.json")
     assert run("import", tmp_path / "P", second).exit_code == 0
     return tmp_path / "P"
@@ -87,5 +87,5 @@ def test_rows_of_the_held_out_file_are_set_aside_too(tmp_path: Path) -> None:
     own = put(tmp_path, [GOOD, {"instruction": "x", "output": ""}], "own.json")
     said = run("init", tmp_path / "P", "--data", data, "--heldout", own)
     assert said.exit_code == 0, said.output
-    assert f"held out: 1 rows of {own}\n  1 of its rows are in quarantine: empty response (1)\n" in said.output
+    assert f"held out: 1 rows of {own}\n  1 of its rows were quarantined: empty response (1)\n" in said.output
     assert run("quarantine", tmp_path / "P").output.startswith("own.json, row 2: empty response\n")

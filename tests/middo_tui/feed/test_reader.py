@@ -182,7 +182,7 @@ def test_a_resumed_training_takes_steps_back(tmp_path: Path, reader: Reader) -> 
 
 
 def test_trouble_is_part_of_the_view_and_goes_away(tmp_path: Path, reader: Reader) -> None:
-    assert "there is no project here" in reader.view().problem
+    assert "no project here" in reader.view().problem
     store = Store(tmp_path / "p")
     assert reader.view().problem == ""
     (tmp_path / "p" / "config.toml").write_text("[train]\nepoch = 3\n")

@@ -339,7 +339,7 @@ async def test_another_app_s_decision_is_seen_and_not_written_over(tmp_path: Pat
         screen._details[0, wanted[0]] = seen  # as if it had not been read again yet
         await pilot.press("a")
         await done(pilot, screen)
-        await until(pilot, "changed while you looked at it")
+        await until(pilot, "changed in the meantime")
         assert rewrite(project, wanted[0])["messages"] == text
         assert fates(project, wanted)[0] == ("proposed", None)
         commands.decide(project, 0, wanted[1:2], "rejected", source="another app")

@@ -203,11 +203,11 @@ async def test_the_demo_is_one_key_away(here: Path) -> None:
 
 @pytest.mark.parametrize(("name", "content", "says"), [
     ("empty.json", b"", "the file is empty"),
-    ("blank.jsonl", b"\n\n", "nothing but white space"),
+    ("blank.jsonl", b"\n\n", "only white space"),
     ("broken.json", b"[{", "not JSON"),
     ("picture.png", b"\x89PNG", "not a kind of file"),
-    ("cut.json.gz", gzip.compress(b"[]" * 999, mtime=0)[:20], "cannot be read to its end"),
-    ("none.json", b"[]", "there are no rows"),
+    ("cut.json.gz", gzip.compress(b"[]" * 999, mtime=0)[:20], "cannot be read to the end"),
+    ("none.json", b"[]", "no rows"),
 ])  # fmt: skip
 async def test_a_file_that_cannot_be_read_is_a_sentence_at_its_step(
     here: Path, name: str, content: bytes, says: str
