@@ -1,1 +1,1 @@
-"""How things lie on the disk: files that processes share and files that only grow."""
+"""File formats: memory-mapped files that processes share, and append-only logs."""

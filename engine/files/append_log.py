@@ -1,4 +1,4 @@
-"""A file that grows by whole lines: what a kill cuts off of the last one is dropped by who reads it next."""
+"""An append-only file of lines. The next reader drops a last line that was cut off by a kill."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def whole(path: Path) -> list[str]:
-    """The lines of ``path``, none when there is no such file. A last line that was cut off is removed from it."""
+    """The lines of ``path``, empty if it does not exist. Removes a truncated last line from the file."""
     if not path.exists():
         return []
     data = path.read_bytes()
@@ -19,6 +19,6 @@ def whole(path: Path) -> list[str]:
 
 
 def append(path: Path, lines: Iterable[str]) -> None:
-    """Add ``lines``; when this returns they outlive the process."""
+    """Append ``lines``. They survive a kill of the process once this returns."""
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(f"{line}\n" for line in lines))

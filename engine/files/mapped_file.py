@@ -10,11 +10,11 @@ import mmap
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Literal
 
-WIDE = 8  # the head's length comes first, in so many bytes; parts begin at multiples of it
+WIDE = 8  # bytes of the leading head length; parts are aligned to it
 
 
 def write(out: BinaryIO, head: Mapping[str, Any], parts: Mapping[str, bytes]) -> None:
-    """Write all of it."""
+    """Write the whole file."""
     places, at = {}, 0
     for name, part in parts.items():
         places[name] = (at, len(part))
@@ -29,7 +29,7 @@ def write(out: BinaryIO, head: Mapping[str, Any], parts: Mapping[str, bytes]) ->
 
 
 class Sections:
-    """Such a file, mapped. ``file`` stays open as long as this."""
+    """A memory-mapped file of sections. ``file`` must stay open while this is used."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -40,23 +40,23 @@ class Sections:
         self._places: dict[str, tuple[int, int]] = found["places"]
 
     def part(self, name: str) -> memoryview:
-        """The bytes of a part."""
+        """A part as bytes."""
         at, size = self._places[name]
         return memoryview(self._map)[self._parts + at : self._parts + at + size]
 
     def floats(self, name: str) -> Sequence[float]:
-        """A part of doubles."""
+        """A part as float64."""
         return self.part(name).cast("d") if self._places[name][1] else ()
 
     def integers(self, name: str, kind: Literal["i", "q"]) -> Sequence[int]:
-        """A part of integers: ``i`` of four bytes, ``q`` of eight."""
+        """A part as integers: ``i`` for 4 bytes, ``q`` for 8."""
         return self.part(name).cast(kind) if self._places[name][1] else ()
 
     def has(self, name: str) -> bool:
-        """Whether there is such a part."""
+        """Whether the part exists."""
         return name in self._places
 
     def rest(self) -> None:
-        """Give back the memory of what was looked at; it is read again when it is looked at again."""
+        """Release the memory of pages that were read; they are read again on access."""
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)

@@ -13,7 +13,7 @@ _FINGERPRINT = "middo"
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
-    """The rows as an Arrow table: the same columns and types whatever the conversations hold."""
+    """The rows as an Arrow table. Columns and types do not depend on the conversations."""
     import pyarrow as pa
 
     names = list(rows[0]) if rows else ["messages"]
@@ -60,7 +60,7 @@ def _turns(values: list[list[dict[str, Any]]]) -> Any:
 
 
 def _common(call: dict[str, Any]) -> bool:
-    """Whether a call is read back from a struct as the same JSON text."""
+    """Whether a call survives a round trip through a struct with the same JSON text."""
     function = call.get("function")
     if not isinstance(function, dict) or list(function) != ["name", "arguments"]:
         return False
@@ -75,7 +75,7 @@ def _as_text(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def _other(values: list[Any]) -> Any:
-    """A column that the rows came with: in the type that holds all of its values, else as JSON text."""
+    """An extra column of the source data, in the type that fits all of its values, else as JSON text."""
     import pyarrow as pa
 
     try:

@@ -1,4 +1,4 @@
-"""Calls of tools in a conversation: OpenAI's ``tool_calls`` in all the forms that files have, and their results."""
+"""Tool calls in a conversation (all variants of OpenAI's ``tool_calls`` found in files) and their results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def calls_json(turn: dict[str, Any], where: str, role: str) -> str:
 
 
 def _without_nulls(call: dict[str, Any], where: str) -> dict[str, Any]:
-    """A call without ``id: null`` and the like; what a function is given stays whole."""
+    """A call without null fields such as ``id: null``; its arguments are unchanged."""
     out = {key: value for key, value in call.items() if value is not None}
     function = out.get("function", out)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -49,13 +49,13 @@ def _without_nulls(call: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def check(turns: Sequence[Message]) -> None:
-    """Results with ids answer calls that were made, in any order, each once. Without ids their order counts.
+    """Check that results match calls: by id, in any order, each once; without ids, by order.
 
     Raises:
         Unusable: a result answers no call.
     """
     waiting: list[str] = []
-    named = False  # whether the calls before have ids at all
+    named = False  # whether the pending calls have ids
     for number, turn in enumerate(turns, start=1):
         if turn.tool_calls:
             waiting = [str(call["id"]) for call in json_text.loads(turn.tool_calls) if "id" in call]

@@ -1,4 +1,4 @@
-"""The README.md of a dataset folder: a header that the hub and ``datasets`` read, and what is in it for people."""
+"""The dataset card (README.md) of an exported folder: a YAML header for the Hub and ``datasets``, and Markdown."""
 
 from __future__ import annotations
 

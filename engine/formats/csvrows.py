@@ -1,4 +1,4 @@
-"""Rows of CSV files. A row that is not CSV is refused alone: what follows it is read on from its second line."""
+"""Rows of CSV files. A broken row is quarantined alone: reading resumes at its second line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SEPARATOR = re.compile(r"sep=[,;\t|]", re.IGNORECASE)
 
 
 class _Lines:
-    """The lines of a text, of which those of the current row can be read again."""
+    """An iterator of lines that can go back to the current row's second line."""
 
     def __init__(self, blocks: Iterator[str]) -> None:
         self._blocks = blocks
@@ -42,7 +42,7 @@ class _Lines:
         self._waiting, self._pending = [self._pending], ""
 
     def again(self) -> str:
-        """Give back all lines of the current row but its first, which is returned."""
+        """Return the current row's first line, and read its other lines again."""
         first, *rest = self.row
         self._waiting.extend(reversed(rest))
         return first
@@ -84,7 +84,7 @@ def rows(file: TextFile) -> Iterator[Raw]:
 
 
 def _header(file: TextFile, line: str, separator: str) -> list[str]:
-    """The columns' names; one without a name (the row numbers that pandas writes) is called by its place."""
+    """The column names. An unnamed column (pandas' row numbers) is named by its position."""
     try:
         names = next(csv.reader([line], delimiter=separator, strict=True))
     except csv.Error as error:

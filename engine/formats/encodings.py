@@ -1,5 +1,6 @@
-"""Which encoding a text file has. What is certain is taken (a byte order mark, UTF-16 by its zero bytes, valid UTF-8);
-anything else would be a guess, and a wrong one is text that nobody notices: so the guess is said, and asked for.
+"""Detects a text file's encoding. Certain cases are used: a byte order mark, UTF-16 by its zero bytes, valid UTF-8.
+
+A wrong guess would give wrong text silently, so any other encoding is only suggested and must be set.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from engine.formats.streams import TextFile, blocks
 AUTO = "auto"
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # it starts like UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -30,7 +31,7 @@ _WORDS = 24
 
 
 class EncodingUnknown(DataError):
-    """A file that is not UTF-8. ``likely``: encodings in which it reads as text, the likeliest first."""
+    """A file that is not UTF-8. ``likely``: candidate encodings, likeliest first."""
 
     def __init__(self, text: str, likely: tuple[str, ...]) -> None:
         super().__init__(text)
@@ -62,7 +63,7 @@ def text_file(path: Path, head: bytes, asked: str = AUTO) -> TextFile:
 def _name(asked: str) -> str:
     try:
         name = codecs.lookup(asked).name
-        "a".encode(name)  # refuses what is a codec, but no encoding of text
+        "a".encode(name)  # rejects codecs that are not text encodings
     except (LookupError, ValueError):
         raise ConfigError(f"[data] encoding: unknown encoding {asked!r}. Examples: utf-8, gb18030, cp1252.") from None
     return {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(name, name)
@@ -85,7 +86,7 @@ def _wide(head: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Wrong:
-    """Bytes that are not UTF-8: where the first is, why, what surrounds it, and whether all of the file is so."""
+    """Bytes that are not UTF-8: the first one's offset, the reason, its context, and whether the whole file is not."""
 
     at: int
     reason: str
@@ -113,7 +114,7 @@ def _wrong(path: Path) -> _Wrong | None:
 
 
 def _judged(at: int, reason: str, window: bytes, start: int) -> _Wrong:
-    """Not UTF-8 as a whole: more wrong places than right ones, in several lines or in half of all."""
+    """Whether the whole file is not UTF-8: more invalid than valid sequences, in several lines or half of all lines."""
     window = window[max(0, window.rfind(b"\n", 0, start) + 1) : _WINDOW]
     wrong = right = lines = bad = 0
     for line in window.split(b"\n"):
@@ -152,7 +153,7 @@ def _advice(path: Path, found: _Wrong) -> EncodingUnknown:
 
 
 def _reading(window: bytes, name: str) -> str:
-    """Some words that are not ASCII, as ``name`` reads them; "" when it cannot read the text."""
+    """A few non-ASCII words decoded as ``name``; "" if it cannot decode the text."""
     try:
         text = window.decode(name)
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
-"""Writing datasets: the same bytes for the same samples, and a file that is there is complete.
+"""Writes datasets. The same samples give the same bytes.
 
-Everything is written beside its place and renamed. What a format cannot hold is refused before anything is
-written, with the sample's id and a format that can hold it.
+Output is written to a temporary file and renamed, so an existing file is complete. A sample that the format cannot
+represent is an error before anything is written; it names the sample and a format that can.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _array_lines(rows: list[dict[str, Any]], lines: bool) -> Iterator[str]:
 
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
-    """A new file beside ``out`` that takes its place when the block ends well."""
+    """A temporary file that replaces ``out`` if the block succeeds."""
     handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
     os.close(handle)
     place = Path(name)

@@ -1,4 +1,4 @@
-"""Opening dataset files, whatever their kind, down to raw rows. Nothing here knows what a row means.
+"""Opens dataset files of any type and yields raw rows, without interpreting them.
 
 pyarrow and datasets are imported only when a Parquet file or a saved ``datasets`` folder is read; no code that a file
 brings along is ever run.
@@ -22,7 +22,7 @@ SUFFIXES = (".json", *LINES, ".csv", ".tsv", ".parquet")
 
 
 def named_rows(source: Source, encoding: str = AUTO) -> Iterator[tuple[str, Raw]]:
-    """All rows of a source, each with the name of its file. ``encoding`` is that of text files.
+    """All rows of a source, each with its file's name. ``encoding``: of text files.
 
     Raises:
         DataError: as ``rows``.
@@ -53,7 +53,7 @@ def rows(path: Path, encoding: str = AUTO) -> Iterator[Raw]:
 
 
 def suffix_of(path: PurePath) -> str:
-    """The kind of file its name promises, without what compression adds."""
+    """The file type by name, without a compression suffix."""
     names = [s.lower() for s in path.suffixes if s.lower() not in PACKED]
     return names[-1] if names else ""
 
@@ -129,7 +129,7 @@ def _arrow_folder(path: Path) -> Iterator[Raw]:
             raise DataError(f"{path}: has splits {', '.join(found)} but none named train. Choose one: {path}/SPLIT.")
         found = found[name]
     row = 0
-    for table in found.with_format("arrow").iter(batch_size=1024):  # as stored: images are not decoded
+    for table in found.with_format("arrow").iter(batch_size=1024):  # images are not decoded
         for value in table.to_pylist():
             row += 1
             yield Raw(row, {name: without_nulls(one) for name, one in value.items()})

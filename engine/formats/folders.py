@@ -1,4 +1,4 @@
-"""Dataset folders with their card: one that ``datasets`` saved, and one as the hub holds it."""
+"""Writes dataset folders with a card: in the format of ``datasets.save_to_disk``, or for the Hub."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _ours(out: Path, format: str) -> bool:
 
 
 def _licence(out: Path) -> str | None:
-    """The licence in the header of the card that is there."""
+    """The licence in the existing card's header."""
     path = out / "README.md"
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Which column of a file is which part, told by names and tried on the first rows: a hint that is given works."""
+"""Suggests a column mapping by column names, tested on the first rows: a suggested mapping works."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# What people call a part, the likeliest first. Names are compared in lower case, words joined by _.
+# Common names of each part, likeliest first. Compared in lower case, with words joined by _.
 _PROMPT = _words(
     "instruction instructions prompt question query user_prompt request problem user human user_message user_input q"
     " input inputs input_text source text_in original_question problem_statement document article title task"
@@ -62,7 +62,7 @@ _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 
 def found(columns: Sequence[str]) -> str:
-    """The columns of a file, for a sentence."""
+    """A sentence that lists the columns."""
     if not columns:
         return "The file has no columns."
     more = f" and {len(columns) - 20} more" if len(columns) > 20 else ""
@@ -70,7 +70,7 @@ def found(columns: Sequence[str]) -> str:
 
 
 def advice(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Shape | None) -> str:
-    """What to write so that the file is read, tried on its rows; how to say it where no name says enough."""
+    """A sentence with options that make the file readable, tested on its rows; generic advice without a good guess."""
     pairs = guess(columns, rows, wanted)
     if not pairs:
         expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in ((wanted,) if wanted else shapes.SHAPES))
@@ -119,7 +119,7 @@ def unused(columns: Iterable[str], inputs: bool) -> list[str]:
 
 
 def _candidates(named: Mapping[str, str], needs: Sequence[str]) -> list[dict[str, str]]:
-    """Every choice of a column for each needed part, the likeliest names first, no column twice."""
+    """All assignments of distinct columns to the needed parts, likeliest first."""
     options = []
     for part in needs:
         ranks = {column: rank for column, name in named.items() if (rank := _rank(name, _NAMES[part])) is not None}
@@ -129,7 +129,7 @@ def _candidates(named: Mapping[str, str], needs: Sequence[str]) -> list[dict[str
 
 
 def _rank(name: str, known: Sequence[str]) -> int | None:
-    """How likely a column is a part: by its whole name, else by its last word (``the_question``)."""
+    """Rank of a column for a part (lower is likelier): by full name, else by last word (``the_question``)."""
     last = name.rpartition("_")[2]
     return known.index(name) if name in known else len(known) + known.index(last) if last in known else None
 
@@ -145,7 +145,7 @@ def _added(named: Mapping[str, str], parts: Sequence[str], taken: set[str]) -> d
 
 
 def _usable(rows: Sequence[Mapping[str, Any]], data: Data) -> int:
-    """How many rows an import with this mapping could use."""
+    """Number of rows that an import with this mapping could use."""
     shape = shapes.detect([shapes.renamed(row, data.columns) for row in rows])
     if shape is None:
         return 0

@@ -1,4 +1,4 @@
-"""Turns that are one: calls which a file spreads over several turns in a row, and the text before a call."""
+"""Joins turns that belong together: parallel calls in consecutive turns, and the text before a call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def joined(turns: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def _both(first: Message, then: Message) -> Message | None:
-    """Two assistant turns, the second one a call, as one; None when they are not of one kind."""
+    """Two assistant turns, the second one a call, joined; None if they cannot be joined."""
     if first.role != "assistant" or (first.train, first.name) != (then.train, then.name) or then.thinking:
         return None
     if first.kind == CALL and not first.tool_calls and not then.tool_calls:

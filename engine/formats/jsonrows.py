@@ -18,7 +18,7 @@ _SPLITS = ("train", "training", "test", "validation", "valid", "val", "dev", "ev
 
 
 def loads(line: bytes | str) -> tuple[Any, str | None]:
-    """A JSON text's value, or the reason why it has none."""
+    """The value of a JSON text, or the reason why it is invalid."""
     try:
         return json.loads(line.decode("utf-8") if isinstance(line, bytes) else line), None
     except UnicodeDecodeError as error:
@@ -89,7 +89,7 @@ def _shown(line: bytes | str) -> str:
 
 
 class _Window:
-    """A piece of a text stream: what was not parsed yet, with more to come."""
+    """The part of a text stream that is not parsed yet."""
 
     def __init__(self, blocks: Iterator[str]) -> None:
         self._blocks = blocks
@@ -98,7 +98,7 @@ class _Window:
         self.ended = False
 
     def more(self) -> bool:
-        """Read on, twice as much each time so that one long value costs linear time; False at the end."""
+        """Read more, doubling the amount so that a long value costs linear time. False at the end."""
         read = []
         for _ in range(self._grow):
             block = next(self._blocks, None)
@@ -111,7 +111,7 @@ class _Window:
         return bool(read)
 
     def passed(self, at: int) -> int:
-        """What lies before ``at`` is parsed; returns where that place is now. Forgets half of the text at a time."""
+        """Mark the text before ``at`` as parsed. Returns the new position of ``at``, as old text may be dropped."""
         self._grow = 1
         if at <= len(self.text) // 2:
             return at
@@ -119,7 +119,7 @@ class _Window:
         return 0
 
     def skip_space(self, at: int) -> int:
-        """The place of the next character that is not white space, reading on when needed."""
+        """The position of the next non-space character, reading more if needed."""
         while True:
             while at < len(self.text) and self.text[at] in " \t\r\n":
                 at += 1
@@ -153,14 +153,14 @@ def array(file: TextFile) -> Iterator[Raw]:
 
 
 def _value(path: Path, window: _Window, at: int, row: int) -> tuple[Any, int]:
-    """The JSON value at ``at`` and where it ends, reading on while it is incomplete."""
+    """The JSON value at ``at`` and its end, reading more while it is incomplete."""
     while True:
         try:
             value, end = _DECODER.raw_decode(window.text, at)
             if end < len(window.text) or not window.more():
                 return value, end
         except json.JSONDecodeError as error:
-            # A value that is only cut off fails in a string or at the very end; what fails elsewhere is wrong.
+            # A truncated value fails inside a string or at the end of the text; any other failure is a syntax error.
             in_string = error.msg.startswith("Unterminated string")
             cut_off = in_string or error.pos > len(window.text) - 16
             if not (cut_off and window.more()):

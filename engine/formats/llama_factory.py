@@ -12,7 +12,7 @@ INFO = "dataset_info.json"
 READABLE = (".json", ".jsonl")
 """The endings that LLaMA-Factory takes for JSON: it reads nothing compressed."""
 
-# It takes a tag that ``tags`` does not name for none at all, so all are named.
+# LLaMA-Factory ignores tags that are missing from ``tags``, so all are listed.
 _TAGS = {
     "role_tag": "role",
     "content_tag": "content",
@@ -56,12 +56,12 @@ def _known(path: Path) -> dict[str, Any]:
 
 
 def _same(there: Any, file: str) -> bool:
-    """Whether an entry is free, or this file's."""
+    """Whether an entry does not exist, or is this file's."""
     return there is None or (isinstance(there, dict) and there.get("file_name") == file)
 
 
 def entry(file: str, format: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What LLaMA-Factory needs to know of a file of ``format``."""
+    """The entry for a file of ``format``."""
     there = {column for row in rows for column in row}
     tools = {"tools": "tools"} if "tools" in there else {}
     if format == "alpaca":

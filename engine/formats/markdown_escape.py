@@ -1,4 +1,4 @@
-"""Names and texts from data and settings, made safe for a card's YAML header and its Markdown. Pure text."""
+"""Escapes names and texts from data and settings for a card's YAML header and Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_LENGTH = 200
 
 
 def plain(text: str) -> str:
-    """``text`` in one line that Markdown and HTML take for words; at most ``MAX_LENGTH`` characters of it."""
+    """``text`` on one line, with Markdown and HTML escaped, cut to ``MAX_LENGTH`` characters."""
     visible = "".join(char if char.isprintable() else " " for char in text)
     short = visible if len(visible) <= MAX_LENGTH else visible[: MAX_LENGTH - 1] + "…"
     return _SPECIAL.sub(r"\\\1", " ".join(short.split()))

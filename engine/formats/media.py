@@ -44,14 +44,14 @@ _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"ID3", b"O
 
 
 def refuse_row(row: Mapping[str, Any]) -> None:
-    """Raises Unusable when a column holds an image, a sound or a film."""
+    """Raise Unusable if a column holds an image, audio or video."""
     for name, value in row.items():
         if (name.lower() in COLUMNS and _something(value)) or _is_file(value):
             raise Unusable(f"has an image, audio or video in {name}; only text is supported")
 
 
 def _something(value: Any) -> bool:
-    """Whether a column of media has any: neither a number nor a list of nothing."""
+    """Whether a media column has content: neither a number nor an empty list."""
     if isinstance(value, list):
         return any(filled(one) for one in value)
     if isinstance(value, str) and value.strip() in ("{}", "[]", "[null]", "null"):
@@ -60,7 +60,7 @@ def _something(value: Any) -> bool:
 
 
 def _is_file(value: Any) -> bool:
-    """``datasets`` keeps an image or a sound as its bytes and path; others as its bytes alone."""
+    """Whether a value is a media file: ``datasets`` stores bytes and path, others only bytes."""
     if isinstance(value, bytes):
         return value.startswith(_BEGINNINGS)
     if isinstance(value, list):

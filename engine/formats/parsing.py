@@ -1,4 +1,4 @@
-"""One file's rows -> conversations: the format that each is read as, what is refused, what is kept beside."""
+"""Parses a file's rows into conversations: picks each row's format, rejects bad rows, keeps extra columns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Parsed:
 
 
 class Parser:
-    """Reads the rows of a file of one format; where that was detected, each row by the columns that it fills."""
+    """Parses a file's rows. If the format was detected, each row's own format is chosen by its filled columns."""
 
     def __init__(self, shape: Shape, head: Sequence[Mapping[str, Any]], data: Data) -> None:
         self.shape = shape
@@ -77,7 +77,7 @@ class Parser:
         return Parsed(messages, input_chars, shape.name, self._extra(raw.value, row, shape), frozenset(lost))
 
     def _extra(self, raw: Mapping[str, Any], row: Mapping[str, Any], shape: Shape) -> str:
-        """The columns that no part of the conversation comes from, by the file's names, in its order."""
+        """The columns that are not part of the conversation, with the file's names and order."""
         used = shape.columns - shape.unused(row)
         out = {}
         for name, value in raw.items():
@@ -89,14 +89,14 @@ class Parser:
 
 
 def _good(value: Any) -> bool | None:
-    """What a label says of an answer; None for anything else."""
+    """Whether a label marks an answer as good; None if it is not such a label."""
     if isinstance(value, str) and (word := value.strip().lower()) in _GOOD | _BAD:
         return word in _GOOD
     return turns.truth(value)
 
 
 def _tells(values: Sequence[Any]) -> bool:
-    """Whether a column of such a name says good or bad: a class of 0 to 9 that is called label does not."""
+    """Whether a column holds good/bad labels, and not e.g. classes from 0 to 9."""
     there = [_good(value) for value in values if filled(value)]
     return bool(there) and None not in there
 
@@ -107,7 +107,7 @@ def marks_not_learned(extra: Mapping[str, Any]) -> bool:
 
 
 def _plain(value: Any, name: str) -> Any:
-    """A value as JSON has it: times as ISO 8601, bytes in base64, NaN as null.
+    """A value as JSON: times as ISO 8601, bytes in base64, NaN as null.
 
     Raises:
         Unusable: text that cannot be stored.

@@ -1,4 +1,4 @@
-"""Reading a dataset file: raw rows -> samples, rejects and what there is to say about the file."""
+"""Reads a dataset file: raw rows to samples, rejected rows and notes for the person."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOOK_AHEAD = 200
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that cannot be used: where it is (row from 1; in line-based files the line), why, and its text."""
+    """A rejected row: its number (from 1; in line-based files the line number), the reason, and its text."""
 
     file: str
     row: int
@@ -53,11 +53,11 @@ class Imported:
     options: tuple[str, ...] = ()
 
     def reasons(self, most: int = 3) -> tuple[tuple[str, int], ...]:
-        """The most frequent reasons of the rejects as (reason, rows)."""
+        """The most frequent rejection reasons, as (reason, number of rows)."""
         return tuple(Counter(reject.reason for reject in self.rejects).most_common(most))
 
     def notes(self) -> tuple[str, ...]:
-        """What a person must know of columns and turns that mean something, a sentence each."""
+        """Notes on columns and turns with a special meaning, one sentence each."""
         out = []
         if self.kept:
             out.append(f"extra columns, kept and exported unchanged: {_names(self.kept)}")

@@ -38,20 +38,20 @@ class Shape:
 
     @property
     def columns(self) -> frozenset[str]:
-        """All columns that this format knows."""
+        """All columns of this format."""
         return frozenset((*self.needs, *self.may))
 
     def lacks(self, row: Row) -> list[str]:
-        """The needed columns that the row does not have; ``response`` may stand for ``completion``."""
+        """The required columns that the row lacks. ``response`` may stand for ``completion``."""
         missing = [n for n in self.needs if n not in row and not (n == "completion" and "response" in row)]
         return ["prompt"] if self.name == "preference" and not missing and not _has_prompt(row) else missing
 
     def named(self, row: Row) -> bool:
-        """Whether the row has the columns, whatever is in them."""
+        """Whether the row has the columns, with any values."""
         return not self.lacks(row)
 
     def fits(self, row: Row) -> bool:
-        """Whether the row's values are such as this format needs: an empty column is as good as none."""
+        """Whether the row's values fit this format. An empty column counts as missing."""
         return self.named(row) and self.usable(row)
 
 
@@ -73,7 +73,7 @@ def split_input(content: str, chars: int) -> tuple[str, str]:
 
 
 def _head(row: Row) -> list[Message]:
-    """Tool definitions and system text that stand in columns of their own."""
+    """Tool definitions and system text from separate columns."""
     out = []
     if tools := _tools(row):
         said = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
@@ -97,7 +97,7 @@ def _tools(row: Row) -> Any:
 
 
 def _asked(row: Row) -> tuple[list[Message], int]:
-    """All before Alpaca's last answer."""
+    """All turns before Alpaca's last answer."""
     instruction, extra = text(row["instruction"], "instruction"), text(row.get("input"), "input")
     out = _head(row)
     for i, pair in enumerate(_decoded(row.get("history"), "history")):
@@ -135,7 +135,7 @@ def turns_in(value: Any) -> list[Any]:
 
 
 def _texts(value: Any) -> list[Any]:
-    """A list of what two speakers say by turns; empty when it is none."""
+    """Texts of two alternating speakers; empty if it is not such a list."""
     return value if isinstance(value, list) and len(value) > 1 and all(isinstance(one, str) for one in value) else []
 
 
@@ -250,7 +250,7 @@ def _is_whole(chosen: Any) -> bool:
 
 
 def _spoken(chosen: str) -> tuple[Message, ...]:
-    """Turns that are written as ``Human:`` and ``Assistant:`` after empty lines."""
+    """Turns of a text in Anthropic's format: ``Human:`` and ``Assistant:`` after empty lines."""
     _, *parts = _SPEAKER.split("\n\n" + chosen.lstrip())
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return tuple(
@@ -289,7 +289,7 @@ _PREFERENCE = frozenset(
     {"chosen", "rejected", "prompt", "instruction", "input", "history", "messages", "conversations"}
 )
 
-# In the order in which a row that fits several is taken: the richer format first.
+# Ordered by precedence for rows that fit several formats: richer formats first.
 SHAPES: tuple[Shape, ...] = (
     Shape(
         "messages",
@@ -353,6 +353,6 @@ def named(name: str) -> Shape:
 
 
 def renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The row under our column names; ``columns`` maps ours to the file's."""
+    """The row with our column names. ``columns`` maps ours to the file's."""
     theirs = {name: ours for ours, name in columns.items()}
     return {theirs.get(k, k): v for k, v in row.items() if k not in columns or k in theirs}

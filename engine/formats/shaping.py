@@ -1,4 +1,4 @@
-"""Samples as rows of each format. What one cannot hold is refused, with the sample's id and a format that can."""
+"""Converts samples to rows of each export format. A sample that the format cannot represent is an error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHAREGPT = {
     ("assistant", CALL): "function_call",
     ("tool", OBSERVATION): "observation",
 }
-# What the columns that came along must not be called: they would be read as part of the conversation.
+# Reserved column names: extra columns with these names would be read as part of the conversation.
 _RESERVED = {
     "alpaca": shapes.named("alpaca").columns | {"messages", "conversations"},
     "sharegpt": shapes.named("sharegpt").columns | {"messages"},
@@ -61,7 +61,7 @@ def rows_of(samples: Sequence[Sample], format: str, provenance: bool, flaws: Fla
 
 
 def _free(names: Sequence[str] | dict[str, None], taken: set[str] | frozenset[str]) -> dict[str, str]:
-    """What each of ``names`` is called in the file."""
+    """The exported name of each extra column."""
     used = set(taken) | (set(names) - set(taken))
     out = {}
     for name in names:
@@ -83,7 +83,7 @@ def _refuse(sample: Sample, format: str, what: str, instead: str) -> DataError:
 
 
 def _alpaca(sample: Sample) -> Row:
-    """instruction, input, output; history, system and reasoning_content where there are any."""
+    """instruction, input, output; and history, system and reasoning_content if present."""
     if any(m.kind or m.tool_calls or m.role == "tool" for m in sample.messages):
         instead = "messages" if any(m.tool_calls for m in sample.messages) else "sharegpt"
         raise _refuse(sample, "alpaca", "tool calls", instead)
@@ -133,7 +133,7 @@ def _masks(sample: Sample) -> bool:
 
 
 def _fields(turn: Message) -> Row:
-    """What a turn has besides role and text."""
+    """A turn's fields besides role and text."""
     found = {"reasoning_content": turn.thinking, "tool_call_id": turn.tool_call_id, "name": turn.name}
     return {key: value for key, value in found.items() if value}
 
@@ -162,7 +162,7 @@ def _without_tools(sample: Sample) -> tuple[Row, tuple[Message, ...]]:
 
 
 def _exact(text: str) -> Any:
-    """JSON text as its value, if that would be read back as the same text."""
+    """The parsed value of JSON text if it round-trips to the same text, else the text."""
     try:
         value = json_text.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is read as one dataset: a file or folder of this machine, or the files of a hub's dataset that were fetched."""
+"""A dataset to read: a local file or folder, or downloaded files of a Hub dataset."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Source:
 
 
 def source_of(found: Path | Source) -> Source:
-    """A path of this machine as a source; a source as it is."""
+    """A local path as a Source; a Source is returned unchanged."""
     return found if isinstance(found, Source) else Source(str(found), ((found.name, found),))

@@ -28,7 +28,7 @@ PACKED = (".gz", ".zst")
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A row as it lies in the file: a value, or the reason why there is none. Rows count from 1, in line-based files by
+    """A raw row: a value, or the reason why it is unreadable. Rows are numbered from 1, in line-based files by
     line.
     """
 
@@ -88,7 +88,7 @@ def _zstd(stream: IO[bytes]) -> Iterator[bytes]:
 def packing(path: Path, suffix: str) -> Iterator[Callable[[bytes], int]]:
     """Writes a new file of bytes that are compressed as ``suffix`` says: the same bytes for the same content."""
     with path.open("wb") as file:
-        if suffix == ".gz":  # neither name nor time goes into the header
+        if suffix == ".gz":  # a header without name and time, so that the bytes are reproducible
             with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as stream:
                 yield stream.write
         elif suffix == ".zst":
@@ -144,7 +144,7 @@ def _skip(stream: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 
 def _split(stream: Iterator[Any], newline: Any) -> Iterator[tuple[int, Any]]:
-    """Cut a stream of blocks at newlines. What is left of an overlong line is read over, not kept."""
+    """Split a stream of blocks at newlines. The rest of an overlong line is skipped, not kept."""
     number, pending, overlong = 1, newline[:0], False
     for block in stream:
         *whole, rest = (pending + block).split(newline)

@@ -1,4 +1,4 @@
-"""JSON that holds a table by columns, as pandas and ``datasets`` write it: {"instruction": [...], "output": [...]}."""
+"""JSON tables stored by column, as written by pandas and ``datasets``: {"instruction": [...], "output": [...]}."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.formats.shapes import COLUMNS
 
 
 class Ragged(Exception):
-    """Columns of different lengths; the message says which."""
+    """Columns have different lengths; the message names them."""
 
 
 def rows_of(value: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -33,7 +33,7 @@ def rows_of(value: dict[str, Any]) -> list[dict[str, Any]] | None:
 
 def _of_lists(value: dict[str, list[Any]]) -> list[dict[str, Any]] | None:
     if any(isinstance(one, dict) and ({"role", "from"} & {*one}) for column in value.values() for one in column[:1]):
-        return None  # a list of turns: this is a row
+        return None  # a list of turns, so the object is a row
     lengths = {name: len(column) for name, column in value.items()}
     if len(set(lengths.values())) > 1:
         raise Ragged("its columns have different lengths: " + ", ".join(f"{n} {k}" for n, k in lengths.items()))

@@ -1,4 +1,4 @@
-"""Conversations: turning a row's turns into messages, and what makes a conversation unusable.
+"""Converts a row's turns to messages, and checks that a conversation can be trained on.
 
 A conversation is: an optional system turn (with tool definitions before it), then user and assistant turns in
 alternation. An assistant turn may call tools; then their results and another assistant turn follow.
@@ -22,7 +22,7 @@ Turns = tuple[Message, ...]
 
 OBSERVATION, TOOLS = "observation", "tools"
 
-# What a turn's role is called in files -> our role and kind.
+# Names of a turn's role in files -> our role and kind.
 ROLES: dict[str, tuple[str, str]] = {
     "system": ("system", ""),
     "human": ("user", ""),
@@ -33,7 +33,7 @@ ROLES: dict[str, tuple[str, str]] = {
     "observation": ("tool", OBSERVATION),
     "tool": ("tool", OBSERVATION),
 }
-# Rarer names of the same, which the error above a wrong role need not list.
+# Rarer names, which the error for an unknown role does not list.
 _ALSO: dict[str, tuple[str, str]] = {
     "developer": ("system", ""),
     "model": ("assistant", ""),
@@ -55,7 +55,7 @@ _ALSO: dict[str, tuple[str, str]] = {
 THINKING = ("reasoning_content", "reasoning", "thinking", "thought", "think")
 """The fields that hold an answer's reasoning, in the order in which they are looked at."""
 _WEIGHTS = ("weight", "loss_weight", "train", "training")
-_FLAGS = ("loss", "trainable")  # numbers are measured losses or the like
+_FLAGS = ("loss", "trainable")  # numbers are losses or other measurements
 _DETAILS = ("train_detail", "training_detail")
 _KNOWN = frozenset(
     {"role", "from", "content", "value", "kind", "name", "tool_calls", "function_call", "tool_call_id"}
@@ -92,7 +92,7 @@ def from_list(value: Any, name: str) -> Turns:
             raise Unusable(f"{name} is {why}") from None
     if not isinstance(value, list):
         raise Unusable(f"{name} is {kind_of(value)}, expected a list of turns")
-    if len(value) > 1 and all(isinstance(one, str) for one in value):  # LIMA, UltraChat: both speakers by turns
+    if len(value) > 1 and all(isinstance(one, str) for one in value):  # LIMA, UltraChat: alternating speakers
         value = [{"role": ("user", "assistant")[i % 2], "content": one} for i, one in enumerate(value)]
     return joined([turn for i, one in enumerate(value) for turn in _turns_of(one, f"{name}[{i}]")])
 
@@ -123,7 +123,7 @@ def _pair(turn: dict[str, Any], where: str) -> list[Message]:
 
 
 def turn_of(turn: Any, where: str) -> Message:
-    """One turn.
+    """Parse one turn.
 
     Raises:
         Unusable: it is none, or holds what a conversation here cannot.
@@ -156,7 +156,7 @@ def _role(turn: dict[str, Any], where: str) -> tuple[str, str]:
 
 
 def _result(said: Any) -> Any:
-    """A tool's result as text: an object, a number or a list of such is told as JSON."""
+    """A tool's result as text; objects, numbers and lists become JSON."""
     if isinstance(said, list) and any(isinstance(part, dict) and "type" in part for part in said):
         return said
     return json.dumps(said, ensure_ascii=False) if isinstance(said, (list, dict, bool, int)) else said
@@ -205,7 +205,7 @@ def learned_once(thought: str, content: str, where: str) -> str:
 
 
 def _learned(turn: dict[str, Any], where: str, role: str) -> bool:
-    """Whether an assistant's turn is to be learned: false for ``weight: 0``, ``train: false`` and the like."""
+    """Whether to train on an assistant turn: false for ``weight: 0``, ``train: false`` and similar fields."""
     if role != "assistant":
         return True  # never learned, whatever is written there
     marks = {key: truth(turn[key]) for key in _WEIGHTS if turn.get(key) is not None}
@@ -224,14 +224,14 @@ def _learned(turn: dict[str, Any], where: str, role: str) -> bool:
 
 
 def truth(value: Any) -> bool | None:
-    """True or false as files write it: true, 1, "True", "0"; None for anything else."""
+    """A boolean as written in files: true, 1, "True", "0"; None for anything else."""
     if isinstance(value, str):
         return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
     return bool(value) if isinstance(value, (bool, int, float)) and value in (0, 1) else None
 
 
 def unknown_fields(value: Any) -> set[str]:
-    """Fields of a list's turns that no part of a conversation comes from."""
+    """Fields of turns that are not part of a conversation."""
     turns = value if isinstance(value, list) else [value]
     out = set()
     for turn in turns:
@@ -251,7 +251,7 @@ def _is_flag(key: str, value: Any) -> bool:
 
 
 def check(turns: Sequence[Message]) -> None:
-    """Refuse a conversation that cannot be trained on.
+    """Reject a conversation that cannot be trained on.
 
     Raises:
         Unusable: says which turn is wrong.
@@ -279,7 +279,7 @@ def check(turns: Sequence[Message]) -> None:
 
 
 def _check_answer(content: str, number: int) -> None:
-    """Refuse an answer that is cut off in its reasoning, or at its end: who learns it never answers."""
+    """Reject an answer that ends inside or right after its reasoning: a model trained on it would never answer."""
     said = content.strip()
     if said.startswith("<think>") and "</think>" not in said:
         raise Unusable(f"turn {number} is cut off in its reasoning (</think> is missing)")

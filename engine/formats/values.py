@@ -1,4 +1,4 @@
-"""Single values of a row: texts, their checks, and whether there is anything in them."""
+"""Reads and checks single values of a row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Unusable(Exception):
-    """This row cannot be used; the message is the reason. Caught where rows are read, never seen outside."""
+    """This row cannot be used; the message is the reason. Always caught inside this package."""
 
 
 def text(value: Any, name: str) -> str:
@@ -35,16 +35,16 @@ def _broken(half: str) -> str:
 
 
 def missing(value: Any) -> bool:
-    """Null, or NaN: what pandas writes where there is nothing."""
+    """Whether a value is null, or NaN (pandas' missing value)."""
     return value is None or (isinstance(value, float) and value != value)
 
 
 def filled(value: Any) -> bool:
-    """Whether there is anything in a column: neither null nor an empty text, list or object."""
+    """Whether a column has content: not null, not an empty text, list or object."""
     return not missing(value) and value not in ("", [], {})
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, for a sentence."""
+    """The type of a value in words, e.g. ``a list``."""
     names = {str: "text", bool: "true/false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -47,7 +47,7 @@ EVERY_S = 0.5
 
 
 def main(address: str) -> int:
-    """Fetch ``hf://datasets/…``, or a model by ``hf://owner/name``; 0 when it is here."""
+    """Download ``hf://datasets/…``, or a model by ``hf://owner/name``. Returns 0 on success."""
     try:
         with _telling():
             name = parse(address) if address.startswith(SCHEME) else None
@@ -63,7 +63,7 @@ def main(address: str) -> int:
 
 
 def fetch(name: Name) -> dict[str, Any]:
-    """Have the files of ``name`` in the cache.
+    """Download the files of the dataset ``name`` into the cache.
 
     Returns:
         ``name`` as it is written, with its commit; ``files``: pairs of a name for people and a path.
@@ -82,7 +82,7 @@ def fetch(name: Name) -> dict[str, Any]:
 
 
 def fetch_model(name: str) -> dict[str, Any]:
-    """Have the files of the model ``name`` in the cache: its weights as safetensors, never pickles or code.
+    """Download the model ``name`` into the cache: its weights as safetensors, never pickles or code.
 
     Returns:
         ``name``; ``files``: its folder.
@@ -105,7 +105,7 @@ def _explained(name: str, page: str) -> Iterator[None]:
         yield
     except MiddoError:
         raise
-    except Exception as error:  # why() raises again what it does not know
+    except Exception as error:  # why() re-raises errors that it does not know
         raise DataError(f"{name}: {errors.why(error, f'{constants.ENDPOINT}/{page}')}") from error
 
 
@@ -155,7 +155,7 @@ class _Repository:
         return {file.path: file.size for file in found}
 
     def download(self, name: str, commit: str, sizes: Mapping[str, int]) -> None:
-        """Have these files of a commit here, and tell how far that is."""
+        """Download these files of a commit and report progress."""
         missing = sum(size for file, size in sizes.items() if not self._is_here(file, commit))
         if self._away is None:
             _require_room(name, missing)
@@ -194,14 +194,14 @@ def _require_room(name: str, wanted: int) -> None:
 
 
 class _Silent(tqdm):
-    """A bar that shows nothing."""
+    """A progress bar that prints nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
 
 
 class _Bytes(_Silent):
-    """Counts the bytes that have come; ``total`` is 0 until it is known."""
+    """Counts downloaded bytes; ``total`` is 0 until it is known."""
 
     done = total = 0
 
@@ -210,7 +210,7 @@ class _Bytes(_Silent):
         super().__init__(*args, **kwargs)
 
     def update(self, n: float | None = 1) -> None:
-        """So many more have come."""
+        """Add ``n`` bytes."""
         if self._counts:
             _Bytes.done += int(n or 0)  # under huggingface_hub's lock
         super().update(n)
@@ -218,7 +218,7 @@ class _Bytes(_Silent):
 
 @contextmanager
 def _telling() -> Iterator[None]:
-    """Tell how many bytes have come, now and then, also while none come."""
+    """Print the number of downloaded bytes at intervals, even if it does not change."""
     ended = Event()
 
     def tell() -> None:
@@ -240,7 +240,7 @@ def _tell(**facts: Any) -> None:
 
 
 def _stop(number: int, frame: object) -> None:
-    """End at once, also when no byte comes. What has come in part can be of no use to anybody: it is taken away."""
+    """Exit at once, even while the network is silent. Partial files are removed."""
     for file in psutil.Process().open_files():
         if file.path.endswith(".incomplete"):
             Path(file.path).unlink(missing_ok=True)

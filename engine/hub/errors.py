@@ -1,4 +1,4 @@
-"""Why a hub did not give what was asked for, in one sentence with the way out. The same for datasets and models."""
+"""Error messages for failed downloads from the Hub, with the fix. Used for datasets and models."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def transport() -> type[Exception]:
 
 
 def room(cache: Path) -> str:
-    """How to get room for what comes from a hub."""
+    """How to free disk space for downloads."""
     return f"Free some space, or set HF_HOME to a folder on a larger disk (the cache is {cache})."
 
 
@@ -67,7 +67,7 @@ def _answered(error: HfHubHTTPError) -> str:
 
 
 def _unreachable(error: Exception) -> str:
-    """Why the cache had to do: huggingface_hub keeps that as the cause."""
+    """Why only the cache was available; huggingface_hub keeps the reason as the exception's cause."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 

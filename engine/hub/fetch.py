@@ -1,4 +1,4 @@
-"""Starts the process that fetches what is on a hub (``engine.hub.download``) and hears how far it is."""
+"""Starts the download process (``engine.hub.download``) and reads its progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.hub.names import FORM, SCHEME, Name, parse
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``done`` of ``total`` bytes have come. ``total`` is 0 and ``left_s`` None until they can be told."""
+    """``done`` of ``total`` bytes are downloaded. ``total`` is 0 and ``left_s`` None until known."""
 
     name: str
     done: int
@@ -42,11 +42,11 @@ OnProgress = Callable[[Progress], None]
 
 
 class Stopped(DataError):
-    """Somebody gave it up."""
+    """The download was cancelled."""
 
 
 class Fetch:
-    """A dataset (``hf://datasets/…``) or a model (``hf://owner/name``) of a hub on its way here."""
+    """A running download of a dataset (``hf://datasets/…``) or a model (``hf://owner/name``)."""
 
     def __init__(self, address: str) -> None:
         self._name = address.removeprefix(SCHEME).removeprefix("hf://")
@@ -62,7 +62,7 @@ class Fetch:
         )
 
     def wait(self, said: OnProgress) -> Source:
-        """The files, when they are here; of a model its folder.
+        """Wait for the download. Returns a dataset's files, or a model's folder.
 
         Raises:
             DataError: why it cannot be had.
@@ -93,7 +93,7 @@ class Fetch:
             self._log.close()
 
     def stop(self) -> None:
-        """Give it up; what has come whole stays in the cache. From any thread; nothing happens when it has ended."""
+        """Cancel the download; complete files stay in the cache. Thread-safe; does nothing if it has ended."""
         if self._process.poll() is not None:
             return
         self._stopped = True
@@ -120,7 +120,7 @@ def _left(told: dict[str, Any], begun: tuple[float, int] | None, now: float) -> 
 
 
 def named(text: str, split: str = "") -> Path | Name:
-    """What ``text`` means: a path that is here, or a hub's dataset, of which ``split`` is read unless it names one.
+    """``text`` as a local path or a Hub dataset. ``split``: used unless ``text`` names one.
 
     Raises:
         DataError: it is neither.
@@ -138,7 +138,7 @@ def named(text: str, split: str = "") -> Path | Name:
 
 
 def get(text: str, split: str = "", said: OnProgress = lambda _: None) -> Source:
-    """The data that ``text`` means, fetched first if it is a hub's.
+    """The data that ``text`` names, downloaded if it is on the Hub.
 
     Raises:
         DataError: it is neither a path nor a dataset, or cannot be had.

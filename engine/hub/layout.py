@@ -26,7 +26,7 @@ Configs = Mapping[str, Mapping[str, Any]]
 
 
 class Undecided(DataError):
-    """A configuration or a split must be chosen. ``choices``: what there is, as it is written."""
+    """A configuration or a split must be chosen. ``choices``: the available ones, as they must be written."""
 
     def __init__(self, text: str, choices: tuple[str, ...] = ()) -> None:
         super().__init__(text)
@@ -80,7 +80,7 @@ def choose(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> Chose
 def _configs(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> Configs:
     from datasets.utils.metadata import MetadataConfigs
 
-    # The types of columns, which a card may also tell, are nobody's business here.
+    # Column types in the card are not needed here.
     told = [{k: v for k, v in config.items() if k != "features"} for config in card.get("configs") or ()]
     if found := MetadataConfigs.from_dataset_card_data({"configs": told}):
         return dict(found)
@@ -112,7 +112,7 @@ def _split(wanted: Name, patterns: Mapping[str, Sequence[str]]) -> str:
 
 
 def _written(names: Sequence[Name]) -> tuple[str, ...]:
-    """Those that can be written: a card may call a configuration anything."""
+    """The names that can be written; a card may name a configuration arbitrarily."""
     return tuple(str(name) for name in names if parse(name.written) == name)
 
 
@@ -124,7 +124,7 @@ def _default(folder: str) -> Mapping[str, Sequence[str]]:
 
 
 def _files(split: str, patterns: Mapping[str, Sequence[str]], folder: str, base: str) -> list[str]:
-    """The names that the split's patterns stand for. What points out of the repository is refused."""
+    """The file names that match the split's patterns. Paths outside the repository are an error."""
     from datasets.data_files import resolve_pattern
 
     found: dict[str, None] = {}
@@ -145,7 +145,7 @@ def _files(split: str, patterns: Mapping[str, Sequence[str]], folder: str, base:
 
 
 def _of_one_kind(files: Sequence[str]) -> tuple[str, ...]:
-    """The files of the kind that most of them are of, of those that can be read; with Parquet first among equals."""
+    """The files of the most frequent readable type; Parquet wins ties."""
     kinds = {name: KINDS[suffix] for name in files if (suffix := suffix_of(PurePosixPath(name))) in KINDS}
     counts = Counter(kinds.values())
     best = max(counts, key=lambda kind: (counts[kind], kind == "parquet"), default="")
@@ -154,7 +154,7 @@ def _of_one_kind(files: Sequence[str]) -> tuple[str, ...]:
 
 @contextmanager
 def _names_only(names: Sequence[str]) -> Iterator[str]:
-    """A folder of empty files in memory. Names that are no plain relative paths are left out."""
+    """An in-memory folder of empty files. Names that are not plain relative paths are skipped."""
     from fsspec.implementations.memory import MemoryFileSystem
 
     memory, root = MemoryFileSystem(), f"/{uuid4().hex}"

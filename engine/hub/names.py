@@ -1,4 +1,4 @@
-"""How a dataset of a hub is written: ``owner/name``, a configuration, a revision and a split behind it."""
+"""Parses names of Hub datasets: ``owner/name``, optionally with a configuration, a revision and a split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRITTEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A dataset of a hub. ``config``, ``revision`` and ``split`` are empty where nothing was said."""
+    """A dataset on the Hub. ``config``, ``revision`` and ``split`` are empty if not given."""
 
     repo: str
     config: str = ""

@@ -1,4 +1,4 @@
-"""What a stage says while a model is fetched: lines of the log, and an ear for pause and cancel."""
+"""Logs a download's progress in a stage, and checks for pause and cancel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVERY_S = 30.0
 
 
 def log_progress(ctx: Ctx) -> OnProgress:
-    """Says at once what is fetched, then now and then how far it is.
+    """Log the start of a download, then its progress at intervals.
 
     Raises:
         Paused, Cancelled: in the returned function, when the job's ``want`` asks for it.

@@ -1,1 +1,1 @@
-"""What this machine is doing: readings of its GPUs, or of the CPU."""
+"""Readings of the machine's GPUs, or of the CPU."""

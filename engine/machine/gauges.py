@@ -33,7 +33,7 @@ def sample(gpus: list[object]) -> list[Gauge]:
 
 
 def _gpu(index: int, handle: object, now: float) -> Gauge | None:
-    """None: the GPU does not say its use or memory (it fell off the bus, or is cut into instances)."""
+    """A reading; None if the GPU reports no utilisation or memory (it fell off the bus, or uses MIG)."""
     try:
         name = pynvml.nvmlDeviceGetName(handle)
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
@@ -46,7 +46,7 @@ def _gpu(index: int, handle: object, now: float) -> Gauge | None:
 
 
 def _known(read: Callable[[], float]) -> float | None:
-    """What not every GPU can tell."""
+    """Values that not every GPU reports."""
     try:
         return read()
     except pynvml.NVMLError:

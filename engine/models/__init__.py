@@ -1,1 +1,1 @@
-"""Where a model's files are, and whether they belong together."""
+"""Finds a model's files and checks that they are complete and match."""

@@ -25,7 +25,7 @@ CHECKED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
 
 def check(folder: Path) -> None:
-    """Refuse a folder that no model can be loaded from.
+    """Check that a folder holds a loadable model.
 
     Raises:
         ModelError: names the file, what is wrong with it, and the way out.
@@ -63,7 +63,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _named(folder: Path) -> list[str]:
-    """The names of the files with weights, whether or not they are there."""
+    """The names of the weight files, whether or not they exist."""
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     if not (folder / INDEX).is_file():
@@ -76,7 +76,7 @@ def _named(folder: Path) -> list[str]:
 
 
 def read_json(file: Path) -> Any:
-    """What a JSON file of the folder says.
+    """The content of a JSON file.
 
     Raises:
         ModelError: it is missing or no JSON.
@@ -125,7 +125,7 @@ def _refuse_pointer(file: Path) -> None:
 
 
 def _refuse_adapter(folder: Path, whole: bool) -> None:
-    """A base with adapter files beside it would be read with the adapter by some libraries and without by others."""
+    """Reject a base model with adapter files beside it: some libraries would load the adapter, others not."""
     if not (folder / ADAPTER).exists():
         return
     if whole:
@@ -142,7 +142,7 @@ def _refuse_adapter(folder: Path, whole: bool) -> None:
 
 
 def has_template(folder: Path) -> bool:
-    """Whether its tokenizer brings a chat template, as far as files tell."""
+    """Whether the tokenizer's files contain a chat template."""
     file = folder / "chat_template.jinja"
     if file.is_file() and file.stat().st_size:
         return True
@@ -153,14 +153,14 @@ def has_template(folder: Path) -> bool:
 
 
 def local_models(config: Config) -> Iterator[tuple[str, str, str]]:
-    """Role, name and chat template of the models that this machine runs."""
+    """Role, name and chat template of the local models."""
     yield "model", config.model.name, config.model.chat_template
     if config.teacher.model and config.teacher.backend != "openai":
         yield "teacher", config.teacher.model, ""
 
 
 def check_all(config: Config, project: Path) -> None:
-    """``check`` every model that is on this machine.
+    """``check`` every model that is already on this machine.
 
     Raises:
         ModelError: as ``check``.

@@ -23,7 +23,7 @@ from engine.hub.names import MODEL_FILES
 if TYPE_CHECKING:
     from engine.hub.fetch import Progress
 
-SMALL = 4 << 20  # files up to this size are hashed whole
+SMALL = 4 << 20  # files up to this size (bytes) are hashed completely
 SAMPLES, SAMPLE_BYTES = 64, 4096
 NOTE = "middo.json"
 DEMO = {f"demo:{name}": Path(__file__).parents[1] / "demo" / name for name in ("base", "teacher")}
@@ -53,7 +53,7 @@ def local(name: str, project: Path) -> Path | None:
     try:
         folder = project / Path(name).expanduser()
         return folder.resolve() if name and folder.is_dir() else None
-    except (OSError, RuntimeError):  # too long for a path, may not be looked at, or the ~ of nobody
+    except (OSError, RuntimeError):  # too long for a path, no permission, or ~ of an unknown user
         return None
 
 
@@ -72,7 +72,7 @@ def locate(name: str, project: Path, said: Callable[[Progress], None] = lambda _
 
 
 def on_disk(name: str, project: Path) -> Path | None:
-    """The local folder of the model called ``name``, or None when it is not here (yet). Asks no network."""
+    """The local folder of the model ``name``, or None if it is not downloaded. Uses no network."""
     if (folder := local(name, project)) is not None:
         return folder
     from huggingface_hub import snapshot_download
@@ -117,7 +117,7 @@ def fingerprint(model: ModelRef) -> str:
         found = [f for f in sorted(folder.iterdir()) if f.suffix in {".json", ".safetensors", ".jinja"}]
         if not any(f.suffix == ".safetensors" for f in found):
             raise ModelError(f"{folder}: no *.safetensors weights here. Save the model in that format first.")
-        # The note says where the base lies, not what the weights are.
+        # The note holds the base's path, which does not affect the weights.
         files += [(f, f.stat().st_size, f.stat().st_mtime_ns) for f in found if f.name != NOTE]
         files.append(None)
     return _digest(tuple(files), model.nf4)
@@ -179,7 +179,7 @@ def holds_rows(adapter: Path) -> bool:
 
 
 def require_nf4() -> None:
-    """Raises ModelError when a base cannot be read in 4 bits here."""
+    """Raise ModelError if bitsandbytes is not installed."""
     try:
         metadata.version("bitsandbytes")
     except metadata.PackageNotFoundError:

@@ -29,7 +29,7 @@ BLOCKS, ROWS = 64, 64
 
 @dataclass(frozen=True, slots=True)
 class Untrained:
-    """The tokens whose rows are untrained, by number and text; ``end``: the end of turn is one of them."""
+    """Ids and texts of tokens with untrained rows. ``end``: the end-of-turn token is one of them."""
 
     ids: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
@@ -37,12 +37,12 @@ class Untrained:
 
     @property
     def named(self) -> str:
-        """The tokens for a person."""
+        """The tokens' texts, for messages."""
         return ", ".join(self.texts)
 
 
 def find(folder: Path, model: Any, tokenizer: Any) -> Untrained:
-    """The template's tokens that pretraining left out, by the weights in ``folder``.
+    """The chat template's tokens with untrained rows, from the weights in ``folder``.
 
     Args:
         model: tells which modules embed and predict; its numbers are not looked at, it may lie on the meta device.
@@ -51,7 +51,7 @@ def find(folder: Path, model: Any, tokenizer: Any) -> Untrained:
     end = tokenizer.eos_token_id if end is None else end
     used = {i for i in template_ids(tokenizer) if i in tokenizer.added_tokens_decoder} | ({end} - {None})
     low = _low(folder, model.get_input_embeddings(), name_of(model, model.get_input_embeddings()), sorted(used))
-    if end is not None:  # the only one that is ever predicted
+    if end is not None:  # the only one that the model predicts
         head = model.get_output_embeddings()
         low |= _low(folder, head, name_of(model, head), [end])
     ids = tuple(sorted(low))
@@ -59,17 +59,17 @@ def find(folder: Path, model: Any, tokenizer: Any) -> Untrained:
 
 
 def template_ids(tokenizer: Any, talk: Sequence[Message] = TALK) -> list[int]:
-    """The tokens of a short conversation with all that its template puts around it."""
+    """Token ids of a short conversation in the chat template."""
     return render(tokenizer, talk, 1 << 20).ids
 
 
 def name_of(model: Any, module: Any) -> str:
-    """What ``module`` is called in ``model``."""
+    """The name of ``module`` in ``model``."""
     return next(str(name) for name, one in model.named_modules() if one is module)
 
 
 def _low(folder: Path, module: Any, name: str, ids: Sequence[int]) -> set[int]:
-    """Those of ``ids`` whose rows of the module's weight are untrained; none where the files name it otherwise."""
+    """The ``ids`` whose rows of the module's weight are untrained; empty if the files name the weight differently."""
     from safetensors import safe_open
 
     tensor, shape = f"{name.rpartition('.')[2]}.weight", list(module.weight.shape)
@@ -102,18 +102,18 @@ def _short(rows: torch.Tensor, common: torch.Tensor) -> torch.Tensor:
 
 
 def trainable(found: Untrained, model: Any) -> dict[str, list[int]] | None:
-    """The rows to train beside an adapter, by module, as PEFT wants them; None where there are none."""
+    """The rows to train beside an adapter, by module, in PEFT's form; None if there are none."""
     if not found.ids:
         return None
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     named = {name_of(model, embedding): list(found.ids)}
-    if head.weight is not embedding.weight:  # tied, PEFT trains both as one
+    if head.weight is not embedding.weight:  # if they are tied, PEFT trains both as one
         named[name_of(model, head)] = list(found.ids)
     return named
 
 
 def require(found: Untrained, config: Config, model: Any, split: str) -> None:
-    """Refuse what the rows cannot be trained with, or not be used with afterwards.
+    """Reject settings with which the rows cannot be trained or used.
 
     Args:
         split: how training is spread when each process holds a part; empty: each has a whole copy.
@@ -141,7 +141,7 @@ def require(found: Untrained, config: Config, model: Any, split: str) -> None:
 
 
 def describe(found: Untrained, config: Config) -> list[str]:
-    """What a person should know: the first sentence what there is, the second what is done about it."""
+    """A note for the log: which tokens are untrained, and what is done about it."""
     if not found.ids or config.train.method == "full":
         return []
     many = len(found.ids) > 1

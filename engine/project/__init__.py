@@ -1,1 +1,1 @@
-"""A project's folder: creating it, adding data, holding data out, taking the dataset out."""
+"""The project folder: create it, add data, hold data out, export the dataset."""

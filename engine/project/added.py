@@ -1,4 +1,4 @@
-"""What an import did, for the person who asked for it."""
+"""The result of an import, to report to the person."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Added:
     both: int = 0
 
     def overlaps(self) -> list[str]:
-        """What a person must hear of the rows on both sides."""
+        """Sentences about rows whose prompts are both in the training data and held out."""
         out = []
         if self.copies:
             out.append(f"{self.copies:,} rows are held out because their prompts are already held out")

@@ -1,4 +1,4 @@
-"""A project's folder: making one, adding data to it, taking the dataset out again."""
+"""Creates projects, adds data to them and exports datasets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from engine.store.schema import migrate
 
 
 def _silent(text: str) -> None:
-    """Nobody listens."""
+    """Ignore progress messages."""
 
 
 def require_new(project: Path) -> None:
@@ -62,7 +62,7 @@ def create(
     text = defaults.render(settings)
     config = configs.parse(text, "config.toml")
     batches = []
-    for source in map(formats.source_of, data):  # before anything is written: bad data leaves nothing behind
+    for source in map(formats.source_of, data):  # before anything is written, so that bad data leaves nothing behind
         say(f"reading {source.files[0][0]} …")
         batches.append(_read(source, config))
     was_there = project.exists()
@@ -180,7 +180,7 @@ def _add(project: Path, config: Config, batches: Sequence[_Batch], heldout: form
 
 
 def _nothing(barred: int) -> str:
-    """Why an import has no row to train on, and the way out. ``barred``: rows whose prompts are held out."""
+    """The error for an import without usable rows. ``barred``: rows whose prompts are held out."""
     if not barred:
         return "see the reasons above, or map your columns in [data]."
     return (
@@ -190,7 +190,7 @@ def _nothing(barred: int) -> str:
 
 
 def _draws(config: Config) -> bool:
-    """Whether rows of the data are held out."""
+    """Whether a share of the data is held out."""
     return not config.data.heldout and config.data.heldout_share > 0 and config.data.heldout_max > 0
 
 
@@ -261,13 +261,13 @@ def _note_overlap(db: sqlite3.Connection, both: Sequence[Sample]) -> None:
 def _set_aside(
     db: sqlite3.Connection, content: formats.Imported, more: Sequence[tuple[str, int, str, str]] = ()
 ) -> None:
-    """Put rows that cannot be used into quarantine; ``more``: file, row, reason and text of others."""
+    """Write rejected rows to the quarantine table. ``more``: (file, row, reason, text) of further rows."""
     rows = [(reject.file, reject.row, reject.reason, reject.raw) for reject in content.rejects]
     db.executemany("INSERT INTO quarantine (file, row, reason, raw) VALUES (?,?,?,?)", [*rows, *more])
 
 
 def _of_heldout(config: Config, heldout: formats.Imported) -> list[str]:
-    """What a person must know of the held-out data's file."""
+    """Notes on the held-out file."""
     name = config.data.heldout
     out = [f"held out: {len(heldout.samples):,} rows of {name}"]
     if heldout.rejects:
@@ -332,7 +332,7 @@ def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, proven
 
 
 def newest_dataset(db: sqlite3.Connection) -> int:
-    """The number of the newest dataset: one beyond the last merged round."""
+    """The number of the newest dataset: the last merged round plus one."""
     merged = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
     return 0 if merged is None else int(merged) + 1
 

@@ -1,4 +1,4 @@
-"""Ids and places of the samples that come into a project: exact copies get numbers of their own, and are counted."""
+"""Assigns ids and ``seq`` numbers to imported samples. Exact copies get distinct ids and are counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.store.rows import Sample, content_id, load_messages
 
 
 def copies(db: sqlite3.Connection, samples: Iterable[Sample]) -> int:
-    """How many samples have the content of another one before them, in this import or in the project."""
+    """Number of samples whose content equals an earlier one's, in this import or in the project."""
     seen = {row[0] for row in db.execute("SELECT id FROM sample")}
     for row in db.execute("SELECT messages FROM heldout WHERE seq IS NOT NULL"):
         seen.add(content_id(load_messages(row["messages"])))
@@ -24,7 +24,7 @@ def copies(db: sqlite3.Connection, samples: Iterable[Sample]) -> int:
 
 
 def numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]:
-    """Samples with ids and places that are free in the project: exact copies get copy numbers."""
+    """Samples with unused ids and ``seq`` numbers. Exact copies get copy numbers."""
     taken = {row[0] for row in db.execute("SELECT id FROM sample")}
     top = db.execute(
         "SELECT max(m) FROM (SELECT max(seq) AS m FROM sample UNION ALL SELECT max(seq) FROM heldout)"
@@ -34,7 +34,7 @@ def numbered(db: sqlite3.Connection, samples: Iterable[Sample]) -> list[Sample]:
 
 
 def with_ids(samples: Iterable[Sample], taken: set[int]) -> list[Sample]:
-    """The samples under ids that are not ``taken``."""
+    """The samples with ids that are not in ``taken``."""
     used, out = set(taken), []
     copies: dict[int, int] = {}
     for sample in samples:

@@ -1,4 +1,4 @@
-"""How a project's dataset came about, as the Markdown of its card: sources, rounds, models, settings."""
+"""The dataset card's Markdown: sources, rounds, models and settings of a project's dataset."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from engine.store import read
 
 
 def story(db: sqlite3.Connection, project: Path, round: int) -> str:
-    """What made the dataset of ``round``. Files and local models go by their last name: paths of this machine are
-    nobody's business.
-    """
+    """The Markdown for the dataset of ``round``. Local paths are reduced to their last component for privacy."""
     row = db.execute(
         "SELECT config FROM round WHERE round<? AND config<>'{}' ORDER BY round DESC LIMIT 1", (round,)
     ).fetchone()
@@ -52,7 +50,7 @@ def _sources(db: sqlite3.Connection) -> str:
 
 
 def _called(file: str) -> str:
-    """A file by its last name, a hub's dataset by its name, commit and split."""
+    """A file's last path component, or a Hub dataset's name, commit and split."""
     return file if file.startswith(SCHEME) else Path(file).name
 
 
@@ -81,7 +79,7 @@ def _rounds(db: sqlite3.Connection, last: int) -> str:
 
 
 def _heldout(db: sqlite3.Connection, round: int) -> list[str]:
-    """What was held out, and how much of it the other rows give away."""
+    """Lines on the held-out set and its overlap with the training data."""
     every, own = db.execute("SELECT count(*), count(seq) FROM heldout").fetchone()
     if not every:
         return []

@@ -28,7 +28,7 @@ ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: of which round, as an adapter or whole, and how large."""
+    """The exported model: its round, kind (adapter or full model) and size in bytes."""
 
     round: int
     kind: str
@@ -94,7 +94,7 @@ def _find(db: sqlite3.Connection, project: Path, round: int | None) -> tuple[int
 
 
 def _checkpoint_origin(db: sqlite3.Connection, project: Path, round: int) -> model_card.CheckpointOrigin:
-    """What the card says."""
+    """The facts for the model card."""
     snapshot = db.execute("SELECT config FROM round WHERE round=?", (round,)).fetchone()[0]
     config = configs.placed(configs.restore(snapshot) if snapshot != "{}" else configs.load(project), project)
     losses = [row[0] for row in db.execute("SELECT loss FROM metric WHERE round=? ORDER BY step", (round,))]
@@ -113,7 +113,7 @@ def _checkpoint_origin(db: sqlite3.Connection, project: Path, round: int) -> mod
 
 
 def _copy_adapter(adapter: Path, base: Path, config: Config, new: Path, base_name: str) -> None:
-    """The adapter with the tokenizer that it was trained with; a base of the hub by its name, not by its copy here."""
+    """Copy the adapter and its tokenizer. A base from the Hub is recorded by name, not by its local path."""
     from engine.chat.render import load_tokenizer
 
     new.mkdir(parents=True)
@@ -127,7 +127,7 @@ def _copy_adapter(adapter: Path, base: Path, config: Config, new: Path, base_nam
 
 
 def _merge(ref: ModelRef, config: Config, new: Path) -> None:
-    """Base and adapter as one model, in the number format that scoring reads it in."""
+    """Merge base and adapter, in the dtype that scoring uses."""
     import torch
     from peft import PeftModel
 

@@ -1,4 +1,4 @@
-"""The model card of a checkpoint: what it was made from and how, for whoever gets the folder. Pure text."""
+"""The model card of a checkpoint: base model, data, settings and scores."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CheckpointOrigin:
 
 
 def shown(model: str) -> str:
-    """A model of the hub by its name, a local one by its folder's: a path of this machine is nobody's business."""
+    """A Hub model's name, or only the folder name of a local model, for privacy."""
     return Path(model).name if Path(model).is_absolute() or model.startswith((".", "~")) else model
 
 
@@ -52,7 +52,7 @@ def base_name(config: Config) -> str:
 
 
 def text(made: CheckpointOrigin) -> str:
-    """The README.md, with the licence left to whoever shares the model."""
+    """The README.md. The licence is left for whoever shares the model."""
     config, how = made.config, made.config.train
     whole = how.method == "full" or made.merged
     title = f"{config.project.name or base_name(config).rpartition('/')[2]}, round {made.round}"

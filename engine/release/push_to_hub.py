@@ -1,6 +1,6 @@
-"""A dataset folder to a hub, by huggingface_hub: the only place where a dataset leaves the machine, when asked to.
+"""Uploads a dataset folder to the Hugging Face Hub, on request. The only place where a dataset leaves the machine.
 
-The token is huggingface_hub's own business (``HF_TOKEN`` or its login); it is never read here.
+huggingface_hub handles the token (``HF_TOKEN`` or its login); it is never read here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from engine.hub.errors import transport
 
 
 def check(name: str) -> str:
-    """The address that a dataset ``name`` (owner/name) will have. Sends nothing.
+    """The URL of the dataset ``name`` (owner/name). Sends nothing.
 
     Raises:
         UsageError: not such a name.

@@ -1,4 +1,4 @@
-"""The processes of a run: the worker, the process of a group of stages, and what a stage may touch.
+"""The processes of a run: the worker, the stage process, and the context that a stage sees.
 
 The worker notes what it waits for in bytes that ``worker.lock`` has already, as its database cannot be written then
 (``launch.write_wait``). A child whose own files find no space ends with an exit code of its own, and the worker starts

@@ -1,4 +1,4 @@
-"""``Ctx`` over the store: what a stage sees when it runs for real."""
+"""``Ctx`` implemented over the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROGRESS_EVERY_S = 0.5
 
 
 class StoreCtx:
-    """One stage of one round of one project. See ``engine.stage.Ctx`` for what each method promises."""
+    """The context of one stage of one round. See ``engine.stage.Ctx`` for the methods."""
 
     def __init__(self, db: sqlite3.Connection, project: Path, config: Config, round: int, stage: str) -> None:
         self.project = project
@@ -64,7 +64,7 @@ class StoreCtx:
 
     @contextmanager
     def own_cancel(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():  # in tests: nobody sends signals to a thread
+        if threading.current_thread() is not threading.main_thread():  # in tests: a thread cannot receive signals
             yield
             return
 

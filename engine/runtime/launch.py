@@ -1,4 +1,4 @@
-"""Starting the detached worker and asking whether it lives. Light imports: the app and ``status`` use it."""
+"""Starts the detached worker and checks whether it is alive. Light imports: the app and ``status`` use it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FREE_WITHIN_S = 5.0  # an orphaned child needs a moment to notice that its worke
 
 
 def boot_id() -> str:
-    """Names this boot of the machine, so that a pid from before a reboot is never taken for a live worker."""
+    """An id of this boot of the machine, so that a pid from before a reboot is not mistaken for a live worker."""
     path = Path("/proc/sys/kernel/random/boot_id")
     if path.exists():
         return path.read_text().strip()
@@ -39,7 +39,7 @@ def alive(worker: Worker | None) -> bool:
     """Whether this very process (pid, start time, boot) still runs."""
     if worker is None or worker.boot != boot_id():
         return False
-    import psutil  # takes 10 ms to import: only where a worker has been
+    import psutil  # takes 10 ms to import, so only if there was a worker
 
     try:
         process = psutil.Process(worker.pid)
@@ -110,7 +110,7 @@ def _registered(project: Path) -> Worker | None:
 
 
 def already_running(project: Path) -> WorkerError:
-    """The error for a second worker."""
+    """The error if a worker already runs."""
     worker = _registered(project)
     who = f"a worker (pid {worker.pid})" if worker else "another process"
     return WorkerError(

@@ -1,4 +1,4 @@
-"""Which rounds' checkpoints stay on the disk (train.keep_checkpoints)."""
+"""Removes old rounds' checkpoints (train.keep_checkpoints)."""
 
 from __future__ import annotations
 

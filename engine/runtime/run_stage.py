@@ -1,4 +1,4 @@
-"""The child process: runs a group of stages, one after the other, and records each outcome once.
+"""The stage process: runs a group of stages, one after the other, and records each outcome once.
 
 ``python -m engine.runtime.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the
 worker's:
@@ -45,7 +45,7 @@ def resolve(target: str) -> Callable[[Ctx], None]:
 
 
 def input_key(db: sqlite3.Connection, config: Config, round: int, stage: StageSpec) -> str:
-    """What a stage's result depends on: the dataset's ids, its slice of the config, its version."""
+    """A hash of what a stage's result depends on: the dataset's ids, its config sections, its version."""
     digest = hashlib.blake2b(digest_size=8)
     for row in db.execute(f"SELECT id FROM sample WHERE {read.IN_ROUND} ORDER BY seq", {"round": round}):  # noqa: S608
         digest.update(row[0].to_bytes(8, "big"))
@@ -95,7 +95,7 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
 
 
 def no_space(failure: BaseException | None) -> bool:
-    """Whether a full disk is behind ``failure``. Writers of weights have errors of their own for it."""
+    """Whether ``failure`` was caused by a full disk. Libraries that write weights use their own error types."""
     while failure is not None:
         if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
             return True
@@ -106,7 +106,7 @@ def no_space(failure: BaseException | None) -> bool:
 
 
 def tell(line: str) -> None:
-    """A line for the child's log, which may lie on the full disk."""
+    """Print a line to the stage's log; ignores a full disk."""
     with suppress(OSError):
         os.write(2, f"{line}\n".encode())
 
@@ -130,7 +130,7 @@ class ChildWatch:
 
 
 def explain(failure: BaseException, project: Path) -> str:
-    """A foreign exception as one sentence with the way out, where there is one."""
+    """A library's exception as one sentence, with the fix if known."""
     kind = type(failure).__name__
     if kind == "OutOfMemoryError" or isinstance(failure, MemoryError):
         return (
@@ -184,13 +184,13 @@ def run_all(db: sqlite3.Connection, project: Path, round: int, names: Iterable[s
 
 
 def help_out(project: Path) -> int:
-    """Do what rank 0 hands out."""
+    """Run the work that rank 0 distributes."""
     ranks.join(configs.load(project).model.device)
     return ranks.serve()
 
 
 def main(argv: list[str]) -> int:
-    """Entry of the child."""
+    """Entry point of the stage process."""
     project, round, names = Path(argv[0]), int(argv[1]), argv[2].split(",")
     die_with_worker(argv[3])
     return lead(project, round, names) if ranks.rank() == 0 else help_out(project)
@@ -201,4 +201,4 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    sys.exit(record(main)(sys.argv[1:]))  # tells the launcher what was raised
+    sys.exit(record(main)(sys.argv[1:]))  # reports the exception to the launcher

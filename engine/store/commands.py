@@ -1,4 +1,4 @@
-"""Writing from a person's side: what is wanted, and a review. Durable when the call returns; standard library only.
+"""A person's writes: the plan of a run and review decisions. Durable on return. Standard library only.
 
 Everything done to a rewrite is journalled (``engine.store.journal``). A batch (one keypress, one command) is one
 transaction and one step of undo. Nobody's work is written over: what changed since a person looked at it is refused.
@@ -44,7 +44,7 @@ def set_plan(
 
 
 def set_want(project: Path, want: str) -> None:
-    """Desired state of the run: ``run``, ``pause`` or ``cancel``."""
+    """Set the desired state of the run: ``run``, ``pause`` or ``cancel``."""
     if want not in ("run", "pause", "cancel"):
         raise UsageError(f"want must be run, pause or cancel, not {want!r}")
     db = writer(project, durable=True)
@@ -56,7 +56,7 @@ def set_want(project: Path, want: str) -> None:
 
 
 def begin_now(project: Path) -> None:
-    """Do not wait any longer between the merge and the next round."""
+    """Start the next round now instead of waiting for a possible undo of the merge."""
     db = writer(project, durable=True)
     try:
         with transaction(db):
@@ -66,7 +66,7 @@ def begin_now(project: Path) -> None:
 
 
 def set_auto(project: Path, auto: bool) -> None:
-    """Whether the policy ``improved`` stands in for a person at the review."""
+    """Set whether the policy ``improved`` replaces manual review."""
     db = writer(project, durable=True)
     try:
         with transaction(db):
@@ -76,7 +76,7 @@ def set_auto(project: Path, auto: bool) -> None:
 
 
 class ReviewedVersion(Struct, frozen=True):
-    """What a person looked at when deciding. ``messages`` None: the text was not looked at."""
+    """The version of a rewrite that a person saw when deciding. ``messages`` None: the text was not shown."""
 
     state: str
     messages: str | None = None

@@ -42,7 +42,7 @@ def reader(project: Path) -> sqlite3.Connection:
         raise newer(project, applied[applied.index(NEWEST) + 1 :])
     if NEWEST not in applied:
         db.close()
-        from engine.store.schema import migrate  # 100 ms, and hardly ever needed
+        from engine.store.schema import migrate  # takes 100 ms and is rarely needed
 
         migrate(project)
         db = _read_only(project)

@@ -1,4 +1,4 @@
-"""Conversations: the turns of a chat, the sample that they are, its canonical text and its id."""
+"""Messages, samples, a conversation's canonical JSON, and its id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file of a project's database: where it is, opening it, transactions, and SQLite's errors in words."""
+"""The project's database file: its path, connections, transactions, and SQLite's errors as messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NETWORK = {
 
 
 def database(project: Path) -> Path:
-    """Where a project's database lies (a symbolic link is followed, so it may live on another disk)."""
+    """The path of a project's database. A symbolic link is followed, so it may be on another disk."""
     return (project / FILE).resolve()
 
 
@@ -54,10 +54,10 @@ def filesystem(path: Path, mounts: str) -> str:
 
 
 def refuse_network(path: Path, mounts: str | None = None) -> None:
-    """Refuse a database on a network filesystem.
+    """Reject a database on a network filesystem.
 
     Raises:
-        StoreError: names the filesystem and the two ways out.
+        StoreError: names the filesystem and two fixes.
     """
     if mounts is None:
         proc = Path("/proc/mounts")
@@ -79,7 +79,7 @@ def missing(path: Path) -> StoreError:
 
 
 def newer(project: Path, unknown: Sequence[str]) -> StoreError:
-    """What to say of a database that has more than this version knows."""
+    """The error for a database with migrations that this version does not know."""
     has = ", ".join(unknown)
     return StoreError(f"{database(project)}: made by a newer middo-tui (it has {has}). Upgrade middo-tui.")
 
@@ -122,7 +122,7 @@ def _writer(project: Path, kind: type[C], create: bool = False, durable: bool = 
         raise missing(project / FILE)
     refuse_network(path)
     if create:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # the log beside it gets the same rights from SQLite
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives the write-ahead log the same permissions
     uri = f"file:{quoted(path)}?mode={'rwc' if create else 'rw'}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, factory=kind)
     db.row_factory = sqlite3.Row
@@ -158,7 +158,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def translated(error: sqlite3.Error, path: Path) -> StoreError:
-    """SQLite's error as one that names the file, the reason and the way out."""
+    """SQLite's error as a StoreError that names the file, the reason and the fix."""
     text, found = str(error), trouble(error)
     if found == FULL:
         return StoreBlocked(f"{path}: {IN_FULL}", FULL)

@@ -1,6 +1,4 @@
-"""A round's dataset as a sequence that reads its samples when they are asked for: texts of half a million rows stay on
-disk.
-"""
+"""A round's dataset as a lazy sequence: the texts of half a million rows stay on disk."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ class Dataset(Sequence[Sample]):
             yield from self._page(self.ids[start : start + PAGE])
 
     def take(self, ids: Sequence[int]) -> list[Sample]:
-        """The samples of these ids, in this order."""
+        """The samples with these ids, in this order."""
         return [s for start in range(0, len(ids), PAGE) for s in self._page(ids[start : start + PAGE])]
 
     def _page(self, ids: Sequence[int]) -> list[Sample]:

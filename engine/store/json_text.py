@@ -1,4 +1,4 @@
-"""JSON inside of data, which is hostile in depth as well: what is nested too deeply is no JSON that can be used."""
+"""Parses JSON from data, which may be hostile: rejects too deep nesting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outlasting another program's lock and a full disk: a patient connection waits, says so, and goes on.
+"""A patient connection: waits out another program's lock or a full disk, reports the wait, and retries.
 
 The worker and its children write through one. The app and the commands do not: a person is told after ``BUSY_MS`` and
 decides (``engine.store.database_file``). Standard library only.
@@ -34,7 +34,7 @@ _NO_SPACE = {
 
 
 def trouble(error: BaseException) -> str | None:
-    """``locked`` or ``full`` where waiting helps; None for every other error."""
+    """``locked`` or ``full`` if waiting helps; None for other errors."""
     if isinstance(error, StoreBlocked):
         return error.trouble
     code = getattr(error, "sqlite_errorcode", None)
@@ -49,10 +49,10 @@ class Watch(Protocol):
     """Who is told of a wait. ``waits`` is called again and again while it lasts, and may raise to give up."""
 
     def waits(self, trouble: str) -> None:
-        """It begins, or goes on."""
+        """The wait starts or continues."""
 
     def over(self, trouble: str, seconds: float) -> None:
-        """It has ended; the database can be written again."""
+        """The wait ended; the database can be written again."""
 
 
 class Patient(sqlite3.Connection):
@@ -63,7 +63,7 @@ class Patient(sqlite3.Connection):
     watch: Watch | None = None
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        """As its base class', as often as it takes."""
+        """Like the base class's, retried until it succeeds."""
         plain = super().execute
         return outlast(self, lambda: plain(sql, parameters))
 

@@ -1,4 +1,4 @@
-"""The index of the samples' words, which follows them: a merge does not hold the database while it is built.
+"""The full-text index of samples. It is updated later in small transactions, so that a merge stays short.
 
 Triggers note what is to be indexed (``engine.store.schema``); ``index`` indexes a part of it, in a transaction of its
 own. Killed anywhere it goes on: the worker does a part whenever it looks after its child, and who imports does all at
@@ -44,14 +44,14 @@ _LEARN = f"INSERT INTO sample_fts (rowid, text) SELECT id, text FROM sample_text
 
 
 def count_unindexed(db: sqlite3.Connection) -> int:
-    """How many samples are not found by their words yet."""
+    """Number of samples that are not in the text index yet."""
     return int(db.execute("SELECT count(*) FROM unindexed").fetchone()[0])
 
 
 def index(db: sqlite3.Connection, part: int = PART) -> bool:
-    """Index a part of what is not yet; returns whether there is more."""
+    """Index one batch of pending samples. Returns whether more are pending."""
     values = {"part": part}
-    for table, which, pay in (("unlisted", _GONE, _FORGET), ("unindexed", _NEW, _LEARN)):  # an id may be in both
+    for table, which, pay in (("unlisted", _GONE, _FORGET), ("unindexed", _NEW, _LEARN)):  # an id may be in both tables
         if db.execute(f"SELECT 1 FROM {table}").fetchone():  # noqa: S608
             _index_part(db, pay, f"DELETE FROM {table} WHERE id IN ({which})", values)  # noqa: S608
             return True
@@ -66,6 +66,6 @@ def _index_part(db: sqlite3.Connection, pay: str, settle: str, values: dict[str,
 
 
 def catch_up(db: sqlite3.Connection) -> None:
-    """Index all that is not yet."""
+    """Index all pending samples."""
     while index(db):
         pass

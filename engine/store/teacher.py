@@ -1,4 +1,4 @@
-"""What the teacher will be asked and was asked: a projection before anything is spent, then one row per call.
+"""Rows of the teacher's work: the forecast before anything is spent, one row per call, and provider batches.
 
 Batches that a provider works on are kept with their calls before anything is sent, so that none is given away twice.
 
@@ -148,7 +148,7 @@ class TeacherBatch(Row, frozen=True):
 
     @property
     def pending(self) -> bool:
-        """Whether something may yet come of it."""
+        """Whether it may still return results."""
         return self.state in PENDING
 
 
@@ -196,13 +196,13 @@ def asked(db: sqlite3.Connection, round: int) -> dict[str, Any]:
 
 
 def projected(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
-    """The projection of a round; None before its select stage is done."""
+    """The forecast of a round; None before its select stage is done."""
     row = db.execute("SELECT * FROM projection WHERE round=?", (round,)).fetchone()
     return None if row is None else {name: row[name] for name in row.keys() if name != "round"}  # noqa: SIM118
 
 
 def underway(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
-    """What a teacher on this machine is writing for a round; None while it writes nothing."""
+    """What a local teacher is writing for a round; None if it is idle."""
     row = db.execute(
         "SELECT underway.* FROM underway JOIN job USING (round) WHERE round=? AND stage='rewrite' AND state='running'",
         (round,),

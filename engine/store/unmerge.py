@@ -1,4 +1,4 @@
-"""Taking a merge back, which can be done until the next round has begun. Standard library only.
+"""Undoes a merge, which is possible until the next round starts. Standard library only.
 
 A round has begun as soon as the worker has opened it; one that was opened by a worker that is gone, and of which no
 stage was started, has not. The accepted rewrites are open again: they can be decided anew, and the merge done anew.
@@ -25,13 +25,13 @@ FORGET_MERGE = (
     "UPDATE round SET finished_at=NULL WHERE round=:round",
     "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, error=NULL"
     " WHERE round=:round AND stage='merge'",
-    # a person has the word again, also where a policy had decided
+    # reopen for a person, even if a policy had decided
     "UPDATE job SET state='waiting', finished_at=NULL, error=NULL WHERE round=:round AND stage='review'",
 )
 
 
 def undoable(db: sqlite3.Connection, alive: bool) -> int | None:
-    """The round whose merge can be taken back now; None when there is none. ``alive``: a worker runs the project."""
+    """The round whose merge can be undone now; None if there is none. ``alive``: a worker is running."""
     found = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
     if found is None:
         return None

@@ -1,6 +1,4 @@
-"""Writing from the worker's side: rows, progress, rounds, the merge. Everything that changes together is one
-transaction.
-"""
+"""The worker's writes: rows, progress, rounds, the merge. Each function is one transaction unless it says otherwise."""
 
 from __future__ import annotations
 
@@ -103,7 +101,7 @@ def replace(
 def event(
     db: sqlite3.Connection, text: str, level: str = "info", round: int | None = None, stage: str | None = None
 ) -> None:
-    """One line of the log."""
+    """Write a log line."""
     db.execute(
         "INSERT INTO event (at, level, round, stage, text) VALUES (?,?,?,?,?)",
         (time.time(), level, round, stage, text),
@@ -135,7 +133,7 @@ def open_round(
 
 
 def finish_round(db: sqlite3.Connection, round: int) -> None:
-    """Mark a round's end, once."""
+    """Mark a round as finished; does nothing the second time."""
     db.execute("UPDATE round SET finished_at=? WHERE round=? AND finished_at IS NULL", (time.time(), round))
 
 
@@ -165,7 +163,7 @@ def end_job(db: sqlite3.Connection, round: int, stage: str, state: str, error: s
 
 @outlasting
 def set_total(db: sqlite3.Connection, round: int, stage: str, total: int, done: int) -> None:
-    """A stage's units: all, and those there already."""
+    """Set a stage's total number of units and how many are done."""
     with transaction(db):
         db.execute(
             "UPDATE job SET total=?, done=?, resumed_at=? WHERE round=? AND stage=?",
@@ -183,17 +181,17 @@ def interrupt(db: sqlite3.Connection) -> list[tuple[int, str]]:
 
 
 def withdraw(db: sqlite3.Connection, round: int, name: str) -> None:
-    """An artifact counts no more."""
+    """Delete an artifact's row."""
     db.execute("DELETE FROM artifact WHERE round=? AND name=?", (round, name))
 
 
 def drop_metrics_after(db: sqlite3.Connection, round: int, step: int) -> None:
-    """Steps that a checkpoint does not have are trained again."""
+    """Delete logged steps after the checkpoint's, which will be trained again."""
     db.execute("DELETE FROM metric WHERE round=? AND step>?", (round, step))
 
 
 def register(db: sqlite3.Connection, pid: int, started: float, boot: str) -> None:
-    """Say which process runs the project."""
+    """Register this process as the project's worker."""
     db.execute(
         "INSERT OR REPLACE INTO worker (id, pid, started, boot, heartbeat, child_pid) VALUES (1,?,?,?,?,NULL)",
         (pid, started, boot, time.time()),
@@ -201,13 +199,13 @@ def register(db: sqlite3.Connection, pid: int, started: float, boot: str) -> Non
 
 
 def sign_off(db: sqlite3.Connection) -> None:
-    """Nobody runs the project any more; a worker that was killed leaves its row."""
+    """Remove the worker's row. A killed worker leaves its row behind."""
     db.execute("DELETE FROM worker WHERE id=1")
 
 
 @outlasting
 def gauges(db: sqlite3.Connection, readings: Sequence[tuple[object, ...]], keep: int) -> None:
-    """Readings of the machine (a row of ``gauge`` without its id); the newest ``keep`` stay."""
+    """Save machine readings (rows of ``gauge`` without id); keeps the newest ``keep``."""
     with transaction(db):
         db.executemany(
             "INSERT INTO gauge (at, device, util, memory_used, memory_total, power, temperature)"
@@ -218,14 +216,14 @@ def gauges(db: sqlite3.Connection, readings: Sequence[tuple[object, ...]], keep:
 
 
 def set_meta(db: sqlite3.Connection, **values: object) -> None:
-    """Facts of the project, as JSON values, inside the caller's transaction."""
+    """Set facts about the project, as JSON values, inside the caller's transaction."""
     db.executemany(
         "INSERT INTO meta (key, value) VALUES (?,?) ON CONFLICT (key) DO UPDATE SET value=excluded.value",
         ((key, json.dumps(value)) for key, value in values.items()),
     )
 
 
-# What a stage wrote, so that it can be run anew. Later stages of the round are reset with it.
+# What a stage wrote, to reset it for a rerun. Later stages of the round are reset with it.
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "train": ("DELETE FROM metric WHERE round=?", "DELETE FROM artifact WHERE round=? AND name='checkpoint'"),
     "score": (
@@ -279,7 +277,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
 
 @outlasting
 def reset(db: sqlite3.Connection, round: int, stages: Sequence[str]) -> None:
-    """Forget what ``stages`` of ``round`` wrote; their jobs are pending again. One transaction."""
+    """Delete what ``stages`` of ``round`` wrote and set their jobs to pending, in one transaction."""
     with transaction(db):
         for stage in stages:
             for statement in _WRITTEN[stage]:

@@ -141,7 +141,7 @@ def test_a_named_gpu_cannot_be_shared() -> None:
     with torchrun_says(2):
         with pytest.raises(ConfigError, match=r'device = "cuda:1" names one GPU, but \[launch\] processes = 2'):
             ranks.check(2, "cuda:1")
-        with pytest.raises(StageError, match="2 processes started, but \[launch\] processes = 1"):
+        with pytest.raises(StageError, match=r"2 processes started, but \[launch\] processes = 1"):
             ranks.check(1, "cpu")
         ranks.check(2, "cpu")
 

@@ -42,7 +42,7 @@ def log(worker: Supervisor, text: str) -> Path:
 @pytest.mark.parametrize(
     ("code", "words", "reason"),
     [
-        (-9, "", "the child was killed by signal 9; run again"),
+        (-9, "", "the stage process was killed by signal 9; run again"),
         (
             1,
             "Traceback\nValueError: no",
