@@ -121,7 +121,9 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
     if any(r.tokens_in for r in job.all()):
         return
     ahead = save_forecast(ctx, job)
-    text = f"{ahead.rewrites} rewrites with two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
+    text = (
+        f"{ahead.rewrites} rewrites with two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
+    )
     text += f", about {ahead.cost:.2f} in cost" if ahead.cost else ""
     text += " in batches" if ahead.cost and ctx.config.teacher.batch else ""
     caps = [f"{ahead.cap_tokens:,} tokens"] if ahead.cap_tokens else []

@@ -94,7 +94,7 @@ def test_a_damaged_database_is_said_without_a_traceback(page: int, data: Path, t
         assert done.exit_code in (0, 1)
         if done.exit_code:
             assert "middo.db: " in (last := done.output.splitlines()[-1])
-            assert "restore it from a copy" in last
+            assert "restore it from a backup" in last
 
 
 def test_what_cannot_be_written_is_named_as_it_was_asked_for(data: Path, tmp_path: Path) -> None:

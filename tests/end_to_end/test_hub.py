@@ -174,10 +174,10 @@ def test_more_data_and_options_that_cannot_be_meant(hub: Hub) -> None:
     Path("rows.json").write_text(json.dumps(ROWS[:2]), encoding="utf-8")
     assert run("init", "P", "--data", "rows.json").exit_code == 0
     for args, said in (
-        (("init", "P", "--data", "o/rows"), "is a project already"),
-        (("init", "Q", "--data", "rows.json", "--split", "dev"), "is for a hub's dataset"),
-        (("init", "Q", "--data", "rows.json", "--heldout-split", "dev"), "is for --heldout"),
-        (("init", "Q", "--data", "rows.json", "--heldout", "o/rows/x"), "there is no such file"),
+        (("init", "P", "--data", "o/rows"), "already a project"),
+        (("init", "Q", "--data", "rows.json", "--split", "dev"), "applies to Hub datasets only"),
+        (("init", "Q", "--data", "rows.json", "--heldout-split", "dev"), "needs --heldout"),
+        (("init", "Q", "--data", "rows.json", "--heldout", "o/rows/x"), "no such file"),
         (("init", "Q", "--data", "o/rows", "--format", "x"), "format"),
     ):
         done = run(*args)
@@ -206,7 +206,7 @@ def test_what_goes_wrong_is_said_in_one_sentence(hub: Hub) -> None:
         "o/denied": f"the hub ({hub.address}) answered 403. Set HF_TOKEN",
         "o/script": "code from a hub is never run",
         "o/card": "cannot read the header of its README.md",
-        "o/huge": f"needs {1 << 40:,} MiB on the disk",
+        "o/huge": f"needs {1 << 40:,} MiB of disk space",
         "o/none": "there is no such path here, and the hub",
         "o/rows@v2": "no such revision",
         "o/rows dev": "there is no split dev. There are train, test",
@@ -314,7 +314,7 @@ def test_a_model_is_fetched_with_its_progress_or_a_reason(hub: Hub) -> None:
     assert again[2] == []
     expected = (
         f"o/gated: it is gated. Request access at {hub.address}/o/gated, then set HF_TOKEN",
-        "MiB on the disk",
+        "MiB of disk space",
         "there is no such path here, and the hub",
         "no such folder, and not a Hub name",
     )

@@ -235,7 +235,7 @@ def test_a_missing_key_and_a_wrong_address_are_named(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(BackendError, match="NO_SUCH_KEY"):
         Endpoint("http://127.0.0.1:1/v1", MODEL, "NO_SUCH_KEY")
-    with pytest.raises(BackendError, match="is no address"):
+    with pytest.raises(BackendError, match="is not a URL"):
         Endpoint("localhost:8000", MODEL)
 
 

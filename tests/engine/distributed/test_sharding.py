@@ -71,10 +71,10 @@ def test_without_a_file_nothing_is_planned(tmp_path: Path) -> None:
         (FSDP + "num_machines: 2\n", "num_machines is 2, but a run uses one machine", "Set num_machines: 1"),
         ("distributed_type: MEGATRON_LM\nnum_processes: 2\n", "distributed_type is MEGATRON_LM", "FSDP or DEEPSPEED"),
         ("num_processes: 2\n", "distributed_type is None", "FSDP or DEEPSPEED"),
-        (FSDP + "parallelism_config: {parallelism_config_tp_size: 2}\n", "parallelism_config is not supp", "Take it"),
+        (FSDP + "parallelism_config: {parallelism_config_tp_size: 2}\n", "parallelism_config is not supp", "Remove it"),
         (FSDP + "fsdp_config: {fsdp_version: 3}\n", "fsdp_config.fsdp_version is 3", "Set fsdp_version: 2"),
         (FSDP, "fsdp_config.fsdp_version is 1", "Set fsdp_version: 2"),
-        (FSDP + "fsdp_config: 7\n", "fsdp_config is no table", "accelerate config"),
+        (FSDP + "fsdp_config: 7\n", "fsdp_config is not a mapping", "accelerate config"),
         (
             FSDP + "fsdp_config: {fsdp_version: 2, fsdp_state_dict_type: FULL_STATE_DICT}\n",
             "fsdp_state_dict_type is FULL_STATE_DICT",

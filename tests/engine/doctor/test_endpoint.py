@@ -33,7 +33,7 @@ def test_one_fixed_sentence_is_sent_as_rewriting_will_send_and_its_cost_is_said(
     assert [turn["content"] for turn in body["messages"]] == [SYSTEM, SENTENCE]
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.3, 0.9, endpoint.REPLY)
     assert said["reply"].mark == "✔"
-    assert "11 tokens in, 7 out, 0.000092 in cost" in said["reply"].text
+    assert "11 tokens in, 7 out, $0.000092" in said["reply"].text
     assert [turn["role"] for turn in body["messages"]] == ["system", "user"]
 
 
@@ -52,9 +52,9 @@ def test_options_that_the_model_refuses_are_named(server: Server) -> None:
             "overflow",
             "✘",
             "answered 400: This model's maximum context length is 64 tokens",
-            "change what it names in [teacher]",
+            "change the named setting in [teacher]",
         ),
-        ("broken", "!", "answered 500", "see its log"),
+        ("broken", "!", "answered 500", "server's log"),
         ("quota", "✘", "exceeded your current quota", "your account with the provider"),
         ("cut", "✘", "connection failed", "usually ends in /v1"),
         ("half", "✘", "the reply cannot be read", "OpenAI-compatible"),
@@ -85,14 +85,14 @@ def test_a_model_that_only_thinks_is_told_from_an_empty_reply(server: Server) ->
     server.answer, server.fault = None, lambda text: "thinks"
     said = found(server)["reply"]
     assert said.mark == "!"
-    assert "it thinks before it answers" in said.fix
+    assert "the model reasons before it answers" in said.fix
 
 
 def test_a_server_that_counts_nothing_is_told_with_what_that_means_for_caps(server: Server) -> None:
     server.counts = False
     said = found(server)["reply"]
     assert said.mark == "!"
-    assert "counts no tokens" in said.text
+    assert "does not report token usage" in said.text
     assert "report usage" in said.fix
 
 
@@ -113,7 +113,7 @@ def test_a_model_that_is_not_listed_may_be_there_all_the_same(server: Server) ->
     said = found(server, model="other")
     assert list(said) == ["teacher"]
     assert said["teacher"].bad
-    assert said["teacher"].fix == f"set [teacher] model to one that it offers: {MODEL}"
+    assert said["teacher"].fix == f"set [teacher] model to one of: {MODEL}"
     with Server(key="sk-right-0123456789") as locked:
         assert "key_env" in found(locked, model="other")["reply"].fix, "what else is wrong is not kept back"
     server.listed = (f"{MODEL}:latest",)
@@ -141,9 +141,9 @@ def test_nothing_is_sent_to_another_machine_unless_a_person_says_so(
     said = found(server, price)["reply"]
     assert not server.bodies
     assert said.mark == "!"
-    assert "not tried: 127.0.0.1" in said.text
+    assert "not tested: 127.0.0.1" in said.text
     assert "--ask" in said.fix
-    assert "in cost" in said.fix
+    assert "($" in said.fix
     assert "--ask" in found(server, model="other")["teacher"].fix
     server.listed = None
     assert "--ask" in found(server, price)["teacher"].fix, "without a list only a request can tell"
@@ -157,4 +157,4 @@ def test_a_server_that_is_not_there_is_told_with_what_to_check(monkeypatch: pyte
     text = '[teacher]\nbackend = "openai"\nurl = "http://127.0.0.1:9/v1"\nmodel = "x"\n'
     (said,) = endpoint.findings(configs.parse(text, "config.toml"), ExpectedRequests())
     assert said.bad
-    assert said.fix == "check that the server runs and [teacher] url, which usually ends in /v1"
+    assert said.fix == "check that the server is running, and [teacher] url, which usually ends in /v1"

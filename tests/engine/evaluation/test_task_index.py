@@ -58,12 +58,14 @@ def test_a_typo_gets_near_names(tmp_path: Path) -> None:
 
 
 def test_code_is_run_only_with_leave(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"humaneval_instruct runs code .* Set allow_code_execution = true"):
+    with pytest.raises(
+        ConfigError, match=r"humaneval_instruct runs model-written code .* Set allow_code_execution = true"
+    ):
         task_index.check(asked("hellaswag", "humaneval_instruct"), tmp_path)
     folder = task(tmp_path / "tasks", "base", "unsafe_code: true\n")
     task(folder, "code", "include: base.yaml\ntask: my_code\ndataset_path: json\nfilter: !function utils.f\n")
     task(folder, "both", "group: both\ntask: [{group: inner, task: [my_code]}, hellaswag]\n")
-    with pytest.raises(ConfigError, match="both runs code"):
+    with pytest.raises(ConfigError, match="both runs model-written code"):
         task_index.check(asked("both", include_path="tasks"), tmp_path)
 
 
@@ -91,7 +93,7 @@ def test_a_broken_task_file_is_named(tmp_path: Path, text: str, says: str) -> No
 
 
 def test_a_missing_folder_and_backend_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="nowhere is no folder"):
+    with pytest.raises(ConfigError, match="nowhere is not a folder"):
         task_index.check(asked("hellaswag", include_path="nowhere"), tmp_path)
     find = task_index.find_spec
     monkeypatch.setattr(task_index, "find_spec", lambda name: None if name == "vllm" else find(name))

@@ -372,6 +372,6 @@ def test_columns_that_are_probably_part_of_the_prompt_are_said(tmp_path: Path) -
     for option in ("--column system=system_prompt", "--column input=context"):
         assert f"{option.partition('=')[2]} is kept but not part of the prompt; {option} adds it" in notes
     empty = read(put(tmp_path, [rows[0] | {"context": "", "system_prompt": None}])).notes()
-    assert not any("no part of the prompt" in note for note in empty)
+    assert not any("not part of the prompt" in note for note in empty)
     mapped = read(put(tmp_path, rows), columns={"system": "system_prompt", "input": "context"})
     assert mapped.samples[0].messages == (Message("system", "Be brief."), Message("user", "Hi\nIt is late."), HI[1])

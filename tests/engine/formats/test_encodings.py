@@ -103,5 +103,5 @@ def test_an_encoding_that_there_is_not(tmp_path: Path) -> None:
 def test_what_is_no_text_is_no_encoding(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
-    with pytest.raises(DataError, match="not a kind of file"):
+    with pytest.raises(DataError, match="unsupported file type"):
         read(path)

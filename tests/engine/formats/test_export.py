@@ -199,7 +199,7 @@ def test_a_folder_is_exchanged_but_never_someone_elses(tmp_path: Path) -> None:
         formats.write([PAIR], other, "alpaca")
     with pytest.raises(UsageError, match="is a file"):
         formats.write([PAIR], other / "thesis.tex", "hf")
-    with pytest.raises(UsageError, match="no such format"):
+    with pytest.raises(UsageError, match="unknown format"):
         formats.write([PAIR], tmp_path / "x", "xml")
 
 
@@ -273,7 +273,7 @@ def test_an_entry_of_another_file_and_what_was_added_to_ours_stay(tmp_path: Path
     assert known["x.json"] == {"file_name": "x.json", "columns": columns}
     assert known["y"] == {"file_name": "y.json", "num_samples": 5, "columns": columns}
     before = info.read_bytes()
-    with pytest.raises(UsageError, match="Name another file"):
+    with pytest.raises(UsageError, match="Choose another file"):
         formats.write([PAIR], info, "alpaca")
     assert info.read_bytes() == before
 
@@ -292,6 +292,6 @@ def test_compressed_files_come_back_and_are_the_same_bytes(tmp_path: Path, name:
 
 @pytest.mark.parametrize("format", ["parquet", "hf", "hub"])
 def test_what_is_compressed_already_is_not_packed(tmp_path: Path, format: str) -> None:
-    with pytest.raises(UsageError, match="is compressed already"):
+    with pytest.raises(UsageError, match="is already compressed"):
         formats.write([PAIR], tmp_path / "x.gz", format)
     assert list(tmp_path.iterdir()) == []

@@ -217,5 +217,5 @@ def test_a_format_that_does_not_fit_and_wrong_mappings(tmp_path: Path) -> None:
         read(path, format="sharegpt")
     with pytest.raises(DataError, match=r"output is mapped to 'answer', which does not exist.*--column"):
         read(path, columns={"output": "answer"})
-    with pytest.raises(ConfigError, match="there is no part question"):
+    with pytest.raises(ConfigError, match="unknown part question"):
         read(path, columns={"question": "instruction"})

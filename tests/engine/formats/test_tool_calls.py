@@ -185,7 +185,7 @@ def test_calls_of_an_older_project_leave_as_tool_calls(tmp_path: Path) -> None:
 def test_sharegpt_and_alpaca_refuse_openais_calls(tmp_path: Path) -> None:
     samples = read(put(tmp_path, [asked(assistant([call()]), result())])).samples
     for format, said in (("sharegpt", "OpenAI's tool_calls"), ("alpaca", "tool calls")):
-        with pytest.raises(DataError, match=f"{format} cannot hold {said}. Use --format messages"):
+        with pytest.raises(DataError, match=f"{format} cannot represent {said}. Use --format messages"):
             formats.write(samples, tmp_path / "x.json", format)
 
 

@@ -48,7 +48,7 @@ def test_what_is_here_wins_and_a_folder_that_is_here_makes_a_path(here: Path) ->
         named("data/rose")
     assert named("hf://datasets/data/rose", "test") == Name("data/rose", split="test")
     assert named("other/rose dev", "test") == Name("other/rose", split="dev")
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="no such file"):
         named("other/rows.json")
     with pytest.raises(DataError, match="is written owner/name"):
         named("hf://datasets/rows")

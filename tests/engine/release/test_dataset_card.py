@@ -106,7 +106,7 @@ def test_a_licence_that_a_person_wrote_stays(made: Path, tmp_path: Path) -> None
     card = tmp_path / "out" / "README.md"
     project.export(made, tmp_path / "out", 0, "hub")
     text = card.read_text(encoding="utf-8")
-    card.write_text(text.replace("# license: yours", "license: cc-by-4.0 # yours"), encoding="utf-8")
+    card.write_text(text.replace("# license: add one", "license: cc-by-4.0 # added"), encoding="utf-8")
     project.export(made, tmp_path / "out", 1, "hub")
     assert header(card.read_text(encoding="utf-8"))["license"] == "cc-by-4.0"
 

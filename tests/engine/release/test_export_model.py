@@ -73,7 +73,7 @@ def test_an_adapter_loads_with_peft(lora: tiny.Project, tmp_path: Path, tiny_mod
 
 def test_merged_weights_load_with_transformers(lora: tiny.Project, tmp_path: Path) -> None:
     made = export_model(lora.folder, tmp_path / "out", 0, merged=True)
-    assert made.kind == "whole model"
+    assert made.kind == "full model"
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert not (tmp_path / "out" / "adapter_config.json").exists()
     assert elsewhere(loaded, tmp_path / "out") == pytest.approx(measured(lora), abs=1e-4)

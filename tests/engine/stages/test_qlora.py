@@ -130,7 +130,7 @@ def test_without_bitsandbytes_it_is_refused_with_the_way_out(model: Path, monkey
 def test_a_quantised_base_is_not_quantised_again(tmp_path: Path, model: Path) -> None:
     settings = json.loads((model / "config.json").read_text()) | {"quantization_config": {"quant_method": "gptq"}}
     (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(ModelError, match="is quantised already"):
+    with pytest.raises(ModelError, match="is already quantised"):
         read_model(tmp_path, torch.float32, torch.device("cpu"), "auto", nf4=True)
 
 

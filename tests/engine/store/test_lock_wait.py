@@ -120,7 +120,7 @@ def test_who_watches_can_give_up(project: Path, other: sqlite3.Connection) -> No
 
 
 def test_a_person_gets_a_sentence_that_says_nothing_was_done(project: Path, other: sqlite3.Connection) -> None:
-    with pytest.raises(StoreBlocked, match=r"locked by another program.*nothing was done.*do it again") as found:
+    with pytest.raises(StoreBlocked, match=r"locked by another program.*nothing was changed.*retry") as found:
         commands.set_want(project, "pause")
     assert found.value.trouble == "locked"
     other.execute("ROLLBACK")

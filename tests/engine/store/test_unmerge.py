@@ -104,13 +104,13 @@ def test_until_when(project: Path, begun: str, alive: bool, can: bool) -> None:
         assert db.execute("SELECT count(*) FROM job WHERE round=1").fetchone()[0] == 0
         assert db.execute("SELECT want FROM plan").fetchone()[0] == ("pause" if alive else "run")
     else:
-        with pytest.raises(UsageError, match="round 1 has begun"):
+        with pytest.raises(UsageError, match="round 1 has started"):
             undo_merge(project, lambda worker: alive)
     db.close()
 
 
 def test_without_a_merge_there_is_nothing_to_undo(project: Path) -> None:
-    with pytest.raises(UsageError, match="no round is merged"):
+    with pytest.raises(UsageError, match="no merge to undo"):
         undo_merge(project, launch.alive)
 
 

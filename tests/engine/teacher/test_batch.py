@@ -126,7 +126,9 @@ def test_every_fault_of_every_step_passes(tmp_path: Path, server: BatchServer, s
     assert server.faults[step] == []
     assert len(server.batches) == 2, "a batch whose making was not heard of is not made again"
     if step == "look":
-        assert [("goes on there" in line, "answers again" in line) for line in made.events()].count((True, False)) == 1
+        assert [("continues there" in line, "answers again" in line) for line in made.events()].count(
+            (True, False)
+        ) == 1
 
 
 def test_what_does_not_pass_stops_the_stage_and_nothing_is_lost(tmp_path: Path, server: BatchServer) -> None:

@@ -176,7 +176,7 @@ def test_batches_at_another_address_are_left_and_found_again(tmp_path: Path, ser
     with BatchServer(answer=teaches) as other:
         run(teach(made, other))
         assert other.replied.total() == 14
-        assert any(f"batches at {server.url} are left there" in line for line in made.events())
+        assert any(f"batches at {server.url} are not collected" in line for line in made.events())
     run(teach(made, server))
     assert teacher.asked(made.db, 0)["calls"] == 21, "what was paid there is counted"
     assert ends(made) == PROPOSED

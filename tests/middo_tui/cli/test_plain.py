@@ -187,7 +187,7 @@ def test_the_exit_code_of_a_project_whose_worker_is_gone(state: str, code: int, 
 
 def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
     store = Store(tmp_path / "p").plan(rounds=3).round(0, 9)
-    with pytest.raises(UsageError, match="round 0 is merged"):
+    with pytest.raises(UsageError, match="round 0 is already merged"):
         folder.redo(tmp_path / "p", "rewrite", str)
     assert not Reader(tmp_path / "p").view().final
     with store.db:

@@ -205,7 +205,7 @@ async def test_the_demo_is_one_key_away(here: Path) -> None:
     ("empty.json", b"", "the file is empty"),
     ("blank.jsonl", b"\n\n", "only white space"),
     ("broken.json", b"[{", "not JSON"),
-    ("picture.png", b"\x89PNG", "not a kind of file"),
+    ("picture.png", b"\x89PNG", "unsupported file type"),
     ("cut.json.gz", gzip.compress(b"[]" * 999, mtime=0)[:20], "cannot be read to the end"),
     ("none.json", b"[]", "no rows"),
 ])  # fmt: skip
@@ -230,7 +230,7 @@ async def test_what_is_not_there_or_not_a_model_is_said(here: Path) -> None:
     app = Wizard()
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press(*typed("dogs.json"), "enter")
-        await until(pilot, "there is no such file")
+        await until(pilot, "no such file")
         await pilot.press(*["backspace"] * 9, *typed("cats.json"), "enter")
         await at_step(pilot, "columns")
         await until(pilot, "usable")
