@@ -44,6 +44,11 @@ def check(config: Config) -> None:
     Raises:
         BackendError: vLLM is named and not installed. ConfigError: it is to run where it cannot.
     """
+    if config.judge.model == "teacher" and config.teacher.backend == "openai":
+        raise ConfigError(
+            'config.toml: [judge] model = "teacher" rates with a local model, but [teacher] backend = "openai" names an'
+            ' endpoint. Set [judge] model = "tuned" or "base".'
+        )
     chosen = vllm_roles(config)
     if not chosen:
         return
@@ -63,7 +68,8 @@ def check(config: Config) -> None:
 
 def _quantised(config: Config, chosen: tuple[str, ...]) -> str:
     """The first role that vLLM fills with the loop's own base in 4 bits; empty without one."""
-    own = (role for role in chosen if role == "judge" or not config.teacher.model)
+    other = config.judge.model == "teacher"
+    own = (role for role in chosen if not config.teacher.model or (role == "judge" and not other))
     return next(own, "") if config.train.method == "qlora" else ""
 
 

@@ -115,7 +115,7 @@ class Judge(_Section, frozen=True):
     """The judge: which model rates, and how the rating is read."""
 
     backend: Literal["hf", "vllm"] = "hf"
-    model: Literal["tuned", "base"] = "tuned"
+    model: Literal["tuned", "base", "teacher"] = "tuned"
     mode: Literal["expected", "sampled"] = "expected"
     prime: Literal["auto", "on", "off"] = "auto"
     token_budget: Positive = 32768
@@ -411,4 +411,6 @@ def slice_hash(config: Config, names: tuple[str, ...]) -> str:
     ``config`` must be ``placed``.
     """
     parts = [msgspec.json.encode(_telling(name, attrgetter(name)(config)), order="sorted") for name in names]
+    if "judge" in names and config.judge.model == "teacher":
+        parts.append(msgspec.json.encode([config.teacher.model, config.teacher.dtype]))
     return hashlib.blake2b(b"\x00".join(parts), digest_size=8).hexdigest()

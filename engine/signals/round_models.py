@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from engine.backends import backend
 from engine.config.schema import Config, Model
 from engine.errors import StageError
@@ -73,11 +75,12 @@ def open_model(how: Model, model: ModelRef) -> HF:
 
 def open_engine(config: Config, judge: ModelRef) -> Engine:
     """The model that rates, in vLLM. No other model may lie in the GPU's memory; close it before one does."""
+    how = judge_settings(config)
     opened: Engine = backend("vllm")(
         judge.base,
         judge.adapter,
-        dtype=config.model.dtype,
-        chat_template=config.model.chat_template,
+        dtype=how.dtype,
+        chat_template=how.chat_template,
         quantization="bitsandbytes" if judge.nf4 else "",
         settings=config.vllm,
     )
@@ -86,4 +89,18 @@ def open_engine(config: Config, judge: ModelRef) -> Engine:
 
 def judge_ref(ctx: Ctx) -> ModelRef:
     """The model that rates, as judge.model says."""
-    return base_model(ctx) if ctx.config.judge.model == "base" else after_model(ctx)
+    if other_judge(ctx.config):
+        return ModelRef(locate.locate(ctx.config.teacher.model, ctx.project, log_progress(ctx)))
+    return after_model(ctx) if ctx.config.judge.model == "tuned" else base_model(ctx)
+
+
+def other_judge(config: Config) -> bool:
+    """Whether a model rates that is not the loop's own: a teacher that has a name."""
+    return config.judge.model == "teacher" and bool(config.teacher.model)
+
+
+def judge_settings(config: Config) -> Model:
+    """How the model that rates is opened: [model]'s settings; a teacher has its own number format and chat template."""
+    if not other_judge(config):
+        return config.model
+    return msgspec.structs.replace(config.model, dtype=config.teacher.dtype, chat_template="")

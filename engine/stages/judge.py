@@ -48,7 +48,8 @@ class _Raters:
     @classmethod
     def of(cls, ctx: Ctx, how: configs.Judge) -> _Raters:
         seed = ctx.config.project.seed, ctx.round, "judge"
-        return cls(ctx.config.model, round_models.judge_ref(ctx), how, judge_asking.begun(ctx), seed)
+        model = round_models.judge_settings(ctx.config)
+        return cls(model, round_models.judge_ref(ctx), how, judge_asking.begun(ctx), seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def run(ctx: Ctx) -> None:
 
         rating_stream.through_engine(ctx, samples, rated)
         return
-    judge = round_models.open_model(ctx.config.model, round_models.judge_ref(ctx))
+    judge = round_models.open_model(round_models.judge_settings(ctx.config), round_models.judge_ref(ctx))
     judge_asking.asked_how(ctx, judge, samples)
     raters = _Raters.of(ctx, ctx.config.judge)
     if raters.how.mode == "expected" and not judge.shares:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from engine.backends import hf
+from engine.backends import hf, roles
 from engine.chat.render import render_prompt
 from engine.config import schema as configs
+from engine.errors import ConfigError
 from engine.loop import spec
 from engine.signals import judge_asking, ratings
 from engine.stages import judge
@@ -155,3 +156,30 @@ def test_later_rounds_ask_as_the_first_one_did(tmp_path: Path, tiny_model: Path)
 def test_another_way_to_ask_makes_the_stage_stale(tiny_model: Path, stage: str, other: str) -> None:
     now, then = (configs.slice_hash(tiny.make_config(tiny_model, extra), spec(stage).config) for extra in ("", other))
     assert now != then
+
+
+def test_the_teacher_can_rate(tmp_path: Path, tiny_model: Path, begun: tiny.Project) -> None:
+    """Its own weights, number format and template; the round has no checkpoint."""
+    other = tiny.make_model(tmp_path / "teacher", seed=7)
+    own = '[judge]\nmodel = "teacher"\nprime = "on"\n[model]\nchat_template = "alpaca"\n'
+    ours = project(tmp_path / "p", tiny_model, own + f'[teacher]\nmodel = "{other}"\n')
+    judge.run(ours.ctx("judge"))
+    alone = project(tmp_path / "q", other, BASE + 'prime = "on"\n')
+    judge.run(alone.ctx("judge"))
+    assert ours.ctx("judge").rows(Ratings) == alone.ctx("judge").rows(Ratings)
+    assert ours.ctx("judge").rows(Ratings) != begun.ctx("judge").rows(Ratings)
+
+
+def test_another_teacher_makes_its_ratings_stale(tiny_model: Path) -> None:
+    def key(judge_model: str, teacher: str) -> str:
+        extra = f'[judge]\nmodel = "{judge_model}"\n[teacher]\nmodel = "{teacher}"\n'
+        return configs.slice_hash(tiny.make_config(tiny_model, extra), spec("judge").config)
+
+    assert key("teacher", "a") != key("teacher", "b")
+    assert key("tuned", "a") == key("tuned", "b")
+
+
+def test_an_endpoint_cannot_be_the_judge(tiny_model: Path) -> None:
+    extra = '[judge]\nmodel = "teacher"\n[teacher]\nbackend = "openai"\nmodel = "x"\nurl = "http://127.0.0.1:1/v1"\n'
+    with pytest.raises(ConfigError, match="rates with a local model"):
+        roles.check(tiny.make_config(tiny_model, extra))
