@@ -32,12 +32,16 @@ Values = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to measure with. ``name``: its key in the cache. ``wording``: a folder of judge prompts of its own."""
+    """A model to measure with. ``name``: its key in the cache. ``wording``: a folder of judge prompts of its own.
+
+    ``begins``: its replies to rating requests are begun for it, as the judge stage does where that helps.
+    """
 
     name: str
     folder: Path
     max_length: int
     wording: Path | None = None
+    begins: bool = False
 
     @property
     def how(self) -> Model:
@@ -108,7 +112,8 @@ class Readings:
         how, judge = self.subject.how, Judge(min_digit_mass=0.0)
         opened = hf.load(self.subject.folder, dtype=how.dtype, device=how.device, threads=how.threads)
         wording = {subject: prompts.load(f"judge_{subject}", self.subject.wording) for subject in SUBJECTS}
-        asked = [ratings.judge_prompts(wording, opened, chat(row)) for row in rows]
+        begun = opened.beginning if self.subject.begins else ""
+        asked = [ratings.judge_prompts(wording, opened, chat(row), begun) for row in rows]
         return [
             {"quality": one.quality, "digit_mass": one.digit_mass} for one in ratings.rate_batch(judge, opened, asked)
         ]

@@ -235,7 +235,7 @@ def subjects(options: argparse.Namespace) -> Mapping[str, tuple[Subject, list[Ca
         sys.stderr.write("SmolLM2 is left out: name a folder with alpaca_1k.json and alpaca_9k.json with --data.\n")
     else:
         real = [case for case in cases(alpaca(options.data), options.each) if case.place < options.rows]
-        out = {"SmolLM2-135M-Instruct": (Subject("smollm2", folder, 640), real, options.judged), **out}
+        out = {"SmolLM2-135M-Instruct": (Subject("smollm2", folder, 640, begins=True), real, options.judged), **out}
     return out
 
 

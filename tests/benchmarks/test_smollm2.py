@@ -1,4 +1,4 @@
-"""A real chat model of 135 million parameters: losses and lenses are what plain transformers compute."""
+"""A real chat model of 135 million parameters: losses, lenses and ratings are what plain transformers compute."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from benchmarks.world.planted_flaws import Row, spoiled
 from engine.formats.shapes import join_input
 
 ROWS = 24
+RATED = 3
 LENSED = 6
 """Rows whose lenses are computed anew by plain transformers."""
 pytestmark = [
@@ -44,7 +45,7 @@ def rows() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def readings(rows: list[Row], folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Readings:
-    made = Readings(Subject("smollm2", folder, 512), tmp_path_factory.mktemp("readings"))
+    made = Readings(Subject("smollm2", folder, 512, begins=True), tmp_path_factory.mktemp("readings"))
     made.of(rows)
     return made
 
@@ -93,3 +94,8 @@ def test_a_swapped_answer_shows_in_ifd(readings: Readings, rows: list[Row]) -> N
     ifd = np.array([read["ifd"] for read in readings.of(rows)], dtype=float)
     swapped = np.arange(ROWS) % 3 == 0
     assert (ifd[swapped][:, None] > ifd[~swapped]).mean() > 0.95
+
+
+def test_nearly_all_probability_of_a_rating_lies_on_digits(readings: Readings, rows: list[Row]) -> None:
+    rated = readings.of(rows[:RATED], judged=True)
+    assert min(read["digit_mass"] or 0.0 for read in rated) >= 0.9
