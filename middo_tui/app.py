@@ -194,7 +194,7 @@ class MiddoApp(BaseApp[int]):
             super().say_how_to_quit(words)
             return
         continues = " The run continues in the background." if self.view.state in tables.RUNNING else ""
-        self.framed.say(Notice(f"Press {tables.press('app.leave')} to quit the app.{continues}", "decide"))
+        self.framed.say(Notice(f"Press {tables.press('app.quit')} to quit the app.{continues}", "decide"))
 
     def _open(self, name: str) -> Framed:
         module, _, attribute = SCREENS[name].partition(":")

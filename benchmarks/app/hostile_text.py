@@ -175,7 +175,7 @@ def look_everywhere(scratch: Path, quick: bool = False) -> Found:
     for project in projects(scratch)[1:2] if quick else projects(scratch):
         for columns, rows in SIZES[:1] if quick else SIZES:
             terminal = Timed(project, columns=columns, rows=rows)
-            terminal.wait_for("leave")
+            terminal.wait_for("quit")
             since = 0
             for screen, keys in TOUR.items():
                 for key in keys:

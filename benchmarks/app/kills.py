@@ -68,7 +68,7 @@ def _sitting(project: Path, rng: random.Random, toll: Toll) -> None:
     before = decided(project)[0]
     terminal = Timed(project)
     try:
-        terminal.wait_for("leave")
+        terminal.wait_for("quit")
         terminal.send(b"4")
         terminal.wait_for("undecided")
         since = len(terminal.seen)

@@ -15,7 +15,7 @@ from middo_tui.screens.samples.sort_menu import SORTS
 from middo_tui.text import number_format
 from middo_tui.widgets.vtable_rows import CURSOR
 
-LOOP_IS_THERE = "leave"
+LOOP_IS_THERE = "quit"
 SETTLE_S = 1.2  # longer than the app polls: nothing more comes by itself
 FIRST_PAINT_MS, OWN_MB, FIRST_PAGE_MS, WHOLE_ORDER_MS = 500, 80, 30, 250
 CURSOR_MS, MOVE_BYTES, PAGE_BYTES = 12, 700, 4_000

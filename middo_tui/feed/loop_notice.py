@@ -70,7 +70,7 @@ def _running(view: LoopView, keys: bool) -> Notice:
         return Notice(f"{view.held} Check logs/ in the project.{ways}", "bad")
     if keys and says_teacher(view):  # plain output has a line of its own for it
         if view.batch:
-            leave = f"This may take hours. You can quit ({press('app.leave')}); the run continues in the background."
+            leave = f"This may take hours. You can quit ({press('app.quit')}); the run continues in the background."
             return Notice(f"{view.batch[0].upper()}{view.batch[1:]}. {leave} Teacher: {view.teacher}", "dim")
         if view.writing:
             return Notice(f"{view.writing[0].upper()}{view.writing[1:]}. Teacher: {view.teacher}", "dim")

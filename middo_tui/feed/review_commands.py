@@ -50,7 +50,7 @@ def note(project: Path, round: int, key: Key, text: str) -> str:
 def send_back(project: Path, round: int, keys: Sequence[Key], seen: Mapping[Key, ReviewedVersion]) -> str:
     """To be written again."""
     sent = commands.send_back(project, round, keys, seen)
-    ways = f"Press {press('review.go_on')} to resume the run, {press('review.undo')} to undo."
+    ways = f"Press {press('review.resume')} to resume the run, {press('review.undo')} to undo."
     return f"Sent {counted(sent, 'rewrite')} back to the teacher. {ways}"
 
 

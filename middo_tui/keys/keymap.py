@@ -26,6 +26,17 @@ Table = tuple[Key[Any], ...]
 Remapped = dict[str, tuple[str, ...]]
 OURS = {"esc": "escape", "↓": "down", "↑": "up", "←": "left", "→": "right"}
 MODIFIED = re.compile(r"^((?:ctrl|alt|shift|super|meta|hyper)[+-])+(?=.)")
+RENAMED = {
+    "app.leave": "app.quit",
+    "quarantine.again": "quarantine.reload",
+    "review.again": "review.send_back",
+    "review.go_on": "review.resume",
+    "samples.turn": "samples.reverse",
+    "settings.again": "settings.reload",
+    "settings.usual": "settings.reset",
+    "thresholds.anew": "thresholds.redo",
+}
+"""Actions by an older name, which a person's keys.toml may still hold."""
 NAMED = frozenset(key.value for key in Keys) | {f"f{n}" for n in range(1, 25)}
 
 
@@ -96,8 +107,11 @@ def _known(wanted: Mapping[str, tuple[str, ...]], before: Remapped) -> tuple[Rem
     """What of ``wanted`` names an action and keys that there are."""
     taken: Remapped = {}
     warnings = []
-    for id, said in wanted.items():
+    for written, said in wanted.items():
         names = [long_name(key) for key in said]
+        id = RENAMED.get(written, written)
+        if id != written:
+            warnings.append(f'"{written}" is now called "{id}". Rename it.')
         if id not in before:
             near = get_close_matches(id, before, n=1, cutoff=0.4)
             meant = f" Did you mean {near[0]}?" if near else ""

@@ -93,7 +93,7 @@ EVERYWHERE: tuple[Key[RunState], ...] = (
     ),
     Key("help", ("question_mark", "f1"), "Show this help.", word("help"), always),
     Key(
-        id="leave",
+        id="quit",
         keys=("q", ALWAYS_LEAVES),
         help="Quit the app. A run continues in the background.",
         label=lambda view: "quit (run continues)" if view.state in RUNNING else "quit",

@@ -304,7 +304,7 @@ class Framed(Screen[None]):
         app = cast(Shows, self.app)
         self.app.push_screen(Palette(commands(self, app.loop, self.view)), app.perform)
 
-    def action_leave(self) -> None:
+    def action_quit(self) -> None:
         """Leave, and say in the shell what goes on."""
         at = quote(str(self.project))
         words = f"The run continues in the background. Watch it: middo-tui {at}\nPause it: middo-tui pause {at}"

@@ -21,6 +21,7 @@ from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.paragraph import Paragraph
 
+DAY_S = 86_400
 NEW = Path()
 """What the app ends with when a new project is wanted."""
 
@@ -90,4 +91,6 @@ class Home(BaseApp[Path]):
 
 
 def _ago(seconds: float) -> str:
+    if seconds >= 2 * DAY_S:
+        return f"{int(seconds / DAY_S):,} days ago"
     return f"{number_format.duration(seconds)} ago" if seconds >= 60 else "just now"

@@ -19,9 +19,9 @@ class MenuScreen(Framed):
     def on_screen_resume(self) -> None:
         """What is listed may have changed meanwhile."""
         super().on_screen_resume()
-        self.action_again()
+        self.action_reload()
 
-    def action_again(self) -> None:
+    def action_reload(self) -> None:
         """Read everything again."""
         raise NotImplementedError
 

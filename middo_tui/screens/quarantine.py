@@ -102,7 +102,7 @@ class QuarantineScreen(MenuScreen):
         yield Paragraph(Notice(""), id="why")
         yield Paragraph(Notice(""), id="raw")
 
-    def action_again(self) -> None:
+    def action_reload(self) -> None:
         """Read everything again."""
         self._read(self._found.only)
 

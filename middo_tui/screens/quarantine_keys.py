@@ -42,5 +42,5 @@ KEYS: tuple[Key[QuarantineState], ...] = (
     Key("up", ("up", "k"), "Go to the previous row.", word("previous"), _some, quiet=True),
     Key("page_down", ("pagedown", "ctrl+d"), "Page down.", word("page"), _some, quiet=True),
     Key("page_up", ("pageup", "ctrl+u"), "Page up.", word("page"), _some, quiet=True),
-    Key("again", ("r",), "Reload the quarantine.", word("reload"), always, quiet=True),
+    Key("reload", ("r",), "Reload the quarantine.", word("reload"), always, quiet=True),
 )

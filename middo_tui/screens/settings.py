@@ -110,7 +110,7 @@ class SettingsScreen(MenuScreen):
             yield Paragraph(Notice(""), id="key")
             yield TextInput(id="value")
 
-    def action_again(self) -> None:
+    def action_reload(self) -> None:
         """Read everything anew."""
         self.run_worker(self._read, group="settings", thread=True, exclusive=True, exit_on_error=False)
 
@@ -222,7 +222,7 @@ class SettingsScreen(MenuScreen):
         if self._editing is not None:
             self._ask_to_write(self._editing, event.value)
 
-    def action_usual(self) -> None:
+    def action_reset(self) -> None:
         """Back to the default."""
         if self._row is not None:
             self._ask_to_write(self._row, self._row.default)
@@ -233,7 +233,7 @@ class SettingsScreen(MenuScreen):
 
     def _written(self) -> None:
         self._close()
-        self.action_again()
+        self.action_reload()
 
     def action_back(self) -> None:
         """Out of the line, or to the screen before."""

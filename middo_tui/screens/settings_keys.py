@@ -33,7 +33,7 @@ KEYS: tuple[Key[SettingsState], ...] = (
         works=lambda state: (state.row or state.theme) and not state.editing,
     ),
     Key(
-        id="usual",
+        id="reset",
         keys=("d",),
         help="Reset to the default.",
         label=word("default"),
@@ -59,5 +59,5 @@ KEYS: tuple[Key[SettingsState], ...] = (
     ),
     Key("page_down", ("pagedown", "ctrl+d"), "Page down.", word("page"), _moves, quiet=True),
     Key("page_up", ("pageup", "ctrl+u"), "Page up.", word("page"), _moves, quiet=True),
-    Key("again", ("r",), "Reload config.toml.", word("reload"), always, quiet=True),
+    Key("reload", ("r",), "Reload config.toml.", word("reload"), always, quiet=True),
 )

@@ -90,7 +90,7 @@ KEYS: tuple[Key[ReviewState], ...] = (
         Key(f"reason('{n}')", (str(n),), f"… {text}.", word(text), lambda state: state.rejecting, quiet=True)
         for n, text in enumerate(REASONS, start=1)
     ),
-    Key("go_on", ("enter",), "Resume the run.", lambda state: state.goes_on, lambda state: bool(state.goes_on)),
+    Key("resume", ("enter",), "Resume the run.", lambda state: state.goes_on, lambda state: bool(state.goes_on)),
     Key("edit", ("e",), "Edit prompt and response here.", word("edit"), _text),
     Key(
         "undo",
@@ -133,7 +133,7 @@ KEYS: tuple[Key[ReviewState], ...] = (
     Key("editor", ("E",), "Edit in $EDITOR.", word("$EDITOR"), _text, quiet=True),
     Key("note", ("c",), "Write a note on this rewrite.", word("note"), lambda s: s.open and bool(s.state), quiet=True),
     Key(
-        id="again",
+        id="send_back",
         keys=("X",),
         help="Send the marked rewrites, or this one, back to the teacher.",
         label=word("send back"),

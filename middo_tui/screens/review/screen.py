@@ -58,7 +58,7 @@ class ReviewScreen(Moving):
         row = next((key for key in KEYS if key.id == name), None)
         if row is not None:
             return row.works(self.state())
-        return not self.rejecting or action == "leave"
+        return not self.rejecting or action == "quit"
 
     def would(self, key: str) -> str:
         """While a reason is asked for, the question stays."""
@@ -198,7 +198,7 @@ class ReviewScreen(Moving):
         """Decide later."""
         self._go_on()
 
-    def action_again(self) -> None:
+    def action_send_back(self) -> None:
         """Back to the teacher."""
         taken, round = self.taken, self.queue.round
         word = "marked" if taken else ""
@@ -281,7 +281,7 @@ class ReviewScreen(Moving):
 
     # ----------------------------------------------------------------------------------------- the run
 
-    def action_go_on(self) -> None:
+    def action_resume(self) -> None:
         """Merge, or write again what was sent back, and so on to the end of the plan."""
         self.ask(partial(control.go, self.project), saying="Starting the worker …")
 

@@ -42,7 +42,7 @@ def _nothing_yet(state: ReviewState) -> str:
 
 
 def _open(state: ReviewState) -> Notice:
-    counts, busy, on = state.queue.counts, state.queue.busy, press("review.go_on")
+    counts, busy, on = state.queue.counts, state.queue.busy, press("review.resume")
     if busy:
         return Notice(
             f"{busy} is running: you can decide on rewrites that have a verdict, and edit texts afterwards.", "dim"
@@ -73,7 +73,7 @@ def _left(state: ReviewState) -> str:
     parts += [f"{worse:,} not improved"] if worse else []
     parts += [f"{open_ - better - worse:,} not measured"] if open_ > better + worse else []
     refused = state.queue.counts.refused
-    parts += [f"{refused:,} failed checks"] if refused else []
+    parts += [counted(refused, "failed check")] if refused else []
     return " · ".join(parts)
 
 

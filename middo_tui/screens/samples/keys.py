@@ -54,7 +54,7 @@ KEYS: tuple[Key[SamplesKeyState], ...] = (
     Key("previous_found", ("N",), "Go to the previous match.", word("previous"), _found, quiet=True),
     Key("sort", ("o",), "Sort by a signal, worst first.", word("sort"), _some_soon),
     Key("columns", ("c",), "Show or hide a column.", word("columns"), _some, quiet=True),
-    Key("turn", ("O",), "Reverse the order.", word("reverse"), _some, quiet=True),
+    Key("reverse", ("O",), "Reverse the order.", word("reverse"), _some, quiet=True),
     Key(
         id="pane",
         keys=("enter", "tab"),

@@ -96,7 +96,7 @@ class SamplesScreen(SamplesReading):
         down = not self._order.down if name == self._order.sort else name not in RISING
         self._list(replace(self._order, sort=name, down=down))
 
-    def action_turn(self) -> None:
+    def action_reverse(self) -> None:
         """The other way round."""
         self._list(replace(self._order, down=not self._order.down))
 

@@ -47,7 +47,7 @@ KEYS: tuple[Key[ThresholdsKeyState], ...] = (
         works=_applies,
     ),
     Key(
-        id="anew",
+        id="redo",
         keys=("X",),
         help="Discard this round's rewrites and redo the selection (asks first).",
         label=word("redo select"),

@@ -153,7 +153,7 @@ class ThresholdsScreen(ThresholdsReading):
             partial(apply_thresholds.apply, self.project, self._standing.round, dict(self.m), self.rule), self._again
         )
 
-    def action_anew(self) -> None:
+    def action_redo(self) -> None:
         """Throw the round's rewrites away and select anew."""
         where = self._standing
         cost = f", {number_format.money(where.cost)}" if where.cost else ""

@@ -117,7 +117,7 @@ def standing(where: RoundState, moved: bool, unlike: bool, verdict: str, rule: s
         return Notice(f"Round {where.round} was selected with thresholds unlike config.toml's. {do}", "decide")
     if unlike and where.begun and not where.history:
         cost = f" ({number_format.money(where.cost)})" if where.cost else ""
-        how = f" Press {press('thresholds.anew')} to discard them{cost} and redo the selection."
+        how = f" Press {press('thresholds.redo')} to discard them{cost} and redo the selection."
         return Notice(f"{apply_thresholds.consequence(where)}{'' if where.running else how}", "decide")
     said = verdict or ("bimodal split" if rule == "mixture" else "")
     return Notice(f"These are the thresholds in config.toml{': ' + said if said else ''}.", "dim")

@@ -61,6 +61,13 @@ def test_a_key_a_list_and_an_id_without_quotes(tmp_path: Path) -> None:
     assert '"loop.auto" must be a key or a list of keys' in found.warnings[0]
 
 
+def test_an_older_name_of_an_action_still_works_with_a_note() -> None:
+    found = check({"thresholds.anew": ("z",)})
+    assert found.keys == {"thresholds.redo": ("z",)}
+    assert '"thresholds.anew" is now called "thresholds.redo"' in found.warnings[0]
+    assert set(keymap.RENAMED.values()) <= set(keymap.usual(keymap.tables()))
+
+
 def test_unknown_ids_name_the_file_and_the_nearest_one() -> None:
     found = check({"loop.puase": ("x",), "nonsense": ("y",), "loop.step": ("no-key",)})
     assert found.keys == {}
@@ -99,7 +106,7 @@ def test_a_refused_key_that_would_clash_by_going_back_takes_the_other_with_it() 
 
 def test_leaving_by_ctrl_q_cannot_be_taken_away() -> None:
     assert "always quits" in check({"loop.pause": ("ctrl-q",)}).warnings[0]
-    tables.use_remapped({"app.leave": ("x",)})
+    tables.use_remapped({"app.quit": ("x",)})
     assert tables.remapped(tables.EVERYWHERE, "app")[-1].keys == ("x", "ctrl+q")
 
 

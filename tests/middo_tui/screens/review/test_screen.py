@@ -280,11 +280,11 @@ async def test_what_is_undecided_is_counted_apart_from_what_the_checks_refused(t
     app = MiddoApp(project)
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot)
-        await until(pilot, "5 undecided · 3 improved · 2 not improved · 1 failed checks")
+        await until(pilot, "5 undecided · 3 improved · 2 not improved · 1 failed check")
         await pilot.press("r", "2")
         await done(pilot, screen)
         await until(pilot, "4 undecided")
-        assert "1 failed checks" in screen_text(app)
+        assert "1 failed check" in screen_text(app)
 
 
 async def test_the_verdict_is_said_once_where_it_fits(tmp_path: Path) -> None:
