@@ -1,4 +1,4 @@
-"""A model that lies in parts over the processes (FSDP, ZeRO): whether it really does, and its weights put together."""
+"""Sharded models (FSDP, ZeRO): checks that the model really is sharded, and gathers its weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from engine.errors import StageError
 
 
 def check(accelerator: Any, plan: ShardingPlan | None) -> None:
-    """Refuse to train in whole copies, or otherwise, where parts were asked for.
+    """Check that training is sharded as configured.
 
     Raises:
-        StageError: says what was asked for and what accelerate does instead.
+        StageError: names the configured and the actual kind.
     """
     if plan is None or not plan.kind:
         return
@@ -57,7 +57,7 @@ def whole(trainer: Any, dtype: torch.dtype, trained: bool) -> dict[str, torch.Te
 
 @contextmanager
 def _gathered(value: torch.Tensor) -> Iterator[torch.Tensor]:
-    """All of a weight of which each process has a part."""
+    """The full tensor of a sharded weight."""
     if isinstance(value, DTensor):
         yield value.full_tensor()
     elif hasattr(value, "ds_id"):  # ZeRO-3's

@@ -43,7 +43,7 @@ _orders: Any = None  # the group that orders and answers go through; tensors of 
 
 @dataclass(frozen=True)
 class _Spread:
-    """Batches, one for each process."""
+    """An order: one batch for each process."""
 
     function: Callable[[Any], Any]
     items: Sequence[Any]
@@ -51,37 +51,37 @@ class _Spread:
 
 @dataclass(frozen=True)
 class _Together:
-    """What all processes do at the same time."""
+    """An order: a function that all processes run together."""
 
     function: Callable[[Any], None]
     argument: Any
 
 
 def rank() -> int:
-    """This process's place among those that torchrun started: 0 for the first, and for a process of its own."""
+    """This process's rank; 0 without torchrun."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """Which GPU of this machine is this process's."""
+    """The index of this process's GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def started() -> int:
-    """How many processes torchrun says there are; 1 without it."""
+    """The number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def size() -> int:
-    """How many processes work together now."""
+    """The number of processes that work together now."""
     return _size
 
 
 def check(processes: int, device: str) -> None:
-    """Refuse a run that has another number of processes than ``processes``, or not a GPU for each.
+    """Check that ``processes`` processes run, each with a GPU of its own.
 
     Raises:
-        StageError, ConfigError: says what there is, what was asked for, and the way out.
+        StageError, ConfigError: names the actual and the configured number, and the fix.
     """
     if started() != processes:
         raise StageError(
@@ -106,7 +106,7 @@ def check(processes: int, device: str) -> None:
 
 
 def join(device: str) -> None:
-    """Meet the other processes that torchrun started; nothing without it."""
+    """Set up the process groups; does nothing without torchrun."""
     global _size, _orders
     if started() == 1:
         return
@@ -124,9 +124,9 @@ def join(device: str) -> None:
 
 
 def dismiss() -> int:
-    """Rank 0: let the others go; returns the exit code for this process."""
+    """Rank 0: end the other ranks. Returns the exit code for this process."""
     if _broken:
-        return BROKEN  # they wait for something that never comes: torchrun ends them when it sees this code
+        return BROKEN  # the others would wait forever; torchrun ends them when it sees this exit code
     if _size > 1:
         _tell(None)
         _leave()
@@ -134,7 +134,7 @@ def dismiss() -> int:
 
 
 def serve() -> int:
-    """Every other rank: do what rank 0 hands out until it lets go. Returns the exit code."""
+    """Other ranks: run rank 0's orders until it ends them. Returns the exit code."""
     while (order := _hear()) is not None:
         if isinstance(order, _Spread):
             _give(order.function(order.items[rank()]) if rank() < len(order.items) else None)
@@ -167,7 +167,7 @@ def map_batches(function: Callable[[A], R], items: Iterable[A]) -> Iterator[R]:
 
 @contextmanager
 def run_in_step(function: Callable[[A], None], argument: A) -> Iterator[None]:
-    """The other processes run ``function(argument)`` while this one runs the block, which must do its part in step."""
+    """The other processes run ``function(argument)`` while this one runs the block with matching collective calls."""
     global _broken
     if _size == 1:
         yield
@@ -180,7 +180,7 @@ def run_in_step(function: Callable[[A], None], argument: A) -> Iterator[None]:
 
 
 def broadcast(word: R | None = None) -> R | None:
-    """Inside ``run_in_step``: what rank 0 says, in every process."""
+    """Inside ``run_in_step``: rank 0's value, in every process."""
     if _size == 1:
         return word
     if rank() == 0:
@@ -191,7 +191,7 @@ def broadcast(word: R | None = None) -> R | None:
 
 
 def barrier() -> None:
-    """Inside ``run_in_step``: rank 0 goes on only when every process has come here."""
+    """Inside ``run_in_step``: rank 0 waits until every process has reached this point."""
     if _size > 1:
         if rank() == 0:
             _collect(None)
@@ -241,7 +241,7 @@ def _leave() -> None:
 
 @contextmanager
 def _blaming_the_dead() -> Iterator[None]:
-    """A lost connection is a symptom: torchrun knows which process died, and will end this one in a moment."""
+    """On a lost connection, wait for torchrun to end this process, because it knows which process died first."""
     import torch
 
     try:

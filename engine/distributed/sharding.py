@@ -52,7 +52,7 @@ class ShardingPlan:
 
     @property
     def name(self) -> str:
-        """For a person."""
+        """The name for messages, e.g. ``FSDP2``."""
         if self.fsdp:
             return f"FSDP{self.fsdp}"
         return f"DeepSpeed ZeRO-{self.zero}" if self.zero else "DDP"
@@ -111,18 +111,18 @@ def check(config: Config, project: Path, gpus: int) -> ShardingPlan | None:
 
 
 class _Reading:
-    """One accelerate config while it is understood."""
+    """Parses one accelerate config."""
 
     def __init__(self, file: Path, said: Mapping[str, Any]) -> None:
         self.file = file
         self.settings = said
 
     def wrong(self, key: str, reason: str, way: str) -> ConfigError:
-        """The error for one of its keys."""
+        """The error for a key."""
         return ConfigError(f"{self.file}: {key} {reason}. {way}.")
 
     def agree_on_processes(self, processes: int) -> None:
-        """The world size must be that of config.toml, on this machine alone."""
+        """Check that the world size equals [launch] processes, on one machine."""
         if (machines := self.settings.get("num_machines", 1)) != 1:
             raise self.wrong("num_machines", f"is {machines}, but a run uses one machine", "Set num_machines: 1")
         said = self.settings.get("num_processes")
@@ -134,13 +134,13 @@ class _Reading:
             )
 
     def refuse_the_unknown(self) -> None:
-        """Ways to split a model that were never tried with this program's trainer and checkpoints."""
+        """Reject ways to shard a model that were not tested with this trainer and its checkpoints."""
         for key in ("parallelism_config", "megatron_lm_config", "fp8_config"):
             if self.settings.get(key):
                 raise self.wrong(key, "is not supported", "Remove it")
 
     def part(self, key: str) -> Mapping[str, Any]:
-        """One of its tables."""
+        """A table of the file."""
         found = self.settings.get(key) or {}
         if not isinstance(found, Mapping):
             raise self.wrong(key, "is not a mapping", "Compare it with what `accelerate config` writes")
@@ -161,7 +161,7 @@ class _Reading:
         return ShardingPlan(self.file, "FSDP", 2, 0, True, True, True, again, key)
 
     def deepspeed(self, config: Config, text: str) -> ShardingPlan:
-        """DeepSpeed, set up here or in a JSON file of its own."""
+        """The plan for DeepSpeed, configured here or in a separate JSON file."""
         how = self.part("deepspeed_config")
         if other := how.get("deepspeed_config_file"):
             file = (self.file.parent / str(other)).resolve()
@@ -186,7 +186,7 @@ class _Reading:
 
 
 def _agree(found: _Reading, made: ShardingPlan, config: Config) -> None:
-    """Formats and methods that do not go with the plan."""
+    """Reject dtypes and methods that conflict with the plan."""
     said = found.settings.get("mixed_precision")
     dtype = config.model.dtype
     if said and str(said) != "no" and dtype != "auto" and str(said) != MIXED[dtype]:
@@ -211,7 +211,7 @@ def _text(file: Path, whence: str) -> str:
 
 
 def _mapping(file: Path, text: str, what: str) -> Mapping[str, Any]:
-    """A YAML or JSON file that holds a table."""
+    """The content of a YAML or JSON file, which must be a mapping."""
     import yaml
 
     try:

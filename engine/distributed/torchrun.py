@@ -1,4 +1,4 @@
-"""A child of several processes: torchrun starts them, and when one fails this says which and why.
+"""Runs a stage process on several ranks with torchrun, and reports which rank failed and why.
 
 ``python -m engine.distributed.torchrun PROCESSES PROJECT ROUND STAGE[,STAGE…] DEATH_FD LOCK_FD``. Every process runs
 ``engine.runtime.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.distributed.ranks``).
@@ -25,7 +25,7 @@ NO_SPACE = 75  # the exit code of a child that found the disk full: it is starte
 
 
 def reason(rank: int, failure: Any, processes: int) -> str:
-    """One line for a person. ``failure``: torch's ProcessFailure."""
+    """The failure as one line. ``failure``: torch's ProcessFailure."""
     who = f"rank {rank} of {processes} (pid {failure.pid})"
     if failure.exitcode < 0:
         return f"{who} was killed by signal {-failure.exitcode} ({failure.signal_name()})"
@@ -47,7 +47,7 @@ def spread_training(project: Path) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Entry: 0 when all processes ended well, RANK_FAILED when one did not."""
+    """Entry point. Returns 0 if all processes succeeded, RANK_FAILED if one failed."""
     processes, child, death, lock = int(argv[0]), argv[1:4], int(argv[4]), int(argv[5])
     kill_group_on_close(death)
     try:

@@ -1,1 +1,1 @@
-"""How processes end: a child dies with the worker that started it, and with it everything that it started."""
+"""Process lifetimes: a child process and everything it started die with the worker that started it."""

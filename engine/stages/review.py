@@ -25,7 +25,7 @@ def run(ctx: Ctx) -> None:
     ctx.begin(len(answered), len(answered) - len(open_))
     if policy == "manual":
         if open_:
-            ctx.event(f"{len(open_)} rewrites are pending review")
+            ctx.event(f"{len(open_)} rewrites are waiting for review")
             raise Waiting
     else:
         verdicts = {(v.sample_id, v.axis): v for v in ctx.rows(Verdict)}

@@ -54,17 +54,17 @@ def through_batches(ctx: Ctx, job: RewriteJob) -> None:
 
 
 class BatchRunner:
-    """Gives batches away, watches them, and has their results taken in."""
+    """Sends batches, polls them and collects their results."""
 
     def __init__(self, books: Books) -> None:
         self.books, self.ctx, self.job, self.client = books, books.ctx, books.job, books.client
         self.how, self.gives = books.how, books.ctx.config.teacher.batch
         self.most = MOST_CALLS
-        self.fresh = True  # something is pending that was not looked at
+        self.fresh = True  # calls are pending that were not planned yet
         self.crowded = self.silent = False
 
     def work(self) -> None:
-        """Until nothing is pending and nothing is out."""
+        """Run until no call is pending and no batch is open."""
         try:
             self._heeding(self.begin)
             self._heeding(self.go_on)
@@ -73,7 +73,7 @@ class BatchRunner:
             raise
 
     def _heeding(self, step: Callable[[], None]) -> None:
-        """Do ``step``. What it was stopped for is raised; it begins again when that is not wanted any more."""
+        """Run ``step``. Raise Paused or Cancelled if it was stopped; retry it if the request was withdrawn."""
         while True:
             try:
                 return step()
@@ -83,7 +83,7 @@ class BatchRunner:
     # ------------------------------------------------------------------------------------------------ what is out
 
     def begin(self) -> None:
-        """Take up what earlier runs gave away."""
+        """Resume the batches of earlier runs."""
         self.books.flights.clear()
         calls: dict[str, list[BatchCall]] = {}
         for call in self.ctx.rows(BatchCall):
@@ -104,14 +104,14 @@ class BatchRunner:
                 self.ctx.event(f"{text}; the files are deleted there once the results are saved", "warning")
 
     def _learn(self, batch: TeacherBatch) -> None:
-        """What earlier batches have taught: options that the model does not take, and how much is too much."""
+        """Learn from earlier batches which options the model rejects, and how many calls are too many."""
         if batch.model == self.how.model:
             self.client.chat.names = json.loads(batch.options)
         if batch.error == CROWDED:
             self.most = min(self.most, max(1, batch.calls // 2))
 
     def find(self) -> None:
-        """A run ended between planning a batch and keeping its id: it was made, or it never came to be."""
+        """Resolve a batch whose run ended before its id was saved: the provider created it, or never received it."""
         for flight in [flight for flight in self.books.flights if flight.batch.id is None]:
             found = self.client.find(flight.batch.token, flight.batch.planned_at)
             if found is not None:
@@ -121,7 +121,7 @@ class BatchRunner:
             self._drop(flight)
 
     def _drop(self, flight: Flight) -> None:
-        """It never came to be: its calls are pending as before, and its file is of no use."""
+        """Drop a batch that was never created: its calls are pending again, its file is deleted."""
         if flight.batch.file:
             self.client.forget(flight.batch.file)
         self.books.end(flight, "dropped")
@@ -129,7 +129,7 @@ class BatchRunner:
     # ------------------------------------------------------------------------------------------------ giving away
 
     def go_on(self) -> None:
-        """Give away what is pending, look, wait, and so on."""
+        """Send pending calls, poll, wait, and repeat."""
         self.find()
         if not self.gives:
             self.ask_to_end()
@@ -148,7 +148,7 @@ class BatchRunner:
                 looks += 1
 
     def give_away(self) -> None:
-        """Give away all that is pending and that the caps allow, as batches."""
+        """Send all pending calls that the budget allows, in batches."""
         while not self.crowded:
             away = {name for flight in self.books.flights for name in flight.calls}
             waiting = [row for row in self.job.pending() if call_name(self.job, row) not in away]
@@ -161,7 +161,7 @@ class BatchRunner:
                 return
 
     def _chunk(self, waiting: Sequence[Rewrite]) -> list[tuple[BatchCall, bytes]]:
-        """As many calls as one batch may hold and the caps allow, from the start of ``waiting``."""
+        """The first calls of ``waiting`` that fit into one batch and the budget."""
         chunk: list[tuple[BatchCall, bytes]] = []
         token, size = uuid.uuid4().hex, 0
         for row in waiting[: self.most]:
@@ -176,7 +176,7 @@ class BatchRunner:
         return chunk
 
     def _send(self, chunk: Sequence[tuple[BatchCall, bytes]]) -> None:
-        """Keep a batch, upload it, make it."""
+        """Save a batch, upload its file, create it."""
         calls, lines = [call for call, _ in chunk], [line for _, line in chunk]
         token, options = calls[0].token, json.dumps(self.client.chat.names)
         where = self.how.url, self.how.model
@@ -196,7 +196,7 @@ class BatchRunner:
         self.ctx.event(f"batch {made.id}: {len(calls):,} calls sent, results due {until}")
 
     def _too_many(self, calls: int) -> None:
-        """Too much waits at the provider: wait until a batch of ours has ended, or try fewer at a time."""
+        """The provider's queue limit is reached: wait for one of our batches to end, or send smaller ones."""
         self.fresh = True
         if self.books.flights:
             self.crowded = True
@@ -214,7 +214,7 @@ class BatchRunner:
     # --------------------------------------------------------------------------------------------------- watching
 
     def look(self) -> bool:
-        """Ask for every batch that is out and take in those that are over; whether one was."""
+        """Poll all open batches and collect finished ones. Returns whether one had finished."""
         ended = False
         for flight in list(self.books.flights):
             standing = self._standing(flight)
@@ -227,7 +227,7 @@ class BatchRunner:
         return ended
 
     def _standing(self, flight: Flight) -> BatchStatus | None:
-        """How a batch stands; None: the provider cannot be reached now.
+        """The status of a batch; None if the provider cannot be reached now.
 
         Raises:
             BackendError: it knows no such batch, or was silent for too long.
@@ -254,7 +254,7 @@ class BatchRunner:
         return found or BatchStatus(str(batch.id), "expired")
 
     def take_in(self, flight: Flight, standing: BatchStatus) -> None:
-        """Read what came of a batch that is over, and say what that means for the rest."""
+        """Read the results of a finished batch, and decide whether to continue."""
         began = flight.batch.created_at or flight.batch.planned_at
         took = max(0.0, (standing.ended_at or time.time()) - began)
         files = [file for file in (standing.output, standing.errors) if file]
@@ -273,7 +273,7 @@ class BatchRunner:
             raise BackendError(why if flight.hopeless else f"{self.how.url}: batch {standing.id} {why}")
 
     def _tell(self, flight: Flight, standing: BatchStatus) -> None:
-        """What came of a batch, for the log."""
+        """Log the results of a batch."""
         back = len(flight.names) - len(flight.calls)
         self.ctx.event(f"batch {standing.id} is {standing.status}: {back:,} of {len(flight.names):,} calls came back")
         if flight.strange:
@@ -286,14 +286,14 @@ class BatchRunner:
     # ------------------------------------------------------------------------------------------------ calling off
 
     def ask_to_end(self) -> None:
-        """Have all batches ended early; what they have done stays there to be taken in."""
+        """Ask the provider to cancel all batches. Finished calls can still be collected."""
         for flight in self.books.flights:
             if flight.batch.state != "cancelling":
                 self.client.cancel(str(flight.batch.id))
                 self.books.keep(flight, state="cancelling")
 
     def call_off(self) -> None:
-        """End the batches at the provider, and take in what they had done, while there is time."""
+        """Cancel the batches at the provider, and collect finished calls within the grace period."""
         self.books.leaving = True
         ends = time.monotonic() + max(1.0, self.ctx.config.launch.grace_s - 2.0)
         self.client.stop = lambda: time.monotonic() > ends
@@ -315,7 +315,7 @@ class BatchRunner:
 
 
 def _wrong(standing: BatchStatus, outage: str, hopeless: str, nothing: bool, ordered: bool) -> str:
-    """Why the stage cannot go on after a batch that ended so; empty: it can."""
+    """The error that a batch's end means for the stage; empty if the stage can continue."""
     if hopeless:
         return hopeless
     if outage:
@@ -330,5 +330,5 @@ def _wrong(standing: BatchStatus, outage: str, hopeless: str, nothing: bool, ord
 
 
 def clock(at: float) -> str:
-    """``Sat 14:05``, local time: a batch's window ends tomorrow."""
+    """Local time as ``Sat 14:05``, since a batch may end tomorrow."""
     return time.strftime("%a %H:%M", time.localtime(at))

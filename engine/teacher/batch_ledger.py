@@ -57,7 +57,7 @@ class Flight:
 
     @classmethod
     def of(cls, batch: TeacherBatch, calls: Sequence[BatchCall]) -> Flight:
-        """A batch as the store has it."""
+        """The open batch for a row of the store."""
         return cls(batch, {c.name: c for c in calls if not c.done}, frozenset(c.name for c in calls))
 
     def tokens_in(self, name: str) -> int:
@@ -77,11 +77,11 @@ class Books:
         self._made: list[Row] = []
 
     def done(self) -> int:
-        """Units of progress: settled, or done as the provider says."""
+        """Units of progress: settled calls, plus those that the provider reports as done."""
         return self.job.settled() + sum(min(f.batch.completed, len(f.calls)) for f in self.flights)
 
     def save(self, *rows: Row) -> None:
-        """Rows, and what came back before. A wish ends the stage here."""
+        """Save rows, with results that came back before. Raises Paused or Cancelled if requested."""
         made, self._made = self._made, []
         with suppress(*((Cancelled, Paused) if self.leaving else ())):
             self.ctx.save([*made, *rows], done=self.done())
@@ -89,13 +89,13 @@ class Books:
     # ----------------------------------------------------------------------------------------------- what is out
 
     def row(self, call: BatchCall) -> Rewrite | None:
-        """The rewrite that waits for this very call; None: it was thrown away, or is asked otherwise now."""
+        """The rewrite that waits for this call; None if it was discarded or its request has changed."""
         row = self.job.rows.get((call.sample_id, call.axis))
         waits = row is not None and row.state in ("owed", "prompted")
         return row if row is not None and waits and call_name(self.job, row) == call.name else None
 
     def hold(self, call: BatchCall) -> None:
-        """Keep back what a call that an earlier run gave away may take."""
+        """Reserve budget for a call that an earlier run sent."""
         row = self.row(call)
         self.purse.hold(call.name if row is None else row.key, (call.tokens_in, call.tokens_out))
         if row is not None and call.step == PROMPT.name:
@@ -104,14 +104,14 @@ class Books:
             self.purse.drop(row.key)
 
     def begin(self, batch: TeacherBatch, calls: Sequence[BatchCall]) -> Flight:
-        """A batch with all its calls is in the store, before anybody is told."""
+        """Save a batch with all its calls, before it is sent."""
         flight = Flight.of(batch, calls)
         self.flights.append(flight)
         self.save(batch, *calls)
         return flight
 
     def note(self, flight: Flight, standing: BatchStatus, state: str = "") -> None:
-        """Keep how a batch stands at the provider."""
+        """Save a batch's status at the provider."""
         batch = flight.batch
         flight.batch = replace(
             batch,
@@ -128,12 +128,12 @@ class Books:
         self.save(flight.batch)
 
     def keep(self, flight: Flight, **facts: str) -> None:
-        """Keep some facts of a batch."""
+        """Update columns of a batch's row."""
         flight.batch = replace(flight.batch, **facts)
         self.save(flight.batch)
 
     def end(self, flight: Flight, state: str) -> None:
-        """Nothing more comes of a batch: calls without a result are pending as before, and no try is taken for them."""
+        """Close a batch. Calls without a result are pending again and do not count as attempts."""
         for call in flight.calls.values():
             row = self.row(call)
             if row is None:
@@ -148,7 +148,7 @@ class Books:
     def read(self, flight: Flight, file: str, took: float) -> None:
         """One file of results, from its start again when it breaks off. ``took``: seconds that the batch ran."""
         tries = 0
-        self.good = self.good or len(flight.calls) < len(flight.names)  # an earlier run has read some of it
+        self.good = self.good or len(flight.calls) < len(flight.names)  # an earlier run has read a part of it
         while True:
             try:
                 for line in self.client.lines(file):
@@ -164,7 +164,7 @@ class Books:
                 self.save()
 
     def _line(self, flight: Flight, line: bytes, took: float) -> None:
-        """What one line says of one call."""
+        """Process one result line."""
         if not line.strip():
             return
         try:
@@ -173,7 +173,7 @@ class Books:
             flight.strange += 1
             return
         if found.name not in flight.calls:
-            flight.strange += found.name not in flight.names  # else it is in the books already
+            flight.strange += found.name not in flight.names  # otherwise it is already booked
             return
         flight.answered += found.kind != "unmade"
         flight.hopeless = found.said or flight.hopeless
@@ -187,7 +187,7 @@ class Books:
             flight.held[found.name] = reply
 
     def settle(self, flight: Flight) -> str:
-        """Book the failures that were held back, unless all calls failed: then none is, and the reason is returned."""
+        """Book the failures that were held back. If all calls failed, book none and return the reason."""
         held, flight.held = flight.held, {}
         if not self.good and len(held) >= OUTAGE_CALLS:
             return next(reversed(held.values())).error or ""
@@ -196,7 +196,7 @@ class Books:
         return ""
 
     def _book(self, flight: Flight, name: str, reply: Generation) -> None:
-        """A call's result: its rewrite gets further, the call is counted."""
+        """Book a call's result: advance its rewrite and count the call."""
         call = flight.calls.pop(name)
         before = self.row(call)
         if before is None:

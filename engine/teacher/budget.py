@@ -30,18 +30,18 @@ NONE: Need = (0.0, 0.0)
 
 
 def affordable(job: RewriteJob, phase: Phase, batch: Sequence[Rewrite], how: configs.Teacher) -> int:
-    """How many of ``batch``, from its start, can be called without any chance to exceed a cap."""
+    """How many of the first calls of ``batch`` can be made without any chance to exceed a limit."""
     purse = Purse.begin(how, job)
     return next((n for n, row in enumerate(batch) if not purse.afford(job, phase, row)), len(batch))
 
 
 def expected_answer(job: RewriteJob, row: Rewrite) -> Need:
-    """Tokens in and out that the answer to a rewrite's prompt probably needs: about four bytes a token."""
+    """Expected tokens in and out of the answer call, at about four bytes per token."""
     return _asked_for_answer(job, row) / 4 + AROUND, len(job.samples[row.sample_id].response.encode()) / 4 + AROUND
 
 
 def dearest_answer(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> Need:
-    """The most that it can take, if a new prompt that is not there yet is as long as the old one."""
+    """Maximum tokens of the answer call, if the new prompt is as long as the old one."""
     turns = len(context(job.samples[row.sample_id], row.axis)) + 1
     return float(_asked_for_answer(job, row) + AROUND * turns), float(how.max_new_tokens)
 
@@ -54,7 +54,7 @@ def _asked_for_answer(job: RewriteJob, row: Rewrite) -> int:
 
 
 def round_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
-    """What all of ``job`` will probably take, as ``projection.project`` says it on every screen."""
+    """The forecast for all of ``job``, as shown on the screens."""
     how = ctx.config.teacher
     known = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in ctx.rows(Losses)}
     tokens = list(known.values())
@@ -84,7 +84,7 @@ def round_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
 
 
 def _examples(ctx: Ctx, known: Mapping[int, tuple[int, int]]) -> list[tuple[str, int]]:
-    """What stands before the last answer of the first samples, and its tokens."""
+    """The texts before the last answer of the first samples, with their token counts."""
     data = ctx.dataset()
     first = list(data.take(data.ids[: forecast.EXAMPLES]))
     counted = [(forecast.before_answer(s.messages), known[s.id][0]) for s in first if s.id in known]
@@ -97,7 +97,7 @@ def axis_of(row: Rewrite) -> Axis:
 
 
 def _usage(ctx: Ctx) -> Usage:
-    """What the rewrites of earlier rounds took, by axis."""
+    """Usage of the rewrites of earlier rounds, by axis."""
     made: dict[str, BegunRewrites] = {}
     for row in (row for round in range(ctx.round) for row in ctx.rows(Rewrite, round)):
         if row.attempts and row.state not in ("owed", "prompted"):
@@ -110,14 +110,14 @@ def _usage(ctx: Ctx) -> Usage:
 
 
 def save_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
-    """Reckon up and keep what the rewrites will take, for everybody to see before anything is spent."""
+    """Compute and save the forecast, before anything is spent."""
     ahead = round_forecast(ctx, job)
     ctx.save([ahead])
     return ahead
 
 
 def announce(ctx: Ctx, job: RewriteJob) -> None:
-    """Say what the teacher will probably use before anything is spent, and with which prompts."""
+    """Log the forecast and the prompt templates, before anything is spent."""
     if any(r.tokens_in for r in job.all()):
         return
     ahead = save_forecast(ctx, job)
@@ -151,7 +151,7 @@ class Purse:
 
     @classmethod
     def begin(cls, how: configs.Teacher, job: RewriteJob) -> Purse:
-        """What the round's calls took so far, and what the answers that wait will take."""
+        """The budget with the round's calls so far, and reserves for pending answers."""
         purse = cls(how, job.tokens, job.money)
         for row in job.waiting(ANSWER):
             purse.keep(job, row)
@@ -159,17 +159,17 @@ class Purse:
 
     @property
     def capped(self) -> bool:
-        """Whether there is any cap at all."""
+        """Whether any limit is set."""
         return bool(self.how.budget_tokens or self.how.budget_cost)
 
     def hold(self, key: Hashable, need: Need) -> None:
-        """Count what a call in flight may take as gone until it is over."""
+        """Reserve the maximum that a call in flight may take."""
         self.free(key)
         self.held[key] = need
         self._spend(need, 1)
 
     def free(self, key: Hashable) -> None:
-        """A call in flight is over."""
+        """Release the reserve of a call that ended."""
         self._spend(self.held.pop(key, NONE), -1)
 
     def _spend(self, need: Need, sign: int) -> None:
@@ -177,7 +177,7 @@ class Purse:
         self.money += sign * cost(*need, self.how.price)
 
     def keep(self, job: RewriteJob, row: Rewrite) -> None:
-        """Keep back what the answer to the prompt of ``row`` will take."""
+        """Reserve the expected cost of ``row``'s answer."""
         self.drop(row.key)
         need, most = expected_answer(job, row), dearest_answer(job, row, self.how)
         self.kept[row.key] = need
@@ -185,12 +185,12 @@ class Purse:
         self._dear = max(self._dear[0], most[0] - need[0]), max(self._dear[1], most[1] - need[1])
 
     def drop(self, key: Hashable) -> None:
-        """Nothing is kept back any more."""
+        """Release ``row``'s reserve."""
         need = self.kept.pop(key, NONE)
         self._kept = self._kept[0] - need[0], self._kept[1] - need[1]
 
     def spent(self, job: RewriteJob, before: Rewrite, row: Rewrite) -> None:
-        """A call in flight is over; ``row`` says what it took. What is kept for its answer follows from its state."""
+        """Book a call that ended, with the usage in ``row``, and adjust the reserve for its answer."""
         self.free(row.key)
         self.drop(row.key)
         self.tokens += row.tokens_in + row.tokens_out - before.tokens_in - before.tokens_out
@@ -199,13 +199,13 @@ class Purse:
             self.keep(job, row)
 
     def paid(self, key: Hashable, tokens: int, money: float) -> None:
-        """A call in flight took so much, whatever became of its rewrite."""
+        """Book the usage of a call that ended, independent of its rewrite."""
         self.free(key)
         self.tokens += tokens
         self.money += money
 
     def needs(self, job: RewriteJob, phase: Phase, row: Rewrite) -> Need:
-        """The most that a call takes, a prompt's with what is then to be kept back for answers."""
+        """The maximum that a call takes; for a prompt, plus the reserve for its answer."""
         most_in, most_out = worst(job, phase, row, self.how)
         if phase is ANSWER:
             return float(most_in), float(most_out)
@@ -217,7 +217,7 @@ class Purse:
         )
 
     def afford(self, job: RewriteJob, phase: Phase, row: Rewrite) -> bool:
-        """Hold what a call may take, when the caps allow it."""
+        """Reserve a call's maximum if the limits allow it. Returns whether they do."""
         if not self.capped:
             return True
         need = self.needs(job, phase, row)
@@ -252,7 +252,7 @@ def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite], how: configs.Tea
 
 
 def at_cap(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> str:
-    """What was made, what it took, what the next call (``row``'s) can take, and how to go on."""
+    """The message at a limit: rewrites made, usage, the next call's maximum, and what to do."""
     phase = Phase.of(row)
     need = Purse.begin(how, job).needs(job, phase, row)
     next_one = "the next call and its answer" if phase is PROMPT else "the next answer"

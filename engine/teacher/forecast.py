@@ -26,7 +26,7 @@ TAGS = "<prompt></prompt>"
 
 
 class BegunRewrites(NamedTuple):
-    """Rewrites of one axis that were begun, with what they took together."""
+    """Rewrites of one axis that were started, with their total usage."""
 
     rewrites: int
     calls: int
@@ -36,19 +36,19 @@ class BegunRewrites(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What rewrites took so far, by axis; empty before the first."""
+    """Usage of rewrites so far, by axis; empty before the first."""
 
     made: Mapping[str, BegunRewrites] = field(default_factory=dict)
 
     def of(self, axis: Axis) -> BegunRewrites | None:
-        """Those of ``axis``, or of all axes when it has none yet."""
+        """Usage on ``axis``, or on all axes if it has none yet."""
         if axis in self.made:
             return self.made[axis]
         return BegunRewrites(*(sum(column) for column in zip(*self.made.values(), strict=True))) if self.made else None
 
     @property
     def rewrites(self) -> int:
-        """How many there were."""
+        """Number of rewrites."""
         return sum(one.rewrites for one in self.made.values())
 
 
@@ -88,7 +88,7 @@ class Projection:
 
     @property
     def over(self) -> bool:
-        """A cap of the budget will probably end the rewriting early."""
+        """Whether a limit will probably be reached before all rewrites are made."""
         tokens, cost = self.caps
         return bool(tokens and self.tokens_in + self.tokens_out > tokens) or bool(cost and self.cost > cost)
 
@@ -124,7 +124,7 @@ def requests(
 
 
 def before_answer(messages: Sequence[Message]) -> str:
-    """The texts before the last answer, together."""
+    """The concatenated texts before the last answer."""
     return "\n".join(message.content for message in messages[:-1])
 
 
@@ -135,7 +135,7 @@ def _bare(text: str) -> str:
 
 
 def _counter(config: Config, project: Path) -> Callable[[str], float]:
-    """Counts the tokens of a text as the teacher does, where its tokenizer is on this machine; else from bytes."""
+    """A function that counts a text's tokens with a local teacher's tokenizer, or estimates them from bytes."""
     named = config.teacher.model if config.teacher.backend != "openai" else ""
     place = locate.on_disk(named or config.model.name, project)
     file = None if place is None else place / "tokenizer.json"
@@ -153,7 +153,7 @@ def _counter(config: Config, project: Path) -> Callable[[str], float]:
 def project(
     pending: Mapping[Axis, PendingRewrites], usage: Usage, requests: Mapping[Axis, RequestTokens], config: Config
 ) -> Projection:
-    """Calls, tokens and cost of the ``pending`` rewrites."""
+    """Forecast calls, tokens and cost of the ``pending`` rewrites."""
     calls = tokens_in = tokens_out = 0.0
     for axis in AXES:
         one, made = pending[axis], usage.of(axis)

@@ -38,18 +38,18 @@ Key = tuple[int, str]
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One of the two calls: which state waits for it."""
+    """One of the two calls of a rewrite: prompt or answer."""
 
     name: str
     state: str
 
     def tries(self, row: Rewrite) -> int:
-        """How often this call was made for ``row``."""
+        """Attempts of this call for ``row``."""
         return row.attempts if self.state == "owed" else row.answer_attempts
 
     @staticmethod
     def of(row: Rewrite) -> Phase:
-        """The call that ``row`` waits for."""
+        """The phase whose call ``row`` needs next."""
         return PROMPT if row.state == PROMPT.state else ANSWER
 
 
@@ -100,19 +100,19 @@ class RewriteJob:
         )
 
     def all(self) -> list[Rewrite]:
-        """The rewrites in their order."""
+        """All rewrites in order."""
         return list(self.rows.values())
 
     def waiting(self, phase: Phase) -> list[Rewrite]:
-        """Those that ``phase`` has not settled."""
+        """Rewrites that need the call of ``phase``."""
         return [r for r in self.all() if r.state == phase.state]
 
     def pending(self) -> list[Rewrite]:
-        """Those that wait for a call; answers first, so that what was begun is finished."""
+        """Rewrites that need a call; answers first, so that started rewrites are finished."""
         return [*self.waiting(ANSWER), *self.waiting(PROMPT)]
 
     def settled(self) -> int:
-        """Units of progress: prompts and answers that are there or given up."""
+        """Units of progress: prompts and answers that exist or have failed."""
         return sum((r.state != "owed") + (r.state not in ("owed", "prompted")) for r in self.all())
 
     def more(self) -> bool:
@@ -120,7 +120,7 @@ class RewriteJob:
         return bool(self.pending()) or (self.extend is not None and self.extend())
 
     def add(self, ctx: Ctx, rows: Sequence[Rewrite]) -> None:
-        """More rewrites of the round, in the order that a resumed run finds them in."""
+        """Add rewrites to the round, in the order in which a resumed run reads them."""
         cores = {r.sample_id for r in rows}
         data, near = ctx.dataset(), [n for n in ctx.rows(Neighbourhood) if n.sample_id in cores]
         hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
@@ -131,11 +131,11 @@ class RewriteJob:
         self.rows = {r.key: r for r in every}
 
     def update(self, rows: Iterable[Rewrite]) -> None:
-        """Take the new versions of some rows."""
+        """Replace rows by their new versions."""
         self.rows.update({(r.sample_id, r.axis): r for r in rows})
 
     def book(self, ctx: Ctx, key: Key, step: str, reply: Generation, how: configs.Teacher) -> TeacherCall:
-        """A call came back, also one whose rewrite is no more: count it. ``how`` has its price."""
+        """Count a call that came back, even if its rewrite was discarded. ``how`` has its price."""
         price = cost(reply.tokens_in, reply.tokens_out, how.price)
         self.tokens += reply.tokens_in + reply.tokens_out
         self.money += price
@@ -154,13 +154,13 @@ class RewriteJob:
         )
 
     def sent(self, ctx: Ctx, phase: Phase, row: Rewrite, how: configs.Teacher) -> SentCall:
-        """The call that is made for ``row`` next, for the store before it is sent."""
+        """The row for ``row``'s next call, saved before it is sent."""
         most_in, most_out = worst(self, phase, row, how)
         price, name = cost(most_in, most_out, how.price), how.model or ctx.config.model.name
         return SentCall(ctx.round, *row.key, phase.name, time.time(), name, most_in, most_out, price, open=True)
 
     def lose(self, call: SentCall, error: str) -> TeacherCall:
-        """A call was sent and no reply came, though there may be one that was counted: it took what it can take."""
+        """Count a call without a reply at its maximum, because the provider may have charged for it."""
         self.tokens += call.tokens_in + call.tokens_out
         self.money += call.cost
         return TeacherCall(
@@ -179,7 +179,7 @@ class RewriteJob:
         )
 
     def recover(self, ctx: Ctx) -> None:
-        """Book the calls that were under way when an earlier run ended: nobody knows what became of them."""
+        """Count the calls that were in flight when an earlier run ended, at their maximum."""
         gone = [call for call in ctx.rows(SentCall) if call.open]
         if not gone:
             return
@@ -193,7 +193,7 @@ class RewriteJob:
         ctx.save([*lost, *(replace(call, open=False) for call in gone)])
 
     def hear(self, ctx: Ctx, which: object, reason: str | None) -> None:
-        """A reply came, malformed for a ``reason`` or well: when none of the first is well, say so now."""
+        """Note whether a reply was usable (``reason`` None), and warn if none of the first ones was."""
         if not self.unheard:
             return
         self.heard.add(which)
@@ -208,7 +208,7 @@ class RewriteJob:
             )
 
     def refusal(self, ctx: Ctx, row: Rewrite) -> Rejection | None:
-        """Why the new prompt of ``row`` is worth no answer; without a reason it is the round's from now on."""
+        """Why ``row``'s new prompt gets no answer call; if there is no reason, the prompt is added to the round's."""
         if self.checks is None:
             self.checks = NewPrompts.of(ctx.dataset(), ctx.heldout(), ctx.config.verify.ngram)
             self.numbers = {key: number for number, key in enumerate(self.rows)}
@@ -228,7 +228,7 @@ class RewriteJob:
         return min(float(how.max_new_tokens), sum(texts) / max(1, len(texts)) / 4 + 16)
 
     def chat(self, phase: Phase, row: Rewrite) -> Chat:
-        """What the teacher is asked for ``row``."""
+        """The chat of ``row``'s next call."""
         sample = self.samples[row.sample_id]
         if phase is ANSWER:
             asked = self.templates["answer"].fill(prompt=row.prompt or "")
@@ -236,10 +236,10 @@ class RewriteJob:
         return prompt_chat(sample, row.axis, self.templates[TEMPLATES[row.axis]], self.hints.get(sample.id, ""))
 
     def call(self, ctx: Ctx, phase: Phase, row: Rewrite) -> Call:
-        """The next call for ``row`` alone; its seed depends on the row, not on what else is in flight."""
+        """``row``'s next call. Its seed depends on the row only, not on other calls."""
         how, attempt = ctx.config.teacher, phase.tries(row) + 1
         seed = batches.seed(ctx.config.project.seed, ctx.round, phase.name, *row.key, attempt, row.draw)
-        # Greedily, a brand-new prompt is the same for all samples of a kind: it is drawn.
+        # A new prompt is always sampled: greedy decoding would give the same one for similar samples.
         greedy = attempt == 1 and not row.draw and not (phase is PROMPT and row.batch)
         temperature = how.temperature if how.temperature or greedy else RETRY_TEMPERATURE
         begun = how.primes and phase is PROMPT
@@ -276,7 +276,7 @@ def prompt_chat(sample: Sample, axis: str, template: PromptTemplate, hints: str)
 
 
 def require_endpoint(how: configs.Teacher) -> configs.Teacher:
-    """``how``, if it names an endpoint.
+    """Check that ``how`` names an endpoint, and return it.
 
     Raises:
         ConfigError: the url or the model's name is missing.
@@ -288,7 +288,7 @@ def require_endpoint(how: configs.Teacher) -> configs.Teacher:
 
 
 def teacher_folder(ctx: Ctx) -> Path:
-    """Where the local teacher lies."""
+    """The local teacher's folder."""
     return locate.locate(ctx.config.teacher.model or ctx.config.model.name, ctx.project, log_progress(ctx))
 
 
@@ -302,7 +302,7 @@ def worst(job: RewriteJob, phase: Phase, row: Rewrite, how: configs.Teacher) -> 
 
 
 def size_of(chat: Iterable[Message]) -> int:
-    """Bytes of its texts."""
+    """Bytes of the chat's texts."""
     return sum(len(m.content.encode("utf-8", "replace")) for m in chat)
 
 
@@ -327,7 +327,7 @@ def record_reply(
 def after_reply(
     sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool
 ) -> Rewrite:
-    """``row`` after a reply: one state further, or one try more, or failed when that was the ``last`` one."""
+    """``row`` after a reply: in the next state, or with one more attempt, or failed after the ``last`` one."""
     row = _counted(row, phase, reply, how.price)
     text, reason = read_reply(sample, row.axis, phase, reply)
     if text is None:
@@ -340,7 +340,7 @@ def after_reply(
 
 
 def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tuple[str | None, str | None]:
-    """The new prompt or the answer, or the reason why the reply cannot be used."""
+    """The new prompt or the answer from a reply, or the reason why it is unusable."""
     if reply.error:
         return None, reply.error
     if reply.finish_reason == "length":
@@ -354,7 +354,7 @@ def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tu
 
 
 def _counted(row: Rewrite, phase: Phase, reply: Generation, prices: configs.Prices) -> Rewrite:
-    """``row`` with one more call, its tokens and its cost."""
+    """``row`` with one more call's tokens and cost added."""
     return replace(
         row,
         attempts=row.attempts + (phase is PROMPT),
@@ -366,12 +366,12 @@ def _counted(row: Rewrite, phase: Phase, reply: Generation, prices: configs.Pric
 
 
 def cost(tokens_in: float, tokens_out: float, prices: configs.Prices) -> float:
-    """What so many tokens cost."""
+    """The price of the tokens."""
     return (tokens_in * prices.input + tokens_out * prices.output) / 1e6
 
 
 def summary(rows: Sequence[Rewrite]) -> str:
-    """The log line at the end: what came of it and what it took."""
+    """The final log line: rewrites made, failures and tokens."""
     failed = [r for r in rows if r.state == "failed"]
     tokens_in, tokens_out = sum(r.tokens_in for r in rows), sum(r.tokens_out for r in rows)
     made = len(rows) - len(failed)

@@ -26,7 +26,7 @@ SHOWN = 240
 
 @dataclass(slots=True)
 class Meter:
-    """Counts what is written in this run of the stage. ``clock``: seconds."""
+    """Measures a local teacher's progress in this run of the stage. ``clock``: seconds."""
 
     ctx: Ctx
     job: RewriteJob
@@ -39,11 +39,11 @@ class Meter:
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
 
     def loading(self) -> None:
-        """The model is read: there is nothing to count yet."""
+        """Report that the model is being loaded."""
         self.ctx.save([UnderWay(self.ctx.round, "load", 1, 0, 0, 0, 0.0, time.time())])
 
     def of(self, phase: Phase, attempt: int, batch: Sequence[Rewrite]) -> Callable[[ReplyProgress], None]:
-        """What watches one piece of work, and honours a pause after every step."""
+        """A callback that records the progress of one batch, and raises Paused if requested."""
         before = self.tokens
 
         def watch(going: ReplyProgress) -> None:
@@ -62,7 +62,7 @@ class Meter:
         return watch
 
     def finished(self, going: Sequence[Generation]) -> None:
-        """A piece of work is over."""
+        """Record the end of a batch."""
         self.replies += len(going)
         self.whole += sum(reply.tokens_out for reply in going)
 

@@ -1,1 +1,1 @@
-"""TRL's trainer, set up as config.toml says."""
+"""TRL's trainer, configured from config.toml."""

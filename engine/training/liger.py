@@ -19,7 +19,7 @@ KERNELS = {
     "rope": True,
     "rms_norm": True,
     "swiglu": True,
-    "geglu": True,  # Gemma's in place of swiglu; Liger leaves aside what a model does not have
+    "geglu": True,  # Gemma's instead of swiglu; Liger ignores kernels that a model does not use
     "cross_entropy": False,
     "fused_linear_cross_entropy": False,
 }
@@ -27,14 +27,14 @@ KERNELS = {
 
 @dataclass(frozen=True, slots=True)
 class Liger:
-    """Whether it is used, and why or why not, for a person."""
+    """Whether Liger is used, and why or why not."""
 
     used: bool
     why: str
 
 
 def version() -> str | None:
-    """The installed package's version, None without one; nothing of it is imported."""
+    """The installed version, or None. Does not import the package."""
     try:
         return metadata.version("liger-kernel")
     except metadata.PackageNotFoundError:
@@ -42,7 +42,7 @@ def version() -> str | None:
 
 
 def possible(config: Config, cuda: bool) -> Liger:
-    """What can be said before the model is known."""
+    """Whether Liger can be used, before the model is known."""
     if config.train.liger == "off":
         return Liger(False, 'not used: [train] liger = "off"')
     if not cuda:
@@ -68,7 +68,7 @@ def liger(config: Config, cuda: bool, base: Path) -> Liger:
 
 
 def _known() -> frozenset[str]:
-    """The model types that Liger has kernels for. Imports it, and with it triton."""
+    """The model types that Liger supports. Imports Liger, and with it triton."""
     from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
 
     return frozenset(MODEL_TYPE_TO_APPLY_LIGER_FN)

@@ -1,4 +1,4 @@
-"""Several samples in one row of a batch, none of which sees another (train.packing).
+"""Packs several samples into one row without letting them attend to each other (train.packing).
 
 With flash attention a whole batch is one row, whose kernel computes each sample by itself. Every other kind of
 attention computes the whole row and masks it afterwards, which costs the square of its length: there each packed row
@@ -70,7 +70,7 @@ def side_by_side(rows: Rows, pad: int) -> dict[str, torch.Tensor]:
 
 
 def require_apart(model: Any, collate: Collate, dtype: torch.dtype) -> None:
-    """Refuse a model in which packed samples see each other.
+    """Reject a model in which packed samples attend to each other.
 
     Args:
         collate: as training does it. dtype: what training computes in.
@@ -99,7 +99,7 @@ def _apart(model: Any, collate: Collate, dtype: torch.dtype) -> bool:
         with torch.no_grad(), torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
             expected = model(input_ids=alone, use_cache=False).logits[0].float()
             found = model(**inputs, use_cache=False).logits[0, len(first) :].float()
-    except TypeError:  # a forward that takes no positions cannot know of boundaries
+    except TypeError:  # without position ids a forward pass cannot know the boundaries
         return False
     finally:
         model.train(training)

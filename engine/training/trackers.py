@@ -1,4 +1,4 @@
-"""Where training also reports its metrics (train.report_to): nothing is reported unless it is asked for.
+"""Experiment trackers for training metrics (train.report_to); none by default.
 
 Runs are named by project and round. tensorboard writes files into the project; wandb and trackio read their keys and
 addresses from their own environment variables, and send metrics and settings there, never a text of the dataset.
@@ -15,7 +15,7 @@ from engine.errors import ConfigError
 
 
 def require(names: Sequence[str]) -> None:
-    """Raises ConfigError when one of the trackers is not installed, before anything is trained."""
+    """Raise ConfigError if a tracker is not installed, before training starts."""
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(
@@ -25,12 +25,12 @@ def require(names: Sequence[str]) -> None:
 
 
 def run_name(config: Config, round: int) -> str:
-    """What a round's run is called."""
+    """The name of a round's run."""
     return f"{project_name(config)}-round-{round}"
 
 
 def project_name(config: Config) -> str:
-    """What groups the runs of all rounds."""
+    """The project name that groups the runs of all rounds."""
     return config.project.name or "middo"
 
 

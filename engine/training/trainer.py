@@ -78,11 +78,11 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # TRL is untyped
         return out
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Nothing: a checkpoint is ours alone and gone after the run."""
+        """Do nothing: training checkpoints are internal and deleted after the run."""
 
 
 def trainer(task: TrainingTask) -> Trainer:
-    """TRL's trainer over the rendered rows, set up as [train] of config.toml says."""
+    """TRL's trainer over the rendered rows, configured from [train] of config.toml."""
     disable_progress_bars()
     config = task.config
     if config.train.report_to:
@@ -170,7 +170,7 @@ def _model(config: Config, start: ModelRef, place: torch.device, device: torch.d
 
 
 def _scans(model: Any) -> bool:
-    """Whether peft holds the model for a Mamba."""
+    """Whether peft treats the model as a Mamba."""
     return model.config.model_type in {"falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"}
 
 
@@ -197,7 +197,7 @@ def _own_settings(model: Any) -> Iterator[None]:
 
 @contextmanager
 def _refusals(adapter: LoraConfig | None) -> Iterator[None]:
-    """What peft does not take as a target, as an error of config.toml."""
+    """Convert peft's errors about target modules to a ConfigError."""
     try:
         yield
     except ValueError as error:
@@ -215,7 +215,7 @@ def _widen(model: Any) -> None:
 
 
 def _arguments(task: TrainingTask, device: torch.device) -> SFTConfig:
-    """[train] of config.toml in TRL's words."""
+    """[train] of config.toml as TRL's SFTConfig."""
     if device.index is not None:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU
     config, how = task.config, task.config.train

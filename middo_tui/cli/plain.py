@@ -251,7 +251,7 @@ def describe(status: Mapping[str, Any]) -> str:
         return "\n".join([*lines, *heldout(data)])
     lines += heldout(status.get("dataset", {}))
     newest = status["rounds"][-1]
-    lines.append(f"round    {newest['round']} of {status.get('rounds_wanted', number_format.NONE)}")
+    lines.append(f"round    {_round_place(newest, status.get('rounds_wanted'))}")
     lines += [_stage_line(stage) for stage in newest["stages"]]
     lines += judge(newest.get("judge"))
     if said := spending(newest["teacher"], newest["teacher"]["projected"]):
@@ -271,6 +271,13 @@ def judge(found: Mapping[str, Any] | None) -> list[str]:
     rated, errors = found["rated"], found["errors"]
     many = f"judge    could not rate {errors:,} of {rated + errors:,} samples"
     return [f"judge    {found['verdict'].removeprefix('the judge ')}", *[many] * found["alarm"]]
+
+
+def _round_place(newest: Mapping[str, Any], rounds: int | None) -> str:
+    """E.g. ``0 (1/3)``, as in the app's header, or ``final evaluation``."""
+    if newest.get("closing"):
+        return "final evaluation"
+    return str(newest["round"]) + (f" ({newest['round'] + 1}/{rounds})" if rounds else "")
 
 
 def heldout(data: Mapping[str, int]) -> list[str]:

@@ -71,7 +71,7 @@ def test_manual_waits_until_all_are_decided(tmp_path: Path) -> None:
     with pytest.raises(Waiting):
         review.run(project.ctx("review"))
     assert fates(project) == before
-    assert project.events()[-1] == "3 rewrites are pending review"
+    assert project.events()[-1] == "3 rewrites are waiting for review"
     job = project.db.execute("SELECT done, total FROM job WHERE stage='review'").fetchone()
     assert (job["done"], job["total"]) == (2, 5)
     commands.decide_open(project.folder, 0, "improved", "test")

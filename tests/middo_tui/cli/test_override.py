@@ -53,7 +53,10 @@ def test_samples_are_overridden_by_number_and_filter_and_cleared(project: Path) 
         (["77", "--drop"], "77: no sample of the newest dataset"),
         (["x", "--drop"], "x: no sample of the newest dataset"),
         (["1", "--drop", "--rewrite", "quality"], "exclude each other"),
-        (["--where", "override:gone", "--clear"], "override:gone: there are drop, protect, rewrite."),
+        (
+            ["--where", "override:gone", "--clear"],
+            "override:gone: unknown override. Overrides: drop, protect, rewrite.",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(project: Path, words: list[str], said: str) -> None:
