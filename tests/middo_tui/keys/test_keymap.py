@@ -65,7 +65,7 @@ def test_an_older_name_of_an_action_still_works_with_a_note() -> None:
     found = check({"thresholds.anew": ("z",)})
     assert found.keys == {"thresholds.redo": ("z",)}
     assert '"thresholds.anew" is now called "thresholds.redo"' in found.warnings[0]
-    assert set(keymap.RENAMED.values()) <= set(keymap.usual(keymap.tables()))
+    assert set(keymap.RENAMED.values()) <= set(keymap.default_keys(keymap.tables()))
 
 
 def test_unknown_ids_name_the_file_and_the_nearest_one() -> None:
