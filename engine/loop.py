@@ -198,11 +198,11 @@ def check(stages: Sequence[StageSpec] = STAGES) -> None:
 
 def stop_reason(facts: RoundFacts, limits: Limits) -> str | None:
     """Why the loop stops after a round with these facts; None if another round is worthwhile."""
-    if not facts.rewrites:
+    if not facts.rewrites and not facts.dropped:
         return "no sample was selected, so this loop cannot improve the dataset further"
-    if not facts.accepted:
+    if not facts.accepted and not facts.dropped:
         return f"none of {facts.rewrites} rewrites was accepted, so the dataset did not change"
-    if (share := facts.accepted / facts.rewrites) < limits.min_acceptance:
+    if (share := (facts.accepted + facts.dropped) / max(1, facts.rewrites)) < limits.min_acceptance:
         return f"the acceptance rate fell to {share:.0%}, below loop.min_acceptance = {limits.min_acceptance:.0%}"
     if facts.gain is not None and facts.gain < limits.min_gain:
         return f"the gain of the round was {facts.gain:+.3f}, below loop.min_gain = {limits.min_gain:+.3f}"
@@ -271,7 +271,7 @@ def _after(newest: int, plan: Plan, facts: RoundFacts | None, limits: Limits) ->
     reason = stop_reason(facts, limits) if facts else None
     if reason is None and newest + 1 < plan.rounds:
         return Open(newest + 1, closing=False)
-    if limits.final_train and (facts is None or facts.accepted > 0):
+    if limits.final_train and (facts is None or facts.accepted or facts.dropped):
         return Open(newest + 1, closing=True, stopped=reason if newest + 1 < plan.rounds else None)
     return Stop("done", reason or _enough(newest + 1))
 

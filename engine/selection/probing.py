@@ -38,6 +38,7 @@ WAVES = 4
 """How often new samples are asked for again in place of those that came to nothing."""
 AGREES = "false alarm: the teacher's answer agrees"
 FINE = "a random check: it looks fine, and the teacher's answer differs"
+DROPPED = "the sample is dropped (merge.flawed)"
 
 
 def first(ctx: Ctx, found: Survey) -> list[Row]:
@@ -182,7 +183,8 @@ class Probing:
     def _flawed(self) -> list[Rewrite]:
         """Probes whose answer differs: for looking flawed, or at random and looking no better than those."""
         cut = self._cut()
-        return [r for r in self.probes if r.state == "proposed" and (not r.control or self.score(r) >= cut)]
+        there = [r for r in self.probes if r.state == "proposed" or r.reason == DROPPED]
+        return [r for r in there if not r.control or self.score(r) >= cut]
 
     def _cut(self) -> float:
         """The lowest flaw score that was asked about for looking flawed."""
@@ -205,6 +207,8 @@ class Probing:
         probes, flawed, cut = self.probes, self._flawed(), self._cut()
         left = [r for r in probes if r.state == "proposed" and r.control and self.score(r) < cut]
         kept = [replace(row, state="kept", messages=None, reason=FINE) for row in left]
+        if self.ctx.config.merge.flawed == "drop":
+            kept += [replace(row, state="rejected", messages=None, reason=DROPPED) for row in flawed]
         self.job.update(kept)
         calls, share, fine = sum(r.answer_attempts for r in probes), self.share(), self._tally(self._fine())
         said = "no sample may be asked about: earlier rounds asked about all that pay"
@@ -277,4 +281,4 @@ class Probing:
 
 
 def _answered(row: Rewrite) -> bool:
-    return row.state in ("kept", "proposed")
+    return row.state in ("kept", "proposed") or row.reason == DROPPED

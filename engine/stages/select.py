@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -73,6 +74,9 @@ def run(ctx: Ctx) -> None:
     chosen = choose.choose(
         fresh, lambda: choose.ranked(choose.badness(values, thresholds)), ctx.config.merge.order, most
     )
+    if ctx.config.merge.flawed == "drop":  # the merge drops what these axes selected: no teacher is needed
+        nobody = np.zeros(len(data), dtype=np.bool_)
+        chosen = replace(chosen, pending={**chosen.pending, "complexity": nobody, "quality": nobody})
     ctx.save([*_rows(ctx.round, data, values, thresholds, chosen), *asked], done=1)
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
     ctx.event(describe(chosen, len(data), skipped))
@@ -100,12 +104,16 @@ def _begin_evidence(ctx: Ctx) -> None:
         )
     data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
+    trust = judge_trust.trusted(next(iter(ctx.rows(JudgeCheck)), None))
+    if not judge_trust.uses_quality(ctx.config.select, trust):
+        values["quality"] = np.full(len(data), np.nan)
+        ctx.event(judge_trust.verdict(ctx.config.select, trust), "warning")
     thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
     asked = requests.requested(ctx, data, values)
     ctx.save([*thresholds.values(), *probing.first(ctx, found), *asked], done=1)
     _tell_requested(ctx, asked)
     save_forecast(ctx, RewriteJob.begin(ctx))
-    for name in (s.name for s in SIGNALS if s.name not in thresholds):
+    for name in (s.name for s in SIGNALS if s.name not in thresholds and s.name != "quality"):
         ctx.event(f"no sample has {name}", "warning")
     ctx.event(
         f"the teacher is asked about the samples that look most flawed, {len(found.order):,} of {len(found.ids):,}, in"

@@ -342,4 +342,7 @@ def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
     counts = rewrites(db, round).values()
     made = sum(sum(states.values()) for states in counts)
     accepted = sum(states.get("accepted", 0) for states in counts)
-    return RoundFacts(made, accepted, gain(scores(db, round), scores(db, round - 1), asked_tasks(db, round)))
+    sql = "SELECT count(*) FROM retirement WHERE round=? AND reason IN ('flawed', 'dropped')"
+    dropped = int(db.execute(sql, (round + 1,)).fetchone()[0])
+    gained = gain(scores(db, round), scores(db, round - 1), asked_tasks(db, round))
+    return RoundFacts(made, accepted, gained, dropped)

@@ -91,3 +91,4 @@ class RoundFacts(Struct, frozen=True):
     rewrites: int
     accepted: int
     gain: float | None
+    dropped: int = 0

@@ -254,7 +254,9 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     "rewrite": (
         # What came of the answers so far: the stage begins with the first batch again.
         "DELETE FROM selection WHERE round=?1"
-        " AND EXISTS (SELECT 1 FROM threshold WHERE threshold.round=?1 AND rule='evidence')",
+        " AND EXISTS (SELECT 1 FROM threshold WHERE threshold.round=?1 AND rule='evidence')"
+        " AND (sample_id, axis) NOT IN"
+        " (SELECT sample_id, axis FROM rewrite WHERE round=?1 AND NOT probe AND NOT batch)",
         "DELETE FROM rewrite WHERE round=? AND (probe OR batch)",
         "UPDATE threshold SET cut=9e999, detail=json_remove(detail, '$.stopped') WHERE round=? AND rule='evidence'",
         "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, "

@@ -121,9 +121,12 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
     if any(r.tokens_in for r in job.all()):
         return
     ahead = save_forecast(ctx, job)
-    text = (
-        f"{ahead.rewrites} rewrites with two calls each: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
-    )
+    probes = sum(row.probe and not row.draw for row in job.all())
+    what = f"{ahead.rewrites} rewrites with two calls each"
+    if probes:
+        rest = f"{ahead.rewrites - probes} rewrites, " if ahead.rewrites > probes else ""
+        what = f"{rest}{probes} samples' own prompts to answer, one call each, then more while they find flaws"
+    text = f"{what}: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
     text += f", about {ahead.cost:.2f} in cost" if ahead.cost else ""
     text += " in batches" if ahead.cost and ctx.config.teacher.batch else ""
     caps = [f"{ahead.cap_tokens:,} tokens"] if ahead.cap_tokens else []

@@ -10,10 +10,11 @@ import pytest
 
 from engine.backends import Generation
 from engine.errors import Paused, StageError
+from engine.loop import Limits, stop_reason
 from engine.runtime.context import StoreCtx
-from engine.selection.probing import AGREES, FINE
+from engine.selection.probing import AGREES, DROPPED, FINE
 from engine.stages import merge, rewrite, select
-from engine.store import write
+from engine.store import read, write
 from engine.store.rows import Decision, Flaw, Rewrite, Row, Selection, Threshold
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, asks_for_prompt, run
@@ -229,3 +230,16 @@ def test_without_flaw_scores_it_says_what_to_do(tmp_path: Path) -> None:
     rounds.signal(made, rounds.usual(5))
     with pytest.raises(StageError, match="redo score"):
         select.run(made.ctx("select"))
+
+
+def test_dropping_asks_for_answers_only_and_the_loop_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path, 'select.new_samples = 0.0\nmerge.flawed = "drop"')
+    rows = made_by(made, monkeypatch, below(40))
+    assert {(r.state, r.reason, r.messages) for r in rows if r.state != "kept"} == {("rejected", DROPPED, None)}
+    assert sum(r.state == "rejected" for r in rows) == 40
+    merge.run(made.ctx("merge"))
+    assert [s.seq for s in rounds.dataset(made, 1)] == list(range(40, COUNT))
+    write.end_job(made.db, 0, "merge", "done")
+    facts = read.round_facts(made.db, 0)
+    assert facts is not None
+    assert stop_reason(facts, Limits(True, 0.05, -1.0)) is None

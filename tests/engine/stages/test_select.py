@@ -258,3 +258,11 @@ def test_a_later_round_keeps_the_first_mixture_cut_on_complexity(tmp_path: Path)
     first, second = ({t.signal: t for t in made.ctx("select", r).rows(Threshold)}["loss_before"] for r in (0, 1))
     assert second.cut == first.cut
     assert len(set(selected(made, 1)["complexity"]) & {0, 1, 2, 3}) >= 3, "too few for a group, but beyond the cut"
+
+
+def test_dropping_needs_no_teacher(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 40, 'merge.flawed = "drop"')
+    rounds.signal(made, rounds.usual(40, s3=HARD, s7=SPARSE, s11=POOR))
+    select.run(made.ctx("select"))
+    assert selected(made) == {"complexity": [3], "diversity": [7], "quality": [11]}
+    assert pending(made) == [("diversity", 7)]
