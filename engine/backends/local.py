@@ -133,7 +133,7 @@ def _keep_layout(model: Any) -> None:
     """
     if "bitsandbytes" not in sys.modules:  # then nothing of the model is in 4 bits
         return
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):

@@ -153,7 +153,7 @@ def test_a_folder_in_four_bits_is_trained_beside(tmp_path: Path, model: Path) ->
 
 def assert_layout_kept(read: torch.nn.Module) -> None:
     """No weight in 4 bits may be rearranged for inference, where the CPU could: that kernel has no gradient."""
-    from bitsandbytes.nn import Linear4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     layers = [module for module in read.modules() if isinstance(module, Linear4bit)]
     assert layers
