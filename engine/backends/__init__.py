@@ -62,7 +62,7 @@ class Scored:
 
     @property
     def whole(self) -> float | None:
-        """The mean over all answers, however many there are."""
+        """The mean loss over all answers."""
         return self.loss if self.conversation is None else self.conversation
 
 
@@ -127,7 +127,7 @@ class Call:
 
     @property
     def tokens_in(self) -> int:
-        """Its prompt's tokens, estimated from bytes."""
+        """The prompt's tokens, estimated from bytes."""
         return round(sum(len(m.content.encode("utf-8", "replace")) for m in self.chat) / BYTES_PER_TOKEN) + 8
 
 
@@ -164,15 +164,15 @@ class Judges(Protocol):
 
     @property
     def tokenizer(self) -> Any:
-        """What prompts are rendered with."""
+        """The tokenizer to render prompts with."""
 
     @property
     def positions(self) -> int:
-        """How many tokens the model can see at most."""
+        """The model's context length in tokens."""
 
     @property
     def beginning(self) -> str:
-        """How the reply to a rating request can be begun so that a digit's token comes next; empty: it cannot be."""
+        """The start of a reply to a rating request after which a digit token comes next; empty if there is none."""
 
     def rate(self, prompts: Sequence[Sequence[int]], token_budget: int = 1 << 15) -> list[Rating]:
         """One rating per prompt (token ids, generation prompt included), in order.
@@ -204,7 +204,7 @@ class Generates(Protocol):
 
 
 class Writes(Protocol):
-    """Replies to calls, as many at a time as there is room for; one that has ended makes room for the next."""
+    """Replies to calls with continuous batching: a finished reply makes room for the next."""
 
     notes: list[str]
     """Messages about the calls so far for the log. The reader clears them."""
@@ -220,7 +220,7 @@ class Writes(Protocol):
 
 
 class Answers(Protocol):
-    """Replies to chats, many in flight at a time."""
+    """Replies to chats, with many calls in flight."""
 
     notes: list[str]
     """Messages about the calls so far for the log. The reader clears them."""
@@ -228,19 +228,19 @@ class Answers(Protocol):
     """Whether calls cost money, so that a pause should wait for those in flight."""
 
     def submit(self, call: Call) -> None:
-        """Have ``call`` answered as soon as there is room for it."""
+        """Queue ``call``."""
 
     def take(self) -> Sequence[tuple[Call, Generation | Lost]]:
-        """Wait for at least one call to end or to lose a try, or for a moment; returns all that have since."""
+        """Wait for a call to end or to lose an attempt, at most for a moment. Returns all that have since."""
 
     def again(self, call: Call) -> None:
-        """Try a call once more that has asked for it."""
+        """Retry a call that asked for it."""
 
     def leave(self, call: Call) -> None:
-        """Nothing comes of a call that has asked to be tried once more."""
+        """Give up a call that asked for a retry."""
 
     def stopping(self) -> str:
-        """What a pause means for the calls in flight, as a line for the log."""
+        """A log line: what a pause does to the calls in flight."""
 
 
 def backend(name: str) -> Callable[..., Any]:

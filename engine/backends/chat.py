@@ -1,4 +1,4 @@
-"""What a chat endpoint is asked and how its replies are read, whichever way the calls travel: one by one (``openai``)
+"""Requests to a chat endpoint and parsing of its replies, for single calls (``openai``)
 or as batches (``openai_batches``).
 
 The key is read from the environment variable that config.toml names; it is in no message, log or row.
@@ -72,11 +72,11 @@ class Chat:
         return openai.AsyncOpenAI(api_key=self._key, base_url=self.url, timeout=patience, max_retries=0)
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
-        """Have ``work`` done in the thread of the client."""
+        """Run ``work`` in the client's thread."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def close(self) -> None:
-        """Give up what is in flight and end the thread."""
+        """Drop calls in flight and end the thread."""
 
         async def end() -> None:
             others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -148,16 +148,16 @@ class Chat:
             self.estimates = True
             tokens_out = round(len(text.encode()) / BYTES_PER_TOKEN)
         text = text if text.lstrip().startswith(begun) else begun + text
-        text, how = ended(text, ends, turn=choice.finish_reason != "length")  # providers leave out what ends it
+        text, how = ended(text, ends, turn=choice.finish_reason != "length")  # providers omit the stop text
         return Generation(text, how, tokens_in, tokens_out)
 
     def fatal(self, error: BaseException) -> str:
-        """Why no call can work, and what there is to do."""
+        """The message for an error that would fail every call, with the fix."""
         said = self.safe_text(getattr(error, "message", str(error)))
         return self.hopeless(said, getattr(error, "status_code", 0), code(error))
 
     def hopeless(self, said: str, status: int, kind: str) -> str:
-        """The same of a refusal that came in other ways than as an exception."""
+        """Like ``fatal``, for a refusal that is not an exception."""
         if status == 404:
             listed = f"{self.url}/models lists the available ones"
             fix = f"check [teacher] model = {self.model!r} and url; {listed}"
@@ -168,7 +168,7 @@ class Chat:
         return f"{self.url}: {said}. All calls would fail: {fix}."
 
     def why(self, error: BaseException) -> str:
-        """Why a call failed in the end."""
+        """Why a call failed after all retries."""
         if isinstance(error, TimeoutError | openai.APITimeoutError):
             return f"no reply within {self.timeout_s:g} s"
         if isinstance(error, openai.APIStatusError):
@@ -177,20 +177,20 @@ class Chat:
         return f"connection failed: {self.safe_text(str(error.__cause__ or error))}"
 
     def unreadable(self, error: BaseException) -> str:
-        """Why a reply is of no use."""
+        """Why a reply is unusable."""
         return f"the reply cannot be read: {self.safe_text(str(error))}"
 
     def safe_text(self, text: str) -> str:
-        """What an endpoint or a library said, short, and never with the key in it."""
+        """A message of an endpoint or library, shortened, without the API key."""
         return " ".join(self.without_key(text).split())[:MESSAGE_LIMIT].rstrip(".")
 
     def without_key(self, text: str) -> str:
-        """Before anything is cut off: half a key is a secret too."""
+        """``text`` without the API key. Call it before shortening, as half a key is a secret too."""
         return text.replace(self._key, "<key>") if len(self._key) > len(NO_KEY) else text
 
 
 def key_in(name: str) -> str:
-    """The key in environment variable ``name``; a word that stands for none where the endpoint wants none."""
+    """The API key in the environment variable ``name``; a placeholder if the endpoint needs none."""
     if not name:
         return NO_KEY
     if not (key := os.environ.get(name, "")):
@@ -199,22 +199,22 @@ def key_in(name: str) -> str:
 
 
 def failed(reason: str, final: bool = False) -> Generation:
-    """A call without a reply that can be used."""
+    """A Generation for a call without a usable reply."""
     return Generation("", "stop", 0, 0, reason, final)
 
 
 def garbled(reason: str) -> Generation:
-    """A reply that nobody can read, nor what it took."""
+    """A Generation for an unreadable reply with unknown usage."""
     return Generation("", "stop", 0, 0, reason, uncounted=True)
 
 
 def code(error: BaseException) -> str:
-    """What an API calls the error, where it does."""
+    """The API's error code, if any."""
     return str(getattr(error, "code", None) or getattr(error, "type", None) or "")
 
 
 def maybe_counted(error: BaseException) -> bool:
-    """Whether a call without a reply may have been answered, and counted, at the other end."""
+    """Whether the provider may have answered and charged for a call without a reply."""
     if isinstance(error, openai.APIStatusError):
         return error.status_code in AT_WORK
     cause = error.__cause__
@@ -223,17 +223,17 @@ def maybe_counted(error: BaseException) -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may work a little later."""
+    """Whether the same call may succeed later."""
     return is_transient_status(error.status_code) if isinstance(error, openai.APIStatusError) else True
 
 
 def is_transient_status(status: int) -> bool:
-    """Whether an endpoint that answers so may answer otherwise a little later."""
+    """Whether a call with this HTTP status may succeed later."""
     return status in PASSING or status >= 500
 
 
 def retry_after_s(error: BaseException) -> float:
-    """How long an endpoint that cannot answer now asks to wait; 0: it does not say."""
+    """Seconds that the endpoint asks to wait; 0 if it does not say."""
     if isinstance(error, openai.APIStatusError) and is_transient(error):
         return told_s(error.response.headers) or 0.0
     return 0.0

@@ -75,23 +75,23 @@ class Writing:
 
     @classmethod
     def begin(cls, asked: Sequence[GenerationRequest]) -> Writing:
-        """Nothing is written yet."""
+        """The initial state."""
         order = sorted(range(len(asked)), key=lambda n: (-len(asked[n].ids), n))
         return cls(asked, order[::-1], [[] for _ in asked], [False] * len(asked), seconds=[0.0] * len(asked))
 
     @property
     def tokens(self) -> int:
-        """Written so far."""
+        """Tokens written so far."""
         return sum(map(len, self.written))
 
     @property
     def done(self) -> int:
-        """Replies that are whole."""
+        """Number of finished replies."""
         return sum(self.ended)
 
     @property
     def alive(self) -> list[int]:
-        """Slots that somebody writes in."""
+        """The slots in use."""
         return [slot for slot, number in enumerate(self.open) if number >= 0]
 
     def take(self, number: int, token: int, stops: Sequence[int], text: Text) -> bool:
@@ -102,13 +102,13 @@ class Writing:
         return self.ended[number]
 
     def fail(self, reason: str) -> None:
-        """Who is being written has no reply, for this ``reason``."""
+        """Fail the replies in progress with ``reason``."""
         for number in self.open:
             if number >= 0:
                 self.ended[number], self.errors[number] = True, reason
 
     def start_again(self) -> None:
-        """What is not whole is written anew."""
+        """Restart unfinished replies from the beginning."""
         left = [n for n, ended in enumerate(self.ended) if not ended]
         for number in left:
             self.written[number] = []
@@ -132,7 +132,7 @@ class Writer:
         self._since = 0.0
 
     def write(self, work: Writing, how: Sampling, watch: Watch) -> None:
-        """Go on until all have ended. ``watch`` is called first and after every forward, and may raise."""
+        """Generate until all replies have ended. ``watch`` is called first and after every forward, and may raise."""
         self._since = time.monotonic()
         watch(work)  # the model is there: reading the first prompts may take longer than loading it did
         while work.queue or work.alive:
@@ -140,14 +140,16 @@ class Writer:
                 self._read(work, how)
                 work.read_s += self._count(work)
                 watch(work)
-            if work.slots is not None and work.alive:  # also between two readings, so that nobody waits for all
+            if (
+                work.slots is not None and work.alive
+            ):  # also between two prefills, so that a pause need not wait for all
                 self._shrink(work, work.slots)
                 self._step(work, work.slots, how)
                 work.step_s = self._count(work)
                 watch(work)
 
     def _count(self, work: Writing) -> float:
-        """The seconds of a forward, which go to everybody who was written in it."""
+        """Add the seconds of a forward to all replies that were in it."""
         now = time.monotonic()
         for number in work.open:
             if number >= 0:
@@ -156,14 +158,14 @@ class Writer:
         return took
 
     def _wants_more(self, work: Writing) -> bool:
-        """Whether the next prompts are to be read now: not for every place that becomes free, which would cost more."""
+        """Whether to prefill the next prompts now; not for every free slot, which would be slower."""
         rows = min(self.rows, len(work.asked))
         free = rows - len(work.alive)
         work.filling = free > 0 and (work.filling or free >= max(1, rows // GATHERED))
         return work.filling
 
     def _read(self, work: Writing, how: Sampling) -> None:
-        """Read the next prompts, as many as there is room for, and write their first tokens."""
+        """Prefill as many prompts as fit, and write their first tokens."""
         if work.slots is None:
             rows = min(self.rows, len(work.asked))
             work.slots, work.open = Slots(rows, self.device), [-1] * rows
@@ -187,7 +189,7 @@ class Writer:
         self._take(work, work.slots, slots, logits, how)
 
     def _next(self, work: Writing, most: int) -> list[int]:
-        """Take requests from the queue: ``most`` at most, and no more tokens than are read at a time."""
+        """Take up to ``most`` requests from the queue, within the prefill's token limit."""
         budget = READ_CPU if self.device.type == "cpu" else READ_GPU
         which: list[int] = []
         while work.queue and len(which) < most:
@@ -198,14 +200,14 @@ class Writer:
         return which
 
     def _shrink(self, work: Writing, slots: Slots) -> None:
-        """Nobody waits any more and half of the slots are free: compute the others alone."""
+        """Drop free slots if the queue is empty and half of the slots are free."""
         alive = work.alive
         if not work.queue and 2 * len(alive) <= len(work.open):
             slots.keep(alive)
             work.open = [work.open[slot] for slot in alive]
 
     def _step(self, work: Writing, slots: Slots, how: Sampling) -> None:
-        """One token more for everybody."""
+        """Generate one more token for every reply in progress."""
         slots.room()
         ids = [work.written[n][-1] if n >= 0 else self.pad for n in work.open]
         places = [self._length(work, n) - 1 if n >= 0 else 0 for n in work.open]
@@ -288,7 +290,7 @@ class Writer:
         )
 
         def choose(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            """Write down what each row draws, and have the greedy loop take it."""
+            """Sample each row's token, and make the greedy loop choose it."""
             work.step_s = self._count(work)
             watch(work)
             alive = [row for row, n in enumerate(which) if not work.ended[n]]
@@ -311,12 +313,12 @@ class Writer:
 
 
 def _plain(model: Any) -> Any:
-    """The model itself, without peft around it."""
+    """The model without peft's wrapper."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def can_refill(model: Any, device: torch.device) -> bool:
-    """Whether this model writes the same in slots as from whole forwards, tried on a few tokens."""
+    """Whether this model gives the same logits in slots as in full forwards; tested on a few tokens."""
     size = lm_head.words(model)
     asked = [
         GenerationRequest([(11 * i * i + 5 * i + n) % size for i in range(1, n + 1)], most, 0)
@@ -328,7 +330,7 @@ def can_refill(model: Any, device: torch.device) -> bool:
     except REFUSALS as error:
         if failed(error, device):
             raise
-        return False  # a family's own way to refuse such a mask or cache
+        return False  # some families reject such a mask or cache
     most = max(LEAST_ERROR, 8 * torch.finfo(model.dtype).eps)
     for number, one in enumerate(asked):
         ids = torch.tensor([one.ids + work.written[number][:-1]], device=device)

@@ -1,4 +1,4 @@
-"""Replies of a loaded model: in fewer rows where so many do not fit, kept over a pause, and read."""
+"""Generates replies with a loaded model: with fewer rows if memory is short, resumable after a pause."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def written(
 
 
 def _write(loaded: LoadedModel, work: Writing, how: Sampling, rows: int, watch: Watch) -> None:
-    """Until all have ended, in half as many rows after each attempt that did not fit into memory."""
+    """Generate all replies, halving the number of rows after each out-of-memory error."""
     while True:
         pad = loaded.tokenizer.pad_token_id
         writer = Writer(loaded.model, loaded.device, loaded.stops, pad, rows, partial(_text, loaded))
@@ -74,7 +74,7 @@ def _write(loaded: LoadedModel, work: Writing, how: Sampling, rows: int, watch: 
 
 
 def together(loaded: LoadedModel) -> left_padding.Together:
-    """Which prompts can be answered in one batch, tried once."""
+    """Which prompts can share a batch; tested once per model."""
     if loaded.together is None:
         pad, most = loaded.tokenizer.pad_token_id, positions(loaded.model.config)
         loaded.together = left_padding.together(loaded.model, pad, most, loaded.device)
@@ -82,7 +82,7 @@ def together(loaded: LoadedModel) -> left_padding.Together:
 
 
 class _Watched:
-    """Tells who looks on, and now and then keeps what is on its way."""
+    """Reports progress, and saves unfinished replies at intervals."""
 
     def __init__(
         self, loaded: LoadedModel, path: Path | None, key: str, before: int, watch: Callable[[ReplyProgress], None]
@@ -116,7 +116,7 @@ class _Watched:
 
 
 def _read(loaded: LoadedModel, work: Writing, number: int) -> Generation:
-    """A reply that is whole."""
+    """Decode a finished reply."""
     if number in work.errors:
         return Generation("", "stop", 0, 0, work.errors[number])
     ids, asked = work.written[number], work.asked[number]

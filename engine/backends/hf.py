@@ -163,12 +163,12 @@ class HF:
 
     @property
     def takes_padding(self) -> bool:
-        """Whether prompts of unlike lengths, padded at the left, get the replies that each gets alone."""
+        """Whether left-padded prompts of different lengths get the same replies as alone."""
         return generation.together(self.loaded) == "any"
 
     @property
     def positions(self) -> int:
-        """How many tokens the model can see at most."""
+        """The model's context length in tokens."""
         return positions(self.loaded.model.config)
 
     @property
@@ -253,7 +253,7 @@ class HF:
 
     @contextmanager
     def _active(self) -> Iterator[None]:
-        """This adapter switched on, or all of them off."""
+        """A context with this adapter enabled, or all adapters disabled."""
         peft = self.loaded.peft
         if self.loaded.model is None:
             raise ModelError(f"{self.loaded.path}: this model was unloaded. Load it again.")
@@ -342,7 +342,7 @@ class HF:
         return [Rating(v, m) for v, m in zip(values.tolist(), mass.tolist(), strict=True)]
 
     def _reading(self) -> list[torch.Tensor]:
-        """The digits' tokens, found once."""
+        """The digits' token ids, cached."""
         loaded = self.loaded
         if loaded.digits is None:
             found, loaded.beginning = reading(self.tokenizer, loaded.path)
@@ -366,7 +366,7 @@ def _prompt_mean(hidden: torch.Tensor, row: Rendered) -> torch.Tensor:
 
 
 def _unwatched(_: ReplyProgress) -> None:
-    """Nobody looks on."""
+    """Ignore progress."""
 
 
 def _halving(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], failed: Callable[[str], R]) -> list[R]:

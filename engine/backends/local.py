@@ -1,4 +1,4 @@
-"""A local model's weights, device and number format: what training and the hf backend share."""
+"""Loads a local model's weights and chooses device and dtype, for training and the hf backend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engine.models import folder
 from engine.models.locate import require_nf4
 
 OF_THE_DEVICE = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS|HIP error|NCCL|same device")
-SMALL_MODEL = 50_000_000  # parameters; below it a second thread costs more than it brings on a CPU
+SMALL_MODEL = 50_000_000  # parameters; below, a second CPU thread makes it slower
 
 
 def torch_device(name: str) -> torch.device:
@@ -110,7 +110,7 @@ def _numbered(device: torch.device) -> torch.device:
 
 
 def _four_bits(path: Path, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """How transformers is told to quantise while it reads, straight to ``device``."""
+    """Arguments that make transformers quantise while loading, directly to ``device``."""
     require_nf4()
     from transformers import BitsAndBytesConfig
 
@@ -149,7 +149,7 @@ def set_threads(model: Any, device: torch.device, threads: int) -> None:
 
 
 def stops(tokenizer: Any, model: Any) -> list[int]:
-    """Ids that end a reply: the model's and tokenizer's ends of text, and the template's end of turn."""
+    """Token ids that end a reply: the model's and tokenizer's EOS, and the template's end of turn."""
     return stop_ids(tokenizer, model.generation_config.eos_token_id, ends(model.config))
 
 
@@ -160,7 +160,7 @@ def ends(config: Any) -> int | list[int] | None:
 
 
 def positions(config: Any) -> int:
-    """How many tokens a model can see at most."""
+    """A model's context length in tokens."""
     told = getattr(config.get_text_config(), "max_position_embeddings", None)
     return told if isinstance(told, int) and told > 0 else 1 << 20
 
@@ -185,7 +185,7 @@ def stop_ids(tokenizer: Any, *ends: int | list[int] | None) -> list[int]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that a batch was too large, on the GPU or on the CPU."""
+    """Whether ``error`` means out of memory, on the GPU or the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
@@ -203,7 +203,7 @@ def failed(error: BaseException, device: torch.device) -> bool:
 
 
 def give_back() -> None:
-    """Return memory that nothing holds any more."""
+    """Release unused memory."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -48,13 +48,13 @@ PATIENCE_S = 900.0
 """So long one call waits in all when it is told to (Retry-After). Such waits are no tries, unless they are short."""
 SHORT_S = 1.0
 UNREADABLE = (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError)
-PAYMENT, TIMEOUT = 402, 408  # statuses that say the same where an endpoint says it otherwise, or nothing
+PAYMENT, TIMEOUT = 402, 408  # equivalent statuses for endpoints that give another one, or none
 REPLY, REFUSED, SILENT = "reply", "refused", "silent"
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointLimits:
-    """What an endpoint may be asked for. Per-minute limits of 0 are none."""
+    """Rate limits of an endpoint. A per-minute limit of 0 means no limit."""
 
     concurrency: int = 64
     requests_per_minute: int = 0
@@ -97,16 +97,16 @@ class Endpoint:
         self._alive, self._good = False, answered
 
     def submit(self, call: Call) -> None:
-        """Have ``call`` made as soon as a slot and the limits allow."""
+        """Queue ``call``; it is sent as soon as a slot and the rate limits allow."""
         self.in_flight += 1
         self.chat.start(self._run(call))
 
     def again(self, call: Call) -> None:
-        """Try a call once more that has asked for it."""
+        """Retry a call that asked for it."""
         self.chat.start(self._run(call, self._asking.pop(call.tag)))
 
     def leave(self, call: Call) -> None:
-        """Nothing comes of a call that has asked to be tried once more."""
+        """Give up a call that asked for a retry."""
         del self._asking[call.tag]
         self.in_flight -= 1
 
@@ -170,12 +170,12 @@ class Endpoint:
             )
 
     def stopping(self) -> str:
-        """What a pause means for the calls in flight, as a line for the log."""
+        """A log line: what a pause does to the calls in flight."""
         return f"pausing: {self.in_flight:,} calls in flight will be waited for, because they are paid for"
 
     @property
     def estimates(self) -> bool:
-        """Whether a reply came without a count of its tokens."""
+        """Whether a reply came without token usage."""
         return self.chat.estimates
 
     def try_out(self, call: Call) -> Generation:
@@ -206,7 +206,7 @@ class Endpoint:
             return made
 
     def close(self) -> None:
-        """Give up what is in flight and end the thread."""
+        """Drop calls in flight and end the thread."""
         self.chat.close()
 
     async def _run(self, call: Call, lost: int = 0) -> None:
@@ -266,14 +266,14 @@ class Endpoint:
         return reply
 
     def _count_tokens(self, reply: Generation) -> None:
-        """Learn how long replies are."""
+        """Update the mean reply length."""
         if not reply.error:
             known = self._reply_tokens
             self._reply_tokens = reply.tokens_out if known is None else 0.9 * known + 0.1 * reply.tokens_out
 
 
 def _status(error: BaseException) -> int:
-    """The HTTP status that says what happened; 0 for a connection that failed."""
+    """The HTTP status of an error; 0 for a failed connection."""
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return TIMEOUT
     return PAYMENT if code(error) == NO_QUOTA else int(getattr(error, "status_code", 0))

@@ -52,11 +52,11 @@ NONE_THERE = (404, 405, 501)
 
 
 class StopRequested(Exception):
-    """Something else than going on is wanted."""
+    """A pause or cancel was requested."""
 
 
 class Unreachable(BackendError):
-    """The provider did not answer, or not in a way that helps; it may a little later."""
+    """The provider did not give a usable answer; a later attempt may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class BatchStatus:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the batch has ended."""
         return self.status in OVER
 
 
@@ -118,7 +118,7 @@ class Batches:
         self._batches: Any = self.chat.client.batches
 
     def close(self) -> None:
-        """Give up what is in flight."""
+        """Drop requests in flight."""
         self.chat.close()
 
     def line(self, name: str, call: Call) -> bytes:
@@ -159,7 +159,7 @@ class Batches:
         return self._step(look, self.retries)
 
     def upload(self, token: str, lines: Sequence[bytes]) -> str:
-        """Give the provider a file of requests; returns its id there."""
+        """Upload a file of requests. Returns the provider's file id."""
 
         async def send() -> str:
             name = f"middo-{token}.jsonl"
@@ -168,7 +168,7 @@ class Batches:
         return self._step(send, self.retries, timed=False)
 
     def create(self, file: str, token: str, labels: Mapping[str, str], since: float) -> BatchStatus:
-        """Make a batch of an uploaded file, once, whatever happens to the replies."""
+        """Create a batch from an uploaded file exactly once, even if replies are lost."""
         marked = {**labels, LABEL: token}
 
         async def make() -> BatchStatus:
@@ -180,7 +180,7 @@ class Batches:
         return self._step(make, self.retries, before_again=lambda: self.find(token, since))
 
     def look(self, id: str) -> BatchStatus | None:
-        """How a batch stands; None: the provider knows none of this id. Tried once: who polls comes again anyway."""
+        """The status of a batch; None if the provider does not know the id. Not retried, as the caller polls anyway."""
 
         async def look() -> BatchStatus | None:
             try:
@@ -191,7 +191,7 @@ class Batches:
         return self._step(look, 0)
 
     def cancel(self, id: str) -> BatchStatus | None:
-        """Have a batch ended early; what it has done stays. One that is over or gone is let be."""
+        """Cancel a batch; finished calls are kept. Does nothing if it has ended."""
 
         async def end() -> BatchStatus | None:
             try:
@@ -202,7 +202,7 @@ class Batches:
         return self._step(end, self.retries)
 
     def forget(self, file: str) -> bool:
-        """Take a file away from the provider; whether that worked. Tried once: providers let them expire anyway."""
+        """Delete a file at the provider. Returns success. Not retried, as files expire anyway."""
 
         async def take_away() -> bool:
             await self._files.delete(file)
@@ -264,7 +264,7 @@ class Batches:
         timed: bool = True,
         before_again: Callable[[], R | None] | None = None,
     ) -> R:
-        """``work``, tried again ``retries`` times while what goes wrong passes."""
+        """``work``, retried up to ``retries`` times on transient errors."""
         tries = 0
         while True:
             try:
@@ -282,7 +282,7 @@ class Batches:
                 return found
 
     def _waited(self, work: Coroutine[Any, Any, R], timeout_s: float | None) -> R:
-        """Its result, unless something else is wanted meanwhile."""
+        """The result of ``work``; raises StopRequested if a pause or cancel is requested meanwhile."""
 
         async def timed() -> R:
             async with asyncio.timeout(timeout_s):  # the SDK's timeout starts anew with every byte
@@ -296,7 +296,7 @@ class Batches:
         return future.result()
 
     def _refused(self, error: BaseException) -> BackendError:
-        """What to say of an answer that will not change."""
+        """The error for a permanent failure."""
         status = getattr(error, "status_code", 0)
         if code(error) == CROWDED:
             return Crowded(self.chat.safe_text(str(getattr(error, "message", error))))
@@ -309,7 +309,7 @@ class Batches:
     # ---------------------------------------------------------------------------------------------- what comes back
 
     def _standing(self, batch: Batch) -> BatchStatus:
-        """A batch as the provider tells of it; what it leaves out is 0 or None."""
+        """The provider's batch as a BatchStatus; missing values are 0 or None."""
         counts = batch.request_counts
         wrong = next(iter((batch.errors.data if batch.errors else None) or []), None)
         said = str(wrong.message or "") if wrong else ""
@@ -366,11 +366,11 @@ class Batches:
 
 
 class Crowded(BackendError):
-    """More tokens wait in batches than the provider allows."""
+    """The provider's limit of queued tokens is reached."""
 
 
 def none_there(url: str, status: int) -> str:
-    """That a server knows no batches."""
+    """The message for a server without a batch API."""
     return (
         f"{url}: the server has no batch API (it answered {status}). Set [teacher] batch = false to send single"
         " requests, or check [teacher] url."
@@ -387,7 +387,7 @@ async def _end(pieces: AsyncGenerator[bytes]) -> None:
 
 
 def check(url: str, key_env: str, timeout_s: float = 10.0) -> None:
-    """Ask a server whether it has batches.
+    """Check that a server has a batch API.
 
     Raises:
         BackendError: it has none, cannot be reached, or refuses the key.

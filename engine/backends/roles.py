@@ -20,15 +20,15 @@ INSTALL = 'pip install "middo-tui[vllm]"'
 
 
 def vllm_roles(config: Config) -> tuple[str, ...]:
-    """What vLLM is to do: judge, teacher, both or nothing."""
+    """The roles that vLLM runs: judge, teacher, both or none."""
     chosen = {"judge": config.judge.backend, "teacher": config.teacher.backend}
     return tuple(role for role, backend in chosen.items() if backend == "vllm")
 
 
 def vllm_version() -> str | None:
-    """The installed vLLM's version, None without one; nothing of it is imported."""
+    """The installed vLLM's version, or None. Does not import it."""
     found = find_spec("vllm")
-    if found is None or found.origin is None:  # a folder of that name is no package
+    if found is None or found.origin is None:  # a folder named vllm is not the package
         return None
     for name in DISTRIBUTIONS:
         try:
@@ -39,10 +39,10 @@ def vllm_version() -> str | None:
 
 
 def check(config: Config) -> None:
-    """Refuse a config whose roles cannot be filled on this machine.
+    """Check that all roles of a config can run on this machine.
 
     Raises:
-        BackendError: vLLM is named and not installed. ConfigError: it is to run where it cannot.
+        BackendError: vLLM is not installed. ConfigError: vLLM cannot run with these settings.
     """
     if config.judge.model == "teacher" and config.teacher.backend == "openai":
         raise ConfigError(
@@ -67,14 +67,14 @@ def check(config: Config) -> None:
 
 
 def _quantised(config: Config, chosen: tuple[str, ...]) -> str:
-    """The first role that vLLM fills with the loop's own base in 4 bits; empty without one."""
+    """The first role that runs the 4-bit base model in vLLM; empty if none."""
     other = config.judge.model == "teacher"
     own = (role for role in chosen if not config.teacher.model or (role == "judge" and not other))
     return next(own, "") if config.train.method == "qlora" else ""
 
 
 def _check_quantised(config: Config, role: str) -> None:
-    """vLLM computes bitsandbytes' 4 bits on GPUs alone, and quantises in one way at a time."""
+    """Check vLLM's limits on 4-bit models: GPUs only, and one quantisation at a time."""
     why = f'config.toml: [train] method = "qlora" makes vLLM ([{role}] backend) load the base model with bitsandbytes'
     if config.model.device == "cpu" or not open_gpus():
         raise ConfigError(f'{why}, which needs a GPU. Set [{role}] backend = "hf", or method = "lora".')
@@ -83,7 +83,7 @@ def _check_quantised(config: Config, role: str) -> None:
 
 
 def missing(chosen: tuple[str, ...]) -> str:
-    """What to do about a vLLM that is not there."""
+    """The error for a missing vLLM."""
     tables = " and ".join(f"[{role}]" for role in chosen)
     return (
         f'vLLM is not installed, but config.toml names it ({tables} backend = "vllm").'
@@ -92,7 +92,7 @@ def missing(chosen: tuple[str, ...]) -> str:
 
 
 def notes(config: Config) -> Iterator[str]:
-    """What a person may not expect of the way the roles are filled."""
+    """Notes for the log on settings with surprising effects."""
     if config.launch.processes > 1 and config.judge.backend == "vllm":
         yield (
             f"[launch] processes = {config.launch.processes} does not apply to judge and verify: vLLM rates there, in"

@@ -49,7 +49,7 @@ LOWER = (
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A request in the engine: whose it is, and whether a rating or a reply is read from it."""
+    """A request in the engine: its tag, and whether it is a rating or a reply."""
 
     tag: Any
     rating: bool
@@ -57,7 +57,7 @@ class _Waiting:
 
 
 class Engine:
-    """A loaded model: implements Judges, Generates and Answers. Close it: it holds the GPU until then."""
+    """A loaded model: implements Judges, Generates and Answers. Holds the GPU until it is closed."""
 
     def __init__(self, path: Path, adapter: Any, running: Running, tokenizer: Any, stops: Sequence[int]) -> None:
         from vllm import SamplingParams
@@ -83,16 +83,16 @@ class Engine:
 
     @property
     def positions(self) -> int:
-        """How many tokens a prompt may have: one is left for the reply."""
+        """Maximum prompt tokens, with one left for the reply."""
         return int(self._running.config.max_model_len) - 1
 
     @property
     def in_flight(self) -> int:
-        """Requests that were handed over and not taken."""
+        """Number of submitted requests whose results were not taken."""
         return len(self._waiting) + len(self._failed)
 
     def submit(self, call: Call, top_k: int = 0, constrain: bool = False) -> None:
-        """Have ``call`` answered; ``constrain``: by a single digit and nothing else."""
+        """Submit ``call``. ``constrain``: force a single digit as the reply."""
         ids = render_prompt(self.tokenizer, call.chat, self.positions, begun=call.begun)
         if not ids:
             reason = f"the prompt does not fit into the model's {self.positions} tokens, or its template refuses it"
@@ -115,7 +115,7 @@ class Engine:
         self._add(_Waiting(call, False, len(ids)), ids, params)
 
     def ask(self, tag: Any, prompt: Sequence[int]) -> None:
-        """Have a rating read from the token after ``prompt``."""
+        """Submit a rating of the token after ``prompt``."""
         digits = [id for ids in self.digits() for id in ids]
         params = self._params(
             max_tokens=1,
@@ -194,16 +194,16 @@ class Engine:
         return self._reading
 
     def cache(self) -> str:
-        """What the prefix cache has saved so far, as a line for the log."""
+        """A log line: what the prefix cache has saved so far."""
         share = self.cached_tokens / max(self.prompt_tokens, 1)
         return f"vLLM: {self.prompt_tokens:,} prompt tokens, {share:.0%} of them from the prefix cache"
 
     def stopping(self) -> str:
-        """What a pause means for the requests in flight, as a line for the log."""
+        """A log line: what a pause does to the requests in flight."""
         return f"pausing: {self.in_flight:,} requests in flight are dropped, and sent again when the run resumes"
 
     def close(self) -> None:
-        """End the engine and free its memory; twice is once. Requests in flight are given up."""
+        """Shut down the engine and free its memory. Idempotent. Requests in flight are dropped."""
         self._waiting.clear()
         if self._running is not None:
             self._running.close()
@@ -301,10 +301,10 @@ def load(
 
 
 def _prepare(how: configs.VLLM) -> None:
-    """What must be in the environment before vLLM is imported. What a person has set stays."""
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # nothing is reported to anyone
+    """Set environment variables that vLLM reads on import, unless they are already set."""
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # no usage statistics
     if not torch.cuda.is_available() and how.data_parallel == 1:
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # on a CPU there is no GPU memory to part with
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # a CPU has no GPU memory to share
 
 
 def _arguments(path: Path, adapter: Path | None, how: configs.VLLM, dtype: str) -> dict[str, Any]:
@@ -332,15 +332,15 @@ def _arguments(path: Path, adapter: Path | None, how: configs.VLLM, dtype: str) 
 
 
 def _given(**settings: Any) -> dict[str, Any]:
-    """Those that are set; vLLM chooses the others."""
+    """The arguments that are set; vLLM chooses the others."""
     return {name: value for name, value in settings.items() if value}
 
 
 def _rank(adapter: Path) -> int:
-    """The least room that holds the adapter.
+    """The smallest max_lora_rank that fits the adapter.
 
     Raises:
-        ModelError: its config cannot be read, or vLLM has no room of that size.
+        ModelError: its config cannot be read, or its rank is too large for vLLM.
     """
     file = adapter / "adapter_config.json"
     try:
@@ -370,7 +370,7 @@ def _start(args: dict[str, Any], copies: int) -> Running:
 
 
 def _stops(path: Path, tokenizer: Any) -> list[int]:
-    """Ids that end a reply, as the hf backend knows them."""
+    """Token ids that end a reply, the same as in the hf backend."""
     from transformers import AutoConfig, GenerationConfig
 
     try:

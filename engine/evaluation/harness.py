@@ -75,13 +75,13 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Planned(msgspec.Struct, frozen=True, tag=True):
-    """How many questions each task has."""
+    """Number of questions per task."""
 
     sizes: dict[str, int]
 
 
 class At(msgspec.Struct, frozen=True, tag=True):
-    """``share`` of this task's requests is answered."""
+    """Progress: the share of this task's requests that are answered."""
 
     task: str
     share: float
@@ -96,7 +96,7 @@ class TaskResult(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A task is not done, and why."""
+    """A task failed, and why."""
 
     task: str
     reason: str
@@ -107,7 +107,7 @@ Tell = Callable[[Report], None]
 
 
 def main(argv: list[str]) -> int:
-    """Entry of the process."""
+    """Entry point of the process."""
     job = msgspec.json.decode(argv[0].encode(), type=EvaluationJob)
     kill_group_on_close(int(argv[1]))
     with os.fdopen(int(argv[2]), "wb", buffering=0) as pipe:
@@ -138,7 +138,7 @@ def measure(job: EvaluationJob, tell: Tell) -> None:
 
 
 def _guarded(name: str, tell: Tell, work: Callable[[], object]) -> bool:
-    """Whether ``work`` ended well; else its reason is told."""
+    """Run ``work``. Returns whether it succeeded; reports the reason if not."""
     try:
         work()
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a task raises is this task's failure
@@ -173,7 +173,7 @@ def _load(manager: Any, name: str, job: EvaluationJob) -> dict[str, Any]:
 
 
 def _size(loaded: Mapping[str, Any], job: EvaluationJob) -> int:
-    """Questions that will be asked."""
+    """Number of questions to ask."""
     sizes = (len(task.eval_docs) for task in loaded["tasks"].values())
     return sum(min(size, job.how.limit) if job.how.limit else size for size in sizes)
 
@@ -227,7 +227,7 @@ def _vllm_args(job: EvaluationJob) -> dict[str, Any]:
 
 
 def _share(name: str, tell: Tell) -> Callable[[int, int], None]:
-    """Tells how much of a task is done, now and then."""
+    """Reports a task's progress at intervals."""
     told = time.monotonic()
 
     def share(done: int, total: int) -> None:
@@ -327,7 +327,7 @@ def _figures(
 
 
 def _items(found: Mapping[str, Any], leaves: Sequence[str], metric: str, value: float) -> tuple[tuple[int, float], ...]:
-    """What each question scored, when the figure is the mean of that; else nothing."""
+    """The score of each question, if the task's score is their mean; otherwise empty."""
     kind, _, kept = metric.partition(",")
     out = []
     for leaf in leaves:

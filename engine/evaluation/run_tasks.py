@@ -54,12 +54,12 @@ class _Tally:
     now: str = ""
 
     def at(self) -> int:
-        """Units that are done."""
+        """Units done."""
         return self.base + round(sum(self.sizes.get(name, 0) * share for name, share in self.done.items()))
 
     @property
     def total(self) -> int:
-        """Units in all, as far as they are known."""
+        """Total units known so far."""
         return self.base + sum(self.sizes.values())
 
 
@@ -81,7 +81,7 @@ def run(ctx: Ctx, base: int) -> None:
     tally = _Tally(base, {name: n for name, n in done.items() if n}, {name: 1.0 for name, n in done.items() if n})
     list(ranks.map_batches(_release, range(ranks.size())))
     kept = _kept(ctx, sources)
-    while pending:  # again when a task took the process down
+    while pending:  # repeated if a task crashed the process
         # Tasks that run what the model wrote come last, in a process that knows no key or token.
         now = [name for name in pending if not needs[name].runs_code] or pending
         with _Process(_job(ctx, now, needs, kept), needs) as child:
@@ -211,7 +211,7 @@ class _Process:
             return self.process.wait()
 
     def listen(self) -> Iterator[Report | None]:
-        """What it reports until it ends; None whenever there was nothing for a moment."""
+        """Its reports until it ends; None whenever there was none for a moment."""
         rest = b""
         with selectors.DefaultSelector() as ready:
             ready.register(self.reports, selectors.EVENT_READ)
@@ -261,7 +261,7 @@ def _follow(ctx: Ctx, child: _Process, tally: _Tally, sources: Mapping[str, str]
 
 
 def _blame(child: _Process, tally: _Tally, pending: Sequence[str]) -> None:
-    """A process that ended before its work did took the task down that it was at, or all of them."""
+    """Mark the task that was running when the process died, or all tasks, as failed."""
     left = [name for name in pending if tally.done.get(name, 0.0) < 1.0 and name not in tally.failed]
     if not left:
         return

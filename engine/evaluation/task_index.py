@@ -77,7 +77,7 @@ def own_folder(how: Evaluate, project: Path) -> Path | None:
 
 
 def check(config: Config, project: Path) -> dict[str, TaskNeeds]:
-    """What each task of [evaluate] tasks needs.
+    """Check [evaluate] tasks. Returns what each task needs.
 
     Raises:
         ConfigError: a name that there is not (with those like it), code that would be run without leave, a backend
@@ -160,7 +160,7 @@ def _needs(name: str, found: dict[str, tuple[Path, ...]], own: Path | None) -> T
 
 
 def _leaves(name: str, found: dict[str, tuple[Path, ...]], seen: set[Path]) -> Iterator[dict[str, Any]]:
-    """The settings of every task that ``name`` stands for."""
+    """The settings of every task in ``name``, which may be a group or tag."""
     for path in found.get(name, ()):
         if path in seen:
             continue

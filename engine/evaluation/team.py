@@ -22,7 +22,7 @@ Explain = Callable[[BaseException], str]
 
 
 class _Helper:
-    """Another process with the model. It ends when this one does."""
+    """Another process with the same model. It ends with this one."""
 
     def __init__(self, number: int, open: Open, explain: Explain) -> None:
         start = get_context("spawn")
@@ -52,12 +52,12 @@ class _Helper:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether it is alive."""
         return self._process.is_alive()
 
 
 def _help(orders: Any, number: int, open: Open, explain: Explain) -> None:
-    """A helper's life. What it raises becomes a failure of the task that asks."""
+    """A helper's main loop. Its exceptions fail the task that asked."""
     from lm_eval.api.instance import Instance
 
     lm, why = None, ""
@@ -91,7 +91,7 @@ class Team:
         self.size = size
         self._least, self._open, self._explain = least, open, explain
         self._helpers: dict[int, _Helper] = {}
-        self._ready()  # they load while this process does
+        self._ready()  # they load in parallel with this process
 
     def answer(
         self,

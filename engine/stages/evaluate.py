@@ -29,7 +29,7 @@ Asked = tuple[tuple[Message, ...], bool]
 
 
 def run(ctx: Ctx) -> None:
-    """The stage. Without held-out samples and tasks there is nothing to measure, and an event says so."""
+    """Run the stage. Logs an event if there are neither held-out samples nor tasks."""
     run_tasks.run(ctx, _heldout(ctx))
 
 
@@ -56,7 +56,7 @@ def _heldout(ctx: Ctx) -> int:
 
 
 def distinct(samples: Sequence[Sample]) -> list[Sample]:
-    """Exact copies once: they would be measured alike, and make figures look surer than they are."""
+    """The samples without exact copies, which would make standard errors too small."""
     return list({s.messages: s for s in reversed(samples)}.values())[::-1]
 
 
@@ -90,7 +90,7 @@ def _loss_score(round: int, items: dict[int, EvalItem]) -> list[EvalScore]:
 
 
 def _replies(ctx: Ctx, samples: Sequence[Sample], items: dict[int, EvalItem]) -> list[bool]:
-    """Greedy replies to the held-out prompts, each right or wrong; in batches of similar length."""
+    """Exact-match results of greedy replies to the held-out prompts, in batches of similar length."""
     how = ctx.config.evaluate
     order = sorted(range(len(samples)), key=lambda i: (-sum(len(m.content) for m in _asked(samples[i])), i))
     plan = [order[start : start + how.batch_size] for start in range(0, len(order), how.batch_size)]
@@ -123,11 +123,11 @@ def _accuracy(round: int, right: Sequence[bool]) -> list[EvalScore]:
 
 
 def _asked(sample: Sample) -> tuple[Message, ...]:
-    """The conversation up to its last answer that is learned."""
+    """The conversation before its last learned answer."""
     turns = tuple(learned(sample.messages))
     return turns[: max((i for i, m in enumerate(turns) if m.role == "assistant"), default=len(turns))]
 
 
 def _plain(text: str) -> str:
-    """Whitespace does not count."""
+    """``text`` with whitespace normalised."""
     return " ".join(text.split())

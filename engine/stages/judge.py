@@ -130,7 +130,7 @@ def _batch(raters: _Raters, part: Sequence[tuple[Key, Chat]], templates: ratings
 
 
 def _rate(raters: _Raters, batch: _RequestBatch) -> list[Rated]:
-    """One batch, in any process."""
+    """Rate one batch; runs in any process."""
     if batch.chats:
         return _sampled(raters, round_models.open_model(raters.model, raters.ref), batch)
     return ratings.rate_six(raters.model, raters.ref, raters.how, batch.asked)

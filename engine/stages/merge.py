@@ -39,7 +39,7 @@ from engine.verification.text_checks import CODES, NOT_IMPROVED
 
 
 def run(ctx: Ctx) -> None:
-    """Write the next dataset in one transaction."""
+    """Run the stage: write the next dataset in one transaction."""
     data = list(ctx.dataset())
     accepted = [r for r in ctx.rows(Rewrite) if r.state in ("accepted", "merged") and r.messages is not None]
     ctx.begin(1)
@@ -139,7 +139,7 @@ def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int])
 
 @dataclass(frozen=True, slots=True)
 class Redundancy:
-    """How redundant a sample is: similarity to its neighbours, tuned loss, its nearest neighbours, nearest first."""
+    """A sample's similarity to its neighbours, its tuned loss, and its nearest neighbours, nearest first."""
 
     similarity: float
     loss_after: float
@@ -147,7 +147,7 @@ class Redundancy:
 
 
 class DuplicateOf(NamedTuple):
-    """Why a sample is redundant, and to which one that stays."""
+    """Why a sample is redundant, and the kept sample it duplicates."""
 
     reason: Literal["copy", "near"]
     id: int
@@ -197,7 +197,7 @@ def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, Dup
 def describe(
     size: int, replaced: int, added: int, retired: Sequence[DuplicateOf], dropped: int = 0, bad: int = 0
 ) -> str:
-    """The log line: what changed, why samples left, and the new size."""
+    """The log line: changes, why samples were retired, and the new size."""
     copies = sum(kept.reason == "copy" for kept in retired)
     exact = "1 exact copy" if copies == 1 else f"{copies} exact copies"
     why = f" ({exact}, {len(retired) - copies} near-duplicates of kept samples)" if retired else ""
@@ -236,7 +236,7 @@ def _redundancy(ctx: Ctx) -> dict[int, Redundancy]:
 
 
 def _places(values: Sequence[float]) -> list[float]:
-    """How many values are smaller, equal ones by their order."""
+    """The rank of each value; ties by order."""
     out = [0.0] * len(values)
     for place, i in enumerate(sorted(range(len(values)), key=values.__getitem__)):
         out[i] = float(place)
@@ -244,6 +244,6 @@ def _places(values: Sequence[float]) -> list[float]:
 
 
 def _taken(ctx: Ctx, data: Sequence[Sample]) -> set[int]:
-    """The ids of all samples there ever were, retired ones included: every one was scored in some round."""
+    """The ids of all samples, retired ones included."""
     scored = {row.sample_id for r in range(ctx.round + 1) for row in ctx.rows(Losses, r)}
     return scored | {s.id for s in data} | {content_id(s.messages) for s in ctx.heldout()}

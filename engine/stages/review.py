@@ -34,7 +34,7 @@ def run(ctx: Ctx) -> None:
 
 
 def decide(open_: Sequence[Rewrite], verdicts: Mapping[tuple[int, str], Verdict], policy: str) -> list[Decision]:
-    """The policy's decisions: ``auto`` accepts all that the checks let through, ``improved`` what is better."""
+    """The policy's decisions: ``auto`` accepts all that passed the checks, ``improved`` only improved ones."""
     out = []
     for row in open_:
         key = (row.sample_id, row.axis)
@@ -48,7 +48,7 @@ def decide(open_: Sequence[Rewrite], verdicts: Mapping[tuple[int, str], Verdict]
 
 
 def summary(rows: Sequence[Rewrite], policy: str) -> str:
-    """The log line: what is accepted and what is not."""
+    """The log line: counts of accepted, rejected and failed rewrites."""
     states = [r.state for r in rows]
     accepted = states.count("accepted") + states.count("merged")
     rejected, failed = states.count("rejected"), states.count("failed")

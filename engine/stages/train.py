@@ -49,12 +49,12 @@ from engine.training import trackers
 from engine.training import trainer as training
 from engine.training.trainer import Trainer, TrainingTask
 
-IGNORED = -100  # the label of a token that is not learned
+IGNORED = -100  # the label of tokens outside the loss
 MARKER = "complete.json"
 STEPS = "checkpoint-"
 ROWS = "rows.arrow"
 COLUMNS = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
-WHOLE = ("project", "model", "train", "launch.processes")  # the settings that a run's result depends on
+WHOLE = ("project", "model", "train", "launch.processes")  # settings that a run's result depends on
 
 
 def run(ctx: Ctx) -> None:
@@ -113,7 +113,7 @@ def _tell(ctx: Ctx, start: ModelRef, plan: ShardingPlan | None) -> None:
 
 
 def _keep_step(task: TrainingTask) -> None:
-    """What every process but that of rank 0 does."""
+    """The part of every rank but 0."""
     with contextlib.redirect_stdout(sys.stderr):
         _train(task, _Steps(task.config.train.checkpoint_steps))
 
@@ -181,11 +181,11 @@ def _marked(path: Path, key: str) -> bool:
     try:
         return bool(json.loads((path / MARKER).read_text(encoding="utf-8"))["key"] == key)
     except (OSError, ValueError, KeyError):
-        return False  # killed while it was written
+        return False  # the process was killed while writing it
 
 
 class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """What every process does at step boundaries: the same as rank 0 has decided."""
+    """Step callbacks of every process; rank 0 decides."""
 
     def __init__(self, checkpoint_steps: int) -> None:
         self.paused = False
@@ -307,7 +307,7 @@ def _save_final(
 
 
 def _final_dtype(config: Config) -> torch.dtype:
-    """What a whole model is saved as."""
+    """The dtype to save a full model in."""
     return torch_dtype(config.model.dtype, torch_device(config.model.device))
 
 

@@ -110,7 +110,7 @@ def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> 
 
 
 def rejections(made: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> list[Decision]:
-    """The text checks' decisions on what nobody has decided yet."""
+    """Rejections by the text checks of undecided rewrites."""
     return [
         Decision(c.row.round, *c.key, "rejected", str(findings[c.key]))
         for c in made
@@ -211,7 +211,7 @@ def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candida
 
 
 def originals(ctx: Ctx) -> dict[int, Values]:
-    """The signals of the dataset's samples."""
+    """The signals of the original samples."""
     quality = {r.sample_id: r.quality for r in ctx.rows(Ratings)}
     out = {id: Values(None, None, value) for id, value in quality.items()}
     for row in ctx.rows(Losses):
