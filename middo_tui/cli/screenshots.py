@@ -21,7 +21,7 @@ PAGES = (
     ("palette", ("ctrl+p",)),
     ("thresholds", ("3", "tab")),
     ("review", ("4", "G", "k", "k")),
-    ("samples", ("2", "o", "a", "j")),
+    ("samples", ("2", "left_square_bracket", "o", "a", "j")),
     ("rounds", ("5",)),
     ("lineage", ("6", "enter", "j")),
 )
