@@ -11,7 +11,7 @@ TEST_THREADS := OMP_NUM_THREADS=1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm lint check reference bench bench-flaws bench-real real-model clean
+.PHONY: help demo test test-vllm lint check reference bench bench-flaws bench-real real-model clean bench-gain
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ bench-flaws: $(STAMP)  ## planted flaws in real rows: needs real-model, and MIDD
 
 bench-real: $(STAMP)  ## what the loop gains on SmolLM2, hours: needs real-model, and MIDDO_TEST_DATA
 	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.real_gain
+
+bench-gain: $(STAMP)  ## measure what the loop gains on the demo's world (hours)
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.gain --folder build/gain --seeds 0-4 \
+		--arms default,clean,no-new,more-new,drop,auto,sigma,paper,random --page docs/benchmarks/gain.md
 
 # The stamp is written last, so a broken install is done again.
 $(STAMP): pyproject.toml constraints.txt

@@ -156,14 +156,8 @@ def _measured(folder: Path, seeds: Sequence[SeedRow], name: str, seed: int, seco
         id: load_messages(text)[-2].content
         for id, text in db.execute("SELECT id, messages FROM sample WHERE born_round=0")
     }
-    selected = {
-        known[first[id]].flaw != "" and (id, first[id])
-        for (id,) in db.execute("SELECT DISTINCT sample_id FROM selection WHERE round=0 AND axis<>'diversity'")
-    }
-    hits = len(selected - {False})
-    chosen = db.execute(
-        "SELECT count(DISTINCT sample_id) FROM selection WHERE round=0 AND axis<>'diversity'"
-    ).fetchone()[0]
+    chosen = db.execute("SELECT DISTINCT sample_id FROM selection WHERE round=0 AND axis<>'diversity'").fetchall()
+    hits = sum(known[first[id]].flaw != "" for (id,) in chosen)
     asked = db.execute("SELECT count(*) FROM rewrite WHERE round=0 AND axis<>'diversity'").fetchone()[0]
     bad = sum(row.flaw != "" for row in seeds)
     db.close()
@@ -175,7 +169,7 @@ def _measured(folder: Path, seeds: Sequence[SeedRow], name: str, seed: int, seco
         tokens=tokens,
         size=len(now),
         flawed=sum(_is_flawed(text, known) for (text,) in now),
-        precision=hits / chosen if chosen else None,
+        precision=hits / len(chosen) if chosen else None,
         recall=hits / bad if bad else None,
         asked=asked,
         seconds=seconds,
@@ -250,7 +244,7 @@ def write_page(page: Path, cells: Mapping[tuple[str, int], Cell]) -> None:
     head, _, rest = page.read_text(encoding="utf-8").partition(MARKER)
     _, _, tail = rest.partition(MARKER)
     page.write_text(f"{head}{MARKER}\n" + "\n".join(table(cells)) + f"\n{MARKER}{tail}", encoding="utf-8")
-    facts = [json.loads(json.dumps(vars_of(cell))) for _, cell in sorted(cells.items())]
+    facts = [vars_of(cell) for _, cell in sorted(cells.items())]
     page.with_suffix(".json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
