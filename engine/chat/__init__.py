@@ -1,4 +1,4 @@
-"""Conversations in the words of a chat template: what it is given, and where each turn lies in its text.
+"""Renders conversations with a chat template, and finds where each turn is in the rendered text.
 
 ``render`` is where training, scoring, judging and generation get their tokens, so all see the same ones: those of
 ``apply_chat_template``, for every template that TRL ships.

@@ -1,4 +1,4 @@
-"""Batches that do not depend on what happens to be left: planned over all rows, the same on every resume."""
+"""Plans batches over all rows, not over the remaining ones, so that a resumed run computes the same batches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plan(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
 
 
 def fill(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Row indices, longest first, in batches of at most ``token_budget`` tokens, padding not counted.
+    """Row indices, longest first, in batches of at most ``token_budget`` tokens, padding excluded.
 
     For work that lays a batch out by itself and gains from a large one.
     """
@@ -61,6 +61,6 @@ def unfinished(plan: Sequence[list[int]], there: Callable[[int], bool], done: in
 
 
 def seed(*parts: object) -> int:
-    """31 bits derived from what identifies a piece of work, for sampling that is the same after a resume."""
+    """A 31-bit seed derived from ``parts``, so that sampling is the same after a resume."""
     text = "\x00".join(map(str, parts))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1

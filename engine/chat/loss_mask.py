@@ -1,4 +1,4 @@
-"""The loss mask: which tokens of a conversation are learned, and so have a loss."""
+"""The loss mask: which tokens of a conversation are trained on and have a loss."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Rendered:
 
     @property
     def response_tokens(self) -> int:
-        """How many tokens the loss is a mean of."""
+        """Number of tokens in the loss."""
         return sum(self.mask)
 
     @property
     def reply_tokens(self) -> int:
-        """How many of them are the last answer's; all of them where that one is not to be learned."""
+        """Number of them in the last answer; all of them if that answer is not learned."""
         return sum(self.mask[self.prompt_end :]) or self.response_tokens
 
 
@@ -57,7 +57,7 @@ def encode_with_mask(tokenizer: Any, form: Form, laid: Laid, max_length: int, to
     mask = covered(begins, ends, spans)
     prompt_end = bisect_right(ends, spans[-1][0])
     if form.roles[-1] == "assistant" and end_of_turn(tokenizer) is None and tokenizer.eos_token_id is not None:
-        # A template without an end of turn would teach the model never to stop.
+        # Without an end of turn in the mask the model would never learn to stop.
         stop = len(mask) - next((i for i, on in enumerate(reversed(mask)) if on), 0)
         ids, mask = [*ids[:stop], tokenizer.eos_token_id], [*mask[:stop], True]
         begins, ends = [*begins[:stop], ends[stop - 1]], [*ends[:stop], ends[stop - 1]]
@@ -92,7 +92,7 @@ def _in_answer(text: str, turn: tuple[int, int], answer: str, ends: Sequence[int
 
 
 def covered(begins: list[int], ends: list[int], spans: Iterable[Span]) -> list[bool]:
-    """Which tokens share a character with one of ``spans``; one without width is where the token before it is."""
+    """Which tokens overlap one of ``spans``. A zero-width token belongs to its predecessor."""
     out = [False] * len(ends)
     for start, stop in spans:
         first, last = bisect_right(ends, start), bisect_left(begins, stop)
@@ -104,11 +104,11 @@ def covered(begins: list[int], ends: list[int], spans: Iterable[Span]) -> list[b
 
 
 def unusable(reason: str, prompt_end: int = 0) -> Rendered:
-    """A row without tokens, and why."""
+    """A row without tokens, with the reason."""
     return Rendered([], [], prompt_end, False, reason)
 
 
 def spells_special(template: ChatTemplate, form: Form) -> bool:
-    """Whether the form's own text spells a special token, which must stay text."""
+    """Whether the conversation's own text contains a special token's text, which must stay text."""
     pattern = special_pattern(template.special_texts)
     return any(pattern.search(leaf.text) for leaf in form.leaves)

@@ -1,4 +1,4 @@
-"""Where the assistant's turns lie in a text that its template rewrites: behind what generation would be given."""
+"""Finds assistant turns by prefixes, for templates that change the text: a turn starts after its generation prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.chat.turn_layout import Laid
 
 
 def spans_by_prefix(template: ChatTemplate, form: Form, thinking: bool) -> Laid | None:
-    """The whole text with the spans of its assistant turns; None when they cannot be told."""
+    """The rendered text with the spans of its assistant turns; None if they cannot be found."""
     text = run(template, form.chat, form.tools, generate=False, thinking=thinking)
     if text is None:
         return None

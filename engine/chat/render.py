@@ -111,12 +111,12 @@ def render_bare(tokenizer: Any, text: str, max_length: int) -> Rendered:
 
 
 def thinks(messages: Sequence[Message]) -> bool:
-    """Whether the last answer that is learned has a reasoning trace: so is the template told."""
+    """Whether the last learned answer has a reasoning trace, which the template is told."""
     return next((reasons(m) for m in reversed(learned(messages)) if m.role == "assistant"), False)
 
 
 def _adapt(template: ChatTemplate, messages: Sequence[Message], thinking: bool) -> tuple[Form, Layout] | None:
-    """The form that the template takes, with its layout. The fullest that works wins."""
+    """The most complete form that the template accepts, with its layout."""
     pattern = special_pattern(template.special_texts)
     for form in forms(messages, _reasoning_by(template), lambda text: bool(pattern.search(text))):
         if (found := layout(template, form, thinking)) is not None:
@@ -129,7 +129,7 @@ REASONED = (Message("user", "U"), Message("assistant", "A", thinking="R"))
 
 @lru_cache(maxsize=64)
 def _reasoning_by(template: ChatTemplate) -> str:
-    """Where the template takes reasoning: see ``forms``."""
+    """How the template accepts reasoning; see ``forms``."""
     texts = {}
     for how in ("field", "content"):
         form = next(forms(REASONED, how, lambda _: False))
@@ -144,7 +144,7 @@ def _reasoning_by(template: ChatTemplate) -> str:
 
 @lru_cache(maxsize=64)
 def _opening(template: ChatTemplate, thinking: bool) -> str:
-    """What the template would ask with and no answer is trained behind."""
+    """The part of the generation prompt that no trained answer follows."""
     chat = REASONED if thinking else (REASONED[0], Message("assistant", "A"))
     return opening(template, next(forms(chat, _reasoning_by(template), lambda _: False)), thinking)
 
@@ -165,7 +165,7 @@ def _followed(template: ChatTemplate, form: Form, found: Layout, thinking: bool)
 
 
 def _note(form: Form, laid: Laid, thinking: bool) -> str:
-    """What of a row the template could not be told."""
+    """A note on parts of a row that the template does not support."""
     if form.note or not thinking:
         return form.note
     last = max(laid.turns)

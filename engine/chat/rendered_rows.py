@@ -1,4 +1,4 @@
-"""Rendered rows on disk: half a million conversations are planned over at once, but never held in memory as lists.
+"""Rendered rows on disk, so that half a million conversations can be planned over without lists in memory.
 
 A token in a Python list takes 8 to 36 bytes, here it takes 4 to 8 on disk and none in memory; a row takes 42 bytes of
 memory whatever its length.
@@ -20,7 +20,7 @@ TOKEN = np.dtype(np.int32)
 
 
 class Spool(Sequence[Rendered]):
-    """A sequence of rendered rows in an unnamed file in ``folder``, which is gone when the process is."""
+    """A sequence of rendered rows in an unnamed file in ``folder``, which disappears with the process."""
 
     def __init__(self, rows: Iterable[Rendered], folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the spool
@@ -86,12 +86,12 @@ class Spool(Sequence[Rendered]):
         )
 
     def _numbers(self, count: int) -> list[int]:
-        """The next ``count`` numbers of the file."""
+        """The next ``count`` integers of the file."""
         found: list[int] = np.frombuffer(self._file.read(count * TOKEN.itemsize), dtype=TOKEN).tolist()
         return found
 
     def _bits(self, count: int) -> list[bool]:
-        """The next ``count`` truth values of the file."""
+        """The next ``count`` booleans of the file."""
         bits = np.frombuffer(self._file.read((count + 7) // 8), dtype=np.uint8)
         found: list[bool] = np.unpackbits(bits, count=count).astype(np.bool_).tolist()
         return found

@@ -1,4 +1,4 @@
-"""Conversations in roles that a chat template knows: many know no system or tool, or insist on alternation."""
+"""Maps roles to those a chat template supports: many have no system or tool role, or require alternation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Turns = tuple[Message, ...]
 
 
 def mappings(turns: Turns) -> Iterator[Turns]:
-    """The turns as they are, then ever stronger changes of roles."""
+    """The turns unchanged, then with increasingly strong changes of roles."""
     yield turns
     as_user = tuple(structs.replace(t, role="user") if t.role == "tool" else t for t in turns)
     yield as_user
@@ -38,7 +38,7 @@ def _fold_system(turns: Turns) -> Turns:
 
 
 def _fold_runs(turns: Turns) -> Turns:
-    """Neighbouring turns of one role merged, for templates that insist on alternation."""
+    """Merge adjacent turns of one role, for templates that require alternation."""
     out: list[Message] = []
     for turn in turns:
         if out and out[-1].role == turn.role and out[-1].train == turn.train:
@@ -49,7 +49,7 @@ def _fold_runs(turns: Turns) -> Turns:
 
 
 def clean(text: str) -> str:
-    """Lone surrogates (a broken escape in a JSON file) cannot be tokenised: they become ``?``."""
+    """``text`` with lone surrogates (broken JSON escapes), which cannot be tokenised, replaced by ``?``."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""A tokenizer's chat template, and running it."""
+"""Runs a tokenizer's chat template."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-# A template that prints today's date would render a row differently tomorrow: no loss could be compared.
+# A fixed date: a template that prints today's date would change losses from day to day.
 FIXED_DATE = datetime(2024, 7, 26, tzinfo=UTC)
 
 Specials = tuple[tuple[str, str], ...]
@@ -18,7 +18,7 @@ Specials = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """A chat template with what it needs to be run: hashable, so layouts can be cached by it."""
+    """A chat template with its inputs. Hashable, so that layouts can be cached by it."""
 
     source: str
     variables: Specials
@@ -29,7 +29,7 @@ _templates: WeakKeyDictionary[Any, ChatTemplate] = WeakKeyDictionary()  # readin
 
 
 def template_of(tokenizer: Any) -> ChatTemplate:
-    """The template that ``tokenizer`` has now."""
+    """``tokenizer``'s current template."""
     known = _templates.get(tokenizer)
     source = tokenizer.get_chat_template()
     if known is None or known.source != source:
@@ -46,7 +46,7 @@ def _read(tokenizer: Any, source: str) -> ChatTemplate:
 
 @lru_cache(maxsize=64)
 def special_pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds any of ``texts``; nothing when there are none."""
+    """A pattern that matches any of ``texts``; never matches if there are none."""
     return re.compile("|".join(re.escape(t) for t in sorted(texts, key=len, reverse=True)) or r"(?!)")
 
 
@@ -75,6 +75,6 @@ def run(
             enable_thinking=thinking,
             **dict(template.variables),
         )
-    except Exception:  # noqa: BLE001  # whatever a template runs into is its way to refuse roles or orders of turns
-        return None  # the caller tries another form
+    except Exception:  # noqa: BLE001  # templates reject roles or orders of turns with arbitrary errors
+        return None  # the caller then tries another form
     return str(texts[0])

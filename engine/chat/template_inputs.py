@@ -1,4 +1,4 @@
-"""A conversation in the forms that chat templates may take it in, the fullest first.
+"""The input forms that chat templates accept for a conversation, most complete first.
 
 Templates differ in what they know: roles, tools, calls with arguments as an object or text, a field for reasoning. What
 one does not know is told as text. Every form comes with its leaves: the strings of the data in it, which ``marked``
@@ -31,7 +31,7 @@ Part = Literal["said", "system", "reasoning", "call"]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A string of the data: of which turn, and what it is there."""
+    """A string of the data: the number of its turn, and its part in it."""
 
     text: str
     turn: int
@@ -56,7 +56,7 @@ class Form:
 
 
 def mark(leaf: int) -> str:
-    """What stands for a leaf in a form's key."""
+    """The placeholder for a leaf in a form's key."""
     return f"qZ{leaf}middoTurnZq"
 
 
@@ -69,7 +69,7 @@ def reasons(message: Message) -> bool:
 
 
 def without_reasoning(text: str) -> str:
-    """An answer without the reasoning trace before it."""
+    """An answer without its leading reasoning trace."""
     return text.rpartition("</think>")[2].lstrip() if "</think>" in text else text
 
 
@@ -101,7 +101,7 @@ def _cleaned(m: Message) -> Message:
 
 
 def _placed(m: Message, field: str) -> Message:
-    """A turn with its reasoning where the template takes it."""
+    """A turn with its reasoning where the template accepts it."""
     if field == "field alone" and m.role == "assistant" and not m.thinking and "</think>" in m.content:
         thought, _, said = m.content.partition("</think>")
         return structs.replace(m, content=said.lstrip(), thinking=thought.replace("<think>", "", 1).strip())
@@ -112,7 +112,7 @@ def _placed(m: Message, field: str) -> Message:
 
 
 def _as_text(m: Message) -> Message:
-    """A turn whose calls are part of what it says."""
+    """A turn with its tool calls rendered as text."""
     if not m.tool_calls:
         return structs.replace(m, kind="") if m.kind == CALL else m
     said = f"{m.content}\n{m.tool_calls}" if m.content else m.tool_calls
@@ -208,7 +208,7 @@ def _given(m: Message, calls: list[dict[str, Any]], as_text: bool, empty: str | 
 
 
 def _called(call: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """A call with other arguments."""
+    """A call with its arguments replaced."""
     function = call["function"]
     return call | {"function": function | {"arguments": change(function["arguments"])}}
 
@@ -239,7 +239,7 @@ def _in_parts(chat: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _marked(turn: dict[str, Any], at: int, message: Message, leaves: list[Leaf]) -> dict[str, Any]:
-    """A turn with marks for its leaves, which are added to ``leaves``."""
+    """A turn with its leaves replaced by marks; the leaves are added to ``leaves``."""
     out = dict(turn)
     if "thinking" in turn:
         out["reasoning_content"] = out["thinking"] = _leaf(turn["thinking"], at, "reasoning", leaves)
@@ -253,7 +253,7 @@ def _marked(turn: dict[str, Any], at: int, message: Message, leaves: list[Leaf])
 
 
 def _content(text: str, at: int, role: str, leaves: list[Leaf]) -> str:
-    """Tags that templates look for stay as they are; what is between them is marked."""
+    """Mark a content, but keep tags that templates search for."""
     part: Part = "system" if role == "system" else "said"
     if role != "assistant" or "</think>" not in text:
         return "".join(p if TAGS.fullmatch(p) else _leaf(p, at, part, leaves) for p in TAGS.split(text))

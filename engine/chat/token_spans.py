@@ -1,4 +1,4 @@
-"""Pieces of a rendered conversation -> token ids, and the span of its text that each token covers."""
+"""Tokenises pieces of a rendered conversation: token ids, and the text span of each token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tokenizer with a chat template that works: whose replies have an end that can be learned."""
+"""Loads a tokenizer and checks its chat template; replies must have an end that can be learned."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load_tokenizer(path: str | Path, chat_template: str = "") -> Any:
 
 
 def _unusable(path: str | Path, error: Exception) -> ModelError:
-    """What is wrong with the tokenizer's files, and the way out."""
+    """The error for unusable tokenizer files, with the fix."""
     if Path(path).is_dir() and not (Path(path) / "tokenizer.json").exists():
         return ModelError(
             f"{path}: its tokenizer has no tokenizer.json, and cannot be read otherwise here ({_first_line(error)})."
@@ -84,7 +84,7 @@ def _unusable(path: str | Path, error: Exception) -> ModelError:
 
 
 def _loses_spaces(tokenizer: Any) -> bool:
-    """Whether it makes the same tokens of words with spaces and without."""
+    """Whether words with and without spaces give the same tokens."""
     spaced, joined = (tokenizer.encode(text, add_special_tokens=False) for text in ("one two six", "onetwosix"))
     return bool(spaced == joined)
 
@@ -103,12 +103,12 @@ def _as_written(path: str | Path) -> Any:
 
 
 def note(tokenizer: Any) -> str:
-    """What ``load_tokenizer`` changed in the chat template and a person should know; "" when nothing."""
+    """A note on what ``load_tokenizer`` changed in the chat template; "" if nothing."""
     return _notes.get(tokenizer, "")
 
 
 def end_of_turn(tokenizer: Any) -> int | None:
-    """The id of the token that ends an assistant turn in the chat template, None when there is none."""
+    """The id of the token that ends an assistant turn in the chat template; None if there is none."""
     template = template_of(tokenizer)
     text = end_text(template)
     if special_pattern(template.special_texts).fullmatch(text):
@@ -118,7 +118,7 @@ def end_of_turn(tokenizer: Any) -> int | None:
 
 
 def _begins_with_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer itself puts its beginning of text before a text."""
+    """Whether the tokenizer adds a BOS token by itself."""
     return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
@@ -145,7 +145,7 @@ def _give_an_end(tokenizer: Any, path: str | Path) -> None:
 
 
 def _marks(text: str) -> bool:
-    """Whether a text looks like markup, and not like words that a person wrote into a template."""
+    """Whether a text looks like markup rather than words."""
     return text[0] in "<[{" and text[-1] in ">]}" and not any(c.isspace() for c in text)
 
 

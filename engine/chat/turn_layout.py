@@ -1,4 +1,4 @@
-"""Where each turn lies in the text that a chat template makes of a conversation.
+"""Finds where each turn is in the text that a chat template renders.
 
 The template is run on a form whose strings are replaced by marks. What stands between the marks is its own text; the
 strings are then put back one by one and compared with what the template makes of the real form, so a row is followed
@@ -18,7 +18,7 @@ from engine.chat.template_inputs import MARK, Form, Leaf
 from engine.chat.token_spans import Pieces, Span
 
 Place = tuple[int, int]
-"""A place in a text with marks: behind how many of them, and how many characters further."""
+"""A position in a text with marks: (number of marks before it, characters after the last of these)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,14 @@ class Laid:
 
 @dataclass(frozen=True, slots=True)
 class _Marked:
-    """A text with marks, and the place behind each mark in it."""
+    """A text with marks, and the position after each mark."""
 
     text: str
     found: tuple[tuple[int, int, int], ...]  # leaf, begin, end
 
     @property
     def tail(self) -> str:
-        """What stands behind the last mark."""
+        """The text after the last mark."""
         return self.text[self.found[-1][2] :] if self.found else self.text
 
 
@@ -74,7 +74,7 @@ def _run(template: ChatTemplate, key: str, upto: int, generate: bool, thinking: 
 
 
 def layout(template: ChatTemplate, form: Form, thinking: bool) -> Layout | None:
-    """The layout of a form; None when the template refuses it, or when a turn is lost, repeated or moved."""
+    """The layout of a form; None if the template rejects it, or loses, repeats or moves a turn."""
     parts = tuple((leaf.turn, leaf.part) for leaf in form.leaves)
     return _layout(template, form.key, form.roles, parts, thinking)
 
@@ -99,7 +99,7 @@ def _layout(
 
 
 def _complete(whole: _Marked, parts: tuple[tuple[int, str], ...]) -> bool:
-    """Whether all is there once, but for reasoning, which templates leave out of earlier turns."""
+    """Whether each leaf appears once, except reasoning, which templates omit from earlier turns."""
     times = [0] * len(parts)
     for leaf, _, _ in whole.found:
         times[leaf] += 1
@@ -146,7 +146,7 @@ def _place(whole: _Marked, at: int) -> Place:
 
 
 def _behind(whole: _Marked, other: _Marked) -> int:
-    """Where ``whole`` goes on behind the mark that is the last in ``other``."""
+    """The position in ``whole`` after the last mark of ``other``."""
     if not other.found:
         return 0
     return next((end for leaf, _, end in whole.found if leaf == other.found[-1][0]), len(whole.text))
@@ -160,7 +160,7 @@ def _begin(
     turn: int,
     thinking: bool,
 ) -> int:
-    """Where an assistant turn begins: behind all that generation would be given, as far as the text has it."""
+    """The start of an assistant turn: after the generation prompt, as far as the text contains it."""
     first = min((begin for leaf, begin, _ in whole.found if parts[leaf][0] == turn), default=len(whole.text))
     reached: list[tuple[bool, int]] = []
     for how in (thinking, not thinking) if turn else ():
@@ -181,7 +181,7 @@ def _end(
     begin: int,
     thinking: bool,
 ) -> int:
-    """Where an assistant turn ends: behind its end of turn, which is what stops a reply."""
+    """The end of an assistant turn: after its end-of-turn token, which stops a reply."""
     alone = _run(template, key, turn + 1, False, thinking)
     last = max((end for leaf, _, end in whole.found if parts[leaf][0] <= turn), default=0)
     after = whole.text[last : min((b for _, b, _ in whole.found if b >= last), default=len(whole.text))]
@@ -210,7 +210,7 @@ def _ending(template: ChatTemplate, own: str, many: bool) -> int:
 
 @lru_cache(maxsize=64)
 def end_text(template: ChatTemplate) -> str:
-    """What an answer ends with: the first special token behind it, else the text there. May be empty."""
+    """The end-of-turn text: the first special token after an answer, else the text there. May be empty."""
     tail = tail_text(template)
     found = special_pattern(template.special_texts).search(tail)
     return found.group() if found else tail.strip()
@@ -218,7 +218,7 @@ def end_text(template: ChatTemplate) -> str:
 
 @lru_cache(maxsize=64)
 def tail_text(template: ChatTemplate) -> str:
-    """What stands behind the answer of a conversation of one exchange."""
+    """The text after the answer in a conversation of one exchange."""
     for parts in (False, True):
         texts = ("qZ0middoTurnZq", "qZ1middoTurnZq")
         contents = [[{"type": "text", "text": t}] if parts else t for t in texts]
@@ -230,7 +230,7 @@ def tail_text(template: ChatTemplate) -> str:
 
 
 def lay(template: ChatTemplate, form: Form, found: Layout, thinking: bool) -> Laid | None:
-    """The form's text with its own strings in the places of the marks; None when the template gives another one."""
+    """The form's text with strings in place of the marks; None if the template renders something else."""
     text = run(template, form.chat, form.tools, generate=False, thinking=thinking)
     filled = None if text is None else _fill(found.own, [form.leaves[i] for i in found.marks], text)
     if filled is None:
@@ -241,7 +241,7 @@ def lay(template: ChatTemplate, form: Form, found: Layout, thinking: bool) -> La
 
 
 def lay_asked(template: ChatTemplate, form: Form, thinking: bool) -> Pieces | None:
-    """What generation is given for a form, in pieces."""
+    """The generation prompt for a form, in pieces."""
     text = run(template, form.chat, form.tools, generate=True, thinking=thinking)
     marked = _run(template, form.key, len(form.roles), True, thinking)
     if text is None or marked is None:
@@ -272,7 +272,7 @@ def _fill(own: tuple[str, ...], leaves: list[Leaf], text: str) -> tuple[Pieces, 
 
 
 def _spellings(leaf: Leaf) -> Iterator[str]:
-    """A string as it is, or as JSON and Python write it."""
+    """A string as is, or as JSON and Python literals."""
     yield leaf.text
     if leaf.part == "said" or leaf.part == "call":
         yield json.dumps(leaf.text, ensure_ascii=False)[1:-1]

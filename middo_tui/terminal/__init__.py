@@ -1,1 +1,1 @@
-"""What goes to the terminal and what comes from it: cleaned, paced, and never twice."""
+"""Terminal input and output: cleans text, paces frames, and skips cells that are already shown."""

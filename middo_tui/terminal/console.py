@@ -1,4 +1,4 @@
-"""What the commands print: text that may come from data, made visible, without loading what paints screens.
+"""Prints text that may come from data, with control characters made visible. Loads no Textual.
 
 ``clean`` is the edge of every screen too; ``guard`` has what only screens need.
 """

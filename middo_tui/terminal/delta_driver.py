@@ -1,4 +1,4 @@
-"""What the terminal shows already is not written again.
+"""A Textual driver that only writes what changed on the screen.
 
 Textual paints the whole screen whenever a question, a menu or another screen comes or goes: 10 to 21 KB at 80 x 24,
 more than a second on a slow line, mostly of what was there before. The driver here remembers every cell that it wrote
@@ -44,19 +44,19 @@ class StyledRun(NamedTuple):
 
 
 class TerminalContents:
-    """What a terminal shows, as far as it is known."""
+    """The known content of the terminal."""
 
     def __init__(self) -> None:
         self._rows: dict[int, list[Cell]] = {}
         self._cursor = ""
 
     def forget(self) -> None:
-        """Nothing is known of it any more."""
+        """Forget the terminal's content."""
         self._rows.clear()
         self._cursor = ""
 
     def needed(self, data: str) -> str:
-        """What of ``data`` has to be written."""
+        """The part of ``data`` that must be written."""
         if _MOVES_NOTHING.fullmatch(data):
             return data
         out: list[str] = []
@@ -173,13 +173,13 @@ class SparingDriver(LinuxDriver):
     shown: TerminalContents | None = None
 
     def write(self, data: str) -> None:
-        """Write what changes something."""
+        """Write only changes."""
         if self.shown is None:
             self.shown = TerminalContents()
         if needed := self.shown.needed(data):
             super().write(needed)
 
     def forget(self) -> None:
-        """The terminal was changed by somebody else: write everything that comes next."""
+        """Forget the content after another program wrote to the terminal: the next frame is written in full."""
         if self.shown is not None:
             self.shown.forget()

@@ -1,4 +1,4 @@
-"""Keep data from talking to the terminal.
+"""Keeps data from controlling the terminal.
 
 Every Textual widget passes escape sequences that are in its text straight through (OSC 52 writes the clipboard, OSC
 0 the title, CSI moves the cursor, bidi marks reorder the line), so dataset text is hostile until it has gone through

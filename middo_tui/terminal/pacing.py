@@ -21,7 +21,7 @@ WINDOW_S = 5.0
 
 
 class Link:
-    """What is known of the line to the terminal. Times are seconds of one monotonic clock that the caller passes in."""
+    """State of the connection to the terminal. Times are seconds of a monotonic clock, passed in by the caller."""
 
     def __init__(self, answers: bool = True) -> None:
         """``answers``: whether there is a terminal that may answer at all (a headless app has none)."""

@@ -1,4 +1,4 @@
-"""Keys reach the app one by one: each is done before the next is handed out.
+"""Delivers keys one by one: each is handled before the next is delivered.
 
 Textual hands a key to whatever has the focus when it arrives. Of ``f`` and six letters that arrive at once, the letters
 would go to the screen on which ``f`` is about to open an input, and be lost. Here a key waits until the one before it

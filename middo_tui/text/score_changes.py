@@ -1,4 +1,4 @@
-"""What the evaluation figures of a round say against the round before, and whether that is more than chance.
+"""Changes of evaluation scores from the round before, and whether they are beyond chance.
 
 Apart from the screens, so that ``status --json`` can say the same without loading them.
 """

@@ -1,4 +1,4 @@
-"""How evaluation figures are written: shares in per cent, losses with three decimals, a sign for better or worse."""
+"""Formats evaluation scores: shares in per cent, losses with three decimals, a sign for better or worse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changed between two texts, word by word, and so that a person can read it. Pure; standard library only.
+"""A readable word-by-word diff of two texts. Pure; standard library only.
 
 Myers' O(ND) search over words after the common beginning and end are cut off. Words carry the white space behind them,
 so half as many tokens are compared, and a word is the same whatever space follows. The search is bounded: a pair with
@@ -92,7 +92,7 @@ def _matches(a: Sequence[int], b: Sequence[int], depth: int = 0) -> list[Pair]:
 
 
 def myers(a: Sequence[int], b: Sequence[int], most: int) -> list[Pair] | None:
-    """Equal pairs of the shortest edit script, or None when it has more than ``most`` edits."""
+    """Equal pairs of the shortest edit script, or None if it has more than ``most`` edits."""
     n, m = len(a), len(b)
     furthest = {1: 0}
     history: list[dict[int, int]] = []
