@@ -130,7 +130,7 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
         return 1
     echo("")
     status = gather(project)
-    for line in (rounds_table(status), *errors_note(status)):
+    for line in (rounds_table(status), *errors_note(status), *evidence_lines(status)):
         echo(line)
     tasks = task_lines(status)
     for line in ("", *tasks, *([""] if tasks else [])):
@@ -210,6 +210,12 @@ def errors_note(status: Mapping[str, Any]) -> list[str]:
     return ["± is the standard error over held-out questions; it excludes the variance between training runs"] * shown
 
 
+def evidence_lines(status: Mapping[str, Any]) -> list[str]:
+    """How much looks flawed, and when the teacher was asked no more, per round that selected by evidence."""
+    found = ((entry["round"], (entry.get("evidence") or {}).get("verdict")) for entry in status["rounds"])
+    return [f"round {number}: {guard.one_line(str(verdict))}" for number, verdict in found if verdict]
+
+
 def task_lines(status: Mapping[str, Any]) -> list[str]:
     """Scores of the newest measured round and their change from the round before; empty if the table has them all."""
     measured = next((entry for entry in reversed(status["rounds"]) if entry["scores"]), None)
@@ -261,7 +267,8 @@ def describe(status: Mapping[str, Any]) -> str:
     if said := writing(newest["teacher"]["writing"]) if worker["state"] == "running" else "":
         lines.append(f"writing  {said}")
     tasks = task_lines(status)
-    return "\n".join([*lines, "", rounds_table(status), *errors_note(status), *(["", *tasks] if tasks else [])])
+    table = [rounds_table(status), *errors_note(status), *evidence_lines(status)]
+    return "\n".join([*lines, "", *table, *(["", *tasks] if tasks else [])])
 
 
 def judge(found: Mapping[str, Any] | None) -> list[str]:

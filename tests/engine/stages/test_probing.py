@@ -16,6 +16,8 @@ from engine.selection.probing import AGREES, DROPPED, FINE
 from engine.stages import merge, rewrite, select
 from engine.store import read, write
 from engine.store.rows import Decision, Flaw, Rewrite, Row, Selection, Threshold
+from middo_tui.cli.plain import describe
+from middo_tui.text import status
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, asks_for_prompt, run
 from tests.support.rounds import Scripted, said
@@ -78,6 +80,7 @@ def test_clean_data_costs_forty_calls_and_changes_nothing(tmp_path: Path, monkey
     assert made.ctx("x").rows(Selection) == []
     said = "about 0% (0% to 11%) of 120 samples look flawed; stopped after 40 calls: the last 24 gave 0 repairs"
     assert said in made.events()
+    assert said in describe(status.gather(made.folder))
     merge.run(made.ctx("merge"))
     assert [s.id for s in rounds.dataset(made, 1)] == [s.id for s in rounds.dataset(made)]
 
