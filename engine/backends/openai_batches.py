@@ -22,6 +22,7 @@ from openai.types import Batch
 from openai.types.chat import ChatCompletion
 
 from engine.backends import Call, Generation
+from engine.backends.batch_api_check import NONE_THERE, none_there
 from engine.backends.chat import (
     NO_QUOTA,
     Chat,
@@ -30,7 +31,6 @@ from engine.backends.chat import (
     garbled,
     is_transient,
     is_transient_status,
-    key_in,
     retry_after_s,
 )
 from engine.backends.limits import backoff_s
@@ -48,7 +48,6 @@ OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 CROWDED = "token_limit_exceeded"
 """The provider's error when more tokens wait in batches than it allows."""
 UNMADE = frozenset({"batch_expired", "batch_cancelled"})
-NONE_THERE = (404, 405, 501)
 
 
 class StopRequested(Exception):
@@ -369,14 +368,6 @@ class Crowded(BackendError):
     """The provider's limit of queued tokens is reached."""
 
 
-def none_there(url: str, status: int) -> str:
-    """The message for a server without a batch API."""
-    return (
-        f"{url}: the server has no batch API (it answered {status}). Set [teacher] batch = false to send single"
-        " requests, or check [teacher] url."
-    )
-
-
 async def _next(pieces: AsyncGenerator[bytes]) -> bytes | None:
     return await anext(pieces, None)
 
@@ -384,22 +375,3 @@ async def _next(pieces: AsyncGenerator[bytes]) -> bytes | None:
 async def _end(pieces: AsyncGenerator[bytes]) -> None:
     with suppress(RuntimeError):  # a step of it that was given up just now may not have ended yet: it will
         await pieces.aclose()
-
-
-def check(url: str, key_env: str, timeout_s: float = 10.0) -> None:
-    """Check that a server has a batch API.
-
-    Raises:
-        BackendError: it has none, cannot be reached, or refuses the key.
-    """
-    client = openai.OpenAI(api_key=key_in(key_env), base_url=url, timeout=timeout_s, max_retries=0)
-    try:
-        client.batches.list(limit=1)
-    except openai.APIStatusError as error:
-        if error.status_code in NONE_THERE:
-            raise BackendError(none_there(url, error.status_code)) from None
-        raise BackendError(f"{url}: answered {error.status_code} to the request for its batches.") from None
-    except openai.OpenAIError as error:
-        raise BackendError(f"{url}: cannot reach it ({error}).") from None
-    finally:
-        client.close()

@@ -93,7 +93,7 @@ def _there(how: Teacher, sees: int | None) -> Finding:
 
 def _batches(how: Teacher) -> Finding:
     """Whether the endpoint has a batch API."""
-    from engine.backends.openai_batches import check
+    from engine.backends.batch_api_check import check
 
     try:
         check(how.url, how.key_env)

@@ -1,4 +1,4 @@
-"""The statements of migrations since m020: tries without a reply, lenses, what is known of the judge."""
+"""The statements of migrations since m020: tries without a reply, lenses, the judge, labels, overrides."""
 
 from __future__ import annotations
 
@@ -44,4 +44,13 @@ PROBES = (
     "ALTER TABLE rewrite ADD COLUMN control INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE rewrite ADD COLUMN batch INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE rewrite ADD COLUMN agreement REAL",
+)
+
+LABELS = (
+    "CREATE TABLE label (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, place INTEGER NOT NULL,"
+    " stratum INTEGER NOT NULL, share REAL NOT NULL, label TEXT, kind TEXT NOT NULL DEFAULT '', at REAL)",
+)
+
+OVERRIDES = (
+    "CREATE TABLE override (sample_id INTEGER PRIMARY KEY, action TEXT NOT NULL, axis TEXT, at REAL NOT NULL)",
 )

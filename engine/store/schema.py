@@ -13,7 +13,7 @@ from sqlite_utils import Database, Migrations
 from engine.store import prompt_keys
 from engine.store.conversation import load_messages, unwritable
 from engine.store.database_file import database, newer, translated, writer
-from engine.store.newer_tables import JUDGE_CHECK, LENSES, LOST_TRIES, PROBES
+from engine.store.newer_tables import JUDGE_CHECK, LABELS, LENSES, LOST_TRIES, OVERRIDES, PROBES
 from engine.store.search import INDEX_LATER
 from engine.store.tables import TABLES
 
@@ -394,13 +394,4 @@ EVERY_OVERLAP = (
     " WITHOUT ROWID",
     "INSERT INTO overlap SELECT sample_id, item FROM overlap_before",
     "DROP TABLE overlap_before",
-)
-
-LABELS = (
-    "CREATE TABLE label (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, place INTEGER NOT NULL,"
-    " stratum INTEGER NOT NULL, share REAL NOT NULL, label TEXT, kind TEXT NOT NULL DEFAULT '', at REAL)",
-)
-
-OVERRIDES = (
-    "CREATE TABLE override (sample_id INTEGER PRIMARY KEY, action TEXT NOT NULL, axis TEXT, at REAL NOT NULL)",
 )
