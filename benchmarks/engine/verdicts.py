@@ -31,7 +31,7 @@ from engine.signals.ratings import Rated
 from engine.stages import verify
 from engine.store import write
 from engine.store.connect import writer
-from engine.store.rows import AXES, Neighbourhood, Rewrite, Sample, Threshold, Verdict
+from engine.store.rows import AXES, Flaw, Neighbourhood, Rewrite, Threshold, Verdict
 from engine.verification.candidates import Candidate, candidates
 from engine.verification.placement import Beside
 from engine.verification.text_checks import Exchange
@@ -76,19 +76,15 @@ def cases(ctx: StoreCtx, seed: int) -> Iterator[Case]:
         found = verdicts.get(one.key)
         if found is not None and one.row.state == "proposed":
             new = Values(found.new_loss_before, found.new_loss_after, found.new_quality)
-            yield Case(one.row.axis, True, old[one.sample.id], new, beside.place(one, found.new_similarity))
-    draw = random.Random(seed)
+            flaw = None if found.new_flaw is None else (found.new_flaw, found.new_flaw_lens or "")
+            yield Case(one.row.axis, True, old[one.sample.id], new, beside.place(one, found.new_similarity, flaw))
+    draw, flaws = random.Random(seed), {row.sample_id: (row.flaw, row.flaw_lens) for row in ctx.rows(Flaw)}
     for row in rows:
         for other in draw.sample(data, DRAWS):
             if other.id != row.sample_id:
-                yield _drawn(row, samples[row.sample_id], other, beside, old, similar[other.id])
-
-
-def _drawn(
-    row: Rewrite, original: Sample, other: Sample, beside: Beside, old: dict[int, Values], similarity: float
-) -> Case:
-    stands = Candidate(row, original, other)
-    return Case(row.axis, False, old[original.id], old[other.id], beside.place(stands, similarity))
+                stands = Candidate(row, samples[row.sample_id], other)
+                placed = beside.place(stands, similar[other.id], flaws.get(other.id))
+                yield Case(row.axis, False, old[row.sample_id], old[other.id], placed)
 
 
 def improved(case: Case, ctx: StoreCtx, marks: dict[str, Threshold]) -> bool:

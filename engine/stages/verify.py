@@ -169,10 +169,10 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         rows: list[Row] = []
         for i, one in enumerate(chunk):
             before = old.get(one.sample.id, Values(None, None, None))
-            placed = beside.place(one, similarity[i])
-            found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed, copies[i])
             text = flaw_score.text_value(one.new.prompt, one.new.response)
             flaw = standings.place({**asdict(measured[i].lenses), flaw_score.TEXT: text})
+            placed = beside.place(one, similarity[i], flaw)
+            found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed, copies[i])
             rows.append(_verdict(one, measured[i], rated[i], placed, found, flaw))
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))

@@ -12,7 +12,7 @@ from engine.errors import StageError
 from engine.signals.losses import Measured
 from engine.signals.nearest import Floats, Ints, against
 from engine.stage import Ctx
-from engine.store.rows import Neighbourhood, Sample, Selection, dump_messages
+from engine.store.rows import Flaw, Neighbourhood, Sample, Selection, dump_messages
 from engine.verification import topics
 from engine.verification.candidates import Candidate
 from engine.verification.near_duplicates import NearDuplicates, Twin
@@ -112,10 +112,13 @@ class Beside:
         self._hints = {row.sample_id: json.loads(row.neighbours) for row in near}
         selected = {row.sample_id for row in ctx.rows(Selection)}
         kept = [row.similarity for row in near if row.sample_id not in selected]
+        self._flaws = {row.sample_id: row.flaw for row in ctx.rows(Flaw)}
         self._usual = float(np.quantile(kept, DENSE)) if kept else None
 
-    def place(self, one: Candidate, similarity: float | None) -> Placed:
-        """Where ``one`` lies. What inspired a new prompt are the core and the hints that the teacher had."""
+    def place(self, one: Candidate, similarity: float | None, flaw: tuple[float, str] | None = None) -> Placed:
+        """Where ``one`` lies, with its ``flaw`` score and lens. What inspired a new prompt are the core and the hints
+        that the teacher had.
+        """
         added = one.row.axis == "diversity"
         hints = self._hints.get(one.sample.id, []) if added else []
         sources = [one.sample, *(self._samples[id] for id in hints if id in self._samples)]
@@ -123,7 +126,8 @@ class Beside:
         shares = [self.topics.share(_exchange(s), one.exchange, but) for s in sources]
         known = [share for share in shares if share is not None]
         usual = self._usual if added and not one.row.batch else None  # by evidence, they go where the loss is high
-        return Placed(similarity, usual, max(known, default=None))
+        was = None if added else self._flaws.get(one.sample.id)
+        return Placed(similarity, usual, max(known, default=None), flaw, was)
 
 
 def _exchange(sample: Sample) -> Exchange:

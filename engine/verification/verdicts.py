@@ -5,7 +5,10 @@ rewrites were, in 70 to 93 % of cases. So a rewrite is also held against what no
 
 - it must have to do with its original (diversity: or with one of the hints): more than ``verify.on_topic`` of random
   samples have. By chance so many fail;
-- it must lie on the side of the thresholds where samples are kept.
+- it must lie on the side of the thresholds where samples are kept;
+- it may not look flawed on a lens (``engine.signals.lenses``) as only the worst two in a hundred samples do, unless its
+  original looked worse. On the demo that costs no rewrite and lets none less through by chance; it is there for answers
+  that a teacher breaks off or garbles.
 
 Improved means, with the round's limits, mean and sigma:
 
@@ -50,13 +53,16 @@ class Placed:
     """Where a rewrite lies among the samples.
 
     similarity: mean, to its nearest prompts. usual: three of four samples that nobody selected lie sparser than this.
-    on_topic: the share of random samples that have less to do with its original. None
-    where it cannot be told.
+    on_topic: the share of random samples that have less to do with its original. flaw: its flaw score among the
+    samples and the lens that it comes from; was: its original's score, when it replaces it. None where it cannot be
+    told.
     """
 
     similarity: float | None
     usual: float | None = None
     on_topic: float | None = None
+    flaw: tuple[float, str] | None = None
+    was: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ def outcome(
     if copy:
         return Outcome(False, str(copy), copy)
     new = Values(measured.loss_before, measured.loss_after, rated.quality)
-    doubts = [*_off_topic(placed, limits), *_DOUBTS[axis](old, new, marks, limits, placed)]
+    doubts = [*_off_topic(placed, limits), *_looks_wrong(placed), *_DOUBTS[axis](old, new, marks, limits, placed)]
     numbers = describe(axis, old, new, placed)
     return Outcome(not doubts, f"not improved: {'; '.join(doubts)} ({numbers})" if doubts else f"improved: {numbers}")
 
@@ -96,6 +102,22 @@ def _off_topic(placed: Placed, limits: Verify) -> list[str]:
     if placed.on_topic is None or placed.on_topic > limits.on_topic or not limits.on_topic:
         return []
     return [f"{1 - placed.on_topic:.0%} of random samples share as much with the original"]
+
+
+FLAWED = 0.98
+"""A rewrite that looks worse on a lens than so many samples, and than its original, is doubtful."""
+LOOKS = {
+    "end_of_turn": "it stops before it is complete",
+    "ifd": "its prompt does not help to predict its answer",
+    "worst_window": "a stretch of its answer is unlikely text",
+    "text": "its answer is a refusal, a loop or the like",
+}
+
+
+def _looks_wrong(placed: Placed) -> list[str]:
+    if placed.flaw is None or placed.flaw[0] <= max(FLAWED, placed.was or 0.0):
+        return []
+    return [f"{LOOKS.get(placed.flaw[1], placed.flaw[1])}: worse than {min(placed.flaw[0], 0.999):.1%} of samples"]
 
 
 def _complexity(old: Values, new: Values, marks: Mapping[str, Threshold], limits: Verify, placed: Placed) -> list[str]:
