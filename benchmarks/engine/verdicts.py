@@ -168,8 +168,8 @@ def page(found: dict[tuple[str, bool], list[tuple[bool, bool]]], seeds: int, top
     why = (
         "About 60 % of the demo's samples have no flaw, and a rewrite is as good as one of them, not better: no bound"
         " on its signals lets four of five rewrites pass and four of five random samples fail. What tells them apart is"
-        " that a rewrite has to do with its original. A rewrite for diversity is added, so it must also lie in a"
-        " sparser place than most samples; the demo's teacher often writes in the dense middle."
+        " that a rewrite has to do with its original. A rewrite for diversity is added, so it may also not lie"
+        " where the densest quarter of the samples does; the demo's teacher often writes in the dense middle."
     )
     head = ["# Verdicts against chance", f"Made by `benchmarks/engine/verdicts.py`, {machine()}."]
     return "\n\n".join([*head, said, table(heads, rows), why, *topical])

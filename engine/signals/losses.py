@@ -137,6 +137,17 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     return [_measured(before.get(i, base[i][0]), after[i], base[i]) for i in range(len(chats))]
 
 
+def ifds(config: Config, base: ModelRef, chats: Sequence[Chat]) -> list[float | None]:
+    """The IFD of each chat's last answer under ``base``; None where it has none."""
+    how = config.model
+    if not chats:
+        return []
+    rows = list(rendered(open_model(how, base), chats, how.max_length))
+    plan = batches.plan([len(row.ids) for row in rows], config.score.token_budget)
+    found = _under_base(how, base, chats, rows, plan)
+    return [found[i][1].ifd for i in range(len(chats))]
+
+
 def _under_base(
     how: Model, base: ModelRef, chats: Sequence[Chat], rows: Sequence[Rendered], plan: Sequence[Sequence[int]]
 ) -> dict[int, tuple[Scored, Reading]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from engine.chat import prompts
 from engine.config.schema import Judge
@@ -43,6 +43,7 @@ from engine.teacher.job import TEMPLATES
 from engine.verification import command, text_checks
 from engine.verification.candidates import Candidate, Key, candidates
 from engine.verification.command import UserCommand
+from engine.verification.drift import Drift
 from engine.verification.new_prompts import copied, held_out_prompt, own_of
 from engine.verification.placement import Beside, Near
 from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
@@ -151,7 +152,7 @@ def _ask_command(ctx: Ctx, asked: Sequence[Candidate], done: int) -> set[Key]:
 def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], judged: set[Key], done: int) -> None:
     """Measure the candidates chunk by chunk; a chunk whose verdicts are there is skipped."""
     beside = Beside(ctx, data)
-    near = Near(ctx, data, beside.topics)
+    near, drift = Near(ctx, data, beside.topics), Drift(ctx, data)
     old = originals(ctx)
     standings = flaw_score.Standings(flaw_score.columns([s.id for s in data], ctx.rows(Lenses)))
     marks = {t.signal: t for t in ctx.rows(Threshold)}
@@ -166,12 +167,13 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         chats = [(c.key, c.new.messages) for c in chunk]
         rated = rate(ctx, how, chats) if ahead is None else [ahead[key] for key, _ in chats]
         similarity, copies = near.similarity(chunk, measured), near.duplicates(chunk, measured)
+        explained = drift.explained(chunk)
         rows: list[Row] = []
         for i, one in enumerate(chunk):
             before = old.get(one.sample.id, Values(None, None, None))
             text = flaw_score.text_value(one.new.prompt, one.new.response)
             flaw = standings.place({**asdict(measured[i].lenses), flaw_score.TEXT: text})
-            placed = beside.place(one, similarity[i], flaw)
+            placed = replace(beside.place(one, similarity[i], flaw), explained=explained[i])
             found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed, copies[i])
             rows.append(_verdict(one, measured[i], rated[i], placed, found, flaw))
             if found.rejected and one.row.state == "proposed":

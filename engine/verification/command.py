@@ -111,7 +111,7 @@ class UserCommand:
         except subprocess.TimeoutExpired:
             raise self._fault(one, f"took longer than command_timeout_s = {self._how.command_timeout_s:g}") from None
         finally:
-            _end(process)
+            end(process)
 
     def _fault(self, one: Candidate, what: str) -> StageError:
         name = " ".join(self._how.command)[:SHOWN]
@@ -151,7 +151,7 @@ def _identity(command: Sequence[str], project: Path) -> str:
     return digest.hexdigest()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """End it and what it started, if it is still there."""
     if process.poll() is not None:
         return

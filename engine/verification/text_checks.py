@@ -21,8 +21,8 @@ SHINGLE = 3
 
 
 CODES = (
-    "control", "duplicate", "empty", "evaluation", "loop", "refusal", "scaffolding", "too_short", "unchanged",
-    "unmeasured",
+    "command", "control", "duplicate", "empty", "evaluation", "loop", "refusal", "scaffolding", "too_short",
+    "unchanged", "unmeasured",
 )  # fmt: skip
 """All codes of a ``Rejection``."""
 NOT_IMPROVED = "not improved"

@@ -5,6 +5,7 @@ rewrites were, in 70 to 93 % of cases. So a rewrite is also held against what no
 
 - it must have to do with its original (diversity: or with one of the hints): more than ``verify.on_topic`` of random
   samples have. By chance so many fail;
+- one that replaces its original must still answer what that asked (``engine.verification.drift``);
 - it must lie on the side of the thresholds where samples are kept;
 - it may not look flawed on a lens (``engine.signals.lenses``) as only the worst two in a hundred samples do, unless its
   original looked worse. On the demo that costs no rewrite and lets none less through by chance; it is there for answers
@@ -49,13 +50,21 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """How its original's prompt explains a new answer: the answer's IFD under it, and what random prompts reach."""
+
+    ifd: float
+    bound: float
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """Where a rewrite lies among the samples.
 
     similarity: mean, to its nearest prompts. usual: three of four samples that nobody selected lie sparser than this.
     on_topic: the share of random samples that have less to do with its original. flaw: its flaw score among the
-    samples and the lens that it comes from; was: its original's score, when it replaces it. None where it cannot be
-    told.
+    samples and the lens that it comes from; was: its original's score, when it replaces it. explained: see there. None
+    where it cannot be told.
     """
 
     similarity: float | None
@@ -63,6 +72,7 @@ class Placed:
     on_topic: float | None = None
     flaw: tuple[float, str] | None = None
     was: float | None = None
+    explained: Explained | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,12 @@ def outcome(
     if copy:
         return Outcome(False, str(copy), copy)
     new = Values(measured.loss_before, measured.loss_after, rated.quality)
-    doubts = [*_off_topic(placed, limits), *_looks_wrong(placed), *_DOUBTS[axis](old, new, marks, limits, placed)]
+    doubts = [
+        *_off_topic(placed, limits),
+        *_drifted(placed, limits),
+        *_looks_wrong(placed),
+        *_DOUBTS[axis](old, new, marks, limits, placed),
+    ]
     numbers = describe(axis, old, new, placed)
     return Outcome(not doubts, f"not improved: {'; '.join(doubts)} ({numbers})" if doubts else f"improved: {numbers}")
 
@@ -102,6 +117,13 @@ def _off_topic(placed: Placed, limits: Verify) -> list[str]:
     if placed.on_topic is None or placed.on_topic > limits.on_topic or not limits.on_topic:
         return []
     return [f"{1 - placed.on_topic:.0%} of random samples share as much with the original"]
+
+
+def _drifted(placed: Placed, limits: Verify) -> list[str]:
+    found = placed.explained
+    if found is None or found.ifd < found.bound or not limits.on_topic:
+        return []
+    return [f"its answer is no likelier after the original's prompt than after a random one (IFD {found.ifd:.2f})"]
 
 
 FLAWED = 0.98

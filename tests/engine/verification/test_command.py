@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from engine.config import schema
 from engine.errors import ConfigError, StageError
 from engine.store.rows import Rewrite, Sample
 from engine.verification.candidates import Candidate
-from engine.verification.command import UserCommand, refused
+from engine.verification.command import UserCommand, end, refused
 from engine.verification.text_checks import Rejection
 from tests.support import tiny
 
@@ -81,15 +82,20 @@ def test_a_program_that_is_not_there_stops_the_stage(tmp_path: Path) -> None:
         list(UserCommand(config, tmp_path, tmp_path / "passed").results([candidate(1)]))
 
 
-def test_a_program_that_takes_too_long_is_ended_with_what_it_started(tmp_path: Path) -> None:
-    script = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'])\n"
-        "open('pid', 'w').write(str(child.pid))\ntime.sleep(600)"
+def test_a_program_that_takes_too_long_stops_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"took longer than command_timeout_s = 0\.05"):
+        look(tmp_path, "import time; time.sleep(600)", [candidate(1)], timeout=0.05)
+
+
+def test_a_program_is_ended_with_what_it_started() -> None:
+    lines = (
+        "import subprocess, sys; child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); child.wait()"
     )
-    with pytest.raises(StageError, match="took longer than command_timeout_s = 3"):
-        look(tmp_path, script, [candidate(1)], timeout=3.0)
-    pid = int((tmp_path / "pid").read_text())
+    with subprocess.Popen([sys.executable, "-S", "-c", lines], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        end(process)
+        assert process.returncode is not None
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 

@@ -14,7 +14,7 @@ from engine.store.rows import (
     Threshold,
 )
 from engine.verification import verdicts
-from engine.verification.verdicts import Placed, Values
+from engine.verification.verdicts import Explained, Placed, Values
 
 MARKS = {
     "loss_before": Threshold(0, "loss_before", "complexity", 2.0, 0.5, 1.0, 2.5, None),
@@ -86,6 +86,26 @@ def test_what_is_added_must_lie_sparser_than_most() -> None:
     assert judged("quality", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, similarity=0.99)).improved, (
         "it takes another's place"
     )
+
+
+@pytest.mark.parametrize(
+    ("flaw", "was", "doubtful"),
+    [(0.97, None, False), (0.985, None, True), (0.985, 0.5, True), (0.985, 0.99, False), (1.0, 0.99, True)],
+)
+def test_what_looks_flawed_is_no_improvement_unless_its_original_looked_worse(
+    flaw: float, was: float | None, doubtful: bool
+) -> None:
+    got = judged("quality", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, flaw=(flaw, "end_of_turn"), was=was))
+    assert got.improved is not doubtful
+    assert ("it stops before it is complete: worse than 9" in got.text) is doubtful
+
+
+def test_an_answer_that_its_originals_prompt_does_not_explain_is_no_improvement() -> None:
+    near, far = Explained(0.98, 0.99), Explained(0.99, 0.99)
+    assert judged("quality", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, explained=near)).improved
+    got = judged("quality", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, explained=far))
+    assert "its answer is no likelier after the original's prompt than after a random one (IFD 0.99)" in got.text
+    assert judged("quality", 1.0, 0.5, 8.0, dataclasses.replace(KEPT, explained=far), on_topic=0.0).improved, "off"
 
 
 def test_the_floor_is_a_limit_too() -> None:
