@@ -17,7 +17,7 @@ from engine.verification.text_checks import words
 SHORT = 16
 """Words of an answer that is held to be equal rather than alike, at most."""
 FEW = 4
-"""Random samples of a length, under which the default bound holds."""
+"""Random samples with long answers, under which ``ALIKE`` is the bound."""
 LOW = 0.2
 """Share of the random samples that look fine that are taken to disagree by chance."""
 UNRELATED = 0.95
@@ -48,28 +48,24 @@ def is_short(answer: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """From which similarity on two answers agree, by the original answer's length."""
+    """From which similarity on two ``long`` answers agree; short ones must be equal."""
 
-    short: float = 1.0
     long: float = ALIKE
 
     @classmethod
     def of(cls, fine: Sequence[tuple[str, str]]) -> Bounds:
         """From random samples that look fine: each the original answer and the teacher's."""
-        return cls(
-            _bound([pair for pair in fine if is_short(pair[0])], cls().short),
-            _bound([pair for pair in fine if not is_short(pair[0])], cls().long),
-        )
+        return cls(_bound([pair for pair in fine if not is_short(pair[0])]))
 
     def agree(self, original: str, alike: float) -> bool:
         """Whether a similarity to ``original`` is an agreement."""
-        return alike >= (self.short if is_short(original) else self.long)
+        return alike >= (1.0 if is_short(original) else self.long)
 
 
-def _bound(fine: Sequence[tuple[str, str]], default: float) -> float:
+def _bound(fine: Sequence[tuple[str, str]]) -> float:
     """Below what most agreeing answers have, and above what unrelated ones do."""
     if len(fine) < FEW:
-        return default
+        return ALIKE
     found = sorted(similarity(*pair) for pair in fine)
     unrelated = sorted(similarity(a, b) for i, (a, _) in enumerate(fine) for j, (_, b) in enumerate(fine) if i != j)
     return max(found[int(LOW * len(found))], unrelated[int(UNRELATED * len(unrelated))])

@@ -21,6 +21,8 @@ SHARE = 0.05
 PARTS, PARTS_AWAY = 25, 8
 """The largest batch is the dataset over this; of batches that a provider works on for hours there are fewer."""
 GROWTH, GROWTH_AWAY = 2, 4
+NOISE = 0.3
+"""If answers differ by chance more often, no sample is dropped for them; if that is all they tell, none is selected."""
 PAYS = 0.5
 """Flaws per call that are worth it."""
 LEVEL = 0.05
@@ -56,6 +58,11 @@ def pays(batch: Tally, fine: Tally) -> bool:
     """Whether another batch after ``batch`` is worth its calls. ``fine``: of the control group what looks fine."""
     by_chance = chance(fine)
     return at_most(batch.differ, batch.asked, by_chance + (1 - by_chance) * PAYS) >= LEVEL
+
+
+def tells(asked: Tally, fine: Tally) -> bool:
+    """Whether answers differ more often (at the 5 % level) for what looks flawed than for what looks fine."""
+    return asked.differ > 0 and 1 - at_most(asked.differ - 1, asked.asked, chance(fine)) < LEVEL
 
 
 def at_most(hits: int, of: int, rate: float) -> float:

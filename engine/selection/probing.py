@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from engine.selection import evidence
 from engine.selection.agreement import Bounds, similarity
 from engine.selection.evidence import FlawedShare, Tally, tally
-from engine.selection.survey import RULE, SIGNAL, Survey, by_evidence, survey
+from engine.selection.survey import NOISE, RULE, SIGNAL, Survey, by_evidence, survey
 from engine.signals import axes
 from engine.stage import Ctx
 from engine.store.rows import Rewrite, Row, Selection, Threshold
@@ -172,6 +172,8 @@ class Probing:
         if len(self._flawed()) >= axes.rewrite_cap(self.ctx.config.select, len(self.found.ids)):
             return End(f"more than select.max_share = {self.ctx.config.select.max_share:g} is flawed", settled=False)
         batch = self._batch_tally(number)
+        if evidence.chance(self._tally(self._fine())) > evidence.NOISE and not self._told():
+            return End("the teacher's answers differ as often at random", settled=False)
         if evidence.pays(batch, self._tally(self._fine())):
             return None
         repairs = "1 repair" if batch.differ == 1 else f"{batch.differ} repairs"
@@ -190,6 +192,10 @@ class Probing:
         """The lowest flaw score that was asked about for looking flawed."""
         return min((self.score(row) for row in self.probes if not row.control), default=float("inf"))
 
+    def _told(self) -> bool:
+        """Whether what looks flawed differs more often than what looks fine."""
+        return evidence.tells(self._tally([row for row in self.probes if not row.control]), self._tally(self._fine()))
+
     def share(self) -> FlawedShare:
         """How much of the dataset is flawed."""
         cut, control = self._cut(), [row for row in self.probes if row.control]
@@ -207,10 +213,15 @@ class Probing:
         probes, flawed, cut = self.probes, self._flawed(), self._cut()
         left = [r for r in probes if r.state == "proposed" and r.control and self.score(r) < cut]
         kept = [replace(row, state="kept", messages=None, reason=FINE) for row in left]
-        if self.ctx.config.merge.flawed == "drop":
+        fine, told = self._tally(self._fine()), self._told()
+        certain, noise = told and evidence.chance(fine) <= evidence.NOISE, evidence.chance(fine) > evidence.NOISE
+        if noise and not told:
+            kept += [replace(row, state="kept", messages=None, reason=NOISE) for row in flawed]
+            flawed = []
+        elif certain and self.ctx.config.merge.flawed == "drop":
             kept += [replace(row, state="rejected", messages=None, reason=DROPPED) for row in flawed]
         self.job.update(kept)
-        calls, share, fine = sum(r.answer_attempts for r in probes), self.share(), self._tally(self._fine())
+        calls, share = sum(r.answer_attempts for r in probes), self.share()
         said = "no sample may be asked about: earlier rounds asked about all that pay"
         if probes:
             said = f"{share} of {len(self.found.ids):,} samples look flawed; stopped after {calls:,} calls: {end.why}"
@@ -219,6 +230,7 @@ class Probing:
             "verdict": said,
             "stopped": end.why,
             "settled": end.settled,
+            "certain": certain,
             "calls": calls,
             "flawed": len(flawed),
             "grows": len(flawed) if probes and evidence.pays(self._batch_tally(0), fine) else 0,
@@ -233,6 +245,8 @@ class Probing:
                 f"the control group: of {fine.asked} random samples that look fine, the teacher's answer differs from"
                 f" {fine.differ}"
             )
+        if probes and noise and not told:
+            self.ctx.event("the teacher's answers differ as often at random: they tell nothing here", "warning")
         selected = [Selection(row.round, *row.key, self.score(row), cut) for row in flawed]
         return [*kept, *selected, _threshold(self.ctx, self.found, cut, detail)]
 

@@ -23,6 +23,8 @@ SIGNAL = "flaw"
 RULE = "evidence"
 JUDGED = "quality"
 """The lens of the flaw score that is the judge's."""
+NOISE = "no evidence: the teacher's answers differ as often at random"
+"""Why a sample is kept that another teacher may be asked about."""
 ANSWERED = ("kept", "proposed", "accepted", "rejected", "merged")
 """States of a rewrite whose answer came."""
 
@@ -98,7 +100,7 @@ def survey(ctx: Ctx) -> Survey:
     before = [t for r in range(ctx.round) for t in ctx.rows(Threshold, r) if t.signal == SIGNAL]
     settled = max((t.round for t in before if json.loads(t.detail or "{}").get("settled")), default=-1)
     past = [row for r in range(ctx.round) for row in ctx.rows(Rewrite, r)]
-    asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED}
+    asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED and row.reason != NOISE}
     used = {row.sample_id for row in past if row.axis == "diversity" and row.attempts}
     wishes = {id: row.action for id, row in requests.overrides(ctx).items()}
     ids: list[int] = []

@@ -31,6 +31,7 @@ from engine.store.rows import (
     Rewrite,
     Sample,
     Selection,
+    Threshold,
     content_id,
     dump_messages,
     load_messages,
@@ -79,6 +80,9 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
     """
     rows = {r.key: r for r in ctx.rows(Rewrite)}
     selected = [s for s in ctx.rows(Selection) if s.axis != "diversity" and s.sample_id in among]
+    marks = [t for t in ctx.rows(Threshold) if t.rule == "evidence"]
+    if marks and not json.loads(marks[0].detail or "{}").get("certain"):
+        return []  # the teacher's answers did not tell flaws from chance
     if ctx.config.merge.flawed != "drop":
         found = ((s, rows.get((s.sample_id, s.axis))) for s in selected)
         selected = [s for s, row in found if row and row.probe and row.state == "rejected" and _by_machine(row)]

@@ -141,3 +141,8 @@ def test_a_stage_may_depend_on_a_single_key_of_a_section() -> None:
     names = ("score", "select.neighbours")
     assert schema.slice_hash(one, names) != schema.slice_hash(two, names)
     assert schema.slice_hash(two, names) == schema.slice_hash(schema.Config(), names)
+
+
+def test_the_reference_selects_by_its_own_rule() -> None:
+    assert schema.parse('[select]\nparity = "reference"', "x").select.rule == "sigma"
+    assert schema.parse("", "x").select.rule == "evidence"

@@ -115,6 +115,18 @@ def test_a_teacher_that_always_disagrees_is_no_evidence(tmp_path: Path, monkeypa
     rows = made_by(made, monkeypatch, below(COUNT))
     assert max(r.batch for r in rows) == 0
     assert detail(made)["grows"] == 0
+    assert {r.state for r in rows} == {"kept"}
+    assert made.ctx("x").rows(Selection) == []
+    assert "the teacher's answers differ as often at random: they tell nothing here" in made.events()
+
+
+def test_what_may_be_chance_is_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path)
+    rows = [r for r in made_by(made, monkeypatch, below(1)) if r.state == "proposed"]
+    assert len(rows) == 1
+    made.ctx("review").save([Decision(0, *rows[0].key, "rejected", "not improved: its loss is not lower")])
+    merge.run(made.ctx("merge"))
+    assert len(rounds.dataset(made, 1)) == COUNT
 
 
 def test_new_samples_are_asked_for_where_the_model_is_weak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
