@@ -1,1 +1,1 @@
-"""Can this machine run this project? Findings with their fix: model files, memory, disk, versions, endpoint."""
+"""Checks whether this machine can run a project. Findings with fixes: model files, memory, disk, versions, endpoint."""

@@ -1,8 +1,8 @@
-"""Whether vLLM would save hours as teacher or judge of a large model: both backends estimated for a project's counts.
+"""Advises vLLM for a large teacher or judge where it would save hours, by estimating the time of both backends.
 
-Reading a request (prefill) is bound by arithmetic: 2 x parameters x tokens. Writing (decode) is bound by memory: all
-weights are read once per step of a batch, keys and values of a request once per token of it. Both are divided by the
-share of the machine's published speed that a backend is assumed to reach: every figure is an estimate.
+Prefill is compute-bound: 2 x parameters x tokens. Decode is bound by memory bandwidth: all weights are read once per
+step of a batch, and a request's KV cache once per token. Both are divided by the share of the hardware's published
+speed that a backend is assumed to reach, so every figure is an estimate.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from engine.doctor.fit import Models, changed
 from engine.doctor.memory import ModelShape
 
 LARGE = 3_000_000_000  # parameters
-SELECTED = 0.25  # assumption: the share of the samples that is rewritten, until a round has selected some
-RATING = 64  # assumption: tokens of a reply when ratings are drawn
-ON_CPU, ON_GPU = 4.0, 0.1  # hours that need no advice
-ELSEWHERE = 'use a machine with a GPU, or an endpoint ([teacher] backend = "openai")'
+SELECTED = 0.25  # assumed share of samples that are rewritten, until a round has selected some
+RATING = 64  # assumed tokens per reply when ratings are sampled
+ON_CPU, ON_GPU = 4.0, 0.1  # hours below which no advice is needed
+ELSEWHERE = 'use a machine with a GPU, or an API endpoint ([teacher] backend = "openai")'
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Bytes of memory read and operations computed per second at most; of a backend: the share that it reaches."""
+    """Peak memory bandwidth (bytes/s) and compute (FLOP/s) of hardware; for a backend, the shares it reaches."""
 
     bandwidth: float
     flops: float
 
 
 HF, VLLM = Speed(0.2, 0.3), Speed(0.6, 0.5)
-"""Assumptions, not measured here: transformers starts every kernel from Python and pads, vLLM replays CUDA graphs."""
+"""Assumed, not measured: transformers launches every kernel from Python and pads, vLLM replays CUDA graphs."""
 CPU_BANDWIDTH, CPU_CORE_FLOPS = 100e9, 100e9
-"""Assumptions: peaks of a server's memory, and of one of its cores in float32."""
+"""Assumed peaks of a server's memory, and of one CPU core in float32."""
 GPUS = {
     ("H200",): Speed(4.8e12, 989e12),
     ("H100", "PCIe"): Speed(2.0e12, 756e12),
@@ -46,12 +46,12 @@ GPUS = {
     ("L4",): Speed(0.3e12, 121e12),
     ("4090",): Speed(1.0e12, 165e12),
 }
-"""Bandwidth and dense 16-bit operations, about as in NVIDIA's data sheets, by words of the name that NVML gives."""
+"""Bandwidth and dense 16-bit FLOP/s, roughly as in NVIDIA's data sheets, by words of the product name from NVML."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where the roles run: the GPUs that vLLM finds (None: there are none), their product name, the CPU's cores."""
+    """Where the roles run: the GPUs that vLLM would use (None: no GPU), their product name, the CPU's cores."""
 
     gpus: vllm_memory.Gpus | None
     product: str
@@ -60,7 +60,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class SampleCounts:
-    """A project's samples: how many, tokens of the mean and longest one, and how many the last round selected."""
+    """A project's sample count, mean and maximum tokens per sample, and how many samples the last round selected."""
 
     rows: int
     mean: float
@@ -81,7 +81,7 @@ class Work:
 
 
 def speed(product: str) -> Speed | None:
-    """The published speed of a GPU; None where it is not known, as of a part of one (MIG)."""
+    """The published speed of a GPU; None if unknown, e.g. for a MIG slice."""
     words = set(re.split(r"[\s-]+", product))
     if words & {"MIG", "Laptop"}:
         return None
@@ -89,14 +89,14 @@ def speed(product: str) -> Speed | None:
 
 
 def work(role: str, config: Config, counts: SampleCounts) -> Work:
-    """One round of ``role``: two calls a rewrite (a new prompt, then its answer), or six ratings of every sample."""
+    """One round of ``role``: two calls per rewrite (a new prompt, then its answer), or six ratings per sample."""
     if role == "teacher":
         count = counts.selected or round(SELECTED * counts.rows)
         read = count * (2 * counts.mean + memory.REQUEST)
         context = 1.5 * counts.mean + memory.REQUEST / 2
         return Work(f"{count:,} rewrites", 2 * count, context, read, count * counts.mean, config.teacher.batch_size)
     whole, how = counts.mean + memory.INSTRUCTIONS, config.judge
-    drawn = min(how.max_new_tokens, RATING) if how.mode == "sampled" else 0  # else reading gives the one token
+    drawn = min(how.max_new_tokens, RATING) if how.mode == "sampled" else 0  # otherwise the prefill gives the one token
     batch = memory.SIX * max(int(how.token_budget / (memory.SIX * whole)), 1)
     requests, read = memory.SIX * counts.rows, counts.rows * (counts.mean + memory.ENDS)
     return Work(f"{requests:,} ratings", requests, whole, read, requests * drawn, batch)
@@ -112,7 +112,7 @@ def hours(shape: ModelShape, weights: int, done: Work, batch: int, peak: Speed, 
 
 
 def findings(models: Models, config: Config, counts: SampleCounts, machine: Machine) -> Iterator[Finding]:
-    """What to say of each role that transformers fills with a large model; nothing before there are samples."""
+    """A finding per role that runs a large model in transformers; nothing for a project without samples."""
     for role, shape in (("judge", models.own), ("teacher", models.teacher)):
         if shape is None or shape.parameters < LARGE or not counts.rows or getattr(config, role).backend != "hf":
             continue
@@ -123,7 +123,7 @@ def findings(models: Models, config: Config, counts: SampleCounts, machine: Mach
 
 
 def _on_gpu(role: str, shape: ModelShape, config: Config, counts: SampleCounts, machine: Machine) -> Iterator[Finding]:
-    """Both backends' hours; nothing where that is minutes, the GPU is not known or vLLM would be refused."""
+    """Hours with both backends; nothing if that is minutes, the GPU is unknown or vLLM would be refused."""
     peak, gpus, served = speed(machine.product), machine.gpus, changed(config, {f"{role}.backend": "vllm"})
     rows_trained = role == "judge" and shape.rows and config.train.method != "full"
     if peak is None or gpus is None or rows_trained or ":" in config.model.device:
@@ -134,17 +134,17 @@ def _on_gpu(role: str, shape: ModelShape, config: Config, counts: SampleCounts, 
     weights, most = there.weights * config.vllm.tensor_parallel, vllm_memory.SEQUENCES[gpus.total >= vllm_memory.LARGE]
     batch = min(there.at_a_time, config.vllm.max_num_seqs or most, config.vllm.in_flight)
     hf, vllm = (hours(shape, weights, done, *how) for how in ((done.batch, peak, HF), (batch, peak, VLLM)))
-    text = f"{done.amount} a round on one {machine.product}: about {hf:,.1f} hours with hf, {vllm:,.1f} with vLLM"
+    text = f"{done.amount} per round on one {machine.product}: about {hf:,.1f} hours with hf, {vllm:,.1f} with vLLM"
     install = "" if roles.vllm_version() else f" ({roles.INSTALL})"
     if hf > ON_GPU:
-        yield Finding(f"{role} speed", f"{text} (estimates)", fix=f'set [{role}] backend = "vllm"{install}')
+        yield Finding(f"{role} speed", f"{text} (estimated)", fix=f'set [{role}] backend = "vllm"{install}')
 
 
 def _on_cpu(shape: ModelShape, config: Config, counts: SampleCounts, cores: int) -> Iterator[Finding]:
-    """That a CPU is too slow for the teacher; nothing where it takes a few hours at most."""
+    """A warning that a CPU is too slow for the teacher; nothing if it takes a few hours at most."""
     done = work("teacher", config, counts)
     weights = shape.parameters * memory.bytes_of(config.teacher.dtype, cuda=False)
     took = hours(shape, weights, done, done.batch, Speed(CPU_BANDWIDTH, cores * CPU_CORE_FLOPS), HF)
     if took > ON_CPU:
-        text = f"{done.amount} a round on this CPU: about {took:,.0f} hours (estimate)"
+        text = f"{done.amount} per round on this CPU: about {took:,.0f} hours (estimated)"
         yield Finding("teacher speed", text, fix=ELSEWHERE)

@@ -1,4 +1,4 @@
-"""What the doctor says of one thing."""
+"""A finding of the doctor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, what was found, whether it stops a run, and the way out."""
+    """One line: what was checked, the result, whether it would make a run fail, and the fix."""
 
     name: str
     text: str
@@ -16,7 +16,7 @@ class Finding:
 
     @property
     def mark(self) -> str:
-        """✔, ! (works, but look) or ✘ (a run would fail)."""
+        """✔ (good), ! (works, with a warning) or ✘ (a run would fail)."""
         return "✘" if self.bad else ("!" if self.fix else "✔")
 
     @property
@@ -26,6 +26,6 @@ class Finding:
 
 
 def refused(name: str, error: Exception) -> Finding:
-    """What stops a run, as the error that it would end with says: its first sentence, then the way out."""
+    """A bad finding from an error: its first sentence is the text, the rest is the fix."""
     text, _, fix = str(error).partition(". ")
     return Finding(name, text, bad=True, fix=fix.removesuffix("."))

@@ -1,6 +1,6 @@
-"""Does the loop fit into memory and onto the disk, stage by stage, and which settings make it fit? Loads no torch.
+"""Estimates whether every stage fits into memory and the project onto the disk, and finds settings that make it fit.
 
-Every change that is proposed was tried on the estimate (``engine.doctor.memory``) first: with it the stage fits.
+Every proposed change was tested on the estimate (``engine.doctor.memory``): with it the stage fits. Loads no torch.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from engine.doctor.finding import Finding
 from engine.doctor.memory import WHOLE, DeviceSplit, ModelShape, Need
 
 GIB, MIB = 2**30, 2**20
-TIGHT = 0.9  # of the memory that is there: the rest is for what the estimate leaves out
-SHORTEST = 512  # tokens: what max_length and token_budget are not lowered beyond
-# Changed together, so that an update still sees as many samples.
+TIGHT = 0.9  # share of the available memory; the rest is a margin for what the estimate omits
+SHORTEST = 512  # lowest max_length and token_budget to propose, in tokens
+# Changed together, so that the samples per optimizer step stay the same.
 BATCH = ("train.batch_size", "train.gradient_accumulation")
 TOGETHER = dict.fromkeys(BATCH, BATCH)
-# What the hf backend halves by itself when a batch does not fit a GPU.
+# Settings that the hf backend halves by itself if a batch does not fit a GPU.
 HALVED = {"score.token_budget", "judge.token_budget", "evaluate.batch_size", "teacher.batch_size"}
 Changes = Mapping[str, object]  # "train.batch_size" -> 1
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What one process has to itself: a GPU, or its share of the machine's memory."""
+    """The memory of one process: a GPU, or its share of the machine's RAM."""
 
     name: str
     free: int
@@ -43,7 +43,7 @@ def size(count: float) -> str:
 
 
 def changed(config: Config, changes: Changes) -> Config:
-    """``config`` with some keys (section.key) set otherwise."""
+    """``config`` with some dotted keys changed."""
     for path, value in changes.items():
         section, _, key = path.partition(".")
         part = msgspec.structs.replace(getattr(config, section), **{key: value})
@@ -53,14 +53,14 @@ def changed(config: Config, changes: Changes) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The shapes of the loop's own model and of a local teacher, where it is known."""
+    """The shapes of the fine-tuned model and of a local teacher (None if unknown)."""
 
     own: ModelShape
     teacher: ModelShape | None = None
 
 
 def stages(models: Models, config: Config, device: Device, longest: int) -> Iterator[Finding]:
-    """A finding for every stage that has a model in its own process."""
+    """A finding per stage that loads a model in its process."""
     for need in _needs(models, config, device, longest):
         yield _finding(need, models, config, device, longest)
 
@@ -77,20 +77,20 @@ def _finding(need: Need, models: Models, config: Config, device: Device, longest
         return Finding(need.stage, text)
     bad = need.total > device.free
     split = need.stage == "train" and config.launch.processes > 1 and device.split == WHOLE
-    other = "; or split it over the GPUs: [launch] accelerate_config" if split else ""
+    other = "; or shard it over the GPUs with [launch] accelerate_config" if split else ""
     wanted = fitting(need.stage, models, config, device, longest)
     if wanted is None:
-        fix = "no setting makes it fit: take a smaller model, or more memory" + other
+        fix = "no setting makes it fit; use a smaller model or more memory" + other
         return Finding(need.stage, text, bad, fix)
     after = _need(need.stage, models, changed(config, wanted), device, longest)
     fix = f"{as_toml(wanted)}: about {size(after)}{other}"
     if bad and device.cuda and need.stage != "train" and wanted.keys() <= HALVED:
-        return Finding(need.stage, text, fix=f"{fix}; as it is, batches that do not fit are tried again in halves")
+        return Finding(need.stage, text, fix=f"{fix}; otherwise batches that do not fit are halved and retried")
     return Finding(need.stage, text, bad, fix)
 
 
 def as_toml(changes: Changes) -> str:
-    """Keys to set, as they stand in config.toml."""
+    """The keys to set, as TOML."""
     from engine.config.defaults import toml
 
     sections: dict[str, list[str]] = {}
@@ -105,7 +105,7 @@ def _need(stage: str, models: Models, config: Config, device: Device, longest: i
 
 
 def fitting(stage: str, models: Models, config: Config, device: Device, longest: int) -> Changes | None:
-    """The mildest changes with which ``stage`` fits, or None. What changes no result comes first."""
+    """The mildest changes that make ``stage`` fit, or None. Changes that affect no result come first."""
     made: dict[str, object] = {}
 
     def fits(changes: Changes) -> bool:
@@ -117,7 +117,7 @@ def fitting(stage: str, models: Models, config: Config, device: Device, longest:
             break
     else:
         return None
-    for key in list(made):  # a later change may have made an earlier one needless
+    for key in list(made):  # a later change may make an earlier one unnecessary
         fewer = {k: v for k, v in made.items() if k not in TOGETHER.get(key, (key,))}
         if fits(fewer):
             made = fewer
@@ -125,7 +125,7 @@ def fitting(stage: str, models: Models, config: Config, device: Device, longest:
 
 
 def _milder(stage: str, config: Config, longest: int, whole: bool) -> Iterator[dict[str, object]]:
-    """Changes to try, one after the other, each on top of those before.
+    """Changes to try in order, each on top of the earlier ones.
 
     Args:
         whole: every process holds a whole copy; 4-bit weights cannot be split.
@@ -169,22 +169,24 @@ def _milder_training(config: Config, longest: int, whole: bool) -> Iterator[dict
 
 
 def disk(shape: ModelShape, config: Config, samples: int, free: int) -> Finding:
-    """The most that the project's folder will hold at a time, against what is free."""
+    """Whether the project folder's largest size fits into the free disk space."""
     need = partial(disk_need, shape, config, samples)
     parts = need(config.train.keep_checkpoints)
     total = sum(parts.values())
     listed = ", ".join(f"{name} {size(count)}" for name, count in parts.items() if count)
-    text = f"the run needs up to {size(total)} ({listed}); {size(free)} free"
+    text = f"the run needs up to {size(total)} ({listed}), {size(free)} free"
     if total <= free:
-        return Finding("disk for it", text)
+        return Finding("disk needs", text)
     fewer: Callable[[int], bool] = lambda keep: sum(need(keep).values()) <= free  # noqa: E731
     if config.train.keep_checkpoints != 1 and fewer(1):
-        return Finding("disk for it", text, True, "set [train] keep_checkpoints = 1 (the last and the best round's)")
-    return Finding("disk for it", text, True, f"free {size(total - free)}, or make the project on a larger disk")
+        return Finding(
+            "disk needs", text, True, "set [train] keep_checkpoints = 1 (keeps the last and the best round's)"
+        )
+    return Finding("disk needs", text, True, f"free {size(total - free)}, or create the project on a larger disk")
 
 
 def disk_need(shape: ModelShape, config: Config, samples: int, keep: int) -> dict[str, int]:
-    """Bytes by what for.
+    """Bytes by purpose.
 
     Args:
         keep: as train.keep_checkpoints.
@@ -197,10 +199,13 @@ def disk_need(shape: ModelShape, config: Config, samples: int, keep: int) -> dic
     else:
         trained = memory.adapter(shape, config)
         final = trained * 4
-    kept = min(rounds, keep + 2) if keep else rounds  # also the best one, and the one that is being written
+    kept = min(rounds, keep + 2) if keep else rounds  # plus the best one and the one being written
     return {
         f"{kept} checkpoints": kept * final,
-        "2 to resume from": 2 * 3 * 4 * trained,  # weights and AdamW's two states; the old one goes after the new one
+        "2 to resume from": 2
+        * 3
+        * 4
+        * trained,  # weights and AdamW's two states; the old one is deleted after the new one is written
         "embeddings": rounds * samples * shape.hidden * 2,
     }
 

@@ -1,4 +1,4 @@
-"""How much memory each stage will need, from a model's files and the settings alone: no torch, nothing is loaded.
+"""Estimates the memory of each stage from a model's files and the settings, without loading the model or torch.
 
 Weights are counted from the headers of the safetensors files. What a layer keeps for its backward pass was counted with
 autograd's own saved tensors (Llama's layer under sdpa, with and without autocast and adapters) and is linear in the
@@ -21,8 +21,8 @@ from engine.errors import ModelError
 from engine.models import folder as model_folder
 
 FLOAT = 4
-NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight; the scale of its block of 64; the scale of 256 such scales
-CONTEXT = 600 << 20  # what CUDA, its libraries and the allocator's gaps take on every GPU
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes per weight: 4 bits, the scale per 64 weights, the scale per 256 such scales
+CONTEXT = 600 << 20  # CUDA context, libraries and allocator fragmentation per GPU
 LOSS_TOKENS, LOSS_WORDS = 4096, 1 << 15  # the tile of logits that TRL's fused head has in memory at a time
 # As in the hf backend: logits that the scorer holds at a time; tokens of its forwards on a CPU; and how many bytes the
 # sums of weights and adapter may take there beside the weights.
@@ -36,14 +36,14 @@ NAMES = {
     **dict.fromkeys(("n_layer", "n_layers", "num_layers"), "num_hidden_layers"),
     **dict.fromkeys(("n_inner", "ffn_dim"), "intermediate_size"),
 }
-"""What GPT-2 and others call the numbers of their config.json."""
+"""Names that GPT-2 and others use in config.json."""
 EMBEDDINGS = ("wte", "wpe")
 HEADS = ("lm_head", "embed_out", "output")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What a model's memory depends on. Counts are of numbers, not bytes.
+    """What a model's memory depends on. Counts are numbers of values, not bytes.
 
     linear: the weights of all linear layers but the head, each as (name, outputs, inputs). rows: how many of the
     embedding are trained beside an adapter.
@@ -61,20 +61,20 @@ class ModelShape:
 
     @property
     def in_layers(self) -> int:
-        """Weights that QLoRA quantises and LoRA stands beside."""
+        """Number of weights in linear layers: those that QLoRA quantises and LoRA adapts."""
         return sum(rows * columns for _, rows, columns in self.linear)
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes on each device that a stage needs at its peak, by what for."""
+    """A stage's peak bytes per device, by purpose."""
 
     stage: str
     parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
-        """All parts together."""
+        """The sum of all parts."""
         return sum(self.parts.values())
 
 
@@ -126,7 +126,7 @@ def read_shape(folder: Path) -> ModelShape:
             words=int(config["vocab_size"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: no estimate of its memory ({type(error).__name__}: {error}).") from error
+        raise ModelError(f"{folder}: cannot estimate its memory ({type(error).__name__}: {error}).") from error
 
 
 def _usual(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,23 +142,23 @@ def _count(shape: Sequence[int]) -> int:
 
 
 def _quantised(name: str, shape: Sequence[int]) -> bool:
-    """Whether it is a linear layer's matrix inside the stack: not an embedding, not the head."""
+    """Whether it is a linear layer's matrix inside the layers, i.e. neither embedding nor head."""
     parts = name.split(".")
     return len(shape) == 2 and parts[-1] == "weight" and "embed" not in name and parts[-2] not in (*HEADS, *EMBEDDINGS)
 
 
 def bytes_of(dtype: str, cuda: bool) -> int:
-    """Bytes of a number of [model] dtype."""
+    """Bytes per value of a [model] dtype."""
     return FLOAT if dtype == "float32" or (dtype == "auto" and not cuda) else 2
 
 
 def adapter(shape: ModelShape, config: Config) -> int:
-    """Weights of the LoRA adapter."""
+    """Number of weights of the LoRA adapter."""
     return sum(config.train.lora_r * (rows + columns) for rows, columns in _adapted(shape, config))
 
 
 def _adapted(shape: ModelShape, config: Config) -> list[tuple[int, int]]:
-    """Outputs and inputs of the layers that the adapter stands beside."""
+    """(outputs, inputs) of the layers with an adapter."""
     targets = config.train.lora_targets
     return [
         (rows, columns)
@@ -168,7 +168,7 @@ def _adapted(shape: ModelShape, config: Config) -> list[tuple[int, int]]:
 
 
 def _sums(shape: ModelShape, config: Config, cuda: bool) -> int:
-    """Bytes of the weights with the adapter added, which a CPU keeps beside the original ones."""
+    """Bytes of the weights with the adapter added, which a CPU keeps in addition to the original ones."""
     size = FLOAT * sum(rows * columns for rows, columns in _adapted(shape, config))
     plain = config.train.method == "lora" and not cuda and bytes_of(config.model.dtype, cuda) == FLOAT
     return size if plain and size <= COPY_BYTES else 0
@@ -183,7 +183,7 @@ def weights(shape: ModelShape, config: Config, cuda: bool) -> int:
 
 
 def train(shape: ModelShape, config: Config, cuda: bool, longest: int, split: DeviceSplit = WHOLE) -> Need:
-    """The train stage on each device.
+    """Peak memory of the train stage per device.
 
     Args:
         longest: tokens of the longest sample, at most model.max_length.
@@ -205,7 +205,7 @@ def train(shape: ModelShape, config: Config, cuda: bool, longest: int, split: De
 
 
 def _held(shape: ModelShape, config: Config, cuda: bool, split: DeviceSplit) -> tuple[dict[str, int], int]:
-    """Weights, by what for, and how many numbers are trained."""
+    """Bytes of the weights by purpose, and the number of trained values."""
     size = bytes_of(config.model.dtype, cuda)
     parts: dict[str, int] = {}
     if config.train.method != "full":
@@ -213,17 +213,17 @@ def _held(shape: ModelShape, config: Config, cuda: bool, split: DeviceSplit) -> 
         parts["weights"] = weights(shape, config, cuda) // split.weights
         parts["adapter"] = trained * FLOAT // split.weights
         if shape.rows:  # embedding and head with the trained rows put in, and the gradients of both
-            parts["embeddings with trained rows"] = 4 * shape.words * shape.hidden * size
+            parts["trained embedding rows"] = 4 * shape.words * shape.hidden * size
     else:
         trained = shape.parameters
         in_float = split.optimiser if split.zero and size == 2 else split.weights
-        parts["weights in float32"] = trained * FLOAT // in_float
+        parts["float32 weights"] = trained * FLOAT // in_float
         if size == 2 and split.zero:
-            parts["weights in 16 bits"] = trained * 2 // split.weights
+            parts["16-bit weights"] = trained * 2 // split.weights
         elif size == 2 and split.weights == 1:  # autocast keeps 16-bit copies of all until the forward pass is over
             parts["16-bit copies"] = shape.in_layers * 2
     if split.weights > 1:  # one layer computes while the next one comes; the head is there from forward to backward
-        parts["layers put together"] = size * (2 * shape.in_layers // max(shape.layers, 1) + shape.words * shape.hidden)
+        parts["gathered layers"] = size * (2 * shape.in_layers // max(shape.layers, 1) + shape.words * shape.hidden)
     return parts, trained
 
 
@@ -297,19 +297,19 @@ def forward(stage: str, shape: ModelShape, config: Config, cuda: bool, batch: Fo
     }
     if tuned and config.train.method != "full":
         parts["adapter"] = adapter(shape, config) * FLOAT
-        parts["weights with the adapter"] = _sums(shape, config, cuda)
+        parts["merged weights"] = _sums(shape, config, cuda)
     if cuda:
         parts["CUDA"] = CONTEXT
     return Need(stage, parts)
 
 
 def _at_a_time(token_budget: int, cuda: bool) -> int:
-    """Most tokens of a forward that scores or rates."""
+    """Maximum tokens of a scoring or rating forward pass."""
     return token_budget if cuda else min(token_budget, CPU_TOKENS)
 
 
 def score(shape: ModelShape, config: Config, cuda: bool, longest: int) -> Need:
-    """Scoring; also the held-out loss and the measuring of rewrites."""
+    """Peak memory of scoring, the held-out loss and the signals of rewrites."""
     tokens = max(_at_a_time(config.score.token_budget, cuda), longest)
     return forward("score", shape, config, cuda, ForwardBatch(tokens, min(SCORED_LOGITS, tokens * shape.words)))
 
@@ -339,7 +339,7 @@ def generate(
     batch = ForwardBatch(rows * prompt, rows * shape.words, mask, mask * size, copied)
     found = forward(stage, shape, config, cuda, batch, tuned)
     cache = rows * (prompt + reply) * 2 * shape.layers * shape.kv_width * size
-    return Need(stage, {**found.parts, "keys and values": cache})
+    return Need(stage, {**found.parts, "KV cache": cache})
 
 
 def rewrite(shape: ModelShape, config: Config, cuda: bool, longest: int) -> Need:
@@ -360,10 +360,10 @@ def needs(
     split: DeviceSplit = WHOLE,
     teacher: ModelShape | None = None,
 ) -> list[Need]:
-    """What every stage that has a model in this process needs on each device.
+    """Peak memory per device of every stage that loads a model in its process.
 
     Args:
-        teacher: the shape of a local teacher; None where there is none, or it is not known.
+        teacher: the shape of a local teacher; None if there is none or it is unknown.
     """
     longest = min(longest, config.model.max_length)
     out = [train(shape, config, cuda, longest, split), score(shape, config, cuda, longest)]

@@ -1,5 +1,4 @@
-"""Starts the process that looks at a project's models (``engine.backends.model_check``) and reads what it found.
-Light."""
+"""Runs ``engine.backends.model_check`` on a project's models in a process and reads its findings. Loads no torch."""
 
 from __future__ import annotations
 
@@ -18,17 +17,17 @@ from engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class ModelCheckResult:
-    """What was found of the model of a role. ``rows``: how many of its embedding are trained beside an adapter."""
+    """Findings about a role's model. ``rows``: embedding rows that are trained beside an adapter."""
 
     findings: tuple[Finding, ...] = ()
     rows: int = 0
 
 
 def check_models(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
-    """What is wrong with the model and a local teacher, or should be known of them, by role.
+    """Errors and notes about the model and a local teacher, by role.
 
     Args:
-        folder: the project's, which relative names are looked up from.
+        folder: the project's folder, which relative paths are resolved against.
     """
     done = subprocess.run(
         [sys.executable, "-m", "engine.backends.model_check", configs.snapshot(config), str(folder.resolve())],
@@ -42,7 +41,7 @@ def check_models(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
         found = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         last = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
-        broken = Finding("model", f"cannot be looked at: {last[:300]}", bad=True, fix="run doctor again")
+        broken = Finding("model", f"cannot be checked: {last[:300]}", bad=True, fix="run doctor again")
         return {"model": ModelCheckResult((broken,))}
     return {
         one["role"]: ModelCheckResult(tuple(_as_findings(one["role"], one["error"], one["notes"])), one["rows"])

@@ -1,4 +1,4 @@
-"""Can this machine run this project? Each finding with the fix. Loads no torch."""
+"""All findings of the doctor for a machine and a project. Loads no torch."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GIB = 2**30
 def findings(project: Path | None, ask: bool = False) -> Iterator[Finding]:
     """The machine's findings, then the project's, if one is named.
 
-    ask: also send a fixed sentence to a teacher's endpoint that is not on this machine.
+    ask: also send a fixed sentence to a remote teacher's endpoint.
     """
     yield Finding("python", f"{sys.version.split()[0]}")
     yield from versions.findings()
@@ -60,20 +60,20 @@ def findings(project: Path | None, ask: bool = False) -> Iterator[Finding]:
 def _gpus() -> Iterator[Finding]:
     handles = open_gpus()
     if not handles:
-        yield Finding("gpu", "none: everything runs on the CPU", fix="fine for the demo; a 7-8B model needs a GPU")
+        yield Finding("gpu", "none: everything runs on the CPU", fix="enough for the demo; a 7-8B model needs a GPU")
     for index, handle in enumerate(handles):
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         driver = pynvml.nvmlSystemGetDriverVersion()
         free, total = memory.free / GIB, memory.total / GIB
         name = pynvml.nvmlDeviceGetName(handle)
-        fix = "another process holds memory: nvidia-smi shows which" if free < 0.9 * total else ""
+        fix = "another process uses its memory; find it with nvidia-smi" if free < 0.9 * total else ""
         yield Finding(f"gpu {index}", f"{name} · {free:.0f} of {total:.0f} GiB free · driver {driver}", fix=fix)
 
 
 def _disk(path: Path) -> Finding:
     there = next(p for p in (path.resolve(), *path.resolve().parents) if p.exists())
     free = shutil.disk_usage(there).free
-    fix = "a full fine-tune writes checkpoints of three times the model's size" if free < LOW_DISK else ""
+    fix = "a checkpoint of a full fine-tune is three times the model's size" if free < LOW_DISK else ""
     return Finding("disk", f"{free / GIB:.0f} GiB free at {there}", fix=fix)
 
 
@@ -102,7 +102,7 @@ def _project(project: Path, ask: bool) -> Iterator[Finding]:
 
 
 def planned(folder: Path, config: Config) -> Iterator[Finding]:
-    """What a project that would be made in ``folder`` with ``config`` finds here."""
+    """The findings for a project that would be created in ``folder`` with ``config``."""
     yield from findings(None)
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
@@ -113,7 +113,7 @@ def planned(folder: Path, config: Config) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class DataFacts:
-    """A project's samples: how many, the tokens of the longest one once they were counted, any system message.
+    """A project's sample count, tokens of the longest sample (0 until counted), and whether any has a system message.
 
     mean: tokens of the mean one, from its bytes until they were counted. selected: rewrites of the last selection.
     """
@@ -140,19 +140,19 @@ def _data(db: sqlite3.Connection) -> DataFacts:
 
 
 def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, ModelCheckResult]) -> Iterator[Finding]:
-    """Memory of every stage and room on the disk, with what to change; nothing where the model is not here yet."""
+    """Memory per stage and disk space, with fixes; nothing if the model is not downloaded yet."""
     place = locate.on_disk(config.model.name, folder)
-    if place is None or model("model", config.model.name, "alpaca", folder).bad:  # said above
+    if place is None or model("model", config.model.name, "alpaca", folder).bad:  # reported above
         return
     try:
         shape = replace(memory.read_shape(place), rows=looked["model"].rows if "model" in looked else 0)
     except ModelError as error:
-        yield Finding("needs", str(error), fix="the first round shows whether it fits")
+        yield Finding("needs", str(error), fix="run the first round to see whether it fits")
         return
     tokens = data.longest or config.model.max_length
     try:
         plan = sharding.plan(config, folder)
-    except MiddoError:  # said above
+    except MiddoError:  # reported above
         plan = None
     known = fit.Models(shape, _teacher(config, folder, shape))
     yield from fit.stages(known, config, device(config, plan), tokens)
@@ -167,18 +167,18 @@ def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, Mo
 
 
 def _teacher(config: Config, folder: Path, own: ModelShape) -> ModelShape | None:
-    """The shape of a teacher on this machine; None where it is elsewhere, not here yet, or cannot be read."""
+    """The shape of a local teacher; None if it is remote, not downloaded yet or unreadable."""
     if not config.teacher.model:
         return own
     place = None if config.teacher.backend == "openai" else locate.on_disk(config.teacher.model, folder)
     try:
         return None if place is None else memory.read_shape(place)
-    except ModelError:  # its files are looked at by themselves
+    except ModelError:  # its files are checked separately
         return None
 
 
 def device(config: Config, plan: sharding.ShardingPlan | None = None) -> Device:
-    """What each process of a stage has to itself: its GPU, or its share of the memory that is free now.
+    """The memory of each process of a stage: its GPU, or its share of the free RAM.
 
     Args:
         plan: how training is spread.
@@ -195,7 +195,7 @@ def device(config: Config, plan: sharding.ShardingPlan | None = None) -> Device:
 
 
 def gpus(config: Config) -> vllm_memory.Gpus | None:
-    """The GPUs that vLLM finds, the one with least free memory for all that it takes; None without any."""
+    """The GPUs that vLLM would use, described by the one with the least free memory; None without a GPU."""
     handles = [] if config.model.device == "cpu" else open_gpus()
     if not handles:
         return None
@@ -206,7 +206,7 @@ def gpus(config: Config) -> vllm_memory.Gpus | None:
 
 
 def _machine(taken: vllm_memory.Gpus | None) -> backend_advice.Machine:
-    """What a local teacher or judge would run on."""
+    """The hardware for a local teacher or judge."""
     product = pynvml.nvmlDeviceGetName(open_gpus()[int(taken.name.split()[-1])]) if taken else ""
     return backend_advice.Machine(taken, product, psutil.cpu_count(logical=False) or 1)
 
@@ -214,7 +214,7 @@ def _machine(taken: vllm_memory.Gpus | None) -> backend_advice.Machine:
 def _roles(
     config: Config, folder: Path, asked: ExpectedRequests, looked: Mapping[str, ModelCheckResult]
 ) -> Iterator[Finding]:
-    """Model, teacher, processes, what leaves the machine, and the evaluation's tasks."""
+    """Findings on the model, the teacher, processes, privacy and evaluation tasks."""
     yield from _extras(config, len(open_gpus()))
     if (found := _named_gpu(config, len(open_gpus()))) is not None:
         yield found
@@ -226,8 +226,8 @@ def _roles(
     elif not config.teacher.model:
         yield Finding(
             "teacher",
-            "none named: the model rewrites for itself",
-            fix="name a stronger one in [teacher] model",
+            "not set: the base model is its own teacher",
+            fix="set [teacher] model to a stronger model",
         )
     if (found := processes(config, len(open_gpus()))) is not None:
         yield found
@@ -239,48 +239,48 @@ def _roles(
 
 
 def _evaluation(config: Config, folder: Path) -> Finding:
-    """Whether there are the tasks that are to be measured, and what they need."""
+    """Whether the evaluation tasks exist, and what they need."""
     try:
         needs = task_index.check(config, folder)
     except MiddoError as error:
         return Finding("evaluation", str(error), bad=True)
     fetched = [name for name, need in needs.items() if not need.local]
-    where = f"; fetched from the hub: {', '.join(fetched)}" if fetched else ""
+    where = f"; downloaded from the Hugging Face Hub: {', '.join(fetched)}" if fetched else ""
     code = [name for name, need in needs.items() if need.runs_code]
-    fix = f"{', '.join(code)} runs what the model wrote, as you: use a machine that may be risked" if code else ""
+    fix = f"{', '.join(code)} runs model-written code with your permissions; use a disposable machine" if code else ""
     text = f"{len(needs)} task{'s' if len(needs) > 1 else ''} by lm-eval {metadata.version('lm_eval')}"
     return Finding("evaluation", f"{text}{where}", fix=fix)
 
 
 def _named_gpu(config: Config, gpus: int) -> Finding | None:
-    """A GPU that config.toml names and that is not there; None where it is, or none is named."""
+    """A bad finding if config.toml names a GPU that does not exist; None otherwise."""
     name = config.model.device
     number = int(name.partition(":")[2] or 0)
     if not name.startswith("cuda") or number < gpus:
         return None
-    there = f"there {'is' if gpus == 1 else 'are'} only {gpus} (numbered from 0)" if gpus else "there is no GPU"
+    there = f"this machine has {gpus} (numbered from 0)" if gpus else "this machine has no GPU"
     return Finding("device", f'[model] device = "{name}", but {there}', bad=True, fix='set device = "auto"')
 
 
 def processes(config: Config, gpus: int) -> Finding | None:
-    """Whether every process of [launch] has a GPU of its own, and every GPU a process; None where nothing is to say."""
+    """Whether [launch] processes matches the number of GPUs; None if there is nothing to report."""
     wanted = config.launch.processes
     if config.model.device == "cpu" or not gpus:
         return Finding("processes", f"{wanted} on the CPU") if wanted > 1 else None
     if wanted > gpus:
-        return Finding("processes", f"{wanted} for {gpus} GPU(s)", bad=True, fix=f"set [launch] processes = {gpus}")
+        return Finding("processes", f"{wanted} on {gpus} GPU(s)", bad=True, fix=f"set [launch] processes = {gpus}")
     if wanted > 1 and ":" in config.model.device:
         text = f'{wanted}, but [model] device = "{config.model.device}" names one GPU'
         return Finding("processes", text, bad=True, fix='set device = "auto"')
     if wanted < gpus and ":" not in config.model.device:
         return Finding(
-            "processes", f"{wanted} for {gpus} GPUs", fix=f"[launch] processes = {gpus} would use all of them"
+            "processes", f"{wanted} on {gpus} GPUs", fix=f"set [launch] processes = {gpus} to use all of them"
         )
     return Finding("processes", f"{wanted}, one per GPU") if wanted > 1 else None
 
 
 def training(config: Config, folder: Path, gpus: int) -> Finding | None:
-    """How an accelerate config spreads training, and what is missing for it; None where none is named."""
+    """How the accelerate config shards training, and what is missing for it; None without an accelerate config."""
     try:
         plan = sharding.check(config, folder, gpus)
     except MiddoError as error:
@@ -288,14 +288,14 @@ def training(config: Config, folder: Path, gpus: int) -> Finding | None:
     if plan is None:
         return None
     parts = [name for name in ("weights", "gradients", "optimiser") if getattr(plan, name)]
-    how = f"{', '.join(parts)} split over" if parts else "a whole copy in each of"
+    how = f"{', '.join(parts)} sharded over" if parts else "a full copy in each of"
     text = f"{plan.name} by {config.launch.accelerate_config}: {how} {config.launch.processes} processes"
-    fix = "only training is split: scoring and judging need the whole model in each GPU" if plan.weights else ""
+    fix = "only training is sharded; scoring and judging need the whole model on each GPU" if plan.weights else ""
     return Finding("training", text, fix=fix)
 
 
 def _extras(config: Config, gpus: int) -> Iterator[Finding]:
-    """Packages that only some settings need, or use where they are."""
+    """Findings on optional packages that the settings need or can use."""
     found = liger.possible(config, gpus > 0 and config.model.device != "cpu")
     yield Finding(
         "liger", found.why, fix=f"{liger.INSTALL} makes training faster" if liger.INSTALL in found.why else ""
@@ -309,7 +309,7 @@ def _extras(config: Config, gpus: int) -> Iterator[Finding]:
 
 
 def vllm(config: Config, gpus: int) -> Finding | None:
-    """Whether vLLM is there where a role names it, and has the GPUs that it is to use; None where none does."""
+    """Whether vLLM is installed and has enough GPUs; None if no role uses it."""
     if not (chosen := roles.vllm_roles(config)):
         return None
     name, version = "vllm for", roles.vllm_version()
@@ -318,24 +318,24 @@ def vllm(config: Config, gpus: int) -> Finding | None:
     try:
         roles.check(config)
     except MiddoError as error:
-        return Finding(name, str(error), bad=True, fix="correct config.toml")
+        return Finding(name, str(error), bad=True, fix="change config.toml")
     wanted = config.vllm.tensor_parallel * config.vllm.data_parallel
     text = f"{' and '.join(chosen)}: {version}"
     if gpus and wanted > gpus:
-        fix = f"lower [vllm] tensor_parallel or data_parallel: there are {gpus}"
-        return Finding(name, f"{text} · {wanted} GPUs wanted", bad=True, fix=fix)
+        fix = f"lower [vllm] tensor_parallel or data_parallel; this machine has {gpus}"
+        return Finding(name, f"{text} · needs {wanted} GPUs", bad=True, fix=fix)
     return Finding(name, text, fix=next(roles.notes(config), ""))
 
 
 def model(role: str, name: str, chat_template: str = "", project: Path = Path()) -> Finding:
-    """Whether the model called ``name`` (see ``models.locate``) has all files that its ``role`` needs."""
+    """Whether the model ``name`` (see ``models.locate``) has all files that ``role`` needs."""
     if not name:
-        return Finding(role, "none named", bad=True, fix=f"set [{role}] in config.toml")
+        return Finding(role, "not set", bad=True, fix="set [model] name in config.toml")
     folder = locate.on_disk(name, project)
     if folder is None:
         if Path(name).is_absolute():
-            return Finding(role, f"{name}: there is no such folder", bad=True, fix="correct the path in config.toml")
-        return Finding(role, f"{name}: a hub name, fetched at the first run")
+            return Finding(role, f"{name}: no such folder", bad=True, fix="correct the path in config.toml")
+        return Finding(role, f"{name}: will be downloaded from the Hugging Face Hub in the first run")
     try:
         model_folder.check(folder)
         if chat_template:
@@ -343,7 +343,7 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
 
             template_text(chat_template)
         elif not model_folder.has_template(folder):
-            fix = "set [model] chat_template, or use an instruct tokenizer"
+            fix = "set [model] chat_template, or use an instruct model's tokenizer"
             return Finding(role, f"{name}: its tokenizer has no chat template", bad=True, fix=fix)
         weights = sum(file.stat().st_size for file in model_folder.weight_files(folder))
     except MiddoError as error:
@@ -353,7 +353,7 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
 
 
 def _looked(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
-    """What loading tells of the models, where the files of one are whole."""
+    """Findings from loading the models; empty if no model's files are complete."""
     for role, name, template in local_models(configs.placed(config, folder)):
         if locate.on_disk(name, folder) is not None and not model(role, name, template, folder).bad:
             return model_check_process.check_models(config, folder)
@@ -361,7 +361,7 @@ def _looked(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
 
 
 def _models(config: Config, folder: Path, looked: Mapping[str, ModelCheckResult]) -> Iterator[Finding]:
-    """The model and a local teacher: their files, and where those are whole, whether a run can use them."""
+    """Findings on the model and a local teacher: their files and, if those are complete, whether a run can use them."""
     for role, name, template in local_models(config):
         found = model(role, name, template, folder)
         more = looked[role].findings if role in looked and not found.bad else ()
@@ -374,12 +374,12 @@ def _size(weights: int) -> str:
 
 
 def _leaves(config: Config) -> Finding:
-    """Which text leaves the machine, and where to."""
+    """Which texts are sent to which host."""
     how = config.teacher
     if not (host := how.sent_to):
         return Finding("privacy", f"no text leaves this machine (teacher backend: {how.backend})")
     return Finding(
         "privacy",
-        f"prompts, responses and neighbours of selected samples are sent to {host}{' as files' if how.batch else ''}",
-        fix="serve the teacher on this machine if they must not leave it",
+        f"prompts, responses and neighbours of selected samples are sent to {host}{' in files' if how.batch else ''}",
+        fix="use a local teacher if they must not leave this machine",
     )

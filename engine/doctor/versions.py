@@ -1,4 +1,4 @@
-"""The installed packages against what this version of middo-tui asks for, which its own metadata says."""
+"""Compares installed packages with the requirements in middo-tui's own metadata."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from engine.doctor.finding import Finding
 
 SELF = "middo-tui"
 TOLD = frozenset({"torch", "transformers", "trl", "peft", "accelerate", "datasets", "lm-eval", "openai", "textual"})
-"""What is told also when nothing is wrong with it, as are the packages of extras that are installed."""
+"""Packages that are reported even if nothing is wrong with them, like installed packages of extras."""
 USED = frozenset({"vllm", "qlora", "liger"})
-"""Extras that settings ask for. Whether they are needed is said where the setting is looked at."""
+"""Extras that settings may need. Another finding reports a missing one."""
 Installed = Callable[[str], str]
 
 
 def findings(installed: Installed = metadata.version, asked: Sequence[str] | None = None) -> Iterator[Finding]:
-    """A finding for each package that a run depends on, and for every other one that is wrong.
+    """A finding for each main dependency, and for every other package with the wrong version.
 
-    A version outside the range may work: it stops no run, but nobody has tried it. One that is missing does stop it.
+    A version outside the range is only a warning, since it may work. A missing package would make a run fail.
 
     Args:
         installed: a distribution's version, or PackageNotFoundError.
@@ -31,7 +31,7 @@ def findings(installed: Installed = metadata.version, asked: Sequence[str] | Non
         try:
             asked = metadata.requires(SELF) or []
         except metadata.PackageNotFoundError:
-            yield Finding(SELF, "not installed as a package: versions are not checked", fix="pip install -e .")
+            yield Finding(SELF, "not installed as a package, so versions are not checked", fix="pip install -e .")
             return
     for requirement, extra in _chosen(asked):
         if (found := _finding(requirement, extra, installed)) is not None:
@@ -39,7 +39,7 @@ def findings(installed: Installed = metadata.version, asked: Sequence[str] | Non
 
 
 def _chosen(asked: Sequence[str]) -> Iterator[tuple[Requirement, str]]:
-    """The requirements that hold here, each with the extra that it belongs to; a package of two extras once."""
+    """The requirements that apply to this platform, each with its extra; a package of two extras appears once."""
     seen: set[str] = set()
     for requirement in map(Requirement, asked):
         name = canonicalize_name(requirement.name)
@@ -60,4 +60,4 @@ def _finding(wanted: Requirement, extra: str, installed: Installed) -> Finding |
     if wanted.specifier.contains(version, prereleases=True):
         return Finding(name, version) if extra or name in TOLD else None
     fix = f'pip install "{SELF}[{extra}]"' if extra else f'pip install "{wanted.name}{wanted.specifier}"'
-    return Finding(name, f"{version}, but this version of {SELF} was made for {wanted.specifier}", fix=fix)
+    return Finding(name, f"{version}, but {SELF} was tested with {wanted.specifier}", fix=fix)

@@ -1,9 +1,8 @@
-"""What vLLM has for a role: weights, what it computes in, and how many requests the keys and values left over hold.
+"""Estimates vLLM's memory for a role: weights, working memory, and how many requests fit into the KV cache.
 
-vLLM takes a share of each GPU, all at once, and fills what weights and its largest batch leave of it with keys and
-values. As in vLLM 0.33: it refuses to start where less than its share is free, and [vllm] kv_cache_gib sets the keys
-and values whatever the share. What it computes in was read from
-its source, and has not been held against a GPU. Loads no torch.
+vLLM reserves a share of each GPU and uses what weights and its largest batch leave of it for the KV cache. As of vLLM
+0.33 it refuses to start if less than its share is free, and [vllm] kv_cache_gib sets the KV cache regardless of the
+share. Its working memory was derived from its source and not measured on a GPU. Loads no torch.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from engine.doctor.fit import Changes, as_toml, changed, size
 from engine.doctor.memory import ModelShape
 
 GIB = 2**30
-LARGE = 70 * GIB  # a GPU's memory from which vLLM computes more at a time
+LARGE = 70 * GIB  # GPU memory above which vLLM uses larger batches
 TOKENS, SEQUENCES = {False: 8192, True: 16384}, {False: 256, True: 1024}
-SAMPLER = 12  # bytes a logit while vLLM draws: in 16 bits, in float32, sorted
-GRAPHS = GIB  # about what CUDA graphs take
-FEW = 8  # requests at a time below which vLLM gains little
-HIGHEST = 0.95  # the share that is proposed at most
+SAMPLER = 12  # bytes per logit while vLLM samples: 16-bit, float32, sorted
+GRAPHS = GIB  # approximate memory of CUDA graphs
+FEW = 8  # concurrent requests below which vLLM gains little
+HIGHEST = 0.95  # highest share to propose
 
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """The GPUs that there are: how many, and of the one with least free among those that vLLM takes, its bytes."""
+    """The GPUs: how many, and the free and total bytes of the one with the least free memory that vLLM would use."""
 
     name: str
     count: int
@@ -38,7 +37,7 @@ class Gpus:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes on each GPU. request: tokens of the longest one with its reply; a_token: bytes of one's keys and values."""
+    """Bytes per GPU. request: tokens of the longest request with its reply; a_token: KV cache bytes per token."""
 
     share: int
     weights: int
@@ -49,7 +48,7 @@ class Room:
 
     @property
     def at_a_time(self) -> int:
-        """How many of the longest requests fit at a time."""
+        """How many of the longest requests fit concurrently."""
         return max(self.cache, 0) // (self.a_token * self.request)
 
 
@@ -62,7 +61,7 @@ def request(config: Config, role: str, longest: int) -> int:
 
 
 def room(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int) -> Room:
-    """What there is on each GPU when vLLM fills ``role`` with a model of ``shape``."""
+    """The memory on each GPU when vLLM runs a model of ``shape`` as ``role``."""
     how, parts = config.vllm, config.vllm.tensor_parallel
     number = memory.bytes_of(config.teacher.dtype if role == "teacher" else config.model.dtype, cuda=True)
     own = role == "judge" or not config.teacher.model
@@ -85,42 +84,44 @@ def room(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int)
 
 
 def _weights(shape: ModelShape, quantization: str, number: int, nf4: bool) -> int:
-    """Bytes of all weights; quantisations that are not known here are counted as none."""
+    """Bytes of all weights; unknown quantisations are ignored."""
     each = {"bitsandbytes": memory.NF4, "fp8": 1.0}.get("bitsandbytes" if nf4 else quantization, float(number))
     return int(shape.in_layers * each) + (shape.parameters - shape.in_layers) * number
 
 
 def finding(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int) -> Finding:
-    """Whether vLLM starts and can serve the longest request, and how many at a time."""
+    """Whether vLLM starts and can serve the longest request, and how many concurrently."""
     there = room(shape, config, role, gpus, longest)
     name = "rewrite" if role == "teacher" else role
     parts = f"weights {size(there.weights)}, working memory {size(there.working)}"
-    text = f"vLLM takes {size(there.share)} of {size(gpus.total)} on {gpus.name} ({parts}): "
+    text = f"vLLM reserves {size(there.share)} of {size(gpus.total)} on {gpus.name} ({parts}): "
     if there.share > gpus.free:
         left = int(100 * gpus.free / gpus.total) / 100
-        fix = f"set [vllm] gpu_memory_utilization = {left:g}, or end what holds the rest (nvidia-smi shows it)"
-        return Finding(name, f"{text}only {size(gpus.free)} are free, and it does not start so", bad=True, fix=fix)
+        fix = f"set [vllm] gpu_memory_utilization = {left:g}, or stop the process that uses the rest (see nvidia-smi)"
+        return Finding(name, f"{text}only {size(gpus.free)} are free, so it cannot start", bad=True, fix=fix)
     limit = config.vllm.max_model_len
     if 0 < limit < there.request:
         fix = f"set [vllm] max_model_len = {there.request}, or 0"
-        return Finding(name, f"{text}requests of {there.request:,} tokens are refused (max_model_len)", fix=fix)
+        return Finding(
+            name, f"{text}requests of {there.request:,} tokens exceed max_model_len and are refused", fix=fix
+        )
     over = there.weights + there.working + max(there.cache, 0) > (
         gpus.free if config.vllm.kv_cache_gib else there.share
     )
     if there.at_a_time and not over:
         tokens = there.cache // there.a_token
-        text += f"{size(there.cache)} left for keys and values, {tokens:,} tokens, {there.at_a_time:,} of the longest"
-        text += f" requests ({there.request:,}) at a time"
-        few = "few at a time are slow: " if there.at_a_time < FEW else ""
+        text += f"{size(there.cache)} left for the KV cache: {tokens:,} tokens, or {there.at_a_time:,} concurrent"
+        text += f" requests of {there.request:,} tokens"
+        few = "few concurrent requests are slow; " if there.at_a_time < FEW else ""
         wanted = _enough(shape, config, role, gpus, longest, FEW) if few else None
         return Finding(name, text, fix=f"{few}{as_toml(wanted)}" if wanted else "")
     wanted = _enough(shape, config, role, gpus, longest, 1)
-    text += "more than there is" if over else f"no room for a request of {there.request:,} tokens with its reply"
-    return Finding(name, text, True, as_toml(wanted) if wanted else "take a smaller model, or more or larger GPUs")
+    text += "not enough memory" if over else f"no room for a request of {there.request:,} tokens"
+    return Finding(name, text, True, as_toml(wanted) if wanted else "use a smaller model, or more or larger GPUs")
 
 
 def _enough(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int, requests: int) -> Changes | None:
-    """The mildest changes with which so many requests fit at a time, or None."""
+    """The mildest changes that make so many requests fit concurrently, or None."""
     made: dict[str, object] = {}
     for step in _milder(config, gpus):
         made |= step
@@ -131,7 +132,7 @@ def _enough(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: i
 
 
 def _milder(config: Config, gpus: Gpus) -> Iterator[dict[str, object]]:
-    """Changes to try, each on top of those before."""
+    """Changes to try in order, each on top of the earlier ones."""
     how = config.vllm
     if how.kv_cache_gib:
         yield {"vllm.kv_cache_gib": 0.0}

@@ -72,8 +72,8 @@ def test_vllm_is_recommended_with_the_hours_of_both() -> None:
     assert (judge.mark, teacher.mark) == ("!", "!")
     assert 'set [judge] backend = "vllm"' in judge.fix
     assert 'set [teacher] backend = "vllm"' in teacher.fix
-    assert teacher.text.startswith("25,000 rewrites a round on one NVIDIA H100 80GB HBM3: about ")
-    assert teacher.text.endswith(" with vLLM (estimates)")
+    assert teacher.text.startswith("25,000 rewrites per round on one NVIDIA H100 80GB HBM3: about ")
+    assert teacher.text.endswith(" with vLLM (estimated)")
     hf, vllm = (float(word) for word in teacher.text.replace(",", "").split() if word.count(".") == 1)
     assert hf > 2 * vllm > 0
 
@@ -118,8 +118,8 @@ def test_a_judge_that_vllm_would_refuse_for_its_trained_rows_is_left_as_it_is() 
 def test_a_teacher_on_a_cpu_needs_a_gpu_or_an_endpoint() -> None:
     (found,) = said(machine=CPU)
     assert found.mark == "!"
-    assert found.text.startswith("25,000 rewrites a round on this CPU: about ")
-    assert "a machine with a GPU, or an endpoint" in found.fix
+    assert found.text.startswith("25,000 rewrites per round on this CPU: about ")
+    assert "a machine with a GPU, or an API endpoint" in found.fix
 
 
 def test_the_product_is_that_of_the_gpu_with_least_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,4 +150,4 @@ def test_the_doctor_counts_the_project_and_the_teacher_from_their_files(
     project.create(tmp_path / "P", [source], settings)
     monkeypatch.setattr("engine.doctor.backend_advice.ON_CPU", 0.0)
     found = next(one for one in report.findings(tmp_path / "P") if one.name == "teacher speed")
-    assert found.text.startswith("50 rewrites a round on this CPU")
+    assert found.text.startswith("50 rewrites per round on this CPU")

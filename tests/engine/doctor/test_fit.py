@@ -82,13 +82,13 @@ def test_what_is_split_is_divided_by_the_number_of_devices() -> None:
 
     copies, fsdp = parts(WHOLE), parts(DeviceSplit(4, 4, 4))
     weights = LLAMA_8B.parameters * 4
-    for name in ("weights in float32", "optimiser", "gradients"):
+    for name in ("float32 weights", "optimiser", "gradients"):
         assert fsdp[name] == pytest.approx(copies[name] / 4, abs=4), name
     assert copies["optimiser"] == 2 * weights
-    assert "layers put together" not in copies
-    assert LLAMA_8B.words * LLAMA_8B.hidden * 2 < fsdp["layers put together"] < 2 * LLAMA_8B.parameters
+    assert "gathered layers" not in copies
+    assert LLAMA_8B.words * LLAMA_8B.hidden * 2 < fsdp["gathered layers"] < 2 * LLAMA_8B.parameters
     zero2, zero3 = (parts(DeviceSplit(n, 4, 4, zero=True)) for n in (1, 4))
-    assert (zero2["weights in 16 bits"], zero3["weights in 16 bits"]) == (weights // 2, weights // 8)
+    assert (zero2["16-bit weights"], zero3["16-bit weights"]) == (weights // 2, weights // 8)
     assert zero2["optimiser"] == zero3["optimiser"] == weights // 2
     assert zero2["gradients"] == weights // 4
     lora = parts(DeviceSplit(4, 4, 4), config())
@@ -100,7 +100,7 @@ def test_splitting_is_proposed_and_then_not_what_it_cannot_do() -> None:
     how = config('[train]\nmethod = "full"\n[launch]\nprocesses = 4\n')
     whole = next(fit.stages(Models(LLAMA_8B), how, Device("GPU 0", 78 * GIB, cuda=True), 1024))
     assert whole.bad
-    assert whole.fix.endswith("or split it over the GPUs: [launch] accelerate_config")
+    assert whole.fix.endswith("or shard it over the GPUs with [launch] accelerate_config")
     split = Device("GPU 0", 78 * GIB, True, DeviceSplit(4, 4, 4))
     assert next(fit.stages(Models(LLAMA_8B), how, split, 1024)).mark == "✔"
     tight = Device("GPU 0", 9 * GIB, True, DeviceSplit(4, 4, 4))
@@ -132,7 +132,7 @@ def test_what_is_proposed_fits(text: str, free: int, first: str) -> None:
 def test_where_nothing_helps_it_says_so() -> None:
     found = list(fit.stages(Models(LLAMA_8B), config(), Device("GPU 0", 2 * GIB, cuda=True), 4096))
     assert [f.mark for f in found] == ["✘"] * 3
-    assert all("take a smaller model" in f.fix for f in found)
+    assert all("use a smaller model" in f.fix for f in found)
 
 
 def test_the_judge_is_made_to_fit_by_its_budget() -> None:
@@ -172,7 +172,7 @@ def test_a_sample_is_rated_as_one_row_and_not_as_six() -> None:
     assert alone < 2 * (4096 + memory.ENDS) * 3 * LLAMA_8B.inner * 2 * 2, "one forward of one sample"
     sampled = needed("judge", '[judge]\nmode = "sampled"\ntoken_budget = 4096\n', 4096)
     assert sampled["activations"] > 5 * alone, "replies that are drawn share nothing"
-    assert sampled["keys and values"] >= 6 * (4096 + 1024) * 2 * 32 * 1024 * 2
+    assert sampled["KV cache"] >= 6 * (4096 + 1024) * 2 * 32 * 1024 * 2
 
 
 def test_a_teacher_writes_with_the_weights_that_it_has() -> None:
@@ -180,7 +180,7 @@ def test_a_teacher_writes_with_the_weights_that_it_has() -> None:
     cache = 32 * (2048 + memory.REQUEST + 2048) * 2 * 32 * 1024 * 2
     own = '[teacher]\nmodel = "teacher"\n[train]\nmethod = "qlora"\n'
     assert needed("rewrite", own)["weights"] == weights, "a model of its own is not read in 4 bits"
-    assert needed("rewrite", own)["keys and values"] == cache
+    assert needed("rewrite", own)["KV cache"] == cache
     assert needed("rewrite", '[train]\nmethod = "qlora"\n')["weights"] < weights / 2
     assert needed("rewrite", '[teacher]\ndtype = "float32"\n')["weights"] == 2 * weights
     there = {need.stage for need in memory.needs(LLAMA_8B, config('[teacher]\nbackend = "vllm"\n'), True, 9)}
@@ -201,6 +201,6 @@ def test_what_halves_itself_ends_no_run() -> None:
     finding = next(f for f in fit.stages(Models(LLAMA_8B, LLAMA_8B), how, device, 2048) if f.name == "rewrite")
     assert finding.mark == "!"
     assert "[teacher] batch_size = " in finding.fix
-    assert "in halves" in finding.fix
+    assert "halved and retried" in finding.fix
     tight = Device("GPU 0", 12 * GIB, cuda=True)
     assert next(f for f in fit.stages(Models(LLAMA_8B, LLAMA_8B), how, tight, 2048) if f.name == "rewrite").bad

@@ -44,7 +44,7 @@ def test_a_project_that_can_run(data: Path, tmp_path: Path) -> None:
     [
         ("model.safetensors", "no *.safetensors"),
         ("chat_template.jinja", "no chat template"),
-        (None, "there is no such folder"),
+        (None, "no such folder"),
     ],
 )
 def test_a_model_that_cannot_be_used(gone: str | None, says: str, data: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_pat
         how: dict[str, object] = {"backend": "openai", "url": server.url, "model": MODEL, "batch": True}
         prices = {MODEL: {"input": 1.0, "output": 4.0}}
         project.create(tmp_path / "P", [data], {"model": {"name": str(BASE)}, "teacher": how | {"prices": prices}})
-        assert named("teacher", tmp_path / "P").text.endswith("0.5 in, 2 out per million tokens in batches")
+        assert named("teacher", tmp_path / "P").text.endswith("· $0.5 in, $2 out per million tokens (batch price)")
         assert named("batches", tmp_path / "P").mark == "✔"
         server.without = True
         found = named("batches", tmp_path / "P")
@@ -107,14 +107,14 @@ def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_pat
     assert "the server has no batch API" in found.text
     assert "batch = false" in found.fix
     edit(tmp_path / "P", {"teacher.url": "https://api.example.com/v1"})
-    assert "are sent to api.example.com as files" in named("privacy", tmp_path / "P").text
+    assert "are sent to api.example.com in files" in named("privacy", tmp_path / "P").text
 
 
 @pytest.mark.parametrize(
     ("key", "value", "name", "says"),
     [
         ("chat_template", "nope", "model", "P/nope': [Errno 2] No such file"),
-        ("device", "cuda:1", "device", 'device = "cuda:1", but there is no GPU'),
+        ("device", "cuda:1", "device", 'device = "cuda:1", but this machine has no GPU'),
     ],
 )
 def test_a_setting_of_the_model_that_is_not_there(
@@ -131,9 +131,9 @@ def test_a_setting_of_the_model_that_is_not_there(
 @pytest.mark.parametrize(
     ("wanted", "device", "gpus", "mark", "says"),
     [
-        (4, "auto", 2, "✘", "4 for 2 GPU(s)"),
+        (4, "auto", 2, "✘", "4 on 2 GPU(s)"),
         (2, "cuda:1", 2, "✘", 'device = "cuda:1" names one GPU'),
-        (1, "auto", 2, "!", "1 for 2 GPUs"),
+        (1, "auto", 2, "!", "1 on 2 GPUs"),
         (2, "auto", 2, "✔", "2, one per GPU"),
         (2, "auto", 0, "✔", "2 on the CPU"),
         (2, "cpu", 1, "✔", "2 on the CPU"),

@@ -63,7 +63,7 @@ def test_what_fits_says_how_many_requests_at_a_time() -> None:
     said = vllm_memory.finding(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
     there = vllm_memory.room(LLAMA_8B, config(TEACHER), "teacher", gpus(79, 80), 1024)
     assert said.mark == "✔"
-    assert f"{there.at_a_time} of the longest requests (3,422) at a time" in said.text
+    assert f"{there.at_a_time} concurrent requests of 3,422 tokens" in said.text
 
 
 @pytest.mark.parametrize(("free", "count", "fix"), [(23.5, 2, "tensor_parallel = 2"), (16, 1, 'quantization = "fp8"')])
