@@ -75,13 +75,17 @@ class Rating:
     error: str | None = None
 
 
+Places = tuple[tuple[tuple[str, float], ...], ...]
+"""Of each token of a reply the likeliest ones in its place, with their probabilities; the chosen one first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """A reply. ``finish_reason``: the model ended its turn ("stop") or ran into the limit ("length").
 
     ``error``: why there is none. ``final``: asking again would not help, or was tried often enough already.
     ``seconds``: how long it took to come; of a batch, how long the batch took. ``uncounted``: it came, in a form that
-    does not tell what it took.
+    does not tell what it took. ``places``: see ``Call.likeliest``.
     """
 
     text: str
@@ -92,6 +96,7 @@ class Generation:
     final: bool = False
     seconds: float = field(default=0.0, compare=False)
     uncounted: bool = False
+    places: Places = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class Call:
     """One request. ``tag`` is the caller's own name for it; ``thinking``, ``begun``: see ``Generates``.
 
     ``ends``: texts of which the first one ends the reply, and is part of it. A reply whose turn ends before gets it.
+    ``likeliest``: so many of the likeliest tokens in each place are told (endpoints).
     """
 
     tag: Hashable
@@ -124,6 +130,7 @@ class Call:
     thinking: bool = False
     begun: str = ""
     ends: tuple[str, ...] = ()
+    likeliest: int = 0
 
     @property
     def tokens_in(self) -> int:

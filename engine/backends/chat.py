@@ -7,6 +7,7 @@ The key is read from the environment variable that config.toml names; it is in n
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import openai
 from openai.types.chat import ChatCompletion
 
-from engine.backends import BYTES_PER_TOKEN, Call, Generation
+from engine.backends import BYTES_PER_TOKEN, Call, Generation, Places
 from engine.backends.endings import ended
 from engine.backends.limits import told_s
 from engine.errors import BackendError
@@ -46,16 +47,19 @@ class Chat:
         model: the name that the endpoint knows the model by.
         key_env: name of the environment variable that holds the key; empty: the endpoint wants none.
         timeout_s: how long it may be silent.
+        section: of config.toml that names it.
 
     Raises:
         BackendError: the variable is not set, or the address is none.
     """
 
-    def __init__(self, url: str, model: str, key_env: str, timeout_s: float) -> None:
-        self.url, self.model, self.timeout_s = url, model, timeout_s
-        self._key = key_in(key_env)
+    def __init__(self, url: str, model: str, key_env: str, timeout_s: float, section: str = "teacher") -> None:
+        self.url, self.model, self.timeout_s, self.section = url, model, timeout_s, section
+        self._key = key_in(key_env, section)
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-            raise BackendError(f'config.toml: [teacher] url = "{url}" is not a URL. Example: http://127.0.0.1:8000/v1')
+            raise BackendError(
+                f'config.toml: [{section}] url = "{url}" is not a URL. Example: http://127.0.0.1:8000/v1'
+            )
         self.names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
         """By which name each option is sent; those that the model refuses are not there."""
         self.notes: list[str] = []
@@ -106,6 +110,7 @@ class Chat:
             **{names[name]: value for name, value in values.items() if name in names},
             **({"extra_body": CONTINUED} if begun else {}),
             **({"stop": list(call.ends)} if call.ends else {}),
+            **({"logprobs": True, "top_logprobs": call.likeliest} if call.likeliest else {}),
         }
 
     def adapt(self, status: int, refused: str | None, names: Mapping[str, str]) -> bool:
@@ -149,7 +154,7 @@ class Chat:
             tokens_out = round(len(text.encode()) / BYTES_PER_TOKEN)
         text = text if text.lstrip().startswith(begun) else begun + text
         text, how = ended(text, ends, turn=choice.finish_reason != "length")  # providers omit the stop text
-        return Generation(text, how, tokens_in, tokens_out)
+        return Generation(text, how, tokens_in, tokens_out, places=_places(choice))
 
     def fatal(self, error: BaseException) -> str:
         """The message for an error that would fail every call, with the fix."""
@@ -160,11 +165,12 @@ class Chat:
         """Like ``fatal``, for a refusal that is not an exception."""
         if status == 404:
             listed = f"{self.url}/models lists the available ones"
-            fix = f"check [teacher] model = {self.model!r} and url; {listed}"
+            key = "model" if self.section == "teacher" else "endpoint_model"
+            fix = f"check [{self.section}] {key} = {self.model!r} and url; {listed}"
         elif kind == NO_QUOTA:
             fix = "your quota with this provider is used up. Finished calls are saved; resume when you have more"
         else:
-            fix = "check the API key in the environment variable named by [teacher] key_env"
+            fix = f"check the API key in the environment variable named by [{self.section}] key_env"
         return f"{self.url}: {said}. All calls would fail: {fix}."
 
     def why(self, error: BaseException) -> str:
@@ -189,12 +195,20 @@ class Chat:
         return text.replace(self._key, "<key>") if len(self._key) > len(NO_KEY) else text
 
 
-def key_in(name: str) -> str:
+def _places(choice: Any) -> Places:
+    """The likeliest tokens in each place of a reply, where the endpoint tells them."""
+    told = getattr(getattr(choice, "logprobs", None), "content", None) or ()
+    return tuple(
+        tuple((one.token, math.exp(one.logprob)) for one in (place, *(place.top_logprobs or ()))) for place in told
+    )
+
+
+def key_in(name: str, section: str = "teacher") -> str:
     """The API key in the environment variable ``name``; a placeholder if the endpoint needs none."""
     if not name:
         return NO_KEY
     if not (key := os.environ.get(name, "")):
-        raise BackendError(f"The environment variable {name} is not set. config.toml names it in [teacher] key_env.")
+        raise BackendError(f"The environment variable {name} is not set. config.toml names it in [{section}] key_env.")
     return key
 
 

@@ -72,16 +72,23 @@ class Endpoint:
         key_env: name of the environment variable that holds the key; empty: the endpoint wants none.
         limits: how many calls at once and per minute, and how patient each is.
         answered: it has taken such calls before, so one that is refused is so for its own sake.
+        section: of config.toml that names it.
 
     Raises:
         BackendError: the variable is not set, or the address is none.
     """
 
     def __init__(
-        self, url: str, model: str, key_env: str = "", limits: EndpointLimits | None = None, answered: bool = False
+        self,
+        url: str,
+        model: str,
+        key_env: str = "",
+        limits: EndpointLimits | None = None,
+        answered: bool = False,
+        section: str = "teacher",
     ) -> None:
         self.limits = limits or EndpointLimits()
-        self.chat = Chat(url, model, key_env, self.limits.timeout_s)
+        self.chat = Chat(url, model, key_env, self.limits.timeout_s, section)
         self.url, self.model, self.notes = url, model, self.chat.notes
         self.in_flight = 0
         self._requests = Bucket(self.limits.requests_per_minute)
@@ -166,7 +173,7 @@ class Endpoint:
         if not self._good and self._refused >= OUTAGE_CALLS:
             raise BackendError(
                 f"{self.url}: the first {self._refused} calls all failed (last: {last.error}). "
-                "Check [teacher] in config.toml, then resume."
+                f"Check [{self.chat.section}] in config.toml, then resume."
             )
 
     def stopping(self) -> str:

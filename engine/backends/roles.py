@@ -47,7 +47,7 @@ def check(config: Config) -> None:
     if config.judge.model == "teacher" and config.teacher.backend == "openai":
         raise ConfigError(
             'config.toml: [judge] model = "teacher" rates with a local model, but [teacher] backend = "openai" names an'
-            ' endpoint. Set [judge] model = "tuned" or "base".'
+            ' endpoint. Set [judge] model = "endpoint" with url and endpoint_model, or "tuned".'
         )
     chosen = vllm_roles(config)
     if not chosen:

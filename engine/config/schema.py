@@ -115,7 +115,10 @@ class Judge(_Section, frozen=True):
     """The judge: which model rates, and how the rating is read."""
 
     backend: Literal["hf", "vllm"] = "hf"
-    model: Literal["tuned", "base", "teacher"] = "tuned"
+    model: Literal["tuned", "base", "teacher", "endpoint"] = "tuned"
+    url: str = ""
+    endpoint_model: str = ""
+    key_env: EnvName = ""
     mode: Literal["expected", "sampled"] = "expected"
     prime: Literal["auto", "on", "off"] = "auto"
     token_budget: Positive = 32768
@@ -131,6 +134,13 @@ class Judge(_Section, frozen=True):
         """Check that constrained decoding is possible: only vLLM supports it."""
         if self.constrain and (self.backend, self.mode) != ("vllm", "sampled"):
             raise ValueError('constrain = true needs backend = "vllm" and mode = "sampled"')
+        if self.model == "endpoint" and not (self.url and self.endpoint_model):
+            raise ValueError('model = "endpoint" needs url and endpoint_model')
+
+    @property
+    def streams(self) -> bool:
+        """Whether requests are handed over one by one, to vLLM or an endpoint."""
+        return self.backend == "vllm" or self.model == "endpoint"
 
 
 class Evaluate(_Section, frozen=True):

@@ -96,7 +96,15 @@ def _settings(config: Config) -> str:
     select, train = config.select, config.train
     facts = [
         ("base model", base),
-        ("judge", {"tuned": f"the fine-tuned {base}", "base": base, "teacher": "the teacher"}[config.judge.model]),
+        (
+            "judge",
+            {
+                "tuned": f"the fine-tuned {base}",
+                "base": base,
+                "teacher": "the teacher",
+                "endpoint": config.judge.endpoint_model,
+            }[config.judge.model],
+        ),
         ("teacher", shown(config.teacher.model)),
         ("training", f"{train.method}, epochs {train.epochs}, learning rate {train.learning_rate}"),
         (

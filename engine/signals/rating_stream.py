@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from engine.backends import Call, Generation, Rating
 from engine.chat import batches
@@ -28,8 +28,10 @@ from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.rows import RATING_COLUMNS, content_id
+from engine.store.teacher import TeacherCall
 
 if TYPE_CHECKING:
+    from engine.backends.endpoint_judge import EndpointJudge
     from engine.backends.vllm import Engine
 
 K = TypeVar("K", bound=Hashable)
@@ -43,21 +45,65 @@ GIVE_S = 1.0
 def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
     """Rate every sample that is not ``rated``."""
     pending = [id for id in samples.ids if id not in rated]
-    engine = round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
+    engine = _open(ctx, len(pending))
     try:
         judge_asking.asked_how(ctx, engine, samples)
         asker = Asker.of(ctx, engine, ctx.config.judge)
         done = len(samples) - len(pending)
         for part in asker.rate(_chats(samples, pending)):
             done += len(part)
-            ctx.save([row_of(ctx.round, id, one) for id, one in part], done)
+            ctx.save([*(row_of(ctx.round, id, one) for id, one in part), *_calls(ctx, engine)], done)
         spoilt_copies.try_judge(ctx, samples, asker.rate_all)
+        ctx.save(_calls(ctx, engine))
         ctx.event(engine.cache())
     except Paused:
         ctx.event(engine.stopping())
         raise
     finally:
         engine.close()
+
+
+def _open(ctx: Ctx, size: int) -> Engine | EndpointJudge:
+    """What rates: vLLM, or an endpoint, which is said before ``size`` samples' texts are sent to it."""
+    how = ctx.config.judge
+    if how.model != "endpoint":
+        return round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
+    from engine.backends.endpoint_judge import EndpointJudge  # the SDK takes long to load
+
+    ctx.event(f"the texts of {size:,} samples are sent to {how.url} ({how.endpoint_model}) to be rated", "warning")
+    return EndpointJudge(how, ctx.config.teacher)
+
+
+def _calls(ctx: Ctx, engine: Engine | EndpointJudge) -> list[TeacherCall]:
+    """What an endpoint was asked since the last time, for the round's books; none for vLLM."""
+    if ctx.config.judge.model != "endpoint":
+        return []
+    name = ctx.config.judge.endpoint_model
+    price = ctx.config.teacher.prices.get(name, configs.FREE)
+    used, engine.used = engine.used, []  # type: ignore[union-attr]
+    return [
+        TeacherCall(
+            round=ctx.round,
+            sample_id=_sample(tag.six.key),
+            axis="quality",
+            step="judge",
+            at=time.time(),
+            model=name,
+            seconds=0.0,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            cost=(tokens_in * price.input + tokens_out * price.output) / 1e6,
+            error=error,
+        )
+        for tag, tokens_in, tokens_out, error in used
+    ]
+
+
+def _sample(key: Any) -> int:
+    """The sample that is rated, spoilt or rewritten: see the callers' keys."""
+    if isinstance(key, int):
+        return key
+    return int(key[1] if key[0] == "spoilt" else key[0][0])
 
 
 def _chats(samples: Dataset, ids: Sequence[int]) -> Iterator[tuple[int, Chat]]:
@@ -75,10 +121,11 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
     pending = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
     if pending:
-        engine = round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
+        engine = _open(ctx, len(pending))
         try:
             for part in Asker.of(ctx, engine, how).rate(pending):
                 kept.add(part)
+                ctx.save(_calls(ctx, engine))
                 ctx.progress(done)
             ctx.event(engine.cache())
         except Paused:
@@ -107,7 +154,9 @@ class _Kept:
         settings = configs.slice_hash(ctx.config, ("judge", "model", "vllm.max_model_len", "vllm.quantization"))
         labels = [template.hash for template in ratings.judge_templates(ctx.project).values()]
         start = judge_asking.begun(ctx)
-        text = ":".join([locate.fingerprint(round_models.judge_ref(ctx)), how.mode, settings, start, *labels])
+        endpoint = how.model == "endpoint"
+        model = how.url + how.endpoint_model if endpoint else locate.fingerprint(round_models.judge_ref(ctx))
+        text = ":".join([model, how.mode, settings, start, *labels])
         name = blake2b(text.encode(), digest_size=8).hexdigest()
         out = cls(folder / f"{name}.jsonl")
         out.rows.update(map(_read, append_log.whole(out.path)))
@@ -148,7 +197,7 @@ class _Tag:
 class Asker:
     """Has an engine rate conversations, as [judge] says; ``room``: so many requests are handed over ahead."""
 
-    engine: Engine
+    engine: Engine | EndpointJudge
     templates: ratings.Templates
     how: configs.Judge
     room: int
@@ -156,7 +205,7 @@ class Asker:
     begun: str = ""
 
     @classmethod
-    def of(cls, ctx: Ctx, engine: Engine, how: configs.Judge) -> Asker:
+    def of(cls, ctx: Ctx, engine: Engine | EndpointJudge, how: configs.Judge) -> Asker:
         """For the round that ``ctx`` works on."""
         seed = ctx.config.project.seed, ctx.round
         room, start = ctx.config.vllm.in_flight, judge_asking.begun(ctx)
@@ -201,12 +250,17 @@ class Asker:
             for column in range(SIX):
                 self._draw(_Tag(six, column))
             return None
+        if self.how.model == "endpoint":
+            whole: _Six[K] = _Six(key)
+            for column, asked in enumerate(ratings.judge_chats(self.templates, chat)):
+                cast("EndpointJudge", self.engine).ask_chat(_Tag(whole, column), asked)
+            return None
         prompts = ratings.judge_prompts(self.templates, self.engine, chat, self.begun)
         if not all(prompts):
             return ratings.too_long(self.engine)
         six = _Six(key)
         for column, prompt in enumerate(prompts):
-            self.engine.ask(_Tag(six, column), prompt)
+            cast("Engine", self.engine).ask(_Tag(six, column), prompt)
         return None
 
     def _draw(self, tag: _Tag) -> None:

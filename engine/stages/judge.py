@@ -71,7 +71,7 @@ def run(ctx: Ctx) -> None:
     ctx.begin(len(samples), sum(id in rated for id in samples.ids))
     if all(id in rated for id in samples.ids) and any(check.done for check in ctx.rows(JudgeCheck)):
         return
-    if ctx.config.judge.backend == "vllm":
+    if ctx.config.judge.streams:
         from engine.signals import rating_stream  # it builds on this module
 
         rating_stream.through_engine(ctx, samples, rated)

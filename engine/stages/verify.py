@@ -193,7 +193,7 @@ RATINGS = "ratings"
 
 def _rate_ahead(ctx: Ctx, how: Judge, pending: Sequence[Candidate], done: int) -> dict[Key, Rated] | None:
     """All ratings at once when vLLM makes them: it cannot share the GPU with the models that measure."""
-    if ctx.config.judge.backend != "vllm":
+    if not ctx.config.judge.streams:
         return None
     from engine.signals import rating_stream
 

@@ -34,6 +34,7 @@ class Server:
         self.counted = 0
         self.most_at_once = 0
         self.pause_s, self.key, self.answer = pause_s, key, answer
+        self.places: Callable[[str], list[dict[str, Any]]] | None = None  # what is told of a reply's tokens
         self.down = False
         self.strict: tuple[str, ...] = ()  # options that the model refuses to have set
         self.counts = True  # whether replies report their tokens
@@ -188,6 +189,8 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
 
         def _reply(self, text: str, ends: str) -> None:
             said = completion(text, ends)
+            if server.places is not None:
+                said["choices"][0]["logprobs"] = {"content": server.places(text)}
             server.count(said["usage"]["total_tokens"])
             self._send(200, said if server.counts else {name: said[name] for name in said if name != "usage"})
 

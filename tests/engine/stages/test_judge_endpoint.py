@@ -1,0 +1,112 @@
+"""An endpoint that rates: the digits among its likeliest tokens, calls in the books, and errors as rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import schema as configs
+from engine.errors import BackendError, ConfigError
+from engine.signals import rating_stream
+from engine.stages import judge
+from engine.store.rows import RATING_COLUMNS, Ratings
+from engine.store.teacher import TeacherCall
+from tests.support import tiny
+from tests.support.chat_server import MODEL, Server
+
+CHATS = tiny.chats(4)
+
+
+def token(chosen: str, chances: dict[str, float] | None = None) -> dict[str, Any]:
+    """A token with the likeliest ones in its place, as the API tells them."""
+    top = [{"token": name, "logprob": math.log(p), "bytes": None} for name, p in (chances or {}).items()]
+    own = math.log((chances or {}).get(chosen, 0.9))
+    return {"token": chosen, "logprob": own, "bytes": None, "top_logprobs": top}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(answer=lambda _: "7") as running:
+        running.places = lambda _: [token("7", {"7": 0.6, "9": 0.2, "Well": 0.1})]
+        yield running
+
+
+def project(folder: Path, model: Path, server: Server, extra: str = "") -> tiny.Project:
+    asked = f'[judge]\nmodel = "endpoint"\nurl = "{server.url}"\nendpoint_model = "{MODEL}"\n{extra}'
+    prices = f'[teacher]\nprices = {{"{MODEL}" = {{input = 2.0, output = 10.0}}}}\n'
+    return tiny.Project(folder, tiny.make_config(model, asked + prices), CHATS)
+
+
+def test_the_digits_among_the_likeliest_tokens_are_the_rating(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    made = project(tmp_path / "p", tiny_model, server)
+    judge.run(made.ctx("judge"))
+    rows = made.ctx("judge").rows(Ratings)
+    assert len(rows) == len(CHATS)
+    for row in rows:
+        assert [getattr(row, name) for name in RATING_COLUMNS] == pytest.approx([7.5] * 6)
+        assert (row.quality, row.digit_mass) == pytest.approx((7.5, 0.8))
+    (first, *_) = server.bodies
+    assert (first["logprobs"], first["top_logprobs"], first["temperature"]) == (True, 20, 0.0)
+    assert any("the texts of 4 samples are sent to" in text for text in made.events())
+
+
+def test_calls_are_in_the_books_and_nothing_is_asked_twice(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    made = project(tmp_path / "p", tiny_model, server)
+    judge.run(made.ctx("judge"))
+    calls = made.ctx("judge").rows(TeacherCall)
+    assert len(calls) == 6 * len(CHATS) == sum(server.replied.values())
+    assert {(call.step, call.model, call.tokens_in, call.tokens_out) for call in calls} == {("judge", MODEL, 11, 7)}
+    assert calls[0].cost == pytest.approx((11 * 2 + 7 * 10) / 1e6)
+    assert {call.sample_id for call in calls} == set(made.ctx("judge").dataset().ids)
+    judge.run(made.ctx("judge"))
+    assert len(server.bodies) == len(calls)
+
+
+def test_a_digit_behind_a_few_words_is_found(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    server.places = lambda _: [token("Rating"), token(":"), token(" 4", {" 4": 0.5, " 2": 0.5})]
+    made = project(tmp_path / "p", tiny_model, server)
+    judge.run(made.ctx("judge"))
+    assert [row.quality for row in made.ctx("judge").rows(Ratings)] == pytest.approx([3.0] * 4)
+
+
+@pytest.mark.parametrize(
+    ("places", "reason"),
+    [
+        (None, "the endpoint tells no log-probabilities"),
+        (lambda _: [token("Sure", {"Sure": 0.9, "7": 0.01})], "only 1.0% of the probability lies on digits"),
+    ],
+)
+def test_a_reply_without_a_rating_is_an_error(
+    tmp_path: Path, tiny_model: Path, server: Server, places: Any, reason: str
+) -> None:
+    server.places = places
+    made = project(tmp_path / "p", tiny_model, server, "min_digit_mass = 0.05\n")
+    judge.run(made.ctx("judge"))
+    errors = [row.judge_error or "" for row in made.ctx("judge").rows(Ratings)]
+    assert [reason in error for error in errors] == [True] * len(CHATS)
+    assert any("the judge could not rate 4 of 4 samples" in text for text in made.events())
+
+
+def test_candidates_are_rated_and_counted_too(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    made = project(tmp_path / "p", tiny_model, server)
+    ctx = made.ctx("verify")
+    id = ctx.dataset().ids[0]
+    found = rating_stream.ahead(ctx, ctx.config.judge, ctx.workdir("r"), [((id, "quality"), CHATS[1])], 0)
+    assert found[id, "quality"].quality == pytest.approx(7.5)
+    assert {call.sample_id for call in ctx.rows(TeacherCall)} == {id}
+
+
+def test_a_wrong_model_names_the_section(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    made = project(tmp_path / "p", tiny_model, server)
+    other = configs.restore(configs.snapshot(made.config).replace(MODEL, "unknown"))
+    with pytest.raises(BackendError, match=r"\[judge\] endpoint_model = 'unknown'"):
+        judge.run(made.ctx("judge", config=other))
+
+
+def test_an_endpoint_needs_an_address_and_a_model() -> None:
+    with pytest.raises(ConfigError, match="needs url and endpoint_model"):
+        configs.parse('[judge]\nmodel = "endpoint"\n', "config.toml")
