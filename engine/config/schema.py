@@ -181,7 +181,7 @@ class Select(_Section, frozen=True):
     parity: Literal["ours", "reference"] = "ours"
     remember: bool = True
     max_share: Share = 0.5
-    new_samples: Share = 0.07
+    new_samples: Share = 0.06
     quality: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
