@@ -28,7 +28,7 @@ MESSAGE_LIMIT = 300
 FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
 PASSING = frozenset({408, 409, 429})  # and all of 5xx
 AT_WORK = frozenset({408, 502, 504, *range(520, 528)})
-"""What a gateway says that has waited for the model in vain: it may be writing still."""
+"""Statuses of a gateway timeout: the model may still be generating."""
 UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
 """What the SDK's client (httpx, or httpx2) calls failures before a request has left."""
 CONNECT_S = 10.0

@@ -79,7 +79,7 @@ def _unusable(path: str | Path, error: Exception) -> ModelError:
         )
     return ModelError(
         f"{path}: no usable tokenizer here ({_first_line(error)}). "
-        "Give a folder or hub name that holds tokenizer.json and tokenizer_config.json."
+        "Use a model with tokenizer.json and tokenizer_config.json."
     )
 
 

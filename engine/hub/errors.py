@@ -29,8 +29,8 @@ def why(error: Exception, address: str) -> str:
         return f"no such revision. {address} lists its branches and tags."
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
-            f"there is no such path here, and the hub ({constants.ENDPOINT}) has none of this name that you may see."
-            " Check the spelling; for a private one set HF_TOKEN."
+            f"no such path, and not on the Hugging Face Hub ({constants.ENDPOINT}), or private."
+            " Check the spelling; set HF_TOKEN for a private one."
         )
     if isinstance(error, errors.HfHubHTTPError):
         refused = error.response.status_code in (401, 403)

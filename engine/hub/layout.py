@@ -20,7 +20,7 @@ from engine.hub.names import SPLIT, Name, parse
 
 KINDS = dict.fromkeys((".json", *LINES), "json") | {".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 CONVERTED = "refs/convert/parquet"
-"""The branch on which a hub keeps a dataset as Parquet, one folder per configuration."""
+"""The branch with the Hub's Parquet version of a dataset, one folder per configuration."""
 
 Configs = Mapping[str, Mapping[str, Any]]
 
@@ -53,8 +53,8 @@ def choose(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> Chose
     script = f"{wanted.repo.partition('/')[2]}.py"
     if script in names:
         raise DataError(
-            f"{wanted}: is made by a loading script ({script}), and code from a hub is never run. Its files as Parquet,"
-            f" where the hub has made them: {wanted.repo}@{CONVERTED}"
+            f"{wanted}: needs a loading script ({script}), and code from the Hub is never run."
+            f" Try the Hub's Parquet version: {wanted.repo}@{CONVERTED}"
         )
     try:
         configs = _configs(wanted, names, card)

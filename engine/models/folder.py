@@ -57,7 +57,7 @@ def weight_files(folder: Path) -> list[Path]:
     if missing := [file.name for file in files if not file.is_file()]:
         raise ModelError(
             f"{folder / INDEX}: names {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}, which"
-            f" {'is' if len(missing) == 1 else 'are'} not here. Copy or fetch the missing weights."
+            f" {'is' if len(missing) == 1 else 'are'} not here. Copy or download the missing weights."
         )
     return files
 
@@ -104,9 +104,9 @@ def header(file: Path) -> dict[str, Any]:
         found.pop("__metadata__", None)
         end = max((int(entry["data_offsets"][1]) for entry in found.values()), default=0)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        raise ModelError(f"{file}: not a safetensors file. Copy or fetch it again.") from None
+        raise ModelError(f"{file}: not a safetensors file. Copy or download it again.") from None
     if (size := file.stat().st_size) != (whole := 8 + length + end):
-        raise ModelError(f"{file}: has {size:,} bytes where {whole:,} belong. Copy or fetch it again.")
+        raise ModelError(f"{file}: has {size:,} bytes instead of {whole:,}. Copy or download it again.")
     return found
 
 

@@ -24,7 +24,7 @@ STEPS = 10
 LEAST_S = 300.0
 """but not before this: a stage's last part (neighbours, a checkpoint) is one long step."""
 FIRST_S = 1800.0
-"""Until it has made two steps, nobody knows how long one takes."""
+"""The number of steps needed to estimate the step time."""
 
 
 class Stall(NamedTuple):

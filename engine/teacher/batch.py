@@ -248,8 +248,8 @@ class BatchRunner:
         self.silent = False
         if found is None and time.time() <= ends:
             raise BackendError(
-                f"{self.how.url}: there is no batch {batch.id} for this key, but {len(flight.calls):,} calls were given"
-                f" away with it. Set the key that made it, or wait until {clock(ends)}: then they are made anew."
+                f"{self.how.url}: no batch {batch.id} for this API key, but it has {len(flight.calls):,} calls. Set the"
+                f" key that created it, or wait until {clock(ends)}; then the calls are sent again."
             )
         return found or BatchStatus(str(batch.id), "expired")
 

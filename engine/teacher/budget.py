@@ -264,11 +264,11 @@ def at_cap(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> str:
         took, most = f"{job.tokens:,} of {how.budget_tokens:,} tokens", f"{tokens:,}"
         knob = f"budget_tokens to {job.tokens + tokens:,} or more"
     else:
-        took, most = f"{job.money:,.4g} of {how.budget_cost:,.4g} in money", f"{price:,.4g}"
+        took, most = f"{job.money:,.4g} of {how.budget_cost:,.4g} dollars", f"{price:,.4g}"
         knob = f"budget_cost to {job.money + price:,.4g} or more"
     made = sum(row.state not in ("owed", "prompted", "failed") for row in job.all())
     return (
         f"{EXHAUSTED}: {took} used, and {next_one} can take {most} (a token per byte, then max_new_tokens)."
-        f" {made:,} rewrites are made, {len(job.pending()):,} to go. Raise [teacher] {knob} and run again to have them"
-        " made, or run again as it is to go on without them."
+        f" {made:,} rewrites are made, {len(job.pending()):,} are pending. Raise [teacher] {knob} and run again,"
+        " or run again unchanged to continue without them."
     )

@@ -28,7 +28,7 @@ from engine.verification.text_checks import Rejection
 
 TEMPLATES = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
 FIRST = 8
-"""Replies of which one should be in the form, else a person is told."""
+"""Warn if none of this many first replies is usable."""
 AROUND = 16
 """Tokens that a chat template puts around a message, at most."""
 RETRY_TEMPERATURE = 0.7  # greedy decoding would repeat the reply that was malformed or sent back

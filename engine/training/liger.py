@@ -78,4 +78,4 @@ def _model_type(base: Path) -> str:
     try:
         return str(json.loads((base / "config.json").read_text(encoding="utf-8"))["model_type"])
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{base / 'config.json'}: {error}. Save the model anew.") from error
+        raise ModelError(f"{base / 'config.json'}: {error}. Save the model again.") from error

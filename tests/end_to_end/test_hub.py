@@ -204,10 +204,10 @@ def test_what_goes_wrong_is_said_in_one_sentence(hub: Hub) -> None:
         "o/forbidden": "it is gated",
         "o/broken": f"the hub ({hub.address}) answered 500",
         "o/denied": f"the hub ({hub.address}) answered 403. Set HF_TOKEN",
-        "o/script": "code from a hub is never run",
+        "o/script": "code from the Hub is never run",
         "o/card": "cannot read the header of its README.md",
         "o/huge": f"needs {1 << 40:,} MiB of disk space",
-        "o/none": "there is no such path here, and the hub",
+        "o/none": "no such path, and not on the Hugging Face Hub",
         "o/rows@v2": "no such revision",
         "o/rows dev": "there is no split dev. There are train, test",
         "o/configs": "Choose one: o/configs:en, o/configs:de",
@@ -315,7 +315,7 @@ def test_a_model_is_fetched_with_its_progress_or_a_reason(hub: Hub) -> None:
     expected = (
         f"o/gated: it is gated. Request access at {hub.address}/o/gated, then set HF_TOKEN",
         "MiB of disk space",
-        "there is no such path here, and the hub",
+        "no such path, and not on the Hugging Face Hub",
         "no such folder, and not a Hub name",
     )
     for (kind, text, _), said in zip(wrong, expected, strict=True):

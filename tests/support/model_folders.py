@@ -73,7 +73,7 @@ def _cut_off(folder: Path) -> None:
 BAD: dict[str, tuple[Make, str]] = {
     "pointer": (lambda f: f.joinpath(WEIGHTS).write_text(POINTER) and None, "git lfs pull"),
     "pointer_tokenizer": (lambda f: f.joinpath("tokenizer.json").write_text(POINTER) and None, "git lfs pull"),
-    "cut_off": (_cut_off, "bytes where"),
+    "cut_off": (_cut_off, "bytes instead of"),
     "garbage": (lambda f: f.joinpath(WEIGHTS).write_bytes(b"\xff" * 500) and None, "not a safetensors file"),
     "pickles": (lambda f: f.joinpath(WEIGHTS).rename(f / "pytorch_model.bin") and None, "no *.safetensors"),
     "shard_missing": (

@@ -147,8 +147,8 @@ def test_the_machine_must_be_able_to(tmp_path: Path, monkeypatch: pytest.MonkeyP
         sharding.check(asked(extra='[model]\ndevice = "cpu"\n'), tmp_path, gpus=2)
     found = report.training(asked(), tmp_path, 2)
     assert found is not None
-    assert found.text == "FSDP2 by a.yaml: weights, gradients, optimiser split over 2 processes"
-    assert "only training is split" in found.fix
+    assert found.text == "FSDP2 by a.yaml: weights, gradients, optimiser sharded over 2 processes"
+    assert "only training is sharded" in found.fix
     (tmp_path / "a.yaml").write_text(ZERO, encoding="utf-8")
     monkeypatch.setattr(sharding, "find_spec", lambda name: None)
     found = report.training(asked(), tmp_path, 2)

@@ -99,7 +99,7 @@ def test_the_default_configuration_has_no_name() -> None:
 @pytest.mark.parametrize(
     ("name", "names", "card", "said"),
     [
-        ("o/n", ("n.py", "train.json"), {}, "code from a hub is never run"),
+        ("o/n", ("n.py", "train.json"), {}, "code from the Hub is never run"),
         ("o/n", ("README.md",), {}, "no data files"),
         ("o/n", ("a.arrow", "b.tar"), {}, r"no file of split train can be read \(a.arrow, b.tar\)"),
         ("o/n", ("a.json",), {"configs": [{"config_name": "x", "data_files": "/etc/host*"}]}, "points out of"),

@@ -55,7 +55,7 @@ def test_prompts_then_answers_each_as_one_batch(tmp_path: Path, server: BatchSer
     assert len(names) == 14
     assert max(map(len, names)) <= 64
     assert sorted(server.deleted) == ["file-0", "file-1", "file-2", "file-3"], "no text stays at the provider"
-    assert any(server.url in line and "as batches" in line for line in made.events()), "where the texts go is said"
+    assert any(server.url in line and "in batches" in line for line in made.events()), "where the texts go is said"
     run(made)
     assert server.took["create"] == 2, "a stage that is done asks for nothing"
 
@@ -160,9 +160,9 @@ def test_an_expired_batch_keeps_what_is_done_and_the_rest_is_owed_again(tmp_path
 @pytest.mark.parametrize(
     ("status", "share", "why"),
     [
-        ("expired", 0.0, "expired without a single result"),
+        ("expired", 0.0, "expired without any result"),
         ("cancelled", 0.5, "cancelled at the provider"),
-        ("failed", 0.0, r"refused: Invalid JSON \(request 3\)"),
+        ("failed", 0.0, r"rejected: Invalid JSON \(request 3\)"),
     ],
 )
 def test_a_batch_that_ends_otherwise_stops_the_stage_with_the_reason(
@@ -252,7 +252,7 @@ def test_a_file_is_no_larger_than_providers_take(
 def test_a_server_without_batches_is_told_before_any_text_is_sent(tmp_path: Path, server: BatchServer) -> None:
     server.without = True
     made = project(tmp_path, server)
-    with pytest.raises(BackendError, match=r"has no batches .*\[teacher\] batch = false"):
+    with pytest.raises(BackendError, match=r"has no batch API .*\[teacher\] batch = false"):
         run(made)
     assert server.took == {"list": 1}
 

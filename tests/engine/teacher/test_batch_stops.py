@@ -185,7 +185,7 @@ def test_batches_at_another_address_are_left_and_found_again(tmp_path: Path, ser
 def test_a_batch_that_this_key_cannot_see_is_not_paid_twice(tmp_path: Path, server: BatchServer) -> None:
     made = left_out(tmp_path, server)
     hidden = server.batches.pop("batch_0")
-    with pytest.raises(BackendError, match=r"no batch batch_0 for this key, but 7 calls.*made anew"):
+    with pytest.raises(BackendError, match=r"no batch batch_0 for this API key, but it has 7 calls.*sent again"):
         run(made)
     server.batches["batch_0"] = hidden
     run(made)

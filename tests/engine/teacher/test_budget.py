@@ -71,7 +71,7 @@ def test_at_the_cap_a_person_is_asked_and_may_raise_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap: int
 ) -> None:
     made = capped(tmp_path, cap)
-    with pytest.raises(Waiting, match=r"budget_tokens.*run again as it is to go on without"):
+    with pytest.raises(Waiting, match=r"budget_tokens.*run again unchanged to continue without"):
         run(made, monkeypatch, Scripted(costly))
     assert spent(made) <= cap
     assert {r.state for r in rows(made)} <= {"owed", "prompted", "proposed"}, "nothing has failed yet"

@@ -130,7 +130,7 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await at_step(pilot, "data")
         await pilot.press(*typed("o/none"), "enter")
-        await until(pilot, "private one set")
+        await until(pilot, "set HF_TOKEN")
         await pilot.press("ctrl+u", *typed("o/rows"), "enter")
         await until(pilot, "Choose one")
         assert "   o/rows:de " in screen_text(app)
