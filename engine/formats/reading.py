@@ -218,7 +218,7 @@ def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
     """
     objects = [raw.value for _, raw in head if raw.reason is None and isinstance(raw.value, dict)]
     if not head:
-        raise DataError(f"{name}: there are no rows in it.")
+        raise DataError(f"{name}: no rows.")
     if not objects:
         why = [Reject(file, raw.row, raw.reason or "not an object with columns", "") for file, raw in head]
         raise DataError(_nothing(name, None, why))

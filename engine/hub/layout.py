@@ -66,13 +66,13 @@ def choose(wanted: Name, names: Sequence[str], card: Mapping[str, Any]) -> Chose
             chosen = replace(wanted, config=config if len(configs) > 1 or config != "default" else "")
             files = _files(_split(chosen, patterns), patterns, folder, base)
     except EmptyDatasetError:
-        raise DataError(f"{wanted}: there are no data files in it ({_there(names)}).") from None
+        raise DataError(f"{wanted}: no data files ({_there(names)}).") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{wanted}: the header of its card (README.md) cannot be meant: {error}.") from None
+        raise DataError(f"{wanted}: invalid header in its README.md: {error}.") from None
     split = chosen.split or SPLIT
     if not (found := _of_one_kind(files)):
         raise DataError(
-            f"{wanted}: no file of split {split} can be read ({_there(files)}). There are {', '.join(SUFFIXES)}."
+            f"{wanted}: split {split} has no readable file ({_there(files)}). Supported: {', '.join(SUFFIXES)}."
         )
     return ChosenSplit(replace(chosen, split=split), found)
 
@@ -98,7 +98,7 @@ def _config(wanted: Name, configs: Configs) -> str:
         if len(configs) == 1 or len(marked) == 1:
             return (marked or list(configs))[0]
     choices = _written([replace(wanted, config=name) for name in configs])
-    what = f"there is no configuration {wanted.config}" if wanted.config else "it has several configurations"
+    what = f"no configuration {wanted.config}" if wanted.config else "several configurations"
     raise Undecided(f"{wanted}: {what}. Choose one: {_few(choices)}.", choices)
 
 
@@ -108,7 +108,7 @@ def _split(wanted: Name, patterns: Mapping[str, Sequence[str]]) -> str:
         return split
     choices = _written([replace(wanted, split=str(name)) for name in patterns])
     there = _few([str(name) for name in patterns])
-    raise Undecided(f"{wanted}: there is no split {split}. There are {there}.", choices)
+    raise Undecided(f"{wanted}: no split {split}. Splits: {there}.", choices)
 
 
 def _written(names: Sequence[Name]) -> tuple[str, ...]:

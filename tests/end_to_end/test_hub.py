@@ -202,14 +202,14 @@ def test_what_goes_wrong_is_said_in_one_sentence(hub: Hub) -> None:
     expected = {
         "o/gated": f"it is gated. Request access at {hub.address}/datasets/o/gated, then set HF_TOKEN",
         "o/forbidden": "it is gated",
-        "o/broken": f"the hub ({hub.address}) answered 500",
-        "o/denied": f"the hub ({hub.address}) answered 403. Set HF_TOKEN",
+        "o/broken": f"the Hugging Face Hub ({hub.address}) answered 500",
+        "o/denied": f"the Hugging Face Hub ({hub.address}) answered 403. Set HF_TOKEN",
         "o/script": "code from the Hub is never run",
         "o/card": "cannot read the header of its README.md",
         "o/huge": f"needs {1 << 40:,} MiB of disk space",
         "o/none": "no such path, and not on the Hugging Face Hub",
         "o/rows@v2": "no such revision",
-        "o/rows dev": "there is no split dev. There are train, test",
+        "o/rows dev": "no split dev. Splits: train, test",
         "o/configs": "Choose one: o/configs:en, o/configs:de",
         "o/a..b": "owner/name",
     }

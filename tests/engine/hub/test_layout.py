@@ -101,7 +101,7 @@ def test_the_default_configuration_has_no_name() -> None:
     [
         ("o/n", ("n.py", "train.json"), {}, "code from the Hub is never run"),
         ("o/n", ("README.md",), {}, "no data files"),
-        ("o/n", ("a.arrow", "b.tar"), {}, r"no file of split train can be read \(a.arrow, b.tar\)"),
+        ("o/n", ("a.arrow", "b.tar"), {}, r"split train has no readable file \(a.arrow, b.tar\)"),
         ("o/n", ("a.json",), {"configs": [{"config_name": "x", "data_files": "/etc/host*"}]}, "points out of"),
         ("o/n", ("a.json",), {"configs": [{"config_name": "x", "data_files": "../*"}]}, "points out of"),
         (
@@ -112,7 +112,7 @@ def test_the_default_configuration_has_no_name() -> None:
         ),
         ("o/n", ("a.json",), {"configs": [{"config_name": "x", "data_files": "b.json"}]}, "no file is called 'b.json'"),
         ("o/n", ("a.json",), {"configs": [{"data_files": "a.json"}]}, "config_name"),
-        ("o/n", ("a.json",), {"configs": 3}, "cannot be meant"),
+        ("o/n", ("a.json",), {"configs": 3}, "invalid header"),
     ],
 )
 def test_what_cannot_be_read(name: str, names: tuple[str, ...], card: Mapping[str, Any], said: str) -> None:
