@@ -62,9 +62,7 @@ def selected(folder: Path, rows: Sequence[tuple[Row, Row]], scores: Floats, seed
         commands.set_plan(folder, 1)
         with Server(answer=TrueTeacher(rows, [], RIGHT).reply) as server:
             how = {"backend": "openai", "url": server.url, "model": MODEL, "concurrency": 8}
-            config = msgspec.convert(
-                {"project": {"seed": seed}, "teacher": how, "select": {"threshold": "evidence"}}, Config
-            )
+            config = msgspec.convert({"project": {"seed": seed}, "teacher": how}, Config)
             StoreCtx(db, folder, config, 0, "score").save(flaws)
             select.run(StoreCtx(db, folder, config, 0, "select"))
             rewrite.run(StoreCtx(db, folder, config, 0, "rewrite"))

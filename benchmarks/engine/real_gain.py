@@ -128,14 +128,14 @@ def trained(folder: Path, model: Path, world: World, rows: Sequence[Row]) -> Res
     if not ctx.rows(EvalScore):
         evaluate.run(ctx)
     db.close()
-    return {"rows": len(rows), "calls": 0, **heldout_losses(folder, 0)}
+    return {"rows": len(rows), "calls": 0, **heldout_losses(folder)}
 
 
 def spoilt(folder: Path, model: Path, world: World) -> Result:
     """Round 0 of the loop until its evaluation: trained on the spoilt rows, and diagnosed for the arms that go on."""
     create(folder, model, world, [row for row, _ in world.spoilt], {})
     cli("run", str(folder), "--rounds", "1", "--until", "evaluate", "--auto", "--plain", "--wait")
-    return {"rows": len(world.spoilt), "calls": 0, **heldout_losses(folder, 0)}
+    return {"rows": len(world.spoilt), "calls": 0, **heldout_losses(folder)}
 
 
 def looped(folder: Path, begun: Path, world: World, more: Mapping[str, dict[str, object]]) -> Result:
@@ -152,8 +152,7 @@ def looped(folder: Path, begun: Path, world: World, more: Mapping[str, dict[str,
     with Server(answer=world.teacher.reply) as server:
         change(folder, {**more, "teacher": {"url": server.url}})
         cli("run", str(folder), "--rounds", "1", "--auto", "--plain", "--wait")
-    found = rewritten(folder, world)
-    return {**found, **heldout_losses(folder, 1 if found["accepted"] else 0)}
+    return {**rewritten(folder, world), **heldout_losses(folder)}
 
 
 def change(folder: Path, settings: Mapping[str, Mapping[str, object]]) -> None:
@@ -176,7 +175,7 @@ def rewritten(folder: Path, world: World) -> Result:
     """What the loop selected, asked for and accepted, and how much of it was truly flawed."""
     from engine.store import read
     from engine.store.connect import reader
-    from engine.store.rows import Rewrite, Sample
+    from engine.store.rows import Rewrite, Sample, Selection
     from engine.store.teacher import TeacherCall
 
     kinds = world.kinds()
@@ -189,10 +188,11 @@ def rewritten(folder: Path, world: World) -> Result:
         first = {sample.id: row(sample) for sample in read.dataset(db, 0)}
         last = [row(sample) for sample in read.dataset(db, 1)]
         rewrites = read.rows(db, Rewrite, 0)
+        selections = read.rows(db, Selection, 0)
         calls = read.rows(db, TeacherCall, 0)
     finally:
         db.close()
-    replacing = {first[r.sample_id] for r in rewrites if r.axis != "diversity"}
+    replacing = {first[row.sample_id] for row in selections if row.axis != "diversity"}
     return {
         "rows": len(last),
         "calls": len(calls),
@@ -200,20 +200,20 @@ def rewritten(folder: Path, world: World) -> Result:
         "selected": len(replacing),
         "selected_flawed": sum(bool(kinds[one]) for one in replacing),
         "selected_rows": sorted(replacing),
-        "accepted": sum(r.state == "accepted" for r in rewrites),
+        "accepted": sum(r.state in ("accepted", "merged") for r in rewrites),
         "flawed_left": sum(bool(kinds.get(one)) for one in last),
     }
 
 
-def heldout_losses(folder: Path, round: int) -> Result:
-    """The held-out loss of a round, of each row and of all tokens. Nothing accepted: there is no next round."""
+def heldout_losses(folder: Path) -> Result:
+    """The held-out loss of the newest round, of each row and of all tokens. Nothing accepted: that is round 0."""
     from engine.store import read
     from engine.store.connect import reader
     from engine.store.rows import EvalItem
 
     db = reader(folder)
     try:
-        items = sorted(read.rows(db, EvalItem, round), key=lambda item: item.item)
+        items = sorted(read.rows(db, EvalItem, 1) or read.rows(db, EvalItem, 0), key=lambda item: item.item)
     finally:
         db.close()
     return _losses([item.loss for item in items], [item.tokens for item in items])

@@ -94,7 +94,7 @@ def _table(arms: Mapping[str, Result]) -> tuple[tuple[str, ...], list[list[objec
             else "{:+.4f} ± {:.4f}".format(*difference(one, arms["spoilt"]))
         )
         chosen = f"{one['selected']} ({one['selected_flawed']} flawed)" if "selected" in one else ""
-        there = "" if share is None else f"{share:.0%}"
+        there = "" if share is None or arm in ("base", "spoilt") else f"{share:.0%}"
         figures = (one["rows"], one["calls"], f"{one['loss']:.4f}", gain, there, chosen, one.get("flawed_left", ""))
         lines.append([arm, *figures])
     return head, lines
