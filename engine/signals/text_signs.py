@@ -61,11 +61,13 @@ _MARKUP = re.compile(r"(?:<(?:!doctype|html|body|div|p)\b|```)", re.IGNORECASE)
 _TAG = re.compile(r"</?(?:p|br|div|span|li|ul|ol|b|i|em|strong|td|tr|h[1-6]|body|html)\b[^<>\n]{0,80}>", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\[nt\"]")
 _ASKED_FOR_MARKUP = re.compile(
-    r"\b(?:html|xml|svg|css|json|yaml|web ?page|web ?site|tag|code|program|script|function|class|method|algorithm"
-    r"|python|java|javascript|c\+\+|sql|query|bash|shell|command|regex|api|format|markdown|latex|snippet|array|object"
-    r"|dict|struct|schema|database|table|implement|debug|loop|print|output|compile|variable|parse|syntax|data)",
+    r"\b(?:html|xml|svg|css|json|yaml|web ?page|web ?site|code|program|script|function|algorithm|python|java|javascript"
+    r"|c\+\+|sql|query|bash|shell|command|regex|api|format|markdown|latex|snippet|array|object|dict|struct|schema|database"
+    r"|implement|debug|compile|parse|syntax|string|embed|highlight)",
     re.IGNORECASE,
 )
+_FILLERS = frozenset(["the", "a", "of", "and", "to", "in", "is", "for", "that", "with"])
+"""Words that stand alone on a line only where a text was broken up."""
 _ASKED_FOR_CAPITALS = re.compile(
     r"\b(?:capital|upper|caps|acronym|abbreviat|initials|code|symbol|shout|all[- ]caps)", re.IGNORECASE
 )
@@ -145,8 +147,10 @@ def wrapped(prompt: str, answer: str) -> bool:
 
 
 def _is_markup(text: str) -> bool:
-    """Whether it is JSON, HTML or a code block, or has several tags, or escapes in place of what they stand for."""
+    """Whether it is JSON, HTML or a code block, has tags or escapes for what they stand for, or is broken up."""
     if _MARKUP.match(text.lstrip()) or _is_json(text):
+        return True
+    if sum(line.strip().lower() in _FILLERS for line in text.splitlines()) > 1:
         return True
     return len(_TAG.findall(text)) > 1 or ("\n" not in text and len(_ESCAPED.findall(text)) > 1)
 

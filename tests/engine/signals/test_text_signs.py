@@ -34,6 +34,7 @@ FINE = "The planets are Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and
         ("odd_form", json.dumps({"answer": FINE})),
         ("odd_form", f"<html><body>{FINE}</body></html>"),
         ("odd_form", FINE.upper()),
+        ("odd_form", "\n".join(f"{FINE} That is the order of the planets.".split())),
         ("odd_form", "Mercury<br>Venus<br>Earth"),
         ("odd_form", r"Mercury\nVenus\nEarth"),
         (None, FINE),
