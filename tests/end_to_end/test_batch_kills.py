@@ -18,6 +18,7 @@ from tests.end_to_end.test_secrets import KEY, VARIABLE, leaks
 from tests.support.batch_server import BatchServer
 from tests.support.pending_project import teaches, with_pending_rewrites
 from tests.support.processes import cli, run_child, status
+from tests.support.rewriting import newly
 
 REWRITES = 150
 TURNS = (
@@ -62,7 +63,7 @@ def test_a_cancel_is_passed_on_and_the_key_is_nowhere(tmp_path: Path, monkeypatc
     """The worker ends the child with SIGTERM; the provider still gets its word, and we what is done."""
     monkeypatch.setenv(VARIABLE, KEY)
     looked = threading.Event()
-    with BatchServer(key=KEY, answer=lambda text: f"<prompt>What is {KEY}?</prompt>") as server:
+    with BatchServer(key=KEY, answer=lambda text: f"<prompt>What is {KEY}, {newly(text)}?</prompt>") as server:
         server.fault = lambda text: "echo" if "Name 3 things" in text else "own"
         server.stands = lambda batch: "completed" if server.took["cancel"] else "in_progress"
         server.share = 0.5
@@ -84,5 +85,5 @@ def test_a_cancel_is_passed_on_and_the_key_is_nowhere(tmp_path: Path, monkeypatc
         db.close()
         assert Counter(row.state for row in rows) == {"owed": 6, "prompted": 5, "failed": 1}
         assert "Bearer <key>" in str(next(row.reason for row in rows if row.state == "failed"))
-        assert {row.prompt for row in rows if row.prompt} == {"What is <key>?"}
+        assert all(row.prompt.startswith("What is <key>, new ") for row in rows if row.prompt)
         assert leaks(home) == []

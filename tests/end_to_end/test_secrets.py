@@ -16,6 +16,7 @@ from engine.store.rows import Rewrite
 from tests.support.chat_server import MODEL, Server
 from tests.support.pending_project import with_pending_rewrites
 from tests.support.processes import cli
+from tests.support.rewriting import newly
 
 VARIABLE, KEY = "MIDDO_TEST_TEACHER_KEY", "sk-recognisable-0123456789abcdef"
 PART = KEY[:12].encode()  # a key that was cut off is looked for too
@@ -49,7 +50,7 @@ def test_the_key_is_nowhere(tmp_path: Path) -> None:
     def says_the_key(text: str) -> str:
         held.set()
         go.wait(60)
-        return f"<prompt>What is {KEY}?</prompt>" if "<prompt>" in text else f"It is {KEY}."
+        return f"<prompt>What is {KEY}, {newly(text)}?</prompt>" if "<prompt>" in text else f"It is {KEY}."
 
     with Server(key=KEY, answer=says_the_key) as server:
         server.fault = lambda text: "echo" if "Name 3 things" in text else "own"
@@ -73,7 +74,7 @@ def test_the_key_is_nowhere(tmp_path: Path) -> None:
         assert [row.state for row in rows].count("proposed") == ROWS - 1
         refused = next(row for row in rows if row.state == "failed")
         assert "Headers: Bearer <key>" in str(refused.reason), "taken out before the message is cut off"
-        assert {row.prompt for row in rows if row is not refused} == {"What is <key>?"}
+        assert all(str(row.prompt).startswith("What is <key>, new ") for row in rows if row is not refused)
         assert any((home / "logs").iterdir())
         assert leaks(home) == []
         out = tmp_path / "out"
