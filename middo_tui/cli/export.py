@@ -23,7 +23,7 @@ FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
     "--round", "round_", type=click.IntRange(0), default=None, help="Dataset of this round (default: the newest)."
 )
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="alpaca", show_default=True)
-@click.option("--provenance", is_flag=True, help="Add each row's id, parent, axis and round, and how flawed it looks.")
+@click.option("--provenance", is_flag=True, help="Add each row's id, parent, axis, round and flaw score.")
 @click.option("--push", default=None, metavar="OWNER/NAME", help="Upload to this dataset on the Hugging Face Hub.")
 @click.option("--private", is_flag=True, help="Make a dataset created by --push private.")
 def export(

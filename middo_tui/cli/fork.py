@@ -1,4 +1,4 @@
-"""``middo-tui fork``: a copy of a project as it was before a round selected, to try another way from there."""
+"""``middo-tui fork``: copy a project as it was before a round's select stage, to try other settings."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from middo_tui.terminal.console import say
 @click.option("--round", "round_", type=click.IntRange(0), default=0, show_default=True, help="Round to fork at.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting in the copy. Repeatable.")
 def fork(folder: Path, out: Path, round_: int, changes: tuple[str, ...]) -> None:
-    """Copy a project as it was before a round selected, to compare another way of going on.
+    """Copy a project as it was before a round's select stage, to compare other settings.
 
-    The copy shares models and measurements up to there, and its next run starts with the select stage. For example,
-    --set merge.flawed=drop shows what dropping the flawed samples brings without a teacher.
+    The copy shares earlier models and signals, and its next run starts with the select stage. For example, --set
+    merge.flawed=drop shows the effect of dropping flawed samples without a teacher.
     """
     from engine.project.fork import fork as copy
 

@@ -1,4 +1,4 @@
-"""``middo-tui label``: a person says which samples are flawed, blind; what that says of the signals."""
+"""``middo-tui label``: label samples as good or flawed, blind, and report how well the signals rank them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _read(folder: Path, path: Path) -> Iterator[tuple[int, str | None, str]]:
                 if said not in (*labels.LABELS, ""):
                     raise UsageError(f"{where}: label {said!r} is neither good nor flawed.")
                 if kind not in (*labels.KINDS, ""):
-                    raise UsageError(f"{where}: kind {kind!r} is unknown. There are {', '.join(labels.KINDS)}.")
+                    raise UsageError(f"{where}: kind {kind!r} is unknown. Kinds: {', '.join(labels.KINDS)}.")
                 yield ids[number], said or None, kind if said == "flawed" else ""
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: not a CSV file in UTF-8 ({error}).") from None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("sample", metavar="SAMPLE")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def lineage(folder: Path, sample: str, as_json: bool) -> None:
     """Show every version of a sample with its rewrites, decisions and signals.
 

@@ -44,7 +44,7 @@ def override(
 
     chosen = [name for name, on in (("--drop or --protect", action), ("--rewrite", axis), ("--clear", clear)) if on]
     if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen)} exclude each other.")
+        raise UsageError(f"{' and '.join(chosen)} cannot be combined.")
     pages = Pages(folder)
     try:
         if not chosen:
@@ -60,7 +60,7 @@ def override(
     effect = {"drop": "dropped at the next merge", "protect": "protected", "rewrite": f"to rewrite for {axis} next"}
     say(f"{counted(done.changed, 'sample')} {effect['rewrite' if axis else str(action)]}")
     if done.left:
-        say(f"{counted(done.left, 'sample')} skipped: not in the newest dataset, or a rewrite would lose something")
+        say(f"{counted(done.left, 'sample')} skipped: not in the newest dataset, or a rewrite would lose content")
 
 
 def _asked_for(pages: Pages, samples: tuple[str, ...], where: str | None) -> list[int]:
