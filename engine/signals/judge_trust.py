@@ -18,7 +18,7 @@ from engine.config.schema import Select
 from engine.store import judging
 from engine.store.judging import JudgeCheck
 
-LEAST_AUC = 0.7
+LEAST_AUC = 0.65
 """A judge that ranks worse than this is not believed."""
 CHANCE = 0.05
 """Nor is one that would rank as well by chance this often."""
