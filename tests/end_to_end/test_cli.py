@@ -147,7 +147,7 @@ def test_odd_columns_are_named_as_the_error_says(tmp_path: Path) -> None:
     path.write_text("the question,answer\nName a colour.,Blue.\n")
     plain = ("init", tmp_path / "P", "--data", path)
     refused(cli(*plain), 1, "--column instruction='the question' --column output=answer")
-    refused(cli(*plain, "--column", "instruction"), 2, "--column instruction: say which")
+    refused(cli(*plain, "--column", "instruction"), 2, "--column instruction: expected OURS=YOURS")
     refused(cli(*plain, "--column", "answr=answer"), 2, "answr")
     named = ("--column", "instruction=the question", "--column", "output=answer")
     assert cli(*plain, *named).exit_code == 0

@@ -95,7 +95,7 @@ def test_another_number_of_processes_than_config_toml_says_is_refused(tmp_path: 
         code, log = launch(project.folder, "train", processes)
         refused = job(project, "train")
         assert refused.state == "failed", log
-        assert f"{says}, but this stage is to run in 3 (config.toml: [launch] processes)" in str(refused.error)
+        assert f"{says}, but [launch] processes = 3." in str(refused.error)
         assert (code == 0) == (processes == 1), "the others must not wait for ever"
         assert not project.ctx("train").rows(Metric)
 
