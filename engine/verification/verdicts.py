@@ -202,7 +202,8 @@ def describe(axis: str, old: Values, new: Values, placed: Placed) -> str:
         else f", shares more with the original than {placed.on_topic:.0%} of random samples"
     )
     if axis == "diversity":
-        sparse = f"similarity {_shown(placed.similarity, 3)} (three of four kept below {_shown(placed.usual, 3)})"
+        usual = "" if placed.usual is None else f" (three quarters of the kept samples: below {placed.usual:.3f})"
+        sparse = f"similarity {_shown(placed.similarity, 3)}{usual}"
         quality, loss = f"quality {_number(new.quality):.2f}", f"base loss {_number(new.loss_before):.3f}"
         return f"{sparse}, {quality}, {loss}{topic}"
     rated = ("quality", old.quality, new.quality, 2)

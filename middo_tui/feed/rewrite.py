@@ -304,7 +304,8 @@ def _deltas(row: sqlite3.Row, signal: sqlite3.Row | None) -> tuple[Delta, ...]:
         better = None
         sign = direction(row["axis"], column)
         if name == "sim" and row["axis"] == "diversity":
-            name, old, digits, sign = "sim vs most", row["usual_similarity"], 3, -1
+            old, digits, sign = row["usual_similarity"], 3, -1
+            name = name if old is None else "sim vs most"
         if old is not None and new is not None and sign and round(old, digits) != round(new, digits):
             better = (new - old) * sign > 0
         out.append(Delta(name, old, new, digits, better))

@@ -14,7 +14,16 @@ from middo_tui.widgets.lines import Line, Lines, Run
 
 TREE = 17
 DEEPEST = 4
-STATES = {"rejected": "✘", "failed": "✘", "accepted": "✔", "proposed": "?", "prompted": "…", "owed": "…", "merged": "✔"}
+STATES = {
+    "rejected": "✘",
+    "failed": "✘",
+    "kept": "=",
+    "accepted": "✔",
+    "proposed": "?",
+    "prompted": "…",
+    "owed": "…",
+    "merged": "✔",
+}
 
 
 class FamilyRow(Struct, frozen=True):

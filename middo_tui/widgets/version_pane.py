@@ -48,7 +48,9 @@ def pane_lines(pane: VersionPaneState, width: int) -> list[Line]:
     if pane.sections is None:
         return [*rows, (Run(f" {heading}: comparing …", "dim"),)]
     if not pane.sections:
-        return [*rows, (Run(" no text: the teacher returned nothing usable", "dim"),)]
+        kept = attempt is not None and attempt.state == "kept"
+        why = "the original was kept" if kept else "the teacher returned nothing usable"
+        return [*rows, (Run(f" no text: {why}", "dim"),)]
     return [*rows, *section_lines(pane.sections, width)]
 
 

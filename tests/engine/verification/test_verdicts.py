@@ -138,3 +138,9 @@ def test_no_signal_no_merge(measured: Measured, rated: Rated) -> None:
     assert got.rejected is not None
     assert got.rejected.code == "unmeasured"
     assert not got.improved
+
+
+def test_a_new_sample_without_a_usual_similarity_is_described_without_one() -> None:
+    values = Values(0.1, 0.2, 8.0)
+    assert "?" not in verdicts.describe("diversity", values, values, Placed(0.989))
+    assert "below 0.970" in verdicts.describe("diversity", values, values, Placed(0.989, 0.97))
