@@ -12,7 +12,7 @@ from engine.store.rows import Message
 
 DIGITS = "0123456789"
 BEGINNINGS = ("Rating: ", "Rating:")
-"""How a reply may be begun. The second is for tokenizers that put the blank before a digit into the digit's token."""
+"""Starts of a reply. The second is for tokenizers whose digit tokens include the preceding space."""
 ASKED = (Message("user", "x"),)
 UNLIMITED = 1 << 20
 

@@ -132,9 +132,9 @@ def _shape(found: Groups, valley: float, side: Side) -> str | None:
     if found.separation < APART:
         return f"the groups are only {found.separation:.1f} sigma apart ({APART} needed)"
     if not SMALLEST <= share <= LARGEST:
-        return f"the {_SIDE[side]} part holds {share:.1%} of the samples ({SMALLEST:.0%} to {LARGEST:.0%} needed)"
+        return f"the {_SIDE[side]} group has {share:.1%} of the samples ({SMALLEST:.0%} to {LARGEST:.0%} needed)"
     if valley > VALLEY:
-        return f"no valley between the groups ({valley:.2f} of the lower hump, under {VALLEY} needed)"
+        return f"no valley between the groups ({valley:.2f} of the lower peak, under {VALLEY} needed)"
     return None
 
 

@@ -139,7 +139,7 @@ class Probing:
             self.job.add(self.ctx, fresh)
             self._save([*compared, *fresh])
             return True
-        self._save([*compared, *self._end(end or End("every sample that may be asked about was", settled=True))])
+        self._save([*compared, *self._end(end or End("all candidates were asked about", settled=True))])
         return False
 
     def _compared(self) -> list[Rewrite]:
@@ -246,7 +246,7 @@ class Probing:
                 f" {fine.differ}"
             )
         if probes and noise and not told:
-            self.ctx.event("the teacher's answers differ as often at random: they tell nothing here", "warning")
+            self.ctx.event("the teacher's answers differ as often at random, so they are no evidence here", "warning")
         selected = [Selection(row.round, *row.key, self.score(row), cut) for row in flawed]
         return [*kept, *selected, _threshold(self.ctx, self.found, cut, detail)]
 

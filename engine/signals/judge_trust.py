@@ -124,7 +124,7 @@ def verdict(select: Select, trust: JudgeTrust) -> str:
     if trust.answer != "no":
         return trust.reason
     kept = 'parity = "reference"' if select.parity == "reference" else 'quality = "on"'
-    return f"{trust.reason}; the quality axis is on all the same ([select] {kept})"
+    return f"{trust.reason}; the quality axis is on anyway ([select] {kept})"
 
 
 def warning(db: sqlite3.Connection, round: int, select: Select) -> str:

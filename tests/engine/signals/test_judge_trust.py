@@ -83,7 +83,7 @@ NO, YES = judge_trust.of_pairs(0.48, 24), judge_trust.of_pairs(0.97, 32)
             False,
             "the judge cannot tell good from bad on your data (AUC 0.48 of 24 pairs): the quality axis is off",
         ),
-        ({"quality": "on"}, NO, True, 'the quality axis is on all the same ([select] quality = "on")'),
+        ({"quality": "on"}, NO, True, 'the quality axis is on anyway ([select] quality = "on")'),
         ({"quality": "off"}, YES, False, 'the quality axis is off ([select] quality = "off")'),
         ({"parity": "reference"}, NO, True, '([select] parity = "reference")'),
         ({"parity": "reference", "quality": "off"}, NO, True, '([select] parity = "reference")'),

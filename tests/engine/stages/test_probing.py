@@ -117,7 +117,7 @@ def test_a_teacher_that_always_disagrees_is_no_evidence(tmp_path: Path, monkeypa
     assert detail(made)["grows"] == 0
     assert {r.state for r in rows} == {"kept"}
     assert made.ctx("x").rows(Selection) == []
-    assert "the teacher's answers differ as often at random: they tell nothing here" in made.events()
+    assert "the teacher's answers differ as often at random, so they are no evidence here" in made.events()
 
 
 def test_what_may_be_chance_is_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
