@@ -10,325 +10,36 @@ import tomllib
 from operator import attrgetter
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from engine.config import errors, named_templates, renamed
-from engine.config.defaults import toml
+from engine.config.sections import FREE as FREE
+from engine.config.sections import VLLM as VLLM
+from engine.config.sections import ConfigSection
+from engine.config.sections import Data as Data
+from engine.config.sections import Device as Device
+from engine.config.sections import Evaluate as Evaluate
+from engine.config.sections import Judge as Judge
+from engine.config.sections import Launch as Launch
+from engine.config.sections import Loop as Loop
+from engine.config.sections import Merge as Merge
+from engine.config.sections import Model as Model
+from engine.config.sections import Prices as Prices
+from engine.config.sections import Project as Project
+from engine.config.sections import Rate as Rate
+from engine.config.sections import Review as Review
+from engine.config.sections import Score as Score
+from engine.config.sections import Select as Select
+from engine.config.sections import Teacher as Teacher
+from engine.config.sections import Train as Train
+from engine.config.sections import Verify as Verify
 from engine.errors import ConfigError
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-NotNegative = Annotated[int, msgspec.Meta(ge=0)]
-Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Rate = Annotated[float, msgspec.Meta(gt=0.0)]
-Weight = Annotated[float, msgspec.Meta(ge=0.0)]
-Part = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
-OWN_MODEL_ARGS = frozenset({"pretrained", "model", "peft", "lora_local_path", "tokenizer", "trust_remote_code"})
-Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # numpy's range
-EnvName = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$",
-        description="the NAME of an environment variable (letters, digits and _), never the key itself",
-    ),
-]
-Device = Annotated[
-    str, msgspec.Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
-]
 KNOBS = "See docs/REFERENCE.md for all settings."
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of config.toml."""
-
-
-class Project(_Section, frozen=True):
-    """Name and seed of the project."""
-
-    name: str = ""
-    seed: Seed = 0
-
-
-class Data(_Section, frozen=True):
-    """How dataset files are read, and what is held out of training."""
-
-    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt", "preference"] = "auto"
-    encoding: str = "auto"
-    columns: dict[str, str] = {}
-    heldout: str = ""
-    allow_overlap: bool = False
-    heldout_share: Share = 0.02
-    heldout_max: NotNegative = 500
-
-
-class Model(_Section, frozen=True):
-    """The model that is fine-tuned and that the dataset is improved for."""
-
-    name: str = ""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    device: Device = "auto"
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
-    chat_template: str = ""
-    max_length: Positive = 4096
-    threads: NotNegative = 0
-
-
-class Train(_Section, frozen=True):
-    """Supervised fine-tuning of one round."""
-
-    init: Literal["base", "previous"] = "base"
-    method: Literal["lora", "qlora", "full"] = "lora"
-    epochs: Rate = 1.0
-    learning_rate: Rate = 2e-4
-    scheduler: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    warmup_ratio: Share = 0.03
-    batch_size: Positive = 4
-    gradient_accumulation: Positive = 8
-    packing: bool = False
-    balance: bool = True
-    gradient_checkpointing: bool = True
-    weight_decay: Weight = 0.0
-    max_grad_norm: Weight = 1.0
-    lora_r: Positive = 16
-    lora_alpha: Positive = 32
-    lora_dropout: Share = 0.0
-    lora_targets: tuple[str, ...] | str = "all-linear"
-    liger: Literal["auto", "off"] = "auto"
-    checkpoint_steps: Positive = 200
-    keep_checkpoints: NotNegative = 0
-    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    log_steps: Positive = 1
-
-
-class Score(_Section, frozen=True):
-    """The pass that computes losses and embeddings, and the clustering of the embeddings."""
-
-    token_budget: Positive = 16384
-    embed: Literal["prompt", "in_template", "bare_prompt"] = "prompt"
-    clusters: bool = True
-    min_cluster_size: NotNegative = 0
-
-
-class Judge(_Section, frozen=True):
-    """The judge: which model rates, and how the rating is read."""
-
-    backend: Literal["hf", "vllm"] = "hf"
-    model: Literal["tuned", "base", "teacher", "endpoint"] = "tuned"
-    url: str = ""
-    endpoint_model: str = ""
-    key_env: EnvName = ""
-    mode: Literal["expected", "sampled"] = "expected"
-    prime: Literal["auto", "on", "off"] = "auto"
-    token_budget: Positive = 32768
-    min_digit_mass: Share = 0.05
-    temperature: Weight = 0.1
-    top_p: Share = 0.7
-    top_k: NotNegative = 50
-    max_new_tokens: Positive = 1024
-    attempts: Positive = 2
-    constrain: bool = False
-
-    def __post_init__(self) -> None:
-        """Check that constrained decoding is possible: only vLLM supports it."""
-        if self.constrain and (self.backend, self.mode) != ("vllm", "sampled"):
-            raise ValueError('constrain = true needs backend = "vllm" and mode = "sampled"')
-        if self.model == "endpoint" and not (self.url and self.endpoint_model):
-            raise ValueError('model = "endpoint" needs url and endpoint_model')
-
-    @property
-    def streams(self) -> bool:
-        """Whether requests are handed over one by one, to vLLM or an endpoint."""
-        return self.backend == "vllm" or self.model == "endpoint"
-
-
-class Evaluate(_Section, frozen=True):
-    """How every round's model is evaluated."""
-
-    exact_match: bool = False
-    max_new_tokens: Positive = 256
-    batch_size: Positive = 64
-    tasks: tuple[str, ...] = ()
-    include_path: str = ""
-    backend: Literal["hf", "vllm"] = "hf"
-    limit: NotNegative = 0
-    num_fewshot: dict[str, NotNegative] = {}
-    metrics: dict[str, str] = {}
-    apply_chat_template: bool = True
-    fewshot_as_multiturn: bool = True
-    task_batch_size: NotNegative = 16
-    model_args: dict[str, str | bool | int | float] = {}
-    allow_code_execution: bool = False
-
-    def __post_init__(self) -> None:
-        """Check that model_args sets nothing that middo-tui sets, and that tables only name listed tasks."""
-        for key in self.model_args.keys() & OWN_MODEL_ARGS:
-            raise ValueError(f"model_args.{key} is set by middo-tui and cannot be set here")
-        for key in (self.num_fewshot.keys() | self.metrics.keys()) - set(self.tasks):
-            raise ValueError(f"num_fewshot and metrics are per task, and {key!r} is not in tasks")
-
-
-class Select(_Section, frozen=True):
-    """Which samples are selected: thresholds at mean ± m·sigma, one m per axis, or at the split of a bimodal signal."""
-
-    threshold: Literal["evidence", "sigma", "mixture"] = "evidence"
-    m_complexity: float = 1.0
-    m_diversity: float = 1.0
-    m_quality: float = 1.0
-    neighbours: Positive = 2
-    floor: Literal["round0", "none"] = "round0"
-    parity: Literal["ours", "reference"] = "ours"
-    remember: bool = True
-    max_share: Share = 0.5
-    new_samples: Share = 0.06
-    quality: Literal["auto", "on", "off"] = "auto"
-
-    def __post_init__(self) -> None:
-        """Check that reference parity uses the sigma rule."""
-        if self.parity == "reference" and self.threshold == "mixture":
-            raise ValueError('parity = "reference" needs threshold = "sigma"')
-
-    @property
-    def rule(self) -> Literal["evidence", "sigma", "mixture"]:
-        """The rule that holds: the reference has one of its own."""
-        return "sigma" if self.parity == "reference" else self.threshold
-
-
-class Prices(_Section, frozen=True):
-    """A model's price in dollars per million tokens."""
-
-    input: Weight = 0.0
-    output: Weight = 0.0
-
-
-FREE = Prices()
-HERE = ("localhost", "127.0.0.1", "::1")
-
-
-class Teacher(_Section, frozen=True):
-    """The teacher model: backend, sampling, limits and prices."""
-
-    backend: Literal["hf", "vllm", "openai"] = "hf"
-    model: str = ""
-    url: str = ""
-    key_env: EnvName = ""
-    concurrency: Positive = 64
-    requests_per_minute: NotNegative = 0
-    tokens_per_minute: NotNegative = 0
-    timeout_s: Rate = 120.0
-    retries: NotNegative = 5
-    batch: bool = False
-    batch_price: Share = 0.5
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    temperature: Weight = 1.0
-    top_p: Share = 1.0
-    max_new_tokens: Positive = 2048
-    batch_size: Positive = 32
-    attempts: Positive = 3
-    prime: Literal["auto", "on", "off"] = "auto"
-    budget_tokens: NotNegative = 0
-    budget_cost: Weight = 0.0
-    prices: dict[str, Prices] = {}
-
-    def __post_init__(self) -> None:
-        """Check that batches have an endpoint, and that a budget in dollars has prices to count with."""
-        if self.batch and self.backend != "openai":
-            raise ValueError(f'batch = true needs backend = "openai", not "{self.backend}"')
-        if self.budget_cost and self.model not in self.prices:
-            raise ValueError(f"budget_cost needs a price: prices = {{{toml(self.model)} = {{input = …, output = …}}}}")
-
-    @property
-    def price(self) -> Prices:
-        """What the teacher's model costs, the way that it is asked."""
-        full = self.prices.get(self.model, FREE)
-        share = self.batch_price if self.batch else 1.0
-        return Prices(input=full.input * share, output=full.output * share)
-
-    @property
-    def primes(self) -> bool:
-        """Whether the reply to a request for a new prompt is begun for the teacher."""
-        return self.prime != "off" and (self.backend != "openai" or (self.prime == "on" and not self.batch))
-
-    @property
-    def sent_to(self) -> str:
-        """The host that texts of selected samples are sent to; empty: none leaves this machine."""
-        host = (urlsplit(self.url).hostname or "") if self.backend == "openai" else ""
-        return "" if host in HERE else host
-
-
-class VLLM(_Section, frozen=True):
-    """How vLLM runs where it judges or rewrites."""
-
-    tensor_parallel: Positive = 1
-    data_parallel: Positive = 1
-    gpu_memory_utilization: Part = 0.9
-    kv_cache_gib: Weight = 0.0
-    max_model_len: NotNegative = 0
-    max_num_seqs: NotNegative = 0
-    block_size: NotNegative = 0
-    enforce_eager: bool = False
-    prefix_caching: bool = True
-    quantization: str = ""
-    in_flight: Positive = 768
-
-
-class Verify(_Section, frozen=True):
-    """The checks that every rewrite must pass before it may be merged."""
-
-    max_similarity: Share = 0.0
-    min_response_chars: NotNegative = 1
-    ngram: NotNegative = 13
-    loss_margin: float = 0.0
-    quality_margin: float = 0.0
-    on_topic: Share = 0.9
-    command: tuple[str, ...] = ()
-    command_timeout_s: Rate = 60.0
-    command_jobs: Positive = 1
-
-    def __post_init__(self) -> None:
-        """A program has a name."""
-        if self.command and not self.command[0].strip():
-            raise ValueError('command names no program: write it as ["python3", "check.py"], or [] for none')
-
-
-class Review(_Section, frozen=True):
-    """Who decides: a person, the checks alone, or the checks and the signals."""
-
-    policy: Literal["manual", "auto", "improved"] = "manual"
-
-
-class Merge(_Section, frozen=True):
-    """What the next round's dataset looks like."""
-
-    size: Literal["fixed", "grow"] = "fixed"
-    flawed: Literal["rewrite", "drop"] = "rewrite"
-    order: tuple[Literal["quality", "complexity"], ...] = ("quality", "complexity")
-
-
-class Loop(_Section, frozen=True):
-    """How many rounds, and when the loop says it is done."""
-
-    rounds: Positive = 3
-    final_train: bool = True
-    min_acceptance: Share = 0.05
-    min_gain: float = -1.0
-
-
-class Launch(_Section, frozen=True):
-    """How the worker's children are started."""
-
-    grace_s: Positive = 10
-    processes: Positive = 1
-    accelerate_config: str = ""
-
-    def __post_init__(self) -> None:
-        """One process has nobody to share with."""
-        if self.accelerate_config and self.processes == 1:
-            raise ValueError("accelerate_config needs processes = as many as its num_processes, two or more")
-
-
-class Config(_Section, frozen=True):
+class Config(ConfigSection, frozen=True):
     """The whole of config.toml."""
 
     project: Project = Project()
