@@ -227,7 +227,7 @@ def test_a_project_that_is_taken_away_or_replaced_is_noticed(tmp_path: Path) -> 
     reader = Reader(project)
     assert len(reader.view().curves) == 2
     project.rename(tmp_path / "elsewhere")
-    assert "moved or removed" in reader.view().problem
+    assert "moved or deleted" in reader.view().problem
     Store(project, name="another").db.close()
     view = reader.view()
     assert (view.problem, view.project, view.curves, view.log) == ("", "another", (), ())
