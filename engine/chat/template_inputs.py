@@ -1,7 +1,7 @@
 """The input forms that chat templates accept for a conversation, most complete first.
 
 Templates differ in what they know: roles, tools, calls with arguments as an object or text, a field for reasoning. What
-one does not know is told as text. Every form comes with its leaves: the strings of the data in it, which ``marked``
+one does not know is rendered as text. Every form comes with its leaves: the strings of the data in it, which ``marked``
 replaces by marks, so that the template's own text can be told from theirs (``engine.chat.turn_layout``).
 """
 

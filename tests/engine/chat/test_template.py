@@ -46,7 +46,7 @@ def test_tokens_are_apply_chat_templates(name: str, which: str) -> None:
         chat = CHATS["field"]  # before an answer, reasoning would be doubled
     if which == "field" and name == "deepseek_r1_distill_training":
         chat = CHATS["tags"]  # it knows no field
-    if "told as text" not in row.note:
+    if "rendered as text" not in row.note:
         own = own_ids(tokenizer, chat, tools, thinking)
         if end_of_turn(tokenizer) is None:  # the end of text stands for it, behind the answer
             assert row.ids == [*own[: len(row.ids) - 1], tokenizer.eos_token_id]

@@ -67,7 +67,7 @@ def test_what_a_template_could_not_be_told_is_counted_once(tmp_path: Path, tiny_
     rows = [[Message("user", f"sort {i}"), call] for i in range(3)]
     one = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), [*rows, *tiny.chats(4)])
     train.run(one.ctx("train"))
-    said = [line for line in one.events() if "told as text" in line]
+    said = [line for line in one.events() if "rendered as text" in line]
     assert said == [
         "3 of 7 samples: the chat template does not support these tools and tool calls, so they are rendered as text"
     ]
