@@ -211,7 +211,7 @@ def test_an_empty_and_a_cut_off_reply_are_told_apart(server: Server) -> None:
 
 
 def test_a_wrong_model_stops_everything_and_says_what_there_is_to_do(server: Server) -> None:
-    with pytest.raises(BackendError, match=r"does not exist.*model 'gpt-99'.*/models"):
+    with pytest.raises(BackendError, match=r"does not exist.*model = 'gpt-99'.*/models"):
         ask(server, ["ok a"], model="gpt-99")
 
 
