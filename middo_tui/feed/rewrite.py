@@ -201,13 +201,15 @@ def _looks_wrong(row: sqlite3.Row, sample: Sample, signal: sqlite3.Row | None) -
 def _why(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None) -> str:
     """The signals beyond their cuts, and for quality the six ratings."""
     found = db.execute("SELECT * FROM threshold WHERE round=? AND axis=?", (row["round"], row["axis"])).fetchall()
-    if row["probe"]:  # the flaw score alone selects, whatever the axis
-        found = db.execute("SELECT * FROM threshold WHERE round=? AND rule='evidence'", (row["round"],)).fetchall()
+    evidence = db.execute("SELECT * FROM threshold WHERE round=? AND rule='evidence'", (row["round"],)).fetchall()
     parts = []
     key = (row["round"], row["sample_id"], row["axis"])
-    by_hand = "SELECT 1 FROM override WHERE met_round=? AND sample_id=? AND axis=?"
-    if db.execute(by_hand, key).fetchone():
+    if db.execute("SELECT 1 FROM override WHERE met_round=? AND sample_id=? AND axis=?", key).fetchone():
         found, parts = [], ["requested by hand"]
+    elif row["probe"]:  # the flaw score alone selects, whatever the axis
+        found = evidence
+    elif evidence and row["axis"] == "diversity":  # the weakest regions of all, no threshold
+        found, parts = [], _weak(signal)
     for mark in found:
         value = None if signal is None else signal[mark["signal"]]
         if value is not None:
@@ -220,6 +222,14 @@ def _why(db: sqlite3.Connection, row: sqlite3.Row, signal: sqlite3.Row | None) -
         new = json.loads(row["new_ratings"]) if row["new_ratings"] else None
         text += "\n" + "\n".join(_ratings(old, new))
     return text
+
+
+def _weak(signal: sqlite3.Row | None) -> list[str]:
+    """What makes the region of a new sample a weak one."""
+    similarity, loss = (None, None) if signal is None else (signal["similarity"], signal["loss_after"])
+    known = [("similarity", similarity), ("tuned loss", loss)]
+    facts = [f"{name} {value:.3f}" for name, value in known if value is not None]
+    return [f"few samples lie near it and the tuned model is weak there ({', '.join(facts)})"] if facts else []
 
 
 def _ratings(old: Sequence[float], new: Sequence[float] | None) -> list[str]:

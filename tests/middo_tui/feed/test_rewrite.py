@@ -39,3 +39,23 @@ def test_a_sign_stands_at_the_signal_that_the_verdict_judges(tmp_path: Path, axi
     shown = deltas(tmp_path / "p", axis, **{f"new_{name}": value for name, value in values.items()}, improved=0)
     judged = {"complexity": "base loss", "diversity": "sim vs most", "quality": "quality"}[axis]
     assert {name for name, delta in shown.items() if delta.better is False} <= {judged}
+
+
+def test_why_a_new_sample_was_asked_for_names_no_threshold_where_evidence_chose_it(tmp_path: Path) -> None:
+    """Beside the evidence rule the thresholds are there for the verdicts alone; nobody was selected by them."""
+    project = tmp_path / "p"
+    key = next(key for key in reviewing(project, 6) if key[1] == "diversity")
+
+    def why() -> str:
+        blocks = [block for block in load(project, 0, [key])[0].blocks if block.title == "why it was selected"]
+        return "".join(part.text for block in blocks for part in block.parts)
+
+    assert "threshold" in why()
+    db = connect.writer(project)
+    db.execute(
+        "INSERT INTO threshold (round, signal, axis, mean, sigma, m, cut, rule, detail)"
+        " VALUES (0, 'flaw', 'quality', 0.5, 0.3, 1.0, 0.9, 'evidence', '{}')"
+    )
+    db.close()
+    assert "threshold" not in why()
+    assert "few samples lie near it and the tuned model is weak there (similarity " in why()
