@@ -182,7 +182,7 @@ def test_manual_review_waits_and_goes_on_after_the_decision(tmp_path: Path) -> N
     open_ = status(project)["rounds"][0]["rewrites"]["proposed"]
     assert open_ > 0
     decided = cli("review", project, "--accept", "all")
-    assert f"accepted {open_}, rejected 0" in decided.stdout
+    assert f"{open_} accepted, 0 rejected" in decided.stdout
     done = cli("run", project, "--rounds", "1", "--wait")
     assert done.returncode == 0, done.stdout + done.stderr
     assert status(project)["rounds"][0]["rewrites"]["accepted"] == open_
