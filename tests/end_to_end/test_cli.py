@@ -172,7 +172,9 @@ def test_bad_rows_are_quarantined_with_their_row_and_reason(tmp_path: Path) -> N
     assert done.exit_code == 0, done.output
     assert "3 rows quarantined" in done.output
     facts = json.loads(cli("status", tmp_path / "P", "--json").output)
-    assert facts["dataset"] == {"imported": 2, "heldout": 0, "overlap": 0, "quarantined": 3}
+    overrides = {"drop": 0, "protect": 0, "rewrite": 0}
+    counts = {"imported": 2, "heldout": 0, "overlap": 0, "quarantined": 3}
+    assert facts["dataset"] == {**counts, "overrides": overrides}
 
 
 @pytest.mark.parametrize(

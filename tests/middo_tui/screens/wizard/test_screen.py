@@ -139,7 +139,7 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
         await pilot.press("x", "enter")
         await until(pilot, "esc cancel the download")
         await pilot.press("escape")
-        await until(pilot, "o/rows:de: given up")
+        await until(pilot, "o/rows:de: cancelled")
         assert "o/rowsx" not in screen_text(app)  # nothing could be typed meanwhile
         go.set()
         await pilot.press("enter")
