@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.chat import batches
-from engine.selection import requests
+from engine.selection import overridden
 from engine.signals.flaw_score import ranks
 from engine.signals.nearest import Bools, Floats
 from engine.stage import Ctx
@@ -102,7 +102,7 @@ def survey(ctx: Ctx) -> Survey:
     past = [row for r in range(ctx.round) for row in ctx.rows(Rewrite, r)]
     asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED and row.reason != NOISE}
     used = {row.sample_id for row in past if row.axis == "diversity" and row.attempts}
-    wishes = {id: row.action for id, row in requests.overrides(ctx).items()}
+    wishes = {id: row.action for id, row in overridden.overrides(ctx).items()}
     ids: list[int] = []
     open_: list[bool] = []
     cores: list[bool] = []

@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import StageError
-from engine.selection import choose, probing, requests
+from engine.selection import choose, overridden, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
 from engine.selection.survey import by_evidence, survey
 from engine.signals import judge_trust
@@ -61,12 +61,12 @@ def run(ctx: Ctx) -> None:
         values["quality"] = np.full(len(data), np.nan)
         ctx.event(judge_trust.verdict(settings, trust), "warning")
     ours = settings.parity == "ours"
-    asked = requests.requested(ctx, data, values)
+    asked = overridden.requested(ctx, data, values)
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
     thresholds = choose.cuts(values, settings, earlier, ctx.round)
     picks, lost = writable(choose.beyond_all(values, thresholds), data)
-    overridden = requests.overrides(ctx)
-    ruled = np.fromiter((s.id not in overridden for s in data), np.bool_, len(data))
+    held = overridden.overrides(ctx)
+    ruled = np.fromiter((s.id not in held for s in data), np.bool_, len(data))
     picks = {axis: picks[axis] & ruled for axis in AXES}
     tried = remembered(ctx, data) if ours and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
@@ -109,7 +109,7 @@ def _begin_evidence(ctx: Ctx) -> None:
         values["quality"] = np.full(len(data), np.nan)
         ctx.event(judge_trust.verdict(ctx.config.select, trust), "warning")
     thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
-    asked = requests.requested(ctx, data, values)
+    asked = overridden.requested(ctx, data, values)
     ctx.save([*thresholds.values(), *probing.first(ctx, found), *asked], done=1)
     _tell_requested(ctx, asked)
     save_forecast(ctx, RewriteJob.begin(ctx))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.selection import requests, survey
+from engine.selection import overridden, survey
 from engine.selection.preview.round_arrays import read_round
 from engine.stages import select
 from engine.store import overrides
@@ -56,7 +56,7 @@ def test_a_request_ends_with_the_round_that_met_it_and_a_second_run_gives_the_sa
     for _ in range(2):
         select.run(made.ctx("select"))
         assert pending(made) == [("complexity", 3), ("quality", 11), ("quality", 20)]
-    assert requests.overrides(made.ctx("select", 1)) == {}
+    assert overridden.overrides(made.ctx("select", 1)) == {}
     db = reader(made.folder)
     assert overrides.counts(db) == {"drop": 0, "protect": 0, "rewrite": 0}
     db.close()
