@@ -80,7 +80,8 @@ def within(made: tiny.Project, model: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_projection_and_account_agree(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = tiny.TEXT.split()
-    chats = [tiny.chat(" ".join(words[i:] * (1 + i % 3)), " ".join(words[: 9 + i])) for i in range(12)]
+    own = [[f"{word}{chr(97 + i)}" for word in words[i:]] for i in range(12)]  # no prompt is a copy of another
+    chats = [tiny.chat(" ".join(own[i] * (1 + i % 3)), " ".join(words[: 9 + i])) for i in range(12)]
     within(measured(tmp_path, tiny_model, chats), tiny_model, monkeypatch)
 
 
