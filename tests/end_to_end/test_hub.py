@@ -270,7 +270,7 @@ def test_what_is_given_up_leaves_nothing_half(hub: Hub, tmp_path: Path) -> None:
             fetch.stop()
 
     try:
-        with pytest.raises(Stopped, match="o/slow: given up"):
+        with pytest.raises(Stopped, match="o/slow: cancelled"):
             fetch.wait(said)
     finally:
         go.set()
