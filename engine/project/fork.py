@@ -23,7 +23,7 @@ from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.write import event
 
 MEASURED = frozenset(("signal", "cluster", "judge_check", "score", "eval_item", "task_item", "metric", "artifact")) | {
-    "job", "round", "event", "label",
+    "job", "round", "event", "label", "retirement",
 }  # fmt: skip
 """Tables whose rows of the round itself stay: they were there before it selected."""
 PATHS = ("model.name", "model.chat_template", "teacher.model", "evaluate.include_path", "launch.accelerate_config")

@@ -7,6 +7,7 @@ random samples that look fine, asked alike (``Bounds.of``).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +15,13 @@ from itertools import pairwise
 
 from engine.verification.text_checks import words
 
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+_STOPS = frozenset("。、・「」『』《》〈〉【】")
 SHORT = 16
-"""Words of an answer that is held to be equal rather than alike, at most."""
+"""Words (or characters of a script without spaces) of an answer that is held to be equal rather than alike, at most."""
+LEAST = 0.2
+"""No bound for long answers is lower."""
 FEW = 4
 """Random samples with long answers, under which ``ALIKE`` is the bound."""
 LOW = 0.2
@@ -26,11 +32,22 @@ ALIKE = 0.5
 """The bound for long answers where random samples do not tell it."""
 
 
+def tokens(text: str) -> list[str]:
+    """The words of a text; where a script has no spaces between words, its characters."""
+    out: list[str] = []
+    for word in words(text):
+        if _UNSPACED.search(word):
+            out += [c for c in word if c.isalnum()]
+        elif word not in _STOPS:
+            out.append(word)
+    return out
+
+
 def similarity(one: str, other: str) -> float:
     """How alike two texts are, 0 to 1: 1 when their words are the same in the same order, else how many of their words
     and pairs of neighbouring words they share (the mean of two F1 scores).
     """
-    a, b = words(one), words(other)
+    a, b = tokens(one), tokens(other)
     if a == b:
         return 1.0
     return min(0.999, (_shared(a, b) + _shared(list(pairwise(a)), list(pairwise(b)))) / 2)
@@ -43,7 +60,7 @@ def _shared(a: Sequence[object], b: Sequence[object]) -> float:
 
 def is_short(answer: str) -> bool:
     """Whether an answer is held to be equal."""
-    return len(words(answer)) <= SHORT
+    return len(tokens(answer)) <= SHORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +85,4 @@ def _bound(fine: Sequence[tuple[str, str]]) -> float:
         return ALIKE
     found = sorted(similarity(*pair) for pair in fine)
     unrelated = sorted(similarity(a, b) for i, (a, _) in enumerate(fine) for j, (_, b) in enumerate(fine) if i != j)
-    return max(found[int(LOW * len(found))], unrelated[int(UNRELATED * len(unrelated))])
+    return max(LEAST, found[int(LOW * len(found))], unrelated[int(UNRELATED * len(unrelated))])

@@ -50,8 +50,8 @@ class Tally:
 
 
 def chance(fine: Tally) -> float:
-    """How often answers differ where nothing looks wrong. Nobody asked: never, but for half a sample of doubt."""
-    return (fine.differ + 0.5) / (fine.asked + 1)
+    """How often answers differ where nothing looks wrong, with half a sample of doubt. Nobody asked: never."""
+    return (fine.differ + 0.5) / (fine.asked + 1) if fine.asked else 0.0
 
 
 def pays(batch: Tally, fine: Tally) -> bool:
@@ -120,6 +120,7 @@ def flawed_share(samples: int, asked: Tally, last: Tally, rest: Tally, fine: Tal
     ends = [max(0.0, value - by_chance) / (1 - by_chance) * others for value in (among, min(low, high), high)]
     spread = Z * math.sqrt(by_chance * (1 - by_chance) * asked.asked) / (1 - by_chance) if by_chance else 0.0
     share, low, high = beyond + ends[0], max(0.0, beyond - spread) + ends[1], beyond + spread + ends[2]
+    low, high = min(low, share), max(high, share)  # the last batch may know more of the rest than the control group
     return FlawedShare(*(min(1.0, value / max(1, samples)) for value in (share, low, high)))
 
 

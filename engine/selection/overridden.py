@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from msgspec.structs import replace
 
 from engine.selection import choose
@@ -36,8 +37,9 @@ def requested(ctx: Ctx, data: Sequence[Sample], values: Values) -> list[Row]:
             continue
         signal = choose.BY_NAME[choose.shown_signal(axis)]
         past = float("-inf") if signal.side == "above" else float("inf")
+        value = float(np.nan_to_num(values[signal.name][place]))  # 0 where there is none: the store takes no NaN
         out += [
-            Selection(ctx.round, sample.id, axis, float(values[signal.name][place]), past),
+            Selection(ctx.round, sample.id, axis, value, past),
             Rewrite(ctx.round, sample.id, axis, "owed"),
             replace(row, met_round=ctx.round),
         ]

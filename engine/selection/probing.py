@@ -16,6 +16,7 @@ What comes next follows from the rows that are there: each step is saved whole, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as field_of
@@ -50,6 +51,8 @@ def first(ctx: Ctx, found: Survey) -> list[Row]:
 def _batch(ctx: Ctx, found: Survey, asked: set[int], number: int, away: bool) -> list[Rewrite]:
     """The probes of batch ``number``: the worst of those not ``asked`` about, and random ones."""
     size = evidence.batch_size(number, len(found.ids), away)
+    if number == 0:  # so that even a small dataset has a control group
+        size = min(size, math.ceil(len(found.order) / 2))
     worst = [int(i) for i in found.order if found.ids[i] not in asked][:size]
     if not worst:
         return []
@@ -160,7 +163,7 @@ class Probing:
 
     def _fine(self) -> list[Rewrite]:
         """Of the control group, answered, what looks fine."""
-        return [r for r in self.probes if r.control and _answered(r) and self.score(r) < self.found.median]
+        return [r for r in self.probes if r.control and _answered(r) and self.score(r) <= self.found.median]
 
     def _tally(self, rows: Sequence[Rewrite]) -> Tally:
         return tally([row.reason != AGREES for row in rows if _answered(row)])

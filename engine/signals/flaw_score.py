@@ -28,6 +28,8 @@ TEXT = "text"
 """Which of ``SIGNS`` the text alone shows, from 1; 0: none. It is no rank: all that show one come before all others."""
 CLOSE = 0.01
 """Ranks within this share of the worst count about alike: which of two samples is the very worst means little."""
+USUAL = 0.1
+"""The share of answers from which on their form is no sign of a flaw."""
 SIGN = dict.fromkeys(LENSES, 1.0) | {JUDGE: -1.0}
 
 
@@ -122,13 +124,21 @@ def columns(ids: Sequence[int], rows: Sequence[Lenses]) -> dict[str, Floats]:
 
 
 def text_column(samples: Iterable[Sample]) -> Floats:
-    """``TEXT`` of the samples, float64[n]."""
-    return np.array([text_value(sample.prompt, sample.response) for sample in samples])
+    """``TEXT`` of the samples, float64[n]. A form that many answers have is the dataset's own, not an odd one."""
+    found = np.array([text_value(sample.prompt, sample.response, before(sample)) for sample in samples])
+    odd = found == SIGNS.index("odd_form") + 1.0
+    return np.where(odd, 0.0, found) if odd.sum() > USUAL * len(found) else found
 
 
-def text_value(prompt: str, answer: str) -> float:
-    """``TEXT`` of one exchange."""
-    found = sign(prompt, answer)
+def before(sample: Sample) -> str:
+    """What is said before the last prompt, by the system too."""
+    asked = max((i for i, message in enumerate(sample.messages) if message.role == "user"), default=0)
+    return "\n".join(m.content for m in sample.messages[:asked] if m.role in ("system", "user"))
+
+
+def text_value(prompt: str, answer: str, context: str = "") -> float:
+    """``TEXT`` of one exchange after ``context``."""
+    found = sign(prompt, answer, context)
     return 0.0 if found is None else SIGNS.index(found) + 1.0
 
 

@@ -63,8 +63,9 @@ _ESCAPED = re.compile(r"\\[nt\"]")
 _ASKED_FOR_MARKUP = re.compile(
     r"\b(?:html|xml|svg|css|json|yaml|web ?page|web ?site|code|program|script|function|algorithm|python|java|javascript"
     r"|c\+\+|sql|query|bash|shell|command|regex|api|format|markdown|latex|snippet|array|object|dict|struct|schema|database"
-    r"|implement|debug|compile|parse|syntax|string|embed|highlight)",
-    re.IGNORECASE,
+    r"|implement|debug|compile|parse|syntax|string|embed|highlight|funktion|programm|fonction|funci[oó]n|c[oó]digo)"
+    r"|代码|代碼|函数|函數|程序|程式|脚本|コード|関数|スクリプト|코드|함수",
+    re.IGNORECASE | re.ASCII,  # so that a word may begin beside a character of a script without spaces
 )
 _FILLERS = frozenset(["the", "a", "of", "and", "to", "in", "is", "for", "that", "with"])
 """Words that stand alone on a line only where a text was broken up."""
@@ -81,9 +82,13 @@ MOST_DIFFERENT = 0.85
 """Share of an answer's runs of three words that are different: above it only its end may repeat."""
 
 
-def sign(prompt: str, answer: str) -> str | None:
-    """The first of ``SIGNS`` that the answer shows; None where nothing looks wrong."""
-    return next((name for name, shows in _SIGNS.items() if shows(prompt, answer)), None)
+def sign(prompt: str, answer: str, context: str = "") -> str | None:
+    """The first of ``SIGNS`` that the answer shows; None where nothing looks wrong.
+
+    ``context``: what was said before the prompt, by the system too: a form may be asked for there.
+    """
+    asked = {"odd_form": f"{context}\n{prompt}" if context else prompt}
+    return next((name for name, shows in _SIGNS.items() if shows(asked.get(name, prompt), answer)), None)
 
 
 def refuses(prompt: str, answer: str) -> bool:

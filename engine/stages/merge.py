@@ -36,7 +36,7 @@ from engine.store.rows import (
     dump_messages,
     load_messages,
 )
-from engine.verification.text_checks import CODES, NOT_IMPROVED
+from engine.verification.text_checks import FLAWED_AS_WELL
 
 
 def run(ctx: Ctx) -> None:
@@ -91,7 +91,7 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
 
 def _by_machine(row: Rewrite) -> bool:
     reason = row.reason or ""
-    return reason.partition(":")[0] in (*CODES, NOT_IMPROVED)
+    return reason.partition(":")[0] in FLAWED_AS_WELL
 
 
 def _room(ctx: Ctx, size: int, added: int, dropped: int) -> int:

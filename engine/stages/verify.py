@@ -92,8 +92,9 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
         limits = text_checks.CheckLimits(ctx.config.verify.min_response_chars, templates[one.row.axis])
         original = Exchange(one.sample.prompt, one.sample.response)
         found = text_checks.inspect(one.exchange, original, limits)
-        found = found or held_out_prompt(one.new, items) or text_checks.evaluation_overlap(one.exchange, held, known)
+        found = found or text_checks.evaluation_overlap(one.exchange, held, known)
         if not one.row.probe or one.row.draw:  # else the prompt has been in the dataset all along
+            found = found or held_out_prompt(one.new, items)
             found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), places)
         if found:
             out[one.key] = found

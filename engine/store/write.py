@@ -270,7 +270,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         " new_ratings=NULL, improved=NULL, verdict=NULL, on_topic=NULL, usual_similarity=NULL,"
         " new_end_of_turn=NULL, new_without_prompt=NULL, new_ifd=NULL, new_worst_window=NULL, new_window_begin=NULL,"
         " new_window_end=NULL, new_flaw=NULL, new_flaw_lens=NULL,"
-        " state=CASE WHEN response IS NULL THEN state ELSE 'proposed' END WHERE round=?",
+        " state=CASE WHEN messages IS NULL THEN state ELSE 'proposed' END WHERE round=?",
     ),
     "review": (),
     "merge": (),

@@ -27,6 +27,10 @@ CODES = (
 """All codes of a ``Rejection``."""
 NOT_IMPROVED = "not improved"
 """What a verdict begins with that is not better than the original."""
+FLAWED_AS_WELL = ("empty", "loop", "refusal", "scaffolding", "unchanged", "duplicate", "control", NOT_IMPROVED)
+"""What a refused answer's reason begins with where the answer is no better than the flawed one that it would replace.
+The others (held-out text, a check of the user's own, no rating) say nothing of the original.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,3 +103,35 @@ def test_long_answers_agree_from_where_those_that_look_fine_do() -> None:
     assert bounds.agree(told[0], similarity(told[0], again[0])) or bounds.agree(told[1], similarity(told[1], again[1]))
     assert not bounds.agree(told[0], similarity(told[0], again[1])), "another topic"
     assert not bounds.agree("12", 0.9), "short answers must be equal"
+
+
+def test_scripts_without_spaces_are_compared_by_their_characters() -> None:
+    told = "北京是中国的首都，也是全国的政治和文化中心。每年有很多游客来这里参观故宫和长城。"
+    again = "北京是中国的首都，也是全国政治与文化的中心。每年都有很多游客来这里参观故宫和长城！"
+    other = "要煮好米饭，先把米洗干净，再加入适量的水，用小火慢慢煮二十分钟，最后焖一会儿。"
+    assert not is_short(told)
+    assert Bounds().agree(told, similarity(told, again))
+    assert not Bounds().agree(told, similarity(told, other))
+    assert similarity("十二。", "十二") == 1.0
+    assert is_short("北京")
+    assert similarity("北京", "上海") == 0.0
+
+
+def test_unrelated_answers_never_agree_however_unlike_the_control_group_is() -> None:
+    fine = [(f"a{i} " * 20, f"b{i} " * 20) for i in range(8)]
+    assert not Bounds.of(fine).agree("one two three " * 8, 0.1)
+
+
+def test_without_a_control_group_nothing_differs_by_chance() -> None:
+    assert chance(Tally()) == 0.0
+    assert pays(Tally(10, 9), Tally())
+    assert not pays(Tally(10, 1), Tally())
+
+
+def test_a_share_lies_within_its_interval() -> None:
+    for asked, last, rest, fine in (
+        (Tally(72, 20), Tally(48, 2), Tally(17, 4), Tally(8, 0)),
+        (Tally(24, 2), Tally(24, 0), Tally(10, 3), Tally(8, 0)),
+    ):
+        found = flawed_share(600, asked, last, rest, fine)
+        assert found.low <= found.share <= found.high

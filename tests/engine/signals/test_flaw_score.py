@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.signals import flaw_score
-from engine.store.rows import Lenses
+from engine.store.rows import Lenses, Message, Sample
 
 NAN = float("nan")
 columns = st.integers(1, 12).flatmap(
@@ -122,3 +122,34 @@ def test_columns_are_in_the_datasets_order() -> None:
     assert found["end_of_turn"] == pytest.approx([NAN, NAN, 1.0], nan_ok=True)
     assert found["ifd"] == pytest.approx([0.5, NAN, NAN], nan_ok=True)
     assert found["worst_window"] == pytest.approx([2.0, NAN, 3.0], nan_ok=True)
+
+
+def answered(place: int, answer: str) -> Sample:
+    return Sample(place, (Message("user", f"question {place}"), Message("assistant", answer)), place)
+
+
+def test_a_form_that_many_answers_have_is_no_odd_one() -> None:
+    plain = [answered(i, "just words") for i in range(18)]
+    one = flaw_score.text_column([*plain, answered(18, '{"a": 1}')])
+    assert (one > 0).sum() == 1
+    many = flaw_score.text_column([*plain, *(answered(18 + i, '{"a": 1}') for i in range(6)), answered(99, "")])
+    assert np.flatnonzero(many).tolist() == [24]  # an empty answer is one whatever the others are
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (Message("system", "Reply in JSON."), Message("user", "The next one?"), Message("assistant", '{"a": 1}')),
+        (
+            Message("user", "Write a function."),
+            Message("assistant", "```f```"),
+            Message("user", "Now the other way round, please."),
+            Message("assistant", "```g```"),
+        ),
+        (Message("user", "用Python写一个排序"), Message("assistant", "```python\nsorted(x)\n```")),
+        (Message("user", "写一个函数"), Message("assistant", "```python\nf()\n```")),
+        (Message("user", "Schreibe eine Funktion."), Message("assistant", "```python\nf()\n```")),
+    ],
+)
+def test_a_form_may_be_asked_for_earlier_or_in_another_language(messages: tuple[Message, ...]) -> None:
+    assert flaw_score.text_column([Sample(1, messages, 0)]).tolist() == [0.0]

@@ -163,13 +163,14 @@ def test_a_known_flaw_whose_rewrite_was_refused_is_dropped_unless_a_person_keeps
     made = project(tmp_path, "select.new_samples = 0.0")
     rows = sorted((r for r in made_by(made, monkeypatch, below(40)) if r.state == "proposed"), key=lambda r: r.key)
     reasons = ["duplicate: of another", "not improved: its loss is not lower", None, "I like the old one"]
+    reasons += [f"{code}: says nothing of the original" for code in ("evaluation", "unmeasured", "command")]
     made.ctx("review").save(
-        [Decision(0, *row.key, "rejected", reason) for row, reason in zip(rows[:4], reasons, strict=True)]
-        + [Decision(0, *row.key, "accepted") for row in rows[4:]]
+        [Decision(0, *row.key, "rejected", reason) for row, reason in zip(rows[:7], reasons, strict=True)]
+        + [Decision(0, *row.key, "accepted") for row in rows[7:]]
     )
     merge.run(made.ctx("merge"))
     ids = {s.id for s in rounds.dataset(made, 1)}
-    assert [row.sample_id in ids for row in rows[:4]] == [False, False, True, True]
+    assert [row.sample_id in ids for row in rows[:7]] == [False, False, True, True, True, True, True]
     assert len(ids) == COUNT - 2
     assert "2 flawed ones dropped: 120 → 118 samples" in made.events()[-1]
 
@@ -231,6 +232,34 @@ def test_rewriting_anew_begins_with_the_first_batch(tmp_path: Path, monkeypatch:
     assert made.ctx("x").rows(Rewrite) == made.ctx("x").rows(Selection) == []
     run(made, monkeypatch, Scripted(teacher(below(40))))
     assert [(r.key, r.state) for r in made.ctx("x").rows(Rewrite)] == [(r.key, r.state) for r in before]
+
+
+def test_verifying_anew_leaves_what_was_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path)
+    before = made_by(made, monkeypatch, below(40))
+    write.reset(made.db, 0, ["verify"])
+    after = made.ctx("x").rows(Rewrite)
+    assert [(r.key, r.state, r.reason) for r in after] == [(r.key, r.state, r.reason) for r in before]
+
+
+def test_a_small_dataset_has_a_control_group_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rounds.project(tmp_path, 12, EVIDENCE + "select.new_samples = 0.0")
+    signals(made)
+    rows = made_by(made, monkeypatch, below(4))
+    place = {s.id: s.seq for s in rounds.dataset(made)}
+    assert sorted(place[s.sample_id] for s in made.ctx("x").rows(Selection)) == [0, 1, 2, 3]
+    assert sum(r.control for r in rows) == 6
+
+
+def test_samples_that_all_look_alike_are_compared_with_some_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path)
+    ids = [s.id for s in rounds.dataset(made)]
+    made.ctx("score").save([Flaw(0, id, 1.0, "odd_form") for id in ids])
+    made_by(made, monkeypatch, below(0))
+    assert "the last 24 gave 0 repairs" in str(detail(made)["stopped"])
+    assert "differ as often at random" not in "".join(made.events())
 
 
 def test_a_cap_ends_the_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,3 +83,11 @@ def test_evidence_asks_about_none_of_them_and_rewrites_what_was_requested(tmp_pa
     rows = made.ctx("select").rows(Rewrite)
     assert {row.sample_id for row in rows if row.probe}.isdisjoint(ids[37:])
     assert [(row.sample_id, row.axis, row.state) for row in rows if not row.probe] == [(ids[37], "quality", "owed")]
+
+
+def test_a_rewrite_can_be_requested_where_the_signal_is_missing(tmp_path: Path) -> None:
+    made, ids = project(tmp_path, 'select.m_diversity = 9\nselect.quality = "off"')
+    overrides.set_overrides(made.folder, [ids[20]], "rewrite", "quality")
+    select.run(made.ctx("select"))
+    chosen = [row for row in made.ctx("select").rows(Selection) if row.axis == "quality"]
+    assert [(row.sample_id, row.value) for row in chosen] == [(ids[20], 0.0)]
