@@ -202,7 +202,6 @@ def foreign_rows(n: int) -> list[tuple[str, str]]:
 
 FORMATS = {
     "alpaca": lambda q, a: {"instruction": q, "input": "", "output": a},
-    "sharegpt": lambda q, a: {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]},
     "messages": lambda q, a: {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]},
 }
 

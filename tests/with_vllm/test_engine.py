@@ -113,7 +113,7 @@ def test_a_request_that_cannot_be_made_is_a_result_with_its_reason(base: Engine)
     long, good = (Message("user", "sort a b " * 2000),), CHATS[0][:1]
     refused, reply = base.generate([long, good], **GREEDY)
     assert refused.error is not None
-    assert "exceeds the model's context of 2047 tokens" in refused.error
+    assert "does not fit into the model's 2047 tokens" in refused.error
     assert reply.error is None
     bad, rating = base.rate([[10**6], six(base)[0]])
     assert (bad.value, rating.error) == (None, None)
