@@ -225,7 +225,7 @@ class Probing:
             kept += [replace(row, state="rejected", messages=None, reason=DROPPED) for row in flawed]
         self.job.update(kept)
         calls, share = sum(r.answer_attempts for r in probes), self.share()
-        said = "no sample may be asked about: earlier rounds asked about all that pay"
+        said = "no sample is left to ask about"
         if probes:
             said = f"{share} of {len(self.found.ids):,} samples look flawed; stopped after {calls:,} calls: {end.why}"
         detail = {

@@ -119,7 +119,7 @@ def _begin_evidence(ctx: Ctx) -> None:
         f"the teacher is asked about the samples that look most flawed, {len(found.order):,} of {len(found.ids):,}, in"
         " batches until it no longer pays"
         if len(found.order)
-        else "no sample is asked about: earlier rounds asked about all that pay"
+        else "no sample is left to ask about"
     )
 
 
