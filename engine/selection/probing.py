@@ -257,7 +257,7 @@ class Probing:
 
     def _grow(self) -> bool:
         """Ask for the new samples that are still wanted, weakest regions first; whether there are any."""
-        rows = [row for row in self.job.all() if row.axis == "diversity"]
+        rows = [row for row in self.job.all() if row.axis == "diversity" and row.batch]  # not those requested by hand
         waves = {row.batch for row in rows}
         if len(waves) >= WAVES or any(row.reason == EXHAUSTED for row in self.job.all()):
             return False

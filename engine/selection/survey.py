@@ -98,6 +98,7 @@ def target_size(ctx: Ctx) -> int:
 def survey(ctx: Ctx) -> Survey:
     """Read the round's samples and signals."""
     before = [t for r in range(ctx.round) for t in ctx.rows(Threshold, r) if t.signal == SIGNAL]
+    rounds = {t.round for t in before}
     settled = max((t.round for t in before if json.loads(t.detail or "{}").get("settled")), default=-1)
     past = [row for r in range(ctx.round) for row in ctx.rows(Rewrite, r)]
     asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED and row.reason != NOISE}
@@ -129,7 +130,7 @@ def survey(ctx: Ctx) -> Survey:
         similarity=similarity,
         target=target_size(ctx),
         found=sum(int(json.loads(t.detail or "{}").get("grows", 0)) for t in before),
-        added=sum(row.axis == "diversity" and row.state == "merged" for row in past),
+        added=sum(row.axis == "diversity" and row.state == "merged" and row.round in rounds for row in past),
     )
 
 

@@ -49,7 +49,8 @@ def rank_auc(flawed: list[float], good: list[float]) -> float:
 
 def by_chance(wins: float, pairs: int) -> float:
     """How often a coin wins at least ``wins`` of ``pairs`` times."""
-    return float(sum(comb(pairs, k) for k in range(int(wins), pairs + 1)) / 2**pairs)
+    least = int(wins + 1e-6)  # a half win is none; a share times a count may come out just below a whole number
+    return float(sum(comb(pairs, k) for k in range(least, pairs + 1)) / 2**pairs)
 
 
 def of_pairs(auc: float | None, pairs: int) -> JudgeTrust:

@@ -14,6 +14,7 @@ samples for it. With ``merge.flawed = "drop"`` all samples that complexity or qu
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -79,7 +80,8 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
     What a person rejected stays: they have looked at it.
     """
     rows = {r.key: r for r in ctx.rows(Rewrite)}
-    selected = [s for s in ctx.rows(Selection) if s.axis != "diversity" and s.sample_id in among]
+    ruled = [s for s in ctx.rows(Selection) if math.isfinite(s.threshold)]  # not what was requested by hand
+    selected = [s for s in ruled if s.axis != "diversity" and s.sample_id in among]
     marks = [t for t in ctx.rows(Threshold) if t.rule == "evidence"]
     if marks and not json.loads(marks[0].detail or "{}").get("certain"):
         return []  # the teacher's answers did not tell flaws from chance

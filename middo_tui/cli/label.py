@@ -119,7 +119,8 @@ def _read(folder: Path, path: Path) -> Iterator[tuple[int, str | None, str]]:
                     raise UsageError(f"{where}: label {said!r} is neither good nor flawed.")
                 if kind not in (*labels.KINDS, ""):
                     raise UsageError(f"{where}: kind {kind!r} is unknown. Kinds: {', '.join(labels.KINDS)}.")
-                yield ids[number], said or None, kind if said == "flawed" else ""
+                if said:  # an empty one says nothing: the sample may have been labelled in the app since
+                    yield ids[number], said, kind if said == "flawed" else ""
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: not a CSV file in UTF-8 ({error}).") from None
     except FileNotFoundError:

@@ -104,3 +104,8 @@ def test_more_than_a_few_errors_are_an_alarm(rated: int, errors: int, alarm: boo
     check = structs.replace(tried(None), rated=rated, errors=errors)
     said = f"the judge could not rate {errors} of {rated + errors} samples"
     assert judge_trust.alarm(check) == (said if alarm else "")
+
+
+@pytest.mark.parametrize(("won", "pairs"), [(15, 22), (13, 23), (15, 26)])
+def test_no_win_is_lost_to_rounding(won: int, pairs: int) -> None:
+    assert judge_trust.by_chance(won / pairs * pairs, pairs) == judge_trust.by_chance(won, pairs)

@@ -60,6 +60,8 @@ def test_labels_go_out_and_in_and_rate_the_signals(made: tiny.Project, tmp_path:
     found = json.loads(run("label", made.folder, "--json").output)
     assert (found["labelled"], found["share"], found["kinds"]) == (20, pytest.approx(0.5), {"cut off": 5})
     assert run("label", made.folder, "--read", out).output.startswith("0 labels changed")
+    blank = filled(out, label=" ")
+    assert run("label", made.folder, "--read", blank).output.startswith("0 labels changed")
     assert "the file exists" in run("label", made.folder, "--out", out).output
 
 
