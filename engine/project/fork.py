@@ -134,6 +134,8 @@ def _copy_artifacts(project: Path, out: Path) -> None:
         db.close()
     for path in paths:
         source, target = project / path, out / path
+        if not source.exists():
+            raise StoreError(f"{source}: missing. Restore it, or redo the stage that made it, then fork again.")
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, copy_function=_linked)

@@ -177,8 +177,13 @@ class Probing:
         batch = self._batch_tally(number)
         if evidence.chance(self._tally(self._fine())) > evidence.NOISE and not self._told():
             return End("the teacher's answers differ as often at random", settled=False)
-        if evidence.pays(batch, self._tally(self._fine())):
+        failed = sum(r.batch == number and not r.control and r.state == "failed" for r in self.probes)
+        if evidence.pays(Tally(batch.asked + failed, batch.differ), self._tally(self._fine())):
             return None
+        if failed > batch.asked:
+            return End(
+                f"the teacher gave no usable answer to {failed} of the last {failed + batch.asked}", settled=False
+            )
         repairs = "1 repair" if batch.differ == 1 else f"{batch.differ} repairs"
         return End(f"the last {batch.asked} gave {repairs}", settled=True)
 

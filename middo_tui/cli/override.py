@@ -20,8 +20,8 @@ AXES = ("complexity", "diversity", "quality")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("samples", metavar="[SAMPLE]...", nargs=-1)
 @click.option("--where", default=None, metavar="EXPR", help="All samples that pass this filter, as in `samples`.")
-@click.option("--drop", "action", flag_value="drop", help="Remove them from the dataset at the next merge.")
-@click.option("--protect", "action", flag_value="protect", help="Never rewrite or retire them.")
+@click.option("--drop", is_flag=True, help="Remove them from the dataset at the next merge.")
+@click.option("--protect", is_flag=True, help="Never rewrite or retire them.")
 @click.option("--rewrite", "axis", type=click.Choice(AXES), default=None, help="Rewrite them on this axis next.")
 @click.option("--clear", is_flag=True, help="Remove their overrides: let the signals decide again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
@@ -29,7 +29,8 @@ def override(
     folder: Path,
     samples: tuple[str, ...],
     where: str | None,
-    action: str | None,
+    drop: bool,
+    protect: bool,
     axis: str | None,
     clear: bool,
     as_json: bool,
@@ -42,7 +43,8 @@ def override(
     from engine.store import overrides
     from middo_tui.feed.pages import Pages
 
-    chosen = [name for name, on in (("--drop or --protect", action), ("--rewrite", axis), ("--clear", clear)) if on]
+    flags = {"--drop": drop, "--protect": protect, "--rewrite": axis is not None, "--clear": clear}
+    chosen = [name for name, on in flags.items() if on]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} cannot be combined.")
     pages = Pages(folder)
@@ -56,9 +58,10 @@ def override(
     if clear:
         say(f"{counted(overrides.clear_overrides(folder, ids), 'override')} cleared")
         return
-    done = overrides.set_overrides(folder, ids, "rewrite" if axis else str(action), axis)
+    action = chosen[0].removeprefix("--")
+    done = overrides.set_overrides(folder, ids, action, axis)
     effect = {"drop": "dropped at the next merge", "protect": "protected", "rewrite": f"to rewrite for {axis} next"}
-    say(f"{counted(done.changed, 'sample')} {effect['rewrite' if axis else str(action)]}")
+    say(f"{counted(done.changed, 'sample')} {effect[action]}")
     if done.left:
         say(f"{counted(done.left, 'sample')} skipped: not in the newest dataset, or a rewrite would lose content")
 

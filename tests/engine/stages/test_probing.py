@@ -262,6 +262,19 @@ def test_samples_that_all_look_alike_are_compared_with_some_of_them(
     assert "differ as often at random" not in "".join(made.events())
 
 
+def test_a_teacher_without_usable_answers_is_not_asked_about_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path, "teacher.attempts = 2")
+    select.run(made.ctx("select"))
+    run(made, monkeypatch, Scripted(lambda chat, seed: said("")))
+    rows = made.ctx("x").rows(Rewrite)
+    assert {row.state for row in rows} == {"failed"}
+    assert len(rows) == 40
+    assert detail(made)["stopped"] == "the teacher gave no usable answer to 24 of the last 24"
+    assert made.ctx("x").rows(Selection) == []
+
+
 def test_a_cap_ends_the_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = project(tmp_path, 'teacher.budget_tokens = 3000\nreview.policy = "auto"')
     made_by(made, monkeypatch, below(100))

@@ -52,6 +52,7 @@ def test_samples_are_overridden_by_number_and_filter_and_cleared(project: Path) 
         (["--drop"], "Which samples?"),
         (["77", "--drop"], "77: no sample of the newest dataset"),
         (["x", "--drop"], "x: no sample of the newest dataset"),
+        (["1", "--drop", "--protect"], "--drop and --protect cannot be combined"),
         (["1", "--drop", "--rewrite", "quality"], "cannot be combined"),
         (
             ["--where", "override:gone", "--clear"],
