@@ -29,6 +29,7 @@ from benchmarks.engine.flaw_readings import Readings, Subject, Values
 from benchmarks.world import smollm2
 from benchmarks.world.planted_flaws import KINDS, Row, spoiled
 from engine.demo import flaws as demo_flaws
+from engine.demo import measure
 from engine.demo import seed as demo_world
 from engine.formats.shapes import join_input
 from engine.signals import flaw_score
@@ -141,7 +142,7 @@ def auc(values: Floats, flawed: NDArray[np.bool_]) -> float | None:
     bad, good = values[flawed & np.isfinite(values)], values[~flawed & np.isfinite(values)]
     if not len(bad) or not len(good):
         return None
-    return float(((bad[:, None] > good) + 0.5 * (bad[:, None] == good)).mean())
+    return measure.auc(bad, good)
 
 
 def areas(drawn: Drawn) -> dict[str, dict[str, float | None]]:

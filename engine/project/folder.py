@@ -295,7 +295,7 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
     """
     db = reader(project)
     try:
-        newest = newest_dataset(db)
+        newest = read.newest_dataset(db)
         wanted = newest if round is None else round
         if not 0 <= wanted <= newest:
             raise UsageError(f"--round {round}: the project has rounds 0 to {newest}.")
@@ -324,17 +324,11 @@ def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, proven
     db = reader(project)
     try:
         samples = [found for id in ids if (found := read.sample(db, id)) is not None]
-        flaws = read.flaws(db, newest_dataset(db)) if provenance else None
+        flaws = read.flaws(db, read.newest_dataset(db)) if provenance else None
     finally:
         db.close()
     formats.write(samples, out, format, provenance, flaws=flaws)
     return len(samples)
-
-
-def newest_dataset(db: sqlite3.Connection) -> int:
-    """The number of the newest dataset: the last merged round plus one."""
-    merged = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
-    return 0 if merged is None else int(merged) + 1
 
 
 def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ the request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -23,18 +23,18 @@ def overrides(ctx: Ctx) -> dict[int, Override]:
     return {row.sample_id: row for row in ctx.rows(Override) if row.met_round in (None, ctx.round)}
 
 
-def requested(ctx: Ctx, data: Sequence[Sample], values: Values) -> list[Row]:
+def requested(ctx: Ctx, held: Mapping[int, Override], data: Sequence[Sample], values: Values) -> list[Row]:
     """The selections and pending rewrites of samples whose rewrite a person requested, and the requests as met.
 
-    A requested selection has an infinite threshold, so that every value is past it.
+    ``held``: the overrides that hold in this round (``overrides``). A requested selection has an infinite
+    threshold, so that every value is past it.
     """
-    asked = {id: row for id, row in overrides(ctx).items() if row.action == "rewrite"}
     out: list[Row] = []
     for place, sample in enumerate(data):
-        row = asked.get(sample.id)
-        axis = next((axis for axis in AXES if row is not None and row.axis == axis), None)
-        if row is None or axis is None or unwritable(sample.messages):
+        row = held.get(sample.id)
+        if row is None or row.action != "rewrite" or unwritable(sample.messages):
             continue
+        axis = next(axis for axis in AXES if axis == row.axis)
         signal = choose.BY_NAME[choose.shown_signal(axis)]
         past = float("-inf") if signal.side == "above" else float("inf")
         value = float(np.nan_to_num(values[signal.name][place]))  # 0 where there is none: the store takes no NaN

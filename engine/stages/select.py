@@ -61,11 +61,11 @@ def run(ctx: Ctx) -> None:
         values["quality"] = np.full(len(data), np.nan)
         ctx.event(judge_trust.verdict(settings, trust), "warning")
     ours = settings.parity == "ours"
-    asked = overridden.requested(ctx, data, values)
+    held = overridden.overrides(ctx)
+    asked = overridden.requested(ctx, held, data, values)
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
     thresholds = choose.cuts(values, settings, earlier, ctx.round)
     picks, lost = writable(choose.beyond_all(values, thresholds), data)
-    held = overridden.overrides(ctx)
     ruled = np.fromiter((s.id not in held for s in data), np.bool_, len(data))
     picks = {axis: picks[axis] & ruled for axis in AXES}
     tried = remembered(ctx, data) if ours and settings.remember else {}
@@ -109,7 +109,7 @@ def _begin_evidence(ctx: Ctx) -> None:
         values["quality"] = np.full(len(data), np.nan)
         ctx.event(judge_trust.verdict(ctx.config.select, trust), "warning")
     thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
-    asked = overridden.requested(ctx, data, values)
+    asked = overridden.requested(ctx, overridden.overrides(ctx), data, values)
     ctx.save([*thresholds.values(), *probing.first(ctx, found), *asked], done=1)
     _tell_requested(ctx, asked)
     save_forecast(ctx, RewriteJob.begin(ctx))

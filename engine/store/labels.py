@@ -16,6 +16,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.errors import UsageError
+from engine.store import read
 from engine.store.connect import transaction, writer
 
 STRATA = 10
@@ -51,7 +52,7 @@ def draw(project: Path, count: int, seed: int, fresh: bool = False) -> int:
         with transaction(db):
             if db.execute("SELECT 1 FROM label").fetchone() and not fresh:
                 raise UsageError("samples are drawn already. Label them, or draw again with --fresh.")
-            round = scored_round(db)
+            round = read.newest_scored(db)
             sql = (
                 "SELECT sample_id FROM signal JOIN sample ON id=sample_id"
                 " WHERE round=? AND flaw IS NOT NULL ORDER BY flaw, seq"
@@ -82,11 +83,6 @@ def _drawn(ids: Sequence[int], count: int, chance: random.Random) -> list[tuple[
         out += [(id, stratum, len(inside) / len(ids)) for id in chance.sample(inside, min(each, len(inside)))]
     chance.shuffle(out)
     return out
-
-
-def scored_round(db: sqlite3.Connection) -> int:
-    """The newest round whose samples are scored; 0 when none is."""
-    return int(db.execute("SELECT max(round) FROM job WHERE stage='score' AND state='done'").fetchone()[0] or 0)
 
 
 def label(project: Path, given: Iterable[tuple[int, str | None, str]]) -> int:

@@ -32,12 +32,6 @@ class OverridesSet(Struct, frozen=True):
     left: int
 
 
-def newest_dataset(db: sqlite3.Connection) -> int:
-    """The round whose dataset is the newest: one beyond the last merged round."""
-    merged = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
-    return 0 if merged is None else int(merged) + 1
-
-
 def set_overrides(project: Path, ids: Sequence[int], action: str, axis: str | None = None) -> OverridesSet:
     """Override what happens to the samples ``ids`` of the newest dataset, in one transaction.
 
@@ -92,13 +86,13 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
     inside = f"SELECT id FROM sample WHERE {read.IN_ROUND}"  # noqa: S608
     where = f"met_round IS NULL AND sample_id IN ({inside})"
     sql = f"SELECT action, count(*) FROM override WHERE {where} GROUP BY action"  # noqa: S608
-    found = {row[0]: int(row[1]) for row in db.execute(sql, {"round": newest_dataset(db)})}
+    found = {row[0]: int(row[1]) for row in db.execute(sql, {"round": read.newest_dataset(db)})}
     return {action: found.get(action, 0) for action in ACTIONS}
 
 
 def _in_newest(db: sqlite3.Connection, ids: Sequence[int]) -> list[int]:
     sql = f"SELECT id FROM sample WHERE id IN (SELECT value FROM json_each(:ids)) AND {read.IN_ROUND}"  # noqa: S608
-    return [row[0] for row in db.execute(sql, {"ids": json.dumps(list(ids)), "round": newest_dataset(db)})]
+    return [row[0] for row in db.execute(sql, {"ids": json.dumps(list(ids)), "round": read.newest_dataset(db)})]
 
 
 def _rewritable(db: sqlite3.Connection, ids: Sequence[int]) -> list[int]:

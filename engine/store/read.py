@@ -306,6 +306,24 @@ def clusters(db: sqlite3.Connection, round: int) -> dict[str, int] | None:
     return {"count": count, "noise": noise, **told}
 
 
+def newest_merged(db: sqlite3.Connection) -> int | None:
+    """The last round that is merged; None before the first merge."""
+    found = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
+    return None if found is None else int(found)
+
+
+def newest_dataset(db: sqlite3.Connection) -> int:
+    """The number of the newest dataset: the last merged round plus one."""
+    merged = newest_merged(db)
+    return 0 if merged is None else merged + 1
+
+
+def newest_scored(db: sqlite3.Connection) -> int:
+    """The newest round whose samples have been scored; 0 when none has."""
+    found = db.execute("SELECT max(round) FROM job WHERE stage='score' AND state='done'").fetchone()[0]
+    return int(found or 0)
+
+
 def flaws(db: sqlite3.Connection, round: int) -> dict[int, tuple[Any, ...]]:
     """By sample: flaw score, the lens that looks worst, the lenses; of the newest scored round up to ``round``."""
     newest = "SELECT max(round) FROM job WHERE stage='score' AND state='done' AND round<=?"

@@ -32,14 +32,14 @@ FORGET_MERGE = (
 
 def undoable(db: sqlite3.Connection, alive: bool) -> int | None:
     """The round whose merge can be undone now; None if there is none. ``alive``: a worker is running."""
-    found = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
+    found = read.newest_merged(db)
     if found is None:
         return None
     later = db.execute(
         "SELECT count(*), coalesce(sum(state<>'pending' OR started_at IS NOT NULL), 0) FROM job WHERE round>?", (found,)
     ).fetchone()
     begun = bool(later[0]) if alive else bool(later[1])
-    return None if begun else int(found)
+    return None if begun else found
 
 
 def undo_merge(project: Path, alive: Callable[[Worker | None], bool]) -> int:
@@ -56,7 +56,7 @@ def undo_merge(project: Path, alive: Callable[[Worker | None], bool]) -> int:
             runs = alive(read.worker(db))
             round = undoable(db, runs)
             if round is None:
-                newest = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
+                newest = read.newest_merged(db)
                 if newest is None:
                     raise UsageError(f"{project}: no merge to undo.")
                 raise UsageError(f"The merge of round {newest} cannot be undone: round {newest + 1} has started.")

@@ -130,16 +130,9 @@ def _read(folder: Path, path: Path) -> Iterator[tuple[int, str | None, str]]:
 def _report(folder: Path, as_json: bool) -> None:
     import msgspec
 
-    from engine.signals import label_report
-    from engine.store import labels
-    from engine.store.connect import reader
+    from middo_tui.feed.labels import read_labels
 
-    db = reader(folder)
-    try:
-        round = labels.scored_round(db)
-        found = label_report.report(labels.drawn(db), labels.signals(db, round), labels.selected(db, round))
-    finally:
-        db.close()
+    found = read_labels(folder).report
     if as_json:
         say_json(msgspec.to_builtins(found))
     else:

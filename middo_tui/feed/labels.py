@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from engine.config import schema
 from engine.signals.label_report import LabelReport, report
-from engine.store import labels
+from engine.store import labels, read
 from engine.store.connect import reader
 from engine.store.labels import Labelled
 from middo_tui.text.number_format import counted
@@ -24,7 +24,7 @@ class LabelView(Struct, frozen=True):
     rows: tuple[Labelled, ...] = ()
     round: int = 0
     scored: bool = False
-    report: LabelReport | None = None
+    report: LabelReport = report((), {}, {})
 
     @property
     def pending(self) -> int:
@@ -40,7 +40,7 @@ def read_labels(project: Path) -> LabelView:
     """
     db = reader(project)
     try:
-        rows, round = labels.drawn(db), labels.scored_round(db)
+        rows, round = labels.drawn(db), read.newest_scored(db)
         scored = db.execute("SELECT 1 FROM signal WHERE round=? AND flaw IS NOT NULL LIMIT 1", (round,)).fetchone()
         found = report(rows, labels.signals(db, round), labels.selected(db, round))
         return LabelView(tuple(rows), round, scored is not None, found)

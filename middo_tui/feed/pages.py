@@ -19,6 +19,7 @@ from threading import Lock
 
 from msgspec import Struct
 
+from engine.store import read
 from engine.store.connect import reader
 from engine.store.read import IN_ROUND
 from middo_tui.feed.filters import NUMBERS, match_of, parse
@@ -87,14 +88,12 @@ class Pages:
     def rounds(self) -> tuple[int, ...]:
         """The datasets that there are, oldest first."""
         with self._open() as db:
-            merged = db.execute("SELECT max(round) FROM job WHERE stage='merge' AND state='done'").fetchone()[0]
-            return tuple(range(1 if merged is None else merged + 2))
+            return tuple(range(read.newest_dataset(db) + 1))
 
     def newest_scored(self) -> int:
         """The newest dataset whose samples have been scored; the first when none has."""
         with self._open() as db:
-            found = db.execute("SELECT max(round) FROM job WHERE stage='score' AND state='done'").fetchone()[0]
-            return int(found or 0)
+            return read.newest_scored(db)
 
     def order(self, wanted: Order) -> Iterator[array[int]]:
         """The ids in order, in blocks: first up to ``FIRST`` of them as soon as they are known.

@@ -6,18 +6,12 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from textual import events
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
 
+from middo_tui.screens.bottom_menu import BottomMenu
 from middo_tui.terminal.guard import clean
-from middo_tui.text.notice import Notice
 from middo_tui.text.number_format import counted
-from middo_tui.widgets.choices import Choices, Item, Menu
-from middo_tui.widgets.divider import Divider
-from middo_tui.widgets.key_bar import KeyBar
-from middo_tui.widgets.paragraph import Paragraph
+from middo_tui.widgets.choices import Item, Menu
 
 FORMATS: dict[str, tuple[str, str]] = {
     "alpaca": (".json", "instruction, input, output"),
@@ -56,52 +50,23 @@ def export(project: Path, wanted: Wanted) -> str:
     return f"Exported {rows} of round {wanted.round}'s dataset ({wanted.format}) to {clean(str(out)).text}"
 
 
-class AskFormat(ModalScreen[Wanted | None]):
+class AskFormat(BottomMenu[Wanted]):
     """A list of formats; with a dataset that ``round`` made, of that one too. Dismisses with None on escape."""
 
-    DEFAULT_CSS = """
-    AskFormat { align: left bottom; background: transparent; }
-    AskFormat #formats { height: auto; background: $background; }
-    AskFormat Choices { height: auto; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "take", "write", show=False),
-        Binding("escape,q", "dismiss(None)", "back", show=False),
-        Binding("down,j", "move(1)", show=False),
-        Binding("up,k", "move(-1)", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "dismiss(None)", "back", show=False)]
 
     def __init__(self, round: int, made: bool) -> None:
-        super().__init__()
         sets = [(round, f"Dataset of round {round} (trained on in round {round})")]
         if made:
             sets.append((round + 1, f"Dataset of round {round + 1} (after the merge of round {round})"))
-        self._wanted: list[Wanted | None] = []
+        wanted: list[Wanted | None] = []
         items = []
         for number, heading in sets:
             items += [Item(heading, heading=True)]
             items += [Item(name, about) for name, (_, about) in FORMATS.items()]
-            self._wanted += [None, *(Wanted(number, name) for name in FORMATS)]
-        self._menu = Menu(tuple(items), at=1, column=10)
-
-    def compose(self) -> ComposeResult:
-        """A rule, the question, the formats, the keys."""
-        with Vertical(id="formats"):
-            yield Divider()
-            yield Paragraph(
-                Notice("Export which dataset, in which format? It is written to the exports folder.", "decide")
-            )
-            yield Choices(self._menu)
-            yield KeyBar((("j/k", "move"), ("enter", "export"), ("esc", "back")))
-
-    def action_move(self, by: int) -> None:
-        """Another format."""
-        self._menu = self._menu.moved(by)
-        self.query_one(Choices).show(self._menu)
-
-    def action_take(self) -> None:
-        """This one."""
-        self.dismiss(self._wanted[self._menu.at])
+            wanted += [None, *(Wanted(number, name) for name in FORMATS)]
+        question = "Export which dataset, in which format? It is written to the exports folder."
+        super().__init__(question, Menu(tuple(items), at=1, column=10), wanted, "export")
 
     def on_key(self, event: events.Key) -> None:
         """No key falls through to the screen below."""

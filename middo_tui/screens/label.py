@@ -20,7 +20,7 @@ from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.screens.frame import Framed
 from middo_tui.screens.label_keys import KEYS, LabelKeyState
-from middo_tui.screens.samples.letter_menu import LetterChoice, LetterMenu
+from middo_tui.screens.letter_menu import LetterChoice, LetterMenu
 from middo_tui.terminal import guard
 from middo_tui.text.label_report import report_lines
 from middo_tui.text.notice import Notice
@@ -115,8 +115,7 @@ class LabelScreen(Framed):
         reporting = self._reporting and found is not None
         self.set_class(reporting, "-reporting")
         self.set_class(not reporting and self._row is not None, "-labelling")
-        report = found.report if found is not None else None
-        self.query_one(ReportLines).show(tuple(report_lines(report)) if report is not None else ())
+        self.query_one(ReportLines).show(tuple(report_lines(found.report)) if found is not None else ())
         self.query_one("#summary", Paragraph).show(Notice(self._summary(), "strong"))
         self.state_changed()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from middo_tui.screens.samples.letter_menu import LetterChoice, LetterMenu
+from middo_tui.screens.letter_menu import LetterChoice, LetterMenu
 
 CHOICES = (
     LetterChoice("drop", "d", "drop", "leaves the dataset at the next merge"),

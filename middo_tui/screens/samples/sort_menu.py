@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from middo_tui.feed.orders import RISING
-from middo_tui.screens.samples.letter_menu import LetterChoice, LetterMenu
+from middo_tui.screens.letter_menu import LetterChoice, LetterMenu
 
 
 class SortColumn(NamedTuple):
