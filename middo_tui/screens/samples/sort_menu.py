@@ -29,7 +29,7 @@ SORTS = (
     SortColumn("outlier", "u", "outlier score", "outlier", 2),
     SortColumn("cluster", "c", "cluster", "cluster", 0),
     SortColumn("quality", "q", "quality", "qual", 1, "mean of the six ratings, "),
-    SortColumn("flaw", "f", "flaw score", "flaw", 2, "rank on the worst lens, "),
+    SortColumn("flaw", "f", "flaw score", "flaw", 2, "rank over all lenses, "),
     SortColumn("end_of_turn", "e", "end of turn", "end", 2, "loss of the answer's last token, "),
     SortColumn("ifd", "i", "IFD", "IFD", 2, "loss with the prompt / without it, "),
     SortColumn("worst_window", "w", "worst window", "window", 2, "highest mean loss of 16 tokens, "),
