@@ -4,6 +4,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
+WHEEL_VENV := .venv-wheel
+WHEEL_TEST := build/test-wheel
 # On a CPU: nothing compiled, which takes longer than the tests; one process instead of three.
 VLLM_TEST := OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0
 TEST_THREADS := OMP_NUM_THREADS=1
@@ -11,7 +13,7 @@ TEST_THREADS := OMP_NUM_THREADS=1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm lint check reference bench bench-flaws bench-real real-model clean bench-gain
+.PHONY: help demo test test-vllm wheel test-wheel lint check reference bench bench-flaws bench-real real-model clean bench-gain
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +28,18 @@ test: $(STAMP)  ## run the tests, except those with real vLLM
 test-vllm: $(VLLM_STAMP)  ## run the tests with real vLLM on a CPU, in .venv-vllm
 	$(VLLM_TEST) $(VLLM_VENV)/bin/pytest tests/with_vllm
 
+wheel: $(STAMP)  ## build the wheel in dist/
+	rm -rf dist build/lib build/bdist.*
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+# What a user gets: nothing of this folder but the wheel, in an environment without anything else.
+test-wheel: wheel  ## install the wheel in a new environment, .venv-wheel, and run the demo with it
+	rm -rf $(WHEEL_VENV) $(WHEEL_TEST)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(WHEEL_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	sh .ci/test-wheel $(WHEEL_VENV) $(WHEEL_TEST)
+
 lint: $(STAMP)  ## ruff, mypy and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,8 +48,9 @@ lint: $(STAMP)  ## ruff, mypy and the order of the rooms
 
 check: lint test  ## lint and test: what CI runs, except vLLM
 
-reference: $(STAMP)  ## write docs/REFERENCE.md from the code
+reference: $(STAMP)  ## write docs/REFERENCE.md and the man page from the code
 	$(BIN)/python -m middo_tui.cli.reference > docs/REFERENCE.md
+	$(BIN)/python -m middo_tui.cli.man > docs/middo-tui.1
 
 snapshots: $(STAMP)  ## paint the screens' snapshots anew, after you changed a screen
 	$(TEST_THREADS) $(BIN)/pytest tests/middo_tui/screens/snapshots --snapshot-update
@@ -78,4 +93,4 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	touch $@
 
 clean:  ## remove the environments and the demo
-	rm -rf $(VENV) $(VLLM_VENV) middo-demo
+	rm -rf $(VENV) $(VLLM_VENV) $(WHEEL_VENV) dist middo-demo

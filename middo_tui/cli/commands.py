@@ -14,14 +14,20 @@ from shlex import quote
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 from msgspec.structs import replace
 
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
 from engine.store import permissions
 from engine.store.connect import reader
+from middo_tui.cli import exit_codes, version
+from middo_tui.cli.arguments import FOLDER, one_of
+from middo_tui.cli.completion import completion
+from middo_tui.cli.config import config_command
 from middo_tui.cli.control import cancel, nothing_to_run, pause, resume, undo
 from middo_tui.cli.data import import_, init
+from middo_tui.cli.doctor import doctor
 from middo_tui.cli.export import export, export_model
 from middo_tui.cli.fork import fork
 from middo_tui.cli.keys import keys_command
@@ -31,8 +37,6 @@ from middo_tui.cli.override import override
 from middo_tui.cli.quarantine import quarantine
 from middo_tui.cli.samples import samples
 from middo_tui.terminal.console import clean, say, say_json
-
-FOLDER = click.Path(path_type=Path)
 
 
 class Program(click.Group):
@@ -46,6 +50,13 @@ class Program(click.Group):
                 raise click.UsageError(clean(self._meant(args[0])).text, ctx)
             return "open", self.commands["open"], args
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and folders: a project is opened by its folder alone. Folders first, as bash's script expects."""
+        return [
+            *FOLDER.shell_complete(ctx, ctx.command.params[0], incomplete),
+            *super().shell_complete(ctx, incomplete),
+        ]
 
     def _meant(self, word: str) -> str:
         """The error message for ``word``, which is neither a command nor a folder."""
@@ -76,8 +87,20 @@ class Program(click.Group):
             ctx.exit(1)
 
 
-@click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="middo-tui")
+@click.group(
+    cls=Program,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=exit_codes.EPILOG,
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=version.show,
+    help="Show the versions of middo-tui and of the libraries it uses, then exit.",
+)
 @click.option("--no-mouse", is_flag=True, help="Do not capture the mouse.")
 @click.pass_context
 def main(ctx: click.Context, no_mouse: bool) -> None:
@@ -157,7 +180,11 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
 )
 @click.option("--until", type=click.Choice(NAMES), default=None, help="Stop after this stage.")
 @click.option(
-    "--redo", default=None, metavar="STAGE", help="First discard this round's results of STAGE and of all later stages."
+    "--redo",
+    default=None,
+    metavar="STAGE",
+    shell_complete=one_of(lambda: NAMES),
+    help="First discard this round's results of STAGE and of all later stages.",
 )
 @click.option("--auto", is_flag=True, help="Skip manual review: accept rewrites that improved.")
 @click.option("--plain", is_flag=True, help="Print progress as plain lines instead of opening the app.")
@@ -232,47 +259,11 @@ def review(folder: Path, accept: str) -> None:
     say(f"{said} Resume: middo-tui run {at} · Undo: middo-tui undo {at}")
 
 
-@main.command()
-@click.argument("folder", type=FOLDER, required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-@click.option("--ask", is_flag=True, help="Also send a test request to a remote teacher.")
-def doctor(folder: Path | None, as_json: bool, ask: bool) -> None:
-    """Check the machine and, for a project, its models, teacher, data, memory and disk space. Exit code 1 if a run
-    would fail.
-    """
-    from engine.doctor.fit import lines
-    from engine.doctor.report import findings
-
-    if ask and folder is None:
-        raise UsageError("--ask needs a project, whose teacher it asks: middo-tui doctor --ask DIR")
-    if as_json:
-        found = list(findings(folder, ask))
-        say_json(lines(found))
-        sys.exit(int(any(finding.bad for finding in found)))
-    import shutil
-    import textwrap
-
-    worst, width = 0, max(shutil.get_terminal_size().columns, 60)
-    for finding in findings(folder, ask):
-        said = [(f"{finding.mark} {finding.name:<12} ", finding.text)]
-        said += [(f"  {'':<12} → ", finding.fix)] if finding.fix else []
-        for start, text in said:
-            say(textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start)))
-        worst = max(worst, int(finding.bad))
-    sys.exit(worst)
-
-
-for command in (init, import_, pause, resume, cancel, undo):
+for command in (
+    *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
+    *(quarantine, samples, completion, config_command, keys_command, doctor),
+):
     main.add_command(command)
-main.add_command(export)
-main.add_command(export_model)
-main.add_command(fork)
-main.add_command(keys_command)
-main.add_command(label)
-main.add_command(lineage)
-main.add_command(override)
-main.add_command(quarantine)
-main.add_command(samples)
 
 
 def _terminal() -> bool:

@@ -8,25 +8,26 @@ from shlex import quote
 import click
 
 from engine.errors import UsageError
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("folder", type=FOLDER, default=".")
 def pause(folder: Path) -> None:
     """Pause the run: finish the current batch or checkpoint, save, and free the GPU."""
     _want(folder, "pause", "pausing after the current batch or checkpoint")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("folder", type=FOLDER, default=".")
 def cancel(folder: Path) -> None:
     """Stop the run now. Saved work is kept; `run` resumes from it."""
     _want(folder, "cancel", "cancelling")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("folder", type=FOLDER, default=".")
 def resume(folder: Path) -> None:
     """Resume the run with the options it was started with."""
     from engine.runtime import launch
@@ -42,7 +43,7 @@ def resume(folder: Path) -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@click.argument("folder", type=FOLDER, default=".")
 def undo(folder: Path) -> None:
     """Undo the last review decision, or the merge if the next round has not started."""
     from engine.runtime import launch

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.errors import UsageError
+from middo_tui.cli.arguments import FOLDER, one_of
 from middo_tui.terminal.console import say
 
 if TYPE_CHECKING:
     from engine.formats import Source
     from engine.hub.fetch import OnProgress, Progress
-
-FOLDER = click.Path(path_type=Path)
 EVERY_S = 10.0
 DATA = "Dataset file or folder, or OWNER/NAME on the Hugging Face Hub. Repeatable."
 FORMATS = ("auto", "alpaca", "sharegpt", "messages", "prompt", "preference")
@@ -38,13 +37,24 @@ COLUMN = click.option(
 OVERLAP = click.option("--allow-overlap", is_flag=True, help="Also train on held-out prompts, to measure memorisation.")
 
 
+def _presets() -> list[str]:
+    from engine.config import defaults
+
+    return defaults.presets()
+
+
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--data", multiple=True, required=True, help=DATA)
 @click.option("--split", default=None, help="Split of a Hub dataset (default: train).")
 @click.option("--model", default=None, help="Model to fine-tune: a folder, or OWNER/NAME on the Hub.")
 @click.option("--teacher", default=None, help="Teacher model: a folder, or OWNER/NAME on the Hub.")
-@click.option("--preset", default=None, help="Recommended settings for a model, e.g. llama-3.1-8b.")
+@click.option(
+    "--preset",
+    default=None,
+    shell_complete=one_of(_presets),
+    help="Recommended settings for a model, e.g. llama-3.1-8b.",
+)
 @click.option("--heldout", default=None, help="Held-out set, never trained on: a file, or OWNER/NAME on the Hub.")
 @click.option("--heldout-split", default=None, help="Split of a held-out Hub dataset (default: test).")
 @FORMAT

@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 
 from engine.errors import DataError, UsageError
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say
 
-FOLDER = click.Path(path_type=Path)
 FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--round", "round_", type=click.IntRange(0), default=None, help="Dataset of this round (default: the newest)."
 )
@@ -49,7 +49,7 @@ def export(
 
 @click.command("export-model")
 @click.argument("folder", type=FOLDER)
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--round", "round_", type=click.IntRange(0), default=None, help="Model of this round (default: the newest)."
 )

@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--round", "round_", type=click.IntRange(0), default=0, show_default=True, help="Round to fork at.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting in the copy. Repeatable.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say, say_json
 from middo_tui.text.label_report import report_lines
 from middo_tui.text.number_format import counted
@@ -17,7 +18,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.option("--draw", type=click.IntRange(10, 1000), default=None, metavar="N", help="Draw N samples to label.")
 @click.option("--fresh", is_flag=True, help="With --draw: draw again. Labels that were given are kept.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the drawn samples to a CSV file.")

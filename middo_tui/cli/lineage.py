@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from engine.errors import UsageError
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say, say_json
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.argument("sample", metavar="SAMPLE")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def lineage(folder: Path, sample: str, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say, say_json
 from middo_tui.text.number_format import counted
 
@@ -17,7 +18,7 @@ AXES = ("complexity", "diversity", "quality")
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FOLDER)
 @click.argument("samples", metavar="[SAMPLE]...", nargs=-1)
 @click.option("--where", default=None, metavar="EXPR", help="All samples that pass this filter, as in `samples`.")
 @click.option("--drop", is_flag=True, help="Remove them from the dataset at the next merge.")

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 from msgspec.structs import asdict
 
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import one_line, say, say_json
 
-FOLDER = click.Path(path_type=Path)
 EXCERPT = 300
 
 

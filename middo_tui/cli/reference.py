@@ -14,7 +14,7 @@ import msgspec
 
 from engine.config import defaults, errors
 from engine.config.schema import Config
-from middo_tui.cli import plain
+from middo_tui.cli import exit_codes, plain
 from middo_tui.cli.commands import main
 from middo_tui.feed.settings import comments, stages_of
 from middo_tui.keys import keymap, tables
@@ -58,14 +58,20 @@ def _command(name: str, command: click.Command) -> Iterator[str]:
         usage = " ".join([called, *command.collect_usage_pieces(ctx)])
         yield f"### `{called}`\n"
         yield f"```text\n{usage}\n```\n"
-        yield _plain(command.help or "") + "\n"
-        options = [one for one in command.params if isinstance(one, click.Option)]
-        rows = [(f"`{record[0]}`", _plain(record[1])) for one in options if (record := one.get_help_record(ctx))]
+        yield one_paragraph(command.help or "") + "\n"
+    rows = [(f"`{option}`", said) for option, said in options(called, command)]
     if rows:
         yield from _table(("option", "what it does"), rows)
 
 
-def _plain(help: str) -> str:
+def options(called: str, command: click.Command) -> list[tuple[str, str]]:
+    """The options of a command as its ``--help`` has them: how each is given, and what it does."""
+    with click.Context(command, info_name=called) as ctx:
+        found = (one.get_help_record(ctx) for one in command.params if isinstance(one, click.Option))
+        return [(record[0], one_paragraph(record[1])) for record in found if record]
+
+
+def one_paragraph(help: str) -> str:
     """A help text on one line; click's mark for text that stays as it is goes."""
     return " ".join(help.replace("\b", "").split())
 
@@ -76,10 +82,8 @@ def _plain(help: str) -> str:
 def _exit_codes() -> Iterator[str]:
     """What ``status`` and ``run --wait`` return in each state."""
     yield "## Exit codes\n"
-    yield (
-        "0: success. 1: a run, check or file failed; the message says why. 2: wrong usage or an invalid config.toml."
-        " `status` and `run --wait` also report the state of the run:\n"
-    )
+    common = " ".join(f"{code}: {meaning}." for code, meaning in exit_codes.COMMON.items())
+    yield f"{common} `status` and `run --wait` also report the state of the run:\n"
     rows = [(state, str(status.exit_code({"worker": {"state": state}})), _after(state)) for state in STATES]
     yield from _table(("state", "`status`", "`run --wait`"), rows)
 

@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from middo_tui.cli.arguments import FOLDER, one_of
 from middo_tui.terminal.console import say, say_json
 
 if TYPE_CHECKING:
     from middo_tui.feed.pages import SampleRow
 
-FOLDER = click.Path(path_type=Path)
+
+def _sorts() -> tuple[str, ...]:
+    from middo_tui.feed.orders import SORTS
+
+    return SORTS
 
 
 @click.command()
 @click.argument("folder", type=FOLDER, default=".")
 @click.option("--where", default="", metavar="EXPR", help="Filter, e.g. 'loss_after>3 quality<4 axis:C text:\"word\"'.")
-@click.option("--sort", default="seq", metavar="COLUMN", help="Sort by a signal, e.g. quality, worst first.")
+@click.option(
+    "--sort",
+    default="seq",
+    metavar="COLUMN",
+    shell_complete=one_of(_sorts),
+    help="Sort by a signal, e.g. quality, worst first.",
+)
 @click.option("--reverse", is_flag=True, help="Reverse the order.")
 @click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Maximum number of rows; 0: all.")
 @click.option(

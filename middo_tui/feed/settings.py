@@ -68,7 +68,7 @@ class Settings(Struct, frozen=True):
 def load(project: Path) -> Settings:
     """What config.toml says now, beside what the newest round ran with. Trouble is part of the answer."""
     try:
-        now = _flat(configs.load(project))
+        now = flat(configs.load(project))
         db = reader(project)
         try:
             newest = db.execute("SELECT round, config FROM round ORDER BY round DESC LIMIT 1").fetchone()
@@ -79,7 +79,7 @@ def load(project: Path) -> Settings:
         return Settings(problem=guard.clean(str(error)).text)
     round = None if newest is None else int(newest["round"])
     used = {} if newest is None else _used(newest["config"])
-    usual = _flat(Config())
+    usual = flat(Config())
     rows = tuple(
         Setting(
             key,
@@ -97,17 +97,17 @@ def load(project: Path) -> Settings:
 def _used(snapshot: str) -> dict[str, str]:
     """A round's config; nothing when an older version of the program wrote it with keys that are gone."""
     try:
-        return _flat(configs.restore(snapshot))
+        return flat(configs.restore(snapshot))
     except msgspec.MsgspecError:
         return {}
 
 
-def _flat(config: msgspec.Struct, before: str = "") -> dict[str, str]:
+def flat(config: msgspec.Struct, before: str = "") -> dict[str, str]:
     """Dotted keys and values as TOML, in the file's order; sub-tables last."""
     out: dict[str, str] = {}
     for name, value in msgspec.structs.asdict(config).items():
         if isinstance(value, msgspec.Struct):
-            out.update(_flat(value, f"{before}{name}."))
+            out.update(flat(value, f"{before}{name}."))
         else:
             out[before + name] = defaults.toml(value)
     return out
