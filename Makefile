@@ -6,6 +6,8 @@ VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 WHEEL_VENV := .venv-wheel
 WHEEL_TEST := build/test-wheel
+DOCS_VENV := .venv-docs
+DOCS_STAMP := $(DOCS_VENV)/.installed
 # On a CPU: nothing compiled, which takes longer than the tests; one process instead of three.
 VLLM_TEST := OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0
 TEST_THREADS := OMP_NUM_THREADS=1
@@ -13,7 +15,7 @@ TEST_THREADS := OMP_NUM_THREADS=1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm wheel test-wheel lint check reference bench bench-flaws bench-real real-model clean bench-gain
+.PHONY: help demo test test-vllm wheel test-wheel docs casts lint check reference bench bench-flaws bench-real real-model clean bench-gain
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +53,9 @@ check: lint test  ## lint and test: what CI runs, except vLLM
 reference: $(STAMP)  ## write docs/REFERENCE.md and the man page from the code
 	$(BIN)/python -m middo_tui.cli.reference > docs/REFERENCE.md
 	$(BIN)/python -m middo_tui.cli.man > docs/middo-tui.1
+
+docs: $(DOCS_STAMP)  ## build the documentation as a website in build/site
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 
 snapshots: $(STAMP)  ## paint the screens' snapshots anew, after you changed a screen
 	$(TEST_THREADS) $(BIN)/pytest tests/middo_tui/screens/snapshots --snapshot-update
@@ -92,5 +97,14 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
+casts: $(STAMP)  ## record the documentation's terminal casts, with a new run of the demo
+	$(TEST_THREADS) $(BIN)/python -m middo_tui.cli.casts docs/casts
+
+# What the extra [docs] names, without torch and the rest of the program.
+$(DOCS_STAMP): pyproject.toml constraints.txt
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material
+	touch $@
+
 clean:  ## remove the environments and the demo
-	rm -rf $(VENV) $(VLLM_VENV) $(WHEEL_VENV) dist middo-demo
+	rm -rf $(VENV) $(VLLM_VENV) $(WHEEL_VENV) $(DOCS_VENV) dist middo-demo

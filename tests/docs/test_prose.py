@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from engine.config.schema import Config
 from middo_tui.cli.commands import main
@@ -36,13 +37,13 @@ def anchors(text: str) -> set[str]:
 
 
 def dead_links(page: Path, text: str) -> Iterator[str]:
-    """Links to files or headings that are not there."""
+    """Links to files or headings that are not there; a folder is no page of the website."""
     for link in LINK.findall(blocks.FENCE.sub("", text)):
         target, _, anchor = link.partition("#")
         if re.match(r"https?:|mailto:", link):
             continue
         found = page if not target else page.parent / target
-        if not found.exists() or (anchor and anchor not in anchors(found.read_text(encoding="utf-8"))):
+        if not found.is_file() or (anchor and anchor not in anchors(found.read_text(encoding="utf-8"))):
             yield link
 
 
@@ -76,6 +77,7 @@ def test_a_page_names_only_what_there_is(page: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [
+    "[a](docs/guide)",
     "[a](nowhere.md)", "[a](docs/METHOD.md#no-such-heading)", "![a](docs/screenshots/none.svg)", "[a](#no-such)",
     "`middo-tui stauts`", "`middo-tui run my-project --wiat`", "`[train] epocs`", "`train.epocs`", "`select.cut = 1`",
     "`make chekc`", "`OMP_NUM_THREADS=1 .venv/bin/pytest tests/no.py`",
@@ -135,3 +137,13 @@ def test_the_keys_of_the_guide_are_those_of_the_app(page: str, screens: tuple[st
 
 def test_a_key_that_the_app_does_not_have_is_found() -> None:
     assert keys_named("| key | what |\n|---|---|\n| `ä` · Ctrl-Y | x |\n") == {"ä", "ctrl-y"}
+
+
+def test_the_website_has_every_page() -> None:
+    """``make docs`` builds it, strictly; this is only the list in mkdocs.yml."""
+    site = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506
+    listed = set(re.findall(r"[\w/*-]+\.md", str(site["nav"])))
+    there = {str(page.relative_to(ROOT)).removeprefix("docs/") for page in blocks.pages()} - {"AGENTS.md", "README.md"}
+    benchmarks = {page for page in there if page.startswith("benchmarks/")}
+    assert listed == there - benchmarks | {"index.md", "benchmarks/README.md", "benchmarks/*.md"}
+    assert all((ROOT / hook).is_file() for hook in site["hooks"])

@@ -1,0 +1,41 @@
+"""A hook of mkdocs.yml: adds the pages that lie outside docs/ to the website, and lists the benchmarks."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PAGES = {"README.md": "index.md", **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}}
+"""Page of the repository's root → its place on the site."""
+ELSEWHERE = {"config.toml": "REFERENCE.md#configtoml", "README.md": "index.md", "AGENTS.md": "CONTRIBUTING.md"}
+"""What such a page may link to besides: a file of the root → the page of the site that has it."""
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+BENCHMARKS = "benchmarks/*.md"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Replace the pattern in ``nav`` by the pages that match it."""
+    for section in config.nav or []:
+        for title, pages in section.items() if isinstance(section, dict) else ():
+            if isinstance(pages, list) and BENCHMARKS in pages:
+                found = sorted(path.name for path in (ROOT / "docs" / "benchmarks").glob("*.md"))
+                names = [f"benchmarks/{name}" for name in found]
+                section[title] = [*dict.fromkeys([*(page for page in pages if page != BENCHMARKS), *names])]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the root's pages, with links as they are on the site."""
+    for name, place in PAGES.items():
+        text = LINK.sub(_link, (ROOT / name).read_text(encoding="utf-8"))
+        files.append(File.generated(config, place, content=text))
+    return files
+
+
+def _link(found: re.Match[str]) -> str:
+    target = found[1].removeprefix("docs/")
+    return f"]({ELSEWHERE.get(target, target)})"
