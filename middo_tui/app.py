@@ -26,11 +26,13 @@ from engine.errors import MiddoError, StoreBlocked
 from middo_tui.base_app import BaseApp
 from middo_tui.feed.poll import StoreChanged, poll
 from middo_tui.feed.reader import Reader
+from middo_tui.feed.turn import news
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.frame import Ask, Framed, Go
 from middo_tui.screens.loop import LoopScreen
+from middo_tui.terminal.attention import call
 from middo_tui.terminal.guard import clean
 from middo_tui.terminal.pacing import REQUEST, Link
 from middo_tui.text.notice import Notice
@@ -97,7 +99,7 @@ class MiddoApp(BaseApp[int]):
         self._slow: Timer | None = None
         self._trail: list[str] = [LoopScreen.NAME]
         self._opened: dict[str, Framed] = {LoopScreen.NAME: self.loop}
-        self.view = self.loop.view
+        self.view = self._newest = self.loop.view
         self.link_state = LinkState()
 
     def get_default_screen(self) -> LoopScreen:
@@ -125,6 +127,9 @@ class MiddoApp(BaseApp[int]):
     @on(StoreChanged)
     def _changed(self, message: StoreChanged) -> None:
         self._pending = message.view
+        said, self._newest = news(self._newest, message.view), message.view
+        if said and self.preferences.bell and self._driver is not None:
+            self._driver.write(call(f"middo {message.view.project}", said))
         self._paint()
 
     def _paint(self) -> None:

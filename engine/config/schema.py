@@ -25,6 +25,7 @@ from engine.config.sections import Launch as Launch
 from engine.config.sections import Loop as Loop
 from engine.config.sections import Merge as Merge
 from engine.config.sections import Model as Model
+from engine.config.sections import Notify as Notify
 from engine.config.sections import Prices as Prices
 from engine.config.sections import Project as Project
 from engine.config.sections import Rate as Rate
@@ -57,6 +58,7 @@ class Config(ConfigSection, frozen=True):
     merge: Merge = Merge()
     loop: Loop = Loop()
     launch: Launch = Launch()
+    notify: Notify = Notify()
 
 
 def parse(text: str, where: str) -> Config:

@@ -315,3 +315,25 @@ class Launch(ConfigSection, frozen=True):
         """One process has nobody to share with."""
         if self.accelerate_config and self.processes == 1:
             raise ValueError("accelerate_config needs processes = as many as its num_processes, two or more")
+
+
+class Notify(ConfigSection, frozen=True):
+    """Who is told that the run needs a person, failed, is done or is held up."""
+
+    on: tuple[Literal["waiting", "failed", "done", "stalled"], ...] = ("waiting", "failed", "done", "stalled")
+    command: tuple[str, ...] = ()
+    webhook: str = ""
+    webhook_env: EnvName = ""
+    token_env: EnvName = ""
+    timeout_s: Rate = 10.0
+
+    def __post_init__(self) -> None:
+        """Check that the program has a name and that there is one address, which is a URL."""
+        if self.command and not self.command[0].strip():
+            raise ValueError('command names no program: write it as ["notify-send", "middo"], or [] for none')
+        if self.webhook and self.webhook_env:
+            raise ValueError("webhook and webhook_env both give the URL: keep one of them")
+        if self.webhook and (
+            urlsplit(self.webhook).scheme not in ("http", "https") or not urlsplit(self.webhook).netloc
+        ):
+            raise ValueError("webhook is not a URL. Example: https://ntfy.example.org/middo")

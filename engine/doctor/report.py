@@ -18,7 +18,16 @@ from engine.config import renamed
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import sharding
-from engine.doctor import backend_advice, endpoint, fit, memory, model_check_process, versions, vllm_memory
+from engine.doctor import (
+    backend_advice,
+    endpoint,
+    fit,
+    memory,
+    model_check_process,
+    notification,
+    versions,
+    vllm_memory,
+)
 from engine.doctor.endpoint import ExpectedRequests
 from engine.doctor.finding import Finding, refused
 from engine.doctor.fit import Device
@@ -234,6 +243,7 @@ def _roles(
     if (found := training(config, folder, len(open_gpus()))) is not None:
         yield found
     yield _leaves(config)
+    yield from notification.findings(config, folder)
     if config.evaluate.tasks:
         yield _evaluation(config, folder)
 

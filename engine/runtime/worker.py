@@ -32,6 +32,7 @@ from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.processes.death_pipe import kill_group
 from engine.runtime import launch
+from engine.runtime.notifier import Notifier
 from engine.store import permissions, read, search, write
 from engine.store.connect import database, patient, transaction
 from engine.store.lock_wait import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
@@ -59,6 +60,7 @@ class Supervisor:
         self.noted = ""
         self.over_now = False
         self.full_at: int | None = None  # free bytes when a child last found too few
+        self.notifier = Notifier(project, configs.load(project))
         db.watch = self
 
     def here(self) -> None:
@@ -71,6 +73,7 @@ class Supervisor:
     def waits(self, trouble: str) -> None:
         """The database cannot be written now (``engine.store.lock_wait.Watch``)."""
         self.here()
+        self.notifier.blocked(trouble)
         if trouble != self.noted:
             self.noted = trouble
             launch.write_wait(self.lock, trouble)
@@ -79,6 +82,7 @@ class Supervisor:
     def over(self, trouble: str, seconds: float) -> None:
         """It can be written again. The note stays until the heartbeat is fresh: between, the worker would seem lost."""
         self.beat_at, self.over_now = 0.0, True
+        self.notifier.blocked("")
         write.event(self.db, f"waited {lasting(seconds)}: {WAITED[trouble]}", "warning")
 
     def register(self) -> None:
@@ -273,6 +277,7 @@ class Supervisor:
         if now - self.beat_at >= launch.HEARTBEAT_S:
             self.beat_at = now
             self.db.execute("UPDATE worker SET heartbeat=? WHERE id=1", (time.time(),))
+            self.notifier.beat(self.db)
             if self.over_now:
                 self.noted, self.over_now = "", False
                 launch.write_wait(self.lock, "")
@@ -306,8 +311,9 @@ def child_environment(config: Config, stages: Sequence[str]) -> dict[str, str]:
     The teacher's key is the rewrite stage's, the hub's token everybody's who may have to fetch a model or a task, and
     trackers of the train stage read keys under names of their own.
     """
-    known = {config.teacher.key_env} - {""}
-    needed = known if "rewrite" in stages else set()
+    keys = {config.teacher.key_env} - {""}
+    known = keys | ({config.notify.webhook_env, config.notify.token_env} - {""})
+    needed = keys if "rewrite" in stages else set()
     own = environment.for_children()
     if "train" in stages and config.train.report_to:
         return {name: value for name, value in own.items() if name not in known}
@@ -360,6 +366,8 @@ def main(argv: list[str]) -> int:
         reason, code = str(error), error.exit_code
     write.event(db, reason, "error" if code else "info")
     write.sign_off(db)
+    os.close(lock)  # a slow server must not keep the next worker from starting
+    supervisor.notifier.end(db, error=bool(code))
     return code
 
 

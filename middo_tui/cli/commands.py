@@ -36,6 +36,7 @@ from middo_tui.cli.lineage import lineage
 from middo_tui.cli.override import override
 from middo_tui.cli.quarantine import quarantine
 from middo_tui.cli.samples import samples
+from middo_tui.cli.wait import notify, wait
 from middo_tui.terminal.console import clean, say, say_json
 
 
@@ -261,7 +262,7 @@ def review(folder: Path, accept: str) -> None:
 
 for command in (
     *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
-    *(quarantine, samples, completion, config_command, keys_command, doctor),
+    *(quarantine, samples, completion, config_command, keys_command, doctor, wait, notify),
 ):
     main.add_command(command)
 

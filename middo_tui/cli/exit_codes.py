@@ -9,8 +9,8 @@ COMMON = {
 }
 """Of every command."""
 STATES = {
-    3: "status: the run is going on",
-    4: "status and run --wait: the run is waiting for you",
+    3: "status: the run is going on; wait: timeout",
+    4: "status, run --wait and wait: the run is waiting for you",
     5: "status: the run failed or was interrupted",
 }
 """Of the commands that report the state of the run."""

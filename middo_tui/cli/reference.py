@@ -83,7 +83,7 @@ def _exit_codes() -> Iterator[str]:
     """What ``status`` and ``run --wait`` return in each state."""
     yield "## Exit codes\n"
     common = " ".join(f"{code}: {meaning}." for code, meaning in exit_codes.COMMON.items())
-    yield f"{common} `status` and `run --wait` also report the state of the run:\n"
+    yield f"{common} `status` and `run --wait` also report the state of the run, and `wait` returns 3 at its timeout:\n"
     rows = [(state, str(status.exit_code({"worker": {"state": state}})), _after(state)) for state in STATES]
     yield from _table(("state", "`status`", "`run --wait`"), rows)
 

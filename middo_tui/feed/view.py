@@ -178,7 +178,7 @@ class LoopView(Struct, frozen=True):
 
     @property
     def state(self) -> str:
-        """In one word, a key of ``header.STATES``."""
+        """In one word, a key of ``turn.STATES``."""
         if self.trouble in ("locked", "full"):
             return self.trouble
         if self.worker == "lost":

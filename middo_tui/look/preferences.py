@@ -1,8 +1,8 @@
 """What a person set for themselves, for all projects: theme, mouse, keys.
 
-``$XDG_CONFIG_HOME/middo-tui/`` (``~/.config/middo-tui/`` without it) may hold ``config.toml`` with ``[app] theme`` and
-``[app] mouse``, and ``keys.toml`` with ``[keys]``. What cannot be used there is said once and left aside: a typing
-error in a settings file must not keep anybody from looking at a run.
+``$XDG_CONFIG_HOME/middo-tui/`` (``~/.config/middo-tui/`` without it) may hold ``config.toml`` with ``[app] theme``,
+``mouse`` and ``bell``, and ``keys.toml`` with ``[keys]``. What cannot be used there is said once and left aside: a
+typing error in a settings file must not keep anybody from looking at a run.
 """
 
 from __future__ import annotations
@@ -20,16 +20,19 @@ from engine.errors import ConfigError
 from middo_tui.look.theme import DEFAULT, PALETTES, SIXTEEN
 
 FOLDER = "middo-tui"
-KNOWN = ("theme", "mouse")
+KNOWN = ("theme", "mouse", "bell")
 DEEP = ("256color", "direct", "truecolor", "kitty")
 """Ends of a TERM that has more than 16 colours, as Rich tells them."""
 
 
 class Preferences(Struct, frozen=True):
-    """``keys``: by id (``review.accept``) what replaces the usual keys. ``warnings``: what could not be used."""
+    """``bell``: also a desktop notification. ``keys``: by id (``review.accept``) what replaces the usual keys.
+    ``warnings``: what could not be used.
+    """
 
     theme: str = DEFAULT
     mouse: bool = True
+    bell: bool = True
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -52,13 +55,19 @@ def load(environ: Mapping[str, str] = os.environ, mouse: bool = True) -> Prefere
         warnings.append(f"{place}: unknown key {name!r} in [app]. Known keys: {', '.join(KNOWN)}.")
     theme = _theme(environ.get("MIDDO_THEME", ""), "MIDDO_THEME", warnings)
     theme = theme or _theme(app.get("theme", ""), f"{place}: [app] theme", warnings)
-    wanted = app.get("mouse", True)
-    if not isinstance(wanted, bool):
-        warnings.append(f"{place}: [app] mouse must be true or false, not {wanted!r}.")
-        wanted = True
-    return Preferences(
-        theme or fitting(environ), mouse and wanted, _keys(folder(environ) / "keys.toml", warnings), tuple(warnings)
-    )
+    mouse = _switch(app, "mouse", place, warnings) and mouse
+    bell = _switch(app, "bell", place, warnings)
+    keys = _keys(folder(environ) / "keys.toml", warnings)
+    return Preferences(theme or fitting(environ), mouse, bell, keys, tuple(warnings))
+
+
+def _switch(app: Mapping[str, Any], name: str, place: Path, warnings: list[str]) -> bool:
+    """A setting that is on unless the file says otherwise."""
+    wanted = app.get(name, True)
+    if isinstance(wanted, bool):
+        return wanted
+    warnings.append(f"{place}: [app] {name} must be true or false, not {wanted!r}.")
+    return True
 
 
 def fitting(environ: Mapping[str, str]) -> str:

@@ -1,36 +1,17 @@
-"""The first row: which project, which round, and whether anything runs. States are words, not only colours."""
+"""The first row: which project, which round, and whose turn it is. States are words, not only colours."""
 
 from __future__ import annotations
 
-from engine.runtime.stalls import STALLED
+from middo_tui.feed.turn import label
 from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
 from middo_tui.widgets.lines import Line, Lines, Run, justified, width_of
 from middo_tui.widgets.link_gauge import LinkState, link_gauge
 
-STATES = {
-    "running": ("● running", "active-strong"),
-    "pausing": ("● pausing", "active-strong"),
-    "cancelling": ("● cancelling", "active-strong"),
-    "locked": ("● waiting: database locked", "bad"),
-    "full": ("● waiting: disk full", "bad"),
-    "paused": ("‖ paused", "decide"),
-    "waiting": ("! your turn", "decide"),
-    "failed": ("✘ failed", "bad"),
-    "lost": ("? lost", "bad"),
-    "interrupted": ("‖ interrupted", "decide"),
-    "cancelled": ("× cancelled", "decide"),
-    "done": ("✔ done", "strong"),
-    "new": ("○ idle", "dim"),
-    "idle": ("○ idle", "dim"),
-}
-
 
 def header(view: LoopView, link: LinkState, width: int) -> Line:
     """`` middo  project · model   round 1 (2/3)   ● running``; names give way when it is narrow."""
-    state, role = (f"✘ {view.wrong or 'no data'}", "bad") if view.problem else STATES[view.state]
-    if view.trouble == STALLED and not view.problem:
-        state, role = f"{state}, stalled", "bad"
+    state, role = label(view)
     right = (Run(_round(view)), Run(f"   {state} ", role), *link_gauge(link))
     left = Run(" middo  ", "active-strong")
     names = view.project + (f" · {view.model}" if view.model else "")

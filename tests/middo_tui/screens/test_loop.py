@@ -68,7 +68,7 @@ async def test_a_running_round_is_all_there(tmp_path: Path, size: tuple[int, int
 
 @pytest.mark.parametrize(("make", "parts"), [
     ("waiting", ["! your turn", "15 undecided rewrites, 9", "4 review", "e accept improved", "A accept all", "R rej"]),
-    ("failed", ["✘ failed", "the model ended every reply at once", "enter retry"]),
+    ("failed", ["✘ your turn: failed", "the model ended every reply at once", "enter retry"]),
     ("finished", ["✔ done", "Accuracy 35.6 → 39.8 % (+4.2)", "final evaluation", "5, then x,", "m one more round"]),
 ])  # fmt: skip
 async def test_what_needs_a_person_is_said(tmp_path: Path, make: str, parts: list[str]) -> None:

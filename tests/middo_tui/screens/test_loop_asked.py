@@ -61,7 +61,7 @@ async def test_a_key_is_not_called_unavailable_any_longer_than_it_is(tmp_path: P
         await until(pilot, "s is unavailable here")
         store.job(1, "train", "paused", 180, 600)
         store.db.execute("DELETE FROM worker")
-        await until(pilot, "‖ paused")
+        await until(pilot, "‖ your turn: paused")
         assert "is unavailable here" not in screen_text(app)
 
 

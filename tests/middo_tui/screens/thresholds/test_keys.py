@@ -170,7 +170,7 @@ async def test_tune_apply_and_step_on_with_a_real_worker(tmp_path: Path) -> None
         while made.selected() != shown or read.worker(made.db) is not None:
             assert time.monotonic() < deadline, made.events()
             await pilot.pause(0.05)
-        await until(pilot, "○ idle")
+        await until(pilot, "○ your turn: resume")
         await pilot.press("1")
         await until(pilot, "s step (rewrite)")
 
@@ -214,7 +214,7 @@ async def test_rewrites_are_kept_until_a_person_throws_them_away(tmp_path: Path,
         await pilot.pause()
         assert made.begin_rewrites(5) == all_
         await pilot.press("X", "y")
-        await until(pilot, "○ idle")  # it waited for a review before
+        await until(pilot, "○ your turn: resume")  # it waited for a review before
         await until(pilot, "estimated from")
     assert started == [tmp_path / "p"]
     assert made.db.execute("SELECT count(*) FROM rewrite").fetchone()[0] == 0
@@ -271,7 +271,7 @@ async def test_what_was_said_stays_through_the_run_until_the_next_key(tmp_path: 
         await pilot.press("H", "enter")
         await until(pilot, "Saved to config.toml. Round 0 will use these thresholds.")
         made.stand(0, "evaluate", state="failed")
-        assert "Saved to config.toml." in await until(pilot, "✘ failed")
+        assert "Saved to config.toml." in await until(pilot, "✘ your turn: failed")
         await pilot.press("tab")
         await pilot.pause()
         assert "Saved to config.toml." not in screen_text(app)
