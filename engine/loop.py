@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from msgspec import Struct
 
-from engine.config.schema import Config
+from engine.config.schema import Config, slice_hash
 from engine.store.rows import Job, Plan, RoundFacts
 
 
@@ -171,6 +171,15 @@ def spec(name: str) -> StageSpec:
     return next(s for s in STAGES if s.name == name)
 
 
+def outdated(job: Job, config: Config) -> bool:
+    """Whether a finished stage ran with other settings than ``config`` (``placed``), or as another version."""
+    stage = spec(job.stage)
+    return job.input_key is None or job.input_key.split(":")[1:] != [
+        slice_hash(config, stage.config),
+        str(stage.version),
+    ]
+
+
 def processes(config: Config, names: Sequence[str]) -> int:
     """The number of processes for these stages of one group: one for vLLM, which spreads over GPUs by itself."""
     if config.judge.backend == "vllm" and JUDGING & set(names):
@@ -271,7 +280,7 @@ def _after(newest: int, plan: Plan, facts: RoundFacts | None, limits: Limits) ->
     reason = stop_reason(facts, limits) if facts else None
     if reason is None and newest + 1 < plan.rounds:
         return Open(newest + 1, closing=False)
-    if limits.final_train and (facts is None or facts.accepted or facts.dropped):
+    if limits.final_train and (facts is None or facts.accepted or facts.dropped or facts.control):
         return Open(newest + 1, closing=True, stopped=reason if newest + 1 < plan.rounds else None)
     return Stop("done", reason or _enough(newest + 1))
 

@@ -52,7 +52,7 @@ def fork(project: Path, out: Path, round: int, changes: Mapping[str, object]) ->
     or nothing.
 
     Raises:
-        UsageError: the round has not been evaluated yet, or ``out`` is not a new folder.
+        UsageError: the round has not been evaluated yet, a model of it is missing, or ``out`` is not a new folder.
         ConfigError: a change is invalid.
         StoreError: the project cannot be read or the copy not be written.
     """
@@ -71,7 +71,7 @@ def fork(project: Path, out: Path, round: int, changes: Mapping[str, object]) ->
             if (project / PROMPTS).is_dir():
                 shutil.copytree(project / PROMPTS, out / PROMPTS)
             _reset(out, round)
-            _copy_artifacts(project, out)
+            _copy_artifacts(project, out, round)
             permissions.tighten(out)
         except BaseException:
             shutil.rmtree(out)
@@ -125,22 +125,27 @@ def _reset(out: Path, round: int) -> None:
         db.close()
 
 
-def _copy_artifacts(project: Path, out: Path) -> None:
-    """The files of artifacts that the copy knows."""
-    db = reader(out)
+def _copy_artifacts(project: Path, out: Path, round: int) -> None:
+    """The files of artifacts that the copy knows; it forgets those that were removed and that no later stage needs."""
+    db = writer(out)
     try:
-        paths = [row[0] for row in db.execute("SELECT path FROM artifact")]
+        for at, name, path in db.execute("SELECT round, name, path FROM artifact").fetchall():
+            source, target = project / path, out / path
+            if not source.exists():
+                if at >= round - 1:
+                    raise UsageError(
+                        f"{source}: the {name} of round {at} is missing, and round {round} needs it. Restore it from a"
+                        " backup, or fork at another round."
+                    )
+                db.execute("DELETE FROM artifact WHERE round=? AND name=?", (at, name))
+                continue
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, copy_function=_linked)
+            else:
+                _linked(str(source), str(target))
     finally:
         db.close()
-    for path in paths:
-        source, target = project / path, out / path
-        if not source.exists():
-            raise StoreError(f"{source}: missing. Restore it, or redo the stage that made it, then fork again.")
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, copy_function=_linked)
-        else:
-            _linked(str(source), str(target))
 
 
 def _linked(source: str, target: str) -> str:

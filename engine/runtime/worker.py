@@ -33,7 +33,7 @@ from engine.models import folder as model_folder
 from engine.processes.death_pipe import kill_group
 from engine.runtime import launch
 from engine.runtime.notifier import Notifier
-from engine.store import permissions, read, search, write
+from engine.store import controls, permissions, read, search, write
 from engine.store.connect import database, patient, transaction
 from engine.store.lock_wait import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
 from engine.store.rows import Job
@@ -104,11 +104,10 @@ class Supervisor:
         for job in jobs:
             if job.round != newest or job.state != "done" or not job.input_key:
                 continue
-            stage = loop.spec(job.stage)
-            if job.input_key.split(":")[1:] != [configs.slice_hash(config, stage.config), str(stage.version)]:
+            if loop.outdated(job, config):
                 write.event(
                     self.db,
-                    f"stale: [{'], ['.join(stage.config)}] changed since {job.stage} ran;"
+                    f"stale: [{'], ['.join(loop.spec(job.stage).config)}] changed since {job.stage} ran;"
                     f" `run --redo {job.stage}` reruns it",
                     "warning",
                     job.round,
@@ -138,6 +137,8 @@ class Supervisor:
             step = self.next_step()
             if isinstance(step, Stop):
                 self.close_rounds()
+                if controls.report(self.project):
+                    write.event(self.db, "this control's scores are with its project's rounds")
                 while search.index(self.db):
                     self.beat()
                 return step.reason

@@ -25,12 +25,13 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from engine.selection import evidence
+from engine.selection import control_arm, evidence
 from engine.selection.agreement import Bounds, similarity
 from engine.selection.evidence import FlawedShare, Tally, tally
 from engine.selection.survey import NOISE, RULE, SIGNAL, Survey, by_evidence, survey
 from engine.signals import axes
 from engine.stage import Ctx
+from engine.store.controls import ControlArm
 from engine.store.rows import Rewrite, Row, Selection, Threshold
 from engine.teacher.budget import EXHAUSTED
 from engine.teacher.job import RewriteJob
@@ -46,6 +47,22 @@ def first(ctx: Ctx, found: Survey) -> list[Row]:
     """What the select stage writes: the first batch, and a threshold that nobody is beyond yet."""
     away = ctx.config.teacher.batch
     return [_threshold(ctx, found, float("inf"), {"samples": len(found.ids)}), *_batch(ctx, found, set(), 0, away)]
+
+
+def at_random(ctx: Ctx, found: Survey, arm: ControlArm) -> list[Row]:
+    """What the select stage of a control writes: everything that is asked, chosen at random."""
+    return [_threshold(ctx, found, float("inf"), {"samples": len(found.ids)}), *control_arm.probes(ctx, found, arm)]
+
+
+def nothing_asked(ctx: Ctx) -> Threshold:
+    """The threshold of a control without a teacher: what it selects is certain, and the asking is over."""
+    detail: dict[str, object] = {
+        "samples": len(ctx.dataset().ids),
+        "verdict": "a control without a teacher: nothing is asked",
+        "stopped": "nothing is asked",
+        "certain": True,
+    }
+    return _threshold(ctx, survey(ctx), float("inf"), detail)
 
 
 def _batch(ctx: Ctx, found: Survey, asked: set[int], number: int, away: bool) -> list[Rewrite]:
@@ -91,12 +108,15 @@ class End(NamedTuple):
 
 @dataclass(slots=True)
 class Probing:
-    """The evidence of a round as it grows. ``ended``: the asking is over."""
+    """The evidence of a round as it grows. ``ended``: the asking is over. ``arm``: the round is a control, in which no
+    batch follows the first.
+    """
 
     ctx: Ctx
     job: RewriteJob
     found: Survey
     ended: bool
+    arm: ControlArm | None = None
     place: dict[int, int] = field_of(default_factory=dict)
 
     @classmethod
@@ -107,7 +127,7 @@ class Probing:
         found = survey(ctx)
         marks = [t for t in ctx.rows(Threshold) if t.signal == SIGNAL]
         ended = any("stopped" in json.loads(t.detail or "{}") for t in marks)
-        return cls(ctx, job, found, ended, {id: i for i, id in enumerate(found.ids)})
+        return cls(ctx, job, found, ended, control_arm.of(ctx), {id: i for i, id in enumerate(found.ids)})
 
     def more(self) -> bool:
         """Whether calls are owed, after the next ones are added to the job where none are."""
@@ -117,7 +137,7 @@ class Probing:
             if self._ask_on():
                 return True
             self.ended = True
-        return self._grow()
+        return self.arm is None and self._grow()
 
     # ------------------------------------------------------------------------------------------------- evidence
 
@@ -136,6 +156,8 @@ class Probing:
         self.job.update(compared)
         number = max((row.batch for row in self.probes), default=-1)
         end = self._ends(number) if number >= 0 else None
+        if self.arm is not None:
+            end = End("as many were asked about as in the round itself", settled=False)
         asked = {row.sample_id for row in self.probes}
         fresh = [] if end else _batch(self.ctx, self.found, asked, number + 1, self.ctx.config.teacher.batch)
         if fresh:
@@ -223,6 +245,8 @@ class Probing:
         kept = [replace(row, state="kept", messages=None, reason=FINE) for row in left]
         fine, told = self._tally(self._fine()), self._told()
         certain, noise = told and evidence.chance(fine) <= evidence.NOISE, evidence.chance(fine) > evidence.NOISE
+        if self.arm is not None:  # at random nothing can be told: what the round took for certain is so here
+            certain, noise = bool(json.loads(self.arm.plan)["certain"]), False
         if noise and not told:
             kept += [replace(row, state="kept", messages=None, reason=NOISE) for row in flawed]
             flawed = []

@@ -22,12 +22,13 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import StageError
-from engine.selection import choose, overridden, probing
+from engine.selection import choose, control_arm, overridden, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
 from engine.selection.survey import by_evidence, survey
 from engine.signals import judge_trust
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
+from engine.store.controls import ControlArm
 from engine.store.judging import JudgeCheck
 from engine.store.rows import (
     AXES,
@@ -49,6 +50,10 @@ from engine.teacher.job import RewriteJob
 def run(ctx: Ctx) -> None:
     """Write this round's thresholds, selections and pending rewrites in one transaction."""
     ctx.begin(1)
+    arm = control_arm.of(ctx)
+    if arm is not None and arm.kind != "random":
+        _leave_out(ctx, arm)
+        return
     if by_evidence(ctx):
         _begin_evidence(ctx)
         return
@@ -74,6 +79,8 @@ def run(ctx: Ctx) -> None:
     chosen = choose.choose(
         fresh, lambda: choose.ranked(choose.badness(values, thresholds)), ctx.config.merge.order, most
     )
+    if arm is not None:
+        chosen, picks = control_arm.at_random(ctx, data, arm), fresh
     if ctx.config.merge.flawed == "drop":  # the merge drops what these axes selected: no teacher is needed
         nobody = np.zeros(len(data), dtype=np.bool_)
         chosen = replace(chosen, pending={**chosen.pending, "complexity": nobody, "quality": nobody})
@@ -93,6 +100,14 @@ def run(ctx: Ctx) -> None:
         ctx.event(text)
 
 
+def _leave_out(ctx: Ctx, arm: ControlArm) -> None:
+    """A control without a teacher: what its round selected is left out by the merge, or nothing is."""
+    rows = control_arm.left_out(ctx, arm)
+    mark = [probing.nothing_asked(ctx)] if by_evidence(ctx) else []
+    ctx.save([*mark, *rows], done=1)
+    ctx.event(f"control: {len(rows)} samples that the round selected are left out" if rows else "control: no change")
+
+
 def _begin_evidence(ctx: Ctx) -> None:
     """Nothing is selected yet: the first batch of samples that the teacher is asked about, and what the signals are
     compared with when a rewrite is verified.
@@ -110,11 +125,16 @@ def _begin_evidence(ctx: Ctx) -> None:
         ctx.event(judge_trust.verdict(ctx.config.select, trust), "warning")
     thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
     asked = overridden.requested(ctx, overridden.overrides(ctx), data, values)
-    ctx.save([*thresholds.values(), *probing.first(ctx, found), *asked], done=1)
+    arm = control_arm.of(ctx)
+    first = probing.first(ctx, found) if arm is None else probing.at_random(ctx, found, arm)
+    ctx.save([*thresholds.values(), *first, *asked], done=1)
     _tell_requested(ctx, asked)
     save_forecast(ctx, RewriteJob.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds and s.name != "quality"):
         ctx.event(f"no sample has {name}", "warning")
+    if arm is not None:
+        ctx.event("control: the teacher is asked about random samples, as many as the round asked about")
+        return
     ctx.event(
         f"the teacher is asked about the samples that look most flawed, {len(found.order):,} of {len(found.ids):,}, in"
         " batches until it no longer pays"

@@ -20,7 +20,7 @@ from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
 from engine.store.database_file import writer as writer
 
-NEWEST = "m027_requests_selected"
+NEWEST = "m028_controls"
 """The last migration: a reader that does not find it has an older project before it."""
 
 

@@ -1,6 +1,29 @@
-"""The statements of migrations since m020: tries without a reply, lenses, the judge, labels, overrides."""
+"""The statements of migrations since m015: merges, lost tries, lenses, the judge, labels, overrides, controls."""
 
 from __future__ import annotations
+
+HOLD_AFTER_MERGE = (
+    "ALTER TABLE plan ADD COLUMN hold_s REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE worker ADD COLUMN holds_until REAL",
+)
+
+WHY_RETIRED = (
+    "CREATE TABLE retirement (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL,"
+    " kept INTEGER NOT NULL)",
+)
+
+UNWRITABLE = (
+    "ALTER TABLE sample ADD COLUMN unwritable TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX sample_unwritable ON sample(id) WHERE unwritable<>''",
+)
+
+EVERY_OVERLAP = (
+    "ALTER TABLE overlap RENAME TO overlap_before",
+    "CREATE TABLE overlap (sample_id INTEGER NOT NULL, item INTEGER NOT NULL, PRIMARY KEY (sample_id, item))"
+    " WITHOUT ROWID",
+    "INSERT INTO overlap SELECT sample_id, item FROM overlap_before",
+    "DROP TABLE overlap_before",
+)
 
 LOST_TRIES = (
     "ALTER TABLE call ADD COLUMN lost INTEGER NOT NULL DEFAULT 0",
@@ -49,6 +72,16 @@ PROBES = (
 LABELS = (
     "CREATE TABLE label (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, place INTEGER NOT NULL,"
     " stratum INTEGER NOT NULL, share REAL NOT NULL, label TEXT, kind TEXT NOT NULL DEFAULT '', at REAL)",
+)
+
+CONTROLS = (
+    # In a control's own store: what it is the control of, and what its select stage does.
+    "CREATE TABLE control_arm (round INTEGER PRIMARY KEY, kind TEXT NOT NULL, origin TEXT NOT NULL,"
+    " plan TEXT NOT NULL)",
+    # In the project's store: what came of its controls.
+    "CREATE TABLE control (round INTEGER NOT NULL, kind TEXT NOT NULL, task TEXT NOT NULL, value REAL NOT NULL,"
+    " ours REAL NOT NULL, stderr REAL, paired INTEGER NOT NULL, higher INTEGER NOT NULL, n INTEGER NOT NULL,"
+    " calls INTEGER NOT NULL, ours_calls INTEGER NOT NULL, PRIMARY KEY (round, kind, task)) WITHOUT ROWID",
 )
 
 OVERRIDES = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -224,46 +223,6 @@ def gain(now: Mapping[str, EvalScore], before: Mapping[str, EvalScore], tasks: S
     return None
 
 
-def paired(db: sqlite3.Connection, round: int) -> dict[str, float]:
-    """Standard error of the change since the round before by task, from the differences of its single items.
-
-    Only where both rounds measured the same items and the figure is made of them. The same items are hard in every
-    round: their differences vary far less than what the two figures' own standard errors add up to.
-    """
-    now, before = scores(db, round), scores(db, round - 1)
-    out = {}
-    for task in now.keys() & before.keys():
-        made = {"accuracy": _ACCURACY, "heldout_loss": _HELDOUT}.get(task, _TASK)
-        found = db.execute(made, {"round": round, "before": round - 1, "task": task}).fetchall()
-        if len(found) == now[task].n == before[task].n and len(found) > 1:
-            out[task] = _standard_error([row[0] for row in found], [row[1] for row in found])
-    return out
-
-
-# The difference of each item between two rounds, and its weight in the figure.
-_ACCURACY = (
-    "SELECT a.correct - b.correct, 1 FROM eval_item a JOIN eval_item b USING (item)"
-    " WHERE a.round=:round AND b.round=:before AND a.correct IS NOT NULL AND b.correct IS NOT NULL"
-)
-_HELDOUT = (
-    "SELECT a.loss - b.loss, a.tokens FROM eval_item a JOIN eval_item b USING (item)"
-    " WHERE a.round=:round AND b.round=:before AND a.tokens = b.tokens AND a.tokens > 0"
-    " AND a.loss IS NOT NULL AND b.loss IS NOT NULL"
-)
-_TASK = (
-    "SELECT a.value - b.value, 1 FROM task_item a JOIN task_item b USING (task, item)"
-    " WHERE a.round=:round AND b.round=:before AND task=:task"
-)
-
-
-def _standard_error(differences: Sequence[float], weights: Sequence[float]) -> float:
-    """Standard error of a weighted mean over items, as a ratio of two sums."""
-    total = math.fsum(weights)
-    pairs = list(zip(differences, weights, strict=True))
-    mean = math.fsum(d * w for d, w in pairs) / total
-    return math.sqrt(math.fsum((w * (d - mean)) ** 2 for d, w in pairs)) / total
-
-
 def selected(db: sqlite3.Connection, round: int) -> dict[str, int]:
     """How many samples each axis selected."""
     found = dict(db.execute("SELECT axis, count(*) FROM selection WHERE round=? GROUP BY axis", (round,)).fetchall())
@@ -363,4 +322,5 @@ def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
     sql = "SELECT count(*) FROM retirement WHERE round=? AND reason IN ('flawed', 'dropped')"
     dropped = int(db.execute(sql, (round + 1,)).fetchone()[0])
     gained = gain(scores(db, round), scores(db, round - 1), asked_tasks(db, round))
-    return RoundFacts(made, accepted, gained, dropped)
+    control = db.execute("SELECT 1 FROM control_arm WHERE round=?", (round,)).fetchone() is not None
+    return RoundFacts(made, accepted, gained, dropped, control)

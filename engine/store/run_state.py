@@ -85,10 +85,11 @@ class Worker(Struct, frozen=True):
 
 class RoundFacts(Struct, frozen=True):
     """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round
-    before.
+    before. ``control``: it is measured in any case, as it is a control.
     """
 
     rewrites: int
     accepted: int
     gain: float | None
     dropped: int = 0
+    control: bool = False

@@ -13,7 +13,19 @@ from sqlite_utils import Database, Migrations
 from engine.store import prompt_keys
 from engine.store.conversation import load_messages, unwritable
 from engine.store.database_file import database, newer, translated, writer
-from engine.store.newer_tables import JUDGE_CHECK, LABELS, LENSES, LOST_TRIES, OVERRIDES, PROBES
+from engine.store.newer_tables import (
+    CONTROLS,
+    EVERY_OVERLAP,
+    HOLD_AFTER_MERGE,
+    JUDGE_CHECK,
+    LABELS,
+    LENSES,
+    LOST_TRIES,
+    OVERRIDES,
+    PROBES,
+    UNWRITABLE,
+    WHY_RETIRED,
+)
 from engine.store.search import INDEX_LATER
 from engine.store.tables import TABLES
 
@@ -219,6 +231,13 @@ def m027_requests_selected(db: Database) -> None:
     db.conn.execute("ALTER TABLE override ADD COLUMN met_round INTEGER")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m028_controls(db: Database) -> None:
+    """What a round would have brought with another selection, or none."""
+    for statement in CONTROLS:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date.
 
@@ -371,27 +390,4 @@ UNDER_WAY = (
 BEAT_CHANCE = (
     "ALTER TABLE rewrite ADD COLUMN on_topic REAL",
     "ALTER TABLE rewrite ADD COLUMN usual_similarity REAL",
-)
-
-HOLD_AFTER_MERGE = (
-    "ALTER TABLE plan ADD COLUMN hold_s REAL NOT NULL DEFAULT 0",
-    "ALTER TABLE worker ADD COLUMN holds_until REAL",
-)
-
-WHY_RETIRED = (
-    "CREATE TABLE retirement (sample_id INTEGER PRIMARY KEY, round INTEGER NOT NULL, reason TEXT NOT NULL,"
-    " kept INTEGER NOT NULL)",
-)
-
-UNWRITABLE = (
-    "ALTER TABLE sample ADD COLUMN unwritable TEXT NOT NULL DEFAULT ''",
-    "CREATE INDEX sample_unwritable ON sample(id) WHERE unwritable<>''",
-)
-
-EVERY_OVERLAP = (
-    "ALTER TABLE overlap RENAME TO overlap_before",
-    "CREATE TABLE overlap (sample_id INTEGER NOT NULL, item INTEGER NOT NULL, PRIMARY KEY (sample_id, item))"
-    " WITHOUT ROWID",
-    "INSERT INTO overlap SELECT sample_id, item FROM overlap_before",
-    "DROP TABLE overlap_before",
 )

@@ -21,11 +21,12 @@ from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
 from engine.store import permissions
 from engine.store.connect import reader
+from engine.store.controls import KINDS, Kind
 from middo_tui.cli import exit_codes, version
 from middo_tui.cli.arguments import FOLDER, one_of
 from middo_tui.cli.completion import completion
 from middo_tui.cli.config import config_command
-from middo_tui.cli.control import cancel, nothing_to_run, pause, resume, undo
+from middo_tui.cli.control import cancel, pause, resume, undo
 from middo_tui.cli.data import import_, init
 from middo_tui.cli.doctor import doctor
 from middo_tui.cli.export import export, export_model
@@ -35,6 +36,7 @@ from middo_tui.cli.label import label
 from middo_tui.cli.lineage import lineage
 from middo_tui.cli.override import override
 from middo_tui.cli.quarantine import quarantine
+from middo_tui.cli.running import follow_run, start_run
 from middo_tui.cli.samples import samples
 from middo_tui.cli.wait import notify, wait
 from middo_tui.terminal.console import clean, say, say_json
@@ -163,9 +165,9 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
             say(line)
     elif standing(folder).state != "running":
         say(f"{folder}: resuming the demo in this folder (delete the folder to start over)")
-    _start(folder, rounds, None, auto=True)
+    start_run(folder, rounds, None, auto=True)
     if plain or not _terminal():
-        sys.exit(_follow(folder))
+        sys.exit(follow_run(folder))
     code = _open(folder, leave_when_done=True)
     _table(folder)
     sys.exit(code)
@@ -188,14 +190,44 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
     help="First discard this round's results of STAGE and of all later stages.",
 )
 @click.option("--auto", is_flag=True, help="Skip manual review: accept rewrites that improved.")
+@click.option(
+    "--control",
+    type=click.Choice(KINDS),
+    default=None,
+    help="Measure what a finished round gained over another selection: as many random samples handled alike (random),"
+    " the selected samples left out (drop), or the unchanged dataset (none).",
+)
+@click.option(
+    "--round",
+    "round_",
+    type=click.IntRange(0),
+    default=None,
+    help="With --control: the round (default: the newest whose result is measured).",
+)
 @click.option("--plain", is_flag=True, help="Print progress as plain lines instead of opening the app.")
 @click.option(
     "--wait", is_flag=True, help="Wait until the run ends. Exit code 0: done, 1: failed, 4: waiting for a decision."
 )
 def run(
-    folder: Path, rounds: int | None, until: str | None, redo: str | None, auto: bool, plain: bool, wait: bool
+    folder: Path,
+    rounds: int | None,
+    until: str | None,
+    redo: str | None,
+    auto: bool,
+    control: Kind | None,
+    round_: int | None,
+    plain: bool,
+    wait: bool,
 ) -> None:
     """Start or resume the loop in a background worker that keeps running if the terminal closes."""
+    if round_ is not None and control is None:
+        raise UsageError("--round belongs to --control. The loop continues with its newest round.")
+    if control is not None:
+        from middo_tui.cli.measure_control import measure
+
+        if rounds or until or redo:
+            raise UsageError("--control trains one finished round again: leave out --rounds, --until and --redo.")
+        sys.exit(measure(folder, control, round_, None if plain or wait or not _terminal() else _open, wait or plain))
     if redo:
         from engine.project.folder import redo as forget
         from engine.runtime import launch
@@ -204,9 +236,9 @@ def run(
         if standing(folder).pid:
             raise launch.already_running(folder)
         forget(folder, redo, say)
-    over = _start(folder, rounds, until, auto)
+    over = start_run(folder, rounds, until, auto)
     if plain or wait:
-        sys.exit(_follow(folder))
+        sys.exit(follow_run(folder))
     if _terminal():
         sys.exit(_open(folder))
     if over:
@@ -332,44 +364,6 @@ def _create_in_wizard(folder: Path | None) -> Path:
 
 def _mouse() -> bool:
     return bool(click.get_current_context().find_root().obj)
-
-
-def _start(folder: Path, rounds: int | None, until: str | None, auto: bool) -> str:
-    """Store the plan, and start the worker if there is something to run.
-
-    Returns:
-        Why there is nothing to run; empty if the worker was started.
-    """
-    from engine.config import schema
-    from engine.runtime import launch
-    from engine.store import commands
-    from middo_tui.text import status as facts
-
-    now = facts.standing(folder)
-    if now.pid:
-        raise launch.already_running(folder)
-    settings = schema.load(folder)
-    if not settings.model.name:
-        raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Set it to the model to fine-tune.")
-    if said := permissions.note(folder):
-        say(said)
-    stop = facts.until(now.jobs, until) if until else None
-    commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)
-    over = nothing_to_run(folder)
-    if not over:
-        launch.start(folder)
-    return over
-
-
-def _follow(folder: Path) -> int:
-    from middo_tui.cli.plain import follow
-
-    try:
-        return follow(folder, say)
-    except KeyboardInterrupt:
-        at = quote(str(folder))
-        say(f"\nThe run continues in the background. Watch it: middo-tui {at} · Pause it: middo-tui pause {at}")
-        return 130
 
 
 def _table(folder: Path) -> None:

@@ -130,7 +130,7 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
         return 1
     echo("")
     status = gather(project)
-    for line in (rounds_table(status), *errors_note(status), *evidence_lines(status)):
+    for line in (rounds_table(status), *errors_note(status), *evidence_lines(status), *control_lines(status)):
         echo(line)
     tasks = task_lines(status)
     for line in ("", *tasks, *([""] if tasks else [])):
@@ -216,6 +216,15 @@ def evidence_lines(status: Mapping[str, Any]) -> list[str]:
     return [f"round {number}: {guard.one_line(str(verdict))}" for number, verdict in found if verdict]
 
 
+def control_lines(status: Mapping[str, Any]) -> list[str]:
+    """What the controls of each round say of it."""
+    return [
+        f"round {entry['round']}: {guard.one_line(said)}"
+        for entry in status["rounds"]
+        for said in entry.get("control_results", ())
+    ]
+
+
 def task_lines(status: Mapping[str, Any]) -> list[str]:
     """Scores of the newest measured round and their change from the round before; empty if the table has them all."""
     measured = next((entry for entry in reversed(status["rounds"]) if entry["scores"]), None)
@@ -267,7 +276,7 @@ def describe(status: Mapping[str, Any]) -> str:
     if said := writing(newest["teacher"]["writing"]) if worker["state"] == "running" else "":
         lines.append(f"writing  {said}")
     tasks = task_lines(status)
-    table = [rounds_table(status), *errors_note(status), *evidence_lines(status)]
+    table = [rounds_table(status), *errors_note(status), *evidence_lines(status), *control_lines(status)]
     return "\n".join([*lines, "", *table, *(["", *tasks] if tasks else [])])
 
 

@@ -19,7 +19,7 @@ from engine.errors import ConfigError, MiddoError
 from engine.loop import Limits, Open, RunStages, Stop, next_step, stages_of
 from engine.runtime import stalls
 from engine.signals import judge_trust
-from engine.store import judging, read, search
+from engine.store import judging, paired, read, search
 from engine.store import teacher as calls
 from engine.store.connect import database, reader
 from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
@@ -289,7 +289,7 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
         stderr=main.stderr if main else None,
         tokens=asked["tokens_in"] + asked["tokens_out"],
         cost=asked["cost"],
-        scores=tuple(one for one in changes(scores, read.scores(db, round - 1), read.paired(db, round)) if one.main),
+        scores=tuple(one for one in changes(scores, read.scores(db, round - 1), paired.errors(db, round)) if one.main),
     )
 
 

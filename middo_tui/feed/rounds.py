@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.loop import stages_of
-from engine.store import read, teacher
+from engine.store import controls, paired, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job, Threshold
 from middo_tui.feed.bins import Bins
@@ -22,6 +22,7 @@ from middo_tui.feed.distributions import MADE_BY, SIGNALS, Distribution, common,
 from middo_tui.feed.round_config import Settings, settings
 from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
+from middo_tui.text import control_wording
 from middo_tui.text.score_changes import ScoreChange, changes
 
 EXEMPLAR_LIMIT = 200
@@ -82,8 +83,8 @@ class TeacherUsage(Struct, frozen=True):
 class RoundDetail(Struct, frozen=True):
     """Everything about one round but its distributions. ``state``: of the loop's words, done when every stage is.
 
-    ``evidence``: what the teacher's answers say of flaws; empty where thresholds select. ``merged``: what it made is
-    the next round's dataset. ``size``: samples of its dataset.
+    ``evidence``: what the teacher's answers say of flaws; empty where thresholds select. ``controls``: what
+    its controls say of it. ``merged``: what it made is the next round's dataset. ``size``: samples of its dataset.
     """
 
     round: int
@@ -101,6 +102,7 @@ class RoundDetail(Struct, frozen=True):
     noise: int
     settings: Settings
     evidence: str = ""
+    controls: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -217,8 +219,11 @@ class RoundsReader:
 
     def _facts(self, db: sqlite3.Connection, number: int, by_round: dict[int, list[Job]]) -> RoundDetail:
         jobs = by_round[number]
-        decided = db.execute("SELECT max(id), sum(undone) FROM decision").fetchone()
-        signature = (tuple(jobs), tuple(decided), tuple(by_round.get(number - 1, ())))
+        decided = db.execute(
+            "SELECT max(id), sum(undone), (SELECT total(ours) + total(value) FROM control) FROM decision"
+        ).fetchone()
+        near = (tuple(by_round.get(number - 1, ())), tuple(by_round.get(number + 1, ())))
+        signature = (tuple(jobs), tuple(decided), near)
         known = self._known.get(number)
         if known is None or known[0] != signature:
             known = signature, _facts(db, number, jobs)
@@ -271,11 +276,12 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundDetail:
         noise=sum(one.size for one in clusters if one.cluster == NOISE) or _noise(db, number, bool(clusters)),
         settings=settings(row["config"] if row else ""),
         evidence=guard.one_line(str(evidence.get("verdict", "the answers are still coming"))) if evidence else "",
+        controls=tuple(guard.one_line(control_wording.sentence(row)) for row in controls.main_results(db, number)),
     )
 
 
 def _changes(db: sqlite3.Connection, number: int) -> tuple[ScoreChange, ...]:
-    return changes(read.scores(db, number), read.scores(db, number - 1), read.paired(db, number))
+    return changes(read.scores(db, number), read.scores(db, number - 1), paired.errors(db, number))
 
 
 def _clean(one: ScoreChange) -> ScoreChange:

@@ -13,10 +13,10 @@ from engine.errors import ConfigError
 from engine.loop import stages_of
 from engine.runtime import stalls as standings
 from engine.signals import judge_trust
-from engine.store import overrides, read, teacher
+from engine.store import controls, overrides, paired, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job
-from middo_tui.text import score_changes
+from middo_tui.text import control_wording, score_changes
 from middo_tui.text.flaw_wording import SUSPICIOUS
 
 IDLE, RUNNING, WAITING, FAILED = 0, 3, 4, 5
@@ -144,7 +144,7 @@ def _round(
         },
         "scores": {task: score.value for task, score in scores.items()},
         "stderr": {task: score.stderr for task, score in scores.items()},
-        "score_changes": score_changes.facts(scores, read.scores(db, number - 1), read.paired(db, number)),
+        "score_changes": score_changes.facts(scores, read.scores(db, number - 1), paired.errors(db, number)),
         "loss_before": before,
         "loss_after": after,
         "stages": [
@@ -161,6 +161,8 @@ def _round(
         },
         "clusters": read.clusters(db, number),
         "flaws": read.flaw_counts(db, number, SUSPICIOUS),
+        "controls": controls.facts(db, number),
+        "control_results": [control_wording.sentence(row) for row in controls.main_results(db, number)],
     }
 
 

@@ -101,6 +101,9 @@ def _axes(one: RoundDetail) -> list[Line]:
     rows: list[Line] = [(head,)]
     rows += [(Run(f" {LETTERS[axis.axis]} {axis.axis:<11}", axis.axis), Run(_counts(axis))) for axis in one.axes]
     rows.append((Run(f" {'total':<13}{_counts(one)}", "strong"),))
+    said = [(Run(f" {text}", "strong"),) for text in one.controls]
+    if said:
+        rows += [(), *said]
     if one.evidence:
         return [*rows, (), (Run(f" {one.evidence}", "dim"),)]
     return [*rows, *([()] if one.cuts else []), *(_cuts(axis, one) for axis in AXES if any(one.cuts_of(axis)))]

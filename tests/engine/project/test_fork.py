@@ -17,7 +17,7 @@ from tests.support import invented_project
 
 LATER = {
     "threshold", "selection", "rewrite", "decision", "call", "projection", "underway", "sent_call", "question", "batch",
-    "batch_call",
+    "batch_call", "control_arm", "control",
 }  # fmt: skip
 """Tables of a round that its select stage and later ones write."""
 

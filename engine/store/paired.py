@@ -1,0 +1,61 @@
+"""How far a difference of two evaluation figures is from chance, told from the differences of their single items.
+
+The same items are hard in every round and in every control: their differences vary far less than what the two figures'
+own standard errors add up to. Light imports only.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections.abc import Sequence
+
+from engine.store import read
+
+Items = dict[int, tuple[float, float]]
+"""By item: its value, and its weight in the figure."""
+
+
+def errors(db: sqlite3.Connection, round: int) -> dict[str, float]:
+    """Standard error of the change since the round before, by task; only where both rounds measured the same items and
+    the figure is made of them.
+    """
+    tasks = read.scores(db, round).keys() & read.scores(db, round - 1).keys()
+    found = {task: error(db, round, db, round - 1, task) for task in sorted(tasks)}
+    return {task: value for task, value in found.items() if value is not None}
+
+
+def error(one: sqlite3.Connection, round: int, other: sqlite3.Connection, other_round: int, task: str) -> float | None:
+    """Standard error of the difference of a task's figure between two rounds, of one store or of two; None where they
+    have other items.
+    """
+    score, against = read.scores(one, round).get(task), read.scores(other, other_round).get(task)
+    if score is None or against is None:
+        return None
+    now, before = items(one, round, task), items(other, other_round, task)
+    both = [item for item in now if item in before and now[item][1] == before[item][1]]
+    if not len(both) == score.n == against.n or len(both) < 2:
+        return None
+    return _standard_error([now[item][0] - before[item][0] for item in both], [now[item][1] for item in both])
+
+
+def items(db: sqlite3.Connection, round: int, task: str) -> Items:
+    """What a task's figure of a round is the mean of."""
+    sql = {"accuracy": _ACCURACY, "heldout_loss": _HELDOUT}.get(task, _TASK)
+    found = db.execute(sql, {"round": round, "task": task})
+    return {item: (value, weight) for item, value, weight in found}
+
+
+_ACCURACY = "SELECT item, correct, 1 FROM eval_item WHERE round=:round AND correct IS NOT NULL ORDER BY item"
+_HELDOUT = (
+    "SELECT item, loss, tokens FROM eval_item WHERE round=:round AND tokens > 0 AND loss IS NOT NULL ORDER BY item"
+)
+_TASK = "SELECT item, value, 1 FROM task_item WHERE round=:round AND task=:task ORDER BY item"
+
+
+def _standard_error(differences: Sequence[float], weights: Sequence[float]) -> float:
+    """Standard error of a weighted mean over items, as a ratio of two sums."""
+    total = math.fsum(weights)
+    pairs = list(zip(differences, weights, strict=True))
+    mean = math.fsum(d * w for d, w in pairs) / total
+    return math.sqrt(math.fsum((w * (d - mean)) ** 2 for d, w in pairs)) / total

@@ -1,0 +1,38 @@
+"""What a control says of a round, in a sentence."""
+
+from __future__ import annotations
+
+from engine.store.controls import ControlScore
+from middo_tui.text.score_changes import ScoreChange
+from middo_tui.text.score_format import amount, figure, scale
+
+AGAINST = {
+    "random": "as many samples at random",
+    "drop": "dropping the selected samples",
+    "none": "the unchanged dataset",
+}
+
+
+def sentence(row: ControlScore) -> str:
+    """E.g. ``selection +4.8 ±1.0 points over as many samples at random (accuracy 77.3 against 72.5 %): better``."""
+    ours = _score(row, row.ours)
+    error = "" if row.stderr is None else f" ±{amount(ours, row.stderr, signed=False)}"
+    percent = scale(ours) > 1
+    unit, sign = (" points", " %") if percent else ("", "")
+    name = {"heldout_loss": "held-out loss"}.get(row.task, row.task)
+    said = f"selection {amount(ours, ours.change)}{error}{unit} over {AGAINST[row.kind]}"
+    said += f" ({name} {figure(ours)} against {figure(_score(row, row.value))}{sign}"
+    said += f"; {row.ours_calls:,} calls against {row.calls:,})" if row.ours_calls != row.calls else ")"
+    return f"{said}: {_verdict(ours)}"
+
+
+def _score(row: ControlScore, value: float) -> ScoreChange:
+    return ScoreChange(row.task, value, None, row.ours - row.value, row.stderr, row.paired, row.higher)
+
+
+def _verdict(one: ScoreChange) -> str:
+    if one.beyond is None:
+        return "± unknown"
+    if not one.beyond or one.better is None:
+        return "within chance"
+    return "better" if one.better else "worse"
