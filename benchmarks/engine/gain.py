@@ -59,8 +59,18 @@ ARMS = {
         "the paper's rule",
         {"select": {**OLD, "parity": "reference"}, "merge": {"size": "grow"}, "review": {"policy": "auto"}},
     ),
-    "random": Arm("random samples instead, for as many calls", {"select": {"new_samples": 0.0}}),
+    "paper-equal": Arm(
+        "the paper's rule, until it has made as many calls",
+        {"select": {**OLD, "parity": "reference"}, "merge": {"size": "grow"}, "review": {"policy": "auto"}},
+    ),
+    "random": Arm("random samples asked about, for as many calls", {"select": {"new_samples": 0.0}}),
+    "random-rewritten": Arm(
+        "random samples rewritten as the paper does, for as many calls", {"select": {**OLD, "new_samples": 0.0}}
+    ),
 }
+LIMITED = {"random", "random-rewritten", "paper-equal"}
+AT_RANDOM = {"random", "random-rewritten"}
+"""One round on samples that are drawn at random, for as many calls as the default made in all its rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +101,16 @@ def run(arm: Arm, name: str, seed: int, calls: int | None = None) -> Cell:
     with tempfile.TemporaryDirectory(prefix="middo-gain-") as scratch:
         folder, seeds = Path(scratch) / "project", _seed_rows(arm.data, seed)
         _create(folder, seeds, seed, arm)
-        if name == "random":
+        if name in LIMITED and calls is None:
+            raise SystemExit(f"{name}, seed {seed}: run the default with this seed first; its calls are the limit.")
+        if name == "paper-equal":
+            _worker(folder, "--rounds", str(arm.rounds - 1))
+            _worker(folder, "--until", "select", "--rounds", str(arm.rounds))
+            _until_spent(folder, seed, calls or 0)
+        if name in AT_RANDOM:
             _worker(folder, "--until", "select", "--rounds", "1")
-            _at_random(folder, seed, calls or 0)
-        _worker(folder, "--rounds", str(1 if name == "random" else arm.rounds))
+            (_ask_at_random if name == "random" else _rewrite_at_random)(folder, seed, calls or 0)
+        _worker(folder, "--rounds", str(1 if name in AT_RANDOM else arm.rounds))
         return _measured(folder, seeds, name, seed, time.monotonic() - began)
 
 
@@ -126,7 +142,40 @@ def _worker(folder: Path, *options: str) -> None:
         raise SystemExit(f"{' '.join(command)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def _at_random(folder: Path, seed: int, calls: int) -> None:
+def _until_spent(folder: Path, seed: int, calls: int) -> None:
+    """Leave of the last round's rewrites, drawn at random, what the calls are enough for: two a rewrite."""
+    db = sqlite3.connect(folder / "middo.db")
+    with db:
+        [made] = db.execute("SELECT count(*) FROM call").fetchone()
+        owed = db.execute(
+            "SELECT round, sample_id, axis FROM rewrite WHERE state='owed' ORDER BY round, sample_id, axis"
+        ).fetchall()
+        random.Random(seed).shuffle(owed)
+        for key in owed[max(0, calls - made) // 2 :]:
+            db.execute("DELETE FROM rewrite WHERE round=? AND sample_id=? AND axis=?", key)
+            db.execute("DELETE FROM selection WHERE round=? AND sample_id=? AND axis=?", key)
+    db.close()
+
+
+def _rewrite_at_random(folder: Path, seed: int, calls: int) -> None:
+    """Select half as many random samples as there are calls: a rewrite takes one for the prompt and one for the answer.
+    Half of them are selected for complexity and half for quality, the two axes that replace a sample.
+    """
+    db = sqlite3.connect(folder / "middo.db")
+    with db:
+        db.execute("DELETE FROM rewrite")
+        db.execute("DELETE FROM selection")
+        found = [id for (id,) in db.execute("SELECT id FROM sample ORDER BY seq")]
+        for at, id in enumerate(random.Random(seed).sample(found, min(calls // 2, len(found)))):
+            axis = ("complexity", "quality")[at % 2]
+            db.execute(
+                "INSERT INTO selection (round, sample_id, axis, value, threshold) VALUES (0, ?, ?, 0, 0)", (id, axis)
+            )
+            db.execute("INSERT INTO rewrite (round, sample_id, axis, state) VALUES (0, ?, ?, 'owed')", (id, axis))
+    db.close()
+
+
+def _ask_at_random(folder: Path, seed: int, calls: int) -> None:
     """Ask about as many random samples instead of those that look flawed, and then end."""
     db = sqlite3.connect(folder / "middo.db")
     with db:
