@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measured import machine, table
+from benchmarks.plots import saved
 from benchmarks.world.planted_flaws import FREQUENT, KINDS, UNSEEN
 
 Found = Mapping[str, Mapping[str, Any]]
@@ -105,16 +106,11 @@ def _cell(value: Mapping[str, float] | None) -> str:
 
 def plot(found: Found, document: Path) -> None:
     """flaws.svg and flaws.png beside the page; nothing where matplotlib is not installed."""
-    try:
-        import matplotlib as mpl
-    except ImportError:
-        print("No plot: matplotlib is not installed (pip install -e '.[plots]').")
-        return
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+    saved(document, lambda figure: _draw(figure, found), (6 * len(found), 6))
 
-    plt.rcParams["svg.hashsalt"] = "flaws"  # the same figures, the same file
-    figure, axes = plt.subplots(1, len(found), figsize=(6 * len(found), 6), squeeze=False, layout="constrained")
+
+def _draw(figure: Any, found: Found) -> None:
+    axes = figure.subplots(1, len(found), squeeze=False)
     for axis, (name, own) in zip(axes[0], found.items(), strict=True):
         areas = own["shares"]["0.4"]["auc"]
         kinds = _kinds(areas)[::-1]
@@ -125,6 +121,3 @@ def plot(found: Found, document: Path) -> None:
         axis.set_yticks(range(len(kinds)), [_named(kind).strip("*") for kind in kinds])
         axis.set(title=f"{name}, 40 % flawed", xlabel="area under the ROC curve", xlim=(0, 1.02))
         axis.legend(loc="lower left")
-    figure.savefig(document.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(document.with_suffix(".png"), dpi=110)
-    plt.close(figure)

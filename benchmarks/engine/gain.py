@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import shutil
 import sqlite3
@@ -21,10 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
 
+from benchmarks.engine.gain_page import Cell, write_page
 from engine.config import defaults
 from engine.demo import flaws, world
 from engine.demo import project as demo
@@ -71,25 +70,6 @@ ARMS = {
 LIMITED = {"random", "random-rewritten", "paper-equal"}
 AT_RANDOM = {"random", "random-rewritten"}
 """One round on samples that are drawn at random, for as many calls as the default made in all its rounds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One run: the accuracy of every round's model, teacher calls and tokens, samples and how many of them are flawed
-    at the end; of what was selected as flawed in the first round, precision and recall.
-    """
-
-    arm: str
-    seed: int
-    accuracy: list[float]
-    calls: int
-    tokens: int
-    size: int
-    flawed: int
-    precision: float | None
-    recall: float | None
-    asked: int
-    seconds: float
 
 
 # ------------------------------------------------------------------------------------------------------- a run
@@ -235,71 +215,7 @@ def _is_flawed(messages: str, known: Mapping[str, SeedRow]) -> bool:
     return task is None or task.answer != answered.content
 
 
-# ------------------------------------------------------------------------------------------------------ the page
-
-T95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
-"""Student's t at 97.5 %, by degrees of freedom."""
-
-
-def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """The mean of the paired differences, and half its 95 % interval."""
-    pairs = [x - y for x, y in zip(a, b, strict=True)]
-    if len(pairs) < 2:
-        return mean(pairs), math.inf
-    return mean(pairs), T95[len(pairs) - 1] * stdev(pairs) / math.sqrt(len(pairs))
-
-
-def table(cells: Mapping[tuple[str, int], Cell]) -> list[str]:
-    """One row per arm that was run."""
-    out = [
-        "| arm | seeds | accuracy after each round | at the end | default minus arm | calls | tokens | samples | flawed"
-        " left | precision | recall |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, arm in ARMS.items():
-        mine = [cell for (which, _), cell in sorted(cells.items()) if which == name]
-        if not mine:
-            continue
-        both = [cell.seed for cell in mine if ("default", cell.seed) in cells]
-        gap = ""
-        if name != "default" and both:
-            value, half = difference(
-                [cells["default", seed].accuracy[-1] for seed in both],
-                [cells[name, seed].accuracy[-1] for seed in both],
-            )
-            gap = f"{100 * value:+.1f}" + ("" if math.isinf(half) else f" ± {100 * half:.1f}")
-        steps = [mean(values) for values in zip(*(cell.accuracy for cell in mine), strict=False)]
-        known = [cell for cell in mine if cell.precision is not None and cell.recall is not None]
-        quality = (
-            f"{mean(cell.precision or 0 for cell in known):.2f} | {mean(cell.recall or 0 for cell in known):.2f}"
-            if known
-            else " | "
-        )
-        out.append(
-            f"| {arm.title} | {', '.join(str(cell.seed) for cell in mine)} | "
-            f"{' → '.join(f'{100 * value:.1f}' for value in steps)} | "
-            f"**{100 * mean(cell.accuracy[-1] for cell in mine):.1f}** | {gap} | {mean(c.calls for c in mine):.0f} | "
-            f"{mean(c.tokens for c in mine):,.0f} | {mean(c.size for c in mine):.0f} | "
-            f"{mean(c.flawed for c in mine):.0f} | {quality} |"
-        )
-    return out
-
-
-MARKER = "<!-- measured: written by benchmarks.engine.gain -->"
-
-
-def write_page(page: Path, cells: Mapping[tuple[str, int], Cell]) -> None:
-    """Put the table between the page's markers; what a person wrote around it stays."""
-    head, _, rest = page.read_text(encoding="utf-8").partition(MARKER)
-    _, _, tail = rest.partition(MARKER)
-    page.write_text(f"{head}{MARKER}\n" + "\n".join(table(cells)) + f"\n{MARKER}{tail}", encoding="utf-8")
-    facts = [vars_of(cell) for _, cell in sorted(cells.items())]
-    page.with_suffix(".json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-
-
-def vars_of(cell: Cell) -> dict[str, object]:
-    """A cell as JSON has it."""
-    return {name: getattr(cell, name) for name in Cell.__slots__}
+# ----------------------------------------------------------------------------------------------- the command line
 
 
 def load(folder: Path) -> dict[tuple[str, int], Cell]:
@@ -329,10 +245,10 @@ def main(arguments: list[str]) -> int:
                 continue
             like = load(options.folder).get(("default", seed))
             cell = run(ARMS[name], name, seed, like.calls if like else None)
-            path.write_text(json.dumps(vars_of(cell)), encoding="utf-8")
+            path.write_text(json.dumps(asdict(cell)), encoding="utf-8")
             print(path.name, cell.accuracy, cell.calls, flush=True)
     if options.page:
-        write_page(options.page, load(options.folder))
+        write_page(options.page, {name: arm.title for name, arm in ARMS.items()}, load(options.folder))
     return 0
 
 

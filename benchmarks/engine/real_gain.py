@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ROOT
-from benchmarks.engine.real_gain_page import page
+from benchmarks.engine.real_gain_page import page, plot
 from benchmarks.world import smollm2
 from benchmarks.world.planted_flaws import KINDS, UNSEEN, Row, planted
 from benchmarks.world.true_teacher import TrueTeacher
@@ -244,7 +244,7 @@ def base(model: Path, world: World) -> Result:
 
 
 def repaired(world: World, calls: int) -> list[Row]:
-    """The spoilt rows, ``calls`` random ones of them answered by the teacher: one call each."""
+    """The spoilt rows, ``calls`` random ones of them with the teacher's answer."""
     chosen = random.Random(f"random arm {world.draw}").sample(range(len(world.spoilt)), min(calls, len(world.spoilt)))
     teacher, out = world.teacher, [row for row, _ in world.spoilt]
     for at in chosen:
@@ -267,11 +267,13 @@ def run(arm: str, place: Path, model: Path, world: World) -> Result:
     ours = json.loads(_result(place, "ours").read_text(encoding="utf-8"))
     if arm == "random":
         return {**trained(folder, model, world, repaired(world, ours["calls"])), "calls": ours["calls"]}
+    if arm == "random-rewritten":
+        return {**trained(folder, model, world, repaired(world, ours["calls"] // 2)), "calls": ours["calls"]}
     gone = {Row(*row) for row in ours["selected_rows"]}
     return trained(folder, model, world, [row for row in rows if row not in gone])
 
 
-ARMS = ("base", "clean", "spoilt", "ours", "random", "drop", "paper")
+ARMS = ("base", "clean", "spoilt", "ours", "random", "random-rewritten", "drop", "paper")
 
 
 def _result(place: Path, arm: str) -> Path:
@@ -317,6 +319,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--data (or MIDDO_TEST_DATA) must name a folder with alpaca_9k.json")
     found = results(options)
     options.document.write_text(page(found, options.rows, options.heldout, SHARE, RIGHT), encoding="utf-8")
+    plot(found, options.document)
     short = {draw: {arm: {k: v for k, v in one.items() if k != "selected_rows"} for arm, one in arms.items()}
              for draw, arms in found.items()}  # fmt: skip
     options.document.with_suffix(".json").write_text(json.dumps(short, indent=1) + "\n", encoding="utf-8")

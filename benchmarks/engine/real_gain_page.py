@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.measured import machine, table
+from benchmarks.plots import saved
 
 Result = dict[str, Any]
 Found = Mapping[str, Mapping[str, Result]]
@@ -17,6 +19,7 @@ WHAT = {
     "spoilt": "the spoilt rows as they are: where the loop starts",
     "ours": "the loop at its defaults, one round",
     "random": "as many calls as ours spends, on random rows, one call a row",
+    "random-rewritten": "as many calls as ours spends, on random rows, two calls a row as the paper rewrites",
     "drop": "the rows that ours selects left out, no teacher",
     "paper": "the published rule, one round, the dataset grows",
 }
@@ -39,6 +42,8 @@ def page(found: Found, rows: int, heldout: int, share: float, right: float) -> s
         "",
         "± is a paired standard error over the held-out rows: how far other held-out rows would move the difference."
         " It does not include another draw of the training rows or another training seed.",
+        "",
+        "![How much lower each arm's loss is than that of the spoilt rows](real_gain.png)",
         "",
     ]
     for draw, arms in found.items():
@@ -108,3 +113,23 @@ def _means(found: Found) -> list[str]:
             spread = f" ± {statistics.stdev(shares) / math.sqrt(len(shares)):.0%}" if len(shares) > 1 else ""
             lines.append([arm, len(shares), f"{statistics.mean(shares):.0%}{spread}"])
     return [table(("arm", "draws", "of the way from spoilt to clean"), lines)]
+
+
+def plot(found: Found, document: Path) -> None:
+    """real_gain.svg and real_gain.png: how much lower each arm's loss is than the spoilt rows', two errors wide."""
+    saved(document, lambda figure: _draw(figure, found), (7, 4))
+
+
+def _draw(figure: Any, found: Found) -> None:
+    axis = figure.subplots()
+    names = [arm for arm in WHAT if arm not in ("base", "spoilt") and any(arm in arms for arms in found.values())]
+    for at, (draw, arms) in enumerate(found.items()):
+        if "spoilt" not in arms:
+            continue
+        mine = [(y + 0.15 * at, *difference(arms[arm], arms["spoilt"])) for y, arm in enumerate(names) if arm in arms]
+        heights, values, errors = zip(*mine, strict=True) if mine else ((), (), ())
+        axis.errorbar(values, heights, xerr=[2 * error for error in errors], fmt="o", capsize=3, label=f"draw {draw}")
+    axis.axvline(0.0, color="0.8")
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel="held-out loss lower than with the spoilt rows, nats per token")
+    axis.legend(fontsize="small")
