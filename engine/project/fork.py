@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from engine.errors import StoreError, UsageError
 from engine.loop import NAMES
 from engine.project.folder import require_new
 from engine.store import permissions, search
-from engine.store.connect import FILE, reader, transaction, writer
+from engine.store.connect import FILE, copy, reader, transaction, writer
 from engine.store.write import event
 
 MEASURED = frozenset(("signal", "cluster", "judge_check", "score", "eval_item", "task_item", "metric", "artifact")) | {
@@ -66,7 +65,7 @@ def fork(project: Path, out: Path, round: int, changes: Mapping[str, object]) ->
         try:
             for folder in (out, out / "artifacts", out / "logs"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _copy_database(db, out)
+            copy(db, out / FILE)
             _copy_config(project, out, changes)
             if (project / PROMPTS).is_dir():
                 shutil.copytree(project / PROMPTS, out / PROMPTS)
@@ -80,17 +79,6 @@ def fork(project: Path, out: Path, round: int, changes: Mapping[str, object]) ->
             raise
     finally:
         db.close()
-
-
-def _copy_database(db: sqlite3.Connection, out: Path) -> None:
-    copy = sqlite3.connect(out / FILE)
-    try:
-        db.backup(copy)
-        copy.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
-        raise StoreError(f"{out}: the database cannot be copied ({error}).") from error
-    finally:
-        copy.close()
 
 
 def _copy_config(project: Path, out: Path, changes: Mapping[str, object]) -> None:

@@ -36,6 +36,7 @@ from engine.runtime.notifier import Notifier
 from engine.store import controls, permissions, read, search, write
 from engine.store.connect import database, patient, transaction
 from engine.store.lock_wait import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
+from engine.store.log_size import LogSize
 from engine.store.rows import Job
 from engine.store.schema import migrate
 
@@ -59,6 +60,7 @@ class Supervisor:
         self.place = _place(project)
         self.noted = ""
         self.over_now = False
+        self.log_size = LogSize(project)
         self.full_at: int | None = None  # free bytes when a child last found too few
         self.notifier = Notifier(project, configs.load(project))
         db.watch = self
@@ -289,6 +291,8 @@ class Supervisor:
                 for g in gauges.sample(self.gpus)
             ]
             write.gauges(self.db, readings, GAUGES_KEPT)
+            if said := self.log_size.bound(self.db):
+                write.event(self.db, said, "warning")
 
 
 def _place(project: Path) -> tuple[int, int, int, int] | None:

@@ -88,7 +88,7 @@ def run(ctx: Ctx) -> None:
     losses = _losses(trainer.state)
     meta: dict[str, object] = {
         "method": ctx.config.train.method,
-        "base": str(start.base),
+        "base": ctx.config.model.name,  # no path of this machine
         "fingerprint": locate.fingerprint(locate.checkpoint(final, ctx.project)),
         "steps": len(losses),
         "train_loss": math.fsum(losses) / max(len(losses), 1),

@@ -10,12 +10,15 @@ from tempfile import TemporaryDirectory
 
 from engine.errors import StoreError
 from engine.store.database_file import FILE as FILE
+from engine.store.database_file import KEPT_BEFORE as KEPT_BEFORE
+from engine.store.database_file import copy as copy
 from engine.store.database_file import database as database
 from engine.store.database_file import filesystem as filesystem
 from engine.store.database_file import missing, opened
 from engine.store.database_file import newer as newer
 from engine.store.database_file import patient as patient
 from engine.store.database_file import refuse_network as refuse_network
+from engine.store.database_file import synced as synced
 from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
 from engine.store.database_file import writer as writer

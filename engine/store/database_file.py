@@ -15,6 +15,10 @@ from engine.store.lock_wait import FULL, LOCKED, LOOK_MS, Patient, Watch, troubl
 
 C = TypeVar("C", bound=sqlite3.Connection)
 FILE = "middo.db"
+KEPT_BEFORE = f"{FILE}.before-"
+"""How the copies begin that are kept of a database before it is brought up to date."""
+WAL_KEPT = 64 << 20
+"""Bytes that the write-ahead log is cut to when a checkpoint has emptied it: a long reader may have let it grow."""
 IN_FULL = "the disk is full; no partial data was written. Free some space and retry."
 BUSY_MS = 30_000
 # WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
@@ -129,6 +133,7 @@ def _writer(project: Path, kind: type[C], create: bool = False, durable: bool = 
     try:
         db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA journal_size_limit={WAL_KEPT}")
         db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
     except sqlite3.Error as error:
         db.close()
@@ -171,6 +176,46 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
     if "readonly" in text or "unable to open" in text:
         return StoreError(f"{path}: cannot write ({text}). Check the folder's owner and permissions.")
     return StoreError(f"{path}: {text}. If the file is damaged, restore it from a backup.")
+
+
+def copy(db: sqlite3.Connection, out: Path) -> None:
+    """Copy a database into the new file ``out`` in one read transaction; writers go on meanwhile. Durable on return.
+
+    Raises:
+        StoreError: it cannot be read or written; nothing is left of the copy.
+    """
+    os.close(os.open(out, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    made = sqlite3.connect(out, isolation_level=None)
+    try:
+        db.backup(made)
+        made.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+        made.close()
+        synced(out)
+    except (sqlite3.Error, OSError) as error:
+        made.close()
+        out.unlink(missing_ok=True)
+        raise StoreError(
+            f"{out}: the database cannot be copied ({error}). Check the disk and its free space."
+        ) from error
+
+
+def keep_before(db: sqlite3.Connection, path: Path, pending: str) -> None:
+    """Keep a copy of the database at ``path`` before its first ``pending`` migration: an older version can open it."""
+    kept = path.with_name(f"{KEPT_BEFORE}{pending}")
+    new = kept.with_name(f"{kept.name}.new")
+    new.unlink(missing_ok=True)  # of an upgrade that was killed
+    copy(db, new)
+    os.replace(new, kept)
+
+
+def synced(path: Path) -> None:
+    """Have a file and its folder on the disk when this returns."""
+    for each in (path, path.parent):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def quoted(path: Path) -> str:

@@ -31,6 +31,12 @@ def tighten(project: Path) -> int:
     return sum(_tightened(path) for path in _inside(project))
 
 
+def readable_by_others(project: Path) -> int:
+    """How many folders and files of the project other users have rights to."""
+    modes = (path.lstat().st_mode for path in _inside(project) if path.exists())
+    return sum(bool(mode & OTHERS) and not stat.S_ISLNK(mode) for mode in modes)
+
+
 def _inside(project: Path) -> Iterator[Path]:
     yield project
     for folder, folders, files in os.walk(project):

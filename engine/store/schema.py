@@ -12,7 +12,7 @@ from sqlite_utils import Database, Migrations
 
 from engine.store import prompt_keys
 from engine.store.conversation import load_messages, unwritable
-from engine.store.database_file import database, newer, translated, writer
+from engine.store.database_file import database, keep_before, newer, translated, writer
 from engine.store.newer_tables import (
     CONTROLS,
     EVERY_OVERLAP,
@@ -239,7 +239,7 @@ def m028_controls(db: Database) -> None:
 
 
 def migrate(project: Path, create: bool = False) -> None:
-    """Create the database or bring it up to date.
+    """Create the database or bring it up to date; then a copy of it as it was is kept beside it.
 
     Raises:
         StoreError: missing (unless ``create``), made by a newer version, or not writable.
@@ -251,7 +251,9 @@ def migrate(project: Path, create: bool = False) -> None:
         ours = {m.name for m in migrations._migrations}
         if known - ours:
             raise newer(project, sorted(known - ours))
-        if migrations.pending(db):
+        if pending := migrations.pending(db):
+            if migrations.applied(db):
+                keep_before(connection, database(project), pending[0].name)
             migrations.apply(db)
     except sqlite3.Error as error:
         raise translated(error, database(project)) from error

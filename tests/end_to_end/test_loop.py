@@ -20,6 +20,7 @@ from engine.project.fork import fork
 from engine.store import commands, read, write
 from engine.store.connect import reader, writer
 from engine.store.rows import Job, Rewrite
+from engine.upkeep.backup import backup, restore
 from tests.support.processes import cli, following, kill, read_until, run_child, status
 
 pytestmark = pytest.mark.slow
@@ -75,6 +76,18 @@ def test_nobody_else_can_read_what_a_run_left(undisturbed: Path) -> None:
     places = [undisturbed, *undisturbed.rglob("*")]
     assert len(places) > 30
     assert [path for path in places if path.lstat().st_mode & 0o077 and not path.is_symlink()] == []
+
+
+def test_a_finished_run_is_sound_and_comes_back_from_a_backup(undisturbed: Path, tmp_path: Path) -> None:
+    """Also nothing in the store or beside it says where the project lay."""
+    found = cli("check", undisturbed)
+    assert (found.returncode, "✘" in found.stdout, "·" in found.stdout) == (0, False, False), found.stdout
+    backup(undisturbed, tmp_path / "B")
+    restore(tmp_path / "B", tmp_path / "R")
+    assert exported(tmp_path / "R") == exported(undisturbed)
+    own = str(undisturbed).encode()
+    places = [path for path in (tmp_path / "R").rglob("*") if path.is_file() and path.parent.name != "logs"]
+    assert [path.name for path in places if own in path.read_bytes()] == []
 
 
 def test_running_again_when_done_does_nothing(undisturbed: Path) -> None:

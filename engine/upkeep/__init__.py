@@ -1,0 +1,1 @@
+"""Looking after a project: check it, back it up, restore it, remove what nothing needs."""
