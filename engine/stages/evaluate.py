@@ -22,7 +22,7 @@ from engine.models.locate import ModelRef
 from engine.signals import losses, round_models
 from engine.signals.exchange import last_response
 from engine.stage import Ctx
-from engine.store.rows import EvalItem, EvalScore, Message, Overlap, Sample
+from engine.store.rows import EvalItem, EvalScore, Message, Overlap, Sample, distinct
 
 Asked = tuple[tuple[Message, ...], bool]
 """A conversation, and whether its reply is to begin with a reasoning trace."""
@@ -53,11 +53,6 @@ def _heldout(ctx: Ctx) -> int:
         scores += _accuracy(ctx.round, _replies(ctx, samples, items))
     ctx.save(scores, units)
     return units
-
-
-def distinct(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples without exact copies, which would make standard errors too small."""
-    return list({s.messages: s for s in reversed(samples)}.values())[::-1]
 
 
 def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalItem]:

@@ -69,6 +69,13 @@ class Sample(Struct, frozen=True):
         return tuple(out)
 
 
+def distinct(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples without exact copies, of which the last stays. What is evaluated: copies would make standard errors
+    too small. An ``EvalItem``'s item is a place in this list.
+    """
+    return list({s.messages: s for s in reversed(samples)}.values())[::-1]
+
+
 def unwritable(messages: Sequence[Message]) -> str:
     """Why a rewrite of the last exchange would lose something of the conversation; "" when it would not.
 

@@ -36,7 +36,7 @@ def error(one: sqlite3.Connection, round: int, other: sqlite3.Connection, other_
     both = [item for item in now if item in before and now[item][1] == before[item][1]]
     if not len(both) == score.n == against.n or len(both) < 2:
         return None
-    return _standard_error([now[item][0] - before[item][0] for item in both], [now[item][1] for item in both])
+    return standard_error([now[item][0] - before[item][0] for item in both], [now[item][1] for item in both])
 
 
 def items(db: sqlite3.Connection, round: int, task: str) -> Items:
@@ -53,7 +53,7 @@ _HELDOUT = (
 _TASK = "SELECT item, value, 1 FROM task_item WHERE round=:round AND task=:task ORDER BY item"
 
 
-def _standard_error(differences: Sequence[float], weights: Sequence[float]) -> float:
+def standard_error(differences: Sequence[float], weights: Sequence[float]) -> float:
     """Standard error of a weighted mean over items, as a ratio of two sums."""
     total = math.fsum(weights)
     pairs = list(zip(differences, weights, strict=True))

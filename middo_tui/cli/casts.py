@@ -17,7 +17,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ def cast(show: Show, pieces: Iterator[tuple[float, bytes]]) -> Iterator[str]:
             yield json.dumps([round(at, 3), "o", text], ensure_ascii=False)
 
 
-def record(argv: Sequence[str], show: Show, folder: Path, quiet_s: float = QUIET_S) -> Iterator[tuple[float, bytes]]:
+def record(argv: list[str], show: Show, folder: Path, quiet_s: float = QUIET_S) -> Iterator[tuple[float, bytes]]:
     """Run ``argv`` in ``folder`` at a terminal of its own; type the keys, and yield what it writes until it ends."""
     pid, terminal = pty.fork()
     if pid == 0:

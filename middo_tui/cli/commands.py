@@ -36,6 +36,7 @@ from middo_tui.cli.label import label
 from middo_tui.cli.lineage import lineage
 from middo_tui.cli.override import override
 from middo_tui.cli.quarantine import quarantine
+from middo_tui.cli.report import report
 from middo_tui.cli.running import follow_run, start_run
 from middo_tui.cli.samples import samples
 from middo_tui.cli.upkeep import backup, check, prune, restore
@@ -295,7 +296,7 @@ def review(folder: Path, accept: str) -> None:
 
 for command in (
     *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
-    *(quarantine, samples, completion, config_command, keys_command, doctor, wait, notify),
+    *(quarantine, report, samples, completion, config_command, keys_command, doctor, wait, notify),
     *(backup, check, prune, restore),
 ):
     main.add_command(command)

@@ -28,7 +28,22 @@ FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=inde
 PROJECTS = frozenset({"my-project", "middo-demo", "DIR"})
 """What the pages call a project's folder: the only words that may stand where a command is expected."""
 OTHERS = frozenset(
-    {"cd", "docker", "eval", "export", "fg", "git", "hf", "lm-eval", "man", "mkdir", "pipx", "python3", "uv"}
+    {
+        "asciinema",
+        "cd",
+        "docker",
+        "eval",
+        "export",
+        "fg",
+        "git",
+        "hf",
+        "lm-eval",
+        "man",
+        "mkdir",
+        "pipx",
+        "python3",
+        "uv",
+    }
 )
 """Programs that are not ours: nothing of their lines is checked."""
 EXTRAS = re.compile(r"middo-tui\[([\w,]+)\]")

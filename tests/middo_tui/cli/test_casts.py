@@ -33,7 +33,7 @@ def test_long_pauses_are_shortened_and_split_characters_joined() -> None:
     assert events == [[0.0, "o", "$ middo-tui demo\r\n"], [0.5, "o", "a"], [0.75, "o", "é"], [1.25, "o", "b"]]
 
 
-@pytest.mark.parametrize("show", [casts.TOUR], ids=lambda show: show.name)
+@pytest.mark.parametrize("show", [casts.DEMO, casts.TOUR], ids=lambda show: show.name)
 def test_the_casts_of_the_documentation_are_small_and_run_forward(show: casts.Show) -> None:
     path = ROOT / "docs" / "casts" / f"{show.name}.cast"
     assert path.stat().st_size < 200_000

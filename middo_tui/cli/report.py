@@ -1,0 +1,36 @@
+"""``middo-tui report``: a project as one HTML page to send to somebody."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from engine.errors import UsageError
+from middo_tui.cli.arguments import FOLDER
+from middo_tui.terminal.console import say
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
+def report(folder: Path, out: Path, force: bool) -> None:
+    """Write a report on a project to OUT, one HTML page without scripts: scores, curves, examples, costs, provenance.
+
+    It quotes prompts and replies of your dataset.
+    """
+    from middo_tui.report.facts import gather
+    from middo_tui.report.page import page
+
+    if out.exists() and not force:
+        raise UsageError(f"{out}: exists. Choose another name, or overwrite it with --force.")
+    facts = gather(folder)
+    if not facts.rounds:
+        raise UsageError(f"{folder}: no round has run yet, so there is nothing to report.")
+    new = out.with_name(f".{out.name}.new")
+    new.write_text(page(facts, time.time()), encoding="utf-8", newline="\n")
+    os.replace(new, out)
+    say(f"{out}: {out.stat().st_size / 1024:,.0f} KiB. It quotes your dataset; read it before you send it.")

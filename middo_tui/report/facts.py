@@ -1,0 +1,214 @@
+"""What a report says, read from the store: rounds, curves, examples, flipped questions, what was left out, sources.
+
+Paths are reduced to their last component, as in dataset cards: a report is sent to others.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+from msgspec import Struct
+
+from engine.hub.names import SCHEME
+from engine.release.model_card import shown
+from engine.store import flips, quarantine, read
+from engine.store.connect import reader
+from engine.store.rows import AXES
+from middo_tui.feed.metrics import RoundCurve
+from middo_tui.feed.rewrite import RewriteDetail, read_detail
+from middo_tui.feed.round_config import Settings, defaults, differing
+from middo_tui.feed.rounds import RoundDetail, RoundsReader
+from middo_tui.feed.view import Curve
+
+REJECTED = 4
+FLIPPED = 4
+"""Examples of questions for each direction."""
+MEASURED = {"complexity": "s.loss_before - r.new_loss_before", "quality": "r.new_quality - s.quality"}
+"""What a rewrite of an axis gains, in SQL; one for diversity is a new sample."""
+PLACES = ("largest gain", "median gain", "smallest gain")
+
+
+class Example(Struct, frozen=True):
+    """A rewrite, and why it is shown."""
+
+    why: str
+    rewrite: RewriteDetail
+
+
+class ImportedFile(Struct, frozen=True):
+    """A file or Hub dataset that was imported. ``digest``: BLAKE2 of its bytes, in hex."""
+
+    file: str
+    format: str
+    rows: int
+    rejected: int
+    duplicates: int
+    digest: str
+
+
+class FlippedAnswers(Struct, frozen=True):
+    """The held-out questions of the first and the last round that were evaluated."""
+
+    comparison: flips.Comparison
+    steps: tuple[flips.Comparison, ...]
+    gained: tuple[flips.QuestionReplies, ...]
+    lost: tuple[flips.QuestionReplies, ...]
+
+
+class Facts(Struct, frozen=True):
+    """A whole report. ``left_out``: (what, how many) of each step that leaves rows or rewrites out."""
+
+    name: str
+    model: str
+    teacher: str
+    rounds: tuple[RoundDetail, ...]
+    curves: tuple[Curve, ...]
+    examples: tuple[Example, ...]
+    rejected: tuple[Example, ...]
+    answers: FlippedAnswers | None
+    left_out: tuple[tuple[str, int], ...]
+    sources: tuple[ImportedFile, ...]
+    heldout: int
+    overlap: int
+    settings: tuple[tuple[str, str, str], ...]
+    first: float | None
+    last: float | None
+
+
+def gather(project: Path) -> Facts:
+    """Everything, in one snapshot but for the rounds.
+
+    Raises:
+        StoreError: there is no project at ``project``.
+    """
+    rounds = RoundsReader(project).read().rounds
+    db = reader(project)
+    try:
+        db.execute("BEGIN")
+        meta = read.meta(db)
+        used = dict(rounds[0].settings) if rounds else {}
+        span = db.execute("SELECT min(started_at), max(finished_at) FROM job").fetchone()
+        return Facts(
+            name=meta.get("name") or project.resolve().name,
+            model=shown(str(meta.get("model") or "")),
+            teacher=shown(used.get("teacher.model", '""').strip('"')),
+            rounds=rounds,
+            curves=tuple(RoundCurve(one.round).read(db, 1.0, 0) for one in rounds),
+            examples=tuple(example for axis in AXES for example in _accepted(db, axis)),
+            rejected=tuple(_rejected(db)),
+            answers=_answers(db),
+            left_out=tuple(_left_out(db)),
+            sources=_sources(db),
+            heldout=int(db.execute("SELECT count(*) FROM heldout").fetchone()[0]),
+            overlap=read.overlap(db, rounds[-1].round) if rounds else 0,
+            settings=_settings(rounds[0].settings if rounds else ()),
+            first=span[0],
+            last=span[1],
+        )
+    finally:
+        db.close()
+
+
+def _accepted(db: sqlite3.Connection, axis: str) -> list[Example]:
+    """Of the accepted rewrites of an axis those with the largest, the median and the smallest gain."""
+    gain = MEASURED.get(axis, "-r.new_similarity")
+    sql = (
+        "SELECT r.round, r.sample_id FROM rewrite r LEFT JOIN signal s ON s.round=r.round AND s.sample_id=r.sample_id"
+        " WHERE r.axis=? AND r.state IN ('accepted', 'merged') AND r.messages IS NOT NULL"
+    )
+    found = db.execute(f"{sql} ORDER BY {gain} DESC, r.round, r.sample_id", (axis,)).fetchall()
+    places = dict.fromkeys((0, len(found) // 2, len(found) - 1)) if found else {}
+    names = PLACES if axis in MEASURED else ("farthest from the others", "in the middle", "nearest to another")
+    picked = zip(names, places, strict=False)
+    return [_example(db, why, found[at][0], found[at][1], axis) for why, at in picked]
+
+
+def _rejected(db: sqlite3.Connection) -> list[Example]:
+    """One rewrite for each of the most frequent reasons of a rejection."""
+    found = db.execute(
+        "SELECT round, sample_id, axis, coalesce(reason, verdict, '') AS why FROM rewrite WHERE state='rejected'"
+        " AND messages IS NOT NULL ORDER BY round, sample_id, axis"
+    ).fetchall()
+    kinds = Counter(kind(row["why"]) for row in found)
+    first = {kind(row["why"]): row for row in reversed(found)}
+    picked = ((name, count, first[name]) for name, count in kinds.most_common(REJECTED))
+    return [
+        _example(db, f"{name} ({count:,} rewrites)", row["round"], row["sample_id"], row["axis"])
+        for name, count, row in picked
+    ]
+
+
+def kind(reason: str) -> str:
+    """A reason without what is particular to one rewrite: its first clause, with an ellipsis for each figure."""
+    head, colon, rest = re.split(r"[;(]", reason, maxsplit=1)[0].strip().partition(": ")
+    return re.sub(r"#?\d[\d.,]*", "…", f"{head}{colon}{rest.partition(': ')[0]}") or "no reason was given"
+
+
+def _example(db: sqlite3.Connection, why: str, round: int, sample: int, axis: str) -> Example:
+    found = read_detail(db, round, (sample, axis))
+    if found is None:
+        raise LookupError(f"rewrite of sample {sample} in round {round} is gone")
+    return Example(why, found)
+
+
+def _answers(db: sqlite3.Connection) -> FlippedAnswers | None:
+    rounds = flips.evaluated_rounds(db)
+    if len(rounds) < 2:
+        return None
+    whole = flips.compare(db, rounds[0], rounds[-1])
+    steps = tuple(flips.compare(db, *pair) for pair in pairwise(rounds))
+    samples = flips.evaluated(db)
+    gained, lost = (
+        tuple(flips.replies(db, samples, whole.before, whole.after, one.item) for one in questions[:FLIPPED])
+        for questions in (whole.gained, whole.lost)
+    )
+    return FlippedAnswers(whole, steps, gained, lost) if whole.questions else None
+
+
+def _left_out(db: sqlite3.Connection) -> list[tuple[str, int]]:
+    """Rows that were not imported, rewrites that were not merged, samples that were retired; by reason."""
+    rows = [(f"row not imported: {one.reason}", one.rows) for one in quarantine.reasons(db)[:8]]
+    copies = int(db.execute("SELECT coalesce(sum(duplicates), 0) FROM import").fetchone()[0])
+    found = db.execute("SELECT state, coalesce(reason, verdict, '') FROM rewrite WHERE state IN ('rejected', 'failed')")
+    why = Counter(f"rewrite {state}: {kind(reason)}" for state, reason in found)
+    kept = int(db.execute("SELECT count(*) FROM rewrite WHERE state='kept'").fetchone()[0])
+    retired = db.execute("SELECT reason, count(*) FROM retirement GROUP BY reason ORDER BY 2 DESC").fetchall()
+    names = {reason: said.partition(" #")[0].removesuffix(" nearest to") for reason, said in read.RETIRED_AS.items()}
+    return [
+        *rows,
+        *[("row not imported: exact copy of another", copies)] * bool(copies),
+        *[("original kept: the teacher's answer agrees with it", kept)] * bool(kept),
+        *why.most_common(12),
+        *((f"sample retired: {names.get(reason, reason)}", count) for reason, count in retired),
+    ]
+
+
+def _sources(db: sqlite3.Connection) -> tuple[ImportedFile, ...]:
+    found = db.execute("SELECT file, format, rows, rejected, duplicates, digest FROM import ORDER BY id")
+    return tuple(ImportedFile(_local(row[0]), *row[1:]) for row in found)
+
+
+def _local(words: str) -> str:
+    """A file without the folders that it lies in; a Hub dataset as it is."""
+    return words if words.startswith(SCHEME) else Path(words).name
+
+
+def _settings(used: Settings) -> tuple[tuple[str, str, str], ...]:
+    """What the first round ran with where that is not the default: (key, value, default)."""
+    return tuple((key, _public(value), usual) for key, value, usual in differing(used, defaults()))
+
+
+def _public(value: str) -> str:
+    """A setting, as JSON, without the folders of this machine; one that was cut is left as it is."""
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    if isinstance(found, list):
+        return json.dumps([shown(one) if isinstance(one, str) else one for one in found], ensure_ascii=False)
+    return json.dumps(shown(found), ensure_ascii=False) if isinstance(found, str) else value
