@@ -123,6 +123,11 @@ def columns(ids: Sequence[int], rows: Sequence[Lenses]) -> dict[str, Floats]:
     return out
 
 
+def judge_column(ids: Sequence[int], quality: Mapping[int, float]) -> Floats:
+    """``JUDGE`` of the samples ``ids``: mean ratings, float64[n]; NaN where a sample has none."""
+    return np.array([quality.get(id, np.nan) for id in ids], dtype=np.float64)
+
+
 def text_column(samples: Iterable[Sample]) -> Floats:
     """``TEXT`` of the samples, float64[n]. A form that many answers have is the dataset's own, not an odd one."""
     found = np.array([text_value(sample.prompt, sample.response, before(sample)) for sample in samples])

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
 
-import numpy as np
 from msgspec import structs
 
 from engine.chat import batches
@@ -70,7 +69,7 @@ def try_judge(ctx: Ctx, samples: Dataset, rate: Rate) -> None:
     )
     trust = judge_trust.trusted(check)
     if lenses and trust.answer == "yes" and judge_trust.uses_quality(ctx.config.select, trust):
-        lenses[flaw_score.JUDGE] = np.array([quality.get(id, np.nan) for id in samples.ids])
+        lenses[flaw_score.JUDGE] = flaw_score.judge_column(samples.ids, quality)
         flaws = flaw_score.flaws(ctx.round, samples.ids, lenses)
     for start in range(0, len(flaws), PART):
         ctx.save(flaws[start : start + PART])

@@ -22,12 +22,13 @@ from dataclasses import asdict, replace
 
 from engine.chat import prompts
 from engine.config.schema import Judge
-from engine.signals import flaw_score, losses
+from engine.signals import flaw_score, judge_trust, losses
 from engine.signals.losses import Measured
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.store import prompt_keys
+from engine.store.judging import JudgeCheck
 from engine.store.rows import (
     Decision,
     Lenses,
@@ -93,7 +94,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
         original = Exchange(one.sample.prompt, one.sample.response)
         found = text_checks.inspect(one.exchange, original, limits)
         found = found or text_checks.evaluation_overlap(one.exchange, held, known)
-        if not one.row.probe or one.row.draw:  # else the prompt has been in the dataset all along
+        if not one.row.probe or one.row.draw or one.new.prompt != one.sample.prompt:  # else it is the dataset's own
             found = found or held_out_prompt(one.new, items)
             found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), places)
         if found:
@@ -155,7 +156,7 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
     beside = Beside(ctx, data)
     near, drift = Near(ctx, data, beside.topics), Drift(ctx, data)
     old = originals(ctx)
-    standings = flaw_score.Standings(flaw_score.columns([s.id for s in data], ctx.rows(Lenses)))
+    standings = _standings(ctx, data)
     marks = {t.signal: t for t in ctx.rows(Threshold)}
     planned = chunks(kept, judged)
     how = as_judged(ctx.config.judge, ctx.rows(Ratings))
@@ -173,7 +174,8 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         for i, one in enumerate(chunk):
             before = old.get(one.sample.id, Values(None, None, None))
             text = flaw_score.text_value(one.new.prompt, one.new.response)
-            flaw = standings.place({**asdict(measured[i].lenses), flaw_score.TEXT: text})
+            lenses = {**asdict(measured[i].lenses), flaw_score.TEXT: text, flaw_score.JUDGE: rated[i].quality}
+            flaw = standings.place(lenses)
             placed = replace(beside.place(one, similarity[i], flaw), explained=explained[i])
             found = outcome(one.row.axis, before, measured[i], rated[i], marks, ctx.config.verify, placed, copies[i])
             rows.append(_verdict(one, measured[i], rated[i], placed, found, flaw))
@@ -182,6 +184,17 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         ctx.save(rows, done=done)
     if ahead is not None:
         shutil.rmtree(ctx.workdir(RATINGS))  # every verdict holds its own by now
+
+
+def _standings(ctx: Ctx, data: Sequence[Sample]) -> flaw_score.Standings:
+    """The round's samples by what their own flaw scores are made of: the judge counts where it did for them."""
+    ids = [s.id for s in data]
+    lenses = flaw_score.columns(ids, ctx.rows(Lenses))
+    trust = judge_trust.trusted(next(iter(ctx.rows(JudgeCheck)), None))
+    if trust.answer == "yes" and judge_trust.uses_quality(ctx.config.select, trust):
+        quality = {row.sample_id: row.quality for row in ctx.rows(Ratings) if row.quality is not None}
+        lenses[flaw_score.JUDGE] = flaw_score.judge_column(ids, quality)
+    return flaw_score.Standings(lenses)
 
 
 def _whole(chunk: Sequence[Candidate], judged: set[Key]) -> bool:

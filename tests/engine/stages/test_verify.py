@@ -20,6 +20,7 @@ from engine.runtime.context import StoreCtx
 from engine.signals import losses
 from engine.stages import judge, score, select, train, verify
 from engine.store import connect
+from engine.store.judging import JudgeCheck
 from engine.store.rows import (
     Decision,
     Losses,
@@ -118,6 +119,20 @@ def test_a_rewrite_may_keep_its_own_prompt_but_not_anothers(made: tiny.Project) 
     verify.run(made.ctx("verify"))
     assert [state for state, _ in fates(made).values()] == ["proposed", "proposed", "rejected"]
     assert "another rewrite of this round" in str(fates(made)[3, "quality"][1])
+
+
+def test_a_trusted_judge_counts_in_the_flaw_score_of_a_rewrite(made: tiny.Project) -> None:
+    ids = [s.id for s in rounds.dataset(made)]
+    made.ctx("judge").save([replace(r, quality=9.5, judge_error=None) for r in made.ctx("judge").rows(Ratings)])
+    propose(made, 0, "quality", "name every pear", "pear pear")
+    flaws = []
+    for pairs in (0, 32):
+        made.ctx("judge").save([JudgeCheck(0, "tuned", "", done=True, pairs=pairs, auc=1.0, rated=len(ids))])
+        made.db.execute("UPDATE rewrite SET verdict=NULL, state='proposed', reason=NULL")
+        verify.run(made.ctx("verify"))
+        flaws += [v.new_flaw_lens for v in made.ctx("verify").rows(Verdict)]
+    assert flaws[0] != "quality"
+    assert flaws[1] == "quality", "this judge, who rates all others 9.5, rates it lowest"
 
 
 def test_good_text_is_measured_by_the_rounds_models(made: tiny.Project) -> None:
