@@ -107,24 +107,27 @@ def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
 
 
 def _make_next(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: Meter) -> bool:
-    """Make the next piece of ``phase`` as far as the caps allow; whether there was any.
+    """Make the next try of ``phase``, piece by piece as far as the caps allow; whether anything was made.
 
-    Which piece that is follows from what is in the store, so that a resumed run goes on as an undisturbed one.
+    Which pieces those are follows from what is in the store, so that a resumed run goes on as an undisturbed one.
     """
     how = ctx.config.teacher
     # Towards a cap every call of a piece counts as its worst until it is made: large pieces would leave much unused.
     size = how.batch_size * (1 if how.budget_tokens or how.budget_cost else PLANNED)
-    rows = job.all()
-    waves = sorted({(row.draw, row.batch) for row in rows})
-    for wave, attempt in itertools.product(waves, range(1, how.attempts + 1)):
-        planned = pool([row for row in rows if (row.draw, row.batch) == wave], phase, attempt)
-        for piece in _pieces(planned, size):
-            left = [row for row in piece if phase.tries(row) < attempt]
-            if left:
+    waves: dict[tuple[int, int], list[Rewrite]] = {}
+    for row in job.all():
+        waves.setdefault((row.draw, row.batch), []).append(row)
+    for wave, attempt in itertools.product(sorted(waves), range(1, how.attempts + 1)):
+        made = False
+        for piece in _pieces(pool(waves[wave], phase, attempt), size):
+            while left := [row for row in (job.rows[row.key] for row in piece) if phase.tries(row) < attempt]:
                 most = affordable(job, phase, left, how)
-                if most:
-                    _ask(ctx, job, phase, attempt, left[:most], teacher, meter)
-                return most > 0
+                if not most:
+                    return made
+                _ask(ctx, job, phase, attempt, left[:most], teacher, meter)
+                made = True
+        if made:
+            return True
     return False
 
 

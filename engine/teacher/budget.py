@@ -31,6 +31,8 @@ NONE: Need = (0.0, 0.0)
 
 def affordable(job: RewriteJob, phase: Phase, batch: Sequence[Rewrite], how: configs.Teacher) -> int:
     """How many of the first calls of ``batch`` can be made without any chance to exceed a limit."""
+    if not (how.budget_tokens or how.budget_cost):
+        return len(batch)
     purse = Purse.begin(how, job)
     return next((n for n, row in enumerate(batch) if not purse.afford(job, phase, row)), len(batch))
 

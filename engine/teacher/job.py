@@ -78,6 +78,10 @@ class RewriteJob:
     checks: NewPrompts | None = None
     numbers: dict[Key, int] = field(default_factory=dict)
     extend: Callable[[], bool] | None = None
+    _settled: int = 0
+
+    def __post_init__(self) -> None:
+        self._settled = sum(map(_units, self.rows.values()))
 
     @classmethod
     def begin(cls, ctx: Ctx) -> RewriteJob:
@@ -112,8 +116,10 @@ class RewriteJob:
         return [*self.waiting(ANSWER), *self.waiting(PROMPT)]
 
     def settled(self) -> int:
-        """Units of progress: prompts and answers that exist or have failed."""
-        return sum((r.state != "owed") + (r.state not in ("owed", "prompted")) for r in self.all())
+        """Units of progress: prompts and answers that exist or have failed. Counted as rows change, because it is asked
+        for with every reply.
+        """
+        return self._settled
 
     def more(self) -> bool:
         """Whether calls are pending, after ``extend`` has added what follows from those that were made."""
@@ -129,10 +135,13 @@ class RewriteJob:
         every = [*self.rows.values(), *rows]
         every.sort(key=lambda r: (AXES.index(r.axis), self.samples[r.sample_id].seq))
         self.rows = {r.key: r for r in every}
+        self._settled = sum(map(_units, every))
 
     def update(self, rows: Iterable[Rewrite]) -> None:
         """Replace rows by their new versions."""
-        self.rows.update({(r.sample_id, r.axis): r for r in rows})
+        for row in rows:
+            self._settled += _units(row) - _units(self.rows[row.key])
+            self.rows[row.key] = row
 
     def book(self, ctx: Ctx, key: Key, step: str, reply: Generation, how: configs.Teacher) -> TeacherCall:
         """Count a call that came back, even if its rewrite was discarded. ``how`` has its price."""
@@ -253,6 +262,11 @@ class RewriteJob:
             begun=prompts.OPENING if begun else "",
             ends=(prompts.CLOSING,) if begun else (),
         )
+
+
+def _units(row: Rewrite) -> int:
+    """How many of a rewrite's two calls are over."""
+    return (row.state != "owed") + (row.state not in ("owed", "prompted"))
 
 
 def hint_text(near: Neighbourhood, samples: dict[int, Sample]) -> str:
