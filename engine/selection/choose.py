@@ -209,7 +209,9 @@ class Lineage(NamedTuple):
 
 
 class Try(NamedTuple):
-    """An earlier rewrite of ``sample_id``: its state, the calls made for it, and whether the signals were better."""
+    """An earlier rewrite of ``sample_id``: its state, the calls made for it, and whether the signals were better.
+    ``agreed``: the teacher's answer to the sample's own prompt agreed with the sample's.
+    """
 
     round: int
     sample_id: int
@@ -217,6 +219,7 @@ class Try(NamedTuple):
     state: str
     attempts: int
     improved: bool | None
+    agreed: bool = False
 
 
 def blocked(data: Iterable[Lineage], past: Sequence[Try]) -> tuple[set[int], set[int]]:
@@ -225,7 +228,7 @@ def blocked(data: Iterable[Lineage], past: Sequence[Try]) -> tuple[set[int], set
     A rewrite that was never begun (the budget ran out) is no try.
     """
     tries = [t for t in past if t.attempts > 0]
-    without = {t.sample_id for t in tries if t.axis != "diversity" and t.state in ("failed", "rejected")}
+    without = {t.sample_id for t in tries if t.axis != "diversity" and (t.agreed or t.state in ("failed", "rejected"))}
     improved = {(t.round, t.sample_id, t.axis) for t in past if t.improved}
     for one in data:
         replaced = one.parent_id is not None and one.axis is not None and one.axis != "diversity"

@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from engine.selection import control_arm, evidence
 from engine.selection.agreement import Bounds, similarity
 from engine.selection.evidence import FlawedShare, Tally, tally
-from engine.selection.survey import NOISE, RULE, SIGNAL, Survey, by_evidence, survey
+from engine.selection.survey import AGREES, CAPPED, NOISE, RULE, SIGNAL, Survey, by_evidence, survey
 from engine.signals import axes
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
@@ -38,15 +38,14 @@ from engine.teacher.job import RewriteJob
 
 WAVES = 4
 """How often new samples are asked for again in place of those that came to nothing."""
-AGREES = "false alarm: the teacher's answer agrees"
 FINE = "a random check: it looks fine, and the teacher's answer differs"
 DROPPED = "the sample is dropped (merge.flawed)"
 
 
 def first(ctx: Ctx, found: Survey) -> list[Row]:
     """What the select stage writes: the first batch, and a threshold that nobody is beyond yet."""
-    away = ctx.config.teacher.batch
-    return [_threshold(ctx, found, float("inf"), {"samples": len(found.ids)}), *_batch(ctx, found, set(), 0, away)]
+    most = axes.rewrite_cap(ctx.config.select, len(found.ids))
+    return [_threshold(ctx, found, float("inf"), {"samples": len(found.ids)}), *_batch(ctx, found, set(), 0, most)]
 
 
 def at_random(ctx: Ctx, found: Survey, arm: ControlArm) -> list[Row]:
@@ -65,9 +64,9 @@ def nothing_asked(ctx: Ctx) -> Threshold:
     return _threshold(ctx, survey(ctx), float("inf"), detail)
 
 
-def _batch(ctx: Ctx, found: Survey, asked: set[int], number: int, away: bool) -> list[Rewrite]:
-    """The probes of batch ``number``: the worst of those not ``asked`` about, and random ones."""
-    size = evidence.batch_size(number, len(found.ids), away)
+def _batch(ctx: Ctx, found: Survey, asked: set[int], number: int, most: int) -> list[Rewrite]:
+    """The probes of batch ``number``: the worst of those not ``asked`` about, at most ``most``, and random ones."""
+    size = max(0, min(most, evidence.batch_size(number, len(found.ids), ctx.config.teacher.batch)))
     if number == 0:  # so that even a small dataset has a control group
         size = min(size, math.ceil(len(found.order) / 2))
     worst = [int(i) for i in found.order if found.ids[i] not in asked][:size]
@@ -158,12 +157,15 @@ class Probing:
         end = self._ends(number) if number >= 0 else None
         if self.arm is not None:
             end = End("as many were asked about as in the round itself", settled=False)
-        asked = {row.sample_id for row in self.probes}
-        fresh = [] if end else _batch(self.ctx, self.found, asked, number + 1, self.ctx.config.teacher.batch)
+        asked = {row.sample_id for row in self.job.all() if row.probe}  # also what a person sent back
+        most = self._cap() - sum(not row.control for row in self._flawed())
+        fresh = [] if end else _batch(self.ctx, self.found, asked, number + 1, most)
         if fresh:
             self.job.add(self.ctx, fresh)
             self._save([*compared, *fresh])
             return True
+        if end is None and most <= 0:
+            end = self._at_cap()
         self._save([*compared, *self._end(end or End("all candidates were asked about", settled=True))])
         return False
 
@@ -194,13 +196,13 @@ class Probing:
         """Why no batch follows batch ``number``; None: one does."""
         if any(row.reason == EXHAUSTED for row in self.probes):
             return End("the teacher's budget is exhausted", settled=False)
-        if len(self._flawed()) >= axes.rewrite_cap(self.ctx.config.select, len(self.found.ids)):
-            return End(f"more than select.max_share = {self.ctx.config.select.max_share:g} is flawed", settled=False)
+        if len(self._flawed()) >= self._cap():
+            return self._at_cap()
         batch = self._batch_tally(number)
         if evidence.chance(self._tally(self._fine())) > evidence.NOISE and not self._told():
             return End("the teacher's answers differ as often at random", settled=False)
         failed = sum(r.batch == number and not r.control and r.state == "failed" for r in self.probes)
-        if evidence.pays(Tally(batch.asked + failed, batch.differ), self._tally(self._fine())):
+        if evidence.pays(self._batch_calls(number), self._tally(self._fine())):
             return None
         if failed > batch.asked:
             return End(
@@ -209,14 +211,30 @@ class Probing:
         repairs = "1 repair" if batch.differ == 1 else f"{batch.differ} repairs"
         return End(f"the last {batch.asked} gave {repairs}", settled=True)
 
+    def _at_cap(self) -> End:
+        share = self.ctx.config.select.max_share
+        return End(f"as much is flawed as select.max_share = {share:g} allows", settled=False)
+
     def _batch_tally(self, number: int) -> Tally:
         return self._tally([row for row in self.probes if row.batch == number and not row.control])
 
+    def _batch_calls(self, number: int) -> Tally:
+        """The calls of a batch, and those that found a flaw: what a call without a usable answer took was spent too."""
+        rows = [row for row in self.probes if row.batch == number and not row.control]
+        return Tally(sum(row.answer_attempts for row in rows), self._tally(rows).differ)
+
+    def _cap(self) -> int:
+        """How many flaws a round may repair."""
+        return axes.rewrite_cap(self.ctx.config.select, len(self.found.ids))
+
     def _flawed(self) -> list[Rewrite]:
-        """Probes whose answer differs: for looking flawed, or at random and looking no better than those."""
+        """Probes whose answer differs: for looking flawed, or at random and looking no better than those, as far as
+        ``select.max_share`` allows.
+        """
         cut = self._cut()
         there = [r for r in self.probes if r.state == "proposed" or r.reason == DROPPED]
-        return [r for r in there if not r.control or self.score(r) >= cut]
+        own, drawn = [r for r in there if not r.control], [r for r in there if r.control and self.score(r) >= cut]
+        return own + drawn[: max(0, self._cap() - len(own))]
 
     def _cut(self) -> float:
         """The lowest flaw score that was asked about for looking flawed."""
@@ -241,8 +259,11 @@ class Probing:
     def _end(self, end: End) -> list[Row]:
         """What is written when the asking is over: the threshold, who is selected, and who is kept."""
         probes, flawed, cut = self.probes, self._flawed(), self._cut()
-        left = [r for r in probes if r.state == "proposed" and r.control and self.score(r) < cut]
-        kept = [replace(row, state="kept", messages=None, reason=FINE) for row in left]
+        chosen = {row.key for row in flawed}
+        left = [r for r in probes if r.state == "proposed" and r.key not in chosen]
+        kept = [
+            replace(row, state="kept", messages=None, reason=FINE if self.score(row) < cut else CAPPED) for row in left
+        ]
         fine, told = self._tally(self._fine()), self._told()
         certain, noise = told and evidence.chance(fine) <= evidence.NOISE, evidence.chance(fine) > evidence.NOISE
         if self.arm is not None:  # at random nothing can be told: what the round took for certain is so here
@@ -265,7 +286,7 @@ class Probing:
             "certain": certain,
             "calls": calls,
             "flawed": len(flawed),
-            "grows": len(flawed) if probes and evidence.pays(self._batch_tally(0), fine) else 0,
+            "grows": len(flawed) if probes and evidence.pays(self._batch_calls(0), fine) else 0,
             "kept": sum(row.state == "kept" for row in self.probes),
             "share": [share.share, share.low, share.high],
             "control": [fine.asked, fine.differ],
@@ -292,7 +313,8 @@ class Probing:
             return False
         made = sum(row.state not in ("failed", "owed", "prompted") for row in rows)
         wanted = self._wanted() - made
-        used = {row.sample_id for row in rows} | {row.sample_id for row in self.probes if row.state != "kept"}
+        asked = [row for row in self.job.all() if row.probe]
+        used = {row.sample_id for row in rows} | {row.sample_id for row in asked if row.state != "kept"}
         free = [int(i) for i in np.flatnonzero(self.found.cores) if self.found.ids[i] not in used]
         chosen = sorted(free, key=lambda i: (-self.found.weak[i], i))[: max(0, wanted)]
         if not chosen:
@@ -316,7 +338,7 @@ class Probing:
         """How many new samples this round may bring."""
         settings, size = self.ctx.config.select, len(self.found.ids)
         flawed = len(self._flawed())
-        clean = not evidence.pays(self._batch_tally(0), self._tally(self._fine()))  # the first batch showed that
+        clean = not evidence.pays(self._batch_calls(0), self._tally(self._fine()))  # the first batch showed that
         share = int(settings.new_samples * size) + max(0, self.found.target - size)
         found = self.found.found + (0 if clean else flawed)
         return max(0, min(share, found - self.found.added, axes.rewrite_cap(settings, size) - flawed))

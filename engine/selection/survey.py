@@ -23,8 +23,12 @@ SIGNAL = "flaw"
 RULE = "evidence"
 JUDGED = "quality"
 """The lens of the flaw score that is the judge's."""
+AGREES = "false alarm: the teacher's answer agrees"
+"""Why a sample is kept that nobody is asked about again."""
 NOISE = "no evidence: the teacher's answers differ as often at random"
 """Why a sample is kept that another teacher may be asked about."""
+CAPPED = "a random check: no more is repaired in this round (select.max_share)"
+"""Why a sample is kept that a later round may ask about."""
 ANSWERED = ("kept", "proposed", "accepted", "rejected", "merged")
 """States of a rewrite whose answer came."""
 
@@ -101,7 +105,7 @@ def survey(ctx: Ctx) -> Survey:
     rounds = {t.round for t in before}
     settled = max((t.round for t in before if json.loads(t.detail or "{}").get("settled")), default=-1)
     past = [row for r in range(ctx.round) for row in ctx.rows(Rewrite, r)]
-    asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED and row.reason != NOISE}
+    asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED and row.reason not in (NOISE, CAPPED)}
     used = {row.sample_id for row in past if row.axis == "diversity" and row.attempts}
     wishes = {id: row.action for id, row in overridden.overrides(ctx).items()}
     ids: list[int] = []

@@ -24,7 +24,7 @@ import numpy as np
 from engine.errors import StageError
 from engine.selection import choose, control_arm, overridden, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
-from engine.selection.survey import by_evidence, survey
+from engine.selection.survey import AGREES, by_evidence, survey
 from engine.signals import judge_trust
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
@@ -114,9 +114,7 @@ def _begin_evidence(ctx: Ctx) -> None:
     """
     found = survey(ctx)
     if not np.isfinite(found.scores).any():
-        raise StageError(
-            f"round {ctx.round} has no flaw scores: it was scored by an older version. Run with --redo score."
-        )
+        raise StageError(_no_scores(ctx))
     data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
     trust = judge_trust.trusted(next(iter(ctx.rows(JudgeCheck)), None))
@@ -140,6 +138,18 @@ def _begin_evidence(ctx: Ctx) -> None:
         " batches until it no longer pays"
         if len(found.order)
         else "no sample is left to ask about"
+    )
+
+
+def _no_scores(ctx: Ctx) -> str:
+    """Why no sample has a flaw score, and what to do."""
+    scored = ctx.rows(Losses)
+    errors = [row.score_error for row in scored if row.score_error]
+    if errors and len(errors) == len(scored):
+        return f"round {ctx.round}: none of {len(errors):,} samples could be scored, e.g.: {errors[0]}."
+    return (
+        f"round {ctx.round} has no flaw scores: it was scored by an older version, or its answers are too short for the"
+        ' lenses. Run with --redo score; if that does not help, select with [select] threshold = "sigma".'
     )
 
 
@@ -199,7 +209,15 @@ def remembered(ctx: Ctx, data: Sequence[Sample]) -> Picks:
     """Per axis, which samples earlier rounds say should not be tried again."""
     improved = {(v.round, v.sample_id, v.axis): v.improved for r in range(ctx.round) for v in ctx.rows(Verdict, r)}
     past = [
-        Try(row.round, row.sample_id, row.axis, row.state, row.attempts, improved.get((r, row.sample_id, row.axis)))
+        Try(
+            row.round,
+            row.sample_id,
+            row.axis,
+            row.state,
+            row.attempts + row.answer_attempts,
+            improved.get((r, row.sample_id, row.axis)),
+            row.reason == AGREES,
+        )
         for r in range(ctx.round)
         for row in ctx.rows(Rewrite, r)
     ]

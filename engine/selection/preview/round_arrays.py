@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.config import schema as configs
 from engine.selection import choose
 from engine.selection.choose import Earlier, Lineage, Picks, Try
+from engine.selection.survey import AGREES
 from engine.signals import judge_trust
 from engine.signals.nearest import Bools
 from engine.store import read
@@ -146,7 +147,11 @@ def _lineages(db: sqlite3.Connection, round: int) -> list[Lineage]:
 
 def _tries(db: sqlite3.Connection, round: int) -> list[Try]:
     """All earlier rewrites."""
-    found = db.execute("SELECT round, sample_id, axis, state, attempts, improved FROM rewrite WHERE round<?", (round,))
+    found = db.execute(
+        "SELECT round, sample_id, axis, state, attempts + answer_attempts, improved, reason IS ? FROM rewrite"
+        " WHERE round<?",
+        (AGREES, round),
+    )
     return [Try(*row) for row in found]
 
 
