@@ -30,6 +30,7 @@ from middo_tui.cli.control import cancel, pause, resume, undo
 from middo_tui.cli.data import import_, init
 from middo_tui.cli.doctor import doctor
 from middo_tui.cli.export import export, export_model
+from middo_tui.cli.flips import flips_command
 from middo_tui.cli.fork import fork
 from middo_tui.cli.keys import keys_command
 from middo_tui.cli.label import label
@@ -297,7 +298,7 @@ def review(folder: Path, accept: str) -> None:
 for command in (
     *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
     *(quarantine, report, samples, completion, config_command, keys_command, doctor, wait, notify),
-    *(backup, check, prune, restore),
+    *(backup, check, prune, restore, flips_command),
 ):
     main.add_command(command)
 

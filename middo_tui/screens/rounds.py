@@ -328,6 +328,11 @@ class RoundsScreen(Framed):
         if self.chosen is not None:
             self.go("thresholds", self.chosen.round)
 
+    def action_flips(self) -> None:
+        """The held-out questions that flipped."""
+        if self.chosen is not None:
+            self.go("flips", self.chosen.round)
+
     def action_export(self) -> None:
         """A dataset as a file."""
         if self.chosen is not None:

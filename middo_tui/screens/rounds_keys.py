@@ -93,6 +93,13 @@ KEYS: tuple[Key[RoundsKeyState], ...] = (
         works=lambda state: state.chosen is not None and not state.chosen.closing,
     ),
     Key(
+        id="flips",
+        keys=("f",),
+        help="Show which held-out questions flipped since the round before, with both replies.",
+        label=word("flips"),
+        works=lambda state: state.chosen is not None and state.chosen.round > 0 and bool(state.chosen.scores),
+    ),
+    Key(
         id="export",
         keys=("x",),
         help="Export a dataset to a file (asks for the format).",
