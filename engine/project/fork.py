@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engine.config import edit
 from engine.config import schema as configs
-from engine.errors import StoreError, UsageError
+from engine.errors import UsageError
 from engine.loop import NAMES
 from engine.project.folder import require_new
 from engine.store import permissions, search

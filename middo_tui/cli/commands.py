@@ -24,6 +24,7 @@ from engine.store.connect import reader
 from engine.store.controls import KINDS, Kind
 from middo_tui.cli import exit_codes, version
 from middo_tui.cli.arguments import FOLDER, one_of
+from middo_tui.cli.compare import compare_command
 from middo_tui.cli.completion import completion
 from middo_tui.cli.config import config_command
 from middo_tui.cli.control import cancel, pause, resume, undo
@@ -298,7 +299,7 @@ def review(folder: Path, accept: str) -> None:
 for command in (
     *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
     *(quarantine, report, samples, completion, config_command, keys_command, doctor, wait, notify),
-    *(backup, check, prune, restore, flips_command),
+    *(backup, check, prune, restore, flips_command, compare_command),
 ):
     main.add_command(command)
 
