@@ -113,7 +113,10 @@ def hours(shape: ModelShape, weights: int, done: Work, batch: int, peak: Speed, 
 
 def findings(models: Models, config: Config, counts: SampleCounts, machine: Machine) -> Iterator[Finding]:
     """A finding per role that runs a large model in transformers; nothing for a project without samples."""
-    for role, shape in (("judge", models.own), ("teacher", models.teacher)):
+    judge = models.teacher if vllm_memory.of_teacher(config, "judge") else models.own
+    for role, shape in (("judge", judge), ("teacher", models.teacher)):
+        if role == "judge" and config.judge.model == "endpoint":
+            continue
         if shape is None or shape.parameters < LARGE or not counts.rows or getattr(config, role).backend != "hf":
             continue
         if machine.gpus is not None:
@@ -125,7 +128,7 @@ def findings(models: Models, config: Config, counts: SampleCounts, machine: Mach
 def _on_gpu(role: str, shape: ModelShape, config: Config, counts: SampleCounts, machine: Machine) -> Iterator[Finding]:
     """Hours with both backends; nothing if that is minutes, the GPU is unknown or vLLM would be refused."""
     peak, gpus, served = speed(machine.product), machine.gpus, changed(config, {f"{role}.backend": "vllm"})
-    rows_trained = role == "judge" and shape.rows and config.train.method != "full"
+    rows_trained = role == "judge" and config.judge.model == "tuned" and shape.rows and config.train.method != "full"
     if peak is None or gpus is None or rows_trained or ":" in config.model.device:
         return
     if vllm_memory.finding(shape, served, role, gpus, counts.longest).bad:

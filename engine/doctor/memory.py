@@ -344,12 +344,16 @@ def generate(
 
 def rewrite(shape: ModelShape, config: Config, cuda: bool, longest: int) -> Need:
     """A local teacher of ``shape`` that writes a batch; the loop's own base where config.toml names none."""
-    how = config.teacher
-    model = msgspec.structs.replace(config.model, dtype=how.dtype)
-    method = config.train.method if not how.model else "full"  # a teacher of its own is read as it is
-    config = msgspec.structs.replace(config, model=model, train=msgspec.structs.replace(config.train, method=method))
+    how, config = config.teacher, _as_teacher(config)
     prompt = longest + REQUEST
     return generate("rewrite", shape, config, cuda, how.batch_size, prompt, how.max_new_tokens, tuned=False)
+
+
+def _as_teacher(config: Config) -> Config:
+    """``config`` with the teacher in the model's place; a teacher of its own is read as it is."""
+    model = msgspec.structs.replace(config.model, dtype=config.teacher.dtype)
+    method = "full" if config.teacher.model else config.train.method
+    return msgspec.structs.replace(config, model=model, train=msgspec.structs.replace(config.train, method=method))
 
 
 def needs(
@@ -367,8 +371,11 @@ def needs(
     """
     longest = min(longest, config.model.max_length)
     out = [train(shape, config, cuda, longest, split), score(shape, config, cuda, longest)]
-    if config.judge.backend == "hf":
+    other = config.judge.model == "teacher" and config.teacher.model != ""
+    if config.judge.backend == "hf" and config.judge.model != "endpoint" and not other:
         out.append(judge(shape, config, cuda, longest))
+    elif config.judge.backend == "hf" and other and teacher is not None:
+        out.append(judge(teacher, _as_teacher(config), cuda, longest))
     if config.evaluate.exact_match:
         how = config.evaluate
         out.append(generate("evaluate", shape, config, cuda, how.batch_size, longest, how.max_new_tokens, tuned=True))

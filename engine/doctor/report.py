@@ -167,7 +167,7 @@ def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, Mo
     yield from fit.stages(known, config, device(config, plan), tokens)
     if (taken := gpus(config)) is not None:
         for role in roles.vllm_roles(config):
-            if (served := known.teacher if role == "teacher" else shape) is not None:
+            if (served := known.teacher if vllm_memory.of_teacher(config, role) else shape) is not None:
                 yield vllm_memory.finding(served, config, role, taken, min(tokens, config.model.max_length))
     counts = backend_advice.SampleCounts(data.rows, data.mean, min(tokens, config.model.max_length), data.selected)
     yield from backend_advice.findings(known, config, counts, _machine(taken))

@@ -60,13 +60,19 @@ def request(config: Config, role: str, longest: int) -> int:
     return longest + memory.INSTRUCTIONS + memory.ENDS + drawn
 
 
+def of_teacher(config: Config, role: str) -> bool:
+    """Whether ``role`` is the teacher's model: its own role, or the judge's by [judge] model."""
+    return role == "teacher" or (config.judge.model == "teacher" and config.teacher.model != "")
+
+
 def room(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int) -> Room:
     """The memory on each GPU when vLLM runs a model of ``shape`` as ``role``."""
     how, parts = config.vllm, config.vllm.tensor_parallel
-    number = memory.bytes_of(config.teacher.dtype if role == "teacher" else config.model.dtype, cuda=True)
-    own = role == "judge" or not config.teacher.model
+    number = memory.bytes_of(config.teacher.dtype if of_teacher(config, role) else config.model.dtype, cuda=True)
+    own = not (of_teacher(config, role) and config.teacher.model)
     weights = _weights(shape, how.quantization, number, own and config.train.method == "qlora")
-    adapter = memory.adapter(shape, config) * number if role == "judge" and config.train.method != "full" else 0
+    tuned = role == "judge" and config.judge.model == "tuned" and config.train.method != "full"
+    adapter = memory.adapter(shape, config) * number if tuned else 0
     large = gpus.total >= LARGE
     computed = TOKENS[large] * (3 * shape.inner // parts + 4 * shape.hidden) * number
     drawn = (how.max_num_seqs or SEQUENCES[large]) * shape.words * SAMPLER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,20 @@ def test_the_judge_is_made_to_fit_by_its_budget() -> None:
         f for f in fit.stages(Models(LLAMA_8B), how, Device("GPU 0", 24 * GIB, cuda=True), 1024) if f.name == "judge"
     )
     assert "[judge] token_budget = " in finding.fix
+
+
+def test_a_teacher_that_rates_takes_the_teachers_memory() -> None:
+    text = '[train]\nmethod = "qlora"\n[judge]\nmodel = "teacher"\n[teacher]\nmodel = "big"\n'
+    big = replace(LLAMA_8B, parameters=9 * LLAMA_8B.parameters)
+    own, other = (
+        {need.stage: need for need in memory.needs(LLAMA_8B, config(how), True, 1024, teacher=big)}["judge"]
+        for how in ('[train]\nmethod = "qlora"\n', text)
+    )
+    assert other.parts["weights"] > 20 * own.parts["weights"], "nine times as many, and not in 4 bits"
+    remote = memory.needs(LLAMA_8B, config(text), True, 1024, teacher=None)
+    assert "judge" not in {need.stage for need in remote}, "its size is unknown"
+    wanted = fit.fitting("judge", Models(LLAMA_8B, big), config(text), Device("GPU 0", 4 * GIB, cuda=True), 1024)
+    assert wanted is None or "train.method" not in wanted
 
 
 def test_the_disk_is_counted_by_what_is_kept() -> None:
