@@ -23,6 +23,7 @@ from engine.files import append_log
 from engine.models import locate
 from engine.signals import judge_asking, ratings, round_models, spoilt_copies
 from engine.signals.exchange import Chat
+from engine.signals.rating_budget import SPENT, RatingBudget
 from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", bound=Hashable)
 SIX = len(RATING_COLUMNS)
+REPLY = 8
+"""Tokens of an endpoint's reply in which a digit must come."""
 GATHER = 16
 """Samples that are saved together: a kill costs at most these and what is in flight."""
 GIVE_S = 1.0
@@ -49,10 +52,14 @@ def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
     try:
         judge_asking.asked_how(ctx, engine, samples)
         asker = Asker.of(ctx, engine, ctx.config.judge)
+        asker.budget = RatingBudget.of(ctx)
         done = len(samples) - len(pending)
         for part in asker.rate(_chats(samples, pending)):
             done += len(part)
             ctx.save([*(row_of(ctx.round, id, one) for id, one in part), *_calls(ctx, engine)], done)
+        if asker.unpaid:
+            again = "Raise it and run with --redo judge to rate them."
+            ctx.event(f"{asker.unpaid:,} of {len(samples):,} samples were {SPENT}. {again}", "warning")
         spoilt_copies.try_judge(ctx, samples, asker.rate_all)
         ctx.save(_calls(ctx, engine))
         ctx.event(engine.cache())
@@ -195,7 +202,9 @@ class _Tag:
 
 @dataclass(slots=True)
 class Asker:
-    """Has an engine rate conversations, as [judge] says; ``room``: so many requests are handed over ahead."""
+    """Has an engine rate conversations, as [judge] says; ``room``: so many requests are handed over ahead. ``budget``:
+    what they may take, None: anything. ``unpaid``: how many were not rated for that.
+    """
 
     engine: Engine | EndpointJudge
     templates: ratings.Templates
@@ -203,6 +212,8 @@ class Asker:
     room: int
     seed: tuple[int, int]
     begun: str = ""
+    budget: RatingBudget | None = None
+    unpaid: int = 0
 
     @classmethod
     def of(cls, ctx: Ctx, engine: Engine | EndpointJudge, how: configs.Judge) -> Asker:
@@ -233,18 +244,41 @@ class Asker:
                     open += 1
                 else:
                     done.append((item[0], failed))
-            for tag, result in self.engine.take() if open else ():
+            for tag, result in self._take() if open else ():
                 six = self._note(tag if isinstance(tag, _Tag) else tag.tag, result)
                 if len(six.found) == SIX:
                     open -= 1
+                    if self.budget is not None:
+                        self.budget.free(six.key)
                     done.append((six.key, self._rated(six)))
             if len(done) >= GATHER or not (more or open) or time.monotonic() - given >= GIVE_S:
                 yield done
                 done = []
                 given = time.monotonic()
 
+    def _take(self) -> list[tuple[Any, Any]]:
+        """What came back, counted where it is paid for."""
+        if self.budget is None:
+            return list(self.engine.take())
+        used = cast("EndpointJudge", self.engine).used
+        before = len(used)
+        found = list(self.engine.take())
+        self.budget.book((tokens_in, tokens_out) for _, tokens_in, tokens_out, _ in used[before:])
+        return found
+
+    def _pays(self, key: K, chat: Chat) -> bool:
+        """Whether the budget does for the six requests of a sample, of which each may be asked again."""
+        if self.budget is None:
+            return True
+        sampled = self.how.mode == "sampled"
+        chats = ratings.judge_chats(self.templates, chat) * (self.how.attempts if sampled else 1)
+        return self.budget.afford(key, chats, self.how.max_new_tokens if sampled else REPLY)
+
     def _begin(self, key: K, chat: Chat) -> Rated | None:
         """Hand over six requests, or say why not."""
+        if not self._pays(key, chat):
+            self.unpaid += 1
+            return Rated(None, None, None, SPENT)
         if self.how.mode == "sampled":
             six = _Six(key, ratings.judge_chats(self.templates, chat))
             for column in range(SIX):

@@ -11,7 +11,8 @@ import pytest
 
 from engine.config import schema as configs
 from engine.errors import BackendError, ConfigError
-from engine.signals import rating_stream
+from engine.signals import rating_stream, ratings
+from engine.signals.rating_budget import AROUND, SPENT
 from engine.stages import judge
 from engine.store.rows import RATING_COLUMNS, Ratings
 from engine.store.teacher import TeacherCall
@@ -35,10 +36,10 @@ def server() -> Iterator[Server]:
         yield running
 
 
-def project(folder: Path, model: Path, server: Server, extra: str = "") -> tiny.Project:
+def project(folder: Path, model: Path, server: Server, extra: str = "", teacher: str = "") -> tiny.Project:
     asked = f'[judge]\nmodel = "endpoint"\nurl = "{server.url}"\nendpoint_model = "{MODEL}"\n{extra}'
     prices = f'[teacher]\nprices = {{"{MODEL}" = {{input = 2.0, output = 10.0}}}}\n'
-    return tiny.Project(folder, tiny.make_config(model, asked + prices), CHATS)
+    return tiny.Project(folder, tiny.make_config(model, asked + prices + teacher), CHATS)
 
 
 def test_the_digits_among_the_likeliest_tokens_are_the_rating(tmp_path: Path, tiny_model: Path, server: Server) -> None:
@@ -64,6 +65,23 @@ def test_calls_are_in_the_books_and_nothing_is_asked_twice(tmp_path: Path, tiny_
     assert {call.sample_id for call in calls} == set(made.ctx("judge").dataset().ids)
     judge.run(made.ctx("judge"))
     assert len(server.bodies) == len(calls)
+
+
+def test_the_caps_stop_the_judge(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    free = project(tmp_path / "free", tiny_model, server)
+    templates = ratings.judge_templates(free.folder)
+    chats = [ratings.judge_chats(templates, s.messages) for s in free.ctx("judge").dataset()]
+    most = max(sum(len(m.content.encode()) + AROUND for chat in six for m in chat) + 6 * 8 for six in chats)
+    made = project(tmp_path / "p", tiny_model, server, teacher=f"budget_tokens = {most}\nconcurrency = 1\n")
+    judge.run(made.ctx("judge"))
+    rows = made.ctx("judge").rows(Ratings)
+    assert len(rows) == len(CHATS)
+    left = [row for row in rows if row.quality is None]
+    assert {row.judge_error for row in left} == {SPENT}
+    assert 1 <= len(left) < len(CHATS)
+    spent = sum(call.tokens_in + call.tokens_out for call in made.ctx("judge").rows(TeacherCall))
+    assert 0 < spent <= most
+    assert any(f"{len(left)} of 4 samples were not rated: the teacher's budget is spent" in t for t in made.events())
 
 
 def test_a_digit_behind_a_few_words_is_found(tmp_path: Path, tiny_model: Path, server: Server) -> None:
