@@ -15,6 +15,7 @@ class ThresholdsKeyState(Struct, frozen=True):
 
     ``moved``: the thresholds are not those of config.toml. ``unlike``: the stored selection was made with others.
     ``may_select``: select can be redone at once; ``costs``: only if rewrites are discarded.
+    ``evidence``: by config.toml evidence selects, and applying thresholds switches to their rule.
     """
 
     ready: bool = False
@@ -24,6 +25,7 @@ class ThresholdsKeyState(Struct, frozen=True):
     unlike: bool = False
     may_select: bool = False
     costs: bool = False
+    evidence: bool = False
 
 
 def _ready(state: ThresholdsKeyState) -> bool:
@@ -42,8 +44,8 @@ KEYS: tuple[Key[ThresholdsKeyState], ...] = (
     Key(
         id="apply",
         keys=("enter",),
-        help="Write the thresholds to config.toml; redo the selection if nothing was rewritten yet.",
-        label=lambda state: "apply" if state.moved else "redo select",
+        help="Write the thresholds and their rule to config.toml; redo the selection if nothing was rewritten yet.",
+        label=lambda state: "switch rule" if state.evidence else "apply" if state.moved else "redo select",
         works=_applies,
     ),
     Key(

@@ -304,6 +304,7 @@ class ThresholdsReading(Framed):
             unlike=self._loaded is not None and unlike,
             may_select=where.free,
             costs=bool(where.begun) and not where.history and not where.running,
+            evidence=self._config is not None and self._config.select.rule == "evidence",
         )
 
     def state_changed(self) -> None:
@@ -333,8 +334,10 @@ class ThresholdsReading(Framed):
             return Notice("Looking for a bimodal split …", "dim")
         odd = words.missing(self._loaded.preview.missing, self._doubt()) or words.flat(self._marks(), self.axis)
         state, said = self.state(), feed.verdicts(self._standing.stored)
-        if self._config is not None and self._config.select.rule == "evidence" and not state.moved:
+        if state.evidence and not state.moved:
             return words.by_evidence(said.get("flaw", ""))
+        if state.evidence:
+            return words.leaving_evidence(self._standing, self.rule)
         verdict = said.get(feed.signals_of(self.axis)[0], "")
         usual = words.standing(self._standing, state.moved, state.unlike, verdict, self.rule)
         return Notice(f"{odd} {usual.text}", usual.role) if odd else usual

@@ -129,6 +129,13 @@ def by_evidence(verdict: str) -> Notice:
     return Notice(f"{said} For comparison, the sigma rule; {press('thresholds.apply')} switches to it.", "dim")
 
 
+def leaving_evidence(where: RoundState, rule: str) -> Notice:
+    """What enter does to thresholds that were moved while evidence selects."""
+    name = "bimodal split" if rule == "mixture" else "sigma rule"
+    saves = f"{press('thresholds.apply')} writes these and switches from evidence to the {name}."
+    return Notice(f"Not saved yet. {saves} {apply_thresholds.consequence(where)}", "decide")
+
+
 def beyond(marks: Sequence[Threshold]) -> str:
     """The selected side of these marks as a filter of the Samples screen, exact to the last digit."""
     parts = []

@@ -15,6 +15,7 @@ from engine.store.judging import JudgeCheck
 from engine.store.rows import Threshold
 from middo_tui.feed import thresholds as feed
 from middo_tui.screens.thresholds import wording as words
+from middo_tui.screens.thresholds.keys import KEYS, ThresholdsKeyState
 from middo_tui.widgets.lines import plain
 from tests.support import ROOT
 from tests.support.threshold_projects import Cuts, spread
@@ -86,3 +87,12 @@ def test_the_store_is_only_read_before_enter(tmp_path: Path) -> None:
     db = reader(tmp_path / "p")
     assert feed.load(tmp_path / "p", 0).preview.missing == tuple(feed.SIGNALS)
     db.close()
+
+
+@pytest.mark.parametrize(("rule", "name"), [("sigma", "the sigma rule"), ("mixture", "the bimodal split")])
+def test_moved_thresholds_say_that_they_take_evidences_place(rule: str, name: str) -> None:
+    said = words.leaving_evidence(feed.RoundState(0), rule)
+    assert f"switches from evidence to {name}" in said.text
+    assert said.role == "decide"
+    key = next(key for key in KEYS if key.id == "apply")
+    assert key.label(ThresholdsKeyState(ready=True, moved=True, evidence=True)) == "switch rule"
