@@ -6,7 +6,7 @@ the signals of the rows are known, so a draw takes a second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,27 +29,35 @@ RIGHT = 0.95
 """How often the teacher's answer is the true one."""
 
 
-def selected(folder: Path, rows: Sequence[tuple[Row, Row]], scores: Floats, seed: int) -> Mapping[str, float]:
+def selected(
+    folder: Path,
+    rows: Sequence[tuple[Row, Row]],
+    scores: Floats,
+    lenses: Sequence[str],
+    seed: int,
+    teacher: Callable[[str], str] | None = None,
+) -> Mapping[str, float]:
     """What the default makes of rows with these flaw scores.
 
     Args:
         folder: a new folder for the project.
         rows: each row as the dataset has it, and as it was before it was spoilt.
-        scores: their flaw scores, [n]; NaN where there is none.
+        scores: their flaw scores, [n]; NaN where there is none. lenses: which lens is worst, [n].
+        teacher: what replies to a request; None: the true row, right as often as ``RIGHT`` says.
 
     Returns:
         How many rows were asked about (``calls``), ``selected`` and truly flawed among them (``right``), and
         ``flawed`` in all.
     """
     samples, flaws, flawed = [], [], set()
-    for i, ((row, true), score) in enumerate(zip(rows, scores.tolist(), strict=True)):
+    for i, ((row, true), score, lens) in enumerate(zip(rows, scores.tolist(), lenses, strict=True)):
         chat = (Message("user", row.prompt), Message("assistant", row.answer))
         id = content_id(chat)
         if any(id == other.id for other in samples):
             continue  # an import reads copies once
         samples.append(Sample(id, chat, i, source="rows"))
         if np.isfinite(score):
-            flaws.append(Flaw(0, id, score, "ifd"))
+            flaws.append(Flaw(0, id, score, lens))
         if row != true:
             flawed.add(id)
     folder.mkdir(parents=True)
@@ -60,7 +68,7 @@ def selected(folder: Path, rows: Sequence[tuple[Row, Row]], scores: Floats, seed
             write.add_samples(db, samples)
         write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
         commands.set_plan(folder, 1)
-        with Server(answer=TrueTeacher(rows, [], RIGHT).reply) as server:
+        with Server(answer=teacher or TrueTeacher(rows, [], RIGHT).reply) as server:
             how = {"backend": "openai", "url": server.url, "model": MODEL, "concurrency": 8}
             config = msgspec.convert({"project": {"seed": seed}, "teacher": how}, Config)
             StoreCtx(db, folder, config, 0, "score").save(flaws)

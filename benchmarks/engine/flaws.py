@@ -57,10 +57,11 @@ class Case(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """One draw: the case of every row and its readings, as arrays in the rows' order."""
+    """One draw: the case of every row, its readings as arrays in the rows' order, and which lens looks worst."""
 
     cases: list[Case]
     columns: dict[str, Floats]
+    worst: list[str]
 
     @property
     def flawed(self) -> NDArray[np.bool_]:
@@ -116,25 +117,28 @@ def draw(all_cases: Sequence[Case], values: Sequence[Values], share: float, seed
             used[all_cases[chosen[place]].kind] += 1
     order = [chosen[place] for place in sorted(chosen)]
     found = [all_cases[i] for i in order]
-    return Drawn(found, columns(found, [values[i] for i in order]))
+    return Drawn(found, *columns(found, [values[i] for i in order]))
 
 
-def columns(found: Sequence[Case], values: Sequence[Values]) -> dict[str, Floats]:
-    """The signals as arrays, high where a row looks flawed, and the flaw score without and with the judge."""
+def columns(found: Sequence[Case], values: Sequence[Values]) -> tuple[dict[str, Floats], list[str]]:
+    """The signals as arrays, high where a row looks flawed, and the flaw score without and with the judge; by the score
+    without it, which lens looks worst.
+    """
 
     def column(name: str) -> Floats:
         return np.array([np.nan if v.get(name) is None else float(v[name] or 0.0) for v in values])
 
     lenses = {name: column(name) for name in flaw_score.LENSES}
-    text = np.array([float(sign(*case.row) is not None) for case in found])
-    out = {"base loss": column("loss"), **lenses, "text": text}
-    out["flaw score"], _ = flaw_score.flaw_scores({**lenses, flaw_score.TEXT: text})
+    text = np.array([flaw_score.text_value(*case.row) for case in found])
+    out = {"base loss": column("loss"), **lenses, "text": np.minimum(text, 1.0)}
+    signals = {**lenses, flaw_score.TEXT: text}
+    out["flaw score"], _ = flaw_score.flaw_scores(signals)
+    named = {row.sample_id: row.flaw_lens for row in flaw_score.flaws(0, range(len(found)), signals)}
     quality = column("quality")
     if np.isfinite(quality).any():
         out["judge"] = -quality
-        judged = {**lenses, flaw_score.TEXT: text, flaw_score.JUDGE: quality}
-        out["flaw score with the judge"], _ = flaw_score.flaw_scores(judged)
-    return out
+        out["flaw score with the judge"], _ = flaw_score.flaw_scores({**signals, flaw_score.JUDGE: quality})
+    return out, [named.get(i, "") for i in range(len(found))]
 
 
 def auc(values: Floats, flawed: NDArray[np.bool_]) -> float | None:
@@ -180,7 +184,7 @@ def chosen(all_cases: Sequence[Case], values: Sequence[Values], share: float, dr
         drawn = draw(all_cases, values, share, seed)
         rows = [(case.row, true[case.place]) for case in drawn.cases]
         with tempfile.TemporaryDirectory(prefix="middo-flaws-") as scratch:
-            found.append(selected(Path(scratch) / "project", rows, drawn.columns["flaw score"], seed))
+            found.append(selected(Path(scratch) / "project", rows, drawn.columns["flaw score"], drawn.worst, seed))
     wrong = [(one["selected"] - one["right"]) / max(one["rows"] - one["flawed"], 1) for one in found]
     return {
         "calls": mean([one["calls"] for one in found]),

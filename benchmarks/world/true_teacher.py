@@ -7,6 +7,7 @@ response as well. It reads only texts of the dataset in a request, so it suits a
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from benchmarks.world.planted_flaws import Row
@@ -19,7 +20,7 @@ class TrueTeacher:
 
     Args:
         pairs: each row as the dataset has it, and as it was before. spare: further true rows, for brand-new prompts.
-        right: how often an answer is the true one; else it is another row's.
+        right: how often an answer is the true one; else it is another row's. Asked again, it draws again.
     """
 
     def __init__(self, pairs: Sequence[tuple[Row, Row]], spare: Sequence[Row], right: float = 0.95) -> None:
@@ -28,6 +29,7 @@ class TrueTeacher:
         self.true = {true.prompt: true.answer for _, true in self.pairs} | {row.prompt: row.answer for row in spare}
         self.known = sorted({*self.true, *(row.prompt for row, _ in self.pairs)}, key=len, reverse=True)
         self.answers = sorted(set(self.true.values()))
+        self.asked: Counter[str] = Counter()
 
     def reply(self, request: str) -> str:
         """A new prompt in its tags where the request asks for one, else an answer."""
@@ -43,7 +45,9 @@ class TrueTeacher:
 
     def answer(self, request: str) -> str:
         """What a request for an answer gets."""
-        rng = random.Random(f"answer {request}")
+        self.asked[request] += 1
+        again = f" {self.asked[request]}" if self.asked[request] > 1 else ""
+        rng = random.Random(f"answer{again} {request}")
         row = self._row(request)
         answer = row.answer if row else self.true.get(self._prompt_in(request) or "")
         if answer is None:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FIRST = 24
+FIRST = 22
 """Calls of the first batch: on clean data they and the control group are all that is spent."""
 CONTROL = 16
 """Random samples asked with the first batch, at least; later ones bring ``SHARE`` of their calls."""
@@ -23,6 +23,8 @@ PARTS, PARTS_AWAY = 25, 8
 GROWTH, GROWTH_AWAY = 2, 4
 NOISE = 0.3
 """If answers differ by chance more often, no sample is dropped for them; if that is all they tell, none is selected."""
+DOUBT = 0.05
+"""Where more of a batch's differing answers may be chance, those samples are asked about a second time."""
 PAYS = 0.5
 """Flaws per call that are worth it."""
 LEVEL = 0.05
@@ -58,6 +60,14 @@ def pays(batch: Tally, fine: Tally) -> bool:
     """Whether another batch after ``batch`` is worth its calls. ``fine``: of the control group what looks fine."""
     by_chance = chance(fine)
     return at_most(batch.differ, batch.asked, by_chance + (1 - by_chance) * PAYS) >= LEVEL
+
+
+def doubtful(batch: Tally, fine: Tally) -> bool:
+    """Whether more than ``DOUBT`` of the answers that differ in ``batch`` may do so by chance."""
+    by_chance = chance(fine)
+    if not batch.differ or by_chance >= 1:
+        return False
+    return by_chance * (batch.asked - batch.differ) > DOUBT * (1 - by_chance) * batch.differ
 
 
 def tells(asked: Tally, fine: Tally) -> bool:
@@ -101,25 +111,29 @@ class FlawedShare:
         return f"about {self.share:.0%} ({self.low:.0%} to {self.high:.0%})"
 
 
-def flawed_share(samples: int, asked: Tally, last: Tally, rest: Tally, fine: Tally) -> FlawedShare:
+def flawed_share(
+    samples: int, asked: Tally, last: Tally, rest: Tally, fine: Tally, sure: Tally = Tally()
+) -> FlawedShare:
     """What is flawed of ``samples``: of those asked about what differs beyond chance, of the rest what its random
     samples say, and no more than the last batch, which looked worse than they do.
 
     Args:
-        asked: all that were asked about for looking flawed.
+        asked: all that were asked about once for looking flawed.
         last: the last batch of them.
         rest: the control group's samples that look better than those.
         fine: the control group's samples that look fine.
+        sure: what was asked about a second time where answers differed: none of it differs by chance.
     """
     by_chance = chance(fine) if fine.differ else 0.0
     beyond = max(0.0, asked.differ - by_chance * asked.asked) / (1 - by_chance)
-    others = max(0, samples - asked.asked)
+    others = max(0, samples - asked.asked - sure.asked)
     low, high = wilson(rest)
     among = min(rest.differ / rest.asked, last.differ / last.asked) if rest.asked and last.asked else 0.0
     high = min(high, wilson(last)[1])
     ends = [max(0.0, value - by_chance) / (1 - by_chance) * others for value in (among, min(low, high), high)]
     spread = Z * math.sqrt(by_chance * (1 - by_chance) * asked.asked) / (1 - by_chance) if by_chance else 0.0
     share, low, high = beyond + ends[0], max(0.0, beyond - spread) + ends[1], beyond + spread + ends[2]
+    share, low, high = share + sure.differ, low + sure.differ, high + sure.differ
     low, high = min(low, share), max(high, share)  # the last batch may know more of the rest than the control group
     return FlawedShare(*(min(1.0, value / max(1, samples)) for value in (share, low, high)))
 

@@ -10,6 +10,9 @@ whatever the answer. When to end is in ``engine.selection.evidence``.
 The calls that are left go to new samples, at most as many as flaws were found, in all rounds together, and at most
 ``select.new_samples`` of the dataset in a round, beside what earlier rounds dropped.
 
+Before the asking ends, what differs is asked about a second time wherever chance may explain a tenth of it
+(``evidence.doubtful``). If the second answer agrees with the sample's, it was a false alarm as well.
+
 What comes next follows from the rows that are there: each step is saved whole, with the rows that the next one needs.
 """
 
@@ -26,13 +29,14 @@ import numpy as np
 from msgspec.structs import replace
 
 from engine.selection import control_arm, evidence
-from engine.selection.agreement import Bounds, similarity
+from engine.selection.agreement import Bounds
+from engine.selection.comparison import Comparison, asked_again
 from engine.selection.evidence import FlawedShare, Tally, tally
-from engine.selection.survey import AGREES, CAPPED, NOISE, RULE, SIGNAL, Survey, by_evidence, survey
+from engine.selection.survey import AGREES, CAPPED, FALSE_ALARMS, NOISE, RULE, SIGNAL, Survey, by_evidence, survey
 from engine.signals import axes
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
-from engine.store.rows import Rewrite, Row, Selection, Threshold
+from engine.store.rows import AGAIN, Rewrite, Row, Selection, Threshold
 from engine.teacher.budget import EXHAUSTED
 from engine.teacher.job import RewriteJob
 
@@ -143,7 +147,7 @@ class Probing:
     @property
     def probes(self) -> list[Rewrite]:
         """The rewrites that are the teacher's answers to samples' own prompts, but those that a person sent back."""
-        return [row for row in self.job.all() if row.probe and not row.draw]
+        return [row for row in self.job.all() if row.probe and row.draw <= 0]
 
     def score(self, row: Rewrite) -> float:
         """The flaw score of a rewrite's sample."""
@@ -158,11 +162,17 @@ class Probing:
         if self.arm is not None:
             end = End("as many were asked about as in the round itself", settled=False)
         asked = {row.sample_id for row in self.job.all() if row.probe}  # also what a person sent back
-        most = self._cap() - sum(not row.control for row in self._flawed())
-        fresh = [] if end else _batch(self.ctx, self.found, asked, number + 1, most)
+        most = self._cap() - sum(not row.control for row in self._differing())
+        over = end or any(row.draw == AGAIN for row in self.probes)
+        fresh = [] if over else _batch(self.ctx, self.found, asked, number + 1, most)
         if fresh:
             self.job.add(self.ctx, fresh)
             self._save([*compared, *fresh])
+            return True
+        if again := self._again():
+            self.ctx.event(f"{len(again)} answers that may differ by chance are asked for a second time")
+            self.job.update(again)
+            self._save([*compared, *again])
             return True
         if end is None and most <= 0:
             end = self._at_cap()
@@ -171,32 +181,58 @@ class Probing:
 
     def _compared(self) -> list[Rewrite]:
         """The probes whose answers were not looked at yet, each with how alike the two answers are."""
-        bounds = Bounds.of([(self._original(row), row.response or "") for row in self._fine() if not row.batch])
+        comparison = self._comparison()
         out = []
         for row in self.probes:
-            if row.state != "proposed" or row.agreement is not None:
+            if row.agreement is not None:
                 continue
-            alike = similarity(self._original(row), row.response or "")
-            row = replace(row, agreement=alike)
-            agrees = bounds.agree(self._original(row), alike)
-            out.append(replace(row, state="kept", messages=None, reason=AGREES) if agrees else row)
+            if row.first_answer is not None and row.state in ("proposed", "failed"):
+                out.append(comparison.after_second(row))
+            elif row.state == "proposed":
+                out.append(comparison.after_first(row))
         return out
 
-    def _original(self, row: Rewrite) -> str:
-        return self.job.samples[row.sample_id].response
+    def _comparison(self) -> Comparison:
+        """When answers agree, as the first batch and the control group beside it tell."""
+
+        def pairs(rows: Sequence[Rewrite]) -> list[tuple[str, str]]:
+            found = [row for row in rows if not row.batch]
+            return [(self.job.samples[r.sample_id].response, r.first_answer or r.response or "") for r in found]
+
+        bounds = Bounds.of(pairs(self._fine()), pairs([row for row in self.probes if _answered(row)]))
+        return Comparison(bounds, self.job.samples, {id: self.found.lenses[i] for id, i in self.place.items()})
+
+    def _again(self) -> list[Rewrite]:
+        """What is asked about a second time: where answers differ and chance may explain a tenth of that."""
+        if self.arm is not None or any(row.draw == AGAIN or row.reason == EXHAUSTED for row in self.probes):
+            return []
+        fine, cut = self._tally(self._fine()), self._cut()
+        groups: dict[int, list[Rewrite]] = {}
+        for row in self.probes:
+            if not row.control:
+                groups.setdefault(row.batch, []).append(row)
+            elif self.score(row) >= cut and self.score(row) > self.found.median:
+                groups.setdefault(-1, []).append(row)
+        doubtful = [rows for rows in groups.values() if evidence.doubtful(self._tally(rows), fine)]
+        return [asked_again(row) for rows in doubtful for row in rows if row.state == "proposed"]
 
     def _fine(self) -> list[Rewrite]:
         """Of the control group, answered, what looks fine."""
         return [r for r in self.probes if r.control and _answered(r) and self.score(r) <= self.found.median]
 
     def _tally(self, rows: Sequence[Rewrite]) -> Tally:
+        """Of ``rows``, where the teacher's first answer differs."""
         return tally([row.reason != AGREES for row in rows if _answered(row)])
+
+    def _last_tally(self, rows: Sequence[Rewrite]) -> Tally:
+        """The same after what was asked a second time."""
+        return tally([row.reason not in FALSE_ALARMS for row in rows if _answered(row)])
 
     def _ends(self, number: int) -> End | None:
         """Why no batch follows batch ``number``; None: one does."""
         if any(row.reason == EXHAUSTED for row in self.probes):
             return End("the teacher's budget is exhausted", settled=False)
-        if len(self._flawed()) >= self._cap():
+        if len(self._differing()) >= self._cap():
             return self._at_cap()
         batch = self._batch_tally(number)
         if evidence.chance(self._tally(self._fine())) > evidence.NOISE and not self._told():
@@ -221,7 +257,7 @@ class Probing:
     def _batch_calls(self, number: int) -> Tally:
         """The calls of a batch, and those that found a flaw: what a call without a usable answer took was spent too."""
         rows = [row for row in self.probes if row.batch == number and not row.control]
-        return Tally(sum(row.answer_attempts for row in rows), self._tally(rows).differ)
+        return Tally(sum(row.answer_attempts - (row.draw == AGAIN) for row in rows), self._tally(rows).differ)
 
     def _cap(self) -> int:
         """How many flaws a round may repair."""
@@ -236,6 +272,10 @@ class Probing:
         own, drawn = [r for r in there if not r.control], [r for r in there if r.control and self.score(r) >= cut]
         return own + drawn[: max(0, self._cap() - len(own))]
 
+    def _differing(self) -> list[Rewrite]:
+        """The same before any second answer."""
+        return self._flawed() + [row for row in self.probes if row.draw == AGAIN and row.reason in FALSE_ALARMS]
+
     def _cut(self) -> float:
         """The lowest flaw score that was asked about for looking flawed."""
         return min((self.score(row) for row in self.probes if not row.control), default=float("inf"))
@@ -247,13 +287,16 @@ class Probing:
     def share(self) -> FlawedShare:
         """How much of the dataset is flawed."""
         cut, control = self._cut(), [row for row in self.probes if row.control]
+        asked = [row for row in self.probes if not row.control or self.score(row) >= cut]
         number = max((row.batch for row in self.probes), default=0)
+        twice = {(row.batch, row.control) for row in asked if row.draw == AGAIN}
         return evidence.flawed_share(
             len(self.found.ids),
-            self._tally([row for row in self.probes if not row.control or self.score(row) >= cut]),
-            self._batch_tally(number),
+            self._tally([row for row in asked if (row.batch, row.control) not in twice]),
+            self._last_tally([row for row in self.probes if row.batch == number and not row.control]),
             self._tally([row for row in control if self.score(row) < cut]),
             self._tally(self._fine()),
+            self._last_tally([row for row in asked if (row.batch, row.control) in twice]),
         )
 
     def _end(self, end: End) -> list[Row]:

@@ -91,6 +91,12 @@ def sign(prompt: str, answer: str, context: str = "") -> str | None:
     return next((name for name, shows in _SIGNS.items() if shows(asked.get(name, prompt), answer)), None)
 
 
+def ends_open(answer: str) -> bool:
+    """Whether it ends on a word or a comma: in mid-sentence, or at the end of a list or a name."""
+    last = answer.rstrip()[-1:]
+    return last.isalnum() or last in (",", "-")
+
+
 def refuses(prompt: str, answer: str) -> bool:
     """Says within its first words that it will or can not."""
     start = answer[:REFUSED_WITHIN].lstrip(QUOTES)

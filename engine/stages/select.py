@@ -24,7 +24,7 @@ import numpy as np
 from engine.errors import StageError
 from engine.selection import choose, control_arm, overridden, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
-from engine.selection.survey import AGREES, by_evidence, survey
+from engine.selection.survey import FALSE_ALARMS, by_evidence, survey
 from engine.signals import judge_trust
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
@@ -216,7 +216,7 @@ def remembered(ctx: Ctx, data: Sequence[Sample]) -> Picks:
             row.state,
             row.attempts + row.answer_attempts,
             improved.get((r, row.sample_id, row.axis)),
-            row.reason == AGREES,
+            row.reason in FALSE_ALARMS,
         )
         for r in range(ctx.round)
         for row in ctx.rows(Rewrite, r)

@@ -94,7 +94,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
         original = Exchange(one.sample.prompt, one.sample.response)
         found = text_checks.inspect(one.exchange, original, limits)
         found = found or text_checks.evaluation_overlap(one.exchange, held, known)
-        if not one.row.probe or one.row.draw or one.new.prompt != one.sample.prompt:  # else it is the dataset's own
+        if not one.row.probe or one.row.draw > 0 or one.new.prompt != one.sample.prompt:  # else it is the dataset's own
             found = found or held_out_prompt(one.new, items)
             found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), places)
         if found:

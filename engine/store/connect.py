@@ -23,7 +23,7 @@ from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
 from engine.store.database_file import writer as writer
 
-NEWEST = "m028_controls"
+NEWEST = "m029_first_answer"
 """The last migration: a reader that does not find it has an older project before it."""
 
 

@@ -87,6 +87,10 @@ class Threshold(Row, frozen=True):
 RewriteState = Literal["owed", "prompted", "proposed", "failed", "kept", "rejected", "accepted", "merged"]
 
 
+AGAIN = -1
+"""``Rewrite.draw`` of what a round asks a second time."""
+
+
 class Rewrite(Row, frozen=True):
     """One teacher rewrite of ``sample_id`` in ``round``.
 
@@ -97,7 +101,8 @@ class Rewrite(Row, frozen=True):
     ``probe``: its prompt is the sample's own, and its state becomes ``kept`` when the answer agrees with the sample's
     (``agreement``: how alike they are); ``control``: the sample was drawn at random. ``batch`` numbers what is added to
     a round while its rewrites are made.
-    ``draw`` numbers the waves in which a person sends rewrites back to the teacher; 0 is the round's own. The column
+    ``draw`` numbers the waves in which a person sends rewrites back to the teacher; 0 is the round's own, and ``AGAIN``
+    what the round itself asks a second time (``first_answer``: what the teacher said the first time). The column
     ``note`` is a person's alone and no part of this row, so that no stage can write over it.
     """
 
@@ -123,6 +128,7 @@ class Rewrite(Row, frozen=True):
     control: bool = False
     batch: int = 0
     agreement: float | None = None
+    first_answer: str | None = None
 
     @property
     def key(self) -> tuple[int, str]:

@@ -1,6 +1,5 @@
-"""The tables, as append-only migrations. Never edit one that was released: add another.
-
-Nor rename one: every store holds the names of those that it has had (there is no m005).
+"""The tables, as append-only migrations. Never edit or rename one that was released, add another: every store holds the
+names of those that it has had (there is no m005).
 """
 
 from __future__ import annotations
@@ -236,6 +235,12 @@ def m028_controls(db: Database) -> None:
     """What a round would have brought with another selection, or none."""
     for statement in CONTROLS:
         db.conn.execute(statement)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m029_first_answer(db: Database) -> None:
+    """What the teacher said the first time, of what it is asked a second time."""
+    db.conn.execute("ALTER TABLE rewrite ADD COLUMN first_answer TEXT")
 
 
 def migrate(project: Path, create: bool = False) -> None:

@@ -86,7 +86,7 @@ def test_the_default_selects_the_flawed_rows_by_the_products_own_stages(tmp_path
         (Row(row.prompt, "I cannot help with that."), row) if n % 4 == 0 else (row, row) for n, row in enumerate(rows)
     ]
     scores = np.array([0.9 + n / 2000 if n % 4 == 0 else n / 200 for n in range(len(rows))])
-    found = selected(tmp_path / "project", pairs, scores, seed=0)
+    found = selected(tmp_path / "project", pairs, scores, ["ifd"] * len(rows), seed=0)
     assert found["flawed"] == 30
     assert found["right"] >= 29
     assert found["right"] >= 0.9 * found["selected"]

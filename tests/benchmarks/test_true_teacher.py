@@ -27,9 +27,13 @@ def test_a_new_prompt_is_a_spare_rows() -> None:
     assert TrueTeacher(PAIRS, SPARE).reply(request) == "<prompt>Name a river.</prompt>"
 
 
-def test_it_is_wrong_as_often_as_it_is_told_to_be_and_the_same_request_gets_the_same_reply() -> None:
+def test_it_is_wrong_as_often_as_it_is_told_to_be_and_draws_again_where_it_is_asked_again() -> None:
     rows = [Row(f"Say the number {i}.", f"It is {i}.") for i in range(400)]
     teacher = TrueTeacher([(row, row) for row in rows], [], right=0.9)
     replies = [teacher.reply(row.prompt) for row in rows]
     assert 0.06 < sum(reply != row.answer for reply, row in zip(replies, rows, strict=True)) / 400 < 0.14
-    assert replies == [teacher.reply(row.prompt) for row in rows]
+    again = [teacher.reply(row.prompt) for row in rows]
+    wrong = [i for i, (reply, row) in enumerate(zip(replies, rows, strict=True)) if reply != row.answer]
+    assert sum(again[i] == rows[i].answer for i in wrong) > 0.7 * len(wrong)
+    same = TrueTeacher([(row, row) for row in rows], [], right=0.9)
+    assert [replies, again] == [[same.reply(row.prompt) for row in rows] for _ in range(2)]

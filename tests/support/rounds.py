@@ -16,10 +16,16 @@ from tests.support import tiny
 Signals = tuple[float | None, float | None, float | None, float | None]  # loss before, loss after, similarity, quality
 
 
-def project(folder: Path, count: int, extra: str = "", heldout: Sequence[tuple[Message, ...]] = ()) -> tiny.Project:
+def project(
+    folder: Path,
+    count: int,
+    extra: str = "",
+    heldout: Sequence[tuple[Message, ...]] = (),
+    answer: str = "reply {} here",
+) -> tiny.Project:
     """A project of ``count`` numbered samples, no model in sight."""
     config = tiny.make_config(folder / "no-model", extra)
-    chats = [tiny.chat(f"ask {i} please", f"reply {i} here") for i in range(count)]
+    chats = [tiny.chat(f"ask {i} please", answer.format(i)) for i in range(count)]
     made = tiny.Project(folder, config, chats, heldout)
     open_round(made, 0)
     return made

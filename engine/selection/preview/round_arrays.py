@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.config import schema as configs
 from engine.selection import choose
 from engine.selection.choose import Earlier, Lineage, Picks, Try
-from engine.selection.survey import AGREES
+from engine.selection.survey import FALSE_ALARMS
 from engine.signals import judge_trust
 from engine.signals.nearest import Bools
 from engine.store import read
@@ -148,9 +148,9 @@ def _lineages(db: sqlite3.Connection, round: int) -> list[Lineage]:
 def _tries(db: sqlite3.Connection, round: int) -> list[Try]:
     """All earlier rewrites."""
     found = db.execute(
-        "SELECT round, sample_id, axis, state, attempts + answer_attempts, improved, reason IS ? FROM rewrite"
-        " WHERE round<?",
-        (AGREES, round),
+        "SELECT round, sample_id, axis, state, attempts + answer_attempts, improved, coalesce(reason IN (?, ?, ?), 0)"
+        " FROM rewrite WHERE round<?",
+        (*FALSE_ALARMS, round),
     )
     return [Try(*row) for row in found]
 

@@ -36,16 +36,16 @@ def test_probabilities_are_those_of_the_binomial() -> None:
     assert wilson(Tally()) == (0.0, 1.0)
 
 
-def test_clean_data_costs_forty_calls_and_a_large_dataset_no_more() -> None:
+def test_clean_data_costs_thirty_eight_calls_and_a_large_dataset_no_more() -> None:
     for samples in (60, 600, 500_000):
         first = batch_size(0, samples, away=False)
-        assert first + evidence.controls(0, first) == 40
+        assert first + evidence.controls(0, first) == 38
 
 
 def test_batches_grow_with_the_dataset_and_faster_where_each_takes_hours() -> None:
-    assert [batch_size(n, 600, away=False) for n in range(4)] == [24, 24, 24, 24]
-    assert [batch_size(n, 52_000, away=False) for n in (0, 3, 6, 50)] == [24, 192, 1536, 2080]
-    assert [batch_size(n, 52_000, away=True) for n in (0, 1, 2, 3, 4)] == [24, 96, 384, 1536, 6144]
+    assert [batch_size(n, 600, away=False) for n in range(4)] == [22, 24, 24, 24]
+    assert [batch_size(n, 52_000, away=False) for n in (0, 3, 6, 50)] == [22, 176, 1408, 2080]
+    assert [batch_size(n, 52_000, away=True) for n in (0, 1, 2, 3, 4)] == [22, 88, 352, 1408, 5632]
 
 
 def test_the_share_is_what_was_found_and_what_random_samples_say_of_the_rest() -> None:
@@ -84,7 +84,7 @@ def test_short_answers_agree_when_they_are_equal_but_for_form() -> None:
     assert similarity("yes", "") == 0.0
     assert is_short("Paris")
     assert not is_short("word " * 40)
-    assert not Bounds().agree("12", similarity("12", "13"))
+    assert not Bounds().agree("12", "13")
 
 
 def test_the_order_of_words_counts() -> None:
@@ -99,10 +99,9 @@ def test_long_answers_agree_from_where_those_that_look_fine_do() -> None:
     told = [" ".join(rng.sample(words, 40)) for words in topics]
     again = [" ".join(rng.sample(words, 40)) for words in topics]
     bounds = Bounds.of(list(zip(told, again, strict=True)))
-    assert 0.1 < bounds.long < 0.6
-    assert bounds.agree(told[0], similarity(told[0], again[0])) or bounds.agree(told[1], similarity(told[1], again[1]))
-    assert not bounds.agree(told[0], similarity(told[0], again[1])), "another topic"
-    assert not bounds.agree("12", 0.9), "short answers must be equal"
+    assert 0.05 <= bounds.long < 0.6
+    assert all(bounds.agree(one, other) for one, other in zip(told, again, strict=True))
+    assert not bounds.agree(told[0], again[1]), "another topic"
 
 
 def test_scripts_without_spaces_are_compared_by_their_characters() -> None:
@@ -110,8 +109,8 @@ def test_scripts_without_spaces_are_compared_by_their_characters() -> None:
     again = "北京是中国的首都，也是全国政治与文化的中心。每年都有很多游客来这里参观故宫和长城！"
     other = "要煮好米饭，先把米洗干净，再加入适量的水，用小火慢慢煮二十分钟，最后焖一会儿。"
     assert not is_short(told)
-    assert Bounds().agree(told, similarity(told, again))
-    assert not Bounds().agree(told, similarity(told, other))
+    assert Bounds().agree(told, again)
+    assert not Bounds().agree(told, other)
     assert similarity("十二。", "十二") == 1.0
     assert is_short("北京")
     assert similarity("北京", "上海") == 0.0
@@ -119,7 +118,57 @@ def test_scripts_without_spaces_are_compared_by_their_characters() -> None:
 
 def test_unrelated_answers_never_agree_however_unlike_the_control_group_is() -> None:
     fine = [(f"a{i} " * 20, f"b{i} " * 20) for i in range(8)]
-    assert not Bounds.of(fine).agree("one two three " * 8, 0.1)
+    assert not Bounds.of(fine).agree("one two three " * 8, "four five six " * 8)
+
+
+SAID = (
+    ("Paris", "The capital of France is Paris."),
+    ("The sum is 17/12.", "To add the two fractions, find a common denominator: 9/12 + 8/12, so the sum is 17/12."),
+    ("Sundar Pichai.", "Sundar Pichai is the CEO of Google."),
+    ("Yes, level is a palindrome.", "Yes, the given string level is a palindrome, as it reads the same backwards."),
+)
+"""Short answers, and what a teacher with words of its own says."""
+
+
+def test_a_teacher_with_words_of_its_own_agrees_where_it_says_the_same() -> None:
+    bounds = Bounds.of(SAID)
+    assert all(bounds.agree(*pair) for pair in SAID)
+    assert not bounds.agree("Rome", "The capital of France is Paris."), "another topic"
+    assert not bounds.agree("The sum is 19/12.", SAID[1][1]), "another number"
+
+
+def test_a_teacher_with_the_words_of_the_dataset_must_say_the_same() -> None:
+    fine = [(f"{i} + {i} = {2 * i} apples.", f"{i} + {i} = {2 * i} apples.") for i in range(8)]
+    fine[3] = (fine[3][0], "The cod is a fish.")  # one wrong answer of eight changes nothing
+    text = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    bounds = Bounds.of([*fine, *((f"{word} {text}", f"{word} {text}") for word in ("a", "b", "c", "d"))])
+    assert not bounds.agree("2 + 2 = 4 pears.", "2 + 2 = 4 apples.")
+    assert bounds.agree("2 + 2 = 4 apples.", "2 + 2 = 4 Apples")
+    assert bounds.agree(text, text)
+    assert not bounds.agree(text[:80], text), "cut off"
+    assert bounds.stands("2 + 2 = 5", "2 + 2 = 4", "The cod is a fish.")
+
+
+def test_where_the_teacher_never_says_the_same_twice_it_speaks_against_nobody() -> None:
+    bounds = Bounds.of(SAID)
+    story = "Once upon a time a fox lived alone beside the river and dreamt of the sea all winter long."
+    assert not bounds.stands(story, "A queen built towers from glass.", "Two brothers sailed until dawn.")
+    assert bounds.stands(story, "Water boils at a hundred degrees.", "At a hundred degrees water boils.")
+
+
+def test_answers_that_may_differ_by_chance_are_doubtful() -> None:
+    assert evidence.doubtful(Tally(24, 3), Tally(16, 0))
+    assert not evidence.doubtful(Tally(24, 20), Tally(16, 0))
+    assert evidence.doubtful(Tally(24, 12), Tally(16, 2)), "the more differs by chance, the more is doubtful"
+    assert not evidence.doubtful(Tally(24, 0), Tally(16, 0))
+
+
+def test_what_differs_twice_counts_whole() -> None:
+    noisy = Tally(15, 1)
+    once = flawed_share(600, Tally(40, 8), Tally(20, 1), Tally(15, 0), noisy)
+    twice = flawed_share(600, Tally(20, 7), Tally(20, 1), Tally(15, 0), noisy, sure=Tally(20, 1))
+    assert once.share < twice.share
+    assert twice.low <= twice.share <= twice.high
 
 
 def test_without_a_control_group_nothing_differs_by_chance() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from engine.backends import Generation
 from engine.errors import Paused, StageError
 from engine.loop import Limits, stop_reason
 from engine.runtime.context import StoreCtx
-from engine.selection.probing import AGREES, DROPPED, FINE
+from engine.selection.probing import DROPPED, FINE
+from engine.selection.survey import AGREES, AGREES_AGAIN
 from engine.stages import merge, rewrite, select
 from engine.store import read, write
-from engine.store.rows import Decision, Flaw, Rewrite, Row, Selection, Threshold
+from engine.store.rows import AGAIN, Decision, Flaw, Rewrite, Row, Selection, Threshold
 from middo_tui.cli.plain import describe
 from middo_tui.text import status
 from tests.support import rounds, tiny
@@ -51,7 +53,7 @@ def teacher(flawed: Callable[[int], bool]) -> Callable[[Chat, int], Generation]:
         if words[0] != "ask":
             return said(f"answer to {text}")
         place = int(words[1])
-        return said(f"Right is {place}" if flawed(place) else f"reply {place} here.")
+        return said(f"Right is {place + 1000}" if flawed(place) else f"reply {place} here.")
 
     return answer
 
@@ -71,14 +73,16 @@ def detail(made: tiny.Project, round: int = 0) -> dict[str, object]:
     return dict(json.loads(found[0].detail or "{}"))
 
 
-def test_clean_data_costs_forty_calls_and_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_data_costs_thirty_eight_calls_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = project(tmp_path)
     rows = made_by(made, monkeypatch, below(0))
-    assert len(rows) == 40
+    assert len(rows) == 38
     assert {(r.state, r.reason, r.messages) for r in rows} == {("kept", AGREES, None)}
-    assert sum(r.answer_attempts + r.attempts for r in rows) == 40
+    assert sum(r.answer_attempts + r.attempts for r in rows) == 38
     assert made.ctx("x").rows(Selection) == []
-    said = "about 0% (0% to 11%) of 120 samples look flawed; stopped after 40 calls: the last 24 gave 0 repairs"
+    said = "about 0% (0% to 12%) of 120 samples look flawed; stopped after 38 calls: the last 22 gave 0 repairs"
     assert said in made.events()
     assert said in describe(status.gather(made.folder))
     merge.run(made.ctx("merge"))
@@ -94,7 +98,7 @@ def test_flawed_samples_are_found_and_their_rewrite_is_the_answer(
     assert sorted(place[r.sample_id] for r in rows if r.state == "proposed") == list(range(40))
     assert sorted(place[s.sample_id] for s in made.ctx("x").rows(Selection)) == list(range(40))
     one = next(r for r in rows if place[r.sample_id] == 7)
-    assert (one.prompt, one.response, one.attempts, one.answer_attempts) == ("ask 7 please", "Right is 7", 0, 1)
+    assert (one.prompt, one.response, one.attempts, one.answer_attempts) == ("ask 7 please", "Right is 1007", 0, 1)
     assert one.axis == "complexity", "a lens of the losses was worst"
     assert detail(made)["flawed"] == 40
     assert detail(made)["batches"] == 3
@@ -211,6 +215,92 @@ def test_killed_after_any_call_it_goes_on_to_the_same_rows(tmp_path: Path, monke
     assert made.ctx("x").rows(Threshold) == whole.ctx("x").rows(Threshold)
 
 
+class Errs:
+    """A teacher that knows the right answers, and is wrong the first time at some places where nothing is flawed."""
+
+    def __init__(self, flawed: int, wrong: frozenset[int], again: str = "") -> None:
+        self.right, self.wrong, self.again = teacher(below(flawed)), wrong, again
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, chat: Chat, seed: int) -> Generation:
+        text = chat[-1].content
+        self.asked[text] += 1
+        words = text.split()
+        if words[0] == "ask" and self.asked[text] > 1 and self.again:
+            return said(self.again, cut_off=True)
+        if words[0] == "ask" and int(words[1]) in self.wrong and self.asked[text] == 1:
+            return said("The cod is a fish.")
+        return self.right(chat, seed)
+
+
+WRONG = frozenset((7, 13, 15, 18))
+
+
+def test_what_differs_by_chance_is_asked_about_a_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path, "select.new_samples = 0.0")
+    select.run(made.ctx("select"))
+    asks = Errs(5, WRONG)
+    run(made, monkeypatch, Scripted(asks))
+    place = {s.id: s.seq for s in rounds.dataset(made)}
+    rows = {place[r.sample_id]: r for r in made.ctx("x").rows(Rewrite)}
+    assert sorted(place[s.sample_id] for s in made.ctx("x").rows(Selection)) == list(range(5))
+    assert {rows[at].reason for at in WRONG} == {AGREES_AGAIN}
+    assert {rows[at].draw for at in (*range(5), *WRONG)} == {AGAIN}
+    assert (rows[2].state, rows[2].response, rows[2].answer_attempts) == ("proposed", "Right is 1002", 2)
+    assert rows[2].messages is not None
+    assert "9 answers that may differ by chance are asked for a second time" in made.events()
+    assert detail(made)["calls"] == sum(asks.asked.values()) == len(rows) + 9
+    share = detail(made)["share"]
+    assert isinstance(share, list)
+    assert share[0] == pytest.approx(5 / COUNT)
+
+
+def test_a_second_reply_that_is_unusable_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(tmp_path, "select.new_samples = 0.0\nteacher.attempts = 1")
+    select.run(made.ctx("select"))
+    run(made, monkeypatch, Scripted(Errs(5, WRONG, again="cut")))
+    place = {s.id: s.seq for s in rounds.dataset(made)}
+    assert sorted(place[s.sample_id] for s in made.ctx("x").rows(Selection)) == sorted([*range(5), *WRONG])
+    rows = [r for r in made.ctx("x").rows(Rewrite) if r.draw == AGAIN]
+    assert {(r.state, r.response == r.first_answer, r.reason) for r in rows} == {("proposed", True, None)}
+
+
+def test_killed_while_it_asks_a_second_time_it_goes_on_to_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = project(tmp_path / "whole")
+    select.run(whole.ctx("select"))
+    run(whole, monkeypatch, Scripted(Errs(5, WRONG)))
+    made = project(tmp_path / "broken")
+    select.run(made.ctx("select"))
+    asks = Scripted(Errs(5, WRONG))
+    for after in range(1, 60):
+        try:
+            run(made, monkeypatch, asks, _Stops(made, after % 3 + 1))
+            break
+        except Paused:
+            continue
+    for kind in (Rewrite, Selection, Threshold):
+        assert made.ctx("x").rows(kind) == whole.ctx("x").rows(kind)
+
+
+def test_a_form_that_looks_flawed_is_no_false_alarm_where_only_the_words_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = rounds.project(tmp_path, COUNT, EVIDENCE, answer="REPLY {} HERE, BY ALL MEANS RIGHT NOW.")
+    ids = [s.id for s in rounds.dataset(made)]
+    rounds.signal(made, rounds.usual(COUNT))
+    shouts = [Flaw(0, id, 1 - i / COUNT, "odd_form" if i < 4 else "ifd") for i, id in enumerate(ids)]
+    made.ctx("score").save(shouts)
+    select.run(made.ctx("select"))
+    run(
+        made,
+        monkeypatch,
+        Scripted(lambda chat, _: said(f"Reply {chat[-1].content.split()[1]} here, by all means right now.")),
+    )
+    assert {s.sample_id for s in made.ctx("x").rows(Selection)} == set(ids[:4])
+
+
 class _Stops(StoreCtx):
     """Pauses after a number of saves."""
 
@@ -258,7 +348,7 @@ def test_samples_that_all_look_alike_are_compared_with_some_of_them(
     ids = [s.id for s in rounds.dataset(made)]
     made.ctx("score").save([Flaw(0, id, 1.0, "odd_form") for id in ids])
     made_by(made, monkeypatch, below(0))
-    assert "the last 24 gave 0 repairs" in str(detail(made)["stopped"])
+    assert "the last 22 gave 0 repairs" in str(detail(made)["stopped"])
     assert "differ as often at random" not in "".join(made.events())
 
 
@@ -270,8 +360,8 @@ def test_a_teacher_without_usable_answers_is_not_asked_about_everything(
     run(made, monkeypatch, Scripted(lambda chat, seed: said("")))
     rows = made.ctx("x").rows(Rewrite)
     assert {row.state for row in rows} == {"failed"}
-    assert len(rows) == 40
-    assert detail(made)["stopped"] == "the teacher gave no usable answer to 24 of the last 24"
+    assert len(rows) == 38
+    assert detail(made)["stopped"] == "the teacher gave no usable answer to 22 of the last 22"
     assert made.ctx("x").rows(Selection) == []
 
 
