@@ -6,7 +6,6 @@ Paths are reduced to their last component, as in dataset cards: a report is sent
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections import Counter
 from itertools import pairwise
@@ -24,6 +23,7 @@ from middo_tui.feed.rewrite import RewriteDetail, read_detail
 from middo_tui.feed.round_config import Settings, defaults, differing
 from middo_tui.feed.rounds import RoundDetail, RoundsReader
 from middo_tui.feed.view import Curve
+from middo_tui.text import reason_kind
 
 REJECTED = 4
 FLIPPED = 4
@@ -134,19 +134,13 @@ def _rejected(db: sqlite3.Connection) -> list[Example]:
         "SELECT round, sample_id, axis, coalesce(reason, verdict, '') AS why FROM rewrite WHERE state='rejected'"
         " AND messages IS NOT NULL ORDER BY round, sample_id, axis"
     ).fetchall()
-    kinds = Counter(kind(row["why"]) for row in found)
-    first = {kind(row["why"]): row for row in reversed(found)}
+    kinds = Counter(reason_kind.kind(row["why"]) for row in found)
+    first = {reason_kind.kind(row["why"]): row for row in reversed(found)}
     picked = ((name, count, first[name]) for name, count in kinds.most_common(REJECTED))
     return [
         _example(db, f"{name} ({count:,} rewrites)", row["round"], row["sample_id"], row["axis"])
         for name, count, row in picked
     ]
-
-
-def kind(reason: str) -> str:
-    """A reason without what is particular to one rewrite: its first clause, with an ellipsis for each figure."""
-    head, colon, rest = re.split(r"[;(]", reason, maxsplit=1)[0].strip().partition(": ")
-    return re.sub(r"#?\d[\d.,]*", "…", f"{head}{colon}{rest.partition(': ')[0]}") or "no reason was given"
 
 
 def _example(db: sqlite3.Connection, why: str, round: int, sample: int, axis: str) -> Example:
@@ -175,7 +169,7 @@ def _left_out(db: sqlite3.Connection) -> list[tuple[str, int]]:
     rows = [(f"row not imported: {one.reason}", one.rows) for one in quarantine.reasons(db)[:8]]
     copies = int(db.execute("SELECT coalesce(sum(duplicates), 0) FROM import").fetchone()[0])
     found = db.execute("SELECT state, coalesce(reason, verdict, '') FROM rewrite WHERE state IN ('rejected', 'failed')")
-    why = Counter(f"rewrite {state}: {kind(reason)}" for state, reason in found)
+    why = Counter(f"rewrite {state}: {reason_kind.kind(reason)}" for state, reason in found)
     kept = int(db.execute("SELECT count(*) FROM rewrite WHERE state='kept'").fetchone()[0])
     retired = db.execute("SELECT reason, count(*) FROM retirement GROUP BY reason ORDER BY 2 DESC").fetchall()
     names = {reason: said.partition(" #")[0].removesuffix(" nearest to") for reason, said in read.RETIRED_AS.items()}

@@ -13,23 +13,26 @@ from textual.message import Message
 
 from engine.errors import MiddoError
 from middo_tui.feed.flips import SHOWN, FlipRow, FlipsView, Shown, load
+from middo_tui.feed.rewrite import TextBlock, cached_diff
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.screens.flips_keys import KEYS, FlipsState
-from middo_tui.screens.menu_screen import MenuScreen
+from middo_tui.screens.menu_screen import TextMenuScreen
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
+from middo_tui.text.word_diff import Part
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.paragraph import Paragraph
-from middo_tui.widgets.question_pane import QuestionPane, QuestionPaneState, question_lines
+from middo_tui.widgets.text_pane import TextPane, TextPaneState
 
 COLUMN = 6
 MOST = 1000
 """So many questions are listed; the command lists all."""
 NAMES = {"changed": "changed", "gained": "wrong → right", "lost": "right → wrong", "all": "all"}
 LOSSES = {"changed": "by change of loss", "gained": "loss fell", "lost": "loss rose", "all": "by change of loss"}
+WORDS = {True: "right", False: "wrong", None: "not marked"}
 MARKS = {1: ("✔", "active"), -1: ("✘", "error"), 0: (" ", "")}
 
 
@@ -41,7 +44,7 @@ class FlipsRead(Message):
         self.found = found
 
 
-class FlipsScreen(MenuScreen):
+class FlipsScreen(TextMenuScreen):
     """A verdict, the questions, and the texts of the one that the cursor is on."""
 
     NAME = "flips"
@@ -55,14 +58,13 @@ class FlipsScreen(MenuScreen):
         self._after: int | None = None
         self._since_first = False
         self._show: Shown = "changed"
-        self._top = 0
 
     def body(self) -> ComposeResult:
         """The verdict, the questions, one of them."""
         yield Paragraph(Notice(""), id="summary")
         yield Divider()
         yield Choices(self._menu, id="rows")
-        yield QuestionPane(QuestionPaneState(self._found))
+        yield TextPane(TextPaneState())
 
     def aim(self, target: object) -> None:
         """``target``: the number of the later round."""
@@ -103,24 +105,13 @@ class FlipsScreen(MenuScreen):
         """The cursor's question."""
         return self._found.rows[self._menu.at] if self._found.rows else None
 
-    def show_row(self) -> None:
-        """The question with both replies, from their beginning."""
-        self._top = 0
-        self._paint()
-
-    def _paint(self) -> None:
-        self.query_one(QuestionPane).show(QuestionPaneState(self._found, self.row, self._top))
-
-    def _hidden(self) -> int:
-        """Rows of the texts that do not fit."""
-        if not self.is_mounted:
-            return 0
-        pane = self.query_one(QuestionPane).size
-        return max(0, len(question_lines(QuestionPaneState(self._found, self.row), pane.width)) - pane.height)
+    def blocks(self) -> tuple[TextBlock, ...]:
+        """The question with both replies."""
+        return question_blocks(self._found, self.row)
 
     def state(self) -> FlipsState:
         """What the keys depend on."""
-        return FlipsState(bool(self._found.rows), len(self._found.rounds) > 2, self._hidden() > 0)
+        return FlipsState(bool(self._found.rows), len(self._found.rounds) > 2, self.hidden() > 0)
 
     def own_notice(self) -> Notice:
         """That there is more than is listed."""
@@ -163,22 +154,29 @@ class FlipsScreen(MenuScreen):
         self._since_first = not self._since_first
         self.action_reload()
 
-    def action_page_down(self) -> None:
-        """More of the texts."""
-        self._scroll(1)
-
-    def action_page_up(self) -> None:
-        """Back."""
-        self._scroll(-1)
-
-    def _scroll(self, by: int) -> None:
-        page = max(1, self.query_one(QuestionPane).size.height - 2)
-        self._top = max(0, min(self._top + by * page, self._hidden()))
-        self._paint()
-
 
 def _item(row: FlipRow) -> Item:
     mark, role = MARKS[row.flip]
     before, after = row.loss
     moved = "" if before is None or after is None else f"loss {number_format.change(after - before, 2)}"
     return Item(str(row.item), guard.one_line(row.prompt, 300), moved, mark, role)
+
+
+def question_blocks(view: FlipsView, row: FlipRow | None) -> tuple[TextBlock, ...]:
+    """A question with what two rounds' models replied, word by word; the right answer where neither gave it."""
+    if row is None:
+        return ()
+    asked = _block("question", row.prompt)
+    if row.before is None or row.after is None:
+        losses = " → ".join(number_format.fixed(loss, 3) for loss in row.loss)
+        return asked, _block(f"loss of the right answer: {losses}", row.wanted)
+    before, after = (WORDS[mark] for mark in row.right)
+    same = " · the same reply" if row.before == row.after else ""
+    title = f"reply: round {view.before} {before} → round {view.after} {after}{same}"
+    replies = TextBlock(title, cached_diff(guard.clean(row.before).text, guard.clean(row.after).text))
+    right = () if True in row.right else (_block("right answer", row.wanted),)
+    return asked, *right, replies
+
+
+def _block(title: str, text: str) -> TextBlock:
+    return TextBlock(title, (Part("same", guard.clean(text).text),))

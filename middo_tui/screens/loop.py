@@ -127,6 +127,14 @@ class LoopScreen(Framed):
             question += f" This also cancels the provider's batch; pausing ({press('loop.pause')}) does not."
         self.confirm(question, partial(control.cancel, self.project))
 
+    def action_writing(self) -> None:
+        """What the teacher writes."""
+        self.go("writing")
+
+    def action_written(self) -> None:
+        """What it wrote last."""
+        self.go("writing")
+
     def action_auto(self) -> None:
         """Who decides at the review."""
         self.ask(partial(control.auto, self.project, not self.view.auto))

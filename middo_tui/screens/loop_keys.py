@@ -46,6 +46,11 @@ def _may_undo(view: LoopView) -> bool:
     return view.undo is not None or (view.state == "waiting" and view.waiting.accepted + view.waiting.rejected > 0)
 
 
+def _rewriting(view: LoopView) -> bool:
+    running = view.stage("running")
+    return not view.problem and running is not None and running.name == "rewrite"
+
+
 KEYS: tuple[Key[LoopView], ...] = (
     Key(
         id="run",
@@ -116,6 +121,21 @@ KEYS: tuple[Key[LoopView], ...] = (
         help="Run one more round than planned.",
         label=word("one more round"),
         works=lambda view: _in("done")(view) and not view.final,
+    ),
+    Key(
+        id="writing",
+        keys=("w",),
+        help="Watch the teacher write: old and new text, speed, refusals.",
+        label=word("watch"),
+        works=_rewriting,
+    ),
+    Key(
+        id="written",
+        keys=("w",),
+        help="Show what the teacher wrote last.",
+        label=word("last rewrites"),
+        works=lambda view: not view.problem and view.round is not None and not _rewriting(view),
+        quiet=True,
     ),
     Key(
         id="finish",

@@ -60,8 +60,16 @@ WORKS = {
 def test_each_state_is_itself_and_offers_what_works_in_it(state: str) -> None:
     view = STATES[state]
     assert view.state == state
-    works = {row.id for row in KEYS if row.works(view)} - {FINISH}
+    works = {row.id for row in KEYS if row.works(view)} - {FINISH, "written"}
     assert works == set(WORKS[state].split())
+
+
+def test_the_teacher_can_be_watched_while_it_writes_and_read_afterwards() -> None:
+    writing = LoopView(round=0, worker="running", stages=(StageView("rewrite", "running"),))
+    offered = {name: {row.id for row in KEYS if "w" in row.keys and row.works(view)} for name, view in STATES.items()}
+    assert {row.id for row in KEYS if "w" in row.keys and row.works(writing)} == {"writing"}
+    assert {name for name, found in offered.items() if found == {"written"}} == STATES.keys() - {"new"}
+    assert offered["new"] == set(), "no round, so nothing was written"
 
 
 @pytest.mark.parametrize("state", STATES)

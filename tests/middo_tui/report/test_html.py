@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from middo_tui.report import charts
-from middo_tui.report.facts import kind
 from middo_tui.report.html import Markup, table, tag, text
+from middo_tui.text.reason_kind import kind
 
 
 def test_text_is_escaped_and_what_it_hides_is_visible() -> None:
