@@ -10,13 +10,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from math import comb, sqrt
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
 from engine.config.schema import Select
-from engine.store import judging
+from engine.store import judging, labels
 from engine.store.judging import JudgeCheck
+from engine.store.labels import SampleLabel
+from engine.store.rows import Ratings
+
+if TYPE_CHECKING:
+    from engine.stage import Ctx
 
 LEAST_AUC = 0.65
 """A judge that ranks worse than this is not believed."""
@@ -39,6 +44,9 @@ class JudgeTrust(Struct, frozen=True):
 
     answer: Answer
     reason: str
+
+
+UNTESTED = JudgeTrust("unknown", "the judge has not been tested")
 
 
 def rank_auc(flawed: list[float], good: list[float]) -> float:
@@ -92,13 +100,20 @@ def trusted(
     if flawed and (known := of_labels(ratings or {}, flawed)).answer != "unknown":
         return known
     if check is None or not check.done:
-        return JudgeTrust("unknown", "the judge has not been tested")
+        return UNTESTED
     return of_pairs(check.auc, check.pairs)
 
 
 def of_round(db: sqlite3.Connection, round: int) -> JudgeTrust:
     """The same of a round in the store."""
-    return trusted(judging.check(db, round))
+    return trusted(judging.check(db, round), *labels.rated(db, round))
+
+
+def of_stage(ctx: Ctx, check: JudgeCheck | None = None) -> JudgeTrust:
+    """The same for a stage; ``check``: what the judge stage has just found, not saved yet."""
+    ratings = {row.sample_id: row.quality for row in ctx.rows(Ratings) if row.quality is not None}
+    check = check or next(iter(ctx.rows(JudgeCheck)), None)
+    return trusted(check, ratings, labels.flawed(ctx.rows(SampleLabel)))
 
 
 def uses_quality(select: Select, trust: JudgeTrust) -> bool:
@@ -130,8 +145,7 @@ def verdict(select: Select, trust: JudgeTrust) -> str:
 
 def warning(db: sqlite3.Connection, round: int, select: Select) -> str:
     """What a person should know of a round's judge, as sentences without the last full stop; empty: nothing."""
-    check = judging.check(db, round)
-    trust = trusted(check)
+    check, trust = judging.check(db, round), of_round(db, round)
     told = [alarm(check), verdict(select, trust) if trust.answer == "no" else ""]
     return ". ".join(_capital(text) for text in told if text)
 
@@ -141,7 +155,7 @@ def facts(db: sqlite3.Connection, round: int, select: Select) -> dict[str, Any] 
     check = judging.check(db, round)
     if check is None or not check.done:
         return None
-    trust = trusted(check)
+    trust = of_round(db, round)
     return {
         "model": check.judge,
         "begun": check.begun,

@@ -67,14 +67,14 @@ def try_judge(ctx: Ctx, samples: Dataset, rate: Rate) -> None:
         errors=len(errors),
         digit_mass=sum(masses) / len(masses) if masses else None,
     )
-    trust = judge_trust.trusted(check)
+    trust = judge_trust.of_stage(ctx, check)
     if lenses and trust.answer == "yes" and judge_trust.uses_quality(ctx.config.select, trust):
         lenses[flaw_score.JUDGE] = flaw_score.judge_column(samples.ids, quality)
         flaws = flaw_score.flaws(ctx.round, samples.ids, lenses)
     for start in range(0, len(flaws), PART):
         ctx.save(flaws[start : start + PART])
     ctx.save([check])
-    _tell(ctx, check, errors)
+    _tell(ctx, check, trust, errors)
 
 
 def _lenses(ctx: Ctx, samples: Dataset) -> dict[str, Floats]:
@@ -85,11 +85,10 @@ def _lenses(ctx: Ctx, samples: Dataset) -> dict[str, Floats]:
     return flaw_score.columns(samples.ids, rows) | {flaw_score.TEXT: flaw_score.text_column(samples)}
 
 
-def _tell(ctx: Ctx, check: JudgeCheck, errors: Sequence[str]) -> None:
+def _tell(ctx: Ctx, check: JudgeCheck, trust: judge_trust.JudgeTrust, errors: Sequence[str]) -> None:
     """Judge errors, if they are many, and whether the judge can be believed."""
     if many := judge_trust.alarm(check):
         ctx.event(f"{many}: {errors[0]}", "warning")
-    trust = judge_trust.trusted(check)
     if trust.answer != "unknown":
         said = judge_trust.verdict(ctx.config.select, trust)
         ctx.event(said, "warning" if trust.answer == "no" else "info")

@@ -29,7 +29,6 @@ from engine.signals import judge_trust
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
-from engine.store.judging import JudgeCheck
 from engine.store.rows import (
     AXES,
     Losses,
@@ -60,7 +59,7 @@ def run(ctx: Ctx) -> None:
     data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
     settings = ctx.config.select
-    trust = judge_trust.trusted(next(iter(ctx.rows(JudgeCheck)), None))
+    trust = judge_trust.of_stage(ctx)
     believed = judge_trust.uses_quality(settings, trust)
     if not believed:
         values["quality"] = np.full(len(data), np.nan)
@@ -117,7 +116,7 @@ def _begin_evidence(ctx: Ctx) -> None:
         raise StageError(_no_scores(ctx))
     data = list(ctx.dataset())
     values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
-    trust = judge_trust.trusted(next(iter(ctx.rows(JudgeCheck)), None))
+    trust = judge_trust.of_stage(ctx)
     if not judge_trust.uses_quality(ctx.config.select, trust):
         values["quality"] = np.full(len(data), np.nan)
         ctx.event(judge_trust.verdict(ctx.config.select, trust), "warning")

@@ -28,7 +28,6 @@ from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.store import prompt_keys
-from engine.store.judging import JudgeCheck
 from engine.store.rows import (
     Decision,
     Lenses,
@@ -190,7 +189,7 @@ def _standings(ctx: Ctx, data: Sequence[Sample]) -> flaw_score.Standings:
     """The round's samples by what their own flaw scores are made of: the judge counts where it did for them."""
     ids = [s.id for s in data]
     lenses = flaw_score.columns(ids, ctx.rows(Lenses))
-    trust = judge_trust.trusted(next(iter(ctx.rows(JudgeCheck)), None))
+    trust = judge_trust.of_stage(ctx)
     if trust.answer == "yes" and judge_trust.uses_quality(ctx.config.select, trust):
         quality = {row.sample_id: row.quality for row in ctx.rows(Ratings) if row.quality is not None}
         lenses[flaw_score.JUDGE] = flaw_score.judge_column(ids, quality)

@@ -12,12 +12,14 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from msgspec import Struct
 
 from engine.errors import UsageError
 from engine.store import read
 from engine.store.connect import transaction, writer
+from engine.store.rows import Row
 
 STRATA = 10
 LABELS = ("good", "flawed")
@@ -37,6 +39,30 @@ class Labelled(Struct, frozen=True):
     share: float
     label: str | None
     kind: str
+
+
+class SampleLabel(Row, frozen=True):
+    """What a person said of a drawn sample, for stages; None: nothing yet. It outlives the round of the draw."""
+
+    TABLE: ClassVar[str] = "label"
+    KEY: ClassVar[tuple[str, ...]] = ("sample_id",)
+    sample_id: int
+    label: str | None
+
+
+def flawed(rows: Iterable[SampleLabel]) -> dict[int, bool]:
+    """Whether each labelled sample is flawed, by sample id."""
+    return {row.sample_id: row.label == "flawed" for row in rows if row.label is not None}
+
+
+def rated(db: sqlite3.Connection, round: int) -> tuple[dict[int, float], dict[int, bool]]:
+    """The mean ratings in ``round`` of labelled samples, and whether each is flawed, by sample id."""
+    sql = (
+        "SELECT sample_id, quality, label='flawed' FROM label JOIN signal USING (sample_id)"
+        " WHERE signal.round=? AND label IS NOT NULL AND quality IS NOT NULL"
+    )
+    found = db.execute(sql, (round,)).fetchall()
+    return {row[0]: row[1] for row in found}, {row[0]: bool(row[2]) for row in found}
 
 
 def draw(project: Path, count: int, seed: int, fresh: bool = False) -> int:

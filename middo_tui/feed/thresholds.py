@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.runtime import launch
-from engine.store import judging, read
+from engine.signals import judge_trust
+from engine.signals.judge_trust import UNTESTED, JudgeTrust
+from engine.store import read
 from engine.store.connect import reader
-from engine.store.judging import JudgeCheck
 from engine.store.rows import AXES, Axis, Threshold
 from middo_tui.feed.bins import Bins, Side
 from middo_tui.feed.view import LoopView
@@ -62,7 +63,7 @@ class RoundState(Struct, frozen=True):
     ``selected``: its select stage is done. ``begun``: rewrites that the teacher was asked for; ``decided``: those of
     them that somebody decided; ``cost``: what they cost. ``newest``: no later round has begun. ``merged``: its dataset
     has become the next round's. ``running``: a worker runs. ``reading``: it is in select, which has read config.toml
-    already. ``stored``: the thresholds that it selected with. ``check``: what is known of its judge.
+    already. ``stored``: the thresholds that it selected with. ``trust``: whether its judge is believed.
     """
 
     round: int
@@ -76,7 +77,7 @@ class RoundState(Struct, frozen=True):
     running: bool = False
     reading: bool = False
     stored: tuple[Threshold, ...] = ()
-    check: JudgeCheck | None = None
+    trust: JudgeTrust = UNTESTED
 
     @property
     def history(self) -> bool:
@@ -178,7 +179,7 @@ def _standing(db: sqlite3.Connection, round: int) -> RoundState:
         running=launch.alive(read.worker(db)),
         reading=state.get("select") == "running",
         stored=tuple(read.rows(db, Threshold, round)) if "select" in state else (),
-        check=judging.check(db, round),
+        trust=judge_trust.of_round(db, round),
     )
 
 

@@ -83,7 +83,7 @@ def absent(view: LoopView) -> Notice:
 
 def doubt(where: RoundState, select: Select) -> str:
     """A sentence on a judge that is not believed; empty while the quality axis selects."""
-    trust = judge_trust.trusted(where.check)
+    trust = where.trust
     if judge_trust.uses_quality(select, trust):
         return ""
     said = judge_trust.verdict(select, trust)

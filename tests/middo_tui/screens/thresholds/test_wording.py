@@ -10,8 +10,8 @@ import pytest
 
 from engine.config.schema import Select
 from engine.selection import choose
+from engine.signals import judge_trust
 from engine.store.connect import reader, transaction
-from engine.store.judging import JudgeCheck
 from engine.store.rows import Threshold
 from middo_tui.feed import thresholds as feed
 from middo_tui.screens.thresholds import wording as words
@@ -42,7 +42,7 @@ def test_headings(found: Threshold, text: str) -> None:
     (0.97, "auto", ""),
 ])  # fmt: skip
 def test_a_judge_that_is_not_believed_stands_in_place_of_its_ratings(auc: float, quality: str, said: str) -> None:
-    where = feed.RoundState(0, check=JudgeCheck(0, "tuned", "", done=True, pairs=32, auc=auc))
+    where = feed.RoundState(0, trust=judge_trust.of_pairs(auc, 32))
     doubt = words.doubt(where, Select(quality=quality))  # type: ignore[arg-type]
     assert doubt == said
     if said:
