@@ -274,11 +274,25 @@ class Verify(ConfigSection, frozen=True):
     command: tuple[str, ...] = ()
     command_timeout_s: Rate = 60.0
     command_jobs: Positive = 1
+    url: str = ""
+    url_timeout_s: Rate = 60.0
+    url_jobs: Positive = 4
 
     def __post_init__(self) -> None:
-        """A program has a name."""
+        """A program has a name; an address is a URL without a password."""
         if self.command and not self.command[0].strip():
             raise ValueError('command names no program: write it as ["python3", "check.py"], or [] for none')
+        parts = urlsplit(self.url)
+        if self.url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("url is not a URL. Example: http://localhost:8080/check")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("url holds a user name or password, and config.toml is no place for secrets: leave it out")
+
+    @property
+    def sent_to(self) -> str:
+        """The host that rewrites are sent to; empty: none leaves this machine."""
+        host = urlsplit(self.url).hostname or ""
+        return "" if host in HERE else host
 
 
 class Review(ConfigSection, frozen=True):

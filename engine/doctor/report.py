@@ -25,6 +25,7 @@ from engine.doctor import (
     memory,
     model_check_process,
     notification,
+    privacy,
     versions,
     vllm_memory,
 )
@@ -242,7 +243,7 @@ def _roles(
         yield found
     if (found := training(config, folder, len(open_gpus()))) is not None:
         yield found
-    yield _leaves(config)
+    yield privacy.leaves(config)
     yield from notification.findings(config, folder)
     if config.evaluate.tasks:
         yield _evaluation(config, folder)
@@ -381,15 +382,3 @@ def _models(config: Config, folder: Path, looked: Mapping[str, ModelCheckResult]
 def _size(weights: int) -> str:
     """Bytes for a person: GiB, or MiB for a small model."""
     return f"{weights / GIB:.1f} GiB" if weights >= GIB else f"{weights / 2**20:.1f} MiB"
-
-
-def _leaves(config: Config) -> Finding:
-    """Which texts are sent to which host."""
-    how = config.teacher
-    if not (host := how.sent_to):
-        return Finding("privacy", f"no text leaves this machine (teacher backend: {how.backend})")
-    return Finding(
-        "privacy",
-        f"prompts, responses and neighbours of selected samples are sent to {host}{' in files' if how.batch else ''}",
-        fix="use a local teacher if they must not leave this machine",
-    )

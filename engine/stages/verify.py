@@ -2,7 +2,7 @@
 
 1. Text (``engine.verification.text_checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds
    scaffolding or overlaps with the held-out set is rejected with the reason, and not measured.
-2. The user's own program (``verify.command``), if there is one; what it rejects is not measured either.
+2. The user's own program or web service (``verify.command``, ``verify.url``); what they reject is not measured either.
 3. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
    mode that the samples were rated in. What cannot be measured is rejected; so is an added prompt that is a sample's in
    nearly the same words, by its embedding (``engine.verification.near_duplicates``, ``verify.max_similarity``).
@@ -40,14 +40,16 @@ from engine.store.rows import (
     Verdict,
 )
 from engine.teacher.job import TEMPLATES
-from engine.verification import command, text_checks
+from engine.verification import text_checks
 from engine.verification.candidates import Candidate, Key, candidates
 from engine.verification.command import UserCommand
 from engine.verification.drift import Drift
 from engine.verification.new_prompts import copied, held_out_prompt, own_of
 from engine.verification.placement import Beside, Near
 from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
+from engine.verification.validators import Validator, refused
 from engine.verification.verdicts import Outcome, Placed, Values, outcome
+from engine.verification.web_service import WebService
 
 CHUNK = 512
 """Rewrites that are measured and saved together: each chunk loads the models before and after training once."""
@@ -60,15 +62,17 @@ def run(ctx: Ctx) -> None:
     findings = inspect(ctx, data, made)
     kept = [c for c in made if c.key not in findings]
     judged = {(v.sample_id, v.axis) for v in ctx.rows(Verdict)}
-    asked = [c for c in kept if c.key not in judged and c.row.state == "proposed"] if ctx.config.verify.command else []
-    done = len(findings) + sum(c.key in judged or command.refused(c) for c in kept)
-    ctx.begin(len(made) + len(asked), done)
+    asked = [c for c in kept if c.key not in judged and c.row.state == "proposed"]
+    validators = _validators(ctx) if asked else []
+    looks = len(asked) * len(validators)
+    done = len(findings) + sum(c.key in judged or refused(c) for c in kept)
+    ctx.begin(len(made) + looks, done)
     ctx.save(rejections(made, findings), done=done)
-    refused = _ask_command(ctx, asked, done) | {c.key for c in kept if command.refused(c)}
-    kept = [c for c in kept if c.key not in refused or c.key in judged]
+    out = _ask_validators(ctx, validators, asked, done) | {c.key for c in kept if refused(c)}
+    kept = [c for c in kept if c.key not in out or c.key in judged]
     if any(c.key not in judged for c in kept):
-        _measure_all(ctx, data, kept, judged, len(made) - len(kept) + len(asked))
-    if asked:
+        _measure_all(ctx, data, kept, judged, len(made) - len(kept) + looks)
+    if validators:
         shutil.rmtree(ctx.workdir(PASSED))
     if doubtful := [c for c in made if c.key in findings and c.row.original is not None and c.row.state == "accepted"]:
         ctx.event(warning(doubtful, findings), "warning")
@@ -127,24 +131,38 @@ def warning(edited: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> s
 
 
 PASSED = "command"
-"""Where it is kept which rewrites the user's program has let through, until the stage is over."""
+"""Where it is kept which rewrites the user's validators have let through, until the stage is over."""
 
 
-def _ask_command(ctx: Ctx, asked: Sequence[Candidate], done: int) -> set[Key]:
-    """Have the user's program look at the texts that passed our checks; what it rejects is not measured."""
-    if not asked:
-        return set()
-    program = UserCommand(ctx.config, ctx.project, ctx.workdir(PASSED) / "passed")
-    ctx.event(f"{len(asked):,} rewrites are given to {' '.join(ctx.config.verify.command)}")
-    refused: set[Key] = set()
-    for number, (one, found) in enumerate(program.results(asked), start=1):
-        if found is None:
-            program.remember(one)
-            ctx.progress(done + number)
-        else:
-            refused.add(one.key)
-            ctx.save([Decision(ctx.round, *one.key, "rejected", str(found))], done=done + number)
-    return refused
+def _validators(ctx: Ctx) -> list[Validator]:
+    """What the user has look at rewrites: the program first, then the web service."""
+    how, out = ctx.config.verify, list[Validator]()
+    if how.command:
+        out.append(UserCommand(ctx.config, ctx.project, ctx.workdir(PASSED) / "passed"))
+    if how.url:
+        out.append(WebService(ctx.config, ctx.workdir(PASSED) / "passed-url"))
+    return out
+
+
+def _ask_validators(ctx: Ctx, validators: Sequence[Validator], asked: Sequence[Candidate], done: int) -> set[Key]:
+    """Have them look at the texts that passed our checks; what one of them rejects is shown to no other and not
+    measured.
+    """
+    rejected: set[Key] = set()
+    for one in validators:
+        there = [c for c in asked if c.key not in rejected]
+        away = isinstance(one, WebService) and ctx.config.verify.sent_to
+        ctx.event(f"{len(there):,} rewrites are given to {one.name}", "warning" if away else "info")
+        for number, (candidate, found) in enumerate(one.results(there), start=1):
+            if found is None:
+                one.remember(candidate)
+                ctx.progress(done + number)
+            else:
+                rejected.add(candidate.key)
+                row = Decision(ctx.round, *candidate.key, "rejected", str(found))
+                ctx.save([row], done=done + number)
+        done += len(asked)
+    return rejected
 
 
 # ----------------------------------------------------------------------------------------------------- signals

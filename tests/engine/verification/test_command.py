@@ -14,8 +14,9 @@ from engine.config import schema
 from engine.errors import ConfigError, StageError
 from engine.store.rows import Rewrite, Sample
 from engine.verification.candidates import Candidate
-from engine.verification.command import UserCommand, end, refused
+from engine.verification.command import UserCommand, end
 from engine.verification.text_checks import Rejection
+from engine.verification.validators import refused
 from tests.support import tiny
 
 
