@@ -134,7 +134,7 @@ def test_a_service_that_is_not_there_or_too_slow_is_named(tmp_path: Path, server
 
     server.answer = late
     try:
-        with pytest.raises(StageError, match="took longer than url_timeout_s = 0.05"):
+        with pytest.raises(StageError, match=r"took longer than url_timeout_s = 0\.05"):
             list(service(tmp_path, server.url, timeout_s=0.05).results([candidate(7)]))
     finally:
         waits.set()
