@@ -16,24 +16,32 @@ from engine.formats import csvrows, jsonrows
 from engine.formats.encodings import AUTO, MARKS, text_file
 from engine.formats.source import Source
 from engine.formats.streams import PACKED, Raw, blocks
+from engine.progress import Seen, ignore
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".json", *LINES, ".csv", ".tsv", ".parquet")
 
 
-def named_rows(source: Source, encoding: str = AUTO) -> Iterator[tuple[str, Raw]]:
-    """All rows of a source, each with its file's name. ``encoding``: of text files.
+def named_rows(source: Source, encoding: str = AUTO, seen: Seen = ignore) -> Iterator[tuple[str, Raw]]:
+    """All rows of a source, each with its file's name. ``encoding``: of text files. ``seen`` hears which share of the
+    source is read.
 
     Raises:
         DataError: as ``rows``.
     """
-    for name, path in source.files:
-        for raw in rows(path, encoding):
+    count = len(source.files)
+    for number, (name, path) in enumerate(source.files):
+        for raw in rows(path, encoding, _part(seen, number, count)):
             yield name, raw
 
 
-def rows(path: Path, encoding: str = AUTO) -> Iterator[Raw]:
-    """All rows of a file or of a ``datasets`` folder.
+def _part(seen: Seen, number: int, count: int) -> Seen:
+    """What hears of the file ``number`` (from 0) of ``count``."""
+    return lambda share: seen((number + share) / count)
+
+
+def rows(path: Path, encoding: str = AUTO, seen: Seen = ignore) -> Iterator[Raw]:
+    """All rows of a file or of a ``datasets`` folder. ``seen`` hears which share of it is read.
 
     Raises:
         DataError: missing, unreadable, an unknown kind of file, broken syntax or encoding as a whole.
@@ -48,8 +56,8 @@ def rows(path: Path, encoding: str = AUTO) -> Iterator[Raw]:
     if head.startswith(b"version https://git-lfs"):
         raise DataError(f"{path}: a git-lfs pointer, not the data. Download the data with `git lfs pull`.")
     if head.startswith(b"PAR1"):
-        return _parquet(path)
-    return _text_rows(path, head, encoding)
+        return _parquet(path, seen)
+    return _text_rows(path, head, encoding, seen)
 
 
 def suffix_of(path: PurePath) -> str:
@@ -58,11 +66,11 @@ def suffix_of(path: PurePath) -> str:
     return names[-1] if names else ""
 
 
-def _text_rows(path: Path, head: bytes, encoding: str) -> Iterator[Raw]:
+def _text_rows(path: Path, head: bytes, encoding: str, seen: Seen) -> Iterator[Raw]:
     suffix = suffix_of(path)
     if suffix not in SUFFIXES and not head.startswith(MARKS) and head.lstrip(b"\0 \t\r\n")[:1] not in (b"[", b"{"):
         raise _unknown(path)
-    file = text_file(path, head, encoding)
+    file = replace(text_file(path, head, encoding), seen=seen)
     start = head[len(file.bom) :].decode(file.encoding, "replace").lstrip()[:1]
     if suffix in (".csv", ".tsv"):
         return csvrows.rows(file)
@@ -93,17 +101,19 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(one) for one in value] if isinstance(value, list) else value
 
 
-def _parquet(path: Path) -> Iterator[Raw]:
+def _parquet(path: Path, seen: Seen = ignore) -> Iterator[Raw]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         row = 0
         with pq.ParquetFile(path) as file:
+            total = file.metadata.num_rows or 1
             for batch in file.iter_batches(batch_size=1024):
                 for value in batch.to_pylist():
                     row += 1
                     yield Raw(row, {name: without_nulls(one) for name, one in value.items()})
+                seen(row / total)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: unreadable Parquet file: {error}.") from None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.config.schema import Data
 from engine.errors import ConfigError, DataError
@@ -19,7 +20,9 @@ from engine.formats.source import Source, source_of
 from engine.formats.streams import MAX_RAW, Raw
 from engine.formats.turns import Unusable
 from engine.formats.values import filled
-from engine.store.rows import Sample, content_id
+from engine.progress import Seen, ignore
+from engine.store.numbering import Numbering
+from engine.store.rows import Message, Sample, content_id_of, dump_messages
 
 LOOK_AHEAD = 200
 """Rows that the format is told by."""
@@ -36,25 +39,24 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """What a file held. ``duplicates``: samples whose content was there before (they are kept). ``kept``: columns that
-    no part of a conversation comes from, which the samples carry along. ``lost``: fields of turns that they do not.
-    ``unheeded``: rows with a column that seems to say not to learn them. ``options``: those that would make columns
-    that are only kept part of the prompt.
+class FileFacts:
+    """What there is to say of a file that was read. ``kept``: columns that no part of a conversation comes from, which
+    the samples carry along. ``lost``: fields of turns that they do not. ``unheeded``: rows with a column that seems to
+    say not to learn them. ``options``: those that would make columns that are only kept part of the prompt.
+    ``masked``: assistant turns that are not learned. ``refused``: how many rows were, by reason.
     """
 
-    samples: list[Sample]
-    rejects: list[Reject]
-    duplicates: int
     format: str
     kept: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     unheeded: int = 0
     options: tuple[str, ...] = ()
+    masked: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
 
     def reasons(self, most: int = 3) -> tuple[tuple[str, int], ...]:
         """The most frequent rejection reasons, as (reason, number of rows)."""
-        return tuple(Counter(reject.reason for reject in self.rejects).most_common(most))
+        return tuple(self.refused.most_common(most))
 
     def notes(self) -> tuple[str, ...]:
         """Notes on columns and turns with a special meaning, one sentence each."""
@@ -67,8 +69,8 @@ class Imported:
         ]
         if any(name.startswith("rejected") for name in self.kept):
             out.append("preference data: trains on chosen answers; rejected ones are kept")
-        if masked := sum(not turn.train for sample in self.samples for turn in sample.messages):
-            turns = "1 assistant turn has" if masked == 1 else f"{masked:,} assistant turns have"
+        if self.masked:
+            turns = "1 assistant turn has" if self.masked == 1 else f"{self.masked:,} assistant turns have"
             out.append(f"{turns} weight 0 or train false: used as context, not trained on, exported unchanged")
         if self.lost:
             out.append(f"dropped: the turns' {_names(self.lost)}")
@@ -80,6 +82,21 @@ class Imported:
         if self.unheeded:
             out.append(f"rows with a column weight 0 or train false are learned like others: {self.unheeded:,}")
         return tuple(out)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a small file held. ``duplicates``: samples whose content was there before (they are kept)."""
+
+    samples: list[Sample]
+    rejects: list[Reject]
+    duplicates: int
+    facts: FileFacts
+
+    @property
+    def format(self) -> str:
+        """The formats of its rows, the most frequent first."""
+        return self.facts.format
 
 
 MARKS = {"weight", "loss_weight", "train", "training", "is_train", "is_training", "trainable", "learn", "ignore"} | {
@@ -102,15 +119,15 @@ class Opened:
     rows: Iterator[tuple[str, Raw]]
 
 
-def open_source(source: Source, data: Data) -> Opened:
-    """Look at the first rows of a source.
+def open_source(source: Source, data: Data, seen: Seen = ignore) -> Opened:
+    """Look at the first rows of a source. ``seen`` hears which share of it is read.
 
     Raises:
         DataError: it cannot be read, or its format cannot be told; says why and what to do.
         ConfigError: [data] columns names a part that there is not, or [data] encoding no encoding.
     """
     check_parts(data)
-    rows = files.named_rows(source, data.encoding)
+    rows = files.named_rows(source, data.encoding, seen)
     head = list(islice(rows, LOOK_AHEAD))
     shape = shape_of(source.name, head, data)
     objects = [raw.value for _, raw in head if raw.reason is None and isinstance(raw.value, dict)]
@@ -118,29 +135,26 @@ def open_source(source: Source, data: Data) -> Opened:
 
 
 def read(found: Path | Source, data: Data) -> Imported:
-    """Read a dataset file, a folder or a source. Samples have seq from 0 and ids that number exact duplicates.
+    """Read a dataset file, a folder or a source that fits into memory. Samples have seq from 0 and ids that number
+    exact duplicates.
 
     Raises:
         DataError: it cannot be read at all, or no row of it can be used; says why and what to do.
         ConfigError: [data] columns names a part that there is not.
     """
-    source = source_of(found)
-    opened = open_source(source, data)
-    kept = _Collected(opened.parser)
-    for file, raw in opened.rows:
-        kept.take(file, raw)
-    if not kept.samples:
-        raise DataError(_nothing(source.name, opened.parser.shape, kept.rejects))
-    return Imported(
-        kept.samples,
-        kept.rejects,
-        kept.duplicates,
-        " + ".join(name for name, _ in kept.formats.most_common()),
-        tuple(kept.columns),
-        tuple(sorted(kept.lost)),
-        kept.unheeded,
-        tuple(hints.unused(kept.filled, "alpaca" in kept.formats)),
-    )
+    rows = RowReader(source_of(found), data)
+    numbers = Numbering(set())
+    samples: list[Sample] = []
+    rejects: list[Reject] = []
+    for one in rows:
+        if isinstance(one, Reject):
+            rejects.append(one)
+            continue
+        id = numbers.next(content_id_of(one.text), partial(str, one.text))
+        samples.append(
+            Sample(id, one.messages, len(samples), source=one.source, input_chars=one.chars, extra=one.extra)
+        )
+    return Imported(samples, rejects, numbers.duplicates, rows.facts())
 
 
 def check_parts(data: Data) -> None:
@@ -154,48 +168,74 @@ def check_parts(data: Data) -> None:
         raise ConfigError(f"[data] columns: unknown part {', '.join(unknown)}. Known parts: {parts}.")
 
 
-class _Collected:
-    """Samples and rejects as they come in."""
+class Conversation(NamedTuple):
+    """A usable row. ``text``: its messages as they are stored. ``chars``: trailing characters of the last prompt that
+    are Alpaca's input. ``source``: file and row.
+    """
 
-    def __init__(self, parser: Parser) -> None:
-        self._parser = parser
-        self._copies: dict[int, int] = {}
-        self.samples: list[Sample] = []
-        self.rejects: list[Reject] = []
-        self.columns: dict[str, None] = {}
-        self.lost: set[str] = set()
-        self.formats: Counter[str] = Counter()
-        self.duplicates = 0
-        self.unheeded = 0
-        self.filled: dict[str, None] = {}
+    messages: tuple[Message, ...]
+    text: str
+    source: str
+    chars: int
+    extra: str
 
-    def take(self, file: str, raw: Raw) -> None:
-        """Keep a row as a sample, or as a reject with its reason."""
-        try:
-            self.samples.append(self._sample(file, raw))
-        except Unusable as reason:
-            self.rejects.append(Reject(file, raw.row, str(reason), shown(raw.value)))
 
-    def _sample(self, file: str, raw: Raw) -> Sample:
-        row = self._parser.parse(raw)
-        self.formats[row.format] += 1
-        extra = json.loads(row.extra) if row.extra else {}
-        self.columns |= dict.fromkeys(extra)
-        self.filled |= dict.fromkeys(name for name, value in extra.items() if filled(value))
-        self.unheeded += marks_not_learned(extra)
-        self.lost |= row.lost
-        first = content_id(row.messages)
-        copy = self._copies.get(first, 0)
-        self._copies[first] = copy + 1
-        self.duplicates += copy > 0
-        return Sample(
-            id=content_id(row.messages, copy) if copy else first,
-            messages=row.messages,
-            seq=len(self.samples),
-            source=f"{file}:{raw.row}",
-            input_chars=row.input_chars,
-            extra=row.extra,
+class RowReader:
+    """Reads a source row by row; ``facts`` has the whole once it is read. ``seen`` hears which share of it is read.
+
+    Raises:
+        DataError: it cannot be read at all, or no row of it can be used; says why and what to do.
+        ConfigError: [data] columns names a part that there is not.
+    """
+
+    def __init__(self, source: Source, data: Data, seen: Seen = ignore) -> None:
+        opened = open_source(source, data, seen)
+        self._source, self._parser, self._rows = source, opened.parser, opened.rows
+        self._usable, self._masked, self._unheeded = 0, 0, 0
+        self._refused: Counter[str] = Counter()
+        self._first: dict[str, int] = {}
+        self._columns: dict[str, None] = {}
+        self._lost: set[str] = set()
+        self._formats: Counter[str] = Counter()
+        self._filled: dict[str, None] = {}
+
+    def __iter__(self) -> Iterator[Conversation | Reject]:
+        for file, raw in self._rows:
+            try:
+                yield self._conversation(file, raw)
+            except Unusable as error:
+                reason = str(error)
+                self._refused[reason] += 1
+                self._first.setdefault(reason, raw.row)
+                yield Reject(file, raw.row, reason, shown(raw.value))
+        if not self._usable:
+            raise DataError(_nothing(self._source.name, self._parser.shape, self._refused, self._first))
+
+    def facts(self) -> FileFacts:
+        """What there is to say of the rows so far."""
+        return FileFacts(
+            " + ".join(name for name, _ in self._formats.most_common()),
+            tuple(self._columns),
+            tuple(sorted(self._lost)),
+            self._unheeded,
+            tuple(hints.unused(self._filled, "alpaca" in self._formats)),
+            self._masked,
+            self._refused,
         )
+
+    def _conversation(self, file: str, raw: Raw) -> Conversation:
+        row = self._parser.parse(raw)
+        self._formats[row.format] += 1
+        if row.extra:
+            extra = json.loads(row.extra)
+            self._columns |= dict.fromkeys(extra)
+            self._filled |= dict.fromkeys(name for name, value in extra.items() if filled(value))
+            self._unheeded += marks_not_learned(extra)
+        self._lost |= row.lost
+        self._masked += sum(not turn.train for turn in row.messages)
+        self._usable += 1
+        text = dump_messages(row.messages)
+        return Conversation(row.messages, text, f"{file}:{raw.row}", row.input_chars, row.extra)
 
 
 def shown(value: Any) -> str:
@@ -220,8 +260,9 @@ def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
     if not head:
         raise DataError(f"{name}: no rows.")
     if not objects:
-        why = [Reject(file, raw.row, raw.reason or "not an object with columns", "") for file, raw in head]
-        raise DataError(_nothing(name, None, why))
+        reasons = [(raw.reason or "not an object with columns", raw.row) for _, raw in head]
+        first = dict(reversed(reasons))
+        raise DataError(_nothing(name, None, Counter(reason for reason, _ in reasons), first))
     columns = list(dict.fromkeys(column for row in objects for column in row))
     for part, column in data.columns.items():
         if column not in columns:
@@ -243,12 +284,8 @@ def why(reasons: Sequence[tuple[str, int]], rows: int) -> str:
     return "; ".join(f"{reason} ({count:,})" for reason, count in told)
 
 
-def _nothing(source: str, shape: Shape | None, rejects: list[Reject]) -> str:
-    """Why no row could be used, by the most frequent reasons."""
-    first: dict[str, int] = {}
-    for reject in rejects:
-        first.setdefault(reject.reason, reject.row)
-    common = Counter(reject.reason for reject in rejects).most_common(3)
-    said = "; ".join(f"{reason} ({n}, first in row {first[reason]})" for reason, n in common)
+def _nothing(source: str, shape: Shape | None, refused: Counter[str], first: Mapping[str, int]) -> str:
+    """Why no row could be used, by the most frequent reasons, with the first row of each."""
+    said = "; ".join(f"{reason} ({n}, first in row {first[reason]})" for reason, n in refused.most_common(3))
     known = f" (read as {shape.name})" if shape else ""
-    return f"{source}: none of {len(rejects)} rows can be used{known}: {said}."
+    return f"{source}: none of {refused.total()} rows can be used{known}: {said}."

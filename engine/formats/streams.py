@@ -17,6 +17,7 @@ from typing import IO, Any
 import zstandard
 
 from engine.errors import DataError
+from engine.progress import Seen, ignore
 
 MAX_ROW = 8 << 20
 """Longest row in bytes (characters in a JSON array): a longer one is no training example but a broken file."""
@@ -39,15 +40,17 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A text file: where it is, its byte order mark and its encoding."""
+    """A text file: where it is, its byte order mark and its encoding. ``seen`` hears which share of it is read."""
 
     path: Path
     bom: bytes
     encoding: str
+    seen: Seen = ignore
 
 
-def blocks(path: Path) -> Iterator[bytes]:
+def blocks(path: Path, seen: Seen = ignore) -> Iterator[bytes]:
     """The decompressed bytes in blocks; gzip and Zstandard are told by their first bytes, whatever the name says.
+    ``seen`` hears which share of the file is read.
 
     Raises:
         DataError: the file cannot be read, or its compressed stream is broken or cut off.
@@ -56,7 +59,10 @@ def blocks(path: Path) -> Iterator[bytes]:
         with path.open("rb") as stream:
             magic = stream.read(4)
             stream.seek(0)
-            yield from _unpacked(stream, magic)
+            size = path.stat().st_size or 1
+            for block in _unpacked(stream, magic):
+                seen(stream.tell() / size)
+                yield block
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise DataError(f"{path}: cannot be read to the end: {error}. Is the file complete?") from None
 
@@ -107,7 +113,7 @@ def text(file: TextFile) -> Iterator[str]:
     """
     decoder = codecs.getincrementaldecoder(file.encoding)("surrogateescape")
     skip, done = len(file.bom), 0
-    for block in blocks(file.path):
+    for block in blocks(file.path, file.seen):
         if skip:
             block, skip, done = block[skip:], 0, skip
         yield _decoded(file, decoder, block, done)
@@ -132,7 +138,7 @@ def lines(file: TextFile) -> Iterator[tuple[int, bytes | str | None]]:
     bytes.
     """
     if file.encoding == "utf-8":
-        yield from _split(_skip(blocks(file.path), len(file.bom)), b"\n")
+        yield from _split(_skip(blocks(file.path, file.seen), len(file.bom)), b"\n")
     else:
         yield from _split(text(file), "\n")
 

@@ -11,25 +11,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
-from engine.store.prompt_keys import Key, key, keys
-from engine.store.rows import Sample
+from engine.project.asked import Asked
+from engine.store.prompt_keys import Key
 
 
 @dataclass(frozen=True, slots=True)
 class HeldoutSplit:
-    """The samples of an import, in its order.
+    """What becomes of the rows of an import, by their places in it.
 
     held: held out, copies of prompts that are held out already (``copies`` many) among them. barred: left out, each
     with the held-out item that has its prompt, because that item comes from a file of its own. both: of those trained
     on, the ones whose prompts are held out, where a person allowed that.
     """
 
-    trained: list[Sample]
-    held: list[Sample]
-    barred: list[tuple[Sample, int]]
+    held: set[int]
+    barred: dict[int, int]
     copies: int
-    both: list[Sample] = field(default_factory=list)
+    both: set[int] = field(default_factory=set)
+
+    def trains(self, place: int) -> bool:
+        """Whether the row at ``place`` is trained on."""
+        return place not in self.held and place not in self.barred
 
 
 @dataclass(slots=True)
@@ -40,59 +44,67 @@ class Known:
 
     held: dict[Key, int] = field(default_factory=dict)
     own: set[Key] = field(default_factory=set)
-    trained: set[Key] = field(default_factory=set)
+    trained: Asked = field(default_factory=Asked)
 
-    def learn(self, made: HeldoutSplit) -> None:
+    def learn(self, asked: Asked, made: HeldoutSplit) -> None:
         """An import was split like this."""
-        for sample in made.held:
-            self.held.setdefault(key(sample.messages), -1)
-        for sample in made.trained:
-            self.trained |= keys(sample.messages)
+        for place in sorted(made.held):
+            self.held.setdefault(asked[place][0], -1)
+        for place, keys in enumerate(asked):
+            if made.trains(place):
+                self.trained.append(keys)
 
 
-def split(samples: Sequence[Sample], known: Known, most: int, seed: int, overlap: bool = False) -> HeldoutSplit:
-    """Which of ``samples`` are held out: up to ``most``, by the hash of content and ``seed``, so that file order does
-    not matter; all copies of a prompt or none. Prompts that do not fit into ``most``, or are trained on, stay.
+def split(asked: Asked, ids: Sequence[int], known: Known, most: int, seed: int, overlap: bool = False) -> HeldoutSplit:
+    """Which rows of an import are held out: up to ``most``, by the hash of their ids and ``seed``, so that file order
+    does not matter; all copies of a prompt or none. Prompts that do not fit into ``most``, or are trained on, stay.
 
     ``overlap``: rows whose prompts are held out already are trained on all the same.
     """
-    asked = [keys(s.messages) for s in samples]
+    met = dict.fromkeys((row for row, _ in asked.rows(known.held)) if known.held else ())
     if overlap:
-        both = {i for i, every in enumerate(asked) if not every.isdisjoint(known.held)}
-        held = _drawn(samples, asked, known.trained, both, most, seed)
-        trained = [s for i, s in enumerate(samples) if i not in held]
-        return HeldoutSplit(trained, [samples[i] for i in sorted(held)], [], 0, [samples[i] for i in sorted(both)])
-    barred = {i: known.held[k] for i, every in enumerate(asked) for k in every if k in known.own}
-    joined = {i for i, every in enumerate(asked) if i not in barred and not every.isdisjoint(known.held)}
-    held = joined | _drawn(samples, asked, known.trained, {*joined, *barred}, most - len(joined), seed)
-    return HeldoutSplit(
-        [s for i, s in enumerate(samples) if i not in held and i not in barred],
-        [s for i, s in enumerate(samples) if i in held],
-        [(samples[i], item) for i, item in sorted(barred.items())],
-        len(joined),
-    )
+        return HeldoutSplit(_drawn(asked, ids, known.trained, met, most, seed), {}, 0, set(met))
+    barred: dict[int, int] = {}
+    for row, key in asked.rows(known.own) if known.own else ():
+        barred.setdefault(row, known.held[key])
+    joined = met.keys() - barred.keys()
+    drawn = _drawn(asked, ids, known.trained, met, most - len(joined), seed)
+    return HeldoutSplit(joined | drawn, barred, len(joined))
 
 
-def _drawn(
-    samples: Sequence[Sample], asked: Sequence[set[Key]], trained: Collection[Key], gone: set[int], most: int, seed: int
-) -> set[int]:
-    """Places of newly held-out samples. Who has a sample's last prompt has all its prompts: one step finds them all."""
+TRIED = 4
+"""So many times more rows than are to be held out are looked at first: some are copies, or trained on."""
+
+
+def _drawn(asked: Asked, ids: Sequence[int], trained: Asked, gone: Collection[int], most: int, seed: int) -> set[int]:
+    """Places of newly held-out rows. Who has a row's last prompt has all its prompts: one step finds them all."""
     if most <= 0:
         return set()
-    having: dict[Key, list[int]] = {}
-    for i, every in enumerate(asked):
-        for k in every:
-            having.setdefault(k, []).append(i)
     salt = seed.to_bytes(8, "big")
+    tried = 0
+    while True:
+        tried = min(len(ids), tried * TRIED or most * TRIED)
+        ranked = nsmallest(
+            tried, range(len(ids)), key=lambda row: hashlib.blake2b(ids[row].to_bytes(8, "big"), key=salt).digest()
+        )
+        out = _first_that_fit(asked, ranked, trained, gone, most)
+        if len(out) >= most or tried == len(ids):
+            return out
+
+
+def _first_that_fit(asked: Asked, ranked: Sequence[int], trained: Asked, gone: Collection[int], most: int) -> set[int]:
+    prompts = {row: asked[row][0] for row in ranked}
+    having: dict[Key, set[int]] = {prompt: set() for prompt in prompts.values()}
+    for row, key in asked.rows(having):
+        having[key].add(row)
+    known = {key for _, key in trained.rows(having)}
     out: set[int] = set()
-    rank = [hashlib.blake2b(s.id.to_bytes(8, "big"), key=salt).digest() for s in samples]
-    for i in sorted(range(len(samples)), key=rank.__getitem__):
+    for row, prompt in prompts.items():
         if len(out) >= most:
             break
-        prompt = key(samples[i].messages)
-        if i in out or i in gone or prompt in trained:
+        if row in out or row in gone or prompt in known:
             continue
-        together = set(having[prompt]) - out
+        together = having[prompt] - out
         if len(out) + len(together) <= most and together.isdisjoint(gone):
             out |= together
     return out

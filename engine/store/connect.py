@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from engine.errors import StoreError
 from engine.store.database_file import FILE as FILE
+from engine.store.database_file import IN_FULL as IN_FULL
 from engine.store.database_file import KEPT_BEFORE as KEPT_BEFORE
 from engine.store.database_file import copy as copy
 from engine.store.database_file import database as database
@@ -18,9 +19,11 @@ from engine.store.database_file import missing, opened
 from engine.store.database_file import newer as newer
 from engine.store.database_file import patient as patient
 from engine.store.database_file import refuse_network as refuse_network
+from engine.store.database_file import roomy as roomy
 from engine.store.database_file import synced as synced
 from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
+from engine.store.database_file import unshared as unshared
 from engine.store.database_file import writer as writer
 
 NEWEST = "m029_first_answer"

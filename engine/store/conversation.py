@@ -94,20 +94,24 @@ def unwritable(messages: Sequence[Message]) -> str:
     return "" if answers[0].train else "an answer with weight 0"
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def dump_messages(messages: Iterable[Message]) -> str:
     """Canonical JSON of a conversation: what is stored and what is hashed.
 
     A turn is [role, content], [role, content, kind] or [role, content, kind, {its other fields}]: the shortest that
     holds it, so that ids do not change when a field is added.
     """
-    return json.dumps([_turn(m) for m in messages], ensure_ascii=False, separators=(",", ":"))
+    return _ENCODE([_turn(m) for m in messages])
 
 
 def _turn(message: Message) -> list[object]:
-    fields = {name: value for name in _FIELDS if (value := getattr(message, name)) not in ("", True)}
-    if fields:
-        return [message.role, message.content, message.kind, fields]
-    return [message.role, message.content, message.kind] if message.kind else [message.role, message.content]
+    m = message
+    if m.train and not (m.thinking or m.tool_calls or m.tool_call_id or m.name):
+        return [m.role, m.content, m.kind] if m.kind else [m.role, m.content]
+    fields = {name: value for name in _FIELDS if (value := getattr(m, name)) not in ("", True)}
+    return [m.role, m.content, m.kind, fields]
 
 
 def load_messages(text: str) -> tuple[Message, ...]:
@@ -121,6 +125,11 @@ def content_id(messages: Iterable[Message], copy: int = 0) -> int:
     ``copy`` numbers exact duplicates of one dataset, which stay separate rows: a dataset leaves with as many as it
     came.
     """
-    text = dump_messages(messages) + (f"\x00{copy}" if copy else "")
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return content_id_of(dump_messages(messages), copy)
+
+
+def content_id_of(text: str, copy: int = 0) -> int:
+    """``content_id`` of a conversation as ``dump_messages`` writes it."""
+    hashed = text + (f"\x00{copy}" if copy else "")
+    digest = hashlib.blake2b(hashed.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

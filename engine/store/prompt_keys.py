@@ -35,8 +35,14 @@ def key(messages: Sequence[Message]) -> Key:
 
 def keys(messages: Sequence[Message]) -> set[Key]:
     """Every prompt of a conversation: in its context, and each question on its own."""
+    return set(last_first(messages))
+
+
+def last_first(messages: Sequence[Message]) -> list[Key]:
+    """``keys``, the prompt of the last answer first; each once."""
     asked = _asked(messages)
-    return {*_prefixes(asked), *(_prefixes([text])[0] for text in asked[1:])}
+    found = _prefixes(asked)
+    return list(dict.fromkeys([*reversed(found), *(_prefixes([text])[0] for text in asked[1:])]))
 
 
 def _asked(messages: Sequence[Message]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from engine.store.conversation import Message as Message
 from engine.store.conversation import Sample as Sample
 from engine.store.conversation import content_id as content_id
+from engine.store.conversation import content_id_of as content_id_of
 from engine.store.conversation import distinct as distinct
 from engine.store.conversation import dump_messages as dump_messages
 from engine.store.conversation import load_messages as load_messages

@@ -7,8 +7,6 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sqlite_utils import Database, Migrations
-
 from engine.store import prompt_keys
 from engine.store.conversation import load_messages, unwritable
 from engine.store.database_file import database, keep_before, newer, translated, writer
@@ -26,6 +24,7 @@ from engine.store.newer_tables import (
     WHY_RETIRED,
 )
 from engine.store.search import INDEX_LATER
+from engine.store.sqlite_utils_alone import Database, Migrations
 from engine.store.tables import TABLES
 
 migrations = Migrations("middo")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from engine.progress import Seen, ignore
 from engine.store.database_file import transaction
 from engine.store.lock_wait import outlasting
 
@@ -43,6 +44,12 @@ _FORGET = (
 _LEARN = f"INSERT INTO sample_fts (rowid, text) SELECT id, text FROM sample_text WHERE id IN ({_NEW})"  # noqa: S608
 
 
+AT_ONCE = 10_000
+"""Samples per step where nobody else waits."""
+USUAL, HASHED = 1 << 20, 16 << 20
+"""Bytes of words that are gathered before they are written: SQLite's own figure, and where many are indexed at once."""
+
+
 def count_unindexed(db: sqlite3.Connection) -> int:
     """Number of samples that are not in the text index yet."""
     return int(db.execute("SELECT count(*) FROM unindexed").fetchone()[0])
@@ -65,7 +72,20 @@ def _index_part(db: sqlite3.Connection, pay: str, settle: str, values: dict[str,
         db.execute(settle, values)
 
 
-def catch_up(db: sqlite3.Connection) -> None:
-    """Index all pending samples."""
-    while index(db):
-        pass
+def catch_up(db: sqlite3.Connection, seen: Seen = ignore) -> None:
+    """Index all pending samples, many at once and with few writes. ``seen`` hears which share of them is indexed."""
+    pending = count_unindexed(db)
+    many = pending > AT_ONCE
+    if many:
+        _gather(db, HASHED)
+    done = 0
+    while index(db, AT_ONCE):
+        done += AT_ONCE
+        seen(min(1.0, done / max(pending, 1)))
+    if many:
+        _gather(db, USUAL)
+
+
+def _gather(db: sqlite3.Connection, size: int) -> None:
+    """How many bytes of words FTS5 keeps in memory before it writes them. Killed in between, it keeps more; no harm."""
+    db.execute("INSERT INTO sample_fts (sample_fts, rank) VALUES ('hashsize', ?)", (size,))

@@ -54,9 +54,8 @@ def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], do
 
 def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
     """Insert new samples, inside the caller's transaction; in the order of the file, which is far faster."""
-    db.executemany(
-        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra,"
-        " unwritable) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+    insert_samples(
+        db,
         (
             (
                 s.id,
@@ -76,12 +75,26 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
     )
 
 
+def insert_samples(db: sqlite3.Connection, values: Iterable[tuple[Any, ...]]) -> None:
+    """Insert the columns of new samples, inside the caller's transaction. They come ordered by id."""
+    db.executemany(
+        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra,"
+        " unwritable) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        values,
+    )
+
+
 def add_heldout(db: sqlite3.Connection, samples: Iterable[Sample], own_file: bool) -> None:
     """Append held-out samples, inside the caller's transaction. ``own_file``: they were never part of the dataset."""
-    db.executemany(
-        "INSERT INTO heldout (messages, input_chars, source, seq, extra) VALUES (?,?,?,?,?)",
+    insert_heldout(
+        db,
         ((dump_messages(s.messages), s.input_chars, s.source, None if own_file else s.seq, s.extra) for s in samples),
     )
+
+
+def insert_heldout(db: sqlite3.Connection, values: Iterable[tuple[Any, ...]]) -> None:
+    """Append held-out samples: messages, input_chars, source, seq (None: of a file of its own), extra."""
+    db.executemany("INSERT INTO heldout (messages, input_chars, source, seq, extra) VALUES (?,?,?,?,?)", values)
 
 
 @outlasting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -14,12 +14,16 @@ import click
 
 from engine.errors import UsageError
 from middo_tui.cli.arguments import FOLDER, one_of
-from middo_tui.terminal.console import say
+from middo_tui.terminal.console import one_line, say
 
 if TYPE_CHECKING:
     from engine.formats import Source
-    from engine.hub.fetch import OnProgress, Progress
+    from engine.hub.fetch import Progress
+    from engine.progress import TaskProgress
+
 EVERY_S = 10.0
+BAR = 24
+"""Cells of the bar of an import."""
 DATA = "Dataset file or folder, or OWNER/NAME on the Hugging Face Hub. Repeatable."
 FORMATS = ("auto", "alpaca", "sharegpt", "messages", "prompt", "preference")
 FORMAT = click.option(
@@ -96,7 +100,9 @@ def init(
     project.require_new(folder)
     found = _found(data, split, "--split")
     put("data", "heldout", _heldout(heldout, heldout_split))
-    _say_added(folder, project.create(folder, found, settings))
+    with _telling(BAR) as told:
+        added = project.create(folder, found, settings, progress=told)
+    _say_added(folder, added)
     say(f"{folder}: project created. Settings: {folder / 'config.toml'}. Next: middo-tui run {quote(str(folder))}")
 
 
@@ -122,7 +128,10 @@ def import_(
 
     reading = _reading(format_, encoding, columns, allow_overlap)
     project.require_growing(folder)
-    _say_added(folder, project.add(folder, _found(data, split, "--split"), reading))
+    found = _found(data, split, "--split")
+    with _telling(BAR) as told:
+        added = project.add(folder, found, reading, told)
+    _say_added(folder, added)
 
 
 def _reading(
@@ -172,15 +181,19 @@ def _heldout(text: str | None, split: str | None) -> str | None:
 
 
 @contextmanager
-def _telling() -> Iterator[OnProgress]:
-    """How far a transfer is: a line that changes, or one now and then where stderr is no terminal."""
+def _telling(bar: int = 0) -> Iterator[Callable[[Progress | TaskProgress], None]]:
+    """How far something is: a line that changes, with a bar of ``bar`` cells, or a line now and then where stderr is no
+    terminal.
+    """
     terminal = sys.stderr.isatty()
     last = time.monotonic()
 
-    def said(progress: Progress) -> None:
+    def said(progress: Progress | TaskProgress) -> None:
         nonlocal last
         if terminal:
-            click.echo(f"\r\x1b[2K{progress}", nl=False, err=True)
+            full = round(bar * getattr(progress, "share", 0))
+            cells = "━" * full + "─" * (bar - full) + " " if bar else ""
+            click.echo(f"\r\x1b[2K{cells}{one_line(str(progress))}", nl=False, err=True)
         elif time.monotonic() >= last + EVERY_S:
             last = time.monotonic()
             say(str(progress), err=True)

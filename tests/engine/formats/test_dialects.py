@@ -137,7 +137,7 @@ def test_older_and_nested_definitions_of_tools_are_tools(tmp_path: Path) -> None
     ]
     found = read(put(tmp_path, rows))
     assert {s.messages for s in found.samples} == {(Message("system", json.dumps(TOOL), TOOLS), *HI)}
-    assert (found.lost, found.kept) == ((), ())
+    assert (found.facts.lost, found.facts.kept) == ((), ())
 
 
 @pytest.mark.parametrize("tools", ["[]", "{}", "null", " [] ", "", None, []])
@@ -180,7 +180,7 @@ def test_entries_may_be_pairs_of_question_and_answer(tmp_path: Path, asks: str, 
     found = read(put(tmp_path, [{"conversation": pairs}]), columns={"messages": "conversation"})
     last = (Message("user", "Again"), Message("assistant", "Bye"))
     assert found.samples[0].messages == (Message("system", "Be brief."), *HI, *last)
-    assert found.lost == ()
+    assert found.facts.lost == ()
     with pytest.raises(DataError, match="Try --column messages=conversation"):
         read(put(tmp_path, [{"conversation": pairs}]))
 
@@ -227,7 +227,7 @@ def test_a_chosen_answer_that_is_true_or_false_is_no_label(tmp_path: Path) -> No
 def test_marks_that_are_not_known_are_named_as_such(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello", "masked": True, "votes": 3}]
     rows = [{"messages": turns, "train": False}, {"messages": turns, "train": True}]
-    notes = read(put(tmp_path, rows)).notes()
+    notes = read(put(tmp_path, rows)).facts.notes()
     assert "dropped: the turns' masked, votes" in notes
     assert any(note.startswith("answers are learned whatever masked says") for note in notes)
     assert "rows with a column weight 0 or train false are learned like others: 1" in notes
@@ -368,10 +368,10 @@ def test_a_list_that_python_printed_is_called_that(tmp_path: Path) -> None:
 
 def test_columns_that_are_probably_part_of_the_prompt_are_said(tmp_path: Path) -> None:
     rows = [{"instruction": "Hi", "output": "Hello", "context": "It is late.", "system_prompt": "Be brief.", "id": 1}]
-    notes = read(put(tmp_path, rows)).notes()
+    notes = read(put(tmp_path, rows)).facts.notes()
     for option in ("--column system=system_prompt", "--column input=context"):
         assert f"{option.partition('=')[2]} is kept but not part of the prompt; {option} adds it" in notes
-    empty = read(put(tmp_path, [rows[0] | {"context": "", "system_prompt": None}])).notes()
+    empty = read(put(tmp_path, [rows[0] | {"context": "", "system_prompt": None}])).facts.notes()
     assert not any("not part of the prompt" in note for note in empty)
     mapped = read(put(tmp_path, rows), columns={"system": "system_prompt", "input": "context"})
     assert mapped.samples[0].messages == (Message("system", "Be brief."), Message("user", "Hi\nIt is late."), HI[1])

@@ -161,7 +161,7 @@ def test_provenance_is_kept_and_not_in_the_way(tmp_path: Path, format: str) -> N
     formats.write([PAIR, CHILD], out, format, provenance=True)
     found = formats.read(out, Data())
     assert [s.messages for s in found.samples] == [PAIR.messages, CHILD.messages]
-    assert found.kept == ("id", "parent", "axis", "round")
+    assert found.facts.kept == ("id", "parent", "axis", "round")
     if format == "alpaca":
         row = json.loads(out.read_text(encoding="utf-8"))[1]
         assert (row["id"], row["parent"], row["axis"], row["round"]) == (7, PAIR.id, "quality", 2)

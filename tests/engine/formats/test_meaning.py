@@ -47,7 +47,7 @@ def test_a_marked_answer_is_not_learned(tmp_path: Path, mark: dict[str, Any], co
     row = talk({"content": "Wrong.", **mark}, {"content": "Right.", "weight": 1}, column=column)
     found = read(put(tmp_path, [row]))
     assert [m.train for m in found.samples[0].messages] == [True, False, True, True]
-    assert found.notes() == (
+    assert found.facts.notes() == (
         "1 assistant turn has weight 0 or train false: used as context, not trained on, exported unchanged",
     )
 
@@ -136,13 +136,13 @@ def test_of_a_preference_the_chosen_answer_is_learned(tmp_path: Path, row: dict[
     found = read(put(tmp_path, [row]))
     assert (found.format, found.samples[0].messages) == ("preference", HI)
     assert json.loads(found.samples[0].extra)["rejected"] == row["rejected"]
-    assert "preference data: trains on chosen answers; rejected ones are kept" in found.notes()
+    assert "preference data: trains on chosen answers; rejected ones are kept" in found.facts.notes()
 
 
 def test_a_rejected_answer_beside_a_conversation_is_only_kept(tmp_path: Path) -> None:
     found = read(put(tmp_path, [{"messages": CHOSEN, "rejected_response": "No"}]))
-    assert (found.format, found.samples[0].messages, found.kept) == ("messages", HI, ("rejected_response",))
-    assert len(found.notes()) == 2
+    assert (found.format, found.samples[0].messages, found.facts.kept) == ("messages", HI, ("rejected_response",))
+    assert len(found.facts.notes()) == 2
 
 
 # ------------------------------------------------------------------------------------------------- reasoning
@@ -182,7 +182,7 @@ def test_two_reasonings_are_a_reason_and_unknown_fields_are_named(tmp_path: Path
     odd = talk({"content": "1", "timestamp": 5, "refusal": None, "loss": 2.31})
     found = read(put(tmp_path, [odd, two]))
     assert reasons(found)[0][1].startswith("messages[1] has two different reasoning traces")
-    assert found.notes() == ("dropped: the turns' loss, timestamp",)
+    assert found.facts.notes() == ("dropped: the turns' loss, timestamp",)
 
 
 # ----------------------------------------------------------------------------------------- images, audio, video

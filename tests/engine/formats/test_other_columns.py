@@ -39,8 +39,8 @@ def extras(samples: list[Sample]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("format", formats.EXPORTS)
 def test_other_columns_come_back(tmp_path: Path, base: dict[str, Any], format: str) -> None:
     found = read(put(tmp_path, [base | META, base | {"id": "row-1"}]))
-    assert (extras(found.samples), found.kept) == ([META, {"id": "row-1"}], tuple(META))
-    assert found.notes()[0] == "extra columns, kept and exported unchanged: id, source, score, tags, place"
+    assert (extras(found.samples), found.facts.kept) == ([META, {"id": "row-1"}], tuple(META))
+    assert found.facts.notes()[0] == "extra columns, kept and exported unchanged: id, source, score, tags, place"
     out = place(tmp_path, format)
     formats.write(found.samples, out, format)
     again = formats.read(out, Data())

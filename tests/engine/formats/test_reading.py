@@ -119,7 +119,7 @@ def test_exact_duplicates_stay_separate_rows(tmp_path: Path) -> None:
 def test_columns_are_mapped_ours_to_theirs(tmp_path: Path) -> None:
     path = put(tmp_path, [{"question": "Hi", "answer": "Hello", "id": 4}])
     found = read(path, columns={"instruction": "question", "output": "answer"})
-    assert (found.format, found.samples[0].messages, found.kept) == ("alpaca", HI, ("id",))
+    assert (found.format, found.samples[0].messages, found.facts.kept) == ("alpaca", HI, ("id",))
 
 
 def test_a_column_that_another_is_mapped_over_is_not_read(tmp_path: Path) -> None:

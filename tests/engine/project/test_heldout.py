@@ -12,6 +12,7 @@ import pytest
 from engine.errors import DataError
 from engine.project import folder as project
 from engine.project import heldout
+from engine.project.asked import Asked
 from engine.store import prompt_keys, read, write
 from engine.store.connect import reader, transaction, writer
 from engine.store.rows import Message, Sample, content_id, dump_messages
@@ -100,11 +101,15 @@ def test_copies_with_other_answers_and_typography_stay_together(tmp_path: Path) 
 
 
 def test_without_copies_the_same_rows_are_held_out_as_ever() -> None:
-    samples = [Sample(content_id(chat), chat, i) for i, chat in enumerate(tiny.chats(100))]
-    made = heldout.split(samples, heldout.Known(), 5, seed=3)
-    ranked = heldout.split(list(reversed(samples)), heldout.Known(), 5, seed=3)
-    assert len(made.held) == 5
-    assert {s.id for s in made.held} == {s.id for s in ranked.held}, "the order in the file does not matter"
+    chats = list(tiny.chats(100))
+    held = []
+    for order in (chats, chats[::-1]):
+        asked, ids = Asked(), [content_id(chat) for chat in order]
+        for chat in order:
+            asked.append(prompt_keys.last_first(chat))
+        held.append({ids[at] for at in heldout.split(asked, ids, heldout.Known(), 5, seed=3).held})
+    assert len(held[0]) == 5
+    assert held[0] == held[1], "the order in the file does not matter"
 
 
 def test_a_later_import_is_checked_in_both_directions(tmp_path: Path) -> None:
