@@ -1,72 +1,125 @@
-"""Parquet files and ``datasets`` folders. pyarrow and datasets are imported only when one is written."""
+"""Parquet files and ``datasets`` folders, a part at a time. pyarrow and datasets are imported only to write one."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
 from engine.formats.files import without_nulls
+from engine.formats.shaping import Flaws, Layout, Samples, rows_of
+from engine.store import json_text
 
+ROWS = 10_000
+"""Rows of a part: of a Parquet file's row group, of an Arrow file's record batch."""
 _FINGERPRINT = "middo"
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
-    """The rows as an Arrow table. Columns and types do not depend on the conversations."""
-    import pyarrow as pa
+class Table:
+    """An export as a table. Columns and types do not depend on the conversations."""
 
-    names = list(rows[0]) if rows else ["messages"]
-    try:
-        columns = [_column(name, [row[name] for row in rows]) for name in names]
-        return pa.Table.from_arrays(columns, names=names)
-    except (pa.ArrowException, UnicodeEncodeError) as error:
-        raise DataError(f"cannot write the samples as a table: {error}.") from None
+    def __init__(self, samples: Samples, layout: Layout, flaws: Flaws | None) -> None:
+        self._samples, self.layout, self._flaws = samples, layout, flaws
+        self._as_json: set[str] = set()
+
+    def write_parquet(self, place: Path) -> None:
+        """One Parquet file."""
+        import pyarrow.parquet as pq
+
+        schema = self._schema()
+        with pq.ParquetWriter(place, schema, compression="zstd") as writer:
+            for part in self._parts(schema):
+                writer.write_table(part)
+
+    def write_folder(self, place: Path) -> None:
+        """A folder for ``datasets.load_from_disk``.
+
+        It is written here and not by ``save_to_disk``, whose fingerprint differs from run to run: one Arrow
+        stream file, the features and the state that name it.
+        """
+        import datasets
+        import pyarrow as pa
+
+        schema = self._schema()
+        features = datasets.Features.from_arrow_schema(schema)
+        place.mkdir(parents=True)
+        name = "data-00000-of-00001.arrow"
+        with pa.OSFile(str(place / name), "wb") as sink, pa.ipc.new_stream(sink, features.arrow_schema) as writer:
+            for part in self._parts(schema):
+                writer.write_table(part.cast(features.arrow_schema))
+        about = {"citation": "", "description": "", "features": features.to_dict(), "homepage": "", "license": ""}
+        _dump(place / "dataset_info.json", about)
+        state: dict[str, Any] = {
+            "_data_files": [{"filename": name}],
+            "_fingerprint": _FINGERPRINT,
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": "train",
+        }
+        _dump(place / "state.json", state)
+
+    def _schema(self) -> Any:
+        import pyarrow as pa
+
+        known = _known()
+        types = {"messages": self._turns(), "tools": pa.string()} | {name: known[name] for name in self.layout.ours}
+        found = _types_of(self._samples, self.layout.names)
+        types |= {name: type or pa.string() for name, type in found.items()}
+        self._as_json = {name for name, type in found.items() if type is None}
+        return pa.schema([(name, types[name]) for name in self.layout.columns])
+
+    def _turns(self) -> Any:
+        """Lists of turns. Calls of OpenAI's common form are structs, which trainers can use as they are; where one call
+        of the dataset has another form, all are JSON text, which loses nothing.
+        """
+        import pyarrow as pa
+
+        function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+        call = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", function)])
+        types = {"weight": pa.int64(), "tool_calls": pa.list_(call) if self.layout.common else pa.string()}
+        keys = ("role", "content", "kind", *self.layout.keys)
+        return pa.list_(pa.struct([(key, types.get(key, pa.string())) for key in keys]))
+
+    def _parts(self, schema: Any) -> Iterator[Any]:
+        """The rows as tables of ``ROWS`` rows; at least one, which may be empty.
+
+        Raises:
+            DataError: a sample that a table cannot hold.
+        """
+        import pyarrow as pa
+
+        rows = rows_of(self._samples, self.layout, self._flaws)
+        first = True
+        while (part := list(islice(rows, ROWS))) or first:
+            first = False
+            try:
+                columns = [self._column(field, [row[field.name] for row in part]) for field in schema]
+                yield pa.Table.from_arrays(columns, schema=schema)
+            except (pa.ArrowException, UnicodeEncodeError) as error:
+                raise DataError(f"cannot write the samples as a table: {error}.") from None
+
+    def _column(self, field: Any, values: list[Any]) -> Any:
+        import pyarrow as pa
+
+        if field.name == "messages" and not self.layout.common:
+            values = [[_as_text(turn) for turn in turns] for turns in values]
+        elif field.name in self._as_json:
+            values = [None if v is None else json.dumps(v, ensure_ascii=False) for v in values]
+        return pa.array(values, field.type)
 
 
-def _column(name: str, values: list[Any]) -> Any:
+def _known() -> dict[str, Any]:
+    """The types of the columns that are ours; source columns of these names have them too where they fit."""
     import pyarrow as pa
 
     numbers = dict.fromkeys(("flaw", "end_of_turn", "ifd", "worst_window"), pa.float64())
-    known = {"tools": pa.string(), "id": pa.int64(), "parent": pa.int64(), "axis": pa.string(), "round": pa.int64()}
-    known |= {"looks_wrong": pa.string(), **numbers}
-    if name == "messages":
-        return _turns(values)
-    if name in known:
-        try:
-            made = pa.array(values, known[name])
-            if _same(made.to_pylist(), values):
-                return made
-        except (pa.ArrowException, TypeError, OverflowError):
-            pass  # a column of this name that the rows came with
-    return _other(values)
-
-
-def _turns(values: list[list[dict[str, Any]]]) -> Any:
-    """Lists of turns. Calls of OpenAI's common form are structs, which trainers can use as they are; where one call of
-    the file has another form, all are JSON text, which loses nothing.
-    """
-    import pyarrow as pa
-
-    calls = [turn["tool_calls"] for turns in values for turn in turns if turn.get("tool_calls")]
-    function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
-    call = pa.struct([("id", pa.string()), ("type", pa.string()), ("function", function)])
-    types = {"weight": pa.int64(), "tool_calls": pa.list_(call)}
-    if not all(_common(one) for made in calls for one in made):
-        types["tool_calls"] = pa.string()
-        values = [[_as_text(turn) for turn in turns] for turns in values]
-    keys = next((list(turn) for turns in values for turn in turns), ["role", "content", "kind"])
-    return pa.array(values, pa.list_(pa.struct([(key, types.get(key, pa.string())) for key in keys])))
-
-
-def _common(call: dict[str, Any]) -> bool:
-    """Whether a call survives a round trip through a struct with the same JSON text."""
-    function = call.get("function")
-    if not isinstance(function, dict) or list(function) != ["name", "arguments"]:
-        return False
-    order = [key for key in ("id", "type", "function") if key in call]
-    texts = [*function.values(), *(value for key, value in call.items() if key != "function")]
-    return list(call) == order and all(isinstance(text, str) for text in texts)
+    texts = dict.fromkeys(("tools", "axis", "looks_wrong"), pa.string())
+    return dict.fromkeys(("id", "parent", "round"), pa.int64()) | texts | numbers
 
 
 def _as_text(turn: dict[str, Any]) -> dict[str, Any]:
@@ -74,58 +127,61 @@ def _as_text(turn: dict[str, Any]) -> dict[str, Any]:
     return turn | {"tool_calls": json.dumps(calls, ensure_ascii=False)} if calls else turn
 
 
-def _other(values: list[Any]) -> Any:
-    """An extra column of the source data, in the type that fits all of its values, else as JSON text."""
+def _types_of(samples: Samples, names: Mapping[str, str]) -> dict[str, Any]:
+    """By exported name the type that holds all values of an extra column of the source data; None for JSON text.
+
+    ``names``: the source's name of each column, with its exported one.
+    """
+    if not names:
+        return {}
+    known = _known()
+    guessed: dict[str, Any] = {}
+    for old, values in _values(samples, names):
+        guessed[old] = _unified(guessed.get(old), values)
+    candidates = {old: [t for t in (known.get(new), guessed[old]) if _storable(t)] for old, new in names.items()}
+    for old, values in _values(samples, names):
+        candidates[old] = [type for type in candidates[old] if _holds(type, values)]
+    return {new: next(iter(candidates[old]), None) for old, new in names.items()}
+
+
+def _values(samples: Samples, names: Iterable[str]) -> Iterator[tuple[str, list[Any]]]:
+    """The extra columns in parts; None where a row lacks one."""
+    extras = map(json_text.loads, samples.extras())
+    while part := list(islice(extras, ROWS)):
+        for name in names:
+            yield name, [extra.get(name) for extra in part]
+
+
+def _unified(before: Any, values: list[Any]) -> Any:
+    """The type of the values and of those ``before``; False when there is none."""
     import pyarrow as pa
 
     try:
-        made = pa.array(values)
-        # Parquet has no struct without fields.
-        if not pa.types.is_null(made.type) and "struct<>" not in str(made.type) and _same(made.to_pylist(), values):
-            return made
+        found = pa.array(values).type
+        if before is None or before is False:
+            return found if before is None else False
+        both = [pa.schema([("value", type)]) for type in (before, found)]
+        return pa.unify_schemas(both, promote_options="permissive").field("value").type
     except (pa.ArrowException, OverflowError):
-        pass
-    return pa.array([None if v is None else json.dumps(v, ensure_ascii=False) for v in values], pa.string())
+        return False
 
 
-def _same(made: list[Any], values: list[Any]) -> bool:
-    return [without_nulls(value) for value in made] == [without_nulls(value) for value in values]
-
-
-def write_parquet(rows: list[dict[str, Any]], place: Path) -> None:
-    """One Parquet file."""
-    import pyarrow.parquet as pq
-
-    pq.write_table(_table(rows), place, compression="zstd")
-
-
-def write_folder(rows: list[dict[str, Any]], place: Path) -> None:
-    """A folder for ``datasets.load_from_disk``.
-
-    It is written here and not by ``save_to_disk``, whose fingerprint differs from run to run: one Arrow
-    stream file, the features and the state that name it.
-    """
-    import datasets
+def _storable(type: Any) -> bool:
+    """Whether a column can have the type; Parquet has no struct without fields."""
     import pyarrow as pa
 
-    table = _table(rows)
-    features = datasets.Features.from_arrow_schema(table.schema)
-    place.mkdir(parents=True)
-    name = "data-00000-of-00001.arrow"
-    with pa.OSFile(str(place / name), "wb") as sink, pa.ipc.new_stream(sink, features.arrow_schema) as writer:
-        writer.write_table(table.cast(features.arrow_schema))
-    about = {"citation": "", "description": "", "features": features.to_dict(), "homepage": "", "license": ""}
-    _dump(place / "dataset_info.json", about)
-    state: dict[str, Any] = {
-        "_data_files": [{"filename": name}],
-        "_fingerprint": _FINGERPRINT,
-        "_format_columns": None,
-        "_format_kwargs": {},
-        "_format_type": None,
-        "_output_all_columns": False,
-        "_split": "train",
-    }
-    _dump(place / "state.json", state)
+    return bool(type) and not pa.types.is_null(type) and "struct<>" not in str(type)
+
+
+def _holds(type: Any, values: list[Any]) -> bool:
+    """Whether the values come back from a column of the type."""
+    import pyarrow as pa
+
+    try:
+        made = pa.array(values, type).to_pylist()
+    except (pa.ArrowException, TypeError, OverflowError):
+        return False
+    return [without_nulls(value) for value in made] == [without_nulls(value) for value in values]
 
 
 def _dump(path: Path, value: dict[str, Any]) -> None:

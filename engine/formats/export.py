@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from engine.errors import UsageError
 from engine.formats import folders, llama_factory
-from engine.formats.arrow import write_parquet
-from engine.formats.shaping import Flaws, rows_of
+from engine.formats.arrow import Table
+from engine.formats.shaping import Flaws, ListedSamples, Samples, layout_of, rows_of
 from engine.formats.streams import PACKED, packing
 from engine.store.rows import Sample
 
@@ -25,7 +25,7 @@ EXPORTS = ("alpaca", "sharegpt", "messages", "parquet", *folders.FOLDERS)
 
 
 def write(
-    samples: Sequence[Sample],
+    samples: Sequence[Sample] | Samples,
     out: Path,
     format: str,
     provenance: bool = False,
@@ -50,30 +50,36 @@ def write(
     if out.suffix.lower() in PACKED and format in ("parquet", *folders.FOLDERS):
         raise UsageError(f"{out}: {format} is already compressed. Leave {out.suffix} out of the name.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    rows = rows_of(samples, format, provenance, flaws)
+    if format not in ("parquet", *folders.FOLDERS):
+        llama_factory.check(out)
+    every = ListedSamples(samples) if isinstance(samples, list) else cast(Samples, samples)
+    layout = layout_of(every, format, provenance, flaws)
     if format in folders.FOLDERS:
-        folders.write(rows, out, format, story)
+        folders.write(Table(every, layout, flaws), out, story)
     elif format == "parquet":
         with _beside(out) as place:
-            write_parquet(rows, place)
+            Table(every, layout, flaws).write_parquet(place)
     else:
-        _json(rows, out, format)
+        _json(rows_of(every, layout, flaws), out, format)
 
 
-def _json(rows: list[dict[str, Any]], out: Path, format: str) -> None:
-    info = llama_factory.merged(out, format, rows)
+def _json(rows: Iterator[dict[str, Any]], out: Path, format: str) -> None:
+    info = llama_factory.Entry(out, format)
     packed = out.suffix.lower() in PACKED
     lines = (out.with_suffix("") if packed else out).suffix.lower() in (".jsonl", ".ndjson")
     with _beside(out) as place, packing(place, out.suffix.lower()) as put:
-        for text in _array_lines(rows, lines):
+        for text in _array_lines(map(info.seen, rows), lines):
             put(text.encode("utf-8"))
-    if info is not None:
+    if (told := info.merged()) is not None:
         with _beside(out.parent / llama_factory.INFO) as place:
-            place.write_text(info, encoding="utf-8")
+            place.write_text(told, encoding="utf-8")
 
 
-def _array_lines(rows: list[dict[str, Any]], lines: bool) -> Iterator[str]:
-    texts = (json.dumps(row, ensure_ascii=False) for row in rows)
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _array_lines(rows: Iterable[dict[str, Any]], lines: bool) -> Iterator[str]:
+    texts = map(_ENCODE, rows)
     if lines:
         yield from (text + "\n" for text in texts)
         return

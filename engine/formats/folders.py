@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from engine.errors import UsageError
-from engine.formats.arrow import write_folder, write_parquet
+from engine.formats.arrow import Table
 from engine.formats.card import card
 
 FOLDERS = ("hf", "hub")
@@ -17,26 +16,27 @@ FOLDERS = ("hf", "hub")
 PARQUET = "data/train-00000-of-00001.parquet"
 
 
-def write(rows: list[dict[str, Any]], out: Path, format: str, story: str) -> None:
-    """Write ``rows`` as the folder ``out``; an older one of the same kind is exchanged, but keeps the licence that a
+def write(table: Table, out: Path, story: str) -> None:
+    """Write ``table`` as the folder ``out``; an older one of the same kind is exchanged, but keeps the licence that a
     person wrote into its card.
 
     Raises:
         UsageError: ``out`` holds something else.
     """
+    format = table.layout.format
     if out.exists() and any(out.iterdir()) and not _ours(out, format):
         raise UsageError(f"{out}: not empty and not a dataset of this kind. Choose a new folder.")
     place = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         new = place / "new"
         if format == "hf":
-            write_folder(rows, new)
+            table.write_folder(new)
             files = "data-*.arrow"
         else:
             (new / PARQUET).parent.mkdir(parents=True)
-            write_parquet(rows, new / PARQUET)
+            table.write_parquet(new / PARQUET)
             files = "data/train-*.parquet"
-        (new / "README.md").write_text(card(rows, files, story, _licence(out)), encoding="utf-8")
+        (new / "README.md").write_text(card(table.layout, files, story, _licence(out)), encoding="utf-8")
         if out.exists():
             out.rename(place / "old")
         new.rename(out)

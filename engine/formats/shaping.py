@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from engine.errors import DataError
 from engine.formats import shapes
@@ -17,8 +18,15 @@ Row = dict[str, Any]
 PROVENANCE = ("id", "parent", "axis", "round")
 FLAWS = ("flaw", "looks_wrong", "end_of_turn", "ifd", "worst_window")
 """What the newest scored round says of a row, beside its provenance."""
-Flaws = Mapping[int, Sequence[Any]]
-"""By sample id the values of ``FLAWS``."""
+_TURN_KEYS = ("reasoning_content", "tool_calls", "tool_call_id", "name", "weight")
+
+
+class Flaws(Protocol):
+    """By sample id the values of ``FLAWS``."""
+
+    def get(self, id: int, default: Sequence[Any], /) -> Sequence[Any]:
+        """The values of one sample."""
+
 
 _SHAREGPT = {
     ("system", ""): "system",
@@ -35,29 +43,100 @@ _RESERVED = {
 }
 
 
-def rows_of(samples: Sequence[Sample], format: str, provenance: bool, flaws: Flaws | None = None) -> list[Row]:
-    """The rows of ``samples`` in ``format``, with the columns that they came with: one whose name is taken is called
-    ``original_`` and its name. Tables of all kinds have ``messages``, and the same columns in every row.
+class Samples(Protocol):
+    """Samples in their order, which can be gone through again and again; they need not fit into memory."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Sample]: ...
+
+    def extras(self) -> Iterator[str]:
+        """The other columns of those that have any, in order."""
+
+
+class ListedSamples(list[Sample]):
+    """Samples in memory."""
+
+    def extras(self) -> Iterator[str]:
+        """See ``Samples``."""
+        return (sample.extra for sample in self if sample.extra)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the rows of an export have in common.
+
+    ours: provenance columns. names: extra columns, each with its name in the export. Of tables also: ``keys``, the
+    fields of a turn besides role, content and kind; ``tools``, whether there is such a column; ``common``, whether all
+    calls have OpenAI's common form; ``rewritten``, how many rows have a parent.
+    """
+
+    format: str
+    size: int
+    ours: tuple[str, ...]
+    names: Mapping[str, str]
+    keys: tuple[str, ...] = ()
+    tools: bool = False
+    common: bool = True
+    rewritten: int = 0
+
+    @property
+    def table(self) -> bool:
+        """Whether it is a table of any kind: these have ``messages``, and the same columns in every row."""
+        return self.format not in _RESERVED
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """A table's columns."""
+        return "messages", *(["tools"] if self.tools else []), *self.ours, *self.names.values()
+
+
+def layout_of(samples: Samples, format: str, provenance: bool, flaws: Flaws | None = None) -> Layout:
+    """Look at all samples. An extra column whose name is taken is called ``original_`` and its name."""
+    ours = (PROVENANCE if flaws is None else (*PROVENANCE, *FLAWS)) if provenance else ()
+    there = dict.fromkeys(name for extra in samples.extras() for name in json_text.loads(extra))
+    if format in _RESERVED:
+        return Layout(format, len(samples), ours, _free(there, _RESERVED[format] | set(ours)))
+    names = _free(there, _RESERVED["messages"] | set(ours))
+    found: set[str] = set()
+    tools, common, rewritten = False, True, 0
+    for sample in samples:
+        row, turns = _without_tools(sample)
+        tools |= "tools" in row
+        rewritten += sample.parent_id is not None
+        for cells in map(_cells, turns):
+            found |= cells.keys()
+            common &= all(is_common(call) for call in cells.get("tool_calls") or ())
+    keys = tuple(key for key in _TURN_KEYS if key in found)
+    return Layout(format, len(samples), ours, names, keys, tools, common, rewritten)
+
+
+def rows_of(samples: Iterable[Sample], layout: Layout, flaws: Flaws | None = None) -> Iterator[Row]:
+    """The rows of ``samples``, with the columns that they came with.
 
     Raises:
         DataError: a sample that the format cannot hold.
     """
-    table = format not in ("alpaca", "sharegpt", "messages")
-    if table:
-        rows = _table(samples)
-    else:
-        rows = [{"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _openai}[format](s) for s in samples]
-    ours = (PROVENANCE if flaws is None else (*PROVENANCE, *FLAWS)) if provenance else ()
-    if provenance:
-        for row, s in zip(rows, samples, strict=True):
+    shaped = {"alpaca": _alpaca, "sharegpt": _sharegpt, "messages": _openai}.get(layout.format)
+    for s in samples:
+        row = shaped(s) if shaped else _table_row(s, layout)
+        if layout.ours:
             found = () if flaws is None else flaws.get(s.id, (None,) * len(FLAWS))
-            row |= zip(ours, (s.id, s.parent_id, s.axis, s.born_round, *found), strict=True)
-    extras = [json_text.loads(s.extra) if s.extra else {} for s in samples]
-    taken = _RESERVED["messages" if table else format] | set(ours)
-    names = _free(dict.fromkeys(name for extra in extras for name in extra), taken)
-    for row, extra in zip(rows, extras, strict=True):
-        row |= {new: extra.get(old) for old, new in names.items() if table or old in extra}
-    return rows
+            row |= zip(layout.ours, (s.id, s.parent_id, s.axis, s.born_round, *found), strict=True)
+        if layout.names:
+            extra = json_text.loads(s.extra) if s.extra else {}
+            row |= {new: extra.get(old) for old, new in layout.names.items() if layout.table or old in extra}
+        yield row
+
+
+def is_common(call: Any) -> bool:
+    """Whether a call survives a round trip through a struct with the same JSON text."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or list(function) != ["name", "arguments"]:
+        return False
+    order = [key for key in ("id", "type", "function") if key in call]
+    texts = [*function.values(), *(value for key, value in call.items() if key != "function")]
+    return list(call) == order and all(isinstance(text, str) for text in texts)
 
 
 def _free(names: Sequence[str] | dict[str, None], taken: set[str] | frozenset[str]) -> dict[str, str]:
@@ -193,19 +272,13 @@ def _old_calls(turn: Message) -> list[Row] | None:
     return calls if all("id" in call or isinstance(call.get("function"), dict) for call in calls) else None
 
 
-def _table(samples: Sequence[Sample]) -> list[Row]:
+def _table_row(sample: Sample, layout: Layout) -> Row:
     """messages of role/content/kind and what any turn has besides, ``tools`` where any row has them: the same fields in
     every turn and row, as tables need it. ``tools`` is JSON text, calls are values.
     """
-    split = [_without_tools(sample) for sample in samples]
-    there = {key for _, turns in split for turn in turns for key in _cells(turn)}
-    keys = [key for key in ("reasoning_content", "tool_calls", "tool_call_id", "name", "weight") if key in there]
-    tools = any("tools" in row for row, _ in split)
-    rows = []
-    for row, turns in split:
-        cells = [{"role": m.role, "content": m.content, "kind": m.kind} | _row_of(m, keys) for m in turns]
-        rows.append({"messages": cells} | ({"tools": row.get("tools")} if tools else {}))
-    return rows
+    row, turns = _without_tools(sample)
+    cells = [{"role": m.role, "content": m.content, "kind": m.kind} | _row_of(m, layout.keys) for m in turns]
+    return {"messages": cells} | ({"tools": row.get("tools")} if layout.tools else {})
 
 
 def _cells(turn: Message) -> Row:
@@ -216,6 +289,8 @@ def _cells(turn: Message) -> Row:
 
 
 def _row_of(turn: Message, keys: Sequence[str]) -> Row:
+    if not keys:
+        return {}
     found = _cells(turn)
     if "weight" in keys and turn.role == "assistant":
         found.setdefault("weight", 1)

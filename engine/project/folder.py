@@ -20,8 +20,9 @@ from engine.loop import NAMES, stages_of
 from engine.progress import Meter, TaskProgress
 from engine.project import importing, making
 from engine.project.added import Added
+from engine.project.exported import ExportedSamples
 from engine.release import dataset_card
-from engine.store import numbering, permissions, read, search, write
+from engine.store import permissions, read, search, write
 from engine.store.connect import FILE, database, reader, roomy, transaction, unshared, writer
 from engine.store.schema import migrate
 
@@ -189,21 +190,18 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
     """
     db = reader(project)
     try:
+        db.execute("BEGIN")  # all is read as it is now
         newest = read.newest_dataset(db)
         wanted = newest if round is None else round
         if not 0 <= wanted <= newest:
             raise UsageError(f"--round {round}: the project has rounds 0 to {newest}.")
-        held = {r["item"]: r["seq"] for r in db.execute("SELECT item, seq FROM heldout WHERE seq IS NOT NULL")}
-        samples = read.dataset(db, wanted)
-        away = [replace(s, seq=held[s.seq]) for s in read.heldout(db) if s.seq in held]
-        samples += numbering.with_ids(away, {s.id for s in samples})
-        samples.sort(key=lambda s: s.seq)
+        samples = ExportedSamples(db, wanted)
         story = dataset_card.story(db, project, wanted) if format in formats.FOLDERS else ""
-        flaws = read.flaws(db, wanted) if provenance else None
+        flaws = read.FlawsByRound(db, wanted) if provenance else None
+        formats.write(samples, out, format, provenance, story, flaws)
+        return len(samples)
     finally:
         db.close()
-    formats.write(samples, out, format, provenance, story, flaws)
-    return len(samples)
 
 
 def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, provenance: bool = True) -> int:
@@ -218,11 +216,11 @@ def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, proven
     db = reader(project)
     try:
         samples = [found for id in ids if (found := read.sample(db, id)) is not None]
-        flaws = read.flaws(db, read.newest_dataset(db)) if provenance else None
+        flaws = read.FlawsByRound(db, read.newest_dataset(db)) if provenance else None
+        formats.write(samples, out, format, provenance, flaws=flaws)
+        return len(samples)
     finally:
         db.close()
-    formats.write(samples, out, format, provenance, flaws=flaws)
-    return len(samples)
 
 
 def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:

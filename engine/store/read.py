@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from engine.store.rows import (
@@ -75,6 +75,12 @@ def dataset(db: sqlite3.Connection, round: int) -> list[Sample]:
         to_sample(r)
         for r in db.execute(f"SELECT {SAMPLE_COLUMNS} FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})  # noqa: S608
     ]
+
+
+def extras(db: sqlite3.Connection, round: int) -> Iterator[tuple[int, str]]:
+    """``seq`` and the other columns of the samples of D_round that have any, in order."""
+    sql = f"SELECT seq, extra FROM sample WHERE {IN_ROUND} AND extra<>'' ORDER BY seq"  # noqa: S608 - a constant
+    return ((row[0], row[1]) for row in db.execute(sql, {"round": round}))
 
 
 def sample(db: sqlite3.Connection, id: int) -> Sample | None:
@@ -283,14 +289,22 @@ def newest_scored(db: sqlite3.Connection) -> int:
     return int(found or 0)
 
 
-def flaws(db: sqlite3.Connection, round: int) -> dict[int, tuple[Any, ...]]:
+class FlawsByRound:
     """By sample: flaw score, the lens that looks worst, the lenses; of the newest scored round up to ``round``."""
-    newest = "SELECT max(round) FROM job WHERE stage='score' AND state='done' AND round<=?"
-    sql = (
-        "SELECT sample_id, flaw, flaw_lens, end_of_turn, ifd, worst_window FROM signal"  # noqa: S608 - a constant
-        f" WHERE round=({newest}) AND flaw IS NOT NULL"
-    )
-    return {row[0]: tuple(row)[1:] for row in db.execute(sql, (round,))}
+
+    def __init__(self, db: sqlite3.Connection, round: int) -> None:
+        newest = "SELECT max(round) FROM job WHERE stage='score' AND state='done' AND round<=?"
+        self._db = db
+        self._round = db.execute(newest, (round,)).fetchone()[0]
+
+    def get(self, id: int, default: Sequence[Any]) -> Sequence[Any]:
+        """What is known of one sample."""
+        sql = (
+            "SELECT flaw, flaw_lens, end_of_turn, ifd, worst_window FROM signal"
+            " WHERE round=? AND sample_id=? AND flaw IS NOT NULL"
+        )
+        row = self._db.execute(sql, (self._round, id)).fetchone()
+        return default if row is None else tuple(row)
 
 
 def flaw_counts(db: sqlite3.Connection, round: int, least: float) -> dict[str, Any] | None:

@@ -24,10 +24,18 @@ FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
 )
 @click.option("--format", "format_", type=click.Choice(FORMATS), default="alpaca", show_default=True)
 @click.option("--provenance", is_flag=True, help="Add each row's id, parent, axis, round and flaw score.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--push", default=None, metavar="OWNER/NAME", help="Upload to this dataset on the Hugging Face Hub.")
 @click.option("--private", is_flag=True, help="Make a dataset created by --push private.")
 def export(
-    folder: Path, out: Path, round_: int | None, format_: str, provenance: bool, push: str | None, private: bool
+    folder: Path,
+    out: Path,
+    round_: int | None,
+    format_: str,
+    provenance: bool,
+    force: bool,
+    push: str | None,
+    private: bool,
 ) -> None:
     """Write a dataset to OUT."""
     from engine.project import folder as project
@@ -35,6 +43,8 @@ def export(
     if private and not push:
         raise UsageError("--private: needs --push.")
     address = _address(push, format_) if push else ""
+    if not force and _there(out):
+        raise UsageError(f"{out}: exists. Replace it with --force, or choose another name.")
     with _writing(out):
         count = project.export(folder, out, round_, format_, provenance)
     say(f"{out}: {count:,} rows ({format_})")
@@ -77,6 +87,11 @@ def _writing(out: Path) -> Iterator[None]:
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         raise DataError(f"{out}: cannot write: {why}. No partial output was left.") from None
+
+
+def _there(out: Path) -> bool:
+    """Whether something would be replaced; what is no plain file or folder (a pipe, /dev/stdout) is written to."""
+    return any(out.iterdir()) if out.is_dir() else out.is_file()
 
 
 def _address(push: str, format: str) -> str:
