@@ -53,6 +53,12 @@ class Samples(Protocol):
     def extras(self) -> Iterator[str]:
         """The other columns of those that have any, in order."""
 
+    def unusual(self) -> Iterator[Sample]:
+        """At least those with a turn that has more than a role and text, in any order."""
+
+    def rewritten(self) -> int:
+        """How many have a parent."""
+
 
 class ListedSamples(list[Sample]):
     """Samples in memory."""
@@ -60,6 +66,14 @@ class ListedSamples(list[Sample]):
     def extras(self) -> Iterator[str]:
         """See ``Samples``."""
         return (sample.extra for sample in self if sample.extra)
+
+    def unusual(self) -> Iterator[Sample]:
+        """See ``Samples``."""
+        return iter(self)
+
+    def rewritten(self) -> int:
+        """See ``Samples``."""
+        return sum(sample.parent_id is not None for sample in self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +113,15 @@ def layout_of(samples: Samples, format: str, provenance: bool, flaws: Flaws | No
         return Layout(format, len(samples), ours, _free(there, _RESERVED[format] | set(ours)))
     names = _free(there, _RESERVED["messages"] | set(ours))
     found: set[str] = set()
-    tools, common, rewritten = False, True, 0
-    for sample in samples:
+    tools, common = False, True
+    for sample in samples.unusual():
         row, turns = _without_tools(sample)
         tools |= "tools" in row
-        rewritten += sample.parent_id is not None
         for cells in map(_cells, turns):
             found |= cells.keys()
             common &= all(is_common(call) for call in cells.get("tool_calls") or ())
     keys = tuple(key for key in _TURN_KEYS if key in found)
-    return Layout(format, len(samples), ours, names, keys, tools, common, rewritten)
+    return Layout(format, len(samples), ours, names, keys, tools, common, samples.rewritten())
 
 
 def rows_of(samples: Iterable[Sample], layout: Layout, flaws: Flaws | None = None) -> Iterator[Row]:

@@ -34,6 +34,21 @@ class ExportedSamples:
         held = ((s.seq, s.extra) for s in self._held if s.extra)
         return (extra for _, extra in merge(read.extras(self._db, self._round), held))
 
+    def unusual(self) -> Iterator[Sample]:
+        """Those with a turn that has more than a role and text, and all that are held out."""
+        sql = (
+            f"SELECT id FROM sample WHERE {read.IN_ROUND}"  # noqa: S608 - a constant
+            " AND EXISTS (SELECT 1 FROM json_each(messages) WHERE json_array_length(value) > 2)"
+        )
+        ids = [row[0] for row in self._db.execute(sql, {"round": self._round})]
+        yield from self._dataset.walk(ids)
+        yield from self._held
+
+    def rewritten(self) -> int:
+        """How many have a parent."""
+        sql = f"SELECT count(*) FROM sample WHERE {read.IN_ROUND} AND parent_id IS NOT NULL"  # noqa: S608 - a constant
+        return int(self._db.execute(sql, {"round": self._round}).fetchone()[0])
+
 
 def _place(sample: Sample) -> int:
     return sample.seq

@@ -115,8 +115,12 @@ def _turn(message: Message) -> list[object]:
 
 
 def load_messages(text: str) -> tuple[Message, ...]:
-    """The inverse of ``dump_messages``."""
-    return tuple(Message(*turn[:3], **(turn[3] if len(turn) > 3 else {})) for turn in json.loads(text))
+    """The inverse of ``dump_messages``.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return tuple([Message(*turn) if len(turn) < 4 else Message(*turn[:3], **turn[3]) for turn in json.loads(text)])
 
 
 def content_id(messages: Iterable[Message], copy: int = 0) -> int:

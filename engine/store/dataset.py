@@ -36,12 +36,16 @@ class Dataset(Sequence[Sample]):
         return self.take(self.ids[at]) if isinstance(at, slice) else self.take([self.ids[at]])[0]
 
     def __iter__(self) -> Iterator[Sample]:
-        for start in range(0, len(self.ids), PAGE):
-            yield from self._page(self.ids[start : start + PAGE])
+        return self.walk(self.ids)
+
+    def walk(self, ids: Sequence[int]) -> Iterator[Sample]:
+        """The samples with these ids, in this order, a page at a time."""
+        for start in range(0, len(ids), PAGE):
+            yield from self._page(ids[start : start + PAGE])
 
     def take(self, ids: Sequence[int]) -> list[Sample]:
         """The samples with these ids, in this order."""
-        return [s for start in range(0, len(ids), PAGE) for s in self._page(ids[start : start + PAGE])]
+        return list(self.walk(ids))
 
     def _page(self, ids: Sequence[int]) -> list[Sample]:
         marks = ",".join("?" * len(ids))

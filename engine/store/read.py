@@ -64,9 +64,8 @@ IN_ROUND = "born_round <= :round AND (retired_round IS NULL OR retired_round > :
 
 def to_sample(row: sqlite3.Row) -> Sample:
     """A row of ``SAMPLE_COLUMNS``."""
-    values = dict(row)
-    values["messages"] = load_messages(values["messages"])
-    return Sample(**values)
+    id, messages, *others = row
+    return Sample(id, load_messages(messages), *others)
 
 
 def dataset(db: sqlite3.Connection, round: int) -> list[Sample]:

@@ -234,6 +234,20 @@ def test_import_adds_rows_and_export_gives_them_back_in_order(data: Path, tmp_pa
     assert json.loads(out.read_text()) == json.loads(data.read_text()) + json.loads(more.read_text())
 
 
+def test_an_export_replaces_a_file_only_when_it_is_told_to(data: Path, tmp_path: Path) -> None:
+    project, out = tmp_path / "P", tmp_path / "all.json"
+    assert cli("init", project, "--data", data).exit_code == 0
+    out.write_text("mine")
+    refused(cli("export", project, out), 2, "all.json: exists. Replace it with --force")
+    assert out.read_text() == "mine"
+    assert cli("export", project, out, "--force").exit_code == 0
+    assert json.loads(out.read_text()) == json.loads(data.read_text())
+    (tmp_path / "hub").mkdir()
+    assert cli("export", project, tmp_path / "hub", "--format", "hub").exit_code == 0
+    refused(cli("export", project, tmp_path / "hub", "--format", "hub"), 2, "hub: exists. Replace it with --force")
+    assert cli("export", project, tmp_path / "hub", "--format", "hub", "--force").exit_code == 0
+
+
 def test_no_project_here(tmp_path: Path) -> None:
     for command in ("status", "pause", "resume", "run"):
         refused(cli(command, tmp_path), 1, "no project here")

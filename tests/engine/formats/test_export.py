@@ -295,3 +295,37 @@ def test_what_is_compressed_already_is_not_packed(tmp_path: Path, format: str) -
     with pytest.raises(UsageError, match="is already compressed"):
         formats.write([PAIR], tmp_path / "x.gz", format)
     assert list(tmp_path.iterdir()) == []
+
+
+def parts(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr("engine.formats.arrow.ROWS", rows)
+
+
+@pytest.mark.parametrize("format", ["parquet", "hf", "hub"])
+def test_a_table_is_the_same_in_one_part_and_in_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    """Columns that only some parts have, numbers that are whole in one part, calls that are not common in the last."""
+    extras = ['{"n": 1, "tag": "a"}', "", '{"n": 2.5, "who": {"name": "x"}}', '{"mixed": 1}', '{"mixed": "one"}']
+    call = json.dumps([{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "index": 0}])
+    turns = (Message("user", "Go"), Message("assistant", "", CALL, tool_calls=call), Message("tool", "1", OBSERVATION))
+    samples = [replace(PAIR, seq=i, extra=extra) for i, extra in enumerate(extras)]
+    samples.append(sample(*turns, Message("assistant", "Done")))
+    tables = []
+    for name, count in (("one", 100), ("many", 2)):
+        parts(monkeypatch, count)
+        out = tmp_path / f"{name}{SUFFIX[format]}"
+        formats.write(samples, out, format)
+        found = formats.read(out, Data())
+        tables.append([(s.messages, json.loads(s.extra or "{}")) for s in found.samples])
+    assert tables[0] == tables[1]
+    assert [extra.get("n") for _, extra in tables[0][:3]] == [1, None, 2.5]
+    assert [extra.get("mixed") for _, extra in tables[0][3:5]] == ["1", '"one"'], "JSON text where no type fits"
+
+
+def test_parquet_has_a_row_group_for_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    parts(monkeypatch, 2)
+    formats.write([PAIR, CHILD, PAIR], tmp_path / "x.parquet", "parquet")
+    assert pq.ParquetFile(tmp_path / "x.parquet").num_row_groups == 2

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from engine import formats
+from engine.config.schema import Data
 from engine.errors import UsageError
 from engine.progress import Meter, TaskProgress
 from engine.project import folder as project
@@ -158,3 +160,23 @@ def test_making_a_project_loads_none_of_the_large_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("format", ["parquet", "messages"])
+def test_an_export_from_the_disk_is_that_of_samples_in_memory(tmp_path: Path, format: str) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    acted = [
+        {"role": "user", "content": "Go"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "1", "tool_call_id": "1"},
+        {"role": "assistant", "content": "Done", "weight": 0},
+        {"role": "user", "content": "More"},
+        {"role": "assistant", "content": "No"},
+    ]
+    plain = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]
+    content = [{"messages": plain, "n": i} for i in range(3)] + [{"messages": acted, "source": "web"}]
+    data = put(tmp_path / "rows.json", content)
+    project.create(tmp_path / "P", [data], {})
+    project.export(tmp_path / "P", tmp_path / "stored", None, format)
+    formats.write(formats.read(data, Data()).samples, tmp_path / "listed", format)
+    assert (tmp_path / "stored").read_bytes() == (tmp_path / "listed").read_bytes()
