@@ -30,10 +30,10 @@ def kill_group_on_close(fd: int) -> None:
     threading.Thread(target=wait, name="death-pipe", daemon=True).start()
 
 
-def kill_group(group: int) -> None:
+def kill_group(group: int, how: int = signal.SIGKILL) -> None:
     """Kill what a child left behind in its process group, e.g. vLLM's engine, which would keep the GPU's memory."""
     with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+        os.killpg(group, how)
 
 
 def share_files(path: Path, fds: Sequence[int], times: int) -> list[socket.socket]:

@@ -1,10 +1,10 @@
 """The stage process: runs a group of stages, one after the other, and records each outcome once.
 
-``python -m engine.runtime.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``. The death pipe's other end is the
-worker's:
-when the worker goes away by whatever means, the pipe closes and this process group kills itself, which frees lock and
-GPU. As one of several processes (``engine.distributed.torchrun``) it gets the path of the launcher's socket in place of
-DEATH_FD; rank 0 does all of the above and is the only one that opens the store, the others help it.
+``python -m engine.runtime.run_stage PROJECT ROUND STAGE[,STAGE…] DEATH_FD``, or ``main`` in a fork of
+``engine.runtime.prepared``. The death pipe's other end is the worker's: when the worker goes away by whatever means,
+the pipe closes and this process group kills itself, which frees lock and GPU. As one of several processes
+(``engine.distributed.torchrun``) it gets the path of the launcher's socket in place of DEATH_FD; rank 0 does all of the
+above and is the only one that opens the store, the others help it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
 from engine.processes.death_pipe import kill_group_on_close, receive_files
 from engine.runtime.context import StoreCtx
+from engine.runtime.leaving import leave
 from engine.stage import Ctx
 from engine.store import read, write
 from engine.store.connect import patient
@@ -198,7 +199,7 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     if ranks.started() == 1:
-        sys.exit(main(sys.argv[1:]))
+        leave(main(sys.argv[1:]))
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    sys.exit(record(main)(sys.argv[1:]))  # reports the exception to the launcher
+    leave(record(main)(sys.argv[1:]) or 0)  # reports the exception to the launcher

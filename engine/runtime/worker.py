@@ -9,20 +9,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import psutil
 
-from engine import environment, loop
+from engine import loop
 from engine.backends import roles
 from engine.config import renamed
 from engine.config import schema as configs
-from engine.config.schema import Config
 from engine.distributed import sharding
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import MiddoError, WorkerGone
@@ -32,6 +30,7 @@ from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.processes.death_pipe import kill_group
 from engine.runtime import launch
+from engine.runtime.child import Child, Starter
 from engine.runtime.notifier import Notifier
 from engine.store import controls, permissions, read, search, write
 from engine.store.connect import database, patient, transaction
@@ -61,6 +60,7 @@ class Supervisor:
         self.noted = ""
         self.over_now = False
         self.log_size = LogSize(project)
+        self.starter = Starter(project, lock)
         self.full_at: int | None = None  # free bytes when a child last found too few
         self.notifier = Notifier(project, configs.load(project))
         db.watch = self
@@ -180,27 +180,31 @@ class Supervisor:
         before = self.jobs(step.round)
         death_r, death_w = os.pipe()
         log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
-        with open(log_path, "ab", opener=permissions.opener) as log:
-            process = subprocess.Popen(
-                self.command(step, death_r),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=[self.lock, death_r],
-                cwd="/",
-                env=child_environment(configs.load(self.project), step.stages),
-            )
-        os.close(death_r)
-        self.db.execute("UPDATE worker SET child_pid=? WHERE id=1", (process.pid,))
+        group: int | None = None
         try:
-            self.watch(process)
+            with open(log_path, "ab", opener=permissions.opener) as log:
+                child = self.start(step, log, death_r)
+            group = child.pid
+            os.close(death_r)
+            self.db.execute("UPDATE worker SET child_pid=? WHERE id=1", (child.pid,))
+            child.begin()
+            code = self.watch(child)
         finally:
             os.close(death_w)
-            kill_group(process.pid)
+            if group is not None:
+                kill_group(group)
         permissions.tighten(self.project)  # checkpoints and caches, as libraries wrote them
         self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
-        return self.outcome(step, before, process.returncode, log_path)
+        return self.outcome(step, before, code, log_path)
+
+    def start(self, step: RunStages, log: IO[bytes], death: int) -> Child:
+        """The process of this group, told apart by nothing else than how it came to be."""
+
+        def waiting() -> bool:
+            self.beat()
+            return read.plan(self.db).want != "cancel"
+
+        return self.starter.start(step.round, step.stages, self.command(step, death), log, death, waiting)
 
     def command(self, step: RunStages, death: int) -> list[str]:
         """What runs the group: one process, or torchrun with as many as [launch] says."""
@@ -210,23 +214,20 @@ class Supervisor:
             return [sys.executable, "-m", "engine.runtime.run_stage", *child]
         return [sys.executable, "-m", "engine.distributed.torchrun", str(processes), *child, str(self.lock)]
 
-    def watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the child; a cancel ends its whole process group, kindly first."""
+    def watch(self, child: Child) -> int:
+        """Wait for the child and return its exit code; a cancel ends its whole process group, kindly first."""
         asked_at: float | None = None
         grace = configs.load(self.project).launch.grace_s
-        while True:
-            try:
-                process.wait(POLL_S)
-                return
-            except subprocess.TimeoutExpired:
-                self.beat()
+        while (code := child.wait(POLL_S)) is None:
+            self.beat()
             if read.plan(self.db).want != "cancel":
                 continue
             if asked_at is None:
                 asked_at = time.monotonic()
-                os.killpg(process.pid, signal.SIGTERM)
+                kill_group(child.pid, signal.SIGTERM)
             elif time.monotonic() - asked_at > grace:
-                os.killpg(process.pid, signal.SIGKILL)
+                kill_group(child.pid)
+        return code
 
     def jobs(self, round: int) -> dict[str, Job]:
         """The jobs of a round by stage."""
@@ -310,21 +311,6 @@ def _log(line: str) -> None:
         os.write(2, f"{line}\n".encode())
 
 
-def child_environment(config: Config, stages: Sequence[str]) -> dict[str, str]:
-    """The environment of the child that runs ``stages``: keys and tokens only where they are used.
-
-    The teacher's key is the rewrite stage's, the hub's token everybody's who may have to fetch a model or a task, and
-    trackers of the train stage read keys under names of their own.
-    """
-    keys = {config.teacher.key_env} - {""}
-    known = keys | ({config.notify.webhook_env, config.notify.token_env} - {""})
-    needed = keys if "rewrite" in stages else set()
-    own = environment.for_children()
-    if "train" in stages and config.train.report_to:
-        return {name: value for name, value in own.items() if name not in known}
-    return environment.without_secrets(own, but={*needed, "HF_TOKEN"}, known=known)
-
-
 def _why(code: int, log_path: Path) -> str:
     """How a child ended that could not record it itself, and that nothing is lost."""
     last = next(iter(log_path.read_text(errors="replace").strip().splitlines()[-1:]), "")
@@ -363,7 +349,10 @@ def main(argv: list[str]) -> int:
     os.close(ready)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        reason, code = f"worker stopped: {supervisor.run()}", 0
+        try:
+            reason, code = f"worker stopped: {supervisor.run()}", 0
+        finally:
+            supervisor.starter.end()
     except WorkerGone as error:
         _log(str(error))
         return error.exit_code

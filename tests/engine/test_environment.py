@@ -12,7 +12,7 @@ import pytest
 from engine import environment
 from engine.config import schema as configs
 from engine.evaluation.run_tasks import _environment
-from engine.runtime.worker import child_environment
+from engine.runtime.child import child_environment
 
 LEFT = {
     "ACCELERATE_MIXED_PRECISION": "bf16",
