@@ -29,6 +29,7 @@ from engine.distributed import ranks
 from engine.distributed.torchrun import NO_SPACE
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
+from engine.machine import usage
 from engine.processes.death_pipe import kill_group_on_close, receive_files
 from engine.runtime.context import StoreCtx
 from engine.runtime.leaving import leave
@@ -66,33 +67,42 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
     write.start_job(
         db, round, name, input_key(db, configs.placed(config, project), round, stage), configs.snapshot(config)
     )
-    error: str | None = None
-    began = time.monotonic()
+    began, worked = time.monotonic(), usage.cpu_seconds()
+    usage.reset_peak()
+    state, error = _outcome(db, project, config, round, name)
+    took = time.monotonic() - began
+    write.add_cost(db, round, name, took, usage.cpu_seconds() - worked, usage.peak_bytes())
+    if state == FULL:
+        return FULL
+    write.end_job(db, round, name, state, error)
+    if state == "done":
+        write.event(db, f"done in {lasting(took)}", "info", round, name)
+    return state
+
+
+def _outcome(db: sqlite3.Connection, project: Path, config: Config, round: int, name: str) -> tuple[str, str | None]:
+    """Run one stage; returns the state of its job, or FULL, and why."""
     try:
-        resolve(stage.target)(StoreCtx(db, project, config, round, name))
-        state = "done"
+        resolve(spec(name).target)(StoreCtx(db, project, config, round, name))
     except Paused:
-        state = "paused"
+        return "paused", None
     except Cancelled:
-        state = "cancelled"
+        return "cancelled", None
     except Waiting as what:
-        state, error = "waiting", str(what) or None
+        return "waiting", str(what) or None
     except MiddoError as failure:
         if no_space(failure):
             tell(f"{name}: {failure}")
-            return FULL
-        state, error = "failed", str(failure)
+            return FULL, None
+        return "failed", str(failure)
     except Exception as failure:  # noqa: BLE001 - the boundary: whatever a stage raises becomes the job's outcome
         if no_space(failure):  # the job goes on when the worker has seen space
             tell(f"{name}: {failure}")
-            return FULL
-        state, error = "failed", explain(failure, project)
+            return FULL, None
         write.event(db, traceback.format_exc(), "trace", round, name)
         traceback.print_exc()  # into the log file, where a person can read it
-    write.end_job(db, round, name, state, error)
-    if state == "done":
-        write.event(db, f"done in {lasting(time.monotonic() - began)}", "info", round, name)
-    return state
+        return "failed", explain(failure, project)
+    return "done", None
 
 
 def no_space(failure: BaseException | None) -> bool:

@@ -1,4 +1,4 @@
-"""The statements of migrations since m015: merges, lost tries, lenses, the judge, labels, overrides, controls."""
+"""The statements of migrations since m015: merges, lost tries, lenses, the judge, labels, overrides, controls, cost."""
 
 from __future__ import annotations
 
@@ -86,4 +86,10 @@ CONTROLS = (
 
 OVERRIDES = (
     "CREATE TABLE override (sample_id INTEGER PRIMARY KEY, action TEXT NOT NULL, axis TEXT, at REAL NOT NULL)",
+)
+
+STAGE_COST = (
+    "ALTER TABLE job ADD COLUMN seconds REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE job ADD COLUMN cpu_seconds REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE job ADD COLUMN peak_bytes INTEGER",
 )

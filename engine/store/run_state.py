@@ -10,7 +10,9 @@ class Job(Struct, frozen=True):
 
     States: pending, running, done, paused, waiting (for a person), failed, cancelled, interrupted, stale (done, but its
     settings have changed since). ``resumed_at``: units that were there when it last started, to tell a rate by.
-    ``moved``: wall times of its last start and last steps, a JSON list, oldest first.
+    ``moved``: wall times of its last start and last steps, a JSON list, oldest first. ``seconds``, ``cpu_seconds``: at
+    work, over all its starts, but for those that were killed; 0: unknown. ``peak_bytes``: resident memory at its peak,
+    of the process that ran it.
     """
 
     round: int
@@ -24,6 +26,9 @@ class Job(Struct, frozen=True):
     input_key: str | None = None
     error: str | None = None
     moved: str = "[]"
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int | None = None
 
 
 class Plan(Struct, frozen=True):

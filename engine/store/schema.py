@@ -20,6 +20,7 @@ from engine.store.newer_tables import (
     LOST_TRIES,
     OVERRIDES,
     PROBES,
+    STAGE_COST,
     UNWRITABLE,
     WHY_RETIRED,
 )
@@ -240,6 +241,13 @@ def m028_controls(db: Database) -> None:
 def m029_first_answer(db: Database) -> None:
     """What the teacher said the first time, of what it is asked a second time."""
     db.conn.execute("ALTER TABLE rewrite ADD COLUMN first_answer TEXT")
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m030_stage_cost(db: Database) -> None:
+    """What a stage has cost: seconds at work, CPU seconds, peak of resident memory in bytes."""
+    for statement in STAGE_COST:
+        db.conn.execute(statement)
 
 
 def migrate(project: Path, create: bool = False) -> None:

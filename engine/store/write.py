@@ -155,6 +155,12 @@ def start_job(db: sqlite3.Connection, round: int, stage: str, input_key: str, co
     """pending, paused, failed, … → running. The first start time is kept over a resume."""
     with transaction(db):
         db.execute(
+            "UPDATE job SET seconds=iif(started_at IS NULL, 0, seconds),"
+            " cpu_seconds=iif(started_at IS NULL, 0, cpu_seconds), peak_bytes=iif(started_at IS NULL, NULL, peak_bytes)"
+            " WHERE round=? AND stage=?",
+            (round, stage),
+        )
+        db.execute(
             "UPDATE job SET state='running', started_at=coalesce(started_at, :now), finished_at=NULL, error=NULL, "
             "input_key=:key, moved=json_array(:now) WHERE round=:round AND stage=:stage",
             {"now": time.time(), "key": input_key, "round": round, "stage": stage},
@@ -172,6 +178,17 @@ def end_job(db: sqlite3.Connection, round: int, stage: str, state: str, error: s
         )
         if error:
             event(db, error, "warning" if state == "waiting" else "error", round, stage)
+
+
+@outlasting
+def add_cost(db: sqlite3.Connection, round: int, stage: str, seconds: float, cpu_seconds: float, peak: int) -> None:
+    """Add what a stage has cost since it was last started. ``peak``: bytes."""
+    with transaction(db):
+        db.execute(
+            "UPDATE job SET seconds=seconds+?, cpu_seconds=cpu_seconds+?, peak_bytes=max(coalesce(peak_bytes, 0), ?)"
+            " WHERE round=? AND stage=?",
+            (seconds, cpu_seconds, peak, round, stage),
+        )
 
 
 @outlasting

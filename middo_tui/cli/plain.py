@@ -22,6 +22,7 @@ from middo_tui.text.teacher_wording import batch, spending, writing
 
 EVERY_S = 0.5
 PROGRESS_EVERY_S = 5.0
+SHORTEST_S = 0.5  # what is told of where time went
 ENDED = frozenset({"done", "failed", "waiting", "paused", "cancelled"})
 CODES = {"waiting": 4, "failed": 1, "lost": 1, "interrupted": 1, "cancelled": 1}
 HEADER = ("round", "size", "selected C/D/Q", "rewritten", "accepted C/D/Q", "held-out loss", "accuracy", "change")
@@ -110,6 +111,7 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
     from middo_tui.text.status import gather, standing  # plain lines need it, the app never does
 
     reader, narrator, said = Reader(project), Narrator(echo), ""
+    began, before = time.monotonic(), None
     try:
         while True:
             view = reader.view()
@@ -120,6 +122,7 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
             elif view.worker != "running" or view.problem:
                 break
             else:
+                before = spent(gather(project)) if before is None else before
                 narrator.tell(view)
             time.sleep(every_s)
         narrator.tell(view)
@@ -132,11 +135,40 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
     status = gather(project)
     for line in (rounds_table(status), *errors_note(status), *evidence_lines(status), *control_lines(status)):
         echo(line)
+    if before is not None:
+        echo(time_line(status, before, time.monotonic() - began))
     tasks = task_lines(status)
     for line in ("", *tasks, *([""] if tasks else [])):
         echo(line)
     echo(_closing_words(view, project))
     return CODES.get(view.state, 0)
+
+
+def spent(status: Mapping[str, Any]) -> dict[tuple[int, str], float]:
+    """Seconds at work by round and stage."""
+    return {
+        (entry["round"], stage["name"]): stage["seconds"] or 0.0
+        for entry in status["rounds"]
+        for stage in entry["stages"]
+    }
+
+
+def time_line(status: Mapping[str, Any], before: Mapping[tuple[int, str], float], elapsed: float) -> str:
+    """Where the time of a run went, the longest first.
+
+    Args:
+        before: ``spent`` when it began. elapsed: seconds since.
+    """
+    by_stage: dict[str, float] = {}
+    for (round, name), seconds in spent(status).items():
+        by_stage[name] = by_stage.get(name, 0.0) + seconds - before.get((round, name), 0.0)
+    rest = elapsed - sum(by_stage.values())
+    told = [*sorted(by_stage.items(), key=lambda one: -one[1]), ("starting stages and waiting", rest)]
+    parts = [f"{name} {number_format.duration(seconds)}" for name, seconds in told if seconds >= SHORTEST_S]
+    peaks = [(stage["peak_bytes"] or 0, stage["name"]) for entry in status["rounds"] for stage in entry["stages"]]
+    most, name = max(peaks, default=(0, ""))
+    peak = f"; most memory: {number_format.memory(most)} ({name})" if most else ""
+    return f"time: {number_format.duration(elapsed)}: {', '.join(parts) or 'no stage has run'}{peak}"
 
 
 def what_now(project: Path) -> str:
@@ -313,4 +345,7 @@ def heldout(data: Mapping[str, int]) -> list[str]:
 def _stage_line(stage: Mapping[str, Any]) -> str:
     counts = f"{stage['done']:,} / {stage['total']:,}" if stage["total"] else ""
     error = guard.one_line(stage.get("error") or "")
+    if not error and stage.get("seconds"):
+        cost = number_format.cost(stage["cpu_seconds"] or 0.0, stage["peak_bytes"] or 0)
+        error = f"{number_format.duration(stage['seconds'])} ({cost})"
     return f"  {MARKS.get(stage['state'], '?')} {stage['name']:<9} {stage['state']:<12} {counts}  {error}".rstrip()

@@ -52,13 +52,17 @@ def _gain(accepted: int, rejected: int, failed: int, open: int) -> float | None:
 
 
 class StageTime(Struct, frozen=True):
-    """One stage. ``seconds``: from its last start to its end, None while it runs or before it did."""
+    """One stage. ``seconds``: at work, None before it ended once. ``cpu_seconds``, ``peak_bytes`` of resident memory:
+    None in rounds of an older version.
+    """
 
     name: str
     state: str
     seconds: float | None = None
     done: int = 0
     total: int = 0
+    cpu_seconds: float | None = None
+    peak_bytes: int | None = None
 
 
 class ClusterView(Struct, frozen=True):
@@ -291,7 +295,9 @@ def _clean(one: ScoreChange) -> ScoreChange:
 def _stage(job: Job) -> StageTime:
     ended = job.state in ("done", "stale") and job.started_at is not None and job.finished_at is not None
     seconds = max(0.0, job.finished_at - job.started_at) if ended and job.finished_at and job.started_at else None
-    return StageTime(job.stage, job.state, seconds, job.done, job.total)
+    return StageTime(
+        job.stage, job.state, job.seconds or seconds, job.done, job.total, job.cpu_seconds or None, job.peak_bytes
+    )
 
 
 def _state(stages: tuple[StageTime, ...]) -> tuple[str, str]:

@@ -72,3 +72,13 @@ def gigabytes(used: int, total: int) -> str:
     """``98 / 141 GB`` (10^9 bytes, as vendors say it)."""
     digits = 0 if total >= 20e9 else 1
     return f"{used / 1e9:.{digits}f} / {total / 1e9:.{digits}f} GB"
+
+
+def memory(size: int) -> str:
+    """``812 MB``, ``3.2 GB`` (10^6, 10^9 bytes)."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def cost(cpu_seconds: float, peak_bytes: int) -> str:
+    """``38 CPU s, 812 MB``; empty if unknown."""
+    return ", ".join([f"{cpu_seconds:,.0f} CPU s"] * (cpu_seconds > 0) + [memory(peak_bytes)] * (peak_bytes > 0))

@@ -148,7 +148,16 @@ def _round(
         "loss_before": before,
         "loss_after": after,
         "stages": [
-            {"name": name, "state": j.state, "done": j.done, "total": j.total, "error": j.error}
+            {
+                "name": name,
+                "state": j.state,
+                "done": j.done,
+                "total": j.total,
+                "error": j.error,
+                "seconds": j.seconds or None,
+                "cpu_seconds": j.cpu_seconds or None,
+                "peak_bytes": j.peak_bytes,
+            }
             for name in stages_of(closing)
             if (j := by_name.get(name))
         ],

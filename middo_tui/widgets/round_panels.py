@@ -25,7 +25,8 @@ CHANGES = ("born", "died", "grew", "shrank", "split", "merged", "kept")
 SIGNS = {"born": "+", "died": "−", "grew": "▲", "shrank": "▼", "split": "⑂", "merged": "⑃", "kept": "="}
 RATE = "accept %"
 """The title of the acceptance rate."""
-BAR = 24
+BAR, SHORT_BAR = 24, 4
+WIDE = 100  # cells in which bars and costs both have room
 
 
 class Panel(Struct, frozen=True):
@@ -49,7 +50,7 @@ def panel_lines(panel: Panel, width: int) -> list[Line]:
     if panel.tab == "clusters":
         return _clusters(one, width)
     if panel.tab == "time":
-        return _times(one)
+        return _times(one, width)
     return _settings(one, earlier, panel.before, width) if panel.tab == "settings" else []
 
 
@@ -152,11 +153,15 @@ def _clusters(one: RoundDetail, width: int) -> list[Line]:
     return rows
 
 
-def _times(one: RoundDetail) -> list[Line]:
+def _times(one: RoundDetail, width: int) -> list[Line]:
+    bar = SHORT_BAR if width < WIDE and any(stage.cpu_seconds for stage in one.stages) else BAR
     longest = max((stage.seconds or 0.0 for stage in one.stages), default=0.0)
-    rows: list[Line] = [_time(stage, longest) for stage in one.stages]
+    rows: list[Line] = [_time(stage, longest, bar) for stage in one.stages]
     total = number_format.NONE if one.seconds is None else number_format.duration(one.seconds)
-    rows.append((Run(f"   {'total':<12}{total:>13}", "strong"),))
+    cost = number_format.cost(
+        sum(stage.cpu_seconds or 0.0 for stage in one.stages), max(stage.peak_bytes or 0 for stage in one.stages)
+    )
+    rows.append((Run(f"   {'total':<12}{total:>13}", "strong"), Run(f"  {cost}" if cost else "", "dim")))
     if one.closing:
         return rows
     asked = one.teacher
@@ -171,12 +176,13 @@ def _times(one: RoundDetail) -> list[Line]:
     return rows
 
 
-def _time(stage: StageTime, longest: float) -> Line:
+def _time(stage: StageTime, longest: float, length: int) -> Line:
     took = number_format.NONE if stage.seconds is None else number_format.duration(stage.seconds)
-    bar = "━" * round(BAR * stage.seconds / longest) if stage.seconds and longest else ""
+    bar = "━" * round(length * stage.seconds / longest) if stage.seconds and longest else ""
     units = f"{stage.done:,} / {stage.total:,}" if stage.total else ""
     name = Run(f" {MARKS.get(stage.state, '?')} {stage.name:<12}", "" if stage.state == "done" else "strong")
-    return (name, Run(f"{took:>13}"), Run(f"  {bar:<{BAR}}", "active"), Run(f"{units:>22}", "dim"))
+    cost = number_format.cost(stage.cpu_seconds or 0.0, stage.peak_bytes or 0)
+    return (name, Run(f"{took:>13}"), Run(f"  {bar:<{length}}", "active"), Run(f"{units:>22}  {cost}".rstrip(), "dim"))
 
 
 def _settings(one: RoundDetail, earlier: RoundDetail | None, before: bool, width: int) -> list[Line]:

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from engine.config import schema as configs
-from engine.errors import MiddoError
+from engine.errors import MiddoError, Paused
+from engine.machine import usage
 from engine.runtime import run_stage
 from engine.runtime.run_stage import run_all
 from engine.stage import Ctx
-from engine.store import commands
+from engine.store import commands, write
 from engine.store.lock_wait import lasting
 from engine.store.read import jobs
-from engine.store.rows import Selection
+from engine.store.rows import Job, Selection
 from tests.support import rounds, tiny
 
 
@@ -58,6 +59,41 @@ def test_a_config_broken_while_a_stage_runs_fails_the_next_with_a_sentence(tmp_p
     found = {job.stage: job for job in jobs(made.db)}
     assert (found["select"].state, found["rewrite"].state) == ("done", "failed")
     assert "config.toml" in str(found["rewrite"].error)
+
+
+def test_a_stage_costs_what_its_starts_together_have_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory's peak is its own, not that of the stage before it in the same process."""
+    made = project(tmp_path)
+    block = 64 << 20
+
+    def select(ctx: object) -> None:
+        held = bytearray(block)
+        held[::4096] = b"x" * len(held[::4096])
+        raise Paused
+
+    def cost() -> Job:
+        return next(job for job in jobs(made.db) if job.stage == "select")
+
+    before = usage.peak_bytes()
+    monkeypatch.setattr(run_stage, "resolve", lambda target: select)
+    run_all(made.db, tmp_path, 0, ["select"])
+    first = cost()
+    assert first.state == "paused"
+    assert first.seconds > 0
+    assert first.cpu_seconds > 0
+    assert first.peak_bytes is not None
+    assert first.peak_bytes >= block
+    monkeypatch.setattr(run_stage, "resolve", lambda target: lambda ctx: None)
+    run_all(made.db, tmp_path, 0, ["select"])
+    assert cost().seconds > first.seconds, "the time before the pause counts too"
+    assert cost().peak_bytes == first.peak_bytes
+    usage.reset_peak()
+    if usage.peak_bytes() < before + block // 2:  # the system can begin it anew
+        write.reset(made.db, 0, ["select"])
+        run_all(made.db, tmp_path, 0, ["select"])
+        again = cost()
+        assert again.peak_bytes is not None
+        assert again.peak_bytes < first.peak_bytes
 
 
 def test_how_long_a_stage_took_is_said_in_minutes_from_one_on() -> None:
