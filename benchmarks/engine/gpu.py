@@ -195,7 +195,9 @@ def our_training(packing: bool) -> Callable[[Path, str], Found]:
         config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, packing=packing))
         some = rows(shape, shape.trained)
         out = folder.parent / f"trained-{packing}"
-        task = TrainingTask(config, 0, ModelRef(folder), _arrow(folder, some, f"rows-{packing}"), out, None)
+        task = TrainingTask(
+            config, 0, ModelRef(folder), _arrow(folder, some, f"rows-{packing}"), out, None, recompute=True
+        )
         made = trainer(task)
         with watched(some, shape, training=True) as figures:
             made.train()
@@ -227,7 +229,7 @@ def padded_training(folder: Path, name: str) -> Found:
         args=TrainingArguments(
             output_dir=str(folder.parent / "padded"), num_train_epochs=1, report_to="none", save_strategy="no",
             per_device_train_batch_size=how.batch_size, gradient_accumulation_steps=how.gradient_accumulation,
-            gradient_checkpointing=how.gradient_checkpointing, bf16=device.type == "cuda",
+            gradient_checkpointing=bool(how.gradient_checkpointing), bf16=device.type == "cuda",
             use_cpu=device.type == "cpu", disable_tqdm=True,
         ),
         train_dataset=Dataset.from_dict({"input_ids": [row.ids for row in some], "labels": labels}),

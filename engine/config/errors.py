@@ -89,7 +89,7 @@ def kind(wanted: Any) -> str:
         limits = next(part for part in parts if isinstance(part, msgspec.Meta))
         return limits.description or kind(parts[0]) + _limits(limits)
     if origin is Literal:
-        return "one of " + ", ".join(f'"{part}"' for part in parts)
+        return "one of " * (len(parts) > 1) + ", ".join(f'"{part}"' for part in parts)
     if origin in (Union, UnionType):
         return " or ".join(kind(part) for part in parts)
     if origin is tuple:

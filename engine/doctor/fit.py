@@ -65,7 +65,19 @@ def stages(models: Models, config: Config, device: Device, longest: int) -> Iter
         yield _finding(need, models, config, device, longest)
 
 
+def recomputes(models: Models, config: Config, device: Device, longest: int) -> bool:
+    """Whether training recomputes activations: as config.toml says, or if it would not fit otherwise."""
+    how = config.train.gradient_checkpointing
+    if how != "auto":
+        return how
+    kept = changed(config, {"train.gradient_checkpointing": False})
+    tokens = min(longest, config.model.max_length)
+    return memory.train(models.own, kept, device.cuda, tokens, device.split).total > device.free * TIGHT
+
+
 def _needs(models: Models, config: Config, device: Device, longest: int) -> list[Need]:
+    again = recomputes(models, config, device, longest)
+    config = changed(config, {"train.gradient_checkpointing": again})
     return memory.needs(models.own, config, device.cuda, longest, device.split, models.teacher)
 
 

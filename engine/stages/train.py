@@ -35,6 +35,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import gather_weights, ranks, sharding
 from engine.distributed.sharding import ShardingPlan
+from engine.doctor import recompute
 from engine.errors import Paused, StageError
 from engine.models import locate
 from engine.models.locate import ModelRef
@@ -53,6 +54,7 @@ IGNORED = -100  # the label of tokens outside the loss
 MARKER = "complete.json"
 STEPS = "checkpoint-"
 ROWS = "rows.arrow"
+RECOMPUTE = "recompute.json"
 COLUMNS = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
 WHOLE = ("project", "model", "train", "launch.processes")  # settings that a run's result depends on
 
@@ -75,9 +77,9 @@ def run(ctx: Ctx) -> None:
     _tell(ctx, start, plan)
     key = _run_key(ctx, start, plan)
     resume = _newest_complete(ctx, folder, key)
-    task = TrainingTask(
-        ctx.config, ctx.round, start, _write_rows(ctx, tokenizer, start.base, folder / ROWS), folder, resume, plan
-    )
+    rows, longest = _write_rows(ctx, tokenizer, start.base, folder / ROWS)
+    again = _recompute(ctx, folder / RECOMPUTE, key, start.base, longest, plan)
+    task = TrainingTask(ctx.config, ctx.round, start, rows, folder, resume, plan, again)
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
         with ranks.run_in_step(_keep_step, task):
@@ -96,6 +98,7 @@ def run(ctx: Ctx) -> None:
     ctx.publish(CHECKPOINT, final, meta)
     retention.prune(ctx)
     task.rows.unlink()
+    (folder / RECOMPUTE).unlink(missing_ok=True)
     for old in folder.glob(f"{STEPS}*"):
         shutil.rmtree(old)
 
@@ -129,10 +132,27 @@ def _train(task: TrainingTask, steps: _Steps) -> tuple[Trainer, dict[str, Any] |
     return trainer, gather_weights.whole(trainer, torch.float32 if adapter else _final_dtype(task.config), adapter)
 
 
-def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
-    """The samples as tokens and labels in a file; what cannot be rendered is left out and counted in the log."""
+def _recompute(ctx: Ctx, note: Path, key: str, base: Path, longest: int, plan: ShardingPlan | None) -> bool:
+    """Whether activations are recomputed. What "auto" has chosen is kept until the run of this ``key`` has ended:
+    another time more memory may be free, and a resumed run must go on as it began.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError):  # none yet, or killed while it was written
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["key"] == key:
+            return bool(known["recompute"])
+    again, why = recompute.decide(ctx.config, base, longest, plan)
+    if why:
+        ctx.event(why)
+        note.write_text(json.dumps({"key": key, "recompute": again}), encoding="utf-8")
+    return again
+
+
+def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> tuple[Path, int]:
+    """The samples as tokens and labels in a file, and the tokens of the longest; what cannot be rendered is left out
+    and counted in the log.
+    """
     samples, limit = ctx.dataset(), training.longest(ctx.config, base)
-    bad, reason, notes = 0, "", Counter[str]()
+    bad, reason, notes, longest = 0, "", Counter[str](), 0
     with ArrowWriter(path=str(path), features=COLUMNS) as writer:
         for sample in samples:
             row = render(tokenizer, sample.messages, limit)
@@ -141,6 +161,7 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
             else:
                 labels = [i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)]
                 writer.write({"input_ids": row.ids, "labels": labels})
+                longest = max(longest, len(row.ids))
                 notes.update([row.note] if row.note else [])
         if bad == len(samples):
             why = f": {reason}" if reason else ""
@@ -150,7 +171,7 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> Path:
         ctx.event(f"{count} of {len(samples)} samples: {text}", "warning")
     if bad:
         ctx.event(f"{bad} of {len(samples)} samples are excluded from training, e.g.: {reason}", "warning")
-    return path
+    return path, longest
 
 
 def _run_key(ctx: Ctx, start: ModelRef, plan: ShardingPlan | None) -> str:
@@ -168,7 +189,7 @@ def _newest_complete(ctx: Ctx, folder: Path, key: str) -> Path | None:
             found.append((int(path.name.removeprefix(STEPS)), path))
         elif path.is_dir():
             shutil.rmtree(path)
-        else:
+        elif path.name != RECOMPUTE:
             path.unlink()
     step, newest = max(found) if found else (0, None)
     ctx.drop_metrics_after(step)

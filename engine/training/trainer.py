@@ -40,6 +40,7 @@ class TrainingTask:
 
     rows: an Arrow file of token ids and labels, which every process maps into memory.
     plan: how the model is spread over the processes; None: each has a whole copy.
+    recompute: activations are computed again in the backward pass.
     """
 
     config: Config
@@ -49,6 +50,7 @@ class TrainingTask:
     folder: Path
     resume: Path | None
     plan: ShardingPlan | None = None
+    recompute: bool = False
 
 
 NOT_ALONE = ["out_proj", "conv1d"]
@@ -231,7 +233,7 @@ def _arguments(task: TrainingTask, device: torch.device) -> SFTConfig:
         warmup_steps=how.warmup_ratio,  # below 1 it is a share of all steps
         per_device_train_batch_size=how.batch_size,
         gradient_accumulation_steps=how.gradient_accumulation,
-        gradient_checkpointing=how.gradient_checkpointing and not (task.plan and task.plan.checkpointing),
+        gradient_checkpointing=task.recompute and not (task.plan and task.plan.checkpointing),
         gradient_checkpointing_kwargs={"use_reentrant": False},
         weight_decay=how.weight_decay,
         max_grad_norm=how.max_grad_norm,

@@ -11,7 +11,7 @@ import pytest
 
 from engine.config import schema as configs
 from engine.config.schema import Config
-from engine.doctor import fit, memory
+from engine.doctor import fit, memory, recompute
 from engine.doctor.fit import GIB, Device, Models
 from engine.doctor.memory import WHOLE, DeviceSplit
 from tests.support import model_folders, tiny
@@ -114,6 +114,7 @@ def test_splitting_is_proposed_and_then_not_what_it_cannot_do() -> None:
         ('[train]\nmethod = "full"\n', 78, '[train] method = "lora"'),
         ("[train]\ngradient_checkpointing = false\n", 78, "[train] gradient_checkpointing = true"),
         ("", 24, "[train] batch_size = "),
+        ("[train]\ngradient_checkpointing = true\n", 24, "[train] batch_size = "),
         ("", 14, 'method = "qlora"'),
     ],
 )
@@ -219,3 +220,21 @@ def test_what_halves_itself_ends_no_run() -> None:
     assert "halved and retried" in finding.fix
     tight = Device("GPU 0", 12 * GIB, cuda=True)
     assert next(f for f in fit.stages(Models(LLAMA_8B, LLAMA_8B), how, tight, 2048) if f.name == "rewrite").bad
+
+
+def test_activations_are_recomputed_only_where_memory_needs_it() -> None:
+    def chosen(text: str, free: int) -> tuple[bool, str]:
+        return recompute.chosen(LLAMA_8B, config(text), Device("GPU 0", free * GIB, cuda=True), 4096)
+
+    for free, again in ((400, False), (60, True)):
+        found, why = chosen("", free)
+        assert found is again
+        finding = next(f for f in fit.stages(Models(LLAMA_8B), config(), Device("GPU 0", free * GIB, True), 4096))
+        told = memory.train(LLAMA_8B, config(f"[train]\ngradient_checkpointing = {str(again).lower()}\n"), True, 4096)
+        assert f"about {fit.size(told.total)} of" in finding.text, "the doctor tells of what will be done"
+        assert f"of {free}.0 GiB on GPU 0" in why
+    assert why.startswith("activations are recomputed; with them kept, training would need about 1")
+    assert recompute.decide(config("[train]\ngradient_checkpointing = true\n"), Path("none"), 9, None) == (True, "")
+    unknown, why = recompute.decide(config(), Path("none"), 9, None)
+    assert unknown
+    assert "not known whether they fit" in why

@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, LlamaModel
 
 from engine.chat.render import render
+from engine.doctor import report
+from engine.doctor.fit import Device
 from engine.errors import ModelError, Paused, StageError
 from engine.runtime.context import StoreCtx
 from engine.stages import train
@@ -318,3 +320,34 @@ def test_balanced_batches_make_the_same_step_with_less_padding(
     assert tokens[0] < tokens[1]
     assert steps[0].loss == pytest.approx(steps[1].loss, rel=1e-5)
     assert steps[0].grad_norm == pytest.approx(steps[1].grad_norm, rel=1e-4)
+
+
+def test_whether_activations_are_recomputed_is_decided_once(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run goes on as it began, whatever is free by then."""
+    made = project(tmp_path / "p", tiny_model)
+    config = tiny.make_config(tiny_model, '[train]\nepochs = 1\ngradient_checkpointing = "auto"\n')
+    ctx, note = made.ctx("train", config=config), tmp_path / "recompute.json"
+
+    def decided(free: int, key: str) -> bool:
+        monkeypatch.setattr(report, "device", lambda config, plan: Device("the CPU", free, cuda=False))
+        return train._recompute(ctx, note, key, tiny_model, 60, None)
+
+    assert not decided(1 << 40, "one")
+    assert "activations are kept: training would need about" in made.events()[-1]
+    assert not decided(1, "one")
+    assert decided(1, "another")
+    assert decided(1 << 40, "another")
+    note.write_text("{", encoding="utf-8")  # killed while it was written
+    assert not decided(1 << 40, "another")
+
+
+def test_kept_and_recomputed_activations_give_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
+    kept, again = (
+        project(tmp_path / str(how), tiny_model, f"gradient_checkpointing = {how}\n")
+        for how in ("false", "true")
+    )
+    for one in (kept, again):
+        train.run(one.ctx("train"))
+    assert result(kept)[2] == result(again)[2]
