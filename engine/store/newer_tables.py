@@ -1,6 +1,17 @@
-"""The statements of migrations since m015: merges, lost tries, lenses, the judge, labels, overrides, controls, cost."""
+"""The statements of migrations since m013: merges, lost tries, lenses, the judge, labels, overrides, controls, cost."""
 
 from __future__ import annotations
+
+UNDER_WAY = (
+    "CREATE TABLE underway (round INTEGER PRIMARY KEY, step TEXT NOT NULL, attempt INTEGER NOT NULL,"
+    " done INTEGER NOT NULL, total INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, at REAL NOT NULL,"
+    " per_s REAL, left_s REAL, text TEXT NOT NULL)",
+)
+
+BEAT_CHANCE = (
+    "ALTER TABLE rewrite ADD COLUMN on_topic REAL",
+    "ALTER TABLE rewrite ADD COLUMN usual_similarity REAL",
+)
 
 HOLD_AFTER_MERGE = (
     "ALTER TABLE plan ADD COLUMN hold_s REAL NOT NULL DEFAULT 0",

@@ -11,6 +11,7 @@ from engine.store import prompt_keys
 from engine.store.conversation import load_messages, unwritable
 from engine.store.database_file import database, keep_before, newer, translated, writer
 from engine.store.newer_tables import (
+    BEAT_CHANCE,
     CONTROLS,
     EVERY_OVERLAP,
     HOLD_AFTER_MERGE,
@@ -21,6 +22,7 @@ from engine.store.newer_tables import (
     OVERRIDES,
     PROBES,
     STAGE_COST,
+    UNDER_WAY,
     UNWRITABLE,
     WHY_RETIRED,
 )
@@ -393,15 +395,4 @@ OF_SEVERAL = (
 SEE_PROGRESS = (
     # wall times of its start and its last steps, a JSON list, oldest first
     "ALTER TABLE job ADD COLUMN moved TEXT NOT NULL DEFAULT '[]'",
-)
-
-UNDER_WAY = (
-    "CREATE TABLE underway (round INTEGER PRIMARY KEY, step TEXT NOT NULL, attempt INTEGER NOT NULL,"
-    " done INTEGER NOT NULL, total INTEGER NOT NULL, tokens INTEGER NOT NULL, seconds REAL NOT NULL, at REAL NOT NULL,"
-    " per_s REAL, left_s REAL, text TEXT NOT NULL)",
-)
-
-BEAT_CHANCE = (
-    "ALTER TABLE rewrite ADD COLUMN on_topic REAL",
-    "ALTER TABLE rewrite ADD COLUMN usual_similarity REAL",
 )

@@ -345,8 +345,7 @@ def test_whether_activations_are_recomputed_is_decided_once(
 
 def test_kept_and_recomputed_activations_give_the_same_bytes(tmp_path: Path, tiny_model: Path) -> None:
     kept, again = (
-        project(tmp_path / str(how), tiny_model, f"gradient_checkpointing = {how}\n")
-        for how in ("false", "true")
+        project(tmp_path / str(how), tiny_model, f"gradient_checkpointing = {how}\n") for how in ("false", "true")
     )
     for one in (kept, again):
         train.run(one.ctx("train"))
