@@ -32,7 +32,7 @@ class HeldOutQuestion(Struct, frozen=True):
         return 0.0 if before is None or after is None else after - before
 
 
-class Comparison(Struct, frozen=True):
+class QuestionComparison(Struct, frozen=True):
     """All questions that both rounds were asked."""
 
     before: int
@@ -76,7 +76,7 @@ class QuestionReplies(Struct, frozen=True):
     after: str | None
 
 
-def compare(db: sqlite3.Connection, before: int, after: int) -> Comparison:
+def compare(db: sqlite3.Connection, before: int, after: int) -> QuestionComparison:
     """The questions that both rounds have measured, by item; none where a round has not been evaluated."""
     found = db.execute(
         "SELECT item, a.correct, b.correct, a.loss, b.loss FROM eval_item a JOIN eval_item b USING (item)"
@@ -85,7 +85,7 @@ def compare(db: sqlite3.Connection, before: int, after: int) -> Comparison:
     )
     marks = {None: None, 0: False, 1: True}
     rows = ((row[0], marks[row[1]], marks[row[2]], row[3], row[4]) for row in found)
-    return Comparison(before, after, tuple(HeldOutQuestion(item, (a, b), (x, y)) for item, a, b, x, y in rows))
+    return QuestionComparison(before, after, tuple(HeldOutQuestion(item, (a, b), (x, y)) for item, a, b, x, y in rows))
 
 
 def evaluated_rounds(db: sqlite3.Connection) -> list[int]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from engine.errors import UsageError
 from engine.store import flips
 from engine.store.connect import reader
-from engine.store.flips import Comparison, HeldOutQuestion
+from engine.store.flips import HeldOutQuestion, QuestionComparison
 from middo_tui.text import flip_wording
 
 Shown = Literal["changed", "gained", "lost", "all"]
@@ -51,7 +51,7 @@ class FlipsView(Struct, frozen=True):
     problem: str = ""
 
 
-def listed(whole: Comparison, show: Shown) -> list[HeldOutQuestion]:
+def listed(whole: QuestionComparison, show: Shown) -> list[HeldOutQuestion]:
     """The questions to show. With replies: those that flipped, by item. With losses only: the largest changes first."""
     if whole.asked:
         picked = {"changed": lambda one: one.flip, "gained": lambda one: one.flip > 0, "lost": lambda one: one.flip < 0}

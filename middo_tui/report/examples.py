@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.store.flips import Comparison, QuestionReplies
+from engine.store.flips import QuestionComparison, QuestionReplies
 from middo_tui.report.facts import Example, Facts
 from middo_tui.report.html import Markup, joined, table, tag
 from middo_tui.text import flip_wording, number_format
@@ -36,12 +36,12 @@ def answers(facts: Facts) -> Iterator[Markup]:
             yield from (_question(one, whole) for one in questions)
 
 
-def _counts(one: Comparison) -> tuple[str, ...]:
+def _counts(one: QuestionComparison) -> tuple[str, ...]:
     change, mark = flip_wording.change(one), flip_wording.mark(one)
     return f"{one.before} → {one.after}", f"{one.asked:,}", f"{len(one.gained):,}", f"{len(one.lost):,}", change, mark
 
 
-def _question(one: QuestionReplies, whole: Comparison) -> Markup:
+def _question(one: QuestionReplies, whole: QuestionComparison) -> Markup:
     pair = [
         tag("div", _label(f"round {round}"), _said(reply if reply is not None else number_format.NONE))
         for round, reply in ((whole.before, one.before), (whole.after, one.after))

@@ -54,8 +54,8 @@ class ImportedFile(Struct, frozen=True):
 class FlippedAnswers(Struct, frozen=True):
     """The held-out questions of the first and the last round that were evaluated."""
 
-    comparison: flips.Comparison
-    steps: tuple[flips.Comparison, ...]
+    comparison: flips.QuestionComparison
+    steps: tuple[flips.QuestionComparison, ...]
     gained: tuple[flips.QuestionReplies, ...]
     lost: tuple[flips.QuestionReplies, ...]
 

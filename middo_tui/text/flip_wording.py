@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from engine.store.flips import Comparison
+from engine.store.flips import QuestionComparison
 from middo_tui.text import number_format
 from middo_tui.text.score_changes import CHANCE
 from middo_tui.text.score_format import BETTER, SAME, WORSE
 
 
-def beyond(one: Comparison) -> bool | None:
+def beyond(one: QuestionComparison) -> bool | None:
     """Whether the change is more than two standard errors, question by question; None without replies."""
     if one.change is None or one.stderr is None:
         return None
     return abs(one.change) > CHANCE * one.stderr
 
 
-def mark(one: Comparison) -> str:
+def mark(one: QuestionComparison) -> str:
     """▲ or ▼ beyond chance, ≈ within, empty where it cannot be told."""
     if one.change is None or (past := beyond(one)) is None:
         return ""
     return SAME if not past else BETTER if one.change > 0 else WORSE
 
 
-def change(one: Comparison) -> str:
+def change(one: QuestionComparison) -> str:
     """E.g. ``+12.1 ±2.0 points``; the dash without replies."""
     if one.change is None:
         return number_format.NONE
@@ -30,7 +30,7 @@ def change(one: Comparison) -> str:
     return f"{number_format.change(one.change * 100, 1)}{error} points"
 
 
-def verdict(one: Comparison) -> str:
+def verdict(one: QuestionComparison) -> str:
     """The comparison in a sentence or two."""
     if not one.asked:
         asked = number_format.counted(len(one.questions), "held-out question")

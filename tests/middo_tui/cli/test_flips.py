@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from engine.store import write
 from engine.store.connect import transaction
 from engine.store.conversation import dump_messages
-from engine.store.flips import Comparison, HeldOutQuestion
+from engine.store.flips import HeldOutQuestion, QuestionComparison
 from engine.store.rows import EvalItem, Message
 from middo_tui.app import MiddoApp
 from middo_tui.cli.commands import main
@@ -84,10 +84,10 @@ def test_without_two_evaluated_rounds_there_is_nothing_to_compare(tmp_path: Path
     assert "Fewer than two rounds" in run(store.project).output
 
 
-def comparison(gained: int, lost: int, same: int, marked: bool = True) -> Comparison:
+def comparison(gained: int, lost: int, same: int, marked: bool = True) -> QuestionComparison:
     pairs = [(False, True)] * gained + [(True, False)] * lost + [(True, True)] * same
     rows = enumerate(pairs if marked else [(None, None)] * len(pairs))
-    return Comparison(0, 1, tuple(HeldOutQuestion(at, right, (1.0, 1.0 + at % 3 - 1)) for at, right in rows))
+    return QuestionComparison(0, 1, tuple(HeldOutQuestion(at, right, (1.0, 1.0 + at % 3 - 1)) for at, right in rows))
 
 
 @pytest.mark.parametrize(("gained", "lost", "same", "mark", "words"), [
