@@ -31,7 +31,7 @@ class TaskProgress:
         return f"{text}, {self.left_s:.0f} s left" if self.left_s < 90 else f"{text}, {self.left_s / 60:.0f} min left"
 
 
-class Meter:
+class TaskMeter:
     """Puts the steps of a task together, each with its share of the whole, and tells ``say`` of it now and then."""
 
     def __init__(self, say: Callable[[TaskProgress], None], clock: Callable[[], float] = time.monotonic) -> None:

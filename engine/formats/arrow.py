@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import DataError
 from engine.formats.files import without_nulls
-from engine.formats.shaping import Flaws, Layout, Samples, rows_of
+from engine.formats.shaping import ExportLayout, Flaws, Samples, rows_of
 from engine.store import json_text
 
 ROWS = 10_000
@@ -21,7 +21,7 @@ _FINGERPRINT = "middo"
 class Table:
     """An export as a table. Columns and types do not depend on the conversations."""
 
-    def __init__(self, samples: Samples, layout: Layout, flaws: Flaws | None) -> None:
+    def __init__(self, samples: Samples, layout: ExportLayout, flaws: Flaws | None) -> None:
         self._samples, self.layout, self._flaws = samples, layout, flaws
         self._as_json: set[str] = set()
 

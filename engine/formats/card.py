@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.formats import markdown_escape
-from engine.formats.shaping import FLAWS, Layout
+from engine.formats.shaping import FLAWS, ExportLayout
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 NO_LICENCE = "# license: add one before you share this; the terms of the source data and of the teacher model apply"
 
 
-def card(layout: Layout, files: str, story: str, licence: str | None = None) -> str:
+def card(layout: ExportLayout, files: str, story: str, licence: str | None = None) -> str:
     """The card of a folder whose rows lie in ``files`` (a glob). ``story`` is Markdown: how the rows came about.
 
     ``licence`` is a header line that a person wrote into an older card of the same folder.

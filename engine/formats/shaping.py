@@ -77,7 +77,7 @@ class ListedSamples(list[Sample]):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ExportLayout:
     """What the rows of an export have in common.
 
     ours: provenance columns. names: extra columns, each with its name in the export. Of tables also: ``keys``, the
@@ -105,12 +105,12 @@ class Layout:
         return "messages", *(["tools"] if self.tools else []), *self.ours, *self.names.values()
 
 
-def layout_of(samples: Samples, format: str, provenance: bool, flaws: Flaws | None = None) -> Layout:
+def layout_of(samples: Samples, format: str, provenance: bool, flaws: Flaws | None = None) -> ExportLayout:
     """Look at all samples. An extra column whose name is taken is called ``original_`` and its name."""
     ours = (PROVENANCE if flaws is None else (*PROVENANCE, *FLAWS)) if provenance else ()
     there = dict.fromkeys(name for extra in samples.extras() for name in json_text.loads(extra))
     if format in _RESERVED:
-        return Layout(format, len(samples), ours, _free(there, _RESERVED[format] | set(ours)))
+        return ExportLayout(format, len(samples), ours, _free(there, _RESERVED[format] | set(ours)))
     names = _free(there, _RESERVED["messages"] | set(ours))
     found: set[str] = set()
     tools, common = False, True
@@ -121,10 +121,10 @@ def layout_of(samples: Samples, format: str, provenance: bool, flaws: Flaws | No
             found |= cells.keys()
             common &= all(is_common(call) for call in cells.get("tool_calls") or ())
     keys = tuple(key for key in _TURN_KEYS if key in found)
-    return Layout(format, len(samples), ours, names, keys, tools, common, samples.rewritten())
+    return ExportLayout(format, len(samples), ours, names, keys, tools, common, samples.rewritten())
 
 
-def rows_of(samples: Iterable[Sample], layout: Layout, flaws: Flaws | None = None) -> Iterator[Row]:
+def rows_of(samples: Iterable[Sample], layout: ExportLayout, flaws: Flaws | None = None) -> Iterator[Row]:
     """The rows of ``samples``, with the columns that they came with.
 
     Raises:
@@ -285,7 +285,7 @@ def _old_calls(turn: Message) -> list[Row] | None:
     return calls if all("id" in call or isinstance(call.get("function"), dict) for call in calls) else None
 
 
-def _table_row(sample: Sample, layout: Layout) -> Row:
+def _table_row(sample: Sample, layout: ExportLayout) -> Row:
     """messages of role/content/kind and what any turn has besides, ``tools`` where any row has them: the same fields in
     every turn and row, as tables need it. ``tools`` is JSON text, calls are values.
     """

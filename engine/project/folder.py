@@ -17,7 +17,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import DataError, UsageError
 from engine.loop import NAMES, stages_of
-from engine.progress import Meter, TaskProgress
+from engine.progress import TaskMeter, TaskProgress
 from engine.project import importing, making
 from engine.project.added import Added
 from engine.project.exported import ExportedSamples
@@ -64,7 +64,7 @@ def create(
     text = defaults.render(settings)
     config = configs.parse(text, "config.toml")
     sources = _sources(data)
-    meter = Meter(progress)
+    meter = TaskMeter(progress)
     with making.aside(project) as place, ExitStack() as stack:
         for folder in (place / "artifacts", place / "logs"):
             folder.mkdir(mode=0o700)
@@ -97,7 +97,7 @@ def _gathered(
     config: Config,
     folder: Path,
     stack: ExitStack,
-    meter: Meter,
+    meter: TaskMeter,
     say: Callable[[str], None],
 ) -> list[importing.FileRows]:
     batches = []
@@ -151,7 +151,7 @@ def add(
     config = configs.load(project)
     config = replace(config, data=replace(config.data, **(reading or {})))
     sources = _sources(data)
-    meter = Meter(progress)
+    meter = TaskMeter(progress)
     db = writer(project)
     try:
         with ExitStack() as stack:

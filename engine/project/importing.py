@@ -19,11 +19,11 @@ from engine.errors import DataError
 from engine.formats.reading import FileFacts, Reject, RowReader, shown, why
 from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
-from engine.progress import Meter, Seen, ignore
+from engine.progress import Seen, TaskMeter, ignore
 from engine.project import heldout as heldouts
 from engine.project.added import Added
 from engine.project.asked import Asked
-from engine.project.spool import Spool
+from engine.project.row_spool import RowSpool
 from engine.store import prompt_keys, read, write
 from engine.store.numbering import Numbering
 from engine.store.rows import content_id, content_id_of, load_messages, unwritable
@@ -50,10 +50,10 @@ class FileRows:
 
     source: formats.Source
     digest: str
-    rows: Spool[SpooledRow]
+    rows: RowSpool[SpooledRow]
     firsts: array[int]
     asked: Asked
-    rejects: Spool[Reject]
+    rejects: RowSpool[Reject]
     facts: FileFacts
 
 
@@ -64,8 +64,8 @@ def gather(source: formats.Source, config: Config, folder: Path, stack: ExitStac
         DataError: it cannot be read, or no row of it can be used.
         ConfigError: [data] columns names a part that there is not.
     """
-    rows = stack.enter_context(Spool(folder, SpooledRow))
-    rejects = stack.enter_context(Spool(folder, Reject))
+    rows = stack.enter_context(RowSpool(folder, SpooledRow))
+    rejects = stack.enter_context(RowSpool(folder, Reject))
     firsts, asked = array("q"), Asked()
     reader = RowReader(source, config.data, seen)
     for one in reader:
@@ -91,7 +91,7 @@ def add_rows(
     config: Config,
     batches: Sequence[FileRows],
     heldout: formats.Imported | None,
-    meter: Meter,
+    meter: TaskMeter,
 ) -> list[Added]:
     """Take what was read into round 0, inside the caller's transaction. ``name``: what errors call the project.
 
@@ -197,7 +197,7 @@ def _add_file(
 
 
 def _trained(
-    rows: Spool[SpooledRow], ids: array[int], start: int, made: heldouts.HeldoutSplit, seen: Seen
+    rows: RowSpool[SpooledRow], ids: array[int], start: int, made: heldouts.HeldoutSplit, seen: Seen
 ) -> Iterator[tuple[object, ...]]:
     """The columns of the rows that are trained on, by id: the table's own order, in which it is written once."""
     for number, at in enumerate(array("q", sorted(range(len(ids)), key=ids.__getitem__))):

@@ -13,11 +13,11 @@ import pytest
 from engine import formats
 from engine.config.schema import Data
 from engine.errors import UsageError
-from engine.progress import Meter, TaskProgress
+from engine.progress import TaskMeter, TaskProgress
 from engine.project import folder as project
 from engine.project import making
 from engine.project.asked import Asked
-from engine.project.spool import Spool
+from engine.project.row_spool import RowSpool
 from engine.store import read
 from engine.store.connect import FILE, reader
 
@@ -112,7 +112,7 @@ def test_what_is_told_of_an_import_grows_to_the_end(tmp_path: Path) -> None:
     data = [put(tmp_path / f"{name}.json", rows(count)) for name, count in (("a", 40), ("b", 60))]
     told: list[TaskProgress] = []
     now = iter(range(10**6))
-    meter = Meter(told.append, lambda: float(next(now)))
+    meter = TaskMeter(told.append, lambda: float(next(now)))
     for name, share in (("a", 0.3), ("b", 0.3), ("c", 0.4)):
         seen = meter.step(name, share)
         seen(0.5)
@@ -135,7 +135,7 @@ def test_the_store_is_written_in_wal_mode_and_searchable(tmp_path: Path) -> None
 
 
 def test_a_spool_gives_back_what_it_was_given_in_any_order(tmp_path: Path) -> None:
-    with Spool(tmp_path, tuple[str, int]) as spool:
+    with RowSpool(tmp_path, tuple[str, int]) as spool:
         for i in range(300):
             spool.append(("ä" * i, i))
         assert len(spool) == 300

@@ -15,7 +15,7 @@ from engine.config.schema import Data
 from engine.errors import UsageError
 from engine.formats.card import card
 from engine.formats.markdown_escape import plain
-from engine.formats.shaping import Layout
+from engine.formats.shaping import ExportLayout
 from engine.project import folder as project
 from engine.store.rows import Message, content_id, dump_messages
 
@@ -127,5 +127,5 @@ def test_names_are_words_to_markdown() -> None:
 
 def test_the_card_says_which_rows_lack_the_sources_columns() -> None:
     """A rewrite has the columns of the row whose place it takes; only an added sample has none."""
-    layout = Layout("hub", 1, (), {"source": "source"})
+    layout = ExportLayout("hub", 1, (), {"source": "source"})
     assert "empty for samples that were added: source." in card(layout, "data/train-*.parquet", "")

@@ -17,7 +17,7 @@ from engine.store.connect import IN_FULL
 Row = TypeVar("Row")
 
 
-class Spool(Generic[Row]):
+class RowSpool(Generic[Row]):
     """A list of rows of one kind (what msgpack can hold) in a nameless file in ``folder``: 8 bytes of memory a row.
 
     Raises:
