@@ -37,6 +37,7 @@ from engine.signals.axes import threshold_value
 from engine.signals.losses import Measured
 from engine.signals.ratings import Rated
 from engine.store.rows import Threshold
+from engine.verification import doubts as phrases
 from engine.verification.text_checks import Rejection
 
 
@@ -116,14 +117,14 @@ def outcome(
 def _off_topic(placed: Placed, limits: Verify) -> list[str]:
     if placed.on_topic is None or placed.on_topic > limits.on_topic or not limits.on_topic:
         return []
-    return [f"{1 - placed.on_topic:.0%} of random samples share as much with the original"]
+    return [f"{1 - placed.on_topic:.0%} {phrases.OFF_TOPIC}"]
 
 
 def _drifted(placed: Placed, limits: Verify) -> list[str]:
     found = placed.explained
     if found is None or found.ifd < found.bound or not limits.on_topic:
         return []
-    return [f"its answer is no likelier after the original's prompt than after a random one (IFD {found.ifd:.2f})"]
+    return [f"{phrases.DRIFTED} (IFD {found.ifd:.2f})"]
 
 
 FLAWED = 0.98

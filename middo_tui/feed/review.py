@@ -11,14 +11,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
 
 from msgspec import Struct, field
 
 from engine.errors import MiddoError
 from engine.store import read
 from engine.store.connect import reader
-from engine.store.rows import AXES
+from middo_tui.feed.review_order import ALIKE, DOUBT, EDITED, SORTS, where
 from middo_tui.terminal import guard
 
 Key = tuple[int, str]  # sample id, axis
@@ -46,7 +45,9 @@ BREAK_TIMES = 5
 
 
 class QueueEntry(Struct, frozen=True):
-    """One rewrite in the queue. ``improved`` None: it has no verdict."""
+    """One rewrite in the queue. ``improved`` None: it has no verdict. ``doubt``: drifted, off topic or nothing.
+    ``alike``: the same for rewrites of one axis, cluster and verdict; empty: it is in no cluster.
+    """
 
     key: Key
     seq: int
@@ -55,6 +56,8 @@ class QueueEntry(Struct, frozen=True):
     edited: bool
     noted: bool
     head: str
+    doubt: str = ""
+    alike: str = ""
 
     @property
     def axis(self) -> str:
@@ -121,62 +124,6 @@ class Queue(Struct, frozen=True):
         return self.counts.open / self.per_min * 60 if self.per_min else None
 
 
-# ------------------------------------------------------------------------------------------ filter and sort
-
-
-class QueueOrder(NamedTuple):
-    """An order of the queue that decisions do not change."""
-
-    name: str
-    help: str
-    sql: str
-
-
-_AXIS = "CASE r.axis WHEN 'complexity' THEN 0 WHEN 'diversity' THEN 1 ELSE 2 END, s.seq"
-SORTS = (
-    QueueOrder("place", "by axis, then by position in the dataset", _AXIS),
-    QueueOrder("better", "improved first", f"r.improved IS NULL, r.improved DESC, {_AXIS}"),
-    QueueOrder("doubtful", "not improved first", f"r.improved IS NULL, r.improved, {_AXIS}"),
-    QueueOrder("quality", "largest quality gain first", f"coalesce(r.new_quality - g.quality, -99) DESC, {_AXIS}"),
-    QueueOrder("loss", "largest loss drop first", f"coalesce(g.loss_after - r.new_loss_after, -99) DESC, {_AXIS}"),
-    QueueOrder("flaw", "most flawed original first", f"coalesce(g.flaw, -1) DESC, {_AXIS}"),
-    QueueOrder("length", "longest new text first", f"coalesce(length(r.messages), 0) DESC, {_AXIS}"),
-)
-
-_EDITED = "(r.original IS NOT NULL AND r.original<>r.messages)"
-WORDS = {
-    **{axis: f"r.axis='{axis}'" for axis in AXES},
-    **{axis[0]: f"r.axis='{axis}'" for axis in AXES},
-    "open": "r.state='proposed'",
-    "accepted": "r.state IN ('accepted', 'merged')",
-    "rejected": "r.state='rejected'",
-    "failed": "r.state='failed'",
-    "kept": "r.state='kept'",
-    **dict.fromkeys(("pending", "owed"), "r.state IN ('owed', 'prompted')"),
-    **dict.fromkeys(("improved", "better"), "r.improved=1"),
-    "worse": "r.improved=0",
-    "unchecked": "(r.verdict IS NULL AND r.messages IS NOT NULL)",
-    "edited": _EDITED,
-    "noted": "r.note IS NOT NULL",
-}
-"""What a word of a filter stands for; any other word is looked for in verdict, reason and note."""
-
-
-def where(filter: str) -> tuple[str, dict[str, str]]:
-    """A filter line as SQL and its values: all words must hold."""
-    parts, values = ["r.round=:round"], {}
-    if "kept" not in filter.lower().split():
-        parts.append("r.state<>'kept'")
-    for at, word in enumerate(filter.lower().split()):
-        if word in WORDS:
-            parts.append(WORDS[word])
-        else:
-            values[f"word{at}"] = word
-            said = "coalesce(r.verdict, '') || ' ' || coalesce(r.reason, '') || ' ' || coalesce(r.note, '')"
-            parts.append(f"instr(lower({said}), :word{at}) > 0")
-    return " AND ".join(parts), values
-
-
 # --------------------------------------------------------------------------------------------------- reading
 
 
@@ -209,7 +156,8 @@ def _rows(db: sqlite3.Connection, round: int, query: Query) -> list[QueueEntry]:
     condition, values = where(query.filter)
     order = next((sort.sql for sort in SORTS if sort.name == query.sort), SORTS[0].sql)
     sql = (
-        f"SELECT r.sample_id, r.axis, r.state, r.improved, {_EDITED} AS edited, r.note IS NOT NULL AS noted, s.seq,"  # noqa: S608 - words and orders of this file only
+        f"SELECT r.sample_id, r.axis, r.state, r.improved, {EDITED} AS edited, r.note IS NOT NULL AS noted, s.seq,"  # noqa: S608 - our own words and orders
+        f" {DOUBT} AS doubt, coalesce({ALIKE}, '') AS alike,"
         f" substr(r.prompt, 1, {HEAD}) AS head, substr(r.reason, 1, {HEAD}) AS reason FROM rewrite r"
         " JOIN sample s ON s.id=r.sample_id"
         " LEFT JOIN signal g ON g.round=r.round AND g.sample_id=r.sample_id"
@@ -224,6 +172,8 @@ def _rows(db: sqlite3.Connection, round: int, query: Query) -> list[QueueEntry]:
             bool(row["edited"]),
             bool(row["noted"]),
             guard.one_line(row["head"] or row["reason"] or "", HEAD),
+            row["doubt"],
+            row["alike"],
         )
         for row in db.execute(sql, {"round": round, **values})
     ]
@@ -241,7 +191,7 @@ def _counts(db: sqlite3.Connection, round: int) -> ReviewCounts:
     found = {"edited": 0, "unchecked": 0}
     names = {"proposed": "open", "merged": "accepted", "owed": "pending", "prompted": "pending"}
     sql = (
-        f"SELECT state, {_EDITED} AS edited, verdict IS NULL AND messages IS NOT NULL AS unchecked, count(*) AS n"  # noqa: S608
+        f"SELECT state, {EDITED} AS edited, verdict IS NULL AND messages IS NOT NULL AS unchecked, count(*) AS n"  # noqa: S608
         " FROM rewrite r WHERE round=? AND state<>'kept' GROUP BY 1, 2, 3"
     )
     for row in db.execute(sql, (round,)):

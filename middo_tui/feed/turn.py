@@ -45,14 +45,20 @@ def _stopped_by(view: LoopView) -> str:
     return stage.error if stage is not None else ""
 
 
+def merges(view: LoopView) -> bool:
+    """Whether all rewrites are decided, so that the run would merge next."""
+    decided = view.state == "waiting" and not view.waiting.open and not _stopped_by(view)
+    return decided and (view.next is None or view.next[1] not in ("rewrite", "verify"))
+
+
 def label(view: LoopView) -> tuple[str, str]:
     """The state of the run for the header, and its role: a state in which nothing happens says that it is your turn."""
     if view.problem:
         return f"✘ {view.wrong or 'no data'}", "bad"
     text, role = STATES[view.state]
     if view.state == "waiting":
-        text = "! your turn: decide" if _stopped_by(view) else "! your turn: review"
-        if not view.waiting.open and not _stopped_by(view):
+        text = "! your turn: review" if view.waiting.open and not _stopped_by(view) else "! your turn: decide"
+        if merges(view):
             text = "! your turn: merge"
     return (f"{text}, stalled", "bad") if view.trouble == STALLED else (text, role)
 

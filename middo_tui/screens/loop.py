@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical
 
 from middo_tui.feed import control
 from middo_tui.feed.loop_notice import notice
+from middo_tui.feed.turn import merges
 from middo_tui.feed.view import LoopView, Training
 from middo_tui.keys import tables
 from middo_tui.keys.tables import Key, press
@@ -102,6 +103,11 @@ class LoopScreen(Framed):
         """Start, resume, retry; or begin the next round without waiting."""
         if self.view.holds_until is not None:
             self.ask(partial(control.begin_now, self.project))
+            return
+        if merges(self.view) and self.view.round is not None:
+            from middo_tui.screens.merge_card import ask_to_merge  # a second screen can wait until it is asked for
+
+            ask_to_merge(self, self.view.round)
             return
         self.ask(partial(control.go, self.project), saying=STARTING)
 

@@ -42,7 +42,7 @@ def window(count: int, cursor: int, height: int) -> int:
 def row(entry: QueueEntry, here: bool, marked: bool, focused: bool, width: int) -> Line:
     """``▸●✔ ▲Q    12 text``."""
     mark, role = MARKS.get(entry.state, ("?", ""))
-    sign, sign_role = BETTER[entry.improved]
+    sign, sign_role = ("≠", "warn") if entry.doubt else BETTER[entry.improved]
     cursor = "cursor" if here and focused else "strong" if here else ""
     flags = ("✎" if entry.edited else " ") + ("¶" if entry.noted else " ")
     head = (

@@ -16,20 +16,23 @@ from middo_tui.widgets.queue_list import MARKS
 
 
 class ReviewBarState(Struct, frozen=True):
-    """What the rows say. ``place``: of the cursor, from 1. ``state``: as decided here, also before it is stored."""
+    """What the rows say. ``place``: of the cursor, from 1. ``state``: as decided here, also before it is stored.
+    ``doubt``: drifted, off topic or nothing.
+    """
 
     queue: Queue
     place: int = 0
     detail: RewriteDetail | None = None
     state: str = ""
     marked: int = 0
+    doubt: str = ""
 
 
 def progress(standing: ReviewBarState, width: int) -> Line:
-    """`` Review  128 / 412   97 ✔  29 ✘  2 ✎    21/min · 13 min left     Q quality``."""
+    """`` Review  128 / 412 decided   97 ✔  29 ✘  2 ✎    21/min · 13 min left     Q quality``."""
     queue, detail = standing.queue, standing.detail
     counts = queue.counts
-    left = [Run(" Review", "strong"), Run(f"  {counts.decided:,} / {counts.total:,}", "strong")]
+    left = [Run(" Review", "strong"), Run(f"  {counts.decided:,} / {counts.total:,} decided", "strong")]
     left += [Run(f"   {counts.accepted:,} ✔", "active"), Run(f"  {counts.rejected:,} ✘", "error")]
     left += _more(counts)
     if queue.per_min and counts.open and not queue.merged:
@@ -60,6 +63,7 @@ def facts(standing: ReviewBarState, width: int) -> Line:
         Run(" ▸ ", "key"),
         Run(f"#{detail.seq}", "strong"),
         Run(f" {mark} {STATE_WORDS.get(state, state)}", role),
+        *([Run(f"  ≠ {standing.doubt}", "warn")] if standing.doubt else []),
     )
     if detail.edited:
         checked = "edited" if detail.verdict else "edited, not rechecked"

@@ -24,7 +24,8 @@ ROLES = {"same": "", "old": "gone", "new": "came", "doubt": "doubtful"}
 SIGNS = {"old": ("[-", "-]"), "new": ("{+", "+}"), "doubt": ("{?", "?}")}
 SIGN_ROLES = {"old": "error", "new": "active", "doubt": "warn"}  # a sign that is struck out itself cannot be read
 OPENING = frozenset(begin for begin, _ in SIGNS.values())
-CHANGES = frozenset(SIGNS[kind][0] for kind in ("old", "new"))
+REWRITTEN = "all of it is new"
+CHANGES = frozenset({REWRITTEN, *(SIGNS[kind][0] for kind in ("old", "new"))})
 ALL_SIGNS = frozenset(sign for pair in SIGNS.values() for sign in pair)
 INDENT = 2
 GAP = " │ "
@@ -49,6 +50,9 @@ def laid_out(blocks: tuple[TextBlock, ...], split: bool, wrap: bool, width: int)
     for at, block in enumerate(blocks):
         out += [()] if at else []
         out.append(_rule(block.title, width))
+        if rewritten(block.parts, width):
+            out += _side_by_side(block.parts, wrap, width)
+            continue
         changed = any(part.kind != "same" for part in block.parts)
         two = split and changed and any(part.kind == "old" for part in block.parts)
         out += _columns(block.parts, wrap, width) if two else _inline(block, wrap, width)
@@ -71,11 +75,41 @@ def _inline(block: TextBlock, wrap: bool, width: int) -> list[Line]:
     return [(pad, *line) for line in flow(runs, max(_LEAST_COLUMN, width - 2 * INDENT) if wrap else None)]
 
 
+def rewritten(parts: Parts, width: int) -> bool:
+    """Whether nothing of the old text is left in the new one, and it is too long to be taken in at a glance: signs
+    around all of it would only be in the way.
+    """
+    if {part.kind for part in parts if part.text.strip()} != {"old", "new"}:
+        return False
+    return "\n" in _joined(parts, "old").strip() or sum(cell_len(part.text) for part in parts) > width - 4 * INDENT
+
+
+def _joined(parts: Parts, kind: str) -> str:
+    return "".join(part.text for part in parts if part.kind in ("same", kind))
+
+
+def _side_by_side(parts: Parts, wrap: bool, width: int) -> list[Line]:
+    """The old text on the left and the new one on the right, unmarked, under a heading that says so."""
+    room = _column(width)
+    head = (Run(guard.fit(" " * INDENT + "before", INDENT + room), "dim"), Run(GAP, "faint"))
+    texts = ([Run(_joined(parts, "old").strip(), "dim")], [Run(_joined(parts, "new").strip())])
+    return [(*head, Run("after: ", "dim"), Run(REWRITTEN, "dim")), *_level([texts], wrap, width)]
+
+
+def _column(width: int) -> int:
+    return max(_LEAST_COLUMN, (width - 2 * INDENT - len(GAP)) // 2)
+
+
 def _columns(parts: Parts, wrap: bool, width: int) -> list[Line]:
     """Old on the left, new on the right, level with each other again wherever both begin a new line."""
-    room = max(_LEAST_COLUMN, (width - 2 * INDENT - len(GAP)) // 2)
+    return _level(_paragraphs(parts), wrap, width)
+
+
+def _level(pairs: Iterable[tuple[list[Run], list[Run]]], wrap: bool, width: int) -> list[Line]:
+    """Each pair begins on one row."""
+    room = _column(width)
     out: list[Line] = []
-    for left, right in _paragraphs(parts):
+    for left, right in pairs:
         old = flow(left, room if wrap else None)
         new = flow(right, room if wrap else None)
         for a, b in zip_longest(old, new, fillvalue=()):

@@ -25,6 +25,7 @@ class ReviewState(Struct, frozen=True):
     edited: bool = False
     rejecting: bool = False
     marked: int = 0
+    alike: int = 0
     ranging: bool = False
     batch: str = ""
     accepts: int = 0
@@ -180,6 +181,14 @@ KEYS: tuple[Key[ReviewState], ...] = (
         "Mark this rewrite for a bulk decision.",
         word("mark"),
         _here(*CHANGEABLE, "failed"),
+        quiet=True,
+    ),
+    Key(
+        id="mark_alike",
+        keys=("M",),
+        help="Mark all undecided rewrites of the same axis, cluster and verdict.",
+        label=word("mark similar"),
+        works=lambda s: s.open and s.alike > 1,
         quiet=True,
     ),
     Key("range", ("v",), "Mark a range: move, then press again.", word("range"), _calm, quiet=True),

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from middo_tui.feed.listing import jump
-from middo_tui.feed.review import SORTS, Query
+from middo_tui.feed.review import Query
+from middo_tui.feed.review_order import SORTS
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.review.reading import ReviewReading
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.word_diff import WordDiff, changes
 
 FILTERS = (
-    "Filter by words (all must match): c d q · open accepted rejected failed pending · improved worse · edited noted"
-    " unchecked · any other word is searched in verdict, reason and note"
+    "Filter by words (all must match): c d q · open accepted rejected failed pending · improved worse drifted"
+    " · edited noted unchecked · any other word is searched in verdict, reason and note"
 )
 
 
@@ -78,6 +79,12 @@ class Moving(ReviewReading):
             self.marked ^= {self.key}
             self.paint(keep_scroll=True)
             self.put_cursor(self.cursor + 1)
+
+    def action_mark_alike(self) -> None:
+        """Those like this one, or none of them any more."""
+        alike = self.alike()
+        self.marked = self.marked - alike if alike <= self.marked else self.marked | alike
+        self.paint(keep_scroll=True)
 
     def action_range(self) -> None:
         """Begin, or take what is between."""
@@ -180,4 +187,4 @@ class Moving(ReviewReading):
         if isinstance(target, tuple) and len(target) == 3:
             round, id, axis = target
             self._wanted = (int(id), str(axis))
-            self.list_anew(Query(int(round)))
+            self.list_anew(Query(int(round), sort=self.query_now.sort))

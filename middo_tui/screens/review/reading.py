@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from msgspec.structs import replace
 from textual import events, on
@@ -18,6 +19,7 @@ from textual.message import Message
 
 from engine.errors import MiddoError
 from middo_tui.feed.review import Key, Query, Queue, QueueEntry, ReviewRequests
+from middo_tui.feed.review_order import SORTS
 from middo_tui.feed.rewrite import VERDICT, RewriteDetail, load
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
@@ -25,8 +27,8 @@ from middo_tui.screens.review.keys import CHANGEABLE, ReviewState
 from middo_tui.screens.review.wording import own_notice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
-from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.queue_list import QueueList, QueueRows
+from middo_tui.widgets.queue_strip import QueuePlace, QueueStrip
 from middo_tui.widgets.review_bar import ReviewBar, ReviewBarState, says_all
 from middo_tui.widgets.word_diff import DiffPage, WordDiff
 
@@ -53,7 +55,9 @@ class DetailsRead(Message):
 
 
 class ReviewReading(Framed):
-    """Queue, cursor, marks and the text; the subclass has the keys."""
+    """Queue, cursor, marks and the text; the subclass has the keys. ``SORT``: the order that it opens with."""
+
+    SORT: ClassVar[str] = SORTS[0].name
 
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)
@@ -65,7 +69,7 @@ class ReviewReading(Framed):
         self.listing = False
         self.split: bool | None = None  # None: as wide as the screen is
         self._requests: ReviewRequests | None = None
-        self._listed = Query()
+        self._listed = Query(sort=self.SORT)
         self._asked: dict[Key, str] = {}
         self._under_way = 0
         self._held: bool | None = None  # a paint that waits for the store, and whether it keeps the scroll
@@ -79,7 +83,7 @@ class ReviewReading(Framed):
     def body(self) -> ComposeResult:
         """Progress, signals and verdict; the list beside the text."""
         yield ReviewBar(ReviewBarState(self.queue))
-        yield Divider()
+        yield QueueStrip(QueuePlace())
         with Horizontal(id="desk"):
             yield QueueList(QueueRows(), id="queue")
             yield WordDiff(DiffPage())
@@ -258,6 +262,7 @@ class ReviewReading(Framed):
             edited=entry is not None and entry.edited,
             rejecting=self.rejecting,
             marked=len(self.taken),
+            alike=len(self.alike()),
             ranging=self.range_from is not None,
             batch=word,
             accepts=len(accepts),
@@ -288,7 +293,9 @@ class ReviewReading(Framed):
             rows = tuple(replace(row, state=self._asked[row.key]) if row.key in self._asked else row for row in rows)
         place = self.cursor + 1 if rows else 0
         state = "" if entry is None else self.state_of(entry)
-        self.query_one(ReviewBar).show(ReviewBarState(self.queue, place, detail, state, len(self.taken)))
+        doubt = "" if entry is None else entry.doubt
+        self.query_one(ReviewBar).show(ReviewBarState(self.queue, place, detail, state, len(self.taken), doubt))
+        self.query_one(QueueStrip).show(QueuePlace(rows, self.cursor, len(self.alike()), self.size.width >= WIDE))
         self.query_one(QueueList).show(QueueRows(rows, self.cursor, self.taken, self.listing))
         text = self.query_one(WordDiff)
         blocks = () if detail is None else detail.blocks
@@ -298,6 +305,14 @@ class ReviewReading(Framed):
         text.show(page if keep_scroll else replace(page, y=0, x=0))
         self.set_class(self.listing, "-listing")
         self.state_changed()
+
+    def alike(self) -> frozenset[Key]:
+        """The undecided rewrites of the cursor's axis and cluster that have the same verdict; empty: it is alone."""
+        entry = self.entry
+        if entry is None or not entry.alike:
+            return frozenset()
+        found = (e for e in self.queue.rows if e.alike == entry.alike and self.state_of(e) == "proposed")
+        return frozenset(e.key for e in found) | {entry.key}
 
     def in_range(self) -> frozenset[Key]:
         """From where v was pressed to the cursor."""

@@ -282,7 +282,12 @@ class ReviewScreen(Moving):
     # ----------------------------------------------------------------------------------------- the run
 
     def action_resume(self) -> None:
-        """Merge, or write again what was sent back, and so on to the end of the plan."""
+        """Merge, after a last look, or write again what was sent back, and so on to the end of the plan."""
+        if self.state().goes_on == "merge" and self.queue.round is not None:
+            from middo_tui.screens.merge_card import ask_to_merge  # a second screen can wait until it is asked for
+
+            ask_to_merge(self, self.queue.round)
+            return
         self.ask(partial(control.go, self.project), saying="Starting the worker …")
 
     def action_recheck(self) -> None:

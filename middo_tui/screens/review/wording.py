@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from middo_tui.feed.review import REASONS, SORTS, Queue
+from middo_tui.feed.review import REASONS, Queue
+from middo_tui.feed.review_order import SORTS
 from middo_tui.keys.tables import press
 from middo_tui.screens.review.keys import ReviewState
 from middo_tui.text.notice import Notice
@@ -99,6 +100,6 @@ def _listed(state: ReviewState) -> str:
                 else "no matches"
             )
         )
-    if query.sort != "place":
+    if query.sort not in (SORTS[0].name, "place"):
         parts.append(f"order: {next(order.help for order in SORTS if order.name == query.sort)}")
     return " · ".join(parts)

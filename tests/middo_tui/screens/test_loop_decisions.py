@@ -52,6 +52,9 @@ async def test_the_three_decisions_wait_for_enter_and_can_be_undone(
         assert {"accepted": 0, "rejected": 0, **counts(tmp_path / "p")} == {"accepted": accepted, "rejected": rejected}
         await until(pilot, "enter merge")
         await pilot.press("enter")
+        await until(pilot, f"{accepted} rewrites accepted.")
+        assert started == [], "the card asks once more"
+        await pilot.press("enter")
         await settle(pilot)
         assert started == [tmp_path / "p"]
     assert plan(tmp_path / "p").hold_s > 0

@@ -1,4 +1,7 @@
-"""The Review screen at a real terminal: dropped lines and kills lose no decision, the editor is lent the terminal."""
+"""The Review screen at a real terminal: dropped lines and kills lose no decision, the editor is lent the terminal.
+
+It opens with what did not improve: #1001.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ EDITS = """
 import sys
 from pathlib import Path
 path = Path(sys.argv[-1])
-path.write_text(path.read_text(encoding="utf-8").replace("fact 0", "story 0"), encoding="utf-8")
+path.write_text(path.read_text(encoding="utf-8").replace("fact 1", "story 1"), encoding="utf-8")
 """
 
 
@@ -92,7 +95,7 @@ def test_no_decision_is_lost_to_hang_ups_and_kills(tmp_path: Path, opened: Calla
 
 def test_keys_typed_in_one_go_are_all_done(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     reviewing(tmp_path / "p", 9)
-    terminal = opened(tmp_path / "p", "#1000")
+    terminal = opened(tmp_path / "p", "#1001")
     terminal.send(b"ar2r3aarru")
     terminal.wait_for("Undone")
     terminal.wait_for("5 / 9")
@@ -106,7 +109,7 @@ def test_the_editor_gets_the_terminal_and_its_text_comes_back_whole(
     keys = reviewing(tmp_path / "p", 3)
     script = tmp_path / "edit.py"
     script.write_text(EDITS, encoding="utf-8")
-    terminal = opened(tmp_path / "p", "#1000", env={"EDITOR": f"{sys.executable} {script}", "VISUAL": ""})
+    terminal = opened(tmp_path / "p", "#1001", env={"EDITOR": f"{sys.executable} {script}", "VISUAL": ""})
     terminal.wait_for("fact")
     terminal.send(b"E")
     terminal.wait_for("not rechecked")
@@ -114,14 +117,14 @@ def test_the_editor_gets_the_terminal_and_its_text_comes_back_whole(
     terminal.wait_for("Nothing was changed")
     leave(terminal)
     db = connect.reader(tmp_path / "p")
-    row = db.execute("SELECT prompt, response FROM rewrite WHERE sample_id=?", (keys[0][0],)).fetchone()
+    row = db.execute("SELECT prompt, response FROM rewrite WHERE sample_id=?", (keys[1][0],)).fetchone()
     db.close()
-    assert tuple(row) == ("Tell me story 0 about active volcanoes", "Volcano 0 is hot inside.\nIt is very hot.")
+    assert tuple(row) == ("Tell me story 1 about active volcanoes", "Volcano 1 is hot inside.\nIt is very hot.")
 
 
 def test_an_editor_that_fails_changes_nothing(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     reviewing(tmp_path / "p", 3)
-    terminal = opened(tmp_path / "p", "#1000", env={"EDITOR": "false", "VISUAL": ""})
+    terminal = opened(tmp_path / "p", "#1001", env={"EDITOR": "false", "VISUAL": ""})
     terminal.wait_for("fact")
     terminal.send(b"E")
     terminal.wait_for("exit code 1")
@@ -131,7 +134,7 @@ def test_an_editor_that_fails_changes_nothing(tmp_path: Path, opened: Callable[.
 def test_no_hostile_byte_of_a_rewrite_reaches_the_terminal(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     bad = "\n".join(CORPUS.values()).encode("utf-8", "replace").decode()
     reviewing(tmp_path / "p", 3, old=lambda i: (f"{i}{bad}", bad), new=lambda i: (f"{bad}{i}", f"{bad} more"))
-    terminal = opened(tmp_path / "p", "#1000", columns=140, rows=60)
+    terminal = opened(tmp_path / "p", "#1001", columns=140, rows=60)
     terminal.wait_for("hidden characters")
     terminal.send(b"e")
     terminal.wait_for("other box")
@@ -147,29 +150,29 @@ def test_copying_sends_clean_text_and_only_that(tmp_path: Path, opened: Callable
     import base64
 
     reviewing(tmp_path / "p", 3, new=lambda i: (f"new\x1b]0;owned\x07{i}", "fine"))
-    terminal = opened(tmp_path / "p", "#1000")
+    terminal = opened(tmp_path / "p", "#1001")
     terminal.wait_for("owned")
     terminal.send(b"y")
     terminal.wait_for("Copied")
     leave(terminal)
     _, _, rest = terminal.seen.partition(b"\x1b]52;c;")
     text = base64.b64decode(rest.partition(b"\x07")[0]).decode()
-    assert text == "new␛]0;owned␇0\n\nfine"
+    assert text == "new␛]0;owned␇1\n\nfine"
 
 
 def test_nothing_looks_decided_before_the_store_has_it(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     reviewing(tmp_path / "p", 6)
-    terminal = opened(tmp_path / "p", "#1000")
+    terminal = opened(tmp_path / "p", "#1001")
     other = connect.writer(tmp_path / "p")
     other.execute("BEGIN IMMEDIATE")  # somebody else writes: the decision has to wait
     terminal.wait_for("  0 / 6")
     since = len(terminal.seen)
     terminal.send(b"a?")
     terminal.wait_for("Accept, then go to", since)
-    assert b"#1001" not in terminal.seen[since:]
+    assert b"#1003" not in terminal.seen[since:]
     other.execute("COMMIT")
     other.close()
     terminal.send(b"\x1b")
-    terminal.wait_for("#1001", since)
+    terminal.wait_for("#1003", since)
     terminal.wait_for("  1 / 6", since)
     leave(terminal)

@@ -8,7 +8,8 @@ import pytest
 
 from engine.store import connect
 from middo_tui.app import MiddoApp
-from middo_tui.feed.review import pace, where
+from middo_tui.feed.review import pace
+from middo_tui.feed.review_order import where
 from middo_tui.keys import tables
 from middo_tui.screens.review.keys import KEYS, ReviewState
 from tests.middo_tui.screens.review.test_screen import done, fates, opened

@@ -86,7 +86,11 @@ async def test_a_whole_sitting_by_keys(tmp_path: Path, started: list[Path]) -> N
         await done(pilot, screen)
         await until(pilot, "All 6 rewrites are decided. Press enter to merge")
         assert "enter merge" in screen_text(app)
-        assert "6 / 6   4 ✔  2 ✘" in screen_text(app)
+        assert "6 / 6 decided   4 ✔  2 ✘" in screen_text(app)
+        await pilot.press("enter")
+        card = await until(pilot, "Merge round 0? 4 rewrites accepted.")
+        assert started == [], "the first enter only asks"
+        assert "C complexity 1 of 2 · D diversity 1 of 2 · Q quality 2 of 2" in card
         await pilot.press("enter")
         await settle(pilot)
     assert started == [project]

@@ -16,7 +16,7 @@ from engine.store.rows import Flaw, Lenses, Losses, Rewrite, Verdict, dump_messa
 from middo_tui.cli.commands import main
 from middo_tui.feed import doubtful
 from middo_tui.feed.filters import FilterError, parse
-from middo_tui.feed.review import SORTS
+from middo_tui.feed.review_order import SORTS
 from middo_tui.feed.rewrite import load
 from middo_tui.feed.sample import read_detail
 from middo_tui.screens.samples.sort_menu import SHOWN, toggled
