@@ -36,6 +36,7 @@ from middo_tui.cli.fork import fork
 from middo_tui.cli.keys import keys_command
 from middo_tui.cli.label import label
 from middo_tui.cli.lineage import lineage
+from middo_tui.cli.log import log_command
 from middo_tui.cli.override import override
 from middo_tui.cli.quarantine import quarantine
 from middo_tui.cli.report import report
@@ -299,7 +300,7 @@ def review(folder: Path, accept: str) -> None:
 for command in (
     *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
     *(quarantine, report, samples, completion, config_command, keys_command, doctor, wait, notify),
-    *(backup, check, prune, restore, flips_command, compare_command),
+    *(backup, check, prune, restore, flips_command, compare_command, log_command),
 ):
     main.add_command(command)
 

@@ -53,7 +53,7 @@ def always(state: Any) -> bool:
 
 SCREENS = ("loop", "samples", "thresholds", "review", "rounds", "lineage")
 """By number key: 1 is the Loop screen."""
-UNNUMBERED = ("settings", "quarantine", "label", "flips", "writing")
+UNNUMBERED = ("settings", "quarantine", "label", "flips", "writing", "log")
 FOLDERS = frozenset({"samples", "thresholds", "review"})
 """Screens with a folder of their own."""
 ALWAYS_LEAVES = "ctrl+q"

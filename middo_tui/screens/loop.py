@@ -133,6 +133,10 @@ class LoopScreen(Framed):
             question += f" This also cancels the provider's batch; pausing ({press('loop.pause')}) does not."
         self.confirm(question, partial(control.cancel, self.project))
 
+    def action_log(self) -> None:
+        """The whole log."""
+        self.go("log")
+
     def action_writing(self) -> None:
         """What the teacher writes."""
         self.go("writing")

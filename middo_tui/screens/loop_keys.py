@@ -123,6 +123,14 @@ KEYS: tuple[Key[LoopView], ...] = (
         works=lambda view: _in("done")(view) and not view.final,
     ),
     Key(
+        id="log",
+        keys=("l",),
+        help="Open the log: the run's events and what its processes wrote.",
+        label=word("log"),
+        works=lambda view: not view.problem and view.round is not None,
+        quiet=True,
+    ),
+    Key(
         id="writing",
         keys=("w",),
         help="Watch the teacher write: old and new text, speed, refusals.",
