@@ -49,6 +49,14 @@ def test_nothing_else_is_installed(wheel: zipfile.ZipFile) -> None:
     assert {name.partition(".data/")[2] for name in others} == {"data/share/man/man1/middo-tui.1"}
 
 
+def test_the_changelog_begins_with_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    heads = [
+        line for line in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line.startswith("## ")
+    ]
+    assert heads[0].split()[1] == version
+
+
 def test_the_metadata_is_that_of_the_project(wheel: zipfile.ZipFile) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     info = f"middo_tui-{project['version']}.dist-info"
