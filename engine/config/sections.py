@@ -98,6 +98,7 @@ class Score(ConfigSection, frozen=True):
     embed: Literal["prompt", "in_template", "bare_prompt"] = "prompt"
     clusters: bool = True
     min_cluster_size: NotNegative = 0
+    neighbour_search: Literal["auto", "exact"] = "auto"
 
 
 class Judge(ConfigSection, frozen=True):

@@ -7,12 +7,15 @@ that differ in their last bit (measured with OpenBLAS, at the edges of its kerne
 two equals comes first, and a GPU must find what a CPU finds.
 
 Exact copies of a row are scanned once and put back afterwards, so that any number of them is ranked by index.
+
+A scan looks at all pairs. Where that takes long, an index may find the candidates (``engine.signals.neighbour_index``);
+the second step is the same.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +39,18 @@ REFINED_BYTES = 16 * 2**20
 """Of candidate rows that are held in double precision at a time."""
 
 
-def neighbours(embeddings: Floats, k: int, device: str = "cpu") -> tuple[Floats, Ints]:
+def neighbours(embeddings: Floats, k: int, device: str = "cpu", find: Find | None = None) -> tuple[Floats, Ints]:
     """The ``k`` nearest others of every row of ``embeddings`` ([N, D]) by exact cosine similarity.
 
     Returns similarity [N, k] and index [N, k], nearest first, the lower index first among equals, a row never
     its own neighbour. Where there are fewer than ``k`` others, and for a row that is not finite, similarity
     is NaN and index -1; such a row is nobody's neighbour. A zero row has similarity 0 to all. Memory is
     O(N·k) plus one block, so a memory-mapped array is read in pieces. float64 input gives float64 similarities,
-    all else float32. ``device``: ``cpu`` (numpy) or what torch calls a GPU.
+    all else float32. ``device``: ``cpu`` (numpy) or what torch calls a GPU. ``find``: what finds the candidates on the
+    CPU, if not a scan of all pairs.
     """
     every = np.arange(len(embeddings))
-    return _search(embeddings, embeddings, k, every, device, mutual=device == "cpu")
+    return _search(embeddings, embeddings, k, every, device, find or mutual_scan if device == "cpu" else None)
 
 
 def against(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str = "cpu") -> tuple[Floats, Ints]:
@@ -55,24 +59,26 @@ def against(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str 
 
     ``own`` ([Q]) is the row that does not count for a query (itself, or what it would replace); -1: all count.
     """
-    return _search(queries, embeddings, k, own, device, mutual=False)
+    return _search(queries, embeddings, k, own, device, None)
 
 
-def _search(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str, mutual: bool) -> tuple[Floats, Ints]:
-    """``against``; ``mutual``: the queries are the rows, each its own, so that a similarity serves both its rows."""
+def _search(
+    queries: Floats, embeddings: Floats, k: int, own: Ints, device: str, find: Find | None
+) -> tuple[Floats, Ints]:
+    """``against``; ``find``: the queries are the rows, each its own, and it finds the candidates of all at once."""
     kind = np.dtype(np.float64 if embeddings.dtype == np.float64 else np.float32)
     similarity = np.full((len(queries), k), np.nan, dtype=kind)
     index = np.full((len(queries), k), -1, dtype=np.int64)
     copies = _Copies.of(embeddings, k)
-    table = _Table.of(embeddings, kind, copies.first)
-    asked = _Table.of(queries, kind, np.arange(len(queries)))
+    table = Table.of(embeddings, kind, copies.first)
+    asked = Table.of(queries, kind, np.arange(len(queries)))
     count = min(k + SPARE, len(table))
     scanned: Iterator[tuple[slice, Ints]]
-    if mutual:
-        found_of = _mutual_scan(table, copies.without(copies.first), count)
-        scanned = ((rows, found_of[copies.of_row[rows]]) for rows in _spans(len(queries), BLOCK_ROWS))
+    if find:
+        found_of = find(table, copies.without(copies.first), count)
+        scanned = ((rows, found_of[copies.of_row[rows]]) for rows in spans(len(queries), BLOCK_ROWS))
     else:
-        scanned = (_scan if device == "cpu" else _device_scan)(asked, table, copies.without(own), count, device)
+        scanned = (scan if device == "cpu" else _device_scan)(asked, table, copies.without(own), count, device)
     for rows, found in scanned:
         near, where = copies.spread(_refined(asked, table, rows, found), found, own[rows])
         width = min(k, near.shape[1])
@@ -83,7 +89,7 @@ def _search(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str,
     return similarity, index
 
 
-def _spans(total: int, size: int) -> Iterator[slice]:
+def spans(total: int, size: int) -> Iterator[slice]:
     """[0, total) in slices of at most ``size``."""
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
@@ -100,7 +106,7 @@ def _widened(rows: Floats, kind: np.dtype[Any]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
+class Table:
     """Rows of an array that may lie on disk, with the inverse of every row's length (1 for a zero row) and whether
     the row is finite.
     """
@@ -112,11 +118,11 @@ class _Table:
     kind: np.dtype[Any]
 
     @classmethod
-    def of(cls, rows: Floats, kind: np.dtype[Any], which: Ints) -> _Table:
+    def of(cls, rows: Floats, kind: np.dtype[Any], which: Ints) -> Table:
         """``rows[which]``, to be read in ``kind``."""
         inverse = np.ones(len(which))
         usable = np.zeros(len(which), dtype=np.bool_)
-        for part in _spans(len(which), BLOCK_ROWS):
+        for part in spans(len(which), BLOCK_ROWS):
             lengths = np.linalg.norm(_widened(rows[which[part]], np.dtype(np.float64)), axis=1)
             usable[part] = np.isfinite(lengths)
             np.divide(1.0, lengths, out=inverse[part], where=usable[part] & (lengths > 0))
@@ -125,13 +131,22 @@ class _Table:
     def __len__(self) -> int:
         return len(self.which)
 
-    def unit(self, part: slice) -> Floats:
+    def some(self, places: Ints) -> Table:
+        """The rows at ``places`` alone."""
+        return Table(self.rows, self.which[places], self.inverse[places], self.usable[places], self.kind)
+
+    def unit(self, part: slice | Ints) -> Floats:
         """A block of rows scaled to length 1, in ``kind``; unusable rows are zero."""
         block = _widened(self.rows[self.which[part]], self.kind)
         block *= self.inverse[part, None].astype(self.kind)
         if not self.usable[part].all():
             block[~self.usable[part]] = 0
         return np.asarray(block)
+
+
+Find = Callable[[Table, Ints, int], Ints]
+"""Finds candidates among the rows of a table: (table, the row [N] that each leaves out or -1, how many) to their
+places, [N, count or more], -1 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +166,7 @@ class _Copies:
         """The copies among ``rows``, told by a hash of 128 bits."""
         seen: dict[bytes, int] = {}
         of_row = np.zeros(len(rows), dtype=np.int64)
-        for part in _spans(len(rows), BLOCK_ROWS):
+        for part in spans(len(rows), BLOCK_ROWS):
             for i, row in enumerate(np.ascontiguousarray(rows[part]), start=part.start):
                 of_row[i] = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(seen))
         first = np.unique(of_row, return_index=True)[1].astype(np.int64)
@@ -178,17 +193,17 @@ class _Copies:
         return values, rows
 
 
-def _scan(asked: _Table, table: _Table, alone: Ints, count: int, device: str) -> Iterator[tuple[slice, Ints]]:
+def scan(asked: Table, table: Table, alone: Ints, count: int, device: str) -> Iterator[tuple[slice, Ints]]:
     """Block by block of ``asked``, the ``count`` nearest rows of ``table`` ([n, count], -1 where there is none).
 
     ``alone`` ([Q]) is left out for a query.
     """
     room = np.empty((min(BLOCK_ROWS, len(asked)), min(BLOCK_COLUMNS, len(table))), dtype=table.kind)
-    for rows in _spans(len(asked), BLOCK_ROWS):
+    for rows in spans(len(asked), BLOCK_ROWS):
         query, own = asked.unit(rows), alone[rows]
         best = np.full((len(query), count), -np.inf, dtype=table.kind)
         where = np.full((len(query), count), -1, dtype=np.int64)
-        for columns in _spans(len(table), BLOCK_COLUMNS):
+        for columns in spans(len(table), BLOCK_COLUMNS):
             block = np.matmul(query, table.unit(columns).T, out=room[: len(query), : columns.stop - columns.start])
             if not table.usable[columns].all():
                 block[:, ~table.usable[columns]] = -np.inf
@@ -198,7 +213,7 @@ def _scan(asked: _Table, table: _Table, alone: Ints, count: int, device: str) ->
         yield rows, where
 
 
-def _mutual_scan(table: _Table, alone: Ints, count: int) -> Ints:
+def mutual_scan(table: Table, alone: Ints, count: int) -> Ints:
     """The ``count`` nearest rows of every row of ``table``, [N, count], -1 where there is none: of the square of
     blocks only the half above the diagonal is computed, for its rows and its columns.
     """
@@ -206,10 +221,10 @@ def _mutual_scan(table: _Table, alone: Ints, count: int) -> Ints:
     where = np.full((len(table), count), -1, dtype=np.int64)
     side = min(BLOCK_ROWS, len(table))
     room = np.empty((side, side), dtype=table.kind)
-    spans, usable = list(_spans(len(table), BLOCK_ROWS)), table.usable.all()
-    for n, rows in enumerate(spans):
+    parts, usable = list(spans(len(table), BLOCK_ROWS)), table.usable.all()
+    for n, rows in enumerate(parts):
         query = table.unit(rows)
-        for columns in spans[n:]:
+        for columns in parts[n:]:
             other = query if columns is rows else table.unit(columns)
             block = np.matmul(query, other.T, out=room[: len(query), : len(other)])
             if not usable:
@@ -286,14 +301,14 @@ def _merge(best: Floats, where: Ints, top: Floats, at: Ints) -> tuple[Floats, In
     return np.take_along_axis(values, order, axis=1), np.take_along_axis(index, order, axis=1)
 
 
-def _device_scan(asked: _Table, table: _Table, alone: Ints, count: int, device: str) -> Iterator[tuple[slice, Ints]]:
-    """``_scan`` with torch on ``device``. The rows are sent once if they fit into half of its memory, else block by
+def _device_scan(asked: Table, table: Table, alone: Ints, count: int, device: str) -> Iterator[tuple[slice, Ints]]:
+    """``scan`` with torch on ``device``. The rows are sent once if they fit into half of its memory, else block by
     block.
     """
     import torch
 
     torch_kind = torch.float64 if table.kind == np.float64 else torch.float32
-    spans = list(_spans(len(table), DEVICE_COLUMNS))
+    parts = list(spans(len(table), DEVICE_COLUMNS))
 
     def send(columns: slice) -> Any:
         return torch.from_numpy(table.unit(columns)).to(device, torch_kind)
@@ -301,14 +316,14 @@ def _device_scan(asked: _Table, table: _Table, alone: Ints, count: int, device: 
     fits = device.startswith("cuda") and table.rows.shape[1] * len(table) * table.kind.itemsize < (
         torch.cuda.mem_get_info(device)[0] // 2
     )
-    resident = [send(columns) for columns in spans] if fits else None
+    resident = [send(columns) for columns in parts] if fits else None
     unusable = torch.from_numpy(~table.usable).to(device)
-    for rows in _spans(len(asked), BLOCK_ROWS):
+    for rows in spans(len(asked), BLOCK_ROWS):
         query = torch.from_numpy(asked.unit(rows)).to(device, torch_kind)
         own = torch.from_numpy(alone[rows]).to(device)
         best = torch.full((len(query), 0), 0.0, dtype=torch_kind, device=device)
         where = torch.full((len(query), 0), -1, dtype=torch.long, device=device)
-        for n, columns in enumerate(spans):
+        for n, columns in enumerate(parts):
             block = query @ (resident[n] if resident else send(columns)).T
             block[:, unusable[columns]] = -torch.inf
             here = torch.nonzero((own >= columns.start) & (own < columns.stop))[:, 0]
@@ -321,11 +336,11 @@ def _device_scan(asked: _Table, table: _Table, alone: Ints, count: int, device: 
         yield rows, where.cpu().numpy()
 
 
-def _refined(asked: _Table, table: _Table, rows: slice, found: Ints) -> Floats:
+def _refined(asked: Table, table: Table, rows: slice, found: Ints) -> Floats:
     """Similarity [n, c] of the queries ``rows`` to the candidates ``found``, in double precision; -inf where none."""
     out = np.full(found.shape, -np.inf)
     width = max(1, found.size // max(1, len(found)) * asked.rows.shape[1] * 8)
-    for part in _spans(len(found), max(1, REFINED_BYTES // width)):
+    for part in spans(len(found), max(1, REFINED_BYTES // width)):
         lines = np.arange(rows.start + part.start, rows.start + part.stop)
         query = _widened(asked.rows[asked.which[lines]], np.dtype(np.float64))
         other = _widened(table.rows[table.which[found[part]]], np.dtype(np.float64))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.signals import cluster_changes, clusters, nearest
+from engine.signals import cluster_changes, clusters, nearest, neighbour_index
 from engine.signals.clusters import Clustering, Floats, Ints
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
@@ -88,7 +88,7 @@ def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDA
     unique = array if len(first) == len(array) else array[first]
     grouped = ctx.config.score.clusters
     wanted = max(settings.neighbours, clusters.NEIGHBOURS) if grouped else settings.neighbours
-    near, index = nearest.neighbours(unique, min(wanted, max(1, len(first) - 1)), _device(ctx.config.model.device))
+    near, index = _search(ctx, unique, min(wanted, max(1, len(first) - 1)))
     placed: Placed = {}
     for i, number in enumerate(prompts.of_row):
         if number is not None:
@@ -130,6 +130,18 @@ def _row(
 ) -> Neighbourhood:
     mean = float(np.mean([s for s, _ in found], dtype=np.float64))
     return Neighbourhood(round, ids[i], mean, json.dumps([ids[j] for _, j in found]), cluster, outlier)
+
+
+def _search(ctx: Ctx, rows: NDArray[Any], k: int) -> tuple[Floats, Ints]:
+    """The nearest neighbours of all rows: of many on a CPU by an index, if it finds nearly all that there are."""
+    device = _device(ctx.config.model.device)
+    exact = ctx.config.score.neighbour_search == "exact" or ctx.config.select.parity == "reference"
+    if exact or device != "cpu" or len(rows) < neighbour_index.LEAST_ROWS:
+        return nearest.neighbours(rows, k, device)
+    index = neighbour_index.IndexFind(ctx.config.project.seed)
+    found = nearest.neighbours(rows, k, device, index)
+    ctx.event(index.describe(len(rows)))
+    return found
 
 
 def _device(device: str) -> str:
