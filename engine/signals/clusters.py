@@ -11,6 +11,7 @@ with N - 1 entries, and its hierarchy is the graph's.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,8 @@ LEAST_DISTANCE = 1e-3
 """Embeddings in half precision tell nothing closer apart; a length of zero would be no edge and an infinite density."""
 BRIDGE = 2.0
 """The distance of opposite unit vectors: nothing is further apart."""
+BLOCK = 4096
+"""Rows whose edges are looked at together."""
 SMALLEST = 5
 """Least members of a cluster in a small dataset."""
 
@@ -60,9 +63,10 @@ def cluster(similarity: Floats, index: Ints, min_cluster_size: int = 0) -> Clust
     least = max(2, min_cluster_size) if min_cluster_size else automatic_size(len(known))
     if len(known) < max(3, least):
         return out
-    place = np.full(size + 1, -1, dtype=np.int64)  # the last is where -1 points to
+    place = np.full(size + 1, -1, dtype=np.int32)  # the last is where -1 points to
     place[known] = np.arange(len(known))
-    tree = spanning_tree(distances(similarity[known]), place[index[known]])
+    near, where = (similarity, index) if len(known) == size else (similarity[known], index[known])
+    tree = spanning_tree(near, place[where])
     out.label[known], out.outlier[known] = _hdbscan(tree, least)
     return out
 
@@ -73,23 +77,19 @@ def distances(similarity: Floats) -> Floats:
     return np.where(np.isnan(lengths), np.inf, np.maximum(lengths, LEAST_DISTANCE))
 
 
-def spanning_tree(distance: Floats, index: Ints) -> Any:
-    """The minimum spanning tree, as a symmetric CSR matrix [N, N], of the graph of neighbours under mutual
-    reachability, its parts joined by bridges.
+def spanning_tree(similarity: Floats, index: NDArray[np.integer[Any]]) -> Any:
+    """The minimum spanning tree, as a symmetric CSR matrix [N, N], of the graph of neighbours ([N, k], -1: none) under
+    mutual reachability, its parts joined by bridges.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-    size, k = index.shape
-    reach = np.where(np.isfinite(distance), distance, -np.inf)[:, : min(REACH, k)].max(axis=1)
-    start, end = np.repeat(np.arange(size), k), index.ravel()
-    there = end >= 0
-    start, end, length = start[there], end[there], distance.ravel()[there]
-    length = np.maximum(length, np.maximum(reach[start], reach[end]))
-    low, high = np.minimum(start, end), np.maximum(start, end)
-    once = np.unique(low * size + high, return_index=True)[1]  # most edges are found from both of their ends
-    graph = coo_array((length[once], (low[once], high[once])), shape=(size, size)).tocsr()
-    forest = minimum_spanning_tree(graph).tocoo()
+    size = len(index)
+    reach = np.empty(size)
+    for rows in _blocks(size):
+        distance = distances(similarity[rows, : min(REACH, index.shape[1])])
+        reach[rows] = np.where(np.isfinite(distance), distance, -np.inf).max(axis=1)
+    forest = minimum_spanning_tree(_graph(similarity, index, reach), overwrite=True).tocoo()
     count, part = connected_components(forest, directed=False)
     hubs = np.lexsort((np.arange(size), reach, part))  # of each part the row in its densest place
     hubs = hubs[np.unique(part[hubs], return_index=True)[1]]
@@ -98,6 +98,32 @@ def spanning_tree(distance: Floats, index: Ints) -> Any:
     length = np.concatenate([forest.data, np.full(count - 1, BRIDGE)])
     both = (np.concatenate([low, high]), np.concatenate([high, low]))
     return coo_array((np.concatenate([length, length]), both), shape=(size, size)).tocsr()
+
+
+def _graph(similarity: Floats, index: NDArray[np.integer[Any]], reach: Floats) -> Any:
+    """The edges to the neighbours, each once, as a CSR matrix [N, N] with the lower row first.
+
+    Most edges are found from both of their ends: then the one from the lower row is taken.
+    """
+    from scipy.sparse import coo_array
+
+    parts: list[tuple[NDArray[np.int32], NDArray[np.int32], Floats]] = []
+    for rows in _blocks(len(index)):
+        start, end = np.arange(rows.start, rows.stop, dtype=np.int32)[:, None], index[rows]
+        mutual = (index[end] == start[:, :, None]).any(axis=2)
+        line, column = np.nonzero((end >= 0) & ~(mutual & (end < start)))
+        one, other = line.astype(np.int32) + np.int32(rows.start), end[line, column].astype(np.int32)
+        length = np.maximum(distances(similarity[rows])[line, column], np.maximum(reach[one], reach[other]))
+        parts.append((np.minimum(one, other), np.maximum(one, other), length))
+    low, high, length = (np.concatenate(column) for column in zip(*parts, strict=True))
+    parts.clear()
+    graph = coo_array((length, (low, high)), shape=(len(index), len(index))).tocsr()
+    graph.sort_indices()  # among edges of one length the tree takes the first
+    return graph
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
 
 
 def _hdbscan(tree: Any, least: int) -> tuple[Ints, Floats]:

@@ -110,7 +110,7 @@ def test_never_raises(count: int, width: int, least: int, seed: int) -> None:
 def test_the_tree_joins_all_rows_once() -> None:
     rows, _ = planted(300, 4, noise=0.0)
     similarity, index = neighbours(rows, 5)
-    tree = clusters.spanning_tree(clusters.distances(similarity), index)
+    tree = clusters.spanning_tree(similarity, index)
     assert tree.nnz == 2 * 299
     assert connected_components(tree, directed=False)[0] == 1
     assert (tree.data == clusters.BRIDGE).sum() == 2 * 3

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine import loop
 from engine.config.schema import parse, slice_hash
-from engine.signals import neighbourhoods
+from engine.signals import neighbour_index, neighbourhoods
 from engine.store import write
 from engine.store.rows import Cluster, Neighbourhood, Sample
 from middo_tui.text import status
@@ -172,3 +172,20 @@ def test_the_same_embeddings_give_the_same_rows(tmp_path: Path) -> None:
 def test_the_score_stage_says_that_it_depends_on_these_settings(key: str) -> None:
     depends = loop.spec("score").config
     assert slice_hash(parse(key, "x"), depends) != slice_hash(parse("", "x"), depends)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [("", ["neighbours were found by an index (100.00% of the true neighbours of 62 sampled prompts"])]
+    + [(s, []) for s in (REFERENCE, '[score]\nneighbour_search = "exact"\n')],
+)
+def test_of_many_prompts_an_index_finds_the_neighbours_but_where_all_pairs_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, says: list[str]
+) -> None:
+    exact, made = (rounds.project(tmp_path / name, 62, settings) for name in "ab")
+    array = blobs(30, 20, 12)
+    expected = written(exact, array)
+    monkeypatch.setattr(neighbour_index, "LEAST_ROWS", 62)
+    assert written(made, array) == expected
+    said = [event for event in made.events() if "by an index" in event]
+    assert [event.partition(";")[0] for event in said] == says
