@@ -39,8 +39,10 @@ REFINED_BYTES = 16 * 2**20
 """Of candidate rows that are held in double precision at a time."""
 
 
-def neighbours(embeddings: Floats, k: int, device: str = "cpu", find: Find | None = None) -> tuple[Floats, Ints]:
-    """The ``k`` nearest others of every row of ``embeddings`` ([N, D]) by exact cosine similarity.
+def neighbours(
+    embeddings: Floats, k: int, device: str = "cpu", find: Find | None = None, which: Ints | None = None
+) -> tuple[Floats, Ints]:
+    """The ``k`` nearest others of every row of ``embeddings[which]`` ([N, D]; None: all) by exact cosine similarity.
 
     Returns similarity [N, k] and index [N, k], nearest first, the lower index first among equals, a row never
     its own neighbour. Where there are fewer than ``k`` others, and for a row that is not finite, similarity
@@ -49,34 +51,42 @@ def neighbours(embeddings: Floats, k: int, device: str = "cpu", find: Find | Non
     all else float32. ``device``: ``cpu`` (numpy) or what torch calls a GPU. ``find``: what finds the candidates on the
     CPU, if not a scan of all pairs.
     """
-    every = np.arange(len(embeddings))
-    return _search(embeddings, embeddings, k, every, device, find or mutual_scan if device == "cpu" else None)
+    which = np.arange(len(embeddings)) if which is None else which
+    asked = embeddings, which
+    return _search(asked, asked, k, np.arange(len(which)), device, find or mutual_scan if device == "cpu" else None)
 
 
-def against(queries: Floats, embeddings: Floats, k: int, own: Ints, device: str = "cpu") -> tuple[Floats, Ints]:
-    """The ``k`` rows of ``embeddings`` ([N, D]) nearest to each of ``queries`` ([Q, D]), as ``neighbours`` gives
-    them.
+def against(
+    queries: Floats, embeddings: Floats, k: int, own: Ints, device: str = "cpu", which: Ints | None = None
+) -> tuple[Floats, Ints]:
+    """The ``k`` rows of ``embeddings[which]`` ([N, D]; None: all rows) nearest to each of ``queries`` ([Q, D]), as
+    ``neighbours`` gives them.
 
     ``own`` ([Q]) is the row that does not count for a query (itself, or what it would replace); -1: all count.
     """
-    return _search(queries, embeddings, k, own, device, None)
+    which = np.arange(len(embeddings)) if which is None else which
+    return _search((queries, np.arange(len(queries))), (embeddings, which), k, own, device, None)
 
 
-def _search(
-    queries: Floats, embeddings: Floats, k: int, own: Ints, device: str, find: Find | None
-) -> tuple[Floats, Ints]:
+Part = tuple[Floats, Ints]
+"""An array that may lie on disk, and which of its rows are meant."""
+
+
+def _search(queries: Part, rows_of: Part, k: int, own: Ints, device: str, find: Find | None) -> tuple[Floats, Ints]:
     """``against``; ``find``: the queries are the rows, each its own, and it finds the candidates of all at once."""
+    embeddings, which = rows_of
+    total = len(queries[1])
     kind = np.dtype(np.float64 if embeddings.dtype == np.float64 else np.float32)
-    similarity = np.full((len(queries), k), np.nan, dtype=kind)
-    index = np.full((len(queries), k), -1, dtype=np.int64)
-    copies = _Copies.of(embeddings, k)
-    table = Table.of(embeddings, kind, copies.first)
-    asked = Table.of(queries, kind, np.arange(len(queries)))
+    similarity = np.full((total, k), np.nan, dtype=kind)
+    index = np.full((total, k), -1, dtype=np.int64)
+    copies = _Copies.of(embeddings, which, k)
+    table = Table.of(embeddings, kind, which[copies.first])
+    asked = Table.of(queries[0], kind, queries[1])
     count = min(k + SPARE, len(table))
     scanned: Iterator[tuple[slice, Ints]]
     if find:
         found_of = find(table, copies.without(copies.first), count)
-        scanned = ((rows, found_of[copies.of_row[rows]]) for rows in spans(len(queries), BLOCK_ROWS))
+        scanned = ((rows, found_of[copies.of_row[rows]]) for rows in spans(total, BLOCK_ROWS))
     else:
         scanned = (scan if device == "cpu" else _device_scan)(asked, table, copies.without(own), count, device)
     for rows, found in scanned:
@@ -162,12 +172,12 @@ class _Copies:
     members: Ints
 
     @classmethod
-    def of(cls, rows: Floats, k: int) -> _Copies:
-        """The copies among ``rows``, told by a hash of 128 bits."""
+    def of(cls, rows: Floats, which: Ints, k: int) -> _Copies:
+        """The copies among ``rows[which]``, told by a hash of 128 bits."""
         seen: dict[bytes, int] = {}
-        of_row = np.zeros(len(rows), dtype=np.int64)
-        for part in spans(len(rows), BLOCK_ROWS):
-            for i, row in enumerate(np.ascontiguousarray(rows[part]), start=part.start):
+        of_row = np.zeros(len(which), dtype=np.int64)
+        for part in spans(len(which), BLOCK_ROWS):
+            for i, row in enumerate(np.ascontiguousarray(rows[which[part]]), start=part.start):
                 of_row[i] = seen.setdefault(hashlib.blake2b(row, digest_size=16).digest(), len(seen))
         first = np.unique(of_row, return_index=True)[1].astype(np.int64)
         counts = np.bincount(of_row, minlength=len(first))

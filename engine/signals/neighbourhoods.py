@@ -11,11 +11,12 @@ It is made over *different* prompts. What copies of a prompt are to each other i
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from engine.signals import cluster_changes, clusters, nearest, neighbour_index
@@ -84,38 +85,40 @@ def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDA
     if len(prompts.rows) < 2 and not (copies and prompts.rows and len(prompts.rows[0]) > 1):
         ctx.event("fewer than two distinct prompts could be embedded, so diversity selects nothing")
         return []
-    first = [group[0] for group in prompts.rows]
-    unique = array if len(first) == len(array) else array[first]
+    first = np.array([group[0] for group in prompts.rows])
     grouped = ctx.config.score.clusters
     wanted = max(settings.neighbours, clusters.NEIGHBOURS) if grouped else settings.neighbours
-    near, index = _search(ctx, unique, min(wanted, max(1, len(first) - 1)))
-    placed: Placed = {}
-    for i, number in enumerate(prompts.of_row):
-        if number is not None:
-            found = prompts.rows_near(i, near[number], index[number], settings.neighbours, copies)
-            placed |= {i: found} if found else {}
-    if not grouped:
-        return [_row(ctx.round, i, samples.ids, found) for i, found in placed.items()]
-    return _grouped(ctx, samples, prompts, placed, clusters.cluster(near, index, ctx.config.score.min_cluster_size))
+    near, index = _search(ctx, array, first, min(wanted, max(1, len(first) - 1)))
+    clustering = clusters.cluster(near, index, ctx.config.score.min_cluster_size) if grouped else None
+    near, index = near[:, : settings.neighbours].copy(), index[:, : settings.neighbours].copy()  # the graph is done
+    placed = (
+        (i, number, prompts.rows_near(i, near[number], index[number], settings.neighbours, copies))
+        for i, number in enumerate(prompts.of_row)
+        if number is not None
+    )
+    if clustering is None:
+        return [_row(ctx.round, i, samples.ids, found) for i, _, found in placed if found]
+    return _grouped(ctx, samples, placed, clustering)
 
 
-Placed = dict[int, list[tuple[float, int]]]
-"""Of the rows that have neighbours: their similarities and rows, nearest first."""
+Placed = Iterable[tuple[int, int, list[tuple[float, int]]]]
+"""Rows with the number of their prompt, and their neighbours' similarities and rows, nearest first."""
 
 
-def _grouped(ctx: Ctx, samples: Dataset, prompts: Prompts, placed: Placed, clustering: Clustering) -> list[Row]:
+def _grouped(ctx: Ctx, samples: Dataset, placed: Placed, clustering: Clustering) -> list[Row]:
     """Neighbourhoods with their clusters, and the clusters; copies of a prompt share its cluster."""
-    group = {i: number for i in placed if (number := prompts.of_row[i]) is not None}
-    label = {samples.ids[i]: int(clustering.label[number]) for i, number in group.items()}
+    out: list[Neighbourhood] = []
+    for i, number, found in placed:
+        outlier = float(clustering.outlier[number])
+        known = outlier if np.isfinite(outlier) else None
+        if found:
+            out.append(_row(ctx.round, i, samples.ids, found, int(clustering.label[number]), known))
+    label = {row.sample_id: row.cluster for row in out if row.cluster is not None}
     fates = cluster_changes.follow(_before(ctx), label, _stands_for(ctx.round, samples), _used(ctx))
     numbers = {fate.found: fate.number for fate in fates if fate.found is not None} | {
         cluster_changes.NOISE: cluster_changes.NOISE
     }
-    out = []
-    for i, number in group.items():
-        outlier = float(clustering.outlier[number])
-        named = numbers[label[samples.ids[i]]]
-        out.append(_row(ctx.round, i, samples.ids, placed[i], named, outlier if np.isfinite(outlier) else None))
+    out = [replace(row, cluster=numbers[label[row.sample_id]]) for row in out]
     ctx.event(describe(fates, label))
     return [*out, *_clusters(ctx, fates, out)]
 
@@ -132,15 +135,16 @@ def _row(
     return Neighbourhood(round, ids[i], mean, json.dumps([ids[j] for _, j in found]), cluster, outlier)
 
 
-def _search(ctx: Ctx, rows: NDArray[Any], k: int) -> tuple[Floats, Ints]:
-    """The nearest neighbours of all rows: of many on a CPU by an index, if it finds nearly all that there are."""
+def _search(ctx: Ctx, array: NDArray[Any], which: Ints, k: int) -> tuple[Floats, Ints]:
+    """The nearest neighbours of ``array[which]``: of many on a CPU by an index, if it finds nearly all there are."""
     device = _device(ctx.config.model.device)
     exact = ctx.config.score.neighbour_search == "exact" or ctx.config.select.parity == "reference"
-    if exact or device != "cpu" or len(rows) < neighbour_index.LEAST_ROWS:
-        return nearest.neighbours(rows, k, device)
+    if exact or device != "cpu" or len(which) < neighbour_index.LEAST_ROWS:
+        return nearest.neighbours(array, k, device, which=which)
     index = neighbour_index.IndexFind(ctx.config.project.seed)
-    found = nearest.neighbours(rows, k, device, index)
-    ctx.event(index.describe(len(rows)))
+    found = nearest.neighbours(array, k, device, index, which)
+    if text := index.describe(len(which)):
+        ctx.event(text)
     return found
 
 

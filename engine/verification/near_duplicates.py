@@ -12,8 +12,10 @@ found; by the plain cosine 83 %, by the cosine of centred embeddings 69 % (docs/
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -43,8 +45,8 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """The dataset's different prompts, [N] texts and [N, D] embeddings of which each coordinate has mean 0 and
-    deviation 1; ``bound``: the similarity from which a prompt lies too near.
+    """The dataset's different prompts, [N] texts and [N, D] embeddings (in a file) of which each coordinate has mean 0
+    and deviation 1; ``bound``: the similarity from which a prompt lies too near.
     """
 
     prompts: Sequence[str]
@@ -55,10 +57,21 @@ class NearDuplicates:
     bound: float
 
     @classmethod
-    def of(cls, prompts: Sequence[str], embeddings: Floats, topics: Topics) -> NearDuplicates:
-        """Of the dataset's different prompts with their embeddings, [N, D], in the same order."""
-        mean, scale = _moments(embeddings)
-        out = cls(prompts, _standard(embeddings, mean, scale), mean, scale, topics, 1.0)
+    def of(
+        cls,
+        prompts: Sequence[str],
+        embeddings: Floats,
+        topics: Topics,
+        which: Ints | None = None,
+        folder: Path | None = None,
+    ) -> NearDuplicates:
+        """Of the dataset's different prompts with their embeddings, the rows ``which`` (all) of [N, D], in the same
+        order. ``folder``: where a file of 2·D bytes a prompt can be (the system's for temporary files); it has no name
+        and is gone with the process.
+        """
+        which = np.arange(len(embeddings)) if which is None else which
+        mean, scale = _moments(embeddings, which)
+        out = cls(prompts, _in_file(embeddings, which, mean, scale, folder), mean, scale, topics, 1.0)
         return cls(prompts, out.table, mean, scale, topics, out._learned())
 
     def _learned(self) -> float:
@@ -93,11 +106,13 @@ class NearDuplicates:
         return None
 
 
-def _moments(rows: Floats) -> tuple[Floats, Floats]:
-    """Mean and deviation of each coordinate over the finite rows, float64[D]; a constant one has deviation 1."""
+def _moments(rows: Floats, which: Ints) -> tuple[Floats, Floats]:
+    """Mean and deviation of each coordinate over the finite ones of ``rows[which]``, float64[D]; a constant one has
+    deviation 1.
+    """
     count, total, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for start in range(0, len(rows), BLOCK):
-        block = np.asarray(rows[start : start + BLOCK], dtype=np.float64)
+    for start in range(0, len(which), BLOCK):
+        block = np.asarray(rows[which[start : start + BLOCK]], dtype=np.float64)
         block = block[np.isfinite(block).all(1)]
         count, total, squares = count + len(block), total + block.sum(0), squares + (block**2).sum(0)
     mean = total / max(count, 1)
@@ -107,7 +122,15 @@ def _moments(rows: Floats) -> tuple[Floats, Floats]:
 
 def _standard(rows: Floats, mean: Floats, scale: Floats) -> Floats:
     """The rows with each coordinate centred and scaled, float16 as embeddings are kept."""
-    out = np.empty(rows.shape, np.float16)
-    for start in range(0, len(rows), BLOCK):
-        out[start : start + BLOCK] = (np.asarray(rows[start : start + BLOCK], dtype=np.float64) - mean) / scale
-    return out
+    return np.asarray((np.asarray(rows, dtype=np.float64) - mean) / scale, dtype=np.float16)
+
+
+def _in_file(rows: Floats, which: Ints, mean: Floats, scale: Floats, folder: Path | None) -> Floats:
+    """``_standard`` of ``rows[which]``, read from a file without a name: memory does not grow with the dataset."""
+    if not len(which):
+        return np.zeros((0, rows.shape[1]), np.float16)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for start in range(0, len(which), BLOCK):
+            file.write(_standard(rows[which[start : start + BLOCK]], mean, scale).tobytes())
+        file.flush()
+        return np.memmap(file, np.float16, mode="r", shape=(len(which), rows.shape[1]))

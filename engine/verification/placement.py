@@ -41,7 +41,9 @@ class Near:
                 first.setdefault(_before_answer(sample), i)
         self._rows = {prompt: n for n, prompt in enumerate(first)}
         self._samples = [data[i] for i in first.values()]
-        self._embeddings: Floats = array[list(first.values())] if first else np.zeros((0, array.shape[1]), np.float16)
+        self._embeddings: Floats = array
+        self._which: Ints = np.array(list(first.values()), dtype=np.int64)
+        self._folder = path.parent
         self._k = ctx.config.select.neighbours
         self._limit = ctx.config.verify.max_similarity
         self._words = words
@@ -49,7 +51,7 @@ class Near:
 
     def similarity(self, chunk: Sequence[Candidate], measured: Sequence[Measured]) -> list[float | None]:
         """Per candidate the mean similarity to the k nearest. What a rewrite replaces is left out."""
-        near, _ = against(self._queries(measured), self._embeddings, self._k, self._own(chunk))
+        near, _ = against(self._queries(measured), self._embeddings, self._k, self._own(chunk), which=self._which)
         known = np.isfinite(near)
         pairs = zip(near, known, strict=True)
         return [float(row[ok].mean(dtype=np.float64)) if ok.any() else None for row, ok in pairs]
@@ -66,7 +68,7 @@ class Near:
         return out
 
     def _beyond_limit(self, added: Sequence[Candidate], queries: Floats) -> list[Rejection | None]:
-        near, rows = against(queries, self._embeddings, 1, np.full(len(queries), -1))
+        near, rows = against(queries, self._embeddings, 1, np.full(len(queries), -1), which=self._which)
         return [
             Rejection("duplicate", f"its embedding has similarity {one:.4f} to the prompt of #{self._samples[row].seq}")
             if row >= 0 and one > self._limit
@@ -76,7 +78,8 @@ class Near:
 
     def _twins(self, added: Sequence[Candidate], queries: Floats) -> list[Rejection | None]:
         if self._duplicates is None:
-            self._duplicates = NearDuplicates.of([s.prompt for s in self._samples], self._embeddings, self._words)
+            prompts = [s.prompt for s in self._samples]
+            self._duplicates = NearDuplicates.of(prompts, self._embeddings, self._words, self._which, self._folder)
         found = self._duplicates.find([one.new.prompt for one in added], queries, np.full(len(queries), -1))
         return [None if twin is None else self._said(twin, self._duplicates.bound) for twin in found]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,3 +85,18 @@ def test_rows_that_cannot_be_told_are_no_duplicates() -> None:
     known = NearDuplicates.of(["a", "b", "c"], rows, topics)
     assert known.find(["a", "c"], np.array([[np.nan, 1], [np.nan, 1]], np.float16), np.array([-1, -1])) == [None, None]
     assert NearDuplicates.of(["a"], rows[:1], topics).bound == 1.0, "nothing to learn from"
+
+
+def test_some_rows_of_a_file_are_as_good_as_an_array_of_their_own(
+    tmp_path: Path, dataset: tuple[list[str], np.ndarray]
+) -> None:
+    prompts, rows = dataset[0][:60], dataset[1][:120].astype(np.float16)
+    topics = Topics.of((i, Exchange(text, "")) for i, text in enumerate(prompts))
+    which = np.arange(0, 120, 2)
+    own, some = (
+        NearDuplicates.of(prompts, rows[which], topics),
+        NearDuplicates.of(prompts, rows, topics, which, tmp_path),
+    )
+    np.testing.assert_array_equal(own.table, some.table)
+    assert own.bound == some.bound
+    assert list(tmp_path.iterdir()) == [], "the file has no name"
