@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -127,8 +128,12 @@ class _Window:
                 return at
 
 
+class _BrokenRow(Exception):
+    """A row that is no JSON; the message is the reason."""
+
+
 def array(file: TextFile) -> Iterator[Raw]:
-    """The rows of a JSON array, one by one."""
+    """The rows of a JSON array, one by one; a broken one alone is refused where its end can be told."""
     window = _Window(text(file))
     at = window.skip_space(0) + 1
     row = 0
@@ -137,23 +142,44 @@ def array(file: TextFile) -> Iterator[Raw]:
         if row == 0 and window.text[at : at + 1] == "]":
             break
         row += 1
-        value, end = _value(file.path, window, at, row)
-        yield Raw(row, "", f"longer than {MAX_ROW >> 20} MB") if end - at > MAX_ROW else Raw(row, value)
-        at = window.skip_space(end)
-        mark = window.text[at : at + 1]
-        if mark == "]":
+        try:
+            value, end = _value(window, at)
+            long = end - at > MAX_ROW
+            raw = Raw(row, "", f"longer than {MAX_ROW >> 20} MB") if long else Raw(row, value)
+            end = window.skip_space(end)
+            _check_mark(window.text[end : end + 1])
+        except _BrokenRow as error:
+            found = _end_of_broken(window, at)
+            if found is None:
+                raise _broken(file.path, row, str(error)) from None
+            end = found
+            raw = Raw(row, window.text[at : min(end, at + MAX_RAW)], f"not JSON: {error}")
+        yield raw
+        at = end
+        if window.text[at] == "]":
             break
-        if mark != ",":
-            what = f"expected , or ] after it, found {mark!r}" if mark else "the file ends after it"
-            raise _broken(file.path, row, what)
         at = window.passed(at + 1)
     at = window.skip_space(at + 1)
     if window.text[at:]:
         raise DataError(f"{file.path}: not JSON: there is text after the closing ]. Is it two files in one?")
 
 
-def _value(path: Path, window: _Window, at: int, row: int) -> tuple[Any, int]:
-    """The JSON value at ``at`` and its end, reading more while it is incomplete."""
+def _check_mark(mark: str) -> None:
+    """What follows a row.
+
+    Raises:
+        _BrokenRow: neither a comma nor the array's end.
+    """
+    if mark not in (",", "]"):
+        raise _BrokenRow(f"expected , or ] after it, found {mark!r}" if mark else "the file ends after it")
+
+
+def _value(window: _Window, at: int) -> tuple[Any, int]:
+    """The JSON value at ``at`` and its end, reading more while it is incomplete.
+
+    Raises:
+        _BrokenRow: it is not JSON.
+    """
     while True:
         try:
             value, end = _DECODER.raw_decode(window.text, at)
@@ -165,11 +191,41 @@ def _value(path: Path, window: _Window, at: int, row: int) -> tuple[Any, int]:
             cut_off = in_string or error.pos > len(window.text) - 16
             if not (cut_off and window.more()):
                 ends = "; the file ends there" if in_string or error.pos >= len(window.text) else ""
-                raise _broken(path, row, error.msg + ends) from None
+                raise _BrokenRow(error.msg + ends) from None
         except RecursionError:
-            raise _broken(path, row, "nested too deeply") from None
+            raise _BrokenRow("nested too deeply") from None
         except ValueError as error:
-            raise _broken(path, row, str(error)) from None
+            raise _BrokenRow(str(error)) from None
+
+
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\[^\n])*+("?)|[\[\]{},]')
+"""A string, which no line break is in, or a sign of structure. Group 1 is empty where a string has no end."""
+_SIGN = re.compile(r"[\[\]{},\n]")
+
+
+def _end_of_broken(window: _Window, at: int) -> int | None:
+    """Where the broken row at ``at`` ends: the comma or bracket behind its last brace. None if that cannot be told, or
+    nothing is there.
+
+    A quote without another one in its line is taken for text.
+    """
+    while len(window.text) - at <= MAX_ROW and window.more():
+        pass
+    begin, depth, limit, in_line = at, 0, min(len(window.text), at + MAX_ROW), False
+    while found := (_SIGN if in_line else _TOKEN).search(window.text, at, limit):
+        sign, at = found.group(), found.end()
+        if sign == "\n":
+            in_line = False
+        elif sign[0] == '"':
+            if not found.group(1):
+                in_line, at = True, found.start() + 1
+        elif sign in "[{":
+            depth += 1
+        elif not depth and sign in ",]":
+            return found.start() if found.start() > begin else None
+        elif sign in "]}":
+            depth = max(0, depth - 1)
+    return None
 
 
 def _broken(path: Path, row: int, what: str) -> DataError:

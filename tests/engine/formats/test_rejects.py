@@ -158,10 +158,10 @@ def test_a_shown_row_is_bounded_and_valid(tmp_path: Path) -> None:
         ("x.json", b'[{"instruction": "a", "output": "b"},]', "row 2: Expecting value"),
         (
             "x.json",
-            b'[{"instruction": "a" "output": "b"}, {"a": 12345678901234567890}]',
-            "row 1: Expecting ',' delimiter",
+            b'[{"instruction": "a" "output": "b"}, 12345678901234567890]',
+            r"Expecting ',' delimiter \(1, first in row 1\)",
         ),
-        ("x.json", b'[{"a": "b"} {"a": "b"}]', r"row 1: expected , or \] after it"),
+        ("x.json", b'[{"a": "b"} {"a": "b"}]', r"expected , or \] after it, found '\{' \(1, first in row 1\)"),
         ("x.json", b'[{"instruction": "a", "output": "b"}] {}', "text after the closing"),
         ("x.json", b"[" * 100_000, "nested too deeply"),
         ("x.json", b'{"a": }', "neither one JSON value nor"),
@@ -219,3 +219,37 @@ def test_a_format_that_does_not_fit_and_wrong_mappings(tmp_path: Path) -> None:
         read(path, columns={"output": "answer"})
     with pytest.raises(ConfigError, match="unknown part question"):
         read(path, columns={"question": "instruction"})
+
+
+FINE = '{"instruction": "Say hi.", "output": "Hi."}'
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ('{"instruction": "Say "hi".", "output": "Hi."}', "Expecting ',' delimiter"),
+        ('{"instruction": "Say hi.", "output": "Hi.}', "Invalid control character"),
+        ('{"instruction": "Say hi.", "output": "Hi.,\n}', "Invalid control character"),
+        ('{"instruction": "Say hi." "output": ["a", {"b": "}]"}]}', "Expecting ',' delimiter"),
+        ("{'instruction': 'Say hi.', 'output': 'Hi.'}", "Expecting property name"),
+        ('{"instruction": "Say hi.", "output": "Hi."}}', "expected , or ] after it, found '}'"),
+        ('{"instruction": "a", "output": nothing}', "Expecting value"),
+        ('{"instruction": "\\x", "output": "b, ]"}', "Invalid \\escape"),
+    ],
+)
+@pytest.mark.parametrize("joint", [",\n", ",\n  "])
+def test_a_broken_row_of_an_array_is_refused_alone(tmp_path: Path, broken: str, why: str, joint: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text("[\n" + joint.join([FINE, broken, FINE, broken]) + "\n]\n", encoding="utf-8")
+    found = read(path)
+    assert [sample.source.rpartition(":")[2] for sample in found.samples] == ["1", "3"]
+    assert [(reject.row, reject.raw[:20]) for reject in found.rejects] == [(2, broken[:20]), (4, broken[:20])]
+    assert all(reject.reason.startswith("not JSON: ") and why in reject.reason for reject in found.rejects)
+
+
+@pytest.mark.parametrize("broken", ['{"instruction": "a", "output": ["b"', '{"instruction": "a"', '{"a": {"b": "c"}'])
+def test_a_row_whose_end_cannot_be_told_refuses_the_file(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(f"[{FINE},\n{broken},\n{FINE}]", encoding="utf-8")
+    with pytest.raises(DataError, match="not JSON in row 2"):
+        read(path)
