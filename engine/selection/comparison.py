@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from engine.selection.agreement import Bounds
 from engine.selection.survey import AGREES, AGREES_AGAIN, UNSURE
+from engine.selection.unclear import asks_back
 from engine.signals.flaw_score import before
 from engine.signals.text_signs import SIGNS, ends_open, sign
 from engine.store.rows import AGAIN, Message, Rewrite, Sample, dump_messages
@@ -78,6 +79,16 @@ def asked_again(row: Rewrite) -> Rewrite:
         response=None,
         messages=None,
     )
+
+
+def is_unclear(row: Rewrite) -> bool:
+    """Whether the prompt is the flaw, as the teacher only asked what is wanted."""
+    return asks_back(row.first_answer or row.response or "")
+
+
+def without_prompt(row: Rewrite) -> Rewrite:
+    """``row`` when the teacher is to make a new prompt, and then its answer."""
+    return replace(row, state="owed", prompt=None, answer_attempts=0, response=None, messages=None)
 
 
 def _kept(row: Rewrite, why: str) -> Rewrite:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 FIRST = 22
 """Calls of the first batch: on clean data they and the control group are all that is spent."""
@@ -109,6 +110,13 @@ class FlawedShare:
 
     def __str__(self) -> str:
         return f"about {self.share:.0%} ({self.low:.0%} to {self.high:.0%})"
+
+
+class End(NamedTuple):
+    """Why the asking is over, in words. ``settled``: what was not asked about looks too good to be worth a call."""
+
+    why: str
+    settled: bool
 
 
 def flawed_share(

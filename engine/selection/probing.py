@@ -11,7 +11,8 @@ The calls that are left go to new samples, at most as many as flaws were found, 
 ``select.new_samples`` of the dataset in a round, beside what earlier rounds dropped.
 
 Before the asking ends, what differs is asked about a second time wherever chance may explain a tenth of it
-(``evidence.doubtful``). If the second answer agrees with the sample's, it was a false alarm as well.
+(``evidence.doubtful``). If the second answer agrees with the sample's, it was a false alarm as well. Where the teacher
+only asked what is wanted (``engine.selection.unclear``), it is asked for a new prompt in the end, then for its answer.
 
 What comes next follows from the rows that are there: each step is saved whole, with the rows that the next one needs.
 """
@@ -23,15 +24,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as field_of
-from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from engine.selection import control_arm, evidence
 from engine.selection.agreement import Bounds
-from engine.selection.comparison import Comparison, asked_again
-from engine.selection.evidence import FlawedShare, Tally, tally
+from engine.selection.comparison import Comparison, asked_again, is_unclear, without_prompt
+from engine.selection.evidence import End, FlawedShare, Tally, tally
 from engine.selection.survey import AGREES, CAPPED, FALSE_ALARMS, NOISE, RULE, SIGNAL, Survey, by_evidence, survey
 from engine.signals import axes
 from engine.stage import Ctx
@@ -102,13 +102,6 @@ def _threshold(ctx: Ctx, found: Survey, cut: float, detail: dict[str, object]) -
     return Threshold(ctx.round, SIGNAL, "quality", mean, sigma, m, cut, None, rule=RULE, detail=json.dumps(detail))
 
 
-class End(NamedTuple):
-    """Why the asking is over, in words. ``settled``: what was not asked about looks too good to be worth a call."""
-
-    why: str
-    settled: bool
-
-
 @dataclass(slots=True)
 class Probing:
     """The evidence of a round as it grows. ``ended``: the asking is over. ``arm``: the round is a control, in which no
@@ -140,7 +133,7 @@ class Probing:
             if self._ask_on():
                 return True
             self.ended = True
-        return self.arm is None and self._grow()
+        return bool(self.job.pending()) or (self.arm is None and self._grow())
 
     # ------------------------------------------------------------------------------------------------- evidence
 
@@ -257,7 +250,8 @@ class Probing:
     def _batch_calls(self, number: int) -> Tally:
         """The calls of a batch, and those that found a flaw: what a call without a usable answer took was spent too."""
         rows = [row for row in self.probes if row.batch == number and not row.control]
-        return Tally(sum(row.answer_attempts - (row.draw == AGAIN) for row in rows), self._tally(rows).differ)
+        calls = (1 if row.attempts else row.answer_attempts - (row.draw == AGAIN) for row in rows)
+        return Tally(sum(calls), self._tally(rows).differ)
 
     def _cap(self) -> int:
         """How many flaws a round may repair."""
@@ -344,7 +338,13 @@ class Probing:
         if probes and noise and not told:
             self.ctx.event("the teacher's answers differ as often at random, so they are no evidence here", "warning")
         selected = [Selection(row.round, *row.key, self.score(row), cut) for row in flawed]
-        return [*kept, *selected, _threshold(self.ctx, self.found, cut, detail)]
+        unclear = [
+            without_prompt(row) for row in flawed if row.key not in {one.key for one in kept} and is_unclear(row)
+        ]
+        self.job.update(unclear)
+        if unclear:
+            self.ctx.event(f"{len(unclear)} prompts name no task, by the teacher's answers: new ones are asked for")
+        return [*kept, *unclear, *selected, _threshold(self.ctx, self.found, cut, detail)]
 
     # ---------------------------------------------------------------------------------------------- new samples
 
@@ -392,4 +392,4 @@ class Probing:
 
 
 def _answered(row: Rewrite) -> bool:
-    return row.state in ("kept", "proposed") or row.reason == DROPPED
+    return row.state in ("kept", "proposed") or row.reason == DROPPED or row.attempts > 0  # its prompt was repaired

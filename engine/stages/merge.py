@@ -87,13 +87,15 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
         return []  # the teacher's answers did not tell flaws from chance
     if ctx.config.merge.flawed != "drop":
         found = ((s, rows.get((s.sample_id, s.axis))) for s in selected)
-        selected = [s for s, row in found if row and row.probe and row.state == "rejected" and _by_machine(row)]
+        selected = [s for s, row in found if row and row.probe and _useless(row)]
     return sorted({s.sample_id for s in selected})
 
 
-def _by_machine(row: Rewrite) -> bool:
-    reason = row.reason or ""
-    return reason.partition(":")[0] in FLAWED_AS_WELL
+def _useless(row: Rewrite) -> bool:
+    """Whether the checks or the signals refused a flawed sample's rewrite, or its prompt could not be repaired."""
+    if row.state == "failed":
+        return row.attempts > 0
+    return row.state == "rejected" and (row.reason or "").partition(":")[0] in FLAWED_AS_WELL
 
 
 def _room(ctx: Ctx, size: int, added: int, dropped: int) -> int:

@@ -39,7 +39,7 @@ from engine.store.rows import (
     Threshold,
     Verdict,
 )
-from engine.teacher.job import TEMPLATES
+from engine.teacher.job import TEMPLATES, template_of
 from engine.verification import text_checks
 from engine.verification.candidates import Candidate, Key, candidates
 from engine.verification.command import UserCommand
@@ -84,7 +84,7 @@ def run(ctx: Ctx) -> None:
 
 def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Rejection]:
     """What is wrong with the text of which candidates: alone, among the others, against the held-out set."""
-    templates = {axis: text_checks.phrases(prompts.load(name, ctx.project).text) for axis, name in TEMPLATES.items()}
+    templates = {name: text_checks.phrases(prompts.load(name, ctx.project).text) for name in TEMPLATES.values()}
     heldout = ctx.heldout()
     held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ctx.config.verify.ngram)
     known = _known(held, data, made)
@@ -93,7 +93,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     items = {prompt_keys.key(s.messages): s.id for s in heldout}
     out: dict[Key, Rejection] = {}
     for i, one in enumerate(made):
-        limits = text_checks.CheckLimits(ctx.config.verify.min_response_chars, templates[one.row.axis])
+        limits = text_checks.CheckLimits(ctx.config.verify.min_response_chars, templates[template_of(one.row)])
         original = Exchange(one.sample.prompt, one.sample.response)
         found = text_checks.inspect(one.exchange, original, limits)
         found = found or text_checks.evaluation_overlap(one.exchange, held, known)

@@ -242,7 +242,7 @@ class RewriteJob:
         if phase is ANSWER:
             asked = self.templates["answer"].fill(prompt=row.prompt or "")
             return (*context(sample, row.axis), Message("user", asked))
-        return prompt_chat(sample, row.axis, self.templates[TEMPLATES[row.axis]], self.hints.get(sample.id, ""))
+        return prompt_chat(sample, row.axis, self.templates[template_of(row)], self.hints.get(sample.id, ""))
 
     def call(self, ctx: Ctx, phase: Phase, row: Rewrite) -> Call:
         """``row``'s next call. Its seed depends on the row only, not on other calls."""
@@ -262,6 +262,11 @@ class RewriteJob:
             begun=prompts.OPENING if begun else "",
             ends=(prompts.CLOSING,) if begun else (),
         )
+
+
+def template_of(row: Rewrite) -> str:
+    """Which request a new prompt is asked for with: of a probe the prompt itself is the flaw."""
+    return TEMPLATES["quality" if row.probe and row.draw <= 0 else row.axis]
 
 
 def _units(row: Rewrite) -> int:

@@ -22,7 +22,7 @@ SHINGLE = 3
 
 CODES = (
     "command", "control", "duplicate", "empty", "evaluation", "loop", "refusal", "scaffolding", "too_short",
-    "unchanged", "unmeasured",
+    "unchanged", "unmeasured", "validator",
 )  # fmt: skip
 """All codes of a ``Rejection``."""
 NOT_IMPROVED = "not improved"
