@@ -68,7 +68,7 @@ def _figures(found: SideBySide) -> Iterator[tuple[str, ...]]:
     for task in found.tasks:
         scores = [one.scores.get(task) for one in projects]
         yield row(score_format.SHORT.get(task, one_line(task, WIDEST)), (_score(one) for one in scores))
-        yield row("  difference", (_difference(one) for one in scores))
+        yield row("  difference", (_difference(one, found.comparable(task)) for one in scores))
     yield row("dataset", (number_format.count(one.rounds[-1].size) if one.rounds else "" for one in projects))
     yield row("accepted", (f"{one.accepted:,} of {one.rewritten:,}" for one in projects))
     yield row("teacher calls", (f"{one.calls:,}" for one in projects))
@@ -87,13 +87,13 @@ def _score(one: Any) -> str:
     return score_format.figure(one) + error
 
 
-def _difference(one: Any) -> str:
+def _difference(one: Any, marked: bool) -> str:
     from middo_tui.text import score_format
 
     if one is None or one.change is None:
         return ""
     error = "" if one.combined is None else f" ±{score_format.amount(one, one.combined, signed=False)}"
-    return f"{score_format.amount(one, one.change)}{error} {score_format.mark(one)}".rstrip()
+    return f"{score_format.amount(one, one.change)}{error} {score_format.mark(one) if marked else ''}".rstrip()
 
 
 def _notes(found: SideBySide) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _notes(found: SideBySide) -> Iterator[str]:
     if found.same_questions:
         yield "All were asked the same held-out questions: errors are those of the differences, question by question."
     else:
-        yield "The projects hold out different samples: the errors of both scores are added up."
+        yield "The projects hold out different samples: both scores' errors are added up, and nothing is marked."
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
@@ -115,11 +115,11 @@ def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
 
 def _facts(found: SideBySide) -> dict[str, Any]:
     settings = {key: list(values) for key, values in found.settings}
-    projects = [_project(one) for one in found.projects]
+    projects = [_project(found, one) for one in found.projects]
     return {"projects": projects, "same_questions": found.same_questions, "settings": settings}
 
 
-def _project(one: ComparedProject) -> dict[str, Any]:
+def _project(found: SideBySide, one: ComparedProject) -> dict[str, Any]:
     scores = {
         task: {
             "value": score.value,
@@ -127,7 +127,7 @@ def _project(one: ComparedProject) -> dict[str, Any]:
             "difference": score.change,
             "difference_stderr": score.combined,
             "paired": score.paired,
-            "beyond_chance": score.beyond,
+            "beyond_chance": score.beyond if found.comparable(task) else None,
             "better": score.better,
         }
         for task, score in one.scores.items()

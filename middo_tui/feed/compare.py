@@ -65,6 +65,10 @@ class ComparedProject(Struct, frozen=True):
         return sum(one.total("rewritten") for one in self.rounds)
 
 
+OWN_QUESTIONS = ("accuracy", "heldout_loss")
+"""Scores over the project's own held-out samples; every other task asks the same of all projects."""
+
+
 class SideBySide(Struct, frozen=True):
     """``tasks``: all scores that a project has; ``settings``: (key, a value per project) where they differ, empty where
     a project had no such setting yet. ``same_questions``: every project holds out what the first does.
@@ -74,6 +78,10 @@ class SideBySide(Struct, frozen=True):
     tasks: tuple[str, ...]
     settings: tuple[tuple[str, tuple[str, ...]], ...]
     same_questions: bool
+
+    def comparable(self, task: str) -> bool:
+        """Whether a difference of ``task`` can be held against chance: only where the same was asked."""
+        return self.same_questions or task not in OWN_QUESTIONS
 
 
 def compare(folders: Sequence[Path]) -> SideBySide:
@@ -132,7 +140,7 @@ def _scores(
     for task, one in sorted(read.scores(db, at).items()):
         was = theirs.get(task)
         error = None
-        if was is not None and other_round is not None and (same or task not in ("accuracy", "heldout_loss")):
+        if was is not None and other_round is not None and (same or task not in OWN_QUESTIONS):
             error = paired.error(db, at, other, other_round, task)
         out[task] = _change(one, was, error)
     return out

@@ -63,7 +63,11 @@ def test_other_questions_are_never_paired(tmp_path: Path) -> None:
     own = [math.sqrt(share * (1 - share) / 8) for share in (5 / 8, 7 / 8)]
     assert not found.same_questions
     assert (score.paired, score.combined) == (False, pytest.approx(math.hypot(*own)))
-    assert "added up" in "\n".join(run(tmp_path / "a", tmp_path / "b").output.splitlines())
+    said = run(tmp_path / "a", tmp_path / "b").output
+    assert "added up, and nothing is marked" in said
+    assert not {"▲", "▼", "≈"} & set(said.partition("Differences")[0])
+    second = json.loads(run(tmp_path / "a", tmp_path / "b", "--json").output)["projects"][1]
+    assert second["scores"]["accuracy"]["beyond_chance"] is None
 
 
 def test_rounds_calls_and_differing_settings_are_shown(pair: tuple[Path, Path]) -> None:
