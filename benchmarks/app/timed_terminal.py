@@ -6,6 +6,7 @@ The tests' terminal (``tests/support/terminal.py``) counts bytes and never looks
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import sys
 import time
@@ -33,12 +34,22 @@ class Timed(Terminal):
     """A terminal that knows when every byte came. ``bytes_per_s``: it takes no more than that (a token bucket)."""
 
     def __init__(self, project: Path, bytes_per_s: float | None = None, columns: int = 80, rows: int = 24) -> None:
+        self._begin([sys.executable, "-c", CODE, str(project)], bytes_per_s, columns, rows)
+
+    @classmethod
+    def of(cls, argv: list[str], columns: int, rows: int) -> Timed:
+        """With any program."""
+        terminal = cls.__new__(cls)
+        terminal._begin(argv, None, columns, rows)
+        return terminal
+
+    def _begin(self, argv: list[str], bytes_per_s: float | None, columns: int, rows: int) -> None:
         self.begun = time.perf_counter()
         self.rate = bytes_per_s
         self._tokens, self._filled = float(BURST_BYTES), self.begun
         self._ends: list[int] = []
         self._times: list[float] = []
-        super().__init__([sys.executable, "-c", CODE, str(project)], columns=columns, rows=rows)
+        super().__init__(argv, columns=columns, rows=rows)
 
     def pump(self, timeout_s: float) -> bool:
         """As the parent's, at the speed of the line; notes when it was."""
@@ -125,6 +136,11 @@ class Timed(Terminal):
         text = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
         held = dict(line.split(":", 1) for line in text.splitlines())
         return tuple(int(held[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))  # type: ignore[return-value]
+
+    def end(self) -> None:
+        """End a program whose keys are not known."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.hang_up()
 
     def leave(self) -> None:
         """End the app as a person does; what it still writes is taken at full speed."""

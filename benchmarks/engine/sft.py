@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -52,8 +53,8 @@ def _own_tokens(data: Path, count: int) -> int:
     return sum(len(render(tokenizer, chat, MAX_LENGTH).ids) for chat in chats)
 
 
-def ours(packing: bool) -> Callable[[Path, Path, int], Found]:
-    """Our stage, full fine-tuning, the default batch of 4 x 8."""
+def ours(**changed: object) -> Callable[[Path, Path, int], Found]:
+    """Our stage, the default batch of 4 x 8; full fine-tuning with activations kept, but for what is ``changed``."""
 
     def work(scratch: Path, data: Path, rows: int) -> Found:
         from engine.config import schema as configs
@@ -64,13 +65,13 @@ def ours(packing: bool) -> Callable[[Path, Path, int], Found]:
         from engine.store import commands, write
         from engine.store.connect import writer
 
-        folder = scratch / f"ours-{packing}"
-        source = scratch / f"ours-{packing}.json"
+        folder, source = scratch / "ours", scratch / "ours.json"
+        shutil.rmtree(folder, ignore_errors=True)
         source.write_text(json.dumps(_rows(data, rows)), encoding="utf-8")
         settings: dict[str, dict[str, object]] = {
             "data": {"heldout_share": 0.0},
             "model": {"name": str(BASE), "max_length": MAX_LENGTH, "device": "cpu", "threads": 1},
-            "train": {"method": "full", "packing": packing, "gradient_checkpointing": False, "learning_rate": 1e-4},
+            "train": {"method": "full", "gradient_checkpointing": False, "learning_rate": 1e-4} | changed,
         }
         project.create(folder, [source], settings)
         db = writer(folder)
@@ -83,11 +84,14 @@ def ours(packing: bool) -> Callable[[Path, Path, int], Found]:
     return work
 
 
-def trl(**changed: bool) -> Callable[[Path, Path, int], Found]:
-    """TRL's trainer with its own settings but ``changed``; what a CPU cannot do is switched off."""
+def trl(lora: bool = False, **changed: object) -> Callable[[Path, Path, int], Found]:
+    """TRL's trainer with its own settings but ``changed``; what a CPU cannot do is switched off. ``lora``: the adapter
+    that our defaults train.
+    """
 
     def work(scratch: Path, data: Path, rows: int) -> Found:
         from datasets import Dataset
+        from peft import LoraConfig
         from transformers import AutoModelForCausalLM
         from trl import SFTConfig, SFTTrainer
 
@@ -99,6 +103,7 @@ def trl(**changed: bool) -> Callable[[Path, Path, int], Found]:
             args=SFTConfig(output_dir=str(scratch / "trl"), **own),
             train_dataset=Dataset.from_dict({"messages": _chats(data, rows)}),
             processing_class=load_tokenizer(BASE),
+            peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear") if lora else None,
         )
         start = time.process_time()
         trainer.train()
@@ -132,20 +137,33 @@ def padded(scratch: Path, data: Path, rows: int) -> Found:
     return {}, {"train_s": time.process_time() - start, "own_tokens": _own_tokens(data, rows)}
 
 
+ALIKE = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "max_length": MAX_LENGTH}
 PIECES: dict[str, Callable[[Path, Path, int], Found]] = {
-    "ours": ours(packing=False),
+    "ours-lora": ours(method="lora", gradient_checkpointing=True),
+    "trl-lora": trl(lora=True, **ALIKE),
+    "ours": ours(),
+    "ours-checkpointed": ours(gradient_checkpointing=True),
     "ours-packed": ours(packing=True),
+    "trl-alike": trl(**ALIKE),
     "trl": trl(),
-    "trl-kept": trl(gradient_checkpointing=False),
+    "trl-kept": trl(gradient_checkpointing=False, **ALIKE),
     "padded": padded,
 }
 NAMES = {
-    "ours": "our train stage, batch 4 x 8",
-    "ours-packed": "our train stage, packing = true",
-    "trl": "TRL's SFTTrainer as it comes (batches of 8, checkpointed activations)",
-    "trl-kept": "the same, activations kept",
-    "padded": "transformers' Trainer, padded batches of 8",
+    "ours-lora": "our train stage, LoRA, batch 4 x 8, checkpointed: the defaults",
+    "trl-lora": "TRL's SFTTrainer, LoRA, batch 4 x 8, checkpointed",
+    "ours": "our train stage, full, batch 4 x 8, activations kept",
+    "ours-checkpointed": "our train stage, full, batch 4 x 8, checkpointed",
+    "ours-packed": "our train stage, full, packing = true, activations kept",
+    "trl-alike": "TRL's SFTTrainer, full, batch 4 x 8, checkpointed",
+    "trl": "TRL's SFTTrainer as it comes, full, batches of 8, checkpointed",
+    "trl-kept": "TRL's SFTTrainer, full, batch 4 x 8, activations kept",
+    "padded": "transformers' Trainer, full, padded batches of 8, activations kept",
 }
+
+
+LIKE = {"ours-lora": "trl-lora", "ours-checkpointed": "trl-alike", "ours": "trl-kept"}
+"""What a figure is divided by: the same method, with activations kept or recomputed by both."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -154,6 +172,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, required=True, help="Alpaca rows as JSON")
     parser.add_argument("--rows", type=int, default=320)
     parser.add_argument("--document", type=Path, default=DOCUMENT)
+    parser.add_argument("--pieces", nargs="+", choices=PIECES, help="only these")
     parser.add_argument("--piece", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -162,27 +181,27 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="middo-sft-") as scratch:
         how = ["--data", str(options.data), "--rows", str(options.rows)]
-        found = {name: piece(__file__, name, Path(scratch), how)[0] for name in PIECES}
-    slowest = min(f["own_tokens"] / f["train_s"] for name, f in found.items() if not name.startswith("ours"))
+        found = {name: piece(__file__, name, Path(scratch), how)[0] for name in options.pieces or PIECES}
+    speeds = {name: f["own_tokens"] / f["train_s"] for name, f in found.items()}
     body = []
     for name, f in found.items():
-        speed = f["own_tokens"] / f["train_s"]
+        like = LIKE.get(name)
         waste = 1 - f["own_tokens"] / f["tokens"]
         row = [
-            f"{speed:,.0f}",
-            f"{speed / slowest:.2f}",
+            f"{speeds[name]:,.0f}",
+            f"{speeds[name] / speeds[like]:.2f}" if like in speeds else "",
             f"{f['train_s']:.1f}",
             f"{max(waste, 0):.0%}",
             f"{f['peak_mib']:,.0f}",
         ]
         body.append([NAMES[name], *row])
-    head = ["training", "tokens/s", "ratio", "CPU seconds", "padding", "peak MiB"]
+    head = ["training", "tokens/s", "times its like", "CPU seconds", "padding", "peak MiB"]
     command = shlex.join(
         ["python", "-m", "benchmarks.engine.sft", "--data", options.data.name, "--rows", str(options.rows)]
     )
     about = (
         f"One epoch over {options.rows} real Alpaca rows (cut at {MAX_LENGTH:,} tokens), the demo's 1.4M-parameter "
-        "base, full fine-tuning in float32, one thread. Activations are kept but where it is said. Ours includes "
+        "base in float32, one thread. Checkpointed: activations are computed again in the backward pass. Ours includes "
         "loading the model, rendering, metric rows and saving; the others' time is that of `train()` alone."
     )
     text = "\n".join(
