@@ -10,6 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
+from textual.timer import Timer
 
 from engine.errors import MiddoError
 from middo_tui.feed.rewrite import TextBlock
@@ -27,6 +28,8 @@ from middo_tui.widgets.paragraph import Paragraph
 from middo_tui.widgets.text_pane import TextPane, TextPaneState
 
 COLUMN = 18
+EVERY_S = 1.5
+"""Seconds between two readings: every one moves the whole list, some 4 KB at 140×40, on a line that may be slow."""
 MARKS = {"failed": ("✘", "error"), "rejected": ("✘", "error"), "kept": ("=", "dim"), "being written": ("…", "active")}
 """By state; every other one has its text."""
 DONE = ("✔", "active")
@@ -53,6 +56,8 @@ class WritingScreen(TextMenuScreen):
         super().__init__(project, view, COLUMN, "Reading what the teacher wrote …")
         self._found = WritingView()
         self._held: tuple[int, str] | None = None
+        self._read_at = -EVERY_S
+        self._soon: Timer | None = None
 
     def body(self) -> ComposeResult:
         """The teacher, what was refused, the rewrites, one of them."""
@@ -63,11 +68,18 @@ class WritingScreen(TextMenuScreen):
         yield TextPane(TextPaneState())
 
     def changed(self, view: LoopView) -> None:
-        """Read again: whatever has changed may be of the teacher."""
-        self.action_reload()
+        """Read again: whatever has changed may be of the teacher. Not more often than a person reads a row."""
+        wait = EVERY_S - (time.monotonic() - self._read_at)
+        if wait <= 0:
+            self.action_reload()
+        elif self._soon is None:
+            self._soon = self.set_timer(wait, self.action_reload)
 
     def action_reload(self) -> None:
         """Read everything again."""
+        if self._soon is not None:
+            self._soon.stop()
+        self._soon, self._read_at = None, time.monotonic()
         self.run_worker(self._load, group="writing", thread=True, exclusive=True, exit_on_error=False)
 
     def _load(self) -> None:
