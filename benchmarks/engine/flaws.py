@@ -27,7 +27,8 @@ from benchmarks import ROOT
 from benchmarks.engine import flaws_page
 from benchmarks.engine.flaw_readings import Readings, Subject, Values
 from benchmarks.world import smollm2
-from benchmarks.world.planted_flaws import KINDS, Row, spoiled
+from benchmarks.world.planted_flaws import KINDS, Row, Spoiler, spoiled
+from benchmarks.world.unseen_flaws import UNSEEN_KINDS
 from engine.demo import flaws as demo_flaws
 from engine.demo import measure
 from engine.demo import seed as demo_world
@@ -80,17 +81,25 @@ def alpaca(data: Path, seed: int = 0) -> list[Row]:
     return [row for pair in zip(*parts, strict=True) for row in pair]
 
 
-def cases(rows: Sequence[Row], each: int, seed: int = 0) -> list[Case]:
+def cases(rows: Sequence[Row], each: int, seed: int = 0, kinds: Mapping[str, Spoiler] = KINDS) -> list[Case]:
     """Every row clean and with ``each`` kinds that apply to it, all kinds about equally often."""
     used: Counter[str] = Counter()
     rng, out = random.Random(f"cases {seed}"), []
     for place, row in enumerate(rows):
         out.append(Case(place, "", row))
-        tried = sorted(KINDS, key=lambda kind: (used[kind], rng.random()))
-        found = [Case(place, kind, bad) for kind in tried if (bad := spoiled(kind, rows, place, seed)) is not None]
+        tried = sorted(kinds, key=lambda kind: (used[kind], rng.random()))
+        bad = [(kind, spoiled(kind, rows, place, seed, kinds)) for kind in tried]
+        found = [Case(place, kind, row) for kind, row in bad if row is not None]
         out += found[:each]
         used.update(case.kind for case in found[:each])
     return out
+
+
+def later_cases(data: Path, rows: int, each: int) -> list[Case]:
+    """Other real rows, and kinds of flaws that were written after the score (``benchmarks.world.unseen_flaws``)."""
+    taken = {row.prompt for row in alpaca(data)}
+    others = [row for row in alpaca(data, 1) if row.prompt not in taken]
+    return [case for case in cases(others, each, 1, UNSEEN_KINDS) if case.place < rows]
 
 
 def demo_cases(count: int, each: int, seed: int = 0) -> list[Case]:
@@ -240,7 +249,9 @@ def subjects(options: argparse.Namespace) -> Mapping[str, tuple[Subject, list[Ca
         sys.stderr.write("SmolLM2 is left out: name a folder with alpaca_1k.json and alpaca_9k.json with --data.\n")
     else:
         real = [case for case in cases(alpaca(options.data), options.each) if case.place < options.rows]
-        out = {"SmolLM2-135M-Instruct": (Subject("smollm2", folder, 640, begins=True), real, options.judged), **out}
+        subject = Subject("smollm2", folder, 640, begins=True)
+        later = later_cases(options.data, options.later_rows, options.each)
+        out = {"SmolLM2-135M-Instruct": (subject, real, options.judged), flaws_page.LATER: (subject, later, 0), **out}
     return out
 
 
@@ -250,6 +261,7 @@ def main(arguments: Sequence[str]) -> int:
     named = os.environ.get("MIDDO_TEST_DATA")
     parser.add_argument("--data", type=Path, default=named, help="holds alpaca_1k.json and alpaca_9k.json")
     parser.add_argument("--rows", type=int, default=100, help=f"Alpaca rows, {POOL} at most")
+    parser.add_argument("--later-rows", type=int, default=72, help="Alpaca rows with kinds of flaws written afterwards")
     parser.add_argument("--demo-rows", type=int, default=300)
     parser.add_argument("--each", type=int, default=EACH)
     parser.add_argument("--judged", type=int, default=0, help="Alpaca rows that SmolLM2 also rates")

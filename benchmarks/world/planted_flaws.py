@@ -196,12 +196,12 @@ UNSEEN = ("wrong number", "wrong name")
 """False facts in fluent text: a small model does not know them."""
 
 
-def spoiled(kind: str, rows: Sequence[Row], at: int, seed: int) -> Row | None:
-    """``rows[at]`` with a flaw of this kind, or None where it does not apply.
+def spoiled(kind: str, rows: Sequence[Row], at: int, seed: int, kinds: Mapping[str, Spoiler] = KINDS) -> Row | None:
+    """``rows[at]`` with a flaw of this kind, one of ``kinds``, or None where it does not apply.
 
     Depends on kind, seed, place and the rows only. Raises KeyError for an unknown kind.
     """
-    spoil, row = KINDS[kind], rows[at]
+    spoil, row = kinds[kind], rows[at]
     rng = random.Random(f"{kind} {seed} {at}")
     others = [i for i in range(len(rows)) if rows[i].prompt != row.prompt and rows[i].answer != row.answer]
     for _ in range(TRIES if others else 0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.world.planted_flaws import KINDS, UNSEEN, Row, planted, spoiled
+from benchmarks.world.unseen_flaws import UNSEEN_KINDS
 
 ROWS = [
     Row(
@@ -32,6 +33,14 @@ def test_every_kind_changes_one_side_of_a_row_and_depends_on_its_seed_alone(kind
         assert (row.prompt == ROWS[0].prompt) != (row.answer == ROWS[0].answer)
     side = "prompt" if kind in ("vague", "prompt cut", "prompt swapped") else "answer"
     assert all(getattr(row, side) != getattr(ROWS[0], side) for row in found)
+
+
+@pytest.mark.parametrize("kind", UNSEEN_KINDS)
+def test_kinds_written_afterwards_change_a_row_and_depend_on_their_seed_alone(kind: str) -> None:
+    found = [spoiled(kind, ROWS, 0, seed, UNSEEN_KINDS) for seed in range(4)]
+    assert found == [spoiled(kind, ROWS, 0, seed, UNSEEN_KINDS) for seed in range(4)]
+    assert all(row is not None and row != ROWS[0] for row in found)
+    assert kind not in KINDS
 
 
 def answer(kind: str, at: int = 0, seed: int = 0) -> str:
