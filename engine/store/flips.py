@@ -10,6 +10,10 @@ from engine.store import paired, read
 from engine.store.conversation import Sample, distinct
 
 
+GONE = "(this question is not in the held-out set)"
+"""In place of a prompt, for an item that an older version counted otherwise."""
+
+
 class HeldOutQuestion(Struct, frozen=True):
     """One held-out item in both rounds. ``right``: whether its reply was exactly right, None where only the loss was
     measured; ``loss``: mean loss of its response in nats per token. Each is a pair (before, after).
@@ -105,5 +109,6 @@ def replies(db: sqlite3.Connection, samples: list[Sample], before: int, after: i
     """Both replies to one question. ``samples``: of ``evaluated``."""
     asked = "SELECT round, reply FROM eval_item WHERE item=? AND round IN (?, ?)"
     said = dict(db.execute(asked, (item, before, after)).fetchall())
-    sample = samples[item]
-    return QuestionReplies(item, sample.prompt, sample.response, said.get(before), said.get(after))
+    asked_of = samples[item] if item < len(samples) else None
+    prompt, wanted = (GONE, "") if asked_of is None else (asked_of.prompt, asked_of.response)
+    return QuestionReplies(item, prompt, wanted, said.get(before), said.get(after))

@@ -56,6 +56,11 @@ def test_a_question_is_the_sample_that_was_asked(store: Store) -> None:
     assert said == flips.QuestionReplies(2, "question 2", "answer 2", "0 says 2", "1 says 2")
 
 
+def test_an_item_without_a_sample_is_said_and_ends_nothing(store: Store) -> None:
+    said = flips.replies(store.db, flips.evaluated(store.db)[:2], 0, 1, 2)
+    assert (said.prompt, said.after) == (flips.GONE, "1 says 2")
+
+
 def test_questions_that_were_not_marked_have_no_flips(store: Store) -> None:
     with transaction(store.db):
         store.db.execute("UPDATE eval_item SET correct=NULL, reply=NULL WHERE round=1")

@@ -156,6 +156,13 @@ def test_the_command_writes_the_page_and_never_over_another_file(project: Path, 
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_place_that_cannot_be_written_is_named_and_keeps_what_was_there(project: Path, tmp_path: Path) -> None:
+    for out in (tmp_path / "nowhere" / "r.html", Path("/proc/r.html")):
+        done = CliRunner().invoke(main, ["report", str(project), str(out)])
+        assert (done.exit_code, done.output.startswith(f"middo-tui: {out}: cannot write: ")) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_project_without_a_round_has_no_report(tmp_path: Path) -> None:
     store = Store(tmp_path / "P")
     store.db.close()
