@@ -315,13 +315,15 @@ def _nearest() -> Path:
     for folder in (here, *here.parents):
         if (folder / "middo.db").exists():
             return folder
-    from middo_tui.feed.home import projects
+    from middo_tui.feed.home import known, projects
 
-    found = projects(Path.cwd())
     if _terminal():
         from middo_tui.cli.new import chosen
+        from middo_tui.feed import recent
 
+        found = known(Path.cwd(), recent.folders())
         return (chosen(found, _mouse()) if found else None) or _create_in_wizard(None)
+    found = projects(Path.cwd())
     if found:
         names = ", ".join(one.folder.name for one in found[:5]) + (", …" if len(found) > 5 else "")
         raise UsageError(
@@ -346,12 +348,18 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
     reader(folder).close()  # an unreadable store is an error in the shell, not in the app
     gc.disable()  # until the app runs: imports produce no garbage worth collecting
     from middo_tui.app import MiddoApp, supported
+    from middo_tui.feed import recent
     from middo_tui.look.preferences import load
 
     if reason := supported():
         raise UsageError(f"{reason} Use `middo-tui status {quote(str(folder))}` instead.")
     preferences = load(mouse=_mouse())
     if said := permissions.note(folder):
+        preferences = replace(preferences, warnings=(*preferences.warnings, said))
+    try:
+        recent.remember(folder)
+    except OSError as error:
+        said = f"{recent.file()}: {error.strerror}. The project will not be listed among those opened lately."
         preferences = replace(preferences, warnings=(*preferences.warnings, said))
     app = MiddoApp(folder, leave_when_done, preferences)
     code = app.start() or 0

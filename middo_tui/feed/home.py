@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,26 @@ def projects(here: Path) -> list[ProjectSummary]:
         folders = [folder for folder in here.iterdir() if is_project(folder)]
     except OSError:
         return []
+    return _summaries(folders)[:MOST]
+
+
+def known(here: Path, opened: Iterable[Path]) -> list[ProjectSummary]:
+    """The projects in ``here`` and those ``opened`` lately that are still there, the last used first."""
+    beside = projects(here)
+    seen = {one.folder.resolve() for one in beside}
+    others = [folder for folder in dict.fromkeys(opened) if folder not in seen and _readable(folder)]
+    return sorted([*beside, *_summaries(others)], key=lambda one: (-one.used, one.folder.name))[:MOST]
+
+
+def _readable(folder: Path) -> bool:
+    try:
+        return is_project(folder)
+    except OSError:  # a folder that is another's by now
+        return False
+
+
+def _summaries(folders: list[Path]) -> list[ProjectSummary]:
+    """The last used first; only of the first ``MOST`` is the state read."""
     used = {folder: _used(folder) for folder in folders}
     newest = sorted(folders, key=lambda folder: (-used[folder], folder.name))[:MOST]
     return [ProjectSummary(folder, _state(folder), used[folder]) for folder in newest]

@@ -42,6 +42,7 @@ _Rounds = dict[int, list[Job]]
 _Signature = tuple[object, ...]
 
 
+UNTIL_MENDED = "Until it is mended no key can start or change the run; a run in progress is not affected."
 GONE = "The project is no longer here: its folder was moved or deleted. Move it back, or open it at its new location."
 
 
@@ -88,7 +89,8 @@ class Reader:
         except (MiddoError, sqlite3.Error, OSError) as error:
             self.close()
             wrong = "config.toml" if isinstance(error, ConfigError) else "no data"
-            said = guard.clean(GONE if self._read_once and file is None else str(error)[:ERROR_LIMIT]).text
+            mend = f" {UNTIL_MENDED}" if wrong == "config.toml" else ""
+            said = guard.clean(GONE if self._read_once and file is None else str(error)[:ERROR_LIMIT] + mend).text
             self._view = LoopView(project=self._view.project, problem=said, wrong=wrong)
         return self._view
 

@@ -48,13 +48,13 @@ class HomeScreen(Screen[None]):
     def __init__(self, found: list[ProjectSummary], now: float) -> None:
         super().__init__()
         self._found = found
-        items = [Item(guard.one_line(one.folder.name), one.state, _ago(now - one.used)) for one in found]
+        items = [Item(guard.one_line(one.folder.name), _state(one), _ago(now - one.used)) for one in found]
         self._menu = Menu((*items, Item("new project", "from your dataset, step by step", mark="+")), column=28)
 
     def compose(self) -> ComposeResult:
         """What this is, the projects, the keys."""
         where = guard.one_line(str(Path.cwd()))
-        yield Paragraph(Notice(f"middo  projects in {where}", "strong"))
+        yield Paragraph(Notice(f"middo  projects in {where} and opened lately", "strong"))
         yield Divider()
         yield Choices(self._menu)
         yield KeyBar((("enter", "open"), ("j/k", "move"), ("n", "new project"), ("q", "quit")))
@@ -88,6 +88,16 @@ class Home(BaseApp[Path]):
     def on_mount(self) -> None:
         """The only screen."""
         self.push_screen(self._first)
+
+
+def _state(one: ProjectSummary) -> str:
+    """Its state, and for a project elsewhere the folder it is in."""
+    place = one.folder.parent
+    if not place.is_absolute() or place == Path.cwd():
+        return one.state
+    home = Path.home()
+    shown = f"~/{place.relative_to(home)}".removesuffix("/.") if place.is_relative_to(home) else str(place)
+    return f"{one.state} · {guard.one_line(shown)}"
 
 
 def _ago(seconds: float) -> str:

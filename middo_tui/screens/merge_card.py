@@ -43,10 +43,8 @@ def lines(card: MergeCard) -> list[Notice]:
     out += [Notice(_risk(at, risk), "warn") for at, risk in enumerate(card.risks, start=1)]
     out.append(Notice(f"  dataset   {_size(card)}"))
     out.append(Notice(f"  teacher   {_cost(card)}"))
-    wait = f"the next round waits {control.HOLD_S:.0f} s for that"
-    out.append(
-        Notice(f"  undo      {press('loop.undo')} takes the merge back until the next round starts; {wait}", "dim")
-    )
+    way = f"{press('loop.undo')}, until the next round starts, {control.HOLD_S:.0f} s after the merge"
+    out.append(Notice(f"  undo      {way}", "dim"))
     return out
 
 
@@ -56,10 +54,10 @@ def _risk(at: int, risk: Risk) -> str:
 
 
 def _size(card: MergeCard) -> str:
-    parts = [f"{counted(card.size, 'sample')} now, {card.replaces:,} replaced"]
+    parts = [f"{counted(card.size, 'sample')}: {card.replaces:,} replaced"]
     if card.adds:
-        retired = f", up to {counted(card.adds, 'redundant sample')} retired" if card.fixed else ""
-        parts.append(f"{card.adds:,} added{retired}")
+        parts.append(f"{card.adds:,} added")
+        parts += [f"up to {card.adds:,} redundant retired"] if card.fixed else []
     return ", ".join(parts)
 
 

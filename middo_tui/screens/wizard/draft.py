@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,8 @@ class Draft(Struct, frozen=True):
 
     ``fetched``: what ``data`` is when it is a hub's dataset; None for a path.
 
+    ``allow_overlap``: rows whose prompts are held out are trained on as well.
+
     ``teacher`` empty: the model itself; else a folder, a hub name, or ``URL MODEL [VARIABLE]`` of a server.
     """
 
@@ -53,6 +56,7 @@ class Draft(Struct, frozen=True):
     teacher: str = ""
     preset: str = ""
     folder: str = ""
+    allow_overlap: bool = False
 
     @property
     def source(self) -> Source:
@@ -83,6 +87,7 @@ class Draft(Struct, frozen=True):
             found = {section: dict(keys) for section, keys in defaults.preset(self.preset).items()}
         found.setdefault("model", {})["name"] = self.model
         found["data"] = self._data() | ({"columns": self.columns} if self.columns else {})
+        found["data"] |= {"allow_overlap": True} if self.allow_overlap else {}
         if self.teacher:
             found["teacher"] = teacher(self.teacher)
         return found
@@ -215,9 +220,42 @@ def preset_models() -> list[Offer]:
     return [Offer(Item(model, f"Hub · preset {name}"), model) for model, name in found.items() if model]
 
 
+def hub_cache(environ: Mapping[str, str] = os.environ) -> Path:
+    """The Hugging Face Hub's cache, as huggingface_hub finds it (which would take a second to import)."""
+    home = environ.get("HF_HOME") or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    return Path(environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
+
+
+def cached_models(environ: Mapping[str, str] = os.environ) -> list[Offer]:
+    """Language models that are in the Hub's cache: nothing need be downloaded for them."""
+    found = []
+    try:
+        for entry in sorted(hub_cache(environ).glob("models--*--*")):
+            name = "/".join(entry.name.split("--")[1:3])
+            here = any(entry.glob("snapshots/*/config.json")) and any(entry.glob("snapshots/*/tokenizer*"))
+            if here and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+                found.append(Offer(Item(name, "on this machine (Hub cache)"), name))
+    except OSError:  # not ours to read: then nothing of it is offered
+        return []
+    return found[:LISTED]
+
+
+CHAT = re.compile(r"instruct|chat|-it$|-it-", re.IGNORECASE)
+"""Names of models that follow instructions."""
+
+
+def _first_here(offers: list[Offer], fits: Callable[[str], object] = bool) -> list[Offer]:
+    """What is on this machine first, as far as its name ``fits``; each model once, with what is known about it."""
+    here = {offer.value: offer for offer in cached_models() if fits(offer.value)}
+    known = {offer.value: offer for offer in offers}
+    both = [offer._replace(item=offer.item._replace(aside="downloaded")) for offer in offers if offer.value in here]
+    only = [offer for value, offer in here.items() if value not in known]
+    return [*both, *only, *(offer for offer in offers if offer.value not in here)]
+
+
 def base_models() -> list[Offer]:
     """What can be fine-tuned without a folder of one's own."""
-    return [*preset_models(), Offer(Item("demo:base", "built in, only for the demo data"), "demo:base")]
+    return [*_first_here(preset_models()), Offer(Item("demo:base", "built in, only for the demo data"), "demo:base")]
 
 
 INSTRUCT = (
@@ -233,7 +271,7 @@ INSTRUCT = (
 
 def teachers() -> list[Offer]:
     """Models that can rewrite."""
-    return [Offer(Item(name, text), name) for name, text in INSTRUCT]
+    return _first_here([Offer(Item(name, text), name) for name, text in INSTRUCT], CHAT.search)
 
 
 def fitting_preset(model: str) -> str:

@@ -31,6 +31,10 @@ FORMATS = ("auto", "alpaca", "prompt", "messages", "sharegpt", "preference")
 ENCODED = "The file is not UTF-8. Check that the rows below look right; press → for another encoding."
 GUESSED = "Columns were mapped by name. Check the rows below; press ↓ and → to change the mapping."
 NO_COLUMN = "—"
+OVERLAP = {
+    False: "rows whose prompts are held out are not trained on",
+    True: "rows whose prompts are held out are trained on too, to measure memorisation",
+}
 TURN_ROWS = 3
 TURN_LIMIT = 2000
 
@@ -193,6 +197,7 @@ class PreviewStep(Step):
             missing = needed and column == NO_COLUMN
             aside, role = ("required", "bad") if missing else ("", "")
             items.append((part, Item(part, guard.one_line(column), aside, role=role)))
+        items.append(("overlap", Item("held-out", OVERLAP[self.draft.allow_overlap])))
         self._names = tuple(name for name, _ in items)
         at = min(self._menu.at, len(items) - 1)
         self._menu = Menu(tuple(item for _, item in items), at, 14)
@@ -236,6 +241,10 @@ class PreviewStep(Step):
         name = self._names[self._menu.at]
         if name == "row":
             self._row = (self._row + by) % len(self._look.rows)
+            self._list()
+            return
+        if name == "overlap":
+            self.draft = replace(self.draft, allow_overlap=not self.draft.allow_overlap)
             self._list()
             return
         if name == "encoding":

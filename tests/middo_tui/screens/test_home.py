@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from engine.errors import UsageError
 from middo_tui.cli.commands import main
-from middo_tui.feed.home import inside_project, projects
+from middo_tui.feed import recent
+from middo_tui.feed.home import inside_project, known, projects
 from middo_tui.screens.home import NEW, Home
 from middo_tui.screens.wizard import draft as drafts
 from middo_tui.screens.wizard.draft import Draft
@@ -96,7 +97,76 @@ def test_the_wizard_offers_no_project_and_nothing_in_one(here: Path) -> None:
         DataStep(Draft()).answer("older")
 
 
-def test_the_wizard_offers_what_can_teach(here: Path) -> None:
+def test_projects_opened_lately_are_listed_wherever_they_are(here: Path, tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    elsewhere, gone = here / "data" / "deep", here / "gone"
+    stores.waiting(elsewhere)
+    for opened in (gone, elsewhere, here / "newer", elsewhere):
+        recent.remember(opened, environ)
+    assert recent.folders(environ) == [elsewhere, here / "newer", gone]
+    assert recent.file(environ).stat().st_mode & 0o777 == 0o600
+    found = known(here, recent.folders(environ))
+    assert sorted(one.folder.name for one in found) == ["broken", "deep", "newer", "older"], "each once, and none gone"
+
+
+def test_a_broken_or_missing_list_is_no_list(tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path)}
+    assert recent.folders(environ) == []
+    recent.remember(tmp_path / "a", environ)
+    for text in ("", "{}", "[1, null]", "\x00"):
+        recent.file(environ).write_text(text, encoding="utf-8")
+        assert recent.folders(environ) == []
+    recent.remember(tmp_path / "b", environ)
+    assert recent.folders(environ) == [tmp_path / "b"]
+
+
+async def test_a_project_elsewhere_says_where_it_is_and_opens(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores.waiting(here / "data" / "deep")
+    monkeypatch.chdir(here / "data")
+    monkeypatch.setattr(Path, "home", lambda: here)
+    app = Home(known(here / "data", [here / "newer"]))
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.pause()
+        text = screen_text(app)  # type: ignore[arg-type]
+        assert "failed, round 0 · ~ " in text
+        await pilot.press("end", "up", "enter")
+    assert app.return_value == here / "newer"
+
+
+def cached(cache: Path, name: str, *files: str) -> None:
+    snapshot = cache / f"models--{name.replace('/', '--')}" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    for file in files:
+        (snapshot / file).write_text("{}")
+
+
+def test_the_wizard_offers_what_is_in_the_hub_s_cache_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    cached(tmp_path, "o/tiny-chat", "config.json", "tokenizer.json")
+    cached(tmp_path, "o/tiny", "config.json", "tokenizer.json")
+    cached(tmp_path, "o/half", "config.json")
+    cached(tmp_path, "Qwen/Qwen2.5-3B-Instruct", "config.json", "tokenizer.json")
+    assert [offer.value for offer in drafts.base_models()][:3] == ["Qwen/Qwen2.5-3B-Instruct", "o/tiny", "o/tiny-chat"]
+    teachers = drafts.teachers()
+    assert [offer.value for offer in teachers][:2] == ["Qwen/Qwen2.5-3B-Instruct", "o/tiny-chat"]
+    assert (teachers[0].item.text, teachers[0].item.aside) == ("6 GB of weights", "downloaded")
+    assert len({offer.value for offer in teachers}) == len(teachers)
+
+
+@pytest.mark.parametrize(
+    ("environ", "place"),
+    [
+        ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}, "/a"),
+        ({"HF_HOME": "/b"}, "/b/hub"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+    ],
+)
+def test_the_hub_s_cache_is_where_its_own_program_has_it(environ: dict[str, str], place: str) -> None:
+    assert drafts.hub_cache(environ) == Path(place)
+
+
+def test_the_wizard_offers_what_can_teach(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(here / "none"))
     names = [offer.value for offer in drafts.teachers()]
     assert "demo:teacher" in names
     assert all("Instruct" in name for name in names if not name.startswith("demo:"))

@@ -221,8 +221,8 @@ def test_the_card_counts_names_the_riskiest_and_says_the_way_back(tmp_path: Path
         "C complexity 2 of 2 · D diversity 1 of 2 · Q quality 2 of 2",
         "1  #1004 quality: drifted:",
         "2  #1001 complexity: its answer is cut; it loops",
-        "126 samples now, 4 replaced, 1 added, up to 1 redundant sample retired",
-        "u takes the merge back until the next round starts",
+        "126 samples: 4 replaced, 1 added, up to 1 redundant retired",
+        "undo      u, until the next round starts",
     ):
         assert part in text
     assert len(lines(card)) <= 9

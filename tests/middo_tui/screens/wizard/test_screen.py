@@ -84,6 +84,8 @@ async def test_from_a_file_to_a_project_by_keys_alone(here: Path, size: tuple[in
         assert "Name 0 things." in screen_text(app)
         await pilot.press("right")
         assert "Name 1 things." in screen_text(app)
+        await pilot.press(*["down"] * 9, "right")
+        assert "are trained on too" in screen_text(app)
         await pilot.press("enter")
         await at_step(pilot, "model")
         await pilot.press(*typed(str(BASE)), "enter")
@@ -103,6 +105,7 @@ async def test_from_a_file_to_a_project_by_keys_alone(here: Path, size: tuple[in
     assert app.return_value == Path("middo-cats")
     config = configs.load(here / "middo-cats")
     assert (config.model.name, config.teacher.model, config.train.method) == (str(BASE), "", "full")
+    assert config.data.allow_overlap
     db = reader(here / "middo-cats")
     try:
         assert read.size(db, 0) + len(read.heldout(db)) == 30
