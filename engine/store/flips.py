@@ -9,7 +9,6 @@ from msgspec import Struct
 from engine.store import paired, read
 from engine.store.conversation import Sample, distinct
 
-
 GONE = "(this question is not in the held-out set)"
 """In place of a prompt, for an item that an older version counted otherwise."""
 
