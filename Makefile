@@ -15,7 +15,7 @@ TEST_THREADS := OMP_NUM_THREADS=1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm wheel test-wheel docs casts lint check reference bench bench-flaws bench-real real-model clean bench-gain
+.PHONY: help demo test test-vllm wheel test-wheel docs casts lint check reference bench bench-flaws bench-real real-model clean bench-gain chaos fuzz
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,14 @@ $(DOCS_STAMP): pyproject.toml constraints.txt
 	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
 	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material
 	touch $@
+
+chaos: $(STAMP)  ## 1,040 failing disks and dying processes; needs a C compiler
+	$(TEST_THREADS) HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.chaos.run --faults 1040 --stages 10 \
+		--page docs/benchmarks/chaos.md
+
+fuzz: $(STAMP)  ## 100,000 malformed inputs, and files that want all memory
+	$(TEST_THREADS) HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.fuzz.run --cases 100000 --giants --keep \
+		--page docs/benchmarks/fuzz.md
 
 clean:  ## remove the environments and the demo
 	rm -rf $(VENV) $(VLLM_VENV) $(WHEEL_VENV) $(DOCS_VENV) dist middo-demo

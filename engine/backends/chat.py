@@ -136,7 +136,16 @@ class Chat:
         """A reply as a generation. Tokens that a provider does not count are estimated: ``tokens_in``, from bytes.
 
         begun, ends: see ``Call``.
+
+        Raises:
+            ValueError: it is not of the form that the API promises; the SDK does not check that.
         """
+        try:
+            return self._read(reply, tokens_in, begun, ends)
+        except (AttributeError, TypeError, LookupError, ArithmeticError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    def _read(self, reply: ChatCompletion, tokens_in: int, begun: str, ends: Sequence[str]) -> Generation:
         used = getattr(reply, "usage", None)
         if not getattr(reply, "choices", None):
             took = (int(used.prompt_tokens), int(used.completion_tokens)) if used is not None else (0, 0)
@@ -198,9 +207,18 @@ class Chat:
 def _places(choice: Any) -> Places:
     """The likeliest tokens in each place of a reply, where the endpoint tells them."""
     told = getattr(getattr(choice, "logprobs", None), "content", None) or ()
-    return tuple(
-        tuple((one.token, math.exp(one.logprob)) for one in (place, *(place.top_logprobs or ()))) for place in told
-    )
+    return tuple(tuple(map(_chance, (place, *(place.top_logprobs or ())))) for place in told)
+
+
+def _chance(one: Any) -> tuple[str, float]:
+    """A token with its probability.
+
+    Raises:
+        TypeError, ValueError: they are none.
+    """
+    if not isinstance(one.token, str) or math.isnan(one.logprob):
+        raise ValueError("a log-probability without a token or a number")
+    return one.token, math.exp(min(one.logprob, 0.0))
 
 
 def key_in(name: str, section: str = "teacher") -> str:

@@ -336,11 +336,20 @@ class Batches:
         Raises:
             ValueError: it cannot be read.
         """
-        found = json.loads(line)
+        try:
+            found = json.loads(line)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(found, dict) or not isinstance(name := found.get("custom_id"), str):
             raise ValueError("no custom_id")
         response = found.get("response") or {}
-        status, body = int(response.get("status_code") or 0), response.get("body") or {}
+        if not isinstance(response, dict):
+            raise ValueError("no response")
+        body = response.get("body") or {}
+        try:
+            status = int(response.get("status_code") or 0)
+        except (TypeError, OverflowError):
+            raise ValueError("no status code") from None
         if status == 200:
             try:
                 reply = self.chat.read(ChatCompletion.construct(**body), tokens_in(name))

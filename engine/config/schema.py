@@ -74,6 +74,8 @@ def parse(text: str, where: str) -> Config:
         return msgspec.convert(renamed.current(tables), Config)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}. Compare with `middo-tui init`'s template.") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply. Compare with `middo-tui init`'s template.") from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {errors.explain(str(error), Config)} {KNOBS}") from None
     except ValueError as error:

@@ -114,7 +114,7 @@ def _parquet(path: Path, seen: Seen = ignore) -> Iterator[Raw]:
                     row += 1
                     yield Raw(row, {name: without_nulls(one) for name, one in value.items()})
                 seen(row / total)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # a damaged name of a column is no text
         raise DataError(f"{path}: unreadable Parquet file: {error}.") from None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.errors import DataError
 from engine.formats import tables
-from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, TextFile, lines, text
+from engine.formats.streams import MAX_RAW, MAX_ROW, MAX_WHOLE, Raw, TextFile, lines, text
 
 _DECODER = json.JSONDecoder()
 _CONTAINERS = ("data", "train", "rows", "samples", "examples", "instances")
@@ -40,7 +40,7 @@ def lines_or_object(file: TextFile, only_lines: bool) -> Iterator[Raw]:
         raise DataError(f"{file.path}: the file contains only white space.")
     value = loads(first[1])[0] if first[1] is not None else None
     if not only_lines and not isinstance(value, dict):
-        value, reason = loads("".join(text(file)))
+        value, reason = loads(_whole(file))
         if reason:
             raise DataError(f"{file.path}: {reason}. It is neither one JSON value nor one JSON object per line.")
         inner = _held(file.path, value)
@@ -52,6 +52,23 @@ def lines_or_object(file: TextFile, only_lines: bool) -> Iterator[Raw]:
         return
     for number, line in chain([first], [] if second is None else [second], numbered):
         yield _line(number, line)
+
+
+def _whole(file: TextFile) -> str:
+    """The text of a file that is one JSON value.
+
+    Raises:
+        DataError: it is larger than what is read at once.
+    """
+    parts, size = [], 0
+    for part in text(file):
+        size += len(part)
+        if size > MAX_WHOLE:
+            raise DataError(
+                f"{file.path}: one JSON value of more than {MAX_WHOLE >> 20} MB. Save it as one object per line."
+            )
+        parts.append(part)
+    return "".join(parts)
 
 
 def _held(path: Path, value: Any) -> list[Raw] | None:

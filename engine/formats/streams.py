@@ -22,6 +22,10 @@ from engine.progress import Seen, ignore
 MAX_ROW = 8 << 20
 """Longest row in bytes (characters in a JSON array): a longer one is no training example but a broken file."""
 BLOCK = 1 << 20
+PIECE = 1 << 10
+"""Bytes of Zstandard that are unpacked at a time: of zeros they become 32 MB."""
+MAX_WHOLE = 512 << 20
+"""Characters of a JSON file that can only be read as one value."""
 MAX_RAW = 4000
 PACKED = (".gz", ".zst")
 """The endings of compressed files."""
@@ -79,7 +83,7 @@ def _unpacked(stream: IO[bytes], magic: bytes) -> Iterator[bytes]:
 def _zstd(stream: IO[bytes]) -> Iterator[bytes]:
     """Zstandard frames, one after the other. Its own reader takes a cut-off frame for a finished one."""
     frame = zstandard.ZstdDecompressor().decompressobj()
-    while packed := stream.read(BLOCK >> 4 or 1):
+    while packed := stream.read(min(PIECE, BLOCK)):
         while packed:
             if frame.eof:
                 frame = zstandard.ZstdDecompressor().decompressobj()

@@ -85,7 +85,7 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{file}: missing. Give a folder in Hugging Face format.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{file}: cannot be read ({error}). Fetch the file again.") from None
 
 
@@ -103,7 +103,7 @@ def header(file: Path) -> dict[str, Any]:
             raise ValueError("no header")
         found.pop("__metadata__", None)
         end = max((int(entry["data_offsets"][1]) for entry in found.values()), default=0)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise ModelError(f"{file}: not a safetensors file. Copy or download it again.") from None
     if (size := file.stat().st_size) != (whole := 8 + length + end):
         raise ModelError(f"{file}: has {size:,} bytes instead of {whole:,}. Copy or download it again.")

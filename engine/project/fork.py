@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.config import edit
 from engine.config import schema as configs
 from engine.errors import UsageError
+from engine.files.whole_folder import whole_folder
 from engine.loop import NAMES
 from engine.project.folder import require_new
 from engine.store import permissions, search
@@ -61,22 +62,16 @@ def fork(project: Path, out: Path, round: int, changes: Mapping[str, object]) ->
         states = dict(db.execute("SELECT stage, state FROM job WHERE round=?", (round,)).fetchall())
         if any(states.get(stage) != "done" for stage in ("score", "judge", "evaluate")):
             raise UsageError(f"{project}: round {round} is not evaluated yet, so there is nothing to start from.")
-        was_there = out.exists()
-        try:
-            for folder in (out, out / "artifacts", out / "logs"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            copy(db, out / FILE)
-            _copy_config(project, out, changes)
+        with whole_folder(out) as new:
+            for folder in (new / "artifacts", new / "logs"):
+                folder.mkdir(mode=0o700)
+            copy(db, new / FILE)
+            _copy_config(project, new, changes)
             if (project / PROMPTS).is_dir():
-                shutil.copytree(project / PROMPTS, out / PROMPTS)
-            _reset(out, round)
-            _copy_artifacts(project, out, round)
-            permissions.tighten(out)
-        except BaseException:
-            shutil.rmtree(out)
-            if was_there:
-                out.mkdir()
-            raise
+                shutil.copytree(project / PROMPTS, new / PROMPTS)
+            _reset(new, round)
+            _copy_artifacts(project, new, round)
+            permissions.tighten(new)
     finally:
         db.close()
 

@@ -105,7 +105,7 @@ def _npy(path: Path) -> str:
     """The header of numpy's format 1 to 3 (numpy.lib.format)."""
     with path.open("rb") as file:
         magic = file.read(8)
-        if magic[:6] != b"\x93NUMPY":
+        if len(magic) < 8 or magic[:6] != b"\x93NUMPY":
             return "damaged: not a numpy file"
         wide = 2 if magic[6] == 1 else 4
         length = int.from_bytes(file.read(wide), "little")

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import StoreError, UsageError
+from engine.files.whole_folder import whole_folder
 from engine.project.folder import require_new
 from engine.runtime import launch
 from engine.store import permissions
@@ -75,32 +76,19 @@ def backup(project: Path, out: Path, say: Callable[[str], None] = lambda _: None
     require_new(out)
     if out.resolve().is_relative_to(project.resolve()):
         raise UsageError(f"{out}: inside of the project. Choose a folder elsewhere, best on another disk.")
-    was_there = out.exists()
-    try:
-        for attempt in range(TRIES):
-            try:
-                return _backup(project, out, say)
-            except _Changed as what:
-                if attempt == TRIES - 1:
-                    raise StoreError(f"{what}: went away {TRIES} times while it was copied. Try again.") from None
-                _clear(out)
-        raise AssertionError("unreachable")
-    except OSError as error:
-        _clear(out, was_there)
-        raise StoreError(f"{error.filename or out}: {error.strerror}; no backup was made.") from error
-    except BaseException:
-        _clear(out, was_there)
-        raise
-
-
-def _clear(out: Path, keep: bool = True) -> None:
-    shutil.rmtree(out, ignore_errors=True)
-    if keep:
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for attempt in range(TRIES):
+        try:
+            with whole_folder(out) as new:
+                return _backup(project, new, say)
+        except _Changed as what:
+            if attempt == TRIES - 1:
+                raise StoreError(f"{what}: went away {TRIES} times while it was copied. Try again.") from None
+        except OSError as error:
+            raise StoreError(f"{error.filename or out}: {error.strerror}; no backup was made.") from error
+    raise AssertionError("unreachable")
 
 
 def _backup(project: Path, out: Path, say: Callable[[str], None]) -> Manifest:
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
     db = reader(project)
     try:
         _require_room(out, db.execute("PRAGMA page_count").fetchone()[0] * 4096)
@@ -258,25 +246,20 @@ def restore(backup: Path, project: Path) -> Manifest:
     """
     manifest = read_manifest(backup)
     require_new(project)
-    was_there = project.exists()
     try:
-        project.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _require_room(project, manifest.total)
-        verify(backup, manifest)
-        for name, entry in manifest.files.items():
-            if _copied(backup / name, project / name) != entry:
-                raise StoreError(f"{backup / name}: changed while it was read. Try again.")
-        verify(project, manifest)
-        for folder in (project / ARTIFACTS, project / "logs"):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        _began(project, manifest)
-        permissions.tighten(project)
+        with whole_folder(project) as new:
+            _require_room(new, manifest.total)
+            verify(backup, manifest)
+            for name, entry in manifest.files.items():
+                if _copied(backup / name, new / name) != entry:
+                    raise StoreError(f"{backup / name}: changed while it was read. Try again.")
+            verify(new, manifest)
+            for folder in (new / ARTIFACTS, new / "logs"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            _began(new, manifest)
+            permissions.tighten(new)
     except OSError as error:
-        _clear(project, was_there)
         raise StoreError(f"{error.filename or project}: {error.strerror}; nothing was restored.") from error
-    except BaseException:
-        _clear(project, was_there)
-        raise
     return manifest
 
 

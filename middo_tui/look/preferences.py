@@ -127,6 +127,9 @@ def _table(place: Path, name: str, warnings: list[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         warnings.append(f"{place}: not valid TOML: {error}. The file is ignored.")
         return {}
+    except RecursionError:
+        warnings.append(f"{place}: nested too deeply. The file is ignored.")
+        return {}
     except OSError as error:
         warnings.append(f"{place}: {error.strerror}. The file is ignored.")
         return {}
@@ -142,8 +145,8 @@ def _table(place: Path, name: str, warnings: list[str]) -> dict[str, Any]:
 def _theme(name: Any, where: str, warnings: list[str]) -> str:
     """``name`` if it is a theme, also without ``middo-``; else nothing, and a warning when something was named."""
     for known in (name, f"middo-{name}"):
-        if known in PALETTES:
-            return str(known)
+        if isinstance(known, str) and known in PALETTES:
+            return known
     if name:
         near = get_close_matches(str(name), PALETTES, n=1)
         meant = f" Did you mean {near[0]}?" if near else ""

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from engine import formats
+from engine.config.schema import Data
+from engine.errors import DataError
+from engine.formats import jsonrows, streams
 from tests.support.data_files import GOOD, put, read, reasons
 
 CALL = {"name": "look", "arguments": {"at": "x"}}
@@ -53,3 +57,19 @@ def test_numbers_of_any_size_leave_in_every_format(tmp_path: Path) -> None:
         formats.write(found.samples, out, format)
         extra = json.loads(read(out).samples[0].extra)
         assert {name: int(value) for name, value in extra.items()} == {"parent": 2**70, "round": -(2**80), "id": 2**64}
+
+
+def test_a_bomb_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
+    """Zstandard makes 4 GB of 400 kB: no single step may."""
+    bomb = tmp_path / "a.jsonl.zst"
+    bomb.write_bytes(zstandard.compress(b"x" * (200 << 20)))
+    assert bomb.stat().st_size < 50_000
+    assert max(map(len, streams.blocks(bomb))) <= 40 << 20
+
+
+def test_one_json_value_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonrows, "MAX_WHOLE", 1000)
+    path = tmp_path / "a.json"
+    path.write_text('{"data": [\n' + ",\n".join(['{"instruction": "a", "output": "b"}'] * 50) + "]}")
+    with pytest.raises(DataError, match="Save it as one object per line"):
+        formats.read(path, Data())

@@ -1,0 +1,84 @@
+"""The seam (``faults.c``) from Python: build it, start a process with it, arm it. See there for modes and kinds."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+SOURCE = Path(__file__).with_name("faults.c")
+READ, WRITE, SYNC, RENAME, TRUNCATE, UNLINK, OPEN = (1 << bit for bit in range(7))
+CHANGES = WRITE | SYNC | RENAME | TRUNCATE | UNLINK
+COUNT, ERROR, SHORT, TORN, DIE_BEFORE, DIE_AFTER, POWER = range(7)
+LOADED = "MIDDO_CHAOS_SEAM"
+
+
+class Fault(NamedTuple):
+    """One way to disturb a call. ``kinds``: which calls count; ``times``: how many in a row fail."""
+
+    name: str
+    kinds: int
+    mode: int
+    error: int = 0
+    times: int = 1
+
+    @property
+    def kills(self) -> bool:
+        """Whether the process dies of it."""
+        return self.mode >= TORN
+
+
+FAULTS = (
+    Fault("EIO", CHANGES | OPEN, ERROR, errno.EIO),
+    Fault("EIO on a read", READ, ERROR, errno.EIO),
+    Fault("ENOSPC", WRITE | TRUNCATE | OPEN, ERROR, errno.ENOSPC),
+    Fault("ENOSPC, three calls", WRITE | TRUNCATE | OPEN, ERROR, errno.ENOSPC, 3),
+    Fault("short write", WRITE, SHORT),
+    Fault("torn write, then death", WRITE, TORN),
+    Fault("death before the call", CHANGES, DIE_BEFORE),
+    Fault("death after the call", CHANGES, DIE_AFTER),
+    Fault("power cut at a rename", RENAME, POWER),
+)
+
+
+def compiler() -> str | None:
+    """A C compiler, if there is one."""
+    return shutil.which("cc") or shutil.which("gcc")
+
+
+def restart_with_seam() -> None:
+    """Start this very program again with the seam, unless it has it."""
+    if library := os.environ.get(LOADED):
+        shutil.rmtree(Path(library).parent)  # it is loaded
+        return
+    cc = compiler()
+    if cc is None:
+        raise SystemExit("a C compiler (cc or gcc) is needed to build the seam")
+    library = str(Path(tempfile.mkdtemp(prefix="middo-seam-")) / "faults.so")
+    subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", library, str(SOURCE), "-ldl"], check=True)
+    environment = {**os.environ, "LD_PRELOAD": library, LOADED: library}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this very program
+
+
+def arm(folder: Path, fault: Fault, at: int) -> None:
+    """From now on disturb the ``at``-th call (from 1) below ``folder``."""
+    ours = ctypes.CDLL(None)
+    ours.faults_arm(str(folder).encode(), fault.kinds, fault.mode, fault.error, ctypes.c_long(at), fault.times)
+
+
+def disarm() -> None:
+    """Disturb nothing, and count nothing."""
+    ctypes.CDLL(None).faults_arm(b"", 0, COUNT, 0, ctypes.c_long(0), 0)
+
+
+def seen() -> int:
+    """How many calls there were that the armed fault could have disturbed."""
+    ours = ctypes.CDLL(None)
+    ours.faults_seen.restype = ctypes.c_long
+    return int(ours.faults_seen())
