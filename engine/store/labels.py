@@ -142,7 +142,7 @@ def label(project: Path, given: Iterable[tuple[int, str | None, str]]) -> int:
 def drawn(db: sqlite3.Connection) -> list[Labelled]:
     """The drawn samples in the order in which they are shown."""
     sql = (
-        "SELECT sample_id, seq, place, stratum, share, label, label.kind FROM label JOIN sample ON id=sample_id"
+        "SELECT sample_id, seq, place, stratum, share, label, label.kind FROM label CROSS JOIN sample ON id=sample_id"
         " ORDER BY place, sample_id"
     )
     return [Labelled(*tuple(row)) for row in db.execute(sql)]

@@ -97,6 +97,10 @@ SIZE = (
 )
 
 
+DECIDED = "(SELECT max(id) FROM decision), (SELECT count(*) FROM decision WHERE undone=1)"
+"""Another one whenever something is decided, undone or redone; it costs the same however many decisions there are."""
+
+
 def size(db: sqlite3.Connection, round: int) -> int:
     """How many samples D_round has."""
     return int(db.execute(SIZE, {"round": round}).fetchone()[0])

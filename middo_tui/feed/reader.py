@@ -202,7 +202,7 @@ class Reader:
 
     def _table(self, db: sqlite3.Connection, rounds: _Rounds, closing: dict[int, str | None]) -> tuple[RoundView, ...]:
         out = []
-        decided = tuple(db.execute("SELECT max(id), sum(undone) FROM decision").fetchone())
+        decided = tuple(db.execute(f"SELECT {read.DECIDED}").fetchone())
         for round in sorted(rounds):
             signature = decided, round in closing, *_counted(rounds[round])
             if (known := self._rows.get(round)) is None or known[0] != signature:

@@ -224,7 +224,7 @@ class RoundsReader:
     def _facts(self, db: sqlite3.Connection, number: int, by_round: dict[int, list[Job]]) -> RoundDetail:
         jobs = by_round[number]
         decided = db.execute(
-            "SELECT max(id), sum(undone), (SELECT total(ours) + total(value) FROM control) FROM decision"
+            f"SELECT {read.DECIDED}, (SELECT total(ours) + total(value) FROM control)"  # noqa: S608 - a constant
         ).fetchone()
         near = (tuple(by_round.get(number - 1, ())), tuple(by_round.get(number + 1, ())))
         signature = (tuple(jobs), tuple(decided), near)

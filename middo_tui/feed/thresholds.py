@@ -165,7 +165,9 @@ def _standing(db: sqlite3.Connection, round: int) -> RoundState:
         (round,),
     ).fetchone()
     decided = db.execute(
-        "SELECT count(*) FROM (SELECT DISTINCT sample_id, axis FROM decision WHERE round=? AND undone=0)", (round,)
+        "SELECT count(*) FROM rewrite r WHERE round=? AND EXISTS (SELECT 1 FROM decision d"
+        " WHERE d.sample_id=r.sample_id AND d.axis=r.axis AND d.round=r.round AND undone=0)",
+        (round,),
     ).fetchone()[0]
     return RoundState(
         round=round,
