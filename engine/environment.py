@@ -81,6 +81,23 @@ def without_secrets(
     return {n: v for n, v in environ.items() if n in but or not (secret(n) or n in known)}
 
 
+SHORTEST = 8
+"""Shorter values are no keys: taking them out of a text would only garble it."""
+
+
+def without_values(text: str, environ: Mapping[str, str] = os.environ, known: Collection[str] = ()) -> str:
+    """``text`` with the values of secret variables replaced by their names: a library's exception may quote a header.
+
+    Args:
+        known: names that are secret whatever they look like.
+    """
+    held = [(value, name) for name, value in environ.items() if (secret(name) or name in known)]
+    for value, name in sorted(held, key=lambda pair: -len(pair[0])):
+        if len(value) >= SHORTEST:
+            text = text.replace(value, f"<{name}>")
+    return text
+
+
 def describe(environ: Mapping[str, str] = os.environ) -> str:
     """A log line with the names of removed and kept variables; empty without any."""
     parts = (("ignored", left_out(environ)), ("kept", passed_on(environ)))

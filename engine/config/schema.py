@@ -60,6 +60,12 @@ class Config(ConfigSection, frozen=True):
     launch: Launch = Launch()
     notify: Notify = Notify()
 
+    @property
+    def secret_names(self) -> set[str]:
+        """The environment variables that hold keys and tokens, whatever they are called."""
+        named = (self.teacher.key_env, self.judge.key_env, self.notify.webhook_env, self.notify.token_env)
+        return set(named) - {""}
+
 
 def parse(text: str, where: str) -> Config:
     """Read config text. ``where`` names it in errors.

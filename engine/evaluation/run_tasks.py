@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import islice
@@ -84,7 +84,7 @@ def run(ctx: Ctx, base: int) -> None:
     while pending:  # repeated if a task crashed the process
         # Tasks that run what the model wrote come last, in a process that knows no key or token.
         now = [name for name in pending if not needs[name].runs_code] or pending
-        with _Process(_job(ctx, now, needs, kept), needs) as child:
+        with _Process(_job(ctx, now, needs, kept), needs, ctx.config.secret_names) as child:
             _follow(ctx, child, tally, sources, kept)
             _blame(child, tally, now)
         pending = [name for name in pending if name not in tally.done and name not in tally.failed]
@@ -167,7 +167,7 @@ def _thinks(ctx: Ctx) -> bool:
 class _Process:
     """The running child, ended with its whole group on the way out."""
 
-    def __init__(self, job: EvaluationJob, needs: Mapping[str, TaskNeeds]) -> None:
+    def __init__(self, job: EvaluationJob, needs: Mapping[str, TaskNeeds], keys: Collection[str]) -> None:
         death, self.alive = os.pipe()
         self.reports, report = os.pipe()
         sys.stdout.flush()
@@ -188,6 +188,7 @@ class _Process:
             env=_environment(
                 offline=all(needs[name].local for name in job.tasks),
                 code=any(needs[name].runs_code for name in job.tasks),
+                known=keys,
             ),
         )
         os.close(death)
@@ -225,9 +226,11 @@ class _Process:
                 yield from (msgspec.json.decode(line, type=Report) for line in lines)
 
 
-def _environment(offline: bool, code: bool) -> dict[str, str]:
-    """What lm-eval's process finds. ``code``: it runs what the model wrote, and so gets no key and no token."""
-    own = environment.for_children()
+def _environment(offline: bool, code: bool, known: Collection[str] = ()) -> dict[str, str]:
+    """What lm-eval's process finds. ``code``: it runs what the model wrote, and so gets no key and no token.
+    ``known``: config.toml's own keys, of which it needs none.
+    """
+    own = {name: value for name, value in environment.for_children().items() if name not in known}
     own |= {"TQDM_MININTERVAL": "30", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     if code:
         own = environment.without_secrets(own) | {"HF_ALLOW_CODE_EVAL": "1"}

@@ -42,12 +42,14 @@ def may_fork(config: Config, project: Path, stages: Sequence[str]) -> bool:
 def child_environment(config: Config, stages: Sequence[str]) -> dict[str, str]:
     """The environment of the child that runs ``stages``: keys and tokens only where they are used.
 
-    The teacher's key is the rewrite stage's, the hub's token everybody's who may have to fetch a model or a task, and
-    trackers of the train stage read keys under names of their own.
+    The teacher's key is the rewrite stage's, an endpoint judge's that of the stages that rate, the hub's token
+    everybody's who may have to fetch a model or a task, and trackers of the train stage read keys under names of their
+    own.
     """
-    keys = {config.teacher.key_env} - {""}
-    known = keys | ({config.notify.webhook_env, config.notify.token_env} - {""})
-    needed = keys if "rewrite" in stages else set()
+    known = config.secret_names
+    needed = {config.teacher.key_env} if "rewrite" in stages else set()
+    if config.judge.model == "endpoint" and loop.JUDGING & set(stages):
+        needed.add(config.judge.key_env)
     own = environment.for_children()
     if "train" in stages and config.train.report_to:
         return {name: value for name, value in own.items() if name not in known}

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine import environment
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.distributed import ranks
@@ -94,15 +95,21 @@ def _outcome(db: sqlite3.Connection, project: Path, config: Config, round: int, 
         if no_space(failure):
             tell(f"{name}: {failure}")
             return FULL, None
-        return "failed", str(failure)
+        return "failed", public(str(failure), config)
     except Exception as failure:  # noqa: BLE001 - the boundary: whatever a stage raises becomes the job's outcome
         if no_space(failure):  # the job goes on when the worker has seen space
             tell(f"{name}: {failure}")
             return FULL, None
-        write.event(db, traceback.format_exc(), "trace", round, name)
-        traceback.print_exc()  # into the log file, where a person can read it
-        return "failed", explain(failure, project)
+        trace = public(traceback.format_exc(), config)
+        write.event(db, trace, "trace", round, name)
+        sys.stderr.write(trace)  # into the log file, where a person can read it
+        return "failed", public(explain(failure, project), config)
     return "done", None
+
+
+def public(text: str, config: Config) -> str:
+    """A message without keys and tokens, for the store and the log."""
+    return environment.without_values(text, known=config.secret_names)
 
 
 def no_space(failure: BaseException | None) -> bool:

@@ -71,6 +71,36 @@ def test_keys_go_where_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET.keys() & _environment(offline=False, code=False).keys() >= {"HF_TOKEN"}
 
 
+def test_an_endpoint_judges_key_goes_where_it_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_PASS", "judge")
+    monkeypatch.setenv("TEACHER_KEY", "teacher")
+    asked = '[teacher]\nkey_env = "TEACHER_KEY"\n[judge]\nkey_env = "OWN_PASS"\n'
+    endpoint = 'model = "endpoint"\nurl = "http://localhost/v1"\nendpoint_model = "m"\n'
+    config = configs.parse(asked + endpoint, "config.toml")
+    for stages, found in (
+        (("score", "judge", "evaluate"), {"OWN_PASS"}),
+        (("verify", "review", "merge"), {"OWN_PASS"}),
+        (("rewrite",), {"TEACHER_KEY"}),
+        (("train",), set()),
+    ):
+        assert {"OWN_PASS", "TEACHER_KEY"} & child_environment(config, stages).keys() == found, stages
+    tuned = configs.parse(asked, "config.toml")
+    assert "OWN_PASS" not in child_environment(tuned, ("judge",)), "another judge needs no key"
+    assert "OWN_PASS" not in _environment(offline=False, code=False, known=config.secret_names)
+
+
+def test_a_key_in_an_exception_is_taken_out_of_it() -> None:
+    environ = {
+        "API_KEY": "sk-0123456789",
+        "LONG_API_KEY": "sk-0123456789-more",
+        "PATH": "/usr/bin/long",
+        "TOKEN": "abc",
+    }
+    text = "Headers: sk-0123456789-more, sk-0123456789; /usr/bin/long; abc"
+    assert environment.without_values(text, environ) == "Headers: <LONG_API_KEY>, <API_KEY>; /usr/bin/long; abc"
+    assert environment.without_values("a mypass-word", {"OWN_PASS": "mypass-word"}, ["OWN_PASS"]) == "a <OWN_PASS>"
+
+
 def test_code_of_the_model_finds_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """As lm-eval's process has its environment from a child that was given none but the hub's token."""
     config = configs.parse('[teacher]\nkey_env = "OWN_PASS"\n', "config.toml")

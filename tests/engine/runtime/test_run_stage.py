@@ -115,6 +115,28 @@ def test_what_no_stage_should_raise_leaves_its_traceback_in_the_log_file(
     assert "ZeroDivisionError: a mistake of ours" in capfd.readouterr().err  # the worker sends this to logs/
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, MiddoError])
+def test_a_key_that_an_exception_quotes_reaches_neither_store_nor_log(
+    kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = project(tmp_path)
+    monkeypatch.setenv("SOME_API_KEY", "sk-planted-0123456789")
+
+    def broken(ctx: object) -> None:
+        headers = {"Authorization": "Bearer sk-planted-0123456789"}
+        raise kind(f"refused: {headers}")
+
+    monkeypatch.setattr(run_stage, "resolve", lambda target: broken)
+    run_all(made.db, tmp_path, 0, ["select"])
+    made.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    places = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in places if b"sk-planted" in path.read_bytes()]
+    out = capfd.readouterr()
+    assert "sk-planted" not in out.out + out.err
+    error = next(job.error for job in jobs(made.db) if job.stage == "select")
+    assert "Bearer <SOME_API_KEY>" in str(error)
+
+
 @pytest.mark.parametrize(
     "failure",
     [
