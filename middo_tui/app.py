@@ -35,6 +35,7 @@ from middo_tui.screens.loop import LoopScreen
 from middo_tui.terminal.attention import call
 from middo_tui.terminal.guard import clean
 from middo_tui.terminal.pacing import REQUEST, Link
+from middo_tui.text.command_line import equivalent
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.link_gauge import LinkState, rounded_ms
 
@@ -96,6 +97,7 @@ class MiddoApp(BaseApp[int]):
         self._in_frame = False
         self._asked: deque[Ask] = deque()
         self.undone = 0
+        self.last_command = ""
         self._slow: Timer | None = None
         self._trail: list[str] = [LoopScreen.NAME]
         self._opened: dict[str, Framed] = {LoopScreen.NAME: self.loop}
@@ -224,6 +226,7 @@ class MiddoApp(BaseApp[int]):
     def _ask(self, message: Ask) -> None:
         """Do what was asked for in a thread, one thing at a time, in order; no key is lost."""
         self._asked.append(message)
+        self.last_command = equivalent(message.verb)
         self.undone += 1
         if len(self._asked) == 1:
             self._carry_out_next()

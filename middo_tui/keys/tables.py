@@ -74,6 +74,14 @@ EVERYWHERE: tuple[Key[RunState], ...] = (
         always,
         quiet=True,
     ),
+    Key(
+        "command_line",
+        ("tilde",),
+        "Show the command line that does what was just done.",
+        word("command line"),
+        always,
+        quiet=True,
+    ),
     Key("palette", ("ctrl+p",), "Open the command palette.", word("commands"), always, quiet=True),
     Key(
         "redraw",
@@ -106,6 +114,7 @@ NAMES = {
     "colon": ":",
     "comma": ",",
     "exclamation_mark": "!",
+    "tilde": "~",
     "full_stop": ".",
     "minus": "-",
     "plus": "+",
@@ -144,6 +153,18 @@ def plain_id(row: Key[Any]) -> str:
 def name(key: str) -> str:
     """A key as a person reads it."""
     return NAMES.get(key, key.replace("ctrl+", "ctrl-"))
+
+
+_KEYS = {shown: key for key, shown in NAMES.items()}
+
+
+def key_named(shown: str) -> str:
+    """The key that is shown as ``shown`` (``name`` backwards); empty for several keys at once, such as ``1-9``."""
+    if shown in _KEYS:
+        return _KEYS[shown]
+    if len(shown) == 1 or shown.isalnum():
+        return shown
+    return shown.replace("ctrl-", "ctrl+") if shown.startswith("ctrl-") else ""
 
 
 _own: dict[str, tuple[str, ...]] = {}

@@ -66,6 +66,7 @@ class Shows(Protocol):
     view: LoopView
     link_state: LinkState
     loop: Framed
+    last_command: str
 
     def forget_shown(self) -> None:
         """Rely on nothing that the terminal was told before."""
@@ -296,6 +297,12 @@ class Framed(Screen[None]):
     def action_suspend(self) -> None:
         """Stop this process as a shell's ctrl-z does; the run is another's."""
         self.app.action_suspend_process()
+
+    def action_command_line(self) -> None:
+        """What a script would call instead of the last key that asked for something."""
+        line = clean(cast(Shows, self.app).last_command).text
+        none = "Nothing was done yet that a command does as well. All commands: middo-tui --help"
+        self.say(Notice(f"The same from a shell: {line}" if line else none, "strong"))
 
     def action_palette(self) -> None:
         """Every command by name."""

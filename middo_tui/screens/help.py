@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -12,6 +12,7 @@ from textual.screen import ModalScreen
 
 from middo_tui.feed.view import MARKS
 from middo_tui.keys.tables import EVERYWHERE, SCREENS, Key, name, numbers, remapped
+from middo_tui.text.signal_help import SIGNALS
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
@@ -27,39 +28,67 @@ ABOUT = (
 
 COLUMN = 14
 MOST_ROWS = 4
+MOST_TYPED = 60
+SIGNALS_TITLE = "What the signals mean"
 
 
-def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80) -> list[Line]:
-    """The keys of the screen and of all screens, then what the signs mean."""
-    rows: list[Line] = [(Run(f" {screen.capitalize()} keys", "strong"),)]
+def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80, wanted: str = "") -> list[Line]:
+    """The keys of the screen and of all screens, what the signals mean, then the signs.
+
+    wanted: words; only what has all of them is listed.
+    """
     everywhere = remapped(EVERYWHERE, "app")[len(SCREENS) :]
     column = max(COLUMN, *(len(_names(key)) + 1 for key in (*table, *everywhere)))
-    rows += [row for key in table for row in _rows(key, column, width)]
-    rows += [(), (Run(" Keys on every screen", "strong"),), (Run(f"  {numbers():<{column}}", "key"), Run(NUMBERED))]
-    rows += [row for key in everywhere for row in _rows(key, column, width)]
-    return [*rows, (), *((Run(f" {text}", "dim"),) for text in ABOUT)]
+    sections = (
+        (f"{screen.capitalize()} keys", [(_names(key), key.help) for key in table]),
+        ("Keys on every screen", [(numbers(), NUMBERED), *((_names(key), key.help) for key in everywhere)]),
+        (SIGNALS_TITLE, [(name, f"{means} Distrust: {doubt}") for name, means, doubt in SIGNALS]),
+    )
+    out: list[Line] = []
+    for title, entries in sections:
+        found = [entry for entry in entries if has_all(" ".join(entry), wanted)]
+        if found:
+            out += [() for _ in out[:1]]
+            out.append((Run(f" {title}", "strong"),))
+            out += [row for name, text in found for row in _rows(name, text, column, width)]
+    about = [text for text in ABOUT if has_all(text, wanted)]
+    out += [*([()] if out and about else []), *((Run(f" {text}", "dim"),) for text in about)]
+    return out or [(Run(f" Nothing about “{wanted}”.", "dim"),)]
+
+
+def has_all(text: str, wanted: str) -> bool:
+    """Whether every word of ``wanted`` is somewhere in ``text``, in any case."""
+    return all(word in text.casefold() for word in wanted.casefold().split())
 
 
 def _names(key: Key[Any]) -> str:
     return " ".join(name(k) for k in key.keys)
 
 
-def _rows(key: Key[Any], column: int, width: int) -> list[Line]:
-    """The key, and beside it what it is for, in as many rows as that takes."""
-    texts = wrap(key.help, max(20, width - column - 2), MOST_ROWS)
-    return [(Run(f"  {'' if at else _names(key):<{column}}", "key"), Run(text)) for at, text in enumerate(texts)]
+def _rows(name: str, about: str, column: int, width: int) -> list[Line]:
+    """A key or signal, and beside it what it is for, in as many rows as that takes."""
+    texts = wrap(about, max(20, width - column - 2), MOST_ROWS)
+    return [(Run(f"  {'' if at else name:<{column}}", "key"), Run(text)) for at, text in enumerate(texts)]
 
 
-class HelpPage(Lines[tuple[str, tuple[Key[Any], ...]]]):
-    """``help_lines`` of a screen and its table as a widget, as high as the page."""
+class HelpData(NamedTuple):
+    """Which screen's keys, and which words they must have."""
+
+    screen: str
+    table: tuple[Key[Any], ...]
+    wanted: str = ""
+
+
+class HelpPage(Lines[HelpData]):
+    """``help_lines`` as a widget, as high as the page."""
 
     DEFAULT_CSS = """
     HelpPage { height: auto; }
     """
 
-    def draw(self, data: tuple[str, tuple[Key[Any], ...]], width: int, height: int) -> list[Line]:
+    def draw(self, data: HelpData, width: int, height: int) -> list[Line]:
         """The page."""
-        return help_lines(*data, width)
+        return help_lines(data.screen, data.table, width, data.wanted)
 
 
 class Help(ModalScreen[None]):
@@ -70,7 +99,9 @@ class Help(ModalScreen[None]):
     Help #page { height: 1fr; scrollbar-size: 0 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter,question_mark,f1", "dismiss", "back", show=False),
+        Binding("q,enter,question_mark,f1", "dismiss", "back", show=False),
+        Binding("escape", "leave", "back", show=False),
+        Binding("slash", "search", show=False),
         Binding("down,j", "scroll('down')", show=False),
         Binding("up,k", "scroll('up')", show=False),
         Binding("pagedown,space,ctrl+d", "scroll('page_down')", show=False),
@@ -81,13 +112,13 @@ class Help(ModalScreen[None]):
 
     def __init__(self, screen: str, table: Sequence[Key[Any]]) -> None:
         super().__init__()
-        self._page = (screen, tuple(table))
+        self._page = HelpData(screen, tuple(table))
 
     def compose(self) -> ComposeResult:
         """The page and the way back."""
         with VerticalScroll(id="page"):
             yield HelpPage(self._page)
-        yield KeyBar((("j/k", "scroll"), ("space", "page"), ("esc", "back")))
+        yield KeyBar((("/", "search"), ("j/k", "scroll"), ("space", "page"), ("esc", "back")))
 
     def action_scroll(self, where: str) -> None:
         """Move the page: a line, a screenful, or to an end of it."""
@@ -101,3 +132,23 @@ class Help(ModalScreen[None]):
             "end": page.scroll_end,
         }
         moves[where](animate=False)
+
+    def action_search(self) -> None:
+        """Ask for words; none shows everything again."""
+        from middo_tui.screens.line import TypeLine  # brings the input along: only when it is used
+
+        self.app.push_screen(TypeLine("Search keys and signals (all words must match)", self._page.wanted), self._show)
+
+    def _show(self, wanted: str | None) -> None:
+        if wanted is None:
+            return
+        self._page = self._page._replace(wanted=" ".join(wanted.split())[:MOST_TYPED])
+        self.query_one(HelpPage).show(self._page)
+        self.query_one("#page", VerticalScroll).scroll_home(animate=False)
+
+    def action_leave(self) -> None:
+        """Everything again after a search, else back."""
+        if self._page.wanted:
+            self._show("")
+        else:
+            self.dismiss()

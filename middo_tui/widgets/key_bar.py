@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from textual import events
+
+from middo_tui.keys.tables import key_named
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 Keys = tuple[tuple[str, str], ...]
@@ -30,3 +33,19 @@ class KeyBar(Lines[Keys]):
     def draw(self, data: Keys, width: int, height: int) -> list[Line]:
         """One row."""
         return [key_bar(data, width)]
+
+    def on_click(self, event: events.Click) -> None:
+        """A click on a key or its label presses the key."""
+        if key := key_at(key_bar(self.data, self.size.width), event.x):
+            self.app.simulate_key(key)
+
+
+def key_at(bar: Line, x: int) -> str:
+    """The key whose name or label is in column ``x``; empty: none, or several keys at once."""
+    at, shown = 0, ""
+    for run in bar:
+        shown = run.text if run.role == "key" else shown
+        at += width_of((run,))
+        if x < at:
+            return key_named(shown) if run.text.strip() else ""
+    return ""
