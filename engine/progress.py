@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EVERY_S = 0.2
 Seen = Callable[[float], None]
@@ -15,8 +15,7 @@ def ignore(share: float) -> None:
     """For who does not ask."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskProgress:
+class TaskProgress(NamedTuple):
     """``step`` in words; ``share`` of the whole task, 0 to 1; ``left_s`` None until there is something to go by."""
 
     step: str
