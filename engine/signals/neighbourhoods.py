@@ -70,8 +70,11 @@ class Prompts:
         return out
 
 
-def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDArray[Any]) -> list[Row]:
-    """The neighbourhoods of all samples that have one, and the round's clusters.
+def rows(
+    ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDArray[Any]
+) -> tuple[list[Row], float | None]:
+    """The neighbourhoods of all samples that have one, and the round's clusters; and which share of the neighbours of
+    a sample of the prompts an index found (None: all pairs were compared).
 
     Args:
         ctx: the score stage's.
@@ -84,11 +87,11 @@ def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDA
     prompts = Prompts.of(keys)
     if len(prompts.rows) < 2 and not (copies and prompts.rows and len(prompts.rows[0]) > 1):
         ctx.event("fewer than two distinct prompts could be embedded, so diversity selects nothing")
-        return []
+        return [], None
     first = np.array([group[0] for group in prompts.rows])
     grouped = ctx.config.score.clusters
     wanted = max(settings.neighbours, clusters.NEIGHBOURS) if grouped else settings.neighbours
-    near, index = _search(ctx, array, first, min(wanted, max(1, len(first) - 1)))
+    near, index, recall = _search(ctx, array, first, min(wanted, max(1, len(first) - 1)))
     clustering = clusters.cluster(near, index, ctx.config.score.min_cluster_size) if grouped else None
     near, index = near[:, : settings.neighbours].copy(), index[:, : settings.neighbours].copy()  # the graph is done
     placed = (
@@ -97,8 +100,8 @@ def rows(ctx: Ctx, samples: Dataset, keys: Sequence[Hashable | None], array: NDA
         if number is not None
     )
     if clustering is None:
-        return [_row(ctx.round, i, samples.ids, found) for i, _, found in placed if found]
-    return _grouped(ctx, samples, placed, clustering)
+        return [_row(ctx.round, i, samples.ids, found) for i, _, found in placed if found], recall
+    return _grouped(ctx, samples, placed, clustering), recall
 
 
 Placed = Iterable[tuple[int, int, list[tuple[float, int]]]]
@@ -135,17 +138,17 @@ def _row(
     return Neighbourhood(round, ids[i], mean, json.dumps([ids[j] for _, j in found]), cluster, outlier)
 
 
-def _search(ctx: Ctx, array: NDArray[Any], which: Ints, k: int) -> tuple[Floats, Ints]:
+def _search(ctx: Ctx, array: NDArray[Any], which: Ints, k: int) -> tuple[Floats, Ints, float | None]:
     """The nearest neighbours of ``array[which]``: of many on a CPU by an index, if it finds nearly all there are."""
     device = _device(ctx.config.model.device)
     exact = ctx.config.score.neighbour_search == "exact" or ctx.config.select.parity == "reference"
     if exact or device != "cpu" or len(which) < neighbour_index.LEAST_ROWS:
-        return nearest.neighbours(array, k, device, which=which)
+        return *nearest.neighbours(array, k, device, which=which), None
     index = neighbour_index.IndexFind(ctx.config.project.seed)
-    found = nearest.neighbours(array, k, device, index, which)
+    near, found = nearest.neighbours(array, k, device, index, which)
     if text := index.describe(len(which)):
         ctx.event(text)
-    return found
+    return near, found, index.recall if index.probes else None
 
 
 def _device(device: str) -> str:

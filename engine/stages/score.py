@@ -80,9 +80,10 @@ def run(ctx: Ctx) -> None:
     failed |= _fill_cache(ctx, samples, work.fresh, before, work.before, folder, len(work.unread))
     embedded = _fused_pass(ctx, samples, work, failed, folder)
     _save_flaws(ctx, samples)
-    _place(ctx, samples, embedded, folder, total)
+    recall = _place(ctx, samples, embedded, folder, total)
     os.replace(_partial(folder), final)
-    ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed})
+    found: dict[str, object] = {} if recall is None else {"neighbour_recall": recall}
+    ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed, **found})
 
 
 def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
@@ -250,18 +251,22 @@ def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.flo
     return array
 
 
-def _place(ctx: Ctx, samples: Dataset, embedded: Spool, folder: Path, total: int) -> None:
-    """Neighbours and clusters of all samples that were embedded, saved in parts: nothing holds the database long."""
+def _place(ctx: Ctx, samples: Dataset, embedded: Spool, folder: Path, total: int) -> float | None:
+    """Neighbours and clusters of all samples that were embedded, saved in parts: nothing holds the database long.
+
+    Returns which share of the neighbours an index found; None: all pairs were compared.
+    """
     array = np.load(_partial(folder), mmap_mode="r")
     keys = [
         _digest(embedded[i]) if i not in embedded.errors and np.isfinite(array[i]).all() else None
         for i in range(len(embedded))
     ]
-    found = neighbourhoods.rows(ctx, samples, keys, array)
+    found, recall = neighbourhoods.rows(ctx, samples, keys, array)
     found.sort(key=lambda row: row.sample_id if isinstance(row, Neighbourhood) else -1)  # as they lie in the file
     for start in range(0, len(found), PART):  # until the artifact is published a resumed run places all of them anew
         ctx.save(found[start : start + PART])
     ctx.save([], done=total)
+    return recall
 
 
 def _digest(row: Rendered) -> bytes:

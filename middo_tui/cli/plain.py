@@ -133,7 +133,7 @@ def follow(project: Path, echo: Echo, every_s: float = EVERY_S) -> int:
         return 1
     echo("")
     status = gather(project)
-    for line in (rounds_table(status), *errors_note(status), *evidence_lines(status), *control_lines(status)):
+    for line in _rounds_lines(status):
         echo(line)
     if before is not None:
         echo(time_line(status, before, time.monotonic() - began))
@@ -242,6 +242,18 @@ def errors_note(status: Mapping[str, Any]) -> list[str]:
     return ["± is the standard error over held-out questions; it excludes the variance between training runs"] * shown
 
 
+def _rounds_lines(status: Mapping[str, Any]) -> list[str]:
+    """The table of the rounds and what is said below it."""
+    below = (errors_note, evidence_lines, neighbour_lines, control_lines)
+    return [rounds_table(status), *(line for lines in below for line in lines(status))]
+
+
+def neighbour_lines(status: Mapping[str, Any]) -> list[str]:
+    """How many of the true neighbours an index found, per round that used one."""
+    found = ((entry["round"], entry.get("neighbour_recall")) for entry in status["rounds"])
+    return [f"round {number}: an index found {share:.2%} of the nearest neighbours" for number, share in found if share]
+
+
 def evidence_lines(status: Mapping[str, Any]) -> list[str]:
     """How much looks flawed, and when the teacher was asked no more, per round that selected by evidence."""
     found = ((entry["round"], (entry.get("evidence") or {}).get("verdict")) for entry in status["rounds"])
@@ -308,7 +320,7 @@ def describe(status: Mapping[str, Any]) -> str:
     if said := writing(newest["teacher"]["writing"]) if worker["state"] == "running" else "":
         lines.append(f"writing  {said}")
     tasks = task_lines(status)
-    table = [rounds_table(status), *errors_note(status), *evidence_lines(status), *control_lines(status)]
+    table = _rounds_lines(status)
     return "\n".join([*lines, "", *table, *(["", *tasks] if tasks else [])])
 
 

@@ -169,10 +169,17 @@ def _round(
             "writing": teacher.underway(db, number),
         },
         "clusters": read.clusters(db, number),
+        "neighbour_recall": _neighbour_recall(db, number),
         "flaws": read.flaw_counts(db, number, SUSPICIOUS),
         "controls": controls.facts(db, number),
         "control_results": [control_wording.sentence(row) for row in controls.main_results(db, number)],
     }
+
+
+def _neighbour_recall(db: sqlite3.Connection, number: int) -> float | None:
+    """Which share of a sample's true neighbours an index found; None: they are exact, or nobody looked yet."""
+    found = read.artifact(db, number, "embeddings")
+    return found[1].get("neighbour_recall") if found else None
 
 
 def exit_code(status: dict[str, Any]) -> int:

@@ -29,7 +29,7 @@ def written(
     """The rows for this round's dataset, saved; neighbourhoods by sample id."""
     ctx = made.ctx("score", round)
     data = ctx.dataset()
-    rows = neighbourhoods.rows(ctx, data, keys or [s.id for s in data], array)
+    rows, _ = neighbourhoods.rows(ctx, data, keys or [s.id for s in data], array)
     write.save(made.db, round, "score", rows, None)
     return {row.sample_id: row for row in ctx.rows(Neighbourhood)}
 

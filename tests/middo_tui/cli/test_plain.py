@@ -12,7 +12,7 @@ from engine.errors import UsageError
 from engine.project import folder
 from engine.store import read, write
 from engine.store.judging import JudgeCheck
-from engine.store.rows import EvalScore, TaskItem
+from engine.store.rows import Artifact, EvalScore, TaskItem
 from middo_tui.cli.commands import main
 from middo_tui.cli.plain import Narrator, describe, follow, rounds_table, spent, task_lines, time_line, what_now
 from middo_tui.feed.reader import Reader
@@ -251,6 +251,15 @@ def test_the_status_says_whether_the_judge_can_tell(tmp_path: Path) -> None:
     found["rounds"] = found["rounds"][:1]
     assert said in describe(found)
     assert "judge    could not rate 10 of 100 samples" in describe(found)
+
+
+def test_the_status_says_how_many_neighbours_an_index_found(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    assert [entry["neighbour_recall"] for entry in gather(tmp_path / "p")["rounds"]] == [None] * 3
+    write.save(store.db, 1, "score", [Artifact(1, "embeddings", "e.npy", '{"neighbour_recall": 0.9973}')], None)
+    found = gather(tmp_path / "p")
+    assert [entry["neighbour_recall"] for entry in found["rounds"]] == [None, 0.9973, None]
+    assert "\nround 1: an index found 99.73% of the nearest neighbours\n" in f"{describe(found)}\n"
 
 
 def test_the_loop_screen_is_told_of_a_doubtful_judge(tmp_path: Path) -> None:
