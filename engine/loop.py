@@ -43,6 +43,7 @@ TEACHER = tuple(
         "max_new_tokens",
         "batch_size",
         "attempts",
+        "best_of",
         "prime",
     )
 )

@@ -216,6 +216,7 @@ class Teacher(ConfigSection, frozen=True):
     max_new_tokens: Positive = 2048
     batch_size: Positive = 32
     attempts: Positive = 3
+    best_of: Positive = 1
     prime: Literal["auto", "on", "off"] = "auto"
     budget_tokens: NotNegative = 0
     budget_cost: Weight = 0.0

@@ -6,6 +6,7 @@ does not show it, and one that stops in mid-sentence with none that ends.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -89,6 +90,12 @@ def is_unclear(row: Rewrite) -> bool:
 def without_prompt(row: Rewrite) -> Rewrite:
     """``row`` when the teacher is to make a new prompt, and then its answer."""
     return replace(row, state="owed", prompt=None, answer_attempts=0, response=None, messages=None)
+
+
+def with_more(row: Rewrite) -> Rewrite:
+    """``row`` when the teacher is to give more answers, of which one will be kept ([teacher] best_of)."""
+    there = json.dumps([row.response], ensure_ascii=False)
+    return replace(row, state="prompted", draws=there, answer_attempts=1, response=None, messages=None)
 
 
 def _kept(row: Rewrite, why: str) -> Rewrite:

@@ -30,7 +30,7 @@ from msgspec.structs import replace
 
 from engine.selection import control_arm, evidence
 from engine.selection.agreement import Bounds
-from engine.selection.comparison import Comparison, asked_again, is_unclear, without_prompt
+from engine.selection.comparison import Comparison, asked_again, is_unclear, with_more, without_prompt
 from engine.selection.evidence import End, FlawedShare, Tally, tally
 from engine.selection.survey import AGREES, CAPPED, FALSE_ALARMS, NOISE, RULE, SIGNAL, Survey, by_evidence, survey
 from engine.signals import axes
@@ -250,7 +250,7 @@ class Probing:
     def _batch_calls(self, number: int) -> Tally:
         """The calls of a batch, and those that found a flaw: what a call without a usable answer took was spent too."""
         rows = [row for row in self.probes if row.batch == number and not row.control]
-        calls = (1 if row.attempts else row.answer_attempts - (row.draw == AGAIN) for row in rows)
+        calls = (1 if row.attempts or row.draws else row.answer_attempts - (row.draw == AGAIN) for row in rows)
         return Tally(sum(calls), self._tally(rows).differ)
 
     def _cap(self) -> int:
@@ -344,7 +344,10 @@ class Probing:
         self.job.update(unclear)
         if unclear:
             self.ctx.event(f"{len(unclear)} prompts name no task, by the teacher's answers: new ones are asked for")
-        return [*kept, *unclear, *selected, _threshold(self.ctx, self.found, cut, detail)]
+        skip = {one.key for one in (*kept, *unclear)}
+        more = [with_more(row) for row in flawed if row.key not in skip] if self.ctx.config.teacher.best_of > 1 else []
+        self.job.update(more)
+        return [*kept, *unclear, *more, *selected, _threshold(self.ctx, self.found, cut, detail)]
 
     # ---------------------------------------------------------------------------------------------- new samples
 
@@ -392,4 +395,4 @@ class Probing:
 
 
 def _answered(row: Rewrite) -> bool:
-    return row.state in ("kept", "proposed") or row.reason == DROPPED or row.attempts > 0  # its prompt was repaired
+    return row.state in ("kept", "proposed") or row.reason == DROPPED or row.attempts > 0 or row.draws is not None

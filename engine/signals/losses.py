@@ -137,6 +137,20 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     return [_measured(before.get(i, base[i][0]), after[i], base[i]) for i in range(len(chats))]
 
 
+def base_losses(ctx: Ctx, chats: Sequence[Chat]) -> list[float | None]:
+    """The mean loss of each chat's last answer under the model that config.toml names; None where it has none."""
+    how, base = ctx.config.model, base_model(ctx)
+    if not chats:
+        return []
+    rows = list(rendered(open_model(how, base), chats, how.max_length))
+    plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
+    out: dict[int, float | None] = {}
+    parts = ([rows[i] for i in batch] for batch in plan)
+    for batch, found in zip(plan, ranks.map_batches(partial(score_losses, how, base), parts), strict=True):
+        out.update((i, None if one.error else one.loss) for i, one in zip(batch, found, strict=True))
+    return [out[i] for i in range(len(chats))]
+
+
 def ifds(config: Config, base: ModelRef, chats: Sequence[Chat]) -> list[float | None]:
     """The IFD of each chat's last answer under ``base``; None where it has none."""
     how = config.model

@@ -31,8 +31,9 @@ from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
 from engine.teacher.budget import affordable, announce, give_up
-from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, record_reply, summary, teacher_folder
+from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, summary, teacher_folder
 from engine.teacher.progress import Meter
+from engine.teacher.replies import record_reply
 
 KEPT = "writing"
 """The folder of replies that a pause kept on their way."""
@@ -117,7 +118,7 @@ def _make_next(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: 
     waves: dict[tuple[int, int], list[Rewrite]] = {}
     for row in job.all():
         waves.setdefault((row.draw, row.batch), []).append(row)
-    for wave, attempt in itertools.product(sorted(waves), range(1, how.attempts + 1)):
+    for wave, attempt in itertools.product(sorted(waves), range(1, how.attempts + how.best_of)):
         made = False
         for piece in _pieces(pool(waves[wave], phase, attempt), size):
             while left := [row for row in (job.rows[row.key] for row in piece) if phase.tries(row) < attempt]:

@@ -40,7 +40,7 @@ from engine.store.rows import (
     Verdict,
 )
 from engine.teacher.job import TEMPLATES, template_of
-from engine.verification import text_checks
+from engine.verification import best_draw, text_checks
 from engine.verification.candidates import Candidate, Key, candidates
 from engine.verification.command import UserCommand
 from engine.verification.drift import Drift
@@ -58,6 +58,8 @@ CHUNK = 512
 def run(ctx: Ctx) -> None:
     """Check, measure and judge every rewrite that has an answer."""
     data = list(ctx.dataset())
+    if drawn := best_draw.choose(ctx, data, _draw_check(ctx)):
+        ctx.event(f"of several answers to {drawn:,} prompts, those that the base model finds likeliest are kept")
     made = candidates(ctx.rows(Rewrite), data)
     findings = inspect(ctx, data, made)
     kept = [c for c in made if c.key not in findings]
@@ -105,6 +107,17 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
         else:
             corpus.add(-1 - i, one.new.prompt)
     return out
+
+
+def _draw_check(ctx: Ctx) -> best_draw.Check:
+    """The checks of one answer by its text alone."""
+    templates = {name: text_checks.phrases(prompts.load(name, ctx.project).text) for name in TEMPLATES.values()}
+    least = ctx.config.verify.min_response_chars
+
+    def check(row: Rewrite, new: Exchange, original: Exchange) -> Rejection | None:
+        return text_checks.inspect(new, original, text_checks.CheckLimits(least, templates[template_of(row)]))
+
+    return check
 
 
 def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> set[str]:

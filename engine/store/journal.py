@@ -30,6 +30,7 @@ TEXT = (
     "attempts",
     "answer_attempts",
     "draw",
+    "draws",
     "new_loss_before",
     "new_loss_after",
     "new_similarity",
@@ -178,7 +179,7 @@ def _put_text(db: sqlite3.Connection, now: sqlite3.Row, messages: str) -> None:
 
 def _send_back(db: sqlite3.Connection, now: sqlite3.Row) -> None:
     """The teacher writes it again; its tokens and cost stay counted."""
-    gone = dict.fromkeys(("prompt", "response", "messages", "raw", "reason", "original", *VERDICT))
+    gone = dict.fromkeys(("prompt", "response", "messages", "raw", "reason", "original", "draws", *VERDICT))
     again = {"state": "owed", "attempts": 0, "answer_attempts": 0, "draw": _wave(db, now["round"])}
     _set(db, now, {**gone, **again})
     reopen_stages(db, now["round"], ("rewrite", "verify", "review"))

@@ -102,6 +102,7 @@ class Rewrite(Row, frozen=True):
     ``probe``: its prompt is the sample's own, and its state becomes ``kept`` when the answer agrees with the sample's
     (``agreement``: how alike they are); ``control``: the sample was drawn at random. ``batch`` numbers what is added to
     a round while its rewrites are made.
+    ``draws``: the answers (a JSON list) of which verify keeps one, if several are drawn ([teacher] best_of).
     ``draw`` numbers the waves in which a person sends rewrites back to the teacher; 0 is the round's own, and ``AGAIN``
     what the round itself asks a second time (``first_answer``: what the teacher said the first time). The column
     ``note`` is a person's alone and no part of this row, so that no stage can write over it.
@@ -130,6 +131,7 @@ class Rewrite(Row, frozen=True):
     batch: int = 0
     agreement: float | None = None
     first_answer: str | None = None
+    draws: str | None = None
 
     @property
     def key(self) -> tuple[int, str]:

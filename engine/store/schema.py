@@ -252,6 +252,12 @@ def m030_stage_cost(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m031_draws(db: Database) -> None:
+    """The answers that were drawn for a rewrite, of which one is kept."""
+    db.conn.execute("ALTER TABLE rewrite ADD COLUMN draws TEXT")
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date; then a copy of it as it was is kept beside it.
 

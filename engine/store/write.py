@@ -291,7 +291,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         "UPDATE threshold SET cut=9e999, detail=json_remove(detail, '$.stopped') WHERE round=? AND rule='evidence'",
         "UPDATE rewrite SET state='owed', attempts=0, answer_attempts=0, prompt=NULL, response=NULL, messages=NULL, "
         "raw=NULL, reason=NULL,"
-        " tokens_in=0, tokens_out=0, cost=0, original=NULL, draw=0 WHERE round=?",
+        " tokens_in=0, tokens_out=0, cost=0, original=NULL, draw=0, draws=NULL WHERE round=?",
         "DELETE FROM underway WHERE round=?",
         "DELETE FROM question WHERE round=?",
     ),

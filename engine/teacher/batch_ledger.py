@@ -23,7 +23,8 @@ from engine.stage import Ctx
 from engine.store.rows import Rewrite, Row, content_id
 from engine.store.teacher import BatchCall, TeacherBatch
 from engine.teacher.budget import Purse
-from engine.teacher.job import PROMPT, Phase, RewriteJob, record_reply
+from engine.teacher.job import PROMPT, Phase, RewriteJob
+from engine.teacher.replies import record_reply
 
 SAVED = 100
 """Results per transaction."""

@@ -68,6 +68,9 @@ def round_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
             need = expected_answer(job, row)
             calls, tokens_in, tokens_out = calls + 1, tokens_in + need[0], tokens_out + need[1]
             continue
+        more = how.best_of - 1
+        need = expected_answer(job, row) if more else NONE
+        calls, tokens_in, tokens_out = calls + more, tokens_in + more * need[0], tokens_out + more * need[1]
         one, (prompt, response) = pending[axis_of(row)], known.get(row.sample_id, (0, 0))
         pending[axis_of(row)] = PendingRewrites(one.rewrites + 1, one.prompt + prompt, one.response + response)
     sent = forecast.requests(mean, ctx.config, ctx.project, _examples(ctx, known))

@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from dataclasses import replace as changed
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -21,7 +20,7 @@ from engine.errors import ConfigError
 from engine.hub.progress_log import log_progress
 from engine.models import locate
 from engine.stage import Ctx
-from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample, dump_messages
+from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample
 from engine.store.teacher import SentCall, TeacherCall
 from engine.verification.new_prompts import NewPrompts
 from engine.verification.text_checks import Rejection
@@ -323,65 +322,6 @@ def worst(job: RewriteJob, phase: Phase, row: Rewrite, how: configs.Teacher) -> 
 def size_of(chat: Iterable[Message]) -> int:
     """Bytes of the chat's texts."""
     return sum(len(m.content.encode("utf-8", "replace")) for m in chat)
-
-
-def record_reply(
-    ctx: Ctx, job: RewriteJob, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher
-) -> tuple[Rewrite, TeacherCall]:
-    """A reply came: ``row`` as it is then, known to ``job``, and the call for the books. ``how`` has its price."""
-    attempt = phase.tries(row) + 1
-    if reply.uncounted:
-        most_in, most_out = worst(job, phase, row, how)
-        reply = changed(reply, tokens_in=most_in, tokens_out=most_out)
-    last = attempt >= how.attempts
-    made = after_reply(job.samples[row.sample_id], row, phase, reply, how, last)
-    job.hear(ctx, (row.key, phase.name, attempt), made.reason)
-    if phase is PROMPT and made.state == ANSWER.state and (found := job.refusal(ctx, made)):
-        state = "failed" if last else PROMPT.state
-        made = replace(made, state=state, prompt=None, reason=str(found), raw=reply.text)
-    job.update([made])
-    return made, job.book(ctx, row.key, phase.name, reply, how)
-
-
-def after_reply(
-    sample: Sample, row: Rewrite, phase: Phase, reply: Generation, how: configs.Teacher, last: bool
-) -> Rewrite:
-    """``row`` after a reply: in the next state, or with one more attempt, or failed after the ``last`` one."""
-    row = _counted(row, phase, reply, how.price)
-    text, reason = read_reply(sample, row.axis, phase, reply)
-    if text is None:
-        state = "failed" if last or reply.final else row.state
-        return replace(row, state=state, reason=reason, raw=reply.text)
-    if phase is PROMPT:
-        return replace(row, state="prompted", prompt=text, reason=None, raw=None)
-    new = (*context(sample, row.axis), Message("user", row.prompt or ""), Message("assistant", text))
-    return replace(row, state="proposed", response=text, messages=dump_messages(new), reason=None, raw=None)
-
-
-def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tuple[str | None, str | None]:
-    """The new prompt or the answer from a reply, or the reason why it is unusable."""
-    if reply.error:
-        return None, reply.error
-    if reply.finish_reason == "length":
-        return None, f"the reply was cut off at {reply.tokens_out} tokens (teacher.max_new_tokens)"
-    if phase is PROMPT:
-        prompt, reason = prompts.parse_prompt(reply.text, original=sample.prompt)
-        copied = axis == "diversity" and prompt is not None and prompt.split() == sample.prompt.split()
-        return (None, "the new prompt equals the original prompt") if copied else (prompt, reason)
-    text = prompts.spoken(reply.text)
-    return (text, None) if text else (None, "the answer is empty")
-
-
-def _counted(row: Rewrite, phase: Phase, reply: Generation, prices: configs.Prices) -> Rewrite:
-    """``row`` with one more call's tokens and cost added."""
-    return replace(
-        row,
-        attempts=row.attempts + (phase is PROMPT),
-        answer_attempts=row.answer_attempts + (phase is ANSWER),
-        tokens_in=row.tokens_in + reply.tokens_in,
-        tokens_out=row.tokens_out + reply.tokens_out,
-        cost=row.cost + cost(reply.tokens_in, reply.tokens_out, prices),
-    )
 
 
 def cost(tokens_in: float, tokens_out: float, prices: configs.Prices) -> float:

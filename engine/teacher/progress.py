@@ -15,7 +15,8 @@ from engine.backends import Generation, ReplyProgress
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import UnderWay
-from engine.teacher.job import Phase, RewriteJob, read_reply
+from engine.teacher.job import Phase, RewriteJob
+from engine.teacher.replies import read_reply
 
 EVERY_S, WINDOW_S = 1.0, 30.0
 FEW = 3

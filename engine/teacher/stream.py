@@ -24,7 +24,8 @@ from engine.stage import Ctx
 from engine.store.rows import Row
 from engine.store.teacher import SentCall
 from engine.teacher.budget import Purse, give_up
-from engine.teacher.job import ANSWER, PROMPT, Key, Phase, RewriteJob, record_reply, require_endpoint, teacher_folder
+from engine.teacher.job import ANSWER, PROMPT, Key, Phase, RewriteJob, require_endpoint, teacher_folder
+from engine.teacher.replies import record_reply
 
 if TYPE_CHECKING:
     from engine.backends.vllm import Engine
