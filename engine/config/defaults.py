@@ -53,9 +53,7 @@ def render(settings: Mapping[str, Mapping[str, object]]) -> str:
 
 
 def toml(value: object) -> str:
-    """A Python value as TOML. Strings are written as JSON strings, which are valid TOML basic strings; numbers with the
-    15 digits that a computed 0.4 has for certain.
-    """
+    """A Python value as TOML. Strings are written as JSON strings, which are valid TOML basic strings."""
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value)
     if isinstance(value, Mapping):
@@ -64,4 +62,9 @@ def toml(value: object) -> str:
         return f"[{', '.join(toml(v) for v in value)}]"
     if isinstance(value, str | bool):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON does not escape it, TOML must
-    return repr(float(f"{value:.15g}")) if isinstance(value, float) else str(value)
+    return str(value)
+
+
+def shown(value: object) -> str:
+    """The same for a person to read: numbers with the 15 digits that a computed 0.4 has for certain."""
+    return toml(float(f"{value:.15g}") if isinstance(value, float) else value)

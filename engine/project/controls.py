@@ -39,7 +39,7 @@ class Cost(NamedTuple):
     price: float = 0.0
 
 
-class Prepared(NamedTuple):
+class PreparedControl(NamedTuple):
     """A control that is ready to run in ``folder``; None: its result was there without any training."""
 
     folder: Path | None
@@ -59,7 +59,7 @@ def measured(project: Path, round: int | None) -> int:
         db.close()
 
 
-def prepare(project: Path, kind: Kind, round: int) -> Prepared:
+def prepare(project: Path, kind: Kind, round: int) -> PreparedControl:
     """Make a control of ``round`` (``measured``), or find the one that was begun.
 
     Raises:
@@ -73,7 +73,7 @@ def prepare(project: Path, kind: Kind, round: int) -> Prepared:
         arm = ControlArm(round, kind, controls.origin(db, round), json.dumps(_plan(db, kind, round)))
         if kind == "none" and config.train.init == "base" and _trained_alike(jobs, round, config):
             controls.save(project, controls.compare(db, round, kind, db, round))
-            return Prepared(None, Cost())
+            return PreparedControl(None, Cost())
         if kind == "random" and read.artifact(db, round, CHECKPOINT) is None:
             raise UsageError(
                 f"{project}: the model of round {round} was removed, and its rewrites are verified with it. Use"
@@ -85,7 +85,7 @@ def prepare(project: Path, kind: Kind, round: int) -> Prepared:
     folder = controls.folder(project, round, kind)
     if not _begun(folder, arm):
         _make(project, folder, arm)
-    return Prepared(folder, cost)
+    return PreparedControl(folder, cost)
 
 
 def _measured(db: sqlite3.Connection, project: Path, round: int | None) -> int:

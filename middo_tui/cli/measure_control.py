@@ -13,7 +13,7 @@ from middo_tui.terminal.console import say
 from middo_tui.text import number_format
 
 if TYPE_CHECKING:
-    from engine.project.controls import Prepared
+    from engine.project.controls import PreparedControl
 
 
 def measure(folder: Path, kind: Kind, round: int | None, open_app: Callable[[Path], int] | None, wait: bool) -> int:
@@ -52,7 +52,7 @@ def measure(folder: Path, kind: Kind, round: int | None, open_app: Callable[[Pat
     return 0
 
 
-def _cost(ready: Prepared) -> str:
+def _cost(ready: PreparedControl) -> str:
     """What the control will take, in words."""
     if ready.folder is None:
         return "its own model was trained on the unchanged dataset, so there is nothing to run"

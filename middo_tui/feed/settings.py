@@ -109,7 +109,7 @@ def flat(config: msgspec.Struct, before: str = "") -> dict[str, str]:
         if isinstance(value, msgspec.Struct):
             out.update(flat(value, f"{before}{name}."))
         else:
-            out[before + name] = defaults.toml(value)
+            out[before + name] = defaults.shown(value)
     return out
 
 

@@ -13,5 +13,5 @@ from middo_tui.feed.round_config import settings
     [(1 - 0.6, "0.4"), (0.1 + 0.2, "0.3"), (5e-4, "0.0005"), (2.0, "2.0"), (1e-05, "1e-05"), (3, "3")],
 )
 def test_a_computed_number_is_shown_as_it_was_meant(value: float, shown: str) -> None:
-    assert defaults.toml(value) == shown
+    assert defaults.shown(value) == shown
     assert dict(settings(f'{{"select": {{"m_quality": {value!r}}}}}'))["select.m_quality"] == shown
