@@ -21,7 +21,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.processes.death_pipe import kill_group
 from engine.runtime import imports
-from engine.runtime.orders import MOST_BYTES, Answer, Order
+from engine.runtime.orders import MOST_BYTES, Answer, ForkOrder
 
 POLL_S = 0.2
 FORKS = sys.platform == "linux"  # elsewhere system libraries may not survive a fork
@@ -115,7 +115,7 @@ class Prepared:
         os.close(death)
         theirs.close()
 
-    def order(self, order: Order, log: IO[bytes], lock: int, death: int) -> None:
+    def order(self, order: ForkOrder, log: IO[bytes], lock: int, death: int) -> None:
         """Ask for a fork; it waits until ``Forked.begin``."""
         with suppress(BrokenPipeError, ConnectionResetError):  # then ``answer`` says that it has ended
             socket.send_fds(self.socket, [msgspec.json.encode(order)], [log.fileno(), lock, death])
@@ -190,13 +190,13 @@ class Starter:
             if self.prepared.environ == environ:
                 argv = [str(self._project), str(round), ",".join(stages)]
                 unused = imports.unused(config, self._project)
-                order = Order(argv, imports.needed(config, stages), [*unused])
+                order = ForkOrder(argv, imports.needed(config, stages), [*unused])
                 if (forked := self._fork(self.prepared, order, log, death, waiting)) is not None:
                     return forked
         return Fresh(command, log, self._lock, death, environ)
 
     def _fork(
-        self, prepared: Prepared, order: Order, log: IO[bytes], death: int, waiting: Callable[[], bool]
+        self, prepared: Prepared, order: ForkOrder, log: IO[bytes], death: int, waiting: Callable[[], bool]
     ) -> Forked | None:
         """A fork that waits to begin; None: there is none."""
         prepared.order(order, log, self._lock, death)

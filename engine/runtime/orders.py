@@ -7,7 +7,7 @@ import msgspec
 MOST_BYTES = 1 << 16
 
 
-class Order(msgspec.Struct, frozen=True):
+class ForkOrder(msgspec.Struct, frozen=True):
     """Fork for this group of stages.
 
     ``argv``: as ``run_stage``'s, without the death pipe. ``imports``, ``unused``: as ``imports.load``'s.

@@ -1,6 +1,6 @@
 """The prepared process: it imports what stages need once per run, and forks for each group of them.
 
-``python -m engine.runtime.prepared SOCKET_FD DEATH_FD``. The worker sends an ``Order`` with the group's log, the
+``python -m engine.runtime.prepared SOCKET_FD DEATH_FD``. The worker sends an ``ForkOrder`` with the group's log, the
 project's lock and a death pipe; the fork is in a session of its own, says its pid, waits for the worker to have noted
 it, and is from then on what ``engine.runtime.run_stage`` always is. When it ends, its exit code is sent. This process
 ends with the worker by a death pipe of its own, and holds neither lock nor store.
@@ -23,7 +23,7 @@ import msgspec
 from engine.processes.death_pipe import kill_group_on_close
 from engine.runtime import imports, run_stage
 from engine.runtime.leaving import leave
-from engine.runtime.orders import MOST_BYTES, Answer, Order
+from engine.runtime.orders import MOST_BYTES, Answer, ForkOrder
 
 GPU_FILES = ("/dev/nvidia", "/dev/kfd", "/dev/dri")
 
@@ -46,7 +46,7 @@ def gpu_files() -> list[str]:
     return found
 
 
-def prepare(order: Order) -> str | None:
+def prepare(order: ForkOrder) -> str | None:
     """Import what the order needs; returns why it cannot be forked for."""
     try:
         imports.load(order.imports, order.unused)
@@ -58,7 +58,7 @@ def prepare(order: Order) -> str | None:
     return None
 
 
-def run(order: Order, fds: Sequence[int], connection: socket.socket, own_death: int) -> None:
+def run(order: ForkOrder, fds: Sequence[int], connection: socket.socket, own_death: int) -> None:
     """The fork: become the process of this group. Never returns."""
     log, _, death = fds  # the lock stays open for as long as this process lives
     try:
@@ -84,7 +84,7 @@ def serve(connection: socket.socket, death: int) -> None:
         message, fds, _, _ = socket.recv_fds(connection, MOST_BYTES, 3)
         if not message:
             return
-        order = msgspec.json.decode(message, type=Order)
+        order = msgspec.json.decode(message, type=ForkOrder)
         if (why := prepare(order)) is not None:
             _close(fds)
             say(connection, Answer(refused=why))

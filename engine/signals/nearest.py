@@ -80,8 +80,8 @@ def _search(queries: Part, rows_of: Part, k: int, own: Ints, device: str, find: 
     similarity = np.full((total, k), np.nan, dtype=kind)
     index = np.full((total, k), -1, dtype=np.int64)
     copies = _Copies.of(embeddings, which, k)
-    table = Table.of(embeddings, kind, which[copies.first])
-    asked = Table.of(queries[0], kind, queries[1])
+    table = EmbeddingTable.of(embeddings, kind, which[copies.first])
+    asked = EmbeddingTable.of(queries[0], kind, queries[1])
     count = min(k + SPARE, len(table))
     scanned: Iterator[tuple[slice, Ints]]
     if find:
@@ -116,7 +116,7 @@ def _widened(rows: Floats, kind: np.dtype[Any]) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class EmbeddingTable:
     """Rows of an array that may lie on disk, with the inverse of every row's length (1 for a zero row) and whether
     the row is finite.
     """
@@ -128,7 +128,7 @@ class Table:
     kind: np.dtype[Any]
 
     @classmethod
-    def of(cls, rows: Floats, kind: np.dtype[Any], which: Ints) -> Table:
+    def of(cls, rows: Floats, kind: np.dtype[Any], which: Ints) -> EmbeddingTable:
         """``rows[which]``, to be read in ``kind``."""
         inverse = np.ones(len(which))
         usable = np.zeros(len(which), dtype=np.bool_)
@@ -141,9 +141,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.which)
 
-    def some(self, places: Ints) -> Table:
+    def some(self, places: Ints) -> EmbeddingTable:
         """The rows at ``places`` alone."""
-        return Table(self.rows, self.which[places], self.inverse[places], self.usable[places], self.kind)
+        return EmbeddingTable(self.rows, self.which[places], self.inverse[places], self.usable[places], self.kind)
 
     def unit(self, part: slice | Ints) -> Floats:
         """A block of rows scaled to length 1, in ``kind``; unusable rows are zero."""
@@ -154,7 +154,7 @@ class Table:
         return np.asarray(block)
 
 
-Find = Callable[[Table, Ints, int], Ints]
+Find = Callable[[EmbeddingTable, Ints, int], Ints]
 """Finds candidates among the rows of a table: (table, the row [N] that each leaves out or -1, how many) to their
 places, [N, count or more], -1 where there is none."""
 
@@ -203,7 +203,9 @@ class _Copies:
         return values, rows
 
 
-def scan(asked: Table, table: Table, alone: Ints, count: int, device: str) -> Iterator[tuple[slice, Ints]]:
+def scan(
+    asked: EmbeddingTable, table: EmbeddingTable, alone: Ints, count: int, device: str
+) -> Iterator[tuple[slice, Ints]]:
     """Block by block of ``asked``, the ``count`` nearest rows of ``table`` ([n, count], -1 where there is none).
 
     ``alone`` ([Q]) is left out for a query.
@@ -223,7 +225,7 @@ def scan(asked: Table, table: Table, alone: Ints, count: int, device: str) -> It
         yield rows, where
 
 
-def mutual_scan(table: Table, alone: Ints, count: int) -> Ints:
+def mutual_scan(table: EmbeddingTable, alone: Ints, count: int) -> Ints:
     """The ``count`` nearest rows of every row of ``table``, [N, count], -1 where there is none: of the square of
     blocks only the half above the diagonal is computed, for its rows and its columns.
     """
@@ -311,7 +313,9 @@ def _merge(best: Floats, where: Ints, top: Floats, at: Ints) -> tuple[Floats, In
     return np.take_along_axis(values, order, axis=1), np.take_along_axis(index, order, axis=1)
 
 
-def _device_scan(asked: Table, table: Table, alone: Ints, count: int, device: str) -> Iterator[tuple[slice, Ints]]:
+def _device_scan(
+    asked: EmbeddingTable, table: EmbeddingTable, alone: Ints, count: int, device: str
+) -> Iterator[tuple[slice, Ints]]:
     """``scan`` with torch on ``device``. The rows are sent once if they fit into half of its memory, else block by
     block.
     """
@@ -346,7 +350,7 @@ def _device_scan(asked: Table, table: Table, alone: Ints, count: int, device: st
         yield rows, where.cpu().numpy()
 
 
-def _refined(asked: Table, table: Table, rows: slice, found: Ints) -> Floats:
+def _refined(asked: EmbeddingTable, table: EmbeddingTable, rows: slice, found: Ints) -> Floats:
     """Similarity [n, c] of the queries ``rows`` to the candidates ``found``, in double precision; -inf where none."""
     out = np.full(found.shape, -np.inf)
     width = max(1, found.size // max(1, len(found)) * asked.rows.shape[1] * 8)

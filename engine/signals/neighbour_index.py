@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from engine.signals import nearest
-from engine.signals.nearest import Floats, Ints, Table
+from engine.signals.nearest import EmbeddingTable, Floats, Ints
 
 LEAST_ROWS = 50_000
 """From so many rows on an index is faster (docs/benchmarks/neighbours.md)."""
@@ -56,7 +56,7 @@ class IndexFind:
     recall: float | None = None
     probes: int | None = None
 
-    def __call__(self, table: Table, alone: Ints, count: int) -> Ints:
+    def __call__(self, table: EmbeddingTable, alone: Ints, count: int) -> Ints:
         """The candidates of all rows of ``table``; see ``nearest.Find``."""
         places = np.flatnonzero(table.usable)
         if len(places) <= WIDER * count:
@@ -82,7 +82,7 @@ class IndexFind:
         return f'neighbours were found by an index ({found}; exact with score.neighbour_search = "exact")'
 
 
-def _true(table: Table, asked: Ints, alone: Ints, count: int) -> Ints:
+def _true(table: EmbeddingTable, asked: Ints, alone: Ints, count: int) -> Ints:
     """The nearest rows of the rows ``asked``, by comparing them with all."""
     wanted = max(1, count - nearest.SPARE)
     scanned = nearest.scan(table.some(asked), table, alone, count, "cpu")
@@ -96,7 +96,7 @@ def _recall(truth: Ints, found: Ints) -> float:
     return float(hits[there].mean()) if there.any() else 1.0
 
 
-def _all(index: _Index, table: Table, alone: Ints, count: int, probes: int) -> Ints:
+def _all(index: _Index, table: EmbeddingTable, alone: Ints, count: int, probes: int) -> Ints:
     """The candidates of every row that is in the index."""
     out = np.full((len(table), count + 1), -1, dtype=np.int64)
     for places in index.in_order():  # rows of a list read the same lists, which are then in the cache
@@ -113,7 +113,7 @@ class _Index:
     places: Ints
 
     @classmethod
-    def of(cls, table: Table, places: Ints, seed: int) -> _Index:
+    def of(cls, table: EmbeddingTable, places: Ints, seed: int) -> _Index:
         """An index of the rows at ``places`` of ``table``."""
         import faiss
         import torch
@@ -137,11 +137,11 @@ class _Index:
             file.add(out._reduced(table, places[part]))
         return out
 
-    def _reduced(self, table: Table, places: Ints) -> Floats:
+    def _reduced(self, table: EmbeddingTable, places: Ints) -> Floats:
         rows = _single(table, places)
         return np.asarray(rows if self.reduce is None else self.reduce.apply(rows))
 
-    def search(self, table: Table, places: Ints, alone: Ints, count: int, probes: int) -> Ints:
+    def search(self, table: EmbeddingTable, places: Ints, alone: Ints, count: int, probes: int) -> Ints:
         """[n, count + 1] the rows nearest to those at ``places``; -1 for ``alone`` and where there are no more."""
         self.file.nprobe = probes
         found = self.file.search(self._reduced(table, places), count + 1)[1]
@@ -157,7 +157,7 @@ class _Index:
         return _blocks(self.places[np.concatenate(ids)])
 
 
-def _single(table: Table, places: Ints) -> Floats:
+def _single(table: EmbeddingTable, places: Ints) -> Floats:
     return np.ascontiguousarray(table.unit(places), dtype=np.float32)
 
 

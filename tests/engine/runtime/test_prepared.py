@@ -18,7 +18,7 @@ from engine.loop import RunStages
 from engine.runtime import child as children
 from engine.runtime import imports, launch, prepared
 from engine.runtime.child import Prepared, may_fork
-from engine.runtime.orders import Order
+from engine.runtime.orders import ForkOrder
 from engine.runtime.worker import Supervisor
 from engine.store import commands
 from engine.store.connect import patient
@@ -139,9 +139,9 @@ def test_it_ends_with_its_worker(tmp_path: Path) -> None:
 
 def test_an_open_gpu_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "GPU_FILES", (str(tmp_path / "nvidia"),))
-    assert prepared.prepare(Order([], [], [])) is None
+    assert prepared.prepare(ForkOrder([], [], [])) is None
     with (tmp_path / "nvidia0").open("w"):
-        assert prepared.prepare(Order([], [], [])) == f"an import opened {tmp_path / 'nvidia0'}"
+        assert prepared.prepare(ForkOrder([], [], [])) == f"an import opened {tmp_path / 'nvidia0'}"
 
 
 def test_groups_with_keys_quantised_weights_or_vllm_get_processes_of_their_own(
