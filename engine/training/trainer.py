@@ -104,9 +104,7 @@ def trainer(task: TrainingTask) -> Trainer:
     collate = None
     if config.train.packing:
         data = pack_dataset(data, longest(config, task.start.base), "bfd")
-        collate = packing.collator(tokenizer.pad_token_id, flash)
-        if tried:
-            packing.require_apart(model, collate, dtype)
+        collate = packing.collate_apart(model, tokenizer.pad_token_id, dtype, tried)
     with _own_settings(model), _refusals(adapter):
         made = Trainer(
             model=model,
