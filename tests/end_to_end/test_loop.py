@@ -34,7 +34,7 @@ def demo(folder: Path) -> Path:
 
 def exported(project: Path) -> bytes:
     out = project.parent / f"{project.name}.jsonl"
-    done = cli("export", project, out, "--provenance", "--format", "messages")
+    done = cli("export", project, out, "--force", "--provenance", "--format", "messages")
     assert done.returncode == 0, done.stderr
     return out.read_bytes()
 

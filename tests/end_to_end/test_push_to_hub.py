@@ -36,7 +36,7 @@ def made(tmp_path: Path) -> Path:
 
 def export(made: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A process of its own: the hub's settings are read when it is imported."""
-    command = [sys.executable, "-m", "middo_tui.cli", "export", str(made), str(made.parent / "out"), *args]
+    command = [sys.executable, "-m", "middo_tui.cli", "export", str(made), str(made.parent / "out"), "--force", *args]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     home = {"HF_HOME": str(made.parent / "home"), "HF_TOKEN": TOKEN}
     return subprocess.run(command, env=clean | home | environment, capture_output=True, text=True, timeout=120)
