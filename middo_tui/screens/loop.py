@@ -24,7 +24,7 @@ from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.gpu_bar import GpuBar
 from middo_tui.widgets.header import Header
 from middo_tui.widgets.key_bar import KeyBar
-from middo_tui.widgets.line_chart import Chart, LineChart
+from middo_tui.widgets.line_chart import SMOOTHINGS, Chart, LineChart
 from middo_tui.widgets.link_gauge import LinkState
 from middo_tui.widgets.log_tail import LogTail
 from middo_tui.widgets.paragraph import Paragraph
@@ -49,6 +49,8 @@ class LoopScreen(Framed):
     def __init__(self, project: Path, view: LoopView, leave_when_done: bool = False) -> None:
         super().__init__(project, view)
         self.leave_when_done = leave_when_done
+        self.log_axis = False
+        self.smooth = SMOOTHINGS[0]
 
     def compose(self) -> ComposeResult:
         """Top to bottom; the notice is where the eye looks for what to do, above the curve."""
@@ -59,7 +61,7 @@ class LoopScreen(Framed):
         yield ProgressLine(view.current)
         yield Paragraph(self._notice(), id="notice")
         with Horizontal(id="body"):
-            yield LineChart(_chart(view))
+            yield LineChart(self._chart(view))
             with Vertical(id="side"):
                 yield GpuBar(view.gauges)
                 yield TrainingFacts(_training(view))
@@ -74,7 +76,7 @@ class LoopScreen(Framed):
         """Everything that the view holds."""
         self.query_one(StageStrip).show(view.stages)
         self.query_one(ProgressLine).show(view.current)
-        self.query_one(LineChart).show(_chart(view))
+        self.query_one(LineChart).show(self._chart(view))
         self.query_one(GpuBar).show(view.gauges)
         self.query_one(TrainingFacts).show(_training(view))
         self.query_one(ScoreFacts).show(RoundScores.of(view))
@@ -178,6 +180,19 @@ class LoopScreen(Framed):
         elif self.view.round is not None:
             self.ask(partial(control.undo_review, self.project, self.view.round))
 
+    def _chart(self, view: LoopView) -> Chart:
+        return Chart("loss", view.curves, empty=EMPTY_CHART, log=self.log_axis, smooth=self.smooth)
+
+    def action_log_axis(self) -> None:
+        """The loss on a logarithmic axis, or on a linear one."""
+        self.log_axis = not self.log_axis
+        self.query_one(LineChart).show(self._chart(self.view))
+
+    def action_smooth(self) -> None:
+        """Another smoothing of the curves."""
+        self.smooth = SMOOTHINGS[(SMOOTHINGS.index(self.smooth) + 1) % len(SMOOTHINGS)]
+        self.query_one(LineChart).show(self._chart(self.view))
+
     def action_finish(self) -> None:
         """Quit at the end of a run that the app was opened for."""
         self.app.exit(0)
@@ -192,7 +207,3 @@ def _training(view: LoopView) -> Training | None:
     stage = view.current
     training = (stage is not None and stage.name == "train") or not any(row.scores for row in view.table)
     return view.training if training else None
-
-
-def _chart(view: LoopView) -> Chart:
-    return Chart("loss", view.curves, empty=EMPTY_CHART)

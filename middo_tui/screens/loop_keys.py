@@ -146,6 +146,22 @@ KEYS: tuple[Key[LoopView], ...] = (
         quiet=True,
     ),
     Key(
+        id="log_axis",
+        keys=("L",),
+        help="Draw the loss on a logarithmic or a linear axis.",
+        label=word("log axis"),
+        works=lambda view: bool(view.curves),
+        quiet=True,
+    ),
+    Key(
+        id="smooth",
+        keys=("z",),
+        help="Smooth the loss more, not at all, or as usual.",
+        label=word("smoothing"),
+        works=lambda view: bool(view.curves),
+        quiet=True,
+    ),
+    Key(
         id="finish",
         keys=("enter",),
         help="Quit once this run is done.",

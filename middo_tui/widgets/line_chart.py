@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from middo_tui.feed.view import Curve
 from middo_tui.text import number_format
@@ -24,19 +25,28 @@ ACROSS, DOWN = 2, 4
 SERIES_MARKS = ("━", "─", "┈", "┈")
 LABEL_GAP = 2
 CELLS_PER_X_LABEL = 12
-SMOOTH = 40
-"""The running mean reaches back over this part of the whole curve: a 40th of it."""
+SMOOTHINGS = (40, 10, 0)
+"""What ``Chart.smooth`` may be, in the order of the key that changes it."""
 OUTLIERS = 50
 """One in so many single losses may lie outside the picture, above and below: one spike must not flatten the curve."""
 
 
 class Chart(Struct, frozen=True):
-    """What is drawn. ``curves``: the present one first, then earlier ones."""
+    """What is drawn. ``curves``: the present one first, then earlier ones. ``log``: the y axis is logarithmic, if all
+    values are above 0. ``smooth``: the running mean reaches back over this part of a curve (40: a 40th); 0: no mean.
+    """
 
     title: str
     curves: tuple[Curve, ...]
     x_label: str = "step"
     empty: str = ""
+    log: bool = False
+    smooth: int = 40
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the y axis is: every value has a logarithm."""
+        return self.log and all(low > 0 for curve in self.curves for _, low, _ in curve.points)
 
 
 class Canvas:
@@ -80,12 +90,12 @@ def columns(points: Sequence[tuple[int, float, float]], width: int, x_max: int) 
     return out
 
 
-def smoothed(curve: Curve) -> list[tuple[int, float]]:
+def smoothed(curve: Curve, smooth: int = SMOOTHINGS[0]) -> list[tuple[int, float]]:
     """(step, running mean) of a curve: exponential, without the pull to its first value.
 
     How far it reaches back depends on the length that the curve will have, so what was drawn does not move.
     """
-    reach = curve.last_step / SMOOTH
+    reach = curve.last_step / smooth if smooth else 0.0
     if reach <= 1:  # so few steps that every one of them can be seen
         return [(step, (low + high) / 2) for step, low, high in curve.points]
     out: list[tuple[int, float]] = []
@@ -163,14 +173,14 @@ def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[flo
     return YAxis(low, high, step, rows * DOWN)
 
 
-def y_labels(low: float, high: float, step: float, rows: int) -> dict[int, str]:
-    """Row -> label, at most every second row; rows count from the top."""
+def y_labels(low: float, high: float, step: float, rows: int, log: bool = False) -> dict[int, str]:
+    """Row -> label, at most every second row; rows count from the top. ``log``: the axis holds decimal logarithms."""
     digits = max(0, -math.floor(math.log10(step)))
     labels: dict[int, str] = {}
     for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
         row = min(rows - 1, int((high - index * step) / (high - low) * rows))
         if row not in labels and row + 1 not in labels:
-            labels[row] = f"{index * step:.{digits}f}"
+            labels[row] = f"{10 ** (index * step):.3g}" if log else f"{index * step:.{digits}f}"
     return labels
 
 
@@ -193,7 +203,16 @@ def legend(chart: Chart) -> Line:
     runs = [Run(f" {chart.title}", "strong")]
     for at, curve in enumerate(chart.curves[:3]):
         runs.append(Run(f"  round {curve.round} {SERIES_MARKS[at]}", f"series-{at}"))
-    return tuple(runs)
+    how = [*(["log"] if chart.logarithmic else []), *([] if chart.smooth == SMOOTHINGS[0] else [_smoothing(chart)])]
+    return (*runs, *([Run(f"  {', '.join(how)}", "dim")] if how else []))
+
+
+def _smoothing(chart: Chart) -> str:
+    return f"mean over 1/{chart.smooth}" if chart.smooth else "not smoothed"
+
+
+def _logarithms(curve: Curve) -> Curve:
+    return replace(curve, points=tuple((step, math.log10(low), math.log10(high)) for step, low, high in curve.points))
 
 
 def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
@@ -204,9 +223,12 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
         return []
     if not curves:
         return [legend(chart), (Run(f" {chart.empty}", "dim"),)]
-    lines = [smoothed(curve) for curve in curves]
+    lines = [smoothed(curve, chart.smooth) for curve in curves]
+    if chart.logarithmic:  # the mean is of the losses themselves
+        lines = [[(step, math.log10(value)) for step, value in line] for line in lines]
+        curves = [_logarithms(curve) for curve in curves]
     scale = scale_for(lines, [value for _, *both in curves[0].points for value in both], rows)
-    labels = y_labels(scale.low, scale.high, scale.step, rows)
+    labels = y_labels(scale.low, scale.high, scale.step, rows, chart.logarithmic)
     margin = max(len(text) for text in labels.values()) + 1
     canvas = Canvas(width - margin - LABEL_GAP, rows)
     x_max = max(curve.last_step for curve in curves)

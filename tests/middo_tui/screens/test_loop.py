@@ -328,3 +328,16 @@ async def test_the_help_page_scrolls_by_every_key_that_scrolls(tmp_path: Path) -
         await pilot.press("q")
         await pilot.pause()
         assert not isinstance(app.screen, Help)
+
+
+async def test_the_loss_is_drawn_on_a_logarithmic_axis_and_smoothed_by_keys(tmp_path: Path) -> None:
+    stores.running(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("L")
+        await until(pilot, "  log")
+        await pilot.press("z", "z")
+        await until(pilot, "log, not smoothed")
+        await pilot.press("L", "z")
+        await pilot.pause()
+        assert "log" not in screen_text(app).split("\n")[5]

@@ -153,3 +153,25 @@ def test_a_line_takes_a_cell_for_itself() -> None:
     canvas.column(0, 0, 3, "faint")
     canvas.column(1, 0, 0, "series-0")
     assert canvas.row(0) == (Run("⠈", "series-0"),)
+
+
+def test_a_logarithmic_axis_has_powers_and_says_so() -> None:
+    curve = Curve(0, tuple((step, 100.0 * 0.9**step, 100.0 * 0.9**step) for step in range(1, 100)), 99)
+    rows = line_chart(Chart("loss", (curve,), log=True, smooth=0), 80, 20)
+    text = plain(rows)
+    assert text.split("\n")[0] == " loss  round 0 ━  log, not smoothed"
+    labels = [float(row.split("┤")[0]) for row in text.split("\n") if "┤" in row]
+    ratios = [a / b for a, b in pairwise(labels)]
+    assert len(labels) > 3
+    assert max(ratios) / min(ratios) < 1.3, "equal steps are equal ratios"
+
+
+def test_without_a_logarithm_the_axis_stays_linear() -> None:
+    curve = Curve(0, ((1, 0.0, 0.0), (2, 1.0, 1.0)), 2)
+    assert "log" not in plain(line_chart(Chart("loss", (curve,), log=True), 80, 10)).split("\n")[0]
+
+
+def test_smoothing_is_less_or_none_when_asked() -> None:
+    curve = Curve(0, tuple((step, float(step % 2), float(step % 2)) for step in range(1, 401)), 400)
+    spread = [max(line) - min(line) for line in ([y for _, y in smoothed(curve, s)[200:]] for s in (10, 40, 0))]
+    assert spread[0] < spread[1] < spread[2] == 1.0
