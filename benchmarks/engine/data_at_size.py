@@ -53,31 +53,36 @@ def write_rows(path: Path, count: int) -> None:
 def measure(count: int, what: str, command: list[str]) -> list[str]:
     """Run a command; its line of the table."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    written = [0]
+    written, peak = [0], [0]
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "middo_tui.cli", *command], env=environment)
-    watch = threading.Thread(target=_watch, args=(process.pid, written))
+    watch = threading.Thread(target=_watch, args=(process.pid, written, peak))
     watch.start()
     _, status, used = os.wait4(process.pid, 0)
     watch.join()
     if status:
         raise SystemExit(f"{what}: ended with {status}")
     cpu = used.ru_utime + used.ru_stime
-    seconds, memory = time.monotonic() - began, used.ru_maxrss / 1024
+    seconds, memory = time.monotonic() - began, peak[0] / 1024
     line = [f"{count:,}", what, f"{cpu:.1f}", f"{seconds:.0f}", f"{written[0] / 1e6:,.0f} MB", f"{memory:.0f} MiB"]
     sys.stderr.write(" | ".join(line) + "\n")
     return line
 
 
-def _watch(pid: int, written: list[int]) -> None:
-    """What the kernel says that a process has written so far, until it is gone."""
+def _watch(pid: int, written: list[int], peak: list[int]) -> None:
+    """What the kernel says that a process has written so far, and its peak memory in KiB, until it is gone. (What
+    ``wait4`` says of memory begins with that of the process that started it.)
+    """
     while True:
         try:
             found = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
+            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
         except OSError:
             return
         lines = dict(line.split(": ") for line in found.splitlines())
         written[0] = max(written[0], int(lines.get("write_bytes", 0)))
+        high = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), "0")
+        peak[0] = max(peak[0], int(high))
         time.sleep(POLL_S)
 
 
