@@ -137,14 +137,14 @@ class Bounds:
         rarity = Rarity.of([text for pair in known for text in pair])
         if len(fine) < FEW:
             return cls(rarity=rarity)
-        found = {pair: similarity(*pair, rarity) for pair in fine}
+        found = [similarity(*pair, rarity) for pair in fine]  # one per sample: equal pairs count each time
         unrelated = [similarity(a, b, rarity) for a, _ in known for _, b in known if (a, b) not in known]
         own = max(LEAST, _quantile(unrelated, UNRELATED))
-        short = [alike for pair, alike in found.items() if is_short(pair[0])]
-        long = [alike for pair, alike in found.items() if not is_short(pair[0])]
+        short = [alike for (original, _), alike in zip(fine, found, strict=True) if is_short(original)]
+        long = [alike for (original, _), alike in zip(fine, found, strict=True) if not is_short(original)]
         enough = len(short) >= FEW
-        same = [alike >= (1.0 if enough else ALIKE) for alike in (short if enough else found.values())]
-        fence = _fence(long if len(long) >= FEW else list(found.values()))
+        same = [alike >= (1.0 if enough else ALIKE) for alike in (short if enough else found)]
+        fence = _fence(long if len(long) >= FEW else found)
         return cls(max(own, fence), sum(same) >= SAME * len(same), own, rarity)
 
     def alike(self, original: str, answer: str) -> float:

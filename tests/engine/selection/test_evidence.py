@@ -156,6 +156,15 @@ def test_where_the_teacher_never_says_the_same_twice_it_speaks_against_nobody() 
     assert bounds.stands(story, "Water boils at a hundred degrees.", "At a hundred degrees water boils.")
 
 
+def test_samples_with_equal_answers_count_each() -> None:
+    same = ("Very positive", "Very positive")
+    assert Bounds.of([same] * 7 + [("Very positive", "Positive")]).equal, "7 of 8 have the teacher's very words"
+    labels = Bounds.of([("No", "No")] * 8)
+    assert labels.equal
+    assert labels.agree("No", "no.")
+    assert not labels.agree("No", "Yes")
+
+
 def test_answers_that_may_differ_by_chance_are_doubtful() -> None:
     assert evidence.doubtful(Tally(24, 3), Tally(16, 0))
     assert not evidence.doubtful(Tally(24, 20), Tally(16, 0))
