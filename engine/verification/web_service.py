@@ -43,8 +43,8 @@ class WebService(Validator):
 
     @property
     def name(self) -> str:
-        """Its host: a path may be a secret."""
-        return urlsplit(self._url).netloc
+        """Its host: a path may be a secret, and so is a password."""
+        return urlsplit(self._url).netloc.rpartition("@")[2]
 
     def look(self, one: Candidate) -> Rejection | None:
         """See ``Validator``."""

@@ -1,11 +1,12 @@
 """What a report says, read from the store: rounds, curves, examples, flipped questions, what was left out, sources.
 
-Paths are reduced to their last component, as in dataset cards: a report is sent to others.
+Paths are reduced to their last component, as in dataset cards, and URLs to their host: a report is sent to others.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from itertools import pairwise
@@ -30,6 +31,8 @@ FLIPPED = 4
 """Examples of questions for each direction."""
 MEASURED = {"complexity": "s.loss_before - r.new_loss_before", "quality": "r.new_quality - s.quality"}
 """What a rewrite of an axis gains, in SQL; one for diversity is a new sample."""
+PRIVATE = ("notify.", "verify.command")
+"""How settings begin that are nobody else's: a webhook's address is its key, and a command line may hold one."""
 PLACES = ("largest gain", "median gain", "smallest gain")
 
 
@@ -96,7 +99,7 @@ def gather(project: Path) -> Facts:
         return Facts(
             name=meta.get("name") or project.resolve().name,
             model=shown(str(meta.get("model") or "")),
-            teacher=shown(used.get("teacher.model", '""').strip('"')),
+            teacher=_shown(used.get("teacher.model", '""').strip('"')),
             rounds=rounds,
             curves=tuple(RoundCurve(one.round).read(db, 1.0, 0) for one in rounds),
             examples=tuple(example for axis in AXES for example in _accepted(db, axis)),
@@ -194,15 +197,26 @@ def _local(words: str) -> str:
 
 def _settings(used: Settings) -> tuple[tuple[str, str, str], ...]:
     """What the first round ran with where that is not the default: (key, value, default)."""
-    return tuple((key, _public(value), usual) for key, value, usual in differing(used, defaults()))
+    found = differing(used, defaults())
+    return tuple((key, _public(value), usual) for key, value, usual in found if not key.startswith(PRIVATE))
 
 
 def _public(value: str) -> str:
-    """A setting, as JSON, without the folders of this machine; one that was cut is left as it is."""
+    """A setting, as JSON, without the folders of this machine, and of a URL only the host."""
     try:
         found = json.loads(value)
-    except ValueError:
-        return value
+    except ValueError:  # it was cut
+        return _host(value)
     if isinstance(found, list):
-        return json.dumps([shown(one) if isinstance(one, str) else one for one in found], ensure_ascii=False)
-    return json.dumps(shown(found), ensure_ascii=False) if isinstance(found, str) else value
+        return json.dumps([_shown(one) if isinstance(one, str) else one for one in found], ensure_ascii=False)
+    return json.dumps(_shown(found), ensure_ascii=False) if isinstance(found, str) else value
+
+
+def _shown(value: str) -> str:
+    return _host(shown(value))
+
+
+def _host(value: str) -> str:
+    """A URL's host and port, without user, path and query, which may be secrets; other text as it is."""
+    _, found, rest = value.partition("://")
+    return re.split(r"[/?#\\]", rest, maxsplit=1)[0].rpartition("@")[2] if found else value

@@ -17,7 +17,7 @@ from engine.store.connect import transaction
 from engine.store.conversation import dump_messages
 from engine.store.rows import EvalItem, Message, Rewrite, Sample, content_id
 from middo_tui.cli.commands import main
-from middo_tui.report.facts import gather
+from middo_tui.report.facts import _settings, gather
 from middo_tui.report.html import VOID
 from middo_tui.report.page import page
 from tests.support.hostile import CORPUS
@@ -129,6 +129,20 @@ def test_the_folders_of_this_machine_are_not_in_it(source: str) -> None:
     assert "/home/" not in source
     assert "someone" not in source
     assert "data &lt;-style" in source, "the file's own name is"
+
+
+@pytest.mark.parametrize("key", ["verify.url", "judge.url", "teacher.url"])
+def test_of_a_url_only_the_host_is_in_it(key: str) -> None:
+    given = "https://me:PASSWORD@checks.example.org:8443/hooks/PATH?key=QUERY#PART"
+    found = {name: value for name, value, _ in _settings(((key, json.dumps(given)),))}
+    assert found[key] == '"checks.example.org:8443"'
+    assert "PATH" not in _settings(((key, json.dumps(given)[:-30] + "…"),))[0][1], "nor where it was cut"
+
+
+def test_webhooks_and_commands_are_not_in_it() -> None:
+    keys = ("notify.webhook", "notify.command", "notify.token_env", "verify.command")
+    used = tuple((key, '["https://hooks.slack.com/services/KEY"]') for key in keys)
+    assert not {name for name, value, _ in _settings(used) if name in keys or "KEY" in value}
 
 
 def test_it_says_what_a_colleague_asks_for(source: str) -> None:
