@@ -1,8 +1,8 @@
 """Backups: a folder with everything that a project needs, made while its worker writes, verified by reading it back.
 
 The database is copied in one read transaction. Then come the artifacts that this copy names, the checkpoints that an
-unfinished training can resume from, and all other files of the project. ``MANIFEST.json`` is written last, with the
-size and hash of every file: a backup without it is not finished.
+unfinished training can resume from, and all other files of the project but its controls, whose figures the database
+has. ``MANIFEST.json`` is written last, with the size and hash of every file: a backup without it is not finished.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.errors import StoreError, UsageError
 from engine.files.whole_folder import whole_folder
 from engine.project.folder import require_new
 from engine.runtime import launch
-from engine.store import permissions
+from engine.store import controls, permissions
 from engine.store.connect import FILE, KEPT_BEFORE, NEWEST, copy, reader, synced, transaction, writer
 from engine.store.write import event
 from engine.upkeep.artifact_files import ARTIFACTS
@@ -63,7 +63,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Changed(Exception):
-    """A file went away while it was copied: the worker removed an old checkpoint."""
+    """A file or folder went away while it was copied: the worker removed an old checkpoint."""
 
 
 def backup(project: Path, out: Path, say: Callable[[str], None] = lambda _: None) -> Manifest:
@@ -140,16 +140,22 @@ def _published(file: Path) -> list[PurePosixPath]:
 
 
 def _files(project: Path, published: list[PurePosixPath]) -> Iterator[tuple[str, Path]]:
-    """Name and place of every file that belongs into a backup, but the database. Links are followed, each once."""
+    """Name and place of every file that belongs into a backup, but the database. Links are followed, each once.
+
+    Controls are left out: each is a project with a database of its own, in which its worker may write.
+    """
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(project, followlinks=True):
         here = Path(folder)
-        mark = here.stat()
+        try:
+            mark = here.stat()
+        except FileNotFoundError:
+            raise _Changed(here.relative_to(project).as_posix()) from None
         if (mark.st_dev, mark.st_ino) in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add((mark.st_dev, mark.st_ino))
-        folders.sort()
+        folders[:] = sorted(name for name in folders if here != project or name != controls.FOLDER)
         if here.name.startswith(RESUMABLE) and not (here / COMPLETE).exists():
             folders.clear()  # the train stage is writing it
             continue

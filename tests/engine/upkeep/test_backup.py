@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.errors import MiddoError, StoreError, UsageError
 from engine.project.folder import export
+from engine.store import controls
 from engine.store.connect import KEPT_BEFORE, reader, transaction, writer
 from engine.upkeep import backup as backups
 from engine.upkeep.backup import COMPLETE, MANIFEST, backup, restore
@@ -145,6 +148,32 @@ def test_a_model_that_goes_away_meanwhile_starts_the_backup_again(
     with pytest.raises(StoreError, match="went away"):
         backup(project, tmp_path / "C")
     assert not (tmp_path / "C").exists()
+
+
+def test_a_folder_that_goes_away_meanwhile_starts_the_backup_again(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = project / "artifacts" / "round-9"
+    gone.mkdir()
+    walk = os.walk
+
+    def meanwhile(top: Path, followlinks: bool = False) -> Iterator[tuple[str, list[str], list[str]]]:
+        for found in walk(top, followlinks=followlinks):
+            if found[0] == str(gone):
+                gone.rmdir()
+            yield found
+
+    monkeypatch.setattr(os, "walk", meanwhile)
+    assert EMBEDDINGS in backup(project, tmp_path / "B").files
+    assert not gone.exists()
+
+
+def test_controls_are_left_out_as_their_workers_may_write(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, controls.folder(project, 0, "random"))
+    (project / "data" / controls.FOLDER).mkdir()
+    (project / "data" / controls.FOLDER / "mine.jsonl").touch()
+    made = backup(project, tmp_path / "B")
+    assert [name for name in made.files if controls.FOLDER in name] == ["data/controls/mine.jsonl"]
 
 
 def test_where_it_cannot_be(project: Path, tmp_path: Path) -> None:
