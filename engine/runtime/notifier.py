@@ -67,7 +67,7 @@ class Notifier:
         jobs = read.jobs(db)
         newest = max((job.round for job in jobs), default=0)
         undecided = sum(states.get("proposed", 0) for states in read.rewrites(db, newest).values())
-        if (said := ended(self._name(), jobs, undecided, error)) is not None:
+        if (said := ended(self._name(), jobs, undecided, error, read.plan(db).want)) is not None:
             self._send(said)
         for thread in self._threads:
             thread.join(2 * self._how().timeout_s + 1.0)
@@ -79,7 +79,7 @@ class Notifier:
             return
 
         def work() -> None:
-            for wrong in deliver(what, how, self._project, (self._config.teacher.key_env, self._config.judge.key_env)):
+            for wrong in deliver(what, how, self._project, tuple(self._config.secret_names)):
                 self._failures.put(wrong)
 
         self._threads.append(threading.Thread(target=work, name="notify", daemon=True))

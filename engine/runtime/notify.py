@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from engine import environment
 from engine.config.schema import Notify
+from engine.loop import NAMES
 from engine.processes.death_pipe import kill_group
 from engine.store.rows import Job
 
@@ -47,11 +48,12 @@ class Announcement(Struct, frozen=True):
         }
 
 
-def ended(project: str, jobs: Sequence[Job], undecided: int, error: bool) -> Announcement | None:
+def ended(project: str, jobs: Sequence[Job], undecided: int, error: bool, want: str = "run") -> Announcement | None:
     """What to say of a run whose worker ends; None if a person has stopped it, who knows.
 
     Args:
         jobs: all jobs. undecided: rewrites of the newest round without a decision. error: the worker itself failed.
+        want: what the plan wants, e.g. pause: between two groups of stages no job tells that a person paused.
     """
     newest = max((job.round for job in jobs), default=None)
     stages = {job.state: job.stage for job in reversed(jobs) if job.round == newest}
@@ -65,12 +67,14 @@ def ended(project: str, jobs: Sequence[Job], undecided: int, error: bool) -> Ann
             rewrites = "1 rewrite is" if undecided == 1 else f"{undecided:,} rewrites are"
             asks = f"{rewrites} waiting for your review in round {newest}."
         return Announcement(WAITING, project, f"{project}: {asks}", newest, stage)
-    if newest is None or {"paused", "cancelled", "interrupted", "running"} & stages.keys():
+    if want != "run" or newest is None or {"paused", "cancelled", "interrupted", "running"} & stages.keys():
         return None
     if "pending" in stages:
-        last = next(job.stage for job in reversed(jobs) if job.round == newest and job.state == "done")
-        said = f"stopped after {last} of round {newest}, as asked."
-        return Announcement(DONE, project, f"{project}: {said}", newest, last)
+        done = [job for job in jobs if job.state == "done"]
+        last = max(done, key=lambda job: (job.round, NAMES.index(job.stage)), default=None)
+        where = "before its first stage" if last is None else f"after {last.stage} of round {last.round}"
+        number, stage = (newest, "") if last is None else (last.round, last.stage)
+        return Announcement(DONE, project, f"{project}: stopped {where}, as asked.", number, stage)
     return Announcement(DONE, project, f"{project}: done; the last round was {newest}.", newest)
 
 

@@ -62,6 +62,24 @@ def test_a_person_who_paused_or_cancelled_is_not_told_so() -> None:
     assert failed.text == "p: the run failed."
 
 
+def test_a_pause_between_two_stages_is_not_told_as_done() -> None:
+    found = jobs(review="pending", merge="pending")
+    for want in ("pause", "cancel"):
+        assert ended("p", found, 0, error=False, want=want) is None
+        assert ended("p", jobs(), 0, error=False, want=want) is None, "while the merge could be taken back"
+    assert ended("p", jobs(judge="failed"), 0, error=False, want="pause") is not None
+
+
+def test_a_run_may_stop_before_the_newest_round_began() -> None:
+    new = [Job(1, name, "pending") for name in NAMES]
+    said = ended("p", [*sorted(jobs(), key=lambda job: job.stage), *new], 0, error=False)
+    assert said is not None
+    assert said.text == "p: stopped after merge of round 0, as asked."
+    first = ended("p", new, 0, error=False)
+    assert first is not None
+    assert first.text == "p: stopped before its first stage, as asked."
+
+
 def test_a_failed_stage_is_named_and_its_error_is_not_sent() -> None:
     failed = [*jobs(), Job(1, "train", "failed", error="row 'my private text' cannot be used")]
     said = ended("p", failed, 0, error=False)
