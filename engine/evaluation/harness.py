@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from engine import environment
 from engine.config.schema import Evaluate, Model
 from engine.errors import MiddoError, StageError
 from engine.evaluation.reply_cache import Replies
@@ -142,7 +143,7 @@ def _guarded(name: str, tell: Tell, work: Callable[[], object]) -> bool:
     try:
         work()
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a task raises is this task's failure
-        traceback.print_exc()
+        sys.stderr.write(environment.without_values(traceback.format_exc()))
         tell(Failed(name, _reason(error)))
         return False
     return True
@@ -153,7 +154,8 @@ def _reason(error: BaseException) -> str:
     if kind == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "out of memory. Lower [evaluate] task_batch_size"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return first[:300] if isinstance(error, MiddoError) else f"{kind}: {first[:300]}"
+    first = environment.without_values(first)[:300]
+    return first if isinstance(error, MiddoError) else f"{kind}: {first}"
 
 
 def _manager(job: EvaluationJob) -> Any:

@@ -20,6 +20,22 @@ def _free() -> Iterator[None]:
     hf.release()
 
 
+def test_what_a_task_raises_is_told_without_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a stage's own failure is: a library's exception may quote a header."""
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghij")
+    told: list[harness.Report] = []
+
+    def work() -> None:
+        raise ValueError("401 for Bearer hf_abcdefghij")
+
+    assert not harness._guarded("mmlu", told.append, work)
+    assert told == [harness.Failed("mmlu", "ValueError: 401 for Bearer <HF_TOKEN>")]
+    assert "Bearer <HF_TOKEN>" in (said := capsys.readouterr().err)
+    assert "hf_abc" not in said
+
+
 @pytest.mark.parametrize(("family", "batch_size"), [("llama", 8), ("rwkv", 1), ("recurrent_gemma", 1)])
 def test_a_family_that_takes_padding_for_text_is_asked_one_request_at_a_time(
     family: str, batch_size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
