@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from engine.chat.roles import clean
 from engine.config.schema import Config
 from engine.errors import StageError
 from engine.verification.candidates import Candidate
@@ -50,12 +51,12 @@ class WebService(Validator):
         """See ``Validator``."""
         try:
             told = json.loads(self._answer(one))
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: lists in lists in lists …
             raise self._fault(one, "gave an answer that is not JSON") from None
         ok = told.get("ok") if isinstance(told, dict) else None
         if not isinstance(ok, bool):
             raise self._fault(one, "gave an answer without ok = true or false")
-        said = str(told.get("reason") or "").strip()
+        said = clean(str(told.get("reason") or "")).strip()
         lines = [line.strip()[:SHOWN] for line in said.splitlines() if line.strip()]
         return None if ok else Rejection(SERVICE, lines[0] if lines else "it gave no reason")
 

@@ -94,6 +94,12 @@ def test_it_sees_both_texts_and_says_why(tmp_path: Path, server: Check) -> None:
     assert not {"authorization", "cookie"} & {name.lower() for name in server.headers[0]}
 
 
+def test_half_a_character_in_its_reason_can_be_saved(tmp_path: Path, server: Check) -> None:
+    server.answer = lambda _: (200, b'{"ok": false, "reason": "no \\ud83d"}')
+    ((_, found),) = service(tmp_path, server.url).results([candidate(3)])
+    assert found == Rejection("validator", "no ?")
+
+
 def test_what_it_let_through_is_not_asked_again(tmp_path: Path, server: Check) -> None:
     one = service(tmp_path, server.url)
     one.remember(candidate(3))
@@ -110,6 +116,7 @@ def test_what_it_let_through_is_not_asked_again(tmp_path: Path, server: Check) -
         (204, b"", "answered with status 204"),
         (200, b"<html>", "gave an answer that is not JSON"),
         (200, b"\xff\xfe", "gave an answer that is not JSON"),
+        pytest.param(200, b"[" * (60 << 10), "gave an answer that is not JSON", id="deep"),
         (200, b"[]", "without ok = true or false"),
         (200, b'{"ok": "no"}', "without ok = true or false"),
         (200, b'{"ok": true, "reason": "' + b"x" * (65 << 10) + b'"}', "more than 64 KiB"),
