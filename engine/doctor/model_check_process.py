@@ -35,7 +35,7 @@ def check_models(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
         capture_output=True,
         text=True,
         errors="replace",
-        env=environment.without_secrets(environment.for_children()),
+        env=environment.without_secrets(environment.for_children(), known=config.secret_names),
     )
     try:
         found = json.loads(done.stdout.splitlines()[-1])

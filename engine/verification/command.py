@@ -40,8 +40,7 @@ class UserCommand(Validator):
         how = config.verify
         super().__init__(_identity(how.command, project), how.command_jobs, passed)
         self._how, self._project = how, project
-        known = {config.teacher.key_env} - {""}
-        own = environment.without_secrets(os.environ, known=known)
+        own = environment.without_secrets(os.environ, known=config.secret_names)
         self._environment = {name: value for name, value in own.items() if name not in OURS}
 
     @property

@@ -112,6 +112,20 @@ def test_it_gets_no_secrets_and_nothing_of_ours(tmp_path: Path, monkeypatch: pyt
     assert look(tmp_path, script, [candidate(1)]) == [Rejection("command", "[]")]
 
 
+def test_no_key_that_config_names_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they are called."""
+    text = (
+        "[teacher]\nkey_env = 'MY_TEACHER'\n[judge]\nkey_env = 'MY_JUDGE'\n"
+        "[notify]\nwebhook_env = 'MY_HOOK'\ntoken_env = 'MY_SIGN'\n"
+    )
+    config = schema.parse(text, "config.toml")
+    for name in config.secret_names:
+        monkeypatch.setenv(name, "hidden")
+    program = UserCommand(config, tmp_path, tmp_path / "passed")
+    assert len(config.secret_names) == 4
+    assert "hidden" not in program._environment.values()
+
+
 def test_what_it_let_through_is_not_asked_again_unless_text_or_program_changed(tmp_path: Path) -> None:
     script = "open('asked', 'a').write('x')\n"
     asked = [candidate(1), candidate(2)]
