@@ -66,5 +66,18 @@ def toml(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """The same for a person to read: numbers with the 15 digits that a computed 0.4 has for certain."""
-    return toml(float(f"{value:.15g}") if isinstance(value, float) else value)
+    """The same for a person to read: numbers, also inside tables and lists, with the 15 digits that a computed 0.4 has
+    for certain.
+    """
+    return toml(rounded(value))
+
+
+def rounded(value: object) -> object:
+    """A value with every number in it as ``shown``."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.to_builtins(value)
+    if isinstance(value, Mapping):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(one) for one in value]
+    return float(f"{value:.15g}") if isinstance(value, float) else value

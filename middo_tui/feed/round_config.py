@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from engine.config import schema as configs
-from engine.config.defaults import shown
+from engine.config.defaults import rounded, shown
 from middo_tui.terminal import guard
 
 VALUE_LIMIT = 200
@@ -33,7 +33,7 @@ def _flat(tree: Mapping[str, object], above: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             out += _flat(value, f"{name}.")
         else:
-            written = shown(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+            written = shown(value) if isinstance(value, float) else json.dumps(rounded(value), ensure_ascii=False)
             out.append((guard.one_line(name, 60), guard.one_line(written, VALUE_LIMIT)))
     return out
 

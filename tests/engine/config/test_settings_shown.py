@@ -15,3 +15,9 @@ from middo_tui.feed.round_config import settings
 def test_a_computed_number_is_shown_as_it_was_meant(value: float, shown: str) -> None:
     assert defaults.shown(value) == shown
     assert dict(settings(f'{{"select": {{"m_quality": {value!r}}}}}'))["select.m_quality"] == shown
+
+
+def test_numbers_inside_tables_and_lists_too() -> None:
+    assert defaults.shown({"": {"input": 1 - 0.6}}) == '{"" = {"input" = 0.4}}'
+    assert defaults.shown([1 - 0.6, 1]) == "[0.4, 1]"
+    assert dict(settings(f'{{"a": [{1 - 0.6!r}]}}'))["a"] == "[0.4]"
