@@ -37,7 +37,7 @@ from engine.signals import axes
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
 from engine.store.rows import AGAIN, Rewrite, Row, Selection, Threshold
-from engine.teacher.budget import EXHAUSTED
+from engine.teacher.budget import EXHAUSTED, FEWER
 from engine.teacher.job import RewriteJob
 
 WAVES = 4
@@ -355,7 +355,7 @@ class Probing:
         """Ask for the new samples that are still wanted, weakest regions first; whether there are any."""
         rows = [row for row in self.job.all() if row.axis == "diversity" and row.batch]  # not those requested by hand
         waves = {row.batch for row in rows}
-        if len(waves) >= WAVES or any(row.reason == EXHAUSTED for row in self.job.all()):
+        if len(waves) >= WAVES or any(row.reason in (EXHAUSTED, FEWER) for row in self.job.all()):
             return False
         made = sum(row.state not in ("failed", "owed", "prompted") for row in rows)
         wanted = self._wanted() - made

@@ -23,8 +23,11 @@ from engine.store.teacher import Projected, Question, within_caps
 from engine.teacher import forecast
 from engine.teacher.forecast import BegunRewrites, PendingRewrites, Usage
 from engine.teacher.job import ANSWER, AROUND, PROMPT, Phase, RewriteJob, context, cost, size_of, worst
+from engine.teacher.replies import draws, proposed
 
 EXHAUSTED = "teacher budget exhausted"
+FEWER = f"{EXHAUSTED}: fewer answers than [teacher] best_of"
+"""Why a rewrite has only the answers that were paid for."""
 Need = tuple[float, float]  # tokens in and out
 NONE: Need = (0.0, 0.0)
 
@@ -241,8 +244,8 @@ class Purse:
 
 
 def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite], how: configs.Teacher) -> None:
-    """The budget does not do for ``left``, nothing is in flight: a person is asked whether to raise it, else they have
-    failed. ``how`` has the price of these calls.
+    """The budget does not do for ``left``, nothing is in flight: a person is asked whether to raise it, else those that
+    have an answer go on with it and the others have failed. ``how`` has the price of these calls.
 
     Raises:
         Waiting: somebody reviews this round, and was not asked this before.
@@ -253,10 +256,21 @@ def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite], how: configs.Tea
         job.update(marked)
         ctx.save([*marked, asked], done=job.settled())
         raise Waiting(asked.text)
-    failed = [replace(row, state="failed", reason=EXHAUSTED) for row in left]
-    job.update(failed)
-    ctx.event(f"{EXHAUSTED}: {len(failed)} rewrites were not made; their samples stay unchanged", "warning")
-    ctx.save(failed, done=job.settled())
+    over = [_without_more(job, row) for row in left]
+    job.update(over)
+    failed = sum(row.state == "failed" for row in over)
+    if failed:
+        ctx.event(f"{EXHAUSTED}: {failed} rewrites were not made; their samples stay unchanged", "warning")
+    if failed < len(over):
+        ctx.event(f"{FEWER} for {len(over) - failed} rewrites", "warning")
+    ctx.save(over, done=job.settled())
+
+
+def _without_more(job: RewriteJob, row: Rewrite) -> Rewrite:
+    """``row`` when no call follows: with the answers that it has, or failed."""
+    if there := draws(row):
+        return replace(proposed(job.samples[row.sample_id], row, there), reason=FEWER)
+    return replace(row, state="failed", reason=EXHAUSTED)
 
 
 def at_cap(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> str:

@@ -44,17 +44,17 @@ def after_reply(
     if text is None:
         over = last or reply.final
         if over and phase is ANSWER and (there := draws(row)):
-            return _proposed(sample, row, there)
+            return proposed(sample, row, there)
         return replace(row, state="failed" if over else row.state, reason=reason, raw=reply.text)
     if phase is PROMPT:
         return replace(row, state="prompted", prompt=text, reason=None, raw=None)
     there = [*draws(row), text]
     if len(there) < wanted(how, row) and not last:
         return replace(row, draws=json.dumps(there, ensure_ascii=False), reason=None, raw=None)
-    return _proposed(sample, row, there)
+    return proposed(sample, row, there)
 
 
-def _proposed(sample: Sample, row: Rewrite, there: Sequence[str]) -> Rewrite:
+def proposed(sample: Sample, row: Rewrite, there: Sequence[str]) -> Rewrite:
     """``row`` with the first of its answers; verify chooses among several (``engine.verification.best_draw``)."""
     turns = (*context(sample, row.axis), Message("user", row.prompt or ""), Message("assistant", there[0]))
     several = json.dumps(there, ensure_ascii=False) if len(there) > 1 else None

@@ -15,6 +15,8 @@ from engine.signals import losses
 from engine.stages import select, verify
 from engine.store.rows import Flaw, Rewrite, dump_messages
 from engine.store.teacher import Projected
+from engine.teacher import budget
+from engine.teacher.job import RewriteJob
 from engine.verification import best_draw
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, asks_for_prompt, newly, owe, run
@@ -72,6 +74,31 @@ def test_answers_are_drawn_until_there_are_enough(
         assert {r.response for r in rows} == {"answer 1"}
     ahead = made.ctx("x").rows(Projected)[0]
     assert ahead.calls == 3 * (1 + 3)
+
+
+def test_what_is_paid_for_when_the_budget_ends_is_kept(tmp_path: Path) -> None:
+    made = project(tmp_path, THREE + "review.policy = 'auto'\n")
+    ctx = made.ctx("rewrite")
+    job = RewriteJob.begin(ctx)
+    one, two, *rest = [replace(row, state="prompted", prompt="new", attempts=1) for row in job.all()]
+    left = [replace(one, draws='["a"]'), replace(two, draws='["a", "b"]'), *rest]
+    job.update(left)
+    budget.give_up(ctx, job, left, made.config.teacher)
+    kept = ctx.rows(Rewrite)
+    assert [(r.state, r.reason, r.response, r.draws) for r in sorted(kept, key=lambda r: left_key(left, r))] == [
+        ("proposed", budget.FEWER, "a", None),
+        ("proposed", budget.FEWER, "a", '["a", "b"]'),
+        ("failed", budget.EXHAUSTED, None, None),
+    ]
+    assert json.loads(str(next(r for r in kept if r.key == two.key).messages))[-1] == ["assistant", "a"]
+    assert made.events()[-2:] == [
+        "teacher budget exhausted: 1 rewrites were not made; their samples stay unchanged",
+        "teacher budget exhausted: fewer answers than [teacher] best_of for 2 rewrites",
+    ]
+
+
+def left_key(left: list[Rewrite], row: Rewrite) -> int:
+    return [one.key for one in left].index(row.key)
 
 
 class _Stops(StoreCtx):
