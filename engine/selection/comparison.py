@@ -32,7 +32,8 @@ class Comparison:
     def after_first(self, row: Rewrite) -> Rewrite:
         """``row`` after the teacher's answer."""
         answer = row.response or ""
-        row = replace(row, agreement=self.bounds.alike(self.samples[row.sample_id].response, answer))
+        alike = self.bounds.alike(self.samples[row.sample_id].response, answer)
+        row = replace(row, agreement=alike, first_calls=row.answer_attempts)
         return _kept(row, AGREES) if self.agrees(row, answer) else row
 
     def after_second(self, row: Rewrite) -> Rewrite:
@@ -42,7 +43,7 @@ class Comparison:
             second = None
         alike = [self.bounds.alike(sample.response, text) for text in (first, second or "")]
         turns = (*context(sample, row.axis), Message("user", row.prompt or ""), Message("assistant", first))
-        calls = row.answer_attempts + 1
+        calls = row.answer_attempts + max(1, row.first_calls)
         row = replace(row, response=first, agreement=max(alike), answer_attempts=calls, reason=None, raw=None)
         if second is not None and self.agrees(row, second):
             return _kept(row, AGREES_AGAIN)
@@ -93,9 +94,18 @@ def without_prompt(row: Rewrite) -> Rewrite:
 
 
 def with_more(row: Rewrite) -> Rewrite:
-    """``row`` when the teacher is to give more answers, of which one will be kept ([teacher] best_of)."""
+    """``row`` when the teacher is to give more answers, of which one will be kept ([teacher] best_of). Its tries are
+    counted on, as their numbers are part of the seeds.
+    """
     there = json.dumps([row.response], ensure_ascii=False)
-    return replace(row, state="prompted", draws=there, answer_attempts=1, response=None, messages=None)
+    return replace(row, state="prompted", draws=there, response=None, messages=None)
+
+
+def first_calls(row: Rewrite) -> int:
+    """The calls that a probe's first answer took, or all of them where none came."""
+    if row.first_calls or row.agreement is None:
+        return row.first_calls or row.answer_attempts
+    return 1  # compared by an older version, which did not count them
 
 
 def _kept(row: Rewrite, why: str) -> Rewrite:

@@ -10,9 +10,9 @@ whatever the answer. When to end is in ``engine.selection.evidence``.
 The calls that are left go to new samples, at most as many as flaws were found, in all rounds together, and at most
 ``select.new_samples`` of the dataset in a round, beside what earlier rounds dropped.
 
-Before the asking ends, what differs is asked about a second time wherever chance may explain a tenth of it
-(``evidence.doubtful``). If the second answer agrees with the sample's, it was a false alarm as well. Where the teacher
-only asked what is wanted (``engine.selection.unclear``), it is asked for a new prompt in the end, then for its answer.
+Before the asking ends, what differs is asked about a second time wherever chance may explain more than a twentieth of
+it (``evidence.doubtful``). If the second answer agrees with the sample's, it was a false alarm as well. Where it only
+asked what is wanted (``engine.selection.unclear``), it is asked for a new prompt in the end, then for its answer.
 
 What comes next follows from the rows that are there: each step is saved whole, with the rows that the next one needs.
 """
@@ -30,7 +30,7 @@ from msgspec.structs import replace
 
 from engine.selection import control_arm, evidence
 from engine.selection.agreement import Bounds
-from engine.selection.comparison import Comparison, asked_again, is_unclear, with_more, without_prompt
+from engine.selection.comparison import Comparison, asked_again, first_calls, is_unclear, with_more, without_prompt
 from engine.selection.evidence import End, FlawedShare, Tally, tally
 from engine.selection.survey import AGREES, CAPPED, FALSE_ALARMS, NOISE, RULE, SIGNAL, Survey, by_evidence, survey
 from engine.signals import axes
@@ -196,7 +196,7 @@ class Probing:
         return Comparison(bounds, self.job.samples, {id: self.found.lenses[i] for id, i in self.place.items()})
 
     def _again(self) -> list[Rewrite]:
-        """What is asked about a second time: where answers differ and chance may explain a tenth of that."""
+        """What is asked about a second time: where answers differ and chance may explain more than a twentieth."""
         if self.arm is not None or any(row.draw == AGAIN or row.reason == EXHAUSTED for row in self.probes):
             return []
         fine, cut = self._tally(self._fine()), self._cut()
@@ -248,10 +248,11 @@ class Probing:
         return self._tally([row for row in self.probes if row.batch == number and not row.control])
 
     def _batch_calls(self, number: int) -> Tally:
-        """The calls of a batch, and those that found a flaw: what a call without a usable answer took was spent too."""
+        """The calls of a batch until its first answers, and those that found a flaw: what a call without a usable
+        answer took was spent too.
+        """
         rows = [row for row in self.probes if row.batch == number and not row.control]
-        calls = (1 if row.attempts or row.draws else row.answer_attempts - (row.draw == AGAIN) for row in rows)
-        return Tally(sum(calls), self._tally(rows).differ)
+        return Tally(sum(map(first_calls, rows)), self._tally(rows).differ)
 
     def _cap(self) -> int:
         """How many flaws a round may repair."""

@@ -104,7 +104,8 @@ class Rewrite(Row, frozen=True):
     a round while its rewrites are made.
     ``draws``: the answers (a JSON list) of which verify keeps one, if several are drawn ([teacher] best_of).
     ``draw`` numbers the waves in which a person sends rewrites back to the teacher; 0 is the round's own, and ``AGAIN``
-    what the round itself asks a second time (``first_answer``: what the teacher said the first time). The column
+    what the round itself asks a second time (``first_answer``: what the teacher said the first time). ``first_calls``:
+    how many calls a probe's first answer took, once it was compared; ``answer_attempts`` may go on after it. The column
     ``note`` is a person's alone and no part of this row, so that no stage can write over it.
     """
 
@@ -132,6 +133,7 @@ class Rewrite(Row, frozen=True):
     agreement: float | None = None
     first_answer: str | None = None
     draws: str | None = None
+    first_calls: int = 0
 
     @property
     def key(self) -> tuple[int, str]:

@@ -258,6 +258,12 @@ def m031_draws(db: Database) -> None:
     db.conn.execute("ALTER TABLE rewrite ADD COLUMN draws TEXT")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m032_first_calls(db: Database) -> None:
+    """How many calls the teacher's first answer to a sample's own prompt took."""
+    db.conn.execute("ALTER TABLE rewrite ADD COLUMN first_calls INTEGER NOT NULL DEFAULT 0")
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date; then a copy of it as it was is kept beside it.
 

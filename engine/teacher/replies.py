@@ -12,7 +12,7 @@ from engine.backends import Generation
 from engine.chat import prompts
 from engine.config import schema as configs
 from engine.stage import Ctx
-from engine.store.rows import Message, Rewrite, Sample, dump_messages
+from engine.store.rows import AGAIN, Message, Rewrite, Sample, dump_messages
 from engine.store.teacher import TeacherCall
 from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context, cost, worst
 
@@ -74,8 +74,13 @@ def wanted(how: configs.Teacher, row: Rewrite) -> int:
 
 
 def most_tries(how: configs.Teacher, phase: Phase, row: Rewrite) -> int:
-    """After how many tries of a call no more follows."""
-    return how.attempts + (wanted(how, row) - 1 if phase is ANSWER else 0)
+    """After how many tries of a call no more follows. Where more answers follow a probe's second one, the tries of the
+    first are counted as well.
+    """
+    if phase is PROMPT:
+        return how.attempts
+    before = row.first_calls if row.draw == AGAIN and row.draws is not None and not row.attempts else 0
+    return how.attempts + before + wanted(how, row) - 1
 
 
 def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tuple[str | None, str | None]:
