@@ -25,8 +25,9 @@ def choose(ctx: Ctx, data: Sequence[Sample], check: Check) -> int:
     """Decide on every rewrite with several answers; returns how many there were. What was decided stays decided."""
     rows = [row for row in ctx.rows(Rewrite) if row.draws and row.state == "proposed" and row.original is None]
     samples = {s.id: s for s in data}
-    most = max((len(json.loads(row.draws or "[]")) for row in rows), default=1)
-    step = max(1, CHUNK // most)
+    step = max(
+        1, CHUNK // ctx.config.teacher.best_of
+    )  # not of the rows that are left: a resumed run makes other chunks
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         answers = [_passing(row, samples[row.sample_id], check) for row in part]

@@ -168,3 +168,29 @@ def test_the_likeliest_of_those_that_pass_is_kept(tmp_path: Path, tiny_model: Pa
     assert kept[data[0].id].draws is None
     assert kept[data[1].id].response == answers[0], "what a person edited is theirs"
     assert best_draw.choose(ctx, data, verify._draw_check(ctx)) == 0
+
+
+def test_a_stopped_choice_goes_on_in_the_same_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rounds.project(tmp_path, 12, THREE)
+    data = rounds.dataset(made)
+    counts = [3, 2, 2, 2, 2, 2]
+    rows = [
+        Rewrite(0, s.id, "quality", "proposed", 1, "new", "a", draws=json.dumps(["a", "b", "c"][:n]))
+        for s, n in zip(sorted(data, key=lambda s: s.id), counts, strict=False)
+    ]
+    made.ctx("rewrite").save([replace(r, messages=dump_messages(tiny.chat("new", "a"))) for r in rows])
+    measured: list[int] = []
+
+    def base_losses(ctx: object, chats: list[object]) -> list[float | None]:
+        if len(measured) == 1:
+            measured.append(0)
+            raise Paused
+        measured.append(len(chats))
+        return [1.0] * len(chats)
+
+    monkeypatch.setattr(losses, "base_losses", base_losses)
+    monkeypatch.setattr(best_draw, "CHUNK", 6)
+    with pytest.raises(Paused):
+        best_draw.choose(made.ctx("verify"), data, lambda *_: None)
+    best_draw.choose(made.ctx("verify"), data, lambda *_: None)
+    assert measured == [5, 0, 4, 4], "two rewrites each, whatever is left"
