@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from engine.chat.prompts import MALFORMED
 from engine.selection.survey import by_evidence, target_size
 from engine.stage import Ctx
 from engine.store import prompt_keys
@@ -37,7 +38,7 @@ from engine.store.rows import (
     dump_messages,
     load_messages,
 )
-from engine.verification.text_checks import FLAWED_AS_WELL
+from engine.verification.text_checks import CODES, FLAWED_AS_WELL
 
 
 def run(ctx: Ctx) -> None:
@@ -92,10 +93,14 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
 
 
 def _useless(row: Rewrite) -> bool:
-    """Whether the checks or the signals refused a flawed sample's rewrite, or its prompt could not be repaired."""
+    """Whether the checks or the signals refused a flawed sample's rewrite, or its prompt could not be repaired: no new
+    prompt that came was one. Where the budget or the endpoint ended it nobody knows.
+    """
+    reason = row.reason or ""
+    code = reason.partition(":")[0]
     if row.state == "failed":
-        return row.attempts > 0
-    return row.state == "rejected" and (row.reason or "").partition(":")[0] in FLAWED_AS_WELL
+        return row.attempts > 0 and (reason.startswith(MALFORMED) or code in CODES)
+    return row.state == "rejected" and code in FLAWED_AS_WELL
 
 
 def _room(ctx: Ctx, size: int, added: int, dropped: int) -> int:

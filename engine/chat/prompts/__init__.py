@@ -139,6 +139,10 @@ def scaffolding(text: str, original: str = "") -> str | None:
     return next((piece for piece in pieces if piece.lower() not in known), None)
 
 
+MALFORMED = ("the reply is empty", "expected exactly one ", "the text between ", "the new prompt holds scaffolding ")
+"""What the reasons begin with why a reply holds no new prompt."""
+
+
 def parse_prompt(reply: str, original: str = "") -> tuple[str | None, str | None]:
     """The new prompt of a rewriter's reply, or the reason why the reply is malformed (the other one is None).
 

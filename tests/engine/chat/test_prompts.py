@@ -135,6 +135,7 @@ def test_a_malformed_reply_has_a_reason(reply: str, said: str) -> None:
     if said:
         assert prompt is None
         assert said in str(reason)
+        assert str(reason).startswith(prompts.MALFORMED)
     else:
         assert prompt == "a"
 

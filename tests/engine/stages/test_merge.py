@@ -10,6 +10,7 @@ import pytest
 from engine.stages import merge
 from engine.stages.merge import DuplicateOf, Redundancy
 from engine.store.rows import Losses, Message, Retirement, Rewrite, Sample, Selection, content_id, dump_messages
+from engine.teacher.budget import EXHAUSTED
 from middo_tui.feed.sample import read_detail
 from middo_tui.widgets.sample_pane import pane_lines
 from tests.support import rounds, tiny
@@ -249,3 +250,20 @@ def test_samples_without_a_neighbourhood_stay() -> None:
 
 def test_losses_tell_every_id_there_ever_was(made: tiny.Project) -> None:
     assert {r.sample_id for r in made.ctx("x").rows(Losses)} == {s.id for s in rounds.dataset(made)}
+
+
+@pytest.mark.parametrize(
+    ("reason", "useless"),
+    [
+        ("expected exactly one <prompt>…</prompt>, found 0", True),
+        ("duplicate: the prompt is the same as that of #4", True),
+        (EXHAUSTED, False),
+        ("the endpoint answered 500", False),
+        ("the reply was cut off at 512 tokens (teacher.max_new_tokens)", False),
+        ("the answer is empty", False),
+        (None, False),
+    ],
+)
+def test_a_prompt_whose_repair_was_only_stopped_stays(reason: str | None, useless: bool) -> None:
+    row = Rewrite(0, 1, "quality", "failed", attempts=2, reason=reason, probe=True)
+    assert merge._useless(row) is useless
