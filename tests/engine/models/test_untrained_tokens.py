@@ -126,7 +126,7 @@ def test_the_loss_of_training_sees_rows_that_have_moved(tied: bool, tmp_path: Pa
     project = tiny.Project(tmp_path / "P", tiny.make_config(folder, EXTRA.format(epochs=1)), tiny.chats(8))
     ctx = project.ctx("train")
     work = ctx.workdir("checkpoint")
-    rows = train._write_rows(ctx, load_tokenizer(folder, "chatml"), folder, work / "rows.arrow")
+    rows, _ = train._write_rows(ctx, load_tokenizer(folder, "chatml"), folder, work / "rows.arrow")
     made = trainer.trainer(trainer.TrainingTask(project.config, 0, locate.ModelRef(folder), rows, work, None))
     model = made.model.eval()
     deltas = {name: value for name, value in model.named_parameters() if "delta" in name}
