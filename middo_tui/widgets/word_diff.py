@@ -24,6 +24,7 @@ ROLES = {"same": "", "old": "gone", "new": "came", "doubt": "doubtful"}
 SIGNS = {"old": ("[-", "-]"), "new": ("{+", "+}"), "doubt": ("{?", "?}")}
 SIGN_ROLES = {"old": "error", "new": "active", "doubt": "warn"}  # a sign that is struck out itself cannot be read
 OPENING = frozenset(begin for begin, _ in SIGNS.values())
+AFTER = "after: "
 REWRITTEN = "all of it is new"
 CHANGES = frozenset({REWRITTEN, *(SIGNS[kind][0] for kind in ("old", "new"))})
 ALL_SIGNS = frozenset(sign for pair in SIGNS.values() for sign in pair)
@@ -93,7 +94,8 @@ def _side_by_side(parts: Parts, wrap: bool, width: int) -> list[Line]:
     room = _column(width)
     head = (Run(guard.fit(" " * INDENT + "before", INDENT + room), "dim"), Run(GAP, "faint"))
     texts = ([Run(_joined(parts, "old").strip(), "dim")], [Run(_joined(parts, "new").strip())])
-    return [(*head, Run("after: ", "dim"), Run(REWRITTEN, "dim")), *_level([texts], wrap, width)]
+    after = (Run(AFTER, "dim"),) if room >= len(AFTER) + len(REWRITTEN) else ()
+    return [(*head, *after, Run(REWRITTEN, "dim")), *_level([texts], wrap, width)]
 
 
 def _column(width: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -110,6 +110,7 @@ def block(old: str, new: str, title: str = "prompt") -> TextBlock:
 
 
 @pytest.mark.parametrize("split", [False, True])
+@example(old="the the the the the the", new="cat cat cat", width=40)
 @given(old=TEXTS, new=TEXTS, width=st.integers(40, 120))
 def test_no_row_is_wider_than_the_screen(split: bool, old: str, new: str, width: int) -> None:
     lines = laid_out((block(clean(old).text, clean(new).text),), split, True, width)
