@@ -116,6 +116,19 @@ def of_stage(ctx: Ctx, check: JudgeCheck | None = None) -> JudgeTrust:
     return trusted(check, ratings, labels.flawed(ctx.rows(SampleLabel)))
 
 
+def counts(ctx: Ctx) -> bool:
+    """Whether the judge has a part in the round's flaw scores: as the judge stage found, whatever is labelled since."""
+    check = next(iter(ctx.rows(JudgeCheck)), None)
+    if check is not None and check.counted is not None:
+        return check.counted
+    return has_a_part(ctx.config.select, of_stage(ctx, check))
+
+
+def has_a_part(select: Select, trust: JudgeTrust) -> bool:
+    """Whether a judge is trusted so far that flaw scores are made of its ratings as well."""
+    return trust.answer == "yes" and uses_quality(select, trust)
+
+
 def uses_quality(select: Select, trust: JudgeTrust) -> bool:
     """Whether the quality axis selects. The reference knows no doubt."""
     if select.parity == "reference" or select.quality == "on":

@@ -68,7 +68,8 @@ def try_judge(ctx: Ctx, samples: Dataset, rate: Rate) -> None:
         digit_mass=sum(masses) / len(masses) if masses else None,
     )
     trust = judge_trust.of_stage(ctx, check)
-    if lenses and trust.answer == "yes" and judge_trust.uses_quality(ctx.config.select, trust):
+    check = structs.replace(check, counted=judge_trust.has_a_part(ctx.config.select, trust))
+    if lenses and check.counted:
         lenses[flaw_score.JUDGE] = flaw_score.judge_column(samples.ids, quality)
         flaws = flaw_score.flaws(ctx.round, samples.ids, lenses)
     for start in range(0, len(flaws), PART):

@@ -220,8 +220,7 @@ def _standings(ctx: Ctx, data: Sequence[Sample]) -> flaw_score.Standings:
     """The round's samples by what their own flaw scores are made of: the judge counts where it did for them."""
     ids = [s.id for s in data]
     lenses = flaw_score.columns(ids, ctx.rows(Lenses))
-    trust = judge_trust.of_stage(ctx)
-    if trust.answer == "yes" and judge_trust.uses_quality(ctx.config.select, trust):
+    if judge_trust.counts(ctx):
         quality = {row.sample_id: row.quality for row in ctx.rows(Ratings) if row.quality is not None}
         lenses[flaw_score.JUDGE] = flaw_score.judge_column(ids, quality)
     return flaw_score.Standings(lenses)

@@ -17,7 +17,8 @@ class JudgeCheck(Row, frozen=True):
     ``plain_mass``, ``begun_mass``: the mean probability of the digits on a few samples, unbegun and begun (None: not
     asked so). ``auc``: how often it rates a sample above a copy with another sample's answer, over ``pairs`` of them;
     None before it was tried (``done``), or without pairs. ``rated``, ``errors``: samples with a rating, and with a
-    judge error in its place; ``digit_mass``: the mean of their least digit masses. All three are known once it is done.
+    judge error in its place; ``digit_mass``: the mean of their least digit masses. ``counted``: whether it has a
+    part in the round's flaw scores (None: an older version decided). All four are known once it is done.
     """
 
     TABLE: ClassVar[str] = "judge_check"
@@ -33,6 +34,7 @@ class JudgeCheck(Row, frozen=True):
     rated: int = 0
     errors: int = 0
     digit_mass: float | None = None
+    counted: bool | None = None
 
 
 def check(db: sqlite3.Connection, round: int) -> JudgeCheck | None:
@@ -42,4 +44,5 @@ def check(db: sqlite3.Connection, round: int) -> JudgeCheck | None:
     if row is None:
         return None
     values = dict(zip(names, row, strict=True))
-    return JudgeCheck(**{**values, "done": bool(values["done"])})
+    counted = values["counted"]
+    return JudgeCheck(**{**values, "done": bool(values["done"]), "counted": None if counted is None else bool(counted)})

@@ -264,6 +264,12 @@ def m032_first_calls(db: Database) -> None:
     db.conn.execute("ALTER TABLE rewrite ADD COLUMN first_calls INTEGER NOT NULL DEFAULT 0")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m033_judge_counted(db: Database) -> None:
+    """Whether the judge has a part in a round's flaw scores; NULL where an older version decided."""
+    db.conn.execute("ALTER TABLE judge_check ADD COLUMN counted INTEGER")
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date; then a copy of it as it was is kept beside it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from engine.config.schema import Select
 from engine.signals import judge_trust
@@ -55,3 +56,14 @@ def test_labels_outlive_their_round_and_ratings_do_not(made: tiny.Project) -> No
     label(made, range(8), range(8, 16))
     assert judge_trust.of_round(made.db, 1).answer == "unknown"
     assert judge_trust.of_stage(made.ctx("select", 1)).answer == "unknown"
+
+
+@pytest.mark.parametrize(("counted", "counts"), [(False, False), (True, True), (None, True)])
+def test_labels_given_after_its_stage_change_nothing_of_the_flaw_scores(
+    made: tiny.Project, counted: bool | None, counts: bool
+) -> None:
+    ctx = made.ctx("verify")
+    ctx.save([structs.replace(check, counted=counted) for check in ctx.rows(JudgeCheck)])
+    label(made, range(8), range(8, 16))
+    assert judge_trust.of_stage(ctx).answer == "yes"
+    assert judge_trust.counts(ctx) is counts

@@ -90,6 +90,7 @@ def test_a_judge_that_can_tell_has_a_part_in_the_flaw_scores(rated: tiny.Project
     copies = [Rated((4.0,) * 6, 4.0 if told else 6.0, 1.0)] * spoilt_copies.PAIRS
     spoilt_copies.try_judge(ctx, ctx.dataset(), lambda chats: copies[: len(chats)])
     flaws = {row.sample_id: row for row in ctx.rows(Flaw)}
+    assert ctx.rows(JudgeCheck)[0].counted is told
     assert (flaws[worst].flaw_lens == "quality") is told
     assert (flaws[worst].flaw > 0.9) is told, "the lenses find nothing wrong with it"
 
