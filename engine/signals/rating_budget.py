@@ -10,13 +10,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from engine.config import schema as configs
+from engine.errors import Waiting
 from engine.signals.exchange import Chat
 from engine.stage import Ctx
-from engine.store.teacher import TeacherCall
+from engine.store.teacher import Question, TeacherCall
 
 AROUND = 16
 """Tokens that a chat template puts around a message, at most."""
 SPENT = "not rated: the teacher's budget is spent (teacher.budget_tokens, budget_cost)"
+
+
+def ask(ctx: Ctx, left: int, total: int) -> None:
+    """The caps leave ``left`` of ``total`` rewrites without a rating: a person is asked whether to raise them, as in
+    the rewrite stage; where nobody is asked, or who goes on with the caps as they are, is told what becomes of them.
+
+    Raises:
+        Waiting: somebody reviews this round, and was not asked this before.
+    """
+    spent = f"{left:,} of {total:,} rewrites were {SPENT}"
+    text = f"{spent}. Raise them and run again, or run again unchanged to continue without these ratings."
+    asked = Question(ctx.round, text)
+    if ctx.config.review.policy == "manual" and asked not in ctx.rows(Question):
+        ctx.save([asked])
+        raise Waiting(text)
+    ctx.event(f"{spent}; where quality is judged they cannot be merged", "warning")
 
 
 @dataclass(slots=True)

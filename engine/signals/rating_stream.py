@@ -23,7 +23,7 @@ from engine.files import append_log
 from engine.models import locate
 from engine.signals import judge_asking, ratings, round_models, spoilt_copies
 from engine.signals.exchange import Chat
-from engine.signals.rating_budget import SPENT, RatingBudget
+from engine.signals.rating_budget import SPENT, RatingBudget, ask
 from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K", bound=Hashable)
 SIX = len(RATING_COLUMNS)
+UNPAID = Rated(None, None, None, SPENT)
 REPLY = 8
 """Tokens of an endpoint's reply in which a digit must come."""
 GATHER = 16
@@ -123,6 +124,10 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
     """Ratings of candidates, all before any of them is scored: vLLM must have left the GPU by then.
 
     They have no row until they are scored, so what is rated is kept in a file in ``folder`` that a resumed run reads.
+    What the caps leave unrated is not: they may be raised.
+
+    Raises:
+        Waiting: see ``rating_budget.ask``.
     """
     kept = _Kept.open(ctx, how, folder)
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
@@ -130,8 +135,10 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
     if pending:
         engine = _open(ctx, len(pending))
         try:
-            for part in Asker.of(ctx, engine, how).rate(pending):
-                kept.add(part)
+            asker = Asker.of(ctx, engine, how)
+            asker.budget = RatingBudget.of(ctx)
+            for part in asker.rate(pending):
+                kept.add(one for one in part if one[1].error != SPENT)
                 ctx.save(_calls(ctx, engine))
                 ctx.progress(done)
             ctx.event(engine.cache())
@@ -140,7 +147,9 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
             raise
         finally:
             engine.close()
-    return {key: kept.rows[key, mark] for key, _, mark in marked}
+        if asker.unpaid:
+            ask(ctx, asker.unpaid, len(chats))
+    return {key: kept.rows.get((key, mark), UNPAID) for key, _, mark in marked}
 
 
 Key = tuple[int, str]
@@ -278,7 +287,7 @@ class Asker:
         """Hand over six requests, or say why not."""
         if not self._pays(key, chat):
             self.unpaid += 1
-            return Rated(None, None, None, SPENT)
+            return UNPAID
         if self.how.mode == "sampled":
             six = _Six(key, ratings.judge_chats(self.templates, chat))
             for column in range(SIX):

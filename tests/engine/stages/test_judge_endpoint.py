@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine.config import schema as configs
-from engine.errors import BackendError, ConfigError
+from engine.errors import BackendError, ConfigError, Waiting
 from engine.signals import rating_stream, ratings
 from engine.signals.rating_budget import AROUND, SPENT
 from engine.stages import judge
@@ -116,6 +116,27 @@ def test_candidates_are_rated_and_counted_too(tmp_path: Path, tiny_model: Path, 
     found = rating_stream.ahead(ctx, ctx.config.judge, ctx.workdir("r"), [((id, "quality"), CHATS[1])], 0)
     assert found[id, "quality"].quality == pytest.approx(7.5)
     assert {call.sample_id for call in ctx.rows(TeacherCall)} == {id}
+
+
+def test_the_caps_stop_the_ratings_of_candidates_and_a_person_is_asked(
+    tmp_path: Path, tiny_model: Path, server: Server
+) -> None:
+    caps = "budget_tokens = 20\nconcurrency = 1\n"
+    made = project(tmp_path / "p", tiny_model, server, teacher=caps)
+    ctx = made.ctx("verify")
+    asked = [((id, "quality"), chat) for id, chat in zip(ctx.dataset().ids, CHATS, strict=True)]
+    with pytest.raises(Waiting, match="4 of 4 rewrites were not rated: the teacher's budget is spent"):
+        rating_stream.ahead(ctx, ctx.config.judge, ctx.workdir("r"), asked, 0)
+    again = rating_stream.ahead(ctx, ctx.config.judge, ctx.workdir("r"), asked, 0)
+    assert {one.error for one in again.values()} == {SPENT}, "who goes on unchanged is not asked again"
+    assert any("4 of 4 rewrites were not rated" in text for text in made.events())
+    assert not server.bodies
+    raised = made.ctx(
+        "verify",
+        config=configs.restore(configs.snapshot(made.config).replace('"budget_tokens":20,', '"budget_tokens":0,')),
+    )
+    found = rating_stream.ahead(raised, raised.config.judge, raised.workdir("r"), asked, 0)
+    assert [one.quality for one in found.values()] == pytest.approx([7.5] * 4)
 
 
 def test_a_wrong_model_names_the_section(tmp_path: Path, tiny_model: Path, server: Server) -> None:
