@@ -147,12 +147,18 @@ def _cost(db: sqlite3.Connection, kind: str, round: int, jobs: Sequence[Job]) ->
     names = {(round + 1, name) for name in CLOSING}
     if kind == "random":
         names |= {(round, name) for name in TEACHING}
-    timed = [job for job in jobs if (job.round, job.stage) in names and job.started_at and job.finished_at]
-    seconds = sum((job.finished_at or 0.0) - (job.started_at or 0.0) for job in timed)
+    seconds = sum(_took(job) for job in jobs if (job.round, job.stage) in names)
     if kind != "random":
         return Cost(seconds)
-    asked = teacher.asked(db, round)
+    asked = teacher.asked(db, round, judge=False)
     return Cost(seconds, int(asked["calls"]), int(asked["tokens_in"]) + int(asked["tokens_out"]), float(asked["cost"]))
+
+
+def _took(job: Job) -> float:
+    """Seconds at work; where they are not known, from start to end, with all pauses."""
+    if job.seconds or not (job.started_at and job.finished_at):
+        return job.seconds
+    return job.finished_at - job.started_at
 
 
 def _begun(folder: Path, arm: ControlArm) -> bool:

@@ -126,7 +126,7 @@ def compare(
 ) -> list[ControlScore]:
     """Hold the figures of the model after ``round`` against those of ``other_round`` in ``other``."""
     ours, theirs = read.scores(db, round + 1), read.scores(other, other_round)
-    calls = [int(teacher.asked(store, round)["calls"]) for store in (other, db)]
+    calls = [int(teacher.asked(store, round, judge=False)["calls"]) for store in (other, db)]
     out = []
     for task in sorted(ours.keys() & theirs.keys()):
         if not ours[task].comparable(theirs[task]):

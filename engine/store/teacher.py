@@ -171,17 +171,18 @@ class BatchCall(Row, frozen=True):
     done: bool = False
 
 
-def asked(db: sqlite3.Connection, round: int) -> dict[str, Any]:
+def asked(db: sqlite3.Connection, round: int, judge: bool = True) -> dict[str, Any]:
     """The teacher's calls, tokens and cost of a round, how many calls failed, and how long one took on average.
 
+    ``judge``: with those of an endpoint that rates, which the books and the caps hold too.
     Tokens and cost are with those of tries that were lost; ``lost`` and ``lost_tokens`` are of these alone.
     """
     row = db.execute(
         "SELECT count(*) FILTER (WHERE NOT lost), coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0),"
         " coalesce(sum(cost), 0), count(error) FILTER (WHERE NOT lost), avg(seconds) FILTER (WHERE NOT lost),"
         " count(*) FILTER (WHERE lost), coalesce(sum(tokens_in + tokens_out) FILTER (WHERE lost), 0)"
-        " FROM call WHERE round=?",
-        (round,),
+        " FROM call WHERE round=? AND (? OR step<>'judge')",
+        (round, judge),
     ).fetchone()
     return {
         "calls": int(row[0]),

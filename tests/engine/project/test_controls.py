@@ -92,6 +92,24 @@ def test_a_control_is_a_fork_that_knows_its_round(project: Path) -> None:
     assert ready.cost.calls == sql(project, "SELECT count(*) FROM call WHERE round=1")[0][0]
 
 
+def test_its_cost_is_the_teacher_alone_and_time_at_work(project: Path) -> None:
+    """An endpoint that rates has its calls in the same books, and a paused stage is not at work."""
+    names = ", ".join(row[1] for row in sql(project, "PRAGMA table_info(call)") if row[1] not in ("id", "step"))
+    before = sql(project, "SELECT count(*) FROM call WHERE round=1")[0][0]
+    sql(project, f"INSERT INTO call ({names}, step) SELECT {names}, 'judge' FROM call WHERE round=1")  # noqa: S608
+    assert sql(project, "SELECT count(*) FROM call WHERE round=1")[0][0] == 2 * before
+    sql(project, "UPDATE job SET seconds=0, started_at=1000, finished_at=1010")
+    sql(project, "UPDATE job SET seconds=3, finished_at=9000 WHERE stage='train'")
+    ready = prepare(project, "random", 1)
+    assert ready.cost.calls == before
+    stages = sql(project, "SELECT count(*) FROM job WHERE round=2 AND stage IN ('train', 'evaluate')")[0][0]
+    assert ready.cost.seconds == 3 + 10 * (stages - 1) + 10 * 4
+    items(project, 2, set(range(24)))
+    db = reader(project)
+    assert {row.ours_calls for row in controls.compare(db, 1, "drop", db, 2)} == {before}
+    db.close()
+
+
 def test_a_begun_control_goes_on_unless_its_round_was_run_again(project: Path) -> None:
     folder = prepare(project, "drop", 0).folder
     assert folder is not None
