@@ -15,7 +15,6 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from engine.chat.roles import clean
 from engine.config.schema import Config
 from engine.errors import StageError
 from engine.verification.candidates import Candidate
@@ -56,7 +55,9 @@ class WebService(Validator):
         ok = told.get("ok") if isinstance(told, dict) else None
         if not isinstance(ok, bool):
             raise self._fault(one, "gave an answer without ok = true or false")
-        said = clean(str(told.get("reason") or "")).strip()
+        said = (
+            str(told.get("reason") or "").encode("utf-8", "replace").decode().strip()
+        )  # half a character cannot be saved
         lines = [line.strip()[:SHOWN] for line in said.splitlines() if line.strip()]
         return None if ok else Rejection(SERVICE, lines[0] if lines else "it gave no reason")
 
