@@ -28,6 +28,8 @@ MEASURED = frozenset(("signal", "cluster", "judge_check", "score", "eval_item", 
 """Tables whose rows of the round itself stay: they were there before it selected."""
 PATHS = ("model.name", "model.chat_template", "teacher.model", "evaluate.include_path", "launch.accelerate_config")
 """Settings that may name something inside the project's folder."""
+COMMANDS = ("verify.command", "notify.command")
+"""Settings that are a program with its arguments; it is run in the project's folder."""
 PROMPTS = "prompts"
 """The folder of a project's own prompts for its teacher and judge."""
 ANEW = NAMES[NAMES.index("select") :]
@@ -86,7 +88,27 @@ def _copy_config(project: Path, out: Path, changes: Mapping[str, object]) -> Non
         value = str(getattr(getattr(config, section), key))
         if value and not Path(value).is_absolute() and (project / value).exists():
             moved[name] = str((project / value).resolve())
+    for name in COMMANDS:
+        section, _, key = name.partition(".")
+        command = getattr(getattr(config, section), key)
+        if (there := _from_anywhere(command, project)) != command:
+            moved[name] = list(there)
     edit.edit(out, {**moved, **changes})
+
+
+def _from_anywhere(command: tuple[str, ...], project: Path) -> tuple[str, ...]:
+    """The command with the project's files by their whole path; a program without a slash is one of PATH."""
+    return tuple(
+        str((project / part).resolve()) if (at or "/" in part) and _is_file(project / part) else part
+        for at, part in enumerate(command)
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long for a name: a whole script, say
+        return False
 
 
 def _reset(out: Path, round: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from engine.config.edit import edit
 from engine.config.schema import load
 from engine.errors import ConfigError, UsageError
 from engine.project.fork import MEASURED, fork
@@ -53,6 +54,21 @@ def test_the_copy_knows_nothing_of_what_came_after(project: Path, tmp_path: Path
     assert load(tmp_path / "F").merge.size == "grow"
     assert load(project).merge.size == "fixed"
     assert (tmp_path / "F").stat().st_mode & 0o777 == 0o700
+
+
+def test_programs_in_the_project_are_found_from_the_copy(project: Path, tmp_path: Path) -> None:
+    """They are run in the project's folder, and the copy has no files but its own."""
+    for name in ("check.py", "sh"):
+        (project / name).touch()
+    command = ["sh", "-c", "x" * 5_000, "check.py", "gone.py", "artifacts"]
+    try:
+        edit(project, {"verify.command": command, "notify.command": ["./check.py", "sh"]})
+        fork(project, tmp_path / "F", 1, {})
+    finally:
+        edit(project, {"verify.command": [], "notify.command": []})
+    there, made = str((project / "check.py").resolve()), load(tmp_path / "F")
+    assert made.verify.command == ("sh", "-c", "x" * 5_000, there, "gone.py", "artifacts")
+    assert made.notify.command == (there, str((project / "sh").resolve()))
 
 
 def test_the_command_changes_settings_and_says_what_is_next(project: Path, tmp_path: Path) -> None:
