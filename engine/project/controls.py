@@ -40,10 +40,14 @@ class Cost(NamedTuple):
 
 
 class PreparedControl(NamedTuple):
-    """A control that is ready to run in ``folder``; None: its result was there without any training."""
+    """A control that is ready to run in ``folder``; None: its result was there without any training.
+
+    by_hand: the round's rewrites were decided by a person, those of this control are not.
+    """
 
     folder: Path | None
     cost: Cost
+    by_hand: bool = False
 
 
 def measured(project: Path, round: int | None) -> int:
@@ -80,12 +84,13 @@ def prepare(project: Path, kind: Kind, round: int) -> PreparedControl:
                 " --control drop, or keep more with [train] keep_checkpoints."
             )
         cost = _cost(db, kind, round, jobs)
+        unlike = kind == "random" and controls.by_hand(db, round)
     finally:
         db.close()
     folder = controls.folder(project, round, kind)
     if not _begun(folder, arm):
         _make(project, folder, arm)
-    return PreparedControl(folder, cost)
+    return PreparedControl(folder, cost, unlike)
 
 
 def _measured(db: sqlite3.Connection, project: Path, round: int | None) -> int:

@@ -101,6 +101,18 @@ def main_results(db: sqlite3.Connection, round: int) -> list[ControlScore]:
     return list(found.values())
 
 
+BY_HAND = (
+    "SELECT EXISTS (SELECT 1 FROM decision d JOIN rewrite r ON r.round=d.round AND r.sample_id=d.sample_id"
+    " AND r.axis=d.axis WHERE d.round=? AND d.undone=0"
+    " AND (r.original IS NOT NULL OR (r.state IN ('accepted', 'merged')) <> coalesce(r.improved, 0)))"
+)
+
+
+def by_hand(db: sqlite3.Connection, round: int) -> bool:
+    """Whether a person edited rewrites of the round, or decided otherwise than the signals would have."""
+    return bool(db.execute(BY_HAND, (round,)).fetchone()[0])
+
+
 def facts(db: sqlite3.Connection, round: int) -> list[dict[str, Any]]:
     """The figures for ``status --json``."""
     return [

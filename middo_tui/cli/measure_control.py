@@ -27,6 +27,7 @@ def measure(folder: Path, kind: Kind, round: int | None, open_app: Callable[[Pat
     from engine.project import controls as made
     from engine.runtime import launch
     from engine.store import controls
+    from middo_tui.text.control_wording import UNLIKE
     from middo_tui.text.status import standing
 
     if standing(folder).pid:
@@ -36,6 +37,8 @@ def measure(folder: Path, kind: Kind, round: int | None, open_app: Callable[[Pat
     if not (there / "middo.db").is_file() or not standing(there).pid:
         ready = made.prepare(folder, kind, round)
         say(f"{folder}: round {round}, control {kind}: {_cost(ready)}")
+        if ready.by_hand:
+            say(f'{folder}: {UNLIKE}: with review.policy = "manual" it accepts what the signals find improved')
         if ready.folder is None:
             return _say_result(folder, round, kind)
         over = start_run(ready.folder, round + 1, None, auto=True)
@@ -73,10 +76,11 @@ def _say_result(folder: Path, round: int, kind: str) -> int:
     db = reader(folder)
     try:
         found = [row for row in controls.main_results(db, round) if row.kind == kind]
+        unlike = controls.by_hand(db, round)
     finally:
         db.close()
     for row in found:
-        say(f"round {round}: {sentence(row)}")
+        say(f"round {round}: {sentence(row, unlike)}")
     if not found:
         say(f"round {round}: the control {kind} has no score that can be compared. Run with --redo evaluate.")
     return 0 if found else 1

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.loop import stages_of
-from engine.store import controls, paired, read, teacher
+from engine.store import paired, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job, Threshold
 from middo_tui.feed.bins import Bins
@@ -280,7 +280,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundDetail:
         noise=sum(one.size for one in clusters if one.cluster == NOISE) or _noise(db, number, bool(clusters)),
         settings=settings(row["config"] if row else ""),
         evidence=guard.one_line(str(evidence.get("verdict", "the answers are still coming"))) if evidence else "",
-        controls=tuple(guard.one_line(control_wording.sentence(row)) for row in controls.main_results(db, number)),
+        controls=tuple(guard.one_line(one) for one in control_wording.sentences(db, number)),
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+from engine.store import controls
 from engine.store.controls import ControlScore
 from middo_tui.text.score_changes import ScoreChange
 from middo_tui.text.score_format import amount, figure, scale
@@ -13,8 +16,21 @@ AGAINST = {
 }
 
 
-def sentence(row: ControlScore) -> str:
-    """E.g. ``selection +4.8 ±1.0 points over as many samples at random (accuracy 77.3 against 72.5 %): better``."""
+UNLIKE = "a person decided on the round's rewrites, and nobody on the control's"
+
+
+def sentences(db: sqlite3.Connection, round: int) -> list[str]:
+    """One for each control of the round that has a result."""
+    found = controls.main_results(db, round)
+    unlike = any(row.kind == "random" for row in found) and controls.by_hand(db, round)
+    return [sentence(row, unlike) for row in found]
+
+
+def sentence(row: ControlScore, by_hand: bool = False) -> str:
+    """E.g. ``selection +4.8 ±1.0 points over as many samples at random (accuracy 77.3 against 72.5 %): better``.
+
+    by_hand: a person decided on the round's rewrites, which a control at random does not ask for.
+    """
     ours = _score(row, row.ours)
     error = "" if row.stderr is None else f" ±{amount(ours, row.stderr, signed=False)}"
     percent = scale(ours) > 1
@@ -23,7 +39,7 @@ def sentence(row: ControlScore) -> str:
     said = f"selection {amount(ours, ours.change)}{error}{unit} over {AGAINST[row.kind]}"
     said += f" ({name} {figure(ours)} against {figure(_score(row, row.value))}{sign}"
     said += f"; {row.ours_calls:,} calls against {row.calls:,})" if row.ours_calls != row.calls else ")"
-    return f"{said}: {_verdict(ours)}"
+    return f"{said}: {_verdict(ours)}" + (f"; {UNLIKE}" if by_hand and row.kind == "random" else "")
 
 
 def _score(row: ControlScore, value: float) -> ScoreChange:

@@ -172,7 +172,7 @@ def _round(
         "neighbour_recall": _neighbour_recall(db, number),
         "flaws": read.flaw_counts(db, number, SUSPICIOUS),
         "controls": controls.facts(db, number),
-        "control_results": [control_wording.sentence(row) for row in controls.main_results(db, number)],
+        "control_results": control_wording.sentences(db, number),
     }
 
 

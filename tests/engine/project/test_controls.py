@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -21,6 +22,7 @@ from engine.store.connect import reader, writer
 from middo_tui.cli.commands import main
 from middo_tui.feed.rounds import RoundsReader
 from middo_tui.text import status
+from middo_tui.text.control_wording import sentence
 from middo_tui.widgets.round_panels import Panel, panel_lines
 from tests.support import invented_project
 
@@ -92,11 +94,32 @@ def test_a_control_is_a_fork_that_knows_its_round(project: Path) -> None:
     assert ready.cost.calls == sql(project, "SELECT count(*) FROM call WHERE round=1")[0][0]
 
 
+def test_a_round_that_a_person_decided_is_told_from_its_control(project: Path) -> None:
+    sql(project, "DELETE FROM decision")
+    sql(project, "UPDATE rewrite SET original=NULL, improved=(state IN ('accepted', 'merged')) WHERE round=1")
+    assert not prepare(project, "random", 1).by_hand
+    ((sample, axis),) = sql(project, "SELECT sample_id, axis FROM rewrite WHERE round=1 AND state='merged' LIMIT 1")
+    entry = (
+        "INSERT INTO decision (batch, at, source, round, sample_id, axis, before, after) VALUES (1,0,'a',1,?,?,'',?)"
+    )
+    sql(project, entry, sample, axis, "accepted")
+    assert not prepare(project, "random", 1).by_hand, "as the signals would have"
+    sql(project, "UPDATE rewrite SET improved=0 WHERE round=1 AND sample_id=? AND axis=?", sample, axis)
+    assert prepare(project, "random", 1).by_hand
+    row = controls.ControlScore(1, "random", "accuracy", 0.4, 0.5, None, False, True, 40, 0, 0)
+    assert sentence(row, by_hand=True).endswith(
+        "; a person decided on the round's rewrites, and nobody on the control's"
+    )
+    assert "a person" not in sentence(msgspec.structs.replace(row, kind="drop"), by_hand=True)
+    sql(project, "UPDATE decision SET undone=1")
+    assert not prepare(project, "random", 1).by_hand
+
+
 def test_its_cost_is_the_teacher_alone_and_time_at_work(project: Path) -> None:
     """An endpoint that rates has its calls in the same books, and a paused stage is not at work."""
     names = ", ".join(row[1] for row in sql(project, "PRAGMA table_info(call)") if row[1] not in ("id", "step"))
     before = sql(project, "SELECT count(*) FROM call WHERE round=1")[0][0]
-    sql(project, f"INSERT INTO call ({names}, step) SELECT {names}, 'judge' FROM call WHERE round=1")  # noqa: S608
+    sql(project, f"INSERT INTO call ({names}, step) SELECT {names}, 'judge' FROM call WHERE round=1")
     assert sql(project, "SELECT count(*) FROM call WHERE round=1")[0][0] == 2 * before
     sql(project, "UPDATE job SET seconds=0, started_at=1000, finished_at=1010")
     sql(project, "UPDATE job SET seconds=3, finished_at=9000 WHERE stage='train'")
