@@ -24,7 +24,7 @@ from engine.signals.round_models import CHECKPOINT
 from engine.store import controls, read, teacher, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.controls import ControlArm, Kind
-from engine.store.rows import Job, Rewrite, Selection
+from engine.store.rows import AGAIN, Job, Rewrite, Selection
 
 TEACHING = ("select", "rewrite", "verify", "merge")
 """Stages that a control at random runs besides training and evaluation."""
@@ -138,12 +138,14 @@ def _plan(db: sqlite3.Connection, kind: str, round: int) -> dict[str, object]:
     if kind == "random" and not rows:
         raise UsageError(f"round {round} asked the teacher about nothing, so there is nothing to compare with.")
     axes = Counter(row.axis for row in rows if not row.probe)
+    again = sum(row.probe and row.draw == AGAIN for row in rows)
     return {
         "selected": [(r.sample_id, r.axis, r.value, r.threshold) for r in flawed] if kind == "drop" else [],
         "certain": bool((read.evidence(db, round) or {}).get("certain")),
         "probes": sum(row.probe and not row.control for row in rows),
         "group": [(row.sample_id, row.batch) for row in rows if row.control],
         "rewrites": {axis: axes[axis] for axis in ("complexity", "diversity", "quality")},
+        **({"again": again} if again else {}),  # else the plan is the same as an older version's
     }
 
 

@@ -1,8 +1,8 @@
 """What a control selects instead of its round (``engine.store.controls``): as many samples at random, or only what the
 round selected, to be left out.
 
-At random, as many samples are handled as the round handled, in the same ways: as many are asked about, as many
-rewritten on each axis. The round's own control group is asked alike in both.
+At random, as many samples are handled as the round handled, in the same ways: as many are asked about, as many of
+what differs a second time, as many rewritten on each axis. The round's own control group is asked alike in both.
 """
 
 from __future__ import annotations
@@ -60,6 +60,12 @@ def probes(ctx: Ctx, found: Survey, arm: ControlArm) -> list[Row]:
         rows.append(Rewrite(ctx.round, found.ids[i], "diversity", "owed", batch=1))
         rows.append(Selection(ctx.round, found.ids[i], "diversity", similarity, similarity))
     return rows
+
+
+def again(arm: ControlArm, probes: Sequence[Rewrite]) -> list[Rewrite]:
+    """Of what differs, as many as the round asked about a second time."""
+    differing = [row for row in probes if row.state == "proposed" and not row.control]
+    return differing[: json.loads(arm.plan).get("again", 0)]
 
 
 def left_out(ctx: Ctx, arm: ControlArm) -> list[Row]:

@@ -197,8 +197,10 @@ class Probing:
 
     def _again(self) -> list[Rewrite]:
         """What is asked about a second time: where answers differ and chance may explain more than a twentieth."""
-        if self.arm is not None or any(row.draw == AGAIN or row.reason == EXHAUSTED for row in self.probes):
+        if any(row.draw == AGAIN or row.reason == EXHAUSTED for row in self.probes):
             return []
+        if self.arm is not None:
+            return [asked_again(row) for row in control_arm.again(self.arm, self.probes)]
         fine, cut = self._tally(self._fine()), self._cut()
         groups: dict[int, list[Rewrite]] = {}
         for row in self.probes:
@@ -248,9 +250,7 @@ class Probing:
         return self._tally([row for row in self.probes if row.batch == number and not row.control])
 
     def _batch_calls(self, number: int) -> Tally:
-        """The calls of a batch until its first answers, and those that found a flaw: what a call without a usable
-        answer took was spent too.
-        """
+        """The calls of a batch, unusable ones as well, up to its first answers, and those that found a flaw."""
         rows = [row for row in self.probes if row.batch == number and not row.control]
         return Tally(sum(map(first_calls, rows)), self._tally(rows).differ)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.selection import control_arm
 from engine.stages import merge, rewrite, select
 from engine.store import read
 from engine.store.controls import ControlArm
-from engine.store.rows import Flaw, Rewrite, Row, Selection
+from engine.store.rows import AGAIN, Flaw, Rewrite, Row, Selection
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, asks_for_prompt, run
 from tests.support.rounds import Scripted, said
@@ -51,10 +52,11 @@ def test_random_samples_are_asked_and_then_it_ends(tmp_path: Path, monkeypatch: 
     data = rounds.dataset(made)
     group = [(data[i].id, i % 2) for i in range(60, 76)]
     axes = {"complexity": 0, "diversity": 5, "quality": 0}
-    arm(made, "random", probes=30, group=group, rewrites=axes)
+    arm(made, "random", probes=30, group=group, rewrites=axes, again=4)
     select.run(made.ctx("select"))
     run(made, monkeypatch, Scripted(every_third))
     rows = made.ctx("x").rows(Rewrite)
+    assert sum(r.draw == AGAIN for r in rows) == 4
     assert Counter((r.probe, r.control) for r in rows) == {(True, False): 30, (True, True): 16, (False, False): 5}
     assert {(r.sample_id, r.batch) for r in rows if r.control} == set(group)
     place = {s.id: s.seq for s in data}
@@ -66,6 +68,14 @@ def test_random_samples_are_asked_and_then_it_ends(tmp_path: Path, monkeypatch: 
     assert "as many were asked about as in the round itself" in " ".join(made.events())
     rewrite.run(made.ctx("rewrite"))
     assert made.ctx("x").rows(Rewrite) == rows, "a second run asks nothing more"
+
+
+def test_as_many_are_asked_about_a_second_time_as_in_the_round() -> None:
+    rows = [Rewrite(0, id, "quality", "proposed" if id % 2 else "kept", probe=True, control=id == 1) for id in range(9)]
+    plans = {2: {"again": 2}, 3: {"again": 9}, 0: {}}
+    for count, plan in plans.items():
+        found = control_arm.again(ControlArm(0, "random", "", json.dumps(plan)), rows)
+        assert [row.sample_id for row in found] == [3, 5, 7][:count]
 
 
 @pytest.mark.parametrize("rule", ["evidence", "sigma"])
