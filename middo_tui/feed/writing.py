@@ -115,16 +115,21 @@ def speed(calls: list[tuple[float, int]]) -> float | None:
 
 
 def _refused(db: sqlite3.Connection, round: int) -> str:
-    """E.g. ``12 refused: 7 duplicate: …, 5 too short: … · 57 false alarms``."""
+    """E.g. ``12 refused: 7 duplicate: …, 5 too short: … · 57 originals kept: 50 false alarm: …, 7 …``."""
     states = dict(db.execute("SELECT state, count(*) FROM rewrite WHERE round=? GROUP BY state", (round,)).fetchall())
     parts = []
     if failed := states.get("failed", 0):
-        found = db.execute("SELECT coalesce(reason, '') FROM rewrite WHERE round=? AND state='failed'", (round,))
-        kinds = Counter(guard.one_line(reason_kind.kind(row[0]), 90) for row in found).most_common(KINDS)
-        parts.append(f"{failed:,} refused: " + ", ".join(f"{count:,} {kind}" for kind, count in kinds))
+        parts.append(f"{failed:,} refused: {_reasons(db, round, 'failed')}")
     if kept := states.get("kept", 0):
-        parts.append(f"{number_format.counted(kept, 'false alarm')} (the answer agrees, the original is kept)")
+        parts.append(f"{number_format.counted(kept, 'original')} kept: {_reasons(db, round, 'kept')}")
     return " · ".join(parts) or "nothing refused"
+
+
+def _reasons(db: sqlite3.Connection, round: int, state: str) -> str:
+    """The most frequent ones, with how many."""
+    found = db.execute("SELECT coalesce(reason, '') FROM rewrite WHERE round=? AND state=?", (round, state))
+    kinds = Counter(guard.one_line(reason_kind.kind(row[0]), 90) for row in found).most_common(KINDS)
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds)
 
 
 def _row(db: sqlite3.Connection, round: int, call: sqlite3.Row) -> WrittenRewrite | None:

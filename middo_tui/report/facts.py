@@ -173,13 +173,14 @@ def _left_out(db: sqlite3.Connection) -> list[tuple[str, int]]:
     copies = int(db.execute("SELECT coalesce(sum(duplicates), 0) FROM import").fetchone()[0])
     found = db.execute("SELECT state, coalesce(reason, verdict, '') FROM rewrite WHERE state IN ('rejected', 'failed')")
     why = Counter(f"rewrite {state}: {reason_kind.kind(reason)}" for state, reason in found)
-    kept = int(db.execute("SELECT count(*) FROM rewrite WHERE state='kept'").fetchone()[0])
+    found = db.execute("SELECT coalesce(reason, '') FROM rewrite WHERE state='kept'")
+    kept = Counter(f"original kept: {reason_kind.kind(row[0])}" for row in found)
     retired = db.execute("SELECT reason, count(*) FROM retirement GROUP BY reason ORDER BY 2 DESC").fetchall()
     names = {reason: said.partition(" #")[0].removesuffix(" nearest to") for reason, said in read.RETIRED_AS.items()}
     return [
         *rows,
         *[("row not imported: exact copy of another", copies)] * bool(copies),
-        *[("original kept: the teacher's answer agrees with it", kept)] * bool(kept),
+        *kept.most_common(12),
         *why.most_common(12),
         *((f"sample retired: {names.get(reason, reason)}", count) for reason, count in retired),
     ]

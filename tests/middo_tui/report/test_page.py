@@ -145,6 +145,20 @@ def test_webhooks_and_commands_are_not_in_it() -> None:
     assert not {name for name, value, _ in _settings(used) if name in keys or "KEY" in value}
 
 
+def test_originals_that_were_kept_are_counted_by_the_reason(tmp_path: Path) -> None:
+    store = Store(tmp_path / "P")
+    store.round(0, 6)
+    reasons = ["false alarm: the teacher's answer agrees", "a random check: no more is repaired (select.max_share)"]
+    ids = [row[0] for row in store.db.execute("SELECT id FROM sample LIMIT 3")]
+    rows = [Rewrite(0, id, "quality", "kept", 1, reason=reasons[at > 0]) for at, id in enumerate(ids)]
+    write.save(store.db, 0, "verify", rows, None)
+    store.db.close()
+    assert {what: count for what, count in gather(store.project).left_out if what.startswith("original")} == {
+        "original kept: false alarm: the teacher's answer agrees": 1,
+        "original kept: a random check: no more is repaired": 2,
+    }
+
+
 def test_it_says_what_a_colleague_asks_for(source: str) -> None:
     words = "\n".join(Page(source).words)
     for title in ("Rounds", "Scores", "Training loss", "Did it help?", "Rewrites", "Left out", "Costs", "Provenance"):
