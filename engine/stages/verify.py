@@ -74,8 +74,8 @@ def run(ctx: Ctx) -> None:
     kept = [c for c in kept if c.key not in out or c.key in judged]
     if any(c.key not in judged for c in kept):
         _measure_all(ctx, data, kept, judged, len(made) - len(kept) + looks)
-    if validators:
-        shutil.rmtree(ctx.workdir(PASSED))
+    for name in (PASSED, RATINGS):  # every verdict is there; also of a run that was killed here
+        shutil.rmtree(ctx.workdir(name))
     if doubtful := [c for c in made if c.key in findings and c.row.original is not None and c.row.state == "accepted"]:
         ctx.event(warning(doubtful, findings), "warning")
     ctx.event(summary(made, ctx.rows(Rewrite), ctx.rows(Verdict)))
@@ -212,8 +212,6 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
             if found.rejected and one.row.state == "proposed":
                 rows.append(Decision(ctx.round, *one.key, "rejected", str(found.rejected)))
         ctx.save(rows, done=done)
-    if ahead is not None:
-        shutil.rmtree(ctx.workdir(RATINGS))  # every verdict holds its own by now
 
 
 def _standings(ctx: Ctx, data: Sequence[Sample]) -> flaw_score.Standings:

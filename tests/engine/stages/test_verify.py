@@ -259,7 +259,9 @@ def test_a_users_program_rejects_before_anything_is_measured(made: tiny.Project,
     assert fates(made)[2, "quality"][1] == "command: no quality"
     assert {v.axis for v in made.ctx("x").rows(Verdict)} == {"complexity", "diversity"}
     assert (made.folder / "asked").read_text() == "cd" + "cdq", "all again, by the mended program"
+    left = [made.ctx("verify").workdir(name) for name in (verify.PASSED, verify.RATINGS)]  # of a killed run
     verify.run(made.ctx("verify"))
+    assert [folder.exists() for folder in left] == [False, False]
     assert len((made.folder / "asked").read_text()) == 5, "what has a verdict or was rejected is settled"
 
 
