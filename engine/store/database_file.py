@@ -227,12 +227,23 @@ def copy(db: sqlite3.Connection, out: Path) -> None:
 
 
 def keep_before(db: sqlite3.Connection, path: Path, pending: str) -> None:
-    """Keep a copy of the database at ``path`` before its first ``pending`` migration: an older version can open it."""
+    """Keep a copy of the database at ``path`` before its first ``pending`` migration: an older version can open it.
+
+    Several programs may do so at once. What one of them has upgraded meanwhile is no such copy.
+    """
     kept = path.with_name(f"{KEPT_BEFORE}{pending}")
-    new = kept.with_name(f"{kept.name}.new")
+    new = kept.with_name(f"{kept.name}.{os.getpid()}.new")
     new.unlink(missing_ok=True)  # of an upgrade that was killed
     copy(db, new)
-    os.replace(new, kept)
+    made = sqlite3.connect(new)
+    try:
+        upgraded = made.execute("SELECT 1 FROM _sqlite_migrations WHERE name=?", (pending,)).fetchone()
+    finally:
+        made.close()
+    if upgraded:
+        new.unlink()
+    else:
+        os.replace(new, kept)
 
 
 def synced(path: Path) -> None:

@@ -13,6 +13,7 @@ from engine.config.schema import Config
 from engine.errors import Cancelled, Paused, StoreError
 from engine.runtime.context import StoreCtx
 from engine.store import commands, connect, read, search, write
+from engine.store.database_file import keep_before
 from engine.store.rows import (
     EvalScore,
     Losses,
@@ -279,3 +280,26 @@ def test_an_older_project_is_brought_up_to_date_by_whoever_reads_it(
         first_release.setattr(migrations, "_migrations", migrations._migrations[:1])
         migrate(tmp_path, create=True)
     assert connect.reader(tmp_path).execute("SELECT count(cluster) FROM signal").fetchone()[0] == 0
+
+
+def test_of_two_programs_that_bring_it_up_to_date_the_later_keeps_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It found migrations pending that the other one has made meanwhile; the other one's copy is being written."""
+    with monkeypatch.context() as first_release:
+        first_release.setattr(migrations, "_migrations", migrations._migrations[:1])
+        migrate(tmp_path, create=True)
+    first = migrations._migrations[1].name
+    db = connect.writer(tmp_path)
+    writing = tmp_path / f"{connect.KEPT_BEFORE}{first}.new"
+    writing.touch()
+    keep_before(db, connect.database(tmp_path), first)
+    kept = tmp_path / f"{connect.KEPT_BEFORE}{first}"
+    before = kept.read_bytes()
+    migrate(tmp_path)
+    (made,) = set(tmp_path.glob(f"{connect.KEPT_BEFORE}*")) - {writing}
+    assert made.read_bytes() == before
+    keep_before(db, connect.database(tmp_path), first)
+    db.close()
+    assert set(tmp_path.glob(f"{connect.KEPT_BEFORE}*")) == {kept, writing}
+    assert kept.read_bytes() == before
