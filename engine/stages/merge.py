@@ -19,7 +19,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from engine.chat.prompts import MALFORMED
 from engine.selection.survey import by_evidence, target_size
 from engine.stage import Ctx
 from engine.store import prompt_keys
@@ -38,7 +37,7 @@ from engine.store.rows import (
     dump_messages,
     load_messages,
 )
-from engine.verification.text_checks import CODES, FLAWED_AS_WELL
+from engine.verification import leaving
 
 
 def run(ctx: Ctx) -> None:
@@ -88,28 +87,13 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
         return []  # the teacher's answers did not tell flaws from chance
     if ctx.config.merge.flawed != "drop":
         found = ((s, rows.get((s.sample_id, s.axis))) for s in selected)
-        selected = [s for s, row in found if row and row.probe and _useless(row)]
+        selected = [s for s, row in found if row and row.probe and leaving.useless(row.state, row.attempts, row.reason)]
     return sorted({s.sample_id for s in selected})
 
 
-def _useless(row: Rewrite) -> bool:
-    """Whether the checks or the signals refused a flawed sample's rewrite, or its prompt could not be repaired: no new
-    prompt that came was one. Where the budget or the endpoint ended it nobody knows.
-    """
-    reason = row.reason or ""
-    code = reason.partition(":")[0]
-    if row.state == "failed":
-        return row.attempts > 0 and (reason.startswith(MALFORMED) or code in CODES)
-    return row.state == "rejected" and code in FLAWED_AS_WELL
-
-
 def _room(ctx: Ctx, size: int, added: int, dropped: int) -> int:
-    """How many samples have to leave for the dataset to keep its size: as many as were added, but for those that took
-    the place of dropped ones.
-    """
-    if not by_evidence(ctx):
-        return max(0, added - dropped)
-    return max(0, min(added, size + added - dropped - target_size(ctx)))
+    """How many redundant samples make room for what is added."""
+    return leaving.room(size, added, dropped, target_size(ctx) if by_evidence(ctx) else None)
 
 
 def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[tuple[int, str], str]:

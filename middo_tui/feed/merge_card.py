@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import math
+import sqlite3
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.config import schema as configs
-from engine.store import read
+from engine.config.schema import Config
+from engine.store import overrides, read
 from engine.store import teacher as calls
 from engine.store.connect import reader
 from engine.store.rows import AXES
+from engine.verification import leaving
 from middo_tui.feed.review import HEAD, Key
 from middo_tui.feed.review_order import DOUBT, WORST
 from middo_tui.terminal import guard
 
 RISKIEST = 3
+EVIDENCE = "evidence"
+"""The rule of selection that asks the teacher."""
 
 
 class Risk(Struct, frozen=True):
@@ -28,8 +36,9 @@ class Risk(Struct, frozen=True):
 
 
 class MergeCard(Struct, frozen=True):
-    """``by_axis``: accepted and decided, in the order of the axes. ``size``: of the dataset now. ``fixed``: as many
-    samples are retired as are added. ``drops``: flawed samples whose rewrite was rejected may be dropped.
+    """``by_axis``: accepted and decided, in the order of the axes. ``size``: of the dataset now. ``room``: how many
+    redundant samples are retired at most. ``flawed``: dropped as nothing repaired them; ``by_hand``:
+    dropped by a person.
     """
 
     round: int
@@ -37,7 +46,9 @@ class MergeCard(Struct, frozen=True):
     not_improved: int = 0
     risks: tuple[Risk, ...] = ()
     size: int = 0
-    fixed: bool = True
+    room: int = 0
+    flawed: int = 0
+    by_hand: int = 0
     calls: int = 0
     tokens: int = 0
     cost: float = 0.0
@@ -57,14 +68,19 @@ class MergeCard(Struct, frozen=True):
         """Samples that are added."""
         return self.by_axis[AXES.index("diversity")][0]
 
+    @property
+    def drops(self) -> int:
+        """Samples that leave without a successor, but for redundant ones."""
+        return self.flawed + self.by_hand
+
 
 def read_card(project: Path, round: int) -> MergeCard:
-    """The card of ``round``; five short queries.
+    """The card of ``round``; a few short queries.
 
     Raises:
         StoreError, ConfigError: the project cannot be read.
     """
-    fixed = configs.load(project).merge.size == "fixed"
+    config = configs.load(project)
     db = reader(project)
     try:
         states = read.rewrites(db, round)
@@ -76,7 +92,7 @@ def read_card(project: Path, round: int) -> MergeCard:
             f" ORDER BY {WORST}, s.seq",
             (round,),
         ).fetchall()
-        return MergeCard(
+        card = MergeCard(
             round=round,
             by_axis=tuple(
                 (states[axis].get("accepted", 0), sum(states[axis].get(s, 0) for s in ("accepted", "rejected")))
@@ -88,13 +104,58 @@ def read_card(project: Path, round: int) -> MergeCard:
                 for row in doubted[:RISKIEST]
             ),
             size=read.size(db, round),
-            fixed=fixed,
             calls=asked["calls"],
             tokens=asked["tokens_in"] + asked["tokens_out"],
             cost=asked["cost"],
         )
+        return _with_leaving(db, config, card)
     finally:
         db.close()
+
+
+def _with_leaving(db: sqlite3.Connection, config: Config, card: MergeCard) -> MergeCard:
+    """The card with what leaves, found as the merge stage finds it."""
+    asked = {id: one.action for id, one in overrides.current(db).items()}
+    inside = f"SELECT id FROM sample WHERE {read.IN_ROUND} AND id NOT IN (SELECT sample_id FROM rewrite WHERE"  # noqa: S608
+    inside += " round=:round AND state IN ('accepted', 'merged') AND axis<>'diversity' AND messages IS NOT NULL)"
+    staying = {row[0] for row in db.execute(inside, {"round": card.round})}
+    by_hand = {id for id in staying if asked.get(id) == "drop"}
+    flawed = _flawed(db, card.round, config.merge.flawed == "drop") & staying - by_hand
+    flawed = {id for id in flawed if asked.get(id) != "protect"}
+    card = replace(card, flawed=len(flawed), by_hand=len(by_hand))
+    if config.merge.size != "fixed":
+        return card
+    target = _target(db, card.round, card.size) if config.select.rule == EVIDENCE else None
+    return replace(card, room=leaving.room(card.size, card.adds, card.drops, target))
+
+
+def _flawed(db: sqlite3.Connection, round: int, all_selected: bool) -> set[int]:
+    """Samples that are dropped for being flawed, whoever else has a word on them."""
+    sql = "SELECT detail FROM threshold WHERE round=? AND rule=?"
+    mark = db.execute(sql, (round, EVIDENCE)).fetchone()
+    if mark is not None and not json.loads(mark[0] or "{}").get("certain"):
+        return set()
+    found = db.execute(
+        "SELECT s.sample_id, s.threshold, r.state, r.attempts, r.reason, coalesce(r.probe, 0) FROM selection s"
+        " LEFT JOIN rewrite r USING (round, sample_id, axis) WHERE s.round=? AND s.axis<>'diversity'",
+        (round,),
+    )
+    return {
+        id
+        for id, threshold, state, attempts, reason, probe in found
+        if math.isfinite(threshold) and (all_selected or (probe and leaving.useless(state, attempts, reason)))
+    }
+
+
+def _target(db: sqlite3.Connection, round: int, size: int) -> int:
+    """How many samples the dataset should have where evidence selects."""
+    sql = "SELECT round, detail FROM threshold WHERE signal='flaw' AND round<=? ORDER BY round LIMIT 1"
+    first = db.execute(sql, (round,)).fetchone()
+    if first is None:
+        return size
+    sql = f"SELECT count(*) FROM sample WHERE {read.IN_ROUND} AND parent_id IS NULL AND born_round>:first"  # noqa: S608
+    since = db.execute(sql, {"round": round, "first": first[0]}).fetchone()[0]
+    return int(json.loads(first[1] or "{}")["samples"]) + int(since)
 
 
 def _why(verdict: str) -> str:

@@ -57,7 +57,12 @@ def _size(card: MergeCard) -> str:
     parts = [f"{counted(card.size, 'sample')}: {card.replaces:,} replaced"]
     if card.adds:
         parts.append(f"{card.adds:,} added")
-        parts += [f"up to {card.adds:,} redundant retired"] if card.fixed else []
+    if card.flawed:
+        parts.append(f"{card.flawed:,} flawed dropped")
+    if card.by_hand:
+        parts.append(f"{card.by_hand:,} dropped by hand")
+    if card.room:
+        parts.append(f"up to {card.room:,} redundant retired")
     return ", ".join(parts)
 
 

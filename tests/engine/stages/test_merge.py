@@ -11,6 +11,7 @@ from engine.stages import merge
 from engine.stages.merge import DuplicateOf, Redundancy
 from engine.store.rows import Losses, Message, Retirement, Rewrite, Sample, Selection, content_id, dump_messages
 from engine.teacher.budget import EXHAUSTED
+from engine.verification import leaving
 from middo_tui.feed.sample import read_detail
 from middo_tui.widgets.sample_pane import pane_lines
 from tests.support import rounds, tiny
@@ -266,4 +267,4 @@ def test_losses_tell_every_id_there_ever_was(made: tiny.Project) -> None:
 )
 def test_a_prompt_whose_repair_was_only_stopped_stays(reason: str | None, useless: bool) -> None:
     row = Rewrite(0, 1, "quality", "failed", attempts=2, reason=reason, probe=True)
-    assert merge._useless(row) is useless
+    assert leaving.useless(row.state, row.attempts, row.reason) is useless

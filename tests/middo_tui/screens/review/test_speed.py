@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store import connect
+from engine.store import connect, overrides
 from engine.store.connect import writer
 from engine.verification.doubts import DRIFTED, OFF_TOPIC
 from middo_tui.app import MiddoApp
@@ -228,9 +228,36 @@ def test_the_card_counts_names_the_riskiest_and_says_the_way_back(tmp_path: Path
     assert len(lines(card)) <= 9
 
 
+def test_the_card_counts_what_is_dropped(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    ids = [id for id, _ in reviewing(project, 12)]
+    db = writer(project)
+    db.execute("UPDATE rewrite SET state='accepted'")
+    refused = "UPDATE rewrite SET probe=1, state='rejected', reason=? WHERE sample_id=?"
+    reasons = ("loop: it loops", "validator: no", "not improved: a", "unchanged: a", "refusal: a")
+    for id, reason in zip((*ids[:3], *ids[8:10]), reasons, strict=True):
+        db.execute(refused, (reason, id))
+    db.execute("DELETE FROM selection")
+    db.execute("INSERT INTO selection SELECT round, sample_id, axis, 2, 1 FROM rewrite")
+    db.execute("UPDATE selection SET threshold=9e999 WHERE sample_id=?", (ids[8],))
+    db.close()
+    overrides.set_overrides(project, [ids[1], ids[3]], "drop")  # the second of them is replaced
+    overrides.set_overrides(project, [ids[2]], "protect")
+    card = read_card(project, 0)
+    assert (card.flawed, card.by_hand, card.room) == (2, 1, 1)
+    assert (
+        "132 samples: 3 replaced, 4 added, 2 flawed dropped, 1 dropped by hand, up to 1 redundant retired"
+        in "\n".join(line.text for line in lines(card))
+    )
+    db = writer(project)
+    db.execute("UPDATE threshold SET rule='evidence', detail='{\"certain\": false}'")
+    db.close()
+    assert read_card(project, 0).flawed == 0, "no answer told flaws from chance"
+
+
 def test_the_card_fits_whatever_it_holds() -> None:
     risk = Risk((1, "complexity"), 10**6, "x" * 120, "off topic")
-    card = MergeCard(9, ((10**6, 10**6),) * 3, 10**6, (risk,) * 3, 10**7, True, 10**6, 10**9, 12345.678)
+    card = MergeCard(9, ((10**6, 10**6),) * 3, 10**6, (risk,) * 3, 10**7, 10**6, 10**6, 10**6, 10**6, 10**9, 12345.678)
     assert len(lines(card)) <= 10
 
 
