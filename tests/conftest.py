@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +22,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test adds its projects to those that the person at this machine has opened."""
+def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test adds its projects to those that the person at this machine has opened, nor does a shared fixture."""
+    base = tmp_path_factory.mktemp("states")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
+        patch.setenv("XDG_STATE_HOME", str(base / "shared"))
+        yield base
+
+
+@pytest.fixture(autouse=True)
+def own_state(states: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test has opened, no other finds in its list. The folder is made by whoever writes into it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(states / hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]))

@@ -36,6 +36,10 @@ OVERLAP = {
     True: "rows whose prompts are held out are trained on too, to measure memorisation",
 }
 TURN_ROWS = 3
+AROUND = 5
+"""Rows of the step beside its values and the preview: the file's name, two dividers, the count."""
+PREVIEW_ROWS = 3
+"""The preview has at least as many: which row it is, and a prompt with its answer."""
 TURN_LIMIT = 2000
 
 
@@ -202,10 +206,19 @@ class PreviewStep(Step):
         at = min(self._menu.at, len(items) - 1)
         self._menu = Menu(tuple(item for _, item in items), at, 14)
         parts = self.query_one(".parts", Choices)
-        parts.styles.height = len(items)
         parts.show(self._menu)
+        self._fit()
         self.query_one(DataPreview).show(self._shown())
         self.query_one(".about", Paragraph).show(counts(self._tally) if self._look.format else Notice(""))
+
+    def on_resize(self) -> None:
+        """The notice below has taken rows, or given some back."""
+        self._fit()
+
+    def _fit(self) -> None:
+        """All values, or pages of them where the preview would have no room."""
+        rows = min(len(self._menu.items), self.size.height - AROUND - PREVIEW_ROWS)
+        self.query_one(".parts", Choices).styles.height = max(1, rows)
 
     def _parts(self) -> list[tuple[str, bool]]:
         """Parts of the format and whether each is needed."""
