@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,30 +24,59 @@ class ModelCheckResult:
     rows: int = 0
 
 
-def check_models(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
+LOOKS_S = 0.1
+"""So often it is seen whether anybody still waits for the answer."""
+
+
+def never() -> bool:
+    """Somebody waits as long as it takes."""
+    return False
+
+
+def check_models(config: Config, folder: Path, cancelled: Callable[[], bool] = never) -> dict[str, ModelCheckResult]:
     """Errors and notes about the model and a local teacher, by role.
 
     Args:
         folder: the project's folder, which relative paths are resolved against.
+        cancelled: whether nobody waits for the answer any more; then the process is killed, and nothing is said.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.backends.model_check", configs.snapshot(config), str(folder.resolve())],
+    command = [sys.executable, "-m", "engine.backends.model_check", configs.snapshot(config), str(folder.resolve())]
+    with subprocess.Popen(
+        command,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
         env=environment.without_secrets(environment.for_children(), known=config.secret_names),
-    )
+    ) as process:
+        try:
+            out, problems = _answer(process, cancelled)
+        except BaseException:
+            process.kill()
+            raise
+    if cancelled():
+        return {}
     try:
-        found = json.loads(done.stdout.splitlines()[-1])
+        found = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError):
-        last = next(iter(done.stderr.strip().splitlines()[-1:]), f"exit code {done.returncode}")
+        last = next(iter(problems.strip().splitlines()[-1:]), f"exit code {process.returncode}")
         broken = Finding("model", f"cannot be checked: {last[:300]}", bad=True, fix="run doctor again")
         return {"model": ModelCheckResult((broken,))}
     return {
         one["role"]: ModelCheckResult(tuple(_as_findings(one["role"], one["error"], one["notes"])), one["rows"])
         for one in found
     }
+
+
+def _answer(process: subprocess.Popen[str], cancelled: Callable[[], bool]) -> tuple[str, str]:
+    """What it prints to stdout and stderr until it ends, or is killed."""
+    while True:
+        try:
+            return process.communicate(timeout=LOOKS_S)
+        except subprocess.TimeoutExpired:
+            if cancelled():
+                process.kill()
 
 
 def _as_findings(role: str, error: str, notes: list[str]) -> list[Finding]:

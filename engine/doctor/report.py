@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -111,12 +111,16 @@ def _project(project: Path, ask: bool) -> Iterator[Finding]:
     yield from _fits(config, project, data, looked)
 
 
-def planned(folder: Path, config: Config) -> Iterator[Finding]:
-    """The findings for a project that would be created in ``folder`` with ``config``."""
+def planned(
+    folder: Path, config: Config, cancelled: Callable[[], bool] = model_check_process.never
+) -> Iterator[Finding]:
+    """The findings for a project that would be created in ``folder`` with ``config``. ``cancelled``: whether nobody
+    waits for them any more.
+    """
     yield from findings(None)
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
-    looked = _looked(config, folder)
+    looked = _looked(config, folder, cancelled)
     yield from _roles(config, folder, ExpectedRequests(longest=config.model.max_length), looked)
     yield from _fits(config, folder, DataFacts(), looked)
 
@@ -363,11 +367,13 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
     return Finding(role, f"{name} · {_size(weights)} of weights · {template}")
 
 
-def _looked(config: Config, folder: Path) -> dict[str, ModelCheckResult]:
+def _looked(
+    config: Config, folder: Path, cancelled: Callable[[], bool] = model_check_process.never
+) -> dict[str, ModelCheckResult]:
     """Findings from loading the models; empty if no model's files are complete."""
     for role, name, template in local_models(configs.placed(config, folder)):
         if locate.on_disk(name, folder) is not None and not model(role, name, template, folder).bad:
-            return model_check_process.check_models(config, folder)
+            return model_check_process.check_models(config, folder, cancelled)
     return {}
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from textual import on
 from textual.app import ComposeResult
 from textual.message import Message
+from textual.worker import get_current_worker
 
 from engine.config import defaults
 from engine.config import schema as configs
@@ -86,10 +87,14 @@ class CheckStep(EntryStep):
         self.run_worker(self._ask, group="doctor", thread=True, exclusive=True, exit_on_error=False)
 
     def _ask(self) -> None:
+        # the app can only end when this thread has: once the step is gone, the model is read no further
+        worker = get_current_worker()
         try:
             config = configs.parse(defaults.render(self.draft.settings()), "the settings")
             found: list[Finding] = []
-            for one in report.planned(Path.cwd(), config):  # reading the model may take a while
+            for one in report.planned(Path.cwd(), config, lambda: worker.is_cancelled):  # it may take a while
+                if worker.is_cancelled:
+                    return
                 found.append(one)
                 self.post_message(DoctorReported(tuple(found), whole=False))
             self.post_message(DoctorReported(tuple(found)))

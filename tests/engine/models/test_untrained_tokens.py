@@ -208,3 +208,8 @@ def test_training_in_parts_is_refused(tmp_path: Path) -> None:
     _, model = model_check.usable(folder, "chatml")
     with pytest.raises(ConfigError, match="FSDP2 splits them over processes"):
         untrained_tokens.require(found(folder), configs.Config(), model, "FSDP2")
+
+
+def test_a_check_that_nobody_waits_for_is_killed(tmp_path: Path) -> None:
+    config = tiny.make_config(base(tmp_path / "m", tied=True), EXTRA.format(epochs=1))
+    assert model_check_process.check_models(config, tmp_path, lambda: True) == {}
