@@ -12,12 +12,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.config import schema as configs
 from engine.config.renamed import RENAMED
-from engine.errors import UsageError
+from engine.errors import ConfigError, UsageError
 from engine.store import paired, read
 from engine.store.connect import reader
 from engine.store.rows import EvalScore
-from middo_tui.feed.round_config import Settings
+from middo_tui.feed.round_config import settings
 from middo_tui.feed.rounds import RoundDetail, RoundsReader
 from middo_tui.text.score_changes import ScoreChange
 
@@ -70,8 +71,9 @@ OWN_QUESTIONS = ("accuracy", "heldout_loss")
 
 
 class SideBySide(Struct, frozen=True):
-    """``tasks``: all scores that a project has; ``settings``: (key, a value per project) where they differ, empty where
-    a project had no such setting yet. ``same_questions``: every project holds out what the first does.
+    """``tasks``: all scores that a project has; ``settings``: (key, a value per project) where they differ in what
+    the newest rounds ran with or, if not there, in config.toml; empty where a project had no such setting yet.
+    ``same_questions``: every project holds out what the first does.
     """
 
     projects: tuple[ComparedProject, ...]
@@ -106,7 +108,10 @@ def compare(folders: Sequence[Path]) -> SideBySide:
     columns = zip(_labels(folders), map(str, folders), models, rounds, newest, scores, strict=True)
     projects = tuple(ComparedProject(*column) for column in columns)
     tasks = tuple(dict.fromkeys(task for found in scores for task, one in found.items() if one.main))
-    return SideBySide(projects, tasks, _differing(rounds), len(set(held)) == 1)
+    ran = [_newest_settings(own) for own in rounds]
+    next_ones = [_next_settings(folder, own) for folder, own in zip(folders, ran, strict=True)]
+    differing = dict(_differing(next_ones)) | dict(_differing([a or b for a, b in zip(ran, next_ones, strict=True)]))
+    return SideBySide(projects, tasks, tuple(sorted(differing.items())), len(set(held)) == 1)
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
@@ -156,15 +161,22 @@ def _change(one: EvalScore, was: EvalScore | None, error: float | None) -> Score
     return ScoreChange(one.task, one.value, one.stderr, change, both, error is not None, one.higher, one.main)
 
 
-def _differing(rounds: Sequence[tuple[RoundDetail, ...]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Settings of the newest round that are not the same in all projects."""
-    found = [dict(_newest_settings(own)) for own in rounds]
+def _differing(found: Sequence[dict[str, str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Settings that are not the same in all projects."""
     keys = sorted({key for one in found for key in one})
     rows = ((key, tuple(one.get(key, "") for one in found)) for key in keys)
     return tuple((key, values) for key, values in rows if len(set(values)) > 1)
 
 
-def _newest_settings(rounds: tuple[RoundDetail, ...]) -> Settings:
-    """By their names of today."""
+def _newest_settings(rounds: tuple[RoundDetail, ...]) -> dict[str, str]:
+    """What the newest round ran with, by the names of today."""
     found = next((one.settings for one in reversed(rounds) if one.settings), ())
-    return tuple((f"{key.partition('.')[0]}.{RENAMED[key]}" if key in RENAMED else key, value) for key, value in found)
+    return {f"{key.partition('.')[0]}.{RENAMED[key]}" if key in RENAMED else key: value for key, value in found}
+
+
+def _next_settings(folder: Path, ran: dict[str, str]) -> dict[str, str]:
+    """What config.toml says now: the next stage runs with it. ``ran`` where that cannot be read."""
+    try:
+        return dict(settings(configs.snapshot(configs.load(folder))))
+    except ConfigError:
+        return ran

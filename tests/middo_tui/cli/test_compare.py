@@ -82,6 +82,14 @@ def test_rounds_calls_and_differing_settings_are_shown(pair: tuple[Path, Path]) 
     assert said.count("round | size") == 3
 
 
+def test_a_setting_that_no_round_ran_with_yet_is_shown(pair: tuple[Path, Path]) -> None:
+    said = run(*pair).output
+    assert "merge.flawed" not in said
+    for folder, flawed in zip(pair, ("rewrite", "drop"), strict=True):
+        (folder / "config.toml").write_text(f'[model]\nname = "m"\n[merge]\nflawed = "{flawed}"\n', encoding="utf-8")
+    assert ("merge.flawed", ('"rewrite"', '"drop"')) in compare(pair).settings
+
+
 def test_json_has_every_project_and_difference(pair: tuple[Path, Path]) -> None:
     facts = json.loads(run(*pair, "--json").output)
     first, second = facts["projects"]
