@@ -31,13 +31,16 @@ def _silent(said: object) -> None:
     """Ignore what is told."""
 
 
-def require_new(project: Path) -> None:
-    """Clear away what a killed ``create`` left in the folder; there must be nothing else in it.
+def require_new(project: Path, to_grow: bool = False) -> None:
+    """Clear away what a killed ``create`` left in the folder; there must be nothing else in it. ``to_grow``: whoever
+    asks has data, which a project that is there already could take.
 
     Raises:
         UsageError: the folder holds a project or other files already, or its name is not UTF-8.
     """
     if (project / FILE).exists():
+        if not to_grow:
+            raise UsageError(f"{project}: already holds a project. Choose a new folder.")
         raise UsageError(f"{project}: already a project. Add data with `middo-tui import {quote(str(project))} FILE`.")
     making.clear(project)
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
@@ -60,7 +63,7 @@ def create(
         DataError, ConfigError, StoreError: what is wrong with the data, the settings or the disk; nothing is left
         behind.
     """
-    require_new(project)
+    require_new(project, to_grow=True)
     text = defaults.render(settings)
     config = configs.parse(text, "config.toml")
     sources = _sources(data)

@@ -97,7 +97,7 @@ def init(
         put("data", key, value)
     put("project", "seed", seed)
     schema.parse(defaults.render(settings), "the options")
-    project.require_new(folder)
+    project.require_new(folder, to_grow=True)
     found = _found(data, split, "--split")
     put("data", "heldout", _heldout(heldout, heldout_split))
     with _telling(BAR) as told:

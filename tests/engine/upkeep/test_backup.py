@@ -187,7 +187,7 @@ def test_where_it_cannot_be(project: Path, tmp_path: Path) -> None:
         restore(tmp_path / "full", tmp_path / "Q")
     (tmp_path / "there").mkdir()
     backup(project, tmp_path / "there")
-    with pytest.raises(UsageError, match="already a project"):
+    with pytest.raises(UsageError, match=r"already holds a project\. Choose a new folder"):
         restore(tmp_path / "there", project)
 
 
