@@ -14,6 +14,17 @@ from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say
 
 FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
+JSON_FORMATS = ("alpaca", "sharegpt", "messages")
+ENDINGS: dict[str, tuple[str, ...]] = {
+    ".json": JSON_FORMATS,
+    ".jsonl": JSON_FORMATS,
+    ".ndjson": JSON_FORMATS,
+    ".parquet": ("parquet",),
+    ".csv": (),
+    ".tsv": (),
+}
+"""By the ending of a name: the formats that go with it, the default first."""
+COMPRESSED = (".gz", ".zst")
 
 
 @click.command()
@@ -22,7 +33,13 @@ FORMATS = ("alpaca", "sharegpt", "messages", "parquet", "hf", "hub")
 @click.option(
     "--round", "round_", type=click.IntRange(0), default=None, help="Dataset of this round (default: the newest)."
 )
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="alpaca", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default=None,
+    help="Default: what OUT's name ends in, else alpaca.",
+)
 @click.option("--provenance", is_flag=True, help="Add each row's id, parent, axis, round and flaw score.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--push", default=None, metavar="OWNER/NAME", help="Upload to this dataset on the Hugging Face Hub.")
@@ -31,7 +48,7 @@ def export(
     folder: Path,
     out: Path,
     round_: int | None,
-    format_: str,
+    format_: str | None,
     provenance: bool,
     force: bool,
     push: str | None,
@@ -42,6 +59,7 @@ def export(
 
     if private and not push:
         raise UsageError("--private: needs --push.")
+    format_ = wanted_format(out, format_)
     address = _address(push, format_) if push else ""
     if not force and _there(out):
         raise UsageError(f"{out}: exists. Replace it with --force, or choose another name.")
@@ -87,6 +105,25 @@ def _writing(out: Path) -> Iterator[None]:
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
         raise DataError(f"{out}: cannot write: {why}. No partial output was left.") from None
+
+
+def wanted_format(out: Path, format: str | None) -> str:
+    """The format of a dataset that is written to ``out``.
+
+    Raises:
+        UsageError: the name's ending is that of no format, or of another one than ``format``.
+    """
+    ending = next((s.lower() for s in reversed(out.suffixes) if s.lower() not in COMPRESSED), "")
+    fitting = ENDINGS.get(ending)
+    if format is None:
+        if ending and not fitting:
+            raise UsageError(
+                f"{out}: nothing is written as {ending}. Name it .json, .jsonl or .parquet, or set --format."
+            )
+        return fitting[0] if fitting else "alpaca"
+    if fitting is not None and format not in fitting:
+        raise UsageError(f"{out}: --format {format} does not go with {ending}. Choose another name or format.")
+    return format
 
 
 def _there(out: Path) -> bool:

@@ -65,7 +65,7 @@ def test_no_command_lets_a_name_act_on_the_terminal(data: Path, tmp_path: Path) 
     said += [cli("init", project, "--data", named).output, cli("import", project, named).output]
     said += [cli(*args).output for args in (("status", project), ("status", project, "--json"), ("doctor", project))]
     (project / "config.toml").write_text('[train]\n"\\u009b31m" = 1\n')
-    said += [cli("run", project).output, cli("export", project, tmp_path / f"{HOSTILE}.out").output]
+    said += [cli("run", project).output, cli("export", project, tmp_path / f"{HOSTILE}.json").output]
     said += [cli(tmp_path / f"{HOSTILE} not there").output]
     for text in said:
         assert "\N{SYMBOL FOR ESCAPE}" in text or "\\u001b" in text or "⟨U+009B⟩" in text
