@@ -98,6 +98,9 @@ def test_saving_says_which_stages_ran_with_the_old_value(tmp_path: Path) -> None
     assert configs.load(tmp_path / "p").select.m_quality == 0.5
     row = next(row for row in found.rows if row.key == "loop.rounds")
     assert "Stages that start from now on" in settings.save(tmp_path / "p", row, "4", found.ran, found.round)
+    row = next(row for row in found.rows if row.key == "data.heldout_share")
+    assert "only a new project uses it" in settings.save(tmp_path / "p", row, "0.5", found.ran, found.round)
+    assert "The next `middo-tui import` uses it" in settings.save(tmp_path / "p", row, "0.4", (), None)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
