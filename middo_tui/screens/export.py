@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -32,8 +33,10 @@ class Wanted(NamedTuple):
 
 
 def place(project: Path, wanted: Wanted) -> Path:
-    """Where a dataset goes."""
-    return project / "exports" / f"round-{wanted.round}-{wanted.format}{FORMATS[wanted.format][0]}"
+    """Where a dataset goes: a name that nothing has yet."""
+    folder, name, ending = project / "exports", f"round-{wanted.round}-{wanted.format}", FORMATS[wanted.format][0]
+    names = chain([f"{name}{ending}"], (f"{name}-{at}{ending}" for at in count(2)))
+    return next(folder / one for one in names if not (folder / one).exists())
 
 
 def export(project: Path, wanted: Wanted) -> str:
@@ -45,8 +48,7 @@ def export(project: Path, wanted: Wanted) -> str:
     from engine.project.folder import export as write  # brings the file formats along: only when it is used
 
     out = place(project, wanted)
-    count = write(project, out, wanted.round, wanted.format)
-    rows = counted(count, "row")
+    rows = counted(write(project, out, wanted.round, wanted.format), "row")
     return f"Exported {rows} of round {wanted.round}'s dataset ({wanted.format}) to {clean(str(out)).text}"
 
 

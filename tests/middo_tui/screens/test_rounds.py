@@ -167,8 +167,9 @@ async def test_a_dataset_is_written_and_its_place_told(tmp_path: Path) -> None:
         await pilot.press("3", "j", "j", "enter")
         await settle(pilot)
         await until(pilot, "Exported 120 rows of round 1's dataset (messages)")
-    out = place(tmp_path / "p", Wanted(1, "messages"))
+    out = tmp_path / "p" / "exports" / "round-1-messages.jsonl"
     assert len(out.read_text(encoding="utf-8").splitlines()) == stores.SIZE
+    assert place(tmp_path / "p", Wanted(1, "messages")).name == "round-1-messages-2.jsonl", "nothing is overwritten"
 
 
 async def test_the_question_can_be_left(tmp_path: Path) -> None:
