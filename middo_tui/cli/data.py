@@ -103,7 +103,9 @@ def init(
     with _telling(BAR) as told:
         added = project.create(folder, found, settings, progress=told)
     _say_added(folder, added)
-    say(f"{folder}: project created. Settings: {folder / 'config.toml'}. Next: middo-tui run {quote(str(folder))}")
+    first = "" if settings.get("model", {}).get("name") else "set [model] name there, then "
+    way = f"{first}middo-tui run {quote(str(folder))}"
+    say(f"{folder}: project created. Settings: {folder / 'config.toml'}. Next: {way}")
 
 
 @click.command("import")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import schema as configs
-from engine.errors import UsageError, WorkerError
+from engine.errors import ConfigError, UsageError, WorkerError
 from engine.runtime import launch
 from engine.store import commands, read
 from engine.store.connect import reader
@@ -34,6 +34,12 @@ def _plan(project: Path) -> tuple[Plan, bool]:
         db.close()
 
 
+def _runnable(project: Path, running: bool) -> None:
+    """Raises ConfigError: a worker that started now would fail at once; nothing is planned either."""
+    if not running and not configs.load(project).model.name:
+        raise ConfigError(f"{project / 'config.toml'}: [model] name is empty. Set it to the model to fine-tune.")
+
+
 def _start(project: Path, running: bool) -> None:
     """Have a worker, this one or one that somebody else started in the same moment: both were asked for the same."""
     if running:
@@ -52,6 +58,7 @@ def go(project: Path) -> str:
         WorkerError, StoreError, ConfigError: it cannot; the message says why and what to do.
     """
     plan, running = _plan(project)
+    _runnable(project, running)
     commands.set_plan(project, plan.rounds, auto=plan.auto, hold_s=0.0 if plan.auto else HOLD_S)
     _start(project, running)
     return ""
@@ -87,6 +94,7 @@ def undo_review(project: Path, round: int) -> str:
 def step(project: Path, round: int, stage: str) -> str:
     """Run exactly ``stage`` of ``round``, the next one."""
     plan, running = _plan(project)
+    _runnable(project, running)
     commands.set_plan(project, plan.rounds, until=(round, stage), auto=plan.auto)
     _start(project, running)
     return ""
@@ -95,6 +103,7 @@ def step(project: Path, round: int, stage: str) -> str:
 def more(project: Path) -> str:
     """One round more than was planned."""
     plan, running = _plan(project)
+    _runnable(project, running)
     commands.set_plan(project, plan.rounds + 1, auto=plan.auto)
     _start(project, running)
     return ""

@@ -125,8 +125,9 @@ class LoopScreen(Framed):
             self.ask(partial(control.step, self.project, *self.view.next), saying=STARTING)
 
     def action_more(self) -> None:
-        """One round beyond the plan."""
-        self.ask(partial(control.more, self.project), saying=STARTING)
+        """One round beyond the plan, after a question: it begins at once."""
+        took = f" The teacher's last round: {self.view.teacher}." if self.view.teacher else ""
+        self.confirm(f"Start one more round now?{took}", partial(control.more, self.project))
 
     def action_cancel(self) -> None:
         """Stop now, after a question."""

@@ -112,7 +112,9 @@ def test_commands_that_are_named_can_be_copied(data: Path, tmp_path: Path) -> No
     project = tmp_path / "My Project [1]"
     there = f"'{project}'"
     assert f"Create one with `middo-tui init {there}" in cli("status", project).output
-    assert cli("init", project, "--data", data).output.endswith(f"Next: middo-tui run {there}\n")
+    assert cli("init", project, "--data", data).output.endswith(
+        f"Next: set [model] name there, then middo-tui run {there}\n"
+    )
     assert f"`middo-tui run {there}`" in cli("status", project).output
     refused(cli("export-model", project, tmp_path / "out"), 2, f"`middo-tui run {there} --until train`")
     refused(cli("review", project, "--accept", "all"), 2, f"`middo-tui run {there}`")

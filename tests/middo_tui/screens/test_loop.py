@@ -341,3 +341,27 @@ async def test_the_loss_is_drawn_on_a_logarithmic_axis_and_smoothed_by_keys(tmp_
         await pilot.press("L", "z")
         await pilot.pause()
         assert "log" not in screen_text(app).split("\n")[5]
+
+
+async def test_one_more_round_is_asked_about(tmp_path: Path, started: list[Path]) -> None:
+    stores.finished(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("m")
+        await until(pilot, "Start one more round now?")
+        assert started == []
+        await pilot.press("y")
+        await settle(pilot)
+    assert started == [tmp_path / "p"]
+
+
+async def test_a_project_without_a_model_is_not_started(tmp_path: Path, started: list[Path]) -> None:
+    stores.Store(tmp_path / "p").db.close()
+    (tmp_path / "p" / "config.toml").write_text('[model]\nname = ""\n', encoding="utf-8")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("enter")
+        await until(pilot, "[model] name is empty")
+    assert started == []
