@@ -36,7 +36,9 @@ ALLOWED = {
     "SELECT (SELECT count(*) FROM sample) -": "SQLite counts a whole table by the pages of its smallest index",
     "SELECT json_group_array(id) FROM (SELECT s.id AS id FROM sample s": "the list's order, once, in a thread",
     "instr(lower(reason)": "rows that were set aside, by any part of their reason, while the quarantine is looked at",
-    "SELECT id FROM sample ORDER BY seq": "a preview of thresholds, once a round, in a process of its own",
+    "SELECT json_group_array(id) FROM (SELECT id FROM sample INDEXED BY": (
+        "a preview of thresholds, once a round, in a process of its own"
+    ),
     "SELECT sample_id FROM label": "what a person labelled by hand",
     "FROM label CROSS JOIN sample": "what was drawn to be labelled by hand",
 }
