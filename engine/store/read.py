@@ -249,6 +249,11 @@ def evidence(db: sqlite3.Connection, round: int) -> dict[str, Any] | None:
     return None if row is None else dict(json.loads(row[0]))
 
 
+def asking(db: sqlite3.Connection, round: int) -> bool:
+    """Whether a round selects by evidence that is still coming: nobody knows yet what it selects."""
+    return "stopped" not in (evidence(db, round) or {"stopped": ""})
+
+
 def rewrites(db: sqlite3.Connection, round: int) -> dict[str, dict[str, int]]:
     """Rewrites by axis and state (merged counts as accepted), without answers that changed nothing."""
     out: dict[str, dict[str, int]] = {axis: {} for axis in AXES}

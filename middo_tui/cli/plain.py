@@ -209,7 +209,8 @@ def _cells(entry: Mapping[str, Any], first: float | None) -> tuple[str, ...]:
     blank = entry.get("closing", False)
     state = {stage["name"]: stage["state"] for stage in entry["stages"]}
     taken = [by_axis.get(axis, {}).get("accepted", 0) for axis in AXES]
-    chosen, decided = state.get("select") == "done", any(taken) or state.get("review") == "done"
+    chosen = state.get("select") == "done" and "stopped" in (entry.get("evidence") or {"stopped": ""})
+    decided = any(taken) or state.get("review") == "done"
     return (
         str(entry["round"]),
         number_format.count(entry["size"]),
@@ -313,7 +314,7 @@ def describe(status: Mapping[str, Any]) -> str:
     lines.append(f"round    {_round_place(newest, status.get('rounds_wanted'))}")
     lines += [_stage_line(stage) for stage in newest["stages"]]
     lines += judge(newest.get("judge"))
-    if said := spending(newest["teacher"], newest["teacher"]["projected"]):
+    if said := spending(newest["teacher"], newest["teacher"]["projected"], newest.get("evidence")):
         lines.append(f"teacher  {said}")
     if said := batch(newest["teacher"]["batch"], time.time()):
         lines.append(f"batch    {said}")

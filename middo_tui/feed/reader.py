@@ -151,7 +151,7 @@ class Reader:
             log=self._log,
             waiting=waits,
             next=_first(comes, rounds),
-            teacher="" if newest is None else spending(calls.asked(db, newest), calls.projected(db, newest)),
+            teacher="" if newest is None else _spending(db, newest),
             batch="" if newest is None else batch(calls.batches(db, newest), self.clock()),
             writing="" if newest is None or worker != "running" else writing(calls.underway(db, newest)),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
@@ -272,9 +272,12 @@ def _counts(by_axis: dict[str, dict[str, int]], state: str) -> tuple[int, int, i
 
 
 def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -> RoundView:
-    """One row of the table. What was accepted is said once the review has begun to decide."""
+    """One row of the table. What was selected is said once the evidence is complete, what was accepted once the review
+    has begun to decide.
+    """
     state = {job.stage: job.state for job in jobs}
-    chosen = read.selected(db, round) if state.get("select") == "done" else None
+    known = state.get("select") == "done" and not read.asking(db, round)
+    chosen = read.selected(db, round) if known else None
     rewrites, scores, asked = read.rewrites(db, round), read.scores(db, round), calls.asked(db, round)
     accepted = _counts(rewrites, "accepted")
     main = read.main_task(db, round)
@@ -323,6 +326,11 @@ def _waiting(db: sqlite3.Connection, round: int) -> DecisionCounts:
         failed=count.get("failed", 0),
         by_axis=(better["complexity"], better["diversity"], better["quality"]),
     )
+
+
+def _spending(db: sqlite3.Connection, round: int) -> str:
+    """What the teacher took of a round, in words."""
+    return spending(calls.asked(db, round), calls.projected(db, round), read.evidence(db, round))
 
 
 def _judge(db: sqlite3.Connection, newest: int, config: Config) -> str:

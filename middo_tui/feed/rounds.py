@@ -87,8 +87,9 @@ class TeacherUsage(Struct, frozen=True):
 class RoundDetail(Struct, frozen=True):
     """Everything about one round but its distributions. ``state``: of the loop's words, done when every stage is.
 
-    ``evidence``: what the teacher's answers say of flaws; empty where thresholds select. ``controls``: what
-    its controls say of it. ``merged``: what it made is the next round's dataset. ``size``: samples of its dataset.
+    ``evidence``: what the teacher's answers say of flaws; empty where thresholds select. ``asking``: they are
+    still coming. ``controls``: what its controls say of it. ``merged``: what it made is the next round's dataset.
+    ``size``: samples of its dataset.
     """
 
     round: int
@@ -106,6 +107,7 @@ class RoundDetail(Struct, frozen=True):
     noise: int
     settings: Settings
     evidence: str = ""
+    asking: bool = False
     controls: tuple[str, ...] = ()
 
     @property
@@ -136,8 +138,8 @@ class RoundDetail(Struct, frozen=True):
         return tuple(sorted((cut for cut in self.cuts if cut.axis == axis), key=lambda cut: SIGNALS.index(cut.signal)))
 
     def selected(self) -> bool:
-        """Its select stage is done."""
-        return any(stage.name == "select" and stage.state == "done" for stage in self.stages)
+        """Its select stage is done, and so is the asking where evidence selects."""
+        return not self.asking and any(stage.name == "select" and stage.state == "done" for stage in self.stages)
 
     def changed(self, change: str) -> int:
         """How many clusters did that: born, died, grew, …"""
@@ -280,6 +282,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundDetail:
         noise=sum(one.size for one in clusters if one.cluster == NOISE) or _noise(db, number, bool(clusters)),
         settings=settings(row["config"] if row else ""),
         evidence=guard.one_line(str(evidence.get("verdict", "the answers are still coming"))) if evidence else "",
+        asking=read.asking(db, number),
         controls=tuple(guard.one_line(one) for one in control_wording.sentences(db, number)),
     )
 

@@ -103,7 +103,7 @@ def _head(db: sqlite3.Connection, round: int, calls: list[sqlite3.Row]) -> str:
         parts.append(f"{per_s:,.{0 if per_s >= 10 else 1}f} tokens/s")
     elif job is not None and job.state != "running":
         parts.append(f"stage {job.state}")
-    spent = teacher_wording.spending(teacher.asked(db, round), teacher.projected(db, round))
+    spent = teacher_wording.spending(teacher.asked(db, round), teacher.projected(db, round), read.evidence(db, round))
     return " · ".join([*parts, *[spent] * bool(spent)])
 
 

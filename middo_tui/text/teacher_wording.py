@@ -12,10 +12,14 @@ from middo_tui.terminal import guard
 from middo_tui.text import number_format
 
 
-def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
+def spending(
+    asked: Mapping[str, Any], ahead: Mapping[str, Any] | None, evidence: Mapping[str, Any] | None = None
+) -> str:
     """Calls, tokens and cost so far and forecast; empty if no call was made or forecast.
 
-    ``asked`` and ``ahead``: as ``engine.store.teacher`` reads them.
+    A forecast is left out once it is exceeded, and by evidence after the first call: it is of the first batch alone.
+
+    ``asked`` and ``ahead``: as ``engine.store.teacher`` reads them. ``evidence``: as ``engine.store.read`` does.
     """
     if not asked["calls"] and not (ahead and ahead["calls"]):
         return ""
@@ -23,10 +27,17 @@ def spending(asked: Mapping[str, Any], ahead: Mapping[str, Any] | None) -> str:
     calls, used, money = f"{asked['calls']:,}", number_format.short(tokens), number_format.money(asked["cost"])
     if ahead is None:
         return f"{calls} calls · {used} tokens · {money}"
-    parts = [f"{calls} of about {ahead['calls']:,} calls", f"{used} of {_about(ahead)} tokens{_cap(ahead)}"]
+    asking = evidence is not None and "stopped" not in evidence
+    known = asked["calls"] <= ahead["calls"] and (evidence is None or (asking and not asked["calls"]))
+    first = "first batch: " if asking and known else ""
+    count = f"{calls} of about {ahead['calls']:,} calls" if known else number_format.counted(asked["calls"], "call")
+    parts = [f"{first}{count}", f"{used}{f' of {_about(ahead)}' if known else ''} tokens{_cap(ahead)}"]
     if ahead["cost"] or asked["cost"] or ahead["cap_cost"]:
         cap = f", cap {number_format.money(ahead['cap_cost'])}" if ahead["cap_cost"] else ""
-        parts.append(f"{money} of about {number_format.money(ahead['cost'])}{cap}")
+        about = f" of about {number_format.money(ahead['cost'])}" if known else ""
+        parts.append(f"{money}{about}{cap}")
+    if asking:
+        parts.append("asks in batches until it no longer pays")
     if asked["failed"]:
         parts.append(f"{asked['failed']:,} failed")
     if asked.get("lost"):

@@ -150,6 +150,26 @@ def test_the_table_says_nothing_of_what_is_not_known_yet(tmp_path: Path) -> None
     assert cells()[2:5] == ["0/0/0", "0", "0/0/0"]
 
 
+def test_nothing_is_selected_while_the_evidence_is_still_coming(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    mark = "INSERT INTO threshold (round, signal, axis, cut, m, mean, sigma, rule, detail)"
+    with store.db:
+        values = (1, "flaw", "quality", float("inf"), 0.3, 1.0, 0.9, "evidence", '{"calls": 9}')
+        store.db.execute(f"{mark} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def seen() -> tuple[list[str], bool, bool]:
+        loop, rounds = Reader(tmp_path / "p"), RoundsReader(tmp_path / "p")
+        table = [line.split("|")[2].strip() for line in rounds_table(gather(tmp_path / "p")).split("\n")[1:3]]
+        row, detail = loop.view().table[1], rounds.read().rounds[1]
+        loop.close()
+        return table, row.selected is None, detail.selected()
+
+    assert seen() == (["7/5/3", "—"], True, False)
+    with store.db:
+        store.db.execute("UPDATE threshold SET cut=0.4, detail=json_set(detail, '$.stopped', 'no') WHERE signal='flaw'")
+    assert seen() == (["7/5/3", "7/5/3"], False, True)
+
+
 def test_a_rewrite_that_failed_is_not_counted_as_rewritten(tmp_path: Path) -> None:
     store = stores.waiting(tmp_path / "p")
     before = gather(tmp_path / "p")["rounds"][-1]

@@ -16,7 +16,7 @@ from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.loop_keys import KEYS
 from middo_tui.text.status import exit_code, gather
-from middo_tui.text.teacher_wording import writing
+from middo_tui.text.teacher_wording import spending, writing
 from middo_tui.widgets.paragraph import Paragraph, wrap
 from middo_tui.widgets.score_facts import RoundScores
 from tests.support.screens import screen_text
@@ -159,3 +159,29 @@ def test_what_a_teacher_here_writes_in_words() -> None:
     assert "done · 1 token · 2 min elapsed" in writing(slow | {"tokens": 1, "per_s": None})
     assert writing(facts | {"step": "load"}) == "loading the teacher model"
     assert writing(None) == ""
+
+
+ASKED = {"calls": 390, "tokens_in": 8_000, "tokens_out": 2_500, "cost": 0.0, "failed": 0}
+AHEAD = {"calls": 38, "tokens_in": 850, "tokens_out": 1_000, "cost": 0.0, "cap_tokens": 0, "cap_cost": 0, "sent_to": ""}
+NONE_YET = {**ASKED, "calls": 0, "tokens_in": 0, "tokens_out": 0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "evidence", "said"),
+    [
+        (ASKED, {}, "390 calls · 10.5k tokens · asks in batches until it no longer pays"),
+        ({**ASKED, "calls": 12}, {}, "12 calls · 10.5k tokens · asks in batches until it no longer pays"),
+        (
+            NONE_YET,
+            {},
+            "first batch: 0 of about 38 calls · 0 of about 1.85k tokens · asks in batches until it no longer pays",
+        ),
+        (ASKED, {"stopped": "it no longer pays"}, "390 calls · 10.5k tokens"),
+        (ASKED, None, "390 calls · 10.5k tokens"),
+        ({**ASKED, "calls": 12}, None, "12 of about 38 calls · 10.5k of about 1.85k tokens"),
+    ],
+)
+def test_a_forecast_is_not_shown_as_if_it_were_a_bound(
+    asked: dict[str, object], evidence: dict[str, object] | None, said: str
+) -> None:
+    assert spending(asked, AHEAD, evidence) == said
