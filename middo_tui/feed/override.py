@@ -15,8 +15,10 @@ EFFECTS = {
 }
 
 
-def override_samples(project: Path, ids: Sequence[int], choice: str) -> str:
+def override_samples(project: Path, ids: Sequence[int], choice: str, numbers: Sequence[int] = ()) -> str:
     """Do ``choice`` (an action, ``rewrite AXIS`` or ``clear``) to ``ids``; returns the sentence to show.
+
+    ``numbers``: by which a person knows them, for the command line that does the same.
 
     Raises:
         UsageError: a rewrite would lose something of the only sample.

@@ -130,6 +130,12 @@ class Pages:
             found = db.execute("SELECT seq FROM sample WHERE id=?", (id,)).fetchone()
             return None if found is None else int(found[0])
 
+    def numbers(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """The numbers by which a person knows the samples, lowest first."""
+        with self._open() as db:
+            found = db.execute(f"SELECT seq FROM sample WHERE id IN {AMONG} ORDER BY seq", (json.dumps([*ids]),))  # noqa: S608
+            return tuple(int(row[0]) for row in found)
+
     def of_seq(self, seq: int, round: int) -> int | None:
         """The id of ``#seq`` in the dataset of ``round``; None when it is not in it."""
         with self._open() as db:

@@ -301,7 +301,7 @@ class Framed(Screen[None]):
     def action_command_line(self) -> None:
         """What a script would call instead of the last key that asked for something."""
         line = clean(cast(Shows, self.app).last_command).text
-        none = "Nothing was done yet that a command does as well. All commands: middo-tui --help"
+        none = "No command does what was done last, or nothing was done yet. All commands: middo-tui --help"
         self.say(Notice(f"The same from a shell: {line}" if line else none, "strong"))
 
     def action_palette(self) -> None:

@@ -28,9 +28,7 @@ def equivalent(verb: Callable[[], Any]) -> str:
     project, *rest = verb.args
     words = WORDS.get(verb.func.__name__, "") if verb.func.__module__.endswith("feed.control") else ""
     if verb.func.__name__ == "override_samples":
-        words = _override(rest[1])
-        numbers = "" if len(rest[0]) != 1 else " SAMPLE"
-        words = f"{words}{numbers or ' --where EXPR'}"
+        words = " ".join([_override(rest[1]), *map(str, rest[2] if len(rest) > 2 else ())])
     if verb.func.__name__ == "export" and rest and hasattr(rest[0], "round"):
         words = f"export {{at}} OUT --round {rest[0].round} --format {rest[0].format}"
     return f"middo-tui {words.format(*map(str, rest), at=quote(str(project)))}" if words else ""

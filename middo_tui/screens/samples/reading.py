@@ -72,7 +72,7 @@ class SamplesReading(Framed):
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)
         self._pages = Pages(project)
-        self._order = Order(view.round or 0)
+        self._order = Order(_scored_round(view))
         self._shown: tuple[str, ...] = SHOWN
         self._search = ""
         self._hits: array[int] = array("q")
@@ -334,7 +334,9 @@ class SamplesReading(Framed):
         row = self.table.row(self.table.cursor_id)
         if row is not None and not row.numbers and not row.error:
             before = f" Press {press('samples.older')} for the previous round's signals." if self._order.round else ""
-            return Notice(f"Not scored yet.{before}", "dim")
+            never = self.view.closing and self._order.round == self.view.round
+            what = "Not scored: the final evaluation scores no samples." if never else "Not scored yet."
+            return Notice(f"{what}{before}", "dim")
         return Notice("")
 
     # -------------------------------------------------------------------------------------------- search
@@ -357,7 +359,7 @@ class SamplesReading(Framed):
         if isinstance(target, Order):
             self._list(target)
         elif isinstance(target, str):
-            self._list(Order(round, target, self._order.sort, self._order.down))
+            self._list(Order(_scored_round(self.view), target, self._order.sort, self._order.down))
         elif isinstance(target, int):
             self._wanted = target
             self._list(Order(round))
@@ -377,6 +379,11 @@ def _signature(view: LoopView) -> tuple[object, ...]:
     """What the rows of this screen depend on."""
     stages = tuple((stage.state, stage.done) for stage in view.stages if stage.name in WATCHED)
     return view.round, stages, view.waiting
+
+
+def _scored_round(view: LoopView) -> int:
+    """The round whose dataset is shown first: the final evaluation scores no samples, so the one before it."""
+    return max(0, (view.round or 0) - view.closing)
 
 
 def _last_round(view: LoopView) -> int:

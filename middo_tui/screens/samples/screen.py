@@ -192,7 +192,8 @@ class SamplesScreen(SamplesReading):
 
     def _override(self, ids: list[int], choice: str | None) -> None:
         if choice is not None:
-            self.ask(partial(override_samples, self.project, ids, choice), self._overridden)
+            numbers = self._pages.numbers(ids)
+            self.ask(partial(override_samples, self.project, ids, choice, numbers), self._overridden)
 
     def _overridden(self) -> None:
         self.table.stale()
