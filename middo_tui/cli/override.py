@@ -38,7 +38,8 @@ def override(
 ) -> None:
     """Drop samples, protect them, or request a rewrite, whatever their signals say.
 
-    SAMPLE is a number such as 120, as `samples` lists it. Without an option, list the overrides.
+    SAMPLE is a number such as 120, as `samples` lists it. Without an action, list the overrides, of
+    all samples or of those.
     """
     from engine.errors import UsageError
     from engine.store import overrides
@@ -51,7 +52,7 @@ def override(
     pages = Pages(folder)
     try:
         if not chosen:
-            _list(pages, as_json)
+            _list(pages, as_json, set(_asked_for(pages, samples, where)) if samples or where is not None else None)
             return
         ids = _asked_for(pages, samples, where)
     finally:
@@ -91,9 +92,9 @@ def _asked_for(pages: Pages, samples: tuple[str, ...], where: str | None) -> lis
     return list(dict.fromkeys(ids))
 
 
-def _list(pages: Pages, as_json: bool) -> None:
-    """The overrides of the newest dataset, by number."""
-    found = pages.overridden()
+def _list(pages: Pages, as_json: bool, among: set[int] | None) -> None:
+    """The overrides of the newest dataset, by number; only those of the samples ``among``, if given."""
+    found = [row for row in pages.overridden() if among is None or row.id in among]
     for row in found:
         if as_json:
             say_json({"seq": row.seq, "id": row.id, "action": row.action, "axis": row.axis, "text": row.text})

@@ -38,6 +38,9 @@ def test_samples_are_overridden_by_number_and_filter_and_cleared(project: Path) 
     assert rest == [(seq, "protect", None) for seq, _, _ in rest]
     assert rest
     assert "rewrite (quality)" in run("override", project).output
+    some = run("override", project, "--where", "override:drop", "--json").output.splitlines()
+    assert [json.loads(line)["action"] for line in some] == ["drop"], "the list is filtered like the rest"
+    assert run("override", project, "1").output.splitlines()[-1] == "1 override"
     filtered = run("samples", project, "--where", "override:drop,rewrite", "--json").output.splitlines()
     assert [json.loads(line)["seq"] for line in filtered] == [0, 1]
     status = json.loads(run("status", project, "--json").output)
