@@ -289,13 +289,22 @@ def _verdict(
 
 
 def summary(made: Sequence[Candidate], rows: Sequence[Rewrite], verdicts: Sequence[Verdict]) -> str:
-    """The log line: how many there were, how many were rejected and for what, how many are better."""
+    """The log line: how many there were, how many were rejected by a check and for what, how many are better.
+
+    The numbers add up. What a person or the policy decided since is not counted: the same after a second check.
+    """
     mine = {c.key for c in made}
     codes: dict[str, int] = {}
+    failed: set[Key] = set()
     for row in rows:
-        if (row.sample_id, row.axis) in mine and row.state == "rejected" and row.reason:
-            code = row.reason.partition(":")[0]
+        code = (row.reason or "").partition(":")[0]
+        if row.key in mine and row.state == "rejected" and code in text_checks.CODES:
             codes[code] = codes.get(code, 0) + 1
-    better = sum(bool(v.improved) for v in verdicts)
-    text = f"{len(made)} rewrites checked: {better} improved, {sum(codes.values())} rejected"
+            failed.add(row.key)
+    measured = [v for v in verdicts if (key := (v.sample_id, v.axis)) in mine and key not in failed]
+    better = sum(bool(v.improved) for v in measured)
+    others = len(mine) - len(failed) - better
+    text = f"{len(made)} rewrites checked: {better} improved"
+    text += f", {others} not improved" if others else ""
+    text += f", {len(failed)} rejected"
     return text + (f" ({', '.join(f'{code} {n}' for code, n in sorted(codes.items()))})" if codes else "")

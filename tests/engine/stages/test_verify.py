@@ -28,10 +28,12 @@ from engine.store.rows import (
     Neighbourhood,
     Ratings,
     Rewrite,
+    Sample,
     Selection,
     Verdict,
     dump_messages,
 )
+from engine.verification.candidates import Candidate
 from engine.verification.verdicts import Values
 from tests.support import rounds, tiny
 
@@ -361,3 +363,21 @@ def test_the_originals_signals_are_read(made: tiny.Project) -> None:
     quality = {r.sample_id: r.quality for r in ctx.rows(Ratings)}[row.sample_id]
     assert got[row.sample_id] == Values(row.loss_before, row.loss_after, quality)
     assert Decision.TABLE == Verdict.TABLE == "rewrite"
+
+
+def test_the_log_line_adds_up_and_is_the_same_after_a_second_check() -> None:
+    samples = [Sample(i, tuple(tiny.chat("a", "b")), i) for i in range(4)]
+    reasons = [None, None, "duplicate: #3", "scaffolding: x"]
+
+    def line(decided: str, doubt: str | None) -> str:
+        rows = [
+            Rewrite(0, i, "quality", "rejected" if reason else decided, 1, "p", "r", reason=reason or doubt)
+            for i, reason in enumerate(reasons)
+        ]
+        made = [Candidate(row, samples[i], samples[i]) for i, row in enumerate(rows)]
+        verdicts = [Verdict(0, i, "quality", 2.0, 1.0, 0.4, 7.0, None, not i, "") for i in range(2)]
+        return verify.summary(made, rows, verdicts)
+
+    said = "4 rewrites checked: 1 improved, 1 not improved, 2 rejected (duplicate 1, scaffolding 1)"
+    assert line("proposed", None) == said
+    assert line("rejected", "not improved: it is longer") == said, "of a person or the policy"
