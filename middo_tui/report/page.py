@@ -17,6 +17,7 @@ from middo_tui.text import number_format, score_format
 from middo_tui.text.score_changes import ScoreChange
 
 STYLE = Path(__file__).parent / "style.css"
+RATE = "Rate: accepted of all rewrites asked for, also those that failed."
 ERRORS = (
     "± is one standard error over the held-out questions; it excludes the variance between training runs. ▲ and ▼ mark"
     " changes of more than two standard errors, question by question; ≈ is within chance."
@@ -70,6 +71,7 @@ def _header(facts: Facts) -> Iterator[Markup]:
 
 def _tiles(facts: Facts) -> Iterator[tuple[str, str]]:
     accepted, made = (sum(one.total(name) for one in facts.rounds) for name in ("accepted", "rewritten"))
+    made += sum(one.total("failed") for one in facts.rounds)
     for task in _tasks(facts)[:2]:
         found = [score for one in facts.rounds if (score := one.score(task)) is not None]
         unit = " %" if score_format.scale(found[-1]) > 1 else ""
@@ -94,18 +96,19 @@ def _asked(facts: Facts) -> tuple[int, int]:
 
 def _rounds(facts: Facts) -> Iterator[Markup]:
     tasks = _tasks(facts)
-    head = ["round", "samples", "selected", "rewritten", "accepted", "rate"]
+    head = ["round", "samples", "selected", "rewritten", "failed", "accepted", "rate"]
     for task in tasks:
         head += [score_format.SHORT.get(task, task), "change"]
     rows = []
     for one in facts.rounds:
-        made = [""] * 4 if one.closing else [f"{one.total(name):,}" for name in ("selected", "rewritten", "accepted")]
+        names = ("selected", "rewritten", "failed", "accepted")
+        made = [""] * 5 if one.closing else [f"{one.total(name):,}" for name in names]
         if not one.closing:
             made.append(number_format.NONE if one.gain is None else f"{one.gain:.0%}")
         scores = [cell for task in tasks for cell in _score(one.score(task))]
         rows.append([f"{one.round}{' (final)' if one.closing else ''}", f"{one.size:,}", *made, *scores])
     yield table(head, rows)
-    yield tag("p", ERRORS, class_="dim")
+    yield tag("p", f"{RATE} {ERRORS}", class_="dim")
     for one in facts.rounds:
         if one.evidence:
             yield tag("p", f"Round {one.round}: {one.evidence}.", class_="dim")
