@@ -127,14 +127,22 @@ def _trained_alike(jobs: Sequence[Job], round: int, config: Config) -> bool:
     return not any(loop.outdated(job, config) for job in own)
 
 
+def _flawed(db: sqlite3.Connection, round: int) -> list[Selection]:
+    """The samples that signals selected to be replaced, and no person."""
+    chosen = read.rows(db, Selection, round)
+    return [row for row in chosen if row.axis != "diversity" and math.isfinite(row.threshold)]
+
+
 def _plan(db: sqlite3.Connection, kind: str, round: int) -> dict[str, object]:
     """What the control's select stage needs: see ``engine.selection.control_arm``."""
     chosen = read.rows(db, Selection, round)
     by_hand = {(row.sample_id, row.axis) for row in chosen if not math.isfinite(row.threshold)}
-    flawed = [row for row in chosen if row.axis != "diversity" and (row.sample_id, row.axis) not in by_hand]
+    flawed = _flawed(db, round)
     rows = [row for row in read.rows(db, Rewrite, round) if row.key not in by_hand]
     if kind == "drop" and not flawed:
-        raise UsageError(f"round {round} selected no sample to replace, so there is nothing to leave out.")
+        others = [r for r in range(round) if _flawed(db, r)]
+        there = f" --round {others[-1]} works." if others else ""
+        raise UsageError(f"round {round} selected no sample to replace, so there is nothing to leave out.{there}")
     if kind == "random" and not rows:
         raise UsageError(f"round {round} asked the teacher about nothing, so there is nothing to compare with.")
     axes = Counter(row.axis for row in rows if not row.probe)

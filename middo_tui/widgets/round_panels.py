@@ -16,6 +16,7 @@ from middo_tui.text import number_format
 from middo_tui.text.score_changes import ScoreChange
 from middo_tui.text.score_format import amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.paragraph import wrap
 
 TABS = ("scores", "shapes", "clusters", "time", "settings")
 CUT_SIGN = {"loss_before": ">", "loss_after": ">", "similarity": "<", "quality": "<"}
@@ -39,6 +40,10 @@ class Panel(Struct, frozen=True):
     top: int = 0
 
 
+MOST_ROWS = 4
+"""Rows of a sentence."""
+
+
 def panel_lines(panel: Panel, width: int) -> list[Line]:
     """All rows of a tab."""
     one = panel.view.at(panel.round) if panel.round is not None else None
@@ -46,7 +51,7 @@ def panel_lines(panel: Panel, width: int) -> list[Line]:
         return []
     earlier = panel.view.at(one.round - 1)
     if panel.tab == "scores":
-        return [*_scores(one, earlier), (), *_axes(one)]
+        return [*_scores(one, earlier), (), *_axes(one, width)]
     if panel.tab == "clusters":
         return _clusters(one, width)
     if panel.tab == "time":
@@ -91,22 +96,23 @@ def _verdict(score: ScoreChange) -> tuple[str, str]:
     return ("better", "strong") if score.better else ("worse", "bad")
 
 
-def _axes(one: RoundDetail) -> list[Line]:
+def _axes(one: RoundDetail, width: int) -> list[Line]:
     if one.closing:
         return [(Run(" The final evaluation only trains and measures; it selects nothing.", "dim"),)]
     if not one.selected() and not one.total("rewritten"):
-        return [(Run(" nothing selected yet: the select stage has not run", "dim"),)]
+        why = "the answers are still coming" if one.asking else "the select stage has not run"
+        return [(Run(f" nothing selected yet: {why}", "dim"),)]
     head = Run(
         f" {'axis':<13}" + "".join(f"{title:>{width}}" for title, width in COUNTS) + f"{RATE:>{len(RATE) + 2}}", "dim"
     )
     rows: list[Line] = [(head,)]
     rows += [(Run(f" {LETTERS[axis.axis]} {axis.axis:<11}", axis.axis), Run(_counts(axis))) for axis in one.axes]
     rows.append((Run(f" {'total':<13}{_counts(one)}", "strong"),))
-    said = [(Run(f" {text}", "strong"),) for text in one.controls]
+    said = [(Run(f" {line}", "strong"),) for text in one.controls for line in wrap(text, width - 2, MOST_ROWS)]
     if said:
         rows += [(), *said]
     if one.evidence:
-        return [*rows, (), (Run(f" {one.evidence}", "dim"),)]
+        return [*rows, (), *((Run(f" {line}", "dim"),) for line in wrap(one.evidence, width - 2, MOST_ROWS))]
     return [*rows, *([()] if one.cuts else []), *(_cuts(axis, one) for axis in AXES if any(one.cuts_of(axis)))]
 
 

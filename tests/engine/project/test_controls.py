@@ -162,6 +162,20 @@ def test_the_difference_is_told_item_by_item(project: Path) -> None:
     view = RoundsReader(project).read()
     lines = panel_lines(Panel(view, 0, "scores"), 140)
     assert any(said in "".join(run.text for run in line) for line in lines)
+    narrow = ["".join(run.text for run in line) for line in panel_lines(Panel(view, 0, "scores"), 80)]
+    assert max(map(len, narrow)) <= 80
+    _, found_it, rest = " ".join(line.strip() for line in narrow).partition(said)
+    assert found_it
+    assert "): better" in rest[:60], "with the verdict, on a second line"
+
+
+def test_a_round_with_nothing_to_leave_out_names_one_that_has(project: Path) -> None:
+    sql(project, "DELETE FROM selection WHERE round=1 AND axis<>'diversity'")
+    with pytest.raises(UsageError, match=r"round 1 selected no sample to replace.* --round 0 works\."):
+        prepare(project, "drop", 1)
+    sql(project, "DELETE FROM selection WHERE round=0")
+    with pytest.raises(UsageError, match=r"nothing to leave out\.$"):
+        prepare(project, "drop", 1)
 
 
 def test_a_result_goes_with_the_scores_that_it_was_compared_with(project: Path) -> None:
