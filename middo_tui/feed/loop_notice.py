@@ -123,7 +123,7 @@ def _waiting(view: LoopView, keys: bool) -> Notice:
         return Notice(f"{stage.error}{_run(keys, 'resume')}", "decide")
     if not waiting.open:
         again = view.next is not None and view.next[1] in ("rewrite", "verify")  # texts sent back, or edited
-        what = _run(keys, f"run {view.next[1]}" if again and view.next else "merge")
+        what = _run(keys, f"run {view.next[1]}, then merge" if again and view.next else "merge")
         return Notice(f"Round {view.round}: all rewrites are reviewed.{what}", "decide")
     axes = [f"{letter}\N{NO-BREAK SPACE}{n:,}" for letter, n in zip("CDQ", waiting.by_axis, strict=True) if n]
     improved = "all" if waiting.improved == waiting.open else f"{waiting.improved:,}"

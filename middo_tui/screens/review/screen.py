@@ -61,8 +61,11 @@ class ReviewScreen(Moving):
         return not self.rejecting or action == "quit"
 
     def would(self, key: str) -> str:
-        """While a reason is asked for, the question stays."""
-        return "" if self.rejecting else super().would(key)
+        """While a reason is asked for, the question stays. Enter merges: what keeps it from that."""
+        found, count = "" if self.rejecting else super().would(key), self.queue.counts.open
+        if found and key == "enter" and count:
+            return f"{counted(count, 'rewrite is', 'rewrites are')} undecided. Once all are decided, it merges."
+        return found
 
     def _footer(self) -> tuple[tuple[str, str], ...]:
         if not self.rejecting:

@@ -75,6 +75,8 @@ async def test_a_whole_sitting_by_keys(tmp_path: Path, started: list[Path]) -> N
             ("rejected", None),
         ]
         assert screen.key == wanted[4]
+        await pilot.press("enter")
+        await until(pilot, "enter is unavailable here: 3 rewrites are undecided.")
         await pilot.press("u")
         await done(pilot, screen)
         assert screen.key == wanted[3], "undo shows what it was about"
