@@ -40,7 +40,7 @@ def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80, wanted: 
     everywhere = remapped(EVERYWHERE, "app")[len(SCREENS) :]
     column = max(COLUMN, *(len(_names(key)) + 1 for key in (*table, *everywhere)))
     sections = (
-        (f"{screen.capitalize()} keys", [(_names(key), key.help) for key in table]),
+        (f"{screen.capitalize()} keys", _by_key(table)),
         ("Keys on every screen", [(numbers(), NUMBERED), *((_names(key), key.help) for key in everywhere)]),
         (SIGNALS_TITLE, [(name, f"{means} Distrust: {doubt}") for name, means, doubt in SIGNALS]),
     )
@@ -54,6 +54,15 @@ def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80, wanted: 
     about = [text for text in ABOUT if has_all(text, wanted)]
     out += [*([()] if out and about else []), *((Run(f" {text}", "dim"),) for text in about)]
     return out or [(Run(f" Nothing about “{wanted}”.", "dim"),)]
+
+
+def _by_key(table: Sequence[Key[Any]]) -> list[tuple[str, str]]:
+    """(keys, help), each key once: what it does by turns is one entry."""
+    out: dict[str, str] = {}
+    for key in table:
+        names = _names(key)
+        out[names] = f"{out[names]} {key.help}" if names in out else key.help
+    return [*out.items()]
 
 
 def has_all(text: str, wanted: str) -> bool:

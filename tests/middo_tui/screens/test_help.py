@@ -62,12 +62,19 @@ def test_every_shown_key_can_be_clicked(table: tuple[tables.Key[object], ...]) -
         assert tables.key_named(tables.name(row.keys[0])) == row.keys[0]
 
 
+def test_a_key_is_listed_once() -> None:
+    rows = ["".join(run.text for run in line) for line in help_lines("loop", KEYS, 140)]
+    (row,) = (row for row in rows if row.startswith("  w "))
+    assert "Watch the teacher write" in row
+    assert "wrote last" in row
+
+
 async def test_the_footer_is_clicked_and_the_command_shown(tmp_path: Path) -> None:
     stores.running(tmp_path / "p")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("tilde")
-        await until(pilot, "Nothing was done yet that a command does as well.")
+        await until(pilot, "or nothing was done yet.")
         await pilot.press("tab")
         await until(pilot, "p pause")
         row = screen_text(app).split("\n")[-1]
