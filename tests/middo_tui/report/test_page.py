@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.store import write
-from engine.store.connect import transaction
+from engine.store.connect import transaction, writer
 from engine.store.conversation import dump_messages
 from engine.store.rows import EvalItem, Message, Rewrite, Sample, content_id
 from middo_tui.cli.commands import main
@@ -104,6 +104,25 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def source(project: Path) -> str:
     return page(gather(project), NOON)
+
+
+def test_the_rate_is_of_what_the_headline_counts(project: Path) -> None:
+    db = writer(project)
+    with db:
+        db.execute("UPDATE rewrite SET state='failed' WHERE round=0 AND axis='diversity' AND state='merged'")
+    facts = gather(project)
+    made = sum(one.total("rewritten") + one.total("failed") for one in facts.rounds)
+    accepted = sum(one.total("accepted") for one in facts.rounds)
+    failed = facts.rounds[0].total("failed")
+    with db:
+        db.execute("UPDATE rewrite SET state='merged' WHERE state='failed'")
+    db.close()
+    words = Page(page(facts, NOON)).words
+    assert failed
+    assert f"{accepted} of {made}" in words
+    assert any("Rate: accepted of all rewrites asked for" in word for word in words)
+    first = facts.rounds[0]
+    assert first.gain == first.total("accepted") / (first.total("rewritten") + failed)
 
 
 def test_hostile_text_stays_text(source: str) -> None:
