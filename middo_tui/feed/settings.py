@@ -157,8 +157,10 @@ def value_of(old: str, typed: str) -> object:
         raise ConfigError(f"{text or 'empty'}: not a valid value. Example: {old}") from None
 
 
-def save(project: Path, setting: Setting, typed: str, ran: tuple[str, ...], round: int | None) -> str:
-    """Write one value; says what follows from it.
+def save(
+    project: Path, setting: Setting, typed: str, ran: tuple[str, ...], round: int | None, running: bool = True
+) -> str:
+    """Write one value; says what follows from it. ``running``: there is something to pause.
 
     Raises:
         ConfigError: it cannot be that; nothing has changed.
@@ -174,6 +176,6 @@ def save(project: Path, setting: Setting, typed: str, ran: tuple[str, ...], roun
         return f"{said} Stages that start from now on use it."
     stages = " and ".join([", ".join(stale[:-1]), stale[-1]] if len(stale) > 1 else stale)
     return (
-        f"{said} In round {round}, {stages} ran with {guard.one_line(setting.value, 40)}. To redo: pause, then"
-        f" middo-tui run {guard.one_line(str(project))} --redo {stale[0]}"
+        f"{said} In round {round}, {stages} ran with {guard.one_line(setting.value, 40)}."
+        f" To redo: {'pause, then ' if running else ''}middo-tui run {guard.one_line(str(project))} --redo {stale[0]}"
     )

@@ -228,7 +228,8 @@ class SettingsScreen(MenuScreen):
             self._ask_to_write(self._row, self._row.default)
 
     def _ask_to_write(self, row: Setting, value: str) -> None:
-        verb = partial(settings.save, self.project, row, value, self._found.ran, self._found.round)
+        running = self.view.worker != "idle"
+        verb = partial(settings.save, self.project, row, value, self._found.ran, self._found.round, running)
         self.ask(verb, self._written)
 
     def _written(self) -> None:

@@ -94,7 +94,10 @@ def test_saving_says_which_stages_ran_with_the_old_value(tmp_path: Path) -> None
     row = next(row for row in found.rows if row.key == "select.m_quality")
     said = settings.save(tmp_path / "p", row, "0.5", found.ran, found.round)
     assert "In round 0, select ran with 1.0" in said
+    assert "To redo: pause, then middo-tui run" in said
     assert "--redo select" in said
+    idle = settings.save(tmp_path / "p", row, "0.5", found.ran, found.round, running=False)
+    assert "To redo: middo-tui run" in idle
     assert configs.load(tmp_path / "p").select.m_quality == 0.5
     row = next(row for row in found.rows if row.key == "loop.rounds")
     assert "Stages that start from now on" in settings.save(tmp_path / "p", row, "4", found.ran, found.round)
