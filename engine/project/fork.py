@@ -14,7 +14,7 @@ from pathlib import Path
 
 from engine.config import edit
 from engine.config import schema as configs
-from engine.errors import UsageError
+from engine.errors import ConfigError, UsageError
 from engine.files.whole_folder import whole_folder
 from engine.loop import NAMES
 from engine.project.folder import require_new
@@ -93,7 +93,10 @@ def _copy_config(project: Path, out: Path, changes: Mapping[str, object]) -> Non
         command = getattr(getattr(config, section), key)
         if (there := _from_anywhere(command, project)) != command:
             moved[name] = list(there)
-    edit.edit(out, {**moved, **changes})
+    try:
+        edit.edit(out, {**moved, **changes})
+    except ConfigError as error:  # not the place where the copy is being made, which nobody knows
+        raise ConfigError(str(error).replace(str(out / "config.toml"), str(project / "config.toml"))) from None
 
 
 def _from_anywhere(command: tuple[str, ...], project: Path) -> tuple[str, ...]:

@@ -10,10 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import UsageError
-from engine.store.connect import FILE
+from engine.store.connect import FILE, MAKING
 
-MAKING = ".making"
-"""Where, inside the project's folder: the same disk, and the folder may be a mount point."""
 PARTS = ("artifacts", "logs", "config.toml", FILE)
 """In the order in which they are moved; with the database the project is there."""
 

@@ -12,6 +12,7 @@ from engine.errors import StoreError
 from engine.store.database_file import FILE as FILE
 from engine.store.database_file import IN_FULL as IN_FULL
 from engine.store.database_file import KEPT_BEFORE as KEPT_BEFORE
+from engine.store.database_file import MAKING as MAKING
 from engine.store.database_file import copy as copy
 from engine.store.database_file import database as database
 from engine.store.database_file import filesystem as filesystem

@@ -75,7 +75,19 @@ def refuse_network(path: Path, mounts: str | None = None) -> None:
         )
 
 
+MAKING = ".making"
+"""Where, inside a project's folder, the project is made: the same disk, and the folder may be a mount point."""
+
+
 def missing(path: Path) -> StoreError:
+    """The error where there is no database, and what to do."""
+    if path.parent.is_file():
+        return StoreError(f"{path.parent}: this is a file, not the folder of a project.")
+    if (path.parent / MAKING).is_dir():
+        return StoreError(
+            f"{path}: no project yet; it is being made, or that was killed. Run the same `middo-tui init` again: it"
+            " starts afresh."
+        )
     return StoreError(
         f"{path}: no project here. Create one with `middo-tui init {quote(str(path.parent))} --data FILE`,"
         " or try `middo-tui demo`."

@@ -15,6 +15,7 @@ import click
 from engine.errors import UsageError
 from middo_tui.cli.arguments import FOLDER, one_of
 from middo_tui.terminal.console import one_line, say
+from middo_tui.text.number_format import counted
 
 if TYPE_CHECKING:
     from engine.formats import Source
@@ -239,13 +240,13 @@ def _say_added(folder: Path, batches: list[Any]) -> None:
 
     for b in batches:
         held = f", {b.heldout:,} held out" if b.heldout else ""
-        twice = f", {b.duplicates:,} exact duplicates kept" if b.duplicates else ""
-        say(f"{b.file}: {b.format}, {b.rows + b.heldout:,} rows{held}{twice}")
+        twice = f", {counted(b.duplicates, 'exact duplicate')} kept" if b.duplicates else ""
+        say(f"{b.file}: {b.format}, {counted(b.rows + b.heldout, 'row')}{held}{twice}")
         for text in b.overlaps():
             say(f"  {text}")
         for text in b.notes:
             say(f"  {text}")
         if b.rejected:
-            rows = "1 row" if b.rejected == 1 else f"{b.rejected:,} rows"
-            say(f"  {rows} quarantined{f': {why(b.reasons, b.rejected - b.barred)}' if b.reasons else ''}")
+            reasons = f": {why(b.reasons, b.rejected - b.barred)}" if b.reasons else ""
+            say(f"  {counted(b.rejected, 'row')} quarantined{reasons}")
             say(f"  List them: middo-tui quarantine {quote(str(folder))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.signals.label_report import LabelReport
-from middo_tui.text.number_format import counted
+from middo_tui.text.number_format import counted, fixed
 
 WORDS = {
     "flaw": "flaw score",
@@ -41,5 +41,5 @@ def report_lines(found: LabelReport) -> Iterator[str]:
     for one in sorted(found.rankings, key=lambda one: -one.auc):
         yield f"  {WORDS[one.signal]:<16} {one.auc:.2f}  ({one.low:.2f} to {one.high:.2f})"
     if found.kappa:
-        kappas = ", ".join(f"{axis} {value:.2f}" for axis, value in found.kappa.items())
+        kappas = ", ".join(f"{axis} {fixed(value, 2).replace('-', '−')}" for axis, value in found.kappa.items())
         yield f"agreement of the selection with the labels (Cohen's kappa): {kappas}"

@@ -98,8 +98,9 @@ def test_a_round_that_was_not_evaluated_cannot_be_forked(project: Path, tmp_path
 
 
 def test_a_wrong_change_leaves_nothing_behind(project: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as refused:
         fork(project, tmp_path / "F", 1, {"merge.size": "huge"})
+    assert "unfinished" not in str(refused.value), "a place that nobody knows"
     assert not (tmp_path / "F").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()

@@ -212,6 +212,12 @@ def test_a_network_filesystem_is_refused_with_the_way_out() -> None:
 def test_a_missing_and_a_broken_database_are_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no project here"):
         connect.reader(tmp_path)
+    (tmp_path / ".making").mkdir()
+    with pytest.raises(StoreError, match="Run the same `middo-tui init` again"):
+        connect.reader(tmp_path)
+    (tmp_path / "out.html").touch()
+    with pytest.raises(StoreError, match=r"out\.html: this is a file, not the folder of a project"):
+        connect.reader(tmp_path / "out.html")
     (tmp_path / "middo.db").write_bytes(b"this is no database, it only looks like a file of that name" * 50)
     with pytest.raises(StoreError, match="not a readable database"):
         connect.reader(tmp_path)
