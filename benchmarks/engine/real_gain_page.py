@@ -24,10 +24,11 @@ WHAT = {
     "paper": "the published rule, one round, the dataset grows",
 }
 
-READING = """**What two draws show, and what not.** Spoiling 40 % of the rows costs this model about a hundredth of a nat, and the
-error of that is half as large: two draws cannot rank the arms, and an arm may end below the clean rows. Ours is lower
-than the spoilt rows in each draw. The goals (80 % of the way, random at most half of ours) are not shown; that would
-take some ten draws of an hour each on two cores."""
+READING = """\
+**What two draws show, and what not.** Spoiling 40 % of the rows costs this model about a hundredth of a nat,
+and the error of that is half as large: two draws cannot rank the arms, and an arm may end below the clean rows. Ours
+is lower than the spoilt rows in each draw. The goals (80 % of the way, random at most half of ours) are not shown;
+that would take some ten draws of an hour each on two cores."""
 """Written by hand about what is measured so far: to be read again with every new draw."""
 
 

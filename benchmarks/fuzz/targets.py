@@ -22,7 +22,8 @@ from engine.models import folder as model_folder
 from engine.signals.rating_rows import first_rating
 from engine.store.connect import reader
 from engine.store.rows import dump_messages, load_messages
-from engine.teacher.job import PROMPT, read_reply
+from engine.teacher.job import PROMPT
+from engine.teacher.replies import read_reply
 from engine.upkeep.artifact_files import cut_off
 from engine.upkeep.backup import read_manifest
 from engine.upkeep.check import check
