@@ -57,11 +57,11 @@ def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80, wanted: 
 
 
 def _by_key(table: Sequence[Key[Any]]) -> list[tuple[str, str]]:
-    """(keys, help), each key once: what it does by turns is one entry."""
+    """(keys, help), each key once: what it does by turns is one entry, a sentence per line."""
     out: dict[str, str] = {}
     for key in table:
         names = _names(key)
-        out[names] = f"{out[names]} {key.help}" if names in out else key.help
+        out[names] = f"{out[names]}\n{key.help}" if names in out else key.help
     return [*out.items()]
 
 

@@ -63,10 +63,10 @@ def test_every_shown_key_can_be_clicked(table: tuple[tables.Key[object], ...]) -
 
 
 def test_a_key_is_listed_once() -> None:
-    rows = ["".join(run.text for run in line) for line in help_lines("loop", KEYS, 140)]
-    (row,) = (row for row in rows if row.startswith("  w "))
-    assert "Watch the teacher write" in row
-    assert "wrote last" in row
+    rows = ["".join(run.text for run in line).split() for line in help_lines("loop", KEYS, 140)]
+    (at,) = (at for at, words in enumerate(rows) if words[:1] == ["w"])
+    assert rows[at][1:3] == ["Watch", "the"]
+    assert rows[at + 1][0] == "Show", "its other meaning, below"
 
 
 async def test_the_footer_is_clicked_and_the_command_shown(tmp_path: Path) -> None:
