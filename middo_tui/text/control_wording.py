@@ -27,7 +27,7 @@ def sentences(db: sqlite3.Connection, round: int) -> list[str]:
 
 
 def sentence(row: ControlScore, by_hand: bool = False) -> str:
-    """E.g. ``selection +4.8 ±1.0 points over as many samples at random (accuracy 77.3 against 72.5 %): better``.
+    """E.g. ``selection +14.4 ±2.0 points over the unchanged dataset (accuracy 77.7 against 63.3 %): better``.
 
     by_hand: a person decided on the round's rewrites, which a control at random does not ask for.
     """
