@@ -8,15 +8,14 @@ bitsandbytes, which also looks for a GPU, unless weights are in 4 bits.
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from engine.config.schema import Config
 from engine.loop import spec
 from engine.models import folder as model_folder
 from engine.models import locate
+from engine.processes.hidden_packages import hidden
 
 MODEL = ("engine.backends.hf", "transformers.models.auto.modeling_auto", "transformers.generation.utils", "peft")
 """Scoring, judging and writing by a local model."""
@@ -50,22 +49,9 @@ def in_four_bits(config: Config, project: Path) -> bool:
 def load(names: Iterable[str], without: Iterable[str]) -> None:
     """Import ``names``; the packages ``without`` seem not to be installed meanwhile."""
     names = list(names)
-    with _hidden(without):
+    with hidden(*without):
         for name in names:
             if name != CLUSTERS:
                 importlib.import_module(name)
     if CLUSTERS in names:
         importlib.import_module(CLUSTERS)
-
-
-@contextmanager
-def _hidden(packages: Iterable[str]) -> Iterator[None]:
-    """``importlib.util.find_spec``, by which libraries ask, finds no such package unless it is imported already."""
-    gone = [package for package in packages if package not in sys.modules]
-    for package in gone:
-        sys.modules[package] = None  # type: ignore[assignment]  # Python's mark of a module that cannot be imported
-    try:
-        yield
-    finally:
-        for package in gone:
-            del sys.modules[package]

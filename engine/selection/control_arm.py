@@ -42,19 +42,7 @@ def probes(ctx: Ctx, found: Survey, arm: ControlArm) -> list[Row]:
     cores = [int(i) for i in np.flatnonzero(found.cores) if i not in taken]
     new = [cores[i] for i in rng.permutation(len(cores))[: plan["rewrites"]["diversity"]]]
     prompts = {s.id: s.prompt for s in ctx.dataset().take(sorted(found.ids[i] for i in taken))}
-    rows: list[Row] = [
-        Rewrite(
-            ctx.round,
-            found.ids[i],
-            found.axis(i),
-            "prompted",
-            prompt=prompts[found.ids[i]],
-            probe=True,
-            control=control,
-            batch=batch,
-        )
-        for i, batch, control in asked
-    ]
+    rows: list[Row] = [found.probe(ctx.round, i, prompts, control, batch) for i, batch, control in asked]
     for i in new:
         similarity = float(found.similarity[i])
         rows.append(Rewrite(ctx.round, found.ids[i], "diversity", "owed", batch=1))

@@ -80,19 +80,7 @@ def _batch(ctx: Ctx, found: Survey, asked: set[int], number: int, most: int) -> 
     drawn = [int(i) for i in found.drawn(ctx.config.project.seed, ctx.round) if found.ids[i] not in taken]
     places = [(i, False) for i in worst] + [(i, True) for i in drawn[: evidence.controls(number, size)]]
     prompts = {s.id: s.prompt for s in ctx.dataset().take(sorted(found.ids[i] for i, _ in places))}
-    return [
-        Rewrite(
-            ctx.round,
-            found.ids[i],
-            found.axis(i),
-            "prompted",
-            prompt=prompts[found.ids[i]],
-            probe=True,
-            control=control,
-            batch=number,
-        )
-        for i, control in places
-    ]
+    return [found.probe(ctx.round, i, prompts, control, number) for i, control in places]
 
 
 def _threshold(ctx: Ctx, found: Survey, cut: float, detail: dict[str, object]) -> Threshold:

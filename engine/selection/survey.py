@@ -6,6 +6,7 @@ All arrays are in dataset order. Nothing here depends on what was asked this rou
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,16 @@ class Survey:
     def axis(self, place: int) -> Axis:
         """Which axis a flaw belongs to: the judge's, or the losses'."""
         return "quality" if self.lenses[place] == JUDGED else "complexity"
+
+    def probe(self, round: int, place: int, prompts: Mapping[int, str], control: bool, batch: int) -> Rewrite:
+        """The question whether the teacher answers the sample's own prompt as the sample does.
+
+        Args:
+            prompts: by sample id.
+            control, batch: as the row's.
+        """
+        id, axis = self.ids[place], self.axis(place)
+        return Rewrite(round, id, axis, "prompted", prompt=prompts[id], probe=True, control=control, batch=batch)
 
 
 def by_evidence(ctx: Ctx) -> bool:

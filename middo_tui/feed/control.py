@@ -35,8 +35,15 @@ def _plan(project: Path) -> tuple[Plan, bool]:
 
 
 def _runnable(project: Path, running: bool) -> None:
-    """Raises ConfigError: a worker that started now would fail at once; nothing is planned either."""
-    if not running and not configs.load(project).model.name:
+    """Raises ConfigError: a worker that started now would fail at its first stage; nothing is planned either."""
+    if running or configs.load(project).model.name:
+        return
+    db = reader(project)
+    try:
+        begun = any(job.state == "done" for job in read.jobs(db))
+    finally:
+        db.close()
+    if not begun:
         raise ConfigError(f"{project / 'config.toml'}: [model] name is empty. Set it to the model to fine-tune.")
 
 
