@@ -35,6 +35,9 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def own_state(states: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_state(states: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """What one test has opened, no other finds in its list. The folder is made by whoever writes into it."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(states / hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]))
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    with pytest.MonkeyPatch.context() as patch:  # its own: a test may undo what ``monkeypatch`` did
+        patch.setenv("XDG_STATE_HOME", str(states / name))
+        yield

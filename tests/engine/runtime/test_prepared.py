@@ -202,8 +202,8 @@ class Torn:
     def __del__(self): print("torn down")
 kept = Torn()
 atexit.register(print, "handler")
-threading.Thread(target=lambda: print("thread")).start()
-print("buffered", end=" ")
+threading.Thread(target=lambda: sys.stdout.write("thread\\n")).start()
+sys.stdout.write("buffered ")
 leave(5)
 """
 
