@@ -26,7 +26,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def state_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test adds its projects to those that the person at this machine has opened, nor does a shared fixture."""
     base = tmp_path_factory.mktemp("states")
     with pytest.MonkeyPatch.context() as patch:
@@ -35,9 +35,9 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def own_state(states: Path, request: pytest.FixtureRequest) -> Iterator[None]:
+def own_state(state_folders: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     """What one test has opened, no other finds in its list. The folder is made by whoever writes into it."""
     name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
     with pytest.MonkeyPatch.context() as patch:  # its own: a test may undo what ``monkeypatch`` did
-        patch.setenv("XDG_STATE_HOME", str(states / name))
+        patch.setenv("XDG_STATE_HOME", str(state_folders / name))
         yield
