@@ -14,7 +14,6 @@ samples for it. With ``merge.flawed = "drop"`` all samples that complexity or qu
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -80,15 +79,16 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
     What a person rejected stays: they have looked at it.
     """
     rows = {r.key: r for r in ctx.rows(Rewrite)}
-    ruled = [s for s in ctx.rows(Selection) if math.isfinite(s.threshold)]  # not what was requested by hand
-    selected = [s for s in ruled if s.axis != "diversity" and s.sample_id in among]
-    marks = [t for t in ctx.rows(Threshold) if t.rule == "evidence"]
-    if marks and not json.loads(marks[0].detail or "{}").get("certain"):
-        return []  # the teacher's answers did not tell flaws from chance
-    if ctx.config.merge.flawed != "drop":
-        found = ((s, rows.get((s.sample_id, s.axis))) for s in selected)
-        selected = [s for s, row in found if row and row.probe and leaving.useless(row.state, row.attempts, row.reason)]
-    return sorted({s.sample_id for s in selected})
+    selected = [s for s in ctx.rows(Selection) if s.axis != "diversity" and s.sample_id in among]
+    marks = [t.detail or "{}" for t in ctx.rows(Threshold) if t.rule == "evidence"]
+    suspects = (_suspect(s, rows.get((s.sample_id, s.axis))) for s in selected)
+    return sorted(leaving.flawed(suspects, marks[0] if marks else None, ctx.config.merge.flawed == "drop"))
+
+
+def _suspect(one: Selection, row: Rewrite | None) -> leaving.Suspect:
+    if row is None:
+        return leaving.Suspect(one.sample_id, one.threshold)
+    return leaving.Suspect(one.sample_id, one.threshold, row.state, row.attempts, row.reason, row.probe)
 
 
 def _room(ctx: Ctx, size: int, added: int, dropped: int) -> int:

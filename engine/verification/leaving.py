@@ -4,8 +4,44 @@ by them. Standard library only.
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
 from engine.chat.prompts import MALFORMED
 from engine.verification.text_checks import CODES, FLAWED_AS_WELL
+
+
+class Suspect(NamedTuple):
+    """A sample that was selected for complexity or quality, and what came of its rewrite; no state: there is none.
+
+    ``threshold``: the selection's, not finite where a person requested it.
+    """
+
+    sample_id: int
+    threshold: float
+    state: str | None = None
+    attempts: int = 0
+    reason: str | None = None
+    probe: bool = False
+
+
+def flawed(suspects: Iterable[Suspect], evidence: str | None, all_selected: bool) -> set[int]:
+    """The samples that are dropped for being flawed, whoever else has a word on them.
+
+    Args:
+        evidence: the JSON detail of the round's threshold by evidence; None: it selected by another rule.
+        all_selected: ``merge.flawed = "drop"``.
+    """
+    if evidence is not None and not json.loads(evidence).get("certain"):
+        return set()  # the teacher's answers did not tell flaws from chance
+    ruled = (one for one in suspects if math.isfinite(one.threshold))  # not what was requested by hand
+    return {one.sample_id for one in ruled if all_selected or (one.probe and _is_useless(one))}
+
+
+def _is_useless(one: Suspect) -> bool:
+    return one.state is not None and useless(one.state, one.attempts, one.reason)
 
 
 def useless(state: str, attempts: int, reason: str | None) -> bool:

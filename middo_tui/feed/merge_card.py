@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from pathlib import Path
 
@@ -131,20 +130,15 @@ def _with_leaving(db: sqlite3.Connection, config: Config, card: MergeCard) -> Me
 
 def _flawed(db: sqlite3.Connection, round: int, all_selected: bool) -> set[int]:
     """Samples that are dropped for being flawed, whoever else has a word on them."""
-    sql = "SELECT detail FROM threshold WHERE round=? AND rule=?"
-    mark = db.execute(sql, (round, EVIDENCE)).fetchone()
-    if mark is not None and not json.loads(mark[0] or "{}").get("certain"):
-        return set()
+    mark = db.execute("SELECT detail FROM threshold WHERE round=? AND rule=?", (round, EVIDENCE)).fetchone()
     found = db.execute(
-        "SELECT s.sample_id, s.threshold, r.state, r.attempts, r.reason, coalesce(r.probe, 0) FROM selection s"
-        " LEFT JOIN rewrite r USING (round, sample_id, axis) WHERE s.round=? AND s.axis<>'diversity'",
+        "SELECT s.sample_id, s.threshold, r.state, coalesce(r.attempts, 0), r.reason, coalesce(r.probe, 0)"
+        " FROM selection s LEFT JOIN rewrite r USING (round, sample_id, axis)"
+        " WHERE s.round=? AND s.axis<>'diversity'",
         (round,),
     )
-    return {
-        id
-        for id, threshold, state, attempts, reason, probe in found
-        if math.isfinite(threshold) and (all_selected or (probe and leaving.useless(state, attempts, reason)))
-    }
+    evidence = None if mark is None else mark[0] or "{}"
+    return leaving.flawed((leaving.Suspect(*row) for row in found), evidence, all_selected)
 
 
 def _target(db: sqlite3.Connection, round: int, size: int) -> int:
