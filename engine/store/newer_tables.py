@@ -1,6 +1,46 @@
-"""The statements of migrations since m013: merges, lost tries, lenses, the judge, labels, overrides, controls, cost."""
+"""The statements of migrations since m008: batches, columns, lost tries, lenses, the judge, labels, controls, cost."""
 
 from __future__ import annotations
+
+PROVIDER_BATCHES = (
+    "CREATE TABLE batch (token TEXT PRIMARY KEY, round INTEGER NOT NULL, url TEXT NOT NULL, model TEXT NOT NULL,"
+    " state TEXT NOT NULL, calls INTEGER NOT NULL, planned_at REAL NOT NULL, options TEXT NOT NULL, id TEXT, file TEXT,"
+    " status TEXT NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, created_at REAL, expires_at REAL,"
+    " ended_at REAL, error TEXT) WITHOUT ROWID",
+    "CREATE TABLE batch_call (token TEXT NOT NULL, name TEXT NOT NULL, round INTEGER NOT NULL,"
+    " sample_id INTEGER NOT NULL, axis TEXT NOT NULL, step TEXT NOT NULL, tokens_in INTEGER NOT NULL,"
+    " tokens_out INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (token, name)) WITHOUT ROWID",
+    "CREATE INDEX batch_call_by_round ON batch_call(round)",
+)
+
+KEEP_COLUMNS = (
+    "ALTER TABLE sample ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE heldout ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
+)
+
+HELD_OUT = "SELECT item, messages FROM heldout ORDER BY item DESC"
+
+BOTH_SIDES = ("CREATE TABLE overlap (sample_id INTEGER PRIMARY KEY, item INTEGER NOT NULL)",)
+
+LAST_EXCHANGE = (
+    "ALTER TABLE signal ADD COLUMN conversation_before REAL",
+    "ALTER TABLE signal ADD COLUMN conversation_after REAL",
+    "ALTER TABLE loss_cache ADD COLUMN conversation REAL",
+)
+
+SEVERAL_ASSISTANTS = 'SELECT id, messages FROM sample WHERE messages LIKE \'%["assistant",%["assistant",%\''
+
+OF_SEVERAL = (
+    "UPDATE signal SET conversation_before=loss_before, conversation_after=loss_after"
+    " WHERE sample_id IN (SELECT id FROM several)",
+    "DELETE FROM loss_cache WHERE sample_id IN (SELECT id FROM several)",
+    "DROP TABLE several",
+)
+
+SEE_PROGRESS = (
+    # wall times of its start and its last steps, a JSON list, oldest first
+    "ALTER TABLE job ADD COLUMN moved TEXT NOT NULL DEFAULT '[]'",
+)
 
 UNDER_WAY = (
     "CREATE TABLE underway (round INTEGER PRIMARY KEY, step TEXT NOT NULL, attempt INTEGER NOT NULL,"

@@ -12,15 +12,23 @@ from engine.store.conversation import load_messages, unwritable
 from engine.store.database_file import database, keep_before, newer, translated, writer
 from engine.store.newer_tables import (
     BEAT_CHANCE,
+    BOTH_SIDES,
     CONTROLS,
     EVERY_OVERLAP,
+    HELD_OUT,
     HOLD_AFTER_MERGE,
     JUDGE_CHECK,
+    KEEP_COLUMNS,
     LABELS,
+    LAST_EXCHANGE,
     LENSES,
     LOST_TRIES,
+    OF_SEVERAL,
     OVERRIDES,
     PROBES,
+    PROVIDER_BATCHES,
+    SEE_PROGRESS,
+    SEVERAL_ASSISTANTS,
     STAGE_COST,
     UNDER_WAY,
     UNWRITABLE,
@@ -373,44 +381,4 @@ COUNT_CALLS = (
     " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL NOT NULL, cap_tokens INTEGER NOT NULL,"
     " cap_cost REAL NOT NULL, sent_to TEXT NOT NULL)",
     CALLS_OF_REWRITES,
-)
-
-PROVIDER_BATCHES = (
-    "CREATE TABLE batch (token TEXT PRIMARY KEY, round INTEGER NOT NULL, url TEXT NOT NULL, model TEXT NOT NULL,"
-    " state TEXT NOT NULL, calls INTEGER NOT NULL, planned_at REAL NOT NULL, options TEXT NOT NULL, id TEXT, file TEXT,"
-    " status TEXT NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, created_at REAL, expires_at REAL,"
-    " ended_at REAL, error TEXT) WITHOUT ROWID",
-    "CREATE TABLE batch_call (token TEXT NOT NULL, name TEXT NOT NULL, round INTEGER NOT NULL,"
-    " sample_id INTEGER NOT NULL, axis TEXT NOT NULL, step TEXT NOT NULL, tokens_in INTEGER NOT NULL,"
-    " tokens_out INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (token, name)) WITHOUT ROWID",
-    "CREATE INDEX batch_call_by_round ON batch_call(round)",
-)
-
-KEEP_COLUMNS = (
-    "ALTER TABLE sample ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE heldout ADD COLUMN extra TEXT NOT NULL DEFAULT ''",
-)
-
-HELD_OUT = "SELECT item, messages FROM heldout ORDER BY item DESC"
-
-BOTH_SIDES = ("CREATE TABLE overlap (sample_id INTEGER PRIMARY KEY, item INTEGER NOT NULL)",)
-
-LAST_EXCHANGE = (
-    "ALTER TABLE signal ADD COLUMN conversation_before REAL",
-    "ALTER TABLE signal ADD COLUMN conversation_after REAL",
-    "ALTER TABLE loss_cache ADD COLUMN conversation REAL",
-)
-
-SEVERAL_ASSISTANTS = 'SELECT id, messages FROM sample WHERE messages LIKE \'%["assistant",%["assistant",%\''
-
-OF_SEVERAL = (
-    "UPDATE signal SET conversation_before=loss_before, conversation_after=loss_after"
-    " WHERE sample_id IN (SELECT id FROM several)",
-    "DELETE FROM loss_cache WHERE sample_id IN (SELECT id FROM several)",
-    "DROP TABLE several",
-)
-
-SEE_PROGRESS = (
-    # wall times of its start and its last steps, a JSON list, oldest first
-    "ALTER TABLE job ADD COLUMN moved TEXT NOT NULL DEFAULT '[]'",
 )
