@@ -48,6 +48,18 @@ def justified(left: Line, right: Line, width: int) -> Line:
     return (*left, Run(" " * gap), *right) if gap > 0 else left
 
 
+def window(rows: Sequence[Line], top: int, height: int, further: str = "") -> list[Line]:
+    """The rows from ``top`` on that ``height`` has room for (0: all); the last one says how many more there are.
+
+    ``further``: what to press for them, said after it.
+    """
+    shown = list(rows[top : top + height]) if height else list(rows)
+    left = len(rows) - top - len(shown)
+    if left > 0 and shown:
+        shown[-1] = (Run(f" … {left + 1:,} more rows{further}", "dim"),)
+    return shown
+
+
 def changed_span(old: Line, new: Line) -> tuple[int, int] | None:
     """The cells [start, end) in which two rows differ, in whole runs; None when they are the same."""
     if old == new:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 
 from engine.store.rows import AXES
@@ -15,7 +13,7 @@ from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.score_changes import ScoreChange
 from middo_tui.text.score_format import amount, figure, mark, scale
-from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.lines import Line, Lines, Run, window
 from middo_tui.widgets.paragraph import wrap
 
 TABS = ("scores", "shapes", "clusters", "time", "settings")
@@ -219,9 +217,4 @@ class RoundPanel(Lines[Panel]):
 
     def draw(self, data: Panel, width: int, height: int) -> list[Line]:
         """The rows from ``top`` on; the last one says when there are more."""
-        rows: Sequence[Line] = panel_lines(data, width)
-        shown = list(rows[data.top : data.top + height]) if height else list(rows)
-        left = len(rows) - data.top - len(shown)
-        if left > 0 and shown:
-            shown[-1] = (Run(f" … {left + 1:,} more rows: page down", "dim"),)
-        return shown
+        return window(panel_lines(data, width), data.top, height, ": page down")

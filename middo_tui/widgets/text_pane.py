@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from middo_tui.feed.rewrite import TextBlock
-from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.lines import Line, Lines, window
 from middo_tui.widgets.word_diff import laid_out
 
 SPLIT = 100
@@ -33,9 +33,4 @@ class TextPane(Lines[TextPaneState]):
 
     def draw(self, data: TextPaneState, width: int, height: int) -> list[Line]:
         """The rows from ``top`` on; the last one says when there are more."""
-        rows = text_rows(data, width)
-        shown = rows[data.top : data.top + height] if height else rows
-        left = len(rows) - data.top - len(shown)
-        if left > 0 and shown:
-            shown[-1] = (Run(f" … {left + 1:,} more rows", "dim"),)
-        return shown
+        return window(text_rows(data, width), data.top, height)

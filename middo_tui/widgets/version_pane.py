@@ -13,7 +13,7 @@ from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.text import number_format
 from middo_tui.widgets.family_list import FamilyRow, fate
-from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.lines import Line, Lines, Run, window
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.word_diff import laid_out
 
@@ -156,10 +156,5 @@ class VersionPane(Lines[VersionPaneState]):
 
     def draw(self, data: VersionPaneState, width: int, height: int) -> list[Line]:
         """The rows from ``top`` on; the last one says when there are more."""
-        rows = pane_lines(data, width)
-        shown = rows[data.top : data.top + height] if height else rows
-        left = len(rows) - data.top - len(shown)
-        if left > 0 and shown:
-            keys = press("lineage.down") if data.active else f"{press('lineage.tab')}, then {press('lineage.down')}"
-            shown[-1] = (Run(f" … {left + 1:,} more rows: {keys}", "dim"),)
-        return shown
+        keys = press("lineage.down") if data.active else f"{press('lineage.tab')}, then {press('lineage.down')}"
+        return window(pane_lines(data, width), data.top, height, f": {keys}")
