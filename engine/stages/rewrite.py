@@ -20,11 +20,11 @@ no such pieces: ``rewrite_stream``.
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from engine.backends import Writes, backend
+from engine.config.schema import Teacher
 from engine.selection.probing import Probing
 from engine.signals import round_models
 from engine.stage import Ctx
@@ -33,8 +33,10 @@ from engine.store.teacher import TeacherBatch
 from engine.teacher.budget import affordable, announce, give_up
 from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, summary, teacher_folder
 from engine.teacher.progress import Meter
-from engine.teacher.replies import record_reply
+from engine.teacher.replies import most_tries, record_reply
 
+Wave = tuple[int, int]
+"""Rewrites that are asked for together: ``Rewrite.draw`` and ``Rewrite.batch``."""
 KEPT = "writing"
 """The folder of replies that a pause kept on their way."""
 PLANNED = 4
@@ -107,6 +109,15 @@ def pool(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
     return [r for r in rows if phase.tries(r) >= attempt or (r.state == phase.state and phase.tries(r) == attempt - 1)]
 
 
+def tries(waves: Mapping[Wave, Sequence[Rewrite]], phase: Phase, how: Teacher) -> list[tuple[Wave, int]]:
+    """(wave, number) of all tries that the rows of ``waves`` may have, in the order in which they are made."""
+    return [
+        (wave, attempt)
+        for wave in sorted(waves)
+        for attempt in range(1, max(most_tries(how, phase, row) for row in waves[wave]) + 1)
+    ]
+
+
 def _make_next(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: Meter) -> bool:
     """Make the next try of ``phase``, piece by piece as far as the caps allow; whether anything was made.
 
@@ -115,17 +126,17 @@ def _make_next(ctx: Ctx, job: RewriteJob, phase: Phase, teacher: Writes, meter: 
     how = ctx.config.teacher
     # Towards a cap every call of a piece counts as its worst until it is made: large pieces would leave much unused.
     size = how.batch_size * (1 if how.budget_tokens or how.budget_cost else PLANNED)
-    waves: dict[tuple[int, int], list[Rewrite]] = {}
+    waves: dict[Wave, list[Rewrite]] = {}
     for row in job.all():
         waves.setdefault((row.draw, row.batch), []).append(row)
-    for wave, attempt in itertools.product(sorted(waves), range(1, how.attempts + how.best_of)):
+    for wave, attempt in tries(waves, phase, how):
         made = False
         for piece in _pieces(pool(waves[wave], phase, attempt), size):
             while left := [row for row in (job.rows[row.key] for row in piece) if phase.tries(row) < attempt]:
-                most = affordable(job, phase, left, how)
-                if not most:
+                now = affordable(job, phase, left, how)
+                if not now:
                     return made
-                _ask(ctx, job, phase, attempt, left[:most], teacher, meter)
+                _ask(ctx, job, phase, attempt, left[:now], teacher, meter)
                 made = True
         if made:
             return True

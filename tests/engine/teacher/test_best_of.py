@@ -13,10 +13,11 @@ from engine.errors import Paused
 from engine.runtime.context import StoreCtx
 from engine.signals import losses
 from engine.stages import select, verify
-from engine.store.rows import Flaw, Rewrite, dump_messages
+from engine.stages.rewrite import tries
+from engine.store.rows import AGAIN, Flaw, Rewrite, dump_messages
 from engine.store.teacher import Projected
 from engine.teacher import budget
-from engine.teacher.job import RewriteJob
+from engine.teacher.job import ANSWER, PROMPT, RewriteJob
 from engine.verification import best_draw
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, asks_for_prompt, newly, owe, run
@@ -194,3 +195,12 @@ def test_a_stopped_choice_goes_on_in_the_same_chunks(tmp_path: Path, monkeypatch
         best_draw.choose(made.ctx("verify"), data, lambda *_: None)
     best_draw.choose(made.ctx("verify"), data, lambda *_: None)
     assert measured == [5, 0, 4, 4], "two rewrites each, whatever is left"
+
+
+def test_tries_of_further_answers_follow_those_of_the_first() -> None:
+    """A probe that was asked a second time counts on: its first asking's calls are tries as well."""
+    how = replace(tiny.make_config(Path("m"), THREE).teacher, attempts=3, best_of=2)
+    asked = Rewrite(0, 1, "complexity", "prompted", probe=True, draw=AGAIN, draws='["one"]', answer_attempts=4)
+    waves = {(AGAIN, 0): [replace(asked, first_calls=1)]}
+    assert tries(waves, ANSWER, how)[-1] == ((AGAIN, 0), 5)
+    assert tries(waves, PROMPT, how)[-1] == ((AGAIN, 0), 3)
