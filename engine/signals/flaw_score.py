@@ -130,9 +130,14 @@ def judge_column(ids: Sequence[int], quality: Mapping[int, float]) -> Floats:
 
 def text_column(samples: Iterable[Sample]) -> Floats:
     """``TEXT`` of the samples, float64[n]. A form that many answers have is the dataset's own, not an odd one."""
-    found = np.array([text_value(sample.prompt, sample.response, before(sample)) for sample in samples])
+    found = np.array([text_of(sample) for sample in samples])
     odd = found == SIGNS.index("odd_form") + 1.0
     return np.where(odd, 0.0, found) if odd.sum() > USUAL * len(found) else found
+
+
+def text_of(sample: Sample) -> float:
+    """``TEXT`` of a sample, or of what a rewrite would make of it: its last exchange after what was said before."""
+    return text_value(sample.prompt, sample.response, before(sample))
 
 
 def before(sample: Sample) -> str:

@@ -86,7 +86,7 @@ def run(ctx: Ctx) -> None:
 
 def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Rejection]:
     """What is wrong with the text of which candidates: alone, among the others, against the held-out set."""
-    templates = {name: text_checks.phrases(prompts.load(name, ctx.project).text) for name in TEMPLATES.values()}
+    check = _draw_check(ctx)
     heldout = ctx.heldout()
     held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ctx.config.verify.ngram)
     known = _known(held, data, made)
@@ -95,9 +95,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
     items = {prompt_keys.key(s.messages): s.id for s in heldout}
     out: dict[Key, Rejection] = {}
     for i, one in enumerate(made):
-        limits = text_checks.CheckLimits(ctx.config.verify.min_response_chars, templates[template_of(one.row)])
-        original = Exchange(one.sample.prompt, one.sample.response)
-        found = text_checks.inspect(one.exchange, original, limits)
+        found = check(one.row, one.exchange, Exchange(one.sample.prompt, one.sample.response))
         found = found or text_checks.evaluation_overlap(one.exchange, held, known)
         if not one.row.probe or one.row.draw > 0 or one.new.prompt != one.sample.prompt:  # else it is the dataset's own
             found = found or held_out_prompt(one.new, items)
@@ -203,7 +201,7 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         rows: list[Row] = []
         for i, one in enumerate(chunk):
             before = old.get(one.sample.id, Values(None, None, None))
-            text = flaw_score.text_value(one.new.prompt, one.new.response)
+            text = flaw_score.text_of(one.new)
             lenses = {**asdict(measured[i].lenses), flaw_score.TEXT: text, flaw_score.JUDGE: rated[i].quality}
             flaw = standings.place(lenses)
             placed = replace(beside.place(one, similarity[i], flaw), explained=explained[i])

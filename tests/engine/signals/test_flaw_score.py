@@ -153,3 +153,12 @@ def test_a_form_that_many_answers_have_is_no_odd_one() -> None:
 )
 def test_a_form_may_be_asked_for_earlier_or_in_another_language(messages: tuple[Message, ...]) -> None:
     assert flaw_score.text_column([Sample(1, messages, 0)]).tolist() == [0.0]
+
+
+def test_a_form_that_the_system_asks_for_is_no_sign_in_a_rewrite_either() -> None:
+    """Verify measures a rewrite by the same function as score a sample."""
+    asked, answered = Message("user", "Name a planet."), Message("assistant", '{"answer": "Mercury is a planet."}')
+    told = Sample(1, (Message("system", "Reply in JSON only."), asked, answered), 0)
+    assert flaw_score.text_of(told) == 0.0
+    assert flaw_score.text_of(Sample(2, (asked, answered), 1)) > 0.0
+    assert flaw_score.text_column([told]).tolist() == [flaw_score.text_of(told)]
