@@ -143,7 +143,7 @@ def compare(
     for task in sorted(ours.keys() & theirs.keys()):
         if not ours[task].comparable(theirs[task]):
             continue
-        found = paired.error(db, round + 1, other, other_round, task)
+        found = paired.error(db, ours[task], other, theirs[task])
         error, (one, two) = found, (ours[task].stderr, theirs[task].stderr)
         if error is None and one is not None and two is not None:
             error = (one**2 + two**2) ** 0.5

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from engine.store import read
+from engine.store.rows import EvalScore
 
 Items = dict[int, tuple[float, float]]
 """By item: its value, and its weight in the figure."""
@@ -20,21 +21,20 @@ def errors(db: sqlite3.Connection, round: int) -> dict[str, float]:
     """Standard error of the change since the round before, by task; only where both rounds measured the same items and
     the figure is made of them.
     """
-    tasks = read.scores(db, round).keys() & read.scores(db, round - 1).keys()
-    found = {task: error(db, round, db, round - 1, task) for task in sorted(tasks)}
+    now, before = read.scores(db, round), read.scores(db, round - 1)
+    found = {task: error(db, now[task], db, before[task]) for task in sorted(now.keys() & before.keys())}
     return {task: value for task, value in found.items() if value is not None}
 
 
-def error(one: sqlite3.Connection, round: int, other: sqlite3.Connection, other_round: int, task: str) -> float | None:
+def error(one: sqlite3.Connection, score: EvalScore, other: sqlite3.Connection, against: EvalScore) -> float | None:
     """Standard error of the difference of a task's figure between two rounds, of one store or of two; None where they
     have other items.
     """
-    score, against = read.scores(one, round).get(task), read.scores(other, other_round).get(task)
-    if score is None or against is None:
+    if score.n != against.n or score.n < 2:
         return None
-    now, before = items(one, round, task), items(other, other_round, task)
+    now, before = items(one, score.round, score.task), items(other, against.round, against.task)
     both = [item for item in now if item in before and now[item][1] == before[item][1]]
-    if not len(both) == score.n == against.n or len(both) < 2:
+    if len(both) != score.n:
         return None
     return standard_error([now[item][0] - before[item][0] for item in both], [now[item][1] for item in both])
 

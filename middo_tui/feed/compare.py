@@ -145,8 +145,8 @@ def _scores(
     for task, one in sorted(read.scores(db, at).items()):
         was = theirs.get(task)
         error = None
-        if was is not None and other_round is not None and (same or task not in OWN_QUESTIONS):
-            error = paired.error(db, at, other, other_round, task)
+        if was is not None and (same or task not in OWN_QUESTIONS):
+            error = paired.error(db, one, other, was)
         out[task] = _change(one, was, error)
     return out
 
