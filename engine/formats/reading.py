@@ -112,10 +112,9 @@ def _names(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A source that was begun to read: how its rows are read, the first of them, and all of them."""
+    """A source that was begun to read: how its rows are read, and all of them."""
 
     parser: Parser
-    head: list[tuple[str, Raw]]
     rows: Iterator[tuple[str, Raw]]
 
 
@@ -131,7 +130,7 @@ def open_source(source: Source, data: Data, seen: Seen = ignore) -> Opened:
     head = list(islice(rows, LOOK_AHEAD))
     shape = shape_of(source.name, head, data)
     objects = [raw.value for _, raw in head if raw.reason is None and isinstance(raw.value, dict)]
-    return Opened(Parser(shape, objects, data), head, chain(head, rows))
+    return Opened(Parser(shape, objects, data), chain(head, rows))
 
 
 def read(found: Path | Source, data: Data) -> Imported:

@@ -189,8 +189,7 @@ class Starter:
             self.prepared = self.prepared or Prepared(environ)
             if self.prepared.environ == environ:
                 argv = [str(self._project), str(round), ",".join(stages)]
-                unused = imports.unused(config, self._project)
-                order = ForkOrder(argv, imports.needed(config, stages), [*unused])
+                order = ForkOrder(argv, imports.needed(config, stages), [*imports.UNUSED])
                 if (forked := self._fork(self.prepared, order, log, death, waiting)) is not None:
                     return forked
         return Fresh(command, log, self._lock, death, environ)

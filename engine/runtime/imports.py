@@ -19,6 +19,8 @@ from engine.processes.hidden_packages import hidden
 
 MODEL = ("engine.backends.hf", "transformers.models.auto.modeling_auto", "transformers.generation.utils", "peft")
 """Scoring, judging and writing by a local model."""
+UNUSED = ("sklearn", "bitsandbytes")
+"""Packages that the libraries should not find while they are imported; groups in 4 bits are not forked."""
 CLUSTERS = "hdbscan"  # built on scikit-learn
 
 
@@ -30,11 +32,6 @@ def needed(config: Config, stages: Sequence[str]) -> list[str]:
     elif stages[0] != "rewrite" or config.teacher.backend == "hf":
         names += MODEL
     return [*names, CLUSTERS] if "score" in stages and config.score.clusters else names
-
-
-def unused(config: Config, project: Path) -> tuple[str, ...]:
-    """Packages that the libraries should not find while they are imported."""
-    return ("sklearn",) if in_four_bits(config, project) else ("sklearn", "bitsandbytes")
 
 
 def in_four_bits(config: Config, project: Path) -> bool:

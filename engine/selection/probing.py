@@ -327,13 +327,12 @@ class Probing:
         if probes and noise and not told:
             self.ctx.event("the teacher's answers differ as often at random, so they are no evidence here", "warning")
         selected = [Selection(row.round, *row.key, self.score(row), cut) for row in flawed]
-        unclear = [
-            without_prompt(row) for row in flawed if row.key not in {one.key for one in kept} and is_unclear(row)
-        ]
+        skip = {one.key for one in kept}
+        unclear = [without_prompt(row) for row in flawed if row.key not in skip and is_unclear(row)]
         self.job.update(unclear)
         if unclear:
             self.ctx.event(f"{len(unclear)} prompts name no task, by the teacher's answers: new ones are asked for")
-        skip = {one.key for one in (*kept, *unclear)}
+        skip |= {one.key for one in unclear}
         more = [with_more(row) for row in flawed if row.key not in skip] if self.ctx.config.teacher.best_of > 1 else []
         self.job.update(more)
         return [*kept, *unclear, *more, *selected, _threshold(self.ctx, self.found, cut, detail)]

@@ -111,9 +111,9 @@ def of_round(db: sqlite3.Connection, round: int) -> JudgeTrust:
 
 def of_stage(ctx: Ctx, check: JudgeCheck | None = None) -> JudgeTrust:
     """The same for a stage; ``check``: what the judge stage has just found, not saved yet."""
-    ratings = {row.sample_id: row.quality for row in ctx.rows(Ratings) if row.quality is not None}
-    check = check or next(iter(ctx.rows(JudgeCheck)), None)
-    return trusted(check, ratings, labels.flawed(ctx.rows(SampleLabel)))
+    flawed = labels.flawed(ctx.rows(SampleLabel))
+    ratings = {row.sample_id: row.quality for row in ctx.rows(Ratings) if row.quality is not None} if flawed else {}
+    return trusted(check or next(iter(ctx.rows(JudgeCheck)), None), ratings, flawed)
 
 
 def counts(ctx: Ctx) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from typing import ClassVar
 
+from engine.store import read
 from engine.store.rows import Row
 
 
@@ -39,10 +40,4 @@ class JudgeCheck(Row, frozen=True):
 
 def check(db: sqlite3.Connection, round: int) -> JudgeCheck | None:
     """What is known of a round's judge; None before its judge stage has begun, and of rounds of an older version."""
-    names = JudgeCheck.__struct_fields__
-    row = db.execute(f"SELECT {', '.join(names)} FROM judge_check WHERE round=?", (round,)).fetchone()  # noqa: S608
-    if row is None:
-        return None
-    values = dict(zip(names, row, strict=True))
-    counted = values["counted"]
-    return JudgeCheck(**{**values, "done": bool(values["done"]), "counted": None if counted is None else bool(counted)})
+    return next(iter(read.rows(db, JudgeCheck, round)), None)

@@ -36,11 +36,9 @@ class FileFault(Struct, frozen=True):
 
 def faults(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
     """Artifacts that are missing, cut off or outside of the project, and what no row names."""
-    known: set[Path] = set()
     for row in db.execute("SELECT round, name, path FROM artifact ORDER BY round, name"):
         path = project / row["path"]
         mend = f"Run with --redo {REDO.get(row['name'], 'train')} while round {row['round']} is the newest, or restore."
-        known.add(path)
         if not path.resolve().is_relative_to(project.resolve()):
             yield FileFault(row["path"], "outside of the project", mend)
         elif not path.exists():
@@ -49,12 +47,13 @@ def faults(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
             for file in sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]:
                 if reason := cut_off(file):
                     yield FileFault(str(file.relative_to(project)), reason, mend)
-    yield from leftovers(db, project, known)
+    yield from leftovers(db, project)
 
 
-def leftovers(db: sqlite3.Connection, project: Path, known: set[Path]) -> Iterator[FileFault]:
+def leftovers(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
     """Files of stages that are done and no row names: a kill between a row and the removal of what it replaces."""
     state = {(job.round, job.stage): job.state for job in jobs(db)}
+    known = {project / row[0] for row in db.execute("SELECT path FROM artifact")}
     for folder in sorted((project / ARTIFACTS).glob("round-*/*")):
         number = folder.parent.name.removeprefix("round-")
         round = int(number) if number.isdecimal() else -1

@@ -42,7 +42,7 @@ def prune(project: Path, checkpoints: int = 0) -> Pruned:
         try:
             if checkpoints:
                 _forget_models(db, project, checkpoints)
-            removed = [one.path for one in artifact_files.faults(db, project) if one.leftover]
+            removed = [one.path for one in artifact_files.leftovers(db, project)]
             removed += [path.name for path in database(project).parent.glob(f"{KEPT_BEFORE}*")]
             for name in removed:
                 _remove(database(project).parent / name if name.startswith(KEPT_BEFORE) else project / name)
