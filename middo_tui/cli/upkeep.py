@@ -11,12 +11,12 @@ import click
 from msgspec.structs import asdict
 
 from engine.errors import UsageError
+from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import one_line, say, say_json
 
 if TYPE_CHECKING:
     from engine.upkeep.check import CheckReport
 
-FOLDER = click.Path(path_type=Path)
 SHOWN_TABLES = 5
 
 

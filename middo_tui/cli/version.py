@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from importlib import metadata
 
 import click
 
@@ -22,8 +21,13 @@ def show(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-def text(installed: Callable[[str], str] = metadata.version) -> str:
-    """One line for the program and one for each library. ``installed``: as ``importlib.metadata.version``."""
+def text(installed: Callable[[str], str] | None = None) -> str:
+    """One line for the program and one for each library. ``installed``: as ``importlib.metadata.version``, and that by
+    default.
+    """
+    from importlib import metadata  # its imports are no other command's
+
+    installed = installed or metadata.version
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     names = (*LIBRARIES, *EXTRAS)
     wide = max(map(len, names))
@@ -32,11 +36,13 @@ def text(installed: Callable[[str], str] = metadata.version) -> str:
 
 
 def _version(name: str, installed: Callable[[str], str]) -> str:
+    from importlib.metadata import PackageNotFoundError
+
     if name == "vllm":
         from engine.backends import roles  # its distribution has two names
 
         return roles.vllm_version() or NONE
     try:
         return installed(name)
-    except metadata.PackageNotFoundError:
+    except PackageNotFoundError:
         return NONE

@@ -7,14 +7,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.errors import UsageError
 from middo_tui.cli.arguments import FOLDER
-from middo_tui.feed.turn import AT_WORK
-from middo_tui.feed.view import LoopView
 from middo_tui.terminal.console import say
+
+if TYPE_CHECKING:
+    from middo_tui.feed.view import LoopView
 
 REACHED, OTHERWISE, STILL, ASKED = 0, 1, 3, 4
 EVERY_S = 0.5
@@ -26,14 +28,14 @@ def reached(view: LoopView, wanted: str) -> int | None:
     0: it is there. 4: the run is waiting for a person's decision instead. 1: it has ended another way (done without a
     review, paused, cancelled, failed, or its worker died).
     """
+    from middo_tui.feed.turn import AT_WORK, reviewing
+
     if view.problem:
         return OTHERWISE
     if view.state in AT_WORK:
         return None
     if view.state == "waiting":
-        stage = view.stage("waiting")
-        review = view.waiting.open > 0 and not (stage is not None and stage.error)
-        return REACHED if wanted == "review" and review else ASKED
+        return REACHED if wanted == "review" and reviewing(view) else ASKED
     return REACHED if (wanted, view.state) == ("done", "done") else OTHERWISE
 
 

@@ -115,11 +115,14 @@ def read_card(project: Path, round: int) -> MergeCard:
 def _with_leaving(db: sqlite3.Connection, config: Config, card: MergeCard) -> MergeCard:
     """The card with what leaves, found as the merge stage finds it."""
     asked = {id: one.action for id, one in overrides.current(db).items()}
-    inside = f"SELECT id FROM sample WHERE {read.IN_ROUND} AND id NOT IN (SELECT sample_id FROM rewrite WHERE"  # noqa: S608
-    inside += " round=:round AND state IN ('accepted', 'merged') AND axis<>'diversity' AND messages IS NOT NULL)"
-    staying = {row[0] for row in db.execute(inside, {"round": card.round})}
+    suspects = _flawed(db, card.round, config.merge.flawed == "drop")
+    among = json.dumps(sorted(suspects | {id for id, action in asked.items() if action == "drop"}))
+    inside = f"SELECT id FROM sample WHERE {read.IN_ROUND} AND id IN (SELECT value FROM json_each(:among)) AND id"  # noqa: S608
+    inside += " NOT IN (SELECT sample_id FROM rewrite WHERE round=:round AND state IN ('accepted', 'merged')"
+    inside += " AND axis<>'diversity' AND messages IS NOT NULL)"
+    staying = {row[0] for row in db.execute(inside, {"round": card.round, "among": among})}
     by_hand = {id for id in staying if asked.get(id) == "drop"}
-    flawed = _flawed(db, card.round, config.merge.flawed == "drop") & staying - by_hand
+    flawed = suspects & staying - by_hand
     flawed = {id for id in flawed if asked.get(id) != "protect"}
     card = replace(card, flawed=len(flawed), by_hand=len(by_hand))
     if config.merge.size != "fixed":

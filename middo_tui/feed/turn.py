@@ -30,9 +30,9 @@ def news(before: LoopView, after: LoopView) -> str:
     if after.state == before.state:
         return ""
     if after.state == "waiting":
-        rewrites = after.waiting.open
-        if not rewrites or _stopped_by(after):
+        if not reviewing(after):
             return "your decision is needed"
+        rewrites = after.waiting.open
         return "1 rewrite to review" if rewrites == 1 else f"{rewrites:,} rewrites to review"
     stage = after.current.name if after.state == "failed" and after.current else ""
     said = NEEDS.get(after.state, "")
@@ -43,6 +43,11 @@ def _stopped_by(view: LoopView) -> str:
     """Why a stage waits that is no review; empty for a review."""
     stage = view.stage("waiting")
     return stage.error if stage is not None else ""
+
+
+def reviewing(view: LoopView) -> bool:
+    """Whether a run that waits does so for a review, not for an error that a person has to decide on."""
+    return view.waiting.open > 0 and not _stopped_by(view)
 
 
 def merges(view: LoopView) -> bool:
@@ -57,7 +62,7 @@ def label(view: LoopView) -> tuple[str, str]:
         return f"✘ {view.wrong or 'no data'}", "bad"
     text, role = STATES[view.state]
     if view.state == "waiting":
-        text = "! your turn: review" if view.waiting.open and not _stopped_by(view) else "! your turn: decide"
+        text = "! your turn: review" if reviewing(view) else "! your turn: decide"
         if merges(view):
             text = "! your turn: merge"
     return (f"{text}, stalled", "bad") if view.trouble == STALLED else (text, role)

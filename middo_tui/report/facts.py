@@ -79,8 +79,6 @@ class Facts(Struct, frozen=True):
     heldout: int
     overlap: int
     settings: tuple[tuple[str, str, str], ...]
-    first: float | None
-    last: float | None
 
 
 def gather(project: Path) -> Facts:
@@ -95,7 +93,6 @@ def gather(project: Path) -> Facts:
         db.execute("BEGIN")
         meta = read.meta(db)
         used = dict(rounds[0].settings) if rounds else {}
-        span = db.execute("SELECT min(started_at), max(finished_at) FROM job").fetchone()
         return Facts(
             name=meta.get("name") or project.resolve().name,
             model=shown(str(meta.get("model") or "")),
@@ -110,8 +107,6 @@ def gather(project: Path) -> Facts:
             heldout=int(db.execute("SELECT count(*) FROM heldout").fetchone()[0]),
             overlap=read.overlap(db, rounds[-1].round) if rounds else 0,
             settings=_settings(rounds[0].settings if rounds else ()),
-            first=span[0],
-            last=span[1],
         )
     finally:
         db.close()

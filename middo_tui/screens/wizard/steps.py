@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from shlex import quote
 from typing import ClassVar
@@ -296,13 +297,17 @@ class ModelStep(EntryStep):
     )
     PLACEHOLDER = "folder or owner/name"
 
+    @cached_property
+    def _hub(self) -> list[Offer]:
+        return drafts.base_models()  # looks through the Hub's cache: not at every key
+
     def before(self) -> str:
         """The model."""
         return self.draft.model
 
     def offers(self, typed: str) -> list[Offer]:
         """Models with presets, then folders."""
-        hub = [offer for offer in drafts.base_models() if typed.lower() in offer.value.lower()]
+        hub = [offer for offer in self._hub if typed.lower() in offer.value.lower()]
         return [*hub, *drafts.paths(typed, files=False)]
 
     def answer(self, value: str) -> Draft:
@@ -325,6 +330,10 @@ class TeacherStep(EntryStep):
     )
     PLACEHOLDER = "folder, owner/name, or https://… MODEL VARIABLE"
 
+    @cached_property
+    def _hub(self) -> list[Offer]:
+        return drafts.teachers()  # looks through the Hub's cache: not at every key
+
     def before(self) -> str:
         """The teacher."""
         return self.draft.teacher
@@ -334,7 +343,7 @@ class TeacherStep(EntryStep):
         if typed.startswith("http"):
             return []
         itself = [Offer(Item("the model itself", "rewrites its own data; no other model needed"), "")]
-        hub = [offer for offer in drafts.teachers() if typed.lower() in offer.value.lower()]
+        hub = [offer for offer in self._hub if typed.lower() in offer.value.lower()]
         return [*([] if typed else itself), *hub, *drafts.paths(typed, files=False)]
 
     def about(self, value: str) -> str:
