@@ -26,6 +26,10 @@ from middo_tui.text.number_format import counted
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.paragraph import wrap
+
+FIELD = 12
+"""Cells before what is said of a field."""
 
 
 def lines(card: MergeCard) -> list[Notice]:
@@ -39,7 +43,7 @@ def lines(card: MergeCard) -> list[Notice]:
     out.append(Notice(f"  accepted  {' · '.join(axes) or 'nothing'}"))
     if card.not_improved:
         them = "1 is" if card.not_improved == 1 else f"{card.not_improved:,} are"
-        out.append(Notice(f"  doubts    {them} accepted although the signals say not improved", "warn"))
+        out.append(Notice(f"  doubts    {them} accepted although not improved by the signals", "warn"))
     out += [Notice(_risk(at, risk), "warn") for at, risk in enumerate(card.risks, start=1)]
     out.append(Notice(f"  dataset   {_size(card)}"))
     out.append(Notice(f"  teacher   {_cost(card)}"))
@@ -72,7 +76,7 @@ def _cost(card: MergeCard) -> str:
 
 
 class CardRows(Lines[tuple[Notice, ...]]):
-    """One row each, cut at the right edge."""
+    """What does not fit goes on in a second row below its text; what does not fit there is cut."""
 
     DEFAULT_CSS = """
     CardRows { height: auto; }
@@ -80,7 +84,13 @@ class CardRows(Lines[tuple[Notice, ...]]):
 
     def draw(self, data: tuple[Notice, ...], width: int, height: int) -> list[Line]:
         """The rows."""
-        return [(Run(guard.fit(f" {row.text}", width).rstrip(), row.role),) for row in data]
+        out: list[Line] = []
+        for row in data:
+            field, said = (row.text[:FIELD], row.text[FIELD:]) if row.text.startswith(" ") else ("", row.text)
+            starts = [field, " " * len(field)]
+            texts = wrap(said, max(1, width - 1 - len(field)), len(starts))
+            out += [(Run(f" {start}{text}", row.role),) for start, text in zip(starts, texts, strict=False)]
+        return out
 
 
 class ConfirmMerge(ModalScreen[Key | bool]):
