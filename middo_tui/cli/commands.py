@@ -359,7 +359,7 @@ def _open(folder: Path, leave_when_done: bool = False) -> int:
     try:
         recent.remember(folder)
     except OSError as error:
-        said = f"{recent.file()}: {error.strerror}. The project will not be listed among those opened lately."
+        said = f"{recent.file()}: {error.strerror}. The project will not appear among recently opened projects."
         preferences = replace(preferences, warnings=(*preferences.warnings, said))
     app = MiddoApp(folder, leave_when_done, preferences)
     code = app.start() or 0

@@ -24,7 +24,7 @@ WIDEST = 40
 def compare_command(folders: tuple[Path, ...], as_json: bool) -> None:
     """Compare projects: scores with their errors, rounds, teacher calls, cost, and settings that differ.
 
-    Each project's newest scores are held against those of the first.
+    Each project's newest scores are compared with the first project's.
     """
     from middo_tui.feed.compare import compare
 

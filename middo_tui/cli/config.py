@@ -18,7 +18,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 @click.option("--all", "all_", is_flag=True, help="Print every setting, also those with their default value.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of config.toml for editors, and no settings.")
 def config_command(folder: Path, all_: bool, schema: bool) -> None:
-    """Print the settings of a project that are not the default, as TOML."""
+    """Print a project's settings that differ from the defaults, as TOML."""
     if schema:
         import json
 

@@ -9,7 +9,7 @@ COMMON = {
 }
 """Of every command."""
 STATES = {
-    3: "status: the run is going on; wait: timeout",
+    3: "status: the run is in progress; wait: timeout",
     4: "status, run --wait and wait: the run is waiting for you",
     5: "status: the run failed or was interrupted",
 }

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.command("log")
 @click.argument("folder", type=FOLDER, default=".")
 @click.option("--source", default="events", metavar="NAME", help="events, or a file of logs/, e.g. worker.log.")
-@click.option("--level", type=click.Choice(["all", "warning", "error"]), default="all", help="warning: errors, too.")
-@click.option("--grep", "words", default="", metavar="WORDS", help="Only lines with these words, in any case.")
+@click.option("--level", type=click.Choice(["all", "warning", "error"]), default="all", help="warning includes errors.")
+@click.option("--grep", "words", default="", metavar="WORDS", help="Only lines that contain this text, ignoring case.")
 @click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Maximum number; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def log_command(folder: Path, source: str, level: Level, words: str, limit: int, as_json: bool) -> None:

@@ -38,7 +38,7 @@ def measure(folder: Path, kind: Kind, round: int | None, open_app: Callable[[Pat
         ready = made.prepare(folder, kind, round)
         say(f"{folder}: round {round}, control {kind}: {_cost(ready)}")
         if ready.by_hand:
-            say(f'{folder}: {UNLIKE}: with review.policy = "manual" it accepts what the signals find improved')
+            say(f'{folder}: {UNLIKE}: with review.policy = "manual" rewrites that improved are accepted without review')
         if ready.folder is None:
             return _say_result(folder, round, kind)
         over = start_run(ready.folder, round + 1, None, auto=True)
@@ -62,12 +62,12 @@ def _cost(ready: PreparedControl) -> str:
     cost = ready.cost
     said = f"about {number_format.duration(cost.seconds)} on this machine"
     if not cost.calls:
-        return f"{said}, no calls to the teacher"
+        return f"{said}, no teacher calls"
     price = f", {cost.price:,.2f} in cost" if cost.price else ""
-    return f"{said}, about {cost.calls:,} calls to the teacher ({cost.tokens:,} tokens{price})"
+    return f"{said}, about {cost.calls:,} teacher calls ({cost.tokens:,} tokens{price})"
 
 
-def _say_result(folder: Path, round: int, kind: str) -> int:
+def _say_result(folder: Path, round: int, kind: Kind) -> int:
     """Print the sentence on one control; 1 where there is none."""
     from engine.store import controls
     from engine.store.connect import reader
@@ -82,5 +82,6 @@ def _say_result(folder: Path, round: int, kind: str) -> int:
     for row in found:
         say(f"round {round}: {sentence(row, unlike)}")
     if not found:
-        say(f"round {round}: the control {kind} has no score that can be compared. Run with --redo evaluate.")
+        way = f"middo-tui run {quote(str(controls.folder(folder, round, kind)))} --redo evaluate"
+        say(f"round {round}: the control {kind} has no score that can be compared. Redo its evaluation: {way}")
     return 0 if found else 1

@@ -24,7 +24,7 @@ SHOWN_TABLES = 5
 @click.argument("folder", type=FOLDER, default=".")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(folder: Path, as_json: bool) -> None:
-    """Check a project's database, files and settings, and show what takes space. Exit code 0: sound, 1: damaged.
+    """Check a project's database, files and settings, and show what takes up space. Exit code 0: sound, 1: damaged.
 
     It can be used while the project runs, and changes nothing.
     """
@@ -81,7 +81,7 @@ def backup(folder: Path, out: Path) -> None:
 @click.argument("backup", type=FOLDER)
 @click.argument("folder", type=FOLDER)
 def restore(backup: Path, folder: Path) -> None:
-    """Make a project in the new folder FOLDER from a backup, after verifying it."""
+    """Verify a backup and restore it into the new folder FOLDER."""
     from engine.upkeep.backup import restore as make
 
     made = make(backup, folder)

@@ -63,10 +63,14 @@ def follow_until(
     help="Wait until rewrites are ready for review, or until the run is done.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="Give up after so many seconds."
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Give up after this many seconds. 0: no limit.",
 )
 def wait(folder: Path, wanted: str, timeout: float) -> None:
-    """Wait for a run, from a script. Exit code 0: it is there, 1: the run ended otherwise, 3: timeout, 4: the run waits
+    """Wait for a run, from a script. Exit code 0: reached, 1: the run ended another way, 3: timeout, 4: the run waits
     for a decision that was not waited for.
     """
     from engine.store.connect import reader as connect

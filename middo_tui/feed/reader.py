@@ -42,7 +42,7 @@ _Rounds = dict[int, list[Job]]
 _Signature = tuple[object, ...]
 
 
-UNTIL_MENDED = "Until it is mended no key can start or change the run; a run in progress is not affected."
+UNTIL_MENDED = "Until it is fixed, no key can start or change the run; a run in progress is not affected."
 GONE = "The project is no longer here: its folder was moved or deleted. Move it back, or open it at its new location."
 
 

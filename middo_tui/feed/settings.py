@@ -171,7 +171,7 @@ def save(
     if setting.section == "data" and not setting.stages:  # only reading a dataset file uses it
         if round is None and setting.name != "heldout":
             return f"{said} The next `middo-tui import` uses it."
-        return f"{said} This project has its data already: only a new project uses it."
+        return f"{said} This project's data is already imported: only a new project uses it."
     if not stale:
         return f"{said} Stages that start from now on use it."
     stages = " and ".join([", ".join(stale[:-1]), stale[-1]] if len(stale) > 1 else stale)

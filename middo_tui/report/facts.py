@@ -25,6 +25,7 @@ from middo_tui.feed.round_config import Settings, defaults, differing
 from middo_tui.feed.rounds import RoundDetail, RoundsReader
 from middo_tui.feed.view import Curve
 from middo_tui.text import reason_kind
+from middo_tui.text.number_format import counted
 
 REJECTED = 4
 FLIPPED = 4
@@ -136,7 +137,7 @@ def _rejected(db: sqlite3.Connection) -> list[Example]:
     first = {reason_kind.kind(row["why"]): row for row in reversed(found)}
     picked = ((name, count, first[name]) for name, count in kinds.most_common(REJECTED))
     return [
-        _example(db, f"{name} ({count:,} rewrites)", row["round"], row["sample_id"], row["axis"])
+        _example(db, f"{name} ({counted(count, 'rewrite')})", row["round"], row["sample_id"], row["axis"])
         for name, count, row in picked
     ]
 

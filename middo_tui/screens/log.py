@@ -91,7 +91,7 @@ class LogScreen(MenuScreen):
         if self._held not in self._newest:
             self._held = None
         at = 0 if self._held is None else self._newest.index(self._held)
-        nothing = "Nothing was logged." if not self._words and self._level == "all" else "No such line."
+        nothing = "Nothing logged yet." if not self._words and self._level == "all" else "No matching lines."
         column = COLUMN if found.source == EVENTS else 1
         self._menu = Menu(items, at, column, found.problem or nothing)
         self.query_one("#summary", Paragraph).show(Notice(self._summary(), "strong"))
@@ -103,7 +103,7 @@ class LogScreen(MenuScreen):
         place = f" ({found.sources.index(found.source) + 1} of {len(found.sources)})" if len(found.sources) > 1 else ""
         parts = [f"Log · {guard.one_line(found.source, 60)}{place}", NAMES[self._level]]
         parts.append(f'with "{guard.one_line(self._words, 40)}"' if self._words else "")
-        parts.append(number_format.counted(found.found, "line") + (", the end of a longer file" if found.cut else ""))
+        parts.append(number_format.counted(found.found, "line") + (", the end of the file only" if found.cut else ""))
         return " · ".join(part for part in parts if part)
 
     @property
