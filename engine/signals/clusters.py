@@ -11,12 +11,13 @@ with N - 1 entries, and its hierarchy is the graph's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.signals import nearest
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -86,7 +87,7 @@ def spanning_tree(similarity: Floats, index: NDArray[np.integer[Any]]) -> Any:
 
     size = len(index)
     reach = np.empty(size)
-    for rows in _blocks(size):
+    for rows in nearest.spans(size, BLOCK):
         distance = distances(similarity[rows, : min(REACH, index.shape[1])])
         reach[rows] = np.where(np.isfinite(distance), distance, -np.inf).max(axis=1)
     forest = minimum_spanning_tree(_graph(similarity, index, reach), overwrite=True).tocoo()
@@ -108,7 +109,7 @@ def _graph(similarity: Floats, index: NDArray[np.integer[Any]], reach: Floats) -
     from scipy.sparse import coo_array
 
     parts: list[tuple[NDArray[np.int32], NDArray[np.int32], Floats]] = []
-    for rows in _blocks(len(index)):
+    for rows in nearest.spans(len(index), BLOCK):
         start, end = np.arange(rows.start, rows.stop, dtype=np.int32)[:, None], index[rows]
         mutual = (index[end] == start[:, :, None]).any(axis=2)
         line, column = np.nonzero((end >= 0) & ~(mutual & (end < start)))
@@ -120,10 +121,6 @@ def _graph(similarity: Floats, index: NDArray[np.integer[Any]], reach: Floats) -
     graph = coo_array((length, (low, high)), shape=(len(index), len(index))).tocsr()
     graph.sort_indices()  # among edges of one length the tree takes the first
     return graph
-
-
-def _blocks(size: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK))
 
 
 def _hdbscan(tree: Any, least: int) -> tuple[Ints, Floats]:
