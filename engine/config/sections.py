@@ -191,6 +191,10 @@ class Prices(ConfigSection, frozen=True):
     input: Weight = 0.0
     output: Weight = 0.0
 
+    def cost(self, tokens_in: float, tokens_out: float) -> float:
+        """What so many tokens cost, in dollars."""
+        return (tokens_in * self.input + tokens_out * self.output) / 1e6
+
 
 FREE = Prices()
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -342,6 +346,11 @@ class Notify(ConfigSection, frozen=True):
     webhook_env: EnvName = ""
     token_env: EnvName = ""
     timeout_s: Rate = 10.0
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """By what somebody is told; empty: nobody is."""
+        return ("command",) * bool(self.command) + ("webhook",) * bool(self.webhook or self.webhook_env)
 
     def __post_init__(self) -> None:
         """Check that the program has a name and that there is one address, which is a URL."""

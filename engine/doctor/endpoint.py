@@ -119,7 +119,7 @@ def _room(how: Teacher, sees: int | None, longest: int) -> Iterator[Finding]:
 def _not_asked(how: Teacher, asked: ExpectedRequests) -> Finding:
     call = _call(how, asked)
     most = call.tokens_in + call.max_new_tokens
-    cost = (call.tokens_in * how.price.input + call.max_new_tokens * how.price.output) / 1e6
+    cost = how.price.cost(call.tokens_in, call.max_new_tokens)
     price = f" (${cost:.6f})" if cost else ""
     text = f"not tested: {how.sent_to} is a remote host, and a request may cost money"
     fix = (
@@ -159,7 +159,7 @@ def _reply(how: Teacher, offered: Mapping[str, int | None], asked: ExpectedReque
 
 def _answered(how: Teacher, endpoint: Endpoint, came: Generation) -> Finding:
     """Whether the reply is usable for rewriting."""
-    cost = (came.tokens_in * how.price.input + came.tokens_out * how.price.output) / 1e6
+    cost = how.price.cost(came.tokens_in, came.tokens_out)
     counted = f"{came.tokens_in} tokens in, {came.tokens_out} out" + (f", ${cost:.6f}" if cost else "")
     text = f"test request answered in {came.seconds:.1f} s: {counted}"
     text += "".join(f" · {note}" for note in endpoint.notes)

@@ -75,7 +75,7 @@ class Notifier:
 
     def _send(self, what: Announcement) -> None:
         how = self._how()
-        if what.event not in how.on or not (how.command or how.webhook or how.webhook_env):
+        if what.event not in how.on or not how.ways:
             return
 
         def work() -> None:

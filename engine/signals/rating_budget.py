@@ -65,7 +65,7 @@ class RatingBudget:
         need = sum(sizes), reply * len(chats)
         ahead = [*self.held.values(), need]
         tokens = self.tokens + sum(map(sum, ahead))
-        money = self.money + sum(self._cost(*one) for one in ahead)
+        money = self.money + sum(self.price.cost(*one) for one in ahead)
         if (self.how.budget_tokens and tokens > self.how.budget_tokens) or (
             self.how.budget_cost and money > self.how.budget_cost
         ):
@@ -77,11 +77,8 @@ class RatingBudget:
         """Count calls that came back: tokens in and out of each."""
         for tokens_in, tokens_out in used:
             self.tokens += tokens_in + tokens_out
-            self.money += self._cost(tokens_in, tokens_out)
+            self.money += self.price.cost(tokens_in, tokens_out)
 
     def free(self, key: object) -> None:
         """A sample's six are there."""
         self.held.pop(key, None)
-
-    def _cost(self, tokens_in: int, tokens_out: int) -> float:
-        return (tokens_in * self.price.input + tokens_out * self.price.output) / 1e6

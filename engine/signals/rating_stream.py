@@ -100,7 +100,7 @@ def _calls(ctx: Ctx, engine: Engine | EndpointJudge) -> list[TeacherCall]:
             seconds=0.0,
             tokens_in=tokens_in,
             tokens_out=tokens_out,
-            cost=(tokens_in * price.input + tokens_out * price.output) / 1e6,
+            cost=price.cost(tokens_in, tokens_out),
             error=error,
         )
         for tag, tokens_in, tokens_out, error in used

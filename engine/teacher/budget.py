@@ -22,7 +22,7 @@ from engine.store.rows import AXES, Axis, Losses, Rewrite
 from engine.store.teacher import Projected, Question, within_caps
 from engine.teacher import forecast
 from engine.teacher.forecast import BegunRewrites, PendingRewrites, Usage
-from engine.teacher.job import ANSWER, AROUND, PROMPT, Phase, RewriteJob, context, cost, size_of, worst
+from engine.teacher.job import ANSWER, AROUND, PROMPT, Phase, RewriteJob, context, size_of, worst
 from engine.teacher.replies import draws, proposed
 
 EXHAUSTED = "teacher budget exhausted"
@@ -84,7 +84,7 @@ def round_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
         calls=made.calls + round(calls),
         tokens_in=made.tokens_in + round(tokens_in),
         tokens_out=made.tokens_out + round(tokens_out),
-        cost=made.cost + cost(tokens_in, tokens_out, how.price),
+        cost=made.cost + how.price.cost(tokens_in, tokens_out),
         cap_tokens=how.budget_tokens,
         cap_cost=how.budget_cost,
         sent_to=how.sent_to,
@@ -185,7 +185,7 @@ class Purse:
 
     def _spend(self, need: Need, sign: int) -> None:
         self.tokens += sign * (need[0] + need[1])
-        self.money += sign * cost(*need, self.how.price)
+        self.money += sign * self.how.price.cost(*need)
 
     def keep(self, job: RewriteJob, row: Rewrite) -> None:
         """Reserve the expected cost of ``row``'s answer."""
@@ -233,7 +233,7 @@ class Purse:
             return True
         need = self.needs(job, phase, row)
         tokens = self.how.budget_tokens and self.tokens + sum(need) > self.how.budget_tokens
-        if tokens or (self.how.budget_cost and self.money + cost(*need, self.how.price) > self.how.budget_cost):
+        if tokens or (self.how.budget_cost and self.money + self.how.price.cost(*need) > self.how.budget_cost):
             return False
         self.hold(row.key, worst(job, phase, row, self.how))
         if phase is PROMPT:
@@ -278,7 +278,7 @@ def at_cap(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> str:
     phase = Phase.of(row)
     need = Purse.begin(how, job).needs(job, phase, row)
     next_one = "the next call and its answer" if phase is PROMPT else "the next answer"
-    tokens, price = math.ceil(sum(need)), cost(*need, how.price)
+    tokens, price = math.ceil(sum(need)), how.price.cost(*need)
     if how.budget_tokens and job.tokens + tokens > how.budget_tokens:
         took, most = f"{job.tokens:,} of {how.budget_tokens:,} tokens", f"{tokens:,}"
         knob = f"budget_tokens to {job.tokens + tokens:,} or more"

@@ -168,7 +168,7 @@ def project(
             tokens_in += one.rewrites * sent.fixed + sent.prompts * one.prompt + sent.responses * one.response
             tokens_out += one.rewrites * sent.tags + one.prompt + one.response
     how = config.teacher
-    cost = (tokens_in * how.price.input + tokens_out * how.price.output) / 1e6
+    cost = how.price.cost(tokens_in, tokens_out)
     basis = f"from {usage.rewrites:,} rewrites so far" if usage.made else "estimated from sample lengths"
     caps = (how.budget_tokens, how.budget_cost)
     return Projection(round(calls), round(tokens_in), round(tokens_out), cost, basis, caps)

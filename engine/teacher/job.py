@@ -144,7 +144,7 @@ class RewriteJob:
 
     def book(self, ctx: Ctx, key: Key, step: str, reply: Generation, how: configs.Teacher) -> TeacherCall:
         """Count a call that came back, even if its rewrite was discarded. ``how`` has its price."""
-        price = cost(reply.tokens_in, reply.tokens_out, how.price)
+        price = how.price.cost(reply.tokens_in, reply.tokens_out)
         self.tokens += reply.tokens_in + reply.tokens_out
         self.money += price
         return TeacherCall(
@@ -164,7 +164,7 @@ class RewriteJob:
     def sent(self, ctx: Ctx, phase: Phase, row: Rewrite, how: configs.Teacher) -> SentCall:
         """The row for ``row``'s next call, saved before it is sent."""
         most_in, most_out = worst(self, phase, row, how)
-        price, name = cost(most_in, most_out, how.price), how.model or ctx.config.model.name
+        price, name = how.price.cost(most_in, most_out), how.model or ctx.config.model.name
         return SentCall(ctx.round, *row.key, phase.name, time.time(), name, most_in, most_out, price, open=True)
 
     def lose(self, call: SentCall, error: str) -> TeacherCall:
@@ -322,11 +322,6 @@ def worst(job: RewriteJob, phase: Phase, row: Rewrite, how: configs.Teacher) -> 
 def size_of(chat: Iterable[Message]) -> int:
     """Bytes of the chat's texts."""
     return sum(len(m.content.encode("utf-8", "replace")) for m in chat)
-
-
-def cost(tokens_in: float, tokens_out: float, prices: configs.Prices) -> float:
-    """The price of the tokens."""
-    return (tokens_in * prices.input + tokens_out * prices.output) / 1e6
 
 
 def summary(rows: Sequence[Rewrite]) -> str:

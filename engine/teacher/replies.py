@@ -14,7 +14,7 @@ from engine.config import schema as configs
 from engine.stage import Ctx
 from engine.store.rows import AGAIN, Message, Rewrite, Sample, dump_messages
 from engine.store.teacher import TeacherCall
-from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context, cost, worst
+from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context, worst
 
 
 def record_reply(
@@ -105,5 +105,5 @@ def _counted(row: Rewrite, phase: Phase, reply: Generation, prices: configs.Pric
         answer_attempts=row.answer_attempts + (phase is ANSWER),
         tokens_in=row.tokens_in + reply.tokens_in,
         tokens_out=row.tokens_out + reply.tokens_out,
-        cost=row.cost + cost(reply.tokens_in, reply.tokens_out, prices),
+        cost=row.cost + prices.cost(reply.tokens_in, reply.tokens_out),
     )

@@ -106,16 +106,15 @@ def notify(folder: Path) -> None:
 
     config = schema.load(folder)
     how = config.notify
-    if not (how.command or how.webhook or how.webhook_env):
+    if not how.ways:
         raise UsageError(
             f"{folder / 'config.toml'}: [notify] names nobody to notify. Set command, webhook or webhook_env."
         )
     name = config.project.name or folder.resolve().name
     test = Announcement("test", name, f"{name}: this is a test. Watch the run with `middo-tui {quote(str(folder))}`.")
-    wrong = deliver(test, how, folder, (config.teacher.key_env, config.judge.key_env))
+    wrong = deliver(test, how, folder, tuple(config.secret_names))
     for line in wrong:
         say(f"middo-tui: {line}", err=True)
     if wrong:
         sys.exit(OTHERWISE)
-    ways = [*(["command"] if how.command else []), *(["webhook"] if how.webhook or how.webhook_env else [])]
-    say(f"Sent by {' and '.join(ways)}.")
+    say(f"Sent by {' and '.join(how.ways)}.")
