@@ -8,6 +8,8 @@ WHEEL_VENV := .venv-wheel
 WHEEL_TEST := build/test-wheel
 DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.installed
+AUDIT_VENV := .venv-audit
+AUDIT_STAMP := $(AUDIT_VENV)/.installed
 # On a CPU: nothing compiled, which takes longer than the tests; one process instead of three.
 VLLM_TEST := OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 HF_HUB_OFFLINE=1 VLLM_ENABLE_V1_MULTIPROCESSING=0
 TEST_THREADS := OMP_NUM_THREADS=1
@@ -15,7 +17,7 @@ TEST_THREADS := OMP_NUM_THREADS=1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vllm wheel test-wheel docs casts lint check reference bench bench-flaws bench-real real-model clean bench-gain chaos fuzz
+.PHONY: help demo test test-vllm wheel test-wheel docs casts lint check reference snapshots lock audit sbom bench bench-flaws bench-real real-model clean bench-gain chaos fuzz
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +58,20 @@ reference: $(STAMP)  ## write docs/REFERENCE.md and the man page from the code
 
 docs: $(DOCS_STAMP)  ## build the documentation as a website in build/site
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+# What a user installs, each file by its hash, for every platform. Written again after pyproject.toml or constraints.txt changed.
+lock: $(AUDIT_STAMP)  ## write requirements.lock: every dependency with the hashes of its files
+	$(AUDIT_VENV)/bin/uv pip compile pyproject.toml -c constraints.txt --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --quiet --custom-compile-command 'make lock' -o requirements.lock
+
+# --strict: a package that the advisory service does not know is an error, never "no vulnerability".
+audit: $(AUDIT_STAMP)  ## ask the advisory database about every pinned version; needs the network
+	$(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	$(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
+
+sbom: $(AUDIT_STAMP)  ## write dist/sbom.json (CycloneDX) of what a user installs
+	mkdir -p dist
+	$(AUDIT_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.json requirements.lock
 
 snapshots: $(STAMP)  ## paint the screens' snapshots anew, after you changed a screen
 	$(TEST_THREADS) $(BIN)/pytest tests/middo_tui/screens/snapshots --snapshot-update
@@ -106,6 +122,11 @@ $(DOCS_STAMP): pyproject.toml constraints.txt
 	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt mkdocs-material
 	touch $@
 
+$(AUDIT_STAMP): constraints-audit.txt
+	test -x $(AUDIT_VENV)/bin/python || $(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints-audit.txt cyclonedx-bom pip-audit uv
+	touch $@
+
 chaos: $(STAMP)  ## 1,040 failing disks and dying processes; needs a C compiler
 	$(TEST_THREADS) HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.chaos.run --faults 1040 --stages 10 \
 		--page docs/benchmarks/chaos.md
@@ -115,4 +136,4 @@ fuzz: $(STAMP)  ## 100,000 malformed inputs, and files that want all memory
 		--page docs/benchmarks/fuzz.md
 
 clean:  ## remove the environments and the demo
-	rm -rf $(VENV) $(VLLM_VENV) $(WHEEL_VENV) $(DOCS_VENV) dist middo-demo
+	rm -rf $(VENV) $(VLLM_VENV) $(WHEEL_VENV) $(DOCS_VENV) $(AUDIT_VENV) dist middo-demo
