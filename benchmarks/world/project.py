@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.world import rounds, texts
+from benchmarks.world import maps, rounds, texts
 from benchmarks.world.dataset import MAX_LENGTH, PRICE_IN, PRICE_OUT, START, Data
 from engine.errors import UsageError
 from engine.store import write
@@ -58,6 +58,7 @@ def _build(db: sqlite3.Connection, out: Path, samples: int, seed: int) -> None:
     data = write_samples(db, samples, seed)
     db.execute("CREATE INDEX building ON sample(seq)")
     settings = rounds.write_rounds(db, data, seed, config_for(out))
+    maps.write_maps(db, out)
     db.execute(CALLS_OF_REWRITES)
     (out / "config.toml").write_text(settings, encoding="utf-8")
     db.execute("DROP INDEX building")

@@ -28,6 +28,20 @@ def write(out: BinaryIO, head: Mapping[str, Any], parts: Mapping[str, bytes]) ->
     out.flush()
 
 
+def expected_size(file: BinaryIO, longest: int) -> int:
+    """How many bytes the file should have, by its head of at most ``longest`` bytes.
+
+    Raises:
+        ValueError: the head is none.
+    """
+    length = int.from_bytes(file.read(WIDE), "little")
+    try:
+        places = json.loads(file.read(min(length, longest)))["places"]
+        return WIDE + length + max((-(-(at + size) // WIDE) * WIDE for at, size in places.values()), default=0)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
 class Sections:
     """A memory-mapped file of sections. ``file`` must stay open while this is used."""
 
@@ -48,8 +62,8 @@ class Sections:
         """A part as float64."""
         return self.part(name).cast("d") if self._places[name][1] else ()
 
-    def integers(self, name: str, kind: Literal["i", "q"]) -> Sequence[int]:
-        """A part as integers: ``i`` for 4 bytes, ``q`` for 8."""
+    def integers(self, name: str, kind: Literal["H", "I", "i", "q"]) -> Sequence[int]:
+        """A part as integers: ``i`` for 4 bytes, ``q`` for 8; ``H`` and ``I`` for 2 and 4 without a sign."""
         return self.part(name).cast(kind) if self._places[name][1] else ()
 
     def has(self, name: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.config import edit
 from engine.config import schema as configs
 from engine.errors import ConfigError, UsageError
+from engine.files.map_file import MAP
 from engine.files.whole_folder import whole_folder
 from engine.loop import NAMES
 from engine.project.folder import require_new
@@ -140,7 +141,7 @@ def _copy_artifacts(project: Path, out: Path, round: int) -> None:
         for at, name, path in db.execute("SELECT round, name, path FROM artifact").fetchall():
             source, target = project / path, out / path
             if not source.exists():
-                if at >= round - 1:
+                if at >= round - 1 and name != MAP:
                     raise UsageError(
                         f"{source}: the {name} of round {at} is missing, and round {round} needs it. Restore it from a"
                         " backup, or fork at another round."

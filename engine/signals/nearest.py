@@ -104,7 +104,7 @@ def spans(total: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, total)) for start in range(0, total, size))
 
 
-def _widened(rows: Floats, kind: np.dtype[Any]) -> Floats:
+def widened(rows: Floats, kind: np.dtype[Any]) -> Floats:
     """A copy of ``rows`` in ``kind``. numpy takes 11 times as long as torch to widen half precision: at 896 dimensions
     a third of the search."""
     if rows.dtype == np.float16:
@@ -133,7 +133,7 @@ class EmbeddingTable:
         inverse = np.ones(len(which))
         usable = np.zeros(len(which), dtype=np.bool_)
         for part in spans(len(which), BLOCK_ROWS):
-            lengths = np.linalg.norm(_widened(rows[which[part]], np.dtype(np.float64)), axis=1)
+            lengths = np.linalg.norm(widened(rows[which[part]], np.dtype(np.float64)), axis=1)
             usable[part] = np.isfinite(lengths)
             np.divide(1.0, lengths, out=inverse[part], where=usable[part] & (lengths > 0))
         return cls(rows, which, inverse, usable, kind)
@@ -147,7 +147,7 @@ class EmbeddingTable:
 
     def unit(self, part: slice | Ints) -> Floats:
         """A block of rows scaled to length 1, in ``kind``; unusable rows are zero."""
-        block = _widened(self.rows[self.which[part]], self.kind)
+        block = widened(self.rows[self.which[part]], self.kind)
         block *= self.inverse[part, None].astype(self.kind)
         if not self.usable[part].all():
             block[~self.usable[part]] = 0
@@ -356,8 +356,8 @@ def _refined(asked: EmbeddingTable, table: EmbeddingTable, rows: slice, found: I
     width = max(1, found.size // max(1, len(found)) * asked.rows.shape[1] * 8)
     for part in spans(len(found), max(1, REFINED_BYTES // width)):
         lines = np.arange(rows.start + part.start, rows.start + part.stop)
-        query = _widened(asked.rows[asked.which[lines]], np.dtype(np.float64))
-        other = _widened(table.rows[table.which[found[part]]], np.dtype(np.float64))
+        query = widened(asked.rows[asked.which[lines]], np.dtype(np.float64))
+        other = widened(table.rows[table.which[found[part]]], np.dtype(np.float64))
         with np.errstate(invalid="ignore"):  # a row that is not finite; it is left out by its `usable`
             cosine = np.einsum("nd,ncd->nc", query, other, optimize=False)
             cosine *= asked.inverse[lines, None] * table.inverse[found[part]]

@@ -4,10 +4,10 @@ the lenses (``engine.signals.lenses``) with the flaw score that they make.
 A conversation's loss is that of its last answer, which is what is rated and rewritten; the mean over all its answers is
 kept beside it.
 
-Four parts: (1) losses and lenses under the base model, and losses under the model before training where that is another
+Five parts: (1) losses and lenses under the base model, and losses under the model before training where that is another
 one, both only where the cache does not know them; (2) one fused pass under this round's checkpoint for losses and
-embeddings; (3) the flaw scores; (4) the nearest neighbours and clusters. What is done is what has a row; an embedding
-is on disk before its batch's rows are saved.
+embeddings; (3) the flaw scores; (4) the nearest neighbours and clusters; (5) the map. What is done is what has a row; an
+embedding is on disk before its batch's rows are saved.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.chat.render import Rendered
 from engine.chat.rendered_rows import Spool
 from engine.distributed import ranks
 from engine.models.locate import ModelRef
-from engine.signals import flaw_score, lenses, losses, neighbourhoods, round_models
+from engine.signals import embedding_map, flaw_score, lenses, losses, neighbourhoods, round_models
 from engine.signals.exchange import Chat
 from engine.signals.lenses import Reading
 from engine.stage import Ctx
@@ -81,6 +81,7 @@ def run(ctx: Ctx) -> None:
     embedded = _fused_pass(ctx, samples, work, failed, folder)
     _save_flaws(ctx, samples)
     recall = _place(ctx, samples, embedded, folder, total)
+    embedding_map.publish(ctx, samples.ids, np.load(_partial(folder), mmap_mode="r"), f"{work.base} {work.embed}")
     os.replace(_partial(folder), final)
     found: dict[str, object] = {} if recall is None else {"neighbour_recall": recall}
     ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed, **found})

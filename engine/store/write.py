@@ -259,7 +259,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     "score": (
         "DELETE FROM signal WHERE round=?",
         "DELETE FROM cluster WHERE round=?",
-        "DELETE FROM artifact WHERE round=? AND name='embeddings'",
+        "DELETE FROM artifact WHERE round=? AND name IN ('embeddings', 'map')",
     ),
     "judge": (
         "UPDATE signal SET prompt_clarity=NULL, prompt_completeness=NULL, prompt_factuality=NULL, "

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.files import mapped_file
+from engine.files.map_file import MAP
 from engine.loop import NAMES
 from engine.store.read import jobs
 
 HEADER = 100 << 20
 """Most bytes of a header that are read, as in safetensors itself."""
 ARTIFACTS = "artifacts"
-REDO = {"checkpoint": "train", "embeddings": "score"}
+REDO = {"checkpoint": "train", "embeddings": "score", MAP: "score"}
 """The stage that makes an artifact."""
 
 
@@ -78,7 +80,9 @@ def _unfinished(state: dict[tuple[int, str], str], round: int, name: str) -> boo
 
 def cut_off(path: Path) -> str:
     """Why a file cannot be whole, by what it says of itself; empty when nothing speaks against it."""
-    check = {".safetensors": _safetensors, ".npy": _npy, ".json": _json, ".arrow": _arrow}.get(path.suffix)
+    check = {".safetensors": _safetensors, ".npy": _npy, ".json": _json, ".arrow": _arrow, ".map": _map}.get(
+        path.suffix
+    )
     try:
         return check(path) if check else ""
     except OSError as error:
@@ -134,3 +138,13 @@ def _arrow(path: Path) -> str:
             return "cut off"
         file.seek(-8, os.SEEK_END)
         return "" if file.read() == b"\xff\xff\xff\xff\x00\x00\x00\x00" else "cut off"
+
+
+def _map(path: Path) -> str:
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            want = mapped_file.expected_size(file, HEADER)
+    except ValueError:
+        return "damaged: its header cannot be read"
+    return "" if size == want else f"cut off: {size:,} of {want:,} bytes" if size < want else "damaged: too long"

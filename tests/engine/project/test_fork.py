@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,13 @@ def test_a_wrong_change_leaves_nothing_behind(project: Path, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="not empty"):
         fork(project, tmp_path / "full", 1, {})
     assert (tmp_path / "full" / "mine").exists()
+
+
+def test_a_lost_map_is_no_reason_not_to_fork(project: Path, tmp_path: Path) -> None:
+    fork(project, tmp_path / "whole", 1, {})
+    assert (tmp_path / "whole" / "artifacts" / "round-1" / "map" / "coordinates.map").exists()
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy)
+    (copy / "artifacts" / "round-1" / "map" / "coordinates.map").unlink()
+    fork(copy, tmp_path / "F", 1, {})
+    assert count(tmp_path / "F", "SELECT count(*) FROM artifact WHERE round=1 AND name='map'") == 0
