@@ -15,7 +15,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual import events, on
 from textual.message import Message
@@ -40,7 +40,7 @@ from middo_tui.text.notice import Notice
 from middo_tui.widgets.link_gauge import LinkState, rounded_ms
 
 if TYPE_CHECKING:
-    from middo_tui.screens.palette import Command
+    from middo_tui.screens.palette_entries import Command, HelpTopic
 
 
 def supported() -> str | None:
@@ -81,7 +81,10 @@ class RequestBlocked(Message):
 
 
 class MiddoApp(BaseApp[int]):
-    """The app on ``project``. ``leave_when_done``: at the end of the run, enter leaves (``middo-tui demo``)."""
+    """The app on ``project``. ``leave_when_done``: at the end of the run, enter leaves (``middo-tui demo``).
+
+    ``next_project``: when the app has ended, the project that the person wants opened instead.
+    """
 
     CSS_PATH = "screens/loop.tcss"  # here, because a default screen's own style sheet is not loaded
 
@@ -98,6 +101,7 @@ class MiddoApp(BaseApp[int]):
         self._asked: deque[Ask] = deque()
         self.undone = 0
         self.last_command = ""
+        self.next_project: Path | None = None
         self._slow: Timer | None = None
         self._trail: list[str] = [LoopScreen.NAME]
         self._opened: dict[str, Framed] = {LoopScreen.NAME: self.loop}
@@ -214,13 +218,28 @@ class MiddoApp(BaseApp[int]):
 
     def perform(self, command: Command | None) -> None:
         """Do what the palette was asked for."""
-        if command is not None and command.screen:
+        if command is None:
+            return
+        if not command.screen and isinstance(command.target, Path):
+            self.next_project = command.target
+            self.exit(0)
+        elif not command.screen and command.target is not None:
+            self._show_help(cast("HelpTopic", command.target))
+        elif not command.screen:
+            self.framed.ask(self.choose_theme(command.action))
+        elif not command.action:
+            self._go(Go(command.screen, command.target))
+        else:
             if command.screen not in (self.framed.NAME, LoopScreen.NAME):
                 self._go(Go(command.screen))
             screen = self._opened[command.screen]
             screen.call_later(screen.do_soon, command.action)
-        elif command is not None:
-            self.framed.ask(self.choose_theme(command.action))
+
+    def _show_help(self, topic: HelpTopic) -> None:
+        from middo_tui.screens.help import Help
+
+        name = topic.screen or self.framed.NAME
+        self.push_screen(Help(name, tables.remapped(tables.of_screen(name), name), topic.wanted))
 
     @on(Ask)
     def _ask(self, message: Ask) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import sys
+import termios
 from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
@@ -44,6 +46,7 @@ class BaseApp(App[R]):
     def __init__(self, preferences: Preferences) -> None:
         super().__init__()
         self.preferences = preferences
+        self._deaf = False  # what is typed is meant for the app before this one
         self._typed_ahead = TypedAhead(self, super().on_event)
         for known in theme.THEMES:
             self.register_theme(known)
@@ -54,14 +57,18 @@ class BaseApp(App[R]):
         if preferences.keys:
             self.remap()
 
-    def start(self) -> R | None:
-        """Run in this terminal until it is left.
+    def start(self, afresh: bool = False) -> R | None:
+        """Run in this terminal until it is left. ``afresh``: whatever is typed before the first screen is painted is
+        dropped.
 
         What was made so far stays as long as the app: the collector of garbage need not go through it again, which
         would take 20 ms each time, in the middle of whatever a key asked for.
         """
         gc.freeze()
         gc.enable()
+        if afresh:
+            self._deaf = True
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
         return self.run(mouse=self.preferences.mouse)
 
     def remap(self) -> None:
@@ -76,9 +83,15 @@ class BaseApp(App[R]):
     async def on_event(self, event: events.Event) -> None:
         """What is typed waits for its turn; everything else is as in any app."""
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            if self._deaf:
+                return
             await self._typed_ahead.take(event)
         else:
             await super().on_event(event)
+
+    def on_ready(self) -> None:
+        """The first screen is there: what is typed from now on is meant for it."""
+        self._deaf = False
 
     def has_read(self) -> None:
         """A screen has something new to show: what was typed may have waited for it."""

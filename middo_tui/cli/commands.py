@@ -5,8 +5,6 @@ torch.
 from __future__ import annotations
 
 import errno
-import gc
-import os
 import sqlite3
 import sys
 from pathlib import Path
@@ -15,12 +13,9 @@ from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
-from msgspec.structs import replace
 
 from engine.errors import MiddoError, UsageError
 from engine.loop import NAMES
-from engine.store import permissions
-from engine.store.connect import reader
 from engine.store.controls import KINDS, Kind
 from middo_tui.cli import exit_codes, version
 from middo_tui.cli.arguments import FOLDER, one_of
@@ -37,6 +32,7 @@ from middo_tui.cli.keys import keys_command
 from middo_tui.cli.label import label
 from middo_tui.cli.lineage import lineage
 from middo_tui.cli.log import log_command
+from middo_tui.cli.opening import open_project, terminal
 from middo_tui.cli.override import override
 from middo_tui.cli.quarantine import quarantine
 from middo_tui.cli.report import report
@@ -118,15 +114,16 @@ def main(ctx: click.Context, no_mouse: bool) -> None:
     """
     ctx.obj = not no_mouse
     if ctx.invoked_subcommand is None:
-        ctx.exit(_open(_nearest()))
+        folder, fresh = _nearest()
+        ctx.exit(_open(folder, afresh=fresh))
 
 
 @main.command("open", hidden=True)
 @click.argument("folder", type=FOLDER)
 def open_(folder: Path) -> None:
     """Open a project in the app, or the wizard if the folder is empty."""
-    new = _terminal() and folder.is_dir() and not any(folder.iterdir())
-    sys.exit(_open(_create_in_wizard(folder) if new else folder))
+    new = terminal() and folder.is_dir() and not any(folder.iterdir())
+    sys.exit(_open(_create_in_wizard(folder), afresh=True) if new else _open(folder))
 
 
 @main.command("help", hidden=True)
@@ -171,7 +168,7 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
     elif standing(folder).state != "running":
         say(f"{folder}: resuming the demo in this folder (delete the folder to start over)")
     start_run(folder, rounds, None, auto=True)
-    if plain or not _terminal():
+    if plain or not terminal():
         sys.exit(follow_run(folder))
     code = _open(folder, leave_when_done=True)
     _table(folder)
@@ -232,7 +229,7 @@ def run(
 
         if rounds or until or redo:
             raise UsageError("--control trains one finished round again: leave out --rounds, --until and --redo.")
-        sys.exit(measure(folder, control, round_, None if plain or wait or not _terminal() else _open, wait or plain))
+        sys.exit(measure(folder, control, round_, None if plain or wait or not terminal() else _open, wait or plain))
     if redo:
         from engine.project.folder import redo as forget
         from engine.runtime import launch
@@ -244,7 +241,7 @@ def run(
     over = start_run(folder, rounds, until, auto)
     if plain or wait:
         sys.exit(follow_run(folder))
-    if _terminal():
+    if terminal():
         sys.exit(_open(folder))
     if over:
         say(over)
@@ -305,24 +302,24 @@ for command in (
     main.add_command(command)
 
 
-def _terminal() -> bool:
-    return sys.stdout.isatty() and sys.stdin.isatty() and os.environ.get("TERM") != "dumb"
+def _nearest() -> tuple[Path, bool]:
+    """The project in the current folder or its nearest parent; otherwise the one chosen from a list, or a new one.
 
-
-def _nearest() -> Path:
-    """The project in the current folder or its nearest parent; otherwise the one chosen from a list, or a new one."""
+    Second: whether it is new.
+    """
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "middo.db").exists():
-            return folder
+            return folder, False
     from middo_tui.feed.home import known, projects
 
-    if _terminal():
+    if terminal():
         from middo_tui.cli.new import chosen
         from middo_tui.feed import recent
 
         found = known(Path.cwd(), recent.folders())
-        return (chosen(found, _mouse()) if found else None) or _create_in_wizard(None)
+        known_one = chosen(found, _mouse()) if found else None
+        return (_create_in_wizard(None), True) if known_one is None else (known_one, False)
     found = projects(Path.cwd())
     if found:
         names = ", ".join(one.folder.name for one in found[:5]) + (", …" if len(found) > 5 else "")
@@ -335,38 +332,8 @@ def _nearest() -> Path:
     )
 
 
-def _open(folder: Path, leave_when_done: bool = False) -> int:
-    """Open the app; print the status instead if stdout is not a terminal. Returns the exit code."""
-    if not _terminal():
-        from middo_tui.cli.plain import describe, what_now
-        from middo_tui.text.status import exit_code, gather
-
-        facts = gather(folder)
-        say(describe(facts))
-        say(f"\n{what_now(folder)}")
-        return exit_code(facts)
-    reader(folder).close()  # an unreadable store is an error in the shell, not in the app
-    gc.disable()  # until the app runs: imports produce no garbage worth collecting
-    from middo_tui.app import MiddoApp, supported
-    from middo_tui.feed import recent
-    from middo_tui.look.preferences import load
-
-    if reason := supported():
-        raise UsageError(f"{reason} Use `middo-tui status {quote(str(folder))}` instead.")
-    preferences = load(mouse=_mouse())
-    if said := permissions.note(folder):
-        preferences = replace(preferences, warnings=(*preferences.warnings, said))
-    try:
-        recent.remember(folder)
-    except OSError as error:
-        said = f"{recent.file()}: {error.strerror}. The project will not appear among recently opened projects."
-        preferences = replace(preferences, warnings=(*preferences.warnings, said))
-    app = MiddoApp(folder, leave_when_done, preferences)
-    code = app.start() or 0
-    if app.undone:
-        what = "1 change was" if app.undone == 1 else f"{app.undone} changes were"
-        say(f"{what} not saved: the database could not be written. Open the app again and check.", err=True)
-    return code
+def _open(folder: Path, leave_when_done: bool = False, afresh: bool = False) -> int:
+    return open_project(folder, _mouse(), leave_when_done, afresh)
 
 
 def _create_in_wizard(folder: Path | None) -> Path:

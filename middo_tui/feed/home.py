@@ -32,21 +32,24 @@ def inside_project(folder: Path) -> bool:
     return any(map(is_project, (folder, *folder.parents)))
 
 
+def folders(here: Path, opened: Iterable[Path] = ()) -> list[Path]:
+    """The projects directly in ``here``, then those ``opened`` lately that are still there."""
+    try:
+        beside = [folder for folder in here.iterdir() if _readable(folder)]
+    except OSError:
+        beside = []
+    seen = {folder.resolve() for folder in beside}
+    return [*beside, *(folder for folder in dict.fromkeys(opened) if folder not in seen and _readable(folder))]
+
+
 def projects(here: Path) -> list[ProjectSummary]:
     """The projects directly in ``here``, the last used first; at most ``MOST``."""
-    try:
-        folders = [folder for folder in here.iterdir() if is_project(folder)]
-    except OSError:
-        return []
-    return _summaries(folders)[:MOST]
+    return known(here, ())
 
 
 def known(here: Path, opened: Iterable[Path]) -> list[ProjectSummary]:
     """The projects in ``here`` and those ``opened`` lately that are still there, the last used first."""
-    beside = projects(here)
-    seen = {one.folder.resolve() for one in beside}
-    others = [folder for folder in dict.fromkeys(opened) if folder not in seen and _readable(folder)]
-    return sorted([*beside, *_summaries(others)], key=lambda one: (-one.used, one.folder.name))[:MOST]
+    return _summaries(folders(here, opened))
 
 
 def _readable(folder: Path) -> bool:
@@ -56,10 +59,10 @@ def _readable(folder: Path) -> bool:
         return False
 
 
-def _summaries(folders: list[Path]) -> list[ProjectSummary]:
+def _summaries(found: list[Path]) -> list[ProjectSummary]:
     """The last used first; only of the first ``MOST`` is the state read."""
-    used = {folder: _used(folder) for folder in folders}
-    newest = sorted(folders, key=lambda folder: (-used[folder], folder.name))[:MOST]
+    used = {folder: _used(folder) for folder in found}
+    newest = sorted(found, key=lambda folder: (-used[folder], folder.name))[:MOST]
     return [ProjectSummary(folder, _state(folder), used[folder]) for folder in newest]
 
 

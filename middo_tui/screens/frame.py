@@ -29,7 +29,7 @@ from middo_tui.widgets.link_gauge import LinkState
 from middo_tui.widgets.paragraph import Paragraph
 
 if TYPE_CHECKING:
-    from middo_tui.screens.palette import Command
+    from middo_tui.screens.palette_entries import Command
 
 LEAST = (80, 24)
 TALL, WIDE = 36, 120
@@ -305,11 +305,13 @@ class Framed(Screen[None]):
         self.say(Notice(f"The same from a shell: {line}" if line else none, "strong"))
 
     def action_palette(self) -> None:
-        """Every command by name."""
-        from middo_tui.screens.palette import Palette, commands
+        """Everything by name."""
+        from middo_tui.screens.palette import Palette
+        from middo_tui.screens.palette_entries import commands
 
         app = cast(Shows, self.app)
-        self.app.push_screen(Palette(commands(self, app.loop, self.view)), app.perform)
+        found = commands(self, app.loop, self.view)
+        self.app.push_screen(Palette(found, self.project, self.view.round or 0), app.perform)
 
     def action_quit(self) -> None:
         """Leave, and say in the shell what goes on."""

@@ -119,9 +119,10 @@ class Help(ModalScreen[None]):
         Binding("end,G", "scroll('end')", show=False),
     ]
 
-    def __init__(self, screen: str, table: Sequence[Key[Any]]) -> None:
+    def __init__(self, screen: str, table: Sequence[Key[Any]], wanted: str = "") -> None:
+        """``wanted``: show only what has all of these words."""
         super().__init__()
-        self._page = HelpData(screen, tuple(table))
+        self._page = HelpData(screen, tuple(table), wanted)
 
     def compose(self) -> ComposeResult:
         """The page and the way back."""

@@ -1,122 +1,64 @@
-"""Every command that works now, by name. Made from the key tables, so that it cannot disagree with keys and footer.
+"""The command palette: finds every command, screen, setting, help topic, project and sample by name, and does it.
 
 Textual's own palette stays off: it knows nothing of what works in which state, and its widgets repaint whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple, Protocol
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from middo_tui.keys import tables
-from middo_tui.keys.tables import Key
-from middo_tui.look import theme
+from engine.errors import MiddoError
+from middo_tui.feed import home, recent
+from middo_tui.feed.quick_find import FoundSample, found_samples
+from middo_tui.screens.palette_entries import Command, listed, project_commands, sample_commands
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.text_input import TextInput
 
-LEFT_OUT = frozenset({"palette", "back"})
-MOVES = frozenset(["back", "down", "up", "left", "right", "tab", "next_axis", "next_found", "older", "newer", "signal"])
-"""Rows of other screens that mean nothing without looking at them."""
 FOOT = (("enter", "run"), ("↑↓", "choose"), ("esc", "back"))
+COLUMN = 30
 
 
-class Command(NamedTuple):
-    """``action`` is run on the screen called ``screen``, or is a theme to wear when there is none."""
+class ProjectsFound(Message):
+    """The other projects that are known."""
 
-    name: str
-    text: str
-    key: str
-    screen: str
-    action: str
+    def __init__(self, folders: list[Path]) -> None:
+        super().__init__()
+        self.folders = folders
 
 
-class Screenlike(Protocol):
-    """What the palette needs of a screen."""
+class SamplesFound(Message):
+    """The samples with the words of ``typed``."""
 
-    NAME: ClassVar[str]
-
-    def shown_keys(self) -> tuple[Key[Any], ...]:
-        """Its key table."""
-
-    def state(self) -> Any:
-        """What the table's rows are asked with."""
+    def __init__(self, typed: str, samples: tuple[FoundSample, ...]) -> None:
+        super().__init__()
+        self.typed = typed
+        self.samples = samples
 
 
-def commands(here: Screenlike, loop: Screenlike, view: Any) -> list[Command]:
-    """What works now: here, everywhere, on the Loop screen; what the other screens are for; the themes."""
-    found = list(_of(here.NAME, here.shown_keys(), here.state()))
-    found += _of("app", tuple(row for row in tables.EVERYWHERE if row.id not in LEFT_OUT), view, here.NAME)
-    if loop is not here:
-        found += [
-            command._replace(name=f"run: {command.name}", key="") for command in _of(loop.NAME, loop.shown_keys(), view)
-        ]
-    # Rounds first: of two exports, the one of the dataset, which asks before it writes
-    for screen in sorted((*tables.SCREENS, *tables.UNNUMBERED), key=lambda name: name != "rounds"):
-        if screen not in (here.NAME, loop.NAME):
-            found += _elsewhere(screen)
-    return [*found, *(Command(f"theme {name}", text, "", "", name) for name, text in theme.ABOUT.items())]
-
-
-def _of(screen: str, table: tuple[Key[Any], ...], state: Any, on: str = "") -> Iterable[Command]:
-    for row in tables.remapped(table, screen):
-        if row.works(state):
-            yield Command(row.label(state), row.help, tables.name(row.keys[0]), on or screen, row.id)
-
-
-def _elsewhere(screen: str) -> Iterable[Command]:
-    """What the screen called ``screen`` is for. Whether it works is only known there."""
-    for row in tables.of_screen(screen):
-        if not row.quiet and "(" not in row.id and row.id not in MOVES:
-            yield Command(f"{screen}: {row.id.replace('_', ' ')}", row.help, "", screen, row.id)
-
-
-def match(command: Command, typed: str) -> int | None:
-    """How well a command fits what was typed (0 is best), None when it does not: all words must be found."""
-    worst = 0
-    for word in typed.lower().split():
-        found = _fit(word, command.name.lower(), command.text.lower())
-        if found is None:
-            return None
-        worst = max(worst, found)
-    return worst
-
-
-def _fit(word: str, name: str, text: str) -> int | None:
-    tests: tuple[Callable[[], bool], ...] = (
-        lambda: name.startswith(word),
-        lambda: f" {word}" in name,
-        lambda: word in name,
-        lambda: f" {word}" in f" {text}",
-        lambda: word in text,
-        lambda: _in_order(word, name),
+def menu(found: list[Command], at: int = 0) -> Menu:
+    """The commands as rows; what does not work now says so."""
+    items = tuple(
+        Item(command.name, command.text, command.key if command.works else "unavailable now", role=_role(command))
+        for command in found
     )
-    return next((at for at, test in enumerate(tests) if test()), None)
+    return Menu(items, at, column=COLUMN, empty="Nothing matches. Press esc to go back.")
 
 
-def _in_order(letters: str, text: str) -> bool:
-    rest = iter(text)
-    return all(letter in rest for letter in letters)
-
-
-def filtered(found: list[Command], typed: str) -> list[Command]:
-    """The fitting commands, best first, otherwise in their order."""
-    ranked = [(fit, at, command) for at, command in enumerate(found) if (fit := match(command, typed)) is not None]
-    return [command for _, _, command in sorted(ranked, key=lambda item: item[:2])]
-
-
-def menu(found: list[Command]) -> Menu:
-    """The commands as rows."""
-    items = tuple(Item(command.name, command.text, command.key) for command in found)
-    return Menu(items, column=22, empty="No available command matches. Press esc to go back.")
+def _role(command: Command) -> str:
+    return "" if command.works else "dim"
 
 
 class Palette(ModalScreen[Command | None]):
@@ -125,7 +67,7 @@ class Palette(ModalScreen[Command | None]):
     AUTO_FOCUS = "TextInput"
     DEFAULT_CSS = """
     Palette { align: left bottom; background: transparent; }
-    Palette #commands { height: 14; background: $background; }
+    Palette #commands { height: 50%; min-height: 14; background: $background; }
     Palette Choices { height: 1fr; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -136,23 +78,77 @@ class Palette(ModalScreen[Command | None]):
         Binding("pageup", "move(-10)", show=False),
     ]
 
-    def __init__(self, found: list[Command]) -> None:
+    def __init__(self, found: list[Command], project: Path, round: int) -> None:
+        """``round``: of the dataset whose samples are found."""
         super().__init__()
-        self._all = found
-        self._found = found
+        self._all = self._found = found
+        self._project, self._round = project, round
+        self._samples: list[Command] = []
+        self._searching = False
 
     def compose(self) -> ComposeResult:
         """A rule, the line to type in, the commands, the keys."""
         with Vertical(id="commands"):
             yield Divider()
-            yield TextInput(placeholder="type to find a command")
+            yield TextInput(placeholder="a command, setting, sample (#120 or its words), project or help topic")
             yield Choices(menu(self._found))
             yield KeyBar(FOOT)
 
+    def on_mount(self) -> None:
+        """Look for other projects: a folder may be slow."""
+        self.run_worker(self._find_projects, group="projects", thread=True, exit_on_error=False)
+
+    def _find_projects(self) -> None:
+        here = self._project.resolve()
+        folders = home.folders(here.parent, recent.folders())
+        self.post_message(ProjectsFound([folder for folder in folders if folder.resolve() != here]))
+
+    @on(ProjectsFound)
+    def _projects_found(self, message: ProjectsFound) -> None:
+        self._all = [*self._all, *project_commands(message.folders)]
+        self._list_again()
+
+    @property
+    def _typed(self) -> str:
+        return self.query_one(TextInput).value
+
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
-        self._found = filtered(self._all, event.value)
+    def _changed(self, event: Input.Changed) -> None:
+        self._samples = []
+        self._found = listed(self._all, event.value)
         self.query_one(Choices).show(menu(self._found))
+        self._search()
+
+    def _search(self) -> None:
+        """Have samples found in a thread, one search at a time: the next is for what is typed by then."""
+        if not self._searching:
+            self._searching = True
+            work = partial(self._find_samples, self._typed)
+            self.run_worker(work, group="samples", thread=True, exit_on_error=False)
+
+    def _find_samples(self, typed: str) -> None:
+        try:
+            found = found_samples(self._project, typed, self._round)
+        except (MiddoError, sqlite3.Error):  # the screen below says what is wrong with the store
+            found = ()
+        self.post_message(SamplesFound(typed, found))
+
+    @on(SamplesFound)
+    def _samples_found(self, message: SamplesFound) -> None:
+        self._searching = False
+        if message.typed != self._typed:
+            self._search()
+        elif message.samples:
+            self._samples = sample_commands(message.samples)
+            self._list_again()
+
+    def _list_again(self) -> None:
+        """With what was found meanwhile; the cursor stays on its command."""
+        before, at = self._found, self.query_one(Choices).data.at
+        self._found = listed(self._all, self._typed, self._samples)
+        if at:
+            at = self._found.index(before[at])
+        self.query_one(Choices).show(menu(self._found, at))
 
     @on(Input.Submitted)
     def _chosen(self) -> None:

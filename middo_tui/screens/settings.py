@@ -98,6 +98,7 @@ class SettingsScreen(MenuScreen):
         self._rows: list[tuple[Item, Setting | None]] = []
         self._only_changed = False
         self._editing: Setting | None = None
+        self._wanted = ""
 
     def body(self) -> ComposeResult:
         """The list, the explanation, the line to type in."""
@@ -124,10 +125,11 @@ class SettingsScreen(MenuScreen):
 
     def _list(self) -> None:
         """Show the rows with the cursor where it was."""
-        before = self._row
+        before = self._wanted or (self._row.key if self._row else "")
+        self._wanted = "" if self._found.rows else self._wanted
         name = self._app.preferences.theme
         self._rows = rows(self._found, name, self._only_changed)
-        at = next((i for i, (_, row) in enumerate(self._rows) if row and before and row.key == before.key), 1)
+        at = next((i for i, (_, row) in enumerate(self._rows) if row and row.key == before), 1)
         self._menu = Menu(tuple(item for item, _ in self._rows), at, COLUMN)
         changed = sum(row.changed for row in self._found.rows)
         differs = sum(bool(row.used) for row in self._found.rows)
@@ -136,6 +138,12 @@ class SettingsScreen(MenuScreen):
             text += f" · {differs} changed since round {self._found.round} used them {DIFFERS}"
         self.query_one("#summary", Paragraph).show(Notice(text, "strong"))
         self.moved()
+
+    def aim(self, target: object) -> None:
+        """Go to the setting with this dotted key, among all of them."""
+        self._wanted = str(target)
+        self._only_changed = False
+        self._list()
 
     @property
     def _app(self) -> BaseApp[int]:

@@ -17,6 +17,7 @@ from engine.errors import MiddoError
 from middo_tui.feed.listing import Listing, jump, places
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
+from middo_tui.feed.quick_find import SampleNumber
 from middo_tui.feed.sample import SampleDetail, read_detail
 from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
@@ -354,12 +355,15 @@ class SamplesReading(Framed):
             self.post_message(SearchDone(text, frozenset(), array("q"), guard.clean(str(error)).text))
 
     def aim(self, target: object) -> None:
-        """A filter line, the id of a sample, or an order."""
+        """A filter line, the id or the number of a sample, or an order."""
         round = self.view.round or 0
         if isinstance(target, Order):
             self._list(target)
         elif isinstance(target, str):
             self._list(Order(_scored_round(self.view), target, self._order.sort, self._order.down))
+        elif isinstance(target, SampleNumber):
+            self._jumps = f"#{target.seq}"
+            self._list(Order(round))
         elif isinstance(target, int):
             self._wanted = target
             self._list(Order(round))

@@ -35,6 +35,7 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "confirm": ("A",),
     "help": ("question_mark",),
     "palette": ("ctrl+p",),
+    "palette-typed": ("ctrl+p", *"base"),
     "samples": ("2",),
     "samples-filter": ("2", "f"),
     "samples-sorted": ("2", "o", "q"),
