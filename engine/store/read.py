@@ -51,7 +51,7 @@ def rows(db: sqlite3.Connection, kind: type[R], round: int) -> list[R]:
     booleans = [name for name in names if kind.__annotations__[name] in ("bool", "bool | None")]
     out = []
     for row in db.execute(sql, {"round": round}):
-        values = dict(row)
+        values = dict(zip(names, row, strict=True))  # whatever rows the connection gives
         for name in booleans:
             values[name] = None if values[name] is None else bool(values[name])
         out.append(kind(**values))

@@ -59,3 +59,17 @@ def test_a_round_is_read_in_dataset_order_without_the_retired(tmp_path: Path, mo
     assert found.values["quality"].tolist()[0] == 0.1 + 0.2
     assert [value != value for value in found.values["quality"].tolist()] == [False, True, True, True]
     assert found.tokens.tolist() == [[7, 7, 0, 0], [9, 9, 0, 0]]
+
+
+@pytest.mark.parametrize("judge_tells", [True, False])
+def test_the_ratings_of_a_judge_that_cannot_tell_are_left_out(tmp_path: Path, judge_tells: bool) -> None:
+    stored.project(tmp_path, 5)
+    db = writer(tmp_path)
+    with transaction(db):
+        db.execute("INSERT INTO signal (round, sample_id, quality) SELECT 1, id, 7.0 FROM sample")
+        check = (1, "self", "", 1, 40, 0.95 if judge_tells else 0.5)
+        columns = "round, judge, begun, done, pairs, auc, rated, errors"
+        db.execute(f"INSERT INTO judge_check ({columns}) VALUES (?, ?, ?, ?, ?, ?, 5, 0)", check)  # noqa: S608
+    db.close()
+    found = round_arrays.read_round(tmp_path, 1, Config())
+    assert (found.values["quality"] == 7.0).tolist() == [judge_tells] * 5
