@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-import psutil
-
 from benchmarks.measured import module_of
 from engine.loop import NAMES
 from engine.runtime import launch
@@ -63,10 +61,9 @@ def log_step(db: sqlite3.Connection, round: int, step: int) -> None:
 
 def beat(db: sqlite3.Connection, step: int) -> None:
     """The worker lives, and the GPU works."""
-    me = psutil.Process()
     db.execute(
         "INSERT OR REPLACE INTO worker (id, pid, started, boot, heartbeat, child_pid) VALUES (1,?,?,?,?,NULL)",
-        (os.getpid(), me.create_time(), launch.boot_id(), time.time()),
+        (os.getpid(), launch.started(os.getpid()), launch.boot_id(), time.monotonic()),
     )
     db.execute(
         "INSERT INTO gauge (at, device, util, memory_used, memory_total, power, temperature) VALUES (?,?,?,?,?,?,?)",

@@ -70,8 +70,11 @@ def told_s(headers: Mapping[str, str]) -> float | None:
             return max(0.0, float(headers[name]) * unit)
         except (KeyError, ValueError):
             continue
-    date = parsedate_tz(headers.get("retry-after", ""))
-    return None if date is None else max(0.0, mktime_tz(date) - time.time())
+    date, sent = (parsedate_tz(headers.get(name, "")) for name in ("retry-after", "date"))
+    if date is None:
+        return None
+    # By the clock of who says it: ours may be wrong.
+    return max(0.0, mktime_tz(date) - (time.time() if sent is None else mktime_tz(sent)))
 
 
 def backoff_s(tries: int) -> float:

@@ -22,6 +22,9 @@ LOCK = "worker.lock"
 HEARTBEAT_S = 1.0
 LOST_AFTER_S = 3 * HEARTBEAT_S + 2.0
 NOTE_BYTES = 16
+PROC = Path("/proc")
+SINCE_BOOT = 1e9
+"""More seconds than a machine runs without a boot, and less than the wall clock has shown since 2001."""
 FREE_WITHIN_S = 5.0  # an orphaned child needs a moment to notice that its worker is gone
 
 
@@ -35,18 +38,34 @@ def boot_id() -> str:
     return str(int(psutil.boot_time()))
 
 
+def started(pid: int) -> float | None:
+    """When a process started: on Linux in seconds since the boot, so that a clock that is set does not change it,
+    elsewhere as psutil says. None: there is no such process, or it is a zombie.
+    """
+    try:
+        words = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return _created(pid)
+    return None if words[0] in "ZX" else int(words[19]) / os.sysconf("SC_CLK_TCK")  # proc_pid_stat(5): field 22
+
+
+def _created(pid: int) -> float | None:
+    import psutil  # takes 10 ms to import
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
 def alive(worker: Worker | None) -> bool:
     """Whether this very process (pid, start time, boot) still runs."""
     if worker is None or worker.boot != boot_id():
         return False
-    import psutil  # takes 10 ms to import, so only if there was a worker
-
-    try:
-        process = psutil.Process(worker.pid)
-        same = abs(process.create_time() - worker.started) < 1.0
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    # Workers of 0.2 and before said when they started by the wall clock.
+    now = _created(worker.pid) if worker.started > SINCE_BOOT else started(worker.pid)
+    return now is not None and abs(now - worker.started) < 1.0
 
 
 def state(worker: Worker | None) -> str:
@@ -55,7 +74,7 @@ def state(worker: Worker | None) -> str:
         return "none"
     if not alive(worker):
         return "ended"
-    return "lost" if time.time() - worker.heartbeat > LOST_AFTER_S else "running"
+    return "lost" if time.monotonic() - worker.heartbeat > LOST_AFTER_S else "running"
 
 
 def lock(project: Path, within_s: float = FREE_WITHIN_S) -> int:

@@ -15,8 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from engine import loop
 from engine.backends import roles
 from engine.config import renamed
@@ -29,9 +27,11 @@ from engine.loop import Limits, Open, RunStages, Stop
 from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.processes.death_pipe import kill_group
+from engine.processes.ended import LESS_MEMORY, how_ended
 from engine.runtime import launch
 from engine.runtime.child import Child, Starter
 from engine.runtime.notifier import Notifier
+from engine.runtime.wall_clock import WallClock, follow, jump_text
 from engine.store import controls, permissions, read, search, write
 from engine.store.connect import database, patient, transaction
 from engine.store.lock_wait import FULL, PAUSE_S, WAITED, WORDS, Patient, lasting
@@ -63,6 +63,8 @@ class Supervisor:
         self.starter = Starter(project, lock)
         self.full_at: int | None = None  # free bytes when a child last found too few
         self.notifier = Notifier(project, configs.load(project))
+        self.clock = WallClock(time.time, time.monotonic)
+        self.hold: tuple[object, float] = (None, 0.0)  # which wait before a round, and its end by the steady clock
         db.watch = self
 
     def here(self) -> None:
@@ -89,8 +91,7 @@ class Supervisor:
 
     def register(self) -> None:
         """Say who runs the project; mark what a dead worker left as interrupted."""
-        me = psutil.Process()
-        write.register(self.db, me.pid, me.create_time(), launch.boot_id())
+        write.register(self.db, os.getpid(), launch.started(os.getpid()) or 0.0, launch.boot_id())
         write.interrupt(self.db)
         config = configs.load(self.project)
         with transaction(self.db):
@@ -159,14 +160,20 @@ class Supervisor:
                 return f"{state} in round {step.round}"
 
     def holds(self, round: int) -> bool:
-        """Whether ``round`` is not to begin yet, because the merge before it can still be undone; waits a moment."""
-        merge = self.jobs(round - 1).get("merge")
-        until = (merge.finished_at or 0.0) + read.plan(self.db).hold_s if merge is not None else 0.0
-        holds = until > time.time()
-        self.db.execute("UPDATE worker SET holds_until=? WHERE id=1", (until if holds else None,))
-        if holds:
+        """Whether ``round`` is not to begin yet, because the merge before it can still be undone; waits a moment.
+
+        However the wall clock is set meanwhile, it waits no longer than it was told to.
+        """
+        merge, hold_s = self.jobs(round - 1).get("merge"), read.plan(self.db).hold_s
+        ended = merge.finished_at if merge is not None else None
+        if self.hold[0] != (which := (round, ended, hold_s)):
+            left = min((ended or 0.0) + hold_s - time.time(), hold_s)
+            self.hold = which, time.monotonic() + left
+        left = self.hold[1] - time.monotonic()
+        self.db.execute("UPDATE worker SET holds_until=? WHERE id=1", (time.time() + left if left > 0 else None,))
+        if left > 0:
             time.sleep(POLL_S)
-        return holds
+        return left > 0
 
     def close_rounds(self) -> None:
         """Give the newest round its end, if all its stages are done."""
@@ -280,7 +287,10 @@ class Supervisor:
         now = time.monotonic()
         if now - self.beat_at >= launch.HEARTBEAT_S:
             self.beat_at = now
-            self.db.execute("UPDATE worker SET heartbeat=? WHERE id=1", (time.time(),))
+            if by := self.clock.jumped():
+                follow(self.db, by, time.time())
+                write.event(self.db, jump_text(by), "warning")
+            self.db.execute("UPDATE worker SET heartbeat=? WHERE id=1", (now,))
             self.notifier.beat(self.db)
             if self.over_now:
                 self.noted, self.over_now = "", False
@@ -317,9 +327,9 @@ def _why(code: int, log_path: Path) -> str:
     again = "run again to resume."
     if code == RANK_FAILED:
         return f"{last[:300]}; {again}"
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    fix = f". {LESS_MEMORY}" if code == -signal.SIGKILL else ""
     said = f" Last line of its log: {last[:300]}" if last and code > 0 else ""
-    return f"the stage process {how}; {again}{said}"
+    return f"the stage process {how_ended(code)}{fix}; {again}{said}"
 
 
 def main(argv: list[str]) -> int:

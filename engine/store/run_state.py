@@ -77,7 +77,9 @@ class Gauge(Struct, frozen=True):
 class Worker(Struct, frozen=True):
     """Who runs the project. Identity is pid + start time + boot id, never the pid alone.
 
-    ``holds_until``: wall time at which it begins the next round; None while it does not wait for that.
+    ``started``: ``launch.started``; ``heartbeat``: the steady clock (time.monotonic), which all processes of a boot
+    share. Neither changes when the wall clock is set. ``holds_until``: wall time at which it begins the next round;
+    None while it does not wait for that.
     """
 
     pid: int

@@ -224,7 +224,7 @@ def register(db: sqlite3.Connection, pid: int, started: float, boot: str) -> Non
     """Register this process as the project's worker."""
     db.execute(
         "INSERT OR REPLACE INTO worker (id, pid, started, boot, heartbeat, child_pid) VALUES (1,?,?,?,?,NULL)",
-        (pid, started, boot, time.time()),
+        (pid, started, boot, time.monotonic()),
     )
 
 

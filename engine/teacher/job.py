@@ -178,7 +178,7 @@ class RewriteJob:
             step=call.step,
             at=time.time(),
             model=call.model,
-            seconds=time.time() - call.at,
+            seconds=max(0.0, time.time() - call.at),
             tokens_in=call.tokens_in,
             tokens_out=call.tokens_out,
             cost=call.cost,

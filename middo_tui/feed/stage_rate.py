@@ -20,7 +20,8 @@ class StageRate:
 
     def rate(self, stage: tuple[int, str], done: int, now: float) -> float | None:
         """Note that ``stage`` is at ``done`` and tell its rate; None until it has moved under our eyes."""
-        if stage != self._stage or (self._seen and done < self._seen[-1][1]):
+        back = bool(self._seen) and (done < self._seen[-1][1] or now < self._seen[-1][0])  # redone; the clock was set
+        if stage != self._stage or back:
             self._stage = stage
             self._seen.clear()
         if not self._seen or done != self._seen[-1][1]:

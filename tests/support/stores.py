@@ -11,8 +11,6 @@ import os
 import sqlite3
 from pathlib import Path
 
-import psutil
-
 from engine.config import defaults
 from engine.config import schema as configs
 from engine.loop import CLOSING, NAMES
@@ -110,11 +108,10 @@ class Store:
 
     def worker(self, alive: bool = True) -> Store:
         """A worker that runs (this very process), or one whose process is gone."""
-        me = psutil.Process()
         with transaction(self.db):
             self.db.execute(
                 "INSERT OR REPLACE INTO worker (id, pid, started, boot, heartbeat, child_pid) VALUES (1,?,?,?,?,NULL)",
-                (os.getpid(), me.create_time() if alive else 1.0, launch.boot_id(), FOREVER),
+                (os.getpid(), launch.started(os.getpid()) if alive else 1.0, launch.boot_id(), FOREVER),
             )
         return self
 

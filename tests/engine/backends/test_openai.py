@@ -172,6 +172,8 @@ def test_a_wait_is_told_in_three_ways() -> None:
     assert told_s({"retry-after": "2", "retry-after-ms": "1500"}) == 1.5
     assert told_s({"retry-after": "2"}) == 2.0
     assert told_s({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
+    until = {"retry-after": "Wed, 21 Oct 2055 07:28:30 GMT", "date": "Wed, 21 Oct 2055 07:28:00 GMT"}
+    assert told_s(until) == 30.0, "by the clock of who says it, not by ours"
     assert told_s({"retry-after": "soon"}) is None
     assert told_s({}) is None
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import psutil
 import pytest
 
 from engine.config.schema import Config, Notify, parse
@@ -220,7 +219,7 @@ def test_a_stage_without_progress_is_announced_once(tmp_path: Path) -> None:
     notifier = Notifier(tmp_path, config, clock)
     write.start_job(db, 0, "score", "key", "{}")
     db.execute("UPDATE job SET moved='[1.0]' WHERE stage='score'")
-    write.register(db, os.getpid(), psutil.Process().create_time(), launch.boot_id())
+    write.register(db, os.getpid(), launch.started(os.getpid()) or 0.0, launch.boot_id())
     for at in (1.0, LOOK_S, 2 * LOOK_S, 3 * LOOK_S):
         clock.now = at
         notifier.beat(db)
