@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import Any, Protocol
 
+from engine.processes.ended import how_ended
+
 NOTICE_S = 5.0
 """How long after an engine's failure its process may take to end."""
 
@@ -77,6 +79,5 @@ def dead_process(core: Any) -> str:
     for number, process in enumerate(processes, 1):
         code = process.exitcode
         if code and failed in (None, process.name):
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return f"copy {number} of {len(processes)}, pid {process.pid}, {how}"
+            return f"copy {number} of {len(processes)}, pid {process.pid}, {how_ended(code)}"
     return ""

@@ -19,6 +19,7 @@ from engine.config import schema as configs
 from engine.distributed import sharding
 from engine.errors import MiddoError
 from engine.processes.death_pipe import kill_group_on_close, share_files
+from engine.processes.ended import how_ended
 
 RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
 NO_SPACE = 75  # the exit code of a child that found the disk full: it is started again when there is space
@@ -28,7 +29,7 @@ def reason(rank: int, failure: Any, processes: int) -> str:
     """The failure as one line. ``failure``: torch's ProcessFailure."""
     who = f"rank {rank} of {processes} (pid {failure.pid})"
     if failure.exitcode < 0:
-        return f"{who} was killed by signal {-failure.exitcode} ({failure.signal_name()})"
+        return f"{who} {how_ended(failure.exitcode)}"
     told = failure.error_file_data["message"]  # a table when the process recorded its exception
     first = str(told["message"]).partition("\n")[0] if isinstance(told, dict) else ""
     return f"{who} ended with exit code {failure.exitcode}{first and f': {first}'}"

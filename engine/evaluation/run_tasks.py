@@ -12,7 +12,6 @@ import hashlib
 import os
 import selectors
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from engine.evaluation.harness import At, EvaluationJob, Failed, Planned, Report
 from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
 from engine.processes.death_pipe import kill_group
+from engine.processes.ended import how_ended
 from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import EvalScore, Row, TaskItem
@@ -269,7 +269,7 @@ def _blame(child: _Process, tally: _Tally, pending: Sequence[str]) -> None:
     if not left:
         return
     code = child.ended()
-    how = f"was killed by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+    how = how_ended(code)
     for name in [tally.now] if tally.now else left:
         tally.done.pop(name, None)
         tally.failed[name] = f"lm-eval {how}" + ("" if tally.now else " before its first task")

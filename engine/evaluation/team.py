@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from engine.errors import StageError
+from engine.processes.ended import how_ended
 
 PARTS = 8
 """Parts that each process gets when all are as fast: few enough for large batches, many enough to end together."""
@@ -44,8 +45,8 @@ class _Helper:
         except (EOFError, OSError):
             self._process.join()
             code = self._process.exitcode or 0
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            raise StageError(f"lm-eval's process {self.number + 1} (pid {self._process.pid}) {how}") from None
+            who = f"lm-eval's process {self.number + 1} (pid {self._process.pid})"
+            raise StageError(f"{who} {how_ended(code)}") from None
         if why:
             raise StageError(why)
         return list(replies)

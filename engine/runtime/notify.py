@@ -20,6 +20,7 @@ from engine import environment
 from engine.config.schema import Notify
 from engine.loop import NAMES
 from engine.processes.death_pipe import kill_group
+from engine.processes.ended import how_ended
 from engine.store.rows import Job
 
 WAITING, FAILED, DONE, STALLED = "waiting", "failed", "done", "stalled"
@@ -126,8 +127,7 @@ def _run(what: Announcement, how: Notify, project: Path, known: Sequence[str]) -
             return f"took longer than timeout_s = {how.timeout_s:g}"
         told.seek(0)
         last = next(iter(told.read(4096).decode("utf-8", "replace").strip().splitlines()[-1:]), "")
-    how_ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    return "" if code == 0 else how_ended + (f": {last[:SHOWN]}" if last else "")
+    return "" if code == 0 else how_ended(code) + (f": {last[:SHOWN]}" if last else "")
 
 
 def _post(what: Announcement, how: Notify, environ: Mapping[str, str]) -> str:

@@ -32,6 +32,7 @@ from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
 from engine.machine import usage
 from engine.processes.death_pipe import kill_group_on_close, receive_files
+from engine.processes.ended import LESS_MEMORY
 from engine.runtime.context import StoreCtx
 from engine.runtime.leaving import leave
 from engine.stage import Ctx
@@ -151,10 +152,7 @@ def explain(failure: BaseException, project: Path) -> str:
     """A library's exception as one sentence, with the fix if known."""
     kind = type(failure).__name__
     if kind == "OutOfMemoryError" or isinstance(failure, MemoryError):
-        return (
-            "out of memory. Lower score.token_budget, train.batch_size or model.max_length in config.toml, or use"
-            ' train.method = "lora"; then run again to resume.'
-        )
+        return f'out of memory. {LESS_MEMORY}, or use train.method = "lora"; then run again to resume.'
     return f"{kind}: {failure}. See the traceback in the project's logs folder."
 
 

@@ -44,7 +44,7 @@ def test_a_killed_copy_is_named_and_the_stage_goes_on_with_a_model_in_two_parts(
     ((state, error),) = db.execute("SELECT state, error FROM job WHERE stage='rewrite'").fetchall()
     db.close()
     assert state == "failed"
-    assert re.search(r"vLLM's engine has died \(copy 2 of 2, pid \d+, was killed by signal 9\)", error), error
+    assert re.search(r"vLLM's engine has died \(copy 2 of 2, pid \d+, was killed by signal 9 \(", error), error
     first = {r.key: r for r in ctx.rows(Rewrite)}
     calls = sum(r.attempts + r.answer_attempts for r in first.values())
     assert 24 - 8 <= calls <= 24, "all is saved but what was in flight"

@@ -21,7 +21,8 @@ def failure(folder: Path, exitcode: int, error: Exception | None = None) -> Proc
 
 
 def test_a_failed_rank_is_named_with_the_reason(tmp_path: Path) -> None:
-    assert reason(1, failure(tmp_path, -9), 4) == "rank 1 of 4 (pid 77) was killed by signal 9 (SIGKILL)"
+    killed = "rank 1 of 4 (pid 77) was killed by signal 9 (SIGKILL), as happens when memory runs out"
+    assert reason(1, failure(tmp_path, -9), 4) == killed
     assert reason(1, failure(tmp_path, 3), 4) == "rank 1 of 4 (pid 77) ended with exit code 3"
     found = reason(1, failure(tmp_path, 1, ValueError("no weights\nat all")), 4)
     assert found == "rank 1 of 4 (pid 77) ended with exit code 1: ValueError: no weights"

@@ -295,7 +295,7 @@ def test_nothing_that_dies_or_fails_takes_finished_tasks_with_it(tmp_path: Path,
         evaluate.run(one.ctx("evaluate"))
     said = str(caught.value)
     assert "2 of 4 evaluation tasks failed" in said
-    assert "deadly: lm-eval was killed by signal 9 (Killed)" in said
+    assert "deadly: lm-eval was killed by signal 9 (SIGKILL), as happens when memory runs out" in said
     assert "failing: RuntimeError: no such column" in said
     assert scores(one).keys() == {"quick", "hanging"}
 

@@ -42,7 +42,9 @@ def log(worker: Supervisor, text: str) -> Path:
 @pytest.mark.parametrize(
     ("code", "words", "reason"),
     [
-        (-9, "", "the stage process was killed by signal 9; run again"),
+        (-9, "", "was killed by signal 9 (SIGKILL), as happens when memory runs out. Lower score.token_budget"),
+        (-11, "", "the stage process was killed by signal 11 (SIGSEGV); run again"),
+        (-35, "", "the stage process was killed by signal 35 (unknown); run again"),
         (
             1,
             "Traceback\nValueError: no",
