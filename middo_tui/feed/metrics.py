@@ -1,4 +1,4 @@
-"""Loss curves of any length in bounded memory: buckets of 2^n steps that hold the least and the greatest loss.
+"""Training curves of any length in bounded memory: buckets of 2^n steps that hold the least and the greatest value.
 
 A bucket's place depends on the step alone, so the curve is the same whenever and however often it was read.
 """
@@ -6,23 +6,28 @@ A bucket's place depends on the step alone, so the curve is the same whenever an
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
-from middo_tui.feed.view import Curve, Training
+from middo_tui.feed.view import Curve, Series, Training
 
 MOST_BUCKETS = 2048
+FEW_BUCKETS = 512
+"""Of what is not the loss: it is seldom drawn large."""
+FIGURES = ("grad_norm", "learning_rate", "tokens_per_s")
+"""What is logged beside the loss; columns of ``metric`` and fields of ``Training``."""
 
 
 class Buckets:
-    """Losses by step; halves its resolution when it would hold more than ``most`` buckets."""
+    """Values by step; halves its resolution when it would hold more than ``most`` buckets."""
 
     def __init__(self, most: int = MOST_BUCKETS) -> None:
         self.most = most
         self.stride = 1
         self._held: dict[int, tuple[float, float]] = {}
 
-    def add(self, step: int, loss: float) -> None:
+    def add(self, step: int, value: float) -> None:
         """One logged step, in any order."""
-        self._merge(step // self.stride, loss, loss)
+        self._merge(step // self.stride, value, value)
         while len(self._held) > self.most:
             self.stride *= 2
             old, self._held = self._held, {}
@@ -40,26 +45,37 @@ class Buckets:
 
 
 class RoundCurve:
-    """The curve of one round, read on from where it was."""
+    """The curves of one round, read on from where they were."""
 
     def __init__(self, round: int) -> None:
         self.round = round
+        self._begin()
+        self.loss = Curve(round, (), 0)
+        self.figures: dict[str, Curve] = {}
+
+    def _begin(self) -> None:
         self.last: Training | None = None
         self._buckets = Buckets()
-        self._curve = Curve(round, (), 0)
+        self._others = {name: Buckets(FEW_BUCKETS) for name in FIGURES}
 
     def read(self, db: sqlite3.Connection, epochs: float, total: int) -> Curve:
-        """The curve as it is now; the same object while nothing was logged. ``total``: steps the training will have."""
+        """The loss as it is now; the same object while nothing was logged. ``total``: steps the training will have.
+
+        ``figures`` are then as new.
+        """
         newest = db.execute("SELECT max(step) FROM metric WHERE round=?", (self.round,)).fetchone()[0]
         seen = self.last.step if self.last else -1
         if newest is not None and newest < seen:  # a resumed training took back what lay beyond its checkpoint
-            self._buckets, self.last, seen = Buckets(), None, -1
+            self._begin()
+            seen = -1
         if newest is not None and newest > seen:
             self._extend(db, seen, epochs)
         last_step = max(total, newest or 0)
-        if newest != (seen if seen >= 0 else None) or last_step != self._curve.last_step:
-            self._curve = Curve(self.round, self._buckets.points(), last_step)
-        return self._curve
+        if newest != (seen if seen >= 0 else None) or last_step != self.loss.last_step:
+            self.loss = Curve(self.round, self._buckets.points(), last_step)
+            others = self._others.items()
+            self.figures = {name: Curve(self.round, held.points(), last_step) for name, held in others}
+        return self.loss
 
     def _extend(self, db: sqlite3.Connection, after: int, epochs: float) -> None:
         found = db.execute(
@@ -70,5 +86,15 @@ class RoundCurve:
         for row in found:
             if row["loss"] is not None:
                 self._buckets.add(row["step"], row["loss"])
+            for name, held in self._others.items():
+                if row[name] is not None:
+                    held.add(row["step"], row[name])
             step, epoch, loss, rate, norm, speed = row
             self.last = Training(step, epoch, epochs, loss, rate, norm, speed)
+
+
+def figures(rounds: Iterable[RoundCurve]) -> tuple[Series, ...]:
+    """What is logged beside the loss, those figures that any of the rounds has."""
+    read = [one.figures for one in rounds]
+    found = ((name, tuple(own[name] for own in read if name in own and own[name].points)) for name in FIGURES)
+    return tuple(Series(name, curves) for name, curves in found if curves)

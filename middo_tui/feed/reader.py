@@ -24,7 +24,8 @@ from engine.store import teacher as calls
 from engine.store.connect import database, reader
 from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
 from engine.store.unmerge import undoable
-from middo_tui.feed.metrics import RoundCurve
+from middo_tui.feed.machine import MachineHistory
+from middo_tui.feed.metrics import RoundCurve, figures
 from middo_tui.feed.stage_rate import StageRate
 from middo_tui.feed.view import Curve, DecisionCounts, DeviceReading, LogLine, LoopView, RoundView, StageView
 from middo_tui.terminal import guard
@@ -67,6 +68,7 @@ class Reader:
         self._last_event = 0
         self._jobs: list[Job] = []
         self._pace = StageRate()
+        self._machine = MachineHistory(lambda name: guard.one_line(_device(name), NAME_LIMIT))
 
     def view(self) -> LoopView:
         """What there is to show now; the very same object when nothing has changed. Trouble is part of the view."""
@@ -145,6 +147,7 @@ class Reader:
             stages=stages,
             earlier=self._stages(db, newest - 1, rounds[newest - 1], newest - 1 in closing, False) if newest else (),
             curves=curves,
+            series=(*figures(self._newest_curves(rounds)), *self._machine.read(db)),
             training=self._curves[newest].last if newest in self._curves else None,
             gauges=self._gauges(db, worker),
             table=self._table(db, rounds, closing),
@@ -194,11 +197,14 @@ class Reader:
     def _read_curves(self, db: sqlite3.Connection, rounds: _Rounds, config: Config) -> tuple[Curve, ...]:
         """The newest rounds' curves, newest first, that have any step."""
         out = []
-        for round in sorted(rounds, reverse=True)[:CURVES]:
-            curve = self._curves.setdefault(round, RoundCurve(round))
-            total = next((job.total for job in rounds[round] if job.stage == "train"), 0)
+        for curve in self._newest_curves(rounds):
+            total = next((job.total for job in rounds[curve.round] if job.stage == "train"), 0)
             out.append(curve.read(db, config.train.epochs, total))
         return tuple(curve for curve in out if curve.points)
+
+    def _newest_curves(self, rounds: _Rounds) -> list[RoundCurve]:
+        newest = sorted(rounds, reverse=True)[:CURVES]
+        return [self._curves.setdefault(round, RoundCurve(round)) for round in newest]
 
     def _table(self, db: sqlite3.Connection, rounds: _Rounds, closing: dict[int, str | None]) -> tuple[RoundView, ...]:
         out = []

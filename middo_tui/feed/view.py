@@ -70,11 +70,26 @@ class RoundView(Struct, frozen=True):
 
 
 class Curve(Struct, frozen=True):
-    """The loss of one round: (step, lowest, highest) of each bucket, by step. ``last_step``: where it ends or will."""
+    """A figure over the steps of one round, or of what ``name`` says: (step, lowest, highest) of each bucket, by step.
+
+    ``last_step``: where it ends or will. ``mark``: a letter or number for ``name``.
+    """
 
     round: int
     points: tuple[tuple[int, float, float], ...]
     last_step: int
+    name: str = ""
+    mark: str = ""
+
+
+class Series(Struct, frozen=True):
+    """A figure beside the loss: of training (``grad_norm``, ``learning_rate``, ``tokens_per_s``; over the steps of the
+    newest rounds) or of the machine (``use``, ``memory`` in percent; a curve per device over parts of time, the
+    newest of which is the last).
+    """
+
+    name: str
+    curves: tuple[Curve, ...]
 
 
 class Training(Struct, frozen=True):
@@ -146,6 +161,7 @@ class LoopView(Struct, frozen=True):
     stages: tuple[StageView, ...] = ()
     earlier: tuple[StageView, ...] = ()
     curves: tuple[Curve, ...] = ()
+    series: tuple[Series, ...] = ()
     training: Training | None = None
     gauges: tuple[DeviceReading, ...] = ()
     table: tuple[RoundView, ...] = ()

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from middo_tui.screens.palette_entries import Command
 
 LEAST = (80, 24)
-TALL, WIDE = 36, 120
+TALL, WIDE, VAST = 36, 120, 46
+"""Rows, columns and rows from which a screen has the class ``-tall``, ``-wide``, ``-vast``."""
 
 
 class Ask(Message):
@@ -197,6 +198,7 @@ class Framed(Screen[None]):
         small = width < LEAST[0] or height < LEAST[1]
         self.set_class(small, "-small")
         self.set_class(height >= TALL, "-tall")
+        self.set_class(height >= VAST, "-vast")
         self.set_class(width >= WIDE, "-wide")
         text = f"The terminal is {width}×{height}; at least {LEAST[0]}×{LEAST[1]} is needed. Enlarge the window."
         self.query_one("#too-small", Paragraph).show(Notice(text, "decide"))

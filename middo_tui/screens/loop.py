@@ -16,7 +16,7 @@ from middo_tui.feed.turn import merges
 from middo_tui.feed.view import LoopView, Training
 from middo_tui.keys import tables
 from middo_tui.keys.tables import Key, press
-from middo_tui.screens.frame import Framed
+from middo_tui.screens.loop_charts import LoopCharts
 from middo_tui.screens.loop_keys import FINISH, KEYS
 from middo_tui.text.notice import Notice
 from middo_tui.text.number_format import counted
@@ -24,22 +24,22 @@ from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.gpu_bar import GpuBar
 from middo_tui.widgets.header import Header
 from middo_tui.widgets.key_bar import KeyBar
-from middo_tui.widgets.line_chart import SMOOTHINGS, Chart, LineChart
+from middo_tui.widgets.line_chart import LineChart
 from middo_tui.widgets.link_gauge import LinkState
 from middo_tui.widgets.log_tail import LogTail
 from middo_tui.widgets.paragraph import Paragraph
 from middo_tui.widgets.progress_line import ProgressLine
 from middo_tui.widgets.rounds_table import RoundsTable
 from middo_tui.widgets.score_facts import RoundScores, ScoreFacts
+from middo_tui.widgets.small_multiples import SmallMultiples
 from middo_tui.widgets.stage_strip import StageStrip
 from middo_tui.widgets.training_facts import TrainingFacts
 
 STARTING = "Starting the worker …"
-EMPTY_CHART = "no training step logged yet"
 
 
-class LoopScreen(Framed):
-    """Header, stages, progress, notice, chart and gauges, rounds, log, keys."""
+class LoopScreen(LoopCharts):
+    """Header, stages, progress, notice, charts and gauges, rounds, log, keys."""
 
     NAME = "loop"
     FOLLOWS_RUN = True
@@ -49,8 +49,6 @@ class LoopScreen(Framed):
     def __init__(self, project: Path, view: LoopView, leave_when_done: bool = False) -> None:
         super().__init__(project, view)
         self.leave_when_done = leave_when_done
-        self.log_axis = False
-        self.smooth = SMOOTHINGS[0]
 
     def compose(self) -> ComposeResult:
         """Top to bottom; the notice is where the eye looks for what to do, above the curve."""
@@ -61,11 +59,12 @@ class LoopScreen(Framed):
         yield ProgressLine(view.current)
         yield Paragraph(self._notice(), id="notice")
         with Horizontal(id="body"):
-            yield LineChart(self._chart(view))
+            yield LineChart(self.chart())
             with Vertical(id="side"):
                 yield GpuBar(view.gauges)
                 yield TrainingFacts(_training(view))
                 yield ScoreFacts(RoundScores.of(view))
+        yield SmallMultiples(self.small())
         yield RoundsTable(view.table)
         yield Divider()
         yield LogTail(view.log)
@@ -76,7 +75,7 @@ class LoopScreen(Framed):
         """Everything that the view holds."""
         self.query_one(StageStrip).show(view.stages)
         self.query_one(ProgressLine).show(view.current)
-        self.query_one(LineChart).show(self._chart(view))
+        self.paint_charts()
         self.query_one(GpuBar).show(view.gauges)
         self.query_one(TrainingFacts).show(_training(view))
         self.query_one(ScoreFacts).show(RoundScores.of(view))
@@ -180,19 +179,6 @@ class LoopScreen(Framed):
             self.ask(partial(control.undo, self.project))
         elif self.view.round is not None:
             self.ask(partial(control.undo_review, self.project, self.view.round))
-
-    def _chart(self, view: LoopView) -> Chart:
-        return Chart("loss", view.curves, empty=EMPTY_CHART, log=self.log_axis, smooth=self.smooth)
-
-    def action_log_axis(self) -> None:
-        """The loss on a logarithmic axis, or on a linear one."""
-        self.log_axis = not self.log_axis
-        self.query_one(LineChart).show(self._chart(self.view))
-
-    def action_smooth(self) -> None:
-        """Another smoothing of the curves."""
-        self.smooth = SMOOTHINGS[(SMOOTHINGS.index(self.smooth) + 1) % len(SMOOTHINGS)]
-        self.query_one(LineChart).show(self._chart(self.view))
 
     def action_finish(self) -> None:
         """Quit at the end of a run that the app was opened for."""

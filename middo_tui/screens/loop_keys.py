@@ -51,6 +51,10 @@ def _rewriting(view: LoopView) -> bool:
     return not view.problem and running is not None and running.name == "rewrite"
 
 
+def _charted(view: LoopView) -> bool:
+    return not view.problem and bool(view.curves or view.series)
+
+
 KEYS: tuple[Key[LoopView], ...] = (
     Key(
         id="run",
@@ -146,19 +150,83 @@ KEYS: tuple[Key[LoopView], ...] = (
         quiet=True,
     ),
     Key(
+        id="figure",
+        keys=("v",),
+        help="Chart the next figure: loss, grad norm, rate, speed, machine.",
+        label=word("chart"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
+        id="left",
+        keys=("left",),
+        help="Move the chart's cursor left: it shows step and values.",
+        label=word("cursor"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
+        id="right",
+        keys=("right",),
+        help="Move the chart's cursor right.",
+        label=word("cursor"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
+        id="far_left",
+        keys=("shift+left",),
+        help="Move the chart's cursor ten columns left.",
+        label=word("cursor"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
+        id="far_right",
+        keys=("shift+right",),
+        help="Move the chart's cursor ten columns right.",
+        label=word("cursor"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
+        id="zoom_in",
+        keys=("plus", "equals_sign"),
+        help="Zoom in on the chart, around its cursor or newest step.",
+        label=word("zoom in"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
+        id="zoom_out",
+        keys=("minus",),
+        help="Zoom out of the chart.",
+        label=word("zoom out"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
+        id="whole",
+        keys=("0",),
+        help="Show the whole chart, without a cursor.",
+        label=word("whole chart"),
+        works=_charted,
+        quiet=True,
+    ),
+    Key(
         id="log_axis",
-        keys=("L",),
-        help="Draw the loss on a logarithmic or a linear axis.",
-        label=word("log axis"),
-        works=lambda view: bool(view.curves),
+        keys=("L", "y"),
+        help="Change the chart's axis: linear, logarithmic, square root.",
+        label=word("axis"),
+        works=_charted,
         quiet=True,
     ),
     Key(
         id="smooth",
         keys=("z",),
-        help="Smooth the loss more, not at all, or as usual.",
+        help="Smooth the curves more, not at all, or as usual.",
         label=word("smoothing"),
-        works=lambda view: bool(view.curves),
+        works=_charted,
         quiet=True,
     ),
     Key(

@@ -9,85 +9,68 @@ at 2 Hz where a sparkline costs 18 and plotext 11.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import groupby
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from middo_tui.feed.view import Curve
 from middo_tui.text import number_format
-from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.braille import ACROSS, DOWN, SERIES_MARKS, Canvas, Place, columns, draw_curve, series
+from middo_tui.widgets.chart_view import SMOOTHINGS, AxisScale, ChartView
+from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
-DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-BLANK = 0x2800
-ACROSS, DOWN = 2, 4
-SERIES_MARKS = ("━", "─", "┈", "┈")
 LABEL_GAP = 2
 CELLS_PER_X_LABEL = 12
-SMOOTHINGS = (40, 10, 0)
-"""What ``Chart.smooth`` may be, in the order of the key that changes it."""
 OUTLIERS = 50
 """One in so many single losses may lie outside the picture, above and below: one spike must not flatten the curve."""
+TO_AXIS: dict[AxisScale, Callable[[float], float]] = {"linear": float, "log": math.log10, "sqrt": math.sqrt}
+FROM_AXIS: dict[AxisScale, Callable[[float], float]] = {
+    "linear": float,
+    "log": lambda value: 10.0**value,
+    "sqrt": lambda value: value * abs(value),
+}
 
 
 class Chart(Struct, frozen=True):
-    """What is drawn. ``curves``: the present one first, then earlier ones. ``log``: the y axis is logarithmic, if all
-    values are above 0. ``smooth``: the running mean reaches back over this part of a curve (40: a 40th); 0: no mean.
+    """What is drawn. ``curves``: the present one first, then earlier ones. The x axis counts from ``zero`` in units of
+    ``per`` steps.
     """
 
     title: str
     curves: tuple[Curve, ...]
     x_label: str = "step"
     empty: str = ""
-    log: bool = False
-    smooth: int = 40
+    view: ChartView = ChartView()
+    zero: int = 0
+    per: float = 1.0
 
     @property
-    def logarithmic(self) -> bool:
-        """Whether the y axis is: every value has a logarithm."""
-        return self.log and all(low > 0 for curve in self.curves for _, low, _ in curve.points)
+    def scale(self) -> AxisScale:
+        """The y axis: linear where a value has no logarithm or root."""
+        least = min((low for curve in self.curves for _, low, _ in curve.points), default=0.0)
+        possible = least > 0 if self.view.scale == "log" else least >= 0
+        return self.view.scale if possible else "linear"
 
+    @property
+    def last(self) -> int:
+        """The last step of all curves."""
+        return max((curve.last_step for curve in self.curves), default=0)
 
-class Canvas:
-    """Dots of ``width`` x ``height`` cells. Later drawing lies over earlier drawing."""
+    @property
+    def newest(self) -> int:
+        """The newest step that the present curve has."""
+        return next((curve.points[-1][0] for curve in self.curves if curve.points), 0)
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self._bits = [[0] * width for _ in range(height)]
-        self._top = [[""] * width for _ in range(height)]
+    def moved(self, cells: int, width: int) -> ChartView:
+        """With the cursor ``cells`` further right, in a chart that is ``width`` cells wide."""
+        longest = max((curve.points[-1][0] for curve in self.curves if curve.points), default=0)
+        return self.view.moved(cells, width, self.last, self.newest, longest)
 
-    def column(self, x: int, y_from: int, y_to: int, role: str) -> None:
-        """A vertical stroke of dots, both ends included; (0, 0) is the upper left dot.
-
-        A cell has one colour: what another role had drawn in it goes, so that a line stays as thin as it is.
-        """
-        for y in range(min(y_from, y_to), max(y_from, y_to) + 1):
-            row, cell = y // DOWN, x // ACROSS
-            if self._top[row][cell] != role:
-                self._top[row][cell], self._bits[row][cell] = role, 0
-            self._bits[row][cell] |= DOTS[y % DOWN][x % ACROSS]
-
-    def row(self, y: int) -> Line:
-        """Row ``y``, neighbouring cells of one role as one run."""
-        cells = zip(self._top[y], self._bits[y], strict=True)
-        return tuple(
-            Run("".join(chr(BLANK | bits) if bits else " " for _, bits in group), role)
-            for role, group in groupby(cells, key=lambda cell: cell[0])
-        )
-
-
-def columns(points: Sequence[tuple[int, float, float]], width: int, x_max: int) -> list[tuple[int, float, float]]:
-    """(dot column, lowest, highest) of every dot column that has a point."""
-    out: list[tuple[int, float, float]] = []
-    scale = (width - 1) / max(1, x_max)
-    for x, low, high in points:
-        at = min(width - 1, int(x * scale))
-        if out and out[-1][0] == at:
-            out[-1] = (at, min(out[-1][1], low), max(out[-1][2], high))
-        else:
-            out.append((at, low, high))
-    return out
+    def zoomed(self, by: int) -> ChartView:
+        """Nearer or further."""
+        return self.view.zoomed(by, self.last, self.newest)
 
 
 def smoothed(curve: Curve, smooth: int = SMOOTHINGS[0]) -> list[tuple[int, float]]:
@@ -110,27 +93,9 @@ def smoothed(curve: Curve, smooth: int = SMOOTHINGS[0]) -> list[tuple[int, float
     return out
 
 
-def draw_curve(canvas: Canvas, points: Sequence[tuple[int, float]], x_max: int, scale: YAxis, role: str) -> None:
-    """A line through the points: a stroke per dot column, joined to the one before so that it has no holes."""
-    before: tuple[int, int] | None = None
-    for x, low, high in columns([(step, value, value) for step, value in points], canvas.width * ACROSS, x_max):
-        y = scale.dot((low + high) / 2)
-        if before is not None:
-            x0, y0 = before
-            for between in range(x0 + 1, x):
-                at = round(y0 + (y - y0) * (between - x0) / (x - x0))
-                canvas.column(between, at, at, role)
-            near = y0 if x - x0 == 1 else y
-            y_from = y if near == y else near + (1 if y > near else -1)
-            canvas.column(x, y_from, y, role)
-        else:
-            canvas.column(x, y, y, role)
-        before = (x, y)
-
-
-def draw_range(canvas: Canvas, curve: Curve, x_max: int, scale: YAxis, role: str) -> None:
-    """Single losses as dots; where a dot column holds several, the least and the greatest of them."""
-    for x, low, high in columns(curve.points, canvas.width * ACROSS, x_max):
+def draw_range(canvas: Canvas, curve: Curve, window: Place, scale: YAxis, role: str) -> None:
+    """Single values as dots; where a dot column holds several, the least and the greatest of them."""
+    for x, low, high in columns(curve.points, canvas.width * ACROSS, window[1], window[0]):
         for value in {low, high}:
             if scale.low <= value <= scale.high:
                 y = scale.dot(value)
@@ -173,71 +138,137 @@ def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[flo
     return YAxis(low, high, step, rows * DOWN)
 
 
-def y_labels(low: float, high: float, step: float, rows: int, log: bool = False) -> dict[int, str]:
-    """Row -> label, at most every second row; rows count from the top. ``log``: the axis holds decimal logarithms."""
+def y_labels(low: float, high: float, step: float, rows: int, scale: AxisScale = "linear") -> dict[int, str]:
+    """Row -> label, at most every second row; rows count from the top. ``scale``: what the axis' values stand for."""
     digits = max(0, -math.floor(math.log10(step)))
     labels: dict[int, str] = {}
     for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
         row = min(rows - 1, int((high - index * step) / (high - low) * rows))
         if row not in labels and row + 1 not in labels:
-            labels[row] = f"{10 ** (index * step):.3g}" if log else f"{index * step:.{digits}f}"
+            value = FROM_AXIS[scale](index * step)
+            labels[row] = f"{value:,.{digits}f}" if scale == "linear" else f"{value:.3g}"
     return labels
 
 
-def x_axis(width: int, x_max: int, label: str) -> str:
+def x_axis(width: int, window: Place, label: str, zero: int = 0, per: float = 1.0) -> str:
     """Step numbers under the plot, each beginning under its dot, and what they count at the end."""
     cells = [" "] * width
-    step = nice_step(max(1, x_max), max(1, width // CELLS_PER_X_LABEL))
+    low, high = ((x - zero) / per for x in window)
+    span = max(1, high - low)
+    step = max(1, nice_step(span, max(1, width // CELLS_PER_X_LABEL)))
     limit = width - len(label) - 1
-    for index in range(int(x_max / step) + 1):
-        text = number_format.short(index * step)
-        at = int(index * step * (width - 1) / max(1, x_max))
+    for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
+        text = number_format.short(index * step).replace("-", "−")
+        at = int((index * step - low) * (width - 1) / span)
         if at + len(text) < limit:
             cells[at : at + len(text)] = text
     cells[width - len(label) :] = label
     return "".join(cells)
 
 
-def legend(chart: Chart) -> Line:
-    """Title and the curves' names with the line that stands for each."""
-    runs = [Run(f" {chart.title}", "strong")]
-    for at, curve in enumerate(chart.curves[:3]):
-        runs.append(Run(f"  round {curve.round} {SERIES_MARKS[at]}", f"series-{at}"))
-    how = [*(["log"] if chart.logarithmic else []), *([] if chart.smooth == SMOOTHINGS[0] else [_smoothing(chart)])]
-    return (*runs, *([Run(f"  {', '.join(how)}", "dim")] if how else []))
+def value_at(line: Sequence[tuple[int, float]], step: int) -> float | None:
+    """What a line shows at a step; None before it begins and after it ends."""
+    at = bisect_right(line, step, key=lambda point: point[0])
+    return line[at - 1][1] if line and line[0][0] <= step <= line[-1][0] else None
 
 
-def _smoothing(chart: Chart) -> str:
-    return f"mean over 1/{chart.smooth}" if chart.smooth else "not smoothed"
+def legend(chart: Chart, width: int, lines: Sequence[Sequence[tuple[int, float]]] = ()) -> Line:
+    """Title and the curves' names with the line that stands for each; with a cursor its step, and their values there.
+
+    In fewer words where they would not fit.
+    """
+    cursor = chart.view.cursor
+    values = ["" if cursor is None else f" {_value(line, cursor)}" for line in lines] or [""] * len(chart.curves)
+    named = list(zip(chart.curves, values, strict=False))
+    step = "" if cursor is None else f"  {chart.x_label} {number_format.short((cursor - chart.zero) / chart.per)}"
+    title = [Run(f" {chart.title}", "strong"), *([Run(step)] if step else [])]
+    roles = [f"series-{series(at)}" for at in range(len(named))]
+    marks = [SERIES_MARKS[series(at)] for at in range(len(named))]
+    alone = len(named) == 1 and bool(named[0][0].name)
+    long = [
+        f"  {'' if alone else f'{name_of(c)} '}{mark}{value}" for (c, value), mark in zip(named, marks, strict=True)
+    ]
+    short = [f"  {mark_of(c)}{mark}{value.strip()}" for (c, value), mark in zip(named, marks, strict=True)]
+    how, briefly = _how(chart, False), _how(chart, True)
+    for names, said in ((long, how), (short, how), (short, briefly), (short, ""), (short[:1], "")):
+        runs = [*title, *map(Run, names, roles), *([Run(f"  {said}", "dim")] if said else [])]
+        if width_of(tuple(runs)) <= width:
+            break
+    return tuple(runs)
 
 
-def _logarithms(curve: Curve) -> Curve:
-    return replace(curve, points=tuple((step, math.log10(low), math.log10(high)) for step, low, high in curve.points))
+def name_of(curve: Curve) -> str:
+    """``round 2``, or the curve's own name."""
+    return curve.name or f"round {curve.round}"
+
+
+def mark_of(curve: Curve) -> str:
+    """``2``, or the curve's own letter: what stands at its end."""
+    return curve.mark or str(curve.round)
+
+
+def _value(line: Sequence[tuple[int, float]], cursor: int) -> str:
+    value = value_at(line, cursor)
+    return number_format.NONE if value is None else number_format.short(value)
+
+
+def _how(chart: Chart, briefly: bool) -> str:
+    """What is unusual about the picture."""
+    smooth = chart.view.smooth
+    said: list[str] = [chart.scale] if chart.scale != "linear" else []
+    if smooth != SMOOTHINGS[0]:
+        words = f"mean over 1/{smooth}" if smooth else "not smoothed"
+        said.append((f"1/{smooth}" if smooth else "raw") if briefly else words)
+    return ", ".join([*said, *([f"×{2**chart.view.zoom}"] if chart.view.zoom else [])])
+
+
+def _scaled(curve: Curve, scale: AxisScale) -> Curve:
+    to = TO_AXIS[scale]
+    return replace(curve, points=tuple((step, to(low), to(high)) for step, low, high in curve.points))
 
 
 def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
     """Legend, ``height`` - 2 rows of plot with labels on the left, and the x axis."""
     curves = [curve for curve in chart.curves if curve.points]
-    rows = height - 2
+    chart, rows = replace(chart, curves=tuple(curves)), height - 2
     if rows < 1 or width < 20:
         return []
     if not curves:
-        return [legend(chart), (Run(f" {chart.empty}", "dim"),)]
-    lines = [smoothed(curve, chart.smooth) for curve in curves]
-    if chart.logarithmic:  # the mean is of the losses themselves
-        lines = [[(step, math.log10(value)) for step, value in line] for line in lines]
-        curves = [_logarithms(curve) for curve in curves]
-    scale = scale_for(lines, [value for _, *both in curves[0].points for value in both], rows)
-    labels = y_labels(scale.low, scale.high, scale.step, rows, chart.logarithmic)
-    margin = max(len(text) for text in labels.values()) + 1
-    canvas = Canvas(width - margin - LABEL_GAP, rows)
-    x_max = max(curve.last_step for curve in curves)
-    draw_range(canvas, curves[0], x_max, scale, "faint")
+        return [legend(chart, width), (Run(f" {chart.empty}", "dim"),)]
+    lines = [smoothed(curve, chart.view.smooth) for curve in curves]
+    head, to = legend(chart, width, lines), TO_AXIS[chart.scale]
+    lines = [[(step, to(value)) for step, value in line] for line in lines]  # the mean is of the values themselves
+    first, window = _scaled(curves[0], chart.scale), chart.view.window(chart.last)
+    scale = _scale_within(lines, first, window, rows)
+    labels = y_labels(scale.low, scale.high, scale.step, rows, chart.scale)
+    margin = max((len(text) for text in labels.values()), default=0) + 1
+    gutter = max(len(mark_of(curve)) for curve in curves) + 1 if len(curves) > 1 else 0
+    canvas = Canvas(width - margin - LABEL_GAP - gutter, rows, gutter)
+    draw_range(canvas, first, window, scale, "faint")
+    _draw_cursor(canvas, chart.view.cursor, window)
     for at in reversed(range(len(curves))):
-        draw_curve(canvas, lines[at], x_max, scale, f"series-{min(at, 3)}")
+        end = draw_curve(canvas, lines[at], window, scale, at)
+        if end is not None and gutter:
+            canvas.label(end[1] // DOWN, end[0] // ACROSS + 1, mark_of(curves[at]), f"series-{series(at)}")
     plot = [(_label(labels.get(y, ""), margin), *canvas.row(y)) for y in range(rows)]
-    axis = Run(" " * (margin + LABEL_GAP) + x_axis(canvas.width, x_max, chart.x_label), "dim")
-    return [legend(chart), *plot, (axis,)]
+    axis = x_axis(canvas.width, window, chart.x_label, chart.zero, chart.per)
+    return [head, *plot, (Run(" " * (margin + LABEL_GAP) + axis, "dim"),)]
+
+
+def _scale_within(lines: Sequence[Sequence[tuple[int, float]]], first: Curve, window: Place, rows: int) -> YAxis:
+    """The axis for what lies in the window; for all of it where nothing does."""
+    near = [[(step, value) for step, value in line if window[0] <= step <= window[1]] for line in lines]
+    single = [value for step, *both in first.points if window[0] <= step <= window[1] for value in both]
+    if not any(near):
+        near, single = [list(line) for line in lines], []
+    return scale_for(near, single, rows)
+
+
+def _draw_cursor(canvas: Canvas, cursor: int | None, window: Place) -> None:
+    """A vertical line behind the curves."""
+    if cursor is not None:
+        for x, _, _ in columns([(cursor, 0.0, 0.0)], canvas.width * ACROSS, window[1], window[0]):
+            canvas.column(x, 0, canvas.height * DOWN - 1, "strong")
 
 
 def _label(text: str, margin: int) -> Run:

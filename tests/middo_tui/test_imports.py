@@ -44,7 +44,7 @@ def probed(code: str) -> list[str]:
 def test_of_the_screens_the_app_loads_the_first() -> None:
     screens = "middo_tui.screens."
     loaded = {name.removeprefix(screens) for name in probed("print(*sys.modules)") if name.startswith(screens)}
-    assert loaded == {"frame", "loop", "loop_keys"}
+    assert loaded == {"frame", "loop", "loop_charts", "loop_keys"}
 
 
 def test_the_app_loads_no_command_line() -> None:

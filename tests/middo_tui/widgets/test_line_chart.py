@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from middo_tui.feed.view import Curve
+from middo_tui.widgets.braille import Canvas, columns
+from middo_tui.widgets.chart_view import ChartView
 from middo_tui.widgets.line_chart import (
-    Canvas,
     Chart,
-    columns,
     line_chart,
     nice_step,
     scale_for,
@@ -106,9 +106,9 @@ def test_single_losses_lie_behind_the_line() -> None:
 def test_this_round_lies_over_earlier_ones() -> None:
     same = [2.0, 1.0, 0.5]
     rows = line_chart(Chart("loss", (curve(same, 1), curve(same, 0))), 40, 8)
-    roles = {run.role for row in rows[1:-1] for run in row}
-    assert "series-0" in roles
-    assert "series-1" not in roles
+    drawn = {run.role for row in rows[1:-1] for run in row if any(ord(c) > 0x2800 for c in run.text)}
+    assert "series-0" in drawn
+    assert "series-1" not in drawn
 
 
 def test_no_points_says_what_to_expect() -> None:
@@ -133,7 +133,7 @@ def test_labels_keep_a_row_between_them() -> None:
 
 
 def test_the_x_axis_ends_with_what_it_counts() -> None:
-    text = x_axis(60, 1625, "step")
+    text = x_axis(60, (0, 1625), "step")
     assert cell_len(text) == 60
     assert text.startswith("0")
     assert text.endswith("step")
@@ -157,7 +157,7 @@ def test_a_line_takes_a_cell_for_itself() -> None:
 
 def test_a_logarithmic_axis_has_powers_and_says_so() -> None:
     curve = Curve(0, tuple((step, 100.0 * 0.9**step, 100.0 * 0.9**step) for step in range(1, 100)), 99)
-    rows = line_chart(Chart("loss", (curve,), log=True, smooth=0), 80, 20)
+    rows = line_chart(Chart("loss", (curve,), view=ChartView("log", 0)), 80, 20)
     text = plain(rows)
     assert text.split("\n")[0] == " loss  round 0 ━  log, not smoothed"
     labels = [float(row.split("┤")[0]) for row in text.split("\n") if "┤" in row]
@@ -168,10 +168,103 @@ def test_a_logarithmic_axis_has_powers_and_says_so() -> None:
 
 def test_without_a_logarithm_the_axis_stays_linear() -> None:
     curve = Curve(0, ((1, 0.0, 0.0), (2, 1.0, 1.0)), 2)
-    assert "log" not in plain(line_chart(Chart("loss", (curve,), log=True), 80, 10)).split("\n")[0]
+    assert "log" not in plain(line_chart(Chart("loss", (curve,), view=ChartView("log")), 80, 10)).split("\n")[0]
 
 
 def test_smoothing_is_less_or_none_when_asked() -> None:
     curve = Curve(0, tuple((step, float(step % 2), float(step % 2)) for step in range(1, 401)), 400)
     spread = [max(line) - min(line) for line in ([y for _, y in smoothed(curve, s)[200:]] for s in (10, 40, 0))]
     assert spread[0] < spread[1] < spread[2] == 1.0
+
+
+def falling(round: int, high: float, steps: int = 100, of: int = 100) -> Curve:
+    return Curve(round, tuple((step, high - step / of, high - step / of) for step in range(steps)), of)
+
+
+def test_rounds_are_told_apart_by_pattern_and_by_the_number_at_their_end() -> None:
+    rows = line_chart(Chart("loss", (falling(2, 2.0, 50), falling(1, 2.5), falling(0, 3.0))), 80, 20)
+    text = plain(rows).split("\n")
+    assert text[0] == " loss  round 2 ━  round 1 ╌  round 0 ┈"
+    ends = {row.rstrip()[-1] for row in text[1:-1] if row.rstrip()[-1].isdigit()}
+    assert ends == {"0", "1"}, "at the right edge"
+    assert any("2" in row[20:60] for row in text[1:-1]), "the present round ends in the middle"
+    dots = {
+        at: sum(bin(ord(c) - 0x2800).count("1") for row in rows for run in row for c in run.text if run.role == role
+                and ord(c) > 0x2800)
+        for at, role in enumerate(("series-0", "series-1", "series-2"))
+    }  # fmt: skip
+    assert dots[1] < dots[0] * 2, "twice as long, and dashed"
+    assert dots[2] < dots[1], "dotted"
+
+
+def test_labels_at_one_place_stand_under_each_other() -> None:
+    rows = plain(line_chart(Chart("loss", (falling(1, 2.0), falling(0, 2.0))), 60, 10)).split("\n")[1:-1]
+    assert sorted(row.rstrip()[-1] for row in rows if row.rstrip()[-1].isdigit()) == ["0", "1"]
+
+
+def test_the_cursor_says_its_step_and_every_curves_value() -> None:
+    chart = Chart("loss", (falling(1, 2.0, 50), falling(0, 3.0)), view=ChartView(smooth=0, cursor=60))
+    assert plain(line_chart(chart, 80, 10)).startswith(" loss  step 60  round 1 ━ —  round 0 ╌ 2.4")
+
+
+def test_a_legend_gets_shorter_before_it_is_cut() -> None:
+    chart = Chart("loss", tuple(falling(n, 2.0 + n) for n in (3, 2, 1, 0)), view=ChartView("log", 10, cursor=60))
+    for width in (40, 48, 60, 80, 140):
+        rows = line_chart(chart, width, 10)
+        assert width_of(rows[0]) <= width
+        assert all(f"{n}{mark}" in plain(rows[:1]) or f"round {n} {mark}" in plain(rows[:1])
+                   for n, mark in ((3, "━"), (2, "╌"))) or width == 40  # fmt: skip
+
+
+def test_zoom_shows_the_steps_around_the_cursor_with_the_same_smoothing() -> None:
+    values = [3.0 / (1 + step / 50) + (step * 7 % 11) / 20 for step in range(800)]
+    whole = Chart("loss", (curve(values),), view=ChartView(cursor=400))
+    near = Chart("loss", (curve(values),), view=whole.zoomed(2))
+    low, high = near.view.window(near.last)
+    assert (low, high) == (300, 500)
+    assert plain(line_chart(near, 80, 10)).split("\n")[0].endswith("×4")
+    assert (
+        plain(line_chart(near, 80, 10)).split("\n")[0].split()[-2]
+        == plain(line_chart(whole, 80, 10)).split("\n")[0].split()[-1]
+    ), "the value at the cursor is the same mean"
+
+
+def test_the_cursor_begins_at_the_newest_step_and_the_picture_follows_it() -> None:
+    chart = Chart("loss", (falling(1, 2.0, 50),))
+    assert chart.moved(-1, 50).cursor == 49
+    near = Chart("loss", (falling(1, 2.0, 50),), view=ChartView(zoom=3, left=40, cursor=41))
+    moved = near.moved(-10, 50)
+    assert moved.cursor == 31
+    assert moved.window(near.last)[0] == 31
+    assert near.moved(10_000, 50).cursor == 49
+    assert near.moved(-10_000, 50).cursor == 0
+
+
+@given(st.integers(0, 5000), st.lists(st.sampled_from(["in", "out", "left", "right", "whole"]), max_size=30))
+def test_whatever_keys_come_the_window_lies_within_the_chart(last: int, keys: list[str]) -> None:
+    points = tuple((step, 1.0, 1.0) for step in range(0, last + 1, max(1, last // 50)))
+    view = ChartView()
+    for key in keys:
+        chart = Chart("loss", (Curve(0, points, last),), view=view)
+        view = {
+            "in": lambda c=chart: c.zoomed(1), "out": lambda c=chart: c.zoomed(-1),
+            "left": lambda c=chart: c.moved(-7, 40), "right": lambda c=chart: c.moved(7, 40),
+            "whole": lambda c=chart: c.view.whole(),
+        }[key]()  # fmt: skip
+        low, high = view.window(last)
+        assert 0 <= low <= high <= last
+        assert view.cursor is None or low <= view.cursor <= high
+        assert line_chart(Chart("loss", (Curve(0, points, last),), view=view), 60, 8)
+
+
+def test_a_root_axis_has_squares() -> None:
+    chart = Chart("counts", (falling(0, 100.0),), view=ChartView("sqrt", 0))
+    assert "sqrt" in plain(line_chart(chart, 80, 10)).split("\n")[0]
+    assert "sqrt" not in plain(line_chart(Chart("x", (curve([-1.0, 1.0]),), view=ChartView("sqrt")), 80, 10))
+
+
+def test_time_counts_back_from_now() -> None:
+    parts = Curve(0, tuple((part, 50.0, 50.0) for part in range(300)), 300, "GPU 0", "0")
+    rows = plain(line_chart(Chart("GPU 0 use %", (parts,), "min", zero=300, per=15), 80, 10)).split("\n")
+    assert rows[0] == " GPU 0 use %  ━"
+    assert rows[-1].split() == ["−20", "−15", "−10", "−5", "min"]

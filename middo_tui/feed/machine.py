@@ -1,0 +1,76 @@
+"""The machine's last minutes: how busy each device was and how full its memory, read on from where it was.
+
+Readings lie in parts of ``PART_S`` seconds of wall time, so that a picture of them moves by whole parts and seldom.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from middo_tui.feed.view import Curve, Series
+
+PART_S = 4
+PARTS = 300
+"""Twenty minutes."""
+MOST_READ = 5_000
+"""Rows that are looked at first; the worker keeps no more."""
+MOST_DEVICES = 4
+PARTS_PER_MINUTE = 60 // PART_S
+
+_Held = dict[str, dict[int, tuple[float, float]]]
+
+
+class MachineHistory:
+    """Use and memory per device. ``name``: what a device is called on the screen."""
+
+    def __init__(self, name: Callable[[str], str]) -> None:
+        self._name = name
+        self._last = 0
+        self._use: _Held = {}
+        self._memory: _Held = {}
+        self._shown: tuple[Series, ...] = ()
+
+    def read(self, db: sqlite3.Connection) -> tuple[Series, ...]:
+        """What the last minutes before the newest reading were like; the same object while there is none since."""
+        newest = db.execute("SELECT max(id) FROM gauge").fetchone()[0] or 0
+        if newest == self._last:
+            return self._shown
+        after = max(self._last, newest - MOST_READ) if newest > self._last else 0
+        columns = "SELECT at, device, util, memory_used, memory_total FROM gauge WHERE id>? ORDER BY id"
+        for at, device, use, used, total in db.execute(columns, (after,)):
+            part, name = int(at // PART_S), self._name(device)
+            _put(self._use, name, part, use)
+            _put(self._memory, name, part, 100.0 * used / total if total else 0.0)
+        self._last = newest
+        self._forget()
+        shown = (Series("use", _curves(self._use)), Series("memory", _curves(self._memory)))
+        self._shown = tuple(one for one in shown if one.curves)
+        return self._shown
+
+    def _forget(self) -> None:
+        """What is older than the picture."""
+        newest = max((max(parts) for parts in self._use.values()), default=0)
+        for held in (self._use, self._memory):
+            for name, parts in list(held.items()):
+                for part in [part for part in parts if part <= newest - PARTS]:
+                    del parts[part]
+                if not parts:
+                    del held[name]
+
+
+def _put(held: _Held, name: str, part: int, value: float) -> None:
+    parts = held.setdefault(name, {})
+    low, high = parts.get(part, (value, value))
+    parts[part] = (min(low, value), max(high, value))
+
+
+def _curves(held: _Held) -> tuple[Curve, ...]:
+    """A curve per device over ``PARTS`` parts, the newest at the end."""
+    newest = max((max(parts) for parts in held.values()), default=0)
+    out = []
+    for at, (name, parts) in enumerate(sorted(held.items())[:MOST_DEVICES]):
+        points = tuple((part - newest + PARTS, low, high) for part, (low, high) in sorted(parts.items()))
+        mark = name.removeprefix("GPU ").split(" ", 1)[0][:3]
+        out.append(Curve(at, points, PARTS, name, mark))
+    return tuple(out)
