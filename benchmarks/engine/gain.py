@@ -30,6 +30,7 @@ from engine.demo import project as demo
 from engine.demo import seed as rows_of
 from engine.demo.flaws import SeedRow
 from engine.project import folder as projects
+from engine.store import read
 from engine.store.rows import load_messages
 
 ROUNDS = 2
@@ -178,9 +179,7 @@ def _measured(folder: Path, seeds: Sequence[SeedRow], name: str, seed: int, seco
     calls, tokens = db.execute("SELECT count(*), coalesce(sum(tokens_in + tokens_out), 0) FROM call").fetchone()
     last = db.execute("SELECT max(round) FROM round").fetchone()[0]
     known = {row.prompt: row for row in seeds}
-    now = db.execute(
-        "SELECT messages FROM sample WHERE born_round<=?1 AND (retired_round IS NULL OR retired_round>?1)", (last,)
-    ).fetchall()
+    now = db.execute(f"SELECT messages FROM sample WHERE {read.IN_ROUND}", {"round": last}).fetchall()  # noqa: S608
     first = {
         id: load_messages(text)[-2].content
         for id, text in db.execute("SELECT id, messages FROM sample WHERE born_round=0")

@@ -16,7 +16,8 @@ SCORED = (0, 1, 2)
 SHARES = (0.11, 0.06)
 PLACED = (
     "SELECT s.id, coalesce(g.cluster, -1) FROM sample s LEFT JOIN signal g ON g.round=:round AND g.sample_id=s.id"
-    " WHERE s.born_round<=:round AND (s.retired_round IS NULL OR s.retired_round>:round) ORDER BY s.seq"
+    " LEFT JOIN departure d ON d.sample_id=s.id WHERE s.born_round<=:round AND (d.round IS NULL OR d.round>:round)"
+    " ORDER BY s.seq"
 )
 
 

@@ -56,7 +56,7 @@ def _build(db: sqlite3.Connection, out: Path, samples: int, seed: int) -> None:
     for row in derived:
         db.execute(f"DROP {row['type']} {row['name']}")
     data = write_samples(db, samples, seed)
-    db.execute("CREATE INDEX building ON sample(seq)")
+    db.execute("CREATE UNIQUE INDEX building ON sample(id)")
     settings = rounds.write_rounds(db, data, seed, config_for(out))
     maps.write_maps(db, out)
     db.execute(CALLS_OF_REWRITES)
@@ -98,7 +98,6 @@ def write_samples(db: sqlite3.Connection, samples: int, seed: int) -> Data:
                 data.put(at, id, seq, topic, flawed, turns)
                 rows.append((id, text, seq, source))
                 at += 1
-            rows.sort()
             db.executemany("INSERT INTO sample (id, messages, seq, born_round, source) VALUES (?,?,?,0,?)", rows)
             db.executemany("INSERT INTO heldout (messages, source, seq) VALUES (?,?,?)", out)
         write.set_meta(db, name=f"invented-{samples:,}", model="meta-llama/Llama-3.1-8B")

@@ -288,7 +288,7 @@ def _merge(
     db.executemany(
         "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, source) VALUES (?,?,?,?,?,?,?)", born
     )
-    db.executemany("UPDATE sample SET retired_round=? WHERE id=?", [(round + 1, i) for i in data.id[~kept].tolist()])
+    db.executemany("INSERT INTO departure VALUES (?,?)", [(i, round + 1) for i in sorted(data.id[~kept].tolist())])
     text = f"{len(accepted) - added} samples replaced, {added} added, {added} redundant ones retired"
     write.event(db, text, "info", round, "merge")
     return data.joined(new, kept)

@@ -21,10 +21,11 @@ from engine.loop import NAMES
 from engine.project.folder import require_new
 from engine.store import permissions, search
 from engine.store.connect import FILE, copy, reader, transaction, writer
+from engine.store.read import columns
 from engine.store.write import event
 
 MEASURED = frozenset(("signal", "cluster", "judge_check", "score", "eval_item", "task_item", "metric", "artifact")) | {
-    "job", "round", "event", "label", "retirement",
+    "job", "round", "event", "label", "departure", "retirement",
 }  # fmt: skip
 """Tables whose rows of the round itself stay: they were there before it selected."""
 PATHS = ("model.name", "model.chat_template", "teacher.model", "evaluate.include_path", "launch.accelerate_config")
@@ -36,7 +37,6 @@ PROMPTS = "prompts"
 ANEW = NAMES[NAMES.index("select") :]
 RESET = (
     "DELETE FROM sample WHERE born_round>:round",
-    "UPDATE sample SET retired_round=NULL WHERE retired_round>:round",
     "UPDATE round SET stopped=NULL, finished_at=NULL, closing=0 WHERE round=:round",
     "DELETE FROM event WHERE round IS NOT NULL AND round=:round AND stage IN (SELECT value FROM json_each(:anew))",
     "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, error=NULL,"
@@ -121,13 +121,12 @@ def _reset(out: Path, round: int) -> None:
     try:
         with transaction(db):
             for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
-                columns = {row[1] for row in db.execute(f"SELECT * FROM pragma_table_info('{table}')")}  # noqa: S608
-                if "round" in columns:
+                if "round" in columns(db, table):
                     sign = ">" if table in MEASURED else ">="
                     db.execute(f"DELETE FROM {table} WHERE round{sign}?", (round,))  # noqa: S608
             for statement in RESET:
                 db.execute(statement, {"round": round, "anew": json.dumps(ANEW)})
-            db.execute("DELETE FROM retirement WHERE sample_id IN (SELECT id FROM sample WHERE retired_round IS NULL)")
+            db.execute("DELETE FROM retirement WHERE sample_id NOT IN (SELECT sample_id FROM departure)")
             event(db, f"forked before round {round} selected", round=round)
         search.catch_up(db)
     finally:

@@ -63,9 +63,9 @@ def _rounds(db: sqlite3.Connection, last: int) -> str:
     }
     retired = dict(
         db.execute(
-            "SELECT retired_round, count(*) FROM sample AS s WHERE retired_round IS NOT NULL AND NOT EXISTS"
-            " (SELECT 1 FROM sample AS c WHERE c.parent_id=s.id AND c.born_round=s.retired_round"
-            " AND c.axis<>'diversity') GROUP BY retired_round"
+            "SELECT round, count(*) FROM departure AS d WHERE NOT EXISTS"
+            " (SELECT 1 FROM sample AS c WHERE c.parent_id=d.sample_id AND c.born_round=d.round"
+            " AND c.axis<>'diversity') GROUP BY round"
         ).fetchall()
     )
     rows = []

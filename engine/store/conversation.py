@@ -34,7 +34,7 @@ _FIELDS = ("thinking", "tool_calls", "tool_call_id", "name", "train")
 class Sample(Struct, frozen=True):
     """One training example. Never changed: a rewrite is a new sample whose ``parent_id`` is the old one.
 
-    A sample is in the dataset of round r iff ``born_round <= r and (retired_round is None or retired_round > r)``.
+    A sample is in the dataset of round r iff ``born_round <= r`` and no ``departure`` of it has a round ``<= r``.
     ``input_chars``: how many trailing characters of the last user turn came from Alpaca's ``input`` column.
     ``extra``: the row's other columns as a JSON object, "" when there are none: kept for the export, no part of the id.
     """
@@ -45,7 +45,6 @@ class Sample(Struct, frozen=True):
     parent_id: int | None = None
     axis: str | None = None
     born_round: int = 0
-    retired_round: int | None = None
     source: str = ""
     input_chars: int = 0
     extra: str = ""

@@ -158,7 +158,9 @@ ROOMY_KIB = 64 << 10
 
 
 def roomy(db: sqlite3.Connection) -> None:
-    """More memory for many rows at once: they come ordered by id, so the other indexes are written at any place."""
+    """More memory for many rows at once: the index of their ids, which are hashes, is written at any place. Without it
+    each of its pages is written again and again.
+    """
     db.execute(f"PRAGMA cache_size=-{ROOMY_KIB}")
 
 

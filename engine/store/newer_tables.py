@@ -1,4 +1,4 @@
-"""The statements of migrations since m008: batches, columns, lost tries, lenses, the judge, labels, controls, cost."""
+"""The statements of migrations since m008, but for those that rebuild the samples (``engine.store.by_place``)."""
 
 from __future__ import annotations
 

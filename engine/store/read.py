@@ -58,8 +58,17 @@ def rows(db: sqlite3.Connection, kind: type[R], round: int) -> list[R]:
     return out
 
 
-SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra"
-IN_ROUND = "born_round <= :round AND (retired_round IS NULL OR retired_round > :round)"
+def columns(db: sqlite3.Connection, table: str) -> set[str]:
+    """The names of a table's columns."""
+    return {row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+
+
+SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, source, input_chars, extra"
+IN_ROUND = (
+    "born_round <= :round"
+    " AND NOT EXISTS (SELECT 1 FROM departure d WHERE d.sample_id = sample.id AND d.round <= :round)"
+)
+"""Whether a ``sample`` is in D_round."""
 
 
 def to_sample(row: sqlite3.Row) -> Sample:
@@ -92,8 +101,7 @@ def sample(db: sqlite3.Connection, id: int) -> Sample | None:
 # SQLite counts by its pages. Asking each of half a million samples takes five times as long.
 SIZE = (
     "SELECT (SELECT count(*) FROM sample) - (SELECT count(*) FROM sample WHERE born_round > :round)"
-    " - (WITH RECURSIVE born(round) AS (SELECT 0 UNION ALL SELECT round + 1 FROM born WHERE round < :round)"
-    " SELECT count(*) FROM born CROSS JOIN sample ON born_round = born.round AND retired_round <= :round)"
+    " - (SELECT count(*) FROM departure WHERE round <= :round)"
 )
 
 
@@ -139,7 +147,7 @@ RETIRED_AS = {
 def why_retired(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, str]:
     """Why samples among ``ids`` were retired, in words; older merges did not keep it."""
     found = db.execute(
-        "SELECT sample_id, reason, k.seq FROM retirement JOIN sample s ON s.id=sample_id AND s.retired_round=round"
+        "SELECT sample_id, reason, k.seq FROM retirement JOIN departure USING (sample_id, round)"
         " JOIN sample k ON k.id=kept WHERE sample_id IN (SELECT value FROM json_each(?))",
         (json.dumps(list(ids)),),
     )

@@ -8,8 +8,9 @@ import sqlite3
 from pathlib import Path
 
 from engine.store import prompt_keys
+from engine.store.by_place import BY_PLACE, SAMPLE_TEXT
 from engine.store.conversation import load_messages, unwritable
-from engine.store.database_file import database, keep_before, newer, translated, writer
+from engine.store.database_file import database, keep_before, newer, roomy, translated, writer
 from engine.store.newer_tables import (
     BEAT_CHANCE,
     BOTH_SIDES,
@@ -278,6 +279,13 @@ def m033_judge_counted(db: Database) -> None:
     db.conn.execute("ALTER TABLE judge_check ADD COLUMN counted INTEGER")
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m034_by_place(db: Database) -> None:
+    """Samples in the order of their places; who left in a narrow table."""
+    for statement in BY_PLACE:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date; then a copy of it as it was is kept beside it.
 
@@ -294,6 +302,8 @@ def migrate(project: Path, create: bool = False) -> None:
         if pending := migrations.pending(db):
             if migrations.applied(db):
                 keep_before(connection, database(project), pending[0].name)
+            roomy(connection)
+            connection.execute("PRAGMA secure_delete=FAST")  # else a dropped table is written once more, as zeros
             migrations.apply(db)
     except sqlite3.Error as error:
         raise translated(error, database(project)) from error
@@ -305,9 +315,7 @@ def migrate(project: Path, create: bool = False) -> None:
 # FTS5 lets a content view use no table-valued function, so its 'rebuild', snippet() and highlight() fail here.
 # Inserting, deleting, MATCH and rank do not look at the view. To make it anew: 'delete-all', then the INSERT below.
 LOOK_CLOSER = (
-    "CREATE VIEW sample_text AS SELECT id,"
-    " (SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each(sample.messages))"
-    " AS text FROM sample",
+    SAMPLE_TEXT,
     "CREATE VIRTUAL TABLE sample_fts USING fts5(text, content='sample_text', content_rowid='id')",
     "CREATE TRIGGER sample_fts_add AFTER INSERT ON sample BEGIN INSERT INTO sample_fts (rowid, text) VALUES (new.id,"
     " (SELECT group_concat(json_extract(value, '$[1]'), char(10)) FROM json_each(new.messages))"

@@ -13,6 +13,18 @@ from engine.progress import Seen, ignore
 from engine.store.database_file import transaction
 from engine.store.lock_wait import outlasting
 
+COMES = (
+    "CREATE TRIGGER sample_comes AFTER INSERT ON sample BEGIN"
+    " INSERT INTO unindexed (id) SELECT new.id"
+    " WHERE NOT EXISTS (SELECT 1 FROM unlisted WHERE id=new.id AND messages=new.messages);"
+    " DELETE FROM unlisted WHERE id=new.id AND messages=new.messages; END"
+)
+GOES = (
+    "CREATE TRIGGER sample_goes AFTER DELETE ON sample BEGIN"
+    " INSERT INTO unlisted (id, messages) SELECT old.id, old.messages"
+    " WHERE NOT EXISTS (SELECT 1 FROM unindexed WHERE id=old.id);"
+    " DELETE FROM unindexed WHERE id=old.id; END"
+)
 # The migration m016_index_later. To be indexed: the ids whose words are not in sample_fts yet, and the conversations of
 # samples that are gone while their words still are. An id that leaves and comes back the same is not among them.
 INDEX_LATER = (
@@ -20,14 +32,8 @@ INDEX_LATER = (
     "DROP TRIGGER sample_fts_drop",
     "CREATE TABLE unindexed (id INTEGER PRIMARY KEY)",
     "CREATE TABLE unlisted (id INTEGER PRIMARY KEY, messages TEXT NOT NULL)",
-    "CREATE TRIGGER sample_comes AFTER INSERT ON sample BEGIN"
-    " INSERT INTO unindexed (id) SELECT new.id"
-    " WHERE NOT EXISTS (SELECT 1 FROM unlisted WHERE id=new.id AND messages=new.messages);"
-    " DELETE FROM unlisted WHERE id=new.id AND messages=new.messages; END",
-    "CREATE TRIGGER sample_goes AFTER DELETE ON sample BEGIN"
-    " INSERT INTO unlisted (id, messages) SELECT old.id, old.messages"
-    " WHERE NOT EXISTS (SELECT 1 FROM unindexed WHERE id=old.id);"
-    " DELETE FROM unindexed WHERE id=old.id; END",
+    COMES,
+    GOES,
     # undone=1 of a round is looked for at every entry of a batch
     "CREATE INDEX decision_to_redo ON decision(round) WHERE undone=1",
 )

@@ -16,7 +16,7 @@ from engine.store.connect import transaction, writer
 from engine.store.rows import Worker
 
 FORGET_MERGE = (
-    "UPDATE sample SET retired_round=NULL WHERE retired_round=:after",
+    "DELETE FROM departure WHERE round=:after",
     "DELETE FROM sample WHERE born_round=:after",
     "DELETE FROM retirement WHERE round=:after",
     "DELETE FROM job WHERE round=:after",

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
-from engine.store.connect import transaction
+from engine.store.connect import roomy, transaction
 from engine.store.lock_wait import outlasting
 from engine.store.rows import Row, Sample, dump_messages, unwritable
 
@@ -53,7 +53,7 @@ def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], do
 
 
 def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
-    """Insert new samples, inside the caller's transaction; in the order of the file, which is far faster."""
+    """Insert new samples, inside the caller's transaction."""
     insert_samples(
         db,
         (
@@ -64,22 +64,21 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
                 s.parent_id,
                 s.axis,
                 s.born_round,
-                s.retired_round,
                 s.source,
                 s.input_chars,
                 s.extra,
                 unwritable(s.messages),
             )
-            for s in sorted(samples, key=lambda sample: sample.id)
+            for s in sorted(samples, key=lambda sample: sample.seq)
         ),
     )
 
 
 def insert_samples(db: sqlite3.Connection, values: Iterable[tuple[Any, ...]]) -> None:
-    """Insert the columns of new samples, inside the caller's transaction. They come ordered by id."""
+    """Insert the columns of new samples, inside the caller's transaction. They come ordered by place, as they lie."""
     db.executemany(
-        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, retired_round, source, input_chars, extra,"
-        " unwritable) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, source, input_chars, extra, unwritable)"
+        " VALUES (?,?,?,?,?,?,?,?,?,?)",
         values,
     )
 
@@ -102,12 +101,13 @@ def replace(
     db: sqlite3.Connection, round: int, born: Sequence[Sample], retired: Sequence[int], rows: Sequence[Row]
 ) -> None:
     """The merge of ``round``: undo what an earlier try did, then bear, retire and record in one transaction."""
+    roomy(db)
     with transaction(db):
-        db.execute("UPDATE sample SET retired_round=NULL WHERE retired_round=?", (round + 1,))
+        for table in ("departure", "retirement"):
+            db.execute(f"DELETE FROM {table} WHERE round=?", (round + 1,))  # noqa: S608
         db.execute("DELETE FROM sample WHERE born_round=?", (round + 1,))
-        db.execute("DELETE FROM retirement WHERE round=?", (round + 1,))
         add_samples(db, born)
-        db.executemany("UPDATE sample SET retired_round=? WHERE id=?", ((round + 1, i) for i in sorted(retired)))
+        db.executemany("INSERT INTO departure VALUES (?,?)", ((id, round + 1) for id in sorted(retired)))
         upsert(db, rows)
 
 

@@ -16,6 +16,9 @@ from engine.store.connect import FILE, KEPT_BEFORE, database, reader
 from engine.store.log_size import LARGE
 from engine.upkeep import artifact_files, invariants
 
+UNUSED = "unused"
+"""What pages are called that hold nothing: they are written to before the file grows."""
+
 
 class Fault(Struct, frozen=True):
     """Something that ``check`` found. ``level``: damage (something is lost or wrong) or note (space, rights, a dead
@@ -121,22 +124,25 @@ def _notes(db: sqlite3.Connection, project: Path) -> Iterator[Fault]:
 
 
 def _tables(db: sqlite3.Connection) -> dict[str, int]:
-    """Bytes by table, each with its indexes; empty where SQLite was built without dbstat."""
+    """Bytes by table, each with its indexes, and of what is unused; empty where SQLite was built without dbstat."""
     sql = (
         "SELECT coalesce(m.tbl_name, s.name), sum(s.pgsize) FROM dbstat('main', 1) s"
-        " LEFT JOIN sqlite_master m ON m.name=s.name GROUP BY 1 ORDER BY 2 DESC, 1"
+        " LEFT JOIN sqlite_master m ON m.name=s.name GROUP BY 1"
     )
     try:
-        return {str(name): int(size) for name, size in db.execute(sql)}
+        found = {str(name): int(size) for name, size in db.execute(sql)}
     except sqlite3.DatabaseError:
         return {}
+    free = db.execute("SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size").fetchone()[0]
+    found |= {UNUSED: int(free)} if free else {}
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
 
 
 def _rounds(db: sqlite3.Connection, project: Path) -> Iterator[Size]:
     tables = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")]
     rows: dict[int, int] = {}
     for table in tables:
-        names = {row[1] for row in db.execute(f"SELECT * FROM pragma_table_info('{table}')")}  # noqa: S608
+        names = read.columns(db, table)
         column = "round" if "round" in names else "born_round" if "born_round" in names else ""
         if column:
             sql = f"SELECT {column}, count(*) FROM {table} WHERE {column} IS NOT NULL GROUP BY 1"  # noqa: S608

@@ -64,23 +64,22 @@ INVARIANTS = (
     Invariant(
         "sample-rounds",
         "samples that leave before they come",
-        "SELECT '#' || seq FROM sample WHERE retired_round <= born_round",
+        "SELECT '#' || seq FROM departure JOIN sample ON id=sample_id WHERE round <= born_round",
     ),
     Invariant(
         "sample-future",
         "samples of a round that is not merged",
-        "SELECT '#' || seq FROM sample WHERE max(born_round, coalesce(retired_round, 0)) >"
+        "SELECT '#' || seq FROM sample LEFT JOIN departure ON sample_id=id WHERE max(born_round, coalesce(round, 0)) >"
         " (SELECT coalesce(max(round) + 1, 0) FROM job WHERE stage='merge' AND state<>'pending')",
         "Run the project: the merge is repeated as a whole.",
     ),
     Invariant(
         "sample-retired",
         "samples that left without a reason",
-        "SELECT '#' || seq FROM sample WHERE retired_round IS NOT NULL"
-        " AND NOT EXISTS (SELECT 1 FROM retirement WHERE sample_id=sample.id)"
-        " AND NOT EXISTS (SELECT 1 FROM sample child WHERE child.parent_id=sample.id"
-        " AND child.born_round=sample.retired_round)"
-        " AND retired_round IN (SELECT round FROM retirement)",  # older versions kept no reasons
+        "SELECT '#' || seq FROM departure d JOIN sample ON id=sample_id"
+        " WHERE NOT EXISTS (SELECT 1 FROM retirement WHERE sample_id=d.sample_id)"
+        " AND NOT EXISTS (SELECT 1 FROM sample child WHERE child.parent_id=d.sample_id AND child.born_round=d.round)"
+        " AND round IN (SELECT round FROM retirement)",  # older versions kept no reasons
     ),
     Invariant(
         "sample-born",
@@ -120,7 +119,7 @@ INVARIANTS = (
         "rewrite-dataset",
         "rewrites of samples that are not in their round's dataset",
         "SELECT 'round ' || r.round || ', #' || s.seq FROM rewrite r JOIN sample s ON s.id=r.sample_id"
-        " WHERE s.born_round>r.round OR s.retired_round<=r.round",
+        " LEFT JOIN departure d ON d.sample_id=s.id WHERE s.born_round>r.round OR d.round<=r.round",
         _redo("select"),
     ),
     Invariant(
@@ -133,8 +132,9 @@ INVARIANTS = (
         "signal-whole",
         "rounds whose scoring is done but lacks samples",
         "SELECT 'round ' || round FROM job WHERE stage='score' AND state='done' AND EXISTS"
-        " (SELECT 1 FROM sample s WHERE s.born_round<=job.round AND (s.retired_round IS NULL OR"
-        " s.retired_round>job.round) AND NOT EXISTS (SELECT 1 FROM signal WHERE round=job.round AND sample_id=s.id))",
+        " (SELECT 1 FROM sample s WHERE s.born_round<=job.round"
+        " AND NOT EXISTS (SELECT 1 FROM departure WHERE sample_id=s.id AND round<=job.round)"
+        " AND NOT EXISTS (SELECT 1 FROM signal WHERE round=job.round AND sample_id=s.id))",
         _redo("score"),
     ),
     Invariant(
@@ -176,6 +176,7 @@ INVARIANTS = (
     _of_sample("rewrite", "rewrites"),
     _of_sample("label", "labels"),
     _of_sample("override", "overrides", mend="Clear them with `middo-tui override --clear`."),
+    _of_sample("departure", "departures"),
     _of_sample("retirement", "retirements"),
     _of_sample("overlap", "overlaps"),
     _of_round("job", "stages"),

@@ -142,8 +142,8 @@ def _family(db: sqlite3.Connection, id: int) -> Family | None:
     found = db.execute(
         "WITH RECURSIVE down(id, depth) AS (VALUES (?, 0) UNION ALL"
         " SELECT s.id, depth + 1 FROM down JOIN sample s ON s.parent_id = down.id WHERE depth < ?)"
-        " SELECT s.id, s.seq, s.parent_id, s.axis, s.born_round, s.retired_round, s.messages, down.depth"
-        " FROM down JOIN sample s ON s.id = down.id LIMIT ?",
+        " SELECT s.id, s.seq, s.parent_id, s.axis, s.born_round, d.round AS retired, s.messages, down.depth"
+        " FROM down JOIN sample s ON s.id = down.id LEFT JOIN departure d ON d.sample_id = s.id LIMIT ?",
         (root[0], DEEPEST, MOST + 1),
     ).fetchall()
     cut = len(found) > MOST
@@ -192,14 +192,14 @@ def _version(
         parent=parent,
         axis=guard.one_line(axis, 20),
         born=born,
-        retired=row["retired_round"],
+        retired=row["retired"],
         depth=row["depth"],
         text=guard.one_line(prompt.strip(), TEXT_LIMIT),
         hidden=sum(guard.clean(message.content).hidden for message in messages),
         signals=tuple(signals.get(id, ())),
         made_by=made[0] if made else None,
         tried=tuple(tried),
-        replaced=any(axis != "diversity" and born == row["retired_round"] for axis, born in mine),
+        replaced=any(axis != "diversity" and born == row["retired"] for axis, born in mine),
         why_retired=redundant,
     )
 

@@ -68,7 +68,9 @@ class Statement(Struct, frozen=True):
     values: Mapping[str, object]
 
 
-IN_ROUND = "s.born_round <= :round AND (s.retired_round IS NULL OR s.retired_round > :round)"
+IN_ROUND = (
+    "s.born_round <= :round AND NOT EXISTS (SELECT 1 FROM departure d WHERE d.sample_id = s.id AND d.round <= :round)"
+)
 SIGNALS = "g.round=:round AND g.sample_id"
 
 Parameters = Mapping[str, object]

@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from engine.store import read
 from engine.store.connect import reader
-from engine.store.read import IN_ROUND
+from middo_tui.feed import orders
 from middo_tui.feed.filters import NUMBERS, match_of, parse
 from middo_tui.feed.hidden_characters import hidden_ids
 from middo_tui.feed.orders import Order, OrderCache, check_sort, listed
@@ -171,9 +171,7 @@ def open_reader(project: Path) -> sqlite3.Connection:
     return db
 
 
-OF_SEQ = (
-    "SELECT id FROM sample WHERE seq=:seq AND born_round<=:round AND (retired_round IS NULL OR retired_round>:round)"
-)
+OF_SEQ = f"SELECT id FROM sample WHERE seq=:seq AND {read.IN_ROUND}"  # noqa: S608 - a constant
 SAMPLES_SINCE = "SELECT (SELECT count(*) FROM sample), (SELECT max(finished_at) FROM job WHERE stage='merge')"
 # The turn to know a sample by: the first that is not the system's.
 OPENING = (
@@ -190,7 +188,7 @@ AXES_OF = f"SELECT sample_id, axis FROM selection WHERE round=? AND sample_id IN
 OVERRIDES_OF = f"SELECT sample_id, action FROM override WHERE met_round IS NULL AND sample_id IN {AMONG}"  # noqa: S608
 OVERRIDDEN = (
     f"SELECT s.id, s.seq, o.action, o.axis, substr({OPENING}, 1, {TEXT_LIMIT + 1})"  # noqa: S608
-    f" FROM override o JOIN sample s ON s.id=o.sample_id WHERE o.met_round IS NULL AND {IN_ROUND} ORDER BY s.seq"
+    f" FROM override o JOIN sample s ON s.id=o.sample_id WHERE o.met_round IS NULL AND {orders.IN_ROUND} ORDER BY s.seq"
 )
 STATES_OF = f"SELECT sample_id, axis, state FROM rewrite WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
 

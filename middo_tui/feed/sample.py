@@ -100,7 +100,9 @@ def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
     db = open_reader(project)
     try:
         row = db.execute(
-            "SELECT id, seq, born_round, retired_round, parent_id, axis, source, messages FROM sample WHERE id=?", (id,)
+            "SELECT id, seq, born_round, round, parent_id, axis, source, messages FROM sample"
+            " LEFT JOIN departure ON sample_id=id WHERE id=?",
+            (id,),
         ).fetchone()
         return None if row is None else _detail(db, row, round)
     finally:

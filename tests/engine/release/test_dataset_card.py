@@ -45,7 +45,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round) VALUES (?,?,?,?,?,1)",
                 (content_id(messages), dump_messages(messages), seq, parent, axis),
             )
-        db.execute("UPDATE sample SET retired_round=1 WHERE id IN (?,?)", (ids[0], ids[5]))
+        db.executemany("INSERT INTO departure VALUES (?,1)", [(ids[0],), (ids[5],)])
         db.execute("INSERT INTO job (round, stage, state) VALUES (0, 'merge', 'done')")
     db.close()
     return folder

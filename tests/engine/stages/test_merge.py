@@ -109,7 +109,13 @@ def test_running_again_changes_nothing(made: tiny.Project) -> None:
     accept(made, 3, "diversity", "other 3")
 
     def stored() -> list[list[tuple[object, ...]]]:
-        tables = ("* FROM sample", "* FROM rewrite", "* FROM retirement", "round, stage, state, done, total FROM job")
+        tables = (
+            "* FROM sample",
+            "* FROM departure",
+            "* FROM rewrite",
+            "* FROM retirement",
+            "round, stage, state, done, total FROM job",
+        )
         return [[*map(tuple, made.db.execute(f"SELECT {one}"))] for one in tables]
 
     merge.run(made.ctx("merge"))

@@ -21,12 +21,10 @@ def db(tmp_path: Path) -> sqlite3.Connection:
     migrate(tmp_path, create=True)
     db = connect.writer(tmp_path)
     chats = [(Message("user", f"say {i}"), Message("assistant", f"word {i}")) for i in range(COUNT)]
-    samples = [
-        Sample(content_id(chat), chat, seq=COUNT - i, retired_round=None if i % 7 else 1)
-        for i, chat in enumerate(chats)
-    ]
+    samples = [Sample(content_id(chat), chat, seq=COUNT - i) for i, chat in enumerate(chats)]
     with connect.transaction(db):
         write.add_samples(db, samples)
+        db.executemany("INSERT INTO departure VALUES (?,1)", [(one.id,) for one in samples[::7]])
     return db
 
 
@@ -49,9 +47,10 @@ def test_reading_in_order_is_a_query_per_page(db: sqlite3.Connection) -> None:
 
 
 def test_the_size_of_every_round_is_told_without_looking_at_the_samples(db: sqlite3.Connection) -> None:
-    children = [sample(f"{born}-{left}", born, left) for born in (1, 2, 4) for left in (None, *range(born + 1, 7))]
+    children = [(sample(f"{born}-{left}", born), left) for born in (1, 2, 4) for left in (None, *range(born + 1, 7))]
     with connect.transaction(db):
-        write.add_samples(db, children)
+        write.add_samples(db, [one for one, _ in children])
+        db.executemany("INSERT INTO departure VALUES (?,?)", [(one.id, left) for one, left in children if left])
     steps: list[None] = []
     for round in range(8):
         holds = len(read.dataset(db, round))
@@ -61,11 +60,11 @@ def test_the_size_of_every_round_is_told_without_looking_at_the_samples(db: sqli
     assert len(steps) < 8 * COUNT, "SQLite's steps: rounds 1 and on look at those that left, a seventh"
 
 
-def sample(text: str, born: int, left: int | None) -> Sample:
-    """A sample that came in one round and left in another."""
+def sample(text: str, born: int) -> Sample:
+    """A sample that came in a round."""
     chat = (Message("user", text), Message("assistant", text))
     id = content_id(chat)
-    return Sample(id, chat, seq=COUNT + 1 + id % 10**9, born_round=born, retired_round=left)
+    return Sample(id, chat, seq=COUNT + 1 + id % 10**9, born_round=born)
 
 
 def test_an_empty_dataset_and_a_place_beyond_its_end(db: sqlite3.Connection) -> None:

@@ -63,7 +63,7 @@ def merge(project: Path) -> sqlite3.Connection:
 
 def content(db: sqlite3.Connection) -> list[str]:
     """What a merge changes, and the words to search for."""
-    tables = ("sample ORDER BY id", "rewrite ORDER BY sample_id, axis", "retirement", "round")
+    tables = ("sample ORDER BY id", "rewrite ORDER BY sample_id, axis", "departure", "retirement", "round")
     rows = [str(tuple(row)) for table in tables for row in db.execute(f"SELECT * FROM {table}")]
     found = db.execute("SELECT rowid FROM sample_fts WHERE sample_fts MATCH 'new OR old' ORDER BY rowid").fetchall()
     return [*rows, str([row[0] for row in found])]

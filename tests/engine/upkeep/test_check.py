@@ -18,10 +18,10 @@ from tests.support.whole_project import EMBEDDINGS, FINAL, whole
 ONE = "(SELECT id FROM sample WHERE born_round=0 ORDER BY seq LIMIT 1)"
 BREAKS = {
     "sample-parent": "UPDATE sample SET parent_id=5 WHERE seq=(SELECT max(seq) FROM sample)",
-    "sample-rounds": f"UPDATE sample SET retired_round=0 WHERE id={ONE}",
-    "sample-future": f"UPDATE sample SET retired_round=9 WHERE id={ONE}",
-    "sample-retired": "INSERT INTO retirement VALUES ((SELECT id FROM sample WHERE retired_round=1"
-    " AND id NOT IN (SELECT parent_id FROM sample WHERE parent_id NOT NULL) LIMIT 1), 1, 'copy', 0)",
+    "sample-rounds": f"INSERT OR REPLACE INTO departure VALUES ({ONE}, 0)",
+    "sample-future": f"INSERT OR REPLACE INTO departure VALUES ({ONE}, 9)",
+    "sample-retired": "INSERT INTO retirement VALUES ((SELECT sample_id FROM departure WHERE round=1"
+    " AND sample_id NOT IN (SELECT parent_id FROM sample WHERE parent_id NOT NULL) LIMIT 1), 1, 'copy', 0)",
     "sample-born": "UPDATE sample SET axis='none' WHERE seq=(SELECT max(seq) FROM sample)",
     "merged-born": "DELETE FROM sample WHERE seq=(SELECT max(seq) FROM sample)",
     "merge-left": "UPDATE rewrite SET state='accepted' WHERE state='rejected'",
@@ -51,6 +51,7 @@ BREAKS = {
             ("rewrite", "round, sample_id, axis", "0, 3, 'quality'"),
             ("label", "sample_id, round, place, stratum, share", "3, 0, 0, 0, 1"),
             ("override", "sample_id, action, at", "3, 'drop', 0"),
+            ("departure", "sample_id, round", "3, 1"),
             ("retirement", "sample_id, round, reason, kept", "3, 1, 'copy', 0"),
             ("overlap", "sample_id, item", "3, 1"),
         )

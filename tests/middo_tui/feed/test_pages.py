@@ -46,7 +46,8 @@ def facts(project: Path) -> dict[int, list[Facts]]:
         rows = db.execute(
             "SELECT s.id AS sample, s.seq, s.born_round, s.messages, g.* FROM sample s"
             " LEFT JOIN signal g ON g.sample_id=s.id AND g.round=?"
-            " WHERE s.born_round<=? AND (s.retired_round IS NULL OR s.retired_round>?) ORDER BY s.seq",
+            " LEFT JOIN departure d ON d.sample_id=s.id"
+            " WHERE s.born_round<=? AND (d.round IS NULL OR d.round>?) ORDER BY s.seq",
             (round, round, round),
         )
         out[round] = [_facts(db, round, dict(row)) for row in rows]

@@ -26,6 +26,7 @@ GROWING = {
         "call",
         "batch_call",
         "selection",
+        "departure",
         "retirement",
         "overlap",
     ),

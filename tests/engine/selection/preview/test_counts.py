@@ -267,7 +267,7 @@ def test_only_samples_of_the_round_count(tmp_path: Path) -> None:
     made = stored.project(tmp_path, 30)
     (tmp_path / "config.toml").write_text("", encoding="utf-8")
     stored.signal(made, stored.usual(30, s3=(9.0, 9.0, 0.8, 6.0)))
-    made.db.execute("UPDATE sample SET retired_round=1 WHERE seq=3")
+    made.db.execute("INSERT INTO departure SELECT id, 1 FROM sample WHERE seq=3")
     assert Preview.load(tmp_path, 0).counts(dict.fromkeys(AXES, 2.0)).selected["complexity"] == 1
     after = Preview.load(tmp_path, 1)
     assert after.size == 29

@@ -15,7 +15,7 @@ from engine.store import connect
 from engine.store.connect import reader, transaction, writer
 from tests.support import rounds as stored
 
-FEW = ("sample_by_parent", "sample_unwritable", "INTEGER PRIMARY KEY (rowid=?)")
+FEW = ("sample_by_parent", "sample_unwritable", "sample_by_id (id=?)", "INTEGER PRIMARY KEY (rowid=?)")
 """Ways to the rows of samples that were rewritten or are held, and to single ones."""
 
 
@@ -47,7 +47,7 @@ def test_a_round_is_read_in_dataset_order_without_the_retired(tmp_path: Path, mo
     db = writer(tmp_path)
     with transaction(db):
         by_place = [row[0] for row in db.execute("SELECT id FROM sample ORDER BY seq")]
-        db.execute("UPDATE sample SET retired_round=1 WHERE id=?", (by_place[2],))
+        db.execute("INSERT INTO departure VALUES (?,1)", (by_place[2],))
         for id, value in zip(by_place[:2], (0.1 + 0.2, None), strict=True):
             db.execute(
                 "INSERT INTO signal (round, sample_id, quality, prompt_tokens, response_tokens) VALUES (1, ?, ?, 7, 9)",
