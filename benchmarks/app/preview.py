@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks import ROOT
 from engine.config.schema import Config
 from engine.selection.preview.counts import Preview
+from engine.selection.preview.facts import PreviewFacts
 from engine.selection.preview.round_arrays import Round
 from engine.store.rows import AXES, Axis
-from engine.teacher.forecast import RequestTokens
 from tests.support.previews import previewed
 
 PAGE = ROOT / "docs" / "benchmarks" / "preview.md"
@@ -24,7 +24,7 @@ REPEATS = 40
 
 
 def invented(size: int) -> Round:
-    """A fifth of the samples is hard; nothing is missing, a tenth is not tried again."""
+    """A fifth of the samples is hard; nothing is missing."""
     rng = np.random.default_rng(0)
     before = np.exp(0.4 * rng.normal(size=size) + 1.6 * (rng.random(size) < 0.2))
     values = {
@@ -33,9 +33,7 @@ def invented(size: int) -> Round:
         "similarity": rng.beta(9, 2, size),
         "quality": rng.normal(6.5, 0.8, size),
     }
-    tokens, sent = rng.integers(10, 900, (2, size)), RequestTokens(300.0, 2.0, 1.0)
-    again = rng.random(size) < 0.1
-    return Round(1, np.arange(size), values, tokens, dict.fromkeys(AXES, sent), dict.fromkeys(AXES, again))
+    return Round(1, np.arange(size), values, rng.integers(10, 900, (2, size)))
 
 
 def spent(action: Callable[[int], object], repeats: int) -> str:
@@ -51,8 +49,10 @@ def spent(action: Callable[[int], object], repeats: int) -> str:
 def main(size: int) -> str:
     """The page."""
     data, rows = invented(size), []
+    again = set(np.flatnonzero(np.random.default_rng(1).random(size) < 0.1).tolist())  # a tenth is not tried again
+    facts = PreviewFacts(Config(), tried=dict.fromkeys(AXES, again))
     made: list[Preview] = []
-    rows.append(("prepare from arrays, and open", spent(lambda _: made.append(previewed(data, Config())), 1)))
+    rows.append(("prepare from arrays, and open", spent(lambda _: made.append(previewed(data, facts)), 1)))
     preview = made[0]
 
     def moved(axis: Axis) -> Callable[[int], object]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+LONGEST_HEAD = 100 << 20
 WIDE = 8  # bytes of the leading head length; parts are aligned to it
 
 
@@ -28,18 +31,21 @@ def write(out: BinaryIO, head: Mapping[str, Any], parts: Mapping[str, bytes]) ->
     out.flush()
 
 
-def expected_size(file: BinaryIO, longest: int) -> int:
-    """How many bytes the file should have, by its head of at most ``longest`` bytes.
-
-    Raises:
-        ValueError: the head is none.
-    """
-    length = int.from_bytes(file.read(WIDE), "little")
+def cut_off(path: Path) -> str:
+    """Why the file cannot be whole, by what its head says of it; empty where nothing speaks against it."""
     try:
-        places = json.loads(file.read(min(length, longest)))["places"]
-        return WIDE + length + max((-(-(at + size) // WIDE) * WIDE for at, size in places.values()), default=0)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(WIDE), "little")
+            if size < WIDE or length > min(size - WIDE, LONGEST_HEAD):
+                return "cut off: its header cannot be read"
+            places = json.loads(file.read(length))["places"].values()
+            want = WIDE + length + max((at + -(-part // WIDE) * WIDE for at, part in places), default=0)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "damaged: its header cannot be read"
+    return "" if size == want else f"cut off: {size:,} of {want:,} bytes" if size < want else "damaged: too long"
 
 
 class Sections:

@@ -22,6 +22,7 @@ from engine.project.folder import require_new
 from engine.store import permissions, search
 from engine.store.connect import FILE, copy, reader, transaction, writer
 from engine.store.read import columns
+from engine.store.rows import PREVIEW
 from engine.store.write import event
 
 MEASURED = frozenset(("signal", "cluster", "judge_check", "score", "eval_item", "task_item", "metric", "artifact")) | {
@@ -140,7 +141,7 @@ def _copy_artifacts(project: Path, out: Path, round: int) -> None:
         for at, name, path in db.execute("SELECT round, name, path FROM artifact").fetchall():
             source, target = project / path, out / path
             if not source.exists():
-                if at >= round - 1 and name != MAP:
+                if at >= round - 1 and name not in (MAP, PREVIEW):
                     raise UsageError(
                         f"{source}: the {name} of round {at} is missing, and round {round} needs it. Restore it from a"
                         " backup, or fork at another round."

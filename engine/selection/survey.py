@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from engine.chat import batches
 from engine.selection import overridden
+from engine.selection.earlier import AGREES as AGREES
+from engine.selection.earlier import AGREES_AGAIN as AGREES_AGAIN
+from engine.selection.earlier import FALSE_ALARMS as FALSE_ALARMS
+from engine.selection.earlier import UNSURE as UNSURE
 from engine.signals.flaw_score import ranks
 from engine.signals.nearest import Bools, Floats
 from engine.stage import Ctx
@@ -24,11 +28,6 @@ SIGNAL = "flaw"
 RULE = "evidence"
 JUDGED = "quality"
 """The lens of the flaw score that is the judge's."""
-AGREES = "false alarm: the teacher's answer agrees"
-AGREES_AGAIN = "false alarm: the teacher's second answer agrees"
-UNSURE = "false alarm: the teacher's own answers differ as much"
-FALSE_ALARMS = (AGREES, AGREES_AGAIN, UNSURE)
-"""Why a sample is kept that nobody is asked about again."""
 NOISE = "no evidence: the teacher's answers differ as often at random"
 """Why a sample is kept that another teacher may be asked about."""
 CAPPED = "a random check: no more is repaired in this round (select.max_share)"

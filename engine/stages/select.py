@@ -24,6 +24,7 @@ import numpy as np
 from engine.errors import StageError
 from engine.selection import choose, control_arm, overridden, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
+from engine.selection.preview.keep import keep
 from engine.selection.survey import FALSE_ALARMS, by_evidence, survey
 from engine.signals import judge_trust
 from engine.signals.nearest import Floats
@@ -56,14 +57,9 @@ def run(ctx: Ctx) -> None:
     if by_evidence(ctx):
         _begin_evidence(ctx)
         return
-    data = list(ctx.dataset())
-    values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
     settings = ctx.config.select
-    trust = judge_trust.of_stage(ctx)
-    believed = judge_trust.uses_quality(settings, trust)
-    if not believed:
-        values["quality"] = np.full(len(data), np.nan)
-        ctx.event(judge_trust.verdict(settings, trust), "warning")
+    data = list(ctx.dataset())
+    values, believed = _measured(ctx, data)
     ours = settings.parity == "ours"
     held = overridden.overrides(ctx)
     asked = overridden.requested(ctx, held, data, values)
@@ -115,11 +111,7 @@ def _begin_evidence(ctx: Ctx) -> None:
     if not np.isfinite(found.scores).any():
         raise StageError(_no_scores(ctx))
     data = list(ctx.dataset())
-    values = gather(data, ctx.rows(Losses), ctx.rows(Neighbourhood), ctx.rows(Ratings))
-    trust = judge_trust.of_stage(ctx)
-    if not judge_trust.uses_quality(ctx.config.select, trust):
-        values["quality"] = np.full(len(data), np.nan)
-        ctx.event(judge_trust.verdict(ctx.config.select, trust), "warning")
+    values, _ = _measured(ctx, data)
     thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
     asked = overridden.requested(ctx, overridden.overrides(ctx), data, values)
     arm = control_arm.of(ctx)
@@ -168,6 +160,21 @@ def writable(picks: Picks, data: Sequence[Sample]) -> tuple[Picks, Counter[str]]
     fixed = np.fromiter((bool(reason) for reason in reasons), np.bool_, len(reasons))
     beyond = np.logical_or.reduce([picks[axis] for axis in AXES]) & fixed
     return {axis: picks[axis] & ~fixed for axis in AXES}, Counter(reasons[i] for i in np.flatnonzero(beyond))
+
+
+def _measured(ctx: Ctx, data: Sequence[Sample]) -> tuple[dict[str, Floats], bool]:
+    """The four signals in dataset order, without ratings where the judge is not believed, and whether it is. They are
+    kept for the preview.
+    """
+    settings, losses = ctx.config.select, ctx.rows(Losses)
+    values = gather(data, losses, ctx.rows(Neighbourhood), ctx.rows(Ratings))
+    trust = judge_trust.of_stage(ctx)
+    believed = judge_trust.uses_quality(settings, trust)
+    if not believed:
+        values["quality"] = np.full(len(data), np.nan)
+        ctx.event(judge_trust.verdict(settings, trust), "warning")
+    keep(ctx, data, losses, values, believed)
+    return values, believed
 
 
 def gather(

@@ -299,3 +299,7 @@ class Artifact(Row, frozen=True):
     name: str
     path: str
     meta: str = "{}"
+
+
+PREVIEW = "preview"
+"""An artifact that only makes the Thresholds screen open sooner: nothing is lost with it."""

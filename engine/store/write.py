@@ -259,7 +259,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     "score": (
         "DELETE FROM signal WHERE round=?",
         "DELETE FROM cluster WHERE round=?",
-        "DELETE FROM artifact WHERE round=? AND name IN ('embeddings', 'map')",
+        "DELETE FROM artifact WHERE round=? AND name IN ('embeddings', 'map', 'preview')",
     ),
     "judge": (
         "UPDATE signal SET prompt_clarity=NULL, prompt_completeness=NULL, prompt_factuality=NULL, "
@@ -267,6 +267,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
         " response_completeness=NULL, response_factuality=NULL, quality=NULL, digit_mass=NULL, judge_error=NULL WHERE "
         "round=?",
         "DELETE FROM judge_check WHERE round=?",
+        "DELETE FROM artifact WHERE round=? AND name='preview'",
     ),
     "evaluate": (
         "DELETE FROM score WHERE round=?",

@@ -10,7 +10,7 @@ import ast
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -19,12 +19,14 @@ from engine.files import mapped_file
 from engine.files.map_file import MAP
 from engine.loop import NAMES
 from engine.store.read import jobs
+from engine.store.rows import PREVIEW
 
 HEADER = 100 << 20
 """Most bytes of a header that are read, as in safetensors itself."""
 ARTIFACTS = "artifacts"
 REDO = {"checkpoint": "train", "embeddings": "score", MAP: "score"}
 """The stage that makes an artifact."""
+SPARE = "Nothing needs it: the Thresholds screen reads the round from the database."
 
 
 class FileFault(Struct, frozen=True):
@@ -40,15 +42,17 @@ def faults(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
     """Artifacts that are missing, cut off or outside of the project, and what no row names."""
     for row in db.execute("SELECT round, name, path FROM artifact ORDER BY round, name"):
         path = project / row["path"]
-        mend = f"Run with --redo {REDO.get(row['name'], 'train')} while round {row['round']} is the newest, or restore."
+        spare = row["name"] == PREVIEW
+        redo = f"Run with --redo {REDO.get(row['name'], 'train')} while round {row['round']} is the newest, or restore."
+        mend = SPARE if spare else redo
         if not path.resolve().is_relative_to(project.resolve()):
             yield FileFault(row["path"], "outside of the project", mend)
         elif not path.exists():
-            yield FileFault(row["path"], "missing", mend)
+            yield FileFault(row["path"], "missing", mend, leftover=spare)
         else:
             for file in sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]:
                 if reason := cut_off(file):
-                    yield FileFault(str(file.relative_to(project)), reason, mend)
+                    yield FileFault(str(file.relative_to(project)), reason, mend, leftover=spare)
     yield from leftovers(db, project)
 
 
@@ -80,9 +84,7 @@ def _unfinished(state: dict[tuple[int, str], str], round: int, name: str) -> boo
 
 def cut_off(path: Path) -> str:
     """Why a file cannot be whole, by what it says of itself; empty when nothing speaks against it."""
-    check = {".safetensors": _safetensors, ".npy": _npy, ".json": _json, ".arrow": _arrow, ".map": _map}.get(
-        path.suffix
-    )
+    check = CHECKS.get(path.suffix)
     try:
         return check(path) if check else ""
     except OSError as error:
@@ -140,11 +142,11 @@ def _arrow(path: Path) -> str:
         return "" if file.read() == b"\xff\xff\xff\xff\x00\x00\x00\x00" else "cut off"
 
 
-def _map(path: Path) -> str:
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            want = mapped_file.expected_size(file, HEADER)
-    except ValueError:
-        return "damaged: its header cannot be read"
-    return "" if size == want else f"cut off: {size:,} of {want:,} bytes" if size < want else "damaged: too long"
+CHECKS: dict[str, Callable[[Path], str]] = {
+    ".safetensors": _safetensors,
+    ".npy": _npy,
+    ".json": _json,
+    ".arrow": _arrow,
+    ".map": mapped_file.cut_off,
+    ".mapped": mapped_file.cut_off,
+}

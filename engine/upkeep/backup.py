@@ -25,6 +25,7 @@ from engine.project.folder import require_new
 from engine.runtime import launch
 from engine.store import controls, permissions
 from engine.store.connect import FILE, KEPT_BEFORE, NEWEST, copy, reader, synced, transaction, writer
+from engine.store.rows import PREVIEW
 from engine.store.write import event
 from engine.upkeep.artifact_files import ARTIFACTS
 
@@ -132,9 +133,11 @@ def _settle(file: Path) -> None:
 
 
 def _published(file: Path) -> list[PurePosixPath]:
+    """Artifacts that a backup cannot do without."""
     db = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
     try:
-        return [PurePosixPath(row[0]) for row in db.execute("SELECT path FROM artifact")]
+        rows = db.execute("SELECT path FROM artifact WHERE name<>?", (PREVIEW,))
+        return [PurePosixPath(row[0]) for row in rows]
     finally:
         db.close()
 

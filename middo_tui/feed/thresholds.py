@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -199,18 +199,24 @@ def round_before(project: Path, loaded: ThresholdRound) -> dict[str, Bins]:
     """
     if not loaded.round:
         return {}
+    from engine.selection.preview import kept
+
     db = reader(project)
     try:
+        ordered = kept.sorted_values(db, project, loaded.round - 1)
         return {
-            name: _counted(db, loaded.round - 1, name, bins) for name, bins in loaded.bins.items() if bins is not None
+            name: _counted(db, loaded.round - 1, name, bins, ordered.get(name, ()))
+            for name, bins in loaded.bins.items()
+            if bins is not None
         }
     finally:
         db.close()
 
 
-def _counted(db: sqlite3.Connection, round: int, name: str, bins: Bins) -> Bins:
-    """``round``'s values of a signal in the same parts, scaled to the same size."""
-    found = counted_bins(db, round, name, bins.low, bins.high, len(bins.counts))
+def _counted(db: sqlite3.Connection, round: int, name: str, bins: Bins, ordered: Sequence[float]) -> Bins:
+    """``round``'s values of a signal in the same parts, scaled to the same size. ``ordered``: the values, if known."""
+    same = bins.low, bins.high, len(bins.counts)
+    found = Bins.of(ordered, *same) if len(ordered) else counted_bins(db, round, name, *same)
     total = sum(found.counts)
     return found.scaled(sum(bins.counts) / total if total else 0.0)
 

@@ -88,9 +88,7 @@ def test_two_processes_under_the_worker(tmp_path: Path, monkeypatch: pytest.Monk
     assert failed.returncode == 1, failed.stdout + failed.stderr
     states = {s["name"]: s["state"] for s in status(project)["rounds"][0]["stages"]}
     assert [states[name] for name in ("train", "score", "judge")] == ["done", "done", "failed"]
-    assert re.search(
-        r"rank 1 of 2 \(pid \d+\) was killed by signal 9 \(.*; run again", reasons(project)
-    )
+    assert re.search(r"rank 1 of 2 \(pid \d+\) was killed by signal 9 \(.*; run again", reasons(project))
     assert signals(project)[Ratings], "what was judged before is kept"
 
     done = cli("run", project, *FLAGS, "--wait")

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from engine.config import schema as configs
 from engine.files.mapped_file import Sections
 from engine.selection.preview.build import mixtures, prepare
+from engine.selection.preview.build_process import Given
 from engine.selection.preview.counts import Preview
+from engine.selection.preview.facts import PreviewFacts
 from engine.selection.preview.round_arrays import Round, read_round
+from engine.store.rows import AXES, Axis
+from engine.teacher.forecast import RequestTokens
+
+SENT: dict[Axis, RequestTokens] = dict.fromkeys(AXES, RequestTokens(50.0, 2.0, 1.0))
 
 
-def previewed(data: Round, config: configs.Config) -> Preview:
-    """As ``Preview.load`` makes one of a stored round."""
+def previewed(
+    data: Round, facts: PreviewFacts | configs.Config, sent: Mapping[Axis, RequestTokens] | None = None
+) -> Preview:
+    """As ``Preview.load`` makes one of a stored round. ``sent``: what is sent for a rewrite."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the preview holds it
-    prepare(data, config, file)
-    return Preview(Sections(file), sought)
+    prepare(data, True, file)
+    told = facts if isinstance(facts, PreviewFacts) else PreviewFacts(facts)
+    return Preview(Sections(file), told, sent or SENT, sought)
 
 
-def sought(laid: Sections) -> Sections:
+def sought(laid: Sections, given: Given) -> Sections:
     """What the mixture rule says."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the preview holds it
-    mixtures(laid, file)
+    mixtures(laid, Given.of(given.text), file)
     return Sections(file)
 
 
@@ -31,8 +41,8 @@ def in_this_process(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> 
     """In place of ``engine.selection.preview.build_process.prepared``: without the half second that a process takes to
     begin."""
     if what[0] == "mixture":
-        return sought(Sections(os.fdopen(os.dup(passing[0]), "rb")))
-    config = configs.load(folder)
+        return sought(Sections(os.fdopen(os.dup(passing[0]), "rb")), Given.of(what[1]))
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the preview holds it
-    prepare(read_round(folder, int(what[2]), config), config, file)
+    believed = what[3] == "True"
+    prepare(read_round(folder, int(what[2]), believed), believed, file)
     return Sections(file)

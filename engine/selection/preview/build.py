@@ -1,8 +1,9 @@
 """Prepares a round for ``engine.selection.preview.counts``: everything that needs numpy, in a process of its own.
 
-``python -m engine.selection.preview.build round PROJECT ROUND OUT`` and ``python -m engine.selection.preview.build
-mixture IN OUT`` write to file descriptors that the caller has opened. An array library and a round's arrays would stay
-in the app's memory as long as it lives (80 MB at half a million samples); here they go with the process.
+``python -m engine.selection.preview.build round PROJECT ROUND BELIEVED OUT`` and ``python -m
+engine.selection.preview.build mixture GIVEN IN OUT`` write to file descriptors that the caller has opened. An array
+library and a round's arrays would stay in the app's memory as long as it lives (80 MB at half a million samples); here
+they go with the process.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import numpy as np
 from msgspec.structs import asdict
 from numpy.typing import NDArray
 
-from engine.config import schema as configs
 from engine.errors import MiddoError, StoreError
 from engine.files import mapped_file
 from engine.files.mapped_file import Sections
 from engine.selection import choose
 from engine.selection.choose import Earlier, Signal
+from engine.selection.preview.build_process import FORM, Given
 from engine.selection.preview.round_arrays import Round, read_round
 from engine.signals.nearest import Bools, Floats
 from engine.store.rows import AXES, Threshold
@@ -35,45 +36,45 @@ Numbers = NDArray[np.int64]
 ROARING, PART, LISTED = 12346, 1 << 16, 4096
 
 
-def prepare(data: Round, config: configs.Config, out: BinaryIO) -> None:
-    """Write all that the preview of a round needs."""
-    parts: Parts = {"ids": np.asarray(data.ids, dtype=np.int64).tobytes()}
-    plain: dict[str, Threshold | None] = {}
+def prepare(data: Round, believed: bool, out: BinaryIO) -> None:
+    """Write all that the preview of a round needs of its signals. ``believed``: with the quality axis."""
+    ids = np.asarray(data.ids, dtype=np.int64)
+    by_id = np.argsort(ids, kind="stable")
+    parts: Parts = {"ids": ids.tobytes(), "sorted ids": ids[by_id].tobytes()}
+    parts["order ids"] = by_id.astype(np.int32).tobytes()
+    plain: dict[str, Threshold] = {}
     for s in choose.SIGNALS:
-        plain[s.name] = choose.sigma_cut(s, data.values[s.name], 0.0, data.earlier, data.round)
+        if (mark := choose.sigma_cut(s, data.values[s.name], 0.0, Earlier({}), data.round)) is not None:
+            plain[s.name] = mark
         _column(s, data.values[s.name], parts)
     for name, tokens in zip(("prompt", "response"), data.tokens, strict=True):
         parts |= _planes(name, np.asarray(tokens, dtype=np.int64))
     if data.unwritable is not None:
         parts["unwritable"] = members(data.unwritable)
-    for axis, mask in data.tried.items():
-        parts[f"tried {axis}"] = members(mask)
-    parts |= _ranked(data.values, {name: mark for name, mark in plain.items() if mark is not None})
-    frozen = data.earlier.frozen
+    parts |= _ranked(data.values, plain)
     head = {
-        "config": configs.snapshot(config),
+        "form": FORM,
         "round": data.round,
-        "size": len(data.ids),
-        "plain": {name: mark and asdict(mark) for name, mark in plain.items()},
-        "requests": data.requests,
-        "made": data.usage.made,
-        "frozen": frozen and asdict(frozen),
+        "size": len(ids),
+        "believed": believed,
+        "plain": {name: asdict(mark) for name, mark in plain.items()},
+        "prompt_tokens": float(data.tokens[0].mean()) if data.tokens.size else 0.0,
     }
     mapped_file.write(out, head, parts)
 
 
-def mixtures(prepared: Sections, out: BinaryIO) -> None:
+def mixtures(prepared: Sections, given: Given, out: BinaryIO) -> None:
     """Write where the mixture rule cuts a prepared round, and who is worst by it."""
-    size, frozen = prepared.head["size"], prepared.head["frozen"]
-    earlier = Earlier({}, None if frozen is None else Threshold(**frozen))
+    earlier = Earlier({}, given.frozen)
+    size = prepared.head["size"]
     values: dict[str, Floats] = {}
     marks: dict[str, Threshold] = {}
     for s in choose.SIGNALS:
         ordered = np.frombuffer(prepared.part(f"sorted {s.name}"), dtype=np.float64)
         values[s.name] = np.full(size, np.nan)
         values[s.name][np.frombuffer(prepared.part(f"order {s.name}"), dtype=np.int32)] = ordered
-        if (mark := prepared.head["plain"][s.name]) is not None:
-            marks[s.name] = choose.mixture_cut(s, ordered, Threshold(**mark), earlier)
+        if s.name in given.plain:
+            marks[s.name] = choose.mixture_cut(s, ordered, given.plain[s.name], earlier)
     mapped_file.write(out, {"marks": {name: asdict(mark) for name, mark in marks.items()}}, _ranked(values, marks))
 
 
@@ -137,14 +138,13 @@ def main(arguments: list[str]) -> int:
     """What is asked for on the command line; what goes wrong is a line of JSON."""
     try:
         if arguments[0] == "round":
-            project = Path(arguments[1])
-            config = configs.load(project)
-            data = read_round(project, int(arguments[2]), config)
-            with os.fdopen(int(arguments[3]), "wb") as out:
-                prepare(data, config, out)
+            believed = arguments[3] == "True"
+            data = read_round(Path(arguments[1]), int(arguments[2]), believed)
+            with os.fdopen(int(arguments[4]), "wb") as out:
+                prepare(data, believed, out)
         else:
-            with os.fdopen(int(arguments[1]), "rb") as prepared, os.fdopen(int(arguments[2]), "wb") as out:
-                mixtures(Sections(prepared), out)
+            with os.fdopen(int(arguments[2]), "rb") as prepared, os.fdopen(int(arguments[3]), "wb") as out:
+                mixtures(Sections(prepared), Given.of(arguments[1]), out)
     except MiddoError as error:
         return _report_error(error)
     except OSError as error:

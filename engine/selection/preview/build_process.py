@@ -10,8 +10,37 @@ import tempfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from engine import environment, errors
 from engine.files.mapped_file import Sections
+from engine.store.rows import Threshold
+
+FORM = 1
+"""Raised when what is written of a round changes: a file of another form is not read."""
+
+
+class Given(Struct, frozen=True):
+    """What the mixture rule is given besides the signals: the sigma rule's thresholds, by signal, and the threshold of
+    an earlier round that still holds.
+    """
+
+    plain: dict[str, Threshold]
+    frozen: Threshold | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Given:
+        """As ``text`` says."""
+        found = json.loads(text)
+        frozen = found["frozen"] and Threshold(**found["frozen"])
+        return cls({name: Threshold(**mark) for name, mark in found["plain"].items()}, frozen)
+
+    @property
+    def text(self) -> str:
+        """JSON; infinite and missing numbers as Python writes them."""
+        plain = {name: asdict(mark) for name, mark in self.plain.items()}
+        return json.dumps({"plain": plain, "frozen": self.frozen and asdict(self.frozen)})
 
 
 def prepared(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Sections:

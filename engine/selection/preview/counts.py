@@ -1,7 +1,8 @@
 """What the select stage would select at other thresholds, told at once: the numbers behind the Thresholds screen.
 
-``Preview.load`` has ``engine.selection.preview.build`` read a round in a process of its own and lay it out in a file
-without a name; from then on a key press costs a search in sorted values and some hundred operations on bitmaps, not
+A round's signals are laid out in a file that is mapped: the one that the select stage kept
+(``engine.selection.preview.kept``), or else one without a name that ``engine.selection.preview.build`` makes in a
+process of its own. From then on a key press costs a search in sorted values and some hundred operations on bitmaps, not
 another look at the data. Everything is exactly what ``engine.stages.select`` would do with the same settings (one
 rewrite per replaced sample, memory, floors, cap): means, sigmas, mixtures and ranks are the stage's own.
 
@@ -16,25 +17,29 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 
+from msgspec.structs import replace
 from pyroaring import BitMap
 
 from engine.config import schema as configs
 from engine.files.mapped_file import Sections
-from engine.selection.preview import build_process
+from engine.selection.preview import build_process, kept
 from engine.selection.preview.bitplanes import Numbers, smallest
-from engine.selection.preview.sorted_signal import BinCounts, SortedSignal, histogram, members, numbers
+from engine.selection.preview.build_process import Given
+from engine.selection.preview.facts import PreviewFacts, of_round, requests
+from engine.selection.preview.sorted_signal import BinCounts, SortedSignal, histogram, members, numbers, places
 from engine.signals import axes
 from engine.signals.axes import Rule
+from engine.store.connect import reader
 from engine.store.rows import AXES, Axis, Threshold
 from engine.teacher import forecast
-from engine.teacher.forecast import BegunRewrites, PendingRewrites, Projection, RequestTokens, Usage
+from engine.teacher.forecast import PendingRewrites, Projection, RequestTokens
 
 PAIRS: tuple[tuple[Axis, Axis], ...] = (
     ("complexity", "diversity"),
     ("complexity", "quality"),
     ("diversity", "quality"),
 )
-Seek = Callable[[Sections], Sections]
+Seek = Callable[[Sections, Given], Sections]
 """From a prepared round to what the mixture rule says of it."""
 
 
@@ -97,25 +102,29 @@ class Preview:
     with each question. ``missing``: signals that no sample has; their axis selects nothing.
     """
 
-    def __init__(self, laid: Sections, seek: Seek) -> None:
+    def __init__(self, laid: Sections, facts: PreviewFacts, requests: Mapping[Axis, RequestTokens], seek: Seek) -> None:
         head = laid.head
-        self.config = configs.restore(head["config"])
+        self.config = facts.config
         self.round: int = head["round"]
         self.size: int = head["size"]
         self._laid, self._seek = laid, seek
         self._everybody = BitMap(range(self.size))
         self._columns = {s.name: SortedSignal(s, laid, self._everybody) for s in axes.SIGNALS}
-        self._plain = {name: Threshold(**mark) for name, mark in head["plain"].items() if mark is not None}
+        floors, marks = facts.earlier.floors, head["plain"]
+        self._plain = {name: replace(Threshold(**mark), floor=floors.get(name)) for name, mark in marks.items()}
         self.missing = tuple(s.name for s in axes.SIGNALS if s.name not in self._plain)
         self._fixed = members(laid, "unwritable") if laid.has("unwritable") else BitMap()
-        self._tried = {axis: members(laid, f"tried {axis}") for axis in AXES if laid.has(f"tried {axis}")}
+        self._fixed |= places(laid, facts.held)
+        replacing = places(laid, facts.tried.get("complexity", ()))  # quality's are the same
+        inspired = places(laid, facts.tried.get("diversity", ()))
+        self._tried = {axis: inspired if axis == "diversity" else replacing for axis in facts.tried}
         self._tokens = [numbers(laid, name, self._everybody) for name in ("prompt", "response")]
-        self._requests: dict[Axis, RequestTokens] = {axis: RequestTokens(*head["requests"][axis]) for axis in AXES}
-        self._usage = Usage({axis: BegunRewrites(*made) for axis, made in head["made"].items()})
+        self._requests, self._usage, self._frozen = requests, facts.usage, facts.earlier.frozen
         self._mixed: tuple[Sections, dict[str, Threshold]] | None = None
         self._histograms: dict[tuple[str, int, float], BinCounts] = {}
         self._picked: dict[Axis, _Picked] = {}
         self._ranks: dict[Rule, list[Numbers]] = {}
+        laid.rest()
 
     @classmethod
     def load(cls, project: Path, round: int) -> Preview:
@@ -126,8 +135,20 @@ class Preview:
             ConfigError: config.toml or a rewrite prompt cannot be used.
         """
         folder = project.resolve()
-        laid = build_process.prepared(folder, "round", str(folder), str(round))
-        return cls(laid, partial(_sought, folder))
+        config = configs.load(folder)
+        db = reader(folder)
+        db.row_factory = None
+        try:
+            db.execute("BEGIN")  # one snapshot, whatever is written meanwhile
+            facts = of_round(db, round, config)
+            laid = kept.opened(db, folder, round, facts.believed)
+            db.execute("COMMIT")
+            if laid is None:
+                laid = build_process.prepared(folder, "round", str(folder), str(round), str(facts.believed))
+            ids, mean = laid.integers("ids", "q"), laid.head["prompt_tokens"]
+            return cls(laid, facts, requests(db, round, ids, mean, config, folder), partial(_sought, folder))
+        finally:
+            db.close()
 
     @property
     def configured(self) -> dict[Axis, float]:
@@ -286,7 +307,7 @@ class Preview:
 
     def _mixture(self) -> tuple[Sections, dict[str, Threshold]]:
         if self._mixed is None:
-            found = self._seek(self._laid)
+            found = self._seek(self._laid, Given(self._plain, self._frozen))
             self._mixed = found, {name: Threshold(**mark) for name, mark in found.head["marks"].items()}
         return self._mixed
 
@@ -328,6 +349,6 @@ def _samples(picked: Mapping[Axis, _Picked]) -> dict[Axis, BitMap]:
     return {axis: picked[axis].samples for axis in AXES}
 
 
-def _sought(folder: Path, laid: Sections) -> Sections:
+def _sought(folder: Path, laid: Sections, given: Given) -> Sections:
     file = laid.file.fileno()
-    return build_process.prepared(folder, "mixture", str(file), passing=(file,))
+    return build_process.prepared(folder, "mixture", given.text, str(file), passing=(file,))

@@ -7,8 +7,8 @@ numpy.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -16,17 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.config import schema as configs
 from engine.selection import choose
-from engine.selection.choose import Earlier, Lineage, Picks, Try
-from engine.selection.survey import FALSE_ALARMS
-from engine.signals import judge_trust
 from engine.signals.nearest import Bools
 from engine.store import read
 from engine.store.connect import reader
-from engine.store.rows import Axis, Threshold, load_messages
-from engine.teacher import forecast
-from engine.teacher.forecast import BegunRewrites, RequestTokens, Usage
 
 Ints = NDArray[np.int64]
 # Floats are read three times as fast flat as in rows, a missing value as infinity (SQLite has no NaN). Whole numbers
@@ -45,28 +38,22 @@ INTEGERS = (
 @dataclass(frozen=True, slots=True)
 class Round:
     """One round in dataset order: sample ids ([N]), the four signals ([N] each, NaN: missing), the tokens of every
-    prompt (all before the last answer) and response ([2, N]), what is sent for a rewrite per axis, what is not tried
-    again per axis (empty: all may be), what a rewrite would lose something of (None: nothing), and what earlier rounds
-    and rewrites say.
+    prompt (all before the last answer) and response ([2, N]), and which samples a rewrite would lose something of
+    (None: none).
     """
 
     round: int
     ids: Ints
     values: choose.Values
     tokens: Ints
-    requests: Mapping[Axis, RequestTokens]
-    tried: Picks = field(default_factory=dict)
     unwritable: Bools | None = None
-    earlier: Earlier = field(default_factory=lambda: Earlier({}))
-    usage: Usage = field(default_factory=Usage)
 
 
-def read_round(project: Path, round: int, config: configs.Config) -> Round:
-    """``round`` of the project in ``project``, as the select stage with ``config`` would see it.
+def read_round(project: Path, round: int, believed: bool) -> Round:
+    """``round`` of the project in ``project``. ``believed``: the quality axis may select.
 
     Raises:
         StoreError: there is no project, or its database cannot be read.
-        ConfigError: an overridden rewrite prompt lacks a placeholder.
     """
     db = reader(project)
     db.row_factory = None
@@ -74,41 +61,12 @@ def read_round(project: Path, round: int, config: configs.Config) -> Round:
         db.execute("BEGIN")  # one snapshot for all queries, whatever is written meanwhile
         ids = _ids(db, round)
         table = _signals(db, round, ids)
-        if not judge_trust.uses_quality(config.select, judge_trust.of_round(db, round)):
+        if not believed:
             table[[s.name for s in choose.SIGNALS].index("quality")] = np.nan
-        tokens = table[4:].astype(np.int64)
-        select = config.select
-        tried: Picks = {}
-        if select.parity == "ours" and select.remember and round:
-            tried = choose.tried(ids.tolist(), _lineages(db, round), _tries(db, round))
-        return Round(
-            round,
-            ids,
-            {s.name: table[i] for i, s in enumerate(choose.SIGNALS)},
-            tokens,
-            forecast.requests(
-                float(tokens[0].mean()) if tokens.size else 0.0, config, project, _examples(db, round, ids)
-            ),
-            tried,
-            _unwritable(db, ids),
-            Earlier.of([_thresholds(db, r) for r in range(round)], config),
-            _usage(db, round),
-        )
+        values = {s.name: table[i] for i, s in enumerate(choose.SIGNALS)}
+        return Round(round, ids, values, table[4:].astype(np.int64), _unwritable(db, ids))
     finally:
         db.close()
-
-
-def _examples(db: sqlite3.Connection, round: int, ids: Ints) -> list[tuple[str, int]]:
-    """What stands before the last answer of the first samples, and its tokens."""
-    out = []
-    for id in ids[: forecast.EXAMPLES].tolist():
-        sql = (
-            "SELECT messages, prompt_tokens FROM sample JOIN signal ON sample_id=id"
-            " WHERE id=? AND round=? AND prompt_tokens>0"
-        )
-        for text, tokens in db.execute(sql, (id, round)):
-            out.append((forecast.before_answer(load_messages(text)), int(tokens)))
-    return out
 
 
 def _ids(db: sqlite3.Connection, round: int) -> Ints:
@@ -118,9 +76,7 @@ def _ids(db: sqlite3.Connection, round: int) -> Ints:
 
 
 def _unwritable(db: sqlite3.Connection, ids: Ints) -> Bools:
-    """Samples that no rule selects: a rewrite would lose something of them, or a person has overridden them."""
-    held = "SELECT id FROM sample WHERE unwritable<>'' UNION SELECT sample_id FROM override WHERE met_round IS NULL"
-    return np.isin(ids, _column(db.execute(held)))
+    return np.isin(ids, _column(db.execute("SELECT id FROM sample WHERE unwritable<>''")))
 
 
 def _column(rows: Iterable[tuple[int]]) -> Ints:
@@ -147,37 +103,3 @@ def _signals(db: sqlite3.Connection, round: int, ids: Ints) -> NDArray[np.float6
         out[4:, known] = np.stack(tokens)[:, at[known]]
     out[np.isinf(out)] = np.nan
     return out
-
-
-def _lineages(db: sqlite3.Connection, round: int) -> list[Lineage]:
-    """Where the dataset's rewritten samples came from. By birth SQLite would look at every conversation."""
-    sql = (
-        "SELECT id, parent_id, axis, born_round FROM sample INDEXED BY sample_by_parent"  # noqa: S608
-        f" WHERE parent_id IS NOT NULL AND {read.IN_ROUND}"
-    )
-    return [Lineage(*row) for row in db.execute(sql, {"round": round})]
-
-
-def _tries(db: sqlite3.Connection, round: int) -> list[Try]:
-    """All earlier rewrites."""
-    found = db.execute(
-        "SELECT round, sample_id, axis, state, attempts + answer_attempts, improved, coalesce(reason IN (?, ?, ?), 0)"
-        " FROM rewrite WHERE round<?",
-        (*FALSE_ALARMS, round),
-    )
-    return [Try(*row) for row in found]
-
-
-def _thresholds(db: sqlite3.Connection, round: int) -> list[Threshold]:
-    sql = "SELECT round, signal, axis, mean, sigma, m, cut, floor, rule, detail FROM threshold WHERE round=?"
-    return [Threshold(*row) for row in db.execute(sql, (round,))]
-
-
-def _usage(db: sqlite3.Connection, round: int) -> Usage:
-    """What the rewrites of this and earlier rounds took. One that has no answer yet has not taken all."""
-    found = db.execute(
-        "SELECT axis, count(*), sum(attempts + answer_attempts), sum(tokens_in), sum(tokens_out) FROM rewrite"
-        " WHERE round<=? AND attempts>0 AND state NOT IN ('owed', 'prompted') GROUP BY axis",
-        (round,),
-    )
-    return Usage({axis: BegunRewrites(*figures) for axis, *figures in found})

@@ -4,7 +4,7 @@ bins."""
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise, takewhile
 from math import nan
@@ -54,6 +54,13 @@ class SortedSignal:
 def members(laid: Sections, name: str) -> BitMap:
     """The set of samples called ``name``."""
     return BitMap.deserialize(bytes(laid.part(name)))
+
+
+def places(laid: Sections, ids: Iterable[int]) -> BitMap:
+    """Which samples have ``ids``; an id of no sample of the round is left out."""
+    known, order = laid.integers("sorted ids", "q"), laid.integers("order ids", "i")
+    found = ((bisect_left(known, id), id) for id in ids)
+    return BitMap(order[at] for at, id in found if at < len(known) and known[at] == id)
 
 
 def numbers(laid: Sections, name: str, everybody: BitMap) -> Numbers:

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from engine.selection import overridden, survey
+from engine.selection.preview import facts
 from engine.selection.preview.round_arrays import read_round
 from engine.stages import select
 from engine.store import overrides
 from engine.store.connect import reader
-from engine.store.rows import Flaw, Override, Rewrite, Selection
+from engine.store.rows import AXES, Flaw, Override, Rewrite, Selection
 from middo_tui.feed.sample import read_detail
 from middo_tui.widgets.sample_pane import pane_lines
 from tests.support import rounds, tiny
+from tests.support.previews import previewed
 from tests.support.rounds import Signals
 
 HARD: Signals = (3.0, 2.5, 0.82, 6.2)
@@ -67,9 +69,9 @@ def test_a_request_ends_with_the_round_that_met_it_and_a_second_run_gives_the_sa
 def test_the_preview_leaves_them_out_too(tmp_path: Path) -> None:
     made, ids = project(tmp_path)
     overrides.set_overrides(made.folder, [ids[3]], "protect")
-    found = read_round(made.folder, 0, made.config)
-    assert found.unwritable is not None
-    assert found.ids[np.flatnonzero(found.unwritable)].tolist() == [ids[3]]
+    preview = previewed(read_round(made.folder, 0, True), facts.of_round(made.db, 0, made.config))
+    assert preview.counts(dict.fromkeys(AXES, -20.0)).beyond == dict.fromkeys(AXES, 39)
+    assert ids[3] not in [near.id for near in preview.margin("complexity", -20.0, 40)[0]]
 
 
 def test_evidence_asks_about_none_of_them_and_rewrites_what_was_requested(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from engine.backends import Generation
 from engine.chat.render import load_tokenizer, render_prompt
+from engine.selection.preview import facts
 from engine.selection.preview.round_arrays import read_round
 from engine.store import teacher as teacher_store
 from engine.store.rows import AXES, Losses, Message, Neighbourhood
@@ -96,12 +97,14 @@ def test_stage_and_thresholds_screen_say_the_same(tmp_path: Path, tiny_model: Pa
     made = measured(tmp_path, tiny_model, tiny.chats(12))
     ctx = made.ctx("rewrite")
     ahead = round_forecast(ctx, RewriteJob.begin(ctx))
-    seen = read_round(made.folder, 0, made.config)
+    seen, told = read_round(made.folder, 0, True), facts.of_round(made.db, 0, made.config)
+    mean = float(seen.tokens[0].mean())
+    sent = facts.requests(made.db, 0, seen.ids.tolist(), mean, made.config, made.folder)
     pending = {
         axis: PendingRewrites(
             len(OWED[axis]), *(int(seen.tokens[i][OWED[axis]].sum()) for i in (0, 1))
         )  # by place in the dataset
         for axis in AXES
     }
-    shown = forecast.project(pending, seen.usage, seen.requests, made.config)
+    shown = forecast.project(pending, told.usage, sent, made.config)
     assert (shown.calls, shown.tokens_in, shown.tokens_out) == (ahead.calls, ahead.tokens_in, ahead.tokens_out)

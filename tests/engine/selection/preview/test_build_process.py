@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from engine.config.schema import Config
 from engine.errors import ConfigError, StageError, StoreError
 from engine.selection.preview import build, build_process
 from engine.selection.preview.bitplanes import Numbers, smallest
 from engine.selection.preview.counts import Preview
+from engine.selection.preview.facts import PreviewFacts
 from engine.store.rows import AXES
 from tests.support import rounds as stored
+from tests.support.previews import SENT
 
 
 @pytest.fixture
@@ -57,7 +60,8 @@ def test_a_process_that_falls_says_why(project: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_written_is_no_hindrance(project: Path) -> None:
-    preview = Preview(build_process.prepared(project / "gone", "round", str(project), "0"), pytest.fail)
+    laid = build_process.prepared(project / "gone", "round", str(project), "0", "True")
+    preview = Preview(laid, PreviewFacts(Config()), SENT, pytest.fail)
     assert preview.counts(dict.fromkeys(AXES, 2.0)).selected["complexity"] == 1
 
 

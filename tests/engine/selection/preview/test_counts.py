@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,39 +12,47 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from engine.config import schema as configs
+from engine.files.mapped_file import Sections
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
+from engine.selection.preview import build_process
 from engine.selection.preview.counts import Preview
+from engine.selection.preview.facts import PreviewFacts
 from engine.selection.preview.round_arrays import Round
 from engine.signals.nearest import Bools
 from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
-from engine.teacher.forecast import BegunRewrites, RequestTokens, Usage
+from engine.teacher.forecast import BegunRewrites, Usage
 from tests.support import rounds as stored
-from tests.support.previews import previewed
+from tests.support.previews import in_this_process, previewed
 
 FEW = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 5.0, float("nan")])  # few values: ties, also on the cut
 SIGNALS = ("loss_before", "loss_after", "similarity", "quality")
-SENT: dict[Axis, RequestTokens] = dict.fromkeys(AXES, RequestTokens(50.0, 2.0, 1.0))
 
 
-def made(values: dict[str, list[float]], **extra: object) -> Round:
+def made(values: dict[str, list[float]]) -> Round:
     """A round of these signals; every sample has a prompt of 10 and a response of 20 tokens."""
     size = len(values["quality"])
     arrays = {name: np.array(values[name], dtype=np.float64) for name in SIGNALS}
     tokens = np.array([[10] * size, [20] * size], dtype=np.int64)
-    return Round(1, np.arange(100, 100 + size), arrays, tokens, SENT, **extra)  # type: ignore[arg-type]
+    return Round(1, np.arange(100, 100 + size), arrays, tokens)
 
 
 def members(mask: Bools) -> BitMap:
     return BitMap(np.flatnonzero(mask).tolist())
 
 
-def stage(data: Round, config: configs.Config) -> tuple[choose.SelectionMasks, Picks, Picks]:
+def masks(data: Round, facts: PreviewFacts) -> Picks:
+    """Which samples are not tried again, as the stage remembers them."""
+    return {axis: np.isin(data.ids, sorted(ids)) for axis, ids in facts.tried.items()}
+
+
+def stage(data: Round, config: configs.Config, facts: PreviewFacts) -> tuple[choose.SelectionMasks, Picks, Picks]:
     """What the select stage does with a round: its choice, what was beyond, and what of it may be tried."""
-    thresholds = choose.cuts(data.values, config.select, data.earlier, data.round)
+    thresholds = choose.cuts(data.values, config.select, facts.earlier, data.round)
     picks = choose.beyond_all(data.values, thresholds)
-    fresh: Picks = {a: picks[a] & ~data.tried[a] if a in data.tried else picks[a] for a in AXES}
+    tried = masks(data, facts)
+    fresh: Picks = {a: picks[a] & ~tried[a] if a in tried else picks[a] for a in AXES}
     most = choose.rewrite_cap(config.select, len(data.ids))
     return (
         choose.choose(fresh, lambda: choose.ranked(choose.badness(data.values, thresholds)), config.merge.order, most),
@@ -53,16 +62,16 @@ def stage(data: Round, config: configs.Config) -> tuple[choose.SelectionMasks, P
 
 
 @st.composite
-def rounds(draw: st.DrawFn) -> Round:
+def rounds(draw: st.DrawFn) -> tuple[Round, PreviewFacts]:
     size = draw(st.integers(0, 30))
     values = {name: draw(st.lists(FEW, min_size=size, max_size=size)) for name in SIGNALS}
     floors = {name: draw(st.sampled_from([0.0, 0.75, 1.0, 2.0])) for name in draw(st.sets(st.sampled_from(SIGNALS)))}
-    tried: Picks = {}
+    tried: dict[Axis, set[int]] = {}
     if draw(st.booleans()):
-        masks = st.lists(st.booleans(), min_size=size, max_size=size)
-        replacing: Bools = np.array(draw(masks), dtype=np.bool_)
-        tried = {"complexity": replacing, "quality": replacing, "diversity": np.array(draw(masks), dtype=np.bool_)}
-    return made(values, tried=tried, earlier=Earlier(floors))
+        some = st.sets(st.integers(90, 135))  # of the round's samples and of others
+        replacing = draw(some)
+        tried = {"complexity": replacing, "quality": replacing, "diversity": draw(some)}
+    return made(values), PreviewFacts(configs.Config(), tried=tried, earlier=Earlier(floors))
 
 
 M = st.sampled_from([-1.0, -0.25, 0.0, 0.3, 0.5, 1.0, 2.0])
@@ -76,13 +85,14 @@ M = st.sampled_from([-1.0, -0.25, 0.0, 0.3, 0.5, 1.0, 2.0])
     st.permutations(["quality", "complexity"]),
 )
 def test_counts_are_the_stages(
-    data: Round, asked: list[tuple[float, float, float]], share: float, order: list[str]
+    stored: tuple[Round, PreviewFacts], asked: list[tuple[float, float, float]], share: float, order: list[str]
 ) -> None:
+    data, facts = stored
     text = f"[select]\nmax_share = {share}\n[merge]\norder = ['{order[0]}', '{order[1]}']"
-    preview = previewed(data, configs.parse(text, "x"))
+    preview = previewed(data, replace(facts, config=configs.parse(text, "x")))
     for c, d, q in asked:  # one object, asked again and again: nothing that it keeps may be stale
         set_to = f"m_complexity = {c}\nm_diversity = {d}\nm_quality = {q}"
-        chosen, picks, fresh = stage(data, configs.parse(text.replace("[merge]", f"{set_to}\n[merge]"), "x"))
+        chosen, picks, fresh = stage(data, configs.parse(text.replace("[merge]", f"{set_to}\n[merge]"), "x"), facts)
         found = preview.counts({"complexity": c, "diversity": d, "quality": q})
         sizes = {a: int(chosen.selected[a].sum()) for a in AXES}
         assert found.size == len(data.ids)
@@ -102,8 +112,12 @@ def test_counts_are_the_stages(
 
 @settings(max_examples=150, deadline=None)
 @given(rounds(), st.sampled_from(AXES), M, st.integers(1, 6))
-def test_the_margin_is_what_lies_nearest_to_the_cut(data: Round, axis: Axis, m: float, n: int) -> None:
-    preview = previewed(data, configs.Config())
+def test_the_margin_is_what_lies_nearest_to_the_cut(
+    stored: tuple[Round, PreviewFacts], axis: Axis, m: float, n: int
+) -> None:
+    data, facts = stored
+    tried = masks(data, facts)
+    preview = previewed(data, facts)
     marks = preview.cut(axis, m)
     beyond, kept = preview.margin(axis, m, n)
     if len(marks) < len(choose.OF_AXIS[axis]):
@@ -113,7 +127,7 @@ def test_the_margin_is_what_lies_nearest_to_the_cut(data: Round, axis: Axis, m: 
     for mark in marks:
         sign = 1 if choose.BY_NAME[mark.signal].side == "above" else -1
         away = np.minimum(away, sign * (data.values[mark.signal] - choose.threshold_value(mark)) / (mark.sigma or 1.0))
-    may = np.isfinite(away) & (~data.tried[axis] if axis in data.tried else True)
+    may = np.isfinite(away) & (~tried[axis] if axis in tried else True)
     assert [near.distance for near in beyond] == sorted(away[may & (away > 0)])[:n]
     assert [near.distance for near in kept] == sorted(away[may & (away <= 0)], reverse=True)[:n]
     for near in beyond + kept:
@@ -141,7 +155,7 @@ def test_the_mixture_rule_counts_as_the_stage_does_and_m_does_not_matter() -> No
     data = groups(2_000, 0.2)
     config = configs.parse('[select]\nthreshold = "mixture"', "x")
     preview = previewed(data, config)
-    chosen, picks, _ = stage(data, config)
+    chosen, picks, _ = stage(data, config, PreviewFacts(config))
     for m in (0.0, 3.0):
         found = preview.counts(dict.fromkeys(AXES, m), "mixture")
         assert found.selected == {a: int(chosen.selected[a].sum()) for a in AXES}
@@ -211,15 +225,25 @@ def test_calls_are_projected_from_lengths_before_the_first_rewrite() -> None:
 def test_calls_are_projected_from_the_rewrites_so_far() -> None:
     values = dict.fromkeys(SIGNALS, [1.0] * 9 + [9.0])
     usage = Usage({"complexity": BegunRewrites(4, 12, 2_000, 4_000), "quality": BegunRewrites(1, 2, 10, 10)})
-    found = previewed(made(values, usage=usage), configs.parse(PRICED, "x")).counts(dict.fromkeys(AXES, 1.0)).teacher
+    facts = PreviewFacts(configs.parse(PRICED, "x"), usage=usage)
+    found = previewed(made(values), facts).counts(dict.fromkeys(AXES, 1.0)).teacher
     assert (found.calls, found.tokens_in, found.tokens_out) == (3, 500, 1_000)
     assert found.basis == "from 5 rewrites so far"
     assert found.over
 
 
+def only_mixtures(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Sections:
+    assert what[0] == "mixture", "the signals were read anew"
+    return in_this_process(folder, *what, passing=passing)
+
+
 @pytest.mark.parametrize("extra", ["", 'select.threshold = "mixture"', 'select.parity = "reference"'])
-def test_a_stored_round_is_previewed_as_its_stage_selects(tmp_path: Path, extra: str) -> None:
-    """Two rounds of 400 samples with memory, floors and gaps: the preview of the second is what the stage then does."""
+def test_a_stored_round_is_previewed_as_its_stage_selects(
+    tmp_path: Path, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rounds of 400 samples with memory, floors and gaps: the preview of the second is what the stage then does,
+    read before from the signals and afterwards from what the stage has kept of them.
+    """
     made = stored.project(tmp_path, 400, extra)
     sections = ["[select]", extra.removeprefix("select.")] if extra else []
     (tmp_path / "config.toml").write_text("\n".join(sections), encoding="utf-8")
@@ -258,6 +282,12 @@ def test_a_stored_round_is_previewed_as_its_stage_selects(tmp_path: Path, extra:
         assert found.rewrites == {axis: sum(row.axis == axis for row in states) for axis in AXES}
         marks = {t.signal: t for t in made.ctx("select", round).rows(Threshold)}
         assert preview.thresholds(preview.configured, rule) == marks
+        monkeypatch.setattr(build_process, "prepared", only_mixtures)
+        kept = Preview.load(tmp_path, round)  # from what the stage has kept
+        assert kept.thresholds(kept.configured, rule) == marks
+        assert kept.counts(kept.configured, rule) == preview.counts(preview.configured, rule)
+        assert kept.chosen(kept.configured, rule).pending == preview.chosen(preview.configured, rule).pending
+        monkeypatch.undo()
         assert found.size == 400
     assert found.again > 0 or "reference" in extra
     assert "rewrites so far" in found.teacher.basis

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.schema import Config
-from engine.selection.preview import round_arrays
+from engine.selection.preview import facts, round_arrays
 from engine.store import connect
 from engine.store.connect import reader, transaction, writer
 from tests.support import rounds as stored
@@ -29,7 +29,9 @@ def read_and_plans(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[roun
         return db
 
     monkeypatch.setattr(round_arrays, "reader", traced)
-    found = round_arrays.read_round(project, 1, Config())
+    found = round_arrays.read_round(project, 1, True)
+    with traced(project) as db:
+        facts.of_round(db, 1, Config())
     with connect.reader(project) as db:
         plans = [row[3] for one in said if one != "BEGIN " for row in db.execute(f"EXPLAIN QUERY PLAN {one}")]
     return found, [step for step in plans if " sample " in f"{step} "]
@@ -69,7 +71,11 @@ def test_the_ratings_of_a_judge_that_cannot_tell_are_left_out(tmp_path: Path, ju
         db.execute("INSERT INTO signal (round, sample_id, quality) SELECT 1, id, 7.0 FROM sample")
         check = (1, "self", "", 1, 40, 0.95 if judge_tells else 0.5)
         columns = "round, judge, begun, done, pairs, auc, rated, errors"
-        db.execute(f"INSERT INTO judge_check ({columns}) VALUES (?, ?, ?, ?, ?, ?, 5, 0)", check)  # noqa: S608
+        db.execute(f"INSERT INTO judge_check ({columns}) VALUES (?, ?, ?, ?, ?, ?, 5, 0)", check)
     db.close()
-    found = round_arrays.read_round(tmp_path, 1, Config())
+    with reader(tmp_path) as told:
+        told.row_factory = None
+        believed = facts.of_round(told, 1, Config()).believed
+    assert believed == judge_tells
+    found = round_arrays.read_round(tmp_path, 1, believed)
     assert (found.values["quality"] == 7.0).tolist() == [judge_tells] * 5

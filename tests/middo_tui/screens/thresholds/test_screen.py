@@ -134,6 +134,8 @@ def test_the_bins_of_the_round_before_hold_all_its_values(tmp_path: Path) -> Non
     before = feed.round_before(tmp_path / "p", loaded)
     assert {round(sum(bins.counts), 6) for bins in before.values()} == {len(values) - 1}
     assert feed.round_before(tmp_path / "p", feed.load(tmp_path / "p", 0)) == {}
+    made.run("select")  # keeps round 0's values, in order
+    assert feed.round_before(tmp_path / "p", loaded) == before
 
 
 # --------------------------------------------------------------------------------------- odd stores

@@ -1,0 +1,41 @@
+"""Keeps a round's signals for its preview (``engine.selection.preview.kept``), while the select stage has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from engine.selection.choose import Values
+from engine.selection.preview import build
+from engine.selection.preview.round_arrays import Round
+from engine.stage import Ctx
+from engine.store.rows import PREVIEW, Losses, Sample, unwritable
+
+NAME = "signals.mapped"
+
+
+def keep(ctx: Ctx, data: Sequence[Sample], losses: Sequence[Losses], values: Values, believed: bool) -> None:
+    """Write the file and name it in the store.
+
+    Args:
+        data: the round's dataset. losses: its rows of the score stage. values: its signals in dataset order.
+        believed: the quality axis may select.
+    """
+    lengths = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in losses}
+    tokens = np.array([lengths.get(sample.id, (0, 0)) for sample in data], dtype=np.int64).reshape(-1, 2).T
+    ids = np.array([sample.id for sample in data], dtype=np.int64)
+    fixed = np.fromiter((bool(unwritable(sample.messages)) for sample in data), np.bool_, len(data))
+    written = write(ctx.workdir(PREVIEW), Round(ctx.round, ids, values, tokens, fixed), believed)
+    ctx.publish(PREVIEW, written, {"rows": len(data)})
+
+
+def write(folder: Path, data: Round, believed: bool) -> Path:
+    """Write the file, whole or not at all; one that the app has mapped stays as it is."""
+    new, file = folder / f"{NAME}.new", folder / NAME
+    with new.open("wb") as out:
+        build.prepare(data, believed, out)
+    os.replace(new, file)
+    return file
