@@ -150,6 +150,7 @@ class Evaluate(ConfigSection, frozen=True):
     task_batch_size: NotNegative = 16
     model_args: dict[str, str | bool | int | float] = {}
     allow_code_execution: bool = False
+    allow_unconfined_code: bool = False
 
     def __post_init__(self) -> None:
         """Check that model_args sets nothing that middo-tui sets, and that tables only name listed tasks."""

@@ -28,6 +28,7 @@ import msgspec
 from engine import environment
 from engine.config.schema import Evaluate, Model
 from engine.errors import MiddoError, StageError
+from engine.evaluation import sandbox
 from engine.evaluation.reply_cache import Replies
 from engine.evaluation.task_index import main_metric
 from engine.evaluation.team import Team
@@ -43,7 +44,7 @@ class EvaluationJob(msgspec.Struct, frozen=True):
     ``own``: the folder of a project's tasks; ``defaults``: whether lm-eval's are wanted too (finding them takes
     seconds). ``kept``: for each task, the file that its replies are kept in until it is done.
     ``processes``: how many hold the model, one per GPU. ``thinking``: whether replies begin with a reasoning trace, as
-    the answers do that it was trained on.
+    the answers do that it was trained on. ``prepare``: only fetch what the tasks need, into this folder.
     """
 
     base: str
@@ -58,6 +59,7 @@ class EvaluationJob(msgspec.Struct, frozen=True):
     kept: dict[str, str]
     processes: int = 1
     thinking: bool = False
+    prepare: str | None = None
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -126,7 +128,9 @@ def measure(job: EvaluationJob, tell: Tell) -> None:
     manager = _manager(job)
     for name in job.tasks:
         _guarded(name, tell, lambda name=name: loaded.update({name: _load(manager, name, job)}))  # type: ignore[misc]
-    if not loaded:
+    if job.prepare is not None:
+        _keep_data(loaded, Path(job.prepare))
+    if not loaded or job.prepare is not None:
         return
     tell(Planned({name: _size(tasks, job) for name, tasks in loaded.items()}))
     models: list[Any] = []
@@ -172,6 +176,23 @@ def _load(manager: Any, name: str, job: EvaluationJob) -> dict[str, Any]:
         task.set_config(key="num_fewshot", value=shots)
         task.set_fewshot_seed(seed=job.seed)
     return loaded
+
+
+def _keep_data(loaded: Mapping[str, dict[str, Any]], folder: Path) -> None:
+    """Copy the loaded datasets, and the metrics that the tasks have loaded, to where a sandbox will look for them."""
+    from datasets import config as caches
+
+    for tasks in loaded.values():
+        for task in tasks["tasks"].values():
+            for part in (task.dataset or {}).values():
+                for file in map(Path, (one["filename"] for one in part.cache_files)):
+                    if file.is_relative_to(root := Path(caches.HF_DATASETS_CACHE)):
+                        one = file.relative_to(root).parts[0]
+                        kept = folder / sandbox.CACHES["HF_DATASETS_CACHE"] / one
+                        shutil.copytree(root / one, kept, dirs_exist_ok=True)
+    metrics = Path(caches.HF_MODULES_CACHE) / "evaluate_modules"
+    if metrics.is_dir():
+        shutil.copytree(metrics, folder / sandbox.CACHES["HF_MODULES_CACHE"] / metrics.name, dirs_exist_ok=True)
 
 
 def _size(loaded: Mapping[str, Any], job: EvaluationJob) -> int:

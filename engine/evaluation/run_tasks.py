@@ -29,7 +29,7 @@ from engine.config import schema as configs
 from engine.config.named_templates import content_key
 from engine.distributed import ranks
 from engine.errors import StageError
-from engine.evaluation import task_index
+from engine.evaluation import sandbox, task_index
 from engine.evaluation.harness import At, EvaluationJob, Failed, Planned, Report, TaskResult
 from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
@@ -84,7 +84,14 @@ def run(ctx: Ctx, base: int) -> None:
     while pending:  # repeated if a task crashed the process
         # Tasks that run what the model wrote come last, in a process that knows no key or token.
         now = [name for name in pending if not needs[name].runs_code] or pending
-        with _Process(_job(ctx, now, needs, kept), needs, ctx.config.secret_names) as child:
+        job = _job(ctx, now, needs, kept)
+        scratch = _scratch(ctx, needs, job)
+        if scratch and not all(needs[name].local for name in now):
+            # What the tasks ask is fetched before: in the sandbox there is no network.
+            with _Process(msgspec.structs.replace(job, prepare=str(scratch)), needs, ctx.config.secret_names) as child:
+                _follow(ctx, child, tally, sources, kept)
+            job = msgspec.structs.replace(job, tasks=tuple(name for name in now if name not in tally.failed))
+        with _Process(job, needs, ctx.config.secret_names, scratch) as child:
             _follow(ctx, child, tally, sources, kept)
             _blame(child, tally, now)
         pending = [name for name in pending if name not in tally.done and name not in tally.failed]
@@ -116,6 +123,9 @@ def source(config: configs.Config, name: str) -> str:
 REPLIES = "replies"
 """Where the replies to a task's requests are kept until it is done."""
 
+SANDBOX = "sandbox"
+"""What code that the model wrote may write to."""
+
 
 def _kept(ctx: Ctx, sources: Mapping[str, str]) -> dict[str, Path]:
     """The file of each task's replies, named by all that they depend on besides the requests' texts."""
@@ -129,6 +139,15 @@ def _kept(ctx: Ctx, sources: Mapping[str, str]) -> dict[str, Path]:
 def _forget(ctx: Ctx) -> None:
     """All tasks are done: drop the replies, also those that an earlier model gave or that other settings asked for."""
     shutil.rmtree(ctx.workdir(REPLIES))
+    shutil.rmtree(ctx.workdir(SANDBOX))
+
+
+def _scratch(ctx: Ctx, needs: Mapping[str, TaskNeeds], job: EvaluationJob) -> Path | None:
+    """An empty folder for the sandbox that ``job`` is to run in; None where it runs without one."""
+    if ctx.config.evaluate.allow_unconfined_code or not any(needs[name].runs_code for name in job.tasks):
+        return None
+    shutil.rmtree(ctx.workdir(SANDBOX))
+    return ctx.workdir(SANDBOX)
 
 
 def _release(_: int) -> None:
@@ -167,29 +186,29 @@ def _thinks(ctx: Ctx) -> bool:
 class _Process:
     """The running child, ended with its whole group on the way out."""
 
-    def __init__(self, job: EvaluationJob, needs: Mapping[str, TaskNeeds], keys: Collection[str]) -> None:
+    def __init__(
+        self, job: EvaluationJob, needs: Mapping[str, TaskNeeds], keys: Collection[str], scratch: Path | None = None
+    ) -> None:
         death, self.alive = os.pipe()
         self.reports, report = os.pipe()
         sys.stdout.flush()
+        # A file beside the tasks, which the folder is for, never stands in for a library: PYTHONSAFEPATH.
+        argv = [sys.executable, "-m", "engine.evaluation.harness", msgspec.json.encode(job).decode()]
+        argv += [str(death), str(report)]
+        env = _environment(
+            offline=all(needs[name].local for name in job.tasks),
+            code=any(needs[name].runs_code for name in job.tasks),
+            known=keys,
+        )
+        if scratch is not None:
+            argv, env = _confined(argv, job, scratch), sandbox.environment(env, scratch)
         self.process = subprocess.Popen(
-            # A file beside the tasks, which the folder is for, never stands in for a library: PYTHONSAFEPATH.
-            [
-                sys.executable,
-                "-m",
-                "engine.evaluation.harness",
-                msgspec.json.encode(job).decode(),
-                str(death),
-                str(report),
-            ],
+            argv,
             stdin=subprocess.DEVNULL,
             pass_fds=[death, report],
             start_new_session=True,
             cwd=job.own or "/",
-            env=_environment(
-                offline=all(needs[name].local for name in job.tasks),
-                code=any(needs[name].runs_code for name in job.tasks),
-                known=keys,
-            ),
+            env=env,
         )
         os.close(death)
         os.close(report)
@@ -224,6 +243,13 @@ class _Process:
                     return
                 *lines, rest = (rest + read).split(b"\n")
                 yield from (msgspec.json.decode(line, type=Report) for line in lines)
+
+
+def _confined(argv: Sequence[str], job: EvaluationJob, scratch: Path) -> list[str]:
+    """``argv`` in a sandbox that sees the model and the project's own tasks, and may write the replies to keep."""
+    seen = (job.base, job.adapter, job.own, job.model.chat_template)
+    read = [path for path in map(Path, filter(None, seen)) if path.exists()]
+    return sandbox.command(argv, read, {scratch, *(Path(file).parent for file in job.kept.values())})
 
 
 def _environment(offline: bool, code: bool, known: Collection[str] = ()) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.config.schema import Config, Evaluate
 from engine.errors import ConfigError
+from engine.evaluation import sandbox
 
 _NAMED = tuple(
     re.compile(rb"^[\"']?%s[\"']?:[ \t]*[\"']?([^\s\"'#\[{-][^\n\"'#]*+)[\"']?[ \t]*+(?:#.*)?\r?$" % key, re.M)
@@ -102,9 +103,11 @@ def check(config: Config, project: Path) -> dict[str, TaskNeeds]:
     needs = {name: _needs(name, found, own) for name in how.tasks}
     if not how.allow_code_execution and (code := [name for name, need in needs.items() if need.runs_code]):
         raise ConfigError(
-            f"config.toml: [evaluate] tasks: {', '.join(code)} runs model-written code on this machine with your"
-            " permissions. Set allow_code_execution = true on a disposable machine, or remove the task."
+            f"config.toml: [evaluate] tasks: {', '.join(code)} runs model-written code. Set allow_code_execution = true"
+            " to run it in a sandbox, or remove the task."
         )
+    if any(need.runs_code for need in needs.values()) and not how.allow_unconfined_code:
+        sandbox.check()
     return needs
 
 
