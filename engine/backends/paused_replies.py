@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from engine.backends.continuous_batching import GenerationRequest, Writing
 from engine.backends.kv_slots import Slots
+from engine.files import durable
 
 SPARE = 1 << 30
 """Bytes that are left free on the disk."""
@@ -39,7 +40,7 @@ def keep(work: Writing, path: Path, key: str) -> bool:
     }
     part = path.with_name(f"{path.name}.part")
     save_file(tensors, part, metadata={"writing": json.dumps(facts)})
-    part.replace(path)
+    durable.replace(part, path)
     return True
 
 

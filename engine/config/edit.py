@@ -19,6 +19,7 @@ from typing import Any
 from engine.config import defaults, renamed
 from engine.config import schema as configs
 from engine.errors import ConfigError
+from engine.files import durable
 
 Keys = tuple[str, ...]
 HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?$")
@@ -182,10 +183,8 @@ def _replace(path: Path, text: str) -> None:
     try:
         with new.open("w", encoding="utf-8", newline="") as stream:
             stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
         shutil.copymode(path, new)
-        os.replace(new, path)
+        durable.replace(new, path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot write: {error.strerror}. Check the permissions and the disk.") from None
     finally:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from engine.files import durable
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     new.mkdir(mode=0o700)
     try:
         yield new
-        os.replace(new, out)
+        durable.replace(new, out)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from engine.errors import UsageError
+from engine.files import durable
 from engine.formats import folders, llama_factory
 from engine.formats.arrow import Table
 from engine.formats.shaping import Flaws, ListedSamples, Samples, layout_of, rows_of
@@ -98,7 +99,7 @@ def _beside(out: Path) -> Iterator[Path]:
     try:
         yield place
         place.chmod(0o666 & ~_umask())
-        place.replace(out)
+        durable.replace(place, out)
     finally:
         place.unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from engine.errors import UsageError
+from engine.files import durable
 from engine.formats.arrow import Table
 from engine.formats.card import card
 
@@ -39,7 +40,7 @@ def write(table: Table, out: Path, story: str) -> None:
         (new / "README.md").write_text(card(table.layout, files, story, _licence(out)), encoding="utf-8")
         if out.exists():
             out.rename(place / "old")
-        new.rename(out)
+        durable.replace(new, out)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

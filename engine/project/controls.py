@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -18,6 +17,7 @@ from engine import loop
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import UsageError
+from engine.files import durable
 from engine.loop import CLOSING
 from engine.project.fork import fork
 from engine.signals.round_models import CHECKPOINT
@@ -204,4 +204,4 @@ def _make(project: Path, folder: Path, arm: ControlArm) -> None:
             write.upsert(db, [arm])
     finally:
         db.close()
-    os.rename(making, folder)
+    durable.replace(making, folder)

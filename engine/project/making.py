@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.errors import UsageError
+from engine.files import durable
 from engine.store.connect import FILE, MAKING
 
 PARTS = ("artifacts", "logs", "config.toml", FILE)
@@ -36,7 +37,7 @@ def aside(project: Path) -> Iterator[Path]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield place
         for part in PARTS:
-            (place / part).rename(project / part)
+            durable.replace(place / part, project / part)
         place.rmdir()
     except BaseException:
         if was_there:

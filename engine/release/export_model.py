@@ -6,7 +6,6 @@ Nothing leaves the machine. Merging needs torch, which is loaded only for that, 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from shlex import quote
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import UsageError
+from engine.files import durable
 from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.release import model_card
@@ -68,7 +68,7 @@ def export_model(project: Path, out: Path, round: int | None = None, merged: boo
         )
         if out.exists():
             out.rmdir()
-        os.replace(new, out)
+        durable.replace(new, out)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

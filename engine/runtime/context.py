@@ -18,6 +18,7 @@ from typing import TypeVar
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import Cancelled, Paused
+from engine.files import durable
 from engine.store import read, write
 from engine.store.dataset import Dataset
 from engine.store.rows import Artifact, Row, Sample
@@ -93,6 +94,7 @@ class StoreCtx:
 
     def publish(self, name: str, path: Path, meta: dict[str, object]) -> None:
         relative = path.resolve().relative_to(self.project.resolve())
+        durable.flush(path)  # before a row says that it is there
         write.save(
             self._db,
             self.round,

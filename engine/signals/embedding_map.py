@@ -7,7 +7,6 @@ much of a round's variance the two axes show is kept beside the places, as it is
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files import map_file
+from engine.files import durable, map_file
 from engine.files.map_file import MAP, NAME, STEPS, Box, MapFile, MapHead
 from engine.signals.nearest import Floats, spans, widened
 from engine.stage import Ctx
@@ -116,7 +115,7 @@ def save(path: Path, ids: Sequence[int], found: Projected, basis: Basis, space: 
     new = path.with_suffix(".new")
     with new.open("wb") as out:
         map_file.write(out, *_laid_out(ids, found, basis, space))
-    os.replace(new, path)
+    durable.replace(new, path)
 
 
 def _earlier(ctx: Ctx, width: int, space: str) -> Basis | None:

@@ -13,7 +13,6 @@ embedding is on disk before its batch's rows are saved.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from engine.chat import batches
 from engine.chat.render import Rendered
 from engine.chat.rendered_rows import Spool
 from engine.distributed import ranks
+from engine.files import durable
 from engine.models.locate import ModelRef
 from engine.signals import embedding_map, flaw_score, lenses, losses, neighbourhoods, round_models
 from engine.signals.exchange import Chat
@@ -82,7 +82,7 @@ def run(ctx: Ctx) -> None:
     _save_flaws(ctx, samples)
     recall = _place(ctx, samples, embedded, folder, total)
     embedding_map.publish(ctx, samples.ids, np.load(_partial(folder), mmap_mode="r"), f"{work.base} {work.embed}")
-    os.replace(_partial(folder), final)
+    durable.replace(_partial(folder), final)
     found: dict[str, object] = {} if recall is None else {"neighbour_recall": recall}
     ctx.publish(EMBEDDINGS, final, {"model": work.after, "rows": len(samples), "embed": work.embed, **found})
 
@@ -106,7 +106,7 @@ def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
     work = _Work(base, before, after, embed, first, second)
     new = note.with_suffix(".new")
     new.write_bytes(msgspec.json.encode(work))
-    os.replace(new, note)
+    durable.replace(new, note)
     return work
 
 
@@ -115,10 +115,10 @@ def _partial(folder: Path) -> Path:
 
 
 def _read(note: Path) -> _Work | None:
-    """What a run has begun; None when there is no note, or an older version's."""
+    """What a run has begun; None when there is no note, or an older version's, or a damaged one."""
     try:
         return msgspec.json.decode(note.read_bytes(), type=_Work)
-    except (FileNotFoundError, msgspec.ValidationError):
+    except (FileNotFoundError, msgspec.DecodeError):
         return None
 
 
@@ -247,7 +247,7 @@ def _open(folder: Path, rows: int, width: int) -> np.memmap[Any, np.dtype[np.flo
         new = path.with_suffix(".new")
         with new.open("wb") as stream:
             np.save(stream, np.full((rows, width), np.nan, dtype=np.float16))
-        os.replace(new, path)
+        durable.replace(new, path)
     array: np.memmap[Any, np.dtype[np.float16]] = np.load(path, mmap_mode="r+")
     return array
 

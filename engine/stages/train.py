@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import shutil
 import sys
 import time
@@ -37,6 +36,7 @@ from engine.distributed import gather_weights, ranks, sharding
 from engine.distributed.sharding import ShardingPlan
 from engine.doctor import recompute
 from engine.errors import Paused, StageError
+from engine.files import durable
 from engine.models import locate
 from engine.models.locate import ModelRef
 from engine.release import model_card
@@ -284,8 +284,9 @@ class _Watch(_Steps):
         """The checkpoint is written: make it durable, mark it, and only then remove the ones before."""
         ranks.barrier()
         newest = self._folder / f"{STEPS}{state.global_step}"
-        _sync(newest)
+        durable.flush(newest)
         (newest / MARKER).write_text(json.dumps({"key": self._key}), encoding="utf-8")
+        durable.flush(newest / MARKER)
         for path in self._folder.glob(f"{STEPS}*"):
             if path != newest:
                 shutil.rmtree(path)
@@ -322,8 +323,7 @@ def _save_final(
     rows = locate.holds_rows(new)
     card = model_card.CheckpointOrigin(ctx.config, ctx.round, len(ctx.dataset()), len(losses), told, rows_too=rows)
     (new / "README.md").write_text(model_card.text(card), encoding="utf-8")
-    _sync(new)
-    os.replace(new, final)
+    durable.replace(new, final)
     return final
 
 
@@ -338,11 +338,3 @@ def _sort_targets(path: Path) -> None:
     if isinstance(settings.get("target_modules"), list):
         settings["target_modules"].sort()
     path.write_text(json.dumps(settings, indent=2, sort_keys=True), encoding="utf-8")
-
-
-def _sync(folder: Path) -> None:
-    """Have the files on disk before a marker or a rename says that they are."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())

@@ -21,7 +21,6 @@ from engine.store.database_file import newer as newer
 from engine.store.database_file import patient as patient
 from engine.store.database_file import refuse_network as refuse_network
 from engine.store.database_file import roomy as roomy
-from engine.store.database_file import synced as synced
 from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
 from engine.store.database_file import unshared as unshared

@@ -11,6 +11,7 @@ from shlex import quote
 from typing import TypeVar
 
 from engine.errors import StoreBlocked, StoreError
+from engine.files import durable
 from engine.store.lock_wait import FULL, LOCKED, LOOK_MS, Patient, Watch, trouble
 
 C = TypeVar("C", bound=sqlite3.Connection)
@@ -231,7 +232,7 @@ def copy(db: sqlite3.Connection, out: Path) -> None:
         db.backup(made)
         made.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
         made.close()
-        synced(out)
+        durable.flush(out)
     except (sqlite3.Error, OSError) as error:
         made.close()
         out.unlink(missing_ok=True)
@@ -257,17 +258,7 @@ def keep_before(db: sqlite3.Connection, path: Path, pending: str) -> None:
     if upgraded:
         new.unlink()
     else:
-        os.replace(new, kept)
-
-
-def synced(path: Path) -> None:
-    """Have a file and its folder on the disk when this returns."""
-    for each in (path, path.parent):
-        handle = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        durable.replace(new, kept)
 
 
 def quoted(path: Path) -> str:

@@ -20,11 +20,12 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import StoreError, UsageError
+from engine.files import durable
 from engine.files.whole_folder import whole_folder
 from engine.project.folder import require_new
 from engine.runtime import launch
 from engine.store import controls, permissions
-from engine.store.connect import FILE, KEPT_BEFORE, NEWEST, copy, reader, synced, transaction, writer
+from engine.store.connect import FILE, KEPT_BEFORE, NEWEST, copy, reader, transaction, writer
 from engine.store.rows import PREVIEW
 from engine.store.write import event
 from engine.upkeep.artifact_files import ARTIFACTS
@@ -111,9 +112,7 @@ def _backup(project: Path, out: Path, say: Callable[[str], None]) -> Manifest:
     manifest = Manifest(FORMAT, version("middo-tui"), NEWEST, time.time(), project.resolve().name, files)
     verify(out, manifest)
     (out / f"{MANIFEST}.new").write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
-    synced(out / f"{MANIFEST}.new")
-    os.replace(out / f"{MANIFEST}.new", out / MANIFEST)
-    synced(out / MANIFEST)
+    durable.replace(out / f"{MANIFEST}.new", out / MANIFEST)
     permissions.tighten(out)
     return manifest
 

@@ -62,7 +62,7 @@ folder.create(Path(project), [Path(data)], {})
         ("engine.project.importing", "gather", 1),
         ("engine.project.importing", "add_rows", 1),
         ("engine.store.search", "catch_up", 1),
-        ("pathlib", "Path.rename", 3),
+        ("os", "replace", 3),
     ],
 )
 @pytest.mark.parametrize("empty", [False, True])
