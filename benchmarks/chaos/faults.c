@@ -1,29 +1,32 @@
 /* A seam between a process and its disk: the n-th call on files below one folder fails, is cut short, or is the last.
  *
  * Loaded with LD_PRELOAD. It wraps what Python, SQLite and torch call: open, read, write, fsync, rename, truncate,
- * unlink. faults_arm() starts the count; until then, and on all other files, nothing changes.
+ * unlink. faults_arm() starts the count; until then, and on all other files, nothing changes. A clock can be set, too.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum kind { READ = 1, WRITE = 2, SYNC = 4, RENAME = 8, TRUNCATE = 16, UNLINK = 32, OPEN = 64 };
-enum mode { COUNT, ERROR, SHORT, TORN, DIE_BEFORE, DIE_AFTER, POWER };
+enum mode { COUNT, ERROR, SHORT, TORN, DIE_BEFORE, DIE_AFTER, POWER, CLOCK };
 
 static char folder[PATH_MAX];
 static size_t folder_length;
 static int kinds, mode, error_number, failing;
-static long at, seen;
+static long at, seen, clock_off;
 
 /* Files with bytes that no fsync has followed, by inode. */
 #define DIRTY 512
@@ -62,6 +65,7 @@ void faults_arm(const char *path, int which, int how, int number, long n, int ti
     at = n;
     failing = times;
     seen = 0;
+    clock_off = 0;
     memset(dirty, 0, sizeof dirty);
 }
 
@@ -91,6 +95,11 @@ static int due(enum kind kind)
     if (!(kinds & kind))
         return 0;
     seen++;
+    if (mode == CLOCK) {  /* error_number: hours */
+        if (seen == at)
+            clock_off = error_number * 3600L;
+        return 0;
+    }
     return mode != COUNT && seen >= at && seen < at + failing;
 }
 
@@ -211,17 +220,22 @@ int unlink(const char *path)
     OTHER(UNLINK, below(path), real(path))
 }
 
-/* POWER: what a power cut may leave of a file that was renamed before its bytes were on the disk. */
+static int lose(const char *path, const struct stat *found, int kind, struct FTW *where)
+{
+    (void)where;
+    if (kind == FTW_F && is_dirty(found->st_ino))
+        (void)!truncate(path, 0);
+    return 0;
+}
+
+/* POWER: what a power cut may leave of files that were renamed before their bytes were on the disk. */
 int rename(const char *from, const char *to)
 {
     REAL(int, "rename", const char *, const char *);
     if (mode == POWER && below(to) && (kinds & RENAME)) {
-        struct stat found;
-        int lost = !stat(from, &found) && S_ISREG(found.st_mode) && is_dirty(found.st_ino);
         if (++seen == at) {
             int done = real(from, to);
-            if (lost)
-                (void)!truncate(to, 0);
+            nftw(to, lose, 16, FTW_PHYS);
             die();
             return done;
         }
@@ -264,3 +278,30 @@ static int made(int flags) { return (flags & O_CREAT) == O_CREAT; }
 int open(const char *path, int flags, ...) { OPENS("open") }
 
 int open64(const char *path, int flags, ...) { OPENS("open64") }
+
+int clock_gettime(clockid_t which, struct timespec *now)
+{
+    REAL(int, "clock_gettime", clockid_t, struct timespec *);
+    int done = real(which, now);
+    if (!done && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
+        now->tv_sec += clock_off;
+    return done;
+}
+
+int gettimeofday(struct timeval *now, void *zone)
+{
+    REAL(int, "gettimeofday", struct timeval *, void *);
+    int done = real(now, zone);
+    if (!done && now)
+        now->tv_sec += clock_off;
+    return done;
+}
+
+time_t time(time_t *into)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (into)
+        *into = now.tv_sec;
+    return now.tv_sec;
+}

@@ -44,6 +44,9 @@ VOLATILE = {
     "id",
     "error",
     "input_key",
+    "seconds",
+    "cpu_seconds",
+    "peak_bytes",
 }
 KEPT_IDS = {"sample"}
 

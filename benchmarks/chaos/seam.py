@@ -15,12 +15,14 @@ from typing import NamedTuple
 SOURCE = Path(__file__).with_name("faults.c")
 READ, WRITE, SYNC, RENAME, TRUNCATE, UNLINK, OPEN = (1 << bit for bit in range(7))
 CHANGES = WRITE | SYNC | RENAME | TRUNCATE | UNLINK
-COUNT, ERROR, SHORT, TORN, DIE_BEFORE, DIE_AFTER, POWER = range(7)
+COUNT, ERROR, SHORT, TORN, DIE_BEFORE, DIE_AFTER, POWER, CLOCK = range(8)
 LOADED = "MIDDO_CHAOS_SEAM"
 
 
 class Fault(NamedTuple):
-    """One way to disturb a call. ``kinds``: which calls count; ``times``: how many in a row fail."""
+    """One way to disturb a call. ``kinds``: which calls count; ``times``: how many in a row fail. ``error``: the error
+    number, or by how many hours the clock is set.
+    """
 
     name: str
     kinds: int
@@ -31,7 +33,7 @@ class Fault(NamedTuple):
     @property
     def kills(self) -> bool:
         """Whether the process dies of it."""
-        return self.mode >= TORN
+        return TORN <= self.mode <= POWER
 
 
 FAULTS = (
@@ -44,6 +46,8 @@ FAULTS = (
     Fault("death before the call", CHANGES, DIE_BEFORE),
     Fault("death after the call", CHANGES, DIE_AFTER),
     Fault("power cut at a rename", RENAME, POWER),
+    Fault("clock set back a day", CHANGES, CLOCK, -24),
+    Fault("clock set forward a day", CHANGES, CLOCK, 24),
 )
 
 

@@ -18,6 +18,8 @@ from benchmarks.chaos.operations import Operation
 from benchmarks.chaos.seam import Fault
 from engine.errors import MiddoError
 
+States = tuple[dict[str, Any], dict[str, Any]]
+"""Of a project, before and after an operation (``Operation.state``)."""
 LIMIT_S = 120
 TYPED = (MiddoError, OSError, sqlite3.Error)
 """What the command line prints as one line."""
@@ -34,6 +36,11 @@ class Outcome(NamedTuple):
     ended: str
     said: str
     faults: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells a disturbance from all others."""
+        return self.operation, self.fault, self.at
 
 
 def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def calls(operation: Operation, start: Path, work: Path, fault: Fault) -> int:
     return int(in_child(act)["seen"])
 
 
-def undisturbed(operation: Operation, start: Path, work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def undisturbed(operation: Operation, start: Path, work: Path) -> States:
     """The state before and after."""
     folder = _fresh(start, work)
 
@@ -88,9 +95,7 @@ def undisturbed(operation: Operation, start: Path, work: Path) -> tuple[dict[str
     return found["before"], found["after"]
 
 
-def disturb(
-    operation: Operation, start: Path, work: Path, fault: Fault, at: int, states: tuple[dict[str, Any], dict[str, Any]]
-) -> Outcome:
+def disturb(operation: Operation, start: Path, work: Path, fault: Fault, at: int, states: States) -> Outcome:
     """Act with the ``at``-th call disturbed, look at what is there, act again until it is done, and look again."""
     folder = _fresh(start, work)
 
@@ -119,9 +124,7 @@ def _ended(found: dict[str, Any]) -> str:
     return str(found.get("ended", "unhandled"))
 
 
-def _mend(
-    operation: Operation, folder: Path, states: tuple[dict[str, Any], dict[str, Any]], ended: str
-) -> dict[str, Any]:
+def _mend(operation: Operation, folder: Path, states: States, ended: str) -> dict[str, Any]:
     _quiet()
     before, after = states
     wrong: list[str] = []
