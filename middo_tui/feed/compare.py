@@ -97,7 +97,7 @@ def compare(folders: Sequence[Path]) -> SideBySide:
     rounds = [RoundsReader(folder).read().rounds for folder in folders]
     stores = [reader(folder) for folder in folders]
     try:
-        held = [_heldout(db) for db in stores]
+        held = [heldout_digest(db) for db in stores]
         newest = [_newest(db) for db in stores]
         first = stores[0], newest[0]
         scores = [_scores(db, at, first, own == held[0]) for db, at, own in zip(stores, newest, held, strict=True)]
@@ -120,7 +120,7 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _heldout(db: sqlite3.Connection) -> str:
+def heldout_digest(db: sqlite3.Connection) -> str:
     """A hash of the held-out samples in their order: questions can only be paired where it is the same."""
     digest = hashlib.blake2b(digest_size=16)
     for (messages,) in db.execute("SELECT messages FROM heldout ORDER BY item"):

@@ -12,7 +12,9 @@ from middo_tui.keys.tables import Key, word
 
 class RoundsKeyState(Struct, frozen=True):
     """What the keys depend on. ``tab``: what is shown of the round; ``scrolls``: more of it than fits;
-    ``columns``: the table has more columns than fit; ``before``: settings are held against the round before."""
+    ``columns``: the table has more columns than fit; ``before``: settings are held against the round before;
+    ``more``: there are more curves than fit; ``overlaid``: projects that are laid over this one.
+    """
 
     rounds: int = 0
     chosen: RoundDetail | None = None
@@ -20,6 +22,8 @@ class RoundsKeyState(Struct, frozen=True):
     columns: bool = False
     scrolls: bool = False
     before: bool = False
+    more: bool = False
+    overlaid: int = 0
 
 
 def _any(state: RoundsKeyState) -> bool:
@@ -57,7 +61,7 @@ KEYS: tuple[Key[RoundsKeyState], ...] = (
     Key(
         id="tab",
         keys=("tab",),
-        help="Next tab: scores, shapes, clusters, time, settings.",
+        help="Next tab: scores, curves, shapes, clusters, time, settings.",
         label=word("next tab"),
         works=_any,
     ),
@@ -75,6 +79,51 @@ KEYS: tuple[Key[RoundsKeyState], ...] = (
         help="Shapes: previous signal.",
         label=word("signal"),
         works=_on("shapes"),
+        quiet=True,
+    ),
+    Key(
+        id="figures",
+        keys=("right_square_bracket",),
+        help="Curves: next figure.",
+        label=word("more curves"),
+        works=lambda state: state.more,
+    ),
+    Key(
+        id="figures_back",
+        keys=("left_square_bracket",),
+        help="Curves: previous figure.",
+        label=word("curves"),
+        works=lambda state: state.more,
+        quiet=True,
+    ),
+    Key(
+        id="cursor_right",
+        keys=("greater_than_sign",),
+        help="Shapes: move the cursor right; it shows the count there.",
+        label=word("cursor"),
+        works=_on("shapes"),
+    ),
+    Key(
+        id="cursor_left",
+        keys=("less_than_sign",),
+        help="Shapes: move the cursor left.",
+        label=word("cursor"),
+        works=_on("shapes"),
+        quiet=True,
+    ),
+    Key(
+        id="axis",
+        keys=("y",),
+        help="Curves and shapes: linear, logarithmic or square-root axis.",
+        label=word("axis"),
+        works=lambda state: _on("curves")(state) or _on("shapes")(state),
+    ),
+    Key(
+        id="overlay",
+        keys=("o",),
+        help="Curves: lay another project over this one, or take it away.",
+        label=lambda state: f"projects ({state.overlaid})" if state.overlaid else "other project",
+        works=_any,
         quiet=True,
     ),
     Key(

@@ -99,12 +99,12 @@ def columns(
 
 
 def draw_curve(
-    canvas: Canvas, points: Sequence[tuple[int, float]], window: Place, scale: Scale, at: int
+    canvas: Canvas, points: Sequence[tuple[int, float]], window: Place, scale: Scale, at: int, role: str
 ) -> tuple[int, int] | None:
     """A line through the points, as series ``at`` is drawn: a stroke per dot column, joined to the one before so that
     it has no holes of its own. Returns the dot where it ends; None: no point of it is in the picture.
     """
-    role, pattern = f"series-{series(at)}", PATTERNS[series(at)]
+    pattern = PATTERNS[series(at)]
 
     def stroke(x: int, y_from: int, y_to: int) -> None:
         if pattern[x % len(pattern)]:

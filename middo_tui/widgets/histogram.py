@@ -7,7 +7,7 @@ the side that is kept. Moving the line repaints only the rows' cells up to it, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate, groupby, pairwise
 
@@ -17,8 +17,10 @@ from textual.message import Message
 
 from middo_tui.feed.bins import Bins as Bins
 from middo_tui.feed.bins import Side as Side
+from middo_tui.text import number_format
+from middo_tui.widgets.chart_view import AxisScale
 from middo_tui.widgets.line_chart import nice_step
-from middo_tui.widgets.lines import Line, Lines, Run
+from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 FULL = " ▁▂▃▄▅▆▇█"
 THIN = (" ", "⡀", "⡀", "⡄", "⡄", "⡆", "⡆", "⡇", "⡇")
@@ -29,13 +31,21 @@ FLOOR = "┊"
 BEYOND = ("◂", "▸")
 CELLS_PER_LABEL = 10
 LEAST_WIDTH = 12
+MOST_MARGIN = 6
+"""Cells of a count and the axis."""
+POINTS = 60
+"""Parts of the range that a cursor goes over."""
+LABELLED_ROWS = 4
+"""Rows from which the middle of the axis has a count too."""
 
 
 class Cutting(Struct, frozen=True):
     """What is drawn. ``side`` of the cut is selected, and only what is beyond ``floor`` too; no cut selects nothing.
 
     ``role``: the axis' colour. ``earlier``: an earlier round's values, faint, over the same range. ``heading``: a row
-    above it; ``empty``: what is said in place of a picture when there are no values.
+    above it; ``empty``: what is said in place of a picture when there are no values. ``counts``: the axis of the
+    heights, with its numbers on the left; None: no axis. ``cursor``: the one of ``POINTS`` parts of the range that the
+    heading is about.
     """
 
     bins: Bins | None
@@ -46,6 +56,8 @@ class Cutting(Struct, frozen=True):
     earlier: Bins | None = None
     heading: Line = ()
     empty: str = ""
+    counts: AxisScale | None = None
+    cursor: int | None = None
 
     @property
     def limit(self) -> float | None:
@@ -71,10 +83,23 @@ def resample(counts: tuple[float, ...], width: int) -> list[float]:
     return [b - a for a, b in pairwise(marks)]
 
 
-def levels(values: Sequence[float], top: float, rows: int) -> list[int]:
+def levels(values: Sequence[float], top: float, rows: int, scale: AxisScale = "linear") -> list[int]:
     """Heights in eighths of a row, ``rows`` rows high; what is there at all has at least one eighth."""
-    most = rows * EIGHTHS
-    return [min(most, max(1, round(v / top * most))) if v > 1e-9 and top > 0 else 0 for v in values]
+    most, to = rows * EIGHTHS, HEIGHTS[scale]
+    return [min(most, max(1, round(to(v) / to(top) * most))) if v > 1e-9 and top > 0 else 0 for v in values]
+
+
+HEIGHTS: dict[AxisScale, Callable[[float], float]] = {"linear": float, "log": math.log1p, "sqrt": math.sqrt}
+"""How high a count is drawn. The logarithm is of one more than the count: nothing is below the axis."""
+COUNTS: dict[AxisScale, Callable[[float], float]] = {"linear": float, "log": math.expm1, "sqrt": lambda v: v * v}
+"""The inverse."""
+
+
+def count_labels(top: float, rows: int, scale: AxisScale) -> dict[int, str]:
+    """Row -> the count of a bar up to its upper edge: at the top, and in the middle where there is room."""
+    to, back = HEIGHTS[scale], COUNTS[scale]
+    places = (0, rows // 2) if rows >= LABELLED_ROWS else (0,)
+    return {row: number_format.short(round(back(to(top) * (rows - row) / rows))) for row in places}
 
 
 class ValueScale(Struct, frozen=True):
@@ -155,17 +180,54 @@ def histogram(data: Cutting, width: int, height: int) -> list[Line]:
         return above[:height]
     if data.bins is None or not data.bins.counts:
         return [*above, (Run(f" {data.empty}", "dim"),)]
-    scale = ValueScale(data.bins.low, data.bins.high, width)
-    return [*above, *_bars(data, data.bins, scale, rows), axis_row(scale)]
+    if data.cursor is not None and above:
+        above = [_under_cursor(data, data.bins, data.cursor, width)]
+    margin = margin_of(data, width)
+    scale = ValueScale(data.bins.low, data.bins.high, width - margin)
+    bars = _bars(data, data.bins, scale, rows)
+    if not margin or data.counts is None:
+        return [*above, *bars, axis_row(scale)]
+    labels = count_labels(max(resample(data.bins.counts, scale.width)), rows, data.counts)
+    sides = [Run(f"{labels.get(row, ''):>{margin - 1}}{'┤' if row in labels else '│'}", "dim") for row in range(rows)]
+    foot = data.counts if data.counts != "linear" and len(data.counts) < margin else ""
+    body = [(side, *bar) for side, bar in zip(sides, bars, strict=True)]
+    return [*above, *body, (Run(f"{foot:>{margin - 1}} ", "dim"), *axis_row(scale))]
+
+
+def margin_of(data: Cutting, width: int) -> int:
+    """Cells on the left that the counts take; 0 where there is no axis, or no room for one."""
+    if data.counts is None or data.bins is None or width < LEAST_WIDTH + MOST_MARGIN:
+        return 0
+    return MOST_MARGIN
+
+
+def _under_cursor(data: Cutting, bins: Bins, cursor: int, width: int) -> Line:
+    """``base loss  1.25 to 1.31: 12 of 120 (10.0 %)``, and the share of the earlier round, where it fits."""
+    part = (bins.high - bins.low) / POINTS
+    low, total = bins.low + cursor * part, sum(bins.counts)
+    count = resample(bins.counts, POINTS)[cursor]
+    runs = [*data.heading[:1], Run(f"  {low:.3f} to {low + part:.3f}: {count:,.0f}", "strong")]
+    runs.append(Run(f" of {total:,.0f} ({_share(count, total)})"))
+    if data.earlier:
+        was = _share(resample(data.earlier.counts, POINTS)[cursor], sum(data.earlier.counts))
+        runs.append(Run(f"  round before {was}", "dim"))
+    while len(runs) > 2 and width_of(tuple(runs)) > width:
+        runs.pop()
+    return tuple(runs)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else number_format.NONE
 
 
 def _bars(data: Cutting, bins: Bins, scale: ValueScale, rows: int) -> list[Line]:
-    values = resample(bins.counts, scale.width)
+    values, how = resample(bins.counts, scale.width), data.counts or "linear"
     top = max(values)
-    now = levels(values, top, rows)
-    before = levels(resample(data.earlier.counts, scale.width), top, rows) if data.earlier else [0] * scale.width
+    now = levels(values, top, rows, how)
+    before = levels(resample(data.earlier.counts, scale.width), top, rows, how) if data.earlier else [0] * scale.width
     chosen = selected_cells(data, scale)
     line, floor = column_of(data.cut, scale), column_of(data.floor, scale)
+    pointed = _pointed(data, scale)
     out = []
     for row in range(rows):
         base = (rows - 1 - row) * EIGHTHS  # eighths below this row
@@ -177,8 +239,18 @@ def _bars(data: Cutting, bins: Bins, scale: ValueScale, rows: int) -> list[Line]
                 cells.append((FLOOR, "dim"))
             else:
                 cells.append(_cell(now[x] - base, before[x] - base, data.role if x in chosen else ""))
+            if x in pointed:
+                cells[-1] = (cells[-1][0], "cursor")
         out.append(merged(cells))
     return out
+
+
+def _pointed(data: Cutting, scale: ValueScale) -> range:
+    """The cells of the part that the cursor is on; at least one."""
+    if data.cursor is None:
+        return range(0)
+    first = data.cursor * scale.width // POINTS
+    return range(first, max(first + 1, (data.cursor + 1) * scale.width // POINTS))
 
 
 def _cell(height: int, earlier: int, role: str) -> tuple[str, str]:
@@ -249,5 +321,7 @@ class Histogram(Lines[Cutting]):
     def _drag(self, x: int) -> None:
         bins, width = self.data.bins, self.content_size.width
         if bins is not None and width:
-            value = ValueScale(bins.low, bins.high, width).value(min(width, max(0, x + 0.5)))
+            margin = margin_of(self.data, width)
+            scale = ValueScale(bins.low, bins.high, width - margin)
+            value = scale.value(min(scale.width, max(0, x - margin + 0.5)))
             self.post_message(self.Dragged(self, value))

@@ -35,7 +35,7 @@ FROM_AXIS: dict[AxisScale, Callable[[float], float]] = {
 
 class Chart(Struct, frozen=True):
     """What is drawn. ``curves``: the present one first, then earlier ones. The x axis counts from ``zero`` in units of
-    ``per`` steps.
+    ``per`` steps. ``roles``: the curves' colours, where they are not those of rounds.
     """
 
     title: str
@@ -45,6 +45,11 @@ class Chart(Struct, frozen=True):
     view: ChartView = ChartView()
     zero: int = 0
     per: float = 1.0
+    roles: tuple[str, ...] = ()
+
+    def role(self, at: int) -> str:
+        """The colour of curve ``at``."""
+        return self.roles[at] if at < len(self.roles) else f"series-{series(at)}"
 
     @property
     def scale(self) -> AxisScale:
@@ -182,7 +187,7 @@ def legend(chart: Chart, width: int, lines: Sequence[Sequence[tuple[int, float]]
     named = list(zip(chart.curves, values, strict=False))
     step = "" if cursor is None else f"  {chart.x_label} {number_format.short((cursor - chart.zero) / chart.per)}"
     title = [Run(f" {chart.title}", "strong"), *([Run(step)] if step else [])]
-    roles = [f"series-{series(at)}" for at in range(len(named))]
+    roles = [chart.role(at) for at in range(len(named))]
     marks = [SERIES_MARKS[series(at)] for at in range(len(named))]
     alone = len(named) == 1 and bool(named[0][0].name)
     long = [
@@ -247,9 +252,9 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
     draw_range(canvas, first, window, scale, "faint")
     _draw_cursor(canvas, chart.view.cursor, window)
     for at in reversed(range(len(curves))):
-        end = draw_curve(canvas, lines[at], window, scale, at)
+        end = draw_curve(canvas, lines[at], window, scale, at, chart.role(at))
         if end is not None and gutter:
-            canvas.label(end[1] // DOWN, end[0] // ACROSS + 1, mark_of(curves[at]), f"series-{series(at)}")
+            canvas.label(end[1] // DOWN, end[0] // ACROSS + 1, mark_of(curves[at]), chart.role(at))
     plot = [(_label(labels.get(y, ""), margin), *canvas.row(y)) for y in range(rows)]
     axis = x_axis(canvas.width, window, chart.x_label, chart.zero, chart.per)
     return [head, *plot, (Run(" " * (margin + LABEL_GAP) + axis, "dim"),)]

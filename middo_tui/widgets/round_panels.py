@@ -16,7 +16,7 @@ from middo_tui.text.score_format import amount, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run, window
 from middo_tui.widgets.paragraph import wrap
 
-TABS = ("scores", "shapes", "clusters", "time", "settings")
+TABS = ("scores", "curves", "shapes", "clusters", "time", "settings")
 CUT_SIGN = {"loss_before": ">", "loss_after": ">", "similarity": "<", "quality": "<"}
 NAMES = {"loss_before": "base loss", "loss_after": "tuned", "similarity": "similarity", "quality": "quality"}
 COUNTS = (("selected", 10), ("rewritten", 10), ("accepted", 10), ("rejected", 9), ("failed", 8), ("open", 7))

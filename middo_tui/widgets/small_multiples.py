@@ -82,7 +82,7 @@ def _chart(one: Series, data: Multiples, width: int, height: int) -> list[Line]:
         draw_area(canvas, lines[0], window, scale, "series-0")
     else:
         for at in reversed(range(len(lines))):
-            draw_curve(canvas, lines[at], window, scale, at)
+            draw_curve(canvas, lines[at], window, scale, at, f"series-{series(at)}")
     cursor = None if machine else view.cursor
     return [_words(one, title_of(one, data.live), lines, cursor, width), *map(canvas.row, range(height - 1))]
 

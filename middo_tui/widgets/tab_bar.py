@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from middo_tui.widgets.lines import Line, Lines, Run, justified
+from middo_tui.widgets.lines import Line, Lines, Run, justified, width_of
 
 
 class Tabs(Struct, frozen=True):
@@ -20,8 +20,13 @@ class TabBar(Lines[Tabs]):
 
     def draw(self, data: Tabs, width: int, height: int) -> list[Line]:
         """Names from left to right."""
-        runs = [
-            Run(f" [{name}]" if at == data.at else f"  {name} ", "active-strong" if at == data.at else "dim")
-            for at, name in enumerate(data.names)
-        ]
-        return [justified(tuple(runs), (Run(f"{data.aside} ", "dim"),), width)]
+        aside = (Run(f"{data.aside} ", "dim"),)
+        roomy = sum(len(name) + 3 for name in data.names) + width_of(aside) < width
+        runs = [_tab(name, at == data.at, roomy) for at, name in enumerate(data.names)]
+        return [justified(tuple(runs), aside, width)]
+
+
+def _tab(name: str, shown: bool, roomy: bool) -> Run:
+    """Two cells wider where there is room for all and the word."""
+    text = f"[{name}]" if shown else f" {name} " if roomy else f" {name}"
+    return Run(f" {text}" if roomy or shown else text, "active-strong" if shown else "dim")

@@ -20,6 +20,7 @@ from middo_tui.feed.orders import Order
 from middo_tui.terminal import guard
 from middo_tui.text.flaw_wording import MEASURES, NAMES
 from middo_tui.text.notice import Notice
+from middo_tui.widgets.chart_view import SCALES, AxisScale
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
 from middo_tui.widgets.key_bar import KeyBar
@@ -51,11 +52,14 @@ class LensShapes(ModalScreen[Order | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,v", "dismiss(None)", "back", show=False),
         Binding("o,enter", "open", "samples", show=False),
+        Binding("y", "counts", "axis", show=False),
     ]
 
     def __init__(self, project: Path, round: int) -> None:
         super().__init__()
         self._project, self._round = project, round
+        self._shapes: tuple[LensShape, ...] = ()
+        self._counts: AxisScale = "linear"
 
     def compose(self) -> ComposeResult:
         """A line of words, the histograms, the keys."""
@@ -65,7 +69,7 @@ class LensShapes(ModalScreen[Order | None]):
             for name in LENSES:
                 yield Divider()
                 yield Histogram(Cutting(None, "above", "complexity", empty="Reading …"), id=name)
-            yield KeyBar((("o", "list by flaw score"), ("esc", "back")))
+            yield KeyBar((("o", "list by flaw score"), ("y", "axis"), ("esc", "back")))
 
     def on_mount(self) -> None:
         """Have them read."""
@@ -82,12 +86,21 @@ class LensShapes(ModalScreen[Order | None]):
     def _taken(self, message: ShapesRead) -> None:
         if message.problem:
             self.query_one(Paragraph).show(Notice(message.problem, "bad"))
-        for shape in message.shapes:
+        self._shapes = message.shapes
+        self._paint()
+
+    def _paint(self) -> None:
+        for shape in self._shapes:
             cut = shape.high if shape.count else None
             empty = f"{NAMES[shape.name]}: no sample of this round has one."
             head = heading(shape) if shape.count else ()
-            picture = Cutting(shape.bins, "above", "complexity", cut, heading=head, empty=empty)
+            picture = Cutting(shape.bins, "above", "complexity", cut, heading=head, empty=empty, counts=self._counts)
             self.query_one(f"#{shape.name}", Histogram).show(picture)
+
+    def action_counts(self) -> None:
+        """Their counts on another axis."""
+        self._counts = SCALES[(SCALES.index(self._counts) + 1) % len(SCALES)]
+        self._paint()
 
     def action_open(self) -> None:
         """The round's samples, those that look worst first."""

@@ -29,6 +29,7 @@ from middo_tui.screens.thresholds.keys import ThresholdsKeyState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.axes_bar import Axes, AxesBar
+from middo_tui.widgets.chart_view import AxisScale
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins
@@ -71,6 +72,8 @@ class ThresholdsReading(Framed):
         self._key: object = None
         self._signature: object = None
         self._seeking = False
+        self._counts: AxisScale = "linear"
+        self._cursor: int | None = None  # a part of the histograms' range
         self._rest: Timer | None = None
         self._aimed: int | None = None
         self._aimed_in: int | None = None  # the newest round when it was asked for
@@ -234,6 +237,8 @@ class ThresholdsReading(Framed):
             earlier=self._before.get(name),
             heading=words.heading(name, mark),
             empty=words.empty(name, self._doubt()) if self._loaded else "",
+            counts=self._counts,
+            cursor=self._cursor,
         )
 
     def _doubt(self) -> str:

@@ -28,7 +28,8 @@ from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
 from middo_tui.text.number_format import counted
-from middo_tui.widgets.histogram import Histogram
+from middo_tui.widgets.chart_view import SCALES
+from middo_tui.widgets.histogram import POINTS, Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins
 
 if TYPE_CHECKING:
@@ -91,6 +92,23 @@ class ThresholdsScreen(ThresholdsReading):
             away = (message.value - mark.mean) / mark.sigma
             self._set(round(away if SIGNALS[name].side == "above" else -away, 2))
 
+    def action_counts(self) -> None:
+        """The histograms' counts on another axis."""
+        self._counts = SCALES[(SCALES.index(self._counts) + 1) % len(SCALES)]
+        self._paint_cut()
+
+    def action_cursor_left(self) -> None:
+        """How many samples have a value here: a part to the left."""
+        self._point(-1)
+
+    def action_cursor_right(self) -> None:
+        """A part to the right."""
+        self._point(1)
+
+    def _point(self, by: int) -> None:
+        self._cursor = POINTS // 2 if self._cursor is None else max(0, min(POINTS - 1, self._cursor + by))
+        self._paint_cut()
+
     def action_next_axis(self) -> None:
         """One axis on."""
         self._turn(1)
@@ -101,7 +119,7 @@ class ThresholdsScreen(ThresholdsReading):
 
     def _turn(self, by: int) -> None:
         self.axis = AXES[(AXES.index(self.axis) + by) % len(AXES)]
-        self._shown_notice = None
+        self._shown_notice, self._cursor = None, None
         self.query_one(MarginList).show(Margins(self.axis))
         self._paint_all()
 

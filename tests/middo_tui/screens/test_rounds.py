@@ -17,6 +17,7 @@ from middo_tui.screens.export import AskFormat, Wanted, place
 from middo_tui.screens.rounds import RoundsScreen
 from middo_tui.terminal.guard import clean
 from middo_tui.widgets.lines import plain, width_of
+from middo_tui.widgets.round_charts import RoundFigures, round_charts, stage_table
 from middo_tui.widgets.round_grid import Grid, columns, fitting, grid_lines, most
 from middo_tui.widgets.round_panels import TABS, Panel, panel_lines
 from tests.support import families, stores
@@ -82,6 +83,8 @@ async def test_tabs_go_round_and_shapes_change_their_signal(tmp_path: Path) -> N
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await opened(pilot, "[scores]")
+        await pilot.press("tab")
+        await until(pilot, "accuracy %  round 1")
         await pilot.press("tab")
         await until(pilot, "base loss  mean")
         assert "⠒⠒" in screen_text(app)
@@ -234,7 +237,7 @@ def test_every_tab_has_something_to_say_and_fits(tmp_path: Path, make: str, tab:
     view = complete(tmp_path / "p")
     for one in view.rounds:
         lines = panel_lines(Panel(view, one.round, tab), 80)
-        assert tab == "shapes" or plain(lines).strip()
+        assert tab in ("shapes", "curves") or plain(lines).strip()
         assert all(width_of(line) <= 80 for line in lines)
 
 
@@ -255,3 +258,111 @@ def test_hostile_texts_are_shown_clean(tmp_path: Path, name: str) -> None:
     painted += "".join(plain(panel_lines(Panel(view, 0, tab), 80)) for tab in TABS)
     assert clean(painted).hidden == 0
     assert "a" in painted
+
+
+# ------------------------------------------------------------------------------------ curves, other projects
+
+
+def figures(project: Path, tab: str = "curves") -> RoundFigures:
+    view = complete(project)
+    return RoundFigures(view, view.rounds[-1].round, tab, "p")
+
+
+@pytest.mark.parametrize("size", [(80, 13), (58, 28), (140, 28), (200, 36), (39, 8)])
+@pytest.mark.parametrize("tab", ["curves", "scores", "time"])
+def test_curves_fill_their_room_and_stay_in_it(tmp_path: Path, tab: str, size: tuple[int, int]) -> None:
+    families.measured(tmp_path / "p", 3)
+    rows = round_charts(figures(tmp_path / "p", tab), *size)
+    assert all(width_of(row) <= size[0] for row in rows)
+    assert len(rows) == size[1] or size[1] < 20, "nothing is left blank below"
+
+
+def test_the_chosen_rounds_values_stand_above_every_curve(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p", 3)
+    text = plain(round_charts(figures(tmp_path / "p"), 140, 28))
+    for part in (
+        "accuracy %  round 2  ━ 39.8",
+        "selected  round 2  C━",
+        "D╌",
+        "mean base loss  round 2",
+        "teacher tokens",
+    ):
+        assert part in text
+
+
+def test_time_is_a_table_of_stages_by_round(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    lines = plain(stage_table(complete(tmp_path / "p"), 1, 60)).split("\n")
+    assert lines[1].split() == ["round", "0", "1", "2"]
+    assert lines[2].split() == ["train", "60", "s", "60", "s", "60", "s"]
+    assert [line.split()[0] for line in lines if line][-1] == "total"
+
+
+async def test_a_wide_terminal_has_curves_beside_the_scores(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p", 3)
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(pilot, "[scores]")
+        text = await until(pilot, "accuracy %  round 2")
+        assert "selected  round 2" in text
+        await pilot.press("k")
+        await until(pilot, "accuracy %  round 1")
+
+
+async def test_another_project_is_laid_over_this_one_and_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    families.measured(tmp_path / "mine", 3)
+    families.measured(tmp_path / "theirs", 2)
+    app = MiddoApp(tmp_path / "mine")
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("o")
+        await until(pilot, "theirs")
+        await pilot.press("enter")
+        text = await until(pilot, "theirs ╌")
+        assert "[curves]" in text
+        await pilot.press("o")
+        await until(pilot, "✔ theirs")
+        await pilot.press("enter")
+        await until(pilot, "C━")
+        assert "theirs" not in screen_text(app)
+
+
+async def test_a_project_that_cannot_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    families.measured(tmp_path / "mine")
+    other = stores.finished(tmp_path / "newer")
+    with transaction(other.db):
+        other.db.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('middo','m999_x','')"
+        )
+    app = MiddoApp(tmp_path / "mine")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("o")
+        await until(pilot, "newer")
+        await pilot.press("enter")
+        await until(pilot, "made by a newer middo-tui")
+
+
+async def test_without_another_project_the_key_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    families.measured(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("o")
+        await until(pilot, "No other project is known")
+
+
+async def test_a_cursor_counts_the_samples_of_a_shape(tmp_path: Path) -> None:
+    families.measured(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot, "[scores]")
+        await pilot.press("tab", "tab", "greater_than_sign", "less_than_sign", "y")
+        text = await until(pilot, " log ─")
+        assert " to " in text
+        assert "%)" in text

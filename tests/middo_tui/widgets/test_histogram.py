@@ -197,3 +197,36 @@ async def test_the_mouse_drags_the_line() -> None:
         await pilot.hover(Histogram, offset=(20, 3))
         await pilot.mouse_up(Histogram, offset=(20, 3))
     assert app.asked[0] == pytest.approx(1.05)
+
+
+# ---------------------------------------------------------------------------------------------- counts
+
+
+@pytest.mark.parametrize(("scale", "middle"), [("linear", "200"), ("sqrt", "100"), ("log", "19")])
+def test_counts_stand_on_the_left(scale: str, middle: str) -> None:
+    bins = Bins(0.0, 10.0, (4.0, 400.0) * 20)
+    rows = plain(histogram(Cutting(bins, "above", "quality", counts=scale), 46, 9)).split("\n")  # type: ignore[arg-type]
+    assert rows[0].startswith("  400┤")
+    assert rows[4].startswith(f"{middle:>5}┤")
+    assert rows[-1].startswith(f"{scale if scale != 'linear' else '':>5} ─")
+    assert {len(row) for row in rows} <= set(range(40, 47))
+
+
+def test_the_cursor_counts_what_is_under_it() -> None:
+    bins = Bins(0.0, 60.0, tuple(float(at) for at in range(60)))
+    data = Cutting(bins, "above", "quality", heading=(Run("quality"),), counts="linear", cursor=12, earlier=bins)
+    rows = histogram(data, 66, 8)
+    assert plain(rows).split("\n")[0] == "quality  12.000 to 13.000: 12 of 1,770 (0.7 %)  round before 0.7 %"
+    marked = [run for row in rows for run in row if run.role == "cursor"]
+    assert len(marked) == 6
+    assert all(len(run.text) == 1 for run in marked)
+
+
+def test_a_logarithm_shows_what_a_linear_axis_hides() -> None:
+    values = [1000.0, 10.0, 1.0, 0.0]
+    assert levels(values, 1000.0, 4) == [32, 1, 1, 0]
+    low = levels(values, 1000.0, 4, "log")
+    assert low[0] == 32
+    assert low[1] > 5
+    assert low[3] == 0
+    assert levels(values, 1000.0, 4, "sqrt")[1] == 3
