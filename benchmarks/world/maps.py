@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.files.map_file import MAP, NAME
-from engine.signals.embedding_map import Basis, Projected, save
+from engine.signals.embedding_map import Basis, MapPlaces, save
 
 SCORED = (0, 1, 2)
 SHARES = (0.11, 0.06)
@@ -29,7 +29,7 @@ def write_maps(db: sqlite3.Connection, out: Path) -> None:
         ids, topics = (np.array([row[at] for row in found], dtype=np.int64) for at in (0, 1))
         path = out / "artifacts" / f"round-{round}" / MAP / NAME
         path.parent.mkdir(parents=True, exist_ok=True)
-        save(path, ids.tolist(), Projected(_places(ids, topics, round), SHARES), basis, "invented mean")
+        save(path, ids.tolist(), MapPlaces(_places(ids, topics, round), SHARES), basis, "invented mean")
         db.execute(
             "INSERT INTO artifact (round, name, path, meta) VALUES (?,?,?,?)",
             (round, MAP, str(path.relative_to(out)), json.dumps({"basis_round": 0, "variance": sum(SHARES)})),

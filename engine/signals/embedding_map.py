@@ -42,7 +42,7 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True)
-class Projected:
+class MapPlaces:
     """``places`` [N, 2], NaN where a row has no embedding; ``shares`` of the rows' variance along each axis."""
 
     places: Wide
@@ -69,7 +69,7 @@ def fit(embeddings: Floats, round: int, seed: int) -> Basis | None:
     return Basis(round, mean, axes * np.where(largest < 0, -1.0, 1.0)[:, None])
 
 
-def project(embeddings: Floats, basis: Basis) -> Projected:
+def project(embeddings: Floats, basis: Basis) -> MapPlaces:
     """Where the rows of ``embeddings`` [N, D] lie on the axes. Reads them once, in blocks."""
     places = np.full((len(embeddings), 2), np.nan)
     mean, axes = basis.mean.astype(np.float32), basis.axes.astype(np.float32)
@@ -81,9 +81,9 @@ def project(embeddings: Floats, basis: Basis) -> Projected:
         count += len(rows)
     spread = 1.0 - float(((total / max(1, count)) ** 2).sum())  # of unit vectors: mean of squares less squared mean
     if count < 2 or spread <= LEAST_SPREAD:
-        return Projected(places, (0.0, 0.0))
+        return MapPlaces(places, (0.0, 0.0))
     first, second = (np.nanvar(places, axis=0) / spread).tolist()
-    return Projected(places, (first, second))
+    return MapPlaces(places, (first, second))
 
 
 def _units(rows: Floats) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -110,7 +110,7 @@ def publish(ctx: Ctx, ids: Sequence[int], embeddings: Floats, space: str) -> Non
     ctx.publish(MAP, path, {"basis_round": basis.round, "variance": sum(found.shares)})
 
 
-def save(path: Path, ids: Sequence[int], found: Projected, basis: Basis, space: str) -> None:
+def save(path: Path, ids: Sequence[int], found: MapPlaces, basis: Basis, space: str) -> None:
     """Write the map file ``path``, whole or not at all."""
     new = path.with_suffix(".new")
     with new.open("wb") as out:
@@ -135,7 +135,7 @@ def _earlier(ctx: Ctx, width: int, space: str) -> Basis | None:
 
 
 def _laid_out(
-    ids: Sequence[int], found: Projected, basis: Basis, space: str
+    ids: Sequence[int], found: MapPlaces, basis: Basis, space: str
 ) -> tuple[MapHead, bytes, bytes, bytes, bytes]:
     """What ``map_file.write`` takes: the placed samples from left to right, of equals the lower id first."""
     known = np.array(ids, dtype=np.int64)

@@ -6,8 +6,8 @@ kept beside it.
 
 Five parts: (1) losses and lenses under the base model, and losses under the model before training where that is another
 one, both only where the cache does not know them; (2) one fused pass under this round's checkpoint for losses and
-embeddings; (3) the flaw scores; (4) the nearest neighbours and clusters; (5) the map. What is done is what has a row; an
-embedding is on disk before its batch's rows are saved.
+embeddings; (3) the flaw scores; (4) the nearest neighbours and clusters; (5) the map. What is done is what has a row;
+an embedding is on disk before its batch's rows are saved.
 """
 
 from __future__ import annotations
