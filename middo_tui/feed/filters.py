@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.errors import UsageError
+from engine.files.map_file import Box
 from engine.store.overrides import ACTIONS
 from engine.store.rows import AXES, RATING_COLUMNS
 from middo_tui.text.flaw_wording import READINGS, SIGNS, SUSPICIOUS
@@ -39,6 +40,7 @@ class Condition(Struct, frozen=True):
     rest: str | None = None
     out: bool = False
     hidden: bool = False  # answered from a list that the reader keeps
+    area: Box | None = None  # a rectangle of the round's map; the reader puts the ids in it for the value
 
 
 class Filter(Struct, frozen=True):
@@ -105,7 +107,7 @@ STATES = {
 """What a person writes for the states of a rewrite; the stored words are read as well."""
 STORED_STATES = frozenset({"owed", "prompted", "proposed"})
 FLAGS = ("error", "truncated", "hidden", "edited", "selected")
-WORDS = ("axis", "state", "flag", "override", "wrong", "born", "seq", "id", "text")
+WORDS = ("axis", "state", "flag", "override", "wrong", "map", "born", "seq", "id", "text")
 OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", ":": "=", "!=": "<>"}
 EXAMPLE = 'loss_after>3 quality<4 axis:C cluster:7 born:1 flag:error text:"two words"'
 
@@ -249,6 +251,23 @@ def _wrong(op: str, value: str) -> Condition:
     return _in(f"{stands_out} AND flaw_lens", chosen)
 
 
+def _map(op: str, value: str) -> Condition:
+    """A rectangle of the map. The ids in it are put in by who reads the map."""
+    try:
+        left, lower, right, upper = (float(part) for part in value.split(","))
+    except ValueError:
+        raise FilterError(f"map:{value}: use four numbers, the left, lower, right and upper edge.") from None
+    return replace(_member(IN_AREA, ("[]",)), area=(left, lower, right, upper))
+
+
+def in_area(condition: Condition, ids: str) -> Condition:
+    """``condition``, which has an area, with the ids (JSON) that lie in it."""
+    return replace(condition, values=(ids,))
+
+
+IN_AREA = "SELECT value FROM json_each(?)"
+
+
 def _sample_number(column: str) -> Callable[[str, str], Condition]:
     def condition(op: str, value: str) -> Condition:
         try:
@@ -277,6 +296,7 @@ _WORDS: dict[str, Callable[[str, str], Condition]] = {
     "flag": _flag,
     "override": _override,
     "wrong": _wrong,
+    "map": _map,
     "born": _sample_number("born"),
     "seq": _sample_number("seq"),
     "id": _sample_number("id"),
@@ -288,6 +308,7 @@ _LIKE = {
     "flag": "error",
     "override": "drop",
     "wrong": "any",
+    "map": "-0.1,-0.1,0.2,0.3",
     "born": "1",
     "seq": "12",
     "id": "12",

@@ -12,7 +12,7 @@ import json
 import sqlite3
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from operator import itemgetter
 from pathlib import Path
 from threading import Lock
@@ -22,8 +22,9 @@ from msgspec import Struct
 from engine.store import read
 from engine.store.connect import reader
 from middo_tui.feed import orders
-from middo_tui.feed.filters import NUMBERS, match_of, parse
+from middo_tui.feed.filters import NUMBERS, Filter, in_area, match_of, parse
 from middo_tui.feed.hidden_characters import hidden_ids
+from middo_tui.feed.map_places import open_map
 from middo_tui.feed.orders import Order, OrderCache, check_sort, listed
 from middo_tui.terminal import guard
 
@@ -100,15 +101,31 @@ class Pages:
 
         Raises:
             FilterError: the filter or the sort is not understood.
+            UsageError: a rectangle of a map that is not there.
             StoreError, sqlite3.Error: the store cannot be read.
         """
         asked = parse(wanted.where)
         check_sort(wanted.sort)
         db = open_reader(self.project)
         try:
+            asked = self._with_areas(asked, wanted.round)
             yield from listed(db, wanted, asked, self._with_hidden(db) if asked.needs_hidden else "[]", self._kept)
         finally:
             db.close()
+
+    def _with_areas(self, asked: Filter, round: int) -> Filter:
+        """``asked`` with the samples that lie in its rectangles of the map."""
+        if all(condition.area is None for condition in asked.conditions):
+            return asked
+        with closing(reader(self.project)) as db:
+            placed = open_map(db, self.project, round)
+        return Filter(
+            asked.text,
+            tuple(
+                one if one.area is None else in_area(one, json.dumps(placed.ids_within(one.area)))
+                for one in asked.conditions
+            ),
+        )
 
     def _with_hidden(self, db: sqlite3.Connection) -> str:
         """The ids of samples with hidden characters, as JSON. Looked for again after an import or a merge, also one

@@ -53,7 +53,7 @@ def always(state: Any) -> bool:
 
 SCREENS = ("loop", "samples", "thresholds", "review", "rounds", "lineage")
 """By number key: 1 is the Loop screen."""
-UNNUMBERED = ("settings", "quarantine", "label", "flips", "writing", "log")
+UNNUMBERED = ("settings", "quarantine", "label", "flips", "writing", "log", "map")
 FOLDERS = frozenset({"samples", "thresholds", "review"})
 """Screens with a folder of their own."""
 ALWAYS_LEAVES = "ctrl+q"
@@ -63,6 +63,14 @@ EVERYWHERE: tuple[Key[RunState], ...] = (
     *(
         Key(f"go('{name}')", (str(number),), f"Go to the {name.capitalize()} screen.", word(name), always, quiet=True)
         for number, name in enumerate(SCREENS, start=1)
+    ),
+    Key(
+        "go('map')",
+        ("7",),
+        "Show the embedding map: which samples are alike, and where.",
+        word("map"),
+        always,
+        quiet=True,
     ),
     Key("back", ("escape",), "Go back to the previous screen.", word("back"), always, quiet=True),
     Key("go('settings')", ("comma",), "Open the settings and the theme.", word("settings"), always, quiet=True),

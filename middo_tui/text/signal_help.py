@@ -49,6 +49,12 @@ SIGNALS: tuple[tuple[str, str, str], ...] = (
         "small datasets, where most samples are in none.",
     ),
     (
+        "map",
+        "The embeddings' two directions of most variance (PCA), those of the first round in every round.",
+        "distances: the other directions are hidden (the first line says how much is shown), so what lies together"
+        " need not be alike.",
+    ),
+    (
         "≠ drifted",
         "The new answer is no likelier after the original's prompt than after a random one.",
         "its absence: about half of the rewrites that drift are found.",

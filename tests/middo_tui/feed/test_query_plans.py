@@ -48,7 +48,7 @@ SMALL_INDEXES = ("decision_to_redo", "signal_by_error", "rewrite_by_edit", "samp
 WALK = (
     *("2", "enter", "j", "j", "G", "g", "o", "q", "o", "w", "slash", "escape", "L", "escape"),
     *("3", "l", "m", "v", "s", "4", "j", "enter", "5", "x", "escape", "6", "enter", "j"),
-    *("exclamation_mark", "escape", "comma", "escape", "1"),
+    *("exclamation_mark", "escape", "comma", "escape", "7", *"ccccccc", "t", "v", "right", "enter", "1"),
 )
 
 

@@ -53,6 +53,9 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "settings": ("comma",),
     "settings-changed": ("comma", "c", "j"),
     "quarantine": ("exclamation_mark",),
+    "map": ("7",),
+    "map-letters": ("7", "c", "m"),
+    "map-moves": ("7", "t"),
 }
 
 

@@ -1,0 +1,137 @@
+"""A round's embedding map as arrays: who lies where, what is in a rectangle of it.
+
+Half a million samples are mapped from the file and never become objects. For threads.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import compress
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import UsageError
+from engine.files.map_file import MAP, STEPS, Box, MapFile, MapHead, digest
+from engine.store import read
+from engine.store.read import IN_ROUND
+
+IDS = f"SELECT json_group_array(id) FROM (SELECT id FROM sample WHERE id>:after AND {IN_ROUND} ORDER BY id LIMIT :size)"  # noqa: S608
+BLOCK = 65_536
+"""Rows that are read at once: more would be in memory several times for a moment."""
+_numbers = msgspec.json.Decoder(list[int]).decode
+Point = tuple[float, float]
+
+
+class PlacedSamples:
+    """The map of ``round``: ``head``, places ``x`` (rising) and ``y`` in steps, ``order`` (ranks among ``ids``)."""
+
+    def __init__(self, round: int, file: MapFile, ids: array[int]) -> None:
+        self.round, self.ids = round, ids
+        self.head: MapHead = file.head
+        self.x, self.y, self.order = file.x, file.y, file.order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def id(self, at: int) -> int:
+        """The sample of a place."""
+        return self.ids[self.order[at]]
+
+    def point(self, at: int) -> Point:
+        """A place in units of the map."""
+        left, lower, right, upper = self.head.ends
+        across, up = self.x[at] / STEPS, self.y[at] / STEPS
+        return left + across * (right - left), lower + up * (upper - lower)
+
+    def span(self, left: float, right: float) -> tuple[int, int]:
+        """The places [begin, end) whose first coordinate is in [``left``, ``right``)."""
+        return bisect_left(self.x, self._step(left, 0)), bisect_left(self.x, self._step(right, 0))
+
+    def rows(self, edges: Sequence[float]) -> list[int]:
+        """For each step of the second coordinate the part between two ``edges`` (rising) that it is in; -1: none.
+
+        The parts count from the top: the last one is 0.
+        """
+        cuts = [min(STEPS + 1, max(0, -int(-self._step(edge, 1) // 1))) for edge in edges]
+        out = [-1] * cuts[0]
+        for part in range(len(cuts) - 1):
+            out += [len(cuts) - 2 - part] * (cuts[part + 1] - cuts[part])
+        return out + [-1] * (STEPS + 1 - len(out))
+
+    def within(self, box: Box) -> list[int]:
+        """The places in a rectangle, its left and lower edges included."""
+        begin, end = self.span(box[0], box[2])
+        low, high = self._step(box[1], 1), self._step(box[3], 1)
+        return [at for at, y in enumerate(self.y[begin:end], begin) if low <= y < high]
+
+    def ids_within(self, box: Box) -> list[int]:
+        """The samples in a rectangle."""
+        return [self.id(at) for at in self.within(box)]
+
+    def _step(self, value: float, axis: int) -> float:
+        low, high = self.head.ends[axis], self.head.ends[axis + 2]
+        return (value - low) / (high - low) * STEPS
+
+    def points(self, ids: Iterable[int]) -> dict[int, Point]:
+        """The places of ``ids``, of those that have one."""
+        ranks = {}
+        for id in ids:
+            rank = bisect_left(self.ids, id)
+            if rank < len(self.ids) and self.ids[rank] == id:
+                ranks[rank] = id
+        wanted = compress(range(len(self.order)), map(ranks.__contains__, self.order))
+        return {ranks[self.order[at]]: self.point(at) for at in wanted}
+
+
+def open_map(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamples:
+    """The map of ``round``.
+
+    Raises:
+        UsageError: there is none; says why and what makes one.
+    """
+    found = read.artifact(db, round, MAP)
+    if found is None:
+        raise UsageError(_missing(db, round))
+    try:
+        file = MapFile(project / found[0])
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The map of round {round} cannot be read: {error}. {MAKE}") from None
+    ids = _ids(db, round)
+    if file.head.dataset != digest(ids.tobytes()):
+        raise UsageError(f"The map of round {round} is of another dataset. Rerun the score stage.")
+    return PlacedSamples(round, file, ids)
+
+
+def _ids(db: sqlite3.Connection, round: int) -> array[int]:
+    """The ids of a dataset, ascending."""
+    out, after = array("q"), -(1 << 63)
+    while True:
+        values = {"round": round, "after": after, "size": BLOCK}
+        found = _numbers(db.execute(IDS, values).fetchone()[0])
+        out.extend(found)
+        if len(found) < BLOCK:
+            return out
+        after = found[-1]
+
+
+MAKE = "Make it from the saved embeddings: middo-tui plot DIR map OUT.svg"
+
+
+def _missing(db: sqlite3.Connection, round: int) -> str:
+    jobs = {job.stage: job.state for job in read.jobs(db) if job.round == round}
+    if "score" not in jobs and jobs:
+        return f"Round {round} has no map: the final evaluation scores no samples."
+    if jobs.get("score") != "done":
+        return f"Round {round} has no map yet: the score stage makes it."
+    if read.artifact(db, round, "embeddings") is None:
+        return f"Round {round} has no map: none of its samples could be embedded, or its embeddings are gone."
+    return f"Round {round} was scored by a version without maps. {MAKE}"
+
+
+def mapped_rounds(db: sqlite3.Connection) -> tuple[int, ...]:
+    """The rounds that have a map, oldest first."""
+    return tuple(row[0] for row in db.execute("SELECT round FROM artifact WHERE name=? ORDER BY round", (MAP,)))

@@ -1,0 +1,354 @@
+"""The reading half of the Map screen: the round's map, its colours, the cells in view, what is under the cursor."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Container, Vertical
+from textual.message import Message
+
+from engine.errors import MiddoError
+from engine.files.map_file import Box
+from engine.store.connect import reader
+from middo_tui.feed.map_cells import MapCell, MapWindow, cells, magnification, whole
+from middo_tui.feed.map_classes import Colour, Coloured, coloured
+from middo_tui.feed.map_moves import Moves, moves
+from middo_tui.feed.map_places import PlacedSamples, mapped_rounds, open_map
+from middo_tui.feed.pages import Pages
+from middo_tui.feed.view import LoopView
+from middo_tui.screens.frame import WIDE, Framed
+from middo_tui.terminal import guard
+from middo_tui.text import number_format
+from middo_tui.text.notice import Notice
+from middo_tui.widgets.map_canvas import MapCanvas, MapPicture
+from middo_tui.widgets.map_legend import MapCellPane, MapCellState, MapLegend, MapLegendState, MapPrompt
+from middo_tui.widgets.paragraph import Paragraph
+
+FAILURES = (MiddoError, sqlite3.Error, OSError)
+PROMPTS = 12
+"""Prompts that are read of what is under the cursor."""
+FIGURES = 6
+"""Figures of an edge of a rectangle: the samples in it are those that the list will show."""
+
+
+class MapRead(Message):
+    """The map of a round has been read, or why not."""
+
+    def __init__(self, placed: PlacedSamples | None, rounds: tuple[int, ...], problem: str = "") -> None:
+        super().__init__()
+        self.placed, self.rounds, self.problem = placed, rounds, problem
+
+
+class ColourRead(Message):
+    """The classes of a map's samples have been read."""
+
+    def __init__(self, placed: PlacedSamples, found: Coloured) -> None:
+        super().__init__()
+        self.placed, self.found = placed, found
+
+
+class MovesRead(Message):
+    """Where rewritten samples went has been read, or why not."""
+
+    def __init__(self, found: Moves | None, problem: str = "") -> None:
+        super().__init__()
+        self.found, self.problem = found, problem
+
+
+class CellsCounted(Message):
+    """The cells of a window have been counted."""
+
+    def __init__(self, window: MapWindow, only: int | None, found: Mapping[tuple[int, int], MapCell]) -> None:
+        super().__init__()
+        self.window, self.only, self.found = window, only, found
+
+
+class CellRead(Message):
+    """What is under the cursor has been read."""
+
+    def __init__(self, area: Box, found: MapCellState) -> None:
+        super().__init__()
+        self.area, self.found = area, found
+
+
+def filter_of(area: Box) -> str:
+    """The Samples screen's filter for a rectangle."""
+    return "map:" + ",".join(f"{edge:.{FIGURES}g}" for edge in area)
+
+
+def rounded(area: Box) -> Box:
+    """The edges as ``filter_of`` writes them."""
+    left, lower, right, upper = (float(f"{edge:.{FIGURES}g}") for edge in area)
+    return left, lower, right, upper
+
+
+class MapReading(Framed):
+    """A line that says what is shown, the map, and beside or below it the classes and the samples under the cursor."""
+
+    def __init__(self, project: Path, view: LoopView) -> None:
+        super().__init__(project, view)
+        self._pages = Pages(project)
+        self._round: int | None = None  # None: the newest that has a map
+        self._rounds: tuple[int, ...] = ()
+        self._placed: PlacedSamples | None = None
+        self._coloured: Coloured | None = None
+        self._cells: Mapping[tuple[int, int], MapCell] = {}
+        self._moves: Moves | None = None
+        self._window: MapWindow | None = None
+        self._at = (0, 0)
+        self._placed_cursor = False
+        self._corner: tuple[int, int] | None = None
+        self._under = MapCellState()
+        self._colour: Colour = "state"
+        self._only: int | None = None
+        self._marks = False
+        self._moved = False
+        self._problem = ""
+        self._seen = _signature(view)
+
+    def body(self) -> ComposeResult:
+        """What is shown, the map, its classes, the cursor's samples."""
+        yield Paragraph(Notice(""), id="summary")
+        with Container(id="main"):
+            yield MapCanvas(MapPicture(empty="Reading the map …"))
+            with Vertical(id="side"):
+                yield MapLegend(MapLegendState())
+                yield MapCellPane(MapCellState())
+
+    def on_mount(self) -> None:
+        """Begin to read. Where colours say nothing, letters do."""
+        self._marks = self.app.no_color
+        self.action_reload()
+
+    def on_unmount(self) -> None:
+        """Give the connection back."""
+        self._pages.close()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The same part of the map in another number of cells."""
+        super().on_resize(event)
+        self.call_after_refresh(self._fit)
+
+    def changed(self, view: LoopView) -> None:
+        """A stage has ended or begun: states and signals may be others."""
+        now = _signature(view)
+        if now != self._seen:
+            self._seen = now
+            self.action_reload()
+
+    @property
+    def reading(self) -> bool:
+        """Nothing was read yet, nor is it known why not."""
+        return self._placed is None and not self._problem
+
+    # ----------------------------------------------------------------------------------- the map
+
+    def action_reload(self) -> None:
+        """Read everything again."""
+        work = partial(self._load, self._round)
+        self.run_worker(work, group="map", thread=True, exclusive=True, exit_on_error=False)
+
+    def _open(self) -> sqlite3.Connection:
+        db = reader(self.project)
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        return db
+
+    def _load(self, round: int | None) -> None:
+        rounds: tuple[int, ...] = ()
+        try:
+            with closing(self._open()) as db:
+                rounds = mapped_rounds(db)
+                wanted = round if round is not None else rounds[-1] if rounds else self.view.round or 0
+                self.post_message(MapRead(open_map(db, self.project, wanted), rounds))
+        except FAILURES as error:
+            self.post_message(MapRead(None, rounds, guard.clean(str(error)).text))
+
+    @on(MapRead)
+    def _map_read(self, message: MapRead) -> None:
+        self._rounds, self._problem = message.rounds, message.problem
+        self._placed, self._coloured, self._moves = message.placed, None, None
+        if message.placed is None:
+            self._window, self._cells, self._under = None, {}, MapCellState()
+            self.paint()
+            return
+        self._round = message.placed.round
+        self._fit()
+        self.read_colour()
+        if self._moved:
+            self.read_moves()
+
+    def _fit(self) -> None:
+        """A window as large as the widget, on what was looked at."""
+        size = self.query_one(MapCanvas).size
+        if self._placed is None or not size.width or not size.height:
+            return
+        if self._window is None:
+            window = whole(self._placed, size.width, size.height)
+        else:
+            window = MapWindow(self._window.box, size.width, size.height)
+            row, column = window.place(*self._window.center(*self._at))
+            self._at = min(row, size.height - 1), min(column, size.width - 1)
+        if window != self._window:
+            self._corner = None
+        self.show_window(window)
+
+    def show_window(self, window: MapWindow) -> None:
+        """Look at another part."""
+        self._window = window
+        self.bin()
+
+    def bin(self) -> None:
+        """Count the cells of what is looked at."""
+        if self._placed is not None and self._window is not None:
+            codes = self._coloured.codes if self._coloured else bytes(len(self._placed))
+            only = self._only if self._coloured else None
+            work = partial(self._count, self._placed, codes, self._window, only)
+            self.run_worker(work, group="cells", thread=True, exclusive=True, exit_on_error=False)
+
+    def _count(self, placed: PlacedSamples, codes: bytes, window: MapWindow, only: int | None) -> None:
+        self.post_message(CellsCounted(window, only, cells(placed, codes, window, only)))
+
+    @on(CellsCounted)
+    def _counted(self, message: CellsCounted) -> None:
+        if message.window == self._window:
+            self._cells = message.found
+            if not self._placed_cursor and message.found:
+                self._placed_cursor = True
+                self._at = max(message.found, key=lambda at: (message.found[at].total, at))
+            self.paint()
+            self.look()
+
+    # -------------------------------------------------------------------------------- colours and moves
+
+    def read_colour(self) -> None:
+        """Read the classes of what the map is coloured by."""
+        if self._placed is not None:
+            work = partial(self._load_colour, self._placed, self._colour)
+            self.run_worker(work, group="colour", thread=True, exclusive=True, exit_on_error=False)
+
+    def _load_colour(self, placed: PlacedSamples, colour: Colour) -> None:
+        try:
+            with closing(self._open()) as db:
+                found = coloured(db, placed.round, placed.ids, placed.order, colour)
+                self.post_message(ColourRead(placed, found))
+        except FAILURES as error:
+            self.post_message(MapRead(None, self._rounds, guard.clean(str(error)).text))
+
+    @on(ColourRead)
+    def _colour_read(self, message: ColourRead) -> None:
+        if message.placed is self._placed and message.found.colour == self._colour:
+            self._coloured = message.found
+            self.bin()
+
+    def read_moves(self) -> None:
+        """Read where rewritten samples went."""
+        if self._placed is not None:
+            work = partial(self._load_moves, self._placed)
+            self.run_worker(work, group="moves", thread=True, exclusive=True, exit_on_error=False)
+
+    def _load_moves(self, placed: PlacedSamples) -> None:
+        try:
+            with closing(self._open()) as db:
+                before = open_map(db, self.project, placed.round - 1)
+                self.post_message(MovesRead(moves(db, before, placed)))
+        except FAILURES as error:
+            self.post_message(MovesRead(None, guard.clean(str(error)).text))
+
+    @on(MovesRead)
+    def _moves_read(self, message: MovesRead) -> None:
+        self._moves = message.found
+        if message.found is None:
+            self._moved = False
+            self.say(Notice(message.problem, "decide"))
+        self.bin()
+
+    # -------------------------------------------------------------------------------- under the cursor
+
+    def area(self) -> Box:
+        """The cursor's cell, or the rectangle."""
+        if self._window is None:
+            return 0.0, 0.0, 0.0, 0.0
+        return rounded(self._window.area(self._corner or self._at, self._at))
+
+    def look(self) -> None:
+        """Read what is under the cursor."""
+        if self._placed is not None and self._window is not None:
+            work = partial(self._look, self._placed, self._coloured, self.area(), self._corner is not None)
+            self.run_worker(work, group="look", thread=True, exclusive=True, exit_on_error=False)
+
+    def _look(self, placed: PlacedSamples, by: Coloured | None, area: Box, rectangle: bool) -> None:
+        found = placed.within(area)
+        counts = sorted(Counter(by.codes[at] for at in found).items(), reverse=True) if by else []
+        ids = [placed.id(at) for at in found[:PROMPTS]]
+        where = "In the rectangle" if rectangle else "Under the cursor"
+        title = f"{where}: {number_format.counted(len(found), 'sample') if found else 'no sample'}"
+        try:
+            rows = self._pages.rows(ids, placed.round) if ids else {}
+        except FAILURES as error:
+            rows, title = {}, guard.one_line(str(error))
+        prompts = tuple(MapPrompt(row.seq, row.text) for row in sorted(rows.values(), key=lambda row: row.seq))
+        classes = tuple((by.classes[kind], count) for kind, count in counts) if by else ()
+        self.post_message(CellRead(area, MapCellState(title, len(found), classes, prompts)))
+
+    @on(CellRead)
+    def _cell_read(self, message: CellRead) -> None:
+        if message.area == self.area():
+            self._under = message.found
+            self.query_one(MapCellPane).show(self._under)
+            self.state_changed()
+
+    # -------------------------------------------------------------------------------------- painting
+
+    def paint(self) -> None:
+        """Show what is known."""
+        by = self._coloured
+        ways = self._moves.ways if self._moved and self._moves else ()
+        classes = by.classes if by else ()
+        empty = "" if self._problem else "No sample here. Press 0 for the whole map." if self._placed else ""
+        picture = MapPicture(self._window, self._cells, classes, self._at, self._corner, self._marks, ways, empty)
+        self.query_one(MapCanvas).show(picture)
+        column = self.size.width >= WIDE
+        self.query_one(MapLegend).show(MapLegendState(() if ways else classes, self._only, column))
+        self.query_one(MapCellPane).show(self._under)
+        self.query_one("#summary", Paragraph).show(Notice(self._summary(), "strong"))
+        self.state_changed()
+
+    def _summary(self) -> str:
+        """E.g. ``Map · round 1 · 589 samples by state · shows 38% of the variance``."""
+        placed = self._placed
+        if placed is None:
+            return "Map"
+        without = placed.head.rows - len(placed)
+        parts = [f"Map · round {placed.round}", number_format.counted(len(placed), "sample")]
+        parts[-1] += f" by {self._colour}" if not self._moved else ""
+        if self._moved and self._moves is not None:
+            found = self._moves
+            parts.append(f"{len(found.ways):,} rewritten, moved {found.rewritten:.3f} (others {found.noise:.3f})")
+        parts.append(f"{sum(placed.head.shares):.0%} of the variance")
+        near = magnification(placed, self._window) if self._window else 1.0
+        parts.append(f"{near:.1f}×" if abs(near - 1) > 0.01 else "")
+        parts.append(f"{without:,} without an embedding" if without else "")
+        return " · ".join(part for part in parts if part)
+
+    def own_notice(self) -> Notice:
+        """What is wrong, or what an arrow is."""
+        if self._problem:
+            return Notice(self._problem, "decide")
+        if not self._moved or self._moves is None:
+            return Notice("")
+        if not self._moves.ways:
+            return Notice("No sample was replaced by its rewrite before this round.", "dim")
+        model = f"The model alone moved everybody by {self._moves.model:.3f}; that is taken out."
+        return Notice(f"Arrows: from the originals of a cell to their rewrites, on average. {model}", "dim")
+
+
+def _signature(view: LoopView) -> tuple[object, ...]:
+    """What classes depend on, as far as a map is read again for it."""
+    return view.round, tuple(stage.state for stage in view.stages)

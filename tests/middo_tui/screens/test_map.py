@@ -1,0 +1,196 @@
+"""The Map screen by its keys, and its picture as a pure function."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.store.connect import transaction, writer
+from middo_tui.app import MiddoApp
+from middo_tui.feed.map_cells import MapCell, MapWindow
+from middo_tui.feed.map_classes import MapClass
+from middo_tui.look.preferences import Preferences
+from middo_tui.screens.map import MapScreen
+from middo_tui.screens.map_reading import filter_of, rounded
+from middo_tui.widgets.lines import plain
+from middo_tui.widgets.map_canvas import MapPicture, arrows, map_lines, standing_out
+from middo_tui.widgets.map_legend import MapLegendState, legend_lines
+from tests.support import invented_project
+from tests.support.screens import screen_text, settle_all, until
+from tests.support.stores import Store
+
+ESCAPE = "\x1b]0;owned\x07\u202e"
+WINDOW = MapWindow((0.0, 0.0, 8.0, 4.0), 8, 4)
+CLASSES = (MapClass("·", "not selected", "series-2", 900), MapClass("Q", "quality", "quality", 4))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three rounds with maps; every prompt tries to take over the terminal."""
+    made = invented_project.make(tmp_path_factory.mktemp("map") / "p")
+    db = writer(made)
+    with transaction(db):
+        hostile = f'[["user","{json.dumps(ESCAPE)[1:-1]} '
+        db.execute("UPDATE sample SET messages=replace(messages, ?, ?)", ('[["user","', hostile))
+    db.close()
+    return made
+
+
+def screen(app: MiddoApp) -> MapScreen:
+    assert isinstance(app.screen, MapScreen)
+    return app.screen
+
+
+async def test_the_map_is_coloured_zoomed_and_listed(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7")
+        await until(pilot, "Map · round 2 · 600 samples by state · 17% of the variance")
+        text = await until(pilot, "Under the cursor: ")
+        assert re.search(r"\? \d+ rewrite undecided", text)
+        await pilot.press("c", "c")
+        text = await until(pilot, "by base loss")
+        await until(pilot, "and above")
+        await pilot.press("plus", "plus")
+        await until(pilot, "2.6×")
+        await settle_all(pilot)
+        cursor = screen(app)._at
+        await pilot.press("right", "up")
+        assert screen(app)._at == (cursor[0] - 1, cursor[1] + 1)
+        await pilot.press("0")
+        await until(pilot, "Map · round 2 · 600 samples by base loss · 17% of the variance")
+        assert "×" not in screen_text(app)
+        assert "\x1b" not in screen_text(app)
+        assert "\u202e" not in screen_text(app)
+
+
+async def test_the_samples_of_a_rectangle_are_opened(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7")
+        await until(pilot, "Under the cursor: ")
+        await pilot.press("v", *["left"] * 4, *["down"] * 2)
+        await settle_all(pilot)
+        text = await until(pilot, "In the rectangle: ")
+        assert "┌" in text
+        assert "⟨U+202E⟩" in text, "what was hidden in a prompt is seen"
+        count = int(re.findall(r"In the rectangle: (\d+) sample", text)[0])
+        assert count > 1
+        await until(pilot, f"enter list {count}")
+        await pilot.press("enter")
+        text = await until(pilot, f"1 / {count}")
+        assert "map:" in text
+        assert "\x1b" not in text
+
+
+async def test_another_size_shows_the_same_part_and_the_cursor_stays_on_it(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7", "plus")
+        await until(pilot, "1.6×")
+        await settle_all(pilot)
+        before = screen(app)._window
+        assert before is not None
+        place = before.center(*screen(app)._at)
+        await pilot.resize_terminal(140, 40)
+        await settle_all(pilot)
+        after = screen(app)._window
+        assert after is not None
+        assert after.box == before.box
+        assert after.width > before.width
+        assert after.place(*place) == screen(app)._at
+        assert "1.6×" in screen_text(app)
+
+
+async def test_one_class_letters_and_escape(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7", "c")
+        await until(pilot, "C ")
+        await settle_all(pilot)
+        await pilot.press("m", "tab", "tab")
+        await settle_all(pilot)
+        text = await until(pilot, "C 12 complexity")
+        rows = text.splitlines()[2:-8]
+        assert {sign for row in rows for sign in row} <= set(" C▸◂"), "only complexity, as letters"
+        await pilot.press("escape")
+        await settle_all(pilot)
+        assert "D" in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, "loss")
+        assert not isinstance(app.screen, MapScreen)
+
+
+async def test_rounds_and_what_they_moved(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(140, 40)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7")
+        await until(pilot, "Map · round 2")
+        await settle_all(pilot)
+        await pilot.press("t")
+        text = await until(pilot, "that is taken out")
+        assert set("→↗↑↖←↙↓↘•") & set(text)
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        await until(pilot, "Map · round 0")
+        await settle_all(pilot)
+        await pilot.press("t")
+        await until(pilot, "t is unavailable here")
+
+
+async def test_a_project_without_a_map_says_what_makes_one(tmp_path: Path) -> None:
+    Store(tmp_path / "P").plan().round(0, 1).db.close()
+    app = MiddoApp(tmp_path / "P", preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7")
+        await until(pilot, "Round 0 has no map yet: the score stage makes it.")
+
+
+def test_the_palette_finds_it() -> None:
+    from middo_tui.screens.palette import _elsewhere, filtered
+
+    found = list(_elsewhere("map"))
+    assert filtered(found, "rectangle")[0].screen == "map"
+    assert filtered(found, "colour loss")[0].action == "colour"
+
+
+def test_a_rare_class_stands_out_among_many_of_a_frequent_one() -> None:
+    assert standing_out(MapCell(1, ((0, 9), (1, 1))), CLASSES) == 1
+    assert standing_out(MapCell(1, ((0, 9),)), CLASSES) == 0
+
+
+def test_the_picture_without_colour() -> None:
+    cells = {(0, 0): MapCell(0xFF, ((0, 3),)), (3, 7): MapCell(0x01, ((1, 1),))}
+    picture = MapPicture(WINDOW, cells, CLASSES, (1, 4), (3, 1), marks=True)
+    assert plain(map_lines(picture, 8, 4)) == "·\n ┌─▸┐◂\n │  │\n └──┘  Q"
+    dots = MapPicture(WINDOW, cells, CLASSES, (1, 4))
+    assert plain(map_lines(dots, 8, 4)) == "⣿\n   ▸ ◂\n\n       ⠁"
+
+
+def test_arrows_go_from_the_mean_of_a_cell_to_the_mean_of_where_its_samples_went() -> None:
+    ways = (((0.5, 0.5), (6.5, 0.5)), ((0.6, 0.5), (6.5, 0.6)), ((2.1, 3.5), (2.2, 3.4)), ((90.0, 0.0), (0.0, 0.0)))
+    found = arrows(ways, WINDOW)
+    assert found[3, 6] == ("→", "active-strong")
+    assert found[0, 2] == ("•", "active"), "it stayed in its cell"
+    assert {row for row, _ in found} == {0, 3}, "what began outside of the window is left out"
+
+
+def test_a_legend_gives_way_before_it_drops_a_class() -> None:
+    many = tuple(MapClass(str(at), "a name that is rather long " * 2, "", at + 1) for at in range(6))
+    rows = legend_lines(MapLegendState(many), 80)
+    assert len(rows) == 2
+    assert all(f" {at} {at + 1} a" in plain(rows) for at in range(6))
+    assert len(legend_lines(MapLegendState(many, column=True), 40)) == 6
+
+
+def test_the_rectangle_that_is_counted_is_the_one_that_is_written() -> None:
+    area = (0.123456789, -1.0 / 3, 2.0 / 3, 1e-9)
+    assert filter_of(rounded(area)) == filter_of(area) == "map:0.123457,-0.333333,0.666667,1e-09"
