@@ -1,5 +1,5 @@
-"""What a control selects instead of its round (``engine.store.controls``): as many samples at random, or only what the
-round selected, to be left out.
+"""What a control selects instead of its round (``engine.store.controls``): the same number of random samples, or
+only what the round selected, to be left out.
 
 At random, as many samples are handled as the round handled, in the same ways: as many are asked about, as many of
 what differs a second time, as many rewritten on each axis. The round's own control group is asked alike in both.

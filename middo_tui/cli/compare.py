@@ -101,7 +101,7 @@ def _notes(found: SideBySide) -> Iterator[str]:
     if found.same_questions:
         yield "All were asked the same held-out questions: errors are those of the differences, question by question."
     else:
-        yield "The projects hold out different samples: both scores' errors are added up, and nothing is marked."
+        yield "The projects hold out different samples: both errors are added up, and held-out scores get no mark."
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

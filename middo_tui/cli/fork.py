@@ -29,7 +29,8 @@ def fork(folder: Path, out: Path, round_: int, changes: tuple[str, ...]) -> None
     copy(folder, out, round_, dict(_change(text) for text in changes))
     at = quote(str(out))
     say(f"{out}: a copy of {folder} before round {round_} selected.")
-    say(f"Run it: middo-tui run {at} --rounds {round_ + 1} --auto --wait. Compare: middo-tui status {at}")
+    say(f"Run it: middo-tui run {at} --rounds {round_ + 1} --wait")
+    say(f"Then compare: middo-tui compare {quote(str(folder))} {at}")
 
 
 def _change(text: str) -> tuple[str, Any]:

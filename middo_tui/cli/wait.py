@@ -107,9 +107,7 @@ def notify(folder: Path) -> None:
     config = schema.load(folder)
     how = config.notify
     if not how.ways:
-        raise UsageError(
-            f"{folder / 'config.toml'}: [notify] names nobody to notify. Set command, webhook or webhook_env."
-        )
+        raise UsageError(f"{folder / 'config.toml'}: [notify] is empty. Set command, webhook or webhook_env.")
     name = config.project.name or folder.resolve().name
     test = Announcement("test", name, f"{name}: this is a test. Watch the run with `middo-tui {quote(str(folder))}`.")
     wrong = deliver(test, how, folder, tuple(config.secret_names))

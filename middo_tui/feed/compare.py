@@ -93,7 +93,7 @@ def compare(folders: Sequence[Path]) -> SideBySide:
         UsageError: fewer than two. StoreError: one of them cannot be read.
     """
     if len(folders) < 2:
-        raise UsageError("Name two projects or more to compare.")
+        raise UsageError("compare needs at least two projects: middo-tui compare DIR DIR")
     rounds = [RoundsReader(folder).read().rounds for folder in folders]
     stores = [reader(folder) for folder in folders]
     try:

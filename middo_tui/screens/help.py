@@ -42,7 +42,7 @@ def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80, wanted: 
     sections = (
         (f"{screen.capitalize()} keys", _by_key(table)),
         ("Keys on every screen", [(numbers(), NUMBERED), *((_names(key), key.help) for key in everywhere)]),
-        (SIGNALS_TITLE, [(name, f"{means} Distrust: {doubt}") for name, means, doubt in SIGNALS]),
+        (SIGNALS_TITLE, [(name, f"{means} {doubt}") for name, means, doubt in SIGNALS]),
     )
     out: list[Line] = []
     for title, entries in sections:
@@ -53,7 +53,7 @@ def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80, wanted: 
             out += [row for name, text in found for row in _rows(name, text, column, width)]
     about = [text for text in ABOUT if has_all(text, wanted)]
     out += [*([()] if out and about else []), *((Run(f" {text}", "dim"),) for text in about)]
-    return out or [(Run(f" Nothing about “{wanted}”.", "dim"),)]
+    return out or [(Run(f" No key or signal matches “{wanted}”.", "dim"),)]
 
 
 def _by_key(table: Sequence[Key[Any]]) -> list[tuple[str, str]]:

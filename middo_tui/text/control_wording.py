@@ -10,13 +10,13 @@ from middo_tui.text.score_changes import ScoreChange
 from middo_tui.text.score_format import amount, figure, scale
 
 AGAINST = {
-    "random": "as many samples at random",
+    "random": "the same number of random samples",
     "drop": "dropping the selected samples",
     "none": "the unchanged dataset",
 }
 
 
-UNLIKE = "a person decided on the round's rewrites, and nobody on the control's"
+UNLIKE = "a person reviewed the round's rewrites but not the control's"
 
 
 def sentences(db: sqlite3.Connection, round: int) -> list[str]:

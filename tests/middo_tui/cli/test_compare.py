@@ -36,6 +36,9 @@ def made(project: Path, marks: tuple[bool, ...], heldout: str = "question") -> P
     return project
 
 
+TOO_FEW = "compare needs at least two projects: middo-tui compare DIR DIR"
+
+
 def run(*args: str | Path) -> Result:
     return CliRunner().invoke(main, ["compare", *map(str, args)], catch_exceptions=False)
 
@@ -64,7 +67,7 @@ def test_other_questions_are_never_paired(tmp_path: Path) -> None:
     assert not found.same_questions
     assert (score.paired, score.combined) == (False, pytest.approx(math.hypot(*own)))
     said = run(tmp_path / "a", tmp_path / "b").output
-    assert "added up, and nothing is marked" in said
+    assert "added up, and held-out scores get no mark" in said
     assert not {"▲", "▼", "≈"} & set(said.partition("Differences")[0])
     second = json.loads(run(tmp_path / "a", tmp_path / "b", "--json").output)["projects"][1]
     assert second["scores"]["accuracy"]["beyond_chance"] is None
@@ -108,5 +111,5 @@ def test_two_folders_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -
 
 
 def test_one_project_or_none_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    assert (run(pair[0]).exit_code, run(pair[0]).output) == (2, "middo-tui: Name two projects or more to compare.\n")
+    assert (run(pair[0]).exit_code, run(pair[0]).output) == (2, f"middo-tui: {TOO_FEW}\n")
     assert run(pair[0], tmp_path / "nowhere").exit_code == 1

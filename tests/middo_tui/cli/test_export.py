@@ -28,7 +28,7 @@ def test_the_name_says_the_format(name: str, asked: str | None, format: str) -> 
 @pytest.mark.parametrize(
     ("name", "asked", "words"),
     [
-        ("d.csv", None, "nothing is written as .csv. Name it .json, .jsonl or .parquet"),
+        ("d.csv", None, "cannot export to .csv. Name it .json, .jsonl or .parquet"),
         ("d.csv", "alpaca", "--format alpaca does not go with .csv"),
         ("d.parquet", "messages", "--format messages does not go with .parquet"),
         ("d.json.gz", "parquet", "--format parquet does not go with .json"),

@@ -83,7 +83,7 @@ def test_a_test_notification_is_sent_or_says_why_not(tmp_path: Path) -> None:
     Store(project)
     ran = CliRunner().invoke(main, ["notify", str(project)])
     assert ran.exit_code == 2
-    assert "[notify] names nobody" in ran.output
+    assert "[notify] is empty. Set command" in ran.output
     config = project / "config.toml"
     config.write_text('[notify]\ncommand = ["sh", "-c", "echo $MIDDO_EVENT > told"]\n', encoding="utf-8")
     ran = CliRunner().invoke(main, ["notify", str(project)])
