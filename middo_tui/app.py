@@ -100,7 +100,7 @@ class MiddoApp(BaseApp[int]):
         self._in_frame = False
         self._asked: deque[Ask] = deque()
         self.undone = 0
-        self.last_command = ""
+        self._last_verb: Callable[[], str] | None = None
         self.next_project: Path | None = None
         self._slow: Timer | None = None
         self._trail: list[str] = [LoopScreen.NAME]
@@ -170,6 +170,11 @@ class MiddoApp(BaseApp[int]):
         """The terminal has shown the last frame of data."""
         self.link.answered(time.monotonic())
         self._paint()
+
+    @property
+    def last_command(self) -> str:
+        """What a script would call instead of the last key that asked for something; empty where there is nothing."""
+        return equivalent(self._last_verb) if self._last_verb is not None else ""
 
     @property
     def framed(self) -> Framed:
@@ -245,7 +250,7 @@ class MiddoApp(BaseApp[int]):
     def _ask(self, message: Ask) -> None:
         """Do what was asked for in a thread, one thing at a time, in order; no key is lost."""
         self._asked.append(message)
-        self.last_command = equivalent(message.verb)
+        self._last_verb = message.verb
         self.undone += 1
         if len(self._asked) == 1:
             self._carry_out_next()

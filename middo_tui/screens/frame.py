@@ -67,7 +67,10 @@ class Shows(Protocol):
     view: LoopView
     link_state: LinkState
     loop: Framed
-    last_command: str
+
+    @property
+    def last_command(self) -> str:
+        """The command line of what was done last."""
 
     def forget_shown(self) -> None:
         """Rely on nothing that the terminal was told before."""
@@ -303,7 +306,7 @@ class Framed(Screen[None]):
     def action_command_line(self) -> None:
         """What a script would call instead of the last key that asked for something."""
         line = clean(cast(Shows, self.app).last_command).text
-        none = "No command does what was done last, or nothing was done yet. All commands: middo-tui --help"
+        none = "No command does what you did last, or you have done nothing yet. All commands: middo-tui --help"
         self.say(Notice(f"The same from a shell: {line}" if line else none, "strong"))
 
     def action_palette(self) -> None:

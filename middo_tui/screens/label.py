@@ -10,6 +10,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.containers import Container
 from textual.message import Message
 
 from engine.errors import MiddoError
@@ -74,8 +75,9 @@ class LabelScreen(Framed):
         """Where the person is, the text or the report."""
         yield Paragraph(Notice(""), id="summary")
         yield Divider()
-        yield SamplePane(blind=True, id="pane")
-        yield ReportLines((), id="report")
+        with Container(id="main"):
+            yield SamplePane(blind=True, id="pane")
+            yield ReportLines((), id="report")
 
     def on_screen_resume(self) -> None:
         """Labels may have come from a file meanwhile."""

@@ -65,7 +65,7 @@ def commands(here: Screenlike, loop: Screenlike, view: Any) -> list[Command]:
     """What can be done here, everywhere, with the run, on the other screens; themes, settings, help. What does not
     work right now is last.
     """
-    found = [*_of(here.NAME, here.shown_keys(), here.state())]
+    found = sorted(_of(here.NAME, here.shown_keys(), here.state()), key=lambda one: not _named(one.action))
     found += _of("app", tuple(row for row in tables.EVERYWHERE if row.id not in LEFT_OUT), view, here.NAME)
     if loop is not here:
         found += [
@@ -83,13 +83,14 @@ def _of(screen: str, table: Sequence[Key[Any]], state: Any, on: str = "") -> Ite
     working = {row.id for row in table if row.works(state)}
     for row in tables.remapped(table, screen):
         works = row.works(state)
-        if works or (_has_a_name(row) and row.id not in working):
+        if works or (_named(row.id) and row.id not in working):
             label = row.label(state) if works else row.id.replace("_", " ")
             yield Command(label, row.help, tables.name(row.keys[0]), on or screen, row.id, works=works)
 
 
-def _has_a_name(row: Key[Any]) -> bool:
-    return "(" not in row.id and row.id not in MOVES
+def _named(action: str) -> bool:
+    """Whether it means something where the screen is not looked at."""
+    return "(" not in action and action not in MOVES
 
 
 def _elsewhere(screen: str) -> Iterator[Command]:
@@ -98,7 +99,7 @@ def _elsewhere(screen: str) -> Iterator[Command]:
     if screen in tables.UNNUMBERED and not way:
         yield Command(screen, f"Go to the {screen.capitalize()} screen.", "", screen, "")
     for row in tables.remapped(tables.of_screen(screen), screen):
-        if _has_a_name(row):
+        if _named(row.id):
             keys = f"{way} {tables.name(row.keys[0])}" if way else ""
             yield Command(f"{screen}: {row.id.replace('_', ' ')}", row.help, keys, screen, row.id)
 

@@ -26,11 +26,11 @@ def rounded_ms(latency_ms: float) -> int:
 
 
 def link_gauge(link: LinkState) -> Line:
-    """``link 38 ms``; a slow link also says how many frames a second it gets. Nothing while the terminal is mute."""
-    if link.latency_ms is None:
+    """``link 38 ms``; a slow link also says how many frames a second it gets. Nothing while the terminal is mute, nor
+    where it answers as if it were beside the program.
+    """
+    if link.latency_ms is None or link.latency_ms <= FAST_MS:
         return ()
     slow = link.latency_ms >= SLOW_MS
-    text = f"link {'<' if link.latency_ms <= FAST_MS else ''}{link.latency_ms} ms" + (
-        f" · {link.frames_per_s:.0f} fps" if slow else ""
-    )
+    text = f"link {link.latency_ms} ms" + (f" · {link.frames_per_s:.0f} fps" if slow else "")
     return (Run(f"  {text} ", "warn" if slow else "dim"),)

@@ -17,20 +17,23 @@ class SamplesBarState(NamedTuple):
     at: int = 0
     where: str = ""
     sort: str = ""
-    found: int | None = None
+    search: str = ""
+    found: int = 0
     marked: int = 0
     busy: bool = False
 
 
 def samples_bar(data: SamplesBarState, width: int) -> Line:
-    """One row. Without room the order is left out (its column has a sign), then the filter is cut; never the place."""
+    """One row. Without room the order is left out (its column has a sign), then the words, then the filter is cut."""
     total = "…" if data.total is None else number_format.count(data.total)
     place = f"{number_format.count(data.at + 1)} / {total}" if data.total else total
     place = f"{place:>{2 * len(total) + 3}}"
     where = guard.fit(data.where, width).rstrip()
     room = width - len(place) - 2
-    for dataset, sort in (("dataset of round", data.sort), ("dataset of round", ""), ("round", "")):
-        left = _left(data, dataset, sort)
+    words = f": {guard.one_line(data.search, 20)}"
+    long = "dataset of round"
+    for dataset, sort, search in ((long, data.sort, words), (long, "", words), ("round", "", words), ("round", "", "")):
+        left = _left(data, dataset, sort, search)
         if width_of((*left, Run(f"  {where}"))) <= room:
             break
     if where and (room := room - width_of(left) - 2) > 3:
@@ -39,13 +42,13 @@ def samples_bar(data: SamplesBarState, width: int) -> Line:
     return (*left, Run(" " * max(1, gap)), Run(place, "dim" if data.busy else ""))
 
 
-def _left(data: SamplesBarState, dataset: str, sort: str) -> Line:
+def _left(data: SamplesBarState, dataset: str, sort: str, search: str) -> Line:
     return (
         Run(" Samples", "strong"),
         Run(f"  {dataset} {data.round}", "dim"),
         *([Run(f"  by {sort}")] if sort else []),
         *([Run(f"  {data.marked:,} marked", "decide")] if data.marked else []),
-        *([Run(f"  {data.found:,} found", "active")] if data.found is not None else []),
+        *([Run(f"  {data.found:,} found{search}", "active")] if data.search else []),
     )
 
 

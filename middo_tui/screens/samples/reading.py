@@ -254,7 +254,8 @@ class SamplesReading(Framed):
                 at=self.table.at,
                 where=self._order.where,
                 sort=sort if self._order.sort in BY_NAME else "",
-                found=len(self._hits) if self._search else None,
+                search=self._search,
+                found=len(self._hits),
                 marked=len(self.table.marks),
                 busy=not self.table.whole,
             )

@@ -175,7 +175,7 @@ def test_the_link_gauge_does_not_tremble(latency: float, shown: int) -> None:
 @pytest.mark.parametrize(
     ("where", "found", "kept"),
     [
-        ("", None, ("dataset of round 2", "by quality ▼", "1 / 500,000")),
+        ("", 0, ("dataset of round 2", "by quality ▼", "1 / 500,000")),
         ("quality<4", 665, ("dataset of round 2", "665 found", "quality<4", "1 / 500,000")),
         (
             "-quality<4 tokens>9 axis:C,Q",
@@ -186,9 +186,11 @@ def test_the_link_gauge_does_not_tremble(latency: float, shown: int) -> None:
     ],
 )
 def test_the_samples_bar_keeps_the_place_and_cuts_the_filter_last(
-    where: str, found: int | None, kept: tuple[str, ...]
+    where: str, found: int, kept: tuple[str, ...]
 ) -> None:
-    bar = samples_bar(SamplesBarState(2, 500_000, where=where, sort="quality ▼", found=found), 80)
+    bar = samples_bar(
+        SamplesBarState(2, 500_000, where=where, sort="quality ▼", search="word" * bool(found), found=found), 80
+    )
     assert width_of(bar) <= 80
     assert [part for part in kept if part not in plain([bar])] == []
 
@@ -305,3 +307,7 @@ def test_a_gpu_that_tells_little_is_still_a_gpu() -> None:
 def test_a_stage_without_counts_says_where_it_stands() -> None:
     said = {state: text(progress_line(StageView("train", state, started_at=1.0), 80)).split()[1] for state in MARKS}
     assert said == {**{state: state for state in MARKS}, "running": "started", "pending": "next"}
+
+
+def test_a_fast_link_is_not_worth_a_word() -> None:
+    assert link_gauge(LinkState(rounded_ms(0.4), 2)) == ()
