@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from msgspec import Struct
 
 from engine.config.schema import Config, slice_hash
+from engine.plurals import counted
 from engine.store.rows import Job, Plan, RoundFacts
 
 
@@ -211,7 +212,7 @@ def stop_reason(facts: RoundFacts, limits: Limits) -> str | None:
     if not facts.rewrites and not facts.dropped:
         return "no sample was selected, so this loop cannot improve the dataset further"
     if not facts.accepted and not facts.dropped:
-        return f"none of {facts.rewrites} rewrites was accepted, so the dataset did not change"
+        return f"none of {counted(facts.rewrites, 'rewrite')} was accepted, so the dataset did not change"
     if (share := (facts.accepted + facts.dropped) / max(1, facts.rewrites)) < limits.min_acceptance:
         return f"the acceptance rate fell to {share:.0%}, below loop.min_acceptance = {limits.min_acceptance:.0%}"
     if facts.gain is not None and facts.gain < limits.min_gain:
@@ -287,4 +288,4 @@ def _after(newest: int, plan: Plan, facts: RoundFacts | None, limits: Limits) ->
 
 
 def _enough(rounds: int) -> str:
-    return f"{rounds} rounds are done" if rounds != 1 else "1 round is done"
+    return f"{counted(rounds, 'round is', 'rounds are')} done"

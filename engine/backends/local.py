@@ -16,6 +16,7 @@ from engine.distributed import ranks
 from engine.errors import MiddoError, ModelError
 from engine.models import folder
 from engine.models.locate import require_nf4
+from engine.plurals import counted
 
 OF_THE_DEVICE = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS|HIP error|NCCL|same device")
 SMALL_MODEL = 50_000_000  # parameters; below, a second CPU thread makes it slower
@@ -88,7 +89,8 @@ def read_model(path: Path, dtype: torch.dtype, device: torch.device, attention: 
 def _refuse_random(path: Path, missing: list[str]) -> None:
     if missing:
         raise ModelError(
-            f"{path}: its files lack {len(missing)} weights ({missing[0]}{', …' if len(missing) > 1 else ''})."
+            f"{path}: its files lack {counted(len(missing), 'weight')}"
+            f" ({missing[0]}{', …' if len(missing) > 1 else ''})."
             " Use the matching config.json, or download the model again."
         )
 

@@ -39,6 +39,7 @@ from engine.backends.chat import (
 )
 from engine.backends.limits import Bucket, Gate, backoff_s
 from engine.errors import BackendError, EndpointError
+from engine.plurals import counted
 
 REPLY_SHARE = 0.25
 """Until replies are known, a call is taken to use this share of ``max_new_tokens``."""
@@ -167,7 +168,7 @@ class Endpoint:
     def _refuse_outage(self, last: Generation) -> None:
         if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency):
             raise BackendError(
-                f"{self.url}: no reply to {self._silent} calls in a row (last: {last.error}). "
+                f"{self.url}: no reply to {counted(self._silent, 'call')} in a row (last: {last.error}). "
                 "Finished calls are saved. Check the server and the network, then resume."
             )
         if not self._good and self._refused >= OUTAGE_CALLS:

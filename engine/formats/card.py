@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from engine.formats import markdown_escape
 from engine.formats.shaping import FLAWS, ExportLayout
+from engine.plurals import counted
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 NO_LICENCE = "# license: add one before you share this; the terms of the source data and of the teacher model apply"
@@ -36,8 +37,8 @@ def card(layout: ExportLayout, files: str, story: str, licence: str | None = Non
     ]
     body = [
         "# Instruction dataset",
-        f"{layout.size:,} conversations. Each row's `messages` is a list of turns with `role`, `content` and `kind`"
-        " (`function_call` or `observation`; empty for plain turns)."
+        f"{counted(layout.size, 'conversation')}. Each row's `messages` is a list of turns with `role`, `content` and"
+        " `kind` (`function_call` or `observation`; empty for plain turns)."
         + (f" Turns also have {_listed(layout.keys)}." if layout.keys else "")
         + (" `tools` is JSON text." if layout.tools else ""),
     ]

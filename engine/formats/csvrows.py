@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from engine.errors import DataError
 from engine.formats.streams import MAX_RAW, MAX_ROW, Raw, TextFile, text
+from engine.plurals import counted
 
 _SEPARATOR = re.compile(r"sep=[,;\t|]", re.IGNORECASE)
 
@@ -77,7 +78,7 @@ def rows(file: TextFile) -> Iterator[Raw]:
             continue
         number += 1
         if len(fields) != len(names):
-            reason = f"{len(fields)} fields, the header has {len(names)}"
+            reason = f"{counted(len(fields), 'field')}, the header has {len(names)}"
             yield Raw(number, separator.join(fields)[:MAX_RAW], reason)
         else:
             yield Raw(number, dict(zip(names, fields, strict=True)))

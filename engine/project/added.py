@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.plurals import counted
+
 
 @dataclass(frozen=True, slots=True)
 class Added:
@@ -31,15 +33,16 @@ class Added:
     def overlaps(self) -> list[str]:
         """Sentences about rows whose prompts are both in the training data and held out."""
         out = []
+        its, their = "row is {} because its prompt is", "rows are {} because their prompts are"
         if self.copies:
-            out.append(f"{self.copies:,} rows are held out because their prompts are already held out")
+            out.append(f"{counted(self.copies, its, their).format('held out')} already held out")
         if self.barred:
-            out.append(f"{self.barred:,} rows are excluded because their prompts are in the held-out set")
+            out.append(f"{counted(self.barred, its, their).format('excluded')} in the held-out set")
         if self.both:
-            out.append(
-                f"{self.both:,} rows are trained on although their prompts are held out (allow_overlap), so scores on"
-                " them measure memorisation"
+            both = counted(
+                self.both, "row is trained on although its prompt is", "rows are trained on although their prompts are"
             )
+            out.append(f"{both} held out (allow_overlap), so scores on them measure memorisation")
         if self.none_held:
             out.append("no row is held out: too few distinct prompts (all copies of a prompt are held out together)")
         return out

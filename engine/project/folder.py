@@ -17,6 +17,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import DataError, UsageError
 from engine.loop import NAMES, stages_of
+from engine.plurals import counted
 from engine.progress import TaskMeter, TaskProgress
 from engine.project import importing, making
 from engine.project.added import Added
@@ -76,7 +77,7 @@ def create(
         name_project(place, config)
         batches = _gathered(sources, config, place, stack, meter, say)
         heldout = importing.heldout_file(config)
-        say(f"writing {sum(len(batch.rows) for batch in batches):,} samples …")
+        say(f"writing {counted(sum(len(batch.rows) for batch in batches), 'sample')} …")
         with unshared(place) as db:
             with transaction(db):
                 done = importing.add_rows(db, str(project), config, batches, heldout, meter)

@@ -19,6 +19,7 @@ from engine.errors import DataError
 from engine.formats.reading import FileFacts, Reject, RowReader, shown, why
 from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
+from engine.plurals import counted
 from engine.progress import Seen, TaskMeter, ignore
 from engine.project import heldout as heldouts
 from engine.project.added import Added
@@ -238,10 +239,10 @@ def _set_aside(db: sqlite3.Connection, rows: Iterator[tuple[str, int, str, str]]
 def _of_heldout(config: Config, heldout: formats.Imported) -> list[str]:
     """Notes on the held-out file."""
     name = config.data.heldout
-    out = [f"held out: {len(heldout.samples):,} rows of {name}"]
+    out = [f"held out: {counted(len(heldout.samples), 'row')} of {name}"]
     if heldout.rejects:
         refused = len(heldout.rejects)
-        out.append(f"{refused:,} of its rows were quarantined: {why(heldout.facts.reasons(), refused)}")
+        out.append(f"{counted(refused, 'row')} of it quarantined: {why(heldout.facts.reasons(), refused)}")
     return out
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from engine import environment
 from engine.config.schema import Notify
 from engine.loop import NAMES
+from engine.plurals import counted
 from engine.processes.death_pipe import kill_group
 from engine.processes.ended import how_ended
 from engine.store.rows import Job
@@ -65,7 +66,7 @@ def ended(project: str, jobs: Sequence[Job], undecided: int, error: bool, want: 
     if stage := stages.get("waiting", ""):
         asks = f"{stage} of round {newest} is waiting for your decision."
         if stage == "review":
-            rewrites = "1 rewrite is" if undecided == 1 else f"{undecided:,} rewrites are"
+            rewrites = counted(undecided, "rewrite is", "rewrites are")
             asks = f"{rewrites} waiting for your review in round {newest}."
         return Announcement(WAITING, project, f"{project}: {asks}", newest, stage)
     if want != "run" or newest is None or {"paused", "cancelled", "interrupted", "running"} & stages.keys():

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.plurals import counted
 from engine.selection.thresholds import Side
 from engine.signals.nearest import Floats
 
@@ -93,7 +94,7 @@ def split(values: Floats, side: Side, log: bool = False) -> GroupSplit:
     if log:
         known = np.log(np.maximum(known, 0.0) + OFFSET)
     if len(known) < LEAST_VALUES:
-        return GroupSplit(None, f"only {len(known)} values, too few to detect two groups", len(known))
+        return GroupSplit(None, f"only {counted(len(known), 'value')}, too few to detect two groups", len(known))
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     if known[0] == known[-1]:
         return GroupSplit(None, "all values are the same", len(known))

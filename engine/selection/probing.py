@@ -28,6 +28,7 @@ from dataclasses import field as field_of
 import numpy as np
 from msgspec.structs import replace
 
+from engine.plurals import counted
 from engine.selection import control_arm, evidence
 from engine.selection.agreement import Bounds
 from engine.selection.comparison import Comparison, asked_again, first_calls, is_unclear, with_more, without_prompt
@@ -151,7 +152,8 @@ class Probing:
             self._save([*compared, *fresh])
             return True
         if again := self._again():
-            self.ctx.event(f"{len(again)} answers that may differ by chance are asked for a second time")
+            one, many = "answer that may differ by chance is", "answers that may differ by chance are"
+            self.ctx.event(f"{counted(len(again), one, many)} asked for a second time")
             self.job.update(again)
             self._save([*compared, *again])
             return True
@@ -303,7 +305,8 @@ class Probing:
         calls, share = sum(r.answer_attempts for r in probes), self.share()
         said = "no sample is left to ask about"
         if probes:
-            said = f"{share} of {len(self.found.ids):,} samples look flawed; stopped after {calls:,} calls: {end.why}"
+            asked = counted(calls, "call")
+            said = f"{share} of {len(self.found.ids):,} samples look flawed; stopped after {asked}: {end.why}"
         detail = {
             "samples": len(self.found.ids),
             "verdict": said,
@@ -331,7 +334,8 @@ class Probing:
         unclear = [without_prompt(row) for row in flawed if row.key not in skip and is_unclear(row)]
         self.job.update(unclear)
         if unclear:
-            self.ctx.event(f"{len(unclear)} prompts name no task, by the teacher's answers: new ones are asked for")
+            prompts = counted(len(unclear), "prompt names", "prompts name")
+            self.ctx.event(f"{prompts} no task, by the teacher's answers: new ones are asked for")
         skip |= {one.key for one in unclear}
         more = [with_more(row) for row in flawed if row.key not in skip] if self.ctx.config.teacher.best_of > 1 else []
         self.job.update(more)

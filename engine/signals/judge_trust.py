@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 from engine.config.schema import Select
+from engine.plurals import counted
 from engine.store import judging, labels
 from engine.store.judging import JudgeCheck
 from engine.store.labels import SampleLabel
@@ -64,8 +65,8 @@ def by_chance(wins: float, pairs: int) -> float:
 def of_pairs(auc: float | None, pairs: int) -> JudgeTrust:
     """By spoilt copies: ``auc`` is the share of ``pairs`` in which the sample is rated above its copy."""
     if auc is None or pairs < LEAST_PAIRS:
-        return JudgeTrust("unknown", f"the dataset has too few samples to test the judge ({pairs} pairs)")
-    return _answer(auc, by_chance(auc * pairs, pairs), f"{pairs} pairs")
+        return JudgeTrust("unknown", f"the dataset has too few samples to test the judge ({counted(pairs, 'pair')})")
+    return _answer(auc, by_chance(auc * pairs, pairs), counted(pairs, "pair"))
 
 
 def of_labels(ratings: Mapping[int, float], flawed: Mapping[int, bool]) -> JudgeTrust:

@@ -19,6 +19,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from engine.plurals import counted
 from engine.signals import cluster_changes, clusters, nearest, neighbour_index
 from engine.signals.clusters import Clustering, Floats, Ints
 from engine.stage import Ctx
@@ -213,7 +214,7 @@ def describe(fates: Sequence[cluster_changes.Fate], label: Mapping[int, int]) ->
     """The log line: how many clusters, how many samples of none, and what changed."""
     living = sum(fate.found is not None for fate in fates)
     noise = sum(value == cluster_changes.NOISE for value in label.values())
-    text = f"{living} clusters of {len(label) - noise} samples ({noise} unclustered)"
+    text = f"{counted(living, 'cluster')} of {counted(len(label) - noise, 'sample')} ({noise} unclustered)"
     if all(fate.change == "born" for fate in fates):
         return text
     counts = {change: sum(fate.change == change for fate in fates) for change in cluster_changes.CHANGES}

@@ -21,6 +21,7 @@ from engine.config import schema as configs
 from engine.errors import Paused
 from engine.files import append_log
 from engine.models import locate
+from engine.plurals import counted
 from engine.signals import judge_asking, ratings, round_models, spoilt_copies
 from engine.signals.exchange import Chat
 from engine.signals.rating_budget import SPENT, RatingBudget, ask
@@ -78,7 +79,10 @@ def _open(ctx: Ctx, size: int) -> Engine | EndpointJudge:
         return round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
     from engine.backends.endpoint_judge import EndpointJudge  # the SDK takes long to load
 
-    ctx.event(f"the texts of {size:,} samples are sent to {how.url} ({how.endpoint_model}) to be rated", "warning")
+    ctx.event(
+        f"the texts of {counted(size, 'sample')} are sent to {how.url} ({how.endpoint_model}) to be rated",
+        "warning",
+    )
     return EndpointJudge(how, ctx.config.teacher)
 
 

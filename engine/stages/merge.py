@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from engine.plurals import counted
 from engine.selection.survey import by_evidence, target_size
 from engine.stage import Ctx
 from engine.store import prompt_keys
@@ -70,7 +71,7 @@ def run(ctx: Ctx) -> None:
     if held:
         ctx.event(f"{len(held)} accepted rewrites are not merged because their prompts are held out", "warning")
     if len(redundant) < room:
-        ctx.event(f"only {len(redundant)} samples could be retired to balance {added} added ones", "warning")
+        ctx.event(f"only {counted(len(redundant), 'sample')} could be retired to balance {added} added ones", "warning")
 
 
 def flawed(ctx: Ctx, among: Set[int]) -> list[int]:

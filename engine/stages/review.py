@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.errors import Waiting
+from engine.plurals import counted
 from engine.stage import Ctx
 from engine.store.rows import Decision, Rewrite, Verdict
 
@@ -25,7 +26,7 @@ def run(ctx: Ctx) -> None:
     ctx.begin(len(answered), len(answered) - len(open_))
     if policy == "manual":
         if open_:
-            ctx.event(f"{len(open_)} rewrites are waiting for review")
+            ctx.event(f"{counted(len(open_), 'rewrite is', 'rewrites are')} waiting for review")
             raise Waiting
     else:
         verdicts = {(v.sample_id, v.axis): v for v in ctx.rows(Verdict)}

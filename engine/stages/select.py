@@ -22,6 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.errors import StageError
+from engine.plurals import counted
 from engine.selection import choose, control_arm, overridden, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
 from engine.selection.preview.keep import keep
@@ -100,7 +101,8 @@ def _leave_out(ctx: Ctx, arm: ControlArm) -> None:
     rows = control_arm.left_out(ctx, arm)
     mark = [probing.nothing_asked(ctx)] if by_evidence(ctx) else []
     ctx.save([*mark, *rows], done=1)
-    ctx.event(f"control: {len(rows)} samples that the round selected are left out" if rows else "control: no change")
+    left = counted(len(rows), "sample that the round selected is", "samples that the round selected are")
+    ctx.event(f"control: {left} left out" if rows else "control: no change")
 
 
 def _begin_evidence(ctx: Ctx) -> None:

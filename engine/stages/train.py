@@ -165,7 +165,7 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> tuple[Path,
                 notes.update([row.note] if row.note else [])
         if bad == len(samples):
             why = f": {reason}" if reason else ""
-            raise StageError(f"none of the {bad} samples can be trained on{why}. Check the data and model.max_length.")
+            raise StageError(f"none of {bad} samples can be trained on{why}. Check the data and model.max_length.")
         writer.finalize()
     for text, count in sorted(notes.items()):
         ctx.event(f"{count} of {len(samples)} samples: {text}", "warning")

@@ -22,6 +22,7 @@ from dataclasses import asdict, replace
 
 from engine.chat import prompts
 from engine.config.schema import Judge
+from engine.plurals import counted
 from engine.signals import flaw_score, judge_trust, losses
 from engine.signals.losses import Measured
 from engine.signals.ratings import Rated
@@ -59,7 +60,9 @@ def run(ctx: Ctx) -> None:
     """Check, measure and judge every rewrite that has an answer."""
     data = list(ctx.dataset())
     if drawn := best_draw.choose(ctx, data, _draw_check(ctx)):
-        ctx.event(f"of several answers to {drawn:,} prompts, those that the base model finds likeliest are kept")
+        ctx.event(
+            f"of several answers to {counted(drawn, 'prompt')}, those that the base model finds likeliest are kept"
+        )
     made = candidates(ctx.rows(Rewrite), data)
     findings = inspect(ctx, data, made)
     kept = [c for c in made if c.key not in findings]
@@ -163,7 +166,9 @@ def _ask_validators(ctx: Ctx, validators: Sequence[Validator], asked: Sequence[C
     for one in validators:
         there = [c for c in asked if c.key not in rejected]
         away = isinstance(one, WebService) and ctx.config.verify.sent_to
-        ctx.event(f"{len(there):,} rewrites are given to {one.name}", "warning" if away else "info")
+        ctx.event(
+            f"{counted(len(there), 'rewrite is', 'rewrites are')} given to {one.name}", "warning" if away else "info"
+        )
         for number, (candidate, found) in enumerate(one.results(there), start=1):
             if found is None:
                 one.remember(candidate)
@@ -302,7 +307,7 @@ def summary(made: Sequence[Candidate], rows: Sequence[Rewrite], verdicts: Sequen
     measured = [v for v in verdicts if (key := (v.sample_id, v.axis)) in mine and key not in failed]
     better = sum(bool(v.improved) for v in measured)
     others = len(mine) - len(failed) - better
-    text = f"{len(made)} rewrites checked: {better} improved"
+    text = f"{counted(len(made), 'rewrite')} checked: {better} improved"
     text += f", {others} not improved" if others else ""
     text += f", {len(failed)} rejected"
     return text + (f" ({', '.join(f'{code} {n}' for code, n in sorted(codes.items()))})" if codes else "")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from engine.plurals import counted
 from engine.store.connect import database
 
 OTHERS = 0o077
@@ -64,7 +65,7 @@ def note(project: Path) -> str:
     count = tighten(project)
     if closed:
         return ""
-    what = "1 file or folder" if count == 1 else f"{count:,} files and folders"
+    what = counted(count, "file or folder", "files and folders")
     return f"{what} of {project} were readable by other users of this machine; fixed, now only by you." if count else ""
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from engine.backends.openai_batches import CROWDED, Batches, BatchStatus, Crowded, StopRequested, Unreachable
 from engine.errors import BackendError, Cancelled
+from engine.plurals import counted
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import BatchCall, TeacherBatch
@@ -193,7 +194,7 @@ class BatchRunner:
             return
         self.books.note(flight, made, state="open")
         until = f"by {clock(made.expires_at)}" if made.expires_at else "within a day"
-        self.ctx.event(f"batch {made.id}: {len(calls):,} calls sent, results due {until}")
+        self.ctx.event(f"batch {made.id}: {counted(len(calls), 'call')} sent, results due {until}")
 
     def _too_many(self, calls: int) -> None:
         """The provider's queue limit is reached: wait for one of our batches to end, or send smaller ones."""
@@ -208,7 +209,8 @@ class BatchRunner:
             )
         self.most = max(1, calls // 2)
         self.ctx.event(
-            f"the provider rejected a batch of {calls:,} calls; sending at most {self.most:,} at a time", "warning"
+            f"the provider rejected a batch of {counted(calls, 'call')}; sending at most {self.most:,} at a time",
+            "warning",
         )
 
     # --------------------------------------------------------------------------------------------------- watching
@@ -248,8 +250,9 @@ class BatchRunner:
         self.silent = False
         if found is None and time.time() <= ends:
             raise BackendError(
-                f"{self.how.url}: no batch {batch.id} for this API key, but it has {len(flight.calls):,} calls. Set the"
-                f" key that created it, or wait until {clock(ends)}; then the calls are sent again."
+                f"{self.how.url}: no batch {batch.id} for this API key, but it has"
+                f" {counted(len(flight.calls), 'call')}. Set the key that created it, or wait"
+                f" until {clock(ends)}; then the calls are sent again."
             )
         return found or BatchStatus(str(batch.id), "expired")
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from engine.config import schema as configs
 from engine.errors import Waiting
+from engine.plurals import counted
 from engine.stage import Ctx
 from engine.store.rows import AXES, Axis, Losses, Rewrite
 from engine.store.teacher import Projected, Question, within_caps
@@ -130,7 +131,7 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
         return
     ahead = save_forecast(ctx, job)
     probes = sum(row.probe and row.draw <= 0 for row in job.all())
-    what = f"{ahead.rewrites} rewrites with two calls each"
+    what = f"{counted(ahead.rewrites, 'rewrite')} with two calls each"
     if probes:
         rest = f"{ahead.rewrites - probes} rewrites, " if ahead.rewrites > probes else ""
         what = f"{rest}{probes} samples' own prompts to answer, one call each, then more while they find flaws"
@@ -260,9 +261,14 @@ def give_up(ctx: Ctx, job: RewriteJob, left: Sequence[Rewrite], how: configs.Tea
     job.update(over)
     failed = sum(row.state == "failed" for row in over)
     if failed:
-        ctx.event(f"{EXHAUSTED}: {failed} rewrites were not made; their samples stay unchanged", "warning")
+        one, many = "rewrite was not made; its sample stays", "rewrites were not made; their samples stay"
+        lost = counted(failed, one, many)
+        ctx.event(
+            f"{EXHAUSTED}: {lost} unchanged",
+            "warning",
+        )
     if failed < len(over):
-        ctx.event(f"{FEWER} for {len(over) - failed} rewrites", "warning")
+        ctx.event(f"{FEWER} for {counted(len(over) - failed, 'rewrite')}", "warning")
     ctx.save(over, done=job.settled())
 
 
@@ -288,6 +294,6 @@ def at_cap(job: RewriteJob, row: Rewrite, how: configs.Teacher) -> str:
     made = sum(row.state not in ("owed", "prompted", "failed") for row in job.all())
     return (
         f"{EXHAUSTED}: {took} used, and {next_one} can take {most} (a token per byte, then max_new_tokens)."
-        f" {made:,} rewrites are made, {len(job.pending()):,} are pending. Raise [teacher] {knob} and run again,"
-        " or run again unchanged to continue without them."
+        f" {counted(made, 'rewrite is', 'rewrites are')} made, {len(job.pending()):,} are pending. Raise"
+        f" [teacher] {knob} and run again, or run again unchanged to continue without them."
     )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from engine.chat import prompts
 from engine.config.schema import Config
 from engine.models import locate
+from engine.plurals import counted
 from engine.store.rows import AXES, Axis, Message
 
 TEMPLATES: dict[Axis, str] = {"complexity": "simplify", "diversity": "diversify", "quality": "improve"}
@@ -169,6 +170,6 @@ def project(
             tokens_out += one.rewrites * sent.tags + one.prompt + one.response
     how = config.teacher
     cost = how.price.cost(tokens_in, tokens_out)
-    basis = f"from {usage.rewrites:,} rewrites so far" if usage.made else "estimated from sample lengths"
+    basis = f"from {counted(usage.rewrites, 'rewrite')} so far" if usage.made else "estimated from sample lengths"
     caps = (how.budget_tokens, how.budget_cost)
     return Projection(round(calls), round(tokens_in), round(tokens_out), cost, basis, caps)

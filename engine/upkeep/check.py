@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from engine.config import schema as configs
 from engine.errors import MiddoError
+from engine.plurals import counted
 from engine.runtime import launch
 from engine.store import permissions, read
 from engine.store.connect import FILE, KEPT_BEFORE, database, reader
@@ -119,7 +120,7 @@ def _notes(db: sqlite3.Connection, project: Path) -> Iterator[Fault]:
         what = f"{kept.stat().st_size:,} bytes: the database before an upgrade"
         yield Fault("old-database", "note", kept.name, what, "Remove it with `prune` once all is well.")
     if count := permissions.readable_by_others(project):
-        what = f"{count:,} files or folders can be read by other users"
+        what = f"{counted(count, 'file or folder', 'files or folders')} can be read by other users"
         yield Fault("rights", "note", str(project), what, "Open or run the project: it tightens them.")
 
 

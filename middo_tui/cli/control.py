@@ -8,6 +8,7 @@ from shlex import quote
 import click
 
 from engine.errors import UsageError
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say
 
@@ -69,7 +70,7 @@ def undo(folder: Path) -> None:
             " round starts."
         )
     count = len(step.keys)
-    rewrites = "1 rewrite" if count == 1 else f"{count:,} rewrites"
+    rewrites = counted(count, "rewrite")
     say(f"{folder}: undid the last decision on {rewrites} of round {step.round}. {again}")
 
 

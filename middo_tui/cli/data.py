@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.errors import UsageError
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER, one_of
 from middo_tui.terminal.console import one_line, say
-from middo_tui.text.number_format import counted
 
 if TYPE_CHECKING:
     from engine.formats import Source

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from engine.errors import DataError, UsageError
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say
 
@@ -65,12 +66,12 @@ def export(
         raise UsageError(f"{out}: exists. Replace it with --force, or choose another name.")
     with _writing(out):
         count = project.export(folder, out, round_, format_, provenance)
-    say(f"{out}: {count:,} rows ({format_})")
+    say(f"{out}: {counted(count, 'row')} ({format_})")
     if push:
         from engine.release.push_to_hub import push as upload
 
         seen = "private" if private else "public"
-        say(f"Uploading {count:,} rows and the dataset card to {address} ({seen} if it is new) …")
+        say(f"Uploading {counted(count, 'row')} and the dataset card to {address} ({seen} if it is new) …")
         upload(out, push, private)
         say(f"uploaded to {address}")
 
@@ -117,9 +118,7 @@ def wanted_format(out: Path, format: str | None) -> str:
     fitting = ENDINGS.get(ending)
     if format is None:
         if ending and not fitting:
-            raise UsageError(
-                f"{out}: nothing is written as {ending}. Name it .json, .jsonl or .parquet, or set --format."
-            )
+            raise UsageError(f"{out}: cannot export to {ending}. Name it .json, .jsonl or .parquet, or set --format.")
         return fitting[0] if fitting else "alpaca"
     if fitting is not None and format not in fitting:
         raise UsageError(f"{out}: --format {format} does not go with {ending}. Choose another name or format.")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say, say_json
 from middo_tui.text.label_report import report_lines
-from middo_tui.text.number_format import counted
 
 COLUMNS = ("sample", "prompt", "response", "label", "kind")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

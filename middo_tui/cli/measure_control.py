@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from engine.plurals import counted
 from engine.store.controls import Kind
 from middo_tui.cli.running import follow_run, start_run
 from middo_tui.terminal.console import say
@@ -64,7 +65,7 @@ def _cost(ready: PreparedControl) -> str:
     if not cost.calls:
         return f"{said}, no teacher calls"
     price = f", {cost.price:,.2f} in cost" if cost.price else ""
-    return f"{said}, about {cost.calls:,} teacher calls ({cost.tokens:,} tokens{price})"
+    return f"{said}, about {counted(cost.calls, 'teacher call')} ({cost.tokens:,} tokens{price})"
 
 
 def _say_result(folder: Path, round: int, kind: Kind) -> int:

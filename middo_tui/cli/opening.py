@@ -11,6 +11,7 @@ from shlex import quote
 from msgspec.structs import replace
 
 from engine.errors import UsageError
+from engine.plurals import counted
 from engine.store import permissions
 from engine.store.connect import reader
 from middo_tui.terminal.console import say
@@ -65,6 +66,6 @@ def _open(folder: Path, mouse: bool, leave_when_done: bool, afresh: bool) -> tup
     app = MiddoApp(folder, leave_when_done, preferences)
     code = app.start(afresh) or 0
     if app.undone:
-        what = "1 change was" if app.undone == 1 else f"{app.undone} changes were"
+        what = counted(app.undone, "change was", "changes were")
         say(f"{what} not saved: the database could not be written. Open the app again and check.", err=True)
     return code, app.next_project

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import say, say_json
-from middo_tui.text.number_format import counted
 
 if TYPE_CHECKING:
     from middo_tui.feed.pages import Pages

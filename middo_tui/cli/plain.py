@@ -12,6 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from engine.plurals import counted
 from engine.store.rows import AXES
 from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
@@ -307,7 +308,7 @@ def describe(status: Mapping[str, Any]) -> str:
         data = status.get("dataset", {})
         size, bad = (data.get(name, 0) for name in ("imported", "quarantined"))
         more = [f"{bad:,} quarantined"] * bool(bad)
-        lines.append(f"data     {', '.join([f'{size:,} samples', *more])}; no round has run yet")
+        lines.append(f"data     {', '.join([counted(size, 'sample'), *more])}; no round has run yet")
         return "\n".join([*lines, *heldout(data)])
     lines += heldout(status.get("dataset", {}))
     newest = status["rounds"][-1]
@@ -346,7 +347,7 @@ def heldout(data: Mapping[str, int]) -> list[str]:
     held, both = data.get("heldout", 0), data.get("overlap", 0)
     if not held:
         return []
-    said = f"heldout  {held:,} samples, {both:,} with prompts that are also in the training data"
+    said = f"heldout  {counted(held, 'sample')}, {both:,} with prompts that are also in the training data"
     if not both:
         return [said]
     return [

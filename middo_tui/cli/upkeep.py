@@ -11,6 +11,7 @@ import click
 from msgspec.structs import asdict
 
 from engine.errors import UsageError
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import one_line, say, say_json
 
@@ -73,7 +74,7 @@ def backup(folder: Path, out: Path) -> None:
     from engine.upkeep.backup import backup as make
 
     made = make(folder, out, say)
-    say(f"{out}: {len(made.files):,} files, {size(made.total)}, read back and verified.")
+    say(f"{out}: {counted(len(made.files), 'file')}, {size(made.total)}, read back and verified.")
     say(f"Restore it: middo-tui restore {quote(str(out))} NEW-FOLDER")
 
 
@@ -85,7 +86,7 @@ def restore(backup: Path, folder: Path) -> None:
     from engine.upkeep.backup import restore as make
 
     made = make(backup, folder)
-    say(f"{folder}: {len(made.files):,} files, {size(made.total)}, verified.")
+    say(f"{folder}: {counted(len(made.files), 'file')}, {size(made.total)}, verified.")
     say(f"Resume: middo-tui run {quote(str(folder))}")
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from engine.config.edit import edit
 from engine.errors import UsageError
+from engine.plurals import counted
 from engine.store.rows import AXES, Axis
 from middo_tui.feed import control
 from middo_tui.feed.thresholds import RoundState, standing
 from middo_tui.keys.tables import press
-from middo_tui.text.number_format import counted
 
 
 def apply(project: Path, round: int, m: Mapping[Axis, float], rule: str) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from engine.config import schema as configs
 from engine.errors import ConfigError, UsageError, WorkerError
+from engine.plurals import counted
 from engine.runtime import launch
 from engine.store import commands, read
 from engine.store.connect import reader
 from engine.store.rows import Plan
 from engine.store.unmerge import undo_merge
 from middo_tui.keys.tables import press
-from middo_tui.text.number_format import counted
 
 HOLD_S = 20.0
 """After a merge that was asked for in the app, so long the next round does not begin: the merge can be undone."""

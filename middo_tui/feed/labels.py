@@ -7,11 +7,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.config import schema
+from engine.plurals import counted
 from engine.signals.label_report import LabelReport, report
 from engine.store import labels, read
 from engine.store.connect import reader
 from engine.store.labels import Labelled
-from middo_tui.text.number_format import counted
 
 DRAWN = 80
 

@@ -8,11 +8,11 @@ from itertools import compress, count
 from pathlib import Path
 
 from engine.errors import UsageError
+from engine.plurals import counted
 from middo_tui.feed.filters import FilterError
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.terminal.guard import clean
-from middo_tui.text.number_format import counted
 
 FORMAT, ENDING = "messages", ".jsonl"  # of all formats the one that can hold every sample
 

@@ -5,11 +5,11 @@ Every state has one, including empty and broken ones, and it names the next acti
 
 from __future__ import annotations
 
+from engine.plurals import counted
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.keys.tables import press
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 
 
 def notice(view: LoopView, keys: bool = True) -> Notice:

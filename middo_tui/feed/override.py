@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.plurals import counted
 from engine.store.overrides import clear_overrides, set_overrides
-from middo_tui.text.number_format import counted
 
 EFFECTS = {
     "drop": "will leave the dataset at the next merge",

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
+from engine.plurals import counted
 from engine.store import commands
 from engine.store.commands import ReviewedVersion
 from engine.store.journal import UndoResult
 from middo_tui.feed.review import Key
 from middo_tui.keys.tables import press
-from middo_tui.text.number_format import counted
 
 
 def decide(

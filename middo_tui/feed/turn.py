@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.plurals import counted
 from engine.runtime.stalls import STALLED
 from middo_tui.feed.view import LoopView
 
@@ -33,7 +34,7 @@ def news(before: LoopView, after: LoopView) -> str:
         if not reviewing(after):
             return "your decision is needed"
         rewrites = after.waiting.open
-        return "1 rewrite to review" if rewrites == 1 else f"{rewrites:,} rewrites to review"
+        return f"{counted(rewrites, 'rewrite')} to review"
     stage = after.current.name if after.state == "failed" and after.current else ""
     said = NEEDS.get(after.state, "")
     return f"{stage} {said}".strip() if said else ""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.plurals import counted
 from engine.store import read, teacher
 from engine.store.connect import reader
 from middo_tui.feed.review import STATE_WORDS
 from middo_tui.feed.rewrite import TextBlock, cached_diff
 from middo_tui.terminal import guard
-from middo_tui.text import number_format, reason_kind, teacher_wording
+from middo_tui.text import reason_kind, teacher_wording
 from middo_tui.text.word_diff import Part
 
 CALLS = 200
@@ -121,7 +122,7 @@ def _refused(db: sqlite3.Connection, round: int) -> str:
     if failed := states.get("failed", 0):
         parts.append(f"{failed:,} refused: {_reasons(db, round, 'failed')}")
     if kept := states.get("kept", 0):
-        parts.append(f"{number_format.counted(kept, 'original')} kept: {_reasons(db, round, 'kept')}")
+        parts.append(f"{counted(kept, 'original')} kept: {_reasons(db, round, 'kept')}")
     return " · ".join(parts) or "nothing refused"
 
 

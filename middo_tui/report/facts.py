@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.hub.names import SCHEME
+from engine.plurals import counted
 from engine.release.model_card import shown
 from engine.store import flips, quarantine, read
 from engine.store.connect import reader
@@ -25,7 +26,6 @@ from middo_tui.feed.round_config import Settings, defaults, differing
 from middo_tui.feed.rounds import RoundDetail, RoundsReader
 from middo_tui.feed.view import Curve
 from middo_tui.text import reason_kind
-from middo_tui.text.number_format import counted
 
 REJECTED = 4
 FLIPPED = 4

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
+from engine.plurals import counted
 from middo_tui.feed.rounds import TeacherUsage
 from middo_tui.report import charts, examples
 from middo_tui.report.facts import Facts
@@ -64,7 +65,7 @@ def _header(facts: Facts) -> Iterator[Markup]:
     by = f", with rewrites by {facts.teacher}" if facts.teacher else ""
     done = sum(one.merged for one in facts.rounds)
     yield tag("h1", facts.name)
-    over = number_format.counted(done, "round")
+    over = counted(done, "round")
     yield tag("p", f"An instruction dataset improved for {facts.model or 'its model'} over {over}{by}.", class_="dim")
     yield tag("ul", *(tag("li", tag("b", value), name) for value, name in _tiles(facts)), class_="tiles")
 
@@ -191,7 +192,8 @@ def _provenance(facts: Facts) -> Iterator[Markup]:
     ]
     yield table(("file", "format", "rows", "not imported", "copies", "BLAKE2"), rows, words=2)
     both = f" {facts.overlap:,} of their prompts are also in the training data, so scores partly measure memorisation."
-    yield tag("p", f"{facts.heldout:,} samples were held out and never trained on.{both if facts.overlap else ''}")
+    held = counted(facts.heldout, "sample was", "samples were")
+    yield tag("p", f"{held} held out and never trained on.{both if facts.overlap else ''}")
     if facts.settings:
         yield tag("h3", "Settings that differ from the defaults")
         yield table(("setting", "value", "default"), facts.settings, words=3)

@@ -9,9 +9,9 @@ from typing import ClassVar, NamedTuple
 from textual import events
 from textual.binding import Binding, BindingType
 
+from engine.plurals import counted
 from middo_tui.screens.bottom_menu import BottomMenu
 from middo_tui.terminal.guard import clean
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Item, Menu
 
 FORMATS: dict[str, tuple[str, str]] = {

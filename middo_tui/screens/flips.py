@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from engine.errors import MiddoError
+from engine.plurals import counted
 from middo_tui.feed.flips import SHOWN, FlipRow, FlipsView, Shown, load
 from middo_tui.feed.rewrite import TextBlock, cached_diff
 from middo_tui.feed.view import LoopView
@@ -95,7 +96,7 @@ class FlipsScreen(TextMenuScreen):
         empty = found.problem or ("No question flipped." if found.show == "changed" else "No such question.")
         self._menu = Menu(tuple(_item(row) for row in found.rows), at, COLUMN, empty)
         names = NAMES if found.replies else LOSSES
-        count = number_format.counted(found.total, "question")
+        count = counted(found.total, "question")
         said = f"{found.verdict} Shown: {names[found.show]}, {count}." if not found.problem else ""
         self.query_one("#summary", Paragraph).show(Notice(said, "strong"))
         self.moved()

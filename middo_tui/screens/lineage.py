@@ -13,6 +13,7 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from engine.errors import MiddoError
+from engine.plurals import counted
 from middo_tui.feed import lineage
 from middo_tui.feed.lineage import Family, Section, Start
 from middo_tui.feed.rounds import moved
@@ -23,7 +24,6 @@ from middo_tui.screens.line import TypeLine
 from middo_tui.screens.lineage_keys import KEYS, LineageKeyState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice, unindexed
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.family_list import FamilyList, FamilyRow, Rows, entries

@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from engine.errors import MiddoError
+from engine.plurals import counted
 from middo_tui.feed.run_log import EVENTS, LEVELS, Level, LogEntry, RunLog, load
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
@@ -103,7 +104,7 @@ class LogScreen(MenuScreen):
         place = f" ({found.sources.index(found.source) + 1} of {len(found.sources)})" if len(found.sources) > 1 else ""
         parts = [f"Log · {guard.one_line(found.source, 60)}{place}", NAMES[self._level]]
         parts.append(f'with "{guard.one_line(self._words, 40)}"' if self._words else "")
-        parts.append(number_format.counted(found.found, "line") + (", the end of the file only" if found.cut else ""))
+        parts.append(counted(found.found, "line") + (", the end of the file only" if found.cut else ""))
         return " · ".join(part for part in parts if part)
 
     @property

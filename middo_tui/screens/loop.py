@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
+from engine.plurals import counted
 from middo_tui.feed import control
 from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.turn import merges
@@ -19,7 +20,6 @@ from middo_tui.keys.tables import Key, press
 from middo_tui.screens.loop_charts import LoopCharts
 from middo_tui.screens.loop_keys import FINISH, KEYS
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.gpu_bar import GpuBar
 from middo_tui.widgets.header import Header

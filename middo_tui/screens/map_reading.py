@@ -16,6 +16,7 @@ from textual.message import Message
 
 from engine.errors import MiddoError
 from engine.files.map_file import Box
+from engine.plurals import counted
 from engine.store.connect import reader
 from middo_tui.feed.map_cells import MapCell, MapWindow, cells, magnification, whole
 from middo_tui.feed.map_classes import Colour, Coloured, coloured
@@ -25,7 +26,6 @@ from middo_tui.feed.pages import Pages
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.terminal import guard
-from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.map_canvas import MapCanvas, MapPicture
 from middo_tui.widgets.map_legend import MapCellPane, MapCellState, MapLegend, MapLegendState, MapPrompt
@@ -288,7 +288,7 @@ class MapReading(Framed):
         counts = sorted(Counter(by.codes[at] for at in found).items(), reverse=True) if by else []
         ids = [placed.id(at) for at in found[:PROMPTS]]
         where = "In the rectangle" if rectangle else "Under the cursor"
-        title = f"{where}: {number_format.counted(len(found), 'sample') if found else 'no sample'}"
+        title = f"{where}: {counted(len(found), 'sample') if found else 'no sample'}"
         try:
             rows = self._pages.rows(ids, placed.round) if ids else {}
         except FAILURES as error:
@@ -326,7 +326,7 @@ class MapReading(Framed):
         if placed is None:
             return "Map"
         without = placed.head.rows - len(placed)
-        parts = [f"Map · round {placed.round}", number_format.counted(len(placed), "sample")]
+        parts = [f"Map · round {placed.round}", counted(len(placed), "sample")]
         parts[-1] += f" by {self._colour}" if not self._moved else ""
         if self._moved and self._moves is not None:
             found = self._moves

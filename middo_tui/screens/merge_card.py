@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from engine.errors import MiddoError
+from engine.plurals import counted
 from engine.store.rows import AXES
 from middo_tui.feed import control
 from middo_tui.feed.merge_card import MergeCard, Risk, read_card
@@ -22,7 +23,6 @@ from middo_tui.screens.frame import Framed
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.lines import Line, Lines, Run

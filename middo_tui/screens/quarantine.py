@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from engine.errors import MiddoError
+from engine.plurals import counted
 from engine.store.connect import reader
 from engine.store.quarantine import Reason, Refused, reasons, refused
 from middo_tui.feed.view import LoopView
@@ -23,7 +24,6 @@ from middo_tui.screens.menu_screen import MenuScreen
 from middo_tui.screens.quarantine_keys import KEYS, QuarantineState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.paragraph import Paragraph

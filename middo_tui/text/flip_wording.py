@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.plurals import counted
 from engine.store.flips import QuestionComparison
 from middo_tui.text import number_format
 from middo_tui.text.score_changes import CHANCE
@@ -33,7 +34,7 @@ def change(one: QuestionComparison) -> str:
 def verdict(one: QuestionComparison) -> str:
     """The comparison in a sentence or two."""
     if not one.asked:
-        asked = number_format.counted(len(one.questions), "held-out question")
+        asked = counted(len(one.questions), "held-out question")
         return f"{asked}, of which only the loss was measured. To compare replies, set [evaluate] exact_match = true."
     gained, lost = len(one.gained), len(one.lost)
     words = {True: "beyond chance", False: "within chance", None: "too few questions to tell"}[beyond(one)]

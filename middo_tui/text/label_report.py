@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engine.plurals import counted
 from engine.signals.label_report import LabelReport
-from middo_tui.text.number_format import counted, fixed
+from middo_tui.text.number_format import fixed
 
 WORDS = {
     "flaw": "flaw score",

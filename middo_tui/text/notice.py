@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from middo_tui.text.number_format import counted
+from engine.plurals import counted
 
 
 class Notice(NamedTuple):

@@ -14,11 +14,6 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def counted(number: int, one: str, many: str = "") -> str:
-    """``1 row``, ``1,200 rows``; ``many``: a plural that is not ``one`` with an s."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def short(value: float) -> str:
     """``950``, ``12.3k``, ``4.9M``: three figures and a letter, for axes and token counts."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

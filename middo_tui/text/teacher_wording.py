@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from engine.plurals import counted
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 
@@ -30,7 +31,7 @@ def spending(
     asking = evidence is not None and "stopped" not in evidence
     known = asked["calls"] <= ahead["calls"] and (evidence is None or (asking and not asked["calls"]))
     first = "first batch: " if asking and known else ""
-    count = f"{calls} of about {ahead['calls']:,} calls" if known else number_format.counted(asked["calls"], "call")
+    count = f"{calls} of about {ahead['calls']:,} calls" if known else counted(asked["calls"], "call")
     parts = [f"{first}{count}", f"{used}{f' of {_about(ahead)}' if known else ''} tokens{_cap(ahead)}"]
     if ahead["cost"] or asked["cost"] or ahead["cap_cost"]:
         cap = f", cap {number_format.money(ahead['cap_cost'])}" if ahead["cap_cost"] else ""
@@ -42,7 +43,7 @@ def spending(
         parts.append(f"{asked['failed']:,} failed")
     if asked.get("lost"):
         tokens_lost = number_format.short(asked["lost_tokens"])
-        lost = number_format.counted(asked["lost"], "attempt")
+        lost = counted(asked["lost"], "attempt")
         parts.append(f"{lost} without a reply, counted as up to {tokens_lost} tokens")
     if ahead["sent_to"]:
         parts.append(f"texts are sent to {guard.one_line(ahead['sent_to'])}")

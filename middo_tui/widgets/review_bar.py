@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from rich.cells import cell_len
 
+from engine.plurals import counted
 from middo_tui.feed.review import STATE_WORDS, Queue, ReviewCounts
 from middo_tui.feed.rewrite import Delta, RewriteDetail
 from middo_tui.keys.tables import press
@@ -74,7 +75,7 @@ def facts(standing: ReviewBarState, width: int) -> Line:
             break
         line = (*line, *more)
     if detail.hidden:
-        hidden = (Run(f"   {number_format.counted(detail.hidden, 'hidden character')}", "warn"),)
+        hidden = (Run(f"   {counted(detail.hidden, 'hidden character')}", "warn"),)
         line = (*line, *hidden) if width_of((*line, *hidden)) <= width else line
     return line
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from engine.plurals import counted
 from engine.store.rows import AXES
 from middo_tui.feed.round_config import defaults, differing
 from middo_tui.feed.rounds import AxisCounts, RoundDetail, RoundsView, StageTime
@@ -142,7 +143,7 @@ def _clusters(one: RoundDetail, width: int) -> list[Line]:
         said = "first clustering"
     else:
         said = ", ".join(f"{one.changed(change):,} {change}" for change in CHANGES if one.changed(change))
-    head = f" {number_format.counted(there, 'cluster')}, {one.noise:,} unclustered: {said}"
+    head = f" {counted(there, 'cluster')}, {one.noise:,} unclustered: {said}"
     if not there:
         head = f" No clusters ({one.noise:,} unclustered)"
     rows: list[Line] = [(Run(guard.fit(head, width).rstrip(), "strong"),)]

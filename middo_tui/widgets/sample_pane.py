@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from engine.plurals import counted
 from middo_tui.feed.review import STATE_WORDS
 from middo_tui.feed.sample import SampleDetail, Turn
 from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 from middo_tui.widgets.word_diff import flow, marked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from engine.plurals import counted
 from middo_tui.text import number_format
 from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
@@ -21,7 +22,7 @@ class Takes(Struct, frozen=True):
 
 def teacher_line(data: Takes, width: int) -> Line:
     """`` teacher  6,120 calls ≈ 4.9M tokens ≈ $2.40   budget left $17.60   estimated from the samples' lengths``."""
-    amount = f"{number_format.counted(data.calls, 'call')} ≈ {number_format.short(data.tokens)} tokens"
+    amount = f"{counted(data.calls, 'call')} ≈ {number_format.short(data.tokens)} tokens"
     if data.cost or data.cap_cost:
         amount += f" ≈ {number_format.money(data.cost)}"
     runs: Line = (Run(" teacher  ", "dim"), Run(amount))

@@ -6,6 +6,7 @@ import time
 
 from msgspec import Struct
 
+from engine.plurals import counted
 from middo_tui.feed.lineage import POLICY, Attempt, Family, Section, Signals, Version
 from middo_tui.feed.review import STATE_WORDS
 from middo_tui.feed.rewrite import TextBlock, direction
@@ -72,7 +73,7 @@ def _story(version: Version, parent: Version | None, width: int) -> list[Line]:
         how = "replaced" if fate(version) == "replaced" else f"retired{why}"
         said += f"; {how} in round {version.retired - 1}"
     if version.hidden:
-        said += f"; {number_format.counted(version.hidden, 'hidden character')}"
+        said += f"; {counted(version.hidden, 'hidden character')}"
     rows = _paragraph(said, width, version.axis if version.axis in LETTERS else "strong")
     return rows + (_decided(version.made_by, width) if version.made_by else [])
 

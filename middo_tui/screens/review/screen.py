@@ -17,6 +17,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from engine.errors import StoreBlocked, UsageError
+from engine.plurals import counted
 from engine.store.commands import ReviewedVersion
 from middo_tui.feed import control, review_commands
 from middo_tui.feed.review import REASONS, Key, QueueEntry
@@ -30,7 +31,6 @@ from middo_tui.screens.review.keys import KEYS
 from middo_tui.screens.review.navigation import Moving
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 
 ASKS_ABOVE = 20
 """Batches above this are asked about first."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from engine.plurals import counted
 from middo_tui.feed.review import REASONS, Queue
 from middo_tui.feed.review_order import SORTS
 from middo_tui.keys.tables import press
 from middo_tui.screens.review.keys import ReviewState
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 
 
 def own_notice(state: ReviewState) -> Notice:

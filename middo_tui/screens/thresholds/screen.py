@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from textual import on
 from textual.binding import BindingType
 
+from engine.plurals import counted
 from engine.store.rows import AXES
 from middo_tui.feed import apply_thresholds
 from middo_tui.feed import thresholds as feed
@@ -27,7 +28,6 @@ from middo_tui.screens.thresholds.reading import ThresholdsReading
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.chart_view import SCALES
 from middo_tui.widgets.histogram import POINTS, Histogram
 from middo_tui.widgets.margin_list import MarginList, Margins

@@ -17,12 +17,12 @@ from engine.config import schema as configs
 from engine.doctor import report
 from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
+from engine.plurals import counted
 from middo_tui.screens.wizard import draft as drafts
 from middo_tui.screens.wizard.draft import Draft, Offer
 from middo_tui.screens.wizard.steps import EntryStep, Step, StepNotice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.paragraph import Paragraph
 from middo_tui.widgets.text_input import TextInput

@@ -17,11 +17,11 @@ from engine.errors import MiddoError, UsageError
 from engine.formats import shapes
 from engine.formats.file_preview import FilePreview, UsableCount, count_usable, preview
 from engine.formats.reading import Reject
+from engine.plurals import counted
 from middo_tui.screens.wizard.draft import Draft
 from middo_tui.screens.wizard.steps import Step, StepNotice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
-from middo_tui.text.number_format import counted
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.lines import Line, Lines, Run

@@ -61,7 +61,7 @@ def test_columns_of_different_lengths_and_other_names(tmp_path: Path) -> None:
     [
         ('"a"b,c\n', "not CSV: ',' expected after '\"'"),
         ('a,"b\n', "not CSV: unexpected end of data"),
-        ("only one\n", "1 fields, the header has 2"),
+        ("only one\n", "1 field, the header has 2"),
         ("one,two,three\n", "3 fields, the header has 2"),
         ("one,\n", "empty response"),
     ],

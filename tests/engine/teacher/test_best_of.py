@@ -93,7 +93,7 @@ def test_what_is_paid_for_when_the_budget_ends_is_kept(tmp_path: Path) -> None:
     ]
     assert json.loads(str(next(r for r in kept if r.key == two.key).messages))[-1] == ["assistant", "a"]
     assert made.events()[-2:] == [
-        "teacher budget exhausted: 1 rewrites were not made; their samples stay unchanged",
+        "teacher budget exhausted: 1 rewrite was not made; its sample stays unchanged",
         "teacher budget exhausted: fewer answers than [teacher] best_of for 2 rewrites",
     ]
 

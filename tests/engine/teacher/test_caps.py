@@ -88,7 +88,7 @@ def test_what_cannot_fit_is_not_begun_and_the_least_cap_is_named(case: Callable[
 def test_at_the_least_cap_one_rewrite_is_made_whole_before_a_person_is_asked(case: Callable[[str], Case]) -> None:
     one = case("manual")
     least = one.least()
-    with pytest.raises(Waiting, match=r"1 rewrites are made, 2 are pending.*run again unchanged to continue without"):
+    with pytest.raises(Waiting, match=r"1 rewrite is made, 2 are pending.*run again unchanged to continue without"):
         one.run(least)
     assert one.calls == 2, "its prompt and its answer"
     assert one.states() == ["owed", "owed", "proposed"]

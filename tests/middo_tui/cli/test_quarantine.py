@@ -87,5 +87,5 @@ def test_rows_of_the_held_out_file_are_set_aside_too(tmp_path: Path) -> None:
     own = put(tmp_path, [GOOD, {"instruction": "x", "output": ""}], "own.json")
     said = run("init", tmp_path / "P", "--data", data, "--heldout", own)
     assert said.exit_code == 0, said.output
-    assert f"held out: 1 rows of {own}\n  1 of its rows were quarantined: empty response (1)\n" in said.output
+    assert f"held out: 1 row of {own}\n  1 row of it quarantined: empty response (1)\n" in said.output
     assert run("quarantine", tmp_path / "P").output.startswith("own.json, row 2: empty response\n")
