@@ -21,7 +21,7 @@ from middo_tui.text.signal_help import SIGNALS
 LEFT_OUT = frozenset({"palette", "back"})
 _SIDES = ("down up left right far_left far_right first last", "tab tab_back older newer signal signal_back show_back")
 _STEPS = ("page_down page_up half_down half_up pane_down pane_up", "next_found previous_found range mark clear back")
-_AXES = ("next_axis previous_axis next_section previous_section",)
+_AXES = ("next_axis previous_axis next_section previous_section", "pan_left pan_right pan_up pan_down")
 MOVES = frozenset(" ".join((*_SIDES, *_STEPS, *_AXES)).split(" "))
 """Rows of other screens that mean nothing without looking at them."""
 

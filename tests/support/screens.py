@@ -36,9 +36,11 @@ async def settle(pilot: Pilot[Any]) -> None:
 
 async def settle_all(pilot: Pilot[Any]) -> None:
     """Until all that was asked for has been read and painted."""
-    for _ in range(3):
+    quiet = 0
+    while quiet < 3:  # what one worker has read may start another
         await pilot.pause()
         busy = [w for w in pilot.app.workers if w.group != "feed" and not w.is_finished]
         if busy:
             await pilot.app.workers.wait_for_complete(busy)
+        quiet = 0 if busy else quiet + 1
     await pilot.pause()

@@ -154,12 +154,13 @@ async def test_a_project_without_a_map_says_what_makes_one(tmp_path: Path) -> No
         await until(pilot, "Round 0 has no map yet: the score stage makes it.")
 
 
-def test_the_palette_finds_it() -> None:
-    from middo_tui.screens.palette import _elsewhere, filtered
-
-    found = list(_elsewhere("map"))
-    assert filtered(found, "rectangle")[0].screen == "map"
-    assert filtered(found, "colour loss")[0].action == "colour"
+async def test_the_palette_finds_it(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("ctrl+p", *"map moved", "enter")
+        await until(pilot, "that is taken out")
+        assert isinstance(app.screen, MapScreen)
 
 
 def test_a_rare_class_stands_out_among_many_of_a_frequent_one() -> None:
