@@ -11,8 +11,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine.store.read import IN_ROUND
 from middo_tui.feed.filters import match_of
+from middo_tui.feed.orders import IN_ROUND
 from middo_tui.feed.pages import OPENING, TEXT_LIMIT, open_reader
 from middo_tui.terminal import guard
 
