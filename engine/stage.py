@@ -12,14 +12,14 @@ Rules that make every stage resumable after a kill:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from engine.config.schema import Config
 from engine.store.dataset import Dataset
-from engine.store.rows import Row, Sample
+from engine.store.rows import CachedLoss, Row, Sample
 
 R = TypeVar("R", bound=Row)
 
@@ -45,6 +45,9 @@ class Ctx(Protocol):
         Kinds that share a table (Losses, Neighbourhood, Ratings in ``signal``; Rewrite, Verdict in ``rewrite``) yield
         only the rows whose own part is filled.
         """
+
+    def cached(self, model: str, ids: Sequence[int] | None = None) -> Iterator[CachedLoss]:
+        """What is known under a model that does not change, of the samples ``ids`` (None: of all), one by one."""
 
     def save(self, rows: Sequence[Row], done: int | None = None) -> None:
         """Write ``rows`` and the progress (``done`` units of the total) in one transaction, then check ``want``.

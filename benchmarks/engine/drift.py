@@ -125,7 +125,7 @@ def main() -> None:
     ]
     drawn = random.Random(0).sample(rows, max(2 * options.pairs, REFERENCES))
     topics = Topics.of((i, exchange(row)) for i, row in enumerate(drawn[:REFERENCES]))
-    pairs = drift.crossed_pairs([sample(i, row) for i, row in enumerate(drawn)])[: options.pairs]
+    pairs = drift.crossed_pairs([sample(i, row) for i, row in enumerate(drawn[: 2 * drift.PAIRS])])[: options.pairs]
     bound = drift.bound_of(losses.ifds(config, base, pairs), config.verify.on_topic)
     DOCUMENT.write_text(
         page(held(config, base, topics), bound, len(pairs), options.model.name) + "\n", encoding="utf-8"

@@ -23,8 +23,9 @@ from engine.backends import backend
 from engine.chat import batches
 from engine.chat.render import render_bare
 from engine.signals.nearest import Floats
+from engine.verification.corpus import Corpus
 from engine.verification.near_duplicates import NearDuplicates
-from engine.verification.text_checks import Corpus, Exchange
+from engine.verification.text_checks import Exchange
 from engine.verification.topics import REFERENCES, Topics
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "near-duplicates.md"
@@ -93,11 +94,11 @@ def page(folder: Path, answers: Mapping[str, str], threads: int) -> str:
     kept, queries = every[: len(prompts)], every[len(prompts) :]
     words = rng.sample(range(len(prompts)), REFERENCES)
     topics = Topics.of((i, Exchange(prompts[i], answers[prompts[i]])) for i in words)
-    known = NearDuplicates.of(prompts, kept.astype(np.float16), topics)
+    known = NearDuplicates.of(prompts.__getitem__, kept.astype(np.float16), topics)
     among = known.find(prompts, kept.astype(np.float16), np.arange(len(prompts)))
     twins = known.find(texts, queries.astype(np.float16), np.full(len(texts), -1))
     rule = [twin is not None and twin.row == i for twin, i in zip(twins, of, strict=True)]
-    corpus = Corpus.of(dict(enumerate(prompts)), texts)
+    corpus = Corpus.of(dict(enumerate(prompts)))
     copies = [corpus.near(text) is not None for text in texts]
     lines = []
     for kind in sorted({kind for _, kind, _ in edited}):

@@ -68,11 +68,12 @@ def diagnosed(folder: Path, seed: int) -> StoreCtx:
 def cases(ctx: StoreCtx, seed: int) -> Iterator[Case]:
     """The real rewrites and what chance puts in their place."""
     data = list(ctx.dataset())
-    old, beside = verify.originals(ctx), Beside(ctx, data)
+    everyone = {s.id for s in data}
+    old, beside = verify.originals(ctx, everyone), Beside(ctx, ctx.dataset(), everyone)
     similar = {row.sample_id: row.similarity for row in ctx.rows(Neighbourhood)}
     rows, verdicts = ctx.rows(Rewrite), {(v.sample_id, v.axis): v for v in ctx.rows(Verdict)}
     samples = {s.id: s for s in data}
-    for one in candidates(rows, data):
+    for one in candidates(rows, ctx.dataset()):
         found = verdicts.get(one.key)
         if found is not None and one.row.state == "proposed":
             new = Values(found.new_loss_before, found.new_loss_after, found.new_quality)

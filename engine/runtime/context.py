@@ -21,7 +21,7 @@ from engine.errors import Cancelled, Paused
 from engine.files import durable
 from engine.store import read, write
 from engine.store.dataset import Dataset
-from engine.store.rows import Artifact, Row, Sample
+from engine.store.rows import Artifact, CachedLoss, Row, Sample
 
 R = TypeVar("R", bound=Row)
 PROGRESS_EVERY_S = 0.5
@@ -46,6 +46,9 @@ class StoreCtx:
 
     def rows(self, kind: type[R], round: int | None = None) -> list[R]:
         return read.rows(self._db, kind, self.round if round is None else round)
+
+    def cached(self, model: str, ids: Sequence[int] | None = None) -> Iterator[CachedLoss]:
+        return read.cached(self._db, model, ids)
 
     def save(self, rows: Sequence[Row], done: int | None = None) -> None:
         write.save(self._db, self.round, self.stage, rows, done)

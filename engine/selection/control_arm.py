@@ -19,7 +19,8 @@ from engine.selection.choose import Picks, SelectionMasks
 from engine.selection.survey import Survey
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
-from engine.store.rows import AXES, Rewrite, Row, Sample, Selection, unwritable
+from engine.store.dataset import Dataset
+from engine.store.rows import AXES, Rewrite, Row, Selection, unwritable
 
 
 def of(ctx: Ctx) -> ControlArm | None:
@@ -61,7 +62,7 @@ def left_out(ctx: Ctx, arm: ControlArm) -> list[Row]:
     return [Selection(ctx.round, *row) for row in json.loads(arm.plan)["selected"]]
 
 
-def at_random(ctx: Ctx, data: Sequence[Sample], arm: ControlArm) -> SelectionMasks:
+def at_random(ctx: Ctx, data: Dataset, arm: ControlArm) -> SelectionMasks:
     """As many samples on each axis as the round rewrote, where thresholds select."""
     wanted: dict[str, int] = json.loads(arm.plan)["rewrites"]
     held = overridden.overrides(ctx)

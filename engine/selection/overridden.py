@@ -7,7 +7,7 @@ the request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from msgspec.structs import replace
@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from engine.selection import choose
 from engine.selection.choose import Values
 from engine.stage import Ctx
-from engine.store.rows import AXES, Override, Rewrite, Row, Sample, Selection, unwritable
+from engine.store.dataset import Dataset
+from engine.store.rows import AXES, Override, Rewrite, Row, Selection, unwritable
 
 
 def overrides(ctx: Ctx) -> dict[int, Override]:
@@ -23,16 +24,17 @@ def overrides(ctx: Ctx) -> dict[int, Override]:
     return {row.sample_id: row for row in ctx.rows(Override) if row.met_round in (None, ctx.round)}
 
 
-def requested(ctx: Ctx, held: Mapping[int, Override], data: Sequence[Sample], values: Values) -> list[Row]:
+def requested(ctx: Ctx, held: Mapping[int, Override], data: Dataset, values: Values) -> list[Row]:
     """The selections and pending rewrites of samples whose rewrite a person requested, and the requests as met.
 
     ``held``: the overrides that hold in this round (``overrides``). A requested selection has an infinite
     threshold, so that every value is past it.
     """
     out: list[Row] = []
-    for place, sample in enumerate(data):
-        row = held.get(sample.id)
-        if row is None or row.action != "rewrite" or unwritable(sample.messages):
+    places = [i for i, id in enumerate(data.ids) if id in held and held[id].action == "rewrite"]
+    for place, sample in zip(places, data.take([data.ids[i] for i in places]), strict=True):
+        row = held[sample.id]
+        if unwritable(sample.messages):
             continue
         axis = next(axis for axis in AXES if axis == row.axis)
         signal = choose.BY_NAME[choose.shown_signal(axis)]

@@ -34,7 +34,6 @@ from engine.store.rows import (
     Selection,
     Threshold,
     content_id,
-    dump_messages,
     load_messages,
 )
 from engine.verification import leaving
@@ -42,12 +41,13 @@ from engine.verification import leaving
 
 def run(ctx: Ctx) -> None:
     """Run the stage: write the next dataset in one transaction."""
-    data = list(ctx.dataset())
+    data = members(ctx.dataset())
     accepted = [r for r in ctx.rows(Rewrite) if r.state in ("accepted", "merged") and r.messages is not None]
     ctx.begin(1)
     held = given_away(accepted, ctx.heldout())
     accepted = [r for r in accepted if r.key not in held]
-    born = births(data, accepted, _taken(ctx, data))
+    parents = {s.id: s for s in ctx.dataset().take(sorted({r.sample_id for r in accepted}))}
+    born = births(parents, accepted, _taken(ctx, data), max((s.place for s in data), default=-1) + 1)
     replaced = [s.parent_id for s in born if s.axis != "diversity" and s.parent_id is not None]
     added = len(born) - len(replaced)
     asked = {row.sample_id: row.action for row in ctx.rows(Override)}
@@ -104,17 +104,29 @@ def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[t
     return {key: f"the prompt is item {item} of the held-out set" for key, item in found if item is not None}
 
 
-def births(data: Sequence[Sample], accepted: Sequence[Rewrite], taken: set[int]) -> list[Sample]:
-    """The accepted rewrites as samples, by axis and place of their parent; places go on after the dataset's last.
+class Member(NamedTuple):
+    """What the merge knows of each sample. ``content``: the hash of its conversation; exact copies have the same."""
+
+    id: int
+    place: int
+    born_round: int
+    content: int
+
+
+def members(data: Iterable[Sample]) -> list[Member]:
+    """The dataset without its texts, gone through once."""
+    return [Member(s.id, s.seq, s.born_round, content_id(s.messages)) for s in data]
+
+
+def births(parents: Mapping[int, Sample], accepted: Sequence[Rewrite], taken: set[int], first: int) -> list[Sample]:
+    """The accepted rewrites as samples, by axis and place of their parent; ``first``: the place after the dataset's.
 
     What takes another's place keeps its row's other columns (an id, a source).
     """
-    parents = {s.id: s for s in data}
     ordered = sorted(accepted, key=lambda r: (AXES.index(r.axis), parents[r.sample_id].seq))
     used = set(taken)
-    top = max((s.seq for s in data), default=-1)
     out = []
-    for place, row in enumerate(ordered, start=top + 1):
+    for place, row in enumerate(ordered, start=first):
         messages = load_messages(row.messages or "[]")
         copy = 0
         while (id := content_id(messages, copy)) in used:
@@ -152,7 +164,7 @@ class DuplicateOf(NamedTuple):
 
 
 def most_redundant(
-    samples: Sequence[Sample], known: Mapping[int, Redundancy], count: int, leaving: Iterable[int] = ()
+    samples: Sequence[Member], known: Mapping[int, Redundancy], count: int, leaving: Iterable[int] = ()
 ) -> dict[int, DuplicateOf]:
     """Up to ``count`` ids to retire with what they are redundant to, the most redundant first; equals by place in the
     dataset. ``leaving``: samples that are replaced.
@@ -160,7 +172,7 @@ def most_redundant(
     copies, rest = _copies(samples, set(leaving))
     out = dict(list(copies.items())[:count])
     ranked = [s for s in rest if s.id in known]
-    ranked.sort(key=lambda s: (-known[s.id].similarity, known[s.id].loss_after, s.seq))
+    ranked.sort(key=lambda s: (-known[s.id].similarity, known[s.id].loss_after, s.place))
     gone, keepers = {*leaving, *out}, {kept.id for kept in out.values()}
     beside = {near for id in gone if id in known for near in known[id].near}
     for strict in (True, False):
@@ -178,13 +190,13 @@ def most_redundant(
     return out
 
 
-def _copies(samples: Sequence[Sample], leaving: set[int]) -> tuple[dict[int, DuplicateOf], list[Sample]]:
+def _copies(samples: Sequence[Member], leaving: set[int]) -> tuple[dict[int, DuplicateOf], list[Member]]:
     """Exact copies of samples that stay, each with the first of them; and all others. In order of place."""
-    first: dict[str, int] = {}
+    first: dict[int, int] = {}
     copies: dict[int, DuplicateOf] = {}
-    rest: list[Sample] = []
-    for sample in sorted((s for s in samples if s.id not in leaving), key=lambda s: s.seq):
-        kept = first.setdefault(dump_messages(sample.messages), sample.id)
+    rest: list[Member] = []
+    for sample in sorted((s for s in samples if s.id not in leaving), key=lambda s: s.place):
+        kept = first.setdefault(sample.content, sample.id)
         if kept == sample.id:
             rest.append(sample)
         else:
@@ -211,7 +223,7 @@ def describe(
 # ------------------------------------------------------------------------------------------------- the store
 
 
-def _retirable(ctx: Ctx, data: Sequence[Sample]) -> list[Sample]:
+def _retirable(ctx: Ctx, data: Sequence[Member]) -> list[Member]:
     """Samples that nobody selected and that the last merge did not bring."""
     selected = {row.sample_id for row in ctx.rows(Selection)}
     return [s for s in data if s.id not in selected and (s.born_round == 0 or s.born_round < ctx.round)]
@@ -241,7 +253,7 @@ def _places(values: Sequence[float]) -> list[float]:
     return out
 
 
-def _taken(ctx: Ctx, data: Sequence[Sample]) -> set[int]:
+def _taken(ctx: Ctx, data: Sequence[Member]) -> set[int]:
     """The ids of all samples, retired ones included."""
     scored = {row.sample_id for r in range(ctx.round + 1) for row in ctx.rows(Losses, r)}
     return scored | {s.id for s in data} | {content_id(s.messages) for s in ctx.heldout()}

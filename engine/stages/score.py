@@ -93,8 +93,8 @@ def _resume(ctx: Ctx, folder: Path, samples: Dataset) -> _Work:
     base, before, after = (losses.loss_key(ctx.config.model, ref) for ref in which)
     embed = f"{ctx.config.score.embed}:{POOLING}"
     ids = set(samples.ids)
-    unread = ids - {id for id, row in _cache(ctx, base).items() if row.has_lenses}
-    fresh = set() if before == base else ids - _cache(ctx, before).keys()
+    unread = ids - {row.sample_id for row in ctx.cached(base) if row.has_lenses}
+    fresh = set() if before == base else ids - {row.sample_id for row in ctx.cached(before)}
     note = folder / "work.json"
     work = _read(note)
     if work is not None and work.models == (base, before, after, embed):
@@ -122,11 +122,6 @@ def _read(note: Path) -> _Work | None:
         return None
 
 
-def _cache(ctx: Ctx, model: str) -> dict[int, CachedLoss]:
-    """What is known under a model that does not change, by sample."""
-    return {row.sample_id: row for row in ctx.rows(CachedLoss) if row.model == model}
-
-
 def _fill_cache(
     ctx: Ctx, samples: Dataset, ids: Sequence[int], model: ModelRef, key: str, folder: Path, done: int
 ) -> dict[int, str]:
@@ -146,7 +141,7 @@ def _fill_cache(
     read = model == round_models.base_model(ctx)
     bare = Spool(losses.without_prompts(opened, chats(), rows, how.max_length), folder) if read else None
     usable = [i for i in range(len(rows)) if i not in rows.errors]
-    known = {id for id, row in _cache(ctx, key).items() if row.has_lenses or not read}
+    known = {row.sample_id for row in ctx.cached(key) if row.has_lenses or not read}
     planned = batches.plan([rows.lengths[i] for i in usable], ctx.config.score.token_budget)
     plan = [[usable[j] for j in batch] for batch in planned]
     pending = batches.unfinished(plan, lambda i: ids[i] in known, done + len(rows) - len(usable))
@@ -177,8 +172,6 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
     ]
     done = len(work.unread) + len(work.fresh) + len(unusable)
     ctx.save(unusable, done)
-    base = _cache(ctx, work.base)
-    before = base if work.before == work.base else _cache(ctx, work.before)
     saved = {row.sample_id: row.score_error for row in ctx.rows(Losses)}
     array = _open(folder, len(samples), model.hidden_size)
 
@@ -196,6 +189,8 @@ def _fused_pass(ctx: Ctx, samples: Dataset, work: _Work, failed: dict[int, str],
                 array[i] = np.clip(scored.embedding, LEAST, MOST)
         array.flush()
         ids = [samples.ids[i] for i in batch]
+        base = {row.sample_id: row for row in ctx.cached(work.base, ids)}
+        before = base if work.before == work.base else {row.sample_id: row for row in ctx.cached(work.before, ids)}
         measured = [
             _losses(ctx.round, id, rows, i, scored, before.get(id), failed.get(id))
             for id, i, scored in zip(ids, batch, found, strict=True)

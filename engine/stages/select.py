@@ -16,7 +16,7 @@ configurable with parity "reference"; the reference scripts use 1.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +31,7 @@ from engine.signals import judge_trust
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
+from engine.store.dataset import Dataset
 from engine.store.rows import (
     AXES,
     Losses,
@@ -59,7 +60,7 @@ def run(ctx: Ctx) -> None:
         _begin_evidence(ctx)
         return
     settings = ctx.config.select
-    data = list(ctx.dataset())
+    data = ctx.dataset()
     values, believed = _measured(ctx, data)
     ours = settings.parity == "ours"
     held = overridden.overrides(ctx)
@@ -67,7 +68,7 @@ def run(ctx: Ctx) -> None:
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
     thresholds = choose.cuts(values, settings, earlier, ctx.round)
     picks, lost = writable(choose.beyond_all(values, thresholds), data)
-    ruled = np.fromiter((s.id not in held for s in data), np.bool_, len(data))
+    ruled = np.fromiter((id not in held for id in data.ids), np.bool_, len(data))
     picks = {axis: picks[axis] & ruled for axis in AXES}
     tried = remembered(ctx, data) if ours and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
@@ -80,7 +81,7 @@ def run(ctx: Ctx) -> None:
     if ctx.config.merge.flawed == "drop":  # the merge drops what these axes selected: no teacher is needed
         nobody = np.zeros(len(data), dtype=np.bool_)
         chosen = replace(chosen, pending={**chosen.pending, "complexity": nobody, "quality": nobody})
-    ctx.save([*_rows(ctx.round, data, values, thresholds, chosen), *asked], done=1)
+    ctx.save([*_rows(ctx.round, data.ids, values, thresholds, chosen), *asked], done=1)
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
     ctx.event(describe(chosen, len(data), skipped))
     _tell_requested(ctx, asked)
@@ -112,7 +113,7 @@ def _begin_evidence(ctx: Ctx) -> None:
     found = survey(ctx)
     if not np.isfinite(found.scores).any():
         raise StageError(_no_scores(ctx))
-    data = list(ctx.dataset())
+    data = ctx.dataset()
     values, _ = _measured(ctx, data)
     thresholds = choose.cuts(values, ctx.config.select, Earlier({}), ctx.round)
     asked = overridden.requested(ctx, overridden.overrides(ctx), data, values)
@@ -152,7 +153,7 @@ def _tell_requested(ctx: Ctx, asked: Sequence[Row]) -> None:
         ctx.event(f"{count} {'rewrite was' if count == 1 else 'rewrites were'} requested by hand")
 
 
-def writable(picks: Picks, data: Sequence[Sample]) -> tuple[Picks, Counter[str]]:
+def writable(picks: Picks, data: Iterable[Sample]) -> tuple[Picks, Counter[str]]:
     """``picks`` without the samples that a rewrite would lose something of, and how many there were by reason.
 
     They may inspire nothing either: what a call or its result is about is not in the prompt. As neighbours their
@@ -164,39 +165,40 @@ def writable(picks: Picks, data: Sequence[Sample]) -> tuple[Picks, Counter[str]]
     return {axis: picks[axis] & ~fixed for axis in AXES}, Counter(reasons[i] for i in np.flatnonzero(beyond))
 
 
-def _measured(ctx: Ctx, data: Sequence[Sample]) -> tuple[dict[str, Floats], bool]:
+def _measured(ctx: Ctx, data: Dataset) -> tuple[dict[str, Floats], bool]:
     """The four signals in dataset order, without ratings where the judge is not believed, and whether it is. They are
     kept for the preview.
     """
-    settings, losses = ctx.config.select, ctx.rows(Losses)
-    values = gather(data, losses, ctx.rows(Neighbourhood), ctx.rows(Ratings))
+    settings = ctx.config.select
+    values = gather(ctx, data.ids)
     trust = judge_trust.of_stage(ctx)
     believed = judge_trust.uses_quality(settings, trust)
     if not believed:
         values["quality"] = np.full(len(data), np.nan)
         ctx.event(judge_trust.verdict(settings, trust), "warning")
-    keep(ctx, data, losses, values, believed)
+    keep(ctx, data, values, believed)
     return values, believed
 
 
-def gather(
-    data: Sequence[Sample], losses: Sequence[Losses], near: Sequence[Neighbourhood], ratings: Sequence[Ratings]
-) -> dict[str, Floats]:
-    """The four signals as arrays in dataset order; NaN where a sample has none."""
-    scored = {row.sample_id: row for row in losses}
-    placed = {row.sample_id: row for row in near}
-    judged = {row.sample_id: row for row in ratings}
-    return {
-        "loss_before": _column(data, lambda id: scored[id].loss_before if id in scored else None),
-        "loss_after": _column(data, lambda id: scored[id].loss_after if id in scored else None),
-        "similarity": _column(data, lambda id: placed[id].similarity if id in placed else None),
-        "quality": _column(data, lambda id: judged[id].quality if id in judged else None),
-    }
-
-
-def _column(data: Sequence[Sample], value: Callable[[int], float | None]) -> Floats:
-    found = (value(s.id) for s in data)
-    return np.array([np.nan if v is None else v for v in found], dtype=np.float64)
+def gather(ctx: Ctx, ids: Sequence[int]) -> dict[str, Floats]:
+    """The four signals of the samples ``ids`` as arrays in their order; NaN where one has none. One kind of rows is in
+    memory at a time.
+    """
+    place = {id: i for i, id in enumerate(ids)}
+    kinds: tuple[tuple[type[Losses | Neighbourhood | Ratings], tuple[str, ...]], ...] = (
+        (Losses, ("loss_before", "loss_after")),
+        (Neighbourhood, ("similarity",)),
+        (Ratings, ("quality",)),
+    )
+    out: dict[str, Floats] = {}
+    for kind, names in kinds:
+        out |= {name: np.full(len(ids), np.nan) for name in names}
+        for row in ctx.rows(kind):
+            if (i := place.get(row.sample_id)) is not None:
+                for name in names:
+                    value: float | None = getattr(row, name)
+                    out[name][i] = np.nan if value is None else value
+    return out
 
 
 def describe(chosen: SelectionMasks, size: int, skipped: int) -> str:
@@ -213,7 +215,7 @@ def describe(chosen: SelectionMasks, size: int, skipped: int) -> str:
     return text + (f"; {chosen.capped} beyond select.max_share" if chosen.capped else "")
 
 
-def remembered(ctx: Ctx, data: Sequence[Sample]) -> Picks:
+def remembered(ctx: Ctx, data: Dataset) -> Picks:
     """Per axis, which samples earlier rounds say should not be tried again."""
     improved = {(v.round, v.sample_id, v.axis): v.improved for r in range(ctx.round) for v in ctx.rows(Verdict, r)}
     past = [
@@ -230,11 +232,11 @@ def remembered(ctx: Ctx, data: Sequence[Sample]) -> Picks:
         for row in ctx.rows(Rewrite, r)
     ]
     lineage = (Lineage(s.id, s.parent_id, s.axis, s.born_round) for s in data)
-    return choose.tried([s.id for s in data], lineage, past)
+    return choose.tried(data.ids, lineage, past)
 
 
 def _rows(
-    round: int, data: Sequence[Sample], values: Values, thresholds: Mapping[str, Threshold], chosen: SelectionMasks
+    round: int, ids: Sequence[int], values: Values, thresholds: Mapping[str, Threshold], chosen: SelectionMasks
 ) -> list[Row]:
     out: list[Row] = list(thresholds.values())
     for axis in AXES:
@@ -243,6 +245,6 @@ def _rows(
             rule = next(t.rule for t in thresholds.values() if t.axis == axis)
             name = choose.shown_signal(axis, rule)
             limit = choose.threshold_value(thresholds[name])
-            out += [Selection(round, data[i].id, axis, float(values[name][i]), limit) for i in places]
-    out += [Rewrite(round, data[i].id, axis, "owed") for axis, i in chosen.rewrites()]
+            out += [Selection(round, ids[i], axis, float(values[name][i]), limit) for i in places]
+    out += [Rewrite(round, ids[i], axis, "owed") for axis, i in chosen.rewrites()]
     return out

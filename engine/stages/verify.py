@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from engine.chat import prompts
@@ -29,6 +29,7 @@ from engine.signals.ratings import Rated
 from engine.stage import Ctx
 from engine.stages.judge import as_judged, rate
 from engine.store import prompt_keys
+from engine.store.dataset import Dataset
 from engine.store.rows import (
     Decision,
     Lenses,
@@ -36,7 +37,6 @@ from engine.store.rows import (
     Ratings,
     Rewrite,
     Row,
-    Sample,
     Threshold,
     Verdict,
 )
@@ -44,10 +44,11 @@ from engine.teacher.job import TEMPLATES, template_of
 from engine.verification import best_draw, text_checks
 from engine.verification.candidates import Candidate, Key, candidates
 from engine.verification.command import UserCommand
+from engine.verification.corpus import Corpus, Prompts
 from engine.verification.drift import Drift
 from engine.verification.new_prompts import copied, held_out_prompt, own_of
 from engine.verification.placement import Beside, Near
-from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
+from engine.verification.text_checks import Exchange, HeldOut, Rejection
 from engine.verification.validators import Validator, refused
 from engine.verification.verdicts import Outcome, Placed, Values, outcome
 from engine.verification.web_service import WebService
@@ -58,7 +59,7 @@ CHUNK = 512
 
 def run(ctx: Ctx) -> None:
     """Check, measure and judge every rewrite that has an answer."""
-    data = list(ctx.dataset())
+    data = ctx.dataset()
     if drawn := best_draw.choose(ctx, data, _draw_check(ctx)):
         ctx.event(
             f"of several answers to {counted(drawn, 'prompt')}, those that the base model finds likeliest are kept"
@@ -87,14 +88,13 @@ def run(ctx: Ctx) -> None:
 # ------------------------------------------------------------------------------------------------- text checks
 
 
-def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict[Key, Rejection]:
+def inspect(ctx: Ctx, data: Dataset, made: Sequence[Candidate]) -> dict[Key, Rejection]:
     """What is wrong with the text of which candidates: alone, among the others, against the held-out set."""
     check = _draw_check(ctx)
     heldout = ctx.heldout()
     held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ctx.config.verify.ngram)
     known = _known(held, data, made)
-    corpus = Corpus.of({s.id: s.prompt for s in data}, [c.new.prompt for c in made])
-    places = {s.id: s.seq for s in data}
+    corpus = Corpus.of(Prompts(data))
     items = {prompt_keys.key(s.messages): s.id for s in heldout}
     out: dict[Key, Rejection] = {}
     for i, one in enumerate(made):
@@ -102,7 +102,7 @@ def inspect(ctx: Ctx, data: Sequence[Sample], made: Sequence[Candidate]) -> dict
         found = found or text_checks.evaluation_overlap(one.exchange, held, known)
         if not one.row.probe or one.row.draw > 0 or one.new.prompt != one.sample.prompt:  # else it is the dataset's own
             found = found or held_out_prompt(one.new, items)
-            found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), places)
+            found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), data)
         if found:
             out[one.key] = found
         else:
@@ -121,12 +121,15 @@ def _draw_check(ctx: Ctx) -> best_draw.Check:
     return check
 
 
-def _known(held: HeldOut, data: Sequence[Sample], made: Sequence[Candidate]) -> set[str]:
+def _known(held: HeldOut, data: Dataset, made: Sequence[Candidate]) -> set[str]:
     """Of the n-grams that candidates share with the held-out set, those that the dataset holds anyway."""
     shared = set().union(*(held.overlap(c.exchange) for c in made)) if made else set()
     if not shared:
         return set()
-    return set().union(*(text_checks.grams(f"{s.prompt}\n{s.response}", held.n) & shared for s in data))
+    found: set[str] = set()
+    for sample in data:
+        found |= text_checks.grams(f"{sample.prompt}\n{sample.response}", held.n) & shared
+    return found
 
 
 def rejections(made: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> list[Decision]:
@@ -184,11 +187,12 @@ def _ask_validators(ctx: Ctx, validators: Sequence[Validator], asked: Sequence[C
 # ----------------------------------------------------------------------------------------------------- signals
 
 
-def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], judged: set[Key], done: int) -> None:
+def _measure_all(ctx: Ctx, data: Dataset, kept: Sequence[Candidate], judged: set[Key], done: int) -> None:
     """Measure the candidates chunk by chunk; a chunk whose verdicts are there is skipped."""
-    beside = Beside(ctx, data)
+    about = {c.sample.id for c in kept}
+    beside = Beside(ctx, data, about)
     near, drift = Near(ctx, data, beside.topics), Drift(ctx, data)
-    old = originals(ctx)
+    old = originals(ctx, about)
     standings = _standings(ctx, data)
     marks = {t.signal: t for t in ctx.rows(Threshold)}
     planned = chunks(kept, judged)
@@ -217,9 +221,9 @@ def _measure_all(ctx: Ctx, data: Sequence[Sample], kept: Sequence[Candidate], ju
         ctx.save(rows, done=done)
 
 
-def _standings(ctx: Ctx, data: Sequence[Sample]) -> flaw_score.Standings:
+def _standings(ctx: Ctx, data: Dataset) -> flaw_score.Standings:
     """The round's samples by what their own flaw scores are made of: the judge counts where it did for them."""
-    ids = [s.id for s in data]
+    ids = data.ids
     lenses = flaw_score.columns(ids, ctx.rows(Lenses))
     if judge_trust.counts(ctx):
         quality = {row.sample_id: row.quality for row in ctx.rows(Ratings) if row.quality is not None}
@@ -256,12 +260,13 @@ def chunks(kept: Sequence[Candidate], judged: set[Key]) -> list[Sequence[Candida
     return [part[i : i + CHUNK] for part in (first, there, pending) for i in range(0, len(part), CHUNK)]
 
 
-def originals(ctx: Ctx) -> dict[int, Values]:
-    """The signals of the original samples."""
-    quality = {r.sample_id: r.quality for r in ctx.rows(Ratings)}
+def originals(ctx: Ctx, ids: Collection[int]) -> dict[int, Values]:
+    """The signals of the samples ``ids``."""
+    quality = {r.sample_id: r.quality for r in ctx.rows(Ratings) if r.sample_id in ids}
     out = {id: Values(None, None, value) for id, value in quality.items()}
     for row in ctx.rows(Losses):
-        out[row.sample_id] = Values(row.loss_before, row.loss_after, quality.get(row.sample_id))
+        if row.sample_id in ids:
+            out[row.sample_id] = Values(row.loss_before, row.loss_after, quality.get(row.sample_id))
     return out
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from engine.store.rows import (
     AXES,
+    CachedLoss,
     EvalScore,
     Event,
     Flaw,
@@ -56,6 +57,13 @@ def rows(db: sqlite3.Connection, kind: type[R], round: int) -> list[R]:
             values[name] = None if values[name] is None else bool(values[name])
         out.append(kind(**values))
     return out
+
+
+def cached(db: sqlite3.Connection, model: str, ids: Sequence[int] | None = None) -> Iterator[CachedLoss]:
+    """Losses under a model that does not change, of the samples ``ids`` (None: of all)."""
+    sql = f"SELECT {', '.join(CachedLoss.__struct_fields__)} FROM loss_cache WHERE model=:model"  # noqa: S608
+    sql += "" if ids is None else " AND sample_id IN (SELECT value FROM json_each(:ids))"
+    return (CachedLoss(*row) for row in db.execute(sql, {"model": model, "ids": json.dumps(list(ids or ()))}))
 
 
 def columns(db: sqlite3.Connection, table: str) -> set[str]:

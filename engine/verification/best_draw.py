@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from engine.signals import losses
 from engine.stage import Ctx
+from engine.store.dataset import Dataset
 from engine.store.rows import Message, Rewrite, Sample, dump_messages, load_messages
 from engine.verification.text_checks import Exchange, Rejection
 
@@ -21,16 +22,16 @@ Check = Callable[[Rewrite, Exchange, Exchange], Rejection | None]
 """What is wrong with a rewrite's exchange, held against its original's."""
 
 
-def choose(ctx: Ctx, data: Sequence[Sample], check: Check) -> int:
+def choose(ctx: Ctx, data: Dataset, check: Check) -> int:
     """Decide on every rewrite with several answers; returns how many there were. What was decided stays decided."""
     rows = [row for row in ctx.rows(Rewrite) if row.draws and row.state == "proposed" and row.original is None]
-    samples = {s.id: s for s in data}
     step = max(
         1, CHUNK // ctx.config.teacher.best_of
     )  # not of the rows that are left: a resumed run makes other chunks
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
-        answers = [_passing(row, samples[row.sample_id], check) for row in part]
+        samples = data.take([row.sample_id for row in part])
+        answers = [_passing(row, sample, check) for row, sample in zip(part, samples, strict=True)]
         chats = [turns for found in answers for turns in found]
         likely = iter(losses.base_losses(ctx, chats))
         chosen = [_likeliest([(turns, next(likely)) for turns in found]) for found in answers]

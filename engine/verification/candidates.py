@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.store.dataset import Dataset
 from engine.store.rows import AXES, Rewrite, Sample, load_messages
 from engine.verification.text_checks import Exchange
 
@@ -36,13 +37,13 @@ class Candidate:
         return Exchange(self.new.prompt, self.new.response)
 
 
-def candidates(rows: Sequence[Rewrite], data: Sequence[Sample]) -> list[Candidate]:
+def candidates(rows: Sequence[Rewrite], data: Dataset) -> list[Candidate]:
     """The rewrites that have an answer, by axis and place in the dataset."""
-    samples = {s.id: s for s in data}
+    there = [(row, row.messages) for row in rows if row.messages is not None and row.state != "failed"]
+    samples = {s.id: s for s in data.take(sorted({row.sample_id for row, _ in there}))}
     out = []
-    for row in rows:
-        if row.messages is not None and row.state != "failed":
-            sample = samples[row.sample_id]
-            new = Sample(id=sample.id, messages=load_messages(row.messages), seq=sample.seq)
-            out.append(Candidate(row, sample, new))
+    for row, messages in there:
+        sample = samples[row.sample_id]
+        new = Sample(id=sample.id, messages=load_messages(messages), seq=sample.seq)
+        out.append(Candidate(row, sample, new))
     return sorted(out, key=lambda c: (AXES.index(c.row.axis), c.sample.seq))

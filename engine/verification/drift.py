@@ -21,6 +21,7 @@ from engine.signals import losses
 from engine.signals.exchange import Chat
 from engine.signals.round_models import base_model
 from engine.stage import Ctx
+from engine.store.dataset import Dataset
 from engine.store.rows import Lenses, Message, Sample
 from engine.verification.candidates import Candidate
 from engine.verification.verdicts import Explained
@@ -34,10 +35,10 @@ LEAST = 20
 class Drift:
     """What random prompts of the dataset explain, and what the originals' prompts explain of rewrites."""
 
-    def __init__(self, ctx: Ctx, data: Sequence[Sample]) -> None:
+    def __init__(self, ctx: Ctx, data: Dataset) -> None:
         self._config, self._base = ctx.config, base_model(ctx)
         self._ifd = {row.sample_id: row.ifd for row in ctx.rows(Lenses)}
-        self._pairs = crossed_pairs(data)
+        self._pairs = drawn_pairs(data)
         self._bound: float | None = None
 
     @property
@@ -70,12 +71,15 @@ def bound_of(found: Sequence[float | None], share: float) -> float:
     return float(np.quantile(known, 1 - share)) if len(known) >= LEAST else float("nan")
 
 
-def crossed_pairs(data: Sequence[Sample]) -> list[Chat]:
+def drawn_pairs(data: Dataset) -> list[Chat]:
     """Prompts of random samples with the answers of others."""
-    samples = {s.id: s for s in data}
-    drawn = nsmallest(2 * PAIRS, samples)  # ids are hashes: the smallest are random ones
+    return crossed_pairs(data.take(nsmallest(2 * PAIRS, data.ids)))  # ids are hashes: the smallest are random ones
+
+
+def crossed_pairs(drawn: Sequence[Sample]) -> list[Chat]:
+    """The prompts of the first half with the answers of the second."""
     half = len(drawn) // 2
-    return [crossed(samples[a], samples[b].response) for a, b in zip(drawn[:half], drawn[half:], strict=False)]
+    return [crossed(a, b.response) for a, b in zip(drawn[:half], drawn[half:], strict=False)]
 
 
 def crossed(asks: Sample, answer: str) -> Chat:

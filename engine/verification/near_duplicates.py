@@ -13,7 +13,7 @@ found; by the plain cosine 83 %, by the cosine of centred embeddings 69 % (docs/
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +45,11 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """The dataset's different prompts, [N] texts and [N, D] embeddings (in a file) of which each coordinate has mean 0
-    and deviation 1; ``bound``: the similarity from which a prompt lies too near.
+    """The dataset's different prompts: the text of each, asked for by its number, and [N, D] embeddings (in a file) of
+    which each coordinate has mean 0 and deviation 1; ``bound``: the similarity from which a prompt lies too near.
     """
 
-    prompts: Sequence[str]
+    prompt: Callable[[int], str]
     table: Floats
     mean: Floats
     scale: Floats
@@ -59,7 +59,7 @@ class NearDuplicates:
     @classmethod
     def of(
         cls,
-        prompts: Sequence[str],
+        prompt: Callable[[int], str],
         embeddings: Floats,
         topics: Topics,
         which: Ints | None = None,
@@ -71,21 +71,21 @@ class NearDuplicates:
         """
         which = np.arange(len(embeddings)) if which is None else which
         mean, scale = _moments(embeddings, which)
-        out = cls(prompts, _in_file(embeddings, which, mean, scale, folder), mean, scale, topics, 1.0)
-        return cls(prompts, out.table, mean, scale, topics, out._learned())
+        out = cls(prompt, _in_file(embeddings, which, mean, scale, folder), mean, scale, topics, 1.0)
+        return cls(prompt, out.table, mean, scale, topics, out._learned())
 
     def _learned(self) -> float:
         """The similarity that all but ``RARE`` of the prompts keep from every prompt with other words."""
-        asked = np.linspace(0, len(self.prompts) - 1, min(ASKED, len(self.prompts))).astype(np.int64)
+        asked = np.linspace(0, len(self.table) - 1, min(ASKED, len(self.table))).astype(np.int64)
         near, rows = against(self.table[asked], self.table, LOOKED_AT, asked)
-        others = (self._other(self.prompts[i], near[n], rows[n]) for n, i in enumerate(asked.tolist()))
+        others = (self._other(self.prompt(i), near[n], rows[n]) for n, i in enumerate(asked.tolist()))
         known = [value for value in others if value is not None]
         return float(np.quantile(known, 1 - RARE)) if known else 1.0
 
     def _other(self, text: str, near: Floats, rows: Ints) -> float | None:
         """The similarity of the nearest prompt that has other words than ``text``."""
         for similarity, row in zip(near.tolist(), rows.tolist(), strict=True):
-            if row >= 0 and self.shared(text, self.prompts[row]) < SHARED:
+            if row >= 0 and self.shared(text, self.prompt(row)) < SHARED:
                 return float(similarity)
         return None
 
@@ -101,7 +101,7 @@ class NearDuplicates:
 
     def _twin(self, text: str, near: Floats, rows: Ints) -> Twin | None:
         for similarity, row in zip(near.tolist(), rows.tolist(), strict=True):
-            if row >= 0 and similarity >= self.bound and (shared := self.shared(text, self.prompts[row])) >= SHARED:
+            if row >= 0 and similarity >= self.bound and (shared := self.shared(text, self.prompt(row))) >= SHARED:
                 return Twin(row, similarity, shared)
         return None
 

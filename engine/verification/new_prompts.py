@@ -7,40 +7,39 @@ rewrite again, by the same rules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.store import prompt_keys
+from engine.store.dataset import Dataset
 from engine.store.rows import Sample
 from engine.verification import text_checks
-from engine.verification.text_checks import Corpus, Exchange, HeldOut, Rejection
+from engine.verification.corpus import Corpus, Prompts
+from engine.verification.text_checks import Exchange, HeldOut, Rejection
 
 
 @dataclass(slots=True)
 class NewPrompts:
     """What new prompts are held against: the dataset's and the round's other ones, and the held-out set.
 
-    known: n-grams of the held-out set that the dataset holds anyway. places: of the dataset's samples, by id.
+    known: n-grams of the held-out set that the dataset holds anyway.
     """
 
     corpus: Corpus
     held: HeldOut
     items: Mapping[prompt_keys.Key, int]
     known: set[str]
-    places: Mapping[int, int]
+    data: Dataset
 
     @classmethod
-    def of(cls, data: Iterable[Sample], heldout: Sequence[Sample], ngram: int) -> NewPrompts:
-        """Of a dataset, gone through once, and the held-out samples. ``ngram``: words in a row; 0: off."""
+    def of(cls, data: Dataset, heldout: Sequence[Sample], ngram: int) -> NewPrompts:
+        """Of a dataset and the held-out samples. ``ngram``: words in a row; 0: off."""
         held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ngram)
-        prompts: dict[int, str] = {}
-        places: dict[int, int] = {}
         known: set[str] = set()
-        for sample in data:
-            prompts[sample.id], places[sample.id] = sample.prompt, sample.seq
+        for sample in data if held.grams else ():
             known |= held.overlap(Exchange(sample.prompt, sample.response))
         items = {prompt_keys.key(s.messages): s.id for s in heldout}
-        return cls(Corpus.of(prompts, prompts.values()), held, items, known, places)
+        return cls(Corpus.of(Prompts(data)), held, items, known, data)
 
     def add(self, number: int, prompt: str) -> None:
         """One more prompt of this round's, ``number`` among them."""
@@ -56,7 +55,7 @@ class NewPrompts:
             text_checks.inspect_prompt(exchange, Exchange(original.prompt, original.response))
             or held_out_prompt(new, self.items)
             or text_checks.evaluation_overlap(Exchange(new.prompt, ""), self.held, self.known)
-            or copied(self.corpus, new.prompt, own_of(axis, original.id), self.places)
+            or copied(self.corpus, new.prompt, own_of(axis, original.id), self.data)
         )
 
 
@@ -71,11 +70,11 @@ def held_out_prompt(new: Sample, items: Mapping[prompt_keys.Key, int]) -> Reject
     return None if item is None else Rejection("evaluation", f"the prompt is item {item} of the held-out set")
 
 
-def copied(corpus: Corpus, prompt: str, own: Sequence[int], places: Mapping[int, int]) -> Rejection | None:
+def copied(corpus: Corpus, prompt: str, own: Sequence[int], data: Dataset) -> Rejection | None:
     """Whether a prompt is a near copy of a sample's or of another rewrite's. ``own``: samples that do not count."""
     near = corpus.near(prompt, but=own)
     if near is None:
         return None
-    whom = f"#{places[near[0]]}" if near[0] in places else "another rewrite of this round"
+    whom = "another rewrite of this round" if near[0] in corpus.added else f"#{data.take([near[0]])[0].seq}"
     how = "the same as" if near[1] == 1 else f"nearly the same as ({near[1]:.0%} shared)"
     return Rejection("duplicate", f"the prompt is {how} that of {whom}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from engine.chat.prompts import scaffolding
 
@@ -205,61 +205,6 @@ def phrases(template: str) -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------------------------- a rewrite among the others
-
-
-@dataclass(slots=True)
-class Corpus:
-    """Prompts by their normalised text and by word shingles, to find copies and near copies of a new one.
-
-    Near copies are found by prefix filtering: two sets whose Jaccard similarity is at least t share one of the rarest
-    (1 - t)·n + 1 shingles of each, so only those are indexed. Keys are the caller's; ``add`` in a fixed order.
-    """
-
-    threshold: float = NEAR
-    exact: dict[str, list[int]] = field(default_factory=dict)
-    shingles: dict[int, frozenset[str]] = field(default_factory=dict)
-    index: dict[str, list[int]] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, prompts: Mapping[int, str], candidates: Iterable[str] = (), threshold: float = NEAR) -> Corpus:
-        """A corpus of ``prompts``. Only shingles of ``candidates`` are counted: others cannot be shared with them."""
-        out = cls(threshold)
-        wanted = {s for text in candidates for s in shingled(text)}
-        sets = {key: shingled(text) for key, text in prompts.items()}
-        for shared in sets.values():
-            for shingle in shared & wanted:
-                out.counts[shingle] = out.counts.get(shingle, 0) + 1
-        for key, text in prompts.items():
-            out.add(key, text, sets[key])
-        return out
-
-    def add(self, key: int, prompt: str, shared: frozenset[str] | None = None) -> None:
-        """One more prompt."""
-        found = shingled(prompt) if shared is None else shared
-        self.exact.setdefault(normalise(prompt), []).append(key)
-        self.shingles[key] = found
-        for shingle in self._prefix(found):
-            self.index.setdefault(shingle, []).append(key)
-
-    def _prefix(self, found: frozenset[str]) -> Words:
-        ranked = sorted(found, key=lambda s: (self.counts.get(s, 0), s))
-        return ranked[: int((1 - self.threshold) * len(found) + 1e-9) + 1]
-
-    def near(self, prompt: str, but: Collection[int] = ()) -> tuple[int, float] | None:
-        """The first prompt that ``prompt`` is a (near) copy of, with the similarity; those in ``but`` do not
-        count.
-        """
-        same = next((key for key in self.exact.get(normalise(prompt), ()) if key not in but), None)
-        if same is not None:
-            return same, 1.0
-        own = shingled(prompt)
-        close = sorted({key for s in self._prefix(own) for key in self.index.get(s, ()) if key not in but})
-        for key in close:
-            similarity = jaccard(own, self.shingles[key])
-            if similarity >= self.threshold:
-                return key, similarity
-        return None
 
 
 def shingled(text: str) -> frozenset[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +11,22 @@ from engine.selection.choose import Values
 from engine.selection.preview import build
 from engine.selection.preview.round_arrays import Round
 from engine.stage import Ctx
-from engine.store.rows import PREVIEW, Losses, Sample, unwritable
+from engine.store.dataset import Dataset
+from engine.store.rows import PREVIEW, Losses, unwritable
 
 NAME = "signals.mapped"
 
 
-def keep(ctx: Ctx, data: Sequence[Sample], losses: Sequence[Losses], values: Values, believed: bool) -> None:
+def keep(ctx: Ctx, data: Dataset, values: Values, believed: bool) -> None:
     """Write the file and name it in the store.
 
     Args:
-        data: the round's dataset. losses: its rows of the score stage. values: its signals in dataset order.
+        data: the round's dataset. values: its signals in dataset order.
         believed: the quality axis may select.
     """
-    lengths = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in losses}
-    tokens = np.array([lengths.get(sample.id, (0, 0)) for sample in data], dtype=np.int64).reshape(-1, 2).T
-    ids = np.array([sample.id for sample in data], dtype=np.int64)
+    lengths = {row.sample_id: (row.prompt_tokens or 0, row.response_tokens or 0) for row in ctx.rows(Losses)}
+    tokens = np.array([lengths.get(id, (0, 0)) for id in data.ids], dtype=np.int64).reshape(-1, 2).T
+    ids = np.array(data.ids, dtype=np.int64)
     fixed = np.fromiter((bool(unwritable(sample.messages)) for sample in data), np.bool_, len(data))
     written = write(ctx.workdir(PREVIEW), Round(ctx.round, ids, values, tokens, fixed), believed)
     ctx.publish(PREVIEW, written, {"rows": len(data)})

@@ -88,7 +88,9 @@ def test_a_new_prompt_is_asked_for_where_the_prompt_is_the_flaw(
     assert all("it was rated low together with its response" in t or "its response" in t.lower() for t in teacher.asked)
     rewrite.run(made.ctx("rewrite"))
     assert {r.sample_id: r for r in made.ctx("x").rows(Rewrite)} == rows, "nothing is asked twice"
-    found = verify.inspect(made.ctx("verify"), data, candidates(list(rows.values()), data))
+    found = verify.inspect(
+        made.ctx("verify"), made.ctx("x").dataset(), candidates(list(rows.values()), made.ctx("x").dataset())
+    )
     assert first.key not in found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.stages import merge
-from engine.stages.merge import DuplicateOf, Redundancy
+from engine.stages.merge import DuplicateOf, Member, Redundancy, members
 from engine.store.rows import Losses, Message, Retirement, Rewrite, Sample, Selection, content_id, dump_messages
 from engine.teacher.budget import EXHAUSTED
 from engine.verification import leaving
@@ -168,8 +168,9 @@ def test_the_same_text_gets_copy_numbers_also_against_retired_samples(made: tiny
 # ----------------------------------------------------------------------------------------- redundancy
 
 
-def sample(id: int, text: str = "") -> Sample:
-    return Sample(id, (Message("user", text or f"ask {id}"), Message("assistant", "x")), seq=id)
+def sample(id: int, text: str = "") -> Member:
+    (one,) = members([Sample(id, (Message("user", text or f"ask {id}"), Message("assistant", "x")), seq=id)])
+    return one
 
 
 def ids(found: dict[int, DuplicateOf]) -> list[int]:

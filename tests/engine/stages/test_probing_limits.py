@@ -101,7 +101,7 @@ def test_another_rule_knows_what_the_evidence_settled(tmp_path: Path) -> None:
         Rewrite(0, data[3].id, "complexity", "failed", probe=True),
     ]
     made.ctx("rewrite").save(rows)
-    tried = select.remembered(made.ctx("select", 1), data)
+    tried = select.remembered(made.ctx("select", 1), made.ctx("x").dataset())
     assert tried["complexity"][:5].tolist() == [True, True, False, False, False]
 
 
@@ -138,7 +138,7 @@ def test_the_new_prompt_of_an_edited_answer_is_held_against_others(tmp_path: Pat
     for sample, prompt in ((data[0], "ask 5 please"), (data[1], data[1].prompt)):
         text = dump_messages(tiny.chat(prompt, "a new answer to it"))
         rows.append(Rewrite(0, sample.id, "complexity", "proposed", prompt=prompt, messages=text, probe=True))
-    found = verify.inspect(made.ctx("verify"), data, candidates(rows, data))
+    found = verify.inspect(made.ctx("verify"), made.ctx("x").dataset(), candidates(rows, made.ctx("x").dataset()))
     assert list(found) == [rows[0].key]
     assert found[rows[0].key].code == "duplicate"
 

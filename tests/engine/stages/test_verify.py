@@ -19,7 +19,7 @@ from engine.errors import Paused, StageError
 from engine.runtime.context import StoreCtx
 from engine.signals import losses
 from engine.stages import judge, score, select, train, verify
-from engine.store import connect
+from engine.store import connect, write
 from engine.store.judging import JudgeCheck
 from engine.store.rows import (
     Decision,
@@ -31,6 +31,7 @@ from engine.store.rows import (
     Sample,
     Selection,
     Verdict,
+    content_id,
     dump_messages,
 )
 from engine.verification.candidates import Candidate
@@ -348,9 +349,12 @@ def test_wording_shared_by_the_dataset_is_no_overlap(tmp_path: Path) -> None:
     found = verify.inspect(ctx, ctx.dataset(), verify.candidates(ctx.rows(Rewrite), ctx.dataset()))
     assert [f.code for f in found.values()] == ["evaluation"]
     made = rounds.project(tmp_path / "b", 2, heldout=[tiny.chat(f"{boiler} one", "red")])
-    data = [*made.ctx("x").dataset()]
-    data.append(replace(data[0], id=5, messages=tiny.chat(f"{boiler} three", "x"), seq=9))
-    assert verify.inspect(ctx, data, verify.candidates(ctx.rows(Rewrite), data)) == {}
+    propose(made, 0, "quality", f"{boiler} two", "blue")
+    with connect.transaction(made.db):
+        chat = tiny.chat(f"{boiler} three", "x")
+        write.add_samples(made.db, [Sample(content_id(chat), chat, seq=9)])
+    ctx = made.ctx("verify")
+    assert verify.inspect(ctx, ctx.dataset(), verify.candidates(ctx.rows(Rewrite), ctx.dataset())) == {}
 
 
 # -------------------------------------------------------------------------------------------- the verdict
@@ -358,8 +362,8 @@ def test_wording_shared_by_the_dataset_is_no_overlap(tmp_path: Path) -> None:
 
 def test_the_originals_signals_are_read(made: tiny.Project) -> None:
     ctx = made.ctx("verify")
-    got = verify.originals(ctx)
     row = ctx.rows(Losses)[0]
+    got = verify.originals(ctx, {row.sample_id})
     quality = {r.sample_id: r.quality for r in ctx.rows(Ratings)}[row.sample_id]
     assert got[row.sample_id] == Values(row.loss_before, row.loss_after, quality)
     assert Decision.TABLE == Verdict.TABLE == "rewrite"

@@ -162,13 +162,13 @@ def test_the_likeliest_of_those_that_pass_is_kept(tmp_path: Path, tiny_model: Pa
     ctx = made.ctx("verify")
     found = losses.base_losses(ctx, [tiny.chat(prompt, text) for text in answers])
     good = {text: loss for text, loss in zip(answers, found, strict=True) if loss is not None and text != answers[1]}
-    assert best_draw.choose(ctx, data, verify._draw_check(ctx)) == 1
+    assert best_draw.choose(ctx, ctx.dataset(), verify._draw_check(ctx)) == 1
     kept = {r.sample_id: r for r in ctx.rows(Rewrite)}
     assert kept[data[0].id].response == min(good, key=lambda text: good[text])
     assert kept[data[0].id].messages == dump_messages(tiny.chat(prompt, str(kept[data[0].id].response)))
     assert kept[data[0].id].draws is None
     assert kept[data[1].id].response == answers[0], "what a person edited is theirs"
-    assert best_draw.choose(ctx, data, verify._draw_check(ctx)) == 0
+    assert best_draw.choose(ctx, ctx.dataset(), verify._draw_check(ctx)) == 0
 
 
 def test_a_stopped_choice_goes_on_in_the_same_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,8 +192,8 @@ def test_a_stopped_choice_goes_on_in_the_same_chunks(tmp_path: Path, monkeypatch
     monkeypatch.setattr(losses, "base_losses", base_losses)
     monkeypatch.setattr(best_draw, "CHUNK", 6)
     with pytest.raises(Paused):
-        best_draw.choose(made.ctx("verify"), data, lambda *_: None)
-    best_draw.choose(made.ctx("verify"), data, lambda *_: None)
+        best_draw.choose(made.ctx("verify"), made.ctx("x").dataset(), lambda *_: None)
+    best_draw.choose(made.ctx("verify"), made.ctx("x").dataset(), lambda *_: None)
     assert measured == [5, 0, 4, 4], "two rewrites each, whatever is left"
 
 

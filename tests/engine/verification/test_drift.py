@@ -41,7 +41,7 @@ def rewritten(made: tiny.Project, place: int, axis: str, answer: str) -> Candida
 
 def test_an_answer_is_held_against_what_its_originals_prompt_explains(made: tiny.Project) -> None:
     ctx = made.ctx("verify")
-    found = Drift(ctx, rounds.dataset(made))
+    found = Drift(ctx, ctx.dataset())
     chunk = [rewritten(made, 3, "quality", "red apple"), rewritten(made, 4, "diversity", "red apple")]
     chunk += [rewritten(made, 47, "quality", "red apple"), rewritten(made, 5, "quality", "red apple")]
     same = chunk[3].sample.messages[0].content
@@ -58,8 +58,8 @@ def test_an_answer_is_held_against_what_its_originals_prompt_explains(made: tiny
 
 def test_the_bound_is_what_random_prompts_reach(made: tiny.Project) -> None:
     ctx = made.ctx("verify")
-    data = rounds.dataset(made)
-    pairs = drift.crossed_pairs(data)
+    data = ctx.dataset()
+    pairs = drift.drawn_pairs(data)
     assert len(pairs) == 24
     assert all(pair[:-1] not in [s.messages[:-1] for s in data if s.messages == pair] for pair in pairs)
     found = losses.ifds(ctx.config, base_model(ctx), pairs)
@@ -69,8 +69,10 @@ def test_the_bound_is_what_random_prompts_reach(made: tiny.Project) -> None:
 
 def test_too_few_samples_tell_nothing(made: tiny.Project) -> None:
     off = msgspec.structs.replace(made.config, verify=schema.Verify(on_topic=0.0))
-    assert math.isnan(Drift(made.ctx("verify", config=off), rounds.dataset(made)).bound)
-    few = Drift(made.ctx("verify"), rounds.dataset(made)[:30])
+    assert math.isnan(Drift(made.ctx("verify", config=off), made.ctx("x").dataset()).bound)
+    some = made.ctx("x").dataset()
+    some.ids = some.ids[:30]
+    few = Drift(made.ctx("verify"), some)
     assert math.isnan(few.bound)
     assert few.explained([rewritten(made, 3, "quality", "red")]) == [None]
     assert math.isnan(bound_of([None] * 30, 0.9))

@@ -34,7 +34,7 @@ def dataset() -> tuple[list[str], np.ndarray]:
 def known(dataset: tuple[list[str], np.ndarray]) -> NearDuplicates:
     prompts, rows = dataset
     topics = Topics.of((i, Exchange(text, "an answer")) for i, text in enumerate(prompts))
-    return NearDuplicates.of(prompts, rows.astype(np.float16), topics)
+    return NearDuplicates.of(prompts.__getitem__, rows.astype(np.float16), topics)
 
 
 def find(known: NearDuplicates, text: str, row: np.ndarray) -> Twin | None:
@@ -76,15 +76,15 @@ def test_what_is_a_copy_already_does_not_move_the_bound(dataset: tuple[list[str]
     doubled = [*prompts, *(f"{text}!" for text in prompts)]
     near = np.concatenate([rows, rows + 0.1 * RNG.standard_normal(rows.shape).astype(np.float32)])
     topics = Topics.of((i, Exchange(text, "")) for i, text in enumerate(prompts))
-    assert NearDuplicates.of(doubled, near.astype(np.float16), topics).bound < 0.9
+    assert NearDuplicates.of(doubled.__getitem__, near.astype(np.float16), topics).bound < 0.9
 
 
 def test_rows_that_cannot_be_told_are_no_duplicates() -> None:
     rows = np.array([[1.0, 5.0], [2.0, 5.0], [np.nan, 5.0]], np.float16)
     topics = Topics.of((i, Exchange(text, "")) for i, text in enumerate("abc"))
-    known = NearDuplicates.of(["a", "b", "c"], rows, topics)
+    known = NearDuplicates.of(["a", "b", "c"].__getitem__, rows, topics)
     assert known.find(["a", "c"], np.array([[np.nan, 1], [np.nan, 1]], np.float16), np.array([-1, -1])) == [None, None]
-    assert NearDuplicates.of(["a"], rows[:1], topics).bound == 1.0, "nothing to learn from"
+    assert NearDuplicates.of(["a"].__getitem__, rows[:1], topics).bound == 1.0, "nothing to learn from"
 
 
 def test_some_rows_of_a_file_are_as_good_as_an_array_of_their_own(
@@ -94,8 +94,8 @@ def test_some_rows_of_a_file_are_as_good_as_an_array_of_their_own(
     topics = Topics.of((i, Exchange(text, "")) for i, text in enumerate(prompts))
     which = np.arange(0, 120, 2)
     own, some = (
-        NearDuplicates.of(prompts, rows[which], topics),
-        NearDuplicates.of(prompts, rows, topics, which, tmp_path),
+        NearDuplicates.of(prompts.__getitem__, rows[which], topics),
+        NearDuplicates.of(prompts.__getitem__, rows, topics, which, tmp_path),
     )
     np.testing.assert_array_equal(own.table, some.table)
     assert own.bound == some.bound

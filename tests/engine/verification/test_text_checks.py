@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.verification import text_checks
-from engine.verification.text_checks import CheckLimits, Corpus, Exchange, HeldOut
+from engine.verification.corpus import Corpus
+from engine.verification.text_checks import CheckLimits, Exchange, HeldOut
 
 OLD = Exchange("Name three colours of the rainbow.", "Red, green and blue.")
 LIMITS = CheckLimits(min_response_chars=3, phrases=("Keep the language that the prompt is written in.",))
@@ -127,7 +128,7 @@ def test_normalised_text(a: str, b: str, same: bool) -> None:
 
 def test_copies_and_near_copies_are_found() -> None:
     long = " ".join(f"word{i}" for i in range(60))
-    corpus = Corpus.of({1: "Name a colour.", 2: long}, [long + " more"])
+    corpus = Corpus.of({1: "Name a colour.", 2: long})
     assert corpus.near("name A colour") == (1, 1.0)
     assert corpus.near("name a colour", but=(1,)) is None
     near = corpus.near(long + " more")
@@ -143,7 +144,7 @@ def test_near_copies_agree_with_comparing_all(seed: int) -> None:
     rng = random.Random(seed)
     texts = {i: " ".join(rng.choice("abc") for _ in range(rng.randint(1, 8))) for i in range(12)}
     asked = " ".join(rng.choice("abc") for _ in range(rng.randint(1, 8)))
-    corpus = Corpus.of(texts, [asked], threshold=0.6)
+    corpus = Corpus.of(texts, threshold=0.6)
     own = text_checks.shingled(asked)
     close = [i for i, text in texts.items() if text_checks.jaccard(own, text_checks.shingled(text)) >= 0.6]
     exact = [i for i, text in texts.items() if text_checks.normalise(text) == text_checks.normalise(asked)]
