@@ -20,7 +20,9 @@ from openai.types.chat import ChatCompletion
 
 from engine.backends import BYTES_PER_TOKEN, Call, Generation, Places
 from engine.backends.endings import ended
+from engine.backends.guarded_client import guarded_client
 from engine.backends.limits import told_s
+from engine.chat.roles import clean
 from engine.errors import BackendError
 
 R = TypeVar("R")
@@ -63,6 +65,7 @@ class Chat:
         self.names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
         """By which name each option is sent; those that the model refuses are not there."""
         self.notes: list[str] = []
+        self._other: str | None = None
         self.estimates = False
         """Whether a reply came without a count of its tokens."""
         self._loop = asyncio.new_event_loop()
@@ -73,7 +76,9 @@ class Chat:
     async def _open(self) -> openai.AsyncOpenAI:
         # Who cannot be connected to in half of the time was not asked, and is told from who does not answer.
         patience = openai.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s / 2))
-        return openai.AsyncOpenAI(api_key=self._key, base_url=self.url, timeout=patience, max_retries=0)
+        return openai.AsyncOpenAI(
+            api_key=self._key, base_url=self.url, timeout=patience, max_retries=0, http_client=guarded_client()
+        )
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Run ``work`` in the client's thread."""
@@ -146,14 +151,14 @@ class Chat:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def _read(self, reply: ChatCompletion, tokens_in: int, begun: str, ends: Sequence[str]) -> Generation:
-        used = getattr(reply, "usage", None)
+        used = _used(reply)
         if not getattr(reply, "choices", None):
-            took = (int(used.prompt_tokens), int(used.completion_tokens)) if used is not None else (0, 0)
-            return Generation("", "stop", *took, "the reply has no choices", uncounted=used is None)
+            return Generation("", "stop", *(used or (0, 0)), self._without_choices(reply), uncounted=used is None)
+        self._named(reply)
         choice = reply.choices[0]
-        text = self.without_key(choice.message.content or "")
+        text = clean(self.without_key(choice.message.content or ""))
         if used is not None:
-            tokens_in, tokens_out = int(used.prompt_tokens), int(used.completion_tokens)
+            tokens_in, tokens_out = used
         else:
             if not self.estimates:
                 self.notes.append(
@@ -165,9 +170,28 @@ class Chat:
         text, how = ended(text, ends, turn=choice.finish_reason != "length")  # providers omit the stop text
         return Generation(text, how, tokens_in, tokens_out, places=_places(choice))
 
+    def _named(self, reply: ChatCompletion) -> None:
+        """Note once when another model answers than was asked: a router, or a server that serves what it likes."""
+        asked, by = (str(name).lower().rpartition("/")[2] for name in (self.model, getattr(reply, "model", "") or ""))
+        if by and self._other is None and asked not in by and by not in asked:
+            self._other = self.safe_text(reply.model)
+            self.notes.append(f"{self.url}: {self.model} was asked, but {self._other} says that it answers")
+
+    def _without_choices(self, reply: object) -> str:
+        if isinstance(reply, str):  # as the SDK gives what is no JSON
+            return f"the reply is no JSON: {self.safe_text(reply)[:80]}"
+        told = getattr(reply, "error", None)
+        said = told.get("message") if isinstance(told, dict) else told
+        return f"the reply is an error: {self.safe_text(str(said))}" if said else "the reply has no choices"
+
     def fatal(self, error: BaseException) -> str:
         """The message for an error that would fail every call, with the fix."""
         said = self.safe_text(getattr(error, "message", str(error)))
+        if is_redirect(error):
+            return (
+                f"{self.url}: it redirects to {self.safe_text(redirect(error))}, and rows go nowhere that you have not"
+                f" named. If you trust that address, set it as [{self.section}] url."
+            )
         return self.hopeless(said, getattr(error, "status_code", 0), code(error))
 
     def hopeless(self, said: str, status: int, kind: str) -> str:
@@ -252,6 +276,26 @@ def maybe_counted(error: BaseException) -> bool:
     cause = error.__cause__
     names = {kind.__name__ for kind in type(cause).__mro__} if cause is not None else set()
     return not names & UNSENT
+
+
+def is_redirect(error: BaseException) -> bool:
+    """Whether the endpoint wants the rows elsewhere."""
+    return 300 <= getattr(error, "status_code", 0) < 400
+
+
+def redirect(error: BaseException) -> str:
+    """Where to; an address without its options, which may hold secrets."""
+    where = getattr(error, "response", None)
+    return str(where.headers.get("location", "an unnamed place")).partition("?")[0] if where is not None else ""
+
+
+def _used(reply: object) -> tuple[int, int] | None:
+    """Tokens in and out as the reply counts them; None: it does not, or not with numbers that can be."""
+    used = getattr(reply, "usage", None)
+    if used is None:
+        return None
+    counts = int(used.prompt_tokens), int(used.completion_tokens)
+    return counts if min(counts) >= 0 else None
 
 
 def is_transient(error: BaseException) -> bool:

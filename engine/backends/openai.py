@@ -32,6 +32,7 @@ from engine.backends.chat import (
     code,
     failed,
     garbled,
+    is_redirect,
     is_transient,
     key_in,
     maybe_counted,
@@ -48,7 +49,7 @@ OUTAGE_CALLS = 10
 PATIENCE_S = 900.0
 """So long one call waits in all when it is told to (Retry-After). Such waits are no tries, unless they are short."""
 SHORT_S = 1.0
-UNREADABLE = (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError)
+UNREADABLE = (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError, RecursionError)
 PAYMENT, TIMEOUT = 402, 408  # equivalent statuses for endpoints that give another one, or none
 REPLY, REFUSED, SILENT = "reply", "refused", "silent"
 
@@ -132,6 +133,8 @@ class Endpoint:
         while self.in_flight and (not out or not self._done.empty()):
             call, result, kind = self._done.get()
             if isinstance(result, BaseException):
+                if not isinstance(result, openai.APIError):
+                    raise result
                 raise BackendError(self.chat.fatal(result)) from result
             if isinstance(result, Lost):
                 out.append((call, result))
@@ -221,8 +224,12 @@ class Endpoint:
         """Make ``call``, of which so many tries were ``lost``."""
         if lost:
             await asyncio.sleep(backoff_s(lost))
-        async with self._slots:
-            result, kind = await self._tried(call, lost)
+        result: Generation | Lost | BaseException
+        try:
+            async with self._slots:
+                result, kind = await self._tried(call, lost)
+        except Exception as error:  # noqa: BLE001 - ``take`` raises it; without a word it would wait for ever
+            result, kind = error, REFUSED
         self._done.put((call, result, kind))
 
     async def _tried(self, call: Call, tries: int) -> tuple[Generation | Lost | BaseException, str]:
@@ -248,7 +255,7 @@ class Endpoint:
             except FATAL as error:
                 return error, REFUSED
             except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
-                if code(error) == NO_QUOTA:
+                if code(error) == NO_QUOTA or is_redirect(error):
                     return error, REFUSED
                 if self._adapt(error, names):
                     continue
@@ -293,7 +300,8 @@ def available(url: str, key_env: str, timeout_s: float = 10.0) -> dict[str, int 
     Raises:
         BackendError: the key's variable is not set. EndpointError: it cannot be reached, or lists no models.
     """
-    client = openai.OpenAI(api_key=key_in(key_env), base_url=url, timeout=timeout_s, max_retries=0)
+    here = openai.DefaultHttpxClient(follow_redirects=False)
+    client = openai.OpenAI(api_key=key_in(key_env), base_url=url, timeout=timeout_s, max_retries=0, http_client=here)
     try:
         return {model.id: _context(model.model_extra or {}) for model in client.models.list()}
     except openai.APIStatusError as error:

@@ -29,10 +29,12 @@ from engine.backends.chat import (
     code,
     failed,
     garbled,
+    is_redirect,
     is_transient,
     is_transient_status,
     retry_after_s,
 )
+from engine.backends.guarded_client import MOST_BYTES
 from engine.backends.limits import backoff_s
 from engine.errors import BackendError
 
@@ -219,15 +221,20 @@ class Batches:
             Unreachable: it broke off. What came before is good; the file can be read again from its start.
         """
         pieces = self._content(file)
-        rest = b""
+        begun: list[bytes] = []
         try:
             while (piece := self._step(lambda: _next(pieces), 0, timed=False)) is not None:
-                *whole, rest = (rest + piece).split(b"\n")  # not by splitlines: replies may hold U+2028 and such
-                yield from whole
+                *whole, rest = piece.split(b"\n")  # not by splitlines: replies may hold U+2028 and such
+                if whole:
+                    yield b"".join([*begun, whole[0]])
+                    yield from whole[1:]
+                    begun = []
+                if sum(map(len, begun)) <= MOST_BYTES:  # what is beyond makes a line without end unreadable, as it is
+                    begun.append(rest)
         finally:
             self.chat.start(_end(pieces)).result()
-        if rest:
-            yield rest
+        if last := b"".join(begun):
+            yield last
 
     async def _content(self, file: str) -> AsyncGenerator[bytes]:
         """The bytes of a file; none when the provider has it no more."""
@@ -275,7 +282,7 @@ class Batches:
                 if tries > retries:
                     raise Unreachable(f"{self.chat.url}: {self.chat.why(error)}") from error
                 self.rest(retry_after_s(error) or backoff_s(tries))
-            except (openai.APIError, ValueError) as error:
+            except (openai.APIError, ValueError, RecursionError) as error:
                 raise Unreachable(f"{self.chat.url}: unreadable answer: {self.chat.safe_text(str(error))}") from error
             if before_again is not None and (found := before_again()) is not None:
                 return found
@@ -301,7 +308,7 @@ class Batches:
             return Crowded(self.chat.safe_text(str(getattr(error, "message", error))))
         if status in NONE_THERE:
             return BackendError(none_there(self.chat.url, status))
-        if status in (401, 403) or code(error) == NO_QUOTA:
+        if status in (401, 403) or code(error) == NO_QUOTA or is_redirect(error):
             return BackendError(self.chat.fatal(error))
         return BackendError(f"{self.chat.url}: {self.chat.why(error)}. The batch cannot be created; check [teacher].")
 

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -35,6 +35,7 @@ class Server:
         self.most_at_once = 0
         self.pause_s, self.key, self.answer = pause_s, key, answer
         self.places: Callable[[str], list[dict[str, Any]]] | None = None  # what is told of a reply's tokens
+        self.lies: Mapping[str, Callable[[BaseHTTPRequestHandler], None]] = {}  # what else happens, by its word
         self.down = False
         self.strict: tuple[str, ...] = ()  # options that the model refuses to have set
         self.counts = True  # whether replies report their tokens
@@ -165,6 +166,8 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._error(429, "You exceeded your current quota", code="insufficient_quota")
             elif refused := next((name for name in server.strict if name in body), None):
                 self._error(400, f"Unsupported parameter: {refused}", code="unsupported_parameter", param=refused)
+            elif what in server.lies:
+                server.lies[what](self)
             elif what == "drip":
                 self._drip()
             elif what == "echo":
