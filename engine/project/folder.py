@@ -23,7 +23,7 @@ from engine.project import importing, making
 from engine.project.added import Added
 from engine.project.exported import ExportedSamples
 from engine.release import dataset_card
-from engine.store import permissions, read, search, write
+from engine.store import controls, permissions, read, search, write
 from engine.store.connect import FILE, database, reader, roomy, transaction, unshared, writer
 from engine.store.schema import migrate
 
@@ -247,6 +247,9 @@ def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
             raise UsageError(
                 f"--redo {stage}: round {newest} is already merged. Run the next round, or create a new project."
             )
+        arm = controls.arm(db)
+        if stage == "rewrite" and arm is not None and (arm.round, arm.kind) == (newest, "random"):
+            stage = "select"  # which drew what the teacher is asked about; it draws the same again
         again = names[names.index(stage) :]
         write.reset(db, newest, again)
         if stage == "train":

@@ -129,7 +129,7 @@ class Probing:
     @property
     def probes(self) -> list[Rewrite]:
         """The rewrites that are the teacher's answers to samples' own prompts, but those that a person sent back."""
-        return [row for row in self.job.all() if row.probe and row.draw <= 0]
+        return [row for row in self.job.all() if row.is_evidence]
 
     def score(self, row: Rewrite) -> float:
         """The flaw score of a rewrite's sample."""

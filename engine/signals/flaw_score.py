@@ -28,6 +28,8 @@ TEXT = "text"
 """Which of ``SIGNS`` the text alone shows, from 1; 0: none. It is no rank: all that show one come before all others."""
 CLOSE = 0.01
 """Ranks within this share of the worst count about alike: which of two samples is the very worst means little."""
+ODD_FORM = SIGNS.index("odd_form") + 1.0
+"""``TEXT`` of an answer in a form that nobody asked for."""
 USUAL = 0.1
 """The share of answers from which on their form is no sign of a flaw."""
 SIGN = dict.fromkeys(LENSES, 1.0) | {JUDGE: -1.0}
@@ -131,8 +133,32 @@ def judge_column(ids: Sequence[int], quality: Mapping[int, float]) -> Floats:
 def text_column(samples: Iterable[Sample]) -> Floats:
     """``TEXT`` of the samples, float64[n]. A form that many answers have is the dataset's own, not an odd one."""
     found = np.array([text_of(sample) for sample in samples])
-    odd = found == SIGNS.index("odd_form") + 1.0
-    return np.where(odd, 0.0, found) if odd.sum() > USUAL * len(found) else found
+    return np.where(found == ODD_FORM, 0.0, found) if _is_usual(found) else found
+
+
+def _is_usual(found: Floats) -> bool:
+    """Whether so many answers have an odd form that it is the dataset's own."""
+    return bool((found == ODD_FORM).sum() > USUAL * len(found))
+
+
+class OwnForm:
+    """Forgives answers that are not among a dataset's what ``text_column`` forgives the dataset's own.
+
+    Args:
+        samples: the dataset; looked at when the first answer has an odd form.
+    """
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._samples = samples
+        self._usual: bool | None = None
+
+    def forgiven(self, value: float) -> float:
+        """``TEXT`` of an answer: 0 for a form that many of the dataset's have."""
+        if value != ODD_FORM:
+            return value
+        if self._usual is None:
+            self._usual = _is_usual(np.array([text_of(sample) for sample in self._samples]))
+        return 0.0 if self._usual else value
 
 
 def text_of(sample: Sample) -> float:

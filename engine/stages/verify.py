@@ -100,7 +100,7 @@ def inspect(ctx: Ctx, data: Dataset, made: Sequence[Candidate]) -> dict[Key, Rej
     for i, one in enumerate(made):
         found = check(one.row, one.exchange, Exchange(one.sample.prompt, one.sample.response))
         found = found or text_checks.evaluation_overlap(one.exchange, held, known)
-        if not one.row.probe or one.row.draw > 0 or one.new.prompt != one.sample.prompt:  # else it is the dataset's own
+        if not one.row.is_evidence or one.new.prompt != one.sample.prompt:  # else it is the dataset's own
             found = found or held_out_prompt(one.new, items)
             found = found or copied(corpus, one.new.prompt, own_of(one.row.axis, one.sample.id), data)
         if found:
@@ -193,7 +193,7 @@ def _measure_all(ctx: Ctx, data: Dataset, kept: Sequence[Candidate], judged: set
     beside = Beside(ctx, data, about)
     near, drift = Near(ctx, data, beside.topics), Drift(ctx, data)
     old = originals(ctx, about)
-    standings = _standings(ctx, data)
+    standings, own_form = _standings(ctx, data), flaw_score.OwnForm(data)
     marks = {t.signal: t for t in ctx.rows(Threshold)}
     planned = chunks(kept, judged)
     how = as_judged(ctx.config.judge, ctx.rows(Ratings))
@@ -210,7 +210,7 @@ def _measure_all(ctx: Ctx, data: Dataset, kept: Sequence[Candidate], judged: set
         rows: list[Row] = []
         for i, one in enumerate(chunk):
             before = old.get(one.sample.id, Values(None, None, None))
-            text = flaw_score.text_of(one.new)
+            text = own_form.forgiven(flaw_score.text_of(one.new))
             lenses = {**asdict(measured[i].lenses), flaw_score.TEXT: text, flaw_score.JUDGE: rated[i].quality}
             flaw = standings.place(lenses)
             placed = replace(beside.place(one, similarity[i], flaw), explained=explained[i])

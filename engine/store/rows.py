@@ -136,6 +136,11 @@ class Rewrite(Row, frozen=True):
     first_calls: int = 0
 
     @property
+    def is_evidence(self) -> bool:
+        """Whether it is the teacher's answer to the sample's own prompt, and none that a person sent back."""
+        return self.probe and self.draw <= 0
+
+    @property
     def key(self) -> tuple[int, str]:
         """What tells it from the round's other rewrites: the sample and the axis."""
         return self.sample_id, self.axis

@@ -68,7 +68,7 @@ def round_forecast(ctx: Ctx, job: RewriteJob) -> Projected:
     pending = dict.fromkeys(AXES, PendingRewrites(0, 0, 0))
     calls = tokens_in = tokens_out = 0.0
     for row in job.all():
-        if row.probe and row.draw <= 0:  # one call: the answer to the sample's own prompt
+        if row.is_evidence:  # one call: the answer to the sample's own prompt
             need = expected_answer(job, row)
             calls, tokens_in, tokens_out = calls + 1, tokens_in + need[0], tokens_out + need[1]
             continue
@@ -130,7 +130,7 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
     if any(r.tokens_in for r in job.all()):
         return
     ahead = save_forecast(ctx, job)
-    probes = sum(row.probe and row.draw <= 0 for row in job.all())
+    probes = sum(row.is_evidence for row in job.all())
     what = f"{counted(ahead.rewrites, 'rewrite')} with two calls each"
     if probes:
         rest = f"{ahead.rewrites - probes} rewrites, " if ahead.rewrites > probes else ""

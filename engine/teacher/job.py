@@ -265,7 +265,7 @@ class RewriteJob:
 
 def template_of(row: Rewrite) -> str:
     """Which request a new prompt is asked for with: of a probe the prompt itself is the flaw."""
-    return TEMPLATES["quality" if row.probe and row.draw <= 0 else row.axis]
+    return TEMPLATES["quality" if row.is_evidence else row.axis]
 
 
 def _units(row: Rewrite) -> int:

@@ -69,7 +69,7 @@ def draws(row: Rewrite) -> list[str]:
 
 def wanted(how: configs.Teacher, row: Rewrite) -> int:
     """How many answers are drawn for a rewrite. The answer to a sample's own prompt is evidence first: one."""
-    evidence = row.probe and row.draw <= 0 and not row.attempts and row.draws is None
+    evidence = row.is_evidence and not row.attempts and row.draws is None
     return 1 if evidence else how.best_of
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.project.folder import redo
 from engine.selection import control_arm
 from engine.stages import merge, rewrite, select
 from engine.store import read
@@ -68,6 +69,20 @@ def test_random_samples_are_asked_and_then_it_ends(tmp_path: Path, monkeypatch: 
     assert "as many were asked about as in the round itself" in " ".join(made.events())
     rewrite.run(made.ctx("rewrite"))
     assert made.ctx("x").rows(Rewrite) == rows, "a second run asks nothing more"
+
+
+def test_a_random_control_that_is_rewritten_anew_draws_the_same(tmp_path: Path) -> None:
+    made = project(tmp_path)
+    arm(made, "random", probes=30, rewrites={"complexity": 0, "diversity": 5, "quality": 0})
+    select.run(made.ctx("select"))
+    drawn = made.ctx("x").rows(Rewrite)
+    assert len(drawn) == 35
+    told: list[str] = []
+    redo(made.folder, "rewrite", told.append)
+    assert told[0].startswith("round 0: select, rewrite, ")
+    assert made.ctx("x").rows(Rewrite) == []
+    select.run(made.ctx("select"))
+    assert made.ctx("x").rows(Rewrite) == drawn
 
 
 def test_as_many_are_asked_about_a_second_time_as_in_the_round() -> None:

@@ -136,6 +136,15 @@ def test_a_form_that_many_answers_have_is_no_odd_one() -> None:
     assert np.flatnonzero(many).tolist() == [24]  # an empty answer is one whatever the others are
 
 
+def test_it_is_no_odd_one_in_a_rewrite_either() -> None:
+    odd = flaw_score.text_of(answered(1, '{"a": 1}'))
+    usual = [answered(i, '{"a": 1}' if i < 6 else "just words") for i in range(18)]
+    assert flaw_score.OwnForm(usual).forgiven(odd) == 0.0
+    assert flaw_score.OwnForm(usual[5:]).forgiven(odd) == odd
+    empty = flaw_score.text_of(answered(1, ""))
+    assert flaw_score.OwnForm(usual).forgiven(empty) == empty
+
+
 @pytest.mark.parametrize(
     "messages",
     [
