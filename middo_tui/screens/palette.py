@@ -22,6 +22,7 @@ from engine.errors import MiddoError
 from middo_tui.feed import home, recent
 from middo_tui.feed.quick_find import FoundSample, found_samples
 from middo_tui.screens.palette_entries import Command, listed, project_commands, sample_commands
+from middo_tui.terminal import guard
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar
@@ -40,12 +41,13 @@ class ProjectsFound(Message):
 
 
 class SamplesFound(Message):
-    """The samples with the words of ``typed``."""
+    """The samples with the words of ``typed``, or why they cannot be searched."""
 
-    def __init__(self, typed: str, samples: tuple[FoundSample, ...]) -> None:
+    def __init__(self, typed: str, samples: tuple[FoundSample, ...], problem: str = "") -> None:
         super().__init__()
         self.typed = typed
         self.samples = samples
+        self.problem = problem
 
 
 def menu(found: list[Command], at: int = 0) -> Menu:
@@ -128,18 +130,17 @@ class Palette(ModalScreen[Command | None]):
 
     def _find_samples(self, typed: str) -> None:
         try:
-            found = found_samples(self._project, typed, self._round)
-        except (MiddoError, sqlite3.Error):  # the screen below says what is wrong with the store
-            found = ()
-        self.post_message(SamplesFound(typed, found))
+            self.post_message(SamplesFound(typed, found_samples(self._project, typed, self._round)))
+        except (MiddoError, sqlite3.Error) as error:
+            self.post_message(SamplesFound(typed, (), guard.one_line(str(error))))
 
     @on(SamplesFound)
     def _samples_found(self, message: SamplesFound) -> None:
         self._searching = False
         if message.typed != self._typed:
             self._search()
-        elif message.samples:
-            self._samples = sample_commands(message.samples)
+        elif message.samples or message.problem:
+            self._samples = sample_commands(message.samples, message.problem)
             self._list_again()
 
     def _list_again(self) -> None:

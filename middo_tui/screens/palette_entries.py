@@ -150,9 +150,10 @@ def _with_words(typed: str) -> Iterator[Command]:
         yield Command("samples: with these words", about, "", "samples", "", where)
 
 
-def sample_commands(found: Iterable[FoundSample]) -> list[Command]:
-    """Goes to a sample."""
-    return [Command(f"#{one.seq}", one.text, "sample", "samples", "", one.id) for one in found]
+def sample_commands(found: Iterable[FoundSample], problem: str = "") -> list[Command]:
+    """Goes to a sample. ``problem``: why none could be searched."""
+    out = [Command(f"#{one.seq}", one.text, "sample", "samples", "", one.id) for one in found]
+    return [*out, *([Command("samples", problem, "", "samples", "", works=False)] if problem else [])]
 
 
 def listed(found: Sequence[Command], typed: str, samples: Sequence[Command] = ()) -> list[Command]:

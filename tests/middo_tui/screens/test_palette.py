@@ -8,7 +8,7 @@ import pytest
 
 from engine.config import schema as configs
 from engine.store import read
-from engine.store.connect import reader
+from engine.store.connect import reader, writer
 from middo_tui.app import MiddoApp
 from middo_tui.feed import settings
 from middo_tui.feed.quick_find import SampleNumber
@@ -240,3 +240,13 @@ async def test_another_project_is_opened(tmp_path: Path, monkeypatch: pytest.Mon
         await pilot.press("enter")
         await pilot.pause()
     assert app.next_project == tmp_path / "other one"
+
+
+async def test_a_store_that_cannot_be_searched_says_why(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        with writer(tmp_path / "p") as db:
+            db.execute("DROP TABLE sample_fts")
+        await pilot.press("ctrl+p", *"words")
+        await until(pilot, "no such table: sample_fts")
