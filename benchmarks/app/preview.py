@@ -17,7 +17,7 @@ from engine.selection.preview.counts import Preview
 from engine.selection.preview.facts import PreviewFacts
 from engine.selection.preview.round_arrays import Round
 from engine.store.rows import AXES, Axis
-from tests.support.previews import previewed
+from tests.support.previews import SENT, previewed
 
 PAGE = ROOT / "docs" / "benchmarks" / "preview.md"
 REPEATS = 40
@@ -33,7 +33,7 @@ def invented(size: int) -> Round:
         "similarity": rng.beta(9, 2, size),
         "quality": rng.normal(6.5, 0.8, size),
     }
-    return Round(1, np.arange(size), values, rng.integers(10, 900, (2, size)))
+    return Round(1, np.arange(size), values, rng.integers(10, 900, (2, size)), SENT)
 
 
 def spent(action: Callable[[int], object], repeats: int) -> str:

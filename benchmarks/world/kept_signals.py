@@ -10,6 +10,7 @@ from engine.selection.preview.round_arrays import read_round
 from engine.store import write
 from engine.store.connect import transaction, writer
 from engine.store.rows import PREVIEW, Artifact
+from engine.teacher import forecast
 
 
 def keep_all(project: Path) -> None:
@@ -22,7 +23,8 @@ def keep_all(project: Path) -> None:
             believed = facts.of_round(db, round, config).believed
             folder = project / "artifacts" / f"round-{round}" / PREVIEW
             folder.mkdir(parents=True, exist_ok=True)
-            file = keep.write(folder, read_round(project, round, believed), believed)
+            made = read_round(project, round, believed, config)
+            file = keep.write(folder, made, believed, forecast.asked_with(config, project))
             with transaction(db):
                 write.upsert(db, [Artifact(round, PREVIEW, str(file.relative_to(project)))])
     finally:

@@ -13,12 +13,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import DataError, ModelError
-from engine.hub.names import MODEL_FILES
 
 if TYPE_CHECKING:
     from engine.hub.fetch import Progress
@@ -75,8 +73,10 @@ def on_disk(name: str, project: Path) -> Path | None:
     """The local folder of the model ``name``, or None if it is not downloaded. Uses no network."""
     if (folder := local(name, project)) is not None:
         return folder
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # these take a quarter of a second
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    from engine.hub.names import MODEL_FILES
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES), local_files_only=True))
@@ -180,6 +180,8 @@ def holds_rows(adapter: Path) -> bool:
 
 def require_nf4() -> None:
     """Raise ModelError if bitsandbytes is not installed."""
+    from importlib import metadata
+
     try:
         metadata.version("bitsandbytes")
     except metadata.PackageNotFoundError:

@@ -8,6 +8,7 @@ tokenizer where it lies on this machine. The select stage, the log and every scr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,23 @@ def requests(
     return out
 
 
+def asked_with(config: Config, project: Path) -> str:
+    """What ``requests`` depends on besides the samples, in 16 hex digits: the prompts, the teacher, the hints.
+
+    Raises:
+        ConfigError: an overridden prompt lacks a placeholder.
+    """
+    texts = (prompts.load(name, project).text for name in (*TEMPLATES.values(), "answer"))
+    name = _counted_by(config)
+    parts = (str(locate.local(name, project) or name), str(config.select.neighbours), *texts)
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def _counted_by(config: Config) -> str:
+    """The model whose tokenizer counts, if it lies on this machine."""
+    return (config.teacher.model if config.teacher.backend != "openai" else "") or config.model.name
+
+
 def before_answer(messages: Sequence[Message]) -> str:
     """The concatenated texts before the last answer."""
     return "\n".join(message.content for message in messages[:-1])
@@ -137,8 +155,7 @@ def _bare(text: str) -> str:
 
 def _counter(config: Config, project: Path) -> Callable[[str], float]:
     """A function that counts a text's tokens with a local teacher's tokenizer, or estimates them from bytes."""
-    named = config.teacher.model if config.teacher.backend != "openai" else ""
-    place = locate.on_disk(named or config.model.name, project)
+    place = locate.on_disk(_counted_by(config), project)
     file = None if place is None else place / "tokenizer.json"
     if file is None or not file.is_file():
         return lambda text: len(text.encode()) / BYTES_PER_TOKEN

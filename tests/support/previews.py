@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from engine.config import schema as configs
@@ -15,19 +14,18 @@ from engine.selection.preview.counts import Preview
 from engine.selection.preview.facts import PreviewFacts
 from engine.selection.preview.round_arrays import Round, read_round
 from engine.store.rows import AXES, Axis
+from engine.teacher import forecast
 from engine.teacher.forecast import RequestTokens
 
 SENT: dict[Axis, RequestTokens] = dict.fromkeys(AXES, RequestTokens(50.0, 2.0, 1.0))
 
 
-def previewed(
-    data: Round, facts: PreviewFacts | configs.Config, sent: Mapping[Axis, RequestTokens] | None = None
-) -> Preview:
-    """As ``Preview.load`` makes one of a stored round. ``sent``: what is sent for a rewrite."""
+def previewed(data: Round, facts: PreviewFacts | configs.Config) -> Preview:
+    """As ``Preview.load`` makes one of a stored round."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the preview holds it
-    prepare(data, True, file)
+    prepare(data, True, "", file)
     told = facts if isinstance(facts, PreviewFacts) else PreviewFacts(facts)
-    return Preview(Sections(file), told, sent or SENT, sought)
+    return Preview(Sections(file), told, sought)
 
 
 def sought(laid: Sections, given: Given) -> Sections:
@@ -44,5 +42,6 @@ def in_this_process(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> 
         return sought(Sections(os.fdopen(os.dup(passing[0]), "rb")), Given.of(what[1]))
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the preview holds it
     believed = what[3] == "True"
-    prepare(read_round(folder, int(what[2]), believed), believed, file)
+    config = configs.load(folder)
+    prepare(read_round(folder, int(what[2]), believed, config), believed, forecast.asked_with(config, folder), file)
     return Sections(file)

@@ -19,6 +19,7 @@ import numpy as np
 from msgspec.structs import asdict
 from numpy.typing import NDArray
 
+from engine.config import schema as configs
 from engine.errors import MiddoError, StoreError
 from engine.files import mapped_file
 from engine.files.mapped_file import Sections
@@ -28,6 +29,7 @@ from engine.selection.preview.build_process import FORM, Given
 from engine.selection.preview.round_arrays import Round, read_round
 from engine.signals.nearest import Bools, Floats
 from engine.store.rows import AXES, Threshold
+from engine.teacher import forecast
 
 Parts = dict[str, bytes]
 Numbers = NDArray[np.int64]
@@ -36,8 +38,12 @@ Numbers = NDArray[np.int64]
 ROARING, PART, LISTED = 12346, 1 << 16, 4096
 
 
-def prepare(data: Round, believed: bool, out: BinaryIO) -> None:
-    """Write all that the preview of a round needs of its signals. ``believed``: with the quality axis."""
+def prepare(data: Round, believed: bool, asked: str, out: BinaryIO) -> None:
+    """Write all that the preview of a round needs of its signals.
+
+    Args:
+        believed: with the quality axis. asked: what requests depend on (``engine.teacher.forecast.asked_with``).
+    """
     ids = np.asarray(data.ids, dtype=np.int64)
     by_id = np.argsort(ids, kind="stable")
     parts: Parts = {"ids": ids.tobytes(), "sorted ids": ids[by_id].tobytes()}
@@ -58,7 +64,8 @@ def prepare(data: Round, believed: bool, out: BinaryIO) -> None:
         "size": len(ids),
         "believed": believed,
         "plain": {name: asdict(mark) for name, mark in plain.items()},
-        "prompt_tokens": float(data.tokens[0].mean()) if data.tokens.size else 0.0,
+        "requests": data.requests,
+        "asked": asked,
     }
     mapped_file.write(out, head, parts)
 
@@ -138,10 +145,11 @@ def main(arguments: list[str]) -> int:
     """What is asked for on the command line; what goes wrong is a line of JSON."""
     try:
         if arguments[0] == "round":
-            believed = arguments[3] == "True"
-            data = read_round(Path(arguments[1]), int(arguments[2]), believed)
+            project, believed = Path(arguments[1]), arguments[3] == "True"
+            config = configs.load(project)
+            data = read_round(project, int(arguments[2]), believed, config)
             with os.fdopen(int(arguments[4]), "wb") as out:
-                prepare(data, believed, out)
+                prepare(data, believed, forecast.asked_with(config, project), out)
         else:
             with os.fdopen(int(arguments[2]), "rb") as prepared, os.fdopen(int(arguments[3]), "wb") as out:
                 mixtures(Sections(prepared), Given.of(arguments[1]), out)

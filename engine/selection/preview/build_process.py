@@ -17,7 +17,7 @@ from engine import environment, errors
 from engine.files.mapped_file import Sections
 from engine.store.rows import Threshold
 
-FORM = 1
+FORM = 2
 """Raised when what is written of a round changes: a file of another form is not read."""
 
 

@@ -25,7 +25,7 @@ from engine.files.mapped_file import Sections
 from engine.selection.preview import build_process, kept
 from engine.selection.preview.bitplanes import Numbers, smallest
 from engine.selection.preview.build_process import Given
-from engine.selection.preview.facts import PreviewFacts, of_round, requests
+from engine.selection.preview.facts import PreviewFacts, of_round
 from engine.selection.preview.sorted_signal import BinCounts, SortedSignal, histogram, members, numbers, places
 from engine.signals import axes
 from engine.signals.axes import Rule
@@ -102,7 +102,7 @@ class Preview:
     with each question. ``missing``: signals that no sample has; their axis selects nothing.
     """
 
-    def __init__(self, laid: Sections, facts: PreviewFacts, requests: Mapping[Axis, RequestTokens], seek: Seek) -> None:
+    def __init__(self, laid: Sections, facts: PreviewFacts, seek: Seek) -> None:
         head = laid.head
         self.config = facts.config
         self.round: int = head["round"]
@@ -119,7 +119,8 @@ class Preview:
         inspired = places(laid, facts.tried.get("diversity", ()))
         self._tried = {axis: inspired if axis == "diversity" else replacing for axis in facts.tried}
         self._tokens = [numbers(laid, name, self._everybody) for name in ("prompt", "response")]
-        self._requests, self._usage, self._frozen = requests, facts.usage, facts.earlier.frozen
+        self._requests = {axis: RequestTokens(*head["requests"][axis]) for axis in AXES}
+        self._usage, self._frozen = facts.usage, facts.earlier.frozen
         self._mixed: tuple[Sections, dict[str, Threshold]] | None = None
         self._histograms: dict[tuple[str, int, float], BinCounts] = {}
         self._picked: dict[Axis, _Picked] = {}
@@ -141,14 +142,13 @@ class Preview:
         try:
             db.execute("BEGIN")  # one snapshot, whatever is written meanwhile
             facts = of_round(db, round, config)
-            laid = kept.opened(db, folder, round, facts.believed)
-            db.execute("COMMIT")
-            if laid is None:
-                laid = build_process.prepared(folder, "round", str(folder), str(round), str(facts.believed))
-            ids, mean = laid.integers("ids", "q"), laid.head["prompt_tokens"]
-            return cls(laid, facts, requests(db, round, ids, mean, config, folder), partial(_sought, folder))
+            asked = None if facts.usage.made else forecast.asked_with(config, folder)
+            laid = kept.opened(db, folder, round, facts.believed, asked)
         finally:
             db.close()
+        if laid is None:
+            laid = build_process.prepared(folder, "round", str(folder), str(round), str(facts.believed))
+        return cls(laid, facts, partial(_sought, folder))
 
     @property
     def configured(self) -> dict[Axis, float]:

@@ -5,17 +5,15 @@ and read whenever a preview is opened, because it changes while the signals stay
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from engine.config.schema import Config
 from engine.selection.earlier import FALSE_ALARMS, Earlier, Lineage, Try, blocked
 from engine.signals import judge_trust
 from engine.store import read
-from engine.store.rows import Axis, Threshold, load_messages
-from engine.teacher import forecast
-from engine.teacher.forecast import BegunRewrites, RequestTokens, Usage
+from engine.store.rows import Axis, Threshold
+from engine.teacher.forecast import BegunRewrites, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +45,6 @@ def of_round(db: sqlite3.Connection, round: int, config: Config) -> PreviewFacts
 
 
 HELD = "SELECT sample_id FROM override WHERE met_round IS NULL OR met_round=?"
-
-
-def requests(
-    db: sqlite3.Connection, round: int, ids: Sequence[int], mean: float, config: Config, project: Path
-) -> dict[Axis, RequestTokens]:
-    """What is sent for a rewrite, per axis. ``ids``: the round's; ``mean``: tokens of a prompt.
-
-    Raises:
-        ConfigError: an overridden rewrite prompt lacks a placeholder.
-    """
-    examples = []
-    for id in ids[: forecast.EXAMPLES]:
-        sql = (
-            "SELECT messages, prompt_tokens FROM sample JOIN signal ON sample_id=id"
-            " WHERE id=? AND round=? AND prompt_tokens>0"
-        )
-        for text, tokens in db.execute(sql, (id, round)):
-            examples.append((forecast.before_answer(load_messages(text)), int(tokens)))
-    return forecast.requests(mean, config, project, examples)
 
 
 def _tried(db: sqlite3.Connection, round: int) -> dict[Axis, Set[int]]:

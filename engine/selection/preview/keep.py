@@ -9,10 +9,11 @@ import numpy as np
 
 from engine.selection.choose import Values
 from engine.selection.preview import build
-from engine.selection.preview.round_arrays import Round
+from engine.selection.preview.round_arrays import Round, mean_prompt
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.rows import PREVIEW, Losses, unwritable
+from engine.teacher import forecast
 
 NAME = "signals.mapped"
 
@@ -28,14 +29,18 @@ def keep(ctx: Ctx, data: Dataset, values: Values, believed: bool) -> None:
     tokens = np.array([lengths.get(id, (0, 0)) for id in data.ids], dtype=np.int64).reshape(-1, 2).T
     ids = np.array(data.ids, dtype=np.int64)
     fixed = np.fromiter((bool(unwritable(sample.messages)) for sample in data), np.bool_, len(data))
-    written = write(ctx.workdir(PREVIEW), Round(ctx.round, ids, values, tokens, fixed), believed)
+    few = data.take(data.ids[: forecast.EXAMPLES])
+    first = [(forecast.before_answer(s.messages), lengths.get(s.id, (0, 0))[0]) for s in few]
+    sent = forecast.requests(mean_prompt(tokens), ctx.config, ctx.project, [one for one in first if one[1]])
+    made = Round(ctx.round, ids, values, tokens, sent, fixed)
+    written = write(ctx.workdir(PREVIEW), made, believed, forecast.asked_with(ctx.config, ctx.project))
     ctx.publish(PREVIEW, written, {"rows": len(data)})
 
 
-def write(folder: Path, data: Round, believed: bool) -> Path:
+def write(folder: Path, data: Round, believed: bool, asked: str) -> Path:
     """Write the file, whole or not at all; one that the app has mapped stays as it is."""
     new, file = folder / f"{NAME}.new", folder / NAME
     with new.open("wb") as out:
-        build.prepare(data, believed, out)
+        build.prepare(data, believed, asked, out)
     os.replace(new, file)
     return file

@@ -18,13 +18,17 @@ from engine.signals import axes
 from engine.store.rows import PREVIEW
 
 
-def opened(db: sqlite3.Connection, project: Path, round: int, believed: bool) -> Sections | None:
+def opened(db: sqlite3.Connection, project: Path, round: int, believed: bool, asked: str | None) -> Sections | None:
     """What is kept of ``round``; None where nothing is, or nothing that can be used.
 
-    ``believed``: the quality axis may select; what was kept when it was otherwise does not count.
+    Args:
+        believed: the quality axis may select; what was kept when it was otherwise does not count.
+        asked: what the teacher would be asked with now (``engine.teacher.forecast.asked_with``); None: no matter.
     """
     laid = _laid(db, project, round)
-    return laid if laid is not None and laid.head["believed"] == believed else None
+    if laid is None or laid.head["believed"] != believed or asked not in (None, laid.head["asked"]):
+        return None
+    return laid
 
 
 def sorted_values(db: sqlite3.Connection, project: Path, round: int) -> dict[str, Sequence[float]]:

@@ -7,7 +7,7 @@ numpy.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,12 +16,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.config import schema as configs
 from engine.selection import choose
 from engine.signals.nearest import Bools
 from engine.store import read
 from engine.store.connect import reader
+from engine.store.rows import Axis, load_messages
+from engine.teacher import forecast
+from engine.teacher.forecast import RequestTokens
 
 Ints = NDArray[np.int64]
+Requests = Mapping[Axis, RequestTokens]
 # Floats are read three times as fast flat as in rows, a missing value as infinity (SQLite has no NaN). Whole numbers
 # come three times as fast again as one JSON array (floats would lose digits so).
 FLOATS = (
@@ -38,22 +43,24 @@ INTEGERS = (
 @dataclass(frozen=True, slots=True)
 class Round:
     """One round in dataset order: sample ids ([N]), the four signals ([N] each, NaN: missing), the tokens of every
-    prompt (all before the last answer) and response ([2, N]), and which samples a rewrite would lose something of
-    (None: none).
+    prompt (all before the last answer) and response ([2, N]), what is sent for a rewrite per axis, and which samples a
+    rewrite would lose something of (None: none).
     """
 
     round: int
     ids: Ints
     values: choose.Values
     tokens: Ints
+    requests: Requests
     unwritable: Bools | None = None
 
 
-def read_round(project: Path, round: int, believed: bool) -> Round:
+def read_round(project: Path, round: int, believed: bool, config: configs.Config) -> Round:
     """``round`` of the project in ``project``. ``believed``: the quality axis may select.
 
     Raises:
         StoreError: there is no project, or its database cannot be read.
+        ConfigError: an overridden rewrite prompt lacks a placeholder.
     """
     db = reader(project)
     db.row_factory = None
@@ -64,9 +71,29 @@ def read_round(project: Path, round: int, believed: bool) -> Round:
         if not believed:
             table[[s.name for s in choose.SIGNALS].index("quality")] = np.nan
         values = {s.name: table[i] for i, s in enumerate(choose.SIGNALS)}
-        return Round(round, ids, values, table[4:].astype(np.int64), _unwritable(db, ids))
+        tokens = table[4:].astype(np.int64)
+        sent = forecast.requests(mean_prompt(tokens), config, project, _examples(db, round, ids))
+        return Round(round, ids, values, tokens, sent, _unwritable(db, ids))
     finally:
         db.close()
+
+
+def mean_prompt(tokens: Ints) -> float:
+    """Tokens of a prompt on average, of ``tokens`` as in ``Round``."""
+    return float(tokens[0].mean()) if tokens.size else 0.0
+
+
+def _examples(db: sqlite3.Connection, round: int, ids: Ints) -> list[tuple[str, int]]:
+    """What stands before the last answer of the first samples, and its tokens."""
+    out = []
+    for id in ids[: forecast.EXAMPLES].tolist():
+        sql = (
+            "SELECT messages, prompt_tokens FROM sample JOIN signal ON sample_id=id"
+            " WHERE id=? AND round=? AND prompt_tokens>0"
+        )
+        for text, tokens in db.execute(sql, (id, round)):
+            out.append((forecast.before_answer(load_messages(text)), int(tokens)))
+    return out
 
 
 def _ids(db: sqlite3.Connection, round: int) -> Ints:

@@ -69,7 +69,7 @@ def test_a_request_ends_with_the_round_that_met_it_and_a_second_run_gives_the_sa
 def test_the_preview_leaves_them_out_too(tmp_path: Path) -> None:
     made, ids = project(tmp_path)
     overrides.set_overrides(made.folder, [ids[3]], "protect")
-    preview = previewed(read_round(made.folder, 0, True), facts.of_round(made.db, 0, made.config))
+    preview = previewed(read_round(made.folder, 0, True, made.config), facts.of_round(made.db, 0, made.config))
     assert preview.counts(dict.fromkeys(AXES, -20.0)).beyond == dict.fromkeys(AXES, 39)
     assert ids[3] not in [near.id for near in preview.margin("complexity", -20.0, 40)[0]]
 

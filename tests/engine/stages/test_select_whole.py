@@ -92,7 +92,7 @@ def test_its_prompt_may_still_be_a_hint(tmp_path: Path) -> None:
 
 def test_the_preview_counts_what_the_stage_selects(tmp_path: Path) -> None:
     made = project(tmp_path)
-    preview = previewed(read_round(tmp_path, 0, True), made.config)
+    preview = previewed(read_round(tmp_path, 0, True, made.config), made.config)
     count = preview.counts(preview.configured)
     select.run(made.ctx("select"))
     stored = selected(made)

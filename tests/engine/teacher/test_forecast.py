@@ -97,14 +97,12 @@ def test_stage_and_thresholds_screen_say_the_same(tmp_path: Path, tiny_model: Pa
     made = measured(tmp_path, tiny_model, tiny.chats(12))
     ctx = made.ctx("rewrite")
     ahead = round_forecast(ctx, RewriteJob.begin(ctx))
-    seen, told = read_round(made.folder, 0, True), facts.of_round(made.db, 0, made.config)
-    mean = float(seen.tokens[0].mean())
-    sent = facts.requests(made.db, 0, seen.ids.tolist(), mean, made.config, made.folder)
+    seen, told = read_round(made.folder, 0, True, made.config), facts.of_round(made.db, 0, made.config)
     pending = {
         axis: PendingRewrites(
             len(OWED[axis]), *(int(seen.tokens[i][OWED[axis]].sum()) for i in (0, 1))
         )  # by place in the dataset
         for axis in AXES
     }
-    shown = forecast.project(pending, told.usage, sent, made.config)
+    shown = forecast.project(pending, told.usage, seen.requests, made.config)
     assert (shown.calls, shown.tokens_in, shown.tokens_out) == (ahead.calls, ahead.tokens_in, ahead.tokens_out)

@@ -20,7 +20,6 @@ from engine.selection.preview.counts import Preview
 from engine.selection.preview.facts import PreviewFacts
 from engine.store.rows import AXES
 from tests.support import rounds as stored
-from tests.support.previews import SENT
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_a_process_that_falls_says_why(project: Path) -> None:
 
 def test_a_folder_that_may_not_be_written_is_no_hindrance(project: Path) -> None:
     laid = build_process.prepared(project / "gone", "round", str(project), "0", "True")
-    preview = Preview(laid, PreviewFacts(Config()), SENT, pytest.fail)
+    preview = Preview(laid, PreviewFacts(Config()), pytest.fail)
     assert preview.counts(dict.fromkeys(AXES, 2.0)).selected["complexity"] == 1
 
 

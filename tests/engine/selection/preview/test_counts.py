@@ -24,7 +24,7 @@ from engine.stages import select
 from engine.store.rows import AXES, Axis, Rewrite, Selection, Threshold
 from engine.teacher.forecast import BegunRewrites, Usage
 from tests.support import rounds as stored
-from tests.support.previews import in_this_process, previewed
+from tests.support.previews import SENT, in_this_process, previewed
 
 FEW = st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0, 5.0, float("nan")])  # few values: ties, also on the cut
 SIGNALS = ("loss_before", "loss_after", "similarity", "quality")
@@ -35,7 +35,7 @@ def made(values: dict[str, list[float]]) -> Round:
     size = len(values["quality"])
     arrays = {name: np.array(values[name], dtype=np.float64) for name in SIGNALS}
     tokens = np.array([[10] * size, [20] * size], dtype=np.int64)
-    return Round(1, np.arange(100, 100 + size), arrays, tokens)
+    return Round(1, np.arange(100, 100 + size), arrays, tokens, SENT)
 
 
 def members(mask: Bools) -> BitMap:
@@ -246,6 +246,7 @@ def test_a_stored_round_is_previewed_as_its_stage_selects(
     """
     made = stored.project(tmp_path, 400, extra)
     sections = ["[select]", extra.removeprefix("select.")] if extra else []
+    sections += [f'[model]\nname = "{made.config.model.name}"']
     (tmp_path / "config.toml").write_text("\n".join(sections), encoding="utf-8")
     rng = np.random.default_rng(1)
     for round in (0, 1):

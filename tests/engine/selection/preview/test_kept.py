@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.files.mapped_file import Sections
 from engine.project import fork
@@ -14,7 +15,7 @@ from engine.selection.preview import build_process
 from engine.selection.preview.counts import Preview
 from engine.stages import select
 from engine.store import overrides, write
-from engine.store.rows import AXES, PREVIEW
+from engine.store.rows import AXES, PREVIEW, Rewrite
 from engine.upkeep import artifact_files, backup
 from tests.support import previews, tiny
 from tests.support import rounds as stored
@@ -28,7 +29,7 @@ POOR: Signals = (1.0, 0.5, 0.8, 1.0)
 def selected(tmp_path: Path) -> tiny.Project:
     """A round of 30 samples that has selected; one is hard."""
     made = stored.project(tmp_path / "p", 30)
-    (made.folder / "config.toml").write_text("", encoding="utf-8")
+    settings(made)
     stored.signal(made, stored.usual(30, s3=HARD))
     select.run(made.ctx("select"))
     return made
@@ -47,6 +48,11 @@ def read_anew(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
+def settings(made: tiny.Project, more: str = "") -> None:
+    text = f'[model]\nname = "{made.config.model.name}"\n{more}'
+    (made.folder / "config.toml").write_text(text, encoding="utf-8")
+
+
 def kept_file(made: tiny.Project) -> Path:
     found = made.ctx("select").artifact(PREVIEW)
     assert found is not None
@@ -58,7 +64,7 @@ def test_no_process_and_no_array_library_is_needed(selected: tiny.Project) -> No
         "import subprocess, sys; from pathlib import Path; from engine.selection.preview.counts import Preview;"
         f"subprocess.run = None; found = Preview.load(Path({str(selected.folder)!r}), 0);"
         "assert found.counts(found.configured).selected['complexity'] == 1;"
-        "sys.exit('numpy' in sys.modules or 'torch' in sys.modules)"
+        "sys.exit(any(heavy in sys.modules for heavy in ('numpy', 'torch', 'huggingface_hub', 'tokenizers')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -66,7 +72,7 @@ def test_no_process_and_no_array_library_is_needed(selected: tiny.Project) -> No
 def test_what_a_person_wants_now_counts(selected: tiny.Project, read_anew: list[str]) -> None:
     hard = stored.dataset(selected)[3].id
     overrides.set_overrides(selected.folder, [hard], "protect")
-    (selected.folder / "config.toml").write_text("[select]\nm_quality = 2.5\n", encoding="utf-8")
+    settings(selected, "[select]\nm_quality = 2.5\n")
     found = Preview.load(selected.folder, 0)
     assert found.configured["quality"] == 2.5
     assert found.counts(dict.fromkeys(AXES, 2.0)).beyond["complexity"] == 0
@@ -85,8 +91,21 @@ def test_signals_that_are_made_anew_are_read_anew(selected: tiny.Project, read_a
 
 
 def test_another_word_on_the_judge_is_read_anew(selected: tiny.Project, read_anew: list[str]) -> None:
-    (selected.folder / "config.toml").write_text('[select]\nquality = "off"\n', encoding="utf-8")
+    settings(selected, '[select]\nquality = "off"\n')
     assert Preview.load(selected.folder, 0).missing == ("quality",)
+    assert read_anew == ["round"]
+
+
+def test_another_prompt_is_counted_anew_until_rewrites_tell_more(selected: tiny.Project, read_anew: list[str]) -> None:
+    before = Preview.load(selected.folder, 0).counts(dict.fromkeys(AXES, 2.0)).teacher
+    (selected.folder / "prompts").mkdir()
+    (selected.folder / "prompts" / "simplify.txt").write_text(f"{'Make it simple. ' * 99}{{prompt}}", encoding="utf-8")
+    after = Preview.load(selected.folder, 0).counts(dict.fromkeys(AXES, 2.0)).teacher
+    assert after.tokens_in > before.tokens_in + 100
+    assert read_anew == ["round"]
+    made = replace(selected.ctx("select").rows(Rewrite)[0], state="proposed", attempts=1, tokens_in=7, tokens_out=5)
+    selected.ctx("rewrite").save([made])
+    assert Preview.load(selected.folder, 0).counts(dict.fromkeys(AXES, 2.0)).teacher.tokens_in == 7
     assert read_anew == ["round"]
 
 

@@ -29,7 +29,7 @@ def read_and_plans(project: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[roun
         return db
 
     monkeypatch.setattr(round_arrays, "reader", traced)
-    found = round_arrays.read_round(project, 1, True)
+    found = round_arrays.read_round(project, 1, True, Config())
     with traced(project) as db:
         facts.of_round(db, 1, Config())
     with connect.reader(project) as db:
@@ -77,5 +77,5 @@ def test_the_ratings_of_a_judge_that_cannot_tell_are_left_out(tmp_path: Path, ju
         told.row_factory = None
         believed = facts.of_round(told, 1, Config()).believed
     assert believed == judge_tells
-    found = round_arrays.read_round(tmp_path, 1, believed)
+    found = round_arrays.read_round(tmp_path, 1, believed, Config())
     assert (found.values["quality"] == 7.0).tolist() == [judge_tells] * 5
