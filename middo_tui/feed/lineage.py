@@ -319,8 +319,10 @@ def _start(row: sqlite3.Row) -> Start:
 # ------------------------------------------------------------------------------------------------ the texts
 
 
-def compared(project: Path, id: int, attempt: Attempt | None = None) -> tuple[Section, ...]:
+def compared(project: Path, id: int, attempt: Attempt | None = None, heir: int | None = None) -> tuple[Section, ...]:
     """A version against its parent (alone when it has none), or what ``attempt`` made of it against it, turn by turn.
+
+    ``heir``: the version that stands beside one without a parent.
 
     Raises:
         StoreError: the store cannot be read.
@@ -338,7 +340,11 @@ def compared(project: Path, id: int, attempt: Attempt | None = None) -> tuple[Se
             old, new = own["messages"], made["messages"] if made else None
         else:
             parent = db.execute("SELECT messages FROM sample WHERE id=?", (own["parent_id"],)).fetchone()
-            old, new = parent["messages"] if parent else own["messages"], own["messages"]
+            after = (
+                db.execute("SELECT messages FROM sample WHERE id=?", (heir,)).fetchone() if heir is not None else None
+            )
+            old = parent["messages"] if parent else own["messages"]
+            new = after["messages"] if after and not parent else own["messages"]
     finally:
         db.close()
     return sections(load_messages(old), load_messages(new)) if new is not None else ()

@@ -60,6 +60,23 @@ CONTRAST: Palette = {
     "oldest": "#868686",
     "raised": "on #303030",
 }
+COLOURBLIND: Palette = {
+    "background": "#11151c",
+    "foreground": "#d3d8df",
+    "muted": "#828b96",
+    "faint": "#4a525e",
+    "complexity": "#ce8115",
+    "diversity": "#34a8f0",
+    "quality": "#e8d743",
+    "active": "#9ecbff",
+    "decide": "#a9719c",
+    "bad": "#ed655e",
+    "older": "#77808c",
+    "old": "#565e69",
+    "oldest": "#414953",
+    "raised": "on #273040",
+}
+"""No meaning by red against green: told apart with any one kind of cones missing (a test holds the distances)."""
 ANSI: Palette = {
     "background": "ansi_default",
     "foreground": "ansi_default",

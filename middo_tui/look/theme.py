@@ -25,6 +25,7 @@ PALETTES: dict[str, Palette] = {
     "middo": palettes.DARK,
     "middo-light": palettes.LIGHT,
     "middo-contrast": palettes.CONTRAST,
+    "middo-colourblind": palettes.COLOURBLIND,
     "middo-16": palettes.ANSI,
 }
 """By theme."""
@@ -32,6 +33,7 @@ ABOUT = {
     "middo": "dark",
     "middo-light": "light",
     "middo-contrast": "high contrast on black",
+    "middo-colourblind": "dark, told apart without red against green",
     "middo-16": "the terminal's own 16 colours",
 }
 DEFAULT, SIXTEEN = "middo", "middo-16"

@@ -15,11 +15,11 @@ from textual.message import Message
 from engine.errors import MiddoError
 from engine.plurals import counted
 from middo_tui.feed import lineage
-from middo_tui.feed.lineage import Family, Section, Start
+from middo_tui.feed.lineage import Family, Section, Start, Version
 from middo_tui.feed.rounds import moved
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
-from middo_tui.screens.frame import Framed
+from middo_tui.screens.frame import TALL, WIDE, Framed
 from middo_tui.screens.line import TypeLine
 from middo_tui.screens.lineage_keys import KEYS, LineageKeyState
 from middo_tui.terminal import guard
@@ -27,7 +27,8 @@ from middo_tui.text.notice import Notice, unindexed
 from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.family_list import FamilyList, FamilyRow, Rows, entries
-from middo_tui.widgets.version_pane import VersionPane, VersionPaneState, pane_lines
+from middo_tui.widgets.lineage_charts import FamilySignals, LineageCharts, charts, replacement
+from middo_tui.widgets.version_pane import SPLIT, VersionPane, VersionPaneState, pane_lines
 
 NOTHING_YET = "No sample has been rewritten yet: lineages start with the first merge."
 QUESTION = "Which sample? Type #120, an id, or words of its text:"
@@ -99,13 +100,15 @@ class LineageScreen(Framed):
             yield FamilyList(Rows(()))
             yield Divider()
             yield VersionPane(VersionPaneState())
+            yield LineageCharts(FamilySignals())
 
     def on_mount(self) -> None:
         """Until a sample is asked for there is a list to begin with."""
         self._paint()
 
     def on_resize(self, event: events.Resize) -> None:
-        """Another page."""
+        """Another page; texts side by side, or not."""
+        self._look()
         self.call_after_refresh(self._paint)
 
     # ------------------------------------------------------------------------------------- reading
@@ -154,9 +157,9 @@ class LineageScreen(Framed):
         except MiddoError as error:
             self.post_message(ReadFailed(guard.clean(str(error)).text))
 
-    def _read_text(self, entry: FamilyRow) -> None:
+    def _read_text(self, entry: FamilyRow, heir: int | None) -> None:
         try:
-            sections = lineage.compared(self.project, entry.version.id, entry.attempt)
+            sections = lineage.compared(self.project, entry.version.id, entry.attempt, heir)
             self.post_message(TextRead(entry, sections))
         except MiddoError as error:
             self.post_message(ReadFailed(guard.clean(str(error)).text))
@@ -219,7 +222,15 @@ class LineageScreen(Framed):
         self.query_one(FamilyList).show(Rows(self._entries, chosen, self._at, not self._text))
         self._top = max(0, min(self._top, self._length() - self._height()))
         self.query_one(VersionPane).show(self._pane())
+        self._paint_charts()
         self.state_changed()
+
+    def _paint_charts(self) -> None:
+        """Where there is room, and something that changed over the rounds."""
+        data = FamilySignals(self._family, self._entry.version.id if self._entry else None)
+        widget = self.query_one(LineageCharts)
+        widget.display = self.size.height >= TALL and self.size.width >= WIDE and bool(charts(data))
+        widget.show(data)
 
     def _menu(self) -> Menu:
         items = tuple(
@@ -234,7 +245,9 @@ class LineageScreen(Framed):
         return Menu(items, self._menu_at, 10, empty if self._typed or self._starts is None else NOTHING_YET)
 
     def _pane(self) -> VersionPaneState:
-        return VersionPaneState(self._family, self._told or self._entry, self._sections, self._top, self._text)
+        heir = self._heir()
+        told = self._told or self._entry
+        return VersionPaneState(self._family, told, self._sections, self._top, self._text, heir.seq if heir else None)
 
     def _length(self) -> int:
         return len(pane_lines(self._pane(), self.query_one(VersionPane).size.width or self.size.width))
@@ -272,7 +285,18 @@ class LineageScreen(Framed):
     def _look(self) -> None:
         """Compare what the cursor is on; until that is done the pane stays as it is, and is painted once."""
         if self._entry is not None:
-            self._work("text", partial(self._read_text, self._entry))
+            heir = self._heir()
+            self._work("text", partial(self._read_text, self._entry, heir.id if heir else None))
+
+    def _heir(self) -> Version | None:
+        """What took the place of an imported sample: it stands beside it where texts stand side by side."""
+        entry = self._entry
+        alone = (
+            self._family is not None and entry is not None and entry.attempt is None and entry.version.parent is None
+        )
+        if not alone or self.size.width < SPLIT or self._family is None or entry is None:
+            return None
+        return replacement(self._family, entry.version)
 
     def _move(self, to: int) -> None:
         if self._family is None:

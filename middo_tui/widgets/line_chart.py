@@ -251,9 +251,10 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
     canvas = Canvas(width - margin - LABEL_GAP - gutter, rows, gutter)
     draw_range(canvas, first, window, scale, "faint")
     _draw_cursor(canvas, chart.view.cursor, window)
-    for at in reversed(range(len(curves))):
-        end = draw_curve(canvas, lines[at], window, scale, at, chart.role(at))
-        if end is not None and gutter:
+    indexes = range(len(curves))
+    drawn = {at: draw_curve(canvas, lines[at], window, scale, at, chart.role(at)) for at in reversed(indexes)}
+    for at in indexes if gutter else ():  # the present one's label takes its place first
+        if (end := drawn[at]) is not None:
             canvas.label(end[1] // DOWN, end[0] // ACROSS + 1, mark_of(curves[at]), chart.role(at))
     plot = [(_label(labels.get(y, ""), margin), *canvas.row(y)) for y in range(rows)]
     axis = x_axis(canvas.width, window, chart.x_label, chart.zero, chart.per)

@@ -60,6 +60,19 @@ def window(rows: Sequence[Line], top: int, height: int, further: str = "") -> li
     return shown
 
 
+def beside(blocks: Sequence[Sequence[Line]], each: int, height: int, gap: int) -> list[Line]:
+    """Blocks of rows next to each other: each ``each`` cells wide, ``gap`` cells between them."""
+    rows = []
+    for y in range(height):
+        cells: list[Run] = []
+        for at, block in enumerate(blocks):
+            line = block[y] if y < len(block) else ()
+            fill = each - width_of(line) + (gap if at < len(blocks) - 1 else 0)
+            cells += [*line, *([Run(" " * fill)] if fill > 0 else [])]
+        rows.append(tuple(cells))
+    return rows
+
+
 def changed_span(old: Line, new: Line) -> tuple[int, int] | None:
     """The cells [start, end) in which two rows differ, in whole runs; None when they are the same."""
     if old == new:

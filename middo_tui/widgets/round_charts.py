@@ -19,7 +19,7 @@ from middo_tui.text import number_format
 from middo_tui.text.score_format import SHORT, scale
 from middo_tui.widgets.chart_view import ChartView
 from middo_tui.widgets.line_chart import Chart, line_chart
-from middo_tui.widgets.lines import Line, Lines, Run, width_of
+from middo_tui.widgets.lines import Line, Lines, Run, beside
 from middo_tui.widgets.round_grid import tasks
 from middo_tui.widgets.round_panels import NAMES
 
@@ -182,20 +182,8 @@ def round_charts(data: RoundFigures, width: int, height: int) -> list[Line]:
         begin = data.first + line * across
         high = tall + (line < more) - (1 if line < down - 1 else 0)
         drawn = [line_chart(chart, each, high) for chart in found[begin : begin + across]]
-        rows += [*_beside(drawn, each, high), *([()] if line < down - 1 else [])]
+        rows += [*beside(drawn, each, high, GAP), *([()] if line < down - 1 else [])]
     return rows
-
-
-def _beside(drawn: Sequence[list[Line]], each: int, height: int) -> list[Line]:
-    out = []
-    for y in range(height):
-        cells: list[Run] = []
-        for at, lines in enumerate(drawn):
-            line = lines[y] if y < len(lines) else ()
-            fill = each - width_of(line) + (GAP if at < len(drawn) - 1 else 0)
-            cells += [*line, Run(" " * max(0, fill))]
-        out.append(tuple(cells))
-    return out
 
 
 class RoundCharts(Lines[RoundFigures]):

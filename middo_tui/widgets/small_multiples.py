@@ -16,7 +16,7 @@ from middo_tui.text import number_format
 from middo_tui.widgets.braille import ACROSS, DOWN, SERIES_MARKS, Canvas, Place, draw_area, draw_curve, series
 from middo_tui.widgets.chart_view import ChartView
 from middo_tui.widgets.line_chart import YAxis, mark_of, smoothed, value_at
-from middo_tui.widgets.lines import Line, Lines, Run, justified, width_of
+from middo_tui.widgets.lines import Line, Lines, Run, beside, justified, width_of
 
 TITLES = {
     "grad_norm": "grad norm",
@@ -61,13 +61,7 @@ def multiples(data: Multiples, width: int, height: int) -> list[Line]:
         return []
     each = min(MOST, (width - 1 - GAP * (several - 1)) // several)
     charts = [_chart(one, data, each, height) for one in data.series[:several]]
-    rows: list[Line] = []
-    for row in zip(*charts, strict=True):
-        cells: list[Run] = [Run(" ")]
-        for at, line in enumerate(row):
-            cells += [*line, Run(" " * (each - width_of(line) + (GAP if at < several - 1 else 0)))]
-        rows.append(tuple(cells))
-    return rows
+    return [(Run(" "), *row) for row in beside(charts, each, height, GAP)]
 
 
 def _chart(one: Series, data: Multiples, width: int, height: int) -> list[Line]:

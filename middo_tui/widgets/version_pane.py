@@ -28,13 +28,16 @@ WHO = {"app": "in the app", "command line": "on the command line", POLICY: "by t
 
 
 class VersionPaneState(Struct, frozen=True):
-    """What is told. ``sections``: None while they are compared; ``top``: rows scrolled off."""
+    """What is told. ``sections``: None while they are compared; ``top``: rows scrolled off; ``heir``: the number of
+    the sample that an imported one stands beside.
+    """
 
     family: Family | None = None
     entry: FamilyRow | None = None
     sections: tuple[Section, ...] | None = None
     top: int = 0
     active: bool = False
+    heir: int | None = None
 
 
 def pane_lines(pane: VersionPaneState, width: int) -> list[Line]:
@@ -52,7 +55,9 @@ def pane_lines(pane: VersionPaneState, width: int) -> list[Line]:
         kept = attempt is not None and attempt.state == "kept"
         why = "the original was kept" if kept else "the teacher returned nothing usable"
         return [*rows, (Run(f" no text: {why}", "dim"),)]
-    return [*rows, *section_lines(pane.sections, width)]
+    beside = pane.heir is not None and attempt is None and parent is None
+    told = [(Run(f" compared with #{pane.heir:,}, which replaced it", "dim"),)] if beside else []
+    return [*rows, *told, *section_lines(pane.sections, width)]
 
 
 def _paragraph(text: str, width: int, role: str = "") -> list[Line]:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from math import dist
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from middo_tui.look.preferences import Preferences
 from tests.support import stores
 from tests.support.terminal import Terminal
 
-PAINTED = ("middo", "middo-light", "middo-contrast")
+PAINTED = ("middo", "middo-light", "middo-contrast", "middo-colourblind")
 TEXT = frozenset(theme.MEANS) - {"faint", "series-0", "series-1", "series-2", "series-3"}
 MEANINGS = ("", "dim", "strong", "key", "decide", "bad", "complexity", "diversity", "quality", "cursor")
 SERIES = ("series-0", "series-1", "series-2", "series-3")
@@ -66,6 +67,39 @@ def test_curves_and_rules_can_be_seen_and_older_curves_step_back(name: str) -> N
     steps = [contrast(*colours(name, styles[role])) for role in SERIES]
     assert steps == sorted(steps, reverse=True)
     assert min(*steps, contrast(*colours(name, styles["faint"]))) >= (3.0 if name == "middo-contrast" else 1.6)
+
+
+# Machado, Oliveira and Fernandes 2009: how colours are seen without one kind of cones (linear RGB).
+MISSING = {
+    "none": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "long": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "medium": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "short": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+}
+SEEN = ("complexity", "diversity", "quality", "decide", "bad", "foreground")
+
+
+def lab(colour: str, missing: str) -> tuple[float, float, float]:
+    """CIE L*a*b* (D65) of a colour as it is seen."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in Color.parse(colour).normalized]
+    red, green, blue = (
+        max(0.0, min(1.0, sum(m * c for m, c in zip(row, linear, strict=True)))) for row in MISSING[missing]
+    )
+    white = (
+        (0.4124564 * red + 0.3575761 * green + 0.1804375 * blue) / 0.95047,
+        0.2126729 * red + 0.7151522 * green + 0.0721750 * blue,
+        (0.0193339 * red + 0.1191920 * green + 0.9503041 * blue) / 1.08883,
+    )
+    x, y, z = (t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in white)
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_the_colour_blind_theme_is_told_apart_whatever_cones_are_missing(missing: str) -> None:
+    palette = theme.PALETTES["middo-colourblind"]
+    seen = {name: lab(palette[name], missing) for name in SEEN}
+    distances = {(a, b): dist(seen[a], seen[b]) for a, b in combinations(SEEN, 2)}
+    assert min(distances.values()) > 20, sorted(distances.items(), key=lambda pair: pair[1])[0]
 
 
 @pytest.mark.parametrize("name", theme.PALETTES)

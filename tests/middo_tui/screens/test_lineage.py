@@ -13,6 +13,7 @@ from middo_tui.feed.lineage import compared, family
 from middo_tui.screens.lineage import LineageScreen
 from middo_tui.terminal.guard import clean
 from middo_tui.widgets.family_list import Rows, entries, family_lines, fate, life
+from middo_tui.widgets.lineage_charts import FamilySignals, charts, line_of, lineage_charts
 from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.version_pane import VersionPaneState, pane_lines
 from tests.support import families
@@ -199,3 +200,42 @@ def test_hostile_texts_are_shown_clean(tmp_path: Path, name: str) -> None:
             ]
         )
         assert clean(painted).hidden == 0
+
+
+# --------------------------------------------------------------------------------- where there is room
+
+
+async def test_a_replaced_sample_stands_beside_what_replaced_it(project: Path) -> None:
+    app = MiddoApp(project)
+    async with app.run_test(size=(140, 40)) as pilot:
+        await opened(pilot, "compared with #120, which replaced it", FIRST.id)
+        await until(pilot, "{+useful+}")
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, "user · unchanged")
+        assert "compared with" not in screen_text(app), "one below the other the sample's own text comes first"
+
+
+@pytest.mark.parametrize("size", [(140, 40), (200, 50)])
+async def test_signals_over_the_rounds_are_drawn_where_there_is_room(project: Path, size: tuple[int, int]) -> None:
+    app = MiddoApp(project)
+    async with app.run_test(size=size) as pilot:
+        await opened(pilot, "was imported", FIRST.id)
+        text = await until(pilot, "losses  round ")
+        assert "base ━" in text
+        assert "quality  round " in text
+
+
+def test_the_line_of_a_version_goes_from_its_first_ancestor_to_what_is_current(project: Path) -> None:
+    found = family(project, FIRST.id)
+    assert found is not None
+    expected = [FIRST.id, BETTER.id, SIMPLER.id]
+    assert [[one.id for one in line_of(found, id)] for id in expected] == [expected] * 3
+    assert charts(FamilySignals(found, FIRST.id))
+    assert charts(FamilySignals(None, None)) == []
+
+
+@pytest.mark.parametrize("width", [40, 80, 139, 199])
+def test_charts_stay_within_their_width(project: Path, width: int) -> None:
+    rows = lineage_charts(FamilySignals(family(project, FIRST.id), FIRST.id), width, 9)
+    assert all(width_of(row) <= width for row in rows)
+    assert len(rows) == 9

@@ -22,7 +22,7 @@ from middo_tui.feed.home import ProjectSummary
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens.home import Home
 from middo_tui.screens.wizard.screen import Wizard
-from tests.support import stores
+from tests.support import stores, told_projects
 from tests.support.screens import settle_all
 
 SIZES = [(80, 24), (140, 40)]
@@ -47,6 +47,11 @@ SCREENS: dict[str, tuple[str, ...]] = {
     "review": ("4",),
     "label": ("2", "L"),
     "rounds": ("5",),
+    "rounds-curves": ("5", "tab"),
+    "rounds-shapes": ("5", "tab", "tab", "greater_than_sign", "y"),
+    "rounds-time": ("5", "shift+tab", "shift+tab"),
+    "log": ("l",),
+    "loop-cursor": ("left", "shift+left", "plus"),
     "rounds-export": ("5", "x"),
     "lineage": ("6",),
     "lineage-family": ("6", "enter"),
@@ -103,6 +108,13 @@ def test_screen(snap_compare: Compare, project: Path, name: str, size: tuple[int
 def test_loop(snap_compare: Compare, tmp_path: Path, state: str, size: tuple[int, int]) -> None:
     getattr(stores, state)(tmp_path / "alpaca-mini")
     assert shows(snap_compare, MiddoApp(tmp_path / "alpaca-mini", preferences=Preferences()), size)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize(("made", "keys"), [("flipped", ("5", "f")), ("written", ("w",))], ids=["flips", "writing"])
+def test_told(snap_compare: Compare, tmp_path: Path, made: str, keys: tuple[str, ...], size: tuple[int, int]) -> None:
+    project = getattr(told_projects, made)(tmp_path / "alpaca-mini")
+    assert shows(snap_compare, MiddoApp(project, preferences=Preferences()), size, keys)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
