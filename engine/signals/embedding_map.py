@@ -100,14 +100,34 @@ def publish(ctx: Ctx, ids: Sequence[int], embeddings: Floats, space: str) -> Non
 
     ``space``: the base model and how it embeds; axes of another one are not used.
     """
-    basis = _earlier(ctx, embeddings.shape[1], space) or fit(embeddings, ctx.round, ctx.config.project.seed)
-    if basis is None:
-        ctx.event("fewer than two samples could be embedded, so this round has no map")
-        return
-    found = project(embeddings, basis)
     path = ctx.workdir(MAP) / NAME
+    last = ctx.artifact(MAP, ctx.round - 1) if ctx.round else None
+    try:
+        meta = make(path, last, ids, embeddings, ctx.round, ctx.config.project.seed, space)
+    except ValueError as error:
+        ctx.event(f"{error}. The map of this round has axes of its own.", "warning")
+        meta = make(path, None, ids, embeddings, ctx.round, ctx.config.project.seed, space)
+    if meta is None:
+        ctx.event("fewer than two samples could be embedded, so this round has no map")
+    else:
+        ctx.publish(MAP, path, meta)
+
+
+def make(
+    path: Path, last: Path | None, ids: Sequence[int], embeddings: Floats, round: int, seed: int, space: str
+) -> dict[str, object] | None:
+    """Write the map ``path`` on the axes of the map ``last``, if that is of the same ``space``; returns what the
+    artifact's row says. None: there are no two embeddings, and so no map.
+
+    Raises:
+        ValueError: ``last`` is damaged.
+    """
+    basis = _earlier(last, embeddings.shape[1], space) or fit(embeddings, round, seed)
+    if basis is None:
+        return None
+    found = project(embeddings, basis)
     save(path, ids, found, basis, space)
-    ctx.publish(MAP, path, {"basis_round": basis.round, "variance": sum(found.shares)})
+    return {"basis_round": basis.round, "variance": sum(found.shares)}
 
 
 def save(path: Path, ids: Sequence[int], found: MapPlaces, basis: Basis, space: str) -> None:
@@ -118,16 +138,11 @@ def save(path: Path, ids: Sequence[int], found: MapPlaces, basis: Basis, space: 
     durable.replace(new, path)
 
 
-def _earlier(ctx: Ctx, width: int, space: str) -> Basis | None:
-    """The axes of the last round's map, if they are of the same space."""
-    path = ctx.artifact(MAP, ctx.round - 1) if ctx.round else None
+def _earlier(path: Path | None, width: int, space: str) -> Basis | None:
+    """The axes of an earlier map, if they are of the same space."""
     if path is None or not path.exists():
         return None
-    try:
-        last = MapFile(path)
-    except ValueError as error:
-        ctx.event(f"{error}. The map of this round has axes of its own.", "warning")
-        return None
+    last = MapFile(path)
     rows = np.array(last.basis, dtype=np.float64).reshape(3, -1)
     if last.head.space != space or rows.shape[1] != width:
         return None

@@ -34,6 +34,7 @@ from middo_tui.cli.lineage import lineage
 from middo_tui.cli.log import log_command
 from middo_tui.cli.opening import open_project, terminal
 from middo_tui.cli.override import override
+from middo_tui.cli.plot import plot_command
 from middo_tui.cli.quarantine import quarantine
 from middo_tui.cli.report import report
 from middo_tui.cli.running import follow_run, start_run
@@ -297,7 +298,7 @@ def review(folder: Path, accept: str) -> None:
 for command in (
     *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
     *(quarantine, report, samples, completion, config_command, keys_command, doctor, wait, notify),
-    *(backup, check, prune, restore, flips_command, compare_command, log_command),
+    *(backup, check, prune, restore, flips_command, compare_command, log_command, plot_command),
 ):
     main.add_command(command)
 

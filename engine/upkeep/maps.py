@@ -1,0 +1,84 @@
+"""Maps of rounds that were scored by a version without maps, from their saved embeddings."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from engine.config import schema as configs
+from engine.files.map_file import MAP, NAME
+from engine.runtime import launch
+from engine.store import read, write
+from engine.store.connect import reader, writer
+from engine.store.dataset import Dataset
+from engine.store.rows import Artifact
+from engine.store.schema import migrate
+
+UNMAPPED = (
+    "SELECT round, path FROM artifact WHERE name='embeddings' AND round NOT IN"
+    " (SELECT round FROM artifact WHERE name=?) ORDER BY round"
+)
+NOTE = "work.json"
+
+
+class _Note(Struct, frozen=True):
+    """What the score stage notes beside the embeddings: the base model, and how it embeds."""
+
+    base: str = ""
+    embed: str = ""
+
+
+def unmapped(project: Path) -> list[int]:
+    """The rounds that have embeddings and no map.
+
+    Raises:
+        StoreError: the project cannot be read.
+    """
+    with closing(reader(project)) as db:
+        return [round for round, path in map(tuple, db.execute(UNMAPPED, (MAP,))) if (project / path).exists()]
+
+
+def make_maps(project: Path) -> list[int]:
+    """Make the maps that are missing, oldest first; returns their rounds.
+
+    Raises:
+        WorkerError: a worker runs. StoreError: the project cannot be read or written.
+    """
+    migrate(project)
+    lock = launch.lock(project, within_s=0.0)
+    try:
+        with closing(writer(project)) as db:
+            return [round for round in unmapped(project) if _made(db, project, round)]
+    finally:
+        os.close(lock)
+
+
+def _made(db: sqlite3.Connection, project: Path, round: int) -> bool:
+    import numpy as np
+
+    from engine.signals import embedding_map
+
+    embeddings, ids = _file(db, project, round, "embeddings"), Dataset(db, round).ids
+    array = None if embeddings is None else np.load(embeddings, mmap_mode="r")
+    if embeddings is None or array is None or len(array) != len(ids):
+        return False
+    note = embeddings.parent / NOTE
+    work = msgspec.json.decode(note.read_bytes(), type=_Note) if note.exists() else _Note()
+    path = project / "artifacts" / f"round-{round}" / MAP / NAME
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    seed, space = configs.load(project).project.seed, f"{work.base} {work.embed}"
+    meta = embedding_map.make(path, _file(db, project, round - 1, MAP), ids, array, round, seed, space)
+    if meta is not None:
+        row = Artifact(round, MAP, str(path.relative_to(project)), msgspec.json.encode(meta).decode())
+        write.save(db, round, "score", [row], None)
+    return meta is not None
+
+
+def _file(db: sqlite3.Connection, project: Path, round: int, name: str) -> Path | None:
+    found = read.artifact(db, round, name)
+    return None if found is None else project / found[0]
