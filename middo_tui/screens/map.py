@@ -227,7 +227,8 @@ class MapScreen(MapReading):
             super().action_back()
 
     def aim(self, target: object) -> None:
-        """A round."""
-        if isinstance(target, int) and target != self._round:
-            self._round = target
+        """A round, with the id of a sample or None."""
+        if isinstance(target, tuple):
+            self._round, self._wanted = target
+            self._corner = None
             self.action_reload()

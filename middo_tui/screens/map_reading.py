@@ -104,6 +104,7 @@ class MapReading(Framed):
         self._window: MapWindow | None = None
         self._at = (0, 0)
         self._placed_cursor = False
+        self._wanted: int | None = None  # a sample that another screen asked for
         self._corner: tuple[int, int] | None = None
         self._under = MapCellState()
         self._colour: Colour = "state"
@@ -219,11 +220,29 @@ class MapReading(Framed):
     def _counted(self, message: CellsCounted) -> None:
         if message.window == self._window:
             self._cells = message.found
-            if not self._placed_cursor and message.found:
-                self._placed_cursor = True
-                self._at = max(message.found, key=lambda at: (message.found[at].total, at))
+            self._place_cursor()
             self.paint()
             self.look()
+
+    def _place_cursor(self) -> None:
+        """On the sample that another screen asked for; the first time on the cell with the most samples."""
+        if not self._placed_cursor and self._cells:
+            self._at = max(self._cells, key=lambda at: (self._cells[at].total, at))
+            self._placed_cursor = True
+        if self._wanted is None or self._placed is None or self._window is None:
+            return
+        id, self._wanted = self._wanted, None
+        found = self._placed.points([id]).get(id)
+        if found is None:
+            self.say(Notice(f"That sample has no place on the map of round {self._placed.round}.", "decide"))
+            return
+        row, column = self._window.place(*found)
+        middle = self._window.height // 2, self._window.width // 2
+        if 0 <= row < self._window.height and 0 <= column < self._window.width:
+            self._at = row, column
+        else:
+            self._at = middle
+            self.show_window(self._window.moved(column - middle[1], middle[0] - row))
 
     # -------------------------------------------------------------------------------- colours and moves
 

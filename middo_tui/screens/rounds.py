@@ -148,6 +148,11 @@ class RoundsScreen(RoundsOverlay):
         if self.chosen is not None:
             self.go("thresholds", self.chosen.round)
 
+    def action_map(self) -> None:
+        """The round's embeddings."""
+        if self.chosen is not None:
+            self.go("map", (self.chosen.round, None))
+
     def action_flips(self) -> None:
         """The held-out questions that flipped."""
         if self.chosen is not None:

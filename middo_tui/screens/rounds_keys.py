@@ -134,6 +134,7 @@ KEYS: tuple[Key[RoundsKeyState], ...] = (
         works=lambda state: _on("settings")(state) and state.chosen is not None and state.chosen.round > 0,
     ),
     Key(id="samples", keys=("enter",), help="Show the samples of this round.", label=word("samples"), works=_any),
+    Key(id="map", keys=("m",), help="Show the map of this round.", label=word("map"), works=_any, quiet=True),
     Key(
         id="thresholds",
         keys=("t",),

@@ -71,6 +71,7 @@ KEYS: tuple[Key[SamplesKeyState], ...] = (
         label=lambda state: f"override {state.marked:,}" if state.marked else "override",
         works=lambda state: state.total > 0 and state.round == state.last_round,
     ),
+    Key("map", ("m",), "Show this sample on the map.", word("map"), _some, quiet=True),
     Key("label", ("L",), "Label samples by hand, to see how far the signals can be trusted.", word("label"), always,
         quiet=True),
     Key(

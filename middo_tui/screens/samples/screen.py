@@ -203,6 +203,10 @@ class SamplesScreen(SamplesReading):
         """The samples that were drawn to be labelled."""
         self.go("label")
 
+    def action_map(self) -> None:
+        """What lies beside this sample."""
+        self.go("map", (self._order.round, self.table.cursor_id))
+
     def action_lineage(self) -> None:
         """Every version of this sample."""
         self.go("lineage", self.table.cursor_id)

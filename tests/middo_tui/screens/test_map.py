@@ -145,6 +145,26 @@ async def test_rounds_and_what_they_moved(project: Path) -> None:
         await until(pilot, "t is unavailable here")
 
 
+async def test_a_sample_and_a_round_are_shown_on_it(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("2", "G", "m")
+        await until(pilot, "Under the cursor: ")
+        await settle_all(pilot)
+        shown = screen(app)
+        last = max(shown._pages.rows(shown._placed.ids, 2).values(), key=lambda row: row.seq) if shown._placed else None
+        assert last is not None
+        assert shown._placed is not None
+        assert last.id in shown._placed.ids_within(shown.area())
+        await pilot.press(*["plus"] * 8, "left", "2", "g", "m")
+        await settle_all(pilot)
+        first = min(shown._pages.rows(shown._placed.ids, 2).values(), key=lambda row: row.seq)
+        assert first.id in shown._placed.ids_within(shown.area()), "outside of the window: the window goes there"
+        await pilot.press("5", "g", "m")
+        await until(pilot, "Map · round 0")
+
+
 async def test_a_project_without_a_map_says_what_makes_one(tmp_path: Path) -> None:
     Store(tmp_path / "P").plan().round(0, 1).db.close()
     app = MiddoApp(tmp_path / "P", preferences=Preferences())
