@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from middo_tui.feed.view import Curve, Series
 
-PART_S = 4
-PARTS = 300
-"""Twenty minutes."""
+PART_S = 10
+PARTS = 180
+"""Half an hour."""
 MOST_READ = 5_000
 """Rows that are looked at first; the worker keeps no more."""
 MOST_DEVICES = 4

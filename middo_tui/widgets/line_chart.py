@@ -244,7 +244,7 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
     head, to = legend(chart, width, lines), TO_AXIS[chart.scale]
     lines = [[(step, to(value)) for step, value in line] for line in lines]  # the mean is of the values themselves
     first, window = _scaled(curves[0], chart.scale), chart.view.window(chart.last)
-    scale = _scale_within(lines, first, window, rows)
+    scale = scale_within(lines, first.points, window, rows)
     labels = y_labels(scale.low, scale.high, scale.step, rows, chart.scale)
     margin = max((len(text) for text in labels.values()), default=0) + 1
     gutter = max(len(mark_of(curve)) for curve in curves) + 1 if len(curves) > 1 else 0
@@ -261,13 +261,15 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
     return [head, *plot, (Run(" " * (margin + LABEL_GAP) + axis, "dim"),)]
 
 
-def _scale_within(lines: Sequence[Sequence[tuple[int, float]]], first: Curve, window: Place, rows: int) -> YAxis:
-    """The axis for what lies in the window; for all of it where nothing does."""
+def scale_within(
+    lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[tuple[int, float, float]], window: Place, rows: int
+) -> YAxis:
+    """The axis for what lies in the window; for all of it where nothing does. It moves seldom: less is repainted."""
     near = [[(step, value) for step, value in line if window[0] <= step <= window[1]] for line in lines]
-    single = [value for step, *both in first.points if window[0] <= step <= window[1] for value in both]
+    beside = [value for step, *both in single if window[0] <= step <= window[1] for value in both]
     if not any(near):
-        near, single = [list(line) for line in lines], []
-    return scale_for(near, single, rows)
+        near, beside = [list(line) for line in lines], []
+    return scale_for(near, beside, rows)
 
 
 def _draw_cursor(canvas: Canvas, cursor: int | None, window: Place) -> None:

@@ -15,7 +15,7 @@ from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.widgets.braille import ACROSS, DOWN, SERIES_MARKS, Canvas, Place, draw_area, draw_curve, series
 from middo_tui.widgets.chart_view import ChartView
-from middo_tui.widgets.line_chart import YAxis, mark_of, smoothed, value_at
+from middo_tui.widgets.line_chart import YAxis, mark_of, scale_within, smoothed, value_at
 from middo_tui.widgets.lines import Line, Lines, Run, beside, justified, width_of
 
 TITLES = {
@@ -68,9 +68,7 @@ def _chart(one: Series, data: Multiples, width: int, height: int) -> list[Line]:
     machine, view = one.name in MACHINE, data.view
     lines = [smoothed(curve, view.smooth if one.name in NOISY else 0) for curve in one.curves]
     window = _window(one, view, width)
-    values = [value for line in lines for step, value in line if window[0] <= step <= window[1]]
-    low, high = (0.0, 100.0) if machine else (min(values, default=0.0), max(values, default=1.0))
-    scale = YAxis(low, high if high > low else low + 1.0, 1.0, (height - 1) * DOWN)
+    scale = YAxis(0.0, 100.0, 1.0, (height - 1) * DOWN) if machine else scale_within(lines, (), window, height - 1)
     canvas = Canvas(width, height - 1)
     if machine and len(lines) == 1:
         draw_area(canvas, lines[0], window, scale, "series-0")

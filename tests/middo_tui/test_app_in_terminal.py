@@ -127,6 +127,23 @@ def test_a_live_frame_is_small(tmp_path: Path, opened: Callable[..., Terminal]) 
         assert len(terminal.seen) - since <= LIVE_FRAME_BYTES
 
 
+def test_many_charts_stay_within_the_bytes_of_two_frames_a_second(
+    tmp_path: Path, opened: Callable[..., Terminal]
+) -> None:
+    """At 140 x 40, where all figures are drawn: 3 KB/s."""
+    store = stores.running(tmp_path / "p")
+    terminal = opened(tmp_path / "p", columns=140, rows=40)
+    terminal.wait_for("41,200")
+    terminal.settle()
+    begun = len(terminal.seen)
+    for step in range(181, 186):
+        since = len(terminal.seen)
+        store.metrics(1, step, first=step).job(1, "train", "running", step, stores.STEPS)
+        terminal.wait_for(f"{step} / 400", since)
+        terminal.settle(0.7)  # longer than between two looks at the store
+    assert len(terminal.seen) - begun <= 5 * 1_500
+
+
 def test_a_terminal_that_never_answers_still_gets_every_frame(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
     store = stores.running(tmp_path / "p")
     terminal = opened(tmp_path / "p", mute=True)

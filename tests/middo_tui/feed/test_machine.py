@@ -1,4 +1,4 @@
-"""The machine's history: read on from where it was, twenty minutes long, by device."""
+"""The machine's history: read on from where it was, half an hour long, by device."""
 
 from __future__ import annotations
 
