@@ -10,7 +10,7 @@ import asyncio
 import math
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -41,8 +41,38 @@ CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
 NO_KEY = "none"
 
 
+class LoopThread:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.at_end: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
+        self._thread.start()
+
+    def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        """Run ``work`` in the thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """Drop what runs, do what is to be done at the end, and end the thread."""
+
+        async def drop() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)  # a task that is not run to its end warns
+            for work in self.at_end:
+                await work()
+
+        self.start(drop()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
 class Chat:
-    """One model at one endpoint, with a client that works in a thread of its own.
+    """One model at one server, with a client that works in a thread: its own, or one that it shares.
 
     Args:
         url: the base address, such as ``http://127.0.0.1:8000/v1``.
@@ -50,12 +80,21 @@ class Chat:
         key_env: name of the environment variable that holds the key; empty: the endpoint wants none.
         timeout_s: how long it may be silent.
         section: of config.toml that names it.
+        beside: another server with the same model. Its thread and its notes are this one's too.
 
     Raises:
         BackendError: the variable is not set, or the address is none.
     """
 
-    def __init__(self, url: str, model: str, key_env: str, timeout_s: float, section: str = "teacher") -> None:
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        key_env: str,
+        timeout_s: float,
+        section: str = "teacher",
+        beside: Chat | None = None,
+    ) -> None:
         self.url, self.model, self.timeout_s, self.section = url, model, timeout_s, section
         self._key = key_in(key_env, section)
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
@@ -64,14 +103,13 @@ class Chat:
             )
         self.names = {name: name for name in ("max_tokens", *sorted(OPTIONAL))}
         """By which name each option is sent; those that the model refuses are not there."""
-        self.notes: list[str] = []
+        self.notes: list[str] = beside.notes if beside else []
         self._other: str | None = None
         self.estimates = False
         """Whether a reply came without a count of its tokens."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
-        self._thread.start()
+        self._thread = beside._thread if beside else LoopThread()
         self.client = self.start(self._open()).result()
+        self._thread.at_end.append(self.client.close)
 
     async def _open(self) -> openai.AsyncOpenAI:
         # Who cannot be connected to in half of the time was not asked, and is told from who does not answer.
@@ -82,22 +120,11 @@ class Chat:
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Run ``work`` in the client's thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return self._thread.start(work)
 
     def close(self) -> None:
-        """Drop calls in flight and end the thread."""
-
-        async def end() -> None:
-            others = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)  # a task that is not run to its end warns
-            await self.client.close()
-
-        self.start(end()).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Drop calls in flight, also those of the servers beside it, and end the thread."""
+        self._thread.close()
 
     def body(self, call: Call, names: Mapping[str, str]) -> dict[str, Any]:
         """A request's parameters, its options by their ``names``."""

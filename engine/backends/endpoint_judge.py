@@ -45,6 +45,7 @@ class EndpointJudge:
                 retries=limits.retries,
             ),
             section="judge",
+            more_urls=how.more_urls,
         )
         self.used: list[tuple[Any, int, int, str | None]] = []
 
@@ -85,7 +86,7 @@ class EndpointJudge:
 
     def cache(self) -> str:
         """What to say at the end."""
-        return f"ratings by {self.endpoint.url} ({self.endpoint.model})"
+        return f"ratings of {self.endpoint.model} by {self.endpoint.servers.shares()}"
 
     def stopping(self) -> str:
         """What a pause means for the calls in flight, as a line for the log."""

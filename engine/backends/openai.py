@@ -17,7 +17,7 @@ import asyncio
 import json
 import queue
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,8 @@ from engine.backends.chat import (
     maybe_counted,
     retry_after_s,
 )
-from engine.backends.limits import Bucket, Gate, backoff_s
+from engine.backends.limits import backoff_s
+from engine.backends.servers import Server, Servers
 from engine.errors import BackendError, EndpointError
 from engine.plurals import counted
 
@@ -56,13 +57,17 @@ REPLY, REFUSED, SILENT = "reply", "refused", "silent"
 
 @dataclass(frozen=True, slots=True)
 class EndpointLimits:
-    """Rate limits of an endpoint. A per-minute limit of 0 means no limit."""
+    """Rate limits of each server of an endpoint. A per-minute limit of 0 means no limit."""
 
     concurrency: int = 64
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     timeout_s: float = 120.0
     retries: int = 5
+
+
+class _Adapted(Exception):
+    """An option was refused that is not sent any more: ask again."""
 
 
 class Endpoint:
@@ -75,9 +80,10 @@ class Endpoint:
         limits: how many calls at once and per minute, and how patient each is.
         answered: it has taken such calls before, so one that is refused is so for its own sake.
         section: of config.toml that names it.
+        more_urls: servers with the same model and key, each as patient and as fast.
 
     Raises:
-        BackendError: the variable is not set, or the address is none.
+        BackendError: the variable is not set, or an address is none.
     """
 
     def __init__(
@@ -88,16 +94,17 @@ class Endpoint:
         limits: EndpointLimits | None = None,
         answered: bool = False,
         section: str = "teacher",
+        more_urls: Sequence[str] = (),
     ) -> None:
-        self.limits = limits or EndpointLimits()
-        self.chat = Chat(url, model, key_env, self.limits.timeout_s, section)
+        self.limits = how = limits or EndpointLimits()
+        self.chat = Chat(url, model, key_env, how.timeout_s, section)
         self.url, self.model, self.notes = url, model, self.chat.notes
         self.in_flight = 0
-        self._requests = Bucket(self.limits.requests_per_minute)
-        self._tokens = Bucket(self.limits.tokens_per_minute)
-        self._gate = Gate()
+        chats = [self.chat, *(Chat(one, model, key_env, how.timeout_s, section, self.chat) for one in more_urls)]
+        self._all = [Server(chat, how.concurrency, how.requests_per_minute, how.tokens_per_minute) for chat in chats]
+        self.servers = Servers(self._all)
         self.paid = True
-        self._slots = asyncio.Semaphore(self.limits.concurrency)
+        self._slots = asyncio.Semaphore(how.concurrency * len(chats))
         self._reply_tokens: float | None = None
         self._done: queue.SimpleQueue[tuple[Call, Generation | Lost | BaseException, str]] = queue.SimpleQueue()
         self._held: list[tuple[Call, Generation]] = []
@@ -169,7 +176,7 @@ class Endpoint:
         self._good = self._good or kind == REPLY
 
     def _refuse_outage(self, last: Generation) -> None:
-        if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency):
+        if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency * len(self._all)):
             raise BackendError(
                 f"{self.url}: no reply to {counted(self._silent, 'call')} in a row (last: {last.error}). "
                 "Finished calls are saved. Check the server and the network, then resume."
@@ -187,7 +194,7 @@ class Endpoint:
     @property
     def estimates(self) -> bool:
         """Whether a reply came without token usage."""
-        return self.chat.estimates
+        return any(server.chat.estimates for server in self._all)
 
     def try_out(self, call: Call) -> Generation:
         """Have one call made now, once, and wait for it: for a check, not for work.
@@ -202,12 +209,12 @@ class Endpoint:
             names, start = dict(self.chat.names), time.monotonic()
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
-                    reply = await self._ask(call, names)
+                    reply = await _ask(self.chat, call, names)
                 made = replace(
                     self.chat.read(reply, call.tokens_in, call.begun, call.ends), seconds=time.monotonic() - start
                 )
             except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
-                if not self._adapt(error, names):
+                if not _adapts(self.chat, error, names):
                     raise EndpointError(self.chat.why(error), _status(error)) from None
                 continue
             except UNREADABLE as error:
@@ -238,53 +245,95 @@ class Endpoint:
         """
         waited = 0.0
         while True:
+            server = self.servers.next()
+            chat = server.chat
             guess = call.tokens_in + (self._reply_tokens or call.max_new_tokens * REPLY_SHARE)
-            await self._gate.passed()
-            await self._requests.take(1)
-            await self._tokens.take(guess)
-            names, start = dict(self.chat.names), time.monotonic()
             try:
-                async with asyncio.timeout(self.limits.timeout_s):  # the SDK's timeout starts anew with every byte
-                    reply = await self._ask(call, names)
-                result = replace(
-                    self.chat.read(reply, call.tokens_in, call.begun, call.ends), seconds=time.monotonic() - start
-                )
+                reply, seconds = await self._at(server, call, guess)
+                result = replace(chat.read(reply, call.tokens_in, call.begun, call.ends), seconds=seconds)
                 self._count_tokens(result)
-                self._tokens.give_back(guess - result.tokens_in - result.tokens_out)
+                server.tokens.give_back(guess - result.tokens_in - result.tokens_out)
+                server.replied()
                 return result, REPLY
             except FATAL as error:
-                return error, REFUSED
+                if not self._left_out(server, error):
+                    return error, REFUSED
+            except _Adapted:
+                continue
             except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
                 if code(error) == NO_QUOTA or is_redirect(error):
+                    if self._left_out(server, error):
+                        continue
                     return error, REFUSED
-                if self._adapt(error, names):
-                    continue
                 if maybe_counted(error):
-                    return Lost(self.chat.why(error), True, tries < self.limits.retries, tries + 1), SILENT
+                    self.servers.rest(server)
+                    return Lost(self._why(chat, error), True, tries < self.limits.retries, tries + 1), SILENT
                 wait = retry_after_s(error)
                 if SHORT_S <= wait <= PATIENCE_S - waited:
-                    self._gate.shut(wait)
-                    waited += wait
+                    server.gate.shut(wait)
+                    if not self.servers.rest(server, wait):
+                        waited += wait
                 elif is_transient(error) and tries < self.limits.retries and wait < SHORT_S:
                     tries += 1
-                    await asyncio.sleep(wait or backoff_s(tries))
+                    if not self.servers.rest(server, wait):
+                        await asyncio.sleep(wait or backoff_s(tries))
                 else:
-                    return failed(self.chat.why(error), final=True), SILENT if is_transient(error) else REFUSED
+                    return failed(self._why(chat, error), final=True), SILENT if is_transient(error) else REFUSED
             except UNREADABLE as error:
-                return garbled(self.chat.unreadable(error)), REPLY
+                server.replied()
+                return garbled(chat.unreadable(error)), REPLY
 
-    def _adapt(self, error: BaseException, names: dict[str, str]) -> bool:
-        return self.chat.adapt(getattr(error, "status_code", 0), getattr(error, "param", None), names)
+    async def _at(self, server: Server, call: Call, guess: float) -> tuple[ChatCompletion, float]:
+        """The reply of ``server`` and how long it took, as soon as its limits allow; ``guess``: tokens that it uses.
 
-    async def _ask(self, call: Call, names: dict[str, str]) -> ChatCompletion:
-        reply: ChatCompletion = await self.chat.client.chat.completions.create(**self.chat.body(call, names))
-        return reply
+        Raises:
+            _Adapted: it refused an option that it will not be sent again.
+        """
+        server.busy += 1
+        try:
+            async with server.slots:
+                await server.gate.passed()
+                await server.requests.take(1)
+                await server.tokens.take(guess)
+                names, start = dict(server.chat.names), time.monotonic()
+                try:
+                    async with asyncio.timeout(self.limits.timeout_s):  # the SDK's starts anew with every byte
+                        reply = await _ask(server.chat, call, names)
+                except openai.APIStatusError as error:
+                    if _adapts(server.chat, error, names):
+                        raise _Adapted from None
+                    raise
+                return reply, time.monotonic() - start
+        finally:
+            server.busy -= 1
+
+    def _left_out(self, server: Server, error: BaseException) -> bool:
+        """Whether the others can go on without ``server``, which can take no call."""
+        known = server.left_out
+        if not self.servers.leave_out(server):
+            return False
+        if not known:
+            self.notes.append(f"{server.chat.fatal(error)} It is left out; the other servers go on")
+        return True
+
+    def _why(self, chat: Chat, error: BaseException) -> str:
+        said = chat.why(error)
+        return said if len(self._all) == 1 else f"{chat.url}: {said}"
 
     def _count_tokens(self, reply: Generation) -> None:
         """Update the mean reply length."""
         if not reply.error:
             known = self._reply_tokens
             self._reply_tokens = reply.tokens_out if known is None else 0.9 * known + 0.1 * reply.tokens_out
+
+
+def _adapts(chat: Chat, error: BaseException, names: dict[str, str]) -> bool:
+    return chat.adapt(getattr(error, "status_code", 0), getattr(error, "param", None), names)
+
+
+async def _ask(chat: Chat, call: Call, names: dict[str, str]) -> ChatCompletion:
+    reply: ChatCompletion = await chat.client.chat.completions.create(**chat.body(call, names))
+    return reply
 
 
 def _status(error: BaseException) -> int:

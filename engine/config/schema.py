@@ -124,7 +124,7 @@ def placed(config: Config, project: Path) -> Config:
 
 
 # Keys that change nothing of a result: with another value a stage's work is as good as before.
-SILENT = {"train": ("keep_checkpoints", "report_to", "liger")}
+SILENT = {"train": ("keep_checkpoints", "report_to", "liger"), "judge": ("more_urls",)}
 
 
 def _telling(name: str, value: object) -> object:

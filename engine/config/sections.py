@@ -29,6 +29,26 @@ Device = Annotated[
 ]
 
 
+Address = Annotated[
+    str, msgspec.Meta(pattern=r"^https?://[^/\s@]+(/\S*)?$", description="a base URL such as http://127.0.0.1:8000/v1")
+]
+HERE = ("localhost", "127.0.0.1", "::1")
+
+
+def _hosts_elsewhere(*urls: str) -> str:
+    """The hosts of ``urls`` that are not this machine, each once."""
+    hosts = dict.fromkeys(urlsplit(url).hostname or "" for url in urls)
+    return ", ".join(host for host in hosts if host and host not in HERE)
+
+
+def _check_servers(url: str, more: tuple[str, ...]) -> None:
+    """Check that no server is named twice, and none beside nothing."""
+    if more and not url:
+        raise ValueError("more_urls needs url: the first server")
+    if len({url, *more}) < 1 + len(more):
+        raise ValueError("more_urls names a server twice")
+
+
 class ConfigSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of config.toml."""
 
@@ -102,11 +122,15 @@ class Score(ConfigSection, frozen=True):
 
 
 class Judge(ConfigSection, frozen=True):
-    """The judge: which model rates, and how the rating is read."""
+    """The judge: which model rates, and how the rating is read.
+
+    ``more_urls``: other servers of the endpoint's model.
+    """
 
     backend: Literal["hf", "vllm"] = "hf"
     model: Literal["tuned", "base", "teacher", "endpoint"] = "tuned"
     url: str = ""
+    more_urls: tuple[Address, ...] = ()
     endpoint_model: str = ""
     key_env: EnvName = ""
     mode: Literal["expected", "sampled"] = "expected"
@@ -126,6 +150,12 @@ class Judge(ConfigSection, frozen=True):
             raise ValueError('constrain = true needs backend = "vllm" and mode = "sampled"')
         if self.model == "endpoint" and not (self.url and self.endpoint_model):
             raise ValueError('model = "endpoint" needs url and endpoint_model')
+        _check_servers(self.url, self.more_urls)
+
+    @property
+    def sent_to(self) -> str:
+        """The hosts that texts of samples are sent to; empty: none leaves this machine."""
+        return _hosts_elsewhere(self.url, *self.more_urls) if self.model == "endpoint" else ""
 
     @property
     def streams(self) -> bool:
@@ -198,7 +228,6 @@ class Prices(ConfigSection, frozen=True):
 
 
 FREE = Prices()
-HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class Teacher(ConfigSection, frozen=True):
@@ -207,6 +236,7 @@ class Teacher(ConfigSection, frozen=True):
     backend: Literal["hf", "vllm", "openai"] = "hf"
     model: str = ""
     url: str = ""
+    more_urls: tuple[Address, ...] = ()
     key_env: EnvName = ""
     concurrency: Positive = 64
     requests_per_minute: NotNegative = 0
@@ -231,6 +261,9 @@ class Teacher(ConfigSection, frozen=True):
         """Check that batches have an endpoint, and that a budget in dollars has prices to count with."""
         if self.batch and self.backend != "openai":
             raise ValueError(f'batch = true needs backend = "openai", not "{self.backend}"')
+        if self.batch and self.more_urls:
+            raise ValueError("batch = true works with one url; leave more_urls empty")
+        _check_servers(self.url, self.more_urls)
         if self.budget_cost and self.model not in self.prices:
             raise ValueError(f"budget_cost needs a price: prices = {{{toml(self.model)} = {{input = …, output = …}}}}")
 
@@ -248,9 +281,8 @@ class Teacher(ConfigSection, frozen=True):
 
     @property
     def sent_to(self) -> str:
-        """The host that texts of selected samples are sent to; empty: none leaves this machine."""
-        host = (urlsplit(self.url).hostname or "") if self.backend == "openai" else ""
-        return "" if host in HERE else host
+        """The hosts that texts of selected samples are sent to; empty: none leaves this machine."""
+        return _hosts_elsewhere(self.url, *self.more_urls) if self.backend == "openai" else ""
 
 
 class VLLM(ConfigSection, frozen=True):

@@ -78,6 +78,35 @@ def findings(config: Config, asked: ExpectedRequests) -> Iterator[Finding]:
     yield reply
 
 
+def others(config: Config) -> Iterator[Finding]:
+    """Whether the judge's endpoint and the further servers of judge and teacher can be reached and have the model."""
+    how, judge = config.teacher, config.judge
+    if how.backend == "openai":
+        for url in how.more_urls:
+            yield _reached("teacher", url, how.model, how.key_env, "[teacher] more_urls")
+    if judge.model == "endpoint":
+        for setting, urls in (("url", (judge.url,)), ("more_urls", judge.more_urls)):
+            for url in urls:
+                yield _reached("judge", url, judge.endpoint_model, judge.key_env, f"[judge] {setting}")
+
+
+def _reached(who: str, url: str, model: str, key_env: str, setting: str) -> Finding:
+    from engine.backends.openai import available
+
+    try:
+        offered = available(url, key_env)
+    except EndpointError as error:
+        unlisted = error.status in UNLISTED
+        fix = f"check that the server is running, and {setting}"
+        return Finding(who, f"{model} at {url} · not listed" if unlisted else str(error), not unlisted, fix)
+    except BackendError as error:
+        return Finding(who, str(error), bad=True, fix=f"set the variable that [{who}] key_env names")
+    if offered and model not in offered:
+        key = "[teacher] model" if who == "teacher" else "[judge] endpoint_model"
+        return Finding(who, f"{url}: no model named {model!r}", bad=True, fix=_others(offered, key))
+    return Finding(who, f"{model} at {url}")
+
+
 def _there(how: Teacher, sees: int | None) -> Finding:
     text = f"{how.model} at {how.url}" + (f" · context length {sees:,} tokens" if sees else "")
     way = " (batch price)" if how.batch else ""
@@ -206,6 +235,6 @@ def _set_key(how: Teacher) -> str:
     return "set [teacher] key_env to the name of the environment variable with the API key"
 
 
-def _others(offered: Mapping[str, int | None]) -> str:
+def _others(offered: Mapping[str, int | None], key: str = "[teacher] model") -> str:
     listed = ", ".join(list(offered)[:5]) + (" …" if len(offered) > 5 else "")
-    return f"set [teacher] model to one of: {listed}"
+    return f"set {key} to one of: {listed}"

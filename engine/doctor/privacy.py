@@ -7,17 +7,19 @@ from engine.doctor.finding import Finding
 
 
 def leaves(config: Config) -> Finding:
-    """What is sent to the teacher and to the user's own web service."""
-    how, service = config.teacher, config.verify.sent_to
-    checked = f"rewrites and their originals are sent to {service} ([verify] url)" if service else ""
-    if not (host := how.sent_to):
-        if checked:
-            return Finding("privacy", checked, fix="empty [verify] url if they must not leave this machine")
+    """What is sent to the teacher, to the judge and to the user's own web service."""
+    how, judge, service = config.teacher, config.judge.sent_to, config.verify.sent_to
+    sent, fixes = [], []
+    if how.sent_to:
+        files = " in files" if how.batch else ""
+        sent.append(f"prompts, responses and neighbours of selected samples are sent to {how.sent_to}{files}")
+        fixes.append("use a local teacher")
+    if judge:
+        sent.append(f"all samples and rewrites are sent to {judge} ([judge] url)")
+        fixes.append('set [judge] model = "tuned"')
+    if service:
+        sent.append(f"rewrites and their originals are sent to {service} ([verify] url)")
+        fixes.append("empty [verify] url")
+    if not sent:
         return Finding("privacy", f"no text leaves this machine (teacher backend: {how.backend})")
-    files = " in files" if how.batch else ""
-    return Finding(
-        "privacy",
-        f"prompts, responses and neighbours of selected samples are sent to {host}{files}"
-        + (f"; {checked}" if checked else ""),
-        fix="use a local teacher if they must not leave this machine",
-    )
+    return Finding("privacy", "; ".join(sent), fix=f"{' and '.join(fixes)} if they must not leave this machine")

@@ -243,6 +243,7 @@ def _roles(
             "not set: the base model is its own teacher",
             fix="set [teacher] model to a stronger model",
         )
+    yield from endpoint.others(config)
     if (found := processes(config, len(open_gpus()))) is not None:
         yield found
     if (found := training(config, folder, len(open_gpus()))) is not None:

@@ -79,9 +79,9 @@ def _open(ctx: Ctx, size: int) -> Engine | EndpointJudge:
         return round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
     from engine.backends.endpoint_judge import EndpointJudge  # the SDK takes long to load
 
+    where = " and ".join((how.url, *how.more_urls))
     ctx.event(
-        f"the texts of {counted(size, 'sample')} are sent to {how.url} ({how.endpoint_model}) to be rated",
-        "warning",
+        f"the texts of {counted(size, 'sample')} are sent to {where} ({how.endpoint_model}) to be rated", "warning"
     )
     return EndpointJudge(how, ctx.config.teacher)
 

@@ -44,19 +44,21 @@ def open_endpoint(how: configs.Teacher, answered: bool = False) -> Endpoint:
     limits = EndpointLimits(
         how.concurrency, how.requests_per_minute, how.tokens_per_minute, timeout_s=how.timeout_s, retries=how.retries
     )
-    return Endpoint(how.url, how.model, how.key_env, limits, answered)
+    return Endpoint(how.url, how.model, how.key_env, limits, answered, more_urls=how.more_urls)
 
 
 def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
     """Make every pending rewrite, and say where texts are sent before the first one is."""
     endpoint = open_endpoint(ctx.config.teacher, answered=job.tokens > 0)
     try:
-        ctx.event(
-            f"the texts of {len(job.rows)} selected samples are sent to {endpoint.url} ({endpoint.model})", "warning"
-        )
+        where = " and ".join((endpoint.url, *ctx.config.teacher.more_urls))
+        ctx.event(f"the texts of {len(job.rows)} selected samples are sent to {where} ({endpoint.model})", "warning")
         how = ctx.config.teacher
         # Towards a cap each call counts as its worst until it is over: none is then handed over that has to wait.
-        stream(ctx, job, endpoint, how.concurrency * (1 if how.budget_tokens or how.budget_cost else AHEAD))
+        slots = how.concurrency * (1 + len(how.more_urls))
+        stream(ctx, job, endpoint, slots * (1 if how.budget_tokens or how.budget_cost else AHEAD))
+        if how.more_urls:
+            ctx.event(f"replies by {endpoint.servers.shares()}")
     finally:
         endpoint.close()
 

@@ -15,7 +15,11 @@ from tests.support import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ASKED = [
     *PROJECT["dependencies"],
-    *(f'{one}; extra == "{extra}"' for extra, some in PROJECT["optional-dependencies"].items() for one in some),
+    *(
+        f'{one}{" and" if ";" in one else ";"} extra == "{extra}"'
+        for extra, some in PROJECT["optional-dependencies"].items()
+        for one in some
+    ),
 ]
 
 
