@@ -107,7 +107,7 @@ class Chat:
         self._other: str | None = None
         self.estimates = False
         """Whether a reply came without a count of its tokens."""
-        self._thread = beside._thread if beside else LoopThread()
+        self._thread: LoopThread = beside._thread if beside else LoopThread()
         self.client = self.start(self._open()).result()
         self._thread.at_end.append(self.client.close)
 
