@@ -56,6 +56,7 @@ class MapScreen(MapReading):
         window = self._window
         if window is None:
             return
+        self._pin = None
         row, column = self._at[0] + down, self._at[1] + right
         inside = min(window.height - 1, max(0, row)), min(window.width - 1, max(0, column))
         self._at = inside
@@ -67,6 +68,7 @@ class MapScreen(MapReading):
 
     def _shift(self, right: int, up: int) -> None:
         """The map, and what is at places of it stays there."""
+        self._pin = None
         if self._window is None:
             return
         self._at = self._kept(self._at, up, -right)
@@ -141,7 +143,7 @@ class MapScreen(MapReading):
     def _clicked(self, event: events.Click) -> None:
         place = event.get_content_offset(self.query_one(MapCanvas))
         if place is not None and self._window is not None:
-            self._at = self._kept((place.y, place.x), 0, 0)
+            self._at, self._pin = self._kept((place.y, place.x), 0, 0), None
             self.paint()
             self.look()
 
@@ -179,6 +181,7 @@ class MapScreen(MapReading):
     def action_marks(self) -> None:
         """Letters or dots."""
         self._marks = not self._marks
+        self.draw_cells()
         self.paint()
 
     def action_moved(self) -> None:

@@ -21,13 +21,13 @@ from engine.store.connect import reader
 from middo_tui.feed.map_cells import MapCell, MapWindow, cells, magnification, whole
 from middo_tui.feed.map_classes import Colour, Coloured, coloured
 from middo_tui.feed.map_moves import Moves, moves
-from middo_tui.feed.map_places import PlacedSamples, mapped_rounds, open_map
+from middo_tui.feed.map_places import PlacedSamples, Point, mapped_rounds, open_map
 from middo_tui.feed.pages import Pages
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
-from middo_tui.widgets.map_canvas import MapCanvas, MapPicture
+from middo_tui.widgets.map_canvas import MIXED, Glyphs, MapCanvas, MapPicture, arrows, glyphs_of, standing_out
 from middo_tui.widgets.map_legend import MapCellPane, MapCellState, MapLegend, MapLegendState, MapPrompt
 from middo_tui.widgets.paragraph import Paragraph
 
@@ -100,11 +100,14 @@ class MapReading(Framed):
         self._placed: PlacedSamples | None = None
         self._coloured: Coloured | None = None
         self._cells: Mapping[tuple[int, int], MapCell] = {}
+        self._glyphs: Glyphs = {}
+        self._mixed = False
         self._moves: Moves | None = None
         self._window: MapWindow | None = None
         self._at = (0, 0)
         self._placed_cursor = False
         self._wanted: int | None = None  # a sample that another screen asked for
+        self._pin: Point | None = None  # where it lies, until the cursor moves
         self._corner: tuple[int, int] | None = None
         self._under = MapCellState()
         self._colour: Colour = "state"
@@ -176,7 +179,7 @@ class MapReading(Framed):
         self._rounds, self._problem = message.rounds, message.problem
         self._placed, self._coloured, self._moves = message.placed, None, None
         if message.placed is None:
-            self._window, self._cells, self._under = None, {}, MapCellState()
+            self._window, self._cells, self._glyphs, self._under = None, {}, {}, MapCellState()
             self.paint()
             return
         self._round = message.placed.round
@@ -194,7 +197,7 @@ class MapReading(Framed):
             window = whole(self._placed, size.width, size.height)
         else:
             window = MapWindow(self._window.box, size.width, size.height)
-            row, column = window.place(*self._window.center(*self._at))
+            row, column = window.place(*(self._pin or self._window.center(*self._at)))
             self._at = min(row, size.height - 1), min(column, size.width - 1)
         if window != self._window:
             self._corner = None
@@ -220,6 +223,7 @@ class MapReading(Framed):
     def _counted(self, message: CellsCounted) -> None:
         if message.window == self._window:
             self._cells = message.found
+            self.draw_cells()
             self._place_cursor()
             self.paint()
             self.look()
@@ -232,7 +236,7 @@ class MapReading(Framed):
         if self._wanted is None or self._placed is None or self._window is None:
             return
         id, self._wanted = self._wanted, None
-        found = self._placed.points([id]).get(id)
+        self._pin = found = self._placed.points([id]).get(id)
         if found is None:
             self.say(Notice(f"That sample has no place on the map of round {self._placed.round}.", "decide"))
             return
@@ -325,16 +329,23 @@ class MapReading(Framed):
 
     # -------------------------------------------------------------------------------------- painting
 
+    def draw_cells(self) -> None:
+        """Turn what was counted into what is painted: not at every move of the cursor."""
+        classes = self._coloured.classes if self._coloured else ()
+        ways = self._moves.ways if self._moved and self._moves and self._window else ()
+        glyphs = glyphs_of(self._cells, () if self._moved else classes, self._marks)
+        self._mixed = bool(classes) and any(standing_out(cell, classes) is None for cell in self._cells.values())
+        self._glyphs = glyphs | (arrows(ways, self._window) if ways and self._window else {})
+
     def paint(self) -> None:
         """Show what is known."""
-        by = self._coloured
-        ways = self._moves.ways if self._moved and self._moves else ()
-        classes = by.classes if by else ()
-        empty = "" if self._problem else "No sample here. Press 0 for the whole map." if self._placed else ""
-        picture = MapPicture(self._window, self._cells, classes, self._at, self._corner, self._marks, ways, empty)
+        empty = "No sample here. Press 0 for the whole map." if self._placed and not self._problem else ""
+        picture = MapPicture(self._window, self._glyphs, self._at, self._corner, empty)
         self.query_one(MapCanvas).show(picture)
+        classes = self._coloured.classes if self._coloured and not self._moved else ()
+        mixed = (MIXED,) if classes and self._mixed else ()
         column = self.size.width >= WIDE
-        self.query_one(MapLegend).show(MapLegendState(() if ways else classes, self._only, column))
+        self.query_one(MapLegend).show(MapLegendState((*classes, *mixed), self._only, column))
         self.query_one(MapCellPane).show(self._under)
         self.query_one("#summary", Paragraph).show(Notice(self._summary(), "strong"))
         self.state_changed()

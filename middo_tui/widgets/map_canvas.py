@@ -17,55 +17,70 @@ BLANK = 0x2800
 ARROWS = "→↗↑↖←↙↓↘"
 """By direction, counted from the right against the clock."""
 MOST_ARROWS = 120
+FEW = 8
+"""Samples of a cell whose dots can be told apart: each of them may give it its colour."""
+CHANCE = 2.0
+"""Standard deviations."""
+MIXED = MapClass("~", "mixed: none stands out", "series-1", 0)
 Glyphs = dict[tuple[int, int], tuple[str, str]]
 """(text, role) by (row, column)."""
 
 
 class MapPicture(Struct, frozen=True):
-    """What is drawn. ``cells``: of ``window``; ``classes``: what they are coloured by, none: faint; ``marks``: letters
-    in place of dots; ``corner``: where a rectangle to the cursor begins; ``ways``: arrows from where to where.
+    """What is drawn. ``glyphs``: of ``window``, see ``glyphs_of`` and ``arrows``; ``corner``: where a rectangle to the
+    cursor begins; ``empty``: what is said where there is nothing.
     """
 
     window: MapWindow | None = None
-    cells: Mapping[tuple[int, int], MapCell] = {}
-    classes: tuple[MapClass, ...] = ()
+    glyphs: Mapping[tuple[int, int], tuple[str, str]] = {}
     cursor: tuple[int, int] = (0, 0)
     corner: tuple[int, int] | None = None
-    marks: bool = False
-    ways: tuple[tuple[Point, Point], ...] = ()
     empty: str = ""
 
 
-def standing_out(cell: MapCell, classes: Sequence[MapClass]) -> int:
-    """The class of which the largest share of all its samples lies in the cell; of equals the last.
+def standing_out(cell: MapCell, classes: Sequence[MapClass]) -> int | None:
+    """The class that stands out in a cell: the largest share of all its samples lies there; of equals the last.
 
-    The most frequent one would hide what is rare everywhere.
+    The most frequent one would hide what is rare everywhere. In a crowded cell it must be more than chance brings there
+    (two standard deviations); else it is the one of more than half of the samples, or (None) none.
     """
-    return max((count / classes[kind].count, kind) for kind, count in cell.counts)[1]
+    total, everybody = cell.total, sum(one.count for one in classes)
+    found = [(count / classes[kind].count, kind) for kind, count in cell.counts]
+    if total > FEW:
+        expected = {kind: total * classes[kind].count / everybody for kind, _ in cell.counts}
+        beyond = {kind for kind, count in cell.counts if count > expected[kind] + CHANCE * math.sqrt(expected[kind])}
+        found = [one for one in found if one[1] in beyond]
+        if not found:
+            return next((kind for kind, count in cell.counts if count * 2 > total), None)
+    return max(found)[1]
+
+
+def glyphs_of(cells: Mapping[tuple[int, int], MapCell], classes: Sequence[MapClass], marks: bool) -> Glyphs:
+    """Every cell in the colour of the class that stands out, as dots or (``marks``) as its letter. Without classes:
+    dots alone.
+    """
+    out: Glyphs = {}
+    for at, cell in cells.items():
+        dots = chr(BLANK | cell.bits)
+        kind = standing_out(cell, classes) if classes else None
+        role = "series-1" if kind is None else classes[kind].role
+        mark = MIXED.mark if kind is None else classes[kind].mark
+        out[at] = mark if marks and classes else dots, role
+    return out
 
 
 def map_lines(picture: MapPicture, width: int, height: int) -> list[Line]:
     """The whole picture, ``height`` rows."""
     window = picture.window
-    if window is None or not (picture.cells or picture.ways):
+    if window is None or not picture.glyphs:
         return [(Run(f" {picture.empty}", "dim"),)]
-    glyphs = {at: _glyph(picture, cell) for at, cell in picture.cells.items()}
-    if picture.ways:
-        glyphs.update(arrows(picture.ways, window))
+    glyphs = dict(picture.glyphs)
     if picture.corner is not None:
         glyphs.update(_border(picture.corner, picture.cursor))
     row, column = picture.cursor
     glyphs[row, column] = glyphs.get((row, column), (" ", ""))[0], "cursor"
     glyphs[row, column - 1], glyphs[row, column + 1] = ("▸", "key"), ("◂", "key")
     return [_row(glyphs, y, min(width, window.width)) for y in range(min(height, window.height))]
-
-
-def _glyph(picture: MapPicture, cell: MapCell) -> tuple[str, str]:
-    dots = chr(BLANK | cell.bits)
-    if not picture.classes or picture.ways:
-        return dots, "series-2"
-    kind = picture.classes[standing_out(cell, picture.classes)]
-    return kind.mark if picture.marks else dots, kind.role
 
 
 def _row(glyphs: Glyphs, y: int, width: int) -> Line:

@@ -41,12 +41,12 @@ def legend_lines(state: MapLegendState, width: int) -> list[Line]:
 
 
 def _shown(state: MapLegendState) -> list[int]:
-    return [at for at, one in enumerate(state.classes) if one.count or at == state.only]
+    return [at for at, one in enumerate(state.classes) if one.count or at == state.only or not one.mark.strip("~")]
 
 
 def _entry(state: MapLegendState, at: int, width: int) -> Line:
     one, role = state.classes[at], _role(state, at)
-    mark, count = f" {one.mark} ", f"{one.count:,} "
+    mark, count = f" {one.mark} ", f"{one.count:,} " if one.count else ""
     room = max(1, width - len(mark) - len(count))
     name = one.name if cell_len(one.name) <= room else guard.fit(one.name, room).rstrip()
     return Run(mark, one.role), Run(count + name, role)

@@ -16,7 +16,7 @@ from middo_tui.look.preferences import Preferences
 from middo_tui.screens.map import MapScreen
 from middo_tui.screens.map_reading import filter_of, rounded
 from middo_tui.widgets.lines import plain
-from middo_tui.widgets.map_canvas import MapPicture, arrows, map_lines, standing_out
+from middo_tui.widgets.map_canvas import MapPicture, arrows, glyphs_of, map_lines, standing_out
 from middo_tui.widgets.map_legend import MapLegendState, legend_lines
 from tests.support import invented_project
 from tests.support.screens import screen_text, settle_all, until
@@ -183,16 +183,21 @@ async def test_the_palette_finds_it(project: Path) -> None:
         assert isinstance(app.screen, MapScreen)
 
 
-def test_a_rare_class_stands_out_among_many_of_a_frequent_one() -> None:
-    assert standing_out(MapCell(1, ((0, 9), (1, 1))), CLASSES) == 1
+def test_a_rare_class_stands_out_among_few_and_where_it_is_more_than_chance() -> None:
+    assert standing_out(MapCell(1, ((0, 7), (1, 1))), CLASSES) == 1
     assert standing_out(MapCell(1, ((0, 9),)), CLASSES) == 0
+    assert standing_out(MapCell(1, ((0, 300), (1, 1))), CLASSES) == 0, "as many as there are anywhere"
+    assert standing_out(MapCell(1, ((0, 300), (1, 4))), CLASSES) == 1
+    even = tuple(MapClass(str(at), "", "", 100) for at in range(5))
+    assert standing_out(MapCell(1, tuple((at, 20) for at in range(5))), even) is None
+    assert standing_out(MapCell(1, ((0, 20), (1, 20), (2, 20), (3, 20), (4, 40))), even) == 4
 
 
 def test_the_picture_without_colour() -> None:
     cells = {(0, 0): MapCell(0xFF, ((0, 3),)), (3, 7): MapCell(0x01, ((1, 1),))}
-    picture = MapPicture(WINDOW, cells, CLASSES, (1, 4), (3, 1), marks=True)
+    picture = MapPicture(WINDOW, glyphs_of(cells, CLASSES, marks=True), (1, 4), (3, 1))
     assert plain(map_lines(picture, 8, 4)) == "·\n ┌─▸┐◂\n │  │\n └──┘  Q"
-    dots = MapPicture(WINDOW, cells, CLASSES, (1, 4))
+    dots = MapPicture(WINDOW, glyphs_of(cells, CLASSES, marks=False), (1, 4))
     assert plain(map_lines(dots, 8, 4)) == "⣿\n   ▸ ◂\n\n       ⠁"
 
 
