@@ -223,7 +223,19 @@ def take_back(db: sqlite3.Connection, round: int | None) -> UndoResult:
             _restore(db, entry)
             done.append(_key(entry))
         db.execute("UPDATE decision SET undone=? WHERE id=?", (UNDONE, entry["id"]))
+    if done and any(_kind(entry) == "edit" for entry in entries):
+        _close_verify(db, entries[0]["round"])
     return _step(entries, done)
+
+
+def _close_verify(db: sqlite3.Connection, round: int) -> None:
+    """An edit reopened verify; once every rewrite that may be merged has a verdict again, nothing is left to do."""
+    db.execute(
+        "UPDATE job SET state='done', finished_at=unixepoch() WHERE round=:round AND stage='verify' AND state='pending'"
+        " AND done=total AND NOT EXISTS (SELECT 1 FROM rewrite WHERE round=:round AND (state IN ('owed','prompted')"
+        " OR state IN ('proposed','accepted') AND verdict IS NULL))",
+        {"round": round},
+    )
 
 
 def do_again(db: sqlite3.Connection, round: int | None) -> UndoResult:

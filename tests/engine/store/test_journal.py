@@ -140,6 +140,17 @@ def test_an_edit_keeps_the_teachers_text_and_owes_a_verdict(project: Path) -> No
     assert one(project, KEYS[0])["original"] == first
 
 
+def test_an_undone_edit_owes_no_verdict(project: Path) -> None:
+    commands.edit(project, 0, KEYS[0], "new prompt", "new response")
+    commands.edit(project, 0, KEYS[1], "another prompt", "another response")
+    commands.undo(project)
+    assert jobs(project)["verify"] == "pending", "the first edit still owes one"
+    commands.undo(project)
+    assert jobs(project)["verify"] == "done"
+    commands.redo(project)
+    assert jobs(project)["verify"] == "pending"
+
+
 def test_an_edit_that_changes_nothing_is_none(project: Path) -> None:
     before = dump(project)
     assert not commands.edit(project, 0, KEYS[0], "p0", "r0")
