@@ -13,7 +13,7 @@ PAGES = {"README.md": "index.md", **{name: name for name in ("CHANGELOG.md", "CO
 """Page of the repository's root → its place on the site."""
 ELSEWHERE = {"config.toml": "REFERENCE.md#configtoml", "README.md": "index.md", "AGENTS.md": "CONTRIBUTING.md"}
 """What such a page may link to besides: a file of the root → the page of the site that has it."""
-LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
 BENCHMARKS = "benchmarks/*.md"
 
 
@@ -37,5 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def _link(found: re.Match[str]) -> str:
-    target = found[1].removeprefix("docs/")
-    return f"]({ELSEWHERE.get(target, target)})"
+    text, target = found[1], found[2].removeprefix("docs/")
+    target = ELSEWHERE.get(target, target)
+    only_here = (ROOT / target).is_file() and target not in PAGES  # a file that the site does not have
+    return f"`{text}`" if only_here else f"[{text}]({target})"
