@@ -50,7 +50,7 @@ lint: $(STAMP)  ## ruff, mypy and the order of the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test  ## lint and test: what CI runs, except vLLM
+check: lint test  ## lint and test: what CI runs, except vLLM, website and wheel
 
 reference: $(STAMP)  ## write docs/REFERENCE.md and the man page from the code
 	$(BIN)/python -m middo_tui.cli.reference > docs/REFERENCE.md
