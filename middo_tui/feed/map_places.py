@@ -30,7 +30,7 @@ class PlacedSamples:
     """The map of ``round``: ``head``, places ``x`` (rising) and ``y`` in steps, ``order`` (ranks among ``ids``)."""
 
     def __init__(self, round: int, file: MapFile, ids: array[int]) -> None:
-        self.round, self.ids = round, ids
+        self.round, self.file, self.ids = round, file, ids
         self.head: MapHead = file.head
         self.x, self.y, self.order = file.x, file.y, file.order
 
@@ -93,17 +93,34 @@ def open_map(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamples
     Raises:
         UsageError: there is none; says why and what makes one.
     """
+    return with_ids(db, open_places(db, project, round))
+
+
+def open_places(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamples:
+    """The places alone: enough for a picture, and at once. Whose they are is not known (``ids`` is empty).
+
+    Raises:
+        UsageError: there is no map; says why and what makes one.
+    """
     found = read.artifact(db, round, MAP)
     if found is None:
         raise UsageError(_missing(db, round))
     try:
-        file = MapFile(project / found[0])
+        return PlacedSamples(round, MapFile(project / found[0]), array("q"))
     except (OSError, ValueError) as error:
         raise UsageError(f"The map of round {round} cannot be read: {error}. {MAKE}") from None
-    ids = _ids(db, round)
-    if file.head.dataset != digest(ids.tobytes()):
-        raise UsageError(f"The map of round {round} is of another dataset. Rerun the score stage.")
-    return PlacedSamples(round, file, ids)
+
+
+def with_ids(db: sqlite3.Connection, placed: PlacedSamples) -> PlacedSamples:
+    """The same with its samples.
+
+    Raises:
+        UsageError: the dataset is another one than was placed.
+    """
+    ids = _ids(db, placed.round)
+    if placed.head.dataset != digest(ids.tobytes()):
+        raise UsageError(f"The map of round {placed.round} is of another dataset. Rerun the score stage.")
+    return PlacedSamples(placed.round, placed.file, ids)
 
 
 def _ids(db: sqlite3.Connection, round: int) -> array[int]:

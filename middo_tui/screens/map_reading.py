@@ -21,7 +21,7 @@ from engine.store.connect import reader
 from middo_tui.feed.map_cells import MapCell, MapWindow, cells, magnification, whole
 from middo_tui.feed.map_classes import Colour, Coloured, coloured
 from middo_tui.feed.map_moves import Moves, moves
-from middo_tui.feed.map_places import PlacedSamples, Point, mapped_rounds, open_map
+from middo_tui.feed.map_places import PlacedSamples, Point, mapped_rounds, open_map, open_places, with_ids
 from middo_tui.feed.pages import Pages
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
@@ -34,6 +34,8 @@ from middo_tui.widgets.paragraph import Paragraph
 FAILURES = (MiddoError, sqlite3.Error, OSError)
 PROMPTS = 12
 """Prompts that are read of what is under the cursor."""
+MANY = 50_000
+"""Samples whose picture is painted before it is known who they are."""
 FIGURES = 6
 """Figures of an edge of a rectangle: the samples in it are those that the list will show."""
 
@@ -170,7 +172,10 @@ class MapReading(Framed):
             with closing(self._open()) as db:
                 rounds = mapped_rounds(db)
                 wanted = round if round is not None else rounds[-1] if rounds else self.view.round or 0
-                self.post_message(MapRead(open_map(db, self.project, wanted), rounds))
+                places = open_places(db, self.project, wanted)
+                if places.head.rows >= MANY:
+                    self.post_message(MapRead(places, rounds))
+                self.post_message(MapRead(with_ids(db, places), rounds))
         except FAILURES as error:
             self.post_message(MapRead(None, rounds, guard.clean(str(error)).text))
 
@@ -184,6 +189,8 @@ class MapReading(Framed):
             return
         self._round = message.placed.round
         self._fit()
+        if not message.placed.ids:  # the rest of it follows
+            return
         self.read_colour()
         if self._moved:
             self.read_moves()
@@ -233,7 +240,7 @@ class MapReading(Framed):
         if not self._placed_cursor and self._cells:
             self._at = max(self._cells, key=lambda at: (self._cells[at].total, at))
             self._placed_cursor = True
-        if self._wanted is None or self._placed is None or self._window is None:
+        if self._wanted is None or self._placed is None or not self._placed.ids or self._window is None:
             return
         id, self._wanted = self._wanted, None
         self._pin = found = self._placed.points([id]).get(id)
@@ -252,7 +259,7 @@ class MapReading(Framed):
 
     def read_colour(self) -> None:
         """Read the classes of what the map is coloured by."""
-        if self._placed is not None:
+        if self._placed is not None and self._placed.ids:
             work = partial(self._load_colour, self._placed, self._colour)
             self.run_worker(work, group="colour", thread=True, exclusive=True, exit_on_error=False)
 
@@ -272,7 +279,7 @@ class MapReading(Framed):
 
     def read_moves(self) -> None:
         """Read where rewritten samples went."""
-        if self._placed is not None:
+        if self._placed is not None and self._placed.ids:
             work = partial(self._load_moves, self._placed)
             self.run_worker(work, group="moves", thread=True, exclusive=True, exit_on_error=False)
 
@@ -302,7 +309,7 @@ class MapReading(Framed):
 
     def look(self) -> None:
         """Read what is under the cursor."""
-        if self._placed is not None and self._window is not None:
+        if self._placed is not None and self._placed.ids and self._window is not None:
             work = partial(self._look, self._placed, self._coloured, self.area(), self._corner is not None)
             self.run_worker(work, group="look", thread=True, exclusive=True, exit_on_error=False)
 

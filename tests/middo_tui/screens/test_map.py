@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,9 @@ from engine.store.connect import transaction, writer
 from middo_tui.app import MiddoApp
 from middo_tui.feed.map_cells import MapCell, MapWindow
 from middo_tui.feed.map_classes import MapClass
+from middo_tui.feed.map_places import PlacedSamples
 from middo_tui.look.preferences import Preferences
+from middo_tui.screens import map_reading
 from middo_tui.screens.map import MapScreen
 from middo_tui.screens.map_reading import filter_of, rounded
 from middo_tui.widgets.lines import plain
@@ -163,6 +167,30 @@ async def test_a_sample_and_a_round_are_shown_on_it(project: Path) -> None:
         assert first.id in shown._placed.ids_within(shown.area()), "outside of the window: the window goes there"
         await pilot.press("5", "g", "m")
         await until(pilot, "Map · round 0")
+
+
+async def test_a_large_map_is_painted_before_its_samples_are_known(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_reading, "MANY", 1)
+    painted: list[str] = []
+    whole = map_reading.with_ids
+
+    def slow(db: sqlite3.Connection, placed: PlacedSamples) -> PlacedSamples:
+        assert shown.wait(30)
+        return whole(db, placed)
+
+    shown = threading.Event()
+    monkeypatch.setattr(map_reading, "with_ids", slow)
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("7")
+        painted.append(await until(pilot, "▸"))
+        assert "600 samples" in painted[0]
+        assert "Under the cursor" not in painted[0]
+        shown.set()
+        await until(pilot, "Under the cursor: ")
+        await until(pilot, "rewrite undecided")
 
 
 async def test_a_project_without_a_map_says_what_makes_one(tmp_path: Path) -> None:
