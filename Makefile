@@ -131,8 +131,8 @@ chaos: $(STAMP)  ## 1,040 failing disks and dying processes; needs a C compiler
 	$(TEST_THREADS) HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.chaos.run --faults 1040 --stages 10 \
 		--page docs/benchmarks/chaos.md
 
-fuzz: $(STAMP)  ## 100,000 malformed inputs, and files that want all memory
-	$(TEST_THREADS) HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.fuzz.run --cases 100000 --giants --keep \
+fuzz: $(STAMP)  ## 300,000 malformed inputs, and files that want all memory
+	$(TEST_THREADS) HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.fuzz.run --cases 300000 --giants --keep \
 		--page docs/benchmarks/fuzz.md
 
 clean:  ## remove the environments and the demo

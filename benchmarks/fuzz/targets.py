@@ -239,7 +239,7 @@ def targets(scratch: Path) -> list[Target]:
         Target("keys and preferences", (keys, b'[keys]\nquit = ["q"]\n'), _preferences, ()),
         Target("teacher and judge replies", replies, _teacher, ()),
         Target("endpoint answers", (json.dumps(COMPLETION).encode(),), _completion, told),
-        Target("batch results", (result, refused), _batch_line, told),
+        Target("batch results", (result, refused), _batch_line, (ValueError,)),
         Target("model config.json", ((model / "config.json").read_bytes(),), _model("config.json"), (ModelError,), 0.5),
         Target(
             "model tokenizer config",
