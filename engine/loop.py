@@ -13,6 +13,9 @@ from engine.config.schema import Config, slice_hash
 from engine.plurals import counted
 from engine.store.rows import Job, Plan, RoundFacts
 
+MADE_BY = {"checkpoint": "train", "embeddings": "score", "map": "score"}
+"""The stage that makes an artifact."""
+
 
 class StageSpec(Struct, frozen=True):
     """One row of the loop table.

@@ -19,7 +19,7 @@ from engine.upkeep.backup import backup, restore
 from engine.upkeep.check import check
 from engine.upkeep.prune import prune
 
-# Times, the log, and who runs: they may differ.
+# Times, the log, progress, and who runs: they may differ.
 VOLATILE_TABLES = {
     "event",
     "gauge",
@@ -34,6 +34,8 @@ VOLATILE_TABLES = {
     "unlisted",
 }
 VOLATILE = {
+    "done",
+    "total",
     "at",
     "started_at",
     "finished_at",

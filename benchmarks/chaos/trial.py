@@ -71,7 +71,7 @@ def calls(operation: Operation, start: Path, work: Path, fault: Fault) -> int:
     folder = _fresh(start, work)
 
     def act() -> dict[str, Any]:
-        _quiet()
+        quiet()
         seam.arm(folder, fault._replace(mode=seam.COUNT), 0)
         operation.act(folder)
         return {"seen": seam.seen()}
@@ -84,7 +84,7 @@ def undisturbed(operation: Operation, start: Path, work: Path) -> States:
     folder = _fresh(start, work)
 
     def act() -> dict[str, Any]:
-        _quiet()
+        quiet()
         before = operation.state(folder)
         operation.act(folder)
         return {"before": before, "after": operation.state(folder), "faults": operation.broken(folder)}
@@ -100,7 +100,7 @@ def disturb(operation: Operation, start: Path, work: Path, fault: Fault, at: int
     folder = _fresh(start, work)
 
     def act() -> dict[str, Any]:
-        _quiet()
+        quiet()
         seam.arm(folder, fault, at)
         try:
             said = operation.act(folder) or "ok"
@@ -125,14 +125,14 @@ def _ended(found: dict[str, Any]) -> str:
 
 
 def _mend(operation: Operation, folder: Path, states: States, ended: str) -> dict[str, Any]:
-    _quiet()
+    quiet()
     before, after = states
     wrong: list[str] = []
     now = operation.state(folder)
     if ended == "ok" and now != after:
-        wrong.append(f"it said that it is done, but {_difference(now, after)}")
+        wrong.append(f"it said that it is done, but {difference(now, after)}")
     if operation.atomic and now not in (before, after):
-        wrong.append(f"half done: {_difference(now, after)}")
+        wrong.append(f"half done: {difference(now, after)}")
     if operation.atomic:
         wrong += operation.broken(folder)
     if now != after:
@@ -141,12 +141,12 @@ def _mend(operation: Operation, folder: Path, states: States, ended: str) -> dic
                 break
         now = operation.state(folder)
         if now != after:
-            wrong.append(f"after the repair {_difference(now, after)}")
+            wrong.append(f"after the repair {difference(now, after)}")
     wrong += [one for one in operation.broken(folder) if one not in wrong]
     return {"wrong": wrong}
 
 
-def _difference(now: dict[str, Any], then: dict[str, Any]) -> str:
+def difference(now: dict[str, Any], then: dict[str, Any]) -> str:
     parts = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
     shown = {key: (str(now.get(key))[:80], str(then.get(key))[:80]) for key in parts[:3]}
     return f"{', '.join(parts)} differ: {shown}"
@@ -158,7 +158,7 @@ def _fresh(start: Path, work: Path) -> Path:
     return work
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No waiting, and nothing printed."""
     from engine.store import database_file, lock_wait
 

@@ -17,6 +17,7 @@ from engine.chat.prompts import parse_prompt, spoken
 from engine.config import schema as configs
 from engine.config.schema import Data
 from engine.errors import ConfigError, DataError, MiddoError, ModelError, StoreError, UsageError
+from engine.files.whole_file import cut_off
 from engine.hub import layout, names
 from engine.models import folder as model_folder
 from engine.signals.rating_rows import first_rating
@@ -24,7 +25,6 @@ from engine.store.connect import reader
 from engine.store.rows import dump_messages, load_messages
 from engine.teacher.job import PROMPT
 from engine.teacher.replies import read_reply
-from engine.upkeep.artifact_files import cut_off
 from engine.upkeep.backup import read_manifest
 from engine.upkeep.check import check
 from middo_tui.look import preferences

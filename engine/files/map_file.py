@@ -62,6 +62,8 @@ class MapFile:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError: it cannot be read. ValueError: it is no map, or of another format."""
+        if why := mapped_file.cut_off(path):
+            raise ValueError(f"{path}: {why}")
         with path.open("rb") as file:
             try:
                 parts = Sections(file)

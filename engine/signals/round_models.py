@@ -13,6 +13,7 @@ from engine.errors import StageError
 from engine.hub.progress_log import log_progress
 from engine.models import locate
 from engine.models.locate import ModelRef
+from engine.signals.artifacts import finished
 from engine.stage import Ctx
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def _quantised(ctx: Ctx) -> bool:
 def before_model(ctx: Ctx) -> ModelRef:
     """What this round's training starts from: the base, or the previous round's checkpoint."""
     if ctx.config.train.init == "previous" and ctx.round > 0:
-        folder = ctx.artifact(CHECKPOINT, ctx.round - 1)
+        folder = finished(ctx, CHECKPOINT, ctx.round - 1)
         if folder is None:
             raise StageError(
                 f'round {ctx.round - 1} has no checkpoint, and train.init = "previous" needs one. '
@@ -52,7 +53,7 @@ def before_model(ctx: Ctx) -> ModelRef:
 
 def after_model(ctx: Ctx) -> ModelRef:
     """This round's checkpoint."""
-    folder = ctx.artifact(CHECKPOINT)
+    folder = finished(ctx, CHECKPOINT)
     if folder is None:
         raise StageError(f"round {ctx.round} has no checkpoint. Run its train stage first.")
     return locate.checkpoint(folder, ctx.project)

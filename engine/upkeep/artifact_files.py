@@ -1,31 +1,19 @@
-"""Artifacts against their rows: is every file there and whole, and does every file belong to a row?
-
-A cut-off file is told by what it says of itself: the header of safetensors and npy gives its size, JSON and Arrow end
-in a known way. Reads a few kilobytes per file, however large it is.
-"""
+"""Artifacts against their rows: is every file there and whole, and does every file belong to a row?"""
 
 from __future__ import annotations
 
-import ast
-import json
-import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
-from engine.files import mapped_file
-from engine.files.map_file import MAP
-from engine.loop import NAMES
+from engine.files.whole_file import cut_off, parts
+from engine.loop import MADE_BY, NAMES
 from engine.store.read import jobs
 from engine.store.rows import PREVIEW
 
-HEADER = 100 << 20
-"""Most bytes of a header that are read, as in safetensors itself."""
 ARTIFACTS = "artifacts"
-REDO = {"checkpoint": "train", "embeddings": "score", MAP: "score"}
-"""The stage that makes an artifact."""
 SPARE = "Nothing needs it: the Thresholds screen reads the round from the database."
 
 
@@ -43,14 +31,16 @@ def faults(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
     for row in db.execute("SELECT round, name, path FROM artifact ORDER BY round, name"):
         path = project / row["path"]
         spare = row["name"] == PREVIEW
-        redo = f"Run with --redo {REDO.get(row['name'], 'train')} while round {row['round']} is the newest, or restore."
+        redo = (
+            f"Run with --redo {MADE_BY.get(row['name'], 'train')} while round {row['round']} is the newest, or restore."
+        )
         mend = SPARE if spare else redo
         if not path.resolve().is_relative_to(project.resolve()):
             yield FileFault(row["path"], "outside of the project", mend)
         elif not path.exists():
             yield FileFault(row["path"], "missing", mend, leftover=spare)
         else:
-            for file in sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]:
+            for file in parts(path):
                 if reason := cut_off(file):
                     yield FileFault(str(file.relative_to(project)), reason, mend, leftover=spare)
     yield from leftovers(db, project)
@@ -78,75 +68,5 @@ def _kept(path: Path) -> bool:
 
 def _unfinished(state: dict[tuple[int, str], str], round: int, name: str) -> bool:
     """Whether a stage of ``round`` may still go on from the folder ``name``."""
-    stages = [REDO[name]] if name in REDO else [stage for stage in NAMES if (round, stage) in state]
+    stages = [MADE_BY[name]] if name in MADE_BY else [stage for stage in NAMES if (round, stage) in state]
     return any(state.get((round, stage), "done") != "done" for stage in stages)
-
-
-def cut_off(path: Path) -> str:
-    """Why a file cannot be whole, by what it says of itself; empty when nothing speaks against it."""
-    check = CHECKS.get(path.suffix)
-    try:
-        return check(path) if check else ""
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-
-
-def _safetensors(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, HEADER):
-            return "cut off"
-        try:
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-            return "damaged: its header cannot be read"
-    want = 8 + length + max(ends, default=0)
-    return "" if size == want else f"cut off: {size:,} of {want:,} bytes" if size < want else "damaged: too long"
-
-
-def _npy(path: Path) -> str:
-    """The header of numpy's format 1 to 3 (numpy.lib.format)."""
-    with path.open("rb") as file:
-        magic = file.read(8)
-        if len(magic) < 8 or magic[:6] != b"\x93NUMPY":
-            return "damaged: not a numpy file"
-        wide = 2 if magic[6] == 1 else 4
-        length = int.from_bytes(file.read(wide), "little")
-        try:
-            head = ast.literal_eval(file.read(min(length, HEADER)).decode("latin-1"))
-            item, count = int(head["descr"][2:]), 1
-            for side in head["shape"]:
-                count *= side
-        except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
-            return "damaged: its header cannot be read"
-    size, want = path.stat().st_size, 8 + wide + length + item * count
-    return "" if size == want else f"cut off: {size:,} of {want:,} bytes" if size < want else "damaged: too long"
-
-
-def _json(path: Path) -> str:
-    try:
-        json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return "damaged: no JSON" if path.stat().st_size else "empty"
-    return ""
-
-
-def _arrow(path: Path) -> str:
-    """A stream that ``datasets`` wrote ends in eight bytes."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < 8:
-            return "cut off"
-        file.seek(-8, os.SEEK_END)
-        return "" if file.read() == b"\xff\xff\xff\xff\x00\x00\x00\x00" else "cut off"
-
-
-CHECKS: dict[str, Callable[[Path], str]] = {
-    ".safetensors": _safetensors,
-    ".npy": _npy,
-    ".json": _json,
-    ".arrow": _arrow,
-    ".map": mapped_file.cut_off,
-    ".mapped": mapped_file.cut_off,
-}

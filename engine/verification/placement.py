@@ -10,6 +10,7 @@ from heapq import nsmallest
 import numpy as np
 
 from engine.errors import StageError
+from engine.signals.artifacts import finished
 from engine.signals.losses import Measured
 from engine.signals.nearest import Floats, Ints, against
 from engine.stage import Ctx
@@ -30,7 +31,7 @@ class Near:
     """Similarity of candidates to the dataset's different prompts, as the score stage measures it."""
 
     def __init__(self, ctx: Ctx, data: Dataset, words: Topics) -> None:
-        path = ctx.artifact("embeddings")
+        path = finished(ctx, "embeddings")
         if path is None:
             raise StageError(f"round {ctx.round} has no embeddings. Run its score stage first.")
         array = np.load(path, mmap_mode="r")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
+from engine.files import durable
 from engine.selection.choose import Values
 from engine.selection.preview import build
 from engine.selection.preview.round_arrays import Round, mean_prompt
@@ -42,5 +42,5 @@ def write(folder: Path, data: Round, believed: bool, asked: str) -> Path:
     new, file = folder / f"{NAME}.new", folder / NAME
     with new.open("wb") as out:
         build.prepare(data, believed, asked, out)
-    os.replace(new, file)
+    durable.replace(new, file)
     return file

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.files.map_file import MAP, STEPS, MapFile
+from engine.files.whole_file import cut_off
 from engine.signals import embedding_map
 from engine.signals.embedding_map import fit, project
-from engine.upkeep.artifact_files import cut_off
 from tests.support import tiny
 
 WIDTH = 12
