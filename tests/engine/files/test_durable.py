@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from engine.files import durable
 from engine.runtime.context import StoreCtx
 from engine.store import read
-from tests.support import tiny
+from tests.support import ROOT, tiny
 
 
 @pytest.fixture
@@ -77,3 +78,13 @@ def test_a_filesystem_that_cannot_flush_folders_is_used_all_the_same(
     (tmp_path / "new").write_bytes(b"x")
     durable.replace(tmp_path / "new", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"x"
+
+
+def test_nobody_renames_without_it() -> None:
+    allowed = {"engine/files/durable.py", "engine/demo/pretrain.py", "engine/formats/folders.py"}
+    found = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "engine").rglob("*.py")
+        if re.search(r"os\.(replace|rename)\(|\.rename\(", file.read_text(encoding="utf-8"))
+    }
+    assert found <= allowed, "rename by engine.files.durable"
