@@ -53,6 +53,7 @@ TOUR: dict[str, tuple[bytes, ...]] = {
     "Review": (b"4", b"j", b"]", b"\t", b"\t", b"t", b"w", b"e", b"\x1b", b"c", b"\x1b", b"r", b"3", b"u", b"a"),
     "Rounds": (b"5", b"\t", b"\t", b"\t", b"\t", b"j", b"t", b"d", b"l"),
     "Lineage": (b"2", b"g", b"l", b"j", b"\r", b"j", b"\t", b"j", b"\x04"),
+    "Map": (b"7", *[b"c"] * 7, b"m", b"\t", b"v", b"l", b"\r", b"1"),
     "Settings": (b"1", b",", b"j", b"j", b"\r", PASTED, b"\r", b"\x1b", b"\x1b"),
 }
 WIZARD = (b"\x1b[B", b"\r", b"\x1b[C", b"\r", b"\x1b[B", b"\x1b[B", PASTED, b"\r", b"\x1b", b"\x1b", b"\x1b")

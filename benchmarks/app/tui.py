@@ -20,7 +20,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from benchmarks import ROOT
-from benchmarks.app import feed, hostile_text, live_run, samples_screen
+from benchmarks.app import feed, hostile_text, live_run, map_screen, samples_screen
 from benchmarks.app import kills as pty_kills
 from benchmarks.app.target_table import Row, page
 from benchmarks.measured import machine
@@ -29,7 +29,7 @@ from engine.store.connect import FILE, reader
 
 PAGE = ROOT / "docs" / "benchmarks" / "tui.md"
 Part = Callable[[], list[Row]]
-ORDER = ("first", "memory", "sort", "cursor", "idle", "live", "units", "start", "kills", "hostile")
+ORDER = ("first", "memory", "sort", "cursor", "map", "idle", "live", "units", "start", "kills", "hostile")
 
 
 def parts(project: Path, scratch: Path, asked: argparse.Namespace) -> dict[str, Part]:
@@ -42,6 +42,7 @@ def parts(project: Path, scratch: Path, asked: argparse.Namespace) -> dict[str, 
         "memory": lambda: samples_screen.memory(project, what),
         "sort": lambda: samples_screen.sorting(project, what, 1 if quick else 12, 0.4 if quick else 1.5),
         "cursor": lambda: samples_screen.cursor(project, what, 5 if quick else 200, 1 if quick else 20),
+        "map": lambda: map_screen.on_the_map(project, 5 if quick else 100, 1 if quick else 10),
         "idle": lambda: live_run.idle(project, what, 1 if quick else 60),
         "units": lambda: [
             *feed.lists(project, round, 2 if quick else 20),
