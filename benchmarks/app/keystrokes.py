@@ -33,7 +33,7 @@ INIT = "middo-tui init p --data mine.jsonl --model demo:base --teacher demo:teac
 EXPORT = "middo-tui export p better.json\n"
 
 
-class Job(NamedTuple):
+class MainJob(NamedTuple):
     """``keys`` now and in the first release; ``then`` None: it could not be done there. ``note``: how."""
 
     name: str
@@ -42,7 +42,7 @@ class Job(NamedTuple):
     note: str
 
 
-class Counted:
+class KeyCounter:
     """Keys into a terminal, each of which must be answered."""
 
     def __init__(self, terminal: Timed) -> None:
@@ -62,7 +62,7 @@ class Counted:
 
 
 @contextmanager
-def program(arguments: list[str], folder: Path, columns: int = 80, rows: int = 24) -> Iterator[Counted]:
+def program(arguments: list[str], folder: Path, columns: int = 80, rows: int = 24) -> Iterator[KeyCounter]:
     """``middo-tui`` with ``arguments`` in ``folder``."""
     before = Path.cwd()
     os.chdir(folder)  # what a person did before they called it
@@ -71,12 +71,12 @@ def program(arguments: list[str], folder: Path, columns: int = 80, rows: int = 2
     finally:
         os.chdir(before)
     try:
-        yield Counted(terminal)
+        yield KeyCounter(terminal)
     finally:
         terminal.end()
 
 
-def start(folder: Path) -> list[Job]:
+def start(folder: Path) -> list[MainJob]:
     """From a dataset file to a project, with the wizard, and its first run begun."""
     row = {"instruction": "What is 1 + 1?", "input": "", "output": "It is 2."}
     rows = [{**row, "instruction": f"What is {n} + 1?", "output": f"It is {n + 1}."} for n in range(40)]
@@ -93,16 +93,16 @@ def start(folder: Path) -> list[Job]:
         app.press(ENTER, "Start from which settings")
         app.press(ENTER, "Project folder")
         app.press(ENTER, "imported")
-        made = Job("start a project from a file", app.keys, len(INIT) + len("middo-tui p\n"), "now with the wizard")
+        made = MainJob("start a project from a file", app.keys, len(INIT) + len("middo-tui p\n"), "now with the wizard")
         app.keys = 0
         app.press(ENTER, "● running")
-        ran = Job("run it", app.keys, 1, "")
+        ran = MainJob("run it", app.keys, 1, "")
         project = next(one.parent for one in folder.glob("*/middo.db"))
         subprocess.run([*MIDDO, "cancel", str(project)], check=True, cwd=folder, stdout=subprocess.DEVNULL)
     return [made, ran]
 
 
-def review(folder: Path) -> tuple[list[Job], list[Answer]]:
+def review(folder: Path) -> tuple[list[MainJob], list[Answer]]:
     """Decide on every rewrite alone, two of five rejected with a reason; then the merge's card."""
     reviewing(folder / "p", REWRITES)
     with program(["p"], folder) as app:
@@ -118,40 +118,42 @@ def review(folder: Path) -> tuple[list[Job], list[Answer]]:
                 app.press(b"a")
             timed.append(app.answers[-1])
         assert len(app.answers) - opened == app.keys - 1
-        decided = Job(f"review {REWRITES} rewrites one by one", app.keys, None, "two of five rejected, with a reason")
-        worst = Job("the same, if every one is rejected with a reason", 1 + 2 * REWRITES, None, "calculated")
+        decided = MainJob(
+            f"review {REWRITES} rewrites one by one", app.keys, None, "two of five rejected, with a reason"
+        )
+        worst = MainJob("the same, if every one is rejected with a reason", 1 + 2 * REWRITES, None, "calculated")
         app.keys = 0
         app.press(ENTER, "riskiest")
         app.keys += 1  # enter once more: not pressed, as there is no model here to merge for
-        merged = Job("merge what was accepted", app.keys, 1, "now with a card that shows the riskiest three")
+        merged = MainJob("merge what was accepted", app.keys, 1, "now with a card that shows the riskiest three")
     return [decided, worst, merged], timed
 
 
-def bulk(folder: Path) -> Job:
+def bulk(folder: Path) -> MainJob:
     """Decide on all of them by the signals."""
     reviewing(folder / "p", REWRITES)
     with program(["p"], folder) as app:
         app.terminal.wait_for("your turn")
         app.press(b"e")
         app.press(b"y")
-    return Job("accept the improved ones, reject the rest", app.keys, 2, "")
+    return MainJob("accept the improved ones, reject the rest", app.keys, 2, "")
 
 
-def look(folder: Path) -> list[Job]:
+def look(folder: Path) -> list[MainJob]:
     """Whether it helped, and the dataset as a file."""
     world.make(folder / "p", 200)
     with program(["p"], folder) as app:
         app.terminal.wait_for("your turn")
         app.press(b"5", "accuracy")
-        helped = Job("see whether it helped: scores with their errors", app.keys, 0, "then a table without errors")
+        helped = MainJob("see whether it helped: scores with their errors", app.keys, 0, "then a table without errors")
         app.press(b"x", "Export which dataset")
         app.press(ENTER, "rows")
-        export = Job("export the dataset", app.keys, len(EXPORT), "")
+        export = MainJob("export the dataset", app.keys, len(EXPORT), "")
     with program(["p"], folder) as app:
         app.terminal.wait_for("your turn")
         for letter in "\x10export":
             app.press(letter.encode())
-        found = Job("the same by the command palette", app.keys + 2, None, "ctrl-p, six letters, enter twice")
+        found = MainJob("the same by the command palette", app.keys + 2, None, "ctrl-p, six letters, enter twice")
     return [helped, export, found]
 
 
@@ -184,7 +186,7 @@ next rewrite's screen:
 """
 
 
-def page(jobs: list[Job], timed: list[Answer]) -> str:
+def page(jobs: list[MainJob], timed: list[Answer]) -> str:
     """The page, in Markdown."""
     rows = [(job.name, "not possible" if job.then is None else job.then, job.keys, job.note) for job in jobs]
     ms, cpu, size = ([getattr(one, name) for one in timed] for name in ("ms", "cpu_ms", "size"))
