@@ -83,8 +83,7 @@ def _score(one: Any) -> str:
 
     if one is None:
         return ""
-    error = "" if one.stderr is None else f" ±{score_format.amount(one, one.stderr, signed=False)}"
-    return score_format.figure(one) + error
+    return score_format.figure(one) + score_format.error(one, one.stderr)
 
 
 def _difference(one: Any, marked: bool) -> str:
@@ -92,7 +91,7 @@ def _difference(one: Any, marked: bool) -> str:
 
     if one is None or one.change is None:
         return ""
-    error = "" if one.combined is None else f" ±{score_format.amount(one, one.combined, signed=False)}"
+    error = score_format.error(one, one.combined)
     return f"{score_format.amount(one, one.change)}{error} {score_format.mark(one) if marked else ''}".rstrip()
 
 

@@ -124,7 +124,7 @@ def _tasks(facts: Facts) -> list[str]:
 def _score(one: ScoreChange | None) -> list[str]:
     if one is None:
         return ["", ""]
-    error = f" ±{score_format.amount(one, one.stderr, signed=False)}" if one.stderr is not None else ""
+    error = score_format.error(one, one.stderr)
     changed = "" if one.change is None else f"{score_format.amount(one, one.change)} {score_format.mark(one)}"
     kind = {score_format.BETTER: "good", score_format.WORSE: "bad"}.get(score_format.mark(one), "")
     return [f"{score_format.figure(one)}{error}", tag("span", changed, class_=kind) if kind else changed]

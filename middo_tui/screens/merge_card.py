@@ -71,7 +71,7 @@ def _size(card: MergeCard) -> str:
 
 
 def _cost(card: MergeCard) -> str:
-    cost = f" · ${card.cost:,.2f}" if card.cost else ""
+    cost = f" · {number_format.money(card.cost)}" if card.cost else ""
     return f"{counted(card.calls, 'call')} · {number_format.count(card.tokens)} tokens{cost}"
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from engine.store import controls
 from engine.store.controls import ControlScore
 from middo_tui.text.score_changes import ScoreChange
-from middo_tui.text.score_format import amount, figure, scale
+from middo_tui.text.score_format import amount, error, figure, scale
 
 AGAINST = {
     "random": "the same number of random samples",
@@ -32,11 +32,10 @@ def sentence(row: ControlScore, by_hand: bool = False) -> str:
     by_hand: a person decided on the round's rewrites, which a control at random does not ask for.
     """
     ours = _score(row, row.ours)
-    error = "" if row.stderr is None else f" ±{amount(ours, row.stderr, signed=False)}"
     percent = scale(ours) > 1
     unit, sign = (" points", " %") if percent else ("", "")
     name = {"heldout_loss": "held-out loss"}.get(row.task, row.task)
-    said = f"selection {amount(ours, ours.change)}{error}{unit} over {AGAINST[row.kind]}"
+    said = f"selection {amount(ours, ours.change)}{error(ours, row.stderr)}{unit} over {AGAINST[row.kind]}"
     said += f" ({name} {figure(ours)} against {figure(_score(row, row.value))}{sign}"
     said += f"; {row.ours_calls:,} calls against {row.calls:,})" if row.ours_calls != row.calls else ")"
     return f"{said}: {_verdict(ours)}" + (f"; {UNLIKE}" if by_hand and row.kind == "random" else "")

@@ -30,6 +30,11 @@ def amount(one: ScoreChange, value: float | None, signed: bool = True) -> str:
     return number_format.change(value * factor, digits) if signed else f"{value * factor:.{digits}f}"
 
 
+def error(one: ScoreChange, value: float | None) -> str:
+    """`` ±1.9``: a standard error in the task's own unit, to stand behind a figure; empty if it is not known."""
+    return "" if value is None else f" ±{amount(one, value, signed=False)}"
+
+
 def mark(one: ScoreChange) -> str:
     """Better or worse by more than two standard errors, or about the same; empty where that cannot be told."""
     if one.beyond is None:

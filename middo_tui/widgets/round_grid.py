@@ -13,7 +13,7 @@ from middo_tui.feed.rounds import RoundDetail, RoundsView
 from middo_tui.feed.view import MARKS
 from middo_tui.look.theme import LETTERS
 from middo_tui.text import number_format
-from middo_tui.text.score_format import MAIN_TASKS, SHORT, amount, figure, mark, scale
+from middo_tui.text.score_format import MAIN_TASKS, SHORT, amount, error, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run
 
 FIXED = 9
@@ -108,7 +108,7 @@ def _gain(row: RoundDetail) -> str:
 def _score(row: RoundDetail, task: str) -> str:
     if (one := row.score(task)) is None:
         return number_format.NONE
-    return figure(one) + (f" ±{amount(one, one.stderr, signed=False)}" if one.stderr is not None else "")
+    return figure(one) + error(one, one.stderr)
 
 
 def _change(row: RoundDetail, task: str) -> str:

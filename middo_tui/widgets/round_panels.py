@@ -13,7 +13,7 @@ from middo_tui.look.theme import LETTERS
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.score_changes import ScoreChange
-from middo_tui.text.score_format import amount, figure, mark, scale
+from middo_tui.text.score_format import amount, error, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run, window
 from middo_tui.widgets.paragraph import wrap
 
@@ -68,12 +68,12 @@ def _scores(one: RoundDetail, earlier: RoundDetail | None) -> list[Line]:
 
 def _score(score: ScoreChange, earlier: RoundDetail | None) -> Line:
     name = guard.fit(f"{_label(score)} %" if scale(score) > 1 else _label(score), 18)
-    error = "" if score.stderr is None else f"±{amount(score, score.stderr, signed=False)}"
-    first = Run(f" {name}{figure(score):>10}{error:>9}")
+    stderr = error(score, score.stderr).lstrip()
+    first = Run(f" {name}{figure(score):>10}{stderr:>9}")
     was = earlier.score(score.task) if earlier else None
     if score.change is None or was is None:
         return (first,) if earlier is None else (first, Run("   not measured in the previous round", "dim"))
-    combined = "" if score.combined is None else f"±{amount(score, score.combined, signed=False)}"
+    combined = error(score, score.combined).lstrip()
     words, role = _verdict(score)
     numbers = Run(f"{figure(was):>11}{amount(score, score.change):>9}{combined:>9}")
     return (first, numbers, Run(f"  {mark(score)} {words}" if mark(score) else f"  {words}", role))

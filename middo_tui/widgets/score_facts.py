@@ -9,7 +9,7 @@ from middo_tui.feed.view import LoopView
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.score_changes import ScoreChange
-from middo_tui.text.score_format import MAIN_TASKS, SHORT, WORSE, amount, figure, mark, scale
+from middo_tui.text.score_format import MAIN_TASKS, SHORT, WORSE, amount, error, figure, mark, scale
 from middo_tui.widgets.lines import Line, Lines, Run, justified
 
 CHANGE, WITH_ERROR = 10, 16
@@ -58,8 +58,8 @@ def _name(one: ScoreChange) -> str:
 def _row(one: ScoreChange, width: int, cells: int) -> Line:
     """``accuracy %   39.7   +0.8 ±0.5 ▲``; without the error where a task's name needs the room."""
     sign, value = mark(one), figure(one)
-    error = "" if one.combined is None or cells == CHANGE else f" ±{amount(one, one.combined, signed=False)}"
-    change = f"{amount(one, one.change)}{error} {sign or ' '}" if one.change is not None else ""
+    shown = "" if cells == CHANGE else error(one, one.combined)
+    change = f"{amount(one, one.change)}{shown} {sign or ' '}" if one.change is not None else ""
     role = "error" if sign == WORSE else "" if sign else "dim"
     numbers = (Run(value), Run(f"{change:>{cells}}", role))
     room = max(0, width - len(value) - cells - 1)

@@ -107,9 +107,7 @@ def test_a_round_that_a_person_decided_is_told_from_its_control(project: Path) -
     sql(project, "UPDATE rewrite SET improved=0 WHERE round=1 AND sample_id=? AND axis=?", sample, axis)
     assert prepare(project, "random", 1).by_hand
     row = controls.ControlScore(1, "random", "accuracy", 0.4, 0.5, None, False, True, 40, 0, 0)
-    assert sentence(row, by_hand=True).endswith(
-        "; a person decided on the round's rewrites, and nobody on the control's"
-    )
+    assert sentence(row, by_hand=True).endswith("; a person reviewed the round's rewrites but not the control's")
     assert "a person" not in sentence(msgspec.structs.replace(row, kind="drop"), by_hand=True)
     sql(project, "UPDATE decision SET undone=1")
     assert not prepare(project, "random", 1).by_hand
