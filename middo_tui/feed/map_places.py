@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -104,11 +105,11 @@ def open_places(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamp
     """
     found = read.artifact(db, round, MAP)
     if found is None:
-        raise UsageError(_missing(db, round))
+        raise UsageError(_missing(db, project, round))
     try:
         return PlacedSamples(round, MapFile(project / found[0]), array("q"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"The map of round {round} cannot be read: {error}. {MAKE}") from None
+        raise UsageError(f"The map of round {round} cannot be read: {error}. Rerun the score stage.") from None
 
 
 def with_ids(db: sqlite3.Connection, placed: PlacedSamples) -> PlacedSamples:
@@ -135,10 +136,7 @@ def _ids(db: sqlite3.Connection, round: int) -> array[int]:
         after = found[-1]
 
 
-MAKE = "Make it from the saved embeddings: middo-tui plot DIR map OUT.svg"
-
-
-def _missing(db: sqlite3.Connection, round: int) -> str:
+def _missing(db: sqlite3.Connection, project: Path, round: int) -> str:
     jobs = {job.stage: job.state for job in read.jobs(db) if job.round == round}
     if "score" not in jobs and jobs:
         return f"Round {round} has no map: the final evaluation scores no samples."
@@ -146,7 +144,8 @@ def _missing(db: sqlite3.Connection, round: int) -> str:
         return f"Round {round} has no map yet: the score stage makes it."
     if read.artifact(db, round, "embeddings") is None:
         return f"Round {round} has no map: none of its samples could be embedded, or its embeddings are gone."
-    return f"Round {round} was scored by a version without maps. {MAKE}"
+    command = f"middo-tui plot {quote(str(project))} map map.svg"
+    return f"Round {round} was scored by a version without maps. Make it from the saved embeddings: {command}"
 
 
 def mapped_rounds(db: sqlite3.Connection) -> tuple[int, ...]:

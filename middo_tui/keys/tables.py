@@ -140,6 +140,8 @@ NAMES = {
     "right": "→",
     "shift+left": "shift-←",
     "shift+right": "shift-→",
+    "shift+down": "shift-↓",
+    "shift+up": "shift-↑",
     "shift+tab": "shift-tab",
 }
 
