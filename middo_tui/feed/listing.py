@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import compress, count
 from pathlib import Path
 
 from engine.errors import UsageError
@@ -28,14 +27,13 @@ class Listing:
         """The ids in order."""
         return self.pages.order(self.wanted)
 
+    def held(self, ids: array[int]) -> array[int]:
+        """The same order, held once."""
+        return self.pages.same(self.wanted, ids)
+
     def rows(self, ids: Sequence[int]) -> Mapping[int, SampleRow]:
         """Rows with the signals of the dataset's round."""
         return self.pages.rows(ids, self.wanted.round)
-
-
-def places(ids: array[int], found: frozenset[int]) -> array[int]:
-    """Where in the order those that were found are, rising."""
-    return array("q", compress(count(), map(found.__contains__, ids)))
 
 
 def jump(text: str, total: int) -> tuple[str, float]:

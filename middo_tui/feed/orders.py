@@ -112,6 +112,14 @@ class OrderCache:
                     return _turned(whole) if down != wanted.down else _cut(whole.ids, FIRST)
         return None
 
+    def same(self, wanted: Order, ids: array[int]) -> array[int]:
+        """The kept order that ``ids`` are a copy of, to be held in its place; else ``ids``."""
+        if wanted.where:
+            return ids
+        with self._lock:
+            whole = self._orders.get((wanted.round, wanted.sort, wanted.down))
+        return whole.ids if whole is not None and whole.ids == ids else ids
+
 
 def _turned(whole: Whole) -> Iterator[array[int]]:
     """The other way round, but what was not measured still comes last. Block by block: all at once takes 10 ms."""

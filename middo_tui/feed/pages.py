@@ -23,6 +23,8 @@ from engine.store import read
 from engine.store.connect import reader
 from middo_tui.feed import orders
 from middo_tui.feed.filters import NUMBERS, Filter, in_area, match_of, parse
+from middo_tui.feed.found import Found
+from middo_tui.feed.freed import give_back
 from middo_tui.feed.hidden_characters import hidden_ids
 from middo_tui.feed.map_places import open_map
 from middo_tui.feed.orders import Order, OrderCache, check_sort, listed
@@ -112,6 +114,7 @@ class Pages:
             yield from listed(db, wanted, asked, self._with_hidden(db) if asked.needs_hidden else "[]", self._kept)
         finally:
             db.close()
+            give_back()
 
     def _with_areas(self, asked: Filter, round: int) -> Filter:
         """``asked`` with the samples that lie in its rectangles of the map."""
@@ -126,6 +129,10 @@ class Pages:
                 for one in asked.conditions
             ),
         )
+
+    def same(self, wanted: Order, ids: array[int]) -> array[int]:
+        """``ids``, or the same order that is kept anyway: four megabytes less to hold at half a million samples."""
+        return self._kept.same(wanted, ids)
 
     def _with_hidden(self, db: sqlite3.Connection) -> str:
         """The ids of samples with hidden characters, as JSON. Looked for again after an import or a merge, also one
@@ -169,15 +176,15 @@ class Pages:
                 for id, seq, action, axis, text in found
             ]
 
-    def matches(self, text: str) -> frozenset[int]:
+    def matches(self, text: str) -> Found:
         """Samples whose text holds all words of ``text``.
 
         Raises:
             FilterError: there is nothing in it to search for.
         """
         with self._open() as db:
-            found = db.execute("SELECT rowid FROM sample_fts WHERE sample_fts MATCH ?", (match_of(text),))
-            return frozenset(map(itemgetter(0), found))
+            found = db.execute(MATCHES, (match_of(text),))
+            return Found(array("q", map(itemgetter(0), found)))
 
 
 def open_reader(project: Path) -> sqlite3.Connection:
@@ -188,6 +195,7 @@ def open_reader(project: Path) -> sqlite3.Connection:
     return db
 
 
+MATCHES = "SELECT rowid FROM sample_fts WHERE sample_fts MATCH ? ORDER BY rowid"
 OF_SEQ = f"SELECT id FROM sample WHERE seq=:seq AND {read.IN_ROUND}"  # noqa: S608 - a constant
 SAMPLES_SINCE = "SELECT (SELECT count(*) FROM sample), (SELECT max(finished_at) FROM job WHERE stage='merge')"
 # The turn to know a sample by: the first that is not the system's.

@@ -13,10 +13,13 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class RowSource(Protocol[R_co]):
-    """Where rows come from. Both functions are called in threads of the table's; their order of calls is open."""
+    """Where rows come from. ``order`` and ``rows`` are called in threads of the table's; the order of calls is open."""
 
     def order(self) -> Iterable[array[int]]:
         """All ids in order, in blocks; the first block is painted before the others are there."""
+
+    def held(self, ids: array[int]) -> array[int]:
+        """The whole order once it was read: ``ids``, or an equal one that the source holds anyway."""
 
     def rows(self, ids: Sequence[int]) -> Mapping[int, R_co]:
         """The rows of ``ids``; one that is gone is left out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from threading import Event
 from typing import Any, Generic, TypeVar
@@ -46,7 +46,7 @@ class TableRows(Widget, Generic[R]):
         self.columns = tuple(columns)
         self._columns_next = self.columns
         self.marks: set[int] = set()
-        self._found: frozenset[int] = frozenset()
+        self._found: Container[int] = ()
         self._source: RowSource[R] | None = None
         self._ids: array[int] = array("q")
         self._coming: array[int] = self._ids  # an order on its way; once shown, the same as the ids
@@ -84,9 +84,9 @@ class TableRows(Widget, Generic[R]):
         if self._ids:
             self._read([page for page in view if page * PAGE < len(self._ids)])
 
-    def highlight(self, found: frozenset[int]) -> None:
+    def highlight(self, found: Container[int]) -> None:
         """Rows to point out (what a search found)."""
-        if found != self._found:
+        if found is not self._found:
             self._found = found
             self.refresh()
 
@@ -167,6 +167,9 @@ class TableRows(Widget, Generic[R]):
             self._coming = array("q")
         self._coming.extend(message.ids)
         self._whole = message.whole
+        if message.whole and self._source is not None:
+            old, self._coming = self.is_old, self._source.held(self._coming)
+            self._ids = self._ids if old else self._coming
         if message.whole if self._keep is not None else message.begins:
             self._ids = self._coming
             self._begin(message.rows)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import isfinite
 from pathlib import Path
 
@@ -108,8 +108,6 @@ class Preview:
         self.round: int = head["round"]
         self.size: int = head["size"]
         self._laid, self._seek = laid, seek
-        self._everybody = BitMap(range(self.size))
-        self._columns = {s.name: SortedSignal(s, laid, self._everybody) for s in axes.SIGNALS}
         floors, marks = facts.earlier.floors, head["plain"]
         self._plain = {name: replace(Threshold(**mark), floor=floors.get(name)) for name, mark in marks.items()}
         self.missing = tuple(s.name for s in axes.SIGNALS if s.name not in self._plain)
@@ -118,7 +116,6 @@ class Preview:
         replacing = places(laid, facts.tried.get("complexity", ()))  # quality's are the same
         inspired = places(laid, facts.tried.get("diversity", ()))
         self._tried = {axis: inspired if axis == "diversity" else replacing for axis in facts.tried}
-        self._tokens = [numbers(laid, name, self._everybody) for name in ("prompt", "response")]
         self._requests = {axis: RequestTokens(*head["requests"][axis]) for axis in AXES}
         self._usage, self._frozen = facts.usage, facts.earlier.frozen
         self._mixed: tuple[Sections, dict[str, Threshold]] | None = None
@@ -126,6 +123,25 @@ class Preview:
         self._picked: dict[Axis, _Picked] = {}
         self._ranks: dict[Rule, list[Numbers]] = {}
         laid.rest()
+
+    @cached_property
+    def _everybody(self) -> BitMap:
+        return BitMap(range(self.size))
+
+    @cached_property
+    def _columns(self) -> dict[str, SortedSignal]:
+        return {s.name: SortedSignal(s, self._laid, self._everybody) for s in axes.SIGNALS}
+
+    @cached_property
+    def _tokens(self) -> list[Numbers]:
+        return [numbers(self._laid, name, self._everybody) for name in ("prompt", "response")]
+
+    def rest(self) -> None:
+        """Hold little until the next question, which takes some milliseconds more: half a million samples are 8 MB."""
+        for name in ("_everybody", "_columns", "_tokens"):
+            self.__dict__.pop(name, None)
+        self._picked, self._ranks = {}, {}
+        self._laid.rest()
 
     @classmethod
     def load(cls, project: Path, round: int) -> Preview:

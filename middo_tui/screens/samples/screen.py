@@ -156,7 +156,7 @@ class SamplesScreen(SamplesReading):
         self.say(Notice(""))
         if clears == "search":
             self._search, self._hits = "", array("q")
-            self.table.highlight(frozenset())
+            self.table.highlight(())
         elif clears == "marks":
             self.table.clear_marks()
         elif clears == "filter":

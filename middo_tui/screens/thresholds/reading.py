@@ -97,6 +97,11 @@ class ThresholdsReading(Framed):
         self._signature = None
         super().on_screen_resume()
 
+    def on_screen_suspend(self) -> None:
+        """Another screen is looked at: hold little meanwhile."""
+        if self._loaded is not None:
+            self._loaded.preview.rest()
+
     def _round_of(self, view: LoopView) -> int | None:
         """The round that another screen asked for, until a newer one begins; else the newest with signals."""
         if self._aimed is not None and view.round == self._aimed_in:

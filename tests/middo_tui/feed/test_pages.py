@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from array import array
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +138,17 @@ def test_an_order_turned_round_is_what_the_store_gives(project: Path, sort: str)
         assert listed(kept, Order(2, "", sort, down)) == read
         passed = listed(Pages(project), Order(2, "-quality<4", sort, down))
         assert listed(kept, Order(2, "-quality<4", sort, down)) == passed
+
+
+def test_an_order_that_is_kept_is_held_once(project: Path) -> None:
+    pages = Pages(project)
+    ids = array("q", listed(pages, Order(2, "", "quality", False)))
+    held = pages.same(Order(2, "", "quality", False), ids)
+    assert held == ids
+    assert held is not ids
+    assert pages.same(Order(2, "", "quality", False), ids[1:]) == ids[1:]
+    for other in (Order(2, "quality<4", "quality", False), Order(2, "", "quality", True), Order(1, "", "quality")):
+        assert pages.same(other, ids) is ids
 
 
 def test_an_order_that_is_kept_is_not_read_again_until_the_round_changes(project: Path, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ class Numbers:
         self.wait = wait
         self.problem = ""
 
+    def held(self, ids: array[int]) -> array[int]:
+        return ids
+
     def order(self) -> Iterator[array[int]]:
         yield self.ids[:128]
         yield self.ids[128:]
@@ -323,3 +326,19 @@ async def test_the_beginning_of_an_order_is_painted_before_the_rest_is_read(monk
     async with app.run_test(size=(60, 24)) as pilot:
         await settle(pilot)
         assert before_the_rest[:23] == list(range(1, 24))
+
+
+async def test_an_order_that_is_held_elsewhere_is_held_once() -> None:
+    class Holding(Numbers):
+        def held(self, ids: array[int]) -> array[int]:
+            assert ids == self.ids
+            return self.ids
+
+    app = TableApp(Holding(range(1, 1001)))
+    async with app.run_test(size=(60, 24)) as pilot:
+        await settle(pilot)
+        assert app.table.ids is app.source.ids
+        app.table.show(Holding(range(1, 2001)), keep=True)
+        await settle(pilot)
+        assert len(app.table.ids) == 2000
+        assert app.source.ids == array("q", range(1, 1001)), "what another holds is not changed"

@@ -197,6 +197,16 @@ def test_a_histogram_holds_every_known_value_once() -> None:
         assert list(found.counts[1:-1]) == [int(mask.sum()) for mask in inside]
 
 
+def test_a_preview_at_rest_holds_no_planes_and_answers_the_same() -> None:
+    preview = previewed(groups(2_000, 0.2), configs.Config())
+    before = preview.counts(preview.configured), preview.margin("complexity", 1.0, 3)
+    preview.rest()
+    held = [name for name, value in vars(preview).items() if isinstance(value, BitMap | dict | list) and value]
+    assert "_columns" not in held
+    assert not {"_everybody", "_tokens", "_picked", "_ranks"} & set(held)
+    assert (preview.counts(preview.configured), preview.margin("complexity", 1.0, 3)) == before
+
+
 @pytest.mark.parametrize("values", [[], [float("nan")] * 4, [2.0] * 4])
 def test_a_round_with_nothing_to_tell(values: list[float]) -> None:
     preview = previewed(made(dict.fromkeys(SIGNALS, values)), configs.Config())

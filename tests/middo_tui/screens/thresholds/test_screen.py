@@ -78,6 +78,19 @@ async def test_what_is_shown_is_what_select_then_selects(tmp_path: Path) -> None
     assert all(shown.values())
 
 
+async def test_another_screen_lets_the_round_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Cuts(tmp_path / "p", spread())
+    app = MiddoApp(tmp_path / "p")
+    rested: list[Preview] = []
+    monkeypatch.setattr(Preview, "rest", lambda preview: rested.append(preview))
+    async with app.run_test(size=NARROW) as pilot:
+        screen = await opened(pilot)
+        assert screen._loaded is not None
+        await pilot.press("1")
+        await pilot.pause()
+        assert rested == [screen._loaded.preview]
+
+
 async def test_tab_goes_round_the_axes_and_complexity_has_two_pictures(tmp_path: Path) -> None:
     Cuts(tmp_path / "p", spread())
     app = MiddoApp(tmp_path / "p")
