@@ -23,6 +23,8 @@ PAGES = (
     ("review", ("4", "G", "k", "k")),
     ("samples", ("2", "left_square_bracket", "o", "a", "j")),
     ("rounds", ("5",)),
+    ("curves", ("5", "tab")),
+    ("flips", ("5", "f")),
     ("lineage", ("6", "enter", "j")),
     ("map", ("7", "c", "c", "v", *["right"] * 6, *["down"] * 2)),
 )

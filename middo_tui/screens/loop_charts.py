@@ -33,7 +33,7 @@ class LoopCharts(Framed):
             return Chart(LOSS, self.view.curves, empty=EMPTY_CHART, view=self._steps)
         if found.name in MACHINE:
             title = title_of(found, self._live)
-            return Chart(title, found.curves, "min", "", self._minutes, PARTS, PARTS_PER_MINUTE)
+            return Chart(title, found.curves, "min", "", self._minutes, PARTS, PARTS_PER_MINUTE, bounds=(0.0, 100.0))
         return Chart(title_of(found), found.curves, view=self._steps)
 
     def small(self) -> Multiples:

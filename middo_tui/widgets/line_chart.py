@@ -35,7 +35,7 @@ FROM_AXIS: dict[AxisScale, Callable[[float], float]] = {
 
 class Chart(Struct, frozen=True):
     """What is drawn. ``curves``: the present one first, then earlier ones. The x axis counts from ``zero`` in units of
-    ``per`` steps. ``roles``: the curves' colours, where they are not those of rounds.
+    ``per`` steps. ``roles``: the curves' colours, where they are not those of rounds. ``bounds``: of a linear y axis.
     """
 
     title: str
@@ -46,6 +46,7 @@ class Chart(Struct, frozen=True):
     zero: int = 0
     per: float = 1.0
     roles: tuple[str, ...] = ()
+    bounds: tuple[float, float] | None = None
 
     def role(self, at: int) -> str:
         """The colour of curve ``at``."""
@@ -185,7 +186,8 @@ def legend(chart: Chart, width: int, lines: Sequence[Sequence[tuple[int, float]]
     cursor = chart.view.cursor
     values = ["" if cursor is None else f" {_value(line, cursor)}" for line in lines] or [""] * len(chart.curves)
     named = list(zip(chart.curves, values, strict=False))
-    step = "" if cursor is None else f"  {chart.x_label} {number_format.short((cursor - chart.zero) / chart.per)}"
+    place = "" if cursor is None else number_format.short((cursor - chart.zero) / chart.per).replace("-", "−")
+    step = "" if cursor is None else f"  {chart.x_label} {place}"
     title = [Run(f" {chart.title}", "strong"), *([Run(step)] if step else [])]
     roles = [chart.role(at) for at in range(len(named))]
     marks = [SERIES_MARKS[series(at)] for at in range(len(named))]
@@ -244,7 +246,11 @@ def line_chart(chart: Chart, width: int, height: int) -> list[Line]:
     head, to = legend(chart, width, lines), TO_AXIS[chart.scale]
     lines = [[(step, to(value)) for step, value in line] for line in lines]  # the mean is of the values themselves
     first, window = _scaled(curves[0], chart.scale), chart.view.window(chart.last)
-    scale = scale_within(lines, first.points, window, rows)
+    if chart.bounds is not None and chart.scale == "linear":
+        span = chart.bounds[1] - chart.bounds[0]
+        scale = YAxis(*chart.bounds, nice_step(span, max(2, rows // 2)), rows * DOWN)
+    else:
+        scale = scale_within(lines, first.points, window, rows)
     labels = y_labels(scale.low, scale.high, scale.step, rows, chart.scale)
     margin = max((len(text) for text in labels.values()), default=0) + 1
     gutter = max(len(mark_of(curve)) for curve in curves) + 1 if len(curves) > 1 else 0

@@ -268,3 +268,11 @@ def test_time_counts_back_from_now() -> None:
     rows = plain(line_chart(Chart("GPU 0 use %", (parts,), "min", zero=300, per=15), 80, 10)).split("\n")
     assert rows[0] == " GPU 0 use %  ━"
     assert rows[-1].split() == ["−20", "−15", "−10", "−5", "min"]
+
+
+def test_a_share_lies_between_its_bounds() -> None:
+    full = Curve(0, tuple((part, 99.0, 99.5) for part in range(300)), 300, "CPU", "CPU")
+    rows = plain(line_chart(Chart("CPU use %", (full,), "min", bounds=(0.0, 100.0)), 80, 14)).split("\n")
+    assert [row.split("┤")[0].strip() for row in rows if "┤" in row] == ["100", "80", "60", "40", "20", "0"]
+    assert any(ord(c) > 0x2800 for c in rows[1])
+    assert not any(ord(c) > 0x2800 for row in rows[3:-1] for c in row)
