@@ -61,12 +61,12 @@ def _readable(folder: Path) -> bool:
 
 def _summaries(found: list[Path]) -> list[ProjectSummary]:
     """The last used first; only of the first ``MOST`` is the state read."""
-    used = {folder: _used(folder) for folder in found}
+    used = {folder: last_used(folder) for folder in found}
     newest = sorted(found, key=lambda folder: (-used[folder], folder.name))[:MOST]
     return [ProjectSummary(folder, _state(folder), used[folder]) for folder in newest]
 
 
-def _used(folder: Path) -> float:
+def last_used(folder: Path) -> float:
     """The newest of the store and its write-ahead log."""
     times = []
     for name in (FILE, f"{FILE}-wal"):

@@ -9,7 +9,7 @@ from msgspec import Struct
 from engine.store.connect import reader
 from middo_tui.feed import recent
 from middo_tui.feed.compare import OWN_QUESTIONS, heldout_digest
-from middo_tui.feed.home import ProjectSummary, known
+from middo_tui.feed.home import folders, last_used
 from middo_tui.feed.rounds import RoundDetail, RoundsReader
 from middo_tui.terminal import guard
 
@@ -31,10 +31,13 @@ class OtherProject(Struct, frozen=True):
         return self.same_questions or task not in OWN_QUESTIONS
 
 
-def others(project: Path) -> list[ProjectSummary]:
-    """The projects beside ``project`` and those opened lately, the last used first; not itself."""
+def others(project: Path) -> list[tuple[Path, float]]:
+    """The projects beside ``project`` and those opened lately, with when they were last used (wall time), the last used
+    first; not itself. None of them is opened: that would bring older ones up to date.
+    """
     own = project.resolve()
-    return [one for one in known(own.parent, recent.folders()) if one.folder.resolve() != own]
+    found = [folder for folder in folders(own.parent, recent.folders()) if folder.resolve() != own]
+    return sorted(((folder, last_used(folder)) for folder in found), key=lambda one: (-one[1], one[0].name))
 
 
 def read(project: Path, other: Path) -> OtherProject:

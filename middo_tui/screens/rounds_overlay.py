@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from textual.message import Message
 
 from engine.errors import MiddoError
 from middo_tui.feed import overlay
-from middo_tui.feed.home import ProjectSummary
 from middo_tui.feed.overlay import OtherProject
 from middo_tui.screens.bottom_menu import BottomMenu
 from middo_tui.screens.rounds_reading import RoundsReading
 from middo_tui.terminal import guard
+from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.choices import Item, Menu
 from middo_tui.widgets.round_panels import TABS
@@ -27,7 +28,7 @@ NONE_KNOWN = "No other project is known: none beside this one, and none was open
 class OthersFound(Message):
     """The projects that can be chosen."""
 
-    def __init__(self, found: list[ProjectSummary]) -> None:
+    def __init__(self, found: list[tuple[Path, float]]) -> None:
         super().__init__()
         self.found = found
 
@@ -58,11 +59,16 @@ class RoundsOverlay(RoundsReading):
             return
         shown = {other.folder for other in self._others}
         items = tuple(
-            Item(guard.one_line(one.folder.name), one.state, mark="✔" if one.folder in shown else " ")
-            for one in message.found
+            Item(
+                guard.one_line(folder.name),
+                guard.one_line(str(folder.parent)),
+                f"used {number_format.day(used)}",
+                mark="✔" if folder in shown else " ",
+            )
+            for folder, used in message.found
         )
         question = f"Draw which project over this one (at most {overlay.MOST})? One that is drawn is taken away."
-        folders = [one.folder for one in message.found]
+        folders = [folder for folder, _ in message.found]
         self.app.push_screen(BottomMenu[Path](question, Menu(items, column=28), folders, "draw"), self._chose)
 
     def _chose(self, folder: Path | None) -> None:
@@ -74,13 +80,14 @@ class RoundsOverlay(RoundsReading):
         elif len(rest) == overlay.MOST:
             self.say(Notice(f"{overlay.MOST} projects are drawn already. Take one away first.", "decide"))
         else:
+            self.say(Notice(f"Reading {guard.one_line(folder.name)} …", "dim"))
             read = partial(self._read_other, folder)
             self.run_worker(read, group="overlay", thread=True, exclusive=True, exit_on_error=False)
 
     def _read_other(self, folder: Path) -> None:
         try:
             self.post_message(OtherRead(overlay.read(self.project, folder)))
-        except (MiddoError, OSError) as error:
+        except (MiddoError, sqlite3.Error, OSError) as error:
             self.post_message(OtherRead(None, guard.clean(str(error)).text))
 
     @on(OtherRead)
@@ -91,6 +98,7 @@ class RoundsOverlay(RoundsReading):
             self._lay_over((*self._others, message.other))
 
     def _lay_over(self, others: tuple[OtherProject, ...]) -> None:
+        self.say(Notice(""))
         self._others, self._figure = others, 0
         self._tab = TABS.index("curves")
         self._paint()

@@ -87,8 +87,7 @@ def _points(rows: Iterable[RoundDetail], value: Value) -> tuple[tuple[int, float
 def _chart(data: RoundFigures, title: str, curves: Sequence[Curve], roles: tuple[str, ...] = ()) -> Chart:
     last = max((row.round for rows in _all(data) for row in rows), default=0)
     curves = [Curve(one.round, one.points, last, one.name, one.mark) for one in curves]
-    cursor = data.chosen if len(data.view.rounds) > 1 else None
-    look = ChartView(data.look.scale, cursor=cursor)
+    look = ChartView(data.look.scale, cursor=data.chosen)
     return Chart(title, tuple(curves), "round", view=look, roles=roles)
 
 
