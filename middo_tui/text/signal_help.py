@@ -51,8 +51,7 @@ SIGNALS: tuple[tuple[str, str, str], ...] = (
     (
         "map",
         "The embeddings' two directions of most variance (PCA), those of the first round in every round.",
-        "distances: the other directions are hidden (the first line says how much is shown), so what lies together"
-        " need not be alike.",
+        "Hides the other directions (its first line says how much it shows): what lies together need not be alike.",
     ),
     (
         "≠ drifted",

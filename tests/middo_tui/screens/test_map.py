@@ -149,6 +149,30 @@ async def test_rounds_and_what_they_moved(project: Path) -> None:
         await until(pilot, "t is unavailable here")
 
 
+async def test_a_click_moves_the_cursor_and_an_edge_moves_the_map(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7")
+        await until(pilot, "Under the cursor: ")
+        await settle_all(pilot)
+        await pilot.click("MapCanvas", offset=(78, 5))
+        assert screen(app)._at == (5, 78)
+        window = screen(app)._window
+        assert window is not None
+        place = window.center(5, 78)
+        await pilot.press("right", "right")
+        await settle_all(pilot)
+        moved = screen(app)._window
+        assert moved is not None
+        assert moved.box[0] > window.box[0]
+        row, column = screen(app)._at
+        assert abs(moved.center(row, column)[0] - place[0]) < 2.1 * window.cell[0], "it stays where it was on the map"
+        await pilot.press("escape", "7")
+        await settle_all(pilot)
+        assert screen(app)._window == moved, "it is as it was left"
+
+
 async def test_a_sample_and_a_round_are_shown_on_it(project: Path) -> None:
     app = MiddoApp(project, preferences=Preferences())
     async with app.run_test(size=(120, 40)) as pilot:
