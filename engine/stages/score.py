@@ -230,7 +230,7 @@ def _lenses(round: int, cached: CachedLoss) -> Lenses:
 def _save_flaws(ctx: Ctx, samples: Dataset) -> None:
     """The flaw score of every sample that has lenses: a rank among all of them."""
     seen = flaw_score.columns(samples.ids, ctx.rows(Lenses)) | {flaw_score.TEXT: flaw_score.text_column(samples)}
-    found = flaw_score.flaws(ctx.round, samples.ids, seen)
+    found = sorted(flaw_score.flaws(ctx.round, samples.ids, seen), key=lambda row: row.sample_id)  # as they lie
     for start in range(0, len(found), PART):
         ctx.save(found[start : start + PART])
 

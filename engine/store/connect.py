@@ -26,7 +26,7 @@ from engine.store.database_file import translated as translated
 from engine.store.database_file import unshared as unshared
 from engine.store.database_file import writer as writer
 
-NEWEST = "m034_by_place"
+NEWEST = "m035_measured_only"
 """The last migration: a reader that does not find it has an older project before it."""
 
 

@@ -1,6 +1,15 @@
-"""The statements of migrations since m008, but for those that rebuild the samples (``engine.store.by_place``)."""
+"""The statements of migrations since m006, but for those that rebuild the samples (``engine.store.by_place``)."""
 
 from __future__ import annotations
+
+EVALUATION_TASKS = (
+    "ALTER TABLE score ADD COLUMN metric TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE score ADD COLUMN higher INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE score ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+    "UPDATE score SET higher=0 WHERE task='heldout_loss'",
+    "CREATE TABLE task_item (round INTEGER NOT NULL, task TEXT NOT NULL, item INTEGER NOT NULL, value REAL NOT NULL,"
+    " PRIMARY KEY (round, task, item)) WITHOUT ROWID",
+)
 
 PROVIDER_BATCHES = (
     "CREATE TABLE batch (token TEXT PRIMARY KEY, round INTEGER NOT NULL, url TEXT NOT NULL, model TEXT NOT NULL,"
@@ -103,6 +112,20 @@ LENSES = (
         f"CREATE INDEX signal_by_{name} ON signal(round, {name})"
         for name in ("end_of_turn", "ifd", "worst_window", "flaw")
     ),
+)
+
+# Before, a new row had an entry in each of these, under NULL, and every figure that came later took one out and put one
+# in: ten pages a row. Now an entry comes with its figure.
+MEASURED_ONLY = tuple(
+    statement
+    for name in (
+        *("loss_before", "loss_after", "similarity", "quality", "cluster", "outlier"),
+        *("end_of_turn", "ifd", "worst_window", "flaw"),
+    )
+    for statement in (
+        f"DROP INDEX signal_by_{name}",
+        f"CREATE INDEX signal_by_{name} ON signal(round, {name}) WHERE {name} IS NOT NULL",
+    )
 )
 
 JUDGE_CHECK = (

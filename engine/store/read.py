@@ -343,7 +343,7 @@ def flaw_counts(db: sqlite3.Connection, round: int, least: float) -> dict[str, A
 
 def mean_losses(db: sqlite3.Connection, round: int) -> tuple[float | None, float | None]:
     """Mean loss before and after training over the round's dataset; each from its index, a tenth of the rows' bytes."""
-    of = "(SELECT avg({0}) FROM signal WHERE round=:round)"
+    of = "(SELECT avg({0}) FROM signal WHERE round=:round AND {0} IS NOT NULL)"
     sql = f"SELECT {of.format('loss_before')}, {of.format('loss_after')}"
     row = db.execute(sql, {"round": round}).fetchone()
     return row[0], row[1]

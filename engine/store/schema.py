@@ -15,6 +15,7 @@ from engine.store.newer_tables import (
     BEAT_CHANCE,
     BOTH_SIDES,
     CONTROLS,
+    EVALUATION_TASKS,
     EVERY_OVERLAP,
     HELD_OUT,
     HOLD_AFTER_MERGE,
@@ -24,6 +25,7 @@ from engine.store.newer_tables import (
     LAST_EXCHANGE,
     LENSES,
     LOST_TRIES,
+    MEASURED_ONLY,
     OF_SEVERAL,
     OVERRIDES,
     PROBES,
@@ -286,6 +288,13 @@ def m034_by_place(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m035_measured_only(db: Database) -> None:
+    """Indexes of signals without what is not measured."""
+    for statement in MEASURED_ONLY:
+        db.conn.execute(statement)
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date; then a copy of it as it was is kept beside it.
 
@@ -358,15 +367,6 @@ LIST_SAMPLES = (
     "CREATE INDEX sample_by_place ON sample(seq, born_round, retired_round)",
     "CREATE INDEX signal_by_error ON signal(round, sample_id) WHERE score_error IS NOT NULL OR judge_error IS NOT NULL",
     "CREATE INDEX rewrite_by_edit ON rewrite(round, sample_id) WHERE original IS NOT NULL",
-)
-
-EVALUATION_TASKS = (
-    "ALTER TABLE score ADD COLUMN metric TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE score ADD COLUMN higher INTEGER NOT NULL DEFAULT 1",
-    "ALTER TABLE score ADD COLUMN source TEXT NOT NULL DEFAULT ''",
-    "UPDATE score SET higher=0 WHERE task='heldout_loss'",
-    "CREATE TABLE task_item (round INTEGER NOT NULL, task TEXT NOT NULL, item INTEGER NOT NULL, value REAL NOT NULL,"
-    " PRIMARY KEY (round, task, item)) WITHOUT ROWID",
 )
 
 # Before, only a rewrite's sums were kept: they stand with its first call, its others take nothing.

@@ -1,13 +1,14 @@
-"""What a merge writes, and how the migration m034 brings samples and those that left into its tables."""
+"""What a merge and a batch of signals write, and how m034 brings samples and those that left into its tables."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 
 from engine.store import connect, read, search, write
-from engine.store.rows import Message, Sample, content_id, dump_messages
+from engine.store.rows import Losses, Message, Sample, content_id, dump_messages
 from engine.store.schema import migrate, migrations
 
 COUNT, BORN = 2000, 100
@@ -34,6 +35,18 @@ def test_a_merge_writes_the_pages_of_what_comes_and_few_others(tmp_path: Path) -
     assert log.stat().st_size < text + 40 * page, "before: a page for nearly each that came and each that left"
     assert read.size(db, 1) == COUNT
     assert [one.seq for one in read.dataset(db, 1)][-BORN:] == list(range(COUNT, COUNT + BORN))
+
+
+def test_a_batch_of_losses_writes_no_index_of_what_comes_later(tmp_path: Path) -> None:
+    migrate(tmp_path, create=True)
+    db = connect.writer(tmp_path)
+    rng = random.Random(0)
+    rows = [Losses(0, rng.getrandbits(62), rng.random(), rng.random(), 30, 120) for _ in range(6 * COUNT)]
+    write.save(db, 0, "score", rows[8:], None)
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log, page = connect.database(tmp_path).with_name("middo.db-wal"), 4096
+    write.save(db, 0, "score", rows[:8], None)
+    assert log.stat().st_size <= (8 * 3 + 2) * page, "a row, its two losses; before: ten more"
 
 
 def test_an_older_projects_samples_are_the_same_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
