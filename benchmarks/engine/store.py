@@ -102,10 +102,10 @@ def rewritten(sample: Sample) -> Rewrite:
 
 
 def neighbourhoods(rng: random.Random, ids: Sequence[int]) -> list[Row]:
-    """Invented neighbours and clusters of all samples."""
+    """Invented neighbours and clusters of all samples, as they lie in the file."""
     return [
         Neighbourhood(0, id, rng.random(), json.dumps(rng.choices(ids, k=2)), rng.randrange(500), rng.random())
-        for id in ids
+        for id in sorted(ids)
     ]
 
 
@@ -202,6 +202,10 @@ merge is mostly the rewrites that become "merged": the mark stands in the row th
 page is written. Reading all conversations in order takes a third of the time that it took (.63 s instead of 1.77 for
 500,000); telling who is in a round's dataset takes more (.23 s instead of .06), as each is looked up among those that
 left.
+
+Signals come in the order of the texts' lengths, so a batch of 2,000 lies on nearly as many pages of the table and of
+each index that has its figures. An index holds what is measured only; before, a new row had an entry in all ten, and
+the losses of 500,000 wrote 21 GB, their ratings 8.
 """
 
 if __name__ == "__main__":
