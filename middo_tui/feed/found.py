@@ -7,14 +7,16 @@ from bisect import bisect_left
 from itertools import compress, count
 
 
-class Found:
+class FoundSamples:
     """Sample ids; to be asked for one at a time. ``ids`` rise."""
 
     def __init__(self, ids: array[int] | None = None) -> None:
         self._ids = array("q") if ids is None else ids
 
     def __contains__(self, id: object) -> bool:
-        at = bisect_left(self._ids, id)  # type: ignore[type-var]
+        if not isinstance(id, int):
+            return False
+        at = bisect_left(self._ids, id)
         return at < len(self._ids) and self._ids[at] == id
 
     def places(self, ids: array[int]) -> array[int]:

@@ -23,7 +23,7 @@ from engine.store import read
 from engine.store.connect import reader
 from middo_tui.feed import orders
 from middo_tui.feed.filters import NUMBERS, Filter, in_area, match_of, parse
-from middo_tui.feed.found import Found
+from middo_tui.feed.found import FoundSamples
 from middo_tui.feed.freed import give_back
 from middo_tui.feed.hidden_characters import hidden_ids
 from middo_tui.feed.map_places import open_map
@@ -176,7 +176,7 @@ class Pages:
                 for id, seq, action, axis, text in found
             ]
 
-    def matches(self, text: str) -> Found:
+    def matches(self, text: str) -> FoundSamples:
         """Samples whose text holds all words of ``text``.
 
         Raises:
@@ -184,7 +184,7 @@ class Pages:
         """
         with self._open() as db:
             found = db.execute(MATCHES, (match_of(text),))
-            return Found(array("q", map(itemgetter(0), found)))
+            return FoundSamples(array("q", map(itemgetter(0), found)))
 
 
 def open_reader(project: Path) -> sqlite3.Connection:

@@ -14,7 +14,7 @@ from textual.containers import Container, Vertical
 from textual.message import Message
 
 from engine.errors import MiddoError
-from middo_tui.feed.found import Found
+from middo_tui.feed.found import FoundSamples
 from middo_tui.feed.listing import Listing, jump
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
@@ -63,7 +63,7 @@ class DetailRead(Message):
 class SearchDone(Message):
     """What a search found: the ids, and their places in the order that was listed then."""
 
-    def __init__(self, text: str, ids: Found, at: array[int], problem: str = "") -> None:
+    def __init__(self, text: str, ids: FoundSamples, at: array[int], problem: str = "") -> None:
         super().__init__()
         self.text, self.ids, self.at, self.problem = text, ids, at, problem
 
@@ -354,7 +354,7 @@ class SamplesReading(Framed):
             found = self._pages.matches(text)
             self.post_message(SearchDone(text, found, found.places(ids)))
         except FAILURES as error:
-            self.post_message(SearchDone(text, Found(), array("q"), guard.clean(str(error)).text))
+            self.post_message(SearchDone(text, FoundSamples(), array("q"), guard.clean(str(error)).text))
 
     def aim(self, target: object) -> None:
         """A filter line, the id or the number of a sample, or an order."""

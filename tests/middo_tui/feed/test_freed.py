@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from middo_tui.feed import freed
-from middo_tui.feed.found import Found
+from middo_tui.feed.found import FoundSamples
 
 HELD = r"""
 import re, sys
@@ -48,7 +48,7 @@ def test_another_c_library_or_system_is_left_alone(monkeypatch: pytest.MonkeyPat
 def test_what_was_found_is_asked_for_one_by_one() -> None:
     from array import array
 
-    found = Found(array("q", [-5, 3, 2**60]))
+    found = FoundSamples(array("q", [-5, 3, 2**60]))
     assert [id in found for id in (-5, 3, 2**60, 4, 2**61, -6)] == [True, True, True, False, False, False]
     assert list(found.places(array("q", [2**60, 1, 3, 2, -5]))) == [0, 2, 4]
-    assert 3 not in Found()
+    assert 3 not in FoundSamples()
