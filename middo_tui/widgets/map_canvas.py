@@ -22,6 +22,8 @@ FEW = 8
 CHANCE = 2.0
 """Standard deviations."""
 MIXED = MapClass("~", "mixed: none stands out", "series-1", 0)
+SEEN_ON_A_GAP = ("cursor",)
+"""Roles with a background."""
 Glyphs = dict[tuple[int, int], tuple[str, str]]
 """(text, role) by (row, column)."""
 
@@ -84,7 +86,12 @@ def map_lines(picture: MapPicture, width: int, height: int) -> list[Line]:
 
 
 def _row(glyphs: Glyphs, y: int, width: int) -> Line:
-    found = (glyphs.get((y, x), (" ", "")) for x in range(width))
+    """A gap has the look of what is before it: it is not seen, and every change of it is 20 bytes on the line."""
+    found, before = [], ""
+    for x in range(width):
+        text, role = glyphs.get((y, x), (" ", before))
+        found.append((text, role))
+        before = role if role not in SEEN_ON_A_GAP else ""
     return tuple(Run("".join(text for text, _ in run), role) for role, run in groupby(found, key=lambda one: one[1]))
 
 
