@@ -50,6 +50,8 @@ OUTAGE_CALLS = 10
 PATIENCE_S = 900.0
 """So long one call waits in all when it is told to (Retry-After). Such waits are no tries, unless they are short."""
 SHORT_S = 1.0
+KNOCK_S = 10.0
+"""So long the list of models may take when it is asked whether anybody is there."""
 UNREADABLE = (openai.APIError, json.JSONDecodeError, UnicodeDecodeError, ValueError, RecursionError)
 PAYMENT, TIMEOUT = 402, 408  # equivalent statuses for endpoints that give another one, or none
 REPLY, REFUSED, SILENT = "reply", "refused", "silent"
@@ -162,9 +164,12 @@ class Endpoint:
 
     def _nobody_left(self) -> list[tuple[Call, Generation | Lost]]:
         """No sign of life can come any more for what is held back."""
-        held, self._held = self._held, []
         if self._alive:
-            return [*held]
+            if self._silent and not any(_answers(one.chat, self.limits.timeout_s) for one in self._all):
+                raise self._gone(self._held[-1][1])  # too few calls are left to tell it by their number
+            held, self._held = self._held, []
+            return held
+        held, self._held = self._held, []
         self.in_flight += len(held)  # it has never answered: knock again rather than blame the rows
         self._asking.update({call.tag: 0 for call, _ in held})
         return [(call, Lost(reply.error or "", counts=False, asks=True)) for call, reply in held]
@@ -177,15 +182,18 @@ class Endpoint:
 
     def _refuse_outage(self, last: Generation) -> None:
         if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency * len(self._all)):
-            raise BackendError(
-                f"{self.url}: no reply to {counted(self._silent, 'call')} in a row (last: {last.error}). "
-                "Finished calls are saved. Check the server and the network, then resume."
-            )
+            raise self._gone(last)
         if not self._good and self._refused >= OUTAGE_CALLS:
             raise BackendError(
                 f"{self.url}: the first {self._refused} calls all failed (last: {last.error}). "
                 f"Check [{self.chat.section}] in config.toml, then resume."
             )
+
+    def _gone(self, last: Generation) -> BackendError:
+        return BackendError(
+            f"{self.url}: no reply to {counted(self._silent, 'call')} in a row (last: {last.error}). "
+            "Finished calls are saved. Check the server and the network, then resume."
+        )
 
     def stopping(self) -> str:
         """A log line: what a pause does to the calls in flight."""
@@ -334,6 +342,24 @@ def _adapts(chat: Chat, error: BaseException, names: dict[str, str]) -> bool:
 async def _ask(chat: Chat, call: Call, names: dict[str, str]) -> ChatCompletion:
     reply: ChatCompletion = await chat.client.chat.completions.create(**chat.body(call, names))
     return reply
+
+
+def _answers(chat: Chat, timeout_s: float) -> bool:
+    """Whether anybody is there: the list of models comes at once, or is refused, while a row's reply may hang."""
+
+    async def knock() -> bool:
+        try:
+            async with asyncio.timeout(min(KNOCK_S, timeout_s)):
+                await chat.client.models.list()
+        except (openai.APIConnectionError, TimeoutError):
+            return False
+        except openai.APIStatusError as error:
+            return error.status_code < 500
+        except (*UNREADABLE, TypeError, AttributeError):
+            return True
+        return True
+
+    return chat.start(knock()).result()
 
 
 def _status(error: BaseException) -> int:

@@ -131,6 +131,9 @@ def handler(server: Server) -> type[BaseHTTPRequestHandler]:
             """Silent."""
 
         def do_GET(self) -> None:
+            if server.down:
+                self._cut()
+                return
             if server.listed is None:
                 self._error(404, "Not found")
                 return

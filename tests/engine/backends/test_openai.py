@@ -292,3 +292,18 @@ def test_what_an_endpoint_offers_can_be_asked(server: Server) -> None:
     assert available(server.url, "") == {MODEL: 8192}
     with pytest.raises(BackendError, match="cannot reach it"):
         available("http://127.0.0.1:9/v1", "", timeout_s=1)
+
+
+def test_an_endpoint_that_dies_near_the_end_is_told_from_rows_that_fail(server: Server) -> None:
+    """Fewer calls are left than tell an outage by their number: nobody pays for it with a try."""
+    endpoint = Endpoint(server.url, MODEL, limits=EndpointLimits(concurrency=1, timeout_s=20, retries=0))
+    endpoint.submit(call("ok a"))
+    assert [done.tag for done, _ in endpoint.take()] == ["ok a"]
+    endpoint.submit(call("cut x"))
+    found = [one for _, one in endpoint.take() if isinstance(one, Generation)]
+    assert "connection failed" in (found[0].error or ""), "the server is there: it is the row"
+    server.down = True
+    endpoint.submit(call("ok b"))
+    with pytest.raises(BackendError, match=r"no reply to \d+ calls? in a row .* then resume"):
+        endpoint.take()
+    endpoint.close()
