@@ -42,8 +42,8 @@ def trials(folder: Path, known: Known) -> Iterator[Outcome]:
     from engine.errors import EndpointError
 
     # The SDK imports much at its first call: once here, not in every child.
-    with contextlib.suppress(EndpointError), Server() as server:
-        Endpoint(server.url, MODEL).try_out(Call("a", (Message("user", "ok"),), 8, 0.0, 1.0, 0))
+    with contextlib.suppress(EndpointError), Server() as server, contextlib.closing(Endpoint(server.url, MODEL)) as one:
+        one.try_out(Call("a", (Message("user", "ok"),), 8, 0.0, 1.0, 0))
     work = folder / "endpoint"
     want = trial.in_child(partial(_asked, work, "", 0))
     if want.get("faults") or len(want.get("rows", ())) != ROWS:

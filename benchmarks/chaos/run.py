@@ -11,7 +11,6 @@ import json
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -40,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     """Exit code 1 when a promise was broken."""
     args = _arguments(argv)
     seam.restart_with_seam()
-    began, known = time.monotonic(), _kept(args.log)
+    known = _kept(args.log)
     found = list(known.values())
     with tempfile.TemporaryDirectory(prefix="middo-chaos-") as scratch:
         for outcome in _all_parts(args, Path(scratch).resolve(), known):
@@ -52,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
                     file.write(json.dumps(outcome._asdict()) + "\n")
     from benchmarks.chaos import page
 
-    text = page.text(found, time.monotonic() - began, args)
+    text = page.text(found, args)
     if args.page:
         args.page.write_text(text, encoding="utf-8")
     sys.stdout.write(text if not args.json else json.dumps([one._asdict() for one in found]) + "\n")
@@ -85,7 +84,7 @@ def _kept(log: Path | None) -> dict[tuple[str, str, int], Outcome]:
 
 def _all_parts(args: argparse.Namespace, folder: Path, known: dict[tuple[str, str, int], Outcome]) -> Iterator[Outcome]:
     parts = args.parts.split(",")
-    if args.stages or parts != ["calls"]:
+    if args.stages or {"torn", "processes"} & set(parts):
         from benchmarks.chaos.starts import stage_starts
 
         (folder / "stages").mkdir()

@@ -58,8 +58,9 @@ def compiler() -> str | None:
 
 def restart_with_seam() -> None:
     """Start this very program again with the seam, unless it has it."""
-    if library := os.environ.get(LOADED):
+    if library := os.environ.pop(LOADED, None):
         shutil.rmtree(Path(library).parent)  # it is loaded
+        os.environ.pop("LD_PRELOAD", None)
         return
     cc = compiler()
     if cc is None:
