@@ -166,6 +166,12 @@ class Pages:
             found = db.execute(OF_SEQ, {"seq": seq, "round": round}).fetchone()
             return None if found is None else int(found[0])
 
+    def ever(self, seq: int) -> int | None:
+        """The id of ``#seq``, whichever datasets it is in; None when there is no such sample."""
+        with self._open() as db:
+            found = db.execute("SELECT id FROM sample WHERE seq=?", (seq,)).fetchone()
+            return None if found is None else int(found[0])
+
     def overridden(self) -> list[OverrideRow]:
         """The overrides of samples in the newest dataset, by number."""
         round = self.rounds()[-1]

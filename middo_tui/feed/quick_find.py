@@ -52,12 +52,13 @@ def found_samples(project: Path, typed: str, round: int) -> tuple[FoundSample, .
         StoreError, sqlite3.Error: the store cannot be read.
     """
     wanted = words(typed)
-    if not wanted or len(wanted[-1]) < LEAST_LETTERS:
+    if max(map(len, wanted), default=0) < LEAST_LETTERS:
         return ()
     db = open_reader(project)
     try:
         found = _found(db, " ".join(wanted), round)
-        return found if len(found) == MOST else _found(db, f"{' '.join(wanted)}*", round)
+        enough = len(found) == MOST or len(wanted[-1]) < LEAST_LETTERS
+        return found if enough else _found(db, f"{' '.join(wanted)}*", round)
     finally:
         db.close()
 

@@ -184,6 +184,11 @@ class LoopView(Struct, frozen=True):
     judge: str = ""
 
     @property
+    def scored_round(self) -> int:
+        """The newest round whose samples are scored: the final evaluation scores none, so the one before it."""
+        return max(0, (self.round or 0) - self.closing)
+
+    @property
     def unchanged(self) -> bool:
         """The loop ended because its newest round made no other dataset: that round can be done anew."""
         return self.final and not self.closing

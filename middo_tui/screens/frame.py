@@ -316,7 +316,7 @@ class Framed(Screen[None]):
 
         app = cast(Shows, self.app)
         found = commands(self, app.loop, self.view)
-        self.app.push_screen(Palette(found, self.project, self.view.round or 0), app.perform)
+        self.app.push_screen(Palette(found, self.project, self.view.scored_round), app.perform)
 
     def action_quit(self) -> None:
         """Leave, and say in the shell what goes on."""

@@ -152,7 +152,7 @@ def _with_words(typed: str) -> Iterator[Command]:
 
 def sample_commands(found: Iterable[FoundSample], problem: str = "") -> list[Command]:
     """Goes to a sample. ``problem``: why none could be searched."""
-    out = [Command(f"#{one.seq}", one.text, "sample", "samples", "", one.id) for one in found]
+    out = [Command(f"#{one.seq}", one.text, "sample", "samples", "", SampleNumber(one.seq)) for one in found]
     return [*out, *([Command("samples", problem, "", "samples", "", works=False)] if problem else [])]
 
 

@@ -74,7 +74,7 @@ class SamplesReading(Framed):
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)
         self._pages = Pages(project)
-        self._order = Order(_scored_round(view))
+        self._order = Order(view.scored_round)
         self._shown: tuple[str, ...] = SHOWN
         self._search = ""
         self._hits: array[int] = array("q")
@@ -356,19 +356,26 @@ class SamplesReading(Framed):
         except FAILURES as error:
             self.post_message(SearchDone(text, FoundSamples(), array("q"), guard.clean(str(error)).text))
 
+    def _go_to_number(self, seq: int) -> None:
+        """To ``#seq`` in the newest scored dataset; to its versions when it is in an older one only."""
+        round = self.view.scored_round
+        if self._pages.of_seq(seq, round) is None and (id := self._pages.ever(seq)) is not None:
+            self.go("lineage", id)
+        else:
+            self._jumps = f"#{seq}"
+            self._list(Order(round))
+
     def aim(self, target: object) -> None:
         """A filter line, the id or the number of a sample, or an order."""
-        round = self.view.round or 0
         if isinstance(target, Order):
             self._list(target)
         elif isinstance(target, str):
-            self._list(Order(_scored_round(self.view), target, self._order.sort, self._order.down))
+            self._list(Order(self.view.scored_round, target, self._order.sort, self._order.down))
         elif isinstance(target, SampleNumber):
-            self._jumps = f"#{target.seq}"
-            self._list(Order(round))
+            self._go_to_number(target.seq)
         elif isinstance(target, int):
             self._wanted = target
-            self._list(Order(round))
+            self._list(Order(self.view.round or 0))
 
 
 def _axes(row: SampleRow) -> str:
@@ -385,11 +392,6 @@ def _signature(view: LoopView) -> tuple[object, ...]:
     """What the rows of this screen depend on."""
     stages = tuple((stage.state, stage.done) for stage in view.stages if stage.name in WATCHED)
     return view.round, stages, view.waiting
-
-
-def _scored_round(view: LoopView) -> int:
-    """The round whose dataset is shown first: the final evaluation scores no samples, so the one before it."""
-    return max(0, (view.round or 0) - view.closing)
 
 
 def _last_round(view: LoopView) -> int:
