@@ -41,11 +41,13 @@ FIGURES = 6
 
 
 class MapRead(Message):
-    """The map of a round has been read, or why not."""
+    """The map of a round has been read, or why not. ``asked``: the round that was asked for, None: the newest."""
 
-    def __init__(self, placed: PlacedSamples | None, rounds: tuple[int, ...], problem: str = "") -> None:
+    def __init__(
+        self, asked: int | None, placed: PlacedSamples | None, rounds: tuple[int, ...], problem: str = ""
+    ) -> None:
         super().__init__()
-        self.placed, self.rounds, self.problem = placed, rounds, problem
+        self.asked, self.placed, self.rounds, self.problem = asked, placed, rounds, problem
 
 
 class ColourRead(Message):
@@ -98,6 +100,7 @@ class MapReading(Framed):
         super().__init__(project, view)
         self._pages = Pages(project)
         self._round: int | None = None  # None: the newest that has a map
+        self._asked: int | None = None
         self._rounds: tuple[int, ...] = ()
         self._placed: PlacedSamples | None = None
         self._coloured: Coloured | None = None
@@ -158,6 +161,7 @@ class MapReading(Framed):
 
     def action_reload(self) -> None:
         """Read everything again."""
+        self._asked = self._round
         work = partial(self._load, self._round)
         self.run_worker(work, group="map", thread=True, exclusive=True, exit_on_error=False)
 
@@ -174,13 +178,15 @@ class MapReading(Framed):
                 wanted = round if round is not None else rounds[-1] if rounds else self.view.round or 0
                 places = open_places(db, self.project, wanted)
                 if places.head.rows >= MANY:
-                    self.post_message(MapRead(places, rounds))
-                self.post_message(MapRead(with_ids(db, places), rounds))
+                    self.post_message(MapRead(round, places, rounds))
+                self.post_message(MapRead(round, with_ids(db, places), rounds))
         except FAILURES as error:
-            self.post_message(MapRead(None, rounds, guard.clean(str(error)).text))
+            self.post_message(MapRead(round, None, rounds, guard.clean(str(error)).text))
 
     @on(MapRead)
     def _map_read(self, message: MapRead) -> None:
+        if message.asked != self._asked:  # another one was asked for meanwhile
+            return
         self._rounds, self._problem = message.rounds, message.problem
         self._placed, self._coloured, self._moves = message.placed, None, None
         if message.placed is None:
@@ -269,7 +275,7 @@ class MapReading(Framed):
                 found = coloured(db, placed.round, placed.ids, placed.order, colour)
                 self.post_message(ColourRead(placed, found))
         except FAILURES as error:
-            self.post_message(MapRead(None, self._rounds, guard.clean(str(error)).text))
+            self.post_message(MapRead(self._asked, None, self._rounds, guard.clean(str(error)).text))
 
     @on(ColourRead)
     def _colour_read(self, message: ColourRead) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -191,6 +192,23 @@ async def test_a_sample_and_a_round_are_shown_on_it(project: Path) -> None:
         assert first.id in shown._placed.ids_within(shown.area()), "outside of the window: the window goes there"
         await pilot.press("5", "g", "m")
         await until(pilot, "Map · round 0")
+
+
+async def test_a_round_without_a_map_is_left_for_the_newest_that_has_one(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy)
+    db = writer(copy)
+    with transaction(db):
+        db.execute("DELETE FROM artifact WHERE round=2")
+    db.close()
+    app = MiddoApp(copy, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("5", "G", "m")
+        await until(pilot, "Round 2 has no map")
+        await settle_all(pilot)
+        await pilot.press("left_square_bracket")
+        await until(pilot, "Map · round 1")
 
 
 async def test_a_large_map_is_painted_before_its_samples_are_known(
