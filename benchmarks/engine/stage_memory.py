@@ -192,7 +192,8 @@ embeddings are invented except for score's; 200 rewrites are checked and merged 
 
 No stage holds the texts of a dataset: it goes through them page by page. What grows are ids (8 bytes, in a set or a
 dictionary some 100), one row object of a kind of signals at a time (200 to 300 bytes for four to eight figures) and
-hashes of prompts.
+hashes of prompts. Select, like rewrite, holds the texts of what is to be rewritten and of its neighbours. Here that is
+most of what it adds: the invented signals select 44 % of the rows.
 """
 
 if __name__ == "__main__":
