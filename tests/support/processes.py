@@ -54,9 +54,12 @@ def kill(pid: int | None) -> bool:
     """SIGKILL, and wait until the process and its children are gone; False when it had ended already."""
     if pid is None or not psutil.pid_exists(pid):
         return False
-    process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
-    process.kill()
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
     _, left = psutil.wait_procs(family, timeout=30)
     assert not left, f"still there after the kill: {left}"
     return True
