@@ -24,7 +24,7 @@ PAGES = (
     ("samples", ("2", "left_square_bracket", "o", "a", "j")),
     ("rounds", ("5",)),
     ("curves", ("5", "tab")),
-    ("flips", ("5", "f")),
+    ("flips", ("5", "k", "f")),
     ("lineage", ("6", "enter", "j")),
     ("map", ("7", "c", "c", "v", *["right"] * 6, *["down"] * 2)),
 )

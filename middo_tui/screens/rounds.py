@@ -73,6 +73,7 @@ class RoundsScreen(RoundsOverlay):
     def _show_tab(self, at: int) -> None:
         self._tab, self._top = at % len(TABS), 0
         self._paint()
+        self.call_after_refresh(self.state_changed)  # what fits is known once it has its place
 
     def action_tab(self) -> None:
         """What is shown below."""

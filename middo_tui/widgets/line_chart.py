@@ -136,7 +136,7 @@ def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[flo
     spare = len(ordered) // OUTLIERS
     low = min([*values, *ordered[spare : spare + 1]])
     high = max([*values, *ordered[len(ordered) - 1 - spare : len(ordered) - spare]])
-    step = nice_step(max(high - low, abs(high) * 0.01, 1e-6), max(2, rows // 2))
+    step = nice_step(max(high - low, abs(high) * 0.01, 1e-6) if high or low else 1.0, max(2, rows // 2))
     part = step / 4
     low, high = math.floor(low / part) * part, math.ceil(high / part + 1e-9) * part
     if math.floor(high / step + 1e-9) < math.ceil(low / step - 1e-9):  # no label would fall inside
@@ -197,8 +197,15 @@ def legend(chart: Chart, width: int, lines: Sequence[Sequence[tuple[int, float]]
     ]
     short = [f"  {mark_of(c)}{mark}{value.strip()}" for (c, value), mark in zip(named, marks, strict=True)]
     how, briefly = _how(chart, False), _how(chart, True)
-    for names, said in ((long, how), (short, how), (short, briefly), (short, ""), (short[:1], "")):
-        runs = [*title, *map(Run, names, roles), *([Run(f"  {said}", "dim")] if said else [])]
+    shorter = (
+        (title, long, how),
+        (title, short, how),
+        (title, short, briefly),
+        (title, short, ""),
+        (title[:1], short, ""),
+    )
+    for begin, names, said in (*shorter, (title[:1], short[:1], "")):
+        runs = [*begin, *map(Run, names, roles), *([Run(f"  {said}", "dim")] if said else [])]
         if width_of(tuple(runs)) <= width:
             break
     return tuple(runs)

@@ -75,8 +75,8 @@ def _score(task: str) -> Value:
 
 
 def _asked(figure: Callable[[RoundDetail], float]) -> Value:
-    """Only of rounds in which the teacher was asked."""
-    return lambda row: (float(figure(row)), 0.0) if row.teacher.calls else None
+    """Only of rounds in which the teacher was asked and took anything: a local one costs nothing."""
+    return lambda row: (float(figure(row)), 0.0) if row.teacher.calls and figure(row) else None
 
 
 def _points(rows: Iterable[RoundDetail], value: Value) -> tuple[tuple[int, float, float], ...]:

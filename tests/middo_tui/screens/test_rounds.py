@@ -307,6 +307,12 @@ async def test_a_wide_terminal_has_curves_beside_the_scores(tmp_path: Path) -> N
         assert "selected  round 2" in text
         await pilot.press("k")
         await until(pilot, "accuracy %  round 1")
+        await pilot.press("tab")
+        await until(pilot, "[curves]")
+        await settle(pilot)
+        assert "more curves" not in screen_text(app), "all of them fit"
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, "] more curves")
 
 
 async def test_another_project_is_laid_over_this_one_and_taken_away(

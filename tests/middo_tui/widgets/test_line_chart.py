@@ -276,3 +276,16 @@ def test_a_share_lies_between_its_bounds() -> None:
     assert [row.split("┤")[0].strip() for row in rows if "┤" in row] == ["100", "80", "60", "40", "20", "0"]
     assert any(ord(c) > 0x2800 for c in rows[1])
     assert not any(ord(c) > 0x2800 for row in rows[3:-1] for c in row)
+
+
+def test_a_legend_gives_up_its_step_before_a_value() -> None:
+    chart = Chart("losses", (falling(1, 2.0), falling(0, 3.0)), view=ChartView(smooth=0, cursor=50))
+    assert plain(line_chart(chart, 34, 8)[:1]) == " losses  step 50  1━1.5  0╌2.5"
+    assert plain(line_chart(chart, 28, 8)[:1]) == " losses  1━1.5  0╌2.5"
+
+
+def test_nothing_but_zeros_has_plain_labels() -> None:
+    labels = [row.split("┤")[0].strip() for row in plain(line_chart(Chart("$", (curve([0.0] * 3),)), 60, 9)).split("\n")
+              if "┤" in row]  # fmt: skip
+    assert "0.0" in labels
+    assert all(len(label) <= 3 for label in labels)
