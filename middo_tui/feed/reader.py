@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from engine.config import schema as configs
@@ -43,6 +44,7 @@ _Rounds = dict[int, list[Job]]
 _Signature = tuple[object, ...]
 
 
+CONFIG = "config.toml"
 UNTIL_MENDED = "Until it is fixed, no key can start or change the run; a run in progress is not affected."
 GONE = "The project is no longer here: its folder was moved or deleted. Move it back, or open it at its new location."
 
@@ -54,7 +56,7 @@ class Reader:
         self.project = project
         self.clock = clock
         self._db: sqlite3.Connection | None = None
-        self._seen: tuple[int, str] | None = None
+        self._seen: tuple[object, ...] | None = None
         self._file: tuple[int, int] | None = None
         self._read_once = False
         self._view = LoopView(project=guard.one_line(project.resolve().name, NAME_LIMIT))
@@ -80,7 +82,7 @@ class Reader:
                 self._file = file
             self._db = self._db or reader(self.project)
             worker, held = stalls.worker(self._db, self.project, self._jobs, self.clock())
-            seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker)
+            seen = (self._db.execute("PRAGMA data_version").fetchone()[0], worker, _written(self.project / CONFIG))
             if seen != self._seen:
                 self._view = self._read(self._db, worker)
                 self._seen, self._read_once = seen, True
@@ -90,10 +92,8 @@ class Reader:
                 self._view = replace(self._view, trouble=word, held=text)
         except (MiddoError, sqlite3.Error, OSError) as error:
             self.close()
-            wrong = "config.toml" if isinstance(error, ConfigError) else "no data"
-            mend = f" {UNTIL_MENDED}" if wrong == "config.toml" else ""
-            said = guard.clean(GONE if self._read_once and file is None else str(error)[:ERROR_LIMIT] + mend).text
-            self._view = LoopView(project=self._view.project, problem=said, wrong=wrong)
+            said = guard.clean(GONE if self._read_once and file is None else str(error)[:ERROR_LIMIT]).text
+            self._view = LoopView(project=self._view.project, problem=said, wrong="no data")
         return self._view
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Reader:
 
     def _compose(self, db: sqlite3.Connection, found: str) -> LoopView:
         worker = found if found in ("running", "lost") else "idle"
-        config, meta = configs.load(self.project), read.meta(db)
+        (config, problem), meta = self._config(db), read.meta(db)
         asked = db.execute("SELECT 1 FROM plan WHERE id=1").fetchone() is not None
         plan = read.plan(db) if asked else Plan(rounds=config.loop.rounds)
         rounds: _Rounds = {}
@@ -135,6 +135,8 @@ class Reader:
         comes = next_step(all_jobs, closing, plan_on, facts, limits)
         longer = replace(plan_on, rounds=max(plan.rounds, newest or 0) + 2)
         return LoopView(
+            problem=problem,
+            wrong=CONFIG if problem else "",
             project=guard.one_line(_name(meta, config) or self.project.resolve().name, NAME_LIMIT),
             model=guard.one_line(_model(meta, config), NAME_LIMIT),
             round=newest,
@@ -165,6 +167,18 @@ class Reader:
             judge="" if newest is None else _judge(db, newest, config),
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
         )
+
+    def _config(self, db: sqlite3.Connection) -> tuple[Config, str]:
+        """config.toml, and what is wrong with it: then the newest round's settings stand in for it on the screen."""
+        try:
+            return configs.load(self.project), ""
+        except ConfigError as error:
+            said = guard.clean(f"{str(error)[:ERROR_LIMIT]} {UNTIL_MENDED}").text
+            row = db.execute("SELECT config FROM round ORDER BY round DESC LIMIT 1").fetchone()
+            try:
+                return configs.restore(row[0]) if row else Config(), said
+            except (ConfigError, msgspec.MsgspecError):  # of a version whose settings were others
+                return Config(), said
 
     def _stages(
         self, db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool, running: bool
@@ -240,6 +254,15 @@ def _identity(project: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """Which state of a file this is; None when there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _device(name: str) -> str:

@@ -183,13 +183,27 @@ def test_a_resumed_training_takes_steps_back(tmp_path: Path, reader: Reader) -> 
 
 def test_trouble_is_part_of_the_view_and_goes_away(tmp_path: Path, reader: Reader) -> None:
     assert "no project here" in reader.view().problem
-    store = Store(tmp_path / "p")
+    Store(tmp_path / "p")
     assert reader.view().problem == ""
     (tmp_path / "p" / "config.toml").write_text("[train]\nepoch = 3\n")
-    store.event("something was committed")
-    assert "[train] epoch: no such key" in reader.view().problem
+    broken = reader.view()
+    assert "[train] epoch: no such key" in broken.problem
+    assert str(tmp_path / "p" / "config.toml") in broken.problem
+    assert broken.wrong == "config.toml"
+    assert reader.view() is broken
     (tmp_path / "p" / "config.toml").write_text("[train]\nepochs = 3\n")
     assert reader.view().problem == ""
+
+
+@pytest.mark.parametrize("text", ["[train]\nepoch = 3\n", "[train", "[train]\nepochs = 'many'\n"])
+def test_a_config_that_cannot_be_read_hides_nothing_of_the_store(tmp_path: Path, reader: Reader, text: str) -> None:
+    stores.running(tmp_path / "p")
+    before = reader.view()
+    (tmp_path / "p" / "config.toml").write_text(text)
+    after = reader.view()
+    assert after.problem
+    for name in ("round", "stages", "curves", "table", "log", "worker", "waiting"):
+        assert getattr(after, name) == getattr(before, name), name
 
 
 def test_a_file_that_is_no_database(tmp_path: Path, reader: Reader) -> None:
