@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine.verification.text_checks import words
 
@@ -82,24 +82,52 @@ class Rarity:
 EVEN = Rarity()
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What the items of a text (words, or pairs of them) count, and all together."""
+
+    items: Counter[Any]
+    weights: Mapping[Any, float]
+    total: float
+
+    @classmethod
+    def of(cls, items: Sequence[T], weight: Callable[[T], float]) -> _Counted:
+        found = Counter(items)
+        weights = {item: weight(item) for item in found}
+        return cls(found, weights, math.fsum(weights[item] * n for item, n in found.items()))
+
+    def shared(self, other: _Counted) -> float:
+        """The F1 score of what both have, 0 to 1."""
+        few, many = sorted((self, other), key=lambda one: len(one.items))
+        both = [few.weights[item] * min(n, many.items[item]) for item, n in few.items.items() if item in many.items]
+        return 2 * math.fsum(both) / max(self.total + other.total, 1e-9) if both else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text as it is compared, so that one compared with many is taken apart once."""
+
+    tokens: Sequence[str]
+    words: _Counted
+    pairs: _Counted
+
+    @classmethod
+    def of(cls, text: str, rarity: Rarity) -> _Text:
+        found = tokens(text)
+        return cls(found, _Counted.of(found, rarity.of_word), _Counted.of(list(pairwise(found)), rarity.of_pair))
+
+    def like(self, other: _Text) -> float:
+        """See ``similarity``."""
+        if self.tokens == other.tokens:
+            return 1.0
+        return min(0.999, (self.words.shared(other.words) + self.pairs.shared(other.pairs)) / 2)
+
+
 def similarity(one: str, other: str, rarity: Rarity = EVEN) -> float:
     """How alike two texts are, 0 to 1: 1 when their words are the same in the same order, else how many of their words
     and pairs of neighbouring words they share (the mean of two F1 scores).
     """
-    a, b = tokens(one), tokens(other)
-    if a == b:
-        return 1.0
-    pairs = _shared(list(pairwise(a)), list(pairwise(b)), rarity.of_pair)
-    return min(0.999, (_shared(a, b, rarity.of_word) + pairs) / 2)
-
-
-def _shared(a: Sequence[T], b: Sequence[T], weight: Callable[[T], float]) -> float:
-    def total(found: Counter[T]) -> float:
-        return math.fsum(weight(one) * n for one, n in found.items())
-
-    mine, theirs = Counter(a), Counter(b)
-    both = mine & theirs
-    return 2 * total(both) / max(total(mine) + total(theirs), 1e-9) if both else 0.0
+    return _Text.of(one, rarity).like(_Text.of(other, rarity))
 
 
 def is_short(answer: str) -> bool:
@@ -138,7 +166,7 @@ class Bounds:
         if len(fine) < FEW:
             return cls(rarity=rarity)
         found = [similarity(*pair, rarity) for pair in fine]  # one per sample: equal pairs count each time
-        unrelated = [similarity(a, b, rarity) for a, _ in known for _, b in known if (a, b) not in known]
+        unrelated = _unrelated(known, rarity)
         own = max(LEAST, _quantile(unrelated, UNRELATED))
         short = [alike for (original, _), alike in zip(fine, found, strict=True) if is_short(original)]
         long = [alike for (original, _), alike in zip(fine, found, strict=True) if not is_short(original)]
@@ -166,6 +194,13 @@ class Bounds:
         """
         known = self.equal if is_short(original) else self.long >= UNKNOWN
         return known or self.alike(first, second) >= self.own
+
+
+def _unrelated(pairs: Sequence[tuple[str, str]], rarity: Rarity) -> list[float]:
+    """How alike each pair's first text is to the second ones of the others."""
+    related = set(pairs)
+    texts = {text: _Text.of(text, rarity) for pair in pairs for text in pair}
+    return [texts[a].like(texts[b]) for a, _ in pairs for _, b in pairs if (a, b) not in related]
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
