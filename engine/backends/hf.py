@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import torch
 from torch.nn import functional
 
-from engine.backends import Call, Generation, Rating, ReplyProgress, Scored, generation, lm_head
+from engine.backends import Call, Generation, Rating, ReplyProgress, Scored, generation, lm_head, trained_rows
 from engine.backends.adapters import added, sums
 from engine.backends.continuous_batching import GenerationRequest
 from engine.backends.loaded_model import Key, LoadedModel
@@ -132,6 +132,7 @@ def _add_adapter(loaded: LoadedModel, folder: Path) -> str:
             loaded.peft.load_adapter(str(folder), adapter_name=name)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: not an adapter of {loaded.path} ({error}). Rerun the train stage.") from error
+    trained_rows.without_copies(loaded.peft, training=False)
     loaded.peft.eval()
     loaded.adapters[mark] = name
     return name

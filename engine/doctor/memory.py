@@ -212,8 +212,8 @@ def _held(shape: ModelShape, config: Config, cuda: bool, split: DeviceSplit) -> 
         trained = adapter(shape, config)
         parts["weights"] = weights(shape, config, cuda) // split.weights
         parts["adapter"] = trained * FLOAT // split.weights
-        if shape.rows:  # embedding and head with the trained rows put in, and the gradients of both
-            parts["trained embedding rows"] = 4 * shape.words * shape.hidden * size
+        if shape.rows:  # the gradient of the head's weight, in float32 and then in its own format
+            parts["trained embedding rows"] = (FLOAT + size % FLOAT) * shape.words * shape.hidden
     else:
         trained = shape.parameters
         in_float = split.optimiser if split.zero and size == 2 else split.weights

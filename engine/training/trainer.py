@@ -20,7 +20,7 @@ from transformers import PrinterCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
-from engine.backends import lm_head
+from engine.backends import lm_head, trained_rows
 from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.chat import batches
 from engine.chat.render import load_tokenizer
@@ -114,6 +114,7 @@ def trainer(task: TrainingTask) -> Trainer:
             processing_class=tokenizer,
             peft_config=adapter,
         )
+    trained_rows.without_copies(made.model, training=True)
     head = made.model.get_output_embeddings()
     if not hasattr(head, "bias"):
         head.register_parameter("bias", None)  # TRL's fused head asks for it, and PEFT's wrapper of rows has none

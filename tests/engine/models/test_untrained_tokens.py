@@ -200,7 +200,7 @@ def test_the_doctor_counts_their_memory(tmp_path: Path) -> None:
     assert found.fix.startswith("LoRA trains the rows of these tokens as well")
     shape = memory.read_shape(folder)
     more = memory.train(replace(shape, rows=2), config, False, 96).total - memory.train(shape, config, False, 96).total
-    assert more == 4 * 4 * shape.words * shape.hidden
+    assert more == 4 * shape.words * shape.hidden
 
 
 def test_training_in_parts_is_refused(tmp_path: Path) -> None:
