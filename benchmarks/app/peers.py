@@ -16,12 +16,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks import ROOT, measured
+from benchmarks import ROOT, measured, peer_environments
 from benchmarks.app.samples_screen import LOOP_IS_THERE
 from benchmarks.app.timed_terminal import Timed
 from benchmarks.app.tui import compiled
@@ -35,16 +34,6 @@ PEERS = {
 }
 MARKERS = {"middo-tui": LOOP_IS_THERE, "harlequin": "Run Query", "posting": "Collection"}
 """A word of the first screen of each."""
-
-
-def installed(folder: Path, name: str) -> Path:
-    """The program ``name`` in an environment of its own, made if it is not there."""
-    home = folder / name
-    if not (home / "bin" / name).exists():
-        venv.create(home, with_pip=True)
-        command = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", *PEERS[name]]
-        subprocess.run(command, check=True)
-    return home / "bin" / name
 
 
 def version(program: Path) -> str:
@@ -68,7 +57,7 @@ def started(argv: list[str], marker: str) -> tuple[float, float, float]:
 
 def main(asked: argparse.Namespace) -> None:
     """Install, measure in turn, write the page."""
-    programs = {name: installed(asked.folder, name) for name in PEERS}
+    programs = {name: peer_environments.python(asked.folder, name, PEERS[name]).parent / name for name in PEERS}
     compiled()
     with tempfile.TemporaryDirectory() as scratch:
         project = Path(shutil.copytree(asked.project, Path(scratch) / "project"))
@@ -112,7 +101,7 @@ def main(asked: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--project", type=Path, required=True, help="a project; a copy of it is opened")
-    parser.add_argument("--folder", type=Path, default=Path.home() / ".cache" / "middo-tui" / "peers")
+    parser.add_argument("--folder", type=Path, default=peer_environments.FOLDER)
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--note", default="", help="a sentence for the page, e.g. what else the machine was doing")
     main(parser.parse_args())
