@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.errors import UsageError
+from engine.errors import UsageError, WorkerError
 from middo_tui.cli.arguments import FOLDER
 from middo_tui.cli.written import require_free, write_whole
 from middo_tui.terminal.console import say
@@ -60,8 +60,12 @@ def _make_maps(folder: Path) -> None:
     """The maps that older rounds lack."""
     from engine.upkeep.maps import unmapped
 
-    if unmapped(folder):
-        from engine.upkeep.maps import make_maps
+    if not unmapped(folder):
+        return
+    from engine.upkeep.maps import make_maps
 
+    try:
         for round in make_maps(folder):
             say(f"made the map of round {round} from its embeddings")
+    except WorkerError as error:  # what there is can be drawn
+        say(f"The maps of older rounds are not made now: {error}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 import xml.etree.ElementTree as ET
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from engine.runtime import launch
 from engine.store.connect import reader, transaction, writer
 from engine.upkeep.maps import make_maps, unmapped
 from middo_tui.cli.commands import main
@@ -123,6 +125,11 @@ def test_maps_of_an_older_version_are_made_from_the_embeddings(project: Path, tm
             place = str((folder / "x.npy").relative_to(old))
             db.execute("INSERT INTO artifact (round, name, path, meta) VALUES (?,'embeddings',?,'{}')", (round, place))
     db.close()
+    assert unmapped(old) == [0, 1]
+    held = launch.lock(old, within_s=0.0)
+    done = run(old, "map", tmp_path / "a.svg")
+    os.close(held)
+    assert "are not made now" in done.output, "a worker runs"
     assert unmapped(old) == [0, 1]
     assert make_maps(old) == [0, 1]
     assert unmapped(old) == []
