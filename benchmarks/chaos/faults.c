@@ -247,7 +247,7 @@ int rename(const char *from, const char *to)
 ssize_t read(int fd, void *data, size_t size)
 {
     REAL(ssize_t, "read", int, void *, size_t);
-    if (mode != ERROR || !own(fd) || !due(READ))
+    if ((mode != ERROR && mode != COUNT) || !own(fd) || !due(READ))
         return real(fd, data, size);
     errno = error_number;
     return -1;
@@ -256,7 +256,7 @@ ssize_t read(int fd, void *data, size_t size)
 ssize_t pread64(int fd, void *data, size_t size, off64_t place)
 {
     REAL(ssize_t, "pread64", int, void *, size_t, off64_t);
-    if (mode != ERROR || !own(fd) || !due(READ))
+    if ((mode != ERROR && mode != COUNT) || !own(fd) || !due(READ))
         return real(fd, data, size, place);
     errno = error_number;
     return -1;

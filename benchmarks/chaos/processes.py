@@ -81,7 +81,7 @@ def trials(folder: Path, known: Known, many: int, seed: int) -> Iterator[Outcome
 
 
 def _teaches(text: str) -> str:
-    """Another reply to every request, and always the same: what is refused as a copy must not depend on who is first."""
+    """Another reply to every request, and always the same: which copy is refused must not depend on who is first."""
     words = " ".join(random.Random(text).sample(tiny.WORDS, 6))
     return f"<prompt>sort {words}</prompt>" if "<prompt>" in text else f"sorted: {words}"
 

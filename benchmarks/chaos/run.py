@@ -25,6 +25,10 @@ PARTS = ("calls", "torn", "endpoint", "processes")
 """What ``--parts`` names: disturbed calls, torn files, an endpoint that lies, processes stopped and killed."""
 
 
+READS = 8
+"""Of each operation so many reads fail."""
+
+
 class Planned(NamedTuple):
     """An operation with its start, its states without a disturbance and every place where it can be disturbed."""
 
@@ -110,10 +114,20 @@ def _calls(args: argparse.Namespace, folder: Path, known: dict[tuple[str, str, i
 
     chosen, work = random.Random(args.seed), folder / "work"
     for plan in _plans(args, folder, work):
-        some = chosen.sample(plan.places, min(plan.share, len(plan.places))) if args.faults else plan.places
+        some = _drawn(plan, chosen, args.seed) if args.faults else plan.places
         for fault, at in sorted(some, key=lambda place: (seam.FAULTS.index(place[0]), place[1])):
             if (plan.operation.name, fault.name, at) not in known:
                 yield trial.disturb(plan.operation, plan.start, work, fault, at, plan.states)
+
+
+def _drawn(plan: Planned, chosen: random.Random, seed: int) -> Sequence[tuple[seam.Fault, int]]:
+    """As many as its share, all power cuts, which have few places, and some reads, which have most."""
+    reads = [place for place in plan.places if place[0].kinds == seam.READ]
+    cuts = [place for place in plan.places if place[0].mode == seam.POWER]
+    others = [place for place in plan.places if place[0].kinds != seam.READ]
+    some = chosen.sample(others, min(plan.share, len(others)))
+    more = random.Random(f"{seed} {plan.operation.name}").sample(reads, min(READS, len(reads)))
+    return list(dict.fromkeys([*some, *cuts, *more]))
 
 
 def _plans(args: argparse.Namespace, folder: Path, work: Path) -> list[Planned]:
@@ -132,7 +146,8 @@ def _plans(args: argparse.Namespace, folder: Path, work: Path) -> list[Planned]:
     out = []
     for one, start in wanted:
         states = trial.undisturbed(one, start, work)
-        places = [(fault, at) for fault in seam.FAULTS for at in range(1, trial.calls(one, start, work, fault) + 1)]
+        calls = {kinds: trial.calls(one, start, work, kinds) for kinds in {fault.kinds for fault in seam.FAULTS}}
+        places = [(fault, at) for fault in seam.FAULTS for at in range(1, calls[fault.kinds] + 1)]
         out.append(Planned(one, start, states, places, args.stages if one in stages else share))
     return out
 

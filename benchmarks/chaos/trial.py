@@ -66,13 +66,13 @@ def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return dict(json.loads(text)) if text else {"unhandled": "ended without a word"}
 
 
-def calls(operation: Operation, start: Path, work: Path, fault: Fault) -> int:
-    """How many calls of an undisturbed run ``fault`` could disturb."""
+def calls(operation: Operation, start: Path, work: Path, kinds: int) -> int:
+    """How many calls of these ``kinds`` an undisturbed run makes."""
     folder = _fresh(start, work)
 
     def act() -> dict[str, Any]:
         quiet()
-        seam.arm(folder, fault._replace(mode=seam.COUNT), 0)
+        seam.arm(folder, Fault("", kinds, seam.COUNT), 0)
         operation.act(folder)
         return {"seen": seam.seen()}
 

@@ -168,7 +168,7 @@ class Endpoint:
             if self._silent and not any(_answers(one.chat, self.limits.timeout_s) for one in self._all):
                 raise self._gone(self._held[-1][1])  # too few calls are left to tell it by their number
             held, self._held = self._held, []
-            return held
+            return [*held]
         held, self._held = self._held, []
         self.in_flight += len(held)  # it has never answered: knock again rather than blame the rows
         self._asking.update({call.tag: 0 for call, _ in held})
