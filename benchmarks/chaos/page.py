@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -104,18 +105,22 @@ def _said(found: Sequence[Outcome]) -> list[str]:
     """One sentence for each kind of what torn files and killed processes made the program say."""
     said: dict[str, str] = {}
     for one in found:
-        if one.said and one.operation not in NAMES and one.fault in {"torn file", *_killed(found)}:
+        if one.said not in ("", "ok") and one.operation not in NAMES and one.fault in {"torn file", *_killed(found)}:
             said.setdefault(
                 f"{one.operation}, {one.fault}" if one.operation == "whole run" else one.operation, one.said
             )
     if not said:
         return []
-    cells = ((name, " ".join(text.split()).replace("|", "¦")[:240]) for name, text in said.items())
+    cells = ((name, _shown(text)) for name, text in said.items())
     return [
         "| what | what the program says, for example |",
         "|---|---|",
         *(f"| {name} | {text} |" for name, text in cells),
     ]
+
+
+def _shown(text: str) -> str:
+    return re.sub(r"/\S*?/P/", "", " ".join(text.split())).replace("|", "¦")[:240]
 
 
 def _killed(found: Sequence[Outcome]) -> set[str]:

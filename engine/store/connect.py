@@ -72,6 +72,8 @@ def _read_only(project: Path) -> sqlite3.Connection:
         known = _is_ours(db)
     if not known:
         db.close()
+        if path.stat().st_size == 0 and (path.parent / "config.toml").exists():
+            raise StoreError(f"{path}: empty, so everything in it is gone. Restore a backup with `middo-tui restore`.")
         raise StoreError(f"{path}: not a middo-tui project. Create one with `middo-tui init`.")
     return db
 

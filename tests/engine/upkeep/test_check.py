@@ -181,3 +181,11 @@ def test_the_command_says_how_to_mend_and_its_exit_code_tells(project: Path) -> 
     assert told["sound"] is False
     assert told["faults"][0]["name"] == "artifact"
     assert cli("check", project / "none").returncode == 1
+
+
+def test_a_database_of_no_bytes_is_no_reason_to_begin_anew(project: Path) -> None:
+    (project / "middo.db").write_bytes(b"")
+    said = cli("check", project)
+    assert said.returncode != 0
+    assert "Restore a backup with `middo-tui restore`" in said.stdout + said.stderr
+    assert "init" not in said.stdout + said.stderr
