@@ -120,8 +120,10 @@ def _disturbed(start: Path, project: Path, kind: Kind, stage: str, wait: float) 
             faults.append(f"the worker was said to be {said}, not {kind.word}")
     _until_ended(project)
     if left := _unfinished(project):
-        told = [f"{one.what}. {one.mend}" for one in check(project).faults if one.name == "worker"]
-        said = f"{left}; check: {'; '.join(told)}"
+        told = [f"{one.what}. {one.mend}" for one in check(project).faults if one.name in ("worker", "stage")]
+        said = f"check: {'; '.join(told)}"
+        if not told:
+            faults.append(f"check says nothing of it: {left}")
         if kind.word and kind.word not in said and signal.SIGSTOP not in (kind.worker, kind.child):
             faults.append(f"nothing says {kind.word!r}: {said}")
         launch.start(project)

@@ -111,6 +111,10 @@ def _notes(db: sqlite3.Connection, project: Path) -> Iterator[Fault]:
     left = [f"{job.stage} of round {job.round}" for job in read.jobs(db) if job.state == "running"]
     if left and not alive:
         yield Fault("worker", "note", ", ".join(left), "its worker has died", "Run the project: it resumes.")
+    for job in read.jobs(db):
+        if job.state in ("failed", "interrupted"):
+            what = (job.error or "it was interrupted").rstrip(".")
+            yield Fault("stage", "note", f"{job.stage} of round {job.round}", what, "Run the project: it resumes.")
     path = database(project)
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists() and wal.stat().st_size > LARGE:

@@ -189,3 +189,15 @@ def test_a_database_of_no_bytes_is_no_reason_to_begin_anew(project: Path) -> Non
     assert said.returncode != 0
     assert "Restore a backup with `middo-tui restore`" in said.stdout + said.stderr
     assert "init" not in said.stdout + said.stderr
+
+
+def test_a_stage_that_failed_is_a_note_with_its_reason(project: Path) -> None:
+    db = writer(project)
+    db.execute("UPDATE job SET state='failed', error='the disk is full.' WHERE stage='verify'")
+    db.execute("UPDATE job SET state='interrupted' WHERE stage='merge'")
+    db.close()
+    found = {one.where: one for one in check(project).faults if one.name == "stage"}
+    assert {one.level for one in found.values()} == {"note"}
+    assert found["verify of round 0"].what == "the disk is full"
+    assert found["merge of round 0"].what == "it was interrupted"
+    assert all("Run the project" in one.mend for one in found.values())
