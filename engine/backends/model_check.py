@@ -1,15 +1,12 @@
 """Whether a model can be used as a run uses it: tokenizer, template, config and weights are held against each other.
 
 The weights' names and shapes are read, not the weights: seconds for a model of any size. The train stage asks before it
-renders a row; ``python -m engine.backends.model_check CONFIG FOLDER`` asks for the doctor, in a process that may load
-torch (``engine.doctor.model_check_process``), and prints what it found as JSON.
+renders a row; the doctor asks in a process that may load torch (``engine.doctor.model_process``).
 """
 
 from __future__ import annotations
 
 import inspect
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -262,13 +259,11 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
     return said, 0 if config.train.method == "full" else len(found.ids)
 
 
-def main(argv: list[str]) -> int:
-    """Entry of the process: for each role its error, or its notes and the rows that are trained beside an adapter."""
-    project = Path(argv[1])
-    config = configs.placed(configs.restore(argv[0]), project)
+def look(config: Config, project: Path) -> list[dict[str, Any]]:
+    """For each role its error, or its notes and the rows that are trained beside an adapter. ``config`` is placed."""
     out = []
     for role, name, template in local_models(config):
-        found: dict[str, object] = {"role": role, "error": "", "notes": [], "rows": 0}
+        found: dict[str, Any] = {"role": role, "error": "", "notes": [], "rows": 0}
         try:
             if (folder := locate.on_disk(name, project)) is not None:
                 tokenizer, model = usable(folder, template, config.model.attention)
@@ -277,9 +272,4 @@ def main(argv: list[str]) -> int:
         except MiddoError as error:
             found["error"] = str(error)
         out.append(found)
-    print(json.dumps(out))  # noqa: T201
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return out

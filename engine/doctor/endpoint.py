@@ -201,7 +201,7 @@ def _answered(how: Teacher, endpoint: Endpoint, came: Generation) -> Finding:
     if endpoint.estimates:
         fix = "the server reports no usage, so budgets count an estimate of one token per 3 bytes; have it report usage"
         return Finding("reply", text, fix=fix)
-    return Finding("reply", text)
+    return Finding("reply", text, facts={"seconds": came.seconds, "tokens": came.tokens_out})
 
 
 PASSING = frozenset({408, 409, 429, *range(500, 600)})  # the stage retries these

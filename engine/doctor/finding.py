@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was checked, the result, whether it would make a run fail, and the fix."""
+    """One line: what was checked, the result, whether it would make a run fail, and the fix. ``facts``: the result in
+    numbers, for scripts.
+    """
 
     name: str
     text: str
     bad: bool = False
     fix: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def mark(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -224,6 +225,9 @@ def disk_need(shape: ModelShape, config: Config, samples: int, keep: int) -> dic
     }
 
 
-def lines(findings: Sequence[Finding]) -> list[dict[str, str]]:
+def lines(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     """For scripts."""
-    return [{"name": f.name, "level": f.level, "text": f.text, "fix": f.fix} for f in findings]
+    return [
+        {"name": f.name, "level": f.level, "text": f.text, "fix": f.fix} | ({"facts": dict(f.facts)} if f.facts else {})
+        for f in findings
+    ]

@@ -1,12 +1,12 @@
-"""Runs ``engine.backends.model_check`` on a project's models in a process and reads its findings. Loads no torch."""
+"""Runs ``engine.doctor.model_process`` on a project's models and reads what it found. Loads no torch."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import environment
@@ -18,10 +18,15 @@ from engine.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class ModelCheckResult:
-    """Findings about a role's model. ``rows``: embedding rows that are trained beside an adapter."""
+    """Findings about a role's model. ``rows``: embedding rows that are trained beside an adapter.
+
+    speeds: seconds by unit (``engine.doctor.cost_model``), where it was tried; untimed: why they are not known.
+    """
 
     findings: tuple[Finding, ...] = ()
     rows: int = 0
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    untimed: str = ""
 
 
 LOOKS_S = 0.1
@@ -33,14 +38,18 @@ def never() -> bool:
     return False
 
 
-def check_models(config: Config, folder: Path, cancelled: Callable[[], bool] = never) -> dict[str, ModelCheckResult]:
+def check_models(
+    config: Config, folder: Path, cancelled: Callable[[], bool] = never, sizes: Mapping[str, int] | None = None
+) -> dict[str, ModelCheckResult]:
     """Errors and notes about the model and a local teacher, by role.
 
     Args:
         folder: the project's folder, which relative paths are resolved against.
         cancelled: whether nobody waits for the answer any more; then the process is killed, and nothing is said.
+        sizes: of the samples (``engine.doctor.speed_probe.Sizes``), to try how fast the models are; None: do not.
     """
-    command = [sys.executable, "-m", "engine.backends.model_check", configs.snapshot(config), str(folder.resolve())]
+    command = [sys.executable, "-m", "engine.doctor.model_process", configs.snapshot(config), str(folder.resolve())]
+    command += [json.dumps(sizes)] if sizes is not None else []
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -64,7 +73,12 @@ def check_models(config: Config, folder: Path, cancelled: Callable[[], bool] = n
         broken = Finding("model", f"cannot be checked: {last[:300]}", bad=True, fix="run doctor again")
         return {"model": ModelCheckResult((broken,))}
     return {
-        one["role"]: ModelCheckResult(tuple(_as_findings(one["role"], one["error"], one["notes"])), one["rows"])
+        one["role"]: ModelCheckResult(
+            tuple(_as_findings(one["role"], one["error"], one["notes"])),
+            one["rows"],
+            one.get("speeds", {}),
+            one.get("untimed", ""),
+        )
         for one in found
     }
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -20,15 +19,18 @@ from engine.config.schema import Config
 from engine.distributed import sharding
 from engine.doctor import (
     backend_advice,
+    data_facts,
     endpoint,
     fit,
     memory,
     model_check_process,
     notification,
     privacy,
+    timing,
     versions,
     vllm_memory,
 )
+from engine.doctor.data_facts import DataFacts
 from engine.doctor.endpoint import ExpectedRequests
 from engine.doctor.finding import Finding, refused
 from engine.doctor.fit import Device
@@ -41,18 +43,16 @@ from engine.models import folder as model_folder
 from engine.models import locate
 from engine.models.folder import local_models
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
-from engine.store.conversation import Message, dump_messages
-from engine.teacher import forecast
 from engine.training import liger, trackers
 
 LOW_DISK = 10 * 2**30
 GIB = 2**30
 
 
-def findings(project: Path | None, ask: bool = False) -> Iterator[Finding]:
+def findings(project: Path | None, ask: bool = False, timed: bool = False) -> Iterator[Finding]:
     """The machine's findings, then the project's, if one is named.
 
-    ask: also send a fixed sentence to a remote teacher's endpoint.
+    ask: also send a fixed sentence to a remote teacher's endpoint. timed: also try how fast the models are.
     """
     yield Finding("python", f"{sys.version.split()[0]}")
     yield from versions.findings()
@@ -64,7 +64,7 @@ def findings(project: Path | None, ask: bool = False) -> Iterator[Finding]:
     )
     yield _disk(project or Path.cwd())
     if project is not None:
-        yield from _project(project, ask)
+        yield from _project(project, ask, timed)
 
 
 def _gpus() -> Iterator[Finding]:
@@ -87,70 +87,62 @@ def _disk(path: Path) -> Finding:
     return Finding("disk", f"{free / GIB:.0f} GiB free at {there}", fix=fix)
 
 
-def _project(project: Path, ask: bool) -> Iterator[Finding]:
+def _project(project: Path, ask: bool, timed: bool) -> Iterator[Finding]:
     try:
         refuse_network(database(project))
         proc = Path("/proc/mounts")
         kind = filesystem(database(project), proc.read_text(encoding="utf-8") if proc.exists() else "")
-        db = reader(project)
-        try:
-            data = _data(db)
-        finally:
-            db.close()
+        reader(project).close()
         yield Finding("store", f"{project / FILE} on {kind or 'an unknown filesystem'}")
         config = configs.load(project)
+        data = data_facts.of_project(project, config)
     except MiddoError as error:
         yield Finding("project", str(error), bad=True)
         return
     for note in renamed.notes(project):
         yield Finding("config", note, fix="rename it")
-    looked = _looked(config, project)
-    yield from _roles(
-        config, project, ExpectedRequests(ask, data.longest or config.model.max_length, data.system), looked
-    )
+    looked = _looked(config, project, sizes=timing.sizes(config, data) if timed else None)
+    reply: Mapping[str, float] = {}
+    asked = ExpectedRequests(ask, data.longest or config.model.max_length, data.system)
+    for found in _roles(config, project, asked, looked):
+        reply = found.facts or reply
+        yield found
     yield from _fits(config, project, data, looked)
+    if timed:
+        yield from timing.of_project(project, config, data, _trained(config, project, data, looked), reply)
 
 
 def planned(
-    folder: Path, config: Config, cancelled: Callable[[], bool] = model_check_process.never
+    folder: Path, config: Config, cancelled: Callable[[], bool] = model_check_process.never, timed: bool = False
 ) -> Iterator[Finding]:
     """The findings for a project that would be created in ``folder`` with ``config``. ``cancelled``: whether nobody
-    waits for them any more.
+    waits for them any more. ``timed``: as in ``findings``.
     """
     yield from findings(None)
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
-    looked = _looked(config, folder, cancelled)
+    looked = _looked(config, folder, cancelled, timing.sizes(config, DataFacts()) if timed else None)
     yield from _roles(config, folder, ExpectedRequests(longest=config.model.max_length), looked)
     yield from _fits(config, folder, DataFacts(), looked)
+    if timed:
+        yield from timing.planned(config, _trained(config, folder, DataFacts(), looked))
 
 
-@dataclass(frozen=True, slots=True)
-class DataFacts:
-    """A project's sample count, tokens of the longest sample (0 until counted), and whether any has a system message.
-
-    mean: tokens of the mean one, from its bytes until they were counted. selected: rewrites of the last selection.
-    """
-
-    rows: int = 0
-    longest: int | None = None
-    system: bool = False
-    mean: float = 0.0
-    selected: int = 0
-
-
-def _data(db: sqlite3.Connection) -> DataFacts:
-    longest, mean = db.execute(
-        "SELECT max(prompt_tokens + response_tokens), avg(prompt_tokens + response_tokens) FROM signal"
-    ).fetchone()
-    rows, size = db.execute(
-        "SELECT count(*), avg(length(CAST(messages AS BLOB))) FROM sample WHERE born_round = 0"
-    ).fetchone()
-    last = "SELECT count(*) FROM rewrite WHERE round = (SELECT max(round) FROM rewrite)"
-    mean = mean or (size or 0) / forecast.BYTES_PER_TOKEN
-    first = dump_messages([Message("system", "")])[: -len('""]]')]
-    system = db.execute("SELECT EXISTS (SELECT 1 FROM sample WHERE substr(messages, 1, ?) = ?)", (len(first), first))
-    return DataFacts(rows, longest, bool(system.fetchone()[0]), mean, db.execute(last).fetchone()[0])
+def _trained(
+    config: Config, folder: Path, data: DataFacts, looked: Mapping[str, ModelCheckResult]
+) -> timing.TriedModels:
+    """How fast the models are, and whether training recomputes activations."""
+    tried = timing.TriedModels({name: one for name, one in looked.items() if one.speeds or one.untimed})
+    place = locate.on_disk(config.model.name, folder)
+    try:
+        shape = None if place is None else memory.read_shape(place)
+    except ModelError:  # reported above
+        shape = None
+    if shape is None:
+        return tried
+    longest = data.longest or config.model.max_length
+    again = fit.recomputes(fit.Models(shape), config, device(config), longest)
+    return replace(tried, width=shape.hidden, recomputes=again)
 
 
 def _fits(config: Config, folder: Path, data: DataFacts, looked: Mapping[str, ModelCheckResult]) -> Iterator[Finding]:
@@ -369,12 +361,15 @@ def model(role: str, name: str, chat_template: str = "", project: Path = Path())
 
 
 def _looked(
-    config: Config, folder: Path, cancelled: Callable[[], bool] = model_check_process.never
+    config: Config,
+    folder: Path,
+    cancelled: Callable[[], bool] = model_check_process.never,
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, ModelCheckResult]:
-    """Findings from loading the models; empty if no model's files are complete."""
+    """Findings from loading the models; empty if no model's files are complete. ``sizes``: as in ``check_models``."""
     for role, name, template in local_models(configs.placed(config, folder)):
         if locate.on_disk(name, folder) is not None and not model(role, name, template, folder).bad:
-            return model_check_process.check_models(config, folder, cancelled)
+            return model_check_process.check_models(config, folder, cancelled, sizes)
     return {}
 
 

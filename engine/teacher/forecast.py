@@ -110,7 +110,7 @@ def requests(
     Raises:
         ConfigError: an overridden prompt lacks a placeholder.
     """
-    count = _counter(config, project)
+    count = counter(locate.on_disk(_counted_by(config), project))
     around = median([max(0.0, tokens - count(text)) for text, tokens in examples]) if examples else 0.0
     answer = prompts.load("answer", project).text
     out: dict[Axis, RequestTokens] = {}
@@ -153,9 +153,8 @@ def _bare(text: str) -> str:
     return text.strip()
 
 
-def _counter(config: Config, project: Path) -> Callable[[str], float]:
-    """A function that counts a text's tokens with a local teacher's tokenizer, or estimates them from bytes."""
-    place = locate.on_disk(_counted_by(config), project)
+def counter(place: Path | None) -> Callable[[str], float]:
+    """A function that counts a text's tokens with the tokenizer in ``place``, or estimates them from bytes."""
     file = None if place is None else place / "tokenizer.json"
     if file is None or not file.is_file():
         return lambda text: len(text.encode()) / BYTES_PER_TOKEN

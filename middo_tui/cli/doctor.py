@@ -26,14 +26,14 @@ def doctor(folder: Path | None, as_json: bool, ask: bool) -> None:
     if ask and folder is None:
         raise UsageError("--ask needs a project, whose teacher it asks: middo-tui doctor --ask DIR")
     if as_json:
-        found = list(findings(folder, ask))
+        found = list(findings(folder, ask, timed=True))
         say_json(lines(found))
         sys.exit(int(any(finding.bad for finding in found)))
     import shutil
     import textwrap
 
     worst, width = 0, max(shutil.get_terminal_size().columns, 60)
-    for finding in findings(folder, ask):
+    for finding in findings(folder, ask, timed=True):
         said = [(f"{finding.mark} {finding.name:<12} ", finding.text)]
         said += [(f"  {'':<12} → ", finding.fix)] if finding.fix else []
         for start, text in said:

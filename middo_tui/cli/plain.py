@@ -172,6 +172,12 @@ def time_line(status: Mapping[str, Any], before: Mapping[tuple[int, str], float]
     return f"time: {number_format.duration(elapsed)}: {', '.join(parts) or 'no stage has run'}{peak}"
 
 
+def time_left(status: Mapping[str, Any]) -> list[str]:
+    """About how long what is left will take; nothing where that is not known."""
+    estimate = status.get("estimate")
+    return [f"time     {estimate['text']}"] if estimate else []
+
+
 def what_now(project: Path) -> str:
     """The state of ``project`` in a sentence, and the command to run next."""
     reader = Reader(project)
@@ -309,7 +315,7 @@ def describe(status: Mapping[str, Any]) -> str:
         size, bad = (data.get(name, 0) for name in ("imported", "quarantined"))
         more = [f"{bad:,} quarantined"] * bool(bad)
         lines.append(f"data     {', '.join([counted(size, 'sample'), *more])}; no round has run yet")
-        return "\n".join([*lines, *heldout(data)])
+        return "\n".join([*lines, *heldout(data), *time_left(status)])
     lines += heldout(status.get("dataset", {}))
     newest = status["rounds"][-1]
     lines.append(f"round    {_round_place(newest, status.get('rounds_wanted'))}")
@@ -321,6 +327,7 @@ def describe(status: Mapping[str, Any]) -> str:
         lines.append(f"batch    {said}")
     if said := writing(newest["teacher"]["writing"]) if worker["state"] == "running" else "":
         lines.append(f"writing  {said}")
+    lines += time_left(status)
     tasks = task_lines(status)
     table = _rounds_lines(status)
     return "\n".join([*lines, "", *table, *(["", *tasks] if tasks else [])])

@@ -34,6 +34,8 @@ def start_run(folder: Path, rounds: int | None, until: str | None, auto: bool) -
     commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)
     over = nothing_to_run(folder)
     if not over:
+        if (left := facts.time_left(folder)) is not None:
+            say(f"time: {left}")
         launch.start(folder)
     return over
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.config import schema
+from engine.doctor import duration
 from engine.errors import ConfigError
 from engine.loop import stages_of
 from engine.runtime import stalls as standings
@@ -56,6 +57,16 @@ def _standing(db: sqlite3.Connection, project: Path, jobs: list[Job]) -> Project
     return ProjectState(_idle_state(jobs, state == "ended"), None, jobs)
 
 
+def time_left(project: Path) -> str | None:
+    """About how long what is left of a run will take, and by what that is known; None: it is not."""
+    db = reader(project)
+    try:
+        left = duration.of_project(db, project, read.jobs(db))
+    finally:
+        db.close()
+    return None if left is None else duration.sentence(left)
+
+
 def gather(project: Path) -> dict[str, Any]:
     """Everything that ``status --json`` prints.
 
@@ -82,6 +93,7 @@ def gather(project: Path) -> dict[str, Any]:
             "dataset": _dataset(db, numbers[-1] if numbers else 0),
             "config": wrong,
             "worker": {"state": now.state, "pid": now.pid, "trouble": now.trouble},
+            "estimate": duration.as_json(duration.of_project(db, project, jobs)),
         }
     finally:
         db.close()

@@ -92,7 +92,8 @@ class CheckStep(EntryStep):
         try:
             config = configs.parse(defaults.render(self.draft.settings()), "the settings")
             found: list[Finding] = []
-            for one in report.planned(Path.cwd(), config, lambda: worker.is_cancelled):  # it may take a while
+            gone: Callable[[], bool] = lambda: worker.is_cancelled  # noqa: E731
+            for one in report.planned(Path.cwd(), config, gone, timed=True):  # it may take a while
                 if worker.is_cancelled:
                     return
                 found.append(one)

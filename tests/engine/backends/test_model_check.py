@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -30,8 +29,7 @@ def said(config: Config, project: Path, capsys: pytest.CaptureFixture[str]) -> s
     found = report.model("model", config.model.name, config.model.chat_template, project)
     if found.bad:
         return f"{found.text}. {found.fix}"
-    model_check.main([configs.snapshot(config), str(project)])
-    (told,) = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (told,) = model_check.look(configs.placed(config, project), project)
     return str(told["error"])
 
 

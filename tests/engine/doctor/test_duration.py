@@ -1,0 +1,145 @@
+"""How long a run will take: what is left of which round, by whose seconds, and in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import engine.demo
+from engine.config import schema as configs
+from engine.doctor import cost_model, duration, report, timing
+from engine.doctor.cost_model import RoundWork
+from engine.doctor.duration import Duration, LoopState, Recorded, Span
+from engine.doctor.model_check_process import ModelCheckResult
+from engine.loop import NAMES, spec
+from engine.project import folder as project
+from engine.runtime.run_stage import input_key
+from engine.store import write
+from engine.store.connect import writer
+from middo_tui.text import status
+
+BASE = Path(engine.demo.__file__).parent / "base"
+NOTED = Duration(
+    100, {"train": Span(10, 20), "score": Span(4, 8)}, {"train": Span(10, 20), "score": Span(2, 4)}, "tried"
+)
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [
+        (Span(0, 4), "a few seconds"),
+        (Span(21, 33), "20 to 30 s"),
+        (Span(48, 118), "50 s to 2 min"),
+        (Span(260, 580), "4 to 10 min"),
+        (Span(3_500, 7_000), "60 min to 2 h"),
+        (Span(50_000, 51_000), "about 14 h"),
+    ],
+)
+def test_a_span_is_told_no_more_exactly_than_it_is_known(span: Span, words: str) -> None:
+    assert duration.words(span) == words
+
+
+def test_what_is_left_counts_every_round_and_the_last_training() -> None:
+    left = duration.remaining(LoopState(rounds=3, final=True, rows=200), NOTED, {})
+    assert left is not None
+    assert left.number == 0
+    assert left.stages == {"train": Span(20, 40), "score": Span(8, 16)}  # twice the samples
+    assert left.run == Span(4 * 20 + 8 + 2 * 4, 4 * 40 + 16 + 2 * 8)
+    assert "judge" in left.unknown
+    assert "review" not in left.unknown, "a person takes as long as it takes"
+    assert "not known" in duration.sentence(left)
+    assert duration.sentence(left).endswith("Tried")
+
+
+def test_stages_that_have_run_are_believed_and_scaled() -> None:
+    own = {name: Recorded(100.0, 100, 0) for name in NAMES}
+    state = LoopState(2, final=False, rows=300, newest=1, done={"train": 1.0, "score": 0.5})
+    left = duration.remaining(state, NOTED, own)
+    assert left is not None
+    assert left.number == 1
+    assert "train" not in left.stages
+    start = cost_model.START["judge"]
+    took = start + (100 - start) * 3
+    assert left.stages["judge"] == Span(took * duration.RECORDED[0], took * duration.RECORDED[1])
+    assert 140 < left.stages["score"].high / duration.RECORDED[1] < 150, "half of it is done"
+    assert left.basis == "from this project's own stages"
+
+
+def test_nothing_is_left_of_a_closing_round_that_is_done() -> None:
+    done = LoopState(1, True, 10, newest=1, closing=True, done={"train": 1.0, "evaluate": 1.0})
+    assert duration.remaining(done, NOTED, {}) is None
+    assert duration.remaining(LoopState(1, False, 10), None, {}) is None
+
+
+def test_how_many_are_asked_about_is_a_range_of_the_settings() -> None:
+    config = configs.parse("", "config.toml")
+    assert duration.asked(config, 1_000, 0) == (duration.FEWEST, 500)
+    assert duration.asked(config, 1_000, 100) == (50, 200)
+    assert duration.asked(config, 20, 0) == (10, 10)
+    found = duration.expected(RoundWork(1_000, 30, 10), config, {"asked": 0.1, "replied": 1.0}, 0, "tried")
+    asked = [cost_model.amounts(RoundWork(1_000, 30, 10, asked=n), config)["rewrite"] for n in (40, 500)]
+    low, high = (cost_model.seconds("rewrite", work, {"asked": 0.1, "replied": 1.0}) for work in asked)
+    assert found.first["rewrite"] == Span((low or 0) * duration.TRIED[0], (high or 0) * duration.TRIED[1])
+    assert "judge" not in found.first
+
+
+def test_an_endpoint_is_timed_by_its_one_reply_and_recomputing_by_a_forward_more() -> None:
+    config = configs.parse('[teacher]\nbackend = "openai"\nconcurrency = 4\n', "config.toml")
+    tried = timing.TriedModels({"model": ModelCheckResult(speeds={"read": 1.0, "learned": 2.0})}, recomputes=True)
+    assert tried.speeds(config, {}) == {"read": 1.0, "learned": 3.0}
+    found = tried.speeds(config, {"seconds": 8.0, "tokens": 16})
+    assert (found["asked"], found["replied"]) == (0.0, 8.0 / 16 / 4)
+    batched = configs.parse('[teacher]\nbackend = "openai"\nbatch = true\n', "config.toml")
+    assert "replied" not in tried.speeds(batched, {"seconds": 8.0, "tokens": 16}), "a provider takes hours"
+
+
+def test_why_a_model_was_not_tried_is_said() -> None:
+    tried = timing.TriedModels({"model": ModelCheckResult(untimed="weights in 4 bits are not tried")})
+    (found,) = timing.planned(configs.parse("", "config.toml"), tried)
+    assert found.text == "not known before the first round has run (weights in 4 bits are not tried)"
+
+
+@pytest.fixture
+def tiny_project(tmp_path: Path) -> Path:
+    rows = [
+        {"instruction": f"Count to {i}.", "input": "", "output": " ".join(map(str, range(i)))} for i in range(3, 60)
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    settings: dict[str, dict[str, object]] = {"model": {"name": str(BASE), "threads": 1}, "loop": {"rounds": 2}}
+    project.create(tmp_path / "P", [tmp_path / "rows.json"], settings)
+    return tmp_path / "P"
+
+
+def test_the_doctor_tells_the_time_and_by_what_and_status_repeats_it(tiny_project: Path) -> None:
+    assert status.gather(tiny_project)["estimate"] is None
+    (found,) = [f for f in report.findings(tiny_project, timed=True) if f.name == "time"]
+    assert found.text.startswith("round 0: ")
+    assert "; the whole run: " in found.text
+    assert found.text.endswith("Estimated from a short trial of the model on this machine, without other work on it")
+    assert found.facts["unknown"] == []
+    assert set(found.facts["stages"]) == set(NAMES) - {"review"}
+    assert 0 < found.facts["round"]["low_s"] < found.facts["round"]["high_s"] < found.facts["run"]["high_s"]
+    assert status.gather(tiny_project)["estimate"] == found.facts
+    assert status.time_left(tiny_project) == found.text
+    _ran(tiny_project, seconds=50.0)
+    told = status.gather(tiny_project)["estimate"]
+    assert told["round_number"] == 1
+    assert told["stages"]["train"] == {"low_s": 42.5, "high_s": 60.0}
+    assert told["basis"] == "from this project's own stages"
+
+
+def _ran(folder: Path, seconds: float) -> None:
+    """A round whose stages took so long each, and whose next one is begun."""
+    config = configs.placed(configs.load(folder), folder)
+    db = writer(folder)
+    try:
+        write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
+        for name in NAMES:
+            write.start_job(db, 0, name, input_key(db, config, 0, spec(name)), "{}")
+            write.add_cost(db, 0, name, seconds, seconds, 1)
+            write.end_job(db, 0, name, "done")
+        write.open_round(db, 1, "{}", NAMES, closing=False, stopped=None)
+    finally:
+        db.close()
