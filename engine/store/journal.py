@@ -223,19 +223,26 @@ def take_back(db: sqlite3.Connection, round: int | None) -> UndoResult:
             _restore(db, entry)
             done.append(_key(entry))
         db.execute("UPDATE decision SET undone=? WHERE id=?", (UNDONE, entry["id"]))
-    if done and any(_kind(entry) == "edit" for entry in entries):
-        _close_verify(db, entries[0]["round"])
+    if done and any(_kind(entry) in ("edit", "sent back") for entry in entries):
+        _close_stages(db, entries[0]["round"])
     return _step(entries, done)
 
 
-def _close_verify(db: sqlite3.Connection, round: int) -> None:
-    """An edit reopened verify; once every rewrite that may be merged has a verdict again, nothing is left to do."""
-    db.execute(
-        "UPDATE job SET state='done', finished_at=unixepoch() WHERE round=:round AND stage='verify' AND state='pending'"
-        " AND done=total AND NOT EXISTS (SELECT 1 FROM rewrite WHERE round=:round AND (state IN ('owed','prompted')"
-        " OR state IN ('proposed','accepted') AND verdict IS NULL))",
-        {"round": round},
-    )
+def _close_stages(db: sqlite3.Connection, round: int) -> None:
+    """An edit or a rewrite that was sent back reopened stages. Once nothing is owed rewrite has nothing left to do, and
+    once every rewrite that may be merged has a verdict again neither has verify.
+    """
+    owed = "state IN ('owed','prompted')"
+    for stage, open_ in (
+        ("rewrite", owed),
+        ("verify", f"{owed} OR state IN ('proposed','accepted') AND verdict IS NULL"),
+    ):
+        db.execute(
+            "UPDATE job SET state='done', finished_at=unixepoch() WHERE round=:round AND stage=:stage"  # noqa: S608
+            " AND state='pending' AND started_at IS NOT NULL AND done=total"
+            f" AND NOT EXISTS (SELECT 1 FROM rewrite WHERE round=:round AND ({open_}))",
+            {"round": round, "stage": stage},
+        )
 
 
 def do_again(db: sqlite3.Connection, round: int | None) -> UndoResult:

@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
         write.add_samples(db, [Sample(content_id(m), m, i) for i, m in enumerate(samples)])
     write.open_round(db, 0, "{}", NAMES, closing=False, stopped=None)
     with connect.transaction(db):
-        db.execute("UPDATE job SET state='done' WHERE stage NOT IN ('review', 'merge')")
+        db.execute("UPDATE job SET state='done', started_at=1 WHERE stage NOT IN ('review', 'merge')")
         db.execute("UPDATE job SET state='waiting' WHERE stage='review'")
     rows: list[Any] = [
         Rewrite(0, *key, "proposed", 1, f"p{i}", f"r{i}", dump_messages(conversation(f"p{i}", f"r{i}")), tokens_in=20)
@@ -148,6 +148,28 @@ def test_an_undone_edit_owes_no_verdict(project: Path) -> None:
     commands.undo(project)
     assert jobs(project)["verify"] == "done"
     commands.redo(project)
+    assert jobs(project)["verify"] == "pending"
+
+
+def test_what_was_not_sent_back_after_all_owes_nothing(project: Path) -> None:
+    before = jobs(project)
+    commands.send_back(project, 0, KEYS[:1])
+    commands.send_back(project, 0, KEYS[1:2])
+    commands.undo(project)
+    assert (jobs(project)["rewrite"], jobs(project)["verify"]) == ("pending", "pending"), "the first is still owed"
+    commands.undo(project)
+    assert jobs(project) == before
+    commands.redo(project)
+    assert (jobs(project)["rewrite"], jobs(project)["verify"]) == ("pending", "pending")
+
+
+def test_a_stage_that_never_ran_is_not_done_by_an_undo(project: Path) -> None:
+    db = connect.writer(project)
+    write.reset(db, 0, ["verify"])
+    db.execute("UPDATE rewrite SET verdict='{}' WHERE state IN ('proposed', 'accepted')")
+    db.close()
+    commands.edit(project, 0, KEYS[0], "new prompt", "new response")
+    commands.undo(project)
     assert jobs(project)["verify"] == "pending"
 
 
