@@ -203,8 +203,9 @@ class RoundsReading(Framed):
         if self._read_once and not self._rounds.rounds:
             start = f"Press {press('app.go-loop')}, then {press('loop.run')}, to start the first."
             return Notice(f"No rounds yet. {start}", "decide")
-        if self._others and any(not other.same_questions for other in self._others):
-            return Notice("Not all of these projects hold out the same samples: such scores do not compare.", "dim")
+        drawn = self._others if self.tab in ("curves", *BESIDE) else ()
+        if any(not other.same_questions for other in drawn):
+            return Notice("Other samples are held out there: accuracy and held-out loss do not compare.", "dim")
         return Notice("")
 
 

@@ -329,6 +329,7 @@ async def test_another_project_is_laid_over_this_one_and_taken_away(
         await pilot.press("enter")
         text = await until(pilot, "theirs ╌")
         assert "[curves]" in text
+        assert "do not compare" not in text, "both hold out the same"
         await pilot.press("o")
         await until(pilot, "✔ theirs")
         await pilot.press("enter")
