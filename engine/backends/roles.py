@@ -68,8 +68,7 @@ def check(config: Config) -> None:
 
 def _quantised(config: Config, chosen: tuple[str, ...]) -> str:
     """The first role that runs the 4-bit base model in vLLM; empty if none."""
-    other = config.judge.model == "teacher"
-    own = (role for role in chosen if not config.teacher.model or (role == "judge" and not other))
+    own = (role for role in chosen if not config.teacher.model or (role == "judge" and not config.other_judge))
     return next(own, "") if config.train.method == "qlora" else ""
 
 

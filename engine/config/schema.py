@@ -66,6 +66,11 @@ class Config(ConfigSection, frozen=True):
         named = (self.teacher.key_env, self.judge.key_env, self.notify.webhook_env, self.notify.token_env)
         return set(named) - {""}
 
+    @property
+    def other_judge(self) -> bool:
+        """Whether a model rates that is not the loop's own: a teacher that has a name."""
+        return self.judge.model == "teacher" and self.teacher.model != ""
+
 
 def parse(text: str, where: str) -> Config:
     """Read config text. ``where`` names it in errors.

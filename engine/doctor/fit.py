@@ -156,12 +156,11 @@ def _milder(stage: str, config: Config, longest: int, whole: bool) -> Iterator[d
         while budget // 2 >= max(SHORTEST, longest):
             budget //= 2
             yield {f"{stage}.token_budget": budget}
-    judged = stage == "judge" and config.judge.model == "teacher" and config.teacher.model
-    section = "teacher" if stage == "rewrite" or judged else "model"
+    by_teacher = stage == "rewrite" or (stage == "judge" and config.other_judge)
+    section = "teacher" if by_teacher else "model"
     if getattr(config, section).dtype == "float32":
         yield {f"{section}.dtype": "bfloat16"}
-    others = {"rewrite", "judge"} if config.judge.model == "teacher" else {"rewrite"}
-    own = stage != "train" and not (stage in others and config.teacher.model)
+    own = stage != "train" and not (by_teacher and config.teacher.model)
     if own and config.train.method != "qlora" and whole:
         yield {"train.method": "qlora"}
 

@@ -371,10 +371,9 @@ def needs(
     """
     longest = min(longest, config.model.max_length)
     out = [train(shape, config, cuda, longest, split), score(shape, config, cuda, longest)]
-    other = config.judge.model == "teacher" and config.teacher.model != ""
-    if config.judge.backend == "hf" and config.judge.model != "endpoint" and not other:
+    if config.judge.backend == "hf" and config.judge.model != "endpoint" and not config.other_judge:
         out.append(judge(shape, config, cuda, longest))
-    elif config.judge.backend == "hf" and other and teacher is not None:
+    elif config.judge.backend == "hf" and config.other_judge and teacher is not None:
         out.append(judge(teacher, _as_teacher(config), cuda, longest))
     if config.evaluate.exact_match:
         how = config.evaluate

@@ -267,7 +267,7 @@ def speeds(folder: Path, config: Config, sizes: Sizes, clock: Clock | None = Non
     if config.teacher.backend == "hf" and not config.teacher.model:
         found[cost_model.ASKED] = found[cost_model.READ]
         found[cost_model.REPLIED] = write(short, config.teacher.batch_size, clock)
-    if config.judge.backend == "hf" and not _teacher_judges(config):
+    if config.judge.backend == "hf" and not config.other_judge:
         found[cost_model.RATED] = _rated(short, folder, config, sizes, clock, found[cost_model.READ])
     # Where there is no Triton, TRL computes the loss of every token, and masks it afterwards.
     share = 1.0 if short.device.type == "cpu" else 1 - sizes.prompt / sizes.tokens
@@ -282,10 +282,6 @@ def _rated(short: Shortened, folder: Path, config: Config, sizes: Sizes, clock: 
     return token * (sizes.tokens + cost_model.RATING) if found is None else found
 
 
-def _teacher_judges(config: Config) -> bool:
-    return config.judge.model == "teacher" and config.teacher.model != ""
-
-
 def teacher_speeds(folder: Path, config: Config, sizes: Sizes, clock: Clock | None = None) -> dict[str, float]:
     """The speeds of a teacher in the stage's own process; none of vLLM's."""
     if config.teacher.backend != "hf":
@@ -296,6 +292,6 @@ def teacher_speeds(folder: Path, config: Config, sizes: Sizes, clock: Clock | No
         cost_model.ASKED: read(short, clock)[cost_model.READ],
         cost_model.REPLIED: write(short, config.teacher.batch_size, clock),
     }
-    if config.judge.backend == "hf" and _teacher_judges(config):
+    if config.judge.backend == "hf" and config.other_judge:
         found[cost_model.RATED] = _rated(short, folder, config, sizes, clock, found[cost_model.ASKED])
     return found

@@ -62,7 +62,7 @@ def request(config: Config, role: str, longest: int) -> int:
 
 def of_teacher(config: Config, role: str) -> bool:
     """Whether ``role`` is the teacher's model: its own role, or the judge's by [judge] model."""
-    return role == "teacher" or (config.judge.model == "teacher" and config.teacher.model != "")
+    return role == "teacher" or config.other_judge
 
 
 def room(shape: ModelShape, config: Config, role: str, gpus: Gpus, longest: int) -> Room:

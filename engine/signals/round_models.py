@@ -90,18 +90,13 @@ def open_engine(config: Config, judge: ModelRef) -> Engine:
 
 def judge_ref(ctx: Ctx) -> ModelRef:
     """The model that rates, as judge.model says."""
-    if other_judge(ctx.config):
+    if ctx.config.other_judge:
         return ModelRef(locate.locate(ctx.config.teacher.model, ctx.project, log_progress(ctx)))
     return after_model(ctx) if ctx.config.judge.model == "tuned" else base_model(ctx)
 
 
-def other_judge(config: Config) -> bool:
-    """Whether a model rates that is not the loop's own: a teacher that has a name."""
-    return config.judge.model == "teacher" and bool(config.teacher.model)
-
-
 def judge_settings(config: Config) -> Model:
     """How the model that rates is opened: [model]'s settings; a teacher has its own number format and chat template."""
-    if not other_judge(config):
+    if not config.other_judge:
         return config.model
     return msgspec.structs.replace(config.model, dtype=config.teacher.dtype, chat_template="")
