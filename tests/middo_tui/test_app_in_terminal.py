@@ -159,9 +159,13 @@ def test_the_link_gauge_shows_the_answer_time(tmp_path: Path, opened: Callable[.
     store = stores.running(tmp_path / "p")
     terminal = opened(tmp_path / "p")
     terminal.wait_for("41,200")
+    terminal.settle()
+    terminal.mute = True  # a line that takes its time
     store.event("one")
     terminal.wait_for("one")
-    terminal.wait_for("\x1b[6n")
+    terminal.settle(0.1)
+    terminal.mute = False
+    terminal.answer()
     store.event("two")
     terminal.wait_for("link ")
     leave(terminal)

@@ -62,10 +62,11 @@ class Terminal:
             data = b""
         self.seen += data
         if data and not self.mute:
-            self._answer()
+            self.answer()
         return bool(data)
 
-    def _answer(self) -> None:
+    def answer(self) -> None:
+        """Every request that has come and was not answered yet."""
         for _ in range(self.seen.count(REQUEST) - self.answered):
             os.write(self.fd, b"\x1b[1;1R")
             self.answered += 1
