@@ -24,6 +24,7 @@ from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
 from middo_tui.look.theme import LETTERS
 from middo_tui.screens.frame import WIDE, Framed
+from middo_tui.screens.samples import wording
 from middo_tui.screens.samples.keys import SamplesKeyState
 from middo_tui.screens.samples.sort_menu import BY_NAME, SHOWN
 from middo_tui.terminal import guard
@@ -334,13 +335,10 @@ class SamplesReading(Framed):
             return Notice("This dataset is empty. Import data: middo-tui import DIR FILE", "decide")
         if self._total is None and not self.table.ids:
             return Notice("Loading …", "dim")
-        row = self.table.row(self.table.cursor_id)
-        if row is not None and not row.numbers and not row.error:
-            before = f" Press {press('samples.older')} for the previous round's signals." if self._order.round else ""
-            never = self.view.closing and self._order.round == self.view.round
-            what = "Not scored: the final evaluation scores no samples." if never else "Not scored yet."
-            return Notice(f"{what}{before}", "dim")
-        return Notice("")
+        table, wanted = self.table, self._order
+        first = table.row(table.ids[0]) if table.ids else None
+        never = self.view.closing and wanted.round == self.view.round
+        return wording.absent(wanted.sort, wanted.round, first, table.row(table.cursor_id), never)
 
     # -------------------------------------------------------------------------------------------- search
 
