@@ -19,6 +19,9 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 DEEPEST = 2_000
 """How far one can zoom in: this part of the whole axis."""
 
+FIGURES = 6
+"""Figures of an edge of a rectangle: the samples in it are those that the list will show."""
+
 
 class MapCell(Struct, frozen=True):
     """A cell with samples. ``bits``: its lit braille dots; ``counts``: (class, samples), by class."""
@@ -133,3 +136,14 @@ def magnification(placed: PlacedSamples, window: MapWindow) -> float:
 def may_zoom(placed: PlacedSamples, window: MapWindow, factor: float) -> bool:
     """Whether another ``factor`` nearer (or, under 1, further) still shows something."""
     return 0.3 <= magnification(placed, window) * factor <= STEPS / DEEPEST * 10
+
+
+def filter_of(area: Box) -> str:
+    """The Samples screen's filter for a rectangle."""
+    return "map:" + ",".join(f"{edge:.{FIGURES}g}" for edge in area)
+
+
+def rounded(area: Box) -> Box:
+    """The edges as ``filter_of`` writes them."""
+    left, lower, right, upper = (float(f"{edge:.{FIGURES}g}") for edge in area)
+    return left, lower, right, upper

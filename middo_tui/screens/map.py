@@ -7,12 +7,12 @@ from typing import ClassVar
 from textual import events, on
 from textual.binding import BindingType
 
-from middo_tui.feed.map_cells import may_zoom, whole
+from middo_tui.feed.map_cells import filter_of, may_zoom, whole
 from middo_tui.feed.map_classes import COLOURS
 from middo_tui.feed.orders import Order
 from middo_tui.keys import tables
 from middo_tui.screens.map_keys import KEYS, MapKeyState
-from middo_tui.screens.map_reading import MapReading, filter_of
+from middo_tui.screens.map_reading import MapReading
 from middo_tui.widgets.map_canvas import MapCanvas
 
 ZOOM = 1.6
@@ -143,7 +143,7 @@ class MapScreen(MapReading):
     def _clicked(self, event: events.Click) -> None:
         place = event.get_content_offset(self.query_one(MapCanvas))
         if place is not None and self._window is not None:
-            self._at, self._pin = self._kept((place.y, place.x), 0, 0), None
+            self._at, self._pin, self._placed_cursor = self._kept((place.y, place.x), 0, 0), None, True
             self.paint()
             self.look()
 

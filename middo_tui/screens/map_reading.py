@@ -18,7 +18,7 @@ from engine.errors import MiddoError
 from engine.files.map_file import Box
 from engine.plurals import counted
 from engine.store.connect import reader
-from middo_tui.feed.map_cells import MapCell, MapWindow, cells, magnification, whole
+from middo_tui.feed.map_cells import MapCell, MapWindow, cells, magnification, rounded, whole
 from middo_tui.feed.map_classes import Colour, Coloured, coloured
 from middo_tui.feed.map_moves import Moves, moves
 from middo_tui.feed.map_places import PlacedSamples, Point, mapped_rounds, open_map, open_places, with_ids
@@ -27,7 +27,16 @@ from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
-from middo_tui.widgets.map_canvas import MIXED, Glyphs, MapCanvas, MapPicture, arrows, glyphs_of, standing_out
+from middo_tui.widgets.map_canvas import (
+    MIXED,
+    CanvasResized,
+    Glyphs,
+    MapCanvas,
+    MapPicture,
+    arrows,
+    glyphs_of,
+    standing_out,
+)
 from middo_tui.widgets.map_legend import MapCellPane, MapCellState, MapLegend, MapLegendState, MapPrompt
 from middo_tui.widgets.paragraph import Paragraph
 
@@ -36,8 +45,6 @@ PROMPTS = 12
 """Prompts that are read of what is under the cursor."""
 MANY = 50_000
 """Samples whose picture is painted before it is known who they are."""
-FIGURES = 6
-"""Figures of an edge of a rectangle: the samples in it are those that the list will show."""
 
 
 class MapRead(Message):
@@ -80,17 +87,6 @@ class CellRead(Message):
     def __init__(self, area: Box, found: MapCellState) -> None:
         super().__init__()
         self.area, self.found = area, found
-
-
-def filter_of(area: Box) -> str:
-    """The Samples screen's filter for a rectangle."""
-    return "map:" + ",".join(f"{edge:.{FIGURES}g}" for edge in area)
-
-
-def rounded(area: Box) -> Box:
-    """The edges as ``filter_of`` writes them."""
-    left, lower, right, upper = (float(f"{edge:.{FIGURES}g}") for edge in area)
-    return left, lower, right, upper
 
 
 class MapReading(Framed):
@@ -139,11 +135,6 @@ class MapReading(Framed):
     def on_unmount(self) -> None:
         """Give the connection back."""
         self._pages.close()
-
-    def on_resize(self, event: events.Resize) -> None:
-        """The same part of the map in another number of cells."""
-        super().on_resize(event)
-        self.call_after_refresh(self._fit)
 
     def changed(self, view: LoopView) -> None:
         """A stage has ended or begun: states and signals may be others."""
@@ -201,6 +192,12 @@ class MapReading(Framed):
         if self._moved:
             self.read_moves()
 
+    def on_key(self, event: events.Key) -> None:
+        """From the first key on the cursor is the person's."""
+        super().on_key(event)
+        self._placed_cursor = bool(self._cells)
+
+    @on(CanvasResized)
     def _fit(self) -> None:
         """A window as large as the widget, on what was looked at."""
         size = self.query_one(MapCanvas).size
@@ -242,13 +239,12 @@ class MapReading(Framed):
             self.look()
 
     def _place_cursor(self) -> None:
-        """On the sample that another screen asked for; the first time on the cell with the most samples."""
+        """On the sample that another screen asked for; before the first key on the cell with the most samples."""
         if not self._placed_cursor and self._cells:
             self._at = max(self._cells, key=lambda at: (self._cells[at].total, at))
-            self._placed_cursor = True
         if self._wanted is None or self._placed is None or not self._placed.ids or self._window is None:
             return
-        id, self._wanted = self._wanted, None
+        id, self._wanted, self._placed_cursor = self._wanted, None, True
         self._pin = found = self._placed.points([id]).get(id)
         if found is None:
             self.say(Notice(f"That sample has no place on the map of round {self._placed.round}.", "decide"))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from msgspec import Struct
+from textual.message import Message
 
 from middo_tui.feed.map_cells import ACROSS, DOTS, DOWN, MapCell, MapWindow
 from middo_tui.feed.map_classes import MapClass
@@ -153,6 +154,10 @@ def _line(begin: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]
     ]
 
 
+class CanvasResized(Message):
+    """There is another number of cells: the terminal's size has changed, or the legend needs more rows."""
+
+
 class MapCanvas(Lines[MapPicture]):
     """``map_lines`` as a widget; fills what it is given."""
 
@@ -163,3 +168,7 @@ class MapCanvas(Lines[MapPicture]):
     def draw(self, data: MapPicture, width: int, height: int) -> list[Line]:
         """The whole picture."""
         return map_lines(data, width, height)
+
+    def on_resize(self) -> None:
+        """Say so: what is drawn depends on the number of cells."""
+        self.post_message(CanvasResized())

@@ -13,13 +13,12 @@ import pytest
 
 from engine.store.connect import transaction, writer
 from middo_tui.app import MiddoApp
-from middo_tui.feed.map_cells import MapCell, MapWindow
+from middo_tui.feed.map_cells import MapCell, MapWindow, filter_of, rounded
 from middo_tui.feed.map_classes import MapClass
 from middo_tui.feed.map_places import PlacedSamples
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens import map_reading
 from middo_tui.screens.map import MapScreen
-from middo_tui.screens.map_reading import filter_of, rounded
 from middo_tui.widgets.lines import plain
 from middo_tui.widgets.map_canvas import MapPicture, arrows, glyphs_of, map_lines, standing_out
 from middo_tui.widgets.map_legend import MapLegendState, legend_lines
