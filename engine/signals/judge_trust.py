@@ -130,6 +130,21 @@ def has_a_part(select: Select, trust: JudgeTrust) -> bool:
     return trust.answer == "yes" and uses_quality(select, trust)
 
 
+def outdated(db: sqlite3.Connection, round: int, select: Select) -> str:
+    """That labels given since the judge ran say something else of it than the round's flaw scores were made by: a
+    sentence, and the command that makes them anew; empty where they say the same, or nobody knows.
+    """
+    check, trust = judging.check(db, round), of_round(db, round)
+    if check is None or check.counted is None or check.counted == has_a_part(select, trust):
+        return ""
+    made = "with" if check.counted else "without"
+    return (
+        f"The flaw scores of round {round} were made {made} the judge's ratings; by your labels since, {trust.reason}."
+        " Stored scores do not change by themselves: `middo-tui run DIR --redo judge` makes them and all later stages"
+        " of the round anew."
+    )
+
+
 def uses_quality(select: Select, trust: JudgeTrust) -> bool:
     """Whether the quality axis selects. The reference knows no doubt."""
     if select.parity == "reference" or select.quality == "on":

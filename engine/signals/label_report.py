@@ -31,7 +31,8 @@ class SignalRanking(Struct, frozen=True):
 class LabelReport(Struct, frozen=True):
     """``share``: the estimated share of flawed samples in the dataset, with its 95 % interval. ``even``: the flaw score
     at which a sample is as likely flawed as good; None where the labels never say so. ``kappa``: agreement of the
-    round's selection with the labels, by axis and for all of them (``all``).
+    round's selection with the labels, by axis and for all of them (``all``). ``stale``: why the flaw scores are not as
+    the labels would have them; empty: they are.
     """
 
     labelled: int
@@ -44,6 +45,7 @@ class LabelReport(Struct, frozen=True):
     rankings: tuple[SignalRanking, ...]
     kappa: Mapping[str, float]
     kinds: Mapping[str, int]
+    stale: str = ""
 
 
 def report(

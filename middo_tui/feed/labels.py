@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.config import schema
 from engine.plurals import counted
+from engine.signals import judge_trust
 from engine.signals.label_report import LabelReport, report
 from engine.store import labels, read
 from engine.store.connect import reader
@@ -36,13 +38,14 @@ def read_labels(project: Path) -> LabelView:
     """All that the Label screen shows, but for the texts.
 
     Raises:
-        StoreError: the project cannot be read.
+        StoreError, ConfigError: the project cannot be read.
     """
     db = reader(project)
     try:
         rows, round = labels.drawn(db), read.newest_scored(db)
         scored = db.execute("SELECT 1 FROM signal WHERE round=? AND flaw IS NOT NULL LIMIT 1", (round,)).fetchone()
         found = report(rows, labels.signals(db, round), labels.selected(db, round))
+        found = replace(found, stale=judge_trust.outdated(db, round, schema.load(project).select) if rows else "")
         return LabelView(tuple(rows), round, scored is not None, found)
     finally:
         db.close()

@@ -35,6 +35,8 @@ def report_lines(found: LabelReport) -> Iterator[str]:
         yield "kinds: " + ", ".join(f"{kind} {count}" for kind, count in sorted(found.kinds.items()))
     if found.even is not None:
         yield f"more likely flawed than good from a flaw score of {found.even:.2f} on"
+    if found.stale:
+        yield from (f"{part.rstrip('.')}." for part in found.stale.split(". "))
     if not found.rankings:
         yield "Too few labels of one kind to rate the signals: at least 3 flawed and 3 good ones are needed."
         return
