@@ -128,7 +128,7 @@ $(AUDIT_STAMP): constraints-audit.txt
 	touch $@
 
 # Ended, it goes on where it was: outcomes are kept in build/chaos.jsonl. Remove it after a change of the program.
-chaos: $(STAMP)  ## 1,800 faults: disks that fail, torn files, lies, deaths; needs a C compiler
+chaos: $(STAMP)  ## 2,000 faults: disks that fail, torn files, lies, deaths; needs a C compiler
 	mkdir -p build
 	$(TEST_THREADS) HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.chaos.run --faults 1130 --stages 20 --trials 12 \
 		--parts calls,torn,endpoint,processes --log build/chaos.jsonl --page docs/benchmarks/chaos.md
