@@ -5,10 +5,10 @@ can be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.backends import Scored
 from engine.chat import batches
@@ -30,6 +30,8 @@ from engine.signals.exchange import Chat, context_words, last_prompt
 from engine.signals.lenses import NOTHING, Reading
 from engine.signals.round_models import after_model, base_model, before_model, open_model
 
+B = TypeVar("B")
+R = TypeVar("R")
 RENDERING = "r2"
 """Raised when conversations become other tokens: a loss that was cached before is not one of them."""
 
@@ -111,6 +113,21 @@ def of_batch(rows: Sequence[Rendered], embedded: Sequence[Rendered] | None, batc
     return [rows[i] for i in batch], None if embedded is None else [embedded[i] for i in batch]
 
 
+def _rows_of(rows: Sequence[Rendered], batch: Sequence[int]) -> list[Rendered]:
+    """The rows of one planned batch, for losses alone."""
+    return [rows[i] for i in batch]
+
+
+def _by_place(
+    work: Callable[[B], Sequence[R]], plan: Sequence[Sequence[int]], part: Callable[[Sequence[int]], B]
+) -> dict[int, R]:
+    """What ``work`` finds of every row, by place: batch after batch of the plan, in any process."""
+    out: dict[int, R] = {}
+    for batch, found in zip(plan, ranks.map_batches(work, map(part, plan)), strict=True):
+        out.update(zip(batch, found, strict=True))
+    return out
+
+
 def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     """Loss before and after this round's training, and prompt embedding, of each chat, in order.
 
@@ -122,17 +139,10 @@ def measure(ctx: Ctx, chats: Sequence[Chat]) -> list[Measured]:
     bare = embedded_rows(ctx.config, tuned, chats, rows)
     embedded = None if bare is None else list(bare)
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
-    after: dict[int, Scored] = {}
-    both = (of_batch(rows, embedded, batch) for batch in plan)
-    for batch, found in zip(plan, ranks.map_batches(partial(score_both, how, after_model(ctx)), both), strict=True):
-        after.update(zip(batch, found, strict=True))
+    after = _by_place(partial(score_both, how, after_model(ctx)), plan, partial(of_batch, rows, embedded))
     before: dict[int, Scored] = {}
     if loss_key(how, before_model(ctx)) != loss_key(how, base_model(ctx)):
-        alone = ([rows[i] for i in batch] for batch in plan)
-        for batch, found in zip(
-            plan, ranks.map_batches(partial(score_losses, how, before_model(ctx)), alone), strict=True
-        ):
-            before.update(zip(batch, found, strict=True))
+        before = _by_place(partial(score_losses, how, before_model(ctx)), plan, partial(_rows_of, rows))
     base = _under_base(how, base_model(ctx), chats, rows, plan)
     return [_measured(before.get(i, base[i][0]), after[i], base[i]) for i in range(len(chats))]
 
@@ -144,11 +154,8 @@ def base_losses(ctx: Ctx, chats: Sequence[Chat]) -> list[float | None]:
         return []
     rows = list(rendered(open_model(how, base), chats, how.max_length))
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
-    out: dict[int, float | None] = {}
-    parts = ([rows[i] for i in batch] for batch in plan)
-    for batch, found in zip(plan, ranks.map_batches(partial(score_losses, how, base), parts), strict=True):
-        out.update((i, None if one.error else one.loss) for i, one in zip(batch, found, strict=True))
-    return [out[i] for i in range(len(chats))]
+    found = _by_place(partial(score_losses, how, base), plan, partial(_rows_of, rows))
+    return [None if found[i].error else found[i].loss for i in range(len(chats))]
 
 
 def ifds(config: Config, base: ModelRef, chats: Sequence[Chat]) -> list[float | None]:
@@ -167,11 +174,7 @@ def _under_base(
 ) -> dict[int, tuple[Scored, Reading]]:
     """Losses and lenses under the model that config.toml names, by place."""
     bare = list(without_prompts(open_model(how, base), chats, rows, how.max_length))
-    pairs = (([rows[i] for i in batch], [bare[i] for i in batch]) for batch in plan)
-    out: dict[int, tuple[Scored, Reading]] = {}
-    for batch, found in zip(plan, ranks.map_batches(partial(lenses.score, how, base), pairs), strict=True):
-        out.update(zip(batch, found, strict=True))
-    return out
+    return _by_place(partial(lenses.score, how, base), plan, partial(of_batch, rows, bare))
 
 
 def _measured(before: Scored, after: Scored, base: tuple[Scored, Reading]) -> Measured:
