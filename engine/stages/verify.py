@@ -44,7 +44,7 @@ from engine.teacher.job import TEMPLATES, template_of
 from engine.verification import best_draw, text_checks
 from engine.verification.candidates import Candidate, Key, candidates
 from engine.verification.command import UserCommand
-from engine.verification.corpus import Corpus, Prompts
+from engine.verification.corpus import Corpus, DatasetPrompts
 from engine.verification.drift import Drift
 from engine.verification.new_prompts import copied, held_out_prompt, own_of
 from engine.verification.placement import Beside, Near
@@ -94,7 +94,7 @@ def inspect(ctx: Ctx, data: Dataset, made: Sequence[Candidate]) -> dict[Key, Rej
     heldout = ctx.heldout()
     held = HeldOut.of([Exchange(s.prompt, s.response) for s in heldout], ctx.config.verify.ngram)
     known = _known(held, data, made)
-    corpus = Corpus.of(Prompts(data))
+    corpus = Corpus.of(DatasetPrompts(data))
     items = {prompt_keys.key(s.messages): s.id for s in heldout}
     out: dict[Key, Rejection] = {}
     for i, one in enumerate(made):

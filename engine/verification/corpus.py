@@ -23,7 +23,7 @@ BUCKETS = 1 << 21
 """Shingles are counted by so many hashes (4 bytes each): a wrong count costs time only."""
 
 
-class Prompts(Mapping[int, str]):
+class DatasetPrompts(Mapping[int, str]):
     """The prompts of a dataset by sample id, read when they are asked for."""
 
     def __init__(self, data: Dataset) -> None:
@@ -44,14 +44,14 @@ class Prompts(Mapping[int, str]):
 
 
 @dataclass(slots=True)
-class _Index:
+class _HashIndex:
     """Hashes with the numbers of the prompts that have them, sorted: int64[n], int64[n]."""
 
     hashes: NDArray[Any]
     numbers: NDArray[Any]
 
     @classmethod
-    def of(cls, hashes: array[int], numbers: array[int]) -> _Index:
+    def of(cls, hashes: array[int], numbers: array[int]) -> _HashIndex:
         found = np.frombuffer(hashes, np.int64) if hashes else np.zeros(0, np.int64)
         order = np.argsort(found, kind="stable")
         return cls(found[order], np.array(numbers, np.int64)[order])
@@ -73,8 +73,8 @@ class Corpus:
     threshold: float
     keys: array[int]
     counts: NDArray[Any]
-    exact: _Index
-    index: _Index
+    exact: _HashIndex
+    index: _HashIndex
     added: dict[int, str] = field(default_factory=dict)
     added_exact: dict[str, list[int]] = field(default_factory=dict)
     added_index: dict[int, list[int]] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Corpus:
         counts = np.zeros(BUCKETS, np.uint32)
         for _, text in _pairs(prompts):
             counts[[hash(one) % BUCKETS for one in shingled(text)]] += 1
-        empty = _Index(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        empty = _HashIndex(np.zeros(0, np.int64), np.zeros(0, np.int64))
         out = cls(prompts, threshold, array("q"), counts, empty, empty)
         exact, hashes, numbers = array("q"), array("q"), array("q")
         for key, text in _pairs(prompts):
@@ -94,8 +94,8 @@ class Corpus:
             numbers.extend([len(out.keys)] * len(prefix))
             exact.append(hash(normalise(text)))
             out.keys.append(key)
-        out.exact = _Index.of(exact, array("q", range(len(exact))))
-        out.index = _Index.of(hashes, numbers)
+        out.exact = _HashIndex.of(exact, array("q", range(len(exact))))
+        out.index = _HashIndex.of(hashes, numbers)
         return out
 
     def add(self, key: int, prompt: str) -> None:
@@ -142,4 +142,4 @@ class Corpus:
 
 
 def _pairs(prompts: Mapping[int, str]) -> Iterator[tuple[int, str]]:
-    return prompts.pairs() if isinstance(prompts, Prompts) else iter(prompts.items())
+    return prompts.pairs() if isinstance(prompts, DatasetPrompts) else iter(prompts.items())

@@ -14,7 +14,7 @@ from engine.store import prompt_keys
 from engine.store.dataset import Dataset
 from engine.store.rows import Sample
 from engine.verification import text_checks
-from engine.verification.corpus import Corpus, Prompts
+from engine.verification.corpus import Corpus, DatasetPrompts
 from engine.verification.text_checks import Exchange, HeldOut, Rejection
 
 
@@ -39,7 +39,7 @@ class NewPrompts:
         for sample in data if held.grams else ():
             known |= held.overlap(Exchange(sample.prompt, sample.response))
         items = {prompt_keys.key(s.messages): s.id for s in heldout}
-        return cls(Corpus.of(Prompts(data)), held, items, known, data)
+        return cls(Corpus.of(DatasetPrompts(data)), held, items, known, data)
 
     def add(self, number: int, prompt: str) -> None:
         """One more prompt of this round's, ``number`` among them."""
