@@ -29,7 +29,7 @@ READS = 8
 """Of each operation so many reads fail."""
 
 
-class Planned(NamedTuple):
+class OperationPlan(NamedTuple):
     """An operation with its start, its states without a disturbance and every place where it can be disturbed."""
 
     operation: Operation
@@ -120,7 +120,7 @@ def _calls(args: argparse.Namespace, folder: Path, known: dict[tuple[str, str, i
                 yield trial.disturb(plan.operation, plan.start, work, fault, at, plan.states)
 
 
-def _drawn(plan: Planned, chosen: random.Random, seed: int) -> Sequence[tuple[seam.Fault, int]]:
+def _drawn(plan: OperationPlan, chosen: random.Random, seed: int) -> Sequence[tuple[seam.Fault, int]]:
     """As many as its share, all power cuts, which have few places, and some reads, which have most."""
     reads = [place for place in plan.places if place[0].kinds == seam.READ]
     cuts = [place for place in plan.places if place[0].mode == seam.POWER]
@@ -130,7 +130,7 @@ def _drawn(plan: Planned, chosen: random.Random, seed: int) -> Sequence[tuple[se
     return list(dict.fromkeys([*some, *cuts, *more]))
 
 
-def _plans(args: argparse.Namespace, folder: Path, work: Path) -> list[Planned]:
+def _plans(args: argparse.Namespace, folder: Path, work: Path) -> list[OperationPlan]:
     from benchmarks.chaos import starts, trial
     from benchmarks.chaos.operations import LIGHT
     from engine.loop import NAMES
@@ -148,7 +148,7 @@ def _plans(args: argparse.Namespace, folder: Path, work: Path) -> list[Planned]:
         states = trial.undisturbed(one, start, work)
         calls = {kinds: trial.calls(one, start, work, kinds) for kinds in {fault.kinds for fault in seam.FAULTS}}
         places = [(fault, at) for fault in seam.FAULTS for at in range(1, calls[fault.kinds] + 1)]
-        out.append(Planned(one, start, states, places, args.stages if one in stages else share))
+        out.append(OperationPlan(one, start, states, places, args.stages if one in stages else share))
     return out
 
 
