@@ -287,9 +287,11 @@ def sentence(left: Remaining) -> str:
     """What is left, in words: the round at hand with its longest stages, the run, and what is not known."""
     longest = sorted(left.stages.items(), key=lambda one: -one[1].high)
     parts = [f"{stage} {words(span)}" for stage, span in longest if span.high >= SHORT]
-    text = f"round {left.number}: {words(left.round)}" + (f" ({', '.join(parts)})" if parts else "")
+    least = "at least " if left.unknown else ""
+    text = f"round {left.number}: {least}{words(left.round)}" if left.stages else f"round {left.number}: not known yet"
+    text += f" ({', '.join(parts)})" if parts else ""
     if left.rounds > 1:
-        text += f"; the whole run: {words(left.run)}, if it does not stop earlier"
+        text += f"; the whole run: {least}{words(left.run)}, if it does not stop earlier"
     if left.unknown:
         text += f"; without {', '.join(left.unknown)}, which {'is' if len(left.unknown) == 1 else 'are'} not known"
     return f"{text}. {left.basis[:1].upper()}{left.basis[1:]}"

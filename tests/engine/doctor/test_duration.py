@@ -53,6 +53,13 @@ def test_what_is_left_counts_every_round_and_the_last_training() -> None:
     assert duration.sentence(left).endswith("Tried")
 
 
+def test_a_round_of_which_nothing_is_known_is_no_few_seconds() -> None:
+    state = LoopState(2, final=False, rows=100, newest=0, done={"train": 1.0})
+    left = duration.remaining(state, None, {"train": Recorded(100.0, 100, 0)})
+    assert left is not None
+    assert duration.sentence(left).startswith("round 0: not known yet; the whole run: at least ")
+
+
 def test_stages_that_have_run_are_believed_and_scaled() -> None:
     own = {name: Recorded(100.0, 100, 0) for name in NAMES}
     state = LoopState(2, final=False, rows=300, newest=1, done={"train": 1.0, "score": 0.5})
