@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks import ROOT, measured
+from benchmarks import ROOT, measured, peer_environments
 from benchmarks.app import peers, samples_screen
 from benchmarks.app.timed_terminal import TICK_MS, Timed, p50, p95
 from benchmarks.app.tui import compiled, copied, newest
@@ -150,7 +150,10 @@ def projects(asked: argparse.Namespace, scratch: Path) -> list[Path]:
 
 def beside(asked: argparse.Namespace, project: Path, scratch: Path) -> list[list[object]]:
     """The start of each app, medians of starts in turn."""
-    programs = {name: peers.installed(asked.folder, name) for name in peers.PEERS}
+    programs = {
+        name: peer_environments.python(asked.folder, name, packages).parent / name
+        for name, packages in peers.PEERS.items()
+    }
     os.environ |= {"HOME": str(scratch), "XDG_CONFIG_HOME": str(scratch), "XDG_DATA_HOME": str(scratch)}
     commands = {
         "middo-tui": [sys.executable, "-m", "middo_tui.cli", str(project)],
@@ -255,7 +258,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, nargs="+", help="projects of so many samples (50,000 and 500,000)")
     parser.add_argument("--project", type=Path, nargs="+", help="use copies of these instead, one a size")
-    parser.add_argument("--folder", type=Path, default=Path.home() / ".cache" / "middo-tui" / "peers")
+    parser.add_argument("--folder", type=Path, default=peer_environments.FOLDER)
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--keys", type=int, default=60)
     parser.add_argument("--scratch", type=Path, help="where to put projects (a temporary folder)")
