@@ -46,8 +46,9 @@ def run(ctx: Ctx) -> None:
     ctx.begin(1)
     held = given_away(accepted, ctx.heldout())
     accepted = [r for r in accepted if r.key not in held]
-    parents = {s.id: s for s in ctx.dataset().take(sorted({r.sample_id for r in accepted}))}
-    born = births(parents, accepted, _taken(ctx, data), max((s.place for s in data), default=-1) + 1)
+    dataset = ctx.dataset()
+    parents = {s.id: s for s in dataset.take(sorted({r.sample_id for r in accepted}))}
+    born = births(parents, accepted, _taken(ctx, data), dataset.next_place)
     replaced = [s.parent_id for s in born if s.axis != "diversity" and s.parent_id is not None]
     added = len(born) - len(replaced)
     asked = {row.sample_id: row.action for row in ctx.rows(Override)}
@@ -119,7 +120,7 @@ def members(data: Iterable[Sample]) -> list[Member]:
 
 
 def births(parents: Mapping[int, Sample], accepted: Sequence[Rewrite], taken: set[int], first: int) -> list[Sample]:
-    """The accepted rewrites as samples, by axis and place of their parent; ``first``: the place after the dataset's.
+    """The accepted rewrites as samples, by axis and place of their parent; ``first``: the first place that nobody had.
 
     What takes another's place keeps its row's other columns (an id, a source).
     """

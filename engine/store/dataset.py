@@ -20,10 +20,16 @@ class Dataset(Sequence[Sample]):
     """
 
     def __init__(self, db: sqlite3.Connection, round: int) -> None:
-        self._db = db
+        self._db, self._round = db, round
         found = db.execute(f"SELECT id FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})  # noqa: S608
         self.ids = array("q", (row[0] for row in found))
         """The samples' ids, in order."""
+
+    @property
+    def next_place(self) -> int:
+        """The first place after those of all samples that there were until now, also of those that have left."""
+        sql = "SELECT seq + 1 FROM sample WHERE born_round <= ? ORDER BY seq DESC LIMIT 1"
+        return next((int(row[0]) for row in self._db.execute(sql, (self._round,))), 0)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,7 +9,17 @@ import pytest
 
 from engine.stages import merge
 from engine.stages.merge import DuplicateOf, Member, Redundancy, members
-from engine.store.rows import Losses, Message, Retirement, Rewrite, Sample, Selection, content_id, dump_messages
+from engine.store.rows import (
+    Losses,
+    Message,
+    Override,
+    Retirement,
+    Rewrite,
+    Sample,
+    Selection,
+    content_id,
+    dump_messages,
+)
 from engine.teacher.budget import EXHAUSTED
 from engine.verification import leaving
 from middo_tui.feed.sample import read_detail
@@ -136,6 +146,17 @@ def test_the_most_redundant_leave_but_never_selected_or_new_ones(made: tiny.Proj
     assert "other 0" in prompts(made, 2), "what the last merge brought stays"
     assert "ask 9 please" not in prompts(made, 2)
     assert len(prompts(made, 2)) == 10
+
+
+def test_new_samples_never_get_the_place_of_one_that_left(made: tiny.Project) -> None:
+    made.config = rounds.settings(made, 'merge.size = "grow"')
+    made.ctx("review").save([Override(rounds.dataset(made)[9].id, "drop", None, 0.0)])  # the last one
+    merge.run(made.ctx("merge"))
+    rounds.open_round(made, 1)
+    accept(made, 3, "diversity", "other 3", round=1)
+    for _ in range(2):  # the merge is repeated, too
+        merge.run(made.ctx("merge", 1))
+        assert [s.seq for s in rounds.dataset(made, 2)] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10]
 
 
 def test_too_few_to_retire_is_said(tmp_path: Path) -> None:
