@@ -22,7 +22,7 @@ from engine.backends import BYTES_PER_TOKEN, Call, Generation, Places
 from engine.backends.endings import ended
 from engine.backends.guarded_client import guarded_client
 from engine.backends.limits import told_s
-from engine.chat.roles import clean
+from engine.chat.surrogates import clean
 from engine.errors import BackendError
 
 R = TypeVar("R")

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.chat.loss_mask import Rendered, encode_with_mask, spells_special, unusable
 from engine.chat.prefix_spans import spans_by_prefix
-from engine.chat.roles import clean
+from engine.chat.surrogates import clean
 from engine.chat.template import FIXED_DATE, ChatTemplate, special_pattern, template_of
 from engine.chat.template_inputs import Form, forms, reasons
 from engine.chat.token_spans import ids_of, tokens_of

@@ -46,12 +46,3 @@ def _fold_runs(turns: Turns) -> Turns:
         else:
             out.append(turn)
     return tuple(out)
-
-
-def clean(text: str) -> str:
-    """``text`` with lone surrogates (broken JSON escapes), which cannot be tokenised, replaced by ``?``."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode("utf-8")
-    return text

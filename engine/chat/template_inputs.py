@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from msgspec import structs
 
-from engine.chat.roles import FOLDED, clean, mappings
+from engine.chat.roles import FOLDED, mappings
+from engine.chat.surrogates import clean
 from engine.store import json_text
 from engine.store.rows import Message
 
