@@ -228,11 +228,11 @@ def of_screen(screen: str) -> tuple[Key[Any], ...]:
 
 
 def numbers() -> str:
-    """The keys that go to the numbered screens: ``1-6``, or one by one when they are not in a row."""
-    rows = remapped(EVERYWHERE, "app")[: len(SCREENS)]
+    """The keys that go to the screens and the map: ``1-7``, or one by one when they are not in a row."""
+    rows = remapped(EVERYWHERE, "app")[: len(SCREENS) + 1]
     own = [name(row.keys[0]) for row in rows]
-    usual = [str(number) for number in range(1, len(SCREENS) + 1)]
-    return f"1-{len(SCREENS)}" if own == usual else " ".join(own)
+    usual = [str(number) for number in range(1, len(rows) + 1)]
+    return f"1-{len(rows)}" if own == usual else " ".join(own)
 
 
 def unavailable(tables: Sequence[tuple[Sequence[Key[Any]], Any]], key: str) -> str:

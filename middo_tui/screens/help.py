@@ -18,7 +18,7 @@ from middo_tui.widgets.lines import Line, Lines, Run
 from middo_tui.widgets.paragraph import wrap
 
 LEGEND = " ".join(f"{mark} {state}" for state, mark in MARKS.items() if state != "interrupted")
-NUMBERED = " ".join(f"{number} {screen}" for number, screen in enumerate(SCREENS, start=1))
+NUMBERED = " ".join(f"{number} {screen}" for number, screen in enumerate((*SCREENS, "map"), start=1))
 ABOUT = (
     "The run is a process of its own: quitting the app never stops it.",
     "Axes: C complexity (loss), D diversity (neighbours), Q quality (ratings).",
@@ -37,7 +37,7 @@ def help_lines(screen: str, table: Sequence[Key[Any]], width: int = 80, wanted: 
 
     wanted: words; only what has all of them is listed.
     """
-    everywhere = remapped(EVERYWHERE, "app")[len(SCREENS) :]
+    everywhere = remapped(EVERYWHERE, "app")[len(SCREENS) + 1 :]
     column = max(COLUMN, *(len(_names(key)) + 1 for key in (*table, *everywhere)))
     sections = (
         (f"{screen.capitalize()} keys", _by_key(table)),

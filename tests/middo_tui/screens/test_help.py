@@ -48,7 +48,7 @@ async def test_the_page_is_searched_and_shown_whole_again(tmp_path: Path) -> Non
 
 
 def test_a_click_finds_the_key_under_it() -> None:
-    bar = key_bar((("p", "pause"), ("1-6", "screens"), ("ctrl-p", "commands"), ("?", "help"), ("q", "quit")), 80)
+    bar = key_bar((("p", "pause"), ("1-7", "screens"), ("ctrl-p", "commands"), ("?", "help"), ("q", "quit")), 80)
     text = plain([bar])
     for shown, key in (("pause", "p"), ("commands", "ctrl+p"), ("help", "question_mark"), ("quit", "q")):
         assert key_at(bar, text.index(shown)) == key
