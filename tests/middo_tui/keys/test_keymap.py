@@ -153,7 +153,7 @@ async def test_moved_numbers_are_shown_one_by_one(tmp_path: Path) -> None:
     app = MiddoApp(tmp_path / "p", preferences=Preferences(keys={"app.go-samples": ("S",)}))
     async with app.run_test(size=(100, 30)) as pilot:
         await pilot.pause()
-        assert "1 S 3 4 5 6 screens" in screen_text(app)
+        assert "1 S 3 4 5 6 7 screens" in screen_text(app)
 
 
 def words(text: str) -> set[str]:
