@@ -17,9 +17,8 @@ import asyncio
 import json
 import queue
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -34,7 +33,6 @@ from engine.backends.chat import (
     garbled,
     is_redirect,
     is_transient,
-    key_in,
     maybe_counted,
     retry_after_s,
 )
@@ -279,8 +277,8 @@ class Endpoint:
                 wait = retry_after_s(error)
                 if SHORT_S <= wait <= PATIENCE_S - waited:
                     server.gate.shut(wait)
-                    if not self.servers.rest(server, wait):
-                        waited += wait
+                    # Sent from one to the next, it counts as well: each may be awake when the other one refuses.
+                    waited += SHORT_S if self.servers.rest(server, wait) else wait
                 elif is_transient(error) and tries < self.limits.retries and wait < SHORT_S:
                     tries += 1
                     if not self.servers.rest(server, wait):
@@ -367,31 +365,3 @@ def _status(error: BaseException) -> int:
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return TIMEOUT
     return PAYMENT if code(error) == NO_QUOTA else int(getattr(error, "status_code", 0))
-
-
-def available(url: str, key_env: str, timeout_s: float = 10.0) -> dict[str, int | None]:
-    """The models that an endpoint offers, each with how many tokens it can see where the endpoint says so.
-
-    Raises:
-        BackendError: the key's variable is not set. EndpointError: it cannot be reached, or lists no models.
-    """
-    here = openai.DefaultHttpxClient(follow_redirects=False)
-    client = openai.OpenAI(api_key=key_in(key_env), base_url=url, timeout=timeout_s, max_retries=0, http_client=here)
-    try:
-        return {model.id: _context(model.model_extra or {}) for model in client.models.list()}
-    except openai.APIStatusError as error:
-        raise EndpointError(
-            f"{url}: answered {error.status_code} to the request for its models.", error.status_code
-        ) from None
-    except openai.APIConnectionError as error:
-        raise EndpointError(f"{url}: cannot reach it ({error.__cause__ or error}).", 0) from None
-    except (*UNREADABLE, TypeError, AttributeError) as error:
-        raise EndpointError(f"{url}: did not return a list of models ({type(error).__name__}).", 200) from None
-    finally:
-        client.close()
-
-
-def _context(more: Mapping[str, Any]) -> int | None:
-    """Tokens of a request with its reply, as vLLM and SGLang, or routers, say it beside a model's name."""
-    found = more.get("max_model_len") or more.get("context_length")
-    return found if isinstance(found, int) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -37,6 +38,21 @@ def said(**changes: Any) -> Callable[[Handler], None]:
 def message(content: object, **more: object) -> list[dict[str, Any]]:
     """The one choice of a reply."""
     return [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content, **more}}]
+
+
+def trickle(handler: Handler) -> None:
+    """A piece of white space now and then, for ever: never silent for long."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.close_connection = True
+    pause = threading.Event()
+    try:
+        while not pause.wait(0.05):
+            handler.wfile.write(b" ")
+    except OSError:
+        return
 
 
 def endless(handler: Handler) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.backends.openai import Endpoint, EndpointLimits, available
+from engine.backends.offered import available
+from engine.backends.openai import Endpoint, EndpointLimits
 from engine.errors import BackendError, EndpointError
 from tests.engine.backends.test_openai import ask, call
 from tests.support import lies
@@ -77,6 +78,18 @@ def test_nor_is_the_list_of_models_fetched_elsewhere() -> None:
         moved._server.RequestHandlerClass = handler
         with pytest.raises(EndpointError, match="answered 307"):
             available(moved.url, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(lies.endless, "did not return a list"), (lies.trickle, "did not list its models within")]
+)
+def test_a_list_of_models_without_end_is_not_waited_for(answer: Callable[[lies.Handler], None], reason: str) -> None:
+    with Server() as server:
+        handler = server.handler()
+        handler.do_GET = answer  # type: ignore[attr-defined]
+        server._server.RequestHandlerClass = handler
+        with pytest.raises(EndpointError, match=reason):
+            available(server.url, "", timeout_s=30.0 if answer is lies.endless else 1.0)
 
 
 def test_what_nobody_expected_ends_the_stage_instead_of_waiting_for_ever(

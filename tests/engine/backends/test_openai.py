@@ -10,7 +10,8 @@ import pytest
 
 from engine.backends import Call, Generation, Lost
 from engine.backends.limits import Bucket, Gate, told_s
-from engine.backends.openai import Endpoint, EndpointLimits, available
+from engine.backends.offered import available
+from engine.backends.openai import Endpoint, EndpointLimits
 from engine.errors import BackendError
 from engine.store.rows import Message
 from tests.support.chat_server import MODEL, Server

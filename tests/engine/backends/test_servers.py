@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
+import openai
 import pytest
 
 from engine.backends import Generation, Lost
 from engine.backends.chat import Chat
-from engine.backends.openai import Endpoint, EndpointLimits
+from engine.backends.openai import PATIENCE_S, Endpoint, EndpointLimits
 from engine.backends.servers import LONGEST_REST_S, Server, Servers
 from engine.config import schema as configs
 from engine.doctor import endpoint as endpoint_check
@@ -129,6 +132,32 @@ def test_the_least_busy_server_that_does_not_rest_is_next() -> None:
     finally:
         for chat in chats:
             chat.close()
+
+
+def test_a_call_that_every_server_puts_off_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has slept enough when the others refuse: somebody is always awake."""
+    now, asked = [0.0], [0]
+    endpoint = Endpoint(
+        "http://127.0.0.1:1/v1", MODEL, limits=FEW, more_urls=[f"http://127.0.0.1:{port}/v1" for port in (2, 3)]
+    )
+    endpoint.servers._clock = lambda: now[0]
+    for server in endpoint._all:
+        server.gate._clock = lambda: now[0]
+
+    async def put_off(*_: object) -> None:
+        now[0], asked[0] = now[0] + 1.2, asked[0] + 1
+        assert asked[0] < 3 * PATIENCE_S, "it is asked for ever"
+        said: Any = SimpleNamespace(status_code=429, headers={"retry-after": "1"}, request=None)
+        raise openai.RateLimitError("slow down", response=said, body=None)
+
+    monkeypatch.setattr("engine.backends.openai._ask", put_off)
+    try:
+        endpoint.submit(call("ok"))
+        (_, found), *_ = endpoint.take()
+        assert isinstance(found, Lost)
+        assert "slow down" in found.error
+    finally:
+        endpoint.close()
 
 
 TEACHER = '[teacher]\nbackend = "openai"\nmodel = "teacher-8b"\nurl = "http://a.example/v1"\n'
