@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from engine.config import schema as configs
 from engine.files.map_file import MAP, NAME
+from engine.files.whole_file import cut_off
 from engine.runtime import launch
 from engine.store import read, write
 from engine.store.connect import reader, writer
@@ -43,8 +45,8 @@ def unmapped(project: Path) -> list[int]:
         return [round for round, path in map(tuple, db.execute(UNMAPPED, (MAP,))) if (project / path).exists()]
 
 
-def make_maps(project: Path) -> list[int]:
-    """Make the maps that are missing, oldest first; returns their rounds.
+def make_maps(project: Path, say: Callable[[str], None]) -> list[int]:
+    """Make the maps that are missing, oldest first; returns their rounds. ``say``: is told of what is damaged.
 
     Raises:
         WorkerError: a worker runs. StoreError: the project cannot be read or written.
@@ -53,30 +55,46 @@ def make_maps(project: Path) -> list[int]:
     lock = launch.lock(project, within_s=0.0)
     try:
         with closing(writer(project)) as db:
-            return [round for round in unmapped(project) if _made(db, project, round)]
+            return [round for round in unmapped(project) if _made(db, project, round, say)]
     finally:
         os.close(lock)
 
 
-def _made(db: sqlite3.Connection, project: Path, round: int) -> bool:
+def _made(db: sqlite3.Connection, project: Path, round: int, say: Callable[[str], None]) -> bool:
     import numpy as np
 
     from engine.signals import embedding_map
 
     embeddings, ids = _file(db, project, round, "embeddings"), Dataset(db, round).ids
-    array = None if embeddings is None else np.load(embeddings, mmap_mode="r")
-    if embeddings is None or array is None or len(array) != len(ids):
+    if embeddings is None:
         return False
-    note = embeddings.parent / NOTE
-    work = msgspec.json.decode(note.read_bytes(), type=_Note) if note.exists() else _Note()
+    if reason := cut_off(embeddings):
+        say(f"Round {round} gets no map: {embeddings}: {reason}. Restore a backup.")
+        return False
+    array = np.load(embeddings, mmap_mode="r")
+    if len(array) != len(ids):
+        return False
     path = project / "artifacts" / f"round-{round}" / MAP / NAME
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    seed, space = configs.load(project).project.seed, f"{work.base} {work.embed}"
-    meta = embedding_map.make(path, _file(db, project, round - 1, MAP), ids, array, round, seed, space)
+    how = (ids, array, round, configs.load(project).project.seed, _space(embeddings.parent / NOTE))
+    try:
+        meta = embedding_map.make(path, _file(db, project, round - 1, MAP), *how)
+    except ValueError as error:
+        say(f"{error}. The map of round {round} has axes of its own.")
+        meta = embedding_map.make(path, None, *how)
     if meta is not None:
         row = Artifact(round, MAP, str(path.relative_to(project)), msgspec.json.encode(meta).decode())
         write.save(db, round, "score", [row], None)
     return meta is not None
+
+
+def _space(note: Path) -> str:
+    """What the axes are of; nothing is known of it where the note is missing or damaged."""
+    try:
+        work = msgspec.json.decode(note.read_bytes(), type=_Note)
+    except (FileNotFoundError, msgspec.DecodeError):
+        work = _Note()
+    return f"{work.base} {work.embed}"
 
 
 def _file(db: sqlite3.Connection, project: Path, round: int, name: str) -> Path | None:

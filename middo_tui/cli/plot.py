@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def _make_maps(folder: Path) -> None:
     from engine.upkeep.maps import make_maps
 
     try:
-        for round in make_maps(folder):
+        for round in make_maps(folder, partial(say, err=True)):
             say(f"made the map of round {round} from its embeddings")
     except WorkerError as error:  # what there is can be drawn
         say(f"The maps of older rounds are not made now: {error}", err=True)

@@ -112,7 +112,9 @@ def test_the_command_offers_what_there_is() -> None:
     assert COLOURS == map_classes.COLOURS
 
 
-def test_maps_of_an_older_version_are_made_from_the_embeddings(project: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Two rounds of a version without maps: with embeddings alone."""
     old = invented_project.make(tmp_path / "old", 60)
     db = writer(old)
     with transaction(db):
@@ -125,14 +127,36 @@ def test_maps_of_an_older_version_are_made_from_the_embeddings(project: Path, tm
             place = str((folder / "x.npy").relative_to(old))
             db.execute("INSERT INTO artifact (round, name, path, meta) VALUES (?,'embeddings',?,'{}')", (round, place))
     db.close()
+    return old
+
+
+def test_maps_of_an_older_version_are_made_from_the_embeddings(old: Path, tmp_path: Path) -> None:
     assert unmapped(old) == [0, 1]
     held = launch.lock(old, within_s=0.0)
     done = run(old, "map", tmp_path / "a.svg")
     os.close(held)
     assert "are not made now" in done.output, "a worker runs"
     assert unmapped(old) == [0, 1]
-    assert make_maps(old) == [0, 1]
+    assert make_maps(old, pytest.fail) == [0, 1]
     assert unmapped(old) == []
     db = reader(old)
     assert [open_map(db, old, round).head.basis_round for round in (0, 1)] == [0, 0]
     db.close()
+
+
+def test_damaged_files_cost_no_more_than_their_own_map(old: Path, tmp_path: Path) -> None:
+    first, second = (old / "artifacts" / f"round-{round}" / "embeddings" / "x.npy" for round in (0, 1))
+    os.truncate(first, 200)
+    (second.parent / "work.json").write_bytes(b"{")
+    done = run(old, "map", tmp_path / "a.svg")
+    assert "made the map of round 1" in done.output
+    assert f"Round 0 gets no map: {first}: cut off" in done.output
+    assert unmapped(old) == [0]
+    db = writer(old)
+    with transaction(db):
+        db.execute("DELETE FROM artifact WHERE name='map'")
+        db.execute("INSERT INTO artifact (round, name, path, meta) VALUES (0,'map',?,'{}')", (str(first),))
+    db.close()
+    said: list[str] = []
+    assert make_maps(old, said.append) == [1]
+    assert [line for line in said if line.endswith("The map of round 1 has axes of its own.")] == said != []
