@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,12 +35,14 @@ def program() -> str | None:
     return None
 
 
-@lru_cache(maxsize=1)
 def reason_against() -> str | None:
-    """Why there can be no sandbox on this machine; None where there can."""
+    """Why there can be no sandbox on this machine now; None where there can."""
     if program() is None:
         return "bubblewrap (bwrap) is not installed"
-    tried = subprocess.run(command(["/bin/sh", "-c", ":"]), capture_output=True, text=True, timeout=30)
+    try:
+        tried = subprocess.run(command(["/bin/sh", "-c", ":"]), capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap does not work here ({error})"
     if tried.returncode == 0:
         return None
     said = tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"]
@@ -91,7 +92,7 @@ def _python() -> Iterable[Path]:
 
 
 def _outside_the_system(paths: Iterable[Path]) -> list[Path]:
-    """``paths`` that exist outside SYSTEM, with the folders that the links in them lead to; outer ones first."""
+    """``paths`` that exist outside SYSTEM, with the files that the links in them lead to; outer ones first."""
     found: set[Path] = set()
     for path in paths:
         for one in (path, path.resolve(), *_targets(path)):
@@ -101,10 +102,13 @@ def _outside_the_system(paths: Iterable[Path]) -> list[Path]:
 
 
 def _targets(path: Path) -> set[Path]:
-    """The folders of the files that links directly in ``path`` lead to, as in the Hub's cache of models."""
+    """The files outside ``path`` that links directly in it lead to, as in the Hub's cache of models. Not their folders:
+    what else is there is nobody's business.
+    """
     if not path.is_dir():
         return set()
-    return {one.resolve().parent for one in path.iterdir() if one.is_symlink() and one.resolve().is_file()}
+    found = {one.resolve() for one in path.iterdir() if one.is_symlink()}
+    return {one for one in found if one.is_file() and not one.is_relative_to(path.resolve())}
 
 
 def environment(given: Mapping[str, str], scratch: Path) -> dict[str, str]:

@@ -118,7 +118,23 @@ def test_folders_are_shown_with_what_their_links_lead_to_and_the_system_only_onc
     model.mkdir(parents=True)
     (blobs / "weights").write_text("w")
     (model / "model.safetensors").symlink_to(blobs / "weights")
-    assert sandbox._outside_the_system([model, Path("/usr/bin"), tmp_path / "nowhere"]) == [blobs, model]
+    assert sandbox._outside_the_system([model, Path("/usr/bin"), tmp_path / "nowhere"]) == [
+        blobs / "weights",
+        model,
+    ]
+
+
+@needs_sandbox
+def test_beside_a_linked_file_nothing_is_shown(tmp_path: Path) -> None:
+    home, tasks = tmp_path / "home", tmp_path / "tasks"
+    for folder in (home, tasks):
+        folder.mkdir()
+    (home / "data.jsonl").write_text("rows")
+    (home / "key").write_text("secret")
+    (tasks / "data.jsonl").symlink_to("../home/data.jsonl")
+    look = ["/bin/sh", "-c", f"cat {tasks}/data.jsonl; ls {home}"]
+    done = subprocess.run(sandbox.command(look, [tasks]), capture_output=True, text=True, check=True)
+    assert done.stdout == "rowsdata.jsonl\n"
 
 
 def test_without_a_sandbox_code_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,13 +151,11 @@ def test_a_bubblewrap_that_may_not_make_namespaces_says_so(tmp_path: Path, monke
     stub.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
     stub.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    sandbox.reason_against.cache_clear()
-    try:
-        assert sandbox.reason_against() == (
-            "bubblewrap does not work here (bwrap: No permissions to create new namespace)"
-        )
-    finally:
-        sandbox.reason_against.cache_clear()
+    assert sandbox.reason_against() == "bubblewrap does not work here (bwrap: No permissions to create new namespace)"
+    stub.write_text("#!/nowhere/sh\n")
+    assert "No such file" in (sandbox.reason_against() or "")
+    stub.unlink()
+    assert "No such file" not in (sandbox.reason_against() or ""), "what was mended meanwhile is seen"
 
 
 def test_what_the_tasks_ask_is_copied_before_the_network_is_gone(
