@@ -60,7 +60,9 @@ def _read(db: sqlite3.Connection, tokenizer: Path | None) -> DataFacts:
         "SELECT max(prompt_tokens + response_tokens), avg(prompt_tokens), avg(response_tokens) FROM signal"
     ).fetchone()
     some = db.execute(
-        "SELECT prompt_tokens, response_tokens FROM signal ORDER BY round, sample_id LIMIT ?", (LOOKED_AT,)
+        "SELECT prompt_tokens, response_tokens FROM signal WHERE prompt_tokens + response_tokens IS NOT NULL"
+        " ORDER BY round, sample_id LIMIT ?",
+        (LOOKED_AT,),
     )
     each = [(row[0], row[1]) for row in some] or _counted(db, forecast.counter(tokenizer))
     if prompt is None and each:

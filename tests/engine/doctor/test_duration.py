@@ -9,7 +9,7 @@ import pytest
 
 import engine.demo
 from engine.config import schema as configs
-from engine.doctor import cost_model, duration, report, timing
+from engine.doctor import cost_model, data_facts, duration, report, timing
 from engine.doctor.cost_model import RoundWork
 from engine.doctor.duration import Duration, LoopState, Recorded, Span
 from engine.doctor.model_check_process import ModelCheckResult
@@ -18,7 +18,9 @@ from engine.project import folder as project
 from engine.runtime.run_stage import input_key
 from engine.store import write
 from engine.store.connect import writer
+from engine.store.rows import Losses
 from middo_tui.text import status
+from tests.support import rounds
 
 BASE = Path(engine.demo.__file__).parent / "base"
 NOTED = Duration(
@@ -150,3 +152,12 @@ def _ran(folder: Path, seconds: float) -> None:
         write.open_round(db, 1, "{}", NAMES, closing=False, stopped=None)
     finally:
         db.close()
+
+
+def test_samples_that_could_not_be_tokenised_are_left_out_of_the_lengths(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 3)
+    none, *others = (sample.id for sample in rounds.dataset(made))
+    lost = Losses(0, none, None, None, None, None, "no answer is left")
+    made.ctx("score").save([lost, *(Losses(0, id, 1.0, 1.0, 5, 7) for id in others)])
+    found = data_facts.of_project(made.folder, made.config)
+    assert (found.lengths, found.mean, found.longest) == ((12, 12), 12.0, 12)
