@@ -199,8 +199,8 @@ class Chat:
 
     def _named(self, reply: ChatCompletion) -> None:
         """Note once when another model answers than was asked: a router, or a server that serves what it likes."""
-        asked, by = (str(name).lower().rpartition("/")[2] for name in (self.model, getattr(reply, "model", "") or ""))
-        if by and self._other is None and asked not in by and by not in asked:
+        by = str(getattr(reply, "model", "") or "")
+        if by and self._other is None and not _is_same_model(self.model, by):
             self._other = self.safe_text(reply.model)
             self.notes.append(f"{self.url}: {self.model} was asked, but {self._other} says that it answers")
 
@@ -303,6 +303,12 @@ def maybe_counted(error: BaseException) -> bool:
     cause = error.__cause__
     names = {kind.__name__ for kind in type(cause).__mro__} if cause is not None else set()
     return not names & UNSENT
+
+
+def _is_same_model(asked: str, by: str) -> bool:
+    """Whether two names differ by no more than an owner, case, and a date or a number: ``x-mini`` is not ``x``."""
+    short, long = sorted((name.lower().rpartition("/")[2].removesuffix("-latest") for name in (asked, by)), key=len)
+    return short in long and not any(letter.isalpha() for letter in long.replace(short, "", 1))
 
 
 def is_redirect(error: BaseException) -> bool:

@@ -28,7 +28,7 @@ class Dataset(Sequence[Sample]):
     @property
     def next_place(self) -> int:
         """The first place after those of all samples that there were until now, also of those that have left."""
-        sql = "SELECT seq + 1 FROM sample WHERE born_round <= ? ORDER BY seq DESC LIMIT 1"
+        sql = "SELECT seq + 1 FROM sample WHERE +born_round <= ? ORDER BY seq DESC LIMIT 1"  # +: from the table's end
         return next((int(row[0]) for row in self._db.execute(sql, (self._round,))), 0)
 
     def __len__(self) -> int:

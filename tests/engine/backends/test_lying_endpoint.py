@@ -61,6 +61,17 @@ def test_a_name_that_says_more_is_the_same_model(name: str | None, liar: Server)
         endpoint.close()
 
 
+@pytest.mark.parametrize("name", [f"{MODEL}-mini", MODEL[: MODEL.index("-")]])
+def test_a_name_that_only_begins_alike_is_another_model(name: str, liar: Server) -> None:
+    liar.lies = {"named": lies.said(model=name)}
+    endpoint = Endpoint(liar.url, MODEL, limits=EndpointLimits(concurrency=1, timeout_s=30))
+    try:
+        endpoint.try_out(call("named x"))
+        assert endpoint.notes == [f"{liar.url}: {MODEL} was asked, but {name} says that it answers"]
+    finally:
+        endpoint.close()
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_rows_go_nowhere_that_was_not_named(status: int, liar: Server) -> None:
     with Server() as elsewhere:
