@@ -156,6 +156,7 @@ class SamplesReading(Framed):
         """List what ``order`` says (the present one when None)."""
         self._order = order or self._order
         self._problem = ""
+        self._total = None  # of this order it is not known yet: what is typed meanwhile waits for it
         self._hits = array("q")
         self._hold()
         self.table.show(Listing(self._pages, self._order), keep, self._columns())
