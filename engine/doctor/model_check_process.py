@@ -14,6 +14,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.doctor.finding import Finding, refused
 from engine.errors import ModelError
+from engine.processes.ended import how_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +65,26 @@ def check_models(
         except BaseException:
             process.kill()
             raise
-    if cancelled():
-        return {}
+    return {} if cancelled() else results(out, problems, process.returncode)
+
+
+def results(out: str, problems: str, code: int) -> dict[str, ModelCheckResult]:
+    """What the process said, by role. ``out``, ``problems``: its stdout and stderr. ``code``: its exit code; one that
+    was killed while it tried a model has said before what it found of it.
+    """
     try:
         found = json.loads(out.splitlines()[-1])
     except (IndexError, ValueError):
-        last = next(iter(problems.strip().splitlines()[-1:]), f"exit code {process.returncode}")
+        last = next(iter(problems.strip().splitlines()[-1:]), f"the process {how_ended(code)}")
         broken = Finding("model", f"cannot be checked: {last[:300]}", bad=True, fix="run doctor again")
         return {"model": ModelCheckResult((broken,))}
+    killed = f"the trial {how_ended(code)}" if code else ""
     return {
         one["role"]: ModelCheckResult(
             tuple(_as_findings(one["role"], one["error"], one["notes"])),
             one["rows"],
             one.get("speeds", {}),
-            one.get("untimed", ""),
+            one.get("untimed", killed),
         )
         for one in found
     }

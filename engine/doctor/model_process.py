@@ -1,7 +1,8 @@
 """The doctor's process that may load torch: checks the project's models and, when asked to, tries how fast they are.
 
-``python -m engine.doctor.model_process CONFIG FOLDER [SIZES]`` prints JSON: for each role what ``model_check.look``
-found and, with SIZES (``speed_probe.Sizes`` as JSON), its speeds, or why there are none.
+``python -m engine.doctor.model_process CONFIG FOLDER [SIZES]`` prints a line of JSON: for each role what
+``model_check.look`` found; with SIZES (``speed_probe.Sizes`` as JSON) then another line that has its speeds as well, or
+why there are none.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ def main(argv: list[str]) -> int:
     project = Path(argv[1])
     config = configs.placed(configs.restore(argv[0]), project)
     found = model_check.look(config, project)
+    print(json.dumps(found), flush=True)  # noqa: T201 - before a trial, which may be killed for memory
     if len(argv) > 2:
         time_roles(found, config, project, json.loads(argv[2]))
-    print(json.dumps(found))  # noqa: T201
+        print(json.dumps(found))  # noqa: T201
     return 0
 
 

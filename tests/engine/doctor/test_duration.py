@@ -9,7 +9,15 @@ import pytest
 
 import engine.demo
 from engine.config import schema as configs
-from engine.doctor import cost_model, data_facts, duration, report, timing
+from engine.doctor import (
+    cost_model,
+    data_facts,
+    duration,
+    model_check_process,
+    model_process,
+    report,
+    timing,
+)
 from engine.doctor.cost_model import RoundWork
 from engine.doctor.duration import Duration, LoopState, Recorded, Span
 from engine.doctor.model_check_process import ModelCheckResult
@@ -20,7 +28,7 @@ from engine.store import write
 from engine.store.connect import writer
 from engine.store.rows import Losses
 from middo_tui.text import status
-from tests.support import rounds
+from tests.support import rounds, tiny
 
 BASE = Path(engine.demo.__file__).parent / "base"
 NOTED = Duration(
@@ -161,3 +169,20 @@ def test_samples_that_could_not_be_tokenised_are_left_out_of_the_lengths(tmp_pat
     made.ctx("score").save([lost, *(Losses(0, id, 1.0, 1.0, 5, 7) for id in others)])
     found = data_facts.of_project(made.folder, made.config)
     assert (found.lengths, found.mean, found.longest) == ((12, 12), 12.0, 12)
+
+
+def test_a_trial_that_is_killed_costs_the_speeds_and_not_the_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(model_process, "time_roles", killed)
+    config = tiny.make_config(BASE)
+    with pytest.raises(SystemExit):
+        model_process.main([configs.snapshot(config), str(tmp_path), '{"tokens": 8, "prompt": 4}'])
+    found = model_check_process.results(capsys.readouterr().out, "", -9)["model"]
+    assert [one for one in found.findings if one.bad] == []
+    assert (found.speeds, "the trial was killed by signal 9" in found.untimed) == ({}, True)
+    (broken,) = model_check_process.results("", "", -9)["model"].findings
+    assert "memory" in broken.text
