@@ -249,11 +249,9 @@ def _noted(db: sqlite3.Connection, config: Config) -> Duration | None:
 
 def recorded(db: sqlite3.Connection, config: Config, jobs: Sequence[Job]) -> dict[str, Recorded]:
     """The newest run of each stage with today's settings. ``config`` is placed."""
-    found: dict[str, Recorded] = {}
-    for job in jobs:
-        if job.state == "done" and job.seconds and not outdated(job, config):
-            found[job.stage] = Recorded(job.seconds, read.size(db, job.round), job.round)
-    return found
+    newest = {job.stage: job for job in jobs if job.state == "done" and job.seconds and not outdated(job, config)}
+    sizes = {round: read.size(db, round) for round in {job.round for job in newest.values()}}  # each is counted
+    return {stage: Recorded(job.seconds, sizes[job.round], job.round) for stage, job in newest.items()}
 
 
 # ------------------------------------------------------------------------------------------------------- in words

@@ -54,7 +54,8 @@ class TriedModels:
             for unit, took in found.items()
         }
         if reply and not config.teacher.batch:
-            each = reply["seconds"] / max(reply["tokens"], 1) / config.teacher.concurrency
+            slots = config.teacher.concurrency * (1 + len(config.teacher.more_urls))
+            each = reply["seconds"] / max(reply["tokens"], 1) / slots
             found |= {cost_model.ASKED: 0.0, cost_model.REPLIED: each}
         return found
 

@@ -24,7 +24,7 @@ from engine.doctor.model_check_process import ModelCheckResult
 from engine.loop import NAMES, spec
 from engine.project import folder as project
 from engine.runtime.run_stage import input_key
-from engine.store import write
+from engine.store import read, write
 from engine.store.connect import writer
 from engine.store.rows import Losses
 from middo_tui.text import status
@@ -108,6 +108,9 @@ def test_an_endpoint_is_timed_by_its_one_reply_and_recomputing_by_a_forward_more
     assert tried.speeds(config, {}) == {"read": 1.0, "learned": 3.0}
     found = tried.speeds(config, {"seconds": 8.0, "tokens": 16})
     assert (found["asked"], found["replied"]) == (0.0, 8.0 / 16 / 4)
+    servers = 'url = "http://a.example/v1"\nmore_urls = ["http://b.example/v1", "http://c.example/v1"]\n'
+    three = configs.parse(f'[teacher]\nbackend = "openai"\nconcurrency = 4\n{servers}', "config.toml")
+    assert tried.speeds(three, {"seconds": 8.0, "tokens": 16})["replied"] == 8.0 / 16 / 12
     batched = configs.parse('[teacher]\nbackend = "openai"\nbatch = true\n', "config.toml")
     assert "replied" not in tried.speeds(batched, {"seconds": 8.0, "tokens": 16}), "a provider takes hours"
 
@@ -186,3 +189,18 @@ def test_a_trial_that_is_killed_costs_the_speeds_and_not_the_findings(
     assert (found.speeds, "the trial was killed by signal 9" in found.untimed) == ({}, True)
     (broken,) = model_check_process.results("", "", -9)["model"].findings
     assert "memory" in broken.text
+
+
+def test_only_the_rounds_that_are_told_of_are_counted(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 3)
+    ran = "UPDATE job SET state='done', seconds=1.0, input_key=? WHERE round=? AND stage=?"
+    for number in range(6):
+        if number:
+            rounds.open_round(made, number)
+        for name in ("train", "score"):
+            made.db.execute(ran, (input_key(made.db, made.config, number, spec(name)), number, name))
+    asked: list[str] = []
+    made.db.set_trace_callback(asked.append)
+    found = duration.recorded(made.db, made.config, read.jobs(made.db))
+    assert {stage: one.round for stage, one in found.items()} == {"train": 5, "score": 5}
+    assert sum("FROM departure" in sql for sql in asked) == 1
