@@ -24,24 +24,29 @@ def call(text: str, tag: object = None) -> Call:
     return Call(tag if tag is not None else text, (Message("user", text),), 32, 0.5, 0.9, 7)  # type: ignore[arg-type]
 
 
+def answered(endpoint: Endpoint, texts: list[str]) -> dict[str, Generation]:
+    """Everything at once, and again whatever asks for it; results by text."""
+    for text in texts:
+        endpoint.submit(call(text))
+    out: dict[str, Generation] = {}
+    while endpoint.in_flight:
+        for done, generation in endpoint.take():
+            if isinstance(generation, Lost):
+                if generation.asks:
+                    endpoint.again(done)
+                continue
+            assert done.tag not in out, "one result for each call"
+            out[str(done.tag)] = generation
+    return out
+
+
 def ask(
     server: Server, texts: list[str], limits: EndpointLimits = PATIENT, model: str = MODEL
 ) -> dict[str, Generation]:
     """Everything at once; results by text."""
     endpoint = Endpoint(server.url, model, limits=limits)
     try:
-        for text in texts:
-            endpoint.submit(call(text))
-        out: dict[str, Generation] = {}
-        while endpoint.in_flight:
-            for done, generation in endpoint.take():
-                if isinstance(generation, Lost):
-                    if generation.asks:
-                        endpoint.again(done)
-                    continue
-                assert done.tag not in out, "one result for each call"
-                out[str(done.tag)] = generation
-        return out
+        return answered(endpoint, texts)
     finally:
         endpoint.close()
 

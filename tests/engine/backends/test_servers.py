@@ -20,7 +20,7 @@ from engine.doctor import endpoint as endpoint_check
 from engine.doctor import privacy
 from engine.errors import BackendError
 from engine.loop import spec
-from tests.engine.backends.test_openai import call
+from tests.engine.backends.test_openai import answered, call
 from tests.support import tiny
 from tests.support.chat_server import MODEL
 from tests.support.chat_server import Server as ChatServer
@@ -39,17 +39,7 @@ def ask(
     first, *more = (server.url for server in servers)
     endpoint = Endpoint(first, MODEL, key_env, limits, more_urls=more)
     try:
-        for text in texts:
-            endpoint.submit(call(text))
-        out: dict[str, Generation] = {}
-        while endpoint.in_flight:
-            for done, generation in endpoint.take():
-                if isinstance(generation, Lost):
-                    if generation.asks:
-                        endpoint.again(done)
-                    continue
-                out[str(done.tag)] = generation
-        return out, endpoint.notes, endpoint.servers.shares()
+        return answered(endpoint, texts), endpoint.notes, endpoint.servers.shares()
     finally:
         endpoint.close()
 
@@ -82,10 +72,7 @@ def test_a_server_that_is_not_there_costs_no_call(pair: tuple[ChatServer, ChatSe
         url = gone.url
     endpoint = Endpoint(url, MODEL, limits=FEW, more_urls=[pair[0].url])
     try:
-        for text in TEXTS:
-            endpoint.submit(call(text))
-        found = [reply for _ in TEXTS if endpoint.in_flight for _, reply in endpoint.take()]
-        assert [reply.error for reply in found if isinstance(reply, Generation)] == [None] * 40
+        assert [reply.error for reply in answered(endpoint, TEXTS).values()] == [None] * 40
     finally:
         endpoint.close()
 
