@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.files.map_file import MAP
 from engine.files.whole_file import cut_off, parts
 from engine.loop import MADE_BY, NAMES
 from engine.store.read import jobs
@@ -15,6 +16,8 @@ from engine.store.rows import PREVIEW
 
 ARTIFACTS = "artifacts"
 SPARE = "Nothing needs it: the Thresholds screen reads the round from the database."
+
+REMAKE = "Make it from the saved embeddings: `middo-tui plot DIR map map.svg`."
 
 
 class FileFault(Struct, frozen=True):
@@ -34,7 +37,7 @@ def faults(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
         redo = (
             f"Run with --redo {MADE_BY.get(row['name'], 'train')} while round {row['round']} is the newest, or restore."
         )
-        mend = SPARE if spare else redo
+        mend = SPARE if spare else REMAKE if row["name"] == MAP else redo
         if not path.resolve().is_relative_to(project.resolve()):
             yield FileFault(row["path"], "outside of the project", mend)
         elif not path.exists():

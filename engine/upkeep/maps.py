@@ -21,9 +21,9 @@ from engine.store.dataset import Dataset
 from engine.store.rows import Artifact
 from engine.store.schema import migrate
 
-UNMAPPED = (
-    "SELECT round, path FROM artifact WHERE name='embeddings' AND round NOT IN"
-    " (SELECT round FROM artifact WHERE name=?) ORDER BY round"
+EMBEDDED = (
+    "SELECT e.round, e.path, m.path FROM artifact e LEFT JOIN artifact m ON m.round=e.round AND m.name=?"
+    " WHERE e.name='embeddings' ORDER BY e.round"
 )
 NOTE = "work.json"
 
@@ -36,13 +36,18 @@ class _Note(Struct, frozen=True):
 
 
 def unmapped(project: Path) -> list[int]:
-    """The rounds that have embeddings and no map.
+    """The rounds that have embeddings and no map, or one whose file is gone or damaged.
 
     Raises:
         StoreError: the project cannot be read.
     """
     with closing(reader(project)) as db:
-        return [round for round, path in map(tuple, db.execute(UNMAPPED, (MAP,))) if (project / path).exists()]
+        found = [tuple(row) for row in db.execute(EMBEDDED, (MAP,))]
+    return [
+        round
+        for round, embeddings, place in found
+        if (project / embeddings).exists() and (place is None or cut_off(project / place))
+    ]
 
 
 def make_maps(project: Path, say: Callable[[str], None]) -> list[int]:

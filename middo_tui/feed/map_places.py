@@ -109,7 +109,7 @@ def open_places(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamp
     try:
         return PlacedSamples(round, MapFile(project / found[0]), array("q"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"The map of round {round} cannot be read: {error}. Rerun the score stage.") from None
+        raise UsageError(f"The map of round {round} cannot be read: {error}. {_make_anew(project)}") from None
 
 
 def with_ids(db: sqlite3.Connection, placed: PlacedSamples) -> PlacedSamples:
@@ -144,8 +144,11 @@ def _missing(db: sqlite3.Connection, project: Path, round: int) -> str:
         return f"Round {round} has no map yet: the score stage makes it."
     if read.artifact(db, round, "embeddings") is None:
         return f"Round {round} has no map: none of its samples could be embedded, or its embeddings are gone."
-    command = f"middo-tui plot {quote(str(project))} map map.svg"
-    return f"Round {round} was scored by a version without maps. Make it from the saved embeddings: {command}"
+    return f"Round {round} was scored by a version without maps. {_make_anew(project)}"
+
+
+def _make_anew(project: Path) -> str:
+    return f"Make it from the saved embeddings: middo-tui plot {quote(str(project))} map map.svg"
 
 
 def mapped_rounds(db: sqlite3.Connection) -> tuple[int, ...]:

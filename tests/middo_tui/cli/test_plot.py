@@ -159,4 +159,16 @@ def test_damaged_files_cost_no_more_than_their_own_map(old: Path, tmp_path: Path
     db.close()
     said: list[str] = []
     assert make_maps(old, said.append) == [1]
-    assert [line for line in said if line.endswith("The map of round 1 has axes of its own.")] == said != []
+    assert said[0].startswith("Round 0 gets no map: ")
+    assert [line for line in said if line.endswith("The map of round 1 has axes of its own.")] == said[1:] != []
+
+
+@pytest.mark.parametrize("size", [None, 100])
+def test_a_map_whose_file_is_lost_is_made_anew(old: Path, size: int | None) -> None:
+    assert make_maps(old, pytest.fail) == [0, 1]
+    place = old / "artifacts" / "round-0" / "map" / "coordinates.map"
+    whole = place.read_bytes()
+    place.unlink() if size is None else os.truncate(place, size)
+    assert unmapped(old) == [0]
+    assert make_maps(old, pytest.fail) == [0]
+    assert place.read_bytes() == whole
