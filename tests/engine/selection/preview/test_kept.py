@@ -13,9 +13,10 @@ from engine.files.mapped_file import Sections
 from engine.project import fork
 from engine.selection.preview import build_process
 from engine.selection.preview.counts import Preview
+from engine.selection.preview.sorted_signal import members
 from engine.stages import select
 from engine.store import overrides, write
-from engine.store.rows import AXES, PREVIEW, Rewrite
+from engine.store.rows import AXES, PREVIEW, Losses, Message, Rewrite, dump_messages, unwritable
 from engine.upkeep import artifact_files, backup
 from tests.support import previews, tiny
 from tests.support import rounds as stored
@@ -67,6 +68,22 @@ def test_no_process_and_no_array_library_is_needed(selected: tiny.Project) -> No
         "sys.exit(any(heavy in sys.modules for heavy in ('numpy', 'torch', 'huggingface_hub', 'tokenizers')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_kept_is_what_is_read_anew(selected: tiny.Project) -> None:
+    """Also of rows without a figure or without tokens, and of what a rewrite would lose something of."""
+    ids = [sample.id for sample in stored.dataset(selected)]
+    bare = Losses(0, ids[1], None, None, None, None, "no answer is left")
+    selected.ctx("score").save([bare, *(Losses(0, id, 1.0, 0.5, 20 + at, 7) for at, id in enumerate(ids[2:]))])
+    call = (Message("user", "call it"), Message("assistant", "{}", "function_call"), Message("assistant", "called"))
+    selected.db.execute("UPDATE sample SET messages=? WHERE id=?", (dump_messages(call), ids[4]))
+    selected.db.execute("UPDATE sample SET unwritable=? WHERE id=?", (unwritable(call), ids[4]))
+    write.reset(selected.db, 0, ["select"])
+    select.run(selected.ctx("select"))
+    anew = previews.in_this_process(selected.folder, "round", str(selected.folder), "0", "True")
+    assert list(members(anew, "unwritable")) == [4]
+    anew.file.seek(0)
+    assert kept_file(selected).read_bytes() == anew.file.read()
 
 
 def test_what_a_person_wants_now_counts(selected: tiny.Project, read_anew: list[str]) -> None:
