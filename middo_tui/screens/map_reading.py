@@ -68,25 +68,25 @@ class ColourRead(Message):
 class MovesRead(Message):
     """Where rewritten samples went has been read, or why not."""
 
-    def __init__(self, found: Moves | None, problem: str = "") -> None:
+    def __init__(self, placed: PlacedSamples, found: Moves | None, problem: str = "") -> None:
         super().__init__()
-        self.found, self.problem = found, problem
+        self.placed, self.found, self.problem = placed, found, problem
 
 
 class CellsCounted(Message):
-    """The cells of a window have been counted."""
+    """The cells of a window have been counted. ``count``: the number of the count."""
 
-    def __init__(self, window: MapWindow, only: int | None, found: Mapping[tuple[int, int], MapCell]) -> None:
+    def __init__(self, count: int, found: Mapping[tuple[int, int], MapCell]) -> None:
         super().__init__()
-        self.window, self.only, self.found = window, only, found
+        self.count, self.found = count, found
 
 
 class CellRead(Message):
-    """What is under the cursor has been read."""
+    """What is under the cursor has been read. ``by``: the classes it was counted by."""
 
-    def __init__(self, area: Box, found: MapCellState) -> None:
+    def __init__(self, area: Box, by: Coloured | None, found: MapCellState) -> None:
         super().__init__()
-        self.area, self.found = area, found
+        self.area, self.by, self.found = area, by, found
 
 
 class MapReading(Framed):
@@ -101,6 +101,7 @@ class MapReading(Framed):
         self._placed: PlacedSamples | None = None
         self._coloured: Coloured | None = None
         self._cells: Mapping[tuple[int, int], MapCell] = {}
+        self._count_number = 0  # of the newest: an older one has other places or classes
         self._glyphs: Glyphs = {}
         self._mixed = False
         self._moves: Moves | None = None
@@ -180,6 +181,7 @@ class MapReading(Framed):
             return
         self._rounds, self._problem = message.rounds, message.problem
         self._placed, self._coloured, self._moves = message.placed, None, None
+        self._count_number += 1
         if message.placed is None:
             self._window, self._cells, self._glyphs, self._under = None, {}, {}, MapCellState()
             self.paint()
@@ -223,15 +225,16 @@ class MapReading(Framed):
         if self._placed is not None and self._window is not None:
             codes = self._coloured.codes if self._coloured else bytes(len(self._placed))
             only = self._only if self._coloured else None
-            work = partial(self._count, self._placed, codes, self._window, only)
+            self._count_number += 1
+            work = partial(self._count, self._count_number, self._placed, codes, self._window, only)
             self.run_worker(work, group="cells", thread=True, exclusive=True, exit_on_error=False)
 
-    def _count(self, placed: PlacedSamples, codes: bytes, window: MapWindow, only: int | None) -> None:
-        self.post_message(CellsCounted(window, only, cells(placed, codes, window, only)))
+    def _count(self, number: int, placed: PlacedSamples, codes: bytes, window: MapWindow, only: int | None) -> None:
+        self.post_message(CellsCounted(number, cells(placed, codes, window, only)))
 
     @on(CellsCounted)
     def _counted(self, message: CellsCounted) -> None:
-        if message.window == self._window:
+        if message.count == self._count_number:
             self._cells = message.found
             self.draw_cells()
             self._place_cursor()
@@ -289,12 +292,14 @@ class MapReading(Framed):
         try:
             with closing(self._open()) as db:
                 before = open_map(db, self.project, placed.round - 1)
-                self.post_message(MovesRead(moves(db, before, placed)))
+                self.post_message(MovesRead(placed, moves(db, before, placed)))
         except FAILURES as error:
-            self.post_message(MovesRead(None, guard.clean(str(error)).text))
+            self.post_message(MovesRead(placed, None, guard.clean(str(error)).text))
 
     @on(MovesRead)
     def _moves_read(self, message: MovesRead) -> None:
+        if message.placed is not self._placed:  # another round was asked for meanwhile
+            return
         self._moves = message.found
         if message.found is None:
             self._moved = False
@@ -327,11 +332,11 @@ class MapReading(Framed):
             rows, title = {}, guard.one_line(str(error))
         prompts = tuple(MapPrompt(row.seq, row.text) for row in sorted(rows.values(), key=lambda row: row.seq))
         classes = tuple((by.classes[kind], count) for kind, count in counts) if by else ()
-        self.post_message(CellRead(area, MapCellState(title, len(found), classes, prompts)))
+        self.post_message(CellRead(area, by, MapCellState(title, len(found), classes, prompts)))
 
     @on(CellRead)
     def _cell_read(self, message: CellRead) -> None:
-        if message.area == self.area():
+        if message.area == self.area() and message.by is self._coloured:
             self._under = message.found
             self.query_one(MapCellPane).show(self._under)
             self.state_changed()

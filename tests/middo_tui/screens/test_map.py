@@ -13,12 +13,13 @@ import pytest
 
 from engine.store.connect import transaction, writer
 from middo_tui.app import MiddoApp
-from middo_tui.feed.map_cells import MapCell, MapWindow, filter_of, rounded
+from middo_tui.feed.map_cells import MapCell, MapWindow, cells, filter_of, rounded
 from middo_tui.feed.map_classes import MapClass
 from middo_tui.feed.map_places import PlacedSamples
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens import map_reading
 from middo_tui.screens.map import MapScreen
+from middo_tui.screens.map_reading import CellsCounted
 from middo_tui.widgets.lines import plain
 from middo_tui.widgets.map_canvas import MapPicture, arrows, glyphs_of, map_lines, standing_out
 from middo_tui.widgets.map_legend import MapLegendState, legend_lines
@@ -232,6 +233,27 @@ async def test_a_large_map_is_painted_before_its_samples_are_known(
         shown.set()
         await until(pilot, "Under the cursor: ")
         await until(pilot, "rewrite undecided")
+
+
+async def test_cells_that_were_counted_for_another_colour_are_not_shown(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7")
+        await until(pilot, "rewrite undecided")
+        await settle_all(pilot)
+        shown = screen(app)
+        number, placed, by, window = shown._count_number, shown._placed, shown._coloured, shown._window
+        assert placed is not None
+        assert by is not None
+        assert window is not None
+        await pilot.press("c")
+        await until(pilot, "by axis")
+        await settle_all(pilot)
+        before = shown._glyphs
+        shown.post_message(CellsCounted(number, cells(placed, by.codes, window)))  # its thread was slow
+        await pilot.pause()
+        assert shown._glyphs == before
 
 
 async def test_a_project_without_a_map_says_what_makes_one(tmp_path: Path) -> None:
