@@ -25,7 +25,7 @@ def explain(message: str, whole: type[msgspec.Struct]) -> str:
         return _unknown(keys, text.split("`")[1], whole)
     wanted = _type_at(keys, whole)
     if text.startswith(("Expected", "Invalid enum")) and wanted is not None:
-        text = f"must be {kind(wanted)}"
+        text = f"must be {kind(_item(wanted) if keys and keys[-1].endswith(']') else wanted)}"
     return f"{place(keys)}: {text}." if keys else f"{text}."
 
 
@@ -80,6 +80,12 @@ def _type_at(keys: list[str], whole: Any) -> Any:
             break
         found = get_type_hints(found, include_extras=True).get(key.partition("[")[0])
     return found
+
+
+def _item(wanted: Any) -> Any:
+    """Of a list whose items have a description of their own, the item; else the setting itself."""
+    parts = get_args(wanted)
+    return parts[0] if get_origin(wanted) is tuple and get_origin(parts[0]) is Annotated else wanted
 
 
 def kind(wanted: Any) -> str:

@@ -136,6 +136,10 @@ def _ids(db: sqlite3.Connection, round: int) -> array[int]:
         after = found[-1]
 
 
+COMPARED = "SELECT 1 FROM signal WHERE round=? AND similarity IS NOT NULL LIMIT 1"
+"""With two embeddings each has a nearest neighbour, and a similarity."""
+
+
 def _missing(db: sqlite3.Connection, project: Path, round: int) -> str:
     jobs = {job.stage: job.state for job in read.jobs(db) if job.round == round}
     if "score" not in jobs and jobs:
@@ -144,6 +148,8 @@ def _missing(db: sqlite3.Connection, project: Path, round: int) -> str:
         return f"Round {round} has no map yet: the score stage makes it."
     if read.artifact(db, round, "embeddings") is None:
         return f"Round {round} has no map: none of its samples could be embedded, or its embeddings are gone."
+    if db.execute(COMPARED, (round,)).fetchone() is None:
+        return f"Round {round} has no map: fewer than two of its samples have an embedding."
     return f"Round {round} was scored by a version without maps. {_make_anew(project)}"
 
 

@@ -45,7 +45,7 @@ _Signature = tuple[object, ...]
 
 
 CONFIG = "config.toml"
-UNTIL_MENDED = "Until it is fixed, no key can start or change the run; a run in progress is not affected."
+UNTIL_MENDED = "Until it is fixed, no key can start or change the run. A running stage goes on; the next one needs it."
 GONE = "The project is no longer here: its folder was moved or deleted. Move it back, or open it at its new location."
 
 

@@ -116,6 +116,10 @@ class RoundDetail(Struct, frozen=True):
         known = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(known) if known else None
 
+    def done(self, stage: str) -> bool:
+        """Whether a stage has ended well."""
+        return any(one.name == stage and one.state == "done" for one in self.stages)
+
     def total(self, name: str) -> int:
         """A count of ``AxisCounts`` over the axes."""
         return sum(int(getattr(axis, name)) for axis in self.axes)

@@ -60,7 +60,8 @@ def panel_lines(panel: Panel, width: int) -> list[Line]:
 
 def _scores(one: RoundDetail, earlier: RoundDetail | None) -> list[Line]:
     if not one.scores:
-        return [(Run(" no scores yet: the evaluate stage has not run", "dim"),)]
+        why = ": no sample is held out" if one.done("evaluate") else " yet: the evaluate stage has not run"
+        return [(Run(f" no scores{why}", "dim"),)]
     was = f"round {earlier.round}" if earlier else ""
     head = f" {'task':<18}{f'round {one.round}':>10}{'stderr':>9}{was:>11}{'change':>9}{'±':>9}"
     return [(Run(head if earlier else head[:38], "dim"),), *(_score(score, earlier) for score in one.scores)]
@@ -137,6 +138,7 @@ def _cuts(axis: str, one: RoundDetail) -> Line:
 def _clusters(one: RoundDetail, width: int) -> list[Line]:
     if not one.clusters:
         why = "the final evaluation is not scored" if one.closing else "no clusters yet: the score stage has not run"
+        why = "no clusters: too few samples, or score.clusters = false" if one.done("score") else why
         return [(Run(f" {why}", "dim"),)]
     there = sum(cluster.size > 0 for cluster in one.clusters)
     if all(cluster.change == "born" for cluster in one.clusters):

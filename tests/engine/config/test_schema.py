@@ -43,6 +43,10 @@ def test_the_top_level_config_toml_is_the_template() -> None:
         ('[train]\nmethod = "lore"', '[train] method: must be one of "lora", "qlora", "full".'),
         ('[train]\nreport_to = "wandb"', 'must be a list of "tensorboard", "wandb", "trackio".'),
         ('[train]\nreport_to = ["mlflow"]', 'must be a list of "tensorboard", "wandb", "trackio".'),
+        (
+            '[teacher]\nurl = "http://a/v1"\nmore_urls = ["http://b/v1", "ftp://c"]',
+            "[teacher] more_urls[1]: must be a base URL such as http://127.0.0.1:8000/v1.",
+        ),
         ("[train]\nlora_targets = 1", '[train] lora_targets: must be a list ["…"] or a string.'),
         ("[vllm]\ngpu_memory_utilization = 2", "must be a number above 0 and at most 1."),
         ("[data]\nheldout_share = -0.1", "[data] heldout_share: must be a number from 0 to 1."),

@@ -182,6 +182,9 @@ def test_a_round_without_a_map_says_why(project: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="none of its samples could be embedded"):
         open_map(store.db, tmp_path / "P", 0)
     store.db.execute("INSERT INTO artifact (round, name, path, meta) VALUES (0, 'embeddings', 'x', '{}')")
+    with pytest.raises(UsageError, match="fewer than two of its samples have an embedding"):
+        open_map(store.db, tmp_path / "P", 0)
+    store.db.execute("INSERT INTO signal (round, sample_id, similarity) SELECT 0, min(id), 0.5 FROM sample")
     with pytest.raises(UsageError, match=r"middo-tui plot .* map"):
         open_map(store.db, tmp_path / "P", 0)
     (tmp_path / "P" / "cut.map").write_bytes(b"\x08\0\0\0\0\0\0\0{}")

@@ -373,3 +373,12 @@ async def test_a_cursor_counts_the_samples_of_a_shape(tmp_path: Path) -> None:
         text = await until(pilot, " log ─")
         assert " to " in text
         assert "%)" in text
+
+
+def test_a_round_without_held_out_samples_or_clusters_does_not_wait_for_them(tmp_path: Path) -> None:
+    store = Store(tmp_path / "p").plan().round(0, 4)
+    store.db.execute("DELETE FROM score")
+    view = RoundsReader(tmp_path / "p").read()
+    told = {tab: plain(panel_lines(Panel(view, 0, tab), 80)) for tab in ("scores", "clusters")}
+    assert "no scores: no sample is held out" in told["scores"]
+    assert "no clusters: too few samples, or score.clusters = false" in told["clusters"]
