@@ -24,7 +24,7 @@ from middo_tui.text.notice import Notice
 from middo_tui.widgets.chart_view import AxisScale, ChartView
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
-from middo_tui.widgets.round_charts import RoundCharts, RoundFigures, charts, shown
+from middo_tui.widgets.round_charts import MARKS, RoundCharts, RoundFigures, charts, shown
 from middo_tui.widgets.round_grid import Grid, RoundGrid, most
 from middo_tui.widgets.round_panels import TABS, Panel, RoundPanel, panel_lines
 from middo_tui.widgets.tab_bar import TabBar, Tabs
@@ -204,9 +204,13 @@ class RoundsReading(Framed):
             start = f"Press {press('app.go-loop')}, then {press('loop.run')}, to start the first."
             return Notice(f"No rounds yet. {start}", "decide")
         drawn = self._others if self.tab in ("curves", *BESIDE) else ()
-        if any(not other.same_questions for other in drawn):
-            return Notice("Other samples are held out there: accuracy and held-out loss do not compare.", "dim")
-        return Notice("")
+        if not drawn:
+            return Notice("")
+        names = (self.figures().name or "this project", *(other.name for other in drawn))
+        said = ", ".join(f"{mark} {name}" for mark, name in zip(MARKS, names, strict=False))
+        others = [mark for mark, other in zip(MARKS[1:], drawn, strict=False) if not other.same_questions]
+        held = f" Other samples are held out in {', '.join(others)}: accuracy and held-out loss do not compare."
+        return Notice(f"Lines: {said}.{held if others else ''}", "dim")
 
 
 def _words(chosen: RoundDetail | None) -> str:

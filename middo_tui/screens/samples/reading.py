@@ -357,8 +357,10 @@ class SamplesReading(Framed):
 
     def _go_to_number(self, seq: int) -> None:
         """To ``#seq`` in the newest scored dataset; to its versions when it is in an older one only."""
-        round = self.view.scored_round
-        if self._pages.of_seq(seq, round) is None and (id := self._pages.ever(seq)) is not None:
+        round, id = self.view.scored_round, self._pages.ever(seq)
+        if id is None and self._total is not None:
+            self._to_sample(seq)  # says that there is none, and what is listed stays
+        elif id is not None and self._pages.of_seq(seq, round) is None:
             self.go("lineage", id)
         else:
             self._jumps = f"#{seq}"
@@ -389,11 +391,9 @@ def _axis_role(row: SampleRow) -> str:
 
 def _signature(view: LoopView) -> tuple[object, ...]:
     """What the rows of this screen depend on."""
-    stages = tuple((stage.state, stage.done) for stage in view.stages if stage.name in WATCHED)
-    return view.round, stages, view.waiting
+    return view.round, tuple((stage.state, stage.done) for stage in view.stages if stage.name in WATCHED), view.waiting
 
 
 def _last_round(view: LoopView) -> int:
     """The newest dataset: one beyond the last merged round."""
-    merged = any(stage.name == "merge" and stage.state == "done" for stage in view.stages)
-    return (view.round or 0) + merged
+    return (view.round or 0) + any(stage.name == "merge" and stage.state == "done" for stage in view.stages)

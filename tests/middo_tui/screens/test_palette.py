@@ -225,6 +225,11 @@ async def test_a_sample_is_found_by_its_number_and_by_its_words(tmp_path: Path) 
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("ctrl+p", *"#3", "enter")
         await until(pilot, "▸        3")
+        await pilot.press("f", *"schools", "enter")
+        await until(pilot, "round 2  schools  ")
+        await pilot.press("ctrl+p", *"#99999", "enter")
+        text = await until(pilot, "#99999 is not in the dataset")
+        assert "round 2  schools  " in text, "what was listed stays"
         await pilot.press("ctrl+p", *"#1", "enter")  # left the dataset before round 2
         await until(pilot, "▸○ #1◂")
         await pilot.press("ctrl+p", *"schools of")

@@ -330,6 +330,8 @@ async def test_another_project_is_laid_over_this_one_and_taken_away(
         text = await until(pilot, "theirs ╌")
         assert "[curves]" in text
         assert "do not compare" not in text, "both hold out the same"
+        await pilot.resize_terminal(80, 24)  # a title has no room for names there
+        await until(pilot, "Lines: a alpaca-mini, b theirs.")
         await pilot.press("o")
         await until(pilot, "✔ theirs")
         await pilot.press("enter")
