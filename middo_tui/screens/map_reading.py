@@ -74,11 +74,11 @@ class MovesRead(Message):
 
 
 class CellsCounted(Message):
-    """The cells of a window have been counted. ``count``: the number of the count."""
+    """The cells of a window have been counted. ``count``: the number of the count; ``by``: its classes."""
 
-    def __init__(self, count: int, found: Mapping[tuple[int, int], MapCell]) -> None:
+    def __init__(self, count: int, by: Coloured | None, found: Mapping[tuple[int, int], MapCell]) -> None:
         super().__init__()
-        self.count, self.found = count, found
+        self.count, self.by, self.found = count, by, found
 
 
 class CellRead(Message):
@@ -101,6 +101,7 @@ class MapReading(Framed):
         self._placed: PlacedSamples | None = None
         self._coloured: Coloured | None = None
         self._cells: Mapping[tuple[int, int], MapCell] = {}
+        self._cells_by: Coloured | None = None  # may be older than what the legend says
         self._count_number = 0  # of the newest: an older one has other places or classes
         self._glyphs: Glyphs = {}
         self._mixed = False
@@ -223,19 +224,20 @@ class MapReading(Framed):
     def bin(self) -> None:
         """Count the cells of what is looked at."""
         if self._placed is not None and self._window is not None:
-            codes = self._coloured.codes if self._coloured else bytes(len(self._placed))
-            only = self._only if self._coloured else None
             self._count_number += 1
-            work = partial(self._count, self._count_number, self._placed, codes, self._window, only)
+            work = partial(self._count, self._count_number, self._placed, self._coloured, self._window, self._only)
             self.run_worker(work, group="cells", thread=True, exclusive=True, exit_on_error=False)
 
-    def _count(self, number: int, placed: PlacedSamples, codes: bytes, window: MapWindow, only: int | None) -> None:
-        self.post_message(CellsCounted(number, cells(placed, codes, window, only)))
+    def _count(
+        self, number: int, placed: PlacedSamples, by: Coloured | None, window: MapWindow, only: int | None
+    ) -> None:
+        codes = by.codes if by else bytes(len(placed))
+        self.post_message(CellsCounted(number, by, cells(placed, codes, window, only if by else None)))
 
     @on(CellsCounted)
     def _counted(self, message: CellsCounted) -> None:
         if message.count == self._count_number:
-            self._cells = message.found
+            self._cells, self._cells_by = message.found, message.by
             self.draw_cells()
             self._place_cursor()
             self.paint()
@@ -345,7 +347,7 @@ class MapReading(Framed):
 
     def draw_cells(self) -> None:
         """Turn what was counted into what is painted: not at every move of the cursor."""
-        classes = self._coloured.classes if self._coloured else ()
+        classes = self._cells_by.classes if self._cells_by else ()
         ways = self._moves.ways if self._moved and self._moves and self._window else ()
         glyphs = glyphs_of(self._cells, () if self._moved else classes, self._marks)
         self._mixed = bool(classes) and any(standing_out(cell, classes) is None for cell in self._cells.values())
@@ -358,8 +360,7 @@ class MapReading(Framed):
         self.query_one(MapCanvas).show(picture)
         classes = self._coloured.classes if self._coloured and not self._moved else ()
         mixed = (MIXED,) if classes and self._mixed else ()
-        column = self.size.width >= WIDE
-        self.query_one(MapLegend).show(MapLegendState((*classes, *mixed), self._only, column))
+        self.query_one(MapLegend).show(MapLegendState((*classes, *mixed), self._only, self.size.width >= WIDE))
         self.query_one(MapCellPane).show(self._under)
         self.query_one("#summary", Paragraph).show(Notice(self._summary(), "strong"))
         self.state_changed()

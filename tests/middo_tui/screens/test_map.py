@@ -251,9 +251,13 @@ async def test_cells_that_were_counted_for_another_colour_are_not_shown(project:
         await until(pilot, "by axis")
         await settle_all(pilot)
         before = shown._glyphs
-        shown.post_message(CellsCounted(number, cells(placed, by.codes, window)))  # its thread was slow
+        late = CellsCounted(number, by, cells(placed, by.codes, window))
+        shown.post_message(late)  # its thread was slow
         await pilot.pause()
         assert shown._glyphs == before
+        shown._cells, shown._cells_by = late.found, late.by  # the count for the new colour is under way
+        shown.draw_cells()
+        assert shown._glyphs == glyphs_of(late.found, by.classes, marks=False) != before
 
 
 async def test_a_project_without_a_map_says_what_makes_one(tmp_path: Path) -> None:
