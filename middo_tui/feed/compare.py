@@ -18,7 +18,7 @@ from engine.errors import ConfigError, UsageError
 from engine.store import paired, read
 from engine.store.connect import reader
 from engine.store.rows import EvalScore
-from middo_tui.feed.round_config import settings
+from middo_tui.feed.round_config import defaults, settings
 from middo_tui.feed.rounds import RoundDetail, RoundsReader
 from middo_tui.text.score_changes import ScoreChange
 
@@ -162,10 +162,11 @@ def _change(one: EvalScore, was: EvalScore | None, error: float | None) -> Score
 
 
 def _differing(found: Sequence[dict[str, str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Settings that are not the same in all projects."""
+    """Settings that are not the same in all projects. One that a version did not know was as it is by default."""
+    usual = dict(defaults())
     keys = sorted({key for one in found for key in one})
     rows = ((key, tuple(one.get(key, "") for one in found)) for key in keys)
-    return tuple((key, values) for key, values in rows if len(set(values)) > 1)
+    return tuple((key, values) for key, values in rows if len({one or usual.get(key, "") for one in values}) > 1)
 
 
 def _newest_settings(rounds: tuple[RoundDetail, ...]) -> dict[str, str]:

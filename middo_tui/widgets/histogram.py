@@ -99,7 +99,8 @@ def count_labels(top: float, rows: int, scale: AxisScale) -> dict[int, str]:
     """Row -> the count of a bar up to its upper edge: at the top, and in the middle where there is room."""
     to, back = HEIGHTS[scale], COUNTS[scale]
     places = (0, rows // 2) if rows >= LABELLED_ROWS else (0,)
-    return {row: number_format.short(round(back(to(top) * (rows - row) / rows))) for row in places}
+    counts = {row: round(back(to(top) * (rows - row) / rows)) for row in places}
+    return {row: number_format.short(count) for row, count in counts.items() if row == 0 or 0 < count < round(top)}
 
 
 class ValueScale(Struct, frozen=True):

@@ -14,7 +14,7 @@ from engine.store.connect import transaction
 from engine.store.conversation import dump_messages
 from engine.store.rows import EvalItem, EvalScore, Message
 from middo_tui.cli.commands import main
-from middo_tui.feed.compare import compare
+from middo_tui.feed.compare import _differing, compare
 from tests.support.stores import Store
 
 FIRST = (True, True, False, False, True, False, True, True)
@@ -91,6 +91,11 @@ def test_a_setting_that_no_round_ran_with_yet_is_shown(pair: tuple[Path, Path]) 
     for folder, flawed in zip(pair, ("rewrite", "drop"), strict=True):
         (folder / "config.toml").write_text(f'[model]\nname = "m"\n[merge]\nflawed = "{flawed}"\n', encoding="utf-8")
     assert ("merge.flawed", ('"rewrite"', '"drop"')) in compare(pair).settings
+
+
+def test_a_setting_that_a_version_did_not_know_was_as_it_is_by_default() -> None:
+    assert _differing([{"teacher.more_urls": "[]"}, {}]) == ()
+    assert _differing([{"teacher.more_urls": '["a"]'}, {}]) == (("teacher.more_urls", ('["a"]', "")),)
 
 
 def test_json_has_every_project_and_difference(pair: tuple[Path, Path]) -> None:

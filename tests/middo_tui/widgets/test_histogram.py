@@ -21,6 +21,7 @@ from middo_tui.widgets.histogram import (
     ValueScale,
     axis_row,
     changed_cells,
+    count_labels,
     histogram,
     levels,
     resample,
@@ -210,6 +211,11 @@ def test_counts_stand_on_the_left(scale: str, middle: str) -> None:
     assert rows[4].startswith(f"{middle:>5}┤")
     assert rows[-1].startswith(f"{scale if scale != 'linear' else '':>5} ─")
     assert {len(row) for row in rows} <= set(range(40, 47))
+
+
+def test_no_count_in_the_middle_where_it_would_be_none_or_the_one_above() -> None:
+    for scale in ("linear", "log", "sqrt"):
+        assert count_labels(1.0, 10, scale) == {0: "1"}  # type: ignore[arg-type]
 
 
 def test_the_cursor_counts_what_is_under_it() -> None:
