@@ -106,15 +106,16 @@ def _turn(turn: Turn, width: int, *, marks: bool = True) -> Iterator[Line]:
 
 
 def _text(text: str, width: int, role: str, most: int) -> Iterator[Line]:
-    """Wrapped; a row's indentation stays, because texts may be code."""
-    left = most
-    for paragraph in text.split("\n"):
+    """Wrapped; a row's indentation stays, because texts may be code. ``…`` ends what is cut, and only that."""
+    left, paragraphs = most, text.split("\n")
+    for at, paragraph in enumerate(paragraphs, 1):
         indent = " " * min(len(paragraph) - len(paragraph.lstrip(" ")), width // 2)
         rows = wrap(paragraph.lstrip(" "), width - len(indent), max(1, left))
         yield from ((Run(f" {indent}{row}", role),) for row in rows)
         left -= len(rows)
         if left <= 0:
-            yield (Run(f" {guard.ELLIPSIS}", "dim"),)
+            if at < len(paragraphs) and not rows[-1].endswith(guard.ELLIPSIS):
+                yield (Run(f" {guard.ELLIPSIS}", "dim"),)
             return
 
 

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
 from middo_tui.widgets.lines import Line, Lines, Run, changed_span, justified, plain, width_of
+from middo_tui.widgets.sample_pane import _text
 
 LINES = st.lists(st.builds(Run, st.text("ab 日", max_size=4), st.sampled_from(["", "dim"])), max_size=5).map(tuple)
 
@@ -126,3 +127,13 @@ async def test_it_grows_with_its_rows_up_to_its_most() -> None:
             await pilot.pause()
             assert words.size.height == height
             assert words.render_line(height - 1).text.strip() == data[-1]
+
+
+def test_only_a_text_that_is_cut_ends_in_an_ellipsis() -> None:
+    def rows(text: str) -> list[str]:
+        return plain([*_text(text, 9, "", 2)]).split("\n")
+
+    assert rows("one two\nthree") == [" one two", " three"]
+    assert rows("one two three") == [" one two", " three"]
+    assert rows("one\ntwo\nthree") == [" one", " two", " …"]
+    assert [row.count("…") for row in rows("one two three four five\nsix")] == [0, 1]
