@@ -156,6 +156,7 @@ def look_at_the_wizard(folder: Path, columns: int, rows: int) -> bytes:
         "-C",
         str(folder),
         f"XDG_CONFIG_HOME={folder}/none",
+        f"XDG_STATE_HOME={folder}/none",
         sys.executable,
         "-m",
         "middo_tui.cli",

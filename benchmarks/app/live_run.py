@@ -13,7 +13,7 @@ from middo_tui.widgets.vtable_rows import CURSOR
 LIVE_BYTES_S, TRAINING_CURSOR_MS, LINK_MS = 3_000, 20, 250
 LINK_BYTES_S = 16_000
 LIVE = "tok/s"
-QUESTION, ANSWERED = "Stop the running stage now?", "pause"
+QUESTION, ANSWERED = "Cancel the running stage?", "pause"
 AUTO = ("Auto-review is on", "Auto-review is off")
 
 

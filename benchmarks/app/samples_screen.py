@@ -127,7 +127,7 @@ def sorting(project: Path, what: Listed, times: int, quiet_s: float) -> list[Row
     first, page, whole, turned, cpu = [], [], [], [], []
     for turn in range(times):
         name = INDEXED_SORTS[turn % len(INDEXED_SORTS)]
-        terminal.press(b"o", "Sort by what", 0.4)
+        terminal.press(b"o", "Sort by?", 0.4)
         since, begun = len(terminal.seen), terminal.now
         cpu.append(terminal.press(letters[name].encode(), what.first[name], quiet_s).cpu_ms)
         first.append(terminal.ms_until(since, begun))
@@ -136,7 +136,7 @@ def sorting(project: Path, what: Listed, times: int, quiet_s: float) -> list[Row
         since, begun = len(terminal.seen), terminal.now
         terminal.press(b"O", what.last[name], quiet_s)
         turned.append((terminal.came(what.last[name], since) - begun) * 1000)
-        terminal.press(b"o", "Sort by what", 0.4)
+        terminal.press(b"o", "Sort by?", 0.4)
         terminal.press(letters["seq"].encode(), what.first["seq"], quiet_s)
     terminal.leave()
     names = ", ".join(name.replace("_", " ") for name in INDEXED_SORTS)
