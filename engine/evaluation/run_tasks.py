@@ -196,7 +196,7 @@ class _Process:
         argv = [sys.executable, "-m", "engine.evaluation.harness", msgspec.json.encode(job).decode()]
         argv += [str(death), str(report)]
         env = _environment(
-            offline=all(needs[name].local for name in job.tasks),
+            offline=scratch is not None or all(needs[name].local for name in job.tasks),
             code=any(needs[name].runs_code for name in job.tasks),
             known=keys,
         )

@@ -13,8 +13,8 @@ from middo_tui.screens.export import AskFormat, Wanted, export
 from middo_tui.screens.rounds_keys import KEYS
 from middo_tui.screens.rounds_overlay import RoundsOverlay
 from middo_tui.text.notice import Notice
-from middo_tui.widgets.chart_view import SCALES
-from middo_tui.widgets.histogram import POINTS
+from middo_tui.widgets.chart_view import next_scale
+from middo_tui.widgets.histogram import next_point
 from middo_tui.widgets.round_grid import columns, fitting, most
 from middo_tui.widgets.round_panels import TABS
 
@@ -105,7 +105,7 @@ class RoundsScreen(RoundsOverlay):
 
     def action_axis(self) -> None:
         """A linear, logarithmic or square-root axis."""
-        self._scale = SCALES[(SCALES.index(self._scale) + 1) % len(SCALES)]
+        self._scale = next_scale(self._scale)
         self._paint()
 
     def action_cursor_left(self) -> None:
@@ -117,7 +117,7 @@ class RoundsScreen(RoundsOverlay):
         self._point(1)
 
     def _point(self, by: int) -> None:
-        self._cursor = POINTS // 2 if self._cursor is None else max(0, min(POINTS - 1, self._cursor + by))
+        self._cursor = next_point(self._cursor, by)
         self._paint()
 
     def action_before(self) -> None:

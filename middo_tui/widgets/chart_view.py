@@ -17,6 +17,11 @@ LEAST_SPAN = 8
 """Steps that the deepest zoom still shows."""
 
 
+def next_scale(scale: AxisScale) -> AxisScale:
+    """The axis that the key changes ``scale`` into."""
+    return SCALES[(SCALES.index(scale) + 1) % len(SCALES)]
+
+
 class ChartView(Struct, frozen=True):
     """``smooth``: the running mean reaches back over this part of a curve (40: a 40th); 0: no mean. ``zoom``: how many
     times the range was halved, beginning at step ``left``; ``cursor``: a step.
@@ -36,7 +41,7 @@ class ChartView(Struct, frozen=True):
 
     def rescaled(self) -> ChartView:
         """The next axis."""
-        return replace(self, scale=SCALES[(SCALES.index(self.scale) + 1) % len(SCALES)])
+        return replace(self, scale=next_scale(self.scale))
 
     def smoothed(self) -> ChartView:
         """The next smoothing."""

@@ -39,6 +39,11 @@ LABELLED_ROWS = 4
 """Rows from which the middle of the axis has a count too."""
 
 
+def next_point(cursor: int | None, by: int) -> int:
+    """Where a histogram's cursor is after a step; it begins in the middle."""
+    return POINTS // 2 if cursor is None else max(0, min(POINTS - 1, cursor + by))
+
+
 class Cutting(Struct, frozen=True):
     """What is drawn. ``side`` of the cut is selected, and only what is beyond ``floor`` too; no cut selects nothing.
 

@@ -20,7 +20,7 @@ from middo_tui.feed.orders import Order
 from middo_tui.terminal import guard
 from middo_tui.text.flaw_wording import MEASURES, NAMES
 from middo_tui.text.notice import Notice
-from middo_tui.widgets.chart_view import SCALES, AxisScale
+from middo_tui.widgets.chart_view import AxisScale, next_scale
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.histogram import Cutting, Histogram
 from middo_tui.widgets.key_bar import KeyBar
@@ -99,7 +99,7 @@ class LensShapes(ModalScreen[Order | None]):
 
     def action_counts(self) -> None:
         """Their counts on another axis."""
-        self._counts = SCALES[(SCALES.index(self._counts) + 1) % len(SCALES)]
+        self._counts = next_scale(self._counts)
         self._paint()
 
     def action_open(self) -> None:

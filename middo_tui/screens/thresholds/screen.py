@@ -28,8 +28,8 @@ from middo_tui.screens.thresholds.reading import ThresholdsReading
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
 from middo_tui.text.notice import Notice
-from middo_tui.widgets.chart_view import SCALES
-from middo_tui.widgets.histogram import POINTS, Histogram
+from middo_tui.widgets.chart_view import next_scale
+from middo_tui.widgets.histogram import Histogram, next_point
 from middo_tui.widgets.margin_list import MarginList, Margins
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class ThresholdsScreen(ThresholdsReading):
 
     def action_counts(self) -> None:
         """The histograms' counts on another axis."""
-        self._counts = SCALES[(SCALES.index(self._counts) + 1) % len(SCALES)]
+        self._counts = next_scale(self._counts)
         self._paint_cut()
 
     def action_cursor_left(self) -> None:
@@ -106,7 +106,7 @@ class ThresholdsScreen(ThresholdsReading):
         self._point(1)
 
     def _point(self, by: int) -> None:
-        self._cursor = POINTS // 2 if self._cursor is None else max(0, min(POINTS - 1, self._cursor + by))
+        self._cursor = next_point(self._cursor, by)
         self._paint_cut()
 
     def action_next_axis(self) -> None:

@@ -21,8 +21,9 @@ from middo_tui.look.preferences import Preferences
 from middo_tui.screens.frame import LEAST
 from middo_tui.screens.wizard.draft import Draft
 from middo_tui.screens.wizard.last_step import CheckStep, CreateStep, ProjectCreated
+from middo_tui.screens.wizard.model_steps import ModelStep, TeacherStep
 from middo_tui.screens.wizard.preview import PreviewStep
-from middo_tui.screens.wizard.steps import DataStep, Forward, ModelStep, PresetStep, Step, StepNotice, TeacherStep
+from middo_tui.screens.wizard.steps import DataStep, Forward, PresetStep, Step, StepNotice
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.divider import Divider
 from middo_tui.widgets.key_bar import KeyBar

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from shlex import quote
 from typing import ClassVar
@@ -14,9 +13,6 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
 
-from engine.backends import roles
-from engine.doctor import report
-from engine.doctor.finding import Finding
 from engine.errors import MiddoError, UsageError
 from engine.formats import Source
 from engine.formats.encodings import EncodingUnknown
@@ -287,81 +283,6 @@ class DataStep(EntryStep):
         self._list()
 
 
-class ModelStep(EntryStep):
-    """The model that the data is made better for."""
-
-    TITLE = "model"
-    QUESTION = (
-        "Which model will you fine-tune? A folder in Hugging Face format, or a name on the Hugging Face Hub"
-        " (owner/name), downloaded at the first run."
-    )
-    PLACEHOLDER = "folder or owner/name"
-
-    @cached_property
-    def _hub(self) -> list[Offer]:
-        return drafts.base_models()  # looks through the Hub's cache: not at every key
-
-    def before(self) -> str:
-        """The model."""
-        return self.draft.model
-
-    def offers(self, typed: str) -> list[Offer]:
-        """Models with presets, then folders."""
-        hub = [offer for offer in self._hub if typed.lower() in offer.value.lower()]
-        return [*hub, *drafts.paths(typed, files=False)]
-
-    def answer(self, value: str) -> Draft:
-        """A model with weights, config, tokenizer and template."""
-        name = drafts.model_name(value)
-        found = report.model("model", name)
-        if found.bad:
-            raise UsageError(_sentences(found))
-        preset = drafts.fitting_preset(name) if name != self.draft.model else self.draft.preset
-        return replace(self.draft, model=name, preset=preset)
-
-
-class TeacherStep(EntryStep):
-    """Who rewrites, and which text leaves the machine for it."""
-
-    TITLE = "teacher"
-    QUESTION = (
-        "Which teacher model? It rewrites the selected samples; a stronger one helps more. A folder or a Hub name"
-        " (append vllm to run it in vLLM, which is faster), or a server: URL MODEL, then the variable with its API key."
-    )
-    PLACEHOLDER = "folder, owner/name, or https://… MODEL VARIABLE"
-
-    @cached_property
-    def _hub(self) -> list[Offer]:
-        return drafts.teachers()  # looks through the Hub's cache: not at every key
-
-    def before(self) -> str:
-        """The teacher."""
-        return self.draft.teacher
-
-    def offers(self, typed: str) -> list[Offer]:
-        """The model itself, models that follow instructions, then folders."""
-        if typed.startswith("http"):
-            return []
-        itself = [Offer(Item("the model itself", "rewrites its own data; no other model needed"), "")]
-        hub = [offer for offer in self._hub if typed.lower() in offer.value.lower()]
-        return [*([] if typed else itself), *hub, *drafts.paths(typed, files=False)]
-
-    def about(self, value: str) -> str:
-        """What leaves the machine."""
-        return drafts.leaves(value)
-
-    def answer(self, value: str) -> Draft:
-        """A model, a server, or none."""
-        typed = value.strip()
-        if typed:
-            settings = drafts.teacher(typed)
-            if settings["backend"] != "openai" and (found := report.model("teacher", settings["model"])).bad:
-                raise UsageError(_sentences(found))
-            if settings["backend"] == "vllm" and roles.vllm_version() is None:
-                raise UsageError(roles.missing(("teacher",)))
-        return replace(self.draft, teacher=typed)
-
-
 class PresetStep(Step):
     """Settings of a known model."""
 
@@ -394,9 +315,3 @@ class PresetStep(Step):
     def answer(self, value: str) -> Draft:
         """Any of them."""
         return replace(self.draft, preset=value)
-
-
-def _sentences(found: Finding) -> str:
-    """What is wrong, then what to do."""
-    fix = found.fix.rstrip(".")
-    return f"{found.text.rstrip('.')}. {fix[:1].upper()}{fix[1:]}."

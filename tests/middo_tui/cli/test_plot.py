@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import sys
@@ -29,13 +28,7 @@ HOSTILE = "</text><script>alert(1)</script> $\\frac{1}$ \x1b[31m&amp;"
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three rounds; every prompt tries to be something else than text."""
-    made = invented_project.make(tmp_path_factory.mktemp("plot") / "p")
-    db = writer(made)
-    with transaction(db):
-        hostile = f'[["user",{json.dumps(HOSTILE)[:-1]} '
-        db.execute("UPDATE sample SET messages=replace(messages, ?, ?)", ('[["user","', hostile))
-    db.close()
-    return made
+    return invented_project.make_hostile(tmp_path_factory.mktemp("plot") / "p", HOSTILE)
 
 
 def run(*args: str | Path) -> Result:

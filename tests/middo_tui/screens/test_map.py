@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sqlite3
@@ -35,13 +34,7 @@ CLASSES = (MapClass("·", "not selected", "series-2", 900), MapClass("Q", "quali
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three rounds with maps; every prompt tries to take over the terminal."""
-    made = invented_project.make(tmp_path_factory.mktemp("map") / "p")
-    db = writer(made)
-    with transaction(db):
-        hostile = f'[["user","{json.dumps(ESCAPE)[1:-1]} '
-        db.execute("UPDATE sample SET messages=replace(messages, ?, ?)", ('[["user","', hostile))
-    db.close()
-    return made
+    return invented_project.make_hostile(tmp_path_factory.mktemp("map") / "p", ESCAPE)
 
 
 def screen(app: MiddoApp) -> MapScreen:
