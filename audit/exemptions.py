@@ -1,0 +1,43 @@
+"""Which known vulnerabilities are let pass, why, and until when: audit/exemptions.toml."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import msgspec
+from packaging.utils import canonicalize_name
+
+from audit import AuditError
+
+
+class Exemption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One vulnerability of one package that is let pass."""
+
+    package: str
+    id: str
+    reason: str
+    until: date
+    """The last day on which it holds."""
+
+    def covers(self, package: str, ids: frozenset[str]) -> bool:
+        """Is it about this package, given by its canonical name, and one of the ids in a report?"""
+        return canonicalize_name(self.package) == package and self.id in ids
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    exempt: list[Exemption] = []
+
+
+def read_exemptions(path: Path, *, today: date) -> list[Exemption]:
+    """All entries. Raises AuditError for a malformed or expired one, or one without a reason."""
+    try:
+        entries = msgspec.toml.decode(path.read_bytes(), type=_File).exempt
+    except msgspec.MsgspecError as error:
+        raise AuditError(f"{path}: {error}. Each entry needs package, id, reason and until.") from error
+    for entry in entries:
+        if not entry.reason.strip():
+            raise AuditError(f"{path}: {entry.id} has no reason. Say why it does no harm here.")
+        if entry.until < today:
+            raise AuditError(f"{path}: {entry.id} expired on {entry.until}. Look at it again, then renew or remove it.")
+    return entries
