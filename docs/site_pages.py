@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"README.md": "index.md", **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}}
@@ -14,6 +15,8 @@ PAGES = {"README.md": "index.md", **{name: name for name in ("CHANGELOG.md", "CO
 ELSEWHERE = {"config.toml": "REFERENCE.md#configtoml", "README.md": "index.md", "AGENTS.md": "CONTRIBUTING.md"}
 """What such a page may link to besides: a file of the root → the page of the site that has it."""
 LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s]+)\)")
+OUT_OF_DOCS = re.compile(r"(?<=\]\()(?:\.\./)+(?=(?:" + "|".join(map(re.escape, PAGES)) + r")[#)])")
+"""The way up from a page of docs/ to a page of the root, in a link."""
 BENCHMARKS = "benchmarks/*.md"
 
 
@@ -34,6 +37,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = LINK.sub(_link, (ROOT / name).read_text(encoding="utf-8"))
         files.append(File.generated(config, place, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Change links from docs/ to the root's pages, which lie inside docs/ on the site: one ``../`` less."""
+    if page.file.generated_by is not None:
+        return markdown
+    up = "../" * page.file.src_uri.count("/")
+    return OUT_OF_DOCS.sub(up, markdown)
 
 
 def _link(found: re.Match[str]) -> str:

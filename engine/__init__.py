@@ -1,1 +1,1 @@
-"""The closed loop: fine-tune, diagnose, rewrite, verify, merge. Never imports the terminal app."""
+"""The closed loop: fine-tune, diagnose, rewrite, verify, merge. Rooms and one round's calls: docs/ARCHITECTURE.md."""

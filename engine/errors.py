@@ -96,3 +96,27 @@ class Cancelled(Exception):
 
 class Waiting(Exception):
     """The stage waits for a person. The message says for what; it may be empty for the review stage."""
+
+
+def why_unreached(error: object) -> str:
+    """Why a server gave no answer, in words, from what a socket, TLS or HTTP raised. Neither the address nor a header
+    is in it: both may be secrets.
+    """
+    import http.client
+    import socket
+    import ssl
+
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return f"its host name is not known here ({error.strerror})"
+    if isinstance(error, ssl.SSLError):
+        said = getattr(error, "verify_message", "") or (getattr(error, "reason", "") or "").replace("_", " ").lower()
+        return f"TLS failed ({said or 'no reason given'})"
+    if isinstance(error, ConnectionError | http.client.RemoteDisconnected):
+        return error.strerror or "the connection was closed"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.InvalidURL):
+        return "the answer is not HTTP"
+    return "the address or a header is not valid"

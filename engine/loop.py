@@ -149,6 +149,13 @@ class RunStages(Struct, frozen=True):
     stages: tuple[str, ...]
 
 
+class Reselect(Struct, frozen=True):
+    """Do this round again from its select stage: it selected no sample, and a person has overridden some since."""
+
+    round: int
+    overridden: int
+
+
 class Open(Struct, frozen=True):
     """Open this round. ``closing``: it only trains and evaluates, to measure the final dataset.
 
@@ -185,11 +192,18 @@ def outdated(job: Job, config: Config) -> bool:
     ]
 
 
-def processes(config: Config, names: Sequence[str]) -> int:
-    """The number of processes for these stages of one group: one for vLLM, which spreads over GPUs by itself."""
+def processes(config: Config, names: Sequence[str], nodes: int | None = None) -> int:
+    """The number of processes, on all machines, for these stages of one group: one for vLLM, which spreads over GPUs by
+    itself.
+
+    Args:
+        nodes: the machines that take part; None: all that config.toml asks for.
+    """
     if config.judge.backend == "vllm" and JUDGING & set(names):
         return 1
-    return config.launch.processes if spec(names[0]).group in SHARED else 1
+    if spec(names[0]).group not in SHARED:
+        return 1
+    return config.launch.processes * (config.launch.nodes if nodes is None else nodes)
 
 
 def separate_stages(config: Config) -> frozenset[str]:
@@ -215,6 +229,8 @@ def stop_reason(facts: RoundFacts, limits: Limits) -> str | None:
     if not facts.rewrites and not facts.dropped:
         return "no sample was selected, so this loop cannot improve the dataset further"
     if not facts.accepted and not facts.dropped:
+        if facts.overridden:
+            return None
         return f"none of {counted(facts.rewrites, 'rewrite')} was accepted, so the dataset did not change"
     if (share := (facts.accepted + facts.dropped) / max(1, facts.rewrites)) < limits.min_acceptance:
         return f"the acceptance rate fell to {share:.0%}, below loop.min_acceptance = {limits.min_acceptance:.0%}"
@@ -235,7 +251,7 @@ def next_step(
     facts: RoundFacts | None,
     limits: Limits,
     apart: Set[str] = frozenset(),
-) -> RunStages | Open | Stop:
+) -> RunStages | Reselect | Open | Stop:
     """The worker's next step.
 
     Args:
@@ -252,6 +268,8 @@ def next_step(
     state = {job.stage: job.state for job in jobs if job.round == newest}
     names = stages_of(newest in closing)
     pending = [name for name in names if state.get(name, "pending") in UNFINISHED]
+    if not pending and facts is not None and _selects_again(facts):
+        return Reselect(newest, facts.overridden)
     if plan.until_stage and plan.until_round is not None:
         reached = newest > plan.until_round or (
             newest == plan.until_round and plan.until_stage not in pending and plan.until_stage in names
@@ -265,6 +283,11 @@ def next_step(
     if closing[newest] or plan.rounds <= newest:
         return Stop("done", closing[newest] or _enough(newest))
     return Open(newest, closing=False)  # more rounds were asked for: the closing round becomes an ordinary one
+
+
+def _selects_again(facts: RoundFacts) -> bool:
+    """Whether a merged round is done again for a person's overrides: nothing that it made is lost by that."""
+    return bool(facts.overridden) and not (facts.rewrites or facts.dropped or facts.control)
 
 
 def _group(pending: Sequence[str], until: Plan | None, apart: Set[str]) -> tuple[str, ...]:

@@ -59,8 +59,11 @@ class Ctx(Protocol):
     def begin(self, total: int, done: int = 0) -> None:
         """Set the total number of units, and how many were done before (the ETA leaves them out)."""
 
-    def progress(self, done: int) -> None:
-        """Report progress without rows (throttled), then check ``want`` as ``save`` does."""
+    def progress(self, done: int, partial: float = 0.0) -> None:
+        """Report progress without rows (throttled), then check ``want`` as ``save`` does.
+
+        ``partial``: how much of the next unit is done, 0 to 1, where one takes long.
+        """
 
     def wanted(self) -> str:
         """``run``, ``pause`` or ``cancel``. Does not raise, for loops that must reach a boundary first."""

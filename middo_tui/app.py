@@ -24,7 +24,7 @@ from textual.timer import Timer
 
 from engine.errors import MiddoError, StoreBlocked
 from middo_tui.base_app import BaseApp
-from middo_tui.feed.poll import StoreChanged, poll
+from middo_tui.feed.poll import Rests, StoreChanged, poll
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.turn import news
 from middo_tui.feed.view import LoopView
@@ -92,6 +92,7 @@ class MiddoApp(BaseApp[int]):
         super().__init__(preferences or Preferences())
         self.link = Link(answers=False)
         self._reader = Reader(project)
+        self._rests = Rests()
         # read before the first paint: one frame instead of an empty one and a full one, 9 KB instead of 30
         self.loop = LoopScreen(project, self._reader.view(), leave_when_done)
         self._stop = Event()
@@ -112,6 +113,12 @@ class MiddoApp(BaseApp[int]):
         """The Loop screen is the first one: no other is ever painted before it."""
         return self.loop
 
+    async def on_event(self, event: events.Event) -> None:
+        """What is typed is work, after which memory is given back."""
+        if isinstance(event, events.Key | events.Paste):
+            self._rests.typed()
+        await super().on_event(event)
+
     def on_load(self) -> None:
         """A dropped line must end the app even under nohup: on a dead terminal it would read end-of-file for ever."""
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -122,9 +129,14 @@ class MiddoApp(BaseApp[int]):
             self.framed.say(Notice(clean("\n".join(self.preferences.warnings)).text, "warn"))
         self.link = Link(answers=not self.is_headless)
         work = partial(
-            poll, self._reader, self._stop, lambda view: self.post_message(StoreChanged(view)), self.loop.view
+            poll,
+            self._reader,
+            self._stop,
+            lambda view: self.post_message(StoreChanged(view)),
+            self.loop.view,
+            also=self._rests.look,
         )
-        self.run_worker(work, group="feed", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="feed", description="feed", thread=True, exclusive=True, exit_on_error=False)
 
     def on_unmount(self) -> None:
         """Let the reading thread end."""
@@ -221,10 +233,40 @@ class MiddoApp(BaseApp[int]):
         """Also the screens that were left, as they come back as they were."""
         return {*self.screen_stack, *self._opened.values()}
 
+    def on_key(self, event: events.Key) -> None:
+        """The palette's key in a question or on a help page: those know no bindings of a screen."""
+        row = next(row for row in tables.remapped(tables.EVERYWHERE, "app") if row.id == "palette")
+        if event.key in row.keys and self.screen is not self.framed:
+            event.prevent_default()  # or the palette would get this key too, and close
+            self.open_palette()
+
+    def open_palette(self) -> None:
+        """Find everything by name; over something that is being typed only what leaves it there."""
+        from middo_tui.screens.palette import Palette
+        from middo_tui.screens.palette_entries import commands, staying
+
+        if isinstance(self.screen, Palette):
+            return
+        here = self.framed
+        found = commands(here, self.loop, self.view)
+        typing = self.screen is not here and self.focused is not None
+        if typing:
+            found = staying(found)
+        self.push_screen(Palette(found, here.project, self.view.scored_round, typing), self.perform)
+
+    def _close_pages(self) -> None:
+        """Questions and help pages above the screen, as escape does."""
+        while self.screen is not self.framed:
+            self.screen.dismiss(None)
+
     def perform(self, command: Command | None) -> None:
         """Do what the palette was asked for."""
         if command is None:
             return
+        from middo_tui.screens.palette_entries import stays
+
+        if not stays(command):
+            self._close_pages()
         if not command.screen and isinstance(command.target, Path):
             self.next_project = command.target
             self.exit(0)
@@ -259,7 +301,7 @@ class MiddoApp(BaseApp[int]):
         if not self._asked[0].said:
             self._slow = self.set_timer(SLOW_S, lambda: self.framed.say(Notice(SLOW, "strong")))
         work = partial(self._carry_out, self._asked[0])
-        self.run_worker(work, group="ask", thread=True, exit_on_error=False)
+        self.run_worker(work, group="ask", description="ask", thread=True, exit_on_error=False)
 
     def _carry_out(self, message: Ask) -> None:
         """Ask until the database can be written, or the app is left (then ``undone`` tells what was lost)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,16 @@ try:
 except ModuleNotFoundError:  # the environment of the tests with real vLLM, which generate nothing
     pass
 else:  # a machine under load is no failure: what blocks is a count, never a time
-    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("any machine")
+    anywhere = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("explore", anywhere)  # other examples every time: --hypothesis-profile explore
+    settings.register_profile("same", anywhere, derandomize=True)  # a commit's tests pass again where they passed
+    settings.load_profile("same")
+
+
+def pytest_collection_finish() -> None:
+    """The test files are imported: the objects of their libraries, a million with torch, are nothing to collect."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +32,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.support import tiny
 
     return tiny.make_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture
+def own_models() -> Iterator[None]:
+    """What a test does to a loaded model is for it alone."""
+    from engine.backends import hf
+
+    yield
+    hf.release()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from benchmarks.app.timed_terminal import Timed
 from engine.store.connect import reader
+from middo_tui.feed.review import Query, read_queue
+from middo_tui.feed.review_order import SORTS
 from tests.support.reviews import reviewing
 
 BATCH = 20
@@ -65,7 +67,7 @@ def suffer(scratch: Path, kills: int, seed: int = 0) -> Toll:
 
 def _sitting(project: Path, rng: random.Random, toll: Toll) -> None:
     """Open the review, decide some, and end it at some moment."""
-    before = decided(project)[0]
+    before, ahead = decided(project)[0], undecided(project)
     terminal = Timed(project)
     try:
         terminal.wait_for("quit")
@@ -76,9 +78,9 @@ def _sitting(project: Path, rng: random.Random, toll: Toll) -> None:
         for n in range(typed):
             terminal.send(rng.choice(KEYS))
             if n == typed - 1 or rng.random() < 0.6:
-                _wait(terminal, rng, before + n + 1, since)
+                _wait(terminal, rng, before + n + 1, ahead[n + 1], since)
         _end(terminal, rng)
-        shown = _shown(terminal.seen[since:], before)
+        shown = _shown(terminal.seen[since:], before, ahead)
     finally:
         terminal.close()
     states, agree = decided(project)
@@ -90,11 +92,11 @@ def _sitting(project: Path, rng: random.Random, toll: Toll) -> None:
     toll.torn += not agree
 
 
-def _wait(terminal: Timed, rng: random.Random, count: int, since: int) -> None:
-    """For the next rewrite to be painted, for the count to be painted, or just a moment."""
+def _wait(terminal: Timed, rng: random.Random, count: int, following: int, since: int) -> None:
+    """For the ``following`` rewrite to be painted, for the ``count`` of decisions, or just a moment."""
     kind = rng.randrange(3)
     if kind == 0:
-        terminal.wait_for(f"#{1000 + count}", since)
+        terminal.wait_for(f"#{following}", since)
     elif kind == 1:
         terminal.wait_for(f"  {count:,} / ", since)
     else:
@@ -115,11 +117,22 @@ def _end(terminal: Timed, rng: random.Random) -> None:
     os.close(terminal.fd)
 
 
-def _shown(seen: bytes, before: int) -> int:
+def _shown(seen: bytes, before: int, ahead: list[int]) -> int:
     """How many decisions the terminal was shown: by the count, or by the rewrite that comes after them."""
+    places = {seq: at for at, seq in enumerate(ahead)}
     counts = [int(found.replace(b",", b"")) - before for found in re.findall(rb"  ([\d,]+) / [\d,]+", seen)]
-    nexts = [int(found) - 1000 - before for found in THIS_ONE.findall(seen)]
+    nexts = [places.get(int(found), 0) for found in THIS_ONE.findall(seen)]
     return max([0, *counts, *nexts])
+
+
+def undecided(project: Path) -> list[int]:
+    """The numbers of the rewrites that are left to decide, in the order in which the app goes through them."""
+    db = reader(project)
+    try:
+        rows = read_queue(db, Query(sort=SORTS[0].name), 0.0).rows
+        return [entry.seq for entry in rows if entry.state == "proposed"]
+    finally:
+        db.close()
 
 
 def decided(project: Path) -> tuple[int, bool]:

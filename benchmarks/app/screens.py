@@ -112,8 +112,8 @@ def memory(project: Path, what: samples_screen.Listed, size: tuple[int, int]) ->
 
 
 def _walk(terminal: Timed) -> None:
-    for key in (*samples_screen.OTHER_SCREENS, b"3", b"1"):
-        terminal.press(key, quiet_s=LOADED_S if key == b"3" else QUIET_S)
+    for key in (*samples_screen.OTHER_SCREENS, b"3", b"7", b"1"):
+        terminal.press(key, quiet_s=LOADED_S if key in b"37" else QUIET_S)
 
 
 def _type(terminal: Timed, key: bytes, text: bytes) -> None:

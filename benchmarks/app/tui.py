@@ -16,6 +16,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -25,7 +26,10 @@ from benchmarks.app import kills as pty_kills
 from benchmarks.app.target_table import Row, page
 from benchmarks.measured import machine
 from benchmarks.world import project as make_project
+from engine.files.embedding_map_file import MAP
 from engine.store.connect import FILE, reader
+from engine.store.rows import PREVIEW
+from middo_tui.feed.map_places import open_places
 
 PAGE = ROOT / "docs" / "benchmarks" / "tui.md"
 Part = Callable[[], list[Row]]
@@ -99,7 +103,7 @@ def newest(project: Path) -> int:
 
 
 def copied(project: Path, to: Path) -> Path:
-    """The project without its logs and artifacts, where it can be written to."""
+    """The project without its logs, and of its artifacts what the app reads, where it can be written to."""
     to.mkdir(parents=True)
     (to / "logs").mkdir()
     shutil.copy(project / "config.toml", to)
@@ -109,7 +113,16 @@ def copied(project: Path, to: Path) -> Path:
     source.close()
     target.execute("PRAGMA journal_mode=WAL")
     target.close()
+    for name in (MAP, PREVIEW):
+        for folder in (project / "artifacts").glob(f"round-*/{name}"):
+            shutil.copytree(folder, to / folder.relative_to(project))
     return to
+
+
+def check_for_map(project: Path) -> None:
+    """Raises UsageError: the round that the app shows has no map. Better known now than after minutes."""
+    with closing(reader(project)) as db:
+        open_places(db, project, newest(project))
 
 
 def read_kept(file: Path | None) -> dict[str, list[Row]]:
@@ -168,6 +181,8 @@ def main() -> None:
             project = copied(asked.project, scratch / "project")
         kept = read_kept(asked.keep)
         chosen = [name for name in asked.rows.split(",") if name]
+        if "map" in chosen or not (chosen or "map" in kept):
+            check_for_map(project)
         for name, part in parts(project, scratch, asked).items():
             if name in chosen or not (chosen or name in kept):
                 first, *others = part()

@@ -1,7 +1,9 @@
 /* A seam between a process and its disk: the n-th call on files below one folder fails, is cut short, or is the last.
  *
  * Loaded with LD_PRELOAD. It wraps what Python, SQLite and torch call: open, read, write, fsync, rename, truncate,
- * unlink. faults_arm() starts the count; until then, and on all other files, nothing changes. A clock can be set, too.
+ * unlink. faults_arm() starts the count; until then, and on all other files, nothing changes. A clock can be set, too:
+ * of this process by faults_arm(), of a whole tree of processes by a number of seconds (a long) in the file that
+ * MIDDO_CHAOS_CLOCK names.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,6 +15,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/types.h>
@@ -279,12 +283,27 @@ int open(const char *path, int flags, ...) { OPENS("open") }
 
 int open64(const char *path, int flags, ...) { OPENS("open64") }
 
+static volatile long *shared_off;
+
+__attribute__((constructor)) static void share_clock(void)
+{
+    const char *path = getenv("MIDDO_CHAOS_CLOCK");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return;
+    void *found = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, fd, 0);
+    shared_off = found == MAP_FAILED ? NULL : found;
+    close(fd);
+}
+
+static long off(void) { return clock_off + (shared_off ? *shared_off : 0); }
+
 int clock_gettime(clockid_t which, struct timespec *now)
 {
     REAL(int, "clock_gettime", clockid_t, struct timespec *);
     int done = real(which, now);
     if (!done && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE))
-        now->tv_sec += clock_off;
+        now->tv_sec += off();
     return done;
 }
 
@@ -293,7 +312,7 @@ int gettimeofday(struct timeval *now, void *zone)
     REAL(int, "gettimeofday", struct timeval *, void *);
     int done = real(now, zone);
     if (!done && now)
-        now->tv_sec += clock_off;
+        now->tv_sec += off();
     return done;
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.chaos.seam import FAULTS
 from benchmarks.chaos.trial import Outcome
@@ -20,8 +20,9 @@ Then a second process looks. What a person does must be done whole or not at all
 operation is repeated, and every row of every table and every byte of every artifact must be as in an undisturbed run
 (but for times and progress). `middo-tui check` must find nothing.
 
-It also cuts files at every block, has a teacher's endpoint lie, hang and die at every request, and stops and kills real
-workers and their stage processes. Each case starts from a fresh copy of a project.
+It also cuts files at every block, has a teacher's endpoint lie, hang and die at every request, stops and kills real
+workers, their stage processes and an app that looks on, sets the clock of all processes of a run, and gives a stage's
+process no more memory. Each case starts from a fresh copy of a project.
 """
 MENDED = """\
 ## Found and mended
@@ -40,11 +41,14 @@ Each was found by such a disturbance or while it was written, and is held by a t
 - A stage that read a cut-off checkpoint or embeddings ended in a library's exception; it names the file and the way
   out. A cut-off note of what the score stage had begun stopped it for good.
 - "Killed by signal 9" did not say that memory is the likely cause.
+- An app that was stopped from outside and continued read keys twice: quitting could wait for ever, and left the
+  terminal without echo.
+- A disk that is full when the store is opened was blamed on the folder's owner, or on a damaged file.
 """
 
 
-def text(found: Sequence[Outcome], args: argparse.Namespace) -> str:
-    """The whole page."""
+def text(found: Sequence[Outcome], args: argparse.Namespace, whole: Mapping[str, int]) -> str:
+    """The whole page. ``whole``: how many places those operations have that were disturbed at each."""
     broken = [one for one in found if one.faults]
     lines = [
         HEAD,
@@ -55,7 +59,8 @@ def text(found: Sequence[Outcome], args: argparse.Namespace) -> str:
     calls = [one for one in found if one.fault in {fault.name for fault in FAULTS}]
     rest = [one for one in found if one not in calls]
     if calls:
-        lines += ["## Calls that fail, and deaths at a call\n", *_table("disturbed", calls, lambda one: one.operation)]
+        lines += ["## Calls that fail, and deaths at a call\n", *_every(whole)]
+        lines += _table("disturbed", calls, lambda one: one.operation)
         lines += ["", *_table("fault", calls, lambda one: one.fault), ""]
     for title, by, chosen in (
         ("Torn files", "looked at by", lambda one: one.fault == "torn file"),
@@ -70,6 +75,15 @@ def text(found: Sequence[Outcome], args: argparse.Namespace) -> str:
         lines += [f"| {o.operation} | {o.fault} | {o.at} | {'; '.join(o.faults)[:300]} |" for o in broken]
         lines.append("")
     return "\n".join([*lines, *_said(found), "", MENDED])
+
+
+def _every(whole: Mapping[str, int]) -> list[str]:
+    """Which operations were disturbed at every call."""
+    if not whole:
+        return []
+    told = [f"{name} ({count:,})" for name, count in whole.items()]
+    names = " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    return [f"Disturbed at **every** call in every way: {names}. Of the others a seeded sample was drawn.\n"]
 
 
 def _promises(broken: Sequence[Outcome]) -> list[str]:

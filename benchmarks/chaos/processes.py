@@ -11,11 +11,13 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 
+from benchmarks.chaos import seam
 from benchmarks.chaos.operations import damage, rows
 from benchmarks.chaos.trial import Outcome, difference
 from engine.config.edit import edit
@@ -27,9 +29,13 @@ from engine.store.rows import Worker
 from engine.upkeep.check import check
 from tests.support import tiny
 from tests.support.chat_server import MODEL, Server
+from tests.support.terminal import open_app
 
 STOPPED_S = launch.LOST_AFTER_S + 1.0
 LIMIT_S = 300.0
+DAY_S = 86_400
+ENDED = "✔ done"
+"""What an app's header says when the run is over."""
 LONGEST_WAIT_S = 0.3
 SLOW = ("train", "score", "judge", "evaluate", "rewrite", "verify")
 """The others are over in a moment."""
@@ -39,12 +45,29 @@ Known = Mapping[tuple[str, str, int], Outcome]
 
 
 class Kind(NamedTuple):
-    """What is done, to whom; ``word``: what the worker's state or the stage's error must say of it."""
+    """What is done, to whom; ``word``: what the worker's state or the stage's error must say of it.
+
+    ``app``: to a terminal app that looks on; ``clock``: by how many seconds the wall clock of all of them is set;
+    ``full``: the stage process may take no more memory than it has.
+    """
 
     name: str
     worker: int = 0
     child: int = 0
     word: str = ""
+    app: int = 0
+    clock: int = 0
+    full: bool = False
+
+    @property
+    def ends(self) -> bool:
+        """Whether it ends a process of the run at once."""
+        return bool({signal.SIGKILL, signal.SIGTERM} & {self.worker, self.child}) or self.full
+
+    @property
+    def kills(self) -> bool:
+        """Whether somebody dies of it."""
+        return self.ends or self.app == signal.SIGKILL
 
 
 KINDS = (
@@ -54,12 +77,18 @@ KINDS = (
     Kind("stage process killed (out of memory)", child=signal.SIGKILL, word="memory runs out"),
     Kind("worker killed", worker=signal.SIGKILL, word="its worker has died"),
     Kind("worker told to end", worker=signal.SIGTERM),
+    Kind("app stopped", app=signal.SIGSTOP),
+    Kind("app killed", app=signal.SIGKILL),
+    Kind("clock set back a day, all processes", clock=-DAY_S, word="the clock was set back"),
+    Kind("clock set forward a day, all processes", clock=DAY_S, word="the clock jumped"),
+    Kind("stage process may take no more memory", full=True, word="memory"),
 )
 
 
 def trials(folder: Path, known: Known, many: int, seed: int) -> Iterator[Outcome]:
     """``many`` of them, every kind in turn."""
     chosen = random.Random(seed)
+    clock = seam.SharedClock(folder)
     with Server(answer=_teaches) as server:
         start = folder / "stages" / NAMES[0] / "P"
         how = {"teacher.backend": "openai", "teacher.url": server.url, "teacher.model": MODEL}
@@ -71,12 +100,12 @@ def trials(folder: Path, known: Known, many: int, seed: int) -> Iterator[Outcome
                 continue
             if want is None:
                 want = _undisturbed(start, folder / "run")
-            said, faults = _disturbed(start, folder / "run" / "P", kind, stage, wait)
+            said, faults = _disturbed(start, folder / "run" / "P", kind, stage, wait, clock)
             now = rows(folder / "run" / "P")
             if now != want:
                 faults.append(difference(now, want))
             faults += damage(folder / "run" / "P")
-            ended = "ok" if "STOP" in signal.Signals(kind.worker or kind.child).name else "died"
+            ended = "died" if kind.kills and (said or not kind.full) else "ok"
             yield Outcome("whole run", kind.name, at, ended, f"{stage}: {said}"[:300], tuple(faults))
 
 
@@ -95,11 +124,16 @@ def _undisturbed(start: Path, work: Path) -> dict[str, Any]:
     return rows(project)
 
 
-def _disturbed(start: Path, project: Path, kind: Kind, stage: str, wait: float) -> tuple[str, list[str]]:
+def _disturbed(
+    start: Path, project: Path, kind: Kind, stage: str, wait: float, clock: seam.SharedClock
+) -> tuple[str, list[str]]:
     """What was said of it, and what is wrong."""
+    if kind.app:
+        return _beside_an_app(start, project, kind, stage)
     for _ in range(TRIES):
         _fresh(start, project)
-        launch.start(project)
+        with clock if kind.clock else nullcontext():
+            launch.start(project)
         worker, child = _wait_for(project, stage)
         time.sleep(wait * LONGEST_WAIT_S)
         if psutil.pid_exists(child if kind.child else worker):
@@ -110,6 +144,11 @@ def _disturbed(start: Path, project: Path, kind: Kind, stage: str, wait: float) 
     for pid, number in ((worker, kind.worker), (child, kind.child)):
         if pid and number and psutil.pid_exists(pid):
             os.kill(pid, number)
+    if kind.clock:
+        clock.set(kind.clock)
+    if kind.full and psutil.pid_exists(child):
+        has = psutil.Process(child)
+        has.rlimit(psutil.RLIMIT_AS, (has.memory_info().vms, has.memory_info().vms))
     if signal.SIGSTOP in (kind.worker, kind.child):
         time.sleep(STOPPED_S)
         said = _state(project)
@@ -124,13 +163,49 @@ def _disturbed(start: Path, project: Path, kind: Kind, stage: str, wait: float) 
         said = f"check: {'; '.join(told)}"
         if not told:
             faults.append(f"check says nothing of it: {left}")
-        if kind.word and kind.word not in said and signal.SIGSTOP not in (kind.worker, kind.child):
+        if kind.word and kind.word not in said and kind.ends:
             faults.append(f"nothing says {kind.word!r}: {said}")
         launch.start(project)
         _until_ended(project)
         if left := _unfinished(project):
             faults.append(f"run again, it ended with {left}")
+    if kind.clock:
+        said = next((text for text in _events(project) if kind.word in text), "")
+        faults += [] if said else [f"nothing says {kind.word!r}"]
     return said, faults
+
+
+def _beside_an_app(start: Path, project: Path, kind: Kind, stage: str) -> tuple[str, list[str]]:
+    """An app that looks on is stopped, or killed: the run goes on, and an app that goes on shows what it missed."""
+    _fresh(start, project)
+    launch.start(project)
+    app = open_app(project)
+    try:
+        app.wait_for("middo")
+        _wait_for(project, stage)
+        os.kill(app.pid, kind.app)
+        _until_ended(project)
+        faults = [f"the run ended with {left}"] if (left := _unfinished(project)) else []
+        if kind.app == signal.SIGSTOP:
+            os.kill(app.pid, signal.SIGCONT)
+            app.settle()
+            seen = len(app.seen)
+            app.resize(100, 30)  # it paints all that it shows
+            app.wait_for(ENDED, since=seen)
+            app.send(b"\x11")  # ctrl-q
+            if (code := app.wait()) != 0:
+                faults.append(f"the app ended with {code}")
+    finally:
+        app.close()
+    return "the run went on" + (", and the app showed it" if kind.app == signal.SIGSTOP else ""), faults
+
+
+def _events(project: Path) -> list[str]:
+    db = reader(project)
+    try:
+        return [row[0] for row in db.execute("SELECT text FROM event")]
+    finally:
+        db.close()
 
 
 def _fresh(start: Path, project: Path) -> Path:

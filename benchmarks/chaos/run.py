@@ -45,8 +45,9 @@ def main(argv: Sequence[str]) -> int:
     seam.restart_with_seam()
     known = _kept(args.log)
     found = list(known.values())
+    whole: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="middo-chaos-") as scratch:
-        for outcome in _all_parts(args, Path(scratch).resolve(), known):
+        for outcome in _all_parts(args, Path(scratch).resolve(), known, whole):
             found.append(outcome)
             if outcome.faults:
                 sys.stderr.write(f"{outcome}\n")
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
                     file.write(json.dumps(outcome._asdict()) + "\n")
     from benchmarks.chaos import page
 
-    text = page.text(found, args)
+    text = page.text(found, args, whole)
     if args.page:
         args.page.write_text(text, encoding="utf-8")
     sys.stdout.write(text if not args.json else json.dumps([one._asdict() for one in found]) + "\n")
@@ -67,6 +68,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=100, help="disturbed calls; 0: every call of every operation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stages", type=int, default=0, help="of these, how many of each of the nine stages")
+    parser.add_argument("--every", default="", help="of these operations every call, however many are drawn of others")
     parser.add_argument("--only", default="", help="operations, separated by commas")
     parser.add_argument("--parts", default="calls", help=f"separated by commas: {', '.join(PARTS)}")
     parser.add_argument("--trials", type=int, default=20, help="how many of processes that are stopped and killed")
@@ -86,7 +88,9 @@ def _kept(log: Path | None) -> dict[tuple[str, str, int], Outcome]:
     return {one.key: one for one in found}
 
 
-def _all_parts(args: argparse.Namespace, folder: Path, known: dict[tuple[str, str, int], Outcome]) -> Iterator[Outcome]:
+def _all_parts(
+    args: argparse.Namespace, folder: Path, known: dict[tuple[str, str, int], Outcome], whole: dict[str, int]
+) -> Iterator[Outcome]:
     parts = args.parts.split(",")
     if args.stages or {"torn", "processes"} & set(parts):
         from benchmarks.chaos.starts import stage_starts
@@ -94,7 +98,7 @@ def _all_parts(args: argparse.Namespace, folder: Path, known: dict[tuple[str, st
         (folder / "stages").mkdir()
         stage_starts(folder / "stages")
     if "calls" in parts:
-        yield from _calls(args, folder, known)
+        yield from _calls(args, folder, known, whole)
     if "torn" in parts:
         from benchmarks.chaos import torn
 
@@ -109,12 +113,18 @@ def _all_parts(args: argparse.Namespace, folder: Path, known: dict[tuple[str, st
         yield from processes.trials(folder, known, args.trials, args.seed)
 
 
-def _calls(args: argparse.Namespace, folder: Path, known: dict[tuple[str, str, int], Outcome]) -> Iterator[Outcome]:
+def _calls(
+    args: argparse.Namespace, folder: Path, known: dict[tuple[str, str, int], Outcome], whole: dict[str, int]
+) -> Iterator[Outcome]:
+    """``whole`` gets the operations of which every place is disturbed, and how many those are."""
     from benchmarks.chaos import trial
 
-    chosen, work = random.Random(args.seed), folder / "work"
+    chosen, work, every = random.Random(args.seed), folder / "work", set(args.every.split(","))
     for plan in _plans(args, folder, work):
-        some = _drawn(plan, chosen, args.seed) if args.faults else plan.places
+        some = _drawn(plan, chosen, args.seed)  # also where all are: the draws of the others stay as they are
+        if not args.faults or plan.operation.name in every:
+            some = plan.places
+            whole[plan.operation.name] = len(some)
         for fault, at in sorted(some, key=lambda place: (seam.FAULTS.index(place[0]), place[1])):
             if (plan.operation.name, fault.name, at) not in known:
                 yield trial.disturb(plan.operation, plan.start, work, fault, at, plan.states)

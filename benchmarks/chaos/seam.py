@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -56,17 +57,45 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc")
 
 
+def build(folder: Path) -> str:
+    """The library, compiled into ``folder``."""
+    cc = compiler()
+    if cc is None:
+        raise SystemExit("a C compiler (cc or gcc) is needed to build the seam")
+    library = str(folder / "faults.so")
+    subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", library, str(SOURCE), "-ldl"], check=True)
+    return library
+
+
+class SharedClock:
+    """The wall clock of the processes that are started meanwhile, and of their children: it can be set."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self._library = build(folder)
+        self.set(0)
+
+    def set(self, seconds: int) -> None:
+        """So far before (below 0) or ahead of the machine's."""
+        with self._file.open("r+b" if self._file.exists() else "wb") as file:
+            file.write(struct.pack("l", seconds))
+
+    def __enter__(self) -> None:
+        self.set(0)
+        os.environ.update({"LD_PRELOAD": self._library, "MIDDO_CHAOS_CLOCK": str(self._file)})
+
+    def __exit__(self, *_: object) -> None:
+        for name in ("LD_PRELOAD", "MIDDO_CHAOS_CLOCK"):
+            os.environ.pop(name, None)
+
+
 def restart_with_seam() -> None:
     """Start this very program again with the seam, unless it has it."""
     if library := os.environ.pop(LOADED, None):
         shutil.rmtree(Path(library).parent)  # it is loaded
         os.environ.pop("LD_PRELOAD", None)
         return
-    cc = compiler()
-    if cc is None:
-        raise SystemExit("a C compiler (cc or gcc) is needed to build the seam")
-    library = str(Path(tempfile.mkdtemp(prefix="middo-seam-")) / "faults.so")
-    subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", library, str(SOURCE), "-ldl"], check=True)
+    library = build(Path(tempfile.mkdtemp(prefix="middo-seam-")))
     environment = {**os.environ, "LD_PRELOAD": library, LOADED: library}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this very program
 

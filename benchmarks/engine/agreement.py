@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import ROOT
 from benchmarks.measured import table
 from benchmarks.world.planted_flaws import KINDS, UNSEEN, Row, spoiled
-from engine.formats.shapes import join_input
+from engine.formats.row_formats import join_input
 from engine.selection.agreement import Bounds, is_short, similarity
 from engine.selection.evidence import CONTROL, FIRST
 from engine.signals.text_signs import ends_open, sign

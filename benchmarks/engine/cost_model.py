@@ -1,110 +1,59 @@
 """The model of cost (``engine.doctor.cost_model``) held against whole rounds of growing size.
 
-    python -m benchmarks.engine.cost_model --data alpaca_9k.json --folder FOLDER --page docs/benchmarks/cost-model.md
+    python -m benchmarks.engine.cost_model --data alpaca_9k.json --folder FOLDER
 
-Runs the cases that FOLDER has no result of (``cost_runs``), tries each model as the doctor does, and writes the page.
-``--fit`` prints START and ROW as they follow from the small cases. About 15 minutes of one core.
+Runs the cases that the log has no entry of (``cost_runs``; each in FOLDER, about 25 CPU minutes for all, and it may be
+stopped at any time), then writes the page. Without ``--data`` nothing is run, and the page names the cases that are
+missing. ``--fit`` prints START, ROW and CHECK as they follow from the first table.
 """
 
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.engine.cost_runs import SHAPES, Case, measured
+from benchmarks.engine.cost_runs import SHAPES, STAGES, Case, Measured, known, measured
 from benchmarks.measured import machine, table
-from engine.config import schema as configs
 from engine.doctor import cost_model
-from engine.doctor.cost_model import RoundWork
 
-SMALL = [Case("tiny", 300), Case("tiny", 1_000), Case("tiny", 3_000), Case("small", 1_000), Case("small", 3_000)]
-LARGE = [
+LOG = Path(__file__).with_name("cost_measured.json")
+PAGE_FILE = Path("docs/benchmarks/cost-model.md")
+FITTED = [
+    Case("mini", 3_000, characters=20),
+    Case("tiny", 300),
+    Case("tiny", 1_000),
+    Case("tiny", 3_000),
     Case("tiny", 10_000),
-    Case("tiny", 30_000),
+    Case("small", 1_000),
+    Case("small", 3_000),
+]
+PREDICTED = [
+    Case("mini", 30_000, characters=20),
+    Case("mini", 100_000, characters=20),
     Case("small", 10_000),
     Case("small", 1_000, characters=240),
     Case("middle", 1_000),
     Case("tiny", 1_000, batch=4),
 ]
-STAGES = ("train", "score", "judge", "evaluate", "select", "rewrite", "verify", "merge")
+TOLD = ("train", "score", "judge", "rewrite", "verify")
 TOLD_S = 1.0
 """CPU seconds from which an error is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A case: what it worked on, its settings, its CPU seconds by stage, and the speeds of its models."""
-
-    case: Case
-    facts: RoundWork
-    config: configs.Config
-    took: Mapping[str, float]
-    speeds: Mapping[str, float]
-
-    @property
-    def title(self) -> str:
-        """Its line of a table."""
-        more = [f"{self.case.characters} characters"] * (self.case.characters != 60)
-        more += [f"batches of {self.case.batch}"] * (self.case.batch != 16)
-        return ", ".join([f"{self.case.model}, {self.case.rows:,}", *more])
-
-    def predicted(self, stage: str) -> float:
-        """CPU seconds by the model."""
-        return cost_model.seconds(stage, cost_model.amounts(self.facts, self.config)[stage], self.speeds) or 0.0
-
-
-def of_case(folder: Path, data: Path, case: Case) -> Measured:
-    """Run it, or read it, and try its models."""
-    status = measured(folder, data, case)
-    config = configs.load(folder / case.name)
-    facts = _facts(folder / case.name, config)
-    took = {stage["name"]: stage["cpu_seconds"] or 0.0 for stage in status["rounds"][0]["stages"]}
-    return Measured(case, facts, config, took, _speeds(folder, case))
-
-
-def _facts(project: Path, config: configs.Config) -> RoundWork:
-    """What the round worked on; how many samples the teacher was asked about is known here."""
-    width = SHAPES[Path(config.model.name).name.removeprefix("model-")].hidden
-    db = sqlite3.connect(project / "middo.db")
-    try:
-        rows = db.execute("SELECT count(*) FROM sample WHERE born_round = 0").fetchone()[0]
-        prompt, response = db.execute("SELECT avg(prompt_tokens), avg(response_tokens) FROM signal").fetchone()
-        heldout = db.execute("SELECT count(*) FROM heldout").fetchone()[0]
-        asked = db.execute("SELECT count(*) FROM rewrite").fetchone()[0]
-        some = "SELECT prompt_tokens + response_tokens FROM signal ORDER BY sample_id LIMIT 256"
-        padding = cost_model.padding([row[0] for row in db.execute(some)], config)
-    finally:
-        db.close()
-    return RoundWork(rows, prompt, response, heldout, rows, asked, width, padding)
-
-
-@cache
-def _speeds_of(folder: Path, name: str) -> dict[str, float]:
-    import torch
-
-    from engine.doctor import speed_probe
-    from engine.models.locate import DEMO
-
-    torch.set_num_threads(1)
-    config = configs.load(folder / name)
-    facts = _facts(folder / name, config)
-    sizes = speed_probe.Sizes(round(facts.tokens), round(facts.prompt))
-    found = speed_probe.speeds(Path(config.model.name), config, sizes)
-    return found | speed_probe.teacher_speeds(DEMO["demo:teacher"], config, sizes)
-
-
-def _speeds(folder: Path, case: Case) -> dict[str, float]:
-    """Seconds by unit: tried once for each model, length of the rows and size of a batch."""
-    return _speeds_of(folder, replace(case, rows=1_000).name)
+def predicted(one: Measured, stage: str) -> float:
+    """CPU seconds by the model."""
+    found = cost_model.seconds(stage, cost_model.amounts(one.facts, one.config)[stage], one.speeds)
+    if found is None:
+        raise SystemExit(f"{one.case.name}: a speed of {stage} was not measured. Delete its entry of the log.")
+    return found
 
 
 def fit(cases: Sequence[Measured]) -> dict[str, tuple[float, float]]:
-    """START and ROW of each stage: what the speeds leave over, by least squares of relative errors, none negative."""
+    """START and ROW of each stage: what the speeds leave over, by least squares of relative errors, none negative. Of
+    verify START and CHECK: all cases rewrite the same share of their rows, so its ROW was found apart.
+    """
     import numpy as np
     from scipy.optimize import nnls
 
@@ -113,13 +62,13 @@ def fit(cases: Sequence[Measured]) -> dict[str, tuple[float, float]]:
         left, right = [], []
         for one in cases:
             work, took = cost_model.amounts(one.facts, one.config)[stage], max(one.took[stage], 0.05)
-            tokens = sum(
-                count * cost_model.SUSTAINED * one.speeds.get(unit, 1.0)
-                for unit, count in work.items()
-                if unit != cost_model.ROWS
-            )
-            left.append([1 / took, work.get(cost_model.ROWS, 0.0) / took])
-            right.append((one.took[stage] - tokens) / took)
+            unit, each = cost_model.ROWS, cost_model.ROW.get(stage, 0.0)
+            if stage == "verify":
+                unit, each = cost_model.CHECKED, cost_model.CHECK
+            count = work.get(unit, 0.0)
+            rest = predicted(one, stage) - cost_model.START.get(stage, 0.0) - count * each
+            left.append([1 / took, count / took])
+            right.append((one.took[stage] - rest) / took)
         start, row = nnls(np.array(left), np.array(right))[0]
         out[stage] = (float(start), float(row))
     return out
@@ -134,57 +83,59 @@ def by_trial(cases: Sequence[Measured]) -> str:
     """Measured seconds and the error of what the doctor says before a first run."""
     lines = []
     for one in cases:
-        whole = [sum(one.took[s] for s in STAGES), sum(one.predicted(s) for s in STAGES)]
-        told = [f"{one.took[s]:.1f} ({error(one.predicted(s), one.took[s])})" for s in STAGES[:3]]
-        told += [error(one.predicted(s), one.took[s]) for s in ("rewrite", "verify")]
-        lines.append([one.title, *told, f"{whole[0]:.0f}", error(whole[1], whole[0])])
-    head = ("model, rows", "train", "score", "judge", "rewrite", "verify", "all, s", "error")
-    return table(head, lines)
+        said = {stage: predicted(one, stage) for stage in STAGES}
+        told = [f"{one.took[s]:.1f} ({error(said[s], one.took[s])})" for s in TOLD]
+        whole = sum(one.took.values())
+        lines.append([one.case.title, *told, f"{whole:.0f}", error(sum(said.values()), whole)])
+    return table(("model, rows", *TOLD, "all, s", "error"), lines)
 
 
 def by_own(cases: Sequence[Measured]) -> str:
     """The error of what is said once a round has run: its own seconds, by rows."""
     lines = []
     own = {one.case.model: one for one in cases if one.case.rows == 3_000}
-    for one in cases:
-        if one.case.rows <= 3_000:
-            continue
+    for one in (one for one in cases if one.case.rows > 3_000):
         before = own[one.case.model]
-        said = {
-            s: cost_model.scaled(s, before.took[s], before.facts.rows, one.facts.rows) for s in STAGES if s in one.took
-        }
-        errors = [error(said[s], one.took[s]) for s in STAGES if s in ("train", "score", "judge", "rewrite", "verify")]
-        whole = sum(one.took[s] for s in STAGES)
-        lines.append([one.title, *errors, f"{whole:.0f}", error(sum(said.values()), whole)])
-    return table(("model, rows", "train", "score", "judge", "rewrite", "verify", "all, s", "error"), lines)
+        rows = before.facts.rows, one.facts.rows
+        said = {s: cost_model.scaled(s, before.took[s], *rows) for s in STAGES}
+        whole = sum(one.took.values())
+        errors = [error(said[s], one.took[s]) for s in TOLD]
+        lines.append([one.case.title, *errors, f"{whole:.0f}", error(sum(said.values()), whole)])
+    return table(("model, rows", *TOLD, "all, s", "error"), lines)
 
 
-def page(small: Sequence[Measured], large: Sequence[Measured]) -> str:
+def page(fitted: Sequence[Measured], others: Sequence[Measured], missing: Sequence[Case]) -> str:
     """The page."""
     shapes = "; ".join(f"*{name}* {s.layers} layers of {s.hidden}" for name, s in SHAPES.items())
     constants = table(
         ("stage", "before the first sample, s", "a sample, ms"),
         [[s, cost_model.START.get(s, 0.0), f"{1000 * cost_model.ROW.get(s, 0.0):.3g}"] for s in STAGES],
     )
+    absent = "; ".join(case.title for case in missing)
     return PAGE.format(
         machine=machine(),
         shapes=shapes,
         constants=constants,
-        small=by_trial(small),
-        large=by_trial(large),
-        own=by_own([*small, *large]),
+        fitted=by_trial(fitted),
+        others=by_trial(others),
+        own=by_own([*fitted, *others]),
+        missing=f"Not measured yet: {absent}.\n\n" if absent else "",
+        sustained=f"{cost_model.SUSTAINED:g}",
+        check=1000 * cost_model.CHECK,
+        load=f"{cost_model.LOAD * 1e9:.2g}",
     )
 
 
 PAGE = """# How long a run takes: the model of cost
 
-`python -m benchmarks.engine.cost_model --data alpaca_9k.json --folder FOLDER --page docs/benchmarks/cost-model.md`
+`python -m benchmarks.engine.cost_model --data alpaca_9k.json --folder FOLDER` (without options: this page anew from
+what was measured, `benchmarks/engine/cost_measured.json`)
 
 {machine}. Whole rounds of the program, CPU seconds of each stage as `status --json` has them. Alpaca rows cut to 60 +
-60 characters (62 tokens; where 240 is said, to 240 + 240), LoRA, one epoch, 2 % of the rows rewritten by the demo's
-teacher. Models with random weights, 2,048 words: {shapes}. Other programs kept the machine busy, about ten to two
-cores: equal work differed by up to 30 % in CPU seconds (shared caches and cores), so errors below that are not told
-from noise.
+60 characters (62 tokens; where 240 or 20 is said, to as many), LoRA, one epoch, 2 % of the rows rewritten by the demo's
+teacher, and all rewrites measured by verify. Models with random weights, 2,048 words: {shapes}. Other programs kept the
+machine busy, about five to a core: equal work differed by up to 30 % in CPU seconds (shared caches and cores), so
+errors below that are not told from noise.
 
 ## The model
 
@@ -192,9 +143,12 @@ from noise.
 
 How many tokens a stage reads, learns or writes follows from the dataset and the settings
 (`engine/doctor/cost_model.py`): score reads every sample under the round's model, its prompt by itself and, the first
-time, twice under the base; judge a sample with six endings; training with the padding of its batches. Seconds a token
-are measured by the doctor in about two seconds: a few layers of the model's shape, without its weights
-(`engine/doctor/speed_probe.py`). START and ROW were fitted on the first table and are the same for every model:
+time, twice under the base; judge a sample with six endings; training with the padding of its batches; verify reads and
+rates each rewrite as score and judge do, and looks at the words of every sample. Seconds a token are measured by the
+doctor in about two seconds: a few layers of the model's shape, without its weights (`engine/doctor/speed_probe.py`); a
+stage takes {sustained} times as long. Reading a model's weights takes {load} s a GB, more from a slow disk. START, ROW
+and the {check:g} ms of a rewrite that verify measures were fitted on the first table (verify's ROW on a project of
+100,000 samples with 28 rewrites: 5.7 CPU s) and are the same for every model:
 
 {constants}
 
@@ -202,13 +156,13 @@ are measured by the doctor in about two seconds: a few layers of the model's sha
 
 Measured CPU seconds, in brackets the error of the model. Stages of less than a second are not told.
 
-{small}
-
-Verify is overrated where no rewrite passed the text checks, so that nothing was measured (*small*, 3,000 and 10,000).
+{fitted}
 
 ## What it predicts: more rows, longer rows, another model, other batches
 
-{large}
+{others}
+
+{missing}How many rewrites are measured by verify is known here and not before a run.
 
 ## Once a round has run
 
@@ -221,29 +175,32 @@ The goal is 15 %. What the doctor says is a range (0.8 to 1.35 times the model b
 afterwards), and how many samples the teacher is asked about is not known before: there the range is that of the
 settings.
 
-Whole rounds are within the goal or close to it; training, and stages of a few seconds, are not always.
+The trial itself is disturbed by other programs: an hour apart, six ratings of a *mini* sample took 1.8 or 2.7 ms.
 
-Not shown: 100,000 rows, a GPU, full fine-tuning, several processes, vLLM (unknown until it ran), an endpoint (by one
-test reply).
+Not shown: a GPU, full fine-tuning, several processes, vLLM (unknown until it ran), an endpoint (by one test reply).
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine.cost_model", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="Alpaca rows as JSON")
-    parser.add_argument("--folder", type=Path, required=True, help="where projects and results are kept")
-    parser.add_argument("--page", type=Path, help="the page to write")
-    parser.add_argument("--fit", action="store_true", help="print START and ROW")
+    parser.add_argument("--data", type=Path, help="Alpaca rows as JSON: run the cases that are missing")
+    parser.add_argument("--folder", type=Path, default=Path("build/cost"), help="where their projects are made")
+    parser.add_argument("--log", type=Path, default=LOG, help="what was measured")
+    parser.add_argument("--page", type=Path, default=PAGE_FILE, help="the page to write")
+    parser.add_argument("--fit", action="store_true", help="print START, ROW and CHECK")
     asked = parser.parse_args(arguments)
-    asked.folder.mkdir(parents=True, exist_ok=True)
-    small = [of_case(asked.folder, asked.data, case) for case in SMALL]
+    if asked.data:
+        asked.folder.mkdir(parents=True, exist_ok=True)
+        for case in (*FITTED, *PREDICTED):
+            measured(asked.log, asked.folder, asked.data, case)
+    there = known(asked.log)
+    fitted, others = ([there[case.name] for case in cases if case.name in there] for cases in (FITTED, PREDICTED))
     if asked.fit:
-        for stage, (start, row) in fit(small).items():
-            print(f"{stage}: start {start:.3g}, row {row:.3g}")
-    large = [of_case(asked.folder, asked.data, case) for case in LARGE]
-    if asked.page:
-        asked.page.write_text(page(small, large), encoding="utf-8")
+        for stage, (start, row) in fit(fitted).items():
+            print(f"{stage}: start {start:.3g}, {'check' if stage == 'verify' else 'row'} {row:.3g}")
+    missing = [case for case in (*FITTED, *PREDICTED) if case.name not in there]
+    asked.page.write_text(page(fitted, others, missing), encoding="utf-8")
     return 0
 
 

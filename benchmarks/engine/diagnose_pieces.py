@@ -23,7 +23,7 @@ from engine.loop import NAMES
 from engine.project import folder as project
 from engine.runtime.context import StoreCtx
 from engine.selection import thresholds
-from engine.signals import exchange, round_models
+from engine.signals import last_exchange, round_models
 from engine.stages import judge, score
 from engine.store import commands, write
 from engine.store.connect import transaction, writer
@@ -88,7 +88,7 @@ def published_embeddings(scratch: Path, data: Path, rows: int) -> Found:
     """One prompt at a time."""
     from benchmarks.engine import reference_procedure as published
 
-    prompts = [exchange.last_prompt(s.messages) for s in _context(scratch / "alpaca", "score").dataset()]
+    prompts = [last_exchange.last_prompt(s.messages) for s in _context(scratch / "alpaca", "score").dataset()]
     return {"embeddings": published.embeddings(TUNED, prompts, MAX_LENGTH)}, {}
 
 

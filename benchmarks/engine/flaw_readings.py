@@ -21,7 +21,7 @@ from engine.chat.render import render
 from engine.config.schema import Judge, Model
 from engine.models.locate import ModelRef, fingerprint
 from engine.signals import lenses, ratings
-from engine.signals.exchange import Chat
+from engine.signals.last_exchange import Chat
 from engine.store.rows import SUBJECTS, Message
 
 BATCH = 6

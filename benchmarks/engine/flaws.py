@@ -32,7 +32,7 @@ from benchmarks.world.unseen_flaws import UNSEEN_KINDS
 from engine.demo import flaws as demo_flaws
 from engine.demo import measure
 from engine.demo import seed as demo_world
-from engine.formats.shapes import join_input
+from engine.formats.row_formats import join_input
 from engine.signals import flaw_score
 from engine.signals.text_signs import sign
 

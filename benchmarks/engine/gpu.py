@@ -144,7 +144,7 @@ def padded_scoring(folder: Path, name: str) -> Found:
     """Batches of 8 in file order, padded, with all logits: losses alone, no embeddings."""
     import torch
 
-    from engine.backends.local import read_model, torch_device, torch_dtype
+    from engine.backends.model_loading import read_model, torch_device, torch_dtype
 
     shape = SHAPES[name]
     some = rows(shape, shape.scored)
@@ -212,7 +212,7 @@ def padded_training(folder: Path, name: str) -> Found:
     from peft import get_peft_model
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-    from engine.backends.local import torch_device
+    from engine.backends.model_loading import torch_device
     from engine.chat.render import load_tokenizer
     from engine.models.locate import ModelRef
     from engine.training import trainer as training

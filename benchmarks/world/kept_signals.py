@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import schema as configs
-from engine.selection.preview import facts, keep
+from engine.selection.preview import facts, save_signals
 from engine.selection.preview.round_arrays import read_round
 from engine.store import write
 from engine.store.connect import transaction, writer
@@ -24,7 +24,7 @@ def keep_all(project: Path) -> None:
             folder = project / "artifacts" / f"round-{round}" / PREVIEW
             folder.mkdir(parents=True, exist_ok=True)
             made = read_round(project, round, believed, config)
-            file = keep.write(folder, made, believed, forecast.asked_with(config, project))
+            file = save_signals.write(folder, made, believed, forecast.asked_with(config, project))
             with transaction(db):
                 write.upsert(db, [Artifact(round, PREVIEW, str(file.relative_to(project)))])
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files.map_file import MAP, NAME
+from engine.files.embedding_map_file import MAP, NAME
 from engine.signals.embedding_map import Basis, MapPlaces, save
 
 SCORED = (0, 1, 2)

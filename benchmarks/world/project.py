@@ -20,8 +20,9 @@ from benchmarks.world.dataset import MAX_LENGTH, PRICE_IN, PRICE_OUT, START, Dat
 from engine.errors import UsageError
 from engine.store import write
 from engine.store.connect import FILE, transaction, writer
+from engine.store.newer_tables import CALLS_OF_REWRITES
 from engine.store.rows import Message, content_id, dump_messages
-from engine.store.schema import CALLS_OF_REWRITES, migrate
+from engine.store.schema import migrate
 
 CHUNK = 20_000
 HELDOUT_SHARE, HELDOUT_MAX = 0.01, 300

@@ -138,6 +138,4 @@ def _decide(rng: random.Random, round: int, row: dict[str, Any], sample: Sample)
     row["person"] = not open_ and rng.random() < 0.7
     if open_ and rng.random() < 0.02:
         row["person"], row["decided"] = True, ("proposed", "rejected", "by mistake", 1, None)
-    if state == "accepted" and round < ROUNDS - 1:
-        state = "merged"
     return row | {"state": state, "reason": reason, "note": note}

@@ -267,7 +267,7 @@ def _merge(
     rows: dict[tuple[int, str], tuple[str, str]],
 ) -> Data:
     """Accepted rewrites replace their samples; those of diversity are added, as many copies leave."""
-    accepted = [(key, messages) for key, (state, messages) in rows.items() if state == "merged"]
+    accepted = [(key, messages) for key, (state, messages) in rows.items() if state == "accepted"]
     kept = np.ones(len(data.id), np.bool_)
     new, born = Data.empty(len(accepted)), []
     top, known = int(data.seq.max()), set(data.id.tolist())

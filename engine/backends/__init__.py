@@ -7,7 +7,7 @@ Backends are named here as "module:attribute" and imported when they are first a
 an HTTP client costs seconds.
 
 The roles, and who can fill them (``roles``; a run whose roles cannot be filled is refused before it begins): ``hf``
-scores, judges and writes; ``vllm`` judges and writes; ``openai`` (any endpoint) only writes.
+scores, judges and writes; ``vllm`` judges and writes; ``openai`` (any endpoint) only writes; ``server`` judges.
 
 - ``hf`` works in batches that are planned over whole rounds and saved whole: the same bytes after any resume. A local
   teacher writes replies in slots (``continuous_batching``, ``kv_slots``): the longest prompts first, as many at a
@@ -22,6 +22,8 @@ scores, judges and writes; ``vllm`` judges and writes; ``openai`` (any endpoint)
 - ``openai``: ``chat`` says what is asked and reads the reply, ``openai`` sends calls one by one, ``openai_batches`` as
   files of a provider's batch API. A batch is a row with its calls before it is uploaded, and carries that row's token
   at the provider, so a stage that was killed at any point sends no call twice.
+- ``server``: vLLM servers that load the round's LoRA adapter (``served_adapter``) and are asked with token ids
+  (``completions``); ``server_judge`` rates with them as ``vllm`` does.
 """
 
 from __future__ import annotations

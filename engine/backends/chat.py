@@ -19,9 +19,9 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from engine.backends import BYTES_PER_TOKEN, Call, Generation, Places
-from engine.backends.endings import ended
 from engine.backends.guarded_client import guarded_client
-from engine.backends.limits import told_s
+from engine.backends.rate_limits import told_s
+from engine.backends.stop_strings import ended
 from engine.chat.surrogates import clean
 from engine.errors import BackendError
 
@@ -126,20 +126,32 @@ class Chat:
         """Drop calls in flight, also those of the servers beside it, and end the thread."""
         self._thread.close()
 
-    def body(self, call: Call, names: Mapping[str, str]) -> dict[str, Any]:
-        """A request's parameters, its options by their ``names``."""
+    def before_close(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do ``work``, which raises nothing, once no call is in flight any more and before the client is closed."""
+        self._thread.at_end.insert(0, work)
+
+    async def ask(self, call: Call, names: Mapping[str, str]) -> Any:
+        """The reply to ``call``, its options by their ``names``."""
+        return await self.client.chat.completions.create(**self.body(call, names))
+
+    def options(self, call: Call, names: Mapping[str, str]) -> dict[str, Any]:
+        """How the reply is drawn, as parameters by their ``names``."""
         values = {
             "max_tokens": call.max_new_tokens,
             "temperature": call.temperature,
             "top_p": call.top_p,
             "seed": call.seed,
         }
+        return {names[name]: value for name, value in values.items() if name in names}
+
+    def body(self, call: Call, names: Mapping[str, str]) -> dict[str, Any]:
+        """A request's parameters, its options by their ``names``."""
         messages = [{"role": m.role, "content": m.content} for m in call.chat]
         begun = [{"role": "assistant", "content": call.begun}] if call.begun else []
         return {
             "model": self.model,
             "messages": [*messages, *begun],
-            **{names[name]: value for name, value in values.items() if name in names},
+            **self.options(call, names),
             **({"extra_body": CONTINUED} if begun else {}),
             **({"stop": list(call.ends)} if call.ends else {}),
             **({"logprobs": True, "top_logprobs": call.likeliest} if call.likeliest else {}),
@@ -183,7 +195,7 @@ class Chat:
             return Generation("", "stop", *(used or (0, 0)), self._without_choices(reply), uncounted=used is None)
         self._named(reply)
         choice = reply.choices[0]
-        text = clean(self.without_key(choice.message.content or ""))
+        text = clean(self.without_key(self.text_in(choice)))
         if used is not None:
             tokens_in, tokens_out = used
         else:
@@ -195,7 +207,16 @@ class Chat:
             tokens_out = round(len(text.encode()) / BYTES_PER_TOKEN)
         text = text if text.lstrip().startswith(begun) else begun + text
         text, how = ended(text, ends, turn=choice.finish_reason != "length")  # providers omit the stop text
-        return Generation(text, how, tokens_in, tokens_out, places=_places(choice))
+        return Generation(text, how, tokens_in, tokens_out, places=self.places_in(reply))
+
+    def text_in(self, choice: Any) -> str:
+        """What a reply says."""
+        return choice.message.content or ""
+
+    def places_in(self, reply: Any) -> Places:
+        """The likeliest tokens in each place of a reply, where the endpoint tells them."""
+        told = getattr(getattr(reply.choices[0], "logprobs", None), "content", None) or ()
+        return tuple(tuple(map(_chance, (place, *(place.top_logprobs or ())))) for place in told)
 
     def _named(self, reply: ChatCompletion) -> None:
         """Note once when another model answers than was asked: a router, or a server that serves what it likes."""
@@ -255,21 +276,19 @@ class Chat:
         return text.replace(self._key, "<key>") if len(self._key) > len(NO_KEY) else text
 
 
-def _places(choice: Any) -> Places:
-    """The likeliest tokens in each place of a reply, where the endpoint tells them."""
-    told = getattr(getattr(choice, "logprobs", None), "content", None) or ()
-    return tuple(tuple(map(_chance, (place, *(place.top_logprobs or ())))) for place in told)
-
-
 def _chance(one: Any) -> tuple[str, float]:
+    return chance(one.token, one.logprob)
+
+
+def chance(token: Any, logprob: Any) -> tuple[str, float]:
     """A token with its probability.
 
     Raises:
         TypeError, ValueError: they are none.
     """
-    if not isinstance(one.token, str) or math.isnan(one.logprob):
+    if not isinstance(token, str) or math.isnan(logprob):
         raise ValueError("a log-probability without a token or a number")
-    return one.token, math.exp(min(one.logprob, 0.0))
+    return token, math.exp(min(logprob, 0.0))
 
 
 def key_in(name: str, section: str = "teacher") -> str:

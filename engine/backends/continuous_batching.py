@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from engine.backends import lm_head
-from engine.backends.endings import Text, just_closed, unread
 from engine.backends.kv_slots import Slots, Unfit
 from engine.backends.left_padding import Together, left
-from engine.backends.local import failed
+from engine.backends.model_loading import failed
 from engine.backends.sampling import Sampling, draw, numbers
+from engine.backends.stop_strings import Text, just_closed, unread
 from engine.errors import Cancelled, Paused
 
 READ_CPU, READ_GPU = 1024, 1 << 14
@@ -101,11 +101,12 @@ class Writing:
         self.ended[number] = token in stops or len(own) >= asked.limit or just_closed(own, asked.ends, text)
         return self.ended[number]
 
-    def fail(self, reason: str) -> None:
-        """Fail the replies in progress with ``reason``."""
-        for number in self.open:
-            if number >= 0:
-                self.ended[number], self.errors[number] = True, reason
+    def fail(self, reason: str) -> int:
+        """Fail the replies in progress with ``reason``. Returns how many there were."""
+        failed = [number for number in self.open if number >= 0 and not self.ended[number]]
+        for number in failed:
+            self.ended[number], self.errors[number] = True, reason
+        return len(failed)
 
     def start_again(self) -> None:
         """Restart unfinished replies from the beginning."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.backends import Call, Generation, Lost, Places, Rating
-from engine.backends.openai import Endpoint, EndpointLimits
-from engine.backends.rating import DIGITS
+from engine.backends.rating import DIGITS, expected
+from engine.backends.remote_judge import RemoteJudge
 from engine.config import schema as configs
 from engine.store.rows import Message
 
@@ -22,7 +22,7 @@ REPLY = 8
 """Tokens of a reply in which a digit must come."""
 
 
-class EndpointJudge:
+class EndpointJudge(RemoteJudge):
     """The endpoint that [judge] names, as careful and patient as [teacher] says. Close it.
 
     ``used``: the calls that came back since it was emptied, each with its tag, tokens in and out, and error.
@@ -31,28 +31,11 @@ class EndpointJudge:
     tokenizer: Any = None
     positions = 1 << 31
     beginning = ""
+    on_pause = "given up and not counted"
 
     def __init__(self, how: configs.Judge, limits: configs.Teacher) -> None:
-        self.endpoint = Endpoint(
-            how.url,
-            how.endpoint_model,
-            how.key_env,
-            EndpointLimits(
-                limits.concurrency,
-                limits.requests_per_minute,
-                limits.tokens_per_minute,
-                timeout_s=limits.timeout_s,
-                retries=limits.retries,
-            ),
-            section="judge",
-            more_urls=how.more_urls,
-        )
+        super().__init__(how, limits, how.endpoint_model)
         self.used: list[tuple[Any, int, int, str | None]] = []
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that were handed over and not taken."""
-        return self.endpoint.in_flight
 
     def ask_chat(self, tag: Any, chat: Sequence[Message]) -> None:
         """Have a rating read from the reply to ``chat``."""
@@ -84,18 +67,6 @@ class EndpointJudge:
             out.append((call.tag, rating(reply)) if call.likeliest else (call, reply))
         return out
 
-    def cache(self) -> str:
-        """What to say at the end."""
-        return f"ratings of {self.endpoint.model} by {self.endpoint.servers.shares()}"
-
-    def stopping(self) -> str:
-        """What a pause means for the calls in flight, as a line for the log."""
-        return f"pausing: {self.in_flight:,} calls in flight are given up and not counted"
-
-    def close(self) -> None:
-        """Give up what is in flight."""
-        self.endpoint.close()
-
 
 def rating(reply: Generation) -> Rating:
     """The rating that a reply holds."""
@@ -110,6 +81,4 @@ def _expected(places: Places) -> Rating:
     place = next((one for one in places if one[0][0].strip() in DIGITS and one[0][0].strip()), places[0])
     chances = dict(place)  # a token that is told twice counts once
     digits = [math.fsum(p for token, p in chances.items() if token.strip() == digit) for digit in DIGITS]
-    mass = math.fsum(digits)
-    value = math.fsum(d * p for d, p in enumerate(digits)) / max(mass, 1e-30)
-    return Rating(value, min(mass, 1.0))
+    return expected(digits)

@@ -11,12 +11,13 @@ import torch
 
 from engine.backends import Generation, ReplyProgress, left_padding, paused_replies
 from engine.backends.continuous_batching import GenerationRequest, Watch, Writer, Writing, can_refill
-from engine.backends.endings import ended
 from engine.backends.loaded_model import LoadedModel
-from engine.backends.local import give_back, out_of_memory, positions
+from engine.backends.model_loading import give_back, positions
 from engine.backends.sampling import Sampling
+from engine.backends.stop_strings import ended
 from engine.chat import batches
 from engine.errors import Paused
+from engine.processes.exit_reason import NO_MEMORY, ran_out_of_memory
 
 NO_ROOM = "not enough disk space to keep unfinished replies; they will be generated again"
 ALONE = "it does not fit into memory even alone; lower model.max_length"
@@ -63,11 +64,10 @@ def _write(loaded: LoadedModel, work: Writing, how: Sampling, rows: int, watch: 
                 if loaded.refills
                 else writer.write_whole(work, how, watch, together(loaded))
             )
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-        if rows == 1:
-            work.fail(ALONE)
+        except NO_MEMORY as error:
+            alone = rows == 1
+            if not ran_out_of_memory(error) or (alone and not work.fail(ALONE)):
+                raise  # also where no reply can be blamed: the next try would end here as well
         work.start_again()
         rows = max(1, rows // 2)
         give_back()

@@ -23,9 +23,9 @@ from engine.backends import Call, Generation, Rating, ReplyProgress, Scored, gen
 from engine.backends.adapters import added, sums
 from engine.backends.continuous_batching import GenerationRequest
 from engine.backends.loaded_model import Key, LoadedModel
-from engine.backends.local import (
+from engine.backends.model_check import belong_together
+from engine.backends.model_loading import (
     give_back,
-    out_of_memory,
     positions,
     read_model,
     set_threads,
@@ -33,15 +33,15 @@ from engine.backends.local import (
     torch_device,
     torch_dtype,
 )
-from engine.backends.model_check import belong_together
-from engine.backends.prefixes import can_share, last_hidden, pad
 from engine.backends.rating import reading
 from engine.backends.sampling import Sampling
+from engine.backends.shared_prefixes import can_share, last_hidden, pad
 from engine.chat import batches
 from engine.chat.render import Rendered, load_tokenizer, render_prompt
 from engine.config.named_templates import content_key
 from engine.errors import ModelError
 from engine.models.locate import ModelRef, fingerprint
+from engine.processes.exit_reason import NO_MEMORY, ran_out_of_memory
 from engine.store.rows import Message
 
 # Logits held at a time by the scorer. torch 2.13's linear_cross_entropy was measured against these chunks
@@ -376,8 +376,8 @@ def _halving(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], failed:
         return []
     try:
         return work(items)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+    except NO_MEMORY as error:
+        if not ran_out_of_memory(error):
             raise
     if len(items) == 1:
         return [failed("it does not fit into memory even alone; lower model.max_length")]

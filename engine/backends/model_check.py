@@ -7,6 +7,7 @@ renders a row; the doctor asks in a process that may load torch (``engine.doctor
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +20,13 @@ from engine.errors import ConfigError, MiddoError, ModelError
 from engine.models import folder as model_folder
 from engine.models import locate, untrained_tokens
 from engine.models.folder import local_models
+from engine.plurals import counted
 from engine.store.rows import Message
 
 SHORTEST = (Message("user", "a"), Message("assistant", "a"))
 PERMUTED = ("xlnet",)
 """Families that transformers calls causal, and that see what comes after a token all the same."""
+_NUMBER = re.compile(r"\d+")
 
 
 def usable(folder: Path, chat_template: str = "", attention: str = "auto") -> tuple[Any, Any]:
@@ -37,7 +40,7 @@ def usable(folder: Path, chat_template: str = "", attention: str = "auto") -> tu
     """
     import torch
 
-    from engine.backends.local import read_model, stops
+    from engine.backends.model_loading import read_model, stops
     from engine.chat.render import load_tokenizer
 
     model_folder.check(folder)
@@ -239,7 +242,7 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
     Raises:
         ConfigError: it cannot be trained with them.
     """
-    from engine.backends.local import positions
+    from engine.backends.model_loading import positions
     from engine.chat.render import note
 
     _refuse_quantised(config, folder)
@@ -250,13 +253,29 @@ def trained(config: Config, project: Path, folder: Path, tokenizer: Any, model: 
     plan = sharding.plan(config, project)
     untrained_tokens.require(found, config, model, plan.name if plan and (plan.fsdp or plan.zero) else "")
     said = [*filter(None, [note(tokenizer)]), *untrained_tokens.describe(found, config)]
-    said += [*_experts(config, model)]
+    said += [*_experts(config, model), *_left_out(folder, model)]
     if config.model.max_length > (seen := positions(model.config)):
         said.append(
             f"[model] max_length = {config.model.max_length}, but the model's context length is {seen}: longer rows"
             f" are truncated to {seen} tokens"
         )
     return said, 0 if config.train.method == "full" else len(found.ids)
+
+
+def _left_out(folder: Path, model: Any) -> Iterator[str]:
+    """Layers that the files hold and the model does not: of another size of it, if config.json is not theirs.
+
+    Layers for predicting several tokens at once are known to transformers, which has no use for them.
+    """
+    own, kinds = set(model.state_dict()), {_NUMBER.sub("#", name) for name in model.state_dict()}
+    known = [re.compile(pattern) for pattern in model._keys_to_ignore_on_load_unexpected or ()]
+    held = sorted(name for file in model_folder.weight_files(folder) for name in model_folder.header(file))
+    out = [name for name in held if name not in own and _NUMBER.sub("#", name) in kinds]
+    if out := [name for name in out if not any(pattern.search(name) for pattern in known)]:
+        yield (
+            f"{folder}: config.json leaves out {counted(len(out), 'weight')} of the files ({out[0]}"
+            f"{' …' if len(out) > 1 else ''}): the model has fewer layers. Is it the matching config.json?"
+        )
 
 
 def look(config: Config, project: Path) -> list[dict[str, Any]]:

@@ -19,9 +19,9 @@ import queue
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
 
 from engine.backends import Call, Generation, Lost
 from engine.backends.chat import (
@@ -36,8 +36,9 @@ from engine.backends.chat import (
     maybe_counted,
     retry_after_s,
 )
-from engine.backends.limits import backoff_s
+from engine.backends.rate_limits import backoff_s
 from engine.backends.servers import Server, Servers
+from engine.config import schema as configs
 from engine.errors import BackendError, EndpointError
 from engine.plurals import counted
 
@@ -65,6 +66,19 @@ class EndpointLimits:
     timeout_s: float = 120.0
     retries: int = 5
 
+    @classmethod
+    def of(cls, how: configs.Teacher) -> EndpointLimits:
+        """Those that [teacher] sets."""
+        return cls(how.concurrency, how.requests_per_minute, how.tokens_per_minute, how.timeout_s, how.retries)
+
+
+@dataclass(slots=True)
+class _Patience:
+    """What a call has used up: ``tries`` that failed, and the seconds that it waited because it was told to."""
+
+    tries: int
+    waited_s: float = 0.0
+
 
 class _Adapted(Exception):
     """An option was refused that is not sent any more: ask again."""
@@ -81,6 +95,7 @@ class Endpoint:
         answered: it has taken such calls before, so one that is refused is so for its own sake.
         section: of config.toml that names it.
         more_urls: servers with the same model and key, each as patient and as fast.
+        speaks: how they are spoken to.
 
     Raises:
         BackendError: the variable is not set, or an address is none.
@@ -95,14 +110,15 @@ class Endpoint:
         answered: bool = False,
         section: str = "teacher",
         more_urls: Sequence[str] = (),
+        speaks: type[Chat] = Chat,
     ) -> None:
         self.limits = how = limits or EndpointLimits()
-        self.chat = Chat(url, model, key_env, how.timeout_s, section)
+        self.chat = speaks(url, model, key_env, how.timeout_s, section)
         self.url, self.model, self.notes = url, model, self.chat.notes
         self.in_flight = 0
-        chats = [self.chat, *(Chat(one, model, key_env, how.timeout_s, section, self.chat) for one in more_urls)]
-        self._all = [Server(chat, how.concurrency, how.requests_per_minute, how.tokens_per_minute) for chat in chats]
-        self.servers = Servers(self._all)
+        chats = [self.chat, *(speaks(one, model, key_env, how.timeout_s, section, self.chat) for one in more_urls)]
+        self.all = [Server(chat, how.concurrency, how.requests_per_minute, how.tokens_per_minute) for chat in chats]
+        self.servers = Servers(self.all)
         self.paid = True
         self._slots = asyncio.Semaphore(how.concurrency * len(chats))
         self._reply_tokens: float | None = None
@@ -163,7 +179,7 @@ class Endpoint:
     def _nobody_left(self) -> list[tuple[Call, Generation | Lost]]:
         """No sign of life can come any more for what is held back."""
         if self._alive:
-            if self._silent and not any(_answers(one.chat, self.limits.timeout_s) for one in self._all):
+            if self._silent and not any(_answers(one.chat, self.limits.timeout_s) for one in self.all):
                 raise self._gone(self._held[-1][1])  # too few calls are left to tell it by their number
             held, self._held = self._held, []
             return [*held]
@@ -179,7 +195,7 @@ class Endpoint:
         self._good = self._good or kind == REPLY
 
     def _refuse_outage(self, last: Generation) -> None:
-        if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency * len(self._all)):
+        if self._silent >= max(OUTAGE_CALLS, 2 * self.limits.concurrency * len(self.all)):
             raise self._gone(last)
         if not self._good and self._refused >= OUTAGE_CALLS:
             raise BackendError(
@@ -195,12 +211,13 @@ class Endpoint:
 
     def stopping(self) -> str:
         """A log line: what a pause does to the calls in flight."""
-        return f"pausing: {self.in_flight:,} calls in flight will be waited for, because they are paid for"
+        calls, paid = counted(self.in_flight, "call"), "it is" if self.in_flight == 1 else "they are"
+        return f"pausing: {calls} in flight will be waited for, because {paid} paid for"
 
     @property
     def estimates(self) -> bool:
         """Whether a reply came without token usage."""
-        return any(server.chat.estimates for server in self._all)
+        return any(server.chat.estimates for server in self.all)
 
     def try_out(self, call: Call) -> Generation:
         """Have one call made now, once, and wait for it: for a check, not for work.
@@ -208,23 +225,23 @@ class Endpoint:
         Raises:
             EndpointError: why it cannot work.
         """
-        return self.chat.start(self._once(call)).result()
+        return self.chat.start(self.once(call, self.chat)).result()
 
-    async def _once(self, call: Call) -> Generation:
+    async def once(self, call: Call, chat: Chat) -> Generation:
+        """``try_out`` at one of the servers, in the client's thread."""
         while True:
-            names, start = dict(self.chat.names), time.monotonic()
+            names, start = dict(chat.names), time.monotonic()
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
-                    reply = await _ask(self.chat, call, names)
-                made = replace(
-                    self.chat.read(reply, call.tokens_in, call.begun, call.ends), seconds=time.monotonic() - start
-                )
+                    reply = await _ask(chat, call, names)
+                read = chat.read(reply, call.tokens_in, call.begun, call.ends)
+                made = replace(read, seconds=time.monotonic() - start)
             except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
-                if not _adapts(self.chat, error, names):
-                    raise EndpointError(self.chat.why(error), _status(error)) from None
+                if not _adapts(chat, error, names):
+                    raise EndpointError(chat.why(error), _status(error)) from None
                 continue
             except UNREADABLE as error:
-                made = garbled(self.chat.unreadable(error))
+                made = garbled(chat.unreadable(error))
             if made.error:
                 raise EndpointError(made.error, 200)
             return made
@@ -249,7 +266,7 @@ class Endpoint:
         """The call's outcome: a reply, a try that was lost after so many ``tries``, or what it failed with in the
         end.
         """
-        waited = 0.0
+        used = _Patience(tries)
         while True:
             server = self.servers.next()
             chat = server.chat
@@ -267,29 +284,36 @@ class Endpoint:
             except _Adapted:
                 continue
             except (openai.APIConnectionError, openai.APIStatusError, TimeoutError) as error:
-                if code(error) == NO_QUOTA or is_redirect(error):
-                    if self._left_out(server, error):
-                        continue
-                    return error, REFUSED
-                if maybe_counted(error):
-                    self.servers.rest(server)
-                    return Lost(self._why(chat, error), True, tries < self.limits.retries, tries + 1), SILENT
-                wait = retry_after_s(error)
-                if SHORT_S <= wait <= PATIENCE_S - waited:
-                    server.gate.shut(wait)
-                    # Sent from one to the next, it counts as well: each may be awake when the other one refuses.
-                    waited += SHORT_S if self.servers.rest(server, wait) else wait
-                elif is_transient(error) and tries < self.limits.retries and wait < SHORT_S:
-                    tries += 1
-                    if not self.servers.rest(server, wait):
-                        await asyncio.sleep(wait or backoff_s(tries))
-                else:
-                    return failed(self._why(chat, error), final=True), SILENT if is_transient(error) else REFUSED
+                if (ended := await self._after_failure(server, error, used)) is not None:
+                    return ended
             except UNREADABLE as error:
                 server.replied()
                 return garbled(chat.unreadable(error)), REPLY
 
-    async def _at(self, server: Server, call: Call, guess: float) -> tuple[ChatCompletion, float]:
+    async def _after_failure(
+        self, server: Server, error: Exception, used: _Patience
+    ) -> tuple[Generation | Lost | BaseException, str] | None:
+        """What a failure makes of a call: its outcome; or None, after a pause if need be: it is tried again."""
+        if code(error) == NO_QUOTA or is_redirect(error):
+            return None if self._left_out(server, error) else (error, REFUSED)
+        again = used.tries < self.limits.retries
+        if maybe_counted(error):
+            self.servers.rest(server)
+            return Lost(self._why(server.chat, error), True, again, used.tries + 1), SILENT
+        wait = retry_after_s(error)
+        if SHORT_S <= wait <= PATIENCE_S - used.waited_s:
+            server.gate.shut(wait)
+            # Sent from one to the next, it counts as well: each may be awake when the other one refuses.
+            used.waited_s += SHORT_S if self.servers.rest(server, wait) else wait
+            return None
+        if is_transient(error) and again and wait < SHORT_S:
+            used.tries += 1
+            if not self.servers.rest(server, wait):
+                await asyncio.sleep(wait or backoff_s(used.tries))
+            return None
+        return failed(self._why(server.chat, error), final=True), SILENT if is_transient(error) else REFUSED
+
+    async def _at(self, server: Server, call: Call, guess: float) -> tuple[Any, float]:
         """The reply of ``server`` and how long it took, as soon as its limits allow; ``guess``: tokens that it uses.
 
         Raises:
@@ -324,7 +348,7 @@ class Endpoint:
 
     def _why(self, chat: Chat, error: BaseException) -> str:
         said = chat.why(error)
-        return said if len(self._all) == 1 else f"{chat.url}: {said}"
+        return said if len(self.all) == 1 else f"{chat.url}: {said}"
 
     def _count_tokens(self, reply: Generation) -> None:
         """Update the mean reply length."""
@@ -337,9 +361,8 @@ def _adapts(chat: Chat, error: BaseException, names: dict[str, str]) -> bool:
     return chat.adapt(getattr(error, "status_code", 0), getattr(error, "param", None), names)
 
 
-async def _ask(chat: Chat, call: Call, names: dict[str, str]) -> ChatCompletion:
-    reply: ChatCompletion = await chat.client.chat.completions.create(**chat.body(call, names))
-    return reply
+async def _ask(chat: Chat, call: Call, names: dict[str, str]) -> Any:
+    return await chat.ask(call, names)
 
 
 def _answers(chat: Chat, timeout_s: float) -> bool:

@@ -35,7 +35,7 @@ from engine.backends.chat import (
     retry_after_s,
 )
 from engine.backends.guarded_client import MOST_BYTES
-from engine.backends.limits import backoff_s
+from engine.backends.rate_limits import backoff_s
 from engine.errors import BackendError
 
 R = TypeVar("R")

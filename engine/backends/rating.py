@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.backends import Rating
 from engine.chat.render import render_prompt
 from engine.errors import ModelError
 from engine.store.rows import Message
@@ -15,6 +17,12 @@ BEGINNINGS = ("Rating: ", "Rating:")
 """Starts of a reply. The second is for tokenizers whose digit tokens include the preceding space."""
 ASKED = (Message("user", "x"),)
 UNLIMITED = 1 << 20
+
+
+def expected(chances: Sequence[float]) -> Rating:
+    """The mean digit, from the probability of each of the ten."""
+    mass = math.fsum(chances)
+    return Rating(math.fsum(d * p for d, p in enumerate(chances)) / max(mass, 1e-30), min(mass, 1.0))
 
 
 def reading(tokenizer: Any, path: Path) -> tuple[list[list[int]], str]:

@@ -49,6 +49,7 @@ def check(config: Config) -> None:
             'config.toml: [judge] model = "teacher" rates with a local model, but [teacher] backend = "openai" names an'
             ' endpoint. Set [judge] model = "endpoint" with url and endpoint_model, or "tuned".'
         )
+    check_served(config)
     chosen = vllm_roles(config)
     if not chosen:
         return
@@ -64,6 +65,19 @@ def check(config: Config) -> None:
     for role in chosen:
         if (hot := getattr(config, role).temperature) > HOTTEST:
             raise ConfigError(f"config.toml: [{role}] temperature = {hot}, but vLLM allows at most {HOTTEST:g}.")
+
+
+def check_served(config: Config) -> None:
+    """Check that servers can be given the tuned model, where they are to rate with it.
+
+    Raises:
+        ConfigError: training makes no adapter.
+    """
+    if config.judge.backend == "server" and config.train.method == "full":
+        raise ConfigError(
+            'config.toml: [judge] backend = "server" has servers load the round\'s LoRA adapter, but [train] method ='
+            ' "full" trains whole models. Set method = "lora", or [judge] backend = "hf" or "vllm".'
+        )
 
 
 def _quantised(config: Config, chosen: tuple[str, ...]) -> str:

@@ -1,7 +1,8 @@
 """Several servers with one model: who gets the next call, and who is left alone for a while.
 
 Each has its own limits. A call goes to the least busy server that is not resting. One that fails rests, twice as long
-each time; one that can take no call at all (a wrong key, no such model) is left out, as long as another is there.
+each time; then it gets a single call, and more once it has replied. One that can take no call at all (a wrong key, no
+such model) is left out, as long as another is there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine.backends.chat import Chat
-from engine.backends.limits import Bucket, Gate
+from engine.backends.rate_limits import Bucket, Gate
 
 REST_S, LONGEST_REST_S = 1.0, 60.0
 
@@ -39,6 +40,11 @@ class Server:
         """Seconds that it is still left alone."""
         return max(0.0, self._rests_until - now)
 
+    @property
+    def on_trial(self) -> bool:
+        """Whether it failed, and has a call by which it may show that it works again: no reason to give it more."""
+        return self._failures > 0 and self.busy > 0
+
     def rest(self, now: float, seconds: float = 0.0) -> None:
         """It failed, or asked for a pause of so many ``seconds``: leave it alone for a while."""
         self._failures += 1
@@ -57,17 +63,22 @@ class Servers:
     def __init__(self, servers: Sequence[Server], clock: Callable[[], float] = time.monotonic) -> None:
         self._all, self._clock = servers, clock
 
+    def __len__(self) -> int:
+        return len(self._all)
+
     def next(self) -> Server:
-        """The one for the next call: awake before resting, then the one with the fewest calls, then the first."""
+        """The one for the next call: awake before resting, tried before on trial, then the one with the fewest calls,
+        then the first. Where none is well, one that is ill gets all calls: that they fail must be seen soon.
+        """
         now = self._clock()
         there = [server for server in self._all if not server.left_out] or list(self._all)
-        return min(there, key=lambda server: (server.rests(now), server.busy, server.replies))
+        return min(there, key=lambda server: (server.rests(now), server.on_trial, server.busy, server.replies))
 
     def rest(self, server: Server, seconds: float = 0.0) -> bool:
         """``server`` failed. Returns whether another one can take the call at once."""
         now = self._clock()
         server.rest(now, seconds)
-        return any(not (one.left_out or one.rests(now)) for one in self._all)
+        return any(not (one.left_out or one.rests(now) or one.on_trial) for one in self._all)
 
     def leave_out(self, server: Server) -> bool:
         """``server`` can take no call at all. Returns whether that is no matter, because another one is there."""

@@ -24,14 +24,15 @@ from typing import Any
 import torch
 
 from engine.backends import Call, Generation, Rating, roles
-from engine.backends.endings import ended
-from engine.backends.local import ends, stop_ids, torch_device, torch_dtype
-from engine.backends.rating import DIGITS, reading
+from engine.backends.model_loading import reply_ends, torch_device, torch_dtype
+from engine.backends.rating import DIGITS, expected, reading
+from engine.backends.stop_strings import ended
 from engine.backends.vllm_running import OneCopy, Running, given_up
 from engine.chat.render import load_tokenizer, render_prompt
 from engine.config import schema as configs
 from engine.errors import BackendError, ModelError
 from engine.models.locate import holds_rows
+from engine.plurals import counted
 from engine.store.rows import Message
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
@@ -193,14 +194,15 @@ class Engine:
             self._reading = reading(self.tokenizer, self._path)
         return self._reading
 
-    def cache(self) -> str:
+    def summary(self) -> str:
         """A log line: what the prefix cache has saved so far."""
         share = self.cached_tokens / max(self.prompt_tokens, 1)
         return f"vLLM: {self.prompt_tokens:,} prompt tokens, {share:.0%} of them from the prefix cache"
 
     def stopping(self) -> str:
         """A log line: what a pause does to the requests in flight."""
-        return f"pausing: {self.in_flight:,} requests in flight are dropped, and sent again when the run resumes"
+        requests = counted(self.in_flight, "request in flight is", "requests in flight are")
+        return f"pausing: {requests} dropped, and sent again when the run resumes"
 
     def close(self) -> None:
         """Shut down the engine and free its memory. Idempotent. Requests in flight are dropped."""
@@ -249,10 +251,9 @@ class Engine:
             return Rating(None, 0.0, f"vLLM gave no probabilities (finish reason {one.finish_reason})")
         known = one.logprobs[0]
         chances = [math.fsum(math.exp(known[id].logprob) for id in ids) for ids in self.digits()]
-        mass = math.fsum(chances)
-        if not math.isfinite(mass):
+        if not all(map(math.isfinite, chances)):
             return Rating(None, 0.0, "the model's probabilities are not finite")
-        return Rating(math.fsum(d * p for d, p in enumerate(chances)) / max(mass, 1e-30), mass)
+        return expected(chances)
 
     def _reply(self, one: Any, waiting: _Waiting) -> Generation:
         call: Call = waiting.tag
@@ -297,7 +298,7 @@ def load(
         from vllm.lora.request import LoRARequest
 
         lora = LoRARequest(adapter.name, 1, str(adapter))
-    return Engine(Path(path), lora, running, tokenizer, _stops(Path(path), tokenizer))
+    return Engine(Path(path), lora, running, tokenizer, reply_ends(Path(path), tokenizer))
 
 
 def _prepare(how: configs.VLLM) -> None:
@@ -367,17 +368,6 @@ def _start(args: dict[str, Any], copies: int) -> Running:
     from engine.backends.vllm_copies import Copies
 
     return Copies(args | {"data_parallel_size": copies})
-
-
-def _stops(path: Path, tokenizer: Any) -> list[int]:
-    """Token ids that end a reply, the same as in the hf backend."""
-    from transformers import AutoConfig, GenerationConfig
-
-    try:
-        own = GenerationConfig.from_pretrained(str(path)).eos_token_id
-    except OSError:  # a model without generation_config.json
-        own = None
-    return stop_ids(tokenizer, own, ends(AutoConfig.from_pretrained(str(path), trust_remote_code=False)))
 
 
 def _refused(waiting: _Waiting, error: Exception) -> Rating | Generation:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import Any, Protocol
 
-from engine.processes.ended import how_ended
+from engine.processes.exit_reason import how_ended
 
 NOTICE_S = 5.0
 """How long after an engine's failure its process may take to end."""

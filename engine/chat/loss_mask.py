@@ -12,6 +12,7 @@ from engine.chat.template_inputs import Form, without_reasoning
 from engine.chat.token_spans import Span, encode
 from engine.chat.tokenizer import end_of_turn
 from engine.chat.turn_layout import Laid
+from engine.plurals import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def encode_with_mask(tokenizer: Any, form: Form, laid: Laid, max_length: int, to
         ids, mask = [*ids[:stop], tokenizer.eos_token_id], [*mask[:stop], True]
         begins, ends = [*begins[:stop], ends[stop - 1]], [*ends[:stop], ends[stop - 1]]
     if prompt_end >= max_length:
-        return unusable(f"the prompt alone has {prompt_end} tokens, the limit is {max_length}", prompt_end)
+        return unusable(f"the prompt alone has {counted(prompt_end, 'token')}, the limit is {max_length}", prompt_end)
     own = covered(begins, ends, said)[:prompt_end]
     own = own if any(own) else []
     reply = [i for i in range(prompt_end, len(ids)) if mask[i]]

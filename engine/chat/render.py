@@ -14,7 +14,7 @@ from engine.chat.loss_mask import Rendered, encode_with_mask, spells_special, un
 from engine.chat.prefix_spans import spans_by_prefix
 from engine.chat.surrogates import clean
 from engine.chat.template import FIXED_DATE, ChatTemplate, special_pattern, template_of
-from engine.chat.template_inputs import Form, forms, reasons
+from engine.chat.template_inputs import Form, forms, reasons, without_reasoning
 from engine.chat.token_spans import ids_of, tokens_of
 from engine.chat.tokenizer import end_of_turn, load_tokenizer, note
 from engine.chat.turn_layout import Laid, Layout, lay, lay_asked, layout, lead, opening
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 
+CHANGED = "the chat template changes what the turns say, so something else is learned than the dataset has"
 NO_REASONING = "the chat template does not show this answer's reasoning, so it is left out"
 
 
@@ -68,7 +69,8 @@ def render(tokenizer: Any, messages: Sequence[Message], max_length: int) -> Rend
     if laid is None:
         return unusable("the chat template changes the turns' texts, so its tokens cannot be mapped to them")
     answer = next(m.content for m in reversed(messages) if m.role == "assistant" and m.train)
-    return encode_with_mask(tokenizer, form, laid, max_length, _note(form, laid, thinking), clean(answer))
+    note = _note(form, laid, thinking) or ("" if laid.leaves or _shown(messages, laid.text) else CHANGED)
+    return encode_with_mask(tokenizer, form, laid, max_length, note, clean(answer))
 
 
 def render_prompt(
@@ -162,6 +164,12 @@ def _followed(template: ChatTemplate, form: Form, found: Layout, thinking: bool)
     if laid is not None or spells_special(template, form):
         return laid
     return spans_by_prefix(template, form, thinking)
+
+
+def _shown(messages: Sequence[Message], text: str) -> bool:
+    """Whether all that is said stands in ``text``, but for white space around it and reasoning before it."""
+    said = (m.content for m in messages if m.role in ("user", "assistant") and not m.kind)
+    return all(without_reasoning(clean(one)).strip() in text for one in said)
 
 
 def _note(form: Form, laid: Laid, thinking: bool) -> str:

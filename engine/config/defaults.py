@@ -27,7 +27,11 @@ def preset(name: str) -> dict[str, dict[str, object]]:
         ConfigError: no such preset; lists the known ones.
     """
     if name not in presets():
-        raise ConfigError(f"--preset {name}: no such preset. Known presets: {', '.join(presets())}.")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name.lower(), presets(), n=1)
+        asked = f"Did you mean {near[0]}? " if near else ""
+        raise ConfigError(f"--preset {name}: no such preset. {asked}Known presets: {', '.join(presets())}.")
     return tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
 
 

@@ -34,9 +34,9 @@ def place(keys: list[str]) -> str:
     return f"[{keys[0]}] {'.'.join(keys[1:])}".rstrip()
 
 
-def unusable_number(tables: Mapping[str, Any], before: str = "") -> str | None:
+def unusable_number(tables: Mapping[str, Any]) -> str | None:
     """An error for the first number that no setting accepts: ``nan``, ``inf``, or one of more than 64 bits; or None."""
-    for key, value in _leaves(tables, before):
+    for key, value in _leaves(tables, ""):
         if isinstance(value, float) and not math.isfinite(value):
             return f"{place(key.split('.'))}: {value} is not a valid number."
         if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
@@ -63,11 +63,9 @@ def _unknown(keys: list[str], name: str, whole: type[msgspec.Struct]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name.lower(), getattr(_type_at(keys, whole), "__struct_fields__", ()), 1)
-    if keys:
-        meant = [place([*keys, key]) for key in near]
-    else:
-        homes = [s for s, t in get_type_hints(whole).items() if name in getattr(t, "__struct_fields__", ())]
-        meant = [f"[{section}]" for section in near] or [place([section, name]) for section in homes]
+    homes = [s for s, t in get_type_hints(whole).items() if name in getattr(t, "__struct_fields__", ())]
+    meant = [place([*keys, key]) if keys else f"[{key}]" for key in near]
+    meant = meant or [place([section, name]) for section in homes]
     asked = f" Did you mean {' or '.join(meant)}?" if meant else ""
     return f"{where}: no such {'key' if keys else 'section'}.{asked}"
 

@@ -6,14 +6,14 @@ A test holds these defaults equal to the template's. A project's config.toml onl
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from operator import attrgetter
 from pathlib import Path
 from shlex import quote
 
 import msgspec
 
-from engine.config import errors, named_templates, renamed
+from engine.config import errors, named_templates, renamed, toml_text
+from engine.config.launch import Launch as Launch
 from engine.config.sections import FREE as FREE
 from engine.config.sections import VLLM as VLLM
 from engine.config.sections import ConfigSection
@@ -21,7 +21,6 @@ from engine.config.sections import Data as Data
 from engine.config.sections import Device as Device
 from engine.config.sections import Evaluate as Evaluate
 from engine.config.sections import Judge as Judge
-from engine.config.sections import Launch as Launch
 from engine.config.sections import Loop as Loop
 from engine.config.sections import Merge as Merge
 from engine.config.sections import Model as Model
@@ -63,8 +62,8 @@ class Config(ConfigSection, frozen=True):
     @property
     def secret_names(self) -> set[str]:
         """The environment variables that hold keys and tokens, whatever they are called."""
-        named = (self.teacher.key_env, self.judge.key_env, self.notify.webhook_env, self.notify.token_env)
-        return set(named) - {""}
+        roles = (self.teacher.key_env, self.judge.key_env, self.notify.webhook_env, self.notify.token_env)
+        return {*roles, self.launch.token_env} - {""}
 
     @property
     def other_judge(self) -> bool:
@@ -79,12 +78,10 @@ def parse(text: str, where: str) -> Config:
         ConfigError: not TOML, an unknown key, a wrong type or a value out of range; names the key and the way out.
     """
     try:
-        tables = tomllib.loads(text.removeprefix("\ufeff"))  # some editors begin UTF-8 with a mark
+        tables = toml_text.parsed(text)
         if wrong := errors.unusable_number(tables):
             raise ConfigError(f"{where}: {wrong}")
         return msgspec.convert(renamed.current(tables), Config)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{where}: not valid TOML: {error}. Compare with `middo-tui init`'s template.") from None
     except RecursionError:
         raise ConfigError(f"{where}: nested too deeply. Compare with `middo-tui init`'s template.") from None
     except msgspec.ValidationError as error:
@@ -129,7 +126,7 @@ def placed(config: Config, project: Path) -> Config:
 
 
 # Keys that change nothing of a result: with another value a stage's work is as good as before.
-SILENT = {"train": ("keep_checkpoints", "report_to", "liger"), "judge": ("more_urls",)}
+SILENT = {"train": ("keep_checkpoints", "report_to", "liger"), "judge": ("more_urls", "adapter_root")}
 
 
 def _telling(name: str, value: object) -> object:
@@ -138,7 +135,14 @@ def _telling(name: str, value: object) -> object:
         return msgspec.structs.replace(value, chat_template=named_templates.content_key(value.chat_template))
     if name not in SILENT:
         return value
-    return {key: item for key, item in msgspec.to_builtins(value).items() if key not in SILENT[name]}
+    silent = SILENT[name]
+    if isinstance(value, Judge) and value.backend == "server":  # the model is ours, whoever computes it
+        silent += ("url",)
+    return {key: item for key, item in msgspec.to_builtins(value).items() if key not in silent}
+
+
+# What counts of a key is not the key itself: a result depends on how many processes there are, not on where they run.
+MEANT = {"launch.processes": "launch.total"}
 
 
 def slice_hash(config: Config, names: tuple[str, ...]) -> str:
@@ -146,7 +150,10 @@ def slice_hash(config: Config, names: tuple[str, ...]) -> str:
 
     ``config`` must be ``placed``.
     """
-    parts = [msgspec.json.encode(_telling(name, attrgetter(name)(config)), order="sorted") for name in names]
+    found = [(name, attrgetter(MEANT.get(name, name))(config)) for name in names]
+    parts = [msgspec.json.encode(_telling(name, value), order="sorted") for name, value in found]
     if "judge" in names and config.judge.model == "teacher":
         parts.append(msgspec.json.encode([config.teacher.model, config.teacher.dtype]))
+    if config.data.injection != "hold" and {"judge", "select"} & set(names):  # the default's hash is older than the key
+        parts.append(config.data.injection.encode())
     return hashlib.blake2b(b"\x00".join(parts), digest_size=8).hexdigest()

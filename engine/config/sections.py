@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.config.addresses import Address, check_servers, hosts_elsewhere, parts
 from engine.config.defaults import toml
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -27,26 +27,6 @@ EnvName = Annotated[
 Device = Annotated[
     str, msgspec.Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$", description='"auto", "cpu", "cuda" or "cuda:N"')
 ]
-
-
-Address = Annotated[
-    str, msgspec.Meta(pattern=r"^https?://[^/\s@]+(/\S*)?$", description="a base URL such as http://127.0.0.1:8000/v1")
-]
-HERE = ("localhost", "127.0.0.1", "::1")
-
-
-def _hosts_elsewhere(*urls: str) -> str:
-    """The hosts of ``urls`` that are not this machine, each once."""
-    hosts = dict.fromkeys(urlsplit(url).hostname or "" for url in urls)
-    return ", ".join(host for host in hosts if host and host not in HERE)
-
-
-def _check_servers(url: str, more: tuple[str, ...]) -> None:
-    """Check that no server is named twice, and none beside nothing."""
-    if more and not url:
-        raise ValueError("more_urls needs url: the first server")
-    if len({url, *more}) < 1 + len(more):
-        raise ValueError("more_urls names a server twice")
 
 
 class ConfigSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,6 +50,7 @@ class Data(ConfigSection, frozen=True):
     allow_overlap: bool = False
     heldout_share: Share = 0.02
     heldout_max: NotNegative = 500
+    injection: Literal["hold", "send"] = "hold"
 
 
 class Model(ConfigSection, frozen=True):
@@ -124,13 +105,14 @@ class Score(ConfigSection, frozen=True):
 class Judge(ConfigSection, frozen=True):
     """The judge: which model rates, and how the rating is read.
 
-    ``more_urls``: other servers of the endpoint's model.
+    ``more_urls``: other servers with the same model. ``adapter_root``: the project's folder as servers see it.
     """
 
-    backend: Literal["hf", "vllm"] = "hf"
+    backend: Literal["hf", "vllm", "server"] = "hf"
     model: Literal["tuned", "base", "teacher", "endpoint"] = "tuned"
     url: str = ""
     more_urls: tuple[Address, ...] = ()
+    adapter_root: Annotated[str, msgspec.Meta(pattern=r"^(/.*)?$", description="an absolute path, or nothing")] = ""
     endpoint_model: str = ""
     key_env: EnvName = ""
     mode: Literal["expected", "sampled"] = "expected"
@@ -150,17 +132,31 @@ class Judge(ConfigSection, frozen=True):
             raise ValueError('constrain = true needs backend = "vllm" and mode = "sampled"')
         if self.model == "endpoint" and not (self.url and self.endpoint_model):
             raise ValueError('model = "endpoint" needs url and endpoint_model')
-        _check_servers(self.url, self.more_urls)
+        if self.backend == "server" and (self.model != "tuned" or not self.url):
+            raise ValueError(
+                'backend = "server" has vLLM servers rate with the tuned model: it needs model = "tuned" and url'
+            )
+        check_servers(self.url, self.more_urls)
 
     @property
     def sent_to(self) -> str:
         """The hosts that texts of samples are sent to; empty: none leaves this machine."""
-        return _hosts_elsewhere(self.url, *self.more_urls) if self.model == "endpoint" else ""
+        return hosts_elsewhere(self.url, *self.more_urls) if self.remote else ""
+
+    @property
+    def remote(self) -> bool:
+        """Whether servers rate, with a model of their own or with the tuned one."""
+        return self.backend == "server" or self.model == "endpoint"
+
+    @property
+    def servers(self) -> int:
+        """How many servers share the requests; 1 where none rates."""
+        return 1 + len(self.more_urls) if self.remote else 1
 
     @property
     def streams(self) -> bool:
-        """Whether requests are handed over one by one, to vLLM or an endpoint."""
-        return self.backend == "vllm" or self.model == "endpoint"
+        """Whether requests are handed over one by one, to vLLM or to servers."""
+        return self.backend == "vllm" or self.remote
 
 
 class Evaluate(ConfigSection, frozen=True):
@@ -263,7 +259,7 @@ class Teacher(ConfigSection, frozen=True):
             raise ValueError(f'batch = true needs backend = "openai", not "{self.backend}"')
         if self.batch and self.more_urls:
             raise ValueError("batch = true works with one url; leave more_urls empty")
-        _check_servers(self.url, self.more_urls)
+        check_servers(self.url, self.more_urls)
         if self.budget_cost and self.model not in self.prices:
             raise ValueError(f"budget_cost needs a price: prices = {{{toml(self.model)} = {{input = …, output = …}}}}")
 
@@ -282,7 +278,7 @@ class Teacher(ConfigSection, frozen=True):
     @property
     def sent_to(self) -> str:
         """The hosts that texts of selected samples are sent to; empty: none leaves this machine."""
-        return _hosts_elsewhere(self.url, *self.more_urls) if self.backend == "openai" else ""
+        return hosts_elsewhere(self.url, *self.more_urls) if self.backend == "openai" else ""
 
 
 class VLLM(ConfigSection, frozen=True):
@@ -321,17 +317,14 @@ class Verify(ConfigSection, frozen=True):
         """A program has a name; an address is a URL without a password."""
         if self.command and not self.command[0].strip():
             raise ValueError('command names no program: write it as ["python3", "check.py"], or [] for none')
-        parts = urlsplit(self.url)
-        if self.url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("url is not a URL. Example: http://localhost:8080/check")
-        if parts.username is not None or parts.password is not None:
+        found = parts("url", self.url, "http://localhost:8080/check")
+        if found.username is not None or found.password is not None:
             raise ValueError("url holds a user name or password, and config.toml is no place for secrets: leave it out")
 
     @property
     def sent_to(self) -> str:
         """The host that rewrites are sent to; empty: none leaves this machine."""
-        host = urlsplit(self.url).hostname or ""
-        return "" if host in HERE else host
+        return hosts_elsewhere(self.url)
 
 
 class Review(ConfigSection, frozen=True):
@@ -357,19 +350,6 @@ class Loop(ConfigSection, frozen=True):
     min_gain: float = -1.0
 
 
-class Launch(ConfigSection, frozen=True):
-    """How the worker's children are started."""
-
-    grace_s: Positive = 10
-    processes: Positive = 1
-    accelerate_config: str = ""
-
-    def __post_init__(self) -> None:
-        """One process has nobody to share with."""
-        if self.accelerate_config and self.processes == 1:
-            raise ValueError("accelerate_config needs processes = as many as its num_processes, two or more")
-
-
 class Notify(ConfigSection, frozen=True):
     """Who is told that the run needs a person, failed, is done or is held up."""
 
@@ -391,7 +371,4 @@ class Notify(ConfigSection, frozen=True):
             raise ValueError('command names no program: write it as ["notify-send", "middo"], or [] for none')
         if self.webhook and self.webhook_env:
             raise ValueError("webhook and webhook_env both give the URL: keep one of them")
-        if self.webhook and (
-            urlsplit(self.webhook).scheme not in ("http", "https") or not urlsplit(self.webhook).netloc
-        ):
-            raise ValueError("webhook is not a URL. Example: https://ntfy.example.org/middo")
+        parts("webhook", self.webhook, "https://ntfy.example.org/middo")

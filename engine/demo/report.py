@@ -15,6 +15,7 @@ import numpy as np
 from engine.demo import corpus, flaws, measure, seed, world
 from engine.demo.flaws import FLAWS, SeedRow
 from engine.demo.measure import Lab, RewriteQuality, Tuning
+from engine.plurals import counted
 
 SEED_ROWS = 700
 HELDOUT_ROWS = 440
@@ -178,7 +179,7 @@ def _lines(report: Report, models: Sequence[Path], origin: str) -> Iterable[str]
 
 def _described(tuning: Tuning) -> str:
     how = f"LoRA rank {tuning.rank}, alpha {2 * tuning.rank}" if tuning.rank else "all weights"
-    return f"{how}, {tuning.epochs} epochs, learning rate {tuning.lr:g}, batch {tuning.batch}"
+    return f"{how}, {counted(tuning.epochs, 'epoch')}, learning rate {tuning.lr:g}, batch {tuning.batch}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:

@@ -6,7 +6,7 @@ A prompt belongs to the held-out side or to the training side by its hash, so th
 import hashlib
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from engine.demo import flaws, world
@@ -104,9 +104,3 @@ def write_rows(path: Path, rows: Iterable[SeedRow]) -> None:
         for row in rows
     )
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def write_labels(path: Path, rows: Sequence[SeedRow]) -> None:
-    """Write what the loop must not see, for measurements: family, flaw and right answer by user message."""
-    labels = {row.prompt: {"family": row.family, "flaw": row.flaw, "answer": row.intended.answer} for row in rows}
-    path.write_text(json.dumps(labels, ensure_ascii=False, indent=1), encoding="utf-8")

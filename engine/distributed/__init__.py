@@ -1,6 +1,6 @@
 """One stage in several processes.
 
-The child of a group of stages is torchrun with N processes on this machine (``torchrun``), one per GPU: nccl between
+The child of a group of stages is torchrun with N processes (``torchrun``) on every machine, one per GPU: nccl between
 GPUs, gloo on a CPU and for everything that is not a tensor.
 
 - Rank 0 is the child that it always was: it alone opens the store, runs the stages' code and writes artifacts. The
@@ -15,8 +15,12 @@ GPUs, gloo on a CPU and for everything that is not a tensor.
   connection waits to be ended, so that the cause is named and not the symptom.
 - torchrun closes inherited files and gives each rank a session of its own, so the ranks fetch the lock and the death
   pipe from their launcher over a socket (``engine.processes.death_pipe``).
-- What the processes send each other stays on the loopback interface. torchrun's own rendezvous, two ports without a
-  password, listens on every interface while they run.
+- Processes meet in a TCPStore that listens on the loopback interface of the first machine (``rendezvous``); other
+  machines reach it through the door (``engine.nodes``). Data goes through the interface that has a machine's address,
+  the loopback interface's on a single one. Orders and answers are signed with a key that is new for every launch
+  (``messages``); tensors of a training step are not. ``world`` says where and with whom.
+- Only the machine with the store has the project. Paths in orders become those of the machine where they arrive, and
+  files are fetched when they are opened (``places``). A checkpoint gets the RNG states of ranks elsewhere by message.
 - ``sharding`` reads an accelerate config (FSDP, DeepSpeed) and refuses without torch; ``accelerate_env`` makes the
   environment that ``accelerate launch`` would make; ``gather_weights`` compares what accelerate does with what was
   asked for, and puts the weights together in rank 0, one by one. Nothing after training knows that it was split.

@@ -15,6 +15,15 @@ from engine.errors import ConfigError
 # torchrun says where processes meet; [model] dtype says how they compute; ours are found without a folder "/".
 NOT_OURS = ("MASTER_ADDR", "MASTER_PORT", "ACCELERATE_MIXED_PRECISION", "PYTHONPATH")
 
+PLACES = (
+    "--main_process_ip",
+    "127.0.0.1",
+    "--main_process_port",
+    "0",
+    "--machine_rank",
+    "0",
+)  # asked for, and not ours
+
 
 def environment(plan: ShardingPlan) -> dict[str, str]:
     """The variables by which accelerate's Accelerator learns what the file asks for.
@@ -27,7 +36,7 @@ def environment(plan: ShardingPlan) -> dict[str, str]:
 
     try:
         asked = launch.launch_command_parser().parse_args(
-            ["--config_file", str(plan.file), "--main_process_port", "0", "--module", "engine.runtime.run_stage"]
+            ["--config_file", str(plan.file), *PLACES, "--module", "engine.runtime.run_stage"]
         )
         asked, said, mixed = launch._validate_launch_command(asked)
         if plan.zero:

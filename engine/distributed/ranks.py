@@ -6,6 +6,9 @@ any number of processes; ``run_in_step`` has every process run the same function
 child of one process both are plain calls. torchrun (``engine.distributed.torchrun``) starts the processes and ends
 all of them when one fails.
 
+Processes may be on several machines (``engine.distributed.world``). What they tell each other is signed, and paths in
+it become those of the machine where it arrives (``messages``, ``places``).
+
 Whatever a process raises while the others wait for it ends them all; the stage goes on from its rows when it is run
 again.
 """
@@ -13,16 +16,20 @@ again.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from engine.distributed.world import World
 from engine.errors import ConfigError, StageError
+from engine.processes.exit_reason import ran_out_of_memory
+
+if TYPE_CHECKING:
+    from engine.distributed.messages import Messages
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -38,7 +45,7 @@ BROKEN = 3
 
 _size = 1
 _broken = False
-_orders: Any = None  # the group that orders and answers go through; tensors of a step go through the default one
+_messages: Messages | None = None  # orders and answers have a group of their own; tensors of a step use the default one
 
 
 @dataclass(frozen=True)
@@ -77,23 +84,39 @@ def size() -> int:
     return _size
 
 
-def check(processes: int, device: str) -> None:
-    """Check that ``processes`` processes run, each with a GPU of its own.
+def check(processes: int, device: str, machines: int = 1) -> None:
+    """Check that ``processes`` processes run, on this machine each with a GPU of its own.
+
+    Args:
+        processes: on all machines.
 
     Raises:
         StageError, ConfigError: names the actual and the configured number, and the fix.
     """
     if started() != processes:
         raise StageError(
-            f"{started()} process{'es' if started() > 1 else ''} started, but [launch] processes = {processes}."
-            " Start the stage with `middo-tui run`."
+            f"{started()} process{'es' if started() > 1 else ''} started, but [launch] processes = {processes}"
+            f"{f' in all on {machines} machines' if machines > 1 else ''}. Start the stage with `middo-tui run`."
         )
-    if processes == 1 or device == "cpu":
+    require_gpus(processes // machines, device, machines)
+
+
+def require_gpus(processes: int, device: str, machines: int = 1) -> None:
+    """Check that each of this machine's ``processes`` can have a GPU of its own, where it needs one.
+
+    Args:
+        machines: that have as many. Also with one process on each, a process's GPU is the one with its number there.
+
+    Raises:
+        ConfigError: names the actual and the configured number, and the fix.
+    """
+    if processes * machines == 1 or device == "cpu":
         return
     if ":" in device:
+        each = f" on each of {machines} machines" if machines > 1 else ""
         raise ConfigError(
-            f'config.toml: [model] device = "{device}" names one GPU, but [launch] processes = {processes}.'
-            ' Set device = "auto": each process takes its own GPU.'
+            f'config.toml: [model] device = "{device}" names one GPU, but [launch] processes = {processes}{each}.'
+            ' Set device = "auto": each process takes its own GPU; CUDA_VISIBLE_DEVICES says which there are.'
         )
     import torch
 
@@ -105,21 +128,31 @@ def check(processes: int, device: str) -> None:
         )
 
 
-def join(device: str) -> None:
-    """Set up the process groups; does nothing without torchrun."""
-    global _size, _orders
-    if started() == 1:
+def join(world: World | None) -> None:
+    """Set up the process groups; does nothing in a process that is alone."""
+    global _size, _messages
+    if world is None:
         return
     import torch
     from torch import distributed
 
-    if sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are on this machine
-    cuda = device != "cpu" and torch.cuda.is_available()
+    from engine.distributed import rendezvous
+    from engine.distributed.messages import Messages
+
+    rendezvous.use_interface(world.address)
+    cuda = world.device != "cpu" and torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(local_rank())
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=ORDINARY)
-    _orders = distributed.new_group(backend="gloo", timeout=FOREVER)
+    store = rendezvous.store(world)
+    rendezvous.agree_on_device(store, rank(), world, cuda)
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if cuda else "gloo",
+        timeout=ORDINARY,
+        store=store,
+        rank=rank(),
+        world_size=started(),
+    )
+    _messages = Messages(world, rank(), distributed.new_group(backend="gloo", timeout=FOREVER))
     _size = distributed.get_world_size()
 
 
@@ -190,64 +223,56 @@ def broadcast(word: R | None = None) -> R | None:
     return said
 
 
-def barrier() -> None:
-    """Inside ``run_in_step``: rank 0 waits until every process has reached this point."""
-    if _size > 1:
-        if rank() == 0:
-            _collect(None)
-        else:
-            _give(None)
+def gather(mine: R) -> list[R]:
+    """Inside ``run_in_step``: every process's value, by rank, in rank 0, which waits for them; empty in the others."""
+    if _size == 1:
+        return [mine]
+    if rank() == 0:
+        return _collect(mine)
+    _give(mine)
+    return []
 
 
 def _tell(what: object) -> None:
-    from torch import distributed
-
     with _blaming_the_dead():
-        distributed.broadcast_object_list([what], src=0, group=_orders)
+        _joined().order(what)
 
 
 def _hear() -> Any:
-    from torch import distributed
-
-    heard: list[Any] = [None]
     with _blaming_the_dead():
-        distributed.broadcast_object_list(heard, src=0, group=_orders)
-    return heard[0]
+        return _joined().hear()
 
 
 def _collect(mine: Any) -> list[Any]:
-    from torch import distributed
-
-    found: list[Any] = [None] * _size
     with _blaming_the_dead():
-        distributed.gather_object(mine, found, dst=0, group=_orders)
-    return found
+        return _joined().answers(mine)
 
 
 def _give(mine: Any) -> None:
-    from torch import distributed
-
     with _blaming_the_dead():
-        distributed.gather_object(mine, None, dst=0, group=_orders)
+        _joined().answer(mine)
+
+
+def _joined() -> Messages:
+    if _messages is None:
+        raise RuntimeError("ranks.join comes first")
+    return _messages
 
 
 def _leave() -> None:
-    global _size
+    global _size, _messages
     from torch import distributed
 
     distributed.destroy_process_group()
-    _size = 1
+    _size, _messages = 1, None
 
 
 @contextmanager
 def _blaming_the_dead() -> Iterator[None]:
     """On a lost connection, wait for torchrun to end this process, because it knows which process died first."""
-    import torch
-
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
-        threading.Event().wait(END_S)
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            threading.Event().wait(END_S)
         raise

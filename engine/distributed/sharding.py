@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from engine.config.launch import Launch
 from engine.config.schema import Config
 from engine.errors import ConfigError
 
@@ -70,7 +71,7 @@ def plan(config: Config, project: Path) -> ShardingPlan | None:
     file = (project / Path(named).expanduser()).resolve()
     text = _text(file, "config.toml: [launch] accelerate_config names it")
     found = _Reading(file, _mapping(file, text, "YAML"))
-    found.agree_on_processes(config.launch.processes)
+    found.agree_on_processes(config.launch)
     found.refuse_the_unknown()
     kind = str(found.settings.get("distributed_type"))
     if kind in COPIES:
@@ -121,16 +122,21 @@ class _Reading:
         """The error for a key."""
         return ConfigError(f"{self.file}: {key} {reason}. {way}.")
 
-    def agree_on_processes(self, processes: int) -> None:
-        """Check that the world size equals [launch] processes, on one machine."""
-        if (machines := self.settings.get("num_machines", 1)) != 1:
-            raise self.wrong("num_machines", f"is {machines}, but a run uses one machine", "Set num_machines: 1")
-        said = self.settings.get("num_processes")
-        if said != processes:
+    def agree_on_processes(self, launch: Launch) -> None:
+        """Check that machines and processes are as many as [launch] says."""
+        if (machines := self.settings.get("num_machines", 1)) != launch.nodes:
+            reason = f"is {machines}, but config.toml says [launch] nodes = {launch.nodes}"
+            raise self.wrong("num_machines", reason, f"Set num_machines: {launch.nodes}")
+        said, wanted = self.settings.get("num_processes"), launch.total
+        if said != wanted:
+            each = f"[launch] processes = {launch.processes}"
+            if launch.nodes > 1:
+                each += f" on each of {launch.nodes} machines, {wanted} in all"
+            other = f", or processes = {said} in config.toml" if said and launch.nodes == 1 else ""
             raise self.wrong(
                 "num_processes",
-                f"is {said}, but config.toml says [launch] processes = {processes}" if said else "is missing",
-                f"Set num_processes: {processes}" + (f", or processes = {said} in config.toml" if said else ""),
+                f"is {said}, but config.toml says {each}" if said else "is missing",
+                f"Set num_processes: {wanted}{other}",
             )
 
     def refuse_the_unknown(self) -> None:
@@ -189,6 +195,11 @@ def _agree(found: _Reading, made: ShardingPlan, config: Config) -> None:
     """Reject dtypes and methods that conflict with the plan."""
     said = found.settings.get("mixed_precision")
     dtype = config.model.dtype
+    if made.kind and config.launch.nodes > 1:
+        way = 'Use distributed_type: MULTI_GPU, or [launch] nodes = 1 and accelerate_config = "" in config.toml'
+        raise found.wrong(
+            "distributed_type", f"splits the model over several machines, which was never tried ({made.name})", way
+        )
     if said and str(said) != "no" and dtype != "auto" and str(said) != MIXED[dtype]:
         reason = f'is {said}, but config.toml says [model] dtype = "{dtype}"'
         raise found.wrong("mixed_precision", reason, "Remove it; dtype decides")

@@ -1,10 +1,11 @@
-"""Runs a stage process on several ranks with torchrun, and reports which rank failed and why.
+"""Runs a machine's part of a stage in several processes with torchrun, and reports which rank failed and why.
 
-``python -m engine.distributed.torchrun PROCESSES PROJECT ROUND STAGE[,STAGE…] DEATH_FD LOCK_FD``. Every process runs
-``engine.runtime.run_stage``; the one of rank 0 runs the stages, the others help it (``engine.distributed.ranks``).
-torchrun ends all of them as soon as one has failed. ``accelerate launch`` is no way to do this: on a CPU it starts one
-process, whatever it is asked for. Training by an accelerate config gets the environment that it would make
-(``engine.distributed.accelerate_env``).
+``python -m engine.distributed.torchrun WORLD_FD DEATH_FD LOCK_FD PROJECT ROUND STAGE[,STAGE…]`` on the machine with the
+project, ``… WORLD_FD DEATH_FD [MODEL]`` on others, which have no project; MODEL is where the model lies there.
+Every process runs ``engine.runtime.run_stage``; the one of rank 0 runs the stages, the others help it
+(``engine.distributed.ranks``). torchrun ends all of a machine's as soon as one has failed, and those of other machines
+end by themselves then. ``accelerate launch`` is no way to do this: on a CPU it starts one process, whatever it is asked
+for. Training by an accelerate config gets the environment that it would make (``engine.distributed.accelerate_env``).
 """
 
 from __future__ import annotations
@@ -15,19 +16,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engine.config import schema as configs
 from engine.distributed import sharding
+from engine.distributed.world import World, keep, read
 from engine.errors import MiddoError
+from engine.files.scratch import scratch
+from engine.nodes.tunnel import Tunnel
 from engine.processes.death_pipe import kill_group_on_close, share_files
-from engine.processes.ended import how_ended
+from engine.processes.exit_reason import how_ended
 
 RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
+FOLDER = "middo-launch-"
 NO_SPACE = 75  # the exit code of a child that found the disk full: it is started again when there is space
 
 
-def reason(rank: int, failure: Any, processes: int) -> str:
-    """The failure as one line. ``failure``: torch's ProcessFailure."""
-    who = f"rank {rank} of {processes} (pid {failure.pid})"
+def reason(rank: int, failure: Any, world: World) -> str:
+    """The failure of one of this machine's processes as one line. ``failure``: torch's ProcessFailure.
+
+    Of other machines the worker says which one it was.
+    """
+    where = f"machine 1 of {world.nodes}: " if world.nodes > 1 and world.node == 0 else ""
+    who = f"{where}rank {rank} of {world.size} (pid {failure.pid})"
     if failure.exitcode < 0:
         return f"{who} {how_ended(failure.exitcode)}"
     told = failure.error_file_data["message"]  # a table when the process recorded its exception
@@ -48,35 +59,72 @@ def spread_training(project: Path) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Entry point. Returns 0 if all processes succeeded, RANK_FAILED if one failed."""
-    processes, child, death, lock = int(argv[0]), argv[1:4], int(argv[4]), int(argv[5])
-    kill_group_on_close(death)
+    """Entry point. Returns 0 if all processes of this machine succeeded, RANK_FAILED if one failed."""
+    handed, death, *rest = argv
+    world = read(int(handed))
+    kill_group_on_close(int(death))
     try:
-        if "train" in argv[3].split(","):
-            spread_training(Path(argv[1]))
+        if world.node > 0:
+            return _elsewhere(world, int(death), rest)
+        lock, *child = rest
+        if "train" in child[2].split(","):
+            spread_training(Path(child[0]))
+        return _run(world, [int(death), int(handed), int(lock)], child)
     except MiddoError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return RANK_FAILED
+
+
+def _elsewhere(world: World, death: int, model: list[str]) -> int:
+    """The part of a machine without the project: the ranks get a private folder, and reach the store by a tunnel."""
+    tunnel = Tunnel(world.host, world.door_port, world.secret("door"))
+    with (
+        tempfile.TemporaryDirectory(prefix="middo-") as files,
+        keep(msgspec.structs.replace(world, port=tunnel.port)) as told,
+    ):
+        try:
+            return _run(read(told.fileno()), [death, told.fileno()], [files, *model])
+        finally:
+            tunnel.close()
+
+
+def _run(world: World, shared: list[int], child: list[str]) -> int:
+    """Start the processes, share open files with them, and wait for them; returns the exit code."""
+    with scratch(FOLDER) as folder:
+        ties = folder / "ties"
+        kept = share_files(ties, shared, world.processes)
+        try:
+            return _launch(world, ["-m", "engine.runtime.run_stage", *child, str(ties)], str(folder))
+        finally:
+            for connection in kept:
+                connection.close()
+
+
+def _launch(world: World, program: list[str], logs: str) -> int:
+    """torchrun, and what its end means as an exit code."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    with tempfile.TemporaryDirectory(prefix="middo-") as folder:
-        ties = Path(folder) / "ties"
-        kept = share_files(ties, [death, lock], processes)
-        how = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={processes}", f"--log-dir={folder}"]
-        try:
-            run.main([*how, "-m", "engine.runtime.run_stage", *child, str(ties)])
-        except ChildFailedError as error:
-            if any(failure.exitcode == NO_SPACE for failure in error.failures.values()):
-                return NO_SPACE
-            print(reason(*error.get_first_failure(), processes), file=sys.stderr)  # noqa: T201
-            return RANK_FAILED
-        except SignalException as error:
-            return 128 + int(error.sigval)
-        finally:
-            for connection in kept:
-                connection.close()
+    from engine.distributed import rendezvous
+
+    rendezvous.register(world)
+    how = [
+        f"--rdzv-backend={rendezvous.NAME}",
+        f"--local-addr={world.address}",
+        f"--nnodes={world.nodes}",
+        f"--nproc-per-node={world.processes}",
+        f"--log-dir={logs}",
+    ]
+    try:
+        run.main([*how, *program])
+    except ChildFailedError as error:
+        if any(failure.exitcode == NO_SPACE for failure in error.failures.values()):
+            return NO_SPACE
+        print(reason(*error.get_first_failure(), world), file=sys.stderr)  # noqa: T201
+        return RANK_FAILED
+    except SignalException as error:
+        return 128 + int(error.sigval)
     return 0
 
 

@@ -17,6 +17,7 @@ from engine.doctor import memory, vllm_memory
 from engine.doctor.finding import Finding
 from engine.doctor.fit import Models, changed
 from engine.doctor.memory import ModelShape
+from engine.plurals import counted
 
 LARGE = 3_000_000_000  # parameters
 SELECTED = 0.25  # assumed share of samples that are rewritten, until a round has selected some
@@ -94,7 +95,7 @@ def work(role: str, config: Config, counts: SampleCounts) -> Work:
         count = counts.selected or round(SELECTED * counts.rows)
         read = count * (2 * counts.mean + memory.REQUEST)
         context = 1.5 * counts.mean + memory.REQUEST / 2
-        return Work(f"{count:,} rewrites", 2 * count, context, read, count * counts.mean, config.teacher.batch_size)
+        return Work(counted(count, "rewrite"), 2 * count, context, read, count * counts.mean, config.teacher.batch_size)
     whole, how = counts.mean + memory.INSTRUCTIONS, config.judge
     drawn = min(how.max_new_tokens, RATING) if how.mode == "sampled" else 0  # otherwise the prefill gives the one token
     batch = memory.SIX * max(int(how.token_budget / (memory.SIX * whole)), 1)

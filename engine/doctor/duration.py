@@ -21,7 +21,7 @@ from engine.config.schema import Config
 from engine.doctor import cost_model
 from engine.doctor.cost_model import RoundWork, Speeds
 from engine.errors import ConfigError
-from engine.loop import CLOSING, NAMES, Limits, Stop, next_step, outdated
+from engine.loop import CLOSING, NAMES, Limits, Reselect, Stop, next_step, outdated
 from engine.store import read
 from engine.store.rows import Job
 
@@ -117,14 +117,15 @@ def expected(facts: RoundWork, config: Config, speeds: Speeds, selected: int, ba
     later: dict[str, Span] = {}
     rounds = ((first, (facts.rows, facts.rows)), (later, (low, high)))
     for out, fresh in rounds if speeds else ():
-        ends = [
-            cost_model.amounts(replace(facts, fresh=new, asked=count), config)
-            for new, count in zip(fresh, (low, high), strict=True)
-        ]
+        both = [replace(facts, fresh=new, asked=count) for new, count in zip(fresh, (low, high), strict=True)]
+        ends = [cost_model.amounts(one, config) for one in both]
         for stage in ends[0]:
             span = [cost_model.seconds(stage, work[stage], speeds) for work in ends]
             if span[0] is not None and span[1] is not None:
                 out[stage] = Span(span[0] * TRIED[0], span[1] * TRIED[1])
+        if "rewrite" in out:  # no faster than the provider allows
+            waits = [cost_model.least_seconds(one, config) for one in both]
+            out["rewrite"] = Span(max(out["rewrite"].low, waits[0]), max(out["rewrite"].high, waits[1]))
     return Duration(facts.rows, first, later, basis, settings_key(config))
 
 
@@ -214,11 +215,11 @@ def of_project(db: sqlite3.Connection, project: Path, jobs: Sequence[Job]) -> Re
 
 
 def _over(db: sqlite3.Connection, config: Config, jobs: Sequence[Job]) -> bool:
-    """Whether nothing comes after the stages that are done."""
+    """Whether nothing comes after the stages that are done, or what comes is only what a person asked for."""
     newest = max(job.round for job in jobs)
     facts = read.round_facts(db, newest)
     step = next_step(jobs, read.closing_rounds(db), read.plan(db), facts, Limits.of(config))
-    return isinstance(step, Stop) and step.state == "done"
+    return isinstance(step, Reselect) or (isinstance(step, Stop) and step.state == "done")
 
 
 def loop_state(db: sqlite3.Connection, config: Config, jobs: Sequence[Job]) -> LoopState:

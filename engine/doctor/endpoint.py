@@ -47,7 +47,7 @@ def findings(config: Config, asked: ExpectedRequests) -> Iterator[Finding]:
     if not how.url or not how.model:
         yield Finding("teacher", "url or model is not set", bad=True, fix="set [teacher] url and model")
         return
-    from engine.backends.offered import available
+    from engine.backends.offered_models import available
 
     may_ask = asked.anyway or not how.sent_to
     offered: Mapping[str, int | None] = {}
@@ -91,7 +91,7 @@ def others(config: Config) -> Iterator[Finding]:
 
 
 def _reached(who: str, url: str, model: str, key_env: str, setting: str) -> Finding:
-    from engine.backends.offered import available
+    from engine.backends.offered_models import available
 
     try:
         offered = available(url, key_env)

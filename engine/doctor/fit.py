@@ -89,7 +89,7 @@ def _finding(need: Need, models: Models, config: Config, device: Device, longest
     if need.total <= device.free * TIGHT:
         return Finding(need.stage, text)
     bad = need.total > device.free
-    split = need.stage == "train" and config.launch.processes > 1 and device.split == WHOLE
+    split = need.stage == "train" and config.launch.processes > 1 and config.launch.nodes == 1 and device.split == WHOLE
     other = "; or shard it over the GPUs with [launch] accelerate_config" if split else ""
     wanted = fitting(need.stage, models, config, device, longest)
     if wanted is None:

@@ -126,7 +126,8 @@ def read_shape(folder: Path) -> ModelShape:
             words=int(config["vocab_size"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: cannot estimate its memory ({type(error).__name__}: {error}).") from error
+        why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise ModelError(f"{folder}: cannot estimate its memory from config.json and its weights: {why}.") from error
 
 
 def _usual(config: Mapping[str, Any]) -> dict[str, Any]:

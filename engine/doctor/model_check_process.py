@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import environment
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.doctor.finding import Finding, refused
 from engine.errors import ModelError
-from engine.processes.ended import how_ended
+from engine.processes import environment
+from engine.processes.exit_reason import how_ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from engine.doctor import (
     data_facts,
     endpoint,
     fit,
+    judge_servers,
+    machines,
     memory,
     model_check_process,
     notification,
@@ -42,6 +44,7 @@ from engine.machine.gauges import open_gpus
 from engine.models import folder as model_folder
 from engine.models import locate
 from engine.models.folder import local_models
+from engine.plurals import counted
 from engine.store.connect import FILE, database, filesystem, reader, refuse_network
 from engine.training import liger, trackers
 
@@ -112,20 +115,24 @@ def _project(project: Path, ask: bool, timed: bool) -> Iterator[Finding]:
         yield from timing.of_project(project, config, data, _trained(config, project, data, looked), reply)
 
 
-def planned(
-    folder: Path, config: Config, cancelled: Callable[[], bool] = model_check_process.never, timed: bool = False
-) -> Iterator[Finding]:
+Cancelled = Callable[[], bool]
+Keep = Callable[[Path], None]
+"""Whether nobody waits any more; keeps in a project that was created what was measured before."""
+
+
+def planned(folder: Path, config: Config, cancelled: Cancelled, keeps: Callable[[Keep], None]) -> Iterator[Finding]:
     """The findings for a project that would be created in ``folder`` with ``config``. ``cancelled``: whether nobody
-    waits for them any more. ``timed``: as in ``findings``.
+    waits for them any more. ``keeps`` is given what keeps the measured speeds.
     """
     yield from findings(None)
     if _disk(folder).text != _disk(Path.cwd()).text:
         yield _disk(folder)
-    looked = _looked(config, folder, cancelled, timing.sizes(config, DataFacts()) if timed else None)
+    looked = _looked(config, folder, cancelled, timing.sizes(config, DataFacts()))
     yield from _roles(config, folder, ExpectedRequests(longest=config.model.max_length), looked)
     yield from _fits(config, folder, DataFacts(), looked)
-    if timed:
-        yield from timing.planned(config, _trained(config, folder, DataFacts(), looked))
+    tried = _trained(config, folder, DataFacts(), looked)
+    keeps(lambda project: timing.keep(project, config, tried))
+    yield from timing.planned(config, tried)
 
 
 def _trained(
@@ -236,10 +243,12 @@ def _roles(
             fix="set [teacher] model to a stronger model",
         )
     yield from endpoint.others(config)
+    yield from judge_servers.findings(config, folder)
     if (found := processes(config, len(open_gpus()))) is not None:
         yield found
     if (found := training(config, folder, len(open_gpus()))) is not None:
         yield found
+    yield from machines.findings(config, folder)
     yield privacy.leaves(config)
     yield from notification.findings(config, folder)
     if config.evaluate.tasks:
@@ -273,18 +282,21 @@ def _named_gpu(config: Config, gpus: int) -> Finding | None:
 def processes(config: Config, gpus: int) -> Finding | None:
     """Whether [launch] processes matches the number of GPUs; None if there is nothing to report."""
     wanted = config.launch.processes
+    each = f" on each of {config.launch.nodes} machines" if config.launch.nodes > 1 else ""
     if config.model.device == "cpu" or not gpus:
-        return Finding("processes", f"{wanted} on the CPU") if wanted > 1 else None
+        return Finding("processes", f"{wanted} on the CPU{each}") if config.launch.total > 1 else None
     if wanted > gpus:
-        return Finding("processes", f"{wanted} on {gpus} GPU(s)", bad=True, fix=f"set [launch] processes = {gpus}")
-    if wanted > 1 and ":" in config.model.device:
-        text = f'{wanted}, but [model] device = "{config.model.device}" names one GPU'
+        return Finding(
+            "processes", f"{wanted} on {counted(gpus, 'GPU')}", bad=True, fix=f"set [launch] processes = {gpus}"
+        )
+    if config.launch.total > 1 and ":" in config.model.device:
+        text = f'{wanted}{each}, but [model] device = "{config.model.device}" names one GPU'
         return Finding("processes", text, bad=True, fix='set device = "auto"')
     if wanted < gpus and ":" not in config.model.device:
         return Finding(
-            "processes", f"{wanted} on {gpus} GPUs", fix=f"set [launch] processes = {gpus} to use all of them"
+            "processes", f"{wanted} on {gpus} GPUs{each}", fix=f"set [launch] processes = {gpus} to use all of them"
         )
-    return Finding("processes", f"{wanted}, one per GPU") if wanted > 1 else None
+    return Finding("processes", f"{wanted}, one per GPU{each}") if config.launch.total > 1 else None
 
 
 def training(config: Config, folder: Path, gpus: int) -> Finding | None:
@@ -297,7 +309,8 @@ def training(config: Config, folder: Path, gpus: int) -> Finding | None:
         return None
     parts = [name for name in ("weights", "gradients", "optimiser") if getattr(plan, name)]
     how = f"{', '.join(parts)} sharded over" if parts else "a full copy in each of"
-    text = f"{plan.name} by {config.launch.accelerate_config}: {how} {config.launch.processes} processes"
+    processes = counted(config.launch.total, "process", "processes")
+    text = f"{plan.name} by {config.launch.accelerate_config}: {how} {processes}"
     fix = "only training is sharded; scoring and judging need the whole model on each GPU" if plan.weights else ""
     return Finding("training", text, fix=fix)
 
@@ -331,7 +344,7 @@ def vllm(config: Config, gpus: int) -> Finding | None:
     text = f"{' and '.join(chosen)}: {version}"
     if gpus and wanted > gpus:
         fix = f"lower [vllm] tensor_parallel or data_parallel; this machine has {gpus}"
-        return Finding(name, f"{text} · needs {wanted} GPUs", bad=True, fix=fix)
+        return Finding(name, f"{text} · needs {counted(wanted, 'GPU')}", bad=True, fix=fix)
     return Finding(name, text, fix=next(roles.notes(config), ""))
 
 

@@ -9,20 +9,22 @@ Runs in the doctor's process that may load torch; the project's data is not read
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from engine.backends.local import positions, set_threads, torch_device, torch_dtype
-from engine.backends.prefixes import last_hidden
+from engine.backends.model_loading import positions, set_threads, torch_device, torch_dtype
+from engine.backends.shared_prefixes import last_hidden
 from engine.chat.render import load_tokenizer, render_prompt
 from engine.config.schema import Config
 from engine.doctor import cost_model
 from engine.doctor.memory import INSTRUCTIONS, LOSS_TOKENS, LOSS_WORDS
+from engine.machine.heap import keep_blocks
 from engine.signals import ratings
 from engine.store.rows import Message
 
@@ -30,8 +32,8 @@ FORWARD = {"cpu": 2_048, "cuda": 16_384}
 """Tokens of a forward, as the stages have them: ``engine.backends.hf.CPU_TOKENS``, [score] token_budget."""
 MOST_FLOPS = {"cpu": 2e10, "cuda": 2e12}
 """Work of one measured forward: about a third of a second."""
-ENOUGH_S = 0.2
-"""So long one thing is repeated; the fastest time counts, which other programs disturb least."""
+ENOUGH_S, LEAST_TIMES = 0.2, 3
+"""So long, and so often, one thing is repeated; the fastest time counts, which other programs disturb least."""
 WORDS, STATES = 4_096, 256
 """Rows of the head, and tokens, that scoring is tried with; the others are multiplied."""
 LEAST = 16
@@ -56,6 +58,7 @@ class Shortened:
     def __init__(self, folder: Path, config: Config, dtype: str, sizes: Sizes) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM
 
+        keep_blocks()
         own = AutoConfig.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
         attention = {} if config.model.attention == "auto" else {"attn_implementation": config.model.attention}
         self.device = torch_device(config.model.device)
@@ -120,7 +123,7 @@ def _seconds(work: Callable[[], Any], device: torch.device, clock: Clock) -> flo
     """Seconds of ``work`` at its fastest, warmed up."""
     work()
     times: list[float] = []
-    while not times or sum(times) < ENOUGH_S:
+    while len(times) < LEAST_TIMES or sum(times) < ENOUGH_S:
         _wait(device)
         began = clock()
         work()
@@ -231,7 +234,18 @@ def rate(short: Shortened, folder: Path, config: Config, sizes: Sizes, clock: Cl
     if short.room < sizes.tokens + INSTRUCTIONS + cost_model.RATING:
         return None
     tokenizer = load_tokenizer(folder, config.model.chat_template)
-    templates = ratings.judge_templates(Path("/"))  # the built-in ones: a project's own are about as long
+    budget = FORWARD[short.device.type]
+    chats = _chats(tokenizer, sizes, max(1, min(budget, short.room) // (sizes.tokens + cost_model.RATING)))
+    render = partial(_rating_requests, tokenizer, chats, positions(short.outer.config))
+    requests = [[i % STUB for i in ids] for ids in render()]
+    with torch.inference_mode():
+        layers = _seconds(lambda: last_hidden(short.outer, requests, short.device, True, budget), short.device, clock)
+    # Texts are made once, however many layers there are.
+    return (_seconds(render, short.device, clock) + layers * short.whole) / len(chats)
+
+
+def _chats(tokenizer: Any, sizes: Sizes, rows: int) -> list[tuple[Message, ...]]:
+    """So many samples of the mean length, each of other words."""
     ordinary = [i for i in range(len(tokenizer)) if i not in tokenizer.all_special_ids]
 
     def text(first: int, count: int) -> str:
@@ -239,32 +253,35 @@ def rate(short: Shortened, folder: Path, config: Config, sizes: Sizes, clock: Cl
         told = str(tokenizer.decode([ordinary[(first + 7 * i) % len(ordinary)] for i in range(max(1, count))]))
         return str(tokenizer.decode(tokenizer(told, add_special_tokens=False).input_ids[: max(1, count)]))
 
-    rows = max(1, min(FORWARD[short.device.type], short.room) // (sizes.tokens + cost_model.RATING))
-    chats = [
-        (
-            Message("user", text(i, sizes.prompt - cost_model.OPENING)),
-            Message("assistant", text(i + 3, sizes.tokens - sizes.prompt)),
-        )
-        for i in range(rows)
-    ]
+    lengths = sizes.prompt - cost_model.OPENING, sizes.tokens - sizes.prompt
+    return [(Message("user", text(i, lengths[0])), Message("assistant", text(i + 3, lengths[1]))) for i in range(rows)]
 
-    def work() -> None:
-        asked = [r for chat in chats for r in ratings.judge_chats(templates, chat)]
-        ids = [[i % STUB for i in render_prompt(tokenizer, one, positions(short.outer.config))] for one in asked]
-        last_hidden(short.outer, ids, short.device, True, FORWARD[short.device.type])
 
-    with torch.inference_mode():
-        return _seconds(work, short.device, clock) * short.whole / rows
+def _rating_requests(tokenizer: Any, chats: Sequence[Sequence[Message]], most: int) -> list[list[int]]:
+    """The six requests of each sample; its longest is rendered once more, as the stage does to plan its batches."""
+    templates = ratings.judge_templates(Path("/"))  # the built-in ones: a project's own are about as long
+    out: list[list[int]] = []
+    for chat in chats:
+        six = ratings.judge_chats(templates, tuple(chat))
+        render_prompt(tokenizer, max(six, key=lambda request: len(request[-1].content)), most)
+        out += [render_prompt(tokenizer, one, most) for one in six]
+    return out
+
+
+def opened(folder: Path) -> float:
+    """Seconds for reading a model's weights, by their size."""
+    return cost_model.LOAD * sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def speeds(folder: Path, config: Config, sizes: Sizes, clock: Clock | None = None) -> dict[str, float]:
     """The speeds of the model that is trained, in all that it does."""
     short = Shortened(folder, config, config.model.dtype, sizes)
     clock = clock or alone(short.device)
-    found = read(short, clock)
+    found = read(short, clock) | {cost_model.OPENED: opened(folder)}
     if config.evaluate.exact_match:
         found[cost_model.WRITTEN] = write(short, config.evaluate.batch_size, clock)
     if config.teacher.backend == "hf" and not config.teacher.model:
+        found[cost_model.FETCHED] = found[cost_model.OPENED]
         found[cost_model.ASKED] = found[cost_model.READ]
         found[cost_model.REPLIED] = write(short, config.teacher.batch_size, clock)
     if config.judge.backend == "hf" and not config.other_judge:
@@ -289,6 +306,7 @@ def teacher_speeds(folder: Path, config: Config, sizes: Sizes, clock: Clock | No
     short = Shortened(folder, config, config.teacher.dtype, sizes)
     clock = clock or alone(short.device)
     found = {
+        cost_model.FETCHED: opened(folder),
         cost_model.ASKED: read(short, clock)[cost_model.READ],
         cost_model.REPLIED: write(short, config.teacher.batch_size, clock),
     }

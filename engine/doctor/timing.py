@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from engine.config import schema as configs
 from engine.config.schema import Config
-from engine.doctor import cost_model, duration
+from engine.doctor import cost_model, data_facts, duration
 from engine.doctor.cost_model import RoundWork
 from engine.doctor.data_facts import DataFacts
 from engine.doctor.duration import Duration, LoopState
@@ -50,8 +51,7 @@ class TriedModels:
         if self.recomputes and cost_model.LEARNED in found:
             found[cost_model.LEARNED] += found[cost_model.READ]
         found = {
-            unit: took if unit in cost_model.OF_TEACHER else took / config.launch.processes
-            for unit, took in found.items()
+            unit: took if unit in cost_model.OF_MACHINE else took / config.launch.total for unit, took in found.items()
         }
         if reply and not config.teacher.batch:
             slots = config.teacher.concurrency * (1 + len(config.teacher.more_urls))
@@ -104,6 +104,23 @@ def of_project(
         yield Finding("time", duration.sentence(left), fix=fix, facts=duration.as_json(left) or {})
     elif tried.why_not:
         yield Finding("time", f"not known before the first round has run ({tried.why_not})")
+
+
+def keep(project: Path, config: Config, tried: TriedModels) -> None:
+    """Note in a project that was just created what was measured before, if that was with its own settings.
+
+    Args:
+        config: what it was measured with.
+
+    Raises:
+        MiddoError, sqlite3.Error, OSError: it cannot be kept.
+    """
+    own = configs.load(project)
+    if duration.settings_key(own) != duration.settings_key(config):
+        return
+    found = expected(own, data_facts.of_project(project, own), tried, {})
+    if found.first:
+        _note(project, found)
 
 
 def _note(project: Path, found: Duration) -> None:

@@ -25,15 +25,16 @@ from typing import Any
 
 import msgspec
 
-from engine import environment
 from engine.config.schema import Evaluate, Model
 from engine.errors import MiddoError, StageError
 from engine.evaluation import sandbox
+from engine.evaluation.helper_processes import Team
 from engine.evaluation.reply_cache import Replies
 from engine.evaluation.task_index import main_metric
-from engine.evaluation.team import Team
 from engine.models.locate import ModelRef
+from engine.processes import environment
 from engine.processes.death_pipe import kill_group_on_close
+from engine.processes.exit_reason import ran_out_of_memory
 
 EVERY_S = 0.5
 
@@ -155,7 +156,7 @@ def _guarded(name: str, tell: Tell, work: Callable[[], object]) -> bool:
 
 def _reason(error: BaseException) -> str:
     kind = type(error).__name__
-    if kind == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if ran_out_of_memory(error):
         return "out of memory. Lower [evaluate] task_batch_size"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     first = environment.without_values(first)[:300]
@@ -182,14 +183,12 @@ def _keep_data(loaded: Mapping[str, dict[str, Any]], folder: Path) -> None:
     """Copy the loaded datasets, and the metrics that the tasks have loaded, to where a sandbox will look for them."""
     from datasets import config as caches
 
-    for tasks in loaded.values():
-        for task in tasks["tasks"].values():
-            for part in (task.dataset or {}).values():
-                for file in map(Path, (one["filename"] for one in part.cache_files)):
-                    if file.is_relative_to(root := Path(caches.HF_DATASETS_CACHE)):
-                        one = file.relative_to(root).parts[0]
-                        kept = folder / sandbox.CACHES["HF_DATASETS_CACHE"] / one
-                        shutil.copytree(root / one, kept, dirs_exist_ok=True)
+    root = Path(caches.HF_DATASETS_CACHE)
+    tasks = [task for one in loaded.values() for task in one["tasks"].values()]
+    parts = [part for task in tasks for part in (task.dataset or {}).values()]
+    files = [Path(file["filename"]) for part in parts for file in part.cache_files]
+    for name in {file.relative_to(root).parts[0] for file in files if file.is_relative_to(root)}:
+        shutil.copytree(root / name, folder / sandbox.CACHES["HF_DATASETS_CACHE"] / name, dirs_exist_ok=True)
     metrics = Path(caches.HF_MODULES_CACHE) / "evaluate_modules"
     if metrics.is_dir():
         shutil.copytree(metrics, folder / sandbox.CACHES["HF_MODULES_CACHE"] / metrics.name, dirs_exist_ok=True)

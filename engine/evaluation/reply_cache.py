@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engine.evaluation.team import Team
+from engine.evaluation.helper_processes import Team
 from engine.files import append_log
 
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import msgspec
 
-from engine import environment
 from engine.backends import hf
 from engine.chat.render import thinks
 from engine.config import schema as configs
@@ -33,8 +32,10 @@ from engine.evaluation import sandbox, task_index
 from engine.evaluation.harness import At, EvaluationJob, Failed, Planned, Report, TaskResult
 from engine.evaluation.task_index import TaskNeeds
 from engine.models import locate
+from engine.plurals import counted
+from engine.processes import environment
 from engine.processes.death_pipe import kill_group
-from engine.processes.ended import how_ended
+from engine.processes.exit_reason import how_ended
 from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import EvalScore, Row, TaskItem
@@ -98,8 +99,8 @@ def run(ctx: Ctx, base: int) -> None:
     if tally.failed:
         said = "; ".join(f"{name}: {reason}" for name, reason in tally.failed.items())
         raise StageError(
-            f"{len(tally.failed)} of {len(needs)} evaluation tasks failed: {said}. The others are saved. Run again to"
-            " retry these, or remove them from [evaluate] tasks."
+            f"{len(tally.failed)} of {counted(len(needs), 'evaluation task')} failed: {said}. The others are saved. Run"
+            " again to retry these, or remove them from [evaluate] tasks."
         )
     _forget(ctx)
 

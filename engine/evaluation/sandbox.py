@@ -7,6 +7,7 @@ own process numbers, and goes away with whoever started it.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.processes.environment import secret
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,8 +114,20 @@ def _targets(path: Path) -> set[Path]:
 
 
 def environment(given: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """``given`` with every cache in ``scratch``, which is all that can be written."""
-    return {**given, **{name: str(scratch / folder) for name, folder in CACHES.items()}}
+    """What Python and its libraries need of ``given``, with every cache in ``scratch``, which can be written.
+
+    A list of what is let in: no pattern knows every name that a password may have (PGPASSWORD, DATABASE_URL).
+    """
+    own = {name: value for name, value in given.items() if LET_IN.fullmatch(name) and not secret(name)}
+    return {**own, **{name: str(scratch / folder) for name, folder in CACHES.items()}}
+
+
+LET_IN = re.compile(
+    "PATH|LANG|LANGUAGE|LC_.*|TZ|USER|LOGNAME|VIRTUAL_ENV|CONDA_PREFIX|LD_LIBRARY_PATH|LIBRARY_PATH|PYTHON.*|TQDM_.*"
+    "|(OMP|MKL|OPENBLAS|BLIS|NUMEXPR|KMP|GOMP|CUDA|NVIDIA|NCCL|HIP|ROCR|ROCM|HSA|AMD|VLLM|HF|TRANSFORMERS|TORCH"
+    "|TORCHINDUCTOR|PYTORCH|TOKENIZERS)_.*"
+)
+"""Variables of the system, of Python, of GPUs and of the libraries that compute."""
 
 
 CACHES = {

@@ -1,1 +1,1 @@
-"""File formats: memory-mapped files that processes share, and append-only logs."""
+"""Files and folders: memory-mapped files that processes share, append-only logs, folders that go with their process."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
+from engine.formats.export_rows import ExportLayout, Flaws, Samples, rows_of
 from engine.formats.files import without_nulls
-from engine.formats.shaping import ExportLayout, Flaws, Samples, rows_of
 from engine.store import json_text
 
 ROWS = 10_000

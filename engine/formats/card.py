@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.formats import markdown_escape
-from engine.formats.shaping import FLAWS, ExportLayout
+from engine.formats.export_rows import FLAWS, ExportLayout
 from engine.plurals import counted
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -44,7 +44,8 @@ def card(layout: ExportLayout, files: str, story: str, licence: str | None = Non
     ]
     if layout.ours:
         body.append(
-            f"`id`, `parent`, `axis` and `round` say where a row comes from: {layout.rewritten:,} rows are rewrites."
+            "`id`, `parent`, `axis` and `round` say where a row comes from:"
+            f" {counted(layout.rewritten, 'row is a rewrite', 'rows are rewrites')}."
         )
     if set(FLAWS) <= set(layout.ours):
         body.append(

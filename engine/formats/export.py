@@ -18,7 +18,7 @@ from engine.errors import UsageError
 from engine.files import durable
 from engine.formats import folders, llama_factory
 from engine.formats.arrow import Table
-from engine.formats.shaping import Flaws, ListedSamples, Samples, layout_of, rows_of
+from engine.formats.export_rows import Flaws, ListedSamples, Samples, layout_of, rows_of
 from engine.formats.streams import PACKED, packing
 from engine.store.rows import Sample
 

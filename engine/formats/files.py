@@ -6,17 +6,18 @@ brings along is ever run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from engine.errors import DataError
+from engine.files.progress import Seen, ignore
 from engine.formats import csvrows, jsonrows
 from engine.formats.encodings import AUTO, MARKS, text_file
 from engine.formats.source import Source
 from engine.formats.streams import PACKED, Raw, blocks
-from engine.progress import Seen, ignore
 
 LINES = (".jsonl", ".ndjson")
 SUFFIXES = (".json", *LINES, ".csv", ".tsv", ".parquet")
@@ -118,12 +119,48 @@ def _parquet(path: Path, seen: Seen = ignore) -> Iterator[Raw]:
         raise DataError(f"{path}: unreadable Parquet file: {error}.") from None
 
 
+def unread(path: Path) -> tuple[str, ...]:
+    """Where the splits of a folder are that are not read, to be given as data of their own."""
+    if not path.is_dir() or (path / "state.json").is_file():
+        return ()
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(one.parent for one in path.glob("*/state.json"))
+        return tuple(str(split) for split in splits if split.name != "train" and len(splits) > 1)
+    return tuple(str(one) for one in sorted(path.glob("data/*.parquet")) if not one.name.startswith("train-"))
+
+
+def _saved(path: Path) -> bool:
+    """Whether ``datasets`` saved the folder for itself."""
+    return any((path / name).is_file() for name in ("state.json", "dataset_dict.json"))
+
+
+_PART = re.compile(r"(train.*)-(\d+)-of-(\d+)\.parquet")
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of the split ``train`` of a folder as the hub holds it.
+
+    Raises:
+        DataError: there are none, or one of them is missing.
+    """
+    parts = sorted(path.glob("data/train-*.parquet"))
+    if not parts:
+        raise DataError(f"{path}: not a folder saved by `datasets` (no state.json). Give the data file itself.")
+    there = {part.name for part in parts}
+    matches = [found for name in there if (found := _PART.fullmatch(name))]
+    for name, digits, count in sorted({(found[1], len(found[2]), found[3]) for found in matches}):
+        names = (f"{name}-{n:0{digits}d}-of-{count}.parquet" for n in range(int(count)))
+        if gone := next((one for one in names if one not in there), None):
+            raise DataError(f"{path}: data/{gone} is missing. Copy or download the folder again.")
+    return parts
+
+
 def _arrow_folder(path: Path) -> Iterator[Raw]:
-    """Rows of a folder that ``datasets`` saved, or as the hub holds it; of several splits ``train`` is read."""
-    if not any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-        parts = sorted(path.glob("data/train-*.parquet"))
-        if not parts:
-            raise DataError(f"{path}: not a folder saved by `datasets` (no state.json). Give the data file itself.")
+    """Rows of a folder that ``datasets`` saved, or as the hub holds it; of several splits ``train`` is read (``unread``
+    names the others).
+    """
+    if not _saved(path):
+        parts = _parts(path)
         raws = (raw for part in parts for raw in _parquet(part))
         yield from (replace(raw, row=row) for row, raw in enumerate(raws, start=1))
         return

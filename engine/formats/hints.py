@@ -9,9 +9,9 @@ from shlex import quote
 from typing import Any
 
 from engine.config.schema import Data
-from engine.formats import shapes
+from engine.formats import row_formats
 from engine.formats.parsing import Parser
-from engine.formats.shapes import Shape
+from engine.formats.row_formats import Shape
 from engine.formats.streams import Raw
 from engine.formats.turns import Unusable
 
@@ -73,8 +73,8 @@ def advice(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Sh
     """A sentence with options that make the file readable, tested on its rows; generic advice without a good guess."""
     pairs = guess(columns, rows, wanted)
     if not pairs:
-        expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in ((wanted,) if wanted else shapes.SHAPES))
-        parts = (wanted or shapes.named("alpaca")).needs
+        expected = "; ".join(f"{s.name}: {', '.join(s.needs)}" for s in ((wanted,) if wanted else row_formats.SHAPES))
+        parts = (wanted or row_formats.named("alpaca")).needs
         mapped = " ".join(f"--column {part}=NAME" for part in parts)
         return f"Expected {expected}. Map your columns: {mapped}."
     pairs = {ours: yours for ours, yours in pairs.items() if ours != yours} or pairs
@@ -109,12 +109,17 @@ def guess(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], wanted: Sha
 
 def unused(columns: Iterable[str], inputs: bool) -> list[str]:
     """The options that would make ``columns``, which are kept beside a conversation, part of its prompt, as their names
-    suggest. ``inputs``: whether the format has a part ``input``.
+    suggest, be it only in another case (``Input``). ``inputs``: whether the format has the parts of Alpaca's prompt.
     """
-    meant = {"system": _NAMES["system"][1:]} | ({"input": _CONTEXT} if inputs else {})
+    meant: dict[str, tuple[str, ...]] = {"system": _NAMES["system"], "tools": ("tools",)}
+    if inputs:
+        meant |= {"input": ("input", *_CONTEXT), "history": ("history",)}
     named = {column: _WORD.sub("_", column.strip()).lower().strip("_") for column in columns}
     return [
-        f"--column {part}={quote(c)}" for part, names in meant.items() for c, name in named.items() if name in names
+        f"--column {part}={quote(c)}"
+        for part, names in meant.items()
+        for c, name in named.items()
+        if name in names and c != part
     ]
 
 
@@ -146,10 +151,10 @@ def _added(named: Mapping[str, str], parts: Sequence[str], taken: set[str]) -> d
 
 def _usable(rows: Sequence[Mapping[str, Any]], data: Data) -> int:
     """Number of rows that an import with this mapping could use."""
-    shape = shapes.detect([shapes.renamed(row, data.columns) for row in rows])
+    shape = row_formats.detect([row_formats.renamed(row, data.columns) for row in rows])
     if shape is None:
         return 0
-    parser = Parser(shape if data.format == "auto" else shapes.named(data.format), rows, data)
+    parser = Parser(shape if data.format == "auto" else row_formats.named(data.format), rows, data)
     count = 0
     for row in rows:
         try:

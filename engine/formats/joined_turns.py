@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from engine.formats.calls import CALL
+from engine.formats.tool_calls import CALL
 from engine.store import json_text
 from engine.store.rows import Message
 

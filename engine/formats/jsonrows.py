@@ -73,7 +73,7 @@ def _whole(file: TextFile) -> str:
 
 def _held(path: Path, value: Any) -> list[Raw] | None:
     """The rows inside ``{"data": [...]}`` or of a table by columns, None when the object is a row itself. Of several
-    splits the first is read; the rows of the others come with that as their reason.
+    lists of rows one is read; the rows of the others come with that as their reason.
     """
     if not isinstance(value, dict):
         return None
@@ -81,18 +81,22 @@ def _held(path: Path, value: Any) -> list[Raw] | None:
     splits = sorted((k for k in lists if k.lower() in _SPLITS), key=lambda k: not k.lower().startswith("train"))
     known = [k for k in lists if k.lower() in _CONTAINERS] or splits[:1]
     if len(known) == 1:
-        read: list[tuple[Any, str | None]] = [(row, None) for row in lists[known[0]]]
-        read += [(row, _elsewhere(known[0], k)) for k in splits if k != known[0] for row in lists[k]]
-        return [Raw(number, row, reason) for number, (row, reason) in enumerate(read, start=1)]
-    try:
-        rows = tables.rows_of(value)
-    except tables.Ragged as error:
-        raise DataError(f"{path}: {error}. Is the file complete?") from None
-    return None if rows is None else [Raw(number, row) for number, row in enumerate(rows, start=1)]
+        held: tables.Held = [(row, None) for row in lists[known[0]]]
+        held += [(row, _elsewhere(known[0], k)) for k in lists if k != known[0] for row in lists[k]]
+    else:
+        try:
+            rows = tables.rows_of(value)
+        except tables.Ragged as error:
+            raise DataError(f"{path}: {error}. Is the file complete?") from None
+        if rows is None:
+            return None
+        held = rows
+    return [Raw(number, row, reason) for number, (row, reason) in enumerate(held, start=1)]
 
 
-def _elsewhere(read: str, split: str) -> str:
-    return f"it is in the split {split}, but {read} is read; save {split} as a separate file, e.g. for --heldout"
+def _elsewhere(read: str, name: str) -> str:
+    what = f"the split {name}" if name.lower() in _SPLITS else f"the list {name}"
+    return f"it is in {what}, but {read} is read; save {name} as a separate file, e.g. for --heldout"
 
 
 def _line(number: int, line: bytes | str | None) -> Raw:

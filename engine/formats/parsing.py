@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config.schema import Data
-from engine.formats import media, shapes, turns
-from engine.formats.shapes import Shape
+from engine.formats import media, row_formats, turns
+from engine.formats.row_formats import Shape
 from engine.formats.streams import Raw
 from engine.formats.turns import Turns, Unusable
 from engine.formats.values import filled, missing, text
@@ -49,8 +49,12 @@ class Parser:
         self._any = data.format == "auto"
         self._columns = data.columns
         self._theirs = {name: ours for ours, name in data.columns.items()}
-        columns = dict.fromkeys(name for row in head for name in row if name.lower() in LABELS)
-        self._labels = [name for name in columns if _tells([row.get(name) for row in head])]
+        known: dict[str, list[Any]] = {}
+        for row in head:
+            for name, value in row.items():
+                if name.lower() in LABELS and filled(value):
+                    known.setdefault(name, []).append(value)
+        self._labels = {name: _tells(values) for name, values in known.items()}
 
     def parse(self, raw: Raw) -> Parsed:
         """The conversation of a row.
@@ -64,17 +68,27 @@ class Parser:
             raise Unusable("not an object with columns")
         if json_text.too_deep(raw.value):
             raise Unusable("nested too deeply")
-        for name in self._labels:
+        for name in self._labels_of(raw.value):
             if _good(value := raw.value.get(name)) is False:
                 said = value if isinstance(value, str) and turns.truth(value) is None else "false"
                 raise Unusable(f"{name} is {said}: a bad answer (KTO). Rename the column if it means something else")
         media.refuse_row(raw.value)
-        row = shapes.renamed(raw.value, self._columns)
-        shape = shapes.shape_for(self.shape, row) if self._any else self.shape
-        messages, input_chars = shapes.parse(shape, row)
+        row = row_formats.renamed(raw.value, self._columns)
+        shape = row_formats.shape_for(self.shape, row) if self._any else self.shape
+        messages, input_chars = row_formats.parse(shape, row)
         media.refuse_turns(messages, raw.value)
         lost = {field for name in shape.columns & _TALK for field in turns.unknown_fields(row.get(name))}
         return Parsed(messages, input_chars, shape.name, self._extra(raw.value, row, shape), frozenset(lost))
+
+    def _labels_of(self, row: Mapping[str, Any]) -> list[str]:
+        """The row's columns that say whether its answer is good. One that the first rows do not fill is known by the
+        first value that it has, unless that is a number: ``label`` may then be a class.
+        """
+        for name, value in row.items():
+            if name.lower() in LABELS and name not in self._labels and filled(value):
+                number = not isinstance(value, bool) and str(value).strip() in ("0", "1")
+                self._labels[name] = _tells([value]) and not (number and name.lower() == "label")
+        return [name for name in row if self._labels.get(name)]
 
     def _extra(self, raw: Mapping[str, Any], row: Mapping[str, Any], shape: Shape) -> str:
         """The columns that are not part of the conversation, with the file's names and order."""
@@ -82,7 +96,7 @@ class Parser:
         out = {}
         for name, value in raw.items():
             ours = self._theirs.get(name, None if name in self._columns else name)
-            if ours in used or (ours in shapes.COLUMNS and not filled(value)):
+            if ours in used or (ours in row_formats.COLUMNS and not filled(value)):
                 continue
             out[name] = _plain(value, name)
         return json.dumps(out, ensure_ascii=False) if out else ""
@@ -97,8 +111,7 @@ def _good(value: Any) -> bool | None:
 
 def _tells(values: Sequence[Any]) -> bool:
     """Whether a column holds good/bad labels, and not e.g. classes from 0 to 9."""
-    there = [_good(value) for value in values if filled(value)]
-    return bool(there) and None not in there
+    return all(_good(value) is not None for value in values)
 
 
 def marks_not_learned(extra: Mapping[str, Any]) -> bool:

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 from engine.config.schema import Data
 from engine.errors import ConfigError, DataError
-from engine.formats import files, hints, shapes
+from engine.files.progress import Seen, ignore
+from engine.formats import files, hints, row_formats
 from engine.formats.parsing import Parser, marks_not_learned
-from engine.formats.shapes import Shape
+from engine.formats.row_formats import Shape
 from engine.formats.source import Source, source_of
 from engine.formats.streams import MAX_RAW, Raw
 from engine.formats.turns import Unusable
 from engine.formats.values import filled
-from engine.progress import Seen, ignore
 from engine.store.numbering import Numbering
 from engine.store.rows import Message, Sample, content_id_of, dump_messages
 
@@ -43,7 +43,8 @@ class FileFacts:
     """What there is to say of a file that was read. ``kept``: columns that no part of a conversation comes from, which
     the samples carry along. ``lost``: fields of turns that they do not. ``unheeded``: rows with a column that seems to
     say not to learn them. ``options``: those that would make columns that are only kept part of the prompt.
-    ``masked``: assistant turns that are not learned. ``refused``: how many rows were, by reason.
+    ``masked``: assistant turns that are not learned. ``refused``: how many rows were, by reason. ``unread``: splits of
+    a folder that were not read.
     """
 
     format: str
@@ -53,6 +54,7 @@ class FileFacts:
     options: tuple[str, ...] = ()
     masked: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    unread: tuple[str, ...] = ()
 
     def reasons(self, most: int = 3) -> tuple[tuple[str, int], ...]:
         """The most frequent rejection reasons, as (reason, number of rows)."""
@@ -61,6 +63,8 @@ class FileFacts:
     def notes(self) -> tuple[str, ...]:
         """Notes on columns and turns with a special meaning, one sentence each."""
         out = []
+        if self.unread:
+            out.append(f"only the split train is read; other splits are data of their own: {_names(self.unread)}")
         if self.kept:
             out.append(f"extra columns, kept and exported unchanged: {_names(self.kept)}")
         out += [
@@ -162,8 +166,8 @@ def check_parts(data: Data) -> None:
     Raises:
         ConfigError: it does not.
     """
-    if unknown := sorted(set(data.columns) - shapes.COLUMNS):
-        parts = ", ".join(sorted(shapes.COLUMNS))
+    if unknown := sorted(set(data.columns) - row_formats.COLUMNS):
+        parts = ", ".join(sorted(row_formats.COLUMNS))
         raise ConfigError(f"[data] columns: unknown part {', '.join(unknown)}. Known parts: {parts}.")
 
 
@@ -220,6 +224,7 @@ class RowReader:
             tuple(hints.unused(self._filled, "alpaca" in self._formats)),
             self._masked,
             self._refused,
+            tuple(chain.from_iterable(files.unread(path) for _, path in self._source.files)),
         )
 
     def _conversation(self, file: str, raw: Raw) -> Conversation:
@@ -269,8 +274,8 @@ def shape_of(name: str, head: list[tuple[str, Raw]], data: Data) -> Shape:
                 f"{name}: {part} is mapped to {column!r}, which does not exist. {hints.found(columns)} Columns for one"
                 f" import: --column; for the next ones: [data] in config.toml. {hints.advice(columns, objects, None)}"
             )
-    rows = [shapes.renamed(row, data.columns) for row in objects]
-    shape = shapes.detect(rows) if data.format == "auto" else shapes.named(data.format)
+    rows = [row_formats.renamed(row, data.columns) for row in objects]
+    shape = row_formats.detect(rows) if data.format == "auto" else row_formats.named(data.format)
     if shape is None or not any(shape.named(row) for row in rows):
         raise DataError(f"{name}: unknown format. {hints.found(columns)} {hints.advice(columns, objects, shape)}")
     return shape
@@ -287,4 +292,6 @@ def _nothing(source: str, shape: Shape | None, refused: Counter[str], first: Map
     """Why no row could be used, by the most frequent reasons, with the first row of each."""
     said = "; ".join(f"{reason} ({n}, first in row {first[reason]})" for reason, n in refused.most_common(3))
     known = f" (read as {shape.name})" if shape else ""
-    return f"{source}: none of {refused.total()} rows can be used{known}: {said}."
+    total = refused.total()
+    none = "its only row cannot" if total == 1 else f"none of {total:,} rows can"
+    return f"{source}: {none} be used{known}: {said}."

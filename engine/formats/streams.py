@@ -17,7 +17,7 @@ from typing import IO, Any
 import zstandard
 
 from engine.errors import DataError
-from engine.progress import Seen, ignore
+from engine.files.progress import Seen, ignore
 
 MAX_ROW = 8 << 20
 """Longest row in bytes (characters in a JSON array): a longer one is no training example but a broken file."""

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from engine.formats import calls
-from engine.formats.calls import CALL as CALL
+from engine.formats import tool_calls
 from engine.formats.joined_turns import joined
+from engine.formats.tool_calls import CALL as CALL
 from engine.formats.values import Unusable as Unusable
 from engine.formats.values import filled, kind_of, text
 from engine.store import json_text
@@ -97,12 +97,17 @@ def from_list(value: Any, name: str) -> Turns:
     return joined([turn for i, one in enumerate(value) for turn in _turns_of(one, f"{name}[{i}]")])
 
 
+def defined(tools: Any) -> bool:
+    """Whether there are definitions of tools: ``"[]"`` as text says that there are none, too."""
+    return filled(tools) and not (isinstance(tools, str) and tools.strip() in ("[]", "{}", "null", '""'))
+
+
 def _turns_of(turn: Any, where: str) -> list[Message]:
     """An entry of a list: a turn, with the tools that a system turn defines before it, or a pair of both speakers."""
     if isinstance(turn, dict) and turn.get("role", turn.get("from")) is None and (pair := _pair(turn, where)):
         return pair
     made = turn_of(turn, where)
-    if made.role == "system" and filled(tools := turn.get("tools")):
+    if made.role == "system" and defined(tools := turn.get("tools")):
         said = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
         return [Message("system", text(said, f"{where}.tools"), TOOLS), *([made] if made.content else [])]
     return [made]
@@ -133,7 +138,7 @@ def turn_of(turn: Any, where: str) -> Message:
     role, kind = _role(turn, where)
     said = turn.get("content") if turn.get("content") is not None else turn.get("value")
     content, thought = _parts(_result(said) if role == "tool" else said, where)
-    made = calls.calls_json(turn, where, role)
+    made = tool_calls.calls_json(turn, where, role)
     return Message(
         role,
         content,
@@ -268,7 +273,7 @@ def check(turns: Sequence[Message]) -> None:
         if now == "assistant" and turn.train:
             _check_answer(turn.content, number)
         state = now
-    calls.check(rest)
+    tool_calls.check(rest)
     answers = [turn for turn in rest if turn.role == "assistant"]
     if not answers:
         raise Unusable("no assistant turn")

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine import environment, errors
+from engine import errors
 from engine.errors import DataError
 from engine.formats.source import Source, source_of
 from engine.hub.layout import Undecided
 from engine.hub.names import FORM, SCHEME, Name, parse
+from engine.processes import environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Fetch:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=environment.for_children(),
+            env=environment.without_secrets(environment.for_children(), but=environment.HUB_TOKENS),
             text=True,
         )
 

@@ -1,1 +1,1 @@
-"""Readings of the machine's GPUs, or of the CPU."""
+"""The machine: readings of its GPUs or its CPU, what a process has used, and how glibc keeps memory."""

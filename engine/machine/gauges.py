@@ -20,6 +20,16 @@ def open_gpus() -> list[object]:
     return [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
 
 
+def names(gpus: list[object]) -> list[str]:
+    """What the GPUs are, such as ``NVIDIA H200``."""
+    return [pynvml.nvmlDeviceGetName(handle) for handle in gpus]
+
+
+def uuids(gpus: list[object]) -> list[str]:
+    """What tells each GPU from all others, such as ``GPU-5f2c…``."""
+    return [pynvml.nvmlDeviceGetUUID(handle) for handle in gpus]
+
+
 def sample(gpus: list[object]) -> list[Gauge]:
     """One reading per GPU that can be read, or one of the CPU (percent since the last call). ``id`` is 0: the store
     numbers them.

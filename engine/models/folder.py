@@ -14,6 +14,7 @@ from typing import Any
 from engine.config.schema import Config
 from engine.errors import ModelError
 from engine.models import locate
+from engine.plurals import counted
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -106,7 +107,7 @@ def header(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise ModelError(f"{file}: not a safetensors file. Copy or download it again.") from None
     if (size := file.stat().st_size) != (whole := 8 + length + end):
-        raise ModelError(f"{file}: has {size:,} bytes instead of {whole:,}. Copy or download it again.")
+        raise ModelError(f"{file}: has {counted(size, 'byte')} instead of {whole:,}. Copy or download it again.")
     return found
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import DataError, ModelError
 
@@ -34,11 +34,40 @@ class ModelRef:
 
     nf4: the base's linear layers are quantised to 4 bits as they are read (QLoRA). The same folder so is another model,
     with other losses and another fingerprint.
+
+    As part of an order to another process it brings its fingerprint along, for ``require_sent``.
     """
 
     base: Path
     adapter: Path | None = None
     nf4: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is pickled."""
+        return _arrived, (self.base, self.adapter, self.nf4, fingerprint(self))
+
+
+_sent: dict[ModelRef, str] = {}
+"""Models that came from another process, by the paths that they have here, with their fingerprints there."""
+
+
+def _arrived(base: Path, adapter: Path | None, nf4: bool, known: str) -> ModelRef:
+    model = ModelRef(base, adapter, nf4)
+    _sent[model] = known
+    return model
+
+
+def require_sent(model: ModelRef) -> None:
+    """Check that a model that came with an order is what the process that gave the order calls so.
+
+    Raises:
+        ModelError: it is another one, or a folder without safetensors weights.
+    """
+    if (known := _sent.get(model)) is not None and fingerprint(model) != known:
+        raise ModelError(
+            f"{model.base}: not the model that the first machine has there. Copy it from there, or have both download"
+            " it again."
+        )
 
 
 def local(name: str, project: Path) -> Path | None:
@@ -123,6 +152,16 @@ def fingerprint(model: ModelRef) -> str:
     return _digest(tuple(files), model.nf4)
 
 
+CONTENT = ("*.safetensors", "config.json", "tokenizer*.json", "*.jinja")
+"""The files that say what a model computes. Other programs put more beside them, in the Hub's cache for one."""
+
+
+def content(folder: Path) -> str:
+    """As ``fingerprint``, of a folder's ``CONTENT`` alone: whether it is the same model still."""
+    found = sorted({file for pattern in CONTENT for file in folder.glob(pattern)})
+    return _digest(tuple((f, f.stat().st_size, f.stat().st_mtime_ns) for f in found), False)
+
+
 @lru_cache(maxsize=64)
 def _digest(files: tuple[tuple[Path, int, int] | None, ...], nf4: bool) -> str:
     """The fingerprint of files with their sizes and times of change; None ends a folder. Asked for with every batch."""
@@ -155,16 +194,22 @@ def checkpoint(folder: Path, project: Path) -> ModelRef:
     """The model that a finished checkpoint folder holds: itself, or an adapter on the base it was trained on.
 
     Raises:
-        ModelError: the folder is gone or its note cannot be read.
+        ModelError: the folder is gone, its note cannot be read, or the base is another model now.
     """
     if not (folder / "adapter_config.json").exists():
         return ModelRef(folder)
     try:
         note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        base = note["base"]
+        name, known = note["base"], note.get("fingerprint")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder / NOTE}: {error}. Rerun the round's train stage.") from error
-    return ModelRef(locate(base, project), folder, bool(note.get("nf4", False)))
+    base = locate(name, project)
+    if known is not None and content(base) != known:  # older notes have none
+        raise ModelError(
+            f"{base}: not the model that {folder} was trained on: its weights, config or tokenizer have changed since."
+            " Put its old files back; the newest round can also be trained on the new ones: `run --redo train`."
+        )
+    return ModelRef(base, folder, bool(note.get("nf4", False)))
 
 
 def holds_rows(adapter: Path) -> bool:
@@ -192,10 +237,11 @@ def require_nf4() -> None:
 
 
 def write_note(folder: Path, of: ModelRef, project: Path) -> None:
-    """Keep beside an adapter which base it belongs to, relative to the project when it lies inside, and in how many
-    bits the base was read.
+    """Keep beside an adapter which base it belongs to, relative to the project when it lies inside, what is in that
+    folder, and in how many bits the base was read.
     """
     inside = of.base.is_relative_to(project.resolve())
     place = str(of.base.relative_to(project.resolve())) if inside else str(of.base)
     place = next((name for name, folder in DEMO.items() if folder == of.base), place)
-    (folder / NOTE).write_text(json.dumps({"base": place} | ({"nf4": True} if of.nf4 else {})), encoding="utf-8")
+    note = {"base": place, "fingerprint": content(of.base)} | ({"nf4": True} if of.nf4 else {})
+    (folder / NOTE).write_text(json.dumps(note), encoding="utf-8")

@@ -129,7 +129,7 @@ def require(found: Untrained, config: Config, model: Any, split: str) -> None:
         raise ConfigError(f"config.toml: {why}, and {split} splits them over processes. {ways}")
     if getattr(model.get_output_embeddings(), "bias", None) is not None:
         raise ConfigError(f"config.toml: {why}, and its head has a bias, with which PEFT cannot train rows. {ways}")
-    if config.judge.backend == "vllm" and config.judge.model == "tuned":
+    if config.judge.backend in ("vllm", "server") and config.judge.model == "tuned":
         raise ConfigError(
             f"config.toml: {why}, and vLLM loads no adapter that has rows."
             ' Set [judge] backend = "hf", or model = "base".'

@@ -1,2 +1,1 @@
-"""Process lifetimes (a child process and everything it started die with the worker that started it), and what a process
-imports."""
+"""Child processes: what they inherit and import, what kills them when their worker goes away, and how they ended."""

@@ -15,9 +15,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+MOST_BYTES = 100
+"""Of the path of a socket: Linux takes 107 bytes and macOS 103."""
+SELF = Path("/proc/self/fd")
 
 
 def kill_group_on_close(fd: int) -> None:
@@ -36,6 +40,19 @@ def kill_group(group: int, how: int = signal.SIGKILL) -> None:
         os.killpg(group, how)
 
 
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """``path`` in few enough bytes for a socket's address (unix(7)), however deep the folder for temporary files is."""
+    if len(os.fsencode(path)) <= MOST_BYTES or not SELF.exists():
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield str(SELF / str(folder) / path.name)
+    finally:
+        os.close(folder)
+
+
 def share_files(path: Path, fds: Sequence[int], times: int) -> list[socket.socket]:
     """Give copies of the open files ``fds`` to ``times`` processes that ask at the socket ``path``, in a thread.
 
@@ -43,7 +60,8 @@ def share_files(path: Path, fds: Sequence[int], times: int) -> list[socket.socke
     """
     kept: list[socket.socket] = []
     server = socket.socket(socket.AF_UNIX)
-    server.bind(str(path))
+    with _short(path) as place:
+        server.bind(place)
     server.listen(times)
 
     def serve() -> None:
@@ -60,6 +78,7 @@ def share_files(path: Path, fds: Sequence[int], times: int) -> list[socket.socke
 def receive_files(path: Path, count: int) -> tuple[socket.socket, list[int]]:
     """The connection to the launcher at ``path`` and ``count`` open files that it shares."""
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(str(path))
+    with _short(path) as place:
+        connection.connect(place)
     _, fds, _, _ = socket.recv_fds(connection, 1, count)
     return connection, fds

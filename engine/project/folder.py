@@ -16,12 +16,12 @@ from engine.config import defaults
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import DataError, UsageError
+from engine.files.progress import TaskMeter, TaskProgress
 from engine.loop import NAMES, stages_of
 from engine.plurals import counted
-from engine.progress import TaskMeter, TaskProgress
-from engine.project import importing, making
-from engine.project.added import Added
+from engine.project import atomic_create, importing
 from engine.project.exported import ExportedSamples
+from engine.project.import_report import Added
 from engine.release import dataset_card
 from engine.store import controls, permissions, read, search, write
 from engine.store.connect import FILE, database, reader, roomy, transaction, unshared, writer
@@ -43,7 +43,7 @@ def require_new(project: Path, to_grow: bool = False) -> None:
         if not to_grow:
             raise UsageError(f"{project}: already holds a project. Choose a new folder.")
         raise UsageError(f"{project}: already a project. Add data with `middo-tui import {quote(str(project))} FILE`.")
-    making.clear(project)
+    atomic_create.clear(project)
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
         raise UsageError(f"{project}: exists and is not empty. Choose a new folder.")
     _named(project)
@@ -69,7 +69,7 @@ def create(
     config = configs.parse(text, "config.toml")
     sources = _sources(data)
     meter = TaskMeter(progress)
-    with making.aside(project) as place, ExitStack() as stack:
+    with atomic_create.aside(project) as place, ExitStack() as stack:
         for folder in (place / "artifacts", place / "logs"):
             folder.mkdir(mode=0o700)
         (place / "config.toml").write_text(text, encoding="utf-8")
@@ -208,7 +208,7 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         db.close()
 
 
-def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, provenance: bool = True) -> int:
+def export_ids(project: Path, ids: Sequence[int], out: Path, format: str) -> int:
     """Write the samples ``ids``, of whatever round, in that order; one that is not there is left out.
 
     Returns:
@@ -220,8 +220,7 @@ def export_ids(project: Path, ids: Sequence[int], out: Path, format: str, proven
     db = reader(project)
     try:
         samples = [found for id in ids if (found := read.sample(db, id)) is not None]
-        flaws = read.FlawsByRound(db, read.newest_dataset(db)) if provenance else None
-        formats.write(samples, out, format, provenance, flaws=flaws)
+        formats.write(samples, out, format, True, flaws=read.FlawsByRound(db, read.newest_dataset(db)))
         return len(samples)
     finally:
         db.close()
@@ -243,7 +242,7 @@ def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
         if stage not in names:
             raise UsageError(f"--redo {stage}: round {newest} is the final evaluation and only has {', '.join(names)}.")
         merged = read.round_facts(db, newest)
-        if merged is not None and merged.accepted:
+        if merged is not None and (merged.accepted or merged.dropped):
             raise UsageError(
                 f"--redo {stage}: round {newest} is already merged. Run the next round, or create a new project."
             )
@@ -251,9 +250,30 @@ def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
         if stage == "rewrite" and arm is not None and (arm.round, arm.kind) == (newest, "random"):
             stage = "select"  # which drew what the teacher is asked about; it draws the same again
         again = names[names.index(stage) :]
+        if lost := _discarded(db, newest, again):
+            say(f"! {lost}")
+            write.event(db, lost, "warning", newest, stage)
         write.reset(db, newest, again)
         if stage == "train":
             shutil.rmtree(project / "artifacts" / f"round-{newest}", ignore_errors=True)
         say(f"round {newest}: {', '.join(again)} will be rerun")
     finally:
         db.close()
+
+
+_ENTRY = "SELECT 1 FROM decision d WHERE d.round=w.round AND d.sample_id=w.sample_id AND d.axis=w.axis AND NOT d.undone"
+_BY_HAND = (
+    f"SELECT count(*), coalesce(sum(edited), 0) FROM (SELECT state, EXISTS ({_ENTRY} AND d.messages=w.messages) edited"  # noqa: S608
+    f" FROM rewrite w WHERE round=? AND EXISTS ({_ENTRY})) WHERE edited OR state IN ('accepted', 'rejected')"
+)
+
+
+def _discarded(db: sqlite3.Connection, round: int, again: Sequence[str]) -> str:
+    """What a person has done in review that is lost if the stages ``again`` run again; "" for nothing."""
+    if "verify" not in again:
+        return ""
+    decided, edited = db.execute(_BY_HAND, (round,)).fetchone()
+    if not decided:
+        return ""
+    text = f"what was decided in review of round {round} is discarded: {counted(decided, 'rewrite')}"
+    return text + (f", {edited:,} of them edited by hand" if edited and "rewrite" in again else "")

@@ -15,7 +15,7 @@ from pathlib import Path
 from engine.config import edit
 from engine.config import schema as configs
 from engine.errors import ConfigError, UsageError
-from engine.files.map_file import MAP
+from engine.files.embedding_map_file import MAP
 from engine.files.whole_folder import whole_folder
 from engine.loop import NAMES
 from engine.project.folder import require_new

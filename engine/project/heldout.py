@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
 
-from engine.project.asked import Asked
+from engine.project.asked_prompts import Asked
 from engine.store.prompt_keys import Key
 
 

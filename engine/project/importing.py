@@ -16,14 +16,15 @@ from typing import NamedTuple
 from engine import formats
 from engine.config.schema import Config
 from engine.errors import DataError
+from engine.files.progress import Seen, TaskMeter, ignore
 from engine.formats.reading import FileFacts, Reject, RowReader, shown, why
 from engine.hub.fetch import get
 from engine.hub.names import HELDOUT_SPLIT
+from engine.injection.detect import suspect
 from engine.plurals import counted
-from engine.progress import Seen, TaskMeter, ignore
 from engine.project import heldout as heldouts
-from engine.project.added import Added
-from engine.project.asked import Asked
+from engine.project.asked_prompts import Asked
+from engine.project.import_report import Added
 from engine.project.row_spool import RowSpool
 from engine.store import prompt_keys, read, write
 from engine.store.numbering import Numbering
@@ -43,11 +44,15 @@ class SpooledRow(NamedTuple):
     source: str
     extra: str
     unwritable: str
+    injection: str
 
 
 @dataclass(frozen=True, slots=True)
 class FileRows:
-    """A source that was read: its usable rows in order, their content ids and prompts, and the rejected rows."""
+    """A source that was read: its usable rows in order, their content ids and prompts, and the rejected rows.
+
+    flagged: how many of them are possible prompt injections.
+    """
 
     source: formats.Source
     digest: str
@@ -56,6 +61,7 @@ class FileRows:
     asked: Asked
     rejects: RowSpool[Reject]
     facts: FileFacts
+    flagged: int = 0
 
 
 def gather(source: formats.Source, config: Config, folder: Path, stack: ExitStack, seen: Seen = ignore) -> FileRows:
@@ -67,16 +73,18 @@ def gather(source: formats.Source, config: Config, folder: Path, stack: ExitStac
     """
     rows = stack.enter_context(RowSpool(folder, SpooledRow))
     rejects = stack.enter_context(RowSpool(folder, Reject))
-    firsts, asked = array("q"), Asked()
+    firsts, asked, suspicious = array("q"), Asked(), 0
     reader = RowReader(source, config.data, seen)
     for one in reader:
         if isinstance(one, Reject):
             rejects.append(one)
             continue
-        rows.append(SpooledRow(one.text, one.chars, one.source, one.extra, unwritable(one.messages)))
+        whole, flagged = unwritable(one.messages), suspect(one.messages)
+        suspicious += bool(flagged)
+        rows.append(SpooledRow(one.text, one.chars, one.source, one.extra, whole, flagged))
         firsts.append(content_id_of(one.text))
         asked.append(prompt_keys.last_first(one.messages))
-    return FileRows(source, source.digest(), rows, firsts, asked, rejects, reader.facts())
+    return FileRows(source, source.digest(), rows, firsts, asked, rejects, reader.facts(), suspicious)
 
 
 def heldout_file(config: Config) -> formats.Imported | None:
@@ -189,12 +197,19 @@ def _add_file(
         made.copies,
         len(made.barred),
         bool(most) and not made.held and not known.held,
-        batch.facts.notes(),
+        (*batch.facts.notes(), *_injections(batch.flagged, config)),
         batch.facts.reasons(),
         len(made.both),
     )
     _record(db, added, batch.digest)
     return added, made
+
+
+def _injections(flagged: int, config: Config) -> list[str]:
+    """The note on flagged rows."""
+    rows = f"{counted(flagged, 'row is', 'rows are')} flagged as possible prompt injection"
+    held = ": not rated, and sent to the teacher only on request" if config.data.injection == "hold" else ""
+    return [rows + held] if flagged else []
 
 
 def _trained(
@@ -206,7 +221,17 @@ def _trained(
             seen(at / len(ids))
         if made.trains(at):
             origin = (None, None, 0)
-            yield (ids[at], row.text, start + at, *origin, row.source, row.chars, row.extra, row.unwritable)
+            yield (
+                ids[at],
+                row.text,
+                start + at,
+                *origin,
+                row.source,
+                row.chars,
+                row.extra,
+                row.unwritable,
+                row.injection,
+            )
 
 
 def _record(db: sqlite3.Connection, added: Added, digest: str) -> None:

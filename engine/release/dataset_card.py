@@ -11,6 +11,7 @@ from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.formats.markdown_escape import plain
 from engine.hub.names import SCHEME
+from engine.plurals import counted
 from engine.release.model_card import shown
 from engine.store import read
 
@@ -84,11 +85,12 @@ def _heldout(db: sqlite3.Connection, round: int) -> list[str]:
     if not every:
         return []
     both = read.overlap(db, round)
-    where = f"{own:,} more rows were held out from training; this dataset includes them." if own else ""
-    apart = f"{every - own:,} held-out rows came from a separate file; this dataset does not include them."
-    counted = f"Held-out prompts that are also in the training data: {both:,} of {every:,}."
+    more = counted(own, "more row was", "more rows were")
+    where = f"{more} held out from training, and included in this dataset." if own else ""
+    apart = f"{counted(every - own, 'held-out row')} came from a separate file, not included in this dataset."
+    shared = f"Held-out prompts that are also in the training data: {both:,} of {every:,}."
     known = "Scores on those measure memorisation, not generalisation." if both else ""
-    return [" ".join(filter(None, [where, apart if every > own else "", counted, known]))]
+    return [" ".join(filter(None, [where, apart if every > own else "", shared, known]))]
 
 
 def _settings(config: Config) -> str:

@@ -131,7 +131,7 @@ def _merge(ref: ModelRef, config: Config, new: Path) -> None:
     import torch
     from peft import PeftModel
 
-    from engine.backends.local import read_model, torch_dtype
+    from engine.backends.model_loading import read_model, torch_dtype
     from engine.chat.render import load_tokenizer
 
     cpu = torch.device("cpu")

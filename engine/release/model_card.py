@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.config.schema import Config
 from engine.formats.markdown_escape import plain, scalar
+from engine.plurals import counted
 
 SAID = (
     "epochs",
@@ -69,7 +70,7 @@ def text(made: CheckpointOrigin) -> str:
         "",
         _what(made),
         "",
-        f"Trained on {made.rows:,} samples: the dataset of round {made.round}"
+        f"Trained on {counted(made.rows, 'sample')}: the dataset of round {made.round}"
         + (", as it was imported." if made.round == 0 else ", with the rewrites of earlier rounds merged."),
         "",
         "| setting | value |",
@@ -78,7 +79,7 @@ def text(made: CheckpointOrigin) -> str:
         f"| max_length | {config.model.max_length} |",
         f"| seed | {config.project.seed} |",
         *(f"| {key} | {_value(getattr(how, key))} |" for key in (*SAID, *(() if how.method == "full" else OF_LORA))),
-        f"| processes | {config.launch.processes} |",
+        f"| processes | {config.launch.total} |",
         f"| steps | {made.steps} |",
     ]
     return "\n".join([*lines, "", *_measured(made)]) + "\n"

@@ -16,9 +16,10 @@ from typing import IO, Protocol
 
 import msgspec
 
-from engine import environment, loop
+from engine import loop
 from engine.config import schema as configs
 from engine.config.schema import Config
+from engine.processes import environment
 from engine.processes.death_pipe import kill_group
 from engine.runtime import imports
 from engine.runtime.orders import MOST_BYTES, Answer, ForkOrder
@@ -42,13 +43,13 @@ def may_fork(config: Config, project: Path, stages: Sequence[str]) -> bool:
 def child_environment(config: Config, stages: Sequence[str]) -> dict[str, str]:
     """The environment of the child that runs ``stages``: keys and tokens only where they are used.
 
-    The teacher's key is the rewrite stage's, an endpoint judge's that of the stages that rate, the hub's token
+    The teacher's key is the rewrite stage's, the judging servers' that of the stages that rate, the hub's token
     everybody's who may have to fetch a model or a task, and trackers of the train stage read keys under names of their
     own.
     """
     known = config.secret_names
     needed = {config.teacher.key_env} if "rewrite" in stages else set()
-    if config.judge.model == "endpoint" and loop.JUDGING & set(stages):
+    if config.judge.remote and loop.JUDGING & set(stages):
         needed.add(config.judge.key_env)
     own = environment.for_children()
     if "train" in stages and config.train.report_to:
@@ -72,7 +73,7 @@ class Fresh:
     """A process of its own program."""
 
     def __init__(
-        self, command: Sequence[str], log: IO[bytes], lock: int, death: int, environ: Mapping[str, str]
+        self, command: Sequence[str], log: IO[bytes], inherited: Sequence[int], environ: Mapping[str, str]
     ) -> None:
         self._process = subprocess.Popen(
             command,
@@ -80,7 +81,7 @@ class Fresh:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            pass_fds=[lock, death],
+            pass_fds=inherited,
             cwd="/",
             env=environ,
         )
@@ -176,11 +177,13 @@ class Starter:
         log: IO[bytes],
         death: int,
         waiting: Callable[[], bool],
+        handed: Sequence[int] = (),
     ) -> Child:
         """The process of these stages: a fork of the prepared process if that may be.
 
         Args:
-            command: what runs them otherwise. log, death: its output, and the read end of its death pipe.
+            command: what runs them otherwise; it inherits ``handed``, too.
+            log, death: its output, and the read end of its death pipe.
             waiting: called while libraries are imported; False: do not wait for them.
         """
         config = configs.load(self._project)
@@ -192,7 +195,7 @@ class Starter:
                 order = ForkOrder(argv, imports.needed(config, stages), [*imports.UNUSED])
                 if (forked := self._fork(self.prepared, order, log, death, waiting)) is not None:
                     return forked
-        return Fresh(command, log, self._lock, death, environ)
+        return Fresh(command, log, [self._lock, death, *handed], environ)
 
     def _fork(
         self, prepared: Prepared, order: ForkOrder, log: IO[bytes], death: int, waiting: Callable[[], bool]

@@ -57,10 +57,10 @@ class StoreCtx:
     def begin(self, total: int, done: int = 0) -> None:
         write.set_total(self._db, self.round, self.stage, total, done)
 
-    def progress(self, done: int) -> None:
+    def progress(self, done: int, partial: float = 0.0) -> None:
         if time.monotonic() - self._reported >= PROGRESS_EVERY_S:
             self._reported = time.monotonic()
-            write.save(self._db, self.round, self.stage, (), done)
+            write.save(self._db, self.round, self.stage, (), done, partial)
         self._honour()
 
     def wanted(self) -> str:

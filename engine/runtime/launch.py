@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
-from engine import environment
 from engine.errors import ConfigError, WorkerError
+from engine.processes import environment
 from engine.store import permissions, read
 from engine.store.connect import reader
 from engine.store.lock_wait import WORDS

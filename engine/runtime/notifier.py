@@ -55,7 +55,11 @@ class Notifier:
         jobs = read.jobs(db)
         _, held = stalls.worker(db, self._project, jobs, time.time())
         found = next((job for job in jobs if job.state == "running"), None)
-        if held is None or held.word != stalls.STALLED or found is None:
+        if held is not None and held.word == stalls.MACHINES:
+            if self._stall != held.word:
+                self._stall = held.word
+                self._send(Announcement(STALLED, self._name(), f"{self._name()}: {held.text}."))
+        elif held is None or held.word != stalls.STALLED or found is None:
             self._stall = ""
         elif self._stall != (place := f"{found.stage} {found.round}"):
             self._stall = place

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine import environment
 from engine.config.schema import Notify
+from engine.errors import why_unreached
 from engine.loop import NAMES
 from engine.plurals import counted
+from engine.processes import environment
 from engine.processes.death_pipe import kill_group
-from engine.processes.ended import how_ended
+from engine.processes.exit_reason import how_ended
 from engine.store.rows import Job
 
 WAITING, FAILED, DONE, STALLED = "waiting", "failed", "done", "stalled"
@@ -160,4 +161,4 @@ def _post(what: Announcement, how: Notify, environ: Mapping[str, str]) -> str:
         error.close()
         return f"the server answered {error.code}"
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a header or host that cannot be
-        return f"not reached: {type(getattr(error, 'reason', error)).__name__}"
+        return f"not reached: {why_unreached(getattr(error, 'reason', error))}"

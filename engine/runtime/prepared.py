@@ -22,7 +22,7 @@ import msgspec
 
 from engine.processes.death_pipe import kill_group_on_close
 from engine.runtime import imports, run_stage
-from engine.runtime.leaving import leave
+from engine.runtime.exit_process import leave
 from engine.runtime.orders import MOST_BYTES, Answer, ForkOrder
 
 GPU_FILES = ("/dev/nvidia", "/dev/kfd", "/dev/dri")

@@ -4,7 +4,8 @@
 ``engine.runtime.prepared``. The death pipe's other end is the worker's: when the worker goes away by whatever means,
 the pipe closes and this process group kills itself, which frees lock and GPU. As one of several processes
 (``engine.distributed.torchrun``) it gets the path of the launcher's socket in place of DEATH_FD; rank 0 does all of the
-above and is the only one that opens the store, the others help it.
+above and is the only one that opens the store, the others help it. On a machine without the project the arguments are
+``FOLDER [MODEL] SOCKET``: a private folder, and where the model lies.
 """
 
 from __future__ import annotations
@@ -23,20 +24,24 @@ from pathlib import Path
 
 import msgspec
 
-from engine import environment
 from engine.config import schema as configs
 from engine.config.schema import Config
-from engine.distributed import ranks
+from engine.distributed import ranks, shared_paths
+from engine.distributed import world as worlds
 from engine.distributed.torchrun import NO_SPACE
+from engine.distributed.world import World
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
 from engine.machine import usage
+from engine.plurals import counted
+from engine.processes import environment
 from engine.processes.death_pipe import kill_group_on_close, receive_files
-from engine.processes.ended import LESS_MEMORY
+from engine.processes.exit_reason import LESS_MEMORY, ran_out_of_memory
+from engine.runtime import stale
 from engine.runtime.context import StoreCtx
-from engine.runtime.leaving import leave
+from engine.runtime.exit_process import leave
 from engine.stage import Ctx
-from engine.store import read, write
+from engine.store import flagging, read, write
 from engine.store.connect import patient
 from engine.store.lock_wait import FULL, WAITED, WORDS, lasting
 
@@ -66,6 +71,7 @@ def effective(config: Config, auto: bool) -> Config:
 def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, name: str) -> str:
     """Run one stage and record how it ended; returns the job's state."""
     stage = spec(name)
+    stale.keep_wordings(db, project, round, name)
     write.start_job(
         db, round, name, input_key(db, configs.placed(config, project), round, stage), configs.snapshot(config)
     )
@@ -85,6 +91,7 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
 def _outcome(db: sqlite3.Connection, project: Path, config: Config, round: int, name: str) -> tuple[str, str | None]:
     """Run one stage; returns the state of its job, or FULL, and why."""
     try:
+        _flag_older(db, round, name)
         resolve(spec(name).target)(StoreCtx(db, project, config, round, name))
     except Paused:
         return "paused", None
@@ -106,6 +113,14 @@ def _outcome(db: sqlite3.Connection, project: Path, config: Config, round: int, 
         sys.stderr.write(trace)  # into the log file, where a person can read it
         return "failed", public(explain(failure, project), config)
     return "done", None
+
+
+def _flag_older(db: sqlite3.Connection, round: int, name: str) -> None:
+    """Flag what an older version left unflagged, before any model sees it."""
+    if (done := flagging.catch_up(db)).read:
+        some = counted(done.read, "sample")
+        said = f"{some} of an older version searched for prompt injection: {done.flagged:,} flagged"
+        write.event(db, said, "warning" if done.flagged else "info", round, name)
 
 
 def public(text: str, config: Config) -> str:
@@ -151,31 +166,36 @@ class ChildWatch:
 def explain(failure: BaseException, project: Path) -> str:
     """A library's exception as one sentence, with the fix if known."""
     kind = type(failure).__name__
-    if kind == "OutOfMemoryError" or isinstance(failure, MemoryError):
+    if ran_out_of_memory(failure):
         return f'out of memory. {LESS_MEMORY}, or use train.method = "lora"; then run again to resume.'
     return f"{kind}: {failure}. See the traceback in the project's logs folder."
 
 
-def die_with_worker(place: str) -> None:
-    """End with the worker, and with the launcher where there is one; keep the project's lock until then."""
+def die_with_worker(place: str) -> World | None:
+    """End with the worker, and with the launcher where there is one; keep the project's lock until then.
+
+    Returns what the launcher tells of the launch; None: there is no launcher.
+    """
     if place.isdigit():
         kill_group_on_close(int(place))
-        return
-    connection, (death, _lock) = receive_files(Path(place), 2)
+        return None
+    connection, (death, told, *_lock) = receive_files(Path(place), 3)
     kill_group_on_close(death)
     kill_group_on_close(connection.detach())
+    return worlds.read(told)
 
 
-def lead(project: Path, round: int, names: Sequence[str]) -> int:
+def lead(project: Path, round: int, names: Sequence[str], world: World | None = None) -> int:
     """Run the stages; the only process that opens the store. Returns 0 whenever the outcome was recorded."""
     db = patient(project, ChildWatch())
     config = configs.load(project)
     try:
-        ranks.check(processes(config, names), config.model.device)
+        nodes = world.nodes if world else 1
+        ranks.check(processes(config, names, nodes), config.model.device, nodes)
     except MiddoError as error:
         write.end_job(db, round, names[0], "failed", str(error))
         return ranks.BROKEN if ranks.started() > 1 else 0
-    ranks.join(config.model.device)
+    ranks.join(world)
     full = run_all(db, project, round, names) == FULL
     ended = ranks.dismiss()
     return NO_SPACE if full else ended
@@ -199,17 +219,31 @@ def run_all(db: sqlite3.Connection, project: Path, round: int, names: Iterable[s
     return "done"
 
 
-def help_out(project: Path) -> int:
-    """Run the work that rank 0 distributes."""
-    ranks.join(configs.load(project).model.device)
+def help_out(world: World, argv: Sequence[str]) -> int:
+    """Run the work that rank 0 distributes.
+
+    Args:
+        argv: on a machine without the project a private folder for what is fetched, and the model's if it was said.
+    """
+    if world.node > 0:
+        ranks.require_gpus(world.processes, world.device)
+        shared_paths.settle(world, Path(argv[0]), Path(argv[1]) if len(argv) > 1 else None)
+    else:
+        shared_paths.settle(world)
+    ranks.join(world)
     return ranks.serve()
 
 
 def main(argv: list[str]) -> int:
     """Entry point of the stage process."""
-    project, round, names = Path(argv[0]), int(argv[1]), argv[2].split(",")
-    die_with_worker(argv[3])
-    return lead(project, round, names) if ranks.rank() == 0 else help_out(project)
+    *rest, place = argv
+    world = die_with_worker(place)
+    if world is not None and ranks.rank() > 0:
+        return help_out(world, rest)
+    project, round, names = Path(rest[0]), int(rest[1]), rest[2].split(",")
+    if world is not None:
+        shared_paths.settle(world)
+    return lead(project, round, names, world)
 
 
 if __name__ == "__main__":

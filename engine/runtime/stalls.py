@@ -1,4 +1,5 @@
-"""What holds a run up, told from what is stored: a database that is locked, a full disk, a stage that does not move.
+"""What holds a run up, told from what is stored: a database that is locked, a full disk, machines that have not
+joined, a stage that does not move. And that a run goes on with fewer machines, which makes it slower.
 
 Light imports: the app and ``status`` use it.
 """
@@ -13,12 +14,14 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from engine.nodes import machine_facts
 from engine.runtime import launch
 from engine.store import read, teacher
 from engine.store.lock_wait import FULL, LOCKED, WORDS, lasting
 from engine.store.rows import Job
 
 STALLED = "stalled"
+MACHINES, FEWER = "machines", "fewer"
 STEPS = 10
 """A stage is stalled after so many times its median step without progress,"""
 LEAST_S = 300.0
@@ -28,7 +31,9 @@ FIRST_S = 1800.0
 
 
 class Stall(NamedTuple):
-    """``word``: locked, full or stalled. ``text``: the sentence, without a full stop."""
+    """``word``: locked, full, stalled, machines (the other ones are not there yet) or fewer (it goes on with fewer of
+    them). ``text``: the sentence, without a full stop.
+    """
 
     word: str
     text: str
@@ -40,21 +45,32 @@ def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: floa
     One that waits for its database cannot say that it lives, and is running all the same.
     """
     word = launch.read_wait(project)  # before the heartbeat, which is fresh when the note is taken away
-    state = launch.state(read.worker(db))
+    known = read.worker(db)
+    state = launch.state(known)
     if state not in ("running", "lost"):
         return state, None
     if word in (LOCKED, FULL):
         return "running", Stall(word, WORDS[word])
+    others = machine_facts.read(project, known.pid) if known is not None and state == "running" else None
+    if others is not None and others.waiting:
+        return state, Stall(MACHINES, others.waiting)
     found = next((job for job in jobs if job.state == "running"), None)
     if state == "lost" or found is None:
         return state, None
+    if text := _no_progress(db, found, now):
+        return state, Stall(STALLED, text)
+    return state, Stall(FEWER, others.fewer) if others is not None and others.fewer else None
+
+
+def _no_progress(db: sqlite3.Connection, found: Job, now: float) -> str:
+    """That a running stage does not move, as a sentence without a full stop; empty: it does."""
     silent = stalled_s(found, now)
     if silent is None or teacher.batches(db, found.round) is not None:  # a provider's batch may take a day
-        return state, None
+        return ""
     writing = teacher.underway(db, found.round) if found.stage == "rewrite" else None
     if writing is not None and now - writing["at"] < LEAST_S:  # long replies move on token by token
-        return state, None
-    return state, Stall(STALLED, f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}")
+        return ""
+    return f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}"
 
 
 def stalled_s(job: Job, now: float) -> float | None:

@@ -23,14 +23,16 @@ from engine.distributed import sharding
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import MiddoError, WorkerGone
 from engine.evaluation import task_index
-from engine.loop import Limits, Open, RunStages, Stop
+from engine.loop import Limits, Open, Reselect, RunStages, Stop
 from engine.machine import gauges
 from engine.models import folder as model_folder
+from engine.plurals import counted
 from engine.processes.death_pipe import kill_group
-from engine.processes.ended import LESS_MEMORY, how_ended
-from engine.runtime import launch
+from engine.processes.exit_reason import LESS_MEMORY, how_ended
+from engine.runtime import launch, stale
 from engine.runtime.child import Child, Starter
 from engine.runtime.notifier import Notifier
+from engine.runtime.spread import Spread
 from engine.runtime.wall_clock import WallClock, follow, jump_text
 from engine.store import controls, permissions, read, search, write
 from engine.store.connect import database, patient, transaction
@@ -61,6 +63,7 @@ class Supervisor:
         self.over_now = False
         self.log_size = LogSize(project)
         self.starter = Starter(project, lock)
+        self.spread = Spread(configs.load(project), project, lock)
         self.full_at: int | None = None  # free bytes when a child last found too few
         self.notifier = Notifier(project, configs.load(project))
         self.clock = WallClock(time.time, time.monotonic)
@@ -96,28 +99,12 @@ class Supervisor:
         config = configs.load(self.project)
         with transaction(self.db):
             write.set_meta(self.db, name=config.project.name, model=config.model.name)
-        self.mark_stale()
+        for text, round, stage in stale.notes(self.db, self.project, config):
+            write.event(self.db, text, "warning", round, stage)
         for line in (*renamed.notes(self.project), *roles.notes(config)):
             write.event(self.db, line)
 
-    def mark_stale(self) -> None:
-        """Say which finished stages of the newest round were run with other settings; the person decides."""
-        config, jobs = configs.placed(configs.load(self.project), self.project), read.jobs(self.db)
-        newest = max((job.round for job in jobs), default=0)
-        for job in jobs:
-            if job.round != newest or job.state != "done" or not job.input_key:
-                continue
-            if loop.outdated(job, config):
-                write.event(
-                    self.db,
-                    f"stale: [{'], ['.join(loop.spec(job.stage).config)}] changed since {job.stage} ran;"
-                    f" `run --redo {job.stage}` reruns it",
-                    "warning",
-                    job.round,
-                    job.stage,
-                )
-
-    def next_step(self) -> RunStages | Open | Stop:
+    def next_step(self) -> RunStages | Reselect | Open | Stop:
         """What comes next, by ``engine.loop``."""
         config, jobs = configs.load(self.project), read.jobs(self.db)
         newest = max((job.round for job in jobs), default=0)
@@ -129,6 +116,21 @@ class Supervisor:
             Limits.of(config),
             loop.separate_stages(config),
         )
+
+    def run_here(self) -> str:
+        """``run``; where the project was taken away, that is told in place of the files that are not found then.
+
+        Raises:
+            WorkerGone: it is not here any more.
+        """
+        try:
+            why = self.run()
+        except MiddoError:
+            self.here()
+            raise
+        if why.startswith("failed"):
+            self.here()
+        return why
 
     def run(self) -> str:
         """Work until there is nothing to do, something is waited for, or it is stopped; returns why."""
@@ -145,6 +147,9 @@ class Supervisor:
                 while search.index(self.db):
                     self.beat()
                 return step.reason
+            if isinstance(step, Reselect):
+                self.begin_again(step)
+                continue
             if isinstance(step, Open):
                 if self.holds(step.round):
                     continue
@@ -152,12 +157,20 @@ class Supervisor:
                 config = configs.snapshot(configs.load(self.project))
                 write.open_round(self.db, step.round, config, loop.stages_of(step.closing), step.closing, step.stopped)
                 continue
+            if self.spread.lacks_machines(step.stages, self.log):
+                continue
             state = self.child(step)
             if state == FULL:
                 self.await_space()
                 self.stopped_in(step)
             elif state != "done":
                 return f"{state} in round {step.round}"
+
+    def begin_again(self, step: Reselect) -> None:
+        """Reset the round from its select stage, which selected nothing."""
+        write.reset(self.db, step.round, loop.NAMES[loop.NAMES.index("select") :])
+        since = counted(step.overridden, "sample was", "samples were")
+        self.log(f"select runs again, as {since} overridden since", "info")
 
     def holds(self, round: int) -> bool:
         """Whether ``round`` is not to begin yet, because the merge before it can still be undone; waits a moment.
@@ -200,9 +213,11 @@ class Supervisor:
             os.close(death_w)
             if group is not None:
                 kill_group(group)
+        elsewhere = self.spread.wrong()
+        self.spread.end(configs.load(self.project).launch.grace_s, code == 0, self.beat)
         permissions.tighten(self.project)  # checkpoints and caches, as libraries wrote them
         self.db.execute("UPDATE worker SET child_pid=NULL WHERE id=1")
-        return self.outcome(step, before, code, log_path)
+        return self.outcome(step, before, code, log_path, elsewhere)
 
     def start(self, step: RunStages, log: IO[bytes], death: int) -> Child:
         """The process of this group, told apart by nothing else than how it came to be."""
@@ -211,15 +226,8 @@ class Supervisor:
             self.beat()
             return read.plan(self.db).want != "cancel"
 
-        return self.starter.start(step.round, step.stages, self.command(step, death), log, death, waiting)
-
-    def command(self, step: RunStages, death: int) -> list[str]:
-        """What runs the group: one process, or torchrun with as many as [launch] says."""
-        processes = loop.processes(configs.load(self.project), step.stages)
-        child = [str(self.project), str(step.round), ",".join(step.stages), str(death)]
-        if processes == 1:
-            return [sys.executable, "-m", "engine.runtime.run_stage", *child]
-        return [sys.executable, "-m", "engine.distributed.torchrun", str(processes), *child, str(self.lock)]
+        with self.spread.launching(step, death) as (command, handed):
+            return self.starter.start(step.round, step.stages, command, log, death, waiting, handed)
 
     def watch(self, child: Child) -> int:
         """Wait for the child and return its exit code; a cancel ends its whole process group, kindly first."""
@@ -227,6 +235,8 @@ class Supervisor:
         grace = configs.load(self.project).launch.grace_s
         while (code := child.wait(POLL_S)) is None:
             self.beat()
+            if self.spread.wrong():
+                kill_group(child.pid)
             if read.plan(self.db).want != "cancel":
                 continue
             if asked_at is None:
@@ -236,14 +246,19 @@ class Supervisor:
                 kill_group(child.pid)
         return code
 
+    def log(self, line: str, level: str) -> None:
+        """A line for the project's log."""
+        write.event(self.db, line, level)
+
     def jobs(self, round: int) -> dict[str, Job]:
         """The jobs of a round by stage."""
         return {job.stage: job for job in read.jobs(self.db) if job.round == round}
 
-    def outcome(self, step: RunStages, before: dict[str, Job], code: int, log_path: Path) -> str:
+    def outcome(self, step: RunStages, before: dict[str, Job], code: int, log_path: Path, elsewhere: str = "") -> str:
         """How the group ended. What a child could not record is recorded here, also when it ended before its job began.
 
-        ``before``: the round's jobs before the child was started.
+        Args:
+            before: the round's jobs before the child was started. elsewhere: what ended it on another machine.
         """
         after = self.jobs(step.round)
         want = read.plan(self.db).want
@@ -256,7 +271,7 @@ class Supervisor:
                 if want == "cancel":
                     write.end_job(self.db, step.round, name, "cancelled")
                     return "cancelled"
-                write.end_job(self.db, step.round, name, "failed", _why(code, log_path))
+                write.end_job(self.db, step.round, name, "failed", elsewhere or _why(code, log_path))
                 return "failed"
             if state != "done":
                 return state if state != "pending" else "done"
@@ -284,6 +299,7 @@ class Supervisor:
         """Heartbeat and gauges, each at its pace; and a part of the index of words, where a merge brought samples."""
         self.here()
         search.index(self.db)
+        self.spread.beat(self.log)
         now = time.monotonic()
         if now - self.beat_at >= launch.HEARTBEAT_S:
             self.beat_at = now
@@ -358,11 +374,14 @@ def main(argv: list[str]) -> int:
     os.write(ready, b"ready")
     os.close(ready)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    why = ""
     try:
         try:
-            reason, code = f"worker stopped: {supervisor.run()}", 0
+            why = supervisor.run_here()
         finally:
             supervisor.starter.end()
+            supervisor.spread.close(why or "it broke off", failed=not why or why.startswith("failed"))
+        reason, code = f"worker stopped: {why}", 0
     except WorkerGone as error:
         _log(str(error))
         return error.exit_code

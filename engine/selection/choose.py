@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from engine.config import schema as configs
 from engine.selection import mixture
 from engine.selection import thresholds as signals
-from engine.selection.earlier import Earlier as Earlier
-from engine.selection.earlier import Lineage as Lineage
-from engine.selection.earlier import Try as Try
-from engine.selection.earlier import blocked as blocked
+from engine.selection.earlier_rounds import Earlier as Earlier
+from engine.selection.earlier_rounds import Lineage as Lineage
+from engine.selection.earlier_rounds import Try as Try
+from engine.selection.earlier_rounds import blocked as blocked
 from engine.signals.axes import BY_NAME as BY_NAME
 from engine.signals.axes import OF_AXIS as OF_AXIS
 from engine.signals.axes import SIGNALS as SIGNALS

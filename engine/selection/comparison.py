@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from engine.selection.agreement import Bounds
 from engine.selection.survey import AGREES, AGREES_AGAIN, UNSURE
-from engine.selection.unclear import asks_back
+from engine.selection.unclear_prompts import asks_back
 from engine.signals.flaw_score import before
 from engine.signals.text_signs import SIGNS, ends_open, sign
 from engine.store.rows import AGAIN, Message, Rewrite, Sample, dump_messages

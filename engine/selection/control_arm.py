@@ -17,6 +17,7 @@ from engine.chat import batches
 from engine.selection import overridden
 from engine.selection.choose import Picks, SelectionMasks
 from engine.selection.survey import Survey
+from engine.signals import held_back
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
 from engine.store.dataset import Dataset
@@ -65,7 +66,7 @@ def left_out(ctx: Ctx, arm: ControlArm) -> list[Row]:
 def at_random(ctx: Ctx, data: Dataset, arm: ControlArm) -> SelectionMasks:
     """As many samples on each axis as the round rewrote, where thresholds select."""
     wanted: dict[str, int] = json.loads(arm.plan)["rewrites"]
-    held = overridden.overrides(ctx)
+    held = overridden.overrides(ctx).keys() | held_back.held(ctx).keys()
     free = [i for i, s in enumerate(data) if s.id not in held and not unwritable(s.messages)]
     order = [free[i] for i in _random(ctx).permutation(len(free))]
     chosen: Picks = {}

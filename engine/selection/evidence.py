@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from engine.plurals import counted
+from engine.signals.label_report import too_wide
+
 FIRST = 22
 """Calls of the first batch: on clean data they and the control group are all that is spent."""
 CONTROL = 16
@@ -108,8 +111,12 @@ class FlawedShare:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"about {self.share:.0%} ({self.low:.0%} to {self.high:.0%})"
+    def of(self, samples: int) -> str:
+        """E.g. ``about 36% (36% to 43%) of 600 samples look flawed``."""
+        interval = f"{self.low:.0%} to {self.high:.0%}"
+        if too_wide(self.low, self.high):
+            return f"too few answers to estimate how many of {counted(samples, 'sample')} look flawed ({interval})"
+        return f"about {self.share:.0%} ({interval}) of {counted(samples, 'sample')} look flawed"
 
 
 class End(NamedTuple):

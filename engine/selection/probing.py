@@ -12,7 +12,7 @@ The calls that are left go to new samples, at most as many as flaws were found, 
 
 Before the asking ends, what differs is asked about a second time wherever chance may explain more than a twentieth of
 it (``evidence.doubtful``). If the second answer agrees with the sample's, it was a false alarm as well. Where it only
-asked what is wanted (``engine.selection.unclear``), it is asked for a new prompt in the end, then for its answer.
+asked what is wanted (``unclear_prompts``), it is asked for a new prompt in the end, then for its answer.
 
 What comes next follows from the rows that are there: each step is saved whole, with the rows that the next one needs.
 """
@@ -217,11 +217,11 @@ class Probing:
         """Why no batch follows batch ``number``; None: one does."""
         if any(row.reason == EXHAUSTED for row in self.probes):
             return End("the teacher's budget is exhausted", settled=False)
+        if evidence.chance(self._tally(self._fine())) > evidence.NOISE and not self._told():
+            return End("the teacher's answers differ as often at random", settled=False)
         if len(self._differing()) >= self._cap():
             return self._at_cap()
         batch = self._batch_tally(number)
-        if evidence.chance(self._tally(self._fine())) > evidence.NOISE and not self._told():
-            return End("the teacher's answers differ as often at random", settled=False)
         failed = sum(r.batch == number and not r.control and r.state == "failed" for r in self.probes)
         if evidence.pays(self._batch_calls(number), self._tally(self._fine())):
             return None
@@ -229,8 +229,7 @@ class Probing:
             return End(
                 f"the teacher gave no usable answer to {failed} of the last {failed + batch.asked}", settled=False
             )
-        repairs = "1 repair" if batch.differ == 1 else f"{batch.differ} repairs"
-        return End(f"the last {batch.asked} gave {repairs}", settled=True)
+        return End(f"the last {batch.asked} gave {counted(batch.differ, 'repair')}", settled=True)
 
     def _at_cap(self) -> End:
         share = self.ctx.config.select.max_share
@@ -306,7 +305,7 @@ class Probing:
         said = "no sample is left to ask about"
         if probes:
             asked = counted(calls, "call")
-            said = f"{share} of {len(self.found.ids):,} samples look flawed; stopped after {asked}: {end.why}"
+            said = f"{share.of(len(self.found.ids))}; stopped after {asked}: {end.why}"
         detail = {
             "samples": len(self.found.ids),
             "verdict": said,
@@ -323,10 +322,8 @@ class Probing:
         }
         self.ctx.event(said)
         if probes:
-            self.ctx.event(
-                f"the control group: of {fine.asked} random samples that look fine, the teacher's answer differs from"
-                f" {fine.differ}"
-            )
+            some = counted(fine.asked, "random sample that looks", "random samples that look")
+            self.ctx.event(f"the control group: of {some} fine, the teacher's answer differs from {fine.differ}")
         if probes and noise and not told:
             self.ctx.event("the teacher's answers differ as often at random, so they are no evidence here", "warning")
         selected = [Selection(row.round, *row.key, self.score(row), cut) for row in flawed]
@@ -366,7 +363,8 @@ class Probing:
         ]
         if not waves:
             self.ctx.event(
-                f"{len(fresh)} new samples are asked for, where few samples lie and the tuned model's loss is high"
+                f"{counted(len(fresh), 'new sample is', 'new samples are')} asked for, where few samples lie and"
+                " the tuned model's loss is high"
             )
         self.job.add(self.ctx, fresh)
         self._save([*fresh, *selected])

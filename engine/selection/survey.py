@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from engine.chat import batches
 from engine.selection import overridden
-from engine.selection.earlier import AGREES as AGREES
-from engine.selection.earlier import AGREES_AGAIN as AGREES_AGAIN
-from engine.selection.earlier import FALSE_ALARMS as FALSE_ALARMS
-from engine.selection.earlier import UNSURE as UNSURE
+from engine.selection.earlier_rounds import AGREES as AGREES
+from engine.selection.earlier_rounds import AGREES_AGAIN as AGREES_AGAIN
+from engine.selection.earlier_rounds import FALSE_ALARMS as FALSE_ALARMS
+from engine.selection.earlier_rounds import UNSURE as UNSURE
+from engine.signals import held_back
 from engine.signals.flaw_score import ranks
 from engine.signals.nearest import Bools, Floats
 from engine.stage import Ctx
@@ -32,7 +33,7 @@ NOISE = "no evidence: the teacher's answers differ as often at random"
 """Why a sample is kept that another teacher may be asked about."""
 CAPPED = "a random check: no more is repaired in this round (select.max_share)"
 """Why a sample is kept that a later round may ask about."""
-ANSWERED = ("kept", "proposed", "accepted", "rejected", "merged")
+ANSWERED = ("kept", "proposed", "accepted", "rejected")
 """States of a rewrite whose answer came."""
 
 
@@ -121,11 +122,12 @@ def survey(ctx: Ctx) -> Survey:
     asked = {row.sample_id for row in past if row.probe and row.state in ANSWERED and row.reason not in (NOISE, CAPPED)}
     used = {row.sample_id for row in past if row.axis == "diversity" and row.attempts}
     wishes = {id: row.action for id, row in overridden.overrides(ctx).items()}
+    held = held_back.held(ctx)
     ids: list[int] = []
     open_: list[bool] = []
     cores: list[bool] = []
     for sample in ctx.dataset():
-        whole = not unwritable(sample.messages)
+        whole = not unwritable(sample.messages) and sample.id not in held
         ids.append(sample.id)
         own = sample.parent_id is None
         left = sample.id in wishes
@@ -147,7 +149,7 @@ def survey(ctx: Ctx) -> Survey:
         similarity=similarity,
         target=target_size(ctx),
         found=sum(int(json.loads(t.detail or "{}").get("grows", 0)) for t in before),
-        added=sum(row.axis == "diversity" and row.state == "merged" and row.round in rounds for row in past),
+        added=sum(row.axis == "diversity" and row.state == "accepted" and row.round in rounds for row in past),
     )
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.files import durable, map_file
-from engine.files.map_file import MAP, NAME, STEPS, Box, MapFile, MapHead
+from engine.files import durable, embedding_map_file
+from engine.files.embedding_map_file import MAP, NAME, STEPS, Box, MapFile, MapHead
 from engine.signals.nearest import Floats, spans, widened
 from engine.stage import Ctx
 
@@ -134,7 +134,7 @@ def save(path: Path, ids: Sequence[int], found: MapPlaces, basis: Basis, space: 
     """Write the map file ``path``, whole or not at all."""
     new = path.with_suffix(".new")
     with new.open("wb") as out:
-        map_file.write(out, *_laid_out(ids, found, basis, space))
+        embedding_map_file.write(out, *_laid_out(ids, found, basis, space))
     durable.replace(new, path)
 
 
@@ -151,8 +151,8 @@ def _earlier(path: Path | None, width: int, space: str) -> Basis | None:
 
 def _laid_out(
     ids: Sequence[int], found: MapPlaces, basis: Basis, space: str
-) -> tuple[MapHead, bytes, bytes, bytes, bytes]:
-    """What ``map_file.write`` takes: the placed samples from left to right, of equals the lower id first."""
+) -> tuple[MapHead, bytes, bytes, bytes, bytes, bytes]:
+    """What ``embedding_map_file.write`` takes: the placed samples from left to right, of equals the lower id first."""
     known = np.array(ids, dtype=np.int64)
     by_id = np.argsort(known, kind="stable")
     places = found.places[by_id]
@@ -169,11 +169,12 @@ def _laid_out(
         shares=found.shares,
         ends=_box(low, low + width),
         frame=_frame(places, low, low + width),
-        dataset=map_file.digest(known[by_id].astype("<i8").tobytes()),
+        dataset=embedding_map_file.sums(len(known), int((known >> 32).sum()), int((known & 0xFFFFFFFF).sum())),
     )
     x, y = steps[order].T
     whole = np.concatenate([basis.mean[None], basis.axes]).astype("<f8")
-    return head, rank[order].astype("<u4").tobytes(), x.tobytes(), y.tobytes(), whole.tobytes()
+    rising = known[by_id].astype("<i8").tobytes()
+    return head, rank[order].astype("<u4").tobytes(), x.tobytes(), y.tobytes(), whole.tobytes(), rising
 
 
 def _frame(places: Wide, low: Wide, high: Wide) -> Box:

@@ -15,7 +15,7 @@ from msgspec import structs
 from engine.backends import Judges
 from engine.chat import batches
 from engine.signals import ratings
-from engine.signals.exchange import Chat
+from engine.signals.last_exchange import Chat
 from engine.stage import Ctx
 from engine.store.dataset import Dataset
 from engine.store.judging import JudgeCheck

@@ -77,7 +77,7 @@ def of_labels(ratings: Mapping[int, float], flawed: Mapping[int, bool]) -> Judge
         return JudgeTrust("unknown", f"too few samples are labelled to test the judge ({len(known)})")
     auc = rank_auc(bad, good)
     sigma = sqrt((len(known) + 1) / (12 * len(bad) * len(good)))  # of Mann and Whitney's U without ties, as a share
-    return _answer(auc, 0.0 if auc - 0.5 > 1.645 * sigma else 1.0, f"{len(known)} labelled samples")
+    return _answer(auc, 0.0 if auc - 0.5 > 1.645 * sigma else 1.0, counted(len(known), "labelled sample"))
 
 
 def _answer(auc: float, chance: float, evidence: str) -> JudgeTrust:
@@ -97,7 +97,9 @@ def trusted(
         ratings, flawed: mean ratings, and what is known of samples, by their ids.
     """
     if check and check.rated < LEAST_RATED * (check.rated + check.errors):
-        return JudgeTrust("no", f"the judge could rate only {check.rated:,} of {check.rated + check.errors:,} samples")
+        return JudgeTrust(
+            "no", f"the judge could rate only {check.rated:,} of {counted(check.rated + check.errors, 'sample')}"
+        )
     if flawed and (known := of_labels(ratings or {}, flawed)).answer != "unknown":
         return known
     if check is None or not check.done:
@@ -156,7 +158,7 @@ def alarm(check: JudgeCheck | None) -> str:
     """A sentence on judge errors that are so many that they call for attention; else empty."""
     if check is None or check.errors < ALARM_COUNT or check.errors <= ALARM_SHARE * (check.rated + check.errors):
         return ""
-    return f"the judge could not rate {check.errors:,} of {check.rated + check.errors:,} samples"
+    return f"the judge could not rate {check.errors:,} of {counted(check.rated + check.errors, 'sample')}"
 
 
 def verdict(select: Select, trust: JudgeTrust) -> str:

@@ -17,6 +17,8 @@ LOW_IS_FLAWED = ("similarity", "quality")
 LEAST = 3
 """Labels of each kind that a ranking is worth talking about."""
 Z95 = 1.959964
+WIDEST = 0.6
+"""An interval that is wider says too little for an estimate in its middle."""
 
 
 class SignalRanking(Struct, frozen=True):
@@ -46,6 +48,11 @@ class LabelReport(Struct, frozen=True):
     kappa: Mapping[str, float]
     kinds: Mapping[str, int]
     stale: str = ""
+
+
+def too_wide(low: float, high: float) -> bool:
+    """Whether an interval of a share, or of an area under a curve, says so little that no estimate is given."""
+    return high - low > WIDEST
 
 
 def report(

@@ -27,7 +27,7 @@ from engine.chat.render import Rendered, learned, render_prompt, thinks
 from engine.chat.template_inputs import TOOLS
 from engine.config.schema import Model
 from engine.models.locate import ModelRef
-from engine.signals.exchange import Chat, context_words
+from engine.signals.last_exchange import Chat, context_words
 from engine.signals.round_models import open_model
 from engine.store.rows import Message
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engine.backends.hf import HF
-from engine.signals.exchange import Chat, context_words, last_prompt
+from engine.signals.last_exchange import Chat, context_words, last_prompt
 from engine.signals.lenses import NOTHING, Reading
 from engine.signals.round_models import after_model, base_model, before_model, open_model
 

@@ -154,7 +154,7 @@ def _search(ctx: Ctx, array: NDArray[Any], which: Ints, k: int) -> tuple[Floats,
 
 def _device(device: str) -> str:
     """Where the search runs: on the model's device."""
-    from engine.backends.local import torch_device
+    from engine.backends.model_loading import torch_device
 
     return str(torch_device(device))
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from engine.config import schema as configs
 from engine.errors import Waiting
-from engine.signals.exchange import Chat
+from engine.plurals import counted
+from engine.signals.last_exchange import Chat
 from engine.stage import Ctx
 from engine.store.teacher import Question, TeacherCall
 
@@ -27,7 +28,7 @@ def ask(ctx: Ctx, left: int, total: int) -> None:
     Raises:
         Waiting: somebody reviews this round, and was not asked this before.
     """
-    spent = f"{left:,} of {total:,} rewrites were {SPENT}"
+    spent = f"{left:,} of {counted(total, 'rewrite')} {'was' if left == 1 else 'were'} {SPENT}"
     text = f"{spent}. Raise them and run again, or run again unchanged to continue without these ratings."
     asked = Question(ctx.round, text)
     if ctx.config.review.policy == "manual" and asked not in ctx.rows(Question):

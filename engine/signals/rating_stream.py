@@ -1,4 +1,5 @@
-"""Ratings by vLLM: requests are handed over sample by sample, and a sample's row is saved soon after its six are there.
+"""Ratings by vLLM or by servers: requests are handed over sample by sample, and a sample's row is saved soon after its
+six are there.
 
 The six requests of a sample follow each other and begin alike, so all but the first of each kind find their beginning
 in the prefix cache. Seeds of drawn ratings come from sample, rating and try, not from what is computed together.
@@ -8,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from itertools import islice
@@ -22,8 +24,8 @@ from engine.errors import Paused
 from engine.files import append_log
 from engine.models import locate
 from engine.plurals import counted
-from engine.signals import judge_asking, ratings, round_models, spoilt_copies
-from engine.signals.exchange import Chat
+from engine.signals import held_back, judge_asking, ratings, round_models, served_model, spoilt_copies
+from engine.signals.last_exchange import Chat
 from engine.signals.rating_budget import SPENT, RatingBudget, ask
 from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.signals.ratings import Rated
@@ -34,7 +36,10 @@ from engine.store.teacher import TeacherCall
 
 if TYPE_CHECKING:
     from engine.backends.endpoint_judge import EndpointJudge
+    from engine.backends.server_judge import ServerJudge
     from engine.backends.vllm import Engine
+
+    Rater = Engine | EndpointJudge | ServerJudge
 
 K = TypeVar("K", bound=Hashable)
 SIX = len(RATING_COLUMNS)
@@ -47,46 +52,69 @@ GIVE_S = 1.0
 """No longer than this is anything kept back, for fewer samples than that."""
 
 
-def through_engine(ctx: Ctx, samples: Dataset, rated: set[int]) -> None:
-    """Rate every sample that is not ``rated``."""
+def through_engine(ctx: Ctx, data: Dataset, held: Mapping[int, str], rated: set[int]) -> None:
+    """Rate every sample that is neither ``held`` back nor ``rated``."""
+    samples = data.without(held)
     pending = [id for id in samples.ids if id not in rated]
-    engine = _open(ctx, len(pending))
-    try:
+    with _opened(ctx, len(pending)) as engine:
         judge_asking.asked_how(ctx, engine, samples)
+        held_back.hold_back(ctx, held, rated)
         asker = Asker.of(ctx, engine, ctx.config.judge)
         asker.budget = RatingBudget.of(ctx)
         done = len(samples) - len(pending)
         for part in asker.rate(_chats(samples, pending)):
             done += len(part)
             ctx.save([*(row_of(ctx.round, id, one) for id, one in part), *_calls(ctx, engine)], done)
+            _tell(ctx, engine)
         if asker.unpaid:
             again = "Raise it and run with --redo judge to rate them."
-            ctx.event(f"{asker.unpaid:,} of {len(samples):,} samples were {SPENT}. {again}", "warning")
-        spoilt_copies.try_judge(ctx, samples, asker.rate_all)
+            ctx.event(
+                f"{asker.unpaid:,} of {counted(len(samples), 'sample')}"
+                f" {'was' if asker.unpaid == 1 else 'were'} {SPENT}. {again}",
+                "warning",
+            )
+        spoilt_copies.try_judge(ctx, data, asker.rate_all)
         ctx.save(_calls(ctx, engine))
-        ctx.event(engine.cache())
+
+
+@contextmanager
+def _opened(ctx: Ctx, size: int) -> Iterator[Rater]:
+    """What rates ``size`` samples, until the block ends; then the log says what it did, or what a pause gives up."""
+    engine = _open(ctx, size)
+    try:
+        yield engine
+        ctx.event(engine.summary())
     except Paused:
         ctx.event(engine.stopping())
         raise
     finally:
         engine.close()
+        _tell(ctx, engine)
 
 
-def _open(ctx: Ctx, size: int) -> Engine | EndpointJudge:
-    """What rates: vLLM, or an endpoint, which is said before ``size`` samples' texts are sent to it."""
+def _tell(ctx: Ctx, engine: Rater) -> None:
+    """What came up while it rated, such as a server that is left out."""
+    for note in engine.notes:
+        ctx.event(note, "warning")
+    engine.notes.clear()
+
+
+def _open(ctx: Ctx, size: int) -> Rater:
+    """What rates: vLLM, or servers, which is said before ``size`` samples' texts are sent to them."""
     how = ctx.config.judge
-    if how.model != "endpoint":
+    if not how.remote:
         return round_models.open_engine(ctx.config, round_models.judge_ref(ctx))
+    where = " and ".join((how.url, *how.more_urls))
+    whose = "the tuned model" if how.backend == "server" else how.endpoint_model
+    ctx.event(f"the texts of {counted(size, 'sample')} are sent to {where} ({whose}) to be rated", "warning")
+    if how.backend == "server":
+        return served_model.open_judge(ctx)
     from engine.backends.endpoint_judge import EndpointJudge  # the SDK takes long to load
 
-    where = " and ".join((how.url, *how.more_urls))
-    ctx.event(
-        f"the texts of {counted(size, 'sample')} are sent to {where} ({how.endpoint_model}) to be rated", "warning"
-    )
     return EndpointJudge(how, ctx.config.teacher)
 
 
-def _calls(ctx: Ctx, engine: Engine | EndpointJudge) -> list[TeacherCall]:
+def _calls(ctx: Ctx, engine: Rater) -> list[TeacherCall]:
     """What an endpoint was asked since the last time, for the round's books; none for vLLM."""
     if ctx.config.judge.model != "endpoint":
         return []
@@ -137,20 +165,14 @@ def ahead(ctx: Ctx, how: configs.Judge, folder: Path, chats: Sequence[tuple[Key,
     marked = [(key, chat, content_id(chat)) for key, chat in chats]
     pending = [((key, mark), chat) for key, chat, mark in marked if (key, mark) not in kept.rows]
     if pending:
-        engine = _open(ctx, len(pending))
-        try:
+        with _opened(ctx, len(pending)) as engine:
             asker = Asker.of(ctx, engine, how)
             asker.budget = RatingBudget.of(ctx)
             for part in asker.rate(pending):
                 kept.add(one for one in part if one[1].error != SPENT)
                 ctx.save(_calls(ctx, engine))
+                _tell(ctx, engine)
                 ctx.progress(done)
-            ctx.event(engine.cache())
-        except Paused:
-            ctx.event(engine.stopping())
-            raise
-        finally:
-            engine.close()
         if asker.unpaid:
             ask(ctx, asker.unpaid, len(chats))
     return {key: kept.rows.get((key, mark), UNPAID) for key, _, mark in marked}
@@ -219,7 +241,7 @@ class Asker:
     what they may take, None: anything. ``unpaid``: how many were not rated for that.
     """
 
-    engine: Engine | EndpointJudge
+    engine: Rater
     templates: ratings.Templates
     how: configs.Judge
     room: int
@@ -229,10 +251,10 @@ class Asker:
     unpaid: int = 0
 
     @classmethod
-    def of(cls, ctx: Ctx, engine: Engine | EndpointJudge, how: configs.Judge) -> Asker:
+    def of(cls, ctx: Ctx, engine: Rater, how: configs.Judge) -> Asker:
         """For the round that ``ctx`` works on."""
         seed = ctx.config.project.seed, ctx.round
-        room, start = ctx.config.vllm.in_flight, judge_asking.begun(ctx)
+        room, start = ctx.config.vllm.in_flight * how.servers, judge_asking.begun(ctx)
         return cls(engine, ratings.judge_templates(ctx.project), how, room, seed, start)
 
     def rate_all(self, items: Sequence[tuple[K, Chat]]) -> list[Rated]:
@@ -306,8 +328,12 @@ class Asker:
         if not all(prompts):
             return ratings.too_long(self.engine)
         six = _Six(key)
-        for column, prompt in enumerate(prompts):
-            cast("Engine", self.engine).ask(_Tag(six, column), prompt)
+        tags = [_Tag(six, column) for column in range(SIX)]
+        if self.how.backend == "server":
+            cast("ServerJudge", self.engine).ask_together(tags, prompts)
+            return None
+        for tag, prompt in zip(tags, prompts, strict=True):
+            cast("Engine", self.engine).ask(tag, prompt)
         return None
 
     def _draw(self, tag: _Tag) -> None:

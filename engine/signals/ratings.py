@@ -16,7 +16,7 @@ from engine.store.rows import DIMENSIONS, RATING_COLUMNS, SUBJECTS, Message
 
 if TYPE_CHECKING:
     from engine.backends.hf import HF
-from engine.signals.exchange import Chat, context, last_response
+from engine.signals.last_exchange import Chat, context, last_response
 from engine.signals.round_models import open_model
 
 
@@ -60,7 +60,7 @@ def judge_prompts(templates: Templates, judge: Judges, chat: Chat, begun: str = 
     return [render_prompt(judge.tokenizer, asked, most, begun=begun) for asked in judge_chats(templates, chat)]
 
 
-def judge_length(templates: Templates, judge: Judges, chat: Chat, begun: str = "") -> int:
+def judge_length(templates: Templates, judge: Judges, chat: Chat, begun: str) -> int:
     """About how many tokens the longest of the six requests has: those of the one with the longest text."""
     longest = max(judge_chats(templates, chat), key=lambda request: len(request[-1].content))
     return len(render_prompt(judge.tokenizer, longest, judge.positions, begun=begun))

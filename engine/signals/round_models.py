@@ -9,6 +9,7 @@ import msgspec
 
 from engine.backends import backend
 from engine.config.schema import Config, Model
+from engine.distributed import shared_paths
 from engine.errors import StageError
 from engine.hub.progress_log import log_progress
 from engine.models import locate
@@ -59,8 +60,23 @@ def after_model(ctx: Ctx) -> ModelRef:
     return locate.checkpoint(folder, ctx.project)
 
 
+def on_this_machine(model: ModelRef) -> ModelRef:
+    """``model`` with its files on this machine, which need not be the one with the project.
+
+    Raises:
+        ModelError: this machine lacks it, or has another one in its place. StageError: it cannot be fetched.
+    """
+    shared_paths.local(model.base)
+    if model.adapter is not None:
+        shared_paths.local(model.adapter)
+    if shared_paths.scratch() is not None:
+        locate.require_sent(model)
+    return model
+
+
 def open_model(how: Model, model: ModelRef) -> HF:
     """``model`` in memory, as [model] of config.toml says; the one loaded before is freed unless it shares the base."""
+    model = on_this_machine(model)
     opened: HF = backend("hf")(
         model.base,
         model.adapter,

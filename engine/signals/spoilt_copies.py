@@ -16,8 +16,8 @@ from msgspec import structs
 
 from engine.chat import batches
 from engine.chat.render import learned
-from engine.signals import flaw_score, judge_trust
-from engine.signals.exchange import Chat, last_prompt, last_response
+from engine.signals import flaw_score, held_back, judge_trust
+from engine.signals.last_exchange import Chat, last_prompt, last_response
 from engine.signals.nearest import Floats
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
@@ -56,7 +56,8 @@ def try_judge(ctx: Ctx, samples: Dataset, rate: Rate) -> None:
     pairs = pairs if len(pairs) >= judge_trust.LEAST_PAIRS else []
     copies = [one.quality for one in rate([(("spoilt", id), chat) for id, chat in pairs])] if pairs else []
     both, auc = ranked(pairs, quality, copies)
-    errors = [row.judge_error or "" for row in found if row.quality is None]
+    missing = [row.judge_error or "" for row in found if row.quality is None]
+    errors = [text for text in missing if not text.startswith(held_back.HELD)]
     masses = [row.digit_mass for row in found if row.digit_mass is not None]
     check = structs.replace(
         check,

@@ -19,8 +19,9 @@ from engine.config.schema import Model
 from engine.distributed import ranks
 from engine.evaluation import run_tasks
 from engine.models.locate import ModelRef
+from engine.plurals import counted
 from engine.signals import losses, round_models
-from engine.signals.exchange import last_response
+from engine.signals.last_exchange import last_response
 from engine.stage import Ctx
 from engine.store.rows import EvalItem, EvalScore, Message, Overlap, Sample, distinct
 
@@ -41,7 +42,9 @@ def _heldout(ctx: Ctx) -> int:
         return 0
     if both := len({row.item for row in ctx.rows(Overlap)}):
         ctx.event(
-            f"{both} held-out prompts are also in the training data, so held-out scores are too optimistic", "warning"
+            f"{counted(both, 'held-out prompt is', 'held-out prompts are')} also in the training data,"
+            " so held-out scores are too optimistic",
+            "warning",
         )
     exact = ctx.config.evaluate.exact_match
     units = len(samples) * (2 if exact else 1)
@@ -61,7 +64,8 @@ def _losses(ctx: Ctx, model: HF, samples: Sequence[Sample]) -> dict[int, EvalIte
     rows = list(losses.rendered(model, (sample.messages for sample in samples), ctx.config.model.max_length))
     if lost := sum(row.error is not None for row in rows):
         reason = next(row.error for row in rows if row.error)
-        ctx.event(f"{lost} of {len(rows)} held-out samples have no loss, e.g.: {reason}", "warning")
+        of = counted(len(rows), "held-out sample")
+        ctx.event(f"{lost:,} of {of} {'has' if lost == 1 else 'have'} no loss, e.g.: {reason}", "warning")
     plan = batches.plan([len(row.ids) for row in rows], ctx.config.score.token_budget)
     pending = batches.unfinished(plan, lambda i: i in items)
     score = partial(losses.score_losses, ctx.config.model, round_models.after_model(ctx))

@@ -15,13 +15,13 @@ from typing import Literal
 import msgspec
 
 from engine.backends.hf import HF
-from engine.backends.prefixes import why_alone
+from engine.backends.shared_prefixes import why_alone
 from engine.chat import batches
 from engine.config import schema as configs
 from engine.distributed import ranks
 from engine.models.locate import ModelRef
-from engine.signals import judge_asking, ratings, round_models, spoilt_copies
-from engine.signals.exchange import Chat
+from engine.signals import held_back, judge_asking, ratings, round_models, spoilt_copies
+from engine.signals.last_exchange import Chat
 from engine.signals.rating_rows import first_rating, no_rating, row_of
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
@@ -66,7 +66,9 @@ def run(ctx: Ctx) -> None:
 
     Once all are rated, the judge is tried on spoilt copies of some samples.
     """
-    samples = ctx.dataset()
+    data = ctx.dataset()
+    held = held_back.held(ctx)
+    samples = data.without(held)
     rated = {row.sample_id for row in ctx.rows(Ratings)}
     ctx.begin(len(samples), sum(id in rated for id in samples.ids))
     if all(id in rated for id in samples.ids) and any(check.done for check in ctx.rows(JudgeCheck)):
@@ -74,10 +76,11 @@ def run(ctx: Ctx) -> None:
     if ctx.config.judge.streams:
         from engine.signals import rating_stream  # it builds on this module
 
-        rating_stream.through_engine(ctx, samples, rated)
+        rating_stream.through_engine(ctx, data, held, rated)
         return
     judge = round_models.open_model(round_models.judge_settings(ctx.config), round_models.judge_ref(ctx))
     judge_asking.asked_how(ctx, judge, samples)
+    held_back.hold_back(ctx, held, rated)
     raters = _Raters.of(ctx, ctx.config.judge)
     if raters.how.mode == "expected" and not judge.shares:
         ctx.event(why_alone(judge.loaded.model))
@@ -89,7 +92,7 @@ def run(ctx: Ctx) -> None:
     found = ranks.map_batches(partial(_rate, raters), (_batch(raters, part, templates, judge) for part in parts))
     for (_, done), batch, six in zip(pending, ids, found, strict=True):
         ctx.save([row_of(ctx.round, id, one) for id, one in zip(batch, six, strict=True)], done)
-    spoilt_copies.try_judge(ctx, samples, partial(rate, ctx, ctx.config.judge))
+    spoilt_copies.try_judge(ctx, data, partial(rate, ctx, ctx.config.judge))
 
 
 def rate(ctx: Ctx, how: configs.Judge, chats: Sequence[tuple[Key, Chat]]) -> list[Rated]:

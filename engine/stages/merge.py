@@ -36,13 +36,13 @@ from engine.store.rows import (
     content_id,
     load_messages,
 )
-from engine.verification import leaving
+from engine.verification import retirement
 
 
 def run(ctx: Ctx) -> None:
     """Run the stage: write the next dataset in one transaction."""
     data = members(ctx.dataset())
-    accepted = [r for r in ctx.rows(Rewrite) if r.state in ("accepted", "merged") and r.messages is not None]
+    accepted = [r for r in ctx.rows(Rewrite) if r.state == "accepted" and r.messages is not None]
     ctx.begin(1)
     held = given_away(accepted, ctx.heldout())
     accepted = [r for r in accepted if r.key not in held]
@@ -61,16 +61,19 @@ def run(ctx: Ctx) -> None:
     if room:
         retirable = [s for s in _retirable(ctx, data) if asked.get(s.id) != "protect"]
         redundant = most_redundant(retirable, _redundancy(ctx), room, [*replaced, *dropped])
-    merged = [Decision(ctx.round, r.sample_id, r.axis, "merged") for r in accepted]
     refused = [Decision(ctx.round, *key, "rejected", f"evaluation: {reason}") for key, reason in held.items()]
     why = [Retirement(id, ctx.round + 1, kept.reason, kept.id) for id, kept in redundant.items()]
     why += [Retirement(id, ctx.round + 1, "dropped", id) for id in by_hand]
     why += [Retirement(id, ctx.round + 1, "flawed", id) for id in bad]
-    ctx.replace(born, [*replaced, *redundant, *dropped], [*merged, *refused, *why])
+    ctx.replace(born, [*replaced, *redundant, *dropped], [*refused, *why])
     ctx.save([], done=1)
     ctx.event(describe(len(data), len(replaced), added, list(redundant.values()), len(by_hand), len(bad)))
     if held:
-        ctx.event(f"{len(held)} accepted rewrites are not merged because their prompts are held out", "warning")
+        one, many = (
+            "accepted rewrite is not merged because its prompt is",
+            "accepted rewrites are not merged because their prompts are",
+        )
+        ctx.event(f"{counted(len(held), one, many)} held out", "warning")
     if len(redundant) < room:
         ctx.event(f"only {counted(len(redundant), 'sample')} could be retired to balance {added} added ones", "warning")
 
@@ -84,18 +87,18 @@ def flawed(ctx: Ctx, among: Set[int]) -> list[int]:
     selected = [s for s in ctx.rows(Selection) if s.axis != "diversity" and s.sample_id in among]
     marks = [t.detail or "{}" for t in ctx.rows(Threshold) if t.rule == "evidence"]
     suspects = (_suspect(s, rows.get((s.sample_id, s.axis))) for s in selected)
-    return sorted(leaving.flawed(suspects, marks[0] if marks else None, ctx.config.merge.flawed == "drop"))
+    return sorted(retirement.flawed(suspects, marks[0] if marks else None, ctx.config.merge.flawed == "drop"))
 
 
-def _suspect(one: Selection, row: Rewrite | None) -> leaving.Suspect:
+def _suspect(one: Selection, row: Rewrite | None) -> retirement.Suspect:
     if row is None:
-        return leaving.Suspect(one.sample_id, one.threshold)
-    return leaving.Suspect(one.sample_id, one.threshold, row.state, row.attempts, row.reason, row.probe)
+        return retirement.Suspect(one.sample_id, one.threshold)
+    return retirement.Suspect(one.sample_id, one.threshold, row.state, row.attempts, row.reason, row.probe)
 
 
 def _room(ctx: Ctx, size: int, added: int, dropped: int) -> int:
     """How many redundant samples make room for what is added."""
-    return leaving.room(size, added, dropped, target_size(ctx) if by_evidence(ctx) else None)
+    return retirement.room(size, added, dropped, target_size(ctx) if by_evidence(ctx) else None)
 
 
 def given_away(accepted: Sequence[Rewrite], heldout: Sequence[Sample]) -> dict[tuple[int, str], str]:
@@ -210,14 +213,14 @@ def describe(
 ) -> str:
     """The log line: changes, why samples were retired, and the new size."""
     copies = sum(kept.reason == "copy" for kept in retired)
-    exact = "1 exact copy" if copies == 1 else f"{copies} exact copies"
-    why = f" ({exact}, {len(retired) - copies} near-duplicates of kept samples)" if retired else ""
-    samples, ones = "sample" if replaced == 1 else "samples", "one" if len(retired) == 1 else "ones"
+    near = counted(len(retired) - copies, "near-duplicate")
+    why = f" ({counted(copies, 'exact copy', 'exact copies')}, {near} of kept samples)" if retired else ""
+    gone_ones = counted(len(retired), "redundant one")
     gone = f", {dropped} dropped by hand" if dropped else ""
-    gone += f", {bad} flawed {'one' if bad == 1 else 'ones'} dropped" if bad else ""
+    gone += f", {counted(bad, 'flawed one')} dropped" if bad else ""
     return (
-        f"{replaced} {samples} replaced, {added} added, {len(retired)} redundant {ones} retired{why}{gone}:"
-        f" {size} → {size + added - len(retired) - dropped - bad} samples"
+        f"{counted(replaced, 'sample')} replaced, {added:,} added, {gone_ones} retired{why}{gone}:"
+        f" {size:,} → {counted(size + added - len(retired) - dropped - bad, 'sample')}"
     )
 
 

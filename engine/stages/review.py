@@ -51,6 +51,5 @@ def decide(open_: Sequence[Rewrite], verdicts: Mapping[tuple[int, str], Verdict]
 def summary(rows: Sequence[Rewrite], policy: str) -> str:
     """The log line: counts of accepted, rejected and failed rewrites."""
     states = [r.state for r in rows]
-    accepted = states.count("accepted") + states.count("merged")
-    rejected, failed = states.count("rejected"), states.count("failed")
+    accepted, rejected, failed = (states.count(state) for state in ("accepted", "rejected", "failed"))
     return f"review ({policy}): {accepted} accepted, {rejected} rejected, {failed} failed"

@@ -23,10 +23,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from engine.backends import Writes, backend
 from engine.config.schema import Teacher
+from engine.plurals import counted
 from engine.selection.probing import Probing
-from engine.signals import round_models
+from engine.signals import held_back, round_models
 from engine.stage import Ctx
 from engine.store.rows import Rewrite
 from engine.store.teacher import TeacherBatch
@@ -37,6 +40,8 @@ from engine.teacher.replies import most_tries, record_reply
 
 Wave = tuple[int, int]
 """Rewrites that are asked for together: ``Rewrite.draw`` and ``Rewrite.batch``."""
+HELD = 'possible prompt injection ([data] injection = "hold"); request its rewrite to send it'
+"""Why a flagged sample's rewrite is not asked for."""
 KEPT = "writing"
 """The folder of replies that a pause kept on their way."""
 PLANNED = 4
@@ -47,6 +52,7 @@ def run(ctx: Ctx) -> None:
     """Make every pending rewrite of the round, or record why there is none."""
     job, how = RewriteJob.begin(ctx), ctx.config.teacher
     job.recover(ctx)
+    _hold_back(ctx, job)
     away = [batch for batch in ctx.rows(TeacherBatch) if batch.pending]
     ctx.begin(2 * len(job.rows), job.settled())
     probing = Probing.begin(ctx, job)
@@ -72,6 +78,18 @@ def run(ctx: Ctx) -> None:
                 give_up(ctx, job, job.pending(), how)
         shutil.rmtree(ctx.workdir(KEPT))
     ctx.event(summary(job.all()))
+
+
+def _hold_back(ctx: Ctx, job: RewriteJob) -> None:
+    """End what is asked of flagged samples without a person's request: an older version, or another setting of [data]
+    injection, selected them. What a person sent back is a request, too.
+    """
+    back = held_back.held(ctx).keys() - held_back.approved(ctx)
+    rows = [replace(r, state="failed", reason=HELD) for r in job.pending() if r.sample_id in back and r.draw <= 0]
+    if rows:
+        job.update(rows)
+        ctx.save(rows)
+        ctx.event(f"{counted(len(rows), 'rewrite is', 'rewrites are')} not asked for: {HELD}", "warning")
 
 
 def _ask_endpoint(ctx: Ctx, job: RewriteJob, away: bool) -> None:

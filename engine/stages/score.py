@@ -30,7 +30,7 @@ from engine.distributed import ranks
 from engine.files import durable
 from engine.models.locate import ModelRef
 from engine.signals import embedding_map, flaw_score, lenses, losses, neighbourhoods, round_models
-from engine.signals.exchange import Chat
+from engine.signals.last_exchange import Chat
 from engine.signals.lenses import Reading
 from engine.stage import Ctx
 from engine.store.dataset import Dataset

@@ -25,9 +25,9 @@ from engine.errors import StageError
 from engine.plurals import counted
 from engine.selection import choose, control_arm, overridden, probing
 from engine.selection.choose import SIGNALS, Earlier, Lineage, Picks, SelectionMasks, Try, Values
-from engine.selection.preview.keep import keep
+from engine.selection.preview.save_signals import keep
 from engine.selection.survey import FALSE_ALARMS, by_evidence, survey
-from engine.signals import judge_trust
+from engine.signals import held_back, judge_trust
 from engine.signals.nearest import Floats
 from engine.stage import Ctx
 from engine.store.controls import ControlArm
@@ -55,22 +55,26 @@ def run(ctx: Ctx) -> None:
     arm = control_arm.of(ctx)
     if arm is not None and arm.kind != "random":
         _leave_out(ctx, arm)
-        return
-    if by_evidence(ctx):
+    elif by_evidence(ctx):
         _begin_evidence(ctx)
-        return
-    settings = ctx.config.select
-    data = ctx.dataset()
+    else:
+        _past_thresholds(ctx, arm)
+
+
+def _past_thresholds(ctx: Ctx, arm: ControlArm | None) -> None:
+    """Select what lies past the thresholds, or as many samples at random for a control's ``arm``."""
+    settings, data = ctx.config.select, ctx.dataset()
     values, believed = _measured(ctx, data)
-    ours = settings.parity == "ours"
     held = overridden.overrides(ctx)
     asked = overridden.requested(ctx, held, data, values)
     earlier = Earlier.of([ctx.rows(Threshold, r) for r in range(ctx.round)], ctx.config)
     thresholds = choose.cuts(values, settings, earlier, ctx.round)
-    picks, lost = writable(choose.beyond_all(values, thresholds), data)
-    ruled = np.fromiter((id not in held for id in data.ids), np.bool_, len(data))
-    picks = {axis: picks[axis] & ruled for axis in AXES}
-    tried = remembered(ctx, data) if ours and settings.remember else {}
+    past, lost = writable(choose.beyond_all(values, thresholds), data)
+    flagged = held_back.held(ctx)
+    back = np.fromiter((id in flagged for id in data.ids), np.bool_, len(data))
+    ruled = np.fromiter((id not in held for id in data.ids), np.bool_, len(data)) & ~back
+    picks: Picks = {axis: past[axis] & ruled for axis in AXES}
+    tried = remembered(ctx, data) if settings.parity == "ours" and settings.remember else {}
     fresh: Picks = {axis: picks[axis] & ~tried[axis] if axis in tried else picks[axis] for axis in AXES}
     most = choose.rewrite_cap(settings, len(data))
     chosen = choose.choose(
@@ -85,16 +89,23 @@ def run(ctx: Ctx) -> None:
     skipped = sum(int((picks[axis] & ~fresh[axis]).sum()) for axis in AXES)
     ctx.event(describe(chosen, len(data), skipped))
     _tell_requested(ctx, asked)
-    if lost:
-        why = ", ".join(f"{reason} {count}" for reason, count in sorted(lost.items()))
-        ctx.event(
-            f"{sum(lost.values())} samples past a threshold are skipped because a rewrite would lose content: {why}"
-        )
+    _tell_left_out(ctx, lost, int(np.logical_or.reduce([past[axis] & back for axis in AXES]).sum()))
     save_forecast(ctx, RewriteJob.begin(ctx))
     for name in (s.name for s in SIGNALS if s.name not in thresholds and (believed or s.name != "quality")):
         ctx.event(f"no sample has {name}, so its axis selected nothing", "warning")
     for text in (f"{t.signal}: {said}" for t in thresholds.values() if (said := choose.verdict(t))):
         ctx.event(text)
+
+
+def _tell_left_out(ctx: Ctx, lost: Mapping[str, int], flagged: int) -> None:
+    """Samples past a threshold that are not selected: why a rewrite would lose content, how many are flagged."""
+    if lost:
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(lost.items()))
+        skips = counted(sum(lost.values()), "sample past a threshold is", "samples past a threshold are")
+        ctx.event(f"{skips} skipped because a rewrite would lose content: {why}")
+    if flagged:
+        kept = counted(flagged, "sample past a threshold is", "samples past a threshold are")
+        ctx.event(f"{kept} held back: possible prompt injection", "warning")
 
 
 def _leave_out(ctx: Ctx, arm: ControlArm) -> None:
@@ -140,7 +151,7 @@ def _no_scores(ctx: Ctx) -> str:
     scored = ctx.rows(Losses)
     errors = [row.score_error for row in scored if row.score_error]
     if errors and len(errors) == len(scored):
-        return f"round {ctx.round}: none of {len(errors):,} samples could be scored, e.g.: {errors[0]}."
+        return f"round {ctx.round}: none of {counted(len(errors), 'sample')} could be scored, e.g.: {errors[0]}."
     return (
         f"round {ctx.round} has no flaw scores: it was scored by an older version, or its answers are too short for the"
         ' lenses. Run with --redo score; if that does not help, select with [select] threshold = "sigma".'
@@ -208,9 +219,9 @@ def describe(chosen: SelectionMasks, size: int, skipped: int) -> str:
     pairs = [(a, b) for i, a in enumerate(AXES) for b in AXES[i + 1 :]]
     both = {(a, b): int((chosen.selected[a] & chosen.selected[b]).sum()) for a, b in pairs}
     overlaps = [f"{a} and {b} {n}" for (a, b), n in both.items() if n]
-    text = f"selected {', '.join(parts)} of {size} samples"
+    text = f"selected {', '.join(parts)} of {counted(size, 'sample')}"
     text += f" (both {'; '.join(overlaps)})" if overlaps else ""
-    text += f": {sum(int(mask.sum()) for mask in chosen.pending.values())} rewrites"
+    text += f": {counted(sum(int(mask.sum()) for mask in chosen.pending.values()), 'rewrite')}"
     text += f"; {skipped} skipped (already rewritten)" if skipped else ""
     return text + (f"; {chosen.capped} beyond select.max_share" if chosen.capped else "")
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import shutil
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +29,20 @@ from datasets.arrow_writer import ArrowWriter
 from transformers import TrainerCallback
 
 from engine.backends import model_check
-from engine.backends.local import torch_device, torch_dtype
+from engine.backends.model_loading import torch_device, torch_dtype
 from engine.chat import batches
 from engine.chat.render import load_tokenizer, render
 from engine.config import schema as configs
 from engine.config.schema import Config
-from engine.distributed import gather_weights, ranks, sharding
+from engine.distributed import gather_weights, ranks, sharding, shared_paths
 from engine.distributed.sharding import ShardingPlan
 from engine.doctor import recompute
 from engine.errors import Paused, StageError
 from engine.files import durable
+from engine.machine.heap import keep_blocks
 from engine.models import locate
 from engine.models.locate import ModelRef
+from engine.plurals import counted
 from engine.release import model_card
 from engine.runtime import retention
 from engine.signals import round_models
@@ -50,6 +54,7 @@ from engine.training import trackers
 from engine.training import trainer as training
 from engine.training.trainer import Trainer, TrainingTask
 
+NO_FILES: dict[str, bytes] = {}
 IGNORED = -100  # the label of tokens outside the loss
 MARKER = "complete.json"
 STEPS = "checkpoint-"
@@ -79,7 +84,8 @@ def run(ctx: Ctx) -> None:
     resume = _newest_complete(ctx, folder, key)
     rows, longest = _write_rows(ctx, tokenizer, start.base, folder / ROWS)
     again = _recompute(ctx, folder / RECOMPUTE, key, start.base, longest, plan)
-    task = TrainingTask(ctx.config, ctx.round, start, rows, folder, resume, plan, again)
+    environ = {name: value for name, value in os.environ.items() if plan and name.startswith("ACCELERATE_")}
+    task = TrainingTask(ctx.config, ctx.round, start, rows, folder, resume, plan, again, environ)
     watch = _Watch(ctx, folder, key)
     with contextlib.redirect_stdout(sys.stderr):
         with ranks.run_in_step(_keep_step, task):
@@ -92,6 +98,7 @@ def run(ctx: Ctx) -> None:
         "method": ctx.config.train.method,
         "base": ctx.config.model.name,  # no path of this machine
         "fingerprint": locate.fingerprint(locate.checkpoint(final, ctx.project)),
+        "base_content": locate.content(round_models.base_model(ctx).base),
         "steps": len(losses),
         "train_loss": math.fsum(losses) / max(len(losses), 1),
     }
@@ -113,16 +120,33 @@ def _tell(ctx: Ctx, start: ModelRef, plan: ShardingPlan | None) -> None:
         sys.stderr.write(f"{liger}\n")
     if plan is not None:
         ctx.event(f"training runs as {plan.name}, by {plan.file.name}")
+    if (here := ranks.size()) != (wanted := ctx.config.launch.total):
+        each, before = training.accumulation(ctx.config, here), ctx.config.train.gradient_accumulation
+        ctx.event(
+            f"{here} of {wanted} processes train, each with gradient_accumulation = {each} in place of {before}:"
+            " every step learns from the same samples",
+            "warning",
+        )
 
 
 def _keep_step(task: TrainingTask) -> None:
-    """The part of every rank but 0."""
+    """The part of every rank but 0, which may be on a machine without the project."""
+    task = replace(
+        task,
+        start=round_models.on_this_machine(task.start),
+        rows=shared_paths.local(task.rows),
+        resume=shared_paths.local(task.resume) if task.resume else None,
+    )
+    task.folder.mkdir(parents=True, exist_ok=True)
+    os.environ |= task.environ
     with contextlib.redirect_stdout(sys.stderr):
         _train(task, _Steps(task.config.train.checkpoint_steps))
 
 
 def _train(task: TrainingTask, steps: _Steps) -> tuple[Trainer, dict[str, Any] | None]:
     """All steps, or those up to a pause; and, where the model lies in parts, its weights put together for rank 0."""
+    if torch_device(task.config.model.device).type == "cpu":
+        keep_blocks()
     trainer = training.trainer(task)
     trainer.add_callback(steps)
     trainer.train(resume_from_checkpoint=str(task.resume) if task.resume else None)
@@ -152,7 +176,7 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> tuple[Path,
     and counted in the log.
     """
     samples, limit = ctx.dataset(), training.longest(ctx.config, base)
-    bad, reason, notes, longest = 0, "", Counter[str](), 0
+    bad, reason, cut, notes, longest = 0, "", 0, Counter[str](), 0
     with ArrowWriter(path=str(path), features=COLUMNS) as writer:
         for sample in samples:
             row = render(tokenizer, sample.messages, limit)
@@ -162,15 +186,29 @@ def _write_rows(ctx: Ctx, tokenizer: Any, base: Path, path: Path) -> tuple[Path,
                 labels = [i if on else IGNORED for i, on in zip(row.ids, row.mask, strict=True)]
                 writer.write({"input_ids": row.ids, "labels": labels})
                 longest = max(longest, len(row.ids))
+                cut += row.truncated
                 notes.update([row.note] if row.note else [])
         if bad == len(samples):
             why = f": {reason}" if reason else ""
-            raise StageError(f"none of {bad} samples can be trained on{why}. Check the data and model.max_length.")
+            raise StageError(
+                f"none of {counted(bad, 'sample')} can be trained on{why}. Check the data and model.max_length."
+            )
         writer.finalize()
+    if cut:
+        are = "is longer than the limit and loses" if cut == 1 else "are longer than the limit and lose"
+        ctx.event(
+            f"{cut:,} of {counted(len(samples), 'sample')} {are} the end of the last answer: {limit:,} tokens"
+            " (model.max_length, or the model's context length)",
+            "warning",
+        )
     for text, count in sorted(notes.items()):
-        ctx.event(f"{count} of {len(samples)} samples: {text}", "warning")
+        ctx.event(f"{count:,} of {counted(len(samples), 'sample')}: {text}", "warning")
     if bad:
-        ctx.event(f"{bad} of {len(samples)} samples are excluded from training, e.g.: {reason}", "warning")
+        ctx.event(
+            f"{bad:,} of {counted(len(samples), 'sample')} {'is' if bad == 1 else 'are'} excluded from training,"
+            f" e.g.: {reason}",
+            "warning",
+        )
     return path, longest
 
 
@@ -229,8 +267,9 @@ class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers is untyped 
         return False
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A checkpoint holds files of every process."""
-        ranks.barrier()
+        """A checkpoint holds files of every process; on a machine without the project this one sends its own."""
+        folder = Path(args.output_dir) / f"{STEPS}{state.global_step}"
+        ranks.gather(_own_files(folder) if shared_paths.scratch() is not None else NO_FILES)
 
 
 class _Watch(_Steps):
@@ -242,7 +281,16 @@ class _Watch(_Steps):
         self._folder = folder
         self._key = key
         self._seen = 0.0  # tokens
+        self._batches = 0  # of the step that runs
         self._at = time.monotonic()
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """One more batch of a step that has several: on a slow machine a step takes minutes. No pause in a step: what
+        its batches have added up is in no checkpoint.
+        """
+        self._batches += 1
+        with contextlib.suppress(Paused):
+            self._ctx.progress(state.global_step, self._batches / args.gradient_accumulation_steps)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell how many steps there are, and which were there already."""
@@ -254,6 +302,7 @@ class _Watch(_Steps):
         if not math.isfinite(logs["loss"]):
             raise StageError(f"the loss is {logs['loss']} at step {state.global_step}. Lower train.learning_rate.")
         step, every = state.global_step, self._ctx.config.train.log_steps
+        self._batches = 0
         try:
             if step % every == 0 or step == state.max_steps:
                 self._ctx.save([self._metric(state, logs, every)], step)
@@ -282,14 +331,23 @@ class _Watch(_Steps):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint is written: make it durable, mark it, and only then remove the ones before."""
-        ranks.barrier()
         newest = self._folder / f"{STEPS}{state.global_step}"
+        for name, content in (pair for files in ranks.gather(NO_FILES) for pair in files.items()):
+            (newest / name).write_bytes(content)
         durable.flush(newest)
         (newest / MARKER).write_text(json.dumps({"key": self._key}), encoding="utf-8")
         durable.flush(newest / MARKER)
         for path in self._folder.glob(f"{STEPS}*"):
             if path != newest:
                 shutil.rmtree(path)
+
+
+def _own_files(checkpoint: Path) -> dict[str, bytes]:
+    """What this process has written of a checkpoint, by name; removed here."""
+    state = checkpoint / f"rng_state_{ranks.rank()}.pth"
+    content = state.read_bytes()
+    state.unlink()
+    return {state.name: content}
 
 
 def _losses(state: Any) -> list[float]:

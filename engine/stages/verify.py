@@ -1,7 +1,7 @@
 """Every rewrite is checked and measured by the signals that its sample was selected by, before anyone decides on it.
 
 1. Text (``engine.verification.text_checks``): what is empty, unchanged, a refusal, a near-duplicate, a loop, holds
-   scaffolding or overlaps with the held-out set is rejected with the reason, and not measured.
+   scaffolding or a prompt injection, or overlaps with the held-out set is rejected with the reason, and not measured.
 2. The user's own program or web service (``verify.command``, ``verify.url``); what they reject is not measured either.
 3. Signals, under the models of this round: both losses, the embedding's similarity to the dataset, six ratings in the
    mode that the samples were rated in. What cannot be measured is rejected; so is an added prompt that is a sample's in
@@ -113,10 +113,10 @@ def inspect(ctx: Ctx, data: Dataset, made: Sequence[Candidate]) -> dict[Key, Rej
 def _draw_check(ctx: Ctx) -> best_draw.Check:
     """The checks of one answer by its text alone."""
     templates = {name: text_checks.phrases(prompts.load(name, ctx.project).text) for name in TEMPLATES.values()}
-    least = ctx.config.verify.min_response_chars
+    least, carries = ctx.config.verify.min_response_chars, ctx.config.data.injection == "send"
 
     def check(row: Rewrite, new: Exchange, original: Exchange) -> Rejection | None:
-        return text_checks.inspect(new, original, text_checks.CheckLimits(least, templates[template_of(row)]))
+        return text_checks.inspect(new, original, text_checks.CheckLimits(least, templates[template_of(row)], carries))
 
     return check
 
@@ -143,7 +143,7 @@ def rejections(made: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> 
 
 def warning(edited: Sequence[Candidate], findings: Mapping[Key, Rejection]) -> str:
     """The log line on edited texts that a person accepted and that do not pass the checks."""
-    text = f"{len(edited)} accepted rewrites fail the text checks after editing"
+    text = f"{counted(len(edited), 'accepted rewrite fails', 'accepted rewrites fail')} the text checks after editing"
     return f"{text}: {'; '.join(f'#{c.sample.seq} {findings[c.key]}' for c in edited[:3])}"
 
 

@@ -113,7 +113,7 @@ def decide(
     over.
 
     Returns:
-        How many changed (those already in ``state`` for the same reason, failed or merged do not).
+        How many changed (those already in ``state`` for the same reason and failed ones do not).
 
     Raises:
         StoreError: the round is merged, or the only rewrite has changed since or is being checked right now.
@@ -213,7 +213,7 @@ def with_exchange(messages: str, prompt: str, response: str) -> str:
     return json.dumps(turns, ensure_ascii=False, separators=(",", ":"))
 
 
-def annotate(project: Path, round: int, key: Key, note: str, source: str = "app") -> bool:
+def annotate(project: Path, round: int, key: Key, note: str) -> bool:
     """Put a person's remark beside a rewrite, in place of the one before; an empty one wipes it off.
 
     Returns:
@@ -223,7 +223,7 @@ def annotate(project: Path, round: int, key: Key, note: str, source: str = "app"
         now = journal.current(db, round, key)
         if (now["note"] or "") == note:
             return False
-        journal.enter(db, batch, now, Change(round, key, source, note=note))
+        journal.enter(db, batch, now, Change(round, key, "app", note=note))
         return True
 
 
@@ -237,7 +237,7 @@ def send_back(
     """Have the teacher write rewrites again: they wait for the rewrite stage, which the next run begins with.
 
     Returns:
-        How many are sent back; failed ones may be, merged ones and those not written yet are not.
+        How many are sent back; failed ones may be, those not written yet are not.
 
     Raises:
         StoreError: the round is merged, its rewrites are being written or checked, or the only one changed meanwhile.

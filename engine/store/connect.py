@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from engine.errors import StoreError
+from engine.errors import StoreBlocked, StoreError
 from engine.store.database_file import FILE as FILE
 from engine.store.database_file import IN_FULL as IN_FULL
 from engine.store.database_file import KEPT_BEFORE as KEPT_BEFORE
 from engine.store.database_file import MAKING as MAKING
+from engine.store.database_file import NO_SPACE, missing, opened, unwritable
 from engine.store.database_file import copy as copy
 from engine.store.database_file import database as database
 from engine.store.database_file import filesystem as filesystem
-from engine.store.database_file import missing, opened
 from engine.store.database_file import newer as newer
 from engine.store.database_file import patient as patient
 from engine.store.database_file import refuse_network as refuse_network
@@ -25,8 +24,9 @@ from engine.store.database_file import transaction as transaction
 from engine.store.database_file import translated as translated
 from engine.store.database_file import unshared as unshared
 from engine.store.database_file import writer as writer
+from engine.store.lock_wait import FULL
 
-NEWEST = "m035_measured_only"
+NEWEST = "m038_partial"
 """The last migration: a reader that does not find it has an older project before it."""
 
 
@@ -66,7 +66,11 @@ def _read_only(project: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         if db is not None:
             db.close()
-        if os.access(path.parent, os.W_OK) or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
+        refused = unwritable(path.parent)
+        if refused is not None and refused.errno in NO_SPACE:
+            said = "the disk is full, and reading needs some room too. Free some space and retry."
+            raise StoreBlocked(f"{path}: {said}", FULL) from None
+        if refused is None or getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB:
             raise StoreError(f"{path}: not a readable database: {error}. Restore it from a backup.") from None
         db = _frozen(path)  # SQLite keeps what readers share beside the file, and cannot here
         known = _is_ours(db)

@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from engine.store import paired, read, teacher, write
+from engine.store import paired_difference, read, teacher, write
 from engine.store.connect import FILE, reader, transaction, writer
 from engine.store.rows import Row
 
@@ -104,7 +104,7 @@ def main_results(db: sqlite3.Connection, round: int) -> list[ControlScore]:
 BY_HAND = (
     "SELECT EXISTS (SELECT 1 FROM decision d JOIN rewrite r ON r.round=d.round AND r.sample_id=d.sample_id"
     " AND r.axis=d.axis WHERE d.round=? AND d.undone=0"
-    " AND (r.original IS NOT NULL OR (r.state IN ('accepted', 'merged')) <> coalesce(r.improved, 0)))"
+    " AND (r.original IS NOT NULL OR (r.state='accepted') <> coalesce(r.improved, 0)))"
 )
 
 
@@ -143,7 +143,7 @@ def compare(
     for task in sorted(ours.keys() & theirs.keys()):
         if not ours[task].comparable(theirs[task]):
             continue
-        found = paired.error(db, ours[task], other, theirs[task])
+        found = paired_difference.error(db, ours[task], other, theirs[task])
         error, (one, two) = found, (ours[task].stderr, theirs[task].stderr)
         if error is None and one is not None and two is not None:
             error = (one**2 + two**2) ** 0.5

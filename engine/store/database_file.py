@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from tempfile import TemporaryFile
 from typing import TypeVar
 
 from engine.errors import StoreBlocked, StoreError
@@ -21,6 +23,11 @@ KEPT_BEFORE = f"{FILE}.before-"
 WAL_KEPT = 64 << 20
 """Bytes that the write-ahead log is cut to when a checkpoint has emptied it: a long reader may have let it grow."""
 IN_FULL = "the disk is full; no partial data was written. Free some space and retry."
+CHECK_DISK = "Check the disk and the limit of open files, then retry."
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+BESIDE = 32 << 10
+"""Bytes of the least file that SQLite needs beside the database: the log's index."""
 BUSY_MS = 30_000
 # WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
 NETWORK = {
@@ -141,7 +148,10 @@ def _writer(project: Path, kind: type[C], create: bool = False, durable: bool = 
     if create:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives the write-ahead log the same permissions
     uri = f"file:{quoted(path)}?mode={'rwc' if create else 'rw'}"
-    db = sqlite3.connect(uri, uri=True, isolation_level=None, factory=kind)
+    try:
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, factory=kind)
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
     db.row_factory = sqlite3.Row
     try:
         db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
@@ -216,8 +226,35 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
             LOCKED,
         )
     if "readonly" in text or "unable to open" in text:
-        return StoreError(f"{path}: cannot write ({text}). Check the folder's owner and permissions.")
+        return _refused(text, path)
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+        return StoreError(f"{path}: the disk reports an error ({text}). {CHECK_DISK}")
     return StoreError(f"{path}: {text}. If the file is damaged, restore it from a backup.")
+
+
+def _refused(text: str, path: Path) -> StoreError:
+    """SQLite could not open its files or write to them, and says ``text`` whatever the reason is."""
+    refused = unwritable(path.parent)
+    if refused is not None and refused.errno in NO_SPACE:
+        return StoreBlocked(f"{path}: {IN_FULL}", FULL)
+    if refused is not None:
+        fix = "Check the folder's owner and permissions." if refused.errno in NOT_ALLOWED else CHECK_DISK
+        return StoreError(f"{path}: cannot write ({refused.strerror}). {fix}")
+    # None is opened to find out: closing it would drop the locks that other connections of this process hold.
+    files = (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm")))
+    if any(one.exists() and not os.access(one, os.R_OK | os.W_OK) for one in files):
+        return StoreError(f"{path}: cannot write ({text}). Check the file's owner and permissions.")
+    return StoreError(f"{path}: {text}, although its permissions allow it. {CHECK_DISK}")
+
+
+def unwritable(folder: Path) -> OSError | None:
+    """Why no file can be made in a folder: SQLite says the same of a full disk and of one that others own."""
+    try:
+        with TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(BESIDE))
+    except OSError as error:
+        return error
+    return None
 
 
 def copy(db: sqlite3.Connection, out: Path) -> None:

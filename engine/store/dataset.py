@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from typing import overload
 
 from engine.store.read import IN_ROUND, SAMPLE_COLUMNS, to_sample
@@ -24,6 +25,19 @@ class Dataset(Sequence[Sample]):
         found = db.execute(f"SELECT id FROM sample WHERE {IN_ROUND} ORDER BY seq", {"round": round})  # noqa: S608
         self.ids = array("q", (row[0] for row in found))
         """The samples' ids, in order."""
+
+    @property
+    def flagged(self) -> dict[int, str]:
+        """Why samples of it are flagged as possible prompt injections, by id, in order."""
+        sql = f"SELECT id, injection FROM sample WHERE injection<>'' AND {IN_ROUND} ORDER BY seq"  # noqa: S608
+        there = set(self.ids)
+        return {row[0]: row[1] for row in self._db.execute(sql, {"round": self._round}) if row[0] in there}
+
+    def without(self, ids: Collection[int]) -> Dataset:
+        """The same without the samples ``ids``."""
+        out = copy(self)
+        out.ids = array("q", (id for id in self.ids if id not in ids))
+        return out
 
     @property
     def next_place(self) -> int:

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from engine.errors import StoreError
 
 Key = tuple[int, str]  # sample id, axis
-OPEN = ("proposed", "accepted", "rejected")  # states a person may still change; merged ones are history
+OPEN = ("proposed", "accepted", "rejected")  # states a person may change until the merge
 MERGING = ("running", "done")
 STANDS, UNDONE, DROPPED = 0, 1, 2  # decision.undone; what is dropped can be redone no more
 # What belongs to a rewrite's text: an edit or a sending back takes it away, undo brings it back.
@@ -286,8 +286,6 @@ def _kind(entry: sqlite3.Row) -> str:
 
 def _as_left(entry: sqlite3.Row, now: sqlite3.Row) -> bool:
     """Whether the rewrite still is what this entry made of it; if not, there is nothing to take back."""
-    if now["state"] == "merged":
-        return False
     kind = _kind(entry)
     if kind == "edit":
         return bool(now["messages"] == entry["messages"])

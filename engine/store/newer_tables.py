@@ -1,4 +1,4 @@
-"""The statements of migrations since m006, but for those that rebuild the samples (``engine.store.by_place``)."""
+"""The statements of migrations since m006, but for those that rebuild the samples (``engine.store.m034_by_place``)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,28 @@ EVALUATION_TASKS = (
     "UPDATE score SET higher=0 WHERE task='heldout_loss'",
     "CREATE TABLE task_item (round INTEGER NOT NULL, task TEXT NOT NULL, item INTEGER NOT NULL, value REAL NOT NULL,"
     " PRIMARY KEY (round, task, item)) WITHOUT ROWID",
+)
+
+# Before, only a rewrite's sums were kept: they stand with its first call, its others take nothing.
+CALLS_OF_REWRITES = (
+    "INSERT INTO call (round, sample_id, axis, step, at, model, seconds, tokens_in, tokens_out, cost)"
+    " WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n"
+    " WHERE i + 1 < (SELECT max(attempts + answer_attempts) FROM rewrite))"
+    " SELECT r.round, r.sample_id, r.axis, iif(n.i < r.attempts, 'prompt', 'answer'), 0, '', 0,"
+    " iif(n.i = 0, r.tokens_in, 0), iif(n.i = 0, r.tokens_out, 0), iif(n.i = 0, r.cost, 0)"
+    " FROM rewrite r JOIN n ON n.i < r.attempts + r.answer_attempts"
+)
+
+COUNT_CALLS = (
+    "CREATE TABLE call (id INTEGER PRIMARY KEY, round INTEGER NOT NULL, sample_id INTEGER NOT NULL, axis TEXT NOT NULL,"
+    " step TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL, seconds REAL NOT NULL, tokens_in INTEGER NOT NULL,"
+    " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, error TEXT)",
+    # covers the sums of a round, which are read after every save
+    "CREATE INDEX call_by_round ON call(round, tokens_in, tokens_out, cost, seconds, error)",
+    "CREATE TABLE projection (round INTEGER PRIMARY KEY, rewrites INTEGER NOT NULL, calls INTEGER NOT NULL,"
+    " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL NOT NULL, cap_tokens INTEGER NOT NULL,"
+    " cap_cost REAL NOT NULL, sent_to TEXT NOT NULL)",
+    CALLS_OF_REWRITES,
 )
 
 PROVIDER_BATCHES = (
@@ -160,6 +182,14 @@ CONTROLS = (
 
 OVERRIDES = (
     "CREATE TABLE override (sample_id INTEGER PRIMARY KEY, action TEXT NOT NULL, axis TEXT, at REAL NOT NULL)",
+)
+
+INJECTION = (
+    "ALTER TABLE sample ADD COLUMN injection TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX sample_injection ON sample(id) WHERE injection<>''",
+    # samples of an older version are looked at when a stage runs next (engine.store.flagging)
+    "INSERT INTO meta (key, value) SELECT 'injection_unread', n FROM (SELECT max(seq) + 1 AS n FROM sample)"
+    " WHERE n IS NOT NULL",
 )
 
 STAGE_COST = (

@@ -71,7 +71,7 @@ def columns(db: sqlite3.Connection, table: str) -> set[str]:
     return {row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
 
 
-SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, source, input_chars, extra"
+SAMPLE_COLUMNS = "id, messages, seq, parent_id, axis, born_round, source, input_chars, extra, injection"
 IN_ROUND = (
     "born_round <= :round"
     " AND NOT EXISTS (SELECT 1 FROM departure d WHERE d.sample_id = sample.id AND d.round <= :round)"
@@ -271,13 +271,12 @@ def asking(db: sqlite3.Connection, round: int) -> bool:
 
 
 def rewrites(db: sqlite3.Connection, round: int) -> dict[str, dict[str, int]]:
-    """Rewrites by axis and state (merged counts as accepted), without answers that changed nothing."""
+    """Rewrites by axis and state, without answers that changed nothing."""
     out: dict[str, dict[str, int]] = {axis: {} for axis in AXES}
     sql = "SELECT axis, state, count(*) AS n FROM rewrite WHERE round=? AND state<>'kept' GROUP BY axis, state"
     found = db.execute(sql, (round,))
     for row in found:
-        state = "accepted" if row["state"] == "merged" else row["state"]
-        out[row["axis"]][state] = out[row["axis"]].get(state, 0) + row["n"]
+        out[row["axis"]][row["state"]] = row["n"]
     return out
 
 
@@ -361,4 +360,11 @@ def round_facts(db: sqlite3.Connection, round: int) -> RoundFacts | None:
     dropped = int(db.execute(sql, (round + 1,)).fetchone()[0])
     gained = gain(scores(db, round), scores(db, round - 1), asked_tasks(db, round))
     control = db.execute("SELECT 1 FROM control_arm WHERE round=?", (round,)).fetchone() is not None
-    return RoundFacts(made, accepted, gained, dropped, control)
+    return RoundFacts(made, accepted, gained, dropped, control, overridden(db))
+
+
+def overridden(db: sqlite3.Connection) -> int:
+    """How many samples of the newest dataset are to be dropped or rewritten, as a person asked."""
+    asked = "met_round IS NULL AND (action='drop' OR (action='rewrite' AND unwritable=''))"
+    sql = f"SELECT count(*) FROM override JOIN sample ON id=sample_id WHERE {asked} AND {IN_ROUND}"  # noqa: S608
+    return int(db.execute(sql, {"round": newest_dataset(db)}).fetchone()[0])

@@ -37,7 +37,7 @@ from engine.store.signal_rows import Row as Row
 
 Axis = Literal["complexity", "diversity", "quality"]
 AXES: tuple[Axis, ...] = ("complexity", "diversity", "quality")
-REWRITTEN = ("proposed", "accepted", "rejected")  # states of a rewrite whose text is there (merged counts as accepted)
+REWRITTEN = ("proposed", "accepted", "rejected")  # states of a rewrite whose text is there
 
 
 class Overlap(Row, frozen=True):
@@ -85,7 +85,7 @@ class Threshold(Row, frozen=True):
     detail: str | None = None
 
 
-RewriteState = Literal["owed", "prompted", "proposed", "failed", "kept", "rejected", "accepted", "merged"]
+RewriteState = Literal["owed", "prompted", "proposed", "failed", "kept", "rejected", "accepted"]
 
 
 AGAIN = -1
@@ -96,7 +96,8 @@ class Rewrite(Row, frozen=True):
     """One teacher rewrite of ``sample_id`` in ``round``.
 
     States: owed -> prompted (new prompt is there) -> proposed (answer is there) -> accepted | rejected; or failed
-    (malformed replies up to the attempt limit; ``raw`` keeps the last one). ``merged`` after the merge.
+    (malformed replies up to the attempt limit; ``raw`` keeps the last one). What is accepted once its round is merged
+    is part of the next dataset: no row says so twice.
     ``messages`` is the new conversation (canonical JSON) once proposed. ``attempts`` counts the calls for the prompt,
     ``answer_attempts`` those for the answer. ``original`` is the teacher's conversation, when a person has edited it.
     ``probe``: its prompt is the sample's own, and its state becomes ``kept`` when the answer agrees with the sample's

@@ -9,7 +9,8 @@ class Job(Struct, frozen=True):
     """One stage of one round: its state and how far it is.
 
     States: pending, running, done, paused, waiting (for a person), failed, cancelled, interrupted, stale (done, but its
-    settings have changed since). ``resumed_at``: units that were there when it last started, to tell a rate by.
+    settings have changed since). ``partial``: how much of the next unit is done, 0 to 1, while it runs.
+    ``resumed_at``: units that were there when it last started, to tell a rate by.
     ``moved``: wall times of its last start and last steps, a JSON list, oldest first. ``seconds``, ``cpu_seconds``: at
     work, over all its starts, but for those that were killed; 0: unknown. ``peak_bytes``: resident memory at its peak,
     of the process that ran it.
@@ -21,6 +22,7 @@ class Job(Struct, frozen=True):
     done: int = 0
     total: int = 0
     resumed_at: int = 0
+    partial: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
     input_key: str | None = None
@@ -92,7 +94,8 @@ class Worker(Struct, frozen=True):
 
 class RoundFacts(Struct, frozen=True):
     """What the stop rule needs to know of a finished round. ``gain``: change of the main score over the round
-    before. ``control``: it is measured in any case, as it is a control.
+    before. ``control``: it is measured in any case, as it is a control. ``overridden``: samples that a person has
+    asked to drop or to rewrite, and no round has done so yet.
     """
 
     rewrites: int
@@ -100,3 +103,4 @@ class RoundFacts(Struct, frozen=True):
     gain: float | None
     dropped: int = 0
     control: bool = False
+    overridden: int = 0

@@ -8,17 +8,19 @@ import sqlite3
 from pathlib import Path
 
 from engine.store import prompt_keys
-from engine.store.by_place import BY_PLACE, SAMPLE_TEXT
 from engine.store.conversation import load_messages, unwritable
 from engine.store.database_file import database, keep_before, newer, roomy, translated, writer
+from engine.store.m034_by_place import BY_PLACE, SAMPLE_TEXT
 from engine.store.newer_tables import (
     BEAT_CHANCE,
     BOTH_SIDES,
     CONTROLS,
+    COUNT_CALLS,
     EVALUATION_TASKS,
     EVERY_OVERLAP,
     HELD_OUT,
     HOLD_AFTER_MERGE,
+    INJECTION,
     JUDGE_CHECK,
     KEEP_COLUMNS,
     LABELS,
@@ -295,6 +297,25 @@ def m035_measured_only(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m036_injection(db: Database) -> None:
+    """Why a sample is flagged as a possible prompt injection."""
+    for statement in INJECTION:
+        db.conn.execute(statement)
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m037_accepted_stays(db: Database) -> None:
+    """A merge no longer marks the rewrites that it takes in: SQLite would write each with its texts anew."""
+    db.conn.execute("UPDATE rewrite SET state='accepted' WHERE state='merged'")
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m038_partial(db: Database) -> None:
+    """How much of a job's next unit is done: a training step of many batches takes minutes on a slow machine."""
+    db.conn.execute("ALTER TABLE job ADD COLUMN partial REAL NOT NULL DEFAULT 0")
+
+
 def migrate(project: Path, create: bool = False) -> None:
     """Create the database or bring it up to date; then a copy of it as it was is kept beside it.
 
@@ -367,26 +388,4 @@ LIST_SAMPLES = (
     "CREATE INDEX sample_by_place ON sample(seq, born_round, retired_round)",
     "CREATE INDEX signal_by_error ON signal(round, sample_id) WHERE score_error IS NOT NULL OR judge_error IS NOT NULL",
     "CREATE INDEX rewrite_by_edit ON rewrite(round, sample_id) WHERE original IS NOT NULL",
-)
-
-# Before, only a rewrite's sums were kept: they stand with its first call, its others take nothing.
-CALLS_OF_REWRITES = (
-    "INSERT INTO call (round, sample_id, axis, step, at, model, seconds, tokens_in, tokens_out, cost)"
-    " WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n"
-    " WHERE i + 1 < (SELECT max(attempts + answer_attempts) FROM rewrite))"
-    " SELECT r.round, r.sample_id, r.axis, iif(n.i < r.attempts, 'prompt', 'answer'), 0, '', 0,"
-    " iif(n.i = 0, r.tokens_in, 0), iif(n.i = 0, r.tokens_out, 0), iif(n.i = 0, r.cost, 0)"
-    " FROM rewrite r JOIN n ON n.i < r.attempts + r.answer_attempts"
-)
-
-COUNT_CALLS = (
-    "CREATE TABLE call (id INTEGER PRIMARY KEY, round INTEGER NOT NULL, sample_id INTEGER NOT NULL, axis TEXT NOT NULL,"
-    " step TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL, seconds REAL NOT NULL, tokens_in INTEGER NOT NULL,"
-    " tokens_out INTEGER NOT NULL, cost REAL NOT NULL, error TEXT)",
-    # covers the sums of a round, which are read after every save
-    "CREATE INDEX call_by_round ON call(round, tokens_in, tokens_out, cost, seconds, error)",
-    "CREATE TABLE projection (round INTEGER PRIMARY KEY, rewrites INTEGER NOT NULL, calls INTEGER NOT NULL,"
-    " tokens_in INTEGER NOT NULL, tokens_out INTEGER NOT NULL, cost REAL NOT NULL, cap_tokens INTEGER NOT NULL,"
-    " cap_cost REAL NOT NULL, sent_to TEXT NOT NULL)",
-    CALLS_OF_REWRITES,
 )

@@ -8,10 +8,13 @@ once.
 from __future__ import annotations
 
 import sqlite3
+from typing import TYPE_CHECKING
 
-from engine.progress import Seen, ignore
 from engine.store.database_file import transaction
 from engine.store.lock_wait import outlasting
+
+if TYPE_CHECKING:
+    from engine.files.progress import Seen
 
 COMES = (
     "CREATE TRIGGER sample_comes AFTER INSERT ON sample BEGIN"
@@ -78,7 +81,7 @@ def _index_part(db: sqlite3.Connection, pay: str, settle: str, values: dict[str,
         db.execute(settle, values)
 
 
-def catch_up(db: sqlite3.Connection, seen: Seen = ignore) -> None:
+def catch_up(db: sqlite3.Connection, seen: Seen | None = None) -> None:
     """Index all pending samples, many at once and with few writes. ``seen`` hears which share of them is indexed."""
     pending = count_unindexed(db)
     many = pending > AT_ONCE
@@ -87,7 +90,8 @@ def catch_up(db: sqlite3.Connection, seen: Seen = ignore) -> None:
     done = 0
     while index(db, AT_ONCE):
         done += AT_ONCE
-        seen(min(1.0, done / max(pending, 1)))
+        if seen is not None:
+            seen(min(1.0, done / max(pending, 1)))
     if many:
         _gather(db, USUAL)
 

@@ -1,7 +1,7 @@
 """Undoes a merge, which is possible until the next round starts. Standard library only.
 
 A round has begun as soon as the worker has opened it; one that was opened by a worker that is gone, and of which no
-stage was started, has not. The accepted rewrites are open again: they can be decided anew, and the merge done anew.
+stage was started, has not. Its rewrites can then be decided anew, and the merge done anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ FORGET_MERGE = (
     "DELETE FROM retirement WHERE round=:after",
     "DELETE FROM job WHERE round=:after",
     "DELETE FROM round WHERE round=:after",
-    "UPDATE rewrite SET state='accepted' WHERE round=:round AND state='merged'",
     "UPDATE round SET finished_at=NULL WHERE round=:round",
     "UPDATE job SET state='pending', done=0, total=0, started_at=NULL, finished_at=NULL, input_key=NULL, error=NULL"
     " WHERE round=:round AND stage='merge'",

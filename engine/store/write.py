@@ -37,23 +37,28 @@ def _upsert_sql(kind: type[Row]) -> str:
 STEPS_KEPT = 32
 """How many of a stage's last steps are kept with their times."""
 _MOVE = (
-    "UPDATE job SET done=:done, moved=CASE WHEN done=:done THEN moved"
+    "UPDATE job SET done=:done, partial=:partial, moved=CASE WHEN done=:done AND partial=:partial THEN moved"
     " WHEN json_array_length(moved) > :kept THEN json_insert(json_remove(moved, '$[0]'), '$[#]', :now)"
     " ELSE json_insert(moved, '$[#]', :now) END WHERE round=:round AND stage=:stage"
 )
 
 
 @outlasting
-def save(db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], done: int | None) -> None:
-    """Rows and progress in one transaction."""
+def save(
+    db: sqlite3.Connection, round: int, stage: str, rows: Sequence[Row], done: int | None, partial: float = 0.0
+) -> None:
+    """Rows and progress in one transaction; ``partial``: how much of the next unit is done, 0 to 1."""
     with transaction(db):
         upsert(db, rows)
         if done is not None:
-            db.execute(_MOVE, {"done": done, "round": round, "stage": stage, "now": time.time(), "kept": STEPS_KEPT})
+            at = {"done": done, "partial": partial, "now": time.time(), "kept": STEPS_KEPT}
+            db.execute(_MOVE, {**at, "round": round, "stage": stage})
 
 
 def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
     """Insert new samples, inside the caller's transaction."""
+    from engine.injection.detect import suspect  # its patterns take long to compile, and the app adds none
+
     insert_samples(
         db,
         (
@@ -68,6 +73,7 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
                 s.input_chars,
                 s.extra,
                 unwritable(s.messages),
+                suspect(s.messages),
             )
             for s in sorted(samples, key=lambda sample: sample.seq)
         ),
@@ -77,8 +83,8 @@ def add_samples(db: sqlite3.Connection, samples: Iterable[Sample]) -> None:
 def insert_samples(db: sqlite3.Connection, values: Iterable[tuple[Any, ...]]) -> None:
     """Insert the columns of new samples, inside the caller's transaction. They come ordered by place, as they lie."""
     db.executemany(
-        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, source, input_chars, extra, unwritable)"
-        " VALUES (?,?,?,?,?,?,?,?,?,?)",
+        "INSERT INTO sample (id, messages, seq, parent_id, axis, born_round, source, input_chars, extra, unwritable,"
+        " injection) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
         values,
     )
 
@@ -196,7 +202,7 @@ def set_total(db: sqlite3.Connection, round: int, stage: str, total: int, done: 
     """Set a stage's total number of units and how many are done."""
     with transaction(db):
         db.execute(
-            "UPDATE job SET total=?, done=?, resumed_at=? WHERE round=? AND stage=?",
+            "UPDATE job SET total=?, done=?, partial=0, resumed_at=? WHERE round=? AND stage=?",
             (total, done, done, round, stage),
         )
 

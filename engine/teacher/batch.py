@@ -101,7 +101,7 @@ class BatchRunner:
             self.client.ready()  # before any text is sent
             if self.job.pending():
                 where = f"{self.how.url} ({self.how.model})"
-                text = f"the texts of {len(self.job.rows)} selected samples are sent to {where} in batches"
+                text = f"the texts of {counted(len(self.job.rows), 'selected sample')} are sent to {where} in batches"
                 self.ctx.event(f"{text}; the files are deleted there once the results are saved", "warning")
 
     def _learn(self, batch: TeacherBatch) -> None:
@@ -278,10 +278,16 @@ class BatchRunner:
     def _tell(self, flight: Flight, standing: BatchStatus) -> None:
         """Log the results of a batch."""
         back = len(flight.names) - len(flight.calls)
-        self.ctx.event(f"batch {standing.id} is {standing.status}: {back:,} of {len(flight.names):,} calls came back")
+        self.ctx.event(
+            f"batch {standing.id} is {standing.status}: {back:,} of {counted(len(flight.names), 'call')} came back"
+        )
         if flight.strange:
-            said = "result lines are unreadable or match no call of this batch, and are ignored"
-            self.ctx.event(f"batch {standing.id}: {flight.strange:,} {said}", "warning")
+            said = counted(
+                flight.strange,
+                "result line is unreadable or matches no call of this batch, and is ignored",
+                "result lines are unreadable or match no call of this batch, and are ignored",
+            )
+            self.ctx.event(f"batch {standing.id}: {said}", "warning")
         for note in self.client.chat.notes:
             self.ctx.event(note, "warning")
         self.client.chat.notes.clear()
@@ -311,7 +317,7 @@ class BatchRunner:
         except BackendError as error:
             self.ctx.event(str(error), "warning")
         if left := len(self.books.flights):
-            what = "1 batch is" if left == 1 else f"{left} batches are"
+            what = counted(left, "batch is", "batches are")
             self.ctx.event(
                 f"{what} being cancelled at {self.how.url}; the next run collects the finished calls", "warning"
             )

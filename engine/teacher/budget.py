@@ -133,8 +133,9 @@ def announce(ctx: Ctx, job: RewriteJob) -> None:
     probes = sum(row.is_evidence for row in job.all())
     what = f"{counted(ahead.rewrites, 'rewrite')} with two calls each"
     if probes:
-        rest = f"{ahead.rewrites - probes} rewrites, " if ahead.rewrites > probes else ""
-        what = f"{rest}{probes} samples' own prompts to answer, one call each, then more while they find flaws"
+        rest = f"{counted(ahead.rewrites - probes, 'rewrite')}, " if ahead.rewrites > probes else ""
+        own = counted(probes, "sample's own prompt", "samples' own prompts")
+        what = f"{rest}{own} to answer, one call each, then more while they find flaws"
     text = f"{what}: about {ahead.tokens_in:,} tokens in, {ahead.tokens_out:,} out"
     text += f", about {ahead.cost:.2f} in cost" if ahead.cost else ""
     text += " in batches" if ahead.cost and ctx.config.teacher.batch else ""

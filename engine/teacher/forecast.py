@@ -126,14 +126,16 @@ def requests(
 
 
 def asked_with(config: Config, project: Path) -> str:
-    """What ``requests`` depends on besides the samples, in 16 hex digits: the prompts, the teacher, the hints.
+    """What ``requests`` depends on besides the samples, in 16 hex digits: the prompts, the teacher, the hints,
+    and whether flagged samples are sent.
 
     Raises:
         ConfigError: an overridden prompt lacks a placeholder.
     """
     texts = (prompts.load(name, project).text for name in (*TEMPLATES.values(), "answer"))
     name = _counted_by(config)
-    parts = (str(locate.local(name, project) or name), str(config.select.neighbours), *texts)
+    sent = ("send",) if config.data.injection == "send" else ()
+    parts = (str(locate.local(name, project) or name), str(config.select.neighbours), *sent, *texts)
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 

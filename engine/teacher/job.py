@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from engine.config import schema as configs
 from engine.errors import ConfigError
 from engine.hub.progress_log import log_progress
 from engine.models import locate
+from engine.plurals import counted
+from engine.signals import held_back
 from engine.stage import Ctx
 from engine.store.rows import AXES, Message, Neighbourhood, Rewrite, Sample
 from engine.store.teacher import SentCall, TeacherCall
@@ -89,14 +92,14 @@ class RewriteJob:
         asked = ctx.rows(TeacherCall)
         cores = {r.sample_id for r in pending}
         near = [n for n in near if n.sample_id in cores]
-        hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
+        hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids) - held_back.held(ctx).keys()
         samples = {s.id: s for s in data.take(sorted(cores | hints))}
         rows = sorted(pending, key=lambda r: (AXES.index(r.axis), samples[r.sample_id].seq))
         names = (*TEMPLATES.values(), "answer")
         return cls(
             rows={(r.sample_id, r.axis): r for r in rows},
             samples=samples,
-            hints={n.sample_id: hint_text(n, samples) for n in near},
+            hints={n.sample_id: hint_text(n, {id: samples[id] for id in hints}) for n in near},
             templates={name: prompts.load(name, ctx.project) for name in names},
             tokens=sum(call.tokens_in + call.tokens_out for call in asked),
             money=sum(call.cost for call in asked),
@@ -128,9 +131,9 @@ class RewriteJob:
         """Add rewrites to the round, in the order in which a resumed run reads them."""
         cores = {r.sample_id for r in rows}
         data, near = ctx.dataset(), [n for n in ctx.rows(Neighbourhood) if n.sample_id in cores]
-        hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids)
+        hints = {id for n in near for id in json.loads(n.neighbours)} & set(data.ids) - held_back.held(ctx).keys()
         self.samples |= {s.id: s for s in data.take(sorted((cores | hints) - self.samples.keys()))}
-        self.hints |= {n.sample_id: hint_text(n, self.samples) for n in near}
+        self.hints |= {n.sample_id: hint_text(n, {id: self.samples[id] for id in hints}) for n in near}
         every = [*self.rows.values(), *rows]
         every.sort(key=lambda r: (AXES.index(r.axis), self.samples[r.sample_id].seq))
         self.rows = {r.key: r for r in every}
@@ -192,10 +195,11 @@ class RewriteJob:
         if not gone:
             return
         before = self.tokens
+        them = "it" if len(gone) == 1 else "them"
         lost = [self.lose(call, "the run ended before the reply arrived") for call in gone]
         ctx.event(
-            f"{len(gone):,} calls were under way when the last run ended: the provider may have counted them, so they"
-            f" count as the {self.tokens - before:,} tokens that they can take at most",
+            f"{counted(len(gone), 'call was', 'calls were')} under way when the last run ended: the provider may have"
+            f" counted {them}, as at most {counted(self.tokens - before, 'token')}, and so does this run",
             "warning",
         )
         ctx.save([*lost, *(replace(call, open=False) for call in gone)])
@@ -325,9 +329,13 @@ def size_of(chat: Iterable[Message]) -> int:
 
 
 def summary(rows: Sequence[Rewrite]) -> str:
-    """The final log line: rewrites made, failures and tokens."""
+    """The final log line: rewrites made, tokens, failures and why most of them failed."""
     failed = [r for r in rows if r.state == "failed"]
     tokens_in, tokens_out = sum(r.tokens_in for r in rows), sum(r.tokens_out for r in rows)
     made = len(rows) - len(failed)
-    text = f"{made} of {len(rows)} rewrites made, {tokens_in:,} tokens in and {tokens_out:,} out"
-    return text + (f"; {len(failed)} failed and keep the original" if failed else "")
+    text = f"{made:,} of {counted(len(rows), 'rewrite')} made, {counted(tokens_in, 'token')} in and {tokens_out:,} out"
+    if not failed:
+        return text
+    (reason, times), *others = Counter(r.reason or "no reason" for r in failed).most_common()
+    why = f"{reason} ({times:,})" if others else reason
+    return f"{text}; {len(failed):,} failed and {'keeps' if len(failed) == 1 else 'keep'} the original: {why}"

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from engine.backends import Generation
 from engine.chat import prompts
 from engine.config import schema as configs
+from engine.plurals import counted
 from engine.stage import Ctx
 from engine.store.rows import AGAIN, Message, Rewrite, Sample, dump_messages
 from engine.store.teacher import TeacherCall
@@ -88,7 +89,7 @@ def read_reply(sample: Sample, axis: str, phase: Phase, reply: Generation) -> tu
     if reply.error:
         return None, reply.error
     if reply.finish_reason == "length":
-        return None, f"the reply was cut off at {reply.tokens_out} tokens (teacher.max_new_tokens)"
+        return None, f"the reply was cut off at {counted(reply.tokens_out, 'token')} (teacher.max_new_tokens)"
     if phase is PROMPT:
         prompt, reason = prompts.parse_prompt(reply.text, original=sample.prompt)
         copied = axis == "diversity" and prompt is not None and prompt.split() == sample.prompt.split()

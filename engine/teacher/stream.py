@@ -19,6 +19,7 @@ from engine.backends import Answers, Call, Generation, Lost, backend
 from engine.backends.openai import Endpoint, EndpointLimits
 from engine.config import schema as configs
 from engine.errors import Paused
+from engine.plurals import counted
 from engine.signals import round_models
 from engine.stage import Ctx
 from engine.store.rows import Row
@@ -41,10 +42,7 @@ def open_endpoint(how: configs.Teacher, answered: bool = False) -> Endpoint:
         ConfigError: the url or the model's name is missing. BackendError: the key is not there.
     """
     require_endpoint(how)
-    limits = EndpointLimits(
-        how.concurrency, how.requests_per_minute, how.tokens_per_minute, timeout_s=how.timeout_s, retries=how.retries
-    )
-    return Endpoint(how.url, how.model, how.key_env, limits, answered, more_urls=how.more_urls)
+    return Endpoint(how.url, how.model, how.key_env, EndpointLimits.of(how), answered, more_urls=how.more_urls)
 
 
 def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
@@ -52,7 +50,8 @@ def through_endpoint(ctx: Ctx, job: RewriteJob) -> None:
     endpoint = open_endpoint(ctx.config.teacher, answered=job.tokens > 0)
     try:
         where = " and ".join((endpoint.url, *ctx.config.teacher.more_urls))
-        ctx.event(f"the texts of {len(job.rows)} selected samples are sent to {where} ({endpoint.model})", "warning")
+        texts = f"the texts of {counted(len(job.rows), 'selected sample')}"
+        ctx.event(f"{texts} are sent to {where} ({endpoint.model})", "warning")
         how = ctx.config.teacher
         # Towards a cap each call counts as its worst until it is over: none is then handed over that has to wait.
         slots = how.concurrency * (1 + len(how.more_urls))
@@ -75,7 +74,7 @@ def through_engine(ctx: Ctx, job: RewriteJob) -> None:
     )
     try:
         stream(ctx, job, engine, ctx.config.vllm.in_flight)
-        ctx.event(engine.cache())
+        ctx.event(engine.summary())
     finally:
         engine.close()
 

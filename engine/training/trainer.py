@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,16 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl import SFTConfig, SFTTrainer, pack_dataset
 
 from engine.backends import lm_head, trained_rows
-from engine.backends.local import positions, read_model, set_threads, torch_device, torch_dtype
+from engine.backends.model_loading import positions, read_model, set_threads, torch_device, torch_dtype
 from engine.chat import batches
 from engine.chat.render import load_tokenizer
 from engine.config.schema import Config
 from engine.distributed import gather_weights, ranks
 from engine.distributed.sharding import ShardingPlan
-from engine.errors import ConfigError
+from engine.errors import ConfigError, StageError
 from engine.models import untrained_tokens
 from engine.models.locate import ModelRef
+from engine.plurals import counted
 from engine.training import liger as kernels
 from engine.training import packing, trackers
 
@@ -41,6 +42,7 @@ class TrainingTask:
     rows: an Arrow file of token ids and labels, which every process maps into memory.
     plan: how the model is spread over the processes; None: each has a whole copy.
     recompute: activations are computed again in the backward pass.
+    environ: what the accelerate config says to accelerate, for processes whose launcher does not know it.
     """
 
     config: Config
@@ -51,6 +53,7 @@ class TrainingTask:
     resume: Path | None
     plan: ShardingPlan | None = None
     recompute: bool = False
+    environ: dict[str, str] = field(default_factory=dict)
 
 
 NOT_ALONE = ["out_proj", "conv1d"]
@@ -125,6 +128,23 @@ def trainer(task: TrainingTask) -> Trainer:
         _widen(made.model)
     made.remove_callback(PrinterCallback)
     return made
+
+
+def accumulation(config: Config, processes: int) -> int:
+    """Batches that each of ``processes`` adds up for a step. Where machines are missing it is more than config.toml
+    says, so that every step learns from the same samples.
+
+    Raises:
+        StageError: a step's batches cannot be dealt out to so many.
+    """
+    each, rest = divmod(config.train.gradient_accumulation * config.launch.total, processes)
+    if rest:
+        raise StageError(
+            f"{counted(processes, 'process', 'processes')} cannot share the batches of a step, which are"
+            f" {config.train.gradient_accumulation} for each of {config.launch.total} processes."
+            " Start the stage with `middo-tui run`."
+        )
+    return each
 
 
 def longest(config: Config, base: Path) -> int:
@@ -221,7 +241,8 @@ def _arguments(task: TrainingTask, device: torch.device) -> SFTConfig:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)  # else accelerate takes the first GPU
     config, how = task.config, task.config.train
     dtype = torch_dtype(config.model.dtype, device)
-    parts = how.gradient_accumulation * ranks.size()
+    accumulated = accumulation(config, ranks.size())
+    parts = accumulated * ranks.size()
     zero = task.plan is not None and task.plan.zero > 0
     liger = kernels.liger(config, device.type == "cuda", task.start.base).used
     arguments = SFTConfig(
@@ -231,7 +252,7 @@ def _arguments(task: TrainingTask, device: torch.device) -> SFTConfig:
         lr_scheduler_type=how.scheduler,
         warmup_steps=how.warmup_ratio,  # below 1 it is a share of all steps
         per_device_train_batch_size=how.batch_size,
-        gradient_accumulation_steps=how.gradient_accumulation,
+        gradient_accumulation_steps=accumulated,
         gradient_checkpointing=task.recompute and not (task.plan and task.plan.checkpointing),
         gradient_checkpointing_kwargs={"use_reentrant": False},
         weight_decay=how.weight_decay,

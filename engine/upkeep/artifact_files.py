@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from engine.files.map_file import MAP
+from engine.files.embedding_map_file import MAP
 from engine.files.whole_file import cut_off, parts
 from engine.loop import MADE_BY, NAMES
 from engine.store.read import jobs
@@ -50,16 +50,23 @@ def faults(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
 
 
 def leftovers(db: sqlite3.Connection, project: Path) -> Iterator[FileFault]:
-    """Files of stages that are done and no row names: a kill between a row and the removal of what it replaces."""
+    """Files of stages that are done and no row names: a kill between a row and the removal of what it replaces.
+
+    What links lead to outside of the project is not told: ``prune`` removes leftovers, and a stranger made the links.
+    """
+    home = project.resolve()
     state = {(job.round, job.stage): job.state for job in jobs(db)}
     known = {project / row[0] for row in db.execute("SELECT path FROM artifact")}
     for folder in sorted((project / ARTIFACTS).glob("round-*/*")):
         number = folder.parent.name.removeprefix("round-")
         round = int(number) if number.isdecimal() else -1
+        if not folder.parent.resolve().is_relative_to(home):
+            continue
         used = [path for path in known if path == folder or folder in path.parents]
         if not used and _unfinished(state, round, folder.name):
             continue
-        for path in [folder] if not used else sorted(folder.iterdir()) if folder.is_dir() else []:
+        inside = folder.is_dir() and folder.resolve().is_relative_to(home)
+        for path in [folder] if not used else sorted(folder.iterdir()) if inside else []:
             if not any(path == one or path in one.parents for one in used) and not _kept(path):
                 yield FileFault(str(path.relative_to(project)), "left behind", "Remove it with `prune`.", leftover=True)
 

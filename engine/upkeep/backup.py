@@ -22,6 +22,8 @@ from msgspec import Struct
 from engine.errors import StoreError, UsageError
 from engine.files import durable
 from engine.files.whole_folder import whole_folder
+from engine.nodes import machine_facts
+from engine.plurals import counted
 from engine.project.folder import require_new
 from engine.runtime import launch
 from engine.store import controls, permissions
@@ -97,7 +99,7 @@ def _backup(project: Path, out: Path, say: Callable[[str], None]) -> Manifest:
         copy(db, out / FILE)
     finally:
         db.close()
-    _settle(out / FILE)
+    _settle(out / FILE, project)
     files = {FILE: _entry(out / FILE)}
     wanted = dict(_files(project, _published(out / FILE)))
     _require_room(out, sum(path.stat().st_size for path in wanted.values() if path.exists()))
@@ -117,8 +119,8 @@ def _backup(project: Path, out: Path, say: Callable[[str], None]) -> Manifest:
     return manifest
 
 
-def _settle(file: Path) -> None:
-    """A copy has no worker: what ran is interrupted. Raises StoreError when the copy is damaged."""
+def _settle(file: Path, project: Path) -> None:
+    """A copy has no worker: what ran is interrupted. Raises StoreError when the copy, so ``project``'s, is damaged."""
     db = sqlite3.connect(file, isolation_level=None)
     db.row_factory = sqlite3.Row
     try:
@@ -128,7 +130,10 @@ def _settle(file: Path) -> None:
     finally:
         db.close()
     if found != "ok":
-        raise StoreError(f"{file}: the database is damaged ({found}). Look at it with `middo-tui check`.")
+        raise StoreError(
+            f"{project / FILE} is damaged ({' '.join(found.split())}), so no backup was made."
+            " Look at it with `middo-tui check`."
+        )
 
 
 def _published(file: Path) -> list[PurePosixPath]:
@@ -173,7 +178,8 @@ def _files(project: Path, published: list[PurePosixPath]) -> Iterator[tuple[str,
 def _belongs(place: PurePosixPath) -> bool:
     if len(place.parts) > 1:
         return True
-    return not (place.name.startswith((f"{FILE}-", KEPT_BEFORE)) or place.name in (FILE, launch.LOCK, MANIFEST))
+    of_a_moment = (f"{FILE}-", KEPT_BEFORE, machine_facts.FILE)
+    return not (place.name.startswith(of_a_moment) or place.name in (FILE, launch.LOCK, MANIFEST))
 
 
 def _copied(source: Path, target: Path) -> FileEntry | None:
@@ -205,7 +211,9 @@ def _entry(path: Path) -> FileEntry:
 def _require_room(folder: Path, need: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < need + ROOM:
-        raise StoreError(f"{folder}: {need:,} bytes are needed and {free:,} are free. Choose a larger disk.")
+        raise StoreError(
+            f"{folder}: {counted(need, 'byte is', 'bytes are')} needed and {free:,} free. Choose a larger disk."
+        )
 
 
 def verify(out: Path, manifest: Manifest) -> None:

@@ -107,10 +107,11 @@ def _config(project: Path) -> Iterator[Fault]:
 
 
 def _notes(db: sqlite3.Connection, project: Path) -> Iterator[Fault]:
-    alive = launch.alive(read.worker(db))
+    worker = read.worker(db)
     left = [f"{job.stage} of round {job.round}" for job in read.jobs(db) if job.state == "running"]
-    if left and not alive:
-        yield Fault("worker", "note", ", ".join(left), "its worker has died", "Run the project: it resumes.")
+    if (left or worker is not None) and not launch.alive(worker):  # one that ends by itself leaves no row
+        where = ", ".join(left) or "between two stages"
+        yield Fault("worker", "note", where, "its worker has died", "Run the project: it resumes.")
     for job in read.jobs(db):
         if job.state in ("failed", "interrupted"):
             what = (job.error or "it was interrupted").rstrip(".")
@@ -119,9 +120,9 @@ def _notes(db: sqlite3.Connection, project: Path) -> Iterator[Fault]:
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists() and wal.stat().st_size > LARGE:
         mend = "Close programs that read the database for long; it shrinks by itself."
-        yield Fault("wal", "note", wal.name, f"{wal.stat().st_size:,} bytes of write-ahead log", mend)
+        yield Fault("wal", "note", wal.name, f"{counted(wal.stat().st_size, 'byte')} of write-ahead log", mend)
     for kept in sorted(path.parent.glob(f"{KEPT_BEFORE}*")):
-        what = f"{kept.stat().st_size:,} bytes: the database before an upgrade"
+        what = f"{counted(kept.stat().st_size, 'byte')}: the database before an upgrade"
         yield Fault("old-database", "note", kept.name, what, "Remove it with `prune` once all is well.")
     if count := permissions.readable_by_others(project):
         what = f"{counted(count, 'file or folder', 'files or folders')} can be read by other users"

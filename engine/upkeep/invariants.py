@@ -32,12 +32,12 @@ class Invariant(Struct, frozen=True):
     mend: str = BACKUP
 
 
-def _of_sample(table: str, words: str, column: str = "sample_id", mend: str = BACKUP) -> Invariant:
+def _of_sample(table: str, words: str, mend: str = BACKUP) -> Invariant:
     """Every row of ``table`` is about a sample that exists."""
     return Invariant(
         f"{table}-sample",
         f"{words} without a sample",
-        f"SELECT DISTINCT 'sample ' || {column} FROM {table} WHERE {column} NOT IN (SELECT id FROM sample)",  # noqa: S608
+        f"SELECT DISTINCT 'sample ' || sample_id FROM {table} WHERE sample_id NOT IN (SELECT id FROM sample)",  # noqa: S608
         mend,
     )
 
@@ -83,37 +83,31 @@ INVARIANTS = (
     ),
     Invariant(
         "sample-born",
-        "samples that no merged rewrite brought",
+        "samples that no accepted rewrite brought",
         "SELECT '#' || seq FROM sample WHERE born_round>0 AND NOT EXISTS (SELECT 1 FROM rewrite r"
         " WHERE r.round=sample.born_round-1 AND r.sample_id=sample.parent_id AND r.axis=sample.axis"
-        " AND r.state='merged')",
+        " AND r.state='accepted')",
     ),
     Invariant(
         "merged-born",
-        "merged rewrites that became no sample",
-        "SELECT 'round ' || round || ', sample ' || sample_id || ', ' || axis FROM rewrite r WHERE state='merged'"
+        "accepted rewrites of a merged round that became no sample",
+        "SELECT 'round ' || round || ', sample ' || sample_id || ', ' || axis FROM rewrite r WHERE state='accepted'"
+        " AND EXISTS (SELECT 1 FROM job WHERE round=r.round AND stage='merge' AND state='done')"
         " AND NOT EXISTS (SELECT 1 FROM sample WHERE parent_id=r.sample_id AND axis=r.axis"
         " AND born_round=r.round+1)",
-    ),
-    Invariant(
-        "merge-left",
-        "accepted rewrites that a finished merge left out",
-        "SELECT 'round ' || round || ', sample ' || sample_id || ', ' || axis FROM rewrite r"
-        " WHERE state='accepted'"
-        " AND EXISTS (SELECT 1 FROM job WHERE round=r.round AND stage='merge' AND state='done')",
     ),
     Invariant(
         "rewrite-text",
         "rewrites without their text",
         "SELECT 'round ' || round || ', sample ' || sample_id || ', ' || axis FROM rewrite"
-        " WHERE state IN ('proposed','accepted','merged') AND messages IS NULL",
+        " WHERE state IN ('proposed','accepted') AND messages IS NULL",
         _redo("rewrite"),
     ),
     Invariant(
         "rewrite-state",
         "rewrites in an unknown state",
         "SELECT DISTINCT state FROM rewrite WHERE state NOT IN"
-        " ('owed','prompted','proposed','failed','kept','rejected','accepted','merged')",
+        " ('owed','prompted','proposed','failed','kept','rejected','accepted')",
     ),
     Invariant(
         "rewrite-dataset",

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.config import schema as configs
-from engine.files.map_file import MAP, NAME
+from engine.files.embedding_map_file import MAP, NAME
 from engine.files.whole_file import cut_off
 from engine.runtime import launch
 from engine.store import read, write

@@ -20,9 +20,9 @@ from typing import IO
 
 import psutil
 
-from engine import environment
 from engine.config.schema import Config
 from engine.errors import StageError
+from engine.processes import environment
 from engine.verification.candidates import Candidate
 from engine.verification.text_checks import Rejection
 from engine.verification.validators import COMMAND, Validator, question

@@ -18,7 +18,7 @@ from heapq import nsmallest
 import numpy as np
 
 from engine.signals import losses
-from engine.signals.exchange import Chat
+from engine.signals.last_exchange import Chat
 from engine.signals.round_models import base_model
 from engine.stage import Ctx
 from engine.store.dataset import Dataset

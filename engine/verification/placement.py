@@ -10,6 +10,8 @@ from heapq import nsmallest
 import numpy as np
 
 from engine.errors import StageError
+from engine.plurals import counted
+from engine.signals import held_back
 from engine.signals.artifacts import finished
 from engine.signals.losses import Measured
 from engine.signals.nearest import Floats, Ints, against
@@ -36,7 +38,10 @@ class Near:
             raise StageError(f"round {ctx.round} has no embeddings. Run its score stage first.")
         array = np.load(path, mmap_mode="r")
         if len(array) != len(data):
-            raise StageError(f"{path}: {len(array)} embeddings for {len(data)} samples. Run the score stage again.")
+            raise StageError(
+                f"{path}: {counted(len(array), 'embedding')} for {counted(len(data), 'sample')}."
+                " Run the score stage again."
+            )
         placed = {n.sample_id for n in ctx.rows(Neighbourhood)}
         first: dict[bytes, int] = {}
         for i, sample in enumerate(data):
@@ -123,7 +128,7 @@ class Beside:
         self._data = data
         drawn = data.take(nsmallest(topics.REFERENCES, data.ids))  # ids are hashes: the smallest are random ones
         self.topics = Topics.of((s.id, _exchange(s)) for s in drawn)
-        near, there = ctx.rows(Neighbourhood), set(data.ids)
+        near, there = ctx.rows(Neighbourhood), set(data.ids) - held_back.held(ctx).keys()
         mine = {row.sample_id: json.loads(row.neighbours) for row in near if row.sample_id in about}
         self._hints = {id: [other for other in found if other in there] for id, found in mine.items()}
         selected = {row.sample_id for row in ctx.rows(Selection)}

@@ -1,7 +1,7 @@
 """What can be told of a rewrite from its text alone: pure functions, each a stable code and a sentence.
 
 A check never fires on what the original had as well: scaffolding, control characters or loops that were there before
-are content, not the teacher's doing.
+are content, not the teacher's doing. Only an injection may not stay: a rewrite that carries it on is not the better.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from engine.chat.prompts import scaffolding
+from engine.injection.detect import Suspicion, find
+from engine.plurals import counted
 
 Words = list[str]
 
@@ -21,8 +23,8 @@ SHINGLE = 3
 
 
 CODES = (
-    "command", "control", "duplicate", "empty", "evaluation", "loop", "refusal", "scaffolding", "too_short",
-    "unchanged", "unmeasured", "validator",
+    "command", "control", "duplicate", "empty", "evaluation", "injection", "loop", "refusal", "scaffolding",
+    "too_short", "unchanged", "unmeasured", "validator",
 )  # fmt: skip
 """All codes of a ``Rejection``."""
 NOT_IMPROVED = "not improved"
@@ -59,10 +61,13 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class CheckLimits:
-    """What the checks are held to. ``phrases``: long lines of the request's own template."""
+    """What the checks are held to. ``phrases``: long lines of the request's own template. ``carries``: a rewrite may
+    keep what its original has of a prompt injection.
+    """
 
     min_response_chars: int = 1
     phrases: tuple[str, ...] = ()
+    carries: bool = False
 
 
 def normalise(text: str) -> str:
@@ -93,8 +98,9 @@ def inspect(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection
 
 def inspect_prompt(new: Exchange, original: Exchange) -> Rejection | None:
     """What is wrong with the prompt of ``new`` alone, whose response is the original's."""
-    checks = (_empty, _leak, _control, _loop)
-    return next((found for check in checks if (found := check(new, original, CheckLimits()))), None)
+    checks = (_empty, _leak, _control, _loop, _injection)
+    limits = CheckLimits(carries=True)  # the whole rewrite is held to more
+    return next((found for check in checks if (found := check(new, original, limits))), None)
 
 
 def _empty(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
@@ -107,7 +113,9 @@ def _short(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection 
     if length >= limits.min_response_chars:
         return None
     wanted = limits.min_response_chars
-    return Rejection("too_short", f"the response has {length} characters, verify.min_response_chars asks for {wanted}")
+    return Rejection(
+        "too_short", f"the response has {counted(length, 'character')}, verify.min_response_chars asks for {wanted}"
+    )
 
 
 def _unchanged(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
@@ -167,6 +175,24 @@ def _loop(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection |
     return None
 
 
+def _injection(new: Exchange, original: Exchange, limits: CheckLimits) -> Rejection | None:
+    for name in ("prompt", "response"):
+        found = find(getattr(new, name))
+        stays = found is not None and (limits.carries or found.kind in _MARKUP)
+        if found and not (stays and any(_of_kind(found, text) for text in (original.prompt, original.response))):
+            return Rejection("injection", f"the {name} {found.reason}")
+    return None
+
+
+_MARKUP = ("turns", "block", "request")
+"""Kinds that a text about chat templates has as its content."""
+
+
+def _of_kind(found: Suspicion, text: str) -> bool:
+    there = find(text)
+    return there is not None and there.kind == found.kind
+
+
 _CHECKS: tuple[Callable[[Exchange, Exchange, CheckLimits], Rejection | None], ...] = (
     _empty,
     _short,
@@ -175,6 +201,7 @@ _CHECKS: tuple[Callable[[Exchange, Exchange, CheckLimits], Rejection | None], ..
     _refusal,
     _control,
     _loop,
+    _injection,
 )
 
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*#.~])\1{199}")
@@ -252,4 +279,7 @@ def evaluation_overlap(new: Exchange, held: HeldOut, known: Collection[str]) -> 
     shared = sorted(held.overlap(new) - set(known))
     if not shared:
         return None
-    return Rejection("evaluation", f"{held.n} words in a row are the held-out set's: {shared[0][:80]!r}")
+    return Rejection(
+        "evaluation",
+        f"{counted(held.n, 'word')} in a row {'is' if held.n == 1 else 'are'} the held-out set's: {shared[0][:80]!r}",
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from engine.config.schema import Config
-from engine.errors import StageError
+from engine.errors import StageError, why_unreached
 from engine.verification.candidates import Candidate
 from engine.verification.text_checks import Rejection
 from engine.verification.validators import SERVICE, Validator, question
@@ -81,7 +81,7 @@ class WebService(Validator):
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 raise self._fault(one, f"took longer than url_timeout_s = {self._timeout_s:g}") from None
-            raise self._fault(one, f"was not reached ({reason or type(reason).__name__})") from None
+            raise self._fault(one, f"was not reached ({why_unreached(reason)})") from None
         if status != 200:
             raise self._fault(one, f"answered with status {status}")
         if len(body) > READ:

@@ -28,6 +28,7 @@ from middo_tui.cli.doctor import doctor
 from middo_tui.cli.export import export, export_model
 from middo_tui.cli.flips import flips_command
 from middo_tui.cli.fork import fork
+from middo_tui.cli.join import join
 from middo_tui.cli.keys import keys_command
 from middo_tui.cli.label import label
 from middo_tui.cli.lineage import lineage
@@ -42,6 +43,8 @@ from middo_tui.cli.samples import samples
 from middo_tui.cli.upkeep import backup, check, prune, restore
 from middo_tui.cli.wait import notify, wait
 from middo_tui.terminal.console import clean, say, say_json
+
+ALL_COMMANDS = "List all commands with `middo-tui --help`."
 
 
 class Program(click.Group):
@@ -65,30 +68,33 @@ class Program(click.Group):
 
     def _meant(self, word: str) -> str:
         """The error message for ``word``, which is neither a command nor a folder."""
+        said = f"{word}: neither a command nor a project folder."
+        new = f"To create a project there: mkdir {quote(word)} && middo-tui {quote(word)}"
+        return f"{said} {self.nearest(word) or f'{ALL_COMMANDS} {new}'}"
+
+    def nearest(self, word: str) -> str:
+        """Asks whether a command with a similar name is meant; empty where none has one."""
         from difflib import get_close_matches
 
-        names = sorted(name for name, one in self.commands.items() if not one.hidden)
-        said = f"{word}: neither a command nor a project folder."
-        if near := get_close_matches(word, names, n=1):
-            return f"{said} Did you mean `middo-tui {near[0]}`?"
-        new = f"To create a project there: mkdir {quote(word)} && middo-tui {quote(word)}"
-        return f"{said} Commands: {', '.join(names)}. {new}"
+        names = [name for name, one in self.commands.items() if not one.hidden]
+        near = get_close_matches(word.lower(), names, n=1)
+        return f"Did you mean `middo-tui {near[0]}`?" if near else ""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except MiddoError as error:
-            say(f"middo-tui: {error}", err=True)
+            say(f"middo-tui: {error}", err=True, wrap=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno in (None, errno.EPIPE):  # click ends quietly when nobody reads on
                 raise
-            say(f"middo-tui: {f'{error.filename}: ' if error.filename else ''}{error.strerror}.", err=True)
+            say(f"middo-tui: {f'{error.filename}: ' if error.filename else ''}{error.strerror}.", err=True, wrap=True)
             ctx.exit(1)
         except sqlite3.Error as error:
             from engine.store.connect import FILE, translated
 
-            say(f"middo-tui: {translated(error, Path(FILE))}", err=True)
+            say(f"middo-tui: {translated(error, Path(FILE))}", err=True, wrap=True)
             ctx.exit(1)
 
 
@@ -136,9 +142,8 @@ def help_(ctx: click.Context, name: str | None) -> None:
     if name is None:
         say(root.get_help())
         return
-    _, command, _ = main.resolve_command(root, [name])
-    if command is None or name not in main.commands:
-        raise UsageError(f"{name}: no such command. List all commands with `middo-tui --help`.")
+    if (command := main.commands.get(name)) is None:
+        raise UsageError(f"{name}: no such command. {main.nearest(name) or ALL_COMMANDS}")
     with click.Context(command, info_name=name, parent=root) as inner:
         say(command.get_help(inner))
 
@@ -245,7 +250,7 @@ def run(
     if terminal():
         sys.exit(_open(folder))
     if over:
-        say(over)
+        say(over, wrap=True)
         return
     say(f"{folder}: running. Watch it: middo-tui {quote(str(folder))} · middo-tui status {quote(str(folder))}")
 
@@ -298,7 +303,7 @@ def review(folder: Path, accept: str) -> None:
 for command in (
     *(init, import_, pause, resume, cancel, undo, export, export_model, fork, label, lineage, override),
     *(quarantine, report, samples, completion, config_command, keys_command, doctor, wait, notify),
-    *(backup, check, prune, restore, flips_command, compare_command, log_command, plot_command),
+    *(backup, check, prune, restore, flips_command, compare_command, log_command, plot_command, join),
 ):
     main.add_command(command)
 

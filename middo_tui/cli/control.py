@@ -16,7 +16,7 @@ from middo_tui.terminal.console import say
 @click.command()
 @click.argument("folder", type=FOLDER, default=".")
 def pause(folder: Path) -> None:
-    """Pause the run: finish the current batch or checkpoint, save, and free the GPU."""
+    """Pause the run: finish the current batch or checkpoint, save, and free the device."""
     _want(folder, "pause", "pausing after the current batch or checkpoint")
 
 
@@ -90,8 +90,10 @@ def nothing_to_run(folder: Path) -> str:
         asks = configs.load(folder).review.policy == "manual"
     if now.problem or not (now.state == "done" or (now.state == "waiting" and asks)):
         return ""
-    more = f" To run one more round: middo-tui run {quote(str(folder))} --rounds {now.rounds + 1}"
-    return f"{folder}: nothing to run. {what_now(folder)}{more if now.state == 'done' and not now.final else ''}"
+    said = f"{folder}: nothing to run. {what_now(folder)}"
+    if now.state != "done" or not now.extensible or now.overridden:  # what to do about overrides is in it
+        return said
+    return f"{said} To run one more round: middo-tui run {quote(str(folder))} --rounds {now.rounds + 1}"
 
 
 def _want(folder: Path, want: str, done: str) -> None:

@@ -18,9 +18,9 @@ from middo_tui.cli.arguments import FOLDER, one_of
 from middo_tui.terminal.console import one_line, say
 
 if TYPE_CHECKING:
+    from engine.files.progress import TaskProgress
     from engine.formats import Source
     from engine.hub.fetch import Progress
-    from engine.progress import TaskProgress
 
 EVERY_S = 10.0
 BAR = 24

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -37,14 +36,17 @@ def _change(text: str) -> tuple[str, Any]:
     """``merge.flawed=drop``: a dotted key with its value in TOML; a bare word is a string.
 
     Raises:
-        UsageError: there is no key or no value.
+        UsageError: there is no key or no value, or the value begins like a list, a table or a quoted text and is none.
     """
+    from engine.config import toml_text
     from engine.errors import UsageError
 
     key, sign, value = text.partition("=")
     if not sign or not key.strip() or not value.strip():
         raise UsageError(f"--set {text}: give KEY=VALUE, e.g. merge.flawed=drop.")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), toml_text.value(value)
+    except toml_text.NotToml as error:
+        if value.strip()[0] in "[{\"'" or "\n" in value.strip():
+            raise UsageError(f"--set {key.strip()}={error}. Write a list as ['a', 'b'] and a text as 'a b'.") from None
         return key.strip(), value.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 import click
 
@@ -63,7 +64,7 @@ def _write(folder: Path, out: Path) -> int:
     try:
         rows = labels.drawn(db)
         if not rows:
-            raise UsageError("No samples are drawn yet. Draw some: --draw 80")
+            raise UsageError(f"No samples are drawn yet. Draw some: middo-tui label {quote(str(folder))} --draw 80")
         texts = {
             row["id"]: read.to_sample(row)
             for row in db.execute(

@@ -13,6 +13,7 @@ from shlex import quote
 from typing import Any
 
 from engine.plurals import counted
+from engine.runtime.stalls import FEWER, MACHINES
 from engine.store.rows import AXES
 from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
@@ -38,7 +39,7 @@ class Narrator:
         self._echo = echo
         self._clock = clock
         self._reported: dict[tuple[int, str], str] = {}
-        self._progress: dict[tuple[int, str], int] = {}
+        self._progress: dict[tuple[int, str], float] = {}
         self._progress_at = 0.0
         self._first = True
         self._batch = ""
@@ -51,8 +52,9 @@ class Narrator:
         for round, stages in ((view.round - 1, view.earlier), (view.round, view.stages)):
             for stage in stages:
                 self._stage(round, stage)
-        if view.trouble != self._held:
-            self._held = view.trouble
+        held = view.held if view.trouble in (MACHINES, FEWER) else view.trouble  # another sentence has a time in it
+        if held != self._held:
+            self._held = held
             if view.held:
                 self._echo(f"{number_format.clock(self._clock(), seconds=True)}  round {view.round}  {view.held}")
         if view.batch and view.state == "running" and (named := view.batch.partition(":")[0]) != self._batch:
@@ -73,8 +75,9 @@ class Narrator:
                 self._line(round, stage, _event(stage))
         now = self._clock()
         due = now - self._progress_at >= PROGRESS_EVERY_S
-        if stage.state == "running" and stage.done and due and self._progress.get(key) != stage.done:
-            self._progress[key], self._progress_at = stage.done, now
+        done = stage.done + stage.partial
+        if stage.state == "running" and done and due and self._progress.get(key) != done:
+            self._progress[key], self._progress_at = done, now
             self._line(round, stage, _progress(stage))
 
     def _line(self, round: int, stage: StageView, text: str) -> None:
@@ -162,7 +165,9 @@ def time_line(status: Mapping[str, Any], before: Mapping[tuple[int, str], float]
     """
     by_stage: dict[str, float] = {}
     for (round, name), seconds in spent(status).items():
-        by_stage[name] = by_stage.get(name, 0.0) + seconds - before.get((round, name), 0.0)
+        earlier = before.get((round, name), 0.0)
+        # less than before: it began anew meanwhile (--redo), and what it took then is not in it any more
+        by_stage[name] = by_stage.get(name, 0.0) + seconds - (earlier if earlier <= seconds else 0.0)
     rest = elapsed - sum(by_stage.values())
     told = [*sorted(by_stage.items(), key=lambda one: -one[1]), ("starting stages and waiting", rest)]
     parts = [f"{name} {number_format.duration(seconds)}" for name, seconds in told if seconds >= SHORTEST_S]
@@ -201,7 +206,9 @@ def _closing_words(view: LoopView, project: Path) -> str:
     if view.state == "waiting" and not view.waiting.open:
         return f"{notice(view, keys=False).text} {resume}"
     redo = f" With other settings, redo it: `middo-tui run {at} --redo select` (or rewrite)." if view.unchanged else ""
-    return f"{notice(view, keys=False).text} {ways.get(view.state, resume)}{redo}".strip()
+    more = view.state == "done" and view.overridden and view.extensible
+    again = f" For your {counted(view.overridden, 'override')}: `middo-tui run {at} --rounds {view.rounds + 1}`."
+    return f"{notice(view, keys=False).text} {ways.get(view.state, resume)}{redo}{again if more else ''}".strip()
 
 
 def _triple(counts: Sequence[int]) -> str:
@@ -299,6 +306,14 @@ def _change(found: Mapping[str, Any]) -> str:
     return f"  {number_format.change(found['change'], 4)}{'' if error is None else f' ±{error:.4f}'}{words}"
 
 
+def machines(facts: Mapping[str, Any] | None) -> list[str]:
+    """The run's other machines and what each does; nothing for a run on this one alone."""
+    if facts is None:
+        return []
+    joined = [guard.one_line(f"{one['name']}: {one['doing']}") for one in facts["joined"]]
+    return [f"machines {len(joined) + 1} of {facts['nodes']}{'; ' * bool(joined)}{', '.join(joined)}"]
+
+
 def describe(status: Mapping[str, Any]) -> str:
     """The text of ``middo-tui status``: project, worker, the newest round's stages, the table of rounds."""
     worker = status["worker"]
@@ -308,15 +323,20 @@ def describe(status: Mapping[str, Any]) -> str:
         f"model    {guard.one_line(str(status.get('model') or number_format.NONE))}",
         f"worker   {worker['state']}{pid}" + (f": {worker['trouble']}" if worker.get("trouble") else ""),
     ]
+    lines += machines(status.get("machines"))
     if status.get("config"):
         lines.append(f"config   {guard.one_line(status['config'])}")
     if not status["rounds"]:
         data = status.get("dataset", {})
         size, bad = (data.get(name, 0) for name in ("imported", "quarantined"))
-        more = [f"{bad:,} quarantined"] * bool(bad)
+        flagged = data.get("injections", 0)
+        more = [f"{bad:,} quarantined"] * bool(bad) + [f"{flagged:,} flagged (prompt injection)"] * bool(flagged)
         lines.append(f"data     {', '.join([counted(size, 'sample'), *more])}; no round has run yet")
         return "\n".join([*lines, *heldout(data), *time_left(status)])
     lines += heldout(status.get("dataset", {}))
+    if flagged := status.get("dataset", {}).get("injections", 0):
+        see = "`samples DIR --where flag:injection` lists them"
+        lines.append(f"flagged  {counted(flagged, 'possible prompt injection')}; {see}")
     newest = status["rounds"][-1]
     lines.append(f"round    {_round_place(newest, status.get('rounds_wanted'))}")
     lines += [_stage_line(stage) for stage in newest["stages"]]
@@ -338,7 +358,7 @@ def judge(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return []
     rated, errors = found["rated"], found["errors"]
-    many = f"judge    could not rate {errors:,} of {rated + errors:,} samples"
+    many = f"judge    could not rate {errors:,} of {counted(rated + errors, 'sample')}"
     return [f"judge    {found['verdict'].removeprefix('the judge ')}", *[many] * found["alarm"]]
 
 

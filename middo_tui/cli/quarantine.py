@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from msgspec.structs import asdict
 
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER
 from middo_tui.terminal.console import one_line, say, say_json
 
@@ -43,6 +44,6 @@ def quarantine(folder: Path, reason: str, file_: str, counts: bool, limit: int, 
                 say(one_line(f"{one.file}, row {one.row}: {one.reason}", 2 * EXCERPT))
                 say(f"    {one_line(one.raw, EXCERPT)}")
         if not as_json:
-            say(f"{total:,} quarantined rows" + (" match" if reason or file_ else ""))
+            say(counted(total, "quarantined row") + (f" match{'es' if total == 1 else ''}" if reason or file_ else ""))
     finally:
         db.close()

@@ -9,7 +9,7 @@ import click
 
 from engine.errors import UsageError
 from middo_tui.cli.arguments import FOLDER
-from middo_tui.cli.written import require_free, write_whole
+from middo_tui.cli.output_file import require_free, write_whole
 from middo_tui.terminal.console import say
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from shlex import quote
 
@@ -29,13 +30,13 @@ def start_run(folder: Path, rounds: int | None, until: str | None, auto: bool) -
     if not settings.model.name:
         raise UsageError(f"{folder / 'config.toml'}: [model] name is empty. Set it to the model to fine-tune.")
     if said := permissions.note(folder):
-        say(said)
+        say(said, wrap=True)
     stop = facts.until(now.jobs, until) if until else None
     commands.set_plan(folder, rounds or settings.loop.rounds, stop, auto)
     over = nothing_to_run(folder)
     if not over:
         if (left := facts.time_left(folder)) is not None:
-            say(f"time: {left}")
+            say(f"time: {left}", wrap=True)
         launch.start(folder)
     return over
 
@@ -45,8 +46,9 @@ def follow_run(folder: Path) -> int:
     from middo_tui.cli.plain import follow
 
     try:
-        return follow(folder, say)
+        return follow(folder, partial(say, wrap=True))
     except KeyboardInterrupt:
         at = quote(str(folder))
-        say(f"\nThe run continues in the background. Watch it: middo-tui {at} · Pause it: middo-tui pause {at}")
+        ways = f"Watch it: middo-tui {at} · Pause it: middo-tui pause {at}"
+        say(f"\nThe run continues in the background. {ways}", wrap=True)
         return 130

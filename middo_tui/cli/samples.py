@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.plurals import counted
 from middo_tui.cli.arguments import FOLDER, one_of
 from middo_tui.terminal.console import say, say_json
 
@@ -53,7 +54,8 @@ def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, roun
         round = pages.newest_scored() if round_ is None else round_
         if round not in rounds:
             raise UsageError(f"--round {round}: the project has rounds {rounds[0]} to {rounds[-1]}.")
-        wanted = Order(round, where, check_sort(sort), (sort not in RISING) != reverse)
+        by = check_sort(sort)
+        wanted = Order(round, where, by, (by not in RISING) != reverse)
         ids = (id for block in pages.order(wanted) for id in block)
         shown = list(islice(ids, limit or None))
         total = len(shown) + sum(1 for _ in ids)
@@ -65,19 +67,20 @@ def samples(folder: Path, where: str, sort: str, reverse: bool, limit: int, roun
             for row in (rows[id] for id in page if id in rows):
                 say_json(_facts(row, round)) if as_json else say(_as_line(row))
         if not as_json:
-            say(f"{len(shown):,} of {total:,} samples of dataset {round}")
+            say(f"{len(shown):,} of {counted(total, 'sample')} in the dataset of round {round}")
     finally:
         pages.close()
 
 
-_HEAD = f"{'#':>9}  {'axes':<4} {'before':>7} {'after':>7} {'sim':>6} {'qual':>5} {'flaw':>5}  text"
+_HEAD = f"{'#':>9}  {'axes':<4} {'base':>7} {'tuned':>7} {'sim':>6} {'qual':>5} {'flaw':>5}  text"
 
 
 def _facts(row: SampleRow, round: int) -> dict[str, Any]:
     facts = {"id": row.id, "seq": row.seq, "round": round, "born": row.born, "axes": row.axes}
     states = dict(row.states)
     looks = {"looks_wrong": row.flaw_lens} if row.flaw_lens else {}
-    return {**facts, "rewrites": states, **row.numbers, **looks, "text": row.text}
+    flagged = {"injection": row.injection} if row.injection else {}
+    return {**facts, "rewrites": states, **row.numbers, **looks, **flagged, "text": row.text}
 
 
 def _as_line(row: SampleRow) -> str:
@@ -87,7 +90,7 @@ def _as_line(row: SampleRow) -> str:
     def number(name: str, digits: int) -> str:
         return number_format.fixed(row.number(name), digits)
 
-    axes = "".join(LETTERS[axis] for axis in row.axes)
+    axes = "⚑" * bool(row.injection) + "".join(LETTERS[axis] for axis in row.axes)
     losses = f"{number('loss_before', 3):>7} {number('loss_after', 3):>7}"
     others = f"{number('similarity', 3):>6} {number('quality', 2):>5} {number('flaw', 2):>5}"
     return f"{row.seq:>9,}  {axes:<4} {losses} {others}  {row.text}"

@@ -15,7 +15,7 @@ from msgspec import Struct
 from engine.config import schema as configs
 from engine.config.renamed import RENAMED
 from engine.errors import ConfigError, UsageError
-from engine.store import paired, read
+from engine.store import paired_difference, read
 from engine.store.connect import reader
 from engine.store.rows import EvalScore
 from middo_tui.feed.round_config import defaults, settings
@@ -146,7 +146,7 @@ def _scores(
         was = theirs.get(task)
         error = None
         if was is not None and (same or task not in OWN_QUESTIONS):
-            error = paired.error(db, one, other, was)
+            error = paired_difference.error(db, one, other, was)
         out[task] = _change(one, was, error)
     return out
 

@@ -26,7 +26,18 @@ def parts(text: str, lens: str, window: tuple[int, int] | None) -> tuple[Part, .
         return Part("same", guard.clean(text).text), Part("doubt", ENDS_HERE)
     if lens != "worst_window" or window is None or window[0] >= len(text):
         return ()
-    begin, end = window
+    return _with_doubt(text, *window)
+
+
+def injected(text: str) -> tuple[Part, ...]:
+    """A text made visible, with a ``doubt`` where it speaks to its judge or teacher; empty where it does not."""
+    from engine.injection.detect import find  # its patterns take long to compile; few samples are flagged
+
+    found = find(text)
+    return () if found is None else _with_doubt(text, found.begin, found.end)
+
+
+def _with_doubt(text: str, begin: int, end: int) -> tuple[Part, ...]:
     pieces: tuple[tuple[Kind, str], ...] = (("same", text[:begin]), ("doubt", text[begin:end]), ("same", text[end:]))
     return tuple(Part(kind, guard.clean(piece).text) for kind, piece in pieces if piece)
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.errors import UsageError
-from engine.files.map_file import Box
+from engine.files.embedding_map_file import Box
 from engine.store.overrides import ACTIONS
 from engine.store.rows import AXES, RATING_COLUMNS
 from middo_tui.text.flaw_wording import READINGS, SIGNS, SUSPICIOUS
@@ -90,9 +90,12 @@ INDEXED = frozenset(
     }
 )
 ALIASES = {
+    "base": "loss_before",
     "before": "loss_before",
+    "tuned": "loss_after",
     "after": "loss_after",
     "sim": "similarity",
+    "qual": "quality",
     "end": "end_of_turn",
     "window": "worst_window",
     "round": "born",
@@ -102,11 +105,11 @@ ALIASES = {
 STATES = {
     "pending": ("owed", "prompted"),
     "undecided": ("proposed",),
-    **{state: (state,) for state in ("failed", "kept", "rejected", "accepted", "merged")},
+    **{state: (state,) for state in ("failed", "kept", "rejected", "accepted")},
 }
-"""What a person writes for the states of a rewrite; the stored words are read as well."""
-STORED_STATES = frozenset({"owed", "prompted", "proposed"})
-FLAGS = ("error", "truncated", "hidden", "edited", "selected")
+"""What a person writes for the states of a rewrite; the stored words are read as well, and an older one."""
+STORED_STATES = {"owed": "owed", "prompted": "prompted", "proposed": "proposed", "merged": "accepted"}
+FLAGS = ("error", "truncated", "hidden", "injection", "edited", "selected")
 WORDS = ("axis", "state", "flag", "override", "wrong", "map", "born", "seq", "id", "text")
 OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", ":": "=", "!=": "<>"}
 EXAMPLE = 'loss_after>3 quality<4 axis:C cluster:7 born:1 flag:error text:"two words"'
@@ -201,7 +204,7 @@ def _state(op: str, value: str) -> Condition:
     wanted = value.lower().split(",")
     if unknown := [part for part in wanted if part not in STATES and part not in STORED_STATES]:
         raise FilterError(f"state:{unknown[0]}: unknown state. States: {', '.join(STATES)}.")
-    chosen = dict.fromkeys(state for part in wanted for state in STATES.get(part, (part,)))
+    chosen = dict.fromkeys(state for part in wanted for state in STATES.get(part) or (STORED_STATES[part],))
     return _in("SELECT sample_id FROM rewrite WHERE round=:round AND state", tuple(chosen))
 
 
@@ -229,6 +232,7 @@ _FLAGS: dict[str, Condition] = {
     "truncated": Condition(TRUNCATED, f"SELECT g.sample_id FROM signal g WHERE g.round=:round AND {TRUNCATED}"),  # noqa: S608
     "edited": _member("SELECT sample_id FROM rewrite WHERE +round=:round AND original IS NOT NULL"),
     "hidden": _member("SELECT value FROM json_each(:hidden)", hidden=True),
+    "injection": _member("SELECT id AS sample_id FROM sample WHERE injection<>''"),
     "selected": _member("SELECT sample_id FROM selection WHERE round=:round"),
 }
 

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from engine.errors import UsageError
+from engine.plurals import counted
 from engine.store import flips
 from engine.store.connect import reader
 from engine.store.flips import HeldOutQuestion, QuestionComparison
@@ -106,4 +107,4 @@ def _row(one: HeldOutQuestion, said: flips.QuestionReplies) -> FlipRow:
 
 def _cut(text: str) -> str:
     rest = len(text) - LONGEST
-    return text[:LONGEST] + (f"\n… {rest:,} more characters" if rest > 0 else "")
+    return text[:LONGEST] + (f"\n… {counted(rest, 'more character')}" if rest > 0 else "")

@@ -28,7 +28,7 @@ FOUND = 60
 TEXT_LIMIT = 300
 TURN_LIMIT = 20_000
 POLICY = "policy"
-ENDED = ("accepted", "merged", "rejected")
+ENDED = ("accepted", "rejected")
 
 
 class Signals(Struct, frozen=True):
@@ -185,7 +185,7 @@ def _version(
     prompt = next((m.content for m in reversed(messages) if m.role == "user"), "")
     mine = [(one["axis"], one["born_round"]) for one in rows.values() if one["parent_id"] == id]
     made = [one for one in attempts.get(parent, []) if (one.axis, one.round) == (axis, born - 1)]
-    tried = [one for one in attempts.get(id, []) if one.state != "merged" or (one.axis, one.round + 1) not in mine]
+    tried = [one for one in attempts.get(id, []) if one.state != "accepted" or (one.axis, one.round + 1) not in mine]
     return Version(
         id=id,
         seq=row["seq"],

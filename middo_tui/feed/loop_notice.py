@@ -6,6 +6,7 @@ Every state has one, including empty and broken ones, and it names the next acti
 from __future__ import annotations
 
 from engine.plurals import counted
+from engine.runtime.stalls import FEWER, MACHINES
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.keys.tables import press
 from middo_tui.text import number_format
@@ -65,9 +66,13 @@ def says_teacher(view: LoopView) -> bool:
 
 
 def _running(view: LoopView, keys: bool) -> Notice:
-    if view.held:
+    if view.held and view.trouble != FEWER:
         ways = _do(keys, f"Press {press('loop.pause')} to pause or {press('loop.cancel')} to cancel; resume later.")
+        if view.trouble == MACHINES:
+            return Notice(f"{view.held} {_where(view)} then begins by itself.{ways}", "decide")
         return Notice(f"{view.held} Check logs/ in the project.{ways}", "bad")
+    if view.trouble == FEWER:
+        return Notice(f"The run {view.held[0].lower()}{view.held[1:]}", "decide")
     if keys and says_teacher(view):  # plain output has a line of its own for it
         if view.batch:
             leave = f"This may take hours. You can quit ({press('app.quit')}); the run continues in the background."
@@ -85,7 +90,9 @@ def _running(view: LoopView, keys: bool) -> Notice:
 
 
 def _pausing(view: LoopView, keys: bool) -> Notice:
-    return Notice(f"Pausing: {_where(view)} stops after the current batch or checkpoint and frees the GPU.", "strong")
+    return Notice(
+        f"Pausing: {_where(view)} stops after the current batch or checkpoint and frees the device.", "strong"
+    )
 
 
 def _cancelling(view: LoopView, keys: bool) -> Notice:
@@ -144,6 +151,10 @@ def _failed(view: LoopView, keys: bool) -> Notice:
 
 def _idle(view: LoopView, keys: bool) -> Notice:
     round, stage = view.next or (0, "train")
+    if view.overridden:
+        since = counted(view.overridden, "override", "overrides")
+        again = f"Round {round} selected no sample; you have set {since} since."
+        return Notice(f"{again}{_run(keys, 'select again')}", "decide")
     ahead = f" Teacher: {view.teacher}." if stage == "rewrite" and view.teacher else ""
     return Notice(f"Nothing is running.{_run(keys, f'run {stage} of round {round}')}{ahead}", "decide")
 
@@ -154,10 +165,13 @@ def _done(view: LoopView, keys: bool) -> Notice:
     export = f"Press {press('app.go-rounds')}, then {press('rounds.export')}, to export the dataset"
     if view.unchanged:
         on = ". To redo this round with other settings: `middo-tui run DIR --redo select` (or rewrite)"
+    elif view.final and view.closing:
+        on = f". The stop rule ended the loop; `middo-tui run DIR --rounds {view.rounds + 1}` continues anyway"
     elif view.final:
         on = ". The stop rule allows no further round"
     else:
-        on = f", or {press('loop.more')} to run one more round"
+        for_it = f" for your {counted(view.overridden, 'override')}" if view.overridden else ""
+        on = f", or {press('loop.more')} to run one more round{for_it}"
     return Notice(said + _do(keys, f"{export}{on}."), "strong")
 
 

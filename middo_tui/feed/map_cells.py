@@ -10,7 +10,7 @@ from operator import add
 
 from msgspec import Struct
 
-from engine.files.map_file import STEPS, Box
+from engine.files.embedding_map_file import STEPS, Box
 from middo_tui.feed.map_places import PlacedSamples
 
 ACROSS, DOWN = 2, 4
@@ -65,6 +65,12 @@ class MapWindow(Struct, frozen=True):
         box = x - (x - left) / factor, y - (y - lower) / factor, x + (right - x) / factor, y + (upper - y) / factor
         return MapWindow(box, self.width, self.height)
 
+    def kept_on(self, frame: Box) -> MapWindow:
+        """Shifted to show no more beside ``frame`` than it must; ``frame`` in the middle of what is larger."""
+        left, right = _kept_on(self.box[0], self.box[2], frame[0], frame[2])
+        lower, upper = _kept_on(self.box[1], self.box[3], frame[1], frame[3])
+        return MapWindow((left, lower, right, upper), self.width, self.height)
+
     def center(self, row: int, column: int) -> tuple[float, float]:
         """The middle of a cell."""
         x, y = self.cell
@@ -83,10 +89,18 @@ class MapWindow(Struct, frozen=True):
         return math.floor((self.box[3] - y) / high), math.floor((x - self.box[0]) / wide)
 
 
+def _kept_on(low: float, high: float, least: float, greatest: float) -> tuple[float, float]:
+    """A range shifted into another one, or around its middle where it is the longer one."""
+    longer = high - low > greatest - least
+    by = (least + greatest - low - high) / 2 if longer else max(least - low, 0.0) + min(greatest - high, 0.0)
+    return low + by, high + by
+
+
 def cells(
-    placed: PlacedSamples, codes: bytes, window: MapWindow, only: int | None = None
+    placed: PlacedSamples, codes: bytes, window: MapWindow, only: int | None = None, every: int = 1
 ) -> dict[tuple[int, int], MapCell]:
     """The cells of ``window`` that hold samples. ``codes``: the class of every place; ``only``: no other is looked at.
+    ``every``: of so many places that follow one another only the first is looked at, and counts for all.
 
     Of a crowded cell fewer dots are lit than have samples in them, those of the most: as many as the logarithm of its
     samples is of the most crowded cell's. A braille cell would else be full long before it is crowded.
@@ -103,10 +117,12 @@ def cells(
     for x, (begin, end) in enumerate(pairwise(edges)):
         if begin == end:
             continue
-        for key, count in Counter(map(add, map(keys.__getitem__, placed.y[begin:end]), codes[begin:end])).items():
+        some = slice(begin + -begin % every, end, every)
+        for key, found in Counter(map(add, map(keys.__getitem__, placed.y[some]), codes[some])).items():
             row, kind = divmod(key, kinds)
             if row < 0 or only not in (None, kind):
                 continue
+            count = found * every
             at, dot = (row // DOWN, x // ACROSS), DOTS[row % DOWN][x % ACROSS]
             if at not in lit:
                 lit[at], classes[at] = {}, {}

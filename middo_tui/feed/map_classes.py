@@ -6,7 +6,6 @@ Classes are told apart by a mark as well as by a colour. For threads.
 from __future__ import annotations
 
 import sqlite3
-from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from engine.plurals import counted
 from middo_tui.feed.map_places import BLOCK
 from middo_tui.feed.pages import OPENING
 from middo_tui.terminal import guard
@@ -39,14 +39,14 @@ STATES: tuple[tuple[str, str, str], ...] = (
     ("·", "not selected", "series-1"),
     ("+", "new in this round", "diversity"),
     ("=", "original kept", ""),
-    ("…", "waits for its rewrite", "active"),
-    ("!", "rewrite failed", "warn"),
-    ("✘", "rewrite rejected", "bad"),
-    ("✔", "rewrite accepted", "quality"),
-    ("?", "rewrite undecided", "decide"),
+    ("…", "rewrite pending", "active"),
+    ("!", "failed", "warn"),
+    ("✘", "rejected", "bad"),
+    ("✔", "accepted", "quality"),
+    ("?", "undecided", "decide"),
 )
 """Mark, name, role; of several rewrites of a sample the one that is last here counts."""
-OF_STATE = {"kept": 2, "owed": 3, "prompted": 3, "failed": 4, "rejected": 5, "accepted": 6, "merged": 6, "proposed": 7}
+OF_STATE = {"kept": 2, "owed": 3, "prompted": 3, "failed": 4, "rejected": 5, "accepted": 6, "proposed": 7}
 AXES: tuple[tuple[str, str, str], ...] = (
     ("·", "not selected", "series-1"),
     ("C", "complexity", "complexity"),
@@ -91,7 +91,7 @@ class Coloured(Struct, frozen=True):
         return len(self.codes)
 
 
-def coloured(db: sqlite3.Connection, round: int, ids: array[int], order: Sequence[int], colour: Colour) -> Coloured:
+def coloured(db: sqlite3.Connection, round: int, ids: Sequence[int], order: Sequence[int], colour: Colour) -> Coloured:
     """The classes of a map's samples. ``ids``: of the dataset, ascending; ``order``: of each place its rank there."""
     ranks, names = _MADE_BY.get(colour, _fifths(colour))(db, round, ids)
     codes = bytes(map(ranks.__getitem__, order))
@@ -103,7 +103,7 @@ Names = Sequence[tuple[str, str, str]]
 Classes = tuple[bytearray, Names]
 
 
-def _states(db: sqlite3.Connection, round: int, ids: array[int]) -> Classes:
+def _states(db: sqlite3.Connection, round: int, ids: Sequence[int]) -> Classes:
     out = bytearray(len(ids))
     born = db.execute("SELECT id FROM sample WHERE born_round=? AND born_round>0", (round,))
     _put(out, ids, ((id, 1) for (id,) in map(tuple, born)))
@@ -112,7 +112,7 @@ def _states(db: sqlite3.Connection, round: int, ids: array[int]) -> Classes:
     return out, STATES
 
 
-def _axes(db: sqlite3.Connection, round: int, ids: array[int]) -> Classes:
+def _axes(db: sqlite3.Connection, round: int, ids: Sequence[int]) -> Classes:
     out = bytearray(len(ids))
     codes = {"complexity": 1, "diversity": 2, "quality": 3}
     several = "SELECT sample_id, CASE count(*) WHEN 1 THEN max(axis) ELSE '' END FROM selection WHERE round=?"
@@ -121,7 +121,7 @@ def _axes(db: sqlite3.Connection, round: int, ids: array[int]) -> Classes:
     return out, AXES
 
 
-def _put(out: bytearray, ids: array[int], found: Iterable[tuple[int, int]]) -> None:
+def _put(out: bytearray, ids: Sequence[int], found: Iterable[tuple[int, int]]) -> None:
     """Set the classes of some samples; the higher one stays."""
     for id, code in found:
         rank = bisect_left(ids, id)
@@ -129,10 +129,10 @@ def _put(out: bytearray, ids: array[int], found: Iterable[tuple[int, int]]) -> N
             out[rank] = max(out[rank], code)
 
 
-def _fifths(colour: Colour) -> Callable[[sqlite3.Connection, int, array[int]], Classes]:
+def _fifths(colour: Colour) -> Callable[[sqlite3.Connection, int, Sequence[int]], Classes]:
     """Fifths of the samples by a signal; the last class is the one to look at."""
 
-    def made(db: sqlite3.Connection, round: int, ids: array[int]) -> Classes:
+    def made(db: sqlite3.Connection, round: int, ids: Sequence[int]) -> Classes:
         column, high, digits = SIGNALS[colour]
         values = _column(db, round, column, ids)
         count = db.execute(COUNT.format(column), {"round": round}).fetchone()[0]
@@ -161,7 +161,7 @@ def _at(db: sqlite3.Connection, round: int, column: str, offset: int) -> float:
     return float(db.execute(CUTS.format(column), {"round": round, "offset": offset}).fetchone()[0])
 
 
-def _column(db: sqlite3.Connection, round: int, column: str, ids: array[int]) -> Iterator[float | None]:
+def _column(db: sqlite3.Connection, round: int, column: str, ids: Sequence[int]) -> Iterator[float | None]:
     """A signal of each of ``ids`` in turn; of none where some have no row yet."""
     for start in range(0, len(ids), BLOCK):
         block = ids[start : start + BLOCK]
@@ -170,13 +170,13 @@ def _column(db: sqlite3.Connection, round: int, column: str, ids: array[int]) ->
         yield from found if len(found) == len(block) else repeat(None, len(block))
 
 
-def _clusters(db: sqlite3.Connection, round: int, ids: array[int]) -> Classes:
+def _clusters(db: sqlite3.Connection, round: int, ids: Sequence[int]) -> Classes:
     largest = [tuple(row) for row in db.execute(LARGEST, {"round": round})]
     place = {float(cluster): at + 2 for at, (cluster, _) in enumerate(largest[:CLUSTERS])}
     values = _column(db, round, "cluster", ids)
     out = bytearray(0 if value is None or value < 0 else place.get(value, 1) for value in values)
     rest = max(0, len(largest) - CLUSTERS)
-    names = [("·", "in no cluster", "series-3"), ("o", f"{rest} smaller clusters", "series-1")]
+    names = [("·", number_format.UNCLUSTERED, "series-3"), ("o", counted(rest, "smaller cluster"), "series-1")]
     prompts = _openings(db, [exemplar for _, exemplar in largest[:CLUSTERS]])
     for at, (cluster, exemplar) in enumerate(largest[:CLUSTERS]):
         names.append((chr(ord("a") + at), prompts.get(exemplar, f"cluster {cluster}"), CLUSTER_ROLES[at]))
@@ -190,7 +190,7 @@ def _openings(db: sqlite3.Connection, ids: Sequence[int]) -> dict[int, str]:
     return {id: guard.one_line(text or "", NAME) for id, text in map(tuple, found)}
 
 
-_MADE_BY: Mapping[str, Callable[[sqlite3.Connection, int, array[int]], Classes]] = {
+_MADE_BY: Mapping[str, Callable[[sqlite3.Connection, int, Sequence[int]], Classes]] = {
     "state": _states,
     "axis": _axes,
     "cluster": _clusters,

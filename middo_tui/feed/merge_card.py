@@ -15,7 +15,7 @@ from engine.store import overrides, read
 from engine.store import teacher as calls
 from engine.store.connect import reader
 from engine.store.rows import AXES
-from engine.verification import leaving
+from engine.verification import retirement
 from middo_tui.feed.review import HEAD, Key
 from middo_tui.feed.review_order import DOUBT, WORST
 from middo_tui.terminal import guard
@@ -118,7 +118,7 @@ def _with_leaving(db: sqlite3.Connection, config: Config, card: MergeCard) -> Me
     suspects = _flawed(db, card.round, config.merge.flawed == "drop")
     among = json.dumps(sorted(suspects | {id for id, action in asked.items() if action == "drop"}))
     inside = f"SELECT id FROM sample WHERE {read.IN_ROUND} AND id IN (SELECT value FROM json_each(:among)) AND id"  # noqa: S608
-    inside += " NOT IN (SELECT sample_id FROM rewrite WHERE round=:round AND state IN ('accepted', 'merged')"
+    inside += " NOT IN (SELECT sample_id FROM rewrite WHERE round=:round AND state='accepted'"
     inside += " AND axis<>'diversity' AND messages IS NOT NULL)"
     staying = {row[0] for row in db.execute(inside, {"round": card.round, "among": among})}
     by_hand = {id for id in staying if asked.get(id) == "drop"}
@@ -128,7 +128,7 @@ def _with_leaving(db: sqlite3.Connection, config: Config, card: MergeCard) -> Me
     if config.merge.size != "fixed":
         return card
     target = _target(db, card.round, card.size) if config.select.rule == EVIDENCE else None
-    return replace(card, room=leaving.room(card.size, card.adds, card.drops, target))
+    return replace(card, room=retirement.room(card.size, card.adds, card.drops, target))
 
 
 def _flawed(db: sqlite3.Connection, round: int, all_selected: bool) -> set[int]:
@@ -141,7 +141,7 @@ def _flawed(db: sqlite3.Connection, round: int, all_selected: bool) -> set[int]:
         (round,),
     )
     evidence = None if mark is None else mark[0] or "{}"
-    return leaving.flawed((leaving.Suspect(*row) for row in found), evidence, all_selected)
+    return retirement.flawed((retirement.Suspect(*row) for row in found), evidence, all_selected)
 
 
 def _target(db: sqlite3.Connection, round: int, size: int) -> int:

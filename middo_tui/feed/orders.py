@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import filterfalse, islice
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import compress, filterfalse, islice
 from operator import itemgetter
 from threading import Lock
 
@@ -22,7 +23,8 @@ import msgspec
 from msgspec import Struct
 
 from engine.store.rows import RATING_COLUMNS
-from middo_tui.feed.filters import INDEXED, NUMBERS, Condition, Filter, FilterError
+from middo_tui.feed.filters import ALIASES, INDEXED, NUMBERS, Condition, Filter, FilterError
+from middo_tui.feed.search_hits import AT_ONCE, FIRST_LOOK, among
 
 FIRST = 128
 """Ids in the first block of an order: two pages, more than a screen shows."""
@@ -51,14 +53,17 @@ RISING = frozenset({"seq", "similarity", "quality", "cluster", *RATING_COLUMNS})
 
 
 def check_sort(name: str) -> str:
-    """The name itself.
+    """What is meant by ``name``, which may be a column's heading.
 
     Raises:
-        FilterError: nothing can be sorted by it; says what can.
+        FilterError: nothing can be sorted by it; says what may be meant.
     """
-    if name not in SORTS:
-        raise FilterError(f"{name}: unknown sort key. Keys: {', '.join(SORTS)}.")
-    return name
+    found = ALIASES.get(name.lower(), name.lower())
+    if found not in SORTS:
+        near = get_close_matches(found, SORTS, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Keys: {', '.join(SORTS)}."
+        raise FilterError(f"{name}: unknown sort key. {hint}")
+    return found
 
 
 class Statement(Struct, frozen=True):
@@ -111,6 +116,11 @@ class OrderCache:
                     self._orders[key] = self._orders.pop(key)  # the newest now
                     return _turned(whole) if down != wanted.down else _cut(whole.ids, FIRST)
         return None
+
+    def rest(self) -> None:
+        """Keep only the newest: the table that shows it holds it anyway."""
+        with self._lock:
+            self._orders = dict(list(self._orders.items())[-1:])
 
     def same(self, wanted: Order, ids: array[int]) -> array[int]:
         """The kept order that ``ids`` are a copy of, to be held in its place; else ``ids``."""
@@ -265,34 +275,48 @@ def _count(db: sqlite3.Connection, condition: Condition, ids: str, values: Param
     return int(db.execute(counted.sql, {**values, **counted.values}).fetchone()[0])
 
 
-def _gate(db: sqlite3.Connection, asked: Filter, values: Parameters) -> Callable[[array[int]], Iterator[int]]:
-    """What lets through of a block those that meet all conditions.
+class PassingSamples:
+    """What lets through those that meet all conditions. ``conditions``: ids, and whether these are to stay outside.
 
-    A condition that most samples meet is known by those that do not.
+    Few ids are held as sets; more than ``AT_ONCE`` of a condition as eight bytes each, not seventy, and then all of an
+    order is looked at together (``whole``), as that takes a moment however few are asked about.
     """
-    inside: set[int] | None = None
-    outside: set[int] = set()
+
+    def __init__(self, conditions: Sequence[tuple[array[int], bool]]) -> None:
+        self.whole = any(len(ids) > AT_ONCE for ids, _ in conditions)
+        self._conditions = sorted(conditions, key=lambda one: (one[1], len(one[0])))  # the fewest pass first
+        self._sets = [] if self.whole else [(set(ids), out) for ids, out in self._conditions]
+
+    def passing(self, block: array[int]) -> array[int]:
+        """Those of ``block``, in order."""
+        for inside, out in self._sets:
+            block = array("q", (filterfalse if out else filter)(inside.__contains__, block))
+        for ids, out in self._conditions if self.whole else ():
+            flags = among(ids, block)
+            block = array("q", compress(block, flags.translate(TURNED) if out else flags))
+        return block
+
+
+TURNED = bytes([1, 0]) + bytes(254)
+
+
+def _gate(db: sqlite3.Connection, asked: Filter, values: Parameters) -> PassingSamples:
+    """A condition that most samples meet is known by those that do not."""
+    found = []
     half = db.execute("SELECT max(seq) FROM sample").fetchone()[0] // 2
     for condition in asked.conditions:
         ids, out = condition.ids, condition.out
         if condition.rest is not None and _count(db, condition, ids, values, half + 1) > half:
             ids, out = condition.rest, not out
-        found = set(_ids(db, _statement(ids, condition), values))
-        if out:
-            outside |= found
-        else:
-            inside = found if inside is None else inside & found
-    if inside is None:
-        return lambda block: filterfalse(outside.__contains__, block)
-    inside -= outside
-    return lambda block: filter(inside.__contains__, block)
+        found.append((array("q", _ids(db, _statement(ids, condition), values)), out))
+    return PassingSamples(found)
 
 
-def _passed(whole: Iterable[array[int]], gate: Callable[[array[int]], Iterator[int]]) -> Iterator[array[int]]:
+def _passed(whole: Iterator[array[int]], gate: PassingSamples) -> Iterator[array[int]]:
     """Those of an order that pass, the first ``FIRST`` together."""
     begun, first = False, array("q")
-    for block in whole:
-        found = array("q", gate(block))
+    for block in _together(whole) if gate.whole else whole:
+        found = gate.passing(block)
         if begun:
             yield found
             continue
@@ -303,6 +327,19 @@ def _passed(whole: Iterable[array[int]], gate: Callable[[array[int]], Iterator[i
             yield first[FIRST:]
     if not begun and first:
         yield first
+
+
+def _together(whole: Iterator[array[int]]) -> Iterator[array[int]]:
+    """As many as are quickly looked at, then all others."""
+    first = array("q")
+    for block in islice(whole, 2):
+        first.extend(block)
+    yield first[:FIRST_LOOK]
+    rest = first[FIRST_LOOK:]
+    for block in whole:
+        rest.extend(block)
+    if rest:
+        yield rest
 
 
 def _among_all(asked: Filter, wanted: Order) -> Statement:

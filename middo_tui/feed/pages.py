@@ -23,11 +23,10 @@ from engine.store import read
 from engine.store.connect import reader
 from middo_tui.feed import orders
 from middo_tui.feed.filters import NUMBERS, Filter, in_area, match_of, parse
-from middo_tui.feed.found import FoundSamples
-from middo_tui.feed.freed import give_back
 from middo_tui.feed.hidden_characters import hidden_ids
 from middo_tui.feed.map_places import open_map
 from middo_tui.feed.orders import Order, OrderCache, check_sort, listed
+from middo_tui.feed.release_memory import give_back
 from middo_tui.terminal import guard
 
 TEXT_LIMIT = 240
@@ -48,6 +47,7 @@ class SampleRow(Struct, frozen=True):
     error: bool
     override: str = ""  # what a person wants of it: drop, protect or rewrite
     flaw_lens: str = ""
+    injection: str = ""  # why it is flagged as a possible prompt injection
 
     def number(self, name: str) -> float | None:
         """A signal by its name in ``NUMBERS``; None when it was not measured."""
@@ -134,6 +134,10 @@ class Pages:
         """``ids``, or the same order that is kept anyway: four megabytes less to hold at half a million samples."""
         return self._kept.same(wanted, ids)
 
+    def rest(self) -> None:
+        """Hold little until the next question."""
+        self._kept.rest()
+
     def _with_hidden(self, db: sqlite3.Connection) -> str:
         """The ids of samples with hidden characters, as JSON. Looked for again after an import or a merge, also one
         in place of another that was undone.
@@ -182,15 +186,15 @@ class Pages:
                 for id, seq, action, axis, text in found
             ]
 
-    def matches(self, text: str) -> FoundSamples:
-        """Samples whose text holds all words of ``text``.
+    def matches(self, text: str) -> array[int]:
+        """The ids of samples whose text holds all words of ``text``, rising.
 
         Raises:
             FilterError: there is nothing in it to search for.
         """
         with self._open() as db:
             found = db.execute(MATCHES, (match_of(text),))
-            return FoundSamples(array("q", map(itemgetter(0), found)))
+            return array("q", map(itemgetter(0), found))
 
 
 def open_reader(project: Path) -> sqlite3.Connection:
@@ -212,7 +216,7 @@ AMONG = "(SELECT value FROM json_each(?))"
 SHOWN = ", ".join(f"{sql} AS {name}" for name, sql in NUMBERS.items())
 ROWS = (
     f"SELECT s.id, s.seq, s.born_round, substr({OPENING}, 1, {TEXT_LIMIT + 1}),"  # noqa: S608
-    f" g.score_error IS NOT NULL OR g.judge_error IS NOT NULL, g.flaw_lens, {SHOWN}"
+    f" g.score_error IS NOT NULL OR g.judge_error IS NOT NULL, g.flaw_lens, s.injection, {SHOWN}"
     f" FROM sample s LEFT JOIN signal g ON g.round=? AND g.sample_id=s.id WHERE s.id IN {AMONG}"
 )
 AXES_OF = f"SELECT sample_id, axis FROM selection WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
@@ -234,9 +238,17 @@ def _rows(db: sqlite3.Connection, ids: Sequence[int], round: int) -> dict[int, S
         states[id] = (*states.get(id, ()), (axis, state))
     wanted = dict(db.execute(OVERRIDES_OF, (among,)))
     out = {}
-    for id, seq, born, text, error, lens, *signals in db.execute(ROWS, (round, among)):
+    for id, seq, born, text, error, lens, flagged, *signals in db.execute(ROWS, (round, among)):
         numbers = {name: value for name, value in zip(NUMBERS, signals, strict=True) if value is not None}
         line = guard.one_line(text or "", TEXT_LIMIT)
-        shown = (axes.get(id, ()), states.get(id, ()), numbers, bool(error), wanted.get(id, ""), lens or "")
+        shown = (
+            axes.get(id, ()),
+            states.get(id, ()),
+            numbers,
+            bool(error),
+            wanted.get(id, ""),
+            lens or "",
+            guard.one_line(flagged, TEXT_LIMIT),
+        )
         out[id] = SampleRow(id, seq, born, line, *shown)
     return out

@@ -6,6 +6,7 @@ terminal.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from threading import Event
 
@@ -15,6 +16,8 @@ from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
 
 EVERY_S = 0.5
+QUIET_S = 0.5
+"""So long nobody has typed when memory is given back: not in the middle of what a key has asked for."""
 
 
 class StoreChanged(Message):
@@ -29,14 +32,44 @@ class StoreChanged(Message):
         return isinstance(message, StoreChanged)
 
 
+def _give_back() -> None:
+    from middo_tui.feed.release_memory import give_back  # not needed to start
+
+    give_back()
+
+
+class Rests:
+    """Gives memory back once after somebody has typed, when it is quiet again: every screen that is opened leaves some
+    megabytes of work behind. ``clock`` in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, free: Callable[[], object] = _give_back) -> None:
+        self._clock = clock
+        self._free = free
+        self._typed: float | None = None  # None: nothing was typed since the last time
+
+    def typed(self) -> None:
+        """Somebody has."""
+        self._typed = self._clock()
+
+    def look(self) -> None:
+        """Give back if it is time. From any thread."""
+        typed = self._typed
+        if typed is not None and self._clock() - typed >= QUIET_S:
+            self._typed = None
+            self._free()
+
+
 def poll(
     reader: Reader,
     stop: Event,
     post: Callable[[LoopView], object],
     last: LoopView | None = None,
     every_s: float = EVERY_S,
+    also: Callable[[], object] = lambda: None,
 ) -> None:
-    """Post every view that differs from ``last`` and from the one before, until ``stop`` is set.
+    """Post every view that differs from ``last`` and from the one before, until ``stop`` is set. ``also``: is done each
+    time.
 
     Runs in a thread of its own, which from then on owns ``reader``.
     """
@@ -46,6 +79,7 @@ def poll(
             if view != last:
                 last = view
                 post(view)
+            also()
             if stop.wait(every_s):
                 return
     finally:

@@ -17,10 +17,10 @@ from msgspec.structs import replace
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import ConfigError, MiddoError
-from engine.loop import Limits, Open, RunStages, Stop, next_step, stages_of
+from engine.loop import Limits, Open, Reselect, RunStages, Stop, next_step, stages_of
 from engine.runtime import stalls
 from engine.signals import judge_trust
-from engine.store import judging, paired, read, search
+from engine.store import judging, paired_difference, read, search
 from engine.store import teacher as calls
 from engine.store.connect import database, reader
 from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
@@ -160,6 +160,7 @@ class Reader:
             batch="" if newest is None else batch(calls.batches(db, newest), self.clock()),
             writing="" if newest is None or worker != "running" else writing(calls.underway(db, newest)),
             reason=guard.one_line(comes.reason) if isinstance(comes, Stop) else "",
+            overridden=read.overridden(db) if isinstance(comes, Reselect | Stop) else 0,
             undo=undoable(db, worker != "idle"),
             holds_until=_held(read.worker(db)) if worker == "running" else None,
             cut_short=found == "ended",
@@ -187,14 +188,16 @@ class Reader:
         return tuple(self._stage(db, held.get(name, Job(round, name)), running) for name in stages_of(closing))
 
     def _stage(self, db: sqlite3.Connection, job: Job, running: bool) -> StageView:
-        rate = None
+        rate, partial = None, 0.0
         if job.state == "running" and running:
-            rate = self._pace.rate((job.round, job.stage), job.done, self.clock())
+            partial = job.partial
+            rate = self._pace.rate((job.round, job.stage), job.done + partial, self.clock())
             if job.stage == "rewrite" and (facts := calls.underway(db, job.round)) and facts["left_s"]:
                 # Replies come whole at long intervals: who writes them knows better how long it takes.
                 rate = (job.total - job.done) / facts["left_s"]
         error = guard.clean((job.error or "")[:ERROR_LIMIT]).text
-        return StageView(job.stage, job.state, job.done, job.total, rate, job.started_at, job.finished_at, error)
+        times = job.started_at, job.finished_at
+        return StageView(job.stage, job.state, job.done, job.total, rate, *times, error, partial)
 
     def _read_log(self, db: sqlite3.Connection) -> None:
         fresh = read.events(db, self._last_event, LOG_LINES * 2)
@@ -280,10 +283,12 @@ def _model(meta: dict[str, object], config: Config) -> str:
     return name.removeprefix("demo:").rstrip("/").rsplit("/", 1)[-1]
 
 
-def _first(comes: RunStages | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
+def _first(comes: RunStages | Reselect | Open | Stop, rounds: _Rounds) -> tuple[int, str] | None:
     """The round and stage that a worker would begin with. A round that is opened again keeps what is done in it."""
     if isinstance(comes, RunStages):
         return comes.round, comes.stages[0]
+    if isinstance(comes, Reselect):
+        return comes.round, "select"
     if isinstance(comes, Stop):
         return None
     done = {job.stage for job in rounds.get(comes.round, []) if job.state == "done"}
@@ -323,7 +328,9 @@ def _round(db: sqlite3.Connection, round: int, jobs: list[Job], closing: bool) -
         stderr=main.stderr if main else None,
         tokens=asked["tokens_in"] + asked["tokens_out"],
         cost=asked["cost"],
-        scores=tuple(one for one in changes(scores, read.scores(db, round - 1), paired.errors(db, round)) if one.main),
+        scores=tuple(
+            one for one in changes(scores, read.scores(db, round - 1), paired_difference.errors(db, round)) if one.main
+        ),
     )
 
 
@@ -350,7 +357,7 @@ def _waiting(db: sqlite3.Connection, round: int) -> DecisionCounts:
     return DecisionCounts(
         open=count.get("proposed", 0),
         improved=sum(better.values()),
-        accepted=count.get("accepted", 0) + count.get("merged", 0),
+        accepted=count.get("accepted", 0),
         rejected=count.get("rejected", 0),
         failed=count.get("failed", 0),
         by_axis=(better["complexity"], better["diversity"], better["quality"]),

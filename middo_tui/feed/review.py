@@ -189,7 +189,7 @@ _BY_HAND = (
 
 def _counts(db: sqlite3.Connection, round: int) -> ReviewCounts:
     found = {"edited": 0, "unchecked": 0}
-    names = {"proposed": "open", "merged": "accepted", "owed": "pending", "prompted": "pending"}
+    names = {"proposed": "open", "owed": "pending", "prompted": "pending"}
     sql = (
         f"SELECT state, {EDITED} AS edited, verdict IS NULL AND messages IS NOT NULL AS unchecked, count(*) AS n"  # noqa: S608
         " FROM rewrite r WHERE round=? AND state<>'kept' GROUP BY 1, 2, 3"

@@ -46,7 +46,7 @@ WORDS = {
     **{axis: f"r.axis='{axis}'" for axis in AXES},
     **{axis[0]: f"r.axis='{axis}'" for axis in AXES},
     "open": "r.state='proposed'",
-    "accepted": "r.state IN ('accepted', 'merged')",
+    "accepted": "r.state='accepted'",
     "rejected": "r.state='rejected'",
     "failed": "r.state='failed'",
     "kept": "r.state='kept'",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.plurals import counted
 from engine.store import read
 from engine.store.connect import reader
 from engine.store.rows import DIMENSIONS, RATING_COLUMNS, Message, Sample, load_messages
@@ -133,7 +134,7 @@ class _Cleaner:
         cleaned = guard.clean(text[:LONGEST])
         self.hidden += cleaned.hidden
         rest = len(text) - LONGEST
-        return cleaned.text + (f"\n… {rest:,} more characters" if rest > 0 else "")
+        return cleaned.text + (f"\n… {counted(rest, 'more character')}" if rest > 0 else "")
 
     def block(self, title: str, text: str, role: str = "") -> TextBlock:
         """Text that is no difference."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.loop import stages_of
-from engine.store import paired, read, teacher
+from engine.store import paired_difference, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job, Threshold
 from middo_tui.feed.bins import Bins
@@ -151,11 +151,14 @@ class RoundDetail(Struct, frozen=True):
 
 
 class RoundsView(Struct, frozen=True):
-    """All rounds, oldest first. ``shapes``: distributions by (round, signal), those that were read so far."""
+    """All rounds, oldest first. ``shapes``: distributions by (round, signal), those that were read so far.
+    ``reading``: nothing has been read yet.
+    """
 
     rounds: tuple[RoundDetail, ...] = ()
     shapes: tuple[tuple[tuple[int, str], Distribution], ...] = ()
     complete: bool = False
+    reading: bool = False
 
     def shape(self, round: int, signal: str) -> Distribution | None:
         """One distribution, None while it is not there."""
@@ -292,7 +295,7 @@ def _facts(db: sqlite3.Connection, number: int, jobs: list[Job]) -> RoundDetail:
 
 
 def _changes(db: sqlite3.Connection, number: int) -> tuple[ScoreChange, ...]:
-    return changes(read.scores(db, number), read.scores(db, number - 1), paired.errors(db, number))
+    return changes(read.scores(db, number), read.scores(db, number - 1), paired_difference.errors(db, number))
 
 
 def _clean(one: ScoreChange) -> ScoreChange:

@@ -67,7 +67,7 @@ def load(project: Path, source: str = EVENTS, level: Level = "all", words: str =
     """
     there = sources(project)
     if source not in there:
-        raise UsageError(f"{source}: no such log. Logs: {', '.join(there)}.")
+        raise UsageError(f"{source}: no such log. Logs: {', '.join((EVENTS, *sorted(there[1:])))}.")
     if source == EVENTS:
         db = reader(project)
         try:

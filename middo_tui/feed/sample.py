@@ -66,7 +66,7 @@ class Written(Struct, frozen=True):
 
 class SampleDetail(Struct, frozen=True):
     """Everything about one sample, seen from ``round``. Texts are clean, ``hidden`` counts what was made visible.
-    ``wrong``: what looks wrong with it.
+    ``wrong``: what looks wrong with it. ``injection``: why it is flagged as a possible prompt injection.
     """
 
     id: int
@@ -89,6 +89,7 @@ class SampleDetail(Struct, frozen=True):
     cluster_size: int | None
     why_retired: str = ""
     wrong: str = ""
+    injection: str = ""
 
 
 def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
@@ -100,7 +101,7 @@ def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
     db = open_reader(project)
     try:
         row = db.execute(
-            "SELECT id, seq, born_round, round, parent_id, axis, source, messages FROM sample"
+            "SELECT id, seq, born_round, round, parent_id, axis, source, messages, injection FROM sample"
             " LEFT JOIN departure ON sample_id=id WHERE id=?",
             (id,),
         ).fetchone()
@@ -120,7 +121,7 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
     signals, errors, near = _signals(db, id, round)
     lens, window = _worst(db, id, round)
     wrong = flaw_wording.verdict(signals.get(round, {}).get("flaw"), lens)
-    turns, hidden = _turns(str(row[7]), lens if wrong else "", window)
+    turns, hidden = _turns(str(row[7]), lens if wrong else "", window, bool(row[8]))
     cluster = signals.get(round, {}).get("cluster")
     found = db.execute("SELECT size FROM cluster WHERE round=? AND cluster=?", (round, cluster)).fetchone()
     return SampleDetail(
@@ -144,6 +145,7 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
         cluster_size=None if found is None else found[0],
         why_retired=read.why_retired(db, [id]).get(id, ""),
         wrong=wrong,
+        injection=guard.one_line(str(row[8]), LINE_LIMIT),
     )
 
 
@@ -154,8 +156,10 @@ def _worst(db: sqlite3.Connection, id: int, round: int) -> tuple[str, tuple[int,
     return lens or "", None if begin is None or end is None else (begin, end)
 
 
-def _turns(messages: str, lens: str, window: tuple[int, int] | None) -> tuple[tuple[Turn, ...], int]:
-    """``lens``: what looks wrong; ``window``: the worst window's characters in the last answer that is learned."""
+def _turns(messages: str, lens: str, window: tuple[int, int] | None, flagged: bool) -> tuple[tuple[Turn, ...], int]:
+    """``lens``: what looks wrong; ``window``: the worst window's characters in the last answer that is learned.
+    ``flagged``: a turn with a prompt injection is shown with its place.
+    """
     out, hidden = [], 0
     turns = load_messages(messages)
     place = doubtful.answer(turns)
@@ -163,6 +167,7 @@ def _turns(messages: str, lens: str, window: tuple[int, int] | None) -> tuple[tu
         cleaned, rest = guard.clean(turn.content[:TURN_LIMIT]), turn.content[TURN_LIMIT:]
         hidden += cleaned.hidden + (guard.clean(rest).hidden if rest else 0)
         parts = doubtful.parts(turn.content[:TURN_LIMIT], lens, window) if at == place and lens else ()
+        parts = (flagged and doubtful.injected(turn.content[:TURN_LIMIT])) or parts
         role = f"{turn.role} ({turn.kind})" if turn.kind else turn.role
         out.append(Turn(guard.one_line(role, 40), cleaned.text, len(turn.content), parts))
     return tuple(out), hidden

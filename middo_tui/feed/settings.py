@@ -6,7 +6,6 @@ Imports no more than the engine's light part; everything here may block: call it
 from __future__ import annotations
 
 import sqlite3
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from engine.config import defaults, edit
+from engine.config import defaults, edit, toml_text
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import ConfigError, MiddoError
@@ -152,9 +151,10 @@ def value_of(old: str, typed: str) -> object:
     if is_text and text[:1] not in ('"', "'", "["):
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        raise ConfigError(f"{text or 'empty'}: not a valid value. Example: {old}") from None
+        found: object = toml_text.value(text)
+    except toml_text.NotToml as error:
+        raise ConfigError(f"{error}. Example: {old}") from None
+    return found
 
 
 def save(

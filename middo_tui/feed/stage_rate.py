@@ -1,6 +1,7 @@
 """How fast a stage goes, from what was seen lately.
 
 A stage's start holds model loading, which says nothing of its rate: an average from there would be wrong for minutes.
+So it counts only until there is more to go by, when the stage has moved twice.
 """
 
 from __future__ import annotations
@@ -16,16 +17,20 @@ class StageRate:
     def __init__(self, window_s: float = WINDOW_S) -> None:
         self.window_s = window_s
         self._stage: tuple[int, str] | None = None
-        self._seen: deque[tuple[float, int]] = deque()
+        self._seen: deque[tuple[float, float]] = deque()
+        self._from_start = True
 
-    def rate(self, stage: tuple[int, str], done: int, now: float) -> float | None:
+    def rate(self, stage: tuple[int, str], done: float, now: float) -> float | None:
         """Note that ``stage`` is at ``done`` and tell its rate; None until it has moved under our eyes."""
         back = bool(self._seen) and (done < self._seen[-1][1] or now < self._seen[-1][0])  # redone; the clock was set
         if stage != self._stage or back:
-            self._stage = stage
+            self._stage, self._from_start = stage, True
             self._seen.clear()
         if not self._seen or done != self._seen[-1][1]:
             self._seen.append((now, done))
+        if self._from_start and len(self._seen) > 2:
+            self._from_start = False
+            self._seen.popleft()
         while len(self._seen) > 2 and now - self._seen[1][0] > self.window_s:
             self._seen.popleft()
         first, last = self._seen[0], self._seen[-1]

@@ -199,11 +199,11 @@ def round_before(project: Path, loaded: ThresholdRound) -> dict[str, Bins]:
     """
     if not loaded.round:
         return {}
-    from engine.selection.preview import kept
+    from engine.selection.preview import saved_signals
 
     db = reader(project)
     try:
-        ordered = kept.sorted_values(db, project, loaded.round - 1)
+        ordered = saved_signals.sorted_values(db, project, loaded.round - 1)
         return {
             name: _counted(db, loaded.round - 1, name, bins, ordered.get(name, ()))
             for name, bins in loaded.bins.items()

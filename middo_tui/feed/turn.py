@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.plurals import counted
-from engine.runtime.stalls import STALLED
+from engine.runtime.stalls import MACHINES, STALLED
 from middo_tui.feed.view import LoopView
 
 AT_WORK = frozenset({"running", "pausing", "cancelling", "locked", "full"})
@@ -66,6 +66,8 @@ def label(view: LoopView) -> tuple[str, str]:
         text = "! your turn: review" if reviewing(view) else "! your turn: decide"
         if merges(view):
             text = "! your turn: merge"
+    if view.trouble == MACHINES and view.state == "running":
+        return "! your turn: join machines", "decide"
     return (f"{text}, stalled", "bad") if view.trouble == STALLED else (text, role)
 
 

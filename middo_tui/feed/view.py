@@ -25,7 +25,10 @@ NO_COUNTS: tuple[int, int, int] = (0, 0, 0)
 
 
 class StageView(Struct, frozen=True):
-    """One stage of the shown round. ``rate``: units per second, None while it cannot be told."""
+    """One stage of the shown round. ``rate``: units per second, None while it cannot be told.
+
+    ``partial``: how much of the next unit is done, 0 to 1, while the stage runs.
+    """
 
     name: str
     state: str = "pending"
@@ -35,16 +38,17 @@ class StageView(Struct, frozen=True):
     started_at: float | None = None
     finished_at: float | None = None
     error: str = ""
+    partial: float = 0.0
 
     @property
     def share(self) -> float:
         """Done over total, 0 to 1."""
-        return min(1.0, self.done / self.total) if self.total else 0.0
+        return min(1.0, (self.done + self.partial) / self.total) if self.total else 0.0
 
     @property
     def left_s(self) -> float | None:
         """Seconds to the end at the present rate."""
-        return (self.total - self.done) / self.rate if self.rate and self.total else None
+        return (self.total - self.done - self.partial) / self.rate if self.rate and self.total else None
 
 
 class RoundView(Struct, frozen=True):
@@ -137,16 +141,18 @@ class DecisionCounts(Struct, frozen=True):
 
 class LoopView(Struct, frozen=True):
     """Everything on the Loop screen. ``worker``: running, idle or lost. ``problem``: why the store could not be read;
-    ``wrong``: what of it, in a few words. ``trouble``: what holds a live worker up (locked, full or stalled), ``held``
-    the same as a sentence. ``unindexed``: samples that a search for words does not find yet.
+    ``wrong``: what of it, in a few words. ``trouble``: what holds a live worker up or slows it down (see ``Stall``),
+    ``held`` the same as a sentence. ``unindexed``: samples that a search for words does not find yet.
     ``judge``: why its ratings are doubtful, in sentences; empty: they are not.
     ``cut_short``: the last worker ended without signing off.
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
-    ``reason`` says why; ``final``: asking for more rounds would bring none. ``batch``: the calls that a provider works
+    ``reason`` says why; ``final``: one more planned round would bring none. ``batch``: the calls that a provider works
     on as batches, in words; ``writing``: what a teacher on this machine writes. ``undo``: the round whose merge can be
-    undone; ``holds_until``: when the next one begins, wall time, while the worker waits for that.
+    undone; ``holds_until``: when the next one begins, wall time, while the worker waits for that. ``overridden``:
+    samples that a person has asked to drop or to rewrite and that no round has, where the loop is done or selects again
+    for them.
     """
 
     project: str = ""
@@ -173,6 +179,7 @@ class LoopView(Struct, frozen=True):
     writing: str = ""
     reason: str = ""
     final: bool = False
+    overridden: int = 0
     undo: int | None = None
     holds_until: float | None = None
     problem: str = ""
@@ -192,6 +199,11 @@ class LoopView(Struct, frozen=True):
     def unchanged(self) -> bool:
         """The loop ended because its newest round made no other dataset: that round can be done anew."""
         return self.final and not self.closing
+
+    @property
+    def extensible(self) -> bool:
+        """More rounds than planned would run. They lift the stop rule where it ended the loop with an evaluation."""
+        return self.closing or not self.final
 
     def stage(self, *states: str) -> StageView | None:
         """The first stage in one of ``states``."""

@@ -116,7 +116,7 @@ def speed(calls: list[tuple[float, int]]) -> float | None:
 
 
 def _refused(db: sqlite3.Connection, round: int) -> str:
-    """E.g. ``12 refused: 7 duplicate: …, 5 too short: … · 57 originals kept: 50 false alarm: …, 7 …``."""
+    """E.g. ``12 refused: 7 × duplicate: …, 5 × too short: … · 57 originals kept: 50 × false alarm: …``."""
     states = dict(db.execute("SELECT state, count(*) FROM rewrite WHERE round=? GROUP BY state", (round,)).fetchall())
     parts = []
     if failed := states.get("failed", 0):
@@ -130,7 +130,7 @@ def _reasons(db: sqlite3.Connection, round: int, state: str) -> str:
     """The most frequent ones, with how many."""
     found = db.execute("SELECT coalesce(reason, '') FROM rewrite WHERE round=? AND state=?", (round, state))
     kinds = Counter(guard.one_line(reason_kind.kind(row[0]), 90) for row in found).most_common(KINDS)
-    return ", ".join(f"{count:,} {kind}" for kind, count in kinds)
+    return ", ".join(f"{count:,} × {kind}" for kind, count in kinds)
 
 
 def _row(db: sqlite3.Connection, round: int, call: sqlite3.Row) -> WrittenRewrite | None:

@@ -8,7 +8,6 @@ typing error in a settings file must not keep anybody from looking at a run.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from engine.config import toml_text
 from engine.errors import ConfigError
 from middo_tui.look.theme import DEFAULT, PALETTES, SIXTEEN
 
@@ -84,20 +84,33 @@ def remember_theme(name: str, environ: Mapping[str, str] = os.environ) -> Path:
         ConfigError: the file is not one that this can be written into, or cannot be written.
     """
     place = folder(environ) / "config.toml"
+    lasts = "The theme lasts until you quit."
     try:
-        old = place.read_text(encoding="utf-8") if place.exists() else ""
+        old = place.read_text(encoding="utf-8-sig") if place.exists() else ""
         text = _with_theme(old, name)
-        if tomllib.loads(text)["app"]["theme"] != name:
+        if not isinstance(toml_text.parsed(old).get("app", {}), dict):
+            raise ConfigError(f"{place}: app must be a table. Start it with the line [app]. {lasts}")
+        if not _has_theme(text, name):
             raise ConfigError(f'{place}: could not set [app] theme. Edit the file and write theme = "{name}".')
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh = place.with_suffix(".toml.new")
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(place)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ConfigError(f"{place}: not valid TOML ({error}). The theme lasts until you quit.") from None
+    except toml_text.NotToml as error:
+        raise ConfigError(f"{place}: {error} {lasts}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{place}: not UTF-8 (byte {error.start}). Save it as UTF-8. {lasts}") from None
     except OSError as error:
-        raise ConfigError(f"{place}: {error.strerror}. The theme lasts until you quit.") from None
+        raise ConfigError(f"{place}: {error.strerror}. {lasts}") from None
     return place
+
+
+def _has_theme(text: str, name: str) -> bool:
+    """Whether a file that was edited line by line says so."""
+    try:
+        return bool(toml_text.parsed(text)["app"]["theme"] == name)
+    except toml_text.NotToml:
+        return False
 
 
 def _with_theme(old: str, name: str) -> str:
@@ -121,14 +134,14 @@ def _with_theme(old: str, name: str) -> str:
 def _table(place: Path, name: str, warnings: list[str]) -> dict[str, Any]:
     """The table ``name`` of a file that need not be there."""
     try:
-        whole = tomllib.loads(place.read_text(encoding="utf-8"))
+        whole = toml_text.parsed(place.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        warnings.append(f"{place}: not valid TOML: {error}. The file is ignored.")
+    except toml_text.NotToml as error:
+        warnings.append(f"{place}: {error} The file is ignored.")
         return {}
-    except RecursionError:
-        warnings.append(f"{place}: nested too deeply. The file is ignored.")
+    except UnicodeDecodeError as error:
+        warnings.append(f"{place}: not UTF-8 (byte {error.start}). Save it as UTF-8. The file is ignored.")
         return {}
     except OSError as error:
         warnings.append(f"{place}: {error.strerror}. The file is ignored.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engine.plurals import counted
 from engine.store.flips import QuestionComparison, QuestionReplies
 from middo_tui.report.facts import Example, Facts
 from middo_tui.report.html import Markup, joined, table, tag
@@ -82,7 +83,7 @@ def _block(title: str, parts: tuple[Part, ...]) -> tuple[Markup, Markup]:
         out.append(tag(ELEMENTS[part.kind], text) if part.kind in ELEMENTS else joined([text]))
         left -= len(text)
     rest = sum(len(part.text) for part in parts) - LONGEST
-    more = [f"\n… {rest:,} more characters"] if rest > 0 else []
+    more = [f"\n… {counted(rest, 'more character')}"] if rest > 0 else []
     return _label(title), tag("div", *out, *more, class_="said")
 
 
@@ -92,4 +93,4 @@ def _label(words: str) -> Markup:
 
 def _said(words: str) -> Markup:
     rest = len(words) - LONGEST
-    return tag("div", words[:LONGEST] + (f"\n… {rest:,} more characters" if rest > 0 else ""), class_="said")
+    return tag("div", words[:LONGEST] + (f"\n… {counted(rest, 'more character')}" if rest > 0 else ""), class_="said")

@@ -17,7 +17,7 @@ from msgspec import Struct
 from engine.hub.names import SCHEME
 from engine.plurals import counted
 from engine.release.model_card import shown
-from engine.store import flips, quarantine, read
+from engine.store import flagging, flips, quarantine, read
 from engine.store.connect import reader
 from engine.store.rows import AXES
 from middo_tui.feed.metrics import RoundCurve
@@ -118,7 +118,7 @@ def _accepted(db: sqlite3.Connection, axis: str) -> list[Example]:
     gain = MEASURED.get(axis, "-r.new_similarity")
     sql = (
         "SELECT r.round, r.sample_id FROM rewrite r LEFT JOIN signal s ON s.round=r.round AND s.sample_id=r.sample_id"
-        " WHERE r.axis=? AND r.state IN ('accepted', 'merged') AND r.messages IS NOT NULL"
+        " WHERE r.axis=? AND r.state='accepted' AND r.messages IS NOT NULL"
     )
     found = db.execute(f"{sql} ORDER BY {gain} DESC, r.round, r.sample_id", (axis,)).fetchall()
     places = dict.fromkeys((0, len(found) // 2, len(found) - 1)) if found else {}
@@ -172,10 +172,12 @@ def _left_out(db: sqlite3.Connection) -> list[tuple[str, int]]:
     found = db.execute("SELECT coalesce(reason, '') FROM rewrite WHERE state='kept'")
     kept = Counter(f"original kept: {reason_kind.kind(row[0])}" for row in found)
     retired = db.execute("SELECT reason, count(*) FROM retirement GROUP BY reason ORDER BY 2 DESC").fetchall()
+    flagged = flagging.count(db, read.newest_dataset(db))
     names = {reason: said.partition(" #")[0].removesuffix(" nearest to") for reason, said in read.RETIRED_AS.items()}
     return [
         *rows,
         *[("row not imported: exact copy of another", copies)] * bool(copies),
+        *[("flagged as possible prompt injection", flagged)] * bool(flagged),
         *kept.most_common(12),
         *why.most_common(12),
         *((f"sample retired: {names.get(reason, reason)}", count) for reason, count in retired),

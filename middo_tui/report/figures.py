@@ -28,6 +28,7 @@ from middo_tui.look import theme
 from middo_tui.report.charts import smoothed
 from middo_tui.terminal.guard import clean
 from middo_tui.text import score_format
+from middo_tui.widgets.paragraph import wrap
 
 Kind = Literal["map", "loss", "signals", "rounds"]
 KINDS: tuple[Kind, ...] = ("map", "loss", "signals", "rounds")
@@ -39,6 +40,8 @@ ROUND_ROLES = ("active", "complexity", "diversity", "quality", "decide", "bad")
 MANY = 20_000
 """So many points of an SVG are drawn as one picture: as shapes they would be tens of megabytes."""
 NAMES = {"loss_before": "base loss", "loss_after": "tuned loss", "similarity": "similarity", "quality": "quality"}
+LEGEND, LEGEND_ROWS = 30, 4
+"""Cells and rows of an entry of a legend."""
 NO_DATE: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".png": {"Software": None}}
 
 
@@ -96,7 +99,7 @@ def _map(figure: Any, db: sqlite3.Connection, project: Path, round: int | None, 
     size = max(1.0, min(26.0, 16_000 / max(1, len(placed))))
     for at, (one, (xs, ys)) in enumerate(zip(by.classes, places, strict=True)):
         if one.count:
-            name = f"{clean(one.name).text} ({one.count:,})"
+            name = _wrapped(f"{clean(one.name).text} ({one.count:,})")
             look = {
                 "s": size,
                 "c": paint(one.role),
@@ -112,6 +115,11 @@ def _map(figure: Any, db: sqlite3.Connection, project: Path, round: int | None, 
     axes.set_title(title, loc="left")
     axes.set_aspect("equal", adjustable="datalim")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, markerscale=max(1.0, 5 / size**0.5))
+
+
+def _wrapped(name: str) -> str:
+    """A legend's entry in rows: a long one in one row would leave no room for the picture."""
+    return "\n".join(wrap(name, LEGEND, LEGEND_ROWS))
 
 
 # ------------------------------------------------------------------------------------------------- the others
@@ -180,7 +188,7 @@ def _scores(axes: Any, rounds: Sequence[RoundDetail], higher: bool) -> None:
         scale = score_format.scale(found[0][1])
         errors = [(score.stderr or 0.0) * scale for _, score in found]
         axes.errorbar([number for number, _ in found], [score.value * scale for _, score in found], errors,
-                      label=clean(task).text, marker="o", capsize=3, **look)  # fmt: skip
+                      label=_wrapped(clean(task).text), marker="o", capsize=3, **look)  # fmt: skip
     axes.set_title("scores, more is better (% or points)" if higher else "losses, less is better", loc="left")
     if tasks:
         axes.legend(frameon=False)

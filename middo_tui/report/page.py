@@ -83,7 +83,7 @@ def _tiles(facts: Facts) -> Iterator[tuple[str, str]]:
     calls, tokens = _asked(facts)
     cost = sum(one.teacher.cost for one in facts.rounds)
     paid = f", {number_format.money(cost)}" if cost else ""
-    yield f"{calls:,}", f"teacher calls, {number_format.short(tokens)} tokens{paid}"
+    yield f"{calls:,}", f"teacher {'call' if calls == 1 else 'calls'}, {number_format.short(tokens)} tokens{paid}"
     yield number_format.duration(sum(one.seconds or 0 for one in facts.rounds)), "of computing"
 
 

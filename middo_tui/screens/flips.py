@@ -76,7 +76,7 @@ class FlipsScreen(TextMenuScreen):
     def action_reload(self) -> None:
         """Read everything again."""
         work = partial(self._load, self._after, self._since_first, self._show)
-        self.run_worker(work, group="flips", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="flips", description="flips", thread=True, exclusive=True, exit_on_error=False)
 
     def _load(self, after: int | None, since_first: bool, show: Shown) -> None:
         try:

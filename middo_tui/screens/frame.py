@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from rich.text import Text
 from textual import events
@@ -27,9 +27,6 @@ from middo_tui.widgets.header import Header
 from middo_tui.widgets.key_bar import KeyBar
 from middo_tui.widgets.link_gauge import LinkState
 from middo_tui.widgets.paragraph import Paragraph
-
-if TYPE_CHECKING:
-    from middo_tui.screens.palette_entries import Command
 
 LEAST = (80, 24)
 TALL, WIDE, VAST = 36, 120, 46
@@ -78,8 +75,8 @@ class Shows(Protocol):
     def has_read(self) -> None:
         """A screen has something new to show."""
 
-    def perform(self, command: Command | None) -> None:
-        """Do what the palette was asked for."""
+    def open_palette(self) -> None:
+        """Find everything by name."""
 
 
 class Framed(Screen[None]):
@@ -111,6 +108,7 @@ class Framed(Screen[None]):
         self._asked_in = ""  # the state of the run when it was asked for
         self._deferred = ""  # an action that was chosen by name, until it works here
         self._dead = ""  # a key that does nothing now, while that is said
+        self._asks_soon = False  # what a question offers is being read
 
     # ------------------------------------------------------------------------- for subclasses
 
@@ -139,13 +137,11 @@ class Framed(Screen[None]):
             self._waits, self._asked_in = True, self.view.state
         self.post_message(Ask(verb, after, bool(saying)))
 
-    def confirm(
-        self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None, saying: str = ""
-    ) -> None:
+    def confirm(self, question: str, verb: Callable[[], str], after: Callable[[], None] | None = None) -> None:
         """Have it done if the person says yes."""
         from middo_tui.screens.confirm import Confirm  # a second screen can wait until it is asked for
 
-        self.app.push_screen(Confirm(question), lambda yes: self.ask(verb, after, saying) if yes else None)
+        self.app.push_screen(Confirm(question), lambda yes: self.ask(verb, after) if yes else None)
 
     def go(self, screen: str, target: object = None) -> None:
         """Show another screen."""
@@ -182,8 +178,19 @@ class Framed(Screen[None]):
         return False
 
     def too_early(self, key: str) -> bool:
-        """Whether ``key`` does nothing now, and may do something once the screen has read what it shows."""
-        return self.reading and bool(self.would(key))
+        """Whether ``key`` does nothing now, and may do something once the screen has read what it shows; or is meant
+        for a question that is about to be asked.
+        """
+        return self._asks_soon or (self.reading and bool(self.would(key)))
+
+    def asks_soon(self) -> None:
+        """What the next question offers has to be read first: keys wait for it until ``asked``."""
+        self._asks_soon = True
+
+    def asked(self) -> None:
+        """The question is there, or there will be none: the keys that wait are handed on."""
+        self._asks_soon = False
+        cast(Shows, self.app).has_read()
 
     # ------------------------------------------------------------------------------ the frame
 
@@ -311,12 +318,7 @@ class Framed(Screen[None]):
 
     def action_palette(self) -> None:
         """Everything by name."""
-        from middo_tui.screens.palette import Palette
-        from middo_tui.screens.palette_entries import commands
-
-        app = cast(Shows, self.app)
-        found = commands(self, app.loop, self.view)
-        self.app.push_screen(Palette(found, self.project, self.view.scored_round), app.perform)
+        cast(Shows, self.app).open_palette()
 
     def action_quit(self) -> None:
         """Leave, and say in the shell what goes on."""

@@ -145,7 +145,7 @@ class Help(ModalScreen[None]):
 
     def action_search(self) -> None:
         """Ask for words; none shows everything again."""
-        from middo_tui.screens.line import TypeLine  # brings the input along: only when it is used
+        from middo_tui.screens.input_line import TypeLine  # brings the input along: only when it is used
 
         self.app.push_screen(TypeLine("Search keys and signals (all words must match)", self._page.wanted), self._show)
 

@@ -89,7 +89,7 @@ class LabelScreen(Framed):
     def _read(self, at: int | None) -> None:
         """Read everything, then show the sample ``at`` (None: the first without a label from here on)."""
         work = partial(self._load, at, self._at)
-        self.run_worker(work, group="label", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="label", description="label", thread=True, exclusive=True, exit_on_error=False)
 
     def _load(self, at: int | None, now: int) -> None:
         """In a thread."""

@@ -20,7 +20,7 @@ from middo_tui.feed.rounds import moved
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.screens.frame import TALL, WIDE, Framed
-from middo_tui.screens.line import TypeLine
+from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.lineage_keys import KEYS, LineageKeyState
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice, unindexed
@@ -142,7 +142,7 @@ class LineageScreen(Framed):
         self._work("starts", partial(self._read_starts, typed))
 
     def _work(self, group: str, work: partial[None]) -> None:
-        self.run_worker(work, group=group, thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group=group, description=group, thread=True, exclusive=True, exit_on_error=False)
 
     def _read_family(self, id: int) -> None:
         try:
@@ -271,6 +271,8 @@ class LineageScreen(Framed):
         """What the list is, or that a family is larger than what is shown."""
         if self._problem:
             return Notice(self._problem, "bad")
+        if self.reading:
+            return Notice("Reading the samples …", "dim")
         if self._family is None and self._typed and self.view.unindexed:
             return Notice(unindexed(self.view.unindexed), "decide")
         if self._family is None and self._starts:

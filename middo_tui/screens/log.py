@@ -16,7 +16,7 @@ from engine.plurals import counted
 from middo_tui.feed.run_log import EVENTS, LEVELS, Level, LogEntry, RunLog, load
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
-from middo_tui.screens.line import TypeLine
+from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.log_keys import KEYS, LogState
 from middo_tui.screens.menu_screen import MenuScreen
 from middo_tui.terminal import guard
@@ -74,7 +74,7 @@ class LogScreen(MenuScreen):
     def action_reload(self) -> None:
         """Read everything again."""
         work = partial(self._load, self._source, self._level, self._words)
-        self.run_worker(work, group="log", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="log", description="log", thread=True, exclusive=True, exit_on_error=False)
 
     def _load(self, source: str, level: Level, words: str) -> None:
         try:
@@ -104,7 +104,8 @@ class LogScreen(MenuScreen):
         place = f" ({found.sources.index(found.source) + 1} of {len(found.sources)})" if len(found.sources) > 1 else ""
         parts = [f"Log · {guard.one_line(found.source, 60)}{place}", NAMES[self._level]]
         parts.append(f'with "{guard.one_line(self._words, 40)}"' if self._words else "")
-        parts.append(counted(found.found, "line") + (", the end of the file only" if found.cut else ""))
+        if not found.problem:
+            parts.append(counted(found.found, "line") + (", the end of the file only" if found.cut else ""))
         return " · ".join(part for part in parts if part)
 
     @property

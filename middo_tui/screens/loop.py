@@ -130,7 +130,7 @@ class LoopScreen(LoopCharts):
 
     def action_cancel(self) -> None:
         """Stop now, after a question."""
-        question = f"Cancel the running stage? Saved work is kept; press {press('loop.run')} later to resume."
+        question = f"{cancel_question(self.view)} Saved work is kept; press {press('loop.run')} later to resume."
         if self.view.batch:
             question += f" This also cancels the provider's batch; pausing ({press('loop.pause')}) does not."
         self.confirm(question, partial(control.cancel, self.project))
@@ -156,13 +156,16 @@ class LoopScreen(LoopCharts):
         waiting = self.view.waiting
         others = waiting.open - waiting.improved
         rest = "" if not others else f" and reject the other {'one' if others == 1 else f'{others:,}'}"
-        self._decide("improved", f"Accept {counted(waiting.improved, 'improved rewrite')}{rest}?")
+        if waiting.improved:
+            self._decide("improved", f"Accept {counted(waiting.improved, 'improved rewrite')}{rest}?")
+        else:
+            self._decide("improved", f"None is improved. Reject {_all(waiting.open)}?")
 
     def action_accept_all(self) -> None:
         """All in."""
         open_, worse = self.view.waiting.open, self.view.waiting.open - self.view.waiting.improved
-        also = f", including {worse:,} not improved" if worse else ""
-        self._decide("all", f"Accept {_all(open_)}{also}?")
+        which = "which is" if open_ == 1 else f"including {worse:,}"
+        self._decide("all", f"Accept {_all(open_)}{f', {which} not improved' if worse else ''}?")
 
     def action_reject_all(self) -> None:
         """All out."""
@@ -183,6 +186,16 @@ class LoopScreen(LoopCharts):
     def action_finish(self) -> None:
         """Quit at the end of a run that the app was opened for."""
         self.app.exit(0)
+
+
+def cancel_question(view: LoopView) -> str:
+    """What a cancel ends, as a question."""
+    if view.state == "lost":
+        return "Cancel the run, whose worker is not responding?"
+    stage = view.stage("running")
+    if stage is None:
+        return "Cancel the run? No stage is running at the moment."
+    return f"Cancel the running stage ({stage.name} of round {view.round})?"
 
 
 def _all(open_: int) -> str:

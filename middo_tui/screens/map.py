@@ -131,7 +131,11 @@ class MapScreen(MapReading):
         if self._window is None or self._placed is None or not may_zoom(self._placed, self._window, factor):
             return
         self._corner = None
-        self.show_window(self._window.zoomed(factor, *self._at))
+        window, point = self._window.zoomed(factor, *self._at), self._window.center(*self._at)
+        if factor < 1:  # around a cursor at the edge, most of what comes in view would be beside the map
+            window = window.kept_on(self._placed.head.frame)
+            self._at = self._kept(window.place(*point), 0, 0)
+        self.show_window(window)
 
     def action_reset(self) -> None:
         """The whole map."""

@@ -12,10 +12,9 @@ from pathlib import Path
 from textual import events, on
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
-from textual.message import Message
 
 from engine.errors import MiddoError
-from engine.files.map_file import Box
+from engine.files.embedding_map_file import Box
 from engine.plurals import counted
 from engine.store.connect import reader
 from middo_tui.feed.map_cells import MapCell, MapWindow, cells, magnification, rounded, whole
@@ -25,6 +24,7 @@ from middo_tui.feed.map_places import PlacedSamples, Point, mapped_rounds, open_
 from middo_tui.feed.pages import Pages
 from middo_tui.feed.view import LoopView
 from middo_tui.screens.frame import WIDE, Framed
+from middo_tui.screens.map_messages import CellRead, CellsCounted, ColourRead, MapRead, MovesRead
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.map_canvas import (
@@ -43,50 +43,12 @@ from middo_tui.widgets.paragraph import Paragraph
 FAILURES = (MiddoError, sqlite3.Error, OSError)
 PROMPTS = 12
 """Prompts that are read of what is under the cursor."""
+ONLY = 24
+"""Cells for the name of a class that is shown alone: a cluster is called by a prompt."""
 MANY = 50_000
 """Samples whose picture is painted before it is known who they are."""
-
-
-class MapRead(Message):
-    """The map of a round has been read, or why not. ``asked``: the round that was asked for, None: the newest."""
-
-    def __init__(
-        self, asked: int | None, placed: PlacedSamples | None, rounds: tuple[int, ...], problem: str = ""
-    ) -> None:
-        super().__init__()
-        self.asked, self.placed, self.rounds, self.problem = asked, placed, rounds, problem
-
-
-class ColourRead(Message):
-    """The classes of a map's samples have been read."""
-
-    def __init__(self, placed: PlacedSamples, found: Coloured) -> None:
-        super().__init__()
-        self.placed, self.found = placed, found
-
-
-class MovesRead(Message):
-    """Where rewritten samples went has been read, or why not."""
-
-    def __init__(self, placed: PlacedSamples, found: Moves | None, problem: str = "") -> None:
-        super().__init__()
-        self.placed, self.found, self.problem = placed, found, problem
-
-
-class CellsCounted(Message):
-    """The cells of a window have been counted. ``count``: the number of the count; ``by``: its classes."""
-
-    def __init__(self, count: int, by: Coloured | None, found: Mapping[tuple[int, int], MapCell]) -> None:
-        super().__init__()
-        self.count, self.by, self.found = count, by, found
-
-
-class CellRead(Message):
-    """What is under the cursor has been read. ``by``: the classes it was counted by."""
-
-    def __init__(self, area: Box, by: Coloured | None, found: MapCellState) -> None:
-        super().__init__()
-        self.area, self.by, self.found = area, by, found
+SKETCHED = 30_000
+"""Samples that the first picture is made of, evenly spread: one of all comes with their colours."""
 
 
 class MapReading(Framed):
@@ -134,6 +96,11 @@ class MapReading(Framed):
         self._marks = self.app.no_color
         self.action_reload()
 
+    def on_screen_suspend(self) -> None:
+        """Out of sight, the file need not be in memory."""
+        if self._placed is not None:
+            self._placed.file.rest()
+
     def on_unmount(self) -> None:
         """Give the connection back."""
         self._pages.close()
@@ -156,7 +123,11 @@ class MapReading(Framed):
         """Read everything again."""
         self._asked = self._round
         work = partial(self._load, self._round)
-        self.run_worker(work, group="map", thread=True, exclusive=True, exit_on_error=False)
+        self._in_thread(work, "map")
+
+    def _in_thread(self, work: partial[None], group: str) -> None:
+        """Textual would write all that ``work`` is given into a description of it: half a megabyte at every key."""
+        self.run_worker(work, group=group, description=group, thread=True, exclusive=True, exit_on_error=False)
 
     def _open(self) -> sqlite3.Connection:
         db = reader(self.project)
@@ -170,9 +141,11 @@ class MapReading(Framed):
                 rounds = mapped_rounds(db)
                 wanted = round if round is not None else rounds[-1] if rounds else self.view.round or 0
                 places = open_places(db, self.project, wanted)
-                if places.head.rows >= MANY:
+                if places.ids or places.head.rows >= MANY:
                     self.post_message(MapRead(round, places, rounds))
-                self.post_message(MapRead(round, with_ids(db, places), rounds))
+                known = with_ids(db, places)
+                if known is not places:
+                    self.post_message(MapRead(round, known, rounds))
         except FAILURES as error:
             self.post_message(MapRead(round, None, rounds, guard.clean(str(error)).text))
 
@@ -226,13 +199,18 @@ class MapReading(Framed):
         if self._placed is not None and self._window is not None:
             self._count_number += 1
             work = partial(self._count, self._count_number, self._placed, self._coloured, self._window, self._only)
-            self.run_worker(work, group="cells", thread=True, exclusive=True, exit_on_error=False)
+            self._in_thread(work, "cells")
 
     def _count(
         self, number: int, placed: PlacedSamples, by: Coloured | None, window: MapWindow, only: int | None
     ) -> None:
-        codes = by.codes if by else bytes(len(placed))
-        self.post_message(CellsCounted(number, by, cells(placed, codes, window, only if by else None)))
+        if number != self._count_number:  # another was asked for before this one had its turn
+            return
+        if by is None:
+            sketch = cells(placed, bytes(len(placed)), window, every=max(1, len(placed) // SKETCHED))
+            self.post_message(CellsCounted(number, by, sketch))
+        else:
+            self.post_message(CellsCounted(number, by, cells(placed, by.codes, window, only)))
 
     @on(CellsCounted)
     def _counted(self, message: CellsCounted) -> None:
@@ -268,7 +246,7 @@ class MapReading(Framed):
         """Read the classes of what the map is coloured by."""
         if self._placed is not None and self._placed.ids:
             work = partial(self._load_colour, self._placed, self._colour)
-            self.run_worker(work, group="colour", thread=True, exclusive=True, exit_on_error=False)
+            self._in_thread(work, "colour")
 
     def _load_colour(self, placed: PlacedSamples, colour: Colour) -> None:
         try:
@@ -288,7 +266,7 @@ class MapReading(Framed):
         """Read where rewritten samples went."""
         if self._placed is not None and self._placed.ids:
             work = partial(self._load_moves, self._placed)
-            self.run_worker(work, group="moves", thread=True, exclusive=True, exit_on_error=False)
+            self._in_thread(work, "moves")
 
     def _load_moves(self, placed: PlacedSamples) -> None:
         try:
@@ -320,7 +298,7 @@ class MapReading(Framed):
         """Read what is under the cursor."""
         if self._placed is not None and self._placed.ids and self._window is not None:
             work = partial(self._look, self._placed, self._coloured, self.area(), self._corner is not None)
-            self.run_worker(work, group="look", thread=True, exclusive=True, exit_on_error=False)
+            self._in_thread(work, "look")
 
     def _look(self, placed: PlacedSamples, by: Coloured | None, area: Box, rectangle: bool) -> None:
         found = placed.within(area)
@@ -372,7 +350,11 @@ class MapReading(Framed):
             return "Map"
         without = placed.head.rows - len(placed)
         parts = [f"Map · round {placed.round}", counted(len(placed), "sample")]
-        parts[-1] += f" by {self._colour}" if not self._moved else ""
+        if not self._moved:
+            parts[-1] += f" by {self._colour}"
+            classes = self._coloured.classes if self._coloured else ()
+            if self._only is not None and self._only < len(classes):
+                parts.append(f"only {guard.fit(classes[self._only].name, ONLY).rstrip()}")
         if self._moved and self._moves is not None:
             found = self._moves
             parts.append(f"{len(found.ways):,} rewritten, moved {found.rewritten:.3f} (others {found.noise:.3f})")

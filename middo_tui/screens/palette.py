@@ -80,9 +80,10 @@ class Palette(ModalScreen[Command | None]):
         Binding("pageup", "move(-10)", show=False),
     ]
 
-    def __init__(self, found: list[Command], project: Path, round: int) -> None:
-        """``round``: of the dataset whose samples are found."""
+    def __init__(self, found: list[Command], project: Path, round: int, given: bool = False) -> None:
+        """``round``: of the dataset whose samples are found; ``given``: only ``found``, no samples and no projects."""
         super().__init__()
+        self._given = given
         self._all = self._found = found
         self._project, self._round = project, round
         self._samples: list[Command] = []
@@ -92,13 +93,15 @@ class Palette(ModalScreen[Command | None]):
         """A rule, the line to type in, the commands, the keys."""
         with Vertical(id="commands"):
             yield Divider()
-            yield TextInput(placeholder="a command, setting, sample (#120 or its words), project or help topic")
+            more = "" if self._given else ", setting, sample (#120 or its words), project"
+            yield TextInput(placeholder=f"a command{more} or help topic")
             yield Choices(menu(self._found))
             yield KeyBar(FOOT)
 
     def on_mount(self) -> None:
         """Look for other projects: a folder may be slow."""
-        self.run_worker(self._find_projects, group="projects", thread=True, exit_on_error=False)
+        if not self._given:
+            self.run_worker(self._find_projects, group="projects", thread=True, exit_on_error=False)
 
     def _find_projects(self) -> None:
         here = self._project.resolve()
@@ -117,16 +120,21 @@ class Palette(ModalScreen[Command | None]):
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
         self._samples = []
-        self._found = listed(self._all, event.value)
+        self._found = self._listed(event.value)
         self.query_one(Choices).show(menu(self._found))
-        self._search()
+        if not self._given:
+            self._search()
+
+    def _listed(self, typed: str) -> list[Command]:
+        found = listed(self._all, typed, self._samples)
+        return [one for one in found if one in self._all] if self._given else found
 
     def _search(self) -> None:
         """Have samples found in a thread, one search at a time: the next is for what is typed by then."""
         if not self._searching:
             self._searching = True
             work = partial(self._find_samples, self._typed)
-            self.run_worker(work, group="samples", thread=True, exit_on_error=False)
+            self.run_worker(work, group="samples", description="samples", thread=True, exit_on_error=False)
 
     def _find_samples(self, typed: str) -> None:
         try:
@@ -146,7 +154,7 @@ class Palette(ModalScreen[Command | None]):
     def _list_again(self) -> None:
         """With what was found meanwhile; the cursor stays on its command."""
         before, at = self._found, self.query_one(Choices).data.at
-        self._found = listed(self._all, self._typed, self._samples)
+        self._found = self._listed(self._typed)
         if at:
             at = self._found.index(before[at])
         self.query_one(Choices).show(menu(self._found, at))

@@ -19,6 +19,7 @@ from middo_tui.text import ranking
 from middo_tui.text.signal_help import SIGNALS
 
 LEFT_OUT = frozenset({"palette", "back"})
+STAYS = frozenset({"help", "redraw", "suspend", "quit"})
 _SIDES = ("down up left right far_left far_right first last", "tab tab_back older newer signal signal_back show_back")
 _STEPS = ("page_down page_up half_down half_up pane_down pane_up", "next_found previous_found range mark clear back")
 _AXES = ("next_axis previous_axis next_section previous_section", "pan_left pan_right pan_up pan_down")
@@ -77,6 +78,18 @@ def commands(here: Screenlike, loop: Screenlike, view: Any) -> list[Command]:
             found += _elsewhere(screen)
     found += (Command(f"theme {name}", text, "", "", name) for name, text in theme.ABOUT.items())
     return sorted([*found, *_settings(), *_help()], key=lambda command: not command.works)
+
+
+def stays(command: Command) -> bool:
+    """Whether what is being typed or asked stays as it is: help, themes, and what all screens have but going away."""
+    if command.screen:
+        return command.action in STAYS
+    return not isinstance(command.target, Path)
+
+
+def staying(found: Iterable[Command]) -> list[Command]:
+    """Those that do, each once."""
+    return list({(one.name, one.action): one for one in found if stays(one)}.values())
 
 
 def _of(screen: str, table: Sequence[Key[Any]], state: Any, on: str = "") -> Iterator[Command]:

@@ -73,6 +73,8 @@ def load(project: Path, only: str) -> QuarantineView:
 
 def summary(found: QuarantineView) -> str:
     """How many rows there are, of which reason."""
+    if found.problem:
+        return "Quarantine"
     if not found.only:
         many = f", for {len(found.reasons)} reasons" if len(found.reasons) > 1 else ""
         return f"Quarantine · {counted(found.count, 'row')} could not be imported{many}"
@@ -108,22 +110,26 @@ class QuarantineScreen(MenuScreen):
 
     def _read(self, only: str) -> None:
         work = partial(self._load, only)
-        self.run_worker(work, group="quarantine", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(
+            work, group="quarantine", description="quarantine", thread=True, exclusive=True, exit_on_error=False
+        )
 
     def _load(self, only: str) -> None:
         self.post_message(QuarantineRead(load(self.project, only)))
 
     @on(QuarantineRead)
     def _loaded(self, message: QuarantineRead) -> None:
-        same = message.found.only == self._found.only
-        self._found = message.found
+        found = message.found
+        same = found.only == self._found.only
+        self._found = found
         items = tuple(
             Item(guard.one_line(f"{row.file}, row {row.row}", COLUMN * 4), guard.one_line(row.reason, 200))
-            for row in message.found.rows
+            for row in found.rows
         )
         at = min(self._menu.at, max(0, len(items) - 1)) if same else 0
-        self._menu = Menu(items, at, COLUMN, "No rows in quarantine: every row was imported.")
-        self.query_one("#summary", Paragraph).show(Notice(summary(message.found), "strong"))
+        empty = "" if found.problem else "No rows in quarantine: every row was imported."
+        self._menu = Menu(items, at, COLUMN, empty)
+        self.query_one("#summary", Paragraph).show(Notice(summary(found), "strong"))
         self.moved()
 
     def show_row(self) -> None:

@@ -47,6 +47,7 @@ class RoundsOverlay(RoundsReading):
 
     def action_overlay(self) -> None:
         """Another project over this one, or one of them away."""
+        self.asks_soon()
         self.run_worker(self._find, group="overlay", thread=True, exclusive=True, exit_on_error=False)
 
     def _find(self) -> None:
@@ -56,6 +57,7 @@ class RoundsOverlay(RoundsReading):
     def _found(self, message: OthersFound) -> None:
         if not message.found:
             self.say(Notice(NONE_KNOWN, "decide"))
+            self.asked()
             return
         shown = {other.folder for other in self._others}
         items = tuple(
@@ -69,7 +71,9 @@ class RoundsOverlay(RoundsReading):
         )
         question = f"Draw which project over this one (at most {overlay.MOST})? One that is drawn is taken away."
         folders = [folder for folder, _ in message.found]
-        self.app.push_screen(BottomMenu[Path](question, Menu(items, column=28), folders, "draw"), self._chose)
+        menu = BottomMenu[Path](question, Menu(items, column=28), folders, "draw")
+        self.app.push_screen(menu, self._chose)
+        menu.call_later(self.asked)  # behind its first message: it is composed
 
     def _chose(self, folder: Path | None) -> None:
         if folder is None:
@@ -82,7 +86,9 @@ class RoundsOverlay(RoundsReading):
         else:
             self.say(Notice(f"Reading {guard.one_line(folder.name)} …", "dim"))
             read = partial(self._read_other, folder)
-            self.run_worker(read, group="overlay", thread=True, exclusive=True, exit_on_error=False)
+            self.run_worker(
+                read, group="overlay", description="overlay", thread=True, exclusive=True, exit_on_error=False
+            )
 
     def _read_other(self, folder: Path) -> None:
         try:

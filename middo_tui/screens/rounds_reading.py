@@ -50,10 +50,9 @@ class RoundsReading(Framed):
     def __init__(self, project: Path, view: LoopView) -> None:
         super().__init__(project, view)
         self._reader = RoundsReader(project)
-        self._rounds = RoundsView()
+        self._rounds = RoundsView(reading=True)
         self._moved: object = None
         self._problem = ""
-        self._read_once = False
         self._chosen: int | None = None  # a round's number; None follows the newest
         self._left = 0
         self._tab = 0
@@ -103,7 +102,7 @@ class RoundsReading(Framed):
 
     @on(RoundsRead)
     def _was_read(self, message: RoundsRead) -> None:
-        self._rounds, self._problem, self._read_once = message.view, message.problem, True
+        self._rounds, self._problem = message.view, message.problem
         self._paint()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -142,7 +141,7 @@ class RoundsReading(Framed):
     @property
     def reading(self) -> bool:
         """Nothing was read yet, nor is it known why not."""
-        return not self._read_once
+        return self._rounds.reading
 
     def _at(self) -> int:
         """The row of the cursor."""
@@ -200,7 +199,7 @@ class RoundsReading(Framed):
         """What to do where there is nothing to see yet."""
         if self._problem:
             return Notice(self._problem, "bad")
-        if self._read_once and not self._rounds.rounds:
+        if not self.reading and not self._rounds.rounds:
             start = f"Press {press('app.go-loop')}, then {press('loop.run')}, to start the first."
             return Notice(f"No rounds yet. {start}", "decide")
         drawn = self._others if self.tab in ("curves", *BESIDE) else ()

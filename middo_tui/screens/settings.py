@@ -55,6 +55,15 @@ def rows(found: Settings, theme_name: str, only_changed: bool) -> list[tuple[Ite
     return out
 
 
+def summary(found: Settings) -> str:
+    """How many settings are not the default, and how many the newest round ran without."""
+    if not found.rows:
+        return "Settings"
+    changed, differs = sum(row.changed for row in found.rows), sum(bool(row.used) for row in found.rows)
+    since = f" · {differs} changed since round {found.round} {DIFFERS}" if differs else ""
+    return f"Settings · {changed} changed {CHANGED}{since}"
+
+
 def _item(row: Setting, round: int | None) -> Item:
     aside = f"round {round}: {_short(row.used)}" if row.used else ""
     if row.changed and not row.used:
@@ -131,12 +140,7 @@ class SettingsScreen(MenuScreen):
         self._rows = rows(self._found, name, self._only_changed)
         at = next((i for i, (_, row) in enumerate(self._rows) if row and row.key == before), 1)
         self._menu = Menu(tuple(item for item, _ in self._rows), at, COLUMN)
-        changed = sum(row.changed for row in self._found.rows)
-        differs = sum(bool(row.used) for row in self._found.rows)
-        text = f"Settings · {changed} changed {CHANGED}"
-        if differs:
-            text += f" · {differs} changed since round {self._found.round} used them {DIFFERS}"
-        self.query_one("#summary", Paragraph).show(Notice(text, "strong"))
+        self.query_one("#summary", Paragraph).show(Notice(summary(self._found), "strong"))
         self.moved()
 
     def aim(self, target: object) -> None:

@@ -151,6 +151,6 @@ class WritingScreen(TextMenuScreen):
 
 def _item(row: WrittenRewrite) -> Item:
     mark, role = MARKS.get(row.state, DONE)
-    took = f"{row.seconds:.1f} s  {row.tokens:,} tok" if row.tokens else ""
+    took = f"{row.seconds:.1f} s {row.tokens:>6,} tok" if row.tokens else ""
     at = number_format.clock(row.at, seconds=True)
     return Item(f"{at} {row.axis[:1].upper()} #{row.seq}", row.text, took, mark, role)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 TAB = "    "
 NEWLINE = "⏎"
 ELLIPSIS = "…"
+INDENT = "  "
 
 # Characters that draw nothing themselves, reorder what is drawn, or speak to the terminal. U+FE0F (emoji presentation)
 # and combining accents are left alone: they are ordinary in text and change nothing but the glyph before them.
@@ -57,16 +58,64 @@ def hides(text: str) -> bool:
     return HIDDEN.search(text) is not None
 
 
-def say(text: str, err: bool = False) -> None:
-    """Print ``text``, which may hold names and words from data, so that the terminal acts on none of it."""
+def say(text: str, err: bool = False, wrap: bool = False) -> None:
+    """Print ``text``, which may hold names and words from data, so that the terminal acts on none of it.
+
+    Args:
+        wrap: on a terminal break lines between words, not where the row ends. What is piped stays as it is.
+    """
     import click  # here, because the app cleans text too and prints none
 
     text = clean(text).text
+    if wrap and (sys.stderr if err else sys.stdout).isatty():
+        import shutil
+
+        text = wrapped(text, shutil.get_terminal_size().columns)
     try:
         click.echo(text, err=err)
     except UnicodeEncodeError:  # a locale without these characters
         code = (sys.stderr if err else sys.stdout).encoding
         click.echo(text.encode(code, "replace").decode(code), err=err)
+
+
+def wrapped(text: str, columns: int) -> str:
+    """``text`` with lines of at most ``columns`` cells, broken at spaces; the rest of a line is indented. A command in
+    backticks stays in one piece where it fits.
+    """
+    return "\n".join(_wrap(line, columns) for line in text.split("\n"))
+
+
+def _wrap(line: str, columns: int) -> str:
+    from rich.cells import cell_len  # only where lines are broken
+
+    if cell_len(line) <= columns:
+        return line
+    rows = [""]
+    for word in _words(line, columns - len(INDENT)):
+        longer = f"{rows[-1]}{word}"
+        if cell_len(longer.rstrip(" ")) <= columns or not rows[-1].strip():
+            rows[-1] = longer
+        else:
+            rows[-1] = rows[-1].rstrip(" ")
+            rows.append(INDENT + word)
+    return "\n".join(rows)
+
+
+def _words(line: str, columns: int) -> list[str]:
+    """The words of a line, each with the space behind it; what stands in backticks is one, if it is no longer than
+    ``columns``.
+    """
+    found: list[str] = []
+    for at, part in enumerate(line.split("`")):
+        whole = at % 2 == 1 and len(part) + 2 <= columns
+        pieces = [part] if whole else [f"{word} " for word in part.split(" ")]
+        if not whole:
+            pieces[-1] = pieces[-1][:-1]
+        pieces[0] = f"{'`' if at else ''}{pieces[0]}"
+        if found and not found[-1].endswith(" "):
+            pieces[0] = found.pop() + pieces[0]
+        found += pieces
+    return found
 
 
 def say_json(value: Any) -> None:

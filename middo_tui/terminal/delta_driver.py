@@ -179,6 +179,17 @@ class SparingDriver(LinuxDriver):
         if needed := self.shown.needed(data):
             super().write(needed)
 
+    def _sigcont_application(self, *_: object) -> None:
+        """Go on after ctrl-z, or after SIGSTOP, which no program is told of: then application mode is still on.
+
+        Begun a second time, two threads would read keys, quitting would wait for one of them for ever, and the
+        terminal would stay without echo.
+        """
+        if self._auto_restart and not self._must_signal_resume and self._key_thread is not None:
+            self.suspend_application_mode()
+            self._must_signal_resume = True  # everything is painted again
+        super()._sigcont_application()
+
     def forget(self) -> None:
         """Forget the content after another program wrote to the terminal: the next frame is written in full."""
         if self.shown is not None:

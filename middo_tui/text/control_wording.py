@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from engine.plurals import counted
 from engine.store import controls
 from engine.store.controls import ControlScore
 from middo_tui.text.score_changes import ScoreChange
@@ -37,7 +38,7 @@ def sentence(row: ControlScore, by_hand: bool = False) -> str:
     name = {"heldout_loss": "held-out loss"}.get(row.task, row.task)
     said = f"selection {amount(ours, ours.change)}{error(ours, row.stderr)}{unit} over {AGAINST[row.kind]}"
     said += f" ({name} {figure(ours)} against {figure(_score(row, row.value))}{sign}"
-    said += f"; {row.ours_calls:,} calls against {row.calls:,})" if row.ours_calls != row.calls else ")"
+    said += f"; {counted(row.ours_calls, 'call')} against {row.calls:,})" if row.ours_calls != row.calls else ")"
     return f"{said}: {_verdict(ours)}" + (f"; {UNLIKE}" if by_hand and row.kind == "random" else "")
 
 

@@ -38,5 +38,5 @@ def verdict(one: QuestionComparison) -> str:
         return f"{asked}, of which only the loss was measured. To compare replies, set [evaluate] exact_match = true."
     gained, lost = len(one.gained), len(one.lost)
     words = {True: "beyond chance", False: "within chance", None: "too few questions to tell"}[beyond(one)]
-    right = f"{gained:,} of {one.asked:,} questions went from wrong to right and {lost:,} from right to wrong"
+    right = f"{gained:,} of {counted(one.asked, 'question')} went from wrong to right and {lost:,} from right to wrong"
     return f"From round {one.before} to round {one.after}, {right}: {change(one)}, {words}."

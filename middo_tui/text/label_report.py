@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.plurals import counted
-from engine.signals.label_report import LabelReport
+from engine.signals.label_report import LabelReport, too_wide
 from middo_tui.text.number_format import fixed
 
 WORDS = {
@@ -30,7 +30,11 @@ def report_lines(found: LabelReport) -> Iterator[str]:
     good = found.labelled - found.flawed
     yield f"{counted(found.labelled, 'label')}: {found.flawed:,} flawed, {good:,} good{pending}"
     if found.share is not None and found.low is not None and found.high is not None:
-        yield f"flawed in the whole dataset: {found.share:.0%} (95% interval: {found.low:.0%} to {found.high:.0%})"
+        interval = f"(95% interval: {found.low:.0%} to {found.high:.0%})"
+        if too_wide(found.low, found.high):
+            yield f"Too few labels to estimate how much of the whole dataset is flawed {interval}."
+        else:
+            yield f"flawed in the whole dataset: {found.share:.0%} {interval}"
     if found.kinds:
         yield "kinds: " + ", ".join(f"{kind} {count}" for kind, count in sorted(found.kinds.items()))
     if found.even is not None:
@@ -42,7 +46,8 @@ def report_lines(found: LabelReport) -> Iterator[str]:
         return
     yield "how well each signal ranks flawed before good (0.5: chance, 1: perfectly):"
     for one in sorted(found.rankings, key=lambda one: -one.auc):
-        yield f"  {WORDS[one.signal]:<16} {one.auc:.2f}  ({one.low:.2f} to {one.high:.2f})"
+        auc = f"{'too few labels' if too_wide(one.low, one.high) else f'{one.auc:.2f}':<4}"
+        yield f"  {WORDS[one.signal]:<16} {auc}  ({one.low:.2f} to {one.high:.2f})"
     if found.kappa:
         kappas = ", ".join(f"{axis} {fixed(value, 2).replace('-', '−')}" for axis, value in found.kappa.items())
         yield f"agreement of the selection with the labels (Cohen's kappa): {kappas}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 NONE = "—"
+UNCLUSTERED = "unclustered"
 SECOND_CUTOFF_S = 90
 MINUTE_CUTOFF_S = 5400
 
@@ -25,6 +26,11 @@ def short(value: float) -> str:
 def fixed(value: float | None, digits: int) -> str:
     """A number with ``digits`` decimals, or the dash."""
     return NONE if value is None else f"{value:.{digits}f}"
+
+
+def cluster(number: float | None) -> str:
+    """A cluster's number; of a sample that lies in none (-1): the word."""
+    return UNCLUSTERED if number is not None and number < 0 else fixed(number, 0)
 
 
 def change(value: float | None, digits: int) -> str:

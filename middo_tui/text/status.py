@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from engine.config import schema
 from engine.doctor import duration
 from engine.errors import ConfigError
 from engine.loop import stages_of
+from engine.nodes import machine_facts
 from engine.runtime import stalls as standings
 from engine.signals import judge_trust
-from engine.store import controls, overrides, paired, read, teacher
+from engine.store import controls, flagging, overrides, paired_difference, read, teacher
 from engine.store.connect import reader
 from engine.store.rows import AXES, REWRITTEN, Job
 from middo_tui.text import control_wording, score_changes
@@ -27,7 +30,7 @@ COUNTED = ("proposed", "rejected", "accepted", "failed")
 class ProjectState(NamedTuple):
     """The worker's state and the jobs.
 
-    ``trouble``: what a live worker is waiting for, as a sentence; None if nothing blocks it.
+    ``trouble``: what a live worker waits for, or that it goes on with fewer machines, as a sentence; None: nothing.
     """
 
     state: str
@@ -93,10 +96,19 @@ def gather(project: Path) -> dict[str, Any]:
             "dataset": _dataset(db, numbers[-1] if numbers else 0),
             "config": wrong,
             "worker": {"state": now.state, "pid": now.pid, "trouble": now.trouble},
+            "machines": _machines(project, now.pid),
             "estimate": duration.as_json(duration.of_project(db, project, jobs)),
         }
     finally:
         db.close()
+
+
+def _machines(project: Path, pid: int | None) -> dict[str, Any] | None:
+    """What the worker ``pid`` knows of the run's other machines; None: there are none, or it does not run."""
+    facts = machine_facts.read(project, pid) if pid is not None else None
+    if facts is None:
+        return None
+    return {"nodes": facts.nodes, "address": facts.address, "joined": [msgspec.to_builtins(m) for m in facts.machines]}
 
 
 def _settings(project: Path) -> tuple[schema.Select, str | None]:
@@ -120,8 +132,8 @@ def _idle_state(jobs: list[Job], cut_short: bool) -> str:
 
 
 def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, Any]:
-    """Counts of the first dataset, how many held-out prompts the newest one contains (0 is right), and what a person
-    overrides in it.
+    """Counts of the first dataset, how many held-out prompts the newest one contains (0 is right), what a person
+    overrides in it, and how many samples of it are flagged as possible prompt injection.
     """
     count = db.execute("SELECT count(*), coalesce(sum(seq IS NOT NULL), 0) FROM heldout").fetchone()
     return {
@@ -130,6 +142,7 @@ def _dataset(db: sqlite3.Connection, newest: int) -> dict[str, Any]:
         "overlap": read.overlap(db, newest),
         "quarantined": int(db.execute("SELECT count(*) FROM quarantine").fetchone()[0]),
         "overrides": overrides.counts(db),
+        "injections": flagging.count(db, newest),
     }
 
 
@@ -156,7 +169,7 @@ def _round(
         },
         "scores": {task: score.value for task, score in scores.items()},
         "stderr": {task: score.stderr for task, score in scores.items()},
-        "score_changes": score_changes.facts(scores, read.scores(db, number - 1), paired.errors(db, number)),
+        "score_changes": score_changes.facts(scores, read.scores(db, number - 1), paired_difference.errors(db, number)),
         "loss_before": before,
         "loss_after": after,
         "stages": [

@@ -27,11 +27,11 @@ def spending(
     tokens = asked["tokens_in"] + asked["tokens_out"]
     calls, used, money = f"{asked['calls']:,}", number_format.short(tokens), number_format.money(asked["cost"])
     if ahead is None:
-        return f"{calls} calls · {used} tokens · {money}"
+        return f"{counted(asked['calls'], 'call')} · {used} tokens · {money}"
     asking = evidence is not None and "stopped" not in evidence
     known = asked["calls"] <= ahead["calls"] and (evidence is None or (asking and not asked["calls"]))
     first = "first batch: " if asking and known else ""
-    count = f"{calls} of about {ahead['calls']:,} calls" if known else counted(asked["calls"], "call")
+    count = f"{calls} of about {counted(ahead['calls'], 'call')}" if known else counted(asked["calls"], "call")
     parts = [f"{first}{count}", f"{used}{f' of {_about(ahead)}' if known else ''} tokens{_cap(ahead)}"]
     if ahead["cost"] or asked["cost"] or ahead["cap_cost"]:
         cap = f", cap {number_format.money(ahead['cap_cost'])}" if ahead["cap_cost"] else ""
@@ -57,12 +57,13 @@ def batch(facts: Mapping[str, Any] | None, now: float) -> str:
     """
     if facts is None:
         return ""
-    many = "batch" if facts["batches"] == 1 else f"{facts['batches']:,} batches"
+    many = "batch" if facts["batches"] == 1 else counted(facts["batches"], "batch", "batches")
     done = f"{facts['completed']:,} done" + (f", {facts['failed']:,} failed" if facts["failed"] else "")
     if facts["cancelling"]:
         done += ", cancelling"
     due = f", due by {number_format.day(facts['until'])}" if facts["until"] else ""
-    return f"{many} of {facts['calls']:,} calls: {done} · {number_format.duration(now - facts['since'])} elapsed{due}"
+    since = number_format.duration(now - facts["since"])
+    return f"{many} of {counted(facts['calls'], 'call')}: {done} · {since} elapsed{due}"
 
 
 def writing(facts: Mapping[str, Any] | None) -> str:

@@ -22,7 +22,6 @@ STATES = {
     "proposed": "?",
     "prompted": "…",
     "owed": "…",
-    "merged": "✔",
 }
 
 

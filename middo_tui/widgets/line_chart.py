@@ -23,6 +23,7 @@ from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 LABEL_GAP = 2
 CELLS_PER_X_LABEL = 12
+ROWS_PER_LABEL = 2
 OUTLIERS = 50
 """One in so many single losses may lie outside the picture, above and below: one spike must not flatten the curve."""
 TO_AXIS: dict[AxisScale, Callable[[float], float]] = {"linear": float, "log": math.log10, "sqrt": math.sqrt}
@@ -146,14 +147,40 @@ def scale_for(lines: Sequence[Sequence[tuple[int, float]]], single: Sequence[flo
 
 def y_labels(low: float, high: float, step: float, rows: int, scale: AxisScale = "linear") -> dict[int, str]:
     """Row -> label, at most every second row; rows count from the top. ``scale``: what the axis' values stand for."""
-    digits = max(0, -math.floor(math.log10(step)))
+    to = TO_AXIS[scale]
+    found = _multiples(low, high, step) if scale == "linear" else _round_values(low, high, rows, scale)
     labels: dict[int, str] = {}
-    for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1):
-        row = min(rows - 1, int((high - index * step) / (high - low) * rows))
+    for value, text in found:
+        row = max(0, min(rows - 1, int((high - to(value)) / (high - low) * rows)))
         if row not in labels and row + 1 not in labels:
-            value = FROM_AXIS[scale](index * step)
-            labels[row] = f"{value:,.{digits}f}" if scale == "linear" else f"{value:.3g}"
+            labels[row] = text
     return labels
+
+
+def _multiples(low: float, high: float, step: float) -> list[tuple[float, str]]:
+    """Every multiple of ``step`` between two values, and how it is written."""
+    digits = max(0, -math.floor(math.log10(step)))
+    indexes = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [(index * step, f"{index * step:,.{digits}f}") for index in indexes]
+
+
+def _round_values(low: float, high: float, rows: int, scale: AxisScale) -> list[tuple[float, str]]:
+    """Round values for an axis that is not linear, ``low`` and ``high`` in the axis' own units.
+
+    A logarithmic one has 1, 2 and 5 times the powers of ten, or as few powers as there is room for; where its range is
+    narrow, and on an axis of square roots, they are multiples of a round step.
+    """
+    if scale == "log":
+        apart = max(1, math.ceil(ROWS_PER_LABEL * (high - low) / rows))  # powers of ten from label to label
+        near = (high - low) * ROWS_PER_LABEL <= math.log10(2) * rows
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        found = [by * 10.0**power for power in powers if power % apart == 0 for by in ((1, 2, 5) if near else (1,))]
+        found = [value for value in found if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+        if len(found) > 1:
+            return [(value, f"{value:.3g}") for value in found]
+    least, greatest = FROM_AXIS[scale](low), FROM_AXIS[scale](high)
+    steps = (nice_step(greatest - least, most) for most in (max(2, rows // ROWS_PER_LABEL), 10))
+    return next(filter(None, (_multiples(max(least, 0.0), greatest, step) for step in steps)), [])
 
 
 def x_axis(width: int, window: Place, label: str, zero: int = 0, per: float = 1.0) -> str:

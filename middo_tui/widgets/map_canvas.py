@@ -72,21 +72,29 @@ def glyphs_of(cells: Mapping[tuple[int, int], MapCell], classes: Sequence[MapCla
     return out
 
 
-def map_lines(picture: MapPicture, width: int, height: int) -> list[Line]:
-    """The whole picture, ``height`` rows."""
+def map_lines(picture: MapPicture, width: int, height: int, plain: Sequence[Line] = ()) -> list[Line]:
+    """The whole picture, ``height`` rows. ``plain``: the same without cursor and rectangle, where that is at hand."""
     window = picture.window
     if window is None or not picture.glyphs:
         return [(Run(f" {picture.empty}", "dim"),)]
-    glyphs = dict(picture.glyphs)
-    if picture.corner is not None:
-        glyphs.update(_border(picture.corner, picture.cursor))
+    lines = list(plain or plain_lines(picture.glyphs, window, width, height))
     row, column = picture.cursor
+    border = {} if picture.corner is None else _border(picture.corner, picture.cursor)
+    glyphs = {**picture.glyphs, **border}
     glyphs[row, column] = glyphs.get((row, column), (" ", ""))[0], "cursor"
     glyphs[row, column - 1], glyphs[row, column + 1] = ("▸", "key"), ("◂", "key")
-    return [_row(glyphs, y, min(width, window.width)) for y in range(min(height, window.height))]
+    for y in {row, *(y for y, _ in border)}:
+        if 0 <= y < len(lines):
+            lines[y] = _row(glyphs, y, min(width, window.width))
+    return lines
 
 
-def _row(glyphs: Glyphs, y: int, width: int) -> Line:
+def plain_lines(glyphs: Mapping[tuple[int, int], tuple[str, str]], window: MapWindow, w: int, h: int) -> list[Line]:
+    """The map alone, ``w`` x ``h`` cells."""
+    return [_row(glyphs, y, min(w, window.width)) for y in range(min(h, window.height))]
+
+
+def _row(glyphs: Mapping[tuple[int, int], tuple[str, str]], y: int, width: int) -> Line:
     """A gap has the look of what is before it: it is not seen, and every change of it is 20 bytes on the line."""
     found, before = [], ""
     for x in range(width):
@@ -165,9 +173,15 @@ class MapCanvas(Lines[MapPicture]):
     MapCanvas { height: 1fr; }
     """
 
+    _plain: tuple[object, int, int, list[Line]] = (None, 0, 0, [])
+
     def draw(self, data: MapPicture, width: int, height: int) -> list[Line]:
-        """The whole picture."""
-        return map_lines(data, width, height)
+        """The whole picture. A cursor that moves makes only its own rows anew."""
+        glyphs, wide, high, plain = self._plain
+        if data.window is not None and (glyphs is not data.glyphs or (wide, high) != (width, height)):
+            plain = plain_lines(data.glyphs, data.window, width, height)
+            self._plain = data.glyphs, width, height, plain
+        return map_lines(data, width, height, plain)
 
     def on_resize(self) -> None:
         """Say so: what is drawn depends on the number of cells."""

@@ -16,6 +16,8 @@ ROWS = 2
 """Rows of a legend below the map."""
 NAMES = (60, 36, 24, 18, 12)
 """Longest entries of a legend below the map, the next one where they do not fit."""
+ALONE = "▸"
+"""Before the class that is shown alone: bold and dim letters are not told apart everywhere."""
 PROMPTS = 2
 """Prompts below the map."""
 
@@ -46,7 +48,7 @@ def _shown(state: MapLegendState) -> list[int]:
 
 def _entry(state: MapLegendState, at: int, width: int) -> Line:
     one, role = state.classes[at], _role(state, at)
-    mark, count = f" {one.mark} ", f"{one.count:,} " if one.count else ""
+    mark, count = f"{ALONE if at == state.only else ' '}{one.mark} ", f"{one.count:,} " if one.count else ""
     room = max(1, width - len(mark) - len(count))
     name = one.name if cell_len(one.name) <= room else guard.fit(one.name, room).rstrip()
     return Run(mark, one.role), Run(count + name, role)

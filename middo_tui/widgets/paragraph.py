@@ -32,7 +32,7 @@ def wrap(text: str, width: int, most: int) -> list[str]:
 
 
 class Paragraph(Lines[Notice]):
-    """``wrap`` as a widget, as high as its text up to ``most`` rows; no text still takes one row."""
+    """``wrap`` as a widget, as high as its text up to ``MOST`` rows, or fewer by its style; no text takes one row."""
 
     DEFAULT_CSS = """
     Paragraph { height: auto; }
@@ -41,4 +41,5 @@ class Paragraph(Lines[Notice]):
 
     def draw(self, data: Notice, width: int, height: int) -> list[Line]:
         """The wrapped rows, one cell from the left edge."""
-        return [(Run(" " + row, data.role),) for row in wrap(data.text, max(1, width - 2), self.MOST)]
+        most = min(self.MOST, height or self.MOST)  # 0: asked how many it needs
+        return [(Run(" " + row, data.role),) for row in wrap(data.text, max(1, width - 2), most)]

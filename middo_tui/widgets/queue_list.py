@@ -12,7 +12,6 @@ from middo_tui.widgets.lines import Line, Lines, Run
 MARKS = {
     "proposed": ("·", ""),
     "accepted": ("✔", "strong"),
-    "merged": ("✔", "dim"),
     "rejected": ("✘", "error"),
     "failed": ("!", "warn"),
     "kept": ("=", "dim"),

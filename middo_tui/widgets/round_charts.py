@@ -172,6 +172,8 @@ def round_charts(data: RoundFigures, width: int, height: int) -> list[Line]:
     """The table of stages where time is what it is about, and as many charts as fit from the first on."""
     rows = stage_table(data.view, data.chosen, width) if data.tab == "time" else []
     found = charts(data)
+    if not found and data.view.reading:
+        return []
     if not found:
         return rows or [(Run(" nothing to draw yet: the first round has not been measured", "dim"),)]
     across, down = grid(len(found), width, height - len(rows))

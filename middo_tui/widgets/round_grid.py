@@ -153,7 +153,7 @@ def grid_lines(grid: Grid, width: int, height: int) -> list[Line]:
     """Titles and the rounds around the cursor that fit in ``height`` rows (0: all)."""
     rows = grid.view.rounds
     if not rows:
-        return [(Run(" no rounds yet", "dim"),)]
+        return [(Run(" reading the rounds …" if grid.view.reading else " no rounds yet", "dim"),)]
     all_ = columns(grid.view)
     shown = fitting(all_, grid.first, width)
     more = grid.first + len(shown) < len(all_)

@@ -48,6 +48,7 @@ def pane_lines(detail: SampleDetail, width: int) -> list[Line]:
     return [
         *_head(detail, room),
         *_why(detail, room),
+        *_flagged(detail, room),
         *(_text(f"looks wrong: {detail.wrong}", room, "warn", 3) if detail.wrong else ()),
         *(line for turn in detail.turns for line in _turn(turn, room)),
         *_signals(detail, room),
@@ -72,13 +73,20 @@ def _head(detail: SampleDetail, width: int) -> Iterator[Line]:
         runs += [Run("  "), Run(LETTERS[chosen.axis], chosen.axis)]
     if detail.cluster is not None:
         size = "" if detail.cluster_size is None else f" ({counted(detail.cluster_size, 'sample')})"
-        words = "unclustered" if detail.cluster < 0 else f"cluster {detail.cluster}{size}"
+        number = number_format.cluster(detail.cluster)
+        words = number if detail.cluster < 0 else f"cluster {number}{size}"
         runs.append(Run(f"  {words}", "dim"))
     yield tuple(runs)
     if detail.hidden:
         yield (Run(f" {counted(detail.hidden, 'hidden character')}, made visible below", "warn"),)
     for error in detail.errors:
         yield from _text(error, width, "error", 2)
+
+
+def _flagged(detail: SampleDetail, width: int) -> Iterator[Line]:
+    """Why it is flagged, unless that is said already of its missing rating."""
+    if detail.injection and not any("possible prompt injection" in error for error in detail.errors):
+        yield from _text(f"possible prompt injection: {detail.injection}", width, "warn", 3)
 
 
 def _why(detail: SampleDetail, width: int) -> Iterator[Line]:

@@ -95,10 +95,9 @@ def _decided(attempt: Attempt, width: int) -> list[Line]:
     """Who decided, when, why; what the checks said; a remark."""
     rows: list[Line] = []
     if attempt.by:
-        state = "accepted" if attempt.state == "merged" else attempt.state
         at = "" if attempt.at is None else time.strftime(", %d %b %H:%M", time.localtime(attempt.at))
         edited = " · edited by hand" if attempt.edited else ""
-        rows += _paragraph(f"{state} {WHO.get(attempt.by, attempt.by)}{at}{edited}", width)
+        rows += _paragraph(f"{attempt.state} {WHO.get(attempt.by, attempt.by)}{at}{edited}", width)
     if attempt.reason:
         rows += _paragraph(f"why: {attempt.reason}", width)
     if attempt.verdict and attempt.verdict != attempt.reason:

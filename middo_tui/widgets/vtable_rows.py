@@ -75,7 +75,7 @@ class TableRows(Widget, Generic[R]):
         self._turn += 1
         self._painted = Event()
         work = partial(self._read_order, source, self._turn, self._painted)
-        self.run_worker(work, group="order", thread=True, exit_on_error=False)
+        self.run_worker(work, group="order", description="order", thread=True, exit_on_error=False)
 
     def stale(self) -> None:
         """The rows may have changed: read those in view again, and paint those that have. The order stays."""
@@ -85,7 +85,7 @@ class TableRows(Widget, Generic[R]):
             self._read([page for page in view if page * PAGE < len(self._ids)])
 
     def highlight(self, found: Container[int]) -> None:
-        """Rows to point out (what a search found)."""
+        """Places of the present order to point out (what a search found); forgotten with the order."""
         if found is not self._found:
             self._found = found
             self.refresh()
@@ -186,7 +186,7 @@ class TableRows(Widget, Generic[R]):
     def _begin(self, rows: Mapping[int, Any]) -> None:
         """A new order: nothing that was read holds for its positions."""
         self._rows.begin(rows)
-        self._anchor = None
+        self._anchor, self._found = None, ()
         at = 0
         if self._keep is not None and self._keep in self._ids:
             at = self._ids.index(self._keep)
@@ -233,7 +233,7 @@ class TableRows(Widget, Generic[R]):
         self._rows.asked.update(pages)
         ids = [id for page in pages for id in self._ids[page * PAGE : (page + 1) * PAGE]]
         work = partial(self._read_pages, self._source, self._turn, tuple(pages), ids)
-        self.run_worker(work, group="pages", thread=True, exit_on_error=False)
+        self.run_worker(work, group="pages", description="pages", thread=True, exit_on_error=False)
 
     def _read_pages(self, source: RowSource[R], turn: int, pages: Sequence[int], ids: Sequence[int]) -> None:
         """In a thread."""
@@ -308,10 +308,11 @@ class TableRows(Widget, Generic[R]):
         row = self._rows.get(at // PAGE, id)
         if row is None:
             return Strip.blank(width, self.rich_style)
-        return self._strip(id, row, at == self._shown.at, width)
+        return self._strip(id, at, row, width)
 
-    def _strip(self, id: int, row: R, under_cursor: bool, width: int) -> Strip:
-        sign = MARK if id in self.marks else FOUND if id in self._found else " "
+    def _strip(self, id: int, at: int, row: R, width: int) -> Strip:
+        under_cursor = at == self._shown.at
+        sign = MARK if id in self.marks else FOUND if at in self._found else " "
         key = (id, (CURSOR if under_cursor else " ") + sign, width)
         strip = self._strips.get(key)
         if strip is None:

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.engine.flaw_readings import Readings, Subject
 from benchmarks.world import smollm2
 from benchmarks.world.planted_flaws import Row, spoiled
-from engine.formats.shapes import join_input
+from engine.formats.row_formats import join_input
 
 ROWS = 24
 RATED = 3

@@ -16,7 +16,10 @@ from middo_tui.keys import keymap, tables
 from tests.support import doc_blocks as blocks
 
 ROOT = blocks.ROOT
-PAGES = [page for page in blocks.pages() if page.name != "CHANGELOG.md"]
+CHANGELOG = ROOT / "CHANGELOG.md"
+PAGES = [page for page in blocks.pages() if page != CHANGELOG]
+ON_THE_SITE = {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+"""Pages of the root that docs/site_pages.py adds to the website and links from docs/ to."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 RUN = re.compile(r"(?:[A-Z_]+=\S+ )?(?:\.venv/bin/|middo-tui |make |python )")
@@ -27,6 +30,8 @@ KEY_IDS = frozenset(keymap.default_keys(keymap.tables()))
 HOMES = ("", "engine", "middo_tui", "tests", "docs")
 MADE = ("artifacts/", "logs/", "exports/", "prompts/", "data/", "checkpoint/", "owner/")
 """Beginnings of paths that are in a project and not in the repository."""
+LONGEST = 165
+"""Characters of a line that is no row of a table."""
 
 
 def anchors(text: str) -> set[str]:
@@ -34,6 +39,14 @@ def anchors(text: str) -> set[str]:
     heads = re.findall(r"^#+ (.*)", blocks.FENCE.sub("", text), re.M)
     plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head).lower() for head in heads)
     return {re.sub(r"[^\w\- ]", "", head).replace(" ", "-") for head in plain}
+
+
+def linked(page: Path) -> Iterator[Path]:
+    """The files of the repository that a page links to."""
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        target = link.partition("#")[0]
+        if target and not link.startswith("http"):
+            yield (page.parent / target).resolve()
 
 
 def dead_links(page: Path, text: str) -> Iterator[str]:
@@ -76,6 +89,20 @@ def test_a_page_names_only_what_there_is(page: Path) -> None:
     assert [*dead_links(page, text), *strange(text)] == []
 
 
+def test_the_changelog_links_to_what_there_is() -> None:
+    """Commands, settings and files may have other names by now."""
+    assert [*dead_links(CHANGELOG, CHANGELOG.read_text(encoding="utf-8"))] == []
+
+
+def test_links_out_of_docs_lead_to_pages_that_the_website_has() -> None:
+    docs = ROOT / "docs"
+    inside = [page for page in PAGES if page.is_relative_to(docs)]
+    out = {target for page in inside for target in linked(page) if not target.is_relative_to(docs)}
+
+    assert out, "no page of docs/ links to one of the root: this test sees nothing"
+    assert {str(target.relative_to(ROOT)) for target in out} <= ON_THE_SITE
+
+
 @pytest.mark.parametrize("text", [
     "[a](docs/guide)",
     "[a](nowhere.md)", "[a](docs/METHOD.md#no-such-heading)", "![a](docs/screenshots/none.svg)", "[a](#no-such)",
@@ -107,9 +134,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         if page in found or page.suffix != ".md":
             continue
         found.add(page)
-        links = LINK.findall(page.read_text(encoding="utf-8"))
-        targets = (link.partition("#")[0] for link in links if not link.startswith("http"))
-        ahead += [(page.parent / target).resolve() for target in targets if target]
+        ahead += linked(page)
     assert {page.relative_to(ROOT) for page in blocks.pages()} - {page.relative_to(ROOT) for page in found} == set()
 
 
@@ -148,3 +173,9 @@ def test_the_website_has_every_page() -> None:
     benchmarks = {page for page in there if page.startswith("benchmarks/")}
     assert listed == there - benchmarks | {"index.md", "benchmarks/README.md", "benchmarks/*.md"}
     assert all((ROOT / hook).is_file() for hook in site["hooks"])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "guide"], ids=lambda page: page.name)
+def test_a_line_of_a_guide_can_be_read_and_compared(page: Path) -> None:
+    prose = blocks.FENCE.sub("", page.read_text(encoding="utf-8")).split("\n")
+    assert [line for line in prose if len(line) > LONGEST and not line.lstrip().startswith(("|", "[", "!"))] == []

@@ -176,7 +176,7 @@ def test_bad_rows_are_quarantined_with_their_row_and_reason(tmp_path: Path) -> N
     facts = json.loads(cli("status", tmp_path / "P", "--json").output)
     overrides = {"drop": 0, "protect": 0, "rewrite": 0}
     counts = {"imported": 2, "heldout": 0, "overlap": 0, "quarantined": 3}
-    assert facts["dataset"] == {**counts, "overrides": overrides}
+    assert facts["dataset"] == {**counts, "overrides": overrides, "injections": 0}
 
 
 @pytest.mark.parametrize(
@@ -265,6 +265,8 @@ def test_a_word_that_is_neither_command_nor_folder() -> None:
     assert result.exit_code == 2
     assert "neither a command nor a project folder" in result.output
     assert "mkdir" in result.output
+    assert "List all commands with `middo-tui --help`." in result.output
+    assert "export-model" not in result.output, "the list of all commands is long"
 
 
 @pytest.mark.parametrize("room", [100_000, 200_000, 700_000])
@@ -296,7 +298,9 @@ def test_a_disk_that_fills_up_during_the_import(data: Path, tmp_path: Path, room
     assert not (tmp_path / "P").exists()
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("statu", "status"), ("exprot", "export"), ("resum", "resume")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("statu", "status"), ("exprot", "export"), ("resum", "resume"), ("STATUS", "status")]
+)
 def test_a_mistyped_command_suggests_the_nearest(typed: str, meant: str) -> None:
     result = cli(typed, "P")
     assert result.exit_code == 2
@@ -306,7 +310,8 @@ def test_a_mistyped_command_suggests_the_nearest(typed: str, meant: str) -> None
 def test_help_is_a_word_too() -> None:
     assert cli("help").output == cli("--help").output
     assert cli("help", "export").output.startswith("Usage: main export")
-    assert "neither a command nor a project" in cli("help", "nothing").output
+    assert "zzz: no such command. List all commands with `middo-tui --help`." in cli("help", "zzz").output
+    assert "statsu: no such command. Did you mean `middo-tui status`?" in cli("help", "statsu").output
 
 
 def test_a_finished_project_is_not_said_to_run(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from engine.store import read, write
 from engine.store.connect import reader, writer
 from engine.store.rows import CachedLoss, Flaw, Lenses, Losses, Neighbourhood, Ratings, Selection
 from middo_tui.feed.view import MARKS
-from tests.support import ROOT, processes
+from tests.support.dying_rank import ITSELF, doomed
 from tests.support.processes import cli, following, kill, read_until, run_child, status
 
 pytestmark = pytest.mark.slow
@@ -23,28 +22,15 @@ SIGNALS = (CachedLoss, Flaw, Lenses, Losses, Neighbourhood, Ratings, Selection)
 DIAGNOSE = ("score", "judge", "evaluate", "select")
 FLAGS = ("--rounds", "1", "--until", "select", "--auto")
 
-# Imported by every Python process of the run: rank 1 dies inside its second batch of ratings, once.
-DYING = """
-import os
-if os.environ.get("RANK") == "1" and os.path.exists({flag!r}):
-    import signal
-    from engine.signals import ratings
-    rate, calls = ratings.rate_six, []
-    def dying(*args):
-        calls.append(1)
-        if len(calls) == 2:
-            os.unlink({flag!r})
-            os.kill(os.getpid(), signal.SIGKILL)
-        return rate(*args)
-    ratings.rate_six = dying
-"""
 
-
-def demo(folder: Path) -> Path:
-    """A small demo that runs in two processes and judges in small batches."""
+def demo(folder: Path, **launch: object) -> Path:
+    """A small demo that runs in two processes, if ``launch`` does not say otherwise, and judges in small batches."""
     list(create_demo(folder, rows=24, heldout=4, seed=7))
     config = folder / "config.toml"
-    text = config.read_text(encoding="utf-8").replace("\nprocesses = 1\n", "\nprocesses = 2\n")
+    text = config.read_text(encoding="utf-8")
+    for key, value in (launch or {"processes": 2}).items():
+        text, changed = re.subn(rf"(?m)^{key} = .*", f"{key} = {value}", text)
+        assert changed == 1
     text, changed = re.subn(r"(?s)(\n\[judge\]\n.*?\ntoken_budget) = \d+", r"\1 = 128", text, count=1)
     assert changed
     config.write_text(re.sub(r"epochs = .*", "epochs = 1", text), encoding="utf-8")
@@ -65,14 +51,14 @@ def family(project: Path) -> list[psutil.Process]:
 
 
 def test_two_processes_under_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    project, flag = demo(tmp_path / "P"), tmp_path / "rank-1-shall-die"
-    (tmp_path / "sitecustomize.py").write_text(DYING.format(flag=str(flag)), encoding="utf-8")
-    monkeypatch.setitem(processes.ENV, "PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    project, flag = demo(tmp_path / "P"), doomed(tmp_path, ITSELF, monkeypatch)
 
     with following(project, *FLAGS) as run:  # the worker is killed: nobody of its family stays
         assert read_until(run, " train ", MARKS["running"])
         members = family(project)
         assert {p.environ().get("RANK") for p in members} == {None, "0", "1"}
+        open_to = [c.laddr.ip for p in members for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert set(open_to) == {"127.0.0.1"}, "nobody but this machine can reach them"
         assert kill(psutil.Process(members[0].pid).ppid())
         assert not psutil.wait_procs(members, timeout=30)[1]
 
@@ -100,8 +86,8 @@ def alone(project: Path, copy: Path) -> Path:
     """The project with its round diagnosed anew, by one process."""
     shutil.copytree(project, copy)
     config = copy / "config.toml"
-    text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace("\nprocesses = 2\n", "\nprocesses = 1\n"), encoding="utf-8")
+    text = re.sub(r"(?m)^(processes|nodes) = 2$", r"\1 = 1", config.read_text(encoding="utf-8"))
+    config.write_text(text, encoding="utf-8")
     db = writer(copy)
     write.reset(db, 0, DIAGNOSE)
     db.execute("DELETE FROM loss_cache")

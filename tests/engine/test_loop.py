@@ -6,7 +6,7 @@ import pytest
 
 from engine import loop
 from engine.config.schema import Config, slice_hash
-from engine.loop import Limits, Open, RunStages, StageSpec, Stop
+from engine.loop import Limits, Open, Reselect, RunStages, StageSpec, Stop
 from engine.store.rows import Job, Plan, RoundFacts
 
 LIMITS = Limits(final_train=True, min_acceptance=0.05, min_gain=-1.0)
@@ -105,6 +105,23 @@ def test_a_round_that_changed_nothing_is_not_measured_again() -> None:
     step = loop.next_step(jobs(0, 9), {}, Plan(rounds=3), RoundFacts(50, 0, None), LIMITS)
     assert isinstance(step, Stop)
     assert "did not change" in step.reason
+
+
+def test_a_round_that_selected_nothing_selects_again_for_what_was_overridden_since() -> None:
+    asked = RoundFacts(0, 0, None, overridden=2)
+    until = Plan(rounds=1, until_round=0, until_stage="select")
+    for plan in (Plan(rounds=1), Plan(rounds=3), until):
+        assert loop.next_step(jobs(0, 9), {}, plan, asked, LIMITS) == Reselect(0, 2)
+    dropped = RoundFacts(0, 0, None, dropped=1, overridden=2)
+    assert isinstance(loop.next_step(jobs(0, 9), {}, Plan(rounds=1), dropped, LIMITS), Open), "the merge has happened"
+    control = RoundFacts(0, 0, None, control=True, overridden=2)
+    assert isinstance(loop.next_step(jobs(0, 9), {}, Plan(rounds=1), control, LIMITS), Open)
+
+
+def test_rejected_rewrites_are_kept_and_overrides_are_for_the_next_round() -> None:
+    asked = RoundFacts(50, 0, None, overridden=1)
+    assert loop.next_step(jobs(0, 9), {}, Plan(rounds=3), asked, LIMITS) == Open(1, closing=False)
+    assert isinstance(loop.next_step(jobs(0, 9), {}, Plan(rounds=1), asked, LIMITS), Stop)
 
 
 def test_a_low_acceptance_rate_closes_the_loop_with_a_measurement() -> None:

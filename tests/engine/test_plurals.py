@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.plurals import counted
-from engine.project.added import Added
+from engine.project.import_report import Added
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (12_345, "12,345 rows")])

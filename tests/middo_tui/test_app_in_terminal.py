@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,25 @@ def hostile_store(project: Path) -> Store:
     for text in CORPUS.values():
         store.event(text.encode("utf-8", "replace").decode(), "error", "judge\x1b[2J")
     return store.event(ONE_MEGABYTE, stage="train")
+
+
+def test_after_a_stop_it_paints_goes_on_and_leaves_the_terminal_as_it_was(
+    tmp_path: Path, opened: Callable[..., Terminal]
+) -> None:
+    stores.finished(tmp_path / "p")
+    terminal = opened(tmp_path / "p")
+    terminal.wait_for("middo")
+    terminal.settle()
+    for _ in range(2):
+        os.kill(terminal.pid, signal.SIGSTOP)
+        seen = len(terminal.seen)
+        os.kill(terminal.pid, signal.SIGCONT)
+        terminal.wait_for("middo", since=seen)
+    seen = len(terminal.seen)
+    terminal.resize(100, 30)
+    terminal.wait_for("middo", since=seen)
+    leave(terminal)
+    assert termios.tcgetattr(terminal.fd)[3] & termios.ECHO
 
 
 def test_no_hostile_byte_reaches_the_terminal(tmp_path: Path, opened: Callable[..., Terminal]) -> None:
@@ -241,4 +261,4 @@ def test_the_app_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=True)
     heavy, _, count = done.stdout.strip().rpartition(" ")
     assert heavy == "[]"
-    assert int(count) <= 126, done.stdout
+    assert int(count) <= 131, done.stdout

@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.loop import NAMES
+from engine.nodes import machine_facts
 from engine.runtime import launch
 from engine.runtime.stalls import FIRST_S, LEAST_S, stalled_s
 from engine.store import connect, database_file, read, write
@@ -17,7 +19,7 @@ from engine.store.connect import FILE
 from engine.store.rows import Job
 from middo_tui import app as app_module
 from middo_tui.app import MiddoApp
-from middo_tui.cli.plain import describe
+from middo_tui.cli.plain import Narrator, describe
 from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.view import LoopView
@@ -104,6 +106,47 @@ def test_a_stalled_stage_is_said_everywhere_though_nothing_is_written(store: Sto
     assert reader.view() is view, "nothing new, nothing to paint"
     moved(store, *(NOON + 600 + i for i in range(3)))
     assert "stalled" not in first_row(reader.view())
+
+
+def test_machines_that_are_missing_are_said_everywhere_and_where_to_join(store: Store, reader: Reader) -> None:
+    with store.db:
+        store.db.execute("UPDATE job SET state='pending' WHERE stage='score'")
+    pid = read.worker(store.db).pid  # type: ignore[union-attr]
+    says = "waiting for 1 of 3 machines: run `middo-tui join 10.0.0.1:29400` there"
+    there = machine_facts.MachineFacts(2, "node2 (10.0.0.2)", ("H200",), "2.27", "ready", 0.001, 1e9)
+    machine_facts.write(store.project, machine_facts.MachinesFacts(pid, 3, "10.0.0.1:29400", says, (there,)))
+    view = reader.view()
+    assert "! your turn: join machines" in first_row(view)
+    assert notice(view).text.startswith(f"W{says[1:]}. score of round 0 then begins by itself.")
+    facts = gather(store.project)
+    assert facts["worker"]["trouble"] == says
+    assert facts["machines"]["joined"][0]["name"] == "node2 (10.0.0.2)"
+    lines = describe(facts).splitlines()
+    assert f"worker   running (pid {pid}): {says}" in lines
+    assert "machines 2 of 3; node2 (10.0.0.2): ready" in lines
+    machine_facts.write(
+        store.project, machine_facts.MachinesFacts(pid + 1, 3, "10.0.0.1:29400", says, ())
+    )  # of a worker before
+    assert "your turn" not in first_row(reader.view())
+
+
+def test_a_run_on_fewer_machines_is_said_and_looks_like_any_that_runs(store: Store, reader: Reader) -> None:
+    pid = read.worker(store.db).pid  # type: ignore[union-attr]
+    machine_facts.write(
+        store.project, machine_facts.MachinesFacts(pid, 2, "10.0.0.1:29400", "", (), "goes on with 1 of 2 machines")
+    )
+    view = reader.view()
+    assert "● running" in first_row(view)
+    assert notice(view).text == "The run goes on with 1 of 2 machines."
+    said: list[str] = []
+    narrator = Narrator(said.append)
+    for number in (1, 1, 2):
+        narrator.tell(msgspec.structs.replace(view, held=f"Goes on with {number} of 3 machines."))
+    told = [line.partition("round 0  ")[2] for line in said if "machines" in line]
+    assert told == ["Goes on with 1 of 3 machines.", "Goes on with 2 of 3 machines."], "each once"
+    assert f"worker   running (pid {pid}): goes on with 1 of 2 machines" in describe(gather(store.project)).splitlines()
+    moved(store, 1.0, 2.0, 3.0)  # long before now
+    assert "has made no progress" in notice(reader.view()).text
 
 
 def test_status_says_it_too(store: Store) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.backends import limits
+from engine.backends import rate_limits
 from engine.config.schema import Teacher
 from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
@@ -42,7 +42,7 @@ def server() -> Iterator[BatchServer]:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrite_batch, "FIRST_POLL_S", 0.0)
-    monkeypatch.setattr(limits, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(rate_limits, "BACKOFF_S", 0.0)
 
 
 def teach(made: tiny.Project, server: Server, **more: object) -> tiny.Project:

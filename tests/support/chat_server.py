@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 MODEL = "teacher-8b"
 UNHEARD = ("hang", "drip", "cut", "half", "nothing", "late")
@@ -57,7 +57,7 @@ class Server:
         """The base address of the API."""
         return f"http://127.0.0.1:{self._server.server_port}/v1"
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

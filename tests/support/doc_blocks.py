@@ -42,7 +42,9 @@ OTHERS = frozenset(
         "mkdir",
         "pipx",
         "python3",
+        "srun",
         "uv",
+        "vllm",
     }
 )
 """Programs that are not ours: nothing of their lines is checked."""

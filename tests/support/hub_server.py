@@ -50,11 +50,12 @@ class Repository:
 
 @dataclass
 class Hub:
-    """``datasets`` and ``models`` by owner/name. ``seen``: (method, path, headers, body) of every request."""
+    """``datasets``, ``models``, ``spaces`` by owner/name. ``seen``: every request (method, path, headers, body)."""
 
     address: str = ""
     datasets: dict[str, Repository] = field(default_factory=dict)
     models: dict[str, Repository] = field(default_factory=dict)
+    spaces: dict[str, Repository] = field(default_factory=dict)
     seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     upload_status: int = 200
 
@@ -110,24 +111,37 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _repository(self, path: str) -> tuple[str, Repository | None, str]:
         bare = path.removeprefix("api/")
-        kind = "datasets" if bare.startswith("datasets/") else "models"
-        among = self.hub.datasets if kind == "datasets" else self.hub.models
+        kind = next((kind for kind in ("datasets", "spaces") if bare.startswith(f"{kind}/")), "models")
+        among: dict[str, Repository] = getattr(self.hub, kind)
         owner, name, *rest = [*bare.removeprefix(f"{kind}/").split("/"), "", ""]
         return f"{owner}/{name}", among.get(f"{owner}/{name}"), "/".join(rest).rstrip("/")
 
     def _api(self, name: str, found: Repository, rest: str) -> None:
         verb, _, after = rest.partition("/")
-        revision = after if verb in ("revision", "tree") else "main"
+        revision, _, folder = after.partition("/") if verb in ("revision", "tree") else ("main", "", "")
         commit = found.commit(revision)
         if commit is None:
             self._refuse(404, "RevisionNotFound")
             return
-        files = found.files(commit)
         if verb == "tree":
-            sizes = {path: len(body) for path, body in files.items()} | found.sizes
-            self._json([{"type": "file", "path": p, "size": sizes[p], "oid": _oid(b)} for p, b in files.items()])
+            self._tree(found, commit, folder)
         else:
-            self._json({"id": name, "sha": commit, "siblings": [{"rfilename": p} for p in files]})
+            self._json({"id": name, "sha": commit, "siblings": [{"rfilename": path} for path in found.files(commit)]})
+
+    def _tree(self, found: Repository, commit: str, folder: str) -> None:
+        start = f"{folder}/" if folder else ""
+        files = found.files(commit)
+        below = [path for path in files if path.startswith(start)]
+        sizes = {path: len(body) for path, body in files.items()} | found.sizes
+        if folder and not below:
+            self._refuse(404, "EntryNotFound", commit)
+            return
+        folders: list[str] = []
+        if "recursive=false" in self.path:
+            folders = sorted({start + path[len(start) :].split("/")[0] for path in below if "/" in path[len(start) :]})
+            below = [path for path in below if "/" not in path[len(start) :]]
+        entries = [{"type": "file", "path": path, "size": sizes[path], "oid": _oid(files[path])} for path in below]
+        self._json([*entries, *({"type": "directory", "path": path, "oid": _oid(path.encode())} for path in folders)])
 
     def _file(self, found: Repository, rest: str) -> None:
         for at in (i for i, letter in enumerate(rest) if letter == "/"):

@@ -74,7 +74,7 @@ class Store:
             ]
             write.save(self.db, number, "select", chosen, None)
         if "rewrite" in left:
-            self.rewrites(number, "merged" if "merge" in left else "proposed")
+            self.rewrites(number, "accepted" if "merge" in left else "proposed")
         return self
 
     def job(self, number: int, stage: str, state: str, done: int, total: int, error: str | None = None) -> Store:
@@ -98,7 +98,7 @@ class Store:
         rows: list[Rewrite | Verdict | TeacherCall] = []
         for at, axis in enumerate(AXES):
             for i in range(1, 8 - at * 2):
-                ends = "rejected" if state == "merged" and i % 3 == 0 else state
+                ends = "rejected" if state == "accepted" and i % 3 == 0 else state
                 rows.append(Rewrite(number, i, axis, ends, 1, "p", "r", None, None, None, 900, 310, 0.01))
                 rows.append(TeacherCall(number, i, axis, "prompt", NOON, "t", 0.4, 900, 310, 0.01))
                 verdict = "better" if i % 2 else "loss not lower"

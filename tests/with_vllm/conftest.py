@@ -56,7 +56,7 @@ def _environment() -> Iterator[None]:
 
 @dataclass
 class Server:
-    """vLLM's OpenAI server with the demo's teacher. It starts while other things go on: ``url`` waits for it."""
+    """vLLM's OpenAI server. It starts while other things go on: ``url`` waits for it."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -76,29 +76,37 @@ class Server:
         raise AssertionError(self.log.read_text(encoding="utf-8")[-3000:])
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Server]:
-    """The teacher over HTTP."""
+@contextlib.contextmanager
+def serving(log: Path, model: Path, name: str, *flags: str, **variables: str) -> Iterator[Server]:
+    """A server with the model in a folder; it is ended behind the ``with`` block."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
     command = [
-        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(DEMO / "teacher"),
-        "--served-model-name", "teacher", "--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024",
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model),
+        "--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), "--max-model-len", "1024",
         "--enforce-eager", "--dtype", "float32", "--block-size", "32", "--kv-cache-memory-bytes", str(1 << 26),
-        "--generation-config", "vllm",
+        "--generation-config", "vllm", *flags,
     ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, stdin=subprocess.DEVNULL, cwd="/")
-    yield Server(process, port, log)
-    process.terminate()
     try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        yield Server(process, port, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, _environment: None) -> Iterator[Server]:
+    """The teacher over HTTP."""
+    with serving(tmp_path_factory.mktemp("server") / "log", DEMO / "teacher", "teacher") as running:
+        yield running
 
 
 def make(folder: Path, settings: dict[str, Any]) -> Path:

@@ -98,7 +98,7 @@ def test_what_a_sample_begins_with_is_computed_once(base: Engine) -> None:
     assert base.prompt_tokens == len(first) + len(second)
     alike = next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
     assert base.cached_tokens == alike - alike % 32, "whole blocks of the second prompt come from the first"
-    assert f"{base.prompt_tokens:,} prompt tokens" in base.cache()
+    assert f"{base.prompt_tokens:,} prompt tokens" in base.summary()
 
 
 def test_draws_depend_on_the_seed_alone(base: Engine) -> None:

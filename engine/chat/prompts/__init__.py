@@ -132,7 +132,7 @@ def tagged(text: str) -> list[str]:
     return out
 
 
-def scaffolding(text: str, original: str = "") -> str | None:
+def scaffolding(text: str, original: str) -> str | None:
     """The first piece of scaffolding in ``text`` that ``original`` does not hold itself, or None."""
     known = original.lower()
     pieces = dict.fromkeys(match[0].strip() for match in SCAFFOLDING.finditer(text))  # each looked for once

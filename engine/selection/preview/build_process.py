@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from engine import environment, errors
+from engine import errors
 from engine.files.mapped_file import Sections
+from engine.processes import environment
 from engine.store.rows import Threshold
 
 FORM = 2
@@ -59,7 +60,11 @@ def prepared(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> Section
         stdin=subprocess.DEVNULL,
         capture_output=True,
         pass_fds=(*passing, to),
-        env={**environment.for_children(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env={
+            **environment.without_secrets(environment.for_children()),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
     )
     if done.returncode == 0:
         return Sections(out)

@@ -1,10 +1,10 @@
 """What the select stage would select at other thresholds, told at once: the numbers behind the Thresholds screen.
 
-A round's signals are laid out in a file that is mapped: the one that the select stage kept
-(``engine.selection.preview.kept``), or else one without a name that ``engine.selection.preview.build`` makes in a
-process of its own. From then on a key press costs a search in sorted values and some hundred operations on bitmaps, not
-another look at the data. Everything is exactly what ``engine.stages.select`` would do with the same settings (one
-rewrite per replaced sample, memory, floors, cap): means, sigmas, mixtures and ranks are the stage's own.
+A round's signals are laid out in a file that is mapped: the one that the select stage kept (``saved_signals`` beside
+this), or else one without a name that ``build`` makes in a process of its own. From then on a key press costs a search
+in sorted values and some hundred operations on bitmaps, not another look at the data. Everything is exactly what
+``engine.stages.select`` would do with the same settings (one rewrite per replaced sample, memory, floors, cap): means,
+sigmas, mixtures and ranks are the stage's own.
 
 No numpy here. An object is used by one thread at a time.
 """
@@ -22,7 +22,7 @@ from pyroaring import BitMap
 
 from engine.config import schema as configs
 from engine.files.mapped_file import Sections
-from engine.selection.preview import build_process, kept
+from engine.selection.preview import build_process, saved_signals
 from engine.selection.preview.bitplanes import Numbers, smallest
 from engine.selection.preview.build_process import Given
 from engine.selection.preview.facts import PreviewFacts, of_round
@@ -159,7 +159,7 @@ class Preview:
             db.execute("BEGIN")  # one snapshot, whatever is written meanwhile
             facts = of_round(db, round, config)
             asked = None if facts.usage.made else forecast.asked_with(config, folder)
-            laid = kept.opened(db, folder, round, facts.believed, asked)
+            laid = saved_signals.opened(db, folder, round, facts.believed, asked)
         finally:
             db.close()
         if laid is None:

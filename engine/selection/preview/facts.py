@@ -9,7 +9,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from engine.config.schema import Config
-from engine.selection.earlier import FALSE_ALARMS, Earlier, Lineage, Try, blocked
+from engine.selection.earlier_rounds import FALSE_ALARMS, Earlier, Lineage, Try, blocked
 from engine.signals import judge_trust
 from engine.store import read
 from engine.store.rows import Axis, Threshold

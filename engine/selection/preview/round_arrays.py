@@ -43,8 +43,8 @@ INTEGERS = (
 @dataclass(frozen=True, slots=True)
 class Round:
     """One round in dataset order: sample ids ([N]), the four signals ([N] each, NaN: missing), the tokens of every
-    prompt (all before the last answer) and response ([2, N]), what is sent for a rewrite per axis, and which samples a
-    rewrite would lose something of (None: none).
+    prompt (all before the last answer) and response ([2, N]), what is sent for a rewrite per axis, and which samples no
+    rule selects, as a rewrite would lose something or they are held back (None: none).
     """
 
     round: int
@@ -73,7 +73,7 @@ def read_round(project: Path, round: int, believed: bool, config: configs.Config
         values = {s.name: table[i] for i, s in enumerate(choose.SIGNALS)}
         tokens = table[4:].astype(np.int64)
         sent = forecast.requests(mean_prompt(tokens), config, project, _examples(db, round, ids))
-        return Round(round, ids, values, tokens, sent, _unwritable(db, ids))
+        return Round(round, ids, values, tokens, sent, _unwritable(db, ids, config.data.injection == "hold"))
     finally:
         db.close()
 
@@ -102,8 +102,9 @@ def _ids(db: sqlite3.Connection, round: int) -> Ints:
     return _array(db.execute(f"SELECT json_group_array(id) FROM ({inside})", {"round": round}).fetchone()[0])  # noqa: S608
 
 
-def _unwritable(db: sqlite3.Connection, ids: Ints) -> Bools:
-    return np.isin(ids, _column(db.execute("SELECT id FROM sample WHERE unwritable<>''")))
+def _unwritable(db: sqlite3.Connection, ids: Ints, hold: bool) -> Bools:
+    flagged = " UNION SELECT id FROM sample WHERE injection<>''" if hold else ""
+    return np.isin(ids, _column(db.execute(f"SELECT id FROM sample WHERE unwritable<>''{flagged}")))  # noqa: S608
 
 
 def _column(rows: Iterable[tuple[int]]) -> Ints:

@@ -92,7 +92,7 @@ KEYS: tuple[Key[ReviewState], ...] = (
         for n, text in enumerate(REASONS, start=1)
     ),
     Key("resume", ("enter",), "Resume the run.", lambda state: state.goes_on, lambda state: bool(state.goes_on)),
-    Key("edit", ("e",), "Edit prompt and response here.", word("edit"), _text),
+    Key("edit", ("e",), "Edit prompt and response in the app.", word("edit"), _text),
     Key(
         "undo",
         ("u",),

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from middo_tui.feed.listing import jump
 from middo_tui.feed.review import Query
 from middo_tui.feed.review_order import SORTS
-from middo_tui.screens.line import TypeLine
+from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.review.reading import ReviewReading
 from middo_tui.text.notice import Notice
 from middo_tui.widgets.word_diff import WordDiff, changes

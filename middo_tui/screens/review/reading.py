@@ -93,7 +93,7 @@ class ReviewReading(Framed):
         if self._requests is None:
             self._requests = ReviewRequests(self._listed)
             work = partial(self._requests.follow, self.project, self._post_queue)
-            self.run_worker(work, group="feed", thread=True, exclusive=True, exit_on_error=False)
+            self.run_worker(work, group="feed", description="feed", thread=True, exclusive=True, exit_on_error=False)
         super().on_screen_resume()
 
     def on_screen_suspend(self) -> None:
@@ -172,7 +172,7 @@ class ReviewReading(Framed):
         if following is not None and (key := self.queue.rows[following].key) not in ahead:
             ahead.insert(1, key)
         work = partial(self._load, self.queue.round, tuple(ahead))
-        self.run_worker(work, group="detail", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="detail", description="detail", thread=True, exclusive=True, exit_on_error=False)
 
     def _load(self, round: int, wanted: tuple[Key, ...]) -> None:
         try:

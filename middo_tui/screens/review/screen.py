@@ -24,7 +24,7 @@ from middo_tui.feed.review import REASONS, Key, QueueEntry
 from middo_tui.keys import tables
 from middo_tui.keys.tables import press
 from middo_tui.screens.confirm import Confirm
-from middo_tui.screens.line import TypeLine
+from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.review import external_editor
 from middo_tui.screens.review.edit import EditRewrite, Texts
 from middo_tui.screens.review.keys import KEYS

@@ -49,6 +49,8 @@ def _some_and(test: Callable[[SamplesKeyState], bool]) -> Callable[[SamplesKeySt
 
 KEYS: tuple[Key[SamplesKeyState], ...] = (
     Key("filter", ("f",), "Filter the samples, for example: quality<4 axis:C born:1.", word("filter"), always),
+    Key("flagged", ("i",), "List the samples that are flagged as possible prompt injection.", word("injections"),
+        always, quiet=True),
     Key("search", ("slash",), "Search the texts.", word("search"), _some_soon),
     Key("next_found", ("n",), "Go to the next match.", word("next"), _found),
     Key("previous_found", ("N",), "Go to the previous match.", word("previous"), _found, quiet=True),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from middo_tui.screens.letter_menu import LetterChoice, LetterMenu
 
 CHOICES = (
-    LetterChoice("drop", "d", "drop", "leaves the dataset at the next merge"),
     LetterChoice("protect", "p", "protect", "never rewritten or retired"),
     LetterChoice("rewrite quality", "q", "rewrite for quality", "selected next, whatever its signals say"),
     LetterChoice("rewrite complexity", "c", "rewrite for complexity", "selected next, whatever its signals say"),
     LetterChoice("rewrite diversity", "n", "add a new sample like it", "selected next, whatever its signals say"),
     LetterChoice("clear", "u", "clear", "let the signals decide again"),
+    LetterChoice("drop", "d", "drop", "leaves the dataset at the next merge"),
 )
+"""What changes least comes first, as Enter chooses it at once; what takes a sample away comes last."""
 
 
 def override_menu(count: int) -> LetterMenu:

@@ -14,15 +14,15 @@ from textual.containers import Container, Vertical
 from textual.message import Message
 
 from engine.errors import MiddoError
-from middo_tui.feed.found import FoundSamples
 from middo_tui.feed.listing import Listing, jump
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.feed.quick_find import SampleNumber
+from middo_tui.feed.release_memory import give_back
 from middo_tui.feed.sample import SampleDetail, read_detail
+from middo_tui.feed.search_hits import FoundPlaces, among
 from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
-from middo_tui.look.theme import LETTERS
 from middo_tui.screens.frame import WIDE, Framed
 from middo_tui.screens.samples import wording
 from middo_tui.screens.samples.keys import SamplesKeyState
@@ -36,17 +36,6 @@ from middo_tui.widgets.samples_bar import SamplesBar, SamplesBarState
 from middo_tui.widgets.vtable import Column, Moved, Ordered, VTable
 
 FAILURES = (MiddoError, sqlite3.Error, OSError)
-MARKS_OF_STATES = {
-    "owed": "·",
-    "prompted": "·",
-    "proposed": "?",
-    "failed": "!",
-    "kept": "=",
-    "rejected": "✘",
-    "accepted": "✔",
-    "merged": "✔",
-}
-MARKS_OF_OVERRIDES = {"drop": "-", "protect": "=", "rewrite": "+"}
 HOLD_S = 0.06
 """So long nothing is painted when another order is asked for: it is there sooner, as a rule, and Textual waits 17 to 33
 ms from one frame to the next."""
@@ -62,11 +51,11 @@ class DetailRead(Message):
 
 
 class SearchDone(Message):
-    """What a search found: the ids, and their places in the order that was listed then."""
+    """What a search found in ``listed``, the order that was listed then."""
 
-    def __init__(self, text: str, ids: FoundSamples, at: array[int], problem: str = "") -> None:
+    def __init__(self, text: str, listed: array[int], found: FoundPlaces, problem: str = "") -> None:
         super().__init__()
-        self.text, self.ids, self.at, self.problem = text, ids, at, problem
+        self.text, self.listed, self.found, self.problem = text, listed, found, problem
 
 
 class SamplesReading(Framed):
@@ -78,7 +67,7 @@ class SamplesReading(Framed):
         self._order = Order(view.scored_round)
         self._shown: tuple[str, ...] = SHOWN
         self._search = ""
-        self._hits: array[int] = array("q")
+        self._hits = FoundPlaces()
         self._pane: bool | None = None  # None: as wide as the screen is
         self._problem = ""
         self._total: int | None = None
@@ -103,6 +92,10 @@ class SamplesReading(Framed):
         """Begin to read."""
         if self._wanted is None and self._total is None:
             self._list()
+
+    def on_screen_suspend(self) -> None:
+        """Out of sight, no order is held for the next sort or filter."""
+        self._pages.rest()
 
     def on_unmount(self) -> None:
         """Give the connection back."""
@@ -129,7 +122,7 @@ class SamplesReading(Framed):
             shown.append(self._order.sort)
         return (
             Column("#", 8, lambda row: number_format.count(row.seq), right=True, title_role=self._title_role("seq")),
-            Column("axes", 4, _axes, _axis_role),
+            Column("axes", 4, wording.axes_cell, _axis_role),
             *(self._number(name) for name in shown),
             Column("text", 0, lambda row: row.text, lambda row: "error" if row.error else ""),
         )
@@ -138,11 +131,11 @@ class SamplesReading(Framed):
         sort = BY_NAME[name]
         mark = ("▼" if self._order.down else "▲") if name == self._order.sort else ""
         title = mark + sort.head
-        width = max(6, len(title))
+        width = max(sort.width, len(title))
         return Column(
             title,
             width,
-            lambda row: number_format.fixed(row.number(name), sort.digits),
+            lambda row: sort.written(row.number(name)),
             right=True,
             title_role=self._title_role(name),
         )
@@ -157,7 +150,7 @@ class SamplesReading(Framed):
         self._order = order or self._order
         self._problem = ""
         self._total = None  # of this order it is not known yet: what is typed meanwhile waits for it
-        self._hits = array("q")
+        self._hits = FoundPlaces()
         self._hold()
         self.table.show(Listing(self._pages, self._order), keep, self._columns())
         self._tell()
@@ -275,7 +268,7 @@ class SamplesReading(Framed):
             self.query_one(SamplePane).show(SamplePaneState(None))
             return
         work = partial(self._read_one, id, self._order.round)
-        self.run_worker(work, group="detail", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="detail", description="detail", thread=True, exclusive=True, exit_on_error=False)
 
     def _read_one(self, id: int, round: int) -> None:
         """In a thread."""
@@ -345,15 +338,16 @@ class SamplesReading(Framed):
 
     def _find(self, text: str) -> None:
         work = partial(self._find_all, text, self.table.ids)
-        self.run_worker(work, group="search", thread=True, exclusive=True, exit_on_error=False)
+        self.run_worker(work, group="search", description="search", thread=True, exclusive=True, exit_on_error=False)
 
     def _find_all(self, text: str, ids: array[int]) -> None:
         """In a thread."""
         try:
-            found = self._pages.matches(text)
-            self.post_message(SearchDone(text, found, found.places(ids)))
+            places = FoundPlaces(among(self._pages.matches(text), ids))
+            give_back()
+            self.post_message(SearchDone(text, ids, places))
         except FAILURES as error:
-            self.post_message(SearchDone(text, FoundSamples(), array("q"), guard.clean(str(error)).text))
+            self.post_message(SearchDone(text, ids, FoundPlaces(), guard.clean(str(error)).text))
 
     def _go_to_number(self, seq: int) -> None:
         """To ``#seq`` in the newest scored dataset; to its versions when it is in an older one only."""
@@ -377,12 +371,6 @@ class SamplesReading(Framed):
         elif isinstance(target, int):
             self._wanted = target
             self._list(Order(self.view.round or 0))
-
-
-def _axes(row: SampleRow) -> str:
-    """The sign of its override, the letters of the axes that selected it, and what became of its rewrites."""
-    letters = MARKS_OF_OVERRIDES.get(row.override, "") + "".join(LETTERS[axis] for axis in row.axes)
-    return letters + "".join(dict.fromkeys(MARKS_OF_STATES.get(state, "") for _, state in row.states))
 
 
 def _axis_role(row: SampleRow) -> str:

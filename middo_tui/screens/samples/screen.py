@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, bisect_right
 from functools import partial
 from typing import ClassVar
 
@@ -15,8 +13,9 @@ from middo_tui.feed.filters import EXAMPLE, match_of, parse
 from middo_tui.feed.listing import jump, write_listing
 from middo_tui.feed.orders import RISING
 from middo_tui.feed.override import override_samples
+from middo_tui.feed.search_hits import FoundPlaces
 from middo_tui.keys import tables
-from middo_tui.screens.line import TypeLine
+from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.samples.keys import KEYS
 from middo_tui.screens.samples.override_menu import override_menu
 from middo_tui.screens.samples.reading import SamplesReading, SearchDone
@@ -118,6 +117,10 @@ class SamplesScreen(SamplesReading):
         if typed is not None and typed.strip() != self._order.where:
             self._list(replace(self._order, where=typed.strip()))
 
+    def action_flagged(self) -> None:
+        """List the samples that are flagged; their rating and rewrite wait for a person."""
+        self._filter("flag:injection")
+
     def action_search(self) -> None:
         """Ask for words."""
         question = 'Search for samples with all these words; "exact phrase"; prefix*'
@@ -129,10 +132,13 @@ class SamplesScreen(SamplesReading):
 
     @on(SearchDone)
     def _was_found(self, message: SearchDone) -> None:
+        if message.listed is not self.table.ids:  # another order came meanwhile: its places are others
+            self._find(message.text)
+            return
         fresh = message.text != self._search
-        self._search, self._hits, self._problem = message.text, message.at, message.problem
-        self.table.highlight(message.ids)
-        if fresh and self._hits and self.table.cursor_id not in message.ids:
+        self._search, self._hits, self._problem = message.text, message.found, message.problem
+        self.table.highlight(message.found)
+        if fresh and self._hits and self.table.at not in self._hits:
             self.action_next_found()
         elif fresh and not message.problem:
             count = len(self._hits)
@@ -142,20 +148,18 @@ class SamplesScreen(SamplesReading):
 
     def action_next_found(self) -> None:
         """The next row that was found; after the last the first."""
-        at = bisect_right(self._hits, self.table.at)
-        self.table.go_to(self._hits[at % len(self._hits)])
+        self.table.go_to(self._hits.after(self.table.at))
 
     def action_previous_found(self) -> None:
         """The one before; before the first the last."""
-        at = bisect_left(self._hits, self.table.at) - 1
-        self.table.go_to(self._hits[at])
+        self.table.go_to(self._hits.before(self.table.at))
 
     def action_back(self) -> None:
         """First take back what was set here, the last thing first; then to the screen before."""
         clears = self.state().clears
         self.say(Notice(""))
         if clears == "search":
-            self._search, self._hits = "", array("q")
+            self._search, self._hits = "", FoundPlaces()
             self.table.highlight(())
         elif clears == "marks":
             self.table.clear_marks()
@@ -184,6 +188,13 @@ class SamplesScreen(SamplesReading):
         marks = self.table.marks
         ids = [id for id in self.table.ids if id in marks] if marks else self.table.ids
         self.ask(partial(write_listing, self.project, ids, self._order.round))
+
+    def would(self, key: str) -> str:
+        """Only what the next round starts from can be overridden: where that is."""
+        found, shown = super().would(key), tables.press("samples.override")
+        if found and tables.name(key) == shown and self._order.round < self.state().last_round:
+            return f"it works on the newest dataset. Press {tables.press('samples.newer')} to go there."
+        return found
 
     def action_override(self) -> None:
         """Ask what shall happen to the marked samples, or to the one under the cursor, whatever their signals say."""

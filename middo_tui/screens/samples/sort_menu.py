@@ -7,10 +7,14 @@ from typing import NamedTuple
 
 from middo_tui.feed.orders import RISING
 from middo_tui.screens.letter_menu import LetterChoice, LetterMenu
+from middo_tui.text import number_format
 
 
 class SortColumn(NamedTuple):
-    """A column of ``pages.SORTS``: its letter, its name, the head of its column, its decimals, and what it means."""
+    """A column of ``pages.SORTS``: its letter, its name, the head of its column, its decimals, and what it means.
+
+    ``width``: at least so many cells.
+    """
 
     name: str
     letter: str
@@ -18,6 +22,11 @@ class SortColumn(NamedTuple):
     head: str
     digits: int
     means: str = ""
+    width: int = 6
+
+    def written(self, value: float | None) -> str:
+        """A sample's value."""
+        return number_format.cluster(value) if self.name == "cluster" else number_format.fixed(value, self.digits)
 
 
 SORTS = (
@@ -27,7 +36,7 @@ SORTS = (
     SortColumn("delta", "d", "loss change", "Δ loss", 2, "tuned − base, "),
     SortColumn("similarity", "n", "similarity", "sim", 2, "to the nearest neighbours, "),
     SortColumn("outlier", "u", "outlier score", "outlier", 2),
-    SortColumn("cluster", "c", "cluster", "cluster", 0),
+    SortColumn("cluster", "c", "cluster", "cluster", 0, width=len(number_format.UNCLUSTERED)),
     SortColumn("quality", "q", "quality", "qual", 1, "mean of the six ratings, "),
     SortColumn("flaw", "f", "flaw score", "flaw", 2, "rank over all lenses, "),
     SortColumn("end_of_turn", "e", "end of turn", "end", 2, "loss of the answer's last token, "),

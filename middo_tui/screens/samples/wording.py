@@ -1,12 +1,32 @@
-"""What the Samples screen says of values that are not there."""
+"""What the Samples screen says of a row in signs, and of values that are not there."""
 
 from __future__ import annotations
 
 from engine.store.rows import RATING_COLUMNS
 from middo_tui.feed.pages import SampleRow
 from middo_tui.keys.tables import press
+from middo_tui.look.theme import LETTERS
 from middo_tui.screens.samples.sort_menu import BY_NAME
 from middo_tui.text.notice import Notice
+
+MARKS_OF_STATES = {
+    "owed": "·",
+    "prompted": "·",
+    "proposed": "?",
+    "failed": "!",
+    "kept": "=",
+    "rejected": "✘",
+    "accepted": "✔",
+}
+MARKS_OF_OVERRIDES = {"drop": "-", "protect": "=", "rewrite": "+"}
+MARK_OF_INJECTION = "⚑"
+
+
+def axes_cell(row: SampleRow) -> str:
+    """Signs: a possible prompt injection, its override, the axes that selected it, what became of its rewrites."""
+    letters = MARK_OF_INJECTION * bool(row.injection) + MARKS_OF_OVERRIDES.get(row.override, "")
+    letters += "".join(LETTERS[axis] for axis in row.axes)
+    return letters + "".join(dict.fromkeys(MARKS_OF_STATES.get(state, "") for _, state in row.states))
 
 
 def absent(sort: str, round: int, first: SampleRow | None, at: SampleRow | None, never: bool) -> Notice:

@@ -20,7 +20,7 @@ from middo_tui.feed import thresholds as feed
 from middo_tui.feed.orders import Order
 from middo_tui.feed.thresholds import SIGNALS, Rule
 from middo_tui.keys import tables
-from middo_tui.screens.number import TypeNumber
+from middo_tui.screens.input_number import TypeNumber
 from middo_tui.screens.thresholds import wording as words
 from middo_tui.screens.thresholds.keys import FAR, KEYS, NEAR
 from middo_tui.screens.thresholds.lens_shapes import LensShapes
@@ -126,7 +126,7 @@ class ThresholdsScreen(ThresholdsReading):
     def action_number(self) -> None:
         """Type m."""
         question = f"Threshold for {self.axis} in sigmas: m ="
-        self.app.push_screen(TypeNumber(question, check=_checked), lambda m: None if m is None else self._set(m))
+        self.app.push_screen(TypeNumber(question, _checked), lambda m: None if m is None else self._set(m))
 
     def action_reset(self) -> None:
         """As config.toml has it."""

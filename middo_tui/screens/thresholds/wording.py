@@ -10,6 +10,7 @@ from engine.signals import judge_trust
 from engine.store.rows import Threshold
 from middo_tui.feed import apply_thresholds
 from middo_tui.feed.thresholds import SIGNALS, RoundState
+from middo_tui.feed.turn import AT_WORK
 from middo_tui.feed.view import LoopView
 from middo_tui.keys.tables import press
 from middo_tui.text import number_format
@@ -73,7 +74,7 @@ def absent(view: LoopView) -> Notice:
     round = view.round or 0
     if not view.table or not view.table[0].size:
         return Notice("No data yet. Import some: middo-tui import DIR FILE", "decide")
-    if view.state == "running":
+    if view.state in AT_WORK:
         stage = view.current
         now = f"{stage.name} is at {stage.share:.0%}" if stage and stage.total else "the round has just started"
         return Notice(f"The score and judge stages compute the signals of round {round}; {now}.", "strong")

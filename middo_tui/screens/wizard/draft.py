@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, field
 
@@ -18,9 +18,13 @@ from engine.config import schema as configs
 from engine.errors import UsageError
 from engine.formats import Source, source_of
 from engine.models.locate import DEMO
+from engine.plurals import counted
 from middo_tui.feed.home import inside_project, is_project
 from middo_tui.terminal import guard
 from middo_tui.widgets.choices import Item
+
+if TYPE_CHECKING:
+    from engine.doctor.report import Keep
 
 LISTED = 200
 DATA_ENDS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst")
@@ -43,6 +47,8 @@ class Draft(Struct, frozen=True):
 
     ``allow_overlap``: rows whose prompts are held out are trained on as well.
 
+    ``keep``: keeps in the project how fast the doctor found the models.
+
     ``teacher`` empty: the model itself; else a folder, a hub name, or ``URL MODEL [VARIABLE]`` of a server.
     """
 
@@ -57,6 +63,7 @@ class Draft(Struct, frozen=True):
     preset: str = ""
     folder: str = ""
     allow_overlap: bool = False
+    keep: Keep | None = None
 
     @property
     def source(self) -> Source:
@@ -197,7 +204,7 @@ def size(count: int) -> str:
     for limit, unit in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")):
         if count >= limit:
             return f"{count / limit:.1f} {unit}"
-    return f"{count} bytes"
+    return counted(count, "byte")
 
 
 def presets() -> list[Offer]:
@@ -226,11 +233,11 @@ def hub_cache(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")).expanduser()
 
 
-def cached_models(environ: Mapping[str, str] = os.environ) -> list[Offer]:
+def cached_models() -> list[Offer]:
     """Language models that are in the Hub's cache: nothing need be downloaded for them."""
     found = []
     try:
-        for entry in sorted(hub_cache(environ).glob("models--*--*")):
+        for entry in sorted(hub_cache().glob("models--*--*")):
             name = "/".join(entry.name.split("--")[1:3])
             here = any(entry.glob("snapshots/*/config.json")) and any(entry.glob("snapshots/*/tokenizer*"))
             if here and re.fullmatch(r"[\w.-]+/[\w.-]+", name):
@@ -253,18 +260,22 @@ def _first_here(offers: list[Offer], fits: Callable[[str], object] = bool) -> li
     return [*both, *only, *(offer for offer in offers if offer.value not in here)]
 
 
+DEMO_FOLDER = "middo-demo"
+DEMO_MODEL = "built in; knows only the demo's data"
+
+
 def base_models() -> list[Offer]:
     """What can be fine-tuned without a folder of one's own."""
-    return [*_first_here(preset_models()), Offer(Item("demo:base", "built in, only for the demo data"), "demo:base")]
+    return [*_first_here(preset_models()), Offer(Item("demo:base", DEMO_MODEL), "demo:base")]
 
 
 INSTRUCT = (
     ("Qwen/Qwen2.5-7B-Instruct", "15 GB of weights"),
     ("Qwen/Qwen2.5-14B-Instruct", "30 GB of weights"),
     ("Qwen/Qwen2.5-3B-Instruct", "6 GB of weights"),
-    ("meta-llama/Llama-3.1-8B-Instruct", "16 GB of weights; accept its licence on the Hub first"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "16 GB of weights; accept the licence"),
     ("mistralai/Mistral-7B-Instruct-v0.3", "15 GB of weights"),
-    ("demo:teacher", "built in, only for the demo data"),
+    ("demo:teacher", DEMO_MODEL),
 )
 """Models that follow instructions, which a teacher must; with a word about each."""
 

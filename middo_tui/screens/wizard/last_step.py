@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -16,10 +17,11 @@ from engine.config import defaults
 from engine.config import schema as configs
 from engine.doctor import report
 from engine.doctor.finding import Finding
+from engine.doctor.report import Keep
 from engine.errors import MiddoError, UsageError
 from engine.plurals import counted
 from middo_tui.screens.wizard import draft as drafts
-from middo_tui.screens.wizard.draft import Draft, Offer
+from middo_tui.screens.wizard.draft import DEMO_FOLDER, Draft, Offer
 from middo_tui.screens.wizard.steps import EntryStep, Step, StepNotice
 from middo_tui.terminal import guard
 from middo_tui.text.notice import Notice
@@ -27,15 +29,21 @@ from middo_tui.widgets.choices import Choices, Item, Menu
 from middo_tui.widgets.paragraph import Paragraph
 from middo_tui.widgets.text_input import TextInput
 
-DEMO_FOLDER = "middo-demo"
 ROLES = {"✘": "bad", "!": "warn", "✔": "quality"}
 
 
 class DoctorReported(Message):
     """What the doctor says; so far, unless it is the ``whole``."""
 
-    def __init__(self, findings: tuple[Finding, ...], whole: bool = True) -> None:
+    def __init__(
+        self,
+        findings: tuple[Finding, ...],
+        whole: bool = True,
+        keep: Keep | None = None,
+    ) -> None:
+        """``keep``: keeps in a project how fast the models are; None: not measured."""
         super().__init__()
+        self.keep = keep
         self.findings = findings
         self.whole = whole
 
@@ -76,6 +84,10 @@ class CheckStep(EntryStep):
     FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "create the project"), ("↑↓", "scroll"))
     COLUMN = 12
 
+    def __init__(self, draft: Draft) -> None:
+        super().__init__(draft)
+        self._keep: Keep | None = None
+
     def before(self) -> str:
         """The folder."""
         return self.draft.folder or drafts.folder_for(self.draft.data)
@@ -92,19 +104,21 @@ class CheckStep(EntryStep):
         try:
             config = configs.parse(defaults.render(self.draft.settings()), "the settings")
             found: list[Finding] = []
+            keep: list[Keep] = []
             gone: Callable[[], bool] = lambda: worker.is_cancelled  # noqa: E731
-            for one in report.planned(Path.cwd(), config, gone, timed=True):  # it may take a while
+            for one in report.planned(Path.cwd(), config, gone, keep.append):  # it may take a while
                 if worker.is_cancelled:
                     return
                 found.append(one)
                 self.post_message(DoctorReported(tuple(found), whole=False))
-            self.post_message(DoctorReported(tuple(found)))
+            self.post_message(DoctorReported(tuple(found), keep=keep[0] if keep else None))
         except (MiddoError, OSError) as error:
             self.post_message(StepNotice(Notice(guard.clean(str(error)).text, "bad")))
 
     @on(DoctorReported)
     def _found(self, message: DoctorReported) -> None:
         message.stop()
+        self._keep = message.keep
         found = rows(message.findings)
         choices = self.query_one(Choices)
         choices.show(Menu(found, max(0, choices.data.at), self.COLUMN))
@@ -143,7 +157,7 @@ class CheckStep(EntryStep):
         """A folder that is new or empty."""
         if not value.strip():
             raise UsageError("Enter a new folder for the project.")
-        draft = replace(self.draft, folder=value.strip())
+        draft = replace(self.draft, folder=value.strip(), keep=self._keep)
         place = draft.place
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise UsageError(f"{guard.one_line(value)}: exists and is not empty. Enter a new folder.")
@@ -218,4 +232,9 @@ def make(draft: Draft, say: Callable[[str], None]) -> Path:
         say(f"{counted(added.rows + added.heldout, 'sample')} imported, {held}; {rejected} quarantined")
         for text in (*added.overlaps(), *added.notes):
             say(text)
+    if draft.keep is not None:
+        try:
+            draft.keep(draft.place)
+        except (MiddoError, sqlite3.Error, OSError) as error:  # the project is there all the same
+            say(f"the estimated time could not be kept: {guard.one_line(str(error))}")
     return draft.place

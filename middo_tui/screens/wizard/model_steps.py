@@ -78,7 +78,7 @@ class TeacherStep(ModelNameStep):
         """The model itself, models that follow instructions, then folders."""
         if typed.startswith("http"):
             return []
-        itself = [Offer(Item("the model itself", "rewrites its own data; no other model needed"), "")]
+        itself = [Offer(Item("the model itself", "no other model needed"), "")]
         return [*([] if typed else itself), *super().offers(typed)]
 
     def about(self, value: str) -> str:

@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from engine.errors import MiddoError, UsageError
-from engine.formats import shapes
+from engine.formats import row_formats
 from engine.formats.file_preview import FilePreview, UsableCount, count_usable, preview
 from engine.formats.reading import Reject
 from engine.plurals import counted
@@ -225,7 +225,7 @@ class PreviewStep(Step):
         name = self.draft.format if self.draft.format != "auto" else self._look.format
         if not name:
             return []
-        shape = shapes.named(name)
+        shape = row_formats.named(name)
         more = [part for part in shape.may if part != "reasoning_content"]  # another name of thinking
         return [*((part, True) for part in shape.needs), *((part, False) for part in more)]
 

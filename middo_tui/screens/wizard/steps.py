@@ -220,7 +220,8 @@ class DataStep(EntryStep):
 
     def offers(self, typed: str) -> list[Offer]:
         """The demo for who has no data; what a hub's dataset leaves open; then paths."""
-        demo = [Offer(Item("try the demo", "./middo-demo: small models, minutes on a CPU"), DEMO)]
+        place = "" if self.draft.folder else f"in ./{drafts.DEMO_FOLDER}; "
+        demo = [Offer(Item("try the demo", f"{place}minutes on a CPU"), DEMO)]
         open_ = [Offer(Item(guard.one_line(text), "Hub"), text) for text in self._choices if text.startswith(typed)]
         return [*([] if typed else demo), *(open_ if typed else []), *drafts.paths(typed, files=True)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from engine.chat.render import render_prompt
 from engine.errors import Paused
 from tests.support import tiny
 
+pytestmark = pytest.mark.usefixtures("own_models")
+
 SIZES = {"vocab_size": 340, "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2}
 FAMILIES = {
     "sliding": (MistralConfig(**SIZES, intermediate_size=48, num_key_value_heads=2, sliding_window=6), True),
@@ -24,13 +26,6 @@ FAMILIES = {
     "distance": (BloomConfig(vocab_size=340, hidden_size=32, n_head=4, n_layer=2), True),
     "recurrent": (MambaConfig(vocab_size=340, hidden_size=32, num_hidden_layers=2, state_size=8), False),
 }
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """What a test does to a loaded model is for it alone."""
-    yield
-    hf.release()
 
 
 def calls(temperature: float = 0.0, limit: int = 24) -> list[Call]:
@@ -155,14 +150,16 @@ def test_a_reply_draws_by_its_own_seed(tmp_path: Path, tiny_model: Path) -> None
     assert len({reply.text for reply in write(model, twice, tmp_path / "kept")}) > 1
 
 
-@pytest.mark.parametrize("fits", [2, 0])
-def test_what_does_not_fit_is_written_in_fewer_rows(tmp_path: Path, tiny_model: Path, fits: int) -> None:
+@pytest.mark.parametrize(("fits", "error"), [(2, MemoryError()), (0, torch.OutOfMemoryError("out of memory"))])
+def test_what_does_not_fit_is_written_in_fewer_rows(
+    tmp_path: Path, tiny_model: Path, fits: int, error: Exception
+) -> None:
     model = hf.load(tiny_model, device="cpu", threads=1)
     whole = write(model, calls(), tmp_path / "kept", rows=9)
 
     def full(_: Any, args: Any, kwargs: Any) -> None:
         if len(kwargs["input_ids"]) > fits:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
 
     model.loaded.model.register_forward_pre_hook(full, with_kwargs=True)
     found: list[Generation] = write(model, calls(), tmp_path / "kept", rows=9)
@@ -170,6 +167,17 @@ def test_what_does_not_fit_is_written_in_fewer_rows(tmp_path: Path, tiny_model: 
         assert found == whole
     else:
         assert all("does not fit into memory" in str(reply.error) for reply in found)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("out of memory")])
+def test_no_memory_before_any_reply_has_begun_is_no_reason_to_try_forever(
+    tmp_path: Path, tiny_model: Path, error: Exception
+) -> None:
+    def full(_: Any) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        write(hf.load(tiny_model, device="cpu", threads=1), calls(), tmp_path / "kept", watch=full)
 
 
 def test_who_looks_on_sees_replies_grow(tmp_path: Path, tiny_model: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from engine.backends.offered import available
+from engine.backends.offered_models import available
 from engine.backends.openai import Endpoint, EndpointLimits
 from engine.errors import BackendError, EndpointError
 from tests.engine.backends.test_openai import ask, call

@@ -95,3 +95,12 @@ def test_an_attention_that_is_not_installed_is_refused(folder: Path, tmp_path: P
     config = tiny.make_config(folder, '[model]\nattention = "flash_attention_2"\n')
     with pytest.raises(ModelError, match="FlashAttention2"):
         model_check.check(config, tmp_path)
+
+
+def test_layers_that_the_config_leaves_out_are_said(folder: Path, tmp_path: Path) -> None:
+    """With the config of a smaller sibling a model loads without an error, and is another one."""
+    config = tiny.make_config(folder)
+    assert model_check.check(config, tmp_path) == []
+    model_folders.changed(folder / "config.json", num_hidden_layers=1)
+    (note,) = model_check.check(config, tmp_path)
+    assert "config.json leaves out 9 weights of the files (model.layers.1.input_layernorm.weight …)" in note

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from engine.backends import Call, Generation, Lost
-from engine.backends.limits import Bucket, Gate, told_s
-from engine.backends.offered import available
+from engine.backends.offered_models import available
 from engine.backends.openai import Endpoint, EndpointLimits
+from engine.backends.rate_limits import Bucket, Gate, told_s
 from engine.errors import BackendError
 from engine.store.rows import Message
 from tests.support.chat_server import MODEL, Server

@@ -9,8 +9,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from engine.backends.endings import ended, just_closed
 from engine.backends.rating import reading
+from engine.backends.stop_strings import ended, just_closed
 from engine.chat.render import render_prompt
 from engine.store.rows import Message
 from tests.support import tiny

@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine.backends.local import _straight, read_model
+from engine.backends.model_loading import _straight, read_model
 from tests.support import tiny
 
 READ = """
 import resource, sys
 from pathlib import Path
 import torch, transformers.models.llama.modeling_llama
-from engine.backends.local import read_model
+from engine.backends.model_loading import read_model
 torch.set_num_threads(1)
 data = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData")) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (data + int(sys.argv[2]),) * 2)

@@ -12,7 +12,8 @@ from engine.chat import batches
 from engine.chat.render import render
 from engine.errors import ModelError
 from tests.engine.stages.test_score import CHATS
-from tests.engine.stages.test_score import _free as _free  # a fixture
+
+pytestmark = pytest.mark.usefixtures("own_models")
 
 
 def test_batches_are_planned_by_length_and_stay_in_budget() -> None:
@@ -23,8 +24,9 @@ def test_batches_are_planned_by_length_and_stay_in_budget() -> None:
     assert batches.seed("a", 1) == batches.seed("a", 1) != batches.seed("a", 2)
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_a_batch_that_does_not_fit_is_halved_and_no_row_is_lost(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     model = hf.load(tiny_model, device="cpu", threads=1)
     rows = [render(model.tokenizer, chat, 96) for chat in CHATS[:9]]
@@ -33,7 +35,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_no_row_is_lost(
 
     def small_memory(self: hf.HF, ids: torch.Tensor) -> torch.Tensor:
         if ids.numel() > 60:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return real(self, ids)
 
     monkeypatch.setattr(hf.HF, "_hidden", small_memory)

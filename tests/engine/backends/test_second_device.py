@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.backends import left_padding, lm_head, prefixes
+from engine.backends import left_padding, lm_head, shared_prefixes
 from engine.backends.continuous_batching import GenerationRequest, Writer, Writing, can_refill
 from engine.backends.sampling import Sampling
 from tests.support.second_device import CPU, CUDA, Ledger, second_device
@@ -39,8 +39,8 @@ def model_on(family: str, device: torch.device) -> Any:
 def judged(model: Any, device: torch.device) -> Found:
     """The judge's logits, with what the requests share computed once where the family can."""
     with torch.inference_mode():
-        shared = prefixes.can_share(model, device)
-        hidden = prefixes.last_hidden(model, REQUESTS, device, shared, 4096)
+        shared = shared_prefixes.can_share(model, device)
+        hidden = shared_prefixes.last_hidden(model, REQUESTS, device, shared, 4096)
         logits = lm_head.read(model, Path("folder")).logits(model, hidden)
     assert logits.device == device
     return {"shared": shared, "logits": logits.tolist()}
@@ -96,8 +96,8 @@ def beside(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, place: int) -
 
 Broken = tuple[Callable[[Any, torch.device], Found], Any, str, int]
 BROKEN: dict[str, Broken] = {
-    "the mask of shared requests": (judged, prefixes, "_mask", 3),
-    "token ids": (judged, prefixes, "pad", 1),
+    "the mask of shared requests": (judged, shared_prefixes, "_mask", 3),
+    "token ids": (judged, shared_prefixes, "pad", 1),
     "what is written": (written, Writer, "__init__", 2),
 }
 

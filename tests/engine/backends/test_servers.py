@@ -121,6 +121,31 @@ def test_the_least_busy_server_that_does_not_rest_is_next() -> None:
             chat.close()
 
 
+def test_a_server_whose_rest_has_ended_gets_one_call_until_it_replies() -> None:
+    now = [0.0]
+    chats = [Chat(f"http://127.0.0.1:{port}/v1", MODEL, "", 1.0) for port in (1, 2)]
+    try:
+        well, ill = (Server(chat, 4, 0, 0) for chat in chats)
+        servers = Servers([well, ill], lambda: now[0])
+        well.busy = 3
+        servers.rest(ill)
+        now[0] = 1.0
+        assert servers.next() is ill, "its rest is over: it is tried"
+        ill.busy = 1
+        assert servers.next() is well, "one call is enough to see whether it works"
+        assert servers.rest(well) is False, "who is on trial takes over nothing"
+        well.replied()
+        ill.busy = 0
+        servers.rest(ill)
+        assert ill.rests(now[0]) == 2.0, "it still hangs"
+        now[0], ill.busy = 3.0, 1
+        ill.replied()
+        assert servers.next() is ill, "it works again, and has fewer calls"
+    finally:
+        for chat in chats:
+            chat.close()
+
+
 def test_a_call_that_every_server_puts_off_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has slept enough when the others refuse: somebody is always awake."""
     now, asked = [0.0], [0]
@@ -128,7 +153,7 @@ def test_a_call_that_every_server_puts_off_ends(monkeypatch: pytest.MonkeyPatch)
         "http://127.0.0.1:1/v1", MODEL, limits=FEW, more_urls=[f"http://127.0.0.1:{port}/v1" for port in (2, 3)]
     )
     endpoint.servers._clock = lambda: now[0]
-    for server in endpoint._all:
+    for server in endpoint.all:
         server.gate._clock = lambda: now[0]
 
     async def put_off(*_: object) -> None:

@@ -116,6 +116,16 @@ def test_a_template_without_tools_is_told_as_text_and_the_row_says_so() -> None:
     assert f"A1\n{json.dumps(CALL)}<|end|>" in text
 
 
+def test_a_template_that_changes_a_longer_text_is_told_of() -> None:
+    """It leaves the short texts alone that a template is tried with."""
+    tokenizer = tiny.make_tokenizer(tiny.TEMPLATE.replace("m['content'] +", "(m['content'] | trim)[:20] +"))
+    assert [render(tokenizer, tiny.chat(*said), 400).note for said in (("red ", " blue"), ("red", "blue " * 9))] == [
+        "",
+        "the chat template changes what the turns say, so something else is learned than the dataset has",
+    ]
+    assert render(tokenizer, tiny.chat("red " * 9, "blue"), 400).note
+
+
 def test_a_system_prompt_in_the_users_turn_is_not_pooled() -> None:
     tokenizer = tiny.make_tokenizer(STRICT)
     row = render(tokenizer, [Message("system", "be brief"), *tiny.chat("sort red", "red")], 400)

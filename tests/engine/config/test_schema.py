@@ -35,8 +35,16 @@ def test_the_top_level_config_toml_is_the_template() -> None:
         ('[teacher]\nmodel = "big"\nbudget_cost = 5', 'budget_cost needs a price: prices = {"big" = {input'),
         ("[teacher]\nbatch = true", 'batch = true needs backend = "openai", not "hf"'),
         ("[train]\nlora_r = 0", "[train] lora_r"),
+        ('[launch]\nnodes = 2\nrendezvous = "0.0.0.0:29400"', "[launch]: rendezvous = 0.0.0.0 would listen on every"),
+        ('[launch]\nrendezvous = "0:29400"', "rendezvous = 0 would listen on every interface"),
+        ('[launch]\nrendezvous = "10.0.0.1"', "[launch] rendezvous: must be the IPv4 address or host name of this"),
+        ('[launch]\nrendezvous = "[::]:29400"', "[launch] rendezvous: must be the IPv4 address"),
+        ('[launch]\nrendezvous = "head:70000"', "rendezvous: 70000 is no port"),
+        ('[launch]\nnodes = 2\ntoken_env = ""', "nodes above 1 needs token_env"),
+        ('[launch]\ntoken_env = "my secret!"', "[launch] token_env: must be the NAME of an environment variable"),
         ("[trane]\nx = 1", "trane: no such section. Did you mean [train]?"),
         ("lora_r = 8", "lora_r: no such section. Did you mean [train] lora_r?"),
+        ("[train]\nmin_gain = 1", "[train] min_gain: no such key. Did you mean [loop] min_gain?"),
         ("[train]\nbatchsize = 1", "[train] batchsize: no such key. Did you mean [train] batch_size?"),
         ("[train]\nbatch_size = 1.5", "[train] batch_size: must be an integer of at least 1."),
         ("[train]\npacking = 1", "[train] packing: must be true or false."),
@@ -138,6 +146,13 @@ def test_only_the_named_sections_count_for_a_stage() -> None:
     one, two = schema.parse("[train]\nepochs = 1", "x"), schema.parse("[train]\nepochs = 2", "x")
     assert schema.slice_hash(one, ("train",)) != schema.slice_hash(two, ("train",))
     assert schema.slice_hash(one, ("judge",)) == schema.slice_hash(two, ("judge",))
+
+
+def test_a_stage_depends_on_how_many_processes_there_are_and_not_on_where_they_run() -> None:
+    def key(launch: str) -> str:
+        return schema.slice_hash(schema.parse(f"[launch]\n{launch}", "x"), ("train", "launch.processes"))
+
+    assert key("processes = 4") == key("processes = 2\nnodes = 2") != key("processes = 2")
 
 
 def test_a_stage_may_depend_on_a_single_key_of_a_section() -> None:

@@ -71,15 +71,3 @@ def test_files_hold_the_rows_and_no_labels(tmp_path: Path) -> None:
         written = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         assert written == [{"instruction": r.instruction, "input": r.input, "output": r.output} for r in rows]
     assert any(json.loads(line)["input"] for line in seed_path.read_text(encoding="utf-8").splitlines())
-
-
-def test_labels_are_keyed_by_prompt(tmp_path: Path) -> None:
-    rows = seed.seed_rows(50, 1)
-    seed.write_labels(tmp_path / "labels.json", rows)
-    labels = json.loads((tmp_path / "labels.json").read_text(encoding="utf-8"))
-    assert labels[rows[0].prompt] == {
-        "family": rows[0].family,
-        "flaw": rows[0].flaw,
-        "answer": rows[0].intended.answer,
-    }
-    assert len(labels) == 50

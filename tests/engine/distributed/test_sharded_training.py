@@ -36,17 +36,8 @@ KILLED_AT = 4
 # Imported by every Python process of a run. In the ranks: gloo passes for a GPU's backend if FSDP is to be tried, and
 # the first process kills itself in a step while there is a flag.
 SITE = """
-import importlib.util, os, sys
-
-class Patch:
-    def find_spec(self, name, path, target=None):
-        if name not in PATCHES:
-            return None
-        patch = PATCHES.pop(name)
-        spec = importlib.util.find_spec(name)
-        run = spec.loader.exec_module
-        spec.loader.exec_module = lambda module: (run(module), patch(module))
-        return spec
+import os, sys
+from tests.support.patched_imports import patch_on_import
 
 def gloo_is_a_gpus(state):
     state.PartialState._prepare_backend = lambda *a, **k: ("gloo", state.DistributedType.MULTI_GPU)
@@ -67,7 +58,7 @@ if "RANK" in os.environ:
     if os.environ.get("MIDDO_TEST_FSDP"):
         PATCHES["accelerate.state"] = gloo_is_a_gpus
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-sys.meta_path.insert(0, Patch())
+patch_on_import(PATCHES)
 """
 
 
@@ -199,10 +190,11 @@ def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tin
 
     def run(name: str) -> str:
         alive, end = os.pipe()
-        kept = share_files(tmp_path / name, [alive, alive], 2)
-        done = subprocess.run(
-            [*command, str(tmp_path / name)], env=test_ranks.ENV, capture_output=True, text=True, timeout=300
-        )
+        with test_ranks.met(2, str(project.folder)) as told:
+            kept = share_files(tmp_path / name, [alive, told, alive], 2)
+            done = subprocess.run(
+                [*command, str(tmp_path / name)], env=test_ranks.ENV, capture_output=True, text=True, timeout=300
+            )
         for connection in kept:
             connection.close()
         os.close(alive)

@@ -68,7 +68,11 @@ def test_without_a_file_nothing_is_planned(tmp_path: Path) -> None:
             "num_processes is 8, but config.toml says [launch] processes = 2",
             "Set num_processes: 2, or processes = 8 in config.toml",
         ),
-        (FSDP + "num_machines: 2\n", "num_machines is 2, but a run uses one machine", "Set num_machines: 1"),
+        (
+            FSDP + "num_machines: 2\n",
+            "num_machines is 2, but config.toml says [launch] nodes = 1",
+            "Set num_machines: 1",
+        ),
         ("distributed_type: MEGATRON_LM\nnum_processes: 2\n", "distributed_type is MEGATRON_LM", "FSDP or DEEPSPEED"),
         ("num_processes: 2\n", "distributed_type is None", "FSDP or DEEPSPEED"),
         (FSDP + "parallelism_config: {parallelism_config_tp_size: 2}\n", "parallelism_config is not supp", "Remove it"),
@@ -113,6 +117,28 @@ def test_what_does_not_go_with_config_toml_is_refused(tmp_path: Path) -> None:
         sharding.plan(asked(extra='[train]\nmethod = "qlora"\n'), tmp_path)
     with pytest.raises(ConfigError, match="accelerate_config needs processes"):
         asked(processes=1)
+
+
+SEVERAL = "\nnodes = 2\nrendezvous = '10.0.0.1:29400'\n"
+
+
+def test_on_several_machines_the_file_must_agree_and_must_not_split_the_model(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    copies = "distributed_type: MULTI_CPU\nnum_machines: {}\nnum_processes: {}\n"
+    file.write_text(copies.format(1, 4), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"num_machines is 1, but config.toml says \[launch\] nodes = 2\. Set .*: 2"):
+        sharding.plan(asked(extra=SEVERAL), tmp_path)
+    file.write_text(copies.format(2, 2), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"is 2, but .* processes = 2 on each of 2 machines, 4 in all\. Set .*: 4\."):
+        sharding.plan(asked(extra=SEVERAL), tmp_path)
+    file.write_text(copies.format(2, 4), encoding="utf-8")
+    plan = sharding.plan(asked(extra=SEVERAL), tmp_path)
+    assert plan is not None
+    assert not environment(plan).keys() & {*NOT_OURS, "WORLD_SIZE", "RANK", "NODE_RANK"}
+    for text in (TWO, ZERO):
+        file.write_text(text.replace("2\n", "4\n", 1) + "num_machines: 2\n", encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"distributed_type splits the model .* never tried.*\. Use .*MULTI_GPU"):
+            sharding.plan(asked(extra=SEVERAL), tmp_path)
 
 
 def test_a_json_file_of_deepspeeds_is_looked_for_beside_the_yaml(tmp_path: Path) -> None:

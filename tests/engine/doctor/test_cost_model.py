@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engine.config import schema as configs
@@ -18,14 +20,45 @@ def config(text: str = "") -> Config:
 
 def test_amounts_are_those_of_the_stages_passes() -> None:
     found = cost_model.amounts(WORK, config("[train]\nepochs = 2.0\n"))
-    assert found["train"] == {"rows": 1_000, "learned": 2 * 1_000 * 150 * 1.5}
+    assert found["train"] == {"rows": 1_000, "opened": 1, "learned": 2 * 1_000 * 150 * 1.5}
     # the sample under this round's model, its prompt alone, the sample and its answer alone under the base
     alone = 100 - OPENING, 50 + OPENING
     assert found["score"]["read"] == 1_000 * (150 + alone[0]) + 1_000 * (150 + alone[1])
     assert found["score"]["predicted"] == 1_000 * 50 * 3
     assert found["judge"] == {"rows": 1_000, "rated": 1_000 + 2 * SPOILT}
     assert found["evaluate"] == {"read": 20 * 150, "predicted": 20 * 50}
-    assert found["rewrite"] == {"rows": 40, "asked": 40 * 100, "replied": 40 * 50}
+    assert found["rewrite"] == {"rows": 40, "fetched": 1, "asked": 40 * 100, "replied": 40 * 50}
+
+
+def test_only_rewrites_that_pass_the_text_checks_are_measured() -> None:
+    none, some, every = (
+        cost_model.amounts(replace(WORK, passed=passed), config())["verify"] for passed in (0, 10, None)
+    )
+    assert none["rated"] == none["read"] == 0
+    assert some["rated"] == 10
+    assert some["read"] == every["read"] / 4 == 10 * (2 * 150 + 100 + 50 + OPENING)
+
+
+def test_random_answers_are_read_where_rewrites_have_prompts_of_their_own() -> None:
+    sigma = '[select]\nthreshold = "sigma"\n'
+    of = [
+        cost_model.amounts(WORK, config(text))["verify"]["read"]
+        for text in (sigma, f"{sigma}[verify]\non_topic = 0.0\n", "")
+    ]
+    assert of[0] - of[1] == cost_model.PAIRS * (150 + 50 + OPENING)
+    assert of[1] == of[2], "by evidence, a rewrite has its sample's prompt"
+
+
+def test_verify_looks_at_every_sample() -> None:
+    """The words of all, to find copies: a project of 100,000 with 20 rewrites takes seconds more than one of 1,000."""
+    speeds = dict.fromkeys(("read", "predicted", "rated"), 1e-6)
+    few, many = (
+        cost_model.seconds("verify", cost_model.amounts(replace(WORK, rows=rows), config())["verify"], speeds)
+        for rows in (1_000, 100_000)
+    )
+    assert few is not None
+    assert many is not None
+    assert many - few > 3
 
 
 def test_a_later_round_knows_the_losses_under_the_base() -> None:

@@ -115,6 +115,22 @@ def test_an_endpoint_is_timed_by_its_one_reply_and_recomputing_by_a_forward_more
     assert "replied" not in tried.speeds(batched, {"seconds": 8.0, "tokens": 16}), "a provider takes hours"
 
 
+def test_rewriting_is_no_faster_than_the_providers_rate_limits() -> None:
+    facts, speeds = RoundWork(1_000, 100.0, 50.0, fresh=1_000), {"asked": 0.0, "replied": 1e-9}
+    url = '[teacher]\nbackend = "openai"\nurl = "http://a.example/v1"\n'
+    free = duration.expected(facts, configs.parse(url, "c"), speeds, 100, "tried").later["rewrite"]
+    limited = configs.parse(f"{url}requests_per_minute = 5\n", "c")
+    found = duration.expected(facts, limited, speeds, 100, "tried").later["rewrite"]
+    assert (found.low, found.high) == (50 / 5 * 60, 200 / 5 * 60)
+    assert found.low > free.high
+    by_tokens = configs.parse(f"{url}requests_per_minute = 5\ntokens_per_minute = 150\n", "c")
+    assert duration.expected(facts, by_tokens, speeds, 100, "tried").later["rewrite"].low == 50 * 150 / 150 * 60
+    two = configs.parse(f'{url}more_urls = ["http://b.example/v1"]\nrequests_per_minute = 5\n', "c")
+    assert duration.expected(facts, two, speeds, 100, "tried").later["rewrite"].low == 50 / 10 * 60, "each has its own"
+    generous = configs.parse(f"{url}requests_per_minute = 1000000\n", "c")
+    assert duration.expected(facts, generous, speeds, 100, "tried").later["rewrite"] == free
+
+
 def test_why_a_model_was_not_tried_is_said() -> None:
     tried = timing.TriedModels({"model": ModelCheckResult(untimed="weights in 4 bits are not tried")})
     (found,) = timing.planned(configs.parse("", "config.toml"), tried)
@@ -130,6 +146,19 @@ def tiny_project(tmp_path: Path) -> Path:
     settings: dict[str, dict[str, object]] = {"model": {"name": str(BASE), "threads": 1}, "loop": {"rounds": 2}}
     project.create(tmp_path / "P", [tmp_path / "rows.json"], settings)
     return tmp_path / "P"
+
+
+def test_what_was_measured_before_a_project_was_created_is_kept_in_it(tiny_project: Path) -> None:
+    config = configs.load(tiny_project)
+    speeds = dict.fromkeys(("learned", "read", "predicted", "written", "asked", "replied", "rated"), 1e-4)
+    tried = timing.TriedModels({"model": ModelCheckResult(speeds=speeds)})
+    other = configs.parse(f'[model]\nname = "{BASE}"\nthreads = 2\n', "c")
+    timing.keep(tiny_project, other, tried)
+    assert status.gather(tiny_project)["estimate"] is None, "measured with other settings"
+    timing.keep(tiny_project, config, tried)
+    kept = status.gather(tiny_project)["estimate"]
+    assert kept is not None
+    assert set(kept["stages"]) == set(NAMES) - {"review"}
 
 
 def test_the_doctor_tells_the_time_and_by_what_and_status_repeats_it(tiny_project: Path) -> None:

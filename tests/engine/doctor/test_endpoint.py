@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.config import addresses
 from engine.config import schema as configs
-from engine.config import sections
 from engine.doctor import endpoint
 from engine.doctor.endpoint import SENTENCE, SYSTEM, ExpectedRequests
 from engine.doctor.finding import Finding
@@ -137,7 +137,7 @@ def test_a_context_that_is_too_small_is_known_before_anything_is_refused(server:
 def test_nothing_is_sent_to_another_machine_unless_a_person_says_so(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sections, "HERE", ())  # as if it were one
+    monkeypatch.setattr(addresses, "HERE", ())  # as if it were one
     price = f'prices = {{"{MODEL}" = {{input = 2, output = 10}}}}\n'
     said = found(server, price)["reply"]
     assert not server.bodies
@@ -154,7 +154,7 @@ def test_nothing_is_sent_to_another_machine_unless_a_person_says_so(
 
 
 def test_a_server_that_is_not_there_is_told_with_what_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sections, "HERE", ())
+    monkeypatch.setattr(addresses, "HERE", ())
     text = '[teacher]\nbackend = "openai"\nurl = "http://127.0.0.1:9/v1"\nmodel = "x"\n'
     (said,) = endpoint.findings(configs.parse(text, "config.toml"), ExpectedRequests())
     assert said.bad

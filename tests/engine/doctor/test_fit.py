@@ -55,7 +55,7 @@ def test_an_adapter_is_counted_as_peft_makes_it(tiny_model: Path) -> None:
 def test_four_bits_are_counted_as_bitsandbytes_keeps_them(tmp_path: Path) -> None:
     import torch
 
-    from engine.backends.local import read_model
+    from engine.backends.model_loading import read_model
 
     folder = tiny.make_model(tmp_path / "m", width=256)
     weight = read_model(folder, torch.float32, torch.device("cpu"), "auto", nf4=True).model.layers[0].mlp.up_proj.weight

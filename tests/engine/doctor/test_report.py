@@ -11,6 +11,7 @@ import pytest
 import engine.demo
 from engine.config import schema as configs
 from engine.config.edit import edit
+from engine.doctor import endpoint, privacy
 from engine.doctor.finding import Finding
 from engine.doctor.report import findings, processes
 from engine.project import folder as project
@@ -31,12 +32,20 @@ def named(name: str, folder: Path) -> Finding:
     return next(f for f in findings(folder) if f.name == name)
 
 
+def of_teacher(folder: Path, **changed: object) -> dict[str, Finding]:
+    """What is said of the project's teacher and of privacy, without the models being tried again."""
+    edit(folder, {f"teacher.{key}": value for key, value in changed.items()})
+    config = configs.load(folder)
+    return {one.name: one for one in (*endpoint.findings(config, endpoint.ExpectedRequests()), privacy.leaves(config))}
+
+
 def test_a_project_that_can_run(data: Path, tmp_path: Path) -> None:
     project.create(tmp_path / "P", [data], {"model": {"name": str(BASE)}})
     found = list(findings(tmp_path / "P"))
     assert not [f for f in found if f.bad]
-    assert "chat template" in named("model", tmp_path / "P").text
-    assert "no text leaves this machine" in named("privacy", tmp_path / "P").text
+    texts = {f.name: f.text for f in found}
+    assert "chat template" in next(f.text for f in found if f.name == "model")
+    assert "no text leaves this machine" in texts["privacy"]
 
 
 @pytest.mark.parametrize(
@@ -72,14 +81,14 @@ def test_an_endpoint_is_asked_and_where_texts_go_is_said(data: Path, tmp_path: P
     with Server() as server:
         teacher: dict[str, object] = {"backend": "openai", "url": server.url, "model": MODEL}
         project.create(tmp_path / "P", [data], {"model": {"name": str(BASE)}, "teacher": teacher})
-        assert named("teacher", tmp_path / "P").text == f"{MODEL} at {server.url}"
-        assert "no text leaves" in named("privacy", tmp_path / "P").text
-        edit(tmp_path / "P", {"teacher.model": "other"})
-        assert MODEL in named("teacher", tmp_path / "P").fix
-    assert named("teacher", tmp_path / "P").bad, "nobody listens there any more"
-    edit(tmp_path / "P", {"teacher.url": "https://api.example.com/v1", "teacher.key_env": "NO_SUCH_KEY"})
-    assert "NO_SUCH_KEY" in named("teacher", tmp_path / "P").text
-    assert "are sent to api.example.com" in named("privacy", tmp_path / "P").text
+        texts = {f.name: f.text for f in findings(tmp_path / "P")}
+        assert texts["teacher"] == f"{MODEL} at {server.url}"
+        assert "no text leaves" in texts["privacy"]
+        assert MODEL in of_teacher(tmp_path / "P", model="other")["teacher"].fix
+    assert of_teacher(tmp_path / "P")["teacher"].bad, "nobody listens there any more"
+    elsewhere = of_teacher(tmp_path / "P", url="https://api.example.com/v1", key_env="NO_SUCH_KEY")
+    assert "NO_SUCH_KEY" in elsewhere["teacher"].text
+    assert "are sent to api.example.com" in elsewhere["privacy"].text
 
 
 def test_a_system_message_is_sent_where_samples_have_one(tmp_path: Path) -> None:
@@ -99,15 +108,16 @@ def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_pat
         how: dict[str, object] = {"backend": "openai", "url": server.url, "model": MODEL, "batch": True}
         prices = {MODEL: {"input": 1.0, "output": 4.0}}
         project.create(tmp_path / "P", [data], {"model": {"name": str(BASE)}, "teacher": how | {"prices": prices}})
-        assert named("teacher", tmp_path / "P").text.endswith("· $0.5 in, $2 out per million tokens (batch price)")
-        assert named("batches", tmp_path / "P").mark == "✔"
+        found = {f.name: f for f in findings(tmp_path / "P")}
+        assert found["teacher"].text.endswith("· $0.5 in, $2 out per million tokens (batch price)")
+        assert found["batches"].mark == "✔"
         server.without = True
-        found = named("batches", tmp_path / "P")
-    assert found.bad
-    assert "the server has no batch API" in found.text
-    assert "batch = false" in found.fix
-    edit(tmp_path / "P", {"teacher.url": "https://api.example.com/v1"})
-    assert "are sent to api.example.com in files" in named("privacy", tmp_path / "P").text
+        batches = of_teacher(tmp_path / "P")["batches"]
+    assert batches.bad
+    assert "the server has no batch API" in batches.text
+    assert "batch = false" in batches.fix
+    elsewhere = of_teacher(tmp_path / "P", url="https://api.example.com/v1")
+    assert "are sent to api.example.com in files" in elsewhere["privacy"].text
 
 
 @pytest.mark.parametrize(
@@ -131,7 +141,7 @@ def test_a_setting_of_the_model_that_is_not_there(
 @pytest.mark.parametrize(
     ("wanted", "device", "gpus", "mark", "says"),
     [
-        (4, "auto", 2, "✘", "4 on 2 GPU(s)"),
+        (4, "auto", 2, "✘", "4 on 2 GPUs"),
         (2, "cuda:1", 2, "✘", 'device = "cuda:1" names one GPU'),
         (1, "auto", 2, "!", "1 on 2 GPUs"),
         (2, "auto", 2, "✔", "2, one per GPU"),
@@ -147,3 +157,19 @@ def test_every_process_has_a_gpu(wanted: int, device: str, gpus: int, mark: str 
     found = processes(config, gpus)
     assert (found and found.mark) == mark
     assert found is None or says in found.text
+
+
+def test_with_a_process_on_each_machine_no_gpu_is_named_either() -> None:
+    config = configs.parse('[launch]\nnodes = 2\n[model]\ndevice = "cuda:1"\n', "config.toml")
+    found = processes(config, 2)
+    assert found is not None
+    assert (found.bad, found.text) == (True, '1 on each of 2 machines, but [model] device = "cuda:1" names one GPU')
+
+
+@pytest.mark.parametrize(
+    ("gpus", "says"), [(0, "1 on the CPU on each of 2 machines"), (1, "1, one per GPU on each of 2")]
+)
+def test_processes_are_those_of_each_machine(gpus: int, says: str) -> None:
+    found = processes(configs.parse("[launch]\nnodes = 2\n", "config.toml"), gpus)
+    assert found is not None
+    assert found.text.startswith(says)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.backends import hf
 from engine.evaluation import harness
 from engine.evaluation.harness import EvaluationJob
 from tests.support import tiny
 from tests.support.small_models import model_of
 
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    hf.release()
+pytestmark = pytest.mark.usefixtures("own_models")
 
 
 def test_what_a_task_raises_is_told_without_keys(

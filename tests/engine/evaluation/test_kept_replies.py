@@ -20,8 +20,9 @@ from engine.models import locate
 from engine.stages import evaluate, train
 from engine.store.rows import TaskItem
 from tests.engine.evaluation.test_run_tasks import EXAMPLES, QUESTIONS, job, measured, scores, settings
-from tests.engine.evaluation.test_run_tasks import _free as _free  # a fixture
 from tests.support import ROOT, tiny
+
+pytestmark = pytest.mark.usefixtures("own_models")
 
 
 def imported(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str, **names: str) -> Path:

@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,9 +24,11 @@ from engine.evaluation import harness, run_tasks
 from engine.evaluation.harness import EvaluationJob, Failed, Planned, Report, TaskResult
 from engine.models import locate
 from engine.stages import evaluate, train
-from engine.store import paired, read, write
+from engine.store import paired_difference, read, write
 from engine.store.rows import EvalScore, Message, TaskItem
 from tests.support import ROOT, tiny
+
+pytestmark = pytest.mark.usefixtures("own_models")
 
 BASE = ROOT / "engine" / "demo" / "base"
 EXAMPLES = ROOT / "docs" / "examples" / "tasks"
@@ -39,12 +40,6 @@ limit = 12
 """
 QUESTIONS = {name: [json.loads(line) for line in (EXAMPLES / f"{name}.jsonl").read_text().splitlines()[:12]]
              for name in ("sums", "words")}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    hf.release()
 
 
 def settings(*tasks: str, folder: Path = EXAMPLES, method: str = "full", model: Path = BASE) -> Config:
@@ -171,7 +166,7 @@ def test_two_rounds_are_compared_question_by_question(tmp_path: Path) -> None:
     now, before = scores(one, 1), scores(one, 0)
     assert now.keys() == before.keys() == {"heldout_loss", "sums", "words"}
     assert (now["heldout_loss"].higher, now["sums"].source) == (False, before["sums"].source)
-    found = paired.errors(one.db, 1)
+    found = paired_difference.errors(one.db, 1)
     assert found.keys() == now.keys()
     for task in ("sums", "words"):
         values = [{row.item: row.value for row in one.ctx("x", round).rows(TaskItem) if row.task == task}
@@ -188,7 +183,7 @@ def test_two_rounds_are_compared_question_by_question(tmp_path: Path) -> None:
     assert main is not None
     assert main.task == "sums"
     one.db.execute("UPDATE task_item SET item=item+1 WHERE round=0 AND task='words'")
-    assert paired.errors(one.db, 1).keys() == now.keys() - {"words"}, "other questions: the figures cannot be paired"
+    assert paired_difference.errors(one.db, 1).keys() == now.keys() - {"words"}, "other questions are not paired"
 
 
 def test_the_child_runs_code_and_asks_the_network_only_with_leave(monkeypatch: pytest.MonkeyPatch) -> None:

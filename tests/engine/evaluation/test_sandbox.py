@@ -97,6 +97,14 @@ def score(one: tiny.Project) -> float:
     return next(row.value for row in one.ctx("evaluate").rows(EvalScore) if row.task == "hostile")
 
 
+def test_only_variables_that_are_known_to_be_harmless_come_in(tmp_path: Path) -> None:
+    hidden = {"PGPASSWORD": "p", "DATABASE_URL": "postgres://u:p@h/d", "SLACK_WEBHOOK": "w", "SSH_AUTH_SOCK": "/s"}
+    hidden |= {"VLLM_API_KEY": "k", "HF_TOKEN": "t", "HTTPS_PROXY": "http://u:p@h"}
+    seen = {"PATH": "/bin", "PYTHONPATH": "/p", "CUDA_VISIBLE_DEVICES": "1", "HF_HUB_OFFLINE": "1", "LC_ALL": "C"}
+    found = sandbox.environment(hidden | seen, tmp_path)
+    assert found == seen | {name: str(tmp_path / folder) for name, folder in sandbox.CACHES.items()}
+
+
 @needs_sandbox
 def test_it_ends_with_its_starter() -> None:
     """However the starter ends: nothing of the sandbox lives on."""

@@ -146,6 +146,10 @@ def test_an_empty_list_of_tools_is_no_tools(tmp_path: Path, tools: Any) -> None:
     found = read(put(tmp_path, [said(("human", "Hi"), ("gpt", "Hello"), tools=tools)]))
     assert found.samples[0].messages == HI
 
+    turns = [{"role": role, "content": text} for role, text in (("user", "Hi"), ("assistant", "Hello"))]
+    row = {"messages": [{"role": "system", "content": "Be brief.", "tools": tools}, *turns]}
+    assert read(put(tmp_path, [row])).samples[0].messages == (Message("system", "Be brief."), *HI)
+
 
 @pytest.mark.parametrize(
     ("content", "text"),
@@ -345,6 +349,14 @@ def test_other_splits_of_a_file_are_said_and_kept_apart(tmp_path: Path) -> None:
     assert [s.prompt for s in read(put(tmp_path, {"data": rows["train"], "seed": [1]})).samples] == ["train"]
 
 
+def test_another_list_of_rows_in_a_file_is_said_and_kept_apart(tmp_path: Path) -> None:
+    rows = {name: [{"instruction": name, "output": "x"}] for name in ("train", "train_extra")}
+    found = read(put(tmp_path, rows))
+    assert [s.prompt for s in found.samples] == ["train"]
+    assert [row for row, _ in reasons(found)] == [2]
+    assert reasons(found)[0][1].startswith("it is in the list train_extra, but train is read; save train_extra as a")
+
+
 @pytest.mark.parametrize("head", ["sep=;\ninstruction;output", "SEP=|\ninstruction|output", "instruction|output"])
 def test_csv_as_excel_and_databases_write_it(tmp_path: Path, head: str) -> None:
     path = tmp_path / "rows.csv"
@@ -368,8 +380,9 @@ def test_a_list_that_python_printed_is_called_that(tmp_path: Path) -> None:
 
 def test_columns_that_are_probably_part_of_the_prompt_are_said(tmp_path: Path) -> None:
     rows = [{"instruction": "Hi", "output": "Hello", "context": "It is late.", "system_prompt": "Be brief.", "id": 1}]
-    notes = read(put(tmp_path, rows)).facts.notes()
-    for option in ("--column system=system_prompt", "--column input=context"):
+    notes = read(put(tmp_path, [{"Input": "Now.", "System": "Be kind."} | rows[0]])).facts.notes()
+    for option in ("system=system_prompt", "input=context", "input=Input", "system=System"):
+        option = f"--column {option}"
         assert f"{option.partition('=')[2]} is kept but not part of the prompt; {option} adds it" in notes
     empty = read(put(tmp_path, [rows[0] | {"context": "", "system_prompt": None}])).facts.notes()
     assert not any("not part of the prompt" in note for note in empty)

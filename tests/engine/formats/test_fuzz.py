@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine import formats
 from engine.config.schema import Data
 from engine.errors import DataError
-from engine.formats import hints, shapes
+from engine.formats import hints, row_formats
 from engine.formats.parsing import Parser
 from engine.formats.streams import Raw
 from engine.formats.turns import Unusable
@@ -46,7 +46,7 @@ FIELDS = {
     "type",
 }
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.sampled_from(LIKELY)
-KEYS = st.sampled_from(sorted(shapes.COLUMNS | FIELDS))
+KEYS = st.sampled_from(sorted(row_formats.COLUMNS | FIELDS))
 VALUE = st.recursive(LEAF, lambda v: st.lists(v, max_size=4) | st.dictionaries(KEYS, v, max_size=5), max_leaves=20)
 CALLS = st.lists(st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": st.text(max_size=3)})}), max_size=2)
 MORE = {"weight": st.sampled_from([0, 1, 0.5]), "thinking": VALUE, "name": VALUE, "tool_call_id": VALUE, "kind": VALUE}
@@ -65,8 +65,8 @@ ROW = st.dictionaries(KEYS, VALUE | st.lists(TURN, max_size=5), max_size=6) | st
 def usable(rows: list[dict[str, Any]]) -> list[Sample]:
     """The samples that these rows are, whatever format they are read as."""
     out = []
-    found = shapes.detect(rows)
-    for shape in {s.name: s for s in (found, *shapes.SHAPES) if s}.values():
+    found = row_formats.detect(rows)
+    for shape in {s.name: s for s in (found, *row_formats.SHAPES) if s}.values():
         for asked in ("auto", shape.name):
             parser = Parser(shape, rows, Data(format=asked))
             for row in rows:

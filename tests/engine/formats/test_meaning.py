@@ -11,6 +11,7 @@ import pytest
 from engine import formats
 from engine.config.schema import Data
 from engine.errors import DataError
+from engine.formats.reading import LOOK_AHEAD
 from engine.store.rows import Message
 from tests.support.data_files import HI, put, read, reasons
 
@@ -92,6 +93,17 @@ def test_a_users_mark_says_nothing(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------- bad answers, preferences
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bad"),
+    [("label", False, True), ("kto_tag", 0, True), ("label", "bad", True), ("label", 0, False)],
+)
+def test_a_label_that_only_later_rows_have_is_heeded(tmp_path: Path, name: str, value: object, bad: bool) -> None:
+    """The first rows tell what a column holds; one that they lack (two files in one) is told by its own value."""
+    row = {"instruction": "Hi", "output": "Hello"}
+    found = read(put(tmp_path, [*[row] * LOOK_AHEAD, row | {name: value}, row | {name: True}]))
+    assert [number for number, _ in reasons(found)] == ([LOOK_AHEAD + 1] if bad else [])
 
 
 @pytest.mark.parametrize("name", ["label", "kto_tag"])
@@ -210,7 +222,7 @@ def test_what_is_no_text_is_set_aside(tmp_path: Path, row: dict[str, Any]) -> No
     assert number == 2
     assert "image, audio or video" in reason
     assert reason.endswith("only text is supported")
-    with pytest.raises(DataError, match=r"none of 1 rows can be used .*only text is supported \(1"):
+    with pytest.raises(DataError, match=r"its only row cannot be used .*only text is supported \(1"):
         read(put(tmp_path, [row]))
 
 

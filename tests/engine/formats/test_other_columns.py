@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from engine import formats
 from engine.config.schema import Data
-from engine.formats.shapes import COLUMNS
+from engine.formats.row_formats import COLUMNS
 from engine.project import folder as project
 from engine.store.rows import Sample
 from tests.support.data_files import GOOD, HI, put, read, reasons

@@ -214,6 +214,27 @@ def test_parquet_and_datasets_folders(tmp_path: Path) -> None:
         read(tmp_path / "strange")
 
 
+def test_what_is_not_read_of_a_folder_is_said(tmp_path: Path) -> None:
+    """Other splits are named, and a missing part of the split that is read is an error: it held rows."""
+    import datasets
+
+    rows = datasets.Dataset.from_list([GOOD])
+    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "saved")
+    hub = tmp_path / "hub"
+    (hub / "data").mkdir(parents=True)
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        rows.to_parquet(hub / "data" / f"{name}.parquet")
+    said = "only the split train is read; other splits are data of their own: "
+    assert read(tmp_path / "saved").facts.notes() == (f"{said}{tmp_path}/saved/test",)
+    assert read(hub).facts.notes() == (f"{said}{hub}/data/test-00000-of-00001.parquet",)
+    assert read(tmp_path / "saved" / "test").facts.notes() == ()
+    datasets.DatasetDict({"all": rows}).save_to_disk(tmp_path / "one")
+    assert read(tmp_path / "one").facts.notes() == ()
+    (hub / "data" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(DataError, match=r"data/train-00001-of-00002\.parquet is missing"):
+        read(hub)
+
+
 def test_an_array_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever a block ends (in a string, an escape, a number, between rows), the rows are the same."""
     rows = [

@@ -182,7 +182,7 @@ def test_a_shown_row_is_bounded_and_valid(tmp_path: Path) -> None:
             "The columns are text, label. Expected messages: messages; sharegpt",
         ),
         ("x.json", b'[{"text": "a"}]', "Map your columns: --column instruction=NAME"),
-        ("x.json", b'[{"instruction": "a", "output": ""}]', "none of 1 rows can be used .*empty response"),
+        ("x.json", b'[{"instruction": "a", "output": ""}]', "its only row cannot be used .*empty response"),
         ("x.json", b"[1, 2]", "none of 2 rows can be used: not an object"),
         ("x.jsonl", b'{"instruction": "\xff"}', "not UTF-8 at byte 17 .*--encoding utf-8"),
     ],

@@ -52,6 +52,22 @@ def test_columns_of_different_lengths_and_other_names(tmp_path: Path) -> None:
     assert len(read(path, columns={"instruction": "Question", "output": "Answer"}).samples) == 2
 
 
+def test_a_row_of_a_table_that_has_not_its_columns_is_refused_and_not_lost(tmp_path: Path) -> None:
+    rows = [["Hi", "Hello"], ["Hi"], ["Hi", "Hello", "more"], {"instruction": "Hi", "output": "Hello"}, 7]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"columns": ["instruction", "output"], "data": rows}))
+    found = read(path)
+    assert [(s.messages, s.source) for s in found.samples] == [(HI, "x.json:1"), (HI, "x.json:4")]
+    assert reasons(found) == [
+        (2, "1 value, the table has 2 columns"),
+        (3, "3 values, the table has 2 columns"),
+        (5, "not an object with columns"),
+    ]
+    path.write_text(json.dumps({"columns": ["instruction", "output", "output"], "data": [["Hi", "a", "b"]]}))
+    with pytest.raises(DataError, match="it has the column 'output' twice"):
+        read(path)
+
+
 # ------------------------------------------------------------------------------------------------------- CSV
 
 

@@ -49,3 +49,19 @@ def test_a_relative_name_begins_in_the_project_alone(tmp_path: Path, monkeypatch
     assert locate.local("~/m", tmp_path / "P") == tmp_path / "here" / "m"
     assert locate.local("~nobody-of-that-name/m", tmp_path / "P") is None
     assert locate.local("x" * 5000, tmp_path / "P") is None
+
+
+def test_an_adapter_is_refused_on_another_base_than_its_own(tmp_path: Path) -> None:
+    """Losses of an adapter on weights that it was not trained on are nobody's."""
+    base, adapter = tiny.make_model(tmp_path / "base"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    locate.write_note(adapter, locate.ModelRef(base), tmp_path)
+    assert locate.checkpoint(adapter, tmp_path) == locate.ModelRef(base, adapter)
+    (base / "preprocessor_config.json").write_text("{}")
+    assert locate.checkpoint(adapter, tmp_path).base == base, "a file that changes nothing"
+    tiny.make_model(base, seed=1)
+    with pytest.raises(ModelError, match=r"base: not the model that .*adapter was trained on"):
+        locate.checkpoint(adapter, tmp_path)
+    (adapter / locate.NOTE).write_text('{"base": "base"}')
+    assert locate.checkpoint(adapter, tmp_path).base == base, "a note of an older version"

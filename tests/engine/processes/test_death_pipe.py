@@ -37,6 +37,21 @@ def test_open_files_are_handed_out_as_often_as_asked(tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_a_deep_folder_for_temporary_files_is_deep_enough(tmp_path: Path) -> None:
+    """Schedulers of clusters give each job a folder with a long name, and sockets have short ones."""
+    deep = tmp_path / ("job-" + "x" * 100)
+    deep.mkdir()
+    read, write = os.pipe()
+    kept = share_files(deep / "s", [read], 1)
+    connection, (fd,) = receive_files(deep / "s", 1)
+    os.write(write, b"!")
+    assert os.read(fd, 1) == b"!"
+    for one in (*kept, connection):
+        one.close()
+    for open_file in (read, write, fd):
+        os.close(open_file)
+
+
 @pytest.mark.parametrize("which", ["connection.detach()", "given"])
 def test_a_process_ends_with_its_launcher_and_with_its_worker(which: str, tmp_path: Path) -> None:
     read, write = os.pipe()

@@ -96,9 +96,9 @@ def test_a_control_is_a_fork_that_knows_its_round(project: Path) -> None:
 
 def test_a_round_that_a_person_decided_is_told_from_its_control(project: Path) -> None:
     sql(project, "DELETE FROM decision")
-    sql(project, "UPDATE rewrite SET original=NULL, improved=(state IN ('accepted', 'merged')) WHERE round=1")
+    sql(project, "UPDATE rewrite SET original=NULL, improved=(state='accepted') WHERE round=1")
     assert not prepare(project, "random", 1).by_hand
-    ((sample, axis),) = sql(project, "SELECT sample_id, axis FROM rewrite WHERE round=1 AND state='merged' LIMIT 1")
+    ((sample, axis),) = sql(project, "SELECT sample_id, axis FROM rewrite WHERE round=1 AND state='accepted' LIMIT 1")
     entry = (
         "INSERT INTO decision (batch, at, source, round, sample_id, axis, before, after) VALUES (1,0,'a',1,?,?,'',?)"
     )

@@ -82,6 +82,10 @@ def test_the_command_changes_settings_and_says_what_is_next(project: Path, tmp_p
     refused = CliRunner().invoke(main, [*words, "merge.size"])
     assert refused.exit_code == 2
     assert "give KEY=VALUE" in refused.output
+    for bad in ("verify.command=[1", "merge.size='grow", "merge.size=grow\nx = 1", "merge.size=" + "[" * 5_000):
+        refused = CliRunner().invoke(main, [*words, bad])
+        assert refused.exit_code == 2
+        assert "not a valid value. Write a list as" in refused.output
 
 
 def test_every_table_of_rounds_is_known_to_the_fork(project: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from engine.errors import DataError
 from engine.project import folder as project
 from engine.project import heldout
-from engine.project.asked import Asked
+from engine.project.asked_prompts import Asked
 from engine.store import prompt_keys, read, write
 from engine.store.connect import reader, transaction, writer
 from engine.store.rows import Message, Sample, content_id, dump_messages

@@ -13,10 +13,10 @@ import pytest
 from engine import formats
 from engine.config.schema import Data
 from engine.errors import UsageError
-from engine.progress import TaskMeter, TaskProgress
+from engine.files.progress import TaskMeter, TaskProgress
+from engine.project import atomic_create
 from engine.project import folder as project
-from engine.project import making
-from engine.project.asked import Asked
+from engine.project.asked_prompts import Asked
 from engine.project.row_spool import RowSpool
 from engine.store import read
 from engine.store.connect import FILE, reader
@@ -84,12 +84,12 @@ def test_a_killed_init_leaves_no_project_and_the_next_succeeds(
 
 def test_two_at_once_do_not_meet_in_one_folder(tmp_path: Path) -> None:
     data, folder = put(tmp_path / "rows.json", rows(10)), tmp_path / "P"
-    with making.aside(folder) as place:
-        for part in making.PARTS:
+    with atomic_create.aside(folder) as place:
+        for part in atomic_create.PARTS:
             (place / part).touch()
         with pytest.raises(UsageError, match="another middo-tui is creating a project there"):
             project.create(folder, [data], {})
-    assert {path.name for path in folder.iterdir()} == set(making.PARTS)
+    assert {path.name for path in folder.iterdir()} == set(atomic_create.PARTS)
 
 
 def test_a_failed_init_leaves_the_folder_as_it_was(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from engine import formats
 from engine.config.schema import Data
 from engine.errors import UsageError
 from engine.formats.card import card
+from engine.formats.export_rows import ExportLayout
 from engine.formats.markdown_escape import plain
-from engine.formats.shaping import ExportLayout
 from engine.project import folder as project
 from engine.store.rows import Message, content_id, dump_messages
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import environment
 from engine.config import schema as configs
 from engine.loop import RunStages
+from engine.processes import environment
 from engine.runtime import child as children
 from engine.runtime import imports, launch, prepared
 from engine.runtime.child import Prepared, may_fork
@@ -197,7 +197,7 @@ def test_no_library_comes_along_unused_and_none_asks_for_a_gpu() -> None:
 
 LEAVING = """
 import atexit, sys, threading
-from engine.runtime.leaving import leave
+from engine.runtime.exit_process import leave
 class Torn:
     def __del__(self): print("torn down")
 kept = Torn()

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from engine.distributed import world as worlds
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
-from engine.errors import WorkerGone
+from engine.errors import ConfigError, WorkerGone
 from engine.loop import NAMES, RunStages
 from engine.runtime import launch
 from engine.runtime.worker import Supervisor
@@ -84,12 +85,16 @@ def test_what_the_child_recorded_stands(worker: Supervisor) -> None:
 
 
 def test_groups_that_use_the_model_get_as_many_processes_as_config_toml_says(worker: Supervisor) -> None:
-    assert "engine.runtime.run_stage" in worker.command(STEP, death=5)
+    place = [str(worker.project), "0"]
+    with worker.spread.launching(STEP, death=5) as (command, handed):
+        assert (command[2:], handed) == (["engine.runtime.run_stage", *place, "score,judge", "5"], [])
     (worker.project / "config.toml").write_text("[launch]\nprocesses = 4\n", encoding="utf-8")
-    assert worker.command(STEP, death=5)[2:] == [
-        *("engine.distributed.torchrun", "4", str(worker.project), "0", "score,judge", "5", "-1"),
-    ]
-    assert "engine.runtime.run_stage" in worker.command(replace(STEP, stages=("rewrite",)), death=5)
+    with worker.spread.launching(STEP, death=5) as (command, handed):
+        assert command[2:] == ["engine.distributed.torchrun", str(handed[0]), "5", "-1", *place, "score,judge"]
+        world = worlds.read(handed[0])
+        assert (world.size, world.host, world.store_fd) == (4, "127.0.0.1", handed[1])
+    with worker.spread.launching(replace(STEP, stages=("rewrite",)), death=5) as (command, _):
+        assert "engine.runtime.run_stage" in command
 
 
 def test_a_worker_that_waits_for_the_database_notes_it_where_no_database_is_needed(
@@ -145,6 +150,24 @@ def test_a_worker_whose_project_was_removed_moved_or_replaced_ends(worker: Super
     shutil.copytree(elsewhere, worker.project)
     with pytest.raises(WorkerGone, match="was replaced by another one"):
         worker.waits("locked")
+
+
+@pytest.mark.parametrize("end", [ConfigError("no such file"), "failed in round 0"], ids=["error", "child"])
+def test_what_a_project_that_is_gone_brings_about_is_told_as_that(
+    worker: Supervisor,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Exception | str,
+) -> None:
+    def run() -> str:
+        worker.project.rename(tmp_path_factory.mktemp("elsewhere") / "P")
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    monkeypatch.setattr(worker, "run", run)
+    with pytest.raises(WorkerGone, match="the project is gone"):
+        worker.run_here()
 
 
 def test_the_note_of_a_wait_stays_until_the_heartbeat_is_fresh(worker: Supervisor) -> None:

@@ -52,8 +52,15 @@ def test_the_share_is_what_was_found_and_what_random_samples_say_of_the_rest() -
     found = flawed_share(600, asked=Tally(300, 220), last=Tally(24, 5), rest=Tally(20, 0), fine=FINE)
     assert found.share == pytest.approx(220 / 600)
     assert found.low == found.share < found.high < 0.46
-    assert str(flawed_share(600, Tally(24, 0), Tally(24, 0), Tally(16, 0), Tally(9, 0))) == "about 0% (0% to 13%)"
+    clean = flawed_share(600, Tally(24, 0), Tally(24, 0), Tally(16, 0), Tally(9, 0))
+    assert clean.of(600) == "about 0% (0% to 13%) of 600 samples look flawed"
     assert flawed_share(0, Tally(), Tally(), Tally(), Tally()).share == 0.0
+
+
+def test_an_interval_that_holds_nearly_everything_is_no_estimate() -> None:
+    told = "too few answers to estimate how many of 43 samples look flawed (0% to 100%)"
+    assert evidence.FlawedShare(1.0, 0.0, 1.0).of(43) == told
+    assert evidence.FlawedShare(0.3, 0.1, 0.5).of(43).startswith("about 30%")
 
 
 def test_the_interval_holds_the_truth() -> None:

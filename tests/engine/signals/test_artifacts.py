@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from engine.errors import StageError
+from engine.files.whole_file import cut_off
+from engine.signals import artifacts
 from engine.signals.artifacts import finished
 from tests.support import tiny
 
@@ -29,6 +31,31 @@ def test_a_file_that_is_cut_off_stops_the_stage_with_a_way_out(tmp_path: Path) -
     path.unlink()
     with pytest.raises(StageError, match="missing"):
         finished(verify, "embeddings")
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def noting(path: Path) -> str:
+        looked.append(path.name)
+        return cut_off(path)
+
+    monkeypatch.setattr(artifacts, "cut_off", noting)
+    made = tiny.Project(tmp_path, tiny.make_config(tmp_path / "no-model"), [])
+    train = made.ctx("train")
+    path = train.workdir("checkpoint") / "final"
+    path.mkdir()
+    for name in ("config.json", "tokenizer.json"):
+        (path / name).write_text("{}")
+    train.publish("checkpoint", path, {})
+    for _ in range(3):
+        finished(made.ctx("verify"), "checkpoint")
+    assert looked == ["config.json", "tokenizer.json"]
+    (path / "tokenizer.json").write_text("{")
+    for _ in range(2):
+        with pytest.raises(StageError, match=r"tokenizer\.json: damaged"):
+            finished(made.ctx("verify"), "checkpoint")
+    assert looked[2:] == ["tokenizer.json", "tokenizer.json"]
 
 
 def test_what_an_earlier_round_lost_cannot_be_made_again(tmp_path: Path) -> None:

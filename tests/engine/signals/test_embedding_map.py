@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from engine.files.map_file import MAP, STEPS, MapFile
+from engine.files.embedding_map_file import MAP, STEPS, MapFile
 from engine.files.whole_file import cut_off
 from engine.signals import embedding_map
 from engine.signals.embedding_map import fit, project

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from engine.chat.render import Rendered, render
 from engine.config.schema import Config
 from engine.models.locate import ModelRef
-from engine.signals import exchange, losses, round_models
+from engine.signals import last_exchange, losses, round_models
 from engine.signals.nearest import neighbours
 from engine.store.rows import Message
 from tests.support import tiny
@@ -89,7 +89,7 @@ def pooled(tokenizer: Any, row: Rendered) -> str:
 
 def test_a_prompts_embedding_is_of_what_was_said_before_the_last_answer() -> None:
     chat = (Message("system", "be brief"), *tiny.chat("sort red", "red", "again: blue", "blue"))
-    assert exchange.context_words(chat) == "sort red\n\nred\n\nagain: blue"
+    assert last_exchange.context_words(chat) == "sort red\n\nred\n\nagain: blue"
 
 
 def test_in_the_template_it_is_what_the_turns_before_the_last_answer_say() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from engine.config.schema import Select
 from engine.signals.judge_trust import outdated
+from engine.signals.label_report import LabelReport, SignalRanking
 from engine.store.judging import JudgeCheck
 from middo_tui.feed.labels import read_labels
 from middo_tui.text.label_report import report_lines
@@ -55,3 +56,11 @@ def test_labels_against_the_judge(labelled: tiny.Project) -> None:
     labelled.db.execute("UPDATE label SET label=iif(label='good', 'flawed', 'good')")
     check(labelled, counted=True)
     assert "made with the judge's ratings" in outdated(labelled.db, 0, Select())
+
+
+def test_of_few_labels_no_estimate_is_said() -> None:
+    rankings = (SignalRanking("flaw", 0.7, 0.2, 1.0), SignalRanking("ifd", 0.7, 0.5, 0.9))
+    lines = list(report_lines(LabelReport(2, 1, 0, 0.5, 0.05, 0.95, None, rankings, {}, {})))
+    assert "Too few labels to estimate how much of the whole dataset is flawed (95% interval: 5% to 95%)." in lines
+    assert "  flaw score       too few labels  (0.20 to 1.00)" in lines
+    assert "  IFD              0.70  (0.50 to 0.90)" in lines

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.formats.shapes import join_input
+from engine.formats.row_formats import join_input
 from engine.signals.text_signs import sign
 
 ASKED = "Name the planets of the solar system."

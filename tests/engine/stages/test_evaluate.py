@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from engine.store.rows import EvalItem, EvalScore, Message
 from tests.support import tiny
 from tests.support.chat_templates import tokenizer_of
 
+pytestmark = pytest.mark.usefixtures("own_models")
+
 HELDOUT = [*tiny.chats(30)[20:], tiny.chat("red " * 200, "ok")]
 FULL = '[train]\nmethod = "full"\n'
 LEARNED = """
@@ -34,12 +36,6 @@ checkpoint_steps = 1000
 exact_match = true
 max_new_tokens = 40
 """
-
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    hf.release()
 
 
 def project(folder: Path, model: Path, extra: str = "", heldout: Any = HELDOUT) -> tiny.Project:
@@ -71,7 +67,7 @@ def test_the_heldout_loss_is_a_mean_over_tokens(tmp_path: Path, tiny_model: Path
     assert list(found) == ["heldout_loss"]
     assert (found["heldout_loss"].value, found["heldout_loss"].stderr) == pytest.approx((mean, spread), abs=1e-4)
     assert found["heldout_loss"].n == len(HELDOUT) - 1
-    assert "1 of 11 held-out samples have no loss, e.g.: the prompt alone has" in one.events()[-1]
+    assert "1 of 11 held-out samples has no loss, e.g.: the prompt alone has" in one.events()[-1]
 
 
 def test_exact_match_ignores_whitespace(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

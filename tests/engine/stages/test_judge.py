@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from engine.stages import judge, train
 from engine.store.rows import RATING_COLUMNS, Message, Ratings
 from tests.support import tiny
 
+pytestmark = pytest.mark.usefixtures("own_models")
+
 CHATS = [*tiny.chats(7), (Message("system", "be brief"), *tiny.chat("say a", "a", "and b", "b"))]
 PROMPTS = {
     "judge_prompt": "text: {prompt} rate {dimension}",
@@ -34,12 +36,6 @@ def project(folder: Path, model: Path, extra: str = BUDGET, chats: Any = CHATS) 
     for name, text in PROMPTS.items():
         (folder / "prompts" / f"{name}.txt").write_text(text)
     return out
-
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    hf.release()
 
 
 def values(row: Ratings) -> list[float | None]:

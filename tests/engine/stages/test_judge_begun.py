@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,10 @@ from engine.store.judging import JudgeCheck
 from engine.store.rows import Ratings
 from tests.support import tiny
 
+pytestmark = pytest.mark.usefixtures("own_models")
+
 BASE = '[judge]\nmodel = "base"\n'
 CHATS = tiny.chats(10)
-
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    hf.release()
 
 
 def project(folder: Path, model: Path, extra: str) -> tiny.Project:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.backends.endpoint_judge import EndpointJudge
 from engine.config import schema as configs
 from engine.errors import BackendError, ConfigError, Waiting
 from engine.signals import rating_stream, ratings
@@ -137,6 +138,25 @@ def test_the_caps_stop_the_ratings_of_candidates_and_a_person_is_asked(
     )
     found = rating_stream.ahead(raised, raised.config.judge, raised.workdir("r"), asked, 0)
     assert [one.quality for one in found.values()] == pytest.approx([7.5] * 4)
+
+
+def test_every_server_gets_as_many_requests_ahead_as_one(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    more = 'more_urls = ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]\n'
+    made = project(tmp_path / "p", tiny_model, server, more, "[vllm]\nin_flight = 10\n")
+    ctx = made.ctx("judge")
+    engine = EndpointJudge(ctx.config.judge, ctx.config.teacher)
+    try:
+        assert rating_stream.Asker.of(ctx, engine, ctx.config.judge).room == 30
+    finally:
+        engine.close()
+
+
+def test_a_server_that_is_left_out_is_told(tmp_path: Path, tiny_model: Path, server: Server) -> None:
+    with Server(answer=lambda _: "7", key="sk-another") as other:
+        made = project(tmp_path / "p", tiny_model, server, f'more_urls = ["{other.url}"]\n')
+        judge.run(made.ctx("judge"))
+    assert [row.quality for row in made.ctx("judge").rows(Ratings)] == pytest.approx([7.5] * len(CHATS))
+    assert [text for text in made.events() if f"{other.url}: " in text and "left out" in text]
 
 
 def test_a_wrong_model_names_the_section(tmp_path: Path, tiny_model: Path, server: Server) -> None:

@@ -21,7 +21,7 @@ from engine.store.rows import (
     dump_messages,
 )
 from engine.teacher.budget import EXHAUSTED
-from engine.verification import leaving
+from engine.verification import retirement
 from middo_tui.feed.sample import read_detail
 from middo_tui.widgets.sample_pane import pane_lines
 from tests.support import rounds, tiny
@@ -66,9 +66,9 @@ def test_replacing_axes_replace_and_diversity_adds(made: tiny.Project) -> None:
     )
     assert [s.seq for s in rounds.dataset(made, 1)[-4:]] == [10, 11, 12, 13]
     assert born.id == content_id(born.messages)
-    assert {r.state for r in made.ctx("x").rows(Rewrite)} == {"merged"}
+    assert {r.state for r in made.ctx("x").rows(Rewrite)} == {"accepted"}
     assert made.events() == [
-        "3 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 near-duplicates of kept samples):"
+        "3 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 near-duplicate of kept samples):"
         " 10 → 10 samples"
     ]
 
@@ -98,12 +98,12 @@ def test_a_held_out_prompt_is_never_merged_whoever_accepted_it(tmp_path: Path) -
     assert "name a SECRET colour" not in prompts(made, 1)
     assert prompts(made, 1)[0] == "ask 0 please", "its original stays"
     states = {r.prompt: (r.state, r.reason) for r in made.ctx("x").rows(Rewrite)}
-    assert states["name another colour"] == ("merged", None)
+    assert states["name another colour"] == ("accepted", None)
     assert states["name a SECRET colour"] == (
         "rejected",
         "evaluation: the prompt is item 1 of the held-out set",
     )
-    assert "1 accepted rewrites are not merged because their prompts are held out" in made.events()
+    assert "1 accepted rewrite is not merged because its prompt is held out" in made.events()
 
 
 @pytest.mark.parametrize("state", ["failed", "rejected", "proposed", "owed"])
@@ -262,7 +262,7 @@ def test_why_a_sample_was_retired_is_kept_and_said(made: tiny.Project) -> None:
     old = rounds.dataset(made)
     assert made.ctx("x").rows(Retirement, 1) == [Retirement(old[9].id, 1, "near", old[0].id)]
     assert (
-        "0 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 near-duplicates of kept samples)"
+        "0 samples replaced, 1 added, 1 redundant one retired (0 exact copies, 1 near-duplicate of kept samples)"
         in (made.events()[-1])
     )
     detail = read_detail(made.folder, old[9].id, 1)
@@ -295,4 +295,4 @@ def test_losses_tell_every_id_there_ever_was(made: tiny.Project) -> None:
 )
 def test_a_prompt_whose_repair_was_only_stopped_stays(reason: str | None, useless: bool) -> None:
     row = Rewrite(0, 1, "quality", "failed", attempts=2, reason=reason, probe=True)
-    assert leaving.useless(row.state, row.attempts, row.reason) is useless
+    assert retirement.useless(row.state, row.attempts, row.reason) is useless

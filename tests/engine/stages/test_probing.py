@@ -114,14 +114,20 @@ def test_a_random_sample_that_looks_fine_is_kept_whatever_the_answer(
     assert made.ctx("x").rows(Selection) == []
 
 
-def test_a_teacher_that_always_disagrees_is_no_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = project(tmp_path)
+@pytest.mark.parametrize("extra", ["", "select.max_share = 0.1\n"])
+def test_a_teacher_that_always_disagrees_is_no_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str
+) -> None:
+    made = project(tmp_path, extra)
     rows = made_by(made, monkeypatch, below(COUNT))
     assert max(r.batch for r in rows) == 0
     assert detail(made)["grows"] == 0
     assert {r.state for r in rows} == {"kept"}
     assert made.ctx("x").rows(Selection) == []
     assert "the teacher's answers differ as often at random, so they are no evidence here" in made.events()
+    said = str(detail(made)["verdict"])
+    assert said.startswith("too few answers to estimate how many of 120 samples look flawed (0% to 100%)")
+    assert said.endswith(": the teacher's answers differ as often at random"), "not that much was selected"
 
 
 def test_what_may_be_chance_is_not_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

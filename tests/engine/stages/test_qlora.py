@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.backends import hf, model_check
-from engine.backends.local import read_model
+from engine.backends.model_loading import read_model
 from engine.chat.render import render
 from engine.errors import ModelError, Paused
 from engine.models import locate
@@ -51,7 +51,8 @@ def test_an_adapter_in_full_precision_is_learned_on_a_base_of_4_bits(trained: ti
     assert losses[0] is not None
     assert losses[-1] is not None
     assert losses[-1] < losses[0]
-    assert json.loads((adapter(trained) / "middo.json").read_text()) == {"base": str(model), "nf4": True}
+    note = json.loads((adapter(trained) / "middo.json").read_text())
+    assert note == {"base": str(model), "fingerprint": locate.content(model), "nf4": True}
     assert {t.dtype for t in load_file(adapter(trained) / "adapter_model.safetensors").values()} == {torch.float32}
     (artifact,) = trained.ctx("train").rows(Artifact)
     assert json.loads(artifact.meta)["method"] == "qlora"

@@ -61,6 +61,13 @@ def test_every_owed_rewrite_is_proposed(made: tiny.Project, monkeypatch: pytest.
     assert "7 of 7 rewrites made, 140 tokens in and 70 out" in made.events()[-1]
 
 
+def test_the_log_says_why_rewrites_failed(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(made, monkeypatch, Scripted(lambda chat, seed: said("x", cut_off=True)))
+    last = made.events()[-1]
+    assert "0 of 7 rewrites made" in last
+    assert "; 7 failed and keep the original: the reply was cut off at" in last
+
+
 def test_each_axis_has_its_request(made: tiny.Project, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = [text for texts, _, _ in run(made, monkeypatch, Scripted(well)).calls for text in texts]
     assert "weaker model" in calls[0]
@@ -158,8 +165,8 @@ def test_a_greedy_teacher_is_asked_again_with_a_draw(made: tiny.Project, monkeyp
 def one(
     tmp_path: Path, messages: tuple[Message, ...], axis: str, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[Chat], Any]:
-    """What the teacher is sent for one conversation, and what comes of it."""
-    made = tiny.Project(tmp_path, tiny.make_config(tmp_path / "x"), [messages])
+    """What the teacher is sent for one conversation, and what comes of it; also where it is flagged."""
+    made = tiny.Project(tmp_path, tiny.make_config(tmp_path / "x", "data.injection = 'send'"), [messages])
     rounds.open_round(made, 0)
     owe(made, **{axis: [0]})
     sent: list[Chat] = []

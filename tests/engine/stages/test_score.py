@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from engine.stages import score, train
 from engine.store import write
 from engine.store.rows import CachedLoss, Cluster, Flaw, Lenses, Losses, Message, Metric, Neighbourhood
 from tests.support import tiny
+
+pytestmark = pytest.mark.usefixtures("own_models")
 
 TOO_LONG = tiny.chat("red " * 200, "ok")
 CHATS = [
@@ -105,12 +106,6 @@ def naive(scored: tiny.Project, tiny_model: Path) -> list[tuple[Any, ...] | None
             states = tuned(said["input_ids"], output_hidden_states=True).hidden_states[-1]
         out.append((losses[0][0], losses[1][0], states[0].mean(0).numpy(), losses[0][1], losses[1][1]))
     return out
-
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    hf.release()
 
 
 def outcome(project: tiny.Project) -> tuple[Any, ...]:

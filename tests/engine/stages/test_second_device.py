@@ -14,7 +14,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from engine.backends import hf, left_padding, lm_head, local, prefixes
+from engine.backends import hf, left_padding, lm_head, model_loading, shared_prefixes
 from engine.errors import Paused
 from engine.stages import judge, score, select, train, verify
 from engine.store.rows import Losses, Message, Metric, Ratings, Rewrite, Verdict, dump_messages
@@ -33,7 +33,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     hf.release()
     monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", "1")
     monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cuda:0")  # training sets it: so it is put back
-    for module in (hf, local, training, train):
+    for module in (hf, model_loading, training, train):
         monkeypatch.setattr(module, "torch_device", torch.device)
     with second_device():
         yield monkeypatch
@@ -117,7 +117,7 @@ def test_token_ids_on_the_cpu_end_the_score_stages_forward(there: pytest.MonkeyP
     model = hf.load(tiny_model, device="cuda:0", dtype="float32")
     rows = [render(model.tokenizer, chat, 96) for chat in tiny.chats(3)]
     model.score(rows)
-    there.setattr(hf, "pad", lambda rows, device: prefixes.pad(rows, CPU))
+    there.setattr(hf, "pad", lambda rows, device: shared_prefixes.pad(rows, CPU))
     with pytest.raises(RuntimeError, match=MIX):
         model.score(rows)
 

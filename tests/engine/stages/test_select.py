@@ -10,7 +10,7 @@ import pytest
 
 from engine.stages import select
 from engine.store import write
-from engine.store.rows import Decision, Losses, Rewrite, Sample, Selection, Threshold, Verdict, content_id
+from engine.store.rows import Losses, Rewrite, Sample, Selection, Threshold, Verdict, content_id
 from tests.support import rounds
 from tests.support.rounds import Signals
 
@@ -164,7 +164,7 @@ def test_memory_can_be_switched_off(tmp_path: Path) -> None:
 
 def test_a_core_inspires_once(tmp_path: Path) -> None:
     made = rounds.project(tmp_path, 40, 'select.floor = "none"')
-    rewritten(made, 7, "diversity", "merged")
+    rewritten(made, 7, "diversity", "accepted")
     rounds.open_round(made, 1)
     rounds.signal(made, rounds.usual(40, s7=SPARSE, s8=SPARSE), round=1)
     select.run(made.ctx("select", 1))
@@ -179,7 +179,7 @@ def test_a_merged_rewrite_is_tried_again_if_it_improved(tmp_path: Path, improved
     made.ctx("verify").save([Verdict(0, parent.id, "quality", 1.0, 1.0, 0.5, 5.0, None, improved, "so so")])
     messages = rounds.tiny.chat("new", "better")
     child = Sample(content_id(messages), messages, 40, parent_id=parent.id, axis="quality", born_round=1)
-    write.replace(made.db, 0, [child], [parent.id], [Decision(0, parent.id, "quality", "merged")])
+    write.replace(made.db, 0, [child], [parent.id], [])
     rounds.open_round(made, 1)
     rounds.signal(made, rounds.usual(40, s39=HARD), round=1)
     select.run(made.ctx("select", 1))

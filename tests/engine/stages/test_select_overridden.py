@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.loop import NAMES, Reselect, Stop
+from engine.runtime.worker import Supervisor
 from engine.selection import overridden, survey
 from engine.selection.preview import facts
 from engine.selection.preview.round_arrays import read_round
 from engine.stages import select
-from engine.store import overrides
-from engine.store.connect import reader
+from engine.store import commands, overrides, write
+from engine.store.connect import patient, reader
 from engine.store.rows import AXES, Flaw, Override, Rewrite, Selection
+from middo_tui.cli.control import nothing_to_run
+from middo_tui.cli.plain import what_now
 from middo_tui.feed.sample import read_detail
 from middo_tui.widgets.sample_pane import pane_lines
 from tests.support import rounds, tiny
@@ -64,6 +68,34 @@ def test_a_request_ends_with_the_round_that_met_it_and_a_second_run_gives_the_sa
     db.close()
     assert overrides.set_overrides(made.folder, [ids[20]], "rewrite", "quality").changed == 1  # once more
     assert [row.met_round for row in made.ctx("x").rows(Override)] == [None]
+
+
+def test_a_round_that_selected_nothing_is_done_again_once_for_what_was_overridden_since(tmp_path: Path) -> None:
+    made = rounds.project(tmp_path, 10, "select.m_complexity = 9\nselect.m_diversity = 9\nselect.m_quality = 9")
+    rounds.signal(made, rounds.usual(10))
+    ids = [s.id for s in rounds.dataset(made)]
+    for name in NAMES:
+        write.end_job(made.db, 0, name, "done")
+    made.ctx("merge").replace([], [], [])
+    (made.folder / "config.toml").write_text("", encoding="utf-8")
+    commands.set_plan(made.folder, 1)
+    worker = Supervisor(made.folder, patient(made.folder, None), lock=-1)
+    assert isinstance(worker.next_step(), Stop)
+    overrides.set_overrides(made.folder, [ids[2]], "protect")
+    assert isinstance(worker.next_step(), Stop), "nothing is to be done about it"
+    overrides.set_overrides(made.folder, [ids[4]], "rewrite", "quality")
+    assert "you have set 1 override since. Resume with `middo-tui run" in what_now(made.folder)
+    assert nothing_to_run(made.folder) == ""
+    step = worker.next_step()
+    assert step == Reselect(0, 1)
+    worker.begin_again(step)
+    assert {name for name, job in worker.jobs(0).items() if job.state == "pending"} == set(NAMES[4:])
+    select.run(made.ctx("select"))
+    assert pending(made) == [("quality", 4)]
+    for name in NAMES:
+        write.end_job(made.db, 0, name, "done")
+    assert isinstance(worker.next_step(), Stop), "the request is met, though its rewrite was not accepted"
+    worker.db.close()
 
 
 def test_the_preview_leaves_them_out_too(tmp_path: Path) -> None:

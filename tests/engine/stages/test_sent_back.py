@@ -123,7 +123,7 @@ def test_an_accepted_edit_that_fails_a_text_check_is_said(checked: tiny.Project)
     commands.edit(checked.folder, 0, key, "name a secret colour", "red")
     commands.decide(checked.folder, 0, [key], "accepted")
     verify.run(checked.ctx("verify"))
-    said = [text for text in checked.events() if "fail the text checks" in text]
+    said = [text for text in checked.events() if "the text checks after editing" in text]
     assert len(said) == 1
     assert "#1 evaluation" in said[0]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.backends import hf
 from engine.chat.render import TEMPLATES
 from engine.stages import evaluate, train
 from engine.store.rows import EvalItem, EvalScore
 from tests.support import tiny
+
+pytestmark = pytest.mark.usefixtures("own_models")
 
 TOWNS = ("red", "blue", "green", "apple")
 CODES = [tiny.chat(f"sort {town}", f"{town[::-1]} {town}") for town in TOWNS]
@@ -29,12 +29,6 @@ checkpoint_steps = 1000
 exact_match = true
 max_new_tokens = 40
 """
-
-
-@pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
-    yield
-    hf.release()
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -84,6 +84,23 @@ def test_the_adapter_is_published_with_its_metrics(undisturbed: tiny.Project, ti
     assert left == ["final"]
 
 
+def test_each_batch_of_a_step_is_progress(tmp_path: Path, tiny_model: Path) -> None:
+    class Told(StoreCtx):
+        def progress(self, done: int, partial: float = 0.0) -> None:
+            told.append((done, partial))
+            self._db.execute("UPDATE plan SET want='pause'")  # in a step; only its end may heed it
+            self._reported = 0.0
+            super().progress(done, partial)
+
+    told: list[tuple[int, float]] = []
+    own = project(tmp_path / "p", tiny_model, "batch_size = 2\ngradient_accumulation = 4\n")
+    with pytest.raises(Paused):
+        train.run(Told(own.db, own.folder, own.config, 0, "train"))
+
+    assert told == [(0, 0.25), (0, 0.5), (0, 0.75)]
+    assert own.db.execute("SELECT done, partial FROM job WHERE stage='train'").fetchone()[:] == (1, 0)
+
+
 def test_running_it_again_does_nothing(undisturbed: tiny.Project) -> None:
     before = result(undisturbed)
     train.run(undisturbed.ctx("train"))
@@ -291,6 +308,14 @@ def test_samples_that_cannot_be_rendered_are_counted(tmp_path: Path, tiny_model:
     none = project(tmp_path / "q", tiny_model, "", chats[6:])
     with pytest.raises(StageError, match="none of 2 samples can be trained on"):
         train.run(none.ctx("train"))
+
+
+def test_answers_that_are_cut_off_are_counted(tmp_path: Path, tiny_model: Path) -> None:
+    """A model that is trained on them does not learn to end."""
+    cut = project(tmp_path / "p", tiny_model, "", [*tiny.chats(3), tiny.chat("sort", "red " * 200)])
+    train.run(cut.ctx("train"))
+    (line,) = cut.events()
+    assert line.startswith("1 of 4 samples is longer than the limit and loses the end of the last answer: 96 tokens")
 
 
 def test_balanced_batches_make_the_same_step_with_less_padding(

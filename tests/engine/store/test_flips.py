@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.store import flips, paired, write
+from engine.store import flips, paired_difference, write
 from engine.store.connect import transaction
 from engine.store.conversation import dump_messages
 from engine.store.rows import EvalItem, EvalScore, Message
@@ -46,7 +46,7 @@ def test_the_error_of_the_change_is_that_of_the_score(store: Store) -> None:
     error = flips.compare(store.db, 0, 1).stderr
     mean = 1 / 6
     by_hand = math.sqrt(2 * (1 - mean) ** 2 + (-1 - mean) ** 2 + 3 * mean**2) / 6
-    assert error == pytest.approx(by_hand) == pytest.approx(paired.errors(store.db, 1)["accuracy"])
+    assert error == pytest.approx(by_hand) == pytest.approx(paired_difference.errors(store.db, 1)["accuracy"])
 
 
 def test_a_question_is_the_sample_that_was_asked(store: Store) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +40,32 @@ def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_file, "LOOK_MS", 1)
     monkeypatch.setattr(database_file, "BUSY_MS", 1)
     monkeypatch.setattr(lock_wait, "PAUSE_S", 0.0)
+
+
+def test_an_error_of_the_disk_is_not_laid_on_the_owner_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "middo.db").touch()
+    opening, reading = sqlite3.OperationalError("unable to open database file"), sqlite3.OperationalError("disk I/O")
+    reading.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+    assert "unable to open database file, although its permissions allow it" in said(opening, tmp_path)
+    assert "the disk reports an error (disk I/O)" in said(reading, tmp_path)
+    for error in (opening, reading):
+        assert "Check the disk" in said(error, tmp_path)
+        assert "owner" not in said(error, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = sqlite3.OperationalError("unable to open database file")
+    for number, words in (
+        (errno.EACCES, "(Permission denied). Check the folder's owner"),
+        (errno.EIO, "Check the disk"),
+    ):
+        refusal = OSError(number, os.strerror(number))
+        monkeypatch.setattr(database_file, "unwritable", lambda folder, refusal=refusal: refusal)
+        assert words in said(opening, Path("p"))
+
+
+def said(error: sqlite3.Error, folder: Path) -> str:
+    return str(database_file.translated(error, folder / "middo.db"))
 
 
 @pytest.fixture

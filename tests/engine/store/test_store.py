@@ -97,7 +97,7 @@ def test_a_verdict_keeps_what_the_rewrite_row_holds(db: sqlite3.Connection) -> N
 
 def test_a_failed_transaction_leaves_nothing(db: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.IntegrityError), connect.transaction(db):
-        write.add_samples(db, [sample("new", 50), sample("clash", 0)])
+        write.add_samples(db, [sample("new", -1), sample("clash", 0)])  # in the order of places
     assert read.size(db, 0) == 5
 
 

@@ -14,7 +14,7 @@ from engine.runtime import launch
 from engine.runtime.worker import Supervisor
 from engine.store import commands, read, write
 from engine.store.connect import patient, writer
-from engine.store.rows import AXES, Decision, Message, Retirement, Rewrite, Sample, content_id, dump_messages
+from engine.store.rows import AXES, Message, Retirement, Rewrite, Sample, content_id, dump_messages
 from engine.store.schema import migrate
 from engine.store.unmerge import undo_merge, undoable
 
@@ -52,10 +52,9 @@ def project(tmp_path: Path) -> Path:
 def merge(project: Path) -> sqlite3.Connection:
     """As the merge stage does; the connection."""
     db = writer(project)
-    merged = [Decision(0, one.parent_id or 0, one.axis or "", "merged") for one in NEW]
     gone = Retirement(OLD[3].id, 1, "near-duplicate", OLD[2].id)
     write.start_job(db, 0, "merge", "key", "{}")
-    write.replace(db, 0, NEW, [OLD[0].id, OLD[3].id], [*merged, gone])
+    write.replace(db, 0, NEW, [OLD[0].id, OLD[3].id], [gone])
     write.end_job(db, 0, "merge", "done")
     write.finish_round(db, 0)
     return db

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.backends import limits
+from engine.backends import rate_limits
 from engine.errors import Cancelled, Waiting
 from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
@@ -27,7 +27,7 @@ def teaches(text: str) -> str:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(rate_limits, "BACKOFF_S", 0.0)
 
 
 def project(folder: Path, server: Server, policy: str = UNATTENDED, cap: int = CAP, **more: object) -> tiny.Project:

@@ -40,11 +40,12 @@ def dataset(project: Path, out: Path) -> bytes:
 def test_what_was_backed_up_comes_back(project: Path, tmp_path: Path) -> None:
     (project / f"{KEPT_BEFORE}m002").write_bytes(b"old")
     (project / "worker.lock").touch()
+    (project / "machines.json").touch()
     made = backup(project, tmp_path / "B")
     assert {EMBEDDINGS, f"{FINAL}/model.safetensors", "config.toml", "middo.db", "data/heldout.jsonl"} <= set(
         made.files
     )
-    assert not {"worker.lock", f"{KEPT_BEFORE}m002", "middo.db-wal"} & set(made.files)
+    assert not {"worker.lock", "machines.json", f"{KEPT_BEFORE}m002", "middo.db-wal"} & set(made.files)
     restore(tmp_path / "B", tmp_path / "there" / "Q")
     assert dataset(tmp_path / "there" / "Q", tmp_path / "q.jsonl") == dataset(project, tmp_path / "p.jsonl")
     assert check(tmp_path / "there" / "Q").faults == ()
@@ -103,6 +104,40 @@ def test_any_damaged_file_of_a_backup_is_refused_and_nothing_is_restored(project
     restore(tmp_path / "B", tmp_path / "Q")
 
 
+def test_a_backup_of_a_newer_format_is_refused(project: Path, tmp_path: Path) -> None:
+    backup(project, tmp_path / "B")
+    manifest = json.loads((tmp_path / "B" / MANIFEST).read_text())
+    (tmp_path / "B" / MANIFEST).write_text(json.dumps(manifest | {"format": backups.FORMAT + 1}))
+    with pytest.raises(StoreError, match=r"format 2, of a newer middo-tui\. Upgrade"):
+        restore(tmp_path / "B", tmp_path / "Q")
+
+
+def test_a_damaged_database_is_not_backed_up(project: Path, tmp_path: Path) -> None:
+    db = project / "middo.db"
+    content = bytearray(db.read_bytes())
+    content[-4096:] = bytes(4096)
+    db.write_bytes(content)
+    with pytest.raises(StoreError, match=r"/P/middo\.db is damaged \(.*\), so no backup was made\."):
+        backup(project, tmp_path / "B")
+    assert not (tmp_path / "B").exists()
+
+
+def test_a_copy_has_no_worker(project: Path, tmp_path: Path) -> None:
+    db = writer(project)
+    with transaction(db):
+        names = [row[1] for row in db.execute("PRAGMA table_info(worker)")]
+        db.execute(f"INSERT INTO worker VALUES ({', '.join('1' for _ in names)})")
+        db.execute("UPDATE job SET state='running' WHERE (round, stage) IN (SELECT round, stage FROM job LIMIT 1)")
+    db.close()
+    backup(project, tmp_path / "B")
+    copy = reader(tmp_path / "B")
+    assert copy.execute("SELECT count(*) FROM worker").fetchone()[0] == 0
+    states = {row[0] for row in copy.execute("SELECT state FROM job")}
+    copy.close()
+    assert "running" not in states
+    assert "interrupted" in states
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "", ".", "a//b", "x\0y"])
 def test_a_manifest_cannot_name_a_file_outside(name: str, project: Path, tmp_path: Path) -> None:
     backup(project, tmp_path / "B")
@@ -131,8 +166,8 @@ def test_a_model_that_goes_away_meanwhile_starts_the_backup_again(
     """The worker removes the model of an old round (train.keep_checkpoints) between the database and the files."""
     real, calls = backups._settle, []
 
-    def meanwhile(file: Path) -> None:
-        real(file)
+    def meanwhile(file: Path, whose: Path) -> None:
+        real(file, whose)
         if not calls:
             db = writer(project)
             db.execute("DELETE FROM artifact WHERE name='checkpoint'")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.store import write
 from engine.store.connect import writer
 from engine.upkeep.check import CheckReport, check
 from engine.upkeep.invariants import INVARIANTS
@@ -24,8 +25,7 @@ BREAKS = {
     " AND sample_id NOT IN (SELECT parent_id FROM sample WHERE parent_id NOT NULL) LIMIT 1), 1, 'copy', 0)",
     "sample-born": "UPDATE sample SET axis='none' WHERE seq=(SELECT max(seq) FROM sample)",
     "merged-born": "DELETE FROM sample WHERE seq=(SELECT max(seq) FROM sample)",
-    "merge-left": "UPDATE rewrite SET state='accepted' WHERE state='rejected'",
-    "rewrite-text": "UPDATE rewrite SET messages=NULL WHERE state='merged'",
+    "rewrite-text": "UPDATE rewrite SET messages=NULL WHERE state='accepted'",
     "rewrite-state": "UPDATE rewrite SET state='lost' WHERE state='rejected'",
     "rewrite-dataset": "UPDATE rewrite SET sample_id=(SELECT id FROM sample WHERE born_round=1 LIMIT 1)"
     " WHERE (sample_id, axis) IN (SELECT sample_id, axis FROM rewrite WHERE state='rejected' LIMIT 1)",
@@ -147,6 +147,21 @@ def test_leftovers_are_notes_and_prune_removes_them(project: Path) -> None:
     assert (project / FINAL / "model.safetensors").is_file()
 
 
+@pytest.mark.parametrize("link", ["artifacts", "artifacts/round-5", "artifacts/round-0/ratings"])
+def test_what_a_link_leads_to_outside_is_nobodys_leftover(project: Path, tmp_path: Path, link: str) -> None:
+    """A project of somebody else's may hold links into your home: ``prune`` empties nothing there."""
+    home = tmp_path / "home"
+    if link == "artifacts":
+        shutil.move(project / "artifacts", home)
+        (home / "round-5" / "Documents").mkdir(parents=True)
+    else:
+        (home / "Documents").mkdir(parents=True)
+    (project / link).symlink_to(home)
+    there = sorted(home.rglob("*"))
+    prune(project)
+    assert sorted(home.rglob("*")) == there
+
+
 def test_a_stage_that_may_go_on_leaves_nothing_behind(project: Path) -> None:
     db = writer(project)
     db.execute("UPDATE job SET state='paused' WHERE stage IN ('verify','review','merge')")
@@ -201,3 +216,11 @@ def test_a_stage_that_failed_is_a_note_with_its_reason(project: Path) -> None:
     assert found["verify of round 0"].what == "the disk is full"
     assert found["merge of round 0"].what == "it was interrupted"
     assert all("Run the project" in one.mend for one in found.values())
+
+
+def test_a_worker_that_died_between_two_stages_is_told_too(project: Path) -> None:
+    db = writer(project)
+    write.register(db, pid=2**22 + 1, started=1.0, boot="")
+    db.close()
+    (found,) = [one for one in check(project).faults if one.name == "worker"]
+    assert (found.level, found.where, found.what) == ("note", "between two stages", "its worker has died")

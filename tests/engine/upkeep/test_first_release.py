@@ -39,7 +39,7 @@ def test_it_opens_and_a_copy_of_what_it_was_is_kept(project: Path) -> None:
     before = tables(project / "middo.db")
     db = reader(project)
     assert len(read.dataset(db, 0)) == len(read.dataset(db, 1)) == 60
-    assert db.execute("SELECT count(*) FROM rewrite WHERE state='merged'").fetchone()[0] == 28
+    assert db.execute("SELECT count(*) FROM rewrite WHERE state='accepted'").fetchone()[0] == 28
     db.close()
     (kept,) = project.glob(f"{KEPT_BEFORE}*")
     assert kept.name == "middo.db.before-m002_look_closer"

@@ -116,13 +116,13 @@ def test_no_key_that_config_names_reaches_it(tmp_path: Path, monkeypatch: pytest
     """Whatever they are called."""
     text = (
         "[teacher]\nkey_env = 'MY_TEACHER'\n[judge]\nkey_env = 'MY_JUDGE'\n"
-        "[notify]\nwebhook_env = 'MY_HOOK'\ntoken_env = 'MY_SIGN'\n"
+        "[notify]\nwebhook_env = 'MY_HOOK'\ntoken_env = 'MY_SIGN'\n[launch]\ntoken_env = 'MY_TOKEN'\n"
     )
     config = schema.parse(text, "config.toml")
     for name in config.secret_names:
         monkeypatch.setenv(name, "hidden")
     program = UserCommand(config, tmp_path, tmp_path / "passed")
-    assert len(config.secret_names) == 4
+    assert {"MY_TEACHER", "MY_JUDGE", "MY_HOOK", "MY_SIGN", "MY_TOKEN"} == config.secret_names
     assert "hidden" not in program._environment.values()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from click.testing import CliRunner
 from engine.config import edit
 from engine.errors import UsageError
 from engine.project import folder
-from engine.store import read, write
+from engine.store import overrides, read, write
+from engine.store.connect import reader
 from engine.store.judging import JudgeCheck
 from engine.store.rows import Artifact, EvalScore, TaskItem
 from middo_tui.cli.commands import main
 from middo_tui.cli.plain import Narrator, describe, follow, rounds_table, spent, task_lines, time_line, what_now
+from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.rounds import RoundsReader
 from middo_tui.feed.view import LoopView, StageView
@@ -52,6 +55,16 @@ def test_a_stage_is_told_from_start_to_end() -> None:
         "round 0  train     100 / 400   25%  4.0/s  75 s left",
         "round 0  train     ✔ done in 75 s",
         "round 0  score     ▶ started",
+    ]
+
+
+def test_a_long_step_is_told_batch_by_batch() -> None:
+    steps = [StageView("train", "running", 0, 2, 0.01, NOON, None, "", part) for part in (0.0, 0.25, 0.25, 0.5)]
+    lines = told(*(LoopView(round=0, stages=(step,)) for step in steps))
+    assert lines == [
+        "round 0  train     ▶ started",
+        "round 0  train     0 / 2   12%  0.6/min  3 min left",
+        "round 0  train     0 / 2   25%  0.6/min  2 min left",
     ]
 
 
@@ -218,6 +231,12 @@ def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
     assert (view.state, view.final, view.unchanged) == ("done", True, True)
     assert "none of 15 rewrites was accepted" in (text := what_now(tmp_path / "p"))
     assert "--redo select` (or rewrite)" in text
+    with store.db:
+        store.db.execute("INSERT INTO retirement (sample_id, round, reason, kept) VALUES (3, 1, 'dropped', 3)")
+    with pytest.raises(UsageError, match="round 0 is already merged"):
+        folder.redo(tmp_path / "p", "rewrite", str)
+    with store.db:
+        store.db.execute("DELETE FROM retirement")
     folder.redo(tmp_path / "p", "rewrite", str)
     view = Reader(tmp_path / "p").view()
     assert (view.state, view.next, view.final) == ("idle", (0, "rewrite"), False)
@@ -332,6 +351,8 @@ def test_a_run_says_where_its_time_went_and_what_each_stage_cost(tmp_path: Path)
         "time: 2 min: train 2 min, evaluate 7 s, starting stages and waiting 3 s; most memory: 1.4 GB (evaluate)"
     )
     assert "no stage has run" in time_line(after, spent(after), 0.2)
+    longer = {**spent(after), (2, "train"): 60.0}  # before it began anew, by --redo
+    assert time_line(after, longer, 45.0).startswith("time: 45 s: train 40 s, starting stages and waiting 5 s;")
     train = next(stage for stage in after["rounds"][1]["stages"] if stage["name"] == "train")
     assert (train["seconds"], train["cpu_seconds"], train["peak_bytes"]) == (80.0, 75.0, 900_000_000)
     assert "train     done         400 / 400  40 s (39 CPU s, 800 MB)" in describe(after)
@@ -341,3 +362,15 @@ def test_a_run_says_where_its_time_went_and_what_each_stage_cost(tmp_path: Path)
         assert "━" * bar + " " in text[0]
         assert text[0].endswith("400 / 400  75 CPU s, 900 MB")
         assert len(text[0]) <= width
+
+
+def test_overrides_after_the_end_are_told_how_they_are_met(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    assert "For your" not in what_now(tmp_path / "p")
+    with closing(reader(tmp_path / "p")) as db:
+        id = read.dataset(db, read.newest_dataset(db))[-1].id
+    overrides.set_overrides(tmp_path / "p", [id], "drop")
+    view = Reader(tmp_path / "p").view()
+    rounds = view.rounds + 1
+    assert f"For your 1 override: `middo-tui run {tmp_path / 'p'} --rounds {rounds}`." in what_now(tmp_path / "p")
+    assert "to run one more round for your 1 override." in notice(view).text

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import sys
 import xml.etree.ElementTree as ET
+from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from middo_tui.cli.commands import main
 from middo_tui.cli.plot import COLOURS, KINDS, SUFFIXES
 from middo_tui.feed import map_classes
 from middo_tui.feed.map_places import open_map
+from middo_tui.report import figures
 from tests.support import invented_project
 from tests.support.stores import Store
 
@@ -62,6 +66,18 @@ def test_the_text_of_a_prompt_stays_text(project: Path, tmp_path: Path) -> None:
     ET.fromstring(written)  # noqa: S314 - our own
     assert b"<script" not in written
     assert b"\x1b" not in written
+
+
+@pytest.mark.parametrize("colour", ["state", "cluster"])
+def test_a_legend_of_prompts_leaves_the_map_its_room(project: Path, colour: Literal["state", "cluster"]) -> None:
+    mpl = pytest.importorskip("matplotlib")
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(9.0, 6.0), layout="constrained")
+    with mpl.rc_context({"text.parse_math": False}), closing(reader(project)) as db:
+        figures._map(figure, db, project, 1, colour)
+        figure.draw_without_rendering()
+    assert figure.axes[0].get_position().width > 0.5
+    words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert all(re.search(r"\([\d,]+\)$", text) for text in words), "the count is there"
 
 
 def test_what_cannot_be_drawn_is_refused(project: Path, tmp_path: Path) -> None:

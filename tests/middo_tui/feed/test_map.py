@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import UsageError
-from engine.store.connect import reader
+from engine.store.connect import reader, transaction, writer
 from middo_tui.feed.filters import FilterError, parse
 from middo_tui.feed.map_cells import DOTS, MapWindow, cells, magnification, may_zoom, whole
 from middo_tui.feed.map_classes import COLOURS, STATES, coloured
@@ -53,6 +53,27 @@ def test_samples_are_counted_by_cell_dot_and_class(tmp_path: Path) -> None:
     assert cells(found, codes, window, only=2)[2, 0].total == 1
 
 
+def test_a_sketch_counts_some_for_all(tmp_path: Path) -> None:
+    found = maps.placed(tmp_path / "m.map", [(at % 10 + 0.5, at % 3 + 0.5) for at in range(300)])
+    window = MapWindow((0.0, 0.0, 10.0, 3.0), 10, 3)
+    all, some = (cells(found, bytes(300), window, every=every) for every in (1, 7))
+    assert set(some) == set(all)
+    assert all[0, 0].total == 10
+    assert 240 <= sum(cell.total for cell in some.values()) <= 360
+    wide = cells(found, bytes(300), MapWindow((0.0, 0.0, 10.0, 3.0), 10, 3), every=90)
+    assert sum(cell.total for cell in wide.values()) == 360, "not one of each column of dots"
+
+
+def test_of_a_crowded_cell_the_dots_with_the_most_samples_are_lit(tmp_path: Path) -> None:
+    """The left cell has seven samples in one dot and one in each other; the right one a hundred times as many."""
+    grid = [(x / 4 + 0.05, y / 4 + 0.05) for x in range(4) for y in range(4)]
+    left, right = ([place for place in grid if (place[0] > 0.5) is over] for over in (False, True))
+    found = maps.placed(tmp_path / "m.map", left + [left[2]] * 6 + right * 10_000)
+    cell = cells(found, bytes(len(found)), MapWindow((0.0, 0.0, 1.0, 1.0), 2, 1))[0, 0]
+    assert cell.bits.bit_count() < 8
+    assert cell.bits & DOTS[1][0], "the third from below"
+
+
 def test_every_cell_agrees_with_its_rectangle(tmp_path: Path) -> None:
     """What is painted in a cell, what is counted under the cursor and what the list shows are the same samples."""
     spread = [((at * 37 % 101) / 101, (at * 61 % 89) / 89) for at in range(400)]
@@ -87,6 +108,22 @@ def test_zooming_keeps_the_cell_under_the_cursor_and_ends(tmp_path: Path) -> Non
     assert window.moved(3, -2).moved(-3, 2).box == pytest.approx(window.box)
 
 
+def test_a_window_is_kept_on_the_map(tmp_path: Path) -> None:
+    found = maps.placed(tmp_path / "m.map", CORNERS)
+    frame, window = found.head.frame, whole(found, 10, 8)
+    for corner in ((0, 0), (7, 9), (0, 9)):
+        beyond = window.zoomed(0.5, *corner).kept_on(frame)
+        middle = [(low + high) / 2 for low, high in zip(beyond.box[:2], beyond.box[2:], strict=True)]
+        assert middle == pytest.approx([(frame[0] + frame[2]) / 2, (frame[1] + frame[3]) / 2])
+        back = window.zoomed(4.0, *corner).zoomed(0.25, 4, 4).kept_on(frame)
+        assert back.box == pytest.approx(frame), "nearer and back is where it was"
+        near = window.zoomed(4.0, *corner).moved(20, -20).kept_on(frame)
+        assert near.box[2] <= frame[2] + 1e-9
+        assert near.box[1] >= frame[1] - 1e-9
+    inside = window.zoomed(4.0, 3, 4)
+    assert inside.kept_on(frame).box == pytest.approx(inside.box)
+
+
 @pytest.mark.parametrize("colour", COLOURS)
 def test_every_sample_has_one_class(project: Path, colour: str) -> None:
     db = reader(project)
@@ -106,10 +143,10 @@ def test_classes_are_those_of_the_store(project: Path) -> None:
     try:
         found = open_map(db, project, 1)
         state = {row[0]: row[1] for row in db.execute("SELECT sample_id, max(state) FROM rewrite WHERE round=1 AND"
-                 " state IN ('merged', 'rejected') GROUP BY sample_id HAVING count(*)=1")}  # fmt: skip
+                 " state IN ('accepted', 'rejected') GROUP BY sample_id HAVING count(*)=1")}  # fmt: skip
         by = coloured(db, 1, found.ids, found.order, "state")
         named = {found.id(at): STATES[code][1] for at, code in enumerate(by.codes)}
-        wanted = {"merged": "rewrite accepted", "rejected": "rewrite rejected"}
+        wanted = {"accepted": "accepted", "rejected": "rejected"}
         assert state
         assert {id: named[id] for id in state} == {id: wanted[one] for id, one in state.items()}
         worst = coloured(db, 1, found.ids, found.order, "quality")
@@ -169,6 +206,25 @@ def test_what_the_model_did_to_everybody_is_taken_out_of_the_moves(tmp_path: Pat
 def test_too_few_samples_or_a_line_of_them_tell_nothing_about_the_model() -> None:
     line = [((float(at), 2.0 * at), (float(at) + 1, 2.0 * at)) for at in range(20)]
     assert fitted(line) == fitted(line[:3]) == Affine()
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_map_knows_its_samples_and_whether_they_are_those_of_the_dataset(tmp_path: Path, older: bool) -> None:
+    folder = invented_project.make(tmp_path / "p")
+    path = folder / "artifacts" / "round-2" / "map" / "coordinates.map"
+    db = writer(folder)
+    if older:
+        maps.make_older(path)
+    left = "SELECT sample_id FROM departure WHERE round<=2"
+    ids = [
+        row[0] for row in db.execute(f"SELECT id FROM sample WHERE born_round<=2 AND id NOT IN ({left}) ORDER BY id")
+    ]
+    assert list(open_map(db, folder, 2).ids) == ids
+    with transaction(db):
+        db.execute("INSERT INTO departure VALUES (?, 2)", (ids[5],))
+    with pytest.raises(UsageError, match=r"of another dataset. Rerun the score stage"):
+        open_map(db, folder, 2)
+    db.close()
 
 
 def test_a_round_without_a_map_says_why(project: Path, tmp_path: Path) -> None:

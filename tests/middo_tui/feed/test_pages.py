@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.store.rows import RATING_COLUMNS
-from middo_tui.cli.commands import main
 from middo_tui.feed import orders as module
+from middo_tui.feed import search_hits
 from middo_tui.feed.filters import FLAGS, STATES, FilterError, match_of, parse
 from middo_tui.feed.hidden_characters import count
 from middo_tui.feed.orders import FIRST, SORTS, Order
@@ -88,7 +87,7 @@ CASES: dict[str, Callable[[Facts], bool]] = {
     "axis:C axis:Q": lambda row: {"complexity", "quality"} <= row["axes"],
     "-axis:C": lambda row: "complexity" not in row["axes"],
     "state:proposed": lambda row: "proposed" in row["states"],
-    "state:merged,failed": lambda row: bool(row["states"] & {"merged", "failed"}),
+    "state:merged,failed": lambda row: bool(row["states"] & {"accepted", "failed"}),
     "flag:error": lambda row: bool(row["score_error"] or row["judge_error"]),
     "flag:edited": lambda row: row["edited"],
     "flag:selected": lambda row: bool(row["axes"]),
@@ -151,6 +150,15 @@ def test_an_order_that_is_kept_is_held_once(project: Path) -> None:
         assert pages.same(other, ids) is ids
 
 
+def test_of_the_orders_that_are_kept_one_stays_out_of_sight(project: Path) -> None:
+    pages = Pages(project)
+    seq, quality = (listed(pages, Order(2, "", sort)) for sort in ("seq", "quality"))
+    pages.rest()
+    for sort, ids, held in (("seq", seq, False), ("quality", quality, True)):
+        same = array("q", ids)
+        assert (pages.same(Order(2, "", sort), same) is not same) == held
+
+
 def test_an_order_that_is_kept_is_not_read_again_until_the_round_changes(project: Path, tmp_path: Path) -> None:
     copy = copied(project, tmp_path / "p")
     pages = Pages(copy)
@@ -184,12 +192,22 @@ def test_a_condition_that_most_meet_is_known_by_those_that_do_not(
     assert not any("JOIN" in sql for sql in asked), "nobody is looked up one by one"
 
 
-@pytest.mark.parametrize("few", [NEVER_FEW, 40, ALWAYS_FEW])
+@pytest.mark.parametrize(("few", "at_once"), [(NEVER_FEW, None), (NEVER_FEW, 16), (40, None), (ALWAYS_FEW, None)])
 @pytest.mark.parametrize("where", CASES)
 def test_a_filter_lists_what_it_says(
-    project: Path, facts: dict[int, list[Facts]], where: str, few: int, monkeypatch: pytest.MonkeyPatch
+    project: Path,
+    facts: dict[int, list[Facts]],
+    where: str,
+    few: int,
+    at_once: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """``at_once``: as if the ids that meet a condition were too many for a set."""
     monkeypatch.setattr(module, "FEW", few)
+    if at_once is not None:
+        for each in (module, search_hits):
+            monkeypatch.setattr(each, "AT_ONCE", at_once)
+            monkeypatch.setattr(each, "FIRST_LOOK", at_once)
     pages = Pages(project)
     for round in range(3):
         by_place = expected(facts[round], where, "seq", False)
@@ -360,30 +378,3 @@ def test_a_detail_has_everything(project: Path, facts: dict[int, list[Facts]]) -
     assert all(near.text for near in detail.neighbours)
     assert {w.state for w in detail.rewrites if w.round == 1} == row["states"]
     assert set(RATING_COLUMNS) <= set(detail.signals[1])
-
-
-# ---------------------------------------------------------------------------------------- the command line
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["samples", *arguments])
-    return done.exit_code, done.output
-
-
-def test_the_command_lists_what_the_screen_lists(project: Path, facts: dict[int, list[Facts]]) -> None:
-    code, out = run(str(project), "--where", "quality<4", "--sort", "quality", "--limit", "5", "--json")
-    rows = [json.loads(line) for line in out.splitlines()]
-    assert code == 0
-    assert [row["id"] for row in rows] == expected(facts[2], "quality<4", "quality", False)[:5]
-    assert rows[0]["quality"] == min(r["quality"] for r in facts[2] if r["quality"] is not None)
-
-
-def test_the_command_says_how_many_there_are(project: Path) -> None:
-    assert run(str(project), "--limit", "2", "--round", "0")[1].splitlines()[-1] == "2 of 600 samples of dataset 0"
-
-
-@pytest.mark.parametrize("wrong", [("--where", "foo<3"), ("--sort", "foo"), ("--round", "9")])
-def test_a_wrong_question_is_exit_code_2(project: Path, wrong: tuple[str, str]) -> None:
-    code, out = run(str(project), *wrong)
-    assert code == 2
-    assert out.startswith("middo-tui: ")

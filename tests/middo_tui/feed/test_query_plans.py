@@ -40,10 +40,12 @@ ALLOWED = {
     "SELECT json_group_array(id) FROM (SELECT id FROM sample INDEXED BY": (
         "a preview of thresholds, once a round, in a process of its own"
     ),
+    "sum(id >> 32)": "whether a map's file is of this dataset: an index, when the map is opened, in a thread",
+    "sum(sample_id >> 32)": "the same of those that left",
     "SELECT sample_id FROM label": "what a person labelled by hand",
     "FROM label CROSS JOIN sample": "what was drawn to be labelled by hand",
 }
-SMALL_INDEXES = ("decision_to_redo", "signal_by_error", "rewrite_by_edit", "sample_unwritable")
+SMALL_INDEXES = ("decision_to_redo", "signal_by_error", "rewrite_by_edit", "sample_unwritable", "sample_injection")
 """Indexes of few rows whatever the table has: undone decisions, errors, edits."""
 WALK = (
     *("2", "enter", "j", "j", "G", "g", "o", "q", "o", "w", "slash", "escape", "L", "escape"),

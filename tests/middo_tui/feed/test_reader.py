@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.store import commands
+from engine.store import commands, write
 from engine.store.connect import FILE
 from middo_tui.feed.metrics import Buckets
 from middo_tui.feed.poll import poll
@@ -50,6 +50,14 @@ def test_the_rate_comes_from_what_was_seen_lately() -> None:
         rate = pace.rate(stage, 520 + (second - 2) * 30, float(second))
     assert rate == pytest.approx(30.0)
     assert pace.rate((0, "evaluate"), 5, 41.0) is None
+
+
+def test_loading_a_model_is_no_part_of_the_rate_once_a_stage_has_moved_twice() -> None:
+    pace, stage = StageRate(), (0, "train")
+    assert pace.rate(stage, 0, 0.0) is None
+    assert pace.rate(stage, 0, 7.0) is None
+    assert pace.rate(stage, 1, 10.0) == pytest.approx(0.1), "a bound: nothing else is known yet"
+    assert pace.rate(stage, 3, 11.0) == pytest.approx(2.0)
 
 
 def test_the_rate_starts_anew_when_a_stage_went_back() -> None:
@@ -117,6 +125,20 @@ def test_a_pause_is_no_part_of_the_rate(tmp_path: Path) -> None:
     assert rate_at(2, 190) is None
     store.worker()
     assert [rate_at(600, 190), rate_at(601, 200)] == [None, 10.0]
+    reader.close()
+
+
+def test_a_part_of_a_long_step_counts_for_share_and_time(tmp_path: Path) -> None:
+    now = [0.0]
+    reader = Reader(tmp_path / "p", lambda: now[0])
+    store = stores.running(tmp_path / "p").job(1, "train", "running", 1, 4)
+    for part in (0.25, 0.5, 0.75):
+        write.save(store.db, 1, "train", (), 1, part)
+        stage = reader.view().stages[0]
+        now[0] += 100
+
+    assert (stage.done, stage.total, stage.share) == (1, 4, 0.4375)
+    assert stage.left_s == pytest.approx(900)
     reader.close()
 
 

@@ -174,7 +174,9 @@ def test_the_file_decides_and_the_environment_before_it(tmp_path: Path) -> None:
     ('[app]\ntheme = "midd-light"', "Did you mean middo-light?"),
     ('[app]\nmouse = "no"', "mouse must be true or false, not 'no'"),
     ("[app]\ncolour = 1", "unknown key 'colour' in [app]"),
-    ("[app", "not valid TOML"),
+    ("[app", "not valid TOML: line 1, [app]: the ] of the section is missing."),
+    ("[app]\nmouse = true\n[app]\nbell = true", "line 3, [app]: the section is there twice (first on line 1)."),
+    ("[app]\ntheme = " + "[" * 9999, "nested too deeply"),
     ("app = 3", "must be a table"),
     ("[keys]", "unknown table 'keys'"),
 ])  # fmt: skip
@@ -204,6 +206,23 @@ def test_a_chosen_theme_is_remembered_and_the_rest_of_the_file_stays(tmp_path: P
     place = preferences.remember_theme("middo-light", environ)
     assert place.read_text(encoding="utf-8") == after
     assert preferences.load(environ).theme == "middo-light"
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    environ = write(tmp_path, "\ufeff[app]\nmouse = false\n")
+    assert preferences.load(environ) == Preferences(mouse=False)
+    assert preferences.remember_theme("middo-light", environ)
+    assert preferences.load(environ) == Preferences("middo-light", mouse=False)
+
+
+@pytest.mark.parametrize(
+    "text", ["app = 3\n", "[app]\n[app]\n", "[app]\nx = " + "[" * 9999, '[app]\n"theme" = "middo"\n']
+)
+def test_a_file_that_a_theme_cannot_be_written_into_stays(tmp_path: Path, text: str) -> None:
+    environ = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"config\.toml: "):
+        preferences.remember_theme("middo-light", environ)
+    assert (tmp_path / "middo-tui" / "config.toml").read_text(encoding="utf-8") == text
 
 
 def test_a_broken_file_is_not_overwritten(tmp_path: Path) -> None:

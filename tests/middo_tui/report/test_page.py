@@ -81,7 +81,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with transaction(store.db):
         write.add_samples(store.db, (sample,))
     given = bad, bad, dump_messages(turns)
-    rows = [Rewrite(0, sample.id, axis, "merged", 1, *given) for axis in ("complexity", "quality")]
+    rows = [Rewrite(0, sample.id, axis, "accepted", 1, *given) for axis in ("complexity", "quality")]
     write.save(store.db, 0, "verify", rows, None)
     write.save(store.db, 1, "verify", [Rewrite(1, sample.id, "quality", "rejected", 1, *given, reason=bad)], None)
     for number, right in ((0, False), (1, True), (2, True)):
@@ -109,13 +109,13 @@ def source(project: Path) -> str:
 def test_the_rate_is_of_what_the_headline_counts(project: Path) -> None:
     db = writer(project)
     with db:
-        db.execute("UPDATE rewrite SET state='failed' WHERE round=0 AND axis='diversity' AND state='merged'")
+        db.execute("UPDATE rewrite SET state='failed' WHERE round=0 AND axis='diversity' AND state='accepted'")
     facts = gather(project)
     made = sum(one.total("rewritten") + one.total("failed") for one in facts.rounds)
     accepted = sum(one.total("accepted") for one in facts.rounds)
     failed = facts.rounds[0].total("failed")
     with db:
-        db.execute("UPDATE rewrite SET state='merged' WHERE state='failed'")
+        db.execute("UPDATE rewrite SET state='accepted' WHERE state='failed'")
     db.close()
     words = Page(page(facts, NOON)).words
     assert failed

@@ -8,7 +8,9 @@ import pytest
 
 from engine.store.connect import reader
 from middo_tui.app import MiddoApp
+from middo_tui.feed.view import LoopView, StageView
 from middo_tui.screens.confirm import Confirm
+from middo_tui.screens.loop import cancel_question
 from tests.middo_tui.screens.test_loop import dump, plan
 from tests.support import stores
 from tests.support.screens import screen_text, settle, until
@@ -22,12 +24,34 @@ async def test_cancel_asks_first(tmp_path: Path, answer: str, want: str) -> None
         await pilot.press("c")
         await pilot.pause()
         assert isinstance(app.screen, Confirm)
-        assert "Cancel the running stage?" in screen_text(app)
+        assert "Cancel the running stage (train of round 1)?" in screen_text(app)
         await pilot.press(answer)
         await pilot.pause()
         await settle(pilot)
         assert not isinstance(app.screen, Confirm)
     assert plan(tmp_path / "p").want == want
+
+
+@pytest.mark.parametrize(
+    ("view", "asks"),
+    [
+        (LoopView(round=1, worker="running", stages=(StageView("train", "running"),)), "stage (train of round 1)?"),
+        (LoopView(round=1, worker="running", stages=(StageView("train", "pending"),)), "No stage is running"),
+        (LoopView(round=1, worker="lost", stages=(StageView("train", "running"),)), "worker is not responding?"),
+    ],
+)
+def test_a_cancel_asks_about_what_there_is(view: LoopView, asks: str) -> None:
+    assert asks in cancel_question(view)
+
+
+async def test_no_improved_rewrite_is_no_question_about_improved_ones(tmp_path: Path) -> None:
+    store = stores.waiting(tmp_path / "p")
+    with store.db:
+        store.db.execute("UPDATE rewrite SET improved=0")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("e")
+        await until(pilot, "None is improved. Reject all 15 rewrites?")
 
 
 @pytest.mark.parametrize(("key", "accepted", "rejected"), [("e", 9, 6), ("A", 15, 0), ("R", 0, 15)])

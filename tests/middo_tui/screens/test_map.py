@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from textual.worker import Worker
+from textual.worker_manager import WorkerManager
 
 from engine.store.connect import transaction, writer
 from middo_tui.app import MiddoApp
@@ -18,11 +20,11 @@ from middo_tui.feed.map_places import PlacedSamples
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens import map_reading
 from middo_tui.screens.map import MapScreen
-from middo_tui.screens.map_reading import CellsCounted
+from middo_tui.screens.map_messages import CellsCounted
 from middo_tui.widgets.lines import plain
 from middo_tui.widgets.map_canvas import MapPicture, arrows, glyphs_of, map_lines, standing_out
 from middo_tui.widgets.map_legend import MapLegendState, legend_lines
-from tests.support import invented_project
+from tests.support import invented_project, maps
 from tests.support.screens import screen_text, settle_all, until
 from tests.support.stores import Store
 
@@ -49,7 +51,7 @@ async def test_the_map_is_coloured_zoomed_and_listed(project: Path) -> None:
         await pilot.press("7")
         await until(pilot, "Map · round 2 · 600 samples by state · 17% of the variance")
         text = await until(pilot, "Under the cursor: ")
-        assert re.search(r"\? \d+ rewrite undecided", text)
+        assert re.search(r"\? \d+ undecided", text)
         await pilot.press("c", "c")
         text = await until(pilot, "by base loss")
         await until(pilot, "and above")
@@ -86,6 +88,27 @@ async def test_the_samples_of_a_rectangle_are_opened(project: Path) -> None:
         assert "\x1b" not in text
 
 
+async def test_zoomed_out_beyond_itself_the_map_is_in_the_middle(project: Path) -> None:
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle_all(pilot)
+        await pilot.press("7")
+        await until(pilot, "Under the cursor: ")
+        await pilot.click("MapCanvas", offset=(1, 1))
+        before = screen(app)._window
+        assert before is not None
+        place = before.center(*screen(app)._at)
+        await pilot.press("minus", "minus")
+        await settle_all(pilot)
+        after = screen(app)._window
+        assert after is not None
+        middle = [(low + high) / 2 for low, high in zip(after.box[:2], after.box[2:], strict=True)]
+        assert middle == pytest.approx(
+            [(low + high) / 2 for low, high in zip(before.box[:2], before.box[2:], strict=True)]
+        )
+        assert after.place(*place) == screen(app)._at, "the cursor stays on its place of the map"
+
+
 async def test_another_size_shows_the_same_part_and_the_cursor_stays_on_it(project: Path) -> None:
     app = MiddoApp(project, preferences=Preferences())
     async with app.run_test(size=(80, 24)) as pilot:
@@ -118,6 +141,7 @@ async def test_one_class_letters_and_escape(project: Path) -> None:
         text = await until(pilot, "C 12 complexity")
         rows = text.splitlines()[2:-8]
         assert {sign for row in rows for sign in row} <= set(" C▸◂"), "only complexity, as letters"
+        assert "600 samples by axis · only complexity" in text
         await pilot.press("escape")
         await settle_all(pilot)
         assert "D" in screen_text(app)
@@ -204,9 +228,11 @@ async def test_a_round_without_a_map_is_left_for_the_newest_that_has_one(project
         await until(pilot, "Map · round 1")
 
 
-async def test_a_large_map_is_painted_before_its_samples_are_known(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_large_map_of_an_older_version_is_painted_before_its_samples_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    project = invented_project.make_hostile(tmp_path / "p", ESCAPE)
+    maps.make_older(project / "artifacts" / "round-2" / "map" / "coordinates.map")
     monkeypatch.setattr(map_reading, "MANY", 1)
     painted: list[str] = []
     whole = map_reading.with_ids
@@ -225,7 +251,26 @@ async def test_a_large_map_is_painted_before_its_samples_are_known(
         assert "Under the cursor" not in painted[0]
         shown.set()
         await until(pilot, "Under the cursor: ")
-        await until(pilot, "rewrite undecided")
+        await until(pilot, "undecided")
+
+
+async def test_what_a_key_asks_for_is_not_written_out(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Textual describes a thread's work by the text of all that it is given, unless it is told otherwise."""
+    described: list[str] = []
+    add = WorkerManager.add_worker
+
+    def noting(self: WorkerManager, worker: Worker[object], start: bool = True, exclusive: bool = True) -> None:
+        described.append(worker.description)
+        add(self, worker, start, exclusive)
+
+    monkeypatch.setattr(WorkerManager, "add_worker", noting)
+    app = MiddoApp(project, preferences=Preferences())
+    async with app.run_test(size=(80, 24)) as pilot:
+        for key in ("2", "slash", "a", "enter", "7", "l", "plus", "c"):
+            await pilot.press(key)
+            await settle_all(pilot)
+    assert {"order", "pages", "search", "map", "cells", "look", "colour"} <= set(described)
+    assert max(map(len, described)) < 200
 
 
 async def test_cells_that_were_counted_for_another_colour_are_not_shown(project: Path) -> None:
@@ -233,7 +278,7 @@ async def test_cells_that_were_counted_for_another_colour_are_not_shown(project:
     async with app.run_test(size=(80, 24)) as pilot:
         await settle_all(pilot)
         await pilot.press("7")
-        await until(pilot, "rewrite undecided")
+        await until(pilot, "undecided")
         await settle_all(pilot)
         shown = screen(app)
         number, placed, by, window = shown._count_number, shown._placed, shown._coloured, shown._window
@@ -303,6 +348,13 @@ def test_a_legend_gives_way_before_it_drops_a_class() -> None:
     assert len(rows) == 2
     assert all(f" {at} {at + 1} a" in plain(rows) for at in range(6))
     assert len(legend_lines(MapLegendState(many, column=True), 40)) == 6
+
+
+def test_a_class_alone_has_a_sign_in_the_legend() -> None:
+    for column in (False, True):
+        rows = legend_lines(MapLegendState(CLASSES, only=1, column=column), 80)
+        assert "▸Q 4 quality" in plain(rows)
+        assert " · 900 not selected" in plain(rows)
 
 
 def test_the_rectangle_that_is_counted_is_the_one_that_is_written() -> None:

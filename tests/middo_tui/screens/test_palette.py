@@ -14,8 +14,10 @@ from middo_tui.feed import settings
 from middo_tui.feed.quick_find import SampleNumber
 from middo_tui.keys import tables
 from middo_tui.look import theme
+from middo_tui.look.preferences import Preferences
 from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.help import Help
+from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.palette import Palette
 from middo_tui.screens.palette_entries import Command, HelpTopic, commands, listed
 from middo_tui.screens.settings import SettingsScreen
@@ -125,7 +127,7 @@ async def test_the_run_is_in_reach_from_every_screen(tmp_path: Path) -> None:
         await pilot.pause()
         assert "▸  run: cancel" in screen_text(app)
         await pilot.press("enter")
-        await until(pilot, "Cancel the running stage?")
+        await until(pilot, "Cancel the running stage (")
         assert isinstance(app.screen, Confirm)
         await pilot.press("y")
         await settle(pilot)
@@ -257,3 +259,45 @@ async def test_a_store_that_cannot_be_searched_says_why(tmp_path: Path) -> None:
             db.execute("DROP TABLE sample_fts")
         await pilot.press("ctrl+p", *"words")
         await until(pilot, "no such table: sample_fts")
+
+
+async def test_it_opens_over_a_question_and_closes_it_for_another_screen(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("question_mark", "ctrl+p", *"learning_rate", "enter")
+        await until(pilot, "▸  learning_rate")
+        assert app.screen is app.framed, "the help page is closed"
+        await pilot.press("question_mark", "ctrl+p", "escape")
+        assert isinstance(app.screen, Help), "it is there again"
+
+
+async def test_over_what_is_being_typed_it_has_what_leaves_it_there(tmp_path: Path) -> None:
+    app = MiddoApp(invented_project.make(tmp_path / "p", samples=20))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2", "f", *"quality<4")
+        await pilot.press("ctrl+p")
+        text = await until(pilot, "a command or help topic")
+        assert "quit" in text
+        await pilot.press(*"learning_rate")
+        await until(pilot, "Nothing matches")
+        await pilot.press("ctrl+u", *"help base loss", "enter")
+        await until(pilot, "under the base model")
+        await pilot.press("escape", "escape")
+        await until(pilot, "quality<4")
+        assert isinstance(app.screen, TypeLine)
+        await pilot.press("ctrl+p", *"theme middo-light", "enter")
+        await until(pilot, "quality<4")
+        assert app.theme == "middo-light"
+        await pilot.press("ctrl+p", *"quit", "enter")
+        await pilot.pause()
+    assert app.return_code == 0
+
+
+async def test_a_remapped_key_opens_it_there_too(tmp_path: Path) -> None:
+    stores.finished(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p", preferences=Preferences(keys={"app.palette": ("f2",)}))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("question_mark", "f2")
+        await until(pilot, "a command, setting")
+        assert isinstance(app.screen, Palette)

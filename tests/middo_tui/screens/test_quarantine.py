@@ -45,6 +45,17 @@ async def test_rows_by_reason(folder: Path) -> None:
         await until(pilot, "no round has run yet")
 
 
+async def test_a_store_that_cannot_be_read_is_not_an_empty_quarantine(folder: Path) -> None:
+    app = MiddoApp(folder)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, "no round has run yet")
+        (folder / "middo.db").unlink()
+        await pilot.press("exclamation_mark")
+        text = await until(pilot, "The project is no longer here")
+        assert "every row was imported" not in text
+        assert "0 rows" not in text
+
+
 async def test_without_rows_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([{"instruction": "Hi", "output": f"{n}"} for n in range(3)]))
     project.create(tmp_path / "P", [tmp_path / "a.json"], {})

@@ -70,6 +70,14 @@ async def test_a_project_that_never_ran_says_what_to_do(tmp_path: Path) -> None:
         assert isinstance(app.screen, RoundsScreen)
 
 
+def test_what_was_not_read_yet_is_not_said_to_be_missing() -> None:
+    yet = RoundsView(reading=True)
+    grid = grid_lines(Grid(yet), 80, 10)
+    assert [run.text for line in grid for run in line] == [" reading the rounds …"]
+    assert round_charts(RoundFigures(yet), 80, 10) == []
+    assert "not been measured" in str(round_charts(RoundFigures(RoundsView()), 80, 10))
+
+
 async def test_of_a_single_round_the_scores_have_their_error(tmp_path: Path) -> None:
     families.measured(tmp_path / "p", 1)
     app = MiddoApp(tmp_path / "p")
@@ -313,57 +321,6 @@ async def test_a_wide_terminal_has_curves_beside_the_scores(tmp_path: Path) -> N
         assert "more curves" not in screen_text(app), "all of them fit"
         await pilot.resize_terminal(80, 24)
         await until(pilot, "] more curves")
-
-
-async def test_another_project_is_laid_over_this_one_and_taken_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    families.measured(tmp_path / "mine", 3)
-    families.measured(tmp_path / "theirs", 2)
-    app = MiddoApp(tmp_path / "mine")
-    async with app.run_test(size=(140, 40)) as pilot:
-        await opened(pilot, "[scores]")
-        await pilot.press("o")
-        await until(pilot, "theirs")
-        await pilot.press("enter")
-        text = await until(pilot, "theirs ╌")
-        assert "[curves]" in text
-        assert "do not compare" not in text, "both hold out the same"
-        await pilot.resize_terminal(80, 24)  # a title has no room for names there
-        await until(pilot, "Lines: a alpaca-mini, b theirs.")
-        await pilot.press("o")
-        await until(pilot, "✔ theirs")
-        await pilot.press("enter")
-        await until(pilot, "C━")
-        assert "theirs" not in screen_text(app)
-
-
-async def test_a_project_that_cannot_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    families.measured(tmp_path / "mine")
-    other = stores.finished(tmp_path / "newer")
-    with transaction(other.db):
-        other.db.execute(
-            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('middo','m999_x','')"
-        )
-    app = MiddoApp(tmp_path / "mine")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "[scores]")
-        await pilot.press("o")
-        await until(pilot, "newer")
-        await pilot.press("enter")
-        await until(pilot, "made by a newer middo-tui")
-
-
-async def test_without_another_project_the_key_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    families.measured(tmp_path / "p")
-    app = MiddoApp(tmp_path / "p")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot, "[scores]")
-        await pilot.press("o")
-        await until(pilot, "No other project is known")
 
 
 async def test_a_cursor_counts_the_samples_of_a_shape(tmp_path: Path) -> None:

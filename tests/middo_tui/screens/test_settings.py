@@ -73,6 +73,17 @@ def test_a_round_of_an_older_version_is_no_obstacle(tmp_path: Path) -> None:
     assert not any(row.used for row in found.rows)
 
 
+async def test_with_a_broken_config_nothing_is_counted(tmp_path: Path) -> None:
+    stores.Store(tmp_path / "p")
+    (tmp_path / "p" / "config.toml").write_text("[train]\nepochs = 1\nepochs = 2\n", encoding="utf-8")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("comma")
+        text = " ".join((await until(pilot, "set twice (first on line 2)")).split())
+        assert "changed •" not in text
+        assert " Settings ──" in text
+
+
 @pytest.mark.parametrize(("old", "typed", "value"), [
     ("1.0", "0.8", 0.8), ("1.0", " -1 ", -1), ("true", "false", False), ('""', "a name", "a name"), ('""', '"a"', "a"),
     ('"x"', "1.5", "1.5"), ("[]", '["a"]', ["a"]), ("{}", '{a = "b"}', {"a": "b"}), ('""', "", ""),

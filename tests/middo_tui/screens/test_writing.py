@@ -61,8 +61,8 @@ def test_the_newest_call_comes_first_with_old_and_new_text(project: Path) -> Non
     assert [block.title for block in view.rows[0].blocks] == ["prompt", "inspired by"]
     assert [block.title for block in view.rows[2].blocks] == ["teacher's reply", "prompt"]
     refused, alarms = view.refused.split(" · ")
-    assert refused == "1 refused: 1 duplicate: nearly that of …"
-    assert alarms == "1 original kept: 1 false alarm: the teacher's answer agrees"
+    assert refused == "1 refused: 1 × duplicate: nearly that of …"
+    assert alarms == "1 original kept: 1 × false alarm: the teacher's answer agrees"
     assert "3 of 20 done · 20 tokens/s" in view.head
     assert "\x1b" not in repr(view)
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.store import connect
 from middo_tui.app import MiddoApp
-from middo_tui.screens.line import TypeLine
+from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.review.screen import ReviewScreen
 from middo_tui.terminal import typed_ahead
 from middo_tui.widgets.text_input import TextInput

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from middo_tui.feed.view import Curve
 from middo_tui.widgets.braille import Canvas, columns
-from middo_tui.widgets.chart_view import ChartView
+from middo_tui.widgets.chart_view import AxisScale, ChartView
 from middo_tui.widgets.line_chart import (
     Chart,
     line_chart,
@@ -164,6 +165,38 @@ def test_a_logarithmic_axis_has_powers_and_says_so() -> None:
     ratios = [a / b for a, b in pairwise(labels)]
     assert len(labels) > 3
     assert max(ratios) / min(ratios) < 1.3, "equal steps are equal ratios"
+
+
+@pytest.mark.parametrize(
+    ("values", "rows", "shown"),
+    [
+        ((0.2, 3.0), 16, {0.2, 0.5, 1.0, 2.0}),
+        ((0.02, 7.0), 8, {0.1, 1.0}),  # three decades: no room for 2 and 5
+        ((1e-9, 1.0), 8, {1e-9, 1e-6, 1e-3, 1.0}),  # nor for every power of ten
+        ((2.0, 2.5), 12, {2.0, 2.1, 2.2, 2.3, 2.4, 2.5}),  # nothing but 2 falls inside: multiples of a step
+    ],
+)
+def test_a_logarithmic_axis_is_labelled_at_round_values(
+    values: tuple[float, float], rows: int, shown: set[float]
+) -> None:
+    low, high = map(math.log10, values)
+    labels = {float(text) for text in y_labels(low, high, nice_step(high - low, rows // 2), rows, "log").values()}
+    assert len(labels) > 1
+    assert labels <= shown
+
+
+def test_an_axis_of_square_roots_is_labelled_at_round_values() -> None:
+    labels = y_labels(0.0, 10.0, 2.0, 12, "sqrt")
+    assert {float(text) for text in labels.values()} <= {0.0, 20.0, 40.0, 60.0, 80.0, 100.0}
+    assert len(labels) > 3
+
+
+@given(st.floats(-6, 6), st.floats(0.01, 12), st.integers(2, 40), st.sampled_from(["log", "sqrt"]))
+def test_every_axis_has_a_label(low: float, span: float, rows: int, scale: AxisScale) -> None:
+    low = low if scale == "log" else abs(low)
+    labels = y_labels(low, low + span, nice_step(span, max(2, rows // 2)), rows, scale)
+    assert labels
+    assert all(0 <= row < rows for row in labels)
 
 
 def test_without_a_logarithm_the_axis_stays_linear() -> None:

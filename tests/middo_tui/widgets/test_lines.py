@@ -75,6 +75,14 @@ async def test_what_came_while_it_was_hidden_is_seen_when_it_is_shown_again() ->
         assert word.render_line(0).text.strip() == "after"
 
 
+async def test_of_two_that_are_equal_the_newer_is_held() -> None:
+    async with (app := OneWord()).run_test(size=(20, 3)) as pilot:
+        word, text = app.query_one(Word), "".join(["be", "fore"])
+        word.show(text)
+        await pilot.pause()
+        assert word.data is text
+
+
 class Facts(Lines[tuple[str, ...]]):
     """A row per word."""
 

@@ -18,7 +18,7 @@ from middo_tui.widgets.line_chart import Chart, line_chart
 from middo_tui.widgets.lines import Line, plain, width_of
 from middo_tui.widgets.link_gauge import LinkState, link_gauge, rounded_ms
 from middo_tui.widgets.log_tail import log_tail
-from middo_tui.widgets.paragraph import wrap
+from middo_tui.widgets.paragraph import Paragraph, wrap
 from middo_tui.widgets.progress_line import progress_line
 from middo_tui.widgets.rounds_table import rounds_table
 from middo_tui.widgets.samples_bar import SamplesBarState, samples_bar
@@ -311,3 +311,10 @@ def test_a_stage_without_counts_says_where_it_stands() -> None:
 
 def test_a_fast_link_is_not_worth_a_word() -> None:
     assert link_gauge(LinkState(rounded_ms(0.4), 2)) == ()
+
+
+def test_a_paragraph_with_less_room_than_its_text_ends_in_an_ellipsis() -> None:
+    said = Notice("five rows unusable for reasons")
+    paragraph = Paragraph(said)
+    assert plain(paragraph.draw(said, 12, 0)) == " five rows\n unusable\n for\n reasons"
+    assert plain(paragraph.draw(said, 12, 3)) == " five rows\n unusable\n for …"

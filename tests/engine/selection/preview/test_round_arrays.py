@@ -15,7 +15,13 @@ from engine.store import connect
 from engine.store.connect import reader, transaction, writer
 from tests.support import rounds as stored
 
-FEW = ("sample_by_parent", "sample_unwritable", "sample_by_id (id=?)", "INTEGER PRIMARY KEY (rowid=?)")
+FEW = (
+    "sample_by_parent",
+    "sample_unwritable",
+    "sample_injection",
+    "sample_by_id (id=?)",
+    "INTEGER PRIMARY KEY (rowid=?)",
+)
 """Ways to the rows of samples that were rewritten or are held, and to single ones."""
 
 

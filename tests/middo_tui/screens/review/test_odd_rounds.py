@@ -59,7 +59,7 @@ async def test_a_merged_round_can_only_be_read(tmp_path: Path) -> None:
     project = tmp_path / "p"
     wanted = reviewing(project, 3)
     db = connect.writer(project)
-    db.execute("UPDATE rewrite SET state='merged'")
+    db.execute("UPDATE rewrite SET state='accepted'")
     db.execute("UPDATE job SET state='done' WHERE stage IN ('review', 'merge')")
     db.close()
     app = MiddoApp(project)
@@ -72,14 +72,14 @@ async def test_a_merged_round_can_only_be_read(tmp_path: Path) -> None:
         await until(pilot, "filter “q”: 1 listed, esc to clear. Round 0 is merged")
         await pilot.press("escape")
         await until(pilot, " Round 0 is merged; this is its history")
-    assert fates(project, wanted) == [("merged", None)] * 3
+    assert fates(project, wanted) == [("accepted", None)] * 3
 
 
 async def test_a_merge_is_undone_by_the_key_that_undoes(tmp_path: Path) -> None:
     project = tmp_path / "p"
     wanted = reviewing(project, 3)
     db = connect.writer(project)
-    db.execute("UPDATE rewrite SET state='merged'")
+    db.execute("UPDATE rewrite SET state='accepted'")
     db.execute("UPDATE job SET state='done' WHERE stage IN ('review', 'merge')")
     db.close()
     app = MiddoApp(project)

@@ -19,7 +19,7 @@ from middo_tui.feed.filters import FilterError, parse
 from middo_tui.feed.review_order import SORTS
 from middo_tui.feed.rewrite import load
 from middo_tui.feed.sample import read_detail
-from middo_tui.screens.samples.sort_menu import SHOWN, toggled
+from middo_tui.screens.samples.sort_menu import BY_NAME, SHOWN, toggled
 from middo_tui.text import flaw_wording
 from middo_tui.text.flaw_wording import READINGS, SIGNS, verdict
 from middo_tui.text.status import gather
@@ -189,6 +189,13 @@ def test_a_column_is_shown_and_hidden_in_the_menus_order() -> None:
     assert toggled(SHOWN, "ifd") == (*SHOWN, "ifd")
     assert toggled(("quality", "ifd"), "flaw") == ("quality", "flaw", "ifd")
     assert toggled(SHOWN, "loss_after") == ("loss_before", "similarity", "quality", "flaw")
+
+
+def test_a_sample_of_no_cluster_is_called_as_everywhere() -> None:
+    column = BY_NAME["cluster"]
+    assert [column.written(value) for value in (7.0, -1.0, None)] == ["7", "unclustered", "—"]
+    assert column.width >= len("unclustered")
+    assert BY_NAME["delta"].written(-1.0) == "-1.00"
 
 
 def test_who_labels_sees_no_marks(made: tiny.Project) -> None:

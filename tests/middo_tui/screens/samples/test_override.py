@@ -43,12 +43,25 @@ async def test_one_sample_then_all_marked_ones_then_none(tmp_path: Path) -> None
         assert wanted(tmp_path / "p") == []
 
 
+async def test_enter_alone_never_drops_a_sample(tmp_path: Path) -> None:
+    Store(tmp_path / "p")
+    app = MiddoApp(tmp_path / "p")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await until(pilot, "d override")
+        await pilot.press("d", "enter")
+        await until(pilot, "1 sample protected: never rewritten or retired.")
+        assert wanted(tmp_path / "p") == [("protect", None)]
+
+
 async def test_a_finished_project_opens_on_the_newest_scored_dataset(tmp_path: Path) -> None:
     finished(tmp_path / "p")
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2")
         await until(pilot, "dataset of round 1")
+        await pilot.press("d")
+        await until(pilot, "d is unavailable here: it works on the newest dataset. Press ] to go there.")
         await pilot.press("right_square_bracket")
         await until(pilot, "dataset of round 2")
         await pilot.press("j")

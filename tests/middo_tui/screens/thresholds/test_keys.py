@@ -14,7 +14,7 @@ from engine.store import read
 from engine.store.connect import transaction
 from middo_tui.app import MiddoApp
 from middo_tui.screens.confirm import Confirm
-from middo_tui.screens.number import number
+from middo_tui.screens.input_number import number
 from tests.support import rounds
 from tests.support.screens import DEADLINE_S, screen_text, until
 from tests.support.threshold_projects import Cuts, spread

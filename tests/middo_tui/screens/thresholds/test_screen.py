@@ -166,8 +166,10 @@ async def test_without_signals_it_says_how_to_get_them(tmp_path: Path) -> None:
     assert "apply" not in text
 
 
-async def test_a_running_round_says_when_they_come(tmp_path: Path) -> None:
-    store = stores.Store(tmp_path / "p").plan().round(0).job(0, "train", "running", 180, stores.STEPS).worker()
+@pytest.mark.parametrize("want", ["run", "pause"])
+async def test_a_running_round_says_when_they_come(tmp_path: Path, want: str) -> None:
+    """Also while it pauses: nothing can be started then."""
+    store = stores.Store(tmp_path / "p").plan(want=want).round(0).job(0, "train", "running", 180, stores.STEPS).worker()
     app = MiddoApp(tmp_path / "p")
     async with app.run_test(size=NARROW) as pilot:
         await pilot.press("3")

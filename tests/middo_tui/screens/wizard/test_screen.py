@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -74,7 +75,7 @@ async def test_from_a_file_to_a_project_by_keys_alone(here: Path, size: tuple[in
     app = Wizard()
     async with app.run_test(size=size) as pilot:
         await at_step(pilot, "data")
-        assert "▸  try the demo" in screen_text(app)
+        assert re.search(r"▸  try the demo +in ./middo-demo; minutes on a CPU\s", screen_text(app))
         await pilot.press("c", "tab")
         assert "cats.json" in screen_text(app)
         await pilot.press("enter")

@@ -1,0 +1,81 @@
+"""How fast calls may go out: requests and tokens per minute, as providers count them, and waits that they ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from email.utils import mktime_tz, parsedate_tz
+
+MINUTE = 60.0
+BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 8.0
+
+
+class Bucket:
+    """A token bucket: ``per_minute`` units flow in evenly, at most ``burst_s`` seconds' worth are kept.
+
+    A unit that is taken beyond what is there is a debt: whoever comes next waits for it. 0 per minute: no limit.
+    """
+
+    def __init__(self, per_minute: float, burst_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_s = per_minute / MINUTE
+        self._most = max(1.0, self.per_s * burst_s)
+        self._there = self._most
+        self._clock = clock
+        self._at = clock()
+
+    def wait_s(self, units: float) -> float:
+        """Take ``units`` and return how long to wait before using them."""
+        if not self.per_s:
+            return 0.0
+        now = self._clock()
+        self._there = min(self._most, self._there + (now - self._at) * self.per_s)
+        self._at = now
+        self._there -= units
+        return max(0.0, -self._there / self.per_s)
+
+    def give_back(self, units: float) -> None:
+        """``units`` were taken but not used (negative: more were used than taken)."""
+        if self.per_s:
+            self._there = min(self._most, self._there + units)
+
+    async def take(self, units: float) -> None:
+        """Take ``units``, when they are there."""
+        if wait := self.wait_s(units):
+            await asyncio.sleep(wait)
+
+
+class Gate:
+    """Shut for all calls while a provider has asked for a pause: one 429 speaks for all that would come after it."""
+
+    def __init__(self) -> None:
+        self._opens = 0.0
+
+    def shut(self, seconds: float) -> None:
+        """Nobody passes for so long."""
+        self._opens = max(self._opens, time.monotonic() + seconds)
+
+    async def passed(self) -> None:
+        """Wait until it is open. Those who waited come through spread over a tenth of the wait, not all at once."""
+        while (wait := self._opens - time.monotonic()) > 0:
+            await asyncio.sleep(wait * (1 + random.random() / 10))
+
+
+def told_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds that a reply asks for: Retry-After-Ms, or Retry-After in seconds or as a date. None: it does not."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit)
+        except (KeyError, ValueError):
+            continue
+    date, sent = (parsedate_tz(headers.get(name, "")) for name in ("retry-after", "date"))
+    if date is None:
+        return None
+    # By the clock of who says it: ours may be wrong.
+    return max(0.0, mktime_tz(date) - (time.time() if sent is None else mktime_tz(sent)))
+
+
+def backoff_s(tries: int) -> float:
+    """How long to wait after so many tries without being told: twice as long each time, never quite the same."""
+    return min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** (tries - 1)) * (0.75 + random.random() / 4)

@@ -1,0 +1,113 @@
+"""Finds in a conversation what is meant for a model that reads it as data: its judge or its teacher.
+
+It is a flag and not a verdict: a text about prompt injection says the same words. It errs towards saying nothing; of
+real rows at most one in a thousand may be flagged (docs/benchmarks/injection.md has what it finds and what it misses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from msgspec import Struct
+
+from engine.injection import languages, rules, sentences
+from engine.injection.disguises import TRADE, invisible, readings
+from engine.injection.rules import REASONS, Kind, Rule
+
+SHOWN = 80
+"""Characters of what was found that a reason quotes."""
+
+
+class TurnText(Protocol):
+    """What is looked at of a turn of a conversation."""
+
+    @property
+    def content(self) -> str: ...
+    @property
+    def tool_calls(self) -> str: ...
+
+
+class Suspicion(Struct, frozen=True):
+    """What was found in a text. ``begin``, ``end``: where; the whole text if it was only found in another reading of it
+    (``disguised``). ``said``: the words, as they were read.
+    """
+
+    kind: Kind
+    begin: int
+    end: int
+    said: str
+    disguised: bool = False
+
+    @property
+    def reason(self) -> str:
+        """In words, with what was found."""
+        hidden = " (in disguise)" if self.disguised else ""
+        return f"{REASONS[self.kind]}{hidden}: {self.said!r}"
+
+
+def find(text: str) -> Suspicion | None:
+    """The first thing in a text that is meant for its judge or teacher."""
+    lower = text.lower()
+    if found := _by_rules(text, lower):
+        return found
+    if span := invisible(text):
+        return Suspicion("hidden", *span, text[span[0] : span[1]][:SHOWN])
+    for reading in readings(text, lower):
+        if found := _by_rules(reading, reading) or _by_words(reading, lower):
+            return Suspicion(found.kind, 0, len(text), found.said, disguised=True)
+    return None
+
+
+def suspect(turns: Iterable[TurnText]) -> str:
+    """Why a conversation is flagged, in words; "" when it is not."""
+    for turn in turns:
+        if found := find(turn.content) or (find(turn.tool_calls) if turn.tool_calls else None):
+            return found.reason
+    return ""
+
+
+def _by_rules(text: str, lower: str) -> Suspicion | None:
+    for rule in _RULES:
+        for needle in rule.needles:  # a loop of its own: twice as fast as any()
+            if needle in lower:
+                for one in rule.pattern.finditer(lower):
+                    if rule.spares is None or not rule.spares(lower, *one.span()):
+                        return _suspicion(rule.kind, text, lower, one.span())
+                break
+    if ("SYSTEM" in text or "ystem" in text) and (found := rules.SYSTEM_LINE.search(text)):
+        return _suspicion("override", text, text, found.span())
+    if span := sentences.between_the_signs(lower):
+        return _suspicion("rating", text, lower, span)
+    if ("</" in lower or "[/" in lower) and (span := _ended(lower)):
+        return _suspicion("block", text, lower, span)
+    return None
+
+
+def _ended(lower: str) -> tuple[int, int] | None:
+    """The first end of a block that did not begin in the same text: it claims that the data ends there."""
+    begun = set()
+    for one in rules.BLOCK.finditer(lower):
+        bracket, slash, name, closed = one.groups()
+        if not slash:
+            begun.add(bracket + name)
+        elif closed and bracket + name not in begun:
+            return one.span()
+    return None
+
+
+def _by_words(reading: str, lower: str) -> Suspicion | None:
+    """What is said in disguise needs no whole sentence: two words of the trade are enough."""
+    words = [word for word in TRADE if word in reading and word not in lower]
+    return Suspicion("override", 0, len(reading), " ".join(reading.split())[:SHOWN]) if len(words) > 1 else None
+
+
+def _suspicion(kind: Kind, text: str, lower: str, span: tuple[int, int]) -> Suspicion:
+    """``lower`` may be longer than ``text``, as single letters have two in lower case: then the whole text is named."""
+    begin, end = span
+    if len(text) != len(lower):
+        return Suspicion(kind, 0, len(text), " ".join(lower[begin:end].split())[:SHOWN])
+    return Suspicion(kind, begin, end, " ".join(text[begin:end].split())[:SHOWN])
+
+
+_RULES: tuple[Rule, ...] = (*rules.RULES, *languages.RULES)

@@ -1,0 +1,274 @@
+"""The door: where the first machine lets the others in, knows who is there, and hands out files.
+
+Every connection has a thread. A stranger costs at most one of ``MOST_CALLERS`` places for ``WITHIN_S`` seconds, and an
+address that failed ``MOST_FAILURES`` times in a row is sent away for ``BARRED_S`` seconds.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec import Struct
+
+from engine.nodes import handshake, messages, ports, sending, tunnel
+from engine.nodes.channel import Channel, Gone
+from engine.nodes.machine import OtherMachine
+from engine.nodes.machine_versions import About, differences, shared
+
+MOST_CALLERS = 32
+"""Connections that have not shown yet who they are."""
+MOST_FILES = 64
+"""Connections that fetch files."""
+MOST_FAILURES = 10
+BARRED_S = 60.0
+PULSE_S = 3.0
+"""How often each machine is asked whether it is there."""
+LOOK_S = 0.2
+GOODBYE_S = 2.0
+
+
+class RunNeeds(Struct, frozen=True):
+    """What the run needs of every machine. ``nodes``: all machines; ``project``: the folder here; ``own``: the name of
+    [model]; ``models``: what each machine must have; ``handed_out``: folders of models that lie in the project;
+    ``extras``: packages that are used where they are installed (``about.EXTRAS``).
+    """
+
+    nodes: int
+    processes: int
+    device: str
+    project: Path
+    own: str
+    models: tuple[messages.NeededModel, ...] = ()
+    handed_out: tuple[Path, ...] = ()
+    extras: tuple[str, ...] = ()
+
+
+class Door:
+    """Listens from ``open`` to ``close``. ``said`` is called with a line and its level, from threads of its own."""
+
+    def __init__(
+        self, listener: socket.socket, secret: bytes, about: About, offer: RunNeeds, said: Callable[[str, str], None]
+    ) -> None:
+        self.offer = offer
+        self.about = about
+        self._listener = listener
+        self._secret = secret
+        self._said = said
+        self._lock = threading.Lock()
+        self._machines: dict[int, OtherMachine] = {}
+        self._files_key: bytes | None = None
+        self._store_port: int | None = None
+        self._callers = self._fetchers = 0
+        self._failures: dict[str, tuple[int, float]] = {}
+        self._turned_away: set[str] = set()  # names of machines for which there was no place
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=run, daemon=True, name="door") for run in (self._accept, self._pulse)]
+
+    def open(self) -> None:
+        """Begin to let machines in."""
+        self._listener.settimeout(LOOK_S)
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, why: str, failed: bool = False, again: bool = False) -> None:
+        """Send everybody home. ``again``: they may come back at once."""
+        self._closed.set()
+        with suppress(OSError):  # not all systems do that; there it takes LOOK_S
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        self._listener.close()
+        for machine in self.machines():
+            with suppress(Gone):
+                messages.say(machine.channel, messages.Bye(why, failed, again), GOODBYE_S)
+            machine.channel.finish()
+        until = time.monotonic() + GOODBYE_S
+        while (left := self.machines()) and time.monotonic() < until:
+            time.sleep(0.01)
+        for machine in left:
+            machine.channel.close()
+
+    def machines(self) -> list[OtherMachine]:
+        """Those that are here, by number."""
+        with self._lock:
+            return [machine for _, machine in sorted(self._machines.items())]
+
+    def hand_out(self, key: bytes | None, store: int | None = None) -> None:
+        """Let whoever knows the key of the present launch fetch files, and reach the rendezvous' store, which listens
+        on the port ``store`` of the loopback interface; None: nobody.
+        """
+        self._files_key, self._store_port = key, store
+
+    def _accept(self) -> None:
+        while not self._closed.is_set():
+            try:
+                channel = Channel(self._listener.accept()[0])
+            except TimeoutError:
+                continue
+            except OSError:
+                if self._closed.wait(LOOK_S):  # else: too many open files, or a caller that has gone already
+                    return
+                continue
+            threading.Thread(target=self._caller, args=[channel], daemon=True, name="caller").start()
+
+    def _caller(self, channel: Channel) -> None:
+        """One connection from its first byte to its last."""
+        try:
+            address = channel.there
+        except OSError:  # it has gone already
+            channel.close()
+            return
+        try:
+            if not self._may_come(address):
+                handshake.refuse(channel, "busy")
+                return
+            try:
+                purpose = handshake.receive_caller(channel, self._secret_of)
+                self._failures.pop(address, None)
+            except handshake.TooLate:
+                return  # no attack: a launch that broke off leaves many of those, from a machine that will join again
+            except Gone as error:
+                self._failed(address, str(error))
+                return
+            finally:
+                with self._lock:
+                    self._callers -= 1
+            if purpose == handshake.JOIN:
+                self._machine(channel, address)
+            elif purpose == handshake.FILES:
+                self._files(channel)
+            elif purpose == handshake.STORE and self._store_port is not None:
+                tunnel.to_store(channel, self._store_port)
+        except Gone:
+            pass  # a machine that goes is reported where it is known
+        finally:
+            channel.close()
+
+    def _may_come(self, address: str) -> bool:
+        """Whether there is a place for one more; takes it."""
+        count, at = self._failures.get(address, (0, 0.0))
+        barred = count >= MOST_FAILURES and time.monotonic() - at < BARRED_S
+        with self._lock:
+            free = self._callers < MOST_CALLERS
+            self._callers += free and not barred
+        return free and not barred
+
+    def _failed(self, address: str, why: str) -> None:
+        count, at = self._failures.get(address, (0, 0.0))
+        if time.monotonic() - at >= BARRED_S:
+            count = 0
+        if len(self._failures) > 10 * MOST_CALLERS:
+            self._failures.clear()
+        self._failures[address] = (count + 1, time.monotonic())
+        if count == 0 or count + 1 == MOST_FAILURES:  # once, and not for every try
+            self._said(f"a caller from {address} was refused: it {why}", "warning")
+
+    def _secret_of(self, purpose: str) -> bytes | None:
+        return self._secret if purpose == handshake.JOIN else self._files_key
+
+    def _files(self, channel: Channel) -> None:
+        with self._lock:
+            if self._fetchers >= MOST_FILES:
+                return
+            self._fetchers += 1
+        try:
+            sending.send(channel, self.offer.project, self.offer.handed_out)
+        finally:
+            with self._lock:
+                self._fetchers -= 1
+
+    def _machine(self, channel: Channel, address: str) -> None:
+        """A machine that knows the token: may it join, and what does it say until it goes?"""
+        present = messages.hear(channel)
+        if not isinstance(present, messages.Present):
+            return
+        offer, about = self.offer, present.about
+        name = f"{about.host[:64]} ({address})"
+        why = next(iter(differences(self.about, about, offer.processes, offer.device, offer.extras)), None)
+        later = not why
+        why = why or self._taken(about)
+        machine = None if why else self._place(channel, name, about)
+        if machine is None:
+            why = why or f"all {offer.nodes} machines are here"
+            if name not in self._turned_away:  # one that stays comes again and again
+                self._said(f"{name} cannot join: {why}", "warning")  # first: the answer may find nobody any more
+            self._turned_away |= {name} if later else set()
+            messages.say(channel, messages.Unwelcome(why, later))
+            return
+        try:
+            if self._prepare(machine, address):
+                self._said(f"machine {machine.node + 1} of {offer.nodes} joined: {name}", "info")
+                while machine.take(messages.hear(channel)):
+                    pass
+        except Gone as error:
+            machine.left = str(error)
+        finally:
+            with self._lock:
+                del self._machines[machine.node]
+        if not self._closed.is_set():
+            self._said(f"machine {machine.node + 1} of {offer.nodes}, {name}, {machine.left}", "warning")
+
+    def _taken(self, about: About) -> str:
+        """Who has a GPU that another `join` would use, too, as the end of a sentence; empty: nobody."""
+        known = [("the first machine", self.about)]
+        known += [(f"machine {m.node + 1} of {self.offer.nodes}", m.about) for m in self.machines()]
+        for who, other in known:
+            if uuid := shared(other, about, self.offer.processes, self.offer.device):
+                way = "run one `join` on a machine, or give each other GPUs with CUDA_VISIBLE_DEVICES"
+                return f"{who} uses its {uuid} already; {way}"
+        return ""
+
+    def _prepare(self, machine: OtherMachine, address: str) -> bool:
+        """Tell a machine what it needs, wait until it has that, and see whether it can be reached."""
+        offer, channel = self.offer, machine.channel
+        with ports.open_one(channel.here) as (own, port):
+            of = (str(offer.project), offer.own, offer.models)
+            messages.say(channel, messages.Welcome(self.about, machine.node, offer.nodes, *of, port, own))
+            machine.measure()
+            while machine.port is None:
+                if not machine.take(messages.hear(channel)):
+                    return False
+        if why := self._unreachable(machine, address):
+            machine.left = f"cannot take part: {why}"
+            messages.say(channel, messages.Unwelcome(why))
+            channel.finish()
+            with suppress(Gone):  # a connection that is closed while something comes in loses what was said last
+                while True:
+                    messages.hear(channel, GOODBYE_S)
+            return False
+        messages.say(channel, messages.Joined())
+        machine.ready = True
+        return True
+
+    def _unreachable(self, machine: OtherMachine, address: str) -> str:
+        """Why the processes of others will not reach those of a machine that joins, as ``ports.closed``; empty: they
+        will, as far as can be tried from this machine and from those that are here. What listens there now is one port.
+        """
+        if not machine.port:
+            return ""
+        where = machine.address or address
+        if why := ports.closed(where, machine.port, address):
+            return why
+        for other in self.machines():
+            if other.ready and (why := other.cannot_reach(where, machine.port)):
+                return f"from machine {other.node + 1} of {self.offer.nodes}, {other.name}, {why}"
+        return ""
+
+    def _place(self, channel: Channel, name: str, about: About) -> OtherMachine | None:
+        """The machine under the lowest free number; None: there is none."""
+        with self._lock:
+            free = sorted(set(range(1, self.offer.nodes)) - self._machines.keys())
+            if not free:
+                return None
+            self._machines[free[0]] = machine = OtherMachine(free[0], name, about, channel)
+            return machine
+
+    def _pulse(self) -> None:
+        while not self._closed.wait(PULSE_S):
+            for machine in self.machines():
+                with suppress(Gone):  # the thread that hears it will know
+                    machine.ping()

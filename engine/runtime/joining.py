@@ -1,0 +1,373 @@
+"""``middo-tui join``: this machine works for a run on another one, until that ends.
+
+It has no project and no store. The processes of a stage are started by the same launcher as on the first machine, and
+die with this one by a death pipe, however it ends. What they print goes to a file in a folder of its own, which goes
+with the launch; of the newest launch that failed the file is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from engine.distributed import shared_paths
+from engine.distributed import world as worlds
+from engine.distributed.torchrun import RANK_FAILED
+from engine.distributed.world import World
+from engine.errors import MiddoError, WorkerError
+from engine.files.scratch import Scratch
+from engine.machine import gauges
+from engine.models import folder as model_folder
+from engine.models import locate
+from engine.nodes import caller, handshake, messages, ports
+from engine.nodes.channel import Channel, Gone
+from engine.nodes.machine import MOST_SAID
+from engine.nodes.machine_versions import this_machine
+from engine.plurals import counted
+from engine.processes import environment
+from engine.processes.death_pipe import kill_group
+from engine.processes.exit_reason import how_ended
+
+if TYPE_CHECKING:
+    from engine.hub.fetch import Progress
+
+LOOK_S = 0.2
+IDLE_S = 1.0
+AGAIN_S = 5.0
+"""One that stays, and for which there is no place, asks again after so long."""
+TAIL_BYTES = 1 << 16
+FOLDER, FAILED = "middo-join-", "middo-failed-"
+STOPPED = "left: it was stopped there"
+
+
+class FirstMachineLost(WorkerError):
+    """The first machine went away without a goodbye."""
+
+
+class Where(Struct, frozen=True):
+    """The first machine, and how this one is let in. ``model``: the folder that stands in for [model] name."""
+
+    host: str
+    port: int
+    token_env: str
+    model: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def lost(where: Where, why: str, stay: bool) -> str:
+    """What is said when the first machine went away without a goodbye. ``stay``: this one joins again by itself."""
+    then = "" if stay else ", then join again"
+    return f"{where} {why}, without a goodbye. Start it again there with `middo-tui run`{then}."
+
+
+class Launched:
+    """The launcher of this machine's part of a stage."""
+
+    def __init__(self, world: World, what: str, model: Path | None, token_env: str) -> None:
+        self.what = what
+        self._scratch = Scratch(FOLDER)
+        self._folder = self._scratch.path
+        self._log = self._folder / "log"
+        self._killing_at: float | None = None
+        try:
+            self._process, self._death = self._start(world, model, token_env)
+        except BaseException:
+            self._scratch.remove()
+            raise
+
+    def _start(self, world: World, model: Path | None, token_env: str) -> tuple[subprocess.Popen[bytes], int]:
+        """The launcher, and the end of its death pipe that is kept here."""
+        death, kept = os.pipe()
+        try:
+            with worlds.keep(world) as file, self._log.open("wb") as log:
+                arguments = [str(file.fileno()), str(death), *([str(model)] if model else [])]
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "engine.distributed.torchrun", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    pass_fds=[file.fileno(), death],
+                    cwd="/",
+                    env=self._environment(token_env),
+                )
+        except BaseException:
+            os.close(kept)
+            raise
+        finally:
+            os.close(death)
+        return process, kept
+
+    def _environment(self, token_env: str) -> dict[str, str]:
+        """Without the token; what is fetched goes into a folder that is removed even when the launcher is killed."""
+        own = environment.without_secrets(environment.for_children(), but={"HF_TOKEN"}, known={token_env})
+        return {**own, "TMPDIR": str(self._folder)}
+
+    def code(self) -> int | None:
+        """Its exit code; None while it runs. Kills it when its grace is over."""
+        if self._killing_at is not None and time.monotonic() >= self._killing_at:
+            kill_group(self._process.pid)
+        return self._process.poll()
+
+    @property
+    def halted(self) -> bool:
+        """Whether it was asked to end."""
+        return self._killing_at is not None
+
+    def halt(self, grace_s: float) -> None:
+        """Have it end, kindly first."""
+        self._killing_at = time.monotonic() + grace_s
+        kill_group(self._process.pid, signal.SIGTERM)
+
+    def last_line(self) -> str:
+        """The last line of its log, which is the reason where a process failed; empty: there is none."""
+        with self._log.open("rb") as log:
+            log.seek(max(0, self._log.stat().st_size - TAIL_BYTES))
+            return next(reversed(log.read().decode("utf-8", "replace").strip().splitlines()), "")
+
+    def keep_log(self) -> Path:
+        """Its log at a place that outlives it. Lines of libraries are in it, and tracebacks.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        fd, path = tempfile.mkstemp(".log", FAILED)
+        os.close(fd)
+        self._log.replace(path)
+        return Path(path)
+
+    def end(self) -> None:
+        """Kill what is left, and remove its files."""
+        kill_group(self._process.pid)
+        self._process.wait()
+        os.close(self._death)
+        self._scratch.remove()
+
+
+def missing_model(welcome: messages.Welcome, own: Path | None, said: Callable[[Progress], None]) -> str:
+    """Why this machine lacks a model of the run, as a sentence; empty: it has all. A hub model is downloaded.
+
+    Args:
+        own: the folder that stands in for [model] name. said: hears how far a download is; what it raises ends it.
+    """
+    for needed in welcome.models:
+        try:
+            instead = own if needed.name == welcome.own else None
+            there = locate.on_disk(needed.name, Path("/"))
+            if there is None or not shared_paths.filled(there):
+                there = instead
+            folder = there or locate.locate(needed.name, Path("/"), said)
+            model_folder.check(folder)
+            same = not needed.fingerprint or locate.fingerprint(locate.ModelRef(folder)) == needed.fingerprint
+        except MiddoError as error:
+            way = " Or name its folder here: --model DIR." if needed.name == welcome.own and own is None else ""
+            return f"{error}{way}"
+        if not same:
+            return f"{folder}: not the same model as {needed.name} on the first machine. Copy it from there."
+    return ""
+
+
+class Joining:
+    """This machine's part in a run. ``say``: prints a line."""
+
+    def __init__(self, where: Where, say: Callable[[str], None]) -> None:
+        self._where = where
+        self._say = say
+        name = where.token_env
+        fix = "Set it to the value that it has on the first machine."
+        self._secret = handshake.stretched(handshake.token(name, os.environ.get(name), fix))
+        self._launched: Launched | None = None
+        self._log: Path | None = None  # of the newest launch that failed
+        self._stay = False
+
+    def run(self, wait_s: float, stay: bool) -> int:
+        """Join, work, and leave when the run ends; returns the exit code: 0, or 1 if the run failed.
+
+        Args:
+            wait_s: for how long a first machine that is not up yet is waited for. stay: then join the next run.
+
+        Raises:
+            WorkerError: nobody is there, this machine is refused, or the first one was lost.
+        """
+        self._stay, told = stay, False
+        while True:
+            try:
+                bye = self._once(wait_s)
+            except FirstMachineLost as error:
+                if not stay:
+                    raise
+                self._say(str(error))
+                time.sleep(caller.RETRY_S)  # what answers there may be something else, again and again
+            except handshake.NotYet as error:
+                if not stay:
+                    raise
+                if not told:
+                    self._say(f"{error} Waiting until one leaves …")
+                told = True
+                time.sleep(AGAIN_S)
+            else:
+                told = False
+                if not (bye.again or stay):
+                    return int(bye.failed)
+            if stay:
+                wait_s = math.inf
+
+    def _once(self, wait_s: float) -> messages.Bye:
+        """One run."""
+        try:
+            channel = caller.connect(self._where.host, self._where.port, wait_s, time.sleep, self._say)
+        except Gone as error:
+            raise WorkerError(
+                f"{self._where} {error}. Start the run there (`middo-tui run`), or check [launch] rendezvous and the"
+                " firewall."
+            ) from None
+        try:
+            return self._with(channel)
+        except Gone as error:
+            raise FirstMachineLost(lost(self._where, str(error), self._stay)) from None
+        finally:
+            self._end_launch()
+            channel.close()
+
+    def _with(self, channel: Channel) -> messages.Bye:
+        gpus = gauges.open_gpus()
+        about = this_machine(gauges.names(gpus), gauges.uuids(gpus))
+        try:
+            welcome = caller.introduce(channel, self._secret, about, str(self._where), self._where.token_env)
+        except Gone as error:
+            raise FirstMachineLost(
+                f"{self._where} {error}. Check the address: it is [launch] rendezvous of the first machine."
+            ) from None
+        ears = caller.Ears(channel)
+        try:
+            return self._prepared(channel, ears, welcome) or self._work(channel, ears, welcome)
+        except KeyboardInterrupt:
+            self._end_launch()
+            ears.leave(messages.Bye(STOPPED))
+            raise
+
+    def _prepared(self, channel: Channel, ears: caller.Ears, welcome: messages.Welcome) -> messages.Bye | None:
+        """See to it that this machine can take part. Returns how the run ended, if it did so meanwhile.
+
+        Raises:
+            Gone: the first machine is not there any more. WorkerError: this one cannot take part.
+        """
+        told: set[str] = set()
+
+        def progress(found: Progress) -> None:
+            if found.name not in told:
+                self._say(f"{found.name}: downloading …")
+                told.add(found.name)
+            if ears.over.is_set():
+                raise Gone("the run ended")
+
+        why = missing_model(welcome, self._where.model, progress)
+        if (
+            not why
+            and welcome.port
+            and not ears.over.is_set()
+            and (shut := ports.closed(welcome.address or self._where.host, welcome.port, self._where.host))
+        ):
+            why = f"{shut}."
+        if not ears.over.is_set() and why:
+            ears.leave(messages.Unable(why.removesuffix(".")))
+            raise WorkerError(why)
+        with ports.open_one(channel.here) as (address, port):
+            if not ears.over.is_set():
+                messages.say(channel, messages.Ready(port, address))
+            while not isinstance(word := ears.next(IDLE_S), messages.Joined):
+                if isinstance(word, Gone):
+                    raise word
+                if isinstance(word, messages.Bye):
+                    return self._sent_home(welcome, word)
+                if isinstance(word, messages.Unwelcome):
+                    raise WorkerError(f"{self._where} does not let this machine join: {word.why}.")
+        return None
+
+    def _first(self, welcome: messages.Welcome) -> str:
+        return f"{welcome.about.host} ({self._where})"
+
+    def _sent_home(self, welcome: messages.Welcome, bye: messages.Bye) -> messages.Bye:
+        self._say(bye.why if bye.again else f"the run on {self._first(welcome)} has ended: {bye.why}")
+        return bye
+
+    def _work(self, channel: Channel, ears: caller.Ears, welcome: messages.Welcome) -> messages.Bye:
+        """Do what the first machine asks for, until it ends the run.
+
+        Raises:
+            Gone: it is not there any more.
+        """
+        which = f"machine {welcome.node + 1} of {welcome.nodes} of {welcome.project}"
+        self._say(f"joined as {which} on {self._first(welcome)}")
+        while True:
+            word = ears.next(IDLE_S if self._launched is None else LOOK_S)
+            if isinstance(word, messages.Bye):
+                return self._sent_home(welcome, word)
+            if isinstance(word, Gone):
+                raise word
+            if isinstance(word, messages.Begin):
+                self._begin(channel, word)
+            elif isinstance(word, messages.Halt) and self._launched is not None:
+                self._launched.halt(word.grace_s)
+            elif isinstance(word, messages.TryPort):
+                messages.say(channel, messages.PortTried(word.port, ports.closed(word.host, word.port)))
+            self._look(channel)
+
+    def _begin(self, channel: Channel, word: messages.Begin) -> None:
+        world = msgspec.json.decode(word.world, type=World)
+        key = handshake.launch_key(self._secret, word.salt)
+        world = msgspec.structs.replace(world, key=key, address=channel.here)
+        self._end_launch()
+        try:
+            self._launched = Launched(world, word.what, self._where.model, self._where.token_env)
+        except OSError as error:  # no space, or no folder, for its files
+            why = f"{error.filename or tempfile.gettempdir()}: {error.strerror}"
+            messages.say(channel, messages.Ended(1, why))
+            self._say(f"{word.what} cannot run here: {why}")
+            return
+        self._say(f"{word.what}: this machine runs {world.processes} of {counted(world.size, 'process', 'processes')}")
+
+    def _look(self, channel: Channel) -> None:
+        """Report the end of what runs here."""
+        launched = self._launched
+        if launched is None or (code := launched.code()) is None:
+            return
+        last = launched.last_line()[:MOST_SAID]
+        if not code:
+            how = "ended here"
+        elif launched.halted:
+            how = "stopped, as the first machine asked"
+        else:
+            reason = last if code == RANK_FAILED and last else f"its processes {how_ended(code)}"
+            how = f"{reason.removesuffix('.')}. Its log: {self._keep_log(launched)}"
+        self._end_launch()
+        messages.say(channel, messages.Ended(code, last))
+        self._say(f"{launched.what}: {how}")
+
+    def _keep_log(self, launched: Launched) -> str:
+        """Keep the log of a launch that failed in place of the one before; where it is, or why it is not kept."""
+        if self._log is not None:
+            self._log.unlink(missing_ok=True)
+        try:
+            self._log = launched.keep_log()
+        except OSError as error:
+            return f"not kept ({error.strerror})"
+        return str(self._log)
+
+    def _end_launch(self) -> None:
+        if self._launched is not None:
+            self._launched.end()
+            self._launched = None

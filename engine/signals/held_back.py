@@ -1,0 +1,40 @@
+"""What becomes of flagged samples: no model is asked about one ([data] injection = "hold").
+
+Its own rating would say what its text asks for, so it has none, with the reason. The teacher sees it only when a person
+has requested its rewrite; its prompt is no hint for new ones either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from engine.plurals import counted
+from engine.signals.rating_rows import row_of
+from engine.signals.ratings import Rated
+from engine.stage import Ctx
+from engine.store.rows import Override
+
+HELD = "not rated: possible prompt injection"
+"""What the reason begins with why a flagged sample has no rating."""
+
+
+def held(ctx: Ctx) -> Mapping[int, str]:
+    """The samples of the round that are held back, with what was found, by id."""
+    return ctx.dataset().flagged if ctx.config.data.injection == "hold" else {}
+
+
+def hold_back(ctx: Ctx, held: Mapping[int, str], rated: Iterable[int]) -> None:
+    """Save the rows of held samples in place of ratings, but for those that are ``rated`` already, and say so."""
+    there = set(rated)
+    rows = [
+        row_of(ctx.round, id, Rated(None, None, None, f"{HELD}: {why}")) for id, why in held.items() if id not in there
+    ]
+    if rows:
+        ctx.save(rows)
+        one, many = "sample is not rated", "samples are not rated"
+        ctx.event(f"{counted(len(rows), one, many)}: possible prompt injection", "warning")
+
+
+def approved(ctx: Ctx) -> set[int]:
+    """The samples whose rewrite a person requested for this round."""
+    return {row.sample_id for row in ctx.rows(Override) if row.action == "rewrite" and row.met_round == ctx.round}
