@@ -313,12 +313,11 @@ def _nearest() -> tuple[Path, bool]:
 
     Second: whether it is new.
     """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "middo.db").exists():
-            return folder, False
-    from middo_tui.feed.home import known, projects
+    from middo_tui.feed.home import known, project_around, projects
 
+    around = project_around(Path.cwd())
+    if around is not None:
+        return around, False
     if terminal():
         from middo_tui.cli.new import chosen
         from middo_tui.feed import recent

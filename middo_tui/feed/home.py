@@ -27,9 +27,14 @@ def is_project(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def inside_project(folder: Path) -> bool:
-    """Whether ``folder`` is a project or lies in one."""
-    return any(map(is_project, (folder, *folder.parents)))
+def project_around(folder: Path) -> Path | None:
+    """``folder`` if there is a store in it, else its nearest parent that is a project.
+
+    A parent needs the settings beside the store: a stray database in the root or at home hides no folder below it.
+    """
+    if is_project(folder):
+        return folder
+    return next((one for one in folder.parents if is_project(one) and (one / "config.toml").is_file()), None)
 
 
 def folders(here: Path, opened: Iterable[Path] = ()) -> list[Path]:

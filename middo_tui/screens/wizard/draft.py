@@ -19,7 +19,7 @@ from engine.errors import UsageError
 from engine.formats import Source, source_of
 from engine.models.locate import DEMO
 from engine.plurals import counted
-from middo_tui.feed.home import inside_project, is_project
+from middo_tui.feed.home import is_project, project_around
 from middo_tui.terminal import guard
 from middo_tui.widgets.choices import Item
 
@@ -156,7 +156,7 @@ def paths(typed: str, files: bool) -> list[Offer]:
     folder, start = (whole, "") if typed.endswith("/") or not typed else (whole.parent, whole.name)
     before = typed[: len(typed) - len(start)] if start else typed
     found = []
-    if files and inside_project(folder.resolve()):  # what a project holds is no dataset to begin another with
+    if files and project_around(folder.resolve()):  # what a project holds is no dataset to begin another with
         return []
     try:
         with os.scandir(folder) as entries:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from engine.errors import UsageError
 from middo_tui.cli.commands import main
 from middo_tui.feed import recent
-from middo_tui.feed.home import inside_project, known, projects
+from middo_tui.feed.home import known, project_around, projects
 from middo_tui.screens.home import NEW, Home
 from middo_tui.screens.wizard import draft as drafts
 from middo_tui.screens.wizard.draft import Draft
@@ -46,8 +46,20 @@ def test_the_last_used_is_the_first_and_each_says_how_it_stands(here: Path) -> N
     assert found[0].state == "failed, round 0"
     assert found[1].state == "your turn, round 0"
     assert found[2].state.startswith("unreadable: ")
-    assert inside_project(here / "older" / "exports")
-    assert not inside_project(here / "data")
+    assert project_around(here / "older" / "exports") == project_around(here / "older") == here / "older"
+    assert project_around(here / "data") is None
+
+
+@pytest.mark.parametrize("stray", [b"", b"no database"])
+def test_a_stray_database_hides_no_folder_below_it(here: Path, stray: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "middo.db").write_bytes(stray)
+    (below := here / "data" / "cats").mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert project_around(below) is None
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == 2
+    assert "no project here. Try `middo-tui demo`" in done.output
+    assert project_around(here) == here, "there it is named as what it is"
 
 
 def test_a_loop_that_is_through_is_done(tmp_path: Path) -> None:
