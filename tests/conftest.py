@@ -45,17 +45,21 @@ def own_models() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def state_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """No test adds its projects to those that the person at this machine has opened, nor does a shared fixture."""
+    """No test adds its projects to those that the person at this machine has opened, or reads or writes their keys
+    and theme; nor does a shared fixture.
+    """
     base = tmp_path_factory.mktemp("states")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(base / "shared"))
+        patch.setenv("XDG_CONFIG_HOME", str(base / "shared-config"))
         yield base
 
 
 @pytest.fixture(autouse=True)
 def own_state(state_folders: Path, request: pytest.FixtureRequest) -> Iterator[None]:
-    """What one test has opened, no other finds in its list. The folder is made by whoever writes into it."""
+    """What one test has opened or set, no other finds. The folders are made by whoever writes into them."""
     name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
     with pytest.MonkeyPatch.context() as patch:  # its own: a test may undo what ``monkeypatch`` did
         patch.setenv("XDG_STATE_HOME", str(state_folders / name))
+        patch.setenv("XDG_CONFIG_HOME", str(state_folders / f"{name}-config"))
         yield
