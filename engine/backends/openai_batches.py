@@ -44,6 +44,8 @@ TICK_S = 0.2
 PATH = "/v1/chat/completions"
 WINDOW = "24h"
 LABEL = "middo_batch"
+LONGEST_PAUSE_S = 900.0
+"""The longest pause between two tries that a provider is granted; it may ask for any."""
 CLOCKS_S = 3600.0
 """How far the provider's clock and ours may be apart."""
 OVER = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -281,7 +283,7 @@ class Batches:
                 tries += 1
                 if tries > retries:
                     raise Unreachable(f"{self.chat.url}: {self.chat.why(error)}") from error
-                self.rest(retry_after_s(error) or backoff_s(tries))
+                self.rest(min(retry_after_s(error), LONGEST_PAUSE_S) or backoff_s(tries))
             except (openai.APIError, ValueError, RecursionError) as error:
                 raise Unreachable(f"{self.chat.url}: unreadable answer: {self.chat.safe_text(str(error))}") from error
             if before_again is not None and (found := before_again()) is not None:

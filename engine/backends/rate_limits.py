@@ -1,4 +1,4 @@
-"""How fast calls may go out: requests and tokens per minute, as providers count them, and waits that they ask for."""
+"""Client-side rate limits: requests and tokens per minute, the pauses that providers ask for, and backoff."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 8.0
 
 
 class Bucket:
-    """A token bucket: ``per_minute`` units flow in evenly, at most ``burst_s`` seconds' worth are kept.
+    """A token bucket, filled evenly at ``per_minute`` units and holding at most ``burst_s`` seconds' worth.
 
-    A unit that is taken beyond what is there is a debt: whoever comes next waits for it. 0 per minute: no limit.
+    The balance may go negative; the next caller then waits until the debt is repaid. 0 per minute: no limit.
     """
 
     def __init__(self, per_minute: float, burst_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,46 +36,50 @@ class Bucket:
         return max(0.0, -self._there / self.per_s)
 
     def give_back(self, units: float) -> None:
-        """``units`` were taken but not used (negative: more were used than taken)."""
+        """Return ``units`` that were taken but not used (negative: more were used than taken)."""
         if self.per_s:
             self._there = min(self._most, self._there + units)
 
     async def take(self, units: float) -> None:
-        """Take ``units``, when they are there."""
+        """Take ``units``, waiting until they are available."""
         if wait := self.wait_s(units):
             await asyncio.sleep(wait)
 
 
 class Gate:
-    """Shut for all calls while a provider has asked for a pause: one 429 speaks for all that would come after it."""
+    """Holds back all calls while a provider has asked for a pause: one 429 stops the calls behind it as well."""
 
     def __init__(self) -> None:
         self._opens = 0.0
 
     def shut(self, seconds: float) -> None:
-        """Nobody passes for so long."""
+        """Hold back all calls for at least ``seconds``; a shorter request never opens it earlier."""
         self._opens = max(self._opens, time.monotonic() + seconds)
 
     async def passed(self) -> None:
-        """Wait until it is open. Those who waited come through spread over a tenth of the wait, not all at once."""
+        """Wait until it is open. Calls that waited go out spread over a tenth of the wait, not all at once."""
         while (wait := self._opens - time.monotonic()) > 0:
             await asyncio.sleep(wait * (1 + random.random() / 10))
 
 
 def told_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a reply asks for: Retry-After-Ms, or Retry-After in seconds or as a date. None: it does not."""
+    """The seconds that a reply asks to wait: Retry-After-Ms, or Retry-After in seconds or as a date. None: it does not
+    ask, or its dates cannot be read.
+    """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             return max(0.0, float(headers[name]) * unit)
         except (KeyError, ValueError):
             continue
-    date, sent = (parsedate_tz(headers.get(name, "")) for name in ("retry-after", "date"))
-    if date is None:
+    until, sent = (parsedate_tz(headers.get(name, "")) for name in ("retry-after", "date"))
+    if until is None:
         return None
-    # By the clock of who says it: ours may be wrong.
-    return max(0.0, mktime_tz(date) - (time.time() if sent is None else mktime_tz(sent)))
+    try:  # by the server's clock where it tells it: ours may be wrong
+        return max(0.0, mktime_tz(until) - (time.time() if sent is None else mktime_tz(sent)))
+    except (ValueError, OverflowError):
+        return None
 
 
 def backoff_s(tries: int) -> float:
-    """How long to wait after so many tries without being told: twice as long each time, never quite the same."""
+    """Seconds to wait before the next try where the server names none: exponential backoff with jitter."""
     return min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** (tries - 1)) * (0.75 + random.random() / 4)

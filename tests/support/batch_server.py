@@ -52,6 +52,7 @@ class BatchServer(Server):
         self.without = False
         self.faults: dict[str, list[str]] = {}
         self.took: Counter[str] = Counter()
+        self.retry_after = "0"  # what a 429 asks for
         self.watch: Callable[[str], None] = lambda step: None
         self.deleted: list[str] = []
         self.most = 10**9
@@ -179,7 +180,7 @@ def batch_handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
             if fault == "cut":
                 return self._cut()
             if fault.isdigit():
-                headers = {"Retry-After": "0"} if fault == "429" else {}
+                headers = {"Retry-After": server.retry_after} if fault == "429" else {}
                 return self._error(int(fault), f"fault {fault}", headers)
             with server.desk:
                 status, reply = self._done(step, parts, sent)

@@ -181,6 +181,9 @@ def test_a_wait_is_told_in_three_ways() -> None:
     until = {"retry-after": "Wed, 21 Oct 2055 07:28:30 GMT", "date": "Wed, 21 Oct 2055 07:28:00 GMT"}
     assert told_s(until) == 30.0, "by the clock of who says it, not by ours"
     assert told_s({"retry-after": "soon"}) is None
+    nonsense = "Mon, 01 Jan 99999 00:00:00 GMT"
+    assert told_s({"retry-after": nonsense}) is None
+    assert told_s({**until, "date": nonsense}) is None
     assert told_s({}) is None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.backends.openai_batches import LONGEST_PAUSE_S, Batches
 from engine.errors import BackendError, Waiting
 from engine.store import teacher, write
 from engine.store.rows import Rewrite, load_messages
@@ -129,6 +130,18 @@ def test_every_fault_of_every_step_passes(tmp_path: Path, server: BatchServer, s
         assert [("continues there" in line, "answers again" in line) for line in made.events()].count(
             (True, False)
         ) == 1
+
+
+@pytest.mark.parametrize("asked", ["1000000000", "inf"])
+def test_a_provider_cannot_ask_for_an_endless_pause(
+    tmp_path: Path, server: BatchServer, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(Batches, "rest", lambda _, seconds: pauses.append(seconds))
+    made = project(tmp_path, server)
+    server.retry_after, server.faults["create"] = asked, ["429"]
+    run(made)
+    assert max(pauses) == LONGEST_PAUSE_S
 
 
 def test_what_does_not_pass_stops_the_stage_and_nothing_is_lost(tmp_path: Path, server: BatchServer) -> None:
