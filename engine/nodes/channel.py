@@ -14,8 +14,6 @@ import threading
 import time
 from contextlib import suppress
 
-import msgspec
-
 from engine.errors import MiddoError
 
 PLAIN_BYTES = 1024
@@ -23,8 +21,6 @@ PLAIN_BYTES = 1024
 MOST_BYTES = 4 << 20
 """Most bytes of a sealed frame."""
 CODE_BYTES = 32
-UNREADABLE = (msgspec.DecodeError, RecursionError)
-"""What msgspec raises on bytes that are no message; the second on deep nesting, which takes less than PLAIN_BYTES."""
 SILENT_S = 15.0
 """A machine that says nothing for so long is gone."""
 

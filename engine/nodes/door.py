@@ -1,7 +1,8 @@
 """The door: where the first machine lets the others in, knows who is there, and hands out files.
 
-Every connection has a thread. A stranger costs at most one of ``MOST_CALLERS`` places for ``WITHIN_S`` seconds, and an
-address that failed ``MOST_FAILURES`` times in a row is sent away for ``BARRED_S`` seconds.
+Every connection has a thread. A stranger costs at most one of ``MOST_CALLERS`` places for ``WITHIN_S`` seconds, and
+from an address that failed ``MOST_FAILURES`` times in a row nobody joins for ``BARRED_S`` seconds. Machines that have
+joined go on meanwhile: the keys of a launch cannot be guessed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +23,9 @@ from engine.nodes.machine import OtherMachine
 from engine.nodes.machine_versions import About, differences, shared
 
 MOST_CALLERS = 32
-"""Connections that have not shown yet who they are."""
+"""Connections that have not shown yet who they are. One more takes the place of the oldest from the address that has
+most: whoever knows the secret needs a place for a moment only, so holding them keeps nobody out.
+"""
 MOST_FILES = 64
 """Connections that fetch files."""
 MOST_FAILURES = 10
@@ -63,7 +67,8 @@ class Door:
         self._machines: dict[int, OtherMachine] = {}
         self._files_key: bytes | None = None
         self._store_port: int | None = None
-        self._callers = self._fetchers = 0
+        self._callers: dict[Channel, str] = {}  # the oldest first, with their addresses
+        self._fetchers = 0
         self._failures: dict[str, tuple[int, float]] = {}
         self._turned_away: set[str] = set()  # names of machines for which there was no place
         self._closed = threading.Event()
@@ -113,7 +118,10 @@ class Door:
                 if self._closed.wait(LOOK_S):  # else: too many open files, or a caller that has gone already
                     return
                 continue
-            threading.Thread(target=self._caller, args=[channel], daemon=True, name="caller").start()
+            try:
+                threading.Thread(target=self._caller, args=[channel], daemon=True, name="caller").start()
+            except RuntimeError:  # this user may start no more threads at the moment
+                channel.close()
 
     def _caller(self, channel: Channel) -> None:
         """One connection from its first byte to its last."""
@@ -123,20 +131,19 @@ class Door:
             channel.close()
             return
         try:
-            if not self._may_come(address):
-                handshake.refuse(channel, "busy")
-                return
+            self._give_place(channel, address)
             try:
-                purpose = handshake.receive_caller(channel, self._secret_of)
-                self._failures.pop(address, None)
-            except handshake.TooLate:
+                purpose = handshake.receive_caller(channel, self._secret_of, self._barred(address))
+                with self._lock:
+                    self._failures.pop(address, None)
+            except (handshake.TooLate, handshake.Barred):
                 return  # no attack: a launch that broke off leaves many of those, from a machine that will join again
             except Gone as error:
                 self._failed(address, str(error))
                 return
             finally:
                 with self._lock:
-                    self._callers -= 1
+                    self._callers.pop(channel, None)
             if purpose == handshake.JOIN:
                 self._machine(channel, address)
             elif purpose == handshake.FILES:
@@ -148,22 +155,30 @@ class Door:
         finally:
             channel.close()
 
-    def _may_come(self, address: str) -> bool:
-        """Whether there is a place for one more; takes it."""
-        count, at = self._failures.get(address, (0, 0.0))
-        barred = count >= MOST_FAILURES and time.monotonic() - at < BARRED_S
+    def _give_place(self, channel: Channel, address: str) -> None:
+        """Give one more caller a place, if need be that of another one, who then gets Gone."""
         with self._lock:
-            free = self._callers < MOST_CALLERS
-            self._callers += free and not barred
-        return free and not barred
+            if len(self._callers) >= MOST_CALLERS:
+                (most, _), *_ = Counter(self._callers.values()).most_common(1)
+                oldest = next(held for held, its in self._callers.items() if its == most)
+                del self._callers[oldest]
+                oldest.close()
+            self._callers[channel] = address
+
+    def _barred(self, address: str) -> bool:
+        """Whether nobody may join from there now."""
+        with self._lock:
+            count, at = self._failures.get(address, (0, 0.0))
+        return count >= MOST_FAILURES and time.monotonic() - at < BARRED_S
 
     def _failed(self, address: str, why: str) -> None:
-        count, at = self._failures.get(address, (0, 0.0))
-        if time.monotonic() - at >= BARRED_S:
-            count = 0
-        if len(self._failures) > 10 * MOST_CALLERS:
-            self._failures.clear()
-        self._failures[address] = (count + 1, time.monotonic())
+        with self._lock:
+            count, at = self._failures.pop(address, (0, 0.0))
+            if time.monotonic() - at >= BARRED_S:
+                count = 0
+            if len(self._failures) >= 10 * MOST_CALLERS:
+                del self._failures[next(iter(self._failures))]  # the one that failed longest ago
+            self._failures[address] = (count + 1, time.monotonic())
         if count == 0 or count + 1 == MOST_FAILURES:  # once, and not for every try
             self._said(f"a caller from {address} was refused: it {why}", "warning")
 

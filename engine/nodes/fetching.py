@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from engine.errors import MiddoError, StageError
+from engine.files.json_errors import UNREADABLE
 from engine.nodes import handshake
-from engine.nodes.channel import SILENT_S, UNREADABLE, Channel, Gone
+from engine.nodes.channel import SILENT_S, Channel, Gone
 from engine.nodes.sending import File, FileRequest, Sent, Sum, Withheld
 from engine.plurals import counted
 

@@ -24,7 +24,8 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import ConfigError, MiddoError
-from engine.nodes.channel import UNREADABLE, Channel, Gone
+from engine.files.json_errors import UNREADABLE
+from engine.nodes.channel import Channel, Gone
 
 PROTOCOL = 1
 NAME = "middo-tui"
@@ -76,10 +77,14 @@ class TooLate(Gone):
     """A process of a launch that has ended, or is not the present one, came for its files or its store."""
 
 
+class Barred(Gone):
+    """A caller for JOIN from an address that has failed too often."""
+
+
 REASONS = {
     "token": "{where} refused the token. Give {name} the value that it has on the first machine.",
     "over": "{where} has ended this launch.",
-    "busy": "{where} has too many callers at the moment. Try again in a minute.",
+    "barred": "{where} was called too often from this address without the right token. Try again in a minute.",
 }
 
 
@@ -117,17 +122,17 @@ def _same(said: str, proof: bytes) -> bool:
 
 
 def _reason(refused: Declined, where: str, name: str) -> str:
-    return REASONS.get(refused.word, REASONS["busy"]).format(where=where, name=name)
+    return REASONS.get(refused.word, REASONS["barred"]).format(where=where, name=name)
 
 
-def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None]) -> str:
+def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None], barred: bool = False) -> str:
     """The first machine's part; seals the channel. Returns the purpose.
 
     Args:
-        secret_of: the secret of a purpose; None: nobody may come for it now.
+        secret_of: the secret of a purpose; None: nobody may come for it now. barred: nobody joins from there now.
 
     Raises:
-        TooLate: it was not a caller for JOIN, and did not know the secret.
+        TooLate: it was not a caller for JOIN, and did not know the secret. Barred: it was one, and may not come.
         Gone: it was no caller of ours, or it did not know the token.
     """
     mine = secrets.token_hex(NONCE_BYTES)
@@ -136,6 +141,9 @@ def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None]) -
         hello = msgspec.json.decode(channel.receive(WITHIN_S), type=Hello)
     except UNREADABLE:
         raise Gone("does not speak middo-tui's language") from None
+    if barred and hello.purpose == JOIN:
+        channel.send(msgspec.json.encode(Declined("barred")))
+        raise Barred("called too often")
     secret = secret_of(hello.purpose)
     of = (hello.purpose, mine, hello.nonce)
     if secret is None or not _same(hello.proof, _proof(secret, "other", *of)):
@@ -145,11 +153,6 @@ def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None]) -
     channel.send(msgspec.json.encode(Accepted(_proof(secret, "first", *of).hex())))
     channel.seal(_proof(secret, "first seals", *of), _proof(secret, "other seals", *of))
     return hello.purpose
-
-
-def refuse(channel: Channel, word: str) -> None:
-    """Tell a caller, before any handshake, why not now."""
-    channel.send(msgspec.json.encode(Declined(word)))
 
 
 def call(channel: Channel, purpose: str, secret: bytes, where: str, name: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from engine.files.json_errors import UNREADABLE
+
 FILE = "machines.json"
 
 
@@ -53,7 +55,7 @@ def read(project: Path, pid: int) -> MachinesFacts | None:
     """What the worker ``pid`` wrote last; None: it knows of no other machines."""
     try:
         facts = msgspec.json.decode((project / FILE).read_bytes(), type=MachinesFacts)
-    except (OSError, msgspec.DecodeError, RecursionError):
+    except (OSError, *UNREADABLE):
         return None
     return facts if facts.pid == pid else None
 

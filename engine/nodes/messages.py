@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from engine.nodes.channel import SILENT_S, UNREADABLE, Channel, Gone
+from engine.files.json_errors import UNREADABLE
+from engine.nodes.channel import SILENT_S, Channel, Gone
 from engine.nodes.machine_versions import About
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from engine.nodes.channel import UNREADABLE, Channel, Gone
+from engine.files.json_errors import UNREADABLE
+from engine.nodes.channel import Channel, Gone
 
 PIECE_BYTES = 1 << 20
 

@@ -28,6 +28,7 @@ from engine.chat.render import Rendered
 from engine.chat.rendered_rows import Spool
 from engine.distributed import ranks
 from engine.files import durable
+from engine.files.json_errors import UNREADABLE
 from engine.models.locate import ModelRef
 from engine.signals import embedding_map, flaw_score, lenses, losses, neighbourhoods, round_models
 from engine.signals.last_exchange import Chat
@@ -118,7 +119,7 @@ def _read(note: Path) -> _Work | None:
     """What a run has begun; None when there is no note, or an older version's, or a damaged one."""
     try:
         return msgspec.json.decode(note.read_bytes(), type=_Work)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return None
 
 

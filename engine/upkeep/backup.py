@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from engine.errors import StoreError, UsageError
 from engine.files import durable
+from engine.files.json_errors import UNREADABLE
 from engine.files.whole_folder import whole_folder
 from engine.nodes import machine_facts
 from engine.plurals import counted
@@ -241,7 +242,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UsageError(f"{folder}: no finished backup, it has no {MANIFEST}. Make one with `middo-tui backup`.")
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise StoreError(f"{path}: damaged ({error}). Use another backup.") from None
     if found.format != FORMAT:
         raise StoreError(f"{path}: format {found.format}, of a newer middo-tui. Upgrade middo-tui.")

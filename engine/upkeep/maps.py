@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.config import schema as configs
 from engine.files.embedding_map_file import MAP, NAME
+from engine.files.json_errors import UNREADABLE
 from engine.files.whole_file import cut_off
 from engine.runtime import launch
 from engine.store import read, write
@@ -97,7 +98,7 @@ def _space(note: Path) -> str:
     """What the axes are of; nothing is known of it where the note is missing or damaged."""
     try:
         work = msgspec.json.decode(note.read_bytes(), type=_Note)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         work = _Note()
     return f"{work.base} {work.embed}"
 

@@ -111,30 +111,55 @@ def test_who_guesses_the_token_is_sent_away_for_a_while(tmp_path: Path, monkeypa
             with pytest.raises(NotLetIn, match="refused the token"):
                 held.join(secret=b"guess")
         assert held.line() == "a caller from 127.0.0.1 was refused: it did not know the token"
-        with pytest.raises(NotLetIn, match="too many callers"):
+        with pytest.raises(NotLetIn, match="called too often from this address without the right token"):
             held.join()
+        channel = held.channel()
+        handshake.call(channel, handshake.FILES, KEY, "head", "T")  # a launch that runs there goes on
+        channel.close()
         monkeypatch.setattr(door, "BARRED_S", 0.0)
         held.join()[0].close()
 
 
-@pytest.mark.parametrize("said", [b'{"x":' + b"[" * 1000, b"GET / HTTP/1.1", b"\xff\xfe", b"null", b""])
+@pytest.mark.parametrize(
+    "said", [b'{"x":' + b"[" * 1000, b"GET / HTTP/1.1", b"\xff\xfe", b"null", b"", b'{"purpose":"\xff"}']
+)
 def test_a_stranger_who_says_something_else_is_a_failed_caller(tmp_path: Path, said: bytes) -> None:
     with open_door(tmp_path) as held, socket.create_connection((held.host, held.port)) as stranger:
         stranger.sendall(len(said).to_bytes(4, "big") + said)
         assert held.line() == "a caller from 127.0.0.1 was refused: it does not speak middo-tui's language"
 
 
-def test_strangers_who_say_nothing_take_no_more_than_their_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("purpose", [handshake.JOIN, handshake.FILES, handshake.STORE])
+def test_strangers_who_hold_all_places_keep_nobody_out(tmp_path: Path, purpose: str) -> None:
     with open_door(tmp_path) as held:
+        held.door.hand_out(KEY)
         silent = [socket.create_connection((held.host, held.port)) for _ in range(door.MOST_CALLERS)]
         for one in silent:
             assert one.recv(1)  # each has its greeting: all places are taken
-        with pytest.raises(NotLetIn, match="too many callers"):
-            held.join()
+        channel = held.channel()
+        handshake.call(channel, purpose, SECRET if purpose == handshake.JOIN else KEY, "head", "T")
+        channel.close()
+        silent[0].settimeout(5)
+        while silent[0].recv(1 << 10):
+            pass  # the oldest has lost its place
+        assert "was refused: it" in held.line()
         for one in silent:
             one.close()
-        for _ in silent[:1]:
-            assert "closed the connection" in held.line()
+
+
+def test_strangers_of_one_address_take_no_place_of_another(tmp_path: Path) -> None:
+    with open_door(tmp_path) as held:
+        other = socket.create_connection((held.host, held.port), source_address=("127.0.0.2", 0))
+        assert other.recv(1)
+        many = [socket.create_connection((held.host, held.port)) for _ in range(3 * door.MOST_CALLERS)]
+        for one in many[-door.MOST_CALLERS // 2 :]:
+            assert one.recv(1)
+        other.setblocking(False)
+        other.recv(1 << 10)  # the rest of its greeting
+        with pytest.raises(BlockingIOError):  # it is not closed
+            other.recv(1)
+        for one in (other, *many):
+            one.close()
 
 
 def test_a_stranger_who_sends_a_gigabyte_is_cut_off(tmp_path: Path) -> None:
