@@ -220,7 +220,7 @@ class Door:
                 while machine.take(messages.hear(channel)):
                     pass
         except Gone as error:
-            machine.left = str(error)
+            machine.left = machine.left or str(error)  # the worker gives its own reason before it hangs up
         finally:
             with self._lock:
                 del self._machines[machine.node]

@@ -101,11 +101,12 @@ def _receive_file(channel: Channel, file: File, to: Path) -> None:
     to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     digest, left = hashlib.sha256(), file.size
     with open(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        while left > 0:
-            piece = channel.receive()
+        while left > 0 and (piece := channel.receive()):  # an empty piece: the rest cannot be read there
             digest.update(piece)
             left -= len(piece)
             out.write(piece)
     said = _answer(channel)
+    if isinstance(said, Withheld):
+        raise Gone(said.why)
     if left or not isinstance(said, Sum) or said.sha256 != digest.hexdigest():
         raise Gone(f"{file.name or to.name} did not come as it is there")

@@ -34,16 +34,16 @@ class About(Struct, frozen=True):
     code: str = ""
 
 
-def this_machine(gpus: Sequence[str], uuids: Sequence[str] = ()) -> About:
-    """What is installed here. ``gpus``, ``uuids``: of all."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+def this_machine(names: Sequence[str], uuids: Sequence[str]) -> About:
+    """What this machine has. ``names``, ``uuids``: of all its GPUs, by index."""
+    gpus, own = visible(names, uuids, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return About(
         platform.node(),
         ".".join(platform.python_version_tuple()[:2]),
         {name: _version(name) for name in (*LIBRARIES, *EXTRAS)},
         _nccl(),
-        visible(gpus, chosen),
-        visible_uuids(uuids, chosen),
+        gpus,
+        own,
         code(Path(__file__).resolve().parents[1]),
     )
 
@@ -58,30 +58,24 @@ def code(package: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def visible(gpus: Sequence[str], chosen: str | None) -> tuple[str, ...]:
-    """Those of ``gpus`` that CUDA_VISIBLE_DEVICES leaves. Names of GPUs (``GPU-…``) count, but are not looked up."""
-    if chosen is None:
-        return tuple(gpus)
-    words = [word.strip() for word in chosen.split(",") if word.strip()]
-    numbers = [int(word) for word in words if word.isdigit()]
-    if len(numbers) < len(words):
-        return tuple(gpus[: len(words)])
-    return tuple(gpus[number] for number in numbers if number < len(gpus))
+def visible(names: Sequence[str], uuids: Sequence[str], chosen: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and UUIDs of the GPUs that CUDA_VISIBLE_DEVICES (``chosen``) leaves, in its order.
 
-
-def visible_uuids(uuids: Sequence[str], chosen: str | None) -> tuple[str, ...]:
-    """Those of ``uuids`` that CUDA_VISIBLE_DEVICES leaves, named by number or by how they begin. Parts of GPUs
-    (``MIG-…``) are not among them.
+    As in CUDA, the first entry that is neither an index nor the beginning of a UUID ends the list: -1 hides all. MIG
+    partitions (``MIG-…``) count as GPUs; their UUIDs are not listed.
     """
     if chosen is None:
-        return tuple(uuids)
-    words = [word.strip() for word in chosen.split(",") if word.strip()]
-    found = (uuids[int(word) : int(word) + 1] if word.isdigit() else _begins(uuids, word) for word in words)
-    return tuple(uuid for some in found for uuid in some)
-
-
-def _begins(uuids: Sequence[str], word: str) -> list[str]:
-    return [uuid for uuid in uuids if uuid.startswith(word)]
+        return tuple(names), tuple(uuids)
+    entries = [entry.strip() for entry in chosen.split(",")]
+    if entries[0].startswith("MIG-"):
+        return tuple(names[: len(entries)]), ()
+    indices: list[int] = []
+    for entry in entries:
+        known = [i for i, uuid in enumerate(uuids) if str(i) == entry or (entry and uuid.startswith(entry))]
+        if not known:
+            break
+        indices.append(known[0])
+    return tuple(names[i] for i in indices), tuple(uuids[i] for i in indices)
 
 
 def shared(one: About, other: About, processes: int, device: str) -> str:

@@ -112,12 +112,16 @@ def _send_file(channel: Channel, name: str, file: Path) -> None:
             raise OSError(0, "not a file")
         _say(channel, File(name, state.st_size))
         digest, left = hashlib.sha256(), state.st_size
-        while left and (piece := source.read(min(left, PIECE_BYTES))):
-            digest.update(piece)
-            left -= len(piece)
-            channel.send(piece)
-    if left:
-        raise OSError(0, "became shorter while it was sent")
+        try:
+            while left:
+                if not (piece := source.read(min(left, PIECE_BYTES))):
+                    raise OSError(0, "became shorter while it was sent")
+                digest.update(piece)
+                left -= len(piece)
+                channel.send(piece)
+        except OSError:
+            channel.send(b"")  # no further piece: why follows
+            raise
     _say(channel, Sum(digest.hexdigest()))
 
 

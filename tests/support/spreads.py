@@ -13,7 +13,7 @@ from engine.runtime.spread import Spread
 from tests.support.doors import join_at
 
 STEP = RunStages(0, ("score", "judge"))
-HERE = this_machine(())
+HERE = this_machine((), ())
 CONFIG = (
     '[model]\nname = "demo:base"\ndevice = "cpu"\n[launch]\nnodes = 2\nprocesses = 2\nrendezvous = "127.0.0.1:{}"\n'
 )

@@ -137,6 +137,23 @@ def test_a_file_that_was_changed_while_it_came_is_not_kept(
     assert os.listdir(tmp_path / "here") == []
 
 
+def test_a_file_that_gets_shorter_while_it_is_sent_is_named_as_the_reason(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = project / "artifacts" / "round-0" / "checkpoint" / "adapter.safetensors"
+    announced = sending.File
+
+    def cut(name: str, size: int) -> sending.File:
+        os.truncate(source, sending.PIECE_BYTES + 1)
+        return announced(name, size)
+
+    monkeypatch.setattr(sending, "File", cut)
+    why = r": adapter\.safetensors cannot be read \(became shorter while it was sent\)\.$"
+    with open_door(project) as held, pytest.raises(StageError, match=why):
+        get(held, source, tmp_path / "here")
+    assert os.listdir(tmp_path / "here") == []
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from engine.nodes import machine_versions
-from engine.nodes.machine_versions import LIBRARIES, About, differences, shared, visible, visible_uuids
+from engine.nodes.machine_versions import LIBRARIES, About, differences, shared, visible
 
 FIRST = About("head", "3.11", dict.fromkeys(LIBRARIES, "1.0"), "2.27", ("H200",) * 4)
 
@@ -55,18 +55,28 @@ def test_gpus_do_not_matter_on_the_cpu() -> None:
 
 @pytest.mark.parametrize(
     ("chosen", "left"),
-    [(None, "abc"), ("", ""), ("1", "b"), ("2,0", "ca"), ("9", ""), ("GPU-1f,GPU-2a", "ab"), (" 1 , 2 ", "bc")],
+    [
+        (None, "abc"),
+        ("", ""),
+        ("1", "b"),
+        ("2,0", "ca"),
+        (" 1 , 2 ", "bc"),
+        ("GPU-3,GPU-1f", "ca"),
+        ("9", ""),
+        ("-1", ""),
+        ("NoDevFiles", ""),
+        ("0,-1,2", "a"),
+        ("0,9,2", "a"),
+        ("1,GPU-7,2", "b"),
+    ],
 )
-def test_cuda_visible_devices_is_respected(chosen: str | None, left: str) -> None:
-    assert visible(["a", "b", "c"], chosen) == tuple(left)
+def test_cuda_visible_devices_is_read_as_cuda_does(chosen: str | None, left: str) -> None:
+    uuids = {"a": "GPU-1f", "b": "GPU-2a", "c": "GPU-3c"}
+    assert visible("abc", [*uuids.values()], chosen) == (tuple(left), tuple(uuids[name] for name in left))
 
 
-@pytest.mark.parametrize(
-    ("chosen", "left"),
-    [(None, ["GPU-1f", "GPU-2a"]), ("", []), ("1", ["GPU-2a"]), ("GPU-2", ["GPU-2a"]), ("MIG-3", []), ("7", [])],
-)
-def test_gpus_are_told_apart_by_what_cuda_visible_devices_leaves(chosen: str | None, left: list[str]) -> None:
-    assert list(visible_uuids(["GPU-1f", "GPU-2a"], chosen)) == left
+def test_mig_partitions_count_as_gpus() -> None:
+    assert visible(["A100", "A100"], ["GPU-1f", "GPU-2a"], "MIG-3,MIG-4") == (("A100", "A100"), ())
 
 
 def test_a_gpu_that_two_would_use_is_found_among_those_that_are_used() -> None:
@@ -89,6 +99,6 @@ def test_two_checkouts_of_one_version_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_this_machine_knows_its_versions() -> None:
-    here = machine_versions.this_machine(["x"])
+    here = machine_versions.this_machine(["H200"], ["GPU-1f"])
     assert here.libraries["torch"]
     assert list(differences(here, here, 1, "cpu")) == []

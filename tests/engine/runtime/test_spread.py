@@ -127,6 +127,22 @@ def test_the_end_is_waited_for_and_asked_for_where_this_machine_failed(spread: S
     assert len(held.door.machines()) == 1, "it stays for the next group"
 
 
+def test_a_machine_that_does_not_end_its_part_is_sent_away_and_named_for_that(
+    spread: Spread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "SILENT_S", 0.0)
+    joined(spread)
+    with spread.launching(STEP, death=5):
+        pass
+    spread.end(0.0, False, lambda: None)
+    held = spread.machines
+    assert held is not None
+    while held.door.machines():
+        pass
+    spread.beat(log)
+    assert lines[-1] == (f"machine 2 of 2, {HERE.host} (127.0.0.1), did not end its part of a stage", "warning")
+
+
 def test_a_machine_that_left_just_before_is_noticed(spread: Spread) -> None:
     channel, _ = joined(spread)
     held = spread.machines
