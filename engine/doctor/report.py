@@ -40,7 +40,7 @@ from engine.doctor.memory import DeviceSplit, ModelShape
 from engine.doctor.model_check_process import ModelCheckResult
 from engine.errors import MiddoError, ModelError
 from engine.evaluation import task_index
-from engine.machine.gauges import open_gpus
+from engine.machine.gauges import visible_gpus
 from engine.models import folder as model_folder
 from engine.models import locate
 from engine.models.folder import local_models
@@ -71,7 +71,7 @@ def findings(project: Path | None, ask: bool = False, timed: bool = False) -> It
 
 
 def _gpus() -> Iterator[Finding]:
-    handles = open_gpus()
+    handles = visible_gpus()
     if not handles:
         yield Finding("gpu", "none: everything runs on the CPU", fix="enough for the demo; a 7-8B model needs a GPU")
     for index, handle in enumerate(handles):
@@ -197,7 +197,7 @@ def device(config: Config, plan: sharding.ShardingPlan | None = None) -> Device:
         plan: how training is spread.
     """
     split = DeviceSplit.of(plan, config.launch.processes)
-    handles = [] if config.model.device == "cpu" else open_gpus()
+    handles = [] if config.model.device == "cpu" else visible_gpus()
     if not handles:
         return Device("the CPU", psutil.virtual_memory().available // config.launch.processes, False, split)
     named = config.model.device.partition(":")[2]
@@ -209,7 +209,7 @@ def device(config: Config, plan: sharding.ShardingPlan | None = None) -> Device:
 
 def gpus(config: Config) -> vllm_memory.Gpus | None:
     """The GPUs that vLLM would use, described by the one with the least free memory; None without a GPU."""
-    handles = [] if config.model.device == "cpu" else open_gpus()
+    handles = [] if config.model.device == "cpu" else visible_gpus()
     if not handles:
         return None
     found = [pynvml.nvmlDeviceGetMemoryInfo(handle) for handle in handles]
@@ -220,7 +220,7 @@ def gpus(config: Config) -> vllm_memory.Gpus | None:
 
 def _machine(taken: vllm_memory.Gpus | None) -> backend_advice.Machine:
     """The hardware for a local teacher or judge."""
-    product = pynvml.nvmlDeviceGetName(open_gpus()[int(taken.name.split()[-1])]) if taken else ""
+    product = pynvml.nvmlDeviceGetName(visible_gpus()[int(taken.name.split()[-1])]) if taken else ""
     return backend_advice.Machine(taken, product, psutil.cpu_count(logical=False) or 1)
 
 
@@ -228,11 +228,11 @@ def _roles(
     config: Config, folder: Path, asked: ExpectedRequests, looked: Mapping[str, ModelCheckResult]
 ) -> Iterator[Finding]:
     """Findings on the model, the teacher, processes, privacy and evaluation tasks."""
-    yield from _extras(config, len(open_gpus()))
-    if (found := _named_gpu(config, len(open_gpus()))) is not None:
+    yield from _extras(config, len(visible_gpus()))
+    if (found := _named_gpu(config, len(visible_gpus()))) is not None:
         yield found
     yield from _models(configs.placed(config, folder), folder, looked)
-    if (found := vllm(config, len(open_gpus()))) is not None:
+    if (found := vllm(config, len(visible_gpus()))) is not None:
         yield found
     if config.teacher.backend == "openai":
         yield from endpoint.findings(config, asked)
@@ -244,9 +244,9 @@ def _roles(
         )
     yield from endpoint.others(config)
     yield from judge_servers.findings(config, folder)
-    if (found := processes(config, len(open_gpus()))) is not None:
+    if (found := processes(config, len(visible_gpus()))) is not None:
         yield found
-    if (found := training(config, folder, len(open_gpus()))) is not None:
+    if (found := training(config, folder, len(visible_gpus()))) is not None:
         yield found
     yield from machines.findings(config, folder)
     yield privacy.leaves(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,36 @@ def open_gpus() -> list[object]:
     except pynvml.NVMLError:
         return []
     return [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+
+
+def visible_gpus() -> list[object]:
+    """NVML handles of the GPUs that CUDA_VISIBLE_DEVICES leaves, in its order.
+
+    As in CUDA, the first entry that names no GPU ends the list, so -1 hides all. Indices are NVML's, which are CUDA's
+    where the GPUs are alike or CUDA_DEVICE_ORDER is PCI_BUS_ID.
+    """
+    gpus, chosen = open_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None or not gpus:
+        return gpus
+    found: list[object] = []
+    for entry in chosen.split(","):
+        if (gpu := _named(entry.strip(), gpus)) is None:
+            break
+        found.append(gpu)
+    return found
+
+
+def _named(entry: str, gpus: list[object]) -> object | None:
+    """A GPU by its index or the beginning of its UUID, or a MIG partition by its UUID; None: there is none."""
+    if entry.isdecimal():
+        return gpus[int(entry)] if int(entry) < len(gpus) else None
+    if entry.startswith("MIG-"):
+        try:
+            partition: object = pynvml.nvmlDeviceGetHandleByUUID(entry)
+        except pynvml.NVMLError:
+            return None
+        return partition
+    return next((gpu for gpu in gpus if entry and pynvml.nvmlDeviceGetUUID(gpu).startswith(entry)), None)
 
 
 def names(gpus: list[object]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -34,16 +33,15 @@ class About(Struct, frozen=True):
     code: str = ""
 
 
-def this_machine(names: Sequence[str], uuids: Sequence[str]) -> About:
-    """What this machine has. ``names``, ``uuids``: of all its GPUs, by index."""
-    gpus, own = visible(names, uuids, os.environ.get("CUDA_VISIBLE_DEVICES"))
+def this_machine(gpus: Sequence[str], uuids: Sequence[str]) -> About:
+    """What this machine has. ``gpus``, ``uuids``: names and UUIDs of the GPUs that it may use."""
     return About(
         platform.node(),
         ".".join(platform.python_version_tuple()[:2]),
         {name: _version(name) for name in (*LIBRARIES, *EXTRAS)},
         _nccl(),
-        gpus,
-        own,
+        tuple(gpus),
+        tuple(uuids),
         code(Path(__file__).resolve().parents[1]),
     )
 
@@ -56,26 +54,6 @@ def code(package: Path) -> str:
         digest.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()[:16]
-
-
-def visible(names: Sequence[str], uuids: Sequence[str], chosen: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and UUIDs of the GPUs that CUDA_VISIBLE_DEVICES (``chosen``) leaves, in its order.
-
-    As in CUDA, the first entry that is neither an index nor the beginning of a UUID ends the list: -1 hides all. MIG
-    partitions (``MIG-…``) count as GPUs; their UUIDs are not listed.
-    """
-    if chosen is None:
-        return tuple(names), tuple(uuids)
-    entries = [entry.strip() for entry in chosen.split(",")]
-    if entries[0].startswith("MIG-"):
-        return tuple(names[: len(entries)]), ()
-    indices: list[int] = []
-    for entry in entries:
-        known = [i for i, uuid in enumerate(uuids) if str(i) == entry or (entry and uuid.startswith(entry))]
-        if not known:
-            break
-        indices.append(known[0])
-    return tuple(names[i] for i in indices), tuple(uuids[i] for i in indices)
 
 
 def shared(one: About, other: About, processes: int, device: str) -> str:

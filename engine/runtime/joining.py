@@ -26,6 +26,7 @@ from engine.distributed import world as worlds
 from engine.distributed.torchrun import RANK_FAILED
 from engine.distributed.world import World
 from engine.errors import MiddoError, WorkerError
+from engine.files.last_line import last_line
 from engine.files.scratch import Scratch
 from engine.machine import gauges
 from engine.models import folder as model_folder
@@ -46,7 +47,6 @@ LOOK_S = 0.2
 IDLE_S = 1.0
 AGAIN_S = 5.0
 """One that stays, and for which there is no place, asks again after so long."""
-TAIL_BYTES = 1 << 16
 FOLDER, FAILED = "middo-join-", "middo-failed-"
 STOPPED = "left: it was stopped there"
 
@@ -132,11 +132,10 @@ class Launched:
         self._killing_at = time.monotonic() + grace_s
         kill_group(self._process.pid, signal.SIGTERM)
 
-    def last_line(self) -> str:
-        """The last line of its log, which is the reason where a process failed; empty: there is none."""
-        with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - TAIL_BYTES))
-            return next(reversed(log.read().decode("utf-8", "replace").strip().splitlines()), "")
+    @property
+    def reason(self) -> str:
+        """The last line of its log, which is the reason where a process failed; "" where the log is empty."""
+        return last_line(self._log)
 
     def keep_log(self) -> Path:
         """Its log at a place that outlives it. Lines of libraries are in it, and tracebacks.
@@ -243,7 +242,7 @@ class Joining:
             channel.close()
 
     def _with(self, channel: Channel) -> messages.Bye:
-        gpus = gauges.open_gpus()
+        gpus = gauges.visible_gpus()
         about = this_machine(gauges.names(gpus), gauges.uuids(gpus))
         try:
             welcome = caller.introduce(channel, self._secret, about, str(self._where), self._where.token_env)
@@ -345,7 +344,7 @@ class Joining:
         launched = self._launched
         if launched is None or (code := launched.code()) is None:
             return
-        last = launched.last_line()[:MOST_SAID]
+        last = launched.reason[:MOST_SAID]
         if not code:
             how = "ended here"
         elif launched.halted:

@@ -99,7 +99,7 @@ class Machines:
         self._secret = handshake.stretched(handshake.token(name, os.environ.get(name)))
         self._listener = open_port(config)
         self.host, self.port = self._listener.getsockname()[:2]
-        gpus = gauges.open_gpus()
+        gpus = gauges.visible_gpus()
         about = this_machine(gauges.names(gpus), gauges.uuids(gpus))
         needed, inside = models(config, project)
         needs = RunNeeds(

@@ -23,6 +23,7 @@ from engine.distributed import sharding
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
 from engine.errors import MiddoError, WorkerGone
 from engine.evaluation import task_index
+from engine.files.last_line import last_line
 from engine.loop import Limits, Open, Reselect, RunStages, Stop
 from engine.machine import gauges
 from engine.models import folder as model_folder
@@ -180,8 +181,7 @@ class Supervisor:
         merge, hold_s = self.jobs(round - 1).get("merge"), read.plan(self.db).hold_s
         ended = merge.finished_at if merge is not None else None
         if self.hold[0] != (which := (round, ended, hold_s)):
-            left = min((ended or 0.0) + hold_s - time.time(), hold_s)
-            self.hold = which, time.monotonic() + left
+            self.hold = which, time.monotonic() + min((ended or 0.0) + hold_s - time.time(), hold_s)
         left = self.hold[1] - time.monotonic()
         self.db.execute("UPDATE worker SET holds_until=? WHERE id=1", (time.time() + left if left > 0 else None,))
         if left > 0:
@@ -200,19 +200,20 @@ class Supervisor:
         before = self.jobs(step.round)
         death_r, death_w = os.pipe()
         log_path = self.project / "logs" / f"round-{step.round}-{step.stages[0]}.log"
-        group: int | None = None
+        child: Child | None = None
         try:
-            with open(log_path, "ab", opener=permissions.opener) as log:
-                child = self.start(step, log, death_r)
-            group = child.pid
-            os.close(death_r)
+            try:
+                with open(log_path, "ab", opener=permissions.opener) as log:
+                    child = self.start(step, log, death_r)
+            finally:
+                os.close(death_r)
             self.db.execute("UPDATE worker SET child_pid=? WHERE id=1", (child.pid,))
             child.begin()
             code = self.watch(child)
         finally:
             os.close(death_w)
-            if group is not None:
-                kill_group(group)
+            if child is not None:
+                kill_group(child.pid)
         elsewhere = self.spread.wrong()
         self.spread.end(configs.load(self.project).launch.grace_s, code == 0, self.beat)
         permissions.tighten(self.project)  # checkpoints and caches, as libraries wrote them
@@ -339,7 +340,7 @@ def _log(line: str) -> None:
 
 def _why(code: int, log_path: Path) -> str:
     """How a child ended that could not record it itself, and that nothing is lost."""
-    last = next(iter(log_path.read_text(errors="replace").strip().splitlines()[-1:]), "")
+    last = last_line(log_path)
     again = "run again to resume."
     if code == RANK_FAILED:
         return f"{last[:300]}; {again}"
@@ -362,7 +363,7 @@ def main(argv: list[str]) -> int:
         task_index.check(config, project)  # not at hour three
         roles.check(config)
         model_folder.check_all(config, project)
-        sharding.check(config, project, len(gauges.open_gpus()))
+        sharding.check(config, project, len(gauges.visible_gpus()))
         supervisor = Supervisor(project, db, lock)
         supervisor.register()
         if said := "".join(argv[2:]):

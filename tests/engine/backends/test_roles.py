@@ -134,7 +134,7 @@ def test_a_base_in_4_bits_is_refused_where_vllm_cannot_compute_it(
     text: str, gpus: int, says: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "0.33.0")
-    monkeypatch.setattr(roles, "open_gpus", lambda: [object()] * gpus)
+    monkeypatch.setattr(roles, "visible_gpus", lambda: [object()] * gpus)
     if says is None:
         roles.check(config(QLORA + text))
         return

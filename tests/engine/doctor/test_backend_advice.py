@@ -123,7 +123,7 @@ def test_a_teacher_on_a_cpu_needs_a_gpu_or_an_endpoint() -> None:
 
 
 def test_the_product_is_that_of_the_gpu_with_least_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.doctor.report.open_gpus", lambda: [0, 1])
+    monkeypatch.setattr("engine.doctor.report.visible_gpus", lambda: [0, 1])
     monkeypatch.setattr("pynvml.nvmlDeviceGetName", ["NVIDIA L4", "NVIDIA H200"].__getitem__)
     product = report._machine(Gpus("GPU 1", 2, 1, 1)).product
     assert product == "NVIDIA H200"
@@ -133,7 +133,7 @@ def test_the_product_is_that_of_the_gpu_with_least_free_memory(monkeypatch: pyte
 def test_the_doctor_counts_the_project_and_the_teacher_from_their_files(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.doctor.report.open_gpus", list)
+    monkeypatch.setattr("engine.doctor.report.visible_gpus", list)
     rows = [{"instruction": f"Say it {i} times. " * 40, "input": "", "output": "it " * 200} for i in range(200)]
     source = tmp_path / "rows.json"
     source.write_text(json.dumps(rows))

@@ -130,7 +130,7 @@ def test_a_server_without_batches_is_told_from_one_with_them(data: Path, tmp_pat
 def test_a_setting_of_the_model_that_is_not_there(
     key: str, value: str, name: str, says: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.doctor.report.open_gpus", list)
+    monkeypatch.setattr("engine.doctor.report.visible_gpus", list)
     project.create(tmp_path / "P", [data], {"model": {"name": str(BASE), key: value}})
     found = named(name, tmp_path / "P")
     assert found.bad

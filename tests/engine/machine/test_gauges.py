@@ -10,10 +10,17 @@ import pytest
 from engine.machine import gauges
 
 LOST, DUMB = 1, 2
+UUIDS = ("GPU-1f", "GPU-2a", "GPU-3c")
 
 
 def refuse(handle: int, *_: object) -> float:
     raise pynvml.NVMLError_GpuIsLost() if handle == LOST else pynvml.NVMLError_NotSupported()
+
+
+def partition(uuid: str) -> str:
+    if uuid == "MIG-7":
+        return uuid
+    raise pynvml.NVMLError_NotFound()
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +41,8 @@ def _nvml(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pynvml, name, (lambda: None) if name == "nvmlInit" else of(value, deaf))
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", UUIDS.__getitem__)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByUUID", partition)
 
 
 def test_a_gpu_tells_its_use_memory_power_and_temperature() -> None:
@@ -58,3 +67,28 @@ def test_without_a_driver_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(pynvml, "nvmlInit", none)
     assert [gauge.device for gauge in gauges.sample(gauges.open_gpus())] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "left"),
+    [
+        (None, [0, 1, 2]),
+        ("", []),
+        ("1", [1]),
+        (" 2 , 0 ", [2, 0]),
+        ("GPU-3,GPU-1f", [2, 0]),
+        ("MIG-7,MIG-8,0", ["MIG-7"]),
+        ("9", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("0,-1,2", [0]),
+        ("1,GPU-7,2", [1]),
+    ],
+)
+def test_cuda_visible_devices_is_read_as_cuda_reads_it(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, left: list[object]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert gauges.visible_gpus() == left

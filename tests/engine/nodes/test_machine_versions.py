@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from engine.nodes import machine_versions
-from engine.nodes.machine_versions import LIBRARIES, About, differences, shared, visible
+from engine.nodes.machine_versions import LIBRARIES, About, differences, shared
 
 FIRST = About("head", "3.11", dict.fromkeys(LIBRARIES, "1.0"), "2.27", ("H200",) * 4)
 
@@ -51,32 +51,6 @@ def test_kernels_of_packages_that_are_not_needed_must_be_the_same_where_they_are
 def test_gpus_do_not_matter_on_the_cpu() -> None:
     other = msgspec.structs.replace(FIRST, gpus=(), nccl="")
     assert list(differences(FIRST, other, 2, "cpu")) == []
-
-
-@pytest.mark.parametrize(
-    ("chosen", "left"),
-    [
-        (None, "abc"),
-        ("", ""),
-        ("1", "b"),
-        ("2,0", "ca"),
-        (" 1 , 2 ", "bc"),
-        ("GPU-3,GPU-1f", "ca"),
-        ("9", ""),
-        ("-1", ""),
-        ("NoDevFiles", ""),
-        ("0,-1,2", "a"),
-        ("0,9,2", "a"),
-        ("1,GPU-7,2", "b"),
-    ],
-)
-def test_cuda_visible_devices_is_read_as_cuda_does(chosen: str | None, left: str) -> None:
-    uuids = {"a": "GPU-1f", "b": "GPU-2a", "c": "GPU-3c"}
-    assert visible("abc", [*uuids.values()], chosen) == (tuple(left), tuple(uuids[name] for name in left))
-
-
-def test_mig_partitions_count_as_gpus() -> None:
-    assert visible(["A100", "A100"], ["GPU-1f", "GPU-2a"], "MIG-3,MIG-4") == (("A100", "A100"), ())
 
 
 def test_a_gpu_that_two_would_use_is_found_among_those_that_are_used() -> None:

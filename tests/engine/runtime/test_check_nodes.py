@@ -20,7 +20,7 @@ from engine.store.connect import writer
 from tests.support.doors import TOKEN, join_at
 from tests.support.stores import Store
 
-HERE = this_machine(())
+HERE = this_machine((), ())
 
 
 def config(host: str = "127.0.0.1", port: int = 0) -> configs.Config:
@@ -50,6 +50,15 @@ def test_a_missing_token_a_foreign_address_and_a_taken_port_are_bad(
     assert "openssl rand -hex 16" in token.fix
     assert machines.bad
     assert "192.0.2.1:29400: cannot listen there" in machines.text
+
+
+def test_a_taken_port_is_reported_before_the_project_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIDDO_JOIN_TOKEN", TOKEN)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (found,) = doctor.findings(config(port=port), tmp_path / "not yet")
+    assert found.bad
+    assert f"127.0.0.1:{port}: cannot listen there" in found.text
 
 
 def test_loopback_is_no_address_for_others(project: Path) -> None:

@@ -26,7 +26,7 @@ from engine.runtime import joining
 from middo_tui.cli import main
 from tests.support.doors import TOKEN, OpenDoor, open_door
 
-HERE = this_machine(())
+HERE = this_machine((), ())
 DEMO = locate.DEMO["demo:base"]
 OWN = NeededModel("/models/own", locate.fingerprint(locate.ModelRef(DEMO)))
 
