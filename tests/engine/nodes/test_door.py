@@ -133,9 +133,10 @@ def test_a_stranger_who_says_something_else_is_a_failed_caller(tmp_path: Path, s
 def test_strangers_who_hold_all_places_keep_nobody_out(tmp_path: Path, purpose: str) -> None:
     with open_door(tmp_path) as held:
         held.door.hand_out(KEY)
-        silent = [socket.create_connection((held.host, held.port)) for _ in range(door.MOST_CALLERS)]
-        for one in silent:
-            assert one.recv(1)  # each has its greeting: all places are taken
+        silent = []
+        for _ in range(door.MOST_CALLERS):
+            silent.append(socket.create_connection((held.host, held.port)))
+            assert silent[-1].recv(1), "it has its greeting, and so its place: after those before it"
         channel = held.channel()
         handshake.call(channel, purpose, SECRET if purpose == handshake.JOIN else KEY, "head", "T")
         channel.close()
