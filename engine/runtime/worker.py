@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -20,17 +22,15 @@ from engine.backends import roles
 from engine.config import renamed
 from engine.config import schema as configs
 from engine.distributed import sharding
-from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
-from engine.errors import MiddoError, WorkerGone
+from engine.distributed.torchrun import NO_SPACE
+from engine.errors import MiddoError, WorkerError, WorkerGone
 from engine.evaluation import task_index
-from engine.files.last_line import last_line
 from engine.loop import Limits, Open, Reselect, RunStages, Stop
 from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.plurals import counted
 from engine.processes.death_pipe import kill_group
-from engine.processes.exit_reason import LESS_MEMORY, how_ended
-from engine.runtime import launch, stale
+from engine.runtime import endings, launch, stale
 from engine.runtime.child import Child, Starter
 from engine.runtime.notifier import Notifier
 from engine.runtime.spread import Spread
@@ -122,13 +122,18 @@ class Supervisor:
         """``run``; where the project was taken away, that is told in place of the files that are not found then.
 
         Raises:
-            WorkerGone: it is not here any more.
+            WorkerGone: it is not here any more. WorkerError: something nobody foresaw; its traceback is in the log.
         """
         try:
             why = self.run()
         except MiddoError:
             self.here()
             raise
+        except Exception as error:
+            self.here()
+            with suppress(OSError):  # the log may lie on the disk that is the reason
+                traceback.print_exc()
+            raise WorkerError(f"the worker broke off: {endings.said(error)}. Its log is logs/worker.log.") from error
         if why.startswith("failed"):
             self.here()
         return why
@@ -203,6 +208,7 @@ class Supervisor:
         child: Child | None = None
         try:
             try:
+                log_path.parent.mkdir(mode=0o700, exist_ok=True)  # somebody may have tidied up
                 with open(log_path, "ab", opener=permissions.opener) as log:
                     child = self.start(step, log, death_r)
             finally:
@@ -272,7 +278,7 @@ class Supervisor:
                 if want == "cancel":
                     write.end_job(self.db, step.round, name, "cancelled")
                     return "cancelled"
-                write.end_job(self.db, step.round, name, "failed", elsewhere or _why(code, log_path))
+                write.end_job(self.db, step.round, name, "failed", elsewhere or endings.why(code, log_path))
                 return "failed"
             if state != "done":
                 return state if state != "pending" else "done"
@@ -338,17 +344,6 @@ def _log(line: str) -> None:
         os.write(2, f"{line}\n".encode())
 
 
-def _why(code: int, log_path: Path) -> str:
-    """How a child ended that could not record it itself, and that nothing is lost."""
-    last = last_line(log_path)
-    again = "run again to resume."
-    if code == RANK_FAILED:
-        return f"{last[:300]}; {again}"
-    fix = f". {LESS_MEMORY}" if code == -signal.SIGKILL else ""
-    said = f" Last line of its log: {last[:300]}" if last and code > 0 else ""
-    return f"the stage process {how_ended(code)}{fix}; {again}{said}"
-
-
 def main(argv: list[str]) -> int:
     """Entry of the worker: take the lock, say ready, work, sign off."""
     project, ready = Path(argv[0]), int(argv[1])
@@ -388,8 +383,12 @@ def main(argv: list[str]) -> int:
         return error.exit_code
     except MiddoError as error:
         reason, code = str(error), error.exit_code
-    write.event(db, reason, "error" if code else "info")
-    write.sign_off(db)
+    try:
+        endings.record(db, reason) if code else write.event(db, reason)
+        write.sign_off(db)
+    except (MiddoError, sqlite3.Error) as error:
+        _log(f"{reason}\nThis could not be written down: {endings.said(error)}.")
+        return code or 1
     os.close(lock)  # a slow server must not keep the next worker from starting
     supervisor.notifier.end(db, error=bool(code))
     return code

@@ -12,10 +12,10 @@ from engine.store.database_file import FILE as FILE
 from engine.store.database_file import IN_FULL as IN_FULL
 from engine.store.database_file import KEPT_BEFORE as KEPT_BEFORE
 from engine.store.database_file import MAKING as MAKING
-from engine.store.database_file import NO_SPACE, missing, opened, unwritable
 from engine.store.database_file import copy as copy
 from engine.store.database_file import database as database
 from engine.store.database_file import filesystem as filesystem
+from engine.store.database_file import missing, opened
 from engine.store.database_file import newer as newer
 from engine.store.database_file import patient as patient
 from engine.store.database_file import refuse_network as refuse_network
@@ -25,6 +25,8 @@ from engine.store.database_file import translated as translated
 from engine.store.database_file import unshared as unshared
 from engine.store.database_file import writer as writer
 from engine.store.lock_wait import FULL
+from engine.store.writable import NO_SPACE
+from engine.store.writable import unwritable as unwritable
 
 NEWEST = "m038_partial"
 """The last migration: a reader that does not find it has an older project before it."""

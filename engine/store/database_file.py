@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from tempfile import TemporaryFile
 from typing import TypeVar
 
 from engine.errors import StoreBlocked, StoreError
 from engine.files import durable
 from engine.store.lock_wait import FULL, LOCKED, LOOK_MS, Patient, Watch, trouble
+from engine.store.writable import CHECK_DISK, NO_SPACE, broken, unwritable
 
 C = TypeVar("C", bound=sqlite3.Connection)
 FILE = "middo.db"
@@ -23,11 +23,7 @@ KEPT_BEFORE = f"{FILE}.before-"
 WAL_KEPT = 64 << 20
 """Bytes that the write-ahead log is cut to when a checkpoint has emptied it: a long reader may have let it grow."""
 IN_FULL = "the disk is full; no partial data was written. Free some space and retry."
-CHECK_DISK = "Check the disk and the limit of open files, then retry."
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-BESIDE = 32 << 10
-"""Bytes of the least file that SQLite needs beside the database: the log's index."""
 BUSY_MS = 30_000
 # WAL needs shared memory and byte-range locks that work between processes; these do not give them reliably.
 NETWORK = {
@@ -218,7 +214,7 @@ def translated(error: sqlite3.Error, path: Path) -> StoreError:
     """SQLite's error as a StoreError that names the file, the reason and the fix."""
     text, found = str(error), trouble(error)
     if found == FULL:
-        return StoreBlocked(f"{path}: {IN_FULL}", FULL)
+        return broken(path) or StoreBlocked(f"{path}: {IN_FULL}", FULL)
     if found == LOCKED:
         return StoreBlocked(
             f"{path}: locked by another program for over {BUSY_MS // 1000} s; nothing was changed. Close that program,"
@@ -245,16 +241,6 @@ def _refused(text: str, path: Path) -> StoreError:
     if any(one.exists() and not os.access(one, os.R_OK | os.W_OK) for one in files):
         return StoreError(f"{path}: cannot write ({text}). Check the file's owner and permissions.")
     return StoreError(f"{path}: {text}, although its permissions allow it. {CHECK_DISK}")
-
-
-def unwritable(folder: Path) -> OSError | None:
-    """Why no file can be made in a folder: SQLite says the same of a full disk and of one that others own."""
-    try:
-        with TemporaryFile(dir=folder, buffering=0) as file:
-            file.write(bytes(BESIDE))
-    except OSError as error:
-        return error
-    return None
 
 
 def copy(db: sqlite3.Connection, out: Path) -> None:

@@ -10,9 +10,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from functools import wraps
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from engine.errors import StoreBlocked
+from engine.store.writable import broken
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +30,7 @@ WORDS = {
 WAITED = {LOCKED: "the database was locked by another program", FULL: "the disk was full"}
 _NO_SPACE = {
     sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR_WRITE,  # a quota, or a file that may not grow
+    sqlite3.SQLITE_IOERR_WRITE,  # a quota, or a file that may not grow; or the disk is broken
     sqlite3.SQLITE_IOERR_SHMSIZE,
 }
 
@@ -87,6 +89,8 @@ def outlast(db: sqlite3.Connection, work: Callable[[], R]) -> R:
             found = trouble(error)
             if found is None:
                 raise
+            if found == FULL and (disk := broken(_file(db))) is not None:
+                raise disk from error
             began, why = began or time.monotonic(), found
         if db.watch is not None:
             db.watch.waits(why)
@@ -94,6 +98,11 @@ def outlast(db: sqlite3.Connection, work: Callable[[], R]) -> R:
     if began and db.watch is not None:
         db.watch.over(why, time.monotonic() - began)
     return done
+
+
+def _file(db: sqlite3.Connection) -> Path:
+    """The database's file."""
+    return Path(sqlite3.Connection.execute(db, "PRAGMA database_list").fetchone()[2])
 
 
 def outlasting(

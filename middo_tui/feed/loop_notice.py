@@ -111,6 +111,9 @@ def _cancelled(view: LoopView, keys: bool) -> Notice:
 
 def _interrupted(view: LoopView, keys: bool) -> Notice:
     resume = _run(keys, "resume")
+    if view.unwritable:  # a disk that turned read-only takes no log either
+        broken = f" The project's folder cannot be written now ({view.unwritable}): check its disk and its owner."
+        return Notice(f"Interrupted: the worker died in {_where(view)}.{broken}{resume}", "bad")
     return Notice(f"Interrupted: the worker died in {_where(view)}. Saved work is kept.{resume}", "decide")
 
 

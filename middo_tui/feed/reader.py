@@ -22,7 +22,7 @@ from engine.runtime import stalls
 from engine.signals import judge_trust
 from engine.store import judging, paired_difference, read, search
 from engine.store import teacher as calls
-from engine.store.connect import database, reader
+from engine.store.connect import database, reader, unwritable
 from engine.store.rows import AXES, REWRITTEN, Job, Plan, Worker
 from engine.store.unmerge import undoable
 from middo_tui.feed.machine import MachineHistory
@@ -164,6 +164,7 @@ class Reader:
             undo=undoable(db, worker != "idle"),
             holds_until=_held(read.worker(db)) if worker == "running" else None,
             cut_short=found == "ended",
+            unwritable=_unwritable(self.project) if found == "ended" else "",
             unindexed=search.count_unindexed(db),
             judge="" if newest is None else _judge(db, newest, config),
             final=isinstance(comes, Stop) and isinstance(next_step(all_jobs, closing, longer, facts, limits), Stop),
@@ -244,6 +245,12 @@ class Reader:
                 name = guard.one_line(_device(g.device), NAME_LIMIT)
                 newest[name] = DeviceReading(name, g.util, g.memory_used, g.memory_total, g.power, g.temperature)
         return tuple(newest[name] for name in sorted(newest))
+
+
+def _unwritable(project: Path) -> str:
+    """Why nothing can be written into a project's folder; empty: it can."""
+    refused = unwritable(project)
+    return "" if refused is None else guard.one_line(refused.strerror or str(refused))
 
 
 def _held(worker: Worker | None) -> float | None:

@@ -144,7 +144,8 @@ class LoopView(Struct, frozen=True):
     ``wrong``: what of it, in a few words. ``trouble``: what holds a live worker up or slows it down (see ``Stall``),
     ``held`` the same as a sentence. ``unindexed``: samples that a search for words does not find yet.
     ``judge``: why its ratings are doubtful, in sentences; empty: they are not.
-    ``cut_short``: the last worker ended without signing off.
+    ``cut_short``: the last worker ended without signing off; ``unwritable``: and now nothing can be written there,
+    for this reason.
 
     ``earlier``: the stages of the round before. ``until``: the stage after which this round stops, when only that
     much was asked for. ``next``: the round and stage that comes next, None when the loop is done, and then
@@ -187,6 +188,7 @@ class LoopView(Struct, frozen=True):
     trouble: str = ""
     held: str = ""
     cut_short: bool = False
+    unwritable: str = ""
     unindexed: int = 0
     judge: str = ""
 

@@ -182,7 +182,7 @@ def test_a_database_that_is_held_is_said_without_the_database(
     os.close(lock)
 
 
-def test_a_worker_killed_between_two_stages_was_interrupted(tmp_path: Path) -> None:
+def test_a_worker_killed_between_two_stages_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path / "p").plan().round(0, done=len(NAMES) - 3).worker()
     with store.db:
         store.db.execute("UPDATE worker SET boot='another boot of the machine'")
@@ -191,6 +191,11 @@ def test_a_worker_killed_between_two_stages_was_interrupted(tmp_path: Path) -> N
     assert view.state == "interrupted"
     assert "Interrupted: the worker died in" in notice(view).text
     assert gather(store.project)["worker"]["state"] == "interrupted"
+    with monkeypatch.context() as broken:  # as on a disk that turned read-only, where nothing can say why
+        broken.setattr("middo_tui.feed.reader.unwritable", lambda _: OSError(30, "Read-only file system"))
+        other = Reader(store.project)
+        assert "The project's folder cannot be written now (Read-only file system)" in notice(other.view()).text
+        other.close()
     write.sign_off(store.db)
     assert reader.view().state == "idle"
     assert gather(store.project)["worker"]["state"] == "idle"

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from engine.distributed import world as worlds
 from engine.distributed.torchrun import NO_SPACE, RANK_FAILED
-from engine.errors import ConfigError, WorkerGone
+from engine.errors import ConfigError, WorkerError, WorkerGone
 from engine.loop import NAMES, RunStages
-from engine.runtime import launch
+from engine.runtime import endings, launch
 from engine.runtime.worker import Supervisor
 from engine.store import commands, lock_wait, read, write
 from engine.store.connect import patient, writer
@@ -180,3 +180,45 @@ def test_the_note_of_a_wait_stays_until_the_heartbeat_is_fresh(worker: Superviso
     worker.beat()
     assert launch.read_wait(worker.project) == ""
     os.close(worker.lock)
+
+
+@pytest.mark.parametrize("state", ["running", "pending"])
+def test_what_nobody_foresaw_is_the_failure_of_the_stage_at_hand(
+    worker: Supervisor, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], state: str
+) -> None:
+    def broken() -> str:
+        raise PermissionError(13, "Permission denied", "logs/round-0-train.log")
+
+    if state == "running":
+        write.start_job(worker.db, 0, "score", "key", "{}")
+    monkeypatch.setattr(worker, "run", broken)
+    with pytest.raises(WorkerError) as told:
+        worker.run_here()
+    assert "Traceback" in capfd.readouterr().err
+    endings.record(worker.db, str(told.value))
+    job = worker.jobs(0)["score" if state == "running" else "train"]
+    says = "the worker broke off: logs/round-0-train.log: Permission denied. Its log is logs/worker.log."
+    assert (job.state, job.error) == ("failed", says)
+    assert [e.text for e in read.events(worker.db)][-1] == says
+
+
+def test_nothing_is_failed_where_nothing_is_left_to_do(worker: Supervisor) -> None:
+    for stage in NAMES:
+        write.end_job(worker.db, 0, stage, "done")
+    endings.record(worker.db, "a reason")
+    assert {job.state for job in worker.jobs(0).values()} == {"done"}
+    assert [e.text for e in read.events(worker.db)][-1] == "a reason"
+
+
+def test_a_folder_of_logs_that_was_removed_is_made_again(worker: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(Exception):
+        pass
+
+    def start(*_: object) -> None:
+        raise Stopped
+
+    shutil.rmtree(worker.project / "logs", ignore_errors=True)
+    monkeypatch.setattr(worker, "start", start)
+    with pytest.raises(Stopped):
+        worker.child(STEP)
+    assert (worker.project / "logs" / "round-0-score.log").exists()

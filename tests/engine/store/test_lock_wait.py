@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreBlocked, WorkerGone
-from engine.store import commands, connect, database_file, lock_wait, read, write
+from engine.errors import StoreBlocked, StoreError, WorkerGone
+from engine.store import commands, connect, database_file, lock_wait, read, writable, write
 from engine.store.rows import Losses, Message, Sample, content_id
 from engine.store.schema import migrate
 
@@ -160,3 +160,25 @@ def test_a_person_gets_a_sentence_that_says_nothing_was_done(project: Path, othe
 )
 def test_other_errors_are_not_waited_for(error: Exception) -> None:
     assert lock_wait.trouble(error) is None
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO])
+def test_a_disk_that_is_broken_is_not_taken_for_a_full_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """SQLite says SQLITE_IOERR_WRITE of both; waiting for space would never end."""
+    refused = sqlite3.OperationalError("disk I/O error")
+    refused.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+
+    def work() -> None:
+        raise refused
+
+    monkeypatch.setattr(writable, "unwritable", lambda folder: OSError(number, os.strerror(number)))
+    db = connect.patient(project, Watched(lambda: None))
+    try:
+        with pytest.raises(StoreError) as told:
+            lock_wait.outlast(db, work)
+    finally:
+        db.close()
+    assert str(told.value) == f"{project / 'middo.db'}: cannot write ({os.strerror(number)}). {writable.CHECK_DISK}"
+    assert str(database_file.translated(refused, project / "middo.db")) == str(told.value)
