@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages, SampleRow
 from middo_tui.terminal.guard import clean
 
+LARGEST = 1 << 63
+"""No number of a sample or a row is larger; SQLite takes none."""
 FORMAT, ENDING = "messages", ".jsonl"  # of all formats the one that can hold every sample
 
 
@@ -37,7 +40,8 @@ class Listing:
 
 
 def jump(text: str, total: int) -> tuple[str, float]:
-    """What a typed place means: ``("row", 119)``, ``("share", 73.0)`` or ``("seq", 120)``.
+    """What a typed place means: a row counted from 0, ``("row", 119)``; a percentage of the list, ``("share", 73.0)``;
+    or a sample's number, ``("seq", 120)``.
 
     Raises:
         FilterError: it is none of these.
@@ -49,9 +53,9 @@ def jump(text: str, total: int) -> tuple[str, float]:
     try:
         value = float(digits) if kind == "share" else int(digits)
     except ValueError:
-        raise FilterError(
-            f"{text.strip()!r}: enter a row (1 to {total:,}), a percentage (73%) or a sample (#120)."
-        ) from None
+        value = math.nan
+    if not abs(value) < LARGEST:
+        raise FilterError(f"{text.strip()!r}: enter a row (1 to {total:,}), a percentage (73%) or a sample (#120).")
     return kind, value - 1 if kind == "row" else value
 
 
