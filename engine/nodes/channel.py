@@ -25,7 +25,7 @@ SILENT_S = 15.0
 """A machine that says nothing for so long is gone."""
 
 
-class Gone(MiddoError):
+class ConnectionLost(MiddoError):
     """The other side is not there any more, or does not speak as agreed. The message is the end of a sentence."""
 
 
@@ -54,7 +54,7 @@ class Channel:
         """Send one frame.
 
         Raises:
-            Gone: the connection is closed, or the other side takes nothing for ``within_s`` seconds.
+            ConnectionLost: the connection is closed, or the other side takes nothing for ``within_s`` seconds.
         """
         with self._sending:
             code = b""
@@ -65,23 +65,23 @@ class Channel:
                 self._writer.settimeout(within_s)
                 self._writer.sendall(len(content).to_bytes(4, "big") + content + code)
             except OSError as error:
-                raise Gone(_why(error)) from None
+                raise ConnectionLost(_why(error)) from None
 
     def receive(self, within_s: float = SILENT_S) -> bytes:
         """The next frame, which must be here whole within ``within_s`` seconds.
 
         Raises:
-            Gone: it is not, it is too long, its code is wrong, or the connection has ended.
+            ConnectionLost: it is not, it is too long, its code is wrong, or the connection has ended.
         """
         until = time.monotonic() + within_s
         length = int.from_bytes(self._exactly(4, until), "big")
         if length > (PLAIN_BYTES if self._keys is None else MOST_BYTES):
-            raise Gone("does not speak middo-tui's language")
+            raise ConnectionLost("does not speak middo-tui's language")
         content = self._exactly(length, until)
         if self._keys is not None:
             code = self._exactly(CODE_BYTES, until)
             if not hmac.compare_digest(code, self._code(self._keys[1], self._counts[1], content)):
-                raise Gone("sent something that was changed on the way")
+                raise ConnectionLost("sent something that was changed on the way")
             self._counts[1] += 1
         return content
 
@@ -91,7 +91,7 @@ class Channel:
             self._writer.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """End the connection; whoever waits in ``receive`` gets Gone."""
+        """End the connection; whoever waits in ``receive`` gets ConnectionLost."""
         with suppress(OSError):
             self._reader.shutdown(socket.SHUT_RDWR)
         self._reader.close()
@@ -103,14 +103,14 @@ class Channel:
         while len(parts) < count:
             left = until - time.monotonic()
             if left <= 0:
-                raise Gone("went silent")
+                raise ConnectionLost("went silent")
             try:
                 self._reader.settimeout(left)
                 part = self._reader.recv(min(count - len(parts), 1 << 18))
             except OSError as error:
-                raise Gone(_why(error)) from None
+                raise ConnectionLost(_why(error)) from None
             if not part:
-                raise Gone("closed the connection")
+                raise ConnectionLost("closed the connection")
             parts += part
         return bytes(parts)
 

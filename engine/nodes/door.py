@@ -18,7 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.nodes import handshake, messages, ports, sending, tunnel
-from engine.nodes.channel import Channel, Gone
+from engine.nodes.channel import Channel, ConnectionLost
 from engine.nodes.machine import OtherMachine
 from engine.nodes.machine_versions import About, differences, shared
 
@@ -88,8 +88,8 @@ class Door:
         self._threads[0].join()
         self._listener.close()
         for machine in self.machines():
-            with suppress(Gone):
-                messages.say(machine.channel, messages.Bye(why, failed, again), GOODBYE_S)
+            with suppress(ConnectionLost):
+                messages.send(machine.channel, messages.Bye(why, failed, again), GOODBYE_S)
             machine.channel.finish()
         until = time.monotonic() + GOODBYE_S
         while (left := self.machines()) and time.monotonic() < until:
@@ -136,9 +136,9 @@ class Door:
                 purpose = handshake.receive_caller(channel, self._secret_of, self._barred(address))
                 with self._lock:
                     self._failures.pop(address, None)
-            except (handshake.TooLate, handshake.Barred):
+            except (handshake.LaunchOver, handshake.Barred):
                 return  # no attack: a launch that broke off leaves many of those, from a machine that will join again
-            except Gone as error:
+            except ConnectionLost as error:
                 self._failed(address, str(error))
                 return
             finally:
@@ -150,13 +150,13 @@ class Door:
                 self._files(channel)
             elif purpose == handshake.STORE and self._store_port is not None:
                 tunnel.to_store(channel, self._store_port)
-        except Gone:
+        except ConnectionLost:
             pass  # a machine that goes is reported where it is known
         finally:
             channel.close()
 
     def _give_place(self, channel: Channel, address: str) -> None:
-        """Give one more caller a place, if need be that of another one, who then gets Gone."""
+        """Give one more caller a place, if need be that of another one, who then gets ConnectionLost."""
         with self._lock:
             if len(self._callers) >= MOST_CALLERS:
                 (most, _), *_ = Counter(self._callers.values()).most_common(1)
@@ -198,7 +198,7 @@ class Door:
 
     def _machine(self, channel: Channel, address: str) -> None:
         """A machine that knows the token: may it join, and what does it say until it goes?"""
-        present = messages.hear(channel)
+        present = messages.receive(channel)
         if not isinstance(present, messages.Present):
             return
         offer, about = self.offer, present.about
@@ -212,14 +212,14 @@ class Door:
             if name not in self._turned_away:  # one that stays comes again and again
                 self._said(f"{name} cannot join: {why}", "warning")  # first: the answer may find nobody any more
             self._turned_away |= {name} if later else set()
-            messages.say(channel, messages.Unwelcome(why, later))
+            messages.send(channel, messages.Unwelcome(why, later))
             return
         try:
             if self._prepare(machine, address):
                 self._said(f"machine {machine.node + 1} of {offer.nodes} joined: {name}", "info")
-                while machine.take(messages.hear(channel)):
+                while machine.take(messages.receive(channel)):
                     pass
-        except Gone as error:
+        except ConnectionLost as error:
             machine.left = machine.left or str(error)  # the worker gives its own reason before it hangs up
         finally:
             with self._lock:
@@ -242,20 +242,22 @@ class Door:
         offer, channel = self.offer, machine.channel
         with ports.open_one(channel.here) as (own, port):
             of = (str(offer.project), offer.own, offer.models)
-            messages.say(channel, messages.Welcome(self.about, machine.node, offer.nodes, *of, port, own))
+            messages.send(channel, messages.Welcome(self.about, machine.node, offer.nodes, *of, port, own))
             machine.measure()
             while machine.port is None:
-                if not machine.take(messages.hear(channel)):
+                if not machine.take(messages.receive(channel)):
                     return False
         if why := self._unreachable(machine, address):
             machine.left = f"cannot take part: {why}"
-            messages.say(channel, messages.Unwelcome(why))
+            messages.send(channel, messages.Unwelcome(why))
             channel.finish()
-            with suppress(Gone):  # a connection that is closed while something comes in loses what was said last
+            with suppress(
+                ConnectionLost
+            ):  # a connection that is closed while something comes in loses what was said last
                 while True:
-                    messages.hear(channel, GOODBYE_S)
+                    messages.receive(channel, GOODBYE_S)
             return False
-        messages.say(channel, messages.Joined())
+        messages.send(channel, messages.Joined())
         machine.ready = True
         return True
 
@@ -285,5 +287,5 @@ class Door:
     def _pulse(self) -> None:
         while not self._closed.wait(PULSE_S):
             for machine in self.machines():
-                with suppress(Gone):  # the thread that hears it will know
+                with suppress(ConnectionLost):  # the thread that hears it will know
                     machine.ping()

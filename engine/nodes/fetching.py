@@ -14,7 +14,7 @@ import msgspec
 from engine.errors import MiddoError, StageError
 from engine.files.json_errors import UNREADABLE
 from engine.nodes import handshake
-from engine.nodes.channel import SILENT_S, Channel, Gone
+from engine.nodes.channel import SILENT_S, Channel, ConnectionLost
 from engine.nodes.sending import File, FileRequest, Sent, Sum, Withheld
 from engine.plurals import counted
 
@@ -70,13 +70,13 @@ def _receive(channel: Channel, part: Path) -> None:
     count = 0
     while not isinstance(answer := _answer(channel), Sent):
         if isinstance(answer, Withheld):
-            raise Gone(answer.why)
+            raise ConnectionLost(answer.why)
         if not isinstance(answer, File):
-            raise Gone("it sent something else than files")
+            raise ConnectionLost("it sent something else than files")
         _receive_file(channel, answer, _place(part, answer.name))
         count += 1
     if count != answer.files:
-        raise Gone(f"{count} of {counted(answer.files, 'file')} came")
+        raise ConnectionLost(f"{count} of {counted(answer.files, 'file')} came")
     if not count:
         part.mkdir(mode=0o700)
 
@@ -86,14 +86,14 @@ def _answer(channel: Channel) -> File | Sum | Sent | Withheld:
         answer: File | Sum | Sent | Withheld = _answers.decode(channel.receive())
         return answer
     except UNREADABLE:
-        raise Gone("it sent something else than files") from None
+        raise ConnectionLost("it sent something else than files") from None
 
 
 def _place(part: Path, name: str) -> Path:
     """Where a file goes; never outside ``part``."""
     below = PurePosixPath(name)
     if below.is_absolute() or ".." in below.parts:
-        raise Gone(f"it sent a file with the name {name!r}")
+        raise ConnectionLost(f"it sent a file with the name {name!r}")
     return part / below
 
 
@@ -107,6 +107,6 @@ def _receive_file(channel: Channel, file: File, to: Path) -> None:
             out.write(piece)
     said = _answer(channel)
     if isinstance(said, Withheld):
-        raise Gone(said.why)
+        raise ConnectionLost(said.why)
     if left or not isinstance(said, Sum) or said.sha256 != digest.hexdigest():
-        raise Gone(f"{file.name or to.name} did not come as it is there")
+        raise ConnectionLost(f"{file.name or to.name} did not come as it is there")

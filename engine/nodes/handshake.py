@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from engine.errors import ConfigError, MiddoError
 from engine.files.json_errors import UNREADABLE
-from engine.nodes.channel import Channel, Gone
+from engine.nodes.channel import Channel, ConnectionLost
 
 PROTOCOL = 1
 NAME = "middo-tui"
@@ -60,24 +60,24 @@ class Accepted(Struct, frozen=True, tag=True):
 
 
 class Declined(Struct, frozen=True, tag=True):
-    """Why the first machine does not go on; ``word`` is a key of ``REASONS``."""
+    """Why the first machine does not go on; ``reason`` is a key of ``REASONS``."""
 
-    word: str
+    reason: str
 
 
-class NotLetIn(MiddoError):
+class JoinRefused(MiddoError):
     """The first machine refuses this one. The message is a sentence."""
 
 
-class NotYet(NotLetIn):
+class RefusedForNow(JoinRefused):
     """It may let this one in when another one has left."""
 
 
-class TooLate(Gone):
+class LaunchOver(ConnectionLost):
     """A process of a launch that has ended, or is not the present one, came for its files or its store."""
 
 
-class Barred(Gone):
+class Barred(ConnectionLost):
     """A caller for JOIN from an address that has failed too often."""
 
 
@@ -122,7 +122,7 @@ def _same(said: str, proof: bytes) -> bool:
 
 
 def _reason(refused: Declined, where: str, name: str) -> str:
-    return REASONS.get(refused.word, REASONS["barred"]).format(where=where, name=name)
+    return REASONS.get(refused.reason, REASONS["barred"]).format(where=where, name=name)
 
 
 def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None], barred: bool = False) -> str:
@@ -132,15 +132,15 @@ def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None], b
         secret_of: the secret of a purpose; None: nobody may come for it now. barred: nobody joins from there now.
 
     Raises:
-        TooLate: it was not a caller for JOIN, and did not know the secret. Barred: it was one, and may not come.
-        Gone: it was no caller of ours, or it did not know the token.
+        LaunchOver: it was not a caller for JOIN, and did not know the secret. Barred: it was one, and may not come.
+        ConnectionLost: it was no caller of ours, or it did not know the token.
     """
     mine = secrets.token_hex(NONCE_BYTES)
     channel.send(msgspec.json.encode(Greeting(NAME, PROTOCOL, mine)))
     try:
         hello = msgspec.json.decode(channel.receive(WITHIN_S), type=Hello)
     except UNREADABLE:
-        raise Gone("does not speak middo-tui's language") from None
+        raise ConnectionLost("does not speak middo-tui's language") from None
     if barred and hello.purpose == JOIN:
         channel.send(msgspec.json.encode(Declined("barred")))
         raise Barred("called too often")
@@ -149,7 +149,7 @@ def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None], b
     if secret is None or not _same(hello.proof, _proof(secret, "other", *of)):
         join = hello.purpose == JOIN
         channel.send(msgspec.json.encode(Declined("token" if join else "over")))
-        raise Gone("did not know the token") if join else TooLate("came for a launch that is over")
+        raise ConnectionLost("did not know the token") if join else LaunchOver("came for a launch that is over")
     channel.send(msgspec.json.encode(Accepted(_proof(secret, "first", *of).hex())))
     channel.seal(_proof(secret, "first seals", *of), _proof(secret, "other seals", *of))
     return hello.purpose
@@ -162,27 +162,27 @@ def call(channel: Channel, purpose: str, secret: bytes, where: str, name: str) -
         where: the first machine, ``name``: the variable with the token, both for errors.
 
     Raises:
-        Gone: there is no middo-tui, or it went away. NotLetIn: it refuses this machine, or is not the right one.
+        ConnectionLost: there is no middo-tui, or it went away. JoinRefused: it refuses this machine, or is not the right one.
     """
     no_run = "does not speak middo-tui's language"
     try:
         greeting = msgspec.json.decode(channel.receive(WITHIN_S), type=Greeting | Declined)
         if isinstance(greeting, Declined):
-            raise NotLetIn(_reason(greeting, where, name))
+            raise JoinRefused(_reason(greeting, where, name))
         if greeting.name != NAME:
-            raise Gone(no_run)
+            raise ConnectionLost(no_run)
         if greeting.protocol != PROTOCOL:
-            raise NotLetIn(f"{where} runs another version of middo-tui. Install the same one on both machines.")
+            raise JoinRefused(f"{where} runs another version of middo-tui. Install the same one on both machines.")
         mine = secrets.token_hex(NONCE_BYTES)
         of = (purpose, greeting.nonce, mine)
         channel.send(msgspec.json.encode(Hello(purpose, mine, _proof(secret, "other", *of).hex())))
         answer = msgspec.json.decode(channel.receive(WITHIN_S), type=Accepted | Declined)
     except UNREADABLE:
-        raise Gone(no_run) from None
+        raise ConnectionLost(no_run) from None
     if isinstance(answer, Declined):
-        raise NotLetIn(_reason(answer, where, name))
+        raise JoinRefused(_reason(answer, where, name))
     if not _same(answer.proof, _proof(secret, "first", *of)):
-        raise NotLetIn(f"{where} does not know this machine's token: it is another run. Check the address.")
+        raise JoinRefused(f"{where} does not know this machine's token: it is another run. Check the address.")
     channel.seal(_proof(secret, "other seals", *of), _proof(secret, "first seals", *of))
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 
 from engine.nodes import messages, ports
-from engine.nodes.channel import Channel, Gone
+from engine.nodes.channel import Channel, ConnectionLost
 from engine.nodes.machine_versions import About
 
 BULK_BYTES = 1 << 20
@@ -53,10 +53,10 @@ class OtherMachine:
         """Start a launch there.
 
         Raises:
-            Gone: it is not there any more.
+            ConnectionLost: it is not there any more.
         """
         self.ended = None
-        messages.say(self.channel, message)
+        messages.send(self.channel, message)
 
     def cannot_reach(self, host: str, port: int) -> str:
         """Have it connect to another machine: why that does not work, as ``ports.closed``; empty: it does, or this one
@@ -64,31 +64,31 @@ class OtherMachine:
         """
         with self._trying:
             try:
-                messages.say(self.channel, messages.TryPort(host, port))
+                messages.send(self.channel, messages.TryPort(host, port))
                 while (answer := self._tried.get(timeout=ANSWER_S)).port != port:
                     pass  # to an earlier question, and too late
                 return answer.why[:MOST_SAID]
-            except (Gone, queue.Empty):  # then it is gone, or soon will be
+            except (ConnectionLost, queue.Empty):  # then it is gone, or soon will be
                 return ""
 
     def ping(self, length: int = 0) -> None:
         """Ask whether it is there.
 
         Raises:
-            Gone: as ``begin``.
+            ConnectionLost: as ``begin``.
         """
         with self._numbering:
             self._number += 1
             number = self._number
             self._sent = {number: (time.monotonic(), length), **{n: s for n, s in self._sent.items() if n > number - 8}}
-        messages.say(self.channel, messages.Ping(number, "." * length))
+        messages.send(self.channel, messages.Ping(number, "." * length))
 
     def measure(self) -> None:
         """Ask a few times, first shortly, then at length, each time when the answer before has come."""
         self._ahead = [0] * TRIES + [BULK_BYTES] * TRIES
         self.ping(self._ahead.pop(0))
 
-    def take(self, message: messages.AnyWord) -> bool:
+    def take(self, message: messages.AnyMessage) -> bool:
         """What it said; False: it goes, and ``left`` says how."""
         if isinstance(message, messages.Pong):
             self._timed(message.number)

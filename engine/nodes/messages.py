@@ -6,15 +6,15 @@ import msgspec
 from msgspec import Struct
 
 from engine.files.json_errors import UNREADABLE
-from engine.nodes.channel import SILENT_S, Channel, Gone
+from engine.nodes.channel import SILENT_S, Channel, ConnectionLost
 from engine.nodes.machine_versions import About
 
 
-class Word(Struct, frozen=True, tag=True, omit_defaults=True):
+class NodeMessage(Struct, frozen=True, tag=True, omit_defaults=True):
     """One message, as JSON in one frame."""
 
 
-class Present(Word, frozen=True):
+class Present(NodeMessage, frozen=True):
     """The other machine says what it is."""
 
     about: About
@@ -29,7 +29,7 @@ class NeededModel(Struct, frozen=True):
     fingerprint: str
 
 
-class Welcome(Word, frozen=True):
+class Welcome(NodeMessage, frozen=True):
     """It is machine ``node`` of ``nodes``; the first one is 0. ``own``: the model that ``--model`` may stand in for.
     ``address``, ``port``: to try whether its processes can be reached; 0: none.
     """
@@ -44,44 +44,44 @@ class Welcome(Word, frozen=True):
     address: str = ""
 
 
-class Unwelcome(Word, frozen=True):
+class Unwelcome(NodeMessage, frozen=True):
     """Why the machine cannot join, as a sentence. ``later``: it may join when another one has left."""
 
     why: str
     later: bool = False
 
 
-class Ready(Word, frozen=True):
+class Ready(NodeMessage, frozen=True):
     """The other machine has what it needs. ``port``, ``address``: as in ``Welcome``, there."""
 
     port: int = 0
     address: str = ""
 
 
-class Joined(Word, frozen=True):
+class Joined(NodeMessage, frozen=True):
     """The first machine can reach it too: it takes part."""
 
 
-class Unable(Word, frozen=True):
+class Unable(NodeMessage, frozen=True):
     """It has not; the sentence says what is missing."""
 
     why: str
 
 
-class Ping(Word, frozen=True):
+class Ping(NodeMessage, frozen=True):
     """Are you there? The answer is ``Pong`` with the same number. ``bulk`` makes it long, to measure the line."""
 
     number: int
     bulk: str = ""
 
 
-class Pong(Word, frozen=True):
+class Pong(NodeMessage, frozen=True):
     """Yes."""
 
     number: int
 
 
-class Begin(Word, frozen=True):
+class Begin(NodeMessage, frozen=True):
     """Start these stages. ``world``: as JSON, without its key, which is made of the token and ``salt``."""
 
     world: str
@@ -89,34 +89,34 @@ class Begin(Word, frozen=True):
     what: str
 
 
-class Halt(Word, frozen=True):
+class Halt(NodeMessage, frozen=True):
     """End what was begun, kindly for ``grace_s`` seconds."""
 
     grace_s: float
 
 
-class TryPort(Word, frozen=True):
+class TryPort(NodeMessage, frozen=True):
     """Connect to where the processes of a machine that joins will listen. The answer is ``PortTried``."""
 
     host: str
     port: int
 
 
-class PortTried(Word, frozen=True):
+class PortTried(NodeMessage, frozen=True):
     """Why ``port`` cannot be connected to (``ports.closed``); empty: it can."""
 
     port: int
     why: str
 
 
-class Ended(Word, frozen=True):
+class Ended(NodeMessage, frozen=True):
     """It has ended with this exit code; ``said``: the last line of its log."""
 
     code: int
     said: str
 
 
-class Bye(Word, frozen=True):
+class Bye(NodeMessage, frozen=True):
     """The first machine ends the run (``failed``: not as it should), or the other one leaves."""
 
     why: str
@@ -124,7 +124,7 @@ class Bye(Word, frozen=True):
     again: bool = False
 
 
-AnyWord = (
+AnyMessage = (
     Present
     | Welcome
     | Unwelcome
@@ -140,26 +140,26 @@ AnyWord = (
     | Ended
     | Bye
 )
-_decoder = msgspec.json.Decoder(AnyWord)
+_decoder = msgspec.json.Decoder(AnyMessage)
 
 
-def say(channel: Channel, message: Word, within_s: float = SILENT_S) -> None:
+def send(channel: Channel, message: NodeMessage, within_s: float = SILENT_S) -> None:
     """Send a message.
 
     Raises:
-        Gone: the other side is not there, or takes nothing for ``within_s`` seconds.
+        ConnectionLost: the other side is not there, or takes nothing for ``within_s`` seconds.
     """
     channel.send(msgspec.json.encode(message), within_s)
 
 
-def hear(channel: Channel, within_s: float = SILENT_S) -> AnyWord:
+def receive(channel: Channel, within_s: float = SILENT_S) -> AnyMessage:
     """The next message.
 
     Raises:
-        Gone: there is none.
+        ConnectionLost: there is none.
     """
     try:
-        message: AnyWord = _decoder.decode(channel.receive(within_s))
+        message: AnyMessage = _decoder.decode(channel.receive(within_s))
         return message
     except UNREADABLE:
-        raise Gone("does not speak middo-tui's language") from None
+        raise ConnectionLost("does not speak middo-tui's language") from None

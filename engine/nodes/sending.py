@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.files.json_errors import UNREADABLE
-from engine.nodes.channel import Channel, Gone
+from engine.nodes.channel import Channel, ConnectionLost
 
 PIECE_BYTES = 1 << 20
 
@@ -83,12 +83,12 @@ def send(channel: Channel, project: Path, models: Iterable[Path]) -> None:
     """Answer one request for files.
 
     Raises:
-        Gone: the other machine went away, or asked for something that is no request.
+        ConnectionLost: the other machine went away, or asked for something that is no request.
     """
     try:
         wanted = msgspec.json.decode(channel.receive(), type=FileRequest)
     except UNREADABLE:
-        raise Gone("does not speak middo-tui's language") from None
+        raise ConnectionLost("does not speak middo-tui's language") from None
     folders = given_out(project, models)
     found = allowed(Path(wanted.path), folders)
     if found is None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from engine.errors import MiddoError
 from engine.nodes import handshake
-from engine.nodes.channel import SILENT_S, Channel, Gone
+from engine.nodes.channel import SILENT_S, Channel, ConnectionLost
 
 LOOPBACK = "127.0.0.1"
 IDLE_S = 20.0 * 24 * 3600
@@ -70,14 +70,14 @@ def join(channel: Channel, connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def outwards() -> None:
-        with suppress(OSError, Gone):
+        with suppress(OSError, ConnectionLost):
             while piece := connection.recv(PIECE_BYTES):
                 channel.send(piece)
         channel.close()
 
     sender = threading.Thread(target=outwards, daemon=True, name="tunnel out")
     sender.start()
-    with suppress(OSError, Gone):
+    with suppress(OSError, ConnectionLost):
         while True:
             connection.sendall(channel.receive(IDLE_S))
     with suppress(OSError):

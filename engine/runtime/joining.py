@@ -32,7 +32,7 @@ from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.models import locate
 from engine.nodes import caller, handshake, messages, ports
-from engine.nodes.channel import Channel, Gone
+from engine.nodes.channel import Channel, ConnectionLost
 from engine.nodes.machine import MOST_SAID
 from engine.nodes.machine_versions import this_machine
 from engine.plurals import counted
@@ -210,7 +210,7 @@ class Joining:
                     raise
                 self._say(str(error))
                 time.sleep(caller.RETRY_S)  # what answers there may be something else, again and again
-            except handshake.NotYet as error:
+            except handshake.RefusedForNow as error:
                 if not stay:
                     raise
                 if not told:
@@ -228,14 +228,14 @@ class Joining:
         """One run."""
         try:
             channel = caller.connect(self._where.host, self._where.port, wait_s, time.sleep, self._say)
-        except Gone as error:
+        except ConnectionLost as error:
             raise WorkerError(
                 f"{self._where} {error}. Start the run there (`middo-tui run`), or check [launch] rendezvous and the"
                 " firewall."
             ) from None
         try:
             return self._with(channel)
-        except Gone as error:
+        except ConnectionLost as error:
             raise FirstMachineLost(lost(self._where, str(error), self._stay)) from None
         finally:
             self._end_launch()
@@ -246,23 +246,25 @@ class Joining:
         about = this_machine(gauges.names(gpus), gauges.uuids(gpus))
         try:
             welcome = caller.introduce(channel, self._secret, about, str(self._where), self._where.token_env)
-        except Gone as error:
+        except ConnectionLost as error:
             raise FirstMachineLost(
                 f"{self._where} {error}. Check the address: it is [launch] rendezvous of the first machine."
             ) from None
-        ears = caller.Ears(channel)
+        reader = caller.MessageReader(channel)
         try:
-            return self._prepared(channel, ears, welcome) or self._work(channel, ears, welcome)
+            return self._prepared(channel, reader, welcome) or self._work(channel, reader, welcome)
         except KeyboardInterrupt:
             self._end_launch()
-            ears.leave(messages.Bye(STOPPED))
+            reader.leave(messages.Bye(STOPPED))
             raise
 
-    def _prepared(self, channel: Channel, ears: caller.Ears, welcome: messages.Welcome) -> messages.Bye | None:
+    def _prepared(
+        self, channel: Channel, reader: caller.MessageReader, welcome: messages.Welcome
+    ) -> messages.Bye | None:
         """See to it that this machine can take part. Returns how the run ended, if it did so meanwhile.
 
         Raises:
-            Gone: the first machine is not there any more. WorkerError: this one cannot take part.
+            ConnectionLost: the first machine is not there any more. WorkerError: this one cannot take part.
         """
         told: set[str] = set()
 
@@ -270,30 +272,30 @@ class Joining:
             if found.name not in told:
                 self._say(f"{found.name}: downloading …")
                 told.add(found.name)
-            if ears.over.is_set():
-                raise Gone("the run ended")
+            if reader.over.is_set():
+                raise ConnectionLost("the run ended")
 
         why = missing_model(welcome, self._where.model, progress)
         if (
             not why
             and welcome.port
-            and not ears.over.is_set()
+            and not reader.over.is_set()
             and (shut := ports.closed(welcome.address or self._where.host, welcome.port, self._where.host))
         ):
             why = f"{shut}."
-        if not ears.over.is_set() and why:
-            ears.leave(messages.Unable(why.removesuffix(".")))
+        if not reader.over.is_set() and why:
+            reader.leave(messages.Unable(why.removesuffix(".")))
             raise WorkerError(why)
         with ports.open_one(channel.here) as (address, port):
-            if not ears.over.is_set():
-                messages.say(channel, messages.Ready(port, address))
-            while not isinstance(word := ears.next(IDLE_S), messages.Joined):
-                if isinstance(word, Gone):
-                    raise word
-                if isinstance(word, messages.Bye):
-                    return self._sent_home(welcome, word)
-                if isinstance(word, messages.Unwelcome):
-                    raise WorkerError(f"{self._where} does not let this machine join: {word.why}.")
+            if not reader.over.is_set():
+                messages.send(channel, messages.Ready(port, address))
+            while not isinstance(message := reader.next(IDLE_S), messages.Joined):
+                if isinstance(message, ConnectionLost):
+                    raise message
+                if isinstance(message, messages.Bye):
+                    return self._sent_home(welcome, message)
+                if isinstance(message, messages.Unwelcome):
+                    raise WorkerError(f"{self._where} does not let this machine join: {message.why}.")
         return None
 
     def _first(self, welcome: messages.Welcome) -> str:
@@ -303,41 +305,43 @@ class Joining:
         self._say(bye.why if bye.again else f"the run on {self._first(welcome)} has ended: {bye.why}")
         return bye
 
-    def _work(self, channel: Channel, ears: caller.Ears, welcome: messages.Welcome) -> messages.Bye:
+    def _work(self, channel: Channel, reader: caller.MessageReader, welcome: messages.Welcome) -> messages.Bye:
         """Do what the first machine asks for, until it ends the run.
 
         Raises:
-            Gone: it is not there any more.
+            ConnectionLost: it is not there any more.
         """
         which = f"machine {welcome.node + 1} of {welcome.nodes} of {welcome.project}"
         self._say(f"joined as {which} on {self._first(welcome)}")
         while True:
-            word = ears.next(IDLE_S if self._launched is None else LOOK_S)
-            if isinstance(word, messages.Bye):
-                return self._sent_home(welcome, word)
-            if isinstance(word, Gone):
-                raise word
-            if isinstance(word, messages.Begin):
-                self._begin(channel, word)
-            elif isinstance(word, messages.Halt) and self._launched is not None:
-                self._launched.halt(word.grace_s)
-            elif isinstance(word, messages.TryPort):
-                messages.say(channel, messages.PortTried(word.port, ports.closed(word.host, word.port)))
+            message = reader.next(IDLE_S if self._launched is None else LOOK_S)
+            if isinstance(message, messages.Bye):
+                return self._sent_home(welcome, message)
+            if isinstance(message, ConnectionLost):
+                raise message
+            if isinstance(message, messages.Begin):
+                self._begin(channel, message)
+            elif isinstance(message, messages.Halt) and self._launched is not None:
+                self._launched.halt(message.grace_s)
+            elif isinstance(message, messages.TryPort):
+                messages.send(channel, messages.PortTried(message.port, ports.closed(message.host, message.port)))
             self._look(channel)
 
-    def _begin(self, channel: Channel, word: messages.Begin) -> None:
-        world = msgspec.json.decode(word.world, type=World)
-        key = handshake.launch_key(self._secret, word.salt)
+    def _begin(self, channel: Channel, message: messages.Begin) -> None:
+        world = msgspec.json.decode(message.world, type=World)
+        key = handshake.launch_key(self._secret, message.salt)
         world = msgspec.structs.replace(world, key=key, address=channel.here)
         self._end_launch()
         try:
-            self._launched = Launched(world, word.what, self._where.model, self._where.token_env)
+            self._launched = Launched(world, message.what, self._where.model, self._where.token_env)
         except OSError as error:  # no space, or no folder, for its files
             why = f"{error.filename or tempfile.gettempdir()}: {error.strerror}"
-            messages.say(channel, messages.Ended(1, why))
-            self._say(f"{word.what} cannot run here: {why}")
+            messages.send(channel, messages.Ended(1, why))
+            self._say(f"{message.what} cannot run here: {why}")
             return
-        self._say(f"{word.what}: this machine runs {world.processes} of {counted(world.size, 'process', 'processes')}")
+        self._say(
+            f"{message.what}: this machine runs {world.processes} of {counted(world.size, 'process', 'processes')}"
+        )
 
     def _look(self, channel: Channel) -> None:
         """Report the end of what runs here."""
@@ -353,7 +357,7 @@ class Joining:
             reason = last if code == RANK_FAILED and last else f"its processes {how_ended(code)}"
             how = f"{reason.removesuffix('.')}. Its log: {self._keep_log(launched)}"
         self._end_launch()
-        messages.say(channel, messages.Ended(code, last))
+        messages.send(channel, messages.Ended(code, last))
         self._say(f"{launched.what}: {how}")
 
     def _keep_log(self, launched: Launched) -> str:

@@ -25,7 +25,7 @@ from engine.errors import ConfigError
 from engine.machine import gauges
 from engine.models import locate
 from engine.nodes import handshake, machine_facts, messages
-from engine.nodes.channel import SILENT_S, Gone
+from engine.nodes.channel import SILENT_S, ConnectionLost
 from engine.nodes.door import Door, RunNeeds
 from engine.nodes.machine import OtherMachine
 from engine.nodes.machine_versions import this_machine
@@ -215,7 +215,7 @@ class Machines:
         self.door.hand_out(world.secret("door"), world.port)
         for node, machine in enumerate(self._part, 1):
             theirs = msgspec.structs.replace(world.on(node, ""), key="")
-            with suppress(Gone):  # ``wrong`` will say so
+            with suppress(ConnectionLost):  # ``wrong`` will say so
                 machine.begin(messages.Begin(msgspec.json.encode(theirs).decode(), salt, self._doing))
         return world, listener
 
@@ -283,8 +283,8 @@ def _unended(part: Sequence[OtherMachine]) -> list[OtherMachine]:
 
 def _halt(part: Sequence[OtherMachine], grace_s: float) -> None:
     for machine in _unended(part):
-        with suppress(Gone):
-            messages.say(machine.channel, messages.Halt(grace_s))
+        with suppress(ConnectionLost):
+            messages.send(machine.channel, messages.Halt(grace_s))
 
 
 def _reason(ended: messages.Ended) -> str:

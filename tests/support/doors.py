@@ -26,10 +26,10 @@ def join_at(host: str, port: int, about: About = NODE, secret: bytes = SECRET) -
     """A machine that comes in, and says that it has everything."""
     channel = caller.connect(host, port, 0.0, lambda _: None, lambda _: None)
     welcome = caller.introduce(channel, secret, about, f"{host}:{port}", "TOKEN")
-    messages.say(channel, messages.Ready())
-    while not isinstance(word := messages.hear(channel), messages.Joined):
+    messages.send(channel, messages.Ready())
+    while not isinstance(word := messages.receive(channel), messages.Joined):
         if isinstance(word, messages.Ping):
-            messages.say(channel, messages.Pong(word.number))
+            messages.send(channel, messages.Pong(word.number))
     return channel, welcome
 
 

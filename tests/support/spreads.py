@@ -29,15 +29,15 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def joined(spread: Spread) -> tuple[Channel, caller.Ears]:
+def joined(spread: Spread) -> tuple[Channel, caller.MessageReader]:
     """A machine that is there and ready."""
     held = spread.machines
     assert held is not None
     channel, _ = join_at(held.host, held.port, HERE)
-    ears = caller.Ears(channel)
+    reader = caller.MessageReader(channel)
     while held.missing():
         pass
-    return channel, ears
+    return channel, reader
 
 
 def setting(spread: Spread, key: str, value: int) -> None:

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from engine.nodes import caller, door, handshake, messages, ports
-from engine.nodes.channel import Gone
-from engine.nodes.handshake import NotLetIn, NotYet
+from engine.nodes.channel import ConnectionLost
+from engine.nodes.handshake import JoinRefused, RefusedForNow
 from tests.support import namespaces
 from tests.support.doors import ABOUT, KEY, NODE, SECRET, open_door
 from tests.support.namespaces import two_machines
@@ -21,13 +21,13 @@ def test_a_machine_joins_is_measured_and_leaves(tmp_path: Path) -> None:
     with open_door(tmp_path) as held:
         channel, welcome = held.join()
         assert (welcome.node, welcome.nodes, welcome.own, welcome.about.host) == (1, 2, "model", "head")
-        ears = caller.Ears(channel)
+        reader = caller.MessageReader(channel)
         assert held.line() == "machine 2 of 2 joined: node2 (127.0.0.1)"
         (machine,) = held.door.machines()
         assert machine.ready
-        messages.say(channel, messages.Bye("left (Ctrl-C)"))
+        messages.send(channel, messages.Bye("left (Ctrl-C)"))
         assert held.line() == "machine 2 of 2, node2 (127.0.0.1), left (Ctrl-C)"
-        assert isinstance(ears.next(5), Gone)
+        assert isinstance(reader.next(5), ConnectionLost)
         assert held.door.machines() == []
         assert machine.round_trip_s is not None
 
@@ -47,7 +47,7 @@ def test_one_machine_too_many_is_told_so(tmp_path: Path) -> None:
     with open_door(tmp_path) as held:
         channel, _ = held.join()
         for _ in range(2):
-            with pytest.raises(NotYet, match=r"does not let this machine join: all 2 machines are here\.$"):
+            with pytest.raises(RefusedForNow, match=r"does not let this machine join: all 2 machines are here\.$"):
                 held.join()
         channel.close()
         said = [held.line() for _ in range(3)]
@@ -61,12 +61,12 @@ def test_who_is_here_tries_to_reach_who_joins(tmp_path: Path, why: str) -> None:
         first, _ = held.join()
         second = held.channel()
         caller.introduce(second, SECRET, NODE, "head", "T")
-        heard = caller.Ears(second)
-        messages.say(second, messages.Ready(port, address))
-        asked = caller.Ears(first).next(5)
+        heard = caller.MessageReader(second)
+        messages.send(second, messages.Ready(port, address))
+        asked = caller.MessageReader(first).next(5)
         assert asked == messages.TryPort(address, port)
-        messages.say(first, messages.PortTried(port - 1, "too late"))
-        messages.say(first, messages.PortTried(port, why))
+        messages.send(first, messages.PortTried(port - 1, "too late"))
+        messages.send(first, messages.PortTried(port, why))
         said = f"from machine 2 of 3, node2 (127.0.0.1), {why}"
         assert heard.next(5) == (messages.Unwelcome(said) if why else messages.Joined())
         first.close()
@@ -80,7 +80,9 @@ def test_a_gpu_is_not_taken_twice(tmp_path: Path) -> None:
     with open_door(tmp_path, nodes=3, about=first, device="auto") as held:
         channel, _ = held.join(node)
         for who, uuid in (("the first machine", "GPU-2"), ("machine 2 of 3", "GPU-4")):
-            with pytest.raises(NotYet, match=rf"join: {who} uses its {uuid} already; run one `join` on a machine"):
+            with pytest.raises(
+                RefusedForNow, match=rf"join: {who} uses its {uuid} already; run one `join` on a machine"
+            ):
                 held.join(msgspec.structs.replace(node, uuids=("GPU-5", uuid)))
         assert held.join(msgspec.structs.replace(node, uuids=("GPU-5", "GPU-6", "GPU-1")))[1].node == 2
         channel.close()
@@ -89,7 +91,7 @@ def test_a_gpu_is_not_taken_twice(tmp_path: Path) -> None:
 def test_another_version_is_refused_on_both_sides_in_the_same_words(tmp_path: Path) -> None:
     other = msgspec.structs.replace(NODE, libraries={**NODE.libraries, "torch": "0.9"})
     with open_door(tmp_path) as held:
-        with pytest.raises(NotLetIn) as refused:
+        with pytest.raises(JoinRefused) as refused:
             held.join(other)
         said = "torch is 1.0 on head and 0.9 on node2; install the same version there: pip install torch==1.0"
         assert str(refused.value).endswith(f"does not let this machine join: {said}.")
@@ -100,7 +102,7 @@ def test_a_model_that_is_missing_is_said_on_the_first_machine_too(tmp_path: Path
     with open_door(tmp_path) as held:
         channel = held.channel()
         caller.introduce(channel, SECRET, NODE, "head", "T")
-        messages.say(channel, messages.Unable("/models/big is not there"))
+        messages.send(channel, messages.Unable("/models/big is not there"))
         assert held.line() == "machine 2 of 2, node2 (127.0.0.1), cannot take part: /models/big is not there"
         channel.close()
 
@@ -108,10 +110,10 @@ def test_a_model_that_is_missing_is_said_on_the_first_machine_too(tmp_path: Path
 def test_who_guesses_the_token_is_sent_away_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_door(tmp_path) as held:
         for _ in range(door.MOST_FAILURES):
-            with pytest.raises(NotLetIn, match="refused the token"):
+            with pytest.raises(JoinRefused, match="refused the token"):
                 held.join(secret=b"guess")
         assert held.line() == "a caller from 127.0.0.1 was refused: it did not know the token"
-        with pytest.raises(NotLetIn, match="called too often from this address without the right token"):
+        with pytest.raises(JoinRefused, match="called too often from this address without the right token"):
             held.join()
         channel = held.channel()
         handshake.call(channel, handshake.FILES, KEY, "head", "T")  # a launch that runs there goes on
@@ -174,13 +176,13 @@ def test_a_stranger_who_sends_a_gigabyte_is_cut_off(tmp_path: Path) -> None:
 def test_a_launch_is_begun_and_its_end_is_heard(tmp_path: Path) -> None:
     with open_door(tmp_path) as held:
         channel, _ = held.join()
-        ears = caller.Ears(channel)
+        reader = caller.MessageReader(channel)
         held.line()
         (machine,) = held.door.machines()
         machine.begin(messages.Begin("{}", "salt", "train of round 0"))
-        assert ears.next(5) == messages.Begin("{}", "salt", "train of round 0")
-        messages.say(channel, messages.Ended(70, "rank 2 of 4 ran out of memory"))
-        messages.say(channel, messages.Bye("left"))
+        assert reader.next(5) == messages.Begin("{}", "salt", "train of round 0")
+        messages.send(channel, messages.Ended(70, "rank 2 of 4 ran out of memory"))
+        messages.send(channel, messages.Bye("left"))
         held.line()
         assert machine.ended == messages.Ended(70, "rank 2 of 4 ran out of memory")
 
@@ -188,11 +190,11 @@ def test_a_launch_is_begun_and_its_end_is_heard(tmp_path: Path) -> None:
 def test_the_end_of_the_run_is_told(tmp_path: Path) -> None:
     with open_door(tmp_path) as held:
         channel, _ = held.join()
-        ears = caller.Ears(channel)
+        reader = caller.MessageReader(channel)
         held.line()
         held.door.close("the run is done")
-        assert ears.next(5) == messages.Bye("the run is done")
-        assert isinstance(ears.next(5), Gone)
+        assert reader.next(5) == messages.Bye("the run is done")
+        assert isinstance(reader.next(5), ConnectionLost)
         assert held.lines.empty()
 
 
@@ -201,7 +203,7 @@ def test_processes_of_a_launch_that_broke_off_do_not_bar_their_machine(tmp_path:
         held.door.hand_out(None)
         for purpose in (handshake.STORE, handshake.FILES) * door.MOST_FAILURES:
             channel = held.channel()
-            with pytest.raises(handshake.NotLetIn, match="head has ended this launch"):
+            with pytest.raises(handshake.JoinRefused, match="head has ended this launch"):
                 handshake.call(channel, purpose, KEY, "head", "T")
             channel.close()
         held.join()[0].close()
@@ -226,9 +228,9 @@ def test_a_first_machine_that_is_not_up_yet_is_waited_for() -> None:
     assert len(waits) == 1
     assert lines == [f"waiting for 127.0.0.1:{port} (Connection refused), for 60 s at most …"]
     listening[0].close()
-    with pytest.raises(Gone, match=r"cannot be reached \(Connection refused\)"):
+    with pytest.raises(ConnectionLost, match=r"cannot be reached \(Connection refused\)"):
         caller.connect("127.0.0.1", port, 0, pause, lines.append)
-    with pytest.raises(Gone, match=r"^is no address that this machine knows \(not a host name\)$"):
+    with pytest.raises(ConnectionLost, match=r"^is no address that this machine knows \(not a host name\)$"):
         caller.connect("a..b", port, 0, pause, lines.append)
 
 
@@ -240,10 +242,10 @@ def test_a_machine_that_cannot_be_reached_back_is_told_what_to_open(tmp_path: Pa
         welcome = caller.introduce(channel, SECRET, NODE, "head", "T")
         assert ports.closed("127.0.0.1", welcome.port) == ""
         assert welcome.address == "127.0.0.1"
-        messages.say(channel, messages.Ready(port, "127.0.0.1"))
-        ears = caller.Ears(channel)
+        messages.send(channel, messages.Ready(port, "127.0.0.1"))
+        reader = caller.MessageReader(channel)
         says = f"127.0.0.1 cannot be reached on port {port} (Connection refused): open all ports between the machines"
-        word = ears.next(5)
+        word = reader.next(5)
         assert isinstance(word, messages.Unwelcome)
         assert word.why.startswith(says)
         channel.close()

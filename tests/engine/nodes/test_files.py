@@ -13,7 +13,7 @@ import pytest
 
 from engine.errors import StageError
 from engine.nodes import door, fetching, sending
-from engine.nodes.channel import Channel, Gone
+from engine.nodes.channel import Channel, ConnectionLost
 from engine.nodes.fetching import fetch
 from tests.support.doors import KEY, OpenDoor, open_door
 
@@ -172,7 +172,7 @@ def test_what_does_not_come_as_it_was_announced_is_not_taken(
         there = Channel(listener.accept()[0])
     for one in said:
         there.send(one if isinstance(one, bytes) else msgspec.json.encode(one))
-    with pytest.raises(Gone, match=why):
+    with pytest.raises(ConnectionLost, match=why):
         fetching._receive(here, tmp_path / "part")
     assert not (tmp_path / "out").exists()
     here.close()

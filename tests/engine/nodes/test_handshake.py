@@ -11,8 +11,8 @@ import pytest
 
 from engine.errors import ConfigError
 from engine.nodes import handshake
-from engine.nodes.channel import MOST_BYTES, PLAIN_BYTES, Channel, Gone
-from engine.nodes.handshake import NotLetIn
+from engine.nodes.channel import MOST_BYTES, PLAIN_BYTES, Channel, ConnectionLost
+from engine.nodes.handshake import JoinRefused
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 
@@ -58,7 +58,7 @@ def test_who_knows_the_secret_is_let_in_and_the_secret_is_not_sent(ends: tuple[s
 
 
 def test_a_wrong_secret_is_refused_in_one_sentence(ends: tuple[socket.socket, socket.socket]) -> None:
-    with pytest.raises(NotLetIn, match=r"^10\.0\.0\.1:29400 refused the token\. Give MIDDO_JOIN_TOKEN the value"):
+    with pytest.raises(JoinRefused, match=r"^10\.0\.0\.1:29400 refused the token\. Give MIDDO_JOIN_TOKEN the value"):
         shake(ends, SECRET, OTHER)
 
 
@@ -72,14 +72,14 @@ def test_who_does_not_prove_the_secret_back_is_not_believed(ends: tuple[socket.s
 
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(liar)
-        with pytest.raises(NotLetIn, match="does not know this machine's token"):
+        with pytest.raises(JoinRefused, match="does not know this machine's token"):
             handshake.call(other, handshake.JOIN, SECRET, "head:1", "T")
         done.result()
 
 
 def test_an_older_protocol_is_told_to_install_the_same(ends: tuple[socket.socket, socket.socket]) -> None:
     Channel(ends[1]).send(json.dumps({"type": "Greeting", "name": "middo-tui", "protocol": 0, "nonce": "00"}).encode())
-    with pytest.raises(NotLetIn, match=r"another version of middo-tui\. Install the same"):
+    with pytest.raises(JoinRefused, match=r"another version of middo-tui\. Install the same"):
         handshake.call(Channel(ends[0]), handshake.JOIN, SECRET, "head:1", "T")
 
 
@@ -98,7 +98,7 @@ def test_an_older_protocol_is_told_to_install_the_same(ends: tuple[socket.socket
 def test_garbage_is_no_caller(ends: tuple[socket.socket, socket.socket], said: bytes) -> None:
     ends[0].sendall(said)
     ends[0].shutdown(socket.SHUT_WR)
-    with pytest.raises(Gone, match=r"does not speak|closed the connection"):
+    with pytest.raises(ConnectionLost, match=r"does not speak|closed the connection"):
         handshake.receive_caller(Channel(ends[1]), lambda _: SECRET)
 
 
@@ -106,12 +106,12 @@ def test_garbage_is_no_caller(ends: tuple[socket.socket, socket.socket], said: b
 def test_garbage_is_no_first_machine(ends: tuple[socket.socket, socket.socket], said: bytes) -> None:
     ends[1].sendall(said)
     ends[1].shutdown(socket.SHUT_WR)
-    with pytest.raises(Gone, match=r"does not speak|closed the connection"):
+    with pytest.raises(ConnectionLost, match=r"does not speak|closed the connection"):
         handshake.call(Channel(ends[0]), handshake.JOIN, SECRET, "head", "T")
 
 
 def test_a_purpose_that_is_not_open_is_refused(ends: tuple[socket.socket, socket.socket]) -> None:
-    with pytest.raises(NotLetIn):
+    with pytest.raises(JoinRefused):
         shake(ends, None, SECRET)
 
 
@@ -119,7 +119,7 @@ def test_a_frame_that_was_changed_or_repeated_is_noticed(ends: tuple[socket.sock
     first, _ = shake(ends, SECRET, SECRET)
     code = bytes(32)
     ends[0].sendall(len(b"run rm").to_bytes(4, "big") + b"run rm" + code)
-    with pytest.raises(Gone, match="changed on the way"):
+    with pytest.raises(ConnectionLost, match="changed on the way"):
         first.receive()
 
 
@@ -129,7 +129,7 @@ def test_a_repeated_frame_does_not_fit(ends: tuple[socket.socket, socket.socket]
     whole = ends[1].recv(4 + 4 + 32, socket.MSG_PEEK | socket.MSG_WAITALL)
     assert first.receive() == b"once"
     ends[0].sendall(whole)
-    with pytest.raises(Gone, match="changed on the way"):
+    with pytest.raises(ConnectionLost, match="changed on the way"):
         first.receive()
 
 
@@ -137,7 +137,7 @@ def test_a_frame_that_is_sent_back_does_not_fit(ends: tuple[socket.socket, socke
     first, other = shake(ends, SECRET, SECRET)
     other.send(b"mine")
     ends[1].sendall(ends[1].recv(4 + 4 + 32, socket.MSG_WAITALL))
-    with pytest.raises(Gone, match="changed on the way"):
+    with pytest.raises(ConnectionLost, match="changed on the way"):
         other.receive()
     first.close()
 
@@ -145,16 +145,16 @@ def test_a_frame_that_is_sent_back_does_not_fit(ends: tuple[socket.socket, socke
 def test_a_frame_has_a_longest_length_and_an_end_of_time(ends: tuple[socket.socket, socket.socket]) -> None:
     first, _ = shake(ends, SECRET, SECRET)
     ends[0].sendall(MOST_BYTES.to_bytes(4, "big") + b"a")
-    with pytest.raises(Gone, match="went silent"):
+    with pytest.raises(ConnectionLost, match="went silent"):
         first.receive(within_s=0.05)
     ends[0].sendall((MOST_BYTES + 1).to_bytes(4, "big"))
-    with pytest.raises(Gone, match="does not speak"):
+    with pytest.raises(ConnectionLost, match="does not speak"):
         first.receive()
 
 
 def test_a_stranger_s_frame_is_short(ends: tuple[socket.socket, socket.socket]) -> None:
     ends[0].sendall((PLAIN_BYTES + 1).to_bytes(4, "big") + b" " * (PLAIN_BYTES + 1))
-    with pytest.raises(Gone, match="does not speak"):
+    with pytest.raises(ConnectionLost, match="does not speak"):
         Channel(ends[1]).receive()
 
 

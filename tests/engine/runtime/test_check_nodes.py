@@ -103,7 +103,7 @@ def test_a_machine_that_joins_is_measured_and_may_come_again(project: Path) -> N
     def join(_: str) -> None:
         def work() -> None:
             channel, _ = join_at(host, port, HERE)
-            heard.append(caller.Ears(channel).next(30))
+            heard.append(caller.MessageReader(channel).next(30))
 
         thread.append(threading.Thread(target=work))
         thread[0].start()
@@ -125,7 +125,7 @@ def test_machines_that_do_not_come_or_are_refused_are_bad(project: Path) -> None
 
     def join(line: str) -> None:
         assert line.startswith("waiting for 1 of 2 machines: run `middo-tui join")
-        with pytest.raises(caller.NotLetIn):
+        with pytest.raises(caller.JoinRefused):
             join_at(host, port, other)
 
     refusal, all_of = muster(settings, project, 0.0, join)

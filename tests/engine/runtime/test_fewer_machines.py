@@ -90,13 +90,13 @@ def test_who_comes_later_takes_part_in_the_next_stages(spread: Spread) -> None:
     assert not spread.lacks_machines(STEP.stages, log)
     with spread.launching(STEP, death=5):
         pass
-    _, ears = joined(spread)
+    _, reader = joined(spread)
     assert [(one.doing, known(spread).fewer) for one in known(spread).machines] == [("ready", ALONE)]
     assert spread.wrong() == ""
     spread.end(0.1, True, lambda: None)
     assert not spread.lacks_machines(("verify",), log)
     with spread.launching(RunStages(0, ("verify",)), death=5):
-        assert isinstance(ears.next(5), messages.Begin)
+        assert isinstance(reader.next(5), messages.Begin)
     assert known(spread).fewer == ""
 
 
@@ -106,13 +106,13 @@ def test_the_machines_that_are_there_are_numbered_without_a_gap(three: Spread) -
     gone, _ = join_at(held.host, held.port, HERE)
     channel, welcome = join_at(held.host, held.port, HERE)
     assert (welcome.node, welcome.nodes) == (2, 3)
-    ears = caller.Ears(channel)
+    reader = caller.MessageReader(channel)
     gone.close()
     while [machine.ready for machine in held.door.machines()] != [True]:
         pass
     assert not three.lacks_machines(STEP.stages, log)
     with three.launching(STEP, death=5) as (_, handed):
-        mine, begun = worlds.read(handed[0]), ears.next(5)
+        mine, begun = worlds.read(handed[0]), reader.next(5)
     assert isinstance(begun, messages.Begin)
     theirs = msgspec.json.decode(begun.world, type=World)
     assert (mine.nodes, theirs.nodes, theirs.node) == (2, 2, 1)

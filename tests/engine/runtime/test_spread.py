@@ -47,7 +47,7 @@ def test_it_waits_for_the_others_and_says_how_they_join(spread: Spread, first_ma
 def test_a_launch_begins_everywhere_with_one_key_that_is_not_sent(spread: Spread, first_machine: Path) -> None:
     held = spread.machines
     assert held is not None
-    _, ears = joined(spread)
+    _, reader = joined(spread)
     checkpoint = first_machine / "artifacts" / "round-0" / "checkpoint"
     checkpoint.mkdir(parents=True)
     (checkpoint / "adapter").write_text("weights")
@@ -62,7 +62,7 @@ def test_a_launch_begins_everywhere_with_one_key_that_is_not_sent(spread: Spread
             "0",
             "score,judge",
         ]
-        begun = ears.next(5)
+        begun = reader.next(5)
     assert isinstance(begun, messages.Begin)
     assert begun.what == "score, judge of round 0"
     assert mine.key not in begun.world
@@ -103,21 +103,21 @@ def test_a_machine_that_is_killed_ends_the_launch_in_one_sentence(spread: Spread
 def test_processes_that_fail_on_another_machine_are_named(spread: Spread, code: int, said: str, why: str) -> None:
     channel, _ = joined(spread)
     with spread.launching(STEP, death=5):
-        messages.say(channel, messages.Ended(code, said))
+        messages.send(channel, messages.Ended(code, said))
     assert f"{HERE.host} (127.0.0.1), failed: {why}; run again" in until_wrong(spread)
 
 
 def test_the_end_is_waited_for_and_asked_for_where_this_machine_failed(spread: Spread) -> None:
-    channel, ears = joined(spread)
+    channel, reader = joined(spread)
     with spread.launching(STEP, death=5):
         pass
     beats: list[int] = []
 
     def beat() -> None:
-        heard = [ears.next(5) for _ in range(2 if not beats else 0)]
+        heard = [reader.next(5) for _ in range(2 if not beats else 0)]
         if heard:
             assert heard[1] == messages.Halt(3.0)
-            messages.say(channel, messages.Ended(143, ""))
+            messages.send(channel, messages.Ended(143, ""))
         beats.append(1)
 
     spread.end(3.0, False, beat)
