@@ -1,4 +1,4 @@
-"""Another machine's side of the door: find the first machine, show who one is, hear what is wanted."""
+"""The joining machine's side of the door: connect to the first machine, authenticate, receive its messages."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ def connect(
     """A connection to the first machine, which may not be up yet.
 
     Args:
-        wait_s: for how long it is tried. pause: waits so many seconds. said: hears once that it is waited.
+        wait_s: how long to keep trying, in seconds; may be infinite.
+        pause: sleeps for a number of seconds between two tries.
+        said: called once with a line when the first try has failed.
 
     Raises:
-        ConnectionLost: nothing answered in that time; the message is the end of a sentence.
+        ConnectionLost: nothing answered in that time; the message completes "HOST:PORT …".
     """
     until, told = time.monotonic() + wait_s, False
     while True:
@@ -54,11 +56,11 @@ def connect(
 
 
 def _answered(connection: socket.socket) -> socket.socket:
-    """``connection`` when the other side has begun to speak. A forwarded port takes a call also when nobody is behind
-    it, and closes it then; a machine that stands still takes one and says nothing.
+    """``connection``, once the other side has sent its first byte: a forwarded port accepts a connection and closes it
+    when nothing listens behind it; a suspended machine accepts one and sends nothing.
 
     Raises:
-        OSError: it does not speak.
+        OSError: it closed the connection, or sent nothing in time.
     """
     try:
         connection.settimeout(handshake.WITHIN_S)
@@ -71,10 +73,10 @@ def _answered(connection: socket.socket) -> socket.socket:
 
 
 def introduce(channel: Channel, secret: bytes, about: About, where: str, name: str) -> messages.Welcome:
-    """Show who one is.
+    """Authenticate, and report what is installed here.
 
     Args:
-        where: the first machine. name: the variable with the token.
+        where, name: the first machine's address and the variable with the token, for error messages.
 
     Raises:
         ConnectionLost, JoinRefused: as ``handshake.call``.
@@ -93,23 +95,24 @@ def introduce(channel: Channel, secret: bytes, about: About, where: str, name: s
 
 
 class MessageReader:
-    """Hears the first machine in a thread: answers its questions whether one is there, and keeps the rest in a queue.
+    """Reads the first machine's messages in a thread: answers pings and queues the rest.
 
-    The last thing in the queue is how the connection ended. ``over``: it has ended, or is about to.
+    The last item of the queue is the error with which the connection ended. ``over`` is set once the first machine has
+    said goodbye or the connection has ended.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self.over = threading.Event()
         self.heard: queue.Queue[messages.AnyMessage | ConnectionLost] = queue.Queue()
-        threading.Thread(target=self._listen, name="reader", daemon=True).start()
+        threading.Thread(target=self._listen, name="message reader", daemon=True).start()
 
     def _listen(self) -> None:
         try:
             while True:
                 message = messages.receive(self._channel)
                 if isinstance(message, messages.Ping):
-                    with suppress(ConnectionLost):  # the next one it says, or its end, will be heard
+                    with suppress(ConnectionLost):  # the next receive reports it
                         messages.send(self._channel, messages.Pong(message.number))
                     continue
                 self.heard.put(message)
@@ -121,7 +124,7 @@ class MessageReader:
             self.over.set()
 
     def leave(self, message: messages.Unable | messages.Bye) -> None:
-        """Say why one goes, and wait until the first machine has heard it and closes the connection."""
+        """Say why this machine leaves, and wait until the first one closes the connection, LEAVE_S at most."""
         with suppress(ConnectionLost):
             messages.send(self._channel, message, LEAVE_S)
         until = time.monotonic() + LEAVE_S
@@ -129,7 +132,7 @@ class MessageReader:
             pass
 
     def next(self, within_s: float) -> messages.AnyMessage | ConnectionLost | None:
-        """What was said; None: nothing within this time."""
+        """The next message, or the error that ended the connection; None: nothing came within ``within_s`` seconds."""
         try:
             return self.heard.get(timeout=within_s)
         except queue.Empty:

@@ -1,8 +1,8 @@
-"""Frames between two machines: a length, so many bytes, and, once both have shown who they are, a code over them.
+"""Frames between two machines, authenticated once both have proved who they are.
 
-A frame is four bytes of length (big-endian) and its content; a sealed one ends in HMAC-SHA256 over a counter and the
-content, with a key for each direction. Counters begin at 0 and are never sent, so a frame that was changed, left out,
-repeated or turned round does not fit.
+A frame is its length (four bytes, big-endian) and its content. A sealed frame ends in an HMAC-SHA256 over a counter and
+the content, with one key for each direction. Counters begin at 0 and are never sent, so a frame that was changed,
+dropped, repeated, reordered or reflected fails the check.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from contextlib import suppress
 from engine.errors import MiddoError
 
 PLAIN_BYTES = 1024
-"""Most bytes of a frame before both sides know each other."""
+"""Maximum content of a frame before the channel is sealed."""
 MOST_BYTES = 4 << 20
-"""Most bytes of a sealed frame."""
+"""Maximum content of a sealed frame."""
 CODE_BYTES = 32
 SILENT_S = 15.0
-"""A machine that says nothing for so long is gone."""
+"""A machine that sends nothing for so many seconds counts as lost."""
 
 
 class ConnectionLost(MiddoError):
-    """The other side is not there any more, or does not speak as agreed. The message is the end of a sentence."""
+    """The connection is lost, or the other side breaks the protocol. The message completes "NAME …"."""
 
 
 class Channel:
-    """A connection, of which one thread may receive and any number may send. ``here``: this machine's address in it."""
+    """A connection on which one thread may receive and any number may send. ``here``: this machine's address on it."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._reader = connection
-        self._writer = connection.dup()  # of their own, as each sets how long it waits
-        self.here = str(connection.getsockname()[0])  # also known when it is closed
+        self._writer = connection.dup()  # two sockets, because a timeout belongs to one
+        self.here = str(connection.getsockname()[0])  # still known once it is closed
         self._sending = threading.Lock()
         self._keys: tuple[bytes, bytes] | None = None
         self._counts = [0, 0]
@@ -47,14 +47,14 @@ class Channel:
         return str(self._reader.getpeername()[0])
 
     def seal(self, sending: bytes, receiving: bytes) -> None:
-        """From now on every frame carries a code by these keys."""
+        """Authenticate every frame from now on, with one key for each direction."""
         self._keys = sending, receiving
 
     def send(self, content: bytes, within_s: float = SILENT_S) -> None:
         """Send one frame.
 
         Raises:
-            ConnectionLost: the connection is closed, or the other side takes nothing for ``within_s`` seconds.
+            ConnectionLost: the connection is closed, or the other side accepts nothing for ``within_s`` seconds.
         """
         with self._sending:
             code = b""
@@ -68,10 +68,10 @@ class Channel:
                 raise ConnectionLost(_why(error)) from None
 
     def receive(self, within_s: float = SILENT_S) -> bytes:
-        """The next frame, which must be here whole within ``within_s`` seconds.
+        """The content of the next frame, which must arrive whole within ``within_s`` seconds.
 
         Raises:
-            ConnectionLost: it is not, it is too long, its code is wrong, or the connection has ended.
+            ConnectionLost: it did not, it is too long, its code is wrong, or the connection is closed.
         """
         until = time.monotonic() + within_s
         length = int.from_bytes(self._exactly(4, until), "big")
@@ -81,24 +81,24 @@ class Channel:
         if self._keys is not None:
             code = self._exactly(CODE_BYTES, until)
             if not hmac.compare_digest(code, self._code(self._keys[1], self._counts[1], content)):
-                raise ConnectionLost("sent something that was changed on the way")
+                raise ConnectionLost("sent a frame that was changed on the way")
             self._counts[1] += 1
         return content
 
     def finish(self) -> None:
-        """Say no more. What was said arrives, also where the other side is just saying something."""
+        """Close this side for sending. What was sent still arrives, even while the other side is sending."""
         with suppress(OSError):
             self._writer.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """End the connection; whoever waits in ``receive`` gets ConnectionLost."""
+        """Close the connection; a thread that waits in ``receive`` gets ConnectionLost."""
         with suppress(OSError):
             self._reader.shutdown(socket.SHUT_RDWR)
         self._reader.close()
         self._writer.close()
 
     def _exactly(self, count: int, until: float) -> bytes:
-        """``count`` bytes. Memory grows with what has come, not with what was announced."""
+        """``count`` bytes. Memory grows with what has arrived, not with the announced length."""
         parts = bytearray()
         while len(parts) < count:
             left = until - time.monotonic()

@@ -1,8 +1,8 @@
-"""The door: where the first machine lets the others in, knows who is there, and hands out files.
+"""The door: the first machine's server, which admits the others, tracks who is there, and serves files.
 
-Every connection has a thread. A stranger costs at most one of ``MOST_CALLERS`` places for ``WITHIN_S`` seconds, and
-from an address that failed ``MOST_FAILURES`` times in a row nobody joins for ``BARRED_S`` seconds. Machines that have
-joined go on meanwhile: the keys of a launch cannot be guessed.
+Every connection has a thread. A stranger occupies at most one of ``MOST_CALLERS`` places for ``WITHIN_S`` seconds, and
+an address that failed ``MOST_FAILURES`` times in a row cannot join for ``BARRED_S`` seconds. Machines that have joined
+are not affected: the keys of a launch cannot be guessed.
 """
 
 from __future__ import annotations
@@ -27,19 +27,22 @@ MOST_CALLERS = 32
 most: whoever knows the secret needs a place for a moment only, so holding them keeps nobody out.
 """
 MOST_FILES = 64
-"""Connections that fetch files."""
+"""Connections that fetch files at the same time."""
 MOST_FAILURES = 10
 BARRED_S = 60.0
 PULSE_S = 3.0
-"""How often each machine is asked whether it is there."""
+"""Seconds between two pings of each machine."""
 LOOK_S = 0.2
 GOODBYE_S = 2.0
 
 
 class RunNeeds(Struct, frozen=True):
-    """What the run needs of every machine. ``nodes``: all machines; ``project``: the folder here; ``own``: the name of
-    [model]; ``models``: what each machine must have; ``handed_out``: folders of models that lie in the project;
-    ``extras``: packages that are used where they are installed (``about.EXTRAS``).
+    """What the run needs of every machine.
+
+    nodes: the number of machines, this one included. processes: on each. device: [model] device.
+    project: the folder on this machine. own: [model] name.
+    models: what each machine must have. handed_out: folders of models inside the project, which are served.
+    extras: optional packages that must match (``machine_versions.EXTRAS``).
     """
 
     nodes: int
@@ -53,7 +56,7 @@ class RunNeeds(Struct, frozen=True):
 
 
 class Door:
-    """Listens from ``open`` to ``close``. ``said`` is called with a line and its level, from threads of its own."""
+    """Listens from ``open`` to ``close``. ``said`` is called with a log line and its level, from the door's threads."""
 
     def __init__(
         self, listener: socket.socket, secret: bytes, about: About, offer: RunNeeds, said: Callable[[str, str], None]
@@ -70,20 +73,20 @@ class Door:
         self._callers: dict[Channel, str] = {}  # the oldest first, with their addresses
         self._fetchers = 0
         self._failures: dict[str, tuple[int, float]] = {}
-        self._turned_away: set[str] = set()  # names of machines for which there was no place
+        self._turned_away: set[str] = set()  # names of machines that found no free place
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=run, daemon=True, name="door") for run in (self._accept, self._pulse)]
 
     def open(self) -> None:
-        """Begin to let machines in."""
+        """Start to accept connections."""
         self._listener.settimeout(LOOK_S)
         for thread in self._threads:
             thread.start()
 
     def close(self, why: str, failed: bool = False, again: bool = False) -> None:
-        """Send everybody home. ``again``: they may come back at once."""
+        """Stop listening and say goodbye to every machine. ``again``: they may reconnect at once."""
         self._closed.set()
-        with suppress(OSError):  # not all systems do that; there it takes LOOK_S
+        with suppress(OSError):  # wakes ``accept``, but not on every system; there it takes LOOK_S
             self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join()
         self._listener.close()
@@ -98,13 +101,13 @@ class Door:
             machine.channel.close()
 
     def machines(self) -> list[OtherMachine]:
-        """Those that are here, by number."""
+        """The machines that are connected, by number."""
         with self._lock:
             return [machine for _, machine in sorted(self._machines.items())]
 
     def hand_out(self, key: bytes | None, store: int | None = None) -> None:
-        """Let whoever knows the key of the present launch fetch files, and reach the rendezvous' store, which listens
-        on the port ``store`` of the loopback interface; None: nobody.
+        """Set who may fetch files and reach the rendezvous store: whoever knows ``key``, that of the current launch;
+        None: nobody. ``store``: the store's port on the loopback interface.
         """
         self._files_key, self._store_port = key, store
 
@@ -124,7 +127,7 @@ class Door:
                 channel.close()
 
     def _caller(self, channel: Channel) -> None:
-        """One connection from its first byte to its last."""
+        """Serve one connection from its first byte to its last."""
         try:
             address = channel.there
         except OSError:  # it has gone already
@@ -151,7 +154,7 @@ class Door:
             elif purpose == handshake.STORE and self._store_port is not None:
                 tunnel.to_store(channel, self._store_port)
         except ConnectionLost:
-            pass  # a machine that goes is reported where it is known
+            pass  # the loss of a machine is reported where it is known
         finally:
             channel.close()
 
@@ -197,7 +200,7 @@ class Door:
                 self._fetchers -= 1
 
     def _machine(self, channel: Channel, address: str) -> None:
-        """A machine that knows the token: may it join, and what does it say until it goes?"""
+        """Serve a machine that knows the token: decide whether it may join, then read its messages until it leaves."""
         present = messages.receive(channel)
         if not isinstance(present, messages.Present):
             return
@@ -209,7 +212,7 @@ class Door:
         machine = None if why else self._place(channel, name, about)
         if machine is None:
             why = why or f"all {offer.nodes} machines are here"
-            if name not in self._turned_away:  # one that stays comes again and again
+            if name not in self._turned_away:  # a waiting machine asks again and again
                 self._said(f"{name} cannot join: {why}", "warning")  # first: the answer may find nobody any more
             self._turned_away |= {name} if later else set()
             messages.send(channel, messages.Unwelcome(why, later))
@@ -228,7 +231,7 @@ class Door:
             self._said(f"machine {machine.node + 1} of {offer.nodes}, {name}, {machine.left}", "warning")
 
     def _taken(self, about: About) -> str:
-        """Who has a GPU that another `join` would use, too, as the end of a sentence; empty: nobody."""
+        """Who already uses a GPU that this machine would use, completing "cannot join: …"; "": nobody."""
         known = [("the first machine", self.about)]
         known += [(f"machine {m.node + 1} of {self.offer.nodes}", m.about) for m in self.machines()]
         for who, other in known:
@@ -238,7 +241,7 @@ class Door:
         return ""
 
     def _prepare(self, machine: OtherMachine, address: str) -> bool:
-        """Tell a machine what it needs, wait until it has that, and see whether it can be reached."""
+        """Tell a machine what it needs, wait until it has it, and check that its processes can be reached."""
         offer, channel = self.offer, machine.channel
         with ports.open_one(channel.here) as (own, port):
             of = (str(offer.project), offer.own, offer.models)
@@ -251,9 +254,7 @@ class Door:
             machine.left = f"cannot take part: {why}"
             messages.send(channel, messages.Unwelcome(why))
             channel.finish()
-            with suppress(
-                ConnectionLost
-            ):  # a connection that is closed while something comes in loses what was said last
+            with suppress(ConnectionLost):  # closing with unread input would drop the last message
                 while True:
                     messages.receive(channel, GOODBYE_S)
             return False
@@ -262,8 +263,8 @@ class Door:
         return True
 
     def _unreachable(self, machine: OtherMachine, address: str) -> str:
-        """Why the processes of others will not reach those of a machine that joins, as ``ports.closed``; empty: they
-        will, as far as can be tried from this machine and from those that are here. What listens there now is one port.
+        """Why the other machines' processes will not reach those of a machine that joins, as ``ports.closed``; "": they
+        will, as far as one open port can show, tried from this machine and from those that have joined.
         """
         if not machine.port:
             return ""
@@ -276,7 +277,7 @@ class Door:
         return ""
 
     def _place(self, channel: Channel, name: str, about: About) -> OtherMachine | None:
-        """The machine under the lowest free number; None: there is none."""
+        """Register the machine under the lowest free number; None: all are taken."""
         with self._lock:
             free = sorted(set(range(1, self.offer.nodes)) - self._machines.keys())
             if not free:
@@ -287,5 +288,5 @@ class Door:
     def _pulse(self) -> None:
         while not self._closed.wait(PULSE_S):
             for machine in self.machines():
-                with suppress(ConnectionLost):  # the thread that hears it will know
+                with suppress(ConnectionLost):  # the thread that reads from it reports this
                     machine.ping()

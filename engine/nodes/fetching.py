@@ -1,4 +1,4 @@
-"""Fetching files from the first machine: in pieces, each with its code, and checked by size and hash as a whole."""
+"""Fetches files from the first machine in authenticated pieces, and checks size and SHA-256 of each file."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _answers = msgspec.json.Decoder(File | Sum | Sent | Withheld)
 
 
 def fetch(host: str, port: int, secret: bytes, path: Path, into: Path) -> Path:
-    """Fetch a file, or a folder with all that is below it, from the first machine.
+    """Fetch a file, or a folder with everything below it, from the first machine.
 
     Args:
-        host, port: the first machine's door. secret: of the launch, for files.
-        path: as the first machine knows it.
-        into: a folder here; it is made, for this user alone.
+        host, port: the first machine's door. secret: the launch's secret for files.
+        path: on the first machine.
+        into: a folder here, created with mode 0700 if missing.
 
     Returns:
-        ``into`` / the last part of ``path``; there is nothing at that place until all has come and was checked.
+        ``into`` / the last part of ``path``, which appears only when everything has arrived and been checked.
 
     Raises:
         StageError: names the path, the first machine and the reason.
@@ -65,14 +65,14 @@ def _remove(path: Path) -> None:
 
 
 def _receive(channel: Channel, part: Path) -> None:
-    """All files of one answer, below ``part``."""
+    """Write all files of one answer below ``part``."""
     _remove(part)
     count = 0
     while not isinstance(answer := _answer(channel), Sent):
         if isinstance(answer, Withheld):
             raise ConnectionLost(answer.why)
         if not isinstance(answer, File):
-            raise ConnectionLost("it sent something else than files")
+            raise ConnectionLost("it sent something other than files")
         _receive_file(channel, answer, _place(part, answer.name))
         count += 1
     if count != answer.files:
@@ -86,11 +86,11 @@ def _answer(channel: Channel) -> File | Sum | Sent | Withheld:
         answer: File | Sum | Sent | Withheld = _answers.decode(channel.receive())
         return answer
     except UNREADABLE:
-        raise ConnectionLost("it sent something else than files") from None
+        raise ConnectionLost("it sent something other than files") from None
 
 
 def _place(part: Path, name: str) -> Path:
-    """Where a file goes; never outside ``part``."""
+    """Where a file is written; never outside ``part``."""
     below = PurePosixPath(name)
     if below.is_absolute() or ".." in below.parts:
         raise ConnectionLost(f"it sent a file with the name {name!r}")
@@ -109,4 +109,4 @@ def _receive_file(channel: Channel, file: File, to: Path) -> None:
     if isinstance(said, Withheld):
         raise ConnectionLost(said.why)
     if left or not isinstance(said, Sum) or said.sha256 != digest.hexdigest():
-        raise ConnectionLost(f"{file.name or to.name} did not come as it is there")
+        raise ConnectionLost(f"{file.name or to.name} did not arrive as it is there")

@@ -1,15 +1,15 @@
-"""How two machines show each other that they know the same secret, without sending it.
+"""Mutual authentication: two machines prove to each other that they know the same secret, without sending it.
 
     first machine              other machine
       Greeting(nonce)     ──▶
                           ◀──   Hello(purpose, nonce, proof)
       Accepted(proof)     ──▶   or Declined(why)
 
-Each proof is an HMAC-SHA256 over both nonces by the secret. The one who comes proves first, so a stranger learns a
-random number and nothing else. Afterwards frames are sealed by keys made of the secret and both nonces.
+Each proof is an HMAC-SHA256 over both nonces, keyed with the secret. The caller proves first, so a stranger learns a
+random number and nothing else. Afterwards frames are authenticated with keys derived from the secret and both nonces.
 
-The secret of ``JOIN`` is the token, stretched by scrypt so that whoever recorded a handshake cannot try many tokens a
-second; that of ``FILES`` and ``STORE`` belongs to one launch.
+The secret of ``JOIN`` is the token, stretched by scrypt so that an attacker who recorded a handshake cannot try many
+tokens a second; that of ``FILES`` and ``STORE`` belongs to one launch.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ PROTOCOL = 1
 NAME = "middo-tui"
 JOIN, FILES, STORE = "join", "files", "store"
 LEAST_TOKEN = 16
-"""Characters of the shortest token."""
+"""Minimum length of the token, in characters."""
 WITHIN_S = 10.0
-"""Time for a handshake."""
+"""Timeout of each reply in a handshake, in seconds."""
 NONCE_BYTES = 32
 
 
 class Greeting(Struct, frozen=True, tag=True):
-    """The first word of the first machine. ``protocol`` grows when a frame's meaning changes."""
+    """The first message, sent by the first machine. ``protocol`` is raised when the meaning of a frame changes."""
 
     name: str
     protocol: int
@@ -46,7 +46,7 @@ class Greeting(Struct, frozen=True, tag=True):
 
 
 class Hello(Struct, frozen=True):
-    """The answer: what for, and the proof."""
+    """The caller's answer: its purpose (JOIN, FILES or STORE) and its proof."""
 
     purpose: str
     nonce: str
@@ -60,25 +60,25 @@ class Accepted(Struct, frozen=True, tag=True):
 
 
 class Declined(Struct, frozen=True, tag=True):
-    """Why the first machine does not go on; ``reason`` is a key of ``REASONS``."""
+    """The first machine refuses the caller; ``reason`` is a key of ``REASONS``."""
 
     reason: str
 
 
 class JoinRefused(MiddoError):
-    """The first machine refuses this one. The message is a sentence."""
+    """The first machine refuses this one. The message is a complete sentence."""
 
 
 class RefusedForNow(JoinRefused):
-    """It may let this one in when another one has left."""
+    """The first machine may accept this one once another has left."""
 
 
 class LaunchOver(ConnectionLost):
-    """A process of a launch that has ended, or is not the present one, came for its files or its store."""
+    """A process asked for the files or the store of a launch that has ended."""
 
 
 class Barred(ConnectionLost):
-    """A caller for JOIN from an address that has failed too often."""
+    """A machine asked to join from an address that has failed too often."""
 
 
 REASONS = {
@@ -90,15 +90,17 @@ REASONS = {
 
 @lru_cache(maxsize=4)
 def stretched(token: str) -> bytes:
-    """The secret that a token stands for, 32 bytes."""
-    return hashlib.scrypt(token.encode(), salt=b"middo-tui join 1", n=1 << 14, r=8, p=1, dklen=32)
+    """The secret derived from ``token`` by scrypt, 32 bytes."""
+    return hashlib.scrypt(
+        token.encode("utf-8", "surrogateescape"), salt=b"middo-tui join 1", n=1 << 14, r=8, p=1, dklen=32
+    )
 
 
 def token(name: str, value: str | None, fix: str = "") -> str:
     """The token in the environment variable ``name``.
 
     Args:
-        fix: what to do without one; otherwise: make one.
+        fix: the way out that the error names; by default, to generate a token.
 
     Raises:
         ConfigError: it is not set, or too short.
@@ -117,7 +119,7 @@ def _proof(secret: bytes, who: str, purpose: str, first: str, other: str) -> byt
 
 
 def _same(said: str, proof: bytes) -> bool:
-    """Whether somebody said this proof; takes as long for any answer of that length."""
+    """Whether ``said`` is ``proof`` in hex, compared in constant time."""
     return hmac.compare_digest(said.encode(), proof.hex().encode())
 
 
@@ -126,14 +128,15 @@ def _reason(refused: Declined, where: str, name: str) -> str:
 
 
 def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None], barred: bool = False) -> str:
-    """The first machine's part; seals the channel. Returns the purpose.
+    """The first machine's part; seals the channel. Returns the caller's purpose.
 
     Args:
-        secret_of: the secret of a purpose; None: nobody may come for it now. barred: nobody joins from there now.
+        secret_of: the secret for a purpose; None: nobody may ask for it now.
+        barred: refuse callers that want to join.
 
     Raises:
-        LaunchOver: it was not a caller for JOIN, and did not know the secret. Barred: it was one, and may not come.
-        ConnectionLost: it was no caller of ours, or it did not know the token.
+        LaunchOver: a caller for files or the store did not know the secret. Barred: as it says.
+        ConnectionLost: the caller does not speak this protocol, or did not know the token.
     """
     mine = secrets.token_hex(NONCE_BYTES)
     channel.send(msgspec.json.encode(Greeting(NAME, PROTOCOL, mine)))
@@ -159,10 +162,11 @@ def call(channel: Channel, purpose: str, secret: bytes, where: str, name: str) -
     """The other machine's part; seals the channel.
 
     Args:
-        where: the first machine, ``name``: the variable with the token, both for errors.
+        where, name: the first machine's address and the variable with the token, for error messages.
 
     Raises:
-        ConnectionLost: there is no middo-tui, or it went away. JoinRefused: it refuses this machine, or is not the right one.
+        ConnectionLost: no middo-tui answers there, or the connection closed.
+        JoinRefused: the first machine refuses this one, or belongs to another run.
     """
     no_run = "does not speak middo-tui's language"
     try:
@@ -187,5 +191,5 @@ def call(channel: Channel, purpose: str, secret: bytes, where: str, name: str) -
 
 
 def launch_key(secret: bytes, salt: str) -> str:
-    """The key of one launch, 32 bytes in hex. Each machine makes it by itself from the token's secret and ``salt``."""
+    """The key of one launch, 32 bytes in hex. Each machine derives it from the token's secret and ``salt``."""
     return hmac.digest(secret, f"launch\0{salt}".encode(), hashlib.sha256).hex()

@@ -1,4 +1,4 @@
-"""One of the other machines, as the first one knows it."""
+"""One of the other machines, as the first one sees it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ BULK_BYTES = 1 << 20
 TRIES = 3
 ANSWER_S = 2 * ports.TRY_S
 MOST_SAID = 500
-"""Characters of what a machine says that get into the log."""
+"""Maximum characters of a machine's own text that get into the log."""
 
 
 class OtherMachine:
     """A machine that has joined. ``node``: its number, from 1. ``name``: host and address.
 
-    ``ready``: it takes part. ``address``, ``port``: where its processes can be tried to be reached, once it says so.
-    ``ended``: how the present launch ended there, None while it runs. ``left``: how it went away, the end of a
-    sentence. ``round_trip_s``, ``bytes_per_s``: measured over the door when it joined.
+    ``ready``: it takes part. ``address``, ``port``: where to test whether its processes can be reached; ``port`` is
+    None until it reports them. ``ended``: how the current launch ended there, None while it runs. ``left``: how it
+    left, completing "machine 2 of 3 …". ``round_trip_s`` (seconds), ``bytes_per_s``: measured when it joined; None: not
+    yet.
     """
 
     def __init__(self, node: int, name: str, about: About, channel: Channel) -> None:
@@ -46,33 +47,33 @@ class OtherMachine:
 
     @property
     def measured(self) -> bool:
-        """Whether all that ``measure`` asked for has been answered."""
+        """Whether all pings of ``measure`` have been answered."""
         return not self._ahead and self.bytes_per_s is not None
 
     def begin(self, message: messages.Begin) -> None:
         """Start a launch there.
 
         Raises:
-            ConnectionLost: it is not there any more.
+            ConnectionLost: it has left.
         """
         self.ended = None
         messages.send(self.channel, message)
 
     def cannot_reach(self, host: str, port: int) -> str:
-        """Have it connect to another machine: why that does not work, as ``ports.closed``; empty: it does, or this one
-        does not say.
+        """Why this machine cannot connect to another one, as ``ports.closed``; "": it can, or gives no answer within
+        ANSWER_S seconds.
         """
         with self._trying:
             try:
                 messages.send(self.channel, messages.TryPort(host, port))
                 while (answer := self._tried.get(timeout=ANSWER_S)).port != port:
-                    pass  # to an earlier question, and too late
+                    pass  # a late answer to an earlier question
                 return answer.why[:MOST_SAID]
-            except (ConnectionLost, queue.Empty):  # then it is gone, or soon will be
+            except (ConnectionLost, queue.Empty):  # it has left, or its silence will be noticed
                 return ""
 
     def ping(self, length: int = 0) -> None:
-        """Ask whether it is there.
+        """Send a ping, padded with ``length`` bytes.
 
         Raises:
             ConnectionLost: as ``begin``.
@@ -84,12 +85,12 @@ class OtherMachine:
         messages.send(self.channel, messages.Ping(number, "." * length))
 
     def measure(self) -> None:
-        """Ask a few times, first shortly, then at length, each time when the answer before has come."""
+        """Start to measure round trip and bandwidth: TRIES short pings, then TRIES long ones, one after the other."""
         self._ahead = [0] * TRIES + [BULK_BYTES] * TRIES
         self.ping(self._ahead.pop(0))
 
     def take(self, message: messages.AnyMessage) -> bool:
-        """What it said; False: it goes, and ``left`` says how."""
+        """Handle one message from it; False: it leaves, and ``left`` says how."""
         if isinstance(message, messages.Pong):
             self._timed(message.number)
         elif isinstance(message, messages.Ready):
@@ -113,7 +114,9 @@ class OtherMachine:
         if length == 0:
             self.round_trip_s = min(took, self.round_trip_s or took)
         elif length > 0:
-            rate = length / max(took - (self.round_trip_s or 0.0), took / 2)  # a short answer was late, in doubt
+            rate = length / max(
+                took - (self.round_trip_s or 0.0), took / 2
+            )  # if the short pings were slower than this one
             self.bytes_per_s = max(rate, self.bytes_per_s or 0.0)
         if self._ahead:
             self.ping(self._ahead.pop(0))

@@ -1,6 +1,7 @@
-"""What a worker knows of the other machines, beside the store: for the screens, ``status`` and the doctor.
+"""What a worker knows about the other machines, in a file beside the store: for the screens, ``status`` and the doctor.
 
-It is of the moment and belongs to one worker, whose pid is in it; it is written whole, and taken away when that ends.
+It describes the moment and belongs to one worker, whose pid it holds. It is replaced as a whole, and removed when that
+worker ends.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ FILE = "machines.json"
 
 
 class MachineFacts(Struct, frozen=True):
-    """One of the other machines. ``number``: for people; the first machine is 1. ``doing``: joining, ready, or the
-    stages that run there.
+    """One of the other machines. ``number``: as people count, with the first machine as 1. ``doing``: joining, ready,
+    or the stages that run there. ``round_trip_s`` (seconds), ``bytes_per_s``: None until measured.
     """
 
     number: int
@@ -31,8 +32,8 @@ class MachineFacts(Struct, frozen=True):
 
 
 class MachinesFacts(Struct, frozen=True):
-    """``waiting``: what the run waits for, ``fewer``: that it goes on with fewer machines than config.toml asks for;
-    sentences without a full stop, empty: it does not.
+    """``waiting``: what the run waits for. ``fewer``: that it continues with fewer machines than config.toml asks for.
+    Both are sentences without a full stop, and "" where that is not so.
     """
 
     pid: int
@@ -44,7 +45,7 @@ class MachinesFacts(Struct, frozen=True):
 
 
 def write(project: Path, facts: MachinesFacts) -> None:
-    """Put ``facts`` in place of the older ones."""
+    """Replace the file by ``facts``."""
     new = project / f"{FILE}.new"
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(msgspec.json.encode(facts))
@@ -52,7 +53,7 @@ def write(project: Path, facts: MachinesFacts) -> None:
 
 
 def read(project: Path, pid: int) -> MachinesFacts | None:
-    """What the worker ``pid`` wrote last; None: it knows of no other machines."""
+    """What worker ``pid`` wrote last; None: it has written nothing."""
     try:
         facts = msgspec.json.decode((project / FILE).read_bytes(), type=MachinesFacts)
     except (OSError, *UNREADABLE):
@@ -61,6 +62,6 @@ def read(project: Path, pid: int) -> MachinesFacts | None:
 
 
 def remove(project: Path, pid: int) -> None:
-    """The worker ``pid`` ends. What another one wrote stays."""
+    """Remove the file of worker ``pid``, which ends; leaves another worker's alone."""
     if read(project, pid) is not None:
         (project / FILE).unlink(missing_ok=True)

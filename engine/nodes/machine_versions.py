@@ -1,4 +1,4 @@
-"""What is installed on a machine, and why two machines cannot work on one run."""
+"""What is installed on a machine, and which differences keep two machines from working on one run."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from msgspec import Struct
 
 LIBRARIES = ("middo-tui", "torch", "transformers", "trl", "peft", "accelerate", "numpy")
-"""Distributions that must be the same everywhere: what is computed, and how processes speak, depends on them."""
+"""Distributions whose versions must match: results and the processes' protocols depend on them."""
 EXTRAS = ("liger-kernel", "bitsandbytes", "flash-attn")
-"""Those that must be the same where the run uses them: else one would silently use other kernels."""
+"""Distributions that must match where the run uses them; otherwise one machine would silently use other kernels."""
 NCCL = "nvidia-nccl-"
 
 
 class About(Struct, frozen=True):
-    """A machine. ``python``: major and minor. ``libraries``: the versions of ``LIBRARIES`` and ``EXTRAS``; empty: not
-    installed.
-    ``nccl``: of the package; empty without GPUs' libraries. ``gpus``, ``uuids``: of those that can be used.
-    ``code``: a digest of middo-tui's own, which two checkouts of one version differ in.
+    """A machine.
+
+    python: major and minor version. libraries: versions of ``LIBRARIES`` and ``EXTRAS``; "": not installed.
+    nccl: version of the NCCL package; "": not installed. gpus, uuids: of the GPUs that may be used.
+    code: a digest of middo-tui's own code, which tells two checkouts of one version apart.
     """
 
     host: str
@@ -57,7 +58,7 @@ def code(package: Path) -> str:
 
 
 def shared(one: About, other: About, processes: int, device: str) -> str:
-    """The UUID of a GPU that both would use; empty: there is none. The arguments are those of ``differences``."""
+    """The UUID of a GPU that both would use; "": there is none. Arguments as for ``differences``."""
     if device == "cpu":
         return ""
     return next((uuid for uuid in other.uuids[:processes] if uuid in one.uuids[:processes]), "")
@@ -75,10 +76,10 @@ def _nccl() -> str:
 
 
 def differences(first: About, other: About, processes: int, device: str, extras: Sequence[str] = ()) -> Iterator[str]:
-    """What keeps ``other`` from working with the ``first`` machine; each the end of "cannot join: ".
+    """What keeps ``other`` from working with the ``first`` machine; each completes "cannot join: …".
 
     Args:
-        processes: on each machine. device: [model] device. extras: those of ``EXTRAS`` that the run uses if it can.
+        processes: on each machine. device: [model] device. extras: those of ``EXTRAS`` that must match.
     """
     if first.python != other.python:
         yield f"Python is {first.python} on {first.host} and {other.python} on {other.host}; use the same on both"

@@ -1,4 +1,4 @@
-"""What the first machine and another say to each other once they know each other."""
+"""The messages between the first machine and another once they have authenticated each other."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class NodeMessage(Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class Present(NodeMessage, frozen=True):
-    """The other machine says what it is."""
+    """The other machine reports what is installed on it."""
 
     about: About
 
 
 class NeededModel(Struct, frozen=True):
-    """A model that every machine needs: its name in config.toml, and its fingerprint on the first machine (empty: it
-    is not there yet).
+    """A model that every machine needs: its name in config.toml, and its fingerprint on the first machine ("": not on
+    that machine yet).
     """
 
     name: str
@@ -30,8 +30,8 @@ class NeededModel(Struct, frozen=True):
 
 
 class Welcome(NodeMessage, frozen=True):
-    """It is machine ``node`` of ``nodes``; the first one is 0. ``own``: the model that ``--model`` may stand in for.
-    ``address``, ``port``: to try whether its processes can be reached; 0: none.
+    """Accepted as machine ``node`` of ``nodes``; the first machine is 0. ``own``: the model that ``--model`` may
+    replace. ``address``, ``port``: where to test whether the first machine's processes can be reached; port 0: no test.
     """
 
     about: About
@@ -45,44 +45,44 @@ class Welcome(NodeMessage, frozen=True):
 
 
 class Unwelcome(NodeMessage, frozen=True):
-    """Why the machine cannot join, as a sentence. ``later``: it may join when another one has left."""
+    """Why the machine cannot join, completing "cannot join: …". ``later``: it may join once another has left."""
 
     why: str
     later: bool = False
 
 
 class Ready(NodeMessage, frozen=True):
-    """The other machine has what it needs. ``port``, ``address``: as in ``Welcome``, there."""
+    """The other machine has what it needs. ``port``, ``address``: as in ``Welcome``, on that machine."""
 
     port: int = 0
     address: str = ""
 
 
 class Joined(NodeMessage, frozen=True):
-    """The first machine can reach it too: it takes part."""
+    """The first machine can reach the other one, which now takes part."""
 
 
 class Unable(NodeMessage, frozen=True):
-    """It has not; the sentence says what is missing."""
+    """The other machine lacks something it needs; ``why`` says what."""
 
     why: str
 
 
 class Ping(NodeMessage, frozen=True):
-    """Are you there? The answer is ``Pong`` with the same number. ``bulk`` makes it long, to measure the line."""
+    """Answered by ``Pong`` with the same number. ``bulk`` pads it, to measure the bandwidth."""
 
     number: int
     bulk: str = ""
 
 
 class Pong(NodeMessage, frozen=True):
-    """Yes."""
+    """The answer to a ``Ping``."""
 
     number: int
 
 
 class Begin(NodeMessage, frozen=True):
-    """Start these stages. ``world``: as JSON, without its key, which is made of the token and ``salt``."""
+    """Start the stages ``what``. ``world``: JSON without the key, which is derived from the token and ``salt``."""
 
     world: str
     salt: str
@@ -90,34 +90,36 @@ class Begin(NodeMessage, frozen=True):
 
 
 class Halt(NodeMessage, frozen=True):
-    """End what was begun, kindly for ``grace_s`` seconds."""
+    """End what was started: SIGTERM now, SIGKILL after ``grace_s`` seconds."""
 
     grace_s: float
 
 
 class TryPort(NodeMessage, frozen=True):
-    """Connect to where the processes of a machine that joins will listen. The answer is ``PortTried``."""
+    """Try to connect to where a joining machine's processes will listen. Answered by ``PortTried``."""
 
     host: str
     port: int
 
 
 class PortTried(NodeMessage, frozen=True):
-    """Why ``port`` cannot be connected to (``ports.closed``); empty: it can."""
+    """Why nobody can connect to ``port`` from here (``ports.closed``); "": it works."""
 
     port: int
     why: str
 
 
 class Ended(NodeMessage, frozen=True):
-    """It has ended with this exit code; ``said``: the last line of its log."""
+    """The launcher ended with this exit code; ``said``: the last line of its log."""
 
     code: int
     said: str
 
 
 class Bye(NodeMessage, frozen=True):
-    """The first machine ends the run (``failed``: not as it should), or the other one leaves."""
+    """The first machine ends the run (``failed``: with an error; ``again``: reconnect at once), or the other one
+    leaves.
+    """
 
     why: str
     failed: bool = False
@@ -147,7 +149,7 @@ def send(channel: Channel, message: NodeMessage, within_s: float = SILENT_S) -> 
     """Send a message.
 
     Raises:
-        ConnectionLost: the other side is not there, or takes nothing for ``within_s`` seconds.
+        ConnectionLost: the connection is lost, or the other side accepts nothing for ``within_s`` seconds.
     """
     channel.send(msgspec.json.encode(message), within_s)
 
@@ -156,7 +158,7 @@ def receive(channel: Channel, within_s: float = SILENT_S) -> AnyMessage:
     """The next message.
 
     Raises:
-        ConnectionLost: there is none.
+        ConnectionLost: none came within ``within_s`` seconds, or it is not a message of this protocol.
     """
     try:
         message: AnyMessage = _decoder.decode(channel.receive(within_s))

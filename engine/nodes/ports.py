@@ -1,4 +1,4 @@
-"""Are other ports than the door's open between two machines? Processes of a stage meet on whatever port is free."""
+"""Tests whether ports beside the door's are open between two machines: a stage's processes listen on any free one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ GLOO = "GLOO_SOCKET_IFNAME"
 
 
 def of_gloo(address: str) -> str:
-    """Where gloo listens on the machine that has ``address``: at the first IPv4 address of the interface with it, or of
-    the one that the environment names (gloo's ``lookupAddrForIface``).
+    """The address that gloo listens on, on the machine with ``address``: the first IPv4 address of that interface, or
+    of the one that GLOO_SOCKET_IFNAME names (gloo's ``lookupAddrForIface``).
     """
     import psutil  # takes 10 ms to import
 
@@ -28,8 +28,8 @@ def of_gloo(address: str) -> str:
 
 @contextmanager
 def open_one(host: str) -> Iterator[tuple[str, int]]:
-    """An address and a port of this machine, where its processes will listen too, that can be connected to for the time
-    of the block. Nobody answers there.
+    """Listen, for the time of the block, on the address that this machine's processes will listen on. Yields address
+    and port; connections are accepted by the kernel and never answered.
     """
     with socket.create_server((of_gloo(host), 0)) as server:
         where, port = server.getsockname()
@@ -37,10 +37,10 @@ def open_one(host: str) -> Iterator[tuple[str, int]]:
 
 
 def closed(host: str, port: int, known: str = "") -> str:
-    """Why ``host`` cannot be reached on ``port``, as a sentence without a full stop; empty: it can.
+    """Why ``host`` cannot be reached on ``port``, as a sentence without a full stop; "": it can.
 
     Args:
-        known: the address that the machine is called by; empty: that is ``host``.
+        known: the address by which the machine is otherwise reached; "": ``host``.
     """
     try:
         socket.create_connection((host, port), timeout=TRY_S).close()

@@ -1,10 +1,9 @@
-"""The first machine's side of files: which ones may be fetched, and sending them in pieces."""
+"""Serves files from the first machine: which ones may be fetched, and sending them in pieces."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,14 +17,14 @@ PIECE_BYTES = 1 << 20
 
 
 class FileRequest(Struct, frozen=True, tag=True):
-    """A file, or a folder with all that is below it, by its path on the first machine."""
+    """Asks for a file, or a folder with everything below it, by its path on the first machine."""
 
     path: str
 
 
 class File(Struct, frozen=True, tag=True):
-    """A file of ``size`` bytes follows in pieces, and then its ``Sum``. ``name``: below what was asked for; empty: it
-    is that itself.
+    """A file of ``size`` bytes follows in pieces, and then its ``Sum``; after an empty piece ``Withheld`` comes
+    instead. ``name``: its path below the requested folder; "" for a requested file.
     """
 
     name: str
@@ -33,26 +32,26 @@ class File(Struct, frozen=True, tag=True):
 
 
 class Sum(Struct, frozen=True, tag=True):
-    """SHA-256 of the file that was sent, in hex."""
+    """SHA-256 of the file that was just sent, in hex."""
 
     sha256: str
 
 
 class Sent(Struct, frozen=True, tag=True):
-    """That was all; so many files."""
+    """The end of the answer, with the number of files sent."""
 
     files: int
 
 
 class Withheld(Struct, frozen=True, tag=True):
-    """It is not handed out, or not there."""
+    """The request is refused, the path does not exist, or a file cannot be read."""
 
     why: str
 
 
 def given_out(project: Path, models: Iterable[Path]) -> list[Path]:
-    """The folders whose files may be fetched, resolved: what a round's training left and leaves, and models that lie in
-    the project. Never the store, the config, data or logs.
+    """The folders whose files may be fetched, resolved: the checkpoints of all rounds and ``models`` inside the
+    project. Never the store, the config, data or logs.
     """
     inside = project.resolve()
     folders = [*project.glob("artifacts/round-*/checkpoint"), *models]
@@ -70,7 +69,7 @@ def allowed(path: Path, folders: Iterable[Path]) -> Path | None:
 
 
 def _files(found: Path, folders: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Names below ``found`` and the files; what is no file, or is a link that leads out, is left out."""
+    """The files below ``found``, each with its name, without links that lead out of ``folders``."""
     if found.is_file():
         yield "", found
         return
@@ -107,11 +106,8 @@ def send(channel: Channel, project: Path, models: Iterable[Path]) -> None:
 
 def _send_file(channel: Channel, name: str, file: Path) -> None:
     with open(file, "rb") as source:
-        state = os.fstat(source.fileno())
-        if not stat.S_ISREG(state.st_mode):
-            raise OSError(0, "not a file")
-        _say(channel, File(name, state.st_size))
-        digest, left = hashlib.sha256(), state.st_size
+        digest, left = hashlib.sha256(), os.fstat(source.fileno()).st_size
+        _say(channel, File(name, left))
         try:
             while left:
                 if not (piece := source.read(min(left, PIECE_BYTES))):

@@ -1,8 +1,8 @@
-"""The store of a launch's rendezvous, reached through the door.
+"""Port forwarding to the rendezvous store of a launch, through the door.
 
-torch's TCPStore has no password: whoever connects can read and change what the processes tell each other of where they
-are. So it listens on the loopback interface of the first machine, and another machine has a port on its own loopback
-interface that leads there through the door, for who knows the launch's key (``STORE`` in ``handshake``).
+torch's TCPStore has no password: whoever connects can read and change the addresses that the processes exchange. So it
+listens on the loopback interface of the first machine. Each other machine opens a port on its own loopback interface
+and forwards it through the door, which asks for the launch's key (``STORE`` in ``handshake``).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from engine.nodes.channel import SILENT_S, Channel, ConnectionLost
 
 LOOPBACK = "127.0.0.1"
 IDLE_S = 20.0 * 24 * 3600
-"""A connection may be silent for so long; a socket cannot wait for much more."""
+"""How long a connection may be idle; socket timeouts cannot be much longer (2^31 ms)."""
 PIECE_BYTES = 1 << 16
 
 
 class Tunnel:
-    """This machine's end. ``port``: on the loopback interface; what connects to it is connected to the store."""
+    """This machine's end. ``port``: on the loopback interface; connections to it are forwarded to the store."""
 
     def __init__(self, host: str, port: int, secret: bytes) -> None:
         self._door, self._secret = (host, port), secret
@@ -31,19 +31,19 @@ class Tunnel:
         threading.Thread(target=self._accept, daemon=True, name="tunnel").start()
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Stop accepting connections; open ones stay."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # it is closed
+        with suppress(OSError):  # ``close`` was called
             while True:
                 connection, _ = self._listener.accept()
                 threading.Thread(target=self._forward, args=[connection], daemon=True, name="tunnelled").start()
 
     def _forward(self, connection: socket.socket) -> None:
-        """One connection. If the door does not open it ends, and who connected sees that."""
+        """Forward one connection; closes it where the door refuses."""
         try:
             channel = Channel(socket.create_connection(self._door, timeout=SILENT_S))
         except OSError:
@@ -59,13 +59,13 @@ class Tunnel:
 
 
 def to_store(channel: Channel, port: int) -> None:
-    """The first machine's end: connect a caller with the store that listens on ``port`` of its loopback interface."""
-    with suppress(OSError):  # there is none any more
+    """The first machine's end: connect a caller to the store on ``port`` of the loopback interface."""
+    with suppress(OSError):  # the launch has ended
         join(channel, socket.create_connection((LOOPBACK, port), timeout=SILENT_S))
 
 
 def join(channel: Channel, connection: socket.socket) -> None:
-    """Pass on what comes, both ways, until one side has ended; closes both."""
+    """Forward data in both directions until one side closes; closes both."""
     connection.settimeout(None)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -132,7 +132,7 @@ def test_a_file_that_was_changed_while_it_came_is_not_kept(
     source = project / "artifacts" / "round-0" / "checkpoint" / "adapter.safetensors"
     before = sending.PIECE_BYTES
     monkeypatch.setattr(sending, "Sum", lambda _: sending.File("", before))
-    with open_door(project) as held, pytest.raises(StageError, match=r"did not come as it is there\.$"):
+    with open_door(project) as held, pytest.raises(StageError, match=r"did not arrive as it is there\.$"):
         get(held, source, tmp_path / "here")
     assert os.listdir(tmp_path / "here") == []
 
@@ -159,8 +159,8 @@ def test_a_file_that_gets_shorter_while_it_is_sent_is_named_as_the_reason(
     [
         ([sending.File("../out", 2), b"ab", SUM, sending.Sent(1)], r"it sent a file with the name '\.\./out'"),
         ([sending.File("/out", 2), b"ab", SUM, sending.Sent(1)], "it sent a file with the name '/out'"),
-        ([sending.File("a", 2), b"ba", SUM, sending.Sent(1)], "a did not come as it is there"),
-        ([sending.File("a", 1), b"ab", SUM, sending.Sent(1)], "a did not come as it is there"),
+        ([sending.File("a", 2), b"ba", SUM, sending.Sent(1)], "a did not arrive as it is there"),
+        ([sending.File("a", 1), b"ab", SUM, sending.Sent(1)], "a did not arrive as it is there"),
         ([sending.File("a", 2), b"ab", SUM, sending.Sent(2)], "1 of 2 files came"),
     ],
 )

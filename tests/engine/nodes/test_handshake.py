@@ -102,11 +102,22 @@ def test_garbage_is_no_caller(ends: tuple[socket.socket, socket.socket], said: b
         handshake.receive_caller(Channel(ends[1]), lambda _: SECRET)
 
 
-@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00\x00\x00\x02{}", b""])
+OTHER_PROGRAM = json.dumps({"type": "Greeting", "name": "other", "protocol": handshake.PROTOCOL, "nonce": "n"}).encode()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x00\x00\x00\x02{}",
+        b"",
+        len(OTHER_PROGRAM).to_bytes(4, "big") + OTHER_PROGRAM,
+    ],
+)
 def test_garbage_is_no_first_machine(ends: tuple[socket.socket, socket.socket], said: bytes) -> None:
     ends[1].sendall(said)
     ends[1].shutdown(socket.SHUT_WR)
-    with pytest.raises(ConnectionLost, match=r"does not speak|closed the connection"):
+    with pytest.raises(ConnectionLost, match=r"does not speak" if len(said) > 4 else "closed the connection"):
         handshake.call(Channel(ends[0]), handshake.JOIN, SECRET, "head", "T")
 
 
@@ -164,6 +175,10 @@ def test_a_token_must_be_there_and_long_enough() -> None:
     with pytest.raises(ConfigError, match="JOIN is too short: it needs at least 16 characters"):
         handshake.token("JOIN", "short")
     assert handshake.token("JOIN", "x" * 16) == "x" * 16
+
+
+def test_a_token_of_bytes_that_are_no_text_is_a_token() -> None:
+    assert len(handshake.stretched("\udcff" * 16)) == 32
 
 
 def test_a_secret_is_made_slowly_and_always_the_same() -> None:
