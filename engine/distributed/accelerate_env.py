@@ -1,7 +1,7 @@
-"""What ``accelerate launch --config_file`` would put into the environment of every process that it starts.
+"""The environment variables that ``accelerate launch --config_file`` would set for every process.
 
-The processes themselves are started by torchrun (``engine.distributed.torchrun``), as accelerate does it too: they so
-stay tied to the worker, and ``accelerate launch`` would start a single process where there is no GPU.
+The processes themselves are started by torchrun (``engine.distributed.torchrun``), which accelerate uses as well. That
+keeps them tied to the worker, and ``accelerate launch`` would start a single process on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from engine.distributed.sharding import ShardingPlan
 from engine.errors import ConfigError
 
-# torchrun says where processes meet; [model] dtype says how they compute; ours are found without a folder "/".
+# torchrun sets the rendezvous, [model] dtype the precision; our modules are found without "/" on the path.
 NOT_OURS = ("MASTER_ADDR", "MASTER_PORT", "ACCELERATE_MIXED_PRECISION", "PYTHONPATH")
 
 PLACES = (
@@ -22,11 +22,11 @@ PLACES = (
     "0",
     "--machine_rank",
     "0",
-)  # asked for, and not ours
+)  # accelerate asks for them; torchrun decides
 
 
 def environment(plan: ShardingPlan) -> dict[str, str]:
-    """The variables by which accelerate's Accelerator learns what the file asks for.
+    """The variables from which accelerate's Accelerator reads what the file configures.
 
     Raises:
         ConfigError: accelerate refuses the file; names it and accelerate's reason.
@@ -55,7 +55,7 @@ def environment(plan: ShardingPlan) -> dict[str, str]:
 
 
 def _complete(plan: ShardingPlan, asked: Any, said: dict[str, Any]) -> None:
-    """What config.toml says is filled in by the trainer ("auto"); a file is looked for beside the one that names it."""
+    """Leave to the trainer ("auto") what config.toml decides; resolve a file relative to the one that names it."""
     for name in ("gradient_accumulation_steps", "gradient_clipping"):
         if name not in said:
             setattr(asked, name, "auto")

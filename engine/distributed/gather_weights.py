@@ -33,13 +33,13 @@ def check(accelerator: Any, plan: ShardingPlan | None) -> None:
 
 
 def whole(trainer: Any, dtype: torch.dtype, trained: bool) -> dict[str, torch.Tensor] | None:
-    """The weights by name, on the CPU of rank 0; None in the other processes. All must call it.
+    """The weights by name, on the CPU of rank 0; None in the other processes. All processes must call it.
 
-    Weights that are one in the model are one here.
+    Weights that the model shares (tied embeddings) are one tensor here as well.
 
     Args:
-        dtype: what they become (DeepSpeed may have computed with them in 16 bits).
-        trained: only what was trained, i.e. an adapter.
+        dtype: of floating-point weights (DeepSpeed may have kept them in 16 bits).
+        trained: only weights that require gradients, i.e. an adapter.
     """
     first = ranks.rank() == 0
     names: dict[str, int] = {}

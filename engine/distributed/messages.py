@@ -1,10 +1,10 @@
-"""What the processes of a launch tell each other, signed: nothing is unpickled that was not written by one of them.
+"""Authenticated messages between the processes of a launch: only what one of them wrote is unpickled.
 
-Unpickling runs what the bytes say, and the bytes may have come over a network. So every message is preceded by a head
-of fixed size with its length, and both carry an HMAC-SHA256 with a key that only this launch knows. The HMAC covers
-sender and number as well: a message that is left out, repeated or sent back is as wrong as another one.
+Unpickling can run arbitrary code, and the bytes may have come over a network. So a header of fixed size, which holds
+the length, precedes every message, and both carry an HMAC-SHA256 with a key that only this launch knows. The HMAC
+covers sender and sequence number as well, so a dropped, repeated or reflected message fails the check.
 
-torch's ``broadcast_object_list`` and ``gather_object`` do the same without looking.
+torch's ``broadcast_object_list`` and ``gather_object`` unpickle without any check.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from engine.distributed.world import World
 from engine.errors import StageError
 
 HEAD = struct.Struct("!Q")
-"""The length of what follows, in bytes."""
+"""The header: the length of the body, in bytes."""
 MAC = hashlib.sha256().digest_size
 FIRST = 0
 """The rank that gives orders."""
 
 
 class Messages:
-    """Sends and receives; every process has one, and all of them send and receive the same messages in order.
+    """Sends and receives. Every process has one, and all take part in the same messages in the same order.
 
     Args:
-        group: of gloo, with all ranks.
+        group: a gloo process group of all ranks.
     """
 
     def __init__(self, world: World, rank: int, group: Any) -> None:
@@ -51,7 +51,7 @@ class Messages:
         self._count = 0
 
     def order(self, what: object) -> None:
-        """Rank 0: tell all others."""
+        """Rank 0: send ``what`` to all others."""
         self._count += 1
         for part in self._signed(FIRST, encode(what)):
             distributed.broadcast(part, FIRST, group=self._group)
@@ -60,7 +60,7 @@ class Messages:
         """Other ranks: the next order.
 
         Raises:
-            StageError: it was not rank 0 that wrote it.
+            StageError: rank 0 did not write it.
         """
         self._count += 1
         head = torch.empty(HEAD.size + MAC, dtype=torch.uint8)
@@ -70,7 +70,7 @@ class Messages:
         return decode(self._opened(FIRST, b"body", body))
 
     def answer(self, what: object) -> None:
-        """Other ranks: tell rank 0."""
+        """Other ranks: send ``what`` to rank 0."""
         self._count += 1
         for part in self._signed(self._rank, encode(what)):
             distributed.send(part, FIRST, group=self._group)
@@ -79,7 +79,7 @@ class Messages:
         """Rank 0: its own answer and those of all others, by rank.
 
         Raises:
-            StageError: one of them was written by somebody else.
+            StageError: one of them was not written by its rank.
         """
         self._count += 1
         found = [mine]
@@ -92,7 +92,7 @@ class Messages:
         return found
 
     def _signed(self, sender: int, body: bytes) -> list[torch.Tensor]:
-        """Head and body with their HMACs."""
+        """Header and body with their HMACs, as uint8 tensors."""
         head = HEAD.pack(len(body))
         parts = (bytearray(head + self._mac(sender, b"head", head)), bytearray(body + self._mac(sender, b"body", body)))
         return [torch.frombuffer(part, dtype=torch.uint8) for part in parts]
@@ -103,13 +103,17 @@ class Messages:
         return length
 
     def _opened(self, sender: int, part: bytes, signed: torch.Tensor) -> memoryview:
-        """The bytes without the HMAC, which is right."""
+        """The bytes without their HMAC.
+
+        Raises:
+            StageError: the HMAC is wrong.
+        """
         said = memoryview(signed.numpy().data)
         text, mac = said[:-MAC], said[-MAC:]
         if not hmac.compare_digest(mac, self._mac(sender, part, text)):
             raise StageError(
                 f"a message of rank {sender} does not bear this launch's signature, so somebody else writes to"
-                f" {self._host}. Nothing of it was used. Use a network that strangers cannot reach, then run again."
+                f" {self._host}. It was discarded. Use a network that strangers cannot reach, then run again."
             )
         return text
 
@@ -120,7 +124,7 @@ class Messages:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a path as the receiver's machine knows it (``engine.distributed.shared_paths``)."""
+    """Writes paths so that they hold on the receiving machine (``engine.distributed.shared_paths``)."""
 
     dispatch_table = copyreg.dispatch_table.copy()
 
@@ -140,12 +144,12 @@ _Pickler.dispatch_table.update(dict.fromkeys((type(Path()), PurePosixPath, PureW
 
 
 def encode(what: object) -> bytes:
-    """``what`` as bytes; paths so that they hold on every machine of the launch."""
+    """``what`` pickled, with paths that hold on every machine of the launch."""
     out = io.BytesIO()
     _Pickler(out, pickle.HIGHEST_PROTOCOL).dump(what)
     return out.getvalue()
 
 
 def decode(text: bytes | memoryview) -> Any:
-    """What ``encode`` was given. Only for bytes whose writer is known."""
+    """The inverse of ``encode``. Only for bytes whose HMAC was checked."""
     return pickle.loads(text)  # noqa: S301 - its HMAC was right

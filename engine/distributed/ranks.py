@@ -1,4 +1,4 @@
-"""Several processes for one stage: rank 0 runs it, the others do what it hands them.
+"""Several processes for one stage: rank 0 runs it, the others carry out its orders.
 
 Only rank 0 opens the store and runs a stage's code. It hands out work in two ways: ``map_batches`` deals whole
 batches, one to each process, and gives the results back in the order of the batches, so that they are the same for
@@ -6,11 +6,10 @@ any number of processes; ``run_in_step`` has every process run the same function
 child of one process both are plain calls. torchrun (``engine.distributed.torchrun``) starts the processes and ends
 all of them when one fails.
 
-Processes may be on several machines (``engine.distributed.world``). What they tell each other is signed, and paths in
-it become those of the machine where it arrives (``messages``, ``places``).
+Processes may be on several machines (``engine.distributed.world``). Their messages are authenticated, and paths in them
+are translated to those of the receiving machine (``messages``, ``shared_paths``).
 
-Whatever a process raises while the others wait for it ends them all; the stage goes on from its rows when it is run
-again.
+An exception in a process ends all of them; the stage resumes from its rows when it is run again.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 FOREVER = timedelta(days=30)
-"""How long a process waits for an order: rank 0 may be busy on its own for hours, and torchrun sees to the dead."""
+"""How long a process waits for an order: rank 0 may be busy for hours, and torchrun ends the others if it dies."""
 ORDINARY = timedelta(minutes=30)
-"""How long it waits for another in the middle of a step: who does not come then hangs, and all are ended."""
+"""Timeout of a collective within a step: a process that has not arrived by then hangs, and all are ended."""
 END_S = 10.0
-"""How long a process that lost another waits for torchrun to end it, so that the lost one is named as the cause."""
+"""How long a process that lost its peer waits to be ended by torchrun, so that the peer is reported as the cause."""
 BROKEN = 3
 """Rank 0's exit code when the others must be ended by force."""
 
 _size = 1
 _broken = False
-_messages: Messages | None = None  # orders and answers have a group of their own; tensors of a step use the default one
+_messages: Messages | None = None  # over a process group of their own; tensors of a step use the default group
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class _Spread:
 
 @dataclass(frozen=True)
 class _Together:
-    """An order: a function that all processes run together."""
+    """An order: a function that all processes run at the same time."""
 
     function: Callable[[Any], None]
     argument: Any
@@ -85,7 +84,7 @@ def size() -> int:
 
 
 def check(processes: int, device: str, machines: int = 1) -> None:
-    """Check that ``processes`` processes run, on this machine each with a GPU of its own.
+    """Check that ``processes`` processes run, each with a GPU of its own on this machine where GPUs are used.
 
     Args:
         processes: on all machines.
@@ -105,7 +104,8 @@ def require_gpus(processes: int, device: str, machines: int = 1) -> None:
     """Check that each of this machine's ``processes`` can have a GPU of its own, where it needs one.
 
     Args:
-        machines: that have as many. Also with one process on each, a process's GPU is the one with its number there.
+        machines: how many machines have as many processes. With several, even a single process on each takes the GPU
+            of its local rank, so [model] device must not name one.
 
     Raises:
         ConfigError: names the actual and the configured number, and the fix.
@@ -159,7 +159,7 @@ def join(world: World | None) -> None:
 def dismiss() -> int:
     """Rank 0: end the other ranks. Returns the exit code for this process."""
     if _broken:
-        return BROKEN  # the others would wait forever; torchrun ends them when it sees this exit code
+        return BROKEN  # torchrun sees this exit code and ends the others, which would wait forever
     if _size > 1:
         _tell(None)
         _leave()
@@ -182,8 +182,8 @@ def map_batches(function: Callable[[A], R], items: Iterable[A]) -> Iterator[R]:
     """``function`` of each item, in order; computed by all processes, each taking the next item.
 
     Args:
-        function: a function of a module, or a partial of one, with arguments that can be pickled.
-        items: what can be pickled; neighbours should cost about the same.
+        function: a module-level function, or a partial of one with picklable arguments.
+        items: picklable; neighbouring items should take about the same time.
     """
     global _broken
     if _size == 1:
@@ -269,7 +269,7 @@ def _leave() -> None:
 
 @contextmanager
 def _blaming_the_dead() -> Iterator[None]:
-    """On a lost connection, wait for torchrun to end this process, because it knows which process died first."""
+    """On a lost connection, wait to be ended by torchrun, which knows which process died first."""
     try:
         yield
     except RuntimeError as error:

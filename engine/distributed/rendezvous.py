@@ -1,9 +1,10 @@
-"""How the launchers of several machines meet, and their ranks after them: in a TCPStore on the loopback interface.
+"""The rendezvous of a launch: its launchers, and then its ranks, meet in a TCPStore on the loopback interface.
 
-torchrun's own ways (``c10d``, ``static``) open the store on every interface of the first machine, and c10d's unpickles
-what it finds there. This one is torch's static rendezvous, for a number of machines that is known, over a socket that
-was bound before: https://docs.pytorch.org/docs/stable/elastic/rendezvous.html. Other machines come through the door
-(``engine.nodes.tunnel``). Keys carry a prefix, so that one launch does not read another one's.
+torchrun's own backends (``c10d``, ``static``) open the store on every interface of the first machine, and c10d
+unpickles what it finds there. This one is a static rendezvous for a known number of machines, over a socket that was
+bound before
+(https://docs.pytorch.org/docs/stable/elastic/rendezvous.html). Other machines connect through the door
+(``engine.nodes.tunnel``). Keys carry a prefix, so that no launch reads the keys of another.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from engine.errors import StageError
 NAME = "middo"
 DEVICE = "device"
 MEET = timedelta(minutes=10)
-"""How long a machine waits for the others, or for an answer of the store."""
+"""How long a machine waits for the others, or for the store to answer."""
 
 
 class Rendezvous(RendezvousHandler):
-    """The meeting of the machines of one launch: all of them, once."""
+    """The rendezvous of one launch: all of its machines, once."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -47,10 +48,10 @@ class Rendezvous(RendezvousHandler):
         return True
 
     def next_rendezvous(self) -> RendezvousInfo:
-        """Open the store, or reach it, and wait until all machines have.
+        """Open the store, or connect to it, and wait until all machines have.
 
         Raises:
-            StageError: they do not within MEET.
+            StageError: not all did within MEET.
         """
         world = self._world
         try:
@@ -67,7 +68,7 @@ class Rendezvous(RendezvousHandler):
             raise StageError(
                 f"machine {world.node + 1} of {world.nodes} ({world.address}) did not meet {whom} at"
                 f" {world.host}:{world.door_port} within {MEET.total_seconds() / 60:g} minutes."
-                " Let nothing between the machines block that port, then run again."
+                " Open that port between the machines, then run again."
             ) from error
         info = RendezvousStoreInfo(LOOPBACK, world.port)
         return RendezvousInfo(_prefixed(world, "launchers", self._store), world.node, world.nodes, info)
@@ -80,20 +81,20 @@ class Rendezvous(RendezvousHandler):
         """Nobody comes a second time."""
 
     def num_nodes_waiting(self) -> int:
-        """Machines that came too late: the number is fixed."""
+        """0: the number of machines is fixed, so none can be waiting."""
         return 0
 
     def get_run_id(self) -> str:
-        """What torchrun tells launches apart by."""
+        """The id by which torchrun tells launches apart."""
         return self._world.secret("launch").hex()[:16]
 
     def shutdown(self) -> bool:
-        """The store ends with its process."""
+        """Nothing to do: the store ends with its process."""
         return True
 
 
 def register(world: World) -> None:
-    """Make it known to torchrun, as ``NAME``; once per process."""
+    """Register this rendezvous with torchrun under ``NAME``; once per process."""
 
     def create(_: RendezvousParameters) -> RendezvousHandler:
         return Rendezvous(world)
@@ -107,12 +108,12 @@ def store(world: World) -> Store:
 
 
 def agree_on_device(store: Store, rank: int, world: World, cuda: bool) -> None:
-    """Check that this process computes on what rank 0 does: else they would wait for each other in different ways.
+    """Check that this process computes on the same kind of device as rank 0; otherwise their collectives would hang.
 
-    A driver that torch cannot use leaves a machine with GPUs, and without them. Rank 0 only says what it does.
+    A machine may have GPUs that its torch cannot use, for example with an old driver. Rank 0 publishes its own choice.
 
     Raises:
-        StageError: it does not.
+        StageError: the devices differ.
     """
     if rank == 0:
         store.set(DEVICE, str(cuda))
@@ -120,7 +121,7 @@ def agree_on_device(store: Store, rank: int, world: World, cuda: bool) -> None:
         here, there = ("GPUs", "the CPU") if cuda else ("the CPU", "GPUs")
         raise StageError(
             f"{world.address} computes on {here} and the first machine on {there}, as torch sees no GPU on one of them."
-            ' Look there at the driver (nvidia-smi), or set [model] device = "cpu".'
+            ' Check the driver there (nvidia-smi), or set [model] device = "cpu".'
         )
 
 

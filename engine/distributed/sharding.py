@@ -1,7 +1,7 @@
-"""How training is spread over its processes by an accelerate config ([launch] accelerate_config). Loads no torch.
+"""Reads and checks an accelerate config ([launch] accelerate_config): how training is sharded. Loads no torch.
 
-The file is what ``accelerate config`` writes. It says whether every process holds a whole copy of the model (DDP), or
-a part of weights, gradients and optimiser (FSDP, DeepSpeed's ZeRO). Only training reads it.
+``accelerate config`` writes the file. It says whether every process holds a whole copy of the model (DDP), or a shard
+of weights, gradients and optimiser state (FSDP, DeepSpeed's ZeRO). Only training uses it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 class ShardingPlan:
     """What an accelerate config asks for.
 
-    kind: what accelerate's ``distributed_type`` must be once it runs.
-    fsdp, zero: FSDP's version, ZeRO's stage; 0: not that.
-    weights, gradients, optimiser: whether each process holds only its part of them.
-    checkpointing: FSDP computes activations anew by itself, in place of train.gradient_checkpointing.
-    key: changes with what the files say.
+    kind: what accelerate's ``distributed_type`` must be once it runs; "": DDP, not checked.
+    fsdp, zero: FSDP's version, ZeRO's stage; 0: not used.
+    weights, gradients, optimiser: whether each process holds only its shard of them.
+    checkpointing: FSDP recomputes activations itself, in place of train.gradient_checkpointing.
+    key: a hash of the files' content.
     """
 
     file: Path
@@ -56,8 +56,8 @@ def plan(config: Config, project: Path) -> ShardingPlan | None:
     """What the accelerate config of ``project`` asks for; None when config.toml names none.
 
     Raises:
-        ConfigError: the file cannot be read or used, or says something else than config.toml; names file, key, reason
-            and the way out.
+        ConfigError: the file cannot be read or used, or contradicts config.toml; names file, key, reason and the way
+            out.
     """
     if not (named := config.launch.accelerate_config):
         return None
@@ -80,13 +80,13 @@ def plan(config: Config, project: Path) -> ShardingPlan | None:
 
 
 def check(config: Config, project: Path, gpus: int) -> ShardingPlan | None:
-    """The plan, where this machine can carry it out.
+    """The plan, after checking that this machine can carry it out.
 
     Args:
-        gpus: how many GPUs there are.
+        gpus: the number of GPUs.
 
     Raises:
-        ConfigError: as ``plan``; also what this machine lacks for it.
+        ConfigError: as ``plan``, or this machine lacks a package or GPUs.
     """
     made = plan(config, project)
     if made is None:
@@ -116,7 +116,7 @@ class _Reading:
         return ConfigError(f"{self.file}: {key} {reason}. {way}.")
 
     def agree_on_processes(self, launch: Launch) -> None:
-        """Check that machines and processes are as many as [launch] says."""
+        """Check that the numbers of machines and processes are those of [launch]."""
         if (machines := self.settings.get("num_machines", 1)) != launch.nodes:
             reason = f"is {machines}, but config.toml says [launch] nodes = {launch.nodes}"
             raise self.wrong("num_machines", reason, f"Set num_machines: {launch.nodes}")
@@ -133,7 +133,7 @@ class _Reading:
             )
 
     def refuse_the_unknown(self) -> None:
-        """Reject ways to shard a model that were not tested with this trainer and its checkpoints."""
+        """Reject ways to shard a model that are untested with this trainer and its checkpoints."""
         for key in ("parallelism_config", "megatron_lm_config", "fp8_config"):
             if self.settings.get(key):
                 raise self.wrong(key, "is not supported", "Remove it")
@@ -149,8 +149,8 @@ class _Reading:
         """FullyShardedDataParallel."""
         how = self.part("fsdp_config")
         if (version := how.get("fsdp_version", 1)) != 2:
-            # accelerate 1.15 reads no state of FSDP1's optimiser from a checkpoint in parts: a resumed run learns
-            # something else, and nothing says so.
+            # accelerate 1.15 does not restore FSDP1's optimiser state from a sharded checkpoint: a resumed run would
+            # silently train differently.
             reason = f"is {version!r}, whose checkpoints cannot be resumed (1 is the default)"
             raise self.wrong("fsdp_config.fsdp_version", reason, "Set fsdp_version: 2")
         if (kind := how.get("fsdp_state_dict_type", PARTS)) != PARTS:

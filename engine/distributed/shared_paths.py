@@ -1,16 +1,16 @@
 """Paths that hold on every machine of a launch.
 
-An order that rank 0 gives to the other ranks has paths in it. They are sent by names (``named``) and become paths again
-where they arrive (``here``):
+Orders from rank 0 to the other ranks contain paths. They are sent in a portable form (``named``) and become paths again
+on the receiving machine (``here``):
 
-- below the project: on another machine a path in a private folder that lives as long as the launch. What is there is
-  fetched from the first machine when it is asked for (``local``), once per machine.
-- in the cache of the Hugging Face Hub: the same revision in that machine's cache, else the one that it has.
+- below the project: a path in a private folder that lives as long as the launch. Its content is fetched from the first
+  machine when it is first used (``local``), once per machine.
+- in the Hugging Face Hub's cache: the same revision in that machine's cache, or else the revision that it has.
 - in this package, as the embedded models are: in that machine's package.
-- a chat template of one's own ([model] chat_template): its text travels with the order.
-- others: the same path or, where there is nothing at it, the model folder that the machine was given.
+- a custom chat template ([model] chat_template): its text is sent with the order.
+- others: the same path or, where nothing exists there, the model folder that the machine was given.
 
-On the first machine, and on a single one, a path stays as it is.
+On the first machine, and where there is only one, a path stays as it is.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What a rank of another machine knows of its own.
+    """What a rank on another machine knows about that machine.
 
-    scratch: an empty private folder of this launch. model: where the model lies here, if it was said.
+    scratch: the launch's private folder. model: the folder given by ``join --model``, if any.
     """
 
     world: World
@@ -50,14 +50,14 @@ _elsewhere: Elsewhere | None = None
 
 
 def settle(world: World, scratch: Path | None = None, model: Path | None = None) -> None:
-    """Say where this process is; with ``scratch`` on a machine that has no project."""
+    """Set how this process translates paths; with ``scratch`` on a machine that has no project."""
     global _project, _elsewhere
     _project = Path(world.project)
     _elsewhere = Elsewhere(world, scratch, model) if scratch is not None else None
 
 
 def named(path: PurePath) -> tuple[str, str]:
-    """The name under which other machines know ``path``: its kind, and what it is relative to."""
+    """``path`` in portable form: its kind (project, package, hub or path), and the path relative to that."""
     for kind, folder in (("project", _project), ("project", _project and _project.resolve()), ("package", PACKAGE)):
         if folder is not None and path.is_relative_to(folder):
             return kind, str(path.relative_to(folder))
@@ -79,12 +79,12 @@ def here(kind: str, rest: str) -> Path:
 
 
 def filled(path: Path) -> bool:
-    """Whether there is something at ``path``: not at a folder where another disk is to be mounted, and is not."""
+    """Whether ``path`` exists and is no empty folder, such as the mount point of a disk that is not mounted."""
     return path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None)
 
 
 def with_template(fields: dict[str, Any], text: str | None) -> Model:
-    """[model] where it arrives: a file with a chat template, which has ``text``, is one on this machine."""
+    """[model] on the receiving machine, where a custom chat template is written to a file with the content ``text``."""
     model = Model(**fields)
     if _elsewhere is None or text is None:
         return model
@@ -98,7 +98,7 @@ def with_template(fields: dict[str, Any], text: str | None) -> Model:
 
 
 def local(path: Path) -> Path:
-    """``path``, which then exists on this machine: a file or folder of the project is fetched if it has to be.
+    """``path``, after fetching it if it is a file or folder of the project that this machine does not have yet.
 
     Raises:
         ModelError: a model that this machine lacks. StageError: it cannot be fetched.
@@ -116,7 +116,7 @@ def local(path: Path) -> Path:
 
 
 def scratch() -> Path | None:
-    """The private folder of this machine; None: it has the project."""
+    """This launch's private folder on this machine; None: this machine has the project."""
     return _elsewhere.scratch if _elsewhere else None
 
 
@@ -131,7 +131,7 @@ def _fetch_once(machine: Elsewhere, path: Path) -> None:
 
 
 def _other_revision(snapshot: Path) -> Path:
-    """What the cache has of a hub model; ``snapshot`` if it has nothing. That it is the same was seen at joining."""
+    """The revision of a hub model that the cache has; ``snapshot`` if none. ``join`` has compared fingerprints."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -1,11 +1,11 @@
-"""Runs a machine's part of a stage in several processes with torchrun, and reports which rank failed and why.
+"""Runs one machine's share of a stage in several processes with torchrun, and reports which rank failed and why.
 
 ``python -m engine.distributed.torchrun WORLD_FD DEATH_FD LOCK_FD PROJECT ROUND STAGE[,STAGE…]`` on the machine with the
-project, ``… WORLD_FD DEATH_FD [MODEL]`` on others, which have no project; MODEL is where the model lies there.
+project, ``… WORLD_FD DEATH_FD [MODEL]`` on others, which have no project; MODEL is the model's folder there.
 Every process runs ``engine.runtime.run_stage``; the one of rank 0 runs the stages, the others help it
 (``engine.distributed.ranks``). torchrun ends all of a machine's as soon as one has failed, and those of other machines
-end by themselves then. ``accelerate launch`` is no way to do this: on a CPU it starts one process, whatever it is asked
-for. Training by an accelerate config gets the environment that it would make (``engine.distributed.accelerate_env``).
+end by themselves then. ``accelerate launch`` cannot be used: on a CPU it always starts one process. Training with an
+accelerate config gets the environment that it would set (``engine.distributed.accelerate_env``).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from engine.nodes.tunnel import Tunnel
 from engine.processes.death_pipe import kill_group_on_close, share_files
 from engine.processes.exit_reason import how_ended
 
-RANK_FAILED = 70  # the exit code that says: the last line of the log tells which process failed, and why
+RANK_FAILED = 70  # exit code: the last line of the log says which process failed and why
 FOLDER = "middo-launch-"
-NO_SPACE = 75  # the exit code of a child that found the disk full: it is started again when there is space
+NO_SPACE = 75  # exit code of a child that found the disk full; it is started again once there is space
 
 
 def reason(rank: int, failure: Any, world: World) -> str:
@@ -47,7 +47,7 @@ def reason(rank: int, failure: Any, world: World) -> str:
 
 
 def spread_training(project: Path) -> None:
-    """Have every process find what the project's accelerate config asks for, where there is one.
+    """Set the environment that the project's accelerate config asks for, if it has one, for all processes.
 
     Raises:
         ConfigError: it cannot be used.
@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
 
 
 def _elsewhere(world: World, death: int, model: list[str]) -> int:
-    """The part of a machine without the project: the ranks get a private folder, and reach the store by a tunnel."""
+    """Run a machine without the project: its ranks get a private folder and reach the store through a tunnel."""
     tunnel = Tunnel(world.host, world.door_port, world.secret("door"))
     with (
         tempfile.TemporaryDirectory(prefix="middo-") as files,
@@ -101,7 +101,7 @@ def _run(world: World, shared: list[int], child: list[str]) -> int:
 
 
 def _launch(world: World, program: list[str], logs: str) -> int:
-    """torchrun, and what its end means as an exit code."""
+    """Run torchrun; returns the exit code of this launcher."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

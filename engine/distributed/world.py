@@ -1,11 +1,10 @@
-"""One launch of a stage in several processes: how many on which machines, where they meet, and by which key they know
-each other. Loads no torch.
+"""One launch of a stage in several processes: the machines, the rendezvous and the key. Loads no torch.
 
 Node 0 is the machine with the store; it makes a ``World`` for every launch (``begin``) and one for each other machine
 (``World.on``). A launch on one machine is the same with one node and the loopback interface.
 
-The key is new for every launch. A World is handed to the launcher, and by it to the ranks, as an open file without a
-name (``keep``, ``read``): it is in no argument, no environment variable and no folder.
+The key is new for every launch. The launcher gets its World as an open file without a name, and hands it on to the
+ranks (``keep``, ``read``), so the key is in no argument, no environment variable and no folder.
 """
 
 from __future__ import annotations
@@ -28,19 +27,18 @@ KEY_BYTES = 32
 
 
 class World(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a machine must know of a launch.
+    """What a machine must know about a launch.
 
-    nodes, node: how many machines, and which one this is; 0 is the one with the store.
+    nodes, node: the number of machines, and this one's index; 0 has the store.
     processes: per machine.
-    port: where the store of the rendezvous (torch's TCPStore) is reached, on this machine's loopback interface. On node
-        0 it listens there, elsewhere the launcher has a way to it through the door.
+    port: the port of the rendezvous store (torch's TCPStore) on this machine's loopback interface. On node 0 the store
+        listens there; elsewhere the launcher forwards it through the door.
     key: KEY_BYTES random bytes, hex.
-    address: this machine's own address towards the others; data goes through the interface that has it.
-    device: as [model] device says; every machine resolves "auto" for itself.
-    project: the project's folder on node 0. Elsewhere there is nothing at this path; files below it are fetched.
-    host, door_port: where node 0 listens to the other machines, hands out files and passes on to the store; on a single
-        machine nobody does.
-    store_fd: the listening socket for the rendezvous, inherited; only on node 0.
+    address: the address by which the other machines reach this one; data goes through the interface that has it.
+    device: [model] device; every machine resolves "auto" for itself.
+    project: the project's folder on node 0; elsewhere files below it are fetched.
+    host, door_port: the address of node 0's door; unused on a single machine.
+    store_fd: the inherited listening socket of the rendezvous store; only on node 0.
     """
 
     nodes: int
@@ -61,11 +59,11 @@ class World(Struct, frozen=True, forbid_unknown_fields=True):
         return self.nodes * self.processes
 
     def on(self, node: int, address: str) -> World:
-        """What machine ``node``, which is called by ``address``, gets to know of this launch."""
+        """The World of machine ``node``, which the others reach at ``address``; "": it fills that in itself."""
         return msgspec.structs.replace(self, node=node, address=address, port=0, store_fd=None)
 
     def secret(self, purpose: str) -> bytes:
-        """A key for one purpose, 32 bytes; what is known of one tells nothing of another."""
+        """A key derived for one purpose, 32 bytes."""
         return hmac.digest(bytes.fromhex(self.key), purpose.encode(), hashlib.sha256)
 
 
@@ -79,13 +77,13 @@ def begin(
     door_port: int = 0,
     key: str | None = None,
 ) -> tuple[World, socket.socket]:
-    """A new launch as node 0 sees it, and the socket that its store listens on: on the loopback interface.
+    """A new launch as node 0 sees it, and the listening socket of its store, on the loopback interface.
 
-    The launcher must inherit the socket (``World.store_fd``); here it can be closed once the launcher runs.
+    The launcher must inherit the socket (``World.store_fd``); the caller can close its copy once the launcher runs.
 
     Args:
-        host, door_port: node 0's address towards the other machines, and where it lets them in.
-        key: KEY_BYTES bytes, hex, that no launch before has had; None: random ones.
+        host, door_port: the address and port of node 0's door.
+        key: KEY_BYTES bytes, hex, never used before; None: random.
     """
     listener = listen(LOOPBACK)
     port = listener.getsockname()[1]
@@ -109,7 +107,7 @@ def listen(host: str, port: int = 0) -> socket.socket:
     """A socket that listens on one address of this machine, and on no other.
 
     Args:
-        port: 0: any that is free.
+        port: 0 for any free port.
 
     Raises:
         ConfigError: names address, port and reason.
@@ -137,8 +135,8 @@ def listen(host: str, port: int = 0) -> socket.socket:
 
 
 def keep(world: World) -> IO[bytes]:
-    """``world`` as an open file that has no name; whoever gets its descriptor can ``read`` it. Where the system can, it
-    is on no disk: there the key would outlive it, and a full one would hold up the launch.
+    """``world`` in an open file without a name, for a child that inherits its descriptor to ``read``. In memory where
+    the system can: on a disk the key might outlive it, and a full disk would hold up the launch.
     """
     memory = getattr(os, "memfd_create", None)
     file = os.fdopen(memory("world"), "w+b") if memory else tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
@@ -148,5 +146,5 @@ def keep(world: World) -> IO[bytes]:
 
 
 def read(fd: int) -> World:
-    """The World that ``keep`` has put into an open file. The file is not moved on in, so several may read it."""
+    """The World that ``keep`` wrote. Leaves the file's position alone, so several processes may read it."""
     return msgspec.json.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=World)
