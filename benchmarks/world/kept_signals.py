@@ -24,7 +24,7 @@ def keep_all(project: Path) -> None:
             folder = project / "artifacts" / f"round-{round}" / PREVIEW
             folder.mkdir(parents=True, exist_ok=True)
             made = read_round(project, round, believed, config)
-            file = save_signals.write(folder, made, believed, forecast.asked_with(config, project))
+            file = save_signals.write(folder, made, believed, forecast.asked_with(config, project, ()))
             with transaction(db):
                 write.upsert(db, [Artifact(round, PREVIEW, str(file.relative_to(project)))])
     finally:

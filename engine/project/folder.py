@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from engine.project import atomic_create, importing
 from engine.project.exported import ExportedSamples
 from engine.project.import_report import Added
 from engine.release import dataset_card
-from engine.store import controls, permissions, read, search, write
+from engine.store import controls, flagging, permissions, read, search, write
 from engine.store.connect import FILE, database, reader, roomy, transaction, unshared, writer
 from engine.store.schema import migrate
 
@@ -159,15 +160,26 @@ def add(
     db = writer(project)
     try:
         with ExitStack() as stack:
+            searched = _search_again(db, progress)
             batches = _gathered(sources, config, database(project).parent, stack, meter, _silent)
             roomy(db)
             with transaction(db):
                 _require_growing(db, project)
                 done = importing.add_rows(db, str(project), config, batches, None, meter)
             search.catch_up(db, meter.step("indexing words", importing.INDEXING))
-        return done
+        return [dataclasses.replace(done[0], notes=(*searched, *done[0].notes)), *done[1:]]
     finally:
         db.close()
+
+
+def _search_again(db: sqlite3.Connection, progress: Callable[[TaskProgress], None]) -> list[str]:
+    """Search for prompt injection what newer rules have not seen; returns the notes on that."""
+    step = TaskMeter(progress).step("searching for prompt injection", 1.0)
+    found = flagging.catch_up(db, lambda done, total: step(done / max(1, total)))
+    if not found.read:
+        return []
+    write.event(db, str(found), "warning" if found.new else "info")
+    return [str(found)]
 
 
 def _named(path: Path) -> None:

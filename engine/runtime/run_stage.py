@@ -33,7 +33,6 @@ from engine.distributed.world import World
 from engine.errors import Cancelled, MiddoError, Paused, Waiting
 from engine.loop import StageSpec, processes, spec
 from engine.machine import usage
-from engine.plurals import counted
 from engine.processes import environment
 from engine.processes.death_pipe import kill_group_on_close, receive_files
 from engine.processes.exit_reason import LESS_MEMORY, ran_out_of_memory
@@ -91,8 +90,9 @@ def run_one(db: sqlite3.Connection, project: Path, config: Config, round: int, n
 def _outcome(db: sqlite3.Connection, project: Path, config: Config, round: int, name: str) -> tuple[str, str | None]:
     """Run one stage; returns the state of its job, or FULL, and why."""
     try:
-        _flag_older(db, round, name)
-        resolve(spec(name).target)(StoreCtx(db, project, config, round, name))
+        ctx = StoreCtx(db, project, config, round, name)
+        _search_again(db, ctx)
+        resolve(spec(name).target)(ctx)
     except Paused:
         return "paused", None
     except Cancelled:
@@ -115,12 +115,14 @@ def _outcome(db: sqlite3.Connection, project: Path, config: Config, round: int, 
     return "done", None
 
 
-def _flag_older(db: sqlite3.Connection, round: int, name: str) -> None:
-    """Flag what an older version left unflagged, before any model sees it."""
-    if (done := flagging.catch_up(db)).read:
-        some = counted(done.read, "sample")
-        said = f"{some} of an older version searched for prompt injection: {done.flagged:,} flagged"
-        write.event(db, said, "warning" if done.flagged else "info", round, name)
+def _search_again(db: sqlite3.Connection, ctx: StoreCtx) -> None:
+    """Search the samples for prompt injection if newer rules have not seen them, before any model does."""
+
+    def searched(done: int, total: int) -> None:
+        ctx.progress(done) if done else ctx.begin(total)
+
+    if (done := flagging.catch_up(db, searched)).read:
+        ctx.event(str(done), "warning" if done.new else "info")
 
 
 def public(text: str, config: Config) -> str:

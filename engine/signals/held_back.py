@@ -12,7 +12,7 @@ from engine.plurals import counted
 from engine.signals.rating_rows import row_of
 from engine.signals.ratings import Rated
 from engine.stage import Ctx
-from engine.store.rows import Override
+from engine.store.rows import Override, Ratings
 
 HELD = "not rated: possible prompt injection"
 """What the reason begins with why a flagged sample has no rating."""
@@ -21,6 +21,11 @@ HELD = "not rated: possible prompt injection"
 def held(ctx: Ctx) -> Mapping[int, str]:
     """The samples of the round that are held back, with what was found, by id."""
     return ctx.dataset().flagged if ctx.config.data.injection == "hold" else {}
+
+
+def settled(rows: Iterable[Ratings], held: Mapping[int, str]) -> set[int]:
+    """The samples of ``rows`` that need no rating any more: all but those that were held back and no longer are."""
+    return {row.sample_id for row in rows if row.sample_id in held or not (row.judge_error or "").startswith(HELD)}
 
 
 def hold_back(ctx: Ctx, held: Mapping[int, str], rated: Iterable[int]) -> None:

@@ -69,7 +69,7 @@ def run(ctx: Ctx) -> None:
     data = ctx.dataset()
     held = held_back.held(ctx)
     samples = data.without(held)
-    rated = {row.sample_id for row in ctx.rows(Ratings)}
+    rated = held_back.settled(ctx.rows(Ratings), held)
     ctx.begin(len(samples), sum(id in rated for id in samples.ids))
     if all(id in rated for id in samples.ids) and any(check.done for check in ctx.rows(JudgeCheck)):
         return

@@ -113,9 +113,11 @@ def inspect(ctx: Ctx, data: Dataset, made: Sequence[Candidate]) -> dict[Key, Rej
 def _draw_check(ctx: Ctx) -> best_draw.Check:
     """The checks of one answer by its text alone."""
     templates = {name: text_checks.phrases(prompts.load(name, ctx.project).text) for name in TEMPLATES.values()}
-    least, carries = ctx.config.verify.min_response_chars, ctx.config.data.injection == "send"
+    least, sent = ctx.config.verify.min_response_chars, ctx.config.data.injection == "send"
+    harmless = ctx.dataset().unflagged
 
     def check(row: Rewrite, new: Exchange, original: Exchange) -> Rejection | None:
+        carries = sent or row.sample_id in harmless
         return text_checks.inspect(new, original, text_checks.CheckLimits(least, templates[template_of(row)], carries))
 
     return check

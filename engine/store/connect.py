@@ -28,7 +28,7 @@ from engine.store.lock_wait import FULL
 from engine.store.writable import NO_SPACE
 from engine.store.writable import unwritable as unwritable
 
-NEWEST = "m038_partial"
+NEWEST = "m039_unflagged"
 """The last migration: a reader that does not find it has an older project before it."""
 
 

@@ -37,7 +37,7 @@ class Sample(Struct, frozen=True):
     A sample is in the dataset of round r iff ``born_round <= r`` and no ``departure`` of it has a round ``<= r``.
     ``input_chars``: how many trailing characters of the last user turn came from Alpaca's ``input`` column.
     ``extra``: the row's other columns as a JSON object, "" when there are none: kept for the export, no part of the id.
-    ``injection``: why it is flagged as a possible prompt injection (``engine.injection``); "" when it is not.
+    ``injection``: what speaks to its judge or teacher (``engine.injection``); "" when nothing does.
     """
 
     id: int

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from typing import overload
 
-from engine.store.read import IN_ROUND, SAMPLE_COLUMNS, to_sample
+from engine.store.read import FLAGGED, IN_ROUND, SAMPLE_COLUMNS, to_sample
 from engine.store.rows import Sample
 
 PAGE = 500
@@ -29,9 +29,14 @@ class Dataset(Sequence[Sample]):
     @property
     def flagged(self) -> dict[int, str]:
         """Why samples of it are flagged as possible prompt injections, by id, in order."""
-        sql = f"SELECT id, injection FROM sample WHERE injection<>'' AND {IN_ROUND} ORDER BY seq"  # noqa: S608
+        sql = f"SELECT id, injection FROM sample WHERE {FLAGGED} AND {IN_ROUND} ORDER BY seq"  # noqa: S608
         there = set(self.ids)
         return {row[0]: row[1] for row in self._db.execute(sql, {"round": self._round}) if row[0] in there}
+
+    @property
+    def unflagged(self) -> set[int]:
+        """The ids of samples, of any round, that a person says are no prompt injections."""
+        return {row[0] for row in self._db.execute("SELECT sample_id FROM unflagged")}
 
     def without(self, ids: Collection[int]) -> Dataset:
         """The same without the samples ``ids``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from engine.injection import RULES_VERSION
+
 EVALUATION_TASKS = (
     "ALTER TABLE score ADD COLUMN metric TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE score ADD COLUMN higher INTEGER NOT NULL DEFAULT 1",
@@ -190,6 +192,14 @@ INJECTION = (
     # samples of an older version are looked at when a stage runs next (engine.store.flagging)
     "INSERT INTO meta (key, value) SELECT 'injection_unread', n FROM (SELECT max(seq) + 1 AS n FROM sample)"
     " WHERE n IS NOT NULL",
+)
+
+UNFLAGGED = (
+    # A person's word that what the rules find in a sample is no injection.
+    "CREATE TABLE unflagged (sample_id INTEGER PRIMARY KEY, source TEXT NOT NULL, at REAL NOT NULL)",
+    # A store without samples has none that older rules searched.
+    f"INSERT INTO meta (key, value) SELECT 'injection_rules', '{RULES_VERSION}'"  # noqa: S608 - a number
+    " WHERE NOT EXISTS (SELECT 1 FROM sample)",
 )
 
 STAGE_COST = (

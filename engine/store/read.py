@@ -77,6 +77,10 @@ IN_ROUND = (
     " AND NOT EXISTS (SELECT 1 FROM departure d WHERE d.sample_id = sample.id AND d.round <= :round)"
 )
 """Whether a ``sample`` is in D_round."""
+UNFLAGGED = "EXISTS (SELECT 1 FROM unflagged u WHERE u.sample_id = sample.id)"
+"""Whether a person said of a ``sample`` that it is no prompt injection."""
+FLAGGED = f"injection<>'' AND NOT {UNFLAGGED}"
+"""Whether a ``sample`` is flagged as a possible prompt injection."""
 
 
 def to_sample(row: sqlite3.Row) -> Sample:

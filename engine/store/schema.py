@@ -36,6 +36,7 @@ from engine.store.newer_tables import (
     SEVERAL_ASSISTANTS,
     STAGE_COST,
     UNDER_WAY,
+    UNFLAGGED,
     UNWRITABLE,
     WHY_RETIRED,
 )
@@ -314,6 +315,13 @@ def m037_accepted_stays(db: Database) -> None:
 def m038_partial(db: Database) -> None:
     """How much of a job's next unit is done: a training step of many batches takes minutes on a slow machine."""
     db.conn.execute("ALTER TABLE job ADD COLUMN partial REAL NOT NULL DEFAULT 0")
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m039_unflagged(db: Database) -> None:
+    """What a person says is no prompt injection."""
+    for statement in UNFLAGGED:
+        db.conn.execute(statement)
 
 
 def migrate(project: Path, create: bool = False) -> None:

@@ -9,7 +9,7 @@ tokenizer where it lies on this machine. The select stage, the log and every scr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -125,16 +125,16 @@ def requests(
     return out
 
 
-def asked_with(config: Config, project: Path) -> str:
+def asked_with(config: Config, project: Path, flagged: Iterable[int]) -> str:
     """What ``requests`` depends on besides the samples, in 16 hex digits: the prompts, the teacher, the hints,
-    and whether flagged samples are sent.
+    and which samples are held back. ``flagged``: the ids of those that are flagged, rising.
 
     Raises:
         ConfigError: an overridden prompt lacks a placeholder.
     """
     texts = (prompts.load(name, project).text for name in (*TEMPLATES.values(), "answer"))
     name = _counted_by(config)
-    sent = ("send",) if config.data.injection == "send" else ()
+    sent = ("send",) if config.data.injection == "send" else map(str, flagged)
     parts = (str(locate.local(name, project) or name), str(config.select.neighbours), *sent, *texts)
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 

@@ -170,6 +170,7 @@ INVARIANTS = (
     _of_sample("rewrite", "rewrites"),
     _of_sample("label", "labels"),
     _of_sample("override", "overrides", mend="Clear them with `middo-tui override --clear`."),
+    _of_sample("unflagged", "unflagged samples", mend="Take them back with `middo-tui override --flag`."),
     _of_sample("departure", "departures"),
     _of_sample("retirement", "retirements"),
     _of_sample("overlap", "overlaps"),

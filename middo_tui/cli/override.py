@@ -1,4 +1,4 @@
-"""``middo-tui override``: drop, protect or request a rewrite of samples, whatever their signals say."""
+"""``middo-tui override``: drop, protect, rewrite or unflag samples, whatever their signals say."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ AXES = ("complexity", "diversity", "quality")
 @click.option("--protect", is_flag=True, help="Never rewrite or retire them.")
 @click.option("--rewrite", "axis", type=click.Choice(AXES), default=None, help="Rewrite them on this axis next.")
 @click.option("--clear", is_flag=True, help="Remove their overrides: let the signals decide again.")
+@click.option("--unflag", is_flag=True, help="Say that they are no prompt injection: treat them like others.")
+@click.option("--flag", "again", is_flag=True, help="Take --unflag back.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def override(
     folder: Path,
@@ -34,18 +36,21 @@ def override(
     protect: bool,
     axis: str | None,
     clear: bool,
+    unflag: bool,
+    again: bool,
     as_json: bool,
 ) -> None:
-    """Drop samples, protect them, or request a rewrite, whatever their signals say.
+    """Drop, protect, rewrite or unflag samples, whatever their signals say.
 
     SAMPLE is a number such as 120, as `samples` lists it. Without an action, list the overrides, of
-    all samples or of those.
+    all samples or of those; `samples --where flag:unflagged` lists what was unflagged.
     """
     from engine.errors import UsageError
-    from engine.store import overrides
+    from engine.store import flagging, overrides
     from middo_tui.feed.pages import Pages
 
     flags = {"--drop": drop, "--protect": protect, "--rewrite": axis is not None, "--clear": clear}
+    flags |= {"--unflag": unflag, "--flag": again}
     chosen = [name for name, on in flags.items() if on]
     if len(chosen) > 1:
         raise UsageError(f"{' and '.join(chosen)} cannot be combined.")
@@ -59,6 +64,12 @@ def override(
         pages.close()
     if clear:
         say(f"{counted(overrides.clear_overrides(folder, ids), 'override')} cleared")
+        return
+    if unflag:
+        say(f"{counted(flagging.unflag(folder, ids, source='command line'), 'sample')} unflagged")
+        return
+    if again:
+        say(f"{counted(flagging.flag_again(folder, ids), 'sample')} flagged again")
         return
     action = chosen[0].removeprefix("--")
     done = overrides.set_overrides(folder, ids, action, axis)

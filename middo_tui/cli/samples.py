@@ -79,7 +79,7 @@ def _facts(row: SampleRow, round: int) -> dict[str, Any]:
     facts = {"id": row.id, "seq": row.seq, "round": round, "born": row.born, "axes": row.axes}
     states = dict(row.states)
     looks = {"looks_wrong": row.flaw_lens} if row.flaw_lens else {}
-    flagged = {"injection": row.injection} if row.injection else {}
+    flagged = {"injection": row.injection} if row.injection else {"unflagged": True} if row.unflagged else {}
     return {**facts, "rewrites": states, **row.numbers, **looks, **flagged, "text": row.text}
 
 
@@ -90,7 +90,7 @@ def _as_line(row: SampleRow) -> str:
     def number(name: str, digits: int) -> str:
         return number_format.fixed(row.number(name), digits)
 
-    axes = "⚑" * bool(row.injection) + "".join(LETTERS[axis] for axis in row.axes)
+    axes = ("⚐" if row.unflagged else "⚑" * bool(row.injection)) + "".join(LETTERS[axis] for axis in row.axes)
     losses = f"{number('loss_before', 3):>7} {number('loss_after', 3):>7}"
     others = f"{number('similarity', 3):>6} {number('quality', 2):>5} {number('flaw', 2):>5}"
     return f"{row.seq:>9,}  {axes:<4} {losses} {others}  {row.text}"

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from engine.errors import UsageError
 from engine.files.embedding_map_file import Box
 from engine.store.overrides import ACTIONS
+from engine.store.read import FLAGGED
 from engine.store.rows import AXES, RATING_COLUMNS
 from middo_tui.text.flaw_wording import READINGS, SIGNS, SUSPICIOUS
 
@@ -109,7 +110,7 @@ STATES = {
 }
 """What a person writes for the states of a rewrite; the stored words are read as well, and an older one."""
 STORED_STATES = {"owed": "owed", "prompted": "prompted", "proposed": "proposed", "merged": "accepted"}
-FLAGS = ("error", "truncated", "hidden", "injection", "edited", "selected")
+FLAGS = ("error", "truncated", "hidden", "injection", "unflagged", "edited", "selected")
 WORDS = ("axis", "state", "flag", "override", "wrong", "map", "born", "seq", "id", "text")
 OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", ":": "=", "!=": "<>"}
 EXAMPLE = 'loss_after>3 quality<4 axis:C cluster:7 born:1 flag:error text:"two words"'
@@ -232,7 +233,8 @@ _FLAGS: dict[str, Condition] = {
     "truncated": Condition(TRUNCATED, f"SELECT g.sample_id FROM signal g WHERE g.round=:round AND {TRUNCATED}"),  # noqa: S608
     "edited": _member("SELECT sample_id FROM rewrite WHERE +round=:round AND original IS NOT NULL"),
     "hidden": _member("SELECT value FROM json_each(:hidden)", hidden=True),
-    "injection": _member("SELECT id AS sample_id FROM sample WHERE injection<>''"),
+    "injection": _member(f"SELECT id AS sample_id FROM sample WHERE {FLAGGED}"),  # noqa: S608
+    "unflagged": _member("SELECT sample_id FROM unflagged"),
     "selected": _member("SELECT sample_id FROM selection WHERE round=:round"),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.plurals import counted
+from engine.store.flagging import flag_again, unflag
 from engine.store.overrides import clear_overrides, set_overrides
 
 EFFECTS = {
@@ -34,3 +35,12 @@ def override_samples(project: Path, ids: Sequence[int], choice: str, numbers: Se
     return (
         f"{counted(done.changed, 'sample')} {EFFECTS[action]}.{left}" if done.changed else f"Nothing to change.{left}"
     )
+
+
+def toggle_flags(project: Path, ids: Sequence[int]) -> str:
+    """Unflag the samples among ``ids`` that are flagged; if none is, flag those again that a person unflagged."""
+    if done := unflag(project, ids, source="app"):
+        return f"{counted(done, 'sample')} unflagged: from now on it is rated and selected like others."
+    if done := flag_again(project, ids):
+        return f"{counted(done, 'sample')} flagged again."
+    return "None of these samples is flagged."

@@ -48,6 +48,7 @@ class SampleRow(Struct, frozen=True):
     override: str = ""  # what a person wants of it: drop, protect or rewrite
     flaw_lens: str = ""
     injection: str = ""  # why it is flagged as a possible prompt injection
+    unflagged: bool = False  # a person said that it is none
 
     def number(self, name: str) -> float | None:
         """A signal by its name in ``NUMBERS``; None when it was not measured."""
@@ -216,7 +217,8 @@ AMONG = "(SELECT value FROM json_each(?))"
 SHOWN = ", ".join(f"{sql} AS {name}" for name, sql in NUMBERS.items())
 ROWS = (
     f"SELECT s.id, s.seq, s.born_round, substr({OPENING}, 1, {TEXT_LIMIT + 1}),"  # noqa: S608
-    f" g.score_error IS NOT NULL OR g.judge_error IS NOT NULL, g.flaw_lens, s.injection, {SHOWN}"
+    f" g.score_error IS NOT NULL OR g.judge_error IS NOT NULL, g.flaw_lens, s.injection,"
+    f" s.id IN (SELECT sample_id FROM unflagged), {SHOWN}"
     f" FROM sample s LEFT JOIN signal g ON g.round=? AND g.sample_id=s.id WHERE s.id IN {AMONG}"
 )
 AXES_OF = f"SELECT sample_id, axis FROM selection WHERE round=? AND sample_id IN {AMONG} ORDER BY axis"  # noqa: S608
@@ -238,7 +240,7 @@ def _rows(db: sqlite3.Connection, ids: Sequence[int], round: int) -> dict[int, S
         states[id] = (*states.get(id, ()), (axis, state))
     wanted = dict(db.execute(OVERRIDES_OF, (among,)))
     out = {}
-    for id, seq, born, text, error, lens, flagged, *signals in db.execute(ROWS, (round, among)):
+    for id, seq, born, text, error, lens, found, harmless, *signals in db.execute(ROWS, (round, among)):
         numbers = {name: value for name, value in zip(NUMBERS, signals, strict=True) if value is not None}
         line = guard.one_line(text or "", TEXT_LIMIT)
         shown = (
@@ -248,7 +250,8 @@ def _rows(db: sqlite3.Connection, ids: Sequence[int], round: int) -> dict[int, S
             bool(error),
             wanted.get(id, ""),
             lens or "",
-            guard.one_line(flagged, TEXT_LIMIT),
+            "" if harmless else guard.one_line(found, TEXT_LIMIT),
+            bool(harmless),
         )
         out[id] = SampleRow(id, seq, born, line, *shown)
     return out

@@ -66,7 +66,8 @@ class Written(Struct, frozen=True):
 
 class SampleDetail(Struct, frozen=True):
     """Everything about one sample, seen from ``round``. Texts are clean, ``hidden`` counts what was made visible.
-    ``wrong``: what looks wrong with it. ``injection``: why it is flagged as a possible prompt injection.
+    ``wrong``: what looks wrong with it. ``injection``: what speaks to its judge or teacher; ``unflagged``: when and
+    where a person said that it is no prompt injection.
     """
 
     id: int
@@ -90,6 +91,7 @@ class SampleDetail(Struct, frozen=True):
     why_retired: str = ""
     wrong: str = ""
     injection: str = ""
+    unflagged: tuple[float, str] | None = None
 
 
 def read_detail(project: Path, id: int, round: int) -> SampleDetail | None:
@@ -121,7 +123,8 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
     signals, errors, near = _signals(db, id, round)
     lens, window = _worst(db, id, round)
     wrong = flaw_wording.verdict(signals.get(round, {}).get("flaw"), lens)
-    turns, hidden = _turns(str(row[7]), lens if wrong else "", window, bool(row[8]))
+    unflagged = db.execute("SELECT at, source FROM unflagged WHERE sample_id=?", (id,)).fetchone()
+    turns, hidden = _turns(str(row[7]), lens if wrong else "", window, bool(row[8]) and unflagged is None)
     cluster = signals.get(round, {}).get("cluster")
     found = db.execute("SELECT size FROM cluster WHERE round=? AND cluster=?", (round, cluster)).fetchone()
     return SampleDetail(
@@ -146,6 +149,7 @@ def _detail(db: sqlite3.Connection, row: Sequence[object], round: int) -> Sample
         why_retired=read.why_retired(db, [id]).get(id, ""),
         wrong=wrong,
         injection=guard.one_line(str(row[8]), LINE_LIMIT),
+        unflagged=unflagged,
     )
 
 

@@ -64,6 +64,12 @@ def day(at: float) -> str:
     return time.strftime("%a %H:%M", time.localtime(at))
 
 
+def date(at: float) -> str:
+    """``1 Jul 2026, 14:05``"""
+    now = time.localtime(at)
+    return f"{now.tm_mday} {time.strftime('%b %Y, %H:%M', now)}"
+
+
 def money(amount: float) -> str:
     """Dollars, always with cents."""
     return f"${amount:,.2f}"

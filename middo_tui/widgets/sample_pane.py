@@ -84,8 +84,12 @@ def _head(detail: SampleDetail, width: int) -> Iterator[Line]:
 
 
 def _flagged(detail: SampleDetail, width: int) -> Iterator[Line]:
-    """Why it is flagged, unless that is said already of its missing rating."""
-    if detail.injection and not any("possible prompt injection" in error for error in detail.errors):
+    """Why it is flagged, unless that is said already of its missing rating; or that a person says it is not."""
+    if detail.unflagged:
+        at, source = detail.unflagged
+        said = f"unflagged in the {source} on {number_format.date(at)}: no prompt injection"
+        yield from _text(f"{said} ({detail.injection})" if detail.injection else said, width, "dim", 3)
+    elif detail.injection and not any("possible prompt injection" in error for error in detail.errors):
         yield from _text(f"possible prompt injection: {detail.injection}", width, "warn", 3)
 
 

@@ -43,5 +43,6 @@ def in_this_process(folder: Path, *what: str, passing: tuple[int, ...] = ()) -> 
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the preview holds it
     believed = what[3] == "True"
     config = configs.load(folder)
-    prepare(read_round(folder, int(what[2]), believed, config), believed, forecast.asked_with(config, folder), file)
+    data = read_round(folder, int(what[2]), believed, config)
+    prepare(data, believed, forecast.asked_with(config, folder, data.flagged), file)
     return Sections(file)

@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> int:
             config = configs.load(project)
             data = read_round(project, int(arguments[2]), believed, config)
             with os.fdopen(int(arguments[4]), "wb") as out:
-                prepare(data, believed, forecast.asked_with(config, project), out)
+                prepare(data, believed, forecast.asked_with(config, project, data.flagged), out)
         else:
             with os.fdopen(int(arguments[2]), "rb") as prepared, os.fdopen(int(arguments[3]), "wb") as out:
                 mixtures(Sections(prepared), Given.of(arguments[1]), out)

@@ -29,6 +29,7 @@ from engine.selection.preview.facts import PreviewFacts, of_round
 from engine.selection.preview.sorted_signal import BinCounts, SortedSignal, histogram, members, numbers, places
 from engine.signals import axes
 from engine.signals.axes import Rule
+from engine.store import flagging
 from engine.store.connect import reader
 from engine.store.rows import AXES, Axis, Threshold
 from engine.teacher import forecast
@@ -158,7 +159,7 @@ class Preview:
         try:
             db.execute("BEGIN")  # one snapshot, whatever is written meanwhile
             facts = of_round(db, round, config)
-            asked = None if facts.usage.made else forecast.asked_with(config, folder)
+            asked = None if facts.usage.made else forecast.asked_with(config, folder, flagging.flagged(db, round))
             laid = saved_signals.opened(db, folder, round, facts.believed, asked)
         finally:
             db.close()

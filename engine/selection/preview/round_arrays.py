@@ -7,7 +7,7 @@ numpy.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engine.config import schema as configs
 from engine.selection import choose
 from engine.signals.nearest import Bools
-from engine.store import read
+from engine.store import flagging, read
 from engine.store.connect import reader
 from engine.store.rows import Axis, load_messages
 from engine.teacher import forecast
@@ -44,7 +44,8 @@ INTEGERS = (
 class Round:
     """One round in dataset order: sample ids ([N]), the four signals ([N] each, NaN: missing), the tokens of every
     prompt (all before the last answer) and response ([2, N]), what is sent for a rewrite per axis, and which samples no
-    rule selects, as a rewrite would lose something or they are held back (None: none).
+    rule selects, as a rewrite would lose something or they are held back (None: none). ``flagged``: the ids of the
+    samples that are flagged as possible prompt injections, rising.
     """
 
     round: int
@@ -53,6 +54,7 @@ class Round:
     tokens: Ints
     requests: Requests
     unwritable: Bools | None = None
+    flagged: Sequence[int] = ()
 
 
 def read_round(project: Path, round: int, believed: bool, config: configs.Config) -> Round:
@@ -73,7 +75,8 @@ def read_round(project: Path, round: int, believed: bool, config: configs.Config
         values = {s.name: table[i] for i, s in enumerate(choose.SIGNALS)}
         tokens = table[4:].astype(np.int64)
         sent = forecast.requests(mean_prompt(tokens), config, project, _examples(db, round, ids))
-        return Round(round, ids, values, tokens, sent, _unwritable(db, ids, config.data.injection == "hold"))
+        fixed = _unwritable(db, ids, config.data.injection == "hold")
+        return Round(round, ids, values, tokens, sent, fixed, flagging.flagged(db, round))
     finally:
         db.close()
 
@@ -103,7 +106,7 @@ def _ids(db: sqlite3.Connection, round: int) -> Ints:
 
 
 def _unwritable(db: sqlite3.Connection, ids: Ints, hold: bool) -> Bools:
-    flagged = " UNION SELECT id FROM sample WHERE injection<>''" if hold else ""
+    flagged = f" UNION SELECT id FROM sample WHERE {read.FLAGGED}" if hold else ""  # noqa: S608
     return np.isin(ids, _column(db.execute(f"SELECT id FROM sample WHERE unwritable<>''{flagged}")))  # noqa: S608
 
 

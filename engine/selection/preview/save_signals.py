@@ -35,7 +35,7 @@ def keep(ctx: Ctx, data: Dataset, values: Values, believed: bool) -> None:
     first = [(forecast.before_answer(s.messages), lengths.get(s.id, (0, 0))[0]) for s in few]
     sent = forecast.requests(mean_prompt(tokens), ctx.config, ctx.project, [one for one in first if one[1]])
     made = Round(ctx.round, ids, values, tokens, sent, fixed)
-    written = write(ctx.workdir(PREVIEW), made, believed, forecast.asked_with(ctx.config, ctx.project))
+    written = write(ctx.workdir(PREVIEW), made, believed, forecast.asked_with(ctx.config, ctx.project, sorted(held)))
     ctx.publish(PREVIEW, written, {"rows": len(data)})
 
 

@@ -11,7 +11,7 @@ from middo_tui.keys.tables import Key, always, word
 
 class SamplesKeyState(Struct, frozen=True):
     """What the keys depend on. ``clears``: what escape would clear, empty when it goes back. ``reading``: there
-    is no list yet.
+    is no list yet. ``flag``: "flagged" as a possible prompt injection, "unflagged" by a person, or neither.
     """
 
     total: int = 0
@@ -24,6 +24,7 @@ class SamplesKeyState(Struct, frozen=True):
     clears: str = ""
     problem: bool = False
     reading: bool = False
+    flag: str = ""
 
 
 def _some(state: SamplesKeyState) -> bool:
@@ -51,6 +52,13 @@ KEYS: tuple[Key[SamplesKeyState], ...] = (
     Key("filter", ("f",), "Filter the samples, for example: quality<4 axis:C born:1.", word("filter"), always),
     Key("flagged", ("i",), "List the samples that are flagged as possible prompt injection.", word("injections"),
         always, quiet=True),
+    Key(
+        id="unflag",
+        keys=("u",),
+        help="Say that this sample is no prompt injection, or take that back; for all marked ones if there are any.",
+        label=lambda state: "flag again" if state.flag == "unflagged" and not state.marked else "unflag",
+        works=lambda state: bool(state.flag or state.marked),
+    ),
     Key("search", ("slash",), "Search the texts.", word("search"), _some_soon),
     Key("next_found", ("n",), "Go to the next match.", word("next"), _found),
     Key("previous_found", ("N",), "Go to the previous match.", word("previous"), _found, quiet=True),

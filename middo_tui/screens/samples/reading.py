@@ -311,6 +311,7 @@ class SamplesReading(Framed):
             clears=clears,
             problem=bool(self._problem),
             reading=self._total is None and not self._problem,
+            flag="" if row is None else "unflagged" if row.unflagged else "flagged" if row.injection else "",
         )
 
     def own_notice(self) -> Notice:

@@ -12,7 +12,7 @@ from textual.binding import BindingType
 from middo_tui.feed.filters import EXAMPLE, match_of, parse
 from middo_tui.feed.listing import jump, write_listing
 from middo_tui.feed.orders import RISING
-from middo_tui.feed.override import override_samples
+from middo_tui.feed.override import override_samples, toggle_flags
 from middo_tui.feed.search_hits import FoundPlaces
 from middo_tui.keys import tables
 from middo_tui.screens.input_line import TypeLine
@@ -121,6 +121,14 @@ class SamplesScreen(SamplesReading):
         """List the samples that are flagged; their rating and rewrite wait for a person."""
         self._filter("flag:injection")
 
+    def action_unflag(self) -> None:
+        """Unflag the marked samples, or the one under the cursor; flag them again if none of them is flagged."""
+        self.ask(partial(toggle_flags, self.project, self._meant()), self._overridden)
+
+    def _meant(self) -> list[int]:
+        """The marked samples, else the one under the cursor."""
+        return sorted(self.table.marks) or [id for id in (self.table.cursor_id,) if id is not None]
+
     def action_search(self) -> None:
         """Ask for words."""
         question = 'Search for samples with all these words; "exact phrase"; prefix*'
@@ -198,7 +206,7 @@ class SamplesScreen(SamplesReading):
 
     def action_override(self) -> None:
         """Ask what shall happen to the marked samples, or to the one under the cursor, whatever their signals say."""
-        ids = sorted(self.table.marks) or [id for id in (self.table.cursor_id,) if id is not None]
+        ids = self._meant()
         self.app.push_screen(override_menu(len(ids)), partial(self._override, ids))
 
     def _override(self, ids: list[int], choice: str | None) -> None:

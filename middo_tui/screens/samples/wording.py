@@ -20,11 +20,15 @@ MARKS_OF_STATES = {
 }
 MARKS_OF_OVERRIDES = {"drop": "-", "protect": "=", "rewrite": "+"}
 MARK_OF_INJECTION = "⚑"
+MARK_OF_UNFLAGGED = "⚐"
 
 
 def axes_cell(row: SampleRow) -> str:
-    """Signs: a possible prompt injection, its override, the axes that selected it, what became of its rewrites."""
-    letters = MARK_OF_INJECTION * bool(row.injection) + MARKS_OF_OVERRIDES.get(row.override, "")
+    """Signs: flagged as a possible prompt injection or unflagged by a person, its override, the axes that selected it,
+    what became of its rewrites.
+    """
+    letters = MARK_OF_UNFLAGGED if row.unflagged else MARK_OF_INJECTION * bool(row.injection)
+    letters += MARKS_OF_OVERRIDES.get(row.override, "")
     letters += "".join(LETTERS[axis] for axis in row.axes)
     return letters + "".join(dict.fromkeys(MARKS_OF_STATES.get(state, "") for _, state in row.states))
 

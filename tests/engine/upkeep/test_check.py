@@ -51,6 +51,7 @@ BREAKS = {
             ("rewrite", "round, sample_id, axis", "0, 3, 'quality'"),
             ("label", "sample_id, round, place, stratum, share", "3, 0, 0, 0, 1"),
             ("override", "sample_id, action, at", "3, 'drop', 0"),
+            ("unflagged", "sample_id, source, at", "3, 'app', 0"),
             ("departure", "sample_id, round", "3, 1"),
             ("retirement", "sample_id, round, reason, kept", "3, 1, 'copy', 0"),
             ("overlap", "sample_id, item", "3, 1"),
