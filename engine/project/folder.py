@@ -20,7 +20,7 @@ from engine.errors import DataError, UsageError
 from engine.files.progress import TaskMeter, TaskProgress
 from engine.loop import NAMES, stages_of
 from engine.plurals import counted
-from engine.project import atomic_create, importing
+from engine.project import atomic_create, importing, redo_discards
 from engine.project.exported import ExportedSamples
 from engine.project.import_report import Added
 from engine.release import dataset_card
@@ -244,48 +244,51 @@ def redo(project: Path, stage: str, say: Callable[[str], None]) -> None:
     Raises:
         UsageError: no such stage, or the round is merged already, and made another dataset.
     """
-    if stage not in NAMES:
-        raise UsageError(f"--redo {stage}: no such stage. Stages: {', '.join(NAMES)}.")
     db = writer(project)
     try:
-        jobs = read.jobs(db)
-        newest = max((job.round for job in jobs), default=0)
-        names = stages_of(newest in read.closing_rounds(db))
-        if stage not in names:
-            raise UsageError(f"--redo {stage}: round {newest} is the final evaluation and only has {', '.join(names)}.")
-        merged = read.round_facts(db, newest)
-        if merged is not None and (merged.accepted or merged.dropped):
-            raise UsageError(
-                f"--redo {stage}: round {newest} is already merged. Run the next round, or create a new project."
-            )
-        arm = controls.arm(db)
-        if stage == "rewrite" and arm is not None and (arm.round, arm.kind) == (newest, "random"):
-            stage = "select"  # which drew what the teacher is asked about; it draws the same again
-        again = names[names.index(stage) :]
-        if lost := _discarded(db, newest, again):
+        newest, again = _rerun(db, stage)
+        for lost in redo_discards.discarded(db, newest, again):
             say(f"! {lost}")
-            write.event(db, lost, "warning", newest, stage)
+            write.event(db, lost, "warning", newest, again[0])
         write.reset(db, newest, again)
-        if stage == "train":
+        if "train" in again:
             shutil.rmtree(project / "artifacts" / f"round-{newest}", ignore_errors=True)
         say(f"round {newest}: {', '.join(again)} will be rerun")
     finally:
         db.close()
 
 
-_ENTRY = "SELECT 1 FROM decision d WHERE d.round=w.round AND d.sample_id=w.sample_id AND d.axis=w.axis AND NOT d.undone"
-_BY_HAND = (
-    f"SELECT count(*), coalesce(sum(edited), 0) FROM (SELECT state, EXISTS ({_ENTRY} AND d.messages=w.messages) edited"  # noqa: S608
-    f" FROM rewrite w WHERE round=? AND EXISTS ({_ENTRY})) WHERE edited OR state IN ('accepted', 'rejected')"
-)
+def would_discard(project: Path, stage: str) -> list[str]:
+    """What ``redo`` would discard that a person did or that was paid for, a sentence each.
+
+    Raises:
+        UsageError: as ``redo``.
+    """
+    db = reader(project)
+    try:
+        return redo_discards.discarded(db, *_rerun(db, stage))
+    finally:
+        db.close()
 
 
-def _discarded(db: sqlite3.Connection, round: int, again: Sequence[str]) -> str:
-    """What a person has done in review that is lost if the stages ``again`` run again; "" for nothing."""
-    if "verify" not in again:
-        return ""
-    decided, edited = db.execute(_BY_HAND, (round,)).fetchone()
-    if not decided:
-        return ""
-    text = f"what was decided in review of round {round} is discarded: {counted(decided, 'rewrite')}"
-    return text + (f", {edited:,} of them edited by hand" if edited and "rewrite" in again else "")
+def _rerun(db: sqlite3.Connection, stage: str) -> tuple[int, Sequence[str]]:
+    """The newest round, and its stages from ``stage`` on.
+
+    Raises:
+        UsageError: they cannot be run again.
+    """
+    if stage not in NAMES:
+        raise UsageError(f"--redo {stage}: no such stage. Stages: {', '.join(NAMES)}.")
+    newest = max((job.round for job in read.jobs(db)), default=0)
+    names = stages_of(newest in read.closing_rounds(db))
+    if stage not in names:
+        raise UsageError(f"--redo {stage}: round {newest} is the final evaluation and only has {', '.join(names)}.")
+    merged = read.round_facts(db, newest)
+    if merged is not None and (merged.accepted or merged.dropped):
+        raise UsageError(
+            f"--redo {stage}: round {newest} is already merged. Run the next round, or create a new project."
+        )
+    arm = controls.arm(db)
+    if stage == "rewrite" and arm is not None and (arm.round, arm.kind) == (newest, "random"):
+        stage = "select"  # which drew what the teacher is asked about; it draws the same again
+    return newest, names[names.index(stage) :]

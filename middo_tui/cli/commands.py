@@ -197,6 +197,7 @@ def demo(folder: Path, rounds: int, plain: bool) -> None:
     shell_complete=one_of(lambda: NAMES),
     help="First discard this round's results of STAGE and of all later stages.",
 )
+@click.option("--yes", is_flag=True, help="Do not ask before --redo discards decisions or paid calls.")
 @click.option("--auto", is_flag=True, help="Skip manual review: accept rewrites that improved.")
 @click.option(
     "--control",
@@ -221,6 +222,7 @@ def run(
     rounds: int | None,
     until: str | None,
     redo: str | None,
+    yes: bool,
     auto: bool,
     control: Kind | None,
     round_: int | None,
@@ -237,13 +239,9 @@ def run(
             raise UsageError("--control trains one finished round again: leave out --rounds, --until and --redo.")
         sys.exit(measure(folder, control, round_, None if plain or wait or not terminal() else _open, wait or plain))
     if redo:
-        from engine.project.folder import redo as forget
-        from engine.runtime import launch
-        from middo_tui.text.status import standing
+        from middo_tui.cli.redo import forget
 
-        if standing(folder).pid:
-            raise launch.already_running(folder)
-        forget(folder, redo, say)
+        forget(folder, redo, ask=not yes)
     over = start_run(folder, rounds, until, auto)
     if plain or wait:
         sys.exit(follow_run(folder))
