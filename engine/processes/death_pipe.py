@@ -1,12 +1,12 @@
-"""What kills a child with its worker: the death pipe.
+"""The death pipe, which kills a child when its worker dies.
 
-The worker keeps the write end of a pipe and each child inherits the read end. However the worker ends, also by SIGKILL,
+The worker keeps the write end of a pipe and each child inherits the read end. However the worker ends, even by SIGKILL,
 the kernel closes the write end, and the child kills its own process group. The worker in turn kills what a child leaves
 behind in that group.
 
-A child of one process inherits the pipe and the project's lock. torchrun closes inherited files and puts every process
-into a session of its own, so its processes receive them from their launcher over a socket, and the socket's end tells
-them that the launcher is gone.
+A child that is a single process inherits the pipe and the project's lock. torchrun closes inherited files and starts
+every process in a session of its own, so its processes receive both from their launcher over a socket. When the
+launcher dies, that socket closes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MOST_BYTES = 100
-"""Of the path of a socket: Linux takes 107 bytes and macOS 103."""
+"""Maximum length of a socket's path: Linux allows 107 bytes, macOS 103."""
 SELF = Path("/proc/self/fd")
 
 
@@ -42,7 +42,7 @@ def kill_group(group: int, how: int = signal.SIGKILL) -> None:
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """``path`` in few enough bytes for a socket's address (unix(7)), however deep the folder for temporary files is."""
+    """``path`` in few enough bytes for a socket's address (unix(7)), however deep the temporary folder is."""
     if len(os.fsencode(path)) <= MOST_BYTES or not SELF.exists():
         yield str(path)
         return
@@ -54,9 +54,10 @@ def _short(path: Path) -> Iterator[str]:
 
 
 def share_files(path: Path, fds: Sequence[int], times: int) -> list[socket.socket]:
-    """Give copies of the open files ``fds`` to ``times`` processes that ask at the socket ``path``, in a thread.
+    """Send copies of the file descriptors ``fds`` to ``times`` processes that connect to the socket ``path``, in a
+    thread.
 
-    Returns the connections, to be kept for as long as those processes are to live; the list fills as they ask.
+    Returns the list of connections, which fills as they connect; keep it as long as those processes are to live.
     """
     kept: list[socket.socket] = []
     server = socket.socket(socket.AF_UNIX)
@@ -76,7 +77,7 @@ def share_files(path: Path, fds: Sequence[int], times: int) -> list[socket.socke
 
 
 def receive_files(path: Path, count: int) -> tuple[socket.socket, list[int]]:
-    """The connection to the launcher at ``path`` and ``count`` open files that it shares."""
+    """The connection to the launcher at ``path``, and up to ``count`` file descriptors that it shares."""
     connection = socket.socket(socket.AF_UNIX)
     with _short(path) as place:
         connection.connect(place)

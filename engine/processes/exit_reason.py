@@ -1,4 +1,4 @@
-"""How a process ended that could not say it itself."""
+"""Why a process ended, judged from its exit code or exception."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ MEMORY = ", as happens when memory runs out"
 
 
 def how_ended(code: int) -> str:
-    """The end of a sentence, from an exit code as ``subprocess`` gives it: negative for a signal.
+    """Completes "the process …", from an exit code as ``subprocess`` gives it: negative for a signal.
 
-    Linux takes back memory with SIGKILL and says so only in its log, which others than root cannot read.
+    Out of memory, Linux kills with SIGKILL and says so only in the kernel log, which usually only root can read.
     """
     if code >= 0:
         return f"ended with exit code {code}"
@@ -21,16 +21,16 @@ def how_ended(code: int) -> str:
 
 
 NO_MEMORY = (RuntimeError, MemoryError, OSError)
-"""Types of such exceptions, torch's being RuntimeErrors. Not SystemError, of which it is a guess that memory was short:
-good enough for the words of a failure, not for failing a row and going on.
+"""Exception types that may mean out of memory; torch raises RuntimeError. Without SystemError, where that is only a
+guess: good enough to word a failure, not to fail a row and continue.
 """
 
 
 def ran_out_of_memory(failure: BaseException) -> bool:
-    """Whether an exception means that no memory could be had, on a GPU or a CPU.
+    """Whether an exception means out of memory, on a GPU or a CPU. Loads no torch.
 
-    Which type it is depends on whose allocation failed: torch's, Python's, or the kernel's. Loads no torch. Some
-    functions in C end without an exception where an allocation fails; Python calls that a SystemError.
+    The type depends on whose allocation failed: torch's, Python's or the kernel's. Some C functions return without
+    setting an exception when an allocation fails; Python raises SystemError for that.
     """
     if type(failure).__name__ == "OutOfMemoryError" or isinstance(failure, MemoryError):
         return True

@@ -1,4 +1,4 @@
-"""Imports libraries without the optional packages that they would pull in wherever those are installed."""
+"""Imports libraries without the optional packages that they import wherever those are installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden(*packages: str) -> Iterator[None]:
-    """These cannot be imported meanwhile, unless they are already; ``importlib.util.find_spec`` finds none of them."""
+    """Hide ``packages`` from imports and ``importlib.util.find_spec`` for the time of the block, unless imported
+    before.
+    """
     gone = [package for package in packages if package not in sys.modules]
     for package in gone:
         sys.modules[package] = None  # type: ignore[assignment]  # Python's mark of a module that cannot be imported

@@ -1,4 +1,4 @@
-"""``middo-tui doctor --nodes``: have the other machines join without a run, and say what is found."""
+"""``middo-tui doctor --nodes``: have the other machines join without a run, and report what is found."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from engine.runtime.machines import POLL_S, Machines
 
 AGAIN = "the doctor has seen this machine, which waits for the run now"
 MEASURED_S = 5.0
-"""How long the line is measured at most, once a machine is ready."""
+"""Maximum seconds spent on measuring the network once the machines are ready."""
 
 
 def muster(config: Config, project: Path, wait_s: float, told: Callable[[str], None]) -> Iterator[Finding]:
-    """Wait for the machines of [launch] nodes. Those that come wait for the run afterwards.
+    """Wait for the machines of [launch] nodes. Those that join wait for the run afterwards.
 
     Args:
-        wait_s: at most so many seconds. told: hears how to join.
+        wait_s: maximum wait in seconds. told: called with a line on how to join.
     """
     try:
         held = Machines(config, project)
@@ -48,7 +48,7 @@ def muster(config: Config, project: Path, wait_s: float, told: Callable[[str], N
 
 
 def _refusals(held: Machines) -> Iterator[Finding]:
-    """What the door has said meanwhile of those that were not let in."""
+    """What the door has logged about machines that were refused."""
     for line, level in held.lines():
         if level != "info":
             yield Finding("machine", line, bad=True, fix="")

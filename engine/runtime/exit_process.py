@@ -1,4 +1,4 @@
-"""Ends a process without taking the interpreter apart."""
+"""Ends a process without the interpreter's slow teardown."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import NoReturn
 
 
 def leave(code: int) -> NoReturn:
-    """End this process with ``code``: wait for threads that are not daemons, run exit handlers (trackers, temporary
-    folders, logs), write out buffers. As multiprocessing ends its processes; freeing every module of torch and
-    transformers one by one would take more than a second, and the kernel does it at once.
+    """End this process with ``code``, as multiprocessing ends its own: wait for non-daemon threads, run exit handlers
+    (trackers, temporary folders, logs), flush output. Freeing the modules of torch and transformers one by one would
+    take more than a second; the kernel frees their memory at once.
     """
     try:
         threading._shutdown()  # type: ignore[attr-defined]

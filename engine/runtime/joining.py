@@ -1,8 +1,8 @@
 """``middo-tui join``: this machine works for a run on another one, until that ends.
 
-It has no project and no store. The processes of a stage are started by the same launcher as on the first machine, and
-die with this one by a death pipe, however it ends. What they print goes to a file in a folder of its own, which goes
-with the launch; of the newest launch that failed the file is kept.
+It has no project and no store. The same launcher as on the first machine starts a stage's processes, and a death pipe
+kills them with this process, however it ends. Their output goes to a log in a private folder, which is removed with the
+launch; only the log of the newest launch that failed is kept.
 """
 
 from __future__ import annotations
@@ -46,17 +46,19 @@ if TYPE_CHECKING:
 LOOK_S = 0.2
 IDLE_S = 1.0
 AGAIN_S = 5.0
-"""One that stays, and for which there is no place, asks again after so long."""
+"""Seconds after which `join --stay` asks again where all places are taken."""
 FOLDER, FAILED = "middo-join-", "middo-failed-"
 STOPPED = "left: it was stopped there"
 
 
 class FirstMachineLost(WorkerError):
-    """The first machine went away without a goodbye."""
+    """The connection to the first machine ended without a goodbye."""
 
 
 class Where(Struct, frozen=True):
-    """The first machine, and how this one is let in. ``model``: the folder that stands in for [model] name."""
+    """The first machine's address, and ``token_env``, the variable with the token. ``model``: the folder to use in
+    place of [model] name.
+    """
 
     host: str
     port: int
@@ -68,13 +70,15 @@ class Where(Struct, frozen=True):
 
 
 def lost(where: Where, why: str, stay: bool) -> str:
-    """What is said when the first machine went away without a goodbye. ``stay``: this one joins again by itself."""
+    """The sentence for a first machine that was lost; ``why`` completes "HOST:PORT …". ``stay``: this machine rejoins
+    by itself.
+    """
     then = "" if stay else ", then join again"
     return f"{where} {why}, without a goodbye. Start it again there with `middo-tui run`{then}."
 
 
 class Launched:
-    """The launcher of this machine's part of a stage."""
+    """The launcher of this machine's share of a stage."""
 
     def __init__(self, world: World, what: str, model: Path | None, token_env: str) -> None:
         self.what = what
@@ -89,7 +93,7 @@ class Launched:
             raise
 
     def _start(self, world: World, model: Path | None, token_env: str) -> tuple[subprocess.Popen[bytes], int]:
-        """The launcher, and the end of its death pipe that is kept here."""
+        """The launcher, and the write end of its death pipe."""
         death, kept = os.pipe()
         try:
             with worlds.keep(world) as file, self._log.open("wb") as log:
@@ -112,23 +116,23 @@ class Launched:
         return process, kept
 
     def _environment(self, token_env: str) -> dict[str, str]:
-        """Without the token; what is fetched goes into a folder that is removed even when the launcher is killed."""
+        """Without the token. TMPDIR is a folder that is removed even when the launcher is killed."""
         own = environment.without_secrets(environment.for_children(), but={"HF_TOKEN"}, known={token_env})
         return {**own, "TMPDIR": str(self._folder)}
 
     def code(self) -> int | None:
-        """Its exit code; None while it runs. Kills it when its grace is over."""
+        """Its exit code; None while it runs. Kills it once the grace period of ``halt`` is over."""
         if self._killing_at is not None and time.monotonic() >= self._killing_at:
             kill_group(self._process.pid)
         return self._process.poll()
 
     @property
     def halted(self) -> bool:
-        """Whether it was asked to end."""
+        """Whether ``halt`` was called."""
         return self._killing_at is not None
 
     def halt(self, grace_s: float) -> None:
-        """Have it end, kindly first."""
+        """End it: SIGTERM now, SIGKILL after ``grace_s`` seconds."""
         self._killing_at = time.monotonic() + grace_s
         kill_group(self._process.pid, signal.SIGTERM)
 
@@ -138,10 +142,10 @@ class Launched:
         return last_line(self._log)
 
     def keep_log(self) -> Path:
-        """Its log at a place that outlives it. Lines of libraries are in it, and tracebacks.
+        """Move its log, which holds tracebacks, out of the folder that is removed; returns the new path.
 
         Raises:
-            OSError: there is no room for it.
+            OSError: it cannot be moved, for example for lack of space.
         """
         fd, path = tempfile.mkstemp(".log", FAILED)
         os.close(fd)
@@ -149,7 +153,7 @@ class Launched:
         return Path(path)
 
     def end(self) -> None:
-        """Kill what is left, and remove its files."""
+        """Kill what is left of its process group, and remove its files."""
         kill_group(self._process.pid)
         self._process.wait()
         os.close(self._death)
@@ -157,10 +161,11 @@ class Launched:
 
 
 def missing_model(welcome: messages.Welcome, own: Path | None, said: Callable[[Progress], None]) -> str:
-    """Why this machine lacks a model of the run, as a sentence; empty: it has all. A hub model is downloaded.
+    """Why this machine lacks a model of the run, as a sentence; "": it has all. Hub models are downloaded.
 
     Args:
-        own: the folder that stands in for [model] name. said: hears how far a download is; what it raises ends it.
+        own: the folder to use in place of [model] name.
+        said: called with the progress of a download; an exception that it raises ends the download.
     """
     for needed in welcome.models:
         try:
@@ -180,7 +185,7 @@ def missing_model(welcome: messages.Welcome, own: Path | None, said: Callable[[P
 
 
 class Joining:
-    """This machine's part in a run. ``say``: prints a line."""
+    """This machine's participation in a run. ``say``: prints a line."""
 
     def __init__(self, where: Where, say: Callable[[str], None]) -> None:
         self._where = where
@@ -196,10 +201,11 @@ class Joining:
         """Join, work, and leave when the run ends; returns the exit code: 0, or 1 if the run failed.
 
         Args:
-            wait_s: for how long a first machine that is not up yet is waited for. stay: then join the next run.
+            wait_s: how long to wait for a first machine that is not up yet, in seconds.
+            stay: afterwards wait for the next run and join that.
 
         Raises:
-            WorkerError: nobody is there, this machine is refused, or the first one was lost.
+            WorkerError: the first machine cannot be reached, refuses this one, or was lost.
         """
         self._stay, told = stay, False
         while True:
@@ -209,7 +215,7 @@ class Joining:
                 if not stay:
                     raise
                 self._say(str(error))
-                time.sleep(caller.RETRY_S)  # what answers there may be something else, again and again
+                time.sleep(caller.RETRY_S)  # without a pause this would spin where another program answers
             except handshake.RefusedForNow as error:
                 if not stay:
                     raise
@@ -225,7 +231,7 @@ class Joining:
                 wait_s = math.inf
 
     def _once(self, wait_s: float) -> messages.Bye:
-        """One run."""
+        """Take part in one run."""
         try:
             channel = caller.connect(self._where.host, self._where.port, wait_s, time.sleep, self._say)
         except ConnectionLost as error:
@@ -261,10 +267,10 @@ class Joining:
     def _prepared(
         self, channel: Channel, reader: caller.MessageReader, welcome: messages.Welcome
     ) -> messages.Bye | None:
-        """See to it that this machine can take part. Returns how the run ended, if it did so meanwhile.
+        """Get this machine ready to take part. Returns the goodbye if the run ends meanwhile, else None.
 
         Raises:
-            ConnectionLost: the first machine is not there any more. WorkerError: this one cannot take part.
+            ConnectionLost: the first machine was lost. WorkerError: this one cannot take part.
         """
         told: set[str] = set()
 
@@ -306,10 +312,10 @@ class Joining:
         return bye
 
     def _work(self, channel: Channel, reader: caller.MessageReader, welcome: messages.Welcome) -> messages.Bye:
-        """Do what the first machine asks for, until it ends the run.
+        """Carry out the first machine's requests until it ends the run.
 
         Raises:
-            ConnectionLost: it is not there any more.
+            ConnectionLost: the first machine was lost.
         """
         which = f"machine {welcome.node + 1} of {welcome.nodes} of {welcome.project}"
         self._say(f"joined as {which} on {self._first(welcome)}")
@@ -344,7 +350,7 @@ class Joining:
         )
 
     def _look(self, channel: Channel) -> None:
-        """Report the end of what runs here."""
+        """Report the end of the launch, if it has ended."""
         launched = self._launched
         if launched is None or (code := launched.code()) is None:
             return
@@ -361,7 +367,7 @@ class Joining:
         self._say(f"{launched.what}: {how}")
 
     def _keep_log(self, launched: Launched) -> str:
-        """Keep the log of a launch that failed in place of the one before; where it is, or why it is not kept."""
+        """Keep the log of a failed launch in place of the one before; returns its path, or why it is not kept."""
         if self._log is not None:
             self._log.unlink(missing_ok=True)
         try:

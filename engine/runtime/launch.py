@@ -107,7 +107,7 @@ def write_wait(lock: int, word: str) -> None:
 
 
 def read_wait(project: Path) -> str:
-    """What the worker of ``project`` waits for (a key of ``patience.WORDS``); empty: nothing."""
+    """What the worker of ``project`` waits for (a key of ``lock_wait.WORDS``); "": nothing."""
     try:
         with (project / LOCK).open("rb") as file:
             word = file.read(NOTE_BYTES).strip().decode("ascii", "replace")

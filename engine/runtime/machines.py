@@ -1,6 +1,6 @@
 """The other machines of a run, as its worker sees them: it waits for them, starts stages there, and notices their end.
 
-The door has threads of its own; what they say waits here until the worker writes it into its log.
+The door has threads of its own; their log lines wait in a queue until the worker writes them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ POLL_S = 0.2
 
 
 def models(config: Config, project: Path) -> tuple[list[messages.NeededModel], list[Path]]:
-    """The models that every machine must have, with fingerprints; and those that lie in the project, which are fetched.
-    A folder goes by its whole path.
-
-    The embedded ones are in every installation of the same version.
+    """The models that every machine must have, with fingerprints; and the folders of those inside the project, which
+    the machines fetch. A folder is named by its absolute path. The embedded models are in every installation, so they
+    count as neither.
     """
     names = [config.model.name]
     if config.judge.model == "teacher" and config.teacher.backend != "openai":
@@ -56,7 +55,7 @@ def models(config: Config, project: Path) -> tuple[list[messages.NeededModel], l
 
 
 def extras(config: Config, gpus: bool) -> Iterator[str]:
-    """Packages that stages use where they are installed, so that all machines must have the same (``about.EXTRAS``)."""
+    """Optional packages that the run uses, so their versions must match (``machine_versions.EXTRAS``)."""
     if gpus and config.model.device != "cpu" and config.train.liger != "off":
         yield "liger-kernel"
     if config.train.method == "qlora":
@@ -66,8 +65,8 @@ def extras(config: Config, gpus: bool) -> Iterator[str]:
 
 
 def sharing(config: Config, there: int) -> int:
-    """With how many of ``there`` machines to train: the most that can share the batches of a step, which are those of
-    all machines of [launch] nodes. One always can.
+    """With how many of ``there`` machines to train: the largest number among which the batches of a step divide evenly.
+    A step has as many batches as with all machines of [launch] nodes, so that its size does not change. At least 1.
     """
     batches = config.launch.nodes * config.train.gradient_accumulation
     return next(machines for machines in range(there, 0, -1) if batches % machines == 0)
@@ -78,10 +77,10 @@ def _called(name: str, project: Path) -> str:
 
 
 class Machines:
-    """They may join from now on, until ``close``.
+    """The other machines of one run. They may join until ``close``.
 
     Raises:
-        ConfigError: there is no token, or [launch] rendezvous is no address of this machine with a free port.
+        ConfigError: the token is missing, or [launch] rendezvous is no address of this machine with a free port.
     """
 
     def __init__(self, config: Config, project: Path) -> None:
@@ -89,11 +88,11 @@ class Machines:
         self.pid = os.getpid()
         self.launch = config.launch
         self._said: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self._part: list[OtherMachine] = []  # those that take part in what runs now
-        self._wanted = config.launch.nodes - 1  # so many others the next launch is to have
-        self._ready, self._since = -1, 0.0  # others that are ready, and since when there are so many
+        self._part: list[OtherMachine] = []  # those that take part in the current launch
+        self._wanted = config.launch.nodes - 1  # how many others the next launch should have
+        self._ready, self._since = -1, 0.0  # how many others are ready, and since when
         self._doing = self._waiting = self._fewer = ""
-        self._late = False  # somebody went away just before the present launch
+        self._late = False  # a machine left just before the current launch
         self._facts: machine_facts.MachinesFacts | None = None
         name = config.launch.token_env
         self._secret = handshake.stretched(handshake.token(name, os.environ.get(name)))
@@ -116,17 +115,18 @@ class Machines:
         self.door.open()
 
     def lines(self) -> list[tuple[str, str]]:
-        """What has happened at the door: lines for the log, with their levels."""
+        """Take the door's queued log lines, each with its level."""
         found = []
         while not self._said.empty():
             found.append(self._said.get())
         return found
 
     def missing(self, patience: Launch | None = None) -> bool:
-        """Whether some machines are not there yet and are waited for; says so to whoever looks.
+        """Whether the run has to wait for machines; records what it waits for (``waiting``).
 
         Args:
-            patience: how many suffice, and after how long; who is getting ready is waited for. None: all are needed.
+            patience: [launch], which says how many suffice and after how long. Machines that are getting ready are
+                waited for in any case. None: all are needed.
         """
         here, nodes = self.door.machines(), self.launch.nodes
         ready = sum(machine.ready for machine in here)
@@ -149,11 +149,11 @@ class Machines:
 
     @property
     def waiting(self) -> str:
-        """What ``missing`` found: a sentence without a full stop."""
+        """What ``missing`` found: a sentence without a full stop; "": nothing is waited for."""
         return self._waiting
 
     def note(self) -> None:
-        """Keep what is known for the screens, if it has changed. On a full disk it is not kept."""
+        """Write what is known for the screens, if it has changed; skipped on a full disk."""
         facts = machine_facts.MachinesFacts(
             self.pid,
             self.launch.nodes,
@@ -180,8 +180,8 @@ class Machines:
         )
 
     def choose(self, config: Config, stages: Sequence[str], round: int) -> int:
-        """Choose who takes part in a launch of these stages: all that are ready, if that many can share a step of
-        training. Returns how many machines that is, this one included.
+        """Choose which machines take part in a launch of these stages: all that are ready, or as many of them as can
+        share a training step. Returns their number, this machine included.
         """
         there = [machine for machine in self.door.machines() if machine.ready]
         self._late = len(there) < self._wanted
@@ -196,11 +196,11 @@ class Machines:
         return chosen
 
     def begin(self, processes: int, device: str) -> tuple[World, socket.socket]:
-        """Start one launch on the machines that were chosen; this one's part of it, and the socket that its launcher
+        """Start a launch on the chosen machines. Returns this machine's World, and the socket that its launcher
         inherits.
 
         Args:
-            processes: on each machine.
+            processes: on each machine. device: [model] device.
         """
         salt = secrets.token_hex(16)
         world, listener = worlds.begin(
@@ -215,12 +215,12 @@ class Machines:
         self.door.hand_out(world.secret("door"), world.port)
         for node, machine in enumerate(self._part, 1):
             theirs = msgspec.structs.replace(world.on(node, ""), key="")
-            with suppress(ConnectionLost):  # ``wrong`` will say so
+            with suppress(ConnectionLost):  # reported by ``wrong``
                 machine.begin(messages.Begin(msgspec.json.encode(theirs).decode(), salt, self._doing))
         return world, listener
 
     def wrong(self) -> str:
-        """What has ended the present launch on another machine: a sentence without a full stop; empty: nothing."""
+        """What ended the current launch on another machine: a sentence without a full stop; "": nothing did."""
         here = self.door.machines()
         if self._late:
             return f"only {len(self._part) + 1} of {self.launch.nodes} machines were there when it began"
@@ -233,10 +233,12 @@ class Machines:
         return ""
 
     def end(self, grace_s: float, kindly: bool, beat: Callable[[], None]) -> None:
-        """Have the launch end everywhere, and wait for it. A machine that does not answer is sent away.
+        """End the launch on the other machines and wait for that; disconnects a machine that does not end it.
 
         Args:
-            kindly: it has ended here as it should, so it is about to end there.
+            grace_s: seconds between SIGTERM and SIGKILL.
+            kindly: the launch has succeeded here, so it is about to end there by itself.
+            beat: called while waiting.
         """
         self.door.hand_out(None)
         part, self._part = self._part, []
@@ -260,7 +262,7 @@ class Machines:
             time.sleep(POLL_S)
 
     def close(self, why: str, failed: bool, again: bool = False) -> None:
-        """The run has ended. ``again``: who was here may wait for the next one."""
+        """End the run for all machines. ``again``: they may reconnect for the next one at once."""
         self.door.close(why, failed, again)
         machine_facts.remove(self.project, self.pid)
 
@@ -269,7 +271,7 @@ def open_port(config: Config) -> socket.socket:
     """The socket at [launch] rendezvous, listening.
 
     Raises:
-        ConfigError: it is no address of this machine, or something else listens there.
+        ConfigError: it is no address of this machine, or the port is taken.
     """
     try:
         return worlds.listen(*config.launch.address)

@@ -2,7 +2,7 @@
 
 The worker sends, so that it works without an open app. A message has the project's name, the round, the stage and
 counts: no text of the dataset, and no error message, which may quote one. Sending happens in a thread with a timeout;
-what goes wrong is one warning in the log, and never the run's matter.
+a failure is one warning in the log and never affects the run.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class Announcement(Struct, frozen=True):
 
 
 def ended(project: str, jobs: Sequence[Job], undecided: int, error: bool, want: str = "run") -> Announcement | None:
-    """What to say of a run whose worker ends; None if a person has stopped it, who knows.
+    """What to announce when a worker ends; None if a person stopped it, who knows.
 
     Args:
         jobs: all jobs. undecided: rewrites of the newest round without a decision. error: the worker itself failed.
-        want: what the plan wants, e.g. pause: between two groups of stages no job tells that a person paused.
+        want: the plan's ``want``, e.g. pause: between two groups of stages no job shows that a person paused.
     """
     newest = max((job.round for job in jobs), default=None)
     stages = {job.state: job.stage for job in reversed(jobs) if job.round == newest}
@@ -82,9 +82,10 @@ def ended(project: str, jobs: Sequence[Job], undecided: int, error: bool, want: 
 
 
 def deliver(what: Announcement, how: Notify, project: Path, known: Sequence[str] = ()) -> list[str]:
-    """Send ``what`` every way that ``how`` names; returns what went wrong, a sentence each.
+    """Send ``what`` in every way that ``how`` names; returns a sentence for each failure.
 
-    known: names of variables that are secret whatever they look like; the command does not get them.
+    Args:
+        known: names of variables that count as secret whatever they look like; the command does not get them.
     """
     said = []
     if how.command and (wrong := _run(what, how, project, known)):
@@ -139,7 +140,7 @@ def _post(what: Announcement, how: Notify, environ: Mapping[str, str]) -> str:
     import urllib.request
 
     class Stay(urllib.request.HTTPRedirectHandler):
-        """A redirect would carry the token to another host."""
+        """Refuses redirects, which would carry the token to another host."""
 
         def redirect_request(self, *args: object, **kwargs: object) -> None:
             return None

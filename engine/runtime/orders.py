@@ -1,4 +1,4 @@
-"""What the worker and its prepared process say to each other."""
+"""The messages between the worker and its prepared process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MOST_BYTES = 1 << 16
 class ForkOrder(msgspec.Struct, frozen=True):
     """Fork for this group of stages.
 
-    ``argv``: as ``run_stage``'s, without the death pipe. ``imports``, ``unused``: as ``imports.load``'s.
+    ``argv``: of ``run_stage``, without the death pipe. ``imports``, ``unused``: the arguments of ``imports.load``.
     """
 
     argv: list[str]
@@ -19,8 +19,8 @@ class ForkOrder(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``pid``: of the fork, which waits for a byte. ``code``: how it ended, negative for a signal. ``refused``: why
-    there is none.
+    """``pid``: of the fork, which waits for a byte. ``code``: the exit code of a fork that ended, negative for a
+    signal. ``refused``: why there is no fork.
     """
 
     pid: int | None = None

@@ -1,12 +1,12 @@
 """The prepared process: it imports what stages need once per run, and forks for each group of them.
 
-``python -m engine.runtime.prepared SOCKET_FD DEATH_FD``. The worker sends an ``ForkOrder`` with the group's log, the
-project's lock and a death pipe; the fork is in a session of its own, says its pid, waits for the worker to have noted
-it, and is from then on what ``engine.runtime.run_stage`` always is. When it ends, its exit code is sent. This process
-ends with the worker by a death pipe of its own, and holds neither lock nor store.
+``python -m engine.runtime.prepared SOCKET_FD DEATH_FD``. The worker sends a ``ForkOrder`` with the group's log, the
+project's lock and a death pipe. The fork has a session of its own, sends its pid, waits until the worker has recorded
+that, and then runs ``engine.runtime.run_stage``. When it ends, its exit code is sent. This process ends with the worker
+by a death pipe of its own, and holds neither lock nor store.
 
-It never computes and never touches a GPU, as a fork could not use one then. An import that does so all the same is
-noticed by the device files that it has open, and the group is refused: the worker then starts a process as usual.
+It never computes and never touches a GPU, which its forks could not use then. An import that opens a GPU anyway is
+detected by its open device files, and the group is refused: the worker then starts a fresh process.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def gpu_files() -> list[str]:
     for fd in Path("/proc/self/fd").iterdir():
         try:
             name = os.readlink(fd)
-        except FileNotFoundError:  # the one by which the folder is read
+        except FileNotFoundError:  # the descriptor of this listing
             continue
         if name.startswith(GPU_FILES):
             found.append(name)
@@ -47,7 +47,7 @@ def gpu_files() -> list[str]:
 
 
 def prepare(order: ForkOrder) -> str | None:
-    """Import what the order needs; returns why it cannot be forked for."""
+    """Import what the order needs; returns why this process cannot fork for it, or None."""
     try:
         imports.load(order.imports, order.unused)
     except Exception as error:  # noqa: BLE001 - a process of its own will say so in the stage's log

@@ -18,7 +18,7 @@ from engine.runtime.machines import POLL_S, Machines
 
 
 class Spread:
-    """For one worker, whose ``lock`` every process inherits.
+    """How one worker launches groups of stages. ``lock``: the project's lock, which every process inherits.
 
     Raises:
         ConfigError: as ``Machines``.
@@ -31,7 +31,7 @@ class Spread:
         self.machines = Machines(config, project) if config.launch.nodes > 1 else None
 
     def lacks_machines(self, stages: Sequence[str], log: Callable[[str, str], None]) -> bool:
-        """Whether these stages wait for machines that are not there; waits a moment then.
+        """Whether these stages have to wait for other machines; if so, sleeps for POLL_S seconds.
 
         Raises:
             ConfigError: [launch] nodes was set while the worker ran.
@@ -52,7 +52,8 @@ class Spread:
 
     @contextmanager
     def launching(self, step: RunStages, death: int) -> Iterator[tuple[list[str], list[int]]]:
-        """What runs the group, and the open files that it inherits; starts it on the other machines.
+        """The command that runs the group, and the file descriptors that it inherits; starts the group on the other
+        machines.
 
         Args:
             death: the read end of its death pipe.
@@ -75,7 +76,7 @@ class Spread:
             yield [*launcher, *child], [file.fileno(), listener.fileno()]
 
     def wrong(self) -> str:
-        """What went wrong on another machine, so that the group must end; empty: nothing."""
+        """What failed on another machine, so that the group must end; "": nothing."""
         found = self.machines.wrong() if self.machines is not None else ""
         if not found:
             return ""
@@ -88,19 +89,19 @@ class Spread:
         )
 
     def end(self, grace_s: float, kindly: bool, beat: Callable[[], None]) -> None:
-        """The group has ended here (``kindly``: as it should); see to it on the other machines."""
+        """End the group on the other machines once it has ended here (``kindly``: with success)."""
         if self.machines is not None:
             self.machines.end(grace_s, kindly, beat)
 
     def beat(self, log: Callable[[str, str], None]) -> None:
-        """Write down what has happened on other machines."""
+        """Log what has happened on other machines."""
         if self.machines is not None:
             for line, level in self.machines.lines():
                 log(line, level)
             self.machines.note()
 
     def close(self, why: str, failed: bool) -> None:
-        """The run has ended."""
+        """End the run on all machines."""
         if self.machines is not None:
             self.machines.close(why, failed)
 

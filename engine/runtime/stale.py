@@ -1,4 +1,4 @@
-"""Which finished stages of the newest round would give something else by now. A person decides what to do about it."""
+"""Finds finished stages of the newest round whose inputs have changed since. A person decides whether to rerun them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from engine.store.connect import transaction
 from engine.store.lock_wait import outlasting
 
 CONTENT = "base_content"
-"""What the train stage keeps of the base model's files, beside its checkpoint."""
+"""The checkpoint's metadata key for a fingerprint of the base model's files."""
 WORDED = {"judge": ("judge_prompt", "judge_response"), "rewrite": ("simplify", "diversify", "improve", "answer")}
-"""The wordings that a stage's results depend on, which a project may have of its own (``prompts/``)."""
+"""The prompts that a stage's results depend on, which a project may override (``prompts/``)."""
 
 
 def notes(db: sqlite3.Connection, project: Path, config: Config) -> Iterator[tuple[str, int, str]]:
-    """A sentence for each such stage, with its round and name: it ran with other settings or wordings, or on another
-    model.
-    """
+    """For each such stage a sentence, its round and its name: settings, prompts or the base model have changed."""
     worded = read.meta(db).get("prompts", {})
     now, jobs = configs.placed(config, project), read.jobs(db)
     newest = max((job.round for job in jobs), default=0)
@@ -45,7 +43,7 @@ def notes(db: sqlite3.Connection, project: Path, config: Config) -> Iterator[tup
 
 @outlasting
 def keep_wordings(db: sqlite3.Connection, project: Path, round: int, stage: str) -> None:
-    """Note the wordings that ``stage`` begins with. A resumed one keeps what it began with."""
+    """Record the hashes of the prompts that ``stage`` starts with. A resumed stage keeps those it started with."""
     if stage not in WORDED:
         return
     key, known = f"{stage} {round}", read.meta(db).get("prompts", {})
@@ -58,22 +56,22 @@ def keep_wordings(db: sqlite3.Connection, project: Path, round: int, stage: str)
 def _wordings(project: Path, stage: str) -> dict[str, str]:
     found = {}
     for name in WORDED[stage]:
-        with suppress(ConfigError):  # the stage itself says what is wrong with it
+        with suppress(ConfigError):  # the stage itself reports this
             found[name] = prompts.load(name, project).hash
     return found
 
 
 def _other_wordings(project: Path, stage: str, known: dict[str, str] | None) -> str:
-    """The first wording of ``stage`` that is another now; "" for none, and for stages of an older version."""
+    """The first prompt of ``stage`` that has changed; "" for none, and for stages run by an older version."""
     now = _wordings(project, stage) if known else {}
     return next((name for name, mark in now.items() if known and known.get(name) != mark), "")
 
 
 def _other_base(db: sqlite3.Connection, project: Path, name: str, round: int) -> bool:
-    """Whether the base model's files are others than those that ``round`` was trained on."""
+    """Whether the base model's files differ from those that ``round`` was trained on."""
     kept = read.artifact(db, round, "checkpoint")
     known = kept and kept[1].get(CONTENT)  # older checkpoints have none
     folder = None
-    with suppress(ModelError):  # the checks of models, which come next, say what is wrong with it
+    with suppress(ModelError):  # reported by the model checks, which come next
         folder = locate.on_disk(name, project) if known else None
     return folder is not None and locate.content(folder) != known

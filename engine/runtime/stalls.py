@@ -1,5 +1,5 @@
-"""What holds a run up, told from what is stored: a database that is locked, a full disk, machines that have not
-joined, a stage that does not move. And that a run goes on with fewer machines, which makes it slower.
+"""What holds a run up, judged from the store: a locked database, a full disk, machines that have not joined, a stage
+without progress. Also that a run continues with fewer machines, and so more slowly.
 
 Light imports: the app and ``status`` use it.
 """
@@ -23,16 +23,16 @@ from engine.store.rows import Job
 STALLED = "stalled"
 MACHINES, FEWER = "machines", "fewer"
 STEPS = 10
-"""A stage is stalled after so many times its median step without progress,"""
+"""A stage is stalled after this many times its median step without progress, but never before LEAST_S seconds."""
 LEAST_S = 300.0
-"""but not before this: a stage's last part (neighbours, a checkpoint) is one long step."""
+"""Seconds; a stage's last part (neighbours, a checkpoint) is one long step."""
 FIRST_S = 1800.0
-"""The number of steps needed to estimate the step time."""
+"""Seconds without progress until a stage is stalled whose step time is not known yet."""
 
 
 class Stall(NamedTuple):
-    """``word``: locked, full, stalled, machines (the other ones are not there yet) or fewer (it goes on with fewer of
-    them). ``text``: the sentence, without a full stop.
+    """``word``: locked, full, stalled, machines (some have not joined yet) or fewer (the run continues without some).
+    ``text``: the sentence, without a full stop.
     """
 
     word: str
@@ -40,11 +40,11 @@ class Stall(NamedTuple):
 
 
 def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: float) -> tuple[str, Stall | None]:
-    """How the worker is (``launch.state``), and what holds a live one up at ``now`` (wall time, seconds).
+    """The worker's state (``launch.state``), and what holds a live one up at ``now`` (wall time, seconds).
 
-    One that waits for its database cannot say that it lives, and is running all the same.
+    A worker that waits for its database cannot write its heartbeat, and counts as running all the same.
     """
-    word = launch.read_wait(project)  # before the heartbeat, which is fresh when the note is taken away
+    word = launch.read_wait(project)  # before the heartbeat: the note is removed only once that is fresh
     known = read.worker(db)
     state = launch.state(known)
     if state not in ("running", "lost"):
@@ -63,18 +63,18 @@ def worker(db: sqlite3.Connection, project: Path, jobs: Sequence[Job], now: floa
 
 
 def _no_progress(db: sqlite3.Connection, found: Job, now: float) -> str:
-    """That a running stage does not move, as a sentence without a full stop; empty: it does."""
+    """That a running stage makes no progress, as a sentence without a full stop; "": it does."""
     silent = stalled_s(found, now)
     if silent is None or teacher.batches(db, found.round) is not None:  # a provider's batch may take a day
         return ""
     writing = teacher.underway(db, found.round) if found.stage == "rewrite" else None
-    if writing is not None and now - writing["at"] < LEAST_S:  # long replies move on token by token
+    if writing is not None and now - writing["at"] < LEAST_S:  # a long reply makes progress token by token
         return ""
     return f"{found.stage} of round {found.round} has made no progress for {lasting(silent)}"
 
 
 def stalled_s(job: Job, now: float) -> float | None:
-    """For how long a running stage has made no progress, when that is far longer than its steps take; else None."""
+    """Seconds for which a running stage has made no progress, if far longer than its steps take; else None."""
     times: list[float] = json.loads(job.moved)
     if not times:
         return None

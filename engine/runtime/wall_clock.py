@@ -1,4 +1,4 @@
-"""A wall clock that is set while a run goes on, or a machine that sleeps: said once, and not taken for a stall."""
+"""Detects a wall clock that is set during a run, or a machine that sleeps: logged once, and not taken for a stall."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from engine.store.connect import transaction
 from engine.store.lock_wait import lasting, outlasting
 
 LEAST_S = 5.0
-"""The wall clock drifts and is corrected by less than this."""
+"""Seconds; drift and its corrections are smaller."""
 
 
 class WallClock:
-    """Tells when the wall clock moved on otherwise than time did. Both clocks are in seconds."""
+    """Compares the wall clock with a monotonic one (``steady``). Both give seconds."""
 
     def __init__(self, wall: Callable[[], float], steady: Callable[[], float]) -> None:
         self._wall, self._steady = wall, steady
         self._ahead = wall() - steady()
 
     def jumped(self) -> float:
-        """By how much it was set forward since the last call (negative: back); 0 for less than ``LEAST_S``."""
+        """Seconds by which it was set forward since the last call (negative: back); 0 for less than ``LEAST_S``."""
         ahead = self._wall() - self._steady()
         by = ahead - self._ahead
         if abs(by) < LEAST_S:
@@ -31,7 +31,7 @@ class WallClock:
 
 
 def jump_text(by: float) -> str:
-    """A line for the log. A sleeping machine looks the same: the steady clock stands still meanwhile."""
+    """A log line. A machine that slept looks the same, as the monotonic clock stops meanwhile."""
     if by > 0:
         return f"the clock jumped {lasting(by)} forward: it was set, or the machine slept"
     return f"the clock was set back by {lasting(-by)}"
@@ -39,9 +39,9 @@ def jump_text(by: float) -> str:
 
 @outlasting
 def follow(db: sqlite3.Connection, by: float, now: float) -> None:
-    """Move the times at which running jobs moved on as the clock was, so that it counts as no time without progress.
+    """Shift the recorded progress times of running jobs by ``by`` seconds, so that the jump does not count as a stall.
 
-    Those that were written since the jump (``now``: wall time, after it), which is seconds ago, stay.
+    Times that were written after the jump, moments before ``now`` (wall time, after it), are left alone.
     """
     with transaction(db):
         for round, stage, text in db.execute("SELECT round, stage, moved FROM job WHERE state='running'").fetchall():
